@@ -1,0 +1,106 @@
+//! What a user may tune, as the core sees it. `cli/flags.rs` fills it, one flag a field.
+
+use std::net::SocketAddr;
+
+use crate::limits;
+
+/// Settings every shard has a copy of.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses every shard listens on.
+    pub listen: Vec<SocketAddr>,
+    /// Length of the accept queue of each listener.
+    pub backlog: i32,
+    /// Name of this node in stamps, at most [`limits::NODE_BYTES_MAX`] bytes.
+    pub node: String,
+
+    /// Connections of the whole process; spread evenly over its shards.
+    pub connections_max: usize,
+    /// Connections of one client address on one shard; 0: no limit.
+    pub connections_per_ip_max: usize,
+    /// Connections accepted each second by the whole process; 0: no limit.
+    pub accepts_per_second_max: u32,
+    /// Time from accept to the end of the WebSocket handshake.
+    pub handshake_timeout_ms: u64,
+    /// Silence after which a connection is closed; it is pinged at half of it.
+    pub heartbeat_ms: u64,
+    /// Bytes of one message.
+    pub message_bytes_max: usize,
+    /// Bytes of one value, as canonical JSON.
+    pub value_bytes_max: usize,
+    /// Subscriptions of one connection.
+    pub subscriptions_max: usize,
+    /// Messages one connection may send each second; 0: no limit.
+    pub messages_per_second_max: u32,
+    /// Messages that are not JSON objects before a connection is closed with 1007.
+    pub bad_messages_max: u32,
+    /// Origins that may connect, lower case, such as `https://app.example`; empty: any.
+    pub allowed_origins: Vec<String>,
+    /// Whether `GET /v1/echo` exists.
+    pub echo: bool,
+
+    /// When queued frames are handed to the kernel.
+    pub coalesce: Coalesce,
+    /// Bytes waiting for one connection past which its subscriptions are conflated.
+    pub outbox_soft_bytes: usize,
+    /// Bytes waiting for one connection past which it is closed with 4008.
+    pub outbox_hard_bytes: usize,
+
+    /// How far ahead of the server a client's stamp may be.
+    pub clock_drift_max_ms: u64,
+    /// How long a removal is remembered, so that late writers cannot undo it.
+    pub tombstone_retention_ms: u64,
+    /// How long a request waits for its ack level or for other shards.
+    pub ack_timeout_ms: u64,
+    /// Over how long connections are closed when the server stops.
+    pub drain_ms: u64,
+}
+
+/// When queued frames are handed to the kernel: at the end of the turn, or later while all three allow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coalesce {
+    /// Longest time a frame waits for company; 0: the end of the turn.
+    pub delay_us: u64,
+    /// Bytes at which a connection is flushed without waiting.
+    pub bytes_max: usize,
+    /// Frames at which a connection is flushed without waiting.
+    pub frames_max: usize,
+}
+
+impl Coalesce {
+    /// Every turn flushes: the shortest latency, and what `--preset low-latency` means.
+    pub const LOW_LATENCY: Self = Self { delay_us: 0, bytes_max: 64 << 10, frames_max: 64 };
+    /// A millisecond of company: `--preset balanced`.
+    pub const BALANCED: Self = Self { delay_us: 1_000, bytes_max: 64 << 10, frames_max: 256 };
+    /// Ten milliseconds of company: `--preset high-throughput`.
+    pub const HIGH_THROUGHPUT: Self = Self { delay_us: 10_000, bytes_max: 256 << 10, frames_max: 4096 };
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 9000))],
+            backlog: 4096,
+            node: "annulus".to_owned(),
+            connections_max: 100_000,
+            connections_per_ip_max: 0,
+            accepts_per_second_max: 20_000,
+            handshake_timeout_ms: 10_000,
+            heartbeat_ms: 20_000,
+            message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
+            value_bytes_max: 256 << 10,
+            subscriptions_max: 1_000,
+            messages_per_second_max: 0,
+            bad_messages_max: 10,
+            allowed_origins: Vec::new(),
+            echo: false,
+            coalesce: Coalesce::LOW_LATENCY,
+            outbox_soft_bytes: limits::OUTBOX_SOFT_BYTES_DEFAULT,
+            outbox_hard_bytes: limits::OUTBOX_HARD_BYTES_DEFAULT,
+            clock_drift_max_ms: 60_000,
+            tombstone_retention_ms: 30 * 24 * 3_600_000,
+            ack_timeout_ms: 5_000,
+            drain_ms: 5_000,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Annulus: a real-time sync server. CRDT maps over WebSocket on pinned io_uring shards.
+//!
+//! Read `docs/architecture.md` first; the modules below follow its picture from the bottom up.
+
+pub mod config;
+pub mod limits;
+
+pub mod crdt;
+pub mod metrics;
+
+pub mod mesh;
+pub mod wire;
+
+pub mod shard;
+
+pub mod io;
+pub mod service;
+
+pub mod cli;
+pub mod server;

@@ -1,0 +1,86 @@
+//! Every fixed limit of the server, in one place, related by compile-time asserts.
+//!
+//! What a user may tune is a flag (`config.rs`); what is here is either the bound such a flag must keep
+//! within or a number nobody should have to think about.
+
+/// Nesting of arrays and objects one message may have. Deep enough for any document, shallow enough that
+/// a hostile message cannot grow the parser's stack.
+pub const JSON_DEPTH_MAX: usize = 64;
+
+/// Bytes of a key, UTF-8. Keys are names; what is longer belongs in the value.
+pub const KEY_BYTES_MAX: usize = 512;
+/// Bytes of a map's name, UTF-8.
+pub const MAP_NAME_BYTES_MAX: usize = 256;
+/// Bytes of a node name inside a stamp: room for a UUID with its hyphens (36).
+pub const NODE_BYTES_MAX: usize = 40;
+/// Bytes of an OR-map tag: room for the text form of any stamp.
+pub const TAG_BYTES_MAX: usize = 80;
+const _: () = assert!(TAG_BYTES_MAX >= 15 + 1 + 5 + 1 + NODE_BYTES_MAX);
+/// Bytes of a request `id` when it is a string.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// Operations in one `write`, and keys in one `read` or `subscribe`.
+pub const OPS_PER_REQUEST_MAX: usize = 1000;
+/// Live and removed tags one OR-map key may hold; past it an `add` is `too_large`.
+pub const TAGS_PER_KEY_MAX: usize = 16_384;
+/// Replica slots one counter may hold; past it an `increment` of a new replica is `too_large`.
+pub const SLOTS_PER_COUNTER_MAX: usize = 16_384;
+/// The largest total of one counter slot: the largest integer every JSON client reads exactly.
+pub const COUNTER_TOTAL_MAX: u64 = (1 << 53) - 1;
+
+/// Bytes of the header block of an HTTP request; past it the answer is 431.
+pub const HTTP_HEADER_BYTES_MAX: usize = 8 << 10;
+
+/// The largest `--max-message-bytes` that is accepted.
+pub const MESSAGE_BYTES_CEILING: usize = 64 << 20;
+/// Default of `--max-message-bytes`.
+pub const MESSAGE_BYTES_DEFAULT: usize = 1 << 20;
+/// Default of `--outbox-hard-bytes`: past it a peer is a slow consumer and is closed. Room for 16 of the
+/// largest messages, so one burst never closes a healthy peer.
+pub const OUTBOX_HARD_BYTES_DEFAULT: usize = 16 << 20;
+const _: () = assert!(OUTBOX_HARD_BYTES_DEFAULT >= 16 * MESSAGE_BYTES_DEFAULT);
+/// Default of `--outbox-soft-bytes`: past it a subscriber is conflated. A few turns of a busy map.
+pub const OUTBOX_SOFT_BYTES_DEFAULT: usize = 256 << 10;
+const _: () = assert!(OUTBOX_SOFT_BYTES_DEFAULT * 4 <= OUTBOX_HARD_BYTES_DEFAULT);
+
+/// Bytes of entries in one snapshot chunk. Small enough that a turn encodes it in well under a
+/// millisecond, large enough that a frame header and a send are nothing beside it.
+pub const CHUNK_BYTES: usize = 64 << 10;
+/// Cells one chunk may look at. Bounds a turn when a filter passes few of them.
+pub const CHUNK_CELLS_SCANNED_MAX: usize = 4096;
+const _: () = assert!(CHUNK_BYTES * 2 <= OUTBOX_SOFT_BYTES_DEFAULT);
+
+/// A shared frame part of at least this size is queued by reference, never copied into an outbox.
+pub const SHARED_BYTES_MIN: usize = 4 << 10;
+
+/// Partitions of the key space, spread over the shards. A power of two, far more than cores, so that
+/// partitions divide evenly.
+pub const PARTITIONS: usize = 1024;
+/// Shards one process may have: the width of the bit set of interested shards.
+pub const SHARDS_MAX: usize = 128;
+const _: () = assert!(PARTITIONS.is_multiple_of(SHARDS_MAX));
+
+/// Envelopes one mesh queue holds. A turn sends at most one per destination, so this is how many turns a
+/// shard may lag before its senders hold back.
+pub const MESH_QUEUE_ENVELOPES: usize = 64;
+/// Bytes waiting for one destination, while its queue is full, past which this shard takes no new requests.
+pub const MESH_PENDING_BYTES_MAX: usize = 4 << 20;
+/// Requests of one connection that wait for other shards, past which the connection is not read.
+pub const CONNECTION_REQUESTS_PENDING_MAX: usize = 256;
+
+/// Bytes of one provided receive buffer.
+pub const RECEIVE_BUFFER_BYTES: usize = 8 << 10;
+/// Provided receive buffers of one shard; a power of two (`io_uring_setup_buf_ring`).
+pub const RECEIVE_BUFFERS: usize = 512;
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32_768);
+/// Bytes beyond a message that its buffer must own, so that `simd-json` parses in place without a copy.
+pub const PARSE_PADDING_BYTES: usize = 64;
+const _: () = assert!(PARSE_PADDING_BYTES >= simd_json::INPUT_PADDING);
+/// Submission queue entries of one ring. A fan-out to more connections submits in several rounds.
+pub const RING_ENTRIES: u32 = 4096;
+/// Completion queue entries of one ring: every connection may complete a send and a receive at once.
+pub const RING_COMPLETIONS: u32 = 16_384;
+const _: () = assert!(RING_COMPLETIONS >= 2 * RING_ENTRIES);
+
+/// Milliseconds a peer has to answer our close frame, or to read what was queued before it.
+pub const CLOSE_TIMEOUT_MS: u64 = 3_000;

@@ -1,0 +1,86 @@
+//! Why a connection ends: the close codes of `docs/protocol.md`, one variant each.
+
+/// Hang up, with this code. What a peer did or what became of the server, never a fault to panic over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Close {
+    /// 1000: either side is done.
+    Normal,
+    /// 1001: the server stops or drains; the reason says when to come back.
+    GoingAway { retry_after_ms: u32 },
+    /// 1002: a frame breaks RFC 6455.
+    Protocol(&'static str),
+    /// 1003: a kind of data this endpoint does not take.
+    Unsupported,
+    /// 1007: text that is not UTF-8, or too many messages that are not JSON.
+    InvalidData(&'static str),
+    /// 1009: a message over `--max-message-bytes`.
+    TooBig,
+    /// 1008: a rule of this server, such as its origins.
+    Policy(&'static str),
+    /// 1011: a fault of the server.
+    Internal,
+    /// 1013: a connection or rate limit; the reason says when to come back.
+    TryAgainLater { retry_after_ms: u32 },
+    /// 4001: no `auth` in time.
+    AuthRequired,
+    /// 4002: the token is invalid or has expired.
+    AuthFailed,
+    /// 4003: the identity may not use this server.
+    PermissionDenied,
+    /// 4005: silence for longer than the heartbeat allows.
+    HeartbeatTimeout,
+    /// 4008: the peer reads slower than the hard outbound limit allows.
+    SlowConsumer,
+    /// 4009: a newer session of the same identity took over.
+    Replaced,
+    /// No close frame: the transport is gone, or never became a WebSocket.
+    Gone,
+}
+
+impl Close {
+    /// The code on the wire (RFC 6455 section 7.4; 4000–4999 are ours). [`Close::Gone`] counts as 1006,
+    /// which is never sent.
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::Normal => 1000,
+            Self::GoingAway { .. } => 1001,
+            Self::Protocol(_) => 1002,
+            Self::Unsupported => 1003,
+            Self::Gone => 1006,
+            Self::InvalidData(_) => 1007,
+            Self::Policy(_) => 1008,
+            Self::TooBig => 1009,
+            Self::Internal => 1011,
+            Self::TryAgainLater { .. } => 1013,
+            Self::AuthRequired => 4001,
+            Self::AuthFailed => 4002,
+            Self::PermissionDenied => 4003,
+            Self::HeartbeatTimeout => 4005,
+            Self::SlowConsumer => 4008,
+            Self::Replaced => 4009,
+        }
+    }
+
+    /// Writes the reason text, at most 123 bytes (RFC 6455 section 5.5).
+    pub fn write_reason(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Protocol(reason) | Self::InvalidData(reason) | Self::Policy(reason) => {
+                out.extend_from_slice(reason.as_bytes());
+            }
+            Self::GoingAway { retry_after_ms } | Self::TryAgainLater { retry_after_ms } => {
+                out.extend_from_slice(b"retry_after_ms=");
+                out.extend_from_slice(itoa::Buffer::new().format(retry_after_ms).as_bytes());
+            }
+            Self::Normal | Self::Gone => {}
+            Self::Unsupported => out.extend_from_slice(b"this endpoint takes text messages"),
+            Self::TooBig => out.extend_from_slice(b"message over the limit"),
+            Self::Internal => out.extend_from_slice(b"internal error"),
+            Self::AuthRequired => out.extend_from_slice(b"authentication required"),
+            Self::AuthFailed => out.extend_from_slice(b"authentication failed"),
+            Self::PermissionDenied => out.extend_from_slice(b"permission denied"),
+            Self::HeartbeatTimeout => out.extend_from_slice(b"heartbeat timeout"),
+            Self::SlowConsumer => out.extend_from_slice(b"slow consumer"),
+            Self::Replaced => out.extend_from_slice(b"replaced by a newer session"),
+        }
+    }
+}

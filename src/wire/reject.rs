@@ -1,0 +1,88 @@
+//! Why an operation or a request was refused while the connection goes on.
+
+/// Answer, go on. Each is a `code` of `docs/protocol.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reject {
+    /// The message is not one JSON object, or nests deeper than the limit.
+    BadJson,
+    /// A field is missing, or of the wrong type.
+    BadRequest(&'static str),
+    UnknownType,
+    /// The map holds another type, fixed by its first write.
+    MapType,
+    /// The stamp is further ahead of the server than `--max-clock-drift-ms`.
+    ClockDrift,
+    Forbidden,
+    /// A key, value, tag list or request over its limit.
+    TooLarge(&'static str),
+    KeyInvalid(&'static str),
+    ValueInvalid(&'static str),
+    /// Try the same again later.
+    Overloaded {
+        retry_after_ms: u32,
+    },
+    ReadOnly,
+    /// More messages per second than the limit; this one was not handled.
+    RateLimited {
+        retry_after_ms: u32,
+    },
+    /// More subscriptions than the limit.
+    TooManySubscriptions,
+    /// Another shard did not answer within `--ack-timeout-ms`.
+    Timeout,
+    /// A token was sent to a server that takes none.
+    AuthUnavailable,
+}
+
+impl Reject {
+    /// The `code` field.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::BadJson => "bad_json",
+            Self::BadRequest(_) => "bad_request",
+            Self::UnknownType => "unknown_type",
+            Self::MapType => "map_type",
+            Self::ClockDrift => "clock_drift",
+            Self::Forbidden => "forbidden",
+            Self::TooLarge(_) => "too_large",
+            Self::KeyInvalid(_) => "key_invalid",
+            Self::ValueInvalid(_) => "value_invalid",
+            Self::Overloaded { .. } => "overloaded",
+            Self::ReadOnly => "read_only",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::TooManySubscriptions => "too_many_subscriptions",
+            Self::Timeout => "timeout",
+            Self::AuthUnavailable => "auth_unavailable",
+        }
+    }
+
+    /// The `message` field: one sentence for the developer who reads it.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::BadJson => "a message is one JSON object nested at most 64 deep",
+            Self::BadRequest(what)
+            | Self::TooLarge(what)
+            | Self::KeyInvalid(what)
+            | Self::ValueInvalid(what) => what,
+            Self::UnknownType => "no message has this type",
+            Self::MapType => "the map holds another type, fixed by its first write",
+            Self::ClockDrift => "the stamp is too far ahead of the server's clock",
+            Self::Forbidden => "not allowed for this identity",
+            Self::Overloaded { .. } => "the server is busy, send it again later",
+            Self::ReadOnly => "the server takes no writes now",
+            Self::RateLimited { .. } => "too many messages per second, this one was not handled",
+            Self::TooManySubscriptions => "this connection has as many subscriptions as it may",
+            Self::Timeout => "another shard did not answer in time",
+            Self::AuthUnavailable => "this server takes no tokens",
+        }
+    }
+
+    pub const fn retry_after_ms(self) -> Option<u32> {
+        match self {
+            Self::Overloaded { retry_after_ms } | Self::RateLimited { retry_after_ms } => {
+                Some(retry_after_ms)
+            }
+            _ => None,
+        }
+    }
+}
