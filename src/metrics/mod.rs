@@ -1,1 +1,219 @@
-//! (empty)
+//! What a shard counts about itself: plain numbers, owned by one thread, summed only when somebody asks.
+//!
+//! Invariant: a counter never goes down; a gauge is what is there now. Nothing here locks, and after
+//! [`Metrics::default`] only the first close with a new code allocates.
+
+mod exposition;
+mod latency;
+mod ops;
+mod render;
+
+pub use latency::Latency;
+pub use ops::{OpKind, OpOutcome, Refusal};
+
+use ops::Table;
+
+/// Declares the plain counters and gauges once: the docstring is also the `# HELP` text, and the field is
+/// summed and rendered without being named again.
+macro_rules! metrics {
+    (
+        counters { $(#[doc = $counter_help:literal] $counter:ident => $counter_name:literal,)* }
+        gauges { $(#[doc = $gauge_help:literal] $gauge:ident => $gauge_name:literal,)* }
+    ) => {
+        /// Everything one shard counts. A scrape clones it, adds the shards up and renders the sum.
+        #[derive(Clone, Debug, Default)]
+        pub struct Metrics {
+            $(#[doc = $counter_help] pub $counter: u64,)*
+            $(#[doc = $gauge_help] pub $gauge: u64,)*
+            /// Nanoseconds from the first completion of a turn to its end.
+            pub turn_ns: Latency,
+            /// Nanoseconds from the receipt of a request to its answer being queued.
+            pub op_ns: Latency,
+            refusals: Table<{ Refusal::ALL.len() }, 1>,
+            ops: Table<{ OpKind::ALL.len() }, { OpOutcome::ALL.len() }>,
+            /// Close code and count, ascending by code.
+            closes: Vec<(u16, u64)>,
+        }
+
+        impl Metrics {
+            fn add_plain(&mut self, other: &Self) {
+                $(self.$counter += other.$counter;)*
+                $(self.$gauge += other.$gauge;)*
+            }
+
+            /// Name, help text and value of every plain counter.
+            fn counters(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$(($counter_name, $counter_help, self.$counter),)*].into_iter()
+            }
+
+            /// Name, help text and value of every plain gauge.
+            fn gauges(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$(($gauge_name, $gauge_help, self.$gauge),)*].into_iter()
+            }
+        }
+    };
+}
+
+metrics! {
+    counters {
+        /// Connections accepted.
+        accepts => "annulus_accepts_total",
+        /// Connections that never became a WebSocket: answered with an HTTP error, or silent too long.
+        handshakes_refused => "annulus_handshakes_refused_total",
+        /// WebSocket messages received.
+        messages_received => "annulus_messages_received_total",
+        /// WebSocket messages queued to peers; divided by annulus_sends_total: messages per send.
+        messages_sent => "annulus_messages_sent_total",
+        /// Bytes received from sockets.
+        bytes_received => "annulus_bytes_received_total",
+        /// Bytes the kernel took from us.
+        bytes_sent => "annulus_bytes_sent_total",
+        /// Messages that were not JSON objects.
+        bad_messages => "annulus_bad_messages_total",
+        /// Changes accepted by the owner of their key.
+        changes => "annulus_changes_total",
+        /// Entries handed to subscribers.
+        deliveries => "annulus_deliveries_total",
+        /// Subscriptions that asked for a snapshot.
+        snapshots => "annulus_snapshots_total",
+        /// Entries sent in snapshots and while catching up.
+        snapshot_entries => "annulus_snapshot_entries_total",
+        /// Subscriptions that went on from a cursor.
+        resumes => "annulus_resumes_total",
+        /// Subscriptions whose cursor was of another epoch or too old, so that they began anew.
+        resets => "annulus_resets_total",
+        /// Send operations completed.
+        sends => "annulus_sends_total",
+        /// Times a subscriber was over the soft outbound limit and went on with latest states only.
+        conflations => "annulus_conflations_total",
+        /// Connections closed for being over the hard outbound limit.
+        slow_consumers => "annulus_slow_consumers_total",
+        /// Envelopes sent to other shards.
+        envelopes_sent => "annulus_envelopes_sent_total",
+        /// Times a shard stopped taking requests because too much waited for another shard.
+        mesh_stalls => "annulus_mesh_stalls_total",
+        /// Times the completion queue of a ring was full.
+        ring_overflows => "annulus_ring_overflows_total",
+        /// Times reading paused because no receive buffer was free.
+        buffer_shortages => "annulus_buffer_shortages_total",
+        /// Cells removed because their time to live was over.
+        expirations => "annulus_expirations_total",
+        /// Tombstones forgotten after their retention.
+        pruned => "annulus_pruned_total",
+        /// Turns of the shards.
+        turns => "annulus_turns_total",
+    }
+    gauges {
+        /// Connections open.
+        connections => "annulus_connections",
+        /// Subscriptions held.
+        subscriptions => "annulus_subscriptions",
+        /// Maps held; a map counts once for each shard that owns cells of it.
+        maps => "annulus_maps",
+        /// Cells held, tombstones included.
+        cells => "annulus_cells",
+        /// Bytes waiting in outboxes.
+        outbox_bytes => "annulus_outbox_bytes",
+        /// Envelopes waiting for other shards.
+        mesh_pending_envelopes => "annulus_mesh_pending_envelopes",
+        /// Bytes of the envelopes waiting for other shards.
+        mesh_pending_bytes => "annulus_mesh_pending_bytes",
+    }
+}
+
+impl Metrics {
+    /// Counts a connection that was turned away before its handshake.
+    pub fn count_refusal(&mut self, refusal: Refusal) {
+        self.refusals.add_one(refusal as usize, 0);
+    }
+
+    /// Counts one operation on one key.
+    pub fn count_op(&mut self, kind: OpKind, outcome: OpOutcome) {
+        self.ops.add_one(kind as usize, outcome as usize);
+    }
+
+    /// Counts a WebSocket that ended with `code`; 1006 stands for one that ended without a close frame.
+    pub fn count_close(&mut self, code: u16) {
+        self.count_closes(code, 1);
+    }
+
+    fn count_closes(&mut self, code: u16, count: u64) {
+        match self.closes.binary_search_by_key(&code, |&(code, _)| code) {
+            Ok(index) => self.closes[index].1 += count,
+            Err(index) => self.closes.insert(index, (code, count)),
+        }
+    }
+
+    /// Connections turned away so far for this reason.
+    pub fn refusals(&self, refusal: Refusal) -> u64 {
+        self.refusals.count(refusal as usize, 0)
+    }
+
+    /// Operations so far of this kind with this outcome.
+    pub fn ops(&self, kind: OpKind, outcome: OpOutcome) -> u64 {
+        self.ops.count(kind as usize, outcome as usize)
+    }
+
+    /// WebSockets that ended with `code` so far.
+    pub fn closes(&self, code: u16) -> u64 {
+        let index = self.closes.binary_search_by_key(&code, |&(code, _)| code);
+        index.map_or(0, |index| self.closes[index].1)
+    }
+
+    /// Adds what another shard counted: counters, gauges and distributions alike.
+    pub fn add(&mut self, other: &Self) {
+        self.add_plain(other);
+        self.refusals.add(&other.refusals);
+        self.ops.add(&other.ops);
+        for &(code, count) in &other.closes {
+            self.count_closes(code, count);
+        }
+        self.turn_ns.add(&other.turn_ns);
+        self.op_ns.add(&other.op_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shard whose every number is `n`, so that a forgotten one shows.
+    pub(super) fn uniform(n: u64) -> Metrics {
+        let mut metrics = Metrics { accepts: n, cells: n, connections: n, turns: n, ..Metrics::default() };
+        for _ in 0..n {
+            Refusal::ALL.iter().for_each(|&refusal| metrics.count_refusal(refusal));
+            for &kind in &OpKind::ALL {
+                OpOutcome::ALL.iter().for_each(|&outcome| metrics.count_op(kind, outcome));
+            }
+            metrics.count_close(1000);
+            metrics.turn_ns.record(1_000);
+            metrics.op_ns.record(2_000);
+        }
+        metrics
+    }
+
+    #[test]
+    fn add_sums_every_part() {
+        let mut sum = uniform(2);
+        sum.add(&uniform(3));
+        assert_eq!((sum.accepts, sum.cells, sum.connections, sum.turns), (5, 5, 5, 5));
+        assert!(Refusal::ALL.iter().all(|&refusal| sum.refusals(refusal) == 5));
+        for &kind in &OpKind::ALL {
+            assert!(OpOutcome::ALL.iter().all(|&outcome| sum.ops(kind, outcome) == 5));
+        }
+        assert_eq!(sum.closes(1000), 5);
+        assert_eq!((sum.turn_ns.count(), sum.turn_ns.sum_ns()), (5, 5_000));
+        assert_eq!((sum.op_ns.count(), sum.op_ns.sum_ns()), (5, 10_000));
+    }
+
+    #[test]
+    fn closes_are_kept_by_code_in_order() {
+        let mut left = Metrics::default();
+        [4008, 1000, 4008, 1001].into_iter().for_each(|code| left.count_close(code));
+        let mut right = Metrics::default();
+        [1000, 1013].into_iter().for_each(|code| right.count_close(code));
+        left.add(&right);
+        assert_eq!(left.closes, [(1000, 2), (1001, 1), (1013, 1), (4008, 2)]);
+        assert_eq!(left.closes(4009), 0);
+    }
+}
