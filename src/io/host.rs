@@ -1,0 +1,57 @@
+//! What the host lets this process have: open files and cores. Asks the kernel, changes only the soft limit.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity};
+
+/// File descriptors this process may have open (`RLIMIT_NOFILE`); `u64::MAX` stands for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// What holds now.
+    pub soft: u64,
+    /// How far the process may raise it without privileges.
+    pub hard: u64,
+}
+
+/// Reads `RLIMIT_NOFILE`.
+pub fn open_files() -> OpenFiles {
+    let limit = getrlimit(Resource::Nofile);
+    OpenFiles { soft: limit.current.unwrap_or(u64::MAX), hard: limit.maximum.unwrap_or(u64::MAX) }
+}
+
+/// Raises the soft limit of open files to the hard one and tells what holds now. A refusal leaves the limit
+/// as it was: the caller sees it in `soft` and decides whether that is enough.
+pub fn raise_nofile() -> OpenFiles {
+    let limit = getrlimit(Resource::Nofile);
+    // A refusal needs no handling of its own: reading the limit again shows what holds.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    open_files()
+}
+
+/// The cores this process may run on, ascending: what `taskset`, cpusets and containers left of the machine.
+pub fn allowed_cores() -> Vec<usize> {
+    match sched_getaffinity(None) {
+        Ok(set) => (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect(),
+        // The mask has more bits than `CpuSet` on machines beyond 1024 cores; the standard library counts
+        // there, and the numbers start at zero unless somebody restricted them.
+        Err(_) => (0..std::thread::available_parallelism().map_or(1, usize::from)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raising_reaches_the_hard_limit() {
+        let raised = raise_nofile();
+        assert_eq!(raised.soft, raised.hard);
+        assert_eq!(open_files(), raised);
+    }
+
+    #[test]
+    fn this_thread_runs_on_an_allowed_core() {
+        let cores = allowed_cores();
+        assert!(cores.contains(&rustix::thread::sched_getcpu()));
+        assert!(cores.is_sorted());
+    }
+}
