@@ -74,7 +74,7 @@ metrics! {
         changes => "annulus_changes_total",
         /// Entries handed to subscribers.
         deliveries => "annulus_deliveries_total",
-        /// Subscriptions that asked for a snapshot.
+        /// Snapshots begun.
         snapshots => "annulus_snapshots_total",
         /// Entries sent in snapshots and while catching up.
         snapshot_entries => "annulus_snapshot_entries_total",

@@ -120,7 +120,8 @@ mod tests {
                     return fail("sample without HELP or TYPE");
                 }
                 let labels = series.strip_prefix(name).unwrap_or_default();
-                if !labels.is_empty() && !(labels.starts_with('{') && labels.ends_with("\"}")) {
+                let braced = labels.starts_with("{") && labels.ends_with("\"}");
+                if !labels.is_empty() && !braced {
                     return fail("labels are not in braces");
                 }
                 if samples.insert(series.to_owned(), value).is_some() {
