@@ -1,3 +1,50 @@
-//! The `annulus` command.
+//! The `annulus` command: settings first, then the log, then the host, then the server.
+//!
+//! Exit codes: 0 done, 1 a fault while running or a failed check, 2 a configuration that cannot be served.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use annulus::cli::{self, Command, Serve};
+use annulus::io::host;
+use annulus::server::{self, Settings};
+
+/// Its per-thread heaps suit threads that share nothing.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const EXIT_RUNTIME: u8 = 1;
+const EXIT_CONFIGURATION: u8 = 2;
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os()) {
+        Ok(Command::Serve(serve)) => run(serve),
+        Ok(Command::Doctor(serve)) => cli::doctor::run(&serve),
+        Ok(Command::Config(json)) => print(&json),
+        Ok(Command::Page(page)) => page.print().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+        // The log is not started yet, and this line must be seen whatever the log filter says.
+        Err(error) => fail(&error, EXIT_CONFIGURATION),
+    }
+}
+
+fn run(serve: Serve) -> ExitCode {
+    cli::logging::start(&serve.log);
+    // Before any socket opens, as each needs a descriptor.
+    let open_files = host::raise_nofile();
+    cli::banner::show(&serve, open_files);
+    match server::run(Settings { config: serve.config, cores: serve.cores }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, EXIT_RUNTIME),
+    }
+}
+
+/// A reader that has seen enough, such as `head`, is no error.
+fn print(text: &str) -> ExitCode {
+    let _ = writeln!(std::io::stdout(), "{text}");
+    ExitCode::SUCCESS
+}
+
+fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+    eprintln!("annulus: {error}");
+    ExitCode::from(code)
+}

@@ -1,1 +1,79 @@
-//! (empty)
+//! The command line: flags and variables in, settings or one line of advice out.
+//!
+//! Invariant: whatever the user can get wrong is found here, before a thread starts or a port opens.
+
+pub mod banner;
+mod cores;
+pub mod doctor;
+mod error;
+mod flags;
+pub mod logging;
+mod quantity;
+mod resolve;
+mod values;
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
+
+pub use error::ConfigError;
+pub use flags::{LogFormat, Storage};
+pub use resolve::{LogSettings, Serve};
+
+use crate::io::host;
+use flags::{Action, Cli};
+
+/// What the user asked for.
+#[derive(Debug)]
+pub enum Command {
+    /// Run the server.
+    Serve(Serve),
+    /// Check the host for these settings.
+    Doctor(Serve),
+    /// Print this JSON: the effective configuration, keyed by flag.
+    Config(String),
+    /// Print this page: `--help` or `--version`.
+    Page(Box<clap::Error>),
+}
+
+/// Reads the command line, whose first item is the program's name, and the environment.
+///
+/// # Errors
+/// [`ConfigError`] for whatever cannot be served; its text is one line that says what to do.
+pub fn parse(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Command, ConfigError> {
+    let mut command = command();
+    let parsed = command.try_get_matches_from_mut(arguments);
+    let Cli { action, mut flags } = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(page) if is_page(page.kind()) => return Ok(Command::Page(Box::new(page))),
+        Err(error) => return Err(ConfigError::from_usage(&error, &command)),
+    };
+    let allowed_cores = host::allowed_cores();
+    resolve::fill(&mut flags, &allowed_cores)?;
+    let serve = resolve::settings(&flags, &allowed_cores)?;
+    Ok(match action.unwrap_or(Action::Serve) {
+        Action::Serve => Command::Serve(serve),
+        Action::Doctor => Command::Doctor(serve),
+        Action::Config => Command::Config(
+            simd_json::to_string_pretty(&flags).expect("a struct of numbers and text has a JSON form"),
+        ),
+    })
+}
+
+/// The command with every flag valid before and after the name of the action, so that `annulus --listen …`
+/// and `annulus serve --listen …` are the same.
+fn command() -> clap::Command {
+    Cli::command().mut_args(|arg| arg.global(true))
+}
+
+fn is_page(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::DisplayHelp | ErrorKind::DisplayVersion)
+}
+
+#[cfg(test)]
+mod flags_page;
+#[cfg(test)]
+mod tests;

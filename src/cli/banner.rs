@@ -1,0 +1,122 @@
+//! What the server says when it starts: what runs, within which limits, and where to go next.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::cores::CoreList;
+use super::quantity::Bytes;
+use super::{LogFormat, Serve, Storage};
+use crate::io::host::OpenFiles;
+
+/// Writes the banner to stderr, as a page for people or as one event of the JSON log.
+pub fn show(serve: &Serve, open_files: OpenFiles) {
+    let banner = Banner { serve, open_files };
+    match serve.log.format {
+        LogFormat::Human => eprint!("{banner}"),
+        LogFormat::Json => banner.log(),
+    }
+    // A socket is a descriptor: what the limit does not allow, no flag can.
+    let (needed, limit) = (serve.config.connections_max as u64, open_files.soft);
+    if limit < needed {
+        tracing::warn!(
+            "open files are limited to {limit}, --max-connections is {needed}; raise the limit (`ulimit -Hn`, \
+             systemd: LimitNOFILE=) or lower the flag"
+        );
+    }
+}
+
+struct Banner<'a> {
+    serve: &'a Serve,
+    open_files: OpenFiles,
+}
+
+impl Banner<'_> {
+    fn log(&self) {
+        let Serve { config, cores, storage, .. } = self.serve;
+        let listen: Vec<String> = config.listen.iter().map(SocketAddr::to_string).collect();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            node = config.node,
+            listen = listen.join(","),
+            cores = %CoreList(cores.clone()),
+            shards = cores.len(),
+            storage = storage_name(*storage),
+            connections_max = config.connections_max,
+            message_bytes_max = config.message_bytes_max,
+            subscriptions_max = config.subscriptions_max,
+            open_files = self.open_files.soft,
+            "annulus starts"
+        );
+    }
+}
+
+impl fmt::Display for Banner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Serve { config, cores, storage, .. } = self.serve;
+        let shards = if cores.len() == 1 { "1 shard".to_owned() } else { format!("{} shards", cores.len()) };
+        writeln!(f, "annulus {}   node {}", env!("CARGO_PKG_VERSION"), config.node)?;
+        for address in &config.listen {
+            writeln!(f, "  listen    ws://{address}/v1")?;
+        }
+        writeln!(f, "  cores     {}  ({shards})", CoreList(cores.clone()))?;
+        match storage {
+            Storage::Memory => writeln!(f, "  storage   memory  (a restart empties it)")?,
+        }
+        writeln!(
+            f,
+            "  limits    {} connections, {} a message, {} subscriptions each, {} open files",
+            config.connections_max,
+            Bytes(config.message_bytes_max),
+            config.subscriptions_max,
+            self.open_files.soft
+        )?;
+        let Some(&address) = config.listen.first() else { return Ok(()) };
+        let reachable = reachable(address);
+        writeln!(f, "  next      curl http://{reachable}/healthz")?;
+        writeln!(f, "            curl http://{reachable}/metrics")?;
+        writeln!(f, "            cargo run --release -p loadtest -- ping --url ws://{reachable}/v1")?;
+        writeln!(f, "            annulus --help, annulus doctor")
+    }
+}
+
+/// An address a client on this machine can connect to: the unspecified one is none.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let localhost = SocketAddr::from(([127, 0, 0, 1], 0)).ip();
+        address.set_ip(if address.is_ipv4() { localhost } else { std::net::Ipv6Addr::LOCALHOST.into() });
+    }
+    address
+}
+
+fn storage_name(storage: Storage) -> &'static str {
+    match storage {
+        Storage::Memory => "memory",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Command, parse};
+
+    #[test]
+    fn the_banner_says_what_runs_and_where_to_go() {
+        let flags = ["annulus", "--listen", "0.0.0.0:9100,[::1]:9101", "--node", "eu-1"];
+        let Ok(Command::Serve(serve)) = parse(flags) else { panic!("valid flags") };
+        let open_files = OpenFiles { soft: 4096, hard: 4096 };
+        let text = Banner { serve: &serve, open_files }.to_string();
+        for part in [
+            "node eu-1",
+            "ws://0.0.0.0:9100/v1",
+            "ws://[::1]:9101/v1",
+            "memory",
+            "100000 connections",
+            "1MiB a message",
+            "4096 open files",
+            "http://127.0.0.1:9100/healthz",
+            "--url ws://127.0.0.1:9100/v1",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Why the command does not start: one line that says what is wrong and what to do. Exit code 2.
+
+use clap::error::{ContextKind, ContextValue};
+
+use super::cores::CoreList;
+use super::quantity::{Bytes, Span};
+
+/// A configuration that cannot be served. Print it behind `annulus: ` and exit with code 2.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// What the parser of the command line refused, in one line.
+    #[error("{0}")]
+    Usage(String),
+    #[error(
+        "core {core} does not exist or is not allowed to this process; use cores out of {allowed} in --cores"
+    )]
+    CoreUnknown { core: usize, allowed: CoreList },
+    #[error("{count} cores are more shards than one process has; list at most {max} in --cores")]
+    CoresTooMany { count: usize, max: usize },
+    #[error("--listen names {0} twice; name each address once, every shard listens on it anyway")]
+    ListenTwice(std::net::SocketAddr),
+    #[error(
+        "--max-connections {connections} leaves some of the {cores} shards without any; raise it to at least \
+         {cores}, or list fewer --cores"
+    )]
+    ConnectionsTooFew { connections: usize, cores: usize },
+    #[error("--max-message-bytes {given} is out of bounds; choose from {min} to {max}")]
+    MessageBytes { given: Bytes, min: Bytes, max: Bytes },
+    #[error(
+        "--max-value-bytes {value} does not fit into --max-message-bytes {message}; make values smaller or \
+         messages larger"
+    )]
+    ValueOverMessage { value: Bytes, message: Bytes },
+    #[error(
+        "--outbox-soft-bytes {given} holds less than two chunks of a snapshot; raise it to at least {min}"
+    )]
+    OutboxSoftTooSmall { given: Bytes, min: Bytes },
+    #[error(
+        "--outbox-hard-bytes {hard} has no room for --outbox-soft-bytes {soft} and one message of \
+         --max-message-bytes {message}; raise it to at least {min}, better to 16 messages"
+    )]
+    OutboxHardTooSmall { hard: Bytes, soft: Bytes, message: Bytes, min: Bytes },
+    #[error("--coalesce-max-bytes {given} is out of bounds; choose from 1 to --outbox-soft-bytes {soft}")]
+    CoalesceBytes { given: Bytes, soft: Bytes },
+    #[error(
+        "--coalesce-delay-us {delay_us} lets a ping wait beyond half of --heartbeat-ms {heartbeat_ms}; lower \
+         the delay or raise the heartbeat"
+    )]
+    CoalesceOverHeartbeat { delay_us: u64, heartbeat_ms: u64 },
+    #[error(
+        "--tombstone-retention {retention} is shorter than --max-clock-drift-ms {drift_ms}, so a removal could \
+         be forgotten before its own time; raise it to at least {min}"
+    )]
+    RetentionTooShort { retention: Span, drift_ms: u64, min: Span },
+    #[error("the kernel gives no random bytes for a node name; choose one with --node")]
+    NoRandomness,
+}
+
+impl ConfigError {
+    /// One line out of clap's page of text: its first sentence, its tip, and where the flag may also come from.
+    pub(super) fn from_usage(error: &clap::Error, command: &clap::Command) -> Self {
+        let text = error.render().to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let first = lines.next().unwrap_or_default();
+        let mut line = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+        if let Some((flag, shown)) = flag_and_variable(error, command) {
+            line = line.replace(&format!("'{flag}'"), &shown);
+        }
+        let is_page_end = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
+        for detail in lines.take_while(is_page_end) {
+            let detail = detail.trim_start_matches("tip: ").trim_matches(['[', ']']);
+            line = format!("{line}; {}", detail.replace("possible values: ", "use one of "));
+        }
+        if !line.contains("; ") {
+            line.push_str("; see `annulus --help`");
+        }
+        Self::Usage(line.replace(|c: char| c.is_control(), " "))
+    }
+}
+
+/// The flag a parse error is about, as clap writes it, and how we write it: with its variable, as the value
+/// may have come from there.
+fn flag_and_variable(error: &clap::Error, command: &clap::Command) -> Option<(String, String)> {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
+    let long = flag.strip_prefix("--")?.split(' ').next()?;
+    let arg = command.get_arguments().find(|arg| arg.get_long() == Some(long))?;
+    let variable = arg.get_env()?.to_str()?;
+    Some((flag.clone(), format!("--{long} or {variable}")))
+}

@@ -1,0 +1,65 @@
+//! `docs/flags.md`, made from the definitions of the flags and held against them by its test.
+//! `BLESS=1 cargo test --lib flags_page` writes it anew.
+
+use std::fmt::Write;
+
+use super::command;
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/flags.md");
+
+const HEAD: &str = "# Flags
+
+Made from `src/cli/flags.rs`; do not edit. Every flag is also read from the variable `ANNULUS_` with its name in capitals and
+`_` for `-`, such as `ANNULUS_LOG_FORMAT`; the command line wins. `annulus config` prints what is in effect. Sizes are written
+`65536`, `64KiB` or `1MiB`; spans of time `30d`, `12h`, `10m`, `5s` or `250ms`.
+";
+
+fn page() -> String {
+    let mut page = HEAD.to_owned();
+    let mut topic = None;
+    for arg in command().get_arguments() {
+        let (Some(heading), Some(long)) = (arg.get_help_heading(), arg.get_long()) else { continue };
+        if topic.replace(heading.to_owned()).as_deref() != Some(heading) {
+            write!(page, "\n## {heading}\n\n| flag | default | meaning |\n|---|---|---|\n").unwrap();
+        }
+        let value = match arg.get_action().takes_values() {
+            true => format!(" {}", arg.get_value_names().unwrap().join(" ")),
+            false => String::new(),
+        };
+        let text = arg.get_long_help().unwrap().to_string();
+        // A default that depends on something else stands in the text, as clap has none to show.
+        let (text, computed) = match (text.find("[default: "), text.find(']')) {
+            (Some(start), Some(end)) if start < end => {
+                let default = text[start + "[default: ".len()..end].to_owned();
+                (format!("{}{}", text[..start].trim_end(), &text[end + 1..]), default)
+            }
+            _ => (text, String::new()),
+        };
+        let fixed: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+        let default = match (arg.get_action().takes_values(), fixed.is_empty()) {
+            (false, _) => "off".to_owned(),
+            (true, true) => computed,
+            (true, false) => format!("`{}`", fixed.join(",")),
+        };
+        let mut sentences: Vec<String> =
+            text.split("\n\n").map(|part| part.trim().replace('\n', " ")).collect();
+        if arg.get_action().takes_values() && !arg.get_possible_values().is_empty() {
+            let names: Vec<_> =
+                arg.get_possible_values().iter().map(|v| format!("`{}`", v.get_name())).collect();
+            sentences.push(format!("One of {}.", names.join(", ")));
+        }
+        let meaning = format!("{}. {}", sentences[0], sentences[1..].join(" ")).replace('|', "\\|");
+        writeln!(page, "| `--{long}{value}` | {default} | {meaning} |").unwrap();
+    }
+    page
+}
+
+#[test]
+fn the_page_of_flags_is_up_to_date() {
+    let page = page();
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(PATH, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(PATH).unwrap_or_default();
+    assert!(written == page, "docs/flags.md is behind: BLESS=1 cargo test --lib flags_page");
+}

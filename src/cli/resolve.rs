@@ -1,0 +1,181 @@
+//! From flags to settings: fills what depends on other flags or on the host, then checks each against the others.
+//!
+//! Invariant: a [`Serve`] that leaves here can be served; nothing below checks a flag again.
+
+use super::cores::CoreList;
+use super::error::ConfigError;
+use super::flags::{Flags, LogFormat, Preset, Storage};
+use super::quantity::{Bytes, Span};
+use crate::config::{Coalesce, Config};
+use crate::limits;
+
+/// Everything `annulus serve` needs to know.
+#[derive(Clone, Debug)]
+pub struct Serve {
+    /// What every shard has a copy of.
+    pub config: Config,
+    /// Cores to run on, one shard each, ascending.
+    pub cores: Vec<usize>,
+    /// Where maps are kept.
+    pub storage: Storage,
+    /// How and what to log.
+    pub log: LogSettings,
+}
+
+/// How and what to log.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    pub format: LogFormat,
+    /// A filter in the syntax of `tracing-subscriber`, already checked.
+    pub filter: String,
+}
+
+/// Fills the flags that were left open: preset, node name and cores.
+///
+/// # Errors
+/// [`ConfigError::NoRandomness`] when a node name is to be made and the kernel gives no bytes.
+pub(super) fn fill(flags: &mut Flags, allowed_cores: &[usize]) -> Result<(), ConfigError> {
+    let delivery = &mut flags.delivery;
+    let preset = match delivery.preset {
+        Preset::LowLatency => Coalesce::LOW_LATENCY,
+        Preset::Balanced => Coalesce::BALANCED,
+        Preset::HighThroughput => Coalesce::HIGH_THROUGHPUT,
+    };
+    delivery.coalesce_delay_us.get_or_insert(preset.delay_us);
+    delivery.coalesce_max_bytes.get_or_insert(Bytes(preset.bytes_max));
+    delivery.coalesce_max_frames.get_or_insert(preset.frames_max);
+
+    let listening = &mut flags.listening;
+    if listening.node.is_none() {
+        let random = getrandom::u32().map_err(|_| ConfigError::NoRandomness)?;
+        listening.node = Some(format!("n-{random:08x}"));
+    }
+    // A machine larger than one process may use runs on its first cores unless told which.
+    let default_cores = || CoreList(allowed_cores.iter().copied().take(limits::SHARDS_MAX).collect());
+    listening.cores.get_or_insert_with(default_cores);
+    flags.connections.allowed_origins.retain(|origin| !origin.is_empty());
+    Ok(())
+}
+
+/// Turns filled flags into settings.
+///
+/// # Errors
+/// The first rule between flags, limits and host that does not hold.
+pub(super) fn settings(flags: &Flags, allowed_cores: &[usize]) -> Result<Serve, ConfigError> {
+    let serve = unchecked(flags);
+    check_cores(&serve.cores, allowed_cores)?;
+    check_listen(&serve.config)?;
+    check_sizes(&serve.config)?;
+    check_outbox(&serve.config)?;
+    check_times(&serve.config)?;
+    let (connections, cores) = (serve.config.connections_max, serve.cores.len());
+    if connections < cores {
+        return Err(ConfigError::ConnectionsTooFew { connections, cores });
+    }
+    Ok(serve)
+}
+
+fn unchecked(flags: &Flags) -> Serve {
+    let Flags { listening, connections, delivery, data, stopping, logs } = flags;
+    let low_latency = Coalesce::LOW_LATENCY;
+    let config = Config {
+        listen: listening.listen.clone(),
+        backlog: listening.backlog,
+        node: listening.node.clone().unwrap_or_default(),
+        connections_max: connections.max_connections,
+        connections_per_ip_max: connections.max_connections_per_ip,
+        accepts_per_second_max: connections.accept_rate,
+        handshake_timeout_ms: connections.handshake_timeout_ms,
+        heartbeat_ms: connections.heartbeat_ms,
+        message_bytes_max: connections.max_message_bytes.0,
+        value_bytes_max: connections.max_value_bytes.0,
+        subscriptions_max: connections.max_subscriptions,
+        messages_per_second_max: connections.max_messages_per_second,
+        bad_messages_max: connections.max_bad_messages,
+        allowed_origins: connections.allowed_origins.clone(),
+        echo: connections.enable_echo,
+        coalesce: Coalesce {
+            delay_us: delivery.coalesce_delay_us.unwrap_or(low_latency.delay_us),
+            bytes_max: delivery.coalesce_max_bytes.map_or(low_latency.bytes_max, |bytes| bytes.0),
+            frames_max: delivery.coalesce_max_frames.unwrap_or(low_latency.frames_max),
+        },
+        outbox_soft_bytes: delivery.outbox_soft_bytes.0,
+        outbox_hard_bytes: delivery.outbox_hard_bytes.0,
+        clock_drift_max_ms: data.max_clock_drift_ms,
+        tombstone_retention_ms: data.tombstone_retention.ms,
+        ack_timeout_ms: data.ack_timeout_ms,
+        drain_ms: stopping.drain_ms,
+    };
+    let cores = listening.cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
+    let log = LogSettings { format: logs.log_format, filter: logs.log_level.clone() };
+    Serve { config, cores, storage: data.storage, log }
+}
+
+fn check_cores(cores: &[usize], allowed: &[usize]) -> Result<(), ConfigError> {
+    if let Some(&core) = cores.iter().find(|core| !allowed.contains(core)) {
+        return Err(ConfigError::CoreUnknown { core, allowed: CoreList(allowed.to_vec()) });
+    }
+    if cores.len() > limits::SHARDS_MAX {
+        return Err(ConfigError::CoresTooMany { count: cores.len(), max: limits::SHARDS_MAX });
+    }
+    Ok(())
+}
+
+/// Port 0 asks for any free port, and so may be asked for twice.
+fn check_listen(config: &Config) -> Result<(), ConfigError> {
+    for (index, address) in config.listen.iter().enumerate() {
+        if address.port() != 0 && config.listen[..index].contains(address) {
+            return Err(ConfigError::ListenTwice(*address));
+        }
+    }
+    Ok(())
+}
+
+/// The smallest `--max-message-bytes`: below it not even the longest map name, key and a stamp fit.
+const MESSAGE_BYTES_MIN: usize = 1 << 10;
+const _: () = assert!(MESSAGE_BYTES_MIN >= limits::KEY_BYTES_MAX + limits::MAP_NAME_BYTES_MAX + 128);
+
+fn check_sizes(config: &Config) -> Result<(), ConfigError> {
+    let message = Bytes(config.message_bytes_max);
+    if !(MESSAGE_BYTES_MIN..=limits::MESSAGE_BYTES_CEILING).contains(&message.0) {
+        let (min, max) = (Bytes(MESSAGE_BYTES_MIN), Bytes(limits::MESSAGE_BYTES_CEILING));
+        return Err(ConfigError::MessageBytes { given: message, min, max });
+    }
+    let value = Bytes(config.value_bytes_max);
+    if value > message {
+        return Err(ConfigError::ValueOverMessage { value, message });
+    }
+    Ok(())
+}
+
+fn check_outbox(config: &Config) -> Result<(), ConfigError> {
+    let (soft, hard) = (Bytes(config.outbox_soft_bytes), Bytes(config.outbox_hard_bytes));
+    // The next chunk of a snapshot is asked for only when there is room, which there would never be.
+    let soft_min = Bytes(2 * limits::CHUNK_BYTES);
+    if soft < soft_min {
+        return Err(ConfigError::OutboxSoftTooSmall { given: soft, min: soft_min });
+    }
+    // A peer just below the soft limit may be sent one more message and must survive it.
+    let message = Bytes(config.message_bytes_max);
+    let min = Bytes(soft.0.saturating_add(message.0));
+    if hard < min {
+        return Err(ConfigError::OutboxHardTooSmall { hard, soft, message, min });
+    }
+    let given = Bytes(config.coalesce.bytes_max);
+    if given.0 == 0 || given > soft {
+        return Err(ConfigError::CoalesceBytes { given, soft });
+    }
+    Ok(())
+}
+
+fn check_times(config: &Config) -> Result<(), ConfigError> {
+    let (delay_us, heartbeat_ms) = (config.coalesce.delay_us, config.heartbeat_ms);
+    if delay_us > heartbeat_ms * 1_000 / 2 {
+        return Err(ConfigError::CoalesceOverHeartbeat { delay_us, heartbeat_ms });
+    }
+    let (retention, drift_ms) = (Span { ms: config.tombstone_retention_ms }, config.clock_drift_max_ms);
+    if retention.ms < drift_ms {
+        return Err(ConfigError::RetentionTooShort { retention, drift_ms, min: Span { ms: drift_ms } });
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! The command line as a whole: every flag has its variable and topic, defaults are those of [`Config`], and
+//! each rule between flags has its refusal.
+
+use super::*;
+use crate::config::{Coalesce, Config};
+
+fn serve(flags: &[&str]) -> Result<Serve, ConfigError> {
+    match parse(["annulus"].iter().chain(flags))? {
+        Command::Serve(serve) => Ok(serve),
+        other => panic!("expected to serve, not {other:?}"),
+    }
+}
+
+fn refusal(flags: &[&str]) -> String {
+    serve(flags).expect_err("these flags cannot be served").to_string()
+}
+
+#[test]
+fn every_flag_has_a_variable_a_topic_and_a_reason() {
+    let mut count = 0;
+    for arg in command().get_arguments().filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version")) {
+        let long = arg.get_long().expect("flags are long");
+        let variable = format!("ANNULUS_{}", long.replace('-', "_").to_uppercase());
+        assert_eq!(arg.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
+        assert!(arg.get_help_heading().is_some(), "--{long} has no topic");
+        let (short, full) = (arg.get_help().unwrap().to_string(), arg.get_long_help().unwrap().to_string());
+        assert!(full.len() > short.len(), "--{long} does not say why");
+        count += 1;
+    }
+    assert!(count > 20, "only {count} flags were walked");
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    command().debug_assert();
+}
+
+#[test]
+fn without_flags_the_defaults_are_served() {
+    let serve = serve(&[]).unwrap();
+    let node = serve.config.node.clone();
+    assert!(node.len() == 10 && node.starts_with("n-"), "{node}");
+    let defaults = Config { node, ..Config::default() };
+    assert_eq!(format!("{:?}", serve.config), format!("{defaults:?}"));
+    assert_eq!(serve.cores, host::allowed_cores());
+}
+
+#[test]
+fn flags_are_the_same_before_and_after_serve() {
+    for flags in [
+        ["--drain-ms", "7", "--enable-echo", "--node=a"].as_slice(),
+        &["serve", "--drain-ms", "7", "--enable-echo", "--node=a"],
+        &["--drain-ms", "7", "serve", "--enable-echo", "--node=a"],
+    ] {
+        let config = serve(flags).unwrap().config;
+        assert_eq!((config.drain_ms, config.echo, config.node.as_str()), (7, true, "a"), "{flags:?}");
+    }
+}
+
+#[test]
+fn every_flag_reaches_its_setting() {
+    let flags = "--listen 127.0.0.1:1 --listen [::1]:2 --backlog 3 --node n --max-connections 4000 \
+        --max-connections-per-ip 5 --accept-rate 6 --handshake-timeout-ms 7 --heartbeat-ms 800 \
+        --max-message-bytes 2MiB --max-value-bytes 9KiB --max-subscriptions 10 --max-messages-per-second 11 \
+        --max-bad-messages 12 --allowed-origins HTTPS://A,https://b --enable-echo --coalesce-delay-us 13 \
+        --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
+        --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-ms 19 \
+        --log-format json --log-level debug --storage memory --preset balanced";
+    let given = serve(&flags.split_whitespace().collect::<Vec<_>>()).unwrap();
+    let expected = Config {
+        listen: vec!["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()],
+        backlog: 3,
+        node: "n".to_owned(),
+        connections_max: 4000,
+        connections_per_ip_max: 5,
+        accepts_per_second_max: 6,
+        handshake_timeout_ms: 7,
+        heartbeat_ms: 800,
+        message_bytes_max: 2 << 20,
+        value_bytes_max: 9 << 10,
+        subscriptions_max: 10,
+        messages_per_second_max: 11,
+        bad_messages_max: 12,
+        allowed_origins: vec!["https://a".to_owned(), "https://b".to_owned()],
+        echo: true,
+        coalesce: Coalesce { delay_us: 13, bytes_max: 14, frames_max: 15 },
+        outbox_soft_bytes: 1 << 20,
+        outbox_hard_bytes: 3 << 20,
+        clock_drift_max_ms: 16,
+        tombstone_retention_ms: 17_000,
+        ack_timeout_ms: 18,
+        drain_ms: 19,
+    };
+    assert_eq!(format!("{:?}", given.config), format!("{expected:?}"));
+    assert_eq!((given.log.format, given.log.filter.as_str()), (LogFormat::Json, "debug"));
+}
+
+#[test]
+fn a_preset_sets_what_is_not_set_one_by_one() {
+    assert_eq!(serve(&["--preset", "balanced"]).unwrap().config.coalesce, Coalesce::BALANCED);
+    let mixed = serve(&["--preset", "high-throughput", "--coalesce-delay-us", "5"]).unwrap().config.coalesce;
+    assert_eq!(mixed, Coalesce { delay_us: 5, ..Coalesce::HIGH_THROUGHPUT });
+}
+
+#[test]
+fn cores_must_exist() {
+    let allowed = host::allowed_cores();
+    let one = allowed[0].to_string();
+    assert_eq!(serve(&["--cores", &one]).unwrap().cores, allowed[..1]);
+    let text = refusal(&["--cores", "60000"]);
+    assert!(text.contains("core 60000 does not exist"), "{text}");
+    assert!(text.contains(&format!("out of {}", cores::CoreList(allowed))), "{text}");
+}
+
+#[test]
+fn each_rule_between_flags_has_its_refusal() {
+    for (flags, part) in [
+        (vec!["--listen", "127.0.0.1:9", "--listen", "127.0.0.1:9"], "--listen names 127.0.0.1:9 twice"),
+        (vec!["--max-message-bytes", "65MiB"], "choose from 1KiB to 64MiB"),
+        (vec!["--max-message-bytes", "1023"], "choose from 1KiB to 64MiB"),
+        (vec!["--max-message-bytes", "128KiB"], "--max-value-bytes 256KiB does not fit"),
+        (vec!["--max-message-bytes", "16MiB"], "raise it to at least 16640KiB"),
+        (vec!["--outbox-soft-bytes", "127KiB"], "raise it to at least 128KiB"),
+        (vec!["--outbox-soft-bytes", "16MiB"], "raise it to at least 17MiB"),
+        (vec!["--coalesce-max-bytes", "257KiB"], "choose from 1 to --outbox-soft-bytes 256KiB"),
+        (vec!["--coalesce-max-bytes", "0"], "choose from 1 to --outbox-soft-bytes 256KiB"),
+        (vec!["--heartbeat-ms", "1000", "--coalesce-delay-us", "500001"], "lower the delay"),
+        (vec!["--tombstone-retention", "59s"], "raise it to at least 1m"),
+        (vec!["--storage", "redb"], "storage on disk comes with a later version"),
+        (vec!["--coalesce-delay-us", "1000001"], "0..=1000000"),
+        (vec!["--heartbeat-ms", "99"], "100..=3600000"),
+        (vec!["--max-connections", "0"], "1..=4294967295"),
+        (vec!["--allowed-origins", "https://a,nonsense"], "'nonsense' is no origin"),
+        (vec!["--log-level", "loud"], "'loud' is no filter"),
+        (vec!["--preset", "fast"], "use one of low-latency, balanced, high-throughput"),
+    ] {
+        let text = refusal(&flags);
+        assert!(text.contains(part), "{flags:?}: {text}");
+        assert!(!text.contains('\n') && text.contains(';'), "one line that says what to do: {text}");
+    }
+}
+
+#[test]
+fn a_bad_value_is_told_with_its_flag_and_variable() {
+    let text = refusal(&["--listen", "localhost"]);
+    let expected = "invalid value 'localhost' for --listen or ANNULUS_LISTEN: 'localhost' is no address with a port; \
+        write an IP address and a port, such as 127.0.0.1:9000, 0.0.0.0:9000 or [::1]:9000";
+    assert_eq!(text, expected);
+    let text = refusal(&["--listn", "127.0.0.1:1"]);
+    assert_eq!(text, "unexpected argument '--listn' found; a similar argument exists: '--listen'");
+}
+
+#[test]
+fn the_printed_configuration_has_every_flag_by_name() {
+    let Ok(Command::Config(json)) = parse(["annulus", "config", "--node", "x", "--preset", "balanced"])
+    else {
+        panic!("valid flags");
+    };
+    let printed: std::collections::BTreeMap<String, simd_json::OwnedValue> =
+        simd_json::from_slice(&mut json.into_bytes()).unwrap();
+    let mut flags: Vec<_> =
+        command().get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
+    flags.sort_unstable();
+    assert_eq!(printed.keys().cloned().collect::<Vec<_>>(), flags);
+    assert_eq!(printed["coalesce-delay-us"], simd_json::json!(1_000));
+    assert_eq!(printed["node"], simd_json::json!("x"));
+    assert_eq!(printed["tombstone-retention"], simd_json::json!("30d"));
+}
