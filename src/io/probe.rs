@@ -73,7 +73,7 @@ pub enum ProbeError {
     )]
     NoMemory,
     /// Anything else, such as no descriptor left or no loopback interface.
-    #[error("the io_uring probe failed: {0}; run `annulus doctor` and see `dmesg`")]
+    #[error("the io_uring probe failed: {0}; see `ulimit -n`, `ip address show lo` and `dmesg`")]
     Other(#[source] io::Error),
 }
 
