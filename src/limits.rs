@@ -6,6 +6,11 @@
 /// Nesting of arrays and objects one message may have. Deep enough for any document, shallow enough that
 /// a hostile message cannot grow the parser's stack.
 pub const JSON_DEPTH_MAX: usize = 64;
+/// The largest integer every JSON client reads exactly: what a double counts to without a gap.
+pub const JSON_INTEGER_MAX: u64 = (1 << 53) - 1;
+/// Messages up to this many bytes are parsed without allocating. A longer one gets room of its own, which
+/// is returned after it, so that one giant does not hold on to up to 28 times its size.
+pub const PARSE_RETAINED_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes of a key, UTF-8. Keys are names; what is longer belongs in the value.
 pub const KEY_BYTES_MAX: usize = 512;
@@ -19,6 +24,8 @@ const _: () = assert!(TAG_BYTES_MAX >= 15 + 1 + 5 + 1 + NODE_BYTES_MAX);
 /// Bytes of a request `id` when it is a string.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 
+/// The longest `ttl_ms`: ten years. What shall live longer needs no expiry.
+pub const TTL_MS_MAX: u64 = 10 * 365 * 24 * 3_600_000;
 /// Operations in one `write`, and keys in one `read` or `subscribe`.
 pub const OPS_PER_REQUEST_MAX: usize = 1000;
 /// Live and removed tags one OR-map key may hold; past it an `add` is `too_large`.
@@ -27,6 +34,7 @@ pub const TAGS_PER_KEY_MAX: usize = 16_384;
 pub const SLOTS_PER_COUNTER_MAX: usize = 16_384;
 /// The largest total of one counter slot: the largest integer every JSON client reads exactly.
 pub const COUNTER_TOTAL_MAX: u64 = (1 << 53) - 1;
+const _: () = assert!(COUNTER_TOTAL_MAX <= JSON_INTEGER_MAX);
 
 /// Bytes of the header block of an HTTP request; past it the answer is 431.
 pub const HTTP_HEADER_BYTES_MAX: usize = 8 << 10;

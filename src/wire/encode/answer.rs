@@ -1,0 +1,115 @@
+//! Answers without entries: `ack`, `pong`, `digest`, `unsubscribed` and `error`.
+
+use super::{separate, write_id, write_stamp};
+use crate::crdt::Stamp;
+use crate::wire::cursor::write_hex;
+use crate::wire::json::{write_integer, write_string};
+use crate::wire::message::AckLevel;
+use crate::wire::{OwnedRequestId, Reject};
+
+/// What became of a `write` as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ack {
+    /// What was reached, which on a timeout is less than what was asked for.
+    pub level: AckLevel,
+    /// Operations that were not rejected.
+    pub applied: usize,
+    pub timeout: bool,
+}
+
+/// Appends an `ack`. `stamps` has one item per operation, `None` for a rejected one; `rejected` names the
+/// rejected ones by their index.
+pub fn ack<'a>(
+    out: &mut Vec<u8>,
+    id: Option<&OwnedRequestId>,
+    ack: Ack,
+    stamps: impl Iterator<Item = Option<&'a Stamp>>,
+    rejected: impl Iterator<Item = (usize, Reject)>,
+) {
+    out.extend_from_slice(b"{\"type\":\"ack\"");
+    write_id(out, id);
+    out.extend_from_slice(b",\"level\":\"");
+    out.extend_from_slice(ack.level.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"applied\":");
+    write_integer(out, ack.applied);
+    out.extend_from_slice(b",\"stamps\":[");
+    for stamp in stamps {
+        separate(out);
+        match stamp {
+            Some(stamp) => write_stamp(out, stamp),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+    out.push(b']');
+    write_rejected(out, rejected);
+    if ack.timeout {
+        out.extend_from_slice(b",\"timeout\":true");
+    }
+    out.push(b'}');
+}
+
+/// Appends `,"rejected":[…]`, or nothing if nothing was.
+fn write_rejected(out: &mut Vec<u8>, rejected: impl Iterator<Item = (usize, Reject)>) {
+    let start = out.len();
+    for (index, reject) in rejected {
+        out.extend_from_slice(if out.len() == start { b",\"rejected\":[" } else { b"," });
+        out.extend_from_slice(b"{\"index\":");
+        write_integer(out, index);
+        write_reject(out, reject);
+        out.push(b'}');
+    }
+    if out.len() > start {
+        out.push(b']');
+    }
+}
+
+/// Appends a `pong`.
+pub fn pong(out: &mut Vec<u8>, id: Option<&OwnedRequestId>, time: &Stamp) {
+    out.extend_from_slice(b"{\"type\":\"pong\"");
+    write_id(out, id);
+    out.extend_from_slice(b",\"time\":");
+    write_stamp(out, time);
+    out.push(b'}');
+}
+
+/// Appends the answer to a `digest`: `entries` live keys, and the hash of all cells.
+pub fn digest(out: &mut Vec<u8>, id: Option<&OwnedRequestId>, map: &str, entries: usize, hash: u64) {
+    out.extend_from_slice(b"{\"type\":\"digest\"");
+    write_id(out, id);
+    out.extend_from_slice(b",\"map\":");
+    write_string(out, map);
+    out.extend_from_slice(b",\"entries\":");
+    write_integer(out, entries);
+    out.extend_from_slice(b",\"hash\":\"");
+    write_hex(out, hash);
+    out.extend_from_slice(b"\"}");
+}
+
+/// Appends the answer to an `unsubscribe`.
+pub fn unsubscribed(out: &mut Vec<u8>, id: Option<&OwnedRequestId>, map: &str) {
+    out.extend_from_slice(b"{\"type\":\"unsubscribed\"");
+    write_id(out, id);
+    out.extend_from_slice(b",\"map\":");
+    write_string(out, map);
+    out.push(b'}');
+}
+
+/// Appends an `error`, the answer to a request that was refused as a whole.
+pub fn error(out: &mut Vec<u8>, id: Option<&OwnedRequestId>, reject: Reject) {
+    out.extend_from_slice(b"{\"type\":\"error\"");
+    write_id(out, id);
+    write_reject(out, reject);
+    out.push(b'}');
+}
+
+/// Appends `,"code":…,"message":…`, and `,"retry_after_ms":…` where trying again makes sense.
+fn write_reject(out: &mut Vec<u8>, reject: Reject) {
+    out.extend_from_slice(b",\"code\":");
+    write_string(out, reject.code());
+    out.extend_from_slice(b",\"message\":");
+    write_string(out, reject.message());
+    if let Some(retry_after_ms) = reject.retry_after_ms() {
+        out.extend_from_slice(b",\"retry_after_ms\":");
+        write_integer(out, retry_after_ms);
+    }
+}

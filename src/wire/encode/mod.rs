@@ -1,0 +1,45 @@
+//! What the server says: the answers and events of protocol v1, appended to a buffer as JSON, without frames.
+//!
+//! Each function writes straight through: no intermediate value, no format string, no allocation beyond the
+//! buffer's own growth. Invariant: the caller's parts (values, entries) are canonical JSON already; all text
+//! is escaped here; stamps need none, as node names have no such characters ([`crate::crdt::Node::new`]).
+
+mod answer;
+mod entry;
+mod feed;
+mod hello;
+
+pub use answer::{Ack, ack, digest, error, pong, unsubscribed};
+pub use entry::{entry_counter, entry_lww, entry_or, separate_entries};
+pub use feed::{
+    SnapshotEnd, change_end, change_start, entries_end, entries_start, snapshot_end, snapshot_start,
+};
+pub use hello::{AuthMode, Hello, Limits, hello};
+
+use super::OwnedRequestId;
+use crate::crdt::Stamp;
+
+/// Appends `,"id":…` for a request that had one.
+#[inline]
+fn write_id(out: &mut Vec<u8>, id: Option<&OwnedRequestId>) {
+    if let Some(id) = id {
+        out.extend_from_slice(b",\"id\":");
+        id.write_to(out);
+    }
+}
+
+/// Appends a stamp's text with its quotes.
+#[inline]
+fn write_stamp(out: &mut Vec<u8>, stamp: &Stamp) {
+    out.push(b'"');
+    stamp.write_to(out);
+    out.push(b'"');
+}
+
+/// Appends a comma, unless a list has just been opened: no element ends with a bracket that opens one.
+#[inline]
+fn separate(out: &mut Vec<u8>) {
+    if out.last() != Some(&b'[') {
+        out.push(b',');
+    }
+}

@@ -1,0 +1,129 @@
+//! Goal: in the steady state messages are read and written without allocating. Method: an allocator that
+//! counts what this thread asks it for.
+
+#![allow(unsafe_code, reason = "a global allocator is an unsafe trait; this one only counts and passes on")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use annulus::crdt::{MapType, Stamp, Time};
+use annulus::limits::PARSE_PADDING_BYTES;
+use annulus::wire::encode::*;
+use annulus::wire::message::{AckLevel, Action, Parser, Request};
+use annulus::wire::{Cursor, OwnedRequestId, Payload, Reject};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to `System` unchanged; counting touches no memory but a thread-local that needs
+// neither initialisation nor a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`, and the pointer came from `System`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `realloc`, and the pointer came from `System`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Allocations of `work` after two rounds that grow every buffer to its size.
+fn steady_allocations(mut work: impl FnMut()) -> u64 {
+    work();
+    work();
+    let before = ALLOCATIONS.get();
+    for _ in 0..100 {
+        work();
+    }
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(steady_allocations(|| drop(std::hint::black_box(Box::new(1)))), 100);
+}
+
+#[test]
+fn reading_messages_allocates_nothing() {
+    let write = concat!(
+        r#"{"type":"write","id":"0190c5a4-7e2d-7c3b-9a41-5f3d2b1c0e9f","ops":["#,
+        r#"{"map":"m","key":"k","op":"set","value":{"b":[1.5,"x\n"],"a":{"d":1,"c":2}},"at":"1:0:n"},"#,
+        r#"{"map":"m","key":"k","op":"add","value":{"a":1,"b":2},"tag":"t"},"#,
+        r#"{"map":"m","key":"k","op":"remove","tags":["t","u"]},"#,
+        r#"{"map":"m","key":"","op":"delete"},"#,
+        r#"{"map":"m","key":"k","op":"increment","by":1}]}"#,
+    );
+    // Messages of several shapes and sizes take turns, a refused one among them.
+    let messages = [r#"{"type":"ping","id":7}"#, write, r#"{"type":"ping""#, "[]"];
+    let mut parser = Parser::new();
+    let (mut padded, mut canonical) = (Vec::new(), Vec::new());
+    let mut ops_read = 0;
+    let allocations = steady_allocations(|| {
+        for json in messages {
+            padded.clear();
+            padded.extend_from_slice(json.as_bytes());
+            padded.extend_from_slice(&[0; PARSE_PADDING_BYTES]);
+            let Ok(message) = parser.parse(Payload::new(&mut padded, json.len())) else { continue };
+            let id = message.id().map(|id| id.to_owned());
+            assert!(id.is_some());
+            if let Ok(Request::Write { ops, .. }) = message.request() {
+                for op in ops.clone().flatten().chain(ops.flatten()) {
+                    canonical.clear();
+                    if let Action::Set { value, .. } | Action::Add { value, .. } = op.action {
+                        value.write_canonical(&mut canonical);
+                    }
+                    ops_read += 1;
+                }
+            }
+            parser.recycle(message);
+        }
+    });
+    assert_eq!(ops_read, 102 * 2 * 4, "four of the five operations are good, and each is read twice");
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn writing_messages_allocates_nothing() {
+    let at = Stamp::parse("1700000000000:3:n-1").unwrap();
+    let cursor = Cursor { epoch: 1, time: Time::new(2, 3) };
+    let id: Option<OwnedRequestId> = None;
+    let mut out = Vec::new();
+    let allocations = steady_allocations(|| {
+        out.clear();
+        pong(&mut out, id.as_ref(), &at);
+        change_start(&mut out, "m");
+        for key in ["a", "b\n", "c"] {
+            separate_entries(&mut out);
+            entry_lww(&mut out, key, &at, Some(b"{}"));
+        }
+        separate_entries(&mut out);
+        entry_or(&mut out, "k", [("t", &b"1"[..], &at)].into_iter(), ["u"].into_iter());
+        separate_entries(&mut out);
+        entry_counter(&mut out, "k", 1);
+        change_end(&mut out, cursor);
+        snapshot_start(&mut out, id.as_ref(), "m", Some(MapType::Lww));
+        snapshot_end(&mut out, SnapshotEnd::Last { cursor, resumed: false, reset: false });
+        let outcome = Ack { level: AckLevel::Memory, applied: 1, timeout: true };
+        let rejected = [(1, Reject::Overloaded { retry_after_ms: 5 })];
+        ack(&mut out, id.as_ref(), outcome, [Some(&at), None].into_iter(), rejected.into_iter());
+        digest(&mut out, id.as_ref(), "m", 1, 2);
+        unsubscribed(&mut out, id.as_ref(), "m");
+        error(&mut out, id.as_ref(), Reject::BadJson);
+    });
+    assert_eq!(allocations, 0);
+}

@@ -1,0 +1,180 @@
+//! A golden line for each answer and event, and that each parses back to what was put in.
+
+use annulus::crdt::{MapType, Time};
+use annulus::wire::encode::*;
+use annulus::wire::message::AckLevel;
+use annulus::wire::{Cursor, OwnedRequestId, Reject, RequestId};
+use simd_json::OwnedValue;
+use simd_json::prelude::*;
+
+use super::stamp;
+
+const CURSOR: Cursor = Cursor { epoch: 0x0123_4567_89ab_cdef, time: Time::new(1, 2) };
+const CURSOR_TEXT: &str = "0123456789abcdef.65538";
+
+/// What `write` appends, which must be `golden`, be JSON, and leave what was there before.
+#[track_caller]
+fn expect(golden: &str, write: impl FnOnce(&mut Vec<u8>)) -> OwnedValue {
+    let mut out = b"[".to_vec();
+    write(&mut out);
+    assert_eq!(out.remove(0), b'[');
+    assert_eq!(String::from_utf8_lossy(&out), golden);
+    simd_json::to_owned_value(&mut out).unwrap()
+}
+
+fn id(text: &str) -> OwnedRequestId {
+    RequestId::Text(text).to_owned()
+}
+
+#[test]
+fn pong_tells_the_time() {
+    let at = stamp("1700000000000:3:n-1");
+    expect(r#"{"type":"pong","time":"1700000000000:3:n-1"}"#, |out| {
+        annulus::wire::encode::pong(out, None, &at)
+    });
+    let parsed = expect(r#"{"type":"pong","id":"a\"","time":"1700000000000:3:n-1"}"#, |out| {
+        annulus::wire::encode::pong(out, Some(&id("a\"")), &at)
+    });
+    assert_eq!(parsed["id"], "a\"");
+}
+
+#[test]
+fn hello_names_the_rules() {
+    let at = stamp("1:0:n");
+    let greeting = Hello {
+        protocol: 1,
+        connection: "0-7-1",
+        node: "n\"",
+        time: &at,
+        auth: AuthMode::None,
+        heartbeat_ms: 20_000,
+        limits: Limits { message_bytes: 1_048_576, subscriptions: 1_000 },
+    };
+    expect(
+        r#"{"type":"hello","protocol":1,"connection":"0-7-1","node":"n\"","time":"1:0:n","auth":"none","heartbeat_ms":20000,"limits":{"message_bytes":1048576,"subscriptions":1000}}"#,
+        |out| hello(out, &greeting),
+    );
+}
+
+#[test]
+fn entries_of_every_map_type() {
+    let at = stamp("5:65535:z");
+    expect(r#"{"key":"a\\\u0001é","value":{"b":[1,null]},"at":"5:65535:z"}"#, |out| {
+        entry_lww(out, "a\\\u{1}é", &at, Some(br#"{"b":[1,null]}"#))
+    });
+    expect(r#"{"key":"k","deleted":true,"at":"5:65535:z"}"#, |out| entry_lww(out, "k", &at, None));
+
+    let later = stamp("6:0:z");
+    let values: [(&str, &[u8], &_); 2] = [("t\"", b"1", &at), ("u", b"[]", &later)];
+    expect(
+        r#"{"key":"k","values":[{"tag":"t\"","value":1,"at":"5:65535:z"},{"tag":"u","value":[],"at":"6:0:z"}],"removed":["v","\n"]}"#,
+        |out| entry_or(out, "k", values.into_iter(), ["v", "\n"].into_iter()),
+    );
+    expect(r#"{"key":"k","values":[],"removed":[]}"#, |out| {
+        entry_or(out, "k", std::iter::empty(), std::iter::empty())
+    });
+
+    expect(r#"{"key":"k","count":-9223372036854775808}"#, |out| entry_counter(out, "k", i64::MIN));
+    expect(r#"{"key":"k","count":0}"#, |out| entry_counter(out, "k", 0_i128));
+}
+
+#[test]
+fn change_carries_entries_and_a_cursor() {
+    let at = stamp("1:0:n");
+    let mut golden = r#"{"type":"change","map":"m\"","entries":["#.to_owned();
+    golden += r#"{"key":"[","value":"[","at":"1:0:n"},{"key":"b","deleted":true,"at":"1:0:n"},{"key":"c","count":1}"#;
+    golden += &format!(r#"],"cursor":"{CURSOR_TEXT}"}}"#);
+    let parsed = expect(&golden, |out| {
+        change_start(out, "m\"");
+        separate_entries(out);
+        entry_lww(out, "[", &at, Some(b"\"[\""));
+        separate_entries(out);
+        entry_lww(out, "b", &at, None);
+        separate_entries(out);
+        entry_counter(out, "c", 1);
+        change_end(out, CURSOR);
+    });
+    assert_eq!(parsed["entries"].as_array().unwrap().len(), 3);
+    assert_eq!(Cursor::parse(parsed["cursor"].as_str().unwrap()), Some(CURSOR));
+}
+
+#[test]
+fn snapshot_ends_with_more_or_with_a_cursor() {
+    expect(r#"{"type":"snapshot","id":"i","map":"m","map_type":"or","entries":[],"more":true}"#, |out| {
+        snapshot_start(out, Some(&id("i")), "m", Some(MapType::Or));
+        snapshot_end(out, SnapshotEnd::More);
+    });
+    for (resumed, reset) in [(false, false), (true, false), (false, true)] {
+        let golden = format!(
+            r#"{{"type":"snapshot","map":"m","entries":[{{"key":"k","count":2}}],"more":false,"cursor":"{CURSOR_TEXT}","resumed":{resumed},"reset":{reset}}}"#
+        );
+        expect(&golden, |out| {
+            snapshot_start(out, None, "m", None);
+            separate_entries(out);
+            entry_counter(out, "k", 2);
+            snapshot_end(out, SnapshotEnd::Last { cursor: CURSOR, resumed, reset });
+        });
+    }
+}
+
+#[test]
+fn a_read_is_answered_with_entries() {
+    expect(r#"{"type":"entries","id":"i","map":"m","entries":[{"key":"k","count":2}]}"#, |out| {
+        entries_start(out, Some(&id("i")), "m");
+        separate_entries(out);
+        entry_counter(out, "k", 2);
+        entries_end(out);
+    });
+    expect(r#"{"type":"entries","map":"m","entries":[]}"#, |out| {
+        entries_start(out, None, "m");
+        entries_end(out);
+    });
+}
+
+#[test]
+fn ack_leaves_out_what_did_not_happen() {
+    let at = stamp("1:0:n");
+    let good = Ack { level: AckLevel::Memory, applied: 2, timeout: false };
+    expect(r#"{"type":"ack","id":"7","level":"memory","applied":2,"stamps":["1:0:n","1:0:n"]}"#, |out| {
+        ack(out, Some(&id("7")), good, [Some(&at), Some(&at)].into_iter(), std::iter::empty())
+    });
+
+    let bad = Ack { level: AckLevel::None, applied: 1, timeout: true };
+    let rejected = [(0, Reject::Forbidden), (2, Reject::Overloaded { retry_after_ms: 50 })];
+    let parsed = expect(
+        r#"{"type":"ack","level":"none","applied":1,"stamps":[null,"1:0:n",null],"rejected":[{"index":0,"code":"forbidden","message":"not allowed for this identity"},{"index":2,"code":"overloaded","message":"the server is busy, send it again later","retry_after_ms":50}],"timeout":true}"#,
+        |out| ack(out, None, bad, [None, Some(&at), None].into_iter(), rejected.into_iter()),
+    );
+    assert_eq!(parsed["rejected"].as_array().unwrap().len(), 2);
+
+    let empty = Ack { level: AckLevel::Durable, applied: 0, timeout: false };
+    expect(r#"{"type":"ack","level":"durable","applied":0,"stamps":[]}"#, |out| {
+        ack(out, None, empty, std::iter::empty(), std::iter::empty())
+    });
+}
+
+#[test]
+fn digest_and_unsubscribed_name_their_map() {
+    expect(r#"{"type":"digest","id":"4","map":"m\n","entries":12,"hash":"000000000000beef"}"#, |out| {
+        digest(out, Some(&id("4")), "m\n", 12, 0xbeef)
+    });
+    expect(r#"{"type":"unsubscribed","id":"3","map":"m"}"#, |out| unsubscribed(out, Some(&id("3")), "m"));
+}
+
+#[test]
+fn error_says_when_to_try_again() {
+    expect(
+        r#"{"type":"error","id":"1","code":"rate_limited","message":"too many messages per second, this one was not handled","retry_after_ms":1000}"#,
+        |out| error(out, Some(&id("1")), Reject::RateLimited { retry_after_ms: 1000 }),
+    );
+    for reject in [Reject::BadJson, Reject::UnknownType, Reject::BadRequest("a \"b\" \\ c"), Reject::Timeout]
+    {
+        let mut out = Vec::new();
+        error(&mut out, None, reject);
+        let parsed = simd_json::to_owned_value(&mut out).unwrap();
+        assert_eq!(parsed["type"], "error");
+        assert_eq!(parsed["code"], reject.code());
+        assert_eq!(parsed["message"], reject.message());
+        assert!(parsed.get("retry_after_ms").is_none() && parsed.get("id").is_none());
+    }
+}

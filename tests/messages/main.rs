@@ -1,0 +1,103 @@
+//! The messages of protocol v1: golden lines for each request and answer, every way a request can be wrong,
+//! random bytes, and the canonical form of values.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod answers;
+mod canonical;
+mod random;
+mod random_bytes;
+mod refusals;
+mod requests;
+
+use std::fmt::Write;
+
+use annulus::crdt::{Node, Stamp, Time};
+use annulus::limits::PARSE_PADDING_BYTES;
+use annulus::wire::message::{Action, Message, Op, Parser, Request, Value};
+use annulus::wire::{Payload, Reject};
+
+/// Parses `json` as a shard does: in place, with foreign bytes behind it.
+fn with_message<R>(json: &[u8], look: impl FnOnce(Result<&Message<'_>, Reject>) -> R) -> R {
+    // What follows would complete almost any truncated message, if the parser looked at it.
+    let mut padded = [json, &b"9]}\"".repeat(PARSE_PADDING_BYTES / 4)].concat();
+    let mut parser = Parser::new();
+    match parser.parse(Payload::new(&mut padded, json.len())) {
+        Ok(message) => look(Ok(&message)),
+        Err(reject) => look(Err(reject)),
+    }
+}
+
+/// What a message asks for, in a line, or the code it is refused with.
+fn outcome(json: &str) -> String {
+    with_message(json.as_bytes(), |message| match message.and_then(Message::request) {
+        Ok(request) => line(&request),
+        Err(reject) => reject.code().to_owned(),
+    })
+}
+
+fn line(request: &Request<'_>) -> String {
+    match request {
+        Request::Ping => "ping".to_owned(),
+        Request::Auth { token } => format!("auth {token}"),
+        Request::Read { map, keys } => format!("read {map} {keys:?}"),
+        Request::Subscribe { map, since, keys, prefix, snapshot, echo } => format!(
+            "subscribe {map} since {since:?} keys {keys:?} prefix {prefix:?} snapshot {snapshot} echo {echo}"
+        ),
+        Request::Unsubscribe { map } => format!("unsubscribe {map}"),
+        Request::Digest { map } => format!("digest {map}"),
+        Request::Write { ack, ops } => {
+            let mut line = format!("write {} {}", ack.as_str(), ops.len());
+            for op in ops.clone() {
+                match op {
+                    Ok(op) => write!(line, "; {}", op_line(&op)).unwrap(),
+                    Err(reject) => write!(line, "; {}", reject.code()).unwrap(),
+                }
+            }
+            line
+        }
+    }
+}
+
+fn op_line(op: &Op<'_>) -> String {
+    let Op { map, key, action } = op;
+    let action = match action {
+        Action::Set { value, at, ttl_ms } => {
+            format!("set {} at {} ttl {ttl_ms:?}", canonical(value), stamp_text(*at))
+        }
+        Action::Delete { at } => format!("delete at {}", stamp_text(*at)),
+        Action::Add { value, tag, at } => {
+            format!("add {} tag {tag:?} at {}", canonical(value), stamp_text(*at))
+        }
+        Action::RemoveTags(tags) => format!("remove tags {tags:?}"),
+        Action::RemoveValue(value) => format!("remove value {}", canonical(value)),
+        Action::Increment { by } => format!("increment {by}"),
+        Action::IncrementTotals { replica, added, subtracted } => {
+            let stamp = Stamp { time: Time::ZERO, node: *replica };
+            format!("increment {} +{added} -{subtracted}", stamp_text(Some(stamp)))
+        }
+    };
+    format!("{map}/{key} {action}")
+}
+
+fn canonical(value: &Value<'_>) -> String {
+    let mut out = Vec::new();
+    value.write_canonical(&mut out);
+    String::from_utf8(out).unwrap()
+}
+
+fn stamp_text(stamp: Option<Stamp>) -> String {
+    let mut out = Vec::new();
+    if let Some(stamp) = stamp {
+        stamp.write_to(&mut out);
+    }
+    String::from_utf8(out).unwrap()
+}
+
+fn stamp(text: &str) -> Stamp {
+    Stamp::parse(text).unwrap()
+}
+
+fn node(name: &str) -> Option<Node> {
+    Node::new(name.as_bytes())
+}
