@@ -4,6 +4,9 @@ mod close;
 mod payload;
 mod reject;
 
+pub mod http;
+pub mod websocket;
+
 pub use close::Close;
 pub use payload::Payload;
 pub use reject::Reject;
