@@ -10,6 +10,9 @@ mod payload;
 mod reject;
 mod request_id;
 
+pub mod http;
+pub mod websocket;
+
 pub use close::Close;
 pub use cursor::Cursor;
 pub use payload::Payload;

@@ -1,0 +1,134 @@
+//! The HTTP in front of the WebSocket: one request, answered with an upgrade, a page or a refusal.
+//!
+//! No sockets and no time. Every connection carries one request: what is not upgraded is closed after its
+//! answer, so no body is ever read.
+
+mod headers;
+mod refusal;
+mod response;
+mod target;
+mod upgrade;
+
+pub use response::{write_page, write_page_head};
+pub use tungstenite::http::StatusCode;
+
+use headers::Headers;
+use httparse::{EMPTY_HEADER, Error, Status};
+use refusal::Refusal;
+use target::Target;
+
+use crate::limits::HTTP_HEADER_BYTES_MAX;
+
+/// Header lines of one request; past it the answer is 431. Browsers behind proxies send some thirty.
+const HEADER_LINES_MAX: usize = 64;
+
+/// What this server lets in.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// Origins that may connect, such as `https://app.example`; empty: any. A client that names no origin,
+    /// which no browser omits, may connect always.
+    pub allowed_origins: &'a [String],
+    /// Whether `/v1/echo` exists.
+    pub echo: bool,
+}
+
+/// What a WebSocket connection was opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/v1`: the protocol of `docs/protocol.md`.
+    Native,
+    /// `/v1/echo`: every message comes back.
+    Echo,
+}
+
+/// A page whose body the caller makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// `/`
+    Index,
+    /// `/healthz`
+    Health,
+    /// `/metrics`
+    Metrics,
+}
+
+/// How a request goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Send `response`, the 101, and speak WebSocket from the next byte on.
+    Upgrade {
+        endpoint: Endpoint,
+        response: Vec<u8>,
+        /// From `Authorization: Bearer`, else `?token=`, else the subprotocol `bearer.<token>`.
+        token: Option<String>,
+    },
+    /// Send the page and close: with [`write_page`], or with [`write_page_head`] if only its head is wanted.
+    Page { page: Page, head_only: bool },
+    /// Send `response` and close.
+    Refuse { response: Vec<u8> },
+}
+
+/// Answers the request at the front of `input` and says how many bytes it took; `None` until its header
+/// block is complete or known to be wrong. The answer does not depend on how the bytes were split.
+///
+/// Never `None` for [`HTTP_HEADER_BYTES_MAX`] bytes or more, so a caller need not keep more than that.
+pub fn answer(input: &[u8], rules: &Rules<'_>) -> Option<(Answer, usize)> {
+    let block = &input[..input.len().min(HTTP_HEADER_BYTES_MAX)];
+    let mut lines = [EMPTY_HEADER; HEADER_LINES_MAX];
+    let mut request = httparse::Request::new(&mut lines);
+    let refusal = match request.parse(block) {
+        Ok(Status::Complete(used)) => match route(&request, rules) {
+            Ok(answer) => return Some((answer, used)),
+            Err(refusal) => refusal,
+        },
+        Ok(Status::Partial) if block.len() < HTTP_HEADER_BYTES_MAX => return None,
+        Ok(Status::Partial) | Err(Error::TooManyHeaders) => Refusal::HEADERS_TOO_LARGE,
+        Err(Error::Version) => Refusal::WRONG_HTTP_VERSION,
+        Err(_) => Refusal::bad_request("this is not HTTP: send one HTTP/1.1 request"),
+    };
+    let response = refusal.response(request.method == Some("HEAD"));
+    Some((Answer::Refuse { response }, input.len()))
+}
+
+/// What a path stands for.
+enum Place {
+    Endpoint(Endpoint),
+    Page(Page),
+}
+
+fn route(request: &httparse::Request<'_, '_>, rules: &Rules<'_>) -> Result<Answer, Refusal> {
+    let headers = Headers::new(request.headers);
+    let has_http_1_1 = request.version == Some(1);
+    headers.check_host(has_http_1_1)?;
+    let target = request
+        .path
+        .and_then(Target::parse)
+        .ok_or(Refusal::bad_request("the request target is wrong: ask for a path such as /v1"))?;
+
+    let place = match target.path {
+        "/v1" => Place::Endpoint(Endpoint::Native),
+        "/v1/echo" if rules.echo => Place::Endpoint(Endpoint::Echo),
+        "/" => Place::Page(Page::Index),
+        "/healthz" => Place::Page(Page::Health),
+        "/metrics" => Place::Page(Page::Metrics),
+        _ => return Err(Refusal::NOT_FOUND),
+    };
+    match (place, request.method) {
+        (Place::Endpoint(endpoint), Some("GET")) => {
+            headers.check_bodiless()?;
+            if !has_http_1_1 {
+                return Err(Refusal::UPGRADE_REQUIRED);
+            }
+            upgrade::accept(endpoint, headers, target, rules)
+        }
+        (Place::Page(page), Some(method @ ("GET" | "HEAD"))) => {
+            headers.check_bodiless()?;
+            Ok(Answer::Page { page, head_only: method == "HEAD" })
+        }
+        (Place::Endpoint(_), _) => Err(Refusal::ENDPOINT_METHOD),
+        (Place::Page(_), _) => Err(Refusal::PAGE_METHOD),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+//! Writing HTTP/1.1 responses after which the connection is closed.
+
+use tungstenite::http::StatusCode;
+
+/// Appends a page and its head.
+pub fn write_page(out: &mut Vec<u8>, status: StatusCode, content_type: &str, body: &[u8]) {
+    write_page_head(out, status, content_type, body.len());
+    out.extend_from_slice(body);
+}
+
+/// Appends the head of a page of `body_bytes`: the answer to `HEAD`.
+pub fn write_page_head(out: &mut Vec<u8>, status: StatusCode, content_type: &str, body_bytes: usize) {
+    write_status_and_content(out, status, content_type, body_bytes);
+    // Pages tell the state of this moment.
+    out.extend_from_slice(b"Cache-Control: no-store\r\nConnection: close\r\n\r\n");
+}
+
+/// Appends the status line and the lines about the content. More lines may follow.
+pub(super) fn write_status_and_content(
+    out: &mut Vec<u8>,
+    status: StatusCode,
+    content_type: &str,
+    content_bytes: usize,
+) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
+    out.extend_from_slice(b"\r\nContent-Type: ");
+    out.extend_from_slice(content_type.as_bytes());
+    out.extend_from_slice(b"\r\nContent-Length: ");
+    out.extend_from_slice(itoa::Buffer::new().format(content_bytes).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,384 @@
+//! The answers as a client sees them.
+
+use super::*;
+
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+/// RFC 6455 section 1.3.
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+const ANY: Rules<'static> = Rules { allowed_origins: &[], echo: true };
+
+/// A good handshake, to be spoilt.
+fn handshake() -> Vec<String> {
+    let key = format!("Sec-WebSocket-Key: {KEY}");
+    ["GET /v1 HTTP/1.1", "Host: sync.example", "Upgrade: websocket", "Connection: Upgrade"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain([key, "Sec-WebSocket-Version: 13".to_owned()])
+        .collect()
+}
+
+fn bytes(lines: &[String]) -> Vec<u8> {
+    let mut bytes = lines.join("\r\n").into_bytes();
+    bytes.extend_from_slice(b"\r\n\r\n");
+    bytes
+}
+
+/// The handshake with its line that begins with `name` replaced, or taken out if that is empty.
+fn with(name: &str, line: &str) -> Vec<u8> {
+    let mut lines = handshake();
+    let index = lines.iter().position(|line| line.starts_with(name)).expect("the handshake has this line");
+    if line.is_empty() {
+        lines.remove(index);
+    } else {
+        lines[index] = line.to_owned();
+    }
+    bytes(&lines)
+}
+
+/// The handshake with one more line.
+fn and(line: &str) -> Vec<u8> {
+    let mut lines = handshake();
+    lines.push(line.to_owned());
+    bytes(&lines)
+}
+
+fn ask(request: &[u8]) -> Answer {
+    answer(request, &ANY).expect("the request is complete").0
+}
+
+/// Endpoint, response and token.
+fn upgraded(request: &[u8], rules: &Rules<'_>) -> (Endpoint, String, Option<String>) {
+    match answer(request, rules) {
+        Some((Answer::Upgrade { endpoint, response, token }, used)) => {
+            assert_eq!(used, request.len());
+            (endpoint, String::from_utf8(response).expect("responses are ASCII"), token)
+        }
+        other => panic!("{other:?} to {}", String::from_utf8_lossy(request)),
+    }
+}
+
+fn token(request: &[u8]) -> Option<String> {
+    upgraded(request, &ANY).2
+}
+
+/// Status and whole text of a refusal, which always closes and gives advice.
+fn refused_by(request: &[u8], rules: &Rules<'_>) -> (u16, String) {
+    let Some((Answer::Refuse { response }, used)) = answer(request, rules) else {
+        panic!("not refused: {}", String::from_utf8_lossy(request));
+    };
+    assert_eq!(used, request.len());
+    let text = String::from_utf8(response).expect("responses are ASCII");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a response has a head and a body");
+    assert!(head.lines().any(|line| line.starts_with("Connection:") && line.ends_with("close")), "{head}");
+    if !request.starts_with(b"HEAD") {
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{text}");
+        assert!(body.len() > 10 && body.ends_with('\n') && body.lines().count() == 1, "{body}");
+    }
+    let status = head[9..12].parse().expect("a status is a number");
+    (status, text)
+}
+
+fn refused(request: &[u8]) -> u16 {
+    refused_by(request, &ANY).0
+}
+
+fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes()
+}
+
+#[test]
+fn the_handshake_of_the_rfc_is_accepted() {
+    let (endpoint, response, token) = upgraded(&bytes(&handshake()), &ANY);
+    assert_eq!((endpoint, token), (Endpoint::Native, None));
+    assert!(response.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{response}");
+    assert!(response.ends_with("\r\n\r\n"));
+    let lower = response.to_ascii_lowercase();
+    assert!(lower.contains(&format!("\r\nsec-websocket-accept: {}\r\n", ACCEPT.to_ascii_lowercase())));
+    assert!(response.contains(ACCEPT));
+    assert!(lower.contains("\r\nupgrade: websocket\r\n") && lower.contains("\r\nconnection: upgrade\r\n"));
+    assert!(!lower.contains("sec-websocket-protocol") && !lower.contains("content-length"));
+}
+
+#[test]
+fn spellings_the_rfc_allows_are_accepted() {
+    for request in [
+        with("Upgrade", "uPGRADE:  WebSocket\t "),
+        with("Upgrade", "Upgrade: websocket, x-other"),
+        with("Connection", "Connection: keep-alive,upgrade"),
+        with("Connection", "connection: keep-alive\r\nCONNECTION: Upgrade"),
+        with("GET", "GET http://sync.example/v1?q=1 HTTP/1.1"),
+        with("GET", "\r\nGET /v1 HTTP/1.1"),
+        and("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
+        and("Content-Length: 0"),
+    ] {
+        assert_eq!(upgraded(&request, &ANY).0, Endpoint::Native);
+    }
+}
+
+#[test]
+fn what_follows_the_handshake_is_left_for_the_websocket() {
+    let mut request = bytes(&handshake());
+    let len = request.len();
+    request.extend_from_slice(&[0x81; 20_000]);
+    let (answer, used) = answer(&request, &ANY).expect("the request is complete");
+    assert!(matches!(answer, Answer::Upgrade { .. }));
+    assert_eq!(used, len);
+}
+
+// Every request of this list, cut at each place: no answer before the cut, or already the final one.
+#[test]
+fn the_answer_does_not_depend_on_the_split() {
+    for request in [
+        bytes(&handshake()),
+        get("/healthz"),
+        get("/nowhere"),
+        with("Sec-WebSocket-Key", ""),
+        with("Upgrade", "Upgrade : websocket"),
+        with("GET", "GET /v1 HTTP/9.9"),
+        b"\x16\x03\x01\x02\x00\x01\x00 noise\r\n\r\n".to_vec(),
+    ] {
+        let whole = ask(&request);
+        for cut in 0..request.len() {
+            match answer(&request[..cut], &ANY) {
+                None => {}
+                Some((early, _)) => {
+                    assert!(matches!(early, Answer::Refuse { .. }));
+                    assert_eq!(early, whole, "cut at {cut} of {}", String::from_utf8_lossy(&request));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_echo_endpoint_exists_only_where_it_is_wanted() {
+    let request = with("GET", "GET /v1/echo HTTP/1.1");
+    assert_eq!(upgraded(&request, &ANY).0, Endpoint::Echo);
+    assert_eq!(refused_by(&request, &Rules { echo: false, ..ANY }).0, 404);
+}
+
+#[test]
+fn our_subprotocol_is_chosen_and_no_other() {
+    let chosen = |line| upgraded(&and(line), &ANY).1.to_ascii_lowercase();
+    assert!(
+        chosen("Sec-WebSocket-Protocol: x, annulus.v1")
+            .contains("\r\nsec-websocket-protocol: annulus.v1\r\n")
+    );
+    assert!(!chosen("Sec-WebSocket-Protocol: annulus.v2, x").contains("sec-websocket-protocol"));
+    let with_token = chosen("Sec-WebSocket-Protocol: bearer.secret\r\nSec-WebSocket-Protocol: annulus.v1");
+    assert!(with_token.contains("\r\nsec-websocket-protocol: annulus.v1\r\n"), "{with_token}");
+    assert!(!with_token.contains("secret"));
+}
+
+#[test]
+fn a_token_comes_by_header_query_or_subprotocol_in_this_order() {
+    assert_eq!(token(&and("Authorization: bearer abc ")), Some("abc".to_owned()));
+    assert_eq!(token(&with("GET", "GET /v1?token=a%20b HTTP/1.1")), Some("a b".to_owned()));
+    assert_eq!(token(&and("Sec-WebSocket-Protocol: annulus.v1, bearer.x.y-z")), Some("x.y-z".to_owned()));
+    assert_eq!(token(&and("Authorization: Basic YTpi")), None);
+    assert_eq!(token(&and("Sec-WebSocket-Protocol: bearer.")), None);
+
+    let mut lines = handshake();
+    lines[0] = "GET /v1?token=query HTTP/1.1".to_owned();
+    lines.push("Sec-WebSocket-Protocol: bearer.offered".to_owned());
+    assert_eq!(token(&bytes(&lines)), Some("query".to_owned()));
+    lines.push("Authorization: Bearer header".to_owned());
+    assert_eq!(token(&bytes(&lines)), Some("header".to_owned()));
+}
+
+#[test]
+fn a_token_that_can_not_be_read_is_refused() {
+    assert_eq!(refused(&with("GET", "GET /v1?token=%zz HTTP/1.1")), 400);
+    assert_eq!(refused(&and("Authorization: Bearer")), 400);
+    assert_eq!(refused(&and("Authorization: Bearer a\r\nAuthorization: Bearer b")), 400);
+}
+
+#[test]
+fn a_path_without_an_upgrade_asks_for_one() {
+    for request in [
+        get("/v1"),
+        with("Upgrade", ""),
+        with("Upgrade", "Upgrade: h2c"),
+        with("Upgrade", "Upgrade: websockets"),
+        with("Connection", ""),
+        with("Connection", "Connection: no-upgrade"),
+        with("GET", "GET /v1 HTTP/1.0"),
+    ] {
+        let (status, text) = refused_by(&request, &ANY);
+        assert_eq!(status, 426);
+        assert!(text.contains("\r\nUpgrade: websocket\r\n") && text.contains("Connection: Upgrade, close"));
+        assert!(text.contains("\r\nSec-WebSocket-Version: 13\r\n"));
+    }
+}
+
+#[test]
+fn another_websocket_version_is_told_which_one_to_speak() {
+    for line in ["", "Sec-WebSocket-Version: 8", "Sec-WebSocket-Version: 133", "Sec-WebSocket-Version: 13, 8"]
+    {
+        let (status, text) = refused_by(&with("Sec-WebSocket-Version", line), &ANY);
+        assert_eq!(status, 426);
+        assert!(text.contains("\r\nSec-WebSocket-Version: 13\r\n"));
+    }
+    assert_eq!(refused(&and("Sec-WebSocket-Version: 13")), 400);
+}
+
+#[test]
+fn the_key_is_sixteen_bytes_in_base64_and_there_once() {
+    for line in [
+        "",
+        "Sec-WebSocket-Key:",
+        "Sec-WebSocket-Key: !not*base64!at%all!?==",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAA",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAAA=",
+        "Sec-WebSocket-Key: \u{E9}AAAAAAAAAAAAAAAAAAAA==",
+    ] {
+        assert_eq!(refused(&with("Sec-WebSocket-Key", line)), 400, "{line}");
+    }
+    assert_eq!(refused(&and(&format!("Sec-WebSocket-Key: {KEY}"))), 400);
+}
+
+#[test]
+fn only_allowed_origins_connect_and_clients_without_one() {
+    let allowed = ["https://app.example".to_owned(), "http://localhost:5173".to_owned()];
+    let rules = Rules { allowed_origins: &allowed, echo: false };
+    for origin in ["https://app.example", "HTTPS://App.Example", "http://localhost:5173"] {
+        upgraded(&and(&format!("Origin: {origin}")), &rules);
+    }
+    upgraded(&bytes(&handshake()), &rules);
+    upgraded(&and("Origin: https://elsewhere.example"), &ANY);
+    for origin in [
+        "https://elsewhere.example",
+        "http://app.example",
+        "https://app.example:8443",
+        "https://app.example.evil.example",
+        "https://app.example/",
+        "http://localhost",
+        "null",
+        "",
+    ] {
+        assert_eq!(refused_by(&and(&format!("Origin: {origin}")), &rules).0, 403, "{origin}");
+    }
+    let twice = and("Origin: https://app.example\r\nOrigin: https://app.example");
+    assert_eq!(refused_by(&twice, &rules).0, 400);
+}
+
+#[test]
+fn pages_are_got_and_their_heads_asked_for() {
+    for (path, page) in [
+        ("/", Page::Index),
+        ("/healthz", Page::Health),
+        ("/metrics", Page::Metrics),
+        ("/metrics?format=text", Page::Metrics),
+        ("http://h/healthz", Page::Health),
+        ("http://h", Page::Index),
+    ] {
+        assert_eq!(ask(&get(path)), Answer::Page { page, head_only: false }, "{path}");
+    }
+    assert_eq!(
+        ask(b"HEAD /healthz HTTP/1.1\r\nHost: h\r\n\r\n"),
+        Answer::Page { page: Page::Health, head_only: true }
+    );
+    assert_eq!(
+        ask(b"GET /healthz HTTP/1.0\r\n\r\n"),
+        Answer::Page { page: Page::Health, head_only: false },
+        "load balancers still ask so"
+    );
+}
+
+#[test]
+fn unknown_paths_are_not_found() {
+    for path in ["/v2", "/v1/", "/v1/echo/x", "//", "/V1", "/%76%31"] {
+        assert_eq!(refused(&get(path)), 404, "{path}");
+    }
+}
+
+#[test]
+fn wrong_methods_are_told_the_right_ones() {
+    for (method, path, allow) in [
+        ("POST", "/v1", "GET"),
+        ("HEAD", "/v1", "GET"),
+        ("POST", "/metrics", "GET, HEAD"),
+        ("OPTIONS", "/", "GET, HEAD"),
+    ] {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n");
+        let (status, text) = refused_by(request.as_bytes(), &ANY);
+        assert_eq!(status, 405);
+        assert!(text.contains(&format!("\r\nAllow: {allow}\r\n")), "{text}");
+    }
+}
+
+#[test]
+fn the_answer_to_head_has_no_body() {
+    let (status, text) = refused_by(b"HEAD /nowhere HTTP/1.1\r\nHost: h\r\n\r\n", &ANY);
+    assert_eq!(status, 404);
+    assert!(text.ends_with("\r\n\r\n") && !text.contains("Content-Length: 0"));
+}
+
+#[test]
+fn a_request_with_a_body_is_refused() {
+    for line in ["Content-Length: 1", "Content-Length: ", "Content-Length: x", "Transfer-Encoding: chunked"] {
+        assert_eq!(refused(&and(line)), 400, "{line}");
+        let page = format!("GET / HTTP/1.1\r\nHost: h\r\n{line}\r\n\r\n");
+        assert_eq!(refused(page.as_bytes()), 400, "{line}");
+    }
+}
+
+#[test]
+fn one_host_is_required() {
+    for line in ["", "Host:", "Host: a, b", "Host: a b", "Host: a/b", "Host: a\r\nHost: a"] {
+        assert_eq!(refused(&with("Host", line)), 400, "{line}");
+    }
+    upgraded(&with("Host", "Host: [::1]:9000"), &ANY);
+}
+
+#[test]
+fn what_is_not_http_1_is_refused() {
+    assert_eq!(refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03"), 400);
+    assert_eq!(refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
+    assert_eq!(refused(&with("GET", "GET /v1 HTTP/9.9")), 505);
+    for target in ["*", "v1", "sync.example:443"] {
+        assert_eq!(refused(&with("GET", &format!("GET {target} HTTP/1.1"))), 400, "{target}");
+    }
+    for line in ["Upgrade : websocket", "no colon here", "X-Odd: a\0b", " folded"] {
+        assert_eq!(refused(&and(line)), 400, "{line}");
+    }
+}
+
+#[test]
+fn a_header_block_over_the_limit_is_refused_as_soon_as_it_is() {
+    let block = |len: usize| {
+        let mut request = bytes(&handshake());
+        request.truncate(request.len() - 2);
+        request.extend_from_slice(b"X-Long: ");
+        request.resize(len - 4, b'x');
+        request.extend_from_slice(b"\r\n\r\n");
+        request
+    };
+    upgraded(&block(HTTP_HEADER_BYTES_MAX), &ANY);
+    let longer = block(HTTP_HEADER_BYTES_MAX + 1);
+    assert_eq!(refused(&longer), 431);
+    assert_eq!(refused(&longer[..HTTP_HEADER_BYTES_MAX]), 431);
+    assert_eq!(answer(&longer[..HTTP_HEADER_BYTES_MAX - 1], &ANY), None);
+    assert_eq!(refused(&[b'\r', b'\n'].repeat(HTTP_HEADER_BYTES_MAX)), 431, "empty lines for ever");
+}
+
+#[test]
+fn more_header_lines_than_the_limit_are_refused() {
+    let lines = |count: usize| and(&vec!["X: y"; count - handshake().len() + 1].join("\r\n"));
+    upgraded(&lines(HEADER_LINES_MAX), &ANY);
+    assert_eq!(refused(&lines(HEADER_LINES_MAX + 1)), 431);
+}
+
+#[test]
+fn a_page_is_written_with_its_length_and_closes() {
+    let mut out = Vec::new();
+    write_page(&mut out, StatusCode::OK, "text/plain", b"fine\n");
+    let mut head = Vec::new();
+    write_page_head(&mut head, StatusCode::OK, "text/plain", 5);
+    assert_eq!(
+        String::from_utf8_lossy(&out),
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\
+         Cache-Control: no-store\r\nConnection: close\r\n\r\nfine\n"
+    );
+    assert_eq!(out[..out.len() - 5], head);
+}
