@@ -1,23 +1,38 @@
-//! What the wire needs of the CRDT layer until that layer lands: stamps, and the names of map types.
+//! The CRDT layer: pure values, no I/O, and no clock of its own.
+//!
+//! A [`Map`] holds the keys of one map that one shard owns. Changes come in as [`Delta`]s, which are state and
+//! not commands: merging is commutative, associative and idempotent (`tests/crdt_laws.rs`), so it matters neither
+//! in which order nor how often a delta arrives. Imports nothing of ours but `limits`.
+//!
+//! ```text
+//! map.rs      merge, find, walk, sums       order.rs   what changed since a tick
+//!   cells.rs  all cells and their index     expiry.rs  values with a time to live
+//!     cell.rs one key                       prune.rs   forgetting old removals
+//!       lww.rs  or_set.rs  counter.rs       digest.rs  entry hashes
+//! delta.rs    what merges                   stamp.rs, clock.rs   hybrid logical time
+//! ```
 
+mod cell;
+mod cells;
+mod chunks;
+mod clock;
+mod counter;
+mod delta;
+mod digest;
+mod expiry;
+mod lww;
+mod map;
+mod or_set;
+mod order;
+mod prune;
 mod stamp;
 
+pub use cell::{Cell, CellIndex, State};
+pub use clock::{Clock, ClockDrift};
+pub use counter::{Counter, Totals};
+pub use delta::{Delta, HashedKey, MapType, Refused};
+pub use lww::Lww;
+pub use map::{Map, Merge};
+pub use or_set::{OrSet, Tagged};
+pub use prune::Pruned;
 pub use stamp::{Node, Stamp, Time};
-
-/// What a map holds, fixed by its first write.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-pub enum MapType {
-    Lww,
-    Or,
-    Counter,
-}
-
-impl MapType {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Lww => "lww",
-            Self::Or => "or",
-            Self::Counter => "counter",
-        }
-    }
-}

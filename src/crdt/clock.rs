@@ -1,0 +1,127 @@
+//! The hybrid logical clock of one shard (Kulkarni et al., "Logical Physical Clocks", 2014).
+//!
+//! Invariant: `last` never goes back, and every tick is greater than all ticks, promises and accepted remote
+//! times before it, however the wall clock jumps. It reads no clock itself: the caller brings `now_ms`.
+
+use super::{Node, Stamp, Time};
+
+/// A clock that follows the wall clock while that moves forward, and counts while it does not.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    last: Time,
+    node: Node,
+}
+
+/// A remote time is further ahead of the wall clock than is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a time is {ahead_ms} ms ahead of this clock")]
+pub struct ClockDrift {
+    pub ahead_ms: u64,
+}
+
+impl Clock {
+    pub const fn new(node: Node) -> Self {
+        Self { last: Time::ZERO, node }
+    }
+
+    /// The next tick, greater than everything this clock has given or seen.
+    pub fn tick(&mut self, now_ms: u64) -> Time {
+        self.last = self.last.next().max(Time::new(now_ms, 0));
+        self.last
+    }
+
+    /// The next tick as a stamp of this node.
+    pub fn stamp(&mut self, now_ms: u64) -> Stamp {
+        Stamp { time: self.tick(now_ms), node: self.node }
+    }
+
+    /// Moves the clock to at least `now_ms` and promises: every later [`Clock::tick`] is greater than the
+    /// returned time. So "all changes up to it" is a closed set, even if none was made.
+    pub fn advance(&mut self, now_ms: u64) -> Time {
+        self.last = self.last.max(Time::new(now_ms, 0));
+        self.last
+    }
+
+    /// Takes note of a time that another clock gave, so that later ticks are greater.
+    ///
+    /// # Errors
+    /// [`ClockDrift`] if it is more than `drift_max_ms` ahead of `now_ms`; the clock has not moved then, so
+    /// one peer with a wrong clock cannot push it into the future.
+    pub fn observe(&mut self, now_ms: u64, remote: Time, drift_max_ms: u64) -> Result<(), ClockDrift> {
+        let ahead_ms = remote.millis().saturating_sub(now_ms);
+        if ahead_ms > drift_max_ms {
+            return Err(ClockDrift { ahead_ms });
+        }
+        self.last = self.last.max(remote);
+        Ok(())
+    }
+
+    /// The last tick given, promised or observed.
+    pub const fn last(&self) -> Time {
+        self.last
+    }
+
+    pub const fn node(&self) -> Node {
+        self.node
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock() -> Clock {
+        Clock::new(Node::new(b"n").unwrap())
+    }
+
+    #[test]
+    fn ticks_increase_while_time_is_frozen_or_runs_back() {
+        let mut clock = clock();
+        let mut last = Time::ZERO;
+        for now_ms in [1000, 1000, 1000, 999, 5, 0, 1001, 1001] {
+            let tick = clock.tick(now_ms);
+            assert!(tick > last, "at {now_ms}");
+            last = tick;
+        }
+        assert_eq!(last, Time::new(1001, 1));
+    }
+
+    #[test]
+    fn a_frozen_clock_carries_its_counter_into_the_milliseconds() {
+        let mut clock = clock();
+        clock.tick(7);
+        for _ in 0..u16::MAX {
+            clock.tick(7);
+        }
+        assert_eq!(clock.last(), Time::new(7, u16::MAX));
+        assert_eq!(clock.tick(7), Time::new(8, 0));
+        assert_eq!(clock.tick(8), Time::new(8, 1), "the wall clock catching up does not repeat a tick");
+    }
+
+    #[test]
+    fn every_tick_after_a_promise_is_greater() {
+        let mut clock = clock();
+        for (now_ms, then_ms) in [(10, 10), (20, 3), (20, 20), (30, 40)] {
+            let promise = clock.advance(now_ms);
+            assert!(promise >= Time::new(now_ms, 0));
+            assert!(clock.tick(then_ms) > promise);
+        }
+    }
+
+    #[test]
+    fn a_remote_time_moves_the_clock_unless_it_drifts() {
+        let mut clock = clock();
+        clock.tick(1_000);
+        assert_eq!(clock.observe(1_000, Time::new(1_060, 9), 60), Ok(()));
+        assert_eq!(clock.tick(1_000), Time::new(1_060, 10));
+        let before = clock.last();
+        assert_eq!(clock.observe(1_000, Time::new(1_061, 0), 60), Err(ClockDrift { ahead_ms: 61 }));
+        assert_eq!(
+            clock.observe(1_000, Time::MAX, 60),
+            Err(ClockDrift { ahead_ms: Time::MILLIS_MAX - 1_000 })
+        );
+        assert_eq!(clock.last(), before, "a refused time does not move the clock");
+        assert_eq!(clock.observe(1_000, Time::new(3, 0), 60), Ok(()), "the past is no drift");
+        assert_eq!(clock.last(), before);
+    }
+}

@@ -1,0 +1,99 @@
+//! A change as *state*: what a merge takes, what another replica or a disk is sent.
+//!
+//! Invariant: a delta says what is now true, never what to do, so merging it again or late is harmless.
+
+use super::{Node, Stamp};
+use crate::limits::{COUNTER_TOTAL_MAX, KEY_BYTES_MAX, TAG_BYTES_MAX};
+
+/// What a map holds at each key; fixed by the first write to the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MapType {
+    /// One value, of the last writer.
+    Lww,
+    /// A set of tagged values; a removal removes the tags it has seen.
+    Or,
+    /// A counter that goes up and down.
+    Counter,
+}
+
+impl MapType {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lww => "lww",
+            Self::Or => "or",
+            Self::Counter => "counter",
+        }
+    }
+}
+
+/// A part of the state of one key. Values are canonical JSON; equal values are equal bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delta<'a> {
+    Lww {
+        at: Stamp,
+        /// `None`: deleted.
+        value: Option<&'a [u8]>,
+        /// Unix milliseconds at which the value ends; 0: never. Means nothing without a value.
+        expires_ms: u64,
+    },
+    OrAdd {
+        tag: &'a str,
+        value: &'a [u8],
+        at: Stamp,
+    },
+    OrRemove {
+        tag: &'a str,
+    },
+    /// The totals of one replica's slot.
+    Counter {
+        replica: Node,
+        added: u64,
+        subtracted: u64,
+    },
+}
+
+impl Delta<'_> {
+    /// The one type of map this can be merged into.
+    pub const fn map_type(&self) -> MapType {
+        match self {
+            Self::Lww { .. } => MapType::Lww,
+            Self::OrAdd { .. } | Self::OrRemove { .. } => MapType::Or,
+            Self::Counter { .. } => MapType::Counter,
+        }
+    }
+
+    /// Whether tags and totals keep within their limits.
+    pub(super) const fn is_in_limits(&self) -> bool {
+        match *self {
+            Self::Lww { .. } => true,
+            Self::OrAdd { tag, .. } | Self::OrRemove { tag } => tag.len() <= TAG_BYTES_MAX,
+            Self::Counter { added, subtracted, .. } => {
+                added <= COUNTER_TOTAL_MAX && subtracted <= COUNTER_TOTAL_MAX
+            }
+        }
+    }
+}
+
+/// A key with its hash, which was computed once, over map and key, where the key entered the server.
+#[derive(Clone, Copy, Debug)]
+pub struct HashedKey<'a> {
+    pub hash: u64,
+    pub bytes: &'a [u8],
+}
+
+impl HashedKey<'_> {
+    pub(super) const fn is_in_limits(&self) -> bool {
+        self.bytes.len() <= KEY_BYTES_MAX
+    }
+}
+
+/// Why a delta was not merged; nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the map holds another type")]
+    MapType,
+    /// A key, tag or total over its limit, or one tag or slot more than a key may hold.
+    #[error("over a limit of the key")]
+    TooLarge,
+}

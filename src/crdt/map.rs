@@ -1,0 +1,205 @@
+//! One map's cells on one shard: merging, finding, walking in applied order, and what it all sums up to.
+//!
+//! Invariant: `tally` is the sum of the tallies of all cells, and every cell has one current entry in `order`.
+//! Whatever the order and number of merges, two maps that got the same deltas hold the same state.
+
+use super::cell::{Cell, CellIndex, Tally};
+use super::cells::{Cells, fold};
+use super::counter::Totals;
+use super::expiry::Expiries;
+use super::order::Order;
+use super::prune::Prune;
+use super::{Delta, HashedKey, MapType, Node, Refused, State, Time};
+
+/// The keys of one map that one shard owns.
+#[derive(Debug)]
+pub struct Map {
+    map_type: MapType,
+    pub(super) cells: Cells,
+    pub(super) expiries: Expiries,
+    pub(super) prune: Prune,
+    order: Order,
+    tally: Tally,
+    last_applied: Time,
+}
+
+/// What became of a delta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a change has to be journaled and sent"]
+pub enum Merge {
+    Changed(CellIndex),
+    /// The map knew it already, or better; nothing has changed.
+    Lost,
+}
+
+impl Map {
+    pub fn new(map_type: MapType) -> Self {
+        Self {
+            map_type,
+            cells: Cells::new(),
+            expiries: Expiries::default(),
+            prune: Prune::new(),
+            order: Order::new(),
+            tally: Tally::default(),
+            last_applied: Time::ZERO,
+        }
+    }
+
+    pub const fn map_type(&self) -> MapType {
+        self.map_type
+    }
+
+    /// Joins the state at `key` with `delta`.
+    ///
+    /// `applied` is greater than every earlier one in this map. As the one exception, several deltas for one
+    /// key may share a tick if nothing comes between them: an operation that removes many tags, or a cell
+    /// read back from storage. They are one change then, and no walk may happen before the last of them.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed then.
+    pub fn merge(&mut self, key: HashedKey<'_>, delta: &Delta<'_>, applied: Time) -> Result<Merge, Refused> {
+        if delta.map_type() != self.map_type {
+            return Err(Refused::MapType);
+        }
+        if !delta.is_in_limits() || !key.is_in_limits() {
+            return Err(Refused::TooLarge);
+        }
+        let index = match self.cells.find(key) {
+            Some(index) => {
+                let before = self.cells[index].tally();
+                if !self.cells[index].merge(delta, applied)? {
+                    return Ok(Merge::Lost);
+                }
+                self.changed(index, before, applied);
+                index
+            }
+            None if self.cells.is_full() => return Err(Refused::TooLarge),
+            None => {
+                let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
+                if !cell.merge(delta, applied)? {
+                    return Ok(Merge::Lost);
+                }
+                self.insert(cell, applied)
+            }
+        };
+        self.expiries.schedule(index, &mut self.cells[index]);
+        if let Delta::OrRemove { .. } = delta {
+            self.prune.removed_tag(applied, index);
+        }
+        Ok(Merge::Changed(index))
+    }
+
+    pub fn find(&self, key: HashedKey<'_>) -> Option<CellIndex> {
+        self.cells.find(key)
+    }
+
+    /// The cell at an index that this map gave and has not pruned since.
+    pub fn cell(&self, index: CellIndex) -> &Cell {
+        &self.cells[index]
+    }
+
+    /// All cells applied after `position`, oldest first, tombstones included. A walk may stop after any cell and
+    /// be taken up later, whatever was merged meanwhile, from that cell's [`Cell::applied`]: it meets each
+    /// cell in its latest state, and one that it has seen only if it has changed since.
+    ///
+    /// O(log n) to begin, O(1) a step on average.
+    pub fn since(&self, position: Time) -> impl Iterator<Item = (CellIndex, &Cell)> {
+        let applied_of = |index: CellIndex| self.cells[index].applied();
+        self.order.since(position, applied_of).map(|index| (index, &self.cells[index]))
+    }
+
+    /// The delta of counting by `by` in the slot of `replica`; `None` if a total would pass its limit, or if
+    /// this is no counter.
+    pub fn increment(&self, key: HashedKey<'_>, replica: Node, by: i64) -> Option<Delta<'static>> {
+        let totals = match self.find(key).map(|index| self.cell(index).state()) {
+            None if self.map_type == MapType::Counter => Totals::default(),
+            Some(State::Counter(counter)) => counter.totals(&replica),
+            _ => return None,
+        };
+        let Totals { added, subtracted } = totals.after(by)?;
+        Some(Delta::Counter { replica, added, subtracted })
+    }
+
+    /// The sum of the hashes of everything a reader can see (`digest.rs`); replicas that agree have the same.
+    pub const fn digest(&self) -> u64 {
+        self.tally.digest
+    }
+
+    /// Keys at which a reader sees a value.
+    pub const fn live_entries(&self) -> usize {
+        self.tally.live
+    }
+
+    /// All keys, those included that are remembered only for what was removed there.
+    pub fn cells(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// The tick of the latest change.
+    pub const fn last_applied(&self) -> Time {
+        self.last_applied
+    }
+
+    /// Bytes allocated, without what the allocator adds. O(1).
+    pub fn heap_bytes(&self) -> usize {
+        self.tally.heap_bytes
+            + self.cells.heap_bytes()
+            + self.order.heap_bytes()
+            + self.expiries.heap_bytes()
+            + self.prune.heap_bytes()
+    }
+
+    /// Whether digest, live entries and bytes are what they are from scratch. O(everything): for tests and for a
+    /// background check.
+    pub fn is_consistent(&self) -> bool {
+        let mut tally = Tally::default();
+        let mut digest = 0_u64;
+        for cell in self.cells.iter() {
+            tally = tally.plus(cell.tally());
+            digest = digest.wrapping_add(cell.recompute_digest());
+        }
+        let walked = self.since(Time::ZERO).count();
+        tally == self.tally && digest == tally.digest && walked == self.cells.len()
+    }
+
+    pub(super) fn has_tombstones(&self) -> bool {
+        self.tally.live < self.cells.len()
+    }
+
+    /// Books a change of a cell: its totals and its place in the applied order.
+    pub(super) fn changed(&mut self, index: CellIndex, before: Tally, applied: Time) {
+        let cell = &mut self.cells[index];
+        let is_same_change = cell.applied == applied && self.last_applied == applied;
+        debug_assert!(applied > self.last_applied || is_same_change, "applied went back");
+        cell.applied = applied;
+        let after = cell.tally();
+        self.recount(before, after);
+        if !is_same_change {
+            self.last_applied = applied;
+            self.order.push(applied, index, |index| self.cells[index].applied());
+        }
+    }
+
+    /// Books a change of a cell's totals alone.
+    pub(super) fn recount(&mut self, before: Tally, after: Tally) {
+        self.tally = self.tally.minus(before).plus(after);
+    }
+
+    /// Drops a cell and everything the map has about it.
+    pub(super) fn forget(&mut self, index: CellIndex) {
+        self.expiries.cancel(index, &mut self.cells[index]);
+        let cell = self.cells.remove(index);
+        self.tally = self.tally.minus(cell.tally());
+        self.order.forget(|index| self.cells[index].applied());
+    }
+
+    fn insert(&mut self, mut cell: Cell, applied: Time) -> CellIndex {
+        debug_assert!(applied > self.last_applied, "applied went back");
+        cell.applied = applied;
+        self.last_applied = applied;
+        self.tally = self.tally.plus(cell.tally());
+        let index = self.cells.insert(cell);
+        self.order.push_new(applied, index, |index| self.cells[index].applied());
+        index
+    }
+}

@@ -1,0 +1,269 @@
+//! An observed-remove set: values under unique tags; a removal removes the tags it has seen.
+//!
+//! Invariant: a tag is live or removed, never both, and once removed it never comes back. Both lists are
+//! sorted by tag. An add that nobody has seen has a tag of its own, so it survives a concurrent removal.
+
+use super::{Refused, Stamp, Time, digest};
+use crate::limits::TAGS_PER_KEY_MAX;
+
+/// A tag that was added and not removed.
+#[derive(Debug)]
+pub struct Tagged {
+    tag: Box<str>,
+    value: Box<[u8]>,
+    at: Stamp,
+}
+
+impl Tagged {
+    pub const fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    pub const fn value(&self) -> &[u8] {
+        &self.value
+    }
+
+    pub const fn at(&self) -> &Stamp {
+        &self.at
+    }
+
+    fn digest(&self, key: &[u8]) -> u64 {
+        digest::of_tag(key, &self.tag, &self.value, &self.at)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        size_of::<Self>() + self.tag.len() + self.value.len()
+    }
+}
+
+/// A tag that was removed, remembered so that a late add cannot bring it back.
+#[derive(Debug)]
+struct Removed {
+    tag: Box<str>,
+    /// When the removal was applied here, for pruning.
+    applied: Time,
+}
+
+/// The set at one key.
+#[derive(Debug)]
+pub struct OrSet {
+    #[expect(clippy::vec_box, reason = "an insertion into a full set moves 8 bytes a tag instead of 88")]
+    live: Vec<Box<Tagged>>,
+    removed: Vec<Removed>,
+    /// No removal in `removed` was applied before this.
+    removed_since: Time,
+    /// Bytes behind the boxes of both lists.
+    content_bytes: usize,
+}
+
+/// What [`OrSet::forget_removed`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    pub tags: usize,
+    /// When the latest of them was removed here.
+    pub applied: Time,
+}
+
+impl OrSet {
+    pub(super) const fn new() -> Self {
+        Self { live: Vec::new(), removed: Vec::new(), removed_since: Time::MAX, content_bytes: 0 }
+    }
+
+    /// The live tags, sorted.
+    pub fn live(&self) -> impl ExactSizeIterator<Item = &Tagged> {
+        self.live.iter().map(|tagged| &**tagged)
+    }
+
+    /// The removed tags, sorted.
+    pub fn removed(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.removed.iter().map(|removed| &*removed.tag)
+    }
+
+    /// The live tags of one value, given as canonical bytes: what removing that value removes.
+    pub fn tags_of(&self, value: &[u8]) -> impl Iterator<Item = &str> {
+        self.live().filter(move |tagged| tagged.value() == value).map(Tagged::tag)
+    }
+
+    /// Adds a tag. The same tag added twice keeps the greater `(at, value)`, and a removed one stays removed.
+    /// The change of the key's digest, or `None` if the set is as it was.
+    ///
+    /// # Errors
+    /// [`Refused::TooLarge`] for a new tag beyond [`TAGS_PER_KEY_MAX`].
+    pub(super) fn add(
+        &mut self,
+        key: &[u8],
+        tag: &str,
+        value: &[u8],
+        at: &Stamp,
+    ) -> Result<Option<u64>, Refused> {
+        let mut digest_before = 0;
+        match self.live_position(tag) {
+            Ok(index) => {
+                let ours = &mut self.live[index];
+                if (at, value) <= (&ours.at, &*ours.value) {
+                    return Ok(None);
+                }
+                digest_before = ours.digest(key);
+                self.content_bytes = self.content_bytes - ours.value.len() + value.len();
+                ours.at = *at;
+                ours.value = value.into();
+            }
+            Err(_) if self.removed_position(tag).is_ok() => return Ok(None),
+            Err(_) if self.is_full() => return Err(Refused::TooLarge),
+            Err(index) => {
+                let tagged = Tagged { tag: tag.into(), value: value.into(), at: *at };
+                self.content_bytes += tagged.heap_bytes();
+                self.live.insert(index, Box::new(tagged));
+            }
+        }
+        Ok(Some(digest::of_tag(key, tag, value, at).wrapping_sub(digest_before)))
+    }
+
+    /// Removes a tag, known or not: its add may still be under way. The change of the key's digest, or `None`
+    /// if it was removed before.
+    ///
+    /// # Errors
+    /// [`Refused::TooLarge`] for an unknown tag beyond [`TAGS_PER_KEY_MAX`].
+    pub(super) fn remove(&mut self, key: &[u8], tag: &str, applied: Time) -> Result<Option<u64>, Refused> {
+        let Err(index) = self.removed_position(tag) else { return Ok(None) };
+        let (tag, digest) = match self.live_position(tag) {
+            Ok(live_index) => {
+                let tagged = self.live.remove(live_index);
+                self.content_bytes -= tagged.heap_bytes();
+                let digest = tagged.digest(key);
+                (tagged.tag, 0_u64.wrapping_sub(digest))
+            }
+            Err(_) if self.is_full() => return Err(Refused::TooLarge),
+            Err(_) => (tag.into(), 0),
+        };
+        self.content_bytes += tag.len();
+        self.removed.insert(index, Removed { tag, applied });
+        self.removed_since = self.removed_since.min(applied);
+        Ok(Some(digest))
+    }
+
+    /// Forgets all tags whose removal was applied before the given time; `None` if there is none, which is
+    /// known without looking at them. Their adds can come back from then on.
+    pub(super) fn forget_removed(&mut self, applied_before: Time) -> Option<Forgotten> {
+        if self.removed_since >= applied_before {
+            return None;
+        }
+        let mut forgotten = Forgotten { tags: 0, applied: Time::ZERO };
+        self.removed_since = Time::MAX;
+        self.removed.retain(|removed| {
+            let is_kept = removed.applied >= applied_before;
+            if is_kept {
+                self.removed_since = self.removed_since.min(removed.applied);
+            } else {
+                self.content_bytes -= removed.tag.len();
+                forgotten.tags += 1;
+                forgotten.applied = forgotten.applied.max(removed.applied);
+            }
+            is_kept
+        });
+        if self.removed.len() * 4 < self.removed.capacity() {
+            self.removed.shrink_to(self.removed.len() * 2);
+        }
+        Some(forgotten)
+    }
+
+    pub(super) const fn has_live(&self) -> bool {
+        !self.live.is_empty()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.live.is_empty() && self.removed.is_empty()
+    }
+
+    /// The sum of all tag digests, from scratch.
+    pub(super) fn digest(&self, key: &[u8]) -> u64 {
+        self.live().fold(0, |sum, tagged| sum.wrapping_add(tagged.digest(key)))
+    }
+
+    pub(super) const fn heap_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.live.capacity() * size_of::<Box<Tagged>>()
+            + self.removed.capacity() * size_of::<Removed>()
+            + self.content_bytes
+    }
+
+    const fn is_full(&self) -> bool {
+        self.live.len() + self.removed.len() >= TAGS_PER_KEY_MAX
+    }
+
+    fn live_position(&self, tag: &str) -> Result<usize, usize> {
+        self.live.binary_search_by(|tagged| (*tagged.tag).cmp(tag))
+    }
+
+    fn removed_position(&self, tag: &str) -> Result<usize, usize> {
+        self.removed.binary_search_by(|removed| (*removed.tag).cmp(tag))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(text: &str) -> Stamp {
+        Stamp::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_removed_tag_never_comes_back_in_either_order() {
+        let at = stamp("1:0:n");
+        let mut removed_last = OrSet::new();
+        removed_last.add(b"k", "t", b"1", &at).unwrap();
+        removed_last.remove(b"k", "t", Time::new(1, 0)).unwrap();
+        let mut removed_first = OrSet::new();
+        removed_first.remove(b"k", "t", Time::new(1, 0)).unwrap();
+        for set in [&mut removed_last, &mut removed_first] {
+            assert_eq!(set.add(b"k", "t", b"2", &stamp("9:0:n")), Ok(None));
+            assert_eq!(set.remove(b"k", "t", Time::new(2, 0)), Ok(None));
+            assert_eq!((set.live().len(), set.removed().collect::<Vec<_>>()), (0, vec!["t"]));
+        }
+    }
+
+    #[test]
+    fn removing_a_value_names_the_tags_seen_and_a_concurrent_add_survives() {
+        let mut set = OrSet::new();
+        for (tag, value) in [("b", b"1"), ("a", b"1"), ("c", b"2")] {
+            set.add(b"k", tag, value, &stamp("1:0:n")).unwrap();
+        }
+        let seen: Vec<String> = set.tags_of(b"1").map(str::to_owned).collect();
+        assert_eq!(seen, ["a", "b"]);
+        set.add(b"k", "d", b"1", &stamp("1:0:m")).unwrap();
+        for tag in &seen {
+            set.remove(b"k", tag, Time::new(5, 0)).unwrap();
+        }
+        assert_eq!(set.live().map(Tagged::tag).collect::<Vec<_>>(), ["c", "d"]);
+    }
+
+    #[test]
+    fn a_full_set_refuses_what_is_new_and_takes_what_is_known() {
+        let at = stamp("1:0:n");
+        let mut set = OrSet::new();
+        for i in 0..TAGS_PER_KEY_MAX {
+            set.add(b"k", &i.to_string(), b"1", &at).unwrap();
+        }
+        assert_eq!(set.add(b"k", "new", b"1", &at), Err(Refused::TooLarge));
+        assert_eq!(set.remove(b"k", "new", Time::new(1, 0)), Err(Refused::TooLarge));
+        assert!(set.remove(b"k", "7", Time::new(1, 0)).unwrap().is_some());
+        assert!(set.add(b"k", "8", b"2", &at).unwrap().is_some());
+        assert_eq!(set.add(b"k", "new", b"1", &at), Err(Refused::TooLarge), "removed tags count");
+        set.forget_removed(Time::new(2, 0));
+        assert!(set.add(b"k", "new", b"1", &at).unwrap().is_some());
+    }
+
+    #[test]
+    fn only_removals_applied_before_are_forgotten() {
+        let mut set = OrSet::new();
+        for (tag, millis) in [("c", 1), ("a", 2), ("b", 3)] {
+            set.remove(b"k", tag, Time::new(millis, 0)).unwrap();
+        }
+        assert_eq!(set.forget_removed(Time::new(1, 0)), None);
+        let forgotten = set.forget_removed(Time::new(3, 0));
+        assert_eq!(forgotten, Some(Forgotten { tags: 2, applied: Time::new(2, 0) }));
+        assert_eq!(set.removed().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(set.forget_removed(Time::new(3, 0)), None);
+    }
+}

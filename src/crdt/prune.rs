@@ -1,0 +1,134 @@
+//! Forgetting removals that are older than anybody may be late.
+//!
+//! Invariant: what is forgotten was removed, and its removal was applied before the given tick. Hence what
+//! pruning costs, and all it costs: a write that is older than a forgotten removal and arrives after it was
+//! forgotten is taken as new; and a reader whose cursor is older than [`Map::pruned_through`] may not have
+//! heard of that removal and must start over. What readers see, and the digest, never change.
+//!
+//! Tombstones are found by walking the applied order from where the last call stopped: a cell that was live
+//! when the walk passed it can only become a tombstone by a change, which moves it to the tail, before the
+//! walk again. So there is no queue to grow when a key is set and deleted without end. A removed tag stays
+//! for good while its cell goes on changing, so tags have a queue, one entry for each.
+
+use std::collections::VecDeque;
+
+use super::cell::CellIndex;
+use super::{Map, MapType, Time};
+
+/// Where pruning stands.
+#[derive(Debug)]
+pub struct Prune {
+    /// LWW: no tombstone was applied at or before this.
+    examined: Time,
+    /// OR: when a tag was removed and where, oldest first; each stored removal has one, or shares it with
+    /// others of the same tick.
+    removals: VecDeque<(Time, CellIndex)>,
+    pruned_through: Time,
+}
+
+/// What one call of [`Map::prune`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Tombstones and removed tags that are gone.
+    pub forgotten: usize,
+    /// The budget ended before the work did.
+    pub has_more: bool,
+}
+
+impl Prune {
+    pub const fn new() -> Self {
+        Self { examined: Time::ZERO, removals: VecDeque::new(), pruned_through: Time::ZERO }
+    }
+
+    /// Takes note of a tag removed by the latest change.
+    pub fn removed_tag(&mut self, applied: Time, cell: CellIndex) {
+        if self.removals.back() != Some(&(applied, cell)) {
+            self.removals.push_back((applied, cell));
+        }
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.removals.capacity() * size_of::<(Time, CellIndex)>()
+    }
+}
+
+impl Map {
+    /// The latest removal forgotten; [`Time::ZERO`] if none was. A walk from this position or a later one
+    /// misses nothing. One from an earlier position may miss a removal, and its reader must start over:
+    /// forget what it has and walk from [`Time::ZERO`].
+    pub const fn pruned_through(&self) -> Time {
+        self.prune.pruned_through
+    }
+
+    /// A tick before which nothing can be pruned, or `None` if there is nothing to prune at all.
+    pub fn next_prune(&self) -> Option<Time> {
+        if self.map_type() == MapType::Or {
+            return self.prune.removals.front().map(|&(applied, _)| applied);
+        }
+        if !self.has_tombstones() {
+            return None;
+        }
+        self.since(self.prune.examined).next().map(|(_, cell)| cell.applied())
+    }
+
+    /// Forgets tombstones and removed tags whose removal was applied before `applied_before`, oldest first.
+    /// Cells that hold nothing then are gone, and their indices with them.
+    ///
+    /// `budget` bounds the work: the cells and tags looked at. The tags of one cell are looked at together,
+    /// so it may be passed once.
+    pub fn prune(&mut self, applied_before: Time, budget: usize) -> Pruned {
+        match self.map_type() {
+            MapType::Lww => self.prune_tombstones(applied_before, budget),
+            MapType::Or => self.prune_tags(applied_before, budget),
+            MapType::Counter => Pruned::default(),
+        }
+    }
+
+    fn prune_tombstones(&mut self, applied_before: Time, budget: usize) -> Pruned {
+        let mut pruned = Pruned::default();
+        for _ in 0..budget {
+            let oldest = self.since(self.prune.examined).next().filter(|_| self.has_tombstones());
+            let Some((index, cell)) = oldest.filter(|(_, cell)| cell.applied() < applied_before) else {
+                // All before it was examined, whether or not something is there; the future was not.
+                let examined = applied_before.previous().min(self.last_applied());
+                self.prune.examined = self.prune.examined.max(examined);
+                return pruned;
+            };
+            let (applied, is_tombstone) = (cell.applied(), !cell.is_live());
+            self.prune.examined = applied;
+            if is_tombstone {
+                self.prune.pruned_through = self.prune.pruned_through.max(applied);
+                self.forget(index);
+                pruned.forgotten += 1;
+            }
+        }
+        Pruned { has_more: true, ..pruned }
+    }
+
+    fn prune_tags(&mut self, applied_before: Time, budget: usize) -> Pruned {
+        let mut pruned = Pruned::default();
+        let mut spent = 0;
+        while let Some(&(applied, index)) = self.prune.removals.front()
+            && applied < applied_before
+        {
+            if spent >= budget {
+                return Pruned { has_more: true, ..pruned };
+            }
+            spent += 1;
+            self.prune.removals.pop_front();
+            let before = self.cells[index].tally();
+            let Some(set) = self.cells[index].or_set_mut() else { continue };
+            let looked_at = set.removed().len();
+            let Some(forgotten) = set.forget_removed(applied_before) else { continue };
+            let is_empty = set.is_empty();
+            spent += looked_at;
+            pruned.forgotten += forgotten.tags;
+            self.prune.pruned_through = self.prune.pruned_through.max(forgotten.applied);
+            self.recount(before, self.cells[index].tally());
+            if is_empty {
+                self.forget(index);
+            }
+        }
+        pruned
+    }
+}
