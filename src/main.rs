@@ -6,8 +6,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use annulus::cli::{self, Command, Serve};
-use annulus::io::host;
-use annulus::server::{self, Settings};
+use annulus::io::host::{self, OpenFiles};
+use annulus::server::{RunError, Server, Settings};
 
 /// Its per-thread heaps suit threads that share nothing.
 #[global_allocator]
@@ -31,11 +31,18 @@ fn run(serve: Serve) -> ExitCode {
     cli::logging::start(&serve.log);
     // Before any socket opens, as each needs a descriptor.
     let open_files = host::raise_nofile();
-    cli::banner::show(&serve, open_files);
-    match server::run(Settings { config: serve.config, cores: serve.cores }) {
+    match bind_and_run(serve, open_files) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, EXIT_RUNTIME),
     }
+}
+
+fn bind_and_run(mut serve: Serve, open_files: OpenFiles) -> Result<(), RunError> {
+    let server = Server::bind(Settings { config: serve.config.clone(), cores: serve.cores.clone() })?;
+    // The banner names the ports that port 0 became, and comes only once they are really ours.
+    serve.config.listen = server.addresses().to_vec();
+    cli::banner::show(&serve, open_files);
+    server.run()
 }
 
 /// A reader that has seen enough, such as `head`, is no error.

@@ -1,7 +1,18 @@
-//! The server as a whole: starts the shards and waits for their end.
+//! The server as a whole: binds, starts a thread for each shard, and waits for their end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
 
 use crate::config::Config;
 use crate::io::probe::{ProbeError, probe};
+use crate::io::{Clock, Control, Driver, Ring, bind};
+use crate::mesh::{self, KeyHasher, Ports, ShardIndex};
+use crate::service;
+use crate::shard::{Shard, Shared};
 
 /// What to serve, and where.
 pub struct Settings {
@@ -19,19 +30,151 @@ pub enum RunError {
     /// The kernel has io_uring, but not all of what a shard uses.
     #[error("this kernel's io_uring lacks {0}; run Linux 6.1 or newer, and see `annulus doctor`")]
     RingFeatures(String),
-    /// Until the shards are put together.
-    #[error("serving is not built yet; try `annulus doctor` or `annulus config`")]
-    NotYet,
+    #[error("{address} is in use; stop what listens there (`ss -ltnp`) or choose another with --listen")]
+    AddressInUse { address: SocketAddr },
+    #[error("cannot listen on {address}: {source}; choose an address of this host with --listen")]
+    Bind { address: SocketAddr, source: io::Error },
+    #[error("cannot start shard {shard}: {source}; see `annulus doctor`")]
+    Shard { shard: usize, source: io::Error },
+    #[error("cannot start a thread or open an event: {0}; see `ulimit -u` and `ulimit -n`")]
+    Thread(#[source] io::Error),
+    #[error("no random numbers from the kernel: {0}")]
+    Random(getrandom::Error),
+    #[error("shard {shard} failed: {source}")]
+    Failed { shard: usize, source: io::Error },
 }
 
-/// Serves until told to stop.
-///
-/// # Errors
-/// [`RunError`] with what to do about it.
-pub fn run(_settings: Settings) -> Result<(), RunError> {
-    let missing = probe()?.missing();
-    if !missing.is_empty() {
-        return Err(RunError::RingFeatures(missing.join(", ")));
+/// A server whose ports are bound and which does not serve yet.
+pub struct Server {
+    settings: Settings,
+    listeners: Vec<Vec<OwnedFd>>,
+    addresses: Vec<SocketAddr>,
+    controls: Vec<Control>,
+}
+
+impl Server {
+    /// Checks the kernel and binds every address, so that whatever is wrong shows before anything runs.
+    ///
+    /// # Errors
+    /// [`RunError`] with what to do about it.
+    pub fn bind(settings: Settings) -> Result<Self, RunError> {
+        let missing = probe()?.missing();
+        if !missing.is_empty() {
+            return Err(RunError::RingFeatures(missing.join(", ")));
+        }
+        let shards = settings.cores.len();
+        let (listeners, addresses) =
+            bind(&settings.config.listen, shards, settings.config.backlog).map_err(|(address, source)| {
+                match source.kind() {
+                    io::ErrorKind::AddrInUse => RunError::AddressInUse { address },
+                    _ => RunError::Bind { address, source },
+                }
+            })?;
+        let controls =
+            (0..shards).map(|_| Control::new()).collect::<io::Result<_>>().map_err(RunError::Thread)?;
+        Ok(Self { settings, listeners, addresses, controls })
     }
-    Err(RunError::NotYet)
+
+    /// Where it listens, with the ports that port 0 became.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What tells the shards to end, one for each.
+    pub fn controls(&self) -> Vec<Control> {
+        self.controls.clone()
+    }
+
+    /// Serves until SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    /// [`RunError`] with what to do about it.
+    pub fn run(self) -> Result<(), RunError> {
+        // First, so that a signal that comes while the shards start is not lost.
+        service::start(self.controls()).map_err(RunError::Thread)?;
+        self.serve()
+    }
+
+    /// Serves until every shard was told to drain through [`Self::controls`].
+    ///
+    /// # Errors
+    /// [`RunError`] with what to do about it.
+    pub fn serve(self) -> Result<(), RunError> {
+        let shards = self.settings.cores.len();
+        let shared = Shared {
+            config: Arc::new(self.settings.config),
+            epoch: getrandom::u64().map_err(RunError::Random)?,
+            hasher: KeyHasher::new(getrandom::u64().map_err(RunError::Random)?),
+            connections: Arc::new(AtomicUsize::new(0)),
+        };
+        let clock = Clock::start();
+        let (ready, is_ready) = mpsc::channel();
+        let mut threads: Vec<JoinHandle<io::Result<()>>> = Vec::with_capacity(shards);
+        let mut starts = Vec::with_capacity(shards);
+        let parts = self.listeners.into_iter().zip(self.controls).zip(mesh::connect(shards));
+        for (index, ((listeners, control), ports)) in parts.enumerate() {
+            let (start, rings) = mpsc::channel();
+            starts.push(start);
+            let seed = getrandom::u64().map_err(RunError::Random)?;
+            let core = self.settings.cores[index];
+            let shared = shared.clone();
+            let ready = ready.clone();
+            let thread = thread::Builder::new().name(format!("shard-{index}"));
+            let body = move || {
+                let part = Part { index, core, shared, listeners, control, ports, clock, seed };
+                part.run(&ready, &rings)
+            };
+            threads.push(thread.spawn(body).map_err(RunError::Thread)?);
+        }
+        drop(ready);
+        // Every shard needs the ring of every other before the first may be woken.
+        let mut rings = vec![-1; shards];
+        for (shard, ring) in is_ready {
+            rings[shard] = ring.map_err(|source| RunError::Shard { shard, source })?;
+        }
+        let rings: Arc<[RawFd]> = rings.into();
+        for start in starts {
+            // A shard that is gone by now says why when it is joined.
+            let _ = start.send(Arc::clone(&rings));
+        }
+        for (shard, thread) in threads.into_iter().enumerate() {
+            let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")));
+            ended.map_err(|source| RunError::Failed { shard, source })?;
+        }
+        Ok(())
+    }
+}
+
+/// What one shard thread is started with.
+struct Part {
+    index: usize,
+    core: usize,
+    shared: Shared,
+    listeners: Vec<OwnedFd>,
+    control: Control,
+    ports: Ports,
+    clock: Clock,
+    seed: u64,
+}
+
+type Ready = mpsc::Sender<(usize, io::Result<RawFd>)>;
+
+impl Part {
+    fn run(self, ready: &Ready, rings: &mpsc::Receiver<Arc<[RawFd]>>) -> io::Result<()> {
+        // The ring belongs to the thread that makes it, so it is made here, and its memory on this core.
+        let ring = crate::io::host::pin_to(self.core).and_then(|()| Ring::new());
+        let ring = match ring {
+            Ok(ring) => ring,
+            Err(error) => {
+                let _ = ready.send((self.index, Err(error)));
+                return Ok(());
+            }
+        };
+        let _ = ready.send((self.index, Ok(ring.as_raw_fd())));
+        // Fails only if another shard could not start, which the main thread reports.
+        let Ok(rings) = rings.recv() else { return Ok(()) };
+        let shard =
+            Shard::new(self.shared, self.index as ShardIndex, self.ports, self.clock.now(), self.seed);
+        Driver::new(ring, shard, self.clock, self.control, self.listeners, rings).run()
+    }
 }

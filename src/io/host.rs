@@ -1,7 +1,9 @@
 //! What the host lets this process have: open files and cores. Asks the kernel, changes only the soft limit.
 
+use std::io;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_getaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// File descriptors this process may have open (`RLIMIT_NOFILE`); `u64::MAX` stands for no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,16 @@ pub fn allowed_cores() -> Vec<usize> {
         // there, and the numbers start at zero unless somebody restricted them.
         Err(_) => (0..std::thread::available_parallelism().map_or(1, usize::from)).collect(),
     }
+}
+
+/// Keeps the calling thread on `core`.
+///
+/// # Errors
+/// If this process may not run there.
+pub fn pin_to(core: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    Ok(sched_setaffinity(None, &set)?)
 }
 
 #[cfg(test)]

@@ -1,4 +1,20 @@
-//! What talks to the kernel: rings, sockets, limits of the host.
+//! What talks to the kernel: rings, sockets, the clock, and the limits of the host.
+//!
+//! The only place with `unsafe`, and the only one that knows io_uring. `driver.rs` is the loop; the shard it
+//! drives decides everything.
 
+mod buffers;
+mod clock;
+mod control;
+mod driver;
 pub mod host;
+mod listener;
 pub mod probe;
+mod ring;
+mod sockets;
+
+pub use clock::Clock;
+pub use control::{Control, Signal};
+pub use driver::Driver;
+pub use listener::bind;
+pub use ring::Ring;

@@ -1,1 +1,49 @@
-//! (empty)
+//! How shards talk: one bounded single-producer single-consumer queue for each ordered pair of shards,
+//! carrying at most one envelope a turn. FIFO order is what snapshots, cursors and conflation rest on.
+
+mod address;
+mod envelope;
+mod filter;
+mod outgoing;
+mod partition;
+
+pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
+pub use envelope::{
+    Action, Answer, ChangedEntry, Changes, Envelope, Item, OpOutcome, PackedWrite, Request, Span, TagList,
+    WalkAnswer, WalkRequest, Write,
+};
+pub use filter::Filter;
+pub use outgoing::Outgoing;
+pub use partition::{KeyHasher, ShardSet, owner};
+
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::limits::MESH_QUEUE_ENVELOPES;
+
+/// One shard's ends of its queues, indexed by the other shard; its own place is `None`.
+pub struct Ports {
+    pub outgoing: Vec<Option<Producer<Envelope>>>,
+    pub incoming: Vec<Option<Consumer<Envelope>>>,
+}
+
+/// The full mesh of `shards` shards: element `i` is for shard `i`.
+pub fn connect(shards: usize) -> Vec<Ports> {
+    connect_with_capacity(shards, MESH_QUEUE_ENVELOPES)
+}
+
+/// Like [`connect`], with room for `envelopes` in each queue: the simulator uses tiny ones.
+pub fn connect_with_capacity(shards: usize, envelopes: usize) -> Vec<Ports> {
+    let empty = |_| Ports {
+        outgoing: (0..shards).map(|_| None).collect(),
+        incoming: (0..shards).map(|_| None).collect(),
+    };
+    let mut ports: Vec<Ports> = (0..shards).map(empty).collect();
+    for source in 0..shards {
+        for target in (0..shards).filter(|&target| target != source) {
+            let (producer, consumer) = RingBuffer::new(envelopes);
+            ports[source].outgoing[target] = Some(producer);
+            ports[target].incoming[source] = Some(consumer);
+        }
+    }
+    ports
+}

@@ -68,6 +68,12 @@ metrics! {
         bytes_received => "annulus_bytes_received_total",
         /// Bytes the kernel took from us.
         bytes_sent => "annulus_bytes_sent_total",
+        /// Connections that became WebSockets.
+        handshakes => "annulus_handshakes_total",
+        /// Requests answered with an error.
+        requests_rejected => "annulus_requests_rejected_total",
+        /// Times a connection was not read because this shard or the connection had too much under way.
+        reads_paused => "annulus_reads_paused_total",
         /// Messages that were not JSON objects.
         bad_messages => "annulus_bad_messages_total",
         /// Changes accepted by the owner of their key.

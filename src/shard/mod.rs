@@ -1,1 +1,222 @@
-//! (empty)
+//! The shard: one core's connections, maps and subscriptions, and every decision about them.
+//!
+//! It does no I/O and reads no clock. Events come in through the methods of `events.rs` and `turn.rs`;
+//! [`Command`]s and, through the mesh, envelopes come out. Whoever drives it, the ring of `io/` or the
+//! simulator of the tests, sees the same server.
+
+mod admission;
+mod apply;
+mod clients;
+mod connection;
+mod disconnect;
+mod events;
+mod exchange;
+mod fanout;
+mod handshake;
+mod life;
+mod maps;
+mod outbox;
+mod pending;
+mod read;
+mod removal;
+mod requests;
+mod subscribe;
+mod timers;
+mod turn;
+mod walk;
+mod write;
+
+pub use clients::Clients;
+pub use connection::{Connection, Phase};
+pub use outbox::{BufferPool, Outbox, SharedFrames};
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use rtrb::Consumer;
+use slab::Slab;
+
+use crate::config::Config;
+use crate::crdt::{Clock, Node, Time};
+use crate::mesh::{ConnectionId, Envelope, KeyHasher, OpOutcome, Outgoing, Ports, ShardIndex};
+use crate::metrics::Metrics;
+use crate::wire::message::Parser;
+
+use admission::Admission;
+use exchange::Deferred;
+use fanout::Batches;
+use maps::Maps;
+use pending::PendingRequests;
+use removal::Schedule;
+use subscribe::Subscription;
+use timers::Wheel;
+
+/// The time of a turn, read once by whoever drives the shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    /// Milliseconds since the Unix epoch; may step.
+    pub unix_ms: u64,
+    /// Microseconds since any fixed moment; never runs back.
+    pub monotonic_us: u64,
+}
+
+impl Now {
+    /// Milliseconds of the monotonic clock, which timers run on.
+    pub const fn timer_ms(self) -> u64 {
+        self.monotonic_us / 1000
+    }
+}
+
+/// What the driver must do for the shard, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Send [`Shard::in_flight`] of this connection and report [`Shard::sent`].
+    Send(ConnectionId),
+    /// Receive no more until told; what has arrived is still reported.
+    PauseReading(ConnectionId),
+    ResumeReading(ConnectionId),
+    /// End our side of the transport; the peer's end is still awaited.
+    Shutdown(ConnectionId),
+    /// Close the transport whatever is under way, then report [`Shard::released`] after the last completion.
+    Close(ConnectionId),
+    /// Wake this shard: its queue has something.
+    Wake(ShardIndex),
+    /// Accept no more connections.
+    StopAccepting,
+    /// Everything has ended; leave the loop.
+    Exit,
+}
+
+/// What all shards of a process share: constants, and one counter.
+#[derive(Clone)]
+pub struct Shared {
+    pub config: Arc<Config>,
+    /// Names this data set in cursors: new at each start, while data is kept in memory only.
+    pub epoch: u64,
+    pub hasher: KeyHasher,
+    /// Connections open in the whole process.
+    pub connections: Arc<AtomicUsize>,
+}
+
+/// See the module.
+pub struct Shard {
+    index: ShardIndex,
+    shards: usize,
+    config: Arc<Config>,
+    epoch: u64,
+    hasher: KeyHasher,
+    node: Node,
+    now: Now,
+    clock: Clock,
+    random: Random,
+
+    clients: Clients,
+    /// Connections that are not read, oldest first.
+    paused: VecDeque<ConnectionId>,
+    admission: Admission,
+    timers: Wheel,
+    /// When a drain ends at the latest; `None` while serving.
+    draining_until_ms: Option<u64>,
+    exited: bool,
+
+    parser: Parser,
+    maps: Maps,
+    subscriptions: Slab<Subscription>,
+    next_serial: u32,
+    pending: PendingRequests,
+    walks: VecDeque<crate::mesh::WalkRequest>,
+    batches: Batches,
+    schedule: Schedule,
+
+    outgoing: Outgoing,
+    incoming: Vec<Option<Consumer<Envelope>>>,
+    /// Requests of other shards that wait because this one is congested.
+    deferred: VecDeque<Deferred>,
+    /// For each shard: every change of its own up to here has been handled.
+    heard: Vec<Time>,
+    /// Whether any other shard has ever watched a map here, and must hear this shard's clock.
+    watchers_elsewhere: bool,
+    clock_shared_at_ms: u64,
+
+    metrics: Metrics,
+    /// Scratch: canonical values and packed tags of the operation at hand; entries of the chunk at hand;
+    /// outcomes of the request at hand.
+    value: Vec<u8>,
+    entries: Vec<u8>,
+    outcomes: Vec<Option<OpOutcome>>,
+}
+
+impl Shard {
+    /// Shard `index` of as many as `ports` has places.
+    ///
+    /// # Panics
+    /// If `config.node` is not a valid node name, which the flags ensure.
+    pub fn new(shared: Shared, index: ShardIndex, ports: Ports, now: Now, seed: u64) -> Self {
+        let node = Node::new(shared.config.node.as_bytes()).expect("the node name was checked");
+        let shards = ports.incoming.len();
+        Self {
+            index,
+            shards,
+            epoch: shared.epoch,
+            hasher: shared.hasher,
+            node,
+            now,
+            clock: Clock::new(node),
+            random: Random(seed),
+            clients: Clients::new(&shared.config),
+            paused: VecDeque::new(),
+            admission: Admission::new(&shared, shards, now),
+            timers: Wheel::new(now.timer_ms()),
+            draining_until_ms: None,
+            exited: false,
+            parser: Parser::new(),
+            maps: Maps::default(),
+            subscriptions: Slab::new(),
+            next_serial: 0,
+            pending: PendingRequests::default(),
+            walks: VecDeque::new(),
+            batches: Batches::default(),
+            schedule: Schedule::default(),
+            outgoing: Outgoing::new(ports.outgoing),
+            incoming: ports.incoming,
+            deferred: VecDeque::new(),
+            heard: vec![Time::ZERO; shards],
+            watchers_elsewhere: false,
+            clock_shared_at_ms: 0,
+            metrics: Metrics::default(),
+            value: Vec::new(),
+            entries: Vec::new(),
+            outcomes: Vec::new(),
+            config: shared.config,
+        }
+    }
+
+    /// The shard that owns what hashes to `hash`.
+    fn owner(&self, hash: u64) -> ShardIndex {
+        crate::mesh::owner(hash, self.shards)
+    }
+
+    fn next_serial(&mut self) -> u32 {
+        self.next_serial = self.next_serial.wrapping_add(1);
+        self.next_serial
+    }
+}
+
+/// A small pseudo-random generator (SplitMix64, Steele et al. 2014) for jitter, where no secret depends on it.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number in `0..bound`, nearly uniform; 0 for an empty range.
+    fn below(&mut self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { self.next() % bound }
+    }
+}

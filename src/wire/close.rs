@@ -33,13 +33,15 @@ pub enum Close {
     SlowConsumer,
     /// 4009: a newer session of the same identity took over.
     Replaced,
+    /// The peer closed first; the answer repeats its code (RFC 6455 section 5.5.1).
+    Echoed { code: Option<u16> },
     /// No close frame: the transport is gone, or never became a WebSocket.
     Gone,
 }
 
 impl Close {
-    /// The code on the wire (RFC 6455 section 7.4; 4000–4999 are ours). [`Close::Gone`] counts as 1006,
-    /// which is never sent.
+    /// The code on the wire (RFC 6455 section 7.4; 4000–4999 are ours). [`Close::Gone`] counts as 1006 and a
+    /// peer's close without a code as 1005, which are never sent.
     pub const fn code(self) -> u16 {
         match self {
             Self::Normal => 1000,
@@ -58,6 +60,8 @@ impl Close {
             Self::HeartbeatTimeout => 4005,
             Self::SlowConsumer => 4008,
             Self::Replaced => 4009,
+            Self::Echoed { code: Some(code) } => code,
+            Self::Echoed { code: None } => 1005,
         }
     }
 
@@ -71,7 +75,7 @@ impl Close {
                 out.extend_from_slice(b"retry_after_ms=");
                 out.extend_from_slice(itoa::Buffer::new().format(retry_after_ms).as_bytes());
             }
-            Self::Normal | Self::Gone => {}
+            Self::Normal | Self::Gone | Self::Echoed { .. } => {}
             Self::Unsupported => out.extend_from_slice(b"this endpoint takes text messages"),
             Self::TooBig => out.extend_from_slice(b"message over the limit"),
             Self::Internal => out.extend_from_slice(b"internal error"),

@@ -79,7 +79,9 @@ pub fn write_close(out: &mut Vec<u8>, close: Close) {
         return;
     }
     let start = begin_frame(out);
-    out.extend_from_slice(&close.code().to_be_bytes());
+    if close != (Close::Echoed { code: None }) {
+        out.extend_from_slice(&close.code().to_be_bytes());
+    }
     let reason = out.len();
     close.write_reason(out);
     // The code is what counts: a reason that does not fit is left out rather than cut inside a character.

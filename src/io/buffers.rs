@@ -1,0 +1,97 @@
+//! The receive buffers of one shard: a ring of provided buffers, from which the kernel takes one only when
+//! bytes have arrived, so that an idle connection holds none.
+//!
+//! ```text
+//! ring    one page-aligned array of RECEIVE_BUFFERS entries, shared with the kernel
+//! storage RECEIVE_BUFFERS × (RECEIVE_BUFFER_BYTES for the kernel + PARSE_PADDING_BYTES for the parser)
+//! ```
+#![allow(unsafe_code, reason = "the ring and its buffers are memory shared with the kernel")]
+
+use std::io;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::types::BufRingEntry;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+use crate::limits::{PARSE_PADDING_BYTES, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
+
+/// The one group of provided buffers of a ring.
+pub const BUFFER_GROUP: u16 = 0;
+
+const STRIDE: usize = RECEIVE_BUFFER_BYTES + PARSE_PADDING_BYTES;
+const RING_BYTES: usize = RECEIVE_BUFFERS * size_of::<BufRingEntry>();
+const MAPPED_BYTES: usize = RING_BYTES + RECEIVE_BUFFERS * STRIDE;
+const MASK: u16 = RECEIVE_BUFFERS as u16 - 1;
+
+/// See the module. Unmapped on drop, which must come after the ring it was registered with is gone.
+pub struct Buffers {
+    mapped: *mut u8,
+    /// Entries handed to the kernel so far, modulo 2^16; published by [`Self::publish`].
+    tail: u16,
+}
+
+impl Buffers {
+    /// Maps the memory and fills the ring with all buffers.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn map() -> io::Result<Self> {
+        // SAFETY: a new anonymous mapping overlaps nothing.
+        let mapped = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                MAPPED_BYTES,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )?
+        };
+        let mut buffers = Self { mapped: mapped.cast(), tail: 0 };
+        (0..RECEIVE_BUFFERS as u16).for_each(|buffer| buffers.give_back(buffer));
+        buffers.publish();
+        Ok(buffers)
+    }
+
+    /// The address to register.
+    pub fn ring_address(&self) -> u64 {
+        self.mapped as u64
+    }
+
+    /// The bytes of a buffer that the kernel has filled, followed by the parser's padding.
+    pub fn filled(&mut self, buffer: u16, len: usize) -> &mut [u8] {
+        assert!(usize::from(buffer) < RECEIVE_BUFFERS && len <= RECEIVE_BUFFER_BYTES);
+        // SAFETY: the buffer lies inside the mapping, is initialized (mapped memory is zero), and belongs to us
+        // from its completion until `give_back`; `&mut self` keeps a second slice from existing.
+        unsafe { std::slice::from_raw_parts_mut(self.storage(buffer), len + PARSE_PADDING_BYTES) }
+    }
+
+    /// Queues a buffer for the kernel to fill again; [`Self::publish`] hands it over.
+    pub fn give_back(&mut self, buffer: u16) {
+        let address = self.storage(buffer) as u64;
+        // SAFETY: the index is masked to the ring; the kernel reads entries only below the published tail, so
+        // this one is ours. Its first entry holds the tail in a field that these setters do not touch.
+        let entry = unsafe { &mut *self.mapped.cast::<BufRingEntry>().add(usize::from(self.tail & MASK)) };
+        entry.set_addr(address);
+        entry.set_len(RECEIVE_BUFFER_BYTES as u32);
+        entry.set_bid(buffer);
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    /// Lets the kernel have what was given back.
+    pub fn publish(&self) {
+        // SAFETY: the tail lies in the mapping, aligned, and is only ever written here.
+        let tail = unsafe { &*BufRingEntry::tail(self.mapped.cast()).cast::<AtomicU16>() };
+        tail.store(self.tail, Ordering::Release);
+    }
+
+    fn storage(&self, buffer: u16) -> *mut u8 {
+        // SAFETY: callers pass buffers below RECEIVE_BUFFERS, so the sum stays inside the mapping.
+        unsafe { self.mapped.add(RING_BYTES + usize::from(buffer) * STRIDE) }
+    }
+}
+
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map` with this size; no slice outlives `&mut self`.
+        let _ = unsafe { munmap(self.mapped.cast(), MAPPED_BYTES) };
+    }
+}

@@ -1,0 +1,323 @@
+//! The loop of one shard thread: completions in, commands out.
+//!
+//! ```text
+//! loop {
+//!     ring.turn()          submit, wait, collect            the only blocking call
+//!     deliver(completion)  each one to the shard
+//!     shard.drain_mesh()   what other shards sent
+//!     shard.end_turn()
+//!     carry_out(command)   queue sends, wakes, closes
+//! }
+//! ```
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::Shutdown;
+
+use super::control::{Control, Signal};
+use super::ring::{Completion, Gather, Operation, Ring};
+use super::sockets::Sockets;
+use super::{Clock, ring};
+use crate::mesh::{ConnectionId, ShardIndex};
+use crate::shard::{Command, Shard};
+
+/// How long accepting rests after the process ran out of descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// See the module.
+pub struct Driver {
+    ring: Ring,
+    shard: Shard,
+    clock: Clock,
+    control: Control,
+    sockets: Sockets,
+    /// Emptied when accepting stops.
+    listeners: Vec<OwnedFd>,
+    /// Listeners whose accept has ended and must be armed again.
+    unarmed: Vec<u32>,
+    /// Connections whose receive has ended for want of a buffer.
+    starved: Vec<ConnectionId>,
+    /// The ring of each shard, to wake it.
+    rings: Arc<[RawFd]>,
+    commands: Vec<Command>,
+    completed: Vec<Completion>,
+    overflows: u32,
+}
+
+impl Driver {
+    pub fn new(
+        ring: Ring,
+        shard: Shard,
+        clock: Clock,
+        control: Control,
+        listeners: Vec<OwnedFd>,
+        rings: Arc<[RawFd]>,
+    ) -> Self {
+        Self {
+            ring,
+            shard,
+            clock,
+            control,
+            sockets: Sockets::default(),
+            unarmed: (0..listeners.len() as u32).collect(),
+            listeners,
+            starved: Vec::new(),
+            rings,
+            commands: Vec::new(),
+            completed: Vec::new(),
+            overflows: 0,
+        }
+    }
+
+    /// Serves until the shard has drained.
+    ///
+    /// # Errors
+    /// Only such as make the ring unusable.
+    pub fn run(mut self) -> io::Result<()> {
+        self.ring.queue_control(self.control.event());
+        let mut completed = std::mem::take(&mut self.completed);
+        loop {
+            self.arm();
+            let timeout = self.timeout();
+            self.ring.turn(timeout, &mut completed)?;
+            let began_ns = self.clock.elapsed_ns();
+            self.shard.start_turn(self.clock.now());
+            for completion in &completed {
+                self.deliver(completion);
+            }
+            self.shard.drain_mesh();
+            self.shard.end_turn();
+            if self.carry_out_commands() {
+                return Ok(());
+            }
+            self.count_overflows();
+            self.shard.turn_took_ns(self.clock.elapsed_ns() - began_ns);
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let wait = self.shard.wait_us().map(Duration::from_micros);
+        if self.unarmed.is_empty() {
+            wait
+        } else {
+            Some(wait.map_or(ACCEPT_RETRY, |wait| wait.min(ACCEPT_RETRY)))
+        }
+    }
+}
+
+/// The address of the client, without which it cannot be counted.
+fn peer_address(socket: &OwnedFd) -> Result<IpAddr, Errno> {
+    let address = rustix::net::getpeername(socket)?.ok_or(Errno::NOTCONN)?;
+    Ok(SocketAddr::try_from(address)?.ip())
+}
+
+// Arming: what must be under way for anything to happen.
+impl Driver {
+    fn arm(&mut self) {
+        for index in std::mem::take(&mut self.unarmed) {
+            if let Some(listener) = self.listeners.get(index as usize) {
+                self.ring.queue_accept(listener.as_fd(), index);
+            }
+        }
+        while let Some(id) = self.starved.pop() {
+            self.receive(id);
+        }
+    }
+
+    /// Arms the receive of `id` if it is wanted and not armed.
+    fn receive(&mut self, id: ConnectionId) {
+        let Some((id, socket)) = self.sockets.find(id) else { return };
+        if socket.wanted && !socket.receiving && !socket.closing {
+            socket.receiving = true;
+            self.ring.queue_receive(socket.as_fd(), id);
+        }
+    }
+}
+
+// Completions.
+impl Driver {
+    fn deliver(&mut self, completion: &Completion) {
+        match completion.operation {
+            Operation::Accept(index) => self.accepted(index, completion),
+            Operation::Receive(id) => self.received(id, completion),
+            Operation::Send(id) => self.sent(id, completion),
+            Operation::Control => {
+                if self.control.signal() == Signal::Drain {
+                    self.shard.drain();
+                } else {
+                    self.ring.queue_control(self.control.event());
+                }
+            }
+            Operation::Wake | Operation::Ignored => {}
+        }
+    }
+
+    fn accepted(&mut self, index: u32, completion: &Completion) {
+        match completion.result {
+            Ok(raw) => {
+                let fd = ring::adopt(raw);
+                if let Ok(address) = peer_address(&fd)
+                    && let Some(id) = self.shard.accepted(address)
+                {
+                    self.sockets.insert(id, fd);
+                    self.receive(id);
+                }
+            }
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                tracing::warn!(
+                    "no descriptor or memory for another connection; see `ulimit -n` and `annulus doctor`"
+                );
+            }
+            // A client that was gone before it was accepted, or the end of accepting.
+            Err(_) => {}
+        }
+        if !completion.more {
+            self.unarmed.push(index);
+        }
+    }
+
+    fn received(&mut self, id: ConnectionId, completion: &Completion) {
+        let known = self.sockets.find(id).map(|(id, socket)| {
+            socket.receiving = completion.more;
+            (id, socket.closing)
+        });
+        if let Some(buffer) = completion.buffer {
+            if let (Some((id, false)), Ok(len @ 1..)) = (known, completion.result) {
+                self.shard.received(id, self.ring.buffers().filled(buffer, len as usize), len as usize);
+            }
+            self.ring.buffers().give_back(buffer);
+        }
+        let Some((id, closing)) = known else { return };
+        if closing {
+            return self.release_if_quiet(id);
+        }
+        match completion.result {
+            Ok(0) => self.shard.received_end(id),
+            Ok(_) | Err(Errno::CANCELED) => {
+                if !completion.more {
+                    self.receive(id);
+                }
+            }
+            Err(Errno::NOBUFS) => {
+                // The buffers of this turn go back at its end; then reading goes on where it stopped.
+                self.shard.metrics_mut().buffer_shortages += 1;
+                self.starved.push(id);
+            }
+            Err(_) => self.shard.failed(id),
+        }
+    }
+
+    fn sent(&mut self, id: ConnectionId, completion: &Completion) {
+        let Some((id, socket)) = self.sockets.find(id) else { return };
+        socket.sending = false;
+        socket.gather = None;
+        if socket.closing {
+            return self.release_if_quiet(id);
+        }
+        match completion.result {
+            Ok(bytes) => self.shard.sent(id, bytes as usize),
+            Err(_) => self.shard.failed(id),
+        }
+    }
+}
+
+// Commands.
+impl Driver {
+    /// Whether the shard has ended.
+    fn carry_out_commands(&mut self) -> bool {
+        let mut commands = std::mem::take(&mut self.commands);
+        self.shard.take_commands(&mut commands);
+        let mut exit = false;
+        for &command in &commands {
+            match command {
+                Command::Send(id) => self.send(id),
+                Command::PauseReading(id) => self.pause(id),
+                Command::ResumeReading(id) => self.resume(id),
+                Command::Shutdown(id) => {
+                    if let Some((_, socket)) = self.sockets.find(id) {
+                        let _ = rustix::net::shutdown(socket.as_fd(), Shutdown::Write);
+                    }
+                }
+                Command::Close(id) => self.close(id),
+                Command::Wake(target) => self.wake(target),
+                Command::StopAccepting => self.stop_accepting(),
+                Command::Exit => exit = true,
+            }
+        }
+        commands.clear();
+        self.commands = commands;
+        exit
+    }
+
+    fn send(&mut self, id: ConnectionId) {
+        let Some((id, socket)) = self.sockets.find(id) else { return };
+        if socket.closing {
+            return;
+        }
+        socket.sending = true;
+        let mut pieces = self.shard.in_flight(id);
+        match (pieces.next(), pieces.next()) {
+            (Some(only), None) => self.ring.queue_send(socket.as_fd(), id, only),
+            _ => {
+                let gather = Gather::new(self.shard.in_flight(id));
+                self.ring.queue_send_message(socket.as_fd(), id, &gather);
+                socket.gather = Some(gather);
+            }
+        }
+    }
+
+    fn pause(&mut self, id: ConnectionId) {
+        let Some((id, socket)) = self.sockets.find(id) else { return };
+        socket.wanted = false;
+        if socket.receiving {
+            self.ring.queue_cancel_receive(id);
+        }
+    }
+
+    fn resume(&mut self, id: ConnectionId) {
+        if let Some((id, socket)) = self.sockets.find(id) {
+            socket.wanted = true;
+            self.receive(id);
+        }
+    }
+
+    /// Ends whatever is under way, so that its completions come, and closes the socket after the last.
+    fn close(&mut self, id: ConnectionId) {
+        let Some((id, socket)) = self.sockets.find(id) else { return };
+        socket.closing = true;
+        let _ = rustix::net::shutdown(socket.as_fd(), Shutdown::Both);
+        self.release_if_quiet(id);
+    }
+
+    fn release_if_quiet(&mut self, id: ConnectionId) {
+        if let Some((id, socket)) = self.sockets.find(id)
+            && socket.is_quiet()
+        {
+            self.sockets.remove(id);
+            self.shard.released(id);
+        }
+    }
+
+    fn wake(&mut self, target: ShardIndex) {
+        self.ring.queue_wake(self.rings[usize::from(target)]);
+    }
+
+    fn stop_accepting(&mut self) {
+        for index in 0..self.listeners.len() as u32 {
+            self.ring.queue_cancel_accept(index);
+        }
+        self.listeners.clear();
+        self.unarmed.clear();
+    }
+
+    fn count_overflows(&mut self) {
+        let overflows = self.ring.overflows();
+        self.shard.metrics_mut().ring_overflows += u64::from(overflows.wrapping_sub(self.overflows));
+        self.overflows = overflows;
+    }
+}

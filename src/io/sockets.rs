@@ -1,0 +1,69 @@
+//! What the driver knows of each connection: its socket, and what is under way on it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::ring::{Gather, same_generation};
+use crate::mesh::ConnectionId;
+
+/// The socket of one connection.
+pub struct Socket {
+    fd: OwnedFd,
+    generation: u32,
+    /// A receive is armed.
+    pub receiving: bool,
+    /// The shard wants what arrives.
+    pub wanted: bool,
+    /// A send is under way; with several pieces, here they are.
+    pub sending: bool,
+    pub gather: Option<Box<Gather>>,
+    /// Closed as soon as nothing is under way.
+    pub closing: bool,
+}
+
+impl Socket {
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        !self.receiving && !self.sending
+    }
+}
+
+/// Sockets by slot, the same slots as the shard's connections have.
+#[derive(Default)]
+pub struct Sockets {
+    slots: Vec<Option<Socket>>,
+}
+
+impl Sockets {
+    pub fn insert(&mut self, id: ConnectionId, fd: OwnedFd) {
+        let index = id.index as usize;
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, || None);
+        }
+        self.slots[index] = Some(Socket {
+            fd,
+            generation: id.generation,
+            receiving: false,
+            wanted: true,
+            sending: false,
+            gather: None,
+            closing: false,
+        });
+    }
+
+    /// The socket that `id` names, as an operation carries it, and the connection's whole name.
+    pub fn find(&mut self, id: ConnectionId) -> Option<(ConnectionId, &mut Socket)> {
+        let socket = self.slots.get_mut(id.index as usize)?.as_mut()?;
+        let whole = ConnectionId { index: id.index, generation: socket.generation };
+        same_generation(id.generation, socket.generation).then_some((whole, socket))
+    }
+
+    /// Closes the socket of a connection that is whole.
+    pub fn remove(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.slots.get_mut(id.index as usize) {
+            *slot = None;
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Which shard owns a key. The hash is computed once and serves the partition, the shard and the bucket.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::ShardIndex;
+use crate::limits::{PARTITIONS, SHARDS_MAX};
+
+/// Hashes map names and keys with a secret of this process, so that nobody can aim keys at one bucket.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyHasher {
+    secret: u64,
+}
+
+impl KeyHasher {
+    pub const fn new(secret: u64) -> Self {
+        Self { secret }
+    }
+
+    pub fn map(&self, name: &str) -> u64 {
+        xxh3_64_with_seed(name.as_bytes(), self.secret)
+    }
+
+    /// The hash of `(map, key)`, given the map's own.
+    pub fn key(&self, map_hash: u64, key: &str) -> u64 {
+        xxh3_64_with_seed(key.as_bytes(), map_hash)
+    }
+}
+
+/// The shard, of `shards`, that owns what hashes to `hash`.
+///
+/// The partition is taken from the middle of the hash: hash tables use its lowest bits for the bucket and its
+/// highest for the tag, and inside one shard those must stay random.
+pub const fn owner(hash: u64, shards: usize) -> ShardIndex {
+    let partition = (hash >> 32) as usize % PARTITIONS;
+    (partition * shards / PARTITIONS) as ShardIndex
+}
+
+/// A set of shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardSet(u128);
+
+const _: () = assert!(SHARDS_MAX <= u128::BITS as usize);
+
+impl ShardSet {
+    pub const EMPTY: Self = Self(0);
+
+    /// Shards `0..shards`.
+    pub const fn first(shards: usize) -> Self {
+        if shards >= u128::BITS as usize { Self(u128::MAX) } else { Self((1 << shards) - 1) }
+    }
+
+    pub const fn contains(self, shard: ShardIndex) -> bool {
+        self.0 >> shard & 1 == 1
+    }
+
+    pub const fn insert(&mut self, shard: ShardIndex) {
+        self.0 |= 1 << shard;
+    }
+
+    pub const fn remove(&mut self, shard: ShardIndex) {
+        self.0 &= !(1 << shard);
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = ShardIndex> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let next = (rest != 0).then(|| rest.trailing_zeros())?;
+            rest &= rest - 1;
+            Some(next as ShardIndex)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shard_owns_its_share_of_keys() {
+        let hasher = KeyHasher::new(7);
+        let map = hasher.map("todos");
+        for shards in [1, 2, 3, 7, 64, 128] {
+            let mut owned = vec![0_usize; shards];
+            for key in 0..shards * 1000 {
+                owned[usize::from(owner(hasher.key(map, &key.to_string()), shards))] += 1;
+            }
+            assert!(owned.iter().all(|&count| (500..2000).contains(&count)), "{shards} shards: {owned:?}");
+        }
+    }
+
+    #[test]
+    fn a_set_holds_what_was_put_in() {
+        let mut set = ShardSet::first(3);
+        set.remove(1);
+        set.insert(127);
+        assert_eq!(set.iter().collect::<Vec<_>>(), [0, 2, 127]);
+        assert!(set.contains(127) && !set.contains(1) && !set.is_empty());
+        assert_eq!(ShardSet::first(128).iter().count(), 128);
+    }
+}

@@ -1,0 +1,157 @@
+//! Who may connect: the total, the rate, and the count of each client address.
+//!
+//! A client over a limit is taken, answered 1013 with a time to come back, and let go; only beyond a reserve
+//! for such answers is a transport closed without a word.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hashbrown::HashMap;
+
+use super::{Now, Random, Shard, Shared};
+use crate::mesh::{Answer, Item, ReplyTo, Request, ShardIndex, owner};
+use crate::metrics::{Metrics, Refusal};
+use crate::wire::Close;
+
+/// Connections beyond the limit that are taken for the time it takes to turn them away.
+const RESERVE: usize = 1024;
+/// Milliseconds after which a client that was turned away may come back, at the least and at the most.
+const RETRY_AFTER_MS: std::ops::Range<u64> = 500..5_000;
+
+/// Not even room for a polite answer.
+pub struct NoRoom;
+
+pub struct Admission {
+    connections: Arc<AtomicUsize>,
+    connections_max: usize,
+    per_ip_max: usize,
+    /// Accepts this shard may still make in the current second, and when that began.
+    accepts_left: u32,
+    accepts_per_second: u32,
+    second_began_ms: u64,
+    /// Connections of the addresses this shard keeps count of.
+    by_address: HashMap<IpAddr, usize>,
+}
+
+impl Admission {
+    pub fn new(shared: &Shared, shards: usize, now: Now) -> Self {
+        let accepts_per_second = match shared.config.accepts_per_second_max {
+            0 => u32::MAX,
+            limit => limit.div_ceil(shards as u32),
+        };
+        Self {
+            connections: Arc::clone(&shared.connections),
+            connections_max: shared.config.connections_max,
+            per_ip_max: shared.config.connections_per_ip_max,
+            accepts_left: accepts_per_second,
+            accepts_per_second,
+            second_began_ms: now.timer_ms(),
+            by_address: HashMap::new(),
+        }
+    }
+
+    /// Counts one more connection; what to answer it if it is one too many.
+    pub fn connect(
+        &mut self,
+        now: Now,
+        random: &mut Random,
+        metrics: &mut Metrics,
+    ) -> Result<Option<Close>, NoRoom> {
+        let open = self.connections.fetch_add(1, Ordering::Relaxed);
+        if open >= self.connections_max + RESERVE {
+            self.depart();
+            metrics.count_refusal(Refusal::Connections);
+            return Err(NoRoom);
+        }
+        if now.timer_ms() >= self.second_began_ms + 1000 {
+            self.second_began_ms = now.timer_ms();
+            self.accepts_left = self.accepts_per_second;
+        }
+        if open >= self.connections_max {
+            metrics.count_refusal(Refusal::Connections);
+            return Ok(Some(try_again_later(random)));
+        }
+        if self.accepts_left == 0 {
+            metrics.count_refusal(Refusal::Rate);
+            return Ok(Some(try_again_later(random)));
+        }
+        self.accepts_left -= 1;
+        Ok(None)
+    }
+
+    /// Counts one connection less.
+    pub fn depart(&mut self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts one more connection of `address`, if it may have one.
+    fn admit(&mut self, address: IpAddr) -> bool {
+        let count = self.by_address.entry(address).or_insert(0);
+        let admitted = *count < self.per_ip_max;
+        *count += usize::from(admitted);
+        admitted
+    }
+
+    fn departed(&mut self, address: IpAddr) {
+        if let Some(count) = self.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+
+    pub fn limits_addresses(&self) -> bool {
+        self.per_ip_max > 0
+    }
+}
+
+pub fn try_again_later(random: &mut Random) -> Close {
+    let spread = RETRY_AFTER_MS.end - RETRY_AFTER_MS.start;
+    Close::TryAgainLater { retry_after_ms: (RETRY_AFTER_MS.start + random.below(spread)) as u32 }
+}
+
+impl Shard {
+    /// The shard that counts the connections of `address`.
+    fn admitting_shard(&self, address: IpAddr) -> ShardIndex {
+        let hash = match address {
+            IpAddr::V4(v4) => u64::from(v4.to_bits()),
+            IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64 ^ v6.to_bits() as u64,
+        };
+        owner(hash.wrapping_mul(0x9E37_79B9_7F4A_7C15), self.shards)
+    }
+
+    /// Asks for one more connection of `address`; the answer comes to [`Self::admission_answered`].
+    pub(super) fn request_admission(&mut self, reply: ReplyTo, address: IpAddr) {
+        let target = self.admitting_shard(address);
+        if target == self.index {
+            self.admit(reply, address);
+        } else {
+            self.outgoing.push(target, Item::Request(Request::Admit { reply, address }));
+        }
+    }
+
+    pub(super) fn admit(&mut self, reply: ReplyTo, address: IpAddr) {
+        let admitted = self.admission.admit(address);
+        if reply.shard == self.index {
+            self.admission_answered(reply, admitted);
+        } else {
+            self.outgoing.push(reply.shard, Item::Answer(Answer::Admit { reply, admitted }));
+        }
+    }
+
+    /// Tells the shard that counts `address` that an admitted connection is gone.
+    pub(super) fn depart(&mut self, address: IpAddr) {
+        let target = self.admitting_shard(address);
+        if target == self.index {
+            self.departed(address);
+        } else {
+            self.outgoing.push(target, Item::Departed { address });
+        }
+    }
+
+    pub(super) fn departed(&mut self, address: IpAddr) {
+        self.admission.departed(address);
+    }
+}

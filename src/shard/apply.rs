@@ -1,0 +1,273 @@
+//! The owner's side of an operation: the type of its map, its stamp, the merge, and who must hear of it.
+
+use std::collections::VecDeque;
+
+use super::Shard;
+use super::maps::{Cells, MapSlot};
+use crate::crdt::{Cell, Delta, HashedKey, MapType, Merge, Refused, Stamp, State, Time};
+use crate::mesh::{
+    Action, Answer, Item, OpOutcome, PackedWrite, ReplyTo, Request, ShardIndex, TagList, Write, Writer, owner,
+};
+use crate::metrics::{OpKind, OpOutcome as Counted};
+use crate::wire::{Reject, encode};
+
+/// A request that waits for the type of its map, with the bytes its spans point into.
+pub struct Parked {
+    pub request: Request,
+    pub bytes: Vec<u8>,
+}
+
+impl Shard {
+    /// Whether the type of the map is known here, so that the operation can be applied at once. Where this
+    /// shard is the map's home, it decides here and now.
+    pub(super) fn is_ready(&mut self, write: &Write<'_>) -> bool {
+        let slot = self.maps.find_or_insert(write.map, write.map_hash);
+        let is_home = owner(write.map_hash, self.shards) == self.index;
+        let map = &mut self.maps[slot];
+        match map.cells {
+            Cells::Typed(_) => true,
+            Cells::Claiming(_) => false,
+            Cells::Untyped if is_home => {
+                map.cells = Cells::Typed(crate::crdt::Map::new(write.action.map_type()));
+                true
+            }
+            Cells::Untyped => false,
+        }
+    }
+
+    /// Keeps an operation until the home of its map has said what type the map is.
+    pub(super) fn park(&mut self, reply: ReplyTo, write: &Write<'_>) {
+        let slot = self.maps.find_or_insert(write.map, write.map_hash);
+        let mut bytes = Vec::new();
+        let packed = PackedWrite::pack(write, &mut bytes);
+        let parked = Parked { request: Request::Write { reply, write: packed }, bytes };
+        let map = &mut self.maps[slot];
+        if let Cells::Claiming(waiting) = &mut map.cells {
+            waiting.push_back(parked);
+            return;
+        }
+        map.cells = Cells::Claiming(VecDeque::from([parked]));
+        let claim = Request::ClaimType { map: map.name.clone(), map_type: write.action.map_type() };
+        let home = owner(map.hash, self.shards);
+        self.outgoing.push(home, Item::Request(claim));
+    }
+
+    /// Another shard wants to write the first cell of `map` it owns; this is the map's home and decides.
+    pub(super) fn claim_type(&mut self, from: ShardIndex, map: &std::sync::Arc<str>, wanted: MapType) {
+        let slot = self.maps.find_or_insert(map, self.hasher.map(map));
+        let shared = &mut self.maps[slot];
+        let map_type = shared.map_type().unwrap_or(wanted);
+        if matches!(shared.cells, Cells::Untyped) {
+            shared.cells = Cells::Typed(crate::crdt::Map::new(map_type));
+        }
+        self.outgoing.push(from, Item::Answer(Answer::TypeFixed { map: map.clone(), map_type }));
+    }
+
+    /// The home has decided: what waited for the type goes on, in order.
+    pub(super) fn type_fixed(&mut self, map: &str, map_type: MapType) {
+        let Some(slot) = self.maps.find(map, self.hasher.map(map)) else { return };
+        let cells = Cells::Typed(crate::crdt::Map::new(map_type));
+        if let Cells::Claiming(waiting) = std::mem::replace(&mut self.maps[slot].cells, cells) {
+            for parked in waiting {
+                self.handle_request(self.index, parked.request, &parked.bytes);
+            }
+        }
+    }
+
+    /// Applies an operation that came from another shard, or waited here, and answers it.
+    pub(super) fn apply_and_answer(&mut self, reply: ReplyTo, write: &Write<'_>) {
+        if !self.is_ready(write) {
+            return self.park(reply, write);
+        }
+        let outcome = self.apply(write, Some(reply.writer()));
+        if reply.shard == self.index {
+            self.write_answered(reply, outcome);
+        } else {
+            self.outgoing.push(reply.shard, Item::Answer(Answer::Write { reply, outcome }));
+        }
+    }
+
+    /// Applies one operation to a key this shard owns; the type of its map is known.
+    pub(super) fn apply(&mut self, write: &Write<'_>, writer: Option<Writer>) -> OpOutcome {
+        let Some(slot) = self.maps.find(write.map, write.map_hash) else {
+            return OpOutcome::Rejected(Reject::Overloaded { retry_after_ms: 100 });
+        };
+        let kind = op_kind(&write.action);
+        match self.apply_to(slot, write, writer) {
+            Ok((stamp, changed)) => {
+                self.metrics.count_op(kind, if changed { Counted::Applied } else { Counted::Lost });
+                OpOutcome::Merged(stamp)
+            }
+            Err(reject) => {
+                self.metrics.count_op(kind, Counted::Rejected);
+                OpOutcome::Rejected(reject)
+            }
+        }
+    }
+
+    /// The stamp the operation got, and whether anything changed.
+    fn apply_to(
+        &mut self,
+        slot: MapSlot,
+        write: &Write<'_>,
+        writer: Option<Writer>,
+    ) -> Result<(Option<Stamp>, bool), Reject> {
+        if self.maps[slot].map_type() != Some(write.action.map_type()) {
+            return Err(Reject::MapType);
+        }
+        match write.action {
+            Action::Set { value, at, ttl_ms } => {
+                let at = self.stamp(at)?;
+                let expires_ms = ttl_ms.map_or(0, |ttl_ms| at.time.millis() + ttl_ms);
+                let delta = Delta::Lww { at, value: Some(value), expires_ms };
+                Ok((Some(at), self.merge(slot, write, &delta, writer)?))
+            }
+            Action::Delete { at } => {
+                let at = self.stamp(at)?;
+                let delta = Delta::Lww { at, value: None, expires_ms: 0 };
+                Ok((Some(at), self.merge(slot, write, &delta, writer)?))
+            }
+            Action::Add { value, tag, at } => {
+                let at = self.stamp(at)?;
+                let mut own_tag = Vec::new();
+                let tag = match tag {
+                    Some(tag) => tag,
+                    None => {
+                        at.write_to(&mut own_tag);
+                        std::str::from_utf8(&own_tag).expect("a stamp is ASCII")
+                    }
+                };
+                let delta = Delta::OrAdd { tag, value, at };
+                Ok((Some(at), self.merge(slot, write, &delta, writer)?))
+            }
+            Action::RemoveTags { tags } => Ok((None, self.remove_tags(slot, write, tags, writer)?)),
+            Action::RemoveValue { value } => {
+                let mut packed = Vec::new();
+                if let Some(State::OrSet(set)) = self.find_state(slot, write) {
+                    set.tags_of(value).for_each(|tag| TagList::push(&mut packed, tag));
+                }
+                Ok((None, self.remove_tags(slot, write, TagList(&packed), writer)?))
+            }
+            Action::Increment { by } => {
+                let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
+                let delta = self.maps[slot].typed().and_then(|cells| cells.increment(key, self.node, by));
+                let delta = delta.ok_or(Reject::ValueInvalid("the counter would pass 2^53 - 1"))?;
+                Ok((None, self.merge(slot, write, &delta, writer)?))
+            }
+            Action::IncrementTotals { replica, added, subtracted } => {
+                let delta = Delta::Counter { replica, added, subtracted };
+                Ok((None, self.merge(slot, write, &delta, writer)?))
+            }
+        }
+    }
+
+    fn remove_tags(
+        &mut self,
+        slot: MapSlot,
+        write: &Write<'_>,
+        tags: TagList<'_>,
+        writer: Option<Writer>,
+    ) -> Result<bool, Reject> {
+        let mut changed = false;
+        for tag in tags.iter() {
+            changed |= self.merge(slot, write, &Delta::OrRemove { tag }, writer)?;
+        }
+        Ok(changed)
+    }
+
+    fn find_state(&self, slot: MapSlot, write: &Write<'_>) -> Option<&State> {
+        let cells = self.maps[slot].typed()?;
+        let cell = cells.find(HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() })?;
+        Some(cells.cell(cell).state())
+    }
+
+    /// The stamp a client brought, if it is not too far ahead, or else a new one.
+    fn stamp(&mut self, at: Option<Stamp>) -> Result<Stamp, Reject> {
+        match at {
+            None => Ok(self.clock.stamp(self.now.unix_ms)),
+            Some(at) => {
+                self.clock
+                    .observe(self.now.unix_ms, at.time, self.config.clock_drift_max_ms)
+                    .map_err(|_| Reject::ClockDrift)?;
+                Ok(at)
+            }
+        }
+    }
+
+    /// Merges one delta and queues the change for those who watch the map. Whether it changed anything.
+    fn merge(
+        &mut self,
+        slot: MapSlot,
+        write: &Write<'_>,
+        delta: &Delta<'_>,
+        writer: Option<Writer>,
+    ) -> Result<bool, Reject> {
+        // A server's own stamp is the clock's last tick; a change needs one of its own only otherwise.
+        let applied = self.clock.tick(self.now.unix_ms);
+        let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
+        let map = &mut self.maps[slot];
+        let watched = map.is_watched();
+        let Some(cells) = map.typed_mut() else { return Err(Reject::MapType) };
+        match cells.merge(key, delta, applied) {
+            Ok(Merge::Lost) => Ok(false),
+            Ok(Merge::Changed(_)) => {
+                self.metrics.changes += 1;
+                self.schedule_removals(slot);
+                if watched {
+                    self.collect(slot, write, delta, applied, writer);
+                }
+                Ok(true)
+            }
+            Err(Refused::MapType) => Err(Reject::MapType),
+            Err(Refused::TooLarge) => Err(Reject::TooLarge("the key holds as many tags or slots as it may")),
+        }
+    }
+
+    /// Adds the change to this turn's batch of its map.
+    fn collect(
+        &mut self,
+        slot: MapSlot,
+        write: &Write<'_>,
+        delta: &Delta<'_>,
+        applied: Time,
+        writer: Option<Writer>,
+    ) {
+        let count = match self.find_state(slot, write) {
+            Some(State::Counter(counter)) => counter.count(),
+            _ => 0,
+        };
+        self.add_to_batch(slot, applied, write.key, writer, |out| match *delta {
+            Delta::Lww { at, value, .. } => encode::entry_lww(out, write.key, &at, value),
+            Delta::OrAdd { tag, value, at } => {
+                encode::entry_or(out, write.key, std::iter::once((tag, value, &at)), std::iter::empty());
+            }
+            Delta::OrRemove { tag } => {
+                encode::entry_or(out, write.key, std::iter::empty(), std::iter::once(tag));
+            }
+            Delta::Counter { .. } => encode::entry_counter(out, write.key, count),
+        });
+    }
+}
+
+/// Appends the whole state of a cell as one JSON entry.
+pub fn encode_cell(out: &mut Vec<u8>, cell: &Cell) {
+    let key = std::str::from_utf8(cell.key()).expect("keys enter as text");
+    match cell.state() {
+        State::Lww(lww) => encode::entry_lww(out, key, lww.at(), lww.value()),
+        State::OrSet(set) => {
+            let live = set.live().map(|tagged| (tagged.tag(), tagged.value(), tagged.at()));
+            encode::entry_or(out, key, live, set.removed());
+        }
+        State::Counter(counter) => encode::entry_counter(out, key, counter.count()),
+    }
+}
+
+const fn op_kind(action: &Action<'_>) -> OpKind {
+    match action {
+        Action::Set { .. } => OpKind::Set,
+        Action::Delete { .. } => OpKind::Delete,
+        Action::Add { .. } => OpKind::Add,
+        Action::RemoveTags { .. } | Action::RemoveValue { .. } => OpKind::Remove,
+        Action::Increment { .. } | Action::IncrementTotals { .. } => OpKind::Increment,
+    }
+}

@@ -1,0 +1,160 @@
+//! The connection table and what it takes to queue a frame: outboxes, buffers, and the list of those to flush.
+//!
+//! Invariant: a connection is on the dirty list exactly when something fills its outbox, no send is in flight
+//! and its frames do not wait for company.
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+
+use super::connection::{Connection, Phase};
+use super::outbox::{BufferPool, SharedFrames};
+use super::{Command, Now};
+use crate::config::{Coalesce, Config};
+use crate::mesh::ConnectionId;
+use crate::metrics::Metrics;
+
+/// See the module.
+pub struct Clients {
+    pub table: Slab<Connection>,
+    pub pool: BufferPool,
+    pub commands: Vec<Command>,
+    dirty: Vec<ConnectionId>,
+    /// Connections whose frames wait for company, in the order in which they are due.
+    delayed: VecDeque<(u64, ConnectionId)>,
+    coalesce: Coalesce,
+    soft_bytes: usize,
+    hard_bytes: usize,
+    /// Connections found over the hard limit; they are closed once the loop that found them is over.
+    pub slow: Vec<ConnectionId>,
+    next_generation: u32,
+}
+
+impl Clients {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            table: Slab::new(),
+            pool: BufferPool::default(),
+            commands: Vec::new(),
+            dirty: Vec::new(),
+            delayed: VecDeque::new(),
+            coalesce: config.coalesce,
+            soft_bytes: config.outbox_soft_bytes,
+            hard_bytes: config.outbox_hard_bytes,
+            slow: Vec::new(),
+            next_generation: 0,
+        }
+    }
+
+    pub fn insert(&mut self, make: impl FnOnce(ConnectionId) -> Connection) -> ConnectionId {
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let entry = self.table.vacant_entry();
+        let id = ConnectionId { index: entry.key() as u32, generation: self.next_generation };
+        entry.insert(make(id));
+        id
+    }
+
+    /// The connection, unless its slot has another tenant by now.
+    pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        self.table.get(id.index as usize).filter(|connection| connection.id == id)
+    }
+
+    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.table.get_mut(id.index as usize).filter(|connection| connection.id == id)
+    }
+
+    /// Appends one frame to the outbox of `id`. A connection that is gone or leaving takes nothing more.
+    pub fn send(&mut self, id: ConnectionId, now: Now, write: impl FnOnce(&mut Vec<u8>)) {
+        let connection = self.table.get_mut(id.index as usize).filter(|connection| connection.id == id);
+        if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
+            connection.outbox.append(&mut self.pool, write);
+            self.queued(id.index, now);
+        }
+    }
+
+    /// Like [`Self::send`] for what must not wait for company: pong, auth, error and close.
+    pub fn send_urgent(&mut self, id: ConnectionId, now: Now, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.urgent = true;
+        }
+        self.send(id, now, write);
+    }
+
+    /// Queues a frame shared with others for the connection in slot `index`.
+    pub fn send_shared(&mut self, index: u32, now: Now, frame: &SharedFrames) {
+        self.table[index as usize].outbox.append_shared(&mut self.pool, frame);
+        self.queued(index, now);
+    }
+
+    fn queued(&mut self, index: u32, now: Now) {
+        let connection = &mut self.table[index as usize];
+        let id = connection.id;
+        if connection.outbox.bytes() > self.hard_bytes {
+            self.slow.push(id);
+        }
+        self.mark(id, now);
+    }
+
+    /// Puts the connection on the list it belongs to, if it is on none.
+    pub fn mark(&mut self, id: ConnectionId, now: Now) {
+        let coalesce = self.coalesce;
+        let Some(connection) = self.get_mut(id) else { return };
+        if connection.dirty || connection.outbox.is_sending() || !connection.outbox.is_filling() {
+            return;
+        }
+        let waits = coalesce.delay_us > 0
+            && !connection.urgent
+            && connection.outbox.filling_bytes() < coalesce.bytes_max
+            && (connection.outbox.frames() as usize) < coalesce.frames_max;
+        if !waits {
+            connection.dirty = true;
+            self.dirty.push(id);
+        } else if !connection.delayed {
+            connection.delayed = true;
+            self.delayed.push_back((now.monotonic_us + coalesce.delay_us, id));
+        }
+    }
+
+    /// Starts one send for each dirty connection.
+    pub fn flush(&mut self, now: Now, metrics: &mut Metrics) {
+        while let Some(&(due_us, id)) = self.delayed.front() {
+            if due_us > now.monotonic_us {
+                break;
+            }
+            self.delayed.pop_front();
+            let Some(connection) = self.get_mut(id) else { continue };
+            connection.delayed = false;
+            if !connection.dirty && connection.outbox.is_filling() && !connection.outbox.is_sending() {
+                connection.dirty = true;
+                self.dirty.push(id);
+            }
+        }
+        for index in 0..self.dirty.len() {
+            let id = self.dirty[index];
+            let Some(connection) = self.table.get_mut(id.index as usize).filter(|found| found.id == id)
+            else {
+                continue;
+            };
+            connection.dirty = false;
+            if connection.outbox.is_filling()
+                && !connection.outbox.is_sending()
+                && connection.phase != Phase::Disconnected
+            {
+                connection.urgent = false;
+                metrics.messages_sent += u64::from(connection.outbox.start_send());
+                self.commands.push(Command::Send(id));
+            }
+        }
+        self.dirty.clear();
+    }
+
+    /// When [`Self::flush`] has something to do at the latest, in microseconds of the monotonic clock.
+    pub fn next_flush_us(&self) -> Option<u64> {
+        self.delayed.front().map(|&(due_us, _)| due_us)
+    }
+
+    /// Whether the peer has taken enough for more to be asked for on its behalf.
+    pub fn has_room(&self, id: ConnectionId) -> bool {
+        self.get(id).is_some_and(|connection| connection.outbox.bytes() < self.soft_bytes / 2)
+    }
+}

@@ -1,0 +1,110 @@
+//! One client: a slot of the shard's connection table.
+
+use std::net::IpAddr;
+
+use super::outbox::Outbox;
+use crate::mesh::{ConnectionId, SubscriptionRef};
+use crate::wire::Close;
+use crate::wire::http::Endpoint;
+use crate::wire::websocket::Reader;
+
+/// Where a connection is in its life. It only moves down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its HTTP request is not complete.
+    Handshake,
+    /// Its HTTP request waits for another shard.
+    Admission,
+    /// WebSocket messages flow.
+    Open(Endpoint),
+    /// Left everything; what is queued goes out, then the transport is shut down.
+    Flushing,
+    /// Everything is out; waiting for the peer's end, at most until the timer.
+    Lingering,
+    /// The transport is being closed; only completions still come.
+    Disconnected,
+}
+
+/// See the module. Heap is owned only while something is half received, queued or subscribed.
+#[derive(Debug)]
+pub struct Connection {
+    pub id: ConnectionId,
+    pub phase: Phase,
+    pub address: IpAddr,
+    /// Why it was taken only to be turned away: answered once the handshake is done.
+    pub refusal: Option<Close>,
+    /// Counted at the shard that admits its address, which must hear when it is gone.
+    pub admitted: bool,
+    pub reader: Reader,
+    /// Received and not yet handled: the request head, or what came while reading was paused.
+    pub unread: Vec<u8>,
+    /// Reading was paused because this shard or this connection has too much under way.
+    pub paused: bool,
+    /// The peer has ended its side.
+    pub ended: bool,
+    pub outbox: Outbox,
+    /// On the list of connections with something to flush.
+    pub dirty: bool,
+    /// On the list of connections whose frames wait for company.
+    pub delayed: bool,
+    /// Something queued must not wait for company.
+    pub urgent: bool,
+    /// When something last arrived, and whether a ping went out since.
+    pub heard_at_ms: u64,
+    pub pinged: bool,
+    /// The entry of the timer wheel that is this connection's; others are stale.
+    pub timer_tick: u64,
+    /// When the current phase must be over, for phases that end.
+    pub deadline_ms: u64,
+    pub subscriptions: Vec<SubscriptionRef>,
+    /// Subscriptions of it that are behind and walk on when the outbox has drained.
+    pub walking: u32,
+    /// Requests of it that wait for other shards.
+    pub requests_pending: u32,
+    pub bad_messages: u32,
+    /// Messages it may send in the current second, and when that began.
+    pub messages_left: u32,
+    pub messages_since_ms: Option<u64>,
+    /// The last delivery with changes of this connection; such a writer is sent a frame without its own changes.
+    pub wrote_in_delivery: u64,
+}
+
+impl Connection {
+    pub fn new(id: ConnectionId, address: IpAddr, now_ms: u64, message_bytes_max: usize) -> Self {
+        Self {
+            id,
+            phase: Phase::Handshake,
+            address,
+            refusal: None,
+            admitted: false,
+            reader: Reader::new(message_bytes_max),
+            unread: Vec::new(),
+            paused: false,
+            ended: false,
+            outbox: Outbox::default(),
+            dirty: false,
+            delayed: false,
+            urgent: false,
+            heard_at_ms: now_ms,
+            pinged: false,
+            timer_tick: 0,
+            deadline_ms: 0,
+            subscriptions: Vec::new(),
+            walking: 0,
+            requests_pending: 0,
+            bad_messages: 0,
+            messages_left: 0,
+            messages_since_ms: None,
+            wrote_in_delivery: 0,
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open(_))
+    }
+
+    /// Whether frames may still be queued for it.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Handshake | Phase::Admission | Phase::Open(_))
+    }
+}

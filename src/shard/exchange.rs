@@ -1,0 +1,122 @@
+//! What other shards send: requests are carried out, or wait while this shard is congested; answers, changes
+//! and notices are taken at once.
+
+use std::vec;
+
+use super::Shard;
+use crate::mesh::{Answer, Envelope, Item, ReplyTo, Request, ShardIndex, Span};
+
+/// Requests of one envelope that wait, with the bytes their spans point into.
+pub struct Deferred {
+    from: ShardIndex,
+    requests: vec::IntoIter<Request>,
+    bytes: Vec<u8>,
+}
+
+/// Envelopes taken from one peer in one turn: a busy peer must not keep this shard from its own clients.
+const ENVELOPES_PER_TURN_MAX: usize = 16;
+
+impl Shard {
+    /// Takes what other shards have sent.
+    pub fn drain_mesh(&mut self) {
+        self.resume_deferred();
+        for from in 0..self.shards {
+            for _ in 0..ENVELOPES_PER_TURN_MAX {
+                let Some(queue) = &mut self.incoming[from] else { break };
+                let Ok(envelope) = queue.pop() else { break };
+                self.open_envelope(from as ShardIndex, envelope);
+            }
+        }
+    }
+
+    fn resume_deferred(&mut self) {
+        while !self.outgoing.is_congested() {
+            let Some(mut oldest) = self.deferred.pop_front() else { return };
+            let Some(request) = oldest.requests.next() else { continue };
+            self.handle_request(oldest.from, request, &oldest.bytes);
+            self.deferred.push_front(oldest);
+        }
+    }
+
+    fn open_envelope(&mut self, from: ShardIndex, envelope: Envelope) {
+        let Envelope { as_of, items, bytes, entries } = envelope;
+        let mut waiting = Vec::new();
+        for item in items {
+            match item {
+                Item::Request(request) => {
+                    if self.deferred.is_empty() && waiting.is_empty() && !self.outgoing.is_congested() {
+                        self.handle_request(from, request, &bytes);
+                    } else {
+                        waiting.push(request);
+                    }
+                }
+                Item::Answer(answer) => self.handle_answer(from, answer, &bytes),
+                Item::Changes(changes) => self.changes_arrived(from, &changes, &bytes, &entries),
+                Item::Interest { map, wanted } => self.interest_told(from, &map, wanted),
+                Item::Departed { address } => self.departed(address),
+            }
+        }
+        self.heard[usize::from(from)] = as_of;
+        if !waiting.is_empty() {
+            self.metrics.mesh_stalls += 1;
+            self.deferred.push_back(Deferred { from, requests: waiting.into_iter(), bytes });
+        }
+    }
+
+    pub(super) fn handle_request(&mut self, from: ShardIndex, request: Request, bytes: &[u8]) {
+        match request {
+            Request::Write { reply, write } => self.apply_and_answer(reply, &write.unpack(bytes)),
+            Request::Read { reply, map, map_hash, key, key_hash } => {
+                let (map, key) = (map.text(bytes), key.text(bytes));
+                self.read_and_answer(reply, map, map_hash, key, key_hash);
+            }
+            Request::Digest { reply, map } => self.digest_and_answer(reply, &map),
+            Request::Walk(request) => self.walks.push_back(*request),
+            Request::ClaimType { map, map_type } => self.claim_type(from, &map, map_type),
+            Request::Admit { reply, address } => self.admit(reply, address),
+            Request::Metrics { reply } => {
+                let metrics = Box::new(self.metrics_now());
+                self.outgoing.push(from, Item::Answer(Answer::Metrics { reply, metrics }));
+            }
+        }
+    }
+
+    fn handle_answer(&mut self, from: ShardIndex, answer: Answer, bytes: &[u8]) {
+        match answer {
+            Answer::Write { reply, outcome } => self.write_answered(reply, outcome),
+            Answer::Read { reply, entry } => self.read_answered(reply, entry.of(bytes)),
+            Answer::Digest { reply, entries, hash } => self.digest_answered(reply, entries, hash),
+            Answer::Walk(answer) => self.walk_answered(from, &answer, answer.json.of(bytes)),
+            Answer::TypeFixed { map, map_type } => self.type_fixed(&map, map_type),
+            Answer::Admit { reply, admitted } => self.admission_answered(reply, admitted),
+            Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
+        }
+    }
+
+    /// Asks all other shards for their numbers.
+    pub(super) fn ask_all_for_metrics(&mut self, reply: ReplyTo) {
+        for target in (0..self.shards as ShardIndex).filter(|&target| target != self.index) {
+            self.outgoing.push(target, Item::Request(Request::Metrics { reply }));
+        }
+    }
+
+    /// Asks the owner of one key for its entry.
+    pub(super) fn ask_for_entry(
+        &mut self,
+        owner: ShardIndex,
+        reply: ReplyTo,
+        map: &str,
+        map_hash: u64,
+        key: &str,
+        key_hash: u64,
+    ) {
+        let envelope = self.outgoing.filling(owner);
+        let map = Span::append(&mut envelope.bytes, map.as_bytes());
+        let key = Span::append(&mut envelope.bytes, key.as_bytes());
+        envelope.items.push(Item::Request(Request::Read { reply, map, map_hash, key, key_hash }));
+    }
+
+    pub(super) fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+}

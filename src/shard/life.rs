@@ -1,0 +1,88 @@
+//! Timers of connections, and the orderly end of all of them.
+
+use super::connection::Phase;
+use super::requests::ping_frame;
+use super::{Command, Shard};
+use crate::mesh::ConnectionId;
+use crate::wire::Close;
+
+impl Shard {
+    /// Has the timer of `id` checked at `at_ms`, and not by any earlier entry of the wheel.
+    pub(super) fn look_at(&mut self, id: ConnectionId, at_ms: u64) {
+        let tick = self.timers.insert(id, at_ms);
+        if let Some(connection) = self.clients.get_mut(id) {
+            connection.timer_tick = tick;
+        }
+    }
+
+    pub(super) fn fire_timers(&mut self) {
+        let now_ms = self.now.timer_ms();
+        while let Some((tick, id)) = self.timers.fire(now_ms) {
+            if self.clients.get(id).is_some_and(|connection| connection.timer_tick == tick) {
+                self.check_timer(id, now_ms);
+            }
+        }
+    }
+
+    fn check_timer(&mut self, id: ConnectionId, now_ms: u64) {
+        let heartbeat_ms = self.config.heartbeat_ms;
+        let Some(connection) = self.clients.get_mut(id) else { return };
+        match connection.phase {
+            Phase::Open(_) => {
+                let silence_ms = now_ms.saturating_sub(connection.heard_at_ms);
+                if silence_ms >= heartbeat_ms {
+                    return self.disconnect(id, Close::HeartbeatTimeout);
+                }
+                let mut look_at_ms = connection.heard_at_ms + heartbeat_ms / 2;
+                if silence_ms >= heartbeat_ms / 2 {
+                    look_at_ms = connection.heard_at_ms + heartbeat_ms;
+                    if !std::mem::replace(&mut connection.pinged, true) {
+                        self.clients.send_urgent(id, self.now, ping_frame);
+                    }
+                }
+                self.look_at(id, look_at_ms);
+            }
+            Phase::Disconnected => {}
+            _ if now_ms < connection.deadline_ms => {
+                let deadline_ms = connection.deadline_ms;
+                self.look_at(id, deadline_ms);
+            }
+            Phase::Handshake | Phase::Admission => {
+                self.metrics.handshakes_refused += 1;
+                self.disconnect(id, Close::Gone);
+                self.finish(id);
+            }
+            Phase::Flushing | Phase::Lingering => self.finish(id),
+        }
+    }
+
+    /// Stops accepting and tells every client to come back later, each at a time of its own; the shard exits
+    /// once all are gone, or after `--drain-ms`.
+    pub fn drain(&mut self) {
+        if self.draining_until_ms.is_some() {
+            return;
+        }
+        self.draining_until_ms = Some(self.now.timer_ms() + self.config.drain_ms);
+        self.clients.commands.push(Command::StopAccepting);
+        let open: Vec<ConnectionId> =
+            self.clients.table.iter().map(|(_, connection)| connection.id).collect();
+        for id in open {
+            let close = self.going_away();
+            self.disconnect(id, close);
+        }
+    }
+
+    pub(super) fn going_away(&mut self) -> Close {
+        Close::GoingAway { retry_after_ms: self.random.below(self.config.drain_ms.max(1)) as u32 }
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining_until_ms.is_some()
+    }
+
+    /// Whether a drain is over.
+    pub(super) fn is_drained(&self) -> bool {
+        let is_over = |until_ms| self.clients.table.is_empty() || self.now.timer_ms() >= until_ms;
+        self.draining_until_ms.is_some_and(is_over)
+    }
+}

@@ -1,0 +1,300 @@
+//! What waits to be sent to one connection: pieces that fill, and pieces in flight.
+//!
+//! Invariant: bytes leave in the order they were queued, and what is in flight does not move or change until
+//! its last completion. A piece is owned (copied) or a buffer shared with other connections.
+
+use std::rc::Rc;
+
+use crate::limits::SHARED_BYTES_MIN;
+
+/// A frame, or several, encoded once for many connections.
+pub type SharedFrames = Rc<Vec<u8>>;
+
+#[derive(Debug)]
+enum Piece {
+    Owned(Vec<u8>),
+    Shared(SharedFrames),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// A queue of pieces. Most of the time there is one, which needs no heap of its own.
+#[derive(Debug, Default)]
+struct Pieces {
+    first: Option<Piece>,
+    rest: Vec<Piece>,
+}
+
+impl Pieces {
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn push(&mut self, piece: Piece) {
+        match self.first {
+            None => self.first = Some(piece),
+            Some(_) => self.rest.push(piece),
+        }
+    }
+
+    fn last_mut(&mut self) -> Option<&mut Piece> {
+        self.rest.last_mut().or(self.first.as_mut())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.first.iter().chain(&self.rest).map(Piece::bytes)
+    }
+
+    fn recycle(&mut self, pool: &mut BufferPool) {
+        for piece in self.first.take().into_iter().chain(self.rest.drain(..)) {
+            if let Piece::Owned(bytes) = piece {
+                pool.give(bytes);
+            }
+        }
+        if self.rest.capacity() > 0 {
+            self.rest = Vec::new();
+        }
+    }
+}
+
+/// See the module. One for each connection; an empty one owns no heap.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    filling: Pieces,
+    in_flight: Pieces,
+    /// Bytes of `filling`.
+    filling_bytes: usize,
+    /// Bytes of `in_flight`, and how many of them the kernel has taken.
+    in_flight_bytes: usize,
+    in_flight_sent: usize,
+    /// Frames in `filling`.
+    frames: u32,
+}
+
+impl Outbox {
+    /// Bytes the peer has yet to take.
+    pub fn bytes(&self) -> usize {
+        self.filling_bytes + self.in_flight_bytes - self.in_flight_sent
+    }
+
+    pub fn is_filling(&self) -> bool {
+        !self.filling.is_empty()
+    }
+
+    pub fn filling_bytes(&self) -> usize {
+        self.filling_bytes
+    }
+
+    /// Frames queued since the last send began.
+    pub fn frames(&self) -> u32 {
+        self.frames
+    }
+
+    pub fn is_sending(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Appends one frame with `write`, which must only append.
+    pub fn append(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+        let tail = self.owned_tail(pool);
+        let before = tail.len();
+        write(tail);
+        self.filling_bytes += tail.len() - before;
+        self.frames += 1;
+    }
+
+    /// Queues a frame that others share: by reference when it comes first or is large, else copied, so that a
+    /// slow reader does not pin many small buffers and one send still takes them all.
+    pub fn append_shared(&mut self, pool: &mut BufferPool, frame: &SharedFrames) {
+        if self.filling.is_empty() || frame.len() >= SHARED_BYTES_MIN {
+            self.filling.push(Piece::Shared(Rc::clone(frame)));
+        } else {
+            self.owned_tail(pool).extend_from_slice(frame);
+        }
+        self.filling_bytes += frame.len();
+        self.frames += 1;
+    }
+
+    /// The owned buffer at the end of `filling`, made from the small shared piece there if need be.
+    fn owned_tail(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
+        match self.filling.last_mut() {
+            Some(Piece::Owned(_)) => {}
+            Some(last @ Piece::Shared(_)) if last.bytes().len() < SHARED_BYTES_MIN => {
+                let mut owned = pool.take();
+                owned.extend_from_slice(last.bytes());
+                *last = Piece::Owned(owned);
+            }
+            _ => self.filling.push(Piece::Owned(pool.take())),
+        }
+        match self.filling.last_mut() {
+            Some(Piece::Owned(bytes)) => bytes,
+            _ => unreachable!("an owned piece was just put there"),
+        }
+    }
+
+    /// What fills becomes what flies. Returns the number of frames.
+    ///
+    /// # Panics
+    /// If a send is in flight.
+    pub fn start_send(&mut self) -> u32 {
+        assert!(!self.is_sending(), "one send in flight per connection");
+        self.in_flight = std::mem::take(&mut self.filling);
+        self.in_flight_bytes = std::mem::take(&mut self.filling_bytes);
+        self.in_flight_sent = 0;
+        std::mem::take(&mut self.frames)
+    }
+
+    /// The bytes still to be sent, in order. They stay where they are until [`Self::sent`] has counted the last.
+    pub fn in_flight(&self) -> impl Iterator<Item = &[u8]> {
+        let mut skip = self.in_flight_sent;
+        self.in_flight.iter().filter_map(move |piece| {
+            let skipped = skip.min(piece.len());
+            skip -= skipped;
+            let rest = &piece[skipped..];
+            (!rest.is_empty()).then_some(rest)
+        })
+    }
+
+    /// The kernel took `bytes` more; whether that was all.
+    pub fn sent(&mut self, bytes: usize, pool: &mut BufferPool) -> bool {
+        self.in_flight_sent += bytes;
+        debug_assert!(self.in_flight_sent <= self.in_flight_bytes);
+        if self.in_flight_sent < self.in_flight_bytes {
+            return false;
+        }
+        self.in_flight.recycle(pool);
+        self.in_flight_bytes = 0;
+        self.in_flight_sent = 0;
+        true
+    }
+
+    /// Forgets what was queued and not yet handed to the kernel.
+    pub fn drop_filling(&mut self, pool: &mut BufferPool) {
+        self.filling.recycle(pool);
+        self.filling_bytes = 0;
+        self.frames = 0;
+    }
+
+    /// Forgets everything; only after the last completion.
+    pub fn clear(&mut self, pool: &mut BufferPool) {
+        self.drop_filling(pool);
+        self.in_flight.recycle(pool);
+        self.in_flight_bytes = 0;
+        self.in_flight_sent = 0;
+    }
+}
+
+/// Buffers that were used and will be again, so that a steady turn allocates nothing.
+#[derive(Debug, Default)]
+pub struct BufferPool {
+    owned: Vec<Vec<u8>>,
+    /// Every shared buffer handed out, oldest first; one whose last connection has sent it is free.
+    shared: std::collections::VecDeque<SharedFrames>,
+}
+
+/// Buffers kept for reuse, and the largest that is kept: 4 MiB a shard at most.
+const POOLED_MAX: usize = 1024;
+const POOLED_BYTES_MAX: usize = 4 << 10;
+/// Shared buffers remembered; a fan-out uses one a turn, and few turns are in flight at once.
+const SHARED_MAX: usize = 64;
+
+impl BufferPool {
+    pub fn take(&mut self) -> Vec<u8> {
+        self.owned.pop().unwrap_or_default()
+    }
+
+    pub fn give(&mut self, mut bytes: Vec<u8>) {
+        if self.owned.len() < POOLED_MAX && bytes.capacity() <= POOLED_BYTES_MAX {
+            bytes.clear();
+            self.owned.push(bytes);
+        }
+    }
+
+    /// A buffer filled by `write`, to be shared by reference.
+    pub fn share(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> SharedFrames {
+        let mut frame = match self.shared.front() {
+            Some(oldest) if Rc::strong_count(oldest) == 1 => self.shared.pop_front().unwrap_or_default(),
+            _ => SharedFrames::default(),
+        };
+        let bytes = Rc::make_mut(&mut frame);
+        bytes.clear();
+        write(bytes);
+        if self.shared.len() < SHARED_MAX && bytes.capacity() <= 16 * POOLED_BYTES_MAX {
+            self.shared.push_back(Rc::clone(&frame));
+        } else if self.shared.front().is_some_and(|oldest| Rc::strong_count(oldest) > 1) {
+            // A slow reader holds the oldest: forget it here, so that it does not block those behind it.
+            self.shared.pop_front();
+        }
+        frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(outbox: &Outbox) -> Vec<u8> {
+        outbox.in_flight().flatten().copied().collect()
+    }
+
+    #[test]
+    fn pieces_leave_in_order_whatever_they_are_made_of() {
+        let mut pool = BufferPool::default();
+        let mut outbox = Outbox::default();
+        let small = pool.share(|out| out.extend_from_slice(b"shared "));
+        let large = pool.share(|out| out.resize(SHARED_BYTES_MIN, b'x'));
+        outbox.append_shared(&mut pool, &small);
+        outbox.append(&mut pool, |out| out.extend_from_slice(b"owned "));
+        outbox.append_shared(&mut pool, &small);
+        outbox.append_shared(&mut pool, &large);
+        outbox.append(&mut pool, |out| out.extend_from_slice(b"end"));
+        let bytes = outbox.bytes();
+        assert_eq!(outbox.start_send(), 5);
+        let expected = [b"shared owned shared ".as_slice(), &large, b"end"].concat();
+        assert_eq!(all(&outbox), expected);
+        assert_eq!(bytes, expected.len());
+
+        // Partial sends of every size continue where the kernel stopped.
+        for step in 0..expected.len() {
+            assert_eq!(all(&outbox), expected[step..]);
+            assert_eq!(outbox.sent(1, &mut pool), step + 1 == expected.len());
+        }
+        assert!(!outbox.is_sending() && outbox.bytes() == 0);
+    }
+
+    #[test]
+    fn what_is_queued_during_a_send_waits_for_the_next() {
+        let mut pool = BufferPool::default();
+        let mut outbox = Outbox::default();
+        outbox.append(&mut pool, |out| out.extend_from_slice(b"one"));
+        outbox.start_send();
+        outbox.append(&mut pool, |out| out.extend_from_slice(b"two"));
+        assert_eq!(all(&outbox), b"one");
+        assert!(outbox.sent(3, &mut pool));
+        outbox.start_send();
+        assert_eq!(all(&outbox), b"two");
+    }
+
+    #[test]
+    fn a_shared_buffer_is_reused_only_when_nobody_sends_it() {
+        let mut pool = BufferPool::default();
+        let mut outbox = Outbox::default();
+        let frame = pool.share(|out| out.extend_from_slice(b"first"));
+        outbox.append_shared(&mut pool, &frame);
+        drop(frame);
+        outbox.start_send();
+        let second = pool.share(|out| out.extend_from_slice(b"second"));
+        assert_eq!(all(&outbox), b"first");
+        drop(second);
+        outbox.sent(5, &mut pool);
+        pool.share(|out| out.extend_from_slice(b"third"));
+        assert!(pool.shared.len() <= 2, "a free buffer was used again");
+    }
+}

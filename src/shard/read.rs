@@ -1,0 +1,172 @@
+//! `read` and `digest`: what the owners have, gathered into one answer.
+
+use super::Shard;
+use super::apply::{Parked, encode_cell};
+use super::maps::Cells;
+use super::pending::{PendingRequest, Waiting};
+use super::requests::text_frame;
+use crate::crdt::HashedKey;
+use crate::mesh::{Answer, ConnectionId, Item, ReplyTo, Request, ShardIndex, Span};
+use crate::metrics::{OpKind, OpOutcome};
+use crate::wire::message::Keys;
+use crate::wire::{OwnedRequestId, encode};
+
+impl Shard {
+    pub(super) fn read(
+        &mut self,
+        id: ConnectionId,
+        request_id: Option<OwnedRequestId>,
+        map: &str,
+        keys: Keys<'_>,
+    ) {
+        let map_hash = self.hasher.map(map);
+        let waiting = Waiting::Read { map: map.into(), json: Vec::new() };
+        // Counted one too many while keys are still being asked for, so that the request cannot end early.
+        let reply = self.wait_for(id, request_id, waiting, 1);
+        for key in keys {
+            let key_hash = self.hasher.key(map_hash, key);
+            let owner = self.owner(key_hash);
+            if let Some(request) = self.pending.get_mut(reply) {
+                request.remaining += 1;
+            }
+            if owner == self.index {
+                self.read_and_answer(reply, map, map_hash, key, key_hash);
+            } else {
+                self.ask_for_entry(owner, reply, map, map_hash, key, key_hash);
+            }
+        }
+        self.read_answered(reply, &[]);
+    }
+
+    /// Reads one key this shard owns. Where the type of its map is still being asked for, the read waits behind
+    /// the writes that wait for it.
+    pub(super) fn read_and_answer(
+        &mut self,
+        reply: ReplyTo,
+        map: &str,
+        map_hash: u64,
+        key: &str,
+        key_hash: u64,
+    ) {
+        let mut entry = Vec::new();
+        if let Some(slot) = self.maps.find(map, map_hash) {
+            match &mut self.maps[slot].cells {
+                Cells::Claiming(waiting) => {
+                    let mut bytes = Vec::new();
+                    let map = Span::append(&mut bytes, map.as_bytes());
+                    let key = Span::append(&mut bytes, key.as_bytes());
+                    let request = Request::Read { reply, map, map_hash, key, key_hash };
+                    waiting.push_back(Parked { request, bytes });
+                    return;
+                }
+                Cells::Typed(cells) => {
+                    if let Some(cell) = cells.find(HashedKey { hash: key_hash, bytes: key.as_bytes() }) {
+                        encode_cell(&mut entry, cells.cell(cell));
+                    }
+                }
+                Cells::Untyped => {}
+            }
+        }
+        self.metrics.count_op(OpKind::Read, OpOutcome::Applied);
+        if reply.shard == self.index {
+            self.read_answered(reply, &entry);
+        } else {
+            let envelope = self.outgoing.filling(reply.shard);
+            let entry = Span::append(&mut envelope.bytes, &entry);
+            envelope.items.push(Item::Answer(Answer::Read { reply, entry }));
+        }
+    }
+
+    /// One more key has been read; `entry` is empty where there is nothing.
+    pub(super) fn read_answered(&mut self, reply: ReplyTo, entry: &[u8]) {
+        let Some(request) = self.pending.get_mut(reply) else { return };
+        if let Waiting::Read { json, .. } = &mut request.waiting
+            && !entry.is_empty()
+        {
+            if !json.is_empty() {
+                encode::separate_entries(json);
+            }
+            json.extend_from_slice(entry);
+        }
+        request.remaining -= 1;
+        if request.remaining == 0
+            && let Some(request) = self.end_wait(reply)
+        {
+            self.answer_read(&request);
+        }
+    }
+
+    fn answer_read(&mut self, request: &PendingRequest) {
+        let Waiting::Read { map, json } = &request.waiting else { return };
+        self.clients.send(request.connection, self.now, |out| {
+            text_frame(out, |out| {
+                encode::entries_start(out, request.id.as_ref(), map);
+                out.extend_from_slice(json);
+                encode::entries_end(out);
+            });
+        });
+    }
+
+    pub(super) fn digest(&mut self, id: ConnectionId, request_id: Option<OwnedRequestId>, map: &str) {
+        let waiting = Waiting::Digest { map: map.into(), entries: 0, hash: 0 };
+        let reply = self.wait_for(id, request_id, waiting, self.shards as u32);
+        let name: std::sync::Arc<str> = map.into();
+        for owner in (0..self.shards as ShardIndex).filter(|&owner| owner != self.index) {
+            self.outgoing.push(owner, Item::Request(Request::Digest { reply, map: name.clone() }));
+        }
+        self.digest_and_answer(reply, &name);
+    }
+
+    /// The digest of this shard's part of the map.
+    pub(super) fn digest_and_answer(&mut self, reply: ReplyTo, map: &std::sync::Arc<str>) {
+        let (mut entries, mut hash) = (0, 0);
+        if let Some(slot) = self.maps.find(map, self.hasher.map(map)) {
+            match &mut self.maps[slot].cells {
+                Cells::Claiming(waiting) => {
+                    let request = Request::Digest { reply, map: map.clone() };
+                    waiting.push_back(Parked { request, bytes: Vec::new() });
+                    return;
+                }
+                Cells::Typed(cells) => (entries, hash) = (cells.live_entries() as u64, cells.digest()),
+                Cells::Untyped => {}
+            }
+        }
+        if reply.shard == self.index {
+            self.digest_answered(reply, entries, hash);
+        } else {
+            self.outgoing.push(reply.shard, Item::Answer(Answer::Digest { reply, entries, hash }));
+        }
+    }
+
+    pub(super) fn digest_answered(&mut self, reply: ReplyTo, part_entries: u64, part_hash: u64) {
+        let Some(request) = self.pending.get_mut(reply) else { return };
+        if let Waiting::Digest { entries, hash, .. } = &mut request.waiting {
+            *entries += part_entries;
+            *hash = hash.wrapping_add(part_hash);
+        }
+        request.remaining -= 1;
+        if request.remaining > 0 {
+            return;
+        }
+        let Some(request) = self.end_wait(reply) else { return };
+        if let Waiting::Digest { map, entries, hash } = &request.waiting {
+            self.clients.send(request.connection, self.now, |out| {
+                text_frame(out, |out| {
+                    encode::digest(out, request.id.as_ref(), map, *entries as usize, *hash)
+                });
+            });
+        }
+    }
+
+    /// Answers a request that has waited too long with what there is.
+    pub(super) fn answer_late(&mut self, request: PendingRequest) {
+        match &request.waiting {
+            Waiting::Write { .. } => self.answer_write(request, true),
+            Waiting::Read { .. } | Waiting::Digest { .. } => {
+                self.reject(request.connection, request.id.as_ref(), crate::wire::Reject::Timeout);
+            }
+            // These end by the deadline of their connection.
+            Waiting::Admission { .. } | Waiting::Metrics { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What time removes: values whose time to live is over, and removals that were remembered long enough.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::Shard;
+use super::maps::MapSlot;
+use crate::crdt::{State, Time};
+use crate::wire::encode;
+
+/// Maps in the order in which something in them is due, in Unix milliseconds.
+#[derive(Default)]
+pub struct Schedule {
+    due: BinaryHeap<Reverse<(u64, MapSlot)>>,
+}
+
+/// Cells one turn expires or forgets in one map, so that a million values that end together stall nobody.
+const REMOVALS_PER_TURN_MAX: usize = 256;
+
+impl Shard {
+    /// Makes sure the map is looked at when its next removal is due.
+    pub(super) fn schedule_removals(&mut self, slot: MapSlot) {
+        let retention_ms = self.config.tombstone_retention_ms;
+        let map = &mut self.maps[slot];
+        let Some(cells) = map.typed() else { return };
+        let prune_ms = cells.next_prune().map(|applied| applied.millis() + retention_ms);
+        let due_ms = match (cells.next_expiry_ms(), prune_ms) {
+            (None, None) => return,
+            (expiry_ms, prune_ms) => expiry_ms.unwrap_or(u64::MAX).min(prune_ms.unwrap_or(u64::MAX)),
+        };
+        if due_ms < map.scheduled_ms {
+            map.scheduled_ms = due_ms;
+            self.schedule.due.push(Reverse((due_ms, slot)));
+        }
+    }
+
+    /// Removes what is due, a bounded number of cells a turn.
+    pub(super) fn run_removals(&mut self) {
+        let Some(&Reverse((due_ms, slot))) = self.schedule.due.peek() else { return };
+        if due_ms > self.now.unix_ms {
+            return;
+        }
+        self.schedule.due.pop();
+        if self.maps[slot].scheduled_ms != due_ms {
+            // An entry that an earlier one has replaced.
+            return;
+        }
+        self.maps[slot].scheduled_ms = u64::MAX;
+        self.expire(slot);
+        self.prune(slot);
+        self.schedule_removals(slot);
+    }
+
+    fn expire(&mut self, slot: MapSlot) {
+        for _ in 0..REMOVALS_PER_TURN_MAX {
+            let (clock, now_ms) = (&mut self.clock, self.now.unix_ms);
+            let map = &mut self.maps[slot];
+            let watched = map.is_watched();
+            let Some(cells) = map.typed_mut() else { return };
+            let Some(index) = cells.expire(now_ms, || clock.tick(now_ms)) else { return };
+            self.metrics.expirations += 1;
+            if !watched {
+                continue;
+            }
+            let cell = cells.cell(index);
+            let State::Lww(lww) = cell.state() else { continue };
+            let (at, applied) = (*lww.at(), cell.applied());
+            let key = String::from_utf8_lossy(cell.key()).into_owned();
+            self.add_to_batch(slot, applied, &key, None, |out| encode::entry_lww(out, &key, &at, None));
+        }
+    }
+
+    fn prune(&mut self, slot: MapSlot) {
+        let oldest_kept_ms = self.now.unix_ms.saturating_sub(self.config.tombstone_retention_ms);
+        let Some(cells) = self.maps[slot].typed_mut() else { return };
+        let pruned = cells.prune(Time::new(oldest_kept_ms, 0), REMOVALS_PER_TURN_MAX);
+        self.metrics.pruned += pruned.forgotten as u64;
+    }
+
+    /// When [`Self::run_removals`] has something to do, in Unix milliseconds.
+    pub(super) fn next_removal_ms(&self) -> Option<u64> {
+        self.schedule.due.peek().map(|&Reverse((due_ms, _))| due_ms)
+    }
+}

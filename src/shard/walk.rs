@@ -1,0 +1,330 @@
+//! Walks: how snapshots, resumed subscriptions and conflated ones get what they lack, chunk by chunk, oldest
+//! change first.
+//!
+//! Invariant: a subscription has at most one chunk asked for, and asks only when its peer has room, so walks
+//! take memory by the chunk however large the map and however many subscribers.
+
+use super::Shard;
+use super::apply::encode_cell;
+use super::fanout::change_frame;
+use super::requests::text_frame;
+use crate::crdt::{HashedKey, Map, MapType, Time};
+use crate::limits::{CHUNK_BYTES, CHUNK_CELLS_SCANNED_MAX};
+use crate::mesh::{
+    Answer, Filter, Item, Request, ShardIndex, ShardSet, Span, SubscriptionRef, WalkAnswer, WalkRequest,
+};
+use crate::wire::encode::SnapshotEnd;
+use crate::wire::{Cursor, OwnedRequestId, encode};
+
+/// Chunks this shard makes in one turn. Bounds the turn, whoever asks for how much.
+const CHUNKS_PER_TURN_MAX: usize = 4;
+
+/// What a subscription lacks.
+pub struct Walk {
+    purpose: Purpose,
+    /// For each owner that is not live: everything up to here was seen.
+    positions: Vec<Time>,
+    /// Owners whose tail has been reached once.
+    walked: ShardSet,
+    /// The owner whose chunk is awaited.
+    asked: Option<ShardIndex>,
+    /// Whether the client has seen an earlier state, and so must be told of every removal since.
+    resumes: bool,
+    map_type: Option<MapType>,
+}
+
+/// Why a subscription walks, which decides how the chunks are told.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// The answer to `subscribe`.
+    Snapshot { id: Option<OwnedRequestId>, resumed: bool, reset: bool },
+    /// Changes that were not queued because the peer was slow.
+    CatchUp,
+}
+
+impl Walk {
+    pub fn new(purpose: Purpose, position: Time, shards: usize) -> Self {
+        Self {
+            resumes: matches!(purpose, Purpose::CatchUp | Purpose::Snapshot { resumed: true, .. }),
+            purpose,
+            positions: vec![position; shards],
+            walked: ShardSet::EMPTY,
+            asked: None,
+            map_type: None,
+        }
+    }
+
+    pub fn set_position(&mut self, owner: ShardIndex, position: Time) {
+        self.positions[usize::from(owner)] = position;
+    }
+
+    /// Up to where a subscription that is live for some owners, and walks the others, has seen everything.
+    pub fn cursor(&self, live: ShardSet, heard: &[Time]) -> Time {
+        let seen = heard.iter().zip(&self.positions).enumerate();
+        seen.map(|(owner, (&heard, &walked))| if live.contains(owner as ShardIndex) { heard } else { walked })
+            .min()
+            .unwrap_or(Time::ZERO)
+    }
+
+    /// Starts over, because removals after the first position were forgotten.
+    fn reset(&mut self) {
+        self.positions.fill(Time::ZERO);
+        self.walked = ShardSet::EMPTY;
+        self.resumes = false;
+        if let Purpose::Snapshot { resumed, reset, .. } = &mut self.purpose {
+            (*resumed, *reset) = (false, true);
+        } else {
+            self.purpose = Purpose::Snapshot { id: None, resumed: false, reset: true };
+        }
+    }
+
+    /// The owner to ask next. During a snapshot each is walked once; what they change meanwhile follows as
+    /// changes, so that a client sees the whole snapshot first.
+    fn next_owner(&self, live: ShardSet) -> Option<ShardIndex> {
+        let is_snapshot = matches!(self.purpose, Purpose::Snapshot { .. });
+        (0..self.positions.len() as ShardIndex)
+            .find(|&owner| !live.contains(owner) && !(is_snapshot && self.walked.contains(owner)))
+    }
+}
+
+impl Shard {
+    /// Asks for the next chunk of every subscription of `connection` that walks.
+    pub(super) fn walk_on(&mut self, connection: crate::mesh::ConnectionId) {
+        let Some(client) = self.clients.get_mut(connection) else { return };
+        let held = std::mem::take(&mut client.subscriptions);
+        for subscription in &held {
+            self.ask_next_chunk(subscription.slot);
+        }
+        if let Some(client) = self.clients.get_mut(connection) {
+            client.subscriptions = held;
+        }
+    }
+
+    /// Asks the next owner for a chunk, if the subscription walks, has none under way and its peer has room.
+    pub(super) fn ask_next_chunk(&mut self, slot: u32) {
+        let subscription = &mut self.subscriptions[slot as usize];
+        let Some(walk) = &mut subscription.walk else { return };
+        if walk.asked.is_some() || !self.clients.has_room(subscription.connection) {
+            return;
+        }
+        let Some(owner) = walk.next_owner(subscription.live) else { return };
+        walk.asked = Some(owner);
+        let position = walk.positions[usize::from(owner)];
+        let request = WalkRequest {
+            shard: self.index,
+            subscription: SubscriptionRef { slot, serial: subscription.serial },
+            map: self.maps[subscription.map].name.clone(),
+            position,
+            resumes: walk.resumes,
+            filter: subscription.filter.clone(),
+        };
+        if owner == self.index {
+            self.walks.push_back(request);
+        } else {
+            self.outgoing.push(owner, Item::Request(Request::Walk(Box::new(request))));
+        }
+    }
+
+    /// Makes the chunks that were asked for, as many as a turn may.
+    pub(super) fn run_walks(&mut self) {
+        let mut made = 0;
+        for _ in 0..self.walks.len() {
+            if made == CHUNKS_PER_TURN_MAX {
+                break;
+            }
+            let Some(request) = self.walks.pop_front() else { break };
+            if request.shard != self.index && self.outgoing.is_waiting(request.shard) {
+                self.walks.push_back(request);
+                continue;
+            }
+            self.make_chunk(request);
+            made += 1;
+        }
+    }
+
+    fn make_chunk(&mut self, request: WalkRequest) {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.clear();
+        let slot = self.maps.find(&request.map, self.hasher.map(&request.map));
+        // Whoever becomes live with this chunk has everything the turn has changed so far; the rest follows.
+        if let Some(slot) = slot {
+            self.flush_batch(slot);
+        }
+        let now = self.clock.advance(self.now.unix_ms);
+        let mut answer = WalkAnswer {
+            subscription: request.subscription,
+            position: now,
+            done: true,
+            reset: false,
+            map_type: None,
+            json: Span::default(),
+            entries: 0,
+        };
+        if let Some(cells) = slot.and_then(|slot| self.maps[slot].typed()) {
+            answer.map_type = Some(cells.map_type());
+            if request.resumes && request.position < cells.pruned_through() {
+                answer.reset = true;
+                self.metrics.resets += 1;
+            } else {
+                let chunk = match request.filter.as_deref() {
+                    Some(Filter::Keys(keys)) => chunk_of_keys(cells, keys, request.position, &mut entries),
+                    filter => chunk_of_map(cells, filter, request.position, &mut entries),
+                };
+                answer.entries = chunk.entries;
+                answer.done = chunk.stopped_at.is_none();
+                answer.position = chunk.stopped_at.unwrap_or(now);
+            }
+        }
+        self.metrics.snapshot_entries += u64::from(answer.entries);
+        if request.shard == self.index {
+            self.walk_answered(self.index, &answer, &entries);
+        } else {
+            let envelope = self.outgoing.filling(request.shard);
+            answer.json = Span::append(&mut envelope.bytes, &entries);
+            envelope.items.push(Item::Answer(Answer::Walk(Box::new(answer))));
+        }
+        self.entries = entries;
+    }
+
+    /// A chunk has come from `owner`: tell it, and ask for the next.
+    pub(super) fn walk_answered(&mut self, owner: ShardIndex, answer: &WalkAnswer, json: &[u8]) {
+        let slot = answer.subscription.slot;
+        let Some(subscription) = self.subscriptions.get_mut(slot as usize) else { return };
+        if subscription.serial != answer.subscription.serial {
+            return;
+        }
+        let Some(walk) = &mut subscription.walk else { return };
+        walk.asked = None;
+        if answer.reset {
+            walk.reset();
+            subscription.live = ShardSet::EMPTY;
+            return self.ask_next_chunk(slot);
+        }
+        walk.set_position(owner, answer.position);
+        walk.map_type = walk.map_type.or(answer.map_type);
+        let is_snapshot = matches!(walk.purpose, Purpose::Snapshot { .. });
+        if answer.done {
+            walk.walked.insert(owner);
+        }
+        let is_last = answer.done && walk.next_owner(subscription.live).is_none();
+        // After the last owner of a snapshot, or any of a catch-up, changes may be queued as they come.
+        if answer.done && (is_last || !is_snapshot) {
+            subscription.live.insert(owner);
+        }
+        if is_snapshot {
+            if answer.entries > 0 || is_last {
+                self.tell_snapshot(slot, json, is_last);
+            }
+        } else if answer.entries > 0 {
+            self.tell_changes(slot, json);
+        }
+        self.metrics.deliveries += u64::from(answer.entries);
+        self.end_walk_if_live(slot);
+    }
+
+    fn tell_snapshot(&mut self, slot: u32, json: &[u8], is_last: bool) {
+        let map = self.subscriptions[slot as usize].map;
+        let cursor = self.cursor(map);
+        let subscription = &mut self.subscriptions[slot as usize];
+        let Some(walk) = &mut subscription.walk else { return };
+        let Purpose::Snapshot { id, resumed, reset } = walk.purpose.clone() else { return };
+        let end = if is_last {
+            let time = walk.cursor(subscription.live, &self.heard);
+            walk.purpose = Purpose::CatchUp;
+            walk.resumes = true;
+            self.metrics.snapshots += 1;
+            SnapshotEnd::Last { cursor: Cursor { time, ..cursor }, resumed, reset }
+        } else {
+            SnapshotEnd::More
+        };
+        let (name, map_type) = (&self.maps[map].name, walk.map_type);
+        self.clients.send(subscription.connection, self.now, |out| {
+            text_frame(out, |out| {
+                encode::snapshot_start(out, id.as_ref(), name, map_type);
+                out.extend_from_slice(json);
+                encode::snapshot_end(out, end);
+            });
+        });
+    }
+
+    fn tell_changes(&mut self, slot: u32, json: &[u8]) {
+        let map = self.subscriptions[slot as usize].map;
+        let cursor = self.cursor(map);
+        let subscription = &self.subscriptions[slot as usize];
+        let Some(walk) = &subscription.walk else { return };
+        let cursor = Cursor { time: walk.cursor(subscription.live, &self.heard), ..cursor };
+        let name = &self.maps[map].name;
+        self.clients.send(subscription.connection, self.now, |out| change_frame(out, name, json, cursor));
+    }
+
+    /// Ends the walk of a subscription that is live everywhere; else goes on with it.
+    fn end_walk_if_live(&mut self, slot: u32) {
+        let subscription = &mut self.subscriptions[slot as usize];
+        if subscription.live == ShardSet::first(self.shards) {
+            subscription.walk = None;
+            if let Some(connection) = self.clients.get_mut(subscription.connection) {
+                connection.walking -= 1;
+            }
+        } else {
+            self.ask_next_chunk(slot);
+        }
+    }
+
+    /// Whether chunks wait to be made, so that the next turn must not wait for an event.
+    pub(super) fn has_walks(&self) -> bool {
+        !self.walks.is_empty()
+    }
+}
+
+/// What one chunk covers.
+struct Chunk {
+    entries: u32,
+    /// The position it ends at, if the tail was not reached.
+    stopped_at: Option<Time>,
+}
+
+/// Encodes cells of the map, oldest change first, until the chunk is full.
+fn chunk_of_map(cells: &Map, filter: Option<&Filter>, position: Time, out: &mut Vec<u8>) -> Chunk {
+    let mut chunk = Chunk { entries: 0, stopped_at: None };
+    let mut seen = position;
+    for (scanned, (_, cell)) in cells.since(position).enumerate() {
+        if out.len() >= CHUNK_BYTES || scanned == CHUNK_CELLS_SCANNED_MAX {
+            chunk.stopped_at = Some(seen);
+            break;
+        }
+        seen = cell.applied();
+        if filter.is_none_or(|filter| filter.passes(cell.key())) {
+            if chunk.entries > 0 {
+                encode::separate_entries(out);
+            }
+            encode_cell(out, cell);
+            chunk.entries += 1;
+        }
+    }
+    chunk
+}
+
+/// Like [`chunk_of_map`] for a few named keys, which are looked up instead of searched for.
+fn chunk_of_keys(cells: &Map, keys: &[(Box<str>, u64)], position: Time, out: &mut Vec<u8>) -> Chunk {
+    let find = |(key, hash): &(Box<str>, u64)| {
+        let cell = cells.cell(cells.find(HashedKey { hash: *hash, bytes: key.as_bytes() })?);
+        (cell.applied() > position).then_some(cell)
+    };
+    let mut found: Vec<_> = keys.iter().filter_map(find).collect();
+    found.sort_unstable_by_key(|cell| cell.applied());
+    let mut chunk = Chunk { entries: 0, stopped_at: None };
+    let mut seen = position;
+    for cell in found {
+        if out.len() >= CHUNK_BYTES {
+            chunk.stopped_at = Some(seen);
+            break;
+        }
+        if chunk.entries > 0 {
+            encode::separate_entries(out);
+        }
+        encode_cell(out, cell);
+        seen = cell.applied();
+        chunk.entries += 1;
+    }
+    chunk
+}
