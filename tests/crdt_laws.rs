@@ -234,6 +234,29 @@ fn pruning_forgets_exactly_the_removals_applied_before() {
     });
 }
 
+#[test]
+fn pruning_ahead_of_time_does_not_miss_what_is_removed_later() {
+    let mut replica = Replica::new(MapType::Lww);
+    let ahead = Time::new(u64::MAX, 0);
+    let mut bytes = 0;
+    for counter in 0..10_000 {
+        let mut change = set_until(counter, 500);
+        replica.merge(&change);
+        replica.map.prune(ahead, 10);
+        assert_eq!(replica.map.cells(), 1);
+        let What::Lww { at, value, .. } = &mut change.what else { unreachable!() };
+        (*value, at.node) = (None, node(1));
+        replica.merge(&change);
+        assert_eq!(replica.map.prune(ahead, 10).forgotten, 1);
+        assert_eq!((replica.map.cells(), replica.map.find(hashed(b"k"))), (0, None));
+        assert!(replica.map.is_consistent());
+        if counter == 1_000 {
+            bytes = replica.map.heap_bytes();
+        }
+    }
+    assert_eq!(replica.map.heap_bytes(), bytes, "places are used again");
+}
+
 /// A set of `k`; `counter` makes its stamp.
 fn set_until(counter: u16, expires_ms: u64) -> Change {
     let at = Stamp { time: Time::new(1, counter), node: node(0) };
