@@ -73,11 +73,6 @@ impl Cells {
         cell
     }
 
-    /// Every cell, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Cell> {
-        self.index.iter().map(|entry| &self[entry.cell])
-    }
-
     /// Bytes allocated for the tables; what the cells own comes on top.
     pub fn heap_bytes(&self) -> usize {
         self.cells.heap_bytes()

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::cell::{Cell, CellIndex};
-use super::{Map, Time};
+use super::{Map, State, Time};
 
 /// Entries one call looks at before it returns without a cell. Only as many put-off expiries come up at once
 /// as were first set for the same moment, but that may be all of them.
@@ -46,6 +46,19 @@ impl Expiries {
 
     pub fn heap_bytes(&self) -> usize {
         self.0.len() * ENTRY_BYTES
+    }
+
+    /// Whether the invariant holds for these cells, which are all there are.
+    pub fn is_consistent<'a>(&self, cells: impl Iterator<Item = (CellIndex, &'a Cell)>) -> bool {
+        let mut queued = 0;
+        let all_come_up = cells.into_iter().all(|(index, cell)| {
+            let State::Lww(lww) = cell.state() else { return true };
+            let queued_ms = lww.expiry_queued_ms;
+            queued += usize::from(queued_ms != 0);
+            let in_time = lww.expires_ms() == 0 || (1..=lww.expires_ms()).contains(&queued_ms);
+            in_time && (queued_ms == 0 || self.0.contains(&(queued_ms, index)))
+        });
+        all_come_up && queued == self.0.len()
     }
 }
 

@@ -149,17 +149,19 @@ impl Map {
             + self.prune.heap_bytes()
     }
 
-    /// Whether digest, live entries and bytes are what they are from scratch. O(everything): for tests and for a
-    /// background check.
+    /// Whether digest, counts, bytes, order and expiries are what they are from scratch. O(everything): for
+    /// tests and for a background check.
     pub fn is_consistent(&self) -> bool {
         let mut tally = Tally::default();
         let mut digest = 0_u64;
-        for cell in self.cells.iter() {
+        for (_, cell) in self.since(Time::ZERO) {
             tally = tally.plus(cell.tally());
             digest = digest.wrapping_add(cell.recompute_digest());
         }
-        let walked = self.since(Time::ZERO).count();
-        tally == self.tally && digest == tally.digest && walked == self.cells.len()
+        tally == self.tally
+            && digest == tally.digest
+            && self.since(Time::ZERO).count() == self.cells.len()
+            && self.expiries.is_consistent(self.since(Time::ZERO))
     }
 
     pub(super) fn has_tombstones(&self) -> bool {

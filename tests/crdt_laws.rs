@@ -1,0 +1,355 @@
+//! The laws every CRDT must keep, over seeded random histories of every map type (`crdt_histories/`).
+
+mod crdt_histories;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use annulus::crdt::{Delta, Map, MapType, Merge, Refused, Stamp, State, Time};
+use annulus::limits::{COUNTER_TOTAL_MAX, KEY_BYTES_MAX, TAG_BYTES_MAX};
+use crdt_histories::{
+    Change, EXPIRED_MS, Replica, What, assert_same, each_seed, exported, hashed, history, node, removed_of,
+};
+
+/// A new CRDT gets its name here, and an arm in `history`.
+const TYPES: [MapType; 3] = [MapType::Lww, MapType::Or, MapType::Counter];
+
+#[test]
+fn deltas_in_any_order_and_any_number_converge() {
+    each_seed(|random| {
+        for map_type in TYPES {
+            let history = history(random, map_type, 120);
+            let mut first = Replica::new(map_type);
+            first.merge_all(&history);
+            for _ in 0..4 {
+                let mut repeated = history.clone();
+                repeated.extend((0..60).map(|_| random.pick(&history).clone()));
+                random.shuffle(&mut repeated);
+                let mut other = Replica::new(map_type);
+                other.merge_all(&repeated);
+                assert_same(&first, &other);
+            }
+        }
+    });
+}
+
+#[test]
+fn merging_states_is_commutative_associative_and_idempotent() {
+    each_seed(|random| {
+        for map_type in TYPES {
+            let [a, b, c] = [30, 40, 50].map(|len| {
+                let mut replica = Replica::new(map_type);
+                replica.merge_all(&history(random, map_type, len));
+                replica
+            });
+            let join = |left: &Replica, right: &Replica| {
+                let mut joined = Replica::new(map_type);
+                joined.merge_all(&left.exported());
+                joined.merge_all(&right.exported());
+                joined
+            };
+            assert_same(&join(&a, &b), &join(&b, &a));
+            assert_same(&join(&join(&a, &b), &c), &join(&a, &join(&b, &c)));
+            assert_same(&join(&a, &a), &a);
+            let mut again = join(&a, &b);
+            let changes = again.changes;
+            again.merge_all(&a.exported());
+            again.merge_all(&b.exported());
+            assert_eq!(again.changes, changes, "what is known already is lost, not a change");
+        }
+    });
+}
+
+#[test]
+fn deltas_and_whole_states_lead_to_the_same() {
+    each_seed(|random| {
+        for map_type in TYPES {
+            let (mine, theirs) = (history(random, map_type, 80), history(random, map_type, 80));
+            let [mut by_deltas, mut by_state, mut sender] = [(); 3].map(|()| Replica::new(map_type));
+            by_deltas.merge_all(&mine);
+            by_deltas.merge_all(&theirs);
+            by_state.merge_all(&mine);
+            sender.merge_all(&theirs);
+            let mut state = sender.exported();
+            random.shuffle(&mut state);
+            by_state.merge_all(&state);
+            assert_same(&by_deltas, &by_state);
+        }
+    });
+}
+
+#[test]
+fn a_lost_delta_leaves_no_trace() {
+    each_seed(|random| {
+        for map_type in TYPES {
+            let mut replica = Replica::new(map_type);
+            for change in history(random, map_type, 200) {
+                let seen = |replica: &Replica| {
+                    (replica.map.last_applied(), replica.map.digest(), replica.map.heap_bytes())
+                };
+                let before = seen(&replica);
+                if replica.merge(&change).is_none() {
+                    assert_eq!(seen(&replica), before);
+                } else {
+                    assert!(replica.map.last_applied() > before.0);
+                    assert_eq!(replica.merge(&change), None, "the same again is lost");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn replicas_that_expire_at_different_moments_converge_without_telling_each_other() {
+    each_seed(|random| {
+        let history = history(random, MapType::Lww, 150);
+        let mut first: Option<Replica> = None;
+        for _ in 0..4 {
+            let mut replica = Replica::new(MapType::Lww);
+            let mut arrivals = history.clone();
+            random.shuffle(&mut arrivals);
+            let mut now_ms = 0;
+            for change in &arrivals {
+                replica.merge(change);
+                if random.below(4) == 0 {
+                    now_ms += random.below(40);
+                    replica.expire(now_ms);
+                }
+            }
+            replica.expire(EXPIRED_MS);
+            assert_eq!(replica.map.next_expiry_ms(), None, "everything has come up");
+            assert_same(first.as_ref().unwrap_or(&replica), &replica);
+            first.get_or_insert(replica);
+        }
+        let mut late = Replica::new(MapType::Lww);
+        late.merge_all(&history);
+        late.merge_all(&first.as_ref().unwrap().exported());
+        late.expire(EXPIRED_MS);
+        assert_same(&late, &first.unwrap());
+    });
+}
+
+#[test]
+fn a_walk_resumed_at_every_step_sees_every_latest_state_once() {
+    each_seed(|random| {
+        for map_type in TYPES {
+            let history = history(random, map_type, 400);
+            let mut changes = history.iter();
+            let mut replica = Replica::new(map_type);
+            for change in changes.by_ref().take(100) {
+                replica.merge(change);
+            }
+            let mut position = Time::ZERO;
+            let mut met = BTreeSet::new();
+            let mut heard: BTreeMap<Vec<u8>, Vec<Change>> = BTreeMap::new();
+            while changes.len() > 0 || replica.map.since(position).next().is_some() {
+                for (_, cell) in replica.map.since(position).take(random.below(3) as usize) {
+                    assert!(cell.applied() > position, "oldest first");
+                    position = cell.applied();
+                    assert!(met.insert((cell.key().to_vec(), position)), "a duplicate");
+                    heard.insert(cell.key().to_vec(), exported(cell));
+                }
+                for change in changes.by_ref().take(random.below(5) as usize) {
+                    replica.merge(change);
+                }
+                if random.below(20) == 0 {
+                    replica.expire(random.below(EXPIRED_MS));
+                }
+            }
+            assert_eq!(heard, replica.entries());
+            assert_eq!(position, replica.map.last_applied());
+        }
+    });
+}
+
+#[test]
+fn digest_counts_and_bytes_are_what_they_are_from_scratch_after_every_step() {
+    each_seed(|random| {
+        for map_type in TYPES {
+            let mut replica = Replica::new(map_type);
+            for (step, change) in history(random, map_type, 300).iter().enumerate() {
+                replica.merge(change);
+                match random.below(12) {
+                    0 => replica.expire(random.below(EXPIRED_MS)),
+                    1 => {
+                        let back = random.below(60);
+                        let last = replica.map.last_applied().to_bits();
+                        let before = (replica.map.digest(), replica.map.live_entries());
+                        let budget = 1 + random.below(5) as usize;
+                        replica.map.prune(Time::from_bits(last.saturating_sub(back)), budget);
+                        let after = (replica.map.digest(), replica.map.live_entries());
+                        assert_eq!(before, after, "pruning shows");
+                    }
+                    _ => {}
+                }
+                assert!(replica.map.is_consistent(), "{map_type:?}, step {step}");
+                for (index, cell) in replica.map.since(Time::ZERO) {
+                    assert_eq!(replica.map.find(hashed(cell.key())), Some(index));
+                }
+            }
+            let mut rebuilt = Replica::new(map_type);
+            rebuilt.merge_all(&replica.exported());
+            assert_same(&replica, &rebuilt);
+        }
+    });
+}
+
+#[test]
+fn pruning_forgets_exactly_the_removals_applied_before() {
+    each_seed(|random| {
+        for map_type in [MapType::Lww, MapType::Or] {
+            let mut replica = Replica::new(map_type);
+            let mut removals: BTreeMap<(Vec<u8>, String), Time> = BTreeMap::new();
+            for change in history(random, map_type, 300) {
+                let Some(index) = replica.merge(&change) else { continue };
+                let cell = replica.map.cell(index);
+                if map_type == MapType::Lww {
+                    removals.remove(&(cell.key().to_vec(), String::new()));
+                }
+                for tag in removed_of(cell) {
+                    removals.entry((cell.key().to_vec(), tag)).or_insert(cell.applied());
+                }
+            }
+            let last = replica.map.last_applied().to_bits();
+            for before in [last / 4, last / 2, last - 1, last + 1].map(Time::from_bits) {
+                let due: Vec<Time> = removals.values().copied().filter(|&applied| applied < before).collect();
+                removals.retain(|_, &mut applied| applied >= before);
+                let through = due.iter().copied().max().unwrap_or(replica.map.pruned_through());
+                let mut forgotten = 0;
+                loop {
+                    let pruned = replica.map.prune(before, 1 + random.below(9) as usize);
+                    forgotten += pruned.forgotten;
+                    if !pruned.has_more {
+                        break;
+                    }
+                }
+                assert_eq!(forgotten, due.len());
+                assert_eq!(replica.map.pruned_through(), through);
+                assert_eq!(replica.removed(), removals.keys().cloned().collect());
+                assert_eq!(replica.map.next_prune().is_none(), removals.is_empty());
+                assert!(replica.map.next_prune().is_none_or(|next| next >= before));
+                assert!(replica.map.is_consistent());
+            }
+            assert_eq!(replica.map.cells(), replica.map.live_entries(), "what holds nothing is gone");
+        }
+    });
+}
+
+#[test]
+fn pruning_ahead_of_time_does_not_miss_what_is_removed_later() {
+    let mut replica = Replica::new(MapType::Lww);
+    let ahead = Time::new(u64::MAX, 0);
+    let mut bytes = 0;
+    for counter in 0..10_000 {
+        let mut change = set_until(counter, 500);
+        replica.merge(&change);
+        replica.map.prune(ahead, 10);
+        assert_eq!(replica.map.cells(), 1);
+        let What::Lww { at, value, .. } = &mut change.what else { unreachable!() };
+        (*value, at.node) = (None, node(1));
+        replica.merge(&change);
+        assert_eq!(replica.map.prune(ahead, 10).forgotten, 1);
+        assert_eq!((replica.map.cells(), replica.map.find(hashed(b"k"))), (0, None));
+        assert!(replica.map.is_consistent());
+        if counter == 1_000 {
+            bytes = replica.map.heap_bytes();
+        }
+    }
+    assert_eq!(replica.map.heap_bytes(), bytes, "places are used again");
+}
+
+/// A set of `k`; `counter` makes its stamp.
+fn set_until(counter: u16, expires_ms: u64) -> Change {
+    let at = Stamp { time: Time::new(1, counter), node: node(0) };
+    Change { key: b"k".to_vec(), what: What::Lww { at, value: Some(b"1".to_vec()), expires_ms } }
+}
+
+#[test]
+fn a_value_lives_until_its_own_expiry_and_no_longer() {
+    let mut replica = Replica::new(MapType::Lww);
+    for (counter, expires_ms) in [(1, 100), (2, 300), (3, 200), (4, 250)] {
+        replica.merge(&set_until(counter, expires_ms));
+    }
+    assert!(replica.map.next_expiry_ms().unwrap() <= 250);
+    replica.expire(249);
+    assert_eq!((replica.map.live_entries(), replica.map.next_expiry_ms()), (1, Some(250)));
+    replica.expire(250);
+    assert_eq!((replica.map.live_entries(), replica.map.cells()), (0, 1));
+    assert_eq!(replica.map.next_expiry_ms(), None);
+    replica.merge(&set_until(5, 400));
+    replica.merge(&set_until(6, 0));
+    replica.expire(EXPIRED_MS);
+    assert_eq!(replica.map.live_entries(), 1, "a set without expiry takes the expiry away");
+}
+
+#[test]
+fn a_key_that_is_set_and_deleted_without_end_costs_nothing_more() {
+    let mut replica = Replica::new(MapType::Lww);
+    let mut bytes = 0;
+    for round in 1..20_000 {
+        let mut change = set_until(round, u64::from(20_000 - round));
+        if let (0, What::Lww { value, .. }) = (round % 2, &mut change.what) {
+            *value = None;
+        }
+        replica.merge(&change);
+        if round == 1_001 {
+            bytes = replica.map.heap_bytes();
+        }
+    }
+    assert_eq!(replica.map.heap_bytes(), bytes);
+}
+
+#[test]
+fn a_delta_of_another_type_or_over_a_limit_changes_nothing() {
+    let at = Stamp { time: Time::new(1, 0), node: node(0) };
+    let long_tag = "t".repeat(TAG_BYTES_MAX + 1);
+    let too_many = COUNTER_TOTAL_MAX + 1;
+    let too_large = [
+        (MapType::Or, Delta::OrAdd { tag: &long_tag, value: b"1", at }),
+        (MapType::Or, Delta::OrRemove { tag: &long_tag }),
+        (MapType::Counter, Delta::Counter { replica: node(0), added: too_many, subtracted: 0 }),
+        (MapType::Counter, Delta::Counter { replica: node(0), added: 0, subtracted: too_many }),
+    ];
+    for (map_type, delta) in too_large {
+        for target in TYPES {
+            let mut map = Map::new(target);
+            let reason = if target == map_type { Refused::TooLarge } else { Refused::MapType };
+            assert_eq!(map.merge(hashed(b"k"), &delta, Time::new(1, 0)), Err(reason));
+            assert_eq!((map.cells(), map.digest()), (0, 0));
+        }
+    }
+    let long_key = vec![b'k'; KEY_BYTES_MAX + 1];
+    let set = Delta::Lww { at, value: Some(b"1"), expires_ms: 0 };
+    let merged = Map::new(MapType::Lww).merge(hashed(&long_key), &set, Time::new(1, 0));
+    assert_eq!(merged, Err(Refused::TooLarge));
+}
+
+#[test]
+fn an_increment_is_the_slot_after_it_and_stops_at_the_limit() {
+    let mut map = Map::new(MapType::Counter);
+    for (tick, (replica, by)) in [(0, 5), (1, -7), (0, -1), (1, 4)].into_iter().enumerate() {
+        let delta = map.increment(hashed(b"k"), node(replica), by).unwrap();
+        let merged = map.merge(hashed(b"k"), &delta, Time::new(1, tick as u16));
+        assert!(matches!(merged, Ok(Merge::Changed(_))));
+    }
+    let State::Counter(counter) = map.cell(map.find(hashed(b"k")).unwrap()).state() else { unreachable!() };
+    assert_eq!(counter.count(), 1);
+    assert_eq!(map.increment(hashed(b"k"), node(0), i64::MAX), None);
+    assert_eq!(map.increment(hashed(b"new"), node(0), i64::MAX), None);
+    assert_eq!(Map::new(MapType::Or).increment(hashed(b"k"), node(0), 1), None);
+}
+
+#[test]
+fn several_removals_may_share_one_tick() {
+    let at = Stamp { time: Time::new(1, 0), node: node(0) };
+    let mut map = Map::new(MapType::Or);
+    for (tick, tag) in ["a", "b", "c"].into_iter().enumerate() {
+        let add = Delta::OrAdd { tag, value: b"1", at };
+        assert!(map.merge(hashed(b"k"), &add, Time::new(1, tick as u16)).is_ok());
+    }
+    for tag in ["a", "c"] {
+        assert!(map.merge(hashed(b"k"), &Delta::OrRemove { tag }, Time::new(2, 0)).is_ok());
+    }
+    assert_eq!(map.since(Time::new(1, 2)).count(), 1);
+    assert!(map.is_consistent());
+    assert_eq!(map.prune(Time::new(3, 0), 10).forgotten, 2);
+}
