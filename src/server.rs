@@ -72,7 +72,7 @@ impl Server {
             })?;
         let controls =
             (0..shards).map(|_| Control::new()).collect::<io::Result<_>>().map_err(RunError::Thread)?;
-        Ok(Self { settings, listeners, addresses, controls })
+        Ok(Self { settings, listeners: bound.listeners, addresses: bound.addresses, controls })
     }
 
     /// Where it listens, with the ports that port 0 became.
@@ -129,7 +129,7 @@ impl Server {
         drop(ready);
         // Every shard needs the ring of every other before the first may be woken.
         let mut rings = vec![-1; shards];
-        for (shard, ring) in is_ready {
+        for (shard, ring) in is_ready.iter().take(shards) {
             rings[shard] = ring.map_err(|source| RunError::Shard { shard, source })?;
         }
         let rings: Arc<[RawFd]> = rings.into();

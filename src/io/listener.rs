@@ -7,16 +7,19 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-/// Binds `shards` sockets to each of `addresses`; element `i` of the answer is for shard `i`. Port 0 takes a free
-/// port, the same for all shards. The second part is the addresses as they came to be.
+/// Listening sockets.
+pub struct Bound {
+    /// Element `i` is for shard `i`: one socket for each address.
+    pub listeners: Vec<Vec<OwnedFd>>,
+    /// The addresses as they came to be.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Binds `shards` sockets to each of `addresses`; port 0 takes a free port, the same for all.
 ///
 /// # Errors
 /// The address that failed and why, such as a port in use.
-pub fn bind(
-    addresses: &[SocketAddr],
-    shards: usize,
-    backlog: i32,
-) -> Result<(Vec<Vec<OwnedFd>>, Vec<SocketAddr>), (SocketAddr, io::Error)> {
+pub fn bind(addresses: &[SocketAddr], shards: usize, backlog: i32) -> Result<Bound, (SocketAddr, io::Error)> {
     let mut listeners: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
     let mut bound = Vec::new();
     for &wanted in addresses {
@@ -27,7 +30,7 @@ pub fn bind(
         }
         bound.push(address);
     }
-    Ok((listeners, bound))
+    Ok(Bound { listeners, addresses: bound })
 }
 
 /// Makes sure that nobody else listens there. Returns the address with its port.

@@ -28,7 +28,7 @@ impl Shard {
             Cells::Typed(_) => true,
             Cells::Claiming(_) => false,
             Cells::Untyped if is_home => {
-                map.cells = Cells::Typed(crate::crdt::Map::new(write.action.map_type()));
+                map.cells = Cells::typed(write.action.map_type());
                 true
             }
             Cells::Untyped => false,
@@ -58,7 +58,7 @@ impl Shard {
         let shared = &mut self.maps[slot];
         let map_type = shared.map_type().unwrap_or(wanted);
         if matches!(shared.cells, Cells::Untyped) {
-            shared.cells = Cells::Typed(crate::crdt::Map::new(map_type));
+            shared.cells = Cells::typed(map_type);
         }
         self.outgoing.push(from, Item::Answer(Answer::TypeFixed { map: map.clone(), map_type }));
     }
@@ -66,7 +66,7 @@ impl Shard {
     /// The home has decided: what waited for the type goes on, in order.
     pub(super) fn type_fixed(&mut self, map: &str, map_type: MapType) {
         let Some(slot) = self.maps.find(map, self.hasher.map(map)) else { return };
-        let cells = Cells::Typed(crate::crdt::Map::new(map_type));
+        let cells = Cells::typed(map_type);
         if let Cells::Claiming(waiting) = std::mem::replace(&mut self.maps[slot].cells, cells) {
             for parked in waiting {
                 self.handle_request(self.index, parked.request, &parked.bytes);

@@ -35,7 +35,14 @@ pub enum Cells {
     Untyped,
     /// The map's home shard was asked for the type; requests wait, in order, with their own bytes.
     Claiming(VecDeque<Parked>),
-    Typed(crdt::Map),
+    Typed(Box<crdt::Map>),
+}
+
+impl Cells {
+    /// No cells yet, of this type.
+    pub fn typed(map_type: MapType) -> Self {
+        Self::Typed(Box::new(crdt::Map::new(map_type)))
+    }
 }
 
 impl SharedMap {

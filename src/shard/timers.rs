@@ -99,7 +99,9 @@ mod tests {
     #[test]
     fn a_long_sleep_fires_everything_that_passed() {
         let mut wheel = Wheel::new(0);
-        (0..50).for_each(|index| drop(wheel.insert(id(index), u64::from(index) * 500)));
+        for index in 0..50 {
+            wheel.insert(id(index), u64::from(index) * 500);
+        }
         let fired = std::iter::from_fn(|| wheel.fire(10_000_000)).count();
         assert_eq!(fired, 50);
     }

@@ -83,7 +83,7 @@ impl Walk {
     fn next_owner(&self, live: ShardSet) -> Option<ShardIndex> {
         let is_snapshot = matches!(self.purpose, Purpose::Snapshot { .. });
         (0..self.positions.len() as ShardIndex)
-            .find(|&owner| !live.contains(owner) && !(is_snapshot && self.walked.contains(owner)))
+            .find(|&owner| !(live.contains(owner) || is_snapshot && self.walked.contains(owner)))
     }
 }
 

@@ -91,14 +91,6 @@ pub fn write_close(out: &mut Vec<u8>, close: Close) {
     end_frame(out, start, Opcode::Close);
 }
 
-/// Appends the answer to the peer's close frame, which repeats its code (RFC 6455 section 5.5.1).
-pub fn write_close_answer(out: &mut Vec<u8>, code: Option<u16>) {
-    match code {
-        Some(code) => write_frame(out, Opcode::Close, &code.to_be_bytes()),
-        None => write_frame(out, Opcode::Close, &[]),
-    }
-}
-
 /// The header and how much of the array it takes.
 fn format_header(opcode: Opcode, payload_len: usize) -> ([u8; HEADER_BYTES_MAX], usize) {
     let opcode = match opcode {
@@ -208,8 +200,8 @@ mod tests {
     #[test]
     fn a_peers_close_is_answered_with_its_code() {
         let mut out = Vec::new();
-        write_close_answer(&mut out, Some(4999));
-        write_close_answer(&mut out, None);
+        write_close(&mut out, Close::Echoed { code: Some(4999) });
+        write_close(&mut out, Close::Echoed { code: None });
         assert_eq!(out, [0x88, 2, 0x13, 0x87, 0x88, 0]);
     }
 
