@@ -64,9 +64,12 @@ fn write_float(out: &mut Vec<u8>, value: f64) {
     }
     let mut buffer = zmij::Buffer::new();
     let shortest = buffer.format_finite(value);
-    match shortest.split_once('e') {
+    // An exponent has at most five characters, `e-324`.
+    let tail = shortest.len().saturating_sub(5);
+    match shortest.as_bytes()[tail..].iter().position(|&byte| byte == b'e') {
         None => out.extend_from_slice(shortest.strip_suffix(".0").unwrap_or(shortest).as_bytes()),
-        Some((mantissa, exponent)) => {
+        Some(place) => {
+            let (mantissa, exponent) = (&shortest[..tail + place], &shortest[tail + place + 1..]);
             let exponent = exponent.parse().expect("the printer's own exponent is a small integer");
             write_scientific(out, mantissa, exponent);
         }

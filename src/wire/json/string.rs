@@ -1,39 +1,98 @@
 //! JSON strings: what RFC 8259 section 7 wants escaped and nothing else, in the short form where there is one.
 
-/// Writes `text` with its quotes. Scans eight bytes at a time and copies what needs no escape in one piece.
+/// Writes `text` with its quotes.
+///
+/// Most strings are names of at most 16 bytes without an escape: one or two words, tested and copied as
+/// words, which is cheaper than a call to `memcpy`. Of longer ones eight bytes are tested at a time, and what
+/// needs no escape is copied in one piece.
 #[inline]
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
-    let mut rest = text.as_bytes();
-    out.reserve(rest.len() + 2);
+    let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2 + WORD);
     out.push(b'"');
-    loop {
-        let (plain, special) = rest.split_at(plain_len(rest));
-        out.extend_from_slice(plain);
-        let Some((&byte, tail)) = special.split_first() else { break };
-        write_escape(out, byte);
-        rest = tail;
+    let start = out.len();
+    match (bytes.first_chunk::<WORD>(), bytes.last_chunk::<WORD>()) {
+        _ if bytes.len() > 2 * WORD => write_long(out, bytes),
+        (Some(first), Some(last)) => {
+            let flags = escape_flags(u64::from_le_bytes(*first)) | escape_flags(u64::from_le_bytes(*last));
+            if flags == 0 {
+                out.extend_from_slice(first);
+                out.truncate(start + bytes.len() - WORD);
+                out.extend_from_slice(last);
+            } else {
+                write_long(out, bytes);
+            }
+        }
+        _ => {
+            let word = short_word(bytes);
+            if escape_flags(word) == 0 {
+                out.extend_from_slice(&word.to_le_bytes());
+                out.truncate(start + bytes.len());
+            } else {
+                write_long(out, bytes);
+            }
+        }
     }
     out.push(b'"');
 }
 
 /// Whether `text` is written as it is, between quotes.
-#[inline]
 pub fn is_plain(text: &str) -> bool {
     plain_len(text.as_bytes()) == text.len()
+}
+
+/// Bytes of the words that are tested at once.
+const WORD: usize = 8;
+
+/// Text of any length, with any escapes.
+fn write_long(out: &mut Vec<u8>, mut bytes: &[u8]) {
+    loop {
+        let (plain, special) = bytes.split_at(plain_len(bytes));
+        out.extend_from_slice(plain);
+        let Some((&byte, rest)) = special.split_first() else { return };
+        write_escape(out, byte);
+        bytes = rest;
+    }
 }
 
 /// Bytes before the first that needs an escape.
 #[inline]
 fn plain_len(bytes: &[u8]) -> usize {
-    let (words, tail) = bytes.as_chunks::<8>();
+    let (words, tail) = bytes.as_chunks::<WORD>();
     for (index, word) in words.iter().enumerate() {
         let flags = escape_flags(u64::from_le_bytes(*word));
         if flags != 0 {
-            return index * 8 + flags.trailing_zeros() as usize / 8;
+            return index * WORD + first_flag(flags);
         }
     }
-    let is_special = |&byte: &u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    words.len() * 8 + tail.iter().position(is_special).unwrap_or(tail.len())
+    let tail_flags = escape_flags(short_word(tail));
+    words.len() * WORD + first_flag(tail_flags).min(tail.len())
+}
+
+/// Place of the first flagged byte; 8 if there is none.
+#[inline]
+const fn first_flag(flags: u64) -> usize {
+    flags.trailing_zeros() as usize / 8
+}
+
+/// A word that begins with the fewer than eight bytes of `short` and goes on with spaces.
+#[inline]
+fn short_word(short: &[u8]) -> u64 {
+    const SPACES: u64 = u64::from_ne_bytes([b' '; WORD]);
+    let len = short.len();
+    let begin = match (short.first_chunk::<4>(), short.last_chunk::<4>(), short) {
+        (Some(first), Some(last), _) => {
+            let [first, last] = [first, last].map(|half| u64::from(u32::from_le_bytes(*half)));
+            first | last << (8 * (len - 4))
+        }
+        (_, _, [first, .., last]) => {
+            let middle = u64::from(short[len / 2]) << (8 * (len / 2));
+            u64::from(*first) | middle | u64::from(*last) << (8 * (len - 1))
+        }
+        (_, _, [only]) => u64::from(*only),
+        (_, _, []) => 0,
+    };
+    begin | SPACES << (8 * len)
 }
 
 /// The top bit of each byte that needs an escape. Exact up to and including the first such byte: a borrow
