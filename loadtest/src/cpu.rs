@@ -52,22 +52,16 @@ impl Subject {
         }
     }
 
-    /// Resident memory of the process, bytes.
-    ///
-    /// # Errors
-    /// When the process is gone.
-    pub fn resident_bytes(self) -> io::Result<u64> {
-        let path = match self {
-            Self::Process(pid) => format!("/proc/{pid}/status"),
-            Self::OwnThread(_) => "/proc/self/status".to_owned(),
-        };
-        let status = fs::read_to_string(path)?;
+    /// Resident memory of the process, bytes; `None` when it is gone, or for a thread, which has none of its own.
+    pub fn resident_bytes(self) -> Option<u64> {
+        let Self::Process(pid) = self else { return None };
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let kib = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .and_then(|rest| rest.split_whitespace().next())
             .and_then(|kib| kib.parse::<u64>().ok());
-        Ok(kib.unwrap_or(0) * 1024)
+        kib.map(|kib| kib * 1024)
     }
 }
 

@@ -120,7 +120,7 @@ fn measure_window<S: Scenario>(
         operations,
         ns,
         cpu: cpu_before.zip(cpu_after).map(|(before, after)| after.since(before)),
-        resident_bytes: meter.subject.and_then(|subject| subject.resident_bytes().ok()),
+        resident_bytes: meter.subject.and_then(Subject::resident_bytes),
         sends: sends_before.zip(sends_after).map(|(before, after)| after.since(before)),
         load_cpu_ns,
     })

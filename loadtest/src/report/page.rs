@@ -8,12 +8,12 @@ use super::file::Machine;
 /// What a caption on the page shows: the figure's name, the text around it, and its decimals.
 struct Shown(&'static str, &'static str, &'static str, usize);
 
-/// A line of the page is left out when the run has none of its figures. `{op}` stands for the operation.
+/// A line of the page is left out when the run has none of its figures. `{op}` and `{ops}` stand for the operation.
 const LINES: &[(&str, &[Shown])] = &[
     (
         "throughput",
         &[
-            Shown("throughput_per_second", "", " {op}s/s", 0),
+            Shown("throughput_per_second", "", " {ops}/s", 0),
             Shown("operations_per_cpu_second", "", " per server CPU second", 0),
         ],
     ),
@@ -95,7 +95,7 @@ const LINES: &[(&str, &[Shown])] = &[
     (
         "floor",
         &[
-            Shown("floor_throughput_per_second", "", " {op}s/s", 0),
+            Shown("floor_throughput_per_second", "", " {ops}/s", 0),
             Shown("floor_cpu_us_per_operation", "", " µs/{op}", 3),
             Shown("floor_cpu_percent", "CPU ", " %", 1),
             Shown("floor_p50_us", "p50 ", " µs", 1),
@@ -105,7 +105,7 @@ const LINES: &[(&str, &[Shown])] = &[
     (
         "of the floor",
         &[
-            Shown("percent_of_floor", "", " % in {op}s per CPU second", 1),
+            Shown("percent_of_floor", "", " % in {ops} per CPU second", 1),
             Shown("p50_over_floor_percent", "p50 later by ", " %", 1),
         ],
     ),
@@ -131,8 +131,8 @@ fn render_summary(page: &mut String, summary: &Summary) {
             let _ = writeln!(page, "  {caption:<15} {}", shown.join("   "));
         }
     }
-    if summary.median("messages_per_send").is_none() && summary.median("server_cpu_percent").is_some() {
-        let _ = writeln!(page, "  {:<15} n/a (the server has no such counters)", "messages/send");
+    if summary.median("messages_per_send").is_none() && summary.median("server_rss_mib").is_some() {
+        let _ = writeln!(page, "  {:<15} n/a (the server does not count them)", "messages/send");
     }
     let _ = writeln!(page, "  {:<15} {}", "checked", summary.checked);
     for warning in &summary.warnings {
@@ -142,13 +142,17 @@ fn render_summary(page: &mut String, summary: &Summary) {
 
 fn render_figure(Shown(name, before, after, decimals): &Shown, summary: &Summary) -> Option<String> {
     let spread = summary.figures.get(*name)?;
-    let after = after.replace("{op}", summary.operation);
+    let after = after.replace("{ops}", &plural(summary.operation)).replace("{op}", summary.operation);
     let median = grouped(spread.median, *decimals);
     if summary.runs == 1 {
         return Some(format!("{before}{median}{after}"));
     }
     let Spread { min, max, .. } = *spread;
     Some(format!("{before}{median}{after} [{}–{}]", grouped(min, *decimals), grouped(max, *decimals)))
+}
+
+fn plural(noun: &str) -> String {
+    noun.strip_suffix('y').map_or_else(|| format!("{noun}s"), |stem| format!("{stem}ies"))
 }
 
 /// A number with its thousands apart.

@@ -1,11 +1,13 @@
 //! The receive buffers the kernel picks from (`IORING_REGISTER_PBUF_RING`).
 //!
-//! Invariant: a buffer belongs to the kernel from [`Buffers::give_back`] until a completion names it, and to us from
-//! then until it is given back. [`Buffers::bytes`] is only asked for a buffer of the second kind.
+//! Invariant: a buffer belongs to the kernel until a completion names it, and to the [`Loan`] made for that completion
+//! until the loan is dropped, which gives it back. Nobody else reads or writes it.
 #![allow(unsafe_code, reason = "the kernel shares this memory; the blocks below say who may touch it when")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::Cell;
 use std::io;
+use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -26,7 +28,15 @@ const PAGE_BYTES: usize = 4096;
 pub struct Buffers {
     entries: NonNull<BufRingEntry>,
     memory: NonNull<u8>,
-    tail: u16,
+    /// Entries handed to the kernel so far, wrapping.
+    tail: Cell<u16>,
+}
+
+/// What one completion has received; the kernel gets the buffer back when it is dropped.
+pub struct Loan<'a> {
+    buffers: &'a Buffers,
+    id: u16,
+    len: usize,
 }
 
 impl Buffers {
@@ -41,7 +51,7 @@ impl Buffers {
             handle_alloc_error(entries_layout())
         };
         let Some(memory) = NonNull::new(memory) else { handle_alloc_error(memory_layout()) };
-        let mut buffers = Self { entries, memory, tail: 0 };
+        let buffers = Self { entries, memory, tail: Cell::new(0) };
         for id in 0..BUFFER_COUNT {
             buffers.give_back(id);
         }
@@ -51,18 +61,16 @@ impl Buffers {
         Ok(buffers)
     }
 
-    /// The first `len` bytes of buffer `id`, which a completion has just named.
-    pub fn bytes(&self, id: u16, len: usize) -> &[u8] {
+    /// The first `len` bytes of buffer `id`. To be called once for the completion that has just named it.
+    pub fn lend(&self, id: u16, len: usize) -> Loan<'_> {
         assert!(id < BUFFER_COUNT && len <= BUFFER_BYTES, "the kernel named a buffer that does not exist");
-        // SAFETY: the range is inside `memory`, was zeroed at allocation, and the kernel does not write to a buffer
-        // between the completion that names it and `give_back`, which needs `&mut self`.
-        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(usize::from(id) * BUFFER_BYTES), len) }
+        Loan { buffers: self, id, len }
     }
 
-    /// Lets the kernel fill buffer `id` again.
-    pub fn give_back(&mut self, id: u16) {
-        assert!(id < BUFFER_COUNT, "the kernel named a buffer that does not exist");
-        let slot = usize::from(self.tail & (BUFFER_COUNT - 1));
+    /// Lets the kernel fill buffer `id`, which is below [`BUFFER_COUNT`], again.
+    fn give_back(&self, id: u16) {
+        let tail = self.tail.get();
+        let slot = usize::from(tail & (BUFFER_COUNT - 1));
         // SAFETY: `slot` is inside the table; the kernel reads an entry only once the tail has passed it, which the
         // release store below does last. The tail shares its bytes with the reserved field of the first entry,
         // which the three setters leave alone.
@@ -71,10 +79,29 @@ impl Buffers {
             entry.set_addr(self.memory.as_ptr().add(usize::from(id) * BUFFER_BYTES) as u64);
             entry.set_len(BUFFER_BYTES as u32);
             entry.set_bid(id);
-            self.tail = self.tail.wrapping_add(1);
-            let tail = BufRingEntry::tail(self.entries.as_ptr()).cast::<AtomicU16>();
-            (*tail).store(self.tail, Ordering::Release);
+            self.tail.set(tail.wrapping_add(1));
+            let shared_tail = BufRingEntry::tail(self.entries.as_ptr()).cast::<AtomicU16>();
+            (*shared_tail).store(tail.wrapping_add(1), Ordering::Release);
         }
+    }
+}
+
+impl Deref for Loan<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the range is inside `memory` (checked by `lend`), was zeroed at allocation, and the kernel does not
+        // write to a buffer between the completion that names it and `give_back`, which only the drop calls.
+        unsafe {
+            let start = self.buffers.memory.as_ptr().add(usize::from(self.id) * BUFFER_BYTES);
+            std::slice::from_raw_parts(start, self.len)
+        }
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        self.buffers.give_back(self.id);
     }
 }
 

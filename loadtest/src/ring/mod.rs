@@ -16,6 +16,7 @@ mod sockets;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use io_uring::squeue::Entry;
@@ -49,8 +50,8 @@ pub enum Event<'a> {
 pub struct Ring {
     // The order matters: fields drop top-down, and the kernel must let go before the memory is freed.
     uring: IoUring,
-    buffers: Option<Buffers>,
-    sockets: Option<Sockets>,
+    buffers: Rc<Buffers>,
+    sockets: Sockets,
     done: Vec<Done>,
     listener: Option<TcpListener>,
     /// Completions shown in one turn; a small number lets urgent ones in sooner.
@@ -83,8 +84,8 @@ impl Ring {
         let buffers = Buffers::register(&uring.submitter())?;
         Ok(Self {
             uring,
-            buffers: Some(buffers),
-            sockets: Some(Sockets::new(blob_bytes)),
+            buffers: Rc::new(buffers),
+            sockets: Sockets::new(blob_bytes),
             done: Vec::with_capacity(COMPLETIONS as usize),
             listener: None,
             completions_per_turn_max: COMPLETIONS as usize,
@@ -106,7 +107,7 @@ impl Ring {
     }
 
     pub fn sockets(&mut self) -> &mut Sockets {
-        self.sockets.as_mut().expect("only the drop takes the sockets away")
+        &mut self.sockets
     }
 
     /// Ends the connection now, as a lost peer would: nothing of it is shown from here on.
@@ -185,18 +186,14 @@ impl Ring {
         if over {
             self.sockets().set_receiving(done.socket, false);
         }
-        let buffer = cqueue::buffer_select(done.flags);
-        let closing = self.sockets().is_closing(done.socket);
-        if let (Some(buffer), Some(mut buffers)) = (buffer, self.buffers.take()) {
-            let label = self.sockets().label(done.socket);
-            let mut outcome = Ok(());
-            if done.result > 0 && !closing {
-                let bytes = buffers.bytes(buffer, done.result as usize);
-                outcome = visit(self, Event::Received { socket: SocketId(done.socket), label, bytes });
+        if let Some(buffer) = cqueue::buffer_select(done.flags) {
+            // Kept apart from `self`, which the visitor may change while it reads.
+            let buffers = Rc::clone(&self.buffers);
+            let bytes = buffers.lend(buffer, done.result.max(0) as usize);
+            if !bytes.is_empty() && !self.sockets.is_closing(done.socket) {
+                let label = self.sockets.label(done.socket);
+                visit(self, Event::Received { socket: SocketId(done.socket), label, bytes: &bytes })?;
             }
-            buffers.give_back(buffer);
-            self.buffers = Some(buffers);
-            outcome?;
         }
         if !over {
             return Ok(());
@@ -301,7 +298,7 @@ impl Drop for Ring {
             }
         }
         // The kernel still holds pointers: memory that is never freed can never be freed too early.
-        std::mem::forget(self.buffers.take());
-        std::mem::forget(self.sockets.take());
+        std::mem::forget(Rc::clone(&self.buffers));
+        std::mem::forget(std::mem::replace(&mut self.sockets, Sockets::new(0)));
     }
 }

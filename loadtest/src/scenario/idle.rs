@@ -5,6 +5,7 @@
 use super::Bench;
 use super::setup::{Question, ask_each};
 use crate::clock::{NANOS_PER_SECOND, now_ns, seconds};
+use crate::cpu::Subject;
 use crate::failure::Failure;
 use crate::fleet::{Fleet, Handler, Wire};
 use crate::message::{Message, Request};
@@ -52,7 +53,7 @@ pub fn run(bench: &Bench, options: &IdleOptions) -> Result<Outcome, Failure> {
 }
 
 fn resident(bench: &Bench) -> Option<f64> {
-    bench.meter.subject.and_then(|subject| subject.resident_bytes().ok()).map(|bytes| bytes as f64)
+    bench.meter.subject.and_then(Subject::resident_bytes).map(|bytes| bytes as f64)
 }
 
 /// Lets time pass, answering the server's heartbeats.

@@ -11,6 +11,7 @@ use super::Bench;
 use super::fanout_checks::Barrier;
 use super::write::value_bytes;
 use crate::clock::{NANOS_PER_SECOND, now_ns};
+use crate::cpu::Subject;
 use crate::drive::{Drive, Scenario};
 use crate::failure::{Failure, excerpt};
 use crate::fleet::{Handler, Wire};
@@ -72,7 +73,7 @@ pub fn run(bench: &Bench, options: &StormOptions) -> Result<Outcome, Failure> {
     figures.set("resent_entries", storm.resent as f64);
     figures.set("connections", clients as f64);
     figures.set("errors", 0.0);
-    if let Some(bytes) = bench.meter.subject.and_then(|subject| subject.resident_bytes().ok()) {
+    if let Some(bytes) = bench.meter.subject.and_then(Subject::resident_bytes) {
         figures.set("server_rss_mib", bytes as f64 / f64::from(1 << 20));
     }
     let StormOptions { maps, rate, .. } = options;
