@@ -33,16 +33,20 @@ pub struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Without a scenario, the canonical workload runs and prints one page: ping, write, fan-out with windows 1 and 16.
+Without a scenario, the canonical workload runs and prints one page: ping, write, fan-out with windows 1 and 16. \
 Without --url, a server is started on a free port, pinned to --server-core, and stopped at the end.
 
 How to read the page:
-  The cost of an operation is `µs/op` of server CPU. `user` is the part outside the kernel, sampled by the kernel's
-  tick, so it means something after seconds only. `of the floor` compares with a bare io_uring server that moves the
-  same bytes on the same core without looking at them: 100 % is what the kernel allows.
-  Throughput is the server's only if its CPU is near 100 %. A WARNING says when the load was the bottleneck.
+- The cost of an operation is `µs/op` of server CPU. `user` is the part outside the kernel; the kernel samples it, so \
+it means something after seconds only.
+- `of the floor` compares with a bare io_uring server that moves the same bytes on the same core without looking at \
+them: 100 % is what the kernel allows.
+- Throughput is the server's only if its CPU is near 100 %. A WARNING says when the load was the bottleneck.
 
-Exit code: 0 all was checked and right; 1 something was lost, sent twice, out of order or wrong; 2 wrong arguments.
+Exit code:
+  0  everything was checked and right
+  1  something was lost, sent twice, out of order, wrong, refused or closed
+  2  it could not run: arguments, address, cores
 
 Examples:
   loadtest

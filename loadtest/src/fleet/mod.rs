@@ -185,7 +185,9 @@ impl Fleet {
 
     fn start(&mut self, index: usize) -> Result<(), Failure> {
         let fd = self.target.connect(index).map_err(|error| {
-            Failure::Setup(format!("connection {index} to {} failed: {error}", self.target.address))
+            let what = format!("connection {index} to {} failed: {error}", self.target.address);
+            // Nobody there at all is a matter of setup; a server that stops accepting is not.
+            if index == 0 { Failure::Setup(what) } else { Failure::Closed(what) }
         })?;
         let socket = self.ring.add(fd, index as u32)?;
         let line = &mut self.lines.lines[index];
