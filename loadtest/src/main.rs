@@ -1,2 +1,49 @@
-//! (empty)
-fn main() {}
+//! The load generator of Annulus: an independent client that knows the protocol, not the server's code.
+//!
+//! One pinned thread drives all connections over io_uring, checks every byte it is sent, and prints what an
+//! operation costs the server. See `--help`.
+
+mod args;
+mod clock;
+mod cpu;
+mod drive;
+mod failure;
+mod fleet;
+mod floor;
+mod frame;
+mod json;
+mod message;
+mod report;
+mod ring;
+mod scenario;
+mod server;
+mod session;
+mod tally;
+mod value;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use mimalloc::MiMalloc;
+
+use args::Arguments;
+use failure::Failure;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// Something was lost, sent twice, out of order or wrong; the same as in the server for "while running".
+const EXIT_FAILED: u8 = 1;
+/// The arguments do not fit this machine.
+const EXIT_SETUP: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match session::run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\nFAILED {failure}");
+            ExitCode::from(if matches!(failure, Failure::Setup(_)) { EXIT_SETUP } else { EXIT_FAILED })
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The command line. Its help is the manual: it says what each scenario measures and what to read off.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::scenario::fanout::FanoutOptions;
+use crate::scenario::idle::IdleOptions;
+use crate::scenario::mixed::MixedOptions;
+use crate::scenario::ping::PingOptions;
+use crate::scenario::snapshot::SnapshotOptions;
+use crate::scenario::storm::StormOptions;
+use crate::scenario::write::WriteOptions;
+
+/// The load generator of Annulus: drives a server, checks every answer, and says what an operation costs
+#[derive(Clone, Debug, Parser)]
+#[command(version, max_term_width = 110, after_help = AFTER_HELP)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub scenario: Option<ScenarioChoice>,
+
+    #[command(flatten, next_help_heading = "Which server")]
+    pub server: ServerOptions,
+
+    #[command(flatten, next_help_heading = "How long")]
+    pub duration: DurationOptions,
+
+    #[command(flatten, next_help_heading = "Cores")]
+    pub cores: CoreOptions,
+
+    #[command(flatten, next_help_heading = "Report")]
+    pub report: ReportOptions,
+}
+
+const AFTER_HELP: &str = "\
+Without a scenario, the canonical workload runs and prints one page: ping, write, fan-out with windows 1 and 16. \
+Without --url, a server is started on a free port, pinned to --server-core, and stopped at the end.
+
+How to read the page:
+- The cost of an operation is `µs/op` of server CPU. `user` is the part outside the kernel; the kernel samples it, so \
+it means something after seconds only.
+- `of the floor` compares with a bare io_uring server that moves the same bytes on the same core without looking at \
+them: 100 % is what the kernel allows.
+- Throughput is the server's only if its CPU is near 100 %. A WARNING says when the load was the bottleneck.
+
+Exit code:
+  0  everything was checked and right
+  1  something was lost, sent twice, out of order, wrong, refused or closed
+  2  it could not run: arguments, address, cores
+
+Examples:
+  loadtest
+  loadtest fanout --subscribers 1000 --window 16 --runs 5
+  loadtest write --rate 200000 --url ws://127.0.0.1:9000/v1
+  loadtest idle --connections 15000 --json idle.json";
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum ScenarioChoice {
+    /// Round trips: a closed loop of ping and pong
+    Ping(PingOptions),
+    /// Acked batches of unique keys, closed loop, or open loop with --rate
+    Write(WriteOptions),
+    /// One map, its publishers and its subscribers: the cost of a delivery
+    Fanout(FanoutOptions),
+    /// Rooms of clients that read, edit and watch
+    Mixed(MixedOptions),
+    /// Many silent connections: memory of each
+    Idle(IdleOptions),
+    /// All clients drop at once and resume with their cursors: time until all are in sync
+    Storm(StormOptions),
+    /// A large map sent whole to one client: what it delays another one's pings by
+    Snapshot(SnapshotOptions),
+    /// The floor alone, for a shape given in bytes; needs no server
+    Floor(FloorOptions),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ServerOptions {
+    /// Measure the server at this address instead of starting one [such as ws://127.0.0.1:9000/v1]
+    #[arg(long, global = true)]
+    pub url: Option<String>,
+    /// Process of that server, for its CPU and memory [default: who listens on the port]
+    #[arg(long, global = true)]
+    pub server_pid: Option<u32>,
+    /// Server to start [default: the annulus beside this program, built if missing]
+    #[arg(long, global = true, conflicts_with = "url")]
+    pub server_bin: Option<PathBuf>,
+    /// Further arguments of the started server, separated by spaces
+    #[arg(long, global = true, default_value = "", allow_hyphen_values = true, conflicts_with = "url")]
+    pub server_args: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DurationOptions {
+    /// Seconds that are measured
+    #[arg(long, global = true, default_value_t = 5.0, value_parser = positive)]
+    pub seconds: f64,
+    /// Seconds of load before that
+    #[arg(long, global = true, default_value_t = 1.0, value_parser = positive)]
+    pub warmup: f64,
+    /// Times each scenario runs; the page shows medians
+    #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: u32,
+    /// Seconds without any progress after which something counts as lost
+    #[arg(long, global = true, default_value_t = 10.0, value_parser = positive)]
+    pub timeout: f64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CoreOptions {
+    /// Core of the load thread [default: the last this process may use]
+    #[arg(long, global = true)]
+    pub load_core: Option<usize>,
+    /// Core of the started server and of the floor [default: where the server is pinned, or the first]
+    #[arg(long, global = true)]
+    pub server_core: Option<usize>,
+    /// Do not run the floor after each scenario
+    #[arg(long, global = true)]
+    pub no_floor: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ReportOptions {
+    /// Write all figures to this file, too
+    #[arg(long, global = true, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Show progress once a second [default: if stderr is a terminal]
+    #[arg(long, global = true)]
+    pub progress: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct FloorOptions {
+    /// Echo: connections with one request in flight each
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+    /// Bytes of a request, or of a publish
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub request_bytes: u32,
+    /// Bytes of an answer
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub reply_bytes: u32,
+    /// Fan-out instead of echo: connections that get every publish
+    #[arg(long, default_value_t = 0)]
+    pub subscribers: u32,
+    /// Fan-out: publishes in flight
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub window: u64,
+    /// Fan-out: bytes of a delivery
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub delivery_bytes: u32,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
+        _ => Err("a number of seconds, not negative".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn definitions_of_the_command_line_hold_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn common_flags_may_follow_the_scenario() {
+        let arguments =
+            Arguments::try_parse_from(["loadtest", "ping", "--url", "ws://h:1", "--seconds", "2"]).unwrap();
+        assert_eq!(arguments.server.url.as_deref(), Some("ws://h:1"));
+        assert_eq!(arguments.duration.seconds, 2.0);
+    }
+}

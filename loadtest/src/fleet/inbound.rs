@@ -1,0 +1,234 @@
+//! What one connection has received: the upgrade, the greeting, then messages, cut out of the stream in place.
+//!
+//! Invariant: `partial` holds the beginning of exactly one unit that is not complete yet, or nothing.
+
+use crate::failure::{Failure, excerpt};
+use crate::frame::{self, Frame, Kind};
+use crate::message::Message;
+
+/// How the stream is cut into messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// WebSocket text frames.
+    WebSocket,
+    /// Units of a fixed number of bytes whose content does not matter: what the floor sends.
+    Fixed { bytes: usize },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Waiting for the answer to the upgrade request.
+    Upgrading,
+    /// Upgraded, waiting for `hello`.
+    Greeting,
+    Open,
+}
+
+/// What came in, in order.
+pub enum Arrival<'a> {
+    Opened,
+    Message(&'a [u8]),
+    /// A WebSocket ping, to be answered with its payload.
+    Ping(&'a [u8]),
+    /// The server's close frame: code and reason.
+    Close(u16, String),
+}
+
+#[derive(Debug)]
+pub struct Inbound {
+    pub stage: Stage,
+    framing: Framing,
+    /// The `Sec-WebSocket-Accept` the server must answer with.
+    accept: String,
+    partial: Vec<u8>,
+    /// Bytes of a fixed unit that have come so far.
+    fixed_bytes: usize,
+}
+
+/// An answer to an upgrade longer than this is not one.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+impl Inbound {
+    pub fn new(framing: Framing, accept: String) -> Self {
+        let stage = Stage::Upgrading;
+        Self { stage, framing, accept, partial: Vec::new(), fixed_bytes: 0 }
+    }
+
+    /// Takes what was received and shows what it completes.
+    ///
+    /// # Errors
+    /// [`Failure::Wrong`] for what is no protocol, [`Failure::Refused`] for an upgrade that was refused, or what
+    /// `show` returns.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        mut show: impl FnMut(Arrival<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if let Framing::Fixed { bytes: unit } = self.framing {
+            return self.feed_fixed(bytes.len(), unit, show);
+        }
+        if self.partial.is_empty() {
+            let used = self.cut(bytes, &mut show)?;
+            self.partial.extend_from_slice(&bytes[used..]);
+            return Ok(());
+        }
+        let mut partial = std::mem::take(&mut self.partial);
+        partial.extend_from_slice(bytes);
+        let used = self.cut(&partial, &mut show)?;
+        partial.drain(..used);
+        self.partial = partial;
+        Ok(())
+    }
+
+    fn feed_fixed(
+        &mut self,
+        received_bytes: usize,
+        unit_bytes: usize,
+        mut show: impl FnMut(Arrival<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.fixed_bytes += received_bytes;
+        if self.stage != Stage::Open && self.fixed_bytes > 0 {
+            // The floor answers the role byte with one byte of its own.
+            self.fixed_bytes -= 1;
+            self.stage = Stage::Open;
+            show(Arrival::Opened)?;
+        }
+        while self.fixed_bytes >= unit_bytes {
+            self.fixed_bytes -= unit_bytes;
+            show(Arrival::Message(b""))?;
+        }
+        Ok(())
+    }
+
+    /// Shows all complete units at the front of `bytes`; returns how many bytes they took.
+    fn cut(
+        &mut self,
+        bytes: &[u8],
+        show: &mut impl FnMut(Arrival<'_>) -> Result<(), Failure>,
+    ) -> Result<usize, Failure> {
+        let mut used = 0;
+        if self.stage == Stage::Upgrading {
+            let Some(head_bytes) = self.upgrade(bytes)? else { return Ok(0) };
+            self.stage = Stage::Greeting;
+            used = head_bytes;
+        }
+        while let Some(Frame { kind, payload, bytes: frame_bytes }) = frame::decode(&bytes[used..])? {
+            used += frame_bytes;
+            match kind {
+                Kind::Text if self.stage == Stage::Greeting => {
+                    greet(payload)?;
+                    self.stage = Stage::Open;
+                    show(Arrival::Opened)?;
+                }
+                Kind::Text => show(Arrival::Message(payload))?,
+                Kind::Ping => show(Arrival::Ping(payload))?,
+                Kind::Pong => {}
+                Kind::Close => show(close(payload))?,
+            }
+        }
+        Ok(used)
+    }
+
+    /// Reads the answer to the upgrade; `None` until it is complete.
+    fn upgrade(&self, bytes: &[u8]) -> Result<Option<usize>, Failure> {
+        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+            if bytes.len() > HEAD_BYTES_MAX {
+                return Err(Failure::Wrong("the answer to the upgrade never ends".to_owned()));
+            }
+            return Ok(None);
+        };
+        let head = &bytes[..end];
+        if !head.starts_with(b"HTTP/1.1 101") {
+            return Err(Failure::Refused(format!("the upgrade was answered with: {}", excerpt(head))));
+        }
+        let accepted = head.windows(self.accept.len()).any(|window| window == self.accept.as_bytes());
+        if !accepted {
+            return Err(Failure::Wrong(
+                "the answer to the upgrade has the wrong Sec-WebSocket-Accept".to_owned(),
+            ));
+        }
+        Ok(Some(end + 4))
+    }
+}
+
+fn greet(payload: &[u8]) -> Result<(), Failure> {
+    let hello = Message::read(payload)?;
+    hello.expect("hello")?;
+    if hello.protocol != Some(1) {
+        return Err(Failure::Wrong(format!(
+            "the server speaks protocol {:?}, this is a client of 1",
+            hello.protocol
+        )));
+    }
+    Ok(())
+}
+
+fn close(payload: &[u8]) -> Arrival<'static> {
+    match payload {
+        [high, low, reason @ ..] => Arrival::Close(u16::from_be_bytes([*high, *low]), excerpt(reason)),
+        _ => Arrival::Close(1005, String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELLO: &[u8] = br#"{"type":"hello","protocol":1}"#;
+
+    fn stream() -> Vec<u8> {
+        let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: yes\r\n\r\n".to_vec();
+        for payload in [HELLO, b"{\"n\":1}", &[b'x'; 300]] {
+            bytes.push(0x81);
+            match payload.len() {
+                len @ 0..=125 => bytes.push(len as u8),
+                len => bytes.extend([126, (len >> 8) as u8, len as u8]),
+            }
+            bytes.extend_from_slice(payload);
+        }
+        bytes
+    }
+
+    fn feed_all(inbound: &mut Inbound, pieces: &[&[u8]]) -> Result<Vec<String>, Failure> {
+        let mut seen = Vec::new();
+        for piece in pieces {
+            inbound.feed(piece, |arrival| {
+                seen.push(match arrival {
+                    Arrival::Opened => "opened".to_owned(),
+                    Arrival::Message(text) => format!("message of {}", text.len()),
+                    Arrival::Ping(_) => "ping".to_owned(),
+                    Arrival::Close(code, _) => format!("close {code}"),
+                });
+                Ok(())
+            })?;
+        }
+        Ok(seen)
+    }
+
+    #[test]
+    fn every_possible_cut_of_the_stream_reads_the_same() {
+        let bytes = stream();
+        for cut in 0..=bytes.len() {
+            let mut inbound = Inbound::new(Framing::WebSocket, "yes".to_owned());
+            let (front, back) = bytes.split_at(cut);
+            let seen = feed_all(&mut inbound, &[front, back]).unwrap();
+            assert_eq!(seen, ["opened", "message of 7", "message of 300"], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn refused_or_forged_upgrade_fails() {
+        let mut inbound = Inbound::new(Framing::WebSocket, "yes".to_owned());
+        let refused = feed_all(&mut inbound, &[b"HTTP/1.1 503 Busy\r\n\r\n"]);
+        assert!(matches!(refused, Err(Failure::Refused(_))));
+        let mut inbound = Inbound::new(Framing::WebSocket, "other".to_owned());
+        assert!(matches!(feed_all(&mut inbound, &[&stream()]), Err(Failure::Wrong(_))));
+    }
+
+    #[test]
+    fn fixed_units_are_counted_across_receives() {
+        let mut inbound = Inbound::new(Framing::Fixed { bytes: 10 }, String::new());
+        let seen = feed_all(&mut inbound, &[&[0; 5], &[0; 5], &[0; 12]]).unwrap();
+        assert_eq!(seen, ["opened", "message of 0", "message of 0"]);
+    }
+}

@@ -1,0 +1,74 @@
+//! Where to connect: a `ws://` address taken apart, and sockets to it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, ipproto, socket_with, sockopt};
+
+use crate::failure::Failure;
+
+/// Connections from one source address. The kernel gives out some 28 000 ports by default
+/// (`ip_local_port_range`); the rest of the machine wants some too.
+const CONNECTIONS_PER_SOURCE: usize = 20_000;
+
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub address: SocketAddr,
+    /// For the `Host` header.
+    pub host: String,
+    pub path: String,
+}
+
+impl Target {
+    /// # Errors
+    /// [`Failure::Setup`] for what is not `ws://host:port/path`, or a name that does not resolve.
+    pub fn parse(url: &str) -> Result<Self, Failure> {
+        let refuse = |why: &str| Failure::Setup(format!("--url {url}: {why}"));
+        let rest = url
+            .strip_prefix("ws://")
+            .ok_or_else(|| refuse("it must start with ws:// (TLS is not spoken)"))?;
+        let (host, path) = rest.find('/').map_or((rest, "/v1"), |slash| rest.split_at(slash));
+        let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+        let mut addresses = with_port.to_socket_addrs().map_err(|error| refuse(&error.to_string()))?;
+        let address = addresses.next().ok_or_else(|| refuse("the name has no address"))?;
+        Ok(Self { address, host: host.to_owned(), path: path.to_owned() })
+    }
+
+    pub fn loopback(address: SocketAddr) -> Self {
+        Self { address, host: address.to_string(), path: "/v1".to_owned() }
+    }
+
+    /// A connected socket. Many to a loopback address use several source addresses, `127.0.0.2` and on, so that
+    /// they do not run out of ports; `number` is the how-manieth connection this is.
+    ///
+    /// # Errors
+    /// What `connect` says.
+    pub fn connect(&self, number: usize) -> io::Result<OwnedFd> {
+        let family = if self.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, Some(ipproto::TCP))?;
+        let source = number / CONNECTIONS_PER_SOURCE;
+        if source > 0 && self.address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+            let address = Ipv4Addr::new(127, 0, (source >> 8) as u8, (source & 0xff) as u8 + 1);
+            bind(&socket, &SocketAddr::from((address, 0)))?;
+        }
+        connect(&socket, &self.address)?;
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        Ok(socket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_is_taken_apart() {
+        let target = Target::parse("ws://127.0.0.1:9000/v1/echo").unwrap();
+        assert_eq!((target.address.port(), target.path.as_str()), (9000, "/v1/echo"));
+        assert_eq!(Target::parse("ws://127.0.0.1:9000").unwrap().path, "/v1");
+        for url in ["http://127.0.0.1:9000", "wss://127.0.0.1", "ws://127.0.0.1:none"] {
+            assert!(matches!(Target::parse(url), Err(Failure::Setup(_))), "{url}");
+        }
+    }
+}

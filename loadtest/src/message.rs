@@ -1,0 +1,264 @@
+//! What the server says, read in one pass where it lies; and what we say to it.
+
+use crate::failure::{Failure, excerpt};
+use crate::json::{self, Malformed};
+use crate::value::{Stamp, Values, write_number};
+
+/// The fields of a server message that we look at; everything else is skipped, as the protocol asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Message<'a> {
+    pub kind: &'a [u8],
+    pub id: Option<u64>,
+    pub protocol: Option<u64>,
+    pub map: &'a [u8],
+    pub entries: &'a [u8],
+    pub cursor: &'a [u8],
+    pub applied: Option<u64>,
+    pub rejected: &'a [u8],
+    pub code: &'a [u8],
+    pub text: &'a [u8],
+    pub more: bool,
+    pub resumed: bool,
+    pub reset: bool,
+    pub timeout: bool,
+}
+
+/// One entry of an LWW map.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Entry<'a> {
+    pub key: &'a [u8],
+    /// Raw JSON text.
+    pub value: &'a [u8],
+}
+
+impl From<Malformed> for Failure {
+    fn from(_: Malformed) -> Self {
+        Self::Wrong("JSON that does not add up".to_owned())
+    }
+}
+
+impl<'a> Message<'a> {
+    /// # Errors
+    /// [`Failure::Wrong`] for what is not an object with a `type`; [`Failure::Refused`] for an `error` message.
+    pub fn read(text: &'a [u8]) -> Result<Self, Failure> {
+        let mut message = Self::default();
+        let walked = json::each_field(text, |key, raw| {
+            match key {
+                b"type" => message.kind = json::plain_string(raw).ok_or(Malformed)?,
+                b"id" => message.id = json::number(raw),
+                b"protocol" => message.protocol = json::number(raw),
+                b"map" => message.map = json::plain_string(raw).unwrap_or_default(),
+                b"entries" => message.entries = raw,
+                b"cursor" => message.cursor = json::plain_string(raw).unwrap_or_default(),
+                b"applied" => message.applied = json::number(raw),
+                b"rejected" => message.rejected = raw,
+                b"code" => message.code = raw,
+                b"message" => message.text = raw,
+                b"more" => message.more = raw == b"true",
+                b"resumed" => message.resumed = raw == b"true",
+                b"reset" => message.reset = raw == b"true",
+                b"timeout" => message.timeout = raw == b"true",
+                _ => {}
+            }
+            Ok::<(), Malformed>(())
+        });
+        match (walked, message.kind) {
+            (Err(Malformed), _) | (_, b"") => Err(Failure::Wrong(format!("no message: {}", excerpt(text)))),
+            (Ok(()), b"error") => Err(Failure::Refused(format!(
+                "the server answered {} {}",
+                excerpt(message.code),
+                excerpt(message.text)
+            ))),
+            _ => Ok(message),
+        }
+    }
+
+    /// Checks that this is the whole and only answer to a `write` of `ops` operations.
+    ///
+    /// # Errors
+    /// [`Failure::Wrong`] when it is another message, [`Failure::Refused`] when not every operation was applied.
+    pub fn expect_ack(&self, id: u64, ops: u64) -> Result<(), Failure> {
+        if self.kind != b"ack" || self.id != Some(id) {
+            let kind = excerpt(self.kind);
+            return Err(Failure::Wrong(format!("waited for ack {id}, got {kind} {:?}", self.id)));
+        }
+        let clean = matches!(self.rejected, b"" | b"[]") && !self.timeout;
+        if self.applied != Some(ops) || !clean {
+            return Err(Failure::Refused(format!(
+                "write {id}: {:?} of {ops} operations applied, rejected: {}",
+                self.applied,
+                excerpt(self.rejected)
+            )));
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with every entry of a `change`, `snapshot` or `entries`.
+    ///
+    /// # Errors
+    /// [`Failure::Wrong`] for text that is no list of entries, or what `each` returns.
+    pub fn each_entry(&self, mut each: impl FnMut(Entry<'a>) -> Result<(), Failure>) -> Result<(), Failure> {
+        json::each_element(self.entries, |raw| {
+            let mut entry = Entry::default();
+            json::each_field(raw, |key, value| {
+                match key {
+                    b"key" => entry.key = json::plain_string(value).ok_or(Malformed)?,
+                    b"value" => entry.value = value,
+                    _ => {}
+                }
+                Ok::<(), Malformed>(())
+            })?;
+            each(entry)
+        })
+    }
+
+    /// # Errors
+    /// [`Failure::Wrong`], when this is of another kind.
+    pub fn expect(&self, kind: &str) -> Result<(), Failure> {
+        if self.kind == kind.as_bytes() {
+            return Ok(());
+        }
+        Err(Failure::Wrong(format!("waited for {kind}, got {} id {:?}", excerpt(self.kind), self.id)))
+    }
+}
+
+/// Builds requests in one buffer that is used again and again.
+#[derive(Default)]
+pub struct Request {
+    text: Vec<u8>,
+}
+
+/// One `set` of a `write`. Keys are `<prefix><number>`.
+pub struct Set<'a> {
+    pub map: &'a str,
+    pub prefix: &'a str,
+    pub key: u64,
+    pub stamp: Stamp,
+}
+
+impl Request {
+    pub fn ping(&mut self, id: u64) -> &[u8] {
+        self.open("ping", id);
+        self.close(b"}")
+    }
+
+    pub fn write<'a>(&mut self, id: u64, values: &Values, sets: impl Iterator<Item = Set<'a>>) -> &[u8] {
+        self.open("write", id);
+        self.text.extend_from_slice(br#","ops":["#);
+        for (index, set) in sets.enumerate() {
+            self.text.extend_from_slice(if index == 0 { br#"{"map":""# } else { br#",{"map":""# });
+            self.text.extend_from_slice(set.map.as_bytes());
+            self.text.extend_from_slice(br#"","key":""#);
+            self.text.extend_from_slice(set.prefix.as_bytes());
+            write_number(&mut self.text, set.key);
+            self.text.extend_from_slice(br#"","op":"set","value":"#);
+            values.write(&mut self.text, set.stamp);
+            self.text.push(b'}');
+        }
+        self.close(b"]}")
+    }
+
+    pub fn read(&mut self, id: u64, map: &str, prefix: &str, keys: impl Iterator<Item = u64>) -> &[u8] {
+        self.open("read", id);
+        self.field("map", map.as_bytes());
+        self.text.extend_from_slice(br#","keys":["#);
+        for (index, key) in keys.enumerate() {
+            self.text.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
+            self.text.extend_from_slice(prefix.as_bytes());
+            write_number(&mut self.text, key);
+            self.text.push(b'"');
+        }
+        self.close(b"]}")
+    }
+
+    /// `since`: the cursor to resume from; empty for everything.
+    pub fn subscribe(&mut self, id: u64, map: &str, since: &[u8]) -> &[u8] {
+        self.open("subscribe", id);
+        self.field("map", map.as_bytes());
+        if !since.is_empty() {
+            self.field("since", since);
+        }
+        self.close(b"}")
+    }
+
+    pub fn digest(&mut self, id: u64, map: &str) -> &[u8] {
+        self.open("digest", id);
+        self.field("map", map.as_bytes());
+        self.close(b"}")
+    }
+
+    pub fn unsubscribe(&mut self, id: u64, map: &str) -> &[u8] {
+        self.open("unsubscribe", id);
+        self.field("map", map.as_bytes());
+        self.close(b"}")
+    }
+
+    fn open(&mut self, kind: &str, id: u64) {
+        self.text.clear();
+        self.text.extend_from_slice(br#"{"type":""#);
+        self.text.extend_from_slice(kind.as_bytes());
+        self.text.extend_from_slice(br#"","id":"#);
+        write_number(&mut self.text, id);
+    }
+
+    fn field(&mut self, name: &str, text: &[u8]) {
+        self.text.extend_from_slice(b",\"");
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.extend_from_slice(b"\":\"");
+        self.text.extend_from_slice(text);
+        self.text.push(b'"');
+    }
+
+    fn close(&mut self, end: &[u8]) -> &[u8] {
+        self.text.extend_from_slice(end);
+        &self.text
+    }
+}
+
+/// The number of a key `<prefix><number>`.
+///
+/// # Errors
+/// [`Failure::Wrong`] for a key nobody wrote.
+pub fn key_number(key: &[u8], prefix: &str) -> Result<u64, Failure> {
+    key.strip_prefix(prefix.as_bytes())
+        .and_then(json::number)
+        .ok_or_else(|| Failure::Wrong(format!("a key nobody wrote: {}", excerpt(key))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ack_of_fewer_operations_is_refused() {
+        let whole =
+            br#"{"type":"ack","id":7,"level":"memory","applied":2,"stamps":["1:0:a","1:1:a"],"rejected":[]}"#;
+        let message = Message::read(whole).unwrap();
+        assert!(message.expect_ack(7, 2).is_ok());
+        assert!(matches!(message.expect_ack(7, 3), Err(Failure::Refused(_))));
+        assert!(matches!(message.expect_ack(8, 2), Err(Failure::Wrong(_))));
+        let rejected = br#"{"type":"ack","id":7,"applied":2,"rejected":[{"index":0,"code":"forbidden"}]}"#;
+        assert!(matches!(Message::read(rejected).unwrap().expect_ack(7, 2), Err(Failure::Refused(_))));
+    }
+
+    #[test]
+    fn error_message_is_a_failure() {
+        let text = br#"{"type":"error","code":"bad_json","message":"no"}"#;
+        assert!(matches!(Message::read(text), Err(Failure::Refused(_))));
+        assert!(matches!(Message::read(b"{}"), Err(Failure::Wrong(_))));
+    }
+
+    #[test]
+    fn written_ops_are_the_json_the_protocol_asks_for() {
+        let values = Values::new(20);
+        let sets =
+            (0..2).map(|n| Set { map: "m", prefix: "k", key: n, stamp: Stamp { writer: 1, sequence: n } });
+        let mut request = Request::default();
+        let text = String::from_utf8_lossy(request.write(3, &values, sets)).into_owned();
+        let ops = concat!(
+            r#"{"map":"m","key":"k0","op":"set","value":"000001.0000000000."},"#,
+            r#"{"map":"m","key":"k1","op":"set","value":"000001.0000000001."}"#
+        );
+        assert_eq!(text, format!(r#"{{"type":"write","id":3,"ops":[{ops}]}}"#));
+    }
+}

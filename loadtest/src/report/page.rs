@@ -1,0 +1,186 @@
+//! The page for people: one block of lines per scenario.
+
+use std::fmt::Write as _;
+
+use super::figures::{Spread, Summary};
+use super::file::Machine;
+
+/// What a caption on the page shows: the figure's name, the text around it, and its decimals.
+struct Shown(&'static str, &'static str, &'static str, usize);
+
+/// A line of the page is left out when the run has none of its figures. `{op}` and `{ops}` stand for the operation.
+const LINES: &[(&str, &[Shown])] = &[
+    (
+        "throughput",
+        &[
+            Shown("throughput_per_second", "", " {ops}/s", 0),
+            Shown("operations_per_cpu_second", "", " per server CPU second", 0),
+        ],
+    ),
+    (
+        "latency",
+        &[
+            Shown("latency_p50_us", "p50 ", " µs", 1),
+            Shown("latency_p90_us", "p90 ", "", 1),
+            Shown("latency_p99_us", "p99 ", "", 1),
+            Shown("latency_p99_9_us", "p99.9 ", "", 1),
+            Shown("latency_max_us", "max ", "", 1),
+        ],
+    ),
+    (
+        "delivery",
+        &[
+            Shown("deliveries_per_second", "", " deliveries/s", 0),
+            Shown("delivery_p50_us", "p50 ", " µs", 1),
+            Shown("delivery_p99_us", "p99 ", "", 1),
+            Shown("delivery_max_us", "max ", "", 1),
+        ],
+    ),
+    (
+        "ping alone",
+        &[
+            Shown("ping_alone_p50_us", "p50 ", " µs", 1),
+            Shown("ping_alone_p99_us", "p99 ", "", 1),
+            Shown("ping_alone_max_us", "max ", "", 1),
+        ],
+    ),
+    (
+        "with snapshots",
+        &[
+            Shown("ping_beside_p50_us", "p50 ", " µs", 1),
+            Shown("ping_beside_p99_us", "p99 ", "", 1),
+            Shown("ping_beside_max_us", "max ", "", 1),
+            Shown("ping_p99_delay_us", "p99 later by ", " µs", 1),
+        ],
+    ),
+    (
+        "snapshots",
+        &[
+            Shown("snapshots", "", " whole", 0),
+            Shown("snapshot_ms", "each ", " ms", 1),
+            Shown("snapshot_mib_per_second", "", " MiB/s", 0),
+        ],
+    ),
+    (
+        "resync",
+        &[
+            Shown("resync_all_ms", "all after ", " ms", 1),
+            Shown("resync_p50_ms", "p50 ", "", 1),
+            Shown("resync_p99_ms", "p99 ", "", 1),
+            Shown("resumed", "", " resumed", 0),
+            Shown("reset", "", " reset", 0),
+            Shown("resent_entries", "", " entries resent", 0),
+        ],
+    ),
+    (
+        "memory",
+        &[
+            Shown("server_bytes_per_connection", "", " B of server memory per connection", 0),
+            Shown("connections", "", " connections", 0),
+            Shown("opened_per_second", "opened ", "/s", 0),
+        ],
+    ),
+    (
+        "server",
+        &[
+            Shown("server_cpu_percent", "CPU ", " %", 1),
+            Shown("server_cpu_us_per_operation", "", " µs/{op}", 3),
+            Shown("server_user_us_per_operation", "(user ", " µs)", 3),
+            Shown("server_rss_mib", "RSS ", " MiB", 1),
+            Shown("messages_per_send", "", " messages/send", 2),
+            Shown("deliveries_per_send", "", " deliveries/send", 2),
+        ],
+    ),
+    ("load", &[Shown("load_cpu_percent", "CPU ", " %", 1)]),
+    (
+        "floor",
+        &[
+            Shown("floor_throughput_per_second", "", " {ops}/s", 0),
+            Shown("floor_cpu_us_per_operation", "", " µs/{op}", 3),
+            Shown("floor_cpu_percent", "CPU ", " %", 1),
+            Shown("floor_p50_us", "p50 ", " µs", 1),
+            Shown("floor_load_cpu_percent", "load CPU ", " %", 1),
+        ],
+    ),
+    (
+        "of the floor",
+        &[
+            Shown("percent_of_floor", "", " % in {ops} per CPU second", 1),
+            Shown("p50_over_floor_percent", "p50 later by ", " %", 1),
+        ],
+    ),
+    ("errors", &[Shown("errors", "", "", 0)]),
+];
+
+pub fn render(machine: &Machine, results: &[Summary]) -> String {
+    let mut page = String::new();
+    let _ = writeln!(page, "{} · Linux {} · {} cores", machine.processor, machine.kernel, machine.cores);
+    for summary in results {
+        render_summary(&mut page, summary);
+    }
+    page
+}
+
+fn render_summary(page: &mut String, summary: &Summary) {
+    let runs =
+        if summary.runs == 1 { String::new() } else { format!("   median of {} [min–max]", summary.runs) };
+    let _ = writeln!(page, "\n{}{runs}", summary.title);
+    for (caption, line) in LINES {
+        let shown: Vec<String> = line.iter().filter_map(|shown| render_figure(shown, summary)).collect();
+        if !shown.is_empty() {
+            let _ = writeln!(page, "  {caption:<15} {}", shown.join("   "));
+        }
+    }
+    if summary.median("messages_per_send").is_none() && summary.median("server_rss_mib").is_some() {
+        let _ = writeln!(page, "  {:<15} n/a (the server does not count them)", "messages/send");
+    }
+    let _ = writeln!(page, "  {:<15} {}", "checked", summary.checked);
+    for warning in &summary.warnings {
+        let _ = writeln!(page, "  WARNING: {warning}");
+    }
+}
+
+fn render_figure(Shown(name, before, after, decimals): &Shown, summary: &Summary) -> Option<String> {
+    let spread = summary.figures.get(*name)?;
+    let after = after.replace("{ops}", &plural(summary.operation)).replace("{op}", summary.operation);
+    let median = grouped(spread.median, *decimals);
+    if summary.runs == 1 {
+        return Some(format!("{before}{median}{after}"));
+    }
+    let Spread { min, max, .. } = *spread;
+    Some(format!("{before}{median}{after} [{}–{}]", grouped(min, *decimals), grouped(max, *decimals)))
+}
+
+fn plural(noun: &str) -> String {
+    noun.strip_suffix('y').map_or_else(|| format!("{noun}s"), |stem| format!("{stem}ies"))
+}
+
+/// A number with its thousands apart.
+fn grouped(number: f64, decimals: usize) -> String {
+    let plain = format!("{:.decimals$}", number.abs());
+    let (whole, fraction) = plain.split_once('.').map_or((plain.as_str(), None), |(w, f)| (w, Some(f)));
+    let mut text = if number < 0.0 { "-".to_owned() } else { String::new() };
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    if let Some(fraction) = fraction {
+        text.push('.');
+        text.push_str(fraction);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_apart() {
+        assert_eq!(grouped(1_234_567.0, 0), "1 234 567");
+        assert_eq!(grouped(-0.26, 3), "-0.260");
+        assert_eq!(grouped(999.0, 0), "999");
+    }
+}

@@ -1,0 +1,91 @@
+//! `idle`: many connections that do nothing. What one costs in the server's memory.
+//!
+//! Checked: at the end every connection still answers a ping.
+
+use super::Bench;
+use super::setup::{Question, ask_each};
+use crate::clock::{NANOS_PER_SECOND, now_ns, seconds};
+use crate::cpu::Subject;
+use crate::failure::Failure;
+use crate::fleet::{Fleet, Handler, Wire};
+use crate::message::{Message, Request};
+use crate::report::figures::{Figures, Outcome};
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct IdleOptions {
+    /// Connections to open
+    #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub connections: u32,
+}
+
+/// Connections opened first, so that what the server sets up once is not charged to the rest.
+const FIRST: usize = 100;
+/// How long the server is left alone before its memory is read, so that buffers in passing are gone.
+const SETTLE_NS: u64 = NANOS_PER_SECOND / 2;
+
+/// # Errors
+/// When not all connections can be opened, or one is lost.
+pub fn run(bench: &Bench, options: &IdleOptions) -> Result<Outcome, Failure> {
+    let connections = options.connections as usize;
+    let first = FIRST.min(connections / 2);
+    let (mut fleet, _) = bench.open(first)?;
+    rest(&mut fleet, SETTLE_NS)?;
+    let before = resident(bench);
+    let start = now_ns();
+    fleet.open(connections - first, bench.timing.timeout_ns)?;
+    let opening_ns = now_ns() - start;
+    rest(&mut fleet, bench.timing.window_ns.max(SETTLE_NS))?;
+    let after = resident(bench);
+    ask_each(&mut fleet, 0..connections, &mut StillThere, bench.timing.timeout_ns)?;
+    fleet.close();
+
+    let mut figures = Figures::default();
+    figures.set("connections", connections as f64);
+    figures.set("errors", 0.0);
+    figures.set("opened_per_second", (connections - first) as f64 / seconds(opening_ns));
+    if let Some((before, after)) = before.zip(after) {
+        figures.set("server_rss_mib", after / f64::from(1 << 20));
+        figures.set("server_bytes_per_connection", (after - before) / (connections - first) as f64);
+    }
+    let title = format!("idle   {connections} connections");
+    let checked = "every connection still answered a ping at the end".to_owned();
+    Ok(Outcome { title, operation: "connection", figures, checked })
+}
+
+fn resident(bench: &Bench) -> Option<f64> {
+    bench.meter.subject.and_then(Subject::resident_bytes).map(|bytes| bytes as f64)
+}
+
+/// Lets time pass, answering the server's heartbeats.
+fn rest(fleet: &mut Fleet, ns: u64) -> Result<(), Failure> {
+    let end = now_ns() + ns;
+    while now_ns() < end {
+        fleet.turn(std::time::Duration::from_millis(20), &mut Silence)?;
+    }
+    Ok(())
+}
+
+struct Silence;
+
+impl Handler for Silence {
+    fn message(&mut self, _: &mut Wire<'_>, from: usize, message: &[u8], _: u64) -> Result<(), Failure> {
+        let message = crate::failure::excerpt(message);
+        Err(Failure::Wrong(format!("idle connection {from} got {message}")))
+    }
+}
+
+struct StillThere;
+
+impl Question for StillThere {
+    fn ask<'r>(&mut self, request: &'r mut Request, index: usize) -> &'r [u8] {
+        request.ping(index as u64)
+    }
+
+    fn answer(&mut self, index: usize, message: &Message<'_>) -> Result<bool, Failure> {
+        message.expect("pong")?;
+        if message.id == Some(index as u64) {
+            return Ok(true);
+        }
+        Err(Failure::Wrong(format!("connection {index} got the pong of {:?}", message.id)))
+    }
+}

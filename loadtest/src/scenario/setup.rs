@@ -1,0 +1,100 @@
+//! Requests before the measured part: one for each connection, each answered before it goes on.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::clock::now_ns;
+use crate::failure::Failure;
+use crate::fleet::{Fleet, Handler, Wire};
+use crate::message::{Message, Request};
+
+const TURN: Duration = Duration::from_millis(50);
+/// Requests under way at once; more would only fill the server's outboxes.
+const ASKED_MAX: usize = 500;
+
+/// What [`ask_each`] asks and how it knows that it was answered.
+pub trait Question {
+    /// Writes the request of connection `index`.
+    fn ask<'r>(&mut self, request: &'r mut Request, index: usize) -> &'r [u8];
+
+    /// Looks at a message; `true` when it completes the answer of that connection.
+    ///
+    /// # Errors
+    /// For a message that is not owed.
+    fn answer(&mut self, index: usize, message: &Message<'_>) -> Result<bool, Failure>;
+}
+
+/// Asks each connection of `range` once and waits until all are answered.
+///
+/// # Errors
+/// What the question finds, or [`Failure::Timeout`].
+pub fn ask_each(
+    fleet: &mut Fleet,
+    range: Range<usize>,
+    question: &mut impl Question,
+    timeout_ns: u64,
+) -> Result<(), Failure> {
+    let total = range.len();
+    let mut round = Round { question, request: Request::default(), unasked: range, waiting: 0, answered: 0 };
+    let (mut last_answered, mut last_progress) = (0, now_ns());
+    while round.answered < total {
+        round.ask_some(&mut fleet.wire());
+        fleet.turn(TURN, &mut round)?;
+        if round.answered > last_answered {
+            (last_answered, last_progress) = (round.answered, now_ns());
+        } else if now_ns() - last_progress > timeout_ns {
+            return Err(Failure::Timeout(format!("{} of {total} requests were answered", round.answered)));
+        }
+    }
+    Ok(())
+}
+
+struct Round<'a, Q> {
+    question: &'a mut Q,
+    request: Request,
+    unasked: Range<usize>,
+    waiting: usize,
+    answered: usize,
+}
+
+impl<Q: Question> Round<'_, Q> {
+    fn ask_some(&mut self, wire: &mut Wire<'_>) {
+        while self.waiting < ASKED_MAX
+            && let Some(index) = self.unasked.next()
+        {
+            wire.text(index, self.question.ask(&mut self.request, index));
+            self.waiting += 1;
+        }
+    }
+}
+
+impl<Q: Question> Handler for Round<'_, Q> {
+    fn message(&mut self, _: &mut Wire<'_>, from: usize, message: &[u8], _: u64) -> Result<(), Failure> {
+        if self.question.answer(from, &Message::read(message)?)? {
+            self.waiting -= 1;
+            self.answered += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Subscribes each connection to an empty map, and insists that it is empty.
+pub struct SubscribeToEmpty<'a> {
+    /// The map of a connection.
+    pub map_of: &'a dyn Fn(usize) -> &'a str,
+}
+
+impl Question for SubscribeToEmpty<'_> {
+    fn ask<'r>(&mut self, request: &'r mut Request, index: usize) -> &'r [u8] {
+        request.subscribe(index as u64, (self.map_of)(index), b"")
+    }
+
+    fn answer(&mut self, index: usize, message: &Message<'_>) -> Result<bool, Failure> {
+        message.expect("snapshot")?;
+        if message.id != Some(index as u64) || message.map != (self.map_of)(index).as_bytes() {
+            return Err(Failure::Wrong(format!("connection {index} got a snapshot it did not ask for")));
+        }
+        message.each_entry(|_| Err(Failure::Wrong("a map nobody wrote to has entries".to_owned())))?;
+        Ok(!message.more)
+    }
+}

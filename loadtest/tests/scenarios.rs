@@ -1,0 +1,186 @@
+//! Every scenario against the stand-in: it passes when the server is right, and fails when it is wrong once.
+//!
+//! The program runs as a person runs it, so exit code, page and file are tested along.
+
+mod standin;
+
+use std::process::{Command, Output};
+
+use simd_json::OwnedValue;
+use simd_json::prelude::*;
+use standin::Fault;
+
+fn loadtest(fault: Fault, arguments: &str) -> Output {
+    let address = standin::start(fault);
+    Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(arguments.split_whitespace())
+        .args(["--url", &format!("ws://{address}/v1"), "--warmup", "0.2"])
+        .output()
+        .expect("the program under test was built")
+}
+
+fn passes(arguments: &str) -> String {
+    let output = loadtest(Fault::None, &format!("{arguments} --seconds 0.3"));
+    let (page, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{arguments}: {errors}\n{page}");
+    page.into_owned()
+}
+
+/// `word`: what the failure is called.
+fn fails(fault: Fault, word: &str, arguments: &str) {
+    let output = loadtest(fault, &format!("{arguments} --seconds 0.5 --timeout 1.5 --no-floor"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{arguments} with {fault:?} did not fail: {errors}");
+    assert!(errors.contains(&format!("FAILED {word}")), "{arguments} with {fault:?}: {errors}");
+}
+
+const PING: &str = "ping --connections 2";
+const WRITE: &str = "write --connections 4 --batch 5";
+const FANOUT: &str = "fanout --publishers 2 --subscribers 8 --window 4";
+const MIXED: &str = "mixed --clients 12 --room 4 --edit-percent 50";
+const IDLE: &str = "idle --connections 40";
+const STORM: &str = "storm --clients 20 --maps 4 --rate 500";
+const SNAPSHOT: &str = "snapshot --keys 1234";
+
+#[test]
+fn ping_passes_and_is_compared_with_the_floor() {
+    let page = passes(PING);
+    assert!(page.contains("of the floor") && page.contains("p99.9"), "{page}");
+}
+
+#[test]
+fn write_passes_closed_and_open_loop() {
+    assert!(passes(WRITE).contains("of the floor"));
+    assert!(passes(&format!("{WRITE} --rate 1000")).contains("open loop"));
+}
+
+#[test]
+fn fanout_passes_and_is_compared_with_the_floor() {
+    assert!(passes(FANOUT).contains("of the floor"));
+}
+
+#[test]
+fn mixed_passes() {
+    assert!(passes(MIXED).contains("no read was stale"));
+}
+
+#[test]
+fn idle_passes_and_says_bytes_per_connection() {
+    assert!(passes(IDLE).contains("server memory per connection"));
+}
+
+#[test]
+fn storm_passes_and_everybody_resumes() {
+    let page = passes(STORM);
+    assert!(page.contains("20 resumed") && page.contains("0 reset"), "{page}");
+}
+
+#[test]
+fn snapshot_passes_and_says_what_it_delays_pings_by() {
+    assert!(passes(SNAPSHOT).contains("p99 later by"));
+}
+
+#[test]
+fn floor_runs_without_a_server() {
+    for shape in ["", "--subscribers 10 --window 4"] {
+        let line = format!("floor {shape} --seconds 0.2 --warmup 0.1");
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_loadtest")).args(line.split_whitespace()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn file_has_the_median_and_the_spread_of_all_runs() {
+    let path = std::env::temp_dir().join(format!("loadtest-file-{}.json", std::process::id()));
+    passes(&format!("{PING} --runs 3 --no-floor --json {}", path.display()));
+    let mut text = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let report: OwnedValue = simd_json::to_owned_value(&mut text).unwrap();
+    let result = &report["results"][0];
+    assert_eq!(result["runs"].as_u64(), Some(3));
+    let spread = |name: &str| result["figures"]["throughput_per_second"][name].as_f64().unwrap();
+    assert!(0.0 < spread("min") && spread("min") <= spread("median") && spread("median") <= spread("max"));
+}
+
+/// Goal: the checks can fail. Method: one fault of the server in each run, and the name the run must give it.
+#[test]
+fn lost_delivery_fails_the_run() {
+    fails(Fault::LoseDelivery(30), "OUT OF ORDER", FANOUT);
+    fails(Fault::LoseDelivery(30), "LOST", "fanout --subscribers 4 --window 1");
+    fails(Fault::LoseDelivery(30), "LOST", MIXED);
+}
+
+#[test]
+fn repeated_delivery_fails_the_run() {
+    for scenario in [FANOUT, MIXED, STORM] {
+        fails(Fault::RepeatDelivery(30), "DUPLICATED", scenario);
+    }
+}
+
+#[test]
+fn swapped_deliveries_fail_the_run() {
+    fails(Fault::SwapDelivery(30), "OUT OF ORDER", "fanout --subscribers 4 --window 4");
+}
+
+#[test]
+fn damaged_or_misplaced_delivery_fails_the_run() {
+    for scenario in [FANOUT, STORM] {
+        fails(Fault::DamageDelivery(30), "WRONG", scenario);
+        fails(Fault::MisplaceDelivery(30), "WRONG", scenario);
+    }
+    fails(Fault::DamageDelivery(30), "WRONG", MIXED);
+}
+
+#[test]
+fn lost_repeated_or_refused_ack_fails_the_run() {
+    for scenario in [WRITE, FANOUT, MIXED, STORM] {
+        fails(Fault::LoseAck(20), if scenario == FANOUT { "WRONG" } else { "LOST" }, scenario);
+        fails(Fault::RejectWrite(20), "REFUSED", scenario);
+    }
+    fails(Fault::RepeatAck(20), "DUPLICATED", WRITE);
+}
+
+#[test]
+fn acked_write_that_is_not_stored_fails_the_run() {
+    fails(Fault::ForgetWrite(0), "LOST", WRITE);
+    fails(Fault::ForgetWrite(20), "LOST", WRITE);
+    fails(Fault::ForgetWrite(1), "LOST", SNAPSHOT);
+}
+
+#[test]
+fn wrong_or_lost_pong_fails_the_run() {
+    fails(Fault::WrongPong(20), "WRONG", PING);
+    fails(Fault::LosePong(20), "LOST", PING);
+    fails(Fault::LosePong(20), "TIMEOUT", IDLE);
+}
+
+#[test]
+fn snapshot_that_is_not_whole_fails_the_run() {
+    fails(Fault::ThinSnapshot, "LOST", SNAPSHOT);
+    fails(Fault::RepeatSnapshotEntry, "DUPLICATED", SNAPSHOT);
+}
+
+/// A client that resumes and is not told what it missed never learns it, unless the key is written again: few keys
+/// are, when there are many and writes are slow.
+#[test]
+fn resume_that_forgets_what_was_missed_fails_the_run() {
+    fails(Fault::EmptyResume, "LOST: client", "storm --clients 40 --maps 40 --rate 400");
+}
+
+#[test]
+fn closed_connection_fails_the_run() {
+    for scenario in [PING, WRITE, FANOUT, MIXED, IDLE, STORM, SNAPSHOT] {
+        fails(Fault::CloseConnection(1), "CLOSED", scenario);
+    }
+}
+
+#[test]
+fn nobody_listening_is_a_matter_of_setup() {
+    let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["ping", "--url", "ws://127.0.0.1:1/v1"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("127.0.0.1:1"));
+}

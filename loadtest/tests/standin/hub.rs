@@ -1,0 +1,235 @@
+//! The hub of the stand-in: maps, subscriptions, answers, and the one fault.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::TcpStream;
+use std::sync::mpsc::Receiver;
+
+use simd_json::OwnedValue;
+use simd_json::prelude::*;
+use tungstenite::{Message, WebSocket};
+
+use super::{Event, Fault};
+
+/// Entries of one snapshot chunk: few, so that chunks are exercised.
+const CHUNK_ENTRIES: usize = 100;
+
+pub struct Hub {
+    fault: Fault,
+    connections: HashMap<u64, Box<WebSocket<TcpStream>>>,
+    /// Key to JSON text of its value and the tick of its last change.
+    maps: HashMap<String, BTreeMap<String, (String, u64)>>,
+    subscribers: HashMap<String, Vec<u64>>,
+    tick: u64,
+    deliveries: u64,
+    acks: u64,
+    writes: u64,
+    pongs: u64,
+    said: u64,
+    /// A delivery that is held back, and for whom.
+    held: Option<(u64, String)>,
+}
+
+impl Hub {
+    pub fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            connections: HashMap::new(),
+            maps: HashMap::new(),
+            subscribers: HashMap::new(),
+            tick: 0,
+            deliveries: 0,
+            acks: 0,
+            writes: 0,
+            pongs: 0,
+            said: 0,
+            held: None,
+        }
+    }
+
+    pub fn run(mut self, inbox: &Receiver<Event>) {
+        for event in inbox {
+            match event {
+                Event::Joined(connection, outgoing) => {
+                    self.connections.insert(connection, outgoing);
+                    let hello =
+                        r#"{"type":"hello","protocol":1,"connection":"c","node":"standin","auth":"none"}"#;
+                    self.send(connection, hello.to_owned());
+                }
+                Event::Said(connection, text) => self.answer(connection, text),
+                Event::Gone(connection) => self.leave(connection),
+            }
+        }
+    }
+
+    fn leave(&mut self, connection: u64) {
+        self.connections.remove(&connection);
+        self.subscribers.values_mut().for_each(|list| list.retain(|&one| one != connection));
+    }
+
+    fn answer(&mut self, connection: u64, text: String) {
+        let said = count(&mut self.said);
+        if self.fault == Fault::CloseConnection(said) {
+            return self.leave_with_close(connection);
+        }
+        let request = simd_json::to_owned_value(&mut text.into_bytes()).expect("the load sends JSON");
+        let id = request["id"].as_u64().expect("every request of the load has an id");
+        let map = request.get_str("map").unwrap_or_default().to_owned();
+        match request.get_str("type") {
+            Some("ping") => self.ping(connection, id),
+            Some("write") => self.write(connection, id, &request),
+            Some("read") => self.read(connection, id, &map, &request),
+            Some("digest") => {
+                let entries = self.maps.get(&map).map_or(0, BTreeMap::len);
+                let text =
+                    format!(r#"{{"type":"digest","id":{id},"map":"{map}","entries":{entries},"hash":"00"}}"#);
+                self.send(connection, text);
+            }
+            Some("subscribe") => self.subscribe(connection, id, &map, request.get_str("since")),
+            Some("unsubscribe") => {
+                self.subscribers.entry(map.clone()).or_default().retain(|&one| one != connection);
+                self.send(connection, format!(r#"{{"type":"unsubscribed","id":{id},"map":"{map}"}}"#));
+            }
+            _ => self.send(connection, format!(r#"{{"type":"error","id":{id},"code":"unknown_type"}}"#)),
+        }
+    }
+
+    fn leave_with_close(&mut self, connection: u64) {
+        if let Some(mut outgoing) = self.connections.remove(&connection) {
+            let _ = outgoing.close(None);
+            let _ = outgoing.flush();
+        }
+    }
+
+    fn ping(&mut self, connection: u64, id: u64) {
+        let pong = count(&mut self.pongs);
+        let id = if self.fault == Fault::WrongPong(pong) { id + 1 } else { id };
+        if self.fault != Fault::LosePong(pong) {
+            self.send(connection, format!(r#"{{"type":"pong","id":{id},"time":"1:0:standin"}}"#));
+        }
+    }
+
+    fn write(&mut self, connection: u64, id: u64, request: &OwnedValue) {
+        let number = count(&mut self.writes);
+        let ops = request["ops"].as_array().expect("a write has ops");
+        let mut changes: Vec<(String, String)> = Vec::new();
+        for op in ops {
+            let field = |name: &str| op.get_str(name).expect("an op has its fields").to_owned();
+            let (map, key, value) = (field("map"), field("key"), op["value"].encode());
+            self.tick += 1;
+            let entry = format!(r#"{{"key":"{key}","value":{value},"at":"1:{}:standin"}}"#, self.tick);
+            if self.fault != Fault::ForgetWrite(number) {
+                self.maps.entry(map.clone()).or_default().insert(key, (value, self.tick));
+            }
+            match changes.last_mut().filter(|(last, _)| *last == map) {
+                Some((_, entries)) => *entries += &(",".to_owned() + &entry),
+                None => changes.push((map, entry)),
+            }
+        }
+        for (map, entries) in changes {
+            self.deliver(connection, &map, &entries);
+        }
+        let applied = if self.fault == Fault::RejectWrite(number) { ops.len() - 1 } else { ops.len() };
+        self.ack(connection, id, applied);
+    }
+
+    fn ack(&mut self, connection: u64, id: u64, applied: usize) {
+        let text =
+            format!(r#"{{"type":"ack","id":{id},"level":"memory","applied":{applied},"rejected":[]}}"#);
+        let number = count(&mut self.acks);
+        if self.fault == Fault::RepeatAck(number) {
+            self.send(connection, text.clone());
+        }
+        if self.fault != Fault::LoseAck(number) {
+            self.send(connection, text);
+        }
+    }
+
+    fn deliver(&mut self, writer: u64, map: &str, entries: &str) {
+        let cursor = self.tick;
+        let right =
+            format!(r#"{{"type":"change","map":"{map}","entries":[{entries}],"cursor":"e.{cursor}"}}"#);
+        for subscriber in self.subscribers.get(map).cloned().unwrap_or_default() {
+            if subscriber == writer {
+                continue;
+            }
+            let number = count(&mut self.deliveries);
+            let mut text = right.clone();
+            match self.fault {
+                Fault::LoseDelivery(at) if at == number => continue,
+                Fault::RepeatDelivery(at) if at == number => self.send(subscriber, text.clone()),
+                Fault::DamageDelivery(at) if at == number => text = text.replacen("abc", "abd", 1),
+                Fault::MisplaceDelivery(at) if at == number => {
+                    text = text.replacen(r#""key":""#, r#""key":"9"#, 1)
+                }
+                Fault::SwapDelivery(at) if at == number => {
+                    self.held = Some((subscriber, text));
+                    continue;
+                }
+                _ => {}
+            }
+            self.send(subscriber, text);
+            if let Some((_, held)) = self.held.take_if(|(held_for, _)| *held_for == subscriber) {
+                self.send(subscriber, held);
+            }
+        }
+    }
+
+    fn read(&mut self, connection: u64, id: u64, map: &str, request: &OwnedValue) {
+        let keys = request["keys"].as_array().expect("a read has keys").iter().filter_map(|key| key.as_str());
+        let cells = self.maps.entry(map.to_owned()).or_default();
+        let found: Vec<String> =
+            keys.filter_map(|key| cells.get(key).map(|(value, _)| entry_text(key, value))).collect();
+        let entries = found.join(",");
+        self.send(
+            connection,
+            format!(r#"{{"type":"entries","id":{id},"map":"{map}","entries":[{entries}]}}"#),
+        );
+    }
+
+    fn subscribe(&mut self, connection: u64, id: u64, map: &str, since: Option<&str>) {
+        let tick: u64 = since.and_then(|cursor| cursor.strip_prefix("e.")?.parse().ok()).unwrap_or(0);
+        let cells = self.maps.entry(map.to_owned()).or_default();
+        let mut entries: Vec<String> = cells
+            .iter()
+            .filter(|(_, (_, applied))| *applied > tick)
+            .map(|(key, (value, _))| entry_text(key, value))
+            .collect();
+        match self.fault {
+            Fault::ThinSnapshot if entries.len() > 1 => drop(entries.pop()),
+            Fault::RepeatSnapshotEntry if entries.len() > 1 => entries.push(entries[0].clone()),
+            Fault::EmptyResume if since.is_some() => entries.clear(),
+            _ => {}
+        }
+        let mut chunks = entries.chunks(CHUNK_ENTRIES).peekable();
+        while let Some(chunk) = chunks.next_if(|chunk| chunk.len() == CHUNK_ENTRIES) {
+            let entries = chunk.join(",");
+            let text =
+                format!(r#"{{"type":"snapshot","id":{id},"map":"{map}","entries":[{entries}],"more":true}}"#);
+            self.send(connection, text);
+        }
+        let (rest, cursor, resumed) =
+            (chunks.next().unwrap_or_default().join(","), self.tick, since.is_some());
+        let end = format!(r#""more":false,"cursor":"e.{cursor}","resumed":{resumed},"reset":false"#);
+        self.send(
+            connection,
+            format!(r#"{{"type":"snapshot","id":{id},"map":"{map}","entries":[{rest}],{end}}}"#),
+        );
+        self.subscribers.entry(map.to_owned()).or_default().push(connection);
+    }
+
+    fn send(&mut self, connection: u64, text: String) {
+        if let Some(outgoing) = self.connections.get_mut(&connection) {
+            // A client that is gone is told of by its reader.
+            let _ = outgoing.send(Message::text(text));
+        }
+    }
+}
+
+fn entry_text(key: &str, value: &str) -> String {
+    format!(r#"{{"key":"{key}","value":{value},"at":"1:0:standin"}}"#)
+}
+
+fn count(counter: &mut u64) -> u64 {
+    *counter += 1;
+    *counter - 1
+}
