@@ -63,7 +63,7 @@ impl Server {
             return Err(RunError::RingFeatures(missing.join(", ")));
         }
         let shards = settings.cores.len();
-        let (listeners, addresses) =
+        let bound =
             bind(&settings.config.listen, shards, settings.config.backlog).map_err(|(address, source)| {
                 match source.kind() {
                     io::ErrorKind::AddrInUse => RunError::AddressInUse { address },
