@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use super::Shard;
-use crate::mesh::{ConnectionId, OpOutcome, ReplyTo};
+use super::outcomes::Outcomes;
+use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Metrics;
 use crate::wire::OwnedRequestId;
 use crate::wire::http::Endpoint;
@@ -24,10 +25,9 @@ pub struct PendingRequest {
 
 /// What has been answered so far.
 pub enum Waiting {
-    /// Outcomes in the order of the operations; `None` where the owner has not answered.
     Write {
         ack: AckLevel,
-        outcomes: Vec<Option<OpOutcome>>,
+        outcomes: Outcomes,
     },
     /// Entries as JSON, joined by commas.
     Read {
