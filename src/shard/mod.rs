@@ -127,6 +127,8 @@ pub struct Shard {
     subscriptions: Slab<Subscription>,
     next_serial: u32,
     pending: PendingRequests,
+    /// Requests of this turn that no other shard had a part in.
+    answered_at_once: u64,
     walks: VecDeque<crate::mesh::WalkRequest>,
     batches: Batches,
     schedule: Schedule,
@@ -178,6 +180,7 @@ impl Shard {
             subscriptions: Slab::new(),
             next_serial: 0,
             pending: PendingRequests::default(),
+            answered_at_once: 0,
             walks: VecDeque::new(),
             batches: Batches::default(),
             schedule: Schedule::default(),

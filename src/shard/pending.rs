@@ -55,9 +55,15 @@ pub struct PendingRequests {
     slots: Slab<PendingRequest>,
     /// Requests in the order in which they began, which is the order in which they are given up.
     by_age: VecDeque<ReplyTo>,
+    begun: u64,
 }
 
 impl PendingRequests {
+    /// Requests that have ever waited.
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
     fn find(&self, reply: ReplyTo) -> Option<&PendingRequest> {
         self.slots.get(reply.slot as usize).filter(|request| request.serial == reply.serial)
     }
@@ -103,6 +109,7 @@ impl Shard {
         // An HTTP request ends by the deadline of its connection instead.
         let may_be_late = !matches!(waiting, Waiting::Admission { .. } | Waiting::Metrics { .. });
         let request = PendingRequest { serial, connection, id, waiting, remaining, began_us };
+        self.pending.begun += 1;
         let slot = self.pending.slots.insert(request) as u32;
         let reply = ReplyTo { shard: self.index, slot, serial, index: 0, connection };
         if may_be_late {

@@ -23,7 +23,7 @@ impl Shard {
     ) {
         let mut batch = OpBatch::new(id, std::mem::take(&mut self.outcomes));
         let hashes = std::mem::take(&mut self.hashes);
-        let hashes = self.hash_and_warm(ops.clone(), hashes);
+        let hashes = self.hash_and_warm(&ops, hashes);
         for (index, (op, &hash)) in ops.zip(&hashes).enumerate() {
             match op {
                 Ok(op) => self.route(&mut batch, index as u32, &op, hash),
@@ -46,20 +46,16 @@ impl Shard {
 
     /// Hashes the key of every operation, and brings the cells this shard owns into the cache: taken in one short
     /// loop, their cache misses overlap; met one by one while applying, each would be waited for.
-    fn hash_and_warm(&mut self, ops: Ops<'_>, mut hashes: Vec<OpHash>) -> Vec<OpHash> {
+    fn hash_and_warm(&mut self, ops: &Ops<'_>, mut hashes: Vec<OpHash>) -> Vec<OpHash> {
         hashes.clear();
         let mut last = ("", self.hasher.map(""));
-        for op in ops {
-            let Ok(op) = op else {
-                hashes.push(OpHash::default());
-                continue;
-            };
-            if op.map != last.0 {
-                last = (op.map, self.hasher.map(op.map));
+        for (map, key) in ops.targets() {
+            if map != last.0 {
+                last = (map, self.hasher.map(map));
             }
-            let key = self.hasher.key(last.1, op.key);
+            let key = self.hasher.key(last.1, key);
             let owner = self.owner(key);
-            let slot = if owner == self.index { self.maps.find(op.map, last.1) } else { None };
+            let slot = if owner == self.index { self.maps.find(map, last.1) } else { None };
             hashes.push(OpHash { map: last.1, key, owner, slot });
         }
         for hash in &hashes {
@@ -162,7 +158,7 @@ struct OpBatch {
 }
 
 /// Where one operation goes.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct OpHash {
     map: u64,
     key: u64,
