@@ -202,7 +202,7 @@ impl Client {
             let Some(Value::Array(entries)) = message.remove("entries").unwrap() else {
                 panic!("no entries")
             };
-            snapshot.entries.extend(entries.into_iter());
+            snapshot.entries.extend(*entries);
             if message["more"] == false {
                 snapshot.end = message;
                 return snapshot;
