@@ -129,6 +129,9 @@ impl Shard {
             early.resize(len + PARSE_PADDING_BYTES, 0);
             self.handle_frames(id, &mut early, len);
         }
+        if self.clients.get(id).is_some_and(|connection| connection.ended && !connection.paused) {
+            self.disconnect(id, Close::Gone);
+        }
     }
 
     fn send_hello(&mut self, id: ConnectionId) {
