@@ -45,7 +45,7 @@ fn ack_of_ten(meter: &mut impl Meter) {
     meter.steady(one("encode", "ack of 10"), || {
         out.clear();
         let start = begin_frame(&mut out);
-        let stamps = black_box(&stamps).iter().map(Some);
+        let stamps = black_box(&stamps).iter().copied().map(Some);
         ack(&mut out, Some(&id), outcome, stamps, std::iter::empty());
         end_frame(&mut out, start, Opcode::Text);
         assert!(black_box(&out).len() > 200);
