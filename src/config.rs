@@ -16,7 +16,7 @@ pub struct Config {
 
     /// Connections of the whole process; spread evenly over its shards.
     pub connections_max: usize,
-    /// Connections of one client address on one shard; 0: no limit.
+    /// Connections of one client address, over all shards; 0: no limit.
     pub connections_per_ip_max: usize,
     /// Connections accepted each second by the whole process; 0: no limit.
     pub accepts_per_second_max: u32,

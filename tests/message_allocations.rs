@@ -120,7 +120,7 @@ fn writing_messages_allocates_nothing() {
         snapshot_end(&mut out, SnapshotEnd::Last { cursor, resumed: false, reset: false });
         let outcome = Ack { level: AckLevel::Memory, applied: 1, timeout: true };
         let rejected = [(1, Reject::Overloaded { retry_after_ms: 5 })];
-        ack(&mut out, id.as_ref(), outcome, [Some(&at), None].into_iter(), rejected.into_iter());
+        ack(&mut out, id.as_ref(), outcome, [Some(at), None].into_iter(), rejected.into_iter());
         digest(&mut out, id.as_ref(), "m", 1, 2);
         unsubscribed(&mut out, id.as_ref(), "m");
         error(&mut out, id.as_ref(), Reject::BadJson);

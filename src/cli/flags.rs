@@ -112,7 +112,7 @@ pub(super) struct Connections {
     #[arg(value_parser = at_least_one(), default_value_t = Config::default().connections_max)]
     pub max_connections: usize,
 
-    /// Connections of one client address on one shard; 0: no limit
+    /// Connections of one client address, over all shards; 0: no limit
     ///
     /// Leave it off behind a proxy, where all clients share one address.
     #[arg(long, env = "ANNULUS_MAX_CONNECTIONS_PER_IP", value_name = "COUNT")]

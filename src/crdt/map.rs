@@ -93,6 +93,12 @@ impl Map {
         self.cells.find(key)
     }
 
+    /// Brings what a [`Map::merge`] of this key needs into the cache. Calling it for every key of a batch before
+    /// merging the first takes the cache misses together instead of one after the other.
+    pub fn warm(&self, hash: u64) {
+        self.cells.warm(hash);
+    }
+
     /// The cell at an index that this map gave and has not pruned since.
     pub fn cell(&self, index: CellIndex) -> &Cell {
         &self.cells[index]

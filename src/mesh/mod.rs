@@ -9,8 +9,8 @@ mod partition;
 
 pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
 pub use envelope::{
-    Action, Answer, ChangedEntry, Changes, Envelope, Item, OpOutcome, PackedWrite, Request, Span, TagList,
-    WalkAnswer, WalkRequest, Write,
+    Action, Answer, ChangedEntry, Changes, Envelope, Item, Merged, MergedStamp, PackedWrite, Request, Span,
+    TagList, WalkAnswer, WalkRequest, Write,
 };
 pub use filter::Filter;
 pub use outgoing::Outgoing;

@@ -6,7 +6,8 @@ use super::Shard;
 use super::maps::{Cells, MapSlot};
 use crate::crdt::{Cell, Delta, HashedKey, MapType, Merge, Refused, Stamp, State, Time};
 use crate::mesh::{
-    Action, Answer, Item, OpOutcome, PackedWrite, ReplyTo, Request, ShardIndex, TagList, Write, Writer, owner,
+    Action, Answer, Item, Merged, MergedStamp, PackedWrite, ReplyTo, Request, ShardIndex, TagList, Write,
+    Writer, owner,
 };
 use crate::metrics::{OpKind, OpOutcome as Counted};
 use crate::wire::{Reject, encode};
@@ -18,20 +19,20 @@ pub struct Parked {
 }
 
 impl Shard {
-    /// Whether the type of the map is known here, so that the operation can be applied at once. Where this
-    /// shard is the map's home, it decides here and now.
-    pub(super) fn is_ready(&mut self, write: &Write<'_>) -> bool {
-        let slot = self.maps.find_or_insert(write.map, write.map_hash);
+    /// The slot of the map, which may be known, if its type is known here and the operation can be applied at once. Where this shard
+    /// is the map's home, it decides here and now.
+    pub(super) fn ready_slot(&mut self, known: Option<MapSlot>, write: &Write<'_>) -> Option<MapSlot> {
+        let slot = known.unwrap_or_else(|| self.maps.find_or_insert(write.map, write.map_hash));
         let is_home = owner(write.map_hash, self.shards) == self.index;
         let map = &mut self.maps[slot];
         match map.cells {
-            Cells::Typed(_) => true,
-            Cells::Claiming(_) => false,
+            Cells::Typed(_) => Some(slot),
+            Cells::Claiming(_) => None,
             Cells::Untyped if is_home => {
                 map.cells = Cells::typed(write.action.map_type());
-                true
+                Some(slot)
             }
-            Cells::Untyped => false,
+            Cells::Untyped => None,
         }
     }
 
@@ -76,10 +77,8 @@ impl Shard {
 
     /// Applies an operation that came from another shard, or waited here, and answers it.
     pub(super) fn apply_and_answer(&mut self, reply: ReplyTo, write: &Write<'_>) {
-        if !self.is_ready(write) {
-            return self.park(reply, write);
-        }
-        let outcome = self.apply(write, Some(reply.writer()));
+        let Some(slot) = self.ready_slot(None, write) else { return self.park(reply, write) };
+        let outcome = self.apply(slot, write, Some(reply.writer()));
         if reply.shard == self.index {
             self.write_answered(reply, outcome);
         } else {
@@ -87,20 +86,22 @@ impl Shard {
         }
     }
 
-    /// Applies one operation to a key this shard owns; the type of its map is known.
-    pub(super) fn apply(&mut self, write: &Write<'_>, writer: Option<Writer>) -> OpOutcome {
-        let Some(slot) = self.maps.find(write.map, write.map_hash) else {
-            return OpOutcome::Rejected(Reject::Overloaded { retry_after_ms: 100 });
-        };
+    /// Applies one operation to a key this shard owns, in the map of `slot`, whose type is known.
+    pub(super) fn apply(
+        &mut self,
+        slot: MapSlot,
+        write: &Write<'_>,
+        writer: Option<Writer>,
+    ) -> Result<Merged, Reject> {
         let kind = op_kind(&write.action);
         match self.apply_to(slot, write, writer) {
-            Ok((stamp, changed)) => {
+            Ok((merged, changed)) => {
                 self.metrics.count_op(kind, if changed { Counted::Applied } else { Counted::Lost });
-                OpOutcome::Merged(stamp)
+                Ok(merged)
             }
             Err(reject) => {
                 self.metrics.count_op(kind, Counted::Rejected);
-                OpOutcome::Rejected(reject)
+                Err(reject)
             }
         }
     }
@@ -111,24 +112,26 @@ impl Shard {
         slot: MapSlot,
         write: &Write<'_>,
         writer: Option<Writer>,
-    ) -> Result<(Option<Stamp>, bool), Reject> {
+    ) -> Result<(Merged, bool), Reject> {
         if self.maps[slot].map_type() != Some(write.action.map_type()) {
             return Err(Reject::MapType);
         }
         match write.action {
             Action::Set { value, at, ttl_ms } => {
-                let at = self.stamp(at)?;
+                let (at, merged) = self.stamp(at)?;
                 let expires_ms = ttl_ms.map_or(0, |ttl_ms| at.time.millis() + ttl_ms);
                 let delta = Delta::Lww { at, value: Some(value), expires_ms };
-                Ok((Some(at), self.merge(slot, write, &delta, writer)?))
+                let applied = self.applied(merged);
+                Ok((merged, self.merge(slot, write, &delta, applied, writer)?))
             }
             Action::Delete { at } => {
-                let at = self.stamp(at)?;
+                let (at, merged) = self.stamp(at)?;
                 let delta = Delta::Lww { at, value: None, expires_ms: 0 };
-                Ok((Some(at), self.merge(slot, write, &delta, writer)?))
+                let applied = self.applied(merged);
+                Ok((merged, self.merge(slot, write, &delta, applied, writer)?))
             }
             Action::Add { value, tag, at } => {
-                let at = self.stamp(at)?;
+                let (at, merged) = self.stamp(at)?;
                 let mut own_tag = Vec::new();
                 let tag = match tag {
                     Some(tag) => tag,
@@ -138,25 +141,30 @@ impl Shard {
                     }
                 };
                 let delta = Delta::OrAdd { tag, value, at };
-                Ok((Some(at), self.merge(slot, write, &delta, writer)?))
+                let applied = self.applied(merged);
+                Ok((merged, self.merge(slot, write, &delta, applied, writer)?))
             }
-            Action::RemoveTags { tags } => Ok((None, self.remove_tags(slot, write, tags, writer)?)),
+            Action::RemoveTags { tags } => {
+                Ok((Merged::UNSTAMPED, self.remove_tags(slot, write, tags, writer)?))
+            }
             Action::RemoveValue { value } => {
                 let mut packed = Vec::new();
                 if let Some(State::OrSet(set)) = self.find_state(slot, write) {
                     set.tags_of(value).for_each(|tag| TagList::push(&mut packed, tag));
                 }
-                Ok((None, self.remove_tags(slot, write, TagList(&packed), writer)?))
+                Ok((Merged::UNSTAMPED, self.remove_tags(slot, write, TagList(&packed), writer)?))
             }
             Action::Increment { by } => {
                 let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
                 let delta = self.maps[slot].typed().and_then(|cells| cells.increment(key, self.node, by));
                 let delta = delta.ok_or(Reject::ValueInvalid("the counter would pass 2^53 - 1"))?;
-                Ok((None, self.merge(slot, write, &delta, writer)?))
+                let applied = self.applied(Merged::UNSTAMPED);
+                Ok((Merged::UNSTAMPED, self.merge(slot, write, &delta, applied, writer)?))
             }
             Action::IncrementTotals { replica, added, subtracted } => {
                 let delta = Delta::Counter { replica, added, subtracted };
-                Ok((None, self.merge(slot, write, &delta, writer)?))
+                let applied = self.applied(Merged::UNSTAMPED);
+                Ok((Merged::UNSTAMPED, self.merge(slot, write, &delta, applied, writer)?))
             }
         }
     }
@@ -170,7 +178,8 @@ impl Shard {
     ) -> Result<bool, Reject> {
         let mut changed = false;
         for tag in tags.iter() {
-            changed |= self.merge(slot, write, &Delta::OrRemove { tag }, writer)?;
+            let applied = self.applied(Merged::UNSTAMPED);
+            changed |= self.merge(slot, write, &Delta::OrRemove { tag }, applied, writer)?;
         }
         Ok(changed)
     }
@@ -182,15 +191,26 @@ impl Shard {
     }
 
     /// The stamp a client brought, if it is not too far ahead, or else a new one.
-    fn stamp(&mut self, at: Option<Stamp>) -> Result<Stamp, Reject> {
+    fn stamp(&mut self, at: Option<Stamp>) -> Result<(Stamp, Merged), Reject> {
         match at {
-            None => Ok(self.clock.stamp(self.now.unix_ms)),
+            None => {
+                let at = self.clock.stamp(self.now.unix_ms);
+                Ok((at, Merged::at(at.time)))
+            }
             Some(at) => {
                 self.clock
                     .observe(self.now.unix_ms, at.time, self.config.clock_drift_max_ms)
                     .map_err(|_| Reject::ClockDrift)?;
-                Ok(at)
+                Ok((at, Merged::GIVEN))
             }
+        }
+    }
+
+    /// The tick at which a change is applied: the one its stamp has, if this server gave it just now.
+    fn applied(&mut self, merged: Merged) -> Time {
+        match merged.stamp() {
+            MergedStamp::Own(time) => time,
+            MergedStamp::Given | MergedStamp::None => self.clock.tick(self.now.unix_ms),
         }
     }
 
@@ -200,10 +220,9 @@ impl Shard {
         slot: MapSlot,
         write: &Write<'_>,
         delta: &Delta<'_>,
+        applied: Time,
         writer: Option<Writer>,
     ) -> Result<bool, Reject> {
-        // A server's own stamp is the clock's last tick; a change needs one of its own only otherwise.
-        let applied = self.clock.tick(self.now.unix_ms);
         let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
         let map = &mut self.maps[slot];
         let watched = map.is_watched();

@@ -59,11 +59,12 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.ended = true;
         match connection.phase {
-            // What came before the end is still waiting to be handled.
-            Phase::Open(_) | Phase::Admission if !connection.unread.is_empty() => {}
+            // What came before the end is still waiting to be handled, or to be answered by another shard.
+            Phase::Open(_) if !connection.unread.is_empty() => {}
+            Phase::Admission => {}
             Phase::Lingering => self.finish(id),
             Phase::Flushing | Phase::Disconnected => {}
-            Phase::Handshake | Phase::Admission | Phase::Open(_) => self.disconnect(id, Close::Gone),
+            Phase::Handshake | Phase::Open(_) => self.disconnect(id, Close::Gone),
         }
     }
 

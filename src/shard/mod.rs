@@ -16,6 +16,7 @@ mod handshake;
 mod life;
 mod maps;
 mod outbox;
+mod outcomes;
 mod pending;
 mod read;
 mod removal;
@@ -39,7 +40,7 @@ use slab::Slab;
 
 use crate::config::Config;
 use crate::crdt::{Clock, Node, Time};
-use crate::mesh::{ConnectionId, Envelope, KeyHasher, OpOutcome, Outgoing, Ports, ShardIndex};
+use crate::mesh::{ConnectionId, Envelope, KeyHasher, Outgoing, Ports, ShardIndex};
 use crate::metrics::Metrics;
 use crate::wire::message::Parser;
 
@@ -47,6 +48,7 @@ use admission::Admission;
 use exchange::Deferred;
 use fanout::Batches;
 use maps::Maps;
+use outcomes::Outcomes;
 use pending::PendingRequests;
 use removal::Schedule;
 use subscribe::Subscription;
@@ -125,12 +127,16 @@ pub struct Shard {
     subscriptions: Slab<Subscription>,
     next_serial: u32,
     pending: PendingRequests,
+    /// Requests of this turn that no other shard had a part in.
+    answered_at_once: u64,
     walks: VecDeque<crate::mesh::WalkRequest>,
     batches: Batches,
     schedule: Schedule,
 
     outgoing: Outgoing,
     incoming: Vec<Option<Consumer<Envelope>>>,
+    /// The last turn left envelopes in a queue, for the next one.
+    mesh_left: bool,
     /// Requests of other shards that wait because this one is congested.
     deferred: VecDeque<Deferred>,
     /// For each shard: every change of its own up to here has been handled.
@@ -144,7 +150,8 @@ pub struct Shard {
     /// outcomes of the request at hand.
     value: Vec<u8>,
     entries: Vec<u8>,
-    outcomes: Vec<Option<OpOutcome>>,
+    outcomes: Outcomes,
+    hashes: Vec<write::OpHash>,
 }
 
 impl Shard {
@@ -175,11 +182,13 @@ impl Shard {
             subscriptions: Slab::new(),
             next_serial: 0,
             pending: PendingRequests::default(),
+            answered_at_once: 0,
             walks: VecDeque::new(),
             batches: Batches::default(),
             schedule: Schedule::default(),
             outgoing: Outgoing::new(ports.outgoing),
             incoming: ports.incoming,
+            mesh_left: false,
             deferred: VecDeque::new(),
             heard: vec![Time::ZERO; shards],
             watchers_elsewhere: false,
@@ -187,7 +196,8 @@ impl Shard {
             metrics: Metrics::default(),
             value: Vec::new(),
             entries: Vec::new(),
-            outcomes: Vec::new(),
+            outcomes: Outcomes::default(),
+            hashes: Vec::new(),
             config: shared.config,
         }
     }

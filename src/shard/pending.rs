@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use super::Shard;
-use crate::mesh::{ConnectionId, OpOutcome, ReplyTo};
+use super::outcomes::Outcomes;
+use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Metrics;
 use crate::wire::OwnedRequestId;
 use crate::wire::http::Endpoint;
@@ -24,10 +25,9 @@ pub struct PendingRequest {
 
 /// What has been answered so far.
 pub enum Waiting {
-    /// Outcomes in the order of the operations; `None` where the owner has not answered.
     Write {
         ack: AckLevel,
-        outcomes: Vec<Option<OpOutcome>>,
+        outcomes: Outcomes,
     },
     /// Entries as JSON, joined by commas.
     Read {
@@ -55,9 +55,15 @@ pub struct PendingRequests {
     slots: Slab<PendingRequest>,
     /// Requests in the order in which they began, which is the order in which they are given up.
     by_age: VecDeque<ReplyTo>,
+    begun: u64,
 }
 
 impl PendingRequests {
+    /// Requests that have ever waited.
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
     fn find(&self, reply: ReplyTo) -> Option<&PendingRequest> {
         self.slots.get(reply.slot as usize).filter(|request| request.serial == reply.serial)
     }
@@ -103,6 +109,7 @@ impl Shard {
         // An HTTP request ends by the deadline of its connection instead.
         let may_be_late = !matches!(waiting, Waiting::Admission { .. } | Waiting::Metrics { .. });
         let request = PendingRequest { serial, connection, id, waiting, remaining, began_us };
+        self.pending.begun += 1;
         let slot = self.pending.slots.insert(request) as u32;
         let reply = ReplyTo { shard: self.index, slot, serial, index: 0, connection };
         if may_be_late {
@@ -117,7 +124,11 @@ impl Shard {
     /// Ends a request: whoever sent it may send one more.
     pub(super) fn end_wait(&mut self, reply: ReplyTo) -> Option<PendingRequest> {
         let request = self.pending.remove(reply)?;
-        self.metrics.op_ns.record((self.now.monotonic_us - request.began_us) * 1000);
+        if request.began_us == self.now.monotonic_us {
+            self.answered_at_once += 1;
+        } else {
+            self.metrics.op_ns.record((self.now.monotonic_us - request.began_us) * 1000);
+        }
         if let Some(client) = self.clients.get_mut(request.connection) {
             client.requests_pending -= 1;
         }

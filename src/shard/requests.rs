@@ -106,10 +106,12 @@ impl Shard {
 
     fn handle_message(&mut self, id: ConnectionId, message: &Message<'_>) {
         let request_id = message.id().map(|request_id| request_id.to_owned());
+        let waiting = self.pending.begun();
         match message.request() {
             Ok(request) => self.handle_request_of(id, request_id, request),
             Err(reject) => self.reject(id, request_id.as_ref(), reject),
         }
+        self.answered_at_once += u64::from(self.pending.begun() == waiting);
     }
 
     fn handle_request_of(

@@ -44,9 +44,11 @@ impl Shard {
         self.clients.commands.clear();
     }
 
-    /// Counts what only the driver knows: the turn that just ended took this long.
+    /// Counts what only the driver knows: the turn that just ended took this long. That is also how long the
+    /// requests took that were received and answered in it.
     pub fn turn_took_ns(&mut self, ns: u64) {
         self.metrics.turn_ns.record(ns);
+        self.metrics.op_ns.record_many(ns, std::mem::take(&mut self.answered_at_once));
     }
 
     /// Where the driver counts what happens to its ring.
@@ -93,7 +95,7 @@ impl Shard {
 
     /// Whether the next turn has something to do even if nothing happens.
     fn has_work_left(&self) -> bool {
-        (self.has_walks() || self.has_deferred()) && !self.outgoing.any_waiting()
+        self.mesh_left || (self.has_walks() || self.has_deferred()) && !self.outgoing.any_waiting()
     }
 
     /// Hands one envelope to every shard there is something for.

@@ -205,6 +205,10 @@ impl Shard {
         let is_snapshot = matches!(walk.purpose, Purpose::Snapshot { .. });
         if answer.done {
             walk.walked.insert(owner);
+            // The tail is the owner's clock when it made the chunk, after all its changes of that turn: a promise as
+            // good as an envelope's, and newer than that of the last envelope that was opened to its end.
+            let heard = &mut self.heard[usize::from(owner)];
+            *heard = answer.position.max(*heard);
         }
         let is_last = answer.done && walk.next_owner(subscription.live).is_none();
         // After the last owner of a snapshot, or any of a catch-up, changes may be queued as they come.

@@ -1,11 +1,13 @@
 //! `write`: each operation goes to the owner of its key; one ack follows when all have answered.
 
 use super::Shard;
+use super::maps::MapSlot;
+use super::outcomes::Outcomes;
 use super::pending::{PendingRequest, Waiting};
 use super::requests::text_frame;
 use crate::limits::TAG_BYTES_MAX;
 use crate::mesh::{
-    Action, ConnectionId, Item, OpOutcome, PackedWrite, ReplyTo, Request, ShardIndex, TagList, Write, Writer,
+    Action, ConnectionId, Item, Merged, PackedWrite, ReplyTo, Request, ShardIndex, TagList, Write, Writer,
 };
 use crate::wire::encode::{self, Ack};
 use crate::wire::message::{self, AckLevel, Op, Ops};
@@ -19,60 +21,77 @@ impl Shard {
         ack: AckLevel,
         ops: Ops<'_>,
     ) {
-        let mut outcomes = std::mem::take(&mut self.outcomes);
-        outcomes.clear();
-        // Most requests touch nothing but this shard, and end here without having waited for anything.
-        let mut reply = None;
-        for (index, op) in ops.enumerate() {
-            let outcome = match op {
-                Ok(op) => self.route(id, &op, index as u32, &mut reply),
-                Err(reject) => Some(OpOutcome::Rejected(reject)),
-            };
-            outcomes.push(outcome);
+        let mut batch = OpBatch::new(id, std::mem::take(&mut self.outcomes));
+        let hashes = std::mem::take(&mut self.hashes);
+        let hashes = self.hash_and_warm(&ops, hashes);
+        let mut value = std::mem::take(&mut self.value);
+        for (index, (op, &hash)) in ops.zip(&hashes).enumerate() {
+            value.clear();
+            match op {
+                Ok(op) => self.route(&mut batch, index as u32, &op, hash, &mut value),
+                Err(reject) => batch.refuse(reject),
+            }
         }
-        match reply {
-            None => self.acknowledge(id, request_id.as_ref(), ack, &outcomes, false),
+        self.value = value;
+        match batch.reply {
+            None => self.acknowledge(id, request_id.as_ref(), ack, &batch.outcomes, false),
             Some(reply) => {
                 if let Some(request) = self.pending.get_mut(reply) {
-                    request.remaining = outcomes.iter().filter(|outcome| outcome.is_none()).count() as u32;
+                    request.remaining = hashes.len() as u32 - batch.answered;
                     request.id = request_id;
-                    request.waiting = Waiting::Write { ack, outcomes: outcomes.clone() };
+                    request.waiting = Waiting::Write { ack, outcomes: batch.outcomes.clone() };
                 }
             }
         }
-        self.outcomes = outcomes;
+        self.outcomes = batch.outcomes;
+        self.hashes = hashes;
     }
 
-    /// Applies the operation here, or sends it to its owner: `None` until that answers.
-    fn route(
-        &mut self,
-        id: ConnectionId,
-        op: &Op<'_>,
-        index: u32,
-        reply: &mut Option<ReplyTo>,
-    ) -> Option<OpOutcome> {
-        let mut value = std::mem::take(&mut self.value);
-        value.clear();
-        let outcome = match prepare(op, &mut value, self.config.value_bytes_max) {
-            Err(reject) => Some(OpOutcome::Rejected(reject)),
+    /// Hashes the key of every operation, and brings the cells this shard owns into the cache: taken in one short
+    /// loop, their cache misses overlap; met one by one while applying, each would be waited for.
+    fn hash_and_warm(&mut self, ops: &Ops<'_>, mut hashes: Vec<OpHash>) -> Vec<OpHash> {
+        hashes.clear();
+        let mut last = ("", self.hasher.map(""));
+        for (map, key) in ops.targets() {
+            if map != last.0 {
+                last = (map, self.hasher.map(map));
+            }
+            let key = self.hasher.key(last.1, key);
+            let owner = self.owner(key);
+            let slot = if owner == self.index { self.maps.find(map, last.1) } else { None };
+            hashes.push(OpHash { map: last.1, key, owner, slot });
+        }
+        for hash in &hashes {
+            if let Some(cells) = hash.slot.and_then(|slot| self.maps[slot].typed()) {
+                cells.warm(hash.key);
+            }
+        }
+        hashes
+    }
+
+    /// Applies the operation here, or sends it to its owner; `value` is empty scratch for its canonical value.
+    fn route(&mut self, batch: &mut OpBatch, index: u32, op: &Op<'_>, hash: OpHash, value: &mut Vec<u8>) {
+        match prepare(op, value, self.config.value_bytes_max) {
+            Err(reject) => batch.refuse(reject),
             Ok(action) => {
-                let map_hash = self.hasher.map(op.map);
-                let key_hash = self.hasher.key(map_hash, op.key);
-                let write = Write { map: op.map, map_hash, key: op.key, key_hash, action };
-                let owner = self.owner(key_hash);
-                if owner == self.index && self.is_ready(&write) {
-                    let writer = Writer { shard: self.index, connection: id };
-                    Some(self.apply(&write, Some(writer)))
+                batch.outcomes.push(action.given());
+                let write =
+                    Write { map: op.map, map_hash: hash.map, key: op.key, key_hash: hash.key, action };
+                let slot = if hash.owner == self.index { self.ready_slot(hash.slot, &write) } else { None };
+                if let Some(slot) = slot {
+                    let writer = Writer { shard: self.index, connection: batch.connection };
+                    let outcome = self.apply(slot, &write, Some(writer));
+                    batch.answer(index, outcome);
                 } else {
-                    let waiting = Waiting::Write { ack: AckLevel::None, outcomes: Vec::new() };
-                    let reply = *reply.get_or_insert_with(|| self.wait_for(id, None, waiting, u32::MAX));
-                    self.send_write(owner, ReplyTo { index, ..reply }, &write);
-                    None
+                    // Most requests touch nothing but this shard and never come here.
+                    let waiting = || Waiting::Write { ack: AckLevel::None, outcomes: Outcomes::default() };
+                    let reply = *batch
+                        .reply
+                        .get_or_insert_with(|| self.wait_for(batch.connection, None, waiting(), u32::MAX));
+                    self.send_write(hash.owner, ReplyTo { index, ..reply }, &write);
                 }
             }
-        };
-        self.value = value;
-        outcome
+        }
     }
 
     fn send_write(&mut self, owner: ShardIndex, reply: ReplyTo, write: &Write<'_>) {
@@ -85,10 +104,10 @@ impl Shard {
     }
 
     /// The owner of one operation has answered.
-    pub(super) fn write_answered(&mut self, reply: ReplyTo, outcome: OpOutcome) {
+    pub(super) fn write_answered(&mut self, reply: ReplyTo, outcome: Result<Merged, Reject>) {
         let Some(request) = self.pending.get_mut(reply) else { return };
         if let Waiting::Write { outcomes, .. } = &mut request.waiting {
-            outcomes[reply.index as usize] = Some(outcome);
+            outcomes.set(reply.index, outcome);
         }
         request.remaining -= 1;
         if request.remaining == 0
@@ -110,33 +129,60 @@ impl Shard {
         id: ConnectionId,
         request_id: Option<&OwnedRequestId>,
         ack: AckLevel,
-        outcomes: &[Option<OpOutcome>],
+        outcomes: &Outcomes,
         timeout: bool,
     ) {
-        let refused = || {
-            outcomes.iter().enumerate().filter_map(|(index, outcome)| match outcome {
-                Some(OpOutcome::Rejected(reject)) => Some((index, *reject)),
-                _ => None,
-            })
-        };
         if ack == AckLevel::None {
-            for (_, reject) in refused() {
+            for (_, reject) in outcomes.rejected() {
                 self.reject(id, request_id, reject);
             }
             return;
         }
-        let stamps = outcomes.iter().map(|outcome| match outcome {
-            Some(OpOutcome::Merged(stamp)) => stamp.as_ref(),
-            _ => None,
-        });
-        let applied = outcomes.iter().filter(|outcome| matches!(outcome, Some(OpOutcome::Merged(_)))).count();
         // Nothing is on disk or in a cluster: memory is what can be reached, whatever was asked for.
-        let reached = AckLevel::Memory;
+        let ack = Ack { level: AckLevel::Memory, applied: outcomes.applied(), timeout };
+        let stamps = outcomes.stamps(self.node);
         self.clients.send(id, self.now, |out| {
-            text_frame(out, |out| {
-                encode::ack(out, request_id, Ack { level: reached, applied, timeout }, stamps, refused());
-            });
+            text_frame(out, |out| encode::ack(out, request_id, ack, stamps, outcomes.rejected()));
         });
+    }
+}
+
+/// One `write` while its operations are routed.
+struct OpBatch {
+    connection: ConnectionId,
+    outcomes: Outcomes,
+    /// Where other shards answer, once one of them has been asked.
+    reply: Option<ReplyTo>,
+    /// Operations that have been answered.
+    answered: u32,
+}
+
+/// Where one operation goes.
+#[derive(Clone, Copy)]
+pub struct OpHash {
+    map: u64,
+    key: u64,
+    owner: ShardIndex,
+    /// The map's slot, if this shard owns the key and knows the map.
+    slot: Option<MapSlot>,
+}
+
+impl OpBatch {
+    fn new(connection: ConnectionId, mut outcomes: Outcomes) -> Self {
+        outcomes.clear();
+        Self { connection, outcomes, reply: None, answered: 0 }
+    }
+
+    /// Rejects the next operation before anybody is asked.
+    fn refuse(&mut self, reject: Reject) {
+        let index = self.outcomes.len() as u32;
+        self.outcomes.push(None);
+        self.answer(index, Err(reject));
+    }
+
+    fn answer(&mut self, index: u32, outcome: Result<Merged, Reject>) {
+        self.outcomes.set(index, outcome);
+        self.answered += 1;
     }
 }
 

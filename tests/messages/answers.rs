@@ -136,14 +136,14 @@ fn ack_leaves_out_what_did_not_happen() {
     let at = stamp("1:0:n");
     let good = Ack { level: AckLevel::Memory, applied: 2, timeout: false };
     expect(r#"{"type":"ack","id":"7","level":"memory","applied":2,"stamps":["1:0:n","1:0:n"]}"#, |out| {
-        ack(out, Some(&id("7")), good, [Some(&at), Some(&at)].into_iter(), std::iter::empty())
+        ack(out, Some(&id("7")), good, [Some(at), Some(at)].into_iter(), std::iter::empty())
     });
 
     let bad = Ack { level: AckLevel::None, applied: 1, timeout: true };
     let rejected = [(0, Reject::Forbidden), (2, Reject::Overloaded { retry_after_ms: 50 })];
     let parsed = expect(
         r#"{"type":"ack","level":"none","applied":1,"stamps":[null,"1:0:n",null],"rejected":[{"index":0,"code":"forbidden","message":"not allowed for this identity"},{"index":2,"code":"overloaded","message":"the server is busy, send it again later","retry_after_ms":50}],"timeout":true}"#,
-        |out| ack(out, None, bad, [None, Some(&at), None].into_iter(), rejected.into_iter()),
+        |out| ack(out, None, bad, [None, Some(at), None].into_iter(), rejected.into_iter()),
     );
     assert_eq!(parsed["rejected"].as_array().unwrap().len(), 2);
 

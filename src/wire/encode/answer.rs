@@ -19,11 +19,11 @@ pub struct Ack {
 
 /// Appends an `ack`. `stamps` has one item per operation, `None` for a rejected one; `rejected` names the
 /// rejected ones by their index.
-pub fn ack<'a>(
+pub fn ack(
     out: &mut Vec<u8>,
     id: Option<&OwnedRequestId>,
     ack: Ack,
-    stamps: impl Iterator<Item = Option<&'a Stamp>>,
+    stamps: impl Iterator<Item = Option<Stamp>>,
     rejected: impl Iterator<Item = (usize, Reject)>,
 ) {
     out.extend_from_slice(b"{\"type\":\"ack\"");
@@ -36,7 +36,7 @@ pub fn ack<'a>(
     for stamp in stamps {
         separate(out);
         match stamp {
-            Some(stamp) => write_stamp(out, stamp),
+            Some(stamp) => write_stamp(out, &stamp),
             None => out.extend_from_slice(b"null"),
         }
     }

@@ -1,0 +1,86 @@
+//! What became of the operations of one `write`, in their order, while they are applied and answered.
+
+use crate::crdt::{Node, Stamp};
+use crate::mesh::{Merged, MergedStamp};
+use crate::wire::Reject;
+
+/// See the module. Stamps and refusals, which are large and rare, lie beside the list.
+#[derive(Clone, Debug, Default)]
+pub struct Outcomes {
+    /// `None`: not answered yet, or rejected.
+    merged: Vec<Option<Merged>>,
+    /// Stamps that clients gave, by operation, ascending.
+    given: Vec<(u32, Stamp)>,
+    rejected: Vec<(u32, Reject)>,
+}
+
+impl Outcomes {
+    pub fn clear(&mut self) {
+        self.merged.clear();
+        self.given.clear();
+        self.rejected.clear();
+    }
+
+    pub fn len(&self) -> usize {
+        self.merged.len()
+    }
+
+    /// Adds the next operation, which nobody has answered yet and whose client gave it the stamp `at`.
+    pub fn push(&mut self, at: Option<Stamp>) {
+        if let Some(at) = at {
+            self.given.push((self.merged.len() as u32, at));
+        }
+        self.merged.push(None);
+    }
+
+    /// The operation that was pushed last, or the one at `index`, has been answered.
+    pub fn set(&mut self, index: u32, outcome: Result<Merged, Reject>) {
+        match outcome {
+            Ok(merged) => self.merged[index as usize] = Some(merged),
+            Err(reject) => self.rejected.push((index, reject)),
+        }
+    }
+
+    /// Operations that were not rejected.
+    pub fn applied(&self) -> usize {
+        self.merged.iter().filter(|merged| merged.is_some()).count()
+    }
+
+    pub fn rejected(&self) -> impl Iterator<Item = (usize, Reject)> {
+        self.rejected.iter().map(|&(index, reject)| (index as usize, reject))
+    }
+
+    /// The stamp of each operation; `node` is the name of this server.
+    pub fn stamps(&self, node: Node) -> impl Iterator<Item = Option<Stamp>> {
+        let mut given = self.given.iter();
+        self.merged.iter().enumerate().map(move |(index, merged)| match (*merged)?.stamp() {
+            MergedStamp::Own(time) => Some(Stamp { time, node }),
+            MergedStamp::Given => given.find(|&&(of, _)| of as usize == index).map(|&(_, at)| at),
+            MergedStamp::None => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crdt::Time;
+
+    #[test]
+    fn each_operation_has_its_own_stamp() {
+        let node = Node::new(b"server").unwrap();
+        let mine = Stamp { time: Time::new(7, 0), node: Node::new(b"client").unwrap() };
+        let mut outcomes = Outcomes::default();
+        for at in [None, Some(mine), None, Some(mine), None] {
+            outcomes.push(at);
+        }
+        outcomes.set(4, Ok(Merged::at(Time::new(9, 1))));
+        outcomes.set(3, Ok(Merged::GIVEN));
+        outcomes.set(1, Err(Reject::ClockDrift));
+        outcomes.set(0, Ok(Merged::UNSTAMPED));
+        let stamps: Vec<_> = outcomes.stamps(node).collect();
+        assert_eq!(stamps, [None, None, None, Some(mine), Some(Stamp { time: Time::new(9, 1), node })]);
+        assert_eq!(outcomes.applied(), 3);
+        assert_eq!(outcomes.rejected().collect::<Vec<_>>(), [(1, Reject::ClockDrift)]);
+    }
+}

@@ -1,0 +1,34 @@
+//! The whole server over real sockets, two shards at least, with `tungstenite` as the client.
+//!
+//! Most tests start a server of their own inside the test process, on a free port, so that each may set its own
+//! limits. Those about signals and exit codes run the built command.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "tests wait for a real server in real time")]
+
+#[path = "end_to_end/client.rs"]
+mod client;
+#[path = "end_to_end/connections.rs"]
+mod connections;
+#[path = "end_to_end/delivery.rs"]
+mod delivery;
+#[path = "end_to_end/http.rs"]
+mod http;
+#[path = "end_to_end/messages.rs"]
+mod messages;
+#[path = "end_to_end/metrics.rs"]
+mod metrics;
+#[path = "end_to_end/opening.rs"]
+mod opening;
+#[path = "end_to_end/raw.rs"]
+mod raw;
+#[path = "end_to_end/resuming.rs"]
+mod resuming;
+#[path = "end_to_end/server.rs"]
+mod server;
+#[path = "end_to_end/stopping.rs"]
+mod stopping;
+#[path = "end_to_end/subscribing.rs"]
+mod subscribing;
+#[path = "end_to_end/writing.rs"]
+mod writing;

@@ -1,0 +1,154 @@
+//! What an HTTP client meets on the same port.
+
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+use crate::raw::Raw;
+use crate::server::{TestServer, exchange, get};
+
+const UPGRADE: &str = "Host: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+
+#[test]
+fn every_page_is_served() {
+    let server = TestServer::start();
+    for (path, content, body) in [
+        ("/", "text/plain; charset=utf-8", "real-time sync server"),
+        ("/healthz", "text/plain; charset=utf-8", "ok\n"),
+        ("/metrics", "text/plain; version=0.0.4; charset=utf-8", "annulus_connections "),
+    ] {
+        let page = get(server.address, path);
+        assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+        let (head, found) = page.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Type: {content}\r\n")), "{head}");
+        assert!(head.contains(&format!("Content-Length: {}\r\n", found.len())), "{head}");
+        assert!(found.contains(body), "{found}");
+        let head_only = exchange(server.address, &format!("HEAD {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        assert!(
+            head_only.starts_with("HTTP/1.1 200 OK\r\n") && head_only.ends_with("\r\n\r\n"),
+            "{head_only}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_served_says_what_to_do_instead() {
+    let server = TestServer::with(|config| config.allowed_origins = vec!["https://app.example".to_owned()]);
+    let large = format!("GET / HTTP/1.1\r\nHost: test\r\nCookie: {}\r\n\r\n", "x".repeat(8 << 10));
+    let foreign = format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Origin: https://evil.example\r\n\r\n");
+    let version = format!("GET /v1 HTTP/1.1\r\n{}\r\n", UPGRADE.replace("13", "12"));
+    for (request, status) in [
+        ("GET /nothing HTTP/1.1\r\nHost: test\r\n\r\n", 404),
+        ("GET /v1/echo HTTP/1.1\r\nHost: test\r\n\r\n", 404),
+        ("POST /v1 HTTP/1.1\r\nHost: test\r\n\r\n", 405),
+        ("DELETE /metrics HTTP/1.1\r\nHost: test\r\n\r\n", 405),
+        ("GET /v1 HTTP/1.1\r\nHost: test\r\n\r\n", 426),
+        (&version, 426),
+        (&large, 431),
+        (&foreign, 403),
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/2.0\r\nHost: test\r\n\r\n", 505),
+        ("\u{1}\u{2}\r\n\r\n", 400),
+    ] {
+        let answer = exchange(server.address, request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.60}: {answer}");
+        let advice = answer.split_once("\r\n\r\n").unwrap().1;
+        assert!(advice.ends_with('\n') && advice.len() > 10, "{advice:?}");
+    }
+    assert!(
+        exchange(server.address, "GET /v1 HTTP/1.1\r\nHost: test\r\n\r\n")
+            .contains("\r\nUpgrade: websocket\r\n")
+    );
+    assert!(
+        exchange(server.address, "PUT / HTTP/1.1\r\nHost: test\r\n\r\n").contains("\r\nAllow: GET, HEAD\r\n")
+    );
+}
+
+#[test]
+fn a_named_origin_and_no_origin_may_connect() {
+    let server = TestServer::with(|config| config.allowed_origins = vec!["https://app.example".to_owned()]);
+    Client::connect(server.address);
+    let mut raw = Raw::connect(server.address);
+    raw.send(format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Origin: https://APP.example\r\n\r\n").as_bytes());
+    raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
+    assert!(raw.rest().starts_with(b"HTTP/1.1 101 "));
+}
+
+#[test]
+fn the_subprotocol_is_chosen_if_it_is_offered() {
+    let server = TestServer::start();
+    for (offer, chosen) in [("annulus.v1", true), ("bearer.abc, annulus.v1", true), ("other", false)] {
+        let mut raw = Raw::connect(server.address);
+        raw.send(format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Protocol: {offer}\r\n\r\n").as_bytes());
+        raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
+        let answer = String::from_utf8_lossy(&raw.rest()).to_lowercase();
+        assert!(answer.starts_with("http/1.1 101 "));
+        assert_eq!(answer.contains("sec-websocket-protocol: annulus.v1\r\n"), chosen, "{offer}");
+    }
+}
+
+#[test]
+fn a_handshake_that_is_not_done_in_time_is_ended() {
+    let server = TestServer::with(|config| config.handshake_timeout_ms = 400);
+    for begun in [&b""[..], b"GET /v1 HTTP/1.1\r\nHost: te"] {
+        let began = Instant::now();
+        let mut raw = Raw::connect(server.address);
+        raw.send(begun);
+        assert_eq!(raw.rest(), b"", "nothing is said");
+        assert!(began.elapsed() >= Duration::from_millis(350), "after {:?}", began.elapsed());
+    }
+    assert_eq!(server.metric("annulus_handshakes_refused_total"), 2.0);
+    assert_eq!(server.metric("annulus_handshakes_total"), 0.0);
+}
+
+#[test]
+fn a_request_may_arrive_octet_by_octet_and_with_the_first_frame_behind_it() {
+    let server = TestServer::start();
+    let request = format!("GET /v1 HTTP/1.1\r\n{UPGRADE}\r\n");
+    let mut raw = Raw::connect(server.address);
+    for octet in request.as_bytes() {
+        raw.send(&[*octet]);
+    }
+    raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
+    assert!(raw.rest().starts_with(b"HTTP/1.1 101 "));
+
+    let mut raw = Raw::connect(server.address);
+    let ping = crate::raw::masked(0x81, br#"{"type":"ping","id":5}"#);
+    let close = crate::raw::masked(0x88, &1000_u16.to_be_bytes());
+    raw.send(&[request.as_bytes(), &ping, &close].concat());
+    let answer = String::from_utf8_lossy(&raw.rest()).into_owned();
+    assert!(
+        answer.contains(r#"{"type":"hello""#) && answer.contains(r#"{"type":"pong","id":5,"#),
+        "{answer}"
+    );
+}
+
+// `nc -N` and some load balancers end their side right after the request.
+#[test]
+fn a_page_is_served_to_a_client_that_has_ended_its_side() {
+    let server = TestServer::start();
+    for path in ["/", "/healthz", "/metrics"] {
+        for _ in 0..10 {
+            let mut raw = Raw::connect(server.address);
+            raw.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes());
+            raw.end();
+            assert!(raw.rest().starts_with(b"HTTP/1.1 200 OK\r\n"), "{path}");
+        }
+    }
+}
+
+#[test]
+fn what_was_asked_before_the_end_of_a_clients_side_is_answered_and_then_it_is_over() {
+    // Counting addresses makes every second client wait for the other shard in the middle of its handshake.
+    let server = TestServer::with(|config| config.connections_per_ip_max = 100);
+    let ping = crate::raw::masked(0x81, br#"{"type":"ping","id":5}"#);
+    for _ in 0..10 {
+        let mut raw = Raw::connect(server.address);
+        raw.send(&[format!("GET /v1 HTTP/1.1\r\n{UPGRADE}\r\n").as_bytes(), &ping].concat());
+        raw.end();
+        let began = Instant::now();
+        let answer = String::from_utf8_lossy(&raw.rest()).into_owned();
+        assert!(answer.contains(r#"{"type":"pong","id":5,"#), "{answer}");
+        assert!(began.elapsed() < Duration::from_secs(5), "it was kept open for {:?}", began.elapsed());
+    }
+}

@@ -1,0 +1,111 @@
+//! A server under test: the real one, in this process, on a free port, two shards.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use annulus::config::Config;
+use annulus::io::{Control, host};
+use annulus::server::{RunError, Server, Settings};
+
+/// How long a test waits for anything before it fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Drains when it goes out of scope, and fails the test if the server did not end well.
+pub struct TestServer {
+    pub address: SocketAddr,
+    controls: Vec<Control>,
+    thread: Option<JoinHandle<Result<(), RunError>>>,
+}
+
+impl TestServer {
+    /// With the default configuration.
+    pub fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With what `change` makes of the default configuration.
+    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            drain_ms: 500,
+            ..Config::default()
+        };
+        change(&mut config);
+        let (bound, is_bound) = mpsc::channel();
+        // It probes the kernel with a ring of its own, whose end interrupts a later system call of this thread.
+        let thread = thread::spawn(move || {
+            let server = Server::bind(Settings { config, cores: two_cores() })?;
+            let _ = bound.send((server.addresses()[0], server.controls()));
+            server.serve()
+        });
+        let (address, controls) = is_bound.recv().expect("the server binds");
+        Self { address, controls, thread: Some(thread) }
+    }
+
+    /// Tells every shard to drain, as a signal does.
+    pub fn drain(&self) {
+        self.controls.iter().for_each(Control::drain);
+    }
+
+    /// Waits for the end that [`Self::drain`] began.
+    pub fn join(mut self) -> Result<(), RunError> {
+        self.thread.take().unwrap().join().expect("no shard panicked")
+    }
+
+    /// The value of one series of `/metrics`; 0 if it is not there.
+    pub fn metric(&self, series: &str) -> f64 {
+        let page = get(self.address, "/metrics");
+        let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until the series has at least this value.
+    pub fn await_metric(&self, series: &str, at_least: f64) {
+        await_that(series, || self.metric(series) >= at_least);
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.drain();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            if !thread::panicking() {
+                assert!(matches!(ended, Ok(Ok(()))), "the server ends well");
+            }
+        }
+    }
+}
+
+/// Two cores this process may use; where there is one, it carries both shards.
+pub fn two_cores() -> Vec<usize> {
+    let allowed = host::allowed_cores();
+    vec![allowed[0], *allowed.get(1).unwrap_or(&allowed[0])]
+}
+
+/// Looks again and again, without busy waiting, until `holds`.
+pub fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "waited too long for: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The whole answer to a plain HTTP request for `path`.
+pub fn get(address: SocketAddr, path: &str) -> String {
+    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"))
+}
+
+/// Sends `request` as it is and returns everything the server sends until it closes.
+pub fn exchange(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}

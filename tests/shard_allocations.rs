@@ -1,0 +1,202 @@
+//! A steady turn of a shard allocates nothing: neither for `ping` nor for a fan-out to a hundred subscribers.
+//!
+//! Method: one shard, driven as `io/driver.rs` drives it but without a ring, and an allocator that counts what
+//! this thread asks it for. The clock moves on by 100 µs a turn; heartbeats are further apart than the test is long.
+
+#![allow(unsafe_code, reason = "a global allocator is an unsafe trait; this one only counts and passes on")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use annulus::config::Config;
+use annulus::limits::PARSE_PADDING_BYTES;
+use annulus::mesh::{self, ConnectionId, KeyHasher};
+use annulus::metrics::Metrics;
+use annulus::shard::{Command, Now, Shard, Shared};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to `System` unchanged; counting touches no memory but a thread-local that needs
+// neither initialisation nor a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`, and the pointer came from `System`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `realloc`, and the pointer came from `System`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const TURNS: u64 = 1_000;
+/// Turns in which every buffer grows to its size; the applied order of a map is swept now and then.
+const WARM_UP_TURNS: u64 = 1_000;
+const SUBSCRIBERS: u64 = 100;
+/// Keys that are overwritten in rotation.
+const KEYS: u64 = 64;
+const TURN_US: u64 = 100;
+
+#[test]
+fn a_steady_turn_of_ping_allocates_nothing() {
+    let mut host = Host::new();
+    let clients: Vec<ConnectionId> = (0..10).map(|_| host.open()).collect();
+    let ping = frame(br#"{"type":"ping","id":1234567}"#);
+    let (allocations, done) = host.steady(|host, _| clients.iter().for_each(|&id| host.receive(id, &ping)));
+    assert_eq!(done.messages_received, TURNS * 10, "every ping was read");
+    assert_eq!(done.messages_sent, TURNS * 10, "every ping was answered");
+    assert_eq!(allocations, 0, "allocations in {TURNS} turns of 10 pings");
+}
+
+#[test]
+fn a_steady_turn_of_fanout_allocates_nothing() {
+    for window in [1, 16] {
+        let mut host = Host::new();
+        let publisher = host.open();
+        for _ in 0..SUBSCRIBERS {
+            let subscriber = host.open();
+            host.turn_with(|host| host.receive(subscriber, &frame(br#"{"type":"subscribe","map":"board"}"#)));
+        }
+        let writes: Vec<Vec<u8>> = (0..KEYS).map(write).collect();
+        let (allocations, done) = host.steady(|host, turn| {
+            for n in 0..window {
+                host.receive(publisher, &writes[((turn * window + n) % KEYS) as usize]);
+            }
+        });
+        assert_eq!(done.changes, TURNS * window, "every write was applied");
+        assert_eq!(done.deliveries, TURNS * window * SUBSCRIBERS, "every change reached every subscriber");
+        assert_eq!(done.conflations, 0);
+        assert_eq!(allocations, 0, "allocations in {TURNS} turns of {window} writes");
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    let mut host = Host::new();
+    let (allocations, _) = host.steady(|_, _| drop(std::hint::black_box(Box::new(1))));
+    assert_eq!(allocations, TURNS);
+}
+
+/// One acknowledged write of about a hundred bytes to key `n`.
+fn write(n: u64) -> Vec<u8> {
+    let value = format!("{n:040}");
+    let text = format!(
+        r#"{{"type":"write","id":{n},"ack":"memory","ops":[{{"map":"board","key":"k{n}","op":"set","value":{{"x":"{value}"}}}}]}}"#
+    );
+    frame(text.as_bytes())
+}
+
+/// A text frame with the mask zero, which is a mask like any other.
+fn frame(text: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    match text.len() {
+        len @ 0..126 => frame.push(0x80 | len as u8),
+        len => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&u16::try_from(len).unwrap().to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(text);
+    frame
+}
+
+/// What `io/` is to a shard: each send is taken whole and completes in the next turn.
+struct Host {
+    shard: Shard,
+    now: Now,
+    commands: Vec<Command>,
+    sent: Vec<(ConnectionId, usize)>,
+    buffer: Vec<u8>,
+}
+
+impl Host {
+    fn new() -> Self {
+        let config = Config { heartbeat_ms: 3_600_000, ..Config::default() };
+        let shared = Shared {
+            config: Arc::new(config),
+            epoch: 1,
+            hasher: KeyHasher::new(7),
+            connections: Arc::new(AtomicUsize::new(0)),
+        };
+        let now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };
+        let ports = mesh::connect(1).pop().unwrap();
+        let shard = Shard::new(shared, 0, ports, now, 1);
+        Self { shard, now, commands: Vec::new(), sent: Vec::new(), buffer: Vec::new() }
+    }
+
+    /// An open WebSocket whose `hello` has been sent.
+    fn open(&mut self) -> ConnectionId {
+        const UPGRADE: &[u8] = b"GET /v1 HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        self.turn_with(|host| host.receive(id, UPGRADE));
+        self.turn_with(|_| {});
+        id
+    }
+
+    fn receive(&mut self, id: ConnectionId, octets: &[u8]) {
+        self.buffer.clear();
+        self.buffer.extend_from_slice(octets);
+        self.buffer.resize(octets.len() + PARSE_PADDING_BYTES, 0);
+        self.shard.received(id, &mut self.buffer, octets.len());
+    }
+
+    fn turn_with(&mut self, receive: impl FnOnce(&mut Self)) {
+        self.now.monotonic_us += TURN_US;
+        self.now.unix_ms = 1_700_000_000_000 + self.now.monotonic_us / 1000;
+        self.shard.start_turn(self.now);
+        while let Some((id, bytes)) = self.sent.pop() {
+            self.shard.sent(id, bytes);
+        }
+        receive(self);
+        self.shard.drain_mesh();
+        self.shard.end_turn();
+        self.shard.take_commands(&mut self.commands);
+        for command in &self.commands {
+            match *command {
+                Command::Send(id) => {
+                    self.sent.push((id, self.shard.in_flight(id).map(<[u8]>::len).sum()));
+                }
+                other => panic!("{other:?} in a steady turn"),
+            }
+        }
+        self.commands.clear();
+        self.shard.turn_took_ns(1_000);
+    }
+
+    /// Allocations of the turns after the warm-up, and what the shard counted in them.
+    fn steady(&mut self, mut receive: impl FnMut(&mut Self, u64)) -> (u64, Metrics) {
+        (0..WARM_UP_TURNS).for_each(|turn| self.turn_with(|host| receive(host, turn)));
+        let before = self.shard.metrics_now();
+        let allocations = ALLOCATIONS.get();
+        (0..TURNS).for_each(|turn| self.turn_with(|host| receive(host, turn)));
+        let allocations = ALLOCATIONS.get() - allocations;
+        let mut done = self.shard.metrics_now();
+        done.messages_received -= before.messages_received;
+        done.messages_sent -= before.messages_sent;
+        done.changes -= before.changes;
+        done.deliveries -= before.deliveries;
+        (allocations, done)
+    }
+}
