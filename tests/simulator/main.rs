@@ -141,7 +141,10 @@ impl Options {
                 "--from" => options.first = number(arguments.next()).unwrap_or(0),
                 "-v" | "--verbose" => options.is_verbose = true,
                 "--list" => options.lists = true,
-                // Arguments of the usual harness, such as `--nocapture`.
+                "--test-threads" | "--skip" | "--format" | "--color" => drop(arguments.next()),
+                // A name of tests to run, which may not mean this one.
+                name if !name.starts_with('-') && !"simulator".contains(name) => options.seeds = 0,
+                // Other arguments of the usual harness, such as `--nocapture`.
                 _ => {}
             }
         }
