@@ -40,11 +40,11 @@ impl World {
         self.check_rest();
     }
 
-    /// Runs until nothing has moved for `rest_us`.
+    /// Runs until nothing but pings has moved for `rest_us`.
     pub fn settle(&mut self, rest_us: u64, reconnects: bool) {
         let mut moved_at_us = self.now_us;
         for _ in 0..ROUNDS_MAX {
-            let mut moves = false;
+            let (mut moves, mut matters) = (false, false);
             for index in self.open_links.clone() {
                 while self.step_one_link(index, 1 << 20, 1 << 20) {
                     moves = true;
@@ -53,11 +53,11 @@ impl World {
             for index in 0..self.clients.len() {
                 let client = &self.clients[index];
                 if client.link.is_some() {
-                    moves |= self.with_client(index, |client, link, context| client.read(link, context))
+                    matters |= self.with_client(index, |client, link, context| client.read(link, context))
                         == Some(true);
                 } else if reconnects && !client.is_observer && client.retry_at_us <= self.now_us {
                     self.connect(index, None, false);
-                    moves = true;
+                    matters = true;
                 }
             }
             let runnable: Vec<usize> =
@@ -65,9 +65,9 @@ impl World {
             for &index in &runnable {
                 self.turn(index);
             }
-            if moves {
+            if matters {
                 moved_at_us = self.now_us;
-            } else if runnable.is_empty() {
+            } else if !moves && runnable.is_empty() {
                 let is_waiting = reconnects
                     && self.clients.iter().any(|client| client.link.is_none() && !client.is_observer);
                 if !is_waiting && self.now_us - moved_at_us > rest_us {

@@ -192,6 +192,10 @@ impl Client {
         }
         let Some(cell) = op.outcome(stamp) else { return };
         context.oracle.acked(op.map, &op.key, &cell);
+        if context.scenario.forgets {
+            // It hears its own changes, and may have heard of their removal, which nobody remembers any more.
+            return;
+        }
         // Whoever does not hear its own changes has to make them; the others may.
         if let Some(watch) = self.watches.get_mut(&op.map) {
             merge_own(watch, &op.key, &cell);

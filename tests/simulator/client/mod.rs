@@ -62,6 +62,8 @@ pub struct Client {
     pub stage: Stage,
     inbox: Vec<u8>,
     has_hello: bool,
+    /// Counts what it was told, pings aside.
+    heard: u64,
     /// A plain HTTP request instead of an upgrade.
     pub is_plain: bool,
     pub next_id: u64,
@@ -96,6 +98,7 @@ impl Client {
             stage: Stage::Http,
             inbox: Vec::new(),
             has_hello: false,
+            heard: 0,
             is_plain: false,
             next_id: 1,
             next_op: 1,
@@ -142,19 +145,20 @@ impl Client {
         }
     }
 
-    /// Reads what has arrived; whether there was anything.
+    /// Reads what has arrived; whether there was anything but pings.
     pub fn read(&mut self, link: &mut Link, context: &mut Context<'_>) -> bool {
         if self.stalled_until_us > context.now_us {
             return false;
         }
         let len = link.downstream.len().min(self.read_bytes_max);
         self.inbox.extend(link.downstream.drain(..len));
+        let heard = self.heard;
         while self.link.is_some() && self.step(link, context) {}
         if self.link.is_some() && link.downstream.is_empty() && link.downstream_end {
             self.ended(link, context);
             return true;
         }
-        len > 0
+        self.heard > heard || self.is_plain && len > 0
     }
 
     /// Understands one more thing of what was read.
@@ -163,6 +167,7 @@ impl Client {
             return !self.is_plain && self.step_upgrade();
         }
         let Some((opcode, payload)) = frames::take_frame(&mut self.inbox) else { return false };
+        self.heard += u64::from(!matches!(opcode, PING | PONG));
         match opcode {
             TEXT => self.handle_text(payload, link, context),
             PING => self.send_frame(link, context.random, PONG, &payload),
