@@ -2,10 +2,11 @@
 //! it is not told.
 
 mod answers;
+mod op;
 mod requests;
 mod watch;
 
-pub use requests::{Op, OpKind};
+pub use op::{Op, OpKind};
 pub use watch::{Filter, Spec, Watch};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,220 @@
+//! The operations of a client: how they are made, by chance, what they look like, and what they leave behind.
+
+use std::fmt::Write;
+
+use super::{Client, Context};
+use crate::replica::{Cell, Stamp};
+use crate::scenario::Kind;
+
+#[derive(Clone, Debug)]
+pub struct Op {
+    pub map: usize,
+    pub key: String,
+    pub kind: OpKind,
+    /// Milliseconds since 1970 when it was made, as the client's stamps count.
+    pub made_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+pub enum OpKind {
+    Set {
+        value: String,
+        at: Option<Stamp>,
+        ttl_ms: Option<u64>,
+    },
+    Delete {
+        at: Option<Stamp>,
+    },
+    Add {
+        value: String,
+        tag: Option<String>,
+        at: Option<Stamp>,
+    },
+    RemoveTags {
+        tags: Vec<String>,
+    },
+    /// With the tags that had been acknowledged for the value when it was made.
+    RemoveValue {
+        value: String,
+        tags: Vec<String>,
+    },
+    Increment {
+        by: i64,
+    },
+    Totals {
+        totals: (i64, i64),
+    },
+}
+
+impl OpKind {
+    pub fn map_type(&self) -> &'static str {
+        match self {
+            Self::Set { .. } | Self::Delete { .. } => "lww",
+            Self::Add { .. } | Self::RemoveTags { .. } | Self::RemoveValue { .. } => "or",
+            Self::Increment { .. } | Self::Totals { .. } => "counter",
+        }
+    }
+}
+
+impl Op {
+    pub fn has_stamp(&self) -> bool {
+        matches!(self.kind, OpKind::Set { .. } | OpKind::Delete { .. } | OpKind::Add { .. })
+    }
+
+    pub fn own_stamp(&self) -> Option<&Stamp> {
+        match &self.kind {
+            OpKind::Set { at, .. } | OpKind::Delete { at } | OpKind::Add { at, .. } => at.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether its stamp may be too far ahead: the clock of a server is at most a step back behind its own.
+    pub fn is_far_ahead(&self) -> bool {
+        self.own_stamp().is_some_and(|at| at.millis > self.made_ms + 40_000)
+    }
+
+    /// The state it leaves behind at least, once it is acknowledged; `None` for what cannot be known.
+    pub fn outcome(&self, stamp: Option<Stamp>) -> Option<Cell> {
+        let or = |live: Option<(String, (Stamp, String))>, removed: &[String]| Cell::Or {
+            live: live.into_iter().collect(),
+            removed: removed.iter().cloned().collect(),
+        };
+        match &self.kind {
+            OpKind::Set { value, .. } => Some(Cell::Lww { at: stamp?, value: Some(value.clone()) }),
+            OpKind::Delete { .. } => Some(Cell::Lww { at: stamp?, value: None }),
+            OpKind::Add { value, tag, .. } => {
+                let stamp = stamp?;
+                let tag = tag.clone().unwrap_or_else(|| stamp.text());
+                Some(or(Some((tag, (stamp, value.clone()))), &[]))
+            }
+            OpKind::RemoveTags { tags } | OpKind::RemoveValue { tags, .. } => Some(or(None, tags)),
+            OpKind::Increment { .. } | OpKind::Totals { .. } => None,
+        }
+    }
+
+    /// Whether a client that does not hear its own changes cannot know what it did.
+    pub fn is_opaque(&self) -> bool {
+        matches!(self.kind, OpKind::RemoveValue { .. } | OpKind::Increment { .. } | OpKind::Totals { .. })
+    }
+
+    pub fn write_to(&self, out: &mut String, map: &str, client: &str) {
+        let _ = write!(out, r#"{{"map":"{map}","key":"{}","op":"#, self.key);
+        let _ = match &self.kind {
+            OpKind::Set { value, ttl_ms, .. } => {
+                let ttl = ttl_ms.map_or(String::new(), |ttl_ms| format!(r#","ttl_ms":{ttl_ms}"#));
+                write!(out, r#""set","value":"{value}"{ttl}"#)
+            }
+            OpKind::Delete { .. } => write!(out, r#""delete""#),
+            OpKind::Add { value, tag, .. } => {
+                let tag = tag.as_ref().map_or(String::new(), |tag| format!(r#","tag":"{tag}""#));
+                write!(out, r#""add","value":"{value}"{tag}"#)
+            }
+            OpKind::RemoveTags { tags } => {
+                let tags: Vec<String> = tags.iter().map(|tag| format!("{tag:?}")).collect();
+                write!(out, r#""remove","tags":[{}]"#, tags.join(","))
+            }
+            OpKind::RemoveValue { value, .. } => write!(out, r#""remove","value":"{value}""#),
+            OpKind::Increment { by } => write!(out, r#""increment","by":{by}"#),
+            OpKind::Totals { totals: (added, subtracted) } => {
+                write!(out, r#""increment","replica":"{client}","added":{added},"subtracted":{subtracted}"#)
+            }
+        };
+        if let Some(at) = self.own_stamp() {
+            let _ = write!(out, r#","at":"{}""#, at.text());
+        }
+        out.push('}');
+    }
+}
+
+impl Client {
+    pub(super) fn op_kind(&mut self, map: usize, key: &str, context: &mut Context<'_>) -> OpKind {
+        let kind = match context.scenario.maps[map].kind {
+            Kind::Contested => context.random.pick(&[Kind::Lww, Kind::Or, Kind::Rising]),
+            kind => kind,
+        };
+        match kind {
+            Kind::Lww if context.random.per_mille(250) => OpKind::Delete { at: self.at(context) },
+            Kind::Lww => OpKind::Set {
+                value: self.value(context),
+                at: self.at(context),
+                ttl_ms: context.random.per_mille(100).then(|| context.random.between(1, 3000) as u64),
+            },
+            Kind::Or => self.or_kind(map, key, context),
+            Kind::Counter | Kind::Rising | Kind::Contested => {
+                if context.random.per_mille(300) {
+                    let totals = self.totals.entry((map, key.to_owned())).or_default();
+                    totals.0 += context.random.between(1, 9) as i64;
+                    totals.1 += if kind == Kind::Rising { 0 } else { context.random.below(9) as i64 };
+                    let totals = *totals;
+                    context.oracle.totals_sent(map, key, self.index, totals);
+                    return OpKind::Totals { totals };
+                }
+                let by = context.random.between(1, 9) as i64;
+                OpKind::Increment {
+                    by: if kind != Kind::Rising && context.random.per_mille(400) { -by } else { by },
+                }
+            }
+        }
+    }
+
+    /// An operation that is certain to change something.
+    pub fn certain_op(&mut self, map: usize, key: &str, kind: Kind, context: &mut Context<'_>) -> Op {
+        let kind = match kind {
+            // The owner's clock is past every stamp it has taken.
+            Kind::Lww => OpKind::Set { value: self.value(context), at: None, ttl_ms: None },
+            Kind::Or => OpKind::Add { value: self.value(context), tag: None, at: None },
+            _ => OpKind::Increment { by: 1 },
+        };
+        Op { map, key: key.to_owned(), kind, made_ms: context.unix_ms }
+    }
+
+    fn or_kind(&mut self, map: usize, key: &str, context: &mut Context<'_>) -> OpKind {
+        let known = self.replica(map).and_then(|replica| replica.cells.get(key).cloned());
+        let live: Vec<(String, String)> = match known {
+            Some(Cell::Or { live, .. }) => live.into_iter().map(|(tag, (_, value))| (tag, value)).collect(),
+            _ => Vec::new(),
+        };
+        match context.random.below(10) {
+            0..2 if !live.is_empty() => {
+                let count = context.random.between(1, 3);
+                OpKind::RemoveTags {
+                    tags: (0..count).map(|_| live[context.random.below(live.len())].0.clone()).collect(),
+                }
+            }
+            2 if !live.is_empty() => {
+                let value = live[context.random.below(live.len())].1.clone();
+                let tags = context.oracle.tags_of(map, key, &value);
+                OpKind::RemoveValue { value, tags }
+            }
+            _ => {
+                let own_tag = !context.scenario.forgets && context.random.per_mille(300);
+                let value = self.value(context);
+                let tag = own_tag.then(|| format!("{}-{}", self.name, self.next_op));
+                OpKind::Add { value, tag, at: self.at(context) }
+            }
+        }
+    }
+
+    /// A value that names its writer, the connection and the operation.
+    pub fn value(&mut self, context: &mut Context<'_>) -> String {
+        self.next_op += 1;
+        let padding = context.random.below(context.scenario.padding_bytes + 1);
+        format!("{}.{}.{}.{}", self.name, self.connection, self.next_op, "x".repeat(padding))
+    }
+
+    /// A stamp of its own, now and then: from a clock that is right, behind, ahead, or far ahead.
+    fn at(&mut self, context: &mut Context<'_>) -> Option<Stamp> {
+        if context.scenario.forgets || !context.random.per_mille(300) {
+            return None;
+        }
+        let millis = match context.random.below(20) {
+            0..10 => context.unix_ms,
+            10..15 => context.unix_ms - context.random.below(100_000) as u64,
+            15..19 => context.unix_ms + context.random.below(10_000) as u64,
+            _ => context.unix_ms + 200_000,
+        };
+        // Never the same stamp twice.
+        self.last_at.1 += 1;
+        Some(Stamp { millis, counter: self.last_at.1, node: self.name.clone() })
+    }
+}
