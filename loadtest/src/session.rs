@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::args::{Arguments, FloorOptions, ScenarioChoice};
 use crate::clock::{NANOS_PER_SECOND, allowed_cores, pin_to_core};
 use crate::cpu::Subject;
-use crate::drive::{Meter, Timing};
+use crate::drive::Timing;
 use crate::failure::Failure;
 use crate::fleet::Target;
 use crate::floor::{self, Shape};
@@ -22,6 +22,7 @@ use crate::scenario::write::WriteOptions;
 use crate::scenario::{Bench, fanout, idle, mixed, ping, snapshot, storm, write};
 use crate::server::locate;
 use crate::server::process::{Launch, ServerProcess};
+use crate::window::Meter;
 
 /// # Errors
 /// The first failure of any run.
