@@ -13,6 +13,7 @@ mod floor;
 mod frame;
 mod json;
 mod message;
+mod priority;
 mod report;
 mod ring;
 mod scenario;
@@ -20,6 +21,7 @@ mod server;
 mod session;
 mod tally;
 mod value;
+mod window;
 
 use std::process::ExitCode;
 

@@ -159,12 +159,13 @@ impl Shard {
             unread.resize(len + PARSE_PADDING_BYTES, 0);
             self.handle_frames(id, &mut unread, len);
             let Some(connection) = self.clients.get(id) else { continue };
-            if connection.paused || !connection.is_connected() {
+            if connection.paused {
                 continue;
             }
             if ended {
                 self.disconnect(id, Close::Gone);
             } else {
+                // Also where what it had sent ended the connection: the peer's end must still be seen.
                 self.clients.commands.push(Command::ResumeReading(id));
             }
         }

@@ -20,12 +20,15 @@ impl Shard {
     /// Takes what other shards have sent.
     pub fn drain_mesh(&mut self) {
         self.resume_deferred();
+        self.mesh_left = false;
         for from in 0..self.shards {
             for _ in 0..ENVELOPES_PER_TURN_MAX {
                 let Some(queue) = &mut self.incoming[from] else { break };
                 let Ok(envelope) = queue.pop() else { break };
                 self.open_envelope(from as ShardIndex, envelope);
             }
+            // Their wakes have been heard already, so nobody will wake this shard for the rest.
+            self.mesh_left |= self.incoming[from].as_ref().is_some_and(|queue| !queue.is_empty());
         }
     }
 

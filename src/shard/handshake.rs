@@ -109,6 +109,10 @@ impl Shard {
         let refusal = connection.refusal;
         let mut early = std::mem::take(&mut connection.unread);
         self.metrics.handshakes += 1;
+        if paused {
+            self.paused.retain(|&held| held != id);
+            self.clients.commands.push(Command::ResumeReading(id));
+        }
         if let Some(close) = refusal {
             return self.disconnect(id, close);
         }
@@ -120,10 +124,6 @@ impl Shard {
             self.send_hello(id);
         }
         self.look_at(id, now_ms + self.config.heartbeat_ms / 2);
-        if paused {
-            self.paused.retain(|&held| held != id);
-            self.clients.commands.push(Command::ResumeReading(id));
-        }
         if !early.is_empty() {
             let len = early.len();
             early.resize(len + PARSE_PADDING_BYTES, 0);

@@ -135,6 +135,8 @@ pub struct Shard {
 
     outgoing: Outgoing,
     incoming: Vec<Option<Consumer<Envelope>>>,
+    /// The last turn left envelopes in a queue, for the next one.
+    mesh_left: bool,
     /// Requests of other shards that wait because this one is congested.
     deferred: VecDeque<Deferred>,
     /// For each shard: every change of its own up to here has been handled.
@@ -186,6 +188,7 @@ impl Shard {
             schedule: Schedule::default(),
             outgoing: Outgoing::new(ports.outgoing),
             incoming: ports.incoming,
+            mesh_left: false,
             deferred: VecDeque::new(),
             heard: vec![Time::ZERO; shards],
             watchers_elsewhere: false,

@@ -124,7 +124,11 @@ impl Shard {
     /// Ends a request: whoever sent it may send one more.
     pub(super) fn end_wait(&mut self, reply: ReplyTo) -> Option<PendingRequest> {
         let request = self.pending.remove(reply)?;
-        self.metrics.op_ns.record((self.now.monotonic_us - request.began_us) * 1000);
+        if request.began_us == self.now.monotonic_us {
+            self.answered_at_once += 1;
+        } else {
+            self.metrics.op_ns.record((self.now.monotonic_us - request.began_us) * 1000);
+        }
         if let Some(client) = self.clients.get_mut(request.connection) {
             client.requests_pending -= 1;
         }

@@ -95,7 +95,7 @@ impl Shard {
 
     /// Whether the next turn has something to do even if nothing happens.
     fn has_work_left(&self) -> bool {
-        (self.has_walks() || self.has_deferred()) && !self.outgoing.any_waiting()
+        self.mesh_left || (self.has_walks() || self.has_deferred()) && !self.outgoing.any_waiting()
     }
 
     /// Hands one envelope to every shard there is something for.

@@ -24,12 +24,15 @@ impl Shard {
         let mut batch = OpBatch::new(id, std::mem::take(&mut self.outcomes));
         let hashes = std::mem::take(&mut self.hashes);
         let hashes = self.hash_and_warm(&ops, hashes);
+        let mut value = std::mem::take(&mut self.value);
         for (index, (op, &hash)) in ops.zip(&hashes).enumerate() {
+            value.clear();
             match op {
-                Ok(op) => self.route(&mut batch, index as u32, &op, hash),
+                Ok(op) => self.route(&mut batch, index as u32, &op, hash, &mut value),
                 Err(reject) => batch.refuse(reject),
             }
         }
+        self.value = value;
         match batch.reply {
             None => self.acknowledge(id, request_id.as_ref(), ack, &batch.outcomes, false),
             Some(reply) => {
@@ -66,11 +69,9 @@ impl Shard {
         hashes
     }
 
-    /// Applies the operation here, or sends it to its owner.
-    fn route(&mut self, batch: &mut OpBatch, index: u32, op: &Op<'_>, hash: OpHash) {
-        let mut value = std::mem::take(&mut self.value);
-        value.clear();
-        match prepare(op, &mut value, self.config.value_bytes_max) {
+    /// Applies the operation here, or sends it to its owner; `value` is empty scratch for its canonical value.
+    fn route(&mut self, batch: &mut OpBatch, index: u32, op: &Op<'_>, hash: OpHash, value: &mut Vec<u8>) {
+        match prepare(op, value, self.config.value_bytes_max) {
             Err(reject) => batch.refuse(reject),
             Ok(action) => {
                 batch.outcomes.push(action.given());
@@ -91,7 +92,6 @@ impl Shard {
                 }
             }
         }
-        self.value = value;
     }
 
     fn send_write(&mut self, owner: ShardIndex, reply: ReplyTo, write: &Write<'_>) {

@@ -54,8 +54,6 @@ pub struct Ring {
     sockets: Sockets,
     done: Vec<Done>,
     listener: Option<TcpListener>,
-    /// Completions shown in one turn; a small number lets urgent ones in sooner.
-    pub completions_per_turn_max: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -88,7 +86,6 @@ impl Ring {
             sockets: Sockets::new(blob_bytes),
             done: Vec::with_capacity(COMPLETIONS as usize),
             listener: None,
-            completions_per_turn_max: COMPLETIONS as usize,
         })
     }
 
@@ -135,8 +132,7 @@ impl Ring {
         self.enter(wait)?;
         let mut done = std::mem::take(&mut self.done);
         done.clear();
-        let limit = self.completions_per_turn_max;
-        done.extend(self.uring.completion().take(limit).map(|entry| Done {
+        done.extend(self.uring.completion().map(|entry| Done {
             kind: entry.user_data() >> 32,
             socket: entry.user_data() as u32,
             result: entry.result(),

@@ -1,0 +1,70 @@
+//! Messages from payloads: the tape, the fields, and the canonical form of each value.
+
+use std::hint::black_box;
+
+use annulus::limits::PARSE_PADDING_BYTES;
+use annulus::wire::Payload;
+use annulus::wire::message::{Action, Parser, Request};
+
+use super::{Meter, one};
+
+const PING: &str = r#"{"type":"ping","id":7}"#;
+const OPS: usize = 10;
+
+pub fn measure(meter: &mut impl Meter) {
+    let mut ping = Sent::new(PING);
+    meter.steady(one("message", "ping"), || assert_eq!(ping.read(), 0));
+    let mut write = Sent::new(&write_of_ten());
+    meter.steady(one("message", "write of 10, canonicalised"), || assert_eq!(write.read(), OPS));
+}
+
+/// Ten values of about 100 bytes that canonical form must sort, respace and rewrite a number of.
+fn write_of_ten() -> String {
+    let op = |index: usize| {
+        let value =
+            r#"{ "title": "water the plants and feed the cat", "done": false, "at": [1.50, 20, -3e2] }"#;
+        format!(r#"{{"map":"todos","key":"item-{index:04}","op":"set","value":{value}}}"#)
+    };
+    let ops: Vec<String> = (0..OPS).map(op).collect();
+    format!(r#"{{"type":"write","id":7,"ops":[{}]}}"#, ops.join(","))
+}
+
+/// A message as it lies in a receive buffer, and who reads it. It has no escapes, so parsing in place leaves it as it is.
+struct Sent {
+    padded: Vec<u8>,
+    len: usize,
+    parser: Parser,
+    canonical: Vec<u8>,
+}
+
+impl Sent {
+    fn new(json: &str) -> Self {
+        let padded = [json.as_bytes(), &[0; PARSE_PADDING_BYTES]].concat();
+        Self { padded, len: json.len(), parser: Parser::new(), canonical: Vec::new() }
+    }
+
+    /// The number of operations that were good.
+    fn read(&mut self) -> usize {
+        let payload = Payload::new(black_box(&mut self.padded), self.len);
+        let message = self.parser.parse(payload).expect("the message is JSON");
+        black_box(message.id().map(|id| id.to_owned()));
+        let mut good = 0;
+        match message.request().expect("the request is known") {
+            Request::Write { ops, .. } => {
+                for op in ops.flatten() {
+                    if let Action::Set { value, .. } = op.action {
+                        self.canonical.clear();
+                        value.write_canonical(&mut self.canonical);
+                        black_box((op.map, op.key, &self.canonical));
+                        good += 1;
+                    }
+                }
+            }
+            other => {
+                black_box(other);
+            }
+        }
+        self.parser.recycle(message);
+        good
+    }
+}

@@ -1,0 +1,303 @@
+//! After the storm: everything heals, comes to rest, and must then be as the clients were promised.
+
+use std::collections::BTreeMap;
+
+use annulus::metrics::Metrics;
+
+use crate::client::{Filter, Op, Spec, Watch};
+use crate::link::End;
+use crate::replica::{Cell, Replica};
+use crate::scenario::Kind;
+use crate::world::World;
+
+/// Rounds after which a world that does not come to rest never will.
+const ROUNDS_MAX: usize = 300_000;
+/// Microseconds without a byte moving after which nothing will move any more: longer than any delay of the
+/// server but its timeouts.
+const REST_US: u64 = 300_000;
+/// Microseconds after which every value with a time to live has ended: the longest of them, set with a clock
+/// that is ahead, on a server whose clock has stepped back.
+const EXPIRY_US: u64 = 20_000_000;
+
+impl World {
+    /// Ends all faults, lets everybody connect and go on, and waits until nothing moves.
+    pub fn heal(&mut self) {
+        for node in &mut self.nodes {
+            node.starved_until_us = 0;
+        }
+        for client in &mut self.clients {
+            client.stalled_until_us = 0;
+            client.read_bytes_max = 1 << 20;
+        }
+        self.settle(REST_US, true);
+        self.is_calm = true;
+        self.check_rest();
+        // What has a time to live ends.
+        let until_us = self.now_us + EXPIRY_US;
+        while self.now_us < until_us {
+            self.settle(20_000, true);
+        }
+        self.check_rest();
+    }
+
+    /// Runs until nothing has moved for `rest_us`.
+    pub fn settle(&mut self, rest_us: u64, reconnects: bool) {
+        let mut moved_at_us = self.now_us;
+        for _ in 0..ROUNDS_MAX {
+            let mut moves = false;
+            for index in self.open_links.clone() {
+                while self.step_one_link(index, 1 << 20, 1 << 20) {
+                    moves = true;
+                }
+            }
+            for index in 0..self.clients.len() {
+                let client = &self.clients[index];
+                if client.link.is_some() {
+                    moves |= self.with_client(index, |client, link, context| client.read(link, context))
+                        == Some(true);
+                } else if reconnects && !client.is_observer && client.retry_at_us <= self.now_us {
+                    self.connect(index, None, false);
+                    moves = true;
+                }
+            }
+            let runnable: Vec<usize> =
+                (0..self.nodes.len()).filter(|&index| self.nodes[index].is_runnable(self.now_us)).collect();
+            for &index in &runnable {
+                self.turn(index);
+            }
+            if moves {
+                moved_at_us = self.now_us;
+            } else if runnable.is_empty() {
+                let is_waiting = reconnects
+                    && self.clients.iter().any(|client| client.link.is_none() && !client.is_observer);
+                if !is_waiting && self.now_us - moved_at_us > rest_us {
+                    return;
+                }
+                self.sleep();
+            }
+        }
+        panic!("does not come to rest");
+    }
+
+    /// Passes the time until something is due.
+    fn sleep(&mut self) {
+        let deadlines = self.nodes.iter().filter(|node| !node.is_exited).filter_map(|node| node.deadline_us);
+        let retries =
+            self.clients.iter().filter(|client| client.link.is_none()).map(|client| client.retry_at_us);
+        let next_us = deadlines.chain(retries).filter(|&at_us| at_us > self.now_us).min();
+        self.now_us = next_us.unwrap_or(u64::MAX).min(self.now_us + 20_000);
+    }
+
+    /// Nobody waits for anything.
+    fn check_rest(&self) {
+        for client in &self.clients {
+            assert!(
+                client.is_open() || client.is_observer,
+                "{} is not connected: {:?}",
+                client.name,
+                client.stage
+            );
+            assert!(client.asked.is_empty(), "{} was never answered: {:?}", client.name, client.asked);
+            for (map, watch) in &client.watches {
+                let is_settled = watch.is_live && watch.next.is_none() && !watch.is_leaving;
+                assert!(is_settled, "{} never got all of map {map}: {watch:?}", client.name);
+            }
+        }
+        for node in &self.nodes {
+            let metrics = node.shard.metrics_now();
+            assert_eq!(metrics.outbox_bytes, 0, "bytes are left in an outbox of shard {}", node.index);
+            assert_eq!(metrics.mesh_pending_envelopes, 0, "envelopes wait at shard {}", node.index);
+            assert_eq!(metrics.mesh_pending_bytes, 0);
+            assert_eq!(metrics.connections as usize, node.open_slots(), "the gauge of shard {}", node.index);
+        }
+        let open: usize = self.nodes.iter().map(|node| node.open_slots()).sum();
+        let connected = self.clients.iter().filter(|client| client.link.is_some()).count();
+        assert_eq!(open, connected, "connections outlive their clients");
+        let held: u64 = self.nodes.iter().map(|node| node.shard.metrics_now().subscriptions).sum();
+        let watched: usize = self.clients.iter().map(|client| client.watches.len()).sum();
+        assert_eq!(held, watched as u64, "subscriptions are lost or left over");
+        for link in self.open_links.iter().map(|&index| &self.links[index]) {
+            assert!(link.wanted && link.receiving, "a connection is not read");
+        }
+    }
+
+    /// What all shards hold, read through every one of them.
+    pub fn truth(&mut self) -> BTreeMap<usize, Replica> {
+        // Two observers on each shard share the maps, as a connection may have few subscriptions.
+        let first = self.clients.len();
+        for shard in 0..self.nodes.len() {
+            for _ in 0..2 {
+                let mut observer = crate::client::Client::new(self.clients.len() + 100);
+                observer.is_observer = true;
+                self.clients.push(observer);
+                self.connect(self.clients.len() - 1, Some(shard), false);
+            }
+        }
+        self.settle(REST_US, true);
+        for index in first..self.clients.len() {
+            while !self.clients[index].is_open() {
+                // Too many came at once.
+                self.now_us += 1_000_000;
+                if self.clients[index].link.is_none() {
+                    self.connect(index, Some((index - first) / 2), false);
+                }
+                self.settle(REST_US, true);
+            }
+        }
+        for index in first..self.clients.len() {
+            self.with_client(index, |client, link, context| {
+                for map in 0..context.scenario.maps.len() {
+                    if map % 2 == index % 2 {
+                        client.subscribe(map, Spec { echo: true, ..Spec::default() }, link, context);
+                    }
+                    client.digest(map, link, context);
+                }
+            });
+        }
+        self.settle(REST_US, true);
+        for index in first..self.clients.len() {
+            self.with_client(index, |client, link, context| {
+                let map = context.random.below(context.scenario.maps.len());
+                client.read_keys(map, vec!["k0".to_owned(), "k1".to_owned()], link, context);
+            });
+        }
+        self.settle(REST_US, true);
+        self.check_rest();
+        let mut truth: BTreeMap<usize, Replica> = BTreeMap::new();
+        for observer in &self.clients[first..] {
+            for (&map, watch) in &observer.watches {
+                let known = truth.entry(map).or_insert_with(|| watch.replica.clone());
+                assert_eq!(*known, watch.replica, "two shards tell different snapshots of map {map}");
+            }
+            assert_eq!(observer.digests, self.clients[first].digests, "two shards tell different digests");
+        }
+        for (map, (entries, _)) in &self.clients[first].digests {
+            if let Some(replica) = truth.get(map).filter(|replica| !replica.has_counters()) {
+                assert_eq!(*entries, replica.visible().len() as u64, "the digest of map {map} counts wrong");
+            }
+        }
+        truth
+    }
+
+    /// Every promise was kept, and every replica is what the shards hold.
+    pub fn check_promises(&mut self) {
+        let truth = self.truth();
+        self.oracle.verify(&self.scenario.maps, &truth, self.scenario.forgets);
+        self.check_replicas(&truth);
+    }
+
+    fn check_replicas(&self, truth: &BTreeMap<usize, Replica>) {
+        for client in &self.clients {
+            for (map, watch) in &client.watches {
+                let name = &self.scenario.maps[*map].name;
+                check_replica(watch, &truth[map], &format!("{} of {name}", client.name));
+            }
+        }
+    }
+
+    /// One change after the other, each heard by everybody who watches, exactly once, and not by its writer.
+    pub fn check_each_change_is_heard_once(&mut self) {
+        for map in 0..self.scenario.maps.len() {
+            let Some(writer) = (0..self.clients.len()).find(|&index| !self.clients[index].is_observer) else {
+                return;
+            };
+            let writer = writer + self.random.below(self.scenario.clients);
+            for client in &mut self.clients {
+                client.watches.values_mut().for_each(|watch| watch.heard.clear());
+            }
+            let key = "k1";
+            self.with_client(writer, |client, link, context| {
+                let op = client.plain_op(map, key, context);
+                client.write(vec![op], "", link, context);
+            });
+            // Longer than frames wait for company.
+            self.settle(15_000, false);
+            self.check_rest();
+            for (index, client) in self.clients.iter().enumerate() {
+                let Some(watch) = client.watches.get(&map) else { continue };
+                let wanted = watch.spec.filter.passes(key) && (index != writer || watch.spec.echo);
+                let heard = watch.heard.get(key).copied().unwrap_or(0);
+                assert_eq!(heard, usize::from(wanted), "{} heard a change of map {map}", client.name);
+            }
+        }
+    }
+
+    /// All connections end, each in some way; nothing must be left of them.
+    pub fn disconnect_all(&mut self) {
+        for index in 0..self.clients.len() {
+            self.with_client(index, |client, link, context| match context.random.below(3) {
+                0 => client.reset(link, context),
+                1 => link.end_upstream(End::Orderly),
+                _ => client.close(link, context),
+            });
+        }
+        self.settle(REST_US, false);
+        self.check_nothing_is_left();
+    }
+
+    /// All shards stop; clients that are still there are told to go.
+    pub fn drain_all(&mut self) {
+        let had_clients: Vec<bool> = self.clients.iter().map(|client| client.is_open()).collect();
+        let began_us = self.now_us;
+        for node in &mut self.nodes {
+            node.shard.drain();
+            node.is_woken = true;
+        }
+        self.settle(REST_US, false);
+        for node in &self.nodes {
+            assert!(node.is_exited, "shard {} never exits", node.index);
+        }
+        let took_us = self.now_us - began_us - REST_US;
+        assert!(took_us < self.scenario.config.drain_ms * 1000, "healthy clients held up the drain");
+        for (client, had_connection) in self.clients.iter().zip(had_clients) {
+            assert!(!had_connection || client.close_code == Some(1001), "{:?}", client.close_code);
+        }
+        self.check_nothing_is_left();
+    }
+
+    fn check_nothing_is_left(&self) {
+        let mut metrics = Metrics::default();
+        for node in &self.nodes {
+            let of_shard = node.shard.metrics_now();
+            assert_eq!(node.open_slots(), 0, "a slot of shard {} was never given back", node.index);
+            assert_eq!(of_shard.accepts, node.accepted, "accepts of shard {}", node.index);
+            assert_eq!(node.accepted, node.released, "releases of shard {}", node.index);
+            metrics.add(&of_shard);
+        }
+        assert_eq!(metrics.connections, 0, "connections are left");
+        assert_eq!(metrics.subscriptions, 0, "subscriptions are left");
+        assert_eq!(metrics.outbox_bytes, 0, "bytes are left");
+        let closes: u64 = (0..5000).map(|code| metrics.closes(code)).sum();
+        assert_eq!(closes, metrics.handshakes, "each open connection is closed once");
+    }
+}
+
+fn check_replica(watch: &Watch, truth: &Replica, whose: &str) {
+    let (ours, theirs) = (watch.replica.visible(), truth.visible());
+    for key in ours.keys().chain(theirs.keys()) {
+        let is_unclear = !watch.spec.echo && watch.unclear.contains(key);
+        let is_partial = watch.spec.bare
+            && (!watch.replica.cells.contains_key(key)
+                || matches!(truth.cells.get(key), Some(Cell::Or { .. })));
+        if watch.spec.filter.passes(key) && !is_unclear && !is_partial {
+            let (has, is) = (ours.get(key), theirs.get(key));
+            assert_eq!(has, is, "the replica {whose} is wrong at {key}; {:?}", watch.spec);
+        }
+    }
+    assert!(watch.spec.filter != Filter::All || watch.is_live);
+}
+
+impl crate::client::Client {
+    /// An operation that is certain to change something.
+    fn plain_op(&mut self, map: usize, key: &str, context: &mut crate::client::Context<'_>) -> Op {
+        let kind = match context.scenario.maps[map].kind {
+            Kind::Contested => match context.oracle.type_of(map) {
+                Some("lww") => Kind::Lww,
+                Some("or") | None => Kind::Or,
+                _ => Kind::Counter,
+            },
+            kind => kind,
+        };
+        self.certain_op(map, key, kind, context)
+    }
+}

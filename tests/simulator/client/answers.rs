@@ -1,0 +1,235 @@
+//! What the server says, checked against what was asked.
+
+use simd_json::OwnedValue;
+use simd_json::prelude::*;
+
+use super::watch::{Rules, Watch};
+use super::{Asked, Client, Context, Op, OpKind, Stage};
+use crate::link::Link;
+use crate::replica::{Cell, Replica, Stamp};
+
+/// Codes an operation of the simulator may be refused with.
+const OP_CODES: [&str; 2] = ["map_type", "clock_drift"];
+/// Codes a request of the simulator may be refused with.
+const REQUEST_CODES: [&str; 4] = ["bad_json", "unknown_type", "too_many_subscriptions", "timeout"];
+
+impl Client {
+    pub(super) fn handle_text(&mut self, payload: Vec<u8>, link: &mut Link, context: &mut Context<'_>) {
+        let mut bytes = payload.clone();
+        let message = simd_json::to_owned_value(&mut bytes)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&payload)));
+        let kind = message.get_str("type").expect("every message has a type").to_owned();
+        if !std::mem::replace(&mut self.has_hello, true) {
+            assert_eq!(kind, "hello", "the first message");
+            if self.stage == Stage::Greeting {
+                self.stage = Stage::Open;
+                self.resubscribe(link, context);
+            }
+            return;
+        }
+        let id = message.get_u64("id");
+        match &kind[..] {
+            "change" => self.handle_change(&message, context),
+            "snapshot" => self.handle_snapshot(&message, id, context),
+            "error" => self.handle_error(&message, id),
+            "ack" if id.is_some_and(|id| self.unanswered.contains(&id)) => panic!("an ack nobody asked for"),
+            "pong" if id.is_none() => {}
+            _ => {
+                let id = id.unwrap_or_else(|| panic!("no id: {message}"));
+                let asked = self
+                    .asked
+                    .remove(&id)
+                    .unwrap_or_else(|| panic!("answered twice, or not asked: {message}"));
+                self.handle_answer(asked, &kind, &message, context);
+            }
+        }
+    }
+
+    fn handle_answer(&mut self, asked: Asked, kind: &str, message: &OwnedValue, context: &mut Context<'_>) {
+        let map_of = |map: usize| {
+            assert_eq!(message.get_str("map"), Some(&context.scenario.maps[map].name[..]), "{message}");
+        };
+        match (asked, kind) {
+            (Asked::Ping, "pong") => {}
+            (Asked::Write(ops), "ack") => self.handle_ack(ops, message, context),
+            (Asked::Read { map, keys, floor }, "entries") => {
+                map_of(map);
+                let mut read = Replica::default();
+                for entry in message.get_array("entries").expect("entries") {
+                    let (key, cell) = Cell::of_entry(entry);
+                    assert!(keys.contains(&key), "{key} was not asked for");
+                    assert!(read.merge(&key, &cell), "{key} was answered twice");
+                }
+                for (key, floor) in keys.iter().zip(&floor) {
+                    let cell = read.cells.get(key);
+                    let is_there =
+                        floor.as_ref().is_none_or(|floor| cell.is_some_and(|cell| cell.covers(floor)));
+                    assert!(is_there || context.scenario.forgets, "{key} reads {cell:?}, acked {floor:?}");
+                }
+            }
+            (Asked::Unsubscribe { map }, "unsubscribed") => {
+                map_of(map);
+                let watch = self.watches.get_mut(&map);
+                if let Some(watch) = watch.filter(|watch| watch.is_leaving) {
+                    match watch.next.take() {
+                        // A later subscribe is on its way.
+                        Some(next) => *watch = *next,
+                        None => drop(self.watches.remove(&map)),
+                    }
+                }
+            }
+            (Asked::Digest { map }, "digest") => {
+                map_of(map);
+                let hash = message.get_str("hash").expect("a hash").to_owned();
+                assert_eq!(hash.len(), 16);
+                self.digests.insert(map, (message.get_u64("entries").expect("a number of entries"), hash));
+            }
+            (asked, _) => panic!("{asked:?} was answered with {message}"),
+        }
+    }
+
+    fn handle_change(&mut self, message: &OwnedValue, context: &mut Context<'_>) {
+        let (map, name) = named_map(message, context);
+        let own = format!("{}.{}.", self.name, self.connection);
+        let rules = Rules {
+            forgets: context.scenario.forgets,
+            is_strict: context.is_calm || context.scenario.never_conflates,
+        };
+        let watch = self.watches.get_mut(&map).unwrap_or_else(|| panic!("{name} is not watched: {message}"));
+        watch.change(message, name, context.scenario.maps[map].kind, &own, rules);
+    }
+
+    fn handle_snapshot(&mut self, message: &OwnedValue, id: Option<u64>, context: &mut Context<'_>) {
+        let (map, name) = named_map(message, context);
+        if let Some(map_type) = message.get_str("map_type") {
+            let map_type = ["lww", "or", "counter"].into_iter().find(|known| *known == map_type);
+            context.oracle.saw_type(map, map_type.expect("a type of map"));
+        }
+        let watch = self.watches.get_mut(&map).unwrap_or_else(|| panic!("{name} is not watched: {message}"));
+        // A peer that has fallen too far behind is told anew without having asked.
+        assert!(id.is_some() || context.scenario.forgets, "a snapshot nobody asked for");
+        while let Some(id) = id.filter(|id| *id != watch.id) {
+            assert!(watch.next.is_some(), "a snapshot for request {id} that is over: {message}");
+            // The one before will have no further answer.
+            self.asked.remove(&watch.id);
+            watch.begin_next();
+        }
+        watch.chunk(message, name, context.scenario.maps[map].kind, context.scenario);
+        if watch.is_live {
+            let id = watch.id;
+            self.asked.remove(&id);
+        }
+    }
+
+    fn handle_error(&mut self, message: &OwnedValue, id: Option<u64>) {
+        let code = message.get_str("code").expect("an error has a code");
+        let Some(id) = id else {
+            assert_eq!(code, "bad_json");
+            return;
+        };
+        if self.unanswered.contains(&id) {
+            assert!(OP_CODES.contains(&code), "{message}");
+            return;
+        }
+        let asked =
+            self.asked.remove(&id).unwrap_or_else(|| panic!("answered twice, or not asked: {message}"));
+        match (asked, code) {
+            (Asked::Ping, "unknown_type") => {}
+            (Asked::Read { .. } | Asked::Digest { .. }, "timeout") => {}
+            (Asked::Subscribe { map }, "too_many_subscriptions") => {
+                // There is room for what takes the place of another, so this one is the first.
+                let watch = self.watches.remove(&map).expect("it was asked for");
+                assert_eq!(watch.id, id, "a subscription in the place of another was refused");
+                if let Some(next) = watch.next {
+                    self.watches.insert(map, *next);
+                }
+            }
+            (asked, code) => panic!("{asked:?} was refused with {code}: {REQUEST_CODES:?} are expected"),
+        }
+    }
+
+    fn handle_ack(&mut self, ops: Vec<Op>, message: &OwnedValue, context: &mut Context<'_>) {
+        let stamps = message.get_array("stamps").expect("an ack has stamps");
+        assert_eq!(stamps.len(), ops.len(), "one stamp for each operation: {message}");
+        let rejected: Vec<(usize, &str)> = message
+            .get_array("rejected")
+            .into_iter()
+            .flatten()
+            .map(|rejected| {
+                let code = rejected.get_str("code").expect("a code");
+                (rejected.get_usize("index").expect("an index"), code)
+            })
+            .collect();
+        let is_late = message.get_bool("timeout") == Some(true);
+        let applied = message.get_usize("applied").expect("a number of operations");
+        assert!(is_late || applied + rejected.len() == ops.len(), "{message}");
+        for (index, op) in ops.into_iter().enumerate() {
+            let stamp = stamps[index].as_str().map(Stamp::parse);
+            if let Some((_, code)) = rejected.iter().find(|(rejected, _)| *rejected == index) {
+                assert!(OP_CODES.contains(code), "{op:?} was refused with {code}");
+                assert!(*code != "clock_drift" || op.is_far_ahead(), "{op:?} was refused as drifting");
+            } else if stamp.is_some() || !is_late && !op.has_stamp() {
+                self.acked(op, stamp, context);
+            } else {
+                assert!(is_late, "{op:?} was acked without its stamp: {message}");
+                self.unclear(op, context);
+            }
+        }
+    }
+
+    fn acked(&mut self, op: Op, stamp: Option<Stamp>, context: &mut Context<'_>) {
+        context.oracle.acked += 1;
+        context.oracle.saw_type(op.map, op.kind.map_type());
+        if let (Some(own), Some(stamp)) = (op.own_stamp(), &stamp) {
+            assert_eq!(own, stamp, "the stamp the client brought");
+        }
+        match &op.kind {
+            OpKind::Increment { by } => context.oracle.incremented(op.map, &op.key, *by, true),
+            OpKind::Totals { totals } => {
+                context.oracle.totals_acked(op.map, &op.key, self.index, *totals);
+            }
+            _ => {}
+        }
+        let Some(cell) = op.outcome(stamp) else { return };
+        context.oracle.acked(op.map, &op.key, &cell);
+        // Whoever does not hear its own changes has to make them.
+        if let Some(watch) = self.watches.get_mut(&op.map) {
+            merge_own(watch, &op.key, &cell);
+        }
+        if let Some(kept) = self.kept.get_mut(&op.map) {
+            merge_own(kept, &op.key, &cell);
+        }
+    }
+
+    /// It will not be known whether this operation was applied.
+    pub(super) fn unclear(&mut self, op: Op, context: &mut Context<'_>) {
+        context.oracle.ambiguous += 1;
+        if let OpKind::Increment { by } = op.kind {
+            context.oracle.incremented(op.map, &op.key, by, false);
+        }
+        self.mark_unclear(op.map, &op.key);
+    }
+}
+
+fn merge_own(watch: &mut Watch, key: &str, cell: &Cell) {
+    if !watch.spec.echo && watch.spec.filter.passes(key) {
+        if watch.spec.bare {
+            // What others did before this began is not told either, so this is not all there is.
+            watch.unclear.insert(key.to_owned());
+        } else if watch.is_live {
+            watch.replica.merge(key, cell);
+        } else {
+            watch.own.merge(key, cell);
+        }
+    }
+    if let Some(next) = &mut watch.next {
+        merge_own(next, key, cell);
+    }
+}
+
+fn named_map<'a>(message: &OwnedValue, context: &Context<'a>) -> (usize, &'a str) {
+    let name = message.get_str("map").expect("a map");
+    let maps = &context.scenario.maps;
+    let map = maps.iter().position(|map| map.name == name).expect("a map of the scenario");
+    (map, &maps[map].name)
+}

@@ -1,0 +1,275 @@
+//! A client: speaks the protocol over a link, keeps a replica of every map it watches, and believes nothing
+//! it is not told.
+
+mod answers;
+mod requests;
+mod watch;
+
+pub use requests::{Op, OpKind};
+pub use watch::{Filter, Spec, Watch};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::frames::{self, CLOSE, PING, PONG, TEXT};
+use crate::link::{End, Link};
+use crate::oracle::Oracle;
+use crate::random::Random;
+use crate::replica::{Cell, Replica};
+use crate::scenario::Scenario;
+
+/// What a client sees of the world while it acts.
+pub struct Context<'a> {
+    pub random: &'a mut Random,
+    pub oracle: &'a mut Oracle,
+    pub scenario: &'a Scenario,
+    pub now_us: u64,
+    pub unix_ms: u64,
+    /// No faults any more, and a writer may not hear itself.
+    pub is_calm: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Waits for the answer to its upgrade, or to its plain request.
+    Http,
+    /// The upgrade was answered; waits for `hello`.
+    Greeting,
+    Open,
+    /// Has sent a close frame.
+    Closing,
+}
+
+/// A request without its answer.
+#[derive(Debug)]
+pub enum Asked {
+    Ping,
+    Write(Vec<Op>),
+    Read { map: usize, keys: Vec<String>, floor: Vec<Option<Cell>> },
+    Subscribe { map: usize },
+    Unsubscribe { map: usize },
+    Digest { map: usize },
+}
+
+/// See the module.
+pub struct Client {
+    pub index: usize,
+    /// Its node in stamps it makes.
+    pub name: String,
+    /// Index of the link in the world.
+    pub link: Option<usize>,
+    /// Counts its connections; the current one is named by it in values.
+    pub connection: u32,
+    pub stage: Stage,
+    inbox: Vec<u8>,
+    has_hello: bool,
+    /// A plain HTTP request instead of an upgrade.
+    pub is_plain: bool,
+    pub next_id: u64,
+    next_op: u64,
+    pub asked: BTreeMap<u64, Asked>,
+    /// Requests that are answered only if something is refused.
+    unanswered: BTreeSet<u64>,
+    /// What it watches on this connection, by map.
+    pub watches: BTreeMap<usize, Watch>,
+    /// What it has of maps it watched before, to go on from.
+    pub kept: BTreeMap<usize, Watch>,
+    totals: BTreeMap<(usize, String), (i64, i64)>,
+    last_at: (u64, u64),
+    /// Until when it reads nothing, and how much it reads at a time.
+    pub stalled_until_us: u64,
+    pub read_bytes_max: usize,
+    pub retry_at_us: u64,
+    /// Observers do what they are told and nothing by chance.
+    pub is_observer: bool,
+    pub digests: BTreeMap<usize, (u64, String)>,
+    /// The code of the last close frame it got.
+    pub close_code: Option<u16>,
+}
+
+impl Client {
+    pub fn new(index: usize) -> Self {
+        Self {
+            index,
+            name: format!("c{index}"),
+            link: None,
+            connection: 0,
+            stage: Stage::Http,
+            inbox: Vec::new(),
+            has_hello: false,
+            is_plain: false,
+            next_id: 1,
+            next_op: 1,
+            asked: BTreeMap::new(),
+            unanswered: BTreeSet::new(),
+            watches: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            totals: BTreeMap::new(),
+            last_at: (0, 0),
+            stalled_until_us: 0,
+            read_bytes_max: 1 << 20,
+            retry_at_us: 0,
+            is_observer: false,
+            digests: BTreeMap::new(),
+            close_code: None,
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.link.is_some() && self.stage == Stage::Open
+    }
+
+    /// Sends the first bytes over a new link.
+    pub fn connect(&mut self, index: usize, link: &mut Link, is_plain: bool, context: &mut Context<'_>) {
+        self.link = Some(index);
+        self.connection += 1;
+        self.stage = Stage::Http;
+        self.is_plain = is_plain;
+        self.close_code = None;
+        self.has_hello = false;
+        self.inbox.clear();
+        let head = if is_plain {
+            let path = context.random.pick(&["/metrics", "/healthz", "/", "/nowhere", "/v1"]);
+            format!("GET {path} HTTP/1.1\r\nHost: sim\r\n\r\n")
+        } else {
+            "GET /v1 HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+                .to_owned()
+        };
+        link.upstream.extend(head.as_bytes());
+        if !is_plain && context.random.per_mille(200) {
+            // A client in a hurry: frames in the same segment as the upgrade.
+            self.ping(link, context);
+        }
+    }
+
+    /// Reads what has arrived; whether there was anything.
+    pub fn read(&mut self, link: &mut Link, context: &mut Context<'_>) -> bool {
+        if self.stalled_until_us > context.now_us {
+            return false;
+        }
+        let len = link.downstream.len().min(self.read_bytes_max);
+        self.inbox.extend(link.downstream.drain(..len));
+        while self.link.is_some() && self.step(link, context) {}
+        if self.link.is_some() && link.downstream.is_empty() && link.downstream_end {
+            self.ended(link, context);
+            return true;
+        }
+        len > 0
+    }
+
+    /// Understands one more thing of what was read.
+    fn step(&mut self, link: &mut Link, context: &mut Context<'_>) -> bool {
+        if self.stage == Stage::Http {
+            return !self.is_plain && self.step_upgrade();
+        }
+        let Some((opcode, payload)) = frames::take_frame(&mut self.inbox) else { return false };
+        match opcode {
+            TEXT => self.handle_text(payload, link, context),
+            PING => self.send_frame(link, context.random, PONG, &payload),
+            PONG => {}
+            CLOSE => {
+                let code = payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));
+                self.handle_close(code, link, context);
+            }
+            opcode => panic!("opcode {opcode} from a server"),
+        }
+        true
+    }
+
+    fn step_upgrade(&mut self) -> bool {
+        let Some(end) = self.inbox.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+        let head: Vec<u8> = self.inbox.drain(..end + 4).collect();
+        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+        self.stage = Stage::Greeting;
+        true
+    }
+
+    fn handle_close(&mut self, code: Option<u16>, link: &mut Link, context: &mut Context<'_>) {
+        self.close_code = Some(code.unwrap_or(1005));
+        let is_known = matches!(code, Some(1000 | 1001 | 1007 | 1013 | 4005 | 4008) | None);
+        assert!(is_known || self.stage == Stage::Closing, "closed with {code:?}");
+        let is_slow = code == Some(4008) && !context.is_calm;
+        let is_late = code == Some(4005) && !context.is_calm;
+        assert!(is_slow || is_late || !matches!(code, Some(4005 | 4008)), "a healthy client got {code:?}");
+        if self.stage != Stage::Closing {
+            self.send_frame(link, context.random, CLOSE, &code.unwrap_or(1000).to_be_bytes());
+        }
+        link.end_upstream(End::Orderly);
+        self.stage = Stage::Closing;
+    }
+
+    /// The server has ended its side.
+    fn ended(&mut self, link: &mut Link, context: &mut Context<'_>) {
+        if self.is_plain {
+            // A client that was too slow is cut off in the middle, or told nothing.
+            let start = &b"HTTP/1.1 "[..self.inbox.len().min(9)];
+            assert!(self.inbox.starts_with(start), "{}", String::from_utf8_lossy(&self.inbox));
+        }
+        link.end_upstream(End::Orderly);
+        self.detach(context);
+    }
+
+    /// The transport fails, or the client gives up on it.
+    pub fn reset(&mut self, link: &mut Link, context: &mut Context<'_>) {
+        link.end_upstream(End::Reset);
+        self.detach(context);
+    }
+
+    /// Forgets the connection and everything that went with it.
+    fn detach(&mut self, context: &mut Context<'_>) {
+        self.link = None;
+        self.inbox.clear();
+        self.unanswered.clear();
+        self.retry_at_us = context.now_us + 20_000;
+        for (_, asked) in std::mem::take(&mut self.asked) {
+            if let Asked::Write(ops) = asked {
+                ops.into_iter().for_each(|op| self.unclear(op, context));
+            }
+        }
+        for (map, watch) in std::mem::take(&mut self.watches) {
+            if let Some(kept) = watch.keep() {
+                self.kept.insert(map, kept);
+            }
+        }
+    }
+
+    pub fn send_frame(&mut self, link: &mut Link, random: &mut Random, opcode: u8, payload: &[u8]) {
+        if link.upstream_end.is_some() || self.stage == Stage::Closing {
+            return;
+        }
+        let mut frame = Vec::new();
+        frames::write_frame(&mut frame, random, true, opcode, payload);
+        link.upstream.extend(&frame);
+    }
+
+    /// Sends a message, now and then in fragments with a ping between them.
+    fn send_text(&mut self, link: &mut Link, context: &mut Context<'_>, text: &str) {
+        if !context.random.per_mille(50) || text.len() < 2 {
+            return self.send_frame(link, context.random, TEXT, text.as_bytes());
+        }
+        if link.upstream_end.is_some() {
+            return;
+        }
+        let (head, tail) = text.as_bytes().split_at(context.random.between(1, text.len() - 1));
+        let mut bytes = Vec::new();
+        frames::write_frame(&mut bytes, context.random, false, TEXT, head);
+        frames::write_frame(&mut bytes, context.random, true, PING, b"between");
+        frames::write_frame(&mut bytes, context.random, true, frames::CONTINUATION, tail);
+        link.upstream.extend(&bytes);
+    }
+
+    /// Ends the connection as it should be ended.
+    pub fn close(&mut self, link: &mut Link, context: &mut Context<'_>) {
+        if self.stage == Stage::Http {
+            return link.end_upstream(End::Orderly);
+        }
+        let code = context.random.pick(&[1000_u16, 1001, 3000, 4999]);
+        self.send_frame(link, context.random, CLOSE, &code.to_be_bytes());
+        self.stage = Stage::Closing;
+    }
+
+    /// The replicas of its current subscriptions.
+    pub fn replica(&self, map: usize) -> Option<&Replica> {
+        self.watches.get(&map).map(|watch| &watch.replica)
+    }
+}

@@ -1,0 +1,191 @@
+//! One subscription as its client sees it: what was asked for, what was told, and what may have been missed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use simd_json::OwnedValue;
+use simd_json::prelude::*;
+
+use crate::replica::{Cell, Replica};
+use crate::scenario::{Kind, Scenario};
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Filter {
+    #[default]
+    All,
+    Keys(Vec<String>),
+    Prefix(String),
+}
+
+impl Filter {
+    pub fn passes(&self, key: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Keys(keys) => keys.iter().any(|wanted| wanted == key),
+            Self::Prefix(prefix) => key.starts_with(prefix.as_str()),
+        }
+    }
+}
+
+/// What a subscription asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Spec {
+    pub filter: Filter,
+    pub echo: bool,
+    /// Without a snapshot: only what changes from now on.
+    pub bare: bool,
+    pub since: Option<String>,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    /// Its first request; chunks of it name this.
+    pub id: u64,
+    pub spec: Spec,
+    /// A newer subscription of the same map, asked for and not begun.
+    pub next: Option<Box<Watch>>,
+    /// The server has begun to answer, and has finished the snapshot.
+    pub has_begun: bool,
+    pub is_live: bool,
+    /// An unsubscribe is under way.
+    pub is_leaving: bool,
+    pub replica: Replica,
+    pub cursor: Option<String>,
+    /// The last cursor it was told; on another connection they may begin earlier.
+    told: Option<String>,
+    /// Chunks of a snapshot that is not complete.
+    chunks: Vec<(String, Cell)>,
+    is_in_snapshot: bool,
+    /// Everything delivered since the snapshot began.
+    delivered: Replica,
+    /// Keys at which its own operations may have changed something it does not hear of.
+    pub unclear: BTreeSet<String>,
+    /// Own operations that were acknowledged before the snapshot was complete.
+    pub own: Replica,
+    /// What had been acknowledged to anybody when the subscription was asked for.
+    pub floor: Replica,
+    /// Changes per key, since it was last cleared.
+    pub heard: BTreeMap<String, usize>,
+}
+
+impl Watch {
+    pub fn new(id: u64, spec: Spec, floor: Replica) -> Self {
+        Self { id, spec, floor, ..Self::default() }
+    }
+
+    /// What to go on from on the next connection, if there is anything.
+    pub fn keep(mut self) -> Option<Self> {
+        if let Some(next) = self.next.take() {
+            // Keys that are unclear to either are unclear to whoever goes on.
+            self.unclear.extend(next.unclear);
+        }
+        let own = std::mem::take(&mut self.own);
+        self.replica.merge_all(&own);
+        (self.cursor.is_some() && !self.is_leaving).then_some(self)
+    }
+
+    /// Goes over to the subscription that was asked for later, whose first chunk has come.
+    pub fn begin_next(&mut self) {
+        let next = *self.next.take().expect("somebody asked for what has come");
+        let old = std::mem::replace(self, next);
+        if self.spec.since.is_some() {
+            self.replica = old.replica;
+            self.unclear.extend(old.unclear);
+            self.cursor = self.spec.since.clone();
+        }
+    }
+
+    /// Takes one chunk of a snapshot.
+    pub fn chunk(&mut self, message: &OwnedValue, map: &str, kind: Kind, scenario: &Scenario) {
+        self.has_begun = true;
+        if !std::mem::replace(&mut self.is_in_snapshot, true) {
+            self.delivered = Replica::default();
+            self.chunks.clear();
+        }
+        for entry in message.get_array("entries").expect("a chunk has entries") {
+            let (key, cell) = Cell::of_entry(entry);
+            assert!(self.spec.filter.passes(&key), "{map} {key} does not pass the filter");
+            self.chunks.push((key, cell));
+        }
+        if message.get_bool("more").expect("a chunk says whether there is more") {
+            return;
+        }
+        let flag = |name| message.get_bool(name).expect("the last chunk says how it began");
+        let (resumed, reset) = (flag("resumed"), flag("reset"));
+        assert!(!(resumed && reset));
+        assert!(!resumed || self.spec.since.is_some(), "resumed without a cursor");
+        assert!(!reset || scenario.forgets, "{map} was reset although nothing is forgotten");
+        self.is_in_snapshot = false;
+        self.is_live = true;
+        if !resumed {
+            self.replica = Replica::default();
+        }
+        for (key, cell) in std::mem::take(&mut self.chunks) {
+            let is_news = self.delivered.merge(&key, &cell);
+            // A reset may come in the middle, after which it starts over.
+            assert!(is_news || reset, "a snapshot of {map} has {key} twice: {cell:?}");
+            self.replica.merge(&key, &cell);
+        }
+        let own = std::mem::take(&mut self.own);
+        self.replica.merge_all(&own);
+        self.take_cursor(message);
+        if !scenario.forgets && !self.spec.bare && !matches!(kind, Kind::Counter | Kind::Rising) {
+            let filter = self.spec.filter.clone();
+            self.floor.cells.retain(|key, _| filter.passes(key));
+            if let Some(key) = self.replica.lacks(&self.floor) {
+                let (is, promised) = (self.replica.cells.get(&key), self.floor.cells.get(&key));
+                panic!("a snapshot of {map} (resumed {resumed}) lacks {key}: {is:?}, acked {promised:?}");
+            }
+        }
+    }
+
+    /// Takes a change. `own` is how values the client wrote on this connection begin; `is_strict`: none may come
+    /// back.
+    pub fn change(&mut self, message: &OwnedValue, map: &str, kind: Kind, own: &str, rules: Rules) {
+        assert!(self.is_live && !self.is_in_snapshot, "a change of {map} before the end of its snapshot");
+        for entry in message.get_array("entries").expect("a change has entries") {
+            let (key, cell) = Cell::of_entry(entry);
+            assert!(self.spec.filter.passes(&key), "{map} {key} does not pass the filter");
+            let is_news = self.delivered.merge(&key, &cell);
+            let may_repeat = rules.forgets || kind == Kind::Counter;
+            assert!(is_news || may_repeat, "{map} {key} was delivered twice or out of order: {cell:?}");
+            if rules.is_strict && !self.spec.echo {
+                let is_own = match &cell {
+                    Cell::Lww { value, .. } => value.as_ref().is_some_and(|value| value.starts_with(own)),
+                    Cell::Or { live, .. } => live.values().any(|(_, value)| value.starts_with(own)),
+                    Cell::Counter(_) => false,
+                };
+                assert!(!is_own, "a writer heard its own change of {map}: {cell:?}");
+            }
+            if kind == Kind::Rising
+                && let (Some(Cell::Counter(before)), Cell::Counter(count)) =
+                    (self.replica.cells.get(&key), &cell)
+                && self.spec.since.is_none()
+            {
+                assert!(count > before, "{map} {key} fell from {before} to {count}");
+            }
+            *self.heard.entry(key.clone()).or_default() += 1;
+            self.replica.merge(&key, &cell);
+        }
+        self.take_cursor(message);
+    }
+
+    fn take_cursor(&mut self, message: &OwnedValue) {
+        let cursor = message.get_str("cursor").expect("a cursor");
+        let ticks = |cursor: &str| -> u64 {
+            cursor.split_once('.').and_then(|(_, ticks)| ticks.parse().ok()).expect("epoch and ticks")
+        };
+        if let Some(before) = &self.told {
+            assert!(ticks(cursor) >= ticks(before), "a cursor went back from {before} to {cursor}");
+        }
+        self.told = Some(cursor.to_owned());
+        self.cursor = self.told.clone();
+    }
+}
+
+/// What the run allows changes to be.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    pub forgets: bool,
+    pub is_strict: bool,
+}

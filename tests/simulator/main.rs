@@ -1,0 +1,153 @@
+//! The simulator: the whole server but its sockets, driven by a seed.
+//!
+//! Goal: whatever the order of events, what clients were promised holds. Method: shards are driven through
+//! the same events as by `src/io/driver.rs`, over a network, a kernel, a clock and clients made of chance;
+//! every answer is checked when it comes, and everything at the end, when all has healed.
+//!
+//! ```text
+//! cargo test --test simulator                      200 seeds; ANNULUS_SEEDS=<n> for more
+//! cargo test --test simulator -- --seeds 5000      the same
+//! cargo test --test simulator -- --seed 17 -v      one seed, with its fingerprint; or ANNULUS_SEED=17
+//! ```
+
+mod calm;
+mod client;
+mod frames;
+mod link;
+mod node;
+mod oracle;
+mod random;
+mod replica;
+mod scenario;
+mod trace;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use world::World;
+
+const SEEDS_DEFAULT: u64 = 200;
+/// Seeds that are run twice, to see that a seed says everything.
+const SEEDS_TWICE: u64 = 5;
+
+/// What one run came to.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    fingerprint: u64,
+    acked: u64,
+    ambiguous: u64,
+    turns: u64,
+    conflations: u64,
+    stalls: u64,
+    resets: u64,
+    slow_consumers: u64,
+}
+
+fn main() -> ExitCode {
+    let options = Options::read();
+    if options.lists {
+        println!("simulator: test");
+        return ExitCode::SUCCESS;
+    }
+    let seeds = match options.seed {
+        Some(seed) => seed..seed + 1,
+        None => options.first..options.first + options.seeds,
+    };
+    println!("\nrunning {} seeds", seeds.end - seeds.start);
+    let (mut passed, mut failed) = (0_u64, Vec::new());
+    for seed in seeds {
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let outcome = run(seed);
+            if seed < SEEDS_TWICE || options.is_verbose {
+                assert_eq!(outcome, run(seed), "the same seed took another course");
+            }
+            outcome
+        }));
+        match result {
+            Ok(outcome) if options.is_verbose => println!("seed {seed}: {outcome:x?}"),
+            Ok(_) => {}
+            Err(_) => {
+                eprintln!("seed {seed} failed; again: ANNULUS_SEED={seed} cargo test --test simulator\n");
+                failed.push(seed);
+                continue;
+            }
+        }
+        passed += 1;
+    }
+    let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
+    println!("test result: {verdict}. {passed} passed; {} failed {failed:?}\n", failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// One whole life of a server.
+fn run(seed: u64) -> Outcome {
+    let mut world = World::new(seed);
+    world.storm();
+    world.heal();
+    world.check_promises();
+    world.check_each_change_is_heard_once();
+    world.check_promises();
+    if world.random.per_mille(500) {
+        world.disconnect_all();
+    }
+    world.drain_all();
+    let mut outcome = Outcome {
+        fingerprint: world.trace.value(),
+        acked: world.oracle.acked,
+        ambiguous: world.oracle.ambiguous,
+        turns: 0,
+        conflations: 0,
+        stalls: 0,
+        resets: 0,
+        slow_consumers: 0,
+    };
+    for metrics in world.nodes.iter().map(|node| node.shard.metrics_now()) {
+        outcome.turns += metrics.turns;
+        outcome.conflations += metrics.conflations;
+        outcome.stalls += metrics.mesh_stalls;
+        outcome.resets += metrics.resets;
+        outcome.slow_consumers += metrics.slow_consumers;
+    }
+    outcome
+}
+
+/// What the command line and the environment ask for.
+struct Options {
+    seed: Option<u64>,
+    first: u64,
+    seeds: u64,
+    is_verbose: bool,
+    /// `--list`, as tools that look for tests ask.
+    lists: bool,
+}
+
+impl Options {
+    fn read() -> Self {
+        let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
+        let variable = |name: &str| number(std::env::var(name).ok());
+        let mut options = Self {
+            seed: variable("ANNULUS_SEED"),
+            first: 0,
+            seeds: variable("ANNULUS_SEEDS").unwrap_or(SEEDS_DEFAULT),
+            is_verbose: false,
+            lists: false,
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            match &argument[..] {
+                "--seed" => options.seed = number(arguments.next()),
+                "--seeds" => options.seeds = number(arguments.next()).unwrap_or(SEEDS_DEFAULT),
+                "--from" => options.first = number(arguments.next()).unwrap_or(0),
+                "-v" | "--verbose" => options.is_verbose = true,
+                "--list" => options.lists = true,
+                "--test-threads" | "--skip" | "--format" | "--color" => drop(arguments.next()),
+                // A name of tests to run, which may not mean this one.
+                name if !name.starts_with('-') && !"simulator".contains(name) => options.seeds = 0,
+                // Other arguments of the usual harness, such as `--nocapture`.
+                _ => {}
+            }
+        }
+        options
+    }
+}

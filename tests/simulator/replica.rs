@@ -1,0 +1,154 @@
+//! A client's copy of a map: the merges of the protocol, written as simply as they can be and sharing no code
+//! with the server.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use simd_json::OwnedValue;
+use simd_json::prelude::*;
+
+/// Ordered as the protocol orders stamps: milliseconds, counter, node by bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp {
+    pub millis: u64,
+    pub counter: u64,
+    pub node: String,
+}
+
+impl Stamp {
+    pub fn parse(text: &str) -> Self {
+        let mut parts = text.splitn(3, ':');
+        let mut number = || parts.next().and_then(|part| part.parse().ok()).expect("a number in a stamp");
+        let (millis, counter) = (number(), number());
+        Self { millis, counter, node: parts.next().expect("a node in a stamp").to_owned() }
+    }
+
+    pub fn text(&self) -> String {
+        format!("{}:{}:{}", self.millis, self.counter, self.node)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    Lww { at: Stamp, value: Option<String> },
+    Or { live: BTreeMap<String, (Stamp, String)>, removed: BTreeSet<String> },
+    Counter(i64),
+}
+
+impl Cell {
+    /// Reads an entry: its key and what it says of it.
+    pub fn of_entry(entry: &OwnedValue) -> (String, Self) {
+        let text = |value: &OwnedValue, field: &str| value.get_str(field).map(str::to_owned);
+        let key = text(entry, "key").expect("an entry has a key");
+        if let Some(count) = entry.get_i64("count") {
+            return (key, Self::Counter(count));
+        }
+        if let Some(values) = entry.get_array("values") {
+            let live = values.iter().map(|tagged| {
+                let field = |name| text(tagged, name).expect("a field of a tagged value");
+                (field("tag"), (Stamp::parse(&field("at")), field("value")))
+            });
+            let removed = entry.get_array("removed").expect("an or entry names removed tags");
+            let removed = removed.iter().map(|tag| tag.as_str().expect("a tag is text").to_owned());
+            return (key, Self::Or { live: live.collect(), removed: removed.collect() });
+        }
+        let at = Stamp::parse(&text(entry, "at").expect("an lww entry has a stamp"));
+        let value = text(entry, "value");
+        assert_eq!(value.is_none(), entry.get_bool("deleted") == Some(true), "{entry}");
+        (key, Self::Lww { at, value })
+    }
+
+    /// Merges `other`; whether that made a difference. A count is what was said last.
+    fn merge(&mut self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Lww { at, value }, Self::Lww { at: other_at, value: other_value }) => {
+                // At one stamp a value can only have ended.
+                let is_newer = (&*other_at, other_value.is_none()) > (&*at, value.is_none());
+                if is_newer {
+                    (*at, *value) = (other_at.clone(), other_value.clone());
+                }
+                is_newer
+            }
+            (Self::Or { live, removed }, Self::Or { live: other_live, removed: other_removed }) => {
+                let mut changed = false;
+                for tag in other_removed {
+                    changed |= removed.insert(tag.clone());
+                    live.remove(tag);
+                }
+                for (tag, tagged) in other_live {
+                    if !removed.contains(tag) && live.get(tag).is_none_or(|known| known < tagged) {
+                        live.insert(tag.clone(), tagged.clone());
+                        changed = true;
+                    }
+                }
+                changed
+            }
+            (Self::Counter(count), Self::Counter(other)) => std::mem::replace(count, *other) != *other,
+            (ours, theirs) => panic!("a map changed its type: {ours:?}, then {theirs:?}"),
+        }
+    }
+
+    /// What a reader sees, if anything.
+    fn visible(&self) -> Option<Self> {
+        match self {
+            Self::Lww { value, .. } => value.is_some().then(|| self.clone()),
+            Self::Or { live, .. } => {
+                (!live.is_empty()).then(|| Self::Or { live: live.clone(), removed: BTreeSet::new() })
+            }
+            Self::Counter(_) => Some(self.clone()),
+        }
+    }
+
+    /// Whether everything that `floor` says is in here, or overruled in here.
+    pub fn covers(&self, floor: &Self) -> bool {
+        match (self, floor) {
+            (Self::Lww { at, value }, Self::Lww { at: floor_at, value: floor_value }) => {
+                (at, value.is_none()) >= (floor_at, floor_value.is_none())
+            }
+            (Self::Or { live, removed }, Self::Or { live: floor_live, removed: floor_removed }) => {
+                floor_live.keys().all(|tag| live.contains_key(tag) || removed.contains(tag))
+                    && floor_removed.iter().all(|tag| !live.contains_key(tag))
+            }
+            _ => true,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Replica {
+    pub cells: BTreeMap<String, Cell>,
+}
+
+impl Replica {
+    /// Merges what is said of `key`; whether that made a difference.
+    pub fn merge(&mut self, key: &str, cell: &Cell) -> bool {
+        match self.cells.get_mut(key) {
+            Some(known) => known.merge(cell),
+            None => {
+                self.cells.insert(key.to_owned(), cell.clone());
+                true
+            }
+        }
+    }
+
+    pub fn merge_all(&mut self, other: &Self) {
+        for (key, cell) in &other.cells {
+            self.merge(key, cell);
+        }
+    }
+
+    pub fn has_counters(&self) -> bool {
+        self.cells.values().any(|cell| matches!(cell, Cell::Counter(_)))
+    }
+
+    pub fn visible(&self) -> BTreeMap<String, Cell> {
+        let visible = self.cells.iter().filter_map(|(key, cell)| Some((key.clone(), cell.visible()?)));
+        visible.collect()
+    }
+
+    /// The first key at which something of `floor` is missing.
+    pub fn lacks(&self, floor: &Self) -> Option<String> {
+        let is_covered = |key: &str, cell: &Cell| self.cells.get(key).is_some_and(|ours| ours.covers(cell));
+        floor.cells.iter().find(|(key, cell)| !is_covered(key, cell)).map(|(key, _)| key.clone())
+    }
+}

@@ -1,0 +1,126 @@
+//! What one seed makes of the world: how many shards and clients, how small the limits, how often what fails.
+
+use annulus::config::{Coalesce, Config};
+
+use crate::random::Random;
+
+/// What the operations on a map may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Lww,
+    Or,
+    /// Counts both ways.
+    Counter,
+    /// Counts up only, so that each count is delivered once and in order.
+    Rising,
+    /// Clients disagree on the type: the first write must fix it for all.
+    Contested,
+}
+
+#[derive(Clone, Debug)]
+pub struct MapSpec {
+    pub name: String,
+    pub kind: Kind,
+}
+
+/// See the module.
+pub struct Scenario {
+    pub shards: usize,
+    pub queue_envelopes: usize,
+    pub clients: usize,
+    pub steps: usize,
+    pub config: Config,
+    pub maps: Vec<MapSpec>,
+    pub keys: usize,
+    /// The most bytes of padding a value has.
+    pub padding_bytes: usize,
+    /// Bytes the kernel takes for one peer before it makes a send wait.
+    pub kernel_bytes: usize,
+    /// Times in a thousand client steps that the transport fails in some way.
+    pub faults_per_mille: usize,
+    /// Times in a thousand client steps that a client stops reading for a while.
+    pub stalls_per_mille: usize,
+    /// Times in a thousand steps that a shard gets no turn for a while.
+    pub starvation_per_mille: usize,
+    /// Times in ten thousand steps that the clock jumps.
+    pub jumps: usize,
+    /// Removals are forgotten during the run. Clients then bring no stamps and tags of their own, and hear
+    /// their own changes, as what is older than a forgotten removal may come back.
+    pub forgets: bool,
+    /// Nobody can be conflated and there is one shard: a writer must never hear itself, at any time.
+    pub never_conflates: bool,
+}
+
+impl Scenario {
+    pub fn of(random: &mut Random) -> Self {
+        let shards = random.between(1, 5);
+        let clients = random.between(2, 9);
+        let is_heavy = random.per_mille(60);
+        let forgets = random.per_mille(120);
+        let never_conflates = shards == 1 && random.per_mille(500);
+        let maps = maps(random);
+        let mut config = config(random, clients, shards, maps.len());
+        if never_conflates || is_heavy {
+            config.outbox_hard_bytes = 256 << 20;
+        }
+        if never_conflates {
+            config.outbox_soft_bytes = 64 << 20;
+        }
+        if forgets {
+            config.tombstone_retention_ms = random.between(20, 3_000) as u64;
+        }
+        Self {
+            shards,
+            queue_envelopes: random.pick(&[1, 1, 2, 3, 4, 24, 64]),
+            clients,
+            steps: random.between(600, if is_heavy { 1500 } else { 4000 }),
+            config,
+            keys: random.pick(&[1, 3, 8, 30]),
+            padding_bytes: if is_heavy { 150_000 } else { random.pick(&[0, 20, 300, 3000]) },
+            kernel_bytes: random.pick(&[1, 50, 1000, 20_000, 1 << 20]) + if is_heavy { 100_000 } else { 0 },
+            faults_per_mille: random.pick(&[0, 2, 8, 30]),
+            stalls_per_mille: random.pick(&[0, 5, 30]),
+            starvation_per_mille: if is_heavy { 10 } else { random.pick(&[0, 2, 10]) },
+            jumps: random.pick(&[0, 0, 5, 20]),
+            forgets,
+            never_conflates,
+            maps,
+        }
+    }
+}
+
+fn maps(random: &mut Random) -> Vec<MapSpec> {
+    let count = random.between(1, 6);
+    let kinds = [Kind::Lww, Kind::Or, Kind::Counter, Kind::Rising, Kind::Contested, Kind::Lww];
+    let spec = |index: usize| MapSpec { name: format!("map-{index}"), kind: kinds[index] };
+    let first = random.below(kinds.len());
+    (0..count).map(|index| spec((first + index) % kinds.len())).collect()
+}
+
+fn config(random: &mut Random, clients: usize, shards: usize, maps: usize) -> Config {
+    let soft_bytes = random.pick(&[300, 1000, 5000, 100_000]);
+    // A slow reader may be closed; one that reads must not be, so there is room for a chunk from each shard
+    // and for answers beyond the soft limit.
+    let hard_bytes = soft_bytes + random.pick(&[4, 40]) * (600 << 10);
+    Config {
+        node: "sim".to_owned(),
+        connections_max: clients + 4 * shards + random.pick(&[0, 2, 100]),
+        connections_per_ip_max: random.pick(&[0, 0, 3, 5]),
+        accepts_per_second_max: random.pick(&[0, 0, 0, 50]),
+        handshake_timeout_ms: random.pick(&[100, 10_000]),
+        heartbeat_ms: random.pick(&[2_000, 20_000]),
+        value_bytes_max: 200_000,
+        subscriptions_max: random.pick(&[1000, 1000, (maps - 1).max(1)]),
+        coalesce: random.pick(&[
+            Coalesce::LOW_LATENCY,
+            Coalesce::LOW_LATENCY,
+            Coalesce { delay_us: 1_000, bytes_max: 2_000, frames_max: 5 },
+            Coalesce::HIGH_THROUGHPUT,
+        ]),
+        outbox_soft_bytes: soft_bytes,
+        outbox_hard_bytes: hard_bytes,
+        ack_timeout_ms: random.pick(&[50, 5_000, 5_000]),
+        drain_ms: 2_000,
+        ..Config::default()
+    }
+}

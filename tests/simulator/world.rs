@@ -1,0 +1,222 @@
+//! The world: shards, clients and the network between them, moved one small step at a time by chance alone.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use annulus::mesh::{KeyHasher, ShardIndex, connect_with_capacity};
+use annulus::shard::{Now, Shard, Shared};
+
+use crate::client::{Client, Context};
+use crate::frames::{self, TEXT};
+use crate::link::{End, Link};
+use crate::node::Node;
+use crate::oracle::Oracle;
+use crate::random::Random;
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+
+/// When every run begins.
+const UNIX_START_MS: u64 = 1_700_000_000_000;
+
+/// See the module.
+pub struct World {
+    pub random: Random,
+    pub scenario: Scenario,
+    pub nodes: Vec<Node>,
+    pub links: Vec<Link>,
+    /// Links that are not over.
+    pub open_links: Vec<usize>,
+    pub clients: Vec<Client>,
+    pub oracle: Oracle,
+    pub trace: Trace,
+    pub now_us: u64,
+    /// How far the wall clock is from where it would be without steps.
+    unix_step_ms: i64,
+    pub is_calm: bool,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let scenario = Scenario::of(&mut random);
+        let shared = Shared {
+            config: Arc::new(scenario.config.clone()),
+            epoch: random.next(),
+            hasher: KeyHasher::new(random.next()),
+            connections: Arc::new(AtomicUsize::new(0)),
+        };
+        let now = Now { unix_ms: UNIX_START_MS, monotonic_us: 0 };
+        let ports = connect_with_capacity(scenario.shards, scenario.queue_envelopes);
+        let node = |(index, ports)| {
+            Node::new(index, Shard::new(shared.clone(), index as ShardIndex, ports, now, seed + index as u64))
+        };
+        Self {
+            nodes: ports.into_iter().enumerate().map(node).collect(),
+            links: Vec::new(),
+            open_links: Vec::new(),
+            clients: (0..scenario.clients).map(Client::new).collect(),
+            oracle: Oracle::default(),
+            trace: Trace::default(),
+            now_us: 0,
+            unix_step_ms: 0,
+            is_calm: false,
+            random,
+            scenario,
+        }
+    }
+
+    pub fn unix_ms(&self) -> u64 {
+        (UNIX_START_MS + self.now_us / 1000).saturating_add_signed(self.unix_step_ms)
+    }
+
+    /// Everything goes wrong that may go wrong.
+    pub fn storm(&mut self) {
+        for _ in 0..self.scenario.steps {
+            self.now_us += 1;
+            match self.random.below(100) {
+                0..35 => self.step_link(),
+                35..60 => self.step_node(),
+                60..75 => self.step_client(),
+                75..90 => self.step_reader(),
+                _ => self.pass_time(),
+            }
+        }
+    }
+
+    fn step_link(&mut self) {
+        if self.open_links.is_empty() {
+            return;
+        }
+        let index = self.open_links[self.random.below(self.open_links.len())];
+        let bytes_max = self.random.pick(&[1, 6, 61, 1000, 1 << 20]);
+        for _ in 0..self.random.below(4) {
+            self.step_one_link(index, bytes_max, self.scenario.kernel_bytes);
+        }
+        if self.random.per_mille(10) && self.links[index].id.is_some() {
+            self.links[index].disarm();
+            self.note_completions(index);
+        }
+    }
+
+    pub fn step_one_link(&mut self, index: usize, bytes_max: usize, kernel_bytes: usize) -> bool {
+        let stepped = self.links[index].step(&mut self.random, bytes_max, kernel_bytes);
+        self.note_completions(index);
+        stepped
+    }
+
+    fn note_completions(&mut self, index: usize) {
+        let link = &self.links[index];
+        let pending = &mut self.nodes[link.shard].pending;
+        if !link.completions.is_empty() && !pending.contains(&index) {
+            pending.push(index);
+        }
+    }
+
+    fn step_node(&mut self) {
+        let index = self.random.below(self.nodes.len());
+        if self.random.per_mille(self.scenario.starvation_per_mille) {
+            self.nodes[index].starved_until_us = self.now_us + self.random.below(300_000) as u64;
+        }
+        if self.nodes[index].starved_until_us > self.now_us {
+            return;
+        }
+        if self.nodes[index].is_runnable(self.now_us) || self.random.per_mille(20) {
+            self.turn(index);
+        }
+    }
+
+    pub fn turn(&mut self, index: usize) {
+        let now = Now { unix_ms: self.unix_ms(), monotonic_us: self.now_us };
+        self.trace.note(&[self.now_us, index as u64]);
+        let node = &mut self.nodes[index];
+        for target in node.turn(now, &mut self.links, &mut self.random, &mut self.trace) {
+            self.nodes[target].is_woken = true;
+        }
+        self.open_links.retain(|&index| !self.links[index].is_over);
+        self.now_us += 1;
+    }
+
+    fn step_client(&mut self) {
+        let index = self.random.below(self.clients.len());
+        let Some(_) = self.clients[index].link else {
+            let is_plain = self.random.per_mille(60);
+            return self.connect(index, None, is_plain);
+        };
+        if self.random.per_mille(self.scenario.stalls_per_mille) {
+            self.clients[index].stalled_until_us = self.now_us + self.random.below(400_000) as u64;
+        }
+        if self.random.per_mille(self.scenario.faults_per_mille) {
+            return self.fault(index);
+        }
+        self.with_client(index, |client, link, context| client.act(link, context));
+    }
+
+    /// Something happens to the transport of a client.
+    fn fault(&mut self, index: usize) {
+        self.with_client(index, |client, link, context| match context.random.below(5) {
+            0 => client.reset(link, context),
+            1 => link.end_upstream(End::Orderly),
+            2 => client.close(link, context),
+            _ => {
+                // In the middle of a frame, if there is an opening for one.
+                let mut frame = Vec::new();
+                frames::write_frame(&mut frame, context.random, true, TEXT, br#"{"type":"ping"}"#);
+                let len = context.random.below(frame.len());
+                if link.upstream_end.is_none() {
+                    link.upstream.extend(&frame[..len]);
+                }
+                let end = context.random.pick(&[End::Orderly, End::Reset]);
+                if end == End::Reset { client.reset(link, context) } else { link.end_upstream(end) }
+            }
+        });
+    }
+
+    fn step_reader(&mut self) {
+        let index = self.random.below(self.clients.len());
+        self.clients[index].read_bytes_max = self.random.pick(&[1, 30, 700, 1 << 20]);
+        self.with_client(index, |client, link, context| client.read(link, context));
+    }
+
+    fn pass_time(&mut self) {
+        let us = self.random.pick(&[10, 100, 1000, 3000]);
+        self.now_us += self.random.below(us) as u64;
+        if self.random.below(10_000) < 10 * self.scenario.jumps {
+            let jump_us = self.random.pick(&[100_000, 1_000_000, 12_000_000, 30_000_000]);
+            self.now_us += self.random.below(jump_us) as u64;
+            self.unix_step_ms = self.random.below(8000) as i64 - 4000;
+        }
+    }
+
+    /// A client connects to a shard, or to whichever the kernel picks.
+    pub fn connect(&mut self, client: usize, shard: Option<usize>, is_plain: bool) {
+        let shard = shard.unwrap_or_else(|| self.random.below(self.nodes.len()));
+        let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, (client / 2) as u8));
+        let index = self.links.len();
+        self.links.push(Link::new(shard, address));
+        self.open_links.push(index);
+        self.nodes[shard].backlog.push_back(index);
+        self.clients[client].link = Some(index);
+        self.with_client(client, |client, link, context| client.connect(index, link, is_plain, context));
+    }
+
+    /// Lets a client that has a link act on it.
+    pub fn with_client<T>(
+        &mut self,
+        index: usize,
+        act: impl FnOnce(&mut Client, &mut Link, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let unix_ms = self.unix_ms();
+        let client = &mut self.clients[index];
+        let link = &mut self.links[client.link?];
+        let mut context = Context {
+            random: &mut self.random,
+            oracle: &mut self.oracle,
+            scenario: &self.scenario,
+            now_us: self.now_us,
+            unix_ms,
+            is_calm: self.is_calm,
+        };
+        Some(act(client, link, &mut context))
+    }
+}
