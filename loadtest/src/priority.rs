@@ -18,8 +18,8 @@ pub enum Priority {
     Normal,
 }
 
-/// The lowest real-time priority is above every ordinary thread; nobody is to be above the kernel's own.
-const FIFO_PRIORITY: i32 = 1;
+/// The highest priority taken: half of all, where the kernel has its interrupt threads.
+const FIFO_PRIORITY_MAX: i32 = 50;
 const NICE_HIGHEST: i32 = -20;
 
 /// Raises the calling thread, alone, as far as this process may.
@@ -34,10 +34,15 @@ pub fn raise_own() -> Priority {
     }
 }
 
+/// One above what the thread has inherited: 0 for an ordinary one, more when we were all started as real-time threads.
 fn enter_fifo() -> bool {
-    let parameters = libc::sched_param { sched_priority: FIFO_PRIORITY };
-    // SAFETY: 0 is the calling thread; the kernel only reads `parameters`, which outlives the call.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) == 0 }
+    let mut parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 is the calling thread; the kernel writes, and then reads, `parameters`, which outlives both calls.
+    unsafe {
+        let inherited = libc::sched_getparam(0, &raw mut parameters) == 0;
+        parameters.sched_priority = (parameters.sched_priority + 1).min(FIFO_PRIORITY_MAX);
+        inherited && libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) == 0
+    }
 }
 
 impl fmt::Display for Priority {
