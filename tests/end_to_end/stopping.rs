@@ -155,6 +155,8 @@ fn a_core_that_does_not_exist_is_exit_code_2_and_one_line() {
 fn failure(arguments: &[&str]) -> (Option<i32>, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_annulus"))
         .args(arguments)
+        // So few that no limit of this machine is worth a warning.
+        .args(["--max-connections", "100"])
         .env_clear()
         .stderr(Stdio::piped())
         .spawn()
