@@ -37,15 +37,22 @@ const AFTER_HELP: &str = "\
 Without a scenario, the canonical workload runs and prints one page: ping, write, fan-out with windows 1 and 16. \
 Without --url, every run has a server of its own, started on a free port and pinned to --server-core.
 
-What each scenario measures, and what fails it:
-  ping      The round trip of `ping`; connections ask one at a time. A pong that is not the one asked for.
-  write     The cost of a merged operation; every batch sets new keys. An ack or a key that is missing or doubled.
-  fanout    The cost of one change at one subscriber. A change that is missing, doubled, wrong or out of order.
-  mixed     Reads among edits, and the time from an edit to its delivery. A stale read; a delivery as in fanout.
-  idle      Memory of the server per connection that does nothing. A connection that no longer answers.
-  storm     Time until all clients that dropped at once are in sync again. A client without the last acked value.
-  snapshot  What sending a large map to one client delays another one's pings by, at p99. A key missing or doubled.
-  floor     What the kernel alone costs for bytes of that size; nothing is parsed.
+What each scenario measures, and what it fails on:
+  ping      the round trip of one ping at a time per connection;
+            fails on a pong that is not the one asked for
+  write     the cost of a merged operation, each on a new key;
+            fails on an ack or a key that is missing or doubled
+  fanout    the cost of one change at one subscriber;
+            fails on a change that is missing, doubled, wrong or out of order
+  mixed     reads among edits, and the time from an edit to its delivery;
+            fails on a stale read, and on deliveries as fanout does
+  idle      the server's memory per connection that does nothing;
+            fails on a connection that no longer answers
+  storm     the time until all clients that dropped at once are in sync again;
+            fails on a client that does not end with the last acked values
+  snapshot  the delay, at p99, of pings while a large map is sent whole to another client;
+            fails on a key that is missing, doubled or wrong
+  floor     what the kernel alone costs for messages of that size; nothing is parsed
 
 How to read the page:
 - The cost of an operation is `µs/op` of server CPU. `user` is the part outside the kernel; the kernel samples it, so \

@@ -18,8 +18,8 @@ pub enum Priority {
     Normal,
 }
 
-/// The lowest real-time priority is above every ordinary thread; nobody is to be above the kernel's own.
-const FIFO_PRIORITY: i32 = 1;
+/// The highest priority taken: half of all, where the kernel has its interrupt threads.
+const FIFO_PRIORITY_MAX: i32 = 50;
 const NICE_HIGHEST: i32 = -20;
 
 /// Raises the calling thread, alone, as far as this process may.
@@ -34,10 +34,19 @@ pub fn raise_own() -> Priority {
     }
 }
 
+/// One above what the thread has inherited: 0 for an ordinary one, more when we were all started as real-time threads.
 fn enter_fifo() -> bool {
-    let parameters = libc::sched_param { sched_priority: FIFO_PRIORITY };
+    let parameters = libc::sched_param { sched_priority: (own_fifo_priority() + 1).min(FIFO_PRIORITY_MAX) };
     // SAFETY: 0 is the calling thread; the kernel only reads `parameters`, which outlives the call.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) == 0 }
+}
+
+/// 0 for a thread that is not real-time.
+fn own_fifo_priority() -> i32 {
+    let mut parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 is the calling thread; the kernel writes only `parameters`, which outlives the call.
+    let read = unsafe { libc::sched_getparam(0, &raw mut parameters) == 0 };
+    if read { parameters.sched_priority } else { 0 }
 }
 
 impl fmt::Display for Priority {
@@ -49,5 +58,24 @@ impl fmt::Display for Priority {
                 "normal priority (no higher one is allowed here: a ping may wait for the load itself)"
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a pinger preempts a load that is real-time itself. Method: raise one thread twice, as its child would.
+    #[test]
+    fn raised_thread_is_above_what_it_inherited() {
+        let levels = std::thread::spawn(|| {
+            let first = raise_own();
+            let before = own_fifo_priority();
+            raise_own();
+            (first, before, own_fifo_priority())
+        });
+        let (first, before, after) = levels.join().unwrap();
+        // Where real-time threads are not allowed there is nothing to compare.
+        assert!(first != Priority::RealTime || after > before, "{first:?} {before} {after}");
     }
 }

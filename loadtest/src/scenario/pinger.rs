@@ -82,6 +82,11 @@ fn ping(
     }
     let window = measure(&mut fleet, &mut pings, timing, &Meter::of_the_load_only())?;
     fleet.close();
+    if pings.tally.latency_ns.is_empty() {
+        return Err(Failure::Timeout(
+            "no ping was answered, or none could be sent, while it mattered".to_owned(),
+        ));
+    }
     Ok(Pinged { tally: pings.tally, window })
 }
 
