@@ -62,7 +62,7 @@ impl Cell {
         match (self, other) {
             (Self::Lww { at, value }, Self::Lww { at: other_at, value: other_value }) => {
                 // At one stamp a value can only have ended.
-                let is_newer = (&*other_at, other_value.is_none()) > (&*at, value.is_none());
+                let is_newer = (other_at, other_value.is_none()) > (&*at, value.is_none());
                 if is_newer {
                     (*at, *value) = (other_at.clone(), other_value.clone());
                 }
