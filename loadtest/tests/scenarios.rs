@@ -73,7 +73,8 @@ fn idle_passes_and_says_bytes_per_connection() {
 #[test]
 fn storm_passes_and_everybody_resumes() {
     let page = passes(STORM);
-    assert!(page.contains("20 resumed") && page.contains("0 reset") && page.contains("µs/client"), "{page}");
+    // The cost per client is left out where the window was shorter than the kernel's accounting.
+    assert!(page.contains("20 resumed") && page.contains("0 reset"), "{page}");
 }
 
 #[test]
