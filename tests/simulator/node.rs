@@ -160,7 +160,7 @@ impl Node {
             Completion::End | Completion::ReceiveFailed | Completion::Disarmed => link.receiving = false,
             Completion::Sent(bytes) => {
                 let sending = link.sending.take().expect("a send was under way");
-                let in_flight: Vec<u8> = self.shard.in_flight(id).flatten().copied().collect();
+                let in_flight = self.in_flight(id);
                 assert_eq!(in_flight, sending.bytes, "bytes in flight have changed");
                 trace.note_bytes(&in_flight[..*bytes]);
             }
@@ -234,9 +234,13 @@ impl Node {
         assert!(!link.is_shut_down, "a send after a shutdown");
         assert!(link.sending.is_none(), "two sends under way");
         if !link.closing {
-            let bytes = self.shard.in_flight(id).flatten().copied().collect();
+            let bytes = self.in_flight(id);
             link.sending = Some(Sending { bytes, is_completed: false });
         }
+    }
+
+    fn in_flight(&self, id: ConnectionId) -> Vec<u8> {
+        self.shard.in_flight(id).collect::<Vec<_>>().concat()
     }
 
     fn link_of(&self, id: ConnectionId) -> Option<usize> {

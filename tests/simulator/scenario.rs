@@ -47,21 +47,35 @@ pub struct Scenario {
     /// Removals are forgotten during the run. Clients then bring no stamps and tags of their own, and hear
     /// their own changes, as what is older than a forgotten removal may come back.
     pub forgets: bool,
+    /// Requests without an answer past which a client waits.
+    pub asked_max: usize,
+    /// The network is fast enough for large values to get anywhere.
+    pub is_heavy: bool,
     /// Nobody can be conflated and there is one shard: a writer must never hear itself, at any time.
     pub never_conflates: bool,
 }
 
 impl Scenario {
     pub fn of(random: &mut Random) -> Self {
-        let shards = random.between(1, 5);
-        let clients = random.between(2, 9);
         let is_heavy = random.per_mille(60);
+        let shards = if is_heavy { random.between(2, 3) } else { random.between(1, 5) };
+        let clients = random.between(2, 9);
+        let is_tight = !is_heavy && random.per_mille(100);
         let forgets = random.per_mille(120);
         let never_conflates = shards == 1 && random.per_mille(500);
-        let maps = maps(random);
+        let mut maps = maps(random);
+        if is_tight || is_heavy {
+            // The others have keys that grow without end.
+            maps.retain(|map| !matches!(map.kind, Kind::Or | Kind::Contested));
+            maps.push(MapSpec { name: "map-tight".to_owned(), kind: Kind::Lww });
+        }
         let mut config = config(random, clients, shards, maps.len());
         if never_conflates || is_heavy {
             config.outbox_hard_bytes = 256 << 20;
+        }
+        if is_tight {
+            // All there is fits, but not many answers at once.
+            config.outbox_hard_bytes = config.outbox_soft_bytes + (80 << 10);
         }
         if never_conflates {
             config.outbox_soft_bytes = 64 << 20;
@@ -71,16 +85,22 @@ impl Scenario {
         }
         Self {
             shards,
-            queue_envelopes: random.pick(&[1, 1, 2, 3, 4, 24, 64]),
+            queue_envelopes: if is_heavy { 1 } else { random.pick(&[1, 1, 2, 3, 4, 24, 64]) },
             clients,
-            steps: random.between(600, if is_heavy { 1500 } else { 4000 }),
+            steps: if is_heavy { random.between(2000, 6000) } else { random.between(1000, 40_000) },
             config,
             keys: random.pick(&[1, 3, 8, 30]),
-            padding_bytes: if is_heavy { 150_000 } else { random.pick(&[0, 20, 300, 3000]) },
-            kernel_bytes: random.pick(&[1, 50, 1000, 20_000, 1 << 20]) + if is_heavy { 100_000 } else { 0 },
+            padding_bytes: match (is_heavy, is_tight) {
+                (true, _) => 190_000,
+                (_, true) => 300,
+                _ => random.pick(&[0, 20, 300, 3000]),
+            },
+            kernel_bytes: random.pick(&[1, 50, 1000, 20_000, 1 << 20]) + if is_heavy { 1 << 20 } else { 0 },
             faults_per_mille: random.pick(&[0, 2, 8, 30]),
             stalls_per_mille: random.pick(&[0, 5, 30]),
-            starvation_per_mille: if is_heavy { 10 } else { random.pick(&[0, 2, 10]) },
+            starvation_per_mille: random.pick(&[0, 2, 10]) + if is_heavy { 10 } else { 0 },
+            asked_max: if is_tight { 400 } else { random.pick(&[5, 60, 300]) },
+            is_heavy,
             jumps: random.pick(&[0, 0, 5, 20]),
             forgets,
             never_conflates,
@@ -110,7 +130,7 @@ fn config(random: &mut Random, clients: usize, shards: usize, maps: usize) -> Co
         handshake_timeout_ms: random.pick(&[100, 10_000]),
         heartbeat_ms: random.pick(&[2_000, 20_000]),
         value_bytes_max: 200_000,
-        subscriptions_max: random.pick(&[1000, 1000, (maps - 1).max(1)]),
+        subscriptions_max: random.pick(&[1000, 1000, maps.saturating_sub(1).max(1)]),
         coalesce: random.pick(&[
             Coalesce::LOW_LATENCY,
             Coalesce::LOW_LATENCY,

@@ -75,10 +75,10 @@ impl World {
         for _ in 0..self.scenario.steps {
             self.now_us += 1;
             match self.random.below(100) {
-                0..35 => self.step_link(),
-                35..60 => self.step_node(),
-                60..75 => self.step_client(),
-                75..90 => self.step_reader(),
+                0..33 => self.step_link(),
+                33..56 => self.step_node(),
+                56..75 => self.step_client(),
+                75..92 => self.step_reader(),
                 _ => self.pass_time(),
             }
         }
@@ -89,8 +89,9 @@ impl World {
             return;
         }
         let index = self.open_links[self.random.below(self.open_links.len())];
-        let bytes_max = self.random.pick(&[1, 6, 61, 1000, 1 << 20]);
-        for _ in 0..self.random.below(4) {
+        let slowest = if self.scenario.is_heavy { 1 << 20 } else { 1 };
+        let bytes_max = self.random.pick(&[1, 6, 61, 1000, 1 << 20, 1 << 20]).max(slowest);
+        for _ in 0..self.random.below(if self.scenario.is_heavy { 300 } else { 6 }) {
             self.step_one_link(index, bytes_max, self.scenario.kernel_bytes);
         }
         if self.random.per_mille(10) && self.links[index].id.is_some() {
@@ -174,7 +175,8 @@ impl World {
 
     fn step_reader(&mut self) {
         let index = self.random.below(self.clients.len());
-        self.clients[index].read_bytes_max = self.random.pick(&[1, 30, 700, 1 << 20]);
+        let slowest = if self.scenario.is_heavy { 100_000 } else { 1 };
+        self.clients[index].read_bytes_max = self.random.pick(&[1, 30, 700, 1 << 20]).max(slowest);
         self.with_client(index, |client, link, context| client.read(link, context));
     }
 

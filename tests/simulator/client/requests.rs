@@ -9,9 +9,6 @@ use crate::link::Link;
 use crate::replica::{Cell, Stamp};
 use crate::scenario::Kind;
 
-/// Requests without an answer past which a client waits.
-const ASKED_MAX: usize = 60;
-
 #[derive(Clone, Debug)]
 pub struct Op {
     pub map: usize,
@@ -135,7 +132,7 @@ impl Op {
 impl Client {
     /// Does something, by chance.
     pub fn act(&mut self, link: &mut Link, context: &mut Context<'_>) {
-        if !self.is_open() || link.upstream_end.is_some() || self.asked.len() > ASKED_MAX {
+        if !self.is_open() || link.upstream_end.is_some() || self.asked.len() > context.scenario.asked_max {
             return;
         }
         let map = context.random.below(context.scenario.maps.len());
@@ -156,6 +153,7 @@ impl Client {
                 let id = self.ask(Asked::Ping);
                 self.send_text(link, context, &format!(r#"{{"type":"dance","id":{id}}}"#));
             }
+            97 => (0..context.random.below(40)).for_each(|_| self.read_some(map, link, context)),
             _ => (0..context.random.below(10)).for_each(|_| self.write_some(link, context)),
         }
     }
