@@ -59,6 +59,8 @@ How to read the page:
 it takes seconds to mean something, and after less than 0.2 s of CPU it is n/a.
 - `of the floor` compares with a bare io_uring server that moves the same bytes on the same core without looking at \
 them: 100 % is what the kernel allows.
+- The load thread polls, unless it shares a core with the server, as waking a sleeping client costs the server what \
+no client on another host would; its CPU is shown without the time it found nothing.
 - Throughput is the server's only if its CPU is near 100 %. A WARNING says when the load was the bottleneck.
 
 Exit code:
@@ -141,6 +143,10 @@ pub struct CoreOptions {
     /// Core of the started server and of the floor [default: where the server is pinned, or the first]
     #[arg(long, global = true)]
     pub server_core: Option<usize>,
+    /// Let the load thread sleep when nothing has come, instead of polling on its core; the server then pays for
+    /// waking it
+    #[arg(long, global = true)]
+    pub load_sleeps: bool,
     /// Do not run the floor after each scenario
     #[arg(long, global = true)]
     pub no_floor: bool,

@@ -13,6 +13,7 @@ mod floor;
 mod frame;
 mod json;
 mod message;
+mod polling;
 mod priority;
 mod report;
 mod ring;

@@ -13,6 +13,7 @@ use crate::drive::Timing;
 use crate::failure::Failure;
 use crate::fleet::Target;
 use crate::floor::{self, Shape};
+use crate::polling;
 use crate::report::figures::{Outcome, Summary};
 use crate::report::file::{Machine, ReportFile};
 use crate::report::page;
@@ -143,8 +144,12 @@ fn start_server(arguments: &Arguments, cores: &[usize]) -> Result<Option<ServerP
     Ok(Some(server))
 }
 
+fn load_core(arguments: &Arguments, cores: &[usize]) -> usize {
+    arguments.cores.load_core.or(cores.last().copied()).unwrap_or(0)
+}
+
 fn pin_load(arguments: &Arguments, cores: &[usize]) -> Result<(), Failure> {
-    let core = arguments.cores.load_core.or(cores.last().copied()).unwrap_or(0);
+    let core = load_core(arguments, cores);
     pin_to_core(core).map_err(|error| Failure::Setup(format!("cannot pin the load to core {core}: {error}")))
 }
 
@@ -164,8 +169,11 @@ fn bench(
         (None, Some(server)) => Some(server.pid()),
         (None, None) => locate::listener_pid(target.address),
     };
-    let pinned = pid.and_then(locate::pinned_core);
-    let floor_core = arguments.cores.server_core.or(pinned).or(cores.first().copied());
+    let pinned = pid.map(locate::pinned_cores).unwrap_or_default();
+    let floor_core = arguments.cores.server_core.or(pinned.first().copied()).or(cores.first().copied());
+    // A load that polls takes its whole core, so only where no part of the server runs there.
+    let shares_core = pinned.is_empty() || pinned.contains(&load_core(arguments, cores));
+    polling::set(!arguments.cores.load_sleeps && !shares_core);
     let nanos = |seconds: f64| (seconds * NANOS_PER_SECOND as f64) as u64;
     let duration = &arguments.duration;
     Ok(Bench {

@@ -3,6 +3,7 @@
 use crate::clock::{now_ns, seconds, thread_cpu_ns};
 use crate::cpu::{CpuTime, Subject};
 use crate::fleet::Target;
+use crate::polling::idle_ns;
 use crate::report::figures::Figures;
 use crate::server::metrics::{self, Sends};
 use crate::tally::Tally;
@@ -45,7 +46,7 @@ impl Meter {
         // The scrapes are outside the window: they cost the server and hold up the load.
         let sends = self.scrape();
         let cpu = self.cpu_time();
-        OpenWindow { sends, cpu, load_cpu_ns: thread_cpu_ns(), start_ns: now_ns() }
+        OpenWindow { sends, cpu, load_cpu_ns: busy_ns(), start_ns: now_ns() }
     }
 
     fn scrape(&self) -> Option<Sends> {
@@ -61,12 +62,17 @@ impl OpenWindow {
     /// `operations`: how many were done since it was opened.
     pub fn close(self, meter: &Meter, operations: u64) -> Window {
         let ns = now_ns() - self.start_ns;
-        let load_cpu_ns = thread_cpu_ns() - self.load_cpu_ns;
+        let load_cpu_ns = busy_ns().saturating_sub(self.load_cpu_ns);
         let cpu = self.cpu.zip(meter.cpu_time()).map(|(before, after)| after.since(before));
         let sends = self.sends.zip(meter.scrape()).map(|(before, after)| after.since(before));
         let resident_bytes = meter.subject.and_then(Subject::resident_bytes);
         Window { operations, ns, load_cpu_ns, cpu, resident_bytes, sends }
     }
+}
+
+/// CPU time this thread has used for more than to look for work.
+fn busy_ns() -> u64 {
+    thread_cpu_ns().saturating_sub(idle_ns())
 }
 
 impl Window {
