@@ -23,7 +23,8 @@ impl Shard {
         let retention_ms = self.config.tombstone_retention_ms;
         let map = &mut self.maps[slot];
         let Some(cells) = map.typed() else { return };
-        let prune_ms = cells.next_prune().map(|applied| applied.millis() + retention_ms);
+        // Forgotten is what was applied before a millisecond, so that all of its own must have passed.
+        let prune_ms = cells.next_prune().map(|applied| applied.millis() + retention_ms + 1);
         let due_ms = match (cells.next_expiry_ms(), prune_ms) {
             (None, None) => return,
             (expiry_ms, prune_ms) => expiry_ms.unwrap_or(u64::MAX).min(prune_ms.unwrap_or(u64::MAX)),

@@ -49,6 +49,8 @@ pub struct Scenario {
     pub forgets: bool,
     /// Requests without an answer past which a client waits.
     pub asked_max: usize,
+    /// Operations of one write; all of them fit into a message.
+    pub ops_max: usize,
     /// The network is fast enough for large values to get anywhere.
     pub is_heavy: bool,
     /// Nobody can be conflated and there is one shard: a writer must never hear itself, at any time.
@@ -100,6 +102,7 @@ impl Scenario {
             stalls_per_mille: random.pick(&[0, 5, 30]),
             starvation_per_mille: random.pick(&[0, 2, 10]) + if is_heavy { 10 } else { 0 },
             asked_max: if is_tight { 400 } else { random.pick(&[5, 60, 300]) },
+            ops_max: if is_heavy { 4 } else { 8 },
             is_heavy,
             jumps: random.pick(&[0, 0, 5, 20]),
             forgets,

@@ -192,7 +192,7 @@ impl Client {
         }
         let Some(cell) = op.outcome(stamp) else { return };
         context.oracle.acked(op.map, &op.key, &cell);
-        // Whoever does not hear its own changes has to make them.
+        // Whoever does not hear its own changes has to make them; the others may.
         if let Some(watch) = self.watches.get_mut(&op.map) {
             merge_own(watch, &op.key, &cell);
         }
@@ -212,7 +212,7 @@ impl Client {
 }
 
 fn merge_own(watch: &mut Watch, key: &str, cell: &Cell) {
-    if !watch.spec.echo && watch.spec.filter.passes(key) {
+    if watch.spec.filter.passes(key) {
         if watch.spec.bare {
             // What others did before this began is not told either, so this is not all there is.
             watch.unclear.insert(key.to_owned());

@@ -275,15 +275,15 @@ impl Client {
             let _ = write!(text, r#","since":"{since}""#);
         }
         text.push('}');
+        let echo = spec.echo;
         let mut watch = Watch::new(id, spec, context.oracle.floor(map));
-        for op in self.asked.values().filter_map(|asked| match asked {
-            Asked::Write(ops) => Some(ops),
+        // What it does not hear of may come between the cursor or snapshot and the end of these.
+        let writes = self.asked.values().filter_map(|asked| match asked {
+            Asked::Write(ops) if !echo => Some(ops),
             _ => None,
-        }) {
-            watch
-                .unclear
-                .extend(op.iter().filter(|op| op.map == map && op.is_opaque()).map(|op| op.key.clone()));
-        }
+        });
+        let opaque = writes.flatten().filter(|op| op.map == map && op.is_opaque());
+        watch.unclear.extend(opaque.map(|op| op.key.clone()));
         match self.watches.get_mut(&map) {
             Some(mut last) => {
                 while last.next.is_some() {
@@ -297,7 +297,11 @@ impl Client {
     }
 
     fn write_some(&mut self, link: &mut Link, context: &mut Context<'_>) {
-        let count = if context.random.per_mille(600) { 1 } else { context.random.between(1, 8) };
+        let count = if context.random.per_mille(600) {
+            1
+        } else {
+            context.random.between(1, context.scenario.ops_max)
+        };
         let mut ops = Vec::new();
         for _ in 0..count {
             let map = context.random.below(context.scenario.maps.len());
@@ -343,7 +347,9 @@ impl Client {
         let mark = |watch: &mut Watch| {
             let mut next = Some(watch);
             while let Some(watch) = next {
-                watch.unclear.insert(key.to_owned());
+                if !watch.spec.echo {
+                    watch.unclear.insert(key.to_owned());
+                }
                 next = watch.next.as_deref_mut();
             }
         };
