@@ -36,6 +36,9 @@ pub const SLOTS_PER_COUNTER_MAX: usize = 16_384;
 pub const COUNTER_TOTAL_MAX: u64 = (1 << 53) - 1;
 const _: () = assert!(COUNTER_TOTAL_MAX <= JSON_INTEGER_MAX);
 
+/// Connections beyond `--max-connections` that are taken for the time it takes to turn them away politely.
+pub const ADMISSION_RESERVE: usize = 1024;
+
 /// Bytes of the header block of an HTTP request; past it the answer is 431.
 pub const HTTP_HEADER_BYTES_MAX: usize = 8 << 10;
 

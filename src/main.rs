@@ -38,10 +38,20 @@ fn run(serve: Serve) -> ExitCode {
 }
 
 fn bind_and_run(mut serve: Serve, open_files: OpenFiles) -> Result<(), RunError> {
+    // A socket is a descriptor: what the limit does not allow, no flag can. Clients beyond it are told so.
+    let wanted = serve.config.connections_max;
+    let possible = host::connections_possible(open_files, serve.cores.len());
+    serve.config.connections_max = wanted.min(possible);
     let server = Server::bind(Settings { config: serve.config.clone(), cores: serve.cores.clone() })?;
     // The banner names the ports that port 0 became, and comes only once they are really ours.
     serve.config.listen = server.addresses().to_vec();
     cli::banner::show(&serve, open_files);
+    if wanted > possible {
+        tracing::warn!(
+            "--max-connections {wanted} is lowered to {possible}, as open files are limited to {}; see `annulus doctor`",
+            open_files.soft
+        );
+    }
     server.run()
 }
 

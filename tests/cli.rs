@@ -121,10 +121,9 @@ fn doctor_reports_line_by_line_and_its_exit_code_agrees() {
 }
 
 #[test]
-fn doctor_fails_when_descriptors_do_not_suffice() {
+fn doctor_warns_when_descriptors_do_not_suffice() {
     // The kernel's own ceiling of open files (fs.nr_open) is below this on every machine.
     let output = annulus(&["doctor", "--max-connections", "4294967295", "--listen", "127.0.0.1:0"], &[]);
-    assert_eq!(output.status.code(), Some(1));
-    let line = stdout(&output).lines().find(|line| line.starts_with("FAIL  open files")).unwrap();
+    let line = stdout(&output).lines().find(|line| line.starts_with("warn  open files")).unwrap();
     assert!(line.contains("→") && line.contains("LimitNOFILE="), "{line}");
 }

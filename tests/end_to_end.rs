@@ -20,6 +20,8 @@ mod messages;
 mod metrics;
 #[path = "end_to_end/opening.rs"]
 mod opening;
+#[path = "end_to_end/protocol_page.rs"]
+mod protocol_page;
 #[path = "end_to_end/raw.rs"]
 mod raw;
 #[path = "end_to_end/resuming.rs"]

@@ -11,6 +11,7 @@ use crate::scenario::ping::PingOptions;
 use crate::scenario::snapshot::SnapshotOptions;
 use crate::scenario::storm::StormOptions;
 use crate::scenario::write::WriteOptions;
+use crate::server::warm_memory::parse_size;
 
 /// The load generator of Annulus: drives a server, checks every answer, and says what an operation costs
 #[derive(Clone, Debug, Parser)]
@@ -34,13 +35,32 @@ pub struct Arguments {
 
 const AFTER_HELP: &str = "\
 Without a scenario, the canonical workload runs and prints one page: ping, write, fan-out with windows 1 and 16. \
-Without --url, a server is started on a free port, pinned to --server-core, and stopped at the end.
+Without --url, every run has a server of its own, started on a free port and pinned to --server-core.
+
+What each scenario measures, and what it fails on:
+  ping      the round trip of one ping at a time per connection;
+            fails on a pong that is not the one asked for
+  write     the cost of a merged operation, each on a new key;
+            fails on an ack or a key that is missing or doubled
+  fanout    the cost of one change at one subscriber;
+            fails on a change that is missing, doubled, wrong or out of order
+  mixed     reads among edits, and the time from an edit to its delivery;
+            fails on a stale read, and on deliveries as fanout does
+  idle      the server's memory per connection that does nothing;
+            fails on a connection that no longer answers
+  storm     the time until all clients that dropped at once are in sync again;
+            fails on a client that does not end with the last acked values
+  snapshot  the delay, at p99, of pings while a large map is sent whole to another client;
+            fails on a key that is missing, doubled or wrong
+  floor     what the kernel alone costs for messages of that size; nothing is parsed
 
 How to read the page:
 - The cost of an operation is `µs/op` of server CPU. `user` is the part outside the kernel; the kernel samples it, so \
-it means something after seconds only.
+it takes seconds to mean something, and after less than 0.2 s of CPU it is n/a.
 - `of the floor` compares with a bare io_uring server that moves the same bytes on the same core without looking at \
 them: 100 % is what the kernel allows.
+- The load thread polls, unless it shares a core with the server, as waking a sleeping client costs the server what \
+no client on another host would; its CPU is shown without the time it found nothing.
 - Throughput is the server's only if its CPU is near 100 %. A WARNING says when the load was the bottleneck.
 
 Exit code:
@@ -52,6 +72,8 @@ Examples:
   loadtest
   loadtest fanout --subscribers 1000 --window 16 --runs 5
   loadtest write --rate 200000 --url ws://127.0.0.1:9000/v1
+  loadtest write --runs 5 --warm-memory 3GiB
+  loadtest fanout --any-order --server-args='--cores 0,1'
   loadtest idle --connections 15000 --json idle.json";
 
 #[derive(Clone, Debug, Subcommand)]
@@ -88,6 +110,13 @@ pub struct ServerOptions {
     /// Further arguments of the started server, separated by spaces
     #[arg(long, global = true, default_value = "", allow_hyphen_values = true, conflicts_with = "url")]
     pub server_args: String,
+    /// Before each run, touch and free this much memory, such as 3GiB [default: none]
+    ///
+    /// The host of a virtual machine backs a page when it is first touched, which is slow and would be charged to a
+    /// server that grows. Once touched, pages are fast to hand out again: use it before `write`, with about what the
+    /// server will need.
+    #[arg(long, global = true, value_name = "SIZE", conflicts_with = "url", value_parser = parse_size)]
+    pub warm_memory: Option<usize>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -114,6 +143,10 @@ pub struct CoreOptions {
     /// Core of the started server and of the floor [default: where the server is pinned, or the first]
     #[arg(long, global = true)]
     pub server_core: Option<usize>,
+    /// Let the load thread sleep when nothing has come, instead of polling on its core; the server then pays for
+    /// waking it
+    #[arg(long, global = true)]
+    pub load_sleeps: bool,
     /// Do not run the floor after each scenario
     #[arg(long, global = true)]
     pub no_floor: bool,
@@ -167,6 +200,14 @@ mod tests {
     #[test]
     fn definitions_of_the_command_line_hold_together() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn help_says_what_each_scenario_measures() {
+        for scenario in Arguments::command().get_subcommands().filter(|one| one.get_name() != "help") {
+            let line = format!("\n  {:<10}", scenario.get_name());
+            assert!(AFTER_HELP.contains(&line), "{line:?} is not explained");
+        }
     }
 
     #[test]

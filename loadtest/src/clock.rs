@@ -41,7 +41,15 @@ pub fn allowed_cores() -> Vec<usize> {
 /// # Errors
 /// The core does not exist or is not ours to use.
 pub fn pin_to_core(core: usize) -> std::io::Result<()> {
+    pin_to_cores(&[core])
+}
+
+/// Binds the calling thread, and what it starts from here on, to these cores.
+///
+/// # Errors
+/// None of the cores exists and is ours to use.
+pub fn pin_to_cores(cores: &[usize]) -> std::io::Result<()> {
     let mut set = CpuSet::new();
-    set.set(core);
+    cores.iter().for_each(|&core| set.set(core));
     Ok(sched_setaffinity(None, &set)?)
 }

@@ -19,9 +19,13 @@ pub enum Subject {
 pub struct CpuTime {
     /// Nanoseconds on a core, from `schedstat`: exact to one scheduler tick.
     pub total_ns: u64,
-    /// Nanoseconds in user space, from `stat`: the kernel samples it, so only seconds of it mean something.
-    pub user_ns: u64,
+    /// Nanoseconds in user space, from `stat`: the kernel looks at each of its ticks where the thread is, and no
+    /// kernel built for speed counts it exactly (`VIRT_CPU_ACCOUNTING_GEN` would; a virtual machine has no PMU).
+    user_ns: u64,
 }
+
+/// Ticks of CPU time below which the share of user space is a guess: 20 tell it to some ten points of a hundred.
+const TICKS_MIN: u64 = 20;
 
 impl CpuTime {
     pub fn since(self, earlier: Self) -> Self {
@@ -29,6 +33,11 @@ impl CpuTime {
             total_ns: self.total_ns.saturating_sub(earlier.total_ns),
             user_ns: self.user_ns.saturating_sub(earlier.user_ns),
         }
+    }
+
+    /// Time in user space; `None` when the kernel has looked too seldom to know.
+    pub fn user_ns_if_known(self) -> Option<u64> {
+        (self.total_ns >= TICKS_MIN * tick_ns()).then_some(self.user_ns)
     }
 }
 
@@ -81,15 +90,27 @@ fn task_time(directory: &str) -> io::Result<CpuTime> {
 
 /// Fields 14 and 15 of `stat`, counted after the name, which may hold spaces and brackets.
 fn user_and_system_ns(stat: &str) -> (u64, u64) {
-    let tick_ns = NANOS_PER_SECOND / rustix::param::clock_ticks_per_second().max(1);
+    let tick_ns = tick_ns();
     let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let mut times = rest.split_whitespace().skip(11).map(|ticks| ticks.parse::<u64>().unwrap_or(0) * tick_ns);
     (times.next().unwrap_or(0), times.next().unwrap_or(0))
 }
 
+/// The unit of `stat`, usually 10 ms.
+fn tick_ns() -> u64 {
+    NANOS_PER_SECOND / rustix::param::clock_ticks_per_second().max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn user_time_is_unknown_until_there_were_enough_ticks() {
+        let time = |ticks| CpuTime { total_ns: ticks * tick_ns(), user_ns: 0 };
+        assert_eq!(time(TICKS_MIN - 1).user_ns_if_known(), None);
+        assert_eq!(time(TICKS_MIN).user_ns_if_known(), Some(0));
+    }
 
     #[test]
     fn times_are_found_behind_a_name_with_brackets() {

@@ -5,13 +5,11 @@
 
 use std::time::Duration;
 
-use crate::clock::{NANOS_PER_SECOND, now_ns, seconds, thread_cpu_ns};
-use crate::cpu::{CpuTime, Subject};
+use crate::clock::{NANOS_PER_SECOND, now_ns, seconds};
 use crate::failure::Failure;
-use crate::fleet::{Fleet, Handler, Target, Wire};
-use crate::report::figures::Figures;
-use crate::server::metrics::{self, Sends};
+use crate::fleet::{Fleet, Handler, Wire};
 use crate::tally::Tally;
+use crate::window::{Meter, Window};
 
 /// The longest wait of one turn: how late a deadline or a progress line may be.
 const TURN_NS: u64 = 50_000_000;
@@ -53,25 +51,6 @@ pub struct Timing {
     pub timeout_ns: u64,
 }
 
-/// Whose cost is measured along, and how.
-#[derive(Clone)]
-pub struct Meter {
-    pub subject: Option<Subject>,
-    /// Where `/metrics` may be.
-    pub metrics: Option<Target>,
-    pub progress: bool,
-}
-
-/// What the measured window brought.
-pub struct Window {
-    pub operations: u64,
-    pub ns: u64,
-    pub cpu: Option<CpuTime>,
-    pub resident_bytes: Option<u64>,
-    pub sends: Option<Sends>,
-    pub load_cpu_ns: u64,
-}
-
 /// Runs `scenario` from its start to its proof.
 ///
 /// # Errors
@@ -100,30 +79,17 @@ fn measure_window<S: Scenario>(
     window_ns: u64,
     meter: &Meter,
 ) -> Result<Window, Failure> {
-    // The scrapes are outside the window: they cost the server and hold up the load.
-    let sends_before = meter.metrics.as_ref().and_then(metrics::scrape);
-    let cpu_before = meter.subject.and_then(|subject| subject.cpu_time().ok());
-    let (load_before, start) = (thread_cpu_ns(), now_ns());
+    let opened = meter.open_window();
     let operations_before = scenario.tally().operations;
-    scenario.tally().open_window(start);
+    scenario.tally().open_window(now_ns());
     drive.run_for(fleet, scenario, window_ns)?;
     scenario.tally().close_window();
-    let ns = now_ns() - start;
-    let load_cpu_ns = thread_cpu_ns() - load_before;
-    let cpu_after = meter.subject.and_then(|subject| subject.cpu_time().ok());
     let operations = scenario.tally().operations - operations_before;
-    let sends_after = meter.metrics.as_ref().and_then(metrics::scrape);
+    let window = opened.close(meter, operations);
     if operations == 0 && !scenario.is_quiet() {
         return Err(scenario.missing());
     }
-    Ok(Window {
-        operations,
-        ns,
-        cpu: cpu_before.zip(cpu_after).map(|(before, after)| after.since(before)),
-        resident_bytes: meter.subject.and_then(Subject::resident_bytes),
-        sends: sends_before.zip(sends_after).map(|(before, after)| after.since(before)),
-        load_cpu_ns,
-    })
+    Ok(window)
 }
 
 /// The loop, with its deadline and its progress line.
@@ -212,33 +178,5 @@ impl Drop for Drive {
         if self.progress {
             eprint!("\r\x1b[K");
         }
-    }
-}
-
-impl Window {
-    /// The figures every scenario has; `latency` in nanoseconds.
-    pub fn figures(&self, tally: &Tally) -> Figures {
-        let mut figures = Figures::default();
-        let operations = self.operations as f64;
-        figures.set("throughput_per_second", operations / seconds(self.ns));
-        figures.set("operations", operations);
-        figures.set("errors", 0.0);
-        figures.set_latency("latency", &tally.latency_ns);
-        figures.set("load_cpu_percent", 100.0 * self.load_cpu_ns as f64 / self.ns as f64);
-        if let Some(bytes) = self.resident_bytes {
-            figures.set("server_rss_mib", bytes as f64 / f64::from(1 << 20));
-        }
-        if let Some(sends) = self.sends.filter(|sends| sends.sends > 0.0) {
-            figures.set("messages_per_send", sends.messages / sends.sends);
-            figures.set("deliveries_per_send", sends.deliveries / sends.sends);
-        }
-        if let Some(cpu) = self.cpu.filter(|cpu| cpu.total_ns > 0 && self.operations > 0) {
-            let total = cpu.total_ns as f64;
-            figures.set("server_cpu_percent", 100.0 * total / self.ns as f64);
-            figures.set("operations_per_cpu_second", operations / (total / 1e9));
-            figures.set("server_cpu_us_per_operation", total / 1e3 / operations);
-            figures.set("server_user_us_per_operation", cpu.user_ns as f64 / 1e3 / operations);
-        }
-        figures
     }
 }

@@ -13,6 +13,8 @@ mod floor;
 mod frame;
 mod json;
 mod message;
+mod polling;
+mod priority;
 mod report;
 mod ring;
 mod scenario;
@@ -20,6 +22,7 @@ mod server;
 mod session;
 mod tally;
 mod value;
+mod window;
 
 use std::process::ExitCode;
 

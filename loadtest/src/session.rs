@@ -7,12 +7,13 @@ use std::io::IsTerminal;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args::{Arguments, FloorOptions, ScenarioChoice};
-use crate::clock::{NANOS_PER_SECOND, allowed_cores, pin_to_core};
+use crate::clock::{NANOS_PER_SECOND, allowed_cores, pin_to_core, pin_to_cores};
 use crate::cpu::Subject;
-use crate::drive::{Meter, Timing};
+use crate::drive::Timing;
 use crate::failure::Failure;
 use crate::fleet::Target;
 use crate::floor::{self, Shape};
+use crate::polling;
 use crate::report::figures::{Outcome, Summary};
 use crate::report::file::{Machine, ReportFile};
 use crate::report::page;
@@ -20,39 +21,30 @@ use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::write::WriteOptions;
 use crate::scenario::{Bench, fanout, idle, mixed, ping, snapshot, storm, write};
-use crate::server::locate;
 use crate::server::process::{Launch, ServerProcess};
+use crate::server::{locate, warm_memory};
+use crate::window::Meter;
 
 /// # Errors
 /// The first failure of any run.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     raise_open_files_limit();
     let cores = allowed_cores();
-    let mut server = start_server(arguments, &cores)?;
-    let load_core = arguments.cores.load_core.or(cores.last().copied()).unwrap_or(0);
-    pin_to_core(load_core)
-        .map_err(|error| Failure::Setup(format!("cannot pin the load to core {load_core}: {error}")))?;
-    let mut bench = bench(arguments, server.as_ref(), &cores)?;
+    pin_load(arguments, &cores)?;
     let mut results = Vec::new();
-    let outcome = run_all(arguments, &mut bench, &cores, &mut results);
-    let failure = outcome.err().map(|failure| with_server_output(failure, server.as_mut()));
+    let failure = run_all(arguments, &cores, &mut results).err();
     report(arguments, &cores, &results, failure.as_ref())?;
     failure.map_or(Ok(()), Err)
 }
 
-fn run_all(
-    arguments: &Arguments,
-    bench: &mut Bench,
-    cores: &[usize],
-    results: &mut Vec<Summary>,
-) -> Result<(), Failure> {
+fn run_all(arguments: &Arguments, cores: &[usize], results: &mut Vec<Summary>) -> Result<(), Failure> {
     let choices = arguments.scenario.clone().map_or_else(canonical, |choice| vec![choice]);
     for (number, choice) in choices.iter().enumerate() {
         let mut outcomes = Vec::new();
         let mut failed = Ok(());
         for round in 0..arguments.duration.runs {
-            bench.run = format!("{}-{number}-{round}", std::process::id());
-            match run_once(bench, choice, cores) {
+            let run = format!("{}-{number}-{round}", std::process::id());
+            match run_on_a_server(arguments, choice, cores, run) {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(failure) => {
                     failed = Err(failure);
@@ -64,6 +56,24 @@ fn run_all(
         failed?;
     }
     Ok(())
+}
+
+/// One run, on a server of its own unless one is named: it begins with nothing stored and nothing allocated.
+fn run_on_a_server(
+    arguments: &Arguments,
+    choice: &ScenarioChoice,
+    cores: &[usize],
+    run: String,
+) -> Result<Outcome, Failure> {
+    let warmed = arguments.server.warm_memory.map(warm_memory::warm).transpose()?;
+    let mut server = start_server(arguments, cores)?;
+    let bench = bench(arguments, server.as_ref(), cores, run)?;
+    let mut outcome =
+        run_once(&bench, choice, cores).map_err(|failure| with_server_output(failure, server.as_mut()))?;
+    if let Some(gb_per_second) = warmed {
+        outcome.figures.set("warm_memory_gb_per_second", gb_per_second);
+    }
+    Ok(outcome)
 }
 
 fn run_once(bench: &Bench, choice: &ScenarioChoice, cores: &[usize]) -> Result<Outcome, Failure> {
@@ -127,10 +137,28 @@ fn start_server(arguments: &Arguments, cores: &[usize]) -> Result<Option<ServerP
         arguments: &arguments.server.server_args,
         core: arguments.cores.server_core.or(cores.first().copied()).unwrap_or(0),
     };
-    ServerProcess::start(&launch).map(Some)
+    // The server must not inherit the core of the load.
+    pin_to_cores(cores)?;
+    let server = ServerProcess::start(&launch)?;
+    pin_load(arguments, cores)?;
+    Ok(Some(server))
 }
 
-fn bench(arguments: &Arguments, server: Option<&ServerProcess>, cores: &[usize]) -> Result<Bench, Failure> {
+fn load_core(arguments: &Arguments, cores: &[usize]) -> usize {
+    arguments.cores.load_core.or(cores.last().copied()).unwrap_or(0)
+}
+
+fn pin_load(arguments: &Arguments, cores: &[usize]) -> Result<(), Failure> {
+    let core = load_core(arguments, cores);
+    pin_to_core(core).map_err(|error| Failure::Setup(format!("cannot pin the load to core {core}: {error}")))
+}
+
+fn bench(
+    arguments: &Arguments,
+    server: Option<&ServerProcess>,
+    cores: &[usize],
+    run: String,
+) -> Result<Bench, Failure> {
     let target = match (&arguments.server.url, server) {
         (Some(url), _) => Target::parse(url)?,
         (None, Some(server)) => Target::loopback(server.address),
@@ -141,8 +169,11 @@ fn bench(arguments: &Arguments, server: Option<&ServerProcess>, cores: &[usize])
         (None, Some(server)) => Some(server.pid()),
         (None, None) => locate::listener_pid(target.address),
     };
-    let pinned = pid.and_then(locate::pinned_core);
-    let floor_core = arguments.cores.server_core.or(pinned).or(cores.first().copied());
+    let pinned = pid.map(locate::pinned_cores).unwrap_or_default();
+    let floor_core = arguments.cores.server_core.or(pinned.first().copied()).or(cores.first().copied());
+    // A load that polls takes its whole core, so only where no part of the server runs there.
+    let shares_core = pinned.is_empty() || pinned.contains(&load_core(arguments, cores));
+    polling::set(!arguments.cores.load_sleeps && !shares_core);
     let nanos = |seconds: f64| (seconds * NANOS_PER_SECOND as f64) as u64;
     let duration = &arguments.duration;
     Ok(Bench {
@@ -158,7 +189,7 @@ fn bench(arguments: &Arguments, server: Option<&ServerProcess>, cores: &[usize])
             timeout_ns: nanos(duration.timeout),
         },
         floor_core: floor_core.filter(|_| !arguments.cores.no_floor),
-        run: String::new(),
+        run,
     })
 }
 

@@ -15,14 +15,6 @@ pub fn show(serve: &Serve, open_files: OpenFiles) {
         LogFormat::Human => eprint!("{banner}"),
         LogFormat::Json => banner.log(),
     }
-    // A socket is a descriptor: what the limit does not allow, no flag can.
-    let (needed, limit) = (serve.config.connections_max as u64, open_files.soft);
-    if limit < needed {
-        tracing::warn!(
-            "open files are limited to {limit}, --max-connections is {needed}; raise the limit (`ulimit -Hn`, \
-             systemd: LimitNOFILE=) or lower the flag"
-        );
-    }
 }
 
 struct Banner<'a> {

@@ -26,8 +26,10 @@ use super::{Clock, ring};
 use crate::mesh::{ConnectionId, ShardIndex};
 use crate::shard::{Command, Shard};
 
-/// How long accepting rests after the process ran out of descriptors.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Microseconds accepting rests after the process ran out of descriptors.
+const ACCEPT_REST_US: u64 = 100_000;
+/// Waits of at least this are ended by the timer.
+const LONG_WAIT: Duration = Duration::from_millis(2);
 
 /// See the module.
 pub struct Driver {
@@ -46,6 +48,12 @@ pub struct Driver {
     rings: Arc<[RawFd]>,
     commands: Vec<Command>,
     completed: Vec<Completion>,
+    /// When the armed timer completes, in microseconds of the monotonic clock.
+    timer_us: Option<u64>,
+    /// When accepting goes on after it found no descriptor left.
+    accept_at_us: u64,
+    /// The monotonic clock at the end of the last turn.
+    now_us: u64,
     overflows: u32,
 }
 
@@ -70,6 +78,9 @@ impl Driver {
             rings,
             commands: Vec::new(),
             completed: Vec::new(),
+            timer_us: None,
+            accept_at_us: 0,
+            now_us: 0,
             overflows: 0,
         }
     }
@@ -83,8 +94,8 @@ impl Driver {
         let mut completed = std::mem::take(&mut self.completed);
         loop {
             self.arm();
-            let timeout = self.timeout();
-            self.ring.turn(timeout, &mut completed)?;
+            let wait = self.wait();
+            self.ring.turn(wait, &mut completed)?;
             let began_ns = self.clock.elapsed_ns();
             self.shard.start_turn(self.clock.now());
             for completion in &completed {
@@ -96,17 +107,33 @@ impl Driver {
                 return Ok(());
             }
             self.count_overflows();
-            self.shard.turn_took_ns(self.clock.elapsed_ns() - began_ns);
+            let ended_ns = self.clock.elapsed_ns();
+            self.now_us = ended_ns / 1000;
+            self.shard.turn_took_ns(ended_ns - began_ns);
         }
     }
 
-    fn timeout(&self) -> Option<Duration> {
-        let wait = self.shard.wait_us().map(Duration::from_micros);
-        if self.unarmed.is_empty() {
-            wait
-        } else {
-            Some(wait.map_or(ACCEPT_RETRY, |wait| wait.min(ACCEPT_RETRY)))
+    /// How long the ring may wait. Short waits end by themselves; for long ones the timer is armed, and stays so
+    /// over all the turns until it completes, rather than being set and cancelled in every one of them.
+    fn wait(&mut self) -> Option<Duration> {
+        let mut wait_us = self.shard.wait_us();
+        if !self.unarmed.is_empty() {
+            let rest_us = self.accept_at_us.saturating_sub(self.now_us);
+            wait_us = Some(wait_us.map_or(rest_us, |wait_us| wait_us.min(rest_us)));
         }
+        let wait_us = wait_us?;
+        let wait = Duration::from_micros(wait_us);
+        if wait < LONG_WAIT {
+            return Some(wait);
+        }
+        let at_us = self.now_us + wait_us;
+        match self.timer_us {
+            None => self.ring.queue_timer(wait),
+            Some(armed_us) if at_us < armed_us => self.ring.queue_move_timer(wait),
+            Some(_) => return None,
+        }
+        self.timer_us = Some(at_us);
+        None
     }
 }
 
@@ -119,9 +146,11 @@ fn peer_address(socket: &OwnedFd) -> Result<IpAddr, Errno> {
 // Arming: what must be under way for anything to happen.
 impl Driver {
     fn arm(&mut self) {
-        for index in std::mem::take(&mut self.unarmed) {
-            if let Some(listener) = self.listeners.get(index as usize) {
-                self.ring.queue_accept(listener.as_fd(), index);
+        if !self.unarmed.is_empty() && self.now_us >= self.accept_at_us {
+            for index in std::mem::take(&mut self.unarmed) {
+                if let Some(listener) = self.listeners.get(index as usize) {
+                    self.ring.queue_accept(listener.as_fd(), index);
+                }
             }
         }
         while let Some(id) = self.starved.pop() {
@@ -153,6 +182,7 @@ impl Driver {
                     self.ring.queue_control(self.control.event());
                 }
             }
+            Operation::Timer => self.timer_us = None,
             Operation::Wake | Operation::Ignored => {}
         }
     }
@@ -169,6 +199,7 @@ impl Driver {
                 }
             }
             Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                self.accept_at_us = self.now_us + ACCEPT_REST_US;
                 tracing::warn!(
                     "no descriptor or memory for another connection; see `ulimit -n` and `annulus doctor`"
                 );

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::limits::ADMISSION_RESERVE;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -29,6 +30,19 @@ pub fn raise_nofile() -> OpenFiles {
     open_files()
 }
 
+/// Connections that `shards` shards can hold within the limit, with room left for those that are taken only to be
+/// told to come back later.
+pub fn connections_possible(limit: OpenFiles, shards: usize) -> usize {
+    let spare = ADMISSION_RESERVE + shards * DESCRIPTORS_PER_SHARD + DESCRIPTORS_OF_PROCESS;
+    let limit = usize::try_from(limit.soft).unwrap_or(usize::MAX);
+    limit.saturating_sub(spare).max(limit / 2)
+}
+
+/// Descriptors of one shard: its ring, its event, and a listener for each of a few addresses.
+pub const DESCRIPTORS_PER_SHARD: usize = 16;
+/// Descriptors of the process itself: the service thread, standard streams, the log.
+const DESCRIPTORS_OF_PROCESS: usize = 32;
+
 /// The cores this process may run on, ascending: what `taskset`, cpusets and containers left of the machine.
 pub fn allowed_cores() -> Vec<usize> {
     match sched_getaffinity(None) {
@@ -52,6 +66,14 @@ pub fn pin_to(core: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_leave_room_for_polite_refusals() {
+        let limit = |soft| OpenFiles { soft, hard: soft };
+        assert_eq!(connections_possible(limit(20_000), 2), 20_000 - 1024 - 32 - 32);
+        assert_eq!(connections_possible(limit(1024), 2), 512);
+        assert_eq!(connections_possible(limit(u64::MAX), 128), usize::MAX - 1024 - 128 * 16 - 32);
+    }
 
     #[test]
     fn raising_reaches_the_hard_limit() {

@@ -24,6 +24,8 @@ pub enum Operation {
     Control,
     /// Another shard has put something into its queue to this one.
     Wake,
+    /// The time of the timer has come.
+    Timer,
     /// Its outcome interests nobody.
     Ignored,
 }
@@ -43,6 +45,7 @@ impl Operation {
             Self::Send(id) => (3, id),
             Self::Control => (4, ConnectionId { index: 0, generation: 0 }),
             Self::Wake => (5, ConnectionId { index: 0, generation: 0 }),
+            Self::Timer => (6, ConnectionId { index: 0, generation: 0 }),
         };
         kind << KIND_SHIFT | ((id.generation & GENERATION_MASK) as u64) << GENERATION_SHIFT | id.index as u64
     }
@@ -56,6 +59,7 @@ impl Operation {
             3 => Self::Send(id),
             4 => Self::Control,
             5 => Self::Wake,
+            6 => Self::Timer,
             _ => Self::Ignored,
         }
     }
@@ -94,6 +98,7 @@ pub struct Ring {
     ring: IoUring,
     buffers: Buffers,
     control_value: Box<u64>,
+    timer: Box<Timespec>,
 }
 
 impl Ring {
@@ -118,7 +123,7 @@ impl Ring {
         }
         // Saves looking up the ring's descriptor on every turn; a kernel that cannot is only a little slower.
         let _ = ring.submitter().register_ring_fd();
-        Ok(Self { ring, buffers, control_value: Box::new(0) })
+        Ok(Self { ring, buffers, control_value: Box::new(0), timer: Box::new(Timespec::new()) })
     }
 
     /// The descriptor to which other shards send their wakes.
@@ -169,6 +174,22 @@ impl Ring {
     pub fn queue_control(&mut self, event: BorrowedFd<'_>) {
         let value: *mut u64 = &raw mut *self.control_value;
         self.push(&opcode::Read::new(fd(event), value.cast(), 8).build(), Operation::Control);
+    }
+
+    /// Completes [`Operation::Timer`] after `delay`. It stays armed over as many turns as it takes: to arm and
+    /// disarm a timer for every wait costs an exit to the hypervisor each, on virtual machines.
+    pub fn queue_timer(&mut self, delay: Duration) {
+        *self.timer = Timespec::from(delay);
+        let timespec: *const Timespec = &raw const *self.timer;
+        self.push(&opcode::Timeout::new(timespec).build(), Operation::Timer);
+    }
+
+    /// Moves the armed timer to `delay` from now.
+    pub fn queue_move_timer(&mut self, delay: Duration) {
+        *self.timer = Timespec::from(delay);
+        let timespec: *const Timespec = &raw const *self.timer;
+        let moved = opcode::TimeoutUpdate::new(Operation::Timer.encode(), timespec);
+        self.push(&moved.build(), Operation::Ignored);
     }
 
     /// Wakes the shard whose ring this descriptor is.

@@ -10,12 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashMap;
 
 use super::{Now, Random, Shard, Shared};
+use crate::limits::ADMISSION_RESERVE;
 use crate::mesh::{Answer, Item, ReplyTo, Request, ShardIndex, owner};
 use crate::metrics::{Metrics, Refusal};
 use crate::wire::Close;
 
-/// Connections beyond the limit that are taken for the time it takes to turn them away.
-const RESERVE: usize = 1024;
 /// Milliseconds after which a client that was turned away may come back, at the least and at the most.
 const RETRY_AFTER_MS: std::ops::Range<u64> = 500..5_000;
 
@@ -59,7 +58,7 @@ impl Admission {
         metrics: &mut Metrics,
     ) -> Result<Option<Close>, NoRoom> {
         let open = self.connections.fetch_add(1, Ordering::Relaxed);
-        if open >= self.connections_max + RESERVE {
+        if open >= self.connections_max + ADMISSION_RESERVE {
             self.depart();
             metrics.count_refusal(Refusal::Connections);
             return Err(NoRoom);

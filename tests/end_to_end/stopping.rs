@@ -93,6 +93,19 @@ fn a_signal_sends_every_client_away_with_a_time_to_come_back_and_exits_0() {
     }
 }
 
+// A supervisor may think better of it at once. Many starts, as it is a race.
+#[test]
+fn a_signal_right_after_the_first_hello_drains_too() {
+    for _ in 0..20 {
+        let mut server = Running::start(&[]);
+        let mut first = Raw::open(server.address);
+        server.signal(Signal::TERM);
+        assert_eq!(first.close_code(), Some(1001));
+        drop(first);
+        assert_eq!(server.exit_code(), Some(0));
+    }
+}
+
 #[test]
 fn a_client_that_does_not_leave_delays_the_end_by_the_drain_time_at_most() {
     let mut server = Running::start(&["--drain-ms", "600"]);
@@ -155,6 +168,8 @@ fn a_core_that_does_not_exist_is_exit_code_2_and_one_line() {
 fn failure(arguments: &[&str]) -> (Option<i32>, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_annulus"))
         .args(arguments)
+        // So few that no limit of this machine is worth a warning.
+        .args(["--max-connections", "100"])
         .env_clear()
         .stderr(Stdio::piped())
         .spawn()

@@ -92,10 +92,8 @@ impl Link {
         if self.is_over || self.id.is_none() {
             return false;
         }
-        let receives_first = random.per_mille(500);
-        receives_first && self.step_receive(bytes_max)
-            || self.step_send(random, bytes_max, kernel_bytes)
-            || self.step_receive(bytes_max)
+        let received_first = random.per_mille(500) && self.step_receive(bytes_max);
+        received_first || self.step_send(random, bytes_max, kernel_bytes) || self.step_receive(bytes_max)
     }
 
     /// Ends an armed receive although nothing is wrong, as a shortage of buffers does.

@@ -153,12 +153,6 @@ impl Fleet {
         Wire { ring: &mut self.ring, lines: &mut self.lines }
     }
 
-    /// Completions handled before the kernel is asked again; small numbers keep a busy connection from hiding
-    /// another one's arrival.
-    pub fn handle_at_most(&mut self, completions: usize) {
-        self.ring.completions_per_turn_max = completions;
-    }
-
     /// Says goodbye properly: close frames, and a moment for the server to answer them.
     pub fn close(mut self) {
         self.goodbye = true;

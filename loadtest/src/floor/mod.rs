@@ -7,10 +7,11 @@
 mod load;
 mod server;
 
-use crate::drive::{Meter, Timing, measure};
+use crate::drive::{Timing, measure};
 use crate::failure::Failure;
 use crate::fleet::{Fleet, Framing, Target};
 use crate::report::figures::{Figures, Outcome};
+use crate::window::Meter;
 use load::{EchoLoad, FanoutLoad};
 use server::FloorServer;
 

@@ -92,6 +92,7 @@ const LINES: &[(&str, &[Shown])] = &[
         ],
     ),
     ("load", &[Shown("load_cpu_percent", "CPU ", " %", 1)]),
+    ("warm memory", &[Shown("warm_memory_gb_per_second", "first touch at ", " GB/s", 2)]),
     (
         "floor",
         &[
@@ -131,9 +132,6 @@ fn render_summary(page: &mut String, summary: &Summary) {
             let _ = writeln!(page, "  {caption:<15} {}", shown.join("   "));
         }
     }
-    if summary.median("messages_per_send").is_none() && summary.median("server_rss_mib").is_some() {
-        let _ = writeln!(page, "  {:<15} n/a (the server does not count them)", "messages/send");
-    }
     let _ = writeln!(page, "  {:<15} {}", "checked", summary.checked);
     for warning in &summary.warnings {
         let _ = writeln!(page, "  WARNING: {warning}");
@@ -141,7 +139,9 @@ fn render_summary(page: &mut String, summary: &Summary) {
 }
 
 fn render_figure(Shown(name, before, after, decimals): &Shown, summary: &Summary) -> Option<String> {
-    let spread = summary.figures.get(*name)?;
+    let Some(spread) = summary.figures.get(*name) else {
+        return why_absent(name, summary).map(str::to_owned);
+    };
     let after = after.replace("{ops}", &plural(summary.operation)).replace("{op}", summary.operation);
     let median = grouped(spread.median, *decimals);
     if summary.runs == 1 {
@@ -149,6 +149,20 @@ fn render_figure(Shown(name, before, after, decimals): &Shown, summary: &Summary
     }
     let Spread { min, max, .. } = *spread;
     Some(format!("{before}{median}{after} [{}–{}]", grouped(min, *decimals), grouped(max, *decimals)))
+}
+
+/// What stands in the place of a figure that a reader expects beside the others.
+fn why_absent(name: &str, summary: &Summary) -> Option<&'static str> {
+    let has = |other: &str| summary.figures.contains_key(other);
+    match name {
+        "server_user_us_per_operation" if has("server_cpu_us_per_operation") => {
+            Some("(user n/a: too few ticks of the kernel)")
+        }
+        "messages_per_send" if has("throughput_per_second") && has("server_rss_mib") => {
+            Some("messages/send n/a: the server has no such counters")
+        }
+        _ => None,
+    }
 }
 
 fn plural(noun: &str) -> String {
@@ -175,7 +189,25 @@ fn grouped(number: f64, decimals: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::figures::{Figures, Outcome};
     use super::*;
+
+    #[test]
+    fn absent_figure_has_its_reason_where_it_is_expected_and_nowhere_else() {
+        let page_with = |names: &[&str]| {
+            let mut figures = Figures::default();
+            names.iter().for_each(|name| figures.set(name, 1.0));
+            let outcome = Outcome { title: "t".to_owned(), operation: "op", figures, checked: String::new() };
+            let mut page = String::new();
+            render_summary(&mut page, &Summary::of(&[outcome]).unwrap());
+            page
+        };
+        let page = page_with(&["server_cpu_us_per_operation"]);
+        assert!(page.contains("user n/a") && !page.contains("messages/send"), "{page}");
+        assert!(!page_with(&["server_rss_mib"]).contains("n/a"), "a scenario that does not measure sends");
+        let page = page_with(&["server_rss_mib", "throughput_per_second"]);
+        assert!(page.contains("messages/send n/a"), "{page}");
+    }
 
     #[test]
     fn thousands_are_apart() {

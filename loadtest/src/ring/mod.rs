@@ -26,6 +26,9 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::io::Errno;
 
 use buffers::Buffers;
+
+use crate::clock::now_ns;
+use crate::polling;
 pub use sockets::{SocketId, Sockets};
 
 /// Submission entries: what the server uses. More sends than this in one turn go in several rounds.
@@ -54,8 +57,7 @@ pub struct Ring {
     sockets: Sockets,
     done: Vec<Done>,
     listener: Option<TcpListener>,
-    /// Completions shown in one turn; a small number lets urgent ones in sooner.
-    pub completions_per_turn_max: usize,
+    polls: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -79,6 +81,7 @@ impl Ring {
         let uring = IoUring::<squeue::Entry, cqueue::Entry>::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            .setup_taskrun_flag()
             .setup_cqsize(COMPLETIONS)
             .build(ENTRIES)?;
         let buffers = Buffers::register(&uring.submitter())?;
@@ -88,7 +91,7 @@ impl Ring {
             sockets: Sockets::new(blob_bytes),
             done: Vec::with_capacity(COMPLETIONS as usize),
             listener: None,
-            completions_per_turn_max: COMPLETIONS as usize,
+            polls: polling::is_on(),
         })
     }
 
@@ -135,8 +138,7 @@ impl Ring {
         self.enter(wait)?;
         let mut done = std::mem::take(&mut self.done);
         done.clear();
-        let limit = self.completions_per_turn_max;
-        done.extend(self.uring.completion().take(limit).map(|entry| Done {
+        done.extend(self.uring.completion().map(|entry| Done {
             kind: entry.user_data() >> 32,
             socket: entry.user_data() as u32,
             result: entry.result(),
@@ -263,6 +265,32 @@ impl Ring {
     }
 
     fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        if self.polls {
+            self.poll(wait)?;
+            return self.enter_waiting(Some(Duration::ZERO));
+        }
+        self.enter_waiting(wait)
+    }
+
+    /// Submits what is queued and looks for completions until there are some or `wait` has passed.
+    fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        match self.uring.submit() {
+            Err(error) if !is_transient(&error) => return Err(error),
+            _ => {}
+        }
+        let began_ns = now_ns();
+        let limit_ns = wait.map_or(u64::MAX, |wait| wait.as_nanos() as u64);
+        while self.uring.completion().is_empty()
+            && !self.uring.submission().taskrun()
+            && now_ns() - began_ns < limit_ns
+        {
+            std::hint::spin_loop();
+        }
+        polling::add_idle_ns(now_ns() - began_ns);
+        Ok(())
+    }
+
+    fn enter_waiting(&mut self, wait: Option<Duration>) -> io::Result<()> {
         let entered = match wait {
             None => self.uring.submit_and_wait(1),
             Some(wait) => {

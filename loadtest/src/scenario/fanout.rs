@@ -33,7 +33,7 @@ pub struct FanoutOptions {
     /// Bytes of one value as JSON text
     #[arg(long, default_value_t = 100, value_parser = value_bytes)]
     pub value_bytes: usize,
-    /// Accept changes of different keys in any order: a server of several shards promises order per key only
+    /// Accept changes of different keys, and acks, in any order: a server of several shards promises order per key only
     #[arg(long)]
     pub any_order: bool,
 }
@@ -86,7 +86,7 @@ struct Fanout {
 
 struct Publisher {
     published: u64,
-    acked: u64,
+    acks: Progress,
     /// All before this one have reached every subscriber.
     done: u64,
     /// Of the publishes in flight, by sequence modulo the window: subscribers reached, and when it was sent.
@@ -96,7 +96,13 @@ struct Publisher {
 
 impl Fanout {
     fn new(options: &FanoutOptions, map: String) -> Self {
-        let publisher = || Publisher { published: 0, acked: 0, done: 0, reached: [0; 64], sent_ns: [0; 64] };
+        let publisher = || Publisher {
+            published: 0,
+            acks: Progress::default(),
+            done: 0,
+            reached: [0; WINDOW_MAX as usize],
+            sent_ns: [0; WINDOW_MAX as usize],
+        };
         Self {
             frames: Frames::new(Values::new(options.value_bytes), map, options.publishers),
             publishers: (0..options.publishers).map(|_| publisher()).collect(),
@@ -117,7 +123,7 @@ impl Fanout {
 
     fn refill(&mut self, wire: &mut Wire<'_>, index: usize, now: u64) {
         let publisher = &mut self.publishers[index];
-        let oldest_open = publisher.done.min(publisher.acked);
+        let oldest_open = publisher.done.min(publisher.acks.next);
         while !self.stopping && publisher.published < oldest_open + self.window {
             let sequence = publisher.published;
             publisher.published += 1;
@@ -139,8 +145,12 @@ impl Fanout {
             return Ok(());
         }
         let publisher = &mut self.publishers[from];
-        message.expect_ack(publisher.acked, 1)?;
-        publisher.acked += 1;
+        let id = message.id.unwrap_or(publisher.acks.next);
+        message.expect_ack(id, 1)?;
+        publisher
+            .acks
+            .accept(id, publisher.published, self.any_order)
+            .map_err(|failure| at(&format!("acks of publisher {from}"), failure))?;
         self.ack_bytes.add(frame::received_bytes(text.len()), 1);
         self.refill(wire, from, now);
         Ok(())
@@ -163,7 +173,7 @@ impl Fanout {
             let publisher = &mut self.publishers[stamp.writer as usize];
             progress[stamp.writer as usize]
                 .accept(stamp.sequence, publisher.published, self.any_order)
-                .map_err(|failure| at(subscriber, stamp.writer, failure))?;
+                .map_err(|failure| at(&pair(subscriber, stamp.writer as usize), failure))?;
             let slot = (stamp.sequence % WINDOW_MAX) as usize;
             publisher.reached[slot] += 1;
             complete |= publisher.reached[slot] == self.subscribers;
@@ -213,7 +223,7 @@ impl Scenario for Fanout {
     }
 
     fn is_quiet(&self) -> bool {
-        let open = |publisher: &Publisher| publisher.done.min(publisher.acked) < publisher.published;
+        let open = |publisher: &Publisher| publisher.done.min(publisher.acks.next) < publisher.published;
         self.barrier.waiting == 0 && !self.publishers.iter().any(open)
     }
 
@@ -224,17 +234,15 @@ impl Scenario for Fanout {
             let published = self.publishers[publisher].published;
             if progress.next < published {
                 let next = progress.next;
-                return at(
-                    subscriber,
-                    publisher as u32,
-                    Failure::Lost(format!("publish {next} of {published} never came")),
-                );
+                let what = Failure::Lost(format!("publish {next} of {published} never came"));
+                return at(&pair(subscriber, publisher), what);
             }
         }
-        match self.publishers.iter().position(|publisher| publisher.acked < publisher.published) {
-            Some(index) => {
-                Failure::Lost(format!("publisher {index}: ack {} never came", self.publishers[index].acked))
-            }
+        match self.publishers.iter().position(|publisher| publisher.acks.next < publisher.published) {
+            Some(index) => Failure::Lost(format!(
+                "publisher {index}: ack {} never came",
+                self.publishers[index].acks.next
+            )),
             None => Failure::Lost(format!("{} closing pongs never came", self.barrier.waiting)),
         }
     }
@@ -248,8 +256,12 @@ impl Scenario for Fanout {
     }
 }
 
-fn at(subscriber: usize, publisher: u32, failure: Failure) -> Failure {
-    let place = |what: String| format!("subscriber {subscriber}, publisher {publisher}: {what}");
+fn pair(subscriber: usize, publisher: usize) -> String {
+    format!("subscriber {subscriber}, publisher {publisher}")
+}
+
+fn at(place: &str, failure: Failure) -> Failure {
+    let place = |what: String| format!("{place}: {what}");
     match failure {
         Failure::Lost(what) => Failure::Lost(place(what)),
         Failure::Duplicated(what) => Failure::Duplicated(place(what)),

@@ -3,11 +3,11 @@
 //! Checked: at the end every connection still answers a ping.
 
 use super::Bench;
-use super::setup::{Question, ask_each};
+use super::setup::{Question, ask_each, rest_while};
 use crate::clock::{NANOS_PER_SECOND, now_ns, seconds};
 use crate::cpu::Subject;
 use crate::failure::Failure;
-use crate::fleet::{Fleet, Handler, Wire};
+use crate::fleet::Fleet;
 use crate::message::{Message, Request};
 use crate::report::figures::{Figures, Outcome};
 
@@ -56,22 +56,9 @@ fn resident(bench: &Bench) -> Option<f64> {
     bench.meter.subject.and_then(Subject::resident_bytes).map(|bytes| bytes as f64)
 }
 
-/// Lets time pass, answering the server's heartbeats.
 fn rest(fleet: &mut Fleet, ns: u64) -> Result<(), Failure> {
     let end = now_ns() + ns;
-    while now_ns() < end {
-        fleet.turn(std::time::Duration::from_millis(20), &mut Silence)?;
-    }
-    Ok(())
-}
-
-struct Silence;
-
-impl Handler for Silence {
-    fn message(&mut self, _: &mut Wire<'_>, from: usize, message: &[u8], _: u64) -> Result<(), Failure> {
-        let message = crate::failure::excerpt(message);
-        Err(Failure::Wrong(format!("idle connection {from} got {message}")))
-    }
+    rest_while(fleet, || now_ns() < end)
 }
 
 struct StillThere;

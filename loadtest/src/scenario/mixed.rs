@@ -7,9 +7,9 @@
 
 use super::Bench;
 use super::fanout_checks::Barrier;
-use super::setup::{SubscribeToEmpty, ask_each};
+use super::setup::{SubscribeToEmpty, ask_each, rest_while};
 use super::write::value_bytes;
-use crate::clock::seconds;
+use crate::clock::{now_ns, seconds};
 use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};
 use crate::fleet::{Handler, Wire};
@@ -32,6 +32,10 @@ pub struct MixedOptions {
     /// Bytes of one value as JSON text
     #[arg(long, default_value_t = 100, value_parser = value_bytes)]
     pub value_bytes: usize,
+    /// Milliseconds between the last subscription and the first edit: a server of several shards catches up on the
+    /// others after a snapshot, and what is edited meanwhile may come as conflated state, one's own edits included
+    #[arg(long, default_value_t = 200)]
+    pub settle_ms: u64,
 }
 
 /// Edits whose sending time is remembered, for the latency of their deliveries.
@@ -48,6 +52,8 @@ pub fn run(bench: &Bench, options: &MixedOptions) -> Result<Outcome, Failure> {
     let (mut fleet, range) = bench.open(rooms * room)?;
     let mut question = SubscribeToEmpty { map_of: &|index| maps[index / room].as_str() };
     ask_each(&mut fleet, range, &mut question, bench.timing.timeout_ns)?;
+    let settled_ns = now_ns() + options.settle_ms * 1_000_000;
+    rest_while(&mut fleet, || now_ns() < settled_ns)?;
     let mut mixed = Mixed::new(options, maps);
     let window = bench.measure(&mut fleet, &mut mixed)?;
     fleet.close();

@@ -5,6 +5,7 @@ pub mod fanout_checks;
 pub mod idle;
 pub mod mixed;
 pub mod ping;
+pub mod pinger;
 pub mod setup;
 pub mod snapshot;
 pub mod storm;
@@ -12,11 +13,12 @@ pub mod write;
 
 use std::ops::Range;
 
-use crate::drive::{Meter, Scenario, Timing, Window, measure};
+use crate::drive::{Scenario, Timing, measure};
 use crate::failure::Failure;
 use crate::fleet::{Fleet, Target};
 use crate::floor::{self, Shape};
 use crate::report::figures::Figures;
+use crate::window::{Meter, Window};
 
 /// What every scenario is given.
 pub struct Bench {

@@ -4,11 +4,13 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::clock::now_ns;
-use crate::failure::Failure;
+use crate::failure::{Failure, excerpt};
 use crate::fleet::{Fleet, Handler, Wire};
 use crate::message::{Message, Request};
 
 const TURN: Duration = Duration::from_millis(50);
+/// How late the end of a rest may be noticed.
+const REST_TURN: Duration = Duration::from_millis(20);
 /// Requests under way at once; more would only fill the server's outboxes.
 const ASKED_MAX: usize = 500;
 
@@ -75,6 +77,25 @@ impl<Q: Question> Handler for Round<'_, Q> {
             self.answered += 1;
         }
         Ok(())
+    }
+}
+
+/// Lets time pass, answering the server's heartbeats; nothing else may come.
+///
+/// # Errors
+/// [`Failure::Wrong`] for a message, or when a connection is lost.
+pub fn rest_while(fleet: &mut Fleet, mut goes_on: impl FnMut() -> bool) -> Result<(), Failure> {
+    while goes_on() {
+        fleet.turn(REST_TURN, &mut Silence)?;
+    }
+    Ok(())
+}
+
+struct Silence;
+
+impl Handler for Silence {
+    fn message(&mut self, _: &mut Wire<'_>, from: usize, message: &[u8], _: u64) -> Result<(), Failure> {
+        Err(Failure::Wrong(format!("idle connection {from} got {}", excerpt(message))))
     }
 }
 

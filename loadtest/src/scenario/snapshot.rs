@@ -1,14 +1,14 @@
 //! `snapshot`: a large map is sent whole, again and again, to one client while another one pings. What a snapshot
 //! costs those who did not ask for it.
 //!
-//! The pings alone are measured first, then beside the snapshots; the difference at p99 is the result. The load
-//! handles few completions at a time, so that its own work on a snapshot does not pass for the server's.
+//! The pings alone are measured first, then beside the snapshots; the difference at p99 is the result. The pings have
+//! a thread that preempts the one which reads the snapshots, so that reading them does not pass for the server's work.
 //!
 //! Checked: every snapshot has every key once with the value that was written.
 
 use super::Bench;
-use super::ping::Ping;
-use super::setup::{Question, ask_each};
+use super::pinger::Pinger;
+use super::setup::{Question, ask_each, rest_while};
 use super::write::value_bytes;
 use crate::clock::now_ns;
 use crate::drive::Scenario;
@@ -27,52 +27,62 @@ pub struct SnapshotOptions {
     /// Bytes of one value as JSON text
     #[arg(long, default_value_t = 100, value_parser = value_bytes)]
     pub value_bytes: usize,
+    /// Pings per second, sent when due
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub ping_rate: u32,
 }
 
 /// Operations of one request that fills the map.
 const FILL_OPS: u64 = 500;
-/// Completions handled at a time: 8 receive buffers are some 50 µs of checking.
-const COMPLETIONS_AT_A_TIME: usize = 8;
 const PREFIX: &str = "k";
-/// The connections: the one that pings, and the one that subscribes.
-const PINGER: usize = 0;
-const SUBSCRIBER: usize = 1;
+/// The connection that fills the map and then subscribes to it.
+const SUBSCRIBER: usize = 0;
 
 /// # Errors
 /// What went wrong on the wire.
 pub fn run(bench: &Bench, options: &SnapshotOptions) -> Result<Outcome, Failure> {
     let map = format!("snapshot-{}", bench.run);
     let values = Values::new(options.value_bytes);
-    let (mut fleet, _) = bench.open(2)?;
+    let (mut fleet, _) = bench.open(1)?;
     fill(&mut fleet, &map, &values, options.keys, bench.timing.timeout_ns)?;
-    fleet.handle_at_most(COMPLETIONS_AT_A_TIME);
 
-    let mut alone = Ping::new(1);
-    bench.measure(&mut fleet, &mut alone)?;
-    let mut beside = Snapshots::new(map, values, options.keys);
-    let window = bench.measure(&mut fleet, &mut beside)?;
+    let pinger = Pinger::connect(bench, options.ping_rate)?;
+    pinger.begin();
+    rest_while(&mut fleet, || !pinger.is_done())?;
+    let alone = pinger.finish()?;
+    let pinger = Pinger::connect(bench, options.ping_rate)?;
+    let priority = pinger.priority;
+    let mut snapshots = Snapshots::new(map, values, options.keys);
+    pinger.begin();
+    let window = bench.measure(&mut fleet, &mut snapshots)?;
+    let beside = pinger.finish()?;
     fleet.close();
 
-    let pings = beside.ping.tally;
-    let mut figures = window.figures(&pings);
+    let mut figures = window.figures(&snapshots.tally);
+    figures.set("load_cpu_percent", window.load_cpu_percent() + beside.window.load_cpu_percent());
     figures.set_latency("ping_alone", &alone.tally.latency_ns);
-    figures.set_latency("ping_beside", &pings.latency_ns);
+    figures.set_latency("ping_beside", &beside.tally.latency_ns);
     let p99_us = |tally: &Tally| tally.latency_ns.value_at_quantile(0.99) as f64 / 1e3;
-    figures.set("ping_p99_delay_us", p99_us(&pings) - p99_us(&alone.tally));
-    let total_ns = beside.total_ns.max(1) as f64;
-    figures.set("snapshots", beside.whole as f64);
-    figures.set("snapshot_ms", total_ns / 1e6 / beside.whole.max(1) as f64);
-    figures.set("snapshot_mib_per_second", beside.bytes as f64 / f64::from(1 << 20) / (total_ns / 1e9));
-    let title =
-        format!("snapshot   {} keys, values of {} B, beside pings", options.keys, options.value_bytes);
-    let checked = format!("{} snapshots had every key once with its value", beside.whole);
-    Ok(Outcome { title, operation: "ping", figures, checked })
+    figures.set("ping_p99_delay_us", p99_us(&beside.tally) - p99_us(&alone.tally));
+    let total_ns = snapshots.total_ns.max(1) as f64;
+    figures.set("snapshots", snapshots.whole as f64);
+    figures.set("snapshot_ms", total_ns / 1e6 / snapshots.whole.max(1) as f64);
+    figures.set("snapshot_mib_per_second", snapshots.bytes as f64 / f64::from(1 << 20) / (total_ns / 1e9));
+    let SnapshotOptions { keys, value_bytes, ping_rate } = options;
+    let title = format!(
+        "snapshot   {keys} keys, values of {value_bytes} B, beside {ping_rate} pings/s of a thread at {priority}"
+    );
+    let checked = format!(
+        "{} snapshots had every key once with its value; every pong answered its ping",
+        snapshots.whole
+    );
+    Ok(Outcome { title, operation: "entry", figures, checked })
 }
 
 fn fill(fleet: &mut Fleet, map: &str, values: &Values, keys: u64, timeout_ns: u64) -> Result<(), Failure> {
     for first in (0..keys).step_by(FILL_OPS as usize) {
         let mut question = Fill { map, values, first, count: FILL_OPS.min(keys - first) };
-        ask_each(fleet, PINGER..PINGER + 1, &mut question, timeout_ns)?;
+        ask_each(fleet, SUBSCRIBER..SUBSCRIBER + 1, &mut question, timeout_ns)?;
     }
     Ok(())
 }
@@ -101,9 +111,8 @@ impl Question for Fill<'_> {
     }
 }
 
-/// Pings on one connection, snapshots on the other.
+/// One snapshot after another.
 struct Snapshots {
-    ping: Ping,
     map: String,
     values: Values,
     request: Request,
@@ -118,12 +127,13 @@ struct Snapshots {
     whole: u64,
     bytes: u64,
     total_ns: u64,
+    /// Counts entries; a snapshot as a whole is timed by `total_ns`.
+    tally: Tally,
 }
 
 impl Snapshots {
     fn new(map: String, values: Values, keys: u64) -> Self {
         Self {
-            ping: Ping::new(1),
             map,
             values,
             request: Request::default(),
@@ -136,6 +146,7 @@ impl Snapshots {
             whole: 0,
             bytes: 0,
             total_ns: 0,
+            tally: Tally::new(),
         }
     }
 
@@ -167,6 +178,7 @@ impl Snapshots {
                 return Err(Failure::Duplicated(format!("key {key} is twice in one snapshot")));
             }
             self.had_count += 1;
+            self.tally.operations += 1;
             Ok(())
         })?;
         if message.more {
@@ -185,10 +197,7 @@ impl Snapshots {
 }
 
 impl Handler for Snapshots {
-    fn message(&mut self, wire: &mut Wire<'_>, from: usize, text: &[u8], now: u64) -> Result<(), Failure> {
-        if from == PINGER {
-            return self.ping.message(wire, from, text, now);
-        }
+    fn message(&mut self, wire: &mut Wire<'_>, _: usize, text: &[u8], _: u64) -> Result<(), Failure> {
         let message = Message::read(text)?;
         match message.kind {
             b"snapshot" => self.chunk(wire, text, &message),
@@ -205,29 +214,24 @@ impl Handler for Snapshots {
 }
 
 impl Scenario for Snapshots {
-    fn start(&mut self, wire: &mut Wire<'_>, now: u64) {
-        self.ping.start(wire, now);
+    fn start(&mut self, wire: &mut Wire<'_>, _: u64) {
         self.subscribe(wire);
     }
 
     fn stop(&mut self) {
         self.stopping = true;
-        self.ping.stop();
     }
 
     fn is_quiet(&self) -> bool {
-        self.ping.is_quiet() && !self.under_way
+        !self.under_way
     }
 
     fn missing(&self) -> Failure {
-        if !self.ping.is_quiet() {
-            return self.ping.missing();
-        }
         let (had, keys) = (self.had_count, self.had.len());
         Failure::Lost(format!("a snapshot stopped after {had} of {keys} keys"))
     }
 
     fn tally(&mut self) -> &mut Tally {
-        self.ping.tally()
+        &mut self.tally
     }
 }

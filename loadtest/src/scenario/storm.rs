@@ -11,7 +11,6 @@ use super::Bench;
 use super::fanout_checks::Barrier;
 use super::write::value_bytes;
 use crate::clock::{NANOS_PER_SECOND, now_ns};
-use crate::cpu::Subject;
 use crate::drive::{Drive, Scenario};
 use crate::failure::{Failure, excerpt};
 use crate::fleet::{Handler, Wire};
@@ -53,8 +52,10 @@ pub fn run(bench: &Bench, options: &StormOptions) -> Result<Outcome, Failure> {
     drive.run_until_quiet(&mut fleet, &mut storm)?;
     storm.begin_writing(now_ns());
     drive.run_for(&mut fleet, &mut storm, bench.timing.warmup_ns)?;
+    let resync = bench.meter.open_window();
     storm.drop_all(&mut fleet.wire(), now_ns());
     drive.run_until_quiet(&mut fleet, &mut storm)?;
+    let resync = resync.close(&bench.meter, clients as u64);
     storm.phase = Phase::Writing;
     drive.run_for(&mut fleet, &mut storm, bench.timing.warmup_ns)?;
     storm.stop();
@@ -73,9 +74,7 @@ pub fn run(bench: &Bench, options: &StormOptions) -> Result<Outcome, Failure> {
     figures.set("resent_entries", storm.resent as f64);
     figures.set("connections", clients as f64);
     figures.set("errors", 0.0);
-    if let Some(bytes) = bench.meter.subject.and_then(Subject::resident_bytes) {
-        figures.set("server_rss_mib", bytes as f64 / f64::from(1 << 20));
-    }
+    resync.set_costs(&mut figures);
     let StormOptions { maps, rate, .. } = options;
     let title = format!("storm   {clients} clients of {maps} maps drop and resume, {rate} writes/s go on");
     let written: u64 = storm.cells.iter().map(|cell| cell.sent).sum();

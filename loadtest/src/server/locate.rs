@@ -19,17 +19,20 @@ pub fn listener_pid(address: SocketAddr) -> Option<u32> {
     })
 }
 
-/// The first core on which that process may run with one of its threads pinned; the floor goes there.
-pub fn pinned_core(pid: u32) -> Option<usize> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    tasks
+/// The cores to which that process has threads pinned, ascending. The floor goes to the first.
+pub fn pinned_cores(pid: u32) -> Vec<usize> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let mut cores: Vec<usize> = tasks
         .flatten()
         .filter_map(|task| {
             let status = fs::read_to_string(task.path().join("status")).ok()?;
             let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
             list.trim().parse().ok()
         })
-        .min()
+        .collect();
+    cores.sort_unstable();
+    cores.dedup();
+    cores
 }
 
 fn listening_inodes(table: &str, port: u16) -> Vec<String> {

@@ -3,3 +3,4 @@
 pub mod locate;
 pub mod metrics;
 pub mod process;
+pub mod warm_memory;

@@ -34,7 +34,7 @@ pub struct Launch<'a> {
 }
 
 impl ServerProcess {
-    /// Starts it and waits until it listens. To be called before this thread is pinned: a child inherits the pin.
+    /// Starts it and waits until it listens. This thread must not be pinned then: a child inherits the pin.
     ///
     /// # Errors
     /// [`Failure::Setup`] with the end of its output, when it cannot be built or does not come up.

@@ -24,7 +24,7 @@ pub enum Request<'a> {
     },
     Subscribe {
         map: &'a str,
-        /// A cursor's text, unread: what is not a cursor of ours is answered like one that is too old.
+        /// A cursor's text, unread: one of another data set is answered like one that is too old.
         since: Option<&'a str>,
         keys: Option<Keys<'a>>,
         prefix: Option<&'a str>,
