@@ -64,6 +64,7 @@ pub fn run(shape: Shape, core: usize, timing: Timing, progress: bool) -> Result<
             )?;
             let framing = Framing::Fixed { bytes: delivery_bytes };
             fleet.open_as(subscribers, framing, ROLE_SUBSCRIBER, timing.timeout_ns)?;
+            fleet.acknowledge_on_read(publishers..publishers + subscribers);
             let mut load = FanoutLoad::new(publishers, subscribers, window, publish_bytes);
             measure(&mut fleet, &mut load, timing, &meter)?.figures(&load.tally)
         }

@@ -89,6 +89,11 @@ impl Sockets {
         self.slots[socket as usize].label
     }
 
+    /// The descriptor of a socket that is open.
+    pub fn fd_of(&self, socket: SocketId) -> Option<&OwnedFd> {
+        self.fd(socket.0)
+    }
+
     pub(super) fn fd(&self, socket: u32) -> Option<&OwnedFd> {
         self.slots[socket as usize].fd.as_ref()
     }

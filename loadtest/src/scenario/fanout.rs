@@ -46,6 +46,7 @@ pub fn run(bench: &Bench, options: &FanoutOptions) -> Result<Outcome, Failure> {
     let (mut fleet, range) = bench.open(publishers + subscribers)?;
     let mut question = SubscribeToEmpty { map_of: &|_| &map };
     ask_each(&mut fleet, publishers..range.end, &mut question, bench.timing.timeout_ns)?;
+    fleet.acknowledge_on_read(publishers..range.end);
     let mut fanout = Fanout::new(options, map.clone());
     let window = bench.measure(&mut fleet, &mut fanout)?;
     let mut figures = window.figures(&fanout.tally);
