@@ -15,6 +15,7 @@ use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};
 use crate::fleet::{Fleet, Handler, Wire};
 use crate::message::{Message, Request, Set, key_number};
+use crate::polling;
 use crate::report::figures::Outcome;
 use crate::tally::Tally;
 use crate::value::{Stamp, Values};
@@ -41,6 +42,8 @@ const SUBSCRIBER: usize = 0;
 /// # Errors
 /// What went wrong on the wire.
 pub fn run(bench: &Bench, options: &SnapshotOptions) -> Result<Outcome, Failure> {
+    // The pinger has the same core, and a thread that polls is preempted later than one that waits.
+    polling::set(false);
     let map = format!("snapshot-{}", bench.run);
     let values = Values::new(options.value_bytes);
     let (mut fleet, _) = bench.open(1)?;
