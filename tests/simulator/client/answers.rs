@@ -183,6 +183,9 @@ impl Client {
         if let (Some(own), Some(stamp)) = (op.own_stamp(), &stamp) {
             assert_eq!(own, stamp, "the stamp the client brought");
         }
+        if let (None, Some(stamp)) = (op.own_stamp(), &stamp) {
+            self.note_given(&op, stamp);
+        }
         match &op.kind {
             OpKind::Increment { by } => context.oracle.incremented(op.map, &op.key, *by, true),
             OpKind::Totals { totals } => {

@@ -186,7 +186,7 @@ impl Client {
             let map = context.random.below(context.scenario.maps.len());
             let key = key(context);
             let kind = self.op_kind(map, &key, context);
-            ops.push(Op { map, key, kind, made_ms: context.unix_ms });
+            ops.push(self.op(map, key, kind, context));
         }
         let ack = context.random.pick(&[
             "",
