@@ -114,7 +114,8 @@ impl Client {
             self.asked.remove(&watch.id);
             watch.begin_next();
         }
-        watch.chunk(message, name, context.scenario.maps[map].kind, context.scenario);
+        let kind = context.scenario.maps[map].kind;
+        watch.chunk(message, name, kind, context.scenario, context.now_us);
         if watch.is_live {
             let id = watch.id;
             self.asked.remove(&id);
