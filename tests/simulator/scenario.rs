@@ -83,7 +83,7 @@ impl Scenario {
             config.outbox_soft_bytes = 64 << 20;
         }
         if forgets {
-            config.tombstone_retention_ms = random.between(20, 3_000) as u64;
+            config.tombstone_retention_ms = random.between(200, 3_000) as u64;
         }
         Self {
             shards,

@@ -114,7 +114,8 @@ impl Client {
             self.asked.remove(&watch.id);
             watch.begin_next();
         }
-        watch.chunk(message, name, context.scenario.maps[map].kind, context.scenario);
+        let kind = context.scenario.maps[map].kind;
+        watch.chunk(message, name, kind, context.scenario, context.now_us);
         if watch.is_live {
             let id = watch.id;
             self.asked.remove(&id);
@@ -182,6 +183,9 @@ impl Client {
         context.oracle.saw_type(op.map, op.kind.map_type());
         if let (Some(own), Some(stamp)) = (op.own_stamp(), &stamp) {
             assert_eq!(own, stamp, "the stamp the client brought");
+        }
+        if let (None, Some(stamp)) = (op.own_stamp(), &stamp) {
+            self.note_given(&op, stamp);
         }
         match &op.kind {
             OpKind::Increment { by } => context.oracle.incremented(op.map, &op.key, *by, true),

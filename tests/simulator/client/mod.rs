@@ -15,7 +15,7 @@ use crate::frames::{self, CLOSE, PING, PONG, TEXT};
 use crate::link::{End, Link};
 use crate::oracle::Oracle;
 use crate::random::Random;
-use crate::replica::{Cell, Replica};
+use crate::replica::{Cell, Replica, Stamp};
 use crate::scenario::Scenario;
 
 /// What a client sees of the world while it acts.
@@ -78,6 +78,8 @@ pub struct Client {
     pub kept: BTreeMap<usize, Watch>,
     totals: BTreeMap<(usize, String), (i64, i64)>,
     last_at: (u64, u64),
+    /// Stamps the server gave its operations on this connection, by key and in the order they were sent.
+    given: BTreeMap<(usize, String), BTreeMap<u64, Stamp>>,
     /// Until when it reads nothing, and how much it reads at a time.
     pub stalled_until_us: u64,
     pub read_bytes_max: usize,
@@ -109,6 +111,7 @@ impl Client {
             kept: BTreeMap::new(),
             totals: BTreeMap::new(),
             last_at: (0, 0),
+            given: BTreeMap::new(),
             stalled_until_us: 0,
             read_bytes_max: 1 << 20,
             retry_at_us: 0,
@@ -226,6 +229,7 @@ impl Client {
         self.link = None;
         self.inbox.clear();
         self.unanswered.clear();
+        self.given.clear();
         self.retry_at_us = context.now_us + 20_000;
         for (_, asked) in std::mem::take(&mut self.asked) {
             if let Asked::Write(ops) = asked {

@@ -13,6 +13,8 @@ pub struct Op {
     pub kind: OpKind,
     /// Milliseconds since 1970 when it was made, as the client's stamps count.
     pub made_ms: u64,
+    /// Its place among all operations of its client.
+    pub number: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -127,6 +129,20 @@ impl Op {
 }
 
 impl Client {
+    pub(super) fn op(&mut self, map: usize, key: String, kind: OpKind, context: &Context<'_>) -> Op {
+        self.next_op += 1;
+        Op { map, key, kind, made_ms: context.unix_ms, number: self.next_op }
+    }
+
+    /// Notes the stamp the server gave an operation: on one key they are applied in the order they were sent.
+    pub(super) fn note_given(&mut self, op: &Op, stamp: &Stamp) {
+        let given = self.given.entry((op.map, op.key.clone())).or_default();
+        let before = given.range(..op.number).next_back().is_none_or(|(_, before)| before < stamp);
+        let after = given.range(op.number..).next().is_none_or(|(_, after)| after > stamp);
+        assert!(before && after, "{op:?} was not applied in its turn: {stamp:?} among {given:?}");
+        given.insert(op.number, stamp.clone());
+    }
+
     pub(super) fn op_kind(&mut self, map: usize, key: &str, context: &mut Context<'_>) -> OpKind {
         let kind = match context.scenario.maps[map].kind {
             Kind::Contested => context.random.pick(&[Kind::Lww, Kind::Or, Kind::Rising]),
@@ -165,7 +181,7 @@ impl Client {
             Kind::Or => OpKind::Add { value: self.value(context), tag: None, at: None },
             _ => OpKind::Increment { by: 1 },
         };
-        Op { map, key: key.to_owned(), kind, made_ms: context.unix_ms }
+        self.op(map, key.to_owned(), kind, context)
     }
 
     fn or_kind(&mut self, map: usize, key: &str, context: &mut Context<'_>) -> OpKind {

@@ -131,6 +131,7 @@ impl Client {
                 watch.replica = kept.replica;
                 watch.unclear.extend(kept.unclear);
                 watch.cursor = kept.cursor;
+                watch.is_excused = kept.is_excused;
             }
         }
     }
@@ -155,7 +156,7 @@ impl Client {
         }
         text.push('}');
         let echo = spec.echo;
-        let mut watch = Watch::new(id, spec, context.oracle.floor(map));
+        let mut watch = Watch::new(id, spec, context.oracle.floor(map), context.now_us);
         // What it does not hear of may come between the cursor or snapshot and the end of these.
         let writes = self.asked.values().filter_map(|asked| match asked {
             Asked::Write(ops) if !echo => Some(ops),
@@ -186,7 +187,7 @@ impl Client {
             let map = context.random.below(context.scenario.maps.len());
             let key = key(context);
             let kind = self.op_kind(map, &key, context);
-            ops.push(Op { map, key, kind, made_ms: context.unix_ms });
+            ops.push(self.op(map, key, kind, context));
         }
         let ack = context.random.pick(&[
             "",
