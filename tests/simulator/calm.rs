@@ -35,7 +35,10 @@ impl World {
         self.settle(REST_US, true);
         self.is_calm = true;
         self.check_rest();
-        // What has a time to live ends.
+    }
+
+    /// Lets everything with a time to live end.
+    pub fn expire(&mut self) {
         let until_us = self.now_us + EXPIRY_US;
         while self.now_us < until_us {
             self.settle(20_000, true);

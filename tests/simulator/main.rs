@@ -83,8 +83,11 @@ fn main() -> ExitCode {
 /// One whole life of a server.
 fn run(seed: u64) -> Outcome {
     let mut world = World::new(seed);
-    world.storm();
-    world.heal();
+    for _ in 0..world.random.between(1, 4) {
+        world.storm();
+        world.heal();
+    }
+    world.expire();
     world.check_promises();
     world.check_each_change_is_heard_once();
     world.check_promises();

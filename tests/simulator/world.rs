@@ -72,7 +72,14 @@ impl World {
 
     /// Everything goes wrong that may go wrong.
     pub fn storm(&mut self) {
-        for _ in 0..self.scenario.steps {
+        self.is_calm = false;
+        let steps = self.random.between(1, self.scenario.steps);
+        // Now and then a shard misses the end of it, and finds all of that waiting.
+        let sleeper = self.random.per_mille(400).then(|| self.random.below(self.nodes.len()));
+        for step in 0..steps {
+            if let Some(sleeper) = sleeper.filter(|_| step == steps * 3 / 4) {
+                self.nodes[sleeper].starved_until_us = u64::MAX;
+            }
             self.now_us += 1;
             match self.random.below(100) {
                 0..33 => self.step_link(),
@@ -117,7 +124,8 @@ impl World {
     fn step_node(&mut self) {
         let index = self.random.below(self.nodes.len());
         if self.random.per_mille(self.scenario.starvation_per_mille) {
-            self.nodes[index].starved_until_us = self.now_us + self.random.below(300_000) as u64;
+            let until_us = self.now_us + self.random.below(300_000) as u64;
+            self.nodes[index].starved_until_us = self.nodes[index].starved_until_us.max(until_us);
         }
         if self.nodes[index].starved_until_us > self.now_us {
             return;
