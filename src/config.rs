@@ -1,6 +1,7 @@
 //! What a user may tune, as the core sees it. `cli/flags.rs` fills it, one flag a field.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::limits;
 
@@ -54,6 +55,39 @@ pub struct Config {
     pub ack_timeout_ms: u64,
     /// Over how long connections are closed when the server stops.
     pub drain_ms: u64,
+    /// Bytes of maps in memory, over all shards, past which cold maps are evicted; 0: no limit. Means nothing
+    /// without storage.
+    pub memory_limit_bytes: usize,
+    /// Whether the ack level `durable` can be reached.
+    pub offers_durable: bool,
+}
+
+/// Where and how maps are kept on disk.
+#[derive(Clone, Debug)]
+pub struct StorageConfig {
+    pub data_dir: PathBuf,
+    pub fsync: Fsync,
+    /// Bytes at which a segment of the journal ends.
+    pub segment_bytes: usize,
+    /// Longest time between two checkpoints while there is something to fold.
+    pub checkpoint_interval_ms: u64,
+    /// Free bytes of the disk below which writes are refused.
+    pub disk_reserve_bytes: u64,
+    /// Start over damage in the middle of the journal, with everything that verifies.
+    pub salvage: bool,
+    /// The core of the service thread; `None`: any.
+    pub service_core: Option<usize>,
+}
+
+/// When what was written is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// After every group.
+    Always,
+    /// After this many milliseconds, if anything was written.
+    Interval { ms: u64 },
+    /// When the kernel likes.
+    Never,
 }
 
 /// When queued frames are handed to the kernel: at the end of the turn, or later while all three allow it.
@@ -101,6 +135,8 @@ impl Default for Config {
             tombstone_retention_ms: 30 * 24 * 3_600_000,
             ack_timeout_ms: 5_000,
             drain_ms: 5_000,
+            memory_limit_bytes: 0,
+            offers_durable: false,
         }
     }
 }

@@ -8,10 +8,12 @@ pub mod limits;
 pub mod crdt;
 pub mod metrics;
 
+pub mod handover;
 pub mod mesh;
 pub mod wire;
 
 pub mod shard;
+pub mod storage;
 
 pub mod io;
 pub mod service;

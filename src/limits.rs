@@ -95,3 +95,15 @@ const _: () = assert!(RING_COMPLETIONS >= 2 * RING_ENTRIES);
 
 /// Milliseconds a peer has to answer our close frame, or to read what was queued before it.
 pub const CLOSE_TIMEOUT_MS: u64 = 3_000;
+
+/// Bytes of records a shard may have handed over that are not durable yet, past which new `durable` writes are
+/// refused: a quarter of a second of a slow disk, so that who waits for it need not wait long.
+pub const JOURNAL_OVERLOAD_BYTES: usize = 16 << 20;
+/// The same, past which the shard reads no client, so that the backlog of memory-level writers is bounded too.
+pub const JOURNAL_HOLD_BYTES: usize = 64 << 20;
+const _: () = assert!(JOURNAL_OVERLOAD_BYTES * 2 <= JOURNAL_HOLD_BYTES);
+/// Bytes of cells in one chunk of a map that is being loaded, which is what a shard takes in at once.
+pub const LOAD_CHUNK_BYTES: usize = 64 << 10;
+/// The smallest and the default `--segment-bytes`.
+pub const SEGMENT_BYTES_MIN: usize = 1 << 20;
+pub const SEGMENT_BYTES_DEFAULT: usize = 64 << 20;

@@ -105,6 +105,8 @@ fn unchecked(flags: &Flags) -> Serve {
         tombstone_retention_ms: data.tombstone_retention.ms,
         ack_timeout_ms: data.ack_timeout_ms,
         drain_ms: stopping.drain_ms,
+        memory_limit_bytes: 0,
+        offers_durable: false,
     };
     let cores = listening.cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
     let log = LogSettings { format: logs.log_format, filter: logs.log_level.clone() };

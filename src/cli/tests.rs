@@ -90,6 +90,8 @@ fn every_flag_reaches_its_setting() {
         tombstone_retention_ms: 17_000,
         ack_timeout_ms: 18,
         drain_ms: 19,
+        memory_limit_bytes: 0,
+        offers_durable: false,
     };
     assert_eq!(format!("{:?}", given.config), format!("{expected:?}"));
     assert_eq!((given.log.format, given.log.filter.as_str()), (LogFormat::Json, "debug"));

@@ -126,29 +126,6 @@ impl Cell {
         }
     }
 
-    /// Calls `each` with deltas that together are this state: merged into an empty map, in any order, they
-    /// make the same cell. For storage and for other replicas.
-    pub fn deltas(&self, mut each: impl FnMut(Delta<'_>)) {
-        match &self.state {
-            State::Lww(lww) => {
-                each(Delta::Lww { at: *lww.at(), value: lww.value(), expires_ms: lww.expires_ms() });
-            }
-            State::OrSet(set) => {
-                for tagged in set.live() {
-                    each(Delta::OrAdd { tag: tagged.tag(), value: tagged.value(), at: *tagged.at() });
-                }
-                for tag in set.removed() {
-                    each(Delta::OrRemove { tag });
-                }
-            }
-            State::Counter(counter) => {
-                for (&replica, Totals { added, subtracted }) in counter.slots() {
-                    each(Delta::Counter { replica, added, subtracted });
-                }
-            }
-        }
-    }
-
     /// Joins the state with a delta of its type; whether that changed it. `applied` dates a removal; the
     /// cell's own is set by the map.
     ///

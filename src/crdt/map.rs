@@ -58,6 +58,18 @@ impl Map {
     /// # Errors
     /// [`Refused`]; nothing has changed then.
     pub fn merge(&mut self, key: HashedKey<'_>, delta: &Delta<'_>, applied: Time) -> Result<Merge, Refused> {
+        self.merge_removed_at(key, delta, applied, applied)
+    }
+
+    /// As [`Map::merge`]; a removal counts as applied at `removed`, which may be earlier.
+    #[inline]
+    pub(super) fn merge_removed_at(
+        &mut self,
+        key: HashedKey<'_>,
+        delta: &Delta<'_>,
+        applied: Time,
+        removed: Time,
+    ) -> Result<Merge, Refused> {
         if delta.map_type() != self.map_type {
             return Err(Refused::MapType);
         }
@@ -67,7 +79,7 @@ impl Map {
         let index = match self.cells.find(key) {
             Some(index) => {
                 let before = self.cells[index].tally();
-                if !self.cells[index].merge(delta, applied)? {
+                if !self.cells[index].merge(delta, removed)? {
                     return Ok(Merge::Lost);
                 }
                 self.changed(index, before, applied);
@@ -76,7 +88,7 @@ impl Map {
             None if self.cells.is_full() => return Err(Refused::TooLarge),
             None => {
                 let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
-                if !cell.merge(delta, applied)? {
+                if !cell.merge(delta, removed)? {
                     return Ok(Merge::Lost);
                 }
                 self.insert(cell, applied)
@@ -84,7 +96,7 @@ impl Map {
         };
         self.expiries.schedule(index, &mut self.cells[index]);
         if let Delta::OrRemove { .. } = delta {
-            self.prune.removed_tag(applied, index);
+            self.prune.removed_tag(removed, index);
         }
         Ok(Merge::Changed(index))
     }

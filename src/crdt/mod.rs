@@ -9,7 +9,8 @@
 //!   cells.rs  all cells and their index     expiry.rs  values with a time to live
 //!     cell.rs one key                       prune.rs   forgetting old removals
 //!       lww.rs  or_set.rs  counter.rs       digest.rs  entry hashes
-//! delta.rs    what merges                   stamp.rs, clock.rs   hybrid logical time
+//! delta.rs    what merges                   restore.rs to and from storage
+//!                                           stamp.rs, clock.rs   hybrid logical time
 //! ```
 
 mod cell;
@@ -25,6 +26,7 @@ mod map;
 mod or_set;
 mod order;
 mod prune;
+mod restore;
 mod stamp;
 
 pub use cell::{Cell, CellIndex, State};

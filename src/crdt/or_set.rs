@@ -79,6 +79,11 @@ impl OrSet {
         self.removed.iter().map(|removed| &*removed.tag)
     }
 
+    /// The removed tags, sorted, and when each was removed here.
+    pub fn removed_at(&self) -> impl ExactSizeIterator<Item = (&str, Time)> {
+        self.removed.iter().map(|removed| (&*removed.tag, removed.applied))
+    }
+
     /// The live tags of one value, given as canonical bytes: what removing that value removes.
     pub fn tags_of(&self, value: &[u8]) -> impl Iterator<Item = &str> {
         self.live().filter(move |tagged| tagged.value() == value).map(Tagged::tag)

@@ -47,6 +47,12 @@ impl Prune {
         }
     }
 
+    /// Ends the putting back of cells, which came in the order of their last change and not of their removals.
+    pub fn finish_restore(&mut self, pruned_through: Time) {
+        self.removals.make_contiguous().sort_unstable();
+        self.pruned_through = self.pruned_through.max(pruned_through);
+    }
+
     pub fn heap_bytes(&self) -> usize {
         self.removals.capacity() * size_of::<(Time, CellIndex)>()
     }

@@ -199,7 +199,7 @@ impl Replica {
 /// The state of one cell as deltas.
 pub fn exported(cell: &Cell) -> Vec<Change> {
     let mut changes = Vec::new();
-    cell.deltas(|delta| changes.push(Change { key: cell.key().to_vec(), what: What::of(&delta) }));
+    cell.parts(|delta, _| changes.push(Change { key: cell.key().to_vec(), what: What::of(&delta) }));
     changes
 }
 

@@ -1,0 +1,106 @@
+//! Cells on their way to and from storage: taken apart into deltas, merged outside a map, put back into one.
+//!
+//! Invariant: a map that was put back holds what the map held from which the cells were taken, except for
+//! removals that were forgotten meanwhile; [`Map::pruned_through`] tells of those.
+
+use super::cell::Cell;
+use super::{Delta, HashedKey, Map, MapType, Refused, State, Time, Totals};
+
+impl Cell {
+    /// A cell outside any map, to merge stored deltas in.
+    pub fn detached(map_type: MapType) -> Self {
+        Self::new(&[], map_type, 0)
+    }
+
+    /// Joins a detached cell with `delta`, which was applied at `applied`; whether that changed it.
+    ///
+    /// # Errors
+    /// As [`Map::merge`].
+    pub fn join(&mut self, delta: &Delta<'_>, applied: Time) -> Result<bool, Refused> {
+        let changed = self.merge(delta, applied)?;
+        if changed {
+            self.applied = self.applied.max(applied);
+        }
+        Ok(changed)
+    }
+
+    /// Calls `each` with deltas that together are this state, and for a removal when it was applied: merged into
+    /// an empty cell, in any order, they make the same cell.
+    pub fn parts(&self, mut each: impl FnMut(Delta<'_>, Time)) {
+        match self.state() {
+            State::Lww(lww) => {
+                let delta = Delta::Lww { at: *lww.at(), value: lww.value(), expires_ms: lww.expires_ms() };
+                each(delta, self.applied());
+            }
+            State::OrSet(set) => {
+                for tagged in set.live() {
+                    let delta = Delta::OrAdd { tag: tagged.tag(), value: tagged.value(), at: *tagged.at() };
+                    each(delta, self.applied());
+                }
+                for (tag, applied) in set.removed_at() {
+                    each(Delta::OrRemove { tag }, applied);
+                }
+            }
+            State::Counter(counter) => {
+                for (&replica, Totals { added, subtracted }) in counter.slots() {
+                    each(Delta::Counter { replica, added, subtracted }, self.applied());
+                }
+            }
+        }
+    }
+
+    /// Forgets the removals in a detached cell that were applied before the given tick: when the latest of them
+    /// was, or `None` if there is none. The cell may be [vacant](Cell::is_vacant) then.
+    pub fn forget_removals(&mut self, applied_before: Time) -> Option<Time> {
+        let applied = self.applied;
+        let is_kept = self.is_live() || applied >= applied_before;
+        match self.or_set_mut() {
+            Some(set) => set.forget_removed(applied_before).map(|forgotten| forgotten.applied),
+            None if is_kept => None,
+            None => {
+                *self = Self::vacant();
+                Some(applied)
+            }
+        }
+    }
+
+    /// Whether nothing is left that storage would have to keep.
+    pub fn is_vacant(&self) -> bool {
+        match self.state() {
+            State::Lww(_) => self.applied == Time::ZERO,
+            State::OrSet(set) => set.is_empty(),
+            State::Counter(_) => false,
+        }
+    }
+}
+
+impl Map {
+    /// Puts a stored cell back, whose deltas [`Cell::parts`] has given. The key must not be in the map yet, and
+    /// cells come in the order of their `applied`. Where two have the same, as cells of former shards may, the
+    /// later one is moved behind the earlier: a walk must be able to stop between them.
+    ///
+    /// Call [`Map::finish_restore`] after the last, and before anything else.
+    ///
+    /// # Errors
+    /// As [`Map::merge`]; the cell is left out then, or the rest of its deltas.
+    pub fn restore<'a>(
+        &mut self,
+        key: HashedKey<'_>,
+        applied: Time,
+        parts: impl IntoIterator<Item = (Delta<'a>, Time)>,
+    ) -> Result<(), Refused> {
+        let applied = applied.max(self.last_applied().next());
+        for (delta, removed) in parts {
+            let is_removal = matches!(delta, Delta::OrRemove { .. });
+            // What another delta has overtaken needs no place; it happens in nothing that `parts` has given.
+            let _ =
+                self.merge_removed_at(key, &delta, applied, if is_removal { removed } else { applied })?;
+        }
+        Ok(())
+    }
+
+    /// Ends the putting back of cells: removals up to `pruned_through` may be missing.
+    pub fn finish_restore(&mut self, pruned_through: Time) {
+        self.prune.finish_restore(pruned_through);
+    }
+}

@@ -1,0 +1,20 @@
+//! What passes between the shards and the storage: records of changes one way, what is durable and the cells of
+//! loaded maps the other. Pure values and queues; files are the business of `storage/`.
+//!
+//! ```text
+//! delta.rs   a delta as bytes                 port.rs      the two ends of the queues of one shard
+//! record.rs  deltas on their way to the disk  progress.rs  what is durable and folded, for all to see
+//! image.rs   a whole cell, at rest
+//! ```
+
+mod delta;
+mod image;
+mod port;
+mod progress;
+mod record;
+
+pub use delta::{Kind, decode_delta, encode_delta};
+pub use image::{Image, ImageError, Part};
+pub use port::{Chunk, FromStorage, ShardPort, StoragePort, ToStorage, connect};
+pub use progress::{Progress, ShardProgress};
+pub use record::{Batch, Body, Fault, RECORD_HEADER_BYTES, Record, read_record, seal, write_mark};

@@ -1,0 +1,108 @@
+//! The queues between one shard and the storage.
+//!
+//! Invariant: neither side ever waits for the other. A shard that finds its queue full keeps what it has, and
+//! counts it (`JOURNAL_HOLD_BYTES`); the storage stops a load whose chunks find theirs full until there is room.
+
+use std::sync::Arc;
+
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use super::Batch;
+use crate::crdt::{Map, MapType, Time};
+
+/// What a shard has for the storage.
+#[derive(Debug)]
+pub enum ToStorage {
+    Records(Batch),
+    /// The type of a map was decided here. Goes before the batch with its record, so that whoever asks for the
+    /// map is told, even while the record is in no base yet.
+    Typed {
+        map: Arc<str>,
+        map_type: MapType,
+    },
+    /// This shard's part of a map, please.
+    Load {
+        map: Arc<str>,
+    },
+    /// Memory is short and nothing can be evicted: fold what is in the journal.
+    Checkpoint,
+    /// An evicted map, to be dropped where that stalls nobody.
+    Evicted(Box<Map>),
+}
+
+/// What the storage has for a shard.
+#[derive(Debug)]
+pub enum FromStorage {
+    Chunk(Chunk),
+    /// The map could not be read, for a reason that is in the log.
+    LoadFailed {
+        map: Arc<str>,
+    },
+    /// The bytes of a batch that was written, for the next one.
+    Recycled(Vec<u8>),
+}
+
+/// Some cells of a map that is being loaded.
+#[derive(Debug)]
+pub struct Chunk {
+    pub map: Arc<str>,
+    /// `None`: nothing is stored under that name.
+    pub map_type: Option<MapType>,
+    /// Removals up to here may have been forgotten.
+    pub pruned_through: Time,
+    /// Cells in applied order over all chunks of the load: key length (2), image length (4), key, image.
+    pub cells: Vec<u8>,
+    /// No chunk follows.
+    pub is_last: bool,
+}
+
+/// The shard's end.
+#[derive(Debug)]
+pub struct StoragePort {
+    pub to_storage: Producer<ToStorage>,
+    pub from_storage: Consumer<FromStorage>,
+}
+
+/// The storage's end.
+#[derive(Debug)]
+pub struct ShardPort {
+    pub from_shard: Consumer<ToStorage>,
+    pub to_shard: Producer<FromStorage>,
+}
+
+/// Items one queue holds in each direction: a turn adds one batch, and a load some chunks.
+const PORT_ITEMS: usize = 64;
+
+/// The queues for `shards` shards.
+pub fn connect(shards: usize) -> Vec<(StoragePort, ShardPort)> {
+    let pair = |_| {
+        let (to_storage, from_shard) = RingBuffer::new(PORT_ITEMS);
+        let (to_shard, from_storage) = RingBuffer::new(PORT_ITEMS);
+        (StoragePort { to_storage, from_storage }, ShardPort { from_shard, to_shard })
+    };
+    (0..shards).map(pair).collect()
+}
+
+impl Chunk {
+    /// Appends a cell to the chunk.
+    pub fn push(&mut self, key: &[u8], image: &[u8]) {
+        self.cells.extend_from_slice(&(key.len() as u16).to_le_bytes());
+        self.cells.extend_from_slice(&(image.len() as u32).to_le_bytes());
+        self.cells.extend_from_slice(key);
+        self.cells.extend_from_slice(image);
+    }
+
+    /// Key and image of each cell; ends early if the bytes are not what [`Chunk::push`] has written.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest = &self.cells[..];
+        std::iter::from_fn(move || {
+            let (lengths, tail) = rest.split_first_chunk::<6>()?;
+            let key_len = usize::from(u16::from_le_bytes([lengths[0], lengths[1]]));
+            let image_len = u32::from_le_bytes([lengths[2], lengths[3], lengths[4], lengths[5]]) as usize;
+            let (key, tail) = tail.split_at_checked(key_len)?;
+            let (image, tail) = tail.split_at_checked(image_len)?;
+            rest = tail;
+            Some((key, image))
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! What the storage needs of a file system: a data directory with files and one folder deep. The host's is one
+//! implementation, the simulator's, which loses power, the other.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A data directory. Names are relative to it, such as `journal/00000000000000c1.log`.
+///
+/// What is written, created, renamed or removed is certain to survive a power cut only after the sync of the
+/// file, and for names of the folder.
+pub trait Disk: Send + Sync + 'static {
+    /// # Errors
+    /// Of the file system; `NotFound` if there is no such file.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Creates an empty file.
+    ///
+    /// # Errors
+    /// Of the file system; `AlreadyExists` if there is one.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// The names of the files in a folder, sorted; `""` is the data directory itself.
+    ///
+    /// # Errors
+    /// Of the file system.
+    fn list(&self, folder: &str) -> io::Result<Vec<String>>;
+
+    /// # Errors
+    /// Of the file system.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// # Errors
+    /// Of the file system.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes the names in a folder survive.
+    ///
+    /// # Errors
+    /// Of the file system.
+    fn sync_folder(&self, folder: &str) -> io::Result<()>;
+}
+
+/// One open file. Reads and writes at an offset, so that many may use it at once.
+pub trait DiskFile: std::fmt::Debug + Send + Sync + 'static {
+    /// # Errors
+    /// Of the file system.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Fills `buffer`.
+    ///
+    /// # Errors
+    /// Of the file system; `UnexpectedEof` if the file ends before.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// Of the file system.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// # Errors
+    /// Of the file system.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes the content and the length survive.
+    ///
+    /// # Errors
+    /// Of the file system. After one nothing is known about what was written since the sync before.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A directory of the host.
+#[derive(Clone, Debug)]
+pub struct HostDisk {
+    root: PathBuf,
+}
+
+impl HostDisk {
+    /// Uses `root`, which is made, with the folders below it, if it is not there.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn new(root: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root.join(super::JOURNAL_FOLDER))?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+impl Disk for HostDisk {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.path(name))?))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).create_new(true).open(self.path(name))?))
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.path(folder))? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(name))
+    }
+
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        File::open(self.path(folder))?.sync_all()
+    }
+}
+
+impl DiskFile for File {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        File::set_len(self, len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}

@@ -1,0 +1,34 @@
+//! What can go wrong with a data directory, said so that its owner knows what to do.
+
+use std::io;
+
+/// Stop: what is on disk cannot be used, or can no longer be relied on. Printed behind `annulus: `.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error("cannot {what} {file}: {source}")]
+    Io { what: &'static str, file: String, source: io::Error },
+    /// Something that had been synced is not there any more.
+    #[error(
+        "{file} is damaged at byte {offset}: {fault}; restore a backup, or start once with --salvage to keep \
+         everything that still verifies (`annulus verify` says what that is)"
+    )]
+    Damaged { file: String, offset: u64, fault: String },
+    #[error(
+        "the data directory {directory} is in use by {holder}; stop it or choose another with --data-dir"
+    )]
+    InUse { directory: String, holder: String },
+    #[error("the data has format version {found}, this server knows {known}; run the newer one")]
+    TooNew { found: u32, known: u32 },
+    #[error("{file} {what}; is this the right directory?")]
+    NotOurs { file: String, what: &'static str },
+    #[error("the base store failed: {0}")]
+    Base(#[from] Box<redb::Error>),
+}
+
+impl StorageError {
+    /// For `map_err`: what was tried with which file.
+    pub fn io(what: &'static str, file: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let file = file.into();
+        move |source| Self::Io { what, file, source }
+    }
+}
