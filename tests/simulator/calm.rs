@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use annulus::metrics::Metrics;
 
+use crate::disk::Crash;
 use crate::client::{Filter, Op, Spec, Watch};
 use crate::link::End;
 use crate::node::Node;
 use crate::replica::{Cell, Replica};
 use crate::scenario::Kind;
+use crate::service::Service;
 use crate::world::World;
 
 /// Rounds after which a world that does not come to rest never will.
@@ -16,6 +18,8 @@ const ROUNDS_MAX: usize = 300_000;
 /// Microseconds without a byte moving after which nothing will move any more: longer than any delay of the
 /// server but its timeouts.
 const REST_US: u64 = 300_000;
+/// Steps of the service for each turn of all shards.
+const SERVICE_STEPS: usize = 20;
 /// Microseconds a request may wait while nothing moves: longer than answers wait for company in an outbox.
 const WAIT_US_MAX: u64 = 15_000;
 /// Microseconds after which every value with a time to live has ended: the longest of them, set with a clock
@@ -28,6 +32,8 @@ impl World {
         for node in &mut self.nodes {
             node.starved_until_us = 0;
         }
+        self.disk.disarm();
+        self.service.iter().for_each(|service| service.progress.set_read_only(false));
         for client in &mut self.clients {
             client.stalled_until_us = 0;
             client.read_bytes_max = 1 << 20;
@@ -35,6 +41,9 @@ impl World {
         self.settle(REST_US, true);
         self.is_calm = true;
         self.check_rest();
+        if self.scenario.keeps_all_at_rest() {
+            self.oracle.all_is_durable();
+        }
     }
 
     /// Lets everything with a time to live end.
@@ -71,18 +80,22 @@ impl World {
             for &index in &runnable {
                 self.turn(index);
             }
+            for _ in 0..SERVICE_STEPS {
+                moves |= self.step_service();
+            }
             if matters {
                 (moved_at_us, waited_us) = (self.now_us, 0);
             } else if !moves && runnable.is_empty() {
                 let is_waiting = reconnects
                     && self.clients.iter().any(|client| client.link.is_none() && !client.is_observer);
-                if !is_waiting && self.now_us - moved_at_us > rest_us && self.outbox_bytes() == 0 {
+                let is_quiet = self.service.as_ref().is_none_or(Service::is_quiet);
+                if !is_waiting && is_quiet && self.now_us - moved_at_us > rest_us && self.outbox_bytes() == 0 {
                     return;
                 }
                 let began_us = self.now_us;
                 self.sleep();
                 waited_us += if self.is_answerable() { self.now_us - began_us } else { 0 };
-                assert!(waited_us < WAIT_US_MAX, "a request waits for a timer: a shard was not woken");
+                assert!(waited_us < self.wait_us_max(), "a request waits for a timer: a shard was not woken");
             }
         }
         panic!("does not come to rest");
@@ -93,7 +106,14 @@ impl World {
     fn is_answerable(&self) -> bool {
         let asks = self.clients.iter().any(|client| client.is_open() && !client.asked.is_empty());
         let is_full = |node: &Node| node.shard.metrics_now().mesh_pending_envelopes > 0;
-        asks && !self.nodes.iter().any(is_full)
+        let is_quiet = self.service.as_ref().is_none_or(Service::is_quiet);
+        asks && is_quiet && !self.nodes.iter().any(is_full)
+    }
+
+    /// A map that could not be loaded is asked for again after a second.
+    fn wait_us_max(&self) -> u64 {
+        let fails = self.scenario.storage.as_ref().is_some_and(|spec| spec.failed_loads_per_mille > 0);
+        if fails { WAIT_US_MAX + 1_100_000 } else { WAIT_US_MAX }
     }
 
     /// Bytes that wait, if only for company.
@@ -106,7 +126,8 @@ impl World {
         let deadlines = self.nodes.iter().filter(|node| !node.is_exited).filter_map(|node| node.deadline_us);
         let retries =
             self.clients.iter().filter(|client| client.link.is_none()).map(|client| client.retry_at_us);
-        let next_us = deadlines.chain(retries).filter(|&at_us| at_us > self.now_us).min();
+        let service = self.service.iter().filter_map(Service::deadline_us);
+        let next_us = deadlines.chain(retries).chain(service).filter(|&at_us| at_us > self.now_us).min();
         self.now_us = next_us.unwrap_or(u64::MAX).min(self.now_us + 20_000);
     }
 
@@ -208,6 +229,20 @@ impl World {
         self.check_replicas(&truth);
     }
 
+    /// A process that ends while nothing moves, however that happens, loses nothing: the next one, with another
+    /// number of shards, tells the same.
+    pub fn check_restart(&mut self) {
+        let digests = self.clients.last().expect("an observer").digests.clone();
+        let crash = if self.scenario.keeps_all_at_rest() { self.some_crash() } else { Crash::Kill };
+        self.scenario.config.memory_limit_bytes = 0;
+        self.restart(crash);
+        self.settle(REST_US, true);
+        self.check_rest();
+        self.check_promises();
+        let again = &self.clients.last().expect("an observer").digests;
+        assert_eq!(*again, digests, "digests after another start");
+    }
+
     fn check_replicas(&self, truth: &BTreeMap<usize, Replica>) {
         for client in &self.clients {
             for (map, watch) in &client.watches {
@@ -298,6 +333,10 @@ fn check_replica(watch: &Watch, truth: &Replica, whose: &str) {
     let (ours, theirs) = (watch.replica.visible(), truth.visible());
     for key in ours.keys().chain(theirs.keys()) {
         let is_unclear = watch.is_excused || watch.unclear.contains(key);
+        if watch.haunted.contains(key) {
+            check_haunted(watch, truth, key, whose);
+            continue;
+        }
         let is_partial = watch.spec.bare
             && (!watch.replica.cells.contains_key(key)
                 || matches!(truth.cells.get(key), Some(Cell::Or { .. })));
@@ -307,6 +346,15 @@ fn check_replica(watch: &Watch, truth: &Replica, whose: &str) {
         }
     }
     assert!(watch.spec.filter != Filter::All || watch.is_live);
+}
+
+/// What a crash has undone may be there, but nothing may be missing.
+fn check_haunted(watch: &Watch, truth: &Replica, key: &str, whose: &str) {
+    let is_unclear = watch.is_excused || watch.unclear.contains(key) || watch.spec.bare;
+    if let Some(is) = truth.cells.get(key).filter(|_| !is_unclear) {
+        let has = watch.replica.cells.get(key);
+        assert!(has.is_some_and(|has| has.covers(is)), "the replica {whose} lacks {key}: {has:?}, is {is:?}");
+    }
 }
 
 impl crate::client::Client {

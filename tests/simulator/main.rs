@@ -12,13 +12,16 @@
 
 mod calm;
 mod client;
+mod disk;
 mod frames;
 mod link;
 mod node;
 mod oracle;
+mod process;
 mod random;
 mod replica;
 mod scenario;
+mod service;
 mod trace;
 mod world;
 
@@ -42,6 +45,9 @@ struct Outcome {
     stalls: u64,
     resets: u64,
     slow_consumers: u64,
+    acked_durable: u64,
+    disk: disk::Counts,
+    storage: service::Counts,
 }
 
 fn main() -> ExitCode {
@@ -89,6 +95,9 @@ fn run(seed: u64) -> Outcome {
     }
     world.expire();
     world.check_promises();
+    if world.scenario.storage.is_some() {
+        world.check_restart();
+    }
     world.check_each_change_is_heard_once();
     world.check_promises();
     if world.random.per_mille(500) {
@@ -104,8 +113,12 @@ fn run(seed: u64) -> Outcome {
         stalls: 0,
         resets: 0,
         slow_consumers: 0,
+        acked_durable: world.oracle.acked_durable,
+        disk: world.disk.counts(),
+        storage: world.service.as_ref().map(|service| service.counts).unwrap_or_default(),
     };
-    for metrics in world.nodes.iter().map(|node| node.shard.metrics_now()) {
+    let metrics = world.nodes.iter().map(|node| node.shard.metrics_now());
+    for metrics in metrics.chain([world.retired]) {
         outcome.turns += metrics.turns;
         outcome.conflations += metrics.conflations;
         outcome.stalls += metrics.mesh_stalls;

@@ -1,6 +1,6 @@
 //! What one seed makes of the world: how many shards and clients, how small the limits, how often what fails.
 
-use annulus::config::{Coalesce, Config};
+use annulus::config::{Coalesce, Config, Fsync};
 
 use crate::random::Random;
 
@@ -21,6 +21,26 @@ pub enum Kind {
 pub struct MapSpec {
     pub name: String,
     pub kind: Kind,
+}
+
+/// How maps are kept on disk, and what happens to the disk and the process.
+#[derive(Clone, Debug)]
+pub struct StorageSpec {
+    pub fsync: Fsync,
+    pub segment_bytes: usize,
+    pub checkpoint_interval_us: u64,
+    /// How long removals are remembered.
+    pub retention_ms: u64,
+    /// Times in a hundred thousand steps that the process or the power ends, and that something is wrong with the
+    /// disk.
+    pub crashes: usize,
+    pub disk_faults: usize,
+    /// Times in a hundred thousand steps that the disk is found almost full, or has room again.
+    pub read_only_turns: usize,
+    /// Times in a thousand syncs that one takes longer than anybody waits.
+    pub stalls_per_mille: usize,
+    /// Times in a thousand loads that one fails.
+    pub failed_loads_per_mille: usize,
 }
 
 /// See the module.
@@ -55,6 +75,8 @@ pub struct Scenario {
     pub is_heavy: bool,
     /// Nobody can be conflated and there is one shard: a writer must never hear itself, at any time.
     pub never_conflates: bool,
+    /// `None`: memory storage.
+    pub storage: Option<StorageSpec>,
 }
 
 impl Scenario {
@@ -85,7 +107,9 @@ impl Scenario {
         if forgets {
             config.tombstone_retention_ms = random.between(200, 3_000) as u64;
         }
+        let storage = random.per_mille(500).then(|| storage(random, &mut config));
         Self {
+            storage,
             shards,
             queue_envelopes: if is_heavy { 1 } else { random.pick(&[1, 1, 2, 3, 4, 24, 64]) },
             clients,
@@ -109,6 +133,35 @@ impl Scenario {
             never_conflates,
             maps,
         }
+    }
+}
+
+impl Scenario {
+    /// Whether a crash while nothing moves loses nothing.
+    pub fn keeps_all_at_rest(&self) -> bool {
+        self.storage.as_ref().is_some_and(|spec| spec.fsync != Fsync::Never)
+    }
+}
+
+/// Small segments, and often too little memory for all maps, so that everything happens all the time.
+fn storage(random: &mut Random, config: &mut Config) -> StorageSpec {
+    let fsync = match random.below(10) {
+        0 => Fsync::Never,
+        1..3 => Fsync::Interval { ms: random.pick(&[1, 20, 200]) },
+        _ => Fsync::Always,
+    };
+    config.offers_durable = fsync != Fsync::Never;
+    config.memory_limit_bytes = random.pick(&[0, 1, 20_000, 100_000, 1_000_000]);
+    StorageSpec {
+        fsync,
+        segment_bytes: random.pick(&[500, 5_000, 50_000, 1 << 20]),
+        checkpoint_interval_us: random.pick(&[1_000, 20_000, 1_000_000]),
+        retention_ms: config.tombstone_retention_ms,
+        crashes: random.pick(&[0, 5, 20]),
+        disk_faults: random.pick(&[0, 0, 5, 20]),
+        read_only_turns: random.pick(&[0, 0, 0, 50]),
+        stalls_per_mille: random.pick(&[0, 0, 3]),
+        failed_loads_per_mille: random.pick(&[0, 0, 50]),
     }
 }
 
