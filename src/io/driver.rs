@@ -276,6 +276,8 @@ impl Driver {
                 }
                 Command::Close(id) => self.close(id),
                 Command::Wake(target) => self.wake(target),
+                // Helper *service* fills this in.
+                Command::WakeStorage => {}
                 Command::StopAccepting => self.stop_accepting(),
                 Command::Exit => exit = true,
             }

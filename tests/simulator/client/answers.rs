@@ -10,9 +10,9 @@ use crate::oracle::Answer;
 use crate::replica::{Cell, Replica, Stamp};
 
 /// Codes an operation of the simulator may be refused with, and those it may be refused with where maps are on a
-/// disk that is slow, full or small beside them.
-const OP_CODES: [&str; 2] = ["map_type", "clock_drift"];
-const STORAGE_OP_CODES: [&str; 3] = ["overloaded", "read_only", "timeout"];
+/// disk that is full or slow beside them.
+const OP_CODES: [&str; 3] = ["map_type", "clock_drift", "timeout"];
+const STORAGE_OP_CODES: [&str; 2] = ["overloaded", "read_only"];
 /// Codes a request of the simulator may be refused with.
 const REQUEST_CODES: [&str; 4] = ["bad_json", "unknown_type", "too_many_subscriptions", "timeout"];
 
@@ -191,6 +191,7 @@ impl Client {
             if let Some((_, code)) = rejected.iter().find(|(rejected, _)| *rejected == index) {
                 assert!(may_refuse(code, context), "{op:?} was refused with {code}");
                 assert!(*code != "clock_drift" || op.is_far_ahead(), "{op:?} was refused as drifting");
+                assert!(*code != "timeout" || is_late, "{op:?} timed out in time: {message}");
                 match op.kind {
                     _ if *code == "timeout" => self.unclear(op, context),
                     OpKind::Increment { by } => {
