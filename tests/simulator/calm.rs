@@ -98,7 +98,12 @@ impl World {
                 assert!(waited_us < self.wait_us_max(), "a request waits for a timer: a shard was not woken");
             }
         }
-        panic!("does not come to rest");
+        let runnable: Vec<bool> = self.nodes.iter().map(|node| node.is_runnable(self.now_us)).collect();
+        panic!(
+            "does not come to rest: {} us since anything moved, shards {runnable:?} run, storage {:?}",
+            self.now_us - moved_at_us,
+            self.service
+        );
     }
 
     /// Whether a client waits for an answer and nothing holds it up. Where a queue is full, its sender looks

@@ -182,10 +182,10 @@ impl Client {
         let is_late = message.get_bool("timeout") == Some(true);
         let is_durable = message.get_str("level") == Some("durable");
         assert!(wants_durable || !is_durable, "more than was asked for: {message}");
-        let can_be_durable = context.scenario.config.offers_durable;
-        assert!(is_durable || is_late || !wants_durable || !can_be_durable, "{message}");
         let applied = message.get_usize("applied").expect("a number of operations");
         assert!(is_late || applied + rejected.len() == ops.len(), "{message}");
+        let can_be_durable = context.scenario.config.offers_durable && wants_durable;
+        assert!(is_durable || is_late || !can_be_durable || applied == 0, "{message}");
         for (index, op) in ops.into_iter().enumerate() {
             let stamp = stamps[index].as_str().map(Stamp::parse);
             if let Some((_, code)) = rejected.iter().find(|(rejected, _)| *rejected == index) {

@@ -26,10 +26,16 @@ impl Unfolded {
 }
 
 impl Service {
+    /// Has what has come so far end up in a finished segment.
+    pub(super) fn roll(&mut self) {
+        self.journal.roll();
+        self.has_unrolled = false;
+        self.may_step = true;
+    }
+
     pub(super) fn checkpoint(&mut self, now: Now, random: &mut Random) -> Result<(), StorageError> {
         if self.checkpoint_at_us <= now.us {
-            self.journal.roll();
-            self.has_unrolled = false;
+            self.roll();
             self.checkpoint_at_us = now.us + self.spec.checkpoint_interval_us;
         }
         let Some(segment) = self.unfolded.pop_front() else { return Ok(()) };

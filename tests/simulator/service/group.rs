@@ -7,6 +7,7 @@ use super::{Now, Service, Unfolded};
 use crate::random::Random;
 
 /// A step that the disk is busy with.
+#[derive(Debug)]
 pub struct UnderWay {
     step: Step,
     pub due_us: u64,
@@ -17,16 +18,10 @@ impl Service {
         if let Some(under_way) = self.under_way.take_if(|under_way| under_way.due_us <= now.us) {
             self.carry_out(under_way.step, now)?;
         }
-        if self.under_way.is_none()
-            && let Some(step) = self.journal.next_step(now.ms())
-        {
-            let us = match step {
-                // Now and then the disk stands still for longer than anybody waits.
-                Step::Sync if random.per_mille(self.spec.stalls_per_mille) => 10_000_000,
-                Step::Sync | Step::SyncFolder => random.pick(&[0, 100, 2_000, 30_000]),
-                _ => random.pick(&[0, 0, 20]),
-            };
-            self.under_way = Some(UnderWay { step, due_us: now.us + random.below(us + 1) as u64 });
+        if self.under_way.is_none() {
+            let step = self.journal.next_step(now.ms());
+            self.under_way = step.map(|step| self.begin(step, now, random));
+            self.may_step = false;
         }
         while let Some((shard, bytes)) = self.journal.take_recycled() {
             self.outgoing[shard].push_back(FromStorage::Recycled(bytes));
@@ -36,6 +31,16 @@ impl Service {
             self.unfolded.push_back(Unfolded::finished(finished));
         }
         Ok(())
+    }
+
+    fn begin(&self, step: Step, now: Now, random: &mut Random) -> UnderWay {
+        let us = match step {
+            // Now and then the disk stands still for longer than anybody waits.
+            Step::Sync if random.per_mille(self.spec.stalls_per_mille) => 10_000_000,
+            Step::Sync | Step::SyncFolder => random.pick(&[0, 100, 2_000, 30_000]),
+            _ => random.pick(&[0, 0, 20]),
+        };
+        UnderWay { step, due_us: now.us + random.below(us + 1) as u64 }
     }
 
     fn carry_out(&mut self, step: Step, now: Now) -> Result<(), StorageError> {
@@ -57,6 +62,7 @@ impl Service {
             }
         }
         self.journal.step_done(now.ms(), returned);
+        self.may_step = true;
         self.untold.fill(true);
         Ok(())
     }

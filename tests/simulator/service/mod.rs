@@ -40,6 +40,8 @@ pub struct Service {
     /// The segment that is written to, and what is done to it.
     file: Option<Arc<dyn DiskFile>>,
     under_way: Option<UnderWay>,
+    /// The journal may have a step to be done.
+    may_step: bool,
     /// Shards that have not been told how far the journal is; the last place stands for the clock.
     untold: Vec<bool>,
     /// Types that shards have decided; some are in no file yet.
@@ -141,6 +143,7 @@ impl Service {
 
     fn has_nothing(&self) -> bool {
         self.ports.iter().all(|port| port.from_shard.is_empty())
+            && !(self.may_step && self.under_way.is_none())
             && !self.untold.contains(&true)
             && self.asked.is_empty()
             && self.unfolded.is_empty()
@@ -155,6 +158,7 @@ impl Service {
             match item {
                 ToStorage::Records(batch) => {
                     self.has_unrolled = true;
+                    self.may_step = true;
                     self.journal.push(shard, batch);
                 }
                 ToStorage::Typed { map, map_type } => {
@@ -166,7 +170,7 @@ impl Service {
                     assert!(is_new, "shard {shard} asks twice for {map}");
                     self.asked.push((shard, map));
                 }
-                ToStorage::Checkpoint => drop(self.journal.roll()),
+                ToStorage::Checkpoint => self.roll(),
                 ToStorage::Evicted(_) => self.counts.evictions += 1,
             }
         }
@@ -205,5 +209,19 @@ impl Service {
             }
             self.woken.push(shard);
         }
+    }
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service")
+            .field("journal", &self.journal)
+            .field("under_way", &self.under_way)
+            .field("untold", &self.untold)
+            .field("asked", &self.asked)
+            .field("outgoing", &self.outgoing.iter().map(VecDeque::len).collect::<Vec<_>>())
+            .field("unfolded", &self.unfolded.len())
+            .field("is_asleep", &self.is_asleep)
+            .finish_non_exhaustive()
     }
 }

@@ -60,6 +60,7 @@ impl Service {
             ports,
             file: None,
             under_way: None,
+            may_step: false,
             untold: vec![false; shards + 1],
             types: BTreeMap::new(),
             asked: Vec::new(),
