@@ -12,6 +12,7 @@ mod listener;
 pub mod probe;
 mod ring;
 mod sockets;
+pub mod volume;
 
 pub use clock::Clock;
 pub use control::{Control, Signal};
