@@ -179,6 +179,6 @@ impl Part {
         let Ok(rings) = rings.recv() else { return Ok(()) };
         let shard =
             Shard::new(self.shared, self.index as ShardIndex, self.ports, self.clock.now(), self.seed);
-        Driver::new(ring, shard, self.clock, self.control, self.listeners, rings).run()
+        Driver::new(ring, shard, self.clock, self.control, None, self.listeners, rings).run()
     }
 }

@@ -15,7 +15,7 @@ mod sockets;
 pub mod volume;
 
 pub use clock::Clock;
-pub use control::{Control, Signal};
+pub use control::{Control, Event, Signal};
 pub use driver::Driver;
 pub use listener::bind;
 pub use ring::Ring;
