@@ -110,6 +110,7 @@ impl Server {
             epoch: getrandom::u64().map_err(RunError::Random)?,
             hasher: KeyHasher::new(getrandom::u64().map_err(RunError::Random)?),
             connections: Arc::new(AtomicUsize::new(0)),
+            storage: None,
         };
         let clock = Clock::start();
         let (ready, is_ready) = mpsc::channel();
@@ -178,7 +179,7 @@ impl Part {
         // Fails only if another shard could not start, which the main thread reports.
         let Ok(rings) = rings.recv() else { return Ok(()) };
         let shard =
-            Shard::new(self.shared, self.index as ShardIndex, self.ports, self.clock.now(), self.seed);
+            Shard::new(self.shared, self.index as ShardIndex, self.ports, None, self.clock.now(), self.seed);
         Driver::new(ring, shard, self.clock, self.control, None, self.listeners, rings).run()
     }
 }

@@ -280,6 +280,11 @@ impl Driver {
                 }
                 Command::Close(id) => self.close(id),
                 Command::Wake(target) => self.wake(target),
+                Command::WakeStorage => {
+                    if let Some(storage) = &self.storage {
+                        self.ring.queue_raise(storage.descriptor());
+                    }
+                }
                 Command::StopAccepting => self.stop_accepting(),
                 Command::Exit => exit = true,
             }

@@ -15,6 +15,8 @@ pub struct Envelope {
     /// The sender's clock when it sealed this: every change of its own up to here is in this envelope or in
     /// an earlier one.
     pub as_of: Time,
+    /// The batch of the sender that holds everything its answers in here speak of; 0 without storage.
+    pub journaled: u64,
     pub items: Vec<Item>,
     /// What the spans of `items` point into.
     pub bytes: Vec<u8>,

@@ -108,6 +108,8 @@ metrics! {
         expirations => "annulus_expirations_total",
         /// Tombstones forgotten after their retention.
         pruned => "annulus_pruned_total",
+        /// Writes acknowledged as durable.
+        durable_acks => "annulus_durable_acks_total",
         /// Turns of the shards.
         turns => "annulus_turns_total",
     }

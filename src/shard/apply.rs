@@ -30,6 +30,7 @@ impl Shard {
             Cells::Claiming(_) => None,
             Cells::Untyped if is_home => {
                 map.cells = Cells::typed(write.action.map_type());
+                self.journal_type(slot, write.action.map_type());
                 Some(slot)
             }
             Cells::Untyped => None,
@@ -60,6 +61,7 @@ impl Shard {
         let map_type = shared.map_type().unwrap_or(wanted);
         if matches!(shared.cells, Cells::Untyped) {
             shared.cells = Cells::typed(map_type);
+            self.journal_type(slot, map_type);
         }
         self.outgoing.push(from, Item::Answer(Answer::TypeFixed { map: map.clone(), map_type }));
     }
@@ -80,7 +82,7 @@ impl Shard {
         let Some(slot) = self.ready_slot(None, write) else { return self.park(reply, write) };
         let outcome = self.apply(slot, write, Some(reply.writer()));
         if reply.shard == self.index {
-            self.write_answered(reply, outcome);
+            self.write_answered((self.index, self.covering()), reply, outcome);
         } else {
             self.outgoing.push(reply.shard, Item::Answer(Answer::Write { reply, outcome }));
         }
@@ -231,6 +233,7 @@ impl Shard {
             Ok(Merge::Lost) => Ok(false),
             Ok(Merge::Changed(_)) => {
                 self.metrics.changes += 1;
+                self.journal_change(slot, write.key.as_bytes(), delta, applied);
                 self.schedule_removals(slot);
                 if watched {
                     self.collect(slot, write, delta, applied, writer);

@@ -142,6 +142,7 @@ impl Shard {
             node: self.node.as_str(),
             time: &Stamp { time: self.clock.advance(self.now.unix_ms), node: self.node },
             auth: AuthMode::None,
+            acks: if self.may_wait_for_disk() { &["none", "memory", "durable"] } else { &["none", "memory"] },
             heartbeat_ms: self.config.heartbeat_ms,
             limits: Limits {
                 message_bytes: self.config.message_bytes_max,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use slab::Slab;
 
-use crate::crdt::{self, MapType};
+use crate::crdt::{self, MapType, Time};
 use crate::mesh::ShardSet;
 
 use super::apply::Parked;
@@ -27,6 +27,8 @@ pub struct SharedMap {
     pub batch: Option<u32>,
     /// A deletion by time is registered with the shard's schedule for then; `u64::MAX`: none.
     pub scheduled_ms: u64,
+    /// The latest change handed over to the storage since the map was loaded.
+    pub changed_at: Time,
 }
 
 /// The cells this shard owns.
@@ -102,6 +104,7 @@ impl Maps {
             interested: ShardSet::EMPTY,
             batch: None,
             scheduled_ms: u64::MAX,
+            changed_at: Time::ZERO,
         }) as MapSlot;
         let slots = &self.slots;
         self.by_name.insert_unique(hash, slot, |&slot| slots[slot as usize].hash);

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::Shard;
-use super::maps::MapSlot;
-use crate::crdt::{State, Time};
+use super::maps::{Cells, MapSlot, SharedMap};
+use crate::crdt::{Delta, State, Time};
 use crate::wire::encode;
 
 /// Maps in the order in which something in them is due, in Unix milliseconds.
@@ -57,15 +57,20 @@ impl Shard {
             let (clock, now_ms) = (&mut self.clock, self.now.unix_ms);
             let map = &mut self.maps[slot];
             let watched = map.is_watched();
-            let Some(cells) = map.typed_mut() else { return };
+            let SharedMap { name, cells: Cells::Typed(cells), changed_at, .. } = map else { return };
             let Some(index) = cells.expire(now_ms, || clock.tick(now_ms)) else { return };
             self.metrics.expirations += 1;
-            if !watched {
-                continue;
-            }
             let cell = cells.cell(index);
             let State::Lww(lww) = cell.state() else { continue };
             let (at, applied) = (*lww.at(), cell.applied());
+            if let Some(journal) = &mut self.journal {
+                let delta = Delta::Lww { at, value: None, expires_ms: 0 };
+                journal.push(name, cell.key(), &delta, applied);
+                *changed_at = applied;
+            }
+            if !watched {
+                continue;
+            }
             let key = String::from_utf8_lossy(cell.key()).into_owned();
             self.add_to_batch(slot, applied, &key, None, |out| encode::entry_lww(out, &key, &at, None));
         }

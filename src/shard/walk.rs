@@ -233,7 +233,7 @@ impl Shard {
         let Some(walk) = &mut subscription.walk else { return };
         let Purpose::Snapshot { id, resumed, reset } = walk.purpose.clone() else { return };
         let end = if is_last {
-            let time = walk.cursor(subscription.live, &self.heard);
+            let time = walk.cursor(subscription.live, &self.heard).min(self.cursor_limit);
             walk.purpose = Purpose::CatchUp;
             walk.resumes = true;
             self.metrics.snapshots += 1;
@@ -256,7 +256,8 @@ impl Shard {
         let cursor = self.cursor(map);
         let subscription = &self.subscriptions[slot as usize];
         let Some(walk) = &subscription.walk else { return };
-        let cursor = Cursor { time: walk.cursor(subscription.live, &self.heard), ..cursor };
+        let time = walk.cursor(subscription.live, &self.heard).min(self.cursor_limit);
+        let cursor = Cursor { time, ..cursor };
         let name = &self.maps[map].name;
         self.clients.send(subscription.connection, self.now, |out| change_frame(out, name, json, cursor));
     }
