@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
-use crate::config::Config;
+use crate::config::{Config, StorageConfig};
 use crate::io::probe::{ProbeError, probe};
 use crate::io::{Clock, Control, Driver, Ring, bind};
 use crate::mesh::{self, KeyHasher, Ports, ShardIndex};
@@ -20,6 +20,10 @@ pub struct Settings {
     pub config: Config,
     /// Cores to run on, one shard each, ascending.
     pub cores: Vec<usize>,
+    /// Where and how maps are kept on disk; `None`: in memory only.
+    pub storage: Option<StorageConfig>,
+    /// Whether the configuration's node name was chosen by the user, or made up for want of one.
+    pub node_is_chosen: bool,
 }
 
 /// Why the server ended other than by being told to; printed behind `annulus: `, exit code 1.
@@ -176,6 +180,6 @@ impl Part {
         let Ok(rings) = rings.recv() else { return Ok(()) };
         let shard =
             Shard::new(self.shared, self.index as ShardIndex, self.ports, None, self.clock.now(), self.seed);
-        Driver::new(ring, shard, self.clock, self.control, self.listeners, rings).run()
+        Driver::new(ring, shard, self.clock, self.control, None, self.listeners, rings).run()
     }
 }

@@ -37,7 +37,8 @@ impl TestServer {
         let (bound, is_bound) = mpsc::channel();
         // It probes the kernel with a ring of its own, whose end interrupts a later system call of this thread.
         let thread = thread::spawn(move || {
-            let server = Server::bind(Settings { config, cores: two_cores() })?;
+            let server =
+                Server::bind(Settings { config, cores: two_cores(), storage: None, node_is_chosen: true })?;
             let _ = bound.send((server.addresses()[0], server.controls()));
             server.serve()
         });

@@ -22,7 +22,7 @@ impl Running {
     fn start(arguments: &[&str]) -> Self {
         let [one, other] = two_cores()[..] else { panic!("two cores") };
         let mut child = Command::new(env!("CARGO_BIN_EXE_annulus"))
-            .args(["--listen", "127.0.0.1:0", "--cores", &format!("{one},{other}")])
+            .args(["--listen", "127.0.0.1:0", "--cores", &format!("{one},{other}"), "--storage", "memory"])
             .args(arguments)
             .env_clear()
             .stderr(Stdio::piped())
@@ -169,7 +169,7 @@ fn failure(arguments: &[&str]) -> (Option<i32>, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_annulus"))
         .args(arguments)
         // So few that no limit of this machine is worth a warning.
-        .args(["--max-connections", "100"])
+        .args(["--max-connections", "100", "--storage", "memory"])
         .env_clear()
         .stderr(Stdio::piped())
         .spawn()
