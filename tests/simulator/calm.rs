@@ -89,7 +89,10 @@ impl World {
                 let is_waiting = reconnects
                     && self.clients.iter().any(|client| client.link.is_none() && !client.is_observer);
                 let is_quiet = self.service.as_ref().is_none_or(Service::is_quiet);
-                if !is_waiting && is_quiet && self.now_us - moved_at_us > rest_us && self.outbox_bytes() == 0 {
+                let rested_us = self.now_us - moved_at_us;
+                let is_answered = !self.asks() || rested_us > self.wait_us_max();
+                let is_at_rest = is_quiet && is_answered && rested_us > rest_us;
+                if !is_waiting && is_at_rest && self.outbox_bytes() == 0 {
                     return;
                 }
                 let began_us = self.now_us;
@@ -109,10 +112,13 @@ impl World {
     /// Whether a client waits for an answer and nothing holds it up. Where a queue is full, its sender looks
     /// again by a timer.
     fn is_answerable(&self) -> bool {
-        let asks = self.clients.iter().any(|client| client.is_open() && !client.asked.is_empty());
         let is_full = |node: &Node| node.shard.metrics_now().mesh_pending_envelopes > 0;
         let is_quiet = self.service.as_ref().is_none_or(Service::is_quiet);
-        asks && is_quiet && !self.nodes.iter().any(is_full)
+        self.asks() && is_quiet && !self.nodes.iter().any(is_full)
+    }
+
+    fn asks(&self) -> bool {
+        self.clients.iter().any(|client| client.is_open() && !client.asked.is_empty())
     }
 
     /// A map that could not be loaded is asked for again after a second.

@@ -80,6 +80,7 @@ impl World {
         let sleeper = self.random.per_mille(400).then(|| self.random.below(self.nodes.len()));
         for step in 0..steps {
             if let Some(sleeper) = sleeper.filter(|_| step == steps * 3 / 4) {
+                let sleeper = sleeper % self.nodes.len();
                 self.nodes[sleeper].starved_until_us = u64::MAX;
             }
             self.now_us += 1;
