@@ -13,7 +13,7 @@ mod port;
 mod progress;
 mod record;
 
-pub use delta::{Kind, decode_delta, encode_delta};
+pub use delta::{Kind, decode_delta, encode_delta, map_type_byte, map_type_of};
 pub use image::{Image, ImageError, Part};
 pub use port::{Chunk, FromStorage, ShardPort, StoragePort, ToStorage, connect};
 pub use progress::{Progress, ShardProgress};
