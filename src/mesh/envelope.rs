@@ -333,6 +333,8 @@ pub struct WalkAnswer {
     pub done: bool,
     /// The position is older than a forgotten removal: start anew.
     pub reset: bool,
+    /// The map could not be loaded in time; nothing else here means anything.
+    pub failed: bool,
     pub map_type: Option<MapType>,
     /// The entries as JSON, joined by commas.
     pub json: Span,

@@ -31,6 +31,8 @@ impl Metrics {
         summary(&mut page, "annulus_turn_seconds", turn_help, &self.turn_ns);
         let op_help = "Seconds from the receipt of a request to its answer being queued.";
         summary(&mut page, "annulus_op_seconds", op_help, &self.op_ns);
+        let load_help = "Seconds from the first use of a map that is not in memory until it is.";
+        summary(&mut page, "annulus_map_load_seconds", load_help, &self.load_ns);
     }
 
     fn render_labelled(&self, page: &mut Exposition<'_>) {

@@ -204,6 +204,7 @@ impl Shard {
             let map = &mut self.maps[slot];
             journal.push(&map.name, key, delta, applied);
             map.changed_at = applied;
+            self.memory_changed(slot);
         }
     }
 
@@ -214,6 +215,7 @@ impl Shard {
             let map = &mut self.maps[slot];
             journal.push_type(&map.name, map_type, applied);
             map.changed_at = applied;
+            self.memory_changed(slot);
         }
     }
 
@@ -242,18 +244,9 @@ impl Shard {
         None
     }
 
-    /// Takes what the storage has for this shard, and looks at how far it is.
-    pub(super) fn receive_from_storage(&mut self) {
-        let Some(journal) = &mut self.journal else { return };
-        journal.look(self.now);
-        self.cursor_limit = journal.progress.durable_clock();
-        self.storage_left = false;
-        while let Some(item) = journal.receive() {
-            if let FromStorage::Recycled(bytes) = item {
-                journal.recycle(bytes);
-            }
-        }
-        self.answer_durable();
+    /// Whether something waits for room in the queue to the storage.
+    pub(super) fn has_unjournaled(&self) -> bool {
+        self.journal.as_ref().is_some_and(Journal::has_waiting)
     }
 
     /// Whether the storage is so far behind that taking more on would only grow memory.

@@ -16,11 +16,14 @@ mod fanout;
 mod handshake;
 mod journal;
 mod life;
+mod load;
 mod maps;
+mod memory;
 mod outbox;
 mod outcomes;
 mod pending;
 mod read;
+mod recency;
 mod removal;
 mod requests;
 mod subscribe;
@@ -52,7 +55,9 @@ use durable::DurableWaits;
 use exchange::Deferred;
 use fanout::Batches;
 use journal::Journal;
+use load::Loads;
 use maps::Maps;
+use memory::Memory;
 use outcomes::Outcomes;
 use pending::PendingRequests;
 use removal::Schedule;
@@ -165,6 +170,8 @@ pub struct Shard {
 
     /// The way to the storage; `None`: maps are kept in memory only.
     journal: Option<Journal>,
+    loads: Loads,
+    memory: Memory,
     /// The last turn left something of the storage for the next one.
     storage_left: bool,
     /// No cursor names a later tick, as a later one may come again after a crash.
@@ -204,6 +211,8 @@ impl Shard {
             cursor_limit = shared.progress.durable_clock();
             Journal::new(port, Arc::clone(&shared.progress), usize::from(index))
         });
+        let share_bytes = shared.config.memory_limit_bytes.div_ceil(shards);
+        let memory = Memory::new(if journal.is_some() { share_bytes } else { 0 });
         Self {
             index,
             shards,
@@ -220,7 +229,7 @@ impl Shard {
             draining_until_ms: None,
             exited: false,
             parser: Parser::new(),
-            maps: Maps::default(),
+            maps: Maps::new(journal.is_some(), memory.is_limited()),
             subscriptions: Slab::new(),
             next_serial: 0,
             pending: PendingRequests::default(),
@@ -237,6 +246,8 @@ impl Shard {
             watchers_elsewhere: false,
             clock_shared_at_ms: 0,
             journal,
+            loads: Loads::default(),
+            memory,
             storage_left: false,
             cursor_limit,
             metrics: Metrics::default(),

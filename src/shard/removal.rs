@@ -17,6 +17,9 @@ pub struct Schedule {
 /// Cells one turn expires or forgets in one map, so that a million values that end together stall nobody.
 const REMOVALS_PER_TURN_MAX: usize = 256;
 
+/// Entries of the schedule that are not worth a sweep.
+const STALE_ENTRIES_MAX: usize = 64;
+
 impl Shard {
     /// Makes sure the map is looked at when its next removal is due.
     pub(super) fn schedule_removals(&mut self, slot: MapSlot) {
@@ -32,6 +35,17 @@ impl Shard {
         if due_ms < map.scheduled_ms {
             map.scheduled_ms = due_ms;
             self.schedule.due.push(Reverse((due_ms, slot)));
+            self.drop_stale_entries();
+        }
+    }
+
+    /// Maps come and go while their entries wait for weeks, so now and then those of the gone are dropped.
+    fn drop_stale_entries(&mut self) {
+        let (due, maps) = (&mut self.schedule.due, &mut self.maps);
+        if due.len() > 2 * maps.len() + STALE_ENTRIES_MAX {
+            due.retain(|&Reverse((due_ms, slot))| {
+                maps.get_mut(slot).is_some_and(|map| map.scheduled_ms == due_ms)
+            });
         }
     }
 
@@ -42,17 +56,19 @@ impl Shard {
             return;
         }
         self.schedule.due.pop();
-        if self.maps[slot].scheduled_ms != due_ms {
-            // An entry that an earlier one has replaced.
-            return;
+        match self.maps.get_mut(slot) {
+            Some(map) if map.scheduled_ms == due_ms => map.scheduled_ms = u64::MAX,
+            // An entry that an earlier one has replaced, or of a map that was evicted.
+            _ => return,
         }
-        self.maps[slot].scheduled_ms = u64::MAX;
         self.expire(slot);
         self.prune(slot);
         self.schedule_removals(slot);
+        self.memory_changed(slot);
     }
 
-    fn expire(&mut self, slot: MapSlot) {
+    /// Ends values whose time is up, a bounded number.
+    pub(super) fn expire(&mut self, slot: MapSlot) {
         for _ in 0..REMOVALS_PER_TURN_MAX {
             let (clock, now_ms) = (&mut self.clock, self.now.unix_ms);
             let map = &mut self.maps[slot];

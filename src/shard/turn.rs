@@ -35,6 +35,7 @@ impl Shard {
             self.disconnect(id, Close::SlowConsumer);
         }
         // Before any envelope, so that no shard hears of what the storage has not been told.
+        self.evict_maps();
         self.hand_over();
         self.watch_durable();
         self.seal_envelopes();
@@ -70,6 +71,8 @@ impl Shard {
             self.maps.iter().filter(|map| map.typed().is_some_and(|cells| cells.cells() > 0)).count() as u64;
         metrics.cells =
             self.maps.iter().filter_map(|map| map.typed()).map(|cells| cells.cells() as u64).sum();
+        metrics.resident_bytes = self.maps.iter().map(|map| map.heap_bytes() as u64).sum();
+        metrics.journal_pending_bytes = self.journal.as_ref().map_or(0, Journal::backlog_bytes);
         metrics.outbox_bytes =
             self.clients.table.iter().map(|(_, connection)| connection.outbox.bytes() as u64).sum();
         let (envelopes, bytes) = self.outgoing.depth();
@@ -95,8 +98,9 @@ impl Shard {
         sooner(self.draining_until_ms.map(|until_ms| until_ms * 1000));
         sooner(self.next_removal_ms().map(|at_ms| now_us + at_ms.saturating_sub(self.now.unix_ms) * 1000));
         sooner(self.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
-        let storage_waits = self.journal.as_ref().is_some_and(Journal::has_waiting);
-        sooner(storage_waits.then_some(now_us + STORAGE_RETRY_US));
+        sooner(self.next_look_at_loads_ms().map(|at_ms| at_ms * 1000));
+        sooner(self.next_pass_ms().map(|at_ms| at_ms * 1000));
+        sooner(self.has_unjournaled().then_some(now_us + STORAGE_RETRY_US));
         sooner(self.watchers_elsewhere.then_some((self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS) * 1000));
         sooner(self.oldest_request_us().map(|began_us| began_us + self.config.ack_timeout_ms * 1000));
         at_us.map(|at_us| at_us.saturating_sub(now_us))
