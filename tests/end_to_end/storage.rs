@@ -139,7 +139,7 @@ fn the_type_of_a_map_survives() {
     let server = TestServer::on_disk(directory.path(), two_cores(), |_| {});
     for (n, mut client) in Client::pair(server.address).into_iter().enumerate() {
         // A key that was never there, on whichever shard.
-        assert_eq!(client.rejected(&set("c", &format!("new{n}"), 1)), "wrong_type");
+        assert_eq!(client.rejected(&set("c", &format!("new{n}"), 1)), "map_type");
         assert_eq!(client.read("c", "k").unwrap()["value"], 5);
     }
     server.stop();
