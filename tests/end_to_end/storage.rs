@@ -140,7 +140,7 @@ fn the_type_of_a_map_survives() {
     for (n, mut client) in Client::pair(server.address).into_iter().enumerate() {
         // A key that was never there, on whichever shard.
         assert_eq!(client.rejected(&set("c", &format!("new{n}"), 1)), "map_type");
-        assert_eq!(client.read("c", "k").unwrap()["value"], 5);
+        assert_eq!(client.read("c", "k").unwrap()["count"], 5);
     }
     server.stop();
 }
@@ -294,4 +294,18 @@ fn a_server_without_a_disk_leaves_no_file() {
     server.kill().unwrap();
     server.wait().unwrap();
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_ends_the_process() {
+    let directory = Directory::new();
+    let mut server = Running::on_disk(directory.path(), &[]);
+    let mut client = Client::connect(server.address);
+    assert!(client.read("m", "k").is_none());
+    fs::remove_dir(directory.path().join("journal")).unwrap();
+    client.send(&format!(r#"{{"type":"write","ack":"durable","ops":[{}]}}"#, set("m", "k", 1)));
+    assert_eq!(server.exit_code(), Some(1));
+    await_that("its last words", || {
+        server.said(&["the journal cannot be written", "cannot create journal/"])
+    });
 }
