@@ -51,6 +51,7 @@ fn bind_and_run(mut serve: Serve, open_files: OpenFiles) -> Result<(), RunError>
     })?;
     // The banner names the ports that port 0 became, and comes only once they are really ours.
     serve.config.listen = server.addresses().to_vec();
+    server.node().clone_into(&mut serve.config.node);
     cli::banner::show(&serve, open_files);
     if wanted > possible {
         tracing::warn!(
