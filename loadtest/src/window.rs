@@ -102,6 +102,9 @@ impl Window {
             figures.set("server_cpu_percent", 100.0 * total / self.ns as f64);
             figures.set("operations_per_cpu_second", operations / (total / 1e9));
             figures.set("server_cpu_us_per_operation", total / 1e3 / operations);
+            if cpu.children_ns > 0 {
+                figures.set("server_children_cpu_percent", 100.0 * cpu.children_ns as f64 / self.ns as f64);
+            }
             if let Some(user_ns) = cpu.user_ns_if_known() {
                 figures.set("server_user_us_per_operation", user_ns as f64 / 1e3 / operations);
             }
