@@ -34,6 +34,8 @@ pub struct Window {
     cpu: Option<CpuTime>,
     resident_bytes: Option<u64>,
     sends: Option<Sends>,
+    /// Whether the server was asked for them in vain.
+    sends_unknown: bool,
 }
 
 impl Meter {
@@ -66,7 +68,8 @@ impl OpenWindow {
         let cpu = self.cpu.zip(meter.cpu_time()).map(|(before, after)| after.since(before));
         let sends = self.sends.zip(meter.scrape()).map(|(before, after)| after.since(before));
         let resident_bytes = meter.subject.and_then(Subject::resident_bytes);
-        Window { operations, ns, load_cpu_ns, cpu, resident_bytes, sends }
+        let sends_unknown = meter.metrics.is_some() && sends.is_none();
+        Window { operations, ns, load_cpu_ns, cpu, resident_bytes, sends, sends_unknown }
     }
 }
 
@@ -84,6 +87,9 @@ impl Window {
         figures.set("errors", 0.0);
         figures.set_latency("latency", &tally.latency_ns);
         self.set_costs(&mut figures);
+        if self.sends_unknown {
+            figures.set("sends_unknown", 1.0);
+        }
         figures
     }
 

@@ -245,7 +245,7 @@ fn why_absent(name: &str, summary: &Summary) -> Option<&'static str> {
         "server_user_us_per_operation" if has("server_cpu_us_per_operation") => {
             Some("(user n/a: too few ticks of the kernel)")
         }
-        "messages_per_send" if has("throughput_per_second") && has("server_rss_mib") => {
+        "messages_per_send" if has("sends_unknown") => {
             Some("messages/send n/a: the server has no such counters")
         }
         _ => None,
@@ -292,7 +292,7 @@ mod tests {
         let page = page_with(&["server_cpu_us_per_operation"]);
         assert!(page.contains("user n/a") && !page.contains("messages/send"), "{page}");
         assert!(!page_with(&["server_rss_mib"]).contains("n/a"), "a scenario that does not measure sends");
-        let page = page_with(&["server_rss_mib", "throughput_per_second"]);
+        let page = page_with(&["server_rss_mib", "sends_unknown"]);
         assert!(page.contains("messages/send n/a"), "{page}");
     }
 
