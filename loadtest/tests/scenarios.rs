@@ -255,7 +255,12 @@ fn key_of_the_bigger_data_set_that_is_not_there_fails_the_run() {
 
 #[test]
 fn write_that_a_start_forgets_or_a_stop_that_goes_wrong_fails_the_run() {
-    for (fault, word) in [("ForgetOnStart", "FAILED LOST"), ("EndBadly", "FAILED WRONG: told to stop")] {
+    let faults = [
+        ("ForgetOnStart", "FAILED LOST"),
+        ("DamageOnStart", "FAILED WRONG: the digests were"),
+        ("EndBadly", "FAILED WRONG: told to stop"),
+    ];
+    for (fault, word) in faults {
         let output = loadtest_with_servers(fault, START);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{fault}: {errors}");

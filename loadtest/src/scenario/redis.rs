@@ -270,6 +270,9 @@ impl Sets {
         let written = self.written();
         match reply {
             Reply::Integer(keys) if keys == written => Ok(()),
+            Reply::Integer(keys) if keys > written => Err(Failure::Wrong(format!(
+                "the database has {keys} keys, {written} were written; was it empty?"
+            ))),
             Reply::Integer(keys) => {
                 Err(Failure::Lost(format!("{written} unique keys were written, the database has {keys}")))
             }

@@ -30,6 +30,8 @@ pub struct Hub {
     said: u64,
     /// A delivery that is held back, and for whom.
     held: Option<(u64, String)>,
+    /// Writes that were stored before it started.
+    found: usize,
     /// Where every write goes, one line each, when it is durable.
     log: Option<File>,
 }
@@ -48,6 +50,7 @@ impl Hub {
             pongs: 0,
             said: 0,
             held: None,
+            found: 0,
             log: None,
         }
     }
@@ -59,6 +62,7 @@ impl Hub {
         if self.fault == Fault::ForgetOnStart {
             lines.pop();
         }
+        self.found = lines.len();
         for line in lines {
             let request = simd_json::to_owned_value(&mut line.as_bytes().to_vec()).expect("we wrote it");
             self.merge(&request);
@@ -106,8 +110,10 @@ impl Hub {
             Some("read") => self.read(connection, id, &map, &request),
             Some("digest") => {
                 let entries = self.maps.get(&map).map_or(0, BTreeMap::len);
-                let text =
-                    format!(r#"{{"type":"digest","id":{id},"map":"{map}","entries":{entries},"hash":"00"}}"#);
+                let hash = if self.fault == Fault::DamageOnStart { self.found } else { 0 };
+                let text = format!(
+                    r#"{{"type":"digest","id":{id},"map":"{map}","entries":{entries},"hash":"{hash:016x}"}}"#
+                );
                 self.send(connection, text);
             }
             Some("subscribe") => self.subscribe(connection, id, &map, request.get_str("since")),

@@ -47,6 +47,8 @@ pub enum Fault {
     Overload(u64),
     /// Of what it has stored, does not read the last write when it starts again.
     ForgetOnStart,
+    /// Has another digest when it starts again.
+    DamageOnStart,
     /// Ends on its own in an orderly stop, but not well.
     EndBadly,
 }

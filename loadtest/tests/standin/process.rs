@@ -60,6 +60,7 @@ pub fn serve() {
     };
     let fault = match std::env::var(FAULT).as_deref() {
         Ok("ForgetOnStart") => Fault::ForgetOnStart,
+        Ok("DamageOnStart") => Fault::DamageOnStart,
         Ok("EndBadly") => Fault::EndBadly,
         _ => Fault::None,
     };
