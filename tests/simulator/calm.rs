@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use annulus::metrics::Metrics;
 
-use crate::disk::Crash;
 use crate::client::{Filter, Op, Spec, Watch};
+use crate::disk::Crash;
 use crate::link::End;
 use crate::node::Node;
 use crate::replica::{Cell, Replica};

@@ -35,7 +35,7 @@ const SEEDS_DEFAULT: u64 = 200;
 const SEEDS_TWICE: u64 = 5;
 
 /// What one run came to.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 struct Outcome {
     fingerprint: u64,
     acked: u64,
@@ -50,6 +50,22 @@ struct Outcome {
     storage: service::Counts,
 }
 
+impl Outcome {
+    fn add(&mut self, other: &Self) {
+        self.fingerprint ^= other.fingerprint;
+        self.acked += other.acked;
+        self.ambiguous += other.ambiguous;
+        self.turns += other.turns;
+        self.conflations += other.conflations;
+        self.stalls += other.stalls;
+        self.resets += other.resets;
+        self.slow_consumers += other.slow_consumers;
+        self.acked_durable += other.acked_durable;
+        self.disk.add(&other.disk);
+        self.storage.add(&other.storage);
+    }
+}
+
 fn main() -> ExitCode {
     let options = Options::read();
     if options.lists {
@@ -61,7 +77,7 @@ fn main() -> ExitCode {
         None => options.first..options.first + options.seeds,
     };
     println!("\nrunning {} seeds", seeds.end - seeds.start);
-    let (mut passed, mut failed) = (0_u64, Vec::new());
+    let (mut passed, mut failed, mut sum) = (0_u64, Vec::new(), Outcome::default());
     for seed in seeds {
         let result = catch_unwind(AssertUnwindSafe(|| {
             let outcome = run(seed);
@@ -71,8 +87,12 @@ fn main() -> ExitCode {
             outcome
         }));
         match result {
-            Ok(outcome) if options.is_verbose => println!("seed {seed}: {outcome:x?}"),
-            Ok(_) => {}
+            Ok(outcome) => {
+                sum.add(&outcome);
+                if options.is_verbose {
+                    println!("seed {seed}: {outcome:?}");
+                }
+            }
             Err(_) => {
                 eprintln!("seed {seed} failed; again: ANNULUS_SEED={seed} cargo test --test simulator\n");
                 failed.push(seed);
@@ -81,6 +101,8 @@ fn main() -> ExitCode {
         }
         passed += 1;
     }
+    // A run in which nothing went wrong has shown nothing.
+    println!("in all: {sum:?}");
     let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
     println!("test result: {verdict}. {passed} passed; {} failed {failed:?}\n", failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -72,7 +72,8 @@ impl Oracle {
 
     /// A server told this time: no earlier than all that was durable when it started.
     pub fn saw_time(&self, time: &Stamp) {
-        let (time, floor) = ((time.millis, time.counter), (self.clock_floor.millis, self.clock_floor.counter));
+        let (time, floor) =
+            ((time.millis, time.counter), (self.clock_floor.millis, self.clock_floor.counter));
         assert!(time >= floor, "the clock went back: {time:?} after {floor:?}");
     }
 
@@ -124,7 +125,14 @@ impl Oracle {
         });
     }
 
-    pub fn totals_acked(&mut self, map: usize, key: &str, client: usize, totals: (i64, i64), is_durable: bool) {
+    pub fn totals_acked(
+        &mut self,
+        map: usize,
+        key: &str,
+        client: usize,
+        totals: (i64, i64),
+        is_durable: bool,
+    ) {
         self.books(is_durable).for_each(|book| {
             let acked = &mut book.slots.entry((map, key.to_owned(), client)).or_default().acked;
             *acked = (acked.0.max(totals.0), acked.1.max(totals.1));

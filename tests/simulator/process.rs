@@ -10,6 +10,7 @@ use annulus::storage::StorageError;
 use crate::disk::{Crash, Fault};
 use crate::link::End;
 use crate::node::Node;
+use crate::scenario::SHARDS_MAX;
 use crate::service::{self, Service};
 use crate::world::World;
 
@@ -95,7 +96,7 @@ impl World {
         if !self.is_calm && self.random.per_mille(200) {
             self.disk.arm(Fault::of(&mut self.random));
         }
-        let shards = if self.scenario.never_conflates { 1 } else { self.random.between(1, 5) };
+        let shards = if self.scenario.never_conflates { 1 } else { self.random.between(1, SHARDS_MAX) };
         self.start_process(shards);
     }
 

@@ -4,6 +4,9 @@ use annulus::config::{Coalesce, Config, Fsync};
 
 use crate::random::Random;
 
+/// The most shards a process has.
+pub const SHARDS_MAX: usize = 5;
+
 /// What the operations on a map may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -51,6 +54,8 @@ pub struct Scenario {
     pub steps: usize,
     pub config: Config,
     pub maps: Vec<MapSpec>,
+    /// How many of them anybody subscribes to before all is over.
+    pub maps_watched: usize,
     pub keys: usize,
     /// The most bytes of padding a value has.
     pub padding_bytes: usize,
@@ -62,6 +67,8 @@ pub struct Scenario {
     pub stalls_per_mille: usize,
     /// Times in a thousand steps that a shard gets no turn for a while.
     pub starvation_per_mille: usize,
+    /// The most microseconds that pass at once, clock jumps aside.
+    pub pauses_us: usize,
     /// Times in ten thousand steps that the clock jumps.
     pub jumps: usize,
     /// Removals are forgotten during the run. Clients then bring no stamps and tags of their own, and hear
@@ -82,7 +89,7 @@ pub struct Scenario {
 impl Scenario {
     pub fn of(random: &mut Random) -> Self {
         let is_heavy = random.per_mille(60);
-        let shards = if is_heavy { random.between(2, 3) } else { random.between(1, 5) };
+        let shards = if is_heavy { random.between(2, 3) } else { random.between(1, SHARDS_MAX) };
         let clients = random.between(2, 9);
         let is_tight = !is_heavy && random.per_mille(100);
         let forgets = random.per_mille(120);
@@ -92,6 +99,13 @@ impl Scenario {
             // The others have keys that grow without end.
             maps.retain(|map| !matches!(map.kind, Kind::Or | Kind::Contested));
             maps.push(MapSpec { name: "map-tight".to_owned(), kind: Kind::Lww });
+        }
+        let keeps = random.per_mille(600);
+        if keeps {
+            // Cold ones, too.
+            for index in 0..random.below(10) {
+                maps.push(MapSpec { name: format!("map-more-{index}"), ..maps[index % maps.len()].clone() });
+            }
         }
         let mut config = config(random, clients, shards, maps.len());
         if never_conflates || is_heavy {
@@ -107,7 +121,8 @@ impl Scenario {
         if forgets {
             config.tombstone_retention_ms = random.between(200, 3_000) as u64;
         }
-        let storage = random.per_mille(500).then(|| storage(random, &mut config));
+        let storage = keeps.then(|| storage(random, &mut config));
+        let maps_watched = random.between(1, maps.len());
         Self {
             storage,
             shards,
@@ -132,6 +147,8 @@ impl Scenario {
             forgets,
             never_conflates,
             maps,
+            maps_watched,
+            pauses_us: random.pick(&[3_000, 3_000, 30_000]),
         }
     }
 }
@@ -150,15 +167,17 @@ fn storage(random: &mut Random, config: &mut Config) -> StorageSpec {
         1..3 => Fsync::Interval { ms: random.pick(&[1, 20, 200]) },
         _ => Fsync::Always,
     };
+    // For observers of any number of shards.
+    config.connections_max += 4 * SHARDS_MAX;
     config.offers_durable = fsync != Fsync::Never;
-    config.memory_limit_bytes = random.pick(&[0, 1, 20_000, 100_000, 1_000_000]);
+    config.memory_limit_bytes = random.pick(&[0, 1, 1, 20_000, 100_000]);
     StorageSpec {
         fsync,
         segment_bytes: random.pick(&[500, 5_000, 50_000, 1 << 20]),
         checkpoint_interval_us: random.pick(&[1_000, 20_000, 1_000_000]),
         retention_ms: config.tombstone_retention_ms,
-        crashes: random.pick(&[0, 5, 20]),
-        disk_faults: random.pick(&[0, 0, 5, 20]),
+        crashes: random.pick(&[0, 10, 30, 100]),
+        disk_faults: random.pick(&[0, 10, 50]),
         read_only_turns: random.pick(&[0, 0, 0, 50]),
         stalls_per_mille: random.pick(&[0, 0, 3]),
         failed_loads_per_mille: random.pick(&[0, 0, 50]),

@@ -237,7 +237,7 @@ impl World {
     }
 
     fn pass_time(&mut self) {
-        let us = self.random.pick(&[10, 100, 1000, 3000]);
+        let us = self.random.pick(&[10, 100, 1000, self.scenario.pauses_us]);
         self.now_us += self.random.below(us) as u64;
         if self.random.below(10_000) < 10 * self.scenario.jumps {
             let jump_us = self.random.pick(&[100_000, 1_000_000, 12_000_000, 30_000_000]);

@@ -167,7 +167,13 @@ impl Client {
         }
     }
 
-    fn handle_ack(&mut self, ops: Vec<Op>, wants_durable: bool, message: &OwnedValue, context: &mut Context<'_>) {
+    fn handle_ack(
+        &mut self,
+        ops: Vec<Op>,
+        wants_durable: bool,
+        message: &OwnedValue,
+        context: &mut Context<'_>,
+    ) {
         let stamps = message.get_array("stamps").expect("an ack has stamps");
         assert_eq!(stamps.len(), ops.len(), "one stamp for each operation: {message}");
         let rejected: Vec<(usize, &str)> = message

@@ -20,7 +20,7 @@ impl Client {
             55..65 => self.read_some(map, link, context),
             65..69 => self.ping(link, context),
             69..72 => self.send_frame(link, context.random, PING, b"hello"),
-            72..88 => self.subscribe_some(map, link, context),
+            72..88 => self.subscribe_some(map % context.scenario.maps_watched, link, context),
             88..91 => self.unsubscribe(map, link, context),
             91..95 => self.digest(map, link, context),
             95 => self.send_text(

@@ -63,6 +63,16 @@ pub struct Counts {
     pub torn: u64,
 }
 
+impl Counts {
+    pub fn add(&mut self, other: &Self) {
+        self.syncs += other.syncs;
+        self.power_cuts += other.power_cuts;
+        self.kills += other.kills;
+        self.errors += other.errors;
+        self.torn += other.torn;
+    }
+}
+
 impl SimDisk {
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
@@ -99,12 +109,6 @@ impl SimDisk {
 
     pub fn counts(&self) -> Counts {
         self.state().counts
-    }
-
-    /// Bytes of all files.
-    pub fn bytes(&self) -> u64 {
-        let state = self.state();
-        state.names.live().filter_map(|id| state.inodes.get(&id)).map(|inode| inode.live().len() as u64).sum()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

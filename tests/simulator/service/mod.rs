@@ -73,6 +73,16 @@ pub struct Counts {
     pub evictions: u64,
 }
 
+impl Counts {
+    pub fn add(&mut self, other: &Self) {
+        self.groups += other.groups;
+        self.segments += other.segments;
+        self.folds += other.folds;
+        self.loads += other.loads;
+        self.evictions += other.evictions;
+    }
+}
+
 /// The time of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
@@ -130,11 +140,6 @@ impl Service {
             }
         }
         Ok(std::mem::take(&mut self.woken))
-    }
-
-    /// Whether everything handed over is durable and everybody knows.
-    pub fn is_settled(&self) -> bool {
-        self.has_nothing() && self.journal.is_idle()
     }
 
     fn is_due(&self, now: Now) -> bool {

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use annulus::handover::{Progress, StoragePort, connect};
 use annulus::mesh::KeyHasher;
-use annulus::storage::{
-    Base, Format, Journal, JournalOptions, RecoveryOptions, StorageError, Tail, recover,
-};
+use annulus::storage::{Base, Format, Journal, JournalOptions, RecoveryOptions, StorageError, Tail, recover};
 
 use super::{Counts, Now, Service, Unfolded};
 use crate::disk::SimDisk;
@@ -47,7 +45,9 @@ impl Service {
             shards,
         };
         let (shard_ends, ports) = connect(shards).into_iter().unzip();
-        let found = |segment: annulus::storage::RecoveredSegment| Unfolded::found(segment.name, segment.next_sequence);
+        let found = |segment: annulus::storage::RecoveredSegment| {
+            Unfolded::found(segment.name, segment.next_sequence)
+        };
         let service = Self {
             disk: disk.clone(),
             spec: spec.clone(),
