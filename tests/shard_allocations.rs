@@ -137,10 +137,11 @@ impl Host {
             epoch: 1,
             hasher: KeyHasher::new(7),
             connections: Arc::new(AtomicUsize::new(0)),
+            storage: None,
         };
         let now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };
         let ports = mesh::connect(1).pop().unwrap();
-        let shard = Shard::new(shared, 0, ports, now, 1);
+        let shard = Shard::new(shared, 0, ports, None, now, 1);
         Self { shard, now, commands: Vec::new(), sent: Vec::new(), buffer: Vec::new() }
     }
 

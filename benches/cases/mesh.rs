@@ -40,7 +40,7 @@ pub fn measure(meter: &mut impl Meter) {
             let write = PackedWrite::pack(black_box(&write), &mut envelope.bytes);
             envelope.items.push(Item::Request(Request::Write { reply, write }));
         }
-        outgoing.seal(clock.tick(0), false, |target| assert_eq!(target, TARGET));
+        outgoing.seal(clock.tick(0), 0, false, |target| assert_eq!(target, TARGET));
 
         let envelope = incoming.pop().expect("the envelope has come");
         let mut unpacked = 0;

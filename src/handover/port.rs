@@ -84,6 +84,9 @@ pub fn connect(shards: usize) -> Vec<(StoragePort, ShardPort)> {
 }
 
 impl Chunk {
+    /// Bytes before the key and the image of a cell: their lengths.
+    pub const CELL_HEADER_BYTES: usize = 2 + 4;
+
     /// Appends a cell to the chunk.
     pub fn push(&mut self, key: &[u8], image: &[u8]) {
         Self::write_cell(&mut self.cells, key, image);

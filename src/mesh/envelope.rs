@@ -15,6 +15,8 @@ pub struct Envelope {
     /// The sender's clock when it sealed this: every change of its own up to here is in this envelope or in
     /// an earlier one.
     pub as_of: Time,
+    /// The batch of the sender that holds everything its answers in here speak of; 0 without storage.
+    pub journaled: u64,
     pub items: Vec<Item>,
     /// What the spans of `items` point into.
     pub bytes: Vec<u8>,
@@ -331,6 +333,8 @@ pub struct WalkAnswer {
     pub done: bool,
     /// The position is older than a forgotten removal: start anew.
     pub reset: bool,
+    /// The map could not be loaded in time; nothing else here means anything.
+    pub failed: bool,
     pub map_type: Option<MapType>,
     /// The entries as JSON, joined by commas.
     pub json: Span,

@@ -37,16 +37,17 @@ impl Outgoing {
         self.filling(target).items.push(item);
     }
 
-    /// Seals what was filled and hands it over, behind what still waits. Returns the peers that got something
-    /// through `delivered`; with `always`, even empty envelopes go, to pass on the clock.
-    pub fn seal(&mut self, as_of: Time, always: bool, mut delivered: impl FnMut(ShardIndex)) {
+    /// Seals what was filled with the sender's clock and batch and hands it over, behind what still waits. Returns
+    /// the peers that got something through `delivered`; with `always`, even empty envelopes go, to pass on the
+    /// clock.
+    pub fn seal(&mut self, as_of: Time, journaled: u64, always: bool, mut delivered: impl FnMut(ShardIndex)) {
         for (target, peer) in self.peers.iter_mut().enumerate() {
             if peer.queue.is_none() {
                 continue;
             }
             if !peer.filling.items.is_empty() || (always && peer.waiting.is_empty()) {
                 let mut envelope = std::mem::take(&mut peer.filling);
-                envelope.as_of = as_of;
+                (envelope.as_of, envelope.journaled) = (as_of, journaled);
                 peer.waiting_bytes += envelope_bytes(&envelope);
                 peer.waiting.push_back(envelope);
             }

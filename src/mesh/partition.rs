@@ -26,7 +26,12 @@ impl KeyHasher {
 
     /// The hash of `(map, key)`, given the map's own.
     pub fn key(&self, map_hash: u64, key: &str) -> u64 {
-        xxh3_64_with_seed(key.as_bytes(), map_hash)
+        self.key_bytes(map_hash, key.as_bytes())
+    }
+
+    /// As [`Self::key`], of a key that is stored as bytes.
+    pub fn key_bytes(&self, map_hash: u64, key: &[u8]) -> u64 {
+        xxh3_64_with_seed(key, map_hash)
     }
 }
 

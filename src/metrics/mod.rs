@@ -7,9 +7,11 @@ mod exposition;
 mod latency;
 mod ops;
 mod render;
+mod storage;
 
 pub use latency::Latency;
 pub use ops::{OpKind, OpOutcome, Refusal};
+pub use storage::{Counter, Gauge, StorageMetrics};
 
 use ops::Table;
 
@@ -29,6 +31,8 @@ macro_rules! metrics {
             pub turn_ns: Latency,
             /// Nanoseconds from the receipt of a request to its answer being queued.
             pub op_ns: Latency,
+            /// Nanoseconds from the first use of a map that is not in memory until it is.
+            pub load_ns: Latency,
             refusals: Table<{ Refusal::ALL.len() }, 1>,
             ops: Table<{ OpKind::ALL.len() }, { OpOutcome::ALL.len() }>,
             /// Close code and count, ascending by code.
@@ -106,6 +110,14 @@ metrics! {
         expirations => "annulus_expirations_total",
         /// Tombstones forgotten after their retention.
         pruned => "annulus_pruned_total",
+        /// Writes acknowledged as durable.
+        durable_acks => "annulus_durable_acks_total",
+        /// Parts of maps that a shard has begun to load; a map counts once for each shard.
+        loads => "annulus_map_loads_total",
+        /// Loads that failed; they are tried again while anybody waits.
+        loads_failed => "annulus_map_loads_failed_total",
+        /// Parts of maps that were evicted; a map counts once for each shard.
+        evictions => "annulus_map_evictions_total",
         /// Turns of the shards.
         turns => "annulus_turns_total",
     }
@@ -118,6 +130,10 @@ metrics! {
         maps => "annulus_maps",
         /// Cells held, tombstones included.
         cells => "annulus_cells",
+        /// Bytes that maps take in memory, without what the allocator adds.
+        resident_bytes => "annulus_map_resident_bytes",
+        /// Bytes of records that shards have made and that are not durable.
+        journal_pending_bytes => "annulus_journal_pending_bytes",
         /// Bytes waiting in outboxes.
         outbox_bytes => "annulus_outbox_bytes",
         /// Envelopes waiting for other shards.
@@ -176,6 +192,7 @@ impl Metrics {
         }
         self.turn_ns.add(&other.turn_ns);
         self.op_ns.add(&other.op_ns);
+        self.load_ns.add(&other.load_ns);
     }
 }
 

@@ -12,8 +12,10 @@ use crate::mesh::{
 use crate::metrics::{OpKind, OpOutcome as Counted};
 use crate::wire::{Reject, encode};
 
-/// A request that waits for the type of its map, with the bytes its spans point into.
+/// A request that waits for its map, with the bytes its spans point into.
 pub struct Parked {
+    pub from: ShardIndex,
+    pub since_us: u64,
     pub request: Request,
     pub bytes: Vec<u8>,
 }
@@ -26,40 +28,47 @@ impl Shard {
         let is_home = owner(write.map_hash, self.shards) == self.index;
         let map = &mut self.maps[slot];
         match map.cells {
-            Cells::Typed(_) => Some(slot),
-            Cells::Claiming(_) => None,
+            Cells::Typed(_) => {
+                self.maps.touch(slot, self.now.timer_ms());
+                Some(slot)
+            }
+            Cells::Unloaded | Cells::Loading(_) | Cells::Claiming(_) => None,
             Cells::Untyped if is_home => {
                 map.cells = Cells::typed(write.action.map_type());
+                self.journal_type(slot, write.action.map_type());
                 Some(slot)
             }
             Cells::Untyped => None,
         }
     }
 
-    /// Keeps an operation until the home of its map has said what type the map is.
+    /// Keeps an operation until its map is loaded, and the home of the map has said what type it is.
     pub(super) fn park(&mut self, reply: ReplyTo, write: &Write<'_>) {
         let slot = self.maps.find_or_insert(write.map, write.map_hash);
-        let mut bytes = Vec::new();
-        let packed = PackedWrite::pack(write, &mut bytes);
-        let parked = Parked { request: Request::Write { reply, write: packed }, bytes };
-        let map = &mut self.maps[slot];
-        if let Cells::Claiming(waiting) = &mut map.cells {
-            waiting.push_back(parked);
-            return;
+        if !self.must_wait(slot) {
+            let map = &mut self.maps[slot];
+            map.cells = Cells::Claiming(VecDeque::new());
+            let claim = Request::ClaimType { map: map.name.clone(), map_type: write.action.map_type() };
+            let home = owner(map.hash, self.shards);
+            self.outgoing.push(home, Item::Request(claim));
         }
-        map.cells = Cells::Claiming(VecDeque::from([parked]));
-        let claim = Request::ClaimType { map: map.name.clone(), map_type: write.action.map_type() };
-        let home = owner(map.hash, self.shards);
-        self.outgoing.push(home, Item::Request(claim));
+        let mut bytes = Vec::new();
+        let write = PackedWrite::pack(write, &mut bytes);
+        self.wait_for_map(slot, self.index, Request::Write { reply, write }, bytes);
     }
 
     /// Another shard wants to write the first cell of `map` it owns; this is the map's home and decides.
     pub(super) fn claim_type(&mut self, from: ShardIndex, map: &std::sync::Arc<str>, wanted: MapType) {
         let slot = self.maps.find_or_insert(map, self.hasher.map(map));
+        if self.must_wait(slot) {
+            let claim = Request::ClaimType { map: map.clone(), map_type: wanted };
+            return self.wait_for_map(slot, from, claim, Vec::new());
+        }
         let shared = &mut self.maps[slot];
         let map_type = shared.map_type().unwrap_or(wanted);
         if matches!(shared.cells, Cells::Untyped) {
             shared.cells = Cells::typed(map_type);
+            self.journal_type(slot, map_type);
         }
         self.outgoing.push(from, Item::Answer(Answer::TypeFixed { map: map.clone(), map_type }));
     }
@@ -67,11 +76,11 @@ impl Shard {
     /// The home has decided: what waited for the type goes on, in order.
     pub(super) fn type_fixed(&mut self, map: &str, map_type: MapType) {
         let Some(slot) = self.maps.find(map, self.hasher.map(map)) else { return };
-        let cells = Cells::typed(map_type);
-        if let Cells::Claiming(waiting) = std::mem::replace(&mut self.maps[slot].cells, cells) {
-            for parked in waiting {
-                self.handle_request(self.index, parked.request, &parked.bytes);
-            }
+        let cells = &mut self.maps[slot].cells;
+        if matches!(cells, Cells::Claiming(_))
+            && let Cells::Claiming(waiting) = std::mem::replace(cells, Cells::typed(map_type))
+        {
+            waiting.into_iter().for_each(|parked| self.go_on(parked));
         }
     }
 
@@ -80,7 +89,7 @@ impl Shard {
         let Some(slot) = self.ready_slot(None, write) else { return self.park(reply, write) };
         let outcome = self.apply(slot, write, Some(reply.writer()));
         if reply.shard == self.index {
-            self.write_answered(reply, outcome);
+            self.write_answered((self.index, self.covering()), reply, outcome);
         } else {
             self.outgoing.push(reply.shard, Item::Answer(Answer::Write { reply, outcome }));
         }
@@ -94,6 +103,10 @@ impl Shard {
         writer: Option<Writer>,
     ) -> Result<Merged, Reject> {
         let kind = op_kind(&write.action);
+        if let Some(reject) = self.refuses_growth(&write.action) {
+            self.metrics.count_op(kind, Counted::Rejected);
+            return Err(reject);
+        }
         match self.apply_to(slot, write, writer) {
             Ok((merged, changed)) => {
                 self.metrics.count_op(kind, if changed { Counted::Applied } else { Counted::Lost });
@@ -231,6 +244,7 @@ impl Shard {
             Ok(Merge::Lost) => Ok(false),
             Ok(Merge::Changed(_)) => {
                 self.metrics.changes += 1;
+                self.journal_change(slot, write.key.as_bytes(), delta, applied);
                 self.schedule_removals(slot);
                 if watched {
                     self.collect(slot, write, delta, applied, writer);

@@ -34,7 +34,7 @@ impl Shard {
     pub fn received(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
         self.metrics.bytes_received += len as u64;
         let now_ms = self.now.timer_ms();
-        let congested = self.outgoing.is_congested();
+        let congested = self.is_congested();
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.heard_at_ms = now_ms;
         connection.pinged = false;
@@ -139,7 +139,7 @@ impl Shard {
     /// Handles what the held connections had sent and reads on, as far as that is possible now.
     pub(super) fn release_held(&mut self) {
         for _ in 0..self.paused.len() {
-            if self.outgoing.is_congested() {
+            if self.is_congested() {
                 return;
             }
             let Some(id) = self.paused.pop_front() else { return };

@@ -33,7 +33,7 @@ impl Shard {
     }
 
     fn resume_deferred(&mut self) {
-        while !self.outgoing.is_congested() {
+        while !self.is_congested() {
             let Some(mut oldest) = self.deferred.pop_front() else { return };
             let Some(request) = oldest.requests.next() else { continue };
             self.handle_request(oldest.from, request, &oldest.bytes);
@@ -42,18 +42,18 @@ impl Shard {
     }
 
     fn open_envelope(&mut self, from: ShardIndex, envelope: Envelope) {
-        let Envelope { as_of, items, bytes, entries } = envelope;
+        let Envelope { as_of, journaled, items, bytes, entries } = envelope;
         let mut waiting = Vec::new();
         for item in items {
             match item {
                 Item::Request(request) => {
-                    if self.deferred.is_empty() && waiting.is_empty() && !self.outgoing.is_congested() {
+                    if self.deferred.is_empty() && waiting.is_empty() && !self.is_congested() {
                         self.handle_request(from, request, &bytes);
                     } else {
                         waiting.push(request);
                     }
                 }
-                Item::Answer(answer) => self.handle_answer(from, answer, &bytes),
+                Item::Answer(answer) => self.handle_answer(from, answer, journaled, &bytes),
                 Item::Changes(changes) => self.changes_arrived(from, &changes, &bytes, &entries),
                 Item::Interest { map, wanted } => self.interest_told(from, &map, wanted),
                 Item::Departed { address } => self.departed(address),
@@ -84,9 +84,9 @@ impl Shard {
         }
     }
 
-    fn handle_answer(&mut self, from: ShardIndex, answer: Answer, bytes: &[u8]) {
+    fn handle_answer(&mut self, from: ShardIndex, answer: Answer, journaled: u64, bytes: &[u8]) {
         match answer {
-            Answer::Write { reply, outcome } => self.write_answered(reply, outcome),
+            Answer::Write { reply, outcome } => self.write_answered((from, journaled), reply, outcome),
             Answer::Read { reply, entry } => self.read_answered(reply, entry.of(bytes)),
             Answer::Digest { reply, entries, hash } => self.digest_answered(reply, entries, hash),
             Answer::Walk(answer) => self.walk_answered(from, &answer, answer.json.of(bytes)),

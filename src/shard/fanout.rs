@@ -192,7 +192,7 @@ impl Shard {
             } else {
                 let time = match &subscription.walk {
                     None => cursor.time,
-                    Some(walk) => walk.cursor(subscription.live, &self.heard),
+                    Some(walk) => walk.cursor(subscription.live, &self.heard).min(self.cursor_limit),
                 };
                 let cursor = Cursor { time, ..cursor };
                 let writer = Writer { shard: self.index, connection: id };
@@ -220,7 +220,7 @@ impl Shard {
         };
         self.heard[usize::from(self.index)] = own;
         let time = self.heard.iter().copied().min().unwrap_or(own);
-        Cursor { epoch: self.epoch, time }
+        Cursor { epoch: self.epoch, time: time.min(self.cursor_limit) }
     }
 }
 

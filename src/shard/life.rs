@@ -3,6 +3,7 @@
 use super::connection::Phase;
 use super::requests::ping_frame;
 use super::{Command, Shard};
+use crate::limits::CLOSE_TIMEOUT_MS;
 use crate::mesh::ConnectionId;
 use crate::wire::Close;
 
@@ -82,7 +83,14 @@ impl Shard {
 
     /// Whether a drain is over.
     pub(super) fn is_drained(&self) -> bool {
-        let is_over = |until_ms| self.clients.table.is_empty() || self.now.timer_ms() >= until_ms;
-        self.draining_until_ms.is_some_and(is_over)
+        let is_quiet = self.clients.table.is_empty() && !self.has_unjournaled();
+        self.drain_ends_ms().is_some_and(|ends_ms| is_quiet || self.now.timer_ms() >= ends_ms)
+    }
+
+    /// When the shard exits at the latest, in milliseconds of the monotonic clock; `None` while serving.
+    pub(super) fn drain_ends_ms(&self) -> Option<u64> {
+        // What was acknowledged shall reach the disk, unless the storage takes nothing any more.
+        let grace_ms = if self.has_unjournaled() { CLOSE_TIMEOUT_MS } else { 0 };
+        self.draining_until_ms.map(|until_ms| until_ms + grace_ms)
     }
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use slab::Slab;
 
-use crate::crdt::{self, MapType};
+use crate::crdt::{self, MapType, Time};
 use crate::mesh::ShardSet;
 
 use super::apply::Parked;
+use super::load::Loading;
+use super::recency::{Recency, RecencyOrder};
 
 /// Slot of a map in this shard's table.
 pub type MapSlot = u32;
@@ -27,11 +29,21 @@ pub struct SharedMap {
     pub batch: Option<u32>,
     /// A deletion by time is registered with the shard's schedule for then; `u64::MAX`: none.
     pub scheduled_ms: u64,
+    /// The latest change handed over to the storage since the map was loaded.
+    pub changed_at: Time,
+    /// Bytes it was last counted with, and whether it is on the list of those to be counted again.
+    pub counted_bytes: usize,
+    pub is_uncounted: bool,
+    pub recency: Recency,
 }
 
 /// The cells this shard owns.
 pub enum Cells {
-    /// No write has come yet, so the type is open.
+    /// Not in memory, and nobody has asked the storage for them.
+    Unloaded,
+    /// Asked for; requests wait, in order.
+    Loading(Box<Loading>),
+    /// Nothing is stored and no write has come yet, so the type is open.
     Untyped,
     /// The map's home shard was asked for the type; requests wait, in order, with their own bytes.
     Claiming(VecDeque<Parked>),
@@ -67,24 +79,61 @@ impl SharedMap {
         }
     }
 
+    /// The requests that wait for the map to be loaded or its type to be known.
+    pub fn waiting(&mut self) -> Option<&mut VecDeque<Parked>> {
+        match &mut self.cells {
+            Cells::Loading(loading) => Some(loading.waiting()),
+            Cells::Claiming(waiting) => Some(waiting),
+            Cells::Unloaded | Cells::Untyped | Cells::Typed(_) => None,
+        }
+    }
+
+    /// Whether nobody watches it, nothing waits for it and nothing of it is on its way.
+    pub fn is_idle(&self) -> bool {
+        let waits = matches!(self.cells, Cells::Loading(_) | Cells::Claiming(_));
+        !waits && !self.is_watched() && self.batch.is_none()
+    }
+
+    /// Bytes it takes in memory, without what the allocator adds.
+    pub fn heap_bytes(&self) -> usize {
+        let cells = match &self.cells {
+            Cells::Typed(cells) => size_of::<crdt::Map>() + cells.heap_bytes(),
+            Cells::Loading(loading) => loading.heap_bytes(),
+            Cells::Unloaded | Cells::Untyped | Cells::Claiming(_) => 0,
+        };
+        SLOT_BYTES + self.name.len() + cells
+    }
+
     /// Whether anybody would be told of a change.
     pub fn is_watched(&self) -> bool {
         !self.subscribers.is_empty() || !self.interested.is_empty()
     }
 
     fn is_unused(&self) -> bool {
-        matches!(self.cells, Cells::Untyped) && !self.is_watched() && self.batch.is_none()
+        matches!(self.cells, Cells::Unloaded | Cells::Untyped) && self.is_idle()
     }
 }
+
+/// Bytes of a map's place in the table, in the index by name, and beside its shared name.
+const SLOT_BYTES: usize = size_of::<SharedMap>() + 16 + 16;
 
 /// All of them, by slot and by name.
 #[derive(Default)]
 pub struct Maps {
     slots: Slab<SharedMap>,
     by_name: HashTable<MapSlot>,
+    /// Whether maps that are not here may be in the storage.
+    is_stored: bool,
+    order: RecencyOrder,
 }
 
 impl Maps {
+    /// No maps. With `is_stored` those that are used are first loaded; with `is_ordered` the order in which they
+    /// were used is kept.
+    pub fn new(is_stored: bool, is_ordered: bool) -> Self {
+        Self { is_stored, order: RecencyOrder::new(is_ordered), ..Self::default() }
+    }
+
     pub fn find(&self, name: &str, hash: u64) -> Option<MapSlot> {
         let is_it = |&slot: &MapSlot| &*self.slots[slot as usize].name == name;
         self.by_name.find(hash, is_it).copied()
@@ -97,11 +146,15 @@ impl Maps {
         let slot = self.slots.insert(SharedMap {
             name: Arc::from(name),
             hash,
-            cells: Cells::Untyped,
+            cells: if self.is_stored { Cells::Unloaded } else { Cells::Untyped },
             subscribers: Vec::new(),
             interested: ShardSet::EMPTY,
             batch: None,
             scheduled_ms: u64::MAX,
+            changed_at: Time::ZERO,
+            counted_bytes: 0,
+            is_uncounted: false,
+            recency: Recency::default(),
         }) as MapSlot;
         let slots = &self.slots;
         self.by_name.insert_unique(hash, slot, |&slot| slots[slot as usize].hash);
@@ -110,14 +163,43 @@ impl Maps {
 
     /// Forgets a map nobody needs, so that subscribing to random names costs nothing in the long run.
     pub fn release_if_unused(&mut self, slot: MapSlot) {
-        let Some(map) = self.slots.get(slot as usize) else { return };
-        if map.is_unused() {
-            let hash = map.hash;
-            if let Ok(entry) = self.by_name.find_entry(hash, |&candidate| candidate == slot) {
-                entry.remove();
-            }
-            self.slots.remove(slot as usize);
+        if self.slots.get(slot as usize).is_some_and(SharedMap::is_unused) {
+            self.remove(slot);
         }
+    }
+
+    /// Forgets a map, which must be there.
+    pub fn remove(&mut self, slot: MapSlot) -> SharedMap {
+        self.order.unlink(&mut self.slots, slot);
+        let map = self.slots.remove(slot as usize);
+        if let Ok(entry) = self.by_name.find_entry(map.hash, |&candidate| candidate == slot) {
+            entry.remove();
+        }
+        map
+    }
+
+    /// Takes note that the map is being used.
+    pub fn touch(&mut self, slot: MapSlot, now_ms: u64) {
+        self.order.touch(&mut self.slots, slot, now_ms);
+    }
+
+    /// The map used least recently; `None` also if the order is not kept.
+    pub fn oldest(&self) -> Option<MapSlot> {
+        self.order.oldest()
+    }
+
+    /// The map used next after this one.
+    pub fn newer_than(&self, slot: MapSlot) -> Option<MapSlot> {
+        self.slots[slot as usize].recency.newer()
+    }
+
+    /// Takes a map for one just used.
+    pub fn renew(&mut self, slot: MapSlot) {
+        self.order.renew(&mut self.slots, slot);
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.len()
     }
 
     pub fn get_mut(&mut self, slot: MapSlot) -> Option<&mut SharedMap> {

@@ -9,16 +9,21 @@ mod apply;
 mod clients;
 mod connection;
 mod disconnect;
+mod durable;
 mod events;
 mod exchange;
 mod fanout;
 mod handshake;
+mod journal;
 mod life;
+mod load;
 mod maps;
+mod memory;
 mod outbox;
 mod outcomes;
 mod pending;
 mod read;
+mod recency;
 mod removal;
 mod requests;
 mod subscribe;
@@ -40,14 +45,19 @@ use slab::Slab;
 
 use crate::config::Config;
 use crate::crdt::{Clock, Node, Time};
+use crate::handover::{Progress, StoragePort};
 use crate::mesh::{ConnectionId, Envelope, KeyHasher, Outgoing, Ports, ShardIndex};
 use crate::metrics::Metrics;
 use crate::wire::message::Parser;
 
 use admission::Admission;
+use durable::DurableWaits;
 use exchange::Deferred;
 use fanout::Batches;
+use journal::Journal;
+use load::Loads;
 use maps::Maps;
+use memory::Memory;
 use outcomes::Outcomes;
 use pending::PendingRequests;
 use removal::Schedule;
@@ -84,6 +94,8 @@ pub enum Command {
     Close(ConnectionId),
     /// Wake this shard: its queue has something.
     Wake(ShardIndex),
+    /// Wake the storage: the queue to it has something.
+    WakeStorage,
     /// Accept no more connections.
     StopAccepting,
     /// Everything has ended; leave the loop.
@@ -94,11 +106,21 @@ pub enum Command {
 #[derive(Clone)]
 pub struct Shared {
     pub config: Arc<Config>,
-    /// Names this data set in cursors: new at each start, while data is kept in memory only.
+    /// Names this data set in cursors: new at each start where maps are kept in memory only.
     pub epoch: u64,
     pub hasher: KeyHasher,
     /// Connections open in the whole process.
     pub connections: Arc<AtomicUsize>,
+    /// `None`: maps are kept in memory only.
+    pub storage: Option<SharedStorage>,
+}
+
+/// What every shard knows of the storage, besides its own ends of the queues.
+#[derive(Clone)]
+pub struct SharedStorage {
+    pub progress: Arc<Progress>,
+    /// No tick above this was ever given in this data set: clocks start above it.
+    pub clock_floor: Time,
 }
 
 /// See the module.
@@ -129,6 +151,7 @@ pub struct Shard {
     pending: PendingRequests,
     /// Requests of this turn that no other shard had a part in.
     answered_at_once: u64,
+    durable: DurableWaits,
     walks: VecDeque<crate::mesh::WalkRequest>,
     batches: Batches,
     schedule: Schedule,
@@ -145,23 +168,51 @@ pub struct Shard {
     watchers_elsewhere: bool,
     clock_shared_at_ms: u64,
 
+    /// The way to the storage; `None`: maps are kept in memory only.
+    journal: Option<Journal>,
+    loads: Loads,
+    memory: Memory,
+    /// The last turn left something of the storage for the next one.
+    storage_left: bool,
+    /// No cursor names a later tick, as a later one may come again after a crash.
+    cursor_limit: Time,
+
     metrics: Metrics,
     /// Scratch: canonical values and packed tags of the operation at hand; entries of the chunk at hand;
     /// outcomes of the request at hand.
     value: Vec<u8>,
     entries: Vec<u8>,
     outcomes: Outcomes,
+    spare_outcomes: Vec<Outcomes>,
     hashes: Vec<write::OpHash>,
 }
 
 impl Shard {
-    /// Shard `index` of as many as `ports` has places.
+    /// Shard `index` of as many as `ports` has places. `storage` is there exactly if `shared.storage` is.
     ///
     /// # Panics
     /// If `config.node` is not a valid node name, which the flags ensure.
-    pub fn new(shared: Shared, index: ShardIndex, ports: Ports, now: Now, seed: u64) -> Self {
+    pub fn new(
+        shared: Shared,
+        index: ShardIndex,
+        ports: Ports,
+        storage: Option<StoragePort>,
+        now: Now,
+        seed: u64,
+    ) -> Self {
         let node = Node::new(shared.config.node.as_bytes()).expect("the node name was checked");
         let shards = ports.incoming.len();
+        assert_eq!(shared.storage.is_some(), storage.is_some(), "a shard has both or none");
+        let mut clock = Clock::new(node);
+        let mut cursor_limit = Time::MAX;
+        let journal = shared.storage.as_ref().zip(storage).map(|(shared, port)| {
+            // The data set is the authority here, however far ahead of the wall clock it may be.
+            let _ = clock.observe(now.unix_ms, shared.clock_floor, u64::MAX);
+            cursor_limit = shared.progress.durable_clock();
+            Journal::new(port, Arc::clone(&shared.progress), usize::from(index))
+        });
+        let share_bytes = shared.config.memory_limit_bytes.div_ceil(shards);
+        let memory = Memory::new(if journal.is_some() { share_bytes } else { 0 });
         Self {
             index,
             shards,
@@ -169,7 +220,7 @@ impl Shard {
             hasher: shared.hasher,
             node,
             now,
-            clock: Clock::new(node),
+            clock,
             random: Random(seed),
             clients: Clients::new(&shared.config),
             paused: VecDeque::new(),
@@ -178,11 +229,12 @@ impl Shard {
             draining_until_ms: None,
             exited: false,
             parser: Parser::new(),
-            maps: Maps::default(),
+            maps: Maps::new(journal.is_some(), memory.is_limited()),
             subscriptions: Slab::new(),
             next_serial: 0,
             pending: PendingRequests::default(),
             answered_at_once: 0,
+            durable: DurableWaits::new(shards),
             walks: VecDeque::new(),
             batches: Batches::default(),
             schedule: Schedule::default(),
@@ -193,10 +245,16 @@ impl Shard {
             heard: vec![Time::ZERO; shards],
             watchers_elsewhere: false,
             clock_shared_at_ms: 0,
+            journal,
+            loads: Loads::default(),
+            memory,
+            storage_left: false,
+            cursor_limit,
             metrics: Metrics::default(),
             value: Vec::new(),
             entries: Vec::new(),
             outcomes: Outcomes::default(),
+            spare_outcomes: Vec::new(),
             hashes: Vec::new(),
             config: shared.config,
         }

@@ -1,7 +1,7 @@
 //! What became of the operations of one `write`, in their order, while they are applied and answered.
 
 use crate::crdt::{Node, Stamp};
-use crate::mesh::{Merged, MergedStamp};
+use crate::mesh::{Merged, MergedStamp, ShardIndex};
 use crate::wire::Reject;
 
 /// See the module. Stamps and refusals, which are large and rare, lie beside the list.
@@ -12,6 +12,8 @@ pub struct Outcomes {
     /// Stamps that clients gave, by operation, ascending.
     given: Vec<(u32, Stamp)>,
     rejected: Vec<(u32, Reject)>,
+    /// For each shard that has merged any of them: the batch that must be durable for all of those to be.
+    covers: Vec<(ShardIndex, u64)>,
 }
 
 impl Outcomes {
@@ -19,6 +21,7 @@ impl Outcomes {
         self.merged.clear();
         self.given.clear();
         self.rejected.clear();
+        self.covers.clear();
     }
 
     pub fn len(&self) -> usize {
@@ -38,6 +41,30 @@ impl Outcomes {
         match outcome {
             Ok(merged) => self.merged[index as usize] = Some(merged),
             Err(reject) => self.rejected.push((index, reject)),
+        }
+    }
+
+    /// What `owner` has merged of them is durable when its batch `number` is.
+    pub fn cover(&mut self, (owner, number): (ShardIndex, u64)) {
+        match self.covers.iter_mut().find(|(covered, _)| *covered == owner) {
+            Some((_, covering)) => *covering = number.max(*covering),
+            None => self.covers.push((owner, number)),
+        }
+    }
+
+    /// Shards that have merged any of them, each with the batch that must be durable.
+    pub fn covers(&self) -> &[(ShardIndex, u64)] {
+        &self.covers
+    }
+
+    /// Rejects what nobody has answered.
+    pub fn reject_unanswered(&mut self, reject: Reject) {
+        let mut is_rejected = vec![false; self.merged.len()];
+        self.rejected.iter().for_each(|&(index, _)| is_rejected[index as usize] = true);
+        for (index, _) in self.merged.iter().enumerate().filter(|(_, merged)| merged.is_none()) {
+            if !is_rejected[index] {
+                self.rejected.push((index as u32, reject));
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! `read` and `digest`: what the owners have, gathered into one answer.
 
 use super::Shard;
-use super::apply::{Parked, encode_cell};
-use super::maps::Cells;
+use super::apply::encode_cell;
+use super::maps::MapSlot;
 use super::pending::{PendingRequest, Waiting};
 use super::requests::text_frame;
 use crate::crdt::HashedKey;
@@ -38,7 +38,7 @@ impl Shard {
         self.read_answered(reply, &[]);
     }
 
-    /// Reads one key this shard owns. Where the type of its map is still being asked for, the read waits behind
+    /// Reads one key this shard owns. Where its map is being loaded or its type asked for, the read waits behind
     /// the writes that wait for it.
     pub(super) fn read_and_answer(
         &mut self,
@@ -49,22 +49,18 @@ impl Shard {
         key_hash: u64,
     ) {
         let mut entry = Vec::new();
-        if let Some(slot) = self.maps.find(map, map_hash) {
-            match &mut self.maps[slot].cells {
-                Cells::Claiming(waiting) => {
-                    let mut bytes = Vec::new();
-                    let map = Span::append(&mut bytes, map.as_bytes());
-                    let key = Span::append(&mut bytes, key.as_bytes());
-                    let request = Request::Read { reply, map, map_hash, key, key_hash };
-                    waiting.push_back(Parked { request, bytes });
-                    return;
-                }
-                Cells::Typed(cells) => {
-                    if let Some(cell) = cells.find(HashedKey { hash: key_hash, bytes: key.as_bytes() }) {
-                        encode_cell(&mut entry, cells.cell(cell));
-                    }
-                }
-                Cells::Untyped => {}
+        if let Some(slot) = self.find_to_read(map, map_hash) {
+            if self.must_wait(slot) {
+                let mut bytes = Vec::new();
+                let map = Span::append(&mut bytes, map.as_bytes());
+                let key = Span::append(&mut bytes, key.as_bytes());
+                let request = Request::Read { reply, map, map_hash, key, key_hash };
+                return self.wait_for_map(slot, self.index, request, bytes);
+            }
+            if let Some(cells) = self.maps[slot].typed()
+                && let Some(cell) = cells.find(HashedKey { hash: key_hash, bytes: key.as_bytes() })
+            {
+                encode_cell(&mut entry, cells.cell(cell));
             }
         }
         self.metrics.count_op(OpKind::Read, OpOutcome::Applied);
@@ -75,6 +71,15 @@ impl Shard {
             let entry = Span::append(&mut envelope.bytes, &entry);
             envelope.items.push(Item::Answer(Answer::Read { reply, entry }));
         }
+    }
+
+    /// The slot of a map that is to be read; `None` if there is nothing of it.
+    pub(super) fn find_to_read(&mut self, map: &str, hash: u64) -> Option<MapSlot> {
+        if self.journal.is_some() {
+            // What is not in memory may be in the storage.
+            return Some(self.maps.find_or_insert(map, hash));
+        }
+        self.maps.find(map, hash)
     }
 
     /// One more key has been read; `entry` is empty where there is nothing.
@@ -120,15 +125,13 @@ impl Shard {
     /// The digest of this shard's part of the map.
     pub(super) fn digest_and_answer(&mut self, reply: ReplyTo, map: &std::sync::Arc<str>) {
         let (mut entries, mut hash) = (0, 0);
-        if let Some(slot) = self.maps.find(map, self.hasher.map(map)) {
-            match &mut self.maps[slot].cells {
-                Cells::Claiming(waiting) => {
-                    let request = Request::Digest { reply, map: map.clone() };
-                    waiting.push_back(Parked { request, bytes: Vec::new() });
-                    return;
-                }
-                Cells::Typed(cells) => (entries, hash) = (cells.live_entries() as u64, cells.digest()),
-                Cells::Untyped => {}
+        if let Some(slot) = self.find_to_read(map, self.hasher.map(map)) {
+            if self.must_wait(slot) {
+                let request = Request::Digest { reply, map: map.clone() };
+                return self.wait_for_map(slot, self.index, request, Vec::new());
+            }
+            if let Some(cells) = self.maps[slot].typed() {
+                (entries, hash) = (cells.live_entries() as u64, cells.digest());
             }
         }
         if reply.shard == self.index {

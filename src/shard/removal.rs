@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::Shard;
-use super::maps::MapSlot;
-use crate::crdt::{State, Time};
+use super::maps::{Cells, MapSlot, SharedMap};
+use crate::crdt::{Delta, State, Time};
 use crate::wire::encode;
 
 /// Maps in the order in which something in them is due, in Unix milliseconds.
@@ -16,6 +16,9 @@ pub struct Schedule {
 
 /// Cells one turn expires or forgets in one map, so that a million values that end together stall nobody.
 const REMOVALS_PER_TURN_MAX: usize = 256;
+
+/// Entries of the schedule that are not worth a sweep.
+const STALE_ENTRIES_MAX: usize = 64;
 
 impl Shard {
     /// Makes sure the map is looked at when its next removal is due.
@@ -32,6 +35,17 @@ impl Shard {
         if due_ms < map.scheduled_ms {
             map.scheduled_ms = due_ms;
             self.schedule.due.push(Reverse((due_ms, slot)));
+            self.drop_stale_entries();
+        }
+    }
+
+    /// Maps come and go while their entries wait for weeks, so now and then those of the gone are dropped.
+    fn drop_stale_entries(&mut self) {
+        let (due, maps) = (&mut self.schedule.due, &mut self.maps);
+        if due.len() > 2 * maps.len() + STALE_ENTRIES_MAX {
+            due.retain(|&Reverse((due_ms, slot))| {
+                maps.get_mut(slot).is_some_and(|map| map.scheduled_ms == due_ms)
+            });
         }
     }
 
@@ -42,30 +56,37 @@ impl Shard {
             return;
         }
         self.schedule.due.pop();
-        if self.maps[slot].scheduled_ms != due_ms {
-            // An entry that an earlier one has replaced.
-            return;
+        match self.maps.get_mut(slot) {
+            Some(map) if map.scheduled_ms == due_ms => map.scheduled_ms = u64::MAX,
+            // An entry that an earlier one has replaced, or of a map that was evicted.
+            _ => return,
         }
-        self.maps[slot].scheduled_ms = u64::MAX;
         self.expire(slot);
         self.prune(slot);
         self.schedule_removals(slot);
+        self.memory_changed(slot);
     }
 
-    fn expire(&mut self, slot: MapSlot) {
+    /// Ends values whose time is up, a bounded number.
+    pub(super) fn expire(&mut self, slot: MapSlot) {
         for _ in 0..REMOVALS_PER_TURN_MAX {
             let (clock, now_ms) = (&mut self.clock, self.now.unix_ms);
             let map = &mut self.maps[slot];
             let watched = map.is_watched();
-            let Some(cells) = map.typed_mut() else { return };
+            let SharedMap { name, cells: Cells::Typed(cells), changed_at, .. } = map else { return };
             let Some(index) = cells.expire(now_ms, || clock.tick(now_ms)) else { return };
             self.metrics.expirations += 1;
-            if !watched {
-                continue;
-            }
             let cell = cells.cell(index);
             let State::Lww(lww) = cell.state() else { continue };
             let (at, applied) = (*lww.at(), cell.applied());
+            if let Some(journal) = &mut self.journal {
+                let delta = Delta::Lww { at, value: None, expires_ms: 0 };
+                journal.push(name, cell.key(), &delta, applied);
+                *changed_at = applied;
+            }
+            if !watched {
+                continue;
+            }
             let key = String::from_utf8_lossy(cell.key()).into_owned();
             self.add_to_batch(slot, applied, &key, None, |out| encode::entry_lww(out, &key, &at, None));
         }

@@ -51,7 +51,7 @@ impl Shard {
         connection.is_open()
             && (connection.requests_pending as usize) < CONNECTION_REQUESTS_PENDING_MAX
             && connection.outbox.bytes() <= self.config.outbox_soft_bytes
-            && !self.outgoing.is_congested()
+            && !self.is_congested()
     }
 
     fn handle_event(&mut self, id: ConnectionId, endpoint: Endpoint, event: Event<'_>) -> Result<(), Close> {

@@ -103,7 +103,8 @@ impl Shard {
             return Some((snapshot(false, false), position));
         };
         let since = Cursor::parse(since)?;
-        if since.epoch == self.epoch {
+        // A tick that this data set never had is from before a crash that has lost it.
+        if since.epoch == self.epoch && self.is_known(since.time) {
             self.metrics.resumes += 1;
             Some((snapshot(true, false), since.time))
         } else {

@@ -1,5 +1,6 @@
 //! The turn: what happens between two waits, in the one order in which it is right.
 
+use super::journal::Journal;
 use super::{Command, Now, Shard};
 use crate::metrics::Metrics;
 use crate::wire::Close;
@@ -9,6 +10,8 @@ use crate::wire::Close;
 const CLOCK_SHARED_EVERY_MS: u64 = 100;
 /// Microseconds after which envelopes that found a full queue are offered again.
 const MESH_RETRY_US: u64 = 500;
+/// The same for what the storage had no room for.
+const STORAGE_RETRY_US: u64 = 500;
 
 impl Shard {
     /// Begins a turn; everything in it happens at `now`.
@@ -16,10 +19,11 @@ impl Shard {
         // A wall clock that steps back must not make anything happen twice.
         self.now = Now { unix_ms: now.unix_ms.max(self.now.unix_ms), ..now };
         self.metrics.turns += 1;
+        self.receive_from_storage();
     }
 
-    /// Ends a turn: timers, then changes to subscribers and chunks to walkers, then one envelope for each shard
-    /// and one send for each connection.
+    /// Ends a turn: timers, then changes to subscribers and chunks to walkers, then one batch for the storage, one
+    /// envelope for each shard and one send for each connection.
     pub fn end_turn(&mut self) {
         self.fire_timers();
         self.run_removals();
@@ -30,6 +34,10 @@ impl Shard {
         while let Some(id) = self.clients.slow.pop() {
             self.disconnect(id, Close::SlowConsumer);
         }
+        // Before any envelope, so that no shard hears of what the storage has not been told.
+        self.evict_maps();
+        self.hand_over();
+        self.watch_durable();
         self.seal_envelopes();
         self.clients.flush(self.now, &mut self.metrics);
         if self.is_drained() && !self.exited {
@@ -63,6 +71,8 @@ impl Shard {
             self.maps.iter().filter(|map| map.typed().is_some_and(|cells| cells.cells() > 0)).count() as u64;
         metrics.cells =
             self.maps.iter().filter_map(|map| map.typed()).map(|cells| cells.cells() as u64).sum();
+        metrics.resident_bytes = self.maps.iter().map(|map| map.heap_bytes() as u64).sum();
+        metrics.journal_pending_bytes = self.journal.as_ref().map_or(0, Journal::backlog_bytes);
         metrics.outbox_bytes =
             self.clients.table.iter().map(|(_, connection)| connection.outbox.bytes() as u64).sum();
         let (envelopes, bytes) = self.outgoing.depth();
@@ -88,6 +98,9 @@ impl Shard {
         sooner(self.draining_until_ms.map(|until_ms| until_ms * 1000));
         sooner(self.next_removal_ms().map(|at_ms| now_us + at_ms.saturating_sub(self.now.unix_ms) * 1000));
         sooner(self.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
+        sooner(self.next_look_at_loads_ms().map(|at_ms| at_ms * 1000));
+        sooner(self.next_pass_ms().map(|at_ms| at_ms * 1000));
+        sooner(self.has_unjournaled().then_some(now_us + STORAGE_RETRY_US));
         sooner(self.watchers_elsewhere.then_some((self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS) * 1000));
         sooner(self.oldest_request_us().map(|began_us| began_us + self.config.ack_timeout_ms * 1000));
         at_us.map(|at_us| at_us.saturating_sub(now_us))
@@ -95,7 +108,8 @@ impl Shard {
 
     /// Whether the next turn has something to do even if nothing happens.
     fn has_work_left(&self) -> bool {
-        self.mesh_left || (self.has_walks() || self.has_deferred()) && !self.outgoing.any_waiting()
+        let has_requests = self.has_walks() || self.has_deferred() && !self.is_held();
+        self.mesh_left || self.storage_left || has_requests && !self.outgoing.any_waiting()
     }
 
     /// Hands one envelope to every shard there is something for.
@@ -111,7 +125,8 @@ impl Shard {
         }
         let commands = &mut self.clients.commands;
         let mut sent = 0;
-        self.outgoing.seal(self.clock.last(), is_time, |target| {
+        let journaled = self.journal.as_ref().map_or(0, Journal::covering);
+        self.outgoing.seal(self.clock.last(), journaled, is_time, |target| {
             commands.push(Command::Wake(target));
             sent += 1;
         });

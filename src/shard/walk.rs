@@ -14,7 +14,7 @@ use crate::mesh::{
     Answer, Filter, Item, Request, ShardIndex, ShardSet, Span, SubscriptionRef, WalkAnswer, WalkRequest,
 };
 use crate::wire::encode::SnapshotEnd;
-use crate::wire::{Cursor, OwnedRequestId, encode};
+use crate::wire::{Cursor, OwnedRequestId, Reject, encode};
 
 /// Chunks this shard makes in one turn. Bounds the turn, whoever asks for how much.
 const CHUNKS_PER_TURN_MAX: usize = 4;
@@ -143,9 +143,14 @@ impl Shard {
     }
 
     fn make_chunk(&mut self, request: WalkRequest) {
+        let slot = self.find_to_read(&request.map, self.hasher.map(&request.map));
+        if let Some(slot) = slot
+            && self.must_load(slot)
+        {
+            return self.wait_for_map(slot, self.index, Request::Walk(Box::new(request)), Vec::new());
+        }
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
-        let slot = self.maps.find(&request.map, self.hasher.map(&request.map));
         // Whoever becomes live with this chunk has everything the turn has changed so far; the rest follows.
         if let Some(slot) = slot {
             self.flush_batch(slot);
@@ -156,6 +161,7 @@ impl Shard {
             position: now,
             done: true,
             reset: false,
+            failed: false,
             map_type: None,
             json: Span::default(),
             entries: 0,
@@ -195,6 +201,9 @@ impl Shard {
         }
         let Some(walk) = &mut subscription.walk else { return };
         walk.asked = None;
+        if answer.failed {
+            return self.walk_failed(slot);
+        }
         if answer.reset {
             walk.reset();
             subscription.live = ShardSet::EMPTY;
@@ -226,6 +235,43 @@ impl Shard {
         self.end_walk_if_live(slot);
     }
 
+    /// Answers a walk whose map could not be loaded in time.
+    pub(super) fn refuse_walk(&mut self, request: &WalkRequest) {
+        let answer = WalkAnswer {
+            subscription: request.subscription,
+            position: request.position,
+            done: false,
+            reset: false,
+            failed: true,
+            map_type: None,
+            json: Span::default(),
+            entries: 0,
+        };
+        if request.shard == self.index {
+            self.walk_answered(self.index, &answer, &[]);
+        } else {
+            self.outgoing.push(request.shard, Item::Answer(Answer::Walk(Box::new(answer))));
+        }
+    }
+
+    /// An owner could not load the map in time. Whoever has just subscribed is told, and may try again; who lacks
+    /// only what came since then is served later.
+    fn walk_failed(&mut self, slot: u32) {
+        let subscription = &self.subscriptions[slot as usize];
+        let held = SubscriptionRef { slot, serial: subscription.serial };
+        let id = subscription.connection;
+        let Some(Purpose::Snapshot { id: request_id, .. }) =
+            subscription.walk.as_ref().map(|walk| walk.purpose.clone())
+        else {
+            return self.ask_next_chunk(slot);
+        };
+        if let Some(connection) = self.clients.get_mut(id) {
+            connection.subscriptions.retain(|&other| other != held);
+        }
+        self.end_subscription(held);
+        self.reject(id, request_id.as_ref(), Reject::Timeout);
+    }
+
     fn tell_snapshot(&mut self, slot: u32, json: &[u8], is_last: bool) {
         let map = self.subscriptions[slot as usize].map;
         let cursor = self.cursor(map);
@@ -233,7 +279,7 @@ impl Shard {
         let Some(walk) = &mut subscription.walk else { return };
         let Purpose::Snapshot { id, resumed, reset } = walk.purpose.clone() else { return };
         let end = if is_last {
-            let time = walk.cursor(subscription.live, &self.heard);
+            let time = walk.cursor(subscription.live, &self.heard).min(self.cursor_limit);
             walk.purpose = Purpose::CatchUp;
             walk.resumes = true;
             self.metrics.snapshots += 1;
@@ -256,7 +302,8 @@ impl Shard {
         let cursor = self.cursor(map);
         let subscription = &self.subscriptions[slot as usize];
         let Some(walk) = &subscription.walk else { return };
-        let cursor = Cursor { time: walk.cursor(subscription.live, &self.heard), ..cursor };
+        let time = walk.cursor(subscription.live, &self.heard).min(self.cursor_limit);
+        let cursor = Cursor { time, ..cursor };
         let name = &self.maps[map].name;
         self.clients.send(subscription.connection, self.now, |out| change_frame(out, name, json, cursor));
     }

@@ -22,6 +22,12 @@ impl Shard {
         ops: Ops<'_>,
     ) {
         let mut batch = OpBatch::new(id, std::mem::take(&mut self.outcomes));
+        if let Some(reject) = self.refuses_writes(ack) {
+            ops.for_each(|_| batch.refuse(reject));
+            self.acknowledge(id, request_id.as_ref(), ack, Reached::Memory, &batch.outcomes);
+            self.outcomes = batch.outcomes;
+            return;
+        }
         let hashes = std::mem::take(&mut self.hashes);
         let hashes = self.hash_and_warm(&ops, hashes);
         let mut value = std::mem::take(&mut self.value);
@@ -33,18 +39,32 @@ impl Shard {
             }
         }
         self.value = value;
+        let unanswered = hashes.len() as u32 - batch.answered;
+        self.hashes = hashes;
+        let waits_for_disk = self.waits_for_disk(ack);
+        if waits_for_disk && batch.has_merged {
+            batch.outcomes.cover((self.index, self.covering()));
+        }
         match batch.reply {
-            None => self.acknowledge(id, request_id.as_ref(), ack, &batch.outcomes, false),
+            None if !waits_for_disk => {
+                self.acknowledge(id, request_id.as_ref(), ack, Reached::Memory, &batch.outcomes);
+                self.outcomes = batch.outcomes;
+            }
+            None => {
+                let waiting = Waiting::Write { ack, outcomes: batch.outcomes };
+                let reply = self.wait_for(id, request_id, waiting, 0);
+                self.outcomes = self.spare_outcomes.pop().unwrap_or_default();
+                self.operations_answered(reply);
+            }
             Some(reply) => {
                 if let Some(request) = self.pending.get_mut(reply) {
-                    request.remaining = hashes.len() as u32 - batch.answered;
+                    request.remaining = unanswered;
                     request.id = request_id;
-                    request.waiting = Waiting::Write { ack, outcomes: batch.outcomes.clone() };
+                    request.waiting = Waiting::Write { ack, outcomes: batch.outcomes };
                 }
+                self.outcomes = self.spare_outcomes.pop().unwrap_or_default();
             }
         }
-        self.outcomes = batch.outcomes;
-        self.hashes = hashes;
     }
 
     /// Hashes the key of every operation, and brings the cells this shard owns into the cache: taken in one short
@@ -103,14 +123,29 @@ impl Shard {
         envelope.items.push(Item::Request(Request::Write { reply, write }));
     }
 
-    /// The owner of one operation has answered.
-    pub(super) fn write_answered(&mut self, reply: ReplyTo, outcome: Result<Merged, Reject>) {
+    /// The owner of one operation has answered; what it has merged is durable when `cover` is.
+    pub(super) fn write_answered(
+        &mut self,
+        cover: (ShardIndex, u64),
+        reply: ReplyTo,
+        outcome: Result<Merged, Reject>,
+    ) {
         let Some(request) = self.pending.get_mut(reply) else { return };
-        if let Waiting::Write { outcomes, .. } = &mut request.waiting {
+        if let Waiting::Write { ack, outcomes } = &mut request.waiting {
+            if outcome.is_ok() && *ack >= AckLevel::Durable {
+                outcomes.cover(cover);
+            }
             outcomes.set(reply.index, outcome);
         }
         request.remaining -= 1;
-        if request.remaining == 0
+        if request.remaining == 0 {
+            self.operations_answered(reply);
+        }
+    }
+
+    /// Every operation of the request has been answered: so is the request, unless it waits for the disk.
+    fn operations_answered(&mut self, reply: ReplyTo) {
+        if !self.wait_until_durable(reply)
             && let Some(request) = self.end_wait(reply)
         {
             self.answer_write(request, false);
@@ -118,8 +153,20 @@ impl Shard {
     }
 
     pub(super) fn answer_write(&mut self, request: PendingRequest, timeout: bool) {
-        if let Waiting::Write { ack, outcomes } = request.waiting {
-            self.acknowledge(request.connection, request.id.as_ref(), ack, &outcomes, timeout);
+        if let Waiting::Write { ack, mut outcomes } = request.waiting {
+            let reached = match timeout {
+                true => Reached::MemoryInTime,
+                false if self.waits_for_disk(ack) => Reached::Durable,
+                false => Reached::Memory,
+            };
+            if timeout {
+                outcomes.reject_unanswered(Reject::Timeout);
+            }
+            self.acknowledge(request.connection, request.id.as_ref(), ack, reached, &outcomes);
+            if self.spare_outcomes.len() < SPARE_OUTCOMES_MAX {
+                outcomes.clear();
+                self.spare_outcomes.push(outcomes);
+            }
         }
     }
 
@@ -129,8 +176,8 @@ impl Shard {
         id: ConnectionId,
         request_id: Option<&OwnedRequestId>,
         ack: AckLevel,
+        reached: Reached,
         outcomes: &Outcomes,
-        timeout: bool,
     ) {
         if ack == AckLevel::None {
             for (_, reject) in outcomes.rejected() {
@@ -138,14 +185,32 @@ impl Shard {
             }
             return;
         }
-        // Nothing is on disk or in a cluster: memory is what can be reached, whatever was asked for.
-        let ack = Ack { level: AckLevel::Memory, applied: outcomes.applied(), timeout };
+        let (level, timeout) = match reached {
+            Reached::Memory => (AckLevel::Memory, false),
+            Reached::MemoryInTime => (AckLevel::Memory, true),
+            Reached::Durable => (AckLevel::Durable, false),
+        };
+        self.metrics.durable_acks += u64::from(reached == Reached::Durable);
+        let ack = Ack { level, applied: outcomes.applied(), timeout };
         let stamps = outcomes.stamps(self.node);
         self.clients.send(id, self.now, |out| {
             text_frame(out, |out| encode::ack(out, request_id, ack, stamps, outcomes.rejected()));
         });
     }
 }
+
+/// How far a write has come when it is acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    /// Merged, and there is nothing further, or nothing further was asked for.
+    Memory,
+    /// Time was up for anything further.
+    MemoryInTime,
+    Durable,
+}
+
+/// Lists of outcomes kept for reuse, so that requests that wait allocate nothing in the long run.
+const SPARE_OUTCOMES_MAX: usize = 256;
 
 /// One `write` while its operations are routed.
 struct OpBatch {
@@ -155,6 +220,8 @@ struct OpBatch {
     reply: Option<ReplyTo>,
     /// Operations that have been answered.
     answered: u32,
+    /// Whether any was merged here.
+    has_merged: bool,
 }
 
 /// Where one operation goes.
@@ -170,7 +237,7 @@ pub struct OpHash {
 impl OpBatch {
     fn new(connection: ConnectionId, mut outcomes: Outcomes) -> Self {
         outcomes.clear();
-        Self { connection, outcomes, reply: None, answered: 0 }
+        Self { connection, outcomes, reply: None, answered: 0, has_merged: false }
     }
 
     /// Rejects the next operation before anybody is asked.
@@ -181,6 +248,7 @@ impl OpBatch {
     }
 
     fn answer(&mut self, index: u32, outcome: Result<Merged, Reject>) {
+        self.has_merged |= outcome.is_ok();
         self.outcomes.set(index, outcome);
         self.answered += 1;
     }

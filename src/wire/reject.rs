@@ -28,7 +28,7 @@ pub enum Reject {
     },
     /// More subscriptions than the limit.
     TooManySubscriptions,
-    /// Another shard did not answer within `--ack-timeout-ms`.
+    /// Another shard did not answer within `--ack-timeout-ms`, or the map was not loaded in that time.
     Timeout,
     /// A token was sent to a server that takes none.
     AuthUnavailable,
@@ -72,7 +72,7 @@ impl Reject {
             Self::ReadOnly => "the server takes no writes now",
             Self::RateLimited { .. } => "too many messages per second, this one was not handled",
             Self::TooManySubscriptions => "this connection has as many subscriptions as it may",
-            Self::Timeout => "another shard did not answer in time",
+            Self::Timeout => "the map could not be loaded in time, or another shard did not answer",
             Self::AuthUnavailable => "this server takes no tokens",
         }
     }

@@ -47,11 +47,12 @@ fn hello_names_the_rules() {
         node: "n\"",
         time: &at,
         auth: AuthMode::None,
+        acks: &["none", "memory"],
         heartbeat_ms: 20_000,
         limits: Limits { message_bytes: 1_048_576, subscriptions: 1_000 },
     };
     expect(
-        r#"{"type":"hello","protocol":1,"connection":"0-7-1","node":"n\"","time":"1:0:n","auth":"none","heartbeat_ms":20000,"limits":{"message_bytes":1048576,"subscriptions":1000}}"#,
+        r#"{"type":"hello","protocol":1,"connection":"0-7-1","node":"n\"","time":"1:0:n","auth":"none","acks":["none","memory"],"heartbeat_ms":20000,"limits":{"message_bytes":1048576,"subscriptions":1000}}"#,
         |out| hello(out, &greeting),
     );
 }

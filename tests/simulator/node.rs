@@ -218,6 +218,7 @@ impl Node {
                     self.release_if_quiet(index, links);
                 }
                 Command::Wake(target) => woken.push(usize::from(target)),
+                Command::WakeStorage => {}
                 Command::StopAccepting => self.is_listening = false,
                 Command::Exit => {
                     assert!(!self.is_exited, "two exits");

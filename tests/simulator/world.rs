@@ -45,11 +45,15 @@ impl World {
             epoch: random.next(),
             hasher: KeyHasher::new(random.next()),
             connections: Arc::new(AtomicUsize::new(0)),
+            storage: None,
         };
         let now = Now { unix_ms: UNIX_START_MS, monotonic_us: 0 };
         let ports = connect_with_capacity(scenario.shards, scenario.queue_envelopes);
         let node = |(index, ports)| {
-            Node::new(index, Shard::new(shared.clone(), index as ShardIndex, ports, now, seed + index as u64))
+            Node::new(
+                index,
+                Shard::new(shared.clone(), index as ShardIndex, ports, None, now, seed + index as u64),
+            )
         };
         Self {
             nodes: ports.into_iter().enumerate().map(node).collect(),

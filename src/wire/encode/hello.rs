@@ -17,6 +17,8 @@ pub struct Hello<'a> {
     #[serde(serialize_with = "stamp_as_text")]
     pub time: &'a Stamp,
     pub auth: AuthMode,
+    /// How far a write may be asked to come before it is answered.
+    pub acks: &'a [&'a str],
     /// Silence for longer than this closes the connection.
     pub heartbeat_ms: u64,
     pub limits: Limits,

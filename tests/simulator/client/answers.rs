@@ -9,7 +9,7 @@ use crate::link::Link;
 use crate::replica::{Cell, Replica, Stamp};
 
 /// Codes an operation of the simulator may be refused with.
-const OP_CODES: [&str; 2] = ["map_type", "clock_drift"];
+const OP_CODES: [&str; 3] = ["map_type", "clock_drift", "timeout"];
 /// Codes a request of the simulator may be refused with.
 const REQUEST_CODES: [&str; 4] = ["bad_json", "unknown_type", "too_many_subscriptions", "timeout"];
 
@@ -169,6 +169,10 @@ impl Client {
             if let Some((_, code)) = rejected.iter().find(|(rejected, _)| *rejected == index) {
                 assert!(OP_CODES.contains(code), "{op:?} was refused with {code}");
                 assert!(*code != "clock_drift" || op.is_far_ahead(), "{op:?} was refused as drifting");
+                if *code == "timeout" {
+                    assert!(is_late, "{op:?} timed out in time: {message}");
+                    self.unclear(op, context);
+                }
             } else if stamp.is_some() || !is_late && !op.has_stamp() {
                 self.acked(op, stamp, context);
             } else {

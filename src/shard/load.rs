@@ -1,0 +1,400 @@
+//! Maps on their way from the storage into memory. Requests that need cells wait meanwhile, in order.
+//!
+//! Invariant: a map is asked for once, however many want it, and every request that waits for it is handled or
+//! answered with `timeout`; none is overtaken by a later one. No turn takes in more than a few chunks or lets go more
+//! than a few requests.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+
+use super::Shard;
+use super::apply::Parked;
+use super::maps::{Cells, MapSlot};
+use crate::crdt::{HashedKey, Map};
+use crate::handover::{Chunk, FromStorage, Image, ToStorage};
+use crate::mesh::{Answer, Item, KeyHasher, Request, ShardIndex};
+use crate::wire::Reject;
+
+/// Chunks one turn takes in, each of some `LOAD_CHUNK_BYTES`.
+const CHUNKS_PER_TURN_MAX: usize = 4;
+/// Requests one turn lets go after their map was loaded.
+const REQUESTS_PER_TURN_MAX: usize = 256;
+/// Rounds of expiries one turn makes in a map that was loaded.
+const EXPIRY_ROUNDS_PER_TURN_MAX: usize = 4;
+/// Milliseconds after which a map that could not be loaded is asked for again.
+const RETRY_MS: u64 = 1_000;
+/// Milliseconds between two looks at what waits too long.
+const LOOK_EVERY_MS: u64 = 100;
+/// Maps that nothing is stored of and nobody uses, remembered so that asking again costs no load.
+const UNTYPED_MAPS_MAX: usize = 1024;
+
+/// One map that is being loaded.
+pub struct Loading {
+    /// Tells it from an earlier load of the same slot.
+    serial: u32,
+    began_us: u64,
+    stage: Stage,
+    waiting: VecDeque<Parked>,
+    /// What has been put back so far; `None` while nothing is known to be stored.
+    cells: Option<Box<Map>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Chunks come.
+    Asked,
+    /// Chunks come, and at least one of them makes no sense.
+    Damaged,
+    Failed {
+        retry_at_ms: u64,
+    },
+    /// All cells are there; what waits is let go.
+    Complete,
+}
+
+impl Loading {
+    pub fn waiting(&mut self) -> &mut VecDeque<Parked> {
+        &mut self.waiting
+    }
+
+    /// Bytes of what has been put back so far.
+    pub fn heap_bytes(&self) -> usize {
+        self.cells.as_ref().map_or(0, |cells| cells.heap_bytes())
+    }
+}
+
+/// What of this shard is being loaded.
+#[derive(Default)]
+pub struct Loads {
+    /// Maps that are being loaded, and some whose load is over.
+    under_way: Vec<(MapSlot, u32)>,
+    /// Maps whose cells are all there, with requests to let go.
+    complete: VecDeque<MapSlot>,
+    untyped: VecDeque<MapSlot>,
+    looked_at_ms: u64,
+}
+
+// Asking and waiting.
+impl Shard {
+    /// Whether requests for the cells of this map must wait: for the cells, which are asked for if nobody has, or
+    /// for the type.
+    pub(super) fn must_wait(&mut self, slot: MapSlot) -> bool {
+        let now_ms = self.now.timer_ms();
+        self.maps.touch(slot, now_ms);
+        match self.maps[slot].cells {
+            Cells::Typed(_) | Cells::Untyped => false,
+            Cells::Claiming(_) | Cells::Loading(_) => true,
+            Cells::Unloaded => {
+                self.begin_load(slot);
+                true
+            }
+        }
+    }
+
+    /// Whether the map's cells are not there yet; they are asked for if nobody has.
+    pub(super) fn must_load(&mut self, slot: MapSlot) -> bool {
+        self.must_wait(slot) && matches!(self.maps[slot].cells, Cells::Loading(_))
+    }
+
+    /// Keeps a request until its map is loaded or its type known, behind those that wait already.
+    pub(super) fn wait_for_map(&mut self, slot: MapSlot, from: ShardIndex, request: Request, bytes: Vec<u8>) {
+        let parked = Parked { from, since_us: self.now.monotonic_us, request, bytes };
+        self.drop_late(slot);
+        match &mut self.maps[slot].cells {
+            Cells::Loading(loading) => loading.waiting.push_back(parked),
+            Cells::Claiming(waiting) => waiting.push_back(parked),
+            Cells::Unloaded | Cells::Untyped | Cells::Typed(_) => debug_assert!(false, "nothing to wait for"),
+        }
+    }
+
+    fn begin_load(&mut self, slot: MapSlot) {
+        let Some(journal) = &mut self.journal else { return };
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let serial = self.next_serial;
+        let map = &mut self.maps[slot];
+        map.cells = Cells::Loading(Box::new(Loading {
+            serial,
+            began_us: self.now.monotonic_us,
+            stage: Stage::Asked,
+            waiting: VecDeque::new(),
+            cells: None,
+        }));
+        journal.send(ToStorage::Load { map: map.name.clone() });
+        if self.loads.under_way.is_empty() {
+            self.loads.looked_at_ms = self.now.timer_ms();
+        }
+        self.loads.under_way.push((slot, serial));
+        self.metrics.loads += 1;
+    }
+}
+
+// What comes back.
+impl Shard {
+    /// Takes what the storage has for this shard, as much as a turn may, and looks at how far it is.
+    pub(super) fn receive_from_storage(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        journal.look(self.now);
+        self.cursor_limit = journal.progress().durable_clock();
+        // First, so that who asked here is told the same as what waits for the map.
+        self.give_up_old_requests();
+        let mut chunks = 0;
+        while chunks < CHUNKS_PER_TURN_MAX
+            && let Some(item) = self.journal.as_mut().and_then(|journal| journal.receive())
+        {
+            match item {
+                FromStorage::Recycled(bytes) => {
+                    if let Some(journal) = &mut self.journal {
+                        journal.recycle(bytes);
+                    }
+                }
+                FromStorage::Chunk(chunk) => {
+                    chunks += 1;
+                    self.chunk_arrived(&chunk);
+                }
+                FromStorage::LoadFailed { map } => {
+                    if let Some(slot) = self.maps.find(&map, self.hasher.map(&map)) {
+                        self.load_failed(slot);
+                    }
+                }
+            }
+        }
+        self.let_go();
+        self.look_at_loads();
+        self.answer_durable();
+        let has_received = self.journal.as_ref().is_some_and(|journal| journal.has_received());
+        self.storage_left = has_received || !self.loads.complete.is_empty();
+    }
+
+    fn chunk_arrived(&mut self, chunk: &Chunk) {
+        let hash = self.hasher.map(&chunk.map);
+        let Some(slot) = self.maps.find(&chunk.map, hash) else { return };
+        let Cells::Loading(loading) = &mut self.maps[slot].cells else { return };
+        if let Some(map_type) = chunk.map_type {
+            let cells = loading.cells.get_or_insert_with(|| Box::new(Map::new(map_type)));
+            if !restore(cells, self.hasher, hash, chunk) {
+                loading.stage = Stage::Damaged;
+            }
+        }
+        let is_damaged = loading.stage == Stage::Damaged;
+        if chunk.is_last && !is_damaged {
+            loading.stage = Stage::Complete;
+            if let Some(cells) = &mut loading.cells {
+                cells.finish_restore(chunk.pruned_through);
+                // Cells of former shards may have ticks that this one has not reached.
+                let _ = self.clock.observe(self.now.unix_ms, cells.last_applied(), u64::MAX);
+            }
+            self.metrics.load_ns.record((self.now.monotonic_us - loading.began_us) * 1000);
+            self.loads.complete.push_back(slot);
+        }
+        self.memory_changed(slot);
+        if chunk.is_last && is_damaged {
+            self.load_failed(slot);
+        }
+    }
+
+    fn load_failed(&mut self, slot: MapSlot) {
+        let retry_at_ms = self.now.timer_ms() + RETRY_MS;
+        let Cells::Loading(loading) = &mut self.maps[slot].cells else { return };
+        loading.stage = Stage::Failed { retry_at_ms };
+        loading.cells = None;
+        self.metrics.loads_failed += 1;
+        self.memory_changed(slot);
+    }
+
+    /// Lets go what has waited for maps that are there now, as much as a turn may.
+    fn let_go(&mut self) {
+        let mut left = REQUESTS_PER_TURN_MAX;
+        while left > 0
+            && let Some(slot) = self.loads.complete.pop_front()
+        {
+            if !self.let_go_of(slot, &mut left) {
+                self.loads.complete.push_front(slot);
+                return;
+            }
+        }
+    }
+
+    /// Whether nothing is left that waits for this map.
+    fn let_go_of(&mut self, slot: MapSlot, left: &mut usize) -> bool {
+        let Cells::Loading(loading) = std::mem::replace(&mut self.maps[slot].cells, Cells::Untyped) else {
+            debug_assert!(false, "a map that is complete stays so until all is let go");
+            return true;
+        };
+        let Loading { serial, began_us, stage, mut waiting, cells } = *loading;
+        if let Some(cells) = cells {
+            self.maps[slot].cells = Cells::Typed(cells);
+        }
+        if self.expire_due(slot) {
+            while *left > 0
+                && let Some(parked) = waiting.pop_front()
+            {
+                *left -= 1;
+                self.go_on(parked);
+            }
+        } else {
+            *left = 0;
+        }
+        let map = &mut self.maps[slot];
+        match (&mut map.cells, waiting.is_empty() && *left > 0) {
+            (_, true) => {}
+            // The first write has asked the map's home for the type: the rest waits for that.
+            (Cells::Claiming(claiming), false) => claiming.extend(waiting),
+            (cells, false) => {
+                let cells = match std::mem::replace(cells, Cells::Untyped) {
+                    Cells::Typed(cells) => Some(cells),
+                    _ => None,
+                };
+                map.cells = Cells::Loading(Box::new(Loading { serial, began_us, stage, waiting, cells }));
+                return false;
+            }
+        }
+        self.schedule_removals(slot);
+        self.memory_changed(slot);
+        if matches!(self.maps[slot].cells, Cells::Untyped) {
+            self.remember_untyped(slot);
+        }
+        true
+    }
+
+    /// Ends the values of a map just loaded whose time is up; whether that are all.
+    fn expire_due(&mut self, slot: MapSlot) -> bool {
+        for _ in 0..EXPIRY_ROUNDS_PER_TURN_MAX {
+            let next_ms = self.maps[slot].typed().and_then(Map::next_expiry_ms);
+            if next_ms.is_none_or(|next_ms| next_ms > self.now.unix_ms) {
+                return true;
+            }
+            self.expire(slot);
+        }
+        false
+    }
+
+    /// Reading names that nothing is stored under must not grow memory for ever.
+    fn remember_untyped(&mut self, slot: MapSlot) {
+        self.loads.untyped.push_back(slot);
+        if self.loads.untyped.len() > UNTYPED_MAPS_MAX
+            && let Some(oldest) = self.loads.untyped.pop_front()
+        {
+            // Whatever has its slot by now: it is released only if nobody needs it.
+            self.maps.release_if_unused(oldest);
+        }
+    }
+}
+
+// What waits too long.
+impl Shard {
+    /// Handles a request that has waited for its map.
+    pub(super) fn go_on(&mut self, parked: Parked) {
+        // Another shard waits for the type, however long it takes; it asks for it once.
+        if self.is_late(parked.since_us) && !matches!(parked.request, Request::ClaimType { .. }) {
+            self.answer_parked_late(parked);
+        } else {
+            self.handle_request(parked.from, parked.request, &parked.bytes);
+        }
+    }
+
+    /// Whether a request has waited for so long that whoever asked has given it up. Without storage nothing takes
+    /// long but shards that do, and their requests are carried out however late.
+    fn is_late(&self, since_us: u64) -> bool {
+        let waited_us = self.now.monotonic_us.saturating_sub(since_us);
+        self.journal.is_some() && waited_us > self.config.ack_timeout_ms * 1000
+    }
+
+    fn answer_parked_late(&mut self, parked: Parked) {
+        match parked.request {
+            Request::Write { reply, .. } if reply.shard == self.index => {
+                self.write_answered((self.index, 0), reply, Err(Reject::Timeout));
+            }
+            Request::Write { reply, .. } => {
+                let outcome = Err(Reject::Timeout);
+                self.outgoing.push(reply.shard, Item::Answer(Answer::Write { reply, outcome }));
+            }
+            Request::Walk(request) => self.refuse_walk(&request),
+            // Whoever asked has answered it itself.
+            _ => {}
+        }
+    }
+
+    /// Answers what has waited too long at the front of the map's queue.
+    fn drop_late(&mut self, slot: MapSlot) {
+        let mut kept = Vec::new();
+        while let Some(oldest) = self.maps[slot].waiting().and_then(|waiting| waiting.front()) {
+            let since_us = oldest.since_us;
+            if !self.is_late(since_us) {
+                break;
+            }
+            match self.maps[slot].waiting().and_then(VecDeque::pop_front) {
+                Some(claim) if matches!(claim.request, Request::ClaimType { .. }) => kept.push(claim),
+                Some(parked) => self.answer_parked_late(parked),
+                None => break,
+            }
+        }
+        if let Some(waiting) = self.maps[slot].waiting() {
+            kept.into_iter().rev().for_each(|claim| waiting.push_front(claim));
+        }
+    }
+
+    /// Gives up what has waited too long, and asks again for what could not be read.
+    fn look_at_loads(&mut self) {
+        let now_ms = self.now.timer_ms();
+        if self.loads.under_way.is_empty() || now_ms < self.loads.looked_at_ms + LOOK_EVERY_MS {
+            return;
+        }
+        self.loads.looked_at_ms = now_ms;
+        let mut under_way = std::mem::take(&mut self.loads.under_way);
+        under_way.retain(|&(slot, serial)| self.look_at_load(slot, serial));
+        self.loads.under_way = under_way;
+    }
+
+    /// Whether this load is still under way.
+    fn look_at_load(&mut self, slot: MapSlot, serial: u32) -> bool {
+        match self.maps.get_mut(slot).map(|map| &map.cells) {
+            Some(Cells::Loading(loading)) if loading.serial == serial => {}
+            _ => return false,
+        }
+        self.drop_late(slot);
+        let map = &mut self.maps[slot];
+        let Cells::Loading(loading) = &mut map.cells else { return false };
+        let Stage::Failed { retry_at_ms } = loading.stage else { return true };
+        if loading.waiting.is_empty() {
+            map.cells = Cells::Unloaded;
+            self.maps.release_if_unused(slot);
+            return false;
+        }
+        if retry_at_ms <= self.now.timer_ms()
+            && let Some(journal) = &mut self.journal
+        {
+            loading.stage = Stage::Asked;
+            journal.send(ToStorage::Load { map: map.name.clone() });
+        }
+        true
+    }
+
+    /// When [`Self::look_at_loads`] has something to do, in milliseconds of the monotonic clock.
+    pub(super) fn next_look_at_loads_ms(&self) -> Option<u64> {
+        (!self.loads.under_way.is_empty()).then_some(self.loads.looked_at_ms + LOOK_EVERY_MS)
+    }
+}
+
+/// Puts the cells of a chunk back; whether all of it made sense.
+fn restore(cells: &mut Map, hasher: KeyHasher, map_hash: u64, chunk: &Chunk) -> bool {
+    let mut bytes = 0;
+    for (key, image) in chunk.iter() {
+        bytes += Chunk::CELL_HEADER_BYTES + key.len() + image.len();
+        let Ok((applied, parts)) = Image::parts(image) else { return false };
+        let is_whole = Cell::new(true);
+        let parts = parts.map_while(|part| match part {
+            Ok(part) => Some((part.delta, part.applied)),
+            Err(_) => {
+                is_whole.set(false);
+                None
+            }
+        });
+        let key = HashedKey { hash: hasher.key_bytes(map_hash, key), bytes: key };
+        // A cell over a limit of today is left out, as its write would be refused.
+        let _ = cells.restore(key, applied, parts);
+        if !is_whole.get() {
+            return false;
+        }
+    }
+    bytes == chunk.cells.len()
+}
