@@ -104,6 +104,11 @@ pub const JOURNAL_HOLD_BYTES: usize = 64 << 20;
 const _: () = assert!(JOURNAL_OVERLOAD_BYTES * 2 <= JOURNAL_HOLD_BYTES);
 /// Bytes of cells in one chunk of a map that is being loaded, which is what a shard takes in at once.
 pub const LOAD_CHUNK_BYTES: usize = 64 << 10;
-/// The smallest and the default `--segment-bytes`.
+/// The smallest, the default and the largest `--segment-bytes`. A segment is read whole, and places in it are 32 bits
+/// wide, which leaves room for the last group to go past it.
 pub const SEGMENT_BYTES_MIN: usize = 1 << 20;
 pub const SEGMENT_BYTES_DEFAULT: usize = 64 << 20;
+pub const SEGMENT_BYTES_CEILING: usize = 1 << 30;
+const _: () = assert!(SEGMENT_BYTES_CEILING + 2 * MESSAGE_BYTES_CEILING < u32::MAX as usize);
+/// The smallest `--memory-limit` of one shard: below it every use of a map would be a load.
+pub const SHARD_MEMORY_BYTES_MIN: usize = 1 << 20;

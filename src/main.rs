@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Ok(Command::Serve(serve)) => run(serve),
         Ok(Command::Doctor(serve)) => cli::doctor::run(&serve),
         Ok(Command::Config(json)) => print(&json),
+        Ok(Command::Task(task)) => task.run(),
         Ok(Command::Page(page)) => page.print().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
         // The log is not started yet, and this line must be seen whatever the log filter says.
         Err(error) => fail(&error, EXIT_CONFIGURATION),
@@ -42,9 +43,15 @@ fn bind_and_run(mut serve: Serve, open_files: OpenFiles) -> Result<(), RunError>
     let wanted = serve.config.connections_max;
     let possible = host::connections_possible(open_files, serve.cores.len());
     serve.config.connections_max = wanted.min(possible);
-    let server = Server::bind(Settings { config: serve.config.clone(), cores: serve.cores.clone() })?;
+    let server = Server::bind(Settings {
+        config: serve.config.clone(),
+        cores: serve.cores.clone(),
+        storage: serve.storage.clone(),
+        node_is_chosen: serve.node_is_chosen,
+    })?;
     // The banner names the ports that port 0 became, and comes only once they are really ours.
     serve.config.listen = server.addresses().to_vec();
+    server.node().clone_into(&mut serve.config.node);
     cli::banner::show(&serve, open_files);
     if wanted > possible {
         tracing::warn!(

@@ -7,12 +7,14 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
-use crate::config::Config;
+use crate::config::{Config, StorageConfig};
+use crate::handover::StoragePort;
 use crate::io::probe::{ProbeError, probe};
-use crate::io::{Clock, Control, Driver, Ring, bind};
+use crate::io::{Clock, Control, Driver, Event, Ring, bind};
 use crate::mesh::{self, KeyHasher, Ports, ShardIndex};
-use crate::service;
+use crate::service::{self, Opening, Store};
 use crate::shard::{Shard, Shared};
+use crate::storage::StorageError;
 
 /// What to serve, and where.
 pub struct Settings {
@@ -20,6 +22,10 @@ pub struct Settings {
     pub config: Config,
     /// Cores to run on, one shard each, ascending.
     pub cores: Vec<usize>,
+    /// Where and how maps are kept on disk; `None`: in memory only.
+    pub storage: Option<StorageConfig>,
+    /// Whether the configuration's node name was chosen by the user, or made up for want of one.
+    pub node_is_chosen: bool,
 }
 
 /// Why the server ended other than by being told to; printed behind `annulus: `, exit code 1.
@@ -40,24 +46,36 @@ pub enum RunError {
     Thread(#[source] io::Error),
     #[error("no random numbers from the kernel: {0}")]
     Random(getrandom::Error),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     #[error("shard {shard} failed: {source}")]
     Failed { shard: usize, source: io::Error },
 }
 
-/// A server whose ports are bound and which does not serve yet.
+/// A server whose ports are bound and whose data is found, and which does not serve yet.
 pub struct Server {
     settings: Settings,
+    clock: Clock,
     listeners: Vec<Vec<OwnedFd>>,
     addresses: Vec<SocketAddr>,
     controls: Vec<Control>,
+    data: Option<Data>,
+}
+
+/// Maps on disk: the storage, the shards' ways to it, and what wakes it.
+struct Data {
+    store: Store,
+    ports: Vec<StoragePort>,
+    event: Event,
 }
 
 impl Server {
-    /// Checks the kernel and binds every address, so that whatever is wrong shows before anything runs.
+    /// Checks the kernel, binds every address and opens the data directory, so that whatever is wrong shows before
+    /// anything runs.
     ///
     /// # Errors
     /// [`RunError`] with what to do about it.
-    pub fn bind(settings: Settings) -> Result<Self, RunError> {
+    pub fn bind(mut settings: Settings) -> Result<Self, RunError> {
         let missing = probe()?.missing();
         if !missing.is_empty() {
             return Err(RunError::RingFeatures(missing.join(", ")));
@@ -70,9 +88,25 @@ impl Server {
                     _ => RunError::Bind { address, source },
                 }
             })?;
-        let controls =
+        let controls: Vec<Control> =
             (0..shards).map(|_| Control::new()).collect::<io::Result<_>>().map_err(RunError::Thread)?;
-        Ok(Self { settings, listeners: bound.listeners, addresses: bound.addresses, controls })
+        settings.config.listen.clone_from(&bound.addresses);
+        let clock = Clock::start();
+        let data = match &settings.storage {
+            Some(storage) => Some(Data::open(&settings.config, storage, &controls, clock)?),
+            None => None,
+        };
+        if let Some(data) = &data
+            && !settings.node_is_chosen
+        {
+            data.store.node().clone_into(&mut settings.config.node);
+        }
+        Ok(Self { settings, clock, listeners: bound.listeners, addresses: bound.addresses, controls, data })
+    }
+
+    /// The name of this node: the one that was chosen, or else that of the data set.
+    pub fn node(&self) -> &str {
+        &self.settings.config.node
     }
 
     /// Where it listens, with the ports that port 0 became.
@@ -90,9 +124,7 @@ impl Server {
     /// # Errors
     /// [`RunError`] with what to do about it.
     pub fn run(self) -> Result<(), RunError> {
-        // First, so that a signal that comes while the shards start is not lost.
-        service::start(self.controls()).map_err(RunError::Thread)?;
-        self.serve()
+        self.serve_until(true)
     }
 
     /// Serves until every shard was told to drain through [`Self::controls`].
@@ -100,15 +132,31 @@ impl Server {
     /// # Errors
     /// [`RunError`] with what to do about it.
     pub fn serve(self) -> Result<(), RunError> {
+        self.serve_until(false)
+    }
+
+    fn serve_until(self, takes_signals: bool) -> Result<(), RunError> {
         let shards = self.settings.cores.len();
+        let random = || getrandom::u64().map_err(RunError::Random);
+        let (mut store, mut event, mut storage_ports) = (None, None, Vec::new());
+        if let Some(data) = self.data {
+            (store, event, storage_ports) = (Some(data.store), Some(data.event), data.ports);
+        }
         let shared = Shared {
             config: Arc::new(self.settings.config),
-            epoch: getrandom::u64().map_err(RunError::Random)?,
-            hasher: KeyHasher::new(getrandom::u64().map_err(RunError::Random)?),
+            epoch: store.as_ref().map_or_else(random, |store| Ok(store.epoch()))?,
+            hasher: match &store {
+                Some(store) => store.hasher(),
+                None => KeyHasher::new(random()?),
+            },
             connections: Arc::new(AtomicUsize::new(0)),
-            storage: None,
+            storage: store.as_ref().map(Store::shared),
         };
-        let clock = Clock::start();
+        // Before the shards, so that a signal that comes while they start is not lost.
+        let service =
+            service::start(takes_signals, self.controls.clone(), store).map_err(RunError::Thread)?;
+        let clock = self.clock;
+        let mut storage_ports = storage_ports.into_iter();
         let (ready, is_ready) = mpsc::channel();
         let mut threads: Vec<JoinHandle<io::Result<()>>> = Vec::with_capacity(shards);
         let mut starts = Vec::with_capacity(shards);
@@ -119,10 +167,13 @@ impl Server {
             let seed = getrandom::u64().map_err(RunError::Random)?;
             let core = self.settings.cores[index];
             let shared = shared.clone();
+            let storage = storage_ports.next();
+            let event = event.clone();
             let ready = ready.clone();
             let thread = thread::Builder::new().name(format!("shard-{index}"));
             let body = move || {
-                let part = Part { index, core, shared, listeners, control, ports, clock, seed };
+                let part =
+                    Part { index, core, shared, storage, event, listeners, control, ports, clock, seed };
                 part.run(&ready, &rings)
             };
             threads.push(thread.spawn(body).map_err(RunError::Thread)?);
@@ -142,7 +193,24 @@ impl Server {
             let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")));
             ended.map_err(|source| RunError::Failed { shard, source })?;
         }
+        service.stop();
         Ok(())
+    }
+}
+
+impl Data {
+    fn open(
+        config: &Config,
+        storage: &StorageConfig,
+        controls: &[Control],
+        clock: Clock,
+    ) -> Result<Self, RunError> {
+        let random = || getrandom::u64().map_err(RunError::Random);
+        let event = Event::new().map_err(RunError::Thread)?;
+        let fresh = [random()?, random()?];
+        let opening = Opening { config, storage, controls, event: event.clone(), clock, fresh };
+        let (store, ports) = Store::open(opening)?;
+        Ok(Self { store, ports, event })
     }
 }
 
@@ -151,6 +219,9 @@ struct Part {
     index: usize,
     core: usize,
     shared: Shared,
+    /// Its ways to the storage, and what wakes that.
+    storage: Option<StoragePort>,
+    event: Option<Event>,
     listeners: Vec<OwnedFd>,
     control: Control,
     ports: Ports,
@@ -174,8 +245,8 @@ impl Part {
         let _ = ready.send((self.index, Ok(ring.as_raw_fd())));
         // Fails only if another shard could not start, which the main thread reports.
         let Ok(rings) = rings.recv() else { return Ok(()) };
-        let shard =
-            Shard::new(self.shared, self.index as ShardIndex, self.ports, None, self.clock.now(), self.seed);
-        Driver::new(ring, shard, self.clock, self.control, self.listeners, rings).run()
+        let (index, now) = (self.index as ShardIndex, self.clock.now());
+        let shard = Shard::new(self.shared, index, self.ports, self.storage, now, self.seed);
+        Driver::new(ring, shard, self.clock, self.control, self.event, self.listeners, rings).run()
     }
 }

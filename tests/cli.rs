@@ -32,6 +32,10 @@ fn help_shows_every_topic_and_command() {
     let output = annulus(&["--help"], &[]);
     assert!(output.status.success());
     for part in [
+        "backup",
+        "export",
+        "import",
+        "verify",
         "Listening:",
         "Connections:",
         "Delivery:",
@@ -49,6 +53,16 @@ fn help_shows_every_topic_and_command() {
 }
 
 #[test]
+fn every_task_teaches_with_an_example() {
+    for task in ["backup", "export", "import", "verify"] {
+        let output = annulus(&[task, "--help"], &[]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let example = stdout(&output).lines().find(|line| line.contains(&format!("annulus {task} ")));
+        assert!(example.is_some_and(|line| line.starts_with("  ")), "{}", stdout(&output));
+    }
+}
+
+#[test]
 fn version_is_that_of_the_package() {
     let output = annulus(&["--version"], &[]);
     assert_eq!(stdout(&output), format!("annulus {}\n", env!("CARGO_PKG_VERSION")));
@@ -61,7 +75,7 @@ fn what_cannot_be_served_exits_2_with_one_line_of_advice() {
         (["--listen", "127.0.0.1:http"], "write an IP address and a port"),
         (["--listen", "somewhere"], "write an IP address and a port"),
         (["--node", "a:b"], "write 1 to 40 visible ASCII characters"),
-        (["--storage", "redb"], "use memory"),
+        (["--storage", "redb"], "use one of disk, memory"),
         (["--outbox-hard-bytes", "1KiB"], "raise it to at least"),
         (["--xyz", "1"], "see `annulus --help`"),
     ] {
@@ -113,7 +127,16 @@ fn doctor_reports_line_by_line_and_its_exit_code_agrees() {
     for line in &report {
         assert!(["ok ", "warn ", "FAIL "].iter().any(|verdict| line.starts_with(verdict)), "{line}");
     }
-    for what in ["kernel", "io_uring ring", "open files", "cores", "listen", "accept queue"] {
+    for what in [
+        "kernel",
+        "io_uring ring",
+        "open files",
+        "cores",
+        "listen",
+        "accept queue",
+        "data directory",
+        "free disk",
+    ] {
         assert!(report.iter().any(|line| line.contains(what)), "{what} is not in\n{text}");
     }
     let failed = report.iter().any(|line| line.starts_with("FAIL"));

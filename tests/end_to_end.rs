@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "tests wait for a real server in real time")]
+#![allow(clippy::disallowed_types, reason = "what shards must not use, a test may")]
 
 #[path = "end_to_end/client.rs"]
 mod client;
@@ -20,6 +21,8 @@ mod messages;
 mod metrics;
 #[path = "end_to_end/opening.rs"]
 mod opening;
+#[path = "end_to_end/process.rs"]
+mod process;
 #[path = "end_to_end/protocol_page.rs"]
 mod protocol_page;
 #[path = "end_to_end/raw.rs"]
@@ -30,6 +33,8 @@ mod resuming;
 mod server;
 #[path = "end_to_end/stopping.rs"]
 mod stopping;
+#[path = "end_to_end/storage.rs"]
+mod storage;
 #[path = "end_to_end/subscribing.rs"]
 mod subscribing;
 #[path = "end_to_end/writing.rs"]

@@ -2,13 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::ack::AckLevel;
+use crate::disk::data_dir::PARENT_DEFAULT;
+use crate::scenario::bigger::BiggerOptions;
 use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::idle::IdleOptions;
 use crate::scenario::mixed::MixedOptions;
 use crate::scenario::ping::PingOptions;
+use crate::scenario::redis::RedisOptions;
 use crate::scenario::snapshot::SnapshotOptions;
+use crate::scenario::start::StartOptions;
 use crate::scenario::storm::StormOptions;
 use crate::scenario::write::WriteOptions;
 use crate::server::warm_memory::parse_size;
@@ -41,7 +46,7 @@ What each scenario measures, and what it fails on:
   ping      the round trip of one ping at a time per connection;
             fails on a pong that is not the one asked for
   write     the cost of a merged operation, each on a new key;
-            fails on an ack or a key that is missing or doubled
+            fails on an ack or a key that is missing or doubled, or an ack weaker than was asked
   fanout    the cost of one change at one subscriber;
             fails on a change that is missing, doubled, wrong or out of order
   mixed     reads among edits, and the time from an edit to its delivery;
@@ -52,6 +57,12 @@ What each scenario measures, and what it fails on:
             fails on a client that does not end with the last acked values
   snapshot  the delay, at p99, of pings while a large map is sent whole to another client;
             fails on a key that is missing, doubled or wrong
+  start     the time from starting a server with many durable keys to its first answer, after a kill and a stop;
+            fails on a key or digest that is not as it was acked
+  bigger    the pace of writing and reading a data set many times the server's memory limit;
+            fails on a key that is missing or wrong
+  redis     the same writes to Redis, as durable as it can be, and to this server, one after the other;
+            fails on either as write does
   floor     what the kernel alone costs for messages of that size; nothing is parsed
 
 How to read the page:
@@ -61,6 +72,10 @@ it takes seconds to mean something, and after less than 0.2 s of CPU it is n/a.
 them: 100 % is what the kernel allows.
 - The load thread polls, unless it shares a core with the server, as waking a sleeping client costs the server what \
 no client on another host would; its CPU is shown without the time it found nothing.
+- `of the disk` compares acks that are durable with what the disk itself takes for an append and a sync, measured just \
+before, alone; its file system is that of the data directory, or --disk-probe.
+- The CPU of a server is that of all its threads and children, on whatever core; not that of the kernel's own threads, \
+which write what a file system has promised.
 - Throughput is the server's only if its CPU is near 100 %. A WARNING says when the load was the bottleneck.
 
 Exit code:
@@ -73,6 +88,8 @@ Examples:
   loadtest fanout --subscribers 1000 --window 16 --runs 5
   loadtest write --rate 200000 --url ws://127.0.0.1:9000/v1
   loadtest write --runs 5 --warm-memory 3GiB
+  loadtest write --ack memory,durable --runs 5
+  loadtest start --keys 1000000 --data-parent /srv/scratch
   loadtest fanout --any-order --server-args='--cores 0,1'
   loadtest idle --connections 15000 --json idle.json";
 
@@ -92,8 +109,49 @@ pub enum ScenarioChoice {
     Storm(StormOptions),
     /// A large map sent whole to one client: what it delays another one's pings by
     Snapshot(SnapshotOptions),
+    /// Starts on many durable keys, after a kill and after a stop: time to the first answer, and to a lazy snapshot
+    Start(StartOptions),
+    /// Many times more data than memory: writes everything, then reads everything
+    Bigger(BiggerOptions),
+    /// Redis, and the same load on this server with durable acks
+    Redis(RedisOptions),
     /// The floor alone, for a shape given in bytes; needs no server
     Floor(FloorOptions),
+}
+
+impl ScenarioChoice {
+    /// Whether some of it is acked as durable and timed, so that the disk is measured before it.
+    pub fn is_durable(&self) -> bool {
+        match self {
+            Self::Write(options) => options.ack.contains(&AckLevel::Durable),
+            _ => false,
+        }
+    }
+
+    /// Whether the server needs a disk for it.
+    pub fn needs_disk(&self) -> bool {
+        match self {
+            Self::Fanout(options) => options.ack == AckLevel::Durable,
+            Self::Mixed(options) => options.ack == AckLevel::Durable,
+            Self::Start(_) | Self::Bigger(_) | Self::Redis(_) => true,
+            _ => self.is_durable(),
+        }
+    }
+
+    /// What a server of ours is told beyond where it listens and keeps its data.
+    pub fn server_arguments(&self) -> Vec<String> {
+        match self {
+            Self::Bigger(options) => options.server_arguments(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Where a started server keeps its maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StorageKind {
+    Memory,
+    Disk,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -110,6 +168,15 @@ pub struct ServerOptions {
     /// Further arguments of the started server, separated by spaces
     #[arg(long, global = true, default_value = "", allow_hyphen_values = true, conflicts_with = "url")]
     pub server_args: String,
+    /// Where the started server keeps its maps [default: disk if the scenario needs it, otherwise memory]
+    #[arg(long, global = true, value_name = "KIND", conflicts_with = "url")]
+    pub storage: Option<StorageKind>,
+    /// Folder in which the data directory of a started server is made, and removed after the run
+    #[arg(long, global = true, value_name = "DIR", default_value = PARENT_DEFAULT)]
+    pub data_parent: PathBuf,
+    /// Folder on the disk that is measured before durable writes [default: the server's data directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub disk_probe: Option<PathBuf>,
     /// Before each run, touch and free this much memory, such as 3GiB [default: none]
     ///
     /// The host of a virtual machine backs a page when it is first touched, which is slow and would be charged to a

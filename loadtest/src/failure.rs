@@ -14,6 +14,8 @@ pub enum Failure {
     Wrong(String),
     /// The server refused a request: a limit to raise, or a bug.
     Refused(String),
+    /// The server answered at a weaker level than was asked: what it promises of a crash is less than what was wanted.
+    Weaker(String),
     /// The server closed a connection it should have kept.
     Closed(String),
     /// Nothing came in time.
@@ -32,6 +34,7 @@ impl fmt::Display for Failure {
             Self::OutOfOrder(what) => write!(out, "OUT OF ORDER: {what}"),
             Self::Wrong(what) => write!(out, "WRONG: {what}"),
             Self::Refused(what) => write!(out, "REFUSED: {what}"),
+            Self::Weaker(what) => write!(out, "WEAKER ACK: {what}"),
             Self::Closed(what) => write!(out, "CLOSED: {what}"),
             Self::Timeout(what) => write!(out, "TIMEOUT: {what}"),
             Self::Setup(what) => write!(out, "cannot run: {what}"),

@@ -3,9 +3,11 @@
 //! One pinned thread drives all connections over io_uring, checks every byte it is sent, and prints what an
 //! operation costs the server. See `--help`.
 
+mod ack;
 mod args;
 mod clock;
 mod cpu;
+mod disk;
 mod drive;
 mod failure;
 mod fleet;
@@ -16,6 +18,8 @@ mod message;
 mod polling;
 mod priority;
 mod report;
+mod resp;
+mod rig;
 mod ring;
 mod scenario;
 mod server;

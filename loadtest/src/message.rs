@@ -1,5 +1,6 @@
 //! What the server says, read in one pass where it lies; and what we say to it.
 
+use crate::ack::AckLevel;
 use crate::failure::{Failure, excerpt};
 use crate::json::{self, Malformed};
 use crate::value::{Stamp, Values, write_number};
@@ -13,10 +14,14 @@ pub struct Message<'a> {
     pub map: &'a [u8],
     pub entries: &'a [u8],
     pub cursor: &'a [u8],
+    /// Of an ack: what was reached.
+    pub level: &'a [u8],
     pub applied: Option<u64>,
     pub rejected: &'a [u8],
     pub code: &'a [u8],
     pub text: &'a [u8],
+    /// Of a digest: 16 hex digits over all cells.
+    pub hash: &'a [u8],
     pub more: bool,
     pub resumed: bool,
     pub reset: bool,
@@ -50,6 +55,8 @@ impl<'a> Message<'a> {
                 b"map" => message.map = json::plain_string(raw).unwrap_or_default(),
                 b"entries" => message.entries = raw,
                 b"cursor" => message.cursor = json::plain_string(raw).unwrap_or_default(),
+                b"level" => message.level = json::plain_string(raw).unwrap_or_default(),
+                b"hash" => message.hash = json::plain_string(raw).unwrap_or_default(),
                 b"applied" => message.applied = json::number(raw),
                 b"rejected" => message.rejected = raw,
                 b"code" => message.code = raw,
@@ -73,24 +80,64 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Checks that this is the whole and only answer to a `write` of `ops` operations.
+    /// Checks that this is the whole and only answer to a `write` of `ops` operations, at the level that was asked.
     ///
     /// # Errors
-    /// [`Failure::Wrong`] when it is another message, [`Failure::Refused`] when not every operation was applied.
-    pub fn expect_ack(&self, id: u64, ops: u64) -> Result<(), Failure> {
+    /// [`Failure::Wrong`] when it is another message, [`Failure::Refused`] when not every operation was applied,
+    /// [`Failure::Weaker`] when the level is another one, whether in time or not.
+    pub fn expect_ack(&self, id: u64, ops: u64, asked: AckLevel) -> Result<(), Failure> {
         if self.kind != b"ack" || self.id != Some(id) {
             let kind = excerpt(self.kind);
             return Err(Failure::Wrong(format!("waited for ack {id}, got {kind} {:?}", self.id)));
         }
-        let clean = matches!(self.rejected, b"" | b"[]") && !self.timeout;
-        if self.applied != Some(ops) || !clean {
+        let whole = self.applied == Some(ops) && matches!(self.rejected, b"" | b"[]");
+        if !whole || (self.timeout && self.level == asked.name().as_bytes()) {
             return Err(Failure::Refused(format!(
-                "write {id}: {:?} of {ops} operations applied, rejected: {}",
+                "write {id}: {:?} of {ops} operations applied, timeout: {}, rejected: {}",
                 self.applied,
+                self.timeout,
                 excerpt(self.rejected)
             )));
         }
+        if self.level != asked.name().as_bytes() {
+            let (reached, asked) = (excerpt(self.level), asked.name());
+            let why = if self.timeout {
+                "its --ack-timeout-ms was over"
+            } else {
+                "does the server offer that level?"
+            };
+            return Err(Failure::Weaker(format!("write {id} asked for {asked} and got {reached}: {why}")));
+        }
         Ok(())
+    }
+
+    /// Milliseconds after which to repeat a `write`, if the server rejected operations because it had too much to do;
+    /// `None` when it rejected none.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] when one was rejected for another reason.
+    pub fn overloaded_for_ms(&self) -> Result<Option<u64>, Failure> {
+        if self.rejected.is_empty() {
+            return Ok(None);
+        }
+        let mut longest_ms = None;
+        json::each_element(self.rejected, |raw| {
+            let (mut overloaded, mut wait_ms) = (false, 0);
+            json::each_field(raw, |key, value| {
+                match key {
+                    b"code" => overloaded = value == br#""overloaded""#,
+                    b"retry_after_ms" => wait_ms = json::number(value).unwrap_or(0),
+                    _ => {}
+                }
+                Ok::<(), Malformed>(())
+            })?;
+            if !overloaded {
+                return Err(Failure::Refused(format!("an operation was rejected: {}", excerpt(raw))));
+            }
+            longest_ms = longest_ms.max(Some(wait_ms));
+            Ok(())
+        })?;
+        Ok(longest_ms)
     }
 
     /// Calls `each` with every entry of a `change`, `snapshot` or `entries`.
@@ -126,6 +173,7 @@ impl<'a> Message<'a> {
 #[derive(Default)]
 pub struct Request {
     text: Vec<u8>,
+    ack: AckLevel,
 }
 
 /// One `set` of a `write`. Keys are `<prefix><number>`.
@@ -137,6 +185,19 @@ pub struct Set<'a> {
 }
 
 impl Request {
+    /// Requests whose writes are to be acked so.
+    pub fn asking(ack: AckLevel) -> Self {
+        Self { text: Vec::new(), ack }
+    }
+
+    pub fn set_ack(&mut self, ack: AckLevel) {
+        self.ack = ack;
+    }
+
+    pub fn ack(&self) -> AckLevel {
+        self.ack
+    }
+
     pub fn ping(&mut self, id: u64) -> &[u8] {
         self.open("ping", id);
         self.close(b"}")
@@ -144,6 +205,10 @@ impl Request {
 
     pub fn write<'a>(&mut self, id: u64, values: &Values, sets: impl Iterator<Item = Set<'a>>) -> &[u8] {
         self.open("write", id);
+        // The server's default is left out, so that a request has the same bytes as ever.
+        if self.ack != AckLevel::default() {
+            self.field("ack", self.ack.name().as_bytes());
+        }
         self.text.extend_from_slice(br#","ops":["#);
         for (index, set) in sets.enumerate() {
             self.text.extend_from_slice(if index == 0 { br#"{"map":""# } else { br#",{"map":""# });
@@ -234,11 +299,39 @@ mod tests {
         let whole =
             br#"{"type":"ack","id":7,"level":"memory","applied":2,"stamps":["1:0:a","1:1:a"],"rejected":[]}"#;
         let message = Message::read(whole).unwrap();
-        assert!(message.expect_ack(7, 2).is_ok());
-        assert!(matches!(message.expect_ack(7, 3), Err(Failure::Refused(_))));
-        assert!(matches!(message.expect_ack(8, 2), Err(Failure::Wrong(_))));
-        let rejected = br#"{"type":"ack","id":7,"applied":2,"rejected":[{"index":0,"code":"forbidden"}]}"#;
-        assert!(matches!(Message::read(rejected).unwrap().expect_ack(7, 2), Err(Failure::Refused(_))));
+        assert!(message.expect_ack(7, 2, AckLevel::Memory).is_ok());
+        assert!(matches!(message.expect_ack(7, 3, AckLevel::Memory), Err(Failure::Refused(_))));
+        assert!(matches!(message.expect_ack(8, 2, AckLevel::Memory), Err(Failure::Wrong(_))));
+        let rejected =
+            br#"{"type":"ack","id":7,"level":"memory","applied":2,"rejected":[{"index":0,"code":"forbidden"}]}"#;
+        let message = Message::read(rejected).unwrap();
+        assert!(matches!(message.expect_ack(7, 2, AckLevel::Memory), Err(Failure::Refused(_))));
+    }
+
+    #[test]
+    fn ack_of_another_level_than_asked_is_weaker() {
+        let late = br#"{"type":"ack","id":7,"level":"memory","applied":2,"timeout":true}"#;
+        let memory = br#"{"type":"ack","id":7,"level":"memory","applied":2}"#;
+        for text in [&late[..], memory] {
+            let message = Message::read(text).unwrap();
+            assert!(matches!(message.expect_ack(7, 2, AckLevel::Durable), Err(Failure::Weaker(_))));
+        }
+        let durable = Message::read(br#"{"type":"ack","id":7,"level":"durable","applied":2}"#).unwrap();
+        assert!(durable.expect_ack(7, 2, AckLevel::Durable).is_ok());
+    }
+
+    #[test]
+    fn overloaded_is_told_from_other_rejections() {
+        let overloaded = |rejected: &str| {
+            let text = format!(r#"{{"type":"ack","id":7,"rejected":[{rejected}]}}"#);
+            Message::read(text.as_bytes()).unwrap().overloaded_for_ms()
+        };
+        let one = r#"{"index":0,"code":"overloaded","message":"x","retry_after_ms":20}"#;
+        let longer = r#"{"index":1,"code":"overloaded","message":"x","retry_after_ms":30}"#;
+        let other = r#"{"index":1,"code":"read_only","message":"x"}"#;
+        assert_eq!(overloaded("").unwrap(), None);
+        assert_eq!(overloaded(&format!("{longer},{one}")).unwrap(), Some(30));
+        assert!(matches!(overloaded(&format!("{one},{other}")), Err(Failure::Refused(_))));
     }
 
     #[test]
@@ -260,5 +353,9 @@ mod tests {
             r#"{"map":"m","key":"k1","op":"set","value":"000001.0000000001."}"#
         );
         assert_eq!(text, format!(r#"{{"type":"write","id":3,"ops":[{ops}]}}"#));
+        let none = std::iter::empty();
+        let text =
+            String::from_utf8_lossy(Request::asking(AckLevel::Durable).write(4, &values, none)).into_owned();
+        assert_eq!(text, r#"{"type":"write","id":4,"ack":"durable","ops":[]}"#);
     }
 }

@@ -2,106 +2,140 @@
 //!
 //! Invariant: whatever fails, the figures found so far are printed and written before the failure is returned.
 
-use std::io::IsTerminal;
-
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::ack::AckLevel;
 use crate::args::{Arguments, FloorOptions, ScenarioChoice};
-use crate::clock::{NANOS_PER_SECOND, allowed_cores, pin_to_core, pin_to_cores};
-use crate::cpu::Subject;
-use crate::drive::Timing;
 use crate::failure::Failure;
-use crate::fleet::Target;
 use crate::floor::{self, Shape};
-use crate::polling;
 use crate::report::figures::{Outcome, Summary};
 use crate::report::file::{Machine, ReportFile};
 use crate::report::page;
+use crate::rig::{Rig, Run};
 use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::write::WriteOptions;
-use crate::scenario::{Bench, fanout, idle, mixed, ping, snapshot, storm, write};
-use crate::server::process::{Launch, ServerProcess};
-use crate::server::{locate, warm_memory};
-use crate::window::Meter;
+use crate::scenario::{Bench, bigger, fanout, idle, mixed, ping, redis, snapshot, start, storm, write};
+use crate::server::process::ServerProcess;
+use crate::server::warm_memory;
 
 /// # Errors
 /// The first failure of any run.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     raise_open_files_limit();
-    let cores = allowed_cores();
-    pin_load(arguments, &cores)?;
+    let rig = Rig::new(arguments)?;
     let mut results = Vec::new();
-    let failure = run_all(arguments, &cores, &mut results).err();
-    report(arguments, &cores, &results, failure.as_ref())?;
+    let failure = run_all(arguments, &rig, &mut results).err();
+    report(arguments, rig.core_count(), &results, failure.as_ref())?;
     failure.map_or(Ok(()), Err)
 }
 
-fn run_all(arguments: &Arguments, cores: &[usize], results: &mut Vec<Summary>) -> Result<(), Failure> {
+fn run_all(arguments: &Arguments, rig: &Rig<'_>, results: &mut Vec<Summary>) -> Result<(), Failure> {
     let choices = arguments.scenario.clone().map_or_else(canonical, |choice| vec![choice]);
     for (number, choice) in choices.iter().enumerate() {
-        let mut outcomes = Vec::new();
+        let mut rounds: Vec<Vec<Outcome>> = Vec::new();
         let mut failed = Ok(());
         for round in 0..arguments.duration.runs {
-            let run = format!("{}-{number}-{round}", std::process::id());
-            match run_on_a_server(arguments, choice, cores, run) {
-                Ok(outcome) => outcomes.push(outcome),
+            let name = format!("{}-{number}-{round}", std::process::id());
+            let run = Run { name, reversed: round % 2 == 1 };
+            match run_choice(arguments, rig, choice, &run) {
+                Ok(outcomes) => rounds.push(outcomes),
                 Err(failure) => {
                     failed = Err(failure);
                     break;
                 }
             }
         }
-        results.extend(Summary::of(&outcomes));
+        // Every round has the same parts, each of them summed up by itself.
+        let parts = rounds.first().map_or(0, Vec::len);
+        for part in 0..parts {
+            let runs: Vec<&Outcome> = rounds.iter().map(|outcomes| &outcomes[part]).collect();
+            results.extend(Summary::of(&runs));
+        }
         failed?;
     }
     Ok(())
 }
 
+fn run_choice(
+    arguments: &Arguments,
+    rig: &Rig<'_>,
+    choice: &ScenarioChoice,
+    run: &Run,
+) -> Result<Vec<Outcome>, Failure> {
+    match choice {
+        ScenarioChoice::Start(options) => start::run(rig, options, run),
+        ScenarioChoice::Redis(options) => redis::run(rig, options, run),
+        ScenarioChoice::Floor(options) => {
+            let bench = rig.bench(None, None, run)?;
+            let core = bench.floor_core.unwrap_or(rig.server_core());
+            floor::run(shape(options), core, bench.timing, bench.meter.progress).map(|outcome| vec![outcome])
+        }
+        _ => run_on_a_server(arguments, rig, choice, run),
+    }
+}
+
 /// One run, on a server of its own unless one is named: it begins with nothing stored and nothing allocated.
 fn run_on_a_server(
     arguments: &Arguments,
+    rig: &Rig<'_>,
     choice: &ScenarioChoice,
-    cores: &[usize],
-    run: String,
-) -> Result<Outcome, Failure> {
+    run: &Run,
+) -> Result<Vec<Outcome>, Failure> {
     let warmed = arguments.server.warm_memory.map(warm_memory::warm).transpose()?;
-    let mut server = start_server(arguments, cores)?;
-    let bench = bench(arguments, server.as_ref(), cores, run)?;
-    let mut outcome =
-        run_once(&bench, choice, cores).map_err(|failure| with_server_output(failure, server.as_mut()))?;
-    if let Some(gb_per_second) = warmed {
-        outcome.figures.set("warm_memory_gb_per_second", gb_per_second);
+    let data = rig.data_dir(choice.needs_disk())?;
+    let disk = if choice.is_durable() { rig.probe_disk(data.as_ref())? } else { None };
+    let started = (!rig.is_remote()).then(|| rig.start_server(data.as_ref(), &choice.server_arguments()));
+    let mut server = started.transpose()?;
+    let bench = rig.bench(server.as_ref(), disk, run)?;
+    let mut outcomes =
+        run_once(&bench, choice).map_err(|failure| with_server_output(failure, server.as_mut()))?;
+    for outcome in &mut outcomes {
+        if let Some(gb_per_second) = warmed {
+            outcome.figures.set("warm_memory_gb_per_second", gb_per_second);
+        }
     }
-    Ok(outcome)
+    Ok(outcomes)
 }
 
-fn run_once(bench: &Bench, choice: &ScenarioChoice, cores: &[usize]) -> Result<Outcome, Failure> {
-    match choice {
+fn run_once(bench: &Bench, choice: &ScenarioChoice) -> Result<Vec<Outcome>, Failure> {
+    let outcome = match choice {
+        ScenarioChoice::Write(options) => return write::run(bench, options),
         ScenarioChoice::Ping(options) => ping::run(bench, options),
-        ScenarioChoice::Write(options) => write::run(bench, options),
         ScenarioChoice::Fanout(options) => fanout::run(bench, options),
         ScenarioChoice::Mixed(options) => mixed::run(bench, options),
         ScenarioChoice::Idle(options) => idle::run(bench, options),
         ScenarioChoice::Storm(options) => storm::run(bench, options),
         ScenarioChoice::Snapshot(options) => snapshot::run(bench, options),
-        ScenarioChoice::Floor(options) => {
-            let core = bench.floor_core.or(cores.first().copied()).unwrap_or(0);
-            floor::run(shape(options), core, bench.timing, bench.meter.progress)
+        ScenarioChoice::Bigger(options) => bigger::run(bench, options),
+        ScenarioChoice::Start(_) | ScenarioChoice::Redis(_) | ScenarioChoice::Floor(_) => {
+            return Ok(Vec::new());
         }
-    }
+    };
+    outcome.map(|outcome| vec![outcome])
 }
 
 /// What runs without arguments: the loads whose figures the project promises.
 fn canonical() -> Vec<ScenarioChoice> {
     let fanout = |window| {
-        let options =
-            FanoutOptions { publishers: 1, subscribers: 1000, window, value_bytes: 100, any_order: false };
-        ScenarioChoice::Fanout(options)
+        ScenarioChoice::Fanout(FanoutOptions {
+            publishers: 1,
+            subscribers: 1000,
+            window,
+            value_bytes: 100,
+            ack: AckLevel::Memory,
+            any_order: false,
+        })
     };
     vec![
         ScenarioChoice::Ping(PingOptions { connections: 1 }),
-        ScenarioChoice::Write(WriteOptions { connections: 200, batch: 10, value_bytes: 100, rate: None }),
+        ScenarioChoice::Write(WriteOptions {
+            connections: 200,
+            batch: 10,
+            value_bytes: 100,
+            ack: vec![AckLevel::Memory],
+            rate: None,
+        }),
         fanout(1),
         fanout(16),
     ]
@@ -127,79 +161,13 @@ fn shape(options: &FloorOptions) -> Shape {
     }
 }
 
-fn start_server(arguments: &Arguments, cores: &[usize]) -> Result<Option<ServerProcess>, Failure> {
-    let needless = matches!(arguments.scenario, Some(ScenarioChoice::Floor(_)));
-    if arguments.server.url.is_some() || needless {
-        return Ok(None);
-    }
-    let launch = Launch {
-        binary: arguments.server.server_bin.as_deref(),
-        arguments: &arguments.server.server_args,
-        core: arguments.cores.server_core.or(cores.first().copied()).unwrap_or(0),
-    };
-    // The server must not inherit the core of the load.
-    pin_to_cores(cores)?;
-    let server = ServerProcess::start(&launch)?;
-    pin_load(arguments, cores)?;
-    Ok(Some(server))
-}
-
-fn load_core(arguments: &Arguments, cores: &[usize]) -> usize {
-    arguments.cores.load_core.or(cores.last().copied()).unwrap_or(0)
-}
-
-fn pin_load(arguments: &Arguments, cores: &[usize]) -> Result<(), Failure> {
-    let core = load_core(arguments, cores);
-    pin_to_core(core).map_err(|error| Failure::Setup(format!("cannot pin the load to core {core}: {error}")))
-}
-
-fn bench(
-    arguments: &Arguments,
-    server: Option<&ServerProcess>,
-    cores: &[usize],
-    run: String,
-) -> Result<Bench, Failure> {
-    let target = match (&arguments.server.url, server) {
-        (Some(url), _) => Target::parse(url)?,
-        (None, Some(server)) => Target::loopback(server.address),
-        (None, None) => Target::loopback(([127, 0, 0, 1], 0).into()),
-    };
-    let pid = match (arguments.server.server_pid, server) {
-        (Some(pid), _) => Some(pid),
-        (None, Some(server)) => Some(server.pid()),
-        (None, None) => locate::listener_pid(target.address),
-    };
-    let pinned = pid.map(locate::pinned_cores).unwrap_or_default();
-    let floor_core = arguments.cores.server_core.or(pinned.first().copied()).or(cores.first().copied());
-    // A load that polls takes its whole core, so only where no part of the server runs there.
-    let shares_core = pinned.is_empty() || pinned.contains(&load_core(arguments, cores));
-    polling::set(!arguments.cores.load_sleeps && !shares_core);
-    let nanos = |seconds: f64| (seconds * NANOS_PER_SECOND as f64) as u64;
-    let duration = &arguments.duration;
-    Ok(Bench {
-        meter: Meter {
-            subject: pid.map(Subject::Process),
-            metrics: Some(target.clone()),
-            progress: arguments.report.progress || std::io::stderr().is_terminal(),
-        },
-        target,
-        timing: Timing {
-            warmup_ns: nanos(duration.warmup),
-            window_ns: nanos(duration.seconds),
-            timeout_ns: nanos(duration.timeout),
-        },
-        floor_core: floor_core.filter(|_| !arguments.cores.no_floor),
-        run,
-    })
-}
-
 fn report(
     arguments: &Arguments,
-    cores: &[usize],
+    cores: usize,
     results: &[Summary],
     failure: Option<&Failure>,
 ) -> Result<(), Failure> {
-    let machine = Machine::this(cores.len());
+    let machine = Machine::this(cores);
     print!("{}", page::render(&machine, results));
     let Some(path) = &arguments.report.json else { return Ok(()) };
     let command = std::env::args().collect::<Vec<_>>().join(" ");
@@ -208,7 +176,7 @@ fn report(
 }
 
 /// A server of ours may have said why it failed.
-fn with_server_output(failure: Failure, server: Option<&mut ServerProcess>) -> Failure {
+pub fn with_server_output(failure: Failure, server: Option<&mut ServerProcess>) -> Failure {
     let output = server.map(ServerProcess::last_output).unwrap_or_default();
     if !output.is_empty() {
         eprintln!("\nthe server's last words:\n{output}");

@@ -34,6 +34,11 @@ impl Values {
         Self { bytes, padding }
     }
 
+    /// Size of each value as JSON text.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub fn write(&self, out: &mut Vec<u8>, stamp: Stamp) {
         out.push(b'"');
         write_hex(out, u64::from(stamp.writer), WRITER_DIGITS);

@@ -34,6 +34,8 @@ pub struct Window {
     cpu: Option<CpuTime>,
     resident_bytes: Option<u64>,
     sends: Option<Sends>,
+    /// Whether the server was asked for them in vain.
+    sends_unknown: bool,
 }
 
 impl Meter {
@@ -66,7 +68,8 @@ impl OpenWindow {
         let cpu = self.cpu.zip(meter.cpu_time()).map(|(before, after)| after.since(before));
         let sends = self.sends.zip(meter.scrape()).map(|(before, after)| after.since(before));
         let resident_bytes = meter.subject.and_then(Subject::resident_bytes);
-        Window { operations, ns, load_cpu_ns, cpu, resident_bytes, sends }
+        let sends_unknown = meter.metrics.is_some() && sends.is_none();
+        Window { operations, ns, load_cpu_ns, cpu, resident_bytes, sends, sends_unknown }
     }
 }
 
@@ -84,6 +87,9 @@ impl Window {
         figures.set("errors", 0.0);
         figures.set_latency("latency", &tally.latency_ns);
         self.set_costs(&mut figures);
+        if self.sends_unknown {
+            figures.set("sends_unknown", 1.0);
+        }
         figures
     }
 
@@ -102,6 +108,9 @@ impl Window {
             figures.set("server_cpu_percent", 100.0 * total / self.ns as f64);
             figures.set("operations_per_cpu_second", operations / (total / 1e9));
             figures.set("server_cpu_us_per_operation", total / 1e3 / operations);
+            if cpu.children_ns > 0 {
+                figures.set("server_children_cpu_percent", 100.0 * cpu.children_ns as f64 / self.ns as f64);
+            }
             if let Some(user_ns) = cpu.user_ns_if_known() {
                 figures.set("server_user_us_per_operation", user_ns as f64 / 1e3 / operations);
             }

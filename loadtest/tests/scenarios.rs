@@ -9,12 +9,37 @@ use std::process::{Command, Output};
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 use standin::Fault;
+use standin::redis::Fault as RedisFault;
 
 fn loadtest(fault: Fault, arguments: &str) -> Output {
     let address = standin::start(fault);
     Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .args(arguments.split_whitespace())
         .args(["--url", &format!("ws://{address}/v1"), "--warmup", "0.2"])
+        .output()
+        .expect("the program under test was built")
+}
+
+/// The same where the program starts its servers, and with what they do wrong.
+fn loadtest_with_servers(fault: &str, arguments: &str) -> Output {
+    let folder = standin::process::Folder::create(fault);
+    let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(arguments.split_whitespace())
+        .arg("--server-bin")
+        .arg(&folder.program)
+        .arg("--data-parent")
+        .arg(&folder.path)
+        .env(standin::process::FAULT, fault)
+        .output()
+        .expect("the program under test was built");
+    assert_eq!(folder.files(), 1, "only the server's program was to be left");
+    output
+}
+
+fn loadtest_redis(fault: RedisFault, arguments: &str) -> Output {
+    let address = standin::redis::start(fault);
+    Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(format!("{REDIS} --redis-address {address} {arguments}").split_whitespace())
         .output()
         .expect("the program under test was built")
 }
@@ -41,6 +66,9 @@ const MIXED: &str = "mixed --clients 12 --room 4 --edit-percent 50";
 const IDLE: &str = "idle --connections 40";
 const STORM: &str = "storm --clients 20 --maps 4 --rate 500";
 const SNAPSHOT: &str = "snapshot --keys 1234";
+const BIGGER: &str = "bigger --memory-limit 10KiB --times 12 --map-keys 60 --connections 3";
+const START: &str = "start --keys 3000 --lazy-keys 1100";
+const REDIS: &str = "redis --alone --connections 4 --batch 5 --warmup 0.2 --seconds 0.3";
 
 #[test]
 fn ping_passes_and_is_compared_with_the_floor() {
@@ -81,6 +109,57 @@ fn storm_passes_and_everybody_resumes() {
 fn snapshot_passes_and_says_what_it_delays_pings_by() {
     let page = passes(SNAPSHOT);
     assert!(page.contains("p99 later by") && page.contains("of a thread at"), "{page}");
+}
+
+#[test]
+fn write_without_acks_is_paced_by_pongs() {
+    assert!(passes(&format!("{WRITE} --ack none")).contains("acks none"));
+}
+
+/// Goal: the levels are compared on one server. Method: both in one run, and in the other order in the second.
+#[test]
+fn levels_of_acks_run_one_after_the_other_and_are_compared() {
+    let folder = std::env::temp_dir();
+    let probe = folder.display();
+    let page = passes(&format!("{WRITE} --ack memory,durable --disk-probe {probe} --runs 2 --no-floor"));
+    let (memory, durable) = page.split_once("acks durable").expect("two parts");
+    assert!(memory.contains("acks memory") && !memory.contains("of memory"), "{page}");
+    for line in ["of memory", "disk alone", "of the disk"] {
+        assert!(durable.contains(line), "{line} is missing: {page}");
+    }
+}
+
+#[test]
+fn bigger_passes_and_repeats_what_was_too_much() {
+    assert!(passes(BIGGER).contains("0 requests had to be repeated"));
+    let output = loadtest(Fault::Overload(7), BIGGER);
+    let page = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && page.contains("1 requests had to be repeated"), "{page}");
+}
+
+#[test]
+fn start_passes_and_times_both_kinds_of_end() {
+    let output = loadtest_with_servers("", START);
+    let page = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(page.contains("after a kill") && page.contains("after a stop"), "{page}");
+}
+
+#[test]
+fn redis_passes_alone_and_beside_a_server() {
+    let output = loadtest_redis(RedisFault::None, "");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let address = standin::redis::start(RedisFault::None);
+    let page = passes(&format!("redis --redis-address {address} --connections 4 --batch 5 --no-floor"));
+    let (redis, own) = page.split_once("acks durable").expect("two parts");
+    assert!(redis.contains("appendfsync always") && own.contains("of Redis"), "{page}");
+}
+
+/// Not a test: the stand-in, when a test before has the program start it as its server.
+#[test]
+#[ignore = "serves other tests"]
+fn serves_as_a_process_when_told_to() {
+    standin::process::serve();
 }
 
 #[test]
@@ -151,6 +230,60 @@ fn acked_write_that_is_not_stored_fails_the_run() {
     fails(Fault::ForgetWrite(0), "LOST", WRITE);
     fails(Fault::ForgetWrite(20), "LOST", WRITE);
     fails(Fault::ForgetWrite(1), "LOST", SNAPSHOT);
+}
+
+#[test]
+fn ack_weaker_than_asked_fails_the_run() {
+    for scenario in [WRITE, FANOUT, MIXED] {
+        fails(Fault::WeakenAck(20), "WEAKER ACK", &format!("{scenario} --ack durable"));
+    }
+    fails(Fault::WeakenAck(7), "WEAKER ACK", BIGGER);
+}
+
+#[test]
+fn write_without_acks_that_is_not_stored_or_answered_fails_the_run() {
+    fails(Fault::ForgetWrite(20), "LOST", &format!("{WRITE} --ack none"));
+    fails(Fault::LosePong(20), "LOST", &format!("{WRITE} --ack none"));
+}
+
+#[test]
+fn key_of_the_bigger_data_set_that_is_not_there_fails_the_run() {
+    fails(Fault::ForgetWrite(7), "LOST", BIGGER);
+    fails(Fault::LoseAck(7), "LOST", BIGGER);
+    fails(Fault::RejectWrite(7), "REFUSED", BIGGER);
+}
+
+#[test]
+fn write_that_a_start_forgets_or_a_stop_that_goes_wrong_fails_the_run() {
+    let faults = [
+        ("ForgetOnStart", "FAILED LOST"),
+        ("DamageOnStart", "FAILED WRONG: the digests were"),
+        ("EndBadly", "FAILED WRONG: told to stop"),
+    ];
+    for (fault, word) in faults {
+        let output = loadtest_with_servers(fault, START);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{fault}: {errors}");
+        assert!(errors.contains(word), "{fault}: {errors}");
+    }
+}
+
+#[test]
+fn redis_that_loses_repeats_refuses_or_damages_fails_the_run() {
+    let faults = [
+        (RedisFault::LoseReply(33), "LOST"),
+        (RedisFault::RepeatReply(33), "DUPLICATED"),
+        (RedisFault::Refuse(33), "REFUSED"),
+        (RedisFault::Forget(1), "LOST"),
+        (RedisFault::Forget(33), "LOST"),
+        (RedisFault::Damage(1), "WRONG"),
+    ];
+    for (fault, word) in faults {
+        let output = loadtest_redis(fault, "--timeout 1.5");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{fault:?}: {errors}");
+        assert!(errors.contains(&format!("FAILED {word}")), "{fault:?}: {errors}");
+    }
 }
 
 #[test]

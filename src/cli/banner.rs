@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use super::cores::CoreList;
 use super::quantity::Bytes;
-use super::{LogFormat, Serve, Storage};
+use super::{LogFormat, Serve};
+use crate::config::{Config, Fsync, StorageConfig};
 use crate::io::host::OpenFiles;
 
 /// Writes the banner to stderr, as a page for people or as one event of the JSON log.
@@ -32,7 +33,8 @@ impl Banner<'_> {
             listen = listen.join(","),
             cores = %CoreList(cores.clone()),
             shards = cores.len(),
-            storage = storage_name(*storage),
+            storage = if storage.is_some() { "disk" } else { "memory" },
+            data_dir = storage.as_ref().map(|storage| storage.data_dir.display().to_string()),
             connections_max = config.connections_max,
             message_bytes_max = config.message_bytes_max,
             subscriptions_max = config.subscriptions_max,
@@ -52,7 +54,8 @@ impl fmt::Display for Banner<'_> {
         }
         writeln!(f, "  cores     {}  ({shards})", CoreList(cores.clone()))?;
         match storage {
-            Storage::Memory => writeln!(f, "  storage   memory  (a restart empties it)")?,
+            Some(storage) => write_storage(f, storage, config)?,
+            None => writeln!(f, "  storage   memory  (a restart empties it)")?,
         }
         writeln!(
             f,
@@ -80,9 +83,16 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn storage_name(storage: Storage) -> &'static str {
-    match storage {
-        Storage::Memory => "memory",
+fn write_storage(f: &mut fmt::Formatter<'_>, storage: &StorageConfig, config: &Config) -> fmt::Result {
+    write!(f, "  storage   {}  (", storage.data_dir.display())?;
+    match storage.fsync {
+        Fsync::Always => write!(f, "synced always")?,
+        Fsync::Interval { ms } => write!(f, "synced every {ms} ms")?,
+        Fsync::Never => write!(f, "synced when the kernel likes, no durable acks")?,
+    }
+    match config.memory_limit_bytes {
+        0 => writeln!(f, ", all of it in memory)"),
+        bytes => writeln!(f, ", up to {} of it in memory)", Bytes(bytes)),
     }
 }
 
@@ -93,7 +103,10 @@ mod tests {
 
     #[test]
     fn the_banner_says_what_runs_and_where_to_go() {
+        let core = crate::io::host::allowed_cores()[0].to_string();
         let flags = ["annulus", "--listen", "0.0.0.0:9100,[::1]:9101", "--node", "eu-1"];
+        let flags =
+            [&flags[..], &["--data-dir", "/data", "--memory-limit", "32MiB", "--cores", &core]].concat();
         let Ok(Command::Serve(serve)) = parse(flags) else { panic!("valid flags") };
         let open_files = OpenFiles { soft: 4096, hard: 4096 };
         let text = Banner { serve: &serve, open_files }.to_string();
@@ -101,7 +114,7 @@ mod tests {
             "node eu-1",
             "ws://0.0.0.0:9100/v1",
             "ws://[::1]:9101/v1",
-            "memory",
+            "/data  (synced always, up to 32MiB of it in memory)",
             "100000 connections",
             "1MiB a message",
             "4096 open files",

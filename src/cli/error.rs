@@ -52,6 +52,16 @@ pub enum ConfigError {
          be forgotten before its own time; raise it to at least {min}"
     )]
     RetentionTooShort { retention: Span, drift_ms: u64, min: Span },
+    #[error("--segment-bytes {given} is out of bounds; choose from {min} to {max}")]
+    SegmentBytes { given: Bytes, min: Bytes, max: Bytes },
+    #[error(
+        "--memory-limit {given} is too little for {cores} shards; raise it to at least {min}, or to 0 for no limit"
+    )]
+    MemoryLimitTooSmall { given: Bytes, cores: usize, min: Bytes },
+    #[error(
+        "core {core} does not exist or is not allowed to this process; use one out of {allowed} in --service-core"
+    )]
+    ServiceCoreUnknown { core: usize, allowed: CoreList },
     #[error("the kernel gives no random bytes for a node name; choose one with --node")]
     NoRandomness,
 }

@@ -5,15 +5,17 @@
 //! Defaults are those of [`Config::default`], so that tests and the command start from the same server.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{BoolishValueParser, RangedU64ValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::cores::CoreList;
 use super::quantity::{Bytes, Span};
-use super::values::{parse_listen, parse_log_level, parse_node, parse_origin, parse_storage};
+use super::values::{parse_listen, parse_log_level, parse_node, parse_origin};
 use crate::config::Config;
+use crate::limits;
 
 /// A real-time sync server: CRDT maps over WebSocket on pinned io_uring shards.
 ///
@@ -28,14 +30,66 @@ pub(super) struct Cli {
     pub flags: Flags,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(super) enum Action {
     /// Run the server (what `annulus` alone does)
     Serve,
-    /// Check kernel, ring features and limits, and say what to raise and how
+    /// Check kernel, ring features, limits and data directory, and say what to raise and how
     Doctor,
     /// Print the effective configuration as JSON, after flags, variables and presets
     Config,
+    /// Copy the data of a running server, as of now, into a new directory
+    ///
+    /// The server of --data-dir goes on serving meanwhile; without one the directory itself is
+    /// copied. The copy is a data directory like any other:
+    ///
+    ///   annulus backup /backups/monday
+    ///   annulus verify /backups/monday
+    ///   annulus --data-dir /backups/monday
+    #[command(verbatim_doc_comment)]
+    Backup {
+        /// Where the copy goes; must be empty or not there yet
+        dir: PathBuf,
+    },
+    /// Write maps as JSON Lines, one line a key, with everything needed to bring them back
+    ///
+    /// Reads the --data-dir that no server uses, or a backup of one that does:
+    ///
+    ///   annulus export --output all.jsonl
+    ///   annulus export --map todos --map users | zstd > two.jsonl.zst
+    ///   annulus --data-dir /backups/monday export
+    #[command(verbatim_doc_comment)]
+    Export {
+        /// Only the map of this name; may be repeated [default: all]
+        #[arg(long = "map", value_name = "NAME")]
+        maps: Vec<String>,
+        /// The file to write [default: stdout]
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Merge what `export` wrote into the data directory
+    ///
+    /// It merges as servers do: what is newer in the directory stays, and importing twice changes
+    /// nothing. The --data-dir must not be in use, and is made if it is not there:
+    ///
+    ///   annulus import all.jsonl
+    ///   zstd -dc two.jsonl.zst | annulus --data-dir ./other import
+    #[command(verbatim_doc_comment)]
+    Import {
+        /// The file to read [default: stdin]
+        file: Option<PathBuf>,
+    },
+    /// Check every record and every cell of a data directory, and print a digest for each map
+    ///
+    /// Changes nothing and says what is damaged; the exit code is 1 then. The digests are those of
+    /// the protocol's `digest`, so that copies can be compared with each other and with a server:
+    ///
+    ///   annulus verify /backups/monday
+    #[command(verbatim_doc_comment)]
+    Verify {
+        /// The directory to check [default: --data-dir]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// All settings, by topic. Serialized, the keys are the names of the flags.
@@ -248,23 +302,98 @@ pub(super) struct Delivery {
 }
 
 /// Where the data is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Storage {
-    /// In the memory of the owning shard only.
+pub(super) enum Storage {
+    /// In --data-dir, and as far as it is used in memory
+    Disk,
+    /// In memory only: a restart empties it
     Memory,
+}
+
+/// When the journal is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum FsyncMode {
+    /// After every group of writes; `durable` acks wait for it
+    Always,
+    /// Every --fsync-interval-ms; `durable` acks wait for it
+    Interval,
+    /// When the kernel likes; `durable` acks are not offered
+    Never,
 }
 
 #[derive(Debug, Args, Serialize)]
 #[command(next_help_heading = "Data")]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Data {
-    /// Where maps are kept: memory, which a restart empties
+    /// Where maps are kept
     ///
-    /// Storage on disk comes with a later version.
-    #[arg(long, env = "ANNULUS_STORAGE", value_name = "KIND", value_parser = parse_storage)]
-    #[arg(default_value = "memory")]
+    /// On disk they survive restarts and may be more than the memory holds; in memory there is no file at all.
+    #[arg(long, env = "ANNULUS_STORAGE", value_name = "KIND", value_enum, default_value = "disk")]
     pub storage: Storage,
+
+    /// The directory of the data; made if it is not there
+    ///
+    /// One server at a time uses it, and it must be on a local disk: `annulus doctor` measures how fast it syncs.
+    #[arg(long, env = "ANNULUS_DATA_DIR", value_name = "DIR", default_value = "./annulus-data")]
+    #[serde(serialize_with = "as_text")]
+    pub data_dir: PathBuf,
+
+    /// When what was written is synced to the disk
+    ///
+    /// With `interval` a power cut takes what was acknowledged as `memory` since the last sync, with `never` what
+    /// the kernel had not written; a crash of the server alone takes nothing that was written.
+    #[arg(long, env = "ANNULUS_FSYNC", value_name = "WHEN", value_enum, default_value = "always")]
+    pub fsync: FsyncMode,
+
+    /// Milliseconds between two syncs with --fsync interval
+    ///
+    /// A `durable` ack waits for up to this long; keep it below --ack-timeout-ms.
+    #[arg(long, env = "ANNULUS_FSYNC_INTERVAL_MS", value_name = "MS", default_value_t = 1_000)]
+    #[arg(value_parser = value_parser!(u64).range(1..=HOUR_MS))]
+    pub fsync_interval_ms: u64,
+
+    /// Bytes at which a segment of the journal ends and is folded into the base
+    ///
+    /// Larger ones are folded more cheaply, as more changes of one key become one; smaller ones are read faster
+    /// after a crash.
+    #[arg(long, env = "ANNULUS_SEGMENT_BYTES", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(limits::SEGMENT_BYTES_DEFAULT))]
+    pub segment_bytes: Bytes,
+
+    /// Milliseconds after which changes are folded into the base even if their segment is not full
+    ///
+    /// Bounds what a start has to read, and for how long a map that is not used stays in memory.
+    #[arg(long, env = "ANNULUS_CHECKPOINT_INTERVAL_MS", value_name = "MS", default_value_t = 60_000)]
+    #[arg(value_parser = value_parser!(u64).range(1..=24 * HOUR_MS))]
+    pub checkpoint_interval_ms: u64,
+
+    /// Bytes of maps in memory past which the least recently used leave it; 0: no limit
+    /// [default: half of the memory]
+    ///
+    /// They are loaded again when they are used. Half of what this host or its cgroup has leaves room for
+    /// connections, queues and the kernel's own copy of the files.
+    #[arg(long, env = "ANNULUS_MEMORY_LIMIT", value_name = "SIZE")]
+    pub memory_limit: Option<Bytes>,
+
+    /// Free bytes of the disk below which writes are refused with read_only
+    ///
+    /// What is left lets the server fold and stop in order; it takes writes again by itself once there is room.
+    #[arg(long, env = "ANNULUS_DISK_RESERVE", value_name = "SIZE", default_value_t = Bytes(256 << 20))]
+    pub disk_reserve: Bytes,
+
+    /// The core of the thread that writes the journal [default: any]
+    ///
+    /// Where it shares a core with a shard, both wait for each other.
+    #[arg(long, env = "ANNULUS_SERVICE_CORE", value_name = "CORE")]
+    pub service_core: Option<usize>,
+
+    /// Start over damage in the journal, with everything that still verifies
+    ///
+    /// Says what is lost. Without it the server refuses to start, as a backup may have more.
+    #[arg(long, env = "ANNULUS_SALVAGE", value_parser = BoolishValueParser::new())]
+    pub salvage: bool,
 
     /// Milliseconds a client's stamp may be ahead of this server; further is rejected with clock_drift
     ///
@@ -326,4 +455,9 @@ pub(super) struct Logs {
     #[arg(long, env = "ANNULUS_LOG_LEVEL", value_name = "FILTER", default_value = "info")]
     #[arg(value_parser = parse_log_level)]
     pub log_level: String,
+}
+
+/// A path as JSON: what is no UTF-8 in it cannot be shown.
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }

@@ -10,6 +10,7 @@ mod flags;
 pub mod logging;
 mod quantity;
 mod resolve;
+mod task;
 mod values;
 
 use std::ffi::OsString;
@@ -18,8 +19,9 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
 pub use error::ConfigError;
-pub use flags::{LogFormat, Storage};
+pub use flags::LogFormat;
 pub use resolve::{LogSettings, Serve};
+pub use task::Task;
 
 use crate::io::host;
 use flags::{Action, Cli};
@@ -33,6 +35,8 @@ pub enum Command {
     Doctor(Serve),
     /// Print this JSON: the effective configuration, keyed by flag.
     Config(String),
+    /// Do this to a data directory.
+    Task(Task),
     /// Print this page: `--help` or `--version`.
     Page(Box<clap::Error>),
 }
@@ -51,15 +55,20 @@ pub fn parse(
         Err(page) if is_page(page.kind()) => return Ok(Command::Page(Box::new(page))),
         Err(error) => return Err(ConfigError::from_usage(&error, &command)),
     };
+    let action = match action.unwrap_or(Action::Serve).into_task(&flags.data.data_dir) {
+        Ok(task) => return Ok(Command::Task(task)),
+        Err(action) => action,
+    };
     let allowed_cores = host::allowed_cores();
+    let node_is_chosen = flags.listening.node.is_some();
     resolve::fill(&mut flags, &allowed_cores)?;
-    let serve = resolve::settings(&flags, &allowed_cores)?;
-    Ok(match action.unwrap_or(Action::Serve) {
-        Action::Serve => Command::Serve(serve),
+    let serve = resolve::settings(&flags, node_is_chosen, &allowed_cores)?;
+    Ok(match action {
         Action::Doctor => Command::Doctor(serve),
         Action::Config => Command::Config(
             simd_json::to_string_pretty(&flags).expect("a struct of numbers and text has a JSON form"),
         ),
+        _ => Command::Serve(serve),
     })
 }
 

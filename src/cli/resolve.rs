@@ -4,9 +4,10 @@
 
 use super::cores::CoreList;
 use super::error::ConfigError;
-use super::flags::{Flags, LogFormat, Preset, Storage};
+use super::flags::{Data, Flags, FsyncMode, LogFormat, Preset, Storage};
 use super::quantity::{Bytes, Span};
-use crate::config::{Coalesce, Config};
+use crate::config::{Coalesce, Config, Fsync, StorageConfig};
+use crate::io::host;
 use crate::limits;
 
 /// Everything `annulus serve` needs to know.
@@ -16,8 +17,10 @@ pub struct Serve {
     pub config: Config,
     /// Cores to run on, one shard each, ascending.
     pub cores: Vec<usize>,
-    /// Where maps are kept.
-    pub storage: Storage,
+    /// Where and how maps are kept on disk; `None`: in memory only.
+    pub storage: Option<StorageConfig>,
+    /// Whether `--node` names this node. Otherwise the name that a data directory has is used.
+    pub node_is_chosen: bool,
     /// How and what to log.
     pub log: LogSettings,
 }
@@ -30,7 +33,7 @@ pub struct LogSettings {
     pub filter: String,
 }
 
-/// Fills the flags that were left open: preset, node name and cores.
+/// Fills the flags that were left open: preset, node name, cores and memory limit.
 ///
 /// # Errors
 /// [`ConfigError::NoRandomness`] when a node name is to be made and the kernel gives no bytes.
@@ -53,21 +56,31 @@ pub(super) fn fill(flags: &mut Flags, allowed_cores: &[usize]) -> Result<(), Con
     // A machine larger than one process may use runs on its first cores unless told which.
     let default_cores = || CoreList(allowed_cores.iter().copied().take(limits::SHARDS_MAX).collect());
     listening.cores.get_or_insert_with(default_cores);
+    // Whole mebibytes, as a number that people read.
+    let half_of_memory = || Bytes(((host::memory_bytes() / 2) >> 20) << 20);
+    flags.data.memory_limit.get_or_insert_with(half_of_memory);
     flags.connections.allowed_origins.retain(|origin| !origin.is_empty());
     Ok(())
 }
 
-/// Turns filled flags into settings.
+/// Turns filled flags into settings. `node_is_chosen`: the name of the node was there before they were filled.
 ///
 /// # Errors
 /// The first rule between flags, limits and host that does not hold.
-pub(super) fn settings(flags: &Flags, allowed_cores: &[usize]) -> Result<Serve, ConfigError> {
-    let serve = unchecked(flags);
+pub(super) fn settings(
+    flags: &Flags,
+    node_is_chosen: bool,
+    allowed_cores: &[usize],
+) -> Result<Serve, ConfigError> {
+    let serve = unchecked(flags, node_is_chosen);
     check_cores(&serve.cores, allowed_cores)?;
     check_listen(&serve.config)?;
     check_sizes(&serve.config)?;
     check_outbox(&serve.config)?;
     check_times(&serve.config)?;
+    if let Some(storage) = &serve.storage {
+        check_storage(storage, &serve, allowed_cores)?;
+    }
     let (connections, cores) = (serve.config.connections_max, serve.cores.len());
     if connections < cores {
         return Err(ConfigError::ConnectionsTooFew { connections, cores });
@@ -75,9 +88,10 @@ pub(super) fn settings(flags: &Flags, allowed_cores: &[usize]) -> Result<Serve, 
     Ok(serve)
 }
 
-fn unchecked(flags: &Flags) -> Serve {
+fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
     let Flags { listening, connections, delivery, data, stopping, logs } = flags;
     let low_latency = Coalesce::LOW_LATENCY;
+    let storage = storage_config(data);
     let config = Config {
         listen: listening.listen.clone(),
         backlog: listening.backlog,
@@ -105,12 +119,31 @@ fn unchecked(flags: &Flags) -> Serve {
         tombstone_retention_ms: data.tombstone_retention.ms,
         ack_timeout_ms: data.ack_timeout_ms,
         drain_ms: stopping.drain_ms,
-        memory_limit_bytes: 0,
-        offers_durable: false,
+        memory_limit_bytes: match storage {
+            Some(_) => data.memory_limit.map_or(0, |bytes| bytes.0),
+            None => 0,
+        },
+        offers_durable: storage.as_ref().is_some_and(|storage| storage.fsync != Fsync::Never),
     };
     let cores = listening.cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
     let log = LogSettings { format: logs.log_format, filter: logs.log_level.clone() };
-    Serve { config, cores, storage: data.storage, log }
+    Serve { config, cores, storage, node_is_chosen, log }
+}
+
+fn storage_config(data: &Data) -> Option<StorageConfig> {
+    (data.storage == Storage::Disk).then(|| StorageConfig {
+        data_dir: data.data_dir.clone(),
+        fsync: match data.fsync {
+            FsyncMode::Always => Fsync::Always,
+            FsyncMode::Interval => Fsync::Interval { ms: data.fsync_interval_ms },
+            FsyncMode::Never => Fsync::Never,
+        },
+        segment_bytes: data.segment_bytes.0,
+        checkpoint_interval_ms: data.checkpoint_interval_ms,
+        disk_reserve_bytes: data.disk_reserve.0 as u64,
+        salvage: data.salvage,
+        service_core: data.service_core,
+    })
 }
 
 fn check_cores(cores: &[usize], allowed: &[usize]) -> Result<(), ConfigError> {
@@ -178,6 +211,23 @@ fn check_times(config: &Config) -> Result<(), ConfigError> {
     let (retention, drift_ms) = (Span { ms: config.tombstone_retention_ms }, config.clock_drift_max_ms);
     if retention.ms < drift_ms {
         return Err(ConfigError::RetentionTooShort { retention, drift_ms, min: Span { ms: drift_ms } });
+    }
+    Ok(())
+}
+
+fn check_storage(storage: &StorageConfig, serve: &Serve, allowed_cores: &[usize]) -> Result<(), ConfigError> {
+    let given = Bytes(storage.segment_bytes);
+    if !(limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_CEILING).contains(&given.0) {
+        let (min, max) = (Bytes(limits::SEGMENT_BYTES_MIN), Bytes(limits::SEGMENT_BYTES_CEILING));
+        return Err(ConfigError::SegmentBytes { given, min, max });
+    }
+    let (given, cores) = (Bytes(serve.config.memory_limit_bytes), serve.cores.len());
+    let min = Bytes(cores * limits::SHARD_MEMORY_BYTES_MIN);
+    if given.0 != 0 && given < min {
+        return Err(ConfigError::MemoryLimitTooSmall { given, cores, min });
+    }
+    if let Some(core) = storage.service_core.filter(|core| !allowed_cores.contains(core)) {
+        return Err(ConfigError::ServiceCoreUnknown { core, allowed: CoreList(allowed_cores.to_vec()) });
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! each rule between flags has its refusal.
 
 use super::*;
-use crate::config::{Coalesce, Config};
+use crate::config::{Coalesce, Config, Fsync};
 
 fn serve(flags: &[&str]) -> Result<Serve, ConfigError> {
     match parse(["annulus"].iter().chain(flags))? {
@@ -40,9 +40,58 @@ fn without_flags_the_defaults_are_served() {
     let serve = serve(&[]).unwrap();
     let node = serve.config.node.clone();
     assert!(node.len() == 10 && node.starts_with("n-"), "{node}");
-    let defaults = Config { node, ..Config::default() };
+    let memory_limit_bytes = ((host::memory_bytes() / 2) >> 20) << 20;
+    let defaults = Config { node, memory_limit_bytes, offers_durable: true, ..Config::default() };
     assert_eq!(format!("{:?}", serve.config), format!("{defaults:?}"));
     assert_eq!(serve.cores, host::allowed_cores());
+    assert!(!serve.node_is_chosen);
+    let storage = serve.storage.expect("on disk");
+    assert_eq!((storage.data_dir.to_str(), storage.fsync), (Some("./annulus-data"), Fsync::Always));
+}
+
+#[test]
+fn memory_storage_promises_nothing_of_a_disk() {
+    let serve = serve(&["--storage", "memory", "--memory-limit", "9GiB", "--node", "a"]).unwrap();
+    assert!(serve.storage.is_none() && serve.node_is_chosen);
+    assert_eq!((serve.config.memory_limit_bytes, serve.config.offers_durable), (0, false));
+}
+
+#[test]
+fn every_storage_flag_reaches_its_setting() {
+    let core = host::allowed_cores()[0].to_string();
+    let flags = "--data-dir /d --fsync interval --fsync-interval-ms 3 --segment-bytes 4MiB \
+        --checkpoint-interval-ms 5 --memory-limit 600MiB --disk-reserve 7KiB --salvage --service-core";
+    let flags: Vec<&str> = flags.split_whitespace().chain([core.as_str()]).collect();
+    let given = serve(&flags).unwrap();
+    assert_eq!((given.config.memory_limit_bytes, given.config.offers_durable), (600 << 20, true));
+    let expected = crate::config::StorageConfig {
+        data_dir: "/d".into(),
+        fsync: Fsync::Interval { ms: 3 },
+        segment_bytes: 4 << 20,
+        checkpoint_interval_ms: 5,
+        disk_reserve_bytes: 7 << 10,
+        salvage: true,
+        service_core: Some(host::allowed_cores()[0]),
+    };
+    assert_eq!(format!("{:?}", given.storage.unwrap()), format!("{expected:?}"));
+    let never = serve(&["--fsync", "never"]).unwrap();
+    assert_eq!((never.storage.unwrap().fsync, never.config.offers_durable), (Fsync::Never, false));
+}
+
+#[test]
+fn tasks_take_the_data_directory_from_its_flag() {
+    let task = |words: &[&str]| match parse(["annulus"].iter().chain(words)) {
+        Ok(Command::Task(task)) => format!("{task:?}"),
+        other => panic!("expected a task, not {other:?}"),
+    };
+    assert_eq!(
+        task(&["export", "--map", "a", "--map", "b", "--data-dir", "/d"]),
+        r#"Export { data_dir: "/d", maps: ["a", "b"], output: None }"#
+    );
+    assert_eq!(task(&["--data-dir", "/d", "backup", "/b"]), r#"Backup { data_dir: "/d", target: "/b" }"#);
+    assert_eq!(task(&["verify"]), r#"Verify { data_dir: "./annulus-data" }"#);
+    assert_eq!(task(&["verify", "/b"]), r#"Verify { data_dir: "/b" }"#);
+    assert_eq!(task(&["import"]), r#"Import { data_dir: "./annulus-data", input: None }"#);
 }
 
 #[test]
@@ -128,7 +177,11 @@ fn each_rule_between_flags_has_its_refusal() {
         (vec!["--coalesce-max-bytes", "0"], "choose from 1 to --outbox-soft-bytes 256KiB"),
         (vec!["--heartbeat-ms", "1000", "--coalesce-delay-us", "500001"], "lower the delay"),
         (vec!["--tombstone-retention", "59s"], "raise it to at least 1m"),
-        (vec!["--storage", "redb"], "storage on disk comes with a later version"),
+        (vec!["--storage", "redb"], "use one of disk, memory"),
+        (vec!["--fsync", "often"], "use one of always, interval, never"),
+        (vec!["--segment-bytes", "1023KiB"], "choose from 1MiB to 1GiB"),
+        (vec!["--memory-limit", "1KiB"], "raise it to at least"),
+        (vec!["--service-core", "60000"], "core 60000 does not exist"),
         (vec!["--coalesce-delay-us", "1000001"], "0..=1000000"),
         (vec!["--heartbeat-ms", "99"], "100..=3600000"),
         (vec!["--max-connections", "0"], "1..=4294967295"),

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use super::flags::Storage;
 use crate::limits;
 
 /// An address and a port. Names are not looked up: which of its addresses would be meant?
@@ -36,14 +35,6 @@ pub(super) fn parse_origin(text: &str) -> Result<String, String> {
     let advice =
         "write https://app.example or http://localhost:3000, without a path; leave the flag out for any";
     Err(format!("'{text}' is no origin; {advice}"))
-}
-
-/// The only storage there is for now.
-pub(super) fn parse_storage(text: &str) -> Result<Storage, String> {
-    match text {
-        "memory" => Ok(Storage::Memory),
-        _ => Err("storage on disk comes with a later version; use memory".to_owned()),
-    }
 }
 
 /// A filter of `tracing-subscriber`. A bare word must be a level: the filter would take a mistyped one for

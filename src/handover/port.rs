@@ -89,21 +89,37 @@ impl Chunk {
 
     /// Appends a cell to the chunk.
     pub fn push(&mut self, key: &[u8], image: &[u8]) {
-        self.cells.extend_from_slice(&(key.len() as u16).to_le_bytes());
-        self.cells.extend_from_slice(&(image.len() as u32).to_le_bytes());
-        self.cells.extend_from_slice(key);
-        self.cells.extend_from_slice(image);
+        Self::write_cell(&mut self.cells, key, image);
+    }
+
+    /// Bytes that a cell takes in a chunk.
+    pub const fn cell_bytes(key: &[u8], image: &[u8]) -> usize {
+        2 + 4 + key.len() + image.len()
+    }
+
+    /// Appends a cell as it stands in [`Chunk::cells`].
+    pub fn write_cell(out: &mut Vec<u8>, key: &[u8], image: &[u8]) {
+        out.extend_from_slice(&(key.len() as u16).to_le_bytes());
+        out.extend_from_slice(&(image.len() as u32).to_le_bytes());
+        out.extend_from_slice(key);
+        out.extend_from_slice(image);
+    }
+
+    /// Splits off the first of the cells that [`Chunk::write_cell`] has written: key, image and what follows.
+    pub fn split_cell(cells: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+        let (lengths, rest) = cells.split_first_chunk::<6>()?;
+        let key_len = usize::from(u16::from_le_bytes([lengths[0], lengths[1]]));
+        let image_len = u32::from_le_bytes([lengths[2], lengths[3], lengths[4], lengths[5]]) as usize;
+        let (key, rest) = rest.split_at_checked(key_len)?;
+        let (image, rest) = rest.split_at_checked(image_len)?;
+        Some((key, image, rest))
     }
 
     /// Key and image of each cell; ends early if the bytes are not what [`Chunk::push`] has written.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = &self.cells[..];
         std::iter::from_fn(move || {
-            let (lengths, tail) = rest.split_first_chunk::<6>()?;
-            let key_len = usize::from(u16::from_le_bytes([lengths[0], lengths[1]]));
-            let image_len = u32::from_le_bytes([lengths[2], lengths[3], lengths[4], lengths[5]]) as usize;
-            let (key, tail) = tail.split_at_checked(key_len)?;
-            let (image, tail) = tail.split_at_checked(image_len)?;
+            let (key, image, tail) = Self::split_cell(rest)?;
             rest = tail;
             Some((key, image))
         })

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::crdt::Time;
+use crate::metrics::StorageMetrics;
 
 /// One for the whole process.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub struct Progress {
     read_only: AtomicBool,
     /// The service thread waits for its event, so whoever hands something over must wake it.
     asleep: AtomicBool,
+    metrics: StorageMetrics,
 }
 
 /// What concerns one shard.
@@ -40,7 +42,13 @@ impl Progress {
             durable_clock: AtomicU64::new(clock.to_bits()),
             read_only: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
+            metrics: StorageMetrics::default(),
         }
+    }
+
+    /// What the storage counts about itself.
+    pub fn metrics(&self) -> &StorageMetrics {
+        &self.metrics
     }
 
     pub fn shard(&self, index: usize) -> &ShardProgress {

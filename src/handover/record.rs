@@ -69,6 +69,11 @@ pub fn write_mark(out: &mut Vec<u8>, synced_through: u64) {
     set_length(out, start);
 }
 
+/// Changes what the mark at the front of `bytes`, which [`write_mark`] has written, says.
+pub fn set_mark(bytes: &mut [u8], synced_through: u64) {
+    bytes[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + 8].copy_from_slice(&synced_through.to_le_bytes());
+}
+
 fn header(kind: Kind, map_len: u16, key_len: u16, applied: Time) -> [u8; RECORD_HEADER_BYTES] {
     let mut header = [0; RECORD_HEADER_BYTES];
     header[16..24].copy_from_slice(&applied.to_bits().to_le_bytes());

@@ -1,11 +1,43 @@
-//! How the service thread reaches a shard: a flag, and an event descriptor that wakes its ring.
+//! How the service thread and the shards wake each other: event descriptors, which rings can wait for and raise.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
+
+/// Something that wakes whoever waits for it; raised twice before it is waited for, it wakes once.
+#[derive(Clone, Debug)]
+pub struct Event(Arc<OwnedFd>);
+
+impl Event {
+    /// # Errors
+    /// If no descriptor is left.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?)))
+    }
+
+    /// Wakes with a system call; a shard queues the same for its ring.
+    pub fn raise(&self) {
+        // It can fail only if the counter overflows, and then it is raised already.
+        let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Becomes readable, eight bytes at once, when it is raised.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// The same as a file of its own.
+    ///
+    /// # Errors
+    /// If no descriptor is left.
+    pub fn file(&self) -> io::Result<File> {
+        Ok(File::from(self.0.try_clone()?))
+    }
+}
 
 /// What a shard is told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,39 +49,35 @@ pub enum Signal {
 
 /// One for each shard, shared by the shard and whoever tells it.
 #[derive(Clone, Debug)]
-pub struct Control(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    signal: AtomicU8,
-    event: OwnedFd,
+pub struct Control {
+    signal: Arc<AtomicU8>,
+    event: Event,
 }
 
 impl Control {
     /// # Errors
     /// If no descriptor is left.
     pub fn new() -> io::Result<Self> {
-        let event = eventfd(0, EventfdFlags::CLOEXEC)?;
-        Ok(Self(Arc::new(Inner { signal: AtomicU8::new(Signal::Serve as u8), event })))
+        Ok(Self { signal: Arc::new(AtomicU8::new(Signal::Serve as u8)), event: Event::new()? })
     }
 
     /// Tells the shard, once and for all, to drain.
     pub fn drain(&self) {
-        self.0.signal.store(Signal::Drain as u8, Ordering::Release);
-        // It can fail only if the counter overflows, and then the shard is awake already.
-        let _ = rustix::io::write(&self.0.event, &1_u64.to_ne_bytes());
+        self.signal.store(Signal::Drain as u8, Ordering::Release);
+        self.event.raise();
+    }
+
+    /// Has the shard run a turn, at whose start it looks at what the storage has done.
+    pub fn wake(&self) {
+        self.event.raise();
     }
 
     pub fn signal(&self) -> Signal {
-        if self.0.signal.load(Ordering::Acquire) == Signal::Drain as u8 {
-            Signal::Drain
-        } else {
-            Signal::Serve
-        }
+        if self.signal.load(Ordering::Acquire) == Signal::Drain as u8 { Signal::Drain } else { Signal::Serve }
     }
 
-    /// Becomes readable when the signal changes.
+    /// Becomes readable when the signal changes and when the shard is woken.
     pub fn event(&self) -> BorrowedFd<'_> {
-        self.0.event.as_fd()
+        self.event.descriptor()
     }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 
-use super::control::{Control, Signal};
+use super::control::{Control, Event, Signal};
 use super::ring::{Completion, Gather, Operation, Ring};
 use super::sockets::Sockets;
 use super::{Clock, ring};
@@ -37,6 +37,8 @@ pub struct Driver {
     shard: Shard,
     clock: Clock,
     control: Control,
+    /// Wakes the storage, where there is one.
+    storage: Option<Event>,
     sockets: Sockets,
     /// Emptied when accepting stops.
     listeners: Vec<OwnedFd>,
@@ -63,6 +65,7 @@ impl Driver {
         shard: Shard,
         clock: Clock,
         control: Control,
+        storage: Option<Event>,
         listeners: Vec<OwnedFd>,
         rings: Arc<[RawFd]>,
     ) -> Self {
@@ -71,6 +74,7 @@ impl Driver {
             shard,
             clock,
             control,
+            storage,
             sockets: Sockets::default(),
             unarmed: (0..listeners.len() as u32).collect(),
             listeners,
@@ -176,11 +180,11 @@ impl Driver {
             Operation::Receive(id) => self.received(id, completion),
             Operation::Send(id) => self.sent(id, completion),
             Operation::Control => {
+                // Or the storage has progressed, which the turn that has begun has seen.
                 if self.control.signal() == Signal::Drain {
                     self.shard.drain();
-                } else {
-                    self.ring.queue_control(self.control.event());
                 }
+                self.ring.queue_control(self.control.event());
             }
             Operation::Timer => self.timer_us = None,
             Operation::Wake | Operation::Ignored => {}
@@ -276,8 +280,11 @@ impl Driver {
                 }
                 Command::Close(id) => self.close(id),
                 Command::Wake(target) => self.wake(target),
-                // Helper *service* fills this in.
-                Command::WakeStorage => {}
+                Command::WakeStorage => {
+                    if let Some(storage) = &self.storage {
+                        self.ring.queue_raise(storage.descriptor());
+                    }
+                }
                 Command::StopAccepting => self.stop_accepting(),
                 Command::Exit => exit = true,
             }

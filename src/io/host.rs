@@ -63,6 +63,34 @@ pub fn pin_to(core: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
+/// Lets every other thread that wants to run go before the calling one, from now on.
+///
+/// # Errors
+/// None that is known: everybody may step back.
+pub fn yield_to_all() -> io::Result<()> {
+    // For the kernel each thread has a priority of its own.
+    Ok(rustix::process::setpriority_process(None, 19)?)
+}
+
+/// Bytes of memory this process may use: of the host, or of its cgroup or one around it, whichever has less.
+pub fn memory_bytes() -> usize {
+    let system = rustix::system::sysinfo();
+    let host = (system.totalram as u64).saturating_mul(u64::from(system.mem_unit));
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limit = cgroup_memory_bytes(&groups, |path| std::fs::read_to_string(path).ok());
+    usize::try_from(limit.map_or(host, |limit| limit.min(host))).unwrap_or(usize::MAX)
+}
+
+/// The least `memory.max` of the groups (cgroup v2) that `groups`, the text of `/proc/self/cgroup`, names.
+fn cgroup_memory_bytes(groups: &str, read: impl Fn(&std::path::Path) -> Option<String>) -> Option<u64> {
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = std::path::Path::new("/sys/fs/cgroup");
+    let own = root.join(path);
+    let around = own.ancestors().take_while(|group| group.starts_with(root));
+    // A group without a limit says `max`.
+    around.filter_map(|group| read(&group.join("memory.max"))?.trim().parse().ok()).min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +115,19 @@ mod tests {
         let cores = allowed_cores();
         assert!(cores.contains(&rustix::thread::sched_getcpu()));
         assert!(cores.is_sorted());
+    }
+
+    #[test]
+    fn the_tightest_cgroup_around_counts() {
+        let read = |path: &std::path::Path| match path.to_str()? {
+            "/sys/fs/cgroup/a/b/memory.max" => Some("max\n".to_owned()),
+            "/sys/fs/cgroup/a/memory.max" => Some("4096\n".to_owned()),
+            "/sys/fs/cgroup/memory.max" => Some("8192\n".to_owned()),
+            _ => None,
+        };
+        assert_eq!(cgroup_memory_bytes("0::/a/b\n", read), Some(4096));
+        assert_eq!(cgroup_memory_bytes("0::/c\n", read), Some(8192));
+        assert_eq!(cgroup_memory_bytes("1:memory:/a\n", read), None);
+        assert!(memory_bytes() > 64 << 20);
     }
 }

@@ -12,9 +12,10 @@ mod listener;
 pub mod probe;
 mod ring;
 mod sockets;
+pub mod volume;
 
 pub use clock::Clock;
-pub use control::{Control, Signal};
+pub use control::{Control, Event, Signal};
 pub use driver::Driver;
 pub use listener::bind;
 pub use ring::Ring;

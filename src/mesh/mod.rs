@@ -14,7 +14,7 @@ pub use envelope::{
 };
 pub use filter::Filter;
 pub use outgoing::Outgoing;
-pub use partition::{KeyHasher, ShardSet, owner};
+pub use partition::{KeyHasher, ShardSet, owner, partition, partitions_of};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 

@@ -1,9 +1,13 @@
 //! Which shard owns a key. The hash is computed once and serves the partition, the shard and the bucket.
 
+use std::ops::Range;
+
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::ShardIndex;
 use crate::limits::{PARTITIONS, SHARDS_MAX};
+
+const _: () = assert!(PARTITIONS <= u16::MAX as usize);
 
 /// Hashes map names and keys with a secret of this process, so that nobody can aim keys at one bucket.
 #[derive(Clone, Copy, Debug)]
@@ -31,13 +35,26 @@ impl KeyHasher {
     }
 }
 
-/// The shard, of `shards`, that owns what hashes to `hash`.
+/// The partition, below [`PARTITIONS`], of what hashes to `hash`. Disks keep it, so it never changes.
 ///
-/// The partition is taken from the middle of the hash: hash tables use its lowest bits for the bucket and its
-/// highest for the tag, and inside one shard those must stay random.
+/// It is taken from the middle of the hash: hash tables use its lowest bits for the bucket and its highest for
+/// the tag, and inside one shard those must stay random.
+pub const fn partition(hash: u64) -> u16 {
+    ((hash >> 32) as usize % PARTITIONS) as u16
+}
+
+/// The shard, of `shards`, that owns what hashes to `hash`.
 pub const fn owner(hash: u64, shards: usize) -> ShardIndex {
-    let partition = (hash >> 32) as usize % PARTITIONS;
-    (partition * shards / PARTITIONS) as ShardIndex
+    (partition(hash) as usize * shards / PARTITIONS) as ShardIndex
+}
+
+/// The partitions that a shard, of `shards`, owns: always one range.
+pub const fn partitions_of(shard: ShardIndex, shards: usize) -> Range<u16> {
+    first_partition(shard as usize, shards)..first_partition(shard as usize + 1, shards)
+}
+
+const fn first_partition(shard: usize, shards: usize) -> u16 {
+    (shard * PARTITIONS).div_ceil(shards) as u16
 }
 
 /// A set of shards.
@@ -94,6 +111,21 @@ mod tests {
                 owned[usize::from(owner(hasher.key(map, &key.to_string()), shards))] += 1;
             }
             assert!(owned.iter().all(|&count| (500..2000).contains(&count)), "{shards} shards: {owned:?}");
+        }
+    }
+
+    #[test]
+    fn the_partitions_of_a_shard_are_one_range_and_those_it_owns() {
+        for shards in (1..=SHARDS_MAX).chain([1000]) {
+            let mut next = 0;
+            for shard in 0..shards {
+                let range = partitions_of(shard as ShardIndex, shards);
+                assert_eq!(range.start, next, "shard {shard} of {shards}");
+                let owned = |partition: u16| owner(u64::from(partition) << 32, shards);
+                assert!(range.clone().all(|partition| usize::from(owned(partition)) == shard));
+                next = range.end;
+            }
+            assert_eq!(usize::from(next), PARTITIONS);
         }
     }
 

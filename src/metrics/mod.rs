@@ -7,9 +7,11 @@ mod exposition;
 mod latency;
 mod ops;
 mod render;
+mod storage;
 
 pub use latency::Latency;
 pub use ops::{OpKind, OpOutcome, Refusal};
+pub use storage::{Counter, Gauge, StorageMetrics};
 
 use ops::Table;
 

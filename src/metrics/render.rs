@@ -57,7 +57,7 @@ impl Metrics {
     }
 }
 
-fn summary(page: &mut Exposition<'_>, name: &'static str, help: &str, latency: &Latency) {
+pub(super) fn summary(page: &mut Exposition<'_>, name: &'static str, help: &str, latency: &Latency) {
     page.family(name, Kind::Summary, help);
     for (label, quantile) in QUANTILES {
         // Without a sample there is no quantile; Prometheus wants NaN then.
@@ -75,6 +75,7 @@ fn summary(page: &mut Exposition<'_>, name: &'static str, help: &str, latency: &
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use super::super::StorageMetrics;
     use super::super::tests::uniform;
     use super::*;
 
@@ -152,6 +153,22 @@ mod tests {
         let samples = check(&rendered(&Metrics::default())).unwrap();
         assert!(samples["annulus_turn_seconds{quantile=\"0.5\"}"].is_nan());
         assert_eq!(samples["annulus_turn_seconds_count"], 0.0);
+    }
+
+    #[test]
+    fn the_storage_adds_a_valid_page() {
+        let storage = StorageMetrics::default();
+        storage.groups.add(3);
+        storage.checkpoint_unix_ms.set(1_000);
+        (0..7).for_each(|_| storage.record_sync(2_000_000));
+        let mut page = rendered(&uniform(1));
+        storage.render(3_500, true, &mut page);
+        let samples = check(&page).unwrap();
+        assert_eq!(samples["annulus_journal_groups_total"], 3.0);
+        assert_eq!(samples["annulus_checkpoint_age_seconds"], 2.5);
+        assert_eq!(samples["annulus_read_only"], 1.0);
+        assert_eq!(samples["annulus_sync_seconds_count"], 7.0);
+        assert!((0.0019..0.0021).contains(&samples["annulus_sync_seconds{quantile=\"0.99\"}"]));
     }
 
     #[test]

@@ -1,45 +1,190 @@
-//! The service thread: a `tokio-uring` runtime beside the shards, for what is neither a socket of a client nor
-//! hot. Today it waits for signals and turns them into an orderly end.
+//! The threads beside the shards: one with a `tokio-uring` runtime, which waits for signals and writes the journal,
+//! and those that fold, load, drop and watch for it.
+//!
+//! ```text
+//! store.rs       opens a data directory        checkpoint.rs  folds complete segments into the base
+//! journal.rs     writes what the shards hand over   loader.rs  reads maps for the shards
+//! segments.rs    which wait to be folded       disk.rs        watches the room on the disk
+//! types.rs       of maps not folded yet        control.rs     what `annulus backup` talks to
+//! shards.rs      the way back to the shards
+//! ```
+
+mod checkpoint;
+mod control;
+mod disk;
+mod journal;
+mod loader;
+mod segments;
+mod shards;
+mod store;
+mod types;
 
 use std::io;
 use std::process;
-use std::sync::mpsc;
-use std::thread;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::io::Control;
+pub use store::{Opening, Store};
 
-/// Exit code after a second signal: the end was not orderly.
+use crate::crdt::Map;
+use crate::io::{Control, host};
+use crate::storage::{Journal, JournalOptions};
+use journal::{Elsewhere, Roll, Writer};
+use segments::Pace;
+use store::Parts;
+
+/// Exit code after a second signal, or after a fault of the storage: the end was not orderly.
 const EXIT_AT_ONCE: i32 = 1;
 
-/// Starts the thread, which ends with the process. From the return on a signal drains the shards; before, it ends
-/// the process.
-///
-/// # Errors
-/// If no thread can be started.
-pub fn start(shards: Vec<Control>) -> io::Result<()> {
-    let (ready, is_ready) = mpsc::channel();
-    let service = thread::Builder::new().name("service".to_owned());
-    service.spawn(move || tokio_uring::start(serve(shards, ready)))?;
-    // Fails only if signals cannot be waited for, which the thread has told.
-    let _ = is_ready.recv();
-    Ok(())
+/// What runs beside the shards.
+pub struct Service {
+    /// The service thread first, as the others end when it does.
+    threads: Vec<JoinHandle<()>>,
+    storage: Option<Arc<Parts>>,
 }
 
-async fn serve(shards: Vec<Control>, ready: mpsc::Sender<()>) {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-        tracing::error!("signals cannot be waited for: SIGTERM and SIGINT end the process without a drain");
-        return;
+/// Starts it. With `takes_signals` a signal drains the shards from the return on; before, it ends the process.
+///
+/// # Errors
+/// If a thread cannot be started.
+pub fn start(takes_signals: bool, shards: Vec<Control>, store: Option<Store>) -> io::Result<Service> {
+    let mut service = Service { threads: Vec::new(), storage: None };
+    let (ready, is_ready) = mpsc::channel();
+    let signals = takes_signals.then_some(Signals { shards, ready });
+    let Some(store) = store else {
+        if let Some(signals) = signals {
+            let body = move || tokio_uring::start(signals.wait());
+            // It ends with the process.
+            thread::Builder::new().name("service".to_owned()).spawn(body)?;
+            let _ = is_ready.recv();
+        }
+        return Ok(service);
     };
-    let _ = ready.send(());
-    next(&mut terminate, &mut interrupt).await;
-    tracing::info!("draining: clients are told to come back later; a second signal ends the process at once");
-    shards.iter().for_each(Control::drain);
-    next(&mut terminate, &mut interrupt).await;
-    tracing::warn!("a second signal: ending at once");
+    let parts = Arc::clone(&store.parts);
+    service.storage = Some(Arc::clone(&parts));
+    let (loader, wanted) = mpsc::channel();
+    let (evicted, to_drop) = mpsc::channel::<Box<Map>>();
+    let (watched, stop_watching) = mpsc::channel::<()>();
+    let body = move || {
+        // Held to tell its thread when to end.
+        let _watched = watched;
+        serve(store, Elsewhere { loader, evicted }, signals);
+    };
+    service.spawn("service", body)?;
+    service.spawn_with(&parts, "loader", move |parts| loader::run(parts, &wanted))?;
+    service.spawn_with(&parts, "disk", move |parts| disk::run(parts, &stop_watching))?;
+    service.spawn_with(&parts, "checkpoint", |parts| checkpoint::run(parts, Pace::Idle))?;
+    service.spawn_with(&parts, "checkpoint-now", |parts| checkpoint::run(parts, Pace::Hurry))?;
+    service.spawn_with(&parts, "evicted", move |parts| {
+        // To drop a large map takes milliseconds, which no shard has.
+        to_drop.iter().for_each(|_| parts.progress.metrics().evictions.add(1));
+    })?;
+    if takes_signals {
+        // Fails only if signals cannot be waited for, which the thread has told.
+        let _ = is_ready.recv();
+    }
+    Ok(service)
+}
+
+impl Service {
+    /// Has everything synced that the shards have handed over, and ends. Called once the shards have ended.
+    pub fn stop(mut self) {
+        let Some(parts) = self.storage.take() else { return };
+        parts.is_stopping.store(true, Ordering::Release);
+        parts.event.raise();
+        for (index, thread) in self.threads.drain(..).enumerate() {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the storage panicked; the log above says where");
+            }
+            if index == 0 {
+                parts.segments.stop();
+            }
+        }
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.push(thread::Builder::new().name(name.to_owned()).spawn(body)?);
+        Ok(())
+    }
+
+    fn spawn_with(
+        &mut self,
+        parts: &Arc<Parts>,
+        name: &str,
+        body: impl FnOnce(&Parts) + Send + 'static,
+    ) -> io::Result<()> {
+        let parts = Arc::clone(parts);
+        self.spawn(name, move || body(&parts))
+    }
+}
+
+/// The service thread where there is storage.
+fn serve(store: Store, elsewhere: Elsewhere, signals: Option<Signals>) {
+    let Store { parts, from_shards, next_sequence, .. } = store;
+    if let Some(core) = parts.config.service_core
+        && let Err(error) = host::pin_to(core)
+    {
+        tracing::warn!("the service thread cannot be kept on --service-core {core}: {error}");
+    }
+    let options = JournalOptions {
+        epoch: parts.format.epoch,
+        next_sequence,
+        segment_bytes: parts.config.segment_bytes,
+        fsync: parts.config.fsync,
+        shards: from_shards.len(),
+    };
+    let journal = Journal::new(options, || {
+        getrandom::u32().unwrap_or_else(|error| end_process("no random numbers for a segment", &error))
+    });
+    let writer = Writer::new(Arc::clone(&parts), journal, from_shards, elsewhere);
+    tokio_uring::start(async move {
+        if let Some(signals) = signals {
+            tokio_uring::spawn(signals.wait());
+        }
+        let (asks, rolls) = tokio::sync::mpsc::unbounded_channel::<Roll>();
+        if let Some(socket) = control::Socket::open(&parts) {
+            tokio_uring::spawn(socket.serve(asks.clone()));
+        }
+        if let Err(error) = writer.run(rolls).await {
+            end_process("the journal cannot be written, and nothing more can be promised", &error);
+        }
+    });
+}
+
+/// Says what happened and ends the process at once, so that nothing is acknowledged that may be lost.
+fn end_process(what: &str, error: &dyn std::error::Error) -> ! {
+    tracing::error!("{what}: {error}; ending at once, start again once the disk is well");
     process::exit(EXIT_AT_ONCE);
+}
+
+/// Turns signals into an orderly end.
+struct Signals {
+    shards: Vec<Control>,
+    ready: mpsc::Sender<()>,
+}
+
+impl Signals {
+    async fn wait(self) {
+        let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            tracing::error!(
+                "signals cannot be waited for: SIGTERM and SIGINT end the process without a drain"
+            );
+            return;
+        };
+        let _ = self.ready.send(());
+        next(&mut terminate, &mut interrupt).await;
+        tracing::info!(
+            "draining: clients are told to come back later; a second signal ends the process at once"
+        );
+        self.shards.iter().for_each(Control::drain);
+        next(&mut terminate, &mut interrupt).await;
+        tracing::warn!("a second signal: ending at once");
+        process::exit(EXIT_AT_ONCE);
+    }
 }
 
 async fn next(terminate: &mut Signal, interrupt: &mut Signal) {

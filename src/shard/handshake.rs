@@ -2,6 +2,7 @@
 
 use super::admission::try_again_later;
 use super::connection::Phase;
+use super::journal::Journal;
 use super::pending::Waiting;
 use super::requests::text_frame;
 use super::{Command, Shard};
@@ -36,7 +37,14 @@ impl Shard {
             Page::Health if self.is_draining() => {
                 self.respond_page(id, head_only, StatusCode::SERVICE_UNAVAILABLE, PLAIN_TEXT, "draining\n");
             }
-            Page::Health => self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, "ok\n"),
+            Page::Health => {
+                let body = match &self.journal {
+                    None => "ok\nstorage memory\n",
+                    Some(journal) if journal.progress().is_read_only() => "ok\nstorage disk, read_only\n",
+                    Some(_) => "ok\nstorage disk\n",
+                };
+                self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, body);
+            }
             Page::Metrics => self.collect_metrics(id, head_only),
         }
     }
@@ -183,6 +191,9 @@ impl Shard {
     fn send_metrics(&mut self, id: ConnectionId, head_only: bool, metrics: &Metrics) {
         let mut page = String::new();
         metrics.render(&mut page);
+        if let Some(progress) = self.journal.as_ref().map(Journal::progress) {
+            progress.metrics().render(self.now.unix_ms, progress.is_read_only(), &mut page);
+        }
         self.respond_page(id, head_only, StatusCode::OK, Metrics::CONTENT_TYPE, &page);
     }
 }

@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::StorageError;
+
 /// A data directory. Names are relative to it, such as `journal/00000000000000c1.log`.
 ///
 /// What is written, created, renamed or removed is certain to survive a power cut only after the sync of the
@@ -28,6 +30,8 @@ pub trait Disk: Send + Sync + 'static {
     /// Of the file system.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
 
+    /// Gives a file another name; one that has it already is replaced, in one step.
+    ///
     /// # Errors
     /// Of the file system.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
@@ -70,6 +74,26 @@ pub trait DiskFile: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Of the file system. After one nothing is known about what was written since the sync before.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// Gives `name` the content `bytes`: after a crash the file is as before or as it should be, never anything between.
+///
+/// # Errors
+/// [`StorageError::Io`].
+pub fn replace_file(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+    let temporary = format!("{name}.tmp");
+    match disk.remove(&temporary) {
+        // Of a process that ended in here.
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(StorageError::io("remove", temporary)(error)),
+    }
+    let file = disk.create(&temporary).map_err(StorageError::io("create", &temporary))?;
+    file.write_at(bytes, 0).map_err(StorageError::io("write", &temporary))?;
+    file.sync().map_err(StorageError::io("sync", &temporary))?;
+    disk.rename(&temporary, name).map_err(StorageError::io("rename", &temporary))?;
+    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+    disk.sync_folder(folder).map_err(StorageError::io("sync the folder of", name))
 }
 
 /// A directory of the host.

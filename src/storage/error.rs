@@ -21,6 +21,17 @@ pub enum StorageError {
     TooNew { found: u32, known: u32 },
     #[error("{file} {what}; is this the right directory?")]
     NotOurs { file: String, what: &'static str },
+    /// The image of a cell in the base is not what was written.
+    #[error(
+        "the base is damaged: key {key:?} of map {map:?} cannot be read; restore a backup, or start once with \
+         --salvage to go on without what is damaged (`annulus verify` says what that is)"
+    )]
+    DamagedCell { map: String, key: String },
+    /// So is what the base knows of a map.
+    #[error("the base is damaged: nothing is known of map {map:?} any more; restore a backup")]
+    DamagedMap { map: String },
+    #[error("the base has as many maps as it can name, 2^32")]
+    MapsFull,
     #[error("the base store failed: {0}")]
     Base(#[from] Box<redb::Error>),
 }
@@ -30,5 +41,10 @@ impl StorageError {
     pub fn io(what: &'static str, file: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let file = file.into();
         move |source| Self::Io { what, file, source }
+    }
+
+    /// For a key of a map.
+    pub(super) fn damaged_cell(map: &str, key: &[u8]) -> Self {
+        Self::DamagedCell { map: map.to_owned(), key: String::from_utf8_lossy(key).into_owned() }
     }
 }

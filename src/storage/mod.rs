@@ -1,10 +1,49 @@
 //! The files of a data directory: journal, base, recovery. `docs/storage.md` draws them.
+//!
+//! ```text
+//! disk.rs    what is needed of a file system       segment.rs   one file of the journal
+//! format.rs  what a data set keeps for life        scan.rs      everything in it that verifies
+//! lock.rs    one process at a time                 journal.rs   records on their way to the disk
+//! error.rs   what its owner has to be told         recovery.rs  what is found at start
+//!                                                  salvage.rs   what can be kept of a damaged journal
+//! base.rs    every cell as of the last checkpoint  tail.rs      records that are not folded yet
+//!   backend.rs  what redb writes to                fold.rs      a segment into the base
+//!   stored.rs   one key at rest                    sweep.rs     old removals out of it
+//!   view.rs     one map, base and tail             load.rs      a map to its shards
+//! ```
 
+mod backend;
+mod base;
 mod disk;
 mod error;
+mod fold;
+mod format;
+mod journal;
+mod load;
+mod lock;
+mod recovery;
+mod salvage;
+mod scan;
+mod segment;
+mod stored;
+mod sweep;
+mod tail;
+mod view;
 
-pub use disk::{Disk, DiskFile, HostDisk};
+pub use base::Base;
+pub use disk::{Disk, DiskFile, HostDisk, replace_file};
 pub use error::StorageError;
+pub use fold::Folded;
+pub use format::Format;
+pub use journal::{Durable, FinishedSegment, Journal, Options as JournalOptions, Step};
+pub use load::LoadRequest;
+pub use lock::Lock;
+pub use recovery::{Location, Lost, Recovered, RecoveredSegment, RecoveryOptions, Torn, recover};
+pub use segment::{HeaderFault, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, first_sequence, segment_name};
+pub use sweep::Swept;
+pub use tail::Tail;
 
 /// The folder of the segments in a data directory.
 pub const JOURNAL_FOLDER: &str = "journal";
+/// The base in a data directory.
+pub const BASE_FILE: &str = "base.redb";

@@ -36,6 +36,12 @@ impl Drop for NamesSeed {
 /// SplitMix64 (Steele, Lea, Flood 2014).
 pub struct Random(u64);
 
+impl From<u64> for Random {
+    fn from(seed: u64) -> Self {
+        Self(seed)
+    }
+}
+
 impl Random {
     pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -107,7 +113,7 @@ pub enum What {
 }
 
 impl What {
-    fn of(delta: &Delta<'_>) -> Self {
+    pub fn of(delta: &Delta<'_>) -> Self {
         match *delta {
             Delta::Lww { at, value, expires_ms } => {
                 Self::Lww { at, value: value.map(<[u8]>::to_vec), expires_ms }
@@ -118,7 +124,7 @@ impl What {
         }
     }
 
-    fn delta(&self) -> Delta<'_> {
+    pub fn delta(&self) -> Delta<'_> {
         match self {
             Self::Lww { at, value, expires_ms } => {
                 Delta::Lww { at: *at, value: value.as_deref(), expires_ms: *expires_ms }

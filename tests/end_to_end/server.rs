@@ -2,11 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use annulus::config::Config;
+use annulus::config::{Config, Fsync, StorageConfig};
 use annulus::io::{Control, host};
 use annulus::server::{RunError, Server, Settings};
 
@@ -28,6 +30,26 @@ impl TestServer {
 
     /// With what `change` makes of the default configuration.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::serve(two_cores(), None, change)
+    }
+
+    /// With its data in `directory`, a shard on each of `cores`, and what `change` makes of the defaults.
+    pub fn on_disk(directory: &Path, cores: Vec<usize>, change: impl FnOnce(&mut StorageConfig)) -> Self {
+        let mut storage = StorageConfig {
+            data_dir: directory.to_owned(),
+            fsync: Fsync::Always,
+            segment_bytes: 1 << 20,
+            checkpoint_interval_ms: 60_000,
+            disk_reserve_bytes: 0,
+            salvage: false,
+            service_core: None,
+        };
+        change(&mut storage);
+        let offers_durable = storage.fsync != Fsync::Never;
+        Self::serve(cores, Some(storage), |config| config.offers_durable = offers_durable)
+    }
+
+    fn serve(cores: Vec<usize>, storage: Option<StorageConfig>, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             drain_ms: 500,
@@ -37,12 +59,18 @@ impl TestServer {
         let (bound, is_bound) = mpsc::channel();
         // It probes the kernel with a ring of its own, whose end interrupts a later system call of this thread.
         let thread = thread::spawn(move || {
-            let server = Server::bind(Settings { config, cores: two_cores() })?;
+            let server = Server::bind(Settings { config, cores, storage, node_is_chosen: false })?;
             let _ = bound.send((server.addresses()[0], server.controls()));
             server.serve()
         });
         let (address, controls) = is_bound.recv().expect("the server binds");
         Self { address, controls, thread: Some(thread) }
+    }
+
+    /// Drains and waits for the end.
+    pub fn stop(self) {
+        self.drain();
+        self.join().expect("the server ends well");
     }
 
     /// Tells every shard to drain, as a signal does.
@@ -76,6 +104,41 @@ impl Drop for TestServer {
             if !thread::panicking() {
                 assert!(matches!(ended, Ok(Ok(()))), "the server ends well");
             }
+        }
+    }
+}
+
+/// A place for a data directory, removed with everything in it at the end of the test.
+pub struct Directory(PathBuf);
+
+impl Directory {
+    /// Not there yet.
+    pub fn new() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("annulus-end-to-end-{}-{number}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path of the only segment of the journal.
+    pub fn segment(&self) -> PathBuf {
+        let names = std::fs::read_dir(self.0.join("journal")).unwrap();
+        let paths: Vec<PathBuf> = names.map(|name| name.unwrap().path()).collect();
+        assert_eq!(paths.len(), 1, "{paths:?}");
+        paths[0].clone()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Kept for a look where the test has failed.
+        if !thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.0);
         }
     }
 }

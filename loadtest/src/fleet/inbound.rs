@@ -5,6 +5,7 @@
 use crate::failure::{Failure, excerpt};
 use crate::frame::{self, Frame, Kind};
 use crate::message::Message;
+use crate::resp::{self, Reply};
 
 /// How the stream is cut into messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub enum Framing {
     WebSocket,
     /// Units of a fixed number of bytes whose content does not matter: what the floor sends.
     Fixed { bytes: usize },
+    /// Replies of Redis.
+    Resp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +109,9 @@ impl Inbound {
         bytes: &[u8],
         show: &mut impl FnMut(Arrival<'_>) -> Result<(), Failure>,
     ) -> Result<usize, Failure> {
+        if self.framing == Framing::Resp {
+            return self.cut_replies(bytes, show);
+        }
         let mut used = 0;
         if self.stage == Stage::Upgrading {
             let Some(head_bytes) = self.upgrade(bytes)? else { return Ok(0) };
@@ -124,6 +130,28 @@ impl Inbound {
                 Kind::Ping => show(Arrival::Ping(payload))?,
                 Kind::Pong => {}
                 Kind::Close => show(close(payload))?,
+            }
+        }
+        Ok(used)
+    }
+
+    /// Shows all complete replies; the first one is the greeting.
+    fn cut_replies(
+        &mut self,
+        bytes: &[u8],
+        show: &mut impl FnMut(Arrival<'_>) -> Result<(), Failure>,
+    ) -> Result<usize, Failure> {
+        let mut used = 0;
+        while let Some((reply, reply_bytes)) = resp::decode(&bytes[used..])? {
+            let whole = &bytes[used..used + reply_bytes];
+            used += reply_bytes;
+            match (self.stage, reply) {
+                (Stage::Open, _) => show(Arrival::Message(whole))?,
+                (_, Reply::Simple(b"PONG")) => {
+                    self.stage = Stage::Open;
+                    show(Arrival::Opened)?;
+                }
+                (..) => return Err(Failure::Refused(format!("PING was answered with {}", excerpt(whole)))),
             }
         }
         Ok(used)
@@ -223,6 +251,15 @@ mod tests {
         assert!(matches!(refused, Err(Failure::Refused(_))));
         let mut inbound = Inbound::new(Framing::WebSocket, "other".to_owned());
         assert!(matches!(feed_all(&mut inbound, &[&stream()]), Err(Failure::Wrong(_))));
+    }
+
+    #[test]
+    fn replies_follow_the_greeting_and_nothing_else_does() {
+        let mut inbound = Inbound::new(Framing::Resp, String::new());
+        let seen = feed_all(&mut inbound, &[b"+PO", b"NG\r\n+OK\r\n$2\r\n", b"ab\r\n"]).unwrap();
+        assert_eq!(seen, ["opened", "message of 5", "message of 8"]);
+        let mut inbound = Inbound::new(Framing::Resp, String::new());
+        assert!(matches!(feed_all(&mut inbound, &[b"-NOAUTH\r\n"]), Err(Failure::Refused(_))));
     }
 
     #[test]

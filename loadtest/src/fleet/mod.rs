@@ -16,6 +16,7 @@ use tungstenite::handshake::derive_accept_key;
 use crate::clock::now_ns;
 use crate::failure::Failure;
 use crate::frame::{self, Kind};
+use crate::resp;
 use crate::ring::{Event, Ring, SocketId};
 pub use inbound::Framing;
 use inbound::{Arrival, Inbound};
@@ -62,7 +63,7 @@ struct Lines {
 struct Line {
     socket: Option<SocketId>,
     framing: Framing,
-    /// First byte to the floor; 0 for WebSocket.
+    /// First byte to the floor; of no meaning to others.
     role: u8,
     mask: [u8; 4],
 }
@@ -203,8 +204,12 @@ impl Fleet {
         line.socket = Some(socket);
         self.lines.connecting += 1;
         let out = self.ring.sockets().outgoing(socket);
-        if line.role != 0 {
-            out.push(line.role);
+        match line.framing {
+            Framing::WebSocket => {}
+            Framing::Fixed { .. } => out.push(line.role),
+            Framing::Resp => resp::encode(out, &[b"PING"]),
+        }
+        if line.framing != Framing::WebSocket {
             self.inbound[index] = Inbound::new(line.framing, String::new());
             return Ok(());
         }
@@ -228,7 +233,7 @@ impl Wire<'_> {
         self.frame(to, Kind::Text, payload);
     }
 
-    /// Queues bytes as they are, for the floor.
+    /// Queues bytes as they are, for the floor and for Redis.
     pub fn fixed(&mut self, to: usize, payload: &[u8]) {
         let Some(socket) = self.lines.lines[to].socket else { return };
         self.ring.sockets().outgoing(socket).extend_from_slice(payload);

@@ -28,6 +28,15 @@ impl Figures {
         self.set(&format!("{name}_max_us"), latency_ns.max() as f64 / 1e3);
     }
 
+    /// Sets what this is of `other`, whose figures have the same names, in percent.
+    pub fn set_ratios(&mut self, other_name: &str, other: &Self) {
+        for name in ["throughput_per_second", "operations_per_cpu_second"] {
+            if let Some((own, other)) = self.number(name).zip(other.number(name)) {
+                self.set(&format!("{name}_percent_of_{other_name}"), 100.0 * own / other);
+            }
+        }
+    }
+
     pub fn number(&self, name: &str) -> Option<f64> {
         self.numbers.get(name).copied()
     }
@@ -69,7 +78,7 @@ const LOAD_BUSY_PERCENT: f64 = 97.0;
 
 impl Summary {
     /// `runs`: the same scenario, at least once.
-    pub fn of(runs: &[Outcome]) -> Option<Self> {
+    pub fn of(runs: &[&Outcome]) -> Option<Self> {
         let first = runs.first()?;
         let mut figures = BTreeMap::new();
         for name in first.figures.numbers.keys() {
@@ -85,11 +94,22 @@ impl Summary {
             warnings: Vec::new(),
         };
         summary.warn_if_the_client_was_measured();
+        summary.warn_if_there_was_no_disk();
         Some(summary)
     }
 
     pub fn median(&self, name: &str) -> Option<f64> {
         self.figures.get(name).map(|spread| spread.median)
+    }
+
+    fn warn_if_there_was_no_disk(&mut self) {
+        if self.median("disk_is_memory").is_some() {
+            self.warnings.push(
+                "the data directory is in memory: what is durable there costs nothing and survives nothing; name \
+                 a folder on a disk with --data-parent or --disk-probe"
+                    .to_owned(),
+            );
+        }
     }
 
     fn warn_if_the_client_was_measured(&mut self) {
@@ -133,10 +153,28 @@ mod tests {
     }
 
     #[test]
+    fn ratio_needs_the_figure_on_both_sides() {
+        let (mut own, mut other) = (Figures::default(), Figures::default());
+        own.set("throughput_per_second", 30.0);
+        own.set("operations_per_cpu_second", 1.0);
+        other.set("throughput_per_second", 50.0);
+        own.set_ratios("memory", &other);
+        assert_eq!(own.number("throughput_per_second_percent_of_memory"), Some(60.0));
+        assert_eq!(own.number("operations_per_cpu_second_percent_of_memory"), None);
+    }
+
+    #[test]
+    fn folder_in_memory_is_warned_of() {
+        let mut outcome = outcome(99.0, 50.0);
+        outcome.figures.set("disk_is_memory", 1.0);
+        assert_eq!(Summary::of(&[&outcome]).unwrap().warnings.len(), 1);
+    }
+
+    #[test]
     fn busy_load_beside_an_idle_server_is_called_the_bottleneck() {
-        assert_eq!(Summary::of(&[outcome(60.0, 99.0)]).unwrap().warnings.len(), 1);
+        assert_eq!(Summary::of(&[&outcome(60.0, 99.0)]).unwrap().warnings.len(), 1);
         for (server, load) in [(99.0, 99.0), (60.0, 50.0)] {
-            assert!(Summary::of(&[outcome(server, load)]).unwrap().warnings.is_empty(), "{server} {load}");
+            assert!(Summary::of(&[&outcome(server, load)]).unwrap().warnings.is_empty(), "{server} {load}");
         }
     }
 }

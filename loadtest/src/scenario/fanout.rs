@@ -9,6 +9,7 @@ use super::Bench;
 use super::fanout_checks::{Barrier, Frames, KEYS, Progress, WINDOW_MAX};
 use super::setup::{SubscribeToEmpty, ask_each};
 use super::write::value_bytes;
+use crate::ack::{AckLevel, answered_level};
 use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};
 use crate::fleet::{Handler, Wire};
@@ -33,6 +34,9 @@ pub struct FanoutOptions {
     /// Bytes of one value as JSON text
     #[arg(long, default_value_t = 100, value_parser = value_bytes)]
     pub value_bytes: usize,
+    /// Level of the acks: memory or durable
+    #[arg(long, value_name = "LEVEL", default_value = "memory", value_parser = answered_level)]
+    pub ack: AckLevel,
     /// Accept changes of different keys, and acks, in any order: a server of several shards promises order per key only
     #[arg(long)]
     pub any_order: bool,
@@ -60,8 +64,11 @@ pub fn run(bench: &Bench, options: &FanoutOptions) -> Result<Outcome, Failure> {
         delivery_bytes: fanout.delivery_bytes.rounded(),
     };
     bench.compare_with_floor(&mut figures, shape)?;
-    let FanoutOptions { window, value_bytes, .. } = options;
-    let title = format!("fanout   {publishers} → {subscribers}, window {window}, values of {value_bytes} B");
+    let FanoutOptions { window, value_bytes, ack, .. } = options;
+    let ack = ack.name();
+    let title = format!(
+        "fanout   {publishers} → {subscribers}, window {window}, values of {value_bytes} B, acks {ack}"
+    );
     let order = if options.any_order { "once" } else { "once and in order" };
     let checked = format!("all {} deliveries came {order}", fanout.delivered);
     Ok(Outcome { title, operation: "delivery", figures, checked })
@@ -111,7 +118,7 @@ impl Fanout {
             subscribers: options.subscribers,
             window: options.window,
             any_order: options.any_order,
-            request: Request::default(),
+            request: Request::asking(options.ack),
             barrier: Barrier::default(),
             delivered: 0,
             stopping: false,
@@ -147,7 +154,7 @@ impl Fanout {
         }
         let publisher = &mut self.publishers[from];
         let id = message.id.unwrap_or(publisher.acks.next);
-        message.expect_ack(id, 1)?;
+        message.expect_ack(id, 1, self.request.ack())?;
         publisher
             .acks
             .accept(id, publisher.published, self.any_order)

@@ -9,6 +9,7 @@ use super::Bench;
 use super::fanout_checks::Barrier;
 use super::setup::{SubscribeToEmpty, ask_each, rest_while};
 use super::write::value_bytes;
+use crate::ack::{AckLevel, answered_level};
 use crate::clock::{now_ns, seconds};
 use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};
@@ -32,6 +33,9 @@ pub struct MixedOptions {
     /// Bytes of one value as JSON text
     #[arg(long, default_value_t = 100, value_parser = value_bytes)]
     pub value_bytes: usize,
+    /// Level of the acks: memory or durable
+    #[arg(long, value_name = "LEVEL", default_value = "memory", value_parser = answered_level)]
+    pub ack: AckLevel,
     /// Milliseconds between the last subscription and the first edit: a server of several shards catches up on the
     /// others after a snapshot, and what is edited meanwhile may come as conflated state, one's own edits included
     #[arg(long, default_value_t = 200)]
@@ -60,8 +64,11 @@ pub fn run(bench: &Bench, options: &MixedOptions) -> Result<Outcome, Failure> {
     let mut figures = window.figures(&mixed.tally);
     figures.set("deliveries_per_second", mixed.deliveries.operations as f64 / seconds(mixed.elapsed_ns()));
     figures.set_latency("delivery", &mixed.deliveries.latency_ns);
-    let MixedOptions { edit_percent, value_bytes, .. } = options;
-    let title = format!("mixed   {rooms} rooms of {room}, {edit_percent} % edits, values of {value_bytes} B");
+    let MixedOptions { edit_percent, value_bytes, ack, .. } = options;
+    let ack = ack.name();
+    let title = format!(
+        "mixed   {rooms} rooms of {room}, {edit_percent} % edits, values of {value_bytes} B, acks {ack}"
+    );
     let delivered = mixed.deliveries.operations;
     let checked = format!("all {delivered} deliveries came once and in order; no read was stale");
     Ok(Outcome { title, operation: "action", figures, checked })
@@ -126,7 +133,7 @@ impl Mixed {
             random: 0x9e37_79b9_7f4a_7c15,
             waiting: 0,
             undelivered: 0,
-            request: Request::default(),
+            request: Request::asking(options.ack),
             barrier: Barrier::default(),
             stopping: false,
             started_ns: 0,
@@ -202,7 +209,7 @@ impl Mixed {
         }
         match self.clients[from].action {
             Action::Edit => {
-                message.expect_ack(id, 1)?;
+                message.expect_ack(id, 1, self.request.ack())?;
                 self.clients[from].acked += 1;
             }
             Action::Read(member) => self.check_read(from, member, message)?,

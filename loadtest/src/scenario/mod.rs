@@ -1,18 +1,23 @@
 //! The scenarios, one file each: what load it is, what is checked, what is measured.
 
+pub mod bigger;
 pub mod fanout;
 pub mod fanout_checks;
+pub mod fill;
 pub mod idle;
 pub mod mixed;
 pub mod ping;
 pub mod pinger;
+pub mod redis;
 pub mod setup;
 pub mod snapshot;
+pub mod start;
 pub mod storm;
 pub mod write;
 
 use std::ops::Range;
 
+use crate::disk::probe::DiskProbe;
 use crate::drive::{Scenario, Timing, measure};
 use crate::failure::Failure;
 use crate::fleet::{Fleet, Target};
@@ -29,6 +34,10 @@ pub struct Bench {
     pub floor_core: Option<usize>,
     /// Part of each map's name, different in each run, so that every run starts with empty maps.
     pub run: String,
+    /// Whether this run goes through its parts from the last to the first.
+    pub reversed: bool,
+    /// What the disk of the server takes; `None` where nothing durable is asked, or the disk is not known.
+    pub disk: Option<DiskProbe>,
 }
 
 impl Bench {
@@ -44,6 +53,13 @@ impl Bench {
     /// What the scenario found.
     pub fn measure<S: Scenario>(&self, fleet: &mut Fleet, scenario: &mut S) -> Result<Window, Failure> {
         measure(fleet, scenario, self.timing, &self.meter)
+    }
+
+    /// Sets what the disk takes beside `figures`, if it was measured.
+    pub fn compare_with_disk(&self, figures: &mut Figures) {
+        if let Some(disk) = &self.disk {
+            disk.compare(figures);
+        }
     }
 
     /// Runs the floor of the same shape, if one is wanted, and sets its figures beside `figures`.

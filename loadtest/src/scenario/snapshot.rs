@@ -7,18 +7,20 @@
 //! Checked: every snapshot has every key once with the value that was written.
 
 use super::Bench;
+use super::fill::{Filled, WholeMap, fill};
 use super::pinger::Pinger;
-use super::setup::{Question, ask_each, rest_while};
+use super::setup::rest_while;
 use super::write::value_bytes;
+use crate::ack::AckLevel;
 use crate::clock::now_ns;
 use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};
-use crate::fleet::{Fleet, Handler, Wire};
-use crate::message::{Message, Request, Set, key_number};
+use crate::fleet::{Handler, Wire};
+use crate::message::{Message, Request};
 use crate::polling;
 use crate::report::figures::Outcome;
 use crate::tally::Tally;
-use crate::value::{Stamp, Values};
+use crate::value::Values;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct SnapshotOptions {
@@ -33,9 +35,6 @@ pub struct SnapshotOptions {
     pub ping_rate: u32,
 }
 
-/// Operations of one request that fills the map.
-const FILL_OPS: u64 = 500;
-const PREFIX: &str = "k";
 /// The connection that fills the map and then subscribes to it.
 const SUBSCRIBER: usize = 0;
 
@@ -46,8 +45,14 @@ pub fn run(bench: &Bench, options: &SnapshotOptions) -> Result<Outcome, Failure>
     polling::set(false);
     let map = format!("snapshot-{}", bench.run);
     let values = Values::new(options.value_bytes);
-    let (mut fleet, _) = bench.open(1)?;
-    fill(&mut fleet, &map, &values, options.keys, bench.timing.timeout_ns)?;
+    let (mut fleet, range) = bench.open(1)?;
+    fill(
+        &mut fleet,
+        range,
+        &Filled { map: &map, values: &values, keys: options.keys },
+        AckLevel::Memory,
+        bench,
+    )?;
 
     let pinger = Pinger::connect(bench, options.ping_rate)?;
     pinger.begin();
@@ -82,46 +87,13 @@ pub fn run(bench: &Bench, options: &SnapshotOptions) -> Result<Outcome, Failure>
     Ok(Outcome { title, operation: "entry", figures, checked })
 }
 
-fn fill(fleet: &mut Fleet, map: &str, values: &Values, keys: u64, timeout_ns: u64) -> Result<(), Failure> {
-    for first in (0..keys).step_by(FILL_OPS as usize) {
-        let mut question = Fill { map, values, first, count: FILL_OPS.min(keys - first) };
-        ask_each(fleet, SUBSCRIBER..SUBSCRIBER + 1, &mut question, timeout_ns)?;
-    }
-    Ok(())
-}
-
-struct Fill<'a> {
-    map: &'a str,
-    values: &'a Values,
-    first: u64,
-    count: u64,
-}
-
-impl Question for Fill<'_> {
-    fn ask<'r>(&mut self, request: &'r mut Request, _: usize) -> &'r [u8] {
-        let sets = (self.first..self.first + self.count).map(|key| Set {
-            map: self.map,
-            prefix: PREFIX,
-            key,
-            stamp: Stamp { writer: 0, sequence: key },
-        });
-        request.write(self.first, self.values, sets)
-    }
-
-    fn answer(&mut self, _: usize, message: &Message<'_>) -> Result<bool, Failure> {
-        message.expect_ack(self.first, self.count)?;
-        Ok(true)
-    }
-}
-
 /// One snapshot after another.
 struct Snapshots {
     map: String,
     values: Values,
     request: Request,
-    /// Keys the snapshot under way has brought.
-    had: Vec<bool>,
-    had_count: usize,
+    /// What the snapshot under way has brought.
+    had: WholeMap,
     next_id: u64,
     began_ns: u64,
     /// Whether a snapshot, or the answer to an unsubscribe, is under way.
@@ -140,8 +112,7 @@ impl Snapshots {
             map,
             values,
             request: Request::default(),
-            had: vec![false; keys as usize],
-            had_count: 0,
+            had: WholeMap::new(keys),
             next_id: 0,
             began_ns: 0,
             under_way: false,
@@ -154,8 +125,7 @@ impl Snapshots {
     }
 
     fn subscribe(&mut self, wire: &mut Wire<'_>) {
-        self.had.fill(false);
-        self.had_count = 0;
+        self.had.clear();
         self.next_id += 1;
         self.began_ns = now_ns();
         self.under_way = true;
@@ -170,27 +140,11 @@ impl Snapshots {
             )));
         }
         self.bytes += text.len() as u64;
-        message.each_entry(|entry| {
-            let key = key_number(entry.key, PREFIX)?;
-            let stamp = self.values.read(entry.value)?;
-            let had = usize::try_from(key).ok().and_then(|key| self.had.get_mut(key));
-            let Some(had) = had.filter(|_| stamp == (Stamp { writer: 0, sequence: key })) else {
-                return Err(Failure::Wrong(format!("key {key} with the value {stamp:?}")));
-            };
-            if std::mem::replace(had, true) {
-                return Err(Failure::Duplicated(format!("key {key} is twice in one snapshot")));
-            }
-            self.had_count += 1;
-            self.tally.operations += 1;
-            Ok(())
-        })?;
+        self.tally.operations += self.had.take(message, &self.values)?;
         if message.more {
             return Ok(());
         }
-        if let Some(key) = self.had.iter().position(|had| !had) {
-            let missing = self.had.len() - self.had_count;
-            return Err(Failure::Lost(format!("{missing} keys are not in the snapshot, the first is {key}")));
-        }
+        self.had.expect_all()?;
         self.whole += 1;
         self.total_ns += now_ns() - self.began_ns;
         self.next_id += 1;
@@ -230,8 +184,7 @@ impl Scenario for Snapshots {
     }
 
     fn missing(&self) -> Failure {
-        let (had, keys) = (self.had_count, self.had.len());
-        Failure::Lost(format!("a snapshot stopped after {had} of {keys} keys"))
+        self.had.missing()
     }
 
     fn tally(&mut self) -> &mut Tally {

@@ -10,6 +10,7 @@
 use super::Bench;
 use super::fanout_checks::Barrier;
 use super::write::value_bytes;
+use crate::ack::AckLevel;
 use crate::clock::{NANOS_PER_SECOND, now_ns};
 use crate::drive::{Drive, Scenario};
 use crate::failure::{Failure, excerpt};
@@ -204,7 +205,7 @@ impl Storm {
         let Some(cell) = cell.and_then(|cell| self.cells.get_mut(cell)) else {
             return Err(Failure::Wrong(format!("writer {from} got an answer to {:?}", message.id)));
         };
-        message.expect_ack(message.id.unwrap_or(0), 1)?;
+        message.expect_ack(message.id.unwrap_or(0), 1, AckLevel::Memory)?;
         cell.acked += 1;
         if cell.acked > cell.sent {
             return Err(Failure::Duplicated(format!("writer {from} got a second ack of {:?}", message.id)));

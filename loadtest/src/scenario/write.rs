@@ -3,12 +3,16 @@
 //! In the open loop a batch is sent when it is due, whatever is still unanswered, and its latency counts from when
 //! it was due: a server that stalls is charged for all that should have been sent meanwhile.
 //!
-//! Checked: every ack answers a batch in flight and applies all of it; afterwards the first and last batch of each
-//! connection read back as written, and the map holds exactly as many entries as were acked.
+//! Writes that are not acked, `--ack none`, are paced by a ping behind each batch: its pong stands for the ack.
+//!
+//! Checked: every ack answers a batch in flight, applies all of it, and has the level that was asked; afterwards the
+//! first and last batch of each connection read back as written, and the map holds exactly as many entries as were
+//! acked.
 
 use std::collections::VecDeque;
 
 use super::Bench;
+use crate::ack::AckLevel;
 use crate::clock::NANOS_PER_SECOND;
 use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};
@@ -32,6 +36,16 @@ pub struct WriteOptions {
     /// Bytes of one value as JSON text
     #[arg(long, default_value_t = 100, value_parser = value_bytes)]
     pub value_bytes: usize,
+    /// Level of the acks: none, memory or durable. Several, such as memory,durable, run one after the other on the
+    /// same server, and durable is then compared with memory
+    #[arg(
+        long,
+        value_name = "LEVELS",
+        default_value = "memory",
+        value_delimiter = ',',
+        hide_possible_values = true
+    )]
+    pub ack: Vec<AckLevel>,
     /// Open loop: operations per second in all, sent when due; latency counts from then
     #[arg(long)]
     pub rate: Option<f64>,
@@ -50,25 +64,51 @@ pub fn value_bytes(text: &str) -> Result<usize, String> {
     }
 }
 
+/// One outcome for each level, in the order they were asked for. Every other round runs them in reverse, so that
+/// none of them always has the emptier server.
+///
 /// # Errors
 /// What went wrong on the wire, or was not there afterwards.
-pub fn run(bench: &Bench, options: &WriteOptions) -> Result<Outcome, Failure> {
+pub fn run(bench: &Bench, options: &WriteOptions) -> Result<Vec<Outcome>, Failure> {
+    let run_one = |&level: &AckLevel| run_level(bench, options, level);
+    let mut outcomes: Vec<Outcome> = if bench.reversed {
+        options.ack.iter().rev().map(run_one).collect::<Result<_, _>>()?
+    } else {
+        options.ack.iter().map(run_one).collect::<Result<_, _>>()?
+    };
+    if bench.reversed {
+        outcomes.reverse();
+    }
+    let place = |level| options.ack.iter().position(|&one| one == level);
+    if let Some((memory, durable)) = place(AckLevel::Memory).zip(place(AckLevel::Durable)) {
+        let memory = outcomes[memory].figures.clone();
+        outcomes[durable].figures.set_ratios("memory", &memory);
+    }
+    Ok(outcomes)
+}
+
+fn run_level(bench: &Bench, options: &WriteOptions, level: AckLevel) -> Result<Outcome, Failure> {
     let connections = options.connections as usize;
     let batch = u64::from(options.batch);
     let (mut fleet, _) = bench.open(connections)?;
-    let mut write = Write::new(options, format!("write-{}", bench.run));
+    // One letter for the level: maps of all levels have names of the same length.
+    let map = format!("write-{}-{}", bench.run, &level.name()[..1]);
+    let mut write = Write::new(options, level, map);
     let window = bench.measure(&mut fleet, &mut write)?;
     let mut figures = window.figures(&write.tally);
     fleet.close();
-    if options.rate.is_none() {
+    if level == AckLevel::Durable {
+        bench.compare_with_disk(&mut figures);
+    } else if options.rate.is_none() {
         let (request_bytes, reply_bytes) = (write.request_bytes.rounded(), write.ack_bytes.rounded());
         let shape = Shape::Echo { connections, request_bytes, reply_bytes, operations: batch };
         bench.compare_with_floor(&mut figures, shape)?;
     }
     let pace = options.rate.map_or("closed loop".to_owned(), |rate| format!("open loop at {rate} ops/s"));
     let title = format!(
-        "write   {connections} connections × {batch} ops, values of {} B, {pace}",
-        options.value_bytes
+        "write   {connections} connections × {batch} ops, values of {} B, acks {}, {pace}",
+        options.value_bytes,
+        level.name()
     );
     let checked = format!(
         "all {} operations were acked once and are in the map; {} were read back",
@@ -118,7 +158,7 @@ struct Pace {
 }
 
 impl Write {
-    fn new(options: &WriteOptions, map: String) -> Self {
+    fn new(options: &WriteOptions, level: AckLevel, map: String) -> Self {
         let batch = u64::from(options.batch);
         let interval = |rate: f64| NANOS_PER_SECOND as f64 * batch as f64 / rate.max(1.0);
         Self {
@@ -128,7 +168,7 @@ impl Write {
             batch,
             writers: (0..options.connections).map(|_| Writer::default()).collect(),
             pace: options.rate.map(|rate| Pace { interval_ns: interval(rate), start_ns: 0, sent: 0 }),
-            request: Request::default(),
+            request: Request::asking(level),
             waiting: 0,
             stopping: false,
             proving: false,
@@ -155,8 +195,14 @@ impl Write {
             Set { map, prefix, key: sequence, stamp }
         });
         let text = self.request.write(id, &self.values, sets);
-        self.request_bytes.add(frame::encoded_bytes(text.len()), 1);
+        let mut request_bytes = frame::encoded_bytes(text.len());
         wire.text(index, text);
+        if self.request.ack() == AckLevel::None {
+            let ping = self.request.ping(id);
+            request_bytes += frame::encoded_bytes(ping.len());
+            wire.text(index, ping);
+        }
+        self.request_bytes.add(request_bytes, 1);
     }
 
     fn acked(&mut self, from: usize, ack: &Message<'_>, now: u64) -> Result<(), Failure> {
@@ -168,7 +214,10 @@ impl Write {
             let what = format!("connection {from} got ack {:?}, which is not owed", ack.id);
             return Err(if known { Failure::Duplicated(what) } else { Failure::Wrong(what) });
         };
-        ack.expect_ack(batch.id, self.batch)?;
+        match self.request.ack() {
+            AckLevel::None => ack.expect("pong")?,
+            level => ack.expect_ack(batch.id, self.batch, level)?,
+        }
         writer.acked += 1;
         self.waiting -= 1;
         self.tally.done(batch.start_ns, now);
@@ -217,6 +266,12 @@ impl Write {
         Ok(())
     }
 
+    /// Asked when all reads are answered: what was not acked may still be on its way between two shards before that.
+    fn ask_digest(&mut self, wire: &mut Wire<'_>) {
+        self.waiting += 1;
+        wire.text(0, self.request.digest(self.writers.len() as u64, &self.map));
+    }
+
     fn check_digest(&self, message: &Message<'_>) -> Result<(), Failure> {
         let acked = self.acked_operations();
         match json::number(message.entries) {
@@ -233,7 +288,7 @@ impl Handler for Write {
     fn message(&mut self, wire: &mut Wire<'_>, from: usize, text: &[u8], now: u64) -> Result<(), Failure> {
         let message = Message::read(text)?;
         match message.kind {
-            b"ack" => {
+            b"ack" | b"pong" => {
                 self.ack_bytes.add(frame::received_bytes(text.len()), 1);
                 self.acked(from, &message, now)?;
                 if !self.stopping && self.pace.is_none() {
@@ -247,6 +302,9 @@ impl Handler for Write {
         }
         self.waiting -= 1;
         self.tally.operations += 1;
+        if message.kind == b"entries" && self.waiting == 0 {
+            self.ask_digest(wire);
+        }
         Ok(())
     }
 }
@@ -295,8 +353,9 @@ impl Scenario for Write {
         for index in 0..self.writers.len() {
             self.ask_read_back(wire, index);
         }
-        self.waiting += 1;
-        wire.text(0, self.request.digest(self.writers.len() as u64, &self.map));
+        if self.waiting == 0 {
+            self.ask_digest(wire);
+        }
     }
 
     fn tally(&mut self) -> &mut Tally {

@@ -2,6 +2,10 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The file of a data directory that a durable server has open as long as it runs.
+const BASE: &str = "base.redb";
 
 /// `LISTEN` in the state column of `/proc/net/tcp`.
 const LISTEN: &str = "0A";
@@ -35,6 +39,13 @@ pub fn pinned_cores(pid: u32) -> Vec<usize> {
     cores
 }
 
+/// The folder in which that process has its base open; `None` when it has none, or is not ours to see.
+pub fn data_dir(pid: u32) -> Option<PathBuf> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let mut files = descriptors.flatten().filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    files.find(|file| file.file_name().is_some_and(|name| name == BASE))?.parent().map(PathBuf::from)
+}
+
 fn listening_inodes(table: &str, port: u16) -> Vec<String> {
     let port = format!(":{port:04X}");
     let rows = table.lines().skip(1).filter_map(|line| {
@@ -56,6 +67,16 @@ fn holds_any(pid: u32, inodes: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn data_directory_is_found_by_the_base_that_is_open() {
+        let folder = std::env::temp_dir().join(format!("loadtest-locate-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let base = fs::File::create(folder.join(BASE)).unwrap();
+        assert_eq!(data_dir(std::process::id()), Some(folder.canonicalize().unwrap()));
+        drop(base);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn own_listener_is_found() {

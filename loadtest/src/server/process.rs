@@ -1,10 +1,9 @@
-//! A server of our own: built if need be, started on a free port and a core of its own, stopped at the end.
+//! A server of our own: started on a free port, told to stop or killed, and gone with the run in any case.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,54 +11,40 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::clock::{NANOS_PER_SECOND, now_ns};
 use crate::failure::Failure;
 
-/// How long the server may take to listen, and to end.
-const START_NS_MAX: u64 = 15 * NANOS_PER_SECOND;
-const STOP_NS_MAX: u64 = 10 * NANOS_PER_SECOND;
-const POLL: Duration = Duration::from_millis(20);
+/// How long a server may take to listen, and to end: long enough to read a large journal, or write one.
+const START_NS_MAX: u64 = 120 * NANOS_PER_SECOND;
+const STOP_NS_MAX: u64 = 30 * NANOS_PER_SECOND;
+/// How late it is noticed that a server listens: that time is measured.
+const START_POLL: Duration = Duration::from_millis(1);
+const STOP_POLL: Duration = Duration::from_millis(20);
 /// Bytes of its output shown when it fails.
 const OUTPUT_SHOWN_BYTES: u64 = 2000;
 
 pub struct ServerProcess {
     child: Child,
     pub address: SocketAddr,
+    /// When it was started, and when it listened.
+    pub started_ns: u64,
+    pub listening_ns: u64,
     output: File,
 }
 
-pub struct Launch<'a> {
-    /// `None`: the `annulus` beside our own executable.
-    pub binary: Option<&'a Path>,
-    /// Further arguments, separated by spaces.
-    pub arguments: &'a str,
-    pub core: usize,
-}
-
 impl ServerProcess {
-    /// Starts it and waits until it listens. This thread must not be pinned then: a child inherits the pin.
+    /// Starts it and waits until it listens on `address`. `flag` names another program in its place.
     ///
     /// # Errors
-    /// [`Failure::Setup`] with the end of its output, when it cannot be built or does not come up.
-    pub fn start(launch: &Launch<'_>) -> Result<Self, Failure> {
-        let binary = match launch.binary {
-            Some(path) => path.to_owned(),
-            None => built_binary()?,
-        };
-        let address = free_address()?;
+    /// [`Failure::Setup`] with the end of its output, when it does not come up.
+    pub fn start(mut command: Command, address: SocketAddr, flag: &str) -> Result<Self, Failure> {
         let output = output_file()?;
-        let mut command = Command::new(&binary);
-        command.args(["serve", "--listen", &address.to_string()]);
-        if !launch.arguments.contains("--cores") {
-            command.args(["--cores", &launch.core.to_string()]);
-        }
-        command.args(launch.arguments.split_whitespace());
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+        let started_ns = now_ns();
         let child = command.spawn().map_err(|error| {
-            Failure::Setup(format!(
-                "cannot start {}: {error}; name another with --server-bin",
-                binary.display()
-            ))
+            let program = command.get_program().to_string_lossy();
+            Failure::Setup(format!("cannot start {program}: {error}; name another with {flag}"))
         })?;
-        let mut server = Self { child, address, output };
+        let mut server = Self { child, address, started_ns, listening_ns: 0, output };
         server.wait_until_listening()?;
+        server.listening_ns = now_ns();
         Ok(server)
     }
 
@@ -74,6 +59,47 @@ impl ServerProcess {
         let start = length.saturating_sub(OUTPUT_SHOWN_BYTES);
         let read = self.output.seek(SeekFrom::Start(start)).and_then(|_| self.output.read_to_end(&mut text));
         if read.is_err() { String::new() } else { String::from_utf8_lossy(&text).into_owned() }
+    }
+
+    /// Ends it as a crash would: it has no time for anything.
+    ///
+    /// # Errors
+    /// [`Failure::Io`] when it cannot be waited for.
+    pub fn kill(mut self) -> Result<(), Failure> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Tells it to stop, as an operator does, and waits for that.
+    ///
+    /// # Errors
+    /// [`Failure::Wrong`] when it does not end, or not well.
+    pub fn stop(mut self) -> Result<(), Failure> {
+        match self.terminate() {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => {
+                Err(Failure::Wrong(format!("told to stop, it ended with {status}:\n{}", self.last_output())))
+            }
+            None => Err(Failure::Wrong(format!("told to stop, it did not end:\n{}", self.last_output()))),
+        }
+    }
+
+    fn terminate(&mut self) -> Option<ExitStatus> {
+        if let Some(pid) = Pid::from_raw(self.child.id() as i32)
+            && matches!(self.child.try_wait(), Ok(None))
+        {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let deadline = now_ns() + STOP_NS_MAX;
+        while now_ns() < deadline {
+            match self.child.try_wait() {
+                Ok(None) => std::thread::sleep(STOP_POLL),
+                Ok(status) => return status,
+                Err(_) => return None,
+            }
+        }
+        None
     }
 
     fn wait_until_listening(&mut self) -> Result<(), Failure> {
@@ -91,50 +117,23 @@ impl ServerProcess {
             if now_ns() > deadline {
                 return Err(Failure::Setup(format!("the server does not listen:\n{}", self.last_output())));
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(START_POLL);
         }
     }
 }
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
-            let _ = kill_process(pid, Signal::TERM);
+        if self.terminate().is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
         }
-        let deadline = now_ns() + STOP_NS_MAX;
-        while now_ns() < deadline {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            std::thread::sleep(POLL);
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
-/// The release build of the server beside our executable; `cargo` makes it when it is missing.
-fn built_binary() -> Result<PathBuf, Failure> {
-    let own = std::env::current_exe()?;
-    let beside = own.with_file_name("annulus");
-    if beside.exists() {
-        return Ok(beside);
-    }
-    eprintln!("building the server: cargo build --release --bin annulus");
-    let status = Command::new("cargo").args(["build", "--release", "--bin", "annulus"]).status();
-    let built = status.is_ok_and(|status| status.success());
-    // Our own executable may be a debug build; the server measured never is.
-    let release = own.parent().and_then(Path::parent).map(|target| target.join("release/annulus"));
-    [Some(beside), release]
-        .into_iter()
-        .flatten()
-        .find(|path| built && path.exists())
-        .ok_or_else(|| Failure::Setup("there is no annulus to start; name one with --server-bin".to_owned()))
-}
-
-fn free_address() -> Result<SocketAddr, Failure> {
+pub fn free_address() -> std::io::Result<SocketAddr> {
     // The port is free again when this listener is dropped, and nobody else is given it so soon.
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 /// A file without a name: gone with the process.

@@ -1,7 +1,10 @@
 //! The hub of the stand-in: maps, subscriptions, answers, and the one fault.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Write as _;
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 
 use simd_json::OwnedValue;
@@ -27,6 +30,10 @@ pub struct Hub {
     said: u64,
     /// A delivery that is held back, and for whom.
     held: Option<(u64, String)>,
+    /// Writes that were stored before it started.
+    found: usize,
+    /// Where every write goes, one line each, when it is durable.
+    log: Option<File>,
 }
 
 impl Hub {
@@ -43,7 +50,25 @@ impl Hub {
             pongs: 0,
             said: 0,
             held: None,
+            found: 0,
+            log: None,
         }
+    }
+
+    /// Stores its writes in this file, and begins with those that are there.
+    pub fn stored_in(mut self, path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let mut lines: Vec<&str> = text.lines().collect();
+        if self.fault == Fault::ForgetOnStart {
+            lines.pop();
+        }
+        self.found = lines.len();
+        for line in lines {
+            let request = simd_json::to_owned_value(&mut line.as_bytes().to_vec()).expect("we wrote it");
+            self.merge(&request);
+        }
+        self.log = Some(File::options().append(true).create(true).open(path).expect("the folder is ours"));
+        self
     }
 
     pub fn run(mut self, inbox: &Receiver<Event>) {
@@ -71,17 +96,24 @@ impl Hub {
         if self.fault == Fault::CloseConnection(said) {
             return self.leave_with_close(connection);
         }
-        let request = simd_json::to_owned_value(&mut text.into_bytes()).expect("the load sends JSON");
+        let request = simd_json::to_owned_value(&mut text.clone().into_bytes()).expect("the load sends JSON");
         let id = request["id"].as_u64().expect("every request of the load has an id");
         let map = request.get_str("map").unwrap_or_default().to_owned();
         match request.get_str("type") {
             Some("ping") => self.ping(connection, id),
-            Some("write") => self.write(connection, id, &request),
+            Some("write") => {
+                if let Some(log) = &mut self.log {
+                    writeln!(log, "{text}").expect("the disk has room");
+                }
+                self.write(connection, id, &request);
+            }
             Some("read") => self.read(connection, id, &map, &request),
             Some("digest") => {
                 let entries = self.maps.get(&map).map_or(0, BTreeMap::len);
-                let text =
-                    format!(r#"{{"type":"digest","id":{id},"map":"{map}","entries":{entries},"hash":"00"}}"#);
+                let hash = if self.fault == Fault::DamageOnStart { self.found } else { 0 };
+                let text = format!(
+                    r#"{{"type":"digest","id":{id},"map":"{map}","entries":{entries},"hash":"{hash:016x}"}}"#
+                );
                 self.send(connection, text);
             }
             Some("subscribe") => self.subscribe(connection, id, &map, request.get_str("since")),
@@ -110,9 +142,33 @@ impl Hub {
 
     fn write(&mut self, connection: u64, id: u64, request: &OwnedValue) {
         let number = count(&mut self.writes);
-        let ops = request["ops"].as_array().expect("a write has ops");
+        if self.fault == Fault::Overload(number) {
+            let rejected = r#"[{"index":0,"code":"overloaded","message":"x","retry_after_ms":1}]"#;
+            let text =
+                format!(r#"{{"type":"ack","id":{id},"level":"memory","applied":0,"rejected":{rejected}}}"#);
+            return self.send(connection, text);
+        }
+        for (map, entries) in self.merge_as(number, request) {
+            self.deliver(connection, &map, &entries);
+        }
+        let ops = request["ops"].as_array().map_or(0, Vec::len);
+        let applied = if self.fault == Fault::RejectWrite(number) { ops - 1 } else { ops };
+        let level = request.get_str("ack").unwrap_or("memory");
+        let level = if self.fault == Fault::WeakenAck(number) { "memory" } else { level };
+        if level != "none" {
+            self.ack(connection, id, level, applied);
+        }
+    }
+
+    fn merge(&mut self, request: &OwnedValue) {
+        let number = count(&mut self.writes);
+        self.merge_as(number, request);
+    }
+
+    /// Returns the entries of the changes of each map, as JSON text.
+    fn merge_as(&mut self, number: u64, request: &OwnedValue) -> Vec<(String, String)> {
         let mut changes: Vec<(String, String)> = Vec::new();
-        for op in ops {
+        for op in request["ops"].as_array().expect("a write has ops") {
             let field = |name: &str| op.get_str(name).expect("an op has its fields").to_owned();
             let (map, key, value) = (field("map"), field("key"), op["value"].encode());
             self.tick += 1;
@@ -125,16 +181,12 @@ impl Hub {
                 None => changes.push((map, entry)),
             }
         }
-        for (map, entries) in changes {
-            self.deliver(connection, &map, &entries);
-        }
-        let applied = if self.fault == Fault::RejectWrite(number) { ops.len() - 1 } else { ops.len() };
-        self.ack(connection, id, applied);
+        changes
     }
 
-    fn ack(&mut self, connection: u64, id: u64, applied: usize) {
+    fn ack(&mut self, connection: u64, id: u64, level: &str, applied: usize) {
         let text =
-            format!(r#"{{"type":"ack","id":{id},"level":"memory","applied":{applied},"rejected":[]}}"#);
+            format!(r#"{{"type":"ack","id":{id},"level":"{level}","applied":{applied},"rejected":[]}}"#);
         let number = count(&mut self.acks);
         if self.fault == Fault::RepeatAck(number) {
             self.send(connection, text.clone());

@@ -4,6 +4,8 @@
 //! change once and in order.
 
 mod hub;
+pub mod process;
+pub mod redis;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Sender, channel};
@@ -39,6 +41,16 @@ pub enum Fault {
     /// Forgets, on resume, what the client has missed.
     EmptyResume,
     CloseConnection(u64),
+    /// Answers at level memory a write that asked for durable.
+    WeakenAck(u64),
+    /// Rejects a whole write as overloaded, to be tried again at once.
+    Overload(u64),
+    /// Of what it has stored, does not read the last write when it starts again.
+    ForgetOnStart,
+    /// Has another digest when it starts again.
+    DamageOnStart,
+    /// Ends on its own in an orderly stop, but not well.
+    EndBadly,
 }
 
 pub enum Event {
@@ -49,10 +61,14 @@ pub enum Event {
 
 /// Starts it on a free port; it lives as long as the test process.
 pub fn start(fault: Fault) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+    start_at("127.0.0.1:0", hub::Hub::new(fault))
+}
+
+fn start_at(address: &str, hub: hub::Hub) -> SocketAddr {
+    let listener = TcpListener::bind(address).expect("the port is free");
     let address = listener.local_addr().expect("the listener is bound");
     let (events, inbox) = channel();
-    thread::spawn(move || hub::Hub::new(fault).run(&inbox));
+    thread::spawn(move || hub.run(&inbox));
     thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
             let events = events.clone();

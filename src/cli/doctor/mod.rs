@@ -1,11 +1,12 @@
 //! `annulus doctor`: looks at the host the way the server will, and says what to raise and how.
 //!
-//! Invariant: it changes nothing. `FAIL` means the server does not start or cannot do what the flags promise;
+//! Invariant: it leaves nothing behind. `FAIL` means the server does not start or cannot do what the flags promise;
 //! `warn` means it runs worse than it could.
 
 mod kernel;
 mod network;
 mod resources;
+mod storage;
 
 use std::fmt;
 use std::io::Write;
@@ -53,8 +54,8 @@ impl Check {
 
 /// Runs every check, prints the report to stdout; exit code 1 if any failed.
 pub fn run(serve: &Serve) -> ExitCode {
-    let report =
-        Report { checks: [kernel::checks(), resources::checks(serve), network::checks(serve)].concat() };
+    let checks = [kernel::checks(), resources::checks(serve), network::checks(serve), storage::checks(serve)];
+    let report = Report { checks: checks.concat() };
     // A reader that has seen enough is no error.
     let _ = write!(std::io::stdout(), "{report}");
     if report.count(Verdict::Fail) > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }

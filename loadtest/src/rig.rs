@@ -1,0 +1,195 @@
+//! Where the pieces of a run stand: a server on its core, with its data, and the load on another core.
+//!
+//! Invariant: the load thread is pinned to its core whenever none of these functions is at work; a server never
+//! inherits that pin.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use crate::args::{Arguments, StorageKind};
+use crate::clock::{NANOS_PER_SECOND, allowed_cores, pin_to_core, pin_to_cores};
+use crate::cpu::Subject;
+use crate::disk::data_dir::DataDir;
+use crate::disk::probe::DiskProbe;
+use crate::drive::Timing;
+use crate::failure::Failure;
+use crate::fleet::Target;
+use crate::polling;
+use crate::scenario::Bench;
+use crate::server::process::ServerProcess;
+use crate::server::{annulus, locate, redis};
+use crate::window::Meter;
+
+pub struct Rig<'a> {
+    arguments: &'a Arguments,
+    /// Those this process may use, ascending.
+    cores: Vec<usize>,
+}
+
+/// One of several runs of one scenario.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Different in each run.
+    pub name: String,
+    pub reversed: bool,
+}
+
+impl<'a> Rig<'a> {
+    /// # Errors
+    /// [`Failure::Setup`] when the load cannot be pinned.
+    pub fn new(arguments: &'a Arguments) -> Result<Self, Failure> {
+        let rig = Self { arguments, cores: allowed_cores() };
+        rig.pin_load()?;
+        Ok(rig)
+    }
+
+    pub fn core_count(&self) -> usize {
+        self.cores.len()
+    }
+
+    /// Where a server is started, and the floor runs.
+    pub fn server_core(&self) -> usize {
+        self.arguments.cores.server_core.or(self.cores.first().copied()).unwrap_or(0)
+    }
+
+    /// Whether the server is one that runs already.
+    pub fn is_remote(&self) -> bool {
+        self.arguments.server.url.is_some()
+    }
+
+    /// A new directory for the server about to be started; `None` where it keeps nothing, or its own arguments say
+    /// where.
+    ///
+    /// # Errors
+    /// [`Failure::Setup`] when it cannot be made.
+    pub fn data_dir(&self, needs_disk: bool) -> Result<Option<DataDir>, Failure> {
+        let options = &self.arguments.server;
+        let wanted = options.storage.map_or(needs_disk, |kind| kind == StorageKind::Disk);
+        if self.is_remote() || annulus::names_storage(&options.server_args) || !wanted {
+            return Ok(None);
+        }
+        DataDir::create(&options.data_parent).map(Some)
+    }
+
+    /// Measures the disk that the server writes to, if it can be told which one that is.
+    ///
+    /// # Errors
+    /// As [`DiskProbe::run`].
+    pub fn probe_disk(&self, data: Option<&DataDir>) -> Result<Option<DiskProbe>, Failure> {
+        let own = || data.map(|data| data.path().to_owned());
+        let remote = || self.remote_pid().and_then(locate::data_dir);
+        let folder: Option<PathBuf> = self.arguments.server.disk_probe.clone().or_else(own).or_else(remote);
+        folder.as_deref().map(DiskProbe::run).transpose()
+    }
+
+    /// `further`: arguments before those of `--server-args`.
+    ///
+    /// # Errors
+    /// As [`ServerProcess::start`].
+    pub fn start_server(&self, data: Option<&DataDir>, further: &[String]) -> Result<ServerProcess, Failure> {
+        let options = &self.arguments.server;
+        let launch = annulus::Launch {
+            binary: options.server_bin.as_deref(),
+            data: data.map(DataDir::path),
+            further,
+            arguments: &options.server_args,
+            core: self.server_core(),
+        };
+        self.started_on(&self.cores, || launch.start())
+    }
+
+    /// Redis, with all its threads and children on the core that is the server's otherwise.
+    ///
+    /// # Errors
+    /// As [`ServerProcess::start`].
+    pub fn start_redis(&self, launch: &redis::Launch<'_>) -> Result<ServerProcess, Failure> {
+        self.started_on(&[self.server_core()], || launch.start())
+    }
+
+    /// What a scenario needs, for a server of ours or the one that was named.
+    ///
+    /// # Errors
+    /// [`Failure::Setup`] for a `--url` that is none.
+    pub fn bench(
+        &self,
+        server: Option<&ServerProcess>,
+        disk: Option<DiskProbe>,
+        run: &Run,
+    ) -> Result<Bench, Failure> {
+        let target = match (&self.arguments.server.url, server) {
+            (_, Some(server)) => Target::loopback(server.address),
+            (Some(url), None) => Target::parse(url)?,
+            (None, None) => Target::loopback(([127, 0, 0, 1], 0).into()),
+        };
+        let pid = server.map(ServerProcess::pid).or_else(|| self.remote_pid());
+        Ok(self.bench_of(target, pid, disk, run))
+    }
+
+    /// The same for a server of another kind; its counters are not asked for.
+    pub fn bench_at(&self, target: Target, pid: Option<u32>, disk: Option<DiskProbe>, run: &Run) -> Bench {
+        let mut bench = self.bench_of(target, pid, disk, run);
+        bench.meter.metrics = None;
+        bench
+    }
+
+    fn bench_of(&self, target: Target, pid: Option<u32>, disk: Option<DiskProbe>, run: &Run) -> Bench {
+        let pinned = pid.map(locate::pinned_cores).unwrap_or_default();
+        let cores = &self.arguments.cores;
+        let floor_core = cores.server_core.or(pinned.first().copied()).or(self.cores.first().copied());
+        // A load that polls takes its whole core, so only where no part of the server runs there.
+        let shares_core = pinned.is_empty() || pinned.contains(&self.load_core());
+        polling::set(!cores.load_sleeps && !shares_core);
+        let nanos = |seconds: f64| (seconds * NANOS_PER_SECOND as f64) as u64;
+        let duration = &self.arguments.duration;
+        Bench {
+            meter: Meter {
+                subject: pid.map(Subject::Process),
+                metrics: Some(target.clone()),
+                progress: self.arguments.report.progress || std::io::stderr().is_terminal(),
+            },
+            target,
+            timing: Timing {
+                warmup_ns: nanos(duration.warmup),
+                window_ns: nanos(duration.seconds),
+                timeout_ns: nanos(duration.timeout),
+            },
+            floor_core: floor_core.filter(|_| !cores.no_floor),
+            run: run.name.clone(),
+            reversed: run.reversed,
+            disk,
+        }
+    }
+
+    fn remote_pid(&self) -> Option<u32> {
+        let options = &self.arguments.server;
+        let named = options.url.as_deref().and_then(|url| Target::parse(url).ok());
+        options.server_pid.or_else(|| locate::listener_pid(named?.address))
+    }
+
+    fn started_on(
+        &self,
+        cores: &[usize],
+        start: impl FnOnce() -> Result<ServerProcess, Failure>,
+    ) -> Result<ServerProcess, Failure> {
+        // What is started inherits the cores of this thread.
+        pin_to_cores(cores)?;
+        let started = start();
+        self.pin_load()?;
+        started
+    }
+
+    fn load_core(&self) -> usize {
+        self.arguments.cores.load_core.or(self.cores.last().copied()).unwrap_or(0)
+    }
+
+    fn pin_load(&self) -> Result<(), Failure> {
+        let core = self.load_core();
+        pin_to_core(core)
+            .map_err(|error| Failure::Setup(format!("cannot pin the load to core {core}: {error}")))
+    }
+
+    /// The folder of a data directory that is not the server's: Redis's.
+    pub fn data_parent(&self) -> &Path {
+        &self.arguments.server.data_parent
+    }
+}

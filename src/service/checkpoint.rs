@@ -1,0 +1,70 @@
+//! The checkpoint: folds complete segments into the base, forgets old removals in it, deletes the segments.
+//!
+//! Invariant: a segment is deleted only after everything in it is in the base, and what is said to be folded is.
+
+use super::segments::Pace;
+use super::store::Parts;
+use crate::crdt::Time;
+use crate::io::host;
+use crate::storage::{Disk, FinishedSegment, StorageError};
+
+/// Cells a checkpoint looks at for old removals: about a tenth of what it folds from a full segment of small changes.
+const SWEEP_CELLS: usize = 50_000;
+
+/// Folds what is finished until the storage stops.
+pub(super) fn run(parts: &Parts, pace: Pace) {
+    if pace == Pace::Idle
+        && let Err(error) = host::yield_to_all()
+    {
+        tracing::warn!("the checkpoint thread cannot lower its priority, so shards may notice it: {error}");
+    }
+    while let Some(segment) = parts.segments.next(pace) {
+        if let Err(error) = fold(parts, &segment) {
+            super::end_process("the journal cannot be folded into the base", &error);
+        }
+        delete(parts, &parts.segments.folded(segment));
+        parts.progress.metrics().segments.set(parts.segments.waiting() as u64);
+    }
+}
+
+fn fold(parts: &Parts, segment: &FinishedSegment) -> Result<(), StorageError> {
+    let began_ns = parts.clock.elapsed_ns();
+    let folded = parts.base.fold(&parts.disk, &segment.name, parts.format.epoch)?;
+    if folded.skipped > 0 {
+        let (skipped, name) = (folded.skipped, &segment.name);
+        tracing::warn!("{skipped} records of {name} fit no map and were left out; please report this");
+    }
+    let swept = parts.base.sweep(parts.forget_before(), parts.clock.now().unix_ms, SWEEP_CELLS)?;
+    parts.types.folded(&parts.base)?;
+    parts.tail.drop_through(segment.next_sequence.saturating_sub(1));
+    for (shard, &through) in segment.last_applied.iter().enumerate() {
+        if through > Time::ZERO {
+            parts.progress.shard(shard).set_folded(through);
+        }
+        // It may have waited for something it can evict.
+        parts.shards.wake(shard);
+    }
+    let metrics = parts.progress.metrics();
+    metrics.checkpoints.add(1);
+    metrics.folded_records.add(folded.records);
+    metrics.swept_cells.add(swept.forgotten);
+    metrics.checkpoint_unix_ms.set(parts.clock.now().unix_ms);
+    tracing::debug!(
+        segment = segment.name,
+        records = folded.records,
+        cells = folded.cells,
+        swept = swept.forgotten,
+        ms = (parts.clock.elapsed_ns() - began_ns) / 1_000_000,
+        "folded"
+    );
+    Ok(())
+}
+
+/// Deletes folded segments. One that stays is deleted at the next start, as the base knows that it is folded.
+pub(super) fn delete(parts: &Parts, names: &[String]) {
+    for name in names {
+        if let Err(error) = parts.disk.remove(name) {
+            tracing::warn!("{name} is folded and cannot be deleted: {error}");
+        }
+    }
+}

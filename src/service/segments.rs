@@ -1,0 +1,185 @@
+//! The segments of the journal that are complete: they wait to be folded, and to be deleted after that.
+//!
+//! Invariant: folded one at a time, oldest first; none is deleted while somebody copies.
+
+use std::collections::VecDeque;
+#[expect(
+    clippy::disallowed_types,
+    reason = "threads of the storage only, and never while they read or write"
+)]
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::storage::FinishedSegment;
+
+/// Segments that may wait while the checkpoint yields to everything else. With more the disk fills up and the next
+/// start takes longer, which is worse than a core that is shared.
+const WAITING_MAX: usize = 16;
+
+/// Which of the two checkpoint threads asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// The one that yields to everything else: does the usual work.
+    Idle,
+    /// The one that does not: catches up when too many segments wait. A thread that has once stepped back may not
+    /// come forward again without privileges, so there are two.
+    Hurry,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+#[expect(clippy::disallowed_types, reason = "as above")]
+pub(super) struct Segments {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// The first may be in the hands of a checkpoint.
+    waiting: VecDeque<FinishedSegment>,
+    is_folding: bool,
+    /// Until nothing waits.
+    is_hurrying: bool,
+    /// Folded, and kept for those who copy.
+    kept: Vec<String>,
+    copies: usize,
+    is_stopping: bool,
+}
+
+impl Segments {
+    /// Another segment is complete.
+    pub(super) fn finished(&self, segment: FinishedSegment) {
+        let mut inner = self.lock();
+        inner.waiting.push_back(segment);
+        inner.is_hurrying |= inner.waiting.len() > WAITING_MAX;
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Segments that are not folded yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    /// Waits for the next segment to fold; `None` at the end. It must be handed to [`Segments::folded`] then.
+    pub(super) fn next(&self, pace: Pace) -> Option<FinishedSegment> {
+        let mut inner = self.lock();
+        loop {
+            if inner.is_stopping {
+                return None;
+            }
+            let is_turn = inner.is_hurrying == (pace == Pace::Hurry) && !inner.is_folding;
+            if let Some(segment) = inner.waiting.front().filter(|_| is_turn).cloned() {
+                inner.is_folding = true;
+                return Some(segment);
+            }
+            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The segment that [`Segments::next`] gave is in the base: the files to delete now.
+    pub(super) fn folded(&self, segment: FinishedSegment) -> Vec<String> {
+        let mut inner = self.lock();
+        inner.waiting.pop_front();
+        inner.is_folding = false;
+        inner.is_hurrying &= !inner.waiting.is_empty();
+        inner.kept.push(segment.name);
+        let names = inner.take_deletable();
+        drop(inner);
+        self.changed.notify_all();
+        names
+    }
+
+    /// Keeps every segment there is until [`Segments::release`]; their names, oldest first.
+    pub(super) fn keep(&self) -> Vec<String> {
+        let mut inner = self.lock();
+        inner.copies += 1;
+        inner.kept.iter().cloned().chain(inner.waiting.iter().map(|segment| segment.name.clone())).collect()
+    }
+
+    /// A copy is done: the files to delete now.
+    pub(super) fn release(&self) -> Vec<String> {
+        let mut inner = self.lock();
+        inner.copies -= 1;
+        inner.take_deletable()
+    }
+
+    /// Nothing more is folded; what waits is folded after the next start.
+    pub(super) fn stop(&self) {
+        self.lock().is_stopping = true;
+        self.changed.notify_all();
+    }
+
+    #[expect(clippy::disallowed_types, reason = "as above")]
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn take_deletable(&mut self) -> Vec<String> {
+        if self.copies == 0 { std::mem::take(&mut self.kept) } else { Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(number: usize) -> FinishedSegment {
+        FinishedSegment { name: format!("{number}"), next_sequence: number as u64, last_applied: Vec::new() }
+    }
+
+    #[test]
+    fn segments_are_folded_in_order_and_then_deleted() {
+        let segments = Segments::default();
+        (1..=2).for_each(|number| segments.finished(segment(number)));
+        for number in 1..=2 {
+            let next = segments.next(Pace::Idle).unwrap();
+            assert_eq!(next, segment(number));
+            assert_eq!(segments.folded(next), [number.to_string()]);
+        }
+        segments.stop();
+        assert_eq!(segments.next(Pace::Idle), None);
+        assert_eq!(segments.next(Pace::Hurry), None);
+    }
+
+    #[test]
+    fn nothing_is_deleted_while_somebody_copies() {
+        let segments = Segments::default();
+        (1..=3).for_each(|number| segments.finished(segment(number)));
+        let first = segments.next(Pace::Idle).unwrap();
+        assert_eq!(segments.keep(), ["1", "2", "3"]);
+        assert!(segments.folded(first).is_empty());
+        assert_eq!(segments.keep(), ["1", "2", "3"]);
+        let second = segments.next(Pace::Idle).unwrap();
+        assert!(segments.folded(second).is_empty());
+        assert!(segments.release().is_empty());
+        assert_eq!(segments.release(), ["1", "2"]);
+        let third = segments.next(Pace::Idle).unwrap();
+        assert_eq!(segments.folded(third), ["3"]);
+    }
+
+    // Which thread is given a segment, with both asking: the other one waits, so each asks on a thread of its own.
+    #[test]
+    fn the_hurried_thread_takes_over_until_nothing_waits() {
+        let segments = Segments::default();
+        (0..=WAITING_MAX).for_each(|number| segments.finished(segment(number)));
+        let folded = |pace| {
+            let mut count = 0;
+            while let Some(next) = segments.next(pace) {
+                segments.folded(next);
+                count += 1;
+                if segments.waiting() == 0 {
+                    segments.stop();
+                }
+            }
+            count
+        };
+        std::thread::scope(|scope| {
+            let idle = scope.spawn(|| folded(Pace::Idle));
+            assert_eq!(folded(Pace::Hurry), WAITING_MAX + 1);
+            assert_eq!(idle.join().unwrap(), 0);
+        });
+    }
+}

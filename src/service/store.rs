@@ -1,0 +1,219 @@
+//! Opens a data directory: everything between the flags and the first request. `docs/storage.md`, "Recovery".
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use rtrb::Consumer;
+
+use super::disk;
+use super::segments::Segments;
+use super::shards::Shards;
+use super::types::Types;
+use crate::config::{Config, StorageConfig};
+use crate::crdt::Time;
+use crate::handover::{Progress, ShardPort, StoragePort, ToStorage, connect};
+use crate::io::{Clock, Control, Event};
+use crate::mesh::KeyHasher;
+use crate::shard::SharedStorage;
+use crate::storage::{
+    Base, FinishedSegment, Format, HostDisk, Lock, Recovered, RecoveryOptions, StorageError, Tail, recover,
+};
+
+/// What redb may hold of the base in memory, at the least and at the most: a checkpoint wants the inner pages of its
+/// trees, and a load reads each page once.
+const BASE_CACHE_BYTES_MIN: usize = 8 << 20;
+const BASE_CACHE_BYTES_MAX: usize = 64 << 20;
+/// Records after which recovery looks at the clock, and how often it says how far it is.
+const RECORDS_PER_LOOK: u64 = 1 << 16;
+const REPORT_EVERY_NS: u64 = 1_000_000_000;
+
+/// A data directory that this process holds, with everything that the threads of its storage need.
+pub struct Store {
+    pub(super) parts: Arc<Parts>,
+    pub(super) from_shards: Vec<Consumer<ToStorage>>,
+    /// Of the next record.
+    pub(super) next_sequence: u64,
+    /// No tick in the data set is above this.
+    clock_floor: Time,
+}
+
+/// What all these threads share.
+pub(super) struct Parts {
+    pub config: StorageConfig,
+    pub disk: HostDisk,
+    pub format: Format,
+    pub base: Base,
+    pub tail: Tail,
+    pub types: Types,
+    pub segments: Segments,
+    pub shards: Shards,
+    pub progress: Arc<Progress>,
+    pub clock: Clock,
+    retention_ms: u64,
+    /// Wakes the service thread.
+    pub event: Event,
+    /// The shards have ended: what they have handed over is the last.
+    pub is_stopping: AtomicBool,
+    /// Given back after everything else.
+    _lock: Lock,
+}
+
+/// What opening a data directory takes.
+pub struct Opening<'a> {
+    /// Its node name is that of a new data set.
+    pub config: &'a Config,
+    pub storage: &'a StorageConfig,
+    /// One for each shard.
+    pub controls: &'a [Control],
+    /// Wakes the service thread.
+    pub event: Event,
+    pub clock: Clock,
+    /// Epoch and hash secret of a new data set.
+    pub fresh: [u64; 2],
+}
+
+impl Store {
+    /// Locks the directory, reads what is there, and says in the log what was found. Also gives the shards' ends of
+    /// the queues.
+    ///
+    /// # Errors
+    /// [`StorageError`], which says what to do.
+    pub fn open(opening: Opening<'_>) -> Result<(Self, Vec<StoragePort>), StorageError> {
+        let Opening { config, storage, controls, event, clock, fresh: [epoch, secret] } = opening;
+        let root = &storage.data_dir;
+        let lock = Lock::take(root, &holder(config))?;
+        let disk = HostDisk::new(root).map_err(StorageError::io("make", root.display().to_string()))?;
+        let format = Format::load_or_create(&disk, || Format { epoch, secret, node: config.node.clone() })?;
+        let hasher = KeyHasher::new(format.secret);
+        let cache_bytes = match config.memory_limit_bytes {
+            0 => BASE_CACHE_BYTES_MAX,
+            limit => (limit / 4).clamp(BASE_CACHE_BYTES_MIN, BASE_CACHE_BYTES_MAX),
+        };
+        let base = Base::open(&disk, hasher, cache_bytes)?.salvaging(storage.salvage);
+        let mut tail = Tail::new(hasher, base.folded());
+        let recovered = read_journal(&disk, storage, &format, &base, &mut tail, clock)?;
+        let clock_floor = recovered.clock.max(base.clock());
+
+        let (to_storage, ports): (Vec<_>, Vec<_>) = connect(controls.len()).into_iter().unzip();
+        let halves = ports.into_iter().map(|ShardPort { from_shard, to_shard }| (from_shard, to_shard));
+        let (from_shards, to_shards): (Vec<_>, Vec<_>) = halves.unzip();
+        let parts = Parts {
+            config: storage.clone(),
+            disk,
+            format,
+            base,
+            tail,
+            types: Types::default(),
+            segments: Segments::default(),
+            shards: Shards::new(to_shards, controls.to_vec()),
+            progress: Arc::new(Progress::new(controls.len(), clock_floor)),
+            clock,
+            retention_ms: config.tombstone_retention_ms,
+            event,
+            is_stopping: AtomicBool::new(false),
+            _lock: lock,
+        };
+        parts.progress.metrics().checkpoint_unix_ms.set(clock.now().unix_ms);
+        for segment in recovered.segments {
+            // Without ticks: what is found at start is folded as far as the shards are concerned, as loads read it.
+            let (name, next_sequence) = (segment.name, segment.next_sequence);
+            parts.segments.finished(FinishedSegment { name, next_sequence, last_applied: Vec::new() });
+        }
+        // Before the first request, which may come before the first look of the thread.
+        disk::look(&parts);
+        let next_sequence = recovered.next_sequence;
+        Ok((Self { parts: Arc::new(parts), from_shards, next_sequence, clock_floor }, to_storage))
+    }
+
+    /// The name of this data set in cursors.
+    pub fn epoch(&self) -> u64 {
+        self.parts.format.epoch
+    }
+
+    /// The name of the node that made this data set.
+    pub fn node(&self) -> &str {
+        &self.parts.format.node
+    }
+
+    /// Spreads the keys as they were spread when they were stored.
+    pub fn hasher(&self) -> KeyHasher {
+        KeyHasher::new(self.parts.format.secret)
+    }
+
+    /// What the shards must know.
+    pub fn shared(&self) -> SharedStorage {
+        SharedStorage { progress: Arc::clone(&self.parts.progress), clock_floor: self.clock_floor }
+    }
+}
+
+impl Parts {
+    /// Removals before this tick are forgotten.
+    pub fn forget_before(&self) -> Time {
+        Time::new(self.clock.now().unix_ms.saturating_sub(self.retention_ms), 0)
+    }
+}
+
+/// What another process is told that wants the same directory.
+fn holder(config: &Config) -> String {
+    let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+    format!("process {}, which listens on {}", std::process::id(), listen.join(" and "))
+}
+
+fn read_journal(
+    disk: &HostDisk,
+    storage: &StorageConfig,
+    format: &Format,
+    base: &Base,
+    tail: &mut Tail,
+    clock: Clock,
+) -> Result<Recovered, StorageError> {
+    let began_ns = clock.elapsed_ns();
+    let mut reported_ns = began_ns;
+    let mut records = 0_u64;
+    let options = RecoveryOptions {
+        epoch: format.epoch,
+        folded: base.folded(),
+        salvage: storage.salvage,
+        read_only: false,
+    };
+    let recovered = recover(disk, options, &mut |record, location| {
+        tail.add(record, location);
+        records += 1;
+        if records.is_multiple_of(RECORDS_PER_LOOK) && clock.elapsed_ns() - reported_ns >= REPORT_EVERY_NS {
+            reported_ns = clock.elapsed_ns();
+            tracing::info!("reading the journal: {records} records so far");
+        }
+    })?;
+    tail.attach(disk, &recovered.segments)?;
+    report(&recovered, (clock.elapsed_ns() - began_ns) / 1_000_000);
+    Ok(recovered)
+}
+
+fn report(recovered: &Recovered, took_ms: u64) {
+    let Recovered { segments, records, torn, lost, .. } = recovered;
+    if !segments.is_empty() {
+        let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+        tracing::info!(
+            "read {records} changes since the last checkpoint from {} segments, {} KiB, in {took_ms} ms",
+            segments.len(),
+            bytes >> 10
+        );
+    }
+    if let Some(torn) = torn {
+        tracing::warn!(
+            "the last write before the server ended is incomplete: {} bytes of {} from byte {} on are cut off; none \
+             of it was acknowledged as durable",
+            torn.bytes,
+            torn.file,
+            torn.offset
+        );
+    }
+    for lost in lost {
+        tracing::error!(
+            "salvaged over damage: {} bytes of {} from byte {} on are lost",
+            lost.bytes,
+            lost.file,
+            lost.offset
+        );
+    }
+}

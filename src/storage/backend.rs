@@ -1,0 +1,159 @@
+//! What redb keeps its pages in: a file of a [`super::Disk`], or, for who must not change it, such a file under
+//! a layer of memory that takes the writes.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+#[expect(clippy::disallowed_types, reason = "redb calls from whatever thread of the storage uses it")]
+use std::sync::Mutex;
+
+use super::DiskFile;
+
+/// Reads and writes the file.
+#[derive(Debug)]
+pub(super) struct FileBackend(pub Arc<dyn DiskFile>);
+
+impl redb::StorageBackend for FileBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+
+    fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.0.read_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    /// Eventual or not: a sync is the only barrier a file has.
+    fn sync_data(&self, _eventual: bool) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_at(data, offset)
+    }
+}
+
+/// Bytes that the layer takes from the file at once, when a write needs some of them.
+const BLOCK_BYTES: u64 = 4096;
+
+/// Reads the file and keeps what is written in memory, as even opening a base and closing it writes.
+#[derive(Debug)]
+#[expect(clippy::disallowed_types, reason = "redb calls from whatever thread of the storage uses it")]
+pub(super) struct LayeredBackend {
+    /// `None`: as if it were empty.
+    file: Option<Arc<dyn DiskFile>>,
+    layer: Mutex<Layer>,
+}
+
+#[derive(Debug)]
+struct Layer {
+    len: u64,
+    /// Bytes of the file that still count; what lies behind them reads as zero.
+    file_len: u64,
+    /// What was written, by the number of the block.
+    blocks: HashMap<u64, Box<[u8]>>,
+}
+
+impl LayeredBackend {
+    /// # Errors
+    /// Of the file system.
+    #[expect(clippy::disallowed_types, reason = "as above")]
+    pub fn new(file: Option<Arc<dyn DiskFile>>) -> io::Result<Self> {
+        let len = file.as_ref().map_or(Ok(0), |file| file.size())?;
+        Ok(Self { file, layer: Mutex::new(Layer { len, file_len: len, blocks: HashMap::new() }) })
+    }
+
+    fn with_layer<T>(&self, act: impl FnOnce(&mut Layer) -> io::Result<T>) -> io::Result<T> {
+        let mut layer =
+            self.layer.lock().map_err(|_| io::Error::other("a thread that wrote has panicked"))?;
+        act(&mut layer)
+    }
+
+    /// Fills `buffer` from the file, and with zeros behind its end.
+    fn read_file(&self, file_len: u64, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let from_file = file_len.saturating_sub(offset).min(buffer.len() as u64) as usize;
+        let (read, beyond) = buffer.split_at_mut(from_file);
+        beyond.fill(0);
+        match &self.file {
+            Some(file) if !read.is_empty() => file.read_at(read, offset),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The pieces, each within one block, of `len` bytes at `offset`: the block, where in it the piece begins, and
+/// which of the bytes it is.
+fn pieces(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let at = offset + done as u64;
+        let within = (at % BLOCK_BYTES) as usize;
+        let end = len.min(done + BLOCK_BYTES as usize - within);
+        let piece = (done < len).then_some((at / BLOCK_BYTES, within, done..end));
+        done = end;
+        piece
+    })
+}
+
+impl redb::StorageBackend for LayeredBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.with_layer(|layer| Ok(layer.len))
+    }
+
+    fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.with_layer(|layer| {
+            if offset + len as u64 > layer.len {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.read_file(layer.file_len, &mut bytes, offset)?;
+            for (block, within, piece) in pieces(offset, len) {
+                if let Some(written) = layer.blocks.get(&block) {
+                    let end = within + piece.len();
+                    bytes[piece].copy_from_slice(&written[within..end]);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.with_layer(|layer| {
+            layer.len = len;
+            layer.file_len = layer.file_len.min(len);
+            layer.blocks.retain(|block, _| block * BLOCK_BYTES < len);
+            let cut = (len % BLOCK_BYTES) as usize;
+            if let Some(last) = layer.blocks.get_mut(&(len / BLOCK_BYTES)) {
+                last[cut..].fill(0);
+            }
+            Ok(())
+        })
+    }
+
+    fn sync_data(&self, _eventual: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.with_layer(|layer| {
+            for (block, within, piece) in pieces(offset, data.len()) {
+                if !layer.blocks.contains_key(&block) {
+                    let mut content = vec![0; BLOCK_BYTES as usize].into_boxed_slice();
+                    self.read_file(layer.file_len, &mut content, block * BLOCK_BYTES)?;
+                    layer.blocks.insert(block, content);
+                }
+                if let Some(content) = layer.blocks.get_mut(&block) {
+                    content[within..within + piece.len()].copy_from_slice(&data[piece]);
+                }
+            }
+            layer.len = layer.len.max(offset + data.len() as u64);
+            Ok(())
+        })
+    }
+}

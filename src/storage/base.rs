@@ -1,0 +1,346 @@
+//! The base: every cell as of the last checkpoint, in redb, whose file `docs/storage.md` draws.
+//!
+//! Invariant: what one transaction has merged, the maps it has met and the `folded` and `clock` that say so are
+//! committed together, so a crash at any moment leaves a base that the journal behind `folded` completes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+#[expect(
+    clippy::disallowed_types,
+    reason = "storage threads only: the place where the next sweep begins"
+)]
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use redb::{
+    Builder, Database, Durability, ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition,
+    WriteTransaction,
+};
+
+use super::backend::{FileBackend, LayeredBackend};
+use super::{BASE_FILE, Disk, StorageError};
+use crate::crdt::{MapType, Time};
+use crate::handover::{map_type_byte, map_type_of};
+use crate::mesh::{KeyHasher, partition};
+
+/// What the file of the base is called until it is one.
+const BASE_FILE_NEW: &str = "base.redb.new";
+
+/// Map id, partition and key; then the image.
+pub(super) const CELLS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("cells");
+/// Name; then a [`Row`].
+pub(super) const MAPS: TableDefinition<'_, &str, &[u8; Row::BYTES]> = TableDefinition::new("maps");
+/// Map id; then the name.
+pub(super) const NAMES: TableDefinition<'_, u32, &str> = TableDefinition::new("names");
+pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+
+pub(super) const FOLDED: &str = "folded";
+pub(super) const CLOCK: &str = "clock";
+pub(super) const NEXT_MAP_ID: &str = "next_map_id";
+
+/// The open base. Many may read while one writes; a second writer waits for the first.
+#[derive(Debug)]
+#[expect(clippy::disallowed_types, reason = "as above")]
+pub struct Base {
+    pub(super) database: Database,
+    pub(super) hasher: KeyHasher,
+    folded: AtomicU64,
+    clock: AtomicU64,
+    /// The key of `cells` at which the next sweep begins.
+    pub(super) sweep_from: Mutex<Vec<u8>>,
+    pub(super) salvages: bool,
+}
+
+/// What the base knows of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub id: u32,
+    pub map_type: MapType,
+    /// Removals up to here may be missing.
+    pub pruned_through: Time,
+}
+
+impl Base {
+    /// Opens the base of a data directory, or makes it. `cache_bytes` is what redb may hold of it in memory.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] and [`StorageError::Base`].
+    pub fn open(disk: &dyn Disk, hasher: KeyHasher, cache_bytes: usize) -> Result<Self, StorageError> {
+        match disk.open(BASE_FILE) {
+            Ok(file) => {
+                let backend = FileBackend(file);
+                Self::of(builder(cache_bytes).create_with_backend(backend).map_err(failed)?, hasher)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Self::create(disk, hasher, cache_bytes)
+            }
+            Err(error) => Err(StorageError::io("open", BASE_FILE)(error)),
+        }
+    }
+
+    /// Opens it without ever writing to its file; what is written all the same is gone afterwards. One that is
+    /// not there is empty.
+    ///
+    /// # Errors
+    /// As [`Base::open`].
+    pub fn open_unchanged(
+        disk: &dyn Disk,
+        hasher: KeyHasher,
+        cache_bytes: usize,
+    ) -> Result<Self, StorageError> {
+        let file = match disk.open(BASE_FILE) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            opened => Some(opened.map_err(StorageError::io("open", BASE_FILE))?),
+        };
+        let backend = LayeredBackend::new(file).map_err(StorageError::io("read", BASE_FILE))?;
+        let base = builder(cache_bytes).create_with_backend(backend).map_err(failed)?;
+        Self::of(base, hasher)
+    }
+
+    /// Keeps going over damage, as `--salvage` wants: an image or a record that is damaged counts as absent.
+    #[must_use]
+    pub fn salvaging(mut self, salvages: bool) -> Self {
+        self.salvages = salvages;
+        self
+    }
+
+    /// Everything up to this sequence number is in the base.
+    pub fn folded(&self) -> u64 {
+        self.folded.load(Ordering::Acquire)
+    }
+
+    /// No tick in the base is above this.
+    pub fn clock(&self) -> Time {
+        Time::from_bits(self.clock.load(Ordering::Acquire))
+    }
+
+    /// The type of a map; `None` if the base does not know it. What is not folded yet, the [`super::Tail`] knows.
+    ///
+    /// # Errors
+    /// [`StorageError::Base`].
+    pub fn map_type(&self, map: &str) -> Result<Option<MapType>, StorageError> {
+        Ok(self.begin_read()?.row(map)?.map(|row| row.map_type))
+    }
+
+    /// Writes the base to a name of its own first, so that a crash leaves all of it or none.
+    fn create(disk: &dyn Disk, hasher: KeyHasher, cache_bytes: usize) -> Result<Self, StorageError> {
+        match disk.remove(BASE_FILE_NEW) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed.map_err(StorageError::io("remove", BASE_FILE_NEW))?,
+        }
+        let file = disk.create(BASE_FILE_NEW).map_err(StorageError::io("create", BASE_FILE_NEW))?;
+        let backend = FileBackend(Arc::clone(&file));
+        let base = Self::of(builder(cache_bytes).create_with_backend(backend).map_err(failed)?, hasher)?;
+        file.sync().map_err(StorageError::io("sync", BASE_FILE_NEW))?;
+        disk.rename(BASE_FILE_NEW, BASE_FILE).map_err(StorageError::io("rename", BASE_FILE_NEW))?;
+        disk.sync_folder("").map_err(StorageError::io("sync", "the data directory"))?;
+        Ok(base)
+    }
+
+    #[expect(clippy::disallowed_types, reason = "as above")]
+    pub(super) fn of(database: Database, hasher: KeyHasher) -> Result<Self, StorageError> {
+        let base = Self {
+            database,
+            hasher,
+            folded: AtomicU64::new(0),
+            clock: AtomicU64::new(0),
+            sweep_from: Mutex::new(Vec::new()),
+            salvages: false,
+        };
+        let is_new = base.database.begin_read().map_err(failed)?.list_tables().map_err(failed)?.count() == 0;
+        if is_new {
+            base.begin_write()?.commit()?;
+        }
+        let read = base.begin_read()?;
+        base.folded.store(read.number(FOLDED)?, Ordering::Release);
+        base.clock.store(read.number(CLOCK)?, Ordering::Release);
+        Ok(base)
+    }
+
+    pub(super) fn begin_read(&self) -> Result<Reading, StorageError> {
+        Reading::of(&self.database.begin_read().map_err(failed)?)
+    }
+
+    pub(super) fn begin_write(&self) -> Result<Writing<'_>, StorageError> {
+        let mut transaction = self.database.begin_write().map_err(failed)?;
+        transaction.set_durability(Durability::Immediate);
+        // Commits save which pages are free, so that opening after a crash does not read the whole file.
+        transaction.set_quick_repair(true);
+        for table in [transaction.open_table(CELLS).map(drop), transaction.open_table(MAPS).map(drop)] {
+            table.map_err(failed)?;
+        }
+        transaction.open_table(NAMES).map(drop).map_err(failed)?;
+        transaction.open_table(NUMBERS).map(drop).map_err(failed)?;
+        Ok(Writing { base: self, transaction, folded: None, clock: Time::ZERO })
+    }
+}
+
+fn builder(cache_bytes: usize) -> Builder {
+    let mut builder = Builder::new();
+    builder.create_with_file_format_v3(true).set_cache_size(cache_bytes);
+    builder
+}
+
+/// For `map_err`: whatever redb says.
+pub(super) fn failed(error: impl Into<redb::Error>) -> StorageError {
+    StorageError::Base(Box::new(error.into()))
+}
+
+/// The state of the base at one moment.
+pub(super) struct Reading {
+    pub cells: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    pub maps: ReadOnlyTable<&'static str, &'static [u8; Row::BYTES]>,
+    numbers: ReadOnlyTable<&'static str, u64>,
+}
+
+impl Reading {
+    fn of(transaction: &ReadTransaction) -> Result<Self, StorageError> {
+        Ok(Self {
+            cells: transaction.open_table(CELLS).map_err(failed)?,
+            maps: transaction.open_table(MAPS).map_err(failed)?,
+            numbers: transaction.open_table(NUMBERS).map_err(failed)?,
+        })
+    }
+
+    pub fn row(&self, map: &str) -> Result<Option<Row>, StorageError> {
+        row_in(&self.maps, map)
+    }
+
+    pub fn number(&self, name: &str) -> Result<u64, StorageError> {
+        Ok(self.numbers.get(name).map_err(failed)?.map_or(0, |number| number.value()))
+    }
+}
+
+/// One transaction that will be there wholly or not at all; dropping it is not at all.
+pub(super) struct Writing<'a> {
+    base: &'a Base,
+    pub transaction: WriteTransaction,
+    folded: Option<u64>,
+    clock: Time,
+}
+
+impl Writing<'_> {
+    /// Everything up to this sequence number is in the base with this transaction.
+    pub fn set_folded(&mut self, through: u64) {
+        self.folded = Some(through);
+    }
+
+    /// The base has a change of that tick now.
+    pub fn advance_clock(&mut self, to: Time) {
+        self.clock = self.clock.max(to);
+    }
+
+    /// The row of a map, which is made if there is none. One that is changed goes to [`Writing::set_row`].
+    pub fn row_or_new(&self, map: &str, map_type: MapType) -> Result<Row, StorageError> {
+        let mut maps = self.transaction.open_table(MAPS).map_err(failed)?;
+        if let Some(row) = row_in(&maps, map)? {
+            return Ok(row);
+        }
+        let mut numbers = self.transaction.open_table(NUMBERS).map_err(failed)?;
+        let next = numbers.get(NEXT_MAP_ID).map_err(failed)?.map_or(0, |number| number.value());
+        let id = u32::try_from(next).map_err(|_| StorageError::MapsFull)?;
+        let row = Row { id, map_type, pruned_through: Time::ZERO };
+        maps.insert(map, &row.to_bytes()).map_err(failed)?;
+        numbers.insert(NEXT_MAP_ID, next + 1).map_err(failed)?;
+        self.transaction.open_table(NAMES).map_err(failed)?.insert(id, map).map_err(failed)?;
+        Ok(row)
+    }
+
+    pub fn set_row(&self, map: &str, row: &Row) -> Result<(), StorageError> {
+        let mut maps = self.transaction.open_table(MAPS).map_err(failed)?;
+        maps.insert(map, &row.to_bytes()).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Raises what is forgotten of each map, given by its id.
+    pub fn raise_pruned_through(&self, forgotten: &HashMap<u32, Time>) -> Result<(), StorageError> {
+        let names = self.transaction.open_table(NAMES).map_err(failed)?;
+        let maps = self.transaction.open_table(MAPS).map_err(failed)?;
+        let mut rows = Vec::new();
+        for (&id, &through) in forgotten {
+            let Some(name) = names.get(id).map_err(failed)? else { continue };
+            if let Some(row) = row_in(&maps, name.value())?.filter(|row| row.pruned_through < through) {
+                rows.push((name.value().to_owned(), Row { pruned_through: through, ..row }));
+            }
+        }
+        drop(maps);
+        rows.iter().try_for_each(|(name, row)| self.set_row(name, row))
+    }
+
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// [`StorageError::Base`]; whether it is there is not known then, and the base must be opened anew.
+    pub fn commit(self) -> Result<(), StorageError> {
+        let Self { base, transaction, folded, clock } = self;
+        let folded = folded.map_or(base.folded(), |folded| folded.max(base.folded()));
+        let clock = clock.max(base.clock());
+        let mut numbers = transaction.open_table(NUMBERS).map_err(failed)?;
+        numbers.insert(FOLDED, folded).map_err(failed)?;
+        numbers.insert(CLOCK, clock.to_bits()).map_err(failed)?;
+        drop(numbers);
+        transaction.commit().map_err(failed)?;
+        base.clock.fetch_max(clock.to_bits(), Ordering::AcqRel);
+        base.folded.fetch_max(folded, Ordering::AcqRel);
+        Ok(())
+    }
+
+    pub fn abort(self) -> Result<(), StorageError> {
+        self.transaction.abort().map_err(failed)
+    }
+}
+
+fn row_in(
+    maps: &impl ReadableTable<&'static str, &'static [u8; Row::BYTES]>,
+    map: &str,
+) -> Result<Option<Row>, StorageError> {
+    match maps.get(map).map_err(failed)? {
+        None => Ok(None),
+        Some(bytes) => match Row::of_bytes(bytes.value()) {
+            Some(row) => Ok(Some(row)),
+            None => Err(StorageError::DamagedMap { map: map.to_owned() }),
+        },
+    }
+}
+
+impl Row {
+    pub const BYTES: usize = 4 + 1 + 8;
+
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..4].copy_from_slice(&self.id.to_le_bytes());
+        bytes[4] = map_type_byte(self.map_type);
+        bytes[5..].copy_from_slice(&self.pruned_through.to_bits().to_le_bytes());
+        bytes
+    }
+
+    pub fn of_bytes(bytes: &[u8; Self::BYTES]) -> Option<Self> {
+        let (id, rest) = bytes.split_first_chunk()?;
+        let (&map_type, pruned_through) = rest.split_first()?;
+        Some(Self {
+            id: u32::from_le_bytes(*id),
+            map_type: map_type_of(map_type)?,
+            pruned_through: Time::from_bits(u64::from_le_bytes(pruned_through.try_into().ok()?)),
+        })
+    }
+}
+
+/// Writes where a cell is in `cells`, over what was in `out`.
+pub(super) fn set_cell_key(out: &mut Vec<u8>, map_id: u32, partition: u16, key: &[u8]) {
+    out.clear();
+    out.extend_from_slice(&map_id.to_be_bytes());
+    out.extend_from_slice(&partition.to_be_bytes());
+    out.extend_from_slice(key);
+}
+
+/// Map id, partition and key of a key of `cells`.
+pub(super) fn split_cell_key(cell_key: &[u8]) -> Option<(u32, u16, &[u8])> {
+    let (map_id, rest) = cell_key.split_first_chunk()?;
+    let (partition, key) = rest.split_first_chunk()?;
+    Some((u32::from_be_bytes(*map_id), u16::from_be_bytes(*partition), key))
+}
+
+/// The partition of a key, given the hash of its map; `None` if it is no text, which no shard ever writes.
+pub(super) fn partition_of(hasher: KeyHasher, map_hash: u64, key: &[u8]) -> Option<u16> {
+    Some(partition(hasher.key(map_hash, std::str::from_utf8(key).ok()?)))
+}

@@ -1,0 +1,219 @@
+//! Folding a segment of the journal into the base.
+//!
+//! Invariant: segments are folded oldest first, and a record whose sequence number is not above `folded` is passed
+//! over, so a crash between two transactions, or before the segment was deleted, costs nothing but time.
+
+use std::collections::HashMap;
+
+use redb::ReadableTable;
+
+use super::base::{Base, CELLS, Row, Writing, failed, partition_of, set_cell_key};
+use super::stored::{Source, merge};
+use super::{Disk, Segment, StorageError};
+use crate::crdt::{Delta, MapType, Time};
+use crate::handover::{Body, Record};
+
+/// Records of one transaction: enough that its two syncs cost little beside it, few enough that the next writer
+/// and the memory for its pages do not wait for a whole segment.
+const TRANSACTION_RECORDS: usize = 16 << 10;
+
+/// What a fold did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Folded {
+    /// Records above `folded`, marks included.
+    pub records: u64,
+    /// Images written.
+    pub cells: u64,
+    /// Records that do not fit the type of their map or are over a limit; no shard writes such.
+    pub skipped: u64,
+    /// Images that were damaged and have been replaced, which only `--salvage` does.
+    pub damaged: u64,
+    pub transactions: u64,
+    /// Everything up to this sequence number is in the base now.
+    pub through: u64,
+}
+
+impl Base {
+    /// Folds one finished segment of the data set `epoch`: several transactions of bounded size, and `folded`
+    /// advances with each. Segments must come oldest first.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] for a record, [`StorageError::DamagedCell`] for an image, [`StorageError::Io`]
+    /// and [`StorageError::Base`]. What was folded before it stays folded.
+    pub fn fold(&self, disk: &dyn Disk, segment: &str, epoch: u64) -> Result<Folded, StorageError> {
+        let segment = Segment::read(disk, segment, epoch)?;
+        let before = self.folded();
+        let mut folded = Folded { through: before, ..Folded::default() };
+        let mut records = Vec::with_capacity(TRANSACTION_RECORDS);
+        for record in segment.records() {
+            let (_, record) = record?;
+            if record.sequence <= before {
+                continue;
+            }
+            folded.through = folded.through.max(record.sequence);
+            records.push(record);
+            if records.len() == TRANSACTION_RECORDS {
+                self.merge_records(&records, Source::Journal, &mut folded)?;
+                records.clear();
+            }
+        }
+        if !records.is_empty() {
+            self.merge_records(&records, Source::Journal, &mut folded)?;
+        }
+        Ok(folded)
+    }
+
+    /// Merges records in one transaction, after which everything up to `folded.through` is in the base if they
+    /// are of the journal.
+    pub(super) fn merge_records(
+        &self,
+        records: &[Record<'_>],
+        source: Source,
+        folded: &mut Folded,
+    ) -> Result<(), StorageError> {
+        let mut writing = self.begin_write()?;
+        let mut merging = Merging { base: self, maps: Maps::default(), changes: Vec::new() };
+        merging.sort_in(records, &writing, folded)?;
+        merging.write_cells(&writing, source, folded)?;
+        for map in merging.maps.list.iter().filter(|map| map.is_changed) {
+            writing.set_row(map.name, &map.row)?;
+        }
+        if let Some(clock) = records.iter().map(|record| record.applied).max() {
+            writing.advance_clock(clock);
+        }
+        if source == Source::Journal {
+            writing.set_folded(folded.through);
+        }
+        writing.commit()?;
+        folded.records += records.len() as u64;
+        folded.transactions += 1;
+        Ok(())
+    }
+}
+
+/// The records of one transaction, put in the order of `cells`.
+struct Merging<'a> {
+    base: &'a Base,
+    maps: Maps<'a>,
+    changes: Vec<Change<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    /// Of [`Maps::list`].
+    map: usize,
+    map_id: u32,
+    partition: u16,
+    key: &'a [u8],
+    /// Place in the journal, which is the order in which changes of one key were applied.
+    place: usize,
+    delta: Delta<'a>,
+    applied: Time,
+}
+
+impl<'a> Merging<'a> {
+    fn sort_in(
+        &mut self,
+        records: &[Record<'a>],
+        writing: &Writing<'_>,
+        folded: &mut Folded,
+    ) -> Result<(), StorageError> {
+        for (place, record) in records.iter().enumerate() {
+            let map_type = match record.body {
+                Body::Mark { .. } => continue,
+                Body::Type(map_type) => map_type,
+                Body::Delta(delta) => delta.map_type(),
+            };
+            let map = self.maps.find_or_add(record.map, map_type, self.base, writing)?;
+            let MapMet { row, hash, .. } = self.maps.list[map];
+            let partition = partition_of(self.base.hasher, hash, record.key);
+            match (record.body, partition) {
+                (Body::Delta(delta), Some(partition)) if row.map_type == map_type => {
+                    let (map_id, key, applied) = (row.id, record.key, record.applied);
+                    self.changes.push(Change { map, map_id, partition, key, place, delta, applied });
+                }
+                (Body::Type(_), _) if row.map_type == map_type => {}
+                _ => folded.skipped += 1,
+            }
+        }
+        self.changes
+            .sort_unstable_by_key(|change| (change.map_id, change.partition, change.key, change.place));
+        Ok(())
+    }
+
+    fn write_cells(
+        &mut self,
+        writing: &Writing<'_>,
+        source: Source,
+        folded: &mut Folded,
+    ) -> Result<(), StorageError> {
+        let mut cells = writing.transaction.open_table(CELLS).map_err(failed)?;
+        let (mut cell_key, mut image) = (Vec::new(), Vec::new());
+        let is_one_cell =
+            |left: &Change<'_>, right: &Change<'_>| (left.map, left.key) == (right.map, right.key);
+        for of_cell in self.changes.chunk_by(is_one_cell) {
+            let Some(&Change { map, map_id, partition, key, .. }) = of_cell.first() else { continue };
+            let map = &mut self.maps.list[map];
+            set_cell_key(&mut cell_key, map_id, partition, key);
+            image.clear();
+            let deltas = of_cell.iter().map(|change| (change.delta, change.applied));
+            let stored = cells.get(&*cell_key).map_err(failed)?;
+            let stored_image = stored.as_ref().map(|stored| stored.value());
+            let merged = merge(map.row.map_type, stored_image, deltas.clone(), source, &mut image);
+            let merged = match merged {
+                Err(_) if self.base.salvages => {
+                    folded.damaged += 1;
+                    merge(map.row.map_type, None, deltas, source, &mut image)
+                }
+                merged => merged,
+            };
+            drop(stored);
+            let merged = merged.map_err(|_| StorageError::damaged_cell(map.name, key))?;
+            folded.skipped += merged.refused;
+            if let Some(forgotten) = merged.forgotten.filter(|&through| through > map.row.pruned_through) {
+                map.row.pruned_through = forgotten;
+                map.is_changed = true;
+            }
+            if merged.is_changed {
+                cells.insert(&*cell_key, &*image).map_err(failed)?;
+                folded.cells += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The maps that the records of one transaction are of.
+#[derive(Default)]
+struct Maps<'a> {
+    list: Vec<MapMet<'a>>,
+    by_name: HashMap<&'a str, usize>,
+}
+
+#[derive(Clone, Copy)]
+struct MapMet<'a> {
+    name: &'a str,
+    hash: u64,
+    row: Row,
+    /// Whether the row has to be written.
+    is_changed: bool,
+}
+
+impl<'a> Maps<'a> {
+    /// The place of a map in the list. One that is new to the base gets its row, with that type.
+    fn find_or_add(
+        &mut self,
+        name: &'a str,
+        map_type: MapType,
+        base: &Base,
+        writing: &Writing<'_>,
+    ) -> Result<usize, StorageError> {
+        if let Some(&place) = self.by_name.get(name) {
+            return Ok(place);
+        }
+        let row = writing.row_or_new(name, map_type)?;
+        self.list.push(MapMet { name, hash: base.hasher.map(name), row, is_changed: false });
+        self.by_name.insert(name, self.list.len() - 1);
+        Ok(self.list.len() - 1)
+    }
+}

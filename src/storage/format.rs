@@ -1,0 +1,109 @@
+//! `FORMAT`: what kind of data directory this is, and what must stay the same for as long as it lives.
+//!
+//! Invariant: written once, and whole or not at all.
+
+use std::fmt::Write;
+use std::io::ErrorKind;
+
+use super::{Disk, JOURNAL_FOLDER, StorageError, replace_file};
+use crate::crdt::Node;
+
+const NAME: &str = "FORMAT";
+/// The version of everything in the directory. A change that an older server would misread raises it.
+const VERSION: u32 = 1;
+const MAGIC: &str = "annulus-data ";
+/// Many times what this version writes.
+const BYTES_MAX: u64 = 4 << 10;
+
+/// What a data set keeps for life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// The name of the data set in cursors.
+    pub epoch: u64,
+    /// Seeds the key hash, so that a key stays in its partition.
+    pub secret: u64,
+    /// The name of this server in stamps and counters; as [`Node`] allows it.
+    pub node: String,
+}
+
+impl Format {
+    /// Reads the file, or writes it with what `fresh` gives if this is a new directory.
+    ///
+    /// # Errors
+    /// As [`Format::load`]; [`StorageError::NotOurs`] also if the file is missing where data is.
+    pub fn load_or_create(disk: &dyn Disk, fresh: impl FnOnce() -> Self) -> Result<Self, StorageError> {
+        if let Some(text) = read(disk)? {
+            return Self::parse(&text);
+        }
+        // With a new secret no key would be found again.
+        if has_data(disk)? {
+            return Err(not_ours("is not there, but data is"));
+        }
+        let format = fresh();
+        replace_file(disk, NAME, format.text().as_bytes())?;
+        Ok(format)
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`StorageError::TooNew`] if a newer server has written it, [`StorageError::NotOurs`] if it is not there or
+    /// is damaged, [`StorageError::Io`].
+    pub fn load(disk: &dyn Disk) -> Result<Self, StorageError> {
+        Self::parse(&read(disk)?.ok_or_else(|| not_ours("is not there"))?)
+    }
+
+    fn text(&self) -> String {
+        let Self { epoch, secret, node } = self;
+        let mut text = format!("{MAGIC}{VERSION}\nepoch {epoch:016x}\nsecret {secret:016x}\nnode {node}\n");
+        let crc = crc32c::crc32c(text.as_bytes());
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "crc32c {crc:08x}");
+        text
+    }
+
+    fn parse(text: &[u8]) -> Result<Self, StorageError> {
+        let damaged = || not_ours("is damaged or something else");
+        let text = std::str::from_utf8(text).map_err(|_| damaged())?;
+        let first = text.lines().next().and_then(|line| line.strip_prefix(MAGIC)).ok_or_else(damaged)?;
+        // Before anything else: the rest of a newer one may look different.
+        let version = first.parse().map_err(|_| damaged())?;
+        if version > VERSION {
+            return Err(StorageError::TooNew { found: version, known: VERSION });
+        }
+        let format = Self::fields(text).ok_or_else(damaged)?;
+        // Stricter than a checksum: this is the only text that is read as this.
+        if format.text() == text { Ok(format) } else { Err(damaged()) }
+    }
+
+    fn fields(text: &str) -> Option<Self> {
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let number = |name| u64::from_str_radix(value(name)?, 16).ok();
+        let node = value("node").filter(|node| Node::new(node.as_bytes()).is_some())?;
+        Some(Self { epoch: number("epoch")?, secret: number("secret")?, node: node.to_owned() })
+    }
+}
+
+fn read(disk: &dyn Disk) -> Result<Option<Vec<u8>>, StorageError> {
+    let file = match disk.open(NAME) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StorageError::io("open", NAME)(error)),
+    };
+    let size = file.size().map_err(StorageError::io("read", NAME))?;
+    let mut text = vec![0; size.min(BYTES_MAX) as usize];
+    file.read_at(&mut text, 0).map_err(StorageError::io("read", NAME))?;
+    Ok(Some(text))
+}
+
+/// Whether there is anything that only a server with a `FORMAT` can have written.
+fn has_data(disk: &dyn Disk) -> Result<bool, StorageError> {
+    let names = disk.list("").map_err(StorageError::io("list", "the data directory"))?;
+    let segments = disk.list(JOURNAL_FOLDER).map_err(StorageError::io("list", JOURNAL_FOLDER))?;
+    Ok(names.iter().any(|name| name == super::BASE_FILE)
+        || segments.iter().any(|name| super::first_sequence(name).is_some()))
+}
+
+fn not_ours(what: &'static str) -> StorageError {
+    StorageError::NotOurs { file: NAME.to_owned(), what }
+}

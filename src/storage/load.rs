@@ -1,0 +1,121 @@
+//! Loading a map: the parts of it that some shards own, in the order a shard restores them in.
+//!
+//! Cells lie in the base by key and are wanted by `applied`, so a part is gathered first: the cells as they go
+//! into chunks, one behind the other, and for each 16 bytes that are sorted. Nothing is allocated for a cell.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::stored::Glance;
+use super::view::{View, Visitor};
+use super::{Base, Disk, StorageError, Tail};
+use crate::crdt::Time;
+use crate::handover::Chunk;
+use crate::limits::LOAD_CHUNK_BYTES;
+use crate::mesh::{ShardIndex, partitions_of};
+
+/// What to load.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadRequest<'a> {
+    pub map: &'a str,
+    /// The shards that want their part.
+    pub owners: &'a [ShardIndex],
+    /// How many shards share the map.
+    pub shards: usize,
+    /// Removals applied before this count as absent.
+    pub forget_before: Time,
+}
+
+impl Base {
+    /// Reads the parts of one map that some shards own, from the base and the tail of the journal, and calls
+    /// `chunk` with one piece after the other, until it returns false. Each owner gets its chunks in applied
+    /// order, at least one, and all of them before the next owner gets any.
+    ///
+    /// # Errors
+    /// [`StorageError::DamagedCell`], [`StorageError::Damaged`], [`StorageError::Io`] and [`StorageError::Base`].
+    /// Owners whose last chunk has not come have nothing of use.
+    pub fn load(
+        &self,
+        _disk: &dyn Disk,
+        tail: &Tail,
+        request: &LoadRequest<'_>,
+        chunk: &mut dyn FnMut(ShardIndex, Chunk) -> bool,
+    ) -> Result<(), StorageError> {
+        let LoadRequest { map, owners, shards, forget_before } = *request;
+        let parts: Vec<Range<u16>> = owners.iter().map(|&owner| partitions_of(owner, shards)).collect();
+        let view = View::open(self, tail, map, &parts)?;
+        let map: Arc<str> = map.into();
+        for (&owner, partitions) in owners.iter().zip(parts) {
+            let mut part = Part::default();
+            let forgotten = view.visit(partitions, forget_before, &mut part)?;
+            let empty = || Chunk {
+                map: Arc::clone(&map),
+                map_type: view.map_type,
+                pruned_through: view.pruned_through.max(forgotten),
+                cells: Vec::new(),
+                is_last: false,
+            };
+            if !part.give_out(empty, &mut |piece| chunk(owner, piece)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that cells are gathered in at once, so that gathering never moves what it has.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// The cells of one owner.
+#[derive(Default)]
+struct Part {
+    blocks: Vec<Vec<u8>>,
+    order: Vec<Place>,
+}
+
+/// Where a cell is, sorted by when it was changed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    applied: Time,
+    block: u32,
+    offset: u32,
+}
+
+impl Visitor for Part {
+    fn cell(&mut self, key: &[u8], image: &[u8], glance: &Glance) -> Result<bool, StorageError> {
+        let bytes = Chunk::cell_bytes(key, image);
+        if self.blocks.last().is_none_or(|block| block.len() + bytes > block.capacity()) {
+            self.blocks.push(Vec::with_capacity(bytes.max(BLOCK_BYTES)));
+        }
+        if let Some(block) = self.blocks.last_mut() {
+            let offset = block.len() as u32;
+            Chunk::write_cell(block, key, image);
+            let block = self.blocks.len() as u32 - 1;
+            self.order.push(Place { applied: glance.applied, block, offset });
+        }
+        Ok(true)
+    }
+}
+
+impl Part {
+    /// Gives out everything in applied order; whether all of it was taken.
+    fn give_out(mut self, empty: impl Fn() -> Chunk, give: &mut dyn FnMut(Chunk) -> bool) -> bool {
+        self.order.sort_unstable();
+        let mut piece = empty();
+        for place in &self.order {
+            let cells = &self.blocks[place.block as usize][place.offset as usize..];
+            let Some((key, image, _)) = Chunk::split_cell(cells) else { continue };
+            let cell = &cells[..Chunk::cell_bytes(key, image)];
+            let is_full = !piece.cells.is_empty() && piece.cells.len() + cell.len() > LOAD_CHUNK_BYTES;
+            if is_full && !give(std::mem::replace(&mut piece, empty())) {
+                return false;
+            }
+            if piece.cells.is_empty() {
+                piece.cells.reserve_exact(cell.len().max(LOAD_CHUNK_BYTES));
+            }
+            piece.cells.extend_from_slice(cell);
+        }
+        piece.is_last = true;
+        give(piece)
+    }
+}

@@ -1,0 +1,127 @@
+//! `--salvage`: writes a damaged journal anew, without the damage, so that everybody can read it again.
+//!
+//! Where records were lost a mark is put that gives them up: its sequence number is that of the last lost one, and
+//! it says that this one was synced, which no other mark does. So the numbers go on without a hole.
+//!
+//! Invariant: every record that verifies is kept as it is, and files are replaced in one step, so that a crash in
+//! here loses nothing. The end of the journal that was torn stays for recovery to see.
+
+use std::ops::Range;
+
+use super::recovery::{Evidence, Lost, RecoveryOptions, lost, missing};
+use super::scan::Found;
+use super::segment::{Segment, SegmentHeader, segment_name};
+use super::{Disk, JOURNAL_FOLDER, StorageError, replace_file};
+use crate::handover::{seal, write_mark};
+
+/// Repairs the segments `names`; says what was lost, in order.
+///
+/// # Errors
+/// [`StorageError::NotOurs`], [`StorageError::TooNew`], [`StorageError::Io`].
+pub(super) fn repair(
+    disk: &dyn Disk,
+    names: &[(u64, String)],
+    options: RecoveryOptions,
+) -> Result<Vec<Lost>, StorageError> {
+    let mut all_lost = Vec::new();
+    let mut expected = options.folded.saturating_add(1);
+    for (index, (first, name)) in names.iter().enumerate() {
+        if *first > expected {
+            // Before the first file only: behind the others the loop has filled every hole.
+            all_lost.push(missing(name.clone(), 0, expected..*first));
+            fill(disk, options.epoch, expected..*first)?;
+        }
+        let segment = Segment::read(disk, name, options.epoch)?;
+        let next_first = names.get(index + 1).map(|(first, _)| *first);
+        let repaired = Repaired::new(&segment, next_first, options);
+        repaired.write(disk, name)?;
+        all_lost.extend(repaired.lost);
+
+        expected = expected.max(repaired.end);
+        if let Some(next_first) = next_first.filter(|&next_first| next_first > expected) {
+            if !repaired.lacks_end {
+                let size = segment.bytes().len() as u64;
+                all_lost.push(missing(name.clone(), size, expected..next_first));
+            }
+            fill(disk, options.epoch, expected..next_first)?;
+            expected = next_first;
+        }
+    }
+    Ok(all_lost)
+}
+
+/// One segment as it should be.
+struct Repaired {
+    bytes: Vec<u8>,
+    /// Behind its last record.
+    end: u64,
+    has_records: bool,
+    lost: Vec<Lost>,
+    /// What is lost at its end is in `lost`.
+    lacks_end: bool,
+}
+
+impl Repaired {
+    fn new(segment: &Segment, next_first: Option<u64>, options: RecoveryOptions) -> Self {
+        let (salt, first_sequence) = (segment.salt(), segment.first_sequence());
+        let header = SegmentHeader { salt, epoch: options.epoch, first_sequence };
+        let mut repaired = Self {
+            bytes: header.encode().to_vec(),
+            end: first_sequence,
+            has_records: false,
+            lost: Vec::new(),
+            lacks_end: false,
+        };
+        let mut evidence = Evidence::new(next_first, options.folded);
+        let mut scan = segment.scan();
+        while let Some(found) = scan.next() {
+            match found {
+                Found::Record { offset, record } => {
+                    repaired.bytes.extend_from_slice(&segment.bytes()[offset..offset + record.bytes]);
+                    (repaired.end, repaired.has_records) = (scan.expected(), true);
+                }
+                Found::Gap(gap) if evidence.was_synced(&gap, &scan) => {
+                    repaired.lost.push(lost(segment, &gap, next_first));
+                    repaired.lacks_end = gap.next.is_none();
+                    if let Some(next) = gap.next.filter(|&next| next > gap.expected) {
+                        give_up(&mut repaired.bytes, next - 1, salt);
+                    }
+                }
+                Found::Gap(gap) => {
+                    repaired.bytes.extend_from_slice(&segment.bytes()[gap.offset..]);
+                    break;
+                }
+            }
+        }
+        repaired
+    }
+
+    /// Replaces the file, if there was anything to repair.
+    fn write(&self, disk: &dyn Disk, name: &str) -> Result<(), StorageError> {
+        if self.lost.is_empty() {
+            return Ok(());
+        }
+        if self.has_records {
+            return replace_file(disk, name, &self.bytes);
+        }
+        disk.remove(name).map_err(StorageError::io("remove", name))?;
+        disk.sync_folder(JOURNAL_FOLDER).map_err(StorageError::io("sync", JOURNAL_FOLDER))
+    }
+}
+
+/// Puts a segment where none is, or none with a record.
+fn fill(disk: &dyn Disk, epoch: u64, sequences: Range<u64>) -> Result<(), StorageError> {
+    // It will hold nothing that anybody could want to forge.
+    let salt = 0;
+    let header = SegmentHeader { salt, epoch, first_sequence: sequences.start };
+    let mut bytes = header.encode().to_vec();
+    give_up(&mut bytes, sequences.end - 1, salt);
+    replace_file(disk, &segment_name(sequences.start), &bytes)
+}
+
+/// Appends a mark that gives up all that is missing up to `last`.
+fn give_up(bytes: &mut Vec<u8>, last: u64, salt: u32) {
+    let start = bytes.len();
+    write_mark(bytes, last);
+    seal(&mut bytes[start..], last, salt);
+}

@@ -1,0 +1,138 @@
+//! Reads everything in a segment that verifies, and says where something does not.
+//!
+//! Invariant: never panics, whatever the bytes are, and yields no record that was not written: the checksum, the
+//! segment's salt and the sequence number all have to fit.
+
+use super::segment::SEGMENT_HEADER_BYTES;
+use crate::handover::{Body, Fault, RECORD_HEADER_BYTES, Record, read_record};
+
+/// Walks over the bytes of one segment.
+#[derive(Clone, Debug)]
+pub(super) struct Scan<'a> {
+    bytes: &'a [u8],
+    salt: u32,
+    offset: usize,
+    expected: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum Found<'a> {
+    Record { offset: usize, record: Record<'a> },
+    Gap(Gap),
+}
+
+/// Bytes that are no record, or records that are not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub offset: usize,
+    /// 0: nothing is damaged here, but a record should be.
+    pub bytes: usize,
+    /// The sequence number of the record that should be here.
+    pub expected: u64,
+    /// The sequence number of the next record in this file that verifies.
+    pub next: Option<u64>,
+    pub flaw: Flaw,
+}
+
+/// What is wrong at the beginning of a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Flaw {
+    #[error("the header of the segment is wrong")]
+    Header,
+    #[error(transparent)]
+    Record(#[from] Fault),
+    #[error("records are missing")]
+    Missing,
+}
+
+impl<'a> Scan<'a> {
+    /// Reads a segment whose first record should have the sequence number `expected`. Without a good header the
+    /// walk begins with a gap, and the salt is a guess.
+    pub fn new(bytes: &'a [u8], salt: u32, expected: u64, has_header: bool) -> Self {
+        Self { bytes, salt, offset: if has_header { SEGMENT_HEADER_BYTES } else { 0 }, expected }
+    }
+
+    /// The sequence number that the next record should have.
+    pub const fn expected(&self) -> u64 {
+        self.expected
+    }
+
+    /// The next record that verifies, at `from` or behind it.
+    ///
+    /// Looks at every byte, and computes a checksum only where the rest looks like the header of a record:
+    /// else a random length would have megabytes checked at each of them.
+    fn resynchronise(&self, from: usize) -> Option<(usize, Record<'a>)> {
+        let last = self.bytes.len().checked_sub(RECORD_HEADER_BYTES)?;
+        (from..=last).find_map(|offset| {
+            let bytes = &self.bytes[offset..];
+            if !looks_like_record(bytes, self.expected) {
+                return None;
+            }
+            read_record(bytes, self.salt).ok().map(|record| (offset, record))
+        })
+    }
+
+    fn gap(&mut self, behind: usize, flaw: Flaw) -> Gap {
+        let (offset, expected) = (self.offset, self.expected);
+        let next = self.resynchronise(behind);
+        self.offset = next.map_or(self.bytes.len(), |(offset, _)| offset);
+        let next = next.map(|(_, record)| record.sequence);
+        self.expected = next.unwrap_or(expected);
+        Gap { offset, bytes: self.offset - offset, expected, next, flaw }
+    }
+}
+
+impl<'a> Iterator for Scan<'a> {
+    type Item = Found<'a>;
+
+    fn next(&mut self) -> Option<Found<'a>> {
+        if self.offset == 0 && !self.bytes.is_empty() {
+            return Some(Found::Gap(self.gap(SEGMENT_HEADER_BYTES, Flaw::Header)));
+        }
+        if self.offset >= self.bytes.len() {
+            return None;
+        }
+        let record = match read_record(&self.bytes[self.offset..], self.salt) {
+            Ok(record) => record,
+            Err(fault) => return Some(Found::Gap(self.gap(self.offset + 1, fault.into()))),
+        };
+        if record.sequence > self.expected && !gives_up_what_is_missing(&record) {
+            let gap = Gap {
+                offset: self.offset,
+                bytes: 0,
+                expected: self.expected,
+                next: Some(record.sequence),
+                flaw: Flaw::Missing,
+            };
+            self.expected = record.sequence;
+            return Some(Found::Gap(gap));
+        }
+        let offset = self.offset;
+        self.offset += record.bytes;
+        // A record that is there twice is harmless, and so is one that comes late.
+        self.expected = self.expected.max(record.sequence.saturating_add(1));
+        Some(Found::Record { offset, record })
+    }
+}
+
+/// A mark that calls itself synced, which no other does: `--salvage` has put it where records were lost.
+fn gives_up_what_is_missing(record: &Record<'_>) -> bool {
+    matches!(record.body, Body::Mark { synced_through } if synced_through == record.sequence)
+}
+
+/// How far ahead of the expected one the sequence number of a record behind a gap may be. More than a segment
+/// can hold; together with the bytes that are always zero it makes checksums of chance finds rare.
+const SEQUENCE_LEAP_MAX: u64 = 1 << 32;
+
+/// Whether length, sequence number, kind, and the bytes that are always zero could be those of a record.
+fn looks_like_record(bytes: &[u8], expected: u64) -> bool {
+    let Some(header) = bytes.first_chunk::<RECORD_HEADER_BYTES>() else { return false };
+    let Some(sequence) = header[8..16].first_chunk().map(|bytes| u64::from_le_bytes(*bytes)) else {
+        return false;
+    };
+    (1..=7).contains(&header[24])
+        && header[25] == 0
+        && header[30..32] == [0, 0]
+        && sequence >= expected
+        && sequence - expected < SEQUENCE_LEAP_MAX
+}

@@ -1,0 +1,180 @@
+//! A segment of the journal: its name, its header, and its records read one after the other.
+//!
+//! Invariant: what [`Segment::records`] yields is exactly what was written, in order and without a hole, or an
+//! error that names the file and the offset.
+
+use std::sync::Arc;
+
+use super::scan::{Found, Scan};
+use super::{Disk, DiskFile, JOURNAL_FOLDER, StorageError};
+use crate::handover::Record;
+
+/// Bytes of a segment before its first record.
+pub const SEGMENT_HEADER_BYTES: usize = 64;
+const MAGIC: [u8; 8] = *b"annulusJ";
+const VERSION: u32 = 1;
+/// The checksum covers everything before it.
+const CHECKSUM_AT: usize = 60;
+const SUFFIX: &str = ".log";
+const SEQUENCE_DIGITS: usize = 16;
+
+/// The name, within the data directory, of the segment whose first record has the sequence number `first`.
+pub fn segment_name(first: u64) -> String {
+    format!("{JOURNAL_FOLDER}/{first:016x}{SUFFIX}")
+}
+
+/// The first sequence number that a name within the journal's folder tells; `None` if it names no segment.
+pub fn first_sequence(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX)?;
+    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if digits.len() != SEQUENCE_DIGITS || !digits.bytes().all(is_hex) {
+        return None;
+    }
+    u64::from_str_radix(digits, 16).ok()
+}
+
+/// The first 64 bytes of a segment, as `docs/storage.md` draws them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// What the checksum of every record in this file begins with: random, so that neither a client nor the
+    /// former content of the disk can bring forth a record that verifies.
+    pub salt: u32,
+    pub epoch: u64,
+    pub first_sequence: u64,
+}
+
+/// Why there is no header at the front of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderFault {
+    /// Cut short, or changed.
+    Damaged,
+    TooNew {
+        version: u32,
+    },
+}
+
+impl SegmentHeader {
+    pub fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.salt.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.first_sequence.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..CHECKSUM_AT]);
+        bytes[CHECKSUM_AT..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the header at the front of a segment.
+    ///
+    /// # Errors
+    /// [`HeaderFault`]; never panics, whatever the bytes are.
+    pub fn decode(bytes: &[u8]) -> Result<Self, HeaderFault> {
+        let header: &[u8; SEGMENT_HEADER_BYTES] = bytes.first_chunk().ok_or(HeaderFault::Damaged)?;
+        let crc = crc32c::crc32c(&header[..CHECKSUM_AT]);
+        if header[..8] != MAGIC || header[CHECKSUM_AT..] != crc.to_le_bytes() {
+            return Err(HeaderFault::Damaged);
+        }
+        let version = short(header, 8);
+        if version != VERSION {
+            return Err(HeaderFault::TooNew { version });
+        }
+        Ok(Self { salt: short(header, 12), epoch: long(header, 16), first_sequence: long(header, 24) })
+    }
+
+    /// The salt as it stands in a header that may be damaged elsewhere; records show whether it is the right one.
+    pub(super) fn salt_of(bytes: &[u8]) -> u32 {
+        bytes.first_chunk().map_or(0, |header| short(header, 12))
+    }
+}
+
+fn short(header: &[u8; SEGMENT_HEADER_BYTES], at: usize) -> u32 {
+    u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+}
+
+fn long(header: &[u8; SEGMENT_HEADER_BYTES], at: usize) -> u64 {
+    u64::from(short(header, at)) | u64::from(short(header, at + 4)) << 32
+}
+
+/// A whole segment in memory.
+#[derive(Debug)]
+pub struct Segment {
+    name: String,
+    bytes: Vec<u8>,
+    /// `None`: damaged.
+    header: Option<SegmentHeader>,
+    first_sequence: u64,
+}
+
+impl Segment {
+    /// Reads the segment `name` of the data set `epoch`. A damaged header is no error here: it is the first
+    /// thing that [`Segment::records`] yields.
+    ///
+    /// # Errors
+    /// Of the file system; [`StorageError::NotOurs`] and [`StorageError::TooNew`].
+    pub fn read(disk: &dyn Disk, name: &str, epoch: u64) -> Result<Self, StorageError> {
+        let file = disk.open(name).map_err(StorageError::io("open", name))?;
+        Self::read_file(&file, name, epoch)
+    }
+
+    pub(super) fn read_file(file: &Arc<dyn DiskFile>, name: &str, epoch: u64) -> Result<Self, StorageError> {
+        let not_ours = |what| StorageError::NotOurs { file: name.to_owned(), what };
+        let size = file.size().map_err(StorageError::io("read", name))?;
+        // The offset of a record is kept in 32 bits.
+        let size = u32::try_from(size).map_err(|_| not_ours("is larger than any segment"))?;
+        let mut bytes = vec![0; size as usize];
+        file.read_at(&mut bytes, 0).map_err(StorageError::io("read", name))?;
+
+        let in_folder = name.rsplit('/').next().unwrap_or(name);
+        let first = first_sequence(in_folder).ok_or_else(|| not_ours("is not the name of a segment"))?;
+        let header = match SegmentHeader::decode(&bytes) {
+            Ok(header) if header.epoch != epoch => return Err(not_ours("belongs to another data set")),
+            Ok(header) if header.first_sequence != first => return Err(not_ours("was renamed")),
+            Ok(header) => Some(header),
+            Err(HeaderFault::TooNew { version }) => {
+                return Err(StorageError::TooNew { found: version, known: VERSION });
+            }
+            Err(HeaderFault::Damaged) => None,
+        };
+        Ok(Self { name: name.to_owned(), bytes, header, first_sequence: first })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub const fn first_sequence(&self) -> u64 {
+        self.first_sequence
+    }
+
+    /// What its records' checksums begin with.
+    pub fn salt(&self) -> u32 {
+        self.header.map_or_else(|| SegmentHeader::salt_of(&self.bytes), |header| header.salt)
+    }
+
+    /// Its records with their offsets, up to the end or to the first error.
+    pub fn records(&self) -> impl Iterator<Item = Result<(u32, Record<'_>), StorageError>> {
+        let mut scan = Some(self.scan());
+        std::iter::from_fn(move || match scan.as_mut()?.next()? {
+            Found::Record { offset, record } => Some(Ok((offset as u32, record))),
+            Found::Gap(gap) => {
+                scan = None;
+                Some(Err(StorageError::Damaged {
+                    file: self.name.clone(),
+                    offset: gap.offset as u64,
+                    fault: gap.flaw.to_string(),
+                }))
+            }
+        })
+    }
+
+    /// Everything that verifies, and what is between.
+    pub(super) fn scan(&self) -> Scan<'_> {
+        Scan::new(&self.bytes, self.salt(), self.first_sequence, self.header.is_some())
+    }
+}

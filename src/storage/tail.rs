@@ -1,0 +1,315 @@
+//! The tail of the journal: which records that were found at start are not folded yet, by map.
+//!
+//! A map that is loaded after a restart needs them on top of the base. Invariant: each is in here, or in the base,
+//! or in both; who takes them out of here *before* looking at the base has them all.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+#[expect(
+    clippy::disallowed_types,
+    reason = "storage threads only: loads read what checkpoints take away"
+)]
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::base::partition_of;
+use super::{Disk, DiskFile, Location, RecoveredSegment, StorageError};
+use crate::crdt::{Delta, MapType, Time};
+use crate::handover::{Body, RECORD_HEADER_BYTES, Record, read_record};
+use crate::mesh::KeyHasher;
+
+/// Bytes that are read of a segment at once: one read for hundreds of neighbours, and not much of a waste for one
+/// record alone.
+const WINDOW_BYTES: usize = 64 << 10;
+
+/// The index. Filled while the journal is recovered, then [`Tail::attach`]ed to its files.
+#[derive(Debug)]
+#[expect(clippy::disallowed_types, reason = "as above")]
+pub struct Tail {
+    hasher: KeyHasher,
+    /// The base has everything up to this sequence number.
+    folded: u64,
+    index: Mutex<Index>,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    maps: HashMap<Box<str>, MapTail>,
+    /// By [`Location::segment`]; `None` once it was folded.
+    segments: Vec<Option<Arc<SegmentFile>>>,
+}
+
+#[derive(Debug)]
+struct MapTail {
+    map_type: MapType,
+    hash: u64,
+    /// In the order of the journal.
+    records: Vec<Entry>,
+    /// The segment of the last record of this map.
+    last_segment: u32,
+}
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    segment: u32,
+    offset: u32,
+    bytes: u32,
+    partition: u16,
+}
+
+const _: () = assert!(size_of::<Entry>() == 16);
+
+/// A segment that stays readable while somebody holds this, even after it was deleted.
+#[derive(Debug)]
+struct SegmentFile {
+    name: String,
+    file: Arc<dyn DiskFile>,
+    salt: u32,
+    size: u64,
+    last_sequence: u64,
+}
+
+impl Tail {
+    /// An empty one, of a journal of which the base has everything up to `folded`.
+    #[expect(clippy::disallowed_types, reason = "as above")]
+    pub fn new(hasher: KeyHasher, folded: u64) -> Self {
+        Self { hasher, folded, index: Mutex::new(Index::default()) }
+    }
+
+    /// Notes a record that recovery has found.
+    pub fn add(&mut self, record: &Record<'_>, location: Location) {
+        let map_type = match record.body {
+            _ if record.sequence <= self.folded => return,
+            Body::Mark { .. } => return,
+            Body::Type(map_type) => map_type,
+            Body::Delta(delta) => delta.map_type(),
+        };
+        let hasher = self.hasher;
+        let index = self.index.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !index.maps.contains_key(record.map) {
+            let map =
+                MapTail { map_type, hash: hasher.map(record.map), records: Vec::new(), last_segment: 0 };
+            index.maps.insert(record.map.into(), map);
+        }
+        let Some(map) = index.maps.get_mut(record.map) else { return };
+        map.last_segment = location.segment;
+        if let (Body::Delta(_), Some(partition)) = (record.body, partition_of(hasher, map.hash, record.key)) {
+            let Location { segment, offset, bytes } = location;
+            map.records.push(Entry { segment, offset, bytes, partition });
+        }
+    }
+
+    /// Opens the segments that [`super::Recovered`] names, after all records were added.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn attach(&mut self, disk: &dyn Disk, segments: &[RecoveredSegment]) -> Result<(), StorageError> {
+        let open =
+            |segment: &RecoveredSegment| SegmentFile::open(disk, segment).map(|file| Some(Arc::new(file)));
+        let segments = segments.iter().map(open).collect::<Result<_, _>>()?;
+        let index = self.index.get_mut().unwrap_or_else(PoisonError::into_inner);
+        index.segments = segments;
+        index.maps.values_mut().for_each(|map| map.records.shrink_to_fit());
+        Ok(())
+    }
+
+    /// Forgets the segments that have nothing behind `sequence`, as the base has them now.
+    pub fn drop_through(&self, sequence: u64) {
+        let mut index = self.lock();
+        let Index { maps, segments } = &mut *index;
+        for segment in segments.iter_mut() {
+            segment.take_if(|segment| segment.last_sequence <= sequence);
+        }
+        let is_kept = |segment: u32| segments.get(segment as usize).is_some_and(Option::is_some);
+        maps.retain(|_, map| {
+            let count = map.records.len();
+            map.records.retain(|entry| is_kept(entry.segment));
+            if map.records.len() < count {
+                map.records.shrink_to_fit();
+            }
+            is_kept(map.last_segment)
+        });
+    }
+
+    /// The type of a map of which there is a record here.
+    pub fn map_type(&self, map: &str) -> Option<MapType> {
+        self.lock().maps.get(map).map(|map| map.map_type)
+    }
+
+    /// The names of all maps that have a record here, sorted.
+    pub fn maps(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.lock().maps.keys().map(|name| String::from(&**name)).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Records of cells that are indexed here.
+    pub fn records(&self) -> usize {
+        self.lock().maps.values().map(|map| map.records.len()).sum()
+    }
+
+    /// The records of one map in some partitions, to be [read](Taken::read) without holding anybody up.
+    pub(super) fn take(&self, map: &str, partitions: &[Range<u16>]) -> Taken {
+        let index = self.lock();
+        let Some(found) = index.maps.get(map) else { return Taken::default() };
+        let is_wanted = |entry: &&Entry| partitions.iter().any(|range| range.contains(&entry.partition));
+        Taken {
+            map_type: Some(found.map_type),
+            entries: found.records.iter().filter(is_wanted).copied().collect(),
+            segments: index.segments.clone(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SegmentFile {
+    fn open(disk: &dyn Disk, segment: &RecoveredSegment) -> Result<Self, StorageError> {
+        let name = segment.name.clone();
+        let file = disk.open(&name).map_err(StorageError::io("open", &name))?;
+        let size = file.size().map_err(StorageError::io("read", &name))?;
+        let (salt, last_sequence) = (segment.salt, segment.next_sequence.saturating_sub(1));
+        Ok(Self { name, file, salt, size, last_sequence })
+    }
+
+    fn damaged(&self, entry: &Entry, fault: String) -> StorageError {
+        StorageError::Damaged { file: self.name.clone(), offset: u64::from(entry.offset), fault }
+    }
+}
+
+/// What [`Tail::take`] has found.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub map_type: Option<MapType>,
+    entries: Vec<Entry>,
+    segments: Vec<Option<Arc<SegmentFile>>>,
+}
+
+impl Taken {
+    /// Reads the records of `map` and sorts them as the base sorts its cells.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`]; [`StorageError::Damaged`] if a record is not there any more.
+    pub fn read(self, map: &str) -> Result<TailCells, StorageError> {
+        let mut cells = TailCells { key_at: RECORD_HEADER_BYTES + map.len(), ..TailCells::default() };
+        cells.bytes.reserve_exact(self.entries.iter().map(|entry| entry.bytes as usize).sum());
+        cells.index.reserve_exact(self.entries.len());
+        let mut window = Window::default();
+        for entry in &self.entries {
+            // A map's records go with their segment, so what was taken has it.
+            let Some(segment) = self.segments.get(entry.segment as usize).and_then(Option::as_ref) else {
+                continue;
+            };
+            let bytes = window.read(segment, entry)?;
+            match read_record(bytes, segment.salt) {
+                Ok(Record { map: found, key, body: Body::Delta(_), .. }) if found == map => {
+                    let (at, key_len) = (cells.bytes.len(), key.len() as u16);
+                    let Entry { partition, .. } = *entry;
+                    cells.index.push(Place { at, key_len, partition, salt: segment.salt });
+                }
+                Ok(_) => return Err(segment.damaged(entry, "another record stands there".to_owned())),
+                Err(fault) => return Err(segment.damaged(entry, fault.to_string())),
+            }
+            cells.bytes.extend_from_slice(bytes);
+        }
+        cells.sort();
+        Ok(cells)
+    }
+}
+
+/// A piece of a segment, so that neighbours are read together.
+#[derive(Default)]
+struct Window {
+    segment: Option<u32>,
+    start: usize,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    fn read(&mut self, segment: &SegmentFile, entry: &Entry) -> Result<&[u8], StorageError> {
+        let (start, len) = (entry.offset as usize, entry.bytes as usize);
+        let is_in = self.segment == Some(entry.segment)
+            && start >= self.start
+            && start + len <= self.start + self.bytes.len();
+        if !is_in {
+            let to_end = segment.size.saturating_sub(start as u64);
+            if to_end < len as u64 {
+                return Err(segment.damaged(entry, "the file ends before a record".to_owned()));
+            }
+            self.segment = None;
+            self.bytes.resize(len.max(WINDOW_BYTES.min(to_end as usize)), 0);
+            let read = segment.file.read_at(&mut self.bytes, start as u64);
+            read.map_err(StorageError::io("read", &segment.name))?;
+            (self.segment, self.start) = (Some(entry.segment), start);
+        }
+        Ok(&self.bytes[start - self.start..][..len])
+    }
+}
+
+/// Records of one map in the order of the base: by partition and key, those of one key as they were applied.
+#[derive(Debug, Default)]
+pub(super) struct TailCells {
+    bytes: Vec<u8>,
+    /// Where the key begins in a record of this map.
+    key_at: usize,
+    index: Vec<Place>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: usize,
+    salt: u32,
+    key_len: u16,
+    partition: u16,
+}
+
+/// The records of one key.
+#[derive(Clone, Copy)]
+pub(super) struct TailCell<'a> {
+    pub partition: u16,
+    pub key: &'a [u8],
+    cells: &'a TailCells,
+    places: &'a [Place],
+}
+
+impl TailCells {
+    fn sort(&mut self) {
+        let mut index = std::mem::take(&mut self.index);
+        index.sort_unstable_by_key(|place| (place.partition, self.key(place), place.at));
+        self.index = index;
+    }
+
+    fn key(&self, place: &Place) -> &[u8] {
+        &self.bytes[place.at + self.key_at..][..usize::from(place.key_len)]
+    }
+
+    /// The cells in a range of partitions, in order.
+    pub fn cells(&self, partitions: Range<u16>) -> impl Iterator<Item = TailCell<'_>> {
+        let before = |end: u16| self.index.partition_point(|place| place.partition < end);
+        let places = &self.index[before(partitions.start)..before(partitions.end)];
+        places
+            .chunk_by(|left, right| left.partition == right.partition && self.key(left) == self.key(right))
+            .map(|places| TailCell {
+                partition: places[0].partition,
+                key: self.key(&places[0]),
+                cells: self,
+                places,
+            })
+    }
+}
+
+impl<'a> TailCell<'a> {
+    /// The deltas of the key, in the order in which they were applied.
+    pub fn deltas(self) -> impl Iterator<Item = (Delta<'a>, Time)> + Clone {
+        self.places.iter().filter_map(move |place| {
+            // It has been read before.
+            match read_record(&self.cells.bytes[place.at..], place.salt) {
+                Ok(Record { applied, body: Body::Delta(delta), .. }) => Some((delta, applied)),
+                _ => None,
+            }
+        })
+    }
+}

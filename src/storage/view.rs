@@ -1,0 +1,188 @@
+//! The cells of one map as they are now: those of the base, with the tail of the journal merged in.
+
+use std::ops::Range;
+
+use super::base::{Base, Reading, Row, failed, set_cell_key, split_cell_key};
+use super::stored::{Glance, Source, StoredCell, glance, merge};
+use super::tail::{TailCell, TailCells};
+use super::{StorageError, Tail};
+use crate::crdt::{MapType, Time};
+
+/// One map at one moment.
+pub(super) struct View {
+    map: String,
+    /// `None`: nothing is stored under that name.
+    pub map_type: Option<MapType>,
+    /// Removals up to here may be missing.
+    pub pruned_through: Time,
+    row: Option<Row>,
+    tail: TailCells,
+    reading: Reading,
+    salvages: bool,
+}
+
+/// Who looks at the cells.
+pub(super) trait Visitor {
+    /// One cell; whether to go on.
+    fn cell(&mut self, key: &[u8], image: &[u8], glance: &Glance) -> Result<bool, StorageError>;
+
+    /// A cell whose image in the base is damaged. If this returns, it counts as absent.
+    fn damaged(&mut self, error: StorageError) -> Result<(), StorageError> {
+        Err(error)
+    }
+}
+
+impl View {
+    /// Takes the records of the tail first: what is folded meanwhile is then in both, and not in neither.
+    ///
+    /// # Errors
+    /// [`StorageError::Base`], and of the segments of the tail.
+    pub fn open(
+        base: &Base,
+        tail: &Tail,
+        map: &str,
+        partitions: &[Range<u16>],
+    ) -> Result<Self, StorageError> {
+        let taken = tail.take(map, partitions);
+        let reading = base.begin_read()?;
+        let row = reading.row(map)?;
+        Ok(Self {
+            map: map.to_owned(),
+            map_type: row.map(|row| row.map_type).or(taken.map_type),
+            pruned_through: row.map_or(Time::ZERO, |row| row.pruned_through),
+            row,
+            tail: taken.read(map)?,
+            reading,
+            salvages: base.salvages,
+        })
+    }
+
+    /// Shows every cell in a range of partitions, in the order of the base, as if removals applied before
+    /// `forget_before` had never been. Returns when the latest removal was applied that is left out so.
+    ///
+    /// # Errors
+    /// [`StorageError::Base`], and what the visitor returns.
+    pub fn visit(
+        &self,
+        partitions: Range<u16>,
+        forget_before: Time,
+        visitor: &mut dyn Visitor,
+    ) -> Result<Time, StorageError> {
+        let Some(map_type) = self.map_type else { return Ok(Time::ZERO) };
+        let mut visit =
+            Visit { view: self, map_type, forget_before, forgotten: Time::ZERO, visitor, merged: Vec::new() };
+        let mut tail = self.tail.cells(partitions.clone()).peekable();
+        if let Some(row) = self.row {
+            let (mut start, mut end) = (Vec::new(), Vec::new());
+            set_cell_key(&mut start, row.id, partitions.start, &[]);
+            set_cell_key(&mut end, row.id, partitions.end, &[]);
+            for entry in self.reading.cells.range::<&[u8]>(&*start..&*end).map_err(failed)? {
+                let (cell_key, image) = entry.map_err(failed)?;
+                let Some((_, partition, key)) = split_cell_key(cell_key.value()) else { continue };
+                let place = (partition, key);
+                while let Some(before) = tail.next_if(|cell| (cell.partition, cell.key) < place) {
+                    if !visit.cell(before.key, None, Some(before))? {
+                        return Ok(visit.forgotten);
+                    }
+                }
+                let same = tail.next_if(|cell| (cell.partition, cell.key) == place);
+                if !visit.cell(key, Some(image.value()), same)? {
+                    return Ok(visit.forgotten);
+                }
+            }
+        }
+        for cell in tail {
+            if !visit.cell(cell.key, None, Some(cell))? {
+                break;
+            }
+        }
+        Ok(visit.forgotten)
+    }
+}
+
+struct Visit<'a> {
+    view: &'a View,
+    map_type: MapType,
+    forget_before: Time,
+    forgotten: Time,
+    visitor: &'a mut dyn Visitor,
+    /// The image that was made last.
+    merged: Vec<u8>,
+}
+
+impl Visit<'_> {
+    /// Shows one cell, which is in the base, in the tail or in both; whether to go on.
+    fn cell(
+        &mut self,
+        key: &[u8],
+        image: Option<&[u8]>,
+        tail: Option<TailCell<'_>>,
+    ) -> Result<bool, StorageError> {
+        // A damaged image that counts as absent leaves what the tail has of the key.
+        let (image, glanced) = match image.map(|image| (image, glance(Some(self.map_type), image))) {
+            Some((_, Err(_))) => {
+                self.damaged(key)?;
+                (None, None)
+            }
+            Some((image, Ok(glanced))) => (Some(image), Some(glanced)),
+            None => (None, None),
+        };
+        let mut merged = std::mem::take(&mut self.merged);
+        merged.clear();
+        let goes_on = match (image, glanced, tail) {
+            (None, _, None) => Ok(true),
+            (Some(image), Some(glanced), None) => self.show(key, image, &glanced),
+            (image, _, Some(tail)) => self.merge(tail, image, &mut merged),
+            (Some(_), None, None) => Ok(true),
+        };
+        self.merged = merged;
+        goes_on
+    }
+
+    fn merge(
+        &mut self,
+        tail: TailCell<'_>,
+        image: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, StorageError> {
+        let Ok(merged) = merge(self.map_type, image, tail.deltas(), Source::Journal, out) else {
+            return self.damaged(tail.key).map(|()| true);
+        };
+        self.forgotten = self.forgotten.max(merged.forgotten.unwrap_or(Time::ZERO));
+        let Some(image) = (if merged.is_changed { Some(&out[..]) } else { image }) else { return Ok(true) };
+        match glance(Some(self.map_type), image) {
+            Ok(glanced) => self.show(tail.key, image, &glanced),
+            Err(_) => self.damaged(tail.key).map(|()| true),
+        }
+    }
+
+    /// Shows what is left of an image once old removals are forgotten.
+    fn show(&mut self, key: &[u8], image: &[u8], glanced: &Glance) -> Result<bool, StorageError> {
+        if glanced.oldest_removal.is_none_or(|removal| removal >= self.forget_before) {
+            return self.visitor.cell(key, image, glanced);
+        }
+        let Ok(mut cell) = StoredCell::read(self.map_type, image) else {
+            return self.damaged(key).map(|()| true);
+        };
+        let forgotten = cell.forget_removals(self.forget_before);
+        self.forgotten = self.forgotten.max(forgotten.unwrap_or(Time::ZERO));
+        if cell.is_vacant() {
+            return Ok(true);
+        }
+        let mut left = Vec::new();
+        cell.write(&mut left);
+        match glance(Some(self.map_type), &left) {
+            Ok(glanced) => self.visitor.cell(key, &left, &glanced),
+            Err(_) => self.damaged(key).map(|()| true),
+        }
+    }
+
+    fn damaged(&mut self, key: &[u8]) -> Result<(), StorageError> {
+        let error = StorageError::damaged_cell(&self.view.map, key);
+        if self.view.salvages {
+            tracing::warn!("left out: {error}");
+            return Ok(());
+        }
+        self.visitor.damaged(error)
+    }
+}

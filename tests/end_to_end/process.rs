@@ -1,0 +1,128 @@
+//! The built command as a process of its own: what it says, how it is signalled, and with which code it ends.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::server::{PATIENCE, await_that, two_cores};
+
+/// A running `annulus` on two cores, killed if the test fails.
+pub struct Running {
+    child: Child,
+    pub address: SocketAddr,
+    /// Every line it has written to stderr.
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Running {
+    /// Without a file.
+    pub fn in_memory(arguments: &[&str]) -> Self {
+        Self::start(&[&["--storage", "memory"], arguments].concat())
+    }
+
+    /// With its data in `directory`.
+    pub fn on_disk(directory: &Path, arguments: &[&str]) -> Self {
+        let directory = directory.to_str().expect("a name of this test");
+        Self::start(&[&["--data-dir", directory], arguments].concat())
+    }
+
+    fn start(arguments: &[&str]) -> Self {
+        let [one, other] = two_cores()[..] else { panic!("two cores") };
+        let mut child = annulus(&["--listen", "127.0.0.1:0", "--cores", &format!("{one},{other}")])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("cargo has built the command");
+        let mut incoming = BufReader::new(child.stderr.take().unwrap()).lines();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let address = incoming.by_ref().find_map(|line| {
+            let line = line.unwrap();
+            let address =
+                line.trim().strip_prefix("listen    ws://").and_then(|rest| rest.strip_suffix("/v1"));
+            let address = address.and_then(|address| address.parse().ok());
+            lines.lock().unwrap().push(line);
+            address
+        });
+        let Some(address) = address else {
+            panic!("the banner names no address: {:?}", lines.lock().unwrap())
+        };
+        let all = Arc::clone(&lines);
+        // What follows must not fill the pipe and stall the server.
+        thread::spawn(move || incoming.for_each(|line| all.lock().unwrap().push(line.unwrap_or_default())));
+        Self { child, address, lines }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Waits for its end.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        await_that("the end of the server", || self.ended().is_some());
+        self.ended().unwrap().code()
+    }
+
+    /// Ends it as a power cut of the process would.
+    pub fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.exit_code();
+    }
+
+    /// Ends it in order.
+    pub fn stop(mut self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.exit_code(), Some(0));
+    }
+
+    /// Whether it has said a line with these words in it.
+    pub fn said(&self, words: &[&str]) -> bool {
+        let has_all = |line: &String| words.iter().all(|word| line.contains(word));
+        self.lines.lock().unwrap().iter().any(has_all)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The command with nothing in its environment.
+pub fn annulus(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_annulus"));
+    command.args(arguments).env_clear();
+    command
+}
+
+/// Exit code and the one line of a server that does not start.
+pub fn failure(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut child = annulus(arguments)
+        // So few that no limit of this machine is worth a warning.
+        .args(["--max-connections", "100"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("cargo has built the command");
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("it serves in spite of {arguments:?}");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.starts_with("annulus: ") && text.lines().count() == 1, "{text}");
+    (output.status.code(), text)
+}

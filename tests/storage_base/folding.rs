@@ -1,0 +1,176 @@
+//! What a fold leaves in the base: the merged state, whatever came how often, and whenever the power went.
+
+use annulus::crdt::{MapType, Time};
+use annulus::storage::{Base, Disk, StorageError};
+
+use crate::crdt_histories::Random;
+use crate::disks::{MemoryDisk, each_seed_on_each_disk, on_each_disk};
+use crate::journal_files::{EPOCH, JournalFiles, batch_of_type};
+use crate::model::{
+    Accepted, HASHER, TYPES, accepted_history, load, no_tail, open_base, records_of, state_of,
+};
+
+/// Goal: replay is merging. Method: the records of a history are dealt to segments at random, in any order and
+/// some of them twice; what is folded must be the map that took them as they came.
+#[test]
+fn segments_in_any_order_and_twice_fold_to_the_merged_state() {
+    each_seed_on_each_disk(|random, disk| {
+        let base = open_base(disk);
+        let mut journal = JournalFiles::new(disk);
+        let histories = TYPES.map(|map_type| accepted_history(random, map_type, 150));
+        let mut segments: Vec<(MapType, Vec<Accepted>)> = Vec::new();
+        for (map_type, (accepted, _)) in TYPES.iter().zip(&histories) {
+            for piece in accepted.chunks(15 + random.below(40) as usize) {
+                segments.push((*map_type, piece.to_vec()));
+                if random.below(3) == 0 {
+                    segments.push((*map_type, piece.to_vec()));
+                }
+            }
+        }
+        random.shuffle(&mut segments);
+        for (map_type, mut records) in segments {
+            if random.below(2) == 0 {
+                random.shuffle(&mut records);
+            }
+            let name = journal.write(&records_of(map_type.as_str(), &records));
+            let folded = base.fold(disk, &name, EPOCH).unwrap();
+            assert_eq!((folded.skipped, folded.damaged), (0, 0));
+            assert_eq!(folded.through, journal.next_sequence - 1);
+            assert_eq!(base.folded(), folded.through);
+        }
+        for (map_type, (_, map)) in TYPES.iter().zip(&histories) {
+            let loaded = load(&base, disk, &no_tail(), map_type.as_str(), 1, Time::ZERO);
+            assert_eq!(loaded.state, state_of(map));
+            assert_eq!(loaded.digest, map.digest());
+            assert_eq!(loaded.map_type, Some(*map_type));
+            assert_eq!(base.map_type(map_type.as_str()).unwrap(), Some(*map_type));
+        }
+        let clock = histories.iter().map(|(_, map)| map.last_applied()).max();
+        assert_eq!(Some(base.clock()), clock);
+    });
+}
+
+#[test]
+fn a_segment_that_was_folded_is_not_folded_again() {
+    on_each_disk(|disk| {
+        let base = open_base(disk);
+        let (accepted, _) = accepted_history(&mut Random::from(1), MapType::Counter, 100);
+        let name = JournalFiles::new(disk).write(&records_of("views", &accepted));
+        let first = base.fold(disk, &name, EPOCH).unwrap();
+        assert!(first.records > accepted.len() as u64 && first.cells > 0);
+        let second = base.fold(disk, &name, EPOCH).unwrap();
+        assert_eq!((second.records, second.cells, second.transactions), (0, 0, 0));
+        assert_eq!(second.through, first.through);
+    });
+}
+
+#[test]
+fn a_type_alone_makes_the_map_and_the_first_one_stays() {
+    on_each_disk(|disk| {
+        let base = open_base(disk);
+        let mut journal = JournalFiles::new(disk);
+        assert_eq!(base.map_type("empty").unwrap(), None);
+        base.fold(disk, &journal.write(&batch_of_type("empty", MapType::Or)), EPOCH).unwrap();
+        assert_eq!(base.map_type("empty").unwrap(), Some(MapType::Or));
+
+        let other = base.fold(disk, &journal.write(&batch_of_type("empty", MapType::Lww)), EPOCH).unwrap();
+        assert_eq!(other.skipped, 1);
+        let (accepted, _) = accepted_history(&mut Random::from(1), MapType::Lww, 10);
+        let cells = base.fold(disk, &journal.write(&records_of("empty", &accepted)), EPOCH).unwrap();
+        assert_eq!((cells.skipped, cells.cells), (accepted.len() as u64, 0));
+        assert_eq!(base.map_type("empty").unwrap(), Some(MapType::Or));
+        assert!(load(&base, disk, &no_tail(), "empty", 2, Time::ZERO).state.is_empty());
+    });
+}
+
+#[test]
+fn a_base_opened_again_is_as_it_was() {
+    on_each_disk(|disk| {
+        let (accepted, map) = accepted_history(&mut Random::from(5), MapType::Or, 300);
+        let base = open_base(disk);
+        let name = JournalFiles::new(disk).write(&records_of("tags", &accepted));
+        base.fold(disk, &name, EPOCH).unwrap();
+        let before = (base.folded(), base.clock());
+        drop(base);
+        let base = open_base(disk);
+        assert_eq!((base.folded(), base.clock()), before);
+        assert_eq!(load(&base, disk, &no_tail(), "tags", 3, Time::ZERO).state, state_of(&map));
+    });
+}
+
+/// Goal: no crash in a fold loses or doubles anything. Method: the disk fails at each sync in turn, which ends the
+/// fold wherever it is; the base is opened from what was synced and the journal is folded again.
+#[test]
+fn a_power_cut_at_any_sync_of_a_fold_loses_nothing() {
+    let mut random = Random::from(11);
+    // More than two transactions, as each has 16 384 records.
+    let (accepted, map) = accepted_history(&mut random, MapType::Counter, 200);
+    let noise = accepted_noise(40_000);
+    for syncs in 1.. {
+        let disk = MemoryDisk::default();
+        let mut journal = JournalFiles::new(&disk);
+        let names =
+            [journal.write(&records_of("noise", &noise)), journal.write(&records_of("views", &accepted))];
+        let base = open_base(&disk);
+        disk.fail_after_syncs(syncs);
+        let fold = |base: &Base, disk: &dyn Disk| {
+            names.iter().try_for_each(|name| base.fold(disk, name, EPOCH).map(drop))
+        };
+        let result = fold(&base, &disk);
+        let is_over = !disk.has_failed();
+        assert_eq!(result.is_ok(), is_over, "a fold ends well exactly if the disk did");
+
+        let disk = disk.after_power_cut();
+        let base = open_base(&disk);
+        assert!(base.folded() < journal.next_sequence);
+        fold(&base, &disk).unwrap();
+        assert_eq!(load(&base, &disk, &no_tail(), "views", 2, Time::ZERO).state, state_of(&map));
+        assert_eq!(load(&base, &disk, &no_tail(), "noise", 1, Time::ZERO).state.len(), noise.len());
+        if is_over {
+            assert!(syncs > 8, "the fold has synced only {syncs} times");
+            return;
+        }
+    }
+}
+
+fn accepted_noise(count: u64) -> Vec<Accepted> {
+    use crate::crdt_histories::{Change, What, node};
+    let change = |number: u64| Accepted {
+        change: Change {
+            key: format!("noise-{number}").into_bytes(),
+            what: What::Counter { replica: node(1), added: number + 1, subtracted: 0 },
+        },
+        applied: Time::new(1 + number, 0),
+    };
+    (0..count).map(change).collect()
+}
+
+#[test]
+fn a_damaged_record_stops_the_fold_and_is_named() {
+    on_each_disk(|disk| {
+        let base = open_base(disk);
+        let (accepted, _) = accepted_history(&mut Random::from(1), MapType::Lww, 100);
+        let name = JournalFiles::new(disk).write(&records_of("todos", &accepted));
+        disk.open(&name).unwrap().write_at(b"XX", 1000).unwrap();
+        match base.fold(disk, &name, EPOCH).unwrap_err() {
+            StorageError::Damaged { file, offset, .. } => {
+                assert_eq!(file, name);
+                assert!((900..=1000).contains(&offset), "{offset}");
+            }
+            other => panic!("{other}"),
+        }
+        let other_data_set = base.fold(disk, &name, EPOCH + 1).unwrap_err();
+        assert!(matches!(other_data_set, StorageError::NotOurs { .. }));
+    });
+}
+
+#[test]
+fn a_base_that_was_not_made_to_the_end_is_made_anew() {
+    on_each_disk(|disk| {
+        let half = disk.create("base.redb.new").unwrap();
+        half.write_at(b"half a base", 0).unwrap();
+        let base = Base::open(disk, HASHER, 1 << 20).unwrap();
+        assert_eq!((base.folded(), base.clock()), (0, Time::ZERO));
+        assert!(disk.list("").unwrap().iter().all(|name| name != "base.redb.new"));
+    });
+}

@@ -1,0 +1,201 @@
+//! What shards get of a map, however many there are.
+
+use annulus::crdt::Time;
+use annulus::storage::{LoadRequest, StorageError};
+use redb::{Database, TableDefinition};
+
+use crate::crdt_histories::{Change, What, each_seed, node};
+use crate::disks::{MemoryDisk, TempFolder, each_seed_on_each_disk, on_each_disk};
+use crate::journal_files::{EPOCH, JournalFiles};
+use crate::model::{
+    Accepted, HASHER, TYPES, accepted_history, load, no_tail, open_base, records_of, state_of,
+};
+
+#[test]
+fn any_number_of_shards_gets_the_whole_map_each_its_own_part() {
+    each_seed_on_each_disk(|random, disk| {
+        let base = open_base(disk);
+        let mut journal = JournalFiles::new(disk);
+        for map_type in TYPES {
+            let (accepted, map) = accepted_history(random, map_type, 200);
+            base.fold(disk, &journal.write(&records_of(map_type.as_str(), &accepted)), EPOCH).unwrap();
+            for shards in [1, 2, 3, 7, 128] {
+                let loaded = load(&base, disk, &no_tail(), map_type.as_str(), shards, Time::ZERO);
+                assert_eq!(loaded.state, state_of(&map), "{shards} shards");
+                assert_eq!(loaded.digest, map.digest());
+            }
+        }
+    });
+}
+
+#[test]
+fn some_of_the_shards_get_the_same_as_when_all_ask() {
+    let disk = MemoryDisk::default();
+    let base = open_base(&disk);
+    let accepted = many(5_000, 40);
+    base.fold(&disk, &JournalFiles::new(&disk).write(&records_of("todos", &accepted)), EPOCH).unwrap();
+    let parts_of = |owners: &[u16]| {
+        let mut parts = vec![Vec::new(); 7];
+        let request = LoadRequest { map: "todos", owners, shards: 7, forget_before: Time::ZERO };
+        let mut take = |owner: u16, chunk: annulus::handover::Chunk| {
+            parts[usize::from(owner)].extend_from_slice(&chunk.cells);
+            true
+        };
+        base.load(&disk, &no_tail(), &request, &mut take).unwrap();
+        parts
+    };
+    let all = parts_of(&[0, 1, 2, 3, 4, 5, 6]);
+    let some = parts_of(&[5, 2]);
+    for owner in 0..7 {
+        let expected: &[u8] = if [5, 2].contains(&owner) { &all[owner] } else { &[] };
+        assert!(!all[owner].is_empty() && some[owner] == expected, "owner {owner}");
+    }
+}
+
+#[test]
+fn an_unknown_map_is_one_empty_last_chunk_without_a_type() {
+    on_each_disk(|disk| {
+        let loaded = load(&open_base(disk), disk, &no_tail(), "nothing", 3, Time::ZERO);
+        assert_eq!(loaded, crate::model::Loaded::default());
+    });
+}
+
+#[test]
+fn a_large_map_comes_in_chunks_and_stops_when_told() {
+    let disk = MemoryDisk::default();
+    let base = open_base(&disk);
+    let accepted = many(3_000, 1_000);
+    base.fold(&disk, &JournalFiles::new(&disk).write(&records_of("todos", &accepted)), EPOCH).unwrap();
+    let loaded = load(&base, &disk, &no_tail(), "todos", 1, Time::ZERO);
+    assert_eq!(loaded.state.len(), accepted.len());
+    let mut chunks = 0;
+    let request = LoadRequest { map: "todos", owners: &[0, 1], shards: 2, forget_before: Time::ZERO };
+    base.load(&disk, &no_tail(), &request, &mut |owner, chunk| {
+        assert!(owner == 0 && !chunk.is_last);
+        chunks += 1;
+        chunks < 5
+    })
+    .unwrap();
+    assert_eq!(chunks, 5);
+}
+
+#[test]
+fn removals_before_the_given_tick_are_left_out_and_told_of() {
+    each_seed(|random| {
+        let disk = MemoryDisk::default();
+        let base = open_base(&disk);
+        let mut journal = JournalFiles::new(&disk);
+        for map_type in TYPES {
+            let (accepted, mut map) = accepted_history(random, map_type, 150);
+            base.fold(&disk, &journal.write(&records_of(map_type.as_str(), &accepted)), EPOCH).unwrap();
+            let forget_before = Time::from_bits(random.below(map.last_applied().to_bits() + 2));
+            let digest = map.digest();
+            let _ = map.prune(forget_before, usize::MAX);
+            let loaded = load(&base, &disk, &no_tail(), map_type.as_str(), 3, forget_before);
+            assert_eq!(loaded.state, state_of(&map));
+            assert_eq!(loaded.pruned_through, map.pruned_through());
+            assert_eq!(loaded.digest, digest, "readers see the same");
+        }
+    });
+}
+
+/// Goal: damage is an error that names the cell, or, with `--salvage`, the cell is absent. Method: an image is
+/// overwritten in the file of the base by redb itself.
+#[test]
+fn a_damaged_image_is_named_and_left_out_by_salvage() {
+    const CELLS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("cells");
+    let folder = TempFolder::new();
+    let disk = annulus::storage::HostDisk::new(&folder.0).unwrap();
+    let accepted = many(10, 10);
+    let base = open_base(&disk);
+    let mut journal = JournalFiles::new(&disk);
+    base.fold(&disk, &journal.write(&records_of("todos", &accepted)), EPOCH).unwrap();
+    drop(base);
+
+    let database = Database::open(folder.0.join("base.redb")).unwrap();
+    let writing = database.begin_write().unwrap();
+    {
+        let mut cells = writing.open_table(CELLS).unwrap();
+        let key = annulus::mesh::partition(HASHER.key(HASHER.map("todos"), "key-3"));
+        let cell_key = [&[0, 0, 0, 0][..], &key.to_be_bytes(), b"key-3"].concat();
+        assert!(cells.insert(&*cell_key, &b"nonsense"[..]).unwrap().is_some());
+    }
+    writing.commit().unwrap();
+    drop(database);
+
+    let base = open_base(&disk);
+    let request = LoadRequest { map: "todos", owners: &[0], shards: 1, forget_before: Time::ZERO };
+    let is_named = |error: StorageError| {
+        let text = error.to_string();
+        assert!(text.contains("\"key-3\"") && text.contains("\"todos\""), "{text}");
+    };
+    is_named(base.load(&disk, &no_tail(), &request, &mut |_, _| true).unwrap_err());
+    let again = Accepted { applied: Time::new(99, 0), ..many(4, 20)[3].clone() };
+    let name = journal.write(&records_of("todos", [&again]));
+    is_named(base.fold(&disk, &name, EPOCH).unwrap_err());
+
+    let base = base.salvaging(true);
+    assert_eq!(load(&base, &disk, &no_tail(), "todos", 2, Time::ZERO).state.len(), 9);
+    assert_eq!(base.fold(&disk, &name, EPOCH).unwrap().damaged, 1);
+    assert_eq!(load(&base, &disk, &no_tail(), "todos", 2, Time::ZERO).state.len(), 10);
+}
+
+/// Values of so many bytes each, set one after the other.
+pub fn many(count: u64, value_bytes: usize) -> Vec<Accepted> {
+    let change = |number: u64| {
+        let applied = Time::new(1_000 + number, 0);
+        let at = annulus::crdt::Stamp { time: applied, node: node(1) };
+        let value = Some(format!("\"{}\"", "v".repeat(value_bytes)).into_bytes());
+        let what = What::Lww { at, value, expires_ms: 0 };
+        Accepted { change: Change { key: format!("key-{number}").into_bytes(), what }, applied }
+    };
+    (0..count).map(change).collect()
+}
+
+/// Measures; run it with `cargo test --release --test storage_base -- --ignored --nocapture a_million`.
+#[test]
+#[ignore = "a measurement, and needs half a minute and a gigabyte"]
+#[expect(clippy::disallowed_methods, reason = "it measures wall time")]
+fn a_million_cells_are_loaded_and_folded_this_fast() {
+    use std::time::Instant;
+    let folder = TempFolder::new();
+    let disk = annulus::storage::HostDisk::new(&folder.0).unwrap();
+    let base = annulus::storage::Base::open(&disk, HASHER, 256 << 20).unwrap();
+    let mut journal = JournalFiles::new(&disk);
+    let accepted = many(1_000_000, 98);
+    let started = Instant::now();
+    let mut folded_ms = 0;
+    for piece in accepted.chunks(250_000) {
+        let name = journal.write(&records_of("todos", piece));
+        let before = started.elapsed().as_millis();
+        base.fold(&disk, &name, EPOCH).unwrap();
+        folded_ms += started.elapsed().as_millis() - before;
+    }
+    println!("folded a million records in {folded_ms} ms");
+    drop(base);
+    for cache_bytes in [16 << 20, 1 << 30] {
+        let base = annulus::storage::Base::open(&disk, HASHER, cache_bytes).unwrap();
+        for round in 0..3 {
+            let request = LoadRequest { map: "todos", owners: &[0, 1], shards: 2, forget_before: Time::ZERO };
+            let (started, mut cells) = (Instant::now(), 0);
+            base.load(&disk, &no_tail(), &request, &mut |_, chunk| {
+                cells += chunk.iter().count();
+                true
+            })
+            .unwrap();
+            let ms = started.elapsed().as_millis();
+            println!("loaded {cells} cells in {ms} ms, round {round}, cache {} MiB", cache_bytes >> 20);
+        }
+    }
+    let empty = TempFolder::new();
+    let empty = annulus::storage::HostDisk::new(&empty.0).unwrap();
+    let base = annulus::storage::Base::open(&empty, HASHER, 1 << 20).unwrap();
+    let started = Instant::now();
+    let tail = crate::model::recovered_tail(&disk, &base);
+    println!("recovered {} records in {} ms", tail.records(), started.elapsed().as_millis());
+    let started = Instant::now();
+    let request = LoadRequest { map: "todos", owners: &[0, 1], shards: 2, forget_before: Time::ZERO };
+    base.load(&disk, &tail, &request, &mut |_, _| true).unwrap();
+    println!("loaded them from the tail in {} ms", started.elapsed().as_millis());
+    assert_eq!(accepted.len(), tail.records());
+}

@@ -1,0 +1,18 @@
+//! The base and everything made of it: one contract, which every kind of disk keeps, over seeded random histories
+//! (`crdt_histories/`) of every map type. Each failure names its seed; `ANNULUS_SEED=<n>` runs that one alone.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "the disk in memory is used by several threads, as a real one is"
+)]
+
+#[path = "../crdt_histories/mod.rs"]
+#[allow(dead_code, reason = "another test uses the rest")]
+mod crdt_histories;
+mod disks;
+mod folding;
+mod journal_files;
+mod loading;
+mod model;
+mod sweeping;
+mod tailing;
