@@ -43,7 +43,7 @@ fn a_durable_ack_says_so_on_either_shard() {
         write_durable(&mut client, &numbered("m", 0..20));
     }
     assert!(server.metric("annulus_sync_seconds_count") >= 2.0);
-    assert_eq!(server.metric("annulus_journal_backlog_bytes"), 0.0);
+    assert_eq!(server.metric("annulus_journal_pending_bytes"), 0.0);
     server.stop();
 }
 
@@ -164,7 +164,7 @@ fn what_is_folded_is_read_from_the_base_and_its_segments_are_gone() {
     server.stop();
     let server = open();
     assert_eq!(Client::connect(server.address).digest("m"), digest);
-    assert!(server.metric("annulus_storage_loads_total") > 0.0);
+    assert!(server.metric("annulus_map_loads_total") > 0.0);
     server.stop();
 }
 
