@@ -34,6 +34,8 @@ pub struct SharedMap {
     /// Bytes it was last counted with, and whether it is on the list of those to be counted again.
     pub counted_bytes: usize,
     pub is_uncounted: bool,
+    /// What has waited for it is being let go, one after the other: its slot must stay.
+    pub is_held: bool,
     pub recency: Recency,
 }
 
@@ -91,7 +93,7 @@ impl SharedMap {
     /// Whether nobody watches it, nothing waits for it and nothing of it is on its way.
     pub fn is_idle(&self) -> bool {
         let waits = matches!(self.cells, Cells::Loading(_) | Cells::Claiming(_));
-        !waits && !self.is_watched() && self.batch.is_none()
+        !waits && !self.is_held && !self.is_watched() && self.batch.is_none()
     }
 
     /// Bytes it takes in memory, without what the allocator adds.
@@ -154,6 +156,7 @@ impl Maps {
             changed_at: Time::ZERO,
             counted_bytes: 0,
             is_uncounted: false,
+            is_held: false,
             recency: Recency::default(),
         }) as MapSlot;
         let slots = &self.slots;

@@ -45,6 +45,7 @@ struct Outcome {
     stalls: u64,
     resets: u64,
     slow_consumers: u64,
+    evictions: u64,
     acked_durable: u64,
     disk: disk::Counts,
     storage: service::Counts,
@@ -60,6 +61,7 @@ impl Outcome {
         self.stalls += other.stalls;
         self.resets += other.resets;
         self.slow_consumers += other.slow_consumers;
+        self.evictions += other.evictions;
         self.acked_durable += other.acked_durable;
         self.disk.add(&other.disk);
         self.storage.add(&other.storage);
@@ -135,6 +137,7 @@ fn run(seed: u64) -> Outcome {
         stalls: 0,
         resets: 0,
         slow_consumers: 0,
+        evictions: 0,
         acked_durable: world.oracle.acked_durable,
         disk: world.disk.counts(),
         storage: world.service.as_ref().map(|service| service.counts).unwrap_or_default(),
@@ -146,6 +149,7 @@ fn run(seed: u64) -> Outcome {
         outcome.stalls += metrics.mesh_stalls;
         outcome.resets += metrics.resets;
         outcome.slow_consumers += metrics.slow_consumers;
+        outcome.evictions += metrics.evictions;
     }
     outcome
 }

@@ -70,7 +70,6 @@ pub struct Counts {
     pub segments: u64,
     pub folds: u64,
     pub loads: u64,
-    pub evictions: u64,
 }
 
 impl Counts {
@@ -79,7 +78,6 @@ impl Counts {
         self.segments += other.segments;
         self.folds += other.folds;
         self.loads += other.loads;
-        self.evictions += other.evictions;
     }
 }
 
@@ -176,7 +174,7 @@ impl Service {
                     self.asked.push((shard, map));
                 }
                 ToStorage::Checkpoint => self.roll(),
-                ToStorage::Evicted(_) => self.counts.evictions += 1,
+                ToStorage::Evicted(map) => drop(map),
             }
         }
     }
