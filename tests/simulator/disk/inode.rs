@@ -115,11 +115,10 @@ impl Inode {
         }
         let written = self.durable.len();
         if tearing.keeps_length && written < len {
-            self.durable.resize(len, 0);
-            let end = len.min(left_over.len()).max(written);
-            if let Some(left_over) = left_over.get(written..end) {
-                self.durable[written..end].copy_from_slice(left_over);
-            }
+            // Never at its old place: a file system that shows old blocks in a new file may refuse to start us.
+            let shift = SECTOR_BYTES * (1 + Random::new(tearing.seed).below(8));
+            let stale = left_over.iter().skip(written + shift).copied().chain(std::iter::repeat(0));
+            self.durable.extend(stale.take(len - written));
         }
         self.live = self.durable.clone();
         is_torn
