@@ -35,7 +35,10 @@ impl World {
             node.starved_until_us = 0;
         }
         self.disk.disarm();
-        self.service.iter().for_each(|service| service.progress.set_read_only(false));
+        if let Some(service) = &mut self.service {
+            service.progress.set_read_only(false);
+            service.is_calm = true;
+        }
         for client in &mut self.clients {
             client.stalled_until_us = 0;
             client.read_bytes_max = 1 << 20;
@@ -100,7 +103,11 @@ impl World {
                 let began_us = self.now_us;
                 self.sleep();
                 waited_us += if self.is_answerable() { self.now_us - began_us } else { 0 };
-                assert!(waited_us < self.wait_us_max(), "a request waits for a timer: a shard was not woken");
+                assert!(
+                    waited_us < self.wait_us_max(),
+                    "a request waits for a timer: a shard was not woken; asked {:?}",
+                    self.clients.iter().map(|client| &client.asked).filter(|asked| !asked.is_empty()).collect::<Vec<_>>()
+                );
             }
         }
         let runnable: Vec<bool> = self.nodes.iter().map(|node| node.is_runnable(self.now_us)).collect();

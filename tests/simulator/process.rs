@@ -32,7 +32,7 @@ impl World {
         if let Some(spec) = self.scenario.storage.clone() {
             let counts = self.service.take().map(|service| service.counts).unwrap_or_default();
             let mut starts = 0;
-            let (service, given) = loop {
+            let (mut service, given) = loop {
                 self.errors_before = self.disk.counts().errors;
                 let now = service::Now { us: self.now_us, unix_ms: self.unix_ms() };
                 match Service::start(&self.disk, &spec, shards, now, &mut self.random, counts) {
@@ -45,6 +45,7 @@ impl World {
                 starts += 1;
                 assert!(starts < STARTS_MAX, "the server does not start");
             };
+            service.is_calm = self.is_calm;
             shared.epoch = service.format.epoch;
             shared.hasher = KeyHasher::new(service.format.secret);
             let progress = Arc::clone(&service.progress);

@@ -75,6 +75,7 @@ impl World {
     /// Everything goes wrong that may go wrong.
     pub fn storm(&mut self) {
         self.is_calm = false;
+        self.service.iter_mut().for_each(|service| service.is_calm = false);
         let steps = self.random.between(1, self.scenario.steps);
         // Now and then a shard misses the end of it, and finds all of that waiting.
         let sleeper = self.random.per_mille(400).then(|| self.random.below(self.nodes.len()));

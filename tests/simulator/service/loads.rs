@@ -22,7 +22,7 @@ impl Service {
             !is_served
         });
         self.counts.loads += 1;
-        if random.per_mille(self.spec.failed_loads_per_mille) {
+        if !self.is_calm && random.per_mille(self.spec.failed_loads_per_mille) {
             for owner in owners {
                 self.outgoing[usize::from(owner)].push_back(FromStorage::LoadFailed { map: map.clone() });
             }

@@ -58,6 +58,8 @@ pub struct Service {
     /// It waits for its event, and whether that has come.
     is_asleep: bool,
     pub is_woken: bool,
+    /// Nothing stalls or fails any more.
+    pub is_calm: bool,
     /// Shards to be woken.
     woken: Vec<usize>,
     pub counts: Counts,

@@ -70,6 +70,7 @@ impl Service {
             has_unrolled: false,
             is_asleep: false,
             is_woken: false,
+            is_calm: false,
             woken: Vec::new(),
             counts,
         };
