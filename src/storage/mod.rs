@@ -27,6 +27,7 @@ mod line;
 mod load;
 mod lock;
 mod offline;
+mod reach;
 mod recovery;
 mod salvage;
 mod scan;
