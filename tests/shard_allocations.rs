@@ -1,4 +1,5 @@
-//! A steady turn of a shard allocates nothing: neither for `ping` nor for a fan-out to a hundred subscribers.
+//! A steady turn of a shard allocates nothing: neither for `ping` nor for a fan-out to a hundred subscribers, with
+//! a storage or without, nor for writes that wait for the disk.
 //!
 //! Method: one shard, driven as `io/driver.rs` drives it but without a ring, and an allocator that counts what
 //! this thread asks it for. The clock moves on by 100 µs a turn; heartbeats are further apart than the test is long.
@@ -13,10 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use annulus::config::Config;
+use annulus::crdt::Time;
+use annulus::handover::{self, Chunk, FromStorage, Progress, ShardPort, ToStorage};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId, KeyHasher};
 use annulus::metrics::Metrics;
-use annulus::shard::{Command, Now, Shard, Shared};
+use annulus::shard::{Command, Now, Shard, Shared, SharedStorage};
 
 struct Counting;
 
@@ -69,14 +72,14 @@ fn a_steady_turn_of_ping_allocates_nothing() {
 
 #[test]
 fn a_steady_turn_of_fanout_allocates_nothing() {
-    for window in [1, 16] {
-        let mut host = Host::new();
+    for (window, is_stored) in [(1, false), (16, false), (1, true), (16, true)] {
+        let mut host = if is_stored { Host::stored() } else { Host::new() };
         let publisher = host.open();
         for _ in 0..SUBSCRIBERS {
             let subscriber = host.open();
             host.turn_with(|host| host.receive(subscriber, &frame(br#"{"type":"subscribe","map":"board"}"#)));
         }
-        let writes: Vec<Vec<u8>> = (0..KEYS).map(write).collect();
+        let writes: Vec<Vec<u8>> = (0..KEYS).map(|n| write(n, "memory")).collect();
         let (allocations, done) = host.steady(|host, turn| {
             for n in 0..window {
                 host.receive(publisher, &writes[((turn * window + n) % KEYS) as usize]);
@@ -90,6 +93,21 @@ fn a_steady_turn_of_fanout_allocates_nothing() {
 }
 
 #[test]
+fn a_steady_turn_of_durable_writes_allocates_nothing() {
+    let mut host = Host::stored();
+    let clients: Vec<ConnectionId> = (0..10).map(|_| host.open()).collect();
+    let writes: Vec<Vec<u8>> = (0..KEYS).map(|n| write(n, "durable")).collect();
+    let (allocations, done) = host.steady(|host, turn| {
+        for (n, &id) in (0..).zip(&clients) {
+            host.receive(id, &writes[((turn * 10 + n) % KEYS) as usize]);
+        }
+    });
+    assert_eq!(done.changes, TURNS * 10, "every write was applied");
+    assert_eq!(done.durable_acks, TURNS * 10, "every write was answered");
+    assert_eq!(allocations, 0, "allocations in {TURNS} turns of 10 durable writes");
+}
+
+#[test]
 fn the_counter_counts() {
     let mut host = Host::new();
     let (allocations, _) = host.steady(|_, _| drop(std::hint::black_box(Box::new(1))));
@@ -97,10 +115,10 @@ fn the_counter_counts() {
 }
 
 /// One acknowledged write of about a hundred bytes to key `n`.
-fn write(n: u64) -> Vec<u8> {
+fn write(n: u64, ack: &str) -> Vec<u8> {
     let value = format!("{n:040}");
     let text = format!(
-        r#"{{"type":"write","id":{n},"ack":"memory","ops":[{{"map":"board","key":"k{n}","op":"set","value":{{"x":"{value}"}}}}]}}"#
+        r#"{{"type":"write","id":{n},"ack":"{ack}","ops":[{{"map":"board","key":"k{n}","op":"set","value":{{"x":"{value}"}}}}]}}"#
     );
     frame(text.as_bytes())
 }
@@ -127,22 +145,39 @@ struct Host {
     commands: Vec<Command>,
     sent: Vec<(ConnectionId, usize)>,
     buffer: Vec<u8>,
+    storage: Option<Storage>,
+}
+
+/// A disk that takes everything at once, and gives every buffer back.
+struct Storage {
+    port: ShardPort,
+    progress: Arc<Progress>,
 }
 
 impl Host {
     fn new() -> Self {
-        let config = Config { heartbeat_ms: 3_600_000, ..Config::default() };
+        Self::with(None)
+    }
+
+    fn stored() -> Self {
+        Self::with(Some(Arc::new(Progress::new(1, Time::ZERO))))
+    }
+
+    fn with(progress: Option<Arc<Progress>>) -> Self {
+        let config = Config { heartbeat_ms: 3_600_000, offers_durable: true, ..Config::default() };
         let shared = Shared {
             config: Arc::new(config),
             epoch: 1,
             hasher: KeyHasher::new(7),
             connections: Arc::new(AtomicUsize::new(0)),
-            storage: None,
+            storage: progress.clone().map(|progress| SharedStorage { progress, clock_floor: Time::ZERO }),
         };
         let now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };
         let ports = mesh::connect(1).pop().unwrap();
-        let shard = Shard::new(shared, 0, ports, None, now, 1);
-        Self { shard, now, commands: Vec::new(), sent: Vec::new(), buffer: Vec::new() }
+        let (storage, port) = handover::connect(1).pop().unwrap();
+        let shard = Shard::new(shared, 0, ports, progress.is_some().then_some(storage), now, 1);
+        let storage = progress.map(|progress| Storage { port, progress });
+        Self { shard, now, commands: Vec::new(), sent: Vec::new(), buffer: Vec::new(), storage }
     }
 
     /// An open WebSocket whose `hello` has been sent.
@@ -184,6 +219,7 @@ impl Host {
         }
         self.commands.clear();
         self.shard.turn_took_ns(1_000);
+        self.storage.iter_mut().for_each(Storage::work);
     }
 
     /// Allocations of the turns after the warm-up, and what the shard counted in them.
@@ -198,6 +234,31 @@ impl Host {
         done.messages_sent -= before.messages_sent;
         done.changes -= before.changes;
         done.deliveries -= before.deliveries;
+        done.durable_acks -= before.durable_acks;
         (allocations, done)
+    }
+}
+
+impl Storage {
+    fn work(&mut self) {
+        while let Ok(item) = self.port.from_shard.pop() {
+            let answer = match item {
+                ToStorage::Records(batch) => {
+                    let shard = self.progress.shard(0);
+                    shard.set_durable(batch.number, shard.durable_bytes() + batch.bytes.len() as u64);
+                    self.progress.advance_durable_clock(batch.last_applied);
+                    FromStorage::Recycled(batch.bytes)
+                }
+                ToStorage::Load { map } => FromStorage::Chunk(Chunk {
+                    map,
+                    map_type: None,
+                    pruned_through: Time::ZERO,
+                    cells: Vec::new(),
+                    is_last: true,
+                }),
+                _ => continue,
+            };
+            self.port.to_shard.push(answer).unwrap();
+        }
     }
 }

@@ -12,14 +12,6 @@ use crate::mesh::{
 use crate::metrics::{OpKind, OpOutcome as Counted};
 use crate::wire::{Reject, encode};
 
-/// A request that waits for its map, with the bytes its spans point into.
-pub struct Parked {
-    pub from: ShardIndex,
-    pub since_us: u64,
-    pub request: Request,
-    pub bytes: Vec<u8>,
-}
-
 impl Shard {
     /// The slot of the map, which may be known, if its type is known here and the operation can be applied at once. Where this shard
     /// is the map's home, it decides here and now.

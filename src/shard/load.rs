@@ -1,19 +1,17 @@
-//! Maps on their way from the storage into memory. Requests that need cells wait meanwhile, in order.
+//! Maps on their way from the storage into memory. Requests that need cells wait meanwhile (`waiting.rs`).
 //!
-//! Invariant: a map is asked for once, however many want it, and every request that waits for it is handled or
-//! answered with `timeout`; none is overtaken by a later one. No turn takes in more than a few chunks or lets go more
-//! than a few requests.
+//! Invariant: a map is asked for once, however many want it, and once it is complete what waits for it is let go
+//! before anything later. No turn takes in more than a few chunks or lets go more than a few hundred requests.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 
 use super::Shard;
-use super::apply::Parked;
 use super::maps::{Cells, MapSlot};
+use super::waiting::Parked;
 use crate::crdt::{HashedKey, Map};
 use crate::handover::{Chunk, FromStorage, Image, ToStorage};
-use crate::mesh::{Answer, Item, KeyHasher, Request, ShardIndex};
-use crate::wire::Reject;
+use crate::mesh::KeyHasher;
 
 /// Chunks one turn takes in, each of some `LOAD_CHUNK_BYTES`.
 const CHUNKS_PER_TURN_MAX: usize = 4;
@@ -74,40 +72,9 @@ pub struct Loads {
     looked_at_ms: u64,
 }
 
-// Asking and waiting.
 impl Shard {
-    /// Whether requests for the cells of this map must wait: for the cells, which are asked for if nobody has, or
-    /// for the type.
-    pub(super) fn must_wait(&mut self, slot: MapSlot) -> bool {
-        let now_ms = self.now.timer_ms();
-        self.maps.touch(slot, now_ms);
-        match self.maps[slot].cells {
-            Cells::Typed(_) | Cells::Untyped => false,
-            Cells::Claiming(_) | Cells::Loading(_) => true,
-            Cells::Unloaded => {
-                self.begin_load(slot);
-                true
-            }
-        }
-    }
-
-    /// Whether the map's cells are not there yet; they are asked for if nobody has.
-    pub(super) fn must_load(&mut self, slot: MapSlot) -> bool {
-        self.must_wait(slot) && matches!(self.maps[slot].cells, Cells::Loading(_))
-    }
-
-    /// Keeps a request until its map is loaded or its type known, behind those that wait already.
-    pub(super) fn wait_for_map(&mut self, slot: MapSlot, from: ShardIndex, request: Request, bytes: Vec<u8>) {
-        let parked = Parked { from, since_us: self.now.monotonic_us, request, bytes };
-        self.drop_late(slot);
-        match &mut self.maps[slot].cells {
-            Cells::Loading(loading) => loading.waiting.push_back(parked),
-            Cells::Claiming(waiting) => waiting.push_back(parked),
-            Cells::Unloaded | Cells::Untyped | Cells::Typed(_) => debug_assert!(false, "nothing to wait for"),
-        }
-    }
-
-    fn begin_load(&mut self, slot: MapSlot) {
+    /// Asks the storage for a map.
+    pub(super) fn begin_load(&mut self, slot: MapSlot) {
         let Some(journal) = &mut self.journal else { return };
         self.next_serial = self.next_serial.wrapping_add(1);
         let serial = self.next_serial;
@@ -280,59 +247,8 @@ impl Shard {
     }
 }
 
-// What waits too long.
+// Loads that take long.
 impl Shard {
-    /// Handles a request that has waited for its map.
-    pub(super) fn go_on(&mut self, parked: Parked) {
-        // Another shard waits for the type, however long it takes; it asks for it once.
-        if self.is_late(parked.since_us) && !matches!(parked.request, Request::ClaimType { .. }) {
-            self.answer_parked_late(parked);
-        } else {
-            self.handle_request(parked.from, parked.request, &parked.bytes);
-        }
-    }
-
-    /// Whether a request has waited for so long that whoever asked has given it up. Without storage nothing takes
-    /// long but shards that do, and their requests are carried out however late.
-    fn is_late(&self, since_us: u64) -> bool {
-        let waited_us = self.now.monotonic_us.saturating_sub(since_us);
-        self.journal.is_some() && waited_us > self.config.ack_timeout_ms * 1000
-    }
-
-    fn answer_parked_late(&mut self, parked: Parked) {
-        match parked.request {
-            Request::Write { reply, .. } if reply.shard == self.index => {
-                self.write_answered((self.index, 0), reply, Err(Reject::Timeout));
-            }
-            Request::Write { reply, .. } => {
-                let outcome = Err(Reject::Timeout);
-                self.outgoing.push(reply.shard, Item::Answer(Answer::Write { reply, outcome }));
-            }
-            Request::Walk(request) => self.refuse_walk(&request),
-            // Whoever asked has answered it itself.
-            _ => {}
-        }
-    }
-
-    /// Answers what has waited too long at the front of the map's queue.
-    fn drop_late(&mut self, slot: MapSlot) {
-        let mut kept = Vec::new();
-        while let Some(oldest) = self.maps[slot].waiting().and_then(|waiting| waiting.front()) {
-            let since_us = oldest.since_us;
-            if !self.is_late(since_us) {
-                break;
-            }
-            match self.maps[slot].waiting().and_then(VecDeque::pop_front) {
-                Some(claim) if matches!(claim.request, Request::ClaimType { .. }) => kept.push(claim),
-                Some(parked) => self.answer_parked_late(parked),
-                None => break,
-            }
-        }
-        if let Some(waiting) = self.maps[slot].waiting() {
-            kept.into_iter().rev().for_each(|claim| waiting.push_front(claim));
-        }
-    }
-
     /// Gives up what has waited too long, and asks again for what could not be read.
     fn look_at_loads(&mut self) {
         let now_ms = self.now.timer_ms();
@@ -351,7 +267,7 @@ impl Shard {
             Some(Cells::Loading(loading)) if loading.serial == serial => {}
             _ => return false,
         }
-        self.drop_late(slot);
+        self.answer_late_ones(slot);
         let map = &mut self.maps[slot];
         let Cells::Loading(loading) = &mut map.cells else { return false };
         let Stage::Failed { retry_at_ms } = loading.stage else { return true };

@@ -9,9 +9,9 @@ use slab::Slab;
 use crate::crdt::{self, MapType, Time};
 use crate::mesh::ShardSet;
 
-use super::apply::Parked;
 use super::load::Loading;
 use super::recency::{Recency, RecencyOrder};
+use super::waiting::Parked;
 
 /// Slot of a map in this shard's table.
 pub type MapSlot = u32;

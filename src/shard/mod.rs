@@ -29,6 +29,7 @@ mod requests;
 mod subscribe;
 mod timers;
 mod turn;
+mod waiting;
 mod walk;
 mod write;
 

@@ -1,0 +1,126 @@
+//! A storage that is slow or full.
+
+use annulus::crdt::Time;
+use annulus::handover::ToStorage;
+use annulus::limits::{JOURNAL_HOLD_BYTES, JOURNAL_OVERLOAD_BYTES};
+use simd_json::prelude::*;
+
+use crate::world::{Client, World};
+
+const VALUE_BYTES: usize = 200 << 10;
+
+fn write(ack: &str, key: &str, bytes: usize) -> String {
+    let value = "x".repeat(bytes);
+    format!(
+        r#"{{"type":"write","id":1,"ack":"{ack}","ops":[{{"map":"m","key":"{key}","op":"set","value":"{value}"}}]}}"#
+    )
+}
+
+/// A world with the map loaded, and a client of shard 0.
+fn loaded(shards: usize) -> (World, Client) {
+    let mut world = World::new(shards);
+    let client = world.connect(0);
+    for shard in 0..shards {
+        let key = world.key_of(shard, "m", 0);
+        world.ask(client, &write("memory", &key, 1));
+        world.serve();
+    }
+    world.received(client);
+    (world, client)
+}
+
+/// Writes to the key until more than `bytes` are handed over by its shard and not durable.
+fn pile_up(world: &mut World, client: Client, key: &str, bytes: usize) {
+    for _ in 0..=bytes / VALUE_BYTES {
+        world.send(client, &write("memory", key, VALUE_BYTES));
+        world.settle();
+    }
+    world.received(client);
+}
+
+/// Makes durable what `shard` has handed over.
+fn sync(world: &mut World, shard: usize) {
+    for item in world.take(shard) {
+        if let ToStorage::Records(batch) = item {
+            world.make_durable(shard, batch.number, batch.bytes.len() as u64, Time::ZERO);
+        }
+    }
+}
+
+#[test]
+fn durable_writers_are_told_to_come_back_and_memory_writers_are_not() {
+    let (mut world, client) = loaded(1);
+    pile_up(&mut world, client, "k", JOURNAL_OVERLOAD_BYTES);
+    assert_eq!(world.answer(client, &write("memory", "k", 1))["applied"], 1);
+    let ack = world.answer(client, &write("durable", "k", 1));
+    assert_eq!((&ack["applied"], &ack["rejected"][0]["code"]), (&0.into(), &"overloaded".into()));
+    assert!(ack["rejected"][0]["retry_after_ms"].as_u64().unwrap() >= 50);
+    assert_eq!(world.metrics().durable_acks, 0);
+    assert!(world.metrics().journal_pending_bytes > JOURNAL_OVERLOAD_BYTES as u64);
+    sync(&mut world, 0);
+    assert!(world.ask(client, &write("durable", "k", 1)).is_empty());
+    sync(&mut world, 0);
+    world.settle();
+    assert_eq!(world.received(client)[0]["level"], "durable");
+    assert_eq!(world.metrics().journal_pending_bytes, 0);
+}
+
+#[test]
+fn a_shard_far_behind_reads_no_client_until_the_disk_has_caught_up() {
+    let (mut world, client) = loaded(1);
+    pile_up(&mut world, client, "k", JOURNAL_HOLD_BYTES - 2 * VALUE_BYTES);
+    assert!(!world.is_paused(client));
+    for _ in 0..4 {
+        if !world.is_paused(client) {
+            world.send(client, &write("memory", "k", VALUE_BYTES));
+            world.settle();
+        }
+    }
+    world.received(client);
+    assert!(world.is_paused(client));
+    let changes = world.metrics().changes;
+    world.pass_ms(500);
+    assert_eq!(world.metrics().changes, changes);
+    assert!(world.progress.shard(0).take_wants_wake(), "it must hear when that is over");
+    sync(&mut world, 0);
+    world.settle();
+    assert!(!world.is_paused(client));
+    assert_eq!(world.metrics().changes, changes + 1, "what it had sent is handled");
+}
+
+#[test]
+fn requests_of_other_shards_wait_too_and_answers_flow() {
+    let (mut world, client) = loaded(2);
+    let (here, there) = (world.key_of(0, "m", 0), world.key_of(1, "m", 0));
+    let other = world.connect(1);
+    world.received(other);
+    pile_up(&mut world, client, &there, JOURNAL_HOLD_BYTES);
+    assert!(world.ask(client, &write("memory", &there, 1)).is_empty(), "shard 1 takes nothing on");
+    assert_eq!(world.answer(client, &write("memory", &here, 1))["applied"], 1, "shard 0 does");
+    world.pass_ms(100);
+    assert!(world.received(client).is_empty());
+    sync(&mut world, 1);
+    world.settle();
+    assert_eq!(world.received(client)[0]["applied"], 1);
+    assert_eq!(world.answer(other, &write("memory", &here, 1))["applied"], 1);
+}
+
+#[test]
+fn a_full_disk_refuses_writes_until_there_is_room() {
+    let (mut world, client) = loaded(2);
+    let (here, there) = (world.key_of(0, "m", 0), world.key_of(1, "m", 0));
+    world.progress.set_read_only(true);
+    for key in [&here, &there] {
+        for ack in ["memory", "durable"] {
+            let answer = world.answer(client, &write(ack, key, 1));
+            assert_eq!(
+                (&answer["applied"], &answer["rejected"][0]["code"]),
+                (&0.into(), &"read_only".into())
+            );
+        }
+        let read = world.answer(client, &format!(r#"{{"type":"read","id":1,"map":"m","keys":["{key}"]}}"#));
+        assert_eq!(read["type"], "entries");
+    }
+    world.progress.set_read_only(false);
+    assert_eq!(world.answer(client, &write("memory", &here, 1))["applied"], 1);
+}

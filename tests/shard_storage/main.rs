@@ -1,0 +1,15 @@
+//! Shards and their storage, each held against what the other is promised.
+//!
+//! Method: one or two shards without sockets, and a storage that is nothing but the far ends of their queues, in the
+//! hands of the test: it decides what becomes durable or folded, what a load gives, and when.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod backpressure;
+mod disk;
+mod durable;
+mod evicting;
+mod loading;
+mod records;
+mod resuming;
+mod world;

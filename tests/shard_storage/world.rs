@@ -1,0 +1,362 @@
+//! Shards, clients and a storage, all in the hands of the test: nothing happens that it does not ask for.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use annulus::config::Config;
+use annulus::crdt::Time;
+use annulus::handover::{self, Chunk, FromStorage, Progress, ShardPort, ToStorage};
+use annulus::limits::PARSE_PADDING_BYTES;
+use annulus::mesh::{self, ConnectionId, KeyHasher, ShardIndex, owner};
+use annulus::metrics::Metrics;
+use annulus::shard::{Command, Now, Shard, Shared, SharedStorage};
+use simd_json::OwnedValue as Value;
+
+use crate::disk::Disk;
+
+/// When every test begins, and the last tick of the data set then.
+pub const UNIX_START_MS: u64 = 1_700_000_000_000;
+pub const CLOCK_FLOOR: Time = Time::new(UNIX_START_MS - 1_000, 0);
+const TURN_US: u64 = 100;
+/// Turns in a row that a shard may ask for without waiting.
+const BUSY_TURNS_MAX: usize = 10_000;
+
+/// One client, and the shard it is connected to.
+#[derive(Clone, Copy)]
+pub struct Client {
+    pub shard: usize,
+    id: ConnectionId,
+}
+
+/// See the module.
+pub struct World {
+    pub nodes: Vec<Node>,
+    pub progress: Arc<Progress>,
+    pub disk: Disk,
+    /// Maps that were handed over to be dropped.
+    pub dropped: u64,
+    hasher: KeyHasher,
+    now: Now,
+}
+
+/// One shard with its driver.
+pub struct Node {
+    pub shard: Shard,
+    pub port: ShardPort,
+    /// Times the shard asked for the storage to be woken.
+    pub storage_wakes: u32,
+    pub has_exited: bool,
+    paused: Vec<ConnectionId>,
+    arrived: Vec<(ConnectionId, Vec<u8>)>,
+    sent: Vec<(ConnectionId, usize)>,
+    shut_down: Vec<ConnectionId>,
+    closed: Vec<ConnectionId>,
+    inbox: Vec<(ConnectionId, Vec<u8>)>,
+}
+
+impl World {
+    pub fn new(shards: usize) -> Self {
+        Self::with(shards, |_| {})
+    }
+
+    pub fn with(shards: usize, change: impl FnOnce(&mut Config)) -> Self {
+        Self::over(Disk::default(), shards, change)
+    }
+
+    /// A server that starts over what an earlier one has left.
+    pub fn over(disk: Disk, shards: usize, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config { heartbeat_ms: 3_600_000, offers_durable: true, ..Config::default() };
+        change(&mut config);
+        let floor = CLOCK_FLOOR.max(disk.clock());
+        let progress = Arc::new(Progress::new(shards, floor));
+        let hasher = KeyHasher::new(7);
+        let shared = Shared {
+            config: Arc::new(config),
+            epoch: 1,
+            hasher,
+            connections: Arc::new(AtomicUsize::new(0)),
+            storage: Some(SharedStorage { progress: Arc::clone(&progress), clock_floor: floor }),
+        };
+        let now = Now { unix_ms: UNIX_START_MS, monotonic_us: 1_000_000 };
+        let parts = mesh::connect(shards).into_iter().zip(handover::connect(shards)).enumerate();
+        let node = |(index, (mesh, (storage, port)))| Node {
+            shard: Shard::new(shared.clone(), index as ShardIndex, mesh, Some(storage), now, 1),
+            port,
+            storage_wakes: 0,
+            has_exited: false,
+            paused: Vec::new(),
+            arrived: Vec::new(),
+            sent: Vec::new(),
+            shut_down: Vec::new(),
+            closed: Vec::new(),
+            inbox: Vec::new(),
+        };
+        Self { nodes: parts.map(node).collect(), progress, disk, dropped: 0, hasher, now }
+    }
+
+    /// A client of the given shard whose `hello` is its first message.
+    pub fn connect(&mut self, shard: usize) -> Client {
+        const UPGRADE: &[u8] = b"GET /v1 HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+        let node = &mut self.nodes[shard];
+        let id = node.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        node.inbox.push((id, Vec::new()));
+        node.arrived.push((id, UPGRADE.to_vec()));
+        self.settle();
+        let response = &mut self.nodes[shard].inbox(id);
+        let end = response.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+        response.drain(..end);
+        Client { shard, id }
+    }
+
+    /// Sends one message, which the shard reads in its next turn.
+    pub fn send(&mut self, client: Client, text: &str) {
+        assert!(!self.is_paused(client), "nothing is read from a client that is paused");
+        self.nodes[client.shard].arrived.push((client.id, frame(text.as_bytes())));
+    }
+
+    /// Sends one message and returns what the client has been sent when nothing happens any more.
+    pub fn ask(&mut self, client: Client, text: &str) -> Vec<Value> {
+        self.send(client, text);
+        self.settle();
+        self.received(client)
+    }
+
+    /// Sends one message whose answer waits for nothing.
+    pub fn answer(&mut self, client: Client, text: &str) -> Value {
+        let mut answers = self.ask(client, text);
+        assert_eq!(answers.len(), 1, "{text} was answered with {answers:?}");
+        answers.remove(0)
+    }
+
+    /// The client goes without a word.
+    pub fn close(&mut self, client: Client) {
+        self.nodes[client.shard].shard.failed(client.id);
+    }
+
+    /// The messages a client has been sent since the last call.
+    pub fn received(&mut self, client: Client) -> Vec<Value> {
+        let inbox = self.nodes[client.shard].inbox(client.id);
+        let mut messages = Vec::new();
+        while let Some(mut text) = take_frame(inbox) {
+            messages.push(simd_json::to_owned_value(&mut text).unwrap());
+        }
+        messages
+    }
+
+    pub fn is_paused(&self, client: Client) -> bool {
+        self.nodes[client.shard].paused.contains(&client.id)
+    }
+
+    /// One turn of each shard.
+    pub fn turn(&mut self) {
+        self.now.monotonic_us += TURN_US;
+        self.now.unix_ms = UNIX_START_MS + (self.now.monotonic_us - 1_000_000) / 1000;
+        self.nodes.iter_mut().for_each(|node| node.turn(self.now));
+    }
+
+    /// Turns until no shard has anything to do at once.
+    pub fn settle(&mut self) {
+        for _ in 0..BUSY_TURNS_MAX {
+            self.turn();
+            // A clock that moves so little reaches no timer; envelopes take two turns there and back.
+            if self.nodes.iter().all(|node| node.shard.wait_us() != Some(0)) {
+                for _ in 0..4 {
+                    self.turn();
+                }
+                if self.nodes.iter().all(|node| node.shard.wait_us() != Some(0)) {
+                    return;
+                }
+            }
+        }
+        panic!("a shard spins");
+    }
+
+    /// Lets time pass, then all that is due happen.
+    pub fn pass_ms(&mut self, ms: u64) {
+        self.now.monotonic_us += ms * 1000;
+        self.settle();
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        let mut sum = Metrics::default();
+        self.nodes.iter().for_each(|node| sum.add(&node.shard.metrics_now()));
+        sum
+    }
+
+    /// A key of `map` that `shard` owns; another one for each `n`.
+    pub fn key_of(&self, shard: usize, map: &str, n: usize) -> String {
+        let hash = self.hasher.map(map);
+        let keys = (0..).map(|count| format!("k{count}"));
+        let owned = |key: &String| usize::from(owner(self.hasher.key(hash, key), self.nodes.len())) == shard;
+        keys.filter(owned).nth(n).unwrap()
+    }
+
+    /// A name of a map whose home is `shard`.
+    pub fn map_of(&self, shard: usize, prefix: &str) -> String {
+        let names = (0..).map(|count| format!("{prefix}{count}"));
+        let is_home = |name: &String| usize::from(owner(self.hasher.map(name), self.nodes.len())) == shard;
+        names.into_iter().find(is_home).unwrap()
+    }
+}
+
+// The storage, by hand.
+impl World {
+    /// Takes everything `shard` has handed over.
+    pub fn take(&mut self, shard: usize) -> Vec<ToStorage> {
+        std::iter::from_fn(|| self.nodes[shard].port.from_shard.pop().ok()).collect()
+    }
+
+    /// The maps `shard` has asked for; everything else it has handed over must be nothing but records.
+    pub fn loads(&mut self, shard: usize) -> Vec<String> {
+        let name = |item| match item {
+            ToStorage::Load { map } => Some(map.to_string()),
+            _ => None,
+        };
+        self.take(shard).into_iter().filter_map(name).collect()
+    }
+
+    pub fn push(&mut self, shard: usize, item: FromStorage) {
+        self.nodes[shard].port.to_shard.push(item).unwrap();
+    }
+
+    /// Answers every load with what the disk has, and takes everything else in, until nothing is asked any more.
+    pub fn serve(&mut self) {
+        loop {
+            self.settle();
+            let mut served = false;
+            for shard in 0..self.nodes.len() {
+                for item in self.take(shard) {
+                    served |= self.serve_item(shard, item);
+                }
+            }
+            if !served {
+                return;
+            }
+        }
+    }
+
+    /// Whether the shard has something to do now.
+    fn serve_item(&mut self, shard: usize, item: ToStorage) -> bool {
+        match item {
+            ToStorage::Load { map } => {
+                for chunk in self.chunks(shard, &map) {
+                    while self.nodes[shard].port.to_shard.is_full() {
+                        self.turn();
+                    }
+                    self.push(shard, FromStorage::Chunk(chunk));
+                }
+            }
+            ToStorage::Records(batch) => {
+                self.disk.take(&batch);
+                self.make_durable(shard, batch.number, batch.bytes.len() as u64, batch.last_applied);
+            }
+            ToStorage::Typed { map, map_type } => self.disk.set_type(&map, map_type),
+            ToStorage::Checkpoint => return false,
+            ToStorage::Evicted(_) => {
+                self.dropped += 1;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What a load of the map by `shard` comes to.
+    pub fn chunks(&self, shard: usize, map: &str) -> Vec<Chunk> {
+        let (hash, shards) = (self.hasher.map(map), self.nodes.len());
+        let is_owned = |key: &[u8]| usize::from(owner(self.hasher.key_bytes(hash, key), shards)) == shard;
+        self.disk.chunks(map, is_owned)
+    }
+
+    /// `bytes` more of `shard` are durable, which ends its batch `number`.
+    pub fn make_durable(&self, shard: usize, number: u64, bytes: u64, clock: Time) {
+        let progress = self.progress.shard(shard);
+        progress.set_durable(number, progress.durable_bytes() + bytes);
+        self.progress.advance_durable_clock(clock);
+    }
+
+    /// Everything that is durable is in the base, too.
+    pub fn fold(&self) {
+        (0..self.nodes.len())
+            .for_each(|shard| self.progress.shard(shard).set_folded(self.progress.durable_clock()));
+    }
+}
+
+impl Node {
+    fn inbox(&mut self, id: ConnectionId) -> &mut Vec<u8> {
+        &mut self.inbox.iter_mut().find(|(of, _)| *of == id).unwrap().1
+    }
+
+    fn turn(&mut self, now: Now) {
+        self.shard.start_turn(now);
+        for (id, bytes) in std::mem::take(&mut self.sent) {
+            self.shard.sent(id, bytes);
+        }
+        for (id, mut octets) in std::mem::take(&mut self.arrived) {
+            let len = octets.len();
+            octets.resize(len + PARSE_PADDING_BYTES, 0);
+            self.shard.received(id, &mut octets, len);
+        }
+        std::mem::take(&mut self.shut_down).into_iter().for_each(|id| self.shard.received_end(id));
+        std::mem::take(&mut self.closed).into_iter().for_each(|id| self.shard.released(id));
+        self.shard.drain_mesh();
+        self.shard.end_turn();
+        let mut commands = Vec::new();
+        self.shard.take_commands(&mut commands);
+        for command in commands {
+            match command {
+                Command::Send(id) => {
+                    let bytes = self.shard.in_flight(id).collect::<Vec<_>>().concat();
+                    self.sent.push((id, bytes.len()));
+                    self.inbox(id).extend(bytes);
+                }
+                Command::PauseReading(id) => self.paused.push(id),
+                Command::ResumeReading(id) => self.paused.retain(|&paused| paused != id),
+                Command::WakeStorage => self.storage_wakes += 1,
+                Command::Exit => self.has_exited = true,
+                Command::Shutdown(id) => self.shut_down.push(id),
+                Command::Close(id) => self.closed.push(id),
+                // Every shard has a turn anyway.
+                Command::Wake(_) | Command::StopAccepting => {}
+            }
+        }
+    }
+}
+
+/// A text frame with the mask zero, which is a mask like any other.
+fn frame(text: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    match text.len() {
+        len @ 0..126 => frame.push(0x80 | len as u8),
+        len @ 126..=0xFFFF => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            frame.push(0x80 | 127);
+            frame.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(text);
+    frame
+}
+
+/// The payload of the text frame at the front of `input`; other frames are skipped.
+fn take_frame(input: &mut Vec<u8>) -> Option<Vec<u8>> {
+    loop {
+        let (&first, &second) = (input.first()?, input.get(1)?);
+        let (len, start) = match second {
+            126 => (usize::from(u16::from_be_bytes([input[2], input[3]])), 4),
+            127 => (u64::from_be_bytes(input[2..10].try_into().unwrap()) as usize, 10),
+            len => (usize::from(len), 2),
+        };
+        let payload = input[start..start + len].to_vec();
+        input.drain(..start + len);
+        if first == 0x81 {
+            return Some(payload);
+        }
+    }
+}
