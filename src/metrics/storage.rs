@@ -16,17 +16,13 @@ use super::render::summary;
 pub struct StorageMetrics {
     pub groups: Counter,
     pub written_bytes: Counter,
-    pub backlog_bytes: Gauge,
     pub segments: Gauge,
     pub checkpoints: Counter,
     pub folded_records: Counter,
     pub swept_cells: Counter,
     /// When the last checkpoint ended, or the server started; milliseconds since the Unix epoch.
     pub checkpoint_unix_ms: Gauge,
-    pub loads: Counter,
-    pub load_failures: Counter,
     pub loaded_bytes: Counter,
-    pub evictions: Counter,
     pub backups: Counter,
     pub free_bytes: Gauge,
     sync_ns: Mutex<Latency>,
@@ -75,18 +71,12 @@ impl StorageMetrics {
             ("annulus_checkpoints_total", "Segments of the journal folded into the base.", &self.checkpoints),
             ("annulus_folded_records_total", "Records folded into the base.", &self.folded_records),
             ("annulus_swept_cells_total", "Cells on disk that lost an old removal.", &self.swept_cells),
-            ("annulus_storage_loads_total", "Parts of maps read from disk for a shard.", &self.loads),
-            ("annulus_load_failures_total", "Maps that could not be read; see the log.", &self.load_failures),
             ("annulus_loaded_bytes_total", "Bytes of cells read from disk.", &self.loaded_bytes),
-            ("annulus_storage_evictions_total", "Parts of maps dropped from memory.", &self.evictions),
             ("annulus_backups_total", "Backups taken from the running server.", &self.backups),
         ] {
             page.family(name, Kind::Counter, help);
             page.value(counter.value());
         }
-        let help = "Bytes of changes handed over to the journal and not durable yet.";
-        page.family("annulus_journal_backlog_bytes", Kind::Gauge, help);
-        page.value(self.backlog_bytes.value());
         let help = "Segments of the journal that are complete and not folded yet.";
         page.family("annulus_journal_segments", Kind::Gauge, help);
         page.value(self.segments.value());

@@ -10,14 +10,17 @@
 //! Only the user of the server may connect: the socket has mode 0600.
 
 use std::fs::{self, Permissions};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio_uring::net::{UnixListener, UnixStream};
 
 use super::checkpoint;
 use super::journal::Roll;
@@ -26,7 +29,9 @@ use super::store::Parts;
 /// The name of the socket in a data directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
 /// Bytes of a request.
-const REQUEST_BYTES_MAX: usize = 8 << 10;
+const REQUEST_BYTES_MAX: u64 = 8 << 10;
+/// How long it waits for one.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,7 +67,7 @@ impl Socket {
         let open = || {
             let listener = UnixListener::bind(&path)?;
             fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-            Ok::<_, std::io::Error>(listener)
+            Ok::<_, io::Error>(listener)
         };
         match open() {
             Ok(listener) => Some(Self { listener, path, parts: Arc::clone(parts) }),
@@ -77,16 +82,17 @@ impl Socket {
     /// Answers until the runtime ends. `rolls` reaches the writer of the journal.
     pub(super) async fn serve(self, rolls: mpsc::UnboundedSender<Roll>) {
         loop {
-            match self.listener.accept().await {
-                Ok(stream) => {
-                    let conversation =
-                        Conversation { stream, parts: Arc::clone(&self.parts), rolls: rolls.clone() };
-                    tokio_uring::spawn(conversation.run());
-                }
-                Err(error) => {
-                    tracing::warn!("{} takes no more requests: {error}", self.path.display());
-                    return;
-                }
+            let accepted = self.listener.accept().await.and_then(|(stream, _)| stream.into_std());
+            let (parts, rolls) = (Arc::clone(&self.parts), rolls.clone());
+            // A thread for each, as files are copied for as long as it takes.
+            let answered = accepted.and_then(|stream| {
+                let conversation = Conversation { stream, parts, rolls };
+                thread::Builder::new().name("control".to_owned()).spawn(move || conversation.run())
+            });
+            if let Err(error) = answered {
+                tracing::warn!("a request at {} is not answered: {error}", self.path.display());
+                // Whatever is short now, such as descriptors, may be there again later.
+                tokio::time::sleep(REQUEST_TIMEOUT).await;
             }
         }
     }
@@ -106,89 +112,51 @@ struct Conversation {
 }
 
 impl Conversation {
-    async fn run(self) {
-        let answer = match self.request().await {
-            Ok(Request::Backup(target)) => self.backup(target).await,
-            Err(problem) => Answer::Error(problem),
+    fn run(&self) {
+        let answer = match self.request() {
+            Ok(Request::Backup(target)) => self.backup(&target),
+            Err(problem) => Answer::Error(problem.to_string()),
         };
-        self.say(&answer).await;
+        self.say(&answer);
     }
 
     /// Reads a line.
-    async fn request(&self) -> Result<Request, String> {
+    fn request(&self) -> io::Result<Request> {
+        self.stream.set_nonblocking(false)?;
+        self.stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
         let mut line = Vec::new();
-        while !line.ends_with(b"\n") {
-            let (read, buffer) = self.stream.read(vec![0; REQUEST_BYTES_MAX]).await;
-            let count = read.map_err(|error| error.to_string())?;
-            line.extend_from_slice(&buffer[..count]);
-            if count == 0 || line.len() > REQUEST_BYTES_MAX {
-                return Err(format!("a request is one line of at most {REQUEST_BYTES_MAX} bytes"));
-            }
-        }
-        let request: Request = simd_json::from_slice(&mut line)
-            .map_err(|error| format!("that is no request, write {{\"backup\":\"/directory\"}}: {error}"))?;
-        Ok(request)
+        BufReader::new((&self.stream).take(REQUEST_BYTES_MAX)).read_until(b'\n', &mut line)?;
+        let explain = |error| format!("that is no request, write {{\"backup\":\"/directory\"}}: {error}");
+        simd_json::from_slice(&mut line).map_err(|error| io::Error::other(explain(error)))
     }
 
-    async fn say(&self, answer: &Answer) {
+    fn say(&self, answer: &Answer) {
         let mut line = simd_json::to_vec(answer).expect("a text has a JSON form");
         line.push(b'\n');
         // Who has asked may be gone, which changes nothing.
-        let _ = self.stream.write_all(line).await;
+        let _ = (&self.stream).write_all(&line);
     }
 
-    async fn backup(&self, target: PathBuf) -> Answer {
+    fn backup(&self, target: &Path) -> Answer {
         if !target.is_absolute() {
             return Answer::Error(format!("{} is no absolute path", target.display()));
         }
         let (done, is_done) = oneshot::channel();
-        let ended = || Answer::Error("the server is ending".to_owned());
-        if self.rolls.send(Roll { done }).is_err() || is_done.await.is_err() {
-            return ended();
+        if self.rolls.send(Roll { done }).is_err() || is_done.blocking_recv().is_err() {
+            return Answer::Error("the server is ending".to_owned());
         }
-        let (said, mut hears) = mpsc::unbounded_channel();
-        let parts = Arc::clone(&self.parts);
-        let shown = target.display().to_string();
-        let copy =
-            thread::Builder::new().name("backup".to_owned()).spawn(move || copy(&parts, &target, &said));
-        if let Err(error) = copy {
-            return Answer::Error(format!("no thread for the copy: {error}"));
-        }
-        while let Some(answer) = hears.recv().await {
-            match answer {
-                Answer::Progress(_) => self.say(&answer).await,
-                Answer::Done(_) => {
-                    self.parts.progress.metrics().backups.add(1);
-                    tracing::info!("backup taken into {shown}");
-                    return answer;
-                }
-                Answer::Error(_) => return answer,
-            }
-        }
-        ended()
+        let Parts { base, disk, segments, progress, .. } = &*self.parts;
+        let kept = Kept { names: segments.keep(), parts: &self.parts };
+        let mut say = |text: &str| self.say(&Answer::Progress(text.to_owned()));
+        say("backup is not wired yet");
+        let _ = (base, disk, progress, &kept.names);
+        Answer::Error("backup is not wired yet".to_owned())
     }
-}
-
-/// Copies on a thread of its own, as files are read and written for as long as it takes.
-fn copy(parts: &Parts, target: &Path, said: &mpsc::UnboundedSender<Answer>) {
-    let kept = Kept { segments: parts.segments.keep(), parts };
-    let progress = |text: &str| {
-        let _ = said.send(Answer::Progress(text.to_owned()));
-    };
-    let copied: Result<String, String> =
-        Err(format!("not wired yet {:?} {}", kept.segments, target.display()));
-    progress("");
-    drop(kept);
-    let answer = match copied {
-        Ok(report) => Answer::Done(report.to_string()),
-        Err(error) => Answer::Error(error.to_string()),
-    };
-    let _ = said.send(answer);
 }
 
 /// Segments that are not deleted while this lives.
 struct Kept<'a> {
-    segments: Vec<String>,
+    names: Vec<String>,
     parts: &'a Parts,
 }
 

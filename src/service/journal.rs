@@ -178,7 +178,6 @@ impl Writer {
                 }
             }
         }
-        self.parts.progress.metrics().backlog_bytes.set(self.journal.backlog_bytes());
     }
 
     fn take(&mut self, shard: usize, item: ToStorage) {

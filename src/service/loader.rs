@@ -49,9 +49,7 @@ fn load(parts: &Parts, map: &Arc<str>, owners: &[ShardIndex]) {
         metrics.loaded_bytes.add(chunk.cells.len() as u64);
         deliver(parts, shard, FromStorage::Chunk(chunk))
     });
-    metrics.loads.add(owners.len() as u64);
     if let Err(error) = loaded {
-        metrics.load_failures.add(1);
         tracing::error!("the map {map:?} cannot be loaded, its requests will time out: {error}");
         for &shard in owners {
             deliver(parts, shard, FromStorage::LoadFailed { map: Arc::clone(map) });

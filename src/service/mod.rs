@@ -27,6 +27,7 @@ use std::thread::{self, JoinHandle};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+pub use control::{Answer, CONTROL_SOCKET, Request};
 pub use store::{Opening, Store};
 
 use crate::crdt::Map;
@@ -78,9 +79,9 @@ pub fn start(takes_signals: bool, shards: Vec<Control>, store: Option<Store>) ->
     service.spawn_with(&parts, "disk", move |parts| disk::run(parts, &stop_watching))?;
     service.spawn_with(&parts, "checkpoint", |parts| checkpoint::run(parts, Pace::Idle))?;
     service.spawn_with(&parts, "checkpoint-now", |parts| checkpoint::run(parts, Pace::Hurry))?;
-    service.spawn_with(&parts, "evicted", move |parts| {
+    service.spawn("evicted", move || {
         // To drop a large map takes milliseconds, which no shard has.
-        to_drop.iter().for_each(|_| parts.progress.metrics().evictions.add(1));
+        to_drop.iter().for_each(drop);
     })?;
     if takes_signals {
         // Fails only if signals cannot be waited for, which the thread has told.

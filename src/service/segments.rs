@@ -110,7 +110,6 @@ impl Segments {
         self.changed.notify_all();
     }
 
-    #[expect(clippy::disallowed_types, reason = "as above")]
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

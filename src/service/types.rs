@@ -41,7 +41,6 @@ impl Types {
         Ok(())
     }
 
-    #[expect(clippy::disallowed_types, reason = "as above")]
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, MapType>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -68,11 +68,11 @@ fn bytes_are_counted_both_ways() {
     let mut client = Client::connect(server.address);
     let before =
         ["annulus_bytes_received_total", "annulus_bytes_sent_total"].map(|series| server.metric(series));
-    client.write(&set("m", "k", format!("\"{}\"", "x".repeat(50_000))));
+    client.write(&set("m", "k", format!("\"{}\"", "x".repeat(100_000))));
     client.read("m", "k");
     let after =
         ["annulus_bytes_received_total", "annulus_bytes_sent_total"].map(|series| server.metric(series));
     for (before, after) in before.iter().zip(after) {
-        assert!((50_000.0..65_000.0).contains(&(after - before)), "{before} to {after}");
+        assert!((100_000.0..125_000.0).contains(&(after - before)), "{before} to {after}");
     }
 }

@@ -43,7 +43,7 @@ fn a_durable_ack_says_so_on_either_shard() {
         write_durable(&mut client, &numbered("m", 0..20));
     }
     assert!(server.metric("annulus_sync_seconds_count") >= 2.0);
-    assert_eq!(server.metric("annulus_journal_backlog_bytes"), 0.0);
+    assert_eq!(server.metric("annulus_journal_pending_bytes"), 0.0);
     server.stop();
 }
 
@@ -139,8 +139,8 @@ fn the_type_of_a_map_survives() {
     let server = TestServer::on_disk(directory.path(), two_cores(), |_| {});
     for (n, mut client) in Client::pair(server.address).into_iter().enumerate() {
         // A key that was never there, on whichever shard.
-        assert_eq!(client.rejected(&set("c", &format!("new{n}"), 1)), "wrong_type");
-        assert_eq!(client.read("c", "k").unwrap()["value"], 5);
+        assert_eq!(client.rejected(&set("c", &format!("new{n}"), 1)), "map_type");
+        assert_eq!(client.read("c", "k").unwrap()["count"], 5);
     }
     server.stop();
 }
@@ -164,7 +164,7 @@ fn what_is_folded_is_read_from_the_base_and_its_segments_are_gone() {
     server.stop();
     let server = open();
     assert_eq!(Client::connect(server.address).digest("m"), digest);
-    assert!(server.metric("annulus_storage_loads_total") > 0.0);
+    assert!(server.metric("annulus_map_loads_total") > 0.0);
     server.stop();
 }
 
@@ -294,4 +294,18 @@ fn a_server_without_a_disk_leaves_no_file() {
     server.kill().unwrap();
     server.wait().unwrap();
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_ends_the_process() {
+    let directory = Directory::new();
+    let mut server = Running::on_disk(directory.path(), &[]);
+    let mut client = Client::connect(server.address);
+    assert!(client.read("m", "k").is_none());
+    fs::remove_dir(directory.path().join("journal")).unwrap();
+    client.send(&format!(r#"{{"type":"write","ack":"durable","ops":[{}]}}"#, set("m", "k", 1)));
+    assert_eq!(server.exit_code(), Some(1));
+    await_that("its last words", || {
+        server.said(&["the journal cannot be written", "cannot create journal/"])
+    });
 }
