@@ -42,7 +42,7 @@ pub(super) const NEXT_MAP_ID: &str = "next_map_id";
 #[derive(Debug)]
 #[expect(clippy::disallowed_types, reason = "as above")]
 pub struct Base {
-    pub(super) database: Database,
+    database: Database,
     pub(super) hasher: KeyHasher,
     folded: AtomicU64,
     clock: AtomicU64,
@@ -72,7 +72,7 @@ impl Base {
                 Self::of(builder(cache_bytes).create_with_backend(backend).map_err(failed)?, hasher)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Self::create(disk, hasher, cache_bytes)
+                Self::create(disk, hasher, cache_bytes, |_| Ok(()))
             }
             Err(error) => Err(StorageError::io("open", BASE_FILE)(error)),
         }
@@ -122,8 +122,23 @@ impl Base {
         Ok(self.begin_read()?.row(map)?.map(|row| row.map_type))
     }
 
-    /// Writes the base to a name of its own first, so that a crash leaves all of it or none.
-    fn create(disk: &dyn Disk, hasher: KeyHasher, cache_bytes: usize) -> Result<Self, StorageError> {
+    /// Reads every page and compares its checksum, which reading cells does not do.
+    ///
+    /// # Errors
+    /// [`StorageError::Base`] if a page is damaged.
+    pub(super) fn check_pages(&mut self) -> Result<(), StorageError> {
+        // False only says that redb had to find anew which pages are free.
+        self.database.check_integrity().map(|_| ()).map_err(failed)
+    }
+
+    /// Makes a base with what `fill` puts in. It has another name until that is done, so that a crash leaves all of
+    /// it or none.
+    pub(super) fn create(
+        disk: &dyn Disk,
+        hasher: KeyHasher,
+        cache_bytes: usize,
+        fill: impl FnOnce(&Self) -> Result<(), StorageError>,
+    ) -> Result<Self, StorageError> {
         match disk.remove(BASE_FILE_NEW) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             removed => removed.map_err(StorageError::io("remove", BASE_FILE_NEW))?,
@@ -131,6 +146,7 @@ impl Base {
         let file = disk.create(BASE_FILE_NEW).map_err(StorageError::io("create", BASE_FILE_NEW))?;
         let backend = FileBackend(Arc::clone(&file));
         let base = Self::of(builder(cache_bytes).create_with_backend(backend).map_err(failed)?, hasher)?;
+        fill(&base)?;
         file.sync().map_err(StorageError::io("sync", BASE_FILE_NEW))?;
         disk.rename(BASE_FILE_NEW, BASE_FILE).map_err(StorageError::io("rename", BASE_FILE_NEW))?;
         disk.sync_folder("").map_err(StorageError::io("sync", "the data directory"))?;
@@ -138,7 +154,7 @@ impl Base {
     }
 
     #[expect(clippy::disallowed_types, reason = "as above")]
-    pub(super) fn of(database: Database, hasher: KeyHasher) -> Result<Self, StorageError> {
+    fn of(database: Database, hasher: KeyHasher) -> Result<Self, StorageError> {
         let base = Self {
             database,
             hasher,
@@ -204,6 +220,12 @@ impl Reading {
 
     pub fn row(&self, map: &str) -> Result<Option<Row>, StorageError> {
         row_in(&self.maps, map)
+    }
+
+    /// The names of all maps, sorted.
+    pub fn map_names(&self) -> Result<Vec<String>, StorageError> {
+        let entries = self.maps.iter().map_err(failed)?;
+        entries.map(|entry| Ok(entry.map_err(failed)?.0.value().to_owned())).collect()
     }
 
     pub fn number(&self, name: &str) -> Result<u64, StorageError> {

@@ -30,6 +30,13 @@ pub enum StorageError {
     /// So is what the base knows of a map.
     #[error("the base is damaged: nothing is known of map {map:?} any more; restore a backup")]
     DamagedMap { map: String },
+    #[error("{directory} is not empty; choose a directory that is new or empty")]
+    NotEmpty { directory: String },
+    #[error("there is no map {map:?} in {directory}")]
+    NoSuchMap { map: String, directory: String },
+    /// What is imported is not what an export writes. The lines before it are in the data directory.
+    #[error("line {line} cannot be imported: {fault}; everything before it is in, and may be imported again")]
+    Import { line: u64, fault: String },
     #[error("the base has as many maps as it can name, 2^32")]
     MapsFull,
     #[error("the base store failed: {0}")]

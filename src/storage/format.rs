@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use super::{Disk, JOURNAL_FOLDER, StorageError, replace_file};
 use crate::crdt::Node;
 
-const NAME: &str = "FORMAT";
+pub(super) const NAME: &str = "FORMAT";
 /// The version of everything in the directory. A change that an older server would misread raises it.
 const VERSION: u32 = 1;
 const MAGIC: &str = "annulus-data ";

@@ -68,7 +68,7 @@ const BLOCK_BYTES: usize = 1 << 20;
 
 /// The cells of one owner.
 #[derive(Default)]
-struct Part {
+pub(super) struct Part {
     blocks: Vec<Vec<u8>>,
     order: Vec<Place>,
 }
@@ -99,7 +99,7 @@ impl Visitor for Part {
 
 impl Part {
     /// Gives out everything in applied order; whether all of it was taken.
-    fn give_out(mut self, empty: impl Fn() -> Chunk, give: &mut dyn FnMut(Chunk) -> bool) -> bool {
+    pub fn give_out(mut self, empty: impl Fn() -> Chunk, give: &mut dyn FnMut(Chunk) -> bool) -> bool {
         self.order.sort_unstable();
         let mut piece = empty();
         for place in &self.order {

@@ -10,17 +10,23 @@
 //!   backend.rs  what redb writes to                fold.rs      a segment into the base
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
 //!   view.rs     one map, base and tail             load.rs      a map to its shards
+//! offline.rs what no server uses                   backup.rs, export.rs, import.rs (line.rs), verify.rs
 //! ```
 
 mod backend;
+pub mod backup;
 mod base;
 mod disk;
 mod error;
+pub mod export;
 mod fold;
 mod format;
+pub mod import;
 mod journal;
+mod line;
 mod load;
 mod lock;
+mod offline;
 mod recovery;
 mod salvage;
 mod scan;
@@ -28,6 +34,7 @@ mod segment;
 mod stored;
 mod sweep;
 mod tail;
+pub mod verify;
 mod view;
 
 pub use base::Base;

@@ -83,7 +83,10 @@ fn merge_by_stamp<'a>(
                 if at > latest_at {
                     latest = Some((delta, applied.max(*latest_applied)));
                 } else if at == latest_at {
-                    return None;
+                    match &latest {
+                        Some((same, _)) if *same == delta && source == Source::Import => continue,
+                        _ => return None,
+                    }
                 } else if is_forgotten {
                     merged.forgotten = merged.forgotten.max(Some(*latest_applied));
                     latest = Some((delta, applied));

@@ -1,0 +1,255 @@
+//! Maps as JSON Lines, one line a cell, for people, other programs, and [`super::import`].
+//!
+//! ```text
+//! {"map":"todos","type":"lww","key":"t1","applied":"1700000000200:0","value":{"done":false},"at":"1700000000200:0:n1"}
+//! {"map":"todos","type":"lww","key":"t2","applied":"1700000000200:1","deleted":true,"at":"1700000000100:0:phone"}
+//! {"map":"tags","type":"or","key":"t1","applied":"1700000000300:0","values":[{"tag":"a","value":1,"at":"…"}],"removed":[{"tag":"b","applied":"1700000000300:0"}]}
+//! {"map":"views","type":"counter","key":"t1","applied":"1700000000400:0","slots":[{"replica":"phone","added":12,"subtracted":3}]}
+//! {"map":"empty","type":"lww"}
+//! ```
+//!
+//! `applied` is a tick as milliseconds and counter: as one number it would be more than many programs count to.
+//! A value with a time to live also has `"expires_ms"`. A map without cells has a line for its type.
+
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::offline::Offline;
+use super::stored::Glance;
+use super::view::{View, Visitor};
+use super::{StorageError, Tail};
+use crate::crdt::{Delta, MapType, Stamp, Time};
+use crate::handover::{Image, Part};
+use crate::limits::PARTITIONS;
+use crate::wire::json::{write_integer, write_string};
+
+/// How much was exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Exported {
+    pub maps: u64,
+    pub cells: u64,
+    pub bytes: u64,
+}
+
+impl fmt::Display for Exported {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { maps, cells, bytes } = self;
+        write!(formatter, "{maps} maps with {cells} cells, {bytes} bytes")
+    }
+}
+
+/// Cells between two calls of the progress.
+const PROGRESS_CELLS: u64 = 16 << 10;
+/// Bytes that are collected before they are written.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// Writes the given maps, or all if none is given, of a data directory that no server uses, such as a backup.
+/// Changes nothing in it. `progress` is called now and then.
+///
+/// # Errors
+/// [`StorageError::NoSuchMap`]; [`StorageError::InUse`] and whatever else keeps a server from starting there;
+/// [`StorageError::Io`] also if `out` does not take the lines.
+pub fn export(
+    data_dir: &Path,
+    maps: &[String],
+    out: impl Write,
+    progress: &mut dyn FnMut(&Exported),
+) -> Result<Exported, StorageError> {
+    let offline = Offline::open(data_dir, &format!("`annulus export`, process {}", std::process::id()))?;
+    let base = offline.base()?;
+    let (tail, _) = offline.tail(base.folded(), false)?;
+    let names =
+        if maps.is_empty() { all_maps(&base.begin_read()?.map_names()?, &tail) } else { maps.to_vec() };
+    let whole = 0..PARTITIONS as u16;
+    let mut writer = Writer {
+        out,
+        progress,
+        exported: Exported::default(),
+        lines: Vec::new(),
+        map: String::new(),
+        map_type: MapType::Lww,
+    };
+    for map in names {
+        let view = View::open(&base, &tail, &map, std::slice::from_ref(&whole))?;
+        let directory = || data_dir.display().to_string();
+        let Some(map_type) = view.map_type else {
+            return Err(StorageError::NoSuchMap { map, directory: directory() });
+        };
+        (writer.map, writer.map_type) = (map, map_type);
+        let cells = writer.exported.cells;
+        view.visit(whole.clone(), Time::ZERO, &mut writer)?;
+        if writer.exported.cells == cells {
+            writer.begin_line();
+            writer.lines.extend_from_slice(b"}\n");
+        }
+        writer.exported.maps += 1;
+    }
+    writer.finish()
+}
+
+/// The names of all maps, sorted, of what the base and the tail know.
+pub(super) fn all_maps(base: &[String], tail: &Tail) -> Vec<String> {
+    let mut names = [base, &tail.maps()].concat();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+struct Writer<'a, W> {
+    out: W,
+    progress: &'a mut dyn FnMut(&Exported),
+    exported: Exported,
+    /// Not written yet.
+    lines: Vec<u8>,
+    map: String,
+    map_type: MapType,
+}
+
+impl<W: Write> Visitor for Writer<'_, W> {
+    fn cell(&mut self, key: &[u8], image: &[u8], glance: &Glance) -> Result<bool, StorageError> {
+        let damaged = || StorageError::damaged_cell(&self.map, key);
+        let key_text = std::str::from_utf8(key).map_err(|_| damaged())?;
+        let (_, parts) = Image::parts(image).map_err(|_| damaged())?;
+        let parts = parts.collect::<Result<Vec<_>, _>>().map_err(|_| damaged())?;
+
+        self.begin_line();
+        self.lines.extend_from_slice(b",\"key\":");
+        write_string(&mut self.lines, key_text);
+        self.lines.extend_from_slice(b",\"applied\":");
+        write_time(&mut self.lines, glance.applied);
+        write_state(&mut self.lines, self.map_type, &parts);
+        self.lines.extend_from_slice(b"}\n");
+
+        self.exported.cells += 1;
+        if self.lines.len() >= WRITE_BYTES {
+            self.write_lines()?;
+        }
+        if self.exported.cells.is_multiple_of(PROGRESS_CELLS) {
+            (self.progress)(&self.exported);
+        }
+        Ok(true)
+    }
+}
+
+impl<W: Write> Writer<'_, W> {
+    fn begin_line(&mut self) {
+        self.lines.extend_from_slice(b"{\"map\":");
+        write_string(&mut self.lines, &self.map);
+        self.lines.extend_from_slice(b",\"type\":");
+        write_string(&mut self.lines, self.map_type.as_str());
+    }
+
+    fn write_lines(&mut self) -> Result<(), StorageError> {
+        self.out.write_all(&self.lines).map_err(StorageError::io("write", "the export"))?;
+        self.exported.bytes += self.lines.len() as u64;
+        self.lines.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Exported, StorageError> {
+        self.write_lines()?;
+        self.out.flush().map_err(StorageError::io("write", "the export"))?;
+        (self.progress)(&self.exported);
+        Ok(self.exported)
+    }
+}
+
+/// Appends what the deltas of a cell are together, as further members of its line.
+fn write_state(out: &mut Vec<u8>, map_type: MapType, parts: &[Part<'_>]) {
+    match map_type {
+        MapType::Lww => parts.iter().for_each(|part| write_lww(out, &part.delta)),
+        MapType::Or => {
+            out.extend_from_slice(b",\"values\":");
+            write_list(out, parts, write_tagged);
+            out.extend_from_slice(b",\"removed\":");
+            write_list(out, parts, write_removed);
+        }
+        MapType::Counter => {
+            out.extend_from_slice(b",\"slots\":");
+            write_list(out, parts, write_slot);
+        }
+    }
+}
+
+/// Appends an array of what `write` makes of the parts; it writes nothing for those that do not belong there.
+fn write_list(out: &mut Vec<u8>, parts: &[Part<'_>], write: impl Fn(&mut Vec<u8>, &Part<'_>)) {
+    out.push(b'[');
+    let start = out.len();
+    for part in parts {
+        let before = out.len();
+        if before > start {
+            out.push(b',');
+        }
+        let behind_comma = out.len();
+        write(out, part);
+        if out.len() == behind_comma {
+            out.truncate(before);
+        }
+    }
+    out.push(b']');
+}
+
+fn write_lww(out: &mut Vec<u8>, delta: &Delta<'_>) {
+    let Delta::Lww { at, value, expires_ms } = delta else { return };
+    match value {
+        Some(value) => {
+            out.extend_from_slice(b",\"value\":");
+            out.extend_from_slice(value);
+        }
+        None => out.extend_from_slice(b",\"deleted\":true"),
+    }
+    if *expires_ms != 0 {
+        out.extend_from_slice(b",\"expires_ms\":");
+        write_integer(out, *expires_ms);
+    }
+    out.extend_from_slice(b",\"at\":");
+    write_stamp(out, at);
+}
+
+fn write_tagged(out: &mut Vec<u8>, part: &Part<'_>) {
+    let Delta::OrAdd { tag, value, at } = part.delta else { return };
+    out.extend_from_slice(b"{\"tag\":");
+    write_string(out, tag);
+    out.extend_from_slice(b",\"value\":");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b",\"at\":");
+    write_stamp(out, &at);
+    out.push(b'}');
+}
+
+fn write_removed(out: &mut Vec<u8>, part: &Part<'_>) {
+    let Delta::OrRemove { tag } = part.delta else { return };
+    out.extend_from_slice(b"{\"tag\":");
+    write_string(out, tag);
+    out.extend_from_slice(b",\"applied\":");
+    write_time(out, part.applied);
+    out.push(b'}');
+}
+
+fn write_slot(out: &mut Vec<u8>, part: &Part<'_>) {
+    let Delta::Counter { replica, added, subtracted } = part.delta else { return };
+    out.extend_from_slice(b"{\"replica\":");
+    write_string(out, replica.as_str());
+    out.extend_from_slice(b",\"added\":");
+    write_integer(out, added);
+    out.extend_from_slice(b",\"subtracted\":");
+    write_integer(out, subtracted);
+    out.push(b'}');
+}
+
+fn write_stamp(out: &mut Vec<u8>, stamp: &Stamp) {
+    out.push(b'"');
+    stamp.write_to(out);
+    out.push(b'"');
+}
+
+fn write_time(out: &mut Vec<u8>, time: Time) {
+    out.push(b'"');
+    write_integer(out, time.millis());
+    out.push(b':');
+    write_integer(out, time.counter());
+    out.push(b'"');
+}
