@@ -223,7 +223,7 @@ fn check_cut(written: &Written, file: usize, len: usize) {
     };
     let kept: Vec<Seen> = written.records.iter().filter(is_kept).cloned().collect();
     let in_file = kept.iter().filter(|seen| seen.location.segment as usize == file);
-    let records_end = in_file.clone().last().map(|seen| Written::range(seen).end);
+    let records_end = in_file.clone().next_back().map(|seen| Written::range(seen).end);
     let disk = written.disk_with(file, written.bytes(file)[..len].to_vec());
 
     if is_last {

@@ -82,6 +82,24 @@ fn a_missing_file_is_damage() {
 }
 
 #[test]
+fn a_record_that_is_cut_out_of_a_file_is_damage() {
+    let (files, seen) = three_segments();
+    for cut in seen.iter().filter(|seen| seen.location.segment == 1).take(3) {
+        let mut files = files.clone();
+        let bytes = files.get_mut(&segment_name(5)).unwrap();
+        let start = cut.location.offset as usize;
+        bytes.drain(start..start + cut.location.bytes as usize);
+        let disk = MemoryDisk::with_files(&files);
+        let (file, at, _) = damaged(&disk);
+        assert_eq!((file, at), (segment_name(5), cut.location.offset.into()));
+        let (salvaged, found) = find(&disk, SALVAGE).unwrap();
+        assert_eq!((salvaged.lost[0].bytes, salvaged.lost[0].records), (0, 1));
+        assert_eq!(found.len(), seen.len(), "the mark that gives it up stands for it");
+        assert_eq!(find(&disk, STRICT).unwrap().1, found);
+    }
+}
+
+#[test]
 fn folded_segments_are_removed_and_folded_records_are_not_given() {
     let (files, seen) = three_segments();
     for folded in 0..=14 {

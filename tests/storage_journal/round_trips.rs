@@ -1,6 +1,6 @@
 //! Every kind of record and image is read as it was written, whatever its content.
 
-use annulus::crdt::Time;
+use annulus::crdt::{Delta, Node, Stamp, Time};
 use annulus::handover::{
     Batch, Body, Fault, Image, Kind, decode_delta, encode_delta, read_record, seal, set_mark, write_mark,
 };
@@ -34,6 +34,28 @@ fn records_are_read_as_they_were_written() {
         assert_eq!(read_record(rest, salt), Err(Fault::Cut));
         assert_eq!(read_record(&batch.bytes, salt ^ 1), Err(Fault::Checksum), "of another segment");
     });
+}
+
+#[test]
+fn the_bytes_of_a_record_and_an_image_are_as_the_page_draws_them() {
+    let at = Stamp { time: Time::from_bits(0x0102), node: Node::new(b"n1").unwrap() };
+    let delta = Delta::OrAdd { tag: "tag", value: b"\"v\"", at };
+    let body = [&[2, 1, 0, 0, 0, 0, 0, 0, 2][..], b"n1", &[3], b"tag", b"\"v\""].concat();
+    let mut batch = Batch::default();
+    batch.push("map", b"key", &delta, Time::from_bits(0x0304));
+    seal(&mut batch.bytes, 0x0506, 0);
+    let crc = batch.bytes[4..8].to_vec();
+    let length = [24 + 3 + 3 + body.len() as u8, 0, 0, 0];
+    let numbers = [6, 5, 0, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, 0, 0];
+    let kind_and_lengths = [5, 0, 3, 0, 3, 0, 0, 0];
+    let record = [&length, &crc[..], &numbers, &kind_and_lengths, b"mapkey", &body].concat();
+    assert_eq!(batch.bytes, record);
+
+    let mut image = Vec::new();
+    Image::begin(&mut image, Time::from_bits(1)).push(&delta, Time::from_bits(2));
+    let applied = |tick| [tick, 0, 0, 0, 0, 0, 0, 0];
+    let part = [&[5, body.len() as u8, 0, 0, 0][..], &applied(2), &body].concat();
+    assert_eq!(image, [&applied(1)[..], &part].concat());
 }
 
 #[test]
