@@ -127,6 +127,8 @@ pub struct Maps {
     /// Whether maps that are not here may be in the storage.
     is_stored: bool,
     order: RecencyOrder,
+    /// Sum of what each map was last counted with.
+    counted_bytes: usize,
 }
 
 impl Maps {
@@ -175,10 +177,24 @@ impl Maps {
     pub fn remove(&mut self, slot: MapSlot) -> SharedMap {
         self.order.unlink(&mut self.slots, slot);
         let map = self.slots.remove(slot as usize);
+        self.counted_bytes -= map.counted_bytes;
         if let Ok(entry) = self.by_name.find_entry(map.hash, |&candidate| candidate == slot) {
             entry.remove();
         }
         map
+    }
+
+    /// Counts the bytes of a map again, if it is still there.
+    pub fn count(&mut self, slot: MapSlot) {
+        let Some(map) = self.slots.get_mut(slot as usize) else { return };
+        let bytes = map.heap_bytes();
+        self.counted_bytes = self.counted_bytes + bytes - map.counted_bytes;
+        (map.counted_bytes, map.is_uncounted) = (bytes, false);
+    }
+
+    /// Bytes of all maps, each as it was last counted.
+    pub fn counted_bytes(&self) -> usize {
+        self.counted_bytes
     }
 
     /// Takes note that the map is being used.

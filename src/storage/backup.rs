@@ -111,7 +111,7 @@ impl Copying<'_> {
             for entry in from.maps.iter().map_err(failed)? {
                 let (name, bytes) = entry.map_err(failed)?;
                 let row = super::base::Row::of_bytes(bytes.value());
-                let row = row.ok_or_else(|| StorageError::DamagedMap { map: name.value().to_owned() })?;
+                let row = row.ok_or_else(|| StorageError::damaged_map(name.value()))?;
                 maps.insert(name.value(), bytes.value()).map_err(failed)?;
                 names.insert(row.id, name.value()).map_err(failed)?;
                 self.copied.maps += 1;

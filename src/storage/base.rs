@@ -4,6 +4,7 @@
 //! committed together, so a crash at any moment leaves a base that the journal behind `folded` completes.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 #[expect(
     clippy::disallowed_types,
@@ -18,7 +19,8 @@ use redb::{
 };
 
 use super::backend::{FileBackend, LayeredBackend};
-use super::{BASE_FILE, Disk, StorageError};
+use super::redb_header::{abort_rollback, check_everything};
+use super::{BASE_FILE, Disk, DiskFile, StorageError};
 use crate::crdt::{MapType, Time};
 use crate::handover::{map_type_byte, map_type_of};
 use crate::mesh::{KeyHasher, partition};
@@ -66,15 +68,12 @@ impl Base {
     /// # Errors
     /// [`StorageError::Io`] and [`StorageError::Base`].
     pub fn open(disk: &dyn Disk, hasher: KeyHasher, cache_bytes: usize) -> Result<Self, StorageError> {
-        match disk.open(BASE_FILE) {
-            Ok(file) => {
+        match open_file(disk)? {
+            Some(file) => {
                 let backend = FileBackend(file);
                 Self::of(builder(cache_bytes).create_with_backend(backend).map_err(failed)?, hasher)
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Self::create(disk, hasher, cache_bytes, |_| Ok(()))
-            }
-            Err(error) => Err(StorageError::io("open", BASE_FILE)(error)),
+            None => Self::create(disk, hasher, cache_bytes, |_| Ok(())),
         }
     }
 
@@ -88,12 +87,28 @@ impl Base {
         hasher: KeyHasher,
         cache_bytes: usize,
     ) -> Result<Self, StorageError> {
-        let file = match disk.open(BASE_FILE) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            opened => Some(opened.map_err(StorageError::io("open", BASE_FILE))?),
-        };
-        let backend = LayeredBackend::new(file).map_err(StorageError::io("read", BASE_FILE))?;
+        let backend = LayeredBackend::new(open_file(disk)?).map_err(StorageError::io("read", BASE_FILE))?;
         let base = builder(cache_bytes).create_with_backend(backend).map_err(failed)?;
+        Self::of(base, hasher)
+    }
+
+    /// As [`Base::open_unchanged`], after every page in use was read and its checksum compared: nothing that redb
+    /// then meets can make it panic.
+    ///
+    /// # Errors
+    /// [`StorageError::DamagedBase`].
+    pub(super) fn open_checked(
+        disk: &dyn Disk,
+        hasher: KeyHasher,
+        cache_bytes: usize,
+    ) -> Result<Self, StorageError> {
+        let damaged = |fault: String| StorageError::DamagedBase { fault };
+        let Some(file) = open_file(disk)? else { return Err(damaged("the file is not there".to_owned())) };
+        let backend = LayeredBackend::new(Some(file)).map_err(StorageError::io("read", BASE_FILE))?;
+        check_everything(&backend).map_err(StorageError::io("read", BASE_FILE))?.map_err(damaged)?;
+        let mut builder = builder(cache_bytes);
+        builder.set_repair_callback(abort_rollback);
+        let base = builder.create_with_backend(backend).map_err(|error| damaged(error.to_string()))?;
         Self::of(base, hasher)
     }
 
@@ -122,15 +137,6 @@ impl Base {
         Ok(self.begin_read()?.row(map)?.map(|row| row.map_type))
     }
 
-    /// Reads every page and compares its checksum, which reading cells does not do.
-    ///
-    /// # Errors
-    /// [`StorageError::Base`] if a page is damaged.
-    pub(super) fn check_pages(&mut self) -> Result<(), StorageError> {
-        // False only says that redb had to find anew which pages are free.
-        self.database.check_integrity().map(|_| ()).map_err(failed)
-    }
-
     /// Makes a base with what `fill` puts in. It has another name until that is done, so that a crash leaves all of
     /// it or none.
     pub(super) fn create(
@@ -140,7 +146,7 @@ impl Base {
         fill: impl FnOnce(&Self) -> Result<(), StorageError>,
     ) -> Result<Self, StorageError> {
         match disk.remove(BASE_FILE_NEW) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             removed => removed.map_err(StorageError::io("remove", BASE_FILE_NEW))?,
         }
         let file = disk.create(BASE_FILE_NEW).map_err(StorageError::io("create", BASE_FILE_NEW))?;
@@ -188,6 +194,14 @@ impl Base {
         transaction.open_table(NAMES).map(drop).map_err(failed)?;
         transaction.open_table(NUMBERS).map(drop).map_err(failed)?;
         Ok(Writing { base: self, transaction, folded: None, clock: Time::ZERO })
+    }
+}
+
+/// `None`: there is none.
+fn open_file(disk: &dyn Disk) -> Result<Option<Arc<dyn DiskFile>>, StorageError> {
+    match disk.open(BASE_FILE) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some).map_err(StorageError::io("open", BASE_FILE)),
     }
 }
 
@@ -320,7 +334,7 @@ fn row_in(
         None => Ok(None),
         Some(bytes) => match Row::of_bytes(bytes.value()) {
             Some(row) => Ok(Some(row)),
-            None => Err(StorageError::DamagedMap { map: map.to_owned() }),
+            None => Err(StorageError::damaged_map(map)),
         },
     }
 }

@@ -27,9 +27,9 @@ pub enum StorageError {
          --salvage to go on without what is damaged (`annulus verify` says what that is)"
     )]
     DamagedCell { map: String, key: String },
-    /// So is what the base knows of a map.
-    #[error("the base is damaged: nothing is known of map {map:?} any more; restore a backup")]
-    DamagedMap { map: String },
+    /// The file of the base is not what was written.
+    #[error("the base is damaged: {fault}; restore a backup")]
+    DamagedBase { fault: String },
     #[error("{directory} is not empty; choose a directory that is new or empty")]
     NotEmpty { directory: String },
     #[error("there is no map {map:?} in {directory}")]
@@ -48,6 +48,11 @@ impl StorageError {
     pub fn io(what: &'static str, file: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let file = file.into();
         move |source| Self::Io { what, file, source }
+    }
+
+    /// For what the base knows of a map.
+    pub(super) fn damaged_map(map: &str) -> Self {
+        Self::DamagedBase { fault: format!("nothing is known of map {map:?} any more") }
     }
 
     /// For a key of a map.

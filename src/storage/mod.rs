@@ -8,6 +8,7 @@
 //!                                                  salvage.rs   what can be kept of a damaged journal
 //! base.rs    every cell as of the last checkpoint  tail.rs      records that are not folded yet
 //!   backend.rs  what redb writes to                fold.rs      a segment into the base
+//!   redb_header.rs  makes redb check its pages
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
 //!   view.rs     one map, base and tail             load.rs      a map to its shards
 //! offline.rs what no server uses                   backup.rs, export.rs, import.rs (line.rs), verify.rs
@@ -27,7 +28,9 @@ mod line;
 mod load;
 mod lock;
 mod offline;
+mod reach;
 mod recovery;
+mod redb_header;
 mod salvage;
 mod scan;
 mod segment;

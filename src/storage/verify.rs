@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::export::all_maps;
 use super::load::Part;
-use super::offline::Offline;
+use super::offline::{CACHE_BYTES, Offline};
 use super::stored::Glance;
 use super::view::{View, Visitor};
 use super::{BASE_FILE, Base, StorageError, Tail};
@@ -105,8 +105,8 @@ pub fn verify(
 impl Verified {
     /// `None` if there is nothing that could be read safely.
     fn open_base(&mut self, offline: &Offline) -> Option<Base> {
-        let checked = offline.base().and_then(|mut base| base.check_pages().map(|()| base));
-        checked.inspect_err(|error| self.damage.push(format!("{BASE_FILE}: {error}"))).ok()
+        let opened = Base::open_checked(&offline.disk, offline.hasher(), CACHE_BYTES);
+        opened.inspect_err(|error| self.damage.push(format!("{BASE_FILE}: {error}"))).ok()
     }
 
     fn read_journal(&mut self, offline: &Offline, folded: u64) -> Result<Tail, StorageError> {

@@ -6,13 +6,17 @@
     reason = "the disk in memory is used by several threads, as a real one is"
 )]
 
+mod backing_up;
 #[path = "../crdt_histories/mod.rs"]
 #[allow(dead_code, reason = "another test uses the rest")]
 mod crdt_histories;
+mod data_dir;
 mod disks;
+mod exporting;
 mod folding;
 mod journal_files;
 mod loading;
 mod model;
 mod sweeping;
 mod tailing;
+mod verifying;

@@ -11,7 +11,8 @@ use annulus::storage::{Base, Disk, LoadRequest, RecoveryOptions, Tail, recover};
 use crate::crdt_histories::{Change, Random, Replica, What, history};
 use crate::journal_files::EPOCH;
 
-pub const HASHER: KeyHasher = KeyHasher::new(0x5EC2E7);
+pub const SECRET: u64 = 0x5EC2E7;
+pub const HASHER: KeyHasher = KeyHasher::new(SECRET);
 pub const TYPES: [MapType; 3] = [MapType::Lww, MapType::Or, MapType::Counter];
 const CACHE_BYTES: usize = 8 << 20;
 
