@@ -106,7 +106,11 @@ impl World {
                 assert!(
                     waited_us < self.wait_us_max(),
                     "a request waits for a timer: a shard was not woken; asked {:?}",
-                    self.clients.iter().map(|client| &client.asked).filter(|asked| !asked.is_empty()).collect::<Vec<_>>()
+                    self.clients
+                        .iter()
+                        .map(|client| &client.asked)
+                        .filter(|asked| !asked.is_empty())
+                        .collect::<Vec<_>>()
                 );
             }
         }
