@@ -2,6 +2,7 @@
 //!
 //! Invariant: whatever the user can get wrong is found here, before a thread starts or a port opens.
 
+mod action;
 pub mod banner;
 mod cores;
 pub mod doctor;
@@ -24,7 +25,8 @@ pub use resolve::{LogSettings, Serve};
 pub use task::{Task, TaskError};
 
 use crate::io::host;
-use flags::{Action, Cli};
+use action::Action;
+use flags::Cli;
 
 /// What the user asked for.
 #[derive(Debug)]

@@ -7,7 +7,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::flags::{Action, Flags};
+use super::action::Action;
+use super::flags::Flags;
 use crate::io::Clock;
 use crate::storage::StorageError;
 
