@@ -21,7 +21,9 @@ fn main() -> ExitCode {
         Ok(Command::Serve(serve)) => run(serve),
         Ok(Command::Doctor(serve)) => cli::doctor::run(&serve),
         Ok(Command::Config(json)) => print(&json),
-        Ok(Command::Task(task)) => task.run(),
+        Ok(Command::Task(task)) => {
+            task.run().map_or_else(|error| fail(&error, EXIT_RUNTIME), |()| ExitCode::SUCCESS)
+        }
         Ok(Command::Page(page)) => page.print().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
         // The log is not started yet, and this line must be seen whatever the log filter says.
         Err(error) => fail(&error, EXIT_CONFIGURATION),

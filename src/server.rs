@@ -46,10 +46,18 @@ pub enum RunError {
     Thread(#[source] io::Error),
     #[error("no random numbers from the kernel: {0}")]
     Random(getrandom::Error),
-    #[error(transparent)]
+    #[error("{0}{advice}", advice = advice(.0))]
     Storage(#[from] StorageError),
     #[error("shard {shard} failed: {source}")]
     Failed { shard: usize, source: io::Error },
+}
+
+/// What to do where the storage itself cannot know.
+fn advice(error: &StorageError) -> &'static str {
+    match error {
+        StorageError::Io { .. } => "; see `annulus doctor`, or choose another directory with --data-dir",
+        _ => "",
+    }
 }
 
 /// A server whose ports are bound and whose data is found, and which does not serve yet.

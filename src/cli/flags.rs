@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::builder::{BoolishValueParser, RangedU64ValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{Args, Parser, ValueEnum, value_parser};
 use serde::{Serialize, Serializer};
 
+use super::action::Action;
 use super::cores::CoreList;
 use super::quantity::{Bytes, Span};
 use super::values::{parse_listen, parse_log_level, parse_node, parse_origin};
@@ -28,68 +29,6 @@ pub(super) struct Cli {
     pub action: Option<Action>,
     #[command(flatten)]
     pub flags: Flags,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
-pub(super) enum Action {
-    /// Run the server (what `annulus` alone does)
-    Serve,
-    /// Check kernel, ring features, limits and data directory, and say what to raise and how
-    Doctor,
-    /// Print the effective configuration as JSON, after flags, variables and presets
-    Config,
-    /// Copy the data of a running server, as of now, into a new directory
-    ///
-    /// The server of --data-dir goes on serving meanwhile; without one the directory itself is
-    /// copied. The copy is a data directory like any other:
-    ///
-    ///   annulus backup /backups/monday
-    ///   annulus verify /backups/monday
-    ///   annulus --data-dir /backups/monday
-    #[command(verbatim_doc_comment)]
-    Backup {
-        /// Where the copy goes; must be empty or not there yet
-        dir: PathBuf,
-    },
-    /// Write maps as JSON Lines, one line a key, with everything needed to bring them back
-    ///
-    /// Reads the --data-dir that no server uses, or a backup of one that does:
-    ///
-    ///   annulus export --output all.jsonl
-    ///   annulus export --map todos --map users | zstd > two.jsonl.zst
-    ///   annulus --data-dir /backups/monday export
-    #[command(verbatim_doc_comment)]
-    Export {
-        /// Only the map of this name; may be repeated [default: all]
-        #[arg(long = "map", value_name = "NAME")]
-        maps: Vec<String>,
-        /// The file to write [default: stdout]
-        #[arg(long, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
-    /// Merge what `export` wrote into the data directory
-    ///
-    /// It merges as servers do: what is newer in the directory stays, and importing twice changes
-    /// nothing. The --data-dir must not be in use, and is made if it is not there:
-    ///
-    ///   annulus import all.jsonl
-    ///   zstd -dc two.jsonl.zst | annulus --data-dir ./other import
-    #[command(verbatim_doc_comment)]
-    Import {
-        /// The file to read [default: stdin]
-        file: Option<PathBuf>,
-    },
-    /// Check every record and every cell of a data directory, and print a digest for each map
-    ///
-    /// Changes nothing and says what is damaged; the exit code is 1 then. The digests are those of
-    /// the protocol's `digest`, so that copies can be compared with each other and with a server:
-    ///
-    ///   annulus verify /backups/monday
-    #[command(verbatim_doc_comment)]
-    Verify {
-        /// The directory to check [default: --data-dir]
-        dir: Option<PathBuf>,
-    },
 }
 
 /// All settings, by topic. Serialized, the keys are the names of the flags.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: whatever the user can get wrong is found here, before a thread starts or a port opens.
 
+mod action;
 pub mod banner;
 mod cores;
 pub mod doctor;
@@ -21,10 +22,11 @@ use clap::{CommandFactory, FromArgMatches};
 pub use error::ConfigError;
 pub use flags::LogFormat;
 pub use resolve::{LogSettings, Serve};
-pub use task::Task;
+pub use task::{Task, TaskError};
 
 use crate::io::host;
-use flags::{Action, Cli};
+use action::Action;
+use flags::Cli;
 
 /// What the user asked for.
 #[derive(Debug)]
@@ -55,7 +57,7 @@ pub fn parse(
         Err(page) if is_page(page.kind()) => return Ok(Command::Page(Box::new(page))),
         Err(error) => return Err(ConfigError::from_usage(&error, &command)),
     };
-    let action = match action.unwrap_or(Action::Serve).into_task(&flags.data.data_dir) {
+    let action = match action.unwrap_or(Action::Serve).into_task(&flags) {
         Ok(task) => return Ok(Command::Task(task)),
         Err(action) => action,
     };

@@ -50,8 +50,7 @@ pub(super) fn fill(flags: &mut Flags, allowed_cores: &[usize]) -> Result<(), Con
 
     let listening = &mut flags.listening;
     if listening.node.is_none() {
-        let random = getrandom::u32().map_err(|_| ConfigError::NoRandomness)?;
-        listening.node = Some(format!("n-{random:08x}"));
+        listening.node = Some(fresh_node().map_err(|_| ConfigError::NoRandomness)?);
     }
     // A machine larger than one process may use runs on its first cores unless told which.
     let default_cores = || CoreList(allowed_cores.iter().copied().take(limits::SHARDS_MAX).collect());
@@ -61,6 +60,14 @@ pub(super) fn fill(flags: &mut Flags, allowed_cores: &[usize]) -> Result<(), Con
     flags.data.memory_limit.get_or_insert_with(half_of_memory);
     flags.connections.allowed_origins.retain(|origin| !origin.is_empty());
     Ok(())
+}
+
+/// A name for a node that was given none.
+///
+/// # Errors
+/// When the kernel gives no random bytes.
+pub(super) fn fresh_node() -> Result<String, getrandom::Error> {
+    Ok(format!("n-{:08x}", getrandom::u32()?))
 }
 
 /// Turns filled flags into settings. `node_is_chosen`: the name of the node was there before they were filled.

@@ -19,20 +19,29 @@ pub(super) fn run(parts: &Parts, pace: Pace) {
         tracing::warn!("the checkpoint thread cannot lower its priority, so shards may notice it: {error}");
     }
     while let Some(segment) = parts.segments.next(pace) {
-        if let Err(error) = fold(parts, &segment) {
-            super::end_process("the journal cannot be folded into the base", &error);
+        let is_whole = fold(parts, &segment, pace)
+            .unwrap_or_else(|error| super::end_process("the journal cannot be folded into the base", &error));
+        if !is_whole {
+            parts.segments.put_back();
+            continue;
         }
         delete(parts, &parts.segments.folded(segment));
         parts.progress.metrics().segments.set(parts.segments.waiting() as u64);
     }
 }
 
-fn fold(parts: &Parts, segment: &FinishedSegment) -> Result<(), StorageError> {
-    let began_ns = parts.clock.elapsed_ns();
-    let folded = parts.base.fold(&parts.disk, &segment.name, parts.format.epoch)?;
+/// Whether all of the segment is in the base now.
+fn fold(parts: &Parts, segment: &FinishedSegment, pace: Pace) -> Result<bool, StorageError> {
+    let (began_ns, metrics) = (parts.clock.elapsed_ns(), parts.progress.metrics());
+    let may_go_on = || parts.segments.may_go_on(pace);
+    let folded = parts.base.fold_while(&parts.disk, &segment.name, parts.format.epoch, &may_go_on)?;
+    metrics.folded_records.add(folded.records);
     if folded.skipped > 0 {
         let (skipped, name) = (folded.skipped, &segment.name);
         tracing::warn!("{skipped} records of {name} fit no map and were left out; please report this");
+    }
+    if folded.is_interrupted {
+        return Ok(false);
     }
     let swept = parts.base.sweep(parts.forget_before(), parts.clock.now().unix_ms, SWEEP_CELLS)?;
     parts.types.folded(&parts.base)?;
@@ -44,9 +53,7 @@ fn fold(parts: &Parts, segment: &FinishedSegment) -> Result<(), StorageError> {
         // It may have waited for something it can evict.
         parts.shards.wake(shard);
     }
-    let metrics = parts.progress.metrics();
     metrics.checkpoints.add(1);
-    metrics.folded_records.add(folded.records);
     metrics.swept_cells.add(swept.forgotten);
     metrics.checkpoint_unix_ms.set(parts.clock.now().unix_ms);
     tracing::debug!(
@@ -57,7 +64,7 @@ fn fold(parts: &Parts, segment: &FinishedSegment) -> Result<(), StorageError> {
         ms = (parts.clock.elapsed_ns() - began_ns) / 1_000_000,
         "folded"
     );
-    Ok(())
+    Ok(true)
 }
 
 /// Deletes folded segments. One that stays is deleted at the next start, as the base knows that it is folded.

@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::checkpoint;
 use super::journal::Roll;
 use super::store::Parts;
+use crate::storage::backup::{self, Copied};
 
 /// The name of the socket in a data directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -32,6 +33,8 @@ pub const CONTROL_SOCKET: &str = "control.sock";
 const REQUEST_BYTES_MAX: u64 = 8 << 10;
 /// How long it waits for one.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two lines that say how far it is.
+const SAID_EVERY_NS: u64 = 1_000_000_000;
 
 /// What is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -145,12 +148,24 @@ impl Conversation {
         if self.rolls.send(Roll { done }).is_err() || is_done.blocking_recv().is_err() {
             return Answer::Error("the server is ending".to_owned());
         }
-        let Parts { base, disk, segments, progress, .. } = &*self.parts;
+        let Parts { base, disk, segments, clock, .. } = &*self.parts;
+        let metrics = self.parts.progress.metrics();
         let kept = Kept { names: segments.keep(), parts: &self.parts };
-        let mut say = |text: &str| self.say(&Answer::Progress(text.to_owned()));
-        say("backup is not wired yet");
-        let _ = (base, disk, progress, &kept.names);
-        Answer::Error("backup is not wired yet".to_owned())
+        let mut said_ns = clock.elapsed_ns();
+        let mut progress = |copied: &Copied| {
+            if clock.elapsed_ns() - said_ns >= SAID_EVERY_NS {
+                said_ns = clock.elapsed_ns();
+                self.say(&Answer::Progress(format!("so far: {copied}")));
+            }
+        };
+        match backup::copy(base, disk, &kept.names, target, &mut progress) {
+            Ok(copied) => {
+                metrics.backups.add(1);
+                tracing::info!("backup taken into {}: {copied}", target.display());
+                Answer::Done(copied.to_string())
+            }
+            Err(error) => Answer::Error(error.to_string()),
+        }
     }
 }
 

@@ -197,7 +197,10 @@ impl Writer {
             ToStorage::Evicted(map) => {
                 let _ = self.elsewhere.evicted.send(map);
             }
-            ToStorage::Checkpoint => self.end_segment(),
+            ToStorage::Checkpoint => {
+                self.parts.segments.hurry();
+                self.end_segment();
+            }
         }
     }
 }

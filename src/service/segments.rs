@@ -61,7 +61,8 @@ impl Segments {
         self.lock().waiting.len()
     }
 
-    /// Waits for the next segment to fold; `None` at the end. It must be handed to [`Segments::folded`] then.
+    /// Waits for the next segment to fold; `None` at the end. [`Segments::folded`] or
+    /// [`Segments::put_back`] must follow.
     pub(super) fn next(&self, pace: Pace) -> Option<FinishedSegment> {
         let mut inner = self.lock();
         loop {
@@ -75,6 +76,26 @@ impl Segments {
             }
             inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Whether who folds at this pace goes on; otherwise it hands the segment to [`Segments::put_back`].
+    pub(super) fn may_go_on(&self, pace: Pace) -> bool {
+        let inner = self.lock();
+        let must_yield = pace == Pace::Idle && inner.is_hurrying;
+        !(inner.is_stopping || must_yield)
+    }
+
+    /// The segment that [`Segments::next`] gave is not wholly in the base.
+    pub(super) fn put_back(&self) {
+        self.lock().is_folding = false;
+        self.changed.notify_all();
+    }
+
+    /// Everything that waits, and the next segment if there is none, is folded without yielding to anybody: memory is
+    /// short, and only what is folded can leave it.
+    pub(super) fn hurry(&self) {
+        self.lock().is_hurrying = true;
+        self.changed.notify_all();
     }
 
     /// The segment that [`Segments::next`] gave is in the base: the files to delete now.
@@ -157,6 +178,25 @@ mod tests {
         assert_eq!(segments.release(), ["1", "2"]);
         let third = segments.next(Pace::Idle).unwrap();
         assert_eq!(segments.folded(third), ["3"]);
+    }
+
+    #[test]
+    fn who_yields_hands_over_when_there_is_a_hurry() {
+        let segments = Segments::default();
+        (1..=2).for_each(|number| segments.finished(segment(number)));
+        let next = segments.next(Pace::Idle).unwrap();
+        assert!(segments.may_go_on(Pace::Idle));
+        segments.hurry();
+        assert!(!segments.may_go_on(Pace::Idle) && segments.may_go_on(Pace::Hurry));
+        segments.put_back();
+        assert_eq!(segments.next(Pace::Hurry), Some(next.clone()));
+        segments.folded(next);
+        assert!(segments.may_go_on(Pace::Hurry) && !segments.may_go_on(Pace::Idle), "one still waits");
+        let last = segments.next(Pace::Hurry).unwrap();
+        segments.folded(last);
+        assert!(segments.may_go_on(Pace::Idle));
+        segments.stop();
+        assert!(!segments.may_go_on(Pace::Idle) && !segments.may_go_on(Pace::Hurry));
     }
 
     // Which thread is given a segment, with both asking: the other one waits, so each asks on a thread of its own.

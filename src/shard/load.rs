@@ -191,6 +191,7 @@ impl Shard {
         if let Some(cells) = cells {
             self.maps[slot].cells = Cells::Typed(cells);
         }
+        self.maps[slot].is_held = true;
         if self.expire_due(slot) {
             while *left > 0
                 && let Some(parked) = waiting.pop_front()
@@ -202,6 +203,7 @@ impl Shard {
             *left = 0;
         }
         let map = &mut self.maps[slot];
+        map.is_held = false;
         match (&mut map.cells, waiting.is_empty() && *left > 0) {
             (_, true) => {}
             // The first write has asked the map's home for the type: the rest waits for that.

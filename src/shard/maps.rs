@@ -34,6 +34,8 @@ pub struct SharedMap {
     /// Bytes it was last counted with, and whether it is on the list of those to be counted again.
     pub counted_bytes: usize,
     pub is_uncounted: bool,
+    /// What has waited for it is being let go, one after the other: its slot must stay.
+    pub is_held: bool,
     pub recency: Recency,
 }
 
@@ -91,7 +93,7 @@ impl SharedMap {
     /// Whether nobody watches it, nothing waits for it and nothing of it is on its way.
     pub fn is_idle(&self) -> bool {
         let waits = matches!(self.cells, Cells::Loading(_) | Cells::Claiming(_));
-        !waits && !self.is_watched() && self.batch.is_none()
+        !waits && !self.is_held && !self.is_watched() && self.batch.is_none()
     }
 
     /// Bytes it takes in memory, without what the allocator adds.
@@ -125,6 +127,8 @@ pub struct Maps {
     /// Whether maps that are not here may be in the storage.
     is_stored: bool,
     order: RecencyOrder,
+    /// Sum of what each map was last counted with.
+    counted_bytes: usize,
 }
 
 impl Maps {
@@ -154,6 +158,7 @@ impl Maps {
             changed_at: Time::ZERO,
             counted_bytes: 0,
             is_uncounted: false,
+            is_held: false,
             recency: Recency::default(),
         }) as MapSlot;
         let slots = &self.slots;
@@ -172,10 +177,24 @@ impl Maps {
     pub fn remove(&mut self, slot: MapSlot) -> SharedMap {
         self.order.unlink(&mut self.slots, slot);
         let map = self.slots.remove(slot as usize);
+        self.counted_bytes -= map.counted_bytes;
         if let Ok(entry) = self.by_name.find_entry(map.hash, |&candidate| candidate == slot) {
             entry.remove();
         }
         map
+    }
+
+    /// Counts the bytes of a map again, if it is still there.
+    pub fn count(&mut self, slot: MapSlot) {
+        let Some(map) = self.slots.get_mut(slot as usize) else { return };
+        let bytes = map.heap_bytes();
+        self.counted_bytes = self.counted_bytes + bytes - map.counted_bytes;
+        (map.counted_bytes, map.is_uncounted) = (bytes, false);
+    }
+
+    /// Bytes of all maps, each as it was last counted.
+    pub fn counted_bytes(&self) -> usize {
+        self.counted_bytes
     }
 
     /// Takes note that the map is being used.

@@ -29,7 +29,6 @@ const DROPS_WAITING_MAX: usize = 256;
 pub struct Memory {
     /// This shard's share of `--memory-limit`; 0: no limit.
     limit_bytes: usize,
-    resident_bytes: usize,
     /// Maps to be counted again.
     uncounted: Vec<MapSlot>,
     next_pass_ms: u64,
@@ -40,23 +39,12 @@ pub struct Memory {
 
 impl Memory {
     pub fn new(limit_bytes: usize) -> Self {
-        Self {
-            limit_bytes,
-            resident_bytes: 0,
-            uncounted: Vec::new(),
-            next_pass_ms: 0,
-            next_checkpoint_ms: 0,
-            is_short: false,
-        }
+        Self { limit_bytes, uncounted: Vec::new(), next_pass_ms: 0, next_checkpoint_ms: 0, is_short: false }
     }
 
     /// Whether there is a limit at all.
     pub const fn is_limited(&self) -> bool {
         self.limit_bytes > 0
-    }
-
-    const fn is_above(&self, hundredths: usize) -> bool {
-        self.is_limited() && self.resident_bytes > self.limit_bytes / 100 * hundredths
     }
 }
 
@@ -99,7 +87,7 @@ impl Shard {
             return;
         }
         self.count_memory();
-        if !self.memory.is_above(EVICT_ABOVE) {
+        if !self.is_memory_above(EVICT_ABOVE) {
             self.memory.is_short = false;
             return;
         }
@@ -108,13 +96,13 @@ impl Shard {
             return;
         }
         let pass = self.run_pass();
-        self.memory.is_short = pass.evicted == 0 && self.memory.is_above(100);
+        self.memory.is_short = pass.evicted == 0 && self.is_memory_above(100);
         if pass.has_more {
             self.storage_left = true;
             return;
         }
         self.memory.next_pass_ms = now_ms + PASS_EVERY_MS;
-        if self.memory.is_above(EVICT_ABOVE) && now_ms >= self.memory.next_checkpoint_ms {
+        if self.is_memory_above(EVICT_ABOVE) && now_ms >= self.memory.next_checkpoint_ms {
             self.memory.next_checkpoint_ms = now_ms + CHECKPOINT_EVERY_MS;
             if let Some(journal) = &mut self.journal {
                 journal.send(ToStorage::Checkpoint);
@@ -124,11 +112,12 @@ impl Shard {
 
     fn count_memory(&mut self) {
         while let Some(slot) = self.memory.uncounted.pop() {
-            let Some(map) = self.maps.get_mut(slot) else { continue };
-            let bytes = map.heap_bytes();
-            self.memory.resident_bytes = self.memory.resident_bytes + bytes - map.counted_bytes;
-            (map.counted_bytes, map.is_uncounted) = (bytes, false);
+            self.maps.count(slot);
         }
+    }
+
+    fn is_memory_above(&self, hundredths: usize) -> bool {
+        self.memory.is_limited() && self.maps.counted_bytes() > self.memory.limit_bytes / 100 * hundredths
     }
 
     fn run_pass(&mut self) -> Pass {
@@ -138,7 +127,7 @@ impl Shard {
         let mut next = self.maps.oldest();
         for _ in 0..LOOKS_PER_PASS_MAX.min(self.maps.len()) {
             let Some(slot) = next else { return pass };
-            if !self.memory.is_above(EVICT_BELOW) {
+            if !self.is_memory_above(EVICT_BELOW) {
                 return pass;
             }
             next = self.maps.newer_than(slot);
@@ -152,13 +141,12 @@ impl Shard {
                 Standing::InUse => self.maps.renew(slot),
             }
         }
-        pass.has_more = pass.evicted > 0 && self.memory.is_above(EVICT_BELOW) && next.is_some();
+        pass.has_more = pass.evicted > 0 && self.is_memory_above(EVICT_BELOW) && next.is_some();
         pass
     }
 
     fn evict(&mut self, slot: MapSlot) {
         let map = self.maps.remove(slot);
-        self.memory.resident_bytes -= map.counted_bytes;
         self.metrics.evictions += 1;
         if let Cells::Typed(cells) = map.cells
             && cells.cells() > DROPPED_HERE_MAX
@@ -171,7 +159,7 @@ impl Shard {
 
     /// When [`Self::evict_maps`] has something to do, in milliseconds of the monotonic clock.
     pub(super) fn next_pass_ms(&self) -> Option<u64> {
-        self.memory.is_above(EVICT_ABOVE).then_some(self.memory.next_pass_ms)
+        self.is_memory_above(EVICT_ABOVE).then_some(self.memory.next_pass_ms)
     }
 }
 

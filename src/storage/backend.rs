@@ -24,8 +24,11 @@ impl redb::StorageBackend for FileBackend {
         Ok(bytes)
     }
 
+    /// Synced at once: redb writes a header that counts on the new length without a sync between the two, and
+    /// panics when it finds that header in a file that is still short.
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.0.set_len(len)?;
+        self.0.sync()
     }
 
     /// Eventual or not: a sync is the only barrier a file has.

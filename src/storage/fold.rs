@@ -31,6 +31,8 @@ pub struct Folded {
     pub transactions: u64,
     /// Everything up to this sequence number is in the base now.
     pub through: u64,
+    /// It was told not to go on; the rest of the segment is still to be folded.
+    pub is_interrupted: bool,
 }
 
 impl Base {
@@ -41,6 +43,21 @@ impl Base {
     /// [`StorageError::Damaged`] for a record, [`StorageError::DamagedCell`] for an image, [`StorageError::Io`]
     /// and [`StorageError::Base`]. What was folded before it stays folded.
     pub fn fold(&self, disk: &dyn Disk, segment: &str, epoch: u64) -> Result<Folded, StorageError> {
+        self.fold_while(disk, segment, epoch, &|| true)
+    }
+
+    /// The same, as long as `may_go_on` says so, which is asked between transactions. Folding the segment again goes
+    /// on where it stopped.
+    ///
+    /// # Errors
+    /// As [`Base::fold`].
+    pub fn fold_while(
+        &self,
+        disk: &dyn Disk,
+        segment: &str,
+        epoch: u64,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Folded, StorageError> {
         let segment = Segment::read(disk, segment, epoch)?;
         let before = self.folded();
         let mut folded = Folded { through: before, ..Folded::default() };
@@ -55,6 +72,10 @@ impl Base {
             if records.len() == TRANSACTION_RECORDS {
                 self.merge_records(&records, Source::Journal, &mut folded)?;
                 records.clear();
+                if !may_go_on() {
+                    folded.is_interrupted = true;
+                    return Ok(folded);
+                }
             }
         }
         if !records.is_empty() {

@@ -13,6 +13,7 @@
 
 use std::collections::VecDeque;
 
+use super::reach::{Reach, ShardReach};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use crate::config::Fsync;
 use crate::crdt::Time;
@@ -131,28 +132,10 @@ struct Group {
     reach: Reach,
 }
 
-/// How far each shard's batches have come.
-#[derive(Clone, Debug)]
-struct Reach {
-    shards: Vec<ShardReach>,
-    /// Bytes of all shards.
-    bytes: u64,
-    /// The newest tick of all shards.
-    clock: Time,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct ShardReach {
-    batch: u64,
-    bytes: u64,
-    applied: Time,
-}
-
 impl Journal {
     /// Begins with no segment: the first is created when something comes. `salt` gives each a random one.
     pub fn new(options: Options, salt: impl FnMut() -> u32 + Send + 'static) -> Self {
-        let nowhere =
-            Reach { shards: vec![ShardReach::default(); options.shards], bytes: 0, clock: Time::ZERO };
+        let nowhere = Reach::nowhere(options.shards);
         let segment_bytes = options.segment_bytes.min(SEGMENT_BYTES_MAX);
         Self {
             options: Options { segment_bytes, ..options },
@@ -394,24 +377,6 @@ impl Journal {
             !current.is_ending && (is_durable || self.options.fsync == Fsync::Never)
         };
         self.under_way.is_none() && self.queued.is_empty() && self.current.as_ref().is_none_or(is_settled)
-    }
-}
-
-impl Reach {
-    fn extend(&mut self, shard: usize, batch: &Batch) {
-        let bytes = batch.bytes.len() as u64;
-        let reach = &mut self.shards[shard];
-        reach.batch = batch.number;
-        reach.bytes += bytes;
-        reach.applied = reach.applied.max(batch.last_applied);
-        self.bytes += bytes;
-        self.clock = self.clock.max(batch.last_applied);
-    }
-
-    /// As `clone_from`, which is not promised to keep the memory.
-    fn copy_from(&mut self, other: &Self) {
-        self.shards.copy_from_slice(&other.shards);
-        (self.bytes, self.clock) = (other.bytes, other.clock);
     }
 }
 

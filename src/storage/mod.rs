@@ -28,6 +28,7 @@ mod line;
 mod load;
 mod lock;
 mod offline;
+mod reach;
 mod recovery;
 mod redb_header;
 mod salvage;

@@ -102,7 +102,9 @@ pub fn recover(
     let mut lost = Vec::new();
     if options.salvage && !options.read_only {
         lost = salvage::repair(disk, &names, options)?;
-        (folded, names) = unfolded_segments(disk, options.folded)?;
+        names = segments(disk)?;
+        // One that is folded stays so, even if the one that said it was removed.
+        names.retain(|(_, name)| !folded.contains(name));
     }
 
     let mut reading = Reading::new(options, lost, each);
@@ -121,17 +123,22 @@ pub fn recover(
 /// The first sequence numbers and names of segments, in order.
 pub(super) type Names = Vec<(u64, String)>;
 
-/// The names of the segments that are wholly folded, and of the others: that the next one begins at or before
-/// the first record which is not folded says so without a look.
+/// The names of the segments that are wholly folded, and the others: that the next one begins at or before the
+/// first record which is not folded says so without a look.
 fn unfolded_segments(disk: &dyn Disk, folded: u64) -> Result<(Vec<String>, Names), StorageError> {
-    let listed = disk.list(JOURNAL_FOLDER).map_err(StorageError::io("list", JOURNAL_FOLDER))?;
-    let with_first = |name: String| Some((first_sequence(&name)?, format!("{JOURNAL_FOLDER}/{name}")));
-    let mut names: Names = listed.into_iter().filter_map(with_first).collect();
-    names.sort_unstable();
+    let mut names = segments(disk)?;
     let is_folded = |pair: &&[(u64, String)]| pair[1].0.saturating_sub(1) <= folded;
     let count = names.windows(2).take_while(is_folded).count();
     let unfolded = names.split_off(count);
     Ok((names.into_iter().map(|(_, name)| name).collect(), unfolded))
+}
+
+fn segments(disk: &dyn Disk) -> Result<Names, StorageError> {
+    let listed = disk.list(JOURNAL_FOLDER).map_err(StorageError::io("list", JOURNAL_FOLDER))?;
+    let with_first = |name: String| Some((first_sequence(&name)?, format!("{JOURNAL_FOLDER}/{name}")));
+    let mut names: Names = listed.into_iter().filter_map(with_first).collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Makes the files what was recovered. In this order a crash in here leaves nothing that looks like damage.

@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
@@ -289,7 +290,7 @@ fn a_server_without_a_disk_leaves_no_file() {
     let directory = Directory::new();
     fs::create_dir(directory.path()).unwrap();
     let flags = ["--listen", "127.0.0.1:0", "--storage", "memory"];
-    let mut server = annulus(&flags).current_dir(directory.path()).spawn().unwrap();
+    let mut server = annulus(&flags).current_dir(directory.path()).stderr(Stdio::null()).spawn().unwrap();
     thread::sleep(Duration::from_millis(300));
     server.kill().unwrap();
     server.wait().unwrap();
@@ -308,4 +309,69 @@ fn a_journal_that_cannot_be_written_ends_the_process() {
     await_that("its last words", || {
         server.said(&["the journal cannot be written", "cannot create journal/"])
     });
+}
+
+/// Runs a command on a data directory, which must succeed; what it prints.
+fn task(arguments: &[&str]) -> String {
+    let output = annulus(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn what_is_exported_imports_into_the_same_maps_and_verifies_with_the_same_digests() {
+    let (directory, other) = (Directory::new(), Directory::new());
+    let server = Running::on_disk(directory.path(), &[]);
+    let mut client = Client::connect(server.address);
+    write_durable(&mut client, &numbered("lww", 0..300));
+    write_durable(&mut client, r#"{"map":"lww","key":"k7","op":"delete"}"#);
+    write_durable(&mut client, r#"{"map":"or","key":"k","op":"add","value":{"a":[1,null]}}"#);
+    write_durable(&mut client, r#"{"map":"counter","key":"k","op":"increment","by":-3}"#);
+    let maps = ["counter", "lww", "or"];
+    let digests = maps.map(|map| client.digest(map));
+    let in_use = annulus(&["export", "--data-dir", text(directory.path())]).output().unwrap();
+    assert_eq!(in_use.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&in_use.stderr).contains("is in use by process"));
+    drop(client);
+    server.stop();
+
+    let file = other.path().with_extension("jsonl");
+    task(&["export", "--data-dir", text(directory.path()), "--output", text(&file)]);
+    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 302);
+    let only = task(&["export", "--data-dir", text(directory.path()), "--map", "or"]);
+    assert_eq!(only.lines().count(), 1);
+    for _ in 0..2 {
+        task(&["import", text(&file), "--data-dir", text(other.path())]);
+    }
+    fs::remove_file(&file).unwrap();
+    for path in [directory.path(), other.path()] {
+        let verified = task(&["verify", text(path)]);
+        for (map, (_, hash)) in maps.iter().zip(&digests) {
+            assert!(
+                verified.lines().any(|line| line.contains(map) && line.contains(hash.as_str())),
+                "{map} {hash} is not in\n{verified}"
+            );
+        }
+    }
+    let server = Running::on_disk(other.path(), &[]);
+    let mut client = Client::connect(server.address);
+    assert_eq!(maps.map(|map| client.digest(map)), digests);
+    server.stop();
+}
+
+#[test]
+fn a_damaged_directory_does_not_verify() {
+    let directory = Directory::new();
+    let server = Running::on_disk(directory.path(), &[]);
+    for n in 0..20 {
+        write_durable(&mut Client::connect(server.address), &set("m", &format!("k{n}"), n));
+    }
+    server.kill();
+    task(&["verify", text(directory.path())]);
+    let segment = directory.segment();
+    let middle = fs::metadata(&segment).unwrap().len() / 2;
+    OpenOptions::new().write(true).open(&segment).unwrap().write_all_at(&[0xAA; 3], middle).unwrap();
+    let output = annulus(&["verify", text(directory.path())]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("damaged: "), "{output:?}");
 }

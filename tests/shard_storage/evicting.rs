@@ -165,6 +165,23 @@ fn what_is_watched_or_not_in_the_base_stays_and_growth_is_refused() {
 }
 
 #[test]
+fn names_that_nothing_is_stored_under_do_not_fill_the_memory() {
+    let mut world = World::with(1, |config| config.memory_limit_bytes = 1_000_000);
+    let client = world.connect(0);
+    fill(&mut world, client, "m");
+    // Each takes some hundred bytes while it is remembered, and all of them together more than the limit.
+    for n in 0..5000 {
+        world.send(client, &format!(r#"{{"type":"read","id":{n},"map":"none{n}","keys":["k"]}}"#));
+        world.serve();
+    }
+    world.received(client);
+    let answer = world
+        .answer(client, r#"{"type":"write","id":1,"ops":[{"map":"m","key":"k1","op":"set","value":1}]}"#);
+    assert_eq!(answer["applied"], 1, "{answer}");
+    assert_eq!(world.metrics().evictions, 0, "they were forgotten before that");
+}
+
+#[test]
 fn large_maps_are_handed_over_to_be_dropped() {
     let mut world = limited(1);
     let client = world.connect(0);

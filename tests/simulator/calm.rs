@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use annulus::metrics::Metrics;
 
 use crate::client::{Filter, Op, Spec, Watch};
+use crate::disk::Crash;
 use crate::link::End;
 use crate::node::Node;
 use crate::replica::{Cell, Replica};
 use crate::scenario::Kind;
+use crate::service::Service;
 use crate::world::World;
 
 /// Rounds after which a world that does not come to rest never will.
@@ -16,6 +18,10 @@ const ROUNDS_MAX: usize = 300_000;
 /// Microseconds without a byte moving after which nothing will move any more: longer than any delay of the
 /// server but its timeouts.
 const REST_US: u64 = 300_000;
+/// Times that an observer asks for what it is not told in time.
+const ASKS_MAX: usize = 3;
+/// Steps of the service for each turn of all shards.
+const SERVICE_STEPS: usize = 20;
 /// Microseconds a request may wait while nothing moves: longer than answers wait for company in an outbox.
 const WAIT_US_MAX: u64 = 15_000;
 /// Microseconds after which every value with a time to live has ended: the longest of them, set with a clock
@@ -28,6 +34,11 @@ impl World {
         for node in &mut self.nodes {
             node.starved_until_us = 0;
         }
+        self.disk.disarm();
+        if let Some(service) = &mut self.service {
+            service.progress.set_read_only(false);
+            service.is_calm = true;
+        }
         for client in &mut self.clients {
             client.stalled_until_us = 0;
             client.read_bytes_max = 1 << 20;
@@ -35,6 +46,9 @@ impl World {
         self.settle(REST_US, true);
         self.is_calm = true;
         self.check_rest();
+        if self.scenario.keeps_all_at_rest() {
+            self.oracle.all_is_durable();
+        }
     }
 
     /// Lets everything with a time to live end.
@@ -71,29 +85,55 @@ impl World {
             for &index in &runnable {
                 self.turn(index);
             }
+            for _ in 0..SERVICE_STEPS {
+                moves |= self.step_service();
+            }
             if matters {
                 (moved_at_us, waited_us) = (self.now_us, 0);
             } else if !moves && runnable.is_empty() {
                 let is_waiting = reconnects
                     && self.clients.iter().any(|client| client.link.is_none() && !client.is_observer);
-                if !is_waiting && self.now_us - moved_at_us > rest_us && self.outbox_bytes() == 0 {
+                let is_quiet = self.service.as_ref().is_none_or(Service::is_quiet);
+                let rested_us = self.now_us - moved_at_us;
+                let is_answered = !self.asks() || rested_us > self.wait_us_max();
+                let is_at_rest = is_quiet && is_answered && rested_us > rest_us;
+                if !is_waiting && is_at_rest && self.outbox_bytes() == 0 {
                     return;
                 }
                 let began_us = self.now_us;
                 self.sleep();
                 waited_us += if self.is_answerable() { self.now_us - began_us } else { 0 };
-                assert!(waited_us < WAIT_US_MAX, "a request waits for a timer: a shard was not woken");
+                assert!(
+                    waited_us < self.wait_us_max(),
+                    "a request waits for a timer: a shard was not woken; asked {:?}",
+                    self.clients.iter().map(|client| &client.asked).filter(|asked| !asked.is_empty()).collect::<Vec<_>>()
+                );
             }
         }
-        panic!("does not come to rest");
+        let runnable: Vec<bool> = self.nodes.iter().map(|node| node.is_runnable(self.now_us)).collect();
+        panic!(
+            "does not come to rest: {} us since anything moved, shards {runnable:?} run, storage {:?}",
+            self.now_us - moved_at_us,
+            self.service
+        );
     }
 
     /// Whether a client waits for an answer and nothing holds it up. Where a queue is full, its sender looks
     /// again by a timer.
     fn is_answerable(&self) -> bool {
-        let asks = self.clients.iter().any(|client| client.is_open() && !client.asked.is_empty());
         let is_full = |node: &Node| node.shard.metrics_now().mesh_pending_envelopes > 0;
-        asks && !self.nodes.iter().any(is_full)
+        let is_quiet = self.service.as_ref().is_none_or(Service::is_quiet);
+        self.asks() && is_quiet && !self.nodes.iter().any(is_full)
+    }
+
+    fn asks(&self) -> bool {
+        self.clients.iter().any(|client| client.is_open() && !client.asked.is_empty())
+    }
+
+    /// A map that could not be loaded is asked for again after a second.
+    fn wait_us_max(&self) -> u64 {
+        let fails = self.scenario.storage.as_ref().is_some_and(|spec| spec.failed_loads_per_mille > 0);
+        if fails { WAIT_US_MAX + 1_100_000 } else { WAIT_US_MAX }
     }
 
     /// Bytes that wait, if only for company.
@@ -106,7 +146,8 @@ impl World {
         let deadlines = self.nodes.iter().filter(|node| !node.is_exited).filter_map(|node| node.deadline_us);
         let retries =
             self.clients.iter().filter(|client| client.link.is_none()).map(|client| client.retry_at_us);
-        let next_us = deadlines.chain(retries).filter(|&at_us| at_us > self.now_us).min();
+        let service = self.service.iter().filter_map(Service::deadline_us);
+        let next_us = deadlines.chain(retries).chain(service).filter(|&at_us| at_us > self.now_us).min();
         self.now_us = next_us.unwrap_or(u64::MAX).min(self.now_us + 20_000);
     }
 
@@ -166,17 +207,10 @@ impl World {
                 self.settle(REST_US, true);
             }
         }
-        for index in first..self.clients.len() {
-            self.with_client(index, |client, link, context| {
-                for map in 0..context.scenario.maps.len() {
-                    if map % 2 == index % 2 {
-                        client.subscribe(map, Spec { echo: true, ..Spec::default() }, link, context);
-                    }
-                    client.digest(map, link, context);
-                }
-            });
+        // What takes too long to load is loaded the next time.
+        for _ in 0..ASKS_MAX {
+            self.observe_everything(first);
         }
-        self.settle(REST_US, true);
         for index in first..self.clients.len() {
             self.with_client(index, |client, link, context| {
                 let map = context.random.below(context.scenario.maps.len());
@@ -201,11 +235,46 @@ impl World {
         truth
     }
 
+    /// Has the observers from `first` on ask for what they do not know yet: half of the maps, and all digests.
+    fn observe_everything(&mut self, first: usize) {
+        for index in first..self.clients.len() {
+            self.with_client(index, |client, link, context| {
+                for map in 0..context.scenario.maps.len() {
+                    if map % 2 == index % 2 && !client.watches.contains_key(&map) {
+                        client.subscribe(map, Spec { echo: true, ..Spec::default() }, link, context);
+                    }
+                    if !client.digests.contains_key(&map) {
+                        client.digest(map, link, context);
+                    }
+                }
+            });
+        }
+        self.settle(REST_US, true);
+    }
+
     /// Every promise was kept, and every replica is what the shards hold.
     pub fn check_promises(&mut self) {
         let truth = self.truth();
         self.oracle.verify(&self.scenario.maps, &truth, self.scenario.forgets);
         self.check_replicas(&truth);
+    }
+
+    /// A process that ends while nothing moves, however that happens, loses nothing: the next one, with another
+    /// number of shards, tells the same.
+    pub fn check_restart(&mut self) {
+        let digests = self.clients.last().expect("an observer").digests.clone();
+        let crash = if self.scenario.keeps_all_at_rest() { self.some_crash() } else { Crash::Kill };
+        self.scenario.config.memory_limit_bytes = 0;
+        self.restart(crash);
+        self.settle(REST_US, true);
+        self.check_rest();
+        self.check_promises();
+        let again = &self.clients.last().expect("an observer").digests;
+        let other = digests.iter().find(|(map, digest)| again.get(map) != Some(digest));
+        if let Some((map, digest)) = other {
+            let maps = &self.scenario.maps;
+            panic!("{} had {digest:?}, and after another start {:?}", maps[*map].name, again.get(map));
+        }
     }
 
     fn check_replicas(&self, truth: &BTreeMap<usize, Replica>) {
@@ -298,6 +367,10 @@ fn check_replica(watch: &Watch, truth: &Replica, whose: &str) {
     let (ours, theirs) = (watch.replica.visible(), truth.visible());
     for key in ours.keys().chain(theirs.keys()) {
         let is_unclear = watch.is_excused || watch.unclear.contains(key);
+        if watch.haunted.contains(key) {
+            check_haunted(watch, truth, key, whose);
+            continue;
+        }
         let is_partial = watch.spec.bare
             && (!watch.replica.cells.contains_key(key)
                 || matches!(truth.cells.get(key), Some(Cell::Or { .. })));
@@ -307,6 +380,15 @@ fn check_replica(watch: &Watch, truth: &Replica, whose: &str) {
         }
     }
     assert!(watch.spec.filter != Filter::All || watch.is_live);
+}
+
+/// What a crash has undone may be there, but nothing may be missing.
+fn check_haunted(watch: &Watch, truth: &Replica, key: &str, whose: &str) {
+    let is_unclear = watch.is_excused || watch.unclear.contains(key) || watch.spec.bare;
+    if let Some(is) = truth.cells.get(key).filter(|_| !is_unclear) {
+        let has = watch.replica.cells.get(key);
+        assert!(has.is_some_and(|has| has.covers(is)), "the replica {whose} lacks {key}: {has:?}, is {is:?}");
+    }
 }
 
 impl crate::client::Client {

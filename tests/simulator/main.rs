@@ -12,13 +12,16 @@
 
 mod calm;
 mod client;
+mod disk;
 mod frames;
 mod link;
 mod node;
 mod oracle;
+mod process;
 mod random;
 mod replica;
 mod scenario;
+mod service;
 mod trace;
 mod world;
 
@@ -32,7 +35,7 @@ const SEEDS_DEFAULT: u64 = 200;
 const SEEDS_TWICE: u64 = 5;
 
 /// What one run came to.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 struct Outcome {
     fingerprint: u64,
     acked: u64,
@@ -42,6 +45,27 @@ struct Outcome {
     stalls: u64,
     resets: u64,
     slow_consumers: u64,
+    evictions: u64,
+    acked_durable: u64,
+    disk: disk::Counts,
+    storage: service::Counts,
+}
+
+impl Outcome {
+    fn add(&mut self, other: &Self) {
+        self.fingerprint ^= other.fingerprint;
+        self.acked += other.acked;
+        self.ambiguous += other.ambiguous;
+        self.turns += other.turns;
+        self.conflations += other.conflations;
+        self.stalls += other.stalls;
+        self.resets += other.resets;
+        self.slow_consumers += other.slow_consumers;
+        self.evictions += other.evictions;
+        self.acked_durable += other.acked_durable;
+        self.disk.add(&other.disk);
+        self.storage.add(&other.storage);
+    }
 }
 
 fn main() -> ExitCode {
@@ -55,7 +79,7 @@ fn main() -> ExitCode {
         None => options.first..options.first + options.seeds,
     };
     println!("\nrunning {} seeds", seeds.end - seeds.start);
-    let (mut passed, mut failed) = (0_u64, Vec::new());
+    let (mut passed, mut failed, mut sum) = (0_u64, Vec::new(), Outcome::default());
     for seed in seeds {
         let result = catch_unwind(AssertUnwindSafe(|| {
             let outcome = run(seed);
@@ -65,8 +89,12 @@ fn main() -> ExitCode {
             outcome
         }));
         match result {
-            Ok(outcome) if options.is_verbose => println!("seed {seed}: {outcome:x?}"),
-            Ok(_) => {}
+            Ok(outcome) => {
+                sum.add(&outcome);
+                if options.is_verbose {
+                    println!("seed {seed}: {outcome:?}");
+                }
+            }
             Err(_) => {
                 eprintln!("seed {seed} failed; again: ANNULUS_SEED={seed} cargo test --test simulator\n");
                 failed.push(seed);
@@ -75,6 +103,8 @@ fn main() -> ExitCode {
         }
         passed += 1;
     }
+    // A run in which nothing went wrong has shown nothing.
+    println!("in all: {sum:?}");
     let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
     println!("test result: {verdict}. {passed} passed; {} failed {failed:?}\n", failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -89,6 +119,9 @@ fn run(seed: u64) -> Outcome {
     }
     world.expire();
     world.check_promises();
+    if world.scenario.storage.is_some() {
+        world.check_restart();
+    }
     world.check_each_change_is_heard_once();
     world.check_promises();
     if world.random.per_mille(500) {
@@ -104,13 +137,19 @@ fn run(seed: u64) -> Outcome {
         stalls: 0,
         resets: 0,
         slow_consumers: 0,
+        evictions: 0,
+        acked_durable: world.oracle.acked_durable,
+        disk: world.disk.counts(),
+        storage: world.service.as_ref().map(|service| service.counts).unwrap_or_default(),
     };
-    for metrics in world.nodes.iter().map(|node| node.shard.metrics_now()) {
+    let metrics = world.nodes.iter().map(|node| node.shard.metrics_now());
+    for metrics in metrics.chain([world.retired]) {
         outcome.turns += metrics.turns;
         outcome.conflations += metrics.conflations;
         outcome.stalls += metrics.mesh_stalls;
         outcome.resets += metrics.resets;
         outcome.slow_consumers += metrics.slow_consumers;
+        outcome.evictions += metrics.evictions;
     }
     outcome
 }

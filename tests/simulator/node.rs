@@ -27,6 +27,8 @@ pub struct Node {
     /// Links whose receive must be armed again.
     starved: Vec<usize>,
     pub is_woken: bool,
+    /// The storage is to be woken.
+    pub wakes_storage: bool,
     /// When the shard wants its next turn, whatever happens.
     pub deadline_us: Option<u64>,
     pub starved_until_us: u64,
@@ -48,6 +50,7 @@ impl Node {
             pending: Vec::new(),
             starved: Vec::new(),
             is_woken: false,
+            wakes_storage: false,
             deadline_us: None,
             starved_until_us: 0,
             is_listening: true,
@@ -218,7 +221,7 @@ impl Node {
                     self.release_if_quiet(index, links);
                 }
                 Command::Wake(target) => woken.push(usize::from(target)),
-                Command::WakeStorage => {}
+                Command::WakeStorage => self.wakes_storage = true,
                 Command::StopAccepting => self.is_listening = false,
                 Command::Exit => {
                     assert!(!self.is_exited, "two exits");

@@ -1,8 +1,11 @@
 //! What clients were promised: every acknowledged operation, and for counters what may have been applied.
+//!
+//! Two books are kept: what holds while the process lives, and what a crash must leave, which are the operations
+//! acknowledged as durable. After a crash the second is all there is.
 
 use std::collections::BTreeMap;
 
-use crate::replica::{Cell, Replica};
+use crate::replica::{Cell, Replica, Stamp};
 use crate::scenario::MapSpec;
 
 /// What the operations of one key of a counter allow.
@@ -22,35 +25,65 @@ struct Slot {
 /// See the module. Maps are named by their index in the scenario.
 #[derive(Default)]
 pub struct Oracle {
+    now: Book,
+    durable: Book,
+    /// The latest stamp a server gave that is durable, and what it was before the last crash.
+    latest: Stamp,
+    clock_floor: Stamp,
+    pub acked: u64,
+    pub acked_durable: u64,
+    pub ambiguous: u64,
+}
+
+/// See the module.
+#[derive(Clone, Default)]
+struct Book {
     /// Merged from all acknowledged operations.
     floors: BTreeMap<usize, Replica>,
     counts: BTreeMap<(usize, String), Range>,
     slots: BTreeMap<(usize, String, usize), Slot>,
     /// The type each map was seen to have.
     types: BTreeMap<usize, &'static str>,
-    pub acked: u64,
-    pub ambiguous: u64,
 }
 
 impl Oracle {
     /// The owner has acknowledged an operation with this outcome.
-    pub fn acked(&mut self, map: usize, key: &str, cell: &Cell) {
-        self.floors.entry(map).or_default().merge(key, cell);
+    pub fn acked(&mut self, map: usize, key: &str, cell: &Cell, is_durable: bool) {
+        self.books(is_durable).for_each(|book| {
+            book.floors.entry(map).or_default().merge(key, cell);
+        });
     }
 
     /// An operation of this type was acknowledged: the map is of this type for everybody.
-    pub fn saw_type(&mut self, map: usize, map_type: &'static str) {
-        let known = *self.types.entry(map).or_insert(map_type);
-        assert_eq!(known, map_type, "map {map} took operations of two types");
+    pub fn saw_type(&mut self, map: usize, map_type: &'static str, is_durable: bool) {
+        self.books(is_durable).for_each(|book| {
+            let known = *book.types.entry(map).or_insert(map_type);
+            assert_eq!(known, map_type, "map {map} took operations of two types");
+        });
+    }
+
+    /// A server gave this stamp.
+    pub fn saw_stamp(&mut self, stamp: &Stamp, is_durable: bool) {
+        self.saw_time(stamp);
+        if is_durable && *stamp > self.latest {
+            self.latest = stamp.clone();
+        }
+    }
+
+    /// A server told this time: no earlier than all that was durable when it started.
+    pub fn saw_time(&self, time: &Stamp) {
+        let (time, floor) =
+            ((time.millis, time.counter), (self.clock_floor.millis, self.clock_floor.counter));
+        assert!(time >= floor, "the clock went back: {time:?} after {floor:?}");
     }
 
     /// What whoever asks now must see at least.
     pub fn floor(&self, map: usize) -> Replica {
-        self.floors.get(&map).cloned().unwrap_or_default()
+        self.now.floors.get(&map).cloned().unwrap_or_default()
     }
 
     pub fn floor_of_key(&self, map: usize, key: &str) -> Option<Cell> {
-        self.floors.get(&map)?.cells.get(key).cloned()
+        self.now.floors.get(&map)?.cells.get(key).cloned()
     }
 
     /// Tags acknowledged at `key` for this value, removed ones included.
@@ -63,24 +96,74 @@ impl Oracle {
         }
     }
 
-    pub fn incremented(&mut self, map: usize, key: &str, by: i64, is_certain: bool) {
-        let range = self.counts.entry((map, key.to_owned())).or_default();
-        range.low += if is_certain { by } else { by.min(0) };
-        range.high += if is_certain { by } else { by.max(0) };
+    /// An increment was sent: it may be applied from now on.
+    pub fn increment_sent(&mut self, map: usize, key: &str, by: i64) {
+        self.books(true).for_each(|book| {
+            let range = book.counts.entry((map, key.to_owned())).or_default();
+            range.low += by.min(0);
+            range.high += by.max(0);
+        });
+    }
+
+    /// An increment was applied, or certainly was not.
+    pub fn increment_answered(&mut self, map: usize, key: &str, by: i64, answer: Answer) {
+        self.books(answer != Answer::Applied).for_each(|book| {
+            let range = book.counts.entry((map, key.to_owned())).or_default();
+            if answer == Answer::Refused {
+                range.low -= by.min(0);
+                range.high -= by.max(0);
+            } else {
+                range.low += by.max(0);
+                range.high += by.min(0);
+            }
+        });
     }
 
     pub fn totals_sent(&mut self, map: usize, key: &str, client: usize, totals: (i64, i64)) {
-        self.slots.entry((map, key.to_owned(), client)).or_default().sent = totals;
+        self.books(true).for_each(|book| {
+            book.slots.entry((map, key.to_owned(), client)).or_default().sent = totals;
+        });
     }
 
-    pub fn totals_acked(&mut self, map: usize, key: &str, client: usize, totals: (i64, i64)) {
-        let acked = &mut self.slots.entry((map, key.to_owned(), client)).or_default().acked;
-        *acked = (acked.0.max(totals.0), acked.1.max(totals.1));
+    pub fn totals_acked(
+        &mut self,
+        map: usize,
+        key: &str,
+        client: usize,
+        totals: (i64, i64),
+        is_durable: bool,
+    ) {
+        self.books(is_durable).for_each(|book| {
+            let acked = &mut book.slots.entry((map, key.to_owned(), client)).or_default().acked;
+            *acked = (acked.0.max(totals.0), acked.1.max(totals.1));
+        });
+    }
+
+    fn books(&mut self, is_durable: bool) -> impl Iterator<Item = &mut Book> {
+        let Self { now, durable, .. } = self;
+        std::iter::once(now).chain(is_durable.then_some(durable))
+    }
+
+    /// Everything that was handed over is durable.
+    pub fn all_is_durable(&mut self) {
+        self.durable = self.now.clone();
+    }
+
+    /// The process has ended: what was not durable may be gone.
+    pub fn crashed(&mut self) {
+        self.now = self.durable.clone();
+        self.clock_floor = self.latest.clone();
+    }
+
+    /// Whether a crash must leave at least this.
+    pub fn is_durable(&self, map: usize, key: &str, cell: &Cell) -> bool {
+        let floor = self.durable.floors.get(&map).and_then(|floor| floor.cells.get(key));
+        !matches!(cell, Cell::Counter(_)) && floor.is_some_and(|floor| floor.covers(cell))
     }
 
     /// Checks the state of all shards, as read through the protocol, against all promises.
     pub fn verify(&self, maps: &[MapSpec], truth: &BTreeMap<usize, Replica>, forgets: bool) {
-        for (map, floor) in &self.floors {
+        for (map, floor) in &self.now.floors {
             let replica = truth.get(map).cloned().unwrap_or_default();
             if !forgets && let Some(key) = replica.lacks(floor) {
                 let (is, promised) = (replica.cells.get(&key), floor.cells.get(&key));
@@ -90,8 +173,8 @@ impl Oracle {
                 );
             }
         }
-        let mut counts = self.counts.clone();
-        for ((map, key, _), slot) in &self.slots {
+        let mut counts = self.now.counts.clone();
+        for ((map, key, _), slot) in &self.now.slots {
             let range = counts.entry((*map, key.clone())).or_default();
             range.low += slot.acked.0 - slot.sent.1;
             range.high += slot.sent.0 - slot.acked.1;
@@ -114,10 +197,18 @@ impl Oracle {
     }
 
     pub fn type_of(&self, map: usize) -> Option<&'static str> {
-        self.types.get(&map).copied()
+        self.now.types.get(&map).copied()
     }
 
     fn is_counter(&self, map: usize) -> bool {
         self.type_of(map) == Some("counter")
     }
+}
+
+/// What became of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Applied,
+    AppliedDurably,
+    Refused,
 }

@@ -1,8 +1,11 @@
 //! What one seed makes of the world: how many shards and clients, how small the limits, how often what fails.
 
-use annulus::config::{Coalesce, Config};
+use annulus::config::{Coalesce, Config, Fsync};
 
 use crate::random::Random;
+
+/// The most shards a process has.
+pub const SHARDS_MAX: usize = 5;
 
 /// What the operations on a map may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +26,26 @@ pub struct MapSpec {
     pub kind: Kind,
 }
 
+/// How maps are kept on disk, and what happens to the disk and the process.
+#[derive(Clone, Debug)]
+pub struct StorageSpec {
+    pub fsync: Fsync,
+    pub segment_bytes: usize,
+    pub checkpoint_interval_us: u64,
+    /// How long removals are remembered.
+    pub retention_ms: u64,
+    /// Times in a hundred thousand steps that the process or the power ends, and that something is wrong with the
+    /// disk.
+    pub crashes: usize,
+    pub disk_faults: usize,
+    /// Times in a hundred thousand steps that the disk is found almost full, or has room again.
+    pub read_only_turns: usize,
+    /// Times in a thousand syncs that one takes longer than anybody waits.
+    pub stalls_per_mille: usize,
+    /// Times in a thousand loads that one fails.
+    pub failed_loads_per_mille: usize,
+}
+
 /// See the module.
 pub struct Scenario {
     pub shards: usize,
@@ -31,6 +54,8 @@ pub struct Scenario {
     pub steps: usize,
     pub config: Config,
     pub maps: Vec<MapSpec>,
+    /// How many of them anybody subscribes to before all is over.
+    pub maps_watched: usize,
     pub keys: usize,
     /// The most bytes of padding a value has.
     pub padding_bytes: usize,
@@ -42,6 +67,8 @@ pub struct Scenario {
     pub stalls_per_mille: usize,
     /// Times in a thousand steps that a shard gets no turn for a while.
     pub starvation_per_mille: usize,
+    /// The most microseconds that pass at once, clock jumps aside.
+    pub pauses_us: usize,
     /// Times in ten thousand steps that the clock jumps.
     pub jumps: usize,
     /// Removals are forgotten during the run. Clients then bring no stamps and tags of their own, and hear
@@ -55,12 +82,14 @@ pub struct Scenario {
     pub is_heavy: bool,
     /// Nobody can be conflated and there is one shard: a writer must never hear itself, at any time.
     pub never_conflates: bool,
+    /// `None`: memory storage.
+    pub storage: Option<StorageSpec>,
 }
 
 impl Scenario {
     pub fn of(random: &mut Random) -> Self {
         let is_heavy = random.per_mille(60);
-        let shards = if is_heavy { random.between(2, 3) } else { random.between(1, 5) };
+        let shards = if is_heavy { random.between(2, 3) } else { random.between(1, SHARDS_MAX) };
         let clients = random.between(2, 9);
         let is_tight = !is_heavy && random.per_mille(100);
         let forgets = random.per_mille(120);
@@ -70,6 +99,13 @@ impl Scenario {
             // The others have keys that grow without end.
             maps.retain(|map| !matches!(map.kind, Kind::Or | Kind::Contested));
             maps.push(MapSpec { name: "map-tight".to_owned(), kind: Kind::Lww });
+        }
+        let keeps = random.per_mille(600);
+        if keeps {
+            // Cold ones, too.
+            for index in 0..random.below(10) {
+                maps.push(MapSpec { name: format!("map-more-{index}"), ..maps[index % maps.len()].clone() });
+            }
         }
         let mut config = config(random, clients, shards, maps.len());
         if never_conflates || is_heavy {
@@ -85,7 +121,10 @@ impl Scenario {
         if forgets {
             config.tombstone_retention_ms = random.between(200, 3_000) as u64;
         }
+        let storage = keeps.then(|| storage(random, &mut config));
+        let maps_watched = random.between(1, maps.len());
         Self {
+            storage,
             shards,
             queue_envelopes: if is_heavy { 1 } else { random.pick(&[1, 1, 2, 3, 4, 24, 64]) },
             clients,
@@ -108,7 +147,40 @@ impl Scenario {
             forgets,
             never_conflates,
             maps,
+            maps_watched,
+            pauses_us: random.pick(&[3_000, 3_000, 30_000]),
         }
+    }
+}
+
+impl Scenario {
+    /// Whether a crash while nothing moves loses nothing.
+    pub fn keeps_all_at_rest(&self) -> bool {
+        self.storage.as_ref().is_some_and(|spec| spec.fsync != Fsync::Never)
+    }
+}
+
+/// Small segments, and often too little memory for all maps, so that everything happens all the time.
+fn storage(random: &mut Random, config: &mut Config) -> StorageSpec {
+    let fsync = match random.below(10) {
+        0 => Fsync::Never,
+        1..3 => Fsync::Interval { ms: random.pick(&[1, 20, 200]) },
+        _ => Fsync::Always,
+    };
+    // For observers of any number of shards.
+    config.connections_max += 4 * SHARDS_MAX;
+    config.offers_durable = fsync != Fsync::Never;
+    config.memory_limit_bytes = random.pick(&[0, 1, 1, 20_000, 100_000]);
+    StorageSpec {
+        fsync,
+        segment_bytes: random.pick(&[500, 5_000, 50_000, 1 << 20]),
+        checkpoint_interval_us: random.pick(&[1_000, 20_000, 1_000_000]),
+        retention_ms: config.tombstone_retention_ms,
+        crashes: random.pick(&[0, 10, 30, 100]),
+        disk_faults: random.pick(&[0, 10, 50]),
+        read_only_turns: random.pick(&[0, 0, 0, 50]),
+        stalls_per_mille: random.pick(&[0, 0, 3]),
+        failed_loads_per_mille: random.pick(&[0, 0, 50]),
     }
 }
 

@@ -1,19 +1,19 @@
 //! The world: shards, clients and the network between them, moved one small step at a time by chance alone.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
-use annulus::mesh::{KeyHasher, ShardIndex, connect_with_capacity};
-use annulus::shard::{Now, Shard, Shared};
+use annulus::metrics::Metrics;
+use annulus::shard::Now;
 
 use crate::client::{Client, Context};
+use crate::disk::{Fault, SimDisk};
 use crate::frames::{self, TEXT};
 use crate::link::{End, Link};
 use crate::node::Node;
 use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::scenario::Scenario;
+use crate::service::{self, Service};
 use crate::trace::Trace;
 
 /// When every run begins.
@@ -24,6 +24,13 @@ pub struct World {
     pub random: Random,
     pub scenario: Scenario,
     pub nodes: Vec<Node>,
+    pub disk: SimDisk,
+    /// `None`: memory storage.
+    pub service: Option<Service>,
+    /// Errors that the disk had given when the process started.
+    pub errors_before: u64,
+    /// What the shards of former processes have counted.
+    pub retired: Metrics,
     pub links: Vec<Link>,
     /// Links that are not over.
     pub open_links: Vec<usize>,
@@ -40,23 +47,12 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let scenario = Scenario::of(&mut random);
-        let shared = Shared {
-            config: Arc::new(scenario.config.clone()),
-            epoch: random.next(),
-            hasher: KeyHasher::new(random.next()),
-            connections: Arc::new(AtomicUsize::new(0)),
-            storage: None,
-        };
-        let now = Now { unix_ms: UNIX_START_MS, monotonic_us: 0 };
-        let ports = connect_with_capacity(scenario.shards, scenario.queue_envelopes);
-        let node = |(index, ports)| {
-            Node::new(
-                index,
-                Shard::new(shared.clone(), index as ShardIndex, ports, None, now, seed + index as u64),
-            )
-        };
-        Self {
-            nodes: ports.into_iter().enumerate().map(node).collect(),
+        let mut world = Self {
+            nodes: Vec::new(),
+            disk: SimDisk::new(random.next()),
+            service: None,
+            errors_before: 0,
+            retired: Metrics::default(),
             links: Vec::new(),
             open_links: Vec::new(),
             clients: (0..scenario.clients).map(Client::new).collect(),
@@ -67,7 +63,9 @@ impl World {
             is_calm: false,
             random,
             scenario,
-        }
+        };
+        world.start_process(world.scenario.shards);
+        world
     }
 
     pub fn unix_ms(&self) -> u64 {
@@ -77,14 +75,19 @@ impl World {
     /// Everything goes wrong that may go wrong.
     pub fn storm(&mut self) {
         self.is_calm = false;
+        self.service.iter_mut().for_each(|service| service.is_calm = false);
         let steps = self.random.between(1, self.scenario.steps);
         // Now and then a shard misses the end of it, and finds all of that waiting.
         let sleeper = self.random.per_mille(400).then(|| self.random.below(self.nodes.len()));
         for step in 0..steps {
             if let Some(sleeper) = sleeper.filter(|_| step == steps * 3 / 4) {
+                let sleeper = sleeper % self.nodes.len();
                 self.nodes[sleeper].starved_until_us = u64::MAX;
             }
             self.now_us += 1;
+            if self.scenario.storage.is_some() {
+                self.step_storage();
+            }
             match self.random.below(100) {
                 0..33 => self.step_link(),
                 33..56 => self.step_node(),
@@ -93,6 +96,43 @@ impl World {
                 _ => self.pass_time(),
             }
         }
+    }
+
+    /// The service does something, or something happens to it.
+    fn step_storage(&mut self) {
+        let Some(spec) = &self.scenario.storage else { return };
+        let (crashes, faults, turns) = (spec.crashes, spec.disk_faults, spec.read_only_turns);
+        match self.random.below(100_000) {
+            chance if chance < crashes => {
+                let crash = self.some_crash();
+                self.crash(crash);
+            }
+            chance if chance < crashes + faults => self.disk.arm(Fault::of(&mut self.random)),
+            chance if chance < crashes + faults + turns => {
+                let is_full = self.random.per_mille(500);
+                self.service.iter().for_each(|service| service.progress.set_read_only(is_full));
+            }
+            _ => {}
+        }
+        for _ in 0..self.random.below(3) {
+            self.step_service();
+        }
+    }
+
+    /// One step of the service, if it has any to do; whether it had.
+    pub fn step_service(&mut self) -> bool {
+        let now = service::Now { us: self.now_us, unix_ms: self.unix_ms() };
+        let Some(service) = self.service.as_mut().filter(|service| service.is_runnable(now.us)) else {
+            return false;
+        };
+        match service.step(now, &mut self.random) {
+            Ok(woken) => woken.into_iter().for_each(|shard| self.nodes[shard].is_woken = true),
+            Err(error) => {
+                let crash = self.end_of(&error);
+                self.crash(crash);
+            }
+        }
+        true
     }
 
     fn step_link(&mut self) {
@@ -146,6 +186,11 @@ impl World {
         for target in node.turn(now, &mut self.links, &mut self.random, &mut self.trace) {
             self.nodes[target].is_woken = true;
         }
+        if std::mem::take(&mut self.nodes[index].wakes_storage)
+            && let Some(service) = &mut self.service
+        {
+            service.is_woken = true;
+        }
         self.open_links.retain(|&index| !self.links[index].is_over);
         self.now_us += 1;
     }
@@ -193,7 +238,7 @@ impl World {
     }
 
     fn pass_time(&mut self) {
-        let us = self.random.pick(&[10, 100, 1000, 3000]);
+        let us = self.random.pick(&[10, 100, 1000, self.scenario.pauses_us]);
         self.now_us += self.random.below(us) as u64;
         if self.random.below(10_000) < 10 * self.scenario.jumps {
             let jump_us = self.random.pick(&[100_000, 1_000_000, 12_000_000, 30_000_000]);
@@ -212,6 +257,20 @@ impl World {
         self.nodes[shard].backlog.push_back(index);
         self.clients[client].link = Some(index);
         self.with_client(client, |client, link, context| client.connect(index, link, is_plain, context));
+    }
+
+    /// Lets every client act that needs no link for it.
+    pub fn each_client(&mut self, mut act: impl FnMut(&mut Client, &Context<'_>)) {
+        let unix_ms = self.unix_ms();
+        let context = Context {
+            random: &mut self.random,
+            oracle: &mut self.oracle,
+            scenario: &self.scenario,
+            now_us: self.now_us,
+            unix_ms,
+            is_calm: self.is_calm,
+        };
+        self.clients.iter_mut().for_each(|client| act(client, &context));
     }
 
     /// Lets a client that has a link act on it.

@@ -6,6 +6,7 @@ use annulus::storage::{Base, Disk, StorageError};
 use crate::crdt_histories::Random;
 use crate::disks::{MemoryDisk, each_seed_on_each_disk, on_each_disk};
 use crate::journal_files::{EPOCH, JournalFiles, batch_of_type};
+use crate::loading::many;
 use crate::model::{
     Accepted, HASHER, TYPES, accepted_history, load, no_tail, open_base, records_of, state_of,
 };
@@ -62,6 +63,32 @@ fn a_segment_that_was_folded_is_not_folded_again() {
         assert_eq!((second.records, second.cells, second.transactions), (0, 0, 0));
         assert_eq!(second.through, first.through);
     });
+}
+
+#[test]
+fn a_fold_that_is_interrupted_goes_on_where_it_stopped() {
+    let disk = MemoryDisk::default();
+    let base = open_base(&disk);
+    // More than two transactions.
+    let accepted = many(40_000, 10);
+    let name = JournalFiles::new(&disk).write(&records_of("todos", &accepted));
+    let mut records = 0;
+    let mut interruptions = 0;
+    loop {
+        let folded = base.fold_while(&disk, &name, EPOCH, &|| false).unwrap();
+        records += folded.records;
+        assert_eq!(base.folded(), folded.through);
+        if !folded.is_interrupted {
+            break;
+        }
+        assert_eq!(folded.transactions, 1);
+        interruptions += 1;
+    }
+    assert_eq!(interruptions, 2);
+    let loaded = load(&base, &disk, &no_tail(), "todos", 1, Time::ZERO);
+    assert_eq!(loaded.state.len(), accepted.len());
+    // The type of the map and the mark of the group are records, too.
+    assert!((accepted.len() as u64..=accepted.len() as u64 + 2).contains(&records), "{records}");
 }
 
 #[test]

@@ -144,6 +144,18 @@ fn a_folded_record_that_is_damaged_is_damage_even_at_the_end() {
 }
 
 #[test]
+fn a_folded_segment_stays_folded_when_the_one_behind_it_is_given_up() {
+    let (mut files, _) = three_segments();
+    files.get_mut(&segment_name(1)).unwrap()[80] ^= 1;
+    files.get_mut(&segment_name(5)).unwrap().truncate(SEGMENT_HEADER_BYTES + 3);
+    files.remove(&segment_name(9));
+    let disk = MemoryDisk::with_files(&files);
+    let (salvaged, _) = find(&disk, RecoveryOptions { folded: 8, ..SALVAGE }).unwrap();
+    assert_eq!((salvaged.lost.len(), salvaged.next_sequence), (1, 9), "{salvaged:?}");
+    assert_eq!(disk.files().len(), 0);
+}
+
+#[test]
 fn other_names_in_the_folder_are_left_alone() {
     let (mut files, seen) = three_segments();
     for name in ["journal/0000000000000001.log.tmp", "journal/1.log", "journal/000000000000000G.log"] {

@@ -6,10 +6,13 @@ use simd_json::prelude::*;
 use super::watch::{Rules, Watch};
 use super::{Asked, Client, Context, Op, OpKind, Stage};
 use crate::link::Link;
+use crate::oracle::Answer;
 use crate::replica::{Cell, Replica, Stamp};
 
-/// Codes an operation of the simulator may be refused with.
+/// Codes an operation of the simulator may be refused with, and those it may be refused with where maps are on a
+/// disk that is full or slow beside them.
 const OP_CODES: [&str; 3] = ["map_type", "clock_drift", "timeout"];
+const STORAGE_OP_CODES: [&str; 2] = ["overloaded", "read_only"];
 /// Codes a request of the simulator may be refused with.
 const REQUEST_CODES: [&str; 4] = ["bad_json", "unknown_type", "too_many_subscriptions", "timeout"];
 
@@ -23,6 +26,8 @@ impl Client {
             assert_eq!(kind, "hello", "the first message");
             if self.stage == Stage::Greeting {
                 self.stage = Stage::Open;
+                let time = message.get_str("time").expect("hello tells the time");
+                context.oracle.saw_time(&Stamp::parse(time));
                 self.resubscribe(link, context);
             }
             return;
@@ -31,7 +36,7 @@ impl Client {
         match &kind[..] {
             "change" => self.handle_change(&message, context),
             "snapshot" => self.handle_snapshot(&message, id, context),
-            "error" => self.handle_error(&message, id),
+            "error" => self.handle_error(&message, id, context),
             "ack" if id.is_some_and(|id| self.unanswered.contains(&id)) => panic!("an ack nobody asked for"),
             "pong" if id.is_none() => {}
             _ => {
@@ -51,7 +56,9 @@ impl Client {
         };
         match (asked, kind) {
             (Asked::Ping, "pong") => {}
-            (Asked::Write(ops), "ack") => self.handle_ack(ops, message, context),
+            (Asked::Write { ops, wants_durable }, "ack") => {
+                self.handle_ack(ops, wants_durable, message, context);
+            }
             (Asked::Read { map, keys, floor }, "entries") => {
                 map_of(map);
                 let mut read = Replica::default();
@@ -103,7 +110,7 @@ impl Client {
         let (map, name) = named_map(message, context);
         if let Some(map_type) = message.get_str("map_type") {
             let map_type = ["lww", "or", "counter"].into_iter().find(|known| *known == map_type);
-            context.oracle.saw_type(map, map_type.expect("a type of map"));
+            context.oracle.saw_type(map, map_type.expect("a type of map"), false);
         }
         let watch = self.watches.get_mut(&map).unwrap_or_else(|| panic!("{name} is not watched: {message}"));
         // A peer that has fallen too far behind is told anew without having asked.
@@ -122,14 +129,14 @@ impl Client {
         }
     }
 
-    fn handle_error(&mut self, message: &OwnedValue, id: Option<u64>) {
+    fn handle_error(&mut self, message: &OwnedValue, id: Option<u64>, context: &Context<'_>) {
         let code = message.get_str("code").expect("an error has a code");
         let Some(id) = id else {
             assert_eq!(code, "bad_json");
             return;
         };
         if self.unanswered.contains(&id) {
-            assert!(OP_CODES.contains(&code), "{message}");
+            assert!(may_refuse(code, context), "{message}");
             return;
         }
         let asked =
@@ -145,11 +152,28 @@ impl Client {
                     self.watches.insert(map, *next);
                 }
             }
+            // The map could not be loaded in time. What was before it is over, too.
+            (Asked::Subscribe { map }, "timeout") if context.scenario.storage.is_some() => {
+                let mut watch = self.watches.remove(&map).expect("it was asked for");
+                while watch.id != id {
+                    self.asked.remove(&watch.id);
+                    watch = *watch.next.take().expect("it was asked for, and is not over");
+                }
+                if let Some(next) = watch.next {
+                    self.watches.insert(map, *next);
+                }
+            }
             (asked, code) => panic!("{asked:?} was refused with {code}: {REQUEST_CODES:?} are expected"),
         }
     }
 
-    fn handle_ack(&mut self, ops: Vec<Op>, message: &OwnedValue, context: &mut Context<'_>) {
+    fn handle_ack(
+        &mut self,
+        ops: Vec<Op>,
+        wants_durable: bool,
+        message: &OwnedValue,
+        context: &mut Context<'_>,
+    ) {
         let stamps = message.get_array("stamps").expect("an ack has stamps");
         assert_eq!(stamps.len(), ops.len(), "one stamp for each operation: {message}");
         let rejected: Vec<(usize, &str)> = message
@@ -162,19 +186,27 @@ impl Client {
             })
             .collect();
         let is_late = message.get_bool("timeout") == Some(true);
+        let is_durable = message.get_str("level") == Some("durable");
+        assert!(wants_durable || !is_durable, "more than was asked for: {message}");
         let applied = message.get_usize("applied").expect("a number of operations");
         assert!(is_late || applied + rejected.len() == ops.len(), "{message}");
+        let can_be_durable = context.scenario.config.offers_durable && wants_durable;
+        assert!(is_durable || is_late || !can_be_durable || applied == 0, "{message}");
         for (index, op) in ops.into_iter().enumerate() {
             let stamp = stamps[index].as_str().map(Stamp::parse);
             if let Some((_, code)) = rejected.iter().find(|(rejected, _)| *rejected == index) {
-                assert!(OP_CODES.contains(code), "{op:?} was refused with {code}");
+                assert!(may_refuse(code, context), "{op:?} was refused with {code}");
                 assert!(*code != "clock_drift" || op.is_far_ahead(), "{op:?} was refused as drifting");
-                if *code == "timeout" {
-                    assert!(is_late, "{op:?} timed out in time: {message}");
-                    self.unclear(op, context);
+                assert!(*code != "timeout" || is_late, "{op:?} timed out in time: {message}");
+                match op.kind {
+                    _ if *code == "timeout" => self.unclear(op, context),
+                    OpKind::Increment { by } => {
+                        context.oracle.increment_answered(op.map, &op.key, by, Answer::Refused);
+                    }
+                    _ => {}
                 }
             } else if stamp.is_some() || !is_late && !op.has_stamp() {
-                self.acked(op, stamp, context);
+                self.acked(op, stamp, is_durable, context);
             } else {
                 assert!(is_late, "{op:?} was acked without its stamp: {message}");
                 self.unclear(op, context);
@@ -182,24 +214,29 @@ impl Client {
         }
     }
 
-    fn acked(&mut self, op: Op, stamp: Option<Stamp>, context: &mut Context<'_>) {
+    fn acked(&mut self, op: Op, stamp: Option<Stamp>, is_durable: bool, context: &mut Context<'_>) {
         context.oracle.acked += 1;
-        context.oracle.saw_type(op.map, op.kind.map_type());
+        context.oracle.acked_durable += u64::from(is_durable);
+        context.oracle.saw_type(op.map, op.kind.map_type(), is_durable);
         if let (Some(own), Some(stamp)) = (op.own_stamp(), &stamp) {
             assert_eq!(own, stamp, "the stamp the client brought");
         }
         if let (None, Some(stamp)) = (op.own_stamp(), &stamp) {
             self.note_given(&op, stamp);
+            context.oracle.saw_stamp(stamp, is_durable);
         }
         match &op.kind {
-            OpKind::Increment { by } => context.oracle.incremented(op.map, &op.key, *by, true),
+            OpKind::Increment { by } => {
+                let answer = if is_durable { Answer::AppliedDurably } else { Answer::Applied };
+                context.oracle.increment_answered(op.map, &op.key, *by, answer);
+            }
             OpKind::Totals { totals } => {
-                context.oracle.totals_acked(op.map, &op.key, self.index, *totals);
+                context.oracle.totals_acked(op.map, &op.key, self.index, *totals, is_durable);
             }
             _ => {}
         }
         let Some(cell) = op.outcome(stamp) else { return };
-        context.oracle.acked(op.map, &op.key, &cell);
+        context.oracle.acked(op.map, &op.key, &cell, is_durable);
         if context.scenario.forgets {
             // It hears its own changes, and may have heard of their removal, which nobody remembers any more.
             return;
@@ -216,11 +253,12 @@ impl Client {
     /// It will not be known whether this operation was applied.
     pub(super) fn unclear(&mut self, op: Op, context: &mut Context<'_>) {
         context.oracle.ambiguous += 1;
-        if let OpKind::Increment { by } = op.kind {
-            context.oracle.incremented(op.map, &op.key, by, false);
-        }
         self.mark_unclear(op.map, &op.key);
     }
+}
+
+fn may_refuse(code: &str, context: &Context<'_>) -> bool {
+    OP_CODES.contains(&code) || context.scenario.storage.is_some() && STORAGE_OP_CODES.contains(&code)
 }
 
 fn merge_own(watch: &mut Watch, key: &str, cell: &Cell) {

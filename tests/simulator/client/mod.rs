@@ -16,7 +16,7 @@ use crate::link::{End, Link};
 use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::replica::{Cell, Replica, Stamp};
-use crate::scenario::Scenario;
+use crate::scenario::{Kind, Scenario};
 
 /// What a client sees of the world while it acts.
 pub struct Context<'a> {
@@ -44,7 +44,7 @@ pub enum Stage {
 #[derive(Debug)]
 pub enum Asked {
     Ping,
-    Write(Vec<Op>),
+    Write { ops: Vec<Op>, wants_durable: bool },
     Read { map: usize, keys: Vec<String>, floor: Vec<Option<Cell>> },
     Subscribe { map: usize },
     Unsubscribe { map: usize },
@@ -232,7 +232,7 @@ impl Client {
         self.given.clear();
         self.retry_at_us = context.now_us + 20_000;
         for (_, asked) in std::mem::take(&mut self.asked) {
-            if let Asked::Write(ops) = asked {
+            if let Asked::Write { ops, .. } = asked {
                 ops.into_iter().for_each(|op| self.unclear(op, context));
             }
         }
@@ -240,6 +240,16 @@ impl Client {
             if let Some(kept) = watch.keep() {
                 self.kept.insert(map, kept);
             }
+        }
+    }
+
+    /// The server has lost what was not durable, or may have.
+    pub fn server_crashed(&mut self, context: &Context<'_>) {
+        let is_contested = |map: usize| context.scenario.maps[map].kind == Kind::Contested;
+        // It may get another type now, and what is kept be of no use.
+        self.kept.retain(|map, _| !is_contested(*map) || context.oracle.type_of(*map).is_some());
+        for (map, kept) in &mut self.kept {
+            kept.note_lost(|key, cell| !context.oracle.is_durable(*map, key, cell));
         }
     }
 

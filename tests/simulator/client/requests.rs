@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::op::Op;
+use super::op::{Op, OpKind};
 use super::watch::{Filter, Spec, Watch};
 use super::{Asked, Client, Context};
 use crate::frames::PING;
@@ -20,7 +20,7 @@ impl Client {
             55..65 => self.read_some(map, link, context),
             65..69 => self.ping(link, context),
             69..72 => self.send_frame(link, context.random, PING, b"hello"),
-            72..88 => self.subscribe_some(map, link, context),
+            72..88 => self.subscribe_some(map % context.scenario.maps_watched, link, context),
             88..91 => self.unsubscribe(map, link, context),
             91..95 => self.digest(map, link, context),
             95 => self.send_text(
@@ -130,6 +130,7 @@ impl Client {
             {
                 watch.replica = kept.replica;
                 watch.unclear.extend(kept.unclear);
+                watch.haunted = kept.haunted;
                 watch.cursor = kept.cursor;
                 watch.is_excused = kept.is_excused;
             }
@@ -159,7 +160,7 @@ impl Client {
         let mut watch = Watch::new(id, spec, context.oracle.floor(map), context.now_us);
         // What it does not hear of may come between the cursor or snapshot and the end of these.
         let writes = self.asked.values().filter_map(|asked| match asked {
-            Asked::Write(ops) if !echo => Some(ops),
+            Asked::Write { ops, .. } if !echo => Some(ops),
             _ => None,
         });
         let opaque = writes.flatten().filter(|op| op.map == map && op.is_opaque());
@@ -189,14 +190,11 @@ impl Client {
             let kind = self.op_kind(map, &key, context);
             ops.push(self.op(map, key, kind, context));
         }
-        let ack = context.random.pick(&[
-            "",
-            "",
-            "",
-            r#","ack":"memory""#,
-            r#","ack":"durable""#,
-            r#","ack":"none""#,
-        ]);
+        let durable = r#","ack":"durable""#;
+        let mut ack = context.random.pick(&["", "", "", r#","ack":"memory""#, durable, r#","ack":"none""#]);
+        if context.scenario.storage.is_some() && context.random.per_mille(500) {
+            ack = durable;
+        }
         self.write(ops, ack, link, context);
     }
 
@@ -205,6 +203,9 @@ impl Client {
         for op in &ops {
             if !list.is_empty() {
                 list.push(',');
+            }
+            if let OpKind::Increment { by } = op.kind {
+                context.oracle.increment_sent(op.map, &op.key, by);
             }
             op.write_to(&mut list, &context.scenario.maps[op.map].name, &self.name);
             if op.is_opaque() {
@@ -217,7 +218,7 @@ impl Client {
             ops.into_iter().for_each(|op| self.unclear(op, context));
             self.next_id
         } else {
-            self.ask(Asked::Write(ops))
+            self.ask(Asked::Write { ops, wants_durable: ack.contains("durable") })
         };
         self.send_text(link, context, &format!(r#"{{"type":"write","id":{id}{ack},"ops":[{list}]}}"#));
     }

@@ -60,6 +60,8 @@ pub struct Watch {
     delivered: Replica,
     /// Keys at which its own operations may have changed something it does not hear of.
     pub unclear: BTreeSet<String>,
+    /// Keys at which the replica may have what a crash has undone, until the server says what is there.
+    pub haunted: BTreeSet<String>,
     /// When it was asked for, or last complete, in microseconds.
     pub began_us: u64,
     /// It may lack removals: see [`Self::chunk`].
@@ -88,6 +90,19 @@ impl Watch {
         (self.cursor.is_some() && !self.is_leaving).then_some(self)
     }
 
+    /// Notes the keys at which something `is_lost`.
+    pub fn note_lost(&mut self, is_lost: impl Fn(&str, &Cell) -> bool) {
+        let lost = self.replica.cells.iter().filter(|(key, cell)| is_lost(key, cell));
+        self.haunted.extend(lost.map(|(key, _)| key.clone()));
+    }
+
+    fn merge(&mut self, key: &str, cell: &Cell) {
+        self.replica.merge(key, cell);
+        if self.replica.cells.get(key) == Some(cell) {
+            self.haunted.remove(key);
+        }
+    }
+
     /// Goes over to the subscription that was asked for later, whose first chunk has come.
     pub fn begin_next(&mut self) {
         let next = *self.next.take().expect("somebody asked for what has come");
@@ -95,6 +110,7 @@ impl Watch {
         if self.spec.since.is_some() {
             self.replica = old.replica;
             self.unclear.extend(old.unclear);
+            self.haunted = old.haunted;
             self.cursor = self.spec.since.clone();
             self.is_excused = old.is_excused;
         }
@@ -130,12 +146,13 @@ impl Watch {
         self.is_excused = is_too_slow || resumed && self.is_excused;
         if !resumed {
             self.replica = Replica::default();
+            self.haunted.clear();
         }
         for (key, cell) in std::mem::take(&mut self.chunks) {
             let is_news = self.delivered.merge(&key, &cell);
             // A reset may come in the middle, after which it starts over.
             assert!(is_news || reset, "a snapshot of {map} has {key} twice: {cell:?}");
-            self.replica.merge(&key, &cell);
+            self.merge(&key, &cell);
         }
         let own = std::mem::take(&mut self.own);
         self.replica.merge_all(&own);
@@ -177,7 +194,7 @@ impl Watch {
                 assert!(count > before, "{map} {key} fell from {before} to {count}");
             }
             *self.heard.entry(key.clone()).or_default() += 1;
-            self.replica.merge(&key, &cell);
+            self.merge(&key, &cell);
         }
         self.take_cursor(message);
     }

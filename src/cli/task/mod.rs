@@ -1,0 +1,114 @@
+//! What is done to a data directory beside serving it: backup, export, import, verify.
+
+mod backup;
+mod maps;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::action::Action;
+use super::flags::Flags;
+use crate::io::Clock;
+use crate::storage::StorageError;
+
+/// One of them, with everything it needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    Backup {
+        data_dir: PathBuf,
+        target: PathBuf,
+    },
+    Export {
+        data_dir: PathBuf,
+        maps: Vec<String>,
+        output: Option<PathBuf>,
+    },
+    /// `node`: the name of the node in a directory that is not there yet.
+    Import {
+        data_dir: PathBuf,
+        input: Option<PathBuf>,
+        node: Option<String>,
+    },
+    Verify {
+        data_dir: PathBuf,
+    },
+}
+
+/// Why it was not done; printed behind `annulus: `, exit code 1.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("the server says: {0}")]
+    Server(String),
+    #[error("{} is no data directory; name one with --data-dir", .0.display())]
+    NoData(PathBuf),
+    #[error("{}: {source}", file.display())]
+    File { file: PathBuf, source: io::Error },
+    #[error("no random numbers from the kernel: {0}")]
+    Random(getrandom::Error),
+    #[error("what is listed above is damaged; restore a backup, or start once with --salvage")]
+    Damaged,
+}
+
+impl TaskError {
+    fn file(file: &Path, source: io::Error) -> Self {
+        Self::File { file: file.to_owned(), source }
+    }
+}
+
+impl Action {
+    /// The task this is; itself if it is none.
+    pub(super) fn into_task(self, flags: &Flags) -> Result<Task, Self> {
+        let data_dir = flags.data.data_dir.clone();
+        Ok(match self {
+            Self::Backup { dir } => Task::Backup { data_dir, target: dir },
+            Self::Export { maps, output } => Task::Export { data_dir, maps, output },
+            Self::Import { file } => {
+                Task::Import { data_dir, input: file, node: flags.listening.node.clone() }
+            }
+            Self::Verify { dir } => Task::Verify { data_dir: dir.unwrap_or(data_dir) },
+            Self::Serve | Self::Doctor | Self::Config => return Err(self),
+        })
+    }
+}
+
+impl Task {
+    /// Does it. How far it is goes to stderr, and so does the report, but for the digests of `verify`.
+    ///
+    /// # Errors
+    /// [`TaskError`] in one line.
+    pub fn run(&self) -> Result<(), TaskError> {
+        match self {
+            Self::Backup { data_dir, target } => say(&backup::run(data_dir, target)?),
+            Self::Export { data_dir, maps, output } => say(&maps::export(data_dir, maps, output.as_deref())?),
+            Self::Import { data_dir, input, node } => {
+                say(&maps::import(data_dir, input.as_deref(), node.as_deref())?);
+            }
+            Self::Verify { data_dir } => maps::verify(data_dir)?,
+        }
+        Ok(())
+    }
+}
+
+/// Between two lines that say how far something is.
+const SAID_EVERY_NS: u64 = 1_000_000_000;
+
+/// Says how far something is, but not all the time.
+fn now_and_then<T: fmt::Display>() -> impl FnMut(&T) {
+    let clock = Clock::start();
+    let mut said_ns = 0;
+    move |so_far| {
+        let now_ns = clock.elapsed_ns();
+        if now_ns - said_ns >= SAID_EVERY_NS {
+            said_ns = now_ns;
+            say(&format!("so far: {so_far}"));
+        }
+    }
+}
+
+/// A line for people.
+fn say(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,51 @@
+//! What the command line and the environment ask for.
+
+/// Rounds of `cargo test`, which CI runs.
+const ROUNDS_DEFAULT: u64 = 100;
+const LANES_DEFAULT: u64 = 2;
+
+/// See the module.
+pub struct Options {
+    pub rounds: u64,
+    /// Of the first life; the next ones count up from it.
+    pub seed: u64,
+    /// Servers that run, and are killed, at the same time.
+    pub lanes: u64,
+    /// Memory storage, with every ack believed: to see that the loop fails when writes are lost.
+    pub is_memory: bool,
+    pub is_verbose: bool,
+    /// `--list`, as tools that look for tests ask.
+    pub lists: bool,
+}
+
+impl Options {
+    pub fn read() -> Self {
+        let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
+        let variable = |name: &str| number(std::env::var(name).ok());
+        let mut options = Self {
+            rounds: variable("ANNULUS_ROUNDS").unwrap_or(ROUNDS_DEFAULT),
+            seed: variable("ANNULUS_SEED").unwrap_or(1),
+            lanes: LANES_DEFAULT,
+            is_memory: false,
+            is_verbose: false,
+            lists: false,
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            match &argument[..] {
+                "--rounds" => options.rounds = number(arguments.next()).expect("--rounds takes a number"),
+                "--seed" => options.seed = number(arguments.next()).expect("--seed takes a number"),
+                "--lanes" => options.lanes = number(arguments.next()).expect("--lanes takes a number"),
+                "--memory" => options.is_memory = true,
+                "-v" | "--verbose" => options.is_verbose = true,
+                "--list" => options.lists = true,
+                "--test-threads" | "--skip" | "--format" | "--color" => drop(arguments.next()),
+                // A name of tests to run, which may not mean this one.
+                name if !name.starts_with('-') && !"crash".contains(name) => options.rounds = 0,
+                // Other arguments of the usual harness, such as `--nocapture`.
+                _ => {}
+            }
+        }
+        options
+    }
+}

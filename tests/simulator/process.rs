@@ -1,0 +1,119 @@
+//! The life of one process of the server: how it starts on what is on the disk, and how it ends.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use annulus::mesh::{KeyHasher, ShardIndex, connect_with_capacity};
+use annulus::shard::{Now, Shard, Shared, SharedStorage};
+use annulus::storage::StorageError;
+
+use crate::disk::{Crash, Fault};
+use crate::link::End;
+use crate::node::Node;
+use crate::scenario::SHARDS_MAX;
+use crate::service::{self, Service};
+use crate::world::World;
+
+/// Starts that may fail one after the other because of the disk.
+const STARTS_MAX: usize = 20;
+
+impl World {
+    /// Starts shards, and the storage if there is one; a disk that fails meanwhile has the next process try again.
+    pub fn start_process(&mut self, shards: usize) {
+        let mut shared = Shared {
+            config: Arc::new(self.scenario.config.clone()),
+            epoch: self.random.next(),
+            hasher: KeyHasher::new(self.random.next()),
+            connections: Arc::new(AtomicUsize::new(0)),
+            storage: None,
+        };
+        let mut ports = connect_with_capacity(shards, self.scenario.queue_envelopes).into_iter();
+        let mut storage_ports: Vec<_> = (0..shards).map(|_| None).collect();
+        if let Some(spec) = self.scenario.storage.clone() {
+            let counts = self.service.take().map(|service| service.counts).unwrap_or_default();
+            let mut starts = 0;
+            let (mut service, given) = loop {
+                self.errors_before = self.disk.counts().errors;
+                let now = service::Now { us: self.now_us, unix_ms: self.unix_ms() };
+                match Service::start(&self.disk, &spec, shards, now, &mut self.random, counts) {
+                    Ok(started) => break started,
+                    Err(error) => {
+                        let crash = self.end_of(&error);
+                        self.disk.crash(crash);
+                    }
+                }
+                starts += 1;
+                assert!(starts < STARTS_MAX, "the server does not start");
+            };
+            service.is_calm = self.is_calm;
+            shared.epoch = service.format.epoch;
+            shared.hasher = KeyHasher::new(service.format.secret);
+            let progress = Arc::clone(&service.progress);
+            shared.storage = Some(SharedStorage { progress, clock_floor: service.clock });
+            storage_ports = given.into_iter().map(Some).collect();
+            self.service = Some(service);
+        }
+        let now = Now { unix_ms: self.unix_ms(), monotonic_us: self.now_us };
+        for (index, storage_port) in storage_ports.into_iter().enumerate() {
+            let ports = ports.next().expect("as many as shards");
+            let seed = self.random.next();
+            let shard = Shard::new(shared.clone(), index as ShardIndex, ports, storage_port, now, seed);
+            self.nodes.push(Node::new(index, shard));
+        }
+    }
+
+    /// How a process ends to which the disk has said this. Only what was done to the disk may be an error.
+    pub fn end_of(&mut self, error: &StorageError) -> Crash {
+        let is_injected = self.disk.is_over().is_some() || self.disk.counts().errors > self.errors_before;
+        assert!(is_injected, "the storage failed by itself: {error}");
+        self.disk.is_over().unwrap_or_else(|| self.some_crash())
+    }
+
+    pub fn some_crash(&mut self) -> Crash {
+        self.random.pick(&[Crash::Kill, Crash::PowerCut])
+    }
+
+    /// The process ends, and another takes its place, perhaps with other shards.
+    pub fn crash(&mut self, crash: Crash) {
+        // With `--fsync never` nothing is promised but what was found.
+        self.lose_connections();
+        self.oracle.crashed();
+        self.each_client(|client, context| client.server_crashed(context));
+        self.replace_process(crash);
+    }
+
+    /// Everything is durable; the process ends nonetheless, and nothing may be missing.
+    pub fn restart(&mut self, crash: Crash) {
+        self.lose_connections();
+        self.replace_process(crash);
+    }
+
+    fn replace_process(&mut self, crash: Crash) {
+        for node in self.nodes.drain(..) {
+            self.retired.add(&node.shard.metrics_now());
+        }
+        self.disk.crash(crash);
+        self.now_us += self.random.pick(&[1_000, 30_000, 2_000_000]);
+        if !self.is_calm && self.random.per_mille(200) {
+            self.disk.arm(Fault::of(&mut self.random));
+        }
+        let shards = if self.scenario.never_conflates { 1 } else { self.random.between(1, SHARDS_MAX) };
+        self.start_process(shards);
+    }
+
+    /// What the kernel has for clients may still reach them; then all connections are gone.
+    fn lose_connections(&mut self) {
+        for index in 0..self.clients.len() {
+            if self.random.per_mille(500) {
+                self.with_client(index, |client, link, context| client.read(link, context));
+            }
+            self.with_client(index, |client, link, context| client.reset(link, context));
+        }
+        for index in std::mem::take(&mut self.open_links) {
+            let link = &mut self.links[index];
+            link.end_upstream(End::Reset);
+            link.completions.clear();
+            link.is_over = true;
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Segments into the base, and only then out of the folder.
+
+use annulus::crdt::Time;
+use annulus::storage::{Disk, FinishedSegment, StorageError};
+
+use super::{Now, Service};
+use crate::random::Random;
+
+/// A segment that is not in the base.
+pub struct Unfolded {
+    name: String,
+    next_sequence: u64,
+    /// For each shard, up to where it is in the base then; empty for one that was found at start.
+    last_applied: Vec<Time>,
+}
+
+impl Unfolded {
+    pub fn finished(finished: FinishedSegment) -> Self {
+        let FinishedSegment { name, next_sequence, last_applied } = finished;
+        Self { name, next_sequence, last_applied }
+    }
+
+    pub fn found(name: String, next_sequence: u64) -> Self {
+        Self { name, next_sequence, last_applied: Vec::new() }
+    }
+}
+
+impl Service {
+    /// Has what has come so far end up in a finished segment.
+    pub(super) fn roll(&mut self) {
+        self.journal.roll();
+        self.has_unrolled = false;
+        self.may_step = true;
+    }
+
+    pub(super) fn checkpoint(&mut self, now: Now, random: &mut Random) -> Result<(), StorageError> {
+        if self.checkpoint_at_us <= now.us {
+            self.roll();
+            self.checkpoint_at_us = now.us + self.spec.checkpoint_interval_us;
+        }
+        let Some(segment) = self.unfolded.pop_front() else { return Ok(()) };
+        self.base.fold(&self.disk, &segment.name, self.format.epoch)?;
+        self.counts.folds += 1;
+        let forget_before = Time::new(now.unix_ms.saturating_sub(self.spec.retention_ms), 0);
+        self.base.sweep(forget_before, now.unix_ms, random.between(1, 50))?;
+        self.tail.drop_through(segment.next_sequence - 1);
+        for (shard, &applied) in segment.last_applied.iter().enumerate() {
+            self.progress.shard(shard).set_folded(applied);
+        }
+        self.disk.remove(&segment.name).map_err(StorageError::io("remove", &segment.name))
+    }
+}
