@@ -22,6 +22,7 @@ mod oracle;
 mod process;
 mod random;
 mod replica;
+mod rest;
 mod scenario;
 mod service;
 mod trace;
