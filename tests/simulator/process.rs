@@ -40,6 +40,7 @@ impl World {
                     Err(error) => {
                         let crash = self.end_of(&error);
                         self.disk.crash(crash);
+                        self.clients_forget(crash);
                     }
                 }
                 starts += 1;
@@ -77,10 +78,16 @@ impl World {
     pub fn crash(&mut self, crash: Crash) {
         self.lose_connections();
         self.oracle.crashed();
-        // With `--fsync never` a power cut may even take ticks that cursors name.
-        let keeps_cursors = self.scenario.keeps_all_at_rest() || crash == Crash::Kill;
-        self.each_client(|client, context| client.server_crashed(keeps_cursors, context));
+        self.each_client(|client, context| client.server_crashed(context));
+        self.clients_forget(crash);
         self.replace_process(crash);
+    }
+
+    /// With `--fsync never` a power cut may even take ticks that cursors name.
+    fn clients_forget(&mut self, crash: Crash) {
+        if !self.scenario.keeps_all_at_rest() && crash == Crash::PowerCut {
+            self.clients.iter_mut().for_each(|client| client.kept.clear());
+        }
     }
 
     /// Everything is durable; the process ends nonetheless, and nothing may be missing.

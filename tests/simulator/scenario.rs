@@ -32,6 +32,8 @@ pub struct StorageSpec {
     pub fsync: Fsync,
     pub segment_bytes: usize,
     pub checkpoint_interval_us: u64,
+    /// The longest time that folding a segment takes.
+    pub fold_us: u64,
     /// How long removals are remembered.
     pub retention_ms: u64,
     /// Times in a hundred thousand steps that the process or the power ends, and that something is wrong with the
@@ -175,9 +177,10 @@ fn storage(random: &mut Random, config: &mut Config) -> StorageSpec {
         fsync,
         segment_bytes: random.pick(&[500, 5_000, 50_000, 1 << 20]),
         checkpoint_interval_us: random.pick(&[1_000, 20_000, 1_000_000]),
+        fold_us: random.pick(&[0, 3_000, 300_000]),
         retention_ms: config.tombstone_retention_ms,
         crashes: random.pick(&[0, 10, 30, 100]),
-        disk_faults: random.pick(&[0, 10, 50]),
+        disk_faults: random.pick(&[0, 30, 100, 300]),
         read_only_turns: random.pick(&[0, 0, 0, 50]),
         stalls_per_mille: random.pick(&[0, 0, 3]),
         failed_loads_per_mille: random.pick(&[0, 0, 50]),

@@ -29,6 +29,10 @@ pub enum FaultKind {
 impl Fault {
     pub fn of(random: &mut Random) -> Self {
         let kind = random.pick(&[
+            // As often as all others: there is always something on its way to the disk then.
+            FaultKind::End(Crash::PowerCut),
+            FaultKind::End(Crash::PowerCut),
+            FaultKind::End(Crash::PowerCut),
             FaultKind::End(Crash::PowerCut),
             FaultKind::End(Crash::PowerCut),
             FaultKind::End(Crash::Kill),
@@ -37,7 +41,7 @@ impl Fault {
             FaultKind::SyncError,
             FaultKind::NoSpace,
         ]);
-        let most = random.pick(&[3, 20, 100]);
+        let most = random.pick(&[1, 3, 20, 100]);
         Self { after_barriers: random.between(1, most), kind }
     }
 }

@@ -38,7 +38,7 @@ pub struct Tearing {
 impl Tearing {
     pub fn of(random: &mut Random, inode: u64) -> Self {
         let seed = random.next() ^ inode.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let arriving = random.pick(&[0, 0, 1000, 1000, 1000, 950, 500, 50]);
+        let arriving = random.pick(&[0, 0, 0, 1000, 1000, 950, 500, 50]);
         Self {
             seed,
             arriving,

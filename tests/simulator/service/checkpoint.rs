@@ -38,7 +38,11 @@ impl Service {
             self.roll();
             self.checkpoint_at_us = now.us + self.spec.checkpoint_interval_us;
         }
+        if self.fold_at_us > now.us {
+            return Ok(());
+        }
         let Some(segment) = self.unfolded.pop_front() else { return Ok(()) };
+        self.fold_at_us = now.us + random.below(self.spec.fold_us as usize + 1) as u64;
         self.base.fold(&self.disk, &segment.name, self.format.epoch)?;
         self.counts.folds += 1;
         let forget_before = Time::new(now.unix_ms.saturating_sub(self.spec.retention_ms), 0);

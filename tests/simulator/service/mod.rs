@@ -52,6 +52,8 @@ pub struct Service {
     /// Segments that are not in the base, oldest first.
     unfolded: VecDeque<Unfolded>,
     checkpoint_at_us: u64,
+    /// When the next one of them is folded, as folding takes its time.
+    fold_at_us: u64,
     /// Something has come since the last checkpoint began.
     has_unrolled: bool,
 
@@ -105,7 +107,11 @@ impl Service {
 
     /// Whether it has nothing to do until somebody hands something over.
     pub fn is_quiet(&self) -> bool {
-        self.is_asleep && !self.is_woken && self.has_nothing() && self.journal.is_idle()
+        self.is_asleep
+            && !self.is_woken
+            && self.has_nothing()
+            && self.unfolded.is_empty()
+            && self.journal.is_idle()
     }
 
     /// When it wakes up by itself.
@@ -113,7 +119,8 @@ impl Service {
         let step = self.under_way.as_ref().map(|under_way| under_way.due_us);
         let sync = self.journal.wake_at_ms().map(|at_ms| at_ms * 1000);
         let checkpoint = self.has_unrolled.then_some(self.checkpoint_at_us);
-        [step, sync, checkpoint].into_iter().flatten().min()
+        let fold = (!self.unfolded.is_empty()).then_some(self.fold_at_us);
+        [step, sync, checkpoint, fold].into_iter().flatten().min()
     }
 
     /// Does one thing, or falls asleep. Returns the shards to wake.
@@ -151,7 +158,6 @@ impl Service {
             && !(self.may_step && self.under_way.is_none())
             && !self.untold.contains(&true)
             && self.asked.is_empty()
-            && self.unfolded.is_empty()
             && self.outgoing.iter().all(VecDeque::is_empty)
     }
 

@@ -67,6 +67,7 @@ impl Service {
             outgoing: (0..shards).map(|_| VecDeque::new()).collect(),
             unfolded: recovered.segments.into_iter().map(found).collect(),
             checkpoint_at_us: now.us + spec.checkpoint_interval_us,
+            fold_at_us: now.us + spec.fold_us,
             has_unrolled: false,
             is_asleep: false,
             is_woken: false,
