@@ -210,6 +210,8 @@ impl<'a> Merging<'a> {
 struct Maps<'a> {
     list: Vec<MapMet<'a>>,
     by_name: HashMap<&'a str, usize>,
+    /// The place that was asked for last.
+    latest: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -230,12 +232,18 @@ impl<'a> Maps<'a> {
         base: &Base,
         writing: &Writing<'_>,
     ) -> Result<usize, StorageError> {
+        // Records of one map often come in a row.
+        if self.list.get(self.latest).is_some_and(|map| map.name == name) {
+            return Ok(self.latest);
+        }
         if let Some(&place) = self.by_name.get(name) {
+            self.latest = place;
             return Ok(place);
         }
         let row = writing.row_or_new(name, map_type)?;
         self.list.push(MapMet { name, hash: base.hasher.map(name), row, is_changed: false });
-        self.by_name.insert(name, self.list.len() - 1);
-        Ok(self.list.len() - 1)
+        self.latest = self.list.len() - 1;
+        self.by_name.insert(name, self.latest);
+        Ok(self.latest)
     }
 }

@@ -208,7 +208,7 @@ impl Taken {
                 Ok(Record { map: found, key, body: Body::Delta(_), .. }) if found == map => {
                     let (at, key_len) = (cells.bytes.len(), key.len() as u16);
                     let Entry { partition, .. } = *entry;
-                    cells.index.push(Place { at, key_len, partition, salt: segment.salt });
+                    cells.index.push(Place { at, begin: 0, key_len, partition, salt: segment.salt });
                 }
                 Ok(_) => return Err(segment.damaged(entry, "another record stands there".to_owned())),
                 Err(fault) => return Err(segment.damaged(entry, fault.to_string())),
@@ -261,6 +261,8 @@ pub(super) struct TailCells {
 #[derive(Clone, Copy, Debug)]
 struct Place {
     at: usize,
+    /// The bytes of the key behind what all keys begin with: telling places apart by it spares most looks at keys.
+    begin: u64,
     salt: u32,
     key_len: u16,
     partition: u16,
@@ -278,7 +280,26 @@ pub(super) struct TailCell<'a> {
 impl TailCells {
     fn sort(&mut self) {
         let mut index = std::mem::take(&mut self.index);
-        index.sort_unstable_by_key(|place| (place.partition, self.key(place), place.at));
+        let Some(first) = index.first() else { return };
+        let shared = index.iter().fold(self.key(first), |shared, place| {
+            let differs = shared.iter().zip(self.key(place)).position(|(left, right)| left != right);
+            &shared[..differs.unwrap_or(shared.len().min(self.key(place).len()))]
+        });
+        let shared = shared.len();
+        for place in &mut index {
+            let mut begin = [0; 8];
+            let rest = &self.key(place)[shared..];
+            let len = rest.len().min(begin.len());
+            begin[..len].copy_from_slice(&rest[..len]);
+            place.begin = u64::from_be_bytes(begin);
+        }
+        // A key that ends is before one that goes on with zeros, so equal beginnings need the keys.
+        index.sort_unstable_by(|left, right| {
+            (left.partition, left.begin)
+                .cmp(&(right.partition, right.begin))
+                .then_with(|| self.key(left).cmp(self.key(right)))
+                .then(left.at.cmp(&right.at))
+        });
         self.index = index;
     }
 
@@ -291,7 +312,10 @@ impl TailCells {
         let before = |end: u16| self.index.partition_point(|place| place.partition < end);
         let places = &self.index[before(partitions.start)..before(partitions.end)];
         places
-            .chunk_by(|left, right| left.partition == right.partition && self.key(left) == self.key(right))
+            .chunk_by(|left, right| {
+                (left.partition, left.begin) == (right.partition, right.begin)
+                    && self.key(left) == self.key(right)
+            })
             .map(|places| TailCell {
                 partition: places[0].partition,
                 key: self.key(&places[0]),

@@ -130,7 +130,7 @@ impl Life {
         let mut storage = vec!["--storage", "disk", "--data-dir", &data_dir];
         storage.extend(["--segment-bytes", "1MiB", "--disk-reserve", "1MiB"]);
         storage.extend(["--checkpoint-interval-ms", self.random.pick(&["20", "100", "1000", "60000"])]);
-        storage.extend(["--memory-limit", self.random.pick(&["256KiB", "1MiB", "1GiB"])]);
+        storage.extend(["--memory-limit", self.random.pick(&["2MiB", "2MiB", "4MiB", "1GiB"])]);
         if self.random.per_mille(150) {
             let interval = ["--fsync", "interval", "--fsync-interval-ms", self.random.pick(&["1", "30"])];
             storage.extend(interval);
@@ -234,9 +234,9 @@ impl Life {
             promises.was_killed();
             self.tally.kills += 1;
         }
-        self.tally.evictions += metric(&page, "annulus_evictions_total");
-        self.tally.loads += metric(&page, "annulus_loads_total");
-        self.tally.folds += metric(&page, "annulus_folds_total");
+        self.tally.evictions += metric(&page, "annulus_map_evictions_total");
+        self.tally.loads += metric(&page, "annulus_map_loads_total");
+        self.tally.folds += metric(&page, "annulus_checkpoints_total");
     }
 }
 

@@ -79,7 +79,7 @@ fn a_copy_that_was_not_finished_is_no_data_directory() {
     let missing = ["journal/00000000000000ff.log".to_owned()];
     let segments = [&source.segments[1..], &missing].concat();
     backup::copy(&base, &source.disk, &segments, &target.0, &mut |_| ()).unwrap_err();
-    assert!(!files(&target).contains_key("FORMAT") && files(&target).len() > 0);
+    assert!(!files(&target).contains_key("FORMAT") && !files(&target).is_empty());
     let error = Format::load_or_create(&HostDisk::new(&target.0).unwrap(), format).unwrap_err();
     assert!(matches!(error, StorageError::NotOurs { .. }), "{error}");
 }

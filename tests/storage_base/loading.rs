@@ -155,47 +155,51 @@ pub fn many(count: u64, value_bytes: usize) -> Vec<Accepted> {
 /// Measures; run it with `cargo test --release --test storage_base -- --ignored --nocapture a_million`.
 #[test]
 #[ignore = "a measurement, and needs half a minute and a gigabyte"]
-#[expect(clippy::disallowed_methods, reason = "it measures wall time")]
 fn a_million_cells_are_loaded_and_folded_this_fast() {
-    use std::time::Instant;
     let folder = TempFolder::new();
     let disk = annulus::storage::HostDisk::new(&folder.0).unwrap();
     let base = annulus::storage::Base::open(&disk, HASHER, 256 << 20).unwrap();
     let mut journal = JournalFiles::new(&disk);
     let accepted = many(1_000_000, 98);
-    let started = Instant::now();
-    let mut folded_ms = 0;
-    for piece in accepted.chunks(250_000) {
-        let name = journal.write(&records_of("todos", piece));
-        let before = started.elapsed().as_millis();
-        base.fold(&disk, &name, EPOCH).unwrap();
-        folded_ms += started.elapsed().as_millis() - before;
-    }
-    println!("folded a million records in {folded_ms} ms");
+    let names: Vec<String> =
+        accepted.chunks(250_000).map(|piece| journal.write(&records_of("todos", piece))).collect();
+    measured("folding a million records", || {
+        for name in &names {
+            base.fold(&disk, name, EPOCH).unwrap();
+        }
+    });
     drop(base);
+    let request = LoadRequest { map: "todos", owners: &[0, 1], shards: 2, forget_before: Time::ZERO };
     for cache_bytes in [16 << 20, 1 << 30] {
         let base = annulus::storage::Base::open(&disk, HASHER, cache_bytes).unwrap();
-        for round in 0..3 {
-            let request = LoadRequest { map: "todos", owners: &[0, 1], shards: 2, forget_before: Time::ZERO };
-            let (started, mut cells) = (Instant::now(), 0);
-            base.load(&disk, &no_tail(), &request, &mut |_, chunk| {
-                cells += chunk.iter().count();
-                true
-            })
-            .unwrap();
-            let ms = started.elapsed().as_millis();
-            println!("loaded {cells} cells in {ms} ms, round {round}, cache {} MiB", cache_bytes >> 20);
+        for _ in 0..3 {
+            measured(&format!("loading them with a cache of {} MiB", cache_bytes >> 20), || {
+                base.load(&disk, &no_tail(), &request, &mut |_, _| true).unwrap();
+            });
         }
     }
     let empty = TempFolder::new();
     let empty = annulus::storage::HostDisk::new(&empty.0).unwrap();
     let base = annulus::storage::Base::open(&empty, HASHER, 1 << 20).unwrap();
-    let started = Instant::now();
-    let tail = crate::model::recovered_tail(&disk, &base);
-    println!("recovered {} records in {} ms", tail.records(), started.elapsed().as_millis());
-    let started = Instant::now();
-    let request = LoadRequest { map: "todos", owners: &[0, 1], shards: 2, forget_before: Time::ZERO };
-    base.load(&disk, &tail, &request, &mut |_, _| true).unwrap();
-    println!("loaded them from the tail in {} ms", started.elapsed().as_millis());
+    let mut tail = no_tail();
+    measured("recovering them", || tail = crate::model::recovered_tail(&disk, &base));
     assert_eq!(accepted.len(), tail.records());
+    for _ in 0..3 {
+        measured("loading them from the tail", || {
+            base.load(&disk, &tail, &request, &mut |_, _| true).unwrap();
+        });
+    }
+}
+
+/// Prints how long `act` takes, and how much of that on the processor: other things may be running.
+#[expect(clippy::disallowed_methods, reason = "it measures wall time")]
+fn measured(what: &str, act: impl FnOnce()) {
+    let cpu_ms = || {
+        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux has it");
+        stat.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).expect("it begins with nanoseconds")
+            / 1_000_000
+    };
+    let (started, cpu_before) = (std::time::Instant::now(), cpu_ms());
+    act();
+    println!("{what}: {} ms, {} ms of them on a core", started.elapsed().as_millis(), cpu_ms() - cpu_before);
 }
