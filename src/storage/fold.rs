@@ -16,7 +16,7 @@ use crate::handover::{Body, Record};
 /// Records of one transaction: about a segment of small values. Neighbours in the tree share the page that a
 /// transaction copies for them, so the more records it sorts, the fewer pages it writes: with 16k records folding a
 /// million random keys cost twice the processor time. Memory for it is bounded by the segment, which is read whole.
-const TRANSACTION_RECORDS: usize = 256 << 10;
+pub(super) const TRANSACTION_RECORDS: usize = 256 << 10;
 
 /// What a fold did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Base {
         let segment = Segment::read(disk, segment, epoch)?;
         let before = self.folded();
         let mut folded = Folded { through: before, ..Folded::default() };
-        let mut records = Vec::with_capacity(TRANSACTION_RECORDS);
+        let mut records = Vec::new();
         for record in segment.records() {
             let (_, record) = record?;
             if record.sequence <= before {
@@ -70,7 +70,7 @@ impl Base {
             }
             folded.through = folded.through.max(record.sequence);
             records.push(record);
-            if records.len() == TRANSACTION_RECORDS {
+            if records.len() >= self.transaction_records {
                 self.merge_records(&records, Source::Journal, &mut folded)?;
                 records.clear();
                 if !may_go_on() {
