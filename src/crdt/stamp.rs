@@ -79,7 +79,7 @@ impl Node {
 
     /// The name without its padding.
     pub fn as_bytes(&self) -> &[u8] {
-        let len = self.0.iter().position(|&byte| byte == 0).unwrap_or(NODE_BYTES_MAX);
+        let len = self.0.partition_point(|&byte| byte != 0);
         &self.0[..len]
     }
 

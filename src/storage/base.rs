@@ -19,6 +19,7 @@ use redb::{
 };
 
 use super::backend::{FileBackend, LayeredBackend};
+use super::fold::TRANSACTION_RECORDS;
 use super::redb_header::{abort_rollback, check_everything};
 use super::{BASE_FILE, Disk, DiskFile, StorageError};
 use crate::crdt::{MapType, Time};
@@ -51,6 +52,8 @@ pub struct Base {
     /// The key of `cells` at which the next sweep begins.
     pub(super) sweep_from: Mutex<Vec<u8>>,
     pub(super) salvages: bool,
+    /// Records that one fold takes at once.
+    pub(super) transaction_records: usize,
 }
 
 /// What the base knows of a map.
@@ -119,6 +122,13 @@ impl Base {
         self
     }
 
+    /// Folds this many records in one transaction instead of [`TRANSACTION_RECORDS`].
+    #[must_use]
+    pub fn with_transaction_records(mut self, records: usize) -> Self {
+        self.transaction_records = records;
+        self
+    }
+
     /// Everything up to this sequence number is in the base.
     pub fn folded(&self) -> u64 {
         self.folded.load(Ordering::Acquire)
@@ -168,6 +178,7 @@ impl Base {
             clock: AtomicU64::new(0),
             sweep_from: Mutex::new(Vec::new()),
             salvages: false,
+            transaction_records: TRANSACTION_RECORDS,
         };
         let is_new = base.database.begin_read().map_err(failed)?.list_tables().map_err(failed)?.count() == 0;
         if is_new {

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::scan::{Flaw, Found, Gap, Scan};
-use super::segment::{Segment, first_sequence};
+use super::segment::{SEGMENT_HEADER_BYTES, Segment, first_sequence};
 use super::{Disk, JOURNAL_FOLDER, StorageError, salvage};
 use crate::crdt::Time;
 use crate::handover::{Body, Fault, Record};
@@ -113,9 +113,10 @@ pub fn recover(
         reading.read(&Segment::read(disk, name, options.epoch)?, *first, next_first)?;
     }
     folded.append(&mut reading.to_remove);
+    let unsynced_from = reading.unsynced_from();
     let (recovered, cut) = (reading.recovered, reading.cut);
     if !options.read_only {
-        settle(disk, &recovered, cut, &folded)?;
+        settle(disk, &recovered, cut, unsynced_from, &folded)?;
     }
     Ok(recovered)
 }
@@ -146,6 +147,7 @@ fn settle(
     disk: &dyn Disk,
     recovered: &Recovered,
     cut: Option<(String, u64)>,
+    unsynced_from: u64,
     to_remove: &[String],
 ) -> Result<(), StorageError> {
     for name in to_remove {
@@ -155,12 +157,24 @@ fn settle(
         let file = disk.open(&name).map_err(StorageError::io("open", &name))?;
         file.set_len(len).map_err(StorageError::io("cut", &name))?;
     }
+    if let Some(RecoveredSegment { name, bytes, .. }) = recovered.segments.last() {
+        rewrite(disk, name, unsynced_from..*bytes)?;
+    }
     // Clients may be told of all this from now on, and what was read may have been in the cache only.
     for RecoveredSegment { name, .. } in &recovered.segments {
         let file = disk.open(name).map_err(StorageError::io("open", name))?;
         file.sync().map_err(StorageError::io("sync", name))?;
     }
     disk.sync_folder(JOURNAL_FOLDER).map_err(StorageError::io("sync", JOURNAL_FOLDER))
+}
+
+/// Writes what was read once more. If a sync of it failed before, the kernel has it in memory and counts it as
+/// written, so that a sync alone would say yes and do nothing; the next power cut would take it.
+fn rewrite(disk: &dyn Disk, name: &str, range: Range<u64>) -> Result<(), StorageError> {
+    let file = disk.open(name).map_err(StorageError::io("open", name))?;
+    let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
+    file.read_at(&mut bytes, range.start).map_err(StorageError::io("read", name))?;
+    file.write_at(&bytes, range.start).map_err(StorageError::io("write", name))
 }
 
 /// The pass over all files.
@@ -173,6 +187,8 @@ struct Reading<'a> {
     to_remove: Vec<String>,
     /// A file that keeps only so many bytes.
     cut: Option<(String, u64)>,
+    /// Groups of the file at hand that no mark calls synced: the sequence number and the offset of each.
+    unsynced: Vec<(u64, u64)>,
 }
 
 impl<'a> Reading<'a> {
@@ -189,7 +205,25 @@ impl<'a> Reading<'a> {
             torn: None,
             lost,
         };
-        Self { options, each, recovered, previous: None, to_remove: Vec::new(), cut: None }
+        Self {
+            options,
+            each,
+            recovered,
+            previous: None,
+            to_remove: Vec::new(),
+            cut: None,
+            unsynced: Vec::new(),
+        }
+    }
+
+    /// The offset in the last file from which on nobody has said that it is synced.
+    fn unsynced_from(&self) -> u64 {
+        match self.unsynced.first() {
+            // The header goes with the first group.
+            Some((_, offset)) if *offset == SEGMENT_HEADER_BYTES as u64 => 0,
+            Some((_, offset)) => *offset,
+            None => 0,
+        }
     }
 
     /// Reads one file; `next_first` is what the one behind it begins with.
@@ -198,6 +232,7 @@ impl<'a> Reading<'a> {
             self.missing_before(segment, first)?;
         }
         let mut scan = segment.scan();
+        self.unsynced.clear();
         let mut evidence = Evidence::new(next_first, self.options.folded);
         let (mut end, mut has_records, mut lacks_end) = (first, false, false);
         while let Some(found) = scan.next() {
@@ -236,6 +271,10 @@ impl<'a> Reading<'a> {
 
     fn record(&mut self, record: &Record<'_>, offset: usize) {
         self.recovered.clock = self.recovered.clock.max(record.applied);
+        if let Body::Mark { synced_through } = record.body {
+            self.unsynced.retain(|(sequence, _)| *sequence > synced_through);
+            self.unsynced.push((record.sequence, offset as u64));
+        }
         if record.sequence <= self.options.folded {
             return;
         }

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use annulus::storage::verify::verify;
 use simd_json::prelude::*;
 
 use crate::client::Client;
@@ -71,6 +72,7 @@ impl Life {
         let digests = self.compare(address);
         if self.random.per_mille(300) {
             self.stop(server);
+            self.verify(&digests);
             (server, address) = self.start();
             self.compare_digests(address, &digests);
         }
@@ -81,8 +83,9 @@ impl Life {
     /// One last look, an orderly end, and nothing is left on the disk of this host.
     pub fn end(&mut self) {
         let (server, address) = self.start();
-        self.compare(address);
+        let digests = self.compare(address);
         server.terminate();
+        self.verify(&digests);
         fs::remove_dir_all(&self.root).unwrap();
     }
 
@@ -130,7 +133,7 @@ impl Life {
         let mut storage = vec!["--storage", "disk", "--data-dir", &data_dir];
         storage.extend(["--segment-bytes", "1MiB", "--disk-reserve", "1MiB"]);
         storage.extend(["--checkpoint-interval-ms", self.random.pick(&["20", "100", "1000", "60000"])]);
-        storage.extend(["--memory-limit", self.random.pick(&["256KiB", "1MiB", "1GiB"])]);
+        storage.extend(["--memory-limit", self.random.pick(&["2MiB", "2MiB", "4MiB", "1GiB"])]);
         if self.random.per_mille(150) {
             let interval = ["--fsync", "interval", "--fsync-interval-ms", self.random.pick(&["1", "30"])];
             storage.extend(interval);
@@ -200,6 +203,23 @@ impl Life {
         self.tally.digests += before.len() as u64;
     }
 
+    /// What `annulus verify` says of the directory that no server uses: all is sound, and as it was told.
+    fn verify(&mut self, told: &Digests) {
+        if self.is_memory {
+            return;
+        }
+        let verified = verify(&self.root.join("data"), now_ms(), &mut |_| ()).expect("a data directory");
+        assert!(verified.is_sound(), "{verified}");
+        for (map, (entries, hash)) in told {
+            let name = maps::name(*map);
+            let found = verified.maps.iter().find(|found| found.map == name);
+            let found = found.map_or((0, None), |found| (found.keys, Some(found.digest.as_str())));
+            assert_eq!(found.0, *entries, "keys of {name} that verify finds");
+            assert!(found.1.is_none_or(|found| found == hash), "the digest of {name} that verify finds");
+        }
+        self.tally.digests += told.len() as u64;
+    }
+
     /// Lets everybody write and watch, and ends the server at some moment.
     fn write(&mut self, address: SocketAddr, server: Server) {
         let time = Duration::from_micros(self.random.between(1_000, 600_000) as u64);
@@ -234,9 +254,9 @@ impl Life {
             promises.was_killed();
             self.tally.kills += 1;
         }
-        self.tally.evictions += metric(&page, "annulus_evictions_total");
-        self.tally.loads += metric(&page, "annulus_loads_total");
-        self.tally.folds += metric(&page, "annulus_folds_total");
+        self.tally.evictions += metric(&page, "annulus_map_evictions_total");
+        self.tally.loads += metric(&page, "annulus_map_loads_total");
+        self.tally.folds += metric(&page, "annulus_checkpoints_total");
     }
 }
 

@@ -12,8 +12,8 @@ pub enum Kind {
     Counter,
 }
 
-const MAPS: usize = 28;
-const KEYS: usize = 40;
+const MAPS: usize = 42;
+const KEYS: usize = 100;
 
 pub fn all() -> std::ops::Range<usize> {
     0..MAPS

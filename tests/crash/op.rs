@@ -108,7 +108,7 @@ fn count(map: usize, key: &str, writer: &mut Writer) -> Change {
 
 /// A value that says who wrote it where, and with so much behind it that damage would show.
 pub fn value(writer: &str, number: u64, map: usize, key: &str) -> String {
-    let len = (number * 37 % 900) as usize;
+    let len = (number * 37 % 3000) as usize;
     let letter = char::from(b'a' + (number % 26) as u8);
     let mut value = format!("{writer}.{number}.{map}.{key}.");
     value.extend(std::iter::repeat_n(letter, len));

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use simd_json::OwnedValue as Value;
 use simd_json::prelude::*;
@@ -25,6 +26,8 @@ pub struct Writer {
     pub random: Random,
     /// The last value it made.
     pub number: u64,
+    /// The first of the maps it writes to at the moment.
+    hot: usize,
     pub totals: BTreeMap<(usize, String), (i64, i64)>,
     pub tally: Tally,
 }
@@ -42,6 +45,7 @@ impl Writer {
             name: format!("w{index}"),
             random: Random::new(seed ^ (index as u64 + 1) << 32),
             number: 0,
+            hot: 0,
             totals: BTreeMap::new(),
             tally: Tally::default(),
         }
@@ -77,18 +81,25 @@ impl Writer {
         // Keys live on different cores, and some acks wait for a disk.
         let place = asked.iter().position(|asked| asked.id == id).expect("an answer to what was asked");
         let asked = asked.remove(place).expect("it was just found");
-        self.answered(asked, &answer, &mut promises.lock().unwrap(), is_believing);
+        let is_any_rejected = self.answered(asked, &answer, &mut promises.lock().unwrap(), is_believing);
+        if is_any_rejected {
+            // Less than it is told, as a round is short.
+            thread::sleep(Duration::from_millis(5));
+        }
         Ok(())
     }
 
     fn request(&mut self, promises: &Mutex<Promises>) -> (String, Vec<Op>, bool) {
         let mut promises = promises.lock().unwrap();
         let count = self.random.pick(&[1, 1, 4, 10, 30]);
-        // One map at a time, mostly, so that others turn cold.
-        let usual = self.random.below(maps::all().len());
+        // A few maps at a time, mostly, so that others turn cold.
+        if self.random.per_mille(50) {
+            self.hot = self.random.below(maps::all().len());
+        }
+        let usual = (self.hot + self.random.below(3)) % maps::all().len();
         let (mut ops, mut list) = (Vec::new(), String::new());
         for _ in 0..count {
-            let is_usual = self.random.per_mille(900);
+            let is_usual = self.random.per_mille(980);
             let map = if is_usual { usual } else { self.random.below(maps::all().len()) };
             let op = Op::of(map, self, &promises);
             promises.sending(&self.name, self.number, &op);
@@ -101,7 +112,14 @@ impl Writer {
         (format!(r#"{{"type":"write","ack":"{ack}","ops":[{list}]}}"#), ops, is_durable)
     }
 
-    fn answered(&mut self, asked: Asked, answer: &Value, promises: &mut Promises, is_believing: bool) {
+    /// Takes note of an ack; whether some of it was rejected.
+    fn answered(
+        &mut self,
+        asked: Asked,
+        answer: &Value,
+        promises: &mut Promises,
+        is_believing: bool,
+    ) -> bool {
         assert_eq!(answer["type"], "ack", "{answer}");
         let is_late = answer.get_bool("timeout") == Some(true);
         let is_durable = answer.get_str("level") == Some("durable");
@@ -117,6 +135,7 @@ impl Writer {
             is_rejected[rejected.get_usize("index").expect("an index")] = true;
             self.tally.rejected += 1;
         }
+        let is_any_rejected = is_rejected.contains(&true);
         for ((op, stamp), is_rejected) in asked.ops.into_iter().zip(stamps).zip(is_rejected) {
             let stamp = stamp.as_str().map(Stamp::parse);
             // Of a late ack only what has a stamp is known to be applied.
@@ -127,6 +146,7 @@ impl Writer {
             *if is_kept { &mut self.tally.acked_durable } else { &mut self.tally.acked_memory } += 1;
             promises.acked(op, stamp, is_kept);
         }
+        is_any_rejected
     }
 
     pub fn value(&mut self, map: usize, key: &str) -> String {

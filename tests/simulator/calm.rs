@@ -7,23 +7,15 @@ use annulus::metrics::Metrics;
 use crate::client::{Filter, Op, Spec, Watch};
 use crate::disk::Crash;
 use crate::link::End;
-use crate::node::Node;
 use crate::replica::{Cell, Replica};
 use crate::scenario::Kind;
-use crate::service::Service;
 use crate::world::World;
 
-/// Rounds after which a world that does not come to rest never will.
-const ROUNDS_MAX: usize = 300_000;
 /// Microseconds without a byte moving after which nothing will move any more: longer than any delay of the
 /// server but its timeouts.
 const REST_US: u64 = 300_000;
 /// Times that an observer asks for what it is not told in time.
 const ASKS_MAX: usize = 3;
-/// Steps of the service for each turn of all shards.
-const SERVICE_STEPS: usize = 20;
-/// Microseconds a request may wait while nothing moves: longer than answers wait for company in an outbox.
-const WAIT_US_MAX: u64 = 15_000;
 /// Microseconds after which every value with a time to live has ended: the longest of them, set with a clock
 /// that is ahead, on a server whose clock has stepped back.
 const EXPIRY_US: u64 = 20_000_000;
@@ -58,130 +50,6 @@ impl World {
             self.settle(20_000, true);
         }
         self.check_rest();
-    }
-
-    /// Runs until nothing but pings has moved for `rest_us`.
-    pub fn settle(&mut self, rest_us: u64, reconnects: bool) {
-        let (mut moved_at_us, mut waited_us) = (self.now_us, 0);
-        for _ in 0..ROUNDS_MAX {
-            let (mut moves, mut matters) = (false, false);
-            for index in self.open_links.clone() {
-                while self.step_one_link(index, 1 << 20, 1 << 20) {
-                    moves = true;
-                }
-            }
-            for index in 0..self.clients.len() {
-                let client = &self.clients[index];
-                if client.link.is_some() {
-                    matters |= self.with_client(index, |client, link, context| client.read(link, context))
-                        == Some(true);
-                } else if reconnects && !client.is_observer && client.retry_at_us <= self.now_us {
-                    self.connect(index, None, false);
-                    matters = true;
-                }
-            }
-            let runnable: Vec<usize> =
-                (0..self.nodes.len()).filter(|&index| self.nodes[index].is_runnable(self.now_us)).collect();
-            for &index in &runnable {
-                self.turn(index);
-            }
-            for _ in 0..SERVICE_STEPS {
-                moves |= self.step_service();
-            }
-            if matters {
-                (moved_at_us, waited_us) = (self.now_us, 0);
-            } else if !moves && runnable.is_empty() {
-                let is_waiting = reconnects
-                    && self.clients.iter().any(|client| client.link.is_none() && !client.is_observer);
-                let is_quiet = self.service.as_ref().is_none_or(Service::is_quiet);
-                let rested_us = self.now_us - moved_at_us;
-                let is_answered = !self.asks() || rested_us > self.wait_us_max();
-                let is_at_rest = is_quiet && is_answered && rested_us > rest_us;
-                if !is_waiting && is_at_rest && self.outbox_bytes() == 0 {
-                    return;
-                }
-                let began_us = self.now_us;
-                self.sleep();
-                waited_us += if self.is_answerable() { self.now_us - began_us } else { 0 };
-                assert!(
-                    waited_us < self.wait_us_max(),
-                    "a request waits for a timer: a shard was not woken; asked {:?}",
-                    self.clients.iter().map(|client| &client.asked).filter(|asked| !asked.is_empty()).collect::<Vec<_>>()
-                );
-            }
-        }
-        let runnable: Vec<bool> = self.nodes.iter().map(|node| node.is_runnable(self.now_us)).collect();
-        panic!(
-            "does not come to rest: {} us since anything moved, shards {runnable:?} run, storage {:?}",
-            self.now_us - moved_at_us,
-            self.service
-        );
-    }
-
-    /// Whether a client waits for an answer and nothing holds it up. Where a queue is full, its sender looks
-    /// again by a timer.
-    fn is_answerable(&self) -> bool {
-        let is_full = |node: &Node| node.shard.metrics_now().mesh_pending_envelopes > 0;
-        let is_quiet = self.service.as_ref().is_none_or(Service::is_quiet);
-        self.asks() && is_quiet && !self.nodes.iter().any(is_full)
-    }
-
-    fn asks(&self) -> bool {
-        self.clients.iter().any(|client| client.is_open() && !client.asked.is_empty())
-    }
-
-    /// A map that could not be loaded is asked for again after a second.
-    fn wait_us_max(&self) -> u64 {
-        let fails = self.scenario.storage.as_ref().is_some_and(|spec| spec.failed_loads_per_mille > 0);
-        if fails { WAIT_US_MAX + 1_100_000 } else { WAIT_US_MAX }
-    }
-
-    /// Bytes that wait, if only for company.
-    fn outbox_bytes(&self) -> u64 {
-        self.nodes.iter().map(|node| node.shard.metrics_now().outbox_bytes).sum()
-    }
-
-    /// Passes the time until something is due.
-    fn sleep(&mut self) {
-        let deadlines = self.nodes.iter().filter(|node| !node.is_exited).filter_map(|node| node.deadline_us);
-        let retries =
-            self.clients.iter().filter(|client| client.link.is_none()).map(|client| client.retry_at_us);
-        let service = self.service.iter().filter_map(Service::deadline_us);
-        let next_us = deadlines.chain(retries).chain(service).filter(|&at_us| at_us > self.now_us).min();
-        self.now_us = next_us.unwrap_or(u64::MAX).min(self.now_us + 20_000);
-    }
-
-    /// Nobody waits for anything.
-    fn check_rest(&self) {
-        for client in &self.clients {
-            assert!(
-                client.is_open() || client.is_observer,
-                "{} is not connected: {:?}",
-                client.name,
-                client.stage
-            );
-            assert!(client.asked.is_empty(), "{} was never answered: {:?}", client.name, client.asked);
-            for (map, watch) in &client.watches {
-                let is_settled = watch.is_live && watch.next.is_none() && !watch.is_leaving;
-                assert!(is_settled, "{} never got all of map {map}: {watch:?}", client.name);
-            }
-        }
-        for node in &self.nodes {
-            let metrics = node.shard.metrics_now();
-            assert_eq!(metrics.outbox_bytes, 0, "bytes are left in an outbox of shard {}", node.index);
-            assert_eq!(metrics.mesh_pending_envelopes, 0, "envelopes wait at shard {}", node.index);
-            assert_eq!(metrics.mesh_pending_bytes, 0);
-            assert_eq!(metrics.connections as usize, node.open_slots(), "the gauge of shard {}", node.index);
-        }
-        let open: usize = self.nodes.iter().map(|node| node.open_slots()).sum();
-        let connected = self.clients.iter().filter(|client| client.link.is_some()).count();
-        assert_eq!(open, connected, "connections outlive their clients");
-        let held: u64 = self.nodes.iter().map(|node| node.shard.metrics_now().subscriptions).sum();
-        let watched: usize = self.clients.iter().map(|client| client.watches.len()).sum();
-        assert_eq!(held, watched as u64, "subscriptions are lost or left over");
-        for link in self.open_links.iter().map(|&index| &self.links[index]) {
-            assert!(link.wanted && link.receiving, "a connection is not read");
-        }
     }
 
     /// What all shards hold, read through every one of them.

@@ -10,6 +10,8 @@
 //! cargo test --test simulator -- --seed 17 -v      one seed, with its fingerprint; or ANNULUS_SEED=17
 //! ```
 
+#![allow(clippy::disallowed_types, reason = "a disk may be used by many threads, so this one could be")]
+
 mod calm;
 mod client;
 mod disk;
@@ -20,6 +22,7 @@ mod oracle;
 mod process;
 mod random;
 mod replica;
+mod rest;
 mod scenario;
 mod service;
 mod trace;

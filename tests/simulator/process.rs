@@ -75,10 +75,11 @@ impl World {
 
     /// The process ends, and another takes its place, perhaps with other shards.
     pub fn crash(&mut self, crash: Crash) {
-        // With `--fsync never` nothing is promised but what was found.
         self.lose_connections();
         self.oracle.crashed();
-        self.each_client(|client, context| client.server_crashed(context));
+        // With `--fsync never` a power cut may even take ticks that cursors name.
+        let keeps_cursors = self.scenario.keeps_all_at_rest() || crash == Crash::Kill;
+        self.each_client(|client, context| client.server_crashed(keeps_cursors, context));
         self.replace_process(crash);
     }
 

@@ -13,6 +13,9 @@ use crate::model::{
 
 /// Goal: replay is merging. Method: the records of a history are dealt to segments at random, in any order and
 /// some of them twice; what is folded must be the map that took them as they came.
+/// Small enough that folds of a few ten thousand records take several transactions.
+const SMALL_TRANSACTION_RECORDS: usize = 16 << 10;
+
 #[test]
 fn segments_in_any_order_and_twice_fold_to_the_merged_state() {
     each_seed_on_each_disk(|random, disk| {
@@ -68,7 +71,7 @@ fn a_segment_that_was_folded_is_not_folded_again() {
 #[test]
 fn a_fold_that_is_interrupted_goes_on_where_it_stopped() {
     let disk = MemoryDisk::default();
-    let base = open_base(&disk);
+    let base = open_base(&disk).with_transaction_records(SMALL_TRANSACTION_RECORDS);
     // More than two transactions.
     let accepted = many(40_000, 10);
     let name = JournalFiles::new(&disk).write(&records_of("todos", &accepted));
@@ -130,7 +133,7 @@ fn a_base_opened_again_is_as_it_was() {
 #[test]
 fn a_power_cut_at_any_sync_of_a_fold_loses_nothing() {
     let mut random = Random::from(11);
-    // More than two transactions, as each has 16 384 records.
+    // More than two transactions.
     let (accepted, map) = accepted_history(&mut random, MapType::Counter, 200);
     let noise = accepted_noise(40_000);
     for syncs in 1.. {
@@ -138,7 +141,7 @@ fn a_power_cut_at_any_sync_of_a_fold_loses_nothing() {
         let mut journal = JournalFiles::new(&disk);
         let names =
             [journal.write(&records_of("noise", &noise)), journal.write(&records_of("views", &accepted))];
-        let base = open_base(&disk);
+        let base = open_base(&disk).with_transaction_records(SMALL_TRANSACTION_RECORDS);
         disk.fail_after_syncs(syncs);
         let fold = |base: &Base, disk: &dyn Disk| {
             names.iter().try_for_each(|name| base.fold(disk, name, EPOCH).map(drop))
@@ -148,7 +151,7 @@ fn a_power_cut_at_any_sync_of_a_fold_loses_nothing() {
         assert_eq!(result.is_ok(), is_over, "a fold ends well exactly if the disk did");
 
         let disk = disk.after_power_cut();
-        let base = open_base(&disk);
+        let base = open_base(&disk).with_transaction_records(SMALL_TRANSACTION_RECORDS);
         assert!(base.folded() < journal.next_sequence);
         if is_over {
             // Who was told that all is folded deletes the segments.

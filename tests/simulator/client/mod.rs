@@ -244,7 +244,10 @@ impl Client {
     }
 
     /// The server has lost what was not durable, or may have.
-    pub fn server_crashed(&mut self, context: &Context<'_>) {
+    pub fn server_crashed(&mut self, keeps_cursors: bool, context: &Context<'_>) {
+        if !keeps_cursors {
+            self.kept.clear();
+        }
         let is_contested = |map: usize| context.scenario.maps[map].kind == Kind::Contested;
         // It may get another type now, and what is kept be of no use.
         self.kept.retain(|map, _| !is_contested(*map) || context.oracle.type_of(*map).is_some());

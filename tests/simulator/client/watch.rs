@@ -138,7 +138,7 @@ impl Watch {
         let (resumed, reset) = (flag("resumed"), flag("reset"));
         assert!(!(resumed && reset));
         assert!(!resumed || self.spec.since.is_some(), "resumed without a cursor");
-        assert!(!reset || scenario.forgets, "{map} was reset although nothing is forgotten");
+        assert!(!reset || scenario.forgets, "{map} was reset although nothing is forgotten: {message}");
         self.is_in_snapshot = false;
         self.is_live = true;
         let took_us = now_us - std::mem::replace(&mut self.began_us, now_us);

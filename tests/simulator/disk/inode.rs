@@ -117,8 +117,9 @@ impl Inode {
         if tearing.keeps_length && written < len {
             // Never at its old place: a file system that shows old blocks in a new file may refuse to start us.
             let shift = SECTOR_BYTES * (1 + Random::new(tearing.seed).below(8));
-            let stale = left_over.iter().skip(written + shift).copied().chain(std::iter::repeat(0));
-            self.durable.extend(stale.take(len - written));
+            let stale = left_over.get(written + shift..).unwrap_or_default();
+            self.durable.extend_from_slice(&stale[..stale.len().min(len - written)]);
+            self.durable.resize(len, 0);
         }
         self.live = self.durable.clone();
         is_torn
