@@ -138,6 +138,26 @@ fn over_older_data_changed_cells_are_newer_than_every_cursor() {
     assert!(base.clock() > clock);
 }
 
+/// A removal keeps winning against what is older: an import tells of no removal that was forgotten.
+#[test]
+fn an_older_line_does_not_bring_back_what_was_removed() {
+    let folder = TempFolder::new();
+    let removed = concat!(
+        r#"{"map":"a","type":"lww","key":"k","applied":"5:2","deleted":true,"at":"4:0:n"}"#,
+        "\n",
+        r#"{"map":"b","type":"or","key":"k","applied":"9:0","values":[],"removed":[{"tag":"z","applied":"7:0"}]}"#,
+    );
+    let older = concat!(
+        r#"{"map":"a","type":"lww","key":"k","applied":"6:0","value":1,"at":"3:0:n"}"#,
+        "\n",
+        r#"{"map":"b","type":"or","key":"k","applied":"6:0","values":[{"tag":"z","value":1,"at":"3:0:n"}],"removed":[]}"#,
+    );
+    assert_eq!(imported(&folder.0, options(NOW_MS, 1), removed).unwrap().changed, 2);
+    let before = exported(&folder.0);
+    assert_eq!(imported(&folder.0, options(NOW_MS, 1), older).unwrap().changed, 0);
+    assert_eq!(exported(&folder.0), before);
+}
+
 #[test]
 fn a_wrong_line_is_named_and_what_is_before_it_is_in() {
     let good = r#"{"map":"m","type":"lww","key":"k","applied":"5:0","value":1,"at":"4:0:n"}"#;
