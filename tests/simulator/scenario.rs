@@ -32,6 +32,8 @@ pub struct StorageSpec {
     pub fsync: Fsync,
     pub segment_bytes: usize,
     pub checkpoint_interval_us: u64,
+    /// Records that are folded in one transaction.
+    pub transaction_records: usize,
     /// The longest time that folding a segment takes.
     pub fold_us: u64,
     /// How long removals are remembered.
@@ -177,6 +179,7 @@ fn storage(random: &mut Random, config: &mut Config) -> StorageSpec {
         fsync,
         segment_bytes: random.pick(&[500, 5_000, 50_000, 1 << 20]),
         checkpoint_interval_us: random.pick(&[1_000, 20_000, 1_000_000]),
+        transaction_records: random.pick(&[1, 5, 1000]),
         fold_us: random.pick(&[0, 3_000, 300_000]),
         retention_ms: config.tombstone_retention_ms,
         crashes: random.pick(&[0, 10, 30, 100]),

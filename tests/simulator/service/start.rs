@@ -28,7 +28,7 @@ impl Service {
         let fresh = Format { epoch: random.next(), secret: random.next(), node: "sim".to_owned() };
         let format = Format::load_or_create(disk, || fresh)?;
         let hasher = KeyHasher::new(format.secret);
-        let base = Base::open(disk, hasher, CACHE_BYTES)?;
+        let base = Base::open(disk, hasher, CACHE_BYTES)?.with_transaction_records(spec.transaction_records);
         let mut tail = Tail::new(hasher, base.folded());
         let options =
             RecoveryOptions { epoch: format.epoch, folded: base.folded(), salvage: false, read_only: false };
