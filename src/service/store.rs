@@ -201,8 +201,8 @@ fn report(recovered: &Recovered, took_ms: u64) {
     }
     if let Some(torn) = torn {
         tracing::warn!(
-            "the last write before the server ended is incomplete: {} bytes of {} from byte {} on are cut off; none \
-             of it was acknowledged as durable",
+            "the last write before the server ended is incomplete: {} bytes of {} from byte {} on are cut off; unless \
+             the disk is failing, none of it was acknowledged as durable",
             torn.bytes,
             torn.file,
             torn.offset
