@@ -62,6 +62,21 @@ impl StorageMetrics {
         self.sync_ns.lock().unwrap_or_else(PoisonError::into_inner).record(ns);
     }
 
+    /// A line for each number that tells whether the storage keeps up, for `/healthz`.
+    pub fn health(&self, now_unix_ms: u64) -> String {
+        let checkpoint_age_ms = now_unix_ms.saturating_sub(self.checkpoint_unix_ms.value());
+        let sync_us = |quantile| {
+            self.sync_ns.lock().unwrap_or_else(PoisonError::into_inner).quantile_ns(quantile) / 1_000
+        };
+        format!(
+            "sync_p50_us {}\nsync_p99_us {}\nsegments {}\ncheckpoint_age_ms {checkpoint_age_ms}\ndisk_free_bytes {}\n",
+            sync_us(0.5),
+            sync_us(0.99),
+            self.segments.value(),
+            self.free_bytes.value()
+        )
+    }
+
     /// Appends everything in the Prometheus text format.
     pub fn render(&self, now_unix_ms: u64, is_read_only: bool, out: &mut String) {
         let mut page = Exposition::new(out);

@@ -39,11 +39,17 @@ impl Shard {
             }
             Page::Health => {
                 let body = match &self.journal {
-                    None => "ok\nstorage memory\n",
-                    Some(journal) if journal.progress().is_read_only() => "ok\nstorage disk, read_only\n",
-                    Some(_) => "ok\nstorage disk\n",
+                    None => "ok\nstorage memory\n".to_owned(),
+                    Some(journal) => {
+                        let progress = journal.progress();
+                        let read_only = if progress.is_read_only() { ", read_only" } else { "" };
+                        let numbers = progress.metrics().health(self.now.unix_ms);
+                        // Of this shard; /metrics has the sum.
+                        let pending = journal.backlog_bytes();
+                        format!("ok\nstorage disk{read_only}\njournal_pending_bytes {pending}\n{numbers}")
+                    }
                 };
-                self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, body);
+                self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, &body);
             }
             Page::Metrics => self.collect_metrics(id, head_only),
         }

@@ -190,7 +190,10 @@ fn a_full_disk_refuses_writes_and_nothing_else() {
     assert!(client.read("m", "k").is_none());
     assert!(client.subscribe(r#""map":"m""#).entries.is_empty());
     assert_eq!(server.metric("annulus_read_only"), 1.0);
-    assert!(crate::server::get(server.address, "/healthz").contains("read_only"));
+    let health = crate::server::get(server.address, "/healthz");
+    for part in ["storage disk, read_only\n", "journal_pending_bytes 0\n", "sync_p99_us ", "segments 0\n"] {
+        assert!(health.contains(part), "{part:?} is not in {health}");
+    }
     server.stop();
 }
 
