@@ -37,7 +37,7 @@ impl Service {
         let us = match step {
             // Now and then the disk stands still for longer than anybody waits.
             Step::Sync if !self.is_calm && random.per_mille(self.spec.stalls_per_mille) => 10_000_000,
-            Step::Sync | Step::SyncFolder => random.pick(&[0, 100, 2_000, 30_000]),
+            Step::Sync | Step::SyncFolder => random.pick(&[100, 2_000, 10_000, 30_000]),
             _ => random.pick(&[0, 0, 20]),
         };
         UnderWay { step, due_us: now.us + random.below(us + 1) as u64 }
