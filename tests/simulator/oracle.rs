@@ -49,6 +49,10 @@ struct Book {
 impl Oracle {
     /// The owner has acknowledged an operation with this outcome.
     pub fn acked(&mut self, map: usize, key: &str, cell: &Cell, is_durable: bool) {
+        if matches!(cell, Cell::Or { live, removed } if live.is_empty() && removed.is_empty()) {
+            // The removal of a value of which nothing was acknowledged, so that a crash may have taken it before.
+            return;
+        }
         self.books(is_durable).for_each(|book| {
             book.floors.entry(map).or_default().merge(key, cell);
         });
