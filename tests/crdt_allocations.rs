@@ -1,34 +1,13 @@
 //! The hot path of a map allocates nothing once it has warmed up.
 //!
-//! Method: a global allocator that counts. One test in this file, so that no other thread is counted.
+//! Method: an allocator that counts what this thread asks it for.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod counting_allocator;
 
 use annulus::crdt::{Clock, Delta, HashedKey, Map, MapType, Merge, Node};
 use xxhash_rust::xxh3::xxh3_64;
 
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-#[allow(unsafe_code, reason = "an allocator cannot be written without")]
-// SAFETY: every call goes to the system allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: `block` came from `System` with this layout, as all blocks here do.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
+use counting_allocator::allocations;
 
 const KEYS: u64 = 3_000;
 const ROUNDS: u64 = 20;
@@ -57,8 +36,8 @@ fn overwriting_allocates_nothing_in_steady_state() {
     };
     // As many rounds as the values take to show every length, and the order to be swept.
     (0..30).for_each(&mut overwrite_all);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = allocations();
     (30..30 + ROUNDS).for_each(&mut overwrite_all);
-    let during = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let during = allocations() - before;
     assert_eq!(during, 0, "allocations in {} merges", 3 * KEYS * ROUNDS);
 }

@@ -1,36 +1,15 @@
 //! The journal allocates nothing while it writes into one segment, once it has warmed up.
 //!
-//! Method: a global allocator that counts. One test in this file, so that no other thread is counted.
+//! Method: an allocator that counts what this thread asks it for.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod counting_allocator;
 
 use annulus::config::Fsync;
 use annulus::crdt::{Delta, Node, Stamp, Time};
 use annulus::handover::Batch;
 use annulus::storage::{Journal, JournalOptions, Step};
 
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-#[allow(unsafe_code, reason = "an allocator cannot be written without")]
-// SAFETY: every call goes to the system allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: `block` came from `System` with this layout, as all blocks here do.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
+use counting_allocator::allocations;
 
 const SHARDS: usize = 2;
 const ROUNDS: u64 = 1_000;
@@ -66,8 +45,8 @@ fn a_group_allocates_nothing_in_steady_state() {
         assert_eq!(journal.durable(1).batch, number);
     };
     (1..20).for_each(&mut round);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = allocations();
     (20..20 + ROUNDS).for_each(&mut round);
-    let during = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let during = allocations() - before;
     assert_eq!(during, 0, "allocations in {ROUNDS} groups");
 }

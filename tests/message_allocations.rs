@@ -1,10 +1,7 @@
 //! Goal: in the steady state messages are read and written without allocating. Method: an allocator that
 //! counts what this thread asks it for.
 
-#![allow(unsafe_code, reason = "a global allocator is an unsafe trait; this one only counts and passes on")]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting_allocator;
 
 use annulus::crdt::{MapType, Stamp, Time};
 use annulus::limits::PARSE_PADDING_BYTES;
@@ -12,45 +9,17 @@ use annulus::wire::encode::*;
 use annulus::wire::message::{AckLevel, Action, Parser, Request};
 use annulus::wire::{Cursor, OwnedRequestId, Payload, Reject};
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to `System` unchanged; counting touches no memory but a thread-local that needs
-// neither initialisation nor a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`, and the pointer came from `System`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `realloc`, and the pointer came from `System`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
+use counting_allocator::allocations;
 
 /// Allocations of `work` after two rounds that grow every buffer to its size.
 fn steady_allocations(mut work: impl FnMut()) -> u64 {
     work();
     work();
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     for _ in 0..100 {
         work();
     }
-    ALLOCATIONS.get() - before
+    allocations() - before
 }
 
 #[test]

@@ -4,11 +4,10 @@
 //! Method: one shard, driven as `io/driver.rs` drives it but without a ring, and an allocator that counts what
 //! this thread asks it for. The clock moves on by 100 µs a turn; heartbeats are further apart than the test is long.
 
-#![allow(unsafe_code, reason = "a global allocator is an unsafe trait; this one only counts and passes on")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting_allocator;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -21,35 +20,7 @@ use annulus::mesh::{self, ConnectionId, KeyHasher};
 use annulus::metrics::Metrics;
 use annulus::shard::{Command, Now, Shard, Shared, SharedStorage};
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to `System` unchanged; counting touches no memory but a thread-local that needs
-// neither initialisation nor a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`, and the pointer came from `System`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `realloc`, and the pointer came from `System`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
+use counting_allocator::allocations;
 
 const TURNS: u64 = 1_000;
 /// Turns in which every buffer grows to its size; the applied order of a map is swept now and then.
@@ -226,9 +197,9 @@ impl Host {
     fn steady(&mut self, mut receive: impl FnMut(&mut Self, u64)) -> (u64, Metrics) {
         (0..WARM_UP_TURNS).for_each(|turn| self.turn_with(|host| receive(host, turn)));
         let before = self.shard.metrics_now();
-        let allocations = ALLOCATIONS.get();
+        let allocated = allocations();
         (0..TURNS).for_each(|turn| self.turn_with(|host| receive(host, turn)));
-        let allocations = ALLOCATIONS.get() - allocations;
+        let allocations = allocations() - allocated;
         let mut done = self.shard.metrics_now();
         done.messages_received -= before.messages_received;
         done.messages_sent -= before.messages_sent;
