@@ -44,7 +44,7 @@ fn load(parts: &Parts, map: &Arc<str>, owners: &[ShardIndex]) {
     let decided = parts.types.map_type(map);
     let request = LoadRequest { map, owners, shards, forget_before: parts.forget_before() };
     let metrics = parts.progress.metrics();
-    let loaded = parts.base.load(&parts.disk, &parts.tail, &request, &mut |shard, mut chunk: Chunk| {
+    let loaded = parts.base.load(&parts.tail, &request, &mut |shard, mut chunk: Chunk| {
         chunk.map_type = chunk.map_type.or(decided);
         metrics.loaded_bytes.add(chunk.cells.len() as u64);
         deliver(parts, shard, FromStorage::Chunk(chunk))

@@ -75,9 +75,8 @@ pub struct Loads {
 impl Shard {
     /// Asks the storage for a map.
     pub(super) fn begin_load(&mut self, slot: MapSlot) {
+        let serial = self.next_serial();
         let Some(journal) = &mut self.journal else { return };
-        self.next_serial = self.next_serial.wrapping_add(1);
-        let serial = self.next_serial;
         let map = &mut self.maps[slot];
         map.cells = Cells::Loading(Box::new(Loading {
             serial,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::stored::Glance;
 use super::view::{View, Visitor};
-use super::{Base, Disk, StorageError, Tail};
+use super::{Base, StorageError, Tail};
 use crate::crdt::Time;
 use crate::handover::Chunk;
 use crate::limits::LOAD_CHUNK_BYTES;
@@ -36,7 +36,6 @@ impl Base {
     /// Owners whose last chunk has not come have nothing of use.
     pub fn load(
         &self,
-        _disk: &dyn Disk,
         tail: &Tail,
         request: &LoadRequest<'_>,
         chunk: &mut dyn FnMut(ShardIndex, Chunk) -> bool,

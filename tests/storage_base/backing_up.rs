@@ -49,15 +49,14 @@ fn a_copy_of_more_than_one_transaction_is_whole() {
     let copy = HostDisk::new(&target.0.join("deep/below")).unwrap();
     let copy_base = open_base(&copy);
     assert_eq!((copy_base.folded(), copy_base.clock()), (base.folded(), base.clock()));
-    let [original, copied] = [(&base, &disk), (&copy_base, &copy)]
-        .map(|(base, disk)| load(base, disk, &no_tail(), "todos", 2, Time::ZERO));
+    let [original, copied] = [&base, &copy_base].map(|base| load(base, &no_tail(), "todos", 2, Time::ZERO));
     assert_eq!(original, copied);
 
     // New maps get ids of their own in the copy, too.
     let mut journal = JournalFiles::new(&copy);
     journal.next_sequence = base.folded() + 1;
     copy_base.fold(&copy, &journal.write(&records_of("more", &many(3, 1))), EPOCH).unwrap();
-    assert_eq!(load(&copy_base, &copy, &no_tail(), "todos", 1, Time::ZERO).state.len(), 140_000);
+    assert_eq!(load(&copy_base, &no_tail(), "todos", 1, Time::ZERO).state.len(), 140_000);
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn over_older_data_changed_cells_are_newer_than_every_cursor() {
     assert_eq!((result.lines, result.changed), (3, 2), "the older one loses");
 
     let base = open_base(&disk);
-    let loaded = load(&base, &disk, &no_tail(), "todos", 1, Time::ZERO);
+    let loaded = load(&base, &no_tail(), "todos", 1, Time::ZERO);
     assert_eq!(loaded.state.len(), 21, "what was in the journal is in the base");
     for (key, (applied, _)) in &loaded.state {
         let is_changed = key == b"key-2" || key == b"new";

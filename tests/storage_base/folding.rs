@@ -43,7 +43,7 @@ fn segments_in_any_order_and_twice_fold_to_the_merged_state() {
             assert_eq!(base.folded(), folded.through);
         }
         for (map_type, (_, map)) in TYPES.iter().zip(&histories) {
-            let loaded = load(&base, disk, &no_tail(), map_type.as_str(), 1, Time::ZERO);
+            let loaded = load(&base, &no_tail(), map_type.as_str(), 1, Time::ZERO);
             assert_eq!(loaded.state, state_of(map));
             assert_eq!(loaded.digest, map.digest());
             assert_eq!(loaded.map_type, Some(*map_type));
@@ -88,7 +88,7 @@ fn a_fold_that_is_interrupted_goes_on_where_it_stopped() {
         interruptions += 1;
     }
     assert_eq!(interruptions, 2);
-    let loaded = load(&base, &disk, &no_tail(), "todos", 1, Time::ZERO);
+    let loaded = load(&base, &no_tail(), "todos", 1, Time::ZERO);
     assert_eq!(loaded.state.len(), accepted.len());
     // The type of the map and the mark of the group are records, too.
     assert!((accepted.len() as u64..=accepted.len() as u64 + 2).contains(&records), "{records}");
@@ -109,7 +109,7 @@ fn a_type_alone_makes_the_map_and_the_first_one_stays() {
         let cells = base.fold(disk, &journal.write(&records_of("empty", &accepted)), EPOCH).unwrap();
         assert_eq!((cells.skipped, cells.cells), (accepted.len() as u64, 0));
         assert_eq!(base.map_type("empty").unwrap(), Some(MapType::Or));
-        assert!(load(&base, disk, &no_tail(), "empty", 2, Time::ZERO).state.is_empty());
+        assert!(load(&base, &no_tail(), "empty", 2, Time::ZERO).state.is_empty());
     });
 }
 
@@ -124,7 +124,7 @@ fn a_base_opened_again_is_as_it_was() {
         drop(base);
         let base = open_base(disk);
         assert_eq!((base.folded(), base.clock()), before);
-        assert_eq!(load(&base, disk, &no_tail(), "tags", 3, Time::ZERO).state, state_of(&map));
+        assert_eq!(load(&base, &no_tail(), "tags", 3, Time::ZERO).state, state_of(&map));
     });
 }
 
@@ -159,8 +159,8 @@ fn a_power_cut_at_any_sync_of_a_fold_loses_nothing() {
         } else {
             fold(&base, &disk).unwrap();
         }
-        assert_eq!(load(&base, &disk, &no_tail(), "views", 2, Time::ZERO).state, state_of(&map));
-        assert_eq!(load(&base, &disk, &no_tail(), "noise", 1, Time::ZERO).state.len(), noise.len());
+        assert_eq!(load(&base, &no_tail(), "views", 2, Time::ZERO).state, state_of(&map));
+        assert_eq!(load(&base, &no_tail(), "noise", 1, Time::ZERO).state.len(), noise.len());
         if is_over {
             assert!(syncs > 8, "the fold has synced only {syncs} times");
             return;

@@ -20,7 +20,7 @@ fn any_number_of_shards_gets_the_whole_map_each_its_own_part() {
             let (accepted, map) = accepted_history(random, map_type, 200);
             base.fold(disk, &journal.write(&records_of(map_type.as_str(), &accepted)), EPOCH).unwrap();
             for shards in [1, 2, 3, 7, 128] {
-                let loaded = load(&base, disk, &no_tail(), map_type.as_str(), shards, Time::ZERO);
+                let loaded = load(&base, &no_tail(), map_type.as_str(), shards, Time::ZERO);
                 assert_eq!(loaded.state, state_of(&map), "{shards} shards");
                 assert_eq!(loaded.digest, map.digest());
             }
@@ -41,7 +41,7 @@ fn some_of_the_shards_get_the_same_as_when_all_ask() {
             parts[usize::from(owner)].extend_from_slice(&chunk.cells);
             true
         };
-        base.load(&disk, &no_tail(), &request, &mut take).unwrap();
+        base.load(&no_tail(), &request, &mut take).unwrap();
         parts
     };
     let all = parts_of(&[0, 1, 2, 3, 4, 5, 6]);
@@ -55,7 +55,7 @@ fn some_of_the_shards_get_the_same_as_when_all_ask() {
 #[test]
 fn an_unknown_map_is_one_empty_last_chunk_without_a_type() {
     on_each_disk(|disk| {
-        let loaded = load(&open_base(disk), disk, &no_tail(), "nothing", 3, Time::ZERO);
+        let loaded = load(&open_base(disk), &no_tail(), "nothing", 3, Time::ZERO);
         assert_eq!(loaded, crate::model::Loaded::default());
     });
 }
@@ -66,11 +66,11 @@ fn a_large_map_comes_in_chunks_and_stops_when_told() {
     let base = open_base(&disk);
     let accepted = many(3_000, 1_000);
     base.fold(&disk, &JournalFiles::new(&disk).write(&records_of("todos", &accepted)), EPOCH).unwrap();
-    let loaded = load(&base, &disk, &no_tail(), "todos", 1, Time::ZERO);
+    let loaded = load(&base, &no_tail(), "todos", 1, Time::ZERO);
     assert_eq!(loaded.state.len(), accepted.len());
     let mut chunks = 0;
     let request = LoadRequest { map: "todos", owners: &[0, 1], shards: 2, forget_before: Time::ZERO };
-    base.load(&disk, &no_tail(), &request, &mut |owner, chunk| {
+    base.load(&no_tail(), &request, &mut |owner, chunk| {
         assert!(owner == 0 && !chunk.is_last);
         chunks += 1;
         chunks < 5
@@ -91,7 +91,7 @@ fn removals_before_the_given_tick_are_left_out_and_told_of() {
             let forget_before = Time::from_bits(random.below(map.last_applied().to_bits() + 2));
             let digest = map.digest();
             let _ = map.prune(forget_before, usize::MAX);
-            let loaded = load(&base, &disk, &no_tail(), map_type.as_str(), 3, forget_before);
+            let loaded = load(&base, &no_tail(), map_type.as_str(), 3, forget_before);
             assert_eq!(loaded.state, state_of(&map));
             assert_eq!(loaded.pruned_through, map.pruned_through());
             assert_eq!(loaded.digest, digest, "readers see the same");
@@ -129,15 +129,15 @@ fn a_damaged_image_is_named_and_left_out_by_salvage() {
         let text = error.to_string();
         assert!(text.contains("\"key-3\"") && text.contains("\"todos\""), "{text}");
     };
-    is_named(base.load(&disk, &no_tail(), &request, &mut |_, _| true).unwrap_err());
+    is_named(base.load(&no_tail(), &request, &mut |_, _| true).unwrap_err());
     let again = Accepted { applied: Time::new(99, 0), ..many(4, 20)[3].clone() };
     let name = journal.write(&records_of("todos", [&again]));
     is_named(base.fold(&disk, &name, EPOCH).unwrap_err());
 
     let base = base.salvaging(true);
-    assert_eq!(load(&base, &disk, &no_tail(), "todos", 2, Time::ZERO).state.len(), 9);
+    assert_eq!(load(&base, &no_tail(), "todos", 2, Time::ZERO).state.len(), 9);
     assert_eq!(base.fold(&disk, &name, EPOCH).unwrap().damaged, 1);
-    assert_eq!(load(&base, &disk, &no_tail(), "todos", 2, Time::ZERO).state.len(), 10);
+    assert_eq!(load(&base, &no_tail(), "todos", 2, Time::ZERO).state.len(), 10);
 }
 
 /// Values of so many bytes each, set one after the other.
@@ -174,7 +174,7 @@ fn a_million_cells_are_loaded_and_folded_this_fast() {
         let base = annulus::storage::Base::open(&disk, HASHER, cache_bytes).unwrap();
         for _ in 0..3 {
             measured(&format!("loading them with a cache of {} MiB", cache_bytes >> 20), || {
-                base.load(&disk, &no_tail(), &request, &mut |_, _| true).unwrap();
+                base.load(&no_tail(), &request, &mut |_, _| true).unwrap();
             });
         }
     }
@@ -186,7 +186,7 @@ fn a_million_cells_are_loaded_and_folded_this_fast() {
     assert_eq!(accepted.len(), tail.records());
     for _ in 0..3 {
         measured("loading them from the tail", || {
-            base.load(&disk, &tail, &request, &mut |_, _| true).unwrap();
+            base.load(&tail, &request, &mut |_, _| true).unwrap();
         });
     }
 }

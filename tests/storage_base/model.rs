@@ -74,14 +74,7 @@ pub struct Loaded {
 }
 
 /// Loads a map on so many shards, all at once, and checks what holds for every load.
-pub fn load(
-    base: &Base,
-    disk: &dyn Disk,
-    tail: &Tail,
-    map: &str,
-    shards: usize,
-    forget_before: Time,
-) -> Loaded {
+pub fn load(base: &Base, tail: &Tail, map: &str, shards: usize, forget_before: Time) -> Loaded {
     let owners: Vec<ShardIndex> = (0..shards as ShardIndex).collect();
     let mut chunks: Vec<Vec<Chunk>> = owners.iter().map(|_| Vec::new()).collect();
     let request = LoadRequest { map, owners: &owners, shards, forget_before };
@@ -89,7 +82,7 @@ pub fn load(
         chunks[usize::from(shard)].push(chunk);
         true
     };
-    base.load(disk, tail, &request, &mut take).expect("nothing is damaged");
+    base.load(tail, &request, &mut take).expect("nothing is damaged");
     let mut loaded = Loaded::default();
     for (shard, chunks) in chunks.iter().enumerate() {
         loaded.add_part(map, shard, shards, chunks);

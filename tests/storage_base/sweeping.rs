@@ -28,7 +28,7 @@ fn a_sweep_forgets_what_a_map_in_memory_would_and_says_so() {
         }
         for (map_type, (_, map)) in TYPES.iter().zip(&histories) {
             // A tick before which nothing is left to forget: what is missing was swept.
-            let loaded = load(&base, disk, &no_tail(), map_type.as_str(), 2, Time::ZERO);
+            let loaded = load(&base, &no_tail(), map_type.as_str(), 2, Time::ZERO);
             assert_eq!(loaded.state, state_of(map));
             assert_eq!(loaded.pruned_through, map.pruned_through());
             assert_eq!(loaded.digest, map.digest());
@@ -51,7 +51,7 @@ fn a_value_that_ended_before_is_gone_and_every_cursor_is_too_old() {
     base.fold(&disk, &JournalFiles::new(&disk).write(&records_of("sessions", &values)), EPOCH).unwrap();
     let swept = base.sweep(Time::new(500, 0), 9_000, 100).unwrap();
     assert_eq!((swept.examined, swept.forgotten, swept.is_complete), (3, 1, true));
-    let loaded = load(&base, &disk, &no_tail(), "sessions", 1, Time::ZERO);
+    let loaded = load(&base, &no_tail(), "sessions", 1, Time::ZERO);
     let keys: Vec<_> = loaded.state.keys().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
     assert_eq!(keys, ["ends", "stays"]);
     assert_eq!(loaded.pruned_through, Time::new(9_000, 0));
@@ -93,7 +93,7 @@ fn a_write_older_than_a_forgotten_removal_survives_that_removal_on_disk() {
                     base.fold(&disk, name, EPOCH).unwrap();
                 }
                 let tail = crate::model::recovered_tail(&disk, &base);
-                let loaded = load(&base, &disk, &tail, "m", 1, Time::ZERO);
+                let loaded = load(&base, &tail, "m", 1, Time::ZERO);
                 let (applied, parts) = &loaded.state[&b"k"[..]];
                 assert_eq!(*applied, Time::new(100, 0), "{map_type:?} {pieces:?} {folded}");
                 assert_eq!(parts.iter().map(|(what, _)| what).collect::<Vec<_>>(), [&history[2].change.what]);

@@ -35,7 +35,7 @@ fn base_and_tail_together_are_everything_while_checkpoints_go_on() {
         let check = |stage: &str| {
             for (map_type, (_, map)) in TYPES.iter().zip(&histories) {
                 for shards in [1, 3] {
-                    let loaded = load(&base, disk, &tail, map_type.as_str(), shards, Time::ZERO);
+                    let loaded = load(&base, &tail, map_type.as_str(), shards, Time::ZERO);
                     assert_eq!(loaded.state, state_of(map), "{stage}");
                     assert_eq!(loaded.digest, map.digest());
                     assert_eq!(loaded.map_type, Some(*map_type));
@@ -66,10 +66,10 @@ fn cells_and_types_that_are_only_in_the_tail_are_there() {
         let tail = recovered_tail(disk, &base);
         assert_eq!(tail.maps(), ["empty", "tags"]);
         assert_eq!(tail.map_type("empty"), Some(MapType::Counter));
-        assert_eq!(load(&base, disk, &tail, "tags", 2, Time::ZERO).state, state_of(&map));
-        let empty = load(&base, disk, &tail, "empty", 2, Time::ZERO);
+        assert_eq!(load(&base, &tail, "tags", 2, Time::ZERO).state, state_of(&map));
+        let empty = load(&base, &tail, "empty", 2, Time::ZERO);
         assert_eq!((empty.map_type, empty.state.len()), (Some(MapType::Counter), 0));
-        assert_eq!(load(&base, disk, &tail, "nothing", 2, Time::ZERO).map_type, None);
+        assert_eq!(load(&base, &tail, "nothing", 2, Time::ZERO).map_type, None);
     });
 }
 
@@ -95,6 +95,6 @@ fn a_record_that_is_no_longer_there_is_named() {
     disk.open(&name).unwrap().write_at(b"X", 3_000).unwrap();
     let request =
         annulus::storage::LoadRequest { map: "todos", owners: &[0], shards: 1, forget_before: Time::ZERO };
-    let error = base.load(&disk, &tail, &request, &mut |_, _| true).unwrap_err().to_string();
+    let error = base.load(&tail, &request, &mut |_, _| true).unwrap_err().to_string();
     assert!(error.contains(&name) && error.contains("29"), "{error}");
 }

@@ -33,7 +33,7 @@ impl Service {
         let forget_before = Time::new(now.unix_ms.saturating_sub(self.spec.retention_ms), 0);
         let request = LoadRequest { map: &map, owners: &owners, shards: self.ports.len(), forget_before };
         let outgoing = &mut self.outgoing;
-        self.base.load(&self.disk, &self.tail, &request, &mut |owner, mut chunk| {
+        self.base.load(&self.tail, &request, &mut |owner, mut chunk| {
             chunk.map_type = chunk.map_type.or(decided);
             outgoing[usize::from(owner)].push_back(FromStorage::Chunk(chunk));
             true
