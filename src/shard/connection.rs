@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use super::outbox::Outbox;
+use super::{DialectIndex, Session};
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::wire::Close;
-use crate::wire::http::Endpoint;
 use crate::wire::websocket::Reader;
 
 /// Where a connection is in its life. It only moves down this list.
@@ -16,7 +16,7 @@ pub enum Phase {
     /// Its HTTP request waits for another shard.
     Admission,
     /// WebSocket messages flow.
-    Open(Endpoint),
+    Open,
     /// Left everything; what is queued goes out, then the transport is shut down.
     Flushing,
     /// Everything is out; waiting for the peer's end, at most until the timer.
@@ -31,6 +31,9 @@ pub struct Connection {
     pub id: ConnectionId,
     pub phase: Phase,
     pub address: IpAddr,
+    /// What it speaks, once it is open, and what its dialect remembers of it.
+    pub dialect: DialectIndex,
+    pub session: Session,
     /// Why it was taken only to be turned away: answered once the handshake is done.
     pub refusal: Option<Close>,
     /// Counted at the shard that admits its address, which must hear when it is gone.
@@ -75,6 +78,8 @@ impl Connection {
             id,
             phase: Phase::Handshake,
             address,
+            dialect: 0,
+            session: None,
             refusal: None,
             admitted: false,
             reader: Reader::new(message_bytes_max),
@@ -100,11 +105,11 @@ impl Connection {
     }
 
     pub fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open(_))
+        self.phase == Phase::Open
     }
 
     /// Whether frames may still be queued for it.
     pub fn is_connected(&self) -> bool {
-        matches!(self.phase, Phase::Handshake | Phase::Admission | Phase::Open(_))
+        matches!(self.phase, Phase::Handshake | Phase::Admission | Phase::Open)
     }
 }
