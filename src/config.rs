@@ -1,4 +1,4 @@
-//! What a user may tune, as the core sees it. `cli/flags.rs` fills it, one flag a field.
+//! What a user may tune, as the core sees it. `cli/flags` fills it, one flag a field.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
