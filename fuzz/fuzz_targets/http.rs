@@ -2,14 +2,16 @@
 
 #![no_main]
 
+use annulus::config::DialectPath;
 use annulus::limits::HTTP_HEADER_BYTES_MAX;
 use annulus::wire::http::{Answer, Rules, answer};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let origins = ["https://app.example".to_owned()];
+    let dialects = [DialectPath::NATIVE, DialectPath::SYNCKIT];
     for allowed_origins in [&origins[..], &[]] {
-        check(data, &Rules { allowed_origins, echo: true });
+        check(data, &Rules { allowed_origins, dialects: &dialects, echo: true });
     }
 });
 

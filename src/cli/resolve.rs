@@ -96,7 +96,7 @@ pub(super) fn settings(
 }
 
 fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
-    let Flags { listening, connections, delivery, data, stopping, logs } = flags;
+    let Flags { listening, connections, delivery, synckit, data, stopping, logs } = flags;
     let low_latency = Coalesce::LOW_LATENCY;
     let storage = storage_config(data);
     let config = Config {
@@ -114,6 +114,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         messages_per_second_max: connections.max_messages_per_second,
         bad_messages_max: connections.max_bad_messages,
         allowed_origins: connections.allowed_origins.clone(),
+        dialects: synckit.dialects(),
         echo: connections.enable_echo,
         coalesce: Coalesce {
             delay_us: delivery.coalesce_delay_us.unwrap_or(low_latency.delay_us),

@@ -18,7 +18,9 @@ impl Shard {
     /// Looks at the request head received so far and answers it once it is complete.
     pub(super) fn handle_http(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.get_mut(id) else { return };
-        let rules = Rules { allowed_origins: &self.config.allowed_origins, echo: self.config.echo };
+        let config = &self.config;
+        let rules =
+            Rules { allowed_origins: &config.allowed_origins, dialects: &config.dialects, echo: config.echo };
         let Some((answer, consumed)) = http::answer(&connection.unread, &rules) else { return };
         connection.unread.drain(..consumed);
         match answer {
@@ -134,7 +136,7 @@ impl Shard {
             let close = self.going_away();
             return self.disconnect(id, close);
         }
-        if endpoint == Endpoint::Native {
+        if endpoint == Endpoint::NATIVE {
             self.send_hello(id);
         }
         self.look_at(id, now_ms + self.config.heartbeat_ms / 2);

@@ -59,7 +59,8 @@ impl Shard {
             Event::Text(payload) => {
                 self.metrics.messages_received += 1;
                 match endpoint {
-                    Endpoint::Native => self.handle_text(id, payload),
+                    Endpoint::NATIVE => self.handle_text(id, payload),
+                    Endpoint::Dialect(_) => Err(Close::Unsupported),
                     Endpoint::Echo => {
                         self.echo(id, Opcode::Text, payload.bytes());
                         Ok(())
@@ -69,7 +70,7 @@ impl Shard {
             Event::Binary(payload) => {
                 self.metrics.messages_received += 1;
                 match endpoint {
-                    Endpoint::Native => Err(Close::Unsupported),
+                    Endpoint::Dialect(_) => Err(Close::Unsupported),
                     Endpoint::Echo => {
                         self.echo(id, Opcode::Binary, payload.bytes());
                         Ok(())

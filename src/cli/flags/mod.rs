@@ -10,6 +10,7 @@ mod delivery;
 mod listening;
 mod logs;
 mod stopping;
+mod synckit;
 
 pub use logs::LogFormat;
 
@@ -26,6 +27,7 @@ use delivery::Delivery;
 use listening::Listening;
 use logs::Logs;
 use stopping::Stopping;
+use synckit::SyncKit;
 
 /// A real-time sync server: CRDT maps over WebSocket on pinned io_uring shards.
 ///
@@ -52,6 +54,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     pub delivery: Delivery,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub synckit: SyncKit,
     #[command(flatten)]
     #[serde(flatten)]
     pub data: Data,

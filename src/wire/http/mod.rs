@@ -17,6 +17,7 @@ use httparse::{EMPTY_HEADER, Error, Status};
 use refusal::Refusal;
 use target::Target;
 
+use crate::config::DialectPath;
 use crate::limits::HTTP_HEADER_BYTES_MAX;
 
 /// Header lines of one request; past it the answer is 431. Browsers behind proxies send some thirty.
@@ -28,6 +29,8 @@ pub struct Rules<'a> {
     /// Origins that may connect, such as `https://app.example`; empty: any. A client that names no origin,
     /// which no browser omits, may connect always.
     pub allowed_origins: &'a [String],
+    /// Paths at which a WebSocket opens. They are none of [`is_page_or_echo`].
+    pub dialects: &'a [DialectPath],
     /// Whether `/v1/echo` exists.
     pub echo: bool,
 }
@@ -35,10 +38,15 @@ pub struct Rules<'a> {
 /// What a WebSocket connection was opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// `/v1`: the protocol of `docs/protocol.md`.
-    Native,
+    /// One of [`Rules::dialects`]: the place of the dialect among all this server speaks.
+    Dialect(u8),
     /// `/v1/echo`: every message comes back.
     Echo,
+}
+
+impl Endpoint {
+    /// The protocol of `docs/protocol.md`.
+    pub const NATIVE: Self = Self::Dialect(DialectPath::NATIVE.dialect);
 }
 
 /// A page whose body the caller makes.
@@ -50,6 +58,20 @@ pub enum Page {
     Health,
     /// `/metrics`
     Metrics,
+}
+
+const PAGES: [(&str, Page); 3] =
+    [("/", Page::Index), ("/healthz", Page::Health), ("/metrics", Page::Metrics)];
+
+const ECHO_PATH: &str = "/v1/echo";
+
+/// Whether this path has a meaning of its own, so that no dialect can have it.
+pub fn is_page_or_echo(path: &str) -> bool {
+    path == ECHO_PATH || page(path).is_some()
+}
+
+fn page(path: &str) -> Option<Page> {
+    PAGES.iter().find(|(known, _)| *known == path).map(|&(_, page)| page)
 }
 
 /// How a request goes on.
@@ -92,8 +114,20 @@ pub fn answer(input: &[u8], rules: &Rules<'_>) -> Option<(Answer, usize)> {
 
 /// What a path stands for.
 enum Place {
-    Endpoint(Endpoint),
+    Endpoint(Endpoint, Option<&'static str>),
     Page(Page),
+}
+
+/// What is at `path`: a page, the echo, or what [`Rules::dialects`] has there.
+fn place(path: &str, rules: &Rules<'_>) -> Option<Place> {
+    if let Some(page) = page(path) {
+        return Some(Place::Page(page));
+    }
+    if path == ECHO_PATH {
+        return rules.echo.then_some(Place::Endpoint(Endpoint::Echo, DialectPath::NATIVE.subprotocol));
+    }
+    let found = rules.dialects.iter().find(|dialect| dialect.path == path)?;
+    Some(Place::Endpoint(Endpoint::Dialect(found.dialect), found.subprotocol))
 }
 
 fn route(request: &httparse::Request<'_, '_>, rules: &Rules<'_>) -> Result<Answer, Refusal> {
@@ -105,27 +139,20 @@ fn route(request: &httparse::Request<'_, '_>, rules: &Rules<'_>) -> Result<Answe
         .and_then(Target::parse)
         .ok_or(Refusal::bad_request("the request target is wrong: ask for a path such as /v1"))?;
 
-    let place = match target.path {
-        "/v1" => Place::Endpoint(Endpoint::Native),
-        "/v1/echo" if rules.echo => Place::Endpoint(Endpoint::Echo),
-        "/" => Place::Page(Page::Index),
-        "/healthz" => Place::Page(Page::Health),
-        "/metrics" => Place::Page(Page::Metrics),
-        _ => return Err(Refusal::NOT_FOUND),
-    };
+    let place = place(target.path, rules).ok_or(Refusal::NOT_FOUND)?;
     match (place, request.method) {
-        (Place::Endpoint(endpoint), Some("GET")) => {
+        (Place::Endpoint(endpoint, subprotocol), Some("GET")) => {
             headers.check_bodiless()?;
             if !has_http_1_1 {
                 return Err(Refusal::UPGRADE_REQUIRED);
             }
-            upgrade::accept(endpoint, headers, target, rules)
+            upgrade::accept(endpoint, subprotocol, headers, target, rules)
         }
         (Place::Page(page), Some(method @ ("GET" | "HEAD"))) => {
             headers.check_bodiless()?;
             Ok(Answer::Page { page, head_only: method == "HEAD" })
         }
-        (Place::Endpoint(_), _) => Err(Refusal::ENDPOINT_METHOD),
+        (Place::Endpoint(..), _) => Err(Refusal::ENDPOINT_METHOD),
         (Place::Page(_), _) => Err(Refusal::PAGE_METHOD),
     }
 }

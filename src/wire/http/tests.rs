@@ -5,7 +5,8 @@ use super::*;
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// RFC 6455 section 1.3.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-const ANY: Rules<'static> = Rules { allowed_origins: &[], echo: true };
+const ANY: Rules<'static> =
+    Rules { allowed_origins: &[], dialects: &[DialectPath::NATIVE, DialectPath::SYNCKIT], echo: true };
 
 /// A good handshake, to be spoilt.
 fn handshake() -> Vec<String> {
@@ -89,7 +90,7 @@ fn get(path: &str) -> Vec<u8> {
 #[test]
 fn the_handshake_of_the_rfc_is_accepted() {
     let (endpoint, response, token) = upgraded(&bytes(&handshake()), &ANY);
-    assert_eq!((endpoint, token), (Endpoint::Native, None));
+    assert_eq!((endpoint, token), (Endpoint::NATIVE, None));
     assert!(response.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{response}");
     assert!(response.ends_with("\r\n\r\n"));
     let lower = response.to_ascii_lowercase();
@@ -111,7 +112,7 @@ fn spellings_the_rfc_allows_are_accepted() {
         and("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
         and("Content-Length: 0"),
     ] {
-        assert_eq!(upgraded(&request, &ANY).0, Endpoint::Native);
+        assert_eq!(upgraded(&request, &ANY).0, Endpoint::NATIVE);
     }
 }
 
@@ -158,6 +159,30 @@ fn the_echo_endpoint_exists_only_where_it_is_wanted() {
 }
 
 #[test]
+fn a_dialect_is_spoken_where_the_rules_say() {
+    let path = "/somewhere/else".into();
+    let elsewhere = DialectPath { path, dialect: 7, subprotocol: Some("else.v1") };
+    let rules = Rules { dialects: &[DialectPath::NATIVE, elsewhere], ..ANY };
+    let request =
+        with("GET", "GET /somewhere/else?a=1 HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, else.v1");
+    let (endpoint, response, _) = upgraded(&request, &rules);
+    assert_eq!(endpoint, Endpoint::Dialect(7));
+    assert!(response.to_ascii_lowercase().contains("\r\nsec-websocket-protocol: else.v1\r\n"), "{response}");
+    assert_eq!(upgraded(&bytes(&handshake()), &rules).0, Endpoint::NATIVE);
+    assert_eq!(refused_by(&get("/somewhere/else"), &rules).0, 426);
+    assert_eq!(refused_by(&get("/somewhere"), &rules).0, 404);
+    assert_eq!(refused_by(&with("GET", "GET /ws HTTP/1.1"), &rules).0, 404, "it is not among them");
+}
+
+#[test]
+fn a_dialect_without_a_subprotocol_chooses_none() {
+    let request = with("GET", "GET /ws HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, synckit");
+    let (endpoint, response, _) = upgraded(&request, &ANY);
+    assert_eq!(endpoint, Endpoint::Dialect(DialectPath::SYNCKIT.dialect));
+    assert!(!response.to_ascii_lowercase().contains("sec-websocket-protocol"), "{response}");
+}
+
+#[test]
 fn our_subprotocol_is_chosen_and_no_other() {
     let chosen = |line| upgraded(&and(line), &ANY).1.to_ascii_lowercase();
     assert!(
@@ -197,6 +222,7 @@ fn a_token_that_can_not_be_read_is_refused() {
 fn a_path_without_an_upgrade_asks_for_one() {
     for request in [
         get("/v1"),
+        get("/ws"),
         with("Upgrade", ""),
         with("Upgrade", "Upgrade: h2c"),
         with("Upgrade", "Upgrade: websockets"),
@@ -240,7 +266,7 @@ fn the_key_is_sixteen_bytes_in_base64_and_there_once() {
 #[test]
 fn only_allowed_origins_connect_and_clients_without_one() {
     let allowed = ["https://app.example".to_owned(), "http://localhost:5173".to_owned()];
-    let rules = Rules { allowed_origins: &allowed, echo: false };
+    let rules = Rules { allowed_origins: &allowed, ..ANY };
     for origin in ["https://app.example", "HTTPS://App.Example", "http://localhost:5173"] {
         upgraded(&and(&format!("Origin: {origin}")), &rules);
     }

@@ -8,8 +8,6 @@ use super::refusal::Refusal;
 use super::target::Target;
 use super::{Answer, Endpoint, Rules};
 
-/// The subprotocol that names our protocol. Chosen if offered.
-const SUBPROTOCOL: &[u8] = b"annulus.v1";
 /// A browser can set no headers on a WebSocket but its subprotocols: a token comes as one of them.
 const TOKEN_SUBPROTOCOL_PREFIX: &[u8] = b"bearer.";
 
@@ -22,9 +20,10 @@ const BAD_KEY: Refusal =
 const TWO_VERSIONS: Refusal = Refusal::bad_request("send one Sec-WebSocket-Version header: 13");
 const TWO_ORIGINS: Refusal = Refusal::bad_request("send one Origin header");
 
-/// Accepts the handshake for `endpoint`, or says what is wrong with it.
+/// Accepts the handshake for `endpoint`, or says what is wrong with it. Its `subprotocol` is chosen if it is offered.
 pub(super) fn accept(
     endpoint: Endpoint,
+    subprotocol: Option<&'static str>,
     headers: Headers<'_>,
     target: Target<'_>,
     rules: &Rules<'_>,
@@ -40,8 +39,10 @@ pub(super) fn accept(
         check_origin(origin, rules.allowed_origins)?;
     }
     let token = token(headers, target)?;
-    let is_ours = headers.list("Sec-WebSocket-Protocol").any(|offered| offered == SUBPROTOCOL);
-    Ok(Answer::Upgrade { endpoint, response: switching_protocols(key, is_ours)?, token })
+    let is_offered =
+        |ours: &&str| headers.list("Sec-WebSocket-Protocol").any(|offered| offered == ours.as_bytes());
+    let response = switching_protocols(key, subprotocol.filter(is_offered))?;
+    Ok(Answer::Upgrade { endpoint, response, token })
 }
 
 /// An origin is a scheme, a host and a port: none of them has a case (RFC 6454 section 4).
@@ -70,7 +71,7 @@ fn token(headers: Headers<'_>, target: Target<'_>) -> Result<Option<String>, Ref
 
 /// The 101. `tungstenite` judges the key and derives the accept value from it; what it asks of the other
 /// lines was checked above, more leniently, so it is given them in its own spelling.
-fn switching_protocols(key: &[u8], with_subprotocol: bool) -> Result<Vec<u8>, Refusal> {
+fn switching_protocols(key: &[u8], subprotocol: Option<&'static str>) -> Result<Vec<u8>, Refusal> {
     let request = Request::get("/")
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
@@ -79,9 +80,8 @@ fn switching_protocols(key: &[u8], with_subprotocol: bool) -> Result<Vec<u8>, Re
         .body(())
         .map_err(|_| BAD_KEY)?;
     let mut response = create_response(&request).map_err(|_| BAD_KEY)?;
-    if with_subprotocol {
-        let chosen = HeaderValue::from_static("annulus.v1");
-        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
+    if let Some(chosen) = subprotocol {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(chosen));
     }
     let mut out = Vec::with_capacity(192);
     write_response(&mut out, &response).expect("a response of ASCII is written to memory");
