@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use crate::limits;
 
 /// Settings every shard has a copy of.
@@ -20,6 +22,8 @@ pub struct Config {
     pub connections_max: usize,
     /// Connections of one client address, over all shards; 0: no limit.
     pub connections_per_ip_max: usize,
+    /// Proxies that are believed who their clients are.
+    pub trusted_proxies: Vec<IpNet>,
     /// Connections accepted each second by the whole process; 0: no limit.
     pub accepts_per_second_max: u32,
     /// Time from accept to the end of the WebSocket handshake.
@@ -138,6 +142,7 @@ impl Default for Config {
             node: "annulus".to_owned(),
             connections_max: 100_000,
             connections_per_ip_max: 0,
+            trusted_proxies: Vec::new(),
             accepts_per_second_max: 20_000,
             handshake_timeout_ms: 10_000,
             heartbeat_ms: 20_000,

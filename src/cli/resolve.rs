@@ -58,6 +58,7 @@ pub(super) fn fill(flags: &mut Flags, allowed_cores: &[usize]) -> Result<(), Con
     // Whole mebibytes, as a number that people read.
     let half_of_memory = || Bytes(((host::memory_bytes() / 2) >> 20) << 20);
     flags.data.memory_limit.get_or_insert_with(half_of_memory);
+    flags.connections.trusted_proxies.get_or_insert_default();
     flags.connections.allowed_origins.retain(|origin| !origin.is_empty());
     Ok(())
 }
@@ -105,6 +106,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         node: listening.node.clone().unwrap_or_default(),
         connections_max: connections.max_connections,
         connections_per_ip_max: connections.max_connections_per_ip,
+        trusted_proxies: connections.trusted_proxies.clone().unwrap_or_default().0,
         accepts_per_second_max: connections.accept_rate,
         handshake_timeout_ms: connections.handshake_timeout_ms,
         heartbeat_ms: connections.heartbeat_ms,

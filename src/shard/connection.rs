@@ -30,6 +30,7 @@ pub enum Phase {
 pub struct Connection {
     pub id: ConnectionId,
     pub phase: Phase,
+    /// Of the peer, and from the upgrade on of the client, for whom the peer may be a proxy.
     pub address: IpAddr,
     /// Why it was taken only to be turned away: answered once the handshake is done.
     pub refusal: Option<Close>,

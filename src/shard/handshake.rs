@@ -19,9 +19,15 @@ impl Shard {
     pub(super) fn handle_http(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.get_mut(id) else { return };
         let config = &self.config;
-        let rules =
-            Rules { allowed_origins: &config.allowed_origins, dialects: &config.dialects, echo: config.echo };
-        let Some((answer, consumed)) = http::answer(&connection.unread, &rules) else { return };
+        let rules = Rules {
+            allowed_origins: &config.allowed_origins,
+            dialects: &config.dialects,
+            echo: config.echo,
+            trusted_proxies: &config.trusted_proxies,
+        };
+        let Some((answer, consumed)) = http::answer(&connection.unread, connection.address, &rules) else {
+            return;
+        };
         connection.unread.drain(..consumed);
         match answer {
             Answer::Refuse { response } => {
@@ -29,7 +35,10 @@ impl Shard {
                 self.respond(id, |out| out.extend_from_slice(&response));
             }
             Answer::Page { page, head_only } => self.page(id, page, head_only),
-            Answer::Upgrade { endpoint, response, .. } => self.upgrade(id, endpoint, response),
+            Answer::Upgrade { endpoint, response, client, .. } => {
+                connection.address = client;
+                self.upgrade(id, endpoint, response);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use clap::{Args, value_parser};
 use serde::Serialize;
 
 use super::{HOUR_MS, at_least_one};
+use crate::cli::networks::NetworkList;
 use crate::cli::quantity::Bytes;
 use crate::cli::values::parse_origin;
 use crate::config::Config;
@@ -22,10 +23,17 @@ pub(in crate::cli) struct Connections {
 
     /// Connections of one client address, over all shards; 0: no limit
     ///
-    /// Leave it off behind a proxy, where all clients share one address.
+    /// Behind a proxy all clients share one address, unless the proxy is named in --trusted-proxies.
     #[arg(long, env = "ANNULUS_MAX_CONNECTIONS_PER_IP", value_name = "COUNT")]
     #[arg(default_value_t = Config::default().connections_per_ip_max)]
     pub max_connections_per_ip: usize,
+
+    /// Proxies that are believed who their clients are, such as 127.0.0.1,10.0.0.0/8 [default: none]
+    ///
+    /// Of a connection from one of them the client is the last in X-Forwarded-For that is not one of them, or else
+    /// X-Real-IP. From anybody else both are ignored, as anybody can write them.
+    #[arg(long, env = "ANNULUS_TRUSTED_PROXIES", value_name = "LIST")]
+    pub trusted_proxies: Option<NetworkList>,
 
     /// Connections accepted each second by the whole process; 0: no limit
     ///

@@ -3,6 +3,7 @@
 //! No sockets and no time. Every connection carries one request: what is not upgraded is closed after its
 //! answer, so no body is ever read.
 
+mod forwarded;
 mod headers;
 mod refusal;
 mod response;
@@ -12,8 +13,11 @@ mod upgrade;
 pub use response::{write_page, write_page_head};
 pub use tungstenite::http::StatusCode;
 
+use std::net::IpAddr;
+
 use headers::Headers;
 use httparse::{EMPTY_HEADER, Error, Status};
+use ipnet::IpNet;
 use refusal::Refusal;
 use target::Target;
 
@@ -33,6 +37,8 @@ pub struct Rules<'a> {
     pub dialects: &'a [DialectPath],
     /// Whether `/v1/echo` exists.
     pub echo: bool,
+    /// Proxies that are believed who their clients are.
+    pub trusted_proxies: &'a [IpNet],
 }
 
 /// What a WebSocket connection was opened for.
@@ -83,6 +89,8 @@ pub enum Answer {
         response: Vec<u8>,
         /// From `Authorization: Bearer`, else `?token=`, else the subprotocol `bearer.<token>`.
         token: Option<String>,
+        /// The address of the client, which behind a trusted proxy is not that of the peer.
+        client: IpAddr,
     },
     /// Send the page and close: with [`write_page`], or with [`write_page_head`] if only its head is wanted.
     Page { page: Page, head_only: bool },
@@ -90,16 +98,16 @@ pub enum Answer {
     Refuse { response: Vec<u8> },
 }
 
-/// Answers the request at the front of `input` and says how many bytes it took; `None` until its header
+/// Answers the request of `peer` at the front of `input` and says how many bytes it took; `None` until its header
 /// block is complete or known to be wrong. The answer does not depend on how the bytes were split.
 ///
 /// Never `None` for [`HTTP_HEADER_BYTES_MAX`] bytes or more, so a caller need not keep more than that.
-pub fn answer(input: &[u8], rules: &Rules<'_>) -> Option<(Answer, usize)> {
+pub fn answer(input: &[u8], peer: IpAddr, rules: &Rules<'_>) -> Option<(Answer, usize)> {
     let block = &input[..input.len().min(HTTP_HEADER_BYTES_MAX)];
     let mut lines = [EMPTY_HEADER; HEADER_LINES_MAX];
     let mut request = httparse::Request::new(&mut lines);
     let refusal = match request.parse(block) {
-        Ok(Status::Complete(used)) => match route(&request, rules) {
+        Ok(Status::Complete(used)) => match route(&request, peer, rules) {
             Ok(answer) => return Some((answer, used)),
             Err(refusal) => refusal,
         },
@@ -130,7 +138,7 @@ fn place(path: &str, rules: &Rules<'_>) -> Option<Place> {
     Some(Place::Endpoint(Endpoint::Dialect(found.dialect), found.subprotocol))
 }
 
-fn route(request: &httparse::Request<'_, '_>, rules: &Rules<'_>) -> Result<Answer, Refusal> {
+fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -> Result<Answer, Refusal> {
     let headers = Headers::new(request.headers);
     let has_http_1_1 = request.version == Some(1);
     headers.check_host(has_http_1_1)?;
@@ -146,7 +154,9 @@ fn route(request: &httparse::Request<'_, '_>, rules: &Rules<'_>) -> Result<Answe
             if !has_http_1_1 {
                 return Err(Refusal::UPGRADE_REQUIRED);
             }
-            upgrade::accept(endpoint, subprotocol, headers, target, rules)
+            let (response, token) = upgrade::accept(subprotocol, headers, target, rules.allowed_origins)?;
+            let client = forwarded::client_address(peer, headers, rules.trusted_proxies);
+            Ok(Answer::Upgrade { endpoint, response, token, client })
         }
         (Place::Page(page), Some(method @ ("GET" | "HEAD"))) => {
             headers.check_bodiless()?;

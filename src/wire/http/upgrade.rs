@@ -6,7 +6,6 @@ use tungstenite::http::{HeaderValue, Request, header};
 use super::headers::Headers;
 use super::refusal::Refusal;
 use super::target::Target;
-use super::{Answer, Endpoint, Rules};
 
 /// A browser can set no headers on a WebSocket but its subprotocols: a token comes as one of them.
 const TOKEN_SUBPROTOCOL_PREFIX: &[u8] = b"bearer.";
@@ -20,14 +19,14 @@ const BAD_KEY: Refusal =
 const TWO_VERSIONS: Refusal = Refusal::bad_request("send one Sec-WebSocket-Version header: 13");
 const TWO_ORIGINS: Refusal = Refusal::bad_request("send one Origin header");
 
-/// Accepts the handshake for `endpoint`, or says what is wrong with it. Its `subprotocol` is chosen if it is offered.
+/// Accepts the handshake, or says what is wrong with it: the response, and the token. The `subprotocol` is chosen if it is
+/// offered.
 pub(super) fn accept(
-    endpoint: Endpoint,
     subprotocol: Option<&'static str>,
     headers: Headers<'_>,
     target: Target<'_>,
-    rules: &Rules<'_>,
-) -> Result<Answer, Refusal> {
+    allowed_origins: &[String],
+) -> Result<(Vec<u8>, Option<String>), Refusal> {
     if !headers.lists("Upgrade", "websocket") || !headers.lists("Connection", "Upgrade") {
         return Err(Refusal::UPGRADE_REQUIRED);
     }
@@ -36,13 +35,12 @@ pub(super) fn accept(
     }
     let key = headers.single("Sec-WebSocket-Key", BAD_KEY)?.ok_or(BAD_KEY)?;
     if let Some(origin) = headers.single("Origin", TWO_ORIGINS)? {
-        check_origin(origin, rules.allowed_origins)?;
+        check_origin(origin, allowed_origins)?;
     }
     let token = token(headers, target)?;
     let is_offered =
         |ours: &&str| headers.list("Sec-WebSocket-Protocol").any(|offered| offered == ours.as_bytes());
-    let response = switching_protocols(key, subprotocol.filter(is_offered))?;
-    Ok(Answer::Upgrade { endpoint, response, token })
+    Ok((switching_protocols(key, subprotocol.filter(is_offered))?, token))
 }
 
 /// An origin is a scheme, a host and a port: none of them has a case (RFC 6454 section 4).
