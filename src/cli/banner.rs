@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::cores::CoreList;
 use super::quantity::Bytes;
 use super::{LogFormat, Serve};
-use crate::config::{Config, Fsync, StorageConfig};
+use crate::config::{Config, DialectPath, Fsync, StorageConfig};
 use crate::io::host::OpenFiles;
 
 /// Writes the banner to stderr, as a page for people or as one event of the JSON log.
@@ -31,6 +31,7 @@ impl Banner<'_> {
             version = env!("CARGO_PKG_VERSION"),
             node = config.node,
             listen = listen.join(","),
+            synckit_path = synckit_path(config),
             cores = %CoreList(cores.clone()),
             shards = cores.len(),
             storage = if storage.is_some() { "disk" } else { "memory" },
@@ -52,6 +53,11 @@ impl fmt::Display for Banner<'_> {
         for address in &config.listen {
             writeln!(f, "  listen    ws://{address}/v1")?;
         }
+        if let Some(synckit) = synckit_path(config) {
+            for address in &config.listen {
+                writeln!(f, "  synckit   ws://{address}{synckit}")?;
+            }
+        }
         writeln!(f, "  cores     {}  ({shards})", CoreList(cores.clone()))?;
         match storage {
             Some(storage) => write_storage(f, storage, config)?,
@@ -72,6 +78,12 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "            cargo run --release -p loadtest -- ping --url ws://{reachable}/v1")?;
         writeln!(f, "            annulus --help, annulus doctor")
     }
+}
+
+/// Where SyncKit's clients are served; `None`: nowhere.
+fn synckit_path(config: &Config) -> Option<&str> {
+    let is_synckit = |found: &&DialectPath| found.dialect == DialectPath::SYNCKIT.dialect;
+    config.dialects.iter().find(is_synckit).map(|found| &*found.path)
 }
 
 /// An address a client on this machine can connect to: the unspecified one is none.
@@ -114,6 +126,8 @@ mod tests {
             "node eu-1",
             "ws://0.0.0.0:9100/v1",
             "ws://[::1]:9101/v1",
+            "ws://0.0.0.0:9100/ws",
+            "ws://[::1]:9101/ws",
             "/data  (synced always, up to 32MiB of it in memory)",
             "100000 connections",
             "1MiB a message",

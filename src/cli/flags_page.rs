@@ -9,7 +9,7 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/flags.md");
 
 const HEAD: &str = "# Flags
 
-Made from `src/cli/flags.rs`; do not edit. Every flag is also read from the variable `ANNULUS_` with its name in capitals and
+Made from `src/cli/flags`; do not edit. Every flag is also read from the variable `ANNULUS_` with its name in capitals and
 `_` for `-`, such as `ANNULUS_LOG_FORMAT`; the command line wins. `annulus config` prints what is in effect. Sizes are written
 `65536`, `64KiB` or `1MiB`; spans of time `30d`, `12h`, `10m`, `5s` or `250ms`.
 ";

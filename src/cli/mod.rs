@@ -9,6 +9,7 @@ pub mod doctor;
 mod error;
 mod flags;
 pub mod logging;
+mod networks;
 mod quantity;
 mod resolve;
 mod task;

@@ -58,6 +58,7 @@ pub(super) fn fill(flags: &mut Flags, allowed_cores: &[usize]) -> Result<(), Con
     // Whole mebibytes, as a number that people read.
     let half_of_memory = || Bytes(((host::memory_bytes() / 2) >> 20) << 20);
     flags.data.memory_limit.get_or_insert_with(half_of_memory);
+    flags.connections.trusted_proxies.get_or_insert_default();
     flags.connections.allowed_origins.retain(|origin| !origin.is_empty());
     Ok(())
 }
@@ -96,7 +97,7 @@ pub(super) fn settings(
 }
 
 fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
-    let Flags { listening, connections, delivery, data, stopping, logs } = flags;
+    let Flags { listening, connections, delivery, synckit, data, stopping, logs } = flags;
     let low_latency = Coalesce::LOW_LATENCY;
     let storage = storage_config(data);
     let config = Config {
@@ -105,6 +106,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         node: listening.node.clone().unwrap_or_default(),
         connections_max: connections.max_connections,
         connections_per_ip_max: connections.max_connections_per_ip,
+        trusted_proxies: connections.trusted_proxies.clone().unwrap_or_default().0,
         accepts_per_second_max: connections.accept_rate,
         handshake_timeout_ms: connections.handshake_timeout_ms,
         heartbeat_ms: connections.heartbeat_ms,
@@ -114,6 +116,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         messages_per_second_max: connections.max_messages_per_second,
         bad_messages_max: connections.max_bad_messages,
         allowed_origins: connections.allowed_origins.clone(),
+        dialects: synckit.dialects(),
         echo: connections.enable_echo,
         coalesce: Coalesce {
             delay_us: delivery.coalesce_delay_us.unwrap_or(low_latency.delay_us),

@@ -2,7 +2,7 @@
 //! each rule between flags has its refusal.
 
 use super::*;
-use crate::config::{Coalesce, Config, Fsync};
+use crate::config::{Coalesce, Config, DialectPath, Fsync};
 
 fn serve(flags: &[&str]) -> Result<Serve, ConfigError> {
     match parse(["annulus"].iter().chain(flags))? {
@@ -109,9 +109,9 @@ fn flags_are_the_same_before_and_after_serve() {
 #[test]
 fn every_flag_reaches_its_setting() {
     let flags = "--listen 127.0.0.1:1 --listen [::1]:2 --backlog 3 --node n --max-connections 4000 \
-        --max-connections-per-ip 5 --accept-rate 6 --handshake-timeout-ms 7 --heartbeat-ms 800 \
+        --max-connections-per-ip 5 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --heartbeat-ms 800 \
         --max-message-bytes 2MiB --max-value-bytes 9KiB --max-subscriptions 10 --max-messages-per-second 11 \
-        --max-bad-messages 12 --allowed-origins HTTPS://A,https://b --enable-echo --coalesce-delay-us 13 \
+        --max-bad-messages 12 --allowed-origins HTTPS://A,https://b --enable-echo --synckit-path /kit --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
         --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-ms 19 \
         --log-format json --log-level debug --storage memory --preset balanced";
@@ -122,6 +122,7 @@ fn every_flag_reaches_its_setting() {
         node: "n".to_owned(),
         connections_max: 4000,
         connections_per_ip_max: 5,
+        trusted_proxies: vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
         accepts_per_second_max: 6,
         handshake_timeout_ms: 7,
         heartbeat_ms: 800,
@@ -131,6 +132,7 @@ fn every_flag_reaches_its_setting() {
         messages_per_second_max: 11,
         bad_messages_max: 12,
         allowed_origins: vec!["https://a".to_owned(), "https://b".to_owned()],
+        dialects: vec![DialectPath::NATIVE, DialectPath { path: "/kit".into(), ..DialectPath::SYNCKIT }],
         echo: true,
         coalesce: Coalesce { delay_us: 13, bytes_max: 14, frames_max: 15 },
         outbox_soft_bytes: 1 << 20,
@@ -151,6 +153,12 @@ fn a_preset_sets_what_is_not_set_one_by_one() {
     assert_eq!(serve(&["--preset", "balanced"]).unwrap().config.coalesce, Coalesce::BALANCED);
     let mixed = serve(&["--preset", "high-throughput", "--coalesce-delay-us", "5"]).unwrap().config.coalesce;
     assert_eq!(mixed, Coalesce { delay_us: 5, ..Coalesce::HIGH_THROUGHPUT });
+}
+
+#[test]
+fn synckit_can_be_left_out() {
+    let config = serve(&["--no-synckit", "--synckit-path", "/kit"]).unwrap().config;
+    assert_eq!(config.dialects, [DialectPath::NATIVE]);
 }
 
 #[test]
@@ -186,6 +194,9 @@ fn each_rule_between_flags_has_its_refusal() {
         (vec!["--heartbeat-ms", "99"], "100..=3600000"),
         (vec!["--max-connections", "0"], "1..=4294967295"),
         (vec!["--allowed-origins", "https://a,nonsense"], "'nonsense' is no origin"),
+        (vec!["--synckit-path", "/metrics"], "'/metrics' has a meaning already"),
+        (vec!["--trusted-proxies", "10.0.0.1,proxy"], "'proxy' is no network"),
+        (vec!["--synckit-path", "ws"], "'ws' is no path"),
         (vec!["--log-level", "loud"], "'loud' is no filter"),
         (vec!["--preset", "fast"], "use one of low-latency, balanced, high-throughput"),
     ] {
@@ -218,6 +229,7 @@ fn the_printed_configuration_has_every_flag_by_name() {
     flags.sort_unstable();
     assert_eq!(printed.keys().cloned().collect::<Vec<_>>(), flags);
     assert_eq!(printed["coalesce-delay-us"], simd_json::json!(1_000));
+    assert_eq!(printed["trusted-proxies"], simd_json::json!([]));
     assert_eq!(printed["node"], simd_json::json!("x"));
     assert_eq!(printed["tombstone-retention"], simd_json::json!("30d"));
 }

@@ -30,6 +30,7 @@ pub enum Phase {
 pub struct Connection {
     pub id: ConnectionId,
     pub phase: Phase,
+    /// Of the peer, and from the upgrade on of the client, for whom the peer may be a proxy.
     pub address: IpAddr,
     /// What it speaks, once it is open, and what its dialect remembers of it.
     pub dialect: DialectIndex,

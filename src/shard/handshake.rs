@@ -16,8 +16,16 @@ impl Shard {
     /// Looks at the request head received so far and answers it once it is complete.
     pub(super) fn handle_http(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.get_mut(id) else { return };
-        let rules = Rules { allowed_origins: &self.config.allowed_origins, echo: self.config.echo };
-        let Some((answer, consumed)) = http::answer(&connection.unread, &rules) else { return };
+        let config = &self.config;
+        let rules = Rules {
+            allowed_origins: &config.allowed_origins,
+            dialects: &config.dialects,
+            echo: config.echo,
+            trusted_proxies: &config.trusted_proxies,
+        };
+        let Some((answer, consumed)) = http::answer(&connection.unread, connection.address, &rules) else {
+            return;
+        };
         connection.unread.drain(..consumed);
         match answer {
             Answer::Refuse { response } => {
@@ -25,7 +33,10 @@ impl Shard {
                 self.respond(id, |out| out.extend_from_slice(&response));
             }
             Answer::Page { page, head_only } => self.page(id, page, head_only),
-            Answer::Upgrade { endpoint, response, .. } => self.upgrade(id, endpoint, response),
+            Answer::Upgrade { endpoint, response, client, .. } => {
+                connection.address = client;
+                self.upgrade(id, endpoint, response);
+            }
         }
     }
 
@@ -114,7 +125,7 @@ impl Shard {
         self.clients.send_urgent(id, self.now, |out| out.extend_from_slice(response));
         let now_ms = self.now.timer_ms();
         let dialect = match endpoint {
-            Endpoint::Native => 0,
+            Endpoint::Dialect(index) => usize::from(index),
             Endpoint::Echo => 1,
         };
         let message_bytes_max = self.clients.dialects[dialect].message_bytes_max(&self.config);

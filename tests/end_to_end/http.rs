@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use annulus::config::DialectPath;
+
 use crate::client::Client;
 use crate::raw::Raw;
 use crate::server::{TestServer, exchange, get};
@@ -43,6 +45,7 @@ fn what_is_not_served_says_what_to_do_instead() {
         ("POST /v1 HTTP/1.1\r\nHost: test\r\n\r\n", 405),
         ("DELETE /metrics HTTP/1.1\r\nHost: test\r\n\r\n", 405),
         ("GET /v1 HTTP/1.1\r\nHost: test\r\n\r\n", 426),
+        ("GET /ws HTTP/1.1\r\nHost: test\r\n\r\n", 426),
         (&version, 426),
         (&large, 431),
         (&foreign, 403),
@@ -84,6 +87,23 @@ fn the_subprotocol_is_chosen_if_it_is_offered() {
         let answer = String::from_utf8_lossy(&raw.rest()).to_lowercase();
         assert!(answer.starts_with("http/1.1 101 "));
         assert_eq!(answer.contains("sec-websocket-protocol: annulus.v1\r\n"), chosen, "{offer}");
+    }
+}
+
+#[test]
+fn each_dialect_is_found_at_its_path_only() {
+    let elsewhere = DialectPath { path: "/kit".into(), ..DialectPath::SYNCKIT };
+    let server = TestServer::with(|config| config.dialects = vec![DialectPath::NATIVE, elsewhere]);
+    for (path, status) in [("/v1", 101), ("/kit", 101), ("/ws", 404)] {
+        let mut raw = Raw::connect(server.address);
+        let request =
+            format!("GET {path} HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Protocol: annulus.v1, kit\r\n\r\n");
+        raw.send(request.as_bytes());
+        raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
+        let answer = String::from_utf8_lossy(&raw.rest()).to_lowercase();
+        assert!(answer.starts_with(&format!("http/1.1 {status} ")), "{path}: {answer}");
+        assert_eq!(answer.contains("sec-websocket-protocol"), path == "/v1", "{path}: {answer}");
+        assert_eq!(answer.contains(r#""type":"hello""#), path == "/v1", "{path}: {answer}");
     }
 }
 

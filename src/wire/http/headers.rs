@@ -16,7 +16,7 @@ impl<'a> Headers<'a> {
     }
 
     /// The values of every line with this name.
-    pub(super) fn all(self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    pub(super) fn all(self, name: &'static str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let named = move |line: &&Header<'a>| line.name.eq_ignore_ascii_case(name);
         self.lines.iter().filter(named).map(|line| line.value.trim_ascii())
     }
@@ -32,7 +32,7 @@ impl<'a> Headers<'a> {
     }
 
     /// The members of a comma-separated list, over all its lines.
-    pub(super) fn list(self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    pub(super) fn list(self, name: &'static str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let members = self.all(name).flat_map(|value| value.split(|&octet| octet == b','));
         members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
     }
