@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "tests wait for a real server in real time")]
 
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -42,21 +43,24 @@ fn run(file: &str) {
         .current_dir(&directory)
         .env("ANNULUS_SERVER", env!("CARGO_BIN_EXE_annulus"))
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .process_group(0)
         .spawn()
         .expect("node is installed; run scripts/setup if it is not");
+    let mut output = node.stdout.take().unwrap();
+    let report = thread::spawn(move || {
+        let mut text = String::new();
+        output.read_to_string(&mut text).map(|_| text)
+    });
     let began = Instant::now();
-    let status = loop {
-        if let Some(status) = node.try_wait().unwrap() {
-            break status;
-        }
-        if began.elapsed() > PATIENCE {
-            // The servers that the cases have started, too.
-            kill_process_group(Pid::from_child(&node), Signal::KILL).unwrap();
-            node.wait().unwrap();
-            panic!("{file} does not end");
-        }
+    while node.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(20));
-    };
-    assert!(status.success(), "{file} fails ({status}); what failed is said above");
+    }
+    if node.try_wait().unwrap().is_none() {
+        // The servers that the cases have started, too.
+        kill_process_group(Pid::from_child(&node), Signal::KILL).unwrap();
+    }
+    let status = node.wait().unwrap();
+    let report = report.join().unwrap().unwrap();
+    assert!(status.success(), "{file} fails ({status}):\n{report}");
 }

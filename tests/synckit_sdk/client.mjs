@@ -8,7 +8,7 @@ import { SyncKit } from '@synckit-js/sdk'
 import { WebSocket } from 'ws'
 
 /// How long a test waits for anything before it fails, in milliseconds.
-const PATIENCE_MS = 20_000
+const PATIENCE_MS = 10_000
 
 /// Every socket of the SDK that is open or opening: it may hold several, and forgets all but the newest.
 const sockets = new Set()
@@ -32,7 +32,8 @@ for (const level of ['log', 'warn', 'error', 'debug']) {
 
 /// A connected client without a store of its own, closed with the test `t`.
 export async function connect(t, server, clientId) {
-  const network = { reconnect: { initialDelay: 50, maxDelay: 500 } }
+  // Each attempt that fails starts two more: with shorter delays a restart would be met by hundreds of connections.
+  const network = { reconnect: { initialDelay: 100, multiplier: 2, maxDelay: 3_000 } }
   const kit = new SyncKit({ serverUrl: server.url, storage: 'memory', clientId, network })
   t.after(() => close(kit))
   await kit.init()

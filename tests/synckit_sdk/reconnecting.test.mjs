@@ -72,7 +72,7 @@ test('the state is there after a restart, and clients converge', async t => {
   await agree([ann, bob, await openAnew(t, server, ID)], 'title', ['Ann, after', 'Bob, after'])
 })
 
-// Each attempt of the SDK that fails starts two more: it comes back with many connections at once.
+// It is met by several connections of each client, which all stay: see `connect`.
 test('clients of a server that was away for long all come back', async t => {
   const server = await startServer(t, { onDisk: true })
   const { kits, ann, bob } = await pair(t, server)
