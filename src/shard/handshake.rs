@@ -1,6 +1,6 @@
 //! From the first byte to an open WebSocket, or to the one page an HTTP client asked for.
 
-use super::admission::try_again_later;
+use super::admission::too_many_of_address;
 use super::connection::Phase;
 use super::journal::Journal;
 use super::pending::Waiting;
@@ -115,7 +115,7 @@ impl Shard {
         connection.admitted = admitted;
         if !admitted {
             self.metrics.count_refusal(Refusal::PerIp);
-            connection.refusal = Some(try_again_later(&mut self.random));
+            connection.refusal = Some(too_many_of_address(&mut self.random));
         }
         self.open(id, endpoint, &response);
     }

@@ -39,7 +39,7 @@ pub use clients::Clients;
 pub use connection::{Connection, Phase};
 pub use dialect::{Ack, AckLevel, Change, Dialect, DialectIndex, Event, MessageKind, Session, SnapshotEnd};
 pub use outbox::{BufferPool, Outbox, SharedFrames};
-pub use subscribe::Subscribe;
+pub use subscribe::{From, Subscribe};
 pub use write::{Op, Ops};
 
 use std::collections::VecDeque;
