@@ -38,6 +38,8 @@ pub struct Config {
     pub subscriptions_max: usize,
     /// Messages one connection may send each second; 0: no limit.
     pub messages_per_second_max: u32,
+    /// Messages one connection may send each minute; 0: no limit.
+    pub messages_per_minute_max: u32,
     /// Messages that are not JSON objects before a connection is closed with 1007.
     pub bad_messages_max: u32,
     /// Origins that may connect, lower case, such as `https://app.example`; empty: any.
@@ -150,6 +152,7 @@ impl Default for Config {
             value_bytes_max: 256 << 10,
             subscriptions_max: 1_000,
             messages_per_second_max: 0,
+            messages_per_minute_max: 0,
             bad_messages_max: 10,
             allowed_origins: Vec::new(),
             dialects: vec![DialectPath::NATIVE, DialectPath::SYNCKIT],

@@ -5,6 +5,7 @@
 use super::cores::CoreList;
 use super::error::ConfigError;
 use super::flags::{Data, Flags, FsyncMode, LogFormat, Preset, Storage};
+use super::inherited;
 use super::quantity::{Bytes, Span};
 use crate::config::{Coalesce, Config, Fsync, StorageConfig};
 use crate::io::host;
@@ -21,8 +22,17 @@ pub struct Serve {
     pub storage: Option<StorageConfig>,
     /// Whether `--node` names this node. Otherwise the name that a data directory has is used.
     pub node_is_chosen: bool,
+    /// Variables of SyncKit's servers that counted.
+    pub inherited: Vec<&'static str>,
     /// How and what to log.
     pub log: LogSettings,
+}
+
+impl Serve {
+    /// Whether a secret for tokens was given, which nothing here has a use for.
+    pub fn has_unused_secret(&self) -> bool {
+        self.inherited.contains(&inherited::JWT_SECRET.name)
+    }
 }
 
 /// How and what to log.
@@ -114,6 +124,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         value_bytes_max: connections.max_value_bytes.0,
         subscriptions_max: connections.max_subscriptions,
         messages_per_second_max: connections.max_messages_per_second,
+        messages_per_minute_max: connections.max_messages_per_minute,
         bad_messages_max: connections.max_bad_messages,
         allowed_origins: connections.allowed_origins.clone(),
         dialects: synckit.dialects(),
@@ -137,7 +148,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
     };
     let cores = listening.cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
     let log = LogSettings { format: logs.log_format, filter: logs.log_level.clone() };
-    Serve { config, cores, storage, node_is_chosen, log }
+    Serve { config, cores, storage, node_is_chosen, inherited: Vec::new(), log }
 }
 
 fn storage_config(data: &Data) -> Option<StorageConfig> {

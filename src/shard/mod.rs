@@ -22,6 +22,7 @@ mod memory;
 mod outbox;
 mod outcomes;
 mod pending;
+mod rate;
 mod read;
 mod recency;
 mod removal;
