@@ -85,7 +85,7 @@ impl DialectPath {
     /// The protocol of `docs/protocol.md`.
     pub const NATIVE: Self = Self { path: Cow::Borrowed("/v1"), dialect: 0, subprotocol: Some("annulus.v1") };
     /// What the clients of SyncKit speak, where they look for it.
-    pub const SYNCKIT: Self = Self { path: Cow::Borrowed("/ws"), dialect: 1, subprotocol: None };
+    pub const SYNCKIT: Self = Self { path: Cow::Borrowed("/ws"), dialect: 2, subprotocol: None };
 }
 
 /// Where and how maps are kept on disk.

@@ -20,7 +20,8 @@ pub struct Envelope {
     pub items: Vec<Item>,
     /// What the spans of `items` point into.
     pub bytes: Vec<u8>,
-    pub entries: Vec<ChangedEntry>,
+    /// Who made each of the changes in `items`.
+    pub writers: Vec<Option<Writer>>,
 }
 
 pub enum Item {
@@ -294,22 +295,11 @@ pub struct Changes {
     pub map: Arc<str>,
     /// `applied` of the first of them.
     pub first: Time,
-    /// The entries as JSON, joined by commas.
-    pub json: Span,
-    /// The keys, one after the other.
-    pub keys: Span,
-    /// Which of the envelope's `entries` are these.
-    pub entries_start: u32,
-    pub entries_len: u32,
-}
-
-/// One entry of [`Changes`]: where its JSON and its key end, counted from the start of theirs.
-#[derive(Clone, Copy, Debug)]
-pub struct ChangedEntry {
-    pub json_end: u32,
-    pub key_end: u32,
-    /// `None` when no connection made this change, such as an expiry.
-    pub writer: Option<Writer>,
+    /// [`super::Entries`], one for each change.
+    pub entries: Span,
+    /// Which of the envelope's `writers` made them; `None` there when no connection did, such as an expiry.
+    pub writers_start: u32,
+    pub writers_len: u32,
 }
 
 /// The next chunk, please: cells of `map` with `applied > position`, oldest first.
@@ -336,7 +326,7 @@ pub struct WalkAnswer {
     /// The map could not be loaded in time; nothing else here means anything.
     pub failed: bool,
     pub map_type: Option<MapType>,
-    /// The entries as JSON, joined by commas.
-    pub json: Span,
-    pub entries: u32,
+    /// [`super::Entries`], and how many.
+    pub entries: Span,
+    pub count: u32,
 }

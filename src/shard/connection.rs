@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use super::outbox::Outbox;
 use super::rate::Window;
+use super::{DialectIndex, Session};
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::wire::Close;
-use crate::wire::http::Endpoint;
 use crate::wire::websocket::Reader;
 
 /// Where a connection is in its life. It only moves down this list.
@@ -17,7 +17,7 @@ pub enum Phase {
     /// Its HTTP request waits for another shard.
     Admission,
     /// WebSocket messages flow.
-    Open(Endpoint),
+    Open,
     /// Left everything; what is queued goes out, then the transport is shut down.
     Flushing,
     /// Everything is out; waiting for the peer's end, at most until the timer.
@@ -33,6 +33,9 @@ pub struct Connection {
     pub phase: Phase,
     /// Of the peer, and from the upgrade on of the client, for whom the peer may be a proxy.
     pub address: IpAddr,
+    /// What it speaks, once it is open, and what its dialect remembers of it.
+    pub dialect: DialectIndex,
+    pub session: Session,
     /// Why it was taken only to be turned away: answered once the handshake is done.
     pub refusal: Option<Close>,
     /// Counted at the shard that admits its address, which must hear when it is gone.
@@ -77,6 +80,8 @@ impl Connection {
             id,
             phase: Phase::Handshake,
             address,
+            dialect: 0,
+            session: None,
             refusal: None,
             admitted: false,
             reader: Reader::new(message_bytes_max),
@@ -102,11 +107,11 @@ impl Connection {
     }
 
     pub fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open(_))
+        self.phase == Phase::Open
     }
 
     /// Whether frames may still be queued for it.
     pub fn is_connected(&self) -> bool {
-        matches!(self.phase, Phase::Handshake | Phase::Admission | Phase::Open(_))
+        matches!(self.phase, Phase::Handshake | Phase::Admission | Phase::Open)
     }
 }

@@ -4,15 +4,13 @@ use super::admission::try_again_later;
 use super::connection::Phase;
 use super::journal::Journal;
 use super::pending::Waiting;
-use super::requests::text_frame;
-use super::{Command, Shard};
-use crate::crdt::Stamp;
+use super::{Command, DialectIndex, Shard};
 use crate::limits::PARSE_PADDING_BYTES;
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::{Metrics, Refusal};
 use crate::wire::Close;
-use crate::wire::encode::{self, AuthMode, Hello, Limits};
 use crate::wire::http::{self, Answer, Endpoint, Page, Rules, StatusCode};
+use crate::wire::websocket::Reader;
 
 impl Shard {
     /// Looks at the request head received so far and answers it once it is complete.
@@ -126,8 +124,15 @@ impl Shard {
     fn open(&mut self, id: ConnectionId, endpoint: Endpoint, response: &[u8]) {
         self.clients.send_urgent(id, self.now, |out| out.extend_from_slice(response));
         let now_ms = self.now.timer_ms();
+        let dialect = match endpoint {
+            Endpoint::Dialect(index) => usize::from(index),
+            Endpoint::Echo => 1,
+        };
+        let message_bytes_max = self.clients.dialects[dialect].message_bytes_max(&self.config);
         let Some(connection) = self.clients.get_mut(id) else { return };
-        connection.phase = Phase::Open(endpoint);
+        connection.phase = Phase::Open;
+        connection.dialect = dialect as DialectIndex;
+        connection.reader = Reader::new(message_bytes_max);
         connection.deadline_ms = u64::MAX;
         connection.heard_at_ms = now_ms;
         let paused = std::mem::take(&mut connection.paused);
@@ -145,9 +150,7 @@ impl Shard {
             let close = self.going_away();
             return self.disconnect(id, close);
         }
-        if endpoint == Endpoint::NATIVE {
-            self.send_hello(id);
-        }
+        self.dialect_of(id).opened(self, id);
         self.look_at(id, now_ms + self.config.heartbeat_ms / 2);
         if !early.is_empty() {
             let len = early.len();
@@ -157,24 +160,6 @@ impl Shard {
         if self.clients.get(id).is_some_and(|connection| connection.ended && !connection.paused) {
             self.disconnect(id, Close::Gone);
         }
-    }
-
-    fn send_hello(&mut self, id: ConnectionId) {
-        let name = format!("{}-{}-{}", self.index, id.index, id.generation);
-        let hello = Hello {
-            protocol: 1,
-            connection: &name,
-            node: self.node.as_str(),
-            time: &Stamp { time: self.clock.advance(self.now.unix_ms), node: self.node },
-            auth: AuthMode::None,
-            acks: if self.may_wait_for_disk() { &["none", "memory", "durable"] } else { &["none", "memory"] },
-            heartbeat_ms: self.config.heartbeat_ms,
-            limits: Limits {
-                message_bytes: self.config.message_bytes_max,
-                subscriptions: self.config.subscriptions_max,
-            },
-        };
-        self.clients.send_urgent(id, self.now, |out| text_frame(out, |out| encode::hello(out, &hello)));
     }
 
     /// Asks every shard for its numbers; the page follows when all have answered.
