@@ -24,6 +24,7 @@ mod maps;
 mod memory;
 mod outbox;
 mod outcomes;
+mod pages;
 mod pending;
 mod rate;
 mod read;
