@@ -79,13 +79,29 @@ pub struct DialectPath {
     pub dialect: u8,
     /// The subprotocol of its WebSockets; chosen if a client offers it.
     pub subprotocol: Option<&'static str>,
+    /// Path of the page that says in this dialect's own form how the server is.
+    pub health_path: Option<&'static str>,
+    /// What it is, for people who ask for `/`.
+    pub about: &'static str,
 }
 
 impl DialectPath {
     /// The protocol of `docs/protocol.md`.
-    pub const NATIVE: Self = Self { path: Cow::Borrowed("/v1"), dialect: 0, subprotocol: Some("annulus.v1") };
+    pub const NATIVE: Self = Self {
+        path: Cow::Borrowed("/v1"),
+        dialect: 0,
+        subprotocol: Some("annulus.v1"),
+        health_path: None,
+        about: "the WebSocket, protocol v1 (see docs/protocol.md)",
+    };
     /// What the clients of SyncKit speak, where they look for it.
-    pub const SYNCKIT: Self = Self { path: Cow::Borrowed("/ws"), dialect: 2, subprotocol: None };
+    pub const SYNCKIT: Self = Self {
+        path: Cow::Borrowed("/ws"),
+        dialect: 1,
+        subprotocol: None,
+        health_path: Some("/health"),
+        about: "a WebSocket for clients of SyncKit (see docs/synckit.md)",
+    };
 }
 
 /// Where and how maps are kept on disk.

@@ -3,8 +3,9 @@
 
 pub mod echo;
 pub mod native;
+pub mod synckit;
 
 use crate::shard::Dialect;
 
 /// Every dialect, in the places that [`crate::wire::http::Endpoint`] gives them.
-pub static ALL: &[&dyn Dialect] = &[&native::Native, &echo::Echo];
+pub static ALL: &[&dyn Dialect] = &[&native::Native, &synckit::SyncKit, &echo::Echo];

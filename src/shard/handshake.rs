@@ -78,7 +78,7 @@ impl Shard {
         let now_ms = self.now.timer_ms();
         let dialect = match endpoint {
             Endpoint::Dialect(index) => usize::from(index),
-            Endpoint::Echo => 1,
+            Endpoint::Echo => 2,
         };
         let message_bytes_max = self.clients.dialects[dialect].message_bytes_max(&self.config);
         let Some(connection) = self.clients.get_mut(id) else { return };

@@ -1,9 +1,10 @@
 //! The pages of plain HTTP: what this is, how it is, and its numbers. The connection ends with its page.
 
-use super::Shard;
 use super::connection::Phase;
 use super::journal::Journal;
 use super::pending::Waiting;
+use super::{DialectIndex, Shard};
+use crate::config::DialectPath;
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Metrics;
 use crate::wire::Close;
@@ -12,7 +13,10 @@ use crate::wire::http::{self, Page, StatusCode};
 impl Shard {
     pub(super) fn page(&mut self, id: ConnectionId, page: Page, head_only: bool) {
         match page {
-            Page::Index => self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, INDEX),
+            Page::Index => {
+                let body = index(&self.config.dialects);
+                self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, &body);
+            }
             Page::Health if self.is_draining() => {
                 self.respond_page(id, head_only, StatusCode::SERVICE_UNAVAILABLE, PLAIN_TEXT, "draining\n");
             }
@@ -30,7 +34,7 @@ impl Shard {
                 };
                 self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, &body);
             }
-            Page::Metrics => self.collect_metrics(id, head_only),
+            Page::Metrics | Page::DialectHealth(_) => self.collect_metrics(id, page, head_only),
         }
     }
 
@@ -57,16 +61,16 @@ impl Shard {
         self.disconnect(id, Close::Gone);
     }
 
-    /// Asks every shard for its numbers; the page follows when all have answered.
-    fn collect_metrics(&mut self, id: ConnectionId, head_only: bool) {
+    /// Asks every shard for its numbers; the page that is made of them follows when all have answered.
+    fn collect_metrics(&mut self, id: ConnectionId, page: Page, head_only: bool) {
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.phase = Phase::Admission;
-        let metrics = Box::new(self.metrics_now());
+        let sum = Box::new(self.metrics_now());
         if self.shards == 1 {
-            return self.send_metrics(id, head_only, &metrics);
+            return self.send_numbers(id, page, head_only, &sum);
         }
-        let reply =
-            self.wait_for(id, None, Waiting::Metrics { sum: metrics, head_only }, self.shards as u32 - 1);
+        let others = self.shards as u32 - 1;
+        let reply = self.wait_for(id, None, Waiting::Metrics { sum, page, head_only }, others);
         self.ask_all_for_metrics(reply);
     }
 
@@ -79,9 +83,16 @@ impl Shard {
         request.remaining -= 1;
         if request.remaining == 0
             && let Some(request) = self.end_wait(reply)
-            && let Waiting::Metrics { sum, head_only } = request.waiting
+            && let Waiting::Metrics { sum, page, head_only } = request.waiting
         {
-            self.send_metrics(reply.connection, head_only, &sum);
+            self.send_numbers(reply.connection, page, head_only, &sum);
+        }
+    }
+
+    fn send_numbers(&mut self, id: ConnectionId, page: Page, head_only: bool, metrics: &Metrics) {
+        match page {
+            Page::DialectHealth(dialect) => self.send_dialect_health(id, dialect, head_only, metrics),
+            _ => self.send_metrics(id, head_only, metrics),
         }
     }
 
@@ -93,15 +104,59 @@ impl Shard {
         }
         self.respond_page(id, head_only, StatusCode::OK, Metrics::CONTENT_TYPE, &page);
     }
+
+    fn send_dialect_health(
+        &mut self,
+        id: ConnectionId,
+        dialect: DialectIndex,
+        head_only: bool,
+        metrics: &Metrics,
+    ) {
+        let health = Health {
+            is_draining: self.is_draining(),
+            unix_ms: self.now.unix_ms,
+            uptime_ms: (self.now.monotonic_us - self.began_us) / 1000,
+            // The one that asks is no client.
+            connections: metrics.connections.saturating_sub(1),
+            maps: metrics.map_names,
+            subscriptions: metrics.subscriptions,
+        };
+        let status = if health.is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        match self.clients.dialects[usize::from(dialect)].health(health) {
+            Some(body) => self.respond_page(id, head_only, status, JSON, &body),
+            None => self.respond_page(id, head_only, StatusCode::NOT_FOUND, PLAIN_TEXT, "nothing is here\n"),
+        }
+    }
+}
+
+/// How the whole process is, for a page of a dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    pub is_draining: bool,
+    pub unix_ms: u64,
+    pub uptime_ms: u64,
+    pub connections: u64,
+    /// Maps in memory.
+    pub maps: u64,
+    pub subscriptions: u64,
 }
 
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
 
 /// What `GET /` says.
-const INDEX: &str = "\
-Annulus, a real-time sync server.
+fn index(dialects: &[DialectPath]) -> String {
+    let mut page = "Annulus, a real-time sync server.\n\n".to_owned();
+    for dialect in dialects {
+        page += &line(&dialect.path, dialect.about);
+    }
+    page += &line("/healthz", "200 while it serves, 503 while it drains");
+    for path in dialects.iter().filter_map(|dialect| dialect.health_path) {
+        page += &line(path, "the same and some numbers, as JSON");
+    }
+    page + &line("/metrics", "Prometheus text")
+}
 
-GET /v1       the WebSocket, protocol v1 (see docs/protocol.md)
-GET /healthz  200 while it serves, 503 while it drains
-GET /metrics  Prometheus text
-";
+fn line(path: &str, about: &str) -> String {
+    format!("GET {path:<9} {about}\n")
+}

@@ -64,6 +64,8 @@ pub enum Page {
     Health,
     /// `/metrics`
     Metrics,
+    /// What one of [`Rules::dialects`] says at its own path of how the server is.
+    DialectHealth(u8),
 }
 
 const PAGES: [(&str, Page); 3] =
@@ -134,8 +136,13 @@ fn place(path: &str, rules: &Rules<'_>) -> Option<Place> {
     if path == ECHO_PATH {
         return rules.echo.then_some(Place::Endpoint(Endpoint::Echo, DialectPath::NATIVE.subprotocol));
     }
-    let found = rules.dialects.iter().find(|dialect| dialect.path == path)?;
-    Some(Place::Endpoint(Endpoint::Dialect(found.dialect), found.subprotocol))
+    rules.dialects.iter().find_map(|found| {
+        if found.path == path {
+            Some(Place::Endpoint(Endpoint::Dialect(found.dialect), found.subprotocol))
+        } else {
+            (found.health_path == Some(path)).then_some(Place::Page(Page::DialectHealth(found.dialect)))
+        }
+    })
 }
 
 fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -> Result<Answer, Refusal> {

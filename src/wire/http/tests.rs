@@ -168,7 +168,8 @@ fn the_echo_endpoint_exists_only_where_it_is_wanted() {
 #[test]
 fn a_dialect_is_spoken_where_the_rules_say() {
     let path = "/somewhere/else".into();
-    let elsewhere = DialectPath { path, dialect: 7, subprotocol: Some("else.v1") };
+    let elsewhere =
+        DialectPath { path, dialect: 7, subprotocol: Some("else.v1"), health_path: Some("/how"), about: "" };
     let rules = Rules { dialects: &[DialectPath::NATIVE, elsewhere], ..ANY };
     let request =
         with("GET", "GET /somewhere/else?a=1 HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, else.v1");
@@ -178,6 +179,9 @@ fn a_dialect_is_spoken_where_the_rules_say() {
     assert_eq!(upgraded(&bytes(&handshake()), &rules).0, Endpoint::NATIVE);
     assert_eq!(refused_by(&get("/somewhere/else"), &rules).0, 426);
     assert_eq!(refused_by(&get("/somewhere"), &rules).0, 404);
+    let (health, _) = answer(&get("/how"), PEER, &rules).expect("the request is complete");
+    assert_eq!(health, Answer::Page { page: Page::DialectHealth(7), head_only: false });
+    assert_eq!(refused_by(&get("/health"), &rules).0, 404, "that is another dialect's");
     assert_eq!(refused_by(&with("GET", "GET /ws HTTP/1.1"), &rules).0, 404, "it is not among them");
 }
 
