@@ -48,6 +48,8 @@ pub struct Config {
     pub dialects: Vec<DialectPath>,
     /// Whether `GET /v1/echo` exists.
     pub echo: bool,
+    /// Whether `POST /_test/clear` exists, which drops all maps.
+    pub test_reset: bool,
 
     /// When queued frames are handed to the kernel.
     pub coalesce: Coalesce,
@@ -173,6 +175,7 @@ impl Default for Config {
             allowed_origins: Vec::new(),
             dialects: vec![DialectPath::NATIVE, DialectPath::SYNCKIT],
             echo: false,
+            test_reset: false,
             coalesce: Coalesce::LOW_LATENCY,
             outbox_soft_bytes: limits::OUTBOX_SOFT_BYTES_DEFAULT,
             outbox_hard_bytes: limits::OUTBOX_HARD_BYTES_DEFAULT,

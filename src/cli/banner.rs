@@ -18,10 +18,6 @@ pub fn show(serve: &Serve, open_files: OpenFiles) {
     }
 }
 
-/// Whoever sets a secret believes that tokens are checked.
-const UNUSED_SECRET: &str =
-    "JWT_SECRET is not used yet: this version has no tokens, so anybody may read and write";
-
 struct Banner<'a> {
     serve: &'a Serve,
     open_files: OpenFiles,
@@ -47,8 +43,8 @@ impl Banner<'_> {
             from_environment = (!inherited.is_empty()).then(|| inherited.join(",")),
             "annulus starts"
         );
-        if self.serve.has_unused_secret() {
-            tracing::warn!("{UNUSED_SECRET}");
+        for warning in self.serve.warnings() {
+            tracing::warn!("{warning}");
         }
     }
 }
@@ -82,8 +78,8 @@ impl fmt::Display for Banner<'_> {
         if !inherited.is_empty() {
             writeln!(f, "  from environment  {}", inherited.join(", "))?;
         }
-        if self.serve.has_unused_secret() {
-            writeln!(f, "  warning   {UNUSED_SECRET}")?;
+        for warning in self.serve.warnings() {
+            writeln!(f, "  WARNING   {warning}")?;
         }
         let Some(&address) = config.listen.first() else { return Ok(()) };
         let reachable = reachable(address);
@@ -151,7 +147,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
-        assert!(!text.contains("from environment") && !text.contains("warning"), "{text}");
+        assert!(!text.contains("from environment") && !text.contains("WARNING"), "{text}");
     }
 
     #[test]
@@ -161,9 +157,12 @@ mod tests {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| value.into())
         };
-        let Ok(Command::Serve(serve)) = parse(["annulus"], &environment) else { panic!("valid variables") };
+        let Ok(Command::Serve(serve)) = parse(["annulus", "--enable-test-reset"], &environment) else {
+            panic!("valid variables")
+        };
         let text = Banner { serve: &serve, open_files: OpenFiles { soft: 4096, hard: 4096 } }.to_string();
         assert!(text.contains("  from environment  PORT, WS_MAX_CONNECTIONS, JWT_SECRET\n"), "{text}");
-        assert!(text.contains("JWT_SECRET is not used yet") && !text.contains("hush"), "{text}");
+        assert!(text.contains("  WARNING   JWT_SECRET is not used yet") && !text.contains("hush"), "{text}");
+        assert!(text.contains("  WARNING   --enable-test-reset: whoever"), "{text}");
     }
 }

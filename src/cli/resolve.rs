@@ -29,9 +29,13 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Whether a secret for tokens was given, which nothing here has a use for.
-    pub fn has_unused_secret(&self) -> bool {
-        self.inherited.contains(&inherited::JWT_SECRET.name)
+    /// What whoever starts this should think over.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let has_secret = self.inherited.contains(&inherited::JWT_SECRET.name);
+        let secret = "JWT_SECRET is not used yet: this version has no tokens, so anybody may read and write";
+        let reset = "--enable-test-reset: whoever reaches this port can drop all maps with POST /_test/clear";
+        let all = [(has_secret, secret), (self.config.test_reset, reset)];
+        all.into_iter().filter_map(|(applies, warning)| applies.then_some(warning)).collect()
     }
 }
 
@@ -129,6 +133,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         allowed_origins: connections.allowed_origins.clone(),
         dialects: synckit.dialects(),
         echo: connections.enable_echo,
+        test_reset: data.enable_test_reset,
         coalesce: Coalesce {
             delay_us: delivery.coalesce_delay_us.unwrap_or(low_latency.delay_us),
             bytes_max: delivery.coalesce_max_bytes.map_or(low_latency.bytes_max, |bytes| bytes.0),

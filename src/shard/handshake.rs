@@ -20,6 +20,7 @@ impl Shard {
             allowed_origins: &config.allowed_origins,
             dialects: &config.dialects,
             echo: config.echo,
+            test_reset: config.test_reset,
             trusted_proxies: &config.trusted_proxies,
         };
         let Some((answer, consumed)) = http::answer(&connection.unread, connection.address, &rules) else {
@@ -31,6 +32,7 @@ impl Shard {
                 self.metrics.handshakes_refused += 1;
                 self.respond(id, |out| out.extend_from_slice(&response));
             }
+            Answer::Clear => self.respond_not_built(id),
             Answer::Page { page, head_only } => self.page(id, page, head_only),
             Answer::Upgrade { endpoint, response, client, .. } => {
                 connection.address = client;

@@ -55,6 +55,12 @@ impl Shard {
         });
     }
 
+    /// Tells whoever wants all maps dropped that nothing has been.
+    pub(super) fn respond_not_built(&mut self, id: ConnectionId) {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        self.respond_page(id, false, status, PLAIN_TEXT, "nothing was dropped: this is not built yet\n");
+    }
+
     /// Answers a plain HTTP request; the connection ends with it.
     pub(super) fn respond(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
         self.clients.send_urgent(id, self.now, write);

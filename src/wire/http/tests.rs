@@ -11,6 +11,7 @@ const ANY: Rules<'static> = Rules {
     allowed_origins: &[],
     dialects: &[DialectPath::NATIVE, DialectPath::SYNCKIT],
     echo: true,
+    test_reset: true,
     trusted_proxies: &[],
 };
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -354,6 +355,31 @@ fn wrong_methods_are_told_the_right_ones() {
         assert_eq!(status, 405);
         assert!(text.contains(&format!("\r\nAllow: {allow}\r\n")), "{text}");
     }
+}
+
+#[test]
+fn the_reset_is_posted_where_it_exists() {
+    let post = |lines: &str| format!("POST /_test/clear HTTP/1.1\r\nHost: h\r\n{lines}\r\n").into_bytes();
+    for lines in ["", "Content-Length: 0\r\n", "Content-Length: 2\r\n", "Content-Length: 1024\r\n"] {
+        assert_eq!(ask(&post(lines)), Answer::Clear, "{lines}");
+    }
+    for lines in [
+        "Content-Length: 1025\r\n",
+        "Content-Length: x\r\n",
+        "Content-Length: -1\r\n",
+        "Content-Length: 99999999999999999999\r\n",
+        "Content-Length: 0\r\nContent-Length: 0\r\n",
+        "Transfer-Encoding: chunked\r\n",
+    ] {
+        assert_eq!(refused(&post(lines)), 400, "{lines}");
+    }
+    let (status, text) = refused_by(&get("/_test/clear"), &ANY);
+    assert!(status == 405 && text.contains("\r\nAllow: POST\r\n"), "{text}");
+    assert_eq!(refused_by(&post(""), &Rules { test_reset: false, ..ANY }).0, 404);
+    // A page of another origin must not empty a server that its visitor can reach.
+    let allowed = ["https://app.example".to_owned()];
+    let rules = Rules { allowed_origins: &allowed, ..ANY };
+    assert_eq!(refused_by(&post("Origin: https://evil.example\r\n"), &rules).0, 403);
 }
 
 #[test]
