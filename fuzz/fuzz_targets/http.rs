@@ -16,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
     let dialects = [DialectPath::NATIVE, DialectPath::SYNCKIT];
     for allowed_origins in [&origins[..], &[]] {
         let trusted_proxies = &["0.0.0.0/1".parse().unwrap()];
-        check(data, &Rules { allowed_origins, dialects: &dialects, echo: true, trusted_proxies });
+        check(data, &Rules { allowed_origins, dialects: &dialects, echo: true, test_reset: true, trusted_proxies });
     }
 });
 

@@ -25,7 +25,7 @@ struct Banner<'a> {
 
 impl Banner<'_> {
     fn log(&self) {
-        let Serve { config, cores, storage, .. } = self.serve;
+        let Serve { config, cores, storage, inherited, .. } = self.serve;
         let listen: Vec<String> = config.listen.iter().map(SocketAddr::to_string).collect();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -40,14 +40,18 @@ impl Banner<'_> {
             message_bytes_max = config.message_bytes_max,
             subscriptions_max = config.subscriptions_max,
             open_files = self.open_files.soft,
+            from_environment = (!inherited.is_empty()).then(|| inherited.join(",")),
             "annulus starts"
         );
+        for warning in self.serve.warnings() {
+            tracing::warn!("{warning}");
+        }
     }
 }
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Serve { config, cores, storage, .. } = self.serve;
+        let Serve { config, cores, storage, inherited, .. } = self.serve;
         let shards = if cores.len() == 1 { "1 shard".to_owned() } else { format!("{} shards", cores.len()) };
         writeln!(f, "annulus {}   node {}", env!("CARGO_PKG_VERSION"), config.node)?;
         for address in &config.listen {
@@ -71,6 +75,12 @@ impl fmt::Display for Banner<'_> {
             config.subscriptions_max,
             self.open_files.soft
         )?;
+        if !inherited.is_empty() {
+            writeln!(f, "  from environment  {}", inherited.join(", "))?;
+        }
+        for warning in self.serve.warnings() {
+            writeln!(f, "  WARNING   {warning}")?;
+        }
         let Some(&address) = config.listen.first() else { return Ok(()) };
         let reachable = reachable(address);
         writeln!(f, "  next      curl http://{reachable}/healthz")?;
@@ -119,7 +129,7 @@ mod tests {
         let flags = ["annulus", "--listen", "0.0.0.0:9100,[::1]:9101", "--node", "eu-1"];
         let flags =
             [&flags[..], &["--data-dir", "/data", "--memory-limit", "32MiB", "--cores", &core]].concat();
-        let Ok(Command::Serve(serve)) = parse(flags) else { panic!("valid flags") };
+        let Ok(Command::Serve(serve)) = parse(flags, &|_| None) else { panic!("valid flags") };
         let open_files = OpenFiles { soft: 4096, hard: 4096 };
         let text = Banner { serve: &serve, open_files }.to_string();
         for part in [
@@ -137,5 +147,22 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
+        assert!(!text.contains("from environment") && !text.contains("WARNING"), "{text}");
+    }
+
+    #[test]
+    fn the_banner_names_the_variables_that_counted() {
+        let variables = [("PORT", "8080"), ("JWT_SECRET", "hush"), ("WS_MAX_CONNECTIONS", "200")];
+        let environment = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| value.into())
+        };
+        let Ok(Command::Serve(serve)) = parse(["annulus", "--enable-test-reset"], &environment) else {
+            panic!("valid variables")
+        };
+        let text = Banner { serve: &serve, open_files: OpenFiles { soft: 4096, hard: 4096 } }.to_string();
+        assert!(text.contains("  from environment  PORT, WS_MAX_CONNECTIONS, JWT_SECRET\n"), "{text}");
+        assert!(text.contains("  WARNING   JWT_SECRET is not used yet") && !text.contains("hush"), "{text}");
+        assert!(text.contains("  WARNING   --enable-test-reset: whoever"), "{text}");
     }
 }

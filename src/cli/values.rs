@@ -46,7 +46,10 @@ pub(super) fn parse_dialect_path(text: &str) -> Result<Cow<'static, str>, String
     if !text.starts_with('/') || !text.bytes().all(plain) {
         return Err(format!("'{text}' is no path; write one such as /ws, of letters, digits and /-._~"));
     }
-    if text == DialectPath::NATIVE.path || http::is_page_or_echo(text) {
+    let has_meaning = text == DialectPath::NATIVE.path
+        || DialectPath::SYNCKIT.health_path == Some(text)
+        || http::is_reserved(text);
+    if has_meaning {
         return Err(format!("'{text}' has a meaning already; choose another path such as /ws"));
     }
     Ok(Cow::Owned(text.to_owned()))
@@ -102,7 +105,17 @@ mod tests {
 
     #[test]
     fn a_dialect_has_a_path_of_its_own() {
-        for text in ["/ws", "/", "/v1", "/v1/echo", "/healthz", "/metrics", "/sync-kit/v0.1/~x"] {
+        for text in [
+            "/ws",
+            "/",
+            "/v1",
+            "/v1/echo",
+            "/healthz",
+            "/health",
+            "/metrics",
+            "/_test/clear",
+            "/sync-kit/v0.1/~x",
+        ] {
             let is_free = ["/ws", "/sync-kit/v0.1/~x"].contains(&text);
             assert_eq!(parse_dialect_path(text).is_ok(), is_free, "{text}");
         }

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 
-use super::{Now, Outcomes, Shard};
+use super::{Health, Now, Outcomes, Shard};
 use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
 use crate::mesh::{ConnectionId, Entries, Entry};
@@ -50,6 +50,11 @@ pub trait Dialect: Sync {
     /// Bytes of the longest message that is taken; a longer one ends its connection with [`Close::TooBig`].
     fn message_bytes_max(&self, config: &Config) -> usize {
         config.message_bytes_max
+    }
+
+    /// The JSON of this dialect's own page about how the server is; `None`: it has no such page.
+    fn health(&self, _health: Health) -> Option<String> {
+        None
     }
 
     /// How this dialect says that a connection ends.

@@ -24,7 +24,9 @@ mod maps;
 mod memory;
 mod outbox;
 mod outcomes;
+mod pages;
 mod pending;
+mod rate;
 mod read;
 mod recency;
 mod removal;
@@ -39,6 +41,7 @@ pub use clients::Clients;
 pub use connection::{Connection, Phase};
 pub use dialect::{Ack, AckLevel, Change, Dialect, DialectIndex, Event, MessageKind, Session, SnapshotEnd};
 pub use outbox::{BufferPool, Outbox, SharedFrames};
+pub use pages::Health;
 pub use subscribe::{From, Subscribe};
 pub use write::{Op, Ops};
 
@@ -140,6 +143,8 @@ pub struct Shard {
     hasher: KeyHasher,
     node: Node,
     now: Now,
+    /// When this shard began, in microseconds of the monotonic clock.
+    began_us: u64,
     clock: Clock,
     random: Random,
 
@@ -229,6 +234,7 @@ impl Shard {
             hasher: shared.hasher,
             node,
             now,
+            began_us: now.monotonic_us,
             clock,
             random: Random(seed),
             clients: Clients::new(&shared.config, shared.dialects),

@@ -8,7 +8,7 @@ use super::{AckLevel, Outcomes, Shard};
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Metrics;
 use crate::wire::Ticket;
-use crate::wire::http::Endpoint;
+use crate::wire::http::{Endpoint, Page};
 
 /// One request, while any of its parts is with another shard.
 pub struct PendingRequest {
@@ -42,8 +42,10 @@ pub enum Waiting {
         response: Vec<u8>,
         address: std::net::IpAddr,
     },
+    /// For a page that is made of the numbers of all shards.
     Metrics {
         sum: Box<Metrics>,
+        page: Page,
         head_only: bool,
     },
 }

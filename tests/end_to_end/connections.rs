@@ -191,6 +191,21 @@ fn messages_over_the_rate_are_refused_one_by_one_until_the_second_is_over() {
 }
 
 #[test]
+fn messages_over_the_minutes_rate_are_refused_until_the_minute_is_over() {
+    let server = TestServer::with(|config| config.messages_per_minute_max = 3);
+    let [mut client, mut other] = Client::pair(server.address);
+    for _ in 0..3 {
+        assert_eq!(client.ask(r#"{"type":"ping"}"#)["type"], "pong");
+    }
+    client.send(r#"{"type":"ping"}"#);
+    let refused = client.receive();
+    assert_eq!(refused["code"], "rate_limited", "{refused}");
+    // Longer than any second: it is the minute that is full.
+    assert!((1_001..=60_000).contains(&refused["retry_after_ms"].as_u64().unwrap()), "{refused}");
+    assert_eq!(other.ask(r#"{"type":"ping"}"#)["type"], "pong", "each connection has its own");
+}
+
+#[test]
 fn a_clients_own_close_is_answered_with_its_code() {
     let server = TestServer::start();
     let mut raw = Raw::open(server.address);

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use annulus::config::DialectPath;
 
-use crate::client::Client;
+use simd_json::prelude::*;
+
+use crate::client::{Client, set};
 use crate::raw::Raw;
 use crate::server::{TestServer, exchange, get};
 
@@ -16,7 +18,9 @@ fn every_page_is_served() {
     let server = TestServer::start();
     for (path, content, body) in [
         ("/", "text/plain; charset=utf-8", "real-time sync server"),
+        ("/", "text/plain; charset=utf-8", "GET /ws "),
         ("/healthz", "text/plain; charset=utf-8", "ok\n"),
+        ("/health", "application/json", r#"{"status":"healthy","#),
         ("/metrics", "text/plain; version=0.0.4; charset=utf-8", "annulus_connections "),
     ] {
         let page = get(server.address, path);
@@ -88,6 +92,41 @@ fn the_subprotocol_is_chosen_if_it_is_offered() {
         assert!(answer.starts_with("http/1.1 101 "));
         assert_eq!(answer.contains("sec-websocket-protocol: annulus.v1\r\n"), chosen, "{offer}");
     }
+}
+
+#[test]
+fn the_health_of_a_dialect_is_that_of_all_shards_and_names_nothing() {
+    let server = TestServer::start();
+    let mut clients = Client::on_every_shard(server.address, 4);
+    for client in &mut clients {
+        client.subscribe(r#""map":"hidden-name""#);
+    }
+    for key in 0..20 {
+        clients[0].write(&set("hidden-name", &format!("k{key}"), 1));
+    }
+    clients[0].write(&set("another", "k", 1));
+    let page = get(server.address, "/health");
+    let mut body = page.split_once("\r\n\r\n").unwrap().1.as_bytes().to_vec();
+    let health = simd_json::to_owned_value(&mut body).expect("the page is JSON");
+    let count = clients.len();
+    assert_eq!(health["connections"]["totalConnections"], count, "{health}");
+    assert_eq!(health["documents"]["totalDocuments"], 2, "each map once: {health}");
+    assert_eq!(health["documents"]["totalSubscriptions"], count, "{health}");
+    assert_eq!(health["documents"]["documents"], simd_json::json!([]));
+    assert!(health["uptime"].as_f64().is_some_and(|seconds| (0.0..3_600.0).contains(&seconds)), "{health}");
+    assert!(!page.contains("hidden-name"), "{page}");
+
+    let without = TestServer::with(|config| config.dialects = vec![DialectPath::NATIVE]);
+    assert!(get(without.address, "/health").starts_with("HTTP/1.1 404 "));
+    assert!(!get(without.address, "/").contains("/ws"));
+}
+
+#[test]
+fn the_reset_exists_only_where_it_is_wanted() {
+    let post = "POST /_test/clear HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n{}";
+    assert!(exchange(TestServer::start().address, post).starts_with("HTTP/1.1 404 "));
+    let server = TestServer::with(|config| config.test_reset = true);
+    assert!(exchange(server.address, post).starts_with("HTTP/1.1 503 "));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, value_parser};
 use serde::Serialize;
 
-use super::{HOUR_MS, at_least_one};
+use super::{HEARTBEAT_MS, HOUR_MS, at_least_one};
 use crate::cli::networks::NetworkList;
 use crate::cli::quantity::Bytes;
 use crate::cli::values::parse_origin;
@@ -54,7 +54,7 @@ pub(in crate::cli) struct Connections {
     ///
     /// Keep it below the idle timeout of proxies on the way, often 60 000.
     #[arg(long, env = "ANNULUS_HEARTBEAT_MS", value_name = "MS")]
-    #[arg(value_parser = value_parser!(u64).range(100..=HOUR_MS), default_value_t = Config::default().heartbeat_ms)]
+    #[arg(value_parser = value_parser!(u64).range(HEARTBEAT_MS), default_value_t = Config::default().heartbeat_ms)]
     pub heartbeat_ms: u64,
 
     /// Bytes of one message; a longer one closes its connection with 1009
@@ -84,6 +84,13 @@ pub(in crate::cli) struct Connections {
     #[arg(long, env = "ANNULUS_MAX_MESSAGES_PER_SECOND", value_name = "COUNT")]
     #[arg(default_value_t = Config::default().messages_per_second_max)]
     pub max_messages_per_second: u32,
+
+    /// Messages one connection may send each minute; 0: no limit
+    ///
+    /// Beside --max-messages-per-second: a burst may be short and large, and the average still low.
+    #[arg(long, env = "ANNULUS_MAX_MESSAGES_PER_MINUTE", value_name = "COUNT")]
+    #[arg(default_value_t = Config::default().messages_per_minute_max)]
+    pub max_messages_per_minute: u32,
 
     /// Messages that are not JSON objects before a connection is closed with 1007
     ///

@@ -105,6 +105,13 @@ pub(in crate::cli) struct Data {
     #[arg(long, env = "ANNULUS_SALVAGE", value_parser = BoolishValueParser::new())]
     pub salvage: bool,
 
+    /// Serve POST /_test/clear, which drops all maps; for test suites
+    ///
+    /// Never where data matters: whoever reaches the port can use it, but for pages of origins that are not in
+    /// --allowed-origins.
+    #[arg(long, env = "ANNULUS_ENABLE_TEST_RESET", value_parser = BoolishValueParser::new())]
+    pub enable_test_reset: bool,
+
     /// Milliseconds a client's stamp may be ahead of this server; further is rejected with clock_drift
     ///
     /// Clients with a wrong clock would otherwise win over everybody until the time they claim.

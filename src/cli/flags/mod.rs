@@ -17,6 +17,8 @@ pub use logs::LogFormat;
 pub(super) use data::{Data, FsyncMode, Storage};
 pub(super) use delivery::Preset;
 
+use std::ops::RangeInclusive;
+
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser};
 use serde::Serialize;
@@ -74,4 +76,7 @@ fn at_least_one() -> RangedU64ValueParser<usize> {
 }
 
 /// An hour in milliseconds: the longest any timeout may be, as a longer one is a slip of the unit.
-const HOUR_MS: u64 = 3_600_000;
+pub(super) const HOUR_MS: u64 = 3_600_000;
+
+/// What `--heartbeat-ms` may be.
+pub(super) const HEARTBEAT_MS: RangeInclusive<u64> = 100..=HOUR_MS;

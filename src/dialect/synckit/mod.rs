@@ -7,6 +7,7 @@
 //! conversation.rs  what is remembered of a client     keys.rs       what keys of a map stand for
 //! requests.rs      messages to commands               chunks.rs     messages in pieces
 //! text.rs          states of texts                    identity.rs   who may do what
+//! health.rs        the page /health
 //! ```
 
 mod changes;
@@ -14,6 +15,7 @@ mod chunks;
 mod conversation;
 mod documents;
 mod frame;
+mod health;
 mod identity;
 mod keys;
 mod message;
@@ -30,7 +32,7 @@ use refusal::Refusal;
 use super::{SYNCKIT, SYNCKIT_TEXT};
 use crate::config::Config;
 use crate::mesh::{ConnectionId, Entry};
-use crate::shard::{self, Ack, Dialect, Event, MessageKind, Now, Session, Shard};
+use crate::shard::{self, Ack, Dialect, Event, Health, MessageKind, Now, Session, Shard};
 use crate::wire::{Close, Payload, Ticket};
 
 /// Bytes of a message that SyncKit's servers take.
@@ -97,6 +99,10 @@ impl Dialect for SyncKit {
     /// Twice of what is accepted, so that a message that is a little too large is refused in words.
     fn message_bytes_max(&self, config: &Config) -> usize {
         2 * requests::message_bytes_max(config)
+    }
+
+    fn health(&self, health: Health) -> Option<String> {
+        Some(health::body(health))
     }
 
     fn close(&self, close: Close) -> Close {

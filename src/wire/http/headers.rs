@@ -52,6 +52,19 @@ impl<'a> Headers<'a> {
         }
     }
 
+    /// At most a body of `bytes_max`, whose length is said once and before it.
+    pub(super) fn check_body(self, bytes_max: usize) -> Result<(), Refusal> {
+        const WRONG: Refusal =
+            Refusal::bad_request("send no body, or one of up to 1 KiB with its Content-Length");
+        let length = self.single("Content-Length", WRONG)?.unwrap_or(b"0");
+        let length = str::from_utf8(length).ok().and_then(|length| length.parse::<usize>().ok());
+        let has_coding = self.all("Transfer-Encoding").next().is_some();
+        match length {
+            Some(bytes) if bytes <= bytes_max && !has_coding => Ok(()),
+            _ => Err(WRONG),
+        }
+    }
+
     /// No body: it would have to be read before anything else, and no request here means one.
     pub(super) fn check_bodiless(self) -> Result<(), Refusal> {
         let has_length = self.all("Content-Length").any(|length| length != b"0");

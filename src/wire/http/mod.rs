@@ -1,7 +1,7 @@
 //! The HTTP in front of the WebSocket: one request, answered with an upgrade, a page or a refusal.
 //!
 //! No sockets and no time. Every connection carries one request: what is not upgraded is closed after its
-//! answer, so no body is ever read.
+//! answer, so no body is ever read, and where one may come it is dropped with whatever else follows.
 
 mod forwarded;
 mod headers;
@@ -33,10 +33,12 @@ pub struct Rules<'a> {
     /// Origins that may connect, such as `https://app.example`; empty: any. A client that names no origin,
     /// which no browser omits, may connect always.
     pub allowed_origins: &'a [String],
-    /// Paths at which a WebSocket opens. They are none of [`is_page_or_echo`].
+    /// Paths at which a WebSocket opens. They are none of [`is_reserved`].
     pub dialects: &'a [DialectPath],
     /// Whether `/v1/echo` exists.
     pub echo: bool,
+    /// Whether `/_test/clear` exists.
+    pub test_reset: bool,
     /// Proxies that are believed who their clients are.
     pub trusted_proxies: &'a [IpNet],
 }
@@ -64,16 +66,22 @@ pub enum Page {
     Health,
     /// `/metrics`
     Metrics,
+    /// What one of [`Rules::dialects`] says at its own path of how the server is.
+    DialectHealth(u8),
 }
 
 const PAGES: [(&str, Page); 3] =
     [("/", Page::Index), ("/healthz", Page::Health), ("/metrics", Page::Metrics)];
 
 const ECHO_PATH: &str = "/v1/echo";
+const CLEAR_PATH: &str = "/_test/clear";
+
+/// Bytes of a body that nobody looks at: test tools send `{}`.
+const IGNORED_BODY_BYTES_MAX: usize = 1 << 10;
 
 /// Whether this path has a meaning of its own, so that no dialect can have it.
-pub fn is_page_or_echo(path: &str) -> bool {
-    path == ECHO_PATH || page(path).is_some()
+pub fn is_reserved(path: &str) -> bool {
+    path == ECHO_PATH || path == CLEAR_PATH || page(path).is_some()
 }
 
 fn page(path: &str) -> Option<Page> {
@@ -94,6 +102,8 @@ pub enum Answer {
     },
     /// Send the page and close: with [`write_page`], or with [`write_page_head`] if only its head is wanted.
     Page { page: Page, head_only: bool },
+    /// Drop all maps, say so with [`write_page`] and close.
+    Clear,
     /// Send `response` and close.
     Refuse { response: Vec<u8> },
 }
@@ -124,18 +134,27 @@ pub fn answer(input: &[u8], peer: IpAddr, rules: &Rules<'_>) -> Option<(Answer, 
 enum Place {
     Endpoint(Endpoint, Option<&'static str>),
     Page(Page),
+    Clear,
 }
 
-/// What is at `path`: a page, the echo, or what [`Rules::dialects`] has there.
+/// What is at `path`: a page, the echo, the reset, or what [`Rules::dialects`] has there.
 fn place(path: &str, rules: &Rules<'_>) -> Option<Place> {
     if let Some(page) = page(path) {
         return Some(Place::Page(page));
     }
+    if path == CLEAR_PATH {
+        return rules.test_reset.then_some(Place::Clear);
+    }
     if path == ECHO_PATH {
         return rules.echo.then_some(Place::Endpoint(Endpoint::Echo, DialectPath::NATIVE.subprotocol));
     }
-    let found = rules.dialects.iter().find(|dialect| dialect.path == path)?;
-    Some(Place::Endpoint(Endpoint::Dialect(found.dialect), found.subprotocol))
+    rules.dialects.iter().find_map(|found| {
+        if found.path == path {
+            Some(Place::Endpoint(Endpoint::Dialect(found.dialect), found.subprotocol))
+        } else {
+            (found.health_path == Some(path)).then_some(Place::Page(Page::DialectHealth(found.dialect)))
+        }
+    })
 }
 
 fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -> Result<Answer, Refusal> {
@@ -162,6 +181,12 @@ fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -
             headers.check_bodiless()?;
             Ok(Answer::Page { page, head_only: method == "HEAD" })
         }
+        (Place::Clear, Some("POST")) => {
+            headers.check_body(IGNORED_BODY_BYTES_MAX)?;
+            upgrade::check_origin(headers, rules.allowed_origins)?;
+            Ok(Answer::Clear)
+        }
+        (Place::Clear, _) => Err(Refusal::CLEAR_METHOD),
         (Place::Endpoint(..), _) => Err(Refusal::ENDPOINT_METHOD),
         (Place::Page(_), _) => Err(Refusal::PAGE_METHOD),
     }

@@ -11,6 +11,7 @@ const ANY: Rules<'static> = Rules {
     allowed_origins: &[],
     dialects: &[DialectPath::NATIVE, DialectPath::SYNCKIT],
     echo: true,
+    test_reset: true,
     trusted_proxies: &[],
 };
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -168,7 +169,8 @@ fn the_echo_endpoint_exists_only_where_it_is_wanted() {
 #[test]
 fn a_dialect_is_spoken_where_the_rules_say() {
     let path = "/somewhere/else".into();
-    let elsewhere = DialectPath { path, dialect: 7, subprotocol: Some("else.v1") };
+    let elsewhere =
+        DialectPath { path, dialect: 7, subprotocol: Some("else.v1"), health_path: Some("/how"), about: "" };
     let rules = Rules { dialects: &[DialectPath::NATIVE, elsewhere], ..ANY };
     let request =
         with("GET", "GET /somewhere/else?a=1 HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, else.v1");
@@ -178,6 +180,9 @@ fn a_dialect_is_spoken_where_the_rules_say() {
     assert_eq!(upgraded(&bytes(&handshake()), &rules).0, Endpoint::NATIVE);
     assert_eq!(refused_by(&get("/somewhere/else"), &rules).0, 426);
     assert_eq!(refused_by(&get("/somewhere"), &rules).0, 404);
+    let (health, _) = answer(&get("/how"), PEER, &rules).expect("the request is complete");
+    assert_eq!(health, Answer::Page { page: Page::DialectHealth(7), head_only: false });
+    assert_eq!(refused_by(&get("/health"), &rules).0, 404, "that is another dialect's");
     assert_eq!(refused_by(&with("GET", "GET /ws HTTP/1.1"), &rules).0, 404, "it is not among them");
 }
 
@@ -350,6 +355,31 @@ fn wrong_methods_are_told_the_right_ones() {
         assert_eq!(status, 405);
         assert!(text.contains(&format!("\r\nAllow: {allow}\r\n")), "{text}");
     }
+}
+
+#[test]
+fn the_reset_is_posted_where_it_exists() {
+    let post = |lines: &str| format!("POST /_test/clear HTTP/1.1\r\nHost: h\r\n{lines}\r\n").into_bytes();
+    for lines in ["", "Content-Length: 0\r\n", "Content-Length: 2\r\n", "Content-Length: 1024\r\n"] {
+        assert_eq!(ask(&post(lines)), Answer::Clear, "{lines}");
+    }
+    for lines in [
+        "Content-Length: 1025\r\n",
+        "Content-Length: x\r\n",
+        "Content-Length: -1\r\n",
+        "Content-Length: 99999999999999999999\r\n",
+        "Content-Length: 0\r\nContent-Length: 0\r\n",
+        "Transfer-Encoding: chunked\r\n",
+    ] {
+        assert_eq!(refused(&post(lines)), 400, "{lines}");
+    }
+    let (status, text) = refused_by(&get("/_test/clear"), &ANY);
+    assert!(status == 405 && text.contains("\r\nAllow: POST\r\n"), "{text}");
+    assert_eq!(refused_by(&post(""), &Rules { test_reset: false, ..ANY }).0, 404);
+    // A page of another origin must not empty a server that its visitor can reach.
+    let allowed = ["https://app.example".to_owned()];
+    let rules = Rules { allowed_origins: &allowed, ..ANY };
+    assert_eq!(refused_by(&post("Origin: https://evil.example\r\n"), &rules).0, 403);
 }
 
 #[test]

@@ -34,17 +34,17 @@ pub(super) fn accept(
         return Err(Refusal::WEBSOCKET_VERSION);
     }
     let key = headers.single("Sec-WebSocket-Key", BAD_KEY)?.ok_or(BAD_KEY)?;
-    if let Some(origin) = headers.single("Origin", TWO_ORIGINS)? {
-        check_origin(origin, allowed_origins)?;
-    }
+    check_origin(headers, allowed_origins)?;
     let token = token(headers, target)?;
     let is_offered =
         |ours: &&str| headers.list("Sec-WebSocket-Protocol").any(|offered| offered == ours.as_bytes());
     Ok((switching_protocols(key, subprotocol.filter(is_offered))?, token))
 }
 
-/// An origin is a scheme, a host and a port: none of them has a case (RFC 6454 section 4).
-fn check_origin(origin: &[u8], allowed: &[String]) -> Result<(), Refusal> {
+/// That the page that sends this, if a page does, may do so. An origin is a scheme, a host and a port: none of them has a
+/// case (RFC 6454 section 4).
+pub(super) fn check_origin(headers: Headers<'_>, allowed: &[String]) -> Result<(), Refusal> {
+    let Some(origin) = headers.single("Origin", TWO_ORIGINS)? else { return Ok(()) };
     let is_allowed = allowed.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed.as_bytes()));
     if is_allowed || allowed.is_empty() { Ok(()) } else { Err(Refusal::ORIGIN) }
 }
