@@ -85,7 +85,7 @@ const LINES: &[(&str, &[Shown])] = &[
     (
         "writes",
         &[
-            Shown("writes_per_second", "", " writes/s", 0),
+            Shown("client_writes_per_second", "", " writes/s", 0),
             Shown("late_p50_us", "sent late by p50 ", " µs", 1),
             Shown("late_p99_us", "p99 ", "", 1),
             Shown("late_max_us", "max ", "", 1),

@@ -103,7 +103,7 @@ fn run_dialect(bench: &Bench, options: &SharedOptions, dialect: Dialect) -> Resu
     let window = bench.measure(&mut fleet, &mut shared)?;
     let mut figures = window.figures(&shared.tally);
     fleet.close();
-    figures.set("writes_per_second", shared.late_ns.len() as f64 / seconds(window.ns));
+    figures.set("client_writes_per_second", shared.late_ns.len() as f64 / seconds(window.ns));
     figures.set_latency("everywhere", &shared.everywhere_ns);
     figures.set_latency("late", &shared.late_ns);
     let watching = if screens == clients { String::new() } else { format!(", {screens} of them checked") };
