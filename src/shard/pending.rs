@@ -1,6 +1,7 @@
 //! Requests that wait for other shards, and for how long at most.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use slab::Slab;
 
@@ -12,7 +13,7 @@ use crate::wire::http::{Endpoint, Page};
 
 /// One request, while any of its parts is with another shard.
 pub struct PendingRequest {
-    serial: u32,
+    pub serial: u32,
     pub connection: ConnectionId,
     pub ticket: Option<Ticket>,
     pub waiting: Waiting,
@@ -37,6 +38,13 @@ pub enum Waiting {
         entries: u64,
         hash: u64,
     },
+    /// All members of a room; `catches_up`: not because the client asked, but because it was slow.
+    Members {
+        room: Arc<str>,
+        catches_up: bool,
+    },
+    /// A member is being set.
+    Member,
     Admission {
         endpoint: Endpoint,
         response: Vec<u8>,

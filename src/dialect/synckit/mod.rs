@@ -7,9 +7,10 @@
 //! conversation.rs  what is remembered of a client     keys.rs       what keys of a map stand for
 //! requests.rs      messages to commands               chunks.rs     messages in pieces
 //! text.rs          states of texts                    identity.rs   who may do what
-//! health.rs        the page /health
+//! awareness.rs     who is there                       health.rs     the page /health
 //! ```
 
+mod awareness;
 mod changes;
 mod chunks;
 mod conversation;
@@ -32,7 +33,7 @@ use refusal::Refusal;
 use super::{SYNCKIT, SYNCKIT_TEXT};
 use crate::config::Config;
 use crate::mesh::{ConnectionId, Entry};
-use crate::shard::{self, Ack, Dialect, Event, Health, MessageKind, Now, Session, Shard};
+use crate::shard::{self, Ack, Dialect, Event, Health, MemberChange, MessageKind, Now, Session, Shard};
 use crate::wire::{Close, Payload, Ticket};
 
 /// Bytes of a message that SyncKit's servers take.
@@ -82,6 +83,10 @@ impl Dialect for SyncKit {
             Event::Snapshot { map, entries, end, .. } => {
                 documents::collected(conversation, self.framing, map, entries, end, now, out);
             }
+            Event::Members { room, members, .. } => {
+                let id = conversation.next_id(now.unix_ms);
+                awareness::write_all(out, self.framing, id, room, members);
+            }
             // Nothing else is asked for.
             Event::Acked { .. } | Event::Rejected { .. } | Event::Entries { .. } | Event::Digest { .. } => {}
         }
@@ -90,6 +95,10 @@ impl Dialect for SyncKit {
     fn change(&self, change: shard::Change<'_>, session: Option<&Session>, out: &mut Vec<u8>) {
         let client = session.and_then(Conversation::begun).and_then(|known| known.client.as_deref());
         Changes { framing: self.framing, document: change.map, client }.write(out, change.entries());
+    }
+
+    fn member(&self, change: MemberChange<'_>, out: &mut Vec<u8>) {
+        awareness::write_one(out, self.framing, change);
     }
 
     /// Whoever writes a field gets it back, with the server's clock. Other operations its replica has applied itself.
@@ -139,11 +148,18 @@ impl SyncKit {
     }
 
     fn rejected(&self, conversation: &mut Conversation, ticket: &Ticket, now: Now, out: &mut Vec<u8>) {
-        let Some((&documents::TICKET, document)) = ticket.as_bytes().split_first() else { return };
+        let Some((&kind, document)) = ticket.as_bytes().split_first() else { return };
         let document = std::str::from_utf8(document).unwrap_or_default();
-        for _ in 0..documents::failed(conversation, document) {
+        let (refusal, times) = match kind {
+            documents::TICKET => {
+                let refusal = Refusal::Failed { what: "Subscribe failed", document };
+                (refusal, documents::failed(conversation, document))
+            }
+            awareness::WATCH_TICKET => (Refusal::AwarenessSubscribe, 1),
+            _ => (Refusal::AwarenessUpdate, 1),
+        };
+        for _ in 0..times {
             let id = conversation.next_id(now.unix_ms);
-            let refusal = Refusal::Failed { what: "Subscribe failed", document };
             write_message(out, self.framing, Code::Error, id, |fields| refusal.write_to(fields));
         }
     }

@@ -1,5 +1,6 @@
 //! From messages to the commands each one asks for, and the answers that need no engine.
 
+use super::awareness;
 use super::conversation::Conversation;
 use super::documents::{self, StateRequest};
 use super::frame::{Code, Fields as Reply, Framing, write_message};
@@ -109,7 +110,16 @@ fn carry_out<'a>(
         }
         // A chunk in a chunk.
         Said::Chunk => return Err(Refusal::InvalidFormat),
-        Said::AwarenessSubscribe | Said::AwarenessUpdate => {}
+        Said::AwarenessSubscribe => {
+            let document = document(fields)?;
+            permit(shard, id, Access::Read, document)?;
+            awareness::subscribe(shard, id, document);
+        }
+        Said::AwarenessUpdate => {
+            let document = document(fields)?;
+            permit(shard, id, Access::Read, document)?;
+            awareness::update(shard, id, document, fields)?;
+        }
     }
     Ok(())
 }
