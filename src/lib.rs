@@ -19,4 +19,5 @@ pub mod io;
 pub mod service;
 
 pub mod cli;
+pub mod dialect;
 pub mod server;

@@ -8,6 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
 use crate::config::{Config, StorageConfig};
+use crate::dialect;
 use crate::handover::StoragePort;
 use crate::io::probe::{ProbeError, probe};
 use crate::io::{Clock, Control, Driver, Event, Ring, bind};
@@ -152,6 +153,7 @@ impl Server {
         }
         let shared = Shared {
             config: Arc::new(self.settings.config),
+            dialects: dialect::ALL,
             epoch: store.as_ref().map_or_else(random, |store| Ok(store.epoch()))?,
             hasher: match &store {
                 Some(store) => store.hasher(),

@@ -4,10 +4,12 @@
 mod counting_allocator;
 
 use annulus::crdt::{MapType, Stamp, Time};
+use annulus::dialect::native::encode::*;
+use annulus::dialect::native::message::{Action, Message, Request};
 use annulus::limits::PARSE_PADDING_BYTES;
-use annulus::wire::encode::*;
-use annulus::wire::message::{AckLevel, Action, Parser, Request};
-use annulus::wire::{Cursor, OwnedRequestId, Payload, Reject};
+use annulus::shard::{AckLevel, SnapshotEnd};
+use annulus::wire::json::Parser;
+use annulus::wire::{Cursor, Payload, Reject, Ticket};
 
 use counting_allocator::allocations;
 
@@ -47,8 +49,9 @@ fn reading_messages_allocates_nothing() {
             padded.clear();
             padded.extend_from_slice(json.as_bytes());
             padded.extend_from_slice(&[0; PARSE_PADDING_BYTES]);
-            let Ok(message) = parser.parse(Payload::new(&mut padded, json.len())) else { continue };
-            let id = message.id().map(|id| id.to_owned());
+            let Ok(object) = parser.parse(Payload::new(&mut padded, json.len())) else { continue };
+            let message = Message::new(&object);
+            let id = message.id().map(|id| id.to_ticket());
             assert!(id.is_some());
             if let Ok(Request::Write { ops, .. }) = message.request() {
                 for op in ops.clone().flatten().chain(ops.flatten()) {
@@ -59,7 +62,7 @@ fn reading_messages_allocates_nothing() {
                     ops_read += 1;
                 }
             }
-            parser.recycle(message);
+            parser.recycle(object);
         }
     });
     assert_eq!(ops_read, 102 * 2 * 4, "four of the five operations are good, and each is read twice");
@@ -70,7 +73,7 @@ fn reading_messages_allocates_nothing() {
 fn writing_messages_allocates_nothing() {
     let at = Stamp::parse("1700000000000:3:n-1").unwrap();
     let cursor = Cursor { epoch: 1, time: Time::new(2, 3) };
-    let id: Option<OwnedRequestId> = None;
+    let id: Option<Ticket> = None;
     let mut out = Vec::new();
     let allocations = steady_allocations(|| {
         out.clear();
@@ -81,7 +84,7 @@ fn writing_messages_allocates_nothing() {
             entry_lww(&mut out, key, &at, Some(b"{}"));
         }
         separate_entries(&mut out);
-        entry_or(&mut out, "k", [("t", &b"1"[..], &at)].into_iter(), ["u"].into_iter());
+        entry_or(&mut out, "k", [("t", &b"1"[..], at)].into_iter(), ["u"].into_iter());
         separate_entries(&mut out);
         entry_counter(&mut out, "k", 1);
         change_end(&mut out, cursor);

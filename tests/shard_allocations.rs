@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicUsize;
 
 use annulus::config::Config;
 use annulus::crdt::Time;
+use annulus::dialect;
 use annulus::handover::{self, Chunk, FromStorage, Progress, ShardPort, ToStorage};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId, KeyHasher};
@@ -138,6 +139,7 @@ impl Host {
         let config = Config { heartbeat_ms: 3_600_000, offers_durable: true, ..Config::default() };
         let shared = Shared {
             config: Arc::new(config),
+            dialects: dialect::ALL,
             epoch: 1,
             hasher: KeyHasher::new(7),
             connections: Arc::new(AtomicUsize::new(0)),

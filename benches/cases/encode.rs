@@ -3,10 +3,11 @@
 use std::hint::black_box;
 
 use annulus::crdt::{Node, Stamp, Time};
-use annulus::wire::encode::{Ack, ack, change_end, change_start, entry_lww, separate_entries};
-use annulus::wire::message::AckLevel;
+use annulus::dialect::native::encode::{Ack, ack, change_end, change_start, entry_lww, separate_entries};
+use annulus::dialect::native::message::RequestId;
+use annulus::shard::AckLevel;
 use annulus::wire::websocket::{Opcode, begin_frame, end_frame};
-use annulus::wire::{Cursor, OwnedRequestId, RequestId};
+use annulus::wire::{Cursor, Ticket};
 
 use super::{Meter, one};
 
@@ -39,7 +40,7 @@ fn change(meter: &mut impl Meter, name: &'static str, entries: usize) {
 
 fn ack_of_ten(meter: &mut impl Meter) {
     let stamps: Vec<Stamp> = (0..10).map(stamp).collect();
-    let id: OwnedRequestId = RequestId::Text("0190c5a4-7e2d-7c3b").to_owned();
+    let id: Ticket = RequestId::Text("0190c5a4-7e2d-7c3b").to_ticket();
     let outcome = Ack { level: AckLevel::Memory, applied: stamps.len(), timeout: false };
     let mut out = Vec::new();
     meter.steady(one("encode", "ack of 10"), || {

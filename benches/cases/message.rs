@@ -2,9 +2,10 @@
 
 use std::hint::black_box;
 
+use annulus::dialect::native::message::{Action, Message, Request};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::wire::Payload;
-use annulus::wire::message::{Action, Parser, Request};
+use annulus::wire::json::Parser;
 
 use super::{Meter, one};
 
@@ -46,8 +47,9 @@ impl Sent {
     /// The number of operations that were good.
     fn read(&mut self) -> usize {
         let payload = Payload::new(black_box(&mut self.padded), self.len);
-        let message = self.parser.parse(payload).expect("the message is JSON");
-        black_box(message.id().map(|id| id.to_owned()));
+        let object = self.parser.parse(payload).expect("the message is JSON");
+        let message = Message::new(&object);
+        black_box(message.id().map(|id| id.to_ticket()));
         let mut good = 0;
         match message.request().expect("the request is known") {
             Request::Write { ops, .. } => {
@@ -64,7 +66,7 @@ impl Sent {
                 black_box(other);
             }
         }
-        self.parser.recycle(message);
+        self.parser.recycle(object);
         good
     }
 }

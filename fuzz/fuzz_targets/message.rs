@@ -6,7 +6,8 @@
 
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::wire::Payload;
-use annulus::wire::message::{Action, Parser, Request, Value};
+use annulus::dialect::native::message::{Action, Message, Request};
+use annulus::wire::json::{Parser, Value};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -14,9 +15,10 @@ fuzz_target!(|bytes: &[u8]| {
     // The first byte is what the padding is full of.
     let (filler, json) = bytes.split_first().unwrap_or((&0, &[]));
     let mut padded = [json, &[*filler; PARSE_PADDING_BYTES]].concat();
-    let Ok(message) = parser.parse(Payload::new(&mut padded, json.len())) else { return };
+    let Ok(object) = parser.parse(Payload::new(&mut padded, json.len())) else { return };
+    let message = Message::new(&object);
     if let Some(id) = message.id() {
-        id.to_owned().write_to(&mut Vec::new());
+        id.to_ticket();
     }
     if let Ok(Request::Write { ops, .. }) = message.request() {
         for op in ops.flatten() {
@@ -29,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
     }
-    parser.recycle(message);
+    parser.recycle(object);
 });
 
 fn check_value(value: &Value<'_>) {
@@ -42,8 +44,8 @@ fn check_value(value: &Value<'_>) {
     let len = padded.len();
     padded.resize(len + PARSE_PADDING_BYTES, 0);
 
-    let message = Parser::new().parse(Payload::new(&mut padded, len)).expect("canonical text is JSON");
-    let Ok(Request::Write { mut ops, .. }) = message.request() else { panic!("a write stays a write") };
+    let object = Parser::new().parse(Payload::new(&mut padded, len)).expect("canonical text is JSON");
+    let Ok(Request::Write { mut ops, .. }) = Message::new(&object).request() else { panic!("a write stays a write") };
     let Some(Ok(op)) = ops.next() else { panic!("its operation stays good") };
     let Action::Set { value, .. } = op.action else { panic!("a set stays a set") };
     let mut twice = Vec::new();

@@ -20,7 +20,8 @@ pub struct Envelope {
     pub items: Vec<Item>,
     /// What the spans of `items` point into.
     pub bytes: Vec<u8>,
-    pub entries: Vec<ChangedEntry>,
+    /// Who made each of the changes in `items`.
+    pub writers: Vec<Option<Writer>>,
 }
 
 pub enum Item {
@@ -162,20 +163,39 @@ pub struct Write<'a> {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Action<'a> {
-    Set { value: &'a [u8], at: Option<Stamp>, ttl_ms: Option<u64> },
-    Delete { at: Option<Stamp> },
-    Add { value: &'a [u8], tag: Option<&'a str>, at: Option<Stamp> },
+    Set { value: &'a [u8], at: At, ttl_ms: Option<u64> },
+    Delete { at: At },
+    Add { value: &'a [u8], tag: Option<&'a str>, at: At },
     RemoveTags { tags: TagList<'a> },
     RemoveValue { value: &'a [u8] },
     Increment { by: i64 },
     IncrementTotals { replica: Node, added: u64, subtracted: u64 },
 }
 
+/// Where the stamp of an operation comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The owner's clock.
+    Now,
+    /// The owner's clock, moved past this first, unless that is too far ahead of it.
+    After(Time),
+    /// The client.
+    Given(Stamp),
+}
+
+impl From<Option<Stamp>> for At {
+    fn from(given: Option<Stamp>) -> Self {
+        given.map_or(Self::Now, Self::Given)
+    }
+}
+
 impl Action<'_> {
     /// The stamp that the client gave.
     pub const fn given(&self) -> Option<Stamp> {
         match *self {
-            Self::Set { at, .. } | Self::Delete { at } | Self::Add { at, .. } => at,
+            Self::Set { at: At::Given(at), .. }
+            | Self::Delete { at: At::Given(at) }
+            | Self::Add { at: At::Given(at), .. } => Some(at),
             _ => None,
         }
     }
@@ -227,9 +247,9 @@ pub struct PackedWrite {
 
 #[derive(Clone, Copy, Debug)]
 enum PackedAction {
-    Set { value: Span, at: Option<Stamp>, ttl_ms: Option<u64> },
-    Delete { at: Option<Stamp> },
-    Add { value: Span, tag: Option<Span>, at: Option<Stamp> },
+    Set { value: Span, at: At, ttl_ms: Option<u64> },
+    Delete { at: At },
+    Add { value: Span, tag: Option<Span>, at: At },
     RemoveTags { tags: Span },
     RemoveValue { value: Span },
     Increment { by: i64 },
@@ -294,22 +314,11 @@ pub struct Changes {
     pub map: Arc<str>,
     /// `applied` of the first of them.
     pub first: Time,
-    /// The entries as JSON, joined by commas.
-    pub json: Span,
-    /// The keys, one after the other.
-    pub keys: Span,
-    /// Which of the envelope's `entries` are these.
-    pub entries_start: u32,
-    pub entries_len: u32,
-}
-
-/// One entry of [`Changes`]: where its JSON and its key end, counted from the start of theirs.
-#[derive(Clone, Copy, Debug)]
-pub struct ChangedEntry {
-    pub json_end: u32,
-    pub key_end: u32,
-    /// `None` when no connection made this change, such as an expiry.
-    pub writer: Option<Writer>,
+    /// [`super::Entries`], one for each change.
+    pub entries: Span,
+    /// Which of the envelope's `writers` made them; `None` there when no connection did, such as an expiry.
+    pub writers_start: u32,
+    pub writers_len: u32,
 }
 
 /// The next chunk, please: cells of `map` with `applied > position`, oldest first.
@@ -336,7 +345,7 @@ pub struct WalkAnswer {
     /// The map could not be loaded in time; nothing else here means anything.
     pub failed: bool,
     pub map_type: Option<MapType>,
-    /// The entries as JSON, joined by commas.
-    pub json: Span,
-    pub entries: u32,
+    /// [`super::Entries`], and how many.
+    pub entries: Span,
+    pub count: u32,
 }

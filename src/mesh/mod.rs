@@ -2,15 +2,17 @@
 //! carrying at most one envelope a turn. FIFO order is what snapshots, cursors and conflation rest on.
 
 mod address;
+mod entry;
 mod envelope;
 mod filter;
 mod outgoing;
 mod partition;
 
 pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
+pub use entry::{Entries, Entry, EntryPacker, EntryState, TaggedValue, TaggedValues};
 pub use envelope::{
-    Action, Answer, ChangedEntry, Changes, Envelope, Item, Merged, MergedStamp, PackedWrite, Request, Span,
-    TagList, WalkAnswer, WalkRequest, Write,
+    Action, Answer, At, Changes, Envelope, Item, Merged, MergedStamp, PackedWrite, Request, Span, TagList,
+    WalkAnswer, WalkRequest, Write,
 };
 pub use filter::Filter;
 pub use outgoing::Outgoing;

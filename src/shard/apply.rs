@@ -1,16 +1,17 @@
 //! The owner's side of an operation: the type of its map, its stamp, the merge, and who must hear of it.
 
 use std::collections::VecDeque;
+use std::iter;
 
 use super::Shard;
 use super::maps::{Cells, MapSlot};
 use crate::crdt::{Cell, Delta, HashedKey, MapType, Merge, Refused, Stamp, State, Time};
 use crate::mesh::{
-    Action, Answer, Item, Merged, MergedStamp, PackedWrite, ReplyTo, Request, ShardIndex, TagList, Write,
-    Writer, owner,
+    Action, Answer, At, EntryPacker, Item, Merged, MergedStamp, PackedWrite, ReplyTo, Request, ShardIndex,
+    TagList, TaggedValue, Write, Writer, owner,
 };
 use crate::metrics::{OpKind, OpOutcome as Counted};
-use crate::wire::{Reject, encode};
+use crate::wire::Reject;
 
 impl Shard {
     /// The slot of the map, which may be known, if its type is known here and the operation can be applied at once. Where this shard
@@ -196,13 +197,17 @@ impl Shard {
     }
 
     /// The stamp a client brought, if it is not too far ahead, or else a new one.
-    fn stamp(&mut self, at: Option<Stamp>) -> Result<(Stamp, Merged), Reject> {
+    fn stamp(&mut self, at: At) -> Result<(Stamp, Merged), Reject> {
         match at {
-            None => {
+            At::Now | At::After(_) => {
+                if let At::After(seen) = at {
+                    // Where this clock must not follow, its own stamp has to do.
+                    let _ = self.clock.observe(self.now.unix_ms, seen, self.config.clock_drift_max_ms);
+                }
                 let at = self.clock.stamp(self.now.unix_ms);
                 Ok((at, Merged::at(at.time)))
             }
-            Some(at) => {
+            At::Given(at) => {
                 self.clock
                     .observe(self.now.unix_ms, at.time, self.config.clock_drift_max_ms)
                     .map_err(|_| Reject::ClockDrift)?;
@@ -261,29 +266,32 @@ impl Shard {
             Some(State::Counter(counter)) => counter.count(),
             _ => 0,
         };
-        self.add_to_batch(slot, applied, write.key, writer, |out| match *delta {
-            Delta::Lww { at, value, .. } => encode::entry_lww(out, write.key, &at, value),
+        self.add_to_batch(slot, applied, writer, |entry| match *delta {
+            Delta::Lww { at, value, .. } => entry.value(write.key, &at, value),
             Delta::OrAdd { tag, value, at } => {
-                encode::entry_or(out, write.key, std::iter::once((tag, value, &at)), std::iter::empty());
+                entry.tags(write.key, iter::once(TaggedValue { tag, value, at }), iter::empty());
             }
-            Delta::OrRemove { tag } => {
-                encode::entry_or(out, write.key, std::iter::empty(), std::iter::once(tag));
-            }
-            Delta::Counter { .. } => encode::entry_counter(out, write.key, count),
+            Delta::OrRemove { tag } => entry.tags(write.key, iter::empty(), iter::once(tag)),
+            Delta::Counter { .. } => entry.count(write.key, count),
         });
     }
 }
 
-/// Appends the whole state of a cell as one JSON entry.
-pub fn encode_cell(out: &mut Vec<u8>, cell: &Cell) {
+/// Appends the whole state of a cell as one entry.
+pub fn pack_cell(out: &mut Vec<u8>, cell: &Cell) {
     let key = std::str::from_utf8(cell.key()).expect("keys enter as text");
+    let mut entry = EntryPacker(out);
     match cell.state() {
-        State::Lww(lww) => encode::entry_lww(out, key, lww.at(), lww.value()),
+        State::Lww(lww) => entry.value(key, lww.at(), lww.value()),
         State::OrSet(set) => {
-            let live = set.live().map(|tagged| (tagged.tag(), tagged.value(), tagged.at()));
-            encode::entry_or(out, key, live, set.removed());
+            let live = set.live().map(|tagged| TaggedValue {
+                tag: tagged.tag(),
+                value: tagged.value(),
+                at: *tagged.at(),
+            });
+            entry.tags(key, live, set.removed());
         }
-        State::Counter(counter) => encode::entry_counter(out, key, counter.count()),
+        State::Counter(counter) => entry.count(key, counter.count()),
     }
 }
 

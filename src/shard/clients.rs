@@ -9,7 +9,7 @@ use slab::Slab;
 
 use super::connection::{Connection, Phase};
 use super::outbox::{BufferPool, SharedFrames};
-use super::{Command, Now};
+use super::{Change, Command, Dialect, Event, Now};
 use crate::config::{Coalesce, Config};
 use crate::mesh::ConnectionId;
 use crate::metrics::Metrics;
@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 /// See the module.
 pub struct Clients {
     pub table: Slab<Connection>,
+    pub dialects: &'static [&'static dyn Dialect],
     pub pool: BufferPool,
     pub commands: Vec<Command>,
     dirty: Vec<ConnectionId>,
@@ -31,9 +32,10 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, dialects: &'static [&'static dyn Dialect]) -> Self {
         Self {
             table: Slab::new(),
+            dialects,
             pool: BufferPool::default(),
             commands: Vec::new(),
             dirty: Vec::new(),
@@ -78,6 +80,36 @@ impl Clients {
             connection.urgent = true;
         }
         self.send(id, now, write);
+    }
+
+    /// Tells a connection of `event`, in the words of its dialect.
+    pub fn tell(&mut self, id: ConnectionId, now: Now, event: Event<'_>) {
+        let connection = self.table.get_mut(id.index as usize).filter(|connection| connection.id == id);
+        if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
+            let dialect = self.dialects[usize::from(connection.dialect)];
+            let session = &mut connection.session;
+            connection.outbox.append(&mut self.pool, |out| dialect.event(event, session, now, out));
+            self.queued(id.index, now);
+        }
+    }
+
+    /// Tells a connection of a change that nobody else is told in the same way.
+    pub fn tell_change(&mut self, id: ConnectionId, now: Now, change: Change<'_>) {
+        let Some(connection) = self.table.get_mut(id.index as usize).filter(|found| found.id == id) else {
+            return;
+        };
+        let dialect = self.dialects[usize::from(connection.dialect)];
+        let session = Some(&connection.session);
+        connection.outbox.append(&mut self.pool, |out| dialect.change(change, session, out));
+        self.queued(id.index, now);
+    }
+
+    /// Like [`Self::tell`] for what must not wait for company.
+    pub fn tell_urgent(&mut self, id: ConnectionId, now: Now, event: Event<'_>) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.urgent = true;
+        }
+        self.tell(id, now, event);
     }
 
     /// Queues a frame shared with others for the connection in slot `index`.

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use super::outbox::Outbox;
+use super::rate::Window;
+use super::{DialectIndex, Session};
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::wire::Close;
-use crate::wire::http::Endpoint;
 use crate::wire::websocket::Reader;
 
 /// Where a connection is in its life. It only moves down this list.
@@ -16,7 +17,7 @@ pub enum Phase {
     /// Its HTTP request waits for another shard.
     Admission,
     /// WebSocket messages flow.
-    Open(Endpoint),
+    Open,
     /// Left everything; what is queued goes out, then the transport is shut down.
     Flushing,
     /// Everything is out; waiting for the peer's end, at most until the timer.
@@ -30,7 +31,11 @@ pub enum Phase {
 pub struct Connection {
     pub id: ConnectionId,
     pub phase: Phase,
+    /// Of the peer, and from the upgrade on of the client, for whom the peer may be a proxy.
     pub address: IpAddr,
+    /// What it speaks, once it is open, and what its dialect remembers of it.
+    pub dialect: DialectIndex,
+    pub session: Session,
     /// Why it was taken only to be turned away: answered once the handshake is done.
     pub refusal: Option<Close>,
     /// Counted at the shard that admits its address, which must hear when it is gone.
@@ -62,9 +67,9 @@ pub struct Connection {
     /// Requests of it that wait for other shards.
     pub requests_pending: u32,
     pub bad_messages: u32,
-    /// Messages it may send in the current second, and when that began.
-    pub messages_left: u32,
-    pub messages_since_ms: Option<u64>,
+    /// Messages it may send in the current second and minute.
+    pub second: Window,
+    pub minute: Window,
     /// The last delivery with changes of this connection; such a writer is sent a frame without its own changes.
     pub wrote_in_delivery: u64,
 }
@@ -75,6 +80,8 @@ impl Connection {
             id,
             phase: Phase::Handshake,
             address,
+            dialect: 0,
+            session: None,
             refusal: None,
             admitted: false,
             reader: Reader::new(message_bytes_max),
@@ -93,18 +100,18 @@ impl Connection {
             walking: 0,
             requests_pending: 0,
             bad_messages: 0,
-            messages_left: 0,
-            messages_since_ms: None,
+            second: Window::default(),
+            minute: Window::default(),
             wrote_in_delivery: 0,
         }
     }
 
     pub fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open(_))
+        self.phase == Phase::Open
     }
 
     /// Whether frames may still be queued for it.
     pub fn is_connected(&self) -> bool {
-        matches!(self.phase, Phase::Handshake | Phase::Admission | Phase::Open(_))
+        matches!(self.phase, Phase::Handshake | Phase::Admission | Phase::Open)
     }
 }

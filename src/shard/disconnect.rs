@@ -28,6 +28,7 @@ impl Shard {
         connection.phase = Phase::Flushing;
         connection.unread = Vec::new();
         connection.reader = Reader::new(0);
+        connection.session = None;
         connection.deadline_ms = deadline_ms;
         let was_paused = std::mem::take(&mut connection.paused);
         let subscriptions = std::mem::take(&mut connection.subscriptions);
@@ -52,6 +53,7 @@ impl Shard {
             self.metrics.slow_consumers += 1;
         }
         if was_open {
+            let close = self.clients.dialects[usize::from(connection.dialect)].close(close);
             connection.outbox.append(pool, |out| write_close(out, close));
             self.metrics.count_close(close.code());
         }

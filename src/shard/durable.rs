@@ -5,11 +5,11 @@
 
 use std::collections::VecDeque;
 
+use super::AckLevel;
 use super::Shard;
 use super::journal::Journal;
 use super::pending::Waiting;
 use crate::mesh::{ReplyTo, ShardIndex};
-use crate::wire::message::AckLevel;
 
 /// For each shard: the batches of it that requests wait for, ascending.
 #[derive(Default)]
@@ -39,7 +39,7 @@ impl Shard {
     }
 
     /// Whether the ack level `durable` can be reached.
-    pub(super) fn may_wait_for_disk(&self) -> bool {
+    pub fn may_wait_for_disk(&self) -> bool {
         self.config.offers_durable && self.journal.is_some()
     }
 

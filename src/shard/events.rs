@@ -39,10 +39,10 @@ impl Shard {
         connection.heard_at_ms = now_ms;
         connection.pinged = false;
         match connection.phase {
-            Phase::Open(_) if connection.unread.is_empty() && !connection.paused && !congested => {
+            Phase::Open if connection.unread.is_empty() && !connection.paused && !congested => {
                 self.handle_frames(id, padded, len);
             }
-            Phase::Open(_) | Phase::Admission => {
+            Phase::Open | Phase::Admission => {
                 connection.unread.extend_from_slice(&padded[..len]);
                 self.hold(id);
             }
@@ -60,11 +60,11 @@ impl Shard {
         connection.ended = true;
         match connection.phase {
             // What came before the end is still waiting to be handled, or to be answered by another shard.
-            Phase::Open(_) if !connection.unread.is_empty() => {}
+            Phase::Open if !connection.unread.is_empty() => {}
             Phase::Admission => {}
             Phase::Lingering => self.finish(id),
             Phase::Flushing | Phase::Disconnected => {}
-            Phase::Handshake | Phase::Open(_) => self.disconnect(id, Close::Gone),
+            Phase::Handshake | Phase::Open => self.disconnect(id, Close::Gone),
         }
     }
 

@@ -42,7 +42,7 @@ impl Shard {
     }
 
     fn open_envelope(&mut self, from: ShardIndex, envelope: Envelope) {
-        let Envelope { as_of, journaled, items, bytes, entries } = envelope;
+        let Envelope { as_of, journaled, items, bytes, writers } = envelope;
         let mut waiting = Vec::new();
         for item in items {
             match item {
@@ -54,7 +54,7 @@ impl Shard {
                     }
                 }
                 Item::Answer(answer) => self.handle_answer(from, answer, journaled, &bytes),
-                Item::Changes(changes) => self.changes_arrived(from, &changes, &bytes, &entries),
+                Item::Changes(changes) => self.changes_arrived(from, &changes, &bytes, &writers),
                 Item::Interest { map, wanted } => self.interest_told(from, &map, wanted),
                 Item::Departed { address } => self.departed(address),
             }
@@ -89,7 +89,7 @@ impl Shard {
             Answer::Write { reply, outcome } => self.write_answered((from, journaled), reply, outcome),
             Answer::Read { reply, entry } => self.read_answered(reply, entry.of(bytes)),
             Answer::Digest { reply, entries, hash } => self.digest_answered(reply, entries, hash),
-            Answer::Walk(answer) => self.walk_answered(from, &answer, answer.json.of(bytes)),
+            Answer::Walk(answer) => self.walk_answered(from, &answer, answer.entries.of(bytes)),
             Answer::TypeFixed { map, map_type } => self.type_fixed(&map, map_type),
             Answer::Admit { reply, admitted } => self.admission_answered(reply, admitted),
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),

@@ -1,23 +1,25 @@
-//! Changes on their way to subscribers. The owner collects a turn's changes of a map into one batch, each
-//! entry encoded once; one item goes to every interested shard, one frame to all local subscribers.
+//! Changes on their way to subscribers. The owner collects a turn's changes of a map into one batch, each entry
+//! packed once; one item goes to every interested shard, and there each dialect makes one frame for all its
+//! subscribers that get the same.
 
-use super::Shard;
 use super::maps::MapSlot;
 use super::outbox::SharedFrames;
-use super::requests::text_frame;
+use super::{Change, Shard};
 use crate::crdt::Time;
 use crate::limits::CHUNK_BYTES;
-use crate::mesh::{ChangedEntry, Changes, Item, ShardIndex, Span, Writer};
-use crate::wire::{Cursor, encode};
+use crate::mesh::{Changes, Entries, Entry, EntryPacker, Item, ShardIndex, Span, Writer};
+use crate::wire::Cursor;
+
+/// Dialects there may be; see [`super::Shared::dialects`].
+const DIALECTS_MAX: usize = 4;
 
 /// A turn's changes of one map, in the order they were applied.
 #[derive(Default)]
 pub struct Batch {
     map: MapSlot,
     first: Time,
-    json: Vec<u8>,
-    keys: Vec<u8>,
-    entries: Vec<ChangedEntry>,
+    packed: Vec<u8>,
+    writers: Vec<Option<Writer>>,
 }
 
 /// The batches that fill, and emptied ones for reuse.
@@ -35,23 +37,14 @@ struct Delivery<'a> {
     map: MapSlot,
     owner: ShardIndex,
     first: Time,
-    json: &'a [u8],
-    keys: &'a [u8],
-    entries: &'a [ChangedEntry],
+    entries: Entries<'a>,
+    writers: &'a [Option<Writer>],
 }
 
 impl<'a> Delivery<'a> {
-    /// The entries one by one: JSON, key, writer.
-    fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8], Option<Writer>)> {
-        let (mut json_start, mut key_start) = (0, 0);
-        self.entries.iter().map(move |entry| {
-            let json = &self.json[json_start..entry.json_end as usize];
-            let key = &self.keys[key_start..entry.key_end as usize];
-            // A comma stands between two entries.
-            json_start = entry.json_end as usize + 1;
-            key_start = entry.key_end as usize;
-            (json, key, entry.writer)
-        })
+    /// The entries one by one, each with its writer.
+    fn iter(self) -> impl Iterator<Item = (Entry<'a>, Option<Writer>)> {
+        self.entries.zip(self.writers.iter().copied())
     }
 }
 
@@ -61,9 +54,8 @@ impl Shard {
         &mut self,
         slot: MapSlot,
         applied: Time,
-        key: &str,
         writer: Option<Writer>,
-        write: impl FnOnce(&mut Vec<u8>),
+        pack: impl FnOnce(&mut EntryPacker<'_>),
     ) {
         let batches = &mut self.batches;
         let map = &mut self.maps[slot];
@@ -75,17 +67,9 @@ impl Shard {
             batches.filling.len() as u32 - 1
         });
         let batch = &mut batches.filling[index as usize];
-        if !batch.entries.is_empty() {
-            encode::separate_entries(&mut batch.json);
-        }
-        write(&mut batch.json);
-        batch.keys.extend_from_slice(key.as_bytes());
-        batch.entries.push(ChangedEntry {
-            json_end: batch.json.len() as u32,
-            key_end: batch.keys.len() as u32,
-            writer,
-        });
-        if batch.json.len() > CHUNK_BYTES {
+        pack(&mut EntryPacker(&mut batch.packed));
+        batch.writers.push(writer);
+        if batch.packed.len() > CHUNK_BYTES {
             self.flush_batch(slot);
         }
     }
@@ -113,13 +97,11 @@ impl Shard {
             map: slot,
             owner: self.index,
             first: batch.first,
-            json: &batch.json,
-            keys: &batch.keys,
-            entries: &batch.entries,
+            entries: Entries::new(&batch.packed),
+            writers: &batch.writers,
         });
-        batch.json.clear();
-        batch.keys.clear();
-        batch.entries.clear();
+        batch.packed.clear();
+        batch.writers.clear();
         self.batches.spare.push(batch);
     }
 
@@ -129,12 +111,11 @@ impl Shard {
         let changes = Changes {
             map,
             first: batch.first,
-            json: Span::append(&mut envelope.bytes, &batch.json),
-            keys: Span::append(&mut envelope.bytes, &batch.keys),
-            entries_start: envelope.entries.len() as u32,
-            entries_len: batch.entries.len() as u32,
+            entries: Span::append(&mut envelope.bytes, &batch.packed),
+            writers_start: envelope.writers.len() as u32,
+            writers_len: batch.writers.len() as u32,
         };
-        envelope.entries.extend_from_slice(&batch.entries);
+        envelope.writers.extend_from_slice(&batch.writers);
         envelope.items.push(Item::Changes(changes));
     }
 
@@ -144,29 +125,28 @@ impl Shard {
         owner: ShardIndex,
         changes: &Changes,
         bytes: &[u8],
-        entries: &[ChangedEntry],
+        writers: &[Option<Writer>],
     ) {
         let Some(map) = self.maps.find(&changes.map, self.hasher.map(&changes.map)) else { return };
-        let entries = &entries[changes.entries_start as usize..][..changes.entries_len as usize];
-        let (json, keys) = (changes.json.of(bytes), changes.keys.of(bytes));
-        self.deliver(Delivery { map, owner, first: changes.first, json, keys, entries });
+        let writers = &writers[changes.writers_start as usize..][..changes.writers_len as usize];
+        let entries = Entries::new(changes.entries.of(bytes));
+        self.deliver(Delivery { map, owner, first: changes.first, entries, writers });
     }
 
     /// Queues the changes for every local subscriber of the map that is live for their owner.
     fn deliver(&mut self, delivery: Delivery<'_>) {
         self.batches.delivery += 1;
         let number = self.batches.delivery;
-        for (_, _, writer) in delivery.iter() {
-            if let Some(writer) = writer.filter(|writer| writer.shard == self.index)
-                && let Some(connection) = self.clients.get_mut(writer.connection)
-            {
+        for writer in delivery.writers.iter().flatten().filter(|writer| writer.shard == self.index) {
+            if let Some(connection) = self.clients.get_mut(writer.connection) {
                 connection.wrote_in_delivery = number;
             }
         }
         let cursor = self.cursor(delivery.map);
+        let mut wanted = std::mem::take(&mut self.wanted);
         let map = &self.maps[delivery.map];
-        // The one frame that most subscribers get, made when the first of them is met.
-        let mut shared: Option<SharedFrames> = None;
+        // For each dialect the frames that most subscribers get, made when the first of them is met.
+        let mut shared: [Option<SharedFrames>; DIALECTS_MAX] = [const { None }; DIALECTS_MAX];
         for &slot in &map.subscribers {
             let subscription = &mut self.subscriptions[slot as usize];
             if !subscription.live.contains(delivery.owner) {
@@ -180,35 +160,39 @@ impl Shard {
                 self.metrics.conflations += u64::from(began);
                 continue;
             }
+            let dialect = usize::from(connection.dialect);
             let is_plain = subscription.filter.is_none()
                 && subscription.walk.is_none()
-                && (connection.wrote_in_delivery != number || subscription.echo);
+                && connection.wrote_in_delivery != number;
             if is_plain {
-                let frame = shared.get_or_insert_with(|| {
-                    self.clients.pool.share(|out| change_frame(out, &map.name, delivery.json, cursor))
+                let frame = shared[dialect].get_or_insert_with(|| {
+                    let change = Change::all(&map.name, delivery.entries, cursor);
+                    self.clients.pool.share(|out| self.clients.dialects[dialect].change(change, None, out))
                 });
-                self.metrics.deliveries += delivery.entries.len() as u64;
+                self.metrics.deliveries += delivery.writers.len() as u64;
                 self.clients.send_shared(id.index, self.now, frame);
-            } else {
-                let time = match &subscription.walk {
-                    None => cursor.time,
-                    Some(walk) => walk.cursor(subscription.live, &self.heard).min(self.cursor_limit),
-                };
+                continue;
+            }
+            let time = match &subscription.walk {
+                None => cursor.time,
+                Some(walk) => walk.cursor(subscription.live, &self.heard).min(self.cursor_limit),
+            };
+            let this = Writer { shard: self.index, connection: id };
+            wanted.clear();
+            wanted.extend(delivery.iter().map(|(entry, writer)| {
+                let is_own = writer == Some(this);
+                subscription.filter.as_ref().is_none_or(|filter| filter.passes(entry.key.as_bytes()))
+                    && (!is_own || subscription.echo && self.clients.dialects[dialect].echoes(&entry))
+            }));
+            let count = wanted.iter().filter(|&&wanted| wanted).count();
+            if count > 0 {
+                self.metrics.deliveries += count as u64;
                 let cursor = Cursor { time, ..cursor };
-                let writer = Writer { shard: self.index, connection: id };
-                let wanted = |key: &[u8], by: Option<Writer>| {
-                    subscription.filter.as_ref().is_none_or(|filter| filter.passes(key))
-                        && (subscription.echo || by != Some(writer))
-                };
-                let count = delivery.iter().filter(|&(_, key, by)| wanted(key, by)).count();
-                if count > 0 {
-                    self.metrics.deliveries += count as u64;
-                    self.clients.send(id, self.now, |out| {
-                        text_frame(out, |out| some_changes(out, &map.name, delivery, wanted, cursor));
-                    });
-                }
+                let change = Change::some(&map.name, delivery.entries, &wanted, cursor);
+                self.clients.tell_change(id, self.now, change);
             }
         }
+        self.wanted = wanted;
     }
 
     /// The cursor of a subscriber of the map in `slot` that is live everywhere and has got everything there is to
@@ -222,32 +206,4 @@ impl Shard {
         let time = self.heard.iter().copied().min().unwrap_or(own);
         Cursor { epoch: self.epoch, time: time.min(self.cursor_limit) }
     }
-}
-
-/// Appends a `change` frame with all of `json`.
-pub fn change_frame(out: &mut Vec<u8>, map: &str, json: &[u8], cursor: Cursor) {
-    text_frame(out, |out| {
-        encode::change_start(out, map);
-        out.extend_from_slice(json);
-        encode::change_end(out, cursor);
-    });
-}
-
-/// Appends a `change` message with those entries that are `wanted`.
-fn some_changes(
-    out: &mut Vec<u8>,
-    map: &str,
-    delivery: Delivery<'_>,
-    wanted: impl Fn(&[u8], Option<Writer>) -> bool,
-    cursor: Cursor,
-) {
-    encode::change_start(out, map);
-    let mut is_first = true;
-    for (json, _, _) in delivery.iter().filter(|&(_, key, writer)| wanted(key, writer)) {
-        if !std::mem::take(&mut is_first) {
-            encode::separate_entries(out);
-        }
-        out.extend_from_slice(json);
-    }
-    encode::change_end(out, cursor);
 }

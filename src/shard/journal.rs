@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use rtrb::PushError;
 
+use super::AckLevel;
 use super::maps::MapSlot;
 use super::{Command, Now, Shard};
 use crate::crdt::{Delta, MapType, Time};
 use crate::handover::{Batch, FromStorage, Progress, StoragePort, ToStorage};
 use crate::limits::{JOURNAL_HOLD_BYTES, JOURNAL_OVERLOAD_BYTES};
 use crate::wire::Reject;
-use crate::wire::message::AckLevel;
 
 /// Bytes of emptied batches kept for the next ones: what is on its way to a disk that keeps up.
 const SPARE_BYTES_MAX: usize = 4 << 20;

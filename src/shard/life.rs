@@ -1,11 +1,11 @@
 //! Timers of connections, and the orderly end of all of them.
 
 use super::connection::Phase;
-use super::requests::ping_frame;
 use super::{Command, Shard};
 use crate::limits::CLOSE_TIMEOUT_MS;
 use crate::mesh::ConnectionId;
 use crate::wire::Close;
+use crate::wire::websocket::{self, Opcode};
 
 impl Shard {
     /// Has the timer of `id` checked at `at_ms`, and not by any earlier entry of the wheel.
@@ -29,7 +29,7 @@ impl Shard {
         let heartbeat_ms = self.config.heartbeat_ms;
         let Some(connection) = self.clients.get_mut(id) else { return };
         match connection.phase {
-            Phase::Open(_) => {
+            Phase::Open => {
                 let silence_ms = now_ms.saturating_sub(connection.heard_at_ms);
                 if silence_ms >= heartbeat_ms {
                     return self.disconnect(id, Close::HeartbeatTimeout);
@@ -38,7 +38,8 @@ impl Shard {
                 if silence_ms >= heartbeat_ms / 2 {
                     look_at_ms = connection.heard_at_ms + heartbeat_ms;
                     if !std::mem::replace(&mut connection.pinged, true) {
-                        self.clients.send_urgent(id, self.now, ping_frame);
+                        self.clients
+                            .send_urgent(id, self.now, |out| websocket::write_frame(out, Opcode::Ping, &[]));
                     }
                 }
                 self.look_at(id, look_at_ms);

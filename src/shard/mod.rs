@@ -8,11 +8,14 @@ mod admission;
 mod apply;
 mod clients;
 mod connection;
+mod dialect;
 mod disconnect;
 mod durable;
 mod events;
 mod exchange;
+mod facade;
 mod fanout;
+mod frames;
 mod handshake;
 mod journal;
 mod life;
@@ -21,11 +24,12 @@ mod maps;
 mod memory;
 mod outbox;
 mod outcomes;
+mod pages;
 mod pending;
+mod rate;
 mod read;
 mod recency;
 mod removal;
-mod requests;
 mod subscribe;
 mod timers;
 mod turn;
@@ -35,7 +39,11 @@ mod write;
 
 pub use clients::Clients;
 pub use connection::{Connection, Phase};
+pub use dialect::{Ack, AckLevel, Change, Dialect, DialectIndex, Event, MessageKind, Session, SnapshotEnd};
 pub use outbox::{BufferPool, Outbox, SharedFrames};
+pub use pages::Health;
+pub use subscribe::{From, Subscribe};
+pub use write::{Op, Ops};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -49,7 +57,7 @@ use crate::crdt::{Clock, Node, Time};
 use crate::handover::{Progress, StoragePort};
 use crate::mesh::{ConnectionId, Envelope, KeyHasher, Outgoing, Ports, ShardIndex};
 use crate::metrics::Metrics;
-use crate::wire::message::Parser;
+use crate::wire::json::Parser;
 
 use admission::Admission;
 use durable::DurableWaits;
@@ -107,6 +115,8 @@ pub enum Command {
 #[derive(Clone)]
 pub struct Shared {
     pub config: Arc<Config>,
+    /// What clients may speak; a connection names its own by its place in here.
+    pub dialects: &'static [&'static dyn Dialect],
     /// Names this data set in cursors: new at each start where maps are kept in memory only.
     pub epoch: u64,
     pub hasher: KeyHasher,
@@ -133,6 +143,8 @@ pub struct Shard {
     hasher: KeyHasher,
     node: Node,
     now: Now,
+    /// When this shard began, in microseconds of the monotonic clock.
+    began_us: u64,
     clock: Clock,
     random: Random,
 
@@ -179,10 +191,11 @@ pub struct Shard {
     cursor_limit: Time,
 
     metrics: Metrics,
-    /// Scratch: canonical values and packed tags of the operation at hand; entries of the chunk at hand;
-    /// outcomes of the request at hand.
+    /// Scratch: canonical values and packed tags of the operation at hand; entries of the chunk at hand, and which of
+    /// the changes at hand one subscriber wants; outcomes of the request at hand.
     value: Vec<u8>,
     entries: Vec<u8>,
+    wanted: Vec<bool>,
     outcomes: Outcomes,
     spare_outcomes: Vec<Outcomes>,
     hashes: Vec<write::OpHash>,
@@ -221,9 +234,10 @@ impl Shard {
             hasher: shared.hasher,
             node,
             now,
+            began_us: now.monotonic_us,
             clock,
             random: Random(seed),
-            clients: Clients::new(&shared.config),
+            clients: Clients::new(&shared.config, shared.dialects),
             paused: VecDeque::new(),
             admission: Admission::new(&shared, shards, now),
             timers: Wheel::new(now.timer_ms()),
@@ -254,6 +268,7 @@ impl Shard {
             metrics: Metrics::default(),
             value: Vec::new(),
             entries: Vec::new(),
+            wanted: Vec::new(),
             outcomes: Outcomes::default(),
             spare_outcomes: Vec::new(),
             hashes: Vec::new(),

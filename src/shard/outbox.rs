@@ -44,6 +44,18 @@ impl Pieces {
         }
     }
 
+    /// Takes the last piece back if there is nothing in it.
+    fn pop_empty(&mut self) -> Option<Vec<u8>> {
+        let last = if self.rest.is_empty() { self.first.take() } else { self.rest.pop() };
+        match last? {
+            Piece::Owned(bytes) if bytes.is_empty() => Some(bytes),
+            piece => {
+                self.push(piece);
+                None
+            }
+        }
+    }
+
     fn last_mut(&mut self) -> Option<&mut Piece> {
         self.rest.last_mut().or(self.first.as_mut())
     }
@@ -101,13 +113,24 @@ impl Outbox {
         !self.in_flight.is_empty()
     }
 
-    /// Appends one frame with `write`, which must only append.
+    /// Appends one frame, or several or none, with `write`, which must only append.
     pub fn append(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
         let tail = self.owned_tail(pool);
         let before = tail.len();
         write(tail);
-        self.filling_bytes += tail.len() - before;
+        let appended = tail.len() - before;
+        if appended == 0 {
+            return self.drop_empty_tail(pool);
+        }
+        self.filling_bytes += appended;
         self.frames += 1;
+    }
+
+    /// Nothing was put into the buffer at the end of `filling`, which may have been made for it.
+    fn drop_empty_tail(&mut self, pool: &mut BufferPool) {
+        if let Some(tail) = self.filling.pop_empty() {
+            pool.give(tail);
+        }
     }
 
     /// Queues a frame that others share: by reference when it comes first or is large, else copied, so that a

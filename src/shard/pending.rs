@@ -4,19 +4,17 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 
-use super::Shard;
-use super::outcomes::Outcomes;
+use super::{AckLevel, Outcomes, Shard};
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Metrics;
-use crate::wire::OwnedRequestId;
-use crate::wire::http::Endpoint;
-use crate::wire::message::AckLevel;
+use crate::wire::Ticket;
+use crate::wire::http::{Endpoint, Page};
 
 /// One request, while any of its parts is with another shard.
 pub struct PendingRequest {
     serial: u32,
     pub connection: ConnectionId,
-    pub id: Option<OwnedRequestId>,
+    pub ticket: Option<Ticket>,
     pub waiting: Waiting,
     /// Answers still to come.
     pub remaining: u32,
@@ -29,10 +27,10 @@ pub enum Waiting {
         ack: AckLevel,
         outcomes: Outcomes,
     },
-    /// Entries as JSON, joined by commas.
+    /// [`crate::mesh::Entries`].
     Read {
         map: Box<str>,
-        json: Vec<u8>,
+        entries: Vec<u8>,
     },
     Digest {
         map: Box<str>,
@@ -44,8 +42,10 @@ pub enum Waiting {
         response: Vec<u8>,
         address: std::net::IpAddr,
     },
+    /// For a page that is made of the numbers of all shards.
     Metrics {
         sum: Box<Metrics>,
+        page: Page,
         head_only: bool,
     },
 }
@@ -100,7 +100,7 @@ impl Shard {
     pub(super) fn wait_for(
         &mut self,
         connection: ConnectionId,
-        id: Option<OwnedRequestId>,
+        ticket: Option<Ticket>,
         waiting: Waiting,
         remaining: u32,
     ) -> ReplyTo {
@@ -108,7 +108,7 @@ impl Shard {
         let began_us = self.now.monotonic_us;
         // An HTTP request ends by the deadline of its connection instead.
         let may_be_late = !matches!(waiting, Waiting::Admission { .. } | Waiting::Metrics { .. });
-        let request = PendingRequest { serial, connection, id, waiting, remaining, began_us };
+        let request = PendingRequest { serial, connection, ticket, waiting, remaining, began_us };
         self.pending.begun += 1;
         let slot = self.pending.slots.insert(request) as u32;
         let reply = ReplyTo { shard: self.index, slot, serial, index: 0, connection };

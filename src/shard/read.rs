@@ -1,28 +1,27 @@
 //! `read` and `digest`: what the owners have, gathered into one answer.
 
-use super::Shard;
-use super::apply::encode_cell;
+use super::apply::pack_cell;
 use super::maps::MapSlot;
 use super::pending::{PendingRequest, Waiting};
-use super::requests::text_frame;
+use super::{Event, Shard};
 use crate::crdt::HashedKey;
-use crate::mesh::{Answer, ConnectionId, Item, ReplyTo, Request, ShardIndex, Span};
+use crate::mesh::{Answer, ConnectionId, Entries, Item, ReplyTo, Request, ShardIndex, Span};
 use crate::metrics::{OpKind, OpOutcome};
-use crate::wire::message::Keys;
-use crate::wire::{OwnedRequestId, encode};
+use crate::wire::Ticket;
 
 impl Shard {
-    pub(super) fn read(
+    /// Reads keys wherever they live; [`Event::Entries`] follows.
+    pub fn read<'k>(
         &mut self,
         id: ConnectionId,
-        request_id: Option<OwnedRequestId>,
+        ticket: Option<Ticket>,
         map: &str,
-        keys: Keys<'_>,
+        keys: impl Iterator<Item = &'k str>,
     ) {
         let map_hash = self.hasher.map(map);
-        let waiting = Waiting::Read { map: map.into(), json: Vec::new() };
+        let waiting = Waiting::Read { map: map.into(), entries: Vec::new() };
         // Counted one too many while keys are still being asked for, so that the request cannot end early.
-        let reply = self.wait_for(id, request_id, waiting, 1);
+        let reply = self.wait_for(id, ticket, waiting, 1);
         for key in keys {
             let key_hash = self.hasher.key(map_hash, key);
             let owner = self.owner(key_hash);
@@ -60,7 +59,7 @@ impl Shard {
             if let Some(cells) = self.maps[slot].typed()
                 && let Some(cell) = cells.find(HashedKey { hash: key_hash, bytes: key.as_bytes() })
             {
-                encode_cell(&mut entry, cells.cell(cell));
+                pack_cell(&mut entry, cells.cell(cell));
             }
         }
         self.metrics.count_op(OpKind::Read, OpOutcome::Applied);
@@ -85,13 +84,8 @@ impl Shard {
     /// One more key has been read; `entry` is empty where there is nothing.
     pub(super) fn read_answered(&mut self, reply: ReplyTo, entry: &[u8]) {
         let Some(request) = self.pending.get_mut(reply) else { return };
-        if let Waiting::Read { json, .. } = &mut request.waiting
-            && !entry.is_empty()
-        {
-            if !json.is_empty() {
-                encode::separate_entries(json);
-            }
-            json.extend_from_slice(entry);
+        if let Waiting::Read { entries, .. } = &mut request.waiting {
+            entries.extend_from_slice(entry);
         }
         request.remaining -= 1;
         if request.remaining == 0
@@ -102,19 +96,15 @@ impl Shard {
     }
 
     fn answer_read(&mut self, request: &PendingRequest) {
-        let Waiting::Read { map, json } = &request.waiting else { return };
-        self.clients.send(request.connection, self.now, |out| {
-            text_frame(out, |out| {
-                encode::entries_start(out, request.id.as_ref(), map);
-                out.extend_from_slice(json);
-                encode::entries_end(out);
-            });
-        });
+        let Waiting::Read { map, entries } = &request.waiting else { return };
+        let (ticket, entries) = (request.ticket.as_ref(), Entries::new(entries));
+        self.clients.tell(request.connection, self.now, Event::Entries { ticket, map, entries });
     }
 
-    pub(super) fn digest(&mut self, id: ConnectionId, request_id: Option<OwnedRequestId>, map: &str) {
+    /// Digests a map; [`Event::Digest`] follows.
+    pub fn digest(&mut self, id: ConnectionId, ticket: Option<Ticket>, map: &str) {
         let waiting = Waiting::Digest { map: map.into(), entries: 0, hash: 0 };
-        let reply = self.wait_for(id, request_id, waiting, self.shards as u32);
+        let reply = self.wait_for(id, ticket, waiting, self.shards as u32);
         let name: std::sync::Arc<str> = map.into();
         for owner in (0..self.shards as ShardIndex).filter(|&owner| owner != self.index) {
             self.outgoing.push(owner, Item::Request(Request::Digest { reply, map: name.clone() }));
@@ -153,11 +143,8 @@ impl Shard {
         }
         let Some(request) = self.end_wait(reply) else { return };
         if let Waiting::Digest { map, entries, hash } = &request.waiting {
-            self.clients.send(request.connection, self.now, |out| {
-                text_frame(out, |out| {
-                    encode::digest(out, request.id.as_ref(), map, *entries as usize, *hash)
-                });
-            });
+            let (ticket, entries, hash) = (request.ticket.as_ref(), *entries, *hash);
+            self.clients.tell(request.connection, self.now, Event::Digest { ticket, map, entries, hash });
         }
     }
 
@@ -166,7 +153,7 @@ impl Shard {
         match &request.waiting {
             Waiting::Write { .. } => self.answer_write(request, true),
             Waiting::Read { .. } | Waiting::Digest { .. } => {
-                self.reject(request.connection, request.id.as_ref(), crate::wire::Reject::Timeout);
+                self.reject(request.connection, request.ticket.as_ref(), crate::wire::Reject::Timeout);
             }
             // These end by the deadline of their connection.
             Waiting::Admission { .. } | Waiting::Metrics { .. } => {}

@@ -6,7 +6,6 @@ use std::collections::BinaryHeap;
 use super::Shard;
 use super::maps::{Cells, MapSlot, SharedMap};
 use crate::crdt::{Delta, State, Time};
-use crate::wire::encode;
 
 /// Maps in the order in which something in them is due, in Unix milliseconds.
 #[derive(Default)]
@@ -88,7 +87,7 @@ impl Shard {
                 continue;
             }
             let key = String::from_utf8_lossy(cell.key()).into_owned();
-            self.add_to_batch(slot, applied, &key, None, |out| encode::entry_lww(out, &key, &at, None));
+            self.add_to_batch(slot, applied, None, |entry| entry.value(&key, &at, None));
         }
     }
 

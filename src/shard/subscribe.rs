@@ -4,22 +4,37 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::maps::MapSlot;
-use super::requests::text_frame;
 use super::walk::{Purpose, Walk};
 use crate::crdt::Time;
 use crate::mesh::{ConnectionId, Filter, Item, ShardIndex, ShardSet, SubscriptionRef};
-use crate::wire::message::Keys;
-use crate::wire::{Cursor, OwnedRequestId, Reject, encode};
+use crate::wire::{Cursor, Reject, Ticket};
 
-/// What a `subscribe` asks for; see [`crate::wire::message::Request::Subscribe`].
+/// What a subscriber asks for.
 pub struct Subscribe<'a> {
     pub map: &'a str,
-    pub since: Option<&'a str>,
-    pub keys: Option<Keys<'a>>,
-    pub prefix: Option<&'a str>,
-    pub snapshot: bool,
+    /// What is sent first.
+    pub from: From,
+    /// Which keys; `None`: all. See [`Shard::keys_filter`].
+    pub filter: Option<Filter>,
+    /// Whether the subscriber gets its own changes back.
     pub echo: bool,
 }
+
+/// What a new subscriber is sent before the changes to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// Everything there is.
+    Everything,
+    /// What was applied after this.
+    Cursor(Cursor),
+    /// What was applied in the last moments, at least [`RECENT_MS`]: whatever the subscriber writes from now on is
+    /// among it or follows.
+    Recent,
+    Nothing,
+}
+
+/// Clocks of shards differ by less.
+const RECENT_MS: u64 = 1_000;
 
 /// One connection's interest in one map.
 pub struct Subscription {
@@ -50,27 +65,16 @@ impl Subscription {
 }
 
 impl Shard {
-    pub(super) fn subscribe(
-        &mut self,
-        id: ConnectionId,
-        request_id: Option<OwnedRequestId>,
-        subscribe: Subscribe<'_>,
-    ) {
+    /// Subscribes to a map: [`Event::Snapshot`]s follow, then changes. A second subscription of the same map takes the
+    /// place of the first.
+    pub fn subscribe(&mut self, id: ConnectionId, ticket: Option<Ticket>, subscribe: Subscribe<'_>) {
         let hash = self.hasher.map(subscribe.map);
-        let filter = match filter_of(&subscribe, |key| self.hasher.key(hash, key)) {
-            Ok(filter) => filter.map(Arc::new),
-            Err(reject) => return self.reject(id, request_id.as_ref(), reject),
-        };
-        let Some(purpose_and_position) = self.start_of(&subscribe, request_id.clone()) else {
-            return self.reject(id, request_id.as_ref(), Reject::BadRequest("since is not a cursor"));
-        };
-        // A second subscription of the same map takes the place of the first.
         self.leave_map(id, subscribe.map, hash);
         let Some(connection) = self.clients.get(id) else { return };
         if connection.subscriptions.len() >= self.config.subscriptions_max {
-            return self.reject(id, request_id.as_ref(), Reject::TooManySubscriptions);
+            return self.reject(id, ticket.as_ref(), Reject::TooManySubscriptions);
         }
-        let (purpose, position) = purpose_and_position;
+        let (purpose, position) = self.start_of(&subscribe, ticket);
         let map = self.maps.find_or_insert(subscribe.map, hash);
         let serial = self.next_serial();
         let slot = self.subscriptions.insert(Subscription {
@@ -78,7 +82,7 @@ impl Shard {
             connection: id,
             map,
             place: self.maps[map].subscribers.len() as u32,
-            filter,
+            filter: subscribe.filter.map(Arc::new),
             echo: subscribe.echo,
             live: ShardSet::EMPTY,
             walk: Some(Box::new(Walk::new(purpose, position, self.shards))),
@@ -95,29 +99,37 @@ impl Shard {
         self.ask_next_chunk(slot);
     }
 
-    /// Where the walk of a new subscription begins and what it is for; `None` if `since` is no cursor.
-    fn start_of(&mut self, subscribe: &Subscribe<'_>, id: Option<OwnedRequestId>) -> Option<(Purpose, Time)> {
-        let snapshot = |resumed, reset| Purpose::Snapshot { id, resumed, reset };
-        let Some(since) = subscribe.since else {
-            let position = if subscribe.snapshot { Time::ZERO } else { Time::MAX };
-            return Some((snapshot(false, false), position));
+    /// The filter that passes `keys` of `map`.
+    pub fn keys_filter<'k>(&self, map: &str, keys: impl Iterator<Item = &'k str>) -> Filter {
+        let hash = self.hasher.map(map);
+        Filter::keys(keys, |key| self.hasher.key(hash, key))
+    }
+
+    /// Where the walk of a new subscription begins and what it is for.
+    fn start_of(&mut self, subscribe: &Subscribe<'_>, ticket: Option<Ticket>) -> (Purpose, Time) {
+        let snapshot = |resumed, reset| Purpose::Snapshot { ticket, resumed, reset };
+        let since = match subscribe.from {
+            From::Cursor(since) => since,
+            From::Everything => return (snapshot(false, false), Time::ZERO),
+            From::Nothing => return (snapshot(false, false), Time::MAX),
+            From::Recent => {
+                let since_ms = self.now.unix_ms.saturating_sub(RECENT_MS);
+                return (snapshot(false, false), Time::new(since_ms, 0));
+            }
         };
-        let since = Cursor::parse(since)?;
         // A tick that this data set never had is from before a crash that has lost it.
         if since.epoch == self.epoch && self.is_known(since.time) {
             self.metrics.resumes += 1;
-            Some((snapshot(true, false), since.time))
+            (snapshot(true, false), since.time)
         } else {
             self.metrics.resets += 1;
-            Some((snapshot(false, true), Time::ZERO))
+            (snapshot(false, true), Time::ZERO)
         }
     }
 
-    pub(super) fn unsubscribe(&mut self, id: ConnectionId, request_id: Option<&OwnedRequestId>, map: &str) {
+    /// Ends a subscription, if there is one. Nothing more is told of its map.
+    pub fn unsubscribe(&mut self, id: ConnectionId, map: &str) {
         self.leave_map(id, map, self.hasher.map(map));
-        self.clients.send(id, self.now, |out| {
-            text_frame(out, |out| encode::unsubscribed(out, request_id, map));
-        });
     }
 
     /// Ends the subscription of `map` by `id`, if there is one.
@@ -174,14 +186,5 @@ impl Shard {
             self.maps[slot].interested.remove(from);
             self.maps.release_if_unused(slot);
         }
-    }
-}
-
-fn filter_of(subscribe: &Subscribe<'_>, hash: impl Fn(&str) -> u64) -> Result<Option<Filter>, Reject> {
-    match (&subscribe.keys, subscribe.prefix) {
-        (Some(_), Some(_)) => Err(Reject::BadRequest("a subscription has keys or a prefix, not both")),
-        (Some(keys), None) => Ok(Some(Filter::keys(keys.clone(), hash))),
-        (None, Some(prefix)) if !prefix.is_empty() => Ok(Some(Filter::Prefix(prefix.into()))),
-        (None, _) => Ok(None),
     }
 }

@@ -4,17 +4,15 @@
 //! Invariant: a subscription has at most one chunk asked for, and asks only when its peer has room, so walks
 //! take memory by the chunk however large the map and however many subscribers.
 
-use super::Shard;
-use super::apply::encode_cell;
-use super::fanout::change_frame;
-use super::requests::text_frame;
+use super::apply::pack_cell;
+use super::{Change, Event, Shard, SnapshotEnd};
 use crate::crdt::{HashedKey, Map, MapType, Time};
 use crate::limits::{CHUNK_BYTES, CHUNK_CELLS_SCANNED_MAX};
 use crate::mesh::{
-    Answer, Filter, Item, Request, ShardIndex, ShardSet, Span, SubscriptionRef, WalkAnswer, WalkRequest,
+    Answer, Entries, Filter, Item, Request, ShardIndex, ShardSet, Span, SubscriptionRef, WalkAnswer,
+    WalkRequest,
 };
-use crate::wire::encode::SnapshotEnd;
-use crate::wire::{Cursor, OwnedRequestId, Reject, encode};
+use crate::wire::{Cursor, Reject, Ticket};
 
 /// Chunks this shard makes in one turn. Bounds the turn, whoever asks for how much.
 const CHUNKS_PER_TURN_MAX: usize = 4;
@@ -37,7 +35,7 @@ pub struct Walk {
 #[derive(Clone, Debug)]
 pub enum Purpose {
     /// The answer to `subscribe`.
-    Snapshot { id: Option<OwnedRequestId>, resumed: bool, reset: bool },
+    Snapshot { ticket: Option<Ticket>, resumed: bool, reset: bool },
     /// Changes that were not queued because the peer was slow.
     CatchUp,
 }
@@ -74,7 +72,7 @@ impl Walk {
         if let Purpose::Snapshot { resumed, reset, .. } = &mut self.purpose {
             (*resumed, *reset) = (false, true);
         } else {
-            self.purpose = Purpose::Snapshot { id: None, resumed: false, reset: true };
+            self.purpose = Purpose::Snapshot { ticket: None, resumed: false, reset: true };
         }
     }
 
@@ -163,8 +161,8 @@ impl Shard {
             reset: false,
             failed: false,
             map_type: None,
-            json: Span::default(),
-            entries: 0,
+            entries: Span::default(),
+            count: 0,
         };
         if let Some(cells) = slot.and_then(|slot| self.maps[slot].typed()) {
             answer.map_type = Some(cells.map_type());
@@ -176,24 +174,24 @@ impl Shard {
                     Some(Filter::Keys(keys)) => chunk_of_keys(cells, keys, request.position, &mut entries),
                     filter => chunk_of_map(cells, filter, request.position, &mut entries),
                 };
-                answer.entries = chunk.entries;
+                answer.count = chunk.entries;
                 answer.done = chunk.stopped_at.is_none();
                 answer.position = chunk.stopped_at.unwrap_or(now);
             }
         }
-        self.metrics.snapshot_entries += u64::from(answer.entries);
+        self.metrics.snapshot_entries += u64::from(answer.count);
         if request.shard == self.index {
             self.walk_answered(self.index, &answer, &entries);
         } else {
             let envelope = self.outgoing.filling(request.shard);
-            answer.json = Span::append(&mut envelope.bytes, &entries);
+            answer.entries = Span::append(&mut envelope.bytes, &entries);
             envelope.items.push(Item::Answer(Answer::Walk(Box::new(answer))));
         }
         self.entries = entries;
     }
 
     /// A chunk has come from `owner`: tell it, and ask for the next.
-    pub(super) fn walk_answered(&mut self, owner: ShardIndex, answer: &WalkAnswer, json: &[u8]) {
+    pub(super) fn walk_answered(&mut self, owner: ShardIndex, answer: &WalkAnswer, packed: &[u8]) {
         let slot = answer.subscription.slot;
         let Some(subscription) = self.subscriptions.get_mut(slot as usize) else { return };
         if subscription.serial != answer.subscription.serial {
@@ -225,13 +223,13 @@ impl Shard {
             subscription.live.insert(owner);
         }
         if is_snapshot {
-            if answer.entries > 0 || is_last {
-                self.tell_snapshot(slot, json, is_last);
+            if answer.count > 0 || is_last {
+                self.tell_snapshot(slot, Entries::new(packed), is_last);
             }
-        } else if answer.entries > 0 {
-            self.tell_changes(slot, json);
+        } else if answer.count > 0 {
+            self.tell_changes(slot, Entries::new(packed));
         }
-        self.metrics.deliveries += u64::from(answer.entries);
+        self.metrics.deliveries += u64::from(answer.count);
         self.end_walk_if_live(slot);
     }
 
@@ -244,8 +242,8 @@ impl Shard {
             reset: false,
             failed: true,
             map_type: None,
-            json: Span::default(),
-            entries: 0,
+            entries: Span::default(),
+            count: 0,
         };
         if request.shard == self.index {
             self.walk_answered(self.index, &answer, &[]);
@@ -260,7 +258,7 @@ impl Shard {
         let subscription = &self.subscriptions[slot as usize];
         let held = SubscriptionRef { slot, serial: subscription.serial };
         let id = subscription.connection;
-        let Some(Purpose::Snapshot { id: request_id, .. }) =
+        let Some(Purpose::Snapshot { ticket, .. }) =
             subscription.walk.as_ref().map(|walk| walk.purpose.clone())
         else {
             return self.ask_next_chunk(slot);
@@ -269,15 +267,15 @@ impl Shard {
             connection.subscriptions.retain(|&other| other != held);
         }
         self.end_subscription(held);
-        self.reject(id, request_id.as_ref(), Reject::Timeout);
+        self.reject(id, ticket.as_ref(), Reject::Timeout);
     }
 
-    fn tell_snapshot(&mut self, slot: u32, json: &[u8], is_last: bool) {
+    fn tell_snapshot(&mut self, slot: u32, entries: Entries<'_>, is_last: bool) {
         let map = self.subscriptions[slot as usize].map;
         let cursor = self.cursor(map);
         let subscription = &mut self.subscriptions[slot as usize];
         let Some(walk) = &mut subscription.walk else { return };
-        let Purpose::Snapshot { id, resumed, reset } = walk.purpose.clone() else { return };
+        let Purpose::Snapshot { ticket, resumed, reset } = walk.purpose.clone() else { return };
         let end = if is_last {
             let time = walk.cursor(subscription.live, &self.heard).min(self.cursor_limit);
             walk.purpose = Purpose::CatchUp;
@@ -287,25 +285,20 @@ impl Shard {
         } else {
             SnapshotEnd::More
         };
-        let (name, map_type) = (&self.maps[map].name, walk.map_type);
-        self.clients.send(subscription.connection, self.now, |out| {
-            text_frame(out, |out| {
-                encode::snapshot_start(out, id.as_ref(), name, map_type);
-                out.extend_from_slice(json);
-                encode::snapshot_end(out, end);
-            });
-        });
+        let (map, map_type, ticket) = (&*self.maps[map].name, walk.map_type, ticket.as_ref());
+        let event = Event::Snapshot { ticket, map, map_type, entries, end };
+        self.clients.tell(subscription.connection, self.now, event);
     }
 
-    fn tell_changes(&mut self, slot: u32, json: &[u8]) {
+    fn tell_changes(&mut self, slot: u32, entries: Entries<'_>) {
         let map = self.subscriptions[slot as usize].map;
         let cursor = self.cursor(map);
         let subscription = &self.subscriptions[slot as usize];
         let Some(walk) = &subscription.walk else { return };
         let time = walk.cursor(subscription.live, &self.heard).min(self.cursor_limit);
         let cursor = Cursor { time, ..cursor };
-        let name = &self.maps[map].name;
-        self.clients.send(subscription.connection, self.now, |out| change_frame(out, name, json, cursor));
+        let change = Change::all(&self.maps[map].name, entries, cursor);
+        self.clients.tell_change(subscription.connection, self.now, change);
     }
 
     /// Ends the walk of a subscription that is live everywhere; else goes on with it.
@@ -345,10 +338,7 @@ fn chunk_of_map(cells: &Map, filter: Option<&Filter>, position: Time, out: &mut 
         }
         seen = cell.applied();
         if filter.is_none_or(|filter| filter.passes(cell.key())) {
-            if chunk.entries > 0 {
-                encode::separate_entries(out);
-            }
-            encode_cell(out, cell);
+            pack_cell(out, cell);
             chunk.entries += 1;
         }
     }
@@ -370,10 +360,7 @@ fn chunk_of_keys(cells: &Map, keys: &[(Box<str>, u64)], position: Time, out: &mu
             chunk.stopped_at = Some(seen);
             break;
         }
-        if chunk.entries > 0 {
-            encode::separate_entries(out);
-        }
-        encode_cell(out, cell);
+        pack_cell(out, cell);
         seen = cell.applied();
         chunk.entries += 1;
     }

@@ -1,41 +1,54 @@
 //! `write`: each operation goes to the owner of its key; one ack follows when all have answered.
 
-use super::Shard;
 use super::maps::MapSlot;
-use super::outcomes::Outcomes;
 use super::pending::{PendingRequest, Waiting};
-use super::requests::text_frame;
-use crate::limits::TAG_BYTES_MAX;
+use super::{Ack, AckLevel, Event, Outcomes, Shard};
 use crate::mesh::{
-    Action, ConnectionId, Item, Merged, PackedWrite, ReplyTo, Request, ShardIndex, TagList, Write, Writer,
+    Action, ConnectionId, Item, Merged, PackedWrite, ReplyTo, Request, ShardIndex, Write, Writer,
 };
-use crate::wire::encode::{self, Ack};
-use crate::wire::message::{self, AckLevel, Op, Ops};
-use crate::wire::{OwnedRequestId, Reject};
+use crate::wire::{Reject, Ticket};
+
+/// The operations of one write, as a dialect reads them from its message. They are looked at twice: first only where
+/// they go, then each in full.
+pub trait Ops {
+    /// The map and key that each operation names; empty where it names none.
+    fn targets(&self) -> impl Iterator<Item = (&str, &str)>;
+
+    /// Reads the next operation. `scratch` is empty, for its value in canonical form, or its tags, to lie in.
+    ///
+    /// # Errors
+    /// Why this operation is refused; the others go on.
+    fn next<'a>(&'a mut self, scratch: &'a mut Vec<u8>) -> Option<Result<Op<'a>, Reject>>;
+}
+
+/// One operation on one key.
+#[derive(Clone, Copy, Debug)]
+pub struct Op<'a> {
+    pub map: &'a str,
+    pub key: &'a str,
+    pub action: Action<'a>,
+}
 
 impl Shard {
-    pub(super) fn write(
-        &mut self,
-        id: ConnectionId,
-        request_id: Option<OwnedRequestId>,
-        ack: AckLevel,
-        ops: Ops<'_>,
-    ) {
+    /// Carries out the operations, each at the owner of its key. [`super::Event::Acked`] follows, unless `ack` is
+    /// [`AckLevel::None`], which hears of what was rejected only.
+    pub fn write(&mut self, id: ConnectionId, ticket: Option<Ticket>, ack: AckLevel, mut ops: impl Ops) {
         let mut batch = OpBatch::new(id, std::mem::take(&mut self.outcomes));
         if let Some(reject) = self.refuses_writes(ack) {
-            ops.for_each(|_| batch.refuse(reject));
-            self.acknowledge(id, request_id.as_ref(), ack, Reached::Memory, &batch.outcomes);
+            ops.targets().for_each(|_| batch.refuse(reject));
+            self.acknowledge(id, ticket.as_ref(), ack, Reached::Memory, &batch.outcomes);
             self.outcomes = batch.outcomes;
             return;
         }
         let hashes = std::mem::take(&mut self.hashes);
         let hashes = self.hash_and_warm(&ops, hashes);
         let mut value = std::mem::take(&mut self.value);
-        for (index, (op, &hash)) in ops.zip(&hashes).enumerate() {
+        for (index, &hash) in hashes.iter().enumerate() {
             value.clear();
-            match op {
-                Ok(op) => self.route(&mut batch, index as u32, &op, hash, &mut value),
-                Err(reject) => batch.refuse(reject),
+            match ops.next(&mut value) {
+                Some(Ok(op)) => self.route(&mut batch, index as u32, &op, hash),
+                Some(Err(reject)) => batch.refuse(reject),
+                None => break,
             }
         }
         self.value = value;
@@ -47,19 +60,19 @@ impl Shard {
         }
         match batch.reply {
             None if !waits_for_disk => {
-                self.acknowledge(id, request_id.as_ref(), ack, Reached::Memory, &batch.outcomes);
+                self.acknowledge(id, ticket.as_ref(), ack, Reached::Memory, &batch.outcomes);
                 self.outcomes = batch.outcomes;
             }
             None => {
                 let waiting = Waiting::Write { ack, outcomes: batch.outcomes };
-                let reply = self.wait_for(id, request_id, waiting, 0);
+                let reply = self.wait_for(id, ticket, waiting, 0);
                 self.outcomes = self.spare_outcomes.pop().unwrap_or_default();
                 self.operations_answered(reply);
             }
             Some(reply) => {
                 if let Some(request) = self.pending.get_mut(reply) {
                     request.remaining = unanswered;
-                    request.id = request_id;
+                    request.ticket = ticket;
                     request.waiting = Waiting::Write { ack, outcomes: batch.outcomes };
                 }
                 self.outcomes = self.spare_outcomes.pop().unwrap_or_default();
@@ -69,7 +82,7 @@ impl Shard {
 
     /// Hashes the key of every operation, and brings the cells this shard owns into the cache: taken in one short
     /// loop, their cache misses overlap; met one by one while applying, each would be waited for.
-    fn hash_and_warm(&mut self, ops: &Ops<'_>, mut hashes: Vec<OpHash>) -> Vec<OpHash> {
+    fn hash_and_warm(&mut self, ops: &impl Ops, mut hashes: Vec<OpHash>) -> Vec<OpHash> {
         hashes.clear();
         let mut last = ("", self.hasher.map(""));
         for (map, key) in ops.targets() {
@@ -89,28 +102,23 @@ impl Shard {
         hashes
     }
 
-    /// Applies the operation here, or sends it to its owner; `value` is empty scratch for its canonical value.
-    fn route(&mut self, batch: &mut OpBatch, index: u32, op: &Op<'_>, hash: OpHash, value: &mut Vec<u8>) {
-        match prepare(op, value, self.config.value_bytes_max) {
-            Err(reject) => batch.refuse(reject),
-            Ok(action) => {
-                batch.outcomes.push(action.given());
-                let write =
-                    Write { map: op.map, map_hash: hash.map, key: op.key, key_hash: hash.key, action };
-                let slot = if hash.owner == self.index { self.ready_slot(hash.slot, &write) } else { None };
-                if let Some(slot) = slot {
-                    let writer = Writer { shard: self.index, connection: batch.connection };
-                    let outcome = self.apply(slot, &write, Some(writer));
-                    batch.answer(index, outcome);
-                } else {
-                    // Most requests touch nothing but this shard and never come here.
-                    let waiting = || Waiting::Write { ack: AckLevel::None, outcomes: Outcomes::default() };
-                    let reply = *batch
-                        .reply
-                        .get_or_insert_with(|| self.wait_for(batch.connection, None, waiting(), u32::MAX));
-                    self.send_write(hash.owner, ReplyTo { index, ..reply }, &write);
-                }
-            }
+    /// Applies the operation here, or sends it to its owner.
+    fn route(&mut self, batch: &mut OpBatch, index: u32, op: &Op<'_>, hash: OpHash) {
+        batch.outcomes.push(op.action.given());
+        let write =
+            Write { map: op.map, map_hash: hash.map, key: op.key, key_hash: hash.key, action: op.action };
+        let slot = if hash.owner == self.index { self.ready_slot(hash.slot, &write) } else { None };
+        if let Some(slot) = slot {
+            let writer = Writer { shard: self.index, connection: batch.connection };
+            let outcome = self.apply(slot, &write, Some(writer));
+            batch.answer(index, outcome);
+        } else {
+            // Most requests touch nothing but this shard and never come here.
+            let waiting = || Waiting::Write { ack: AckLevel::None, outcomes: Outcomes::default() };
+            let reply = *batch
+                .reply
+                .get_or_insert_with(|| self.wait_for(batch.connection, None, waiting(), u32::MAX));
+            self.send_write(hash.owner, ReplyTo { index, ..reply }, &write);
         }
     }
 
@@ -162,7 +170,7 @@ impl Shard {
             if timeout {
                 outcomes.reject_unanswered(Reject::Timeout);
             }
-            self.acknowledge(request.connection, request.id.as_ref(), ack, reached, &outcomes);
+            self.acknowledge(request.connection, request.ticket.as_ref(), ack, reached, &outcomes);
             if self.spare_outcomes.len() < SPARE_OUTCOMES_MAX {
                 outcomes.clear();
                 self.spare_outcomes.push(outcomes);
@@ -174,14 +182,14 @@ impl Shard {
     fn acknowledge(
         &mut self,
         id: ConnectionId,
-        request_id: Option<&OwnedRequestId>,
+        ticket: Option<&Ticket>,
         ack: AckLevel,
         reached: Reached,
         outcomes: &Outcomes,
     ) {
         if ack == AckLevel::None {
             for (_, reject) in outcomes.rejected() {
-                self.reject(id, request_id, reject);
+                self.reject(id, ticket, reject);
             }
             return;
         }
@@ -191,11 +199,8 @@ impl Shard {
             Reached::Durable => (AckLevel::Durable, false),
         };
         self.metrics.durable_acks += u64::from(reached == Reached::Durable);
-        let ack = Ack { level, applied: outcomes.applied(), timeout };
-        let stamps = outcomes.stamps(self.node);
-        self.clients.send(id, self.now, |out| {
-            text_frame(out, |out| encode::ack(out, request_id, ack, stamps, outcomes.rejected()));
-        });
+        let ack = Ack { level, timeout, outcomes, node: self.node };
+        self.clients.tell(id, self.now, Event::Acked { ticket, ack });
     }
 }
 
@@ -252,41 +257,4 @@ impl OpBatch {
         self.outcomes.set(index, outcome);
         self.answered += 1;
     }
-}
-
-/// Checks the operation and puts its value, in canonical form, or its tags into `scratch`.
-fn prepare<'a>(op: &Op<'a>, scratch: &'a mut Vec<u8>, value_bytes_max: usize) -> Result<Action<'a>, Reject> {
-    let mut canonical = |value: &message::Value<'_>| {
-        value.write_canonical(scratch);
-        if scratch.len() > value_bytes_max {
-            return Err(Reject::TooLarge("the value is over --max-value-bytes"));
-        }
-        Ok(())
-    };
-    Ok(match &op.action {
-        message::Action::Set { value, at, ttl_ms } => {
-            canonical(value)?;
-            Action::Set { value: scratch, at: *at, ttl_ms: *ttl_ms }
-        }
-        message::Action::Delete { at } => Action::Delete { at: *at },
-        message::Action::Add { value, tag, at } => {
-            canonical(value)?;
-            Action::Add { value: scratch, tag: *tag, at: *at }
-        }
-        message::Action::RemoveTags(tags) => {
-            for tag in tags.clone() {
-                debug_assert!(tag.len() <= TAG_BYTES_MAX);
-                TagList::push(scratch, tag);
-            }
-            Action::RemoveTags { tags: TagList(scratch) }
-        }
-        message::Action::RemoveValue(value) => {
-            canonical(value)?;
-            Action::RemoveValue { value: scratch }
-        }
-        message::Action::Increment { by } => Action::Increment { by: *by },
-        message::Action::IncrementTotals { replica, added, subtracted } => {
-            Action::IncrementTotals { replica: *replica, added: *added, subtracted: *subtracted }
-        }
-    })
 }

@@ -39,7 +39,7 @@ impl Cursor {
 }
 
 /// Appends all sixteen hexadecimal digits of `value`, lower case.
-pub(super) fn write_hex(out: &mut Vec<u8>, value: u64) {
+pub fn write_hex(out: &mut Vec<u8>, value: u64) {
     let digits: [u8; 16] = std::array::from_fn(|index| {
         let digit = (value >> (60 - 4 * index)) as u8 & 15;
         if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }

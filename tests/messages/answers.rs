@@ -1,9 +1,11 @@
 //! A golden line for each answer and event, and that each parses back to what was put in.
 
 use annulus::crdt::{MapType, Time};
-use annulus::wire::encode::*;
-use annulus::wire::message::AckLevel;
-use annulus::wire::{Cursor, OwnedRequestId, Reject, RequestId};
+use annulus::dialect::native::encode::*;
+use annulus::dialect::native::message::RequestId;
+use annulus::shard::AckLevel;
+use annulus::shard::SnapshotEnd;
+use annulus::wire::{Cursor, Reject, Ticket};
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
@@ -22,18 +24,18 @@ fn expect(golden: &str, write: impl FnOnce(&mut Vec<u8>)) -> OwnedValue {
     simd_json::to_owned_value(&mut out).unwrap()
 }
 
-fn id(text: &str) -> OwnedRequestId {
-    RequestId::Text(text).to_owned()
+fn id(text: &str) -> Ticket {
+    RequestId::Text(text).to_ticket()
 }
 
 #[test]
 fn pong_tells_the_time() {
     let at = stamp("1700000000000:3:n-1");
     expect(r#"{"type":"pong","time":"1700000000000:3:n-1"}"#, |out| {
-        annulus::wire::encode::pong(out, None, &at)
+        annulus::dialect::native::encode::pong(out, None, &at)
     });
     let parsed = expect(r#"{"type":"pong","id":"a\"","time":"1700000000000:3:n-1"}"#, |out| {
-        annulus::wire::encode::pong(out, Some(&id("a\"")), &at)
+        annulus::dialect::native::encode::pong(out, Some(&id("a\"")), &at)
     });
     assert_eq!(parsed["id"], "a\"");
 }
@@ -66,7 +68,7 @@ fn entries_of_every_map_type() {
     expect(r#"{"key":"k","deleted":true,"at":"5:65535:z"}"#, |out| entry_lww(out, "k", &at, None));
 
     let later = stamp("6:0:z");
-    let values: [(&str, &[u8], &_); 2] = [("t\"", b"1", &at), ("u", b"[]", &later)];
+    let values: [(&str, &[u8], _); 2] = [("t\"", b"1", at), ("u", b"[]", later)];
     expect(
         r#"{"key":"k","values":[{"tag":"t\"","value":1,"at":"5:65535:z"},{"tag":"u","value":[],"at":"6:0:z"}],"removed":["v","\n"]}"#,
         |out| entry_or(out, "k", values.into_iter(), ["v", "\n"].into_iter()),

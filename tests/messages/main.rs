@@ -13,17 +13,18 @@ mod requests;
 use std::fmt::Write;
 
 use annulus::crdt::{Node, Stamp, Time};
+use annulus::dialect::native::message::{Action, Message, Op, Request};
 use annulus::limits::PARSE_PADDING_BYTES;
-use annulus::wire::message::{Action, Message, Op, Parser, Request, Value};
+use annulus::wire::json::{Parser, Value};
 use annulus::wire::{Payload, Reject};
 
 /// Parses `json` as a shard does: in place, with foreign bytes behind it.
-fn with_message<R>(json: &[u8], look: impl FnOnce(Result<&Message<'_>, Reject>) -> R) -> R {
+fn with_message<R>(json: &[u8], look: impl FnOnce(Result<Message<'_>, Reject>) -> R) -> R {
     // What follows would complete almost any truncated message, if the parser looked at it.
     let mut padded = [json, &b"9]}\"".repeat(PARSE_PADDING_BYTES / 4)].concat();
     let mut parser = Parser::new();
     match parser.parse(Payload::new(&mut padded, json.len())) {
-        Ok(message) => look(Ok(&message)),
+        Ok(object) => look(Ok(Message::new(&object))),
         Err(reject) => look(Err(reject)),
     }
 }

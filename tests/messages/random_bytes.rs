@@ -1,7 +1,7 @@
 //! Bytes nobody meant: whatever arrives is understood or refused with a documented code, and never panics.
 
+use annulus::dialect::native::message::{Action, Message, Request};
 use annulus::wire::Reject;
-use annulus::wire::message::{Action, Message, Request};
 
 use super::random::Random;
 use super::requests::GOLDEN;
@@ -78,8 +78,8 @@ fn take(json: &[u8]) -> bool {
     is_object
 }
 
-fn take_request(message: &Message<'_>) {
-    let _ = message.id().map(|id| id.to_owned());
+fn take_request(message: Message<'_>) {
+    let _ = message.id().map(|id| id.to_ticket());
     match message.request() {
         Ok(Request::Write { ops, .. }) => {
             for op in ops {

@@ -1,6 +1,8 @@
 //! A golden line for each request in each of its forms.
 
-use annulus::wire::message::{AckLevel, Message, Parser, Request};
+use annulus::dialect::native::message::{Message, Request};
+use annulus::shard::AckLevel;
+use annulus::wire::json::{Object, Parser};
 use annulus::wire::{Payload, Reject};
 
 use super::{outcome, with_message};
@@ -67,11 +69,7 @@ fn of_a_field_sent_twice_the_last_counts() {
 fn the_id_comes_back_in_canonical_form() {
     let id_of = |json: &str| {
         with_message(json.as_bytes(), |message| {
-            message.unwrap().id().map(|id| {
-                let mut out = Vec::new();
-                id.to_owned().write_to(&mut out);
-                String::from_utf8(out).unwrap()
-            })
+            message.unwrap().id().map(|id| String::from_utf8(id.to_ticket().as_bytes().to_vec()).unwrap())
         })
     };
     for (id, expected) in [
@@ -123,17 +121,18 @@ fn a_refused_message_leaves_no_trace_in_the_next() {
             let mut padded = [json.as_bytes(), &[b'}'; 64]].concat();
             let parsed = parser.parse(Payload::new(&mut padded, json.len()));
             assert_eq!(parsed.is_ok(), json.ends_with('}'), "{json:.20} in round {round}");
-            let Ok(message) = parsed else { continue };
+            let Ok(object) = parsed else { continue };
+            let message = Message::new(&object);
             assert_eq!(matches!(message.request(), Ok(Request::Ping)), json != "{}");
             assert_eq!(message.request().is_err(), json == "{}");
-            parser.recycle(message);
+            parser.recycle(object);
         }
     }
 }
 
 #[test]
 fn message_borrows_nothing_from_its_parser() {
-    fn parse<'a>(parser: &mut Parser, padded: &'a mut [u8]) -> Message<'a> {
+    fn parse<'a>(parser: &mut Parser, padded: &'a mut [u8]) -> Object<'a> {
         let len = padded.len() - 64;
         parser.parse(Payload::new(padded, len)).unwrap()
     }
@@ -142,5 +141,5 @@ fn message_borrows_nothing_from_its_parser() {
     second[..2].copy_from_slice(b"{}");
     let mut parser = Parser::new();
     let messages = [parse(&mut parser, &mut first), parse(&mut parser, &mut second)];
-    assert!(messages.iter().all(|message| message.id().is_none()));
+    assert!(messages.iter().all(|message| Message::new(message).id().is_none()));
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use annulus::config::Config;
 use annulus::crdt::Time;
+use annulus::dialect;
 use annulus::handover::{self, Chunk, FromStorage, Progress, ShardPort, ToStorage};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId, KeyHasher, ShardIndex, owner};
@@ -73,6 +74,7 @@ impl World {
         let hasher = KeyHasher::new(7);
         let shared = Shared {
             config: Arc::new(config),
+            dialects: dialect::ALL,
             epoch: 1,
             hasher,
             connections: Arc::new(AtomicUsize::new(0)),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use annulus::dialect;
 use annulus::mesh::{KeyHasher, ShardIndex, connect_with_capacity};
 use annulus::shard::{Now, Shard, Shared, SharedStorage};
 use annulus::storage::StorageError;
@@ -22,6 +23,7 @@ impl World {
     pub fn start_process(&mut self, shards: usize) {
         let mut shared = Shared {
             config: Arc::new(self.scenario.config.clone()),
+            dialects: dialect::ALL,
             epoch: self.random.next(),
             hasher: KeyHasher::new(self.random.next()),
             connections: Arc::new(AtomicUsize::new(0)),

@@ -1,13 +1,17 @@
-//! JSON as bytes: walking a parsed tape, and writing values in the one form every replica agrees on.
+//! JSON as bytes: parsing in place, walking the tape, and writing values in the one form every replica agrees on.
 //!
 //! Invariant: the same value always gives the same bytes, and those bytes parse back to the same value.
 
 mod canonical;
 mod number;
+mod parser;
 mod string;
 mod tape;
+mod value;
 
 pub use canonical::{Scratch, write_canonical};
 pub use number::{Number, write_integer};
+pub use parser::{Object, Parser};
 pub use string::{is_plain, write_string};
 pub use tape::{Elements, Members};
+pub use value::Value;

@@ -68,6 +68,14 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
+/// Appends a frame around what `write` appends.
+#[inline]
+pub fn write_frame_with(out: &mut Vec<u8>, opcode: Opcode, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = begin_frame(out);
+    write(out);
+    end_frame(out, start, opcode);
+}
+
 /// Appends the answer to a ping, whose payload it repeats.
 pub fn write_pong(out: &mut Vec<u8>, ping: &[u8]) {
     write_frame(out, Opcode::Pong, ping);

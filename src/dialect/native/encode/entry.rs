@@ -25,7 +25,7 @@ pub fn entry_lww(out: &mut Vec<u8>, key: &str, at: &Stamp, value: Option<&[u8]>)
 pub fn entry_or<'a>(
     out: &mut Vec<u8>,
     key: &str,
-    values: impl Iterator<Item = (&'a str, &'a [u8], &'a Stamp)>,
+    values: impl Iterator<Item = (&'a str, &'a [u8], Stamp)>,
     removed: impl Iterator<Item = &'a str>,
 ) {
     out.extend_from_slice(b"{\"key\":");
@@ -38,7 +38,7 @@ pub fn entry_or<'a>(
         out.extend_from_slice(b",\"value\":");
         out.extend_from_slice(value);
         out.extend_from_slice(b",\"at\":");
-        write_stamp(out, at);
+        write_stamp(out, &at);
         out.push(b'}');
     }
     out.extend_from_slice(b"],\"removed\":[");

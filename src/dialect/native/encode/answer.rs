@@ -2,10 +2,10 @@
 
 use super::{separate, write_id, write_stamp};
 use crate::crdt::Stamp;
-use crate::wire::cursor::write_hex;
+use crate::shard::AckLevel;
 use crate::wire::json::{write_integer, write_string};
-use crate::wire::message::AckLevel;
-use crate::wire::{OwnedRequestId, Reject};
+use crate::wire::write_hex;
+use crate::wire::{Reject, Ticket};
 
 /// What became of a `write` as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +21,7 @@ pub struct Ack {
 /// rejected ones by their index.
 pub fn ack(
     out: &mut Vec<u8>,
-    id: Option<&OwnedRequestId>,
+    id: Option<&Ticket>,
     ack: Ack,
     stamps: impl Iterator<Item = Option<Stamp>>,
     rejected: impl Iterator<Item = (usize, Reject)>,
@@ -64,7 +64,7 @@ fn write_rejected(out: &mut Vec<u8>, rejected: impl Iterator<Item = (usize, Reje
 }
 
 /// Appends a `pong`.
-pub fn pong(out: &mut Vec<u8>, id: Option<&OwnedRequestId>, time: &Stamp) {
+pub fn pong(out: &mut Vec<u8>, id: Option<&Ticket>, time: &Stamp) {
     out.extend_from_slice(b"{\"type\":\"pong\"");
     write_id(out, id);
     out.extend_from_slice(b",\"time\":");
@@ -73,7 +73,7 @@ pub fn pong(out: &mut Vec<u8>, id: Option<&OwnedRequestId>, time: &Stamp) {
 }
 
 /// Appends the answer to a `digest`: `entries` live keys, and the hash of all cells.
-pub fn digest(out: &mut Vec<u8>, id: Option<&OwnedRequestId>, map: &str, entries: usize, hash: u64) {
+pub fn digest(out: &mut Vec<u8>, id: Option<&Ticket>, map: &str, entries: u64, hash: u64) {
     out.extend_from_slice(b"{\"type\":\"digest\"");
     write_id(out, id);
     out.extend_from_slice(b",\"map\":");
@@ -86,7 +86,7 @@ pub fn digest(out: &mut Vec<u8>, id: Option<&OwnedRequestId>, map: &str, entries
 }
 
 /// Appends the answer to an `unsubscribe`.
-pub fn unsubscribed(out: &mut Vec<u8>, id: Option<&OwnedRequestId>, map: &str) {
+pub fn unsubscribed(out: &mut Vec<u8>, id: Option<&Ticket>, map: &str) {
     out.extend_from_slice(b"{\"type\":\"unsubscribed\"");
     write_id(out, id);
     out.extend_from_slice(b",\"map\":");
@@ -95,7 +95,7 @@ pub fn unsubscribed(out: &mut Vec<u8>, id: Option<&OwnedRequestId>, map: &str) {
 }
 
 /// Appends an `error`, the answer to a request that was refused as a whole.
-pub fn error(out: &mut Vec<u8>, id: Option<&OwnedRequestId>, reject: Reject) {
+pub fn error(out: &mut Vec<u8>, id: Option<&Ticket>, reject: Reject) {
     out.extend_from_slice(b"{\"type\":\"error\"");
     write_id(out, id);
     write_reject(out, reject);

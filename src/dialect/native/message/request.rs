@@ -3,9 +3,37 @@
 use simd_json::Node;
 
 use super::field::{self, Field};
-use super::{Keys, Ops};
-use crate::wire::json::{Members, Scratch};
-use crate::wire::{Reject, RequestId};
+use super::{Keys, Ops, RequestId};
+use crate::shard::AckLevel;
+use crate::wire::Reject;
+use crate::wire::json::{Members, Object, Scratch};
+
+/// One message that a client sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a>(&'a Object<'a>);
+
+impl<'a> Message<'a> {
+    pub fn new(object: &'a Object<'a>) -> Self {
+        Self(object)
+    }
+
+    /// The `id` that the answer carries; `None` if there is none or it is none (then
+    /// [`Message::request`] says so).
+    pub fn id(self) -> Option<RequestId<'a>> {
+        let (_, id) = self.0.members().filter(|(name, _)| *name == "id").last()?;
+        RequestId::of(id.first()?).ok()
+    }
+
+    /// What the message asks for.
+    ///
+    /// # Errors
+    /// [`Reject::UnknownType`]; [`Reject::BadRequest`] for a field that is missing or of the wrong type;
+    /// [`Reject::KeyInvalid`], [`Reject::ValueInvalid`] and [`Reject::TooLarge`] for one that breaks its
+    /// rule. An operation of a `write` is judged on its own, by [`super::Ops`].
+    pub fn request(self) -> Result<Request<'a>, Reject> {
+        decode(self.0.nodes(), self.0.scratch())
+    }
+}
 
 /// What a client asks for. `docs/protocol.md` says what each means.
 #[derive(Clone, Debug)]
@@ -41,37 +69,14 @@ pub enum Request<'a> {
     },
 }
 
-/// How far a write must have come before it is answered; each level includes the ones before it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-pub enum AckLevel {
-    None,
-    /// Merged by the owner of its key; the default.
-    Memory,
-    /// On disk.
-    Durable,
-    /// In the cluster's log.
-    Replicated,
-}
-
-impl AckLevel {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Memory => "memory",
-            Self::Durable => "durable",
-            Self::Replicated => "replicated",
-        }
-    }
-
-    fn of(field: Field<'_>) -> Result<Self, Reject> {
-        const WRONG: &str = "ack is none, memory, durable or replicated";
-        match field::optional_text(field, WRONG)? {
-            None | Some("memory") => Ok(Self::Memory),
-            Some("none") => Ok(Self::None),
-            Some("durable") => Ok(Self::Durable),
-            Some("replicated") => Ok(Self::Replicated),
-            Some(_) => Err(Reject::BadRequest(WRONG)),
-        }
+fn ack_level(field: Field<'_>) -> Result<AckLevel, Reject> {
+    const WRONG: &str = "ack is none, memory, durable or replicated";
+    match field::optional_text(field, WRONG)? {
+        None | Some("memory") => Ok(AckLevel::Memory),
+        Some("none") => Ok(AckLevel::None),
+        Some("durable") => Ok(AckLevel::Durable),
+        Some("replicated") => Ok(AckLevel::Replicated),
+        Some(_) => Err(Reject::BadRequest(WRONG)),
     }
 }
 
@@ -114,7 +119,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-pub(super) fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'a>, Reject> {
+fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'a>, Reject> {
     let fields = Fields::of(message);
     if let Some(id) = fields.id
         && field::is_sent(fields.id)
@@ -124,7 +129,7 @@ pub(super) fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Resul
     match field::text(fields.kind, "type is missing or not a string")?.as_bytes() {
         b"write" => {
             let ops = Ops::of(fields.ops, scratch)?;
-            Ok(Request::Write { ack: AckLevel::of(fields.ack)?, ops })
+            Ok(Request::Write { ack: ack_level(fields.ack)?, ops })
         }
         b"ping" => Ok(Request::Ping),
         b"read" => {

@@ -1,12 +1,10 @@
 //! The `id` of a request, which its answer repeats: a number, or a string of at most 64 bytes.
 
-use std::fmt;
-
 use simd_json::Node;
 
-use super::Reject;
-use super::json::{Number, is_plain, write_string};
 use crate::limits::REQUEST_ID_BYTES_MAX;
+use crate::wire::json::{Number, is_plain, write_string};
+use crate::wire::{Reject, Ticket};
 
 /// An `id` inside its message.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,7 +16,7 @@ pub enum RequestId<'a> {
 impl<'a> RequestId<'a> {
     /// # Errors
     /// [`Reject::BadRequest`] if the node is neither a number nor a string short enough.
-    pub(super) fn of(node: &Node<'a>) -> Result<Self, Reject> {
+    pub(in crate::dialect::native) fn of(node: &Node<'a>) -> Result<Self, Reject> {
         match node {
             Node::String(text) if text.len() <= REQUEST_ID_BYTES_MAX => Ok(Self::Text(text)),
             Node::String(_) => Err(Reject::BadRequest("id is longer than 64 bytes")),
@@ -37,83 +35,26 @@ impl<'a> RequestId<'a> {
         }
     }
 
-    /// A copy that outlives the message. Allocates only for text that does not fit inline.
-    pub fn to_owned(self) -> OwnedRequestId {
-        OwnedRequestId::of(self)
-    }
-}
-
-/// Bytes of JSON an [`OwnedRequestId`] holds inline: a quoted UUID, and any number.
-const INLINE_BYTES: usize = 38;
-
-/// An `id` kept until its answer, as the JSON text that will be sent.
-#[derive(Clone, PartialEq, Eq)]
-pub struct OwnedRequestId(Text);
-
-#[derive(Clone, PartialEq, Eq)]
-enum Text {
-    /// Bytes past `len` are zero.
-    Inline {
-        len: u8,
-        bytes: [u8; INLINE_BYTES],
-    },
-    Boxed(Box<[u8]>),
-}
-
-const _: () = assert!(size_of::<OwnedRequestId>() == 40);
-
-impl OwnedRequestId {
-    fn of(id: RequestId<'_>) -> Self {
-        match id {
-            RequestId::Number(Number::Signed(value)) => {
-                Self::inline(&[itoa::Buffer::new().format(value).as_bytes()])
+    /// The `id` as the JSON text that the answer will repeat.
+    pub fn to_ticket(self) -> Ticket {
+        match self {
+            Self::Number(Number::Signed(value)) => {
+                Ticket::new(&[itoa::Buffer::new().format(value).as_bytes()])
             }
-            RequestId::Number(Number::Unsigned(value)) => {
-                Self::inline(&[itoa::Buffer::new().format(value).as_bytes()])
+            Self::Number(Number::Unsigned(value)) => {
+                Ticket::new(&[itoa::Buffer::new().format(value).as_bytes()])
             }
-            RequestId::Text(text) if text.len() + 2 <= INLINE_BYTES && is_plain(text) => {
-                Self::inline(&[b"\"", text.as_bytes(), b"\""])
-            }
-            _ => Self::serialized(id),
+            Self::Text(text) if is_plain(text) => Ticket::new(&[b"\"", text.as_bytes(), b"\""]),
+            _ => self.serialized(),
         }
     }
 
-    /// The rare `id`: a fraction, an escape, or a long text.
+    /// The rare `id`: a fraction, or a text with an escape.
     #[cold]
-    fn serialized(id: RequestId<'_>) -> Self {
+    fn serialized(self) -> Ticket {
         let mut json = Vec::with_capacity(REQUEST_ID_BYTES_MAX + 2);
-        id.write_to(&mut json);
-        if json.len() <= INLINE_BYTES { Self::inline(&[&json]) } else { Self(Text::Boxed(json.into())) }
-    }
-
-    /// Of parts that are at most [`INLINE_BYTES`] bytes of JSON together.
-    fn inline(parts: &[&[u8]]) -> Self {
-        let mut bytes = [0; INLINE_BYTES];
-        let mut len = 0;
-        for part in parts {
-            bytes[len..len + part.len()].copy_from_slice(part);
-            len += part.len();
-        }
-        Self(Text::Inline { len: len as u8, bytes })
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        match &self.0 {
-            Text::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            Text::Boxed(bytes) => bytes,
-        }
-    }
-
-    /// Appends the `id` as JSON.
-    #[inline]
-    pub fn write_to(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.as_bytes());
-    }
-}
-
-impl fmt::Debug for OwnedRequestId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&String::from_utf8_lossy(self.as_bytes()))
+        self.write_to(&mut json);
+        Ticket::new(&[&json])
     }
 }
 
@@ -124,7 +65,7 @@ mod tests {
     fn written(id: RequestId<'_>) -> String {
         let (mut borrowed, mut owned) = (Vec::new(), Vec::new());
         id.write_to(&mut borrowed);
-        id.to_owned().write_to(&mut owned);
+        owned.extend_from_slice(id.to_ticket().as_bytes());
         assert_eq!(borrowed, owned);
         String::from_utf8(owned).unwrap()
     }

@@ -4,12 +4,11 @@ use std::mem;
 
 use simd_json::{Buffers, Node, Tape, fill_tape_padded};
 
-use super::request::{self, Request};
+use super::{Members, Scratch};
 use crate::limits::{JSON_DEPTH_MAX, PARSE_RETAINED_BYTES_MAX};
-use crate::wire::json::{Members, Scratch};
-use crate::wire::{Payload, Reject, RequestId};
+use crate::wire::{Payload, Reject};
 
-/// One per shard. In the steady state it allocates nothing, provided each message is given back to
+/// One per shard. In the steady state it allocates nothing, provided each object is given back to
 /// [`Parser::recycle`] before the next is parsed.
 pub struct Parser {
     buffers: Buffers,
@@ -28,30 +27,30 @@ impl Parser {
     /// # Errors
     /// [`Reject::BadJson`] if the payload is not one JSON object in UTF-8 (RFC 8259), nests deeper than
     /// [`JSON_DEPTH_MAX`], or has a number beyond the range of a double or half a surrogate pair.
-    pub fn parse<'a>(&mut self, payload: Payload<'a>) -> Result<Message<'a>, Reject> {
+    pub fn parse<'a>(&mut self, payload: Payload<'a>) -> Result<Object<'a>, Reject> {
         let (padded, len) = payload.into_padded();
         let mut tape = mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let filled = fill_tape_padded(padded, len, &mut self.buffers, &mut tape);
         if len > PARSE_RETAINED_BYTES_MAX {
             self.buffers = new_buffers();
         }
-        let message = Message { tape, scratch: mem::take(&mut self.scratch) };
-        if filled.is_ok() && matches!(message.tape.0.first(), Some(Node::Object { .. })) {
-            Ok(message)
+        let object = Object { tape, scratch: mem::take(&mut self.scratch) };
+        if filled.is_ok() && matches!(object.tape.0.first(), Some(Node::Object { .. })) {
+            Ok(object)
         } else {
-            self.recycle(message);
+            self.recycle(object);
             Err(Reject::BadJson)
         }
     }
 
-    /// Takes a message's buffers back for the next one.
-    pub fn recycle(&mut self, message: Message<'_>) {
+    /// Takes an object's buffers back for the next one.
+    pub fn recycle(&mut self, object: Object<'_>) {
         // Each structural character of a message makes at most one node, and each node at most one entry.
-        if message.tape.0.capacity() <= PARSE_RETAINED_BYTES_MAX {
-            self.tape = message.tape.reset();
+        if object.tape.0.capacity() <= PARSE_RETAINED_BYTES_MAX {
+            self.tape = object.tape.reset();
         }
-        if message.scratch.capacity() <= PARSE_RETAINED_BYTES_MAX {
-            self.scratch = message.scratch;
+        if object.scratch.capacity() <= PARSE_RETAINED_BYTES_MAX {
+            self.scratch = object.scratch;
         }
     }
 }
@@ -68,28 +67,25 @@ fn new_buffers() -> Buffers {
 
 /// One JSON object that a client sent.
 #[derive(Debug)]
-pub struct Message<'a> {
+pub struct Object<'a> {
     /// Begins with an object.
     tape: Tape<'a>,
     scratch: Scratch,
 }
 
-impl Message<'_> {
-    /// The `id` that the answer carries; `None` if there is none or it is none (then
-    /// [`Message::request`] says so).
-    pub fn id(&self) -> Option<RequestId<'_>> {
-        let members = Members::of(&self.tape.0)?;
-        let (_, id) = members.filter(|(name, _)| *name == "id").last()?;
-        RequestId::of(id.first()?).ok()
+impl Object<'_> {
+    /// The object as a value: its own node first.
+    pub fn nodes(&self) -> &[Node<'_>] {
+        &self.tape.0
     }
 
-    /// What the message asks for.
-    ///
-    /// # Errors
-    /// [`Reject::UnknownType`]; [`Reject::BadRequest`] for a field that is missing or of the wrong type;
-    /// [`Reject::KeyInvalid`], [`Reject::ValueInvalid`] and [`Reject::TooLarge`] for one that breaks its
-    /// rule. An operation of a `write` is judged on its own, by [`super::Ops`].
-    pub fn request(&self) -> Result<Request<'_>, Reject> {
-        request::decode(&self.tape.0, &self.scratch)
+    /// Its members, in the order they were sent, duplicates included.
+    pub fn members(&self) -> Members<'_> {
+        Members::of(&self.tape.0).expect("the parser lets nothing else through")
+    }
+
+    /// What canonical forms of its values are made with.
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
     }
 }

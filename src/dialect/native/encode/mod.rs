@@ -11,20 +11,18 @@ mod hello;
 
 pub use answer::{Ack, ack, digest, error, pong, unsubscribed};
 pub use entry::{entry_counter, entry_lww, entry_or, separate_entries};
-pub use feed::{
-    SnapshotEnd, change_end, change_start, entries_end, entries_start, snapshot_end, snapshot_start,
-};
+pub use feed::{change_end, change_start, entries_end, entries_start, snapshot_end, snapshot_start};
 pub use hello::{AuthMode, Hello, Limits, hello};
 
-use super::OwnedRequestId;
 use crate::crdt::Stamp;
+use crate::wire::Ticket;
 
 /// Appends `,"id":…` for a request that had one.
 #[inline]
-fn write_id(out: &mut Vec<u8>, id: Option<&OwnedRequestId>) {
+fn write_id(out: &mut Vec<u8>, id: Option<&Ticket>) {
     if let Some(id) = id {
         out.extend_from_slice(b",\"id\":");
-        id.write_to(out);
+        out.extend_from_slice(id.as_bytes());
     }
 }
 

@@ -4,8 +4,9 @@
 
 use super::write_id;
 use crate::crdt::MapType;
+use crate::shard::SnapshotEnd;
 use crate::wire::json::write_string;
-use crate::wire::{Cursor, OwnedRequestId};
+use crate::wire::{Cursor, Ticket};
 
 /// Appends a `change` up to its first entry.
 #[inline]
@@ -24,7 +25,7 @@ pub fn change_end(out: &mut Vec<u8>, cursor: Cursor) {
 }
 
 /// Appends a chunk of a `snapshot` up to its first entry. A map that nobody has written to has no type.
-pub fn snapshot_start(out: &mut Vec<u8>, id: Option<&OwnedRequestId>, map: &str, map_type: Option<MapType>) {
+pub fn snapshot_start(out: &mut Vec<u8>, id: Option<&Ticket>, map: &str, map_type: Option<MapType>) {
     out.extend_from_slice(b"{\"type\":\"snapshot\"");
     write_id(out, id);
     out.extend_from_slice(b",\"map\":");
@@ -35,21 +36,6 @@ pub fn snapshot_start(out: &mut Vec<u8>, id: Option<&OwnedRequestId>, map: &str,
         out.push(b'"');
     }
     out.extend_from_slice(b",\"entries\":[");
-}
-
-/// How a chunk of a snapshot ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SnapshotEnd {
-    /// Another chunk follows.
-    More,
-    /// All has been sent, up to `cursor`.
-    Last {
-        cursor: Cursor,
-        /// Only what is newer than the `since` of the request was sent.
-        resumed: bool,
-        /// The `since` of the request was of no use: what the client has must be dropped.
-        reset: bool,
-    },
 }
 
 /// Appends the rest of a `snapshot` after its last entry.
@@ -66,7 +52,7 @@ pub fn snapshot_end(out: &mut Vec<u8>, end: SnapshotEnd) {
 }
 
 /// Appends the answer to a `read` up to its first entry.
-pub fn entries_start(out: &mut Vec<u8>, id: Option<&OwnedRequestId>, map: &str) {
+pub fn entries_start(out: &mut Vec<u8>, id: Option<&Ticket>, map: &str) {
     out.extend_from_slice(b"{\"type\":\"entries\"");
     write_id(out, id);
     out.extend_from_slice(b",\"map\":");

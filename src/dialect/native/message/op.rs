@@ -4,12 +4,12 @@ use std::fmt;
 
 use simd_json::Node;
 
+use super::Tags;
 use super::field::{self, Field};
-use super::{Tags, Value};
 use crate::crdt::{Node as NodeName, Stamp};
 use crate::limits::OPS_PER_REQUEST_MAX;
 use crate::wire::Reject;
-use crate::wire::json::{Elements, Members, Scratch};
+use crate::wire::json::{Elements, Members, Scratch, Value};
 
 /// One operation on one key.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use simd_json::Node;
 
-use crate::wire::json::{Scratch, write_canonical};
+use super::{Scratch, write_canonical};
 
 /// Any JSON value, `null` included.
 #[derive(Clone, Copy)]
@@ -14,7 +14,7 @@ pub struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    pub(super) fn new(nodes: &'a [Node<'a>], scratch: &'a Scratch) -> Self {
+    pub fn new(nodes: &'a [Node<'a>], scratch: &'a Scratch) -> Self {
         Self { nodes, scratch }
     }
 

@@ -1,0 +1,32 @@
+//! `/v1/echo`: every message comes back. For conformance suites.
+
+use crate::mesh::ConnectionId;
+use crate::shard::{Change, Dialect, Event, MessageKind, Now, Session, Shard};
+use crate::wire::websocket::{Opcode, write_frame};
+use crate::wire::{Close, Payload};
+
+/// See the module.
+pub struct Echo;
+
+impl Dialect for Echo {
+    fn opened(&self, _: &mut Shard, _: ConnectionId) {}
+
+    fn message(
+        &self,
+        shard: &mut Shard,
+        id: ConnectionId,
+        kind: MessageKind,
+        payload: Payload<'_>,
+    ) -> Result<(), Close> {
+        let opcode = match kind {
+            MessageKind::Text => Opcode::Text,
+            MessageKind::Binary => Opcode::Binary,
+        };
+        shard.send(id, |out| write_frame(out, opcode, payload.bytes()));
+        Ok(())
+    }
+
+    fn event(&self, _: Event<'_>, _: &mut Session, _: Now, _: &mut Vec<u8>) {}
+
+    fn change(&self, _: Change<'_>, _: Option<&Session>, _: &mut Vec<u8>) {}
+}

@@ -1,0 +1,19 @@
+//! What clients say: the requests of protocol v1, parsed where they arrived.
+//!
+//! `request.rs` reads the message's own fields, `op.rs` one operation of a `write`, `field.rs` holds the rule of
+//! each kind of field. Invariant: what comes out of here is within the limits of the protocol, and borrows from the
+//! payload.
+//!
+//! Unknown fields are ignored. Of a field sent twice the last counts. `null` in an optional field is the same
+//! as leaving it out (but is a value in `value`).
+
+mod field;
+mod list;
+mod op;
+mod request;
+mod request_id;
+
+pub use list::{Keys, Tags};
+pub use op::{Action, Op, Ops};
+pub use request::{Message, Request};
+pub use request_id::RequestId;

@@ -1,0 +1,87 @@
+//! Protocol v1, the dialect of `/v1` and of `docs/protocol.md`: JSON in text frames.
+//!
+//! ```text
+//! message/      what clients say          operations.rs  a write's operations, ready for their owners
+//! encode/       what the server says      requests.rs    messages to commands of the shard
+//! ```
+
+pub mod encode;
+pub mod message;
+
+mod operations;
+mod requests;
+
+use crate::mesh::{ConnectionId, Entry, EntryState};
+use crate::shard::{Change, Dialect, Event, MessageKind, Now, Session, Shard};
+use crate::wire::websocket::{Opcode, write_frame_with};
+use crate::wire::{Close, Payload};
+
+/// See the module.
+pub struct Native;
+
+impl Dialect for Native {
+    fn opened(&self, shard: &mut Shard, id: ConnectionId) {
+        requests::greet(shard, id);
+    }
+
+    fn message(
+        &self,
+        shard: &mut Shard,
+        id: ConnectionId,
+        kind: MessageKind,
+        payload: Payload<'_>,
+    ) -> Result<(), Close> {
+        match kind {
+            MessageKind::Text => requests::handle(shard, id, payload),
+            MessageKind::Binary => Err(Close::Unsupported),
+        }
+    }
+
+    fn event(&self, event: Event<'_>, _: &mut Session, _: Now, out: &mut Vec<u8>) {
+        text_frame(out, |out| match event {
+            Event::Acked { ticket, ack } => {
+                let whole = encode::Ack { level: ack.level, applied: ack.applied(), timeout: ack.timeout };
+                encode::ack(out, ticket, whole, ack.stamps(), ack.rejected());
+            }
+            Event::Rejected { ticket, reject } => encode::error(out, ticket, reject),
+            Event::Digest { ticket, map, entries, hash } => encode::digest(out, ticket, map, entries, hash),
+            Event::Entries { ticket, map, entries } => {
+                encode::entries_start(out, ticket, map);
+                write_entries(out, entries);
+                encode::entries_end(out);
+            }
+            Event::Snapshot { ticket, map, map_type, entries, end } => {
+                encode::snapshot_start(out, ticket, map, map_type);
+                write_entries(out, entries);
+                encode::snapshot_end(out, end);
+            }
+        });
+    }
+
+    fn change(&self, change: Change<'_>, _: Option<&Session>, out: &mut Vec<u8>) {
+        text_frame(out, |out| {
+            encode::change_start(out, change.map);
+            write_entries(out, change.entries());
+            encode::change_end(out, change.cursor);
+        });
+    }
+}
+
+/// Appends a text frame around what `write` appends.
+fn text_frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    write_frame_with(out, Opcode::Text, write);
+}
+
+fn write_entries<'a>(out: &mut Vec<u8>, entries: impl Iterator<Item = Entry<'a>>) {
+    for Entry { key, state } in entries {
+        encode::separate_entries(out);
+        match state {
+            EntryState::Value { at, value } => encode::entry_lww(out, key, &at, value),
+            EntryState::Tags { added, removed } => {
+                let added = added.map(|tagged| (tagged.tag, tagged.value, tagged.at));
+                encode::entry_or(out, key, added, removed.iter());
+            }
+            EntryState::Count(count) => encode::entry_counter(out, key, count),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! From messages to the commands each one asks for.
+
+use super::message::{Message, Request};
+use super::operations::Operations;
+use super::{encode, text_frame};
+use crate::mesh::{ConnectionId, Filter};
+use crate::shard::{From, Shard, Subscribe};
+use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
+
+/// The server speaks first.
+pub fn greet(shard: &mut Shard, id: ConnectionId) {
+    let time = shard.clock_now();
+    let config = shard.config();
+    let hello = encode::Hello {
+        protocol: 1,
+        connection: &shard.connection_name(id),
+        node: time.node.as_str(),
+        time: &time,
+        auth: encode::AuthMode::None,
+        acks: if shard.may_wait_for_disk() { &["none", "memory", "durable"] } else { &["none", "memory"] },
+        heartbeat_ms: config.heartbeat_ms,
+        limits: encode::Limits {
+            message_bytes: config.message_bytes_max,
+            subscriptions: config.subscriptions_max,
+        },
+    };
+    shard.send_urgent(id, |out| text_frame(out, |out| encode::hello(out, &hello)));
+}
+
+/// Handles one message.
+pub fn handle(shard: &mut Shard, id: ConnectionId, payload: Payload<'_>) -> Result<(), Close> {
+    if let Some(retry_after_ms) = shard.over_message_rate(id) {
+        shard.reject(id, None, Reject::RateLimited { retry_after_ms });
+        return Ok(());
+    }
+    match shard.parser().parse(payload) {
+        Ok(object) => {
+            let message = Message::new(&object);
+            let ticket = message.id().map(|request_id| request_id.to_ticket());
+            match message.request() {
+                Ok(request) => carry_out(shard, id, ticket, request),
+                Err(reject) => shard.reject(id, ticket.as_ref(), reject),
+            }
+            shard.parser().recycle(object);
+            Ok(())
+        }
+        Err(reject) => shard.bad_message(id, reject),
+    }
+}
+
+fn carry_out(shard: &mut Shard, id: ConnectionId, ticket: Option<Ticket>, request: Request<'_>) {
+    match request {
+        Request::Ping => {
+            let time = shard.clock_now();
+            shard.send_urgent(id, |out| text_frame(out, |out| encode::pong(out, ticket.as_ref(), &time)));
+        }
+        Request::Write { ack, ops } => {
+            let value_bytes_max = shard.config().value_bytes_max;
+            shard.write(id, ticket, ack, Operations::new(ops, value_bytes_max));
+        }
+        Request::Read { map, keys } => shard.read(id, ticket, map, keys),
+        Request::Subscribe { map, since, keys, prefix, snapshot, echo } => {
+            let from = match since.map(Cursor::parse) {
+                None if snapshot => From::Everything,
+                None => From::Nothing,
+                Some(Some(since)) => From::Cursor(since),
+                Some(None) => {
+                    return shard.reject(id, ticket.as_ref(), Reject::BadRequest("since is not a cursor"));
+                }
+            };
+            let filter = match (keys, prefix) {
+                (Some(_), Some(_)) => {
+                    const BOTH: Reject = Reject::BadRequest("a subscription has keys or a prefix, not both");
+                    return shard.reject(id, ticket.as_ref(), BOTH);
+                }
+                (Some(keys), None) => Some(shard.keys_filter(map, keys)),
+                (None, prefix) => {
+                    prefix.filter(|prefix| !prefix.is_empty()).map(|prefix| Filter::Prefix(prefix.into()))
+                }
+            };
+            shard.subscribe(id, ticket, Subscribe { map, from, filter, echo });
+        }
+        Request::Unsubscribe { map } => {
+            shard.unsubscribe(id, map);
+            shard.send(id, |out| text_frame(out, |out| encode::unsubscribed(out, ticket.as_ref(), map)));
+        }
+        Request::Digest { map } => shard.digest(id, ticket, map),
+        Request::Auth { .. } => shard.reject(id, ticket.as_ref(), Reject::AuthUnavailable),
+    }
+}

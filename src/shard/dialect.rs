@@ -1,0 +1,186 @@
+//! What a shard asks of a dialect: bytes of a client become commands of the shard, and what happens becomes bytes.
+//!
+//! A dialect is a codec plus a small translation. It knows the shard; the shard knows this trait alone, and a
+//! connection's dialect by its place in the list that [`super::Shared`] brings. Dialects have no state of their own:
+//! what one must remember of a connection lies in that connection's [`Session`].
+
+use std::any::Any;
+
+use super::{Health, Now, Outcomes, Shard};
+use crate::config::Config;
+use crate::crdt::{MapType, Node, Stamp};
+use crate::mesh::{ConnectionId, Entries, Entry};
+use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
+
+/// Place of a dialect in [`super::Shared::dialects`].
+pub type DialectIndex = u8;
+
+/// What a dialect remembers of one connection; `None`: nothing, which costs nothing.
+pub type Session = Option<Box<dyn Any + Send>>;
+
+/// See the module.
+pub trait Dialect: Sync {
+    /// The connection is open.
+    fn opened(&self, shard: &mut Shard, id: ConnectionId);
+
+    /// A message has come.
+    ///
+    /// # Errors
+    /// Why the connection must end.
+    fn message(
+        &self,
+        shard: &mut Shard,
+        id: ConnectionId,
+        kind: MessageKind,
+        payload: Payload<'_>,
+    ) -> Result<(), Close>;
+
+    /// Appends the frames, if any, that tell one connection of `event`.
+    fn event(&self, event: Event<'_>, session: &mut Session, now: Now, out: &mut Vec<u8>);
+
+    /// Appends the frames that tell subscribers of a change: once for all that get the same, and then without a
+    /// session, and for one that gets less, such as who made part of it.
+    fn change(&self, change: Change<'_>, session: Option<&Session>, out: &mut Vec<u8>);
+
+    /// Whether a subscriber that wants its own changes wants this one.
+    fn echoes(&self, _own: &Entry<'_>) -> bool {
+        true
+    }
+
+    /// Bytes of the longest message that is taken; a longer one ends its connection with [`Close::TooBig`].
+    fn message_bytes_max(&self, config: &Config) -> usize {
+        config.message_bytes_max
+    }
+
+    /// The JSON of this dialect's own page about how the server is; `None`: it has no such page.
+    fn health(&self, _health: Health) -> Option<String> {
+        None
+    }
+
+    /// How this dialect says that a connection ends.
+    fn close(&self, close: Close) -> Close {
+        close
+    }
+}
+
+/// The two kinds of WebSocket messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    Text,
+    Binary,
+}
+
+/// What one connection is told.
+pub enum Event<'a> {
+    /// The end of a write.
+    Acked { ticket: Option<&'a Ticket>, ack: Ack<'a> },
+    /// A request was refused as a whole.
+    Rejected { ticket: Option<&'a Ticket>, reject: Reject },
+    /// The answer to a read.
+    Entries { ticket: Option<&'a Ticket>, map: &'a str, entries: Entries<'a> },
+    /// The answer to a digest: keys that are there, and the hash of what a reader can see.
+    Digest { ticket: Option<&'a Ticket>, map: &'a str, entries: u64, hash: u64 },
+    /// A chunk of the answer to a subscribe. A map that nobody has written to has no type.
+    Snapshot {
+        ticket: Option<&'a Ticket>,
+        map: &'a str,
+        map_type: Option<MapType>,
+        entries: Entries<'a>,
+        end: SnapshotEnd,
+    },
+}
+
+/// Changes of one map for its subscribers.
+#[derive(Clone, Copy)]
+pub struct Change<'a> {
+    pub map: &'a str,
+    entries: Entries<'a>,
+    /// Which of the entries; `None`: all.
+    wanted: Option<&'a [bool]>,
+    /// Everything applied up to here has been sent.
+    pub cursor: Cursor,
+}
+
+impl<'a> Change<'a> {
+    /// All of `entries`.
+    pub const fn all(map: &'a str, entries: Entries<'a>, cursor: Cursor) -> Self {
+        Self { map, entries, wanted: None, cursor }
+    }
+
+    /// Those of `entries` that are `wanted`.
+    pub const fn some(map: &'a str, entries: Entries<'a>, wanted: &'a [bool], cursor: Cursor) -> Self {
+        Self { map, entries, wanted: Some(wanted), cursor }
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'a>> {
+        let wanted = self.wanted;
+        let is_wanted = move |index: usize| wanted.is_none_or(|wanted| wanted[index]);
+        self.entries.enumerate().filter(move |&(index, _)| is_wanted(index)).map(|(_, entry)| entry)
+    }
+}
+
+/// How far a write must have come before it is answered; each level includes the ones before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub enum AckLevel {
+    None,
+    /// Merged by the owner of its key; the default.
+    Memory,
+    /// On disk.
+    Durable,
+    /// In the cluster's log.
+    Replicated,
+}
+
+impl AckLevel {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Memory => "memory",
+            Self::Durable => "durable",
+            Self::Replicated => "replicated",
+        }
+    }
+}
+
+/// What became of a write.
+#[derive(Clone, Copy)]
+pub struct Ack<'a> {
+    /// What was reached, which on a timeout is less than what was asked for.
+    pub level: AckLevel,
+    pub timeout: bool,
+    pub(super) outcomes: &'a Outcomes,
+    /// The name of this server, whose clock gave stamps.
+    pub(super) node: Node,
+}
+
+impl<'a> Ack<'a> {
+    /// Operations that were not rejected.
+    pub fn applied(self) -> usize {
+        self.outcomes.applied()
+    }
+
+    /// One item for each operation: its stamp, or `None` for one that was rejected or is of a type without stamps.
+    pub fn stamps(self) -> impl Iterator<Item = Option<Stamp>> {
+        self.outcomes.stamps(self.node)
+    }
+
+    /// The operations that were rejected, by their place.
+    pub fn rejected(self) -> impl Iterator<Item = (usize, Reject)> {
+        self.outcomes.rejected()
+    }
+}
+
+/// How a chunk of a snapshot ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SnapshotEnd {
+    /// Another chunk follows.
+    More,
+    /// All has been sent, up to `cursor`.
+    Last {
+        cursor: Cursor,
+        /// Only what is newer than the `since` of the request was sent.
+        resumed: bool,
+        /// The `since` of the request was of no use: what the client has must be dropped.
+        reset: bool,
+    },
+}

@@ -1,0 +1,65 @@
+//! The small things a dialect asks of its shard; the large ones are `write`, `read`, `subscribe` and their like.
+
+use super::{DialectIndex, Now, Session, Shard};
+use crate::config::Config;
+use crate::crdt::Stamp;
+use crate::mesh::ConnectionId;
+use crate::wire::json::Parser;
+
+impl Shard {
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The parser that all messages of this shard are parsed with.
+    pub fn parser(&mut self) -> &mut Parser {
+        &mut self.parser
+    }
+
+    /// The clock of this shard, which no stamp of a later write is below.
+    pub fn clock_now(&mut self) -> Stamp {
+        Stamp { time: self.clock.advance(self.now.unix_ms), node: self.node }
+    }
+
+    /// What the connection is called in logs.
+    pub fn connection_name(&self, id: ConnectionId) -> String {
+        format!("{}-{}-{}", self.index, id.index, id.generation)
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// What the connection's dialect remembers of it; `None` if it is gone.
+    pub fn session(&mut self, id: ConnectionId) -> Option<&mut Session> {
+        self.clients.get_mut(id).map(|connection| &mut connection.session)
+    }
+
+    /// What the connection speaks; any if it is gone.
+    pub fn dialect_index(&self, id: ConnectionId) -> DialectIndex {
+        self.clients.get(id).map_or(0, |connection| connection.dialect)
+    }
+
+    /// From now on the connection speaks another dialect, with the same session.
+    pub fn switch_dialect(&mut self, id: ConnectionId, dialect: DialectIndex) {
+        if let Some(connection) = self.clients.get_mut(id) {
+            connection.dialect = dialect;
+        }
+    }
+
+    /// Counts a request that a dialect has refused by itself.
+    pub fn count_refusal(&mut self) {
+        self.metrics.requests_rejected += 1;
+    }
+
+    /// Queues the frames that `write` appends.
+    pub fn send(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
+        self.clients.send(id, self.now, write);
+    }
+
+    /// Like [`Self::send`] for what must not wait for company.
+    pub fn send_urgent(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
+        self.clients.send_urgent(id, self.now, write);
+    }
+}
