@@ -5,7 +5,12 @@ pub mod echo;
 pub mod native;
 pub mod synckit;
 
-use crate::shard::Dialect;
+use crate::shard::{Dialect, DialectIndex};
 
-/// Every dialect, in the places that [`crate::wire::http::Endpoint`] gives them.
-pub static ALL: &[&dyn Dialect] = &[&native::Native, &synckit::SyncKit, &echo::Echo];
+/// Every dialect, each in its place.
+pub static ALL: &[&dyn Dialect] =
+    &[&native::Native, &synckit::SyncKit::BINARY, &echo::Echo, &synckit::SyncKit::TEXT];
+
+/// The place of SyncKit's clients, and of those of them that are answered in text frames.
+pub const SYNCKIT: DialectIndex = 1;
+const SYNCKIT_TEXT: DialectIndex = 3;

@@ -38,8 +38,9 @@ pub trait Dialect: Sync {
     /// Appends the frames, if any, that tell one connection of `event`.
     fn event(&self, event: Event<'_>, session: &mut Session, now: Now, out: &mut Vec<u8>);
 
-    /// Appends the frames that tell subscribers of a change. They are made once for all that get the same.
-    fn change(&self, change: Change<'_>, out: &mut Vec<u8>);
+    /// Appends the frames that tell subscribers of a change: once for all that get the same, and then without a
+    /// session, and for one that gets less, such as who made part of it.
+    fn change(&self, change: Change<'_>, session: Option<&Session>, out: &mut Vec<u8>);
 
     /// Whether a subscriber that wants its own changes wants this one.
     fn echoes(&self, _own: &Entry<'_>) -> bool {

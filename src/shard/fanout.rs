@@ -167,7 +167,7 @@ impl Shard {
             if is_plain {
                 let frame = shared[dialect].get_or_insert_with(|| {
                     let change = Change::all(&map.name, delivery.entries, cursor);
-                    self.clients.pool.share(|out| self.clients.dialects[dialect].change(change, out))
+                    self.clients.pool.share(|out| self.clients.dialects[dialect].change(change, None, out))
                 });
                 self.metrics.deliveries += delivery.writers.len() as u64;
                 self.clients.send_shared(id.index, self.now, frame);

@@ -81,8 +81,7 @@ impl Shard {
 
     /// The dialect of a connection; any if it is gone.
     pub(super) fn dialect_of(&self, id: ConnectionId) -> &'static dyn Dialect {
-        let dialect = self.clients.get(id).map_or(0, |connection| connection.dialect);
-        self.clients.dialects[usize::from(dialect)]
+        self.clients.dialects[usize::from(self.dialect_index(id))]
     }
 
     /// Refuses a request as a whole; the connection goes on.

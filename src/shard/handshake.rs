@@ -1,6 +1,6 @@
 //! From the first byte to an open WebSocket, or to the page an HTTP client asked for (`pages.rs`).
 
-use super::admission::try_again_later;
+use super::admission::too_many_of_address;
 use super::connection::Phase;
 use super::pending::Waiting;
 use super::{Command, DialectIndex, Shard};
@@ -69,7 +69,7 @@ impl Shard {
         connection.admitted = admitted;
         if !admitted {
             self.metrics.count_refusal(Refusal::PerIp);
-            connection.refusal = Some(try_again_later(&mut self.random));
+            connection.refusal = Some(too_many_of_address(&mut self.random));
         }
         self.open(id, endpoint, &response);
     }

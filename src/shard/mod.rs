@@ -42,7 +42,7 @@ pub use connection::{Connection, Phase};
 pub use dialect::{Ack, AckLevel, Change, Dialect, DialectIndex, Event, MessageKind, Session, SnapshotEnd};
 pub use outbox::{BufferPool, Outbox, SharedFrames};
 pub use pages::Health;
-pub use subscribe::Subscribe;
+pub use subscribe::{From, Subscribe};
 pub use write::{Op, Ops};
 
 use std::collections::VecDeque;
