@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::{AckLevel, Outcomes, Shard};
+use super::{AckLevel, DialectIndex, Outcomes, Shard};
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Metrics;
 use crate::wire::Ticket;
-use crate::wire::http::{Endpoint, Page};
+use crate::wire::http::Page;
 
 /// One request, while any of its parts is with another shard.
 pub struct PendingRequest {
@@ -46,7 +46,7 @@ pub enum Waiting {
     /// A member is being set.
     Member,
     Admission {
-        endpoint: Endpoint,
+        dialect: DialectIndex,
         response: Vec<u8>,
         address: std::net::IpAddr,
     },

@@ -14,7 +14,7 @@ pub struct Words {
     pub mark: &'static str,
 }
 
-/// At `/v1` and at `/v1/echo`.
+/// At `/v1` and at `/other`.
 pub static DIALECTS: &[&dyn Dialect] = &[&Words { mark: "" }, &Words { mark: "~" }];
 
 thread_local! {

@@ -25,16 +25,27 @@ mod requests;
 mod text;
 mod writes;
 
+use std::borrow::Cow;
+
 use changes::Changes;
 use conversation::Conversation;
 use frame::{Code, Framing, write_message};
 use refusal::Refusal;
 
 use super::{SYNCKIT, SYNCKIT_TEXT};
-use crate::config::Config;
+use crate::config::{Config, DialectPath};
 use crate::mesh::{ConnectionId, Entry};
 use crate::shard::{self, Ack, Dialect, Event, Health, MemberChange, MessageKind, Now, Session, Shard};
 use crate::wire::{Close, Payload, Ticket};
+
+/// Where it is spoken, unless a flag says otherwise: where SyncKit's clients look for it.
+pub const PATH: DialectPath = DialectPath {
+    path: Cow::Borrowed("/ws"),
+    dialect: SYNCKIT,
+    subprotocol: None,
+    health_path: Some("/health"),
+    about: "a WebSocket for clients of SyncKit (see docs/synckit.md)",
+};
 
 /// Bytes of a message that SyncKit's servers take.
 const MESSAGE_BYTES_MIN: usize = 2_000_000;
@@ -172,5 +183,3 @@ fn write_of(ticket: &Ticket) -> Option<(u8, &[u8], &str)> {
     let (reference, document) = (&rest[..end], &rest[end + 1..]);
     Some((kind, reference, std::str::from_utf8(document).unwrap_or_default()))
 }
-
-const _: () = assert!(SYNCKIT != SYNCKIT_TEXT);

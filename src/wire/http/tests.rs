@@ -2,6 +2,7 @@
 
 mod pages;
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use super::*;
@@ -11,10 +12,17 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const ANY: Rules<'static> = Rules {
     allowed_origins: &[],
-    dialects: &[DialectPath::NATIVE, DialectPath::SYNCKIT],
-    echo: true,
+    dialects: &[DialectPath::NATIVE, OTHER],
     test_reset: true,
     trusted_proxies: &[],
+};
+/// Without a subprotocol.
+const OTHER: DialectPath = DialectPath {
+    path: Cow::Borrowed("/ws"),
+    dialect: 2,
+    subprotocol: None,
+    health_path: Some("/health"),
+    about: "",
 };
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -57,12 +65,12 @@ fn ask(request: &[u8]) -> Answer {
     answer(request, PEER, &ANY).expect("the request is complete").0
 }
 
-/// Endpoint, response and token.
-fn upgraded(request: &[u8], rules: &Rules<'_>) -> (Endpoint, String, Option<String>) {
+/// Dialect, response and token.
+fn upgraded(request: &[u8], rules: &Rules<'_>) -> (u8, String, Option<String>) {
     match answer(request, PEER, rules) {
-        Some((Answer::Upgrade { endpoint, response, token, .. }, used)) => {
+        Some((Answer::Upgrade { dialect, response, token, .. }, used)) => {
             assert_eq!(used, request.len());
-            (endpoint, String::from_utf8(response).expect("responses are ASCII"), token)
+            (dialect, String::from_utf8(response).expect("responses are ASCII"), token)
         }
         other => panic!("{other:?} to {}", String::from_utf8_lossy(request)),
     }
@@ -99,8 +107,8 @@ fn get(path: &str) -> Vec<u8> {
 
 #[test]
 fn the_handshake_of_the_rfc_is_accepted() {
-    let (endpoint, response, token) = upgraded(&bytes(&handshake()), &ANY);
-    assert_eq!((endpoint, token), (Endpoint::NATIVE, None));
+    let (dialect, response, token) = upgraded(&bytes(&handshake()), &ANY);
+    assert_eq!((dialect, token), (DialectPath::NATIVE.dialect, None));
     assert!(response.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{response}");
     assert!(response.ends_with("\r\n\r\n"));
     let lower = response.to_ascii_lowercase();
@@ -122,7 +130,7 @@ fn spellings_the_rfc_allows_are_accepted() {
         and("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
         and("Content-Length: 0"),
     ] {
-        assert_eq!(upgraded(&request, &ANY).0, Endpoint::NATIVE);
+        assert_eq!(upgraded(&request, &ANY).0, DialectPath::NATIVE.dialect);
     }
 }
 
@@ -162,13 +170,6 @@ fn the_answer_does_not_depend_on_the_split() {
 }
 
 #[test]
-fn the_echo_endpoint_exists_only_where_it_is_wanted() {
-    let request = with("GET", "GET /v1/echo HTTP/1.1");
-    assert_eq!(upgraded(&request, &ANY).0, Endpoint::Echo);
-    assert_eq!(refused_by(&request, &Rules { echo: false, ..ANY }).0, 404);
-}
-
-#[test]
 fn a_dialect_is_spoken_where_the_rules_say() {
     let path = "/somewhere/else".into();
     let elsewhere =
@@ -176,10 +177,10 @@ fn a_dialect_is_spoken_where_the_rules_say() {
     let rules = Rules { dialects: &[DialectPath::NATIVE, elsewhere], ..ANY };
     let request =
         with("GET", "GET /somewhere/else?a=1 HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, else.v1");
-    let (endpoint, response, _) = upgraded(&request, &rules);
-    assert_eq!(endpoint, Endpoint::Dialect(7));
+    let (dialect, response, _) = upgraded(&request, &rules);
+    assert_eq!(dialect, 7);
     assert!(response.to_ascii_lowercase().contains("\r\nsec-websocket-protocol: else.v1\r\n"), "{response}");
-    assert_eq!(upgraded(&bytes(&handshake()), &rules).0, Endpoint::NATIVE);
+    assert_eq!(upgraded(&bytes(&handshake()), &rules).0, DialectPath::NATIVE.dialect);
     assert_eq!(refused_by(&get("/somewhere/else"), &rules).0, 426);
     assert_eq!(refused_by(&get("/somewhere"), &rules).0, 404);
     let (health, _) = answer(&get("/how"), PEER, &rules).expect("the request is complete");
@@ -191,8 +192,8 @@ fn a_dialect_is_spoken_where_the_rules_say() {
 #[test]
 fn a_dialect_without_a_subprotocol_chooses_none() {
     let request = with("GET", "GET /ws HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, synckit");
-    let (endpoint, response, _) = upgraded(&request, &ANY);
-    assert_eq!(endpoint, Endpoint::Dialect(DialectPath::SYNCKIT.dialect));
+    let (dialect, response, _) = upgraded(&request, &ANY);
+    assert_eq!(dialect, OTHER.dialect);
     assert!(!response.to_ascii_lowercase().contains("sec-websocket-protocol"), "{response}");
 }
 
