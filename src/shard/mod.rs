@@ -27,6 +27,7 @@ mod outbox;
 mod outcomes;
 mod pending;
 mod presence;
+mod publish;
 mod read;
 mod recency;
 mod removal;
@@ -42,7 +43,8 @@ mod write;
 pub use clients::Clients;
 pub use connection::{Connection, Phase};
 pub use dialect::{
-    Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Session, SnapshotEnd,
+    Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Published, Session,
+    SnapshotEnd,
 };
 pub use outbox::{BufferPool, Outbox, SharedFrames};
 pub use presence::SetPresence;
