@@ -35,6 +35,12 @@ pub enum Item {
     },
     /// A member of a room whose home is the sender.
     Member(MemberChanged),
+    /// A message for the subscribers of `map`, by a connection that speaks the dialect with this index.
+    Published {
+        map: Arc<str>,
+        dialect: u8,
+        body: Span,
+    },
     /// A connection that this shard had admitted for its address is gone.
     Departed {
         address: std::net::IpAddr,

@@ -126,6 +126,12 @@ metrics! {
         presence_stale => "annulus_presence_stale_total",
         /// Times a watcher was over the soft outbound limit and was sent all members once it had drained.
         presence_conflations => "annulus_presence_conflations_total",
+        /// Messages published that nobody keeps.
+        publishes => "annulus_publishes_total",
+        /// Such messages handed to subscribers.
+        publish_deliveries => "annulus_publish_deliveries_total",
+        /// Such messages that a subscriber missed because it was over the soft outbound limit.
+        publishes_missed => "annulus_publishes_missed_total",
         /// Turns of the shards.
         turns => "annulus_turns_total",
     }

@@ -120,7 +120,7 @@ impl Clients {
     }
 
     /// Queues for the connection in slot `index` what all that speak its dialect get, and `make` appends for the first
-    /// of them; whether that is anything.
+    /// of them.
     #[inline]
     pub fn send_alike(
         &mut self,
@@ -128,17 +128,34 @@ impl Clients {
         index: u32,
         now: Now,
         make: impl FnOnce(&dyn Dialect, &mut Vec<u8>),
-    ) -> bool {
-        let connection = &mut self.table[index as usize];
-        let dialect = usize::from(connection.dialect);
-        let frame =
-            alike.0[dialect].get_or_insert_with(|| self.pool.share(|out| make(self.dialects[dialect], out)));
-        if frame.is_empty() {
-            return false;
+    ) {
+        if self.make_alike(alike, index, make) {
+            self.send_made(alike, index, now);
         }
-        connection.outbox.append_shared(&mut self.pool, frame);
-        self.queued(index, now);
-        true
+    }
+
+    /// Makes what all that speak the dialect of the connection in slot `index` get, if none of them was met before;
+    /// whether that is anything.
+    #[inline]
+    pub fn make_alike(
+        &mut self,
+        alike: &mut Alike,
+        index: u32,
+        make: impl FnOnce(&dyn Dialect, &mut Vec<u8>),
+    ) -> bool {
+        let dialect = usize::from(self.table[index as usize].dialect);
+        let made = &mut alike.0[dialect];
+        !made.get_or_insert_with(|| self.pool.share(|out| make(self.dialects[dialect], out))).is_empty()
+    }
+
+    /// Queues what [`Self::make_alike`] has made for connections like the one in slot `index`.
+    #[inline]
+    pub fn send_made(&mut self, alike: &Alike, index: u32, now: Now) {
+        let connection = &mut self.table[index as usize];
+        if let Some(frame) = &alike.0[usize::from(connection.dialect)] {
+            connection.outbox.append_shared(&mut self.pool, frame);
+            self.queued(index, now);
+        }
     }
 
     fn queued(&mut self, index: u32, now: Now) {

@@ -45,6 +45,10 @@ pub trait Dialect: Sync {
     /// Appends the frames that tell watchers of a room of a change in it. They are made once for all.
     fn member(&self, _change: MemberChange<'_>, _out: &mut Vec<u8>) {}
 
+    /// Appends the frames, if any, that tell subscribers of a map of a message. They are made once for all. A dialect
+    /// understands the bodies of no other, unless they have agreed on it.
+    fn published(&self, _message: Published<'_>, _out: &mut Vec<u8>) {}
+
     /// Whether a subscriber that wants its own changes wants this one.
     fn echoes(&self, _own: &Entry<'_>) -> bool {
         true
@@ -94,6 +98,16 @@ pub enum Event<'a> {
     /// All members of a room: the answer to a watch, or because the connection was too slow for the changes since. Who
     /// was removed while it was slow, it has been told.
     Members { ticket: Option<&'a Ticket>, room: &'a str, members: Members<'a> },
+}
+
+/// A message that nobody keeps.
+#[derive(Clone, Copy)]
+pub struct Published<'a> {
+    pub map: &'a str,
+    /// What the connection speaks that sent it.
+    pub from: DialectIndex,
+    pub body: &'a [u8],
+    pub now: Now,
 }
 
 /// What a member of a room is now.

@@ -57,6 +57,9 @@ impl Shard {
                 Item::Changes(changes) => self.changes_arrived(from, &changes, &bytes, &writers),
                 Item::Interest { map, wanted } => self.interest_told(from, &map, wanted),
                 Item::Member(changed) => self.member_arrived(&changed, &bytes),
+                Item::Published { map, dialect, body } => {
+                    self.message_arrived(&map, dialect, body.of(&bytes));
+                }
                 Item::Departed { address } => self.departed(address),
             }
         }

@@ -28,6 +28,7 @@ mod outcomes;
 mod pages;
 mod pending;
 mod presence;
+mod publish;
 mod rate;
 mod read;
 mod recency;
@@ -44,7 +45,8 @@ mod write;
 pub use clients::Clients;
 pub use connection::{Connection, Phase};
 pub use dialect::{
-    Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Session, SnapshotEnd,
+    Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Published, Session,
+    SnapshotEnd,
 };
 pub use outbox::{BufferPool, Outbox, SharedFrames};
 pub use pages::Health;

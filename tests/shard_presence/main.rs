@@ -12,6 +12,7 @@ mod random;
 mod histories;
 mod leaving;
 mod limits;
+mod publishing;
 mod slow;
 mod staleness;
 mod watching;

@@ -4,12 +4,16 @@ use std::cell::Cell;
 use std::fmt::Write;
 use std::str;
 
-use annulus::mesh::ConnectionId;
-use annulus::shard::{Change, Dialect, Event, MemberChange, MessageKind, Now, Session, SetPresence, Shard};
+use annulus::mesh::{ConnectionId, Filter};
+use annulus::shard::{
+    Change, Dialect, Event, From, MemberChange, MessageKind, Now, Published, Session, SetPresence, Shard,
+    Subscribe,
+};
 use annulus::wire::websocket::{Opcode, write_frame};
 use annulus::wire::{Close, Payload, Ticket};
 
-/// See the module. The mark begins everything that is said, and tells two such dialects apart.
+/// See the module. The mark begins everything that is said, and tells two such dialects apart: the one with a mark
+/// understands no messages but its own.
 pub struct Words {
     pub mark: &'static str,
 }
@@ -56,6 +60,17 @@ impl Dialect for Words {
                 let clock = clock.parse().unwrap();
                 shard.set_presence(id, ticket(member), SetPresence { room, member, state: None, clock });
             }
+            ["subscribe", map] => {
+                let subscribe = Subscribe { map, from: From::Everything, filter: None, echo: true };
+                shard.subscribe(id, None, subscribe);
+            }
+            ["subscribe", map, prefix] => {
+                let filter = Some(Filter::Prefix(prefix.into()));
+                let subscribe = Subscribe { map, from: From::Nothing, filter, echo: true };
+                shard.subscribe(id, None, subscribe);
+            }
+            ["unsubscribe", map] => shard.unsubscribe(id, map),
+            ["publish", map, body] => shard.publish(id, map, body.as_bytes()),
             _ => panic!("{text}"),
         }
         Ok(())
@@ -88,5 +103,12 @@ impl Dialect for Words {
         let MemberChange { room, member, state, clock, .. } = change;
         let state = state.map_or("gone", |state| str::from_utf8(state).unwrap());
         self.say(&format!("member {room} {member}={state}@{clock}"), out);
+    }
+    fn published(&self, message: Published<'_>, out: &mut Vec<u8>) {
+        FRAMES_MADE.set(FRAMES_MADE.get() + 1);
+        let Published { map, from, body, .. } = message;
+        if self.mark.is_empty() || from == 1 {
+            self.say(&format!("published {map} {from} {}", str::from_utf8(body).unwrap()), out);
+        }
     }
 }

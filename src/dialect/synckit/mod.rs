@@ -7,7 +7,8 @@
 //! conversation.rs  what is remembered of a client     keys.rs       what keys of a map stand for
 //! requests.rs      messages to commands               chunks.rs     messages in pieces
 //! text.rs          states of texts                    identity.rs   who may do what
-//! awareness.rs     who is there                       health.rs     the page /health
+//! awareness.rs     who is there                       relay.rs      operations that are handed on and not kept
+//! health.rs        the page /health
 //! ```
 
 mod awareness;
@@ -21,6 +22,7 @@ mod identity;
 mod keys;
 mod message;
 mod refusal;
+mod relay;
 mod requests;
 mod text;
 mod writes;
@@ -35,7 +37,9 @@ use refusal::Refusal;
 use super::{SYNCKIT, SYNCKIT_TEXT};
 use crate::config::{Config, DialectPath};
 use crate::mesh::{ConnectionId, Entry};
-use crate::shard::{self, Ack, Dialect, Event, Health, MemberChange, MessageKind, Now, Session, Shard};
+use crate::shard::{
+    self, Ack, Dialect, Event, Health, MemberChange, MessageKind, Now, Published, Session, Shard,
+};
 use crate::wire::{Close, Payload, Ticket};
 
 /// Where it is spoken, unless a flag says otherwise: where SyncKit's clients look for it.
@@ -110,6 +114,12 @@ impl Dialect for SyncKit {
 
     fn member(&self, change: MemberChange<'_>, out: &mut Vec<u8>) {
         awareness::write_one(out, self.framing, change);
+    }
+
+    fn published(&self, message: Published<'_>, out: &mut Vec<u8>) {
+        if [SYNCKIT, SYNCKIT_TEXT].contains(&message.from) {
+            relay::write(out, self.framing, message.now.unix_ms, message.map, message.body);
+        }
     }
 
     /// Whoever writes a field gets it back, with the server's clock. Other operations its replica has applied itself.

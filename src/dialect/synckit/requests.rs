@@ -197,6 +197,13 @@ fn write(
         Conversation::of(session).set_client(client);
     }
     documents::join(shard, id, document);
+    for relay in &writes.relays {
+        let Some(session) = shard.session(id) else { return };
+        let serial = Conversation::of(session).next_id(0).serial;
+        // No two connections of a shard have the same name.
+        let serial = serial << 40 ^ u64::from(id.generation) << 8 ^ u64::from(id.index);
+        shard.publish(id, document, &relay.pack(serial));
+    }
     if !writes.keeps() {
         reply(shard, id, Code::Ack, |reply| reply.json("messageId", &reference));
         return;

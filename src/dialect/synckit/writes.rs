@@ -6,6 +6,7 @@
 use super::keys;
 use super::message::{Fields, Nodes, elements, is_true, text};
 use super::refusal::Refusal;
+use super::relay::Relay;
 use crate::crdt::Time;
 use crate::mesh::{Action, At};
 use crate::shard::{Op, Ops};
@@ -19,10 +20,8 @@ const OPERATIONS_MAX: usize = 10_000;
 #[derive(Default)]
 pub struct Writes<'a> {
     kept: Vec<Write<'a>>,
-    /// Operations to be handed on, as canonical JSON joined by commas.
-    pub relayed: Vec<u8>,
-    /// Whether those are of a text.
-    pub relays_text: bool,
+    /// Operations to be handed on.
+    pub relays: Vec<Relay>,
     /// The name that the client gives itself.
     pub client: Option<&'a str>,
 }
@@ -90,11 +89,9 @@ impl<'a> Writes<'a> {
         if let Some(write) = kept(operation, kind, nodes, seen) {
             return self.kept.push(write);
         }
-        if !self.relayed.is_empty() {
-            self.relayed.push(b',');
-        }
-        self.relays_text |= kind == "text";
-        operation.json(nodes).write_canonical(&mut self.relayed);
+        let mut json = Vec::new();
+        operation.json(nodes).write_canonical(&mut json);
+        self.relays.push(Relay { operation: json, is_text: kind == "text" });
     }
 
     fn field(&mut self, field: &'a str, value: Nodes<'a>, seen: Time) {
