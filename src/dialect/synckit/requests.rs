@@ -39,7 +39,8 @@ fn handle_framed(
     was_cut: bool,
 ) {
     let (bytes, bytes_max) = (payload.bytes().len(), message_bytes_max(shard.config()));
-    let is_over = shard.over_message_rate(id).is_some();
+    // A message in pieces has been counted by its pieces.
+    let is_over = !was_cut && shard.over_message_rate(id).is_some();
     if bytes > bytes_max {
         return refuse(shard, id, Refusal::TooLarge { bytes, bytes_max });
     }
