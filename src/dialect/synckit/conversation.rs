@@ -6,6 +6,7 @@ use super::chunks::Chunks;
 use super::documents::Document;
 use super::frame::MessageId;
 use super::identity::Identity;
+use crate::crdt::Stamp;
 use crate::shard::Session;
 
 /// See the module.
@@ -21,6 +22,8 @@ pub struct Conversation {
     /// What it is subscribed to.
     pub documents: HashMap<String, Document>,
     pub chunks: Chunks,
+    /// Document, key and stamp of texts that others contain.
+    pub to_forget: Vec<(String, String, Stamp)>,
 }
 
 impl Default for Conversation {
@@ -33,6 +36,7 @@ impl Default for Conversation {
             client: None,
             documents: HashMap::new(),
             chunks: Chunks::default(),
+            to_forget: Vec::new(),
         }
     }
 }

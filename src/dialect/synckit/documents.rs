@@ -11,11 +11,11 @@ use super::conversation::Conversation;
 use super::frame::{Code, Framing, write_message};
 use super::keys::Key;
 use super::text;
-use crate::crdt::Time;
-use crate::mesh::{ConnectionId, Entries, Entry, EntryPacker, EntryState};
-use crate::shard::{From, Now, Shard, SnapshotEnd, Subscribe};
-use crate::wire::Ticket;
+use crate::crdt::{Stamp, Time};
+use crate::mesh::{Action, At, ConnectionId, Entries, Entry, EntryPacker, EntryState};
+use crate::shard::{AckLevel, From, Now, Op, Ops, Shard, SnapshotEnd, Subscribe};
 use crate::wire::json::write_string;
+use crate::wire::{Reject, Ticket};
 
 /// One document of a connection.
 #[derive(Default)]
@@ -129,14 +129,19 @@ pub fn collected(
             Changes { framing, document: name, client }.write(out, state.fields.iter().copied());
         }
         state.write_rest(conversation, framing, name, now, out);
+        let to_forget = state.contained.iter().map(|&(key, at)| (name.to_owned(), key.to_owned(), at));
+        conversation.to_forget.extend(to_forget);
     }
 }
 
 /// What a document holds, each key once.
+#[derive(Default)]
 struct State<'a> {
     fields: Vec<Entry<'a>>,
-    /// The operations that brought the texts, newest first.
-    texts: Vec<(Time, &'a [u8])>,
+    /// The texts, newest first: none that another contains.
+    texts: Vec<(&'a str, Stamp, &'a [u8])>,
+    /// The texts that another contains.
+    contained: Vec<(&'a str, Stamp)>,
     elements: Vec<Entry<'a>>,
     /// The latest change of a field.
     changed: Option<Time>,
@@ -149,7 +154,7 @@ impl<'a> State<'a> {
         for entry in Entries::new(packed) {
             latest.insert(entry.key, entry);
         }
-        let mut state = Self { fields: Vec::new(), texts: Vec::new(), elements: Vec::new(), changed: None };
+        let mut state = Self::default();
         let mut cleared = Time::ZERO;
         for entry in latest.into_values() {
             let EntryState::Value { at, value: Some(value) } = entry.state else { continue };
@@ -158,7 +163,7 @@ impl<'a> State<'a> {
                     state.changed = state.changed.max(Some(at.time));
                     state.fields.push(entry);
                 }
-                Key::Text => state.texts.push((at.time, value)),
+                Key::Text => state.texts.push((entry.key, at, value)),
                 Key::Element(_) => state.elements.push(entry),
                 Key::Cleared => cleared = at.time,
             }
@@ -167,8 +172,22 @@ impl<'a> State<'a> {
         // In the order in which they were written, as they would have come one by one.
         state.fields.sort_by_key(time_of);
         state.elements.sort_by_key(time_of);
-        state.texts.sort_by_key(|&(time, _)| std::cmp::Reverse(time));
+        state.texts.sort_by_key(|&(_, at, _)| std::cmp::Reverse(at));
+        state.drop_contained();
         state
+    }
+
+    fn drop_contained(&mut self) {
+        let operations: Vec<&[u8]> = self.texts.iter().map(|&(_, _, operation)| operation).collect();
+        let mut is_contained = text::contained(&operations).into_iter();
+        let contained = &mut self.contained;
+        self.texts.retain(|&(key, at, _)| {
+            let is_contained = is_contained.next().unwrap_or(false);
+            if is_contained {
+                contained.push((key, at));
+            }
+            !is_contained
+        });
     }
 
     /// Appends texts and elements, which no answer has room for.
@@ -185,7 +204,7 @@ impl<'a> State<'a> {
             write_message(out, framing, Code::DeltaBatch, id, |fields| {
                 batch(fields, document, true, |out| {
                     let mut separator = b"".as_slice();
-                    for (_, operation) in &self.texts {
+                    for (_, _, operation) in &self.texts {
                         out.extend_from_slice(separator);
                         out.extend_from_slice(operation);
                         separator = b",";
@@ -194,6 +213,29 @@ impl<'a> State<'a> {
             });
         }
         Changes { framing, document, client: None }.write(out, self.elements.iter().copied());
+    }
+}
+
+/// Deletes the texts that were found to be contained in others, exactly as they were found: one that its client has
+/// written anew since then has a later stamp, which wins.
+pub fn forget_contained(shard: &mut Shard, id: ConnectionId) {
+    let Some(session) = shard.session(id) else { return };
+    let to_forget = std::mem::take(&mut Conversation::of(session).to_forget);
+    if !to_forget.is_empty() {
+        shard.write(id, None, AckLevel::None, Deletions(to_forget.iter()));
+    }
+}
+
+struct Deletions<'a>(std::slice::Iter<'a, (String, String, Stamp)>);
+
+impl Ops for Deletions<'_> {
+    fn targets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.clone().map(|(document, key, _)| (document.as_str(), key.as_str()))
+    }
+
+    fn next<'a>(&'a mut self, _: &'a mut Vec<u8>) -> Option<Result<Op<'a>, Reject>> {
+        let (document, key, at) = self.0.next()?;
+        Some(Ok(Op { map: document, key, action: Action::Delete { at: At::Given(*at) } }))
     }
 }
 
@@ -237,8 +279,8 @@ fn answer(
             Some(changed) => fields.clock(changed, client),
             None => fields.json("clock", b"{}"),
         }
-        if let Some((time, operation)) = state.texts.first() {
-            text::write_state(fields, operation, *time);
+        if let Some((_, at, operation)) = state.texts.first() {
+            text::write_state(fields, operation, at.time);
         }
     });
 }

@@ -69,6 +69,7 @@ impl Dialect for SyncKit {
                 shard.switch_dialect(id, SYNCKIT_TEXT);
             }
         }
+        documents::forget_contained(shard, id);
         requests::handle(shard, id, kind, payload);
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! as it is and not kept: counters above all, whose operations have no names, so that nobody could tell a repeated one.
 
 use super::keys;
-use super::message::{Fields, Nodes, elements, text};
+use super::message::{Fields, Nodes, elements, is_true, text};
 use super::refusal::Refusal;
 use crate::crdt::Time;
 use crate::mesh::{Action, At};
@@ -144,9 +144,6 @@ fn kept<'a>(operation: &Fields<'a>, kind: &str, nodes: Nodes<'a>, seen: Time) ->
 /// Whether the value is exactly `{"__deleted":true}`.
 fn is_deletion(value: Nodes<'_>) -> bool {
     let Some(mut members) = Members::of(value) else { return false };
-    let is_true = |nodes: Nodes<'_>| {
-        matches!(nodes.first(), Some(simd_json::Node::Static(simd_json::StaticNode::Bool(true))))
-    };
     members.next().is_some_and(|(name, value)| name == "__deleted" && is_true(value))
         && members.next().is_none()
 }
