@@ -46,7 +46,7 @@ fn set_said(peer: &mut Peer) -> String {
     let [operation] = &*operations else { panic!("{operations:?}") };
     assert_eq!((&operation["type"], &operation["documentId"]), (&"set".into(), &"s".into()));
     assert!(operation.get("field").is_none());
-    let value = operation.get("value").map_or(String::new(), |value| format!(" {value}"));
+    let value = operation.get("value").map_or(String::new(), |value| format!(" {}", value.encode()));
     format!("{}{value}", operation["operation"].as_str().unwrap())
 }
 
@@ -74,9 +74,10 @@ fn field_operations_of_a_batch_are_deltas() {
 fn text_states_reach_the_others_and_every_late_joiner() {
     on_one_and_two(|server| {
         let [mut ann, mut bob] = pair(server, "t");
-        let (first, second, latest) = (text_state("ann", "A1"), text_state("bob", "B1"), text_state("ann", "A2"));
+        let (first, second, latest) =
+            (text_state("ann", "A1"), text_state("bob", "B1"), text_state("ann", "A2"));
         for (writer, reader, operation) in [(0, 1, &first), (1, 0, &second), (0, 1, &latest)] {
-            let mut peers = [&mut ann, &mut bob];
+            let peers = [&mut ann, &mut bob];
             peers[writer].batch("t", operation);
             assert_eq!(operations(peers[reader], "t"), (vec![json(operation)], true));
         }
@@ -106,7 +107,10 @@ fn texts_do_not_show_as_fields_and_go_with_none_of_them() {
         assert_eq!(writer.deltas(1), [r#"title="T""#]);
         writer.is_silent();
         let answer = reader.sync("t");
-        assert_eq!((&answer["state"], &answer["textState"]), (&json(r#"{"title":"T"}"#), &r#"{"blocks":[]}"#.into()));
+        assert_eq!(
+            (&answer["state"], &answer["textState"]),
+            (&json(r#"{"title":"T"}"#), &r#"{"blocks":[]}"#.into())
+        );
     });
 }
 
@@ -161,7 +165,7 @@ fn sets_are_told_live_and_their_elements_to_late_joiners() {
             assert_eq!(joiner.subscribe("s")["state"], json("{}"));
             let rest = joiner.rest();
             assert!(rest.iter().all(|heard| heard.kind == "delta_batch"));
-            let elements = rest.iter().map(|heard| heard.body["deltas"][0]["value"].to_string());
+            let elements = rest.iter().map(|heard| heard.body["deltas"][0]["value"].encode());
             elements.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
         };
         assert_eq!(elements(server.address), [r#""x:y""#, "1", r#"{"a":[2],"b":1}"#]);

@@ -14,8 +14,10 @@ fn piece(name: &str, count: usize, index: usize, bytes: &[u8]) -> String {
 
 /// The pieces of a message that writes `value`, each of `len` bytes.
 fn pieces(name: &str, value: u32, len: usize) -> Vec<String> {
-    let message =
-        frame(0x50, &format!(r#"{{"id":"{name}","documentId":"c","deltas":[{{"field":"f","value":{value}}}]}}"#));
+    let message = frame(
+        0x50,
+        &format!(r#"{{"id":"{name}","documentId":"c","deltas":[{{"field":"f","value":{value}}}]}}"#),
+    );
     let parts: Vec<&[u8]> = message.chunks(len).collect();
     parts.iter().enumerate().map(|(index, part)| piece(name, parts.len(), index, part)).collect()
 }
@@ -33,7 +35,10 @@ fn pieces_in_any_order_and_twice_make_one_message() {
                 peer.say("delta_batch_chunk", piece);
             }
             assert_eq!(peer.deltas(2), ["f=1", "f=2"]);
-            assert_eq!([peer.body("ack"), peer.body("ack")], ["a", "b"].map(|id| json(&format!(r#"{{"messageId":"{id}"}}"#))));
+            assert_eq!(
+                [peer.body("ack"), peer.body("ack")],
+                ["a", "b"].map(|id| json(&format!(r#"{{"messageId":"{id}"}}"#)))
+            );
 
             // Two at the same time, and every piece but the last of each twice.
             let (one, other) = (pieces("one", 3, 20), pieces("other", 3, 20));
@@ -129,7 +134,10 @@ fn more_than_four_messages_in_pieces_are_refused_and_those_four_go_on() {
             peer.say("delta_batch_chunk", piece);
             assert_eq!(peer.refused(), (INVALID.to_owned(), None));
         }
-        messages.iter().flat_map(|pieces| &pieces[1..]).for_each(|piece| peer.say("delta_batch_chunk", piece));
+        messages
+            .iter()
+            .flat_map(|pieces| &pieces[1..])
+            .for_each(|piece| peer.say("delta_batch_chunk", piece));
         assert_eq!(peer.deltas(4), ["f=1"; 4]);
     });
 }

@@ -26,7 +26,9 @@ fn clocks_grow_with_every_change_of_a_field_whoever_makes_it() {
         for n in 0..40 {
             match n % 4 {
                 3 => drop(native.write(&set("grows", "f", n))),
-                writer => writers[writer].write("grows", &format!(r#""field":"f","value":{n},"clock":{{"c":{n}}}"#)),
+                writer => {
+                    writers[writer].write("grows", &format!(r#""field":"f","value":{n},"clock":{{"c":{n}}}"#))
+                }
             }
             let delta = reader.delta();
             assert_eq!((delta.value, delta.also.len()), (json(&n.to_string()), 0));
@@ -52,7 +54,9 @@ fn a_clock_exceeds_what_the_writer_has_seen_where_that_is_near_the_present() {
             }
         }
         // What nobody can have seen does not move the clock.
-        for seen in ["9007199254740991", "1e300", "-5", "1.5", "\"7\"", "null", "{}", "[8]", "18446744073709551615"] {
+        for seen in
+            ["9007199254740991", "1e300", "-5", "1.5", "\"7\"", "null", "{}", "[8]", "18446744073709551615"]
+        {
             peer.write("seen", &format!(r#""delta":{{"f":1}},"vectorClock":{{"a":{seen}}}"#));
             let delta = peer.delta();
             assert!(delta.clock > last && delta.clock < ahead(3_600_000), "{} with {seen}", delta.clock);
@@ -95,14 +99,17 @@ fn a_write_wins_over_a_native_stamp_in_the_near_future() {
         let mut native = Client::connect(server.address);
         let mut peer = Peer::connect(server.address);
         peer.subscribe("future");
-        for counter in [0, 5, 4095, 65_535] {
-            let millis = now_ms() + 30_000;
+        for (counter, ahead_ms) in [(0, 30_000), (5, 35_000), (4095, 40_000), (65_535, 45_000)] {
+            let millis = now_ms() + ahead_ms;
             let stamp = format!("{millis}:{counter}:phone");
             native.write(&format!(
                 r#"{{"map":"future","key":"f","op":"set","value":"theirs","at":"{stamp}"}}"#
             ));
             let theirs = peer.delta();
-            assert_eq!((theirs.value, theirs.clock), (json("\"theirs\""), millis * OF_MS + counter.min(4095)));
+            assert_eq!(
+                (theirs.value, theirs.clock),
+                (json("\"theirs\""), millis * OF_MS + counter.min(4095))
+            );
             peer.set("future", "f", "\"ours\"");
             let ours = peer.delta();
             assert_eq!(ours.value, json("\"ours\""));

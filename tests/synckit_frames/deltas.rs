@@ -22,7 +22,8 @@ fn both_forms_write_and_reach_everybody_the_sender_too() {
         for (n, peer) in peers.iter_mut().enumerate() {
             let mut deltas = [peer.delta(), peer.delta(), peer.delta()];
             deltas.sort_by(|a, b| a.field.cmp(&b.field));
-            for (delta, (field, value)) in deltas.iter().zip([("a", "1"), ("b", "[2]"), ("c", r#"{"d":3}"#)]) {
+            for (delta, (field, value)) in deltas.iter().zip([("a", "1"), ("b", "[2]"), ("c", r#"{"d":3}"#)])
+            {
                 assert_eq!((&*delta.document, &*delta.field), ("forms", field));
                 assert_eq!(delta.value, json(value));
             }

@@ -104,7 +104,8 @@ fn what_is_no_json_object_is_refused_in_every_mode() {
     on_one_and_two(|server| {
         let deep = |depth: usize| format!(r#"{{"x":{}1{}}}"#, "[".repeat(depth), "]".repeat(depth));
         let too_deep = [deep(64), deep(100_000)];
-        let bodies = ["", " ", "7", "null", "[]", "\"x\"", "{", "{}}", "{\"x\":1e400}", "{\"x\":\"\\ud800\"}"];
+        let bodies =
+            ["", " ", "7", "null", "[]", "\"x\"", "{", "{}}", "{\"x\":1e400}", "{\"x\":\"\\ud800\"}"];
         let mut binary = Peer::connect(server.address);
         let mut text = Peer::speaking(server.address, Mode::Text);
         for body in bodies.into_iter().chain(too_deep.iter().map(String::as_str)) {
@@ -147,7 +148,7 @@ fn json_messages_need_type_id_and_timestamp() {
     on_one_and_two(|server| {
         for mode in [Mode::Text, Mode::JsonInBinary] {
             let mut peer = Peer::speaking(server.address, mode);
-            let mut send = |peer: &mut Peer, json: &str| match mode {
+            let send = |peer: &mut Peer, json: &str| match mode {
                 Mode::Text => peer.send(Message::text(json)),
                 _ => peer.send_binary(json.as_bytes()),
             };

@@ -31,9 +31,8 @@ fn auth_lets_everybody_in() {
 fn subscribe_is_answered_with_the_state() {
     in_every_mode(|peer, document| {
         peer.say("subscribe", &format!(r#""id":"a","documentId":"{document}""#));
-        let expected = format!(
-            r#"{{"requestId":"a","documentId":"{document}","state":{{}},"deltas":[],"clock":{{}}}}"#
-        );
+        let expected =
+            format!(r#"{{"requestId":"a","documentId":"{document}","state":{{}},"deltas":[],"clock":{{}}}}"#);
         assert_eq!(peer.body("sync_response"), json(&expected));
     });
 }
@@ -131,7 +130,8 @@ fn acks_and_pongs_are_taken_without_a_word() {
 #[test]
 fn what_only_servers_say_is_refused_by_name() {
     in_every_mode(|peer, _| {
-        for name in ["auth_success", "auth_error", "sync_response", "sync_step2", "awareness_state", "error"] {
+        for name in ["auth_success", "auth_error", "sync_response", "sync_step2", "awareness_state", "error"]
+        {
             peer.say(name, r#""documentId":"d","error":"e""#);
             let (error, details) = peer.refused();
             assert_eq!(error, format!("Invalid message type: {name}"));

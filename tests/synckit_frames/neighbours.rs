@@ -69,7 +69,10 @@ fn maps_of_other_types_are_empty_documents_that_cannot_be_written() {
             for field in ["f", "g"] {
                 peer.say("delta", &format!(r#""id":"i","documentId":"other","delta":{{"{field}":1}}"#));
                 assert_eq!(peer.refused(), failed());
-                peer.say("delta", &format!(r#""documentId":"other","delta":{{"{field}":{{"__deleted":true}}}}"#));
+                peer.say(
+                    "delta",
+                    &format!(r#""documentId":"other","delta":{{"{field}":{{"__deleted":true}}}}"#),
+                );
                 assert_eq!(peer.refused(), failed());
             }
             for operation in [

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use simd_json::OwnedValue as Value;
 use simd_json::prelude::*;
@@ -111,7 +112,9 @@ impl Peer {
 
     /// The next message that the server sends, or why the connection was closed.
     pub fn try_receive(&mut self) -> Result<Heard, Closed> {
-        loop {
+        let began = Instant::now();
+        // Pings of the server count as something to read.
+        while began.elapsed() < PATIENCE {
             match self.socket.read() {
                 Ok(Message::Binary(bytes)) => return Ok(Heard::of_binary(&bytes)),
                 Ok(Message::Text(text)) => return Ok(Heard::of_text(text.as_str())),
@@ -124,6 +127,7 @@ impl Peer {
                 other => panic!("expected a message, got {other:?}"),
             }
         }
+        panic!("expected a message, got nothing but pings");
     }
 
     /// The oldest message of this kind that has not been looked at. Others that come first are kept.
@@ -224,8 +228,10 @@ impl Peer {
 
     /// The next `count` deltas, by field, as `field=value`.
     pub fn deltas(&mut self, count: usize) -> Vec<String> {
-        let mut deltas: Vec<String> =
-            (0..count).map(|_| self.delta()).map(|delta| format!("{}={}", delta.field, delta.value)).collect();
+        let mut deltas: Vec<String> = (0..count)
+            .map(|_| self.delta())
+            .map(|delta| format!("{}={}", delta.field, delta.value.encode()))
+            .collect();
         deltas.sort();
         deltas
     }
@@ -264,7 +270,8 @@ impl Heard {
         Self { kind, unix_ms, is_text: false, id, body }
     }
 
-    fn of_text(text: &str) -> Self {
+    /// Of a text message: a JSON object with its `type`.
+    pub fn of_text(text: &str) -> Self {
         let mut body = json(text);
         let kind = body.remove("type").unwrap().expect("a type");
         let kind = CODES.iter().find(|(_, name)| kind == *name).expect("a known type").1;

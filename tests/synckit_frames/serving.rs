@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::net::TcpStream;
 
 use annulus::config::{DialectPath, Fsync};
-use simd_json::prelude::*;
 
 use crate::on_one_and_two_with;
 use crate::peer::{MODES, Mode, Peer, json};
@@ -56,16 +55,22 @@ fn too_many_messages_are_dropped_and_pings_still_answered() {
                 peer.say("ack", r#""messageId":"m""#);
                 peer.set(document, "f", "2");
                 peer.deltas(1);
-                for (kind, fields) in
-                    [("delta", r#""delta":{"f":3}"#), ("sync_request", r#""id":"i""#), ("ack", r#""messageId":"m""#)]
-                {
+                for (kind, fields) in [
+                    ("delta", r#""delta":{"f":3}"#),
+                    ("sync_request", r#""id":"i""#),
+                    ("ack", r#""messageId":"m""#),
+                ] {
                     peer.say(kind, &format!(r#""documentId":"{document}",{fields}"#));
                     let expected = Some(json(r#"{"code":"RATE_LIMIT_EXCEEDED"}"#));
                     assert_eq!(peer.refused(), ("Too many messages. Please slow down.".to_owned(), expected));
                     peer.is_silent();
                 }
                 let mut other = Peer::connect(server.address);
-                assert_eq!(other.sync(document)["state"], json(r#"{"f":2}"#), "what was refused was not done");
+                assert_eq!(
+                    other.sync(document)["state"],
+                    json(r#"{"f":2}"#),
+                    "what was refused was not done"
+                );
             }
         },
     );
@@ -79,7 +84,10 @@ fn a_message_in_pieces_counts_as_many_messages_as_it_has_pieces() {
             let mut peer = Peer::connect(server.address);
             let message = crate::peer::frame(0x12, r#"{"id":"i","documentId":"d"}"#);
             let data = data_encoding::BASE64.encode(&message);
-            peer.say("delta_batch_chunk", &format!(r#""chunkId":"c","totalChunks":1,"chunkIndex":0,"data":"{data}""#));
+            peer.say(
+                "delta_batch_chunk",
+                &format!(r#""chunkId":"c","totalChunks":1,"chunkIndex":0,"data":"{data}""#),
+            );
             assert_eq!(peer.body("sync_response")["requestId"], "i");
         },
     );
@@ -102,7 +110,10 @@ fn documents_outlive_the_server_on_disk_and_acks_are_durable() {
         let mut last = (0..4).map(|_| peer.delta().clock).max().unwrap();
         peer.batch("kept", r#"{"type":"text-state","state":"A","clientId":"ann","clock":{"ann":1}}"#);
         peer.batch("kept", r#"{"type":"text-state","state":"B","clientId":"bob","clock":{"bob":1}}"#);
-        peer.batch("kept", r#"{"type":"set","operation":"add","value":"x"},{"type":"set","operation":"add","value":"y"}"#);
+        peer.batch(
+            "kept",
+            r#"{"type":"set","operation":"add","value":"x"},{"type":"set","operation":"add","value":"y"}"#,
+        );
         peer.batch("kept", r#"{"type":"set","operation":"remove","value":"x"}"#);
         assert_eq!(server.metric("annulus_durable_acks_total"), 6.0);
         server.stop();

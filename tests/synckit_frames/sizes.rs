@@ -64,7 +64,10 @@ fn a_value_over_its_limit_is_refused() {
             peer.say("delta", &format!(r#""documentId":"value","field":"f","value":"{}""#, "x".repeat(999)));
             assert_eq!(peer.refused().0, "Delta application failed");
             // A state of a text is no value, and an element is.
-            peer.batch("value", &format!(r#"{{"type":"text-state","state":"{}","clientId":"c"}}"#, "x".repeat(5_000)));
+            peer.batch(
+                "value",
+                &format!(r#"{{"type":"text-state","state":"{}","clientId":"c"}}"#, "x".repeat(5_000)),
+            );
             let element = format!(r#"{{"type":"set","operation":"add","value":"{}"}}"#, "x".repeat(999));
             peer.say("delta_batch", &format!(r#""documentId":"value","deltas":[{element}]"#));
             peer.take("ack");
@@ -94,7 +97,8 @@ fn requests_for_one_state_are_refused_past_a_number() {
         let value = format!("\"{}\"", "x".repeat(100_000));
         writer.write("asked", &delta(10, &value));
         let mut peer = Peer::connect(server.address);
-        let request = tungstenite::Message::binary(crate::peer::frame(0x12, r#"{"id":"i","documentId":"asked"}"#));
+        let request =
+            tungstenite::Message::binary(crate::peer::frame(0x12, r#"{"id":"i","documentId":"asked"}"#));
         (0..1_000).for_each(|_| peer.send(request.clone()));
         let (mut answered, mut refused) = (0, 0);
         while answered + refused < 1_000 {
@@ -127,7 +131,8 @@ fn a_state_over_the_outbox_is_refused_and_the_connection_stays() {
                 writer.deltas(10);
             }
             let mut peer = Peer::connect(server.address);
-            for (kind, error) in [("subscribe", "Subscribe failed"), ("sync_request", "Sync request failed")] {
+            for (kind, error) in [("subscribe", "Subscribe failed"), ("sync_request", "Sync request failed")]
+            {
                 peer.say(kind, r#""id":"i","documentId":"huge""#);
                 assert_eq!(peer.refused(), (error.to_owned(), Some(json(r#"{"documentId":"huge"}"#))));
             }

@@ -137,7 +137,9 @@ fn changes_while_a_state_is_asked_for_again_and_again_are_not_lost() {
         }
         let mut seen: Vec<Heard> = Vec::new();
         let is_last = |heard: &Heard| heard.kind == "delta" && heard.body["value"] == 199;
-        let holds = |heard: &Heard| heard.kind == "sync_response" && heard.body["state"]["f"] == 199;
+        let holds = |heard: &Heard| {
+            heard.kind == "sync_response" && heard.body["state"].get("f") == Some(&199_u64.into())
+        };
         while !seen.iter().any(|heard| is_last(heard) || holds(heard)) {
             seen.push(peer.try_receive().unwrap());
         }

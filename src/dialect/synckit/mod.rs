@@ -141,11 +141,7 @@ impl SyncKit {
     fn rejected(&self, conversation: &mut Conversation, ticket: &Ticket, now: Now, out: &mut Vec<u8>) {
         let Some((&documents::TICKET, document)) = ticket.as_bytes().split_first() else { return };
         let document = std::str::from_utf8(document).unwrap_or_default();
-        for _ in 0..documents::failed(conversation, document) {
-            let id = conversation.next_id(now.unix_ms);
-            let refusal = Refusal::Failed { what: "Subscribe failed", document };
-            write_message(out, self.framing, Code::Error, id, |fields| refusal.write_to(fields));
-        }
+        documents::failed(conversation, self.framing, document, now, out);
     }
 }
 
