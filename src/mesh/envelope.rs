@@ -33,6 +33,14 @@ pub enum Item {
         map: Arc<str>,
         wanted: bool,
     },
+    /// A member of a room whose home is the sender.
+    Member(MemberChanged),
+    /// A message for the subscribers of `map`, by a connection that speaks the dialect with this index.
+    Published {
+        map: Arc<str>,
+        dialect: u8,
+        body: Span,
+    },
     /// A connection that this shard had admitted for its address is gone.
     Departed {
         address: std::net::IpAddr,
@@ -67,6 +75,29 @@ pub enum Request {
         reply: ReplyTo,
         address: std::net::IpAddr,
     },
+    /// Answer with all members of `room`, and send its changes from then on.
+    WatchRoom {
+        reply: ReplyTo,
+        room: Arc<str>,
+    },
+    /// Send no more changes of `room`.
+    UnwatchRoom {
+        room: Arc<str>,
+    },
+    /// Set a member, or remove it.
+    SetMember {
+        reply: ReplyTo,
+        room: Span,
+        member: Span,
+        state: Option<Span>,
+        clock: u64,
+    },
+    /// Remove a member unless somebody else has set it since `by`, which is gone. There is no answer.
+    LeaveRoom {
+        room: Span,
+        member: Span,
+        by: Writer,
+    },
     Metrics {
         reply: ReplyTo,
     },
@@ -74,13 +105,42 @@ pub enum Request {
 
 /// What a request comes to. Never waits: handling it sends no request but a further walk.
 pub enum Answer {
-    Write { reply: ReplyTo, outcome: Result<Merged, Reject> },
-    Read { reply: ReplyTo, entry: Span },
-    Digest { reply: ReplyTo, entries: u64, hash: u64 },
+    Write {
+        reply: ReplyTo,
+        outcome: Result<Merged, Reject>,
+    },
+    Read {
+        reply: ReplyTo,
+        entry: Span,
+    },
+    Digest {
+        reply: ReplyTo,
+        entries: u64,
+        hash: u64,
+    },
     Walk(Box<WalkAnswer>),
-    TypeFixed { map: Arc<str>, map_type: MapType },
-    Admit { reply: ReplyTo, admitted: bool },
-    Metrics { reply: ReplyTo, metrics: Box<Metrics> },
+    TypeFixed {
+        map: Arc<str>,
+        map_type: MapType,
+    },
+    Admit {
+        reply: ReplyTo,
+        admitted: bool,
+    },
+    /// [`super::Members`].
+    Members {
+        reply: ReplyTo,
+        room: Arc<str>,
+        members: Span,
+    },
+    MemberSet {
+        reply: ReplyTo,
+        outcome: Result<(), Reject>,
+    },
+    Metrics {
+        reply: ReplyTo,
+        metrics: Box<Metrics>,
+    },
 }
 
 /// Bytes of an envelope.
@@ -319,6 +379,15 @@ pub struct Changes {
     /// Which of the envelope's `writers` made them; `None` there when no connection did, such as an expiry.
     pub writers_start: u32,
     pub writers_len: u32,
+}
+
+/// What a member of a room is now.
+pub struct MemberChanged {
+    pub room: Arc<str>,
+    pub member: Span,
+    /// `None`: removed.
+    pub state: Option<Span>,
+    pub clock: u64,
 }
 
 /// The next chunk, please: cells of `map` with `applied > position`, oldest first.

@@ -21,27 +21,36 @@ mod journal;
 mod life;
 mod load;
 mod maps;
+mod members;
 mod memory;
 mod outbox;
 mod outcomes;
 mod pages;
 mod pending;
+mod presence;
+mod publish;
 mod rate;
 mod read;
 mod recency;
 mod removal;
+mod rooms;
 mod subscribe;
 mod timers;
 mod turn;
 mod waiting;
 mod walk;
+mod watch;
 mod write;
 
 pub use clients::Clients;
 pub use connection::{Connection, Phase};
-pub use dialect::{Ack, AckLevel, Change, Dialect, DialectIndex, Event, MessageKind, Session, SnapshotEnd};
+pub use dialect::{
+    Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Published, Session,
+    SnapshotEnd,
+};
 pub use outbox::{BufferPool, Outbox, SharedFrames};
 pub use pages::Health;
+pub use presence::SetPresence;
 pub use subscribe::{From, Subscribe};
 pub use write::{Op, Ops};
 
@@ -70,6 +79,7 @@ use memory::Memory;
 use outcomes::Outcomes;
 use pending::PendingRequests;
 use removal::Schedule;
+use rooms::Presence;
 use subscribe::Subscription;
 use timers::Wheel;
 
@@ -160,6 +170,7 @@ pub struct Shard {
     parser: Parser,
     maps: Maps,
     subscriptions: Slab<Subscription>,
+    presence: Presence,
     next_serial: u32,
     pending: PendingRequests,
     /// Requests of this turn that no other shard had a part in.
@@ -246,6 +257,7 @@ impl Shard {
             parser: Parser::new(),
             maps: Maps::new(journal.is_some(), memory.is_limited()),
             subscriptions: Slab::new(),
+            presence: Presence::default(),
             next_serial: 0,
             pending: PendingRequests::default(),
             answered_at_once: 0,

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use annulus::config::DialectPath;
+use annulus::dialect::synckit;
 
 use simd_json::prelude::*;
 
@@ -131,7 +132,7 @@ fn the_reset_exists_only_where_it_is_wanted() {
 
 #[test]
 fn each_dialect_is_found_at_its_path_only() {
-    let elsewhere = DialectPath { path: "/kit".into(), ..DialectPath::SYNCKIT };
+    let elsewhere = DialectPath { path: "/kit".into(), ..synckit::PATH };
     let server = TestServer::with(|config| config.dialects = vec![DialectPath::NATIVE, elsewhere]);
     for (path, status) in [("/v1", 101), ("/kit", 101), ("/ws", 404)] {
         let mut raw = Raw::connect(server.address);

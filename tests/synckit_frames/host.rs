@@ -31,7 +31,8 @@ pub struct Host {
 
 impl Host {
     pub fn new() -> Self {
-        let config = Config { heartbeat_ms: 3_600_000, ..Config::default() };
+        let dialects = vec![dialect::synckit::PATH];
+        let config = Config { heartbeat_ms: 3_600_000, dialects, ..Config::default() };
         let shared = Shared {
             config: Arc::new(config),
             dialects: dialect::ALL,

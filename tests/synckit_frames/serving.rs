@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::TcpStream;
 
 use annulus::config::{DialectPath, Fsync};
+use annulus::dialect::synckit;
 
 use crate::on_one_and_two_with;
 use crate::peer::{MODES, Mode, Peer, json};
@@ -29,7 +30,7 @@ fn without_the_dialect_its_paths_are_not_found() {
 
 #[test]
 fn it_is_served_at_another_path_where_told_so() {
-    let kit = DialectPath { path: Cow::Borrowed("/kit"), ..DialectPath::SYNCKIT };
+    let kit = DialectPath { path: Cow::Borrowed("/kit"), ..synckit::PATH };
     let server = TestServer::with(|config| config.dialects = vec![DialectPath::NATIVE, kit]);
     assert_eq!(upgrade(&server, "/ws"), "HTTP/1.1 404 Not Found");
     let stream = TcpStream::connect(server.address).unwrap();

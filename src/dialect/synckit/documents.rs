@@ -71,8 +71,8 @@ pub fn ask<'a>(
     document: &'a str,
     request: StateRequest,
 ) -> Result<(), Refusal<'a>> {
-    // A peer that has more waiting than the limit is closed; what else waits for it has the other half.
-    let room = shard.config().outbox_hard_bytes / 2;
+    // A state is asked for on behalf of a peer that has less than the soft limit waiting.
+    let room = shard.config().outbox_hard_bytes - shard.config().outbox_soft_bytes;
     let Some(session) = shard.session(id) else { return Ok(()) };
     let entry = Conversation::of(session).documents.entry_ref(document).or_default();
     if entry.waiting.len() == REQUESTS_MAX {
@@ -173,8 +173,7 @@ fn answer_all(
     let state_bytes = document.state.len();
     let state = if state_bytes <= document.room { State::of(&document.state) } else { State::default() };
     let fields_bytes = state_bytes + state.fields.len() * (FIELD_BYTES + name.len());
-    // Texts and elements follow whatever was asked for.
-    let (mut taken, mut sends_fields) = (state_bytes, false);
+    let (mut taken, mut sends_fields) = (state.rest_bytes(), false);
     for request in &document.waiting {
         let adds_fields = request.wants_fields && !sends_fields;
         let bytes = state_bytes + if adds_fields { fields_bytes } else { 0 };
@@ -264,6 +263,12 @@ impl<'a> State<'a> {
             }
             !is_contained
         });
+    }
+
+    /// Bytes of texts and elements.
+    fn rest_bytes(&self) -> usize {
+        let texts: usize = self.texts.iter().map(|(_, _, operation)| operation.len()).sum();
+        texts + self.elements.iter().map(|element| element.key.len() + FIELD_BYTES).sum::<usize>()
     }
 
     /// Appends texts and elements, which no answer has room for.

@@ -105,7 +105,9 @@ impl<'a> Blocks<'a> {
             let is_deleted = message::is_true(member(block, "deleted")?);
             Some((id, Block { text: text(member(block, "text")?)?, is_deleted }))
         };
-        blocks.map(block).collect::<Option<_>>().map(Self)
+        // One without blocks says nothing of what it has seen.
+        let blocks: HashMap<_, _> = blocks.map(block).collect::<Option<_>>()?;
+        (!blocks.is_empty()).then_some(Self(blocks))
     }
 
     fn contains(&self, other: &Self) -> bool {
@@ -150,7 +152,10 @@ mod tests {
         let (ann, bob) = (("ann", 1, "Hello", false), ("bob", 1, "you", false));
         assert!(contained_in(&operation(&[ann, bob]), &operation(&[ann])));
         assert!(contained_in(&operation(&[ann]), &operation(&[ann])));
-        assert!(contained_in(&operation(&[ann]), &operation(&[])));
+        assert!(
+            !contained_in(&operation(&[ann]), &operation(&[])),
+            "it costs nothing, and may mean something"
+        );
         assert!(!contained_in(&operation(&[ann]), &operation(&[bob])), "written at the same time");
         assert!(!contained_in(&operation(&[ann]), &operation(&[ann, bob])));
     }
