@@ -16,6 +16,7 @@ mod raw;
 #[path = "../end_to_end/server.rs"]
 mod server;
 
+mod awareness;
 mod batches;
 mod chunks;
 mod clocks;
@@ -28,6 +29,7 @@ mod messages;
 mod neighbours;
 mod peer;
 mod refusals;
+mod relaying;
 mod serving;
 mod sizes;
 mod subscribing;
