@@ -30,7 +30,12 @@ impl TestServer {
 
     /// With what `change` makes of the default configuration.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::serve(two_cores(), None, change)
+        Self::on(two_cores(), change)
+    }
+
+    /// With a shard on each of `cores`, and what `change` makes of the default configuration.
+    pub fn on(cores: Vec<usize>, change: impl FnOnce(&mut Config)) -> Self {
+        Self::serve(cores, None, change)
     }
 
     /// With its data in `directory`, a shard on each of `cores`, and what `change` makes of the defaults.

@@ -7,6 +7,7 @@ use super::documents::Document;
 use super::frame::MessageId;
 use super::identity::Identity;
 use crate::crdt::Stamp;
+use crate::limits::KEY_BYTES_MAX;
 use crate::shard::Session;
 
 /// See the module.
@@ -59,9 +60,9 @@ impl Conversation {
         MessageId { unix_ms, serial: self.serial }
     }
 
-    /// Takes note of the client's name.
+    /// Takes note of the client's name. One longer than a key is nobody's: it stands in every clock that the client reads.
     pub fn set_client(&mut self, client: &str) {
-        if self.client.as_deref() != Some(client) {
+        if client.len() <= KEY_BYTES_MAX && self.client.as_deref() != Some(client) {
             self.client = Some(client.into());
         }
     }

@@ -10,6 +10,7 @@ use super::changes::{Changes, batch};
 use super::conversation::Conversation;
 use super::frame::{Code, Framing, write_message};
 use super::keys::Key;
+use super::refusal::Refusal;
 use super::text;
 use crate::crdt::{Stamp, Time};
 use crate::mesh::{Action, At, ConnectionId, Entries, Entry, EntryPacker, EntryState};
@@ -25,6 +26,8 @@ pub struct Document {
     waiting: Vec<StateRequest>,
     /// [`Entries`] of its state, as far as they have come.
     state: Vec<u8>,
+    /// Bytes that its state, and all that is answered with it at one time, may have.
+    room: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +35,8 @@ enum Stage {
     /// The whole state is on its way.
     #[default]
     Collecting,
+    /// The whole state is on its way, and of no use, as there is no room for it.
+    Ignoring,
     /// The connection has written without having asked for anything; changes are told as they come.
     Recent,
     Live,
@@ -44,22 +49,42 @@ pub struct StateRequest {
     /// Whether the fields are sent one by one as well: the SDK reads them from nothing else. What names its requests reads
     /// the answer.
     pub wants_fields: bool,
+    /// What is said when it fails.
+    pub failure: &'static str,
 }
+
+/// Requests of one connection for one document that wait at the same time: each is answered with the whole state.
+const REQUESTS_MAX: usize = 16;
+/// Bytes around a field that is sent by itself, its names and clocks included.
+const FIELD_BYTES: usize = 256;
 
 /// The ticket of a subscription.
 pub const TICKET: u8 = b's';
 
 /// Subscribes to the document and answers with its state.
-pub fn ask(shard: &mut Shard, id: ConnectionId, document: &str, request: StateRequest) {
-    let Some(session) = shard.session(id) else { return };
+///
+/// # Errors
+/// [`Refusal::Failed`] if too many requests for it wait already.
+pub fn ask<'a>(
+    shard: &mut Shard,
+    id: ConnectionId,
+    document: &'a str,
+    request: StateRequest,
+) -> Result<(), Refusal<'a>> {
+    // A state is asked for on behalf of a peer that has less than the soft limit waiting.
+    let room = shard.config().outbox_hard_bytes - shard.config().outbox_soft_bytes;
+    let Some(session) = shard.session(id) else { return Ok(()) };
     let entry = Conversation::of(session).documents.entry_ref(document).or_default();
+    if entry.waiting.len() == REQUESTS_MAX {
+        return Err(Refusal::Failed { what: request.failure, document });
+    }
     entry.waiting.push(request);
     if entry.stage == Stage::Collecting && entry.waiting.len() > 1 {
-        return;
+        return Ok(());
     }
-    entry.stage = Stage::Collecting;
-    entry.state = Vec::new();
+    (entry.stage, entry.state, entry.room) = (Stage::Collecting, Vec::new(), room);
     subscribe(shard, id, document, From::Everything);
+    Ok(())
 }
 
 /// Subscribes who writes, so that what it writes comes back to it.
@@ -86,9 +111,12 @@ pub fn leave(shard: &mut Shard, id: ConnectionId, document: &str) {
     }
 }
 
-/// The document could not be subscribed to: nobody waits for it any longer. How many did.
-pub fn failed(conversation: &mut Conversation, document: &str) -> usize {
-    conversation.documents.remove(document).map_or(0, |document| document.waiting.len())
+/// The document could not be subscribed to: who waits for it is told.
+pub fn failed(conversation: &mut Conversation, framing: Framing, name: &str, now: Now, out: &mut Vec<u8>) {
+    let waiting = conversation.documents.remove(name).map(|document| document.waiting);
+    for request in waiting.iter().flatten() {
+        refuse(conversation, framing, name, request, now, out);
+    }
 }
 
 /// A chunk of the state has come.
@@ -103,35 +131,81 @@ pub fn collected(
 ) {
     let is_last = end != SnapshotEnd::More;
     let Some(document) = conversation.documents.get_mut(name) else { return };
-    if document.stage != Stage::Collecting {
-        Changes { framing, document: name, client: None }.write(out, entries);
-        if is_last {
-            document.stage = Stage::Live;
-        }
-        return;
-    }
-    let mut packer = EntryPacker(&mut document.state);
-    for Entry { key, state } in entries {
-        if let EntryState::Value { at, value } = state {
-            packer.value(key, &at, value);
-        }
-    }
-    if is_last {
-        document.stage = Stage::Live;
-        let waiting = std::mem::take(&mut document.waiting);
-        let state = std::mem::take(&mut document.state);
-        let state = State::of(&state);
-        for request in &waiting {
-            answer(conversation, framing, name, request, &state, now, out);
-        }
-        if waiting.iter().any(|request| request.wants_fields) {
+    match document.stage {
+        Stage::Collecting => document.collect(entries),
+        Stage::Recent | Stage::Live => {
             let client = conversation.client.as_deref();
-            Changes { framing, document: name, client }.write(out, state.fields.iter().copied());
+            Changes { framing, document: name, client }.write(out, entries);
         }
-        state.write_rest(conversation, framing, name, now, out);
-        let to_forget = state.contained.iter().map(|&(key, at)| (name.to_owned(), key.to_owned(), at));
-        conversation.to_forget.extend(to_forget);
+        Stage::Ignoring => {}
     }
+    if document.stage == Stage::Collecting && (is_last || document.state.len() > document.room) {
+        let whole = Document { stage: Stage::Ignoring, ..Document::default() };
+        let whole = std::mem::replace(document, whole);
+        answer_all(conversation, framing, name, &whole, now, out);
+    }
+    if is_last && let Some(document) = conversation.documents.get_mut(name) {
+        document.stage = Stage::Live;
+    }
+}
+
+impl Document {
+    fn collect(&mut self, entries: Entries<'_>) {
+        let mut packer = EntryPacker(&mut self.state);
+        for Entry { key, state } in entries {
+            if let EntryState::Value { at, value } = state {
+                packer.value(key, &at, value);
+            }
+        }
+    }
+}
+
+/// Answers everybody who waits for the state of `document`, as far as there is room: who is refused is still connected, and
+/// who is sent more than there is room for would not be.
+fn answer_all(
+    conversation: &mut Conversation,
+    framing: Framing,
+    name: &str,
+    document: &Document,
+    now: Now,
+    out: &mut Vec<u8>,
+) {
+    let state_bytes = document.state.len();
+    let state = if state_bytes <= document.room { State::of(&document.state) } else { State::default() };
+    let fields_bytes = state_bytes + state.fields.len() * (FIELD_BYTES + name.len());
+    let (mut taken, mut sends_fields) = (state.rest_bytes(), false);
+    for request in &document.waiting {
+        let adds_fields = request.wants_fields && !sends_fields;
+        let bytes = state_bytes + if adds_fields { fields_bytes } else { 0 };
+        if taken + bytes > document.room {
+            refuse(conversation, framing, name, request, now, out);
+            continue;
+        }
+        taken += bytes;
+        sends_fields |= adds_fields;
+        answer(conversation, framing, name, request, &state, now, out);
+    }
+    if sends_fields {
+        let client = conversation.client.as_deref();
+        Changes { framing, document: name, client }.write(out, state.fields.iter().copied());
+    }
+    state.write_rest(conversation, framing, name, now, out);
+    let to_forget = state.contained.iter().map(|&(key, at)| (name.to_owned(), key.to_owned(), at));
+    conversation.to_forget.extend(to_forget);
+}
+
+/// Says that a request could not be answered.
+fn refuse(
+    conversation: &mut Conversation,
+    framing: Framing,
+    document: &str,
+    request: &StateRequest,
+    now: Now,
+    out: &mut Vec<u8>,
+) {
+    let id = conversation.next_id(now.unix_ms);
+    let refusal = Refusal::Failed { what: request.failure, document };
+    write_message(out, framing, Code::Error, id, |fields| refusal.write_to(fields));
 }
 
 /// What a document holds, each key once.
@@ -163,7 +237,8 @@ impl<'a> State<'a> {
                     state.changed = state.changed.max(Some(at.time));
                     state.fields.push(entry);
                 }
-                Key::Text => state.texts.push((entry.key, at, value)),
+                Key::Text if text::is_operation(value) => state.texts.push((entry.key, at, value)),
+                Key::Text => {}
                 Key::Element(_) => state.elements.push(entry),
                 Key::Cleared => cleared = at.time,
             }
@@ -188,6 +263,12 @@ impl<'a> State<'a> {
             }
             !is_contained
         });
+    }
+
+    /// Bytes of texts and elements.
+    fn rest_bytes(&self) -> usize {
+        let texts: usize = self.texts.iter().map(|(_, _, operation)| operation.len()).sum();
+        texts + self.elements.iter().map(|element| element.key.len() + FIELD_BYTES).sum::<usize>()
     }
 
     /// Appends texts and elements, which no answer has room for.

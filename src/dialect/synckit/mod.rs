@@ -171,18 +171,15 @@ impl SyncKit {
     fn rejected(&self, conversation: &mut Conversation, ticket: &Ticket, now: Now, out: &mut Vec<u8>) {
         let Some((&kind, document)) = ticket.as_bytes().split_first() else { return };
         let document = std::str::from_utf8(document).unwrap_or_default();
-        let (refusal, times) = match kind {
+        let refusal = match kind {
             documents::TICKET => {
-                let refusal = Refusal::Failed { what: "Subscribe failed", document };
-                (refusal, documents::failed(conversation, document))
+                return documents::failed(conversation, self.framing, document, now, out);
             }
-            awareness::WATCH_TICKET => (Refusal::AwarenessSubscribe, 1),
-            _ => (Refusal::AwarenessUpdate, 1),
+            awareness::WATCH_TICKET => Refusal::AwarenessSubscribe,
+            _ => Refusal::AwarenessUpdate,
         };
-        for _ in 0..times {
-            let id = conversation.next_id(now.unix_ms);
-            write_message(out, self.framing, Code::Error, id, |fields| refusal.write_to(fields));
-        }
+        let id = conversation.next_id(now.unix_ms);
+        write_message(out, self.framing, Code::Error, id, |fields| refusal.write_to(fields));
     }
 }
 

@@ -75,14 +75,17 @@ fn carry_out<'a>(
         Said::Subscribe => {
             let document = checked_document(fields)?;
             permit(shard, id, Access::Read, document)?;
-            documents::ask(shard, id, document, StateRequest { id: ticket_of(fields), wants_fields: true });
+            let request =
+                StateRequest { id: ticket_of(fields), wants_fields: true, failure: "Subscribe failed" };
+            documents::ask(shard, id, document, request)?;
         }
         Said::SyncRequest => {
             let document = document(fields)?;
             permit(shard, id, Access::Read, document)?;
             let id_of_request = ticket_of(fields);
             let wants_fields = id_of_request.is_none();
-            documents::ask(shard, id, document, StateRequest { id: id_of_request, wants_fields });
+            let request = StateRequest { id: id_of_request, wants_fields, failure: "Sync request failed" };
+            documents::ask(shard, id, document, request)?;
         }
         Said::Unsubscribe => {
             let document = document(fields)?;

@@ -31,6 +31,11 @@ pub fn write_state(fields: &mut Fields<'_>, operation: &[u8], time: Time) {
     }
 }
 
+/// Whether what is stored as a text is an operation, as whatever a client of SyncKit has sent is.
+pub fn is_operation(stored: &[u8]) -> bool {
+    stored.first() == Some(&b'{')
+}
+
 /// Which of the operations bring a state that an earlier one in the list contains.
 pub fn contained(operations: &[&[u8]]) -> Vec<bool> {
     if operations.len() < 2 {

@@ -3,6 +3,8 @@
 //! Fields, states of texts and elements of sets are kept. Whatever else a batch has is handed on to the other subscribers
 //! as it is and not kept: counters above all, whose operations have no names, so that nobody could tell a repeated one.
 
+use std::borrow::Cow;
+
 use super::keys;
 use super::message::{Fields, Nodes, elements, is_true, text};
 use super::refusal::Refusal;
@@ -27,7 +29,9 @@ pub struct Writes<'a> {
 }
 
 struct Write<'a> {
-    key: std::borrow::Cow<'a, str>,
+    key: Cow<'a, str>,
+    /// Whether its client has chosen the key.
+    is_field: bool,
     change: Change<'a>,
     /// The newest change that the client has seen.
     seen: Time,
@@ -96,7 +100,7 @@ impl<'a> Writes<'a> {
 
     fn field(&mut self, field: &'a str, value: Nodes<'a>, seen: Time) {
         let change = if is_deletion(value) { Change::Delete } else { Change::Set(value) };
-        self.kept.push(Write { key: field.into(), change, seen });
+        self.kept.push(Write { key: field.into(), is_field: true, change, seen });
     }
 
     /// Whether there is anything to keep.
@@ -105,7 +109,7 @@ impl<'a> Writes<'a> {
     }
 
     pub fn is_too_long(&self) -> bool {
-        self.kept.len() > OPERATIONS_MAX
+        self.kept.len() + self.relays.len() > OPERATIONS_MAX
     }
 }
 
@@ -115,13 +119,14 @@ fn kept<'a>(operation: &Fields<'a>, kind: &str, nodes: Nodes<'a>, seen: Time) ->
         "text-state" => {
             operation.state.and_then(text)?;
             let key = keys::of_text(operation.client.and_then(text)?)?;
-            Some(Write { key: key.into(), change: Change::SetText(nodes), seen })
+            Some(Write { key: key.into(), is_field: false, change: Change::SetText(nodes), seen })
         }
         "set" => {
             let verb = operation.operation.and_then(text)?;
             if verb == "clear" {
                 // Any value will do: what counts is when.
-                return Some(Write { key: keys::CLEARED.into(), change: Change::Set(operation.kind?), seen });
+                let change = Change::Set(operation.kind?);
+                return Some(Write { key: keys::CLEARED.into(), is_field: false, change, seen });
             }
             let element = operation.value?;
             let mut json = Vec::new();
@@ -132,7 +137,7 @@ fn kept<'a>(operation: &Fields<'a>, kind: &str, nodes: Nodes<'a>, seen: Time) ->
                 "remove" => Change::Delete,
                 _ => return None,
             };
-            Some(Write { key: key.into(), change, seen })
+            Some(Write { key: key.into(), is_field: false, change, seen })
         }
         _ => None,
     }
@@ -180,8 +185,7 @@ impl Ops for Operations<'_> {
             Change::SetText(value) => (Some(value), self.text_bytes_max),
             Change::Delete => (None, 0),
         };
-        let is_reserved = matches!(write.key, std::borrow::Cow::Owned(_)) || write.key == keys::CLEARED;
-        if !is_reserved && !keys::is_field(&write.key) {
+        if write.is_field && !keys::is_field(&write.key) {
             return Some(Err(Reject::KeyInvalid("this can not be the name of a field")));
         }
         let action = match value {
