@@ -1,7 +1,10 @@
-//! What a user may tune, as the core sees it. `cli/flags.rs` fills it, one flag a field.
+//! What a user may tune, as the core sees it. `cli/flags` fills it, one flag a field.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use ipnet::IpNet;
 
 use crate::limits;
 
@@ -19,6 +22,8 @@ pub struct Config {
     pub connections_max: usize,
     /// Connections of one client address, over all shards; 0: no limit.
     pub connections_per_ip_max: usize,
+    /// Proxies that are believed who their clients are.
+    pub trusted_proxies: Vec<IpNet>,
     /// Connections accepted each second by the whole process; 0: no limit.
     pub accepts_per_second_max: u32,
     /// Time from accept to the end of the WebSocket handshake.
@@ -33,12 +38,16 @@ pub struct Config {
     pub subscriptions_max: usize,
     /// Messages one connection may send each second; 0: no limit.
     pub messages_per_second_max: u32,
+    /// Messages one connection may send each minute; 0: no limit.
+    pub messages_per_minute_max: u32,
     /// Messages that are not JSON objects before a connection is closed with 1007.
     pub bad_messages_max: u32,
     /// Origins that may connect, lower case, such as `https://app.example`; empty: any.
     pub allowed_origins: Vec<String>,
-    /// Whether `GET /v1/echo` exists.
-    pub echo: bool,
+    /// Paths at which a WebSocket opens, and what is spoken there.
+    pub dialects: Vec<DialectPath>,
+    /// Whether `POST /_test/clear` exists, which drops all maps.
+    pub test_reset: bool,
 
     /// When queued frames are handed to the kernel.
     pub coalesce: Coalesce,
@@ -60,6 +69,31 @@ pub struct Config {
     pub memory_limit_bytes: usize,
     /// Whether the ack level `durable` can be reached.
     pub offers_durable: bool,
+}
+
+/// A path at which a WebSocket opens, and what is spoken there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialectPath {
+    pub path: Cow<'static, str>,
+    /// The place of the dialect among all this server speaks.
+    pub dialect: u8,
+    /// The subprotocol of its WebSockets; chosen if a client offers it.
+    pub subprotocol: Option<&'static str>,
+    /// Path of the page that says in this dialect's own form how the server is.
+    pub health_path: Option<&'static str>,
+    /// What it is, for people who ask for `/`.
+    pub about: &'static str,
+}
+
+impl DialectPath {
+    /// The protocol of `docs/protocol.md`.
+    pub const NATIVE: Self = Self {
+        path: Cow::Borrowed("/v1"),
+        dialect: 0,
+        subprotocol: Some("annulus.v1"),
+        health_path: None,
+        about: "the WebSocket, protocol v1 (see docs/protocol.md)",
+    };
 }
 
 /// Where and how maps are kept on disk.
@@ -118,6 +152,7 @@ impl Default for Config {
             node: "annulus".to_owned(),
             connections_max: 100_000,
             connections_per_ip_max: 0,
+            trusted_proxies: Vec::new(),
             accepts_per_second_max: 20_000,
             handshake_timeout_ms: 10_000,
             heartbeat_ms: 20_000,
@@ -125,9 +160,11 @@ impl Default for Config {
             value_bytes_max: 256 << 10,
             subscriptions_max: 1_000,
             messages_per_second_max: 0,
+            messages_per_minute_max: 0,
             bad_messages_max: 10,
             allowed_origins: Vec::new(),
-            echo: false,
+            dialects: vec![DialectPath::NATIVE],
+            test_reset: false,
             coalesce: Coalesce::LOW_LATENCY,
             outbox_soft_bytes: limits::OUTBOX_SOFT_BYTES_DEFAULT,
             outbox_hard_bytes: limits::OUTBOX_HARD_BYTES_DEFAULT,

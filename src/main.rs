@@ -17,7 +17,7 @@ const EXIT_RUNTIME: u8 = 1;
 const EXIT_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
-    match cli::parse(std::env::args_os()) {
+    match cli::parse(std::env::args_os(), &|name| std::env::var_os(name)) {
         Ok(Command::Serve(serve)) => run(serve),
         Ok(Command::Doctor(serve)) => cli::doctor::run(&serve),
         Ok(Command::Config(json)) => print(&json),

@@ -49,6 +49,7 @@ fn help_shows_every_topic_and_command() {
         assert!(stdout(&output).contains(part), "{part}");
     }
     assert!(stdout(&output).contains("[env: ANNULUS_LISTEN=]"));
+    assert!(stdout(&output).contains("  WS_HEARTBEAT_INTERVAL [--heartbeat-ms]\n"));
     assert_eq!(stderr(&output), "");
 }
 
@@ -109,9 +110,29 @@ fn variables_are_read_and_the_command_line_wins() {
 
 #[test]
 fn a_bad_variable_is_named() {
-    let output = annulus(&["config"], &[("ANNULUS_HEARTBEAT_MS", "soon")]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("ANNULUS_HEARTBEAT_MS"), "{}", stderr(&output));
+    for name in ["ANNULUS_HEARTBEAT_MS", "WS_HEARTBEAT_INTERVAL", "SYNCKIT_AUTH_REQUIRED", "PORT"] {
+        let output = annulus(&["config"], &[(name, "soon")]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            stderr(&output).starts_with("annulus: ") && stderr(&output).contains(name),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn our_own_variables_win_over_those_of_synckit() {
+    let inherited = [("PORT", "8080"), ("WS_HEARTBEAT_INTERVAL", "1000"), ("WS_MAX_CONNECTIONS", "300")];
+    let found = config(&["--max-connections", "200"], &inherited);
+    assert_eq!(found["listen"], simd_json::json!(["127.0.0.1:8080"]));
+    assert_eq!((&found["heartbeat-ms"], &found["max-connections"]), (&2000.into(), &200.into()));
+
+    let own = [("ANNULUS_LISTEN", "[::1]:1"), ("ANNULUS_HEARTBEAT_MS", "500")];
+    let found = config(&[], &[&inherited[..], &own].concat());
+    assert_eq!(found["listen"], simd_json::json!(["[::1]:1"]));
+    assert_eq!((&found["heartbeat-ms"], &found["max-connections"]), (&500.into(), &300.into()));
+    assert_eq!(config(&["--no-synckit"], &inherited)["max-connections"], 100_000);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use annulus::crdt::{Clock, Node};
 use annulus::mesh::{
-    Action, ConnectionId, Item, KeyHasher, Outgoing, PackedWrite, ReplyTo, Request, ShardIndex, Write,
+    Action, At, ConnectionId, Item, KeyHasher, Outgoing, PackedWrite, ReplyTo, Request, ShardIndex, Write,
     connect,
 };
 
@@ -31,7 +31,7 @@ pub fn measure(meter: &mut impl Meter) {
         map_hash,
         key: "item-0001",
         key_hash: hasher.key(map_hash, "item-0001"),
-        action: Action::Set { value: &value, at: None, ttl_ms: None },
+        action: Action::Set { value: &value, at: At::Now, ttl_ms: None },
     };
     meter.steady(many("mesh", "write, 10 a hop", u64::from(OPS)), || {
         for index in 0..OPS {

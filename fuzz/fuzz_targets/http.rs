@@ -2,19 +2,26 @@
 
 #![no_main]
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use annulus::config::DialectPath;
 use annulus::limits::HTTP_HEADER_BYTES_MAX;
 use annulus::wire::http::{Answer, Rules, answer};
 use libfuzzer_sys::fuzz_target;
 
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 fuzz_target!(|data: &[u8]| {
     let origins = ["https://app.example".to_owned()];
+    let dialects = [DialectPath::NATIVE, annulus::dialect::synckit::PATH];
     for allowed_origins in [&origins[..], &[]] {
-        check(data, &Rules { allowed_origins, echo: true });
+        let trusted_proxies = &["0.0.0.0/1".parse().unwrap()];
+        check(data, &Rules { allowed_origins, dialects: &dialects, test_reset: true, trusted_proxies });
     }
 });
 
 fn check(data: &[u8], rules: &Rules<'_>) {
-    let whole = answer(data, rules);
+    let whole = answer(data, PEER, rules);
     assert!(whole.is_some() || data.len() < HTTP_HEADER_BYTES_MAX);
     if let Some((answer, used)) = &whole {
         assert!(*used <= data.len());
@@ -23,6 +30,6 @@ fn check(data: &[u8], rules: &Rules<'_>) {
         }
     }
     // What is answered first, octet by octet, is what is answered to the whole.
-    let first = (0..=data.len()).find_map(|len| answer(&data[..len], rules));
+    let first = (0..=data.len()).find_map(|len| answer(&data[..len], PEER, rules));
     assert_eq!(first.map(|(answer, _)| answer), whole.map(|(answer, _)| answer));
 }

@@ -12,6 +12,7 @@ use crate::scenario::idle::IdleOptions;
 use crate::scenario::mixed::MixedOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::redis::RedisOptions;
+use crate::scenario::shared::SharedOptions;
 use crate::scenario::snapshot::SnapshotOptions;
 use crate::scenario::start::StartOptions;
 use crate::scenario::storm::StormOptions;
@@ -49,6 +50,8 @@ What each scenario measures, and what it fails on:
             fails on an ack or a key that is missing or doubled, or an ack weaker than was asked
   fanout    the cost of one change at one subscriber;
             fails on a change that is missing, doubled, wrong or out of order
+  shared    the time from a write to every screen, when everybody writes to one map and watches it;
+            fails on a change as fanout does
   mixed     reads among edits, and the time from an edit to its delivery;
             fails on a stale read, and on deliveries as fanout does
   idle      the server's memory per connection that does nothing;
@@ -72,6 +75,8 @@ it takes seconds to mean something, and after less than 0.2 s of CPU it is n/a.
 them: 100 % is what the kernel allows.
 - The load thread polls, unless it shares a core with the server, as waking a sleeping client costs the server what \
 no client on another host would; its CPU is shown without the time it found nothing.
+- `of native` compares another dialect with the native one on the same server; with several --runs they take turns in \
+which is first. In SyncKit who writes is sent its own changes, too.
 - `of the disk` compares acks that are durable with what the disk itself takes for an append and a sync, measured just \
 before, alone; its file system is that of the data directory, or --disk-probe.
 - The CPU of a server is that of all its threads and children, on whatever core; not that of the kernel's own threads, \
@@ -86,6 +91,8 @@ Exit code:
 Examples:
   loadtest
   loadtest fanout --subscribers 1000 --window 16 --runs 5
+  loadtest fanout --dialect native,synckit --runs 5
+  loadtest shared --dialect synckit --connections 1000
   loadtest write --rate 200000 --url ws://127.0.0.1:9000/v1
   loadtest write --runs 5 --warm-memory 3GiB
   loadtest write --ack memory,durable --runs 5
@@ -101,6 +108,8 @@ pub enum ScenarioChoice {
     Write(WriteOptions),
     /// One map, its publishers and its subscribers: the cost of a delivery
     Fanout(FanoutOptions),
+    /// One map, everybody writes to it and watches it: the time from a write to every screen
+    Shared(SharedOptions),
     /// Rooms of clients that read, edit and watch
     Mixed(MixedOptions),
     /// Many silent connections: memory of each
@@ -156,7 +165,8 @@ pub enum StorageKind {
 
 #[derive(Clone, Debug, Args)]
 pub struct ServerOptions {
-    /// Measure the server at this address instead of starting one [such as ws://127.0.0.1:9000/v1]
+    /// Measure the server at this address instead of starting one [such as ws://127.0.0.1:9000/v1]; its path is that of
+    /// the native dialect, SyncKit is spoken at /ws
     #[arg(long, global = true)]
     pub url: Option<String>,
     /// Process of that server, for its CPU and memory [default: who listens on the port]

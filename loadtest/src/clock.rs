@@ -1,6 +1,7 @@
 //! The one place that reads clocks, and the pinning of threads to cores.
 //!
-//! Times are nanoseconds since the first reading, so that they are plain numbers everywhere else.
+//! Times are nanoseconds since the first reading, so that they are plain numbers everywhere else; the time of day is for
+//! messages only.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -18,6 +19,12 @@ pub const NANOS_PER_SECOND: u64 = 1_000_000_000;
 pub fn now_ns() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+/// Milliseconds since 1970, for messages that carry the time of day.
+pub fn unix_ms() -> u64 {
+    let time = clock_gettime(ClockId::Realtime);
+    time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
 }
 
 /// CPU time the calling thread has used, nanoseconds.

@@ -10,6 +10,7 @@ const HEADER_BYTES_MAX: usize = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Text,
+    Binary,
     Close,
     Ping,
     Pong,
@@ -28,6 +29,7 @@ pub struct Frame<'a> {
 pub fn encode(out: &mut Vec<u8>, kind: Kind, mask: [u8; 4], payload: &[u8]) {
     let opcode = match kind {
         Kind::Text => 1,
+        Kind::Binary => 2,
         Kind::Close => 8,
         Kind::Ping => 9,
         Kind::Pong => 10,
@@ -73,6 +75,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Frame<'_>>, Failure> {
     let [first, second, rest @ ..] = bytes else { return Ok(None) };
     let kind = match first {
         0x81 => Kind::Text,
+        0x82 => Kind::Binary,
         0x88 => Kind::Close,
         0x89 => Kind::Ping,
         0x8a => Kind::Pong,
@@ -150,7 +153,7 @@ mod tests {
 
     #[test]
     fn frame_a_server_must_not_send_is_wrong() {
-        for bytes in [[0x01, 0], [0x82, 0], [0xc1, 0], [0x81, 0x80]] {
+        for bytes in [[0x01, 0], [0x83, 0], [0xc1, 0], [0x81, 0x80]] {
             assert!(decode(&bytes).is_err(), "{bytes:?}");
         }
     }

@@ -7,6 +7,7 @@ mod ack;
 mod args;
 mod clock;
 mod cpu;
+mod dialect;
 mod disk;
 mod drive;
 mod failure;

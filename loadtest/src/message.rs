@@ -12,7 +12,10 @@ pub struct Message<'a> {
     pub id: Option<u64>,
     pub protocol: Option<u64>,
     pub map: &'a [u8],
+    /// Raw JSON: a list of entries, an object with a field for each, or the number of a digest.
     pub entries: &'a [u8],
+    /// Of a message that is about one entry and has no `entries`.
+    pub entry: Option<Entry<'a>>,
     pub cursor: &'a [u8],
     /// Of an ack: what was reached.
     pub level: &'a [u8],
@@ -29,7 +32,7 @@ pub struct Message<'a> {
 }
 
 /// One entry of an LWW map.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry<'a> {
     pub key: &'a [u8],
     /// Raw JSON text.
@@ -143,8 +146,14 @@ impl<'a> Message<'a> {
     /// Calls `each` with every entry of a `change`, `snapshot` or `entries`.
     ///
     /// # Errors
-    /// [`Failure::Wrong`] for text that is no list of entries, or what `each` returns.
+    /// [`Failure::Wrong`] for text that holds no entries, or what `each` returns.
     pub fn each_entry(&self, mut each: impl FnMut(Entry<'a>) -> Result<(), Failure>) -> Result<(), Failure> {
+        if let Some(entry) = self.entry {
+            return each(entry);
+        }
+        if self.entries.starts_with(b"{") {
+            return json::each_field(self.entries, |key, value| each(Entry { key, value }));
+        }
         json::each_element(self.entries, |raw| {
             let mut entry = Entry::default();
             json::each_field(raw, |key, value| {
@@ -188,10 +197,6 @@ impl Request {
     /// Requests whose writes are to be acked so.
     pub fn asking(ack: AckLevel) -> Self {
         Self { text: Vec::new(), ack }
-    }
-
-    pub fn set_ack(&mut self, ack: AckLevel) {
-        self.ack = ack;
     }
 
     pub fn ack(&self) -> AckLevel {
@@ -244,6 +249,13 @@ impl Request {
             self.field("since", since);
         }
         self.close(b"}")
+    }
+
+    /// Asks for everything, and for one's own changes as well.
+    pub fn subscribe_with_echo(&mut self, id: u64, map: &str) -> &[u8] {
+        self.open("subscribe", id);
+        self.field("map", map.as_bytes());
+        self.close(br#","echo":true}"#)
     }
 
     pub fn digest(&mut self, id: u64, map: &str) -> &[u8] {

@@ -6,6 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::ack::AckLevel;
 use crate::args::{Arguments, FloorOptions, ScenarioChoice};
+use crate::dialect::DialectOptions;
 use crate::failure::Failure;
 use crate::floor::{self, Shape};
 use crate::report::figures::{Outcome, Summary};
@@ -15,7 +16,9 @@ use crate::rig::{Rig, Run};
 use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::write::WriteOptions;
-use crate::scenario::{Bench, bigger, fanout, idle, mixed, ping, redis, snapshot, start, storm, write};
+use crate::scenario::{
+    Bench, bigger, fanout, idle, mixed, ping, redis, shared, snapshot, start, storm, write,
+};
 use crate::server::process::ServerProcess;
 use crate::server::warm_memory;
 
@@ -102,7 +105,8 @@ fn run_once(bench: &Bench, choice: &ScenarioChoice) -> Result<Vec<Outcome>, Fail
     let outcome = match choice {
         ScenarioChoice::Write(options) => return write::run(bench, options),
         ScenarioChoice::Ping(options) => ping::run(bench, options),
-        ScenarioChoice::Fanout(options) => fanout::run(bench, options),
+        ScenarioChoice::Fanout(options) => return fanout::run(bench, options),
+        ScenarioChoice::Shared(options) => return shared::run(bench, options),
         ScenarioChoice::Mixed(options) => mixed::run(bench, options),
         ScenarioChoice::Idle(options) => idle::run(bench, options),
         ScenarioChoice::Storm(options) => storm::run(bench, options),
@@ -124,6 +128,7 @@ fn canonical() -> Vec<ScenarioChoice> {
             window,
             value_bytes: 100,
             ack: AckLevel::Memory,
+            dialects: DialectOptions::native(),
             any_order: false,
         })
     };
@@ -134,6 +139,7 @@ fn canonical() -> Vec<ScenarioChoice> {
             batch: 10,
             value_bytes: 100,
             ack: vec![AckLevel::Memory],
+            dialects: DialectOptions::native(),
             rate: None,
         }),
         fanout(1),

@@ -15,18 +15,21 @@ pub struct Tally {
 
 impl Tally {
     pub fn new() -> Self {
-        let latency_ns =
-            Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3).expect("bounds and digits are valid");
-        Self { operations: 0, latency_ns, window_start_ns: None }
+        Self { operations: 0, latency_ns: latencies(), window_start_ns: None }
     }
 
     /// An operation that began at `start_ns` is done. It is timed if it began inside the window, so that nothing
     /// that happened before counts against it.
     pub fn done(&mut self, start_ns: u64, now_ns: u64) {
         self.operations += 1;
-        if self.window_start_ns.is_some_and(|window| start_ns >= window) {
-            self.latency_ns.saturating_record(now_ns.saturating_sub(start_ns).max(1));
+        if self.is_timed(start_ns) {
+            record(&mut self.latency_ns, start_ns, now_ns);
         }
+    }
+
+    /// Whether what began at `start_ns` counts, if it is done now.
+    pub fn is_timed(&self, start_ns: u64) -> bool {
+        self.window_start_ns.is_some_and(|window| start_ns >= window)
     }
 
     pub fn open_window(&mut self, now_ns: u64) {
@@ -37,6 +40,15 @@ impl Tally {
     pub fn close_window(&mut self) {
         self.window_start_ns = None;
     }
+}
+
+/// A histogram of nanoseconds.
+pub fn latencies() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3).expect("bounds and digits are valid")
+}
+
+pub fn record(latency_ns: &mut Histogram<u64>, start_ns: u64, now_ns: u64) {
+    latency_ns.saturating_record(now_ns.saturating_sub(start_ns).max(1));
 }
 
 /// Bytes on the wire per unit, to give the floor the same to move.

@@ -68,6 +68,12 @@ const STORM: &str = "storm --clients 20 --maps 4 --rate 500";
 const SNAPSHOT: &str = "snapshot --keys 1234";
 const BIGGER: &str = "bigger --memory-limit 10KiB --times 12 --map-keys 60 --connections 3";
 const START: &str = "start --keys 3000 --lazy-keys 1100";
+const SHARED: &str = "shared --connections 8 --rate 20";
+/// Those that speak SyncKit, in it.
+const SYNCKIT_WRITE: &str = "write --connections 4 --batch 5 --dialect synckit";
+const SYNCKIT_FANOUT: &str = "fanout --publishers 2 --subscribers 8 --window 4 --dialect synckit";
+const SYNCKIT_SHARED: &str = "shared --connections 8 --rate 20 --dialect synckit";
+const SYNCKIT_IDLE: &str = "idle --connections 40 --dialect synckit";
 const REDIS: &str = "redis --alone --connections 4 --batch 5 --warmup 0.2 --seconds 0.3";
 
 #[test]
@@ -85,6 +91,41 @@ fn write_passes_closed_and_open_loop() {
 #[test]
 fn fanout_passes_and_is_compared_with_the_floor() {
     assert!(passes(FANOUT).contains("of the floor"));
+}
+
+#[test]
+fn shared_passes_and_says_when_the_last_screen_has_a_write() {
+    for scenario in [SHARED, SYNCKIT_SHARED] {
+        let page = passes(scenario);
+        assert!(page.contains("last screen") && page.contains("sent late by"), "{page}");
+        assert!(passes(&format!("{scenario} --screens 3")).contains("3 of them checked"));
+    }
+}
+
+#[test]
+fn scenarios_pass_in_synckit() {
+    let one_each = "write --connections 3 --batch 1 --dialect synckit";
+    for scenario in [SYNCKIT_WRITE, one_each, SYNCKIT_FANOUT, SYNCKIT_SHARED, SYNCKIT_IDLE] {
+        assert!(passes(scenario).contains("in synckit"));
+    }
+    assert!(passes(&format!("{SYNCKIT_WRITE} --rate 1000")).contains("open loop"));
+}
+
+/// Goal: the dialects are compared on one server. Method: both in one run, and in the other order in the second.
+#[test]
+fn dialects_run_one_after_the_other_and_are_compared() {
+    for scenario in [WRITE, FANOUT, SHARED] {
+        let page = passes(&format!("{scenario} --dialect native,synckit --runs 2 --no-floor"));
+        let (native, synckit) = page.split_once("in synckit").expect("two parts");
+        assert!(!native.contains("of native") && synckit.contains("of native"), "{page}");
+    }
+}
+
+#[test]
+fn level_that_synckit_cannot_ask_for_is_a_matter_of_setup() {
+    let output = loadtest(Fault::None, &format!("{SYNCKIT_WRITE} --ack durable"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--ack durable"));
 }
 
 #[test]
@@ -191,23 +232,31 @@ fn lost_delivery_fails_the_run() {
     fails(Fault::LoseDelivery(30), "OUT OF ORDER", FANOUT);
     fails(Fault::LoseDelivery(30), "LOST", "fanout --subscribers 4 --window 1");
     fails(Fault::LoseDelivery(30), "LOST", MIXED);
+    for scenario in [SHARED, SYNCKIT_SHARED, SYNCKIT_FANOUT] {
+        fails(Fault::LoseDelivery(30), "OUT OF ORDER", scenario);
+        fails(Fault::LoseDelivery(30), "LOST", &format!("{scenario} --any-order"));
+    }
+    fails(Fault::LoseDelivery(30), "LOST", SYNCKIT_WRITE);
 }
 
 #[test]
 fn repeated_delivery_fails_the_run() {
-    for scenario in [FANOUT, MIXED, STORM] {
+    for scenario in [FANOUT, SHARED, MIXED, STORM, SYNCKIT_WRITE, SYNCKIT_FANOUT, SYNCKIT_SHARED] {
         fails(Fault::RepeatDelivery(30), "DUPLICATED", scenario);
     }
 }
 
 #[test]
 fn swapped_deliveries_fail_the_run() {
-    fails(Fault::SwapDelivery(30), "OUT OF ORDER", "fanout --subscribers 4 --window 4");
+    for dialect in ["native", "synckit"] {
+        let scenario = format!("fanout --subscribers 4 --window 4 --dialect {dialect}");
+        fails(Fault::SwapDelivery(30), "OUT OF ORDER", &scenario);
+    }
 }
 
 #[test]
 fn damaged_or_misplaced_delivery_fails_the_run() {
-    for scenario in [FANOUT, STORM] {
+    for scenario in [FANOUT, SHARED, STORM, SYNCKIT_WRITE, SYNCKIT_FANOUT, SYNCKIT_SHARED] {
         fails(Fault::DamageDelivery(30), "WRONG", scenario);
         fails(Fault::MisplaceDelivery(30), "WRONG", scenario);
     }
@@ -220,6 +269,11 @@ fn lost_repeated_or_refused_ack_fails_the_run() {
         fails(Fault::LoseAck(20), if scenario == FANOUT { "OUT OF ORDER" } else { "LOST" }, scenario);
         fails(Fault::RejectWrite(20), "REFUSED", scenario);
     }
+    for scenario in [SHARED, SYNCKIT_WRITE, SYNCKIT_FANOUT, SYNCKIT_SHARED] {
+        fails(Fault::LoseAck(20), if scenario == SYNCKIT_WRITE { "LOST" } else { "OUT OF ORDER" }, scenario);
+        fails(Fault::RejectWrite(20), "REFUSED", scenario);
+        fails(Fault::RepeatAck(20), "DUPLICATED", scenario);
+    }
     fails(Fault::RepeatAck(20), "DUPLICATED", WRITE);
     fails(Fault::RepeatAck(20), "DUPLICATED", FANOUT);
     fails(Fault::LoseAck(20), "LOST", &format!("{FANOUT} --any-order"));
@@ -229,6 +283,7 @@ fn lost_repeated_or_refused_ack_fails_the_run() {
 fn acked_write_that_is_not_stored_fails_the_run() {
     fails(Fault::ForgetWrite(0), "LOST", WRITE);
     fails(Fault::ForgetWrite(20), "LOST", WRITE);
+    fails(Fault::ForgetWrite(20), "LOST", SYNCKIT_WRITE);
     fails(Fault::ForgetWrite(1), "LOST", SNAPSHOT);
 }
 
@@ -292,7 +347,10 @@ fn wrong_or_lost_pong_fails_the_run() {
     fails(Fault::LosePong(20), "LOST", PING);
     fails(Fault::WrongPong(20), "WRONG", SNAPSHOT);
     fails(Fault::LosePong(20), "LOST", SNAPSHOT);
-    fails(Fault::LosePong(20), "TIMEOUT", IDLE);
+    for scenario in [IDLE, SYNCKIT_IDLE] {
+        fails(Fault::LosePong(20), "TIMEOUT", scenario);
+    }
+    fails(Fault::LosePong(2), "LOST", SYNCKIT_SHARED);
 }
 
 #[test]
@@ -310,7 +368,8 @@ fn resume_that_forgets_what_was_missed_fails_the_run() {
 
 #[test]
 fn closed_connection_fails_the_run() {
-    for scenario in [PING, WRITE, FANOUT, MIXED, IDLE, STORM, SNAPSHOT] {
+    let synckit = [SYNCKIT_WRITE, SYNCKIT_FANOUT, SYNCKIT_SHARED, SYNCKIT_IDLE];
+    for scenario in [PING, WRITE, FANOUT, SHARED, MIXED, IDLE, STORM, SNAPSHOT].into_iter().chain(synckit) {
         fails(Fault::CloseConnection(1), "CLOSED", scenario);
     }
 }

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use super::cores::CoreList;
 use super::quantity::Bytes;
 use super::{LogFormat, Serve};
-use crate::config::{Config, Fsync, StorageConfig};
+use crate::config::{Config, DialectPath, Fsync, StorageConfig};
+use crate::dialect::synckit;
 use crate::io::host::OpenFiles;
 
 /// Writes the banner to stderr, as a page for people or as one event of the JSON log.
@@ -25,12 +26,13 @@ struct Banner<'a> {
 
 impl Banner<'_> {
     fn log(&self) {
-        let Serve { config, cores, storage, .. } = self.serve;
+        let Serve { config, cores, storage, inherited, .. } = self.serve;
         let listen: Vec<String> = config.listen.iter().map(SocketAddr::to_string).collect();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             node = config.node,
             listen = listen.join(","),
+            synckit_path = synckit_path(config),
             cores = %CoreList(cores.clone()),
             shards = cores.len(),
             storage = if storage.is_some() { "disk" } else { "memory" },
@@ -39,18 +41,27 @@ impl Banner<'_> {
             message_bytes_max = config.message_bytes_max,
             subscriptions_max = config.subscriptions_max,
             open_files = self.open_files.soft,
+            from_environment = (!inherited.is_empty()).then(|| inherited.join(",")),
             "annulus starts"
         );
+        for warning in self.serve.warnings() {
+            tracing::warn!("{warning}");
+        }
     }
 }
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Serve { config, cores, storage, .. } = self.serve;
+        let Serve { config, cores, storage, inherited, .. } = self.serve;
         let shards = if cores.len() == 1 { "1 shard".to_owned() } else { format!("{} shards", cores.len()) };
         writeln!(f, "annulus {}   node {}", env!("CARGO_PKG_VERSION"), config.node)?;
         for address in &config.listen {
             writeln!(f, "  listen    ws://{address}/v1")?;
+        }
+        if let Some(synckit) = synckit_path(config) {
+            for address in &config.listen {
+                writeln!(f, "  synckit   ws://{address}{synckit}")?;
+            }
         }
         writeln!(f, "  cores     {}  ({shards})", CoreList(cores.clone()))?;
         match storage {
@@ -65,6 +76,12 @@ impl fmt::Display for Banner<'_> {
             config.subscriptions_max,
             self.open_files.soft
         )?;
+        if !inherited.is_empty() {
+            writeln!(f, "  from environment  {}", inherited.join(", "))?;
+        }
+        for warning in self.serve.warnings() {
+            writeln!(f, "  WARNING   {warning}")?;
+        }
         let Some(&address) = config.listen.first() else { return Ok(()) };
         let reachable = reachable(address);
         writeln!(f, "  next      curl http://{reachable}/healthz")?;
@@ -72,6 +89,12 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "            cargo run --release -p loadtest -- ping --url ws://{reachable}/v1")?;
         writeln!(f, "            annulus --help, annulus doctor")
     }
+}
+
+/// Where SyncKit's clients are served; `None`: nowhere.
+fn synckit_path(config: &Config) -> Option<&str> {
+    let is_synckit = |found: &&DialectPath| found.dialect == synckit::PATH.dialect;
+    config.dialects.iter().find(is_synckit).map(|found| &*found.path)
 }
 
 /// An address a client on this machine can connect to: the unspecified one is none.
@@ -107,13 +130,15 @@ mod tests {
         let flags = ["annulus", "--listen", "0.0.0.0:9100,[::1]:9101", "--node", "eu-1"];
         let flags =
             [&flags[..], &["--data-dir", "/data", "--memory-limit", "32MiB", "--cores", &core]].concat();
-        let Ok(Command::Serve(serve)) = parse(flags) else { panic!("valid flags") };
+        let Ok(Command::Serve(serve)) = parse(flags, &|_| None) else { panic!("valid flags") };
         let open_files = OpenFiles { soft: 4096, hard: 4096 };
         let text = Banner { serve: &serve, open_files }.to_string();
         for part in [
             "node eu-1",
             "ws://0.0.0.0:9100/v1",
             "ws://[::1]:9101/v1",
+            "ws://0.0.0.0:9100/ws",
+            "ws://[::1]:9101/ws",
             "/data  (synced always, up to 32MiB of it in memory)",
             "100000 connections",
             "1MiB a message",
@@ -123,5 +148,22 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
+        assert!(!text.contains("from environment") && !text.contains("WARNING"), "{text}");
+    }
+
+    #[test]
+    fn the_banner_names_the_variables_that_counted() {
+        let variables = [("PORT", "8080"), ("JWT_SECRET", "hush"), ("WS_MAX_CONNECTIONS", "200")];
+        let environment = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| value.into())
+        };
+        let Ok(Command::Serve(serve)) = parse(["annulus", "--enable-test-reset"], &environment) else {
+            panic!("valid variables")
+        };
+        let text = Banner { serve: &serve, open_files: OpenFiles { soft: 4096, hard: 4096 } }.to_string();
+        assert!(text.contains("  from environment  PORT, WS_MAX_CONNECTIONS, JWT_SECRET\n"), "{text}");
+        assert!(text.contains("  WARNING   JWT_SECRET is not used yet") && !text.contains("hush"), "{text}");
+        assert!(text.contains("  WARNING   --enable-test-reset: whoever"), "{text}");
     }
 }

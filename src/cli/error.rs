@@ -62,6 +62,12 @@ pub enum ConfigError {
         "core {core} does not exist or is not allowed to this process; use one out of {allowed} in --service-core"
     )]
     ServiceCoreUnknown { core: usize, allowed: CoreList },
+    #[error("invalid value '{value}' for {name}; write {rule}")]
+    Variable { name: &'static str, value: String, rule: String },
+    #[error(
+        "SYNCKIT_AUTH_REQUIRED wants tokens, which this version does not have; set it to false to let anybody in"
+    )]
+    NoTokens,
     #[error("the kernel gives no random bytes for a node name; choose one with --node")]
     NoRandomness,
 }

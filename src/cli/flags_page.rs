@@ -4,14 +4,26 @@
 use std::fmt::Write;
 
 use super::command;
+use super::inherited::{VARIABLES, Variable};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/flags.md");
 
 const HEAD: &str = "# Flags
 
-Made from `src/cli/flags.rs`; do not edit. Every flag is also read from the variable `ANNULUS_` with its name in capitals and
+Made from `src/cli/flags`; do not edit. Every flag is also read from the variable `ANNULUS_` with its name in capitals and
 `_` for `-`, such as `ANNULUS_LOG_FORMAT`; the command line wins. `annulus config` prints what is in effect. Sizes are written
 `65536`, `64KiB` or `1MiB`; spans of time `30d`, `12h`, `10m`, `5s` or `250ms`.
+";
+
+const INHERITED_HEAD: &str = "
+## Variables of SyncKit's servers
+
+Where SyncKit's clients are served, these are read as well, so that an environment that was made for one of its servers goes on
+to work. They are defaults only: the command line wins, then `ANNULUS_` variables, then these. An empty one counts as none. The
+banner lists those that counted. Some have common names: what sets `PORT` or `HOST` for another program sets them here, too.
+
+| variable | default of | meaning |
+|---|---|---|
 ";
 
 fn page() -> String {
@@ -50,6 +62,11 @@ fn page() -> String {
         }
         let meaning = format!("{}. {}", sentences[0], sentences[1..].join(" ")).replace('|', "\\|");
         writeln!(page, "| `--{long}{value}` | {default} | {meaning} |").unwrap();
+    }
+    page.push_str(INHERITED_HEAD);
+    for Variable { name, flag, meaning } in VARIABLES {
+        let flag = flag.map_or("none".to_owned(), |flag| format!("`{flag}`"));
+        writeln!(page, "| `{name}` | {flag} | {meaning} |").unwrap();
     }
     page
 }

@@ -8,7 +8,9 @@ mod cores;
 pub mod doctor;
 mod error;
 mod flags;
+mod inherited;
 pub mod logging;
+mod networks;
 mod quantity;
 mod resolve;
 mod task;
@@ -21,6 +23,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 pub use error::ConfigError;
 pub use flags::LogFormat;
+pub use inherited::Environment;
 pub use resolve::{LogSettings, Serve};
 pub use task::{Task, TaskError};
 
@@ -43,17 +46,20 @@ pub enum Command {
     Page(Box<clap::Error>),
 }
 
-/// Reads the command line, whose first item is the program's name, and the environment.
+/// Reads the command line, whose first item is the program's name, and the environment: our own variables from the
+/// process, as clap does, and those we inherit from `environment`.
 ///
 /// # Errors
 /// [`ConfigError`] for whatever cannot be served; its text is one line that says what to do.
 pub fn parse(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    environment: Environment<'_>,
 ) -> Result<Command, ConfigError> {
     let mut command = command();
     let parsed = command.try_get_matches_from_mut(arguments);
-    let Cli { action, mut flags } = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (Cli { action, mut flags }, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(page) if is_page(page.kind()) => return Ok(Command::Page(Box::new(page))),
         Err(error) => return Err(ConfigError::from_usage(&error, &command)),
     };
@@ -63,8 +69,14 @@ pub fn parse(
     };
     let allowed_cores = host::allowed_cores();
     let node_is_chosen = flags.listening.node.is_some();
+    let inherited = match flags.synckit.no_synckit {
+        true => Vec::new(),
+        false => inherited::fill(&mut flags, &matches, environment)?,
+    };
     resolve::fill(&mut flags, &allowed_cores)?;
-    let serve = resolve::settings(&flags, node_is_chosen, &allowed_cores)?;
+    let mut serve = resolve::settings(&flags, node_is_chosen, &allowed_cores)
+        .map_err(|error| inherited::blame(error, &inherited))?;
+    serve.inherited = inherited;
     Ok(match action {
         Action::Doctor => Command::Doctor(serve),
         Action::Config => Command::Config(
@@ -77,7 +89,7 @@ pub fn parse(
 /// The command with every flag valid before and after the name of the action, so that `annulus --listen …`
 /// and `annulus serve --listen …` are the same.
 fn command() -> clap::Command {
-    Cli::command().mut_args(|arg| arg.global(true))
+    Cli::command().mut_args(|arg| arg.global(true)).after_long_help(inherited::help())
 }
 
 fn is_page(kind: ErrorKind) -> bool {

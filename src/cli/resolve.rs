@@ -5,8 +5,10 @@
 use super::cores::CoreList;
 use super::error::ConfigError;
 use super::flags::{Data, Flags, FsyncMode, LogFormat, Preset, Storage};
+use super::inherited;
 use super::quantity::{Bytes, Span};
-use crate::config::{Coalesce, Config, Fsync, StorageConfig};
+use crate::config::{Coalesce, Config, DialectPath, Fsync, StorageConfig};
+use crate::dialect::echo;
 use crate::io::host;
 use crate::limits;
 
@@ -21,8 +23,21 @@ pub struct Serve {
     pub storage: Option<StorageConfig>,
     /// Whether `--node` names this node. Otherwise the name that a data directory has is used.
     pub node_is_chosen: bool,
+    /// Variables of SyncKit's servers that counted.
+    pub inherited: Vec<&'static str>,
     /// How and what to log.
     pub log: LogSettings,
+}
+
+impl Serve {
+    /// What whoever starts this should think over.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let has_secret = self.inherited.contains(&inherited::JWT_SECRET.name);
+        let secret = "JWT_SECRET is not used yet: this version has no tokens, so anybody may read and write";
+        let reset = "--enable-test-reset: whoever reaches this port can drop all maps with POST /_test/clear";
+        let all = [(has_secret, secret), (self.config.test_reset, reset)];
+        all.into_iter().filter_map(|(applies, warning)| applies.then_some(warning)).collect()
+    }
 }
 
 /// How and what to log.
@@ -58,6 +73,7 @@ pub(super) fn fill(flags: &mut Flags, allowed_cores: &[usize]) -> Result<(), Con
     // Whole mebibytes, as a number that people read.
     let half_of_memory = || Bytes(((host::memory_bytes() / 2) >> 20) << 20);
     flags.data.memory_limit.get_or_insert_with(half_of_memory);
+    flags.connections.trusted_proxies.get_or_insert_default();
     flags.connections.allowed_origins.retain(|origin| !origin.is_empty());
     Ok(())
 }
@@ -96,7 +112,7 @@ pub(super) fn settings(
 }
 
 fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
-    let Flags { listening, connections, delivery, data, stopping, logs } = flags;
+    let Flags { listening, connections, delivery, synckit, data, stopping, logs } = flags;
     let low_latency = Coalesce::LOW_LATENCY;
     let storage = storage_config(data);
     let config = Config {
@@ -105,6 +121,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         node: listening.node.clone().unwrap_or_default(),
         connections_max: connections.max_connections,
         connections_per_ip_max: connections.max_connections_per_ip,
+        trusted_proxies: connections.trusted_proxies.clone().unwrap_or_default().0,
         accepts_per_second_max: connections.accept_rate,
         handshake_timeout_ms: connections.handshake_timeout_ms,
         heartbeat_ms: connections.heartbeat_ms,
@@ -112,9 +129,18 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         value_bytes_max: connections.max_value_bytes.0,
         subscriptions_max: connections.max_subscriptions,
         messages_per_second_max: connections.max_messages_per_second,
+        messages_per_minute_max: connections.max_messages_per_minute,
         bad_messages_max: connections.max_bad_messages,
         allowed_origins: connections.allowed_origins.clone(),
-        echo: connections.enable_echo,
+        dialects: [
+            Some(DialectPath::NATIVE),
+            synckit.dialect(),
+            connections.enable_echo.then_some(echo::PATH),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+        test_reset: data.enable_test_reset,
         coalesce: Coalesce {
             delay_us: delivery.coalesce_delay_us.unwrap_or(low_latency.delay_us),
             bytes_max: delivery.coalesce_max_bytes.map_or(low_latency.bytes_max, |bytes| bytes.0),
@@ -134,7 +160,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
     };
     let cores = listening.cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
     let log = LogSettings { format: logs.log_format, filter: logs.log_level.clone() };
-    Serve { config, cores, storage, node_is_chosen, log }
+    Serve { config, cores, storage, node_is_chosen, inherited: Vec::new(), log }
 }
 
 fn storage_config(data: &Data) -> Option<StorageConfig> {

@@ -1,11 +1,23 @@
 //! The command line as a whole: every flag has its variable and topic, defaults are those of [`Config`], and
 //! each rule between flags has its refusal.
 
+use std::ffi::OsString;
+
 use super::*;
-use crate::config::{Coalesce, Config, Fsync};
+use crate::config::{Coalesce, Config, DialectPath, Fsync};
+use crate::dialect::{echo, synckit};
 
 fn serve(flags: &[&str]) -> Result<Serve, ConfigError> {
-    match parse(["annulus"].iter().chain(flags))? {
+    serve_in(&[], flags)
+}
+
+/// With these variables of SyncKit's servers.
+fn serve_in(variables: &[(&str, &str)], flags: &[&str]) -> Result<Serve, ConfigError> {
+    let environment = |name: &str| {
+        let found = variables.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| OsString::from(value))
+    };
+    match parse(["annulus"].iter().chain(flags), &environment)? {
         Command::Serve(serve) => Ok(serve),
         other => panic!("expected to serve, not {other:?}"),
     }
@@ -41,7 +53,8 @@ fn without_flags_the_defaults_are_served() {
     let node = serve.config.node.clone();
     assert!(node.len() == 10 && node.starts_with("n-"), "{node}");
     let memory_limit_bytes = ((host::memory_bytes() / 2) >> 20) << 20;
-    let defaults = Config { node, memory_limit_bytes, offers_durable: true, ..Config::default() };
+    let dialects = vec![DialectPath::NATIVE, synckit::PATH];
+    let defaults = Config { node, dialects, memory_limit_bytes, offers_durable: true, ..Config::default() };
     assert_eq!(format!("{:?}", serve.config), format!("{defaults:?}"));
     assert_eq!(serve.cores, host::allowed_cores());
     assert!(!serve.node_is_chosen);
@@ -80,7 +93,7 @@ fn every_storage_flag_reaches_its_setting() {
 
 #[test]
 fn tasks_take_the_data_directory_from_its_flag() {
-    let task = |words: &[&str]| match parse(["annulus"].iter().chain(words)) {
+    let task = |words: &[&str]| match parse(["annulus"].iter().chain(words), &|_| None) {
         Ok(Command::Task(task)) => format!("{task:?}"),
         other => panic!("expected a task, not {other:?}"),
     };
@@ -102,16 +115,20 @@ fn flags_are_the_same_before_and_after_serve() {
         &["--drain-ms", "7", "serve", "--enable-echo", "--node=a"],
     ] {
         let config = serve(flags).unwrap().config;
-        assert_eq!((config.drain_ms, config.echo, config.node.as_str()), (7, true, "a"), "{flags:?}");
+        assert_eq!(
+            (config.drain_ms, config.dialects.last(), config.node.as_str()),
+            (7, Some(&echo::PATH), "a"),
+            "{flags:?}"
+        );
     }
 }
 
 #[test]
 fn every_flag_reaches_its_setting() {
     let flags = "--listen 127.0.0.1:1 --listen [::1]:2 --backlog 3 --node n --max-connections 4000 \
-        --max-connections-per-ip 5 --accept-rate 6 --handshake-timeout-ms 7 --heartbeat-ms 800 \
-        --max-message-bytes 2MiB --max-value-bytes 9KiB --max-subscriptions 10 --max-messages-per-second 11 \
-        --max-bad-messages 12 --allowed-origins HTTPS://A,https://b --enable-echo --coalesce-delay-us 13 \
+        --max-connections-per-ip 5 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --heartbeat-ms 800 \
+        --max-message-bytes 2MiB --max-value-bytes 9KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 \
+        --max-bad-messages 12 --allowed-origins HTTPS://A,https://b --enable-echo --enable-test-reset --synckit-path /kit --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
         --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-ms 19 \
         --log-format json --log-level debug --storage memory --preset balanced";
@@ -122,6 +139,7 @@ fn every_flag_reaches_its_setting() {
         node: "n".to_owned(),
         connections_max: 4000,
         connections_per_ip_max: 5,
+        trusted_proxies: vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
         accepts_per_second_max: 6,
         handshake_timeout_ms: 7,
         heartbeat_ms: 800,
@@ -129,9 +147,11 @@ fn every_flag_reaches_its_setting() {
         value_bytes_max: 9 << 10,
         subscriptions_max: 10,
         messages_per_second_max: 11,
+        messages_per_minute_max: 110,
         bad_messages_max: 12,
         allowed_origins: vec!["https://a".to_owned(), "https://b".to_owned()],
-        echo: true,
+        dialects: vec![DialectPath::NATIVE, DialectPath { path: "/kit".into(), ..synckit::PATH }, echo::PATH],
+        test_reset: true,
         coalesce: Coalesce { delay_us: 13, bytes_max: 14, frames_max: 15 },
         outbox_soft_bytes: 1 << 20,
         outbox_hard_bytes: 3 << 20,
@@ -151,6 +171,90 @@ fn a_preset_sets_what_is_not_set_one_by_one() {
     assert_eq!(serve(&["--preset", "balanced"]).unwrap().config.coalesce, Coalesce::BALANCED);
     let mixed = serve(&["--preset", "high-throughput", "--coalesce-delay-us", "5"]).unwrap().config.coalesce;
     assert_eq!(mixed, Coalesce { delay_us: 5, ..Coalesce::HIGH_THROUGHPUT });
+}
+
+#[test]
+fn synckit_can_be_left_out() {
+    let config = serve(&["--no-synckit", "--synckit-path", "/kit"]).unwrap().config;
+    assert_eq!(config.dialects, [DialectPath::NATIVE]);
+}
+
+#[test]
+fn the_variables_of_synckit_are_defaults() {
+    let variables = [
+        ("PORT", "8080"),
+        ("HOST", "0.0.0.0"),
+        ("WS_MAX_CONNECTIONS", "4000"),
+        ("SYNCKIT_MAX_CONNECTIONS_PER_IP", "50"),
+        ("SYNCKIT_MAX_MESSAGES_PER_MINUTE", "500"),
+        ("WS_HEARTBEAT_INTERVAL", "30000"),
+        ("SYNCKIT_AUTH_REQUIRED", "False"),
+        ("JWT_SECRET", "secret"),
+    ];
+    let given = serve_in(&variables, &[]).unwrap();
+    let config = &given.config;
+    assert_eq!(config.listen, ["0.0.0.0:8080".parse().unwrap()]);
+    assert_eq!((config.connections_max, config.connections_per_ip_max), (4000, 50));
+    assert_eq!((config.messages_per_minute_max, config.heartbeat_ms), (500, 60_000));
+    assert_eq!(given.inherited, variables.map(|(name, _)| name));
+    assert_eq!(given.inherited, inherited::VARIABLES.map(|variable| variable.name), "all of them were tried");
+    assert_eq!(given.warnings().len(), 1);
+
+    let without = serve_in(&variables, &["--no-synckit"]).unwrap();
+    assert_eq!(without.config.listen, Config::default().listen);
+    assert!(without.inherited.is_empty() && without.warnings().is_empty());
+}
+
+#[test]
+fn port_and_host_change_their_part_of_the_default() {
+    let listen = |variables: &[(&str, &str)]| serve_in(variables, &[]).unwrap().config.listen[0].to_string();
+    assert_eq!(listen(&[("PORT", "80")]), "127.0.0.1:80");
+    assert_eq!(listen(&[("HOST", "::")]), "[::]:9000");
+    assert_eq!(listen(&[("HOST", ""), ("PORT", "")]), "127.0.0.1:9000");
+}
+
+#[test]
+fn the_command_line_wins_over_the_variables_of_synckit_and_those_that_lose_are_not_read() {
+    let variables = [("PORT", "none"), ("WS_MAX_CONNECTIONS", "none"), ("WS_HEARTBEAT_INTERVAL", "50")];
+    let flags = ["--listen", "127.0.0.1:1", "--max-connections", "500"];
+    // Also behind the name of an action, where flags are read by another part of the parser.
+    for flags in [&flags[..], &[&["serve"], &flags[..]].concat()] {
+        let given = serve_in(&variables, flags).unwrap();
+        assert_eq!((given.config.listen[0].port(), given.config.connections_max), (1, 500));
+        assert_eq!((given.config.heartbeat_ms, given.inherited), (100, vec!["WS_HEARTBEAT_INTERVAL"]));
+    }
+}
+
+#[test]
+fn a_bad_variable_of_synckit_is_named() {
+    for (name, value, part) in [
+        ("PORT", "http", "write a whole number from 0 to 65535"),
+        ("PORT", "65536", "write a whole number from 0 to 65535"),
+        ("HOST", "localhost", "or set --listen"),
+        ("WS_MAX_CONNECTIONS", "0", "from 1 to 4294967295"),
+        ("WS_MAX_CONNECTIONS", "-1", "from 1 to 4294967295"),
+        ("SYNCKIT_MAX_CONNECTIONS_PER_IP", "many", "from 0 to"),
+        ("SYNCKIT_MAX_MESSAGES_PER_MINUTE", "1.5", "from 0 to"),
+        ("WS_HEARTBEAT_INTERVAL", "49", "from 50 to 1800000"),
+        ("WS_HEARTBEAT_INTERVAL", "1800001", "from 50 to 1800000"),
+        ("SYNCKIT_AUTH_REQUIRED", "true", "set it to false"),
+        ("SYNCKIT_AUTH_REQUIRED", "1", "set it to false"),
+        ("SYNCKIT_AUTH_REQUIRED", "perhaps", "write false, or set --no-synckit"),
+    ] {
+        let text = serve_in(&[(name, value)], &[]).expect_err("it cannot be served").to_string();
+        assert!(text.contains(name) && text.contains(part), "{name}={value}: {text}");
+        assert!(!text.contains('\n') && text.contains(';'), "one line that says what to do: {text}");
+        assert!(serve_in(&[(name, value)], &["--no-synckit"]).is_ok(), "{name} is not read");
+    }
+}
+
+#[test]
+fn a_rule_that_a_variable_of_synckit_breaks_names_it() {
+    let flags = ["--coalesce-delay-us", "500000"];
+    let error = serve_in(&[("WS_HEARTBEAT_INTERVAL", "100")], &flags).expect_err("a rule is broken");
+    assert!(error.to_string().ends_with("; --heartbeat-ms comes from WS_HEARTBEAT_INTERVAL"), "{error}");
+    let error = serve_in(&[("WS_MAX_CONNECTIONS", "9")], &["--tombstone-retention", "1s"]).unwrap_err();
+    assert!(!error.to_string().contains("WS_MAX_CONNECTIONS"), "{error}");
 }
 
 #[test]
@@ -186,6 +290,9 @@ fn each_rule_between_flags_has_its_refusal() {
         (vec!["--heartbeat-ms", "99"], "100..=3600000"),
         (vec!["--max-connections", "0"], "1..=4294967295"),
         (vec!["--allowed-origins", "https://a,nonsense"], "'nonsense' is no origin"),
+        (vec!["--synckit-path", "/metrics"], "'/metrics' has a meaning already"),
+        (vec!["--trusted-proxies", "10.0.0.1,proxy"], "'proxy' is no network"),
+        (vec!["--synckit-path", "ws"], "'ws' is no path"),
         (vec!["--log-level", "loud"], "'loud' is no filter"),
         (vec!["--preset", "fast"], "use one of low-latency, balanced, high-throughput"),
     ] {
@@ -207,8 +314,8 @@ fn a_bad_value_is_told_with_its_flag_and_variable() {
 
 #[test]
 fn the_printed_configuration_has_every_flag_by_name() {
-    let Ok(Command::Config(json)) = parse(["annulus", "config", "--node", "x", "--preset", "balanced"])
-    else {
+    let words = ["annulus", "config", "--node", "x", "--preset", "balanced"];
+    let Ok(Command::Config(json)) = parse(words, &|_| None) else {
         panic!("valid flags");
     };
     let printed: std::collections::BTreeMap<String, simd_json::OwnedValue> =
@@ -218,6 +325,7 @@ fn the_printed_configuration_has_every_flag_by_name() {
     flags.sort_unstable();
     assert_eq!(printed.keys().cloned().collect::<Vec<_>>(), flags);
     assert_eq!(printed["coalesce-delay-us"], simd_json::json!(1_000));
+    assert_eq!(printed["trusted-proxies"], simd_json::json!([]));
     assert_eq!(printed["node"], simd_json::json!("x"));
     assert_eq!(printed["tombstone-retention"], simd_json::json!("30d"));
 }

@@ -1,8 +1,12 @@
 //! Parsers of single flag values. Each refusal says what is wrong and what to write instead.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
+use crate::config::DialectPath;
+use crate::dialect::{echo, synckit};
 use crate::limits;
+use crate::wire::http;
 
 /// An address and a port. Names are not looked up: which of its addresses would be meant?
 pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
@@ -35,6 +39,21 @@ pub(super) fn parse_origin(text: &str) -> Result<String, String> {
     let advice =
         "write https://app.example or http://localhost:3000, without a path; leave the flag out for any";
     Err(format!("'{text}' is no origin; {advice}"))
+}
+
+/// A path for a dialect beside our own, as it stands in a request: nothing in it is decoded.
+pub(super) fn parse_dialect_path(text: &str) -> Result<Cow<'static, str>, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    if !text.starts_with('/') || !text.bytes().all(plain) {
+        return Err(format!("'{text}' is no path; write one such as /ws, of letters, digits and /-._~"));
+    }
+    let has_meaning = [DialectPath::NATIVE.path, echo::PATH.path].contains(&text.into())
+        || synckit::PATH.health_path == Some(text)
+        || http::is_reserved(text);
+    if has_meaning {
+        return Err(format!("'{text}' has a meaning already; choose another path such as /ws"));
+    }
+    Ok(Cow::Owned(text.to_owned()))
 }
 
 /// A filter of `tracing-subscriber`. A bare word must be a level: the filter would take a mistyped one for
@@ -82,6 +101,27 @@ mod tests {
             ["app.example", "https://", "https://app.example/", "https://a b", "*", "https://*.example"]
         {
             assert!(parse_origin(text).is_err_and(|error| error.contains("https://app.example")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_dialect_has_a_path_of_its_own() {
+        for text in [
+            "/ws",
+            "/",
+            "/v1",
+            "/v1/echo",
+            "/healthz",
+            "/health",
+            "/metrics",
+            "/_test/clear",
+            "/sync-kit/v0.1/~x",
+        ] {
+            let is_free = ["/ws", "/sync-kit/v0.1/~x"].contains(&text);
+            assert_eq!(parse_dialect_path(text).is_ok(), is_free, "{text}");
+        }
+        for text in ["", "ws", "/w s", "/ws?x", "/ws#x", "/%77s", "/wś", "ws://host/ws"] {
+            assert!(parse_dialect_path(text).is_err_and(|error| error.contains("/ws")), "{text}");
         }
     }
 

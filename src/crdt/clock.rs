@@ -12,6 +12,11 @@ pub struct Clock {
     node: Node,
 }
 
+/// The largest counter of a tick that a server gives, before it carries into the milliseconds: 12 bits, so that
+/// `millis * 4096 + counter` orders as ticks do and is an integer that JavaScript counts exactly until 2039, for
+/// dialects whose clock is one number. Clients' stamps may use all 16 bits.
+pub const COUNTER_MAX: u16 = 4095;
+
 /// A remote time is further ahead of the wall clock than is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a time is {ahead_ms} ms ahead of this clock")]
@@ -26,7 +31,11 @@ impl Clock {
 
     /// The next tick, greater than everything this clock has given or seen.
     pub fn tick(&mut self, now_ms: u64) -> Time {
-        self.last = self.last.next().max(Time::new(now_ms, 0));
+        let next = match self.last {
+            last if last.counter() < COUNTER_MAX || last.millis() == Time::MILLIS_MAX => last.next(),
+            last => Time::new(last.millis() + 1, 0),
+        };
+        self.last = next.max(Time::new(now_ms, 0));
         self.last
     }
 
@@ -90,12 +99,16 @@ mod tests {
     fn a_frozen_clock_carries_its_counter_into_the_milliseconds() {
         let mut clock = clock();
         clock.tick(7);
-        for _ in 0..u16::MAX {
+        for _ in 0..COUNTER_MAX {
             clock.tick(7);
         }
-        assert_eq!(clock.last(), Time::new(7, u16::MAX));
+        assert_eq!(clock.last(), Time::new(7, COUNTER_MAX));
         assert_eq!(clock.tick(7), Time::new(8, 0));
         assert_eq!(clock.tick(8), Time::new(8, 1), "the wall clock catching up does not repeat a tick");
+        assert_eq!(clock.observe(8, Time::new(8, u16::MAX), 0), Ok(()));
+        assert_eq!(clock.tick(8), Time::new(9, 0), "after a client's larger counter, too");
+        assert_eq!(clock.observe(8, Time::MAX, u64::MAX), Ok(()));
+        assert_eq!(clock.tick(8), Time::MAX, "there is no later one");
     }
 
     #[test]

@@ -3,8 +3,14 @@
 
 pub mod echo;
 pub mod native;
+pub mod synckit;
 
-use crate::shard::Dialect;
+use crate::shard::{Dialect, DialectIndex};
 
-/// Every dialect, in the places that [`crate::wire::http::Endpoint`] gives them.
-pub static ALL: &[&dyn Dialect] = &[&native::Native, &echo::Echo];
+/// Every dialect, each in its place.
+pub static ALL: &[&dyn Dialect] =
+    &[&native::Native, &echo::Echo, &synckit::SyncKit::BINARY, &synckit::SyncKit::TEXT];
+
+const ECHO: DialectIndex = 1;
+const SYNCKIT: DialectIndex = 2;
+const SYNCKIT_TEXT: DialectIndex = 3;

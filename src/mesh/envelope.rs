@@ -223,20 +223,39 @@ pub struct Write<'a> {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Action<'a> {
-    Set { value: &'a [u8], at: Option<Stamp>, ttl_ms: Option<u64> },
-    Delete { at: Option<Stamp> },
-    Add { value: &'a [u8], tag: Option<&'a str>, at: Option<Stamp> },
+    Set { value: &'a [u8], at: At, ttl_ms: Option<u64> },
+    Delete { at: At },
+    Add { value: &'a [u8], tag: Option<&'a str>, at: At },
     RemoveTags { tags: TagList<'a> },
     RemoveValue { value: &'a [u8] },
     Increment { by: i64 },
     IncrementTotals { replica: Node, added: u64, subtracted: u64 },
 }
 
+/// Where the stamp of an operation comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The owner's clock.
+    Now,
+    /// The owner's clock, moved past this first, unless that is too far ahead of it.
+    After(Time),
+    /// The client.
+    Given(Stamp),
+}
+
+impl From<Option<Stamp>> for At {
+    fn from(given: Option<Stamp>) -> Self {
+        given.map_or(Self::Now, Self::Given)
+    }
+}
+
 impl Action<'_> {
     /// The stamp that the client gave.
     pub const fn given(&self) -> Option<Stamp> {
         match *self {
-            Self::Set { at, .. } | Self::Delete { at } | Self::Add { at, .. } => at,
+            Self::Set { at: At::Given(at), .. }
+            | Self::Delete { at: At::Given(at) }
+            | Self::Add { at: At::Given(at), .. } => Some(at),
             _ => None,
         }
     }
@@ -288,9 +307,9 @@ pub struct PackedWrite {
 
 #[derive(Clone, Copy, Debug)]
 enum PackedAction {
-    Set { value: Span, at: Option<Stamp>, ttl_ms: Option<u64> },
-    Delete { at: Option<Stamp> },
-    Add { value: Span, tag: Option<Span>, at: Option<Stamp> },
+    Set { value: Span, at: At, ttl_ms: Option<u64> },
+    Delete { at: At },
+    Add { value: Span, tag: Option<Span>, at: At },
     RemoveTags { tags: Span },
     RemoveValue { value: Span },
     Increment { by: i64 },

@@ -12,7 +12,7 @@ mod partition;
 pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
 pub use entry::{Entries, Entry, EntryPacker, EntryState, TaggedValue, TaggedValues};
 pub use envelope::{
-    Action, Answer, Changes, Envelope, Item, Merged, MergedStamp, PackedWrite, Request, Span, TagList,
+    Action, Answer, At, Changes, Envelope, Item, Merged, MergedStamp, PackedWrite, Request, Span, TagList,
     WalkAnswer, WalkRequest, Write,
 };
 pub use filter::Filter;

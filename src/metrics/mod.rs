@@ -148,6 +148,8 @@ metrics! {
         presence_watches => "annulus_presence_watches",
         /// Maps held; a map counts once for each shard that owns cells of it.
         maps => "annulus_maps",
+        /// Maps held by the shard that decides their type, so that each counts once.
+        map_names => "annulus_map_names",
         /// Cells held, tombstones included.
         cells => "annulus_cells",
         /// Bytes that maps take in memory, without what the allocator adds.

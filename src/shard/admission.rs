@@ -106,9 +106,17 @@ impl Admission {
     }
 }
 
-pub fn try_again_later(random: &mut Random) -> Close {
+fn try_again_later(random: &mut Random) -> Close {
+    Close::TryAgainLater { retry_after_ms: retry_after_ms(random) }
+}
+
+pub fn too_many_of_address(random: &mut Random) -> Close {
+    Close::TooManyOfAddress { retry_after_ms: retry_after_ms(random) }
+}
+
+fn retry_after_ms(random: &mut Random) -> u32 {
     let spread = RETRY_AFTER_MS.end - RETRY_AFTER_MS.start;
-    Close::TryAgainLater { retry_after_ms: (RETRY_AFTER_MS.start + random.below(spread)) as u32 }
+    (RETRY_AFTER_MS.start + random.below(spread)) as u32
 }
 
 impl Shard {

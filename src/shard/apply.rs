@@ -7,7 +7,7 @@ use super::Shard;
 use super::maps::{Cells, MapSlot};
 use crate::crdt::{Cell, Delta, HashedKey, MapType, Merge, Refused, Stamp, State, Time};
 use crate::mesh::{
-    Action, Answer, EntryPacker, Item, Merged, MergedStamp, PackedWrite, ReplyTo, Request, ShardIndex,
+    Action, Answer, At, EntryPacker, Item, Merged, MergedStamp, PackedWrite, ReplyTo, Request, ShardIndex,
     TagList, TaggedValue, Write, Writer, owner,
 };
 use crate::metrics::{OpKind, OpOutcome as Counted};
@@ -197,13 +197,17 @@ impl Shard {
     }
 
     /// The stamp a client brought, if it is not too far ahead, or else a new one.
-    fn stamp(&mut self, at: Option<Stamp>) -> Result<(Stamp, Merged), Reject> {
+    fn stamp(&mut self, at: At) -> Result<(Stamp, Merged), Reject> {
         match at {
-            None => {
+            At::Now | At::After(_) => {
+                if let At::After(seen) = at {
+                    // Where this clock must not follow, its own stamp has to do.
+                    let _ = self.clock.observe(self.now.unix_ms, seen, self.config.clock_drift_max_ms);
+                }
                 let at = self.clock.stamp(self.now.unix_ms);
                 Ok((at, Merged::at(at.time)))
             }
-            Some(at) => {
+            At::Given(at) => {
                 self.clock
                     .observe(self.now.unix_ms, at.time, self.config.clock_drift_max_ms)
                     .map_err(|_| Reject::ClockDrift)?;

@@ -102,9 +102,13 @@ impl Clients {
 
     /// Tells a connection of a change that nobody else is told in the same way.
     pub fn tell_change(&mut self, id: ConnectionId, now: Now, change: Change<'_>) {
-        let dialect = self.table[id.index as usize].dialect;
-        let dialect = self.dialects[usize::from(dialect)];
-        self.send(id, now, |out| dialect.change(change, out));
+        let Some(connection) = self.table.get_mut(id.index as usize).filter(|found| found.id == id) else {
+            return;
+        };
+        let dialect = self.dialects[usize::from(connection.dialect)];
+        let session = Some(&connection.session);
+        connection.outbox.append(&mut self.pool, |out| dialect.change(change, session, out));
+        self.queued(id.index, now);
     }
 
     /// Like [`Self::tell`] for what must not wait for company.

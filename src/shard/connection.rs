@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::outbox::Outbox;
 use super::presence::HeldMember;
+use super::rate::Window;
 use super::{DialectIndex, Session};
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::wire::Close;
@@ -31,6 +32,7 @@ pub enum Phase {
 pub struct Connection {
     pub id: ConnectionId,
     pub phase: Phase,
+    /// Of the peer, and from the upgrade on of the client, for whom the peer may be a proxy.
     pub address: IpAddr,
     /// What it speaks, once it is open, and what its dialect remembers of it.
     pub dialect: DialectIndex,
@@ -71,9 +73,9 @@ pub struct Connection {
     /// Requests of it that wait for other shards.
     pub requests_pending: u32,
     pub bad_messages: u32,
-    /// Messages it may send in the current second, and when that began.
-    pub messages_left: u32,
-    pub messages_since_ms: Option<u64>,
+    /// Messages it may send in the current second and minute.
+    pub second: Window,
+    pub minute: Window,
     /// The last delivery with changes of this connection; such a writer is sent a frame without its own changes.
     pub wrote_in_delivery: u64,
 }
@@ -107,8 +109,8 @@ impl Connection {
             held: Vec::new(),
             requests_pending: 0,
             bad_messages: 0,
-            messages_left: 0,
-            messages_since_ms: None,
+            second: Window::default(),
+            minute: Window::default(),
             wrote_in_delivery: 0,
         }
     }

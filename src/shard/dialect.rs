@@ -6,7 +6,7 @@
 
 use std::any::Any;
 
-use super::{Now, Outcomes, Shard};
+use super::{Health, Now, Outcomes, Shard};
 use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
 use crate::mesh::{ConnectionId, Entries, Entry, Members};
@@ -38,8 +38,9 @@ pub trait Dialect: Sync {
     /// Appends the frames, if any, that tell one connection of `event`.
     fn event(&self, event: Event<'_>, session: &mut Session, now: Now, out: &mut Vec<u8>);
 
-    /// Appends the frames that tell subscribers of a change. They are made once for all that get the same.
-    fn change(&self, change: Change<'_>, out: &mut Vec<u8>);
+    /// Appends the frames that tell subscribers of a change: once for all that get the same, and then without a
+    /// session, and for one that gets less, such as who made part of it.
+    fn change(&self, change: Change<'_>, session: Option<&Session>, out: &mut Vec<u8>);
 
     /// Appends the frames that tell watchers of a room of a change in it. They are made once for all.
     fn member(&self, _change: MemberChange<'_>, _out: &mut Vec<u8>) {}
@@ -56,6 +57,11 @@ pub trait Dialect: Sync {
     /// Bytes of the longest message that is taken; a longer one ends its connection with [`Close::TooBig`].
     fn message_bytes_max(&self, config: &Config) -> usize {
         config.message_bytes_max
+    }
+
+    /// The JSON of this dialect's own page about how the server is; `None`: it has no such page.
+    fn health(&self, _health: Health) -> Option<String> {
+        None
     }
 
     /// How this dialect says that a connection ends.
@@ -101,6 +107,7 @@ pub struct Published<'a> {
     /// What the connection speaks that sent it.
     pub from: DialectIndex,
     pub body: &'a [u8],
+    pub now: Now,
 }
 
 /// What a member of a room is now.
@@ -112,6 +119,7 @@ pub struct MemberChange<'a> {
     pub state: Option<&'a [u8]>,
     /// As given by whoever set it. For a removal that no client asked for it is greater than the last.
     pub clock: u64,
+    pub now: Now,
 }
 
 /// Changes of one map for its subscribers.

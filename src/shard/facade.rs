@@ -1,6 +1,6 @@
 //! The small things a dialect asks of its shard; the large ones are `write`, `read`, `subscribe` and their like.
 
-use super::Shard;
+use super::{DialectIndex, Now, Session, Shard};
 use crate::config::Config;
 use crate::crdt::Stamp;
 use crate::mesh::ConnectionId;
@@ -24,6 +24,33 @@ impl Shard {
     /// What the connection is called in logs.
     pub fn connection_name(&self, id: ConnectionId) -> String {
         format!("{}-{}-{}", self.index, id.index, id.generation)
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// What the connection's dialect remembers of it; `None` if it is gone.
+    pub fn session(&mut self, id: ConnectionId) -> Option<&mut Session> {
+        self.clients.get_mut(id).map(|connection| &mut connection.session)
+    }
+
+    /// What the connection speaks; any if it is gone.
+    pub fn dialect_index(&self, id: ConnectionId) -> DialectIndex {
+        self.clients.get(id).map_or(0, |connection| connection.dialect)
+    }
+
+    /// From now on the connection speaks another dialect, with the same session.
+    pub fn switch_dialect(&mut self, id: ConnectionId, dialect: DialectIndex) {
+        if let Some(connection) = self.clients.get_mut(id) {
+            connection.dialect = dialect;
+        }
+    }
+
+    /// Counts a request that a dialect has refused by itself.
+    pub fn count_refusal(&mut self) {
+        self.metrics.requests_rejected += 1;
     }
 
     /// Queues the frames that `write` appends.

@@ -164,7 +164,7 @@ impl Shard {
             if is_plain {
                 self.metrics.deliveries += delivery.writers.len() as u64;
                 self.clients.send_alike(&mut alike, id.index, self.now, |dialect, out| {
-                    dialect.change(Change::all(&map.name, delivery.entries, cursor), out);
+                    dialect.change(Change::all(&map.name, delivery.entries, cursor), None, out);
                 });
                 continue;
             }

@@ -81,8 +81,7 @@ impl Shard {
 
     /// The dialect of a connection; any if it is gone.
     pub(super) fn dialect_of(&self, id: ConnectionId) -> &'static dyn Dialect {
-        let dialect = self.clients.get(id).map_or(0, |connection| connection.dialect);
-        self.clients.dialects[usize::from(dialect)]
+        self.clients.dialects[usize::from(self.dialect_index(id))]
     }
 
     /// Refuses a request as a whole; the connection goes on.
@@ -104,26 +103,13 @@ impl Shard {
         if too_many { Err(Close::InvalidData("too many messages that are not JSON")) } else { Ok(()) }
     }
 
-    /// Counts one message; when to try again if it is one too many in its second.
+    /// Counts one message; when to try again if it is one too many in its second or minute.
     pub fn over_message_rate(&mut self, id: ConnectionId) -> Option<u32> {
-        let limit = self.config.messages_per_second_max;
-        if limit == 0 {
-            return None;
-        }
+        let (per_second, per_minute) =
+            (self.config.messages_per_second_max, self.config.messages_per_minute_max);
         let now_ms = self.now.timer_ms();
         let connection = self.clients.get_mut(id)?;
-        let second_ends_ms = match connection.messages_since_ms {
-            Some(since_ms) if now_ms < since_ms + 1000 => since_ms + 1000,
-            _ => {
-                connection.messages_since_ms = Some(now_ms);
-                connection.messages_left = limit;
-                now_ms + 1000
-            }
-        };
-        if connection.messages_left == 0 {
-            return Some((second_ends_ms - now_ms) as u32);
-        }
-        connection.messages_left -= 1;
-        None
+        let in_second = connection.second.count(per_second, 1_000, now_ms);
+        in_second.or_else(|| connection.minute.count(per_minute, 60_000, now_ms))
     }
 }

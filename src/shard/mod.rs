@@ -25,9 +25,11 @@ mod members;
 mod memory;
 mod outbox;
 mod outcomes;
+mod pages;
 mod pending;
 mod presence;
 mod publish;
+mod rate;
 mod read;
 mod recency;
 mod removal;
@@ -47,8 +49,9 @@ pub use dialect::{
     SnapshotEnd,
 };
 pub use outbox::{BufferPool, Outbox, SharedFrames};
+pub use pages::Health;
 pub use presence::SetPresence;
-pub use subscribe::Subscribe;
+pub use subscribe::{From, Subscribe};
 pub use write::{Op, Ops};
 
 use std::collections::VecDeque;
@@ -150,6 +153,8 @@ pub struct Shard {
     hasher: KeyHasher,
     node: Node,
     now: Now,
+    /// When this shard began, in microseconds of the monotonic clock.
+    began_us: u64,
     clock: Clock,
     random: Random,
 
@@ -240,6 +245,7 @@ impl Shard {
             hasher: shared.hasher,
             node,
             now,
+            began_us: now.monotonic_us,
             clock,
             random: Random(seed),
             clients: Clients::new(&shared.config, shared.dialects),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::{AckLevel, Outcomes, Shard};
+use super::{AckLevel, DialectIndex, Outcomes, Shard};
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Metrics;
 use crate::wire::Ticket;
-use crate::wire::http::Endpoint;
+use crate::wire::http::Page;
 
 /// One request, while any of its parts is with another shard.
 pub struct PendingRequest {
@@ -46,12 +46,14 @@ pub enum Waiting {
     /// A member is being set.
     Member,
     Admission {
-        endpoint: Endpoint,
+        dialect: DialectIndex,
         response: Vec<u8>,
         address: std::net::IpAddr,
     },
+    /// For a page that is made of the numbers of all shards.
     Metrics {
         sum: Box<Metrics>,
+        page: Page,
         head_only: bool,
     },
 }

@@ -41,7 +41,7 @@ impl Shard {
         sender: Option<ConnectionId>,
     ) {
         let map = &self.maps[slot];
-        let message = Published { map: &map.name, from, body };
+        let message = Published { map: &map.name, from, body, now: self.now };
         let mut alike = Alike::default();
         for &subscription in &map.subscribers {
             let id = self.subscriptions[subscription as usize].connection;

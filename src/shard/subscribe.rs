@@ -12,15 +12,29 @@ use crate::wire::{Cursor, Reject, Ticket};
 /// What a subscriber asks for.
 pub struct Subscribe<'a> {
     pub map: &'a str,
-    /// Only what was applied after this is sent first.
-    pub since: Option<Cursor>,
+    /// What is sent first.
+    pub from: From,
     /// Which keys; `None`: all. See [`Shard::keys_filter`].
     pub filter: Option<Filter>,
-    /// Whether what exists is sent first.
-    pub snapshot: bool,
     /// Whether the subscriber gets its own changes back.
     pub echo: bool,
 }
+
+/// What a new subscriber is sent before the changes to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// Everything there is.
+    Everything,
+    /// What was applied after this.
+    Cursor(Cursor),
+    /// What was applied in the last moments, at least [`RECENT_MS`]: whatever the subscriber writes from now on is
+    /// among it or follows.
+    Recent,
+    Nothing,
+}
+
+/// Clocks of shards differ by less.
+const RECENT_MS: u64 = 1_000;
 
 /// One connection's interest in one map.
 pub struct Subscription {
@@ -94,9 +108,14 @@ impl Shard {
     /// Where the walk of a new subscription begins and what it is for.
     fn start_of(&mut self, subscribe: &Subscribe<'_>, ticket: Option<Ticket>) -> (Purpose, Time) {
         let snapshot = |resumed, reset| Purpose::Snapshot { ticket, resumed, reset };
-        let Some(since) = subscribe.since else {
-            let position = if subscribe.snapshot { Time::ZERO } else { Time::MAX };
-            return (snapshot(false, false), position);
+        let since = match subscribe.from {
+            From::Cursor(since) => since,
+            From::Everything => return (snapshot(false, false), Time::ZERO),
+            From::Nothing => return (snapshot(false, false), Time::MAX),
+            From::Recent => {
+                let since_ms = self.now.unix_ms.saturating_sub(RECENT_MS);
+                return (snapshot(false, false), Time::new(since_ms, 0));
+            }
         };
         // A tick that this data set never had is from before a crash that has lost it.
         if since.epoch == self.epoch && self.is_known(since.time) {

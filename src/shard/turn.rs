@@ -1,6 +1,7 @@
 //! The turn: what happens between two waits, in the one order in which it is right.
 
 use super::journal::Journal;
+use super::maps::SharedMap;
 use super::{Command, Now, Shard};
 use crate::metrics::Metrics;
 use crate::wire::Close;
@@ -71,6 +72,8 @@ impl Shard {
         let mut metrics = self.metrics.clone();
         metrics.maps =
             self.maps.iter().filter(|map| map.typed().is_some_and(|cells| cells.cells() > 0)).count() as u64;
+        let is_decided_here = |map: &SharedMap| map.typed().is_some() && self.owner(map.hash) == self.index;
+        metrics.map_names = self.maps.iter().filter(|map| is_decided_here(map)).count() as u64;
         metrics.cells =
             self.maps.iter().filter_map(|map| map.typed()).map(|cells| cells.cells() as u64).sum();
         let rooms = || self.presence.rooms.iter().filter(|room| !room.members.is_empty());

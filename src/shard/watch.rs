@@ -149,7 +149,7 @@ impl Shard {
     /// Queues a change for every local watcher of the room.
     pub(super) fn deliver_member(&mut self, slot: RoomSlot, member: &str, state: Option<&[u8]>, clock: u64) {
         let room = &self.presence.rooms[slot];
-        let change = MemberChange { room: &room.name, member, state, clock };
+        let change = MemberChange { room: &room.name, member, state, clock, now: self.now };
         let mut alike = Alike::default();
         for &watch in &room.watches {
             let watch = &mut self.presence.watches[watch as usize];

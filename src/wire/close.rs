@@ -21,6 +21,10 @@ pub enum Close {
     Internal,
     /// 1013: a connection or rate limit; the reason says when to come back.
     TryAgainLater { retry_after_ms: u32 },
+    /// 1013: a limit of connections of one address; the reason says when to come back.
+    TooManyOfAddress { retry_after_ms: u32 },
+    /// As a dialect words it.
+    Said { code: u16, reason: &'static str },
     /// 4001: no `auth` in time.
     AuthRequired,
     /// 4002: the token is invalid or has expired.
@@ -53,7 +57,8 @@ impl Close {
             Self::Policy(_) => 1008,
             Self::TooBig => 1009,
             Self::Internal => 1011,
-            Self::TryAgainLater { .. } => 1013,
+            Self::TryAgainLater { .. } | Self::TooManyOfAddress { .. } => 1013,
+            Self::Said { code, .. } => code,
             Self::AuthRequired => 4001,
             Self::AuthFailed => 4002,
             Self::PermissionDenied => 4003,
@@ -68,10 +73,15 @@ impl Close {
     /// Writes the reason text, at most 123 bytes (RFC 6455 section 5.5).
     pub fn write_reason(self, out: &mut Vec<u8>) {
         match self {
-            Self::Protocol(reason) | Self::InvalidData(reason) | Self::Policy(reason) => {
+            Self::Protocol(reason)
+            | Self::InvalidData(reason)
+            | Self::Policy(reason)
+            | Self::Said { reason, .. } => {
                 out.extend_from_slice(reason.as_bytes());
             }
-            Self::GoingAway { retry_after_ms } | Self::TryAgainLater { retry_after_ms } => {
+            Self::GoingAway { retry_after_ms }
+            | Self::TryAgainLater { retry_after_ms }
+            | Self::TooManyOfAddress { retry_after_ms } => {
                 out.extend_from_slice(b"retry_after_ms=");
                 out.extend_from_slice(itoa::Buffer::new().format(retry_after_ms).as_bytes());
             }

@@ -1,6 +1,6 @@
 //! Limits on connections, and the life of one: who is let in, how long silence lasts, what closes it.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use rustix::net::{AddressFamily, SocketType};
 use simd_json::prelude::*;
 
 use crate::client::{Client, Closed, set};
-use crate::raw::{PING, Raw};
+use crate::raw::{CLOSE, PING, Raw};
 use crate::server::{TestServer, await_that, get};
 
 /// The time to come back that a close names.
@@ -57,6 +57,45 @@ fn clients_of_one_address_are_counted_over_all_shards() {
     held.push(connect_at_last(server.address));
     assert!(Client::try_connect(server.address).is_err(), "the place was given back once");
     assert_eq!(held[0].ask(r#"{"type":"ping"}"#)["type"], "pong");
+}
+
+/// Opens a WebSocket as the client that a proxy names; the close code where it may not stay.
+fn connect_for(server: &TestServer, source: Ipv4Addr, forwarded_for: &str) -> Result<Raw, u16> {
+    let mut raw = Raw::over(connect_from(source, server.address));
+    raw.upgrade_with(&format!("X-Forwarded-For: {forwarded_for}\r\n"));
+    match raw.frame().expect("a hello or a close") {
+        (CLOSE, payload) => Err(u16::from_be_bytes([payload[0], payload[1]])),
+        _ => Ok(raw),
+    }
+}
+
+#[test]
+fn clients_behind_a_trusted_proxy_are_counted_one_by_one() {
+    let proxy = Ipv4Addr::new(127, 0, 0, 5);
+    let server = TestServer::with(|config| {
+        config.connections_per_ip_max = 1;
+        config.trusted_proxies = vec![IpAddr::from(proxy).into()];
+    });
+    let connect = |named: &str| connect_for(&server, proxy, named);
+    let held = connect("192.0.2.1").expect("the first of its address");
+    let _other = connect("192.0.2.2").expect("the first of another address");
+    for named in ["192.0.2.1", "198.51.100.1, 192.0.2.1", "192.0.2.2, 127.0.0.5"] {
+        assert_eq!(connect(named).err(), Some(1013), "{named}");
+    }
+    // The place of an address is given back under that address.
+    drop(held);
+    await_that("a place", || connect("192.0.2.1").is_ok());
+}
+
+#[test]
+fn whoever_is_no_trusted_proxy_names_nobody() {
+    let server = TestServer::with(|config| {
+        config.connections_per_ip_max = 1;
+        config.trusted_proxies = vec!["127.0.0.5/32".parse().unwrap()];
+    });
+    let source = Ipv4Addr::new(127, 0, 0, 6);
+    let _held = connect_for(&server, source, "192.0.2.1").expect("the first of its address");
+    assert_eq!(connect_for(&server, source, "192.0.2.2").err(), Some(1013));
 }
 
 /// A connection from another address of this machine.
@@ -149,6 +188,21 @@ fn messages_over_the_rate_are_refused_one_by_one_until_the_second_is_over() {
     assert!((1..=1_000).contains(&longest), "{longest}");
     thread::sleep(Duration::from_millis(longest + 50));
     assert_eq!(client.ask(r#"{"type":"ping"}"#)["type"], "pong");
+}
+
+#[test]
+fn messages_over_the_minutes_rate_are_refused_until_the_minute_is_over() {
+    let server = TestServer::with(|config| config.messages_per_minute_max = 3);
+    let [mut client, mut other] = Client::pair(server.address);
+    for _ in 0..3 {
+        assert_eq!(client.ask(r#"{"type":"ping"}"#)["type"], "pong");
+    }
+    client.send(r#"{"type":"ping"}"#);
+    let refused = client.receive();
+    assert_eq!(refused["code"], "rate_limited", "{refused}");
+    // Longer than any second: it is the minute that is full.
+    assert!((1_001..=60_000).contains(&refused["retry_after_ms"].as_u64().unwrap()), "{refused}");
+    assert_eq!(other.ask(r#"{"type":"ping"}"#)["type"], "pong", "each connection has its own");
 }
 
 #[test]

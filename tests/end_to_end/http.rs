@@ -2,7 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::Client;
+use annulus::config::DialectPath;
+use annulus::dialect::synckit;
+
+use simd_json::prelude::*;
+
+use crate::client::{Client, set};
 use crate::raw::Raw;
 use crate::server::{TestServer, exchange, get};
 
@@ -14,7 +19,9 @@ fn every_page_is_served() {
     let server = TestServer::start();
     for (path, content, body) in [
         ("/", "text/plain; charset=utf-8", "real-time sync server"),
+        ("/", "text/plain; charset=utf-8", "GET /ws "),
         ("/healthz", "text/plain; charset=utf-8", "ok\n"),
+        ("/health", "application/json", r#"{"status":"healthy","#),
         ("/metrics", "text/plain; version=0.0.4; charset=utf-8", "annulus_connections "),
     ] {
         let page = get(server.address, path);
@@ -43,6 +50,7 @@ fn what_is_not_served_says_what_to_do_instead() {
         ("POST /v1 HTTP/1.1\r\nHost: test\r\n\r\n", 405),
         ("DELETE /metrics HTTP/1.1\r\nHost: test\r\n\r\n", 405),
         ("GET /v1 HTTP/1.1\r\nHost: test\r\n\r\n", 426),
+        ("GET /ws HTTP/1.1\r\nHost: test\r\n\r\n", 426),
         (&version, 426),
         (&large, 431),
         (&foreign, 403),
@@ -84,6 +92,58 @@ fn the_subprotocol_is_chosen_if_it_is_offered() {
         let answer = String::from_utf8_lossy(&raw.rest()).to_lowercase();
         assert!(answer.starts_with("http/1.1 101 "));
         assert_eq!(answer.contains("sec-websocket-protocol: annulus.v1\r\n"), chosen, "{offer}");
+    }
+}
+
+#[test]
+fn the_health_of_a_dialect_is_that_of_all_shards_and_names_nothing() {
+    let server = TestServer::start();
+    let mut clients = Client::on_every_shard(server.address, 4);
+    for client in &mut clients {
+        client.subscribe(r#""map":"hidden-name""#);
+    }
+    for key in 0..20 {
+        clients[0].write(&set("hidden-name", &format!("k{key}"), 1));
+    }
+    clients[0].write(&set("another", "k", 1));
+    let page = get(server.address, "/health");
+    let mut body = page.split_once("\r\n\r\n").unwrap().1.as_bytes().to_vec();
+    let health = simd_json::to_owned_value(&mut body).expect("the page is JSON");
+    let count = clients.len();
+    assert_eq!(health["connections"]["totalConnections"], count, "{health}");
+    assert_eq!(health["documents"]["totalDocuments"], 2, "each map once: {health}");
+    assert_eq!(health["documents"]["totalSubscriptions"], count, "{health}");
+    assert_eq!(health["documents"]["documents"], simd_json::json!([]));
+    assert!(health["uptime"].as_f64().is_some_and(|seconds| (0.0..3_600.0).contains(&seconds)), "{health}");
+    assert!(!page.contains("hidden-name"), "{page}");
+
+    let without = TestServer::with(|config| config.dialects = vec![DialectPath::NATIVE]);
+    assert!(get(without.address, "/health").starts_with("HTTP/1.1 404 "));
+    assert!(!get(without.address, "/").contains("/ws"));
+}
+
+#[test]
+fn the_reset_exists_only_where_it_is_wanted() {
+    let post = "POST /_test/clear HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n{}";
+    assert!(exchange(TestServer::start().address, post).starts_with("HTTP/1.1 404 "));
+    let server = TestServer::with(|config| config.test_reset = true);
+    assert!(exchange(server.address, post).starts_with("HTTP/1.1 503 "));
+}
+
+#[test]
+fn each_dialect_is_found_at_its_path_only() {
+    let elsewhere = DialectPath { path: "/kit".into(), ..synckit::PATH };
+    let server = TestServer::with(|config| config.dialects = vec![DialectPath::NATIVE, elsewhere]);
+    for (path, status) in [("/v1", 101), ("/kit", 101), ("/ws", 404)] {
+        let mut raw = Raw::connect(server.address);
+        let request =
+            format!("GET {path} HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Protocol: annulus.v1, kit\r\n\r\n");
+        raw.send(request.as_bytes());
+        raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
+        let answer = String::from_utf8_lossy(&raw.rest()).to_lowercase();
+        assert!(answer.starts_with(&format!("http/1.1 {status} ")), "{path}: {answer}");
+        assert_eq!(answer.contains("sec-websocket-protocol"), path == "/v1", "{path}: {answer}");
+        assert_eq!(answer.contains(r#""type":"hello""#), path == "/v1", "{path}: {answer}");
     }
 }
 

@@ -56,7 +56,8 @@ fn the_counters_of_all_shards_add_up_to_what_happened() {
     }
     // tungstenite sends an empty close frame, which counts as 1005.
     server.await_metric("annulus_closes_total{code=\"1005\"}", count);
-    assert_eq!(server.metric("annulus_connections"), 1.0);
+    // The pages before may still be on their way out.
+    server.await_metric("annulus_connections", 1.0);
     assert_eq!(server.metric("annulus_outbox_bytes"), 0.0);
     assert!(server.metric("annulus_sends_total") > 0.0);
     assert!(server.metric("annulus_op_seconds_count") > 0.0);

@@ -10,7 +10,7 @@ pub const CLOSE: u8 = 8;
 pub const PING: u8 = 9;
 
 const UPGRADE: &str = "GET /v1 HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 
 /// One TCP connection.
 pub struct Raw {
@@ -20,7 +20,11 @@ pub struct Raw {
 impl Raw {
     /// Connected, and silent.
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// Speaks over a connected stream.
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream }
@@ -37,15 +41,20 @@ impl Raw {
     /// A WebSocket whose first frame is still to be read.
     pub fn upgrade(address: SocketAddr) -> Self {
         let mut raw = Self::connect(address);
-        raw.send(UPGRADE.as_bytes());
+        raw.upgrade_with("");
+        raw
+    }
+
+    /// Opens the WebSocket with a handshake that has these lines, too.
+    pub fn upgrade_with(&mut self, lines: &str) {
+        self.send(format!("{UPGRADE}{lines}\r\n").as_bytes());
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut octet = [0];
-            raw.stream.read_exact(&mut octet).expect("a response");
+            self.stream.read_exact(&mut octet).expect("a response");
             head.push(octet[0]);
         }
         assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-        raw
     }
 
     /// Sends octets as they are. What a server that has closed does not take is dropped.

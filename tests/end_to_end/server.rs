@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use annulus::config::{Config, Fsync, StorageConfig};
+use annulus::config::{Config, DialectPath, Fsync, StorageConfig};
 use annulus::io::{Control, host};
 use annulus::server::{RunError, Server, Settings};
 
@@ -53,6 +53,7 @@ impl TestServer {
         let mut config = Config {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             drain_ms: 500,
+            dialects: vec![DialectPath::NATIVE, annulus::dialect::synckit::PATH],
             ..Config::default()
         };
         change(&mut config);

@@ -6,7 +6,8 @@ use std::str;
 
 use annulus::mesh::{ConnectionId, Filter};
 use annulus::shard::{
-    Change, Dialect, Event, MemberChange, MessageKind, Now, Published, Session, SetPresence, Shard, Subscribe,
+    Change, Dialect, Event, From, MemberChange, MessageKind, Now, Published, Session, SetPresence, Shard,
+    Subscribe,
 };
 use annulus::wire::websocket::{Opcode, write_frame};
 use annulus::wire::{Close, Payload, Ticket};
@@ -17,7 +18,7 @@ pub struct Words {
     pub mark: &'static str,
 }
 
-/// At `/v1` and at `/v1/echo`.
+/// At `/v1` and at `/other`.
 pub static DIALECTS: &[&dyn Dialect] = &[&Words { mark: "" }, &Words { mark: "~" }];
 
 thread_local! {
@@ -60,12 +61,12 @@ impl Dialect for Words {
                 shard.set_presence(id, ticket(member), SetPresence { room, member, state: None, clock });
             }
             ["subscribe", map] => {
-                let subscribe = Subscribe { map, since: None, filter: None, snapshot: true, echo: true };
+                let subscribe = Subscribe { map, from: From::Everything, filter: None, echo: true };
                 shard.subscribe(id, None, subscribe);
             }
             ["subscribe", map, prefix] => {
                 let filter = Some(Filter::Prefix(prefix.into()));
-                let subscribe = Subscribe { map, since: None, filter, snapshot: false, echo: true };
+                let subscribe = Subscribe { map, from: From::Nothing, filter, echo: true };
                 shard.subscribe(id, None, subscribe);
             }
             ["unsubscribe", map] => shard.unsubscribe(id, map),
@@ -95,17 +96,17 @@ impl Dialect for Words {
         }
     }
 
-    fn change(&self, _: Change<'_>, _: &mut Vec<u8>) {}
+    fn change(&self, _: Change<'_>, _: Option<&Session>, _: &mut Vec<u8>) {}
 
     fn member(&self, change: MemberChange<'_>, out: &mut Vec<u8>) {
         FRAMES_MADE.set(FRAMES_MADE.get() + 1);
-        let MemberChange { room, member, state, clock } = change;
+        let MemberChange { room, member, state, clock, .. } = change;
         let state = state.map_or("gone", |state| str::from_utf8(state).unwrap());
         self.say(&format!("member {room} {member}={state}@{clock}"), out);
     }
     fn published(&self, message: Published<'_>, out: &mut Vec<u8>) {
         FRAMES_MADE.set(FRAMES_MADE.get() + 1);
-        let Published { map, from, body } = message;
+        let Published { map, from, body, .. } = message;
         if self.mark.is_empty() || from == 1 {
             self.say(&format!("published {map} {from} {}", str::from_utf8(body).unwrap()), out);
         }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use annulus::config::Config;
+use annulus::config::{Config, DialectPath};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId, KeyHasher, ShardIndex, owner};
 use annulus::metrics::Metrics;
@@ -59,7 +59,9 @@ impl World {
     }
 
     pub fn with(shards: usize, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config { heartbeat_ms: 3_600_000, echo: true, ..Config::default() };
+        let other = DialectPath { path: "/other".into(), dialect: 1, ..DialectPath::NATIVE };
+        let dialects = vec![DialectPath::NATIVE, other];
+        let mut config = Config { heartbeat_ms: 3_600_000, dialects, ..Config::default() };
         change(&mut config);
         let hasher = KeyHasher::new(7);
         let shared = Shared {
@@ -95,7 +97,7 @@ impl World {
 
     /// A client of the given shard that speaks the other dialect.
     pub fn connect_other(&mut self, shard: usize) -> Client {
-        self.connect_at(shard, "/v1/echo")
+        self.connect_at(shard, "/other")
     }
 
     fn connect_at(&mut self, shard: usize, path: &str) -> Client {

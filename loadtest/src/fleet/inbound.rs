@@ -2,6 +2,7 @@
 //!
 //! Invariant: `partial` holds the beginning of exactly one unit that is not complete yet, or nothing.
 
+use crate::dialect::Dialect;
 use crate::failure::{Failure, excerpt};
 use crate::frame::{self, Frame, Kind};
 use crate::message::Message;
@@ -10,8 +11,8 @@ use crate::resp::{self, Reply};
 /// How the stream is cut into messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// WebSocket text frames.
-    WebSocket,
+    /// WebSocket frames, of the kind that the dialect uses.
+    WebSocket(Dialect),
     /// Units of a fixed number of bytes whose content does not matter: what the floor sends.
     Fixed { bytes: usize },
     /// Replies of Redis.
@@ -22,7 +23,7 @@ pub enum Framing {
 pub enum Stage {
     /// Waiting for the answer to the upgrade request.
     Upgrading,
-    /// Upgraded, waiting for `hello`.
+    /// Upgraded, waiting for the `hello` of a dialect in which the server speaks first.
     Greeting,
     Open,
 }
@@ -109,24 +110,31 @@ impl Inbound {
         bytes: &[u8],
         show: &mut impl FnMut(Arrival<'_>) -> Result<(), Failure>,
     ) -> Result<usize, Failure> {
-        if self.framing == Framing::Resp {
+        let Framing::WebSocket(dialect) = self.framing else {
             return self.cut_replies(bytes, show);
-        }
+        };
         let mut used = 0;
         if self.stage == Stage::Upgrading {
             let Some(head_bytes) = self.upgrade(bytes)? else { return Ok(0) };
-            self.stage = Stage::Greeting;
             used = head_bytes;
+            self.stage = Stage::Greeting;
+            if !dialect.is_greeted() {
+                self.stage = Stage::Open;
+                show(Arrival::Opened)?;
+            }
         }
         while let Some(Frame { kind, payload, bytes: frame_bytes }) = frame::decode(&bytes[used..])? {
             used += frame_bytes;
             match kind {
-                Kind::Text if self.stage == Stage::Greeting => {
+                Kind::Text | Kind::Binary if kind != dialect.frame_kind() => {
+                    return Err(Failure::Wrong(format!("a {kind:?} frame: {}", excerpt(payload))));
+                }
+                Kind::Text | Kind::Binary if self.stage == Stage::Greeting => {
                     greet(payload)?;
                     self.stage = Stage::Open;
                     show(Arrival::Opened)?;
                 }
-                Kind::Text => show(Arrival::Message(payload))?,
+                Kind::Text | Kind::Binary => show(Arrival::Message(payload))?,
                 Kind::Ping => show(Arrival::Ping(payload))?,
                 Kind::Pong => {}
                 Kind::Close => show(close(payload))?,
@@ -203,11 +211,14 @@ mod tests {
     use super::*;
 
     const HELLO: &[u8] = br#"{"type":"hello","protocol":1}"#;
+    const NATIVE: Framing = Framing::WebSocket(Dialect::Native);
+    const SYNCKIT: Framing = Framing::WebSocket(Dialect::SyncKit);
 
-    fn stream() -> Vec<u8> {
+    /// `first`: the first byte of every frame.
+    fn stream(first: u8, payloads: &[&[u8]]) -> Vec<u8> {
         let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: yes\r\n\r\n".to_vec();
-        for payload in [HELLO, b"{\"n\":1}", &[b'x'; 300]] {
-            bytes.push(0x81);
+        for payload in payloads {
+            bytes.push(first);
             match payload.len() {
                 len @ 0..=125 => bytes.push(len as u8),
                 len => bytes.extend([126, (len >> 8) as u8, len as u8]),
@@ -215,6 +226,10 @@ mod tests {
             bytes.extend_from_slice(payload);
         }
         bytes
+    }
+
+    fn native_stream() -> Vec<u8> {
+        stream(0x81, &[HELLO, b"{\"n\":1}", &[b'x'; 300]])
     }
 
     fn feed_all(inbound: &mut Inbound, pieces: &[&[u8]]) -> Result<Vec<String>, Failure> {
@@ -235,22 +250,33 @@ mod tests {
 
     #[test]
     fn every_possible_cut_of_the_stream_reads_the_same() {
-        let bytes = stream();
-        for cut in 0..=bytes.len() {
-            let mut inbound = Inbound::new(Framing::WebSocket, "yes".to_owned());
-            let (front, back) = bytes.split_at(cut);
-            let seen = feed_all(&mut inbound, &[front, back]).unwrap();
-            assert_eq!(seen, ["opened", "message of 7", "message of 300"], "cut at {cut}");
+        let streams = [(NATIVE, native_stream()), (SYNCKIT, stream(0x82, &[&[b'y'; 7], &[b'x'; 300]]))];
+        for (framing, bytes) in streams {
+            for cut in 0..=bytes.len() {
+                let mut inbound = Inbound::new(framing, "yes".to_owned());
+                let (front, back) = bytes.split_at(cut);
+                let seen = feed_all(&mut inbound, &[front, back]).unwrap();
+                assert_eq!(seen, ["opened", "message of 7", "message of 300"], "{framing:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn frame_of_the_other_kind_is_wrong() {
+        for (framing, first) in [(NATIVE, 0x82), (SYNCKIT, 0x81)] {
+            let mut inbound = Inbound::new(framing, "yes".to_owned());
+            let seen = feed_all(&mut inbound, &[&stream(first, &[HELLO])]);
+            assert!(matches!(seen, Err(Failure::Wrong(_))), "{framing:?}");
         }
     }
 
     #[test]
     fn refused_or_forged_upgrade_fails() {
-        let mut inbound = Inbound::new(Framing::WebSocket, "yes".to_owned());
+        let mut inbound = Inbound::new(NATIVE, "yes".to_owned());
         let refused = feed_all(&mut inbound, &[b"HTTP/1.1 503 Busy\r\n\r\n"]);
         assert!(matches!(refused, Err(Failure::Refused(_))));
-        let mut inbound = Inbound::new(Framing::WebSocket, "other".to_owned());
-        assert!(matches!(feed_all(&mut inbound, &[&stream()]), Err(Failure::Wrong(_))));
+        let mut inbound = Inbound::new(NATIVE, "other".to_owned());
+        assert!(matches!(feed_all(&mut inbound, &[&native_stream()]), Err(Failure::Wrong(_))));
     }
 
     #[test]

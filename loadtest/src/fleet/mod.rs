@@ -14,6 +14,7 @@ use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::clock::now_ns;
+use crate::dialect::Dialect;
 use crate::failure::Failure;
 use crate::frame::{self, Kind};
 use crate::resp;
@@ -85,12 +86,12 @@ impl Fleet {
         Ok(Self { ring, target: target.clone(), inbound: Vec::new(), lines, goodbye: false })
     }
 
-    /// Opens `count` connections that speak WebSocket, and waits until the server has greeted all of them.
+    /// Opens `count` connections that speak `dialect`, and waits until all of them may be used.
     ///
     /// # Errors
     /// [`Failure::Timeout`] when no connection makes progress for `timeout_ns`, or why one was refused.
-    pub fn open(&mut self, count: usize, timeout_ns: u64) -> Result<Range<usize>, Failure> {
-        self.open_as(count, Framing::WebSocket, 0, timeout_ns)
+    pub fn open(&mut self, count: usize, dialect: Dialect, timeout_ns: u64) -> Result<Range<usize>, Failure> {
+        self.open_as(count, Framing::WebSocket(dialect), 0, timeout_ns)
     }
 
     /// Opens `count` connections to the floor, which learns from `role` what they are.
@@ -118,10 +119,7 @@ impl Fleet {
             if opened.count > last_count {
                 (last_count, last_progress) = (opened.count, now_ns());
             } else if now_ns() - last_progress > timeout_ns {
-                return Err(Failure::Timeout(format!(
-                    "{} of {count} connections were greeted",
-                    opened.count
-                )));
+                return Err(Failure::Timeout(format!("{} of {count} connections were opened", opened.count)));
             }
         }
         Ok(first..first + count)
@@ -204,19 +202,18 @@ impl Fleet {
         line.socket = Some(socket);
         self.lines.connecting += 1;
         let out = self.ring.sockets().outgoing(socket);
-        match line.framing {
-            Framing::WebSocket => {}
-            Framing::Fixed { .. } => out.push(line.role),
-            Framing::Resp => resp::encode(out, &[b"PING"]),
-        }
-        if line.framing != Framing::WebSocket {
+        let Framing::WebSocket(dialect) = line.framing else {
+            match line.framing {
+                Framing::Resp => resp::encode(out, &[b"PING"]),
+                _ => out.push(line.role),
+            }
             self.inbound[index] = Inbound::new(line.framing, String::new());
             return Ok(());
-        }
+        };
         let key = generate_key();
         // The mask may be any number; four bytes of the random key are one.
         line.mask = *key.as_bytes().first_chunk().expect("a key has 24 characters");
-        let Target { path, host, .. } = &self.target;
+        let (host, path) = (&self.target.host, dialect.path(&self.target.path));
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
@@ -228,9 +225,11 @@ impl Fleet {
 }
 
 impl Wire<'_> {
-    /// Queues one text message; it leaves at the end of the turn.
-    pub fn text(&mut self, to: usize, payload: &[u8]) {
-        self.frame(to, Kind::Text, payload);
+    /// Queues one message, in a frame as its dialect wants it; it leaves at the end of the turn.
+    pub fn send(&mut self, to: usize, payload: &[u8]) {
+        if let Framing::WebSocket(dialect) = self.lines.lines[to].framing {
+            self.frame(to, dialect.frame_kind(), payload);
+        }
     }
 
     /// Queues bytes as they are, for the floor and for Redis.
@@ -259,7 +258,7 @@ impl Wire<'_> {
     }
 
     fn goodbye(&mut self, index: usize) {
-        if self.lines.lines[index].framing == Framing::WebSocket {
+        if matches!(self.lines.lines[index].framing, Framing::WebSocket(_)) {
             self.frame(index, Kind::Close, &1000_u16.to_be_bytes());
         } else {
             self.drop_connection(index);

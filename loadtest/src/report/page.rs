@@ -35,6 +35,13 @@ const LINES: &[(&str, &[Shown])] = &[
         ],
     ),
     (
+        "of native",
+        &[
+            Shown("operations_per_cpu_second_percent_of_native", "", " % in {ops} per CPU second", 1),
+            Shown("throughput_per_second_percent_of_native", "", " % of the throughput", 1),
+        ],
+    ),
+    (
         "of Redis",
         &[
             Shown("throughput_per_second_percent_of_redis", "", " % of the throughput", 1),
@@ -65,6 +72,23 @@ const LINES: &[(&str, &[Shown])] = &[
             Shown("delivery_p50_us", "p50 ", " µs", 1),
             Shown("delivery_p99_us", "p99 ", "", 1),
             Shown("delivery_max_us", "max ", "", 1),
+        ],
+    ),
+    (
+        "last screen",
+        &[
+            Shown("everywhere_p50_us", "reached after p50 ", " µs", 1),
+            Shown("everywhere_p99_us", "p99 ", "", 1),
+            Shown("everywhere_max_us", "max ", "", 1),
+        ],
+    ),
+    (
+        "writes",
+        &[
+            Shown("client_writes_per_second", "", " writes/s", 0),
+            Shown("late_p50_us", "sent late by p50 ", " µs", 1),
+            Shown("late_p99_us", "p99 ", "", 1),
+            Shown("late_max_us", "max ", "", 1),
         ],
     ),
     (

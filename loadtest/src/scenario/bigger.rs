@@ -170,7 +170,7 @@ impl Bigger {
                 self.request.read(worker.id, map, PREFIX, keys)
             }
         };
-        wire.text(index, text);
+        wire.send(index, text);
     }
 
     fn advance(&mut self, wire: &mut Wire<'_>, index: usize, now: u64) {

@@ -43,7 +43,7 @@ pub fn fill(
     for first in (0..filled.keys).step_by(FILL_OPS as usize * range.len()) {
         let requests = (filled.keys - first).div_ceil(FILL_OPS).min(range.len() as u64) as usize;
         let some = range.start..range.start + requests;
-        let mut question = Part { filled, ack, first, connection: range.start };
+        let mut question = Part { request: Request::asking(ack), filled, first, connection: range.start };
         // The acks of a request are kept apart by the connection that sent it.
         ask_each(fleet, some, &mut question, bench.timing.timeout_ns)?;
     }
@@ -51,8 +51,8 @@ pub fn fill(
 }
 
 struct Part<'a> {
+    request: Request,
     filled: &'a Filled<'a>,
-    ack: AckLevel,
     /// Key of the first operation on the first connection.
     first: u64,
     connection: usize,
@@ -66,17 +66,16 @@ impl Part<'_> {
 }
 
 impl Question for Part<'_> {
-    fn ask<'r>(&mut self, request: &'r mut Request, index: usize) -> &'r [u8] {
+    fn ask(&mut self, index: usize) -> &[u8] {
         let keys = self.keys(index);
         let sets =
             keys.clone().map(|key| Set { map: self.filled.map, prefix: PREFIX, key, stamp: stamp(key) });
-        request.set_ack(self.ack);
-        request.write(keys.start, self.filled.values, sets)
+        self.request.write(keys.start, self.filled.values, sets)
     }
 
-    fn answer(&mut self, index: usize, message: &Message<'_>) -> Result<bool, Failure> {
+    fn answer(&mut self, index: usize, message: &[u8]) -> Result<bool, Failure> {
         let keys = self.keys(index);
-        message.expect_ack(keys.start, keys.end - keys.start, self.ack)?;
+        Message::read(message)?.expect_ack(keys.start, keys.end - keys.start, self.request.ack())?;
         Ok(true)
     }
 }
@@ -136,17 +135,25 @@ impl WholeMap {
 
 /// Asks for the digest of a filled map and insists that it has as many entries as were acked.
 pub struct AskDigest<'a> {
-    pub filled: Filled<'a>,
+    request: Request,
+    filled: Filled<'a>,
     /// The hash over all its cells.
     pub hash: String,
 }
 
+impl<'a> AskDigest<'a> {
+    pub fn of(filled: Filled<'a>) -> Self {
+        Self { request: Request::default(), filled, hash: String::new() }
+    }
+}
+
 impl Question for AskDigest<'_> {
-    fn ask<'r>(&mut self, request: &'r mut Request, index: usize) -> &'r [u8] {
-        request.digest(index as u64, self.filled.map)
+    fn ask(&mut self, index: usize) -> &[u8] {
+        self.request.digest(index as u64, self.filled.map)
     }
 
-    fn answer(&mut self, _: usize, message: &Message<'_>) -> Result<bool, Failure> {
+    fn answer(&mut self, _: usize, message: &[u8]) -> Result<bool, Failure> {
+        let message = Message::read(message)?;
         message.expect("digest")?;
         let Filled { map, keys, .. } = self.filled;
         self.hash = excerpt(message.hash);

@@ -4,11 +4,12 @@
 
 use super::Bench;
 use super::setup::{Question, ask_each, rest_while};
+use crate::ack::AckLevel;
 use crate::clock::{NANOS_PER_SECOND, now_ns, seconds};
 use crate::cpu::Subject;
+use crate::dialect::{Codec, Dialect};
 use crate::failure::Failure;
 use crate::fleet::Fleet;
-use crate::message::{Message, Request};
 use crate::report::figures::{Figures, Outcome};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -16,6 +17,9 @@ pub struct IdleOptions {
     /// Connections to open
     #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(2..))]
     pub connections: u32,
+    /// Dialect of all connections
+    #[arg(long, value_enum, default_value_t)]
+    pub dialect: Dialect,
 }
 
 /// Connections opened first, so that what the server sets up once is not charged to the rest.
@@ -26,17 +30,19 @@ const SETTLE_NS: u64 = NANOS_PER_SECOND / 2;
 /// # Errors
 /// When not all connections can be opened, or one is lost.
 pub fn run(bench: &Bench, options: &IdleOptions) -> Result<Outcome, Failure> {
+    let IdleOptions { dialect, .. } = *options;
     let connections = options.connections as usize;
     let first = FIRST.min(connections / 2);
-    let (mut fleet, _) = bench.open(first)?;
+    let (mut fleet, _) = bench.open_in(dialect, first)?;
     rest(&mut fleet, SETTLE_NS)?;
     let before = resident(bench);
     let start = now_ns();
-    fleet.open(connections - first, bench.timing.timeout_ns)?;
+    fleet.open(connections - first, dialect, bench.timing.timeout_ns)?;
     let opening_ns = now_ns() - start;
     rest(&mut fleet, bench.timing.window_ns.max(SETTLE_NS))?;
     let after = resident(bench);
-    ask_each(&mut fleet, 0..connections, &mut StillThere, bench.timing.timeout_ns)?;
+    let mut question = StillThere { codec: Codec::new(dialect, AckLevel::default()) };
+    ask_each(&mut fleet, 0..connections, &mut question, bench.timing.timeout_ns)?;
     fleet.close();
 
     let mut figures = Figures::default();
@@ -47,7 +53,7 @@ pub fn run(bench: &Bench, options: &IdleOptions) -> Result<Outcome, Failure> {
         figures.set("server_rss_mib", after / f64::from(1 << 20));
         figures.set("server_bytes_per_connection", (after - before) / (connections - first) as f64);
     }
-    let title = format!("idle   {connections} connections");
+    let title = format!("{}   {connections} connections", dialect.title("idle"));
     let checked = "every connection still answered a ping at the end".to_owned();
     Ok(Outcome { title, operation: "connection", figures, checked })
 }
@@ -61,16 +67,19 @@ fn rest(fleet: &mut Fleet, ns: u64) -> Result<(), Failure> {
     rest_while(fleet, || now_ns() < end)
 }
 
-struct StillThere;
+struct StillThere {
+    codec: Codec,
+}
 
 impl Question for StillThere {
-    fn ask<'r>(&mut self, request: &'r mut Request, index: usize) -> &'r [u8] {
-        request.ping(index as u64)
+    fn ask(&mut self, index: usize) -> &[u8] {
+        self.codec.ping(index as u64)
     }
 
-    fn answer(&mut self, index: usize, message: &Message<'_>) -> Result<bool, Failure> {
+    fn answer(&mut self, index: usize, message: &[u8]) -> Result<bool, Failure> {
+        let message = self.codec.read(message)?;
         message.expect("pong")?;
-        if message.id == Some(index as u64) {
+        if self.codec.is_pong_of(&message, index as u64) {
             return Ok(true);
         }
         Err(Failure::Wrong(format!("connection {index} got the pong of {:?}", message.id)))

@@ -11,6 +11,7 @@ use super::setup::{SubscribeToEmpty, ask_each, rest_while};
 use super::write::value_bytes;
 use crate::ack::{AckLevel, answered_level};
 use crate::clock::{now_ns, seconds};
+use crate::dialect::{Codec, Dialect};
 use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};
 use crate::fleet::{Handler, Wire};
@@ -54,7 +55,11 @@ pub fn run(bench: &Bench, options: &MixedOptions) -> Result<Outcome, Failure> {
     let rooms = (options.clients as usize / room).max(1);
     let maps: Vec<String> = (0..rooms).map(|index| format!("mixed-{}-{index}", bench.run)).collect();
     let (mut fleet, range) = bench.open(rooms * room)?;
-    let mut question = SubscribeToEmpty { map_of: &|index| maps[index / room].as_str() };
+    let mut question = SubscribeToEmpty {
+        codec: Codec::new(Dialect::Native, options.ack),
+        echo: false,
+        map_of: &|index| maps[index / room].as_str(),
+    };
     ask_each(&mut fleet, range, &mut question, bench.timing.timeout_ns)?;
     let settled_ns = now_ns() + options.settle_ms * 1_000_000;
     rest_while(&mut fleet, || now_ns() < settled_ns)?;
@@ -134,7 +139,7 @@ impl Mixed {
             waiting: 0,
             undelivered: 0,
             request: Request::asking(options.ack),
-            barrier: Barrier::default(),
+            barrier: Barrier::new(Dialect::Native),
             stopping: false,
             started_ns: 0,
             latest_ns: 0,
@@ -174,7 +179,7 @@ impl Mixed {
         self.undelivered += room as u64 - 1;
         let stamp = Stamp { writer: index as u32, sequence };
         let set = Set { map: &self.maps[index / room], prefix: PREFIX, key: (index % room) as u64, stamp };
-        wire.text(index, self.request.write(client.next_id, &self.values, std::iter::once(set)));
+        wire.send(index, self.request.write(client.next_id, &self.values, std::iter::once(set)));
     }
 
     fn read(&mut self, wire: &mut Wire<'_>, index: usize) {
@@ -183,7 +188,7 @@ impl Mixed {
         let client = &mut self.clients[index];
         client.action = Action::Read(member);
         let keys = std::iter::once(member as u64);
-        wire.text(index, self.request.read(client.next_id, &self.maps[index / room], PREFIX, keys));
+        wire.send(index, self.request.read(client.next_id, &self.maps[index / room], PREFIX, keys));
     }
 
     fn draw(&mut self, below: u64) -> u64 {

@@ -1,28 +1,33 @@
 //! The scenarios, one file each: what load it is, what is checked, what is measured.
 
 pub mod bigger;
+pub mod deliveries;
 pub mod fanout;
 pub mod fanout_checks;
 pub mod fill;
+pub mod frames;
 pub mod idle;
 pub mod mixed;
 pub mod ping;
 pub mod pinger;
 pub mod redis;
 pub mod setup;
+pub mod shared;
 pub mod snapshot;
 pub mod start;
 pub mod storm;
 pub mod write;
+pub mod write_checks;
 
 use std::ops::Range;
 
+use crate::dialect::Dialect;
 use crate::disk::probe::DiskProbe;
 use crate::drive::{Scenario, Timing, measure};
 use crate::failure::Failure;
 use crate::fleet::{Fleet, Target};
 use crate::floor::{self, Shape};
-use crate::report::figures::Figures;
+use crate::report::figures::{Figures, Outcome};
 use crate::window::{Meter, Window};
 
 /// What every scenario is given.
@@ -41,11 +46,19 @@ pub struct Bench {
 }
 
 impl Bench {
+    /// Opens connections that speak the native dialect.
+    ///
+    /// # Errors
+    /// When they cannot be opened.
+    pub fn open(&self, connections: usize) -> Result<(Fleet, Range<usize>), Failure> {
+        self.open_in(Dialect::Native, connections)
+    }
+
     /// # Errors
     /// When the connections cannot be opened.
-    pub fn open(&self, connections: usize) -> Result<(Fleet, Range<usize>), Failure> {
+    pub fn open_in(&self, dialect: Dialect, connections: usize) -> Result<(Fleet, Range<usize>), Failure> {
         let mut fleet = Fleet::new(&self.target)?;
-        let range = fleet.open(connections, self.timing.timeout_ns)?;
+        let range = fleet.open(connections, dialect, self.timing.timeout_ns)?;
         Ok((fleet, range))
     }
 
@@ -53,6 +66,24 @@ impl Bench {
     /// What the scenario found.
     pub fn measure<S: Scenario>(&self, fleet: &mut Fleet, scenario: &mut S) -> Result<Window, Failure> {
         measure(fleet, scenario, self.timing, &self.meter)
+    }
+
+    /// Runs `run` once for each of `parts`, from the last to the first in every other round, so that none of them always
+    /// has the emptier server. The outcomes come in the order of the parts.
+    ///
+    /// # Errors
+    /// The first failure of any part.
+    pub fn run_parts<T>(
+        &self,
+        parts: &[T],
+        run: impl FnMut(&T) -> Result<Outcome, Failure>,
+    ) -> Result<Vec<Outcome>, Failure> {
+        if !self.reversed {
+            return parts.iter().map(run).collect();
+        }
+        let mut outcomes: Vec<Outcome> = parts.iter().rev().map(run).collect::<Result<_, _>>()?;
+        outcomes.reverse();
+        Ok(outcomes)
     }
 
     /// Sets what the disk takes beside `figures`, if it was measured.

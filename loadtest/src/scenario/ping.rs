@@ -104,7 +104,7 @@ impl Ping {
         self.waiting += 1;
         let text = self.request.ping(asked.id);
         self.request_bytes.add(frame::encoded_bytes(text.len()), 1);
-        wire.text(index, text);
+        wire.send(index, text);
     }
 }
 

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use super::Bench;
 use super::ping::Ping;
+use crate::dialect::Dialect;
 use crate::drive::{Timing, measure};
 use crate::failure::Failure;
 use crate::fleet::{Fleet, Target};
@@ -74,7 +75,7 @@ fn ping(
 ) -> Result<Pinged, Failure> {
     let priority = priority::raise_own();
     let mut fleet = Fleet::new(target)?;
-    fleet.open(1, timing.timeout_ns)?;
+    fleet.open(1, Dialect::Native, timing.timeout_ns)?;
     let mut pings = Ping::paced(rate);
     // Whoever waits for neither has given the run up and looks at no result.
     if ready.send(priority).is_err() || begun.recv().is_err() {

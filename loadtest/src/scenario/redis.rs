@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use super::write::{WriteOptions, value_bytes};
 use super::{Bench, write};
 use crate::ack::AckLevel;
+use crate::dialect::DialectOptions;
 use crate::disk::data_dir::DataDir;
 use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};
@@ -77,6 +78,7 @@ fn run_own(rig: &Rig<'_>, options: &RedisOptions, run: &Run) -> Result<Vec<Outco
         batch: options.batch,
         value_bytes: options.value_bytes,
         ack: vec![AckLevel::Durable],
+        dialects: DialectOptions::native(),
         rate: None,
     };
     write::run(&bench, &same).map_err(|failure| with_server_output(failure, server.as_mut()))

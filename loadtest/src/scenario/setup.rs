@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::clock::now_ns;
+use crate::dialect::Codec;
 use crate::failure::{Failure, excerpt};
 use crate::fleet::{Fleet, Handler, Wire};
-use crate::message::{Message, Request};
 
 const TURN: Duration = Duration::from_millis(50);
 /// How late the end of a rest may be noticed.
@@ -17,13 +17,13 @@ const ASKED_MAX: usize = 500;
 /// What [`ask_each`] asks and how it knows that it was answered.
 pub trait Question {
     /// Writes the request of connection `index`.
-    fn ask<'r>(&mut self, request: &'r mut Request, index: usize) -> &'r [u8];
+    fn ask(&mut self, index: usize) -> &[u8];
 
     /// Looks at a message; `true` when it completes the answer of that connection.
     ///
     /// # Errors
     /// For a message that is not owed.
-    fn answer(&mut self, index: usize, message: &Message<'_>) -> Result<bool, Failure>;
+    fn answer(&mut self, index: usize, message: &[u8]) -> Result<bool, Failure>;
 }
 
 /// Asks each connection of `range` once and waits until all are answered.
@@ -37,7 +37,7 @@ pub fn ask_each(
     timeout_ns: u64,
 ) -> Result<(), Failure> {
     let total = range.len();
-    let mut round = Round { question, request: Request::default(), unasked: range, waiting: 0, answered: 0 };
+    let mut round = Round { question, unasked: range, waiting: 0, answered: 0 };
     let (mut last_answered, mut last_progress) = (0, now_ns());
     while round.answered < total {
         round.ask_some(&mut fleet.wire());
@@ -53,7 +53,6 @@ pub fn ask_each(
 
 struct Round<'a, Q> {
     question: &'a mut Q,
-    request: Request,
     unasked: Range<usize>,
     waiting: usize,
     answered: usize,
@@ -64,7 +63,7 @@ impl<Q: Question> Round<'_, Q> {
         while self.waiting < ASKED_MAX
             && let Some(index) = self.unasked.next()
         {
-            wire.text(index, self.question.ask(&mut self.request, index));
+            wire.send(index, self.question.ask(index));
             self.waiting += 1;
         }
     }
@@ -72,7 +71,7 @@ impl<Q: Question> Round<'_, Q> {
 
 impl<Q: Question> Handler for Round<'_, Q> {
     fn message(&mut self, _: &mut Wire<'_>, from: usize, message: &[u8], _: u64) -> Result<(), Failure> {
-        if self.question.answer(from, &Message::read(message)?)? {
+        if self.question.answer(from, message)? {
             self.waiting -= 1;
             self.answered += 1;
         }
@@ -101,16 +100,20 @@ impl Handler for Silence {
 
 /// Subscribes each connection to an empty map, and insists that it is empty.
 pub struct SubscribeToEmpty<'a> {
+    pub codec: Codec,
+    /// Whether their own changes are to come back to them, where the dialect leaves the choice.
+    pub echo: bool,
     /// The map of a connection.
     pub map_of: &'a dyn Fn(usize) -> &'a str,
 }
 
 impl Question for SubscribeToEmpty<'_> {
-    fn ask<'r>(&mut self, request: &'r mut Request, index: usize) -> &'r [u8] {
-        request.subscribe(index as u64, (self.map_of)(index), b"")
+    fn ask(&mut self, index: usize) -> &[u8] {
+        self.codec.subscribe(index as u64, (self.map_of)(index), self.echo)
     }
 
-    fn answer(&mut self, index: usize, message: &Message<'_>) -> Result<bool, Failure> {
+    fn answer(&mut self, index: usize, message: &[u8]) -> Result<bool, Failure> {
+        let message = self.codec.read(message)?;
         message.expect("snapshot")?;
         if message.id != Some(index as u64) || message.map != (self.map_of)(index).as_bytes() {
             return Err(Failure::Wrong(format!("connection {index} got a snapshot it did not ask for")));

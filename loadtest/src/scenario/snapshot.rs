@@ -129,7 +129,7 @@ impl Snapshots {
         self.next_id += 1;
         self.began_ns = now_ns();
         self.under_way = true;
-        wire.text(SUBSCRIBER, self.request.subscribe(self.next_id, &self.map, b""));
+        wire.send(SUBSCRIBER, self.request.subscribe(self.next_id, &self.map, b""));
     }
 
     fn chunk(&mut self, wire: &mut Wire<'_>, text: &[u8], message: &Message<'_>) -> Result<(), Failure> {
@@ -148,7 +148,7 @@ impl Snapshots {
         self.whole += 1;
         self.total_ns += now_ns() - self.began_ns;
         self.next_id += 1;
-        wire.text(SUBSCRIBER, self.request.unsubscribe(self.next_id, &self.map));
+        wire.send(SUBSCRIBER, self.request.unsubscribe(self.next_id, &self.map));
         Ok(())
     }
 }

@@ -133,12 +133,18 @@ impl Stage<'_> {
         set_ms("listening", server.listening_ns - server.started_ns);
         let unloaded_bytes = resident_bytes(&bench);
         let (mut fleet, one) = bench.open(1)?;
-        let mut read = ReadOne { filled: self.filled, key: self.filled.keys / 2 };
+        let mut read =
+            ReadOne { request: Request::default(), filled: self.filled, key: self.filled.keys / 2 };
         ask_each(&mut fleet, one.clone(), &mut read, timeout_ns)?;
         set_ms("first_read", now_ns() - server.started_ns);
         let loaded_bytes = resident_bytes(&bench);
 
-        let mut snapshot = Snapshot { filled: self.lazy, had: WholeMap::new(self.lazy.keys), first_ns: 0 };
+        let mut snapshot = Snapshot {
+            request: Request::default(),
+            filled: self.lazy,
+            had: WholeMap::new(self.lazy.keys),
+            first_ns: 0,
+        };
         let began_ns = now_ns();
         ask_each(&mut fleet, one, &mut snapshot, timeout_ns)?;
         set_ms("lazy_snapshot", now_ns() - began_ns);
@@ -158,7 +164,7 @@ impl Stage<'_> {
     fn digests(&self, fleet: &mut Fleet, bench: &Bench) -> Result<[String; 2], Failure> {
         let mut found = [String::new(), String::new()];
         for (filled, hash) in [self.filled, self.lazy].into_iter().zip(&mut found) {
-            let mut question = AskDigest { filled, hash: String::new() };
+            let mut question = AskDigest::of(filled);
             ask_each(fleet, 0..1, &mut question, bench.timing.timeout_ns)?;
             *hash = question.hash;
         }
@@ -181,16 +187,18 @@ fn resident_bytes(bench: &Bench) -> f64 {
 }
 
 struct ReadOne<'a> {
+    request: Request,
     filled: Filled<'a>,
     key: u64,
 }
 
 impl Question for ReadOne<'_> {
-    fn ask<'r>(&mut self, request: &'r mut Request, index: usize) -> &'r [u8] {
-        request.read(index as u64, self.filled.map, PREFIX, std::iter::once(self.key))
+    fn ask(&mut self, index: usize) -> &[u8] {
+        self.request.read(index as u64, self.filled.map, PREFIX, std::iter::once(self.key))
     }
 
-    fn answer(&mut self, _: usize, message: &Message<'_>) -> Result<bool, Failure> {
+    fn answer(&mut self, _: usize, message: &[u8]) -> Result<bool, Failure> {
+        let message = Message::read(message)?;
         message.expect("entries")?;
         let mut found = false;
         message.each_entry(|entry| {
@@ -204,6 +212,7 @@ impl Question for ReadOne<'_> {
 }
 
 struct Snapshot<'a> {
+    request: Request,
     filled: Filled<'a>,
     had: WholeMap,
     /// When the first chunk came; 0 before.
@@ -211,16 +220,17 @@ struct Snapshot<'a> {
 }
 
 impl Question for Snapshot<'_> {
-    fn ask<'r>(&mut self, request: &'r mut Request, index: usize) -> &'r [u8] {
-        request.subscribe(index as u64, self.filled.map, b"")
+    fn ask(&mut self, index: usize) -> &[u8] {
+        self.request.subscribe(index as u64, self.filled.map, b"")
     }
 
-    fn answer(&mut self, _: usize, message: &Message<'_>) -> Result<bool, Failure> {
+    fn answer(&mut self, _: usize, message: &[u8]) -> Result<bool, Failure> {
+        let message = Message::read(message)?;
         message.expect("snapshot")?;
         if self.first_ns == 0 {
             self.first_ns = now_ns();
         }
-        self.had.take(message, self.filled.values)?;
+        self.had.take(&message, self.filled.values)?;
         if message.more {
             return Ok(false);
         }

@@ -12,6 +12,7 @@ use super::fanout_checks::Barrier;
 use super::write::value_bytes;
 use crate::ack::AckLevel;
 use crate::clock::{NANOS_PER_SECOND, now_ns};
+use crate::dialect::Dialect;
 use crate::drive::{Drive, Scenario};
 use crate::failure::{Failure, excerpt};
 use crate::fleet::{Handler, Wire};
@@ -152,7 +153,7 @@ impl Storm {
             reset: 0,
             resent: 0,
             request: Request::default(),
-            barrier: Barrier::default(),
+            barrier: Barrier::new(Dialect::Native),
             tally: Tally::new(),
         }
     }
@@ -183,7 +184,7 @@ impl Storm {
     fn subscribe(&mut self, wire: &mut Wire<'_>, client: usize) {
         let map = self.map_of(client);
         let text = self.request.subscribe(client as u64, &self.maps[map], &self.clients[client].cursor);
-        wire.text(WRITERS + client, text);
+        wire.send(WRITERS + client, text);
     }
 
     fn write(&mut self, wire: &mut Wire<'_>) {
@@ -197,7 +198,7 @@ impl Storm {
         self.waiting_acks += 1;
         let stamp = Stamp { writer: cell as u32, sequence };
         let set = Set { map: &self.maps[map], prefix: PREFIX, key: key as u64, stamp };
-        wire.text(cell % WRITERS, self.request.write(cell as u64, &self.values, std::iter::once(set)));
+        wire.send(cell % WRITERS, self.request.write(cell as u64, &self.values, std::iter::once(set)));
     }
 
     fn acked(&mut self, from: usize, message: &Message<'_>) -> Result<(), Failure> {

@@ -5,22 +5,26 @@
 //!
 //! Writes that are not acked, `--ack none`, are paced by a ping behind each batch: its pong stands for the ack.
 //!
-//! Checked: every ack answers a batch in flight, applies all of it, and has the level that was asked; afterwards the
-//! first and last batch of each connection read back as written, and the map holds exactly as many entries as were
-//! acked.
+//! In SyncKit who writes to a document is sent its changes, so each connection writes to one of its own: as elsewhere,
+//! nobody is sent what others wrote. What comes back is part of the cost.
+//!
+//! Checked: every ack answers a batch in flight, applies all of it, and has the level that was asked; every echo comes
+//! once; afterwards the first and last batch of each connection read back as written, and the maps hold exactly as many
+//! entries as were acked.
 
 use std::collections::VecDeque;
 
 use super::Bench;
+use super::write_checks::{Echoes, Places, Proof, check_digest};
 use crate::ack::AckLevel;
 use crate::clock::NANOS_PER_SECOND;
+use crate::dialect::{self, Codec, Dialect, DialectOptions};
 use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};
 use crate::fleet::{Handler, Wire};
 use crate::floor::Shape;
 use crate::frame;
-use crate::json;
-use crate::message::{Message, Request, Set, key_number};
+use crate::message::{Message, Set, key_number};
 use crate::report::figures::Outcome;
 use crate::tally::{Mean, Tally};
 use crate::value::{Stamp, VALUE_BYTES_MAX, VALUE_BYTES_MIN, Values};
@@ -46,6 +50,8 @@ pub struct WriteOptions {
         hide_possible_values = true
     )]
     pub ack: Vec<AckLevel>,
+    #[command(flatten)]
+    pub dialects: DialectOptions,
     /// Open loop: operations per second in all, sent when due; latency counts from then
     #[arg(long)]
     pub rate: Option<f64>,
@@ -64,76 +70,89 @@ pub fn value_bytes(text: &str) -> Result<usize, String> {
     }
 }
 
-/// One outcome for each level, in the order they were asked for. Every other round runs them in reverse, so that
-/// none of them always has the emptier server.
+/// One outcome for each dialect and level, in the order they were asked for.
 ///
 /// # Errors
 /// What went wrong on the wire, or was not there afterwards.
 pub fn run(bench: &Bench, options: &WriteOptions) -> Result<Vec<Outcome>, Failure> {
-    let run_one = |&level: &AckLevel| run_level(bench, options, level);
-    let mut outcomes: Vec<Outcome> = if bench.reversed {
-        options.ack.iter().rev().map(run_one).collect::<Result<_, _>>()?
-    } else {
-        options.ack.iter().map(run_one).collect::<Result<_, _>>()?
-    };
-    if bench.reversed {
-        outcomes.reverse();
-    }
-    let place = |level| options.ack.iter().position(|&one| one == level);
+    let dialects = &options.dialects.dialect;
+    let parts: Vec<(Dialect, AckLevel)> =
+        dialects.iter().flat_map(|&dialect| options.ack.iter().map(move |&level| (dialect, level))).collect();
+    let mut outcomes =
+        bench.run_parts(&parts, |&(dialect, level)| run_part(bench, options, dialect, level))?;
+    let place = |level| parts.iter().position(|&part| part == (Dialect::Native, level));
     if let Some((memory, durable)) = place(AckLevel::Memory).zip(place(AckLevel::Durable)) {
         let memory = outcomes[memory].figures.clone();
         outcomes[durable].figures.set_ratios("memory", &memory);
     }
+    let part_dialects: Vec<Dialect> = parts.iter().map(|&(dialect, _)| dialect).collect();
+    dialect::compare(&part_dialects, &mut outcomes);
     Ok(outcomes)
 }
 
-fn run_level(bench: &Bench, options: &WriteOptions, level: AckLevel) -> Result<Outcome, Failure> {
+fn run_part(
+    bench: &Bench,
+    options: &WriteOptions,
+    dialect: Dialect,
+    level: AckLevel,
+) -> Result<Outcome, Failure> {
+    dialect.check_level(level)?;
     let connections = options.connections as usize;
     let batch = u64::from(options.batch);
-    let (mut fleet, _) = bench.open(connections)?;
+    let (mut fleet, _) = bench.open_in(dialect, connections)?;
     // One letter for the level: maps of all levels have names of the same length.
     let map = format!("write-{}-{}", bench.run, &level.name()[..1]);
-    let mut write = Write::new(options, level, map);
+    let (maps, prover) = match dialect {
+        Dialect::Native => (vec![map], None),
+        Dialect::SyncKit => {
+            let prover = fleet.open(1, Dialect::Native, bench.timing.timeout_ns)?.start;
+            ((0..connections).map(|index| format!("{map}-{index}")).collect(), Some(prover))
+        }
+    };
+    let mut write = Write::new(options, Codec::new(dialect, level), maps, Proof::new(connections, prover));
     let window = bench.measure(&mut fleet, &mut write)?;
     let mut figures = window.figures(&write.tally);
     fleet.close();
     if level == AckLevel::Durable {
         bench.compare_with_disk(&mut figures);
     } else if options.rate.is_none() {
-        let (request_bytes, reply_bytes) = (write.request_bytes.rounded(), write.ack_bytes.rounded());
+        let (request_bytes, reply_bytes) = (write.request_bytes.rounded(), write.reply_bytes.rounded());
         let shape = Shape::Echo { connections, request_bytes, reply_bytes, operations: batch };
         bench.compare_with_floor(&mut figures, shape)?;
     }
     let pace = options.rate.map_or("closed loop".to_owned(), |rate| format!("open loop at {rate} ops/s"));
     let title = format!(
-        "write   {connections} connections × {batch} ops, values of {} B, acks {}, {pace}",
+        "{}   {connections} connections × {batch} ops, values of {} B, acks {}, {pace}",
+        dialect.title("write"),
         options.value_bytes,
         level.name()
     );
     let checked = format!(
         "all {} operations were acked once and are in the map; {} were read back",
-        write.acked_operations(),
-        write.read_back
+        write.writers.iter().map(|writer| writer.acked * batch).sum::<u64>(),
+        write.proof.read_back
     );
     Ok(Outcome { title, operation: "op", figures, checked })
 }
 
 struct Write {
-    map: String,
-    /// `c<connection>-`, by connection.
-    prefixes: Vec<String>,
+    codec: Codec,
+    /// Whether acks are asked for; otherwise pongs stand for them.
+    is_acked: bool,
+    /// Whether every operation comes back to who wrote it.
+    is_echoed: bool,
+    places: Places,
     values: Values,
     batch: u64,
     writers: Vec<Writer>,
     pace: Option<Pace>,
-    request: Request,
+    /// Answers that have not come.
     waiting: usize,
+    echoes_owed: u64,
     stopping: bool,
-    proving: bool,
-    /// Operations whose keys were read after the end and held what was written.
-    read_back: u64,
+    proof: Proof,
     request_bytes: Mean,
-    ack_bytes: Mean,
+    reply_bytes: Mean,
     tally: Tally,
 }
 
@@ -143,7 +162,7 @@ struct Writer {
     next_id: u64,
     in_flight: VecDeque<Batch>,
     acked: u64,
-    reading: Vec<u64>,
+    echoes: Echoes,
 }
 
 struct Batch {
@@ -158,29 +177,27 @@ struct Pace {
 }
 
 impl Write {
-    fn new(options: &WriteOptions, level: AckLevel, map: String) -> Self {
+    fn new(options: &WriteOptions, codec: Codec, maps: Vec<String>, proof: Proof) -> Self {
         let batch = u64::from(options.batch);
         let interval = |rate: f64| NANOS_PER_SECOND as f64 * batch as f64 / rate.max(1.0);
+        let prefixes = (0..options.connections).map(|index| format!("c{index}-")).collect();
         Self {
-            map,
-            prefixes: (0..options.connections).map(|index| format!("c{index}-")).collect(),
+            is_acked: codec.is_acked(),
+            is_echoed: codec.dialect().subscribes_writers(),
+            codec,
+            places: Places { maps, prefixes },
             values: Values::new(options.value_bytes),
             batch,
             writers: (0..options.connections).map(|_| Writer::default()).collect(),
             pace: options.rate.map(|rate| Pace { interval_ns: interval(rate), start_ns: 0, sent: 0 }),
-            request: Request::asking(level),
             waiting: 0,
+            echoes_owed: 0,
             stopping: false,
-            proving: false,
-            read_back: 0,
+            proof,
             request_bytes: Mean::default(),
-            ack_bytes: Mean::default(),
+            reply_bytes: Mean::default(),
             tally: Tally::new(),
         }
-    }
-
-    fn acked_operations(&self) -> u64 {
-        self.writers.iter().map(|writer| writer.acked * self.batch).sum()
     }
 
     fn send(&mut self, wire: &mut Wire<'_>, index: usize, start_ns: u64) {
@@ -189,18 +206,19 @@ impl Write {
         writer.next_id += 1;
         writer.in_flight.push_back(Batch { id, start_ns });
         self.waiting += 1;
-        let (map, prefix) = (self.map.as_str(), self.prefixes[index].as_str());
+        self.echoes_owed += if self.is_echoed { self.batch } else { 0 };
+        let (map, prefix) = (self.places.map(index), self.places.prefixes[index].as_str());
         let sets = (id * self.batch..(id + 1) * self.batch).map(|sequence| {
             let stamp = Stamp { writer: index as u32, sequence };
             Set { map, prefix, key: sequence, stamp }
         });
-        let text = self.request.write(id, &self.values, sets);
+        let text = self.codec.write(id, &self.values, sets);
         let mut request_bytes = frame::encoded_bytes(text.len());
-        wire.text(index, text);
-        if self.request.ack() == AckLevel::None {
-            let ping = self.request.ping(id);
+        wire.send(index, text);
+        if !self.is_acked {
+            let ping = self.codec.ping(id);
             request_bytes += frame::encoded_bytes(ping.len());
-            wire.text(index, ping);
+            wire.send(index, ping);
         }
         self.request_bytes.add(request_bytes, 1);
     }
@@ -214,9 +232,10 @@ impl Write {
             let what = format!("connection {from} got ack {:?}, which is not owed", ack.id);
             return Err(if known { Failure::Duplicated(what) } else { Failure::Wrong(what) });
         };
-        match self.request.ack() {
-            AckLevel::None => ack.expect("pong")?,
-            level => ack.expect_ack(batch.id, self.batch, level)?,
+        if self.is_acked {
+            self.codec.expect_ack(ack, batch.id, self.batch)?;
+        } else {
+            ack.expect("pong")?;
         }
         writer.acked += 1;
         self.waiting -= 1;
@@ -225,87 +244,71 @@ impl Write {
         Ok(())
     }
 
-    fn ask_read_back(&mut self, wire: &mut Wire<'_>, index: usize) {
-        let writer = &mut self.writers[index];
-        let total = writer.next_id * self.batch;
-        // At most 1000 keys fit in one read: half of it from each end.
-        let each_end = self.batch.min(500).min(total);
-        writer.reading = (0..each_end).chain(total - each_end..total).collect();
-        writer.reading.sort_unstable();
-        writer.reading.dedup();
-        if writer.reading.is_empty() {
-            return;
+    fn echoed(&mut self, from: usize, change: &Message<'_>) -> Result<(), Failure> {
+        let (map, prefix) = (self.places.map(from), self.places.prefixes[from].as_str());
+        let (values, echoes_owed) = (&self.values, &mut self.echoes_owed);
+        let Writer { next_id, echoes, .. } = &mut self.writers[from];
+        if change.map != map.as_bytes() {
+            return Err(Failure::Wrong(format!("connection {from} got a change of {}", excerpt(change.map))));
         }
-        self.waiting += 1;
-        let keys = writer.reading.iter().copied();
-        wire.text(index, self.request.read(index as u64, &self.map, &self.prefixes[index], keys));
+        change.each_entry(|entry| {
+            let stamp = values.read(entry.value)?;
+            if stamp.writer as usize != from || key_number(entry.key, prefix)? != stamp.sequence {
+                return Err(Failure::Wrong(format!(
+                    "connection {from} got {stamp:?} under the key {}",
+                    excerpt(entry.key)
+                )));
+            }
+            echoes.accept(stamp.sequence, *next_id * self.batch)?;
+            *echoes_owed -= 1;
+            Ok(())
+        })
     }
 
-    fn check_read_back(&mut self, from: usize, message: &Message<'_>) -> Result<(), Failure> {
-        let (values, prefix) = (&self.values, self.prefixes[from].as_str());
-        let reading = &mut self.writers[from].reading;
-        let asked = reading.len();
-        message.each_entry(|entry| {
-            let key = key_number(entry.key, prefix)?;
-            let stamp = values.read(entry.value)?;
-            if stamp != (Stamp { writer: from as u32, sequence: key }) {
-                return Err(Failure::Wrong(format!("key {prefix}{key} holds the value {stamp:?}")));
-            }
-            let place = reading.binary_search(&key);
-            place.map(|place| reading.remove(place)).map(drop).map_err(|_| {
-                Failure::Duplicated(format!("key {prefix}{key} was read back twice or was not asked for"))
-            })
-        })?;
-        if let Some(key) = reading.first() {
-            let count = reading.len();
-            let what =
-                format!("{count} of {asked} acked operations are not in the map, the first is {prefix}{key}");
-            return Err(Failure::Lost(what));
+    fn proven(&mut self, wire: &mut Wire<'_>, message: &Message<'_>) -> Result<(), Failure> {
+        self.waiting -= 1;
+        self.tally.operations += 1;
+        if message.kind == b"digest" {
+            let Some(map) = message.id.filter(|&id| id < self.places.maps.len() as u64) else {
+                return Err(Failure::Wrong(format!("the digest {:?} was not asked for", message.id)));
+            };
+            let acked =
+                self.places.writers(map as usize).map(|writer| self.writers[writer].acked).sum::<u64>();
+            return check_digest(message, acked * self.batch);
         }
-        self.read_back += asked as u64;
+        self.proof.check_read_back(message, &self.places, &self.values)?;
+        if self.waiting == 0 {
+            self.ask_digests(wire);
+        }
         Ok(())
     }
 
     /// Asked when all reads are answered: what was not acked may still be on its way between two shards before that.
-    fn ask_digest(&mut self, wire: &mut Wire<'_>) {
-        self.waiting += 1;
-        wire.text(0, self.request.digest(self.writers.len() as u64, &self.map));
-    }
-
-    fn check_digest(&self, message: &Message<'_>) -> Result<(), Failure> {
-        let acked = self.acked_operations();
-        match json::number(message.entries) {
-            Some(entries) if entries == acked => Ok(()),
-            Some(entries) => {
-                Err(Failure::Lost(format!("{acked} unique keys were acked, the map has {entries}")))
-            }
-            None => Err(Failure::Wrong("a digest without a number of entries".to_owned())),
-        }
+    fn ask_digests(&mut self, wire: &mut Wire<'_>) {
+        self.waiting += self.proof.ask_digests(wire, &self.places);
     }
 }
 
 impl Handler for Write {
     fn message(&mut self, wire: &mut Wire<'_>, from: usize, text: &[u8], now: u64) -> Result<(), Failure> {
-        let message = Message::read(text)?;
+        let is_prover = self.proof.is_prover(from);
+        let message = if is_prover { Message::read(text)? } else { self.codec.read(text)? };
         match message.kind {
-            b"ack" | b"pong" => {
-                self.ack_bytes.add(frame::received_bytes(text.len()), 1);
+            b"ack" | b"pong" if !is_prover => {
+                self.reply_bytes.add(frame::received_bytes(text.len()), 1);
                 self.acked(from, &message, now)?;
                 if !self.stopping && self.pace.is_none() {
                     self.send(wire, from, now);
                 }
-                return Ok(());
+                Ok(())
             }
-            b"entries" if self.proving => self.check_read_back(from, &message)?,
-            b"digest" if self.proving => self.check_digest(&message)?,
-            _ => return Err(Failure::Wrong(format!("connection {from} got {}", excerpt(text)))),
+            b"change" if self.is_echoed && !is_prover => {
+                self.reply_bytes.add(frame::received_bytes(text.len()), 0);
+                self.echoed(from, &message)
+            }
+            b"entries" | b"digest" if self.proof.is_under_way => self.proven(wire, &message),
+            _ => Err(Failure::Wrong(format!("connection {from} got {}", excerpt(text)))),
         }
-        self.waiting -= 1;
-        self.tally.operations += 1;
-        if message.kind == b"entries" && self.waiting == 0 {
-            self.ask_digest(wire);
-        }
-        Ok(())
     }
 }
 
@@ -339,22 +342,29 @@ impl Scenario for Write {
     }
 
     fn is_quiet(&self) -> bool {
-        self.waiting == 0
+        self.waiting == 0 && self.echoes_owed == 0
     }
 
     fn missing(&self) -> Failure {
+        if self.waiting == 0 {
+            return Failure::Lost(format!("{} echoes never came", self.echoes_owed));
+        }
         let silent = self.writers.iter().position(|writer| !writer.in_flight.is_empty());
-        let what = if self.proving { "answers to reads" } else { "acks" };
+        let what = if self.proof.is_under_way { "answers to reads" } else { "acks" };
         Failure::Lost(format!("{} {what} never came, the first on connection {silent:?}", self.waiting))
     }
 
     fn ask_proof(&mut self, wire: &mut Wire<'_>) {
-        self.proving = true;
-        for index in 0..self.writers.len() {
-            self.ask_read_back(wire, index);
+        self.proof.is_under_way = true;
+        for (index, writer) in self.writers.iter().enumerate() {
+            let total = writer.next_id * self.batch;
+            if total > 0 {
+                self.proof.ask_read_back(wire, &self.places, index, self.batch, total);
+                self.waiting += 1;
+            }
         }
         if self.waiting == 0 {
-            self.ask_digest(wire);
+            self.ask_digests(wire);
         }
     }
 

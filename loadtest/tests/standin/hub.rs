@@ -3,25 +3,25 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Write as _;
-use std::net::TcpStream;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
-use tungstenite::{Message, WebSocket};
+use tungstenite::Message;
 
-use super::{Event, Fault};
+use super::{Event, Fault, Peer, synckit};
 
 /// Entries of one snapshot chunk: few, so that chunks are exercised.
 const CHUNK_ENTRIES: usize = 100;
 
 pub struct Hub {
     fault: Fault,
-    connections: HashMap<u64, Box<WebSocket<TcpStream>>>,
+    connections: HashMap<u64, Box<Peer>>,
     /// Key to JSON text of its value and the tick of its last change.
     maps: HashMap<String, BTreeMap<String, (String, u64)>>,
-    subscribers: HashMap<String, Vec<u64>>,
+    /// Who is sent the changes of a map, and whether their own, too.
+    subscribers: HashMap<String, BTreeMap<u64, bool>>,
     tick: u64,
     deliveries: u64,
     acks: u64,
@@ -74,8 +74,12 @@ impl Hub {
     pub fn run(mut self, inbox: &Receiver<Event>) {
         for event in inbox {
             match event {
-                Event::Joined(connection, outgoing) => {
-                    self.connections.insert(connection, outgoing);
+                Event::Joined(connection, peer) => {
+                    let is_greeted = !peer.speaks_synckit;
+                    self.connections.insert(connection, peer);
+                    if !is_greeted {
+                        continue;
+                    }
                     let hello =
                         r#"{"type":"hello","protocol":1,"connection":"c","node":"standin","auth":"none"}"#;
                     self.send(connection, hello.to_owned());
@@ -88,7 +92,9 @@ impl Hub {
 
     fn leave(&mut self, connection: u64) {
         self.connections.remove(&connection);
-        self.subscribers.values_mut().for_each(|list| list.retain(|&one| one != connection));
+        for subscribers in self.subscribers.values_mut() {
+            subscribers.remove(&connection);
+        }
     }
 
     fn answer(&mut self, connection: u64, text: String) {
@@ -116,9 +122,13 @@ impl Hub {
                 );
                 self.send(connection, text);
             }
-            Some("subscribe") => self.subscribe(connection, id, &map, request.get_str("since")),
+            Some("subscribe") => {
+                self.subscribe(connection, id, &map, request.get_str("since"));
+                let echo = request.get_bool("echo").unwrap_or(false);
+                self.subscribers.entry(map).or_default().insert(connection, echo);
+            }
             Some("unsubscribe") => {
-                self.subscribers.entry(map.clone()).or_default().retain(|&one| one != connection);
+                self.subscribers.entry(map.clone()).or_default().remove(&connection);
                 self.send(connection, format!(r#"{{"type":"unsubscribed","id":{id},"map":"{map}"}}"#));
             }
             _ => self.send(connection, format!(r#"{{"type":"error","id":{id},"code":"unknown_type"}}"#)),
@@ -126,9 +136,9 @@ impl Hub {
     }
 
     fn leave_with_close(&mut self, connection: u64) {
-        if let Some(mut outgoing) = self.connections.remove(&connection) {
-            let _ = outgoing.close(None);
-            let _ = outgoing.flush();
+        if let Some(mut peer) = self.connections.remove(&connection) {
+            let _ = peer.outgoing.close(None);
+            let _ = peer.outgoing.flush();
         }
     }
 
@@ -148,8 +158,16 @@ impl Hub {
                 format!(r#"{{"type":"ack","id":{id},"level":"memory","applied":0,"rejected":{rejected}}}"#);
             return self.send(connection, text);
         }
+        let speaks_synckit = self.connections.get(&connection).is_some_and(|peer| peer.speaks_synckit);
         for (map, entries) in self.merge_as(number, request) {
+            if speaks_synckit {
+                self.subscribers.entry(map.clone()).or_default().insert(connection, true);
+            }
             self.deliver(connection, &map, &entries);
+        }
+        // An ack of SyncKit has no room for what was rejected.
+        if speaks_synckit && self.fault == Fault::RejectWrite(number) {
+            return self.send(connection, format!(r#"{{"type":"error","id":{id}}}"#));
         }
         let ops = request["ops"].as_array().map_or(0, Vec::len);
         let applied = if self.fault == Fault::RejectWrite(number) { ops - 1 } else { ops };
@@ -200,8 +218,8 @@ impl Hub {
         let cursor = self.tick;
         let right =
             format!(r#"{{"type":"change","map":"{map}","entries":[{entries}],"cursor":"e.{cursor}"}}"#);
-        for subscriber in self.subscribers.get(map).cloned().unwrap_or_default() {
-            if subscriber == writer {
+        for (subscriber, echo) in self.subscribers.get(map).cloned().unwrap_or_default() {
+            if subscriber == writer && !echo {
                 continue;
             }
             let number = count(&mut self.deliveries);
@@ -266,12 +284,18 @@ impl Hub {
             connection,
             format!(r#"{{"type":"snapshot","id":{id},"map":"{map}","entries":[{rest}],{end}}}"#),
         );
-        self.subscribers.entry(map.to_owned()).or_default().push(connection);
     }
 
     fn send(&mut self, connection: u64, text: String) {
-        if let Some(outgoing) = self.connections.get_mut(&connection) {
-            // A client that is gone is told of by its reader.
+        let Some(peer) = self.connections.get_mut(&connection) else { return };
+        let Peer { outgoing, speaks_synckit } = peer.as_mut();
+        // A client that is gone is told of by its reader.
+        if *speaks_synckit {
+            for message in synckit::answers(&text) {
+                let _ = outgoing.write(Message::binary(message));
+            }
+            let _ = outgoing.flush();
+        } else {
             let _ = outgoing.send(Message::text(text));
         }
     }

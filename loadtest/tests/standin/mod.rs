@@ -1,4 +1,4 @@
-//! A stand-in for the server: just enough of protocol v1, a thread for each connection, and on demand one fault.
+//! A stand-in for the server: just enough of protocol v1, and of SyncKit in its terms, a thread for each connection, and on demand one fault.
 //!
 //! Invariant: one hub thread owns all state and does all sending, so that without a fault every subscriber sees every
 //! change once and in order.
@@ -6,11 +6,13 @@
 mod hub;
 pub mod process;
 pub mod redis;
+mod synckit;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
+use tungstenite::handshake::server::{Request, Response};
 use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
 
@@ -53,8 +55,14 @@ pub enum Fault {
     EndBadly,
 }
 
+/// The sending side of a connection.
+pub struct Peer {
+    outgoing: WebSocket<TcpStream>,
+    speaks_synckit: bool,
+}
+
 pub enum Event {
-    Joined(u64, Box<WebSocket<TcpStream>>),
+    Joined(u64, Box<Peer>),
     Said(u64, String),
     Gone(u64),
 }
@@ -79,16 +87,25 @@ fn start_at(address: &str, hub: hub::Hub) -> SocketAddr {
     address
 }
 
+#[expect(clippy::result_large_err, reason = "tungstenite wants the closure to return a whole response")]
 fn serve(connection: u64, stream: TcpStream, events: &Sender<Event>) -> Option<()> {
     stream.set_nodelay(true).ok()?;
-    let mut incoming = tungstenite::accept(stream).ok()?;
+    let mut speaks_synckit = false;
+    let mut incoming = tungstenite::accept_hdr(stream, |request: &Request, response: Response| {
+        speaks_synckit = request.uri().path() == synckit::PATH;
+        Ok(response)
+    })
+    .ok()?;
     let twin = incoming.get_ref().try_clone().ok()?;
     let outgoing = WebSocket::from_raw_socket(twin, Role::Server, None);
-    events.send(Event::Joined(connection, Box::new(outgoing))).ok()?;
+    events.send(Event::Joined(connection, Box::new(Peer { outgoing, speaks_synckit }))).ok()?;
     while let Ok(message) = incoming.read() {
-        if let Message::Text(text) = message {
-            events.send(Event::Said(connection, text.as_str().to_owned())).ok()?;
-        }
+        let text = match message {
+            Message::Text(text) if !speaks_synckit => text.as_str().to_owned(),
+            Message::Binary(bytes) if speaks_synckit => synckit::request(&bytes),
+            _ => continue,
+        };
+        events.send(Event::Said(connection, text)).ok()?;
     }
     events.send(Event::Gone(connection)).ok()
 }

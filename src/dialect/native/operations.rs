@@ -51,12 +51,12 @@ fn prepare<'a>(
     Ok(match action {
         message::Action::Set { value, at, ttl_ms } => {
             canonical(&value)?;
-            Action::Set { value: scratch, at, ttl_ms }
+            Action::Set { value: scratch, at: at.into(), ttl_ms }
         }
-        message::Action::Delete { at } => Action::Delete { at },
+        message::Action::Delete { at } => Action::Delete { at: at.into() },
         message::Action::Add { value, tag, at } => {
             canonical(&value)?;
-            Action::Add { value: scratch, tag, at }
+            Action::Add { value: scratch, tag, at: at.into() }
         }
         message::Action::RemoveTags(tags) => {
             for tag in tags {

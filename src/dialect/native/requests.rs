@@ -4,7 +4,7 @@ use super::message::{Message, Request};
 use super::operations::Operations;
 use super::{encode, text_frame};
 use crate::mesh::{ConnectionId, Filter};
-use crate::shard::{Shard, Subscribe};
+use crate::shard::{From, Shard, Subscribe};
 use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
 
 /// The server speaks first.
@@ -60,9 +60,10 @@ fn carry_out(shard: &mut Shard, id: ConnectionId, ticket: Option<Ticket>, reques
         }
         Request::Read { map, keys } => shard.read(id, ticket, map, keys),
         Request::Subscribe { map, since, keys, prefix, snapshot, echo } => {
-            let since = match since.map(Cursor::parse) {
-                None => None,
-                Some(Some(since)) => Some(since),
+            let from = match since.map(Cursor::parse) {
+                None if snapshot => From::Everything,
+                None => From::Nothing,
+                Some(Some(since)) => From::Cursor(since),
                 Some(None) => {
                     return shard.reject(id, ticket.as_ref(), Reject::BadRequest("since is not a cursor"));
                 }
@@ -77,7 +78,7 @@ fn carry_out(shard: &mut Shard, id: ConnectionId, ticket: Option<Ticket>, reques
                     prefix.filter(|prefix| !prefix.is_empty()).map(|prefix| Filter::Prefix(prefix.into()))
                 }
             };
-            shard.subscribe(id, ticket, Subscribe { map, since, filter, snapshot, echo });
+            shard.subscribe(id, ticket, Subscribe { map, from, filter, echo });
         }
         Request::Unsubscribe { map } => {
             shard.unsubscribe(id, map);

@@ -16,7 +16,7 @@ impl<'a> Headers<'a> {
     }
 
     /// The values of every line with this name.
-    pub(super) fn all(self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    pub(super) fn all(self, name: &'static str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let named = move |line: &&Header<'a>| line.name.eq_ignore_ascii_case(name);
         self.lines.iter().filter(named).map(|line| line.value.trim_ascii())
     }
@@ -32,7 +32,7 @@ impl<'a> Headers<'a> {
     }
 
     /// The members of a comma-separated list, over all its lines.
-    pub(super) fn list(self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    pub(super) fn list(self, name: &'static str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let members = self.all(name).flat_map(|value| value.split(|&octet| octet == b','));
         members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
     }
@@ -48,6 +48,19 @@ impl<'a> Headers<'a> {
         match self.single("Host", WRONG)? {
             Some(host) if is_host(host) => Ok(()),
             None if !is_required => Ok(()),
+            _ => Err(WRONG),
+        }
+    }
+
+    /// At most a body of `bytes_max`, whose length is said once and before it.
+    pub(super) fn check_body(self, bytes_max: usize) -> Result<(), Refusal> {
+        const WRONG: Refusal =
+            Refusal::bad_request("send no body, or one of up to 1 KiB with its Content-Length");
+        let length = self.single("Content-Length", WRONG)?.unwrap_or(b"0");
+        let length = str::from_utf8(length).ok().and_then(|length| length.parse::<usize>().ok());
+        let has_coding = self.all("Transfer-Encoding").next().is_some();
+        match length {
+            Some(bytes) if bytes <= bytes_max && !has_coding => Ok(()),
             _ => Err(WRONG),
         }
     }

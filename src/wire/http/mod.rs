@@ -1,8 +1,9 @@
 //! The HTTP in front of the WebSocket: one request, answered with an upgrade, a page or a refusal.
 //!
 //! No sockets and no time. Every connection carries one request: what is not upgraded is closed after its
-//! answer, so no body is ever read.
+//! answer, so no body is ever read, and where one may come it is dropped with whatever else follows.
 
+mod forwarded;
 mod headers;
 mod refusal;
 mod response;
@@ -12,11 +13,15 @@ mod upgrade;
 pub use response::{write_page, write_page_head};
 pub use tungstenite::http::StatusCode;
 
+use std::net::IpAddr;
+
 use headers::Headers;
 use httparse::{EMPTY_HEADER, Error, Status};
+use ipnet::IpNet;
 use refusal::Refusal;
 use target::Target;
 
+use crate::config::DialectPath;
 use crate::limits::HTTP_HEADER_BYTES_MAX;
 
 /// Header lines of one request; past it the answer is 431. Browsers behind proxies send some thirty.
@@ -28,17 +33,12 @@ pub struct Rules<'a> {
     /// Origins that may connect, such as `https://app.example`; empty: any. A client that names no origin,
     /// which no browser omits, may connect always.
     pub allowed_origins: &'a [String],
-    /// Whether `/v1/echo` exists.
-    pub echo: bool,
-}
-
-/// What a WebSocket connection was opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// `/v1`: the protocol of `docs/protocol.md`.
-    Native,
-    /// `/v1/echo`: every message comes back.
-    Echo,
+    /// Paths at which a WebSocket opens. They are none of [`is_reserved`].
+    pub dialects: &'a [DialectPath],
+    /// Whether `/_test/clear` exists.
+    pub test_reset: bool,
+    /// Proxies that are believed who their clients are.
+    pub trusted_proxies: &'a [IpNet],
 }
 
 /// A page whose body the caller makes.
@@ -50,6 +50,25 @@ pub enum Page {
     Health,
     /// `/metrics`
     Metrics,
+    /// What one of [`Rules::dialects`] says at its own path of how the server is.
+    DialectHealth(u8),
+}
+
+const PAGES: [(&str, Page); 3] =
+    [("/", Page::Index), ("/healthz", Page::Health), ("/metrics", Page::Metrics)];
+
+const CLEAR_PATH: &str = "/_test/clear";
+
+/// Bytes of a body that nobody looks at: test tools send `{}`.
+const IGNORED_BODY_BYTES_MAX: usize = 1 << 10;
+
+/// Whether this path has a meaning of its own, so that no dialect can have it.
+pub fn is_reserved(path: &str) -> bool {
+    path == CLEAR_PATH || page(path).is_some()
+}
+
+fn page(path: &str) -> Option<Page> {
+    PAGES.iter().find(|(known, _)| *known == path).map(|&(_, page)| page)
 }
 
 /// How a request goes on.
@@ -57,27 +76,32 @@ pub enum Page {
 pub enum Answer {
     /// Send `response`, the 101, and speak WebSocket from the next byte on.
     Upgrade {
-        endpoint: Endpoint,
+        /// The place of the dialect that is spoken at this path.
+        dialect: u8,
         response: Vec<u8>,
         /// From `Authorization: Bearer`, else `?token=`, else the subprotocol `bearer.<token>`.
         token: Option<String>,
+        /// The address of the client, which behind a trusted proxy is not that of the peer.
+        client: IpAddr,
     },
     /// Send the page and close: with [`write_page`], or with [`write_page_head`] if only its head is wanted.
     Page { page: Page, head_only: bool },
+    /// Drop all maps, say so with [`write_page`] and close.
+    Clear,
     /// Send `response` and close.
     Refuse { response: Vec<u8> },
 }
 
-/// Answers the request at the front of `input` and says how many bytes it took; `None` until its header
+/// Answers the request of `peer` at the front of `input` and says how many bytes it took; `None` until its header
 /// block is complete or known to be wrong. The answer does not depend on how the bytes were split.
 ///
 /// Never `None` for [`HTTP_HEADER_BYTES_MAX`] bytes or more, so a caller need not keep more than that.
-pub fn answer(input: &[u8], rules: &Rules<'_>) -> Option<(Answer, usize)> {
+pub fn answer(input: &[u8], peer: IpAddr, rules: &Rules<'_>) -> Option<(Answer, usize)> {
     let block = &input[..input.len().min(HTTP_HEADER_BYTES_MAX)];
     let mut lines = [EMPTY_HEADER; HEADER_LINES_MAX];
     let mut request = httparse::Request::new(&mut lines);
     let refusal = match request.parse(block) {
-        Ok(Status::Complete(used)) => match route(&request, rules) {
+        Ok(Status::Complete(used)) => match route(&request, peer, rules) {
             Ok(answer) => return Some((answer, used)),
             Err(refusal) => refusal,
         },
@@ -92,11 +116,29 @@ pub fn answer(input: &[u8], rules: &Rules<'_>) -> Option<(Answer, usize)> {
 
 /// What a path stands for.
 enum Place {
-    Endpoint(Endpoint),
+    Dialect(u8, Option<&'static str>),
     Page(Page),
+    Clear,
 }
 
-fn route(request: &httparse::Request<'_, '_>, rules: &Rules<'_>) -> Result<Answer, Refusal> {
+/// What is at `path`: a page, the reset, or what [`Rules::dialects`] has there.
+fn place(path: &str, rules: &Rules<'_>) -> Option<Place> {
+    if let Some(page) = page(path) {
+        return Some(Place::Page(page));
+    }
+    if path == CLEAR_PATH {
+        return rules.test_reset.then_some(Place::Clear);
+    }
+    rules.dialects.iter().find_map(|found| {
+        if found.path == path {
+            Some(Place::Dialect(found.dialect, found.subprotocol))
+        } else {
+            (found.health_path == Some(path)).then_some(Place::Page(Page::DialectHealth(found.dialect)))
+        }
+    })
+}
+
+fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -> Result<Answer, Refusal> {
     let headers = Headers::new(request.headers);
     let has_http_1_1 = request.version == Some(1);
     headers.check_host(has_http_1_1)?;
@@ -105,27 +147,28 @@ fn route(request: &httparse::Request<'_, '_>, rules: &Rules<'_>) -> Result<Answe
         .and_then(Target::parse)
         .ok_or(Refusal::bad_request("the request target is wrong: ask for a path such as /v1"))?;
 
-    let place = match target.path {
-        "/v1" => Place::Endpoint(Endpoint::Native),
-        "/v1/echo" if rules.echo => Place::Endpoint(Endpoint::Echo),
-        "/" => Place::Page(Page::Index),
-        "/healthz" => Place::Page(Page::Health),
-        "/metrics" => Place::Page(Page::Metrics),
-        _ => return Err(Refusal::NOT_FOUND),
-    };
+    let place = place(target.path, rules).ok_or(Refusal::NOT_FOUND)?;
     match (place, request.method) {
-        (Place::Endpoint(endpoint), Some("GET")) => {
+        (Place::Dialect(dialect, subprotocol), Some("GET")) => {
             headers.check_bodiless()?;
             if !has_http_1_1 {
                 return Err(Refusal::UPGRADE_REQUIRED);
             }
-            upgrade::accept(endpoint, headers, target, rules)
+            let (response, token) = upgrade::accept(subprotocol, headers, target, rules.allowed_origins)?;
+            let client = forwarded::client_address(peer, headers, rules.trusted_proxies);
+            Ok(Answer::Upgrade { dialect, response, token, client })
         }
         (Place::Page(page), Some(method @ ("GET" | "HEAD"))) => {
             headers.check_bodiless()?;
             Ok(Answer::Page { page, head_only: method == "HEAD" })
         }
-        (Place::Endpoint(_), _) => Err(Refusal::ENDPOINT_METHOD),
+        (Place::Clear, Some("POST")) => {
+            headers.check_body(IGNORED_BODY_BYTES_MAX)?;
+            upgrade::check_origin(headers, rules.allowed_origins)?;
+            Ok(Answer::Clear)
+        }
+        (Place::Clear, _) => Err(Refusal::CLEAR_METHOD),
+        (Place::Dialect(..), _) => Err(Refusal::ENDPOINT_METHOD),
         (Place::Page(_), _) => Err(Refusal::PAGE_METHOD),
     }
 }

@@ -44,6 +44,11 @@ impl Refusal {
         lines: "Connection: close\r\nAllow: GET, HEAD\r\n",
         advice: "this is a page: send GET or HEAD",
     };
+    pub(super) const CLEAR_METHOD: Self = Self {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        lines: "Connection: close\r\nAllow: POST\r\n",
+        advice: "this drops all maps: send POST",
+    };
     pub(super) const UPGRADE_REQUIRED: Self = Self {
         status: StatusCode::UPGRADE_REQUIRED,
         lines: CLOSE_AND_UPGRADE,

@@ -1,11 +1,30 @@
 //! The answers as a client sees them.
 
+mod pages;
+
+use std::borrow::Cow;
+use std::net::Ipv4Addr;
+
 use super::*;
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// RFC 6455 section 1.3.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-const ANY: Rules<'static> = Rules { allowed_origins: &[], echo: true };
+const ANY: Rules<'static> = Rules {
+    allowed_origins: &[],
+    dialects: &[DialectPath::NATIVE, OTHER],
+    test_reset: true,
+    trusted_proxies: &[],
+};
+/// Without a subprotocol.
+const OTHER: DialectPath = DialectPath {
+    path: Cow::Borrowed("/ws"),
+    dialect: 2,
+    subprotocol: None,
+    health_path: Some("/health"),
+    about: "",
+};
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A good handshake, to be spoilt.
 fn handshake() -> Vec<String> {
@@ -43,15 +62,15 @@ fn and(line: &str) -> Vec<u8> {
 }
 
 fn ask(request: &[u8]) -> Answer {
-    answer(request, &ANY).expect("the request is complete").0
+    answer(request, PEER, &ANY).expect("the request is complete").0
 }
 
-/// Endpoint, response and token.
-fn upgraded(request: &[u8], rules: &Rules<'_>) -> (Endpoint, String, Option<String>) {
-    match answer(request, rules) {
-        Some((Answer::Upgrade { endpoint, response, token }, used)) => {
+/// Dialect, response and token.
+fn upgraded(request: &[u8], rules: &Rules<'_>) -> (u8, String, Option<String>) {
+    match answer(request, PEER, rules) {
+        Some((Answer::Upgrade { dialect, response, token, .. }, used)) => {
             assert_eq!(used, request.len());
-            (endpoint, String::from_utf8(response).expect("responses are ASCII"), token)
+            (dialect, String::from_utf8(response).expect("responses are ASCII"), token)
         }
         other => panic!("{other:?} to {}", String::from_utf8_lossy(request)),
     }
@@ -63,7 +82,7 @@ fn token(request: &[u8]) -> Option<String> {
 
 /// Status and whole text of a refusal, which always closes and gives advice.
 fn refused_by(request: &[u8], rules: &Rules<'_>) -> (u16, String) {
-    let Some((Answer::Refuse { response }, used)) = answer(request, rules) else {
+    let Some((Answer::Refuse { response }, used)) = answer(request, PEER, rules) else {
         panic!("not refused: {}", String::from_utf8_lossy(request));
     };
     assert_eq!(used, request.len());
@@ -88,8 +107,8 @@ fn get(path: &str) -> Vec<u8> {
 
 #[test]
 fn the_handshake_of_the_rfc_is_accepted() {
-    let (endpoint, response, token) = upgraded(&bytes(&handshake()), &ANY);
-    assert_eq!((endpoint, token), (Endpoint::Native, None));
+    let (dialect, response, token) = upgraded(&bytes(&handshake()), &ANY);
+    assert_eq!((dialect, token), (DialectPath::NATIVE.dialect, None));
     assert!(response.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{response}");
     assert!(response.ends_with("\r\n\r\n"));
     let lower = response.to_ascii_lowercase();
@@ -111,7 +130,7 @@ fn spellings_the_rfc_allows_are_accepted() {
         and("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
         and("Content-Length: 0"),
     ] {
-        assert_eq!(upgraded(&request, &ANY).0, Endpoint::Native);
+        assert_eq!(upgraded(&request, &ANY).0, DialectPath::NATIVE.dialect);
     }
 }
 
@@ -120,7 +139,7 @@ fn what_follows_the_handshake_is_left_for_the_websocket() {
     let mut request = bytes(&handshake());
     let len = request.len();
     request.extend_from_slice(&[0x81; 20_000]);
-    let (answer, used) = answer(&request, &ANY).expect("the request is complete");
+    let (answer, used) = answer(&request, PEER, &ANY).expect("the request is complete");
     assert!(matches!(answer, Answer::Upgrade { .. }));
     assert_eq!(used, len);
 }
@@ -139,7 +158,7 @@ fn the_answer_does_not_depend_on_the_split() {
     ] {
         let whole = ask(&request);
         for cut in 0..request.len() {
-            match answer(&request[..cut], &ANY) {
+            match answer(&request[..cut], PEER, &ANY) {
                 None => {}
                 Some((early, _)) => {
                     assert!(matches!(early, Answer::Refuse { .. }));
@@ -151,10 +170,31 @@ fn the_answer_does_not_depend_on_the_split() {
 }
 
 #[test]
-fn the_echo_endpoint_exists_only_where_it_is_wanted() {
-    let request = with("GET", "GET /v1/echo HTTP/1.1");
-    assert_eq!(upgraded(&request, &ANY).0, Endpoint::Echo);
-    assert_eq!(refused_by(&request, &Rules { echo: false, ..ANY }).0, 404);
+fn a_dialect_is_spoken_where_the_rules_say() {
+    let path = "/somewhere/else".into();
+    let elsewhere =
+        DialectPath { path, dialect: 7, subprotocol: Some("else.v1"), health_path: Some("/how"), about: "" };
+    let rules = Rules { dialects: &[DialectPath::NATIVE, elsewhere], ..ANY };
+    let request =
+        with("GET", "GET /somewhere/else?a=1 HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, else.v1");
+    let (dialect, response, _) = upgraded(&request, &rules);
+    assert_eq!(dialect, 7);
+    assert!(response.to_ascii_lowercase().contains("\r\nsec-websocket-protocol: else.v1\r\n"), "{response}");
+    assert_eq!(upgraded(&bytes(&handshake()), &rules).0, DialectPath::NATIVE.dialect);
+    assert_eq!(refused_by(&get("/somewhere/else"), &rules).0, 426);
+    assert_eq!(refused_by(&get("/somewhere"), &rules).0, 404);
+    let (health, _) = answer(&get("/how"), PEER, &rules).expect("the request is complete");
+    assert_eq!(health, Answer::Page { page: Page::DialectHealth(7), head_only: false });
+    assert_eq!(refused_by(&get("/health"), &rules).0, 404, "that is another dialect's");
+    assert_eq!(refused_by(&with("GET", "GET /ws HTTP/1.1"), &rules).0, 404, "it is not among them");
+}
+
+#[test]
+fn a_dialect_without_a_subprotocol_chooses_none() {
+    let request = with("GET", "GET /ws HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, synckit");
+    let (dialect, response, _) = upgraded(&request, &ANY);
+    assert_eq!(dialect, OTHER.dialect);
+    assert!(!response.to_ascii_lowercase().contains("sec-websocket-protocol"), "{response}");
 }
 
 #[test]
@@ -168,6 +208,18 @@ fn our_subprotocol_is_chosen_and_no_other() {
     let with_token = chosen("Sec-WebSocket-Protocol: bearer.secret\r\nSec-WebSocket-Protocol: annulus.v1");
     assert!(with_token.contains("\r\nsec-websocket-protocol: annulus.v1\r\n"), "{with_token}");
     assert!(!with_token.contains("secret"));
+}
+
+#[test]
+fn the_client_is_the_peer_or_whom_a_trusted_proxy_names() {
+    let request = and("X-Forwarded-For: 192.0.2.1");
+    for (trusted, expected) in [("127.0.0.0/8", "192.0.2.1"), ("10.0.0.0/8", "127.0.0.1")] {
+        let rules = Rules { trusted_proxies: &[trusted.parse().expect("a net")], ..ANY };
+        let Some((Answer::Upgrade { client, .. }, _)) = answer(&request, PEER, &rules) else {
+            panic!("it is upgraded");
+        };
+        assert_eq!(client.to_string(), expected);
+    }
 }
 
 #[test]
@@ -197,6 +249,7 @@ fn a_token_that_can_not_be_read_is_refused() {
 fn a_path_without_an_upgrade_asks_for_one() {
     for request in [
         get("/v1"),
+        get("/ws"),
         with("Upgrade", ""),
         with("Upgrade", "Upgrade: h2c"),
         with("Upgrade", "Upgrade: websockets"),
@@ -240,7 +293,7 @@ fn the_key_is_sixteen_bytes_in_base64_and_there_once() {
 #[test]
 fn only_allowed_origins_connect_and_clients_without_one() {
     let allowed = ["https://app.example".to_owned(), "http://localhost:5173".to_owned()];
-    let rules = Rules { allowed_origins: &allowed, echo: false };
+    let rules = Rules { allowed_origins: &allowed, ..ANY };
     for origin in ["https://app.example", "HTTPS://App.Example", "http://localhost:5173"] {
         upgraded(&and(&format!("Origin: {origin}")), &rules);
     }
@@ -260,58 +313,6 @@ fn only_allowed_origins_connect_and_clients_without_one() {
     }
     let twice = and("Origin: https://app.example\r\nOrigin: https://app.example");
     assert_eq!(refused_by(&twice, &rules).0, 400);
-}
-
-#[test]
-fn pages_are_got_and_their_heads_asked_for() {
-    for (path, page) in [
-        ("/", Page::Index),
-        ("/healthz", Page::Health),
-        ("/metrics", Page::Metrics),
-        ("/metrics?format=text", Page::Metrics),
-        ("http://h/healthz", Page::Health),
-        ("http://h", Page::Index),
-    ] {
-        assert_eq!(ask(&get(path)), Answer::Page { page, head_only: false }, "{path}");
-    }
-    assert_eq!(
-        ask(b"HEAD /healthz HTTP/1.1\r\nHost: h\r\n\r\n"),
-        Answer::Page { page: Page::Health, head_only: true }
-    );
-    assert_eq!(
-        ask(b"GET /healthz HTTP/1.0\r\n\r\n"),
-        Answer::Page { page: Page::Health, head_only: false },
-        "load balancers still ask so"
-    );
-}
-
-#[test]
-fn unknown_paths_are_not_found() {
-    for path in ["/v2", "/v1/", "/v1/echo/x", "//", "/V1", "/%76%31"] {
-        assert_eq!(refused(&get(path)), 404, "{path}");
-    }
-}
-
-#[test]
-fn wrong_methods_are_told_the_right_ones() {
-    for (method, path, allow) in [
-        ("POST", "/v1", "GET"),
-        ("HEAD", "/v1", "GET"),
-        ("POST", "/metrics", "GET, HEAD"),
-        ("OPTIONS", "/", "GET, HEAD"),
-    ] {
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n");
-        let (status, text) = refused_by(request.as_bytes(), &ANY);
-        assert_eq!(status, 405);
-        assert!(text.contains(&format!("\r\nAllow: {allow}\r\n")), "{text}");
-    }
-}
-
-#[test]
-fn the_answer_to_head_has_no_body() {
-    let (status, text) = refused_by(b"HEAD /nowhere HTTP/1.1\r\nHost: h\r\n\r\n", &ANY);
-    assert_eq!(status, 404);
-    assert!(text.ends_with("\r\n\r\n") && !text.contains("Content-Length: 0"));
 }
 
 #[test]
@@ -358,7 +359,7 @@ fn a_header_block_over_the_limit_is_refused_as_soon_as_it_is() {
     let longer = block(HTTP_HEADER_BYTES_MAX + 1);
     assert_eq!(refused(&longer), 431);
     assert_eq!(refused(&longer[..HTTP_HEADER_BYTES_MAX]), 431);
-    assert_eq!(answer(&longer[..HTTP_HEADER_BYTES_MAX - 1], &ANY), None);
+    assert_eq!(answer(&longer[..HTTP_HEADER_BYTES_MAX - 1], PEER, &ANY), None);
     assert_eq!(refused(&[b'\r', b'\n'].repeat(HTTP_HEADER_BYTES_MAX)), 431, "empty lines for ever");
 }
 
@@ -367,18 +368,4 @@ fn more_header_lines_than_the_limit_are_refused() {
     let lines = |count: usize| and(&vec!["X: y"; count - handshake().len() + 1].join("\r\n"));
     upgraded(&lines(HEADER_LINES_MAX), &ANY);
     assert_eq!(refused(&lines(HEADER_LINES_MAX + 1)), 431);
-}
-
-#[test]
-fn a_page_is_written_with_its_length_and_closes() {
-    let mut out = Vec::new();
-    write_page(&mut out, StatusCode::OK, "text/plain", b"fine\n");
-    let mut head = Vec::new();
-    write_page_head(&mut head, StatusCode::OK, "text/plain", 5);
-    assert_eq!(
-        String::from_utf8_lossy(&out),
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\
-         Cache-Control: no-store\r\nConnection: close\r\n\r\nfine\n"
-    );
-    assert_eq!(out[..out.len() - 5], head);
 }

@@ -6,10 +6,7 @@ use tungstenite::http::{HeaderValue, Request, header};
 use super::headers::Headers;
 use super::refusal::Refusal;
 use super::target::Target;
-use super::{Answer, Endpoint, Rules};
 
-/// The subprotocol that names our protocol. Chosen if offered.
-const SUBPROTOCOL: &[u8] = b"annulus.v1";
 /// A browser can set no headers on a WebSocket but its subprotocols: a token comes as one of them.
 const TOKEN_SUBPROTOCOL_PREFIX: &[u8] = b"bearer.";
 
@@ -22,13 +19,14 @@ const BAD_KEY: Refusal =
 const TWO_VERSIONS: Refusal = Refusal::bad_request("send one Sec-WebSocket-Version header: 13");
 const TWO_ORIGINS: Refusal = Refusal::bad_request("send one Origin header");
 
-/// Accepts the handshake for `endpoint`, or says what is wrong with it.
+/// Accepts the handshake, or says what is wrong with it: the response, and the token. The `subprotocol` is chosen if it is
+/// offered.
 pub(super) fn accept(
-    endpoint: Endpoint,
+    subprotocol: Option<&'static str>,
     headers: Headers<'_>,
     target: Target<'_>,
-    rules: &Rules<'_>,
-) -> Result<Answer, Refusal> {
+    allowed_origins: &[String],
+) -> Result<(Vec<u8>, Option<String>), Refusal> {
     if !headers.lists("Upgrade", "websocket") || !headers.lists("Connection", "Upgrade") {
         return Err(Refusal::UPGRADE_REQUIRED);
     }
@@ -36,16 +34,17 @@ pub(super) fn accept(
         return Err(Refusal::WEBSOCKET_VERSION);
     }
     let key = headers.single("Sec-WebSocket-Key", BAD_KEY)?.ok_or(BAD_KEY)?;
-    if let Some(origin) = headers.single("Origin", TWO_ORIGINS)? {
-        check_origin(origin, rules.allowed_origins)?;
-    }
+    check_origin(headers, allowed_origins)?;
     let token = token(headers, target)?;
-    let is_ours = headers.list("Sec-WebSocket-Protocol").any(|offered| offered == SUBPROTOCOL);
-    Ok(Answer::Upgrade { endpoint, response: switching_protocols(key, is_ours)?, token })
+    let is_offered =
+        |ours: &&str| headers.list("Sec-WebSocket-Protocol").any(|offered| offered == ours.as_bytes());
+    Ok((switching_protocols(key, subprotocol.filter(is_offered))?, token))
 }
 
-/// An origin is a scheme, a host and a port: none of them has a case (RFC 6454 section 4).
-fn check_origin(origin: &[u8], allowed: &[String]) -> Result<(), Refusal> {
+/// That the page that sends this, if a page does, may do so. An origin is a scheme, a host and a port: none of them has a
+/// case (RFC 6454 section 4).
+pub(super) fn check_origin(headers: Headers<'_>, allowed: &[String]) -> Result<(), Refusal> {
+    let Some(origin) = headers.single("Origin", TWO_ORIGINS)? else { return Ok(()) };
     let is_allowed = allowed.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed.as_bytes()));
     if is_allowed || allowed.is_empty() { Ok(()) } else { Err(Refusal::ORIGIN) }
 }
@@ -70,7 +69,7 @@ fn token(headers: Headers<'_>, target: Target<'_>) -> Result<Option<String>, Ref
 
 /// The 101. `tungstenite` judges the key and derives the accept value from it; what it asks of the other
 /// lines was checked above, more leniently, so it is given them in its own spelling.
-fn switching_protocols(key: &[u8], with_subprotocol: bool) -> Result<Vec<u8>, Refusal> {
+fn switching_protocols(key: &[u8], subprotocol: Option<&'static str>) -> Result<Vec<u8>, Refusal> {
     let request = Request::get("/")
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
@@ -79,9 +78,8 @@ fn switching_protocols(key: &[u8], with_subprotocol: bool) -> Result<Vec<u8>, Re
         .body(())
         .map_err(|_| BAD_KEY)?;
     let mut response = create_response(&request).map_err(|_| BAD_KEY)?;
-    if with_subprotocol {
-        let chosen = HeaderValue::from_static("annulus.v1");
-        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
+    if let Some(chosen) = subprotocol {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(chosen));
     }
     let mut out = Vec::with_capacity(192);
     write_response(&mut out, &response).expect("a response of ASCII is written to memory");

@@ -1,0 +1,114 @@
+//! Who may connect, and how much of everything one connection may have.
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, value_parser};
+use serde::Serialize;
+
+use super::{HEARTBEAT_MS, HOUR_MS, at_least_one};
+use crate::cli::networks::NetworkList;
+use crate::cli::quantity::Bytes;
+use crate::cli::values::parse_origin;
+use crate::config::Config;
+
+#[derive(Debug, Args, Serialize)]
+#[command(next_help_heading = "Connections")]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::cli) struct Connections {
+    /// Connections of the whole process; more are answered with 1013
+    ///
+    /// Each needs a file descriptor: `annulus doctor` compares it with the limit of open files.
+    #[arg(long, env = "ANNULUS_MAX_CONNECTIONS", value_name = "COUNT")]
+    #[arg(value_parser = at_least_one(), default_value_t = Config::default().connections_max)]
+    pub max_connections: usize,
+
+    /// Connections of one client address, over all shards; 0: no limit
+    ///
+    /// Behind a proxy all clients share one address, unless the proxy is named in --trusted-proxies.
+    #[arg(long, env = "ANNULUS_MAX_CONNECTIONS_PER_IP", value_name = "COUNT")]
+    #[arg(default_value_t = Config::default().connections_per_ip_max)]
+    pub max_connections_per_ip: usize,
+
+    /// Proxies that are believed who their clients are, such as 127.0.0.1,10.0.0.0/8 [default: none]
+    ///
+    /// Of a connection from one of them the client is the last in X-Forwarded-For that is not one of them, or else
+    /// X-Real-IP. From anybody else both are ignored, as anybody can write them.
+    #[arg(long, env = "ANNULUS_TRUSTED_PROXIES", value_name = "LIST")]
+    pub trusted_proxies: Option<NetworkList>,
+
+    /// Connections accepted each second by the whole process; 0: no limit
+    ///
+    /// Past it clients are told when to come back, so that a storm does not starve those who are connected.
+    #[arg(long, env = "ANNULUS_ACCEPT_RATE", value_name = "PER_SECOND")]
+    #[arg(default_value_t = Config::default().accepts_per_second_max)]
+    pub accept_rate: u32,
+
+    /// Milliseconds from accept to the end of the WebSocket handshake
+    ///
+    /// A peer that connects and says nothing holds a slot no longer than this.
+    #[arg(long, env = "ANNULUS_HANDSHAKE_TIMEOUT_MS", value_name = "MS")]
+    #[arg(value_parser = value_parser!(u64).range(1..=HOUR_MS))]
+    #[arg(default_value_t = Config::default().handshake_timeout_ms)]
+    pub handshake_timeout_ms: u64,
+
+    /// Milliseconds of silence after which a connection is closed; it is pinged at half of it
+    ///
+    /// Keep it below the idle timeout of proxies on the way, often 60 000.
+    #[arg(long, env = "ANNULUS_HEARTBEAT_MS", value_name = "MS")]
+    #[arg(value_parser = value_parser!(u64).range(HEARTBEAT_MS), default_value_t = Config::default().heartbeat_ms)]
+    pub heartbeat_ms: u64,
+
+    /// Bytes of one message; a longer one closes its connection with 1009
+    ///
+    /// A message is held whole while it arrives, so this bounds what a slow sender makes the server hold.
+    #[arg(long, env = "ANNULUS_MAX_MESSAGE_BYTES", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(Config::default().message_bytes_max))]
+    pub max_message_bytes: Bytes,
+
+    /// Bytes of one value, as compact JSON; a larger one is rejected with too_large
+    ///
+    /// A value is sent whole to every subscriber whenever it changes.
+    #[arg(long, env = "ANNULUS_MAX_VALUE_BYTES", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(Config::default().value_bytes_max))]
+    pub max_value_bytes: Bytes,
+
+    /// Subscriptions of one connection
+    ///
+    /// Each costs a little memory on every shard.
+    #[arg(long, env = "ANNULUS_MAX_SUBSCRIPTIONS", value_name = "COUNT")]
+    #[arg(value_parser = at_least_one(), default_value_t = Config::default().subscriptions_max)]
+    pub max_subscriptions: usize,
+
+    /// Messages one connection may send each second; 0: no limit
+    ///
+    /// Holds back a client gone wild before it costs the others.
+    #[arg(long, env = "ANNULUS_MAX_MESSAGES_PER_SECOND", value_name = "COUNT")]
+    #[arg(default_value_t = Config::default().messages_per_second_max)]
+    pub max_messages_per_second: u32,
+
+    /// Messages one connection may send each minute; 0: no limit
+    ///
+    /// Beside --max-messages-per-second: a burst may be short and large, and the average still low.
+    #[arg(long, env = "ANNULUS_MAX_MESSAGES_PER_MINUTE", value_name = "COUNT")]
+    #[arg(default_value_t = Config::default().messages_per_minute_max)]
+    pub max_messages_per_minute: u32,
+
+    /// Messages that are not JSON objects before a connection is closed with 1007
+    ///
+    /// A few are told what is wrong with them; a peer that speaks something else is not listened to for ever.
+    #[arg(long, env = "ANNULUS_MAX_BAD_MESSAGES", value_name = "COUNT")]
+    #[arg(value_parser = value_parser!(u32).range(1..), default_value_t = Config::default().bad_messages_max)]
+    pub max_bad_messages: u32,
+
+    /// Origins whose pages may connect, such as https://app.example; may be repeated [default: any]
+    ///
+    /// Browsers send the origin of the page; another one is answered with 403.
+    #[arg(long, env = "ANNULUS_ALLOWED_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(value_parser = parse_origin)]
+    pub allowed_origins: Vec<String>,
+
+    /// Serve GET /v1/echo, which returns every message; for conformance suites
+    ///
+    /// Off by default, as it lets anybody make the server send.
+    #[arg(long, env = "ANNULUS_ENABLE_ECHO", value_parser = BoolishValueParser::new())]
+    pub enable_echo: bool,
+}

@@ -1,0 +1,34 @@
+//! What is said, and how.
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::cli::values::parse_log_level;
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// One line of text an event, and a banner at the start
+    Human,
+    /// One JSON object an event
+    Json,
+}
+
+#[derive(Clone, Debug, Args, Serialize)]
+#[command(next_help_heading = "Logs")]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::cli) struct Logs {
+    /// How log lines look; they go to stderr
+    ///
+    /// `json` is for collectors of logs.
+    #[arg(long, env = "ANNULUS_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value = "human")]
+    pub log_format: LogFormat,
+
+    /// What is logged: off, error, warn, info, debug or trace, or by module as in info,annulus::io=debug
+    ///
+    /// `debug` says why single connections end; `trace` is for developers and slow.
+    #[arg(long, env = "ANNULUS_LOG_LEVEL", value_name = "FILTER", default_value = "info")]
+    #[arg(value_parser = parse_log_level)]
+    pub log_level: String,
+}

@@ -1,0 +1,37 @@
+//! What the clients of SyncKit are served, and where.
+
+use std::borrow::Cow;
+
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use serde::Serialize;
+
+use crate::cli::values::parse_dialect_path;
+use crate::config::DialectPath;
+use crate::dialect::synckit;
+
+#[derive(Debug, Args, Serialize)]
+#[command(next_help_heading = "SyncKit")]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::cli) struct SyncKit {
+    /// Path of the WebSocket that speaks the protocol of SyncKit's clients
+    ///
+    /// They look for it at /ws, on the same port as everything else.
+    #[arg(long, env = "ANNULUS_SYNCKIT_PATH", value_name = "PATH")]
+    #[arg(value_parser = parse_dialect_path, default_value_t = synckit::PATH.path)]
+    pub synckit_path: Cow<'static, str>,
+
+    /// Do not serve SyncKit's clients
+    ///
+    /// Its path is then not found, and its variables are not read.
+    #[arg(long, env = "ANNULUS_NO_SYNCKIT", value_parser = BoolishValueParser::new())]
+    pub no_synckit: bool,
+}
+
+impl SyncKit {
+    /// Where it is spoken, if it is.
+    pub fn dialect(&self) -> Option<DialectPath> {
+        let path = self.synckit_path.clone();
+        (!self.no_synckit).then_some(DialectPath { path, ..synckit::PATH })
+    }
+}

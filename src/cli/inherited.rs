@@ -1,0 +1,199 @@
+//! The variables of SyncKit's servers, as defaults of our flags: whoever moves here can keep the environment as it is.
+//!
+//! What is on the command line or in a variable of our own wins over them, and a variable that loses is not looked at. An
+//! empty one counts as none, as it does there.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use clap::ArgMatches;
+use clap::builder::{BoolishValueParser, TypedValueParser};
+use clap::parser::ValueSource;
+
+use super::error::ConfigError;
+use super::flags::{Flags, HEARTBEAT_MS, HOUR_MS};
+
+/// What the environment has for a name.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// One of the variables: the flag whose default it is, and what to know of it.
+pub(super) struct Variable {
+    pub name: &'static str,
+    pub flag: Option<&'static str>,
+    pub meaning: &'static str,
+}
+
+pub(super) const PORT: Variable = Variable {
+    name: "PORT",
+    flag: Some("--listen"),
+    meaning: "Its port. The address stays 127.0.0.1 without `HOST`.",
+};
+pub(super) const HOST: Variable = Variable {
+    name: "HOST",
+    flag: Some("--listen"),
+    meaning: "Its IP address, such as 0.0.0.0 or ::. No names.",
+};
+pub(super) const MAX_CONNECTIONS: Variable =
+    Variable { name: "WS_MAX_CONNECTIONS", flag: Some("--max-connections"), meaning: "The same." };
+pub(super) const MAX_CONNECTIONS_PER_IP: Variable = Variable {
+    name: "SYNCKIT_MAX_CONNECTIONS_PER_IP",
+    flag: Some("--max-connections-per-ip"),
+    meaning: "The same; 0 is no limit here.",
+};
+pub(super) const MAX_MESSAGES_PER_MINUTE: Variable = Variable {
+    name: "SYNCKIT_MAX_MESSAGES_PER_MINUTE",
+    flag: Some("--max-messages-per-minute"),
+    meaning: "Of each connection here, not of each address; 0 is no limit.",
+};
+pub(super) const HEARTBEAT_INTERVAL: Variable = Variable {
+    name: "WS_HEARTBEAT_INTERVAL",
+    flag: Some("--heartbeat-ms"),
+    meaning: "Half of it: a client is pinged after the interval and has another to answer.",
+};
+pub(super) const AUTH_REQUIRED: Variable = Variable {
+    name: "SYNCKIT_AUTH_REQUIRED",
+    flag: None,
+    meaning: "With `true` the server does not start, as this version has no tokens.",
+};
+pub(super) const JWT_SECRET: Variable =
+    Variable { name: "JWT_SECRET", flag: None, meaning: "Not used yet, as this version has no tokens." };
+
+/// All of them.
+pub(super) const VARIABLES: [&Variable; 8] = [
+    &PORT,
+    &HOST,
+    &MAX_CONNECTIONS,
+    &MAX_CONNECTIONS_PER_IP,
+    &MAX_MESSAGES_PER_MINUTE,
+    &HEARTBEAT_INTERVAL,
+    &AUTH_REQUIRED,
+    &JWT_SECRET,
+];
+
+/// What `--help` says of them.
+pub(super) fn help() -> String {
+    let mut text = "Variables of SyncKit's servers that are defaults here:\n".to_owned();
+    for Variable { name, flag, meaning } in VARIABLES {
+        text += &format!("  {name} [{}]\n          {meaning}\n", flag.unwrap_or("no flag"));
+    }
+    text
+}
+
+/// Fills the flags that neither the command line nor a variable of our own has set, and says which variables counted.
+///
+/// # Errors
+/// [`ConfigError`] that names the variable.
+pub(super) fn fill(
+    flags: &mut Flags,
+    matches: &ArgMatches,
+    environment: Environment<'_>,
+) -> Result<Vec<&'static str>, ConfigError> {
+    let mut reader = Reader { environment, used: Vec::new() };
+    let is_open = |id| matches.value_source(id).is_none_or(|source| source == ValueSource::DefaultValue);
+    let connections = &mut flags.connections;
+    if is_open("listen") {
+        reader.listen(&mut flags.listening.listen)?;
+    }
+    if is_open("max_connections")
+        && let Some(count) = reader.number(&MAX_CONNECTIONS, 1..=u32::MAX)?
+    {
+        connections.max_connections = count as usize;
+    }
+    if is_open("max_connections_per_ip")
+        && let Some(count) = reader.number(&MAX_CONNECTIONS_PER_IP, 0..=u32::MAX)?
+    {
+        connections.max_connections_per_ip = count as usize;
+    }
+    if is_open("max_messages_per_minute")
+        && let Some(count) = reader.number(&MAX_MESSAGES_PER_MINUTE, 0..=u32::MAX)?
+    {
+        connections.max_messages_per_minute = count;
+    }
+    if is_open("heartbeat_ms")
+        && let Some(interval_ms) = reader.number(&HEARTBEAT_INTERVAL, INTERVAL_MS)?
+    {
+        connections.heartbeat_ms = 2 * u64::from(interval_ms);
+    }
+    reader.check_auth()?;
+    reader.read(&JWT_SECRET);
+    Ok(reader.used)
+}
+
+/// Half of what --heartbeat-ms may be.
+const INTERVAL_MS: RangeInclusive<u32> =
+    (*HEARTBEAT_MS.start() / 2) as u32..=(*HEARTBEAT_MS.end() / 2) as u32;
+const _: () = assert!(HOUR_MS <= u32::MAX as u64);
+
+/// Names the variable where a rule between flags is broken by a flag that has its value from one of the `used`.
+pub(super) fn blame(error: ConfigError, used: &[&str]) -> ConfigError {
+    let text = error.to_string();
+    let is_meant = |flag: &str| text.contains(&format!("{flag} "));
+    for Variable { name, flag, .. } in VARIABLES {
+        if let Some(flag) = flag.filter(|flag| is_meant(flag) && used.contains(name)) {
+            return ConfigError::Usage(format!("{text}; {flag} comes from {name}"));
+        }
+    }
+    error
+}
+
+struct Reader<'a> {
+    environment: Environment<'a>,
+    used: Vec<&'static str>,
+}
+
+impl Reader<'_> {
+    /// The value of a variable that is there, which counts from here on.
+    fn read(&mut self, variable: &Variable) -> Option<String> {
+        let value = (self.environment)(variable.name).filter(|value| !value.is_empty())?;
+        self.used.push(variable.name);
+        Some(value.to_string_lossy().into_owned())
+    }
+
+    fn number(
+        &mut self,
+        variable: &Variable,
+        range: RangeInclusive<u32>,
+    ) -> Result<Option<u32>, ConfigError> {
+        let Some(value) = self.read(variable) else { return Ok(None) };
+        match value.trim().parse() {
+            Ok(number) if range.contains(&number) => Ok(Some(number)),
+            _ => {
+                let rule = format!("a whole number from {} to {}", range.start(), range.end());
+                Err(refusal(variable, value, &rule))
+            }
+        }
+    }
+
+    /// Changes the port and the address of the first of `listen`.
+    fn listen(&mut self, listen: &mut [SocketAddr]) -> Result<(), ConfigError> {
+        let Some(address) = listen.first_mut() else { return Ok(()) };
+        if let Some(port) = self.number(&PORT, 0..=u32::from(u16::MAX))? {
+            address.set_port(port as u16);
+        }
+        if let Some(value) = self.read(&HOST) {
+            let Ok(ip) = value.trim().parse::<IpAddr>() else {
+                return Err(refusal(&HOST, value, "an IP address such as 0.0.0.0 or 127.0.0.1"));
+            };
+            address.set_ip(ip);
+        }
+        Ok(())
+    }
+
+    /// There, tokens are asked for unless this is `false`; what is not there is no wish, as nothing here asks for any.
+    fn check_auth(&mut self) -> Result<(), ConfigError> {
+        let Some(value) = self.read(&AUTH_REQUIRED) else { return Ok(()) };
+        let is_required =
+            BoolishValueParser::new().parse_ref(&clap::Command::default(), None, value.trim().as_ref());
+        match is_required {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(ConfigError::NoTokens),
+            Err(_) => Err(refusal(&AUTH_REQUIRED, value, "false")),
+        }
+    }
+}
+
+fn refusal(variable: &Variable, value: String, rule: &str) -> ConfigError {
+    let way_out = variable.flag.unwrap_or("--no-synckit");
+    ConfigError::Variable { name: variable.name, value, rule: format!("{rule}, or set {way_out}") }
+}

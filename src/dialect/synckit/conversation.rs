@@ -1,0 +1,68 @@
+//! What is remembered of one connection from message to message.
+
+use hashbrown::HashMap;
+
+use super::chunks::Chunks;
+use super::documents::Document;
+use super::frame::MessageId;
+use super::identity::Identity;
+use crate::crdt::Stamp;
+use crate::shard::Session;
+
+/// See the module.
+pub struct Conversation {
+    /// Whether a message has come: the first decides how all are answered.
+    pub has_spoken: bool,
+    /// Messages written so far, of this connection.
+    serial: u64,
+    /// Who it is.
+    pub identity: Option<Identity>,
+    /// The name its client gives itself in what it writes.
+    pub client: Option<Box<str>>,
+    /// What it is subscribed to.
+    pub documents: HashMap<String, Document>,
+    pub chunks: Chunks,
+    /// Document, key and stamp of texts that others contain.
+    pub to_forget: Vec<(String, String, Stamp)>,
+}
+
+impl Default for Conversation {
+    fn default() -> Self {
+        Self {
+            has_spoken: false,
+            serial: 0,
+            // Nobody is asked.
+            identity: Some(Identity::anonymous()),
+            client: None,
+            documents: HashMap::new(),
+            chunks: Chunks::default(),
+            to_forget: Vec::new(),
+        }
+    }
+}
+
+impl Conversation {
+    /// That of a session, which begins with the first message.
+    pub fn of(session: &mut Session) -> &mut Self {
+        let any = session.get_or_insert_with(|| Box::new(Self::default()));
+        any.downcast_mut().expect("a session is used by one dialect")
+    }
+
+    /// That of a session, if it has begun.
+    pub fn begun(session: &Session) -> Option<&Self> {
+        session.as_ref()?.downcast_ref()
+    }
+
+    /// The id of the next message.
+    pub fn next_id(&mut self, unix_ms: u64) -> MessageId {
+        self.serial += 1;
+        MessageId { unix_ms, serial: self.serial }
+    }
+
+    /// Takes note of the client's name.
+    pub fn set_client(&mut self, client: &str) {
+        if self.client.as_deref() != Some(client) {
+            self.client = Some(client.into());
+        }
+    }
+}

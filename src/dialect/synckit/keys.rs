@@ -1,0 +1,81 @@
+//! What the keys of a document's map mean: most are its fields. What else SyncKit's clients share, and can be kept, lies
+//! under names that no field may have:
+//!
+//! ```text
+//! __synckit:text:<client id>   the latest state of a text that this client has sent: the whole operation
+//! __synckit:set:<value>        an element of a set, as JSON; removed: a tombstone
+//! __synckit:cleared            when the set was last cleared: elements added before are gone
+//! ```
+
+use crate::limits::KEY_BYTES_MAX;
+
+const RESERVED: &str = "__synckit:";
+const TEXT: &str = "__synckit:text:";
+const ELEMENT: &str = "__synckit:set:";
+pub const CLEARED: &str = "__synckit:cleared";
+
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key<'a> {
+    Field(&'a str),
+    Text,
+    /// The element as JSON.
+    Element(&'a str),
+    Cleared,
+}
+
+impl<'a> Key<'a> {
+    pub fn of(key: &'a str) -> Self {
+        let Some(rest) = key.strip_prefix(RESERVED) else { return Self::Field(key) };
+        match rest.split_once(':') {
+            Some(("text", _)) => Self::Text,
+            Some(("set", element)) => Self::Element(element),
+            _ if key == CLEARED => Self::Cleared,
+            _ => Self::Field(key),
+        }
+    }
+}
+
+/// Whether a document may have a field of this name.
+pub fn is_field(name: &str) -> bool {
+    !name.is_empty() && name.len() <= KEY_BYTES_MAX && !name.contains('\0') && !name.starts_with(RESERVED)
+}
+
+/// The key of a client's text; `None` if its name is too long for one.
+pub fn of_text(client: &str) -> Option<String> {
+    name(TEXT, client)
+}
+
+/// The key of an element, given as canonical JSON; `None` if it is too long for one.
+pub fn of_element(element: &str) -> Option<String> {
+    name(ELEMENT, element)
+}
+
+fn name(prefix: &str, rest: &str) -> Option<String> {
+    let fits = prefix.len() + rest.len() <= KEY_BYTES_MAX && !rest.contains('\0');
+    fits.then(|| [prefix, rest].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_mean_what_they_were_made_for() {
+        assert_eq!(Key::of("title"), Key::Field("title"));
+        assert_eq!(Key::of(&of_text("client-1").unwrap()), Key::Text);
+        assert_eq!(Key::of(&of_element(r#""a:b""#).unwrap()), Key::Element(r#""a:b""#));
+        assert_eq!(Key::of(CLEARED), Key::Cleared);
+        assert_eq!(of_element(&"x".repeat(KEY_BYTES_MAX)), None);
+    }
+
+    #[test]
+    fn a_field_has_a_name_of_its_own() {
+        for name in ["title", "a b", "é", "__synckit"] {
+            assert!(is_field(name), "{name}");
+        }
+        for name in ["", "a\0", CLEARED, "__synckit:else", &"x".repeat(KEY_BYTES_MAX + 1)] {
+            assert!(!is_field(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! SyncKit, the dialect of `/ws` and of `docs/synckit.md`: documents, which are maps, for the clients of the SyncKit SDK.
+//!
+//! ```text
+//! frame.rs         the bytes of a message             documents.rs  subscriptions, the whole state on request
+//! message.rs       what clients say                   writes.rs     deltas and batches to operations
+//! refusal.rs       the words of refusals              changes.rs    changes to deltas and batches
+//! conversation.rs  what is remembered of a client     keys.rs       what keys of a map stand for
+//! requests.rs      messages to commands               chunks.rs     messages in pieces
+//! text.rs          states of texts                    identity.rs   who may do what
+//! awareness.rs     who is there                       relay.rs      operations that are handed on and not kept
+//! health.rs        the page /health
+//! ```
+
+mod awareness;
+mod changes;
+mod chunks;
+mod conversation;
+mod documents;
+mod frame;
+mod health;
+mod identity;
+mod keys;
+mod message;
+mod refusal;
+mod relay;
+mod requests;
+mod text;
+mod writes;
+
+use std::borrow::Cow;
+
+use changes::Changes;
+use conversation::Conversation;
+use frame::{Code, Framing, write_message};
+use refusal::Refusal;
+
+use super::{SYNCKIT, SYNCKIT_TEXT};
+use crate::config::{Config, DialectPath};
+use crate::mesh::{ConnectionId, Entry};
+use crate::shard::{
+    self, Ack, Dialect, Event, Health, MemberChange, MessageKind, Now, Published, Session, Shard,
+};
+use crate::wire::{Close, Payload, Ticket};
+
+/// Where it is spoken, unless a flag says otherwise: where SyncKit's clients look for it.
+pub const PATH: DialectPath = DialectPath {
+    path: Cow::Borrowed("/ws"),
+    dialect: SYNCKIT,
+    subprotocol: None,
+    health_path: Some("/health"),
+    about: "a WebSocket for clients of SyncKit (see docs/synckit.md)",
+};
+
+/// Bytes of a message that SyncKit's servers take.
+const MESSAGE_BYTES_MIN: usize = 2_000_000;
+
+/// See the module. A connection is answered in text frames if its first message came in one; it then has a dialect of its
+/// own, so that its frames are shared with those of its kind only.
+pub struct SyncKit {
+    framing: Framing,
+}
+
+impl SyncKit {
+    pub const BINARY: Self = Self { framing: Framing::Binary };
+    pub const TEXT: Self = Self { framing: Framing::Text };
+}
+
+fn framing_of(shard: &Shard, id: ConnectionId) -> Framing {
+    if shard.dialect_index(id) == SYNCKIT_TEXT { Framing::Text } else { Framing::Binary }
+}
+
+impl Dialect for SyncKit {
+    fn opened(&self, _: &mut Shard, _: ConnectionId) {}
+
+    fn message(
+        &self,
+        shard: &mut Shard,
+        id: ConnectionId,
+        kind: MessageKind,
+        payload: Payload<'_>,
+    ) -> Result<(), Close> {
+        if let Some(session) = shard.session(id) {
+            let is_first = !std::mem::replace(&mut Conversation::of(session).has_spoken, true);
+            if is_first && kind == MessageKind::Text {
+                shard.switch_dialect(id, SYNCKIT_TEXT);
+            }
+        }
+        documents::forget_contained(shard, id);
+        requests::handle(shard, id, kind, payload);
+        Ok(())
+    }
+
+    fn event(&self, event: Event<'_>, session: &mut Session, now: Now, out: &mut Vec<u8>) {
+        let conversation = Conversation::of(session);
+        match event {
+            Event::Acked { ticket: Some(ticket), ack } => self.acked(conversation, ticket, ack, now, out),
+            Event::Rejected { ticket: Some(ticket), .. } => self.rejected(conversation, ticket, now, out),
+            Event::Snapshot { map, entries, end, .. } => {
+                documents::collected(conversation, self.framing, map, entries, end, now, out);
+            }
+            Event::Members { room, members, .. } => {
+                let id = conversation.next_id(now.unix_ms);
+                awareness::write_all(out, self.framing, id, room, members);
+            }
+            // Nothing else is asked for.
+            Event::Acked { .. } | Event::Rejected { .. } | Event::Entries { .. } | Event::Digest { .. } => {}
+        }
+    }
+
+    fn change(&self, change: shard::Change<'_>, session: Option<&Session>, out: &mut Vec<u8>) {
+        let client = session.and_then(Conversation::begun).and_then(|known| known.client.as_deref());
+        Changes { framing: self.framing, document: change.map, client }.write(out, change.entries());
+    }
+
+    fn member(&self, change: MemberChange<'_>, out: &mut Vec<u8>) {
+        awareness::write_one(out, self.framing, change);
+    }
+
+    fn published(&self, message: Published<'_>, out: &mut Vec<u8>) {
+        if [SYNCKIT, SYNCKIT_TEXT].contains(&message.from) {
+            relay::write(out, self.framing, message.now.unix_ms, message.map, message.body);
+        }
+    }
+
+    /// Whoever writes a field gets it back, with the server's clock. Other operations its replica has applied itself.
+    fn echoes(&self, own: &Entry<'_>) -> bool {
+        matches!(keys::Key::of(own.key), keys::Key::Field(_))
+    }
+
+    /// Twice of what is accepted, so that a message that is a little too large is refused in words.
+    fn message_bytes_max(&self, config: &Config) -> usize {
+        2 * requests::message_bytes_max(config)
+    }
+
+    fn health(&self, health: Health) -> Option<String> {
+        Some(health::body(health))
+    }
+
+    fn close(&self, close: Close) -> Close {
+        let said = |code, reason| Close::Said { code, reason };
+        match close {
+            Close::GoingAway { .. } => said(1001, "Server shutdown"),
+            Close::TryAgainLater { .. } => said(1008, "Server at maximum capacity"),
+            Close::TooManyOfAddress { .. } => said(1008, "Too many connections from your IP"),
+            Close::HeartbeatTimeout => said(1008, "Heartbeat timeout"),
+            Close::TooBig => said(1009, "Message too large"),
+            close => close,
+        }
+    }
+}
+
+impl SyncKit {
+    fn acked(
+        &self,
+        conversation: &mut Conversation,
+        ticket: &Ticket,
+        ack: Ack<'_>,
+        now: Now,
+        out: &mut Vec<u8>,
+    ) {
+        let Some((kind, reference, document)) = write_of(ticket) else { return };
+        let id = conversation.next_id(now.unix_ms);
+        if ack.rejected().next().is_some() {
+            // Without an ack, so that the client tries again or tells its user.
+            let refusal = Refusal::Failed { what: requests::what_failed(kind), document };
+            return write_message(out, self.framing, Code::Error, id, |fields| refusal.write_to(fields));
+        }
+        write_message(out, self.framing, Code::Ack, id, |fields| fields.json("messageId", reference));
+    }
+
+    fn rejected(&self, conversation: &mut Conversation, ticket: &Ticket, now: Now, out: &mut Vec<u8>) {
+        let Some((&kind, document)) = ticket.as_bytes().split_first() else { return };
+        let document = std::str::from_utf8(document).unwrap_or_default();
+        let (refusal, times) = match kind {
+            documents::TICKET => {
+                let refusal = Refusal::Failed { what: "Subscribe failed", document };
+                (refusal, documents::failed(conversation, document))
+            }
+            awareness::WATCH_TICKET => (Refusal::AwarenessSubscribe, 1),
+            _ => (Refusal::AwarenessUpdate, 1),
+        };
+        for _ in 0..times {
+            let id = conversation.next_id(now.unix_ms);
+            write_message(out, self.framing, Code::Error, id, |fields| refusal.write_to(fields));
+        }
+    }
+}
+
+/// The kind of a write, what its ack names, and its document.
+fn write_of(ticket: &Ticket) -> Option<(u8, &[u8], &str)> {
+    let (&kind, rest) = ticket.as_bytes().split_first()?;
+    let end = rest.iter().position(|&byte| byte == requests::TICKET_SEPARATOR)?;
+    let (reference, document) = (&rest[..end], &rest[end + 1..]);
+    Some((kind, reference, std::str::from_utf8(document).unwrap_or_default()))
+}

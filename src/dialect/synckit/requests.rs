@@ -1,0 +1,253 @@
+//! From messages to the commands each one asks for, and the answers that need no engine.
+
+use super::awareness;
+use super::conversation::Conversation;
+use super::documents::{self, StateRequest};
+use super::frame::{Code, Fields as Reply, Framing, write_message};
+use super::identity::{Access, check};
+use super::message::{self, Fields, Said, read};
+use super::refusal::Refusal;
+use super::writes::{Operations, Writes};
+use super::{MESSAGE_BYTES_MIN, framing_of};
+use crate::config::Config;
+use crate::limits::{MAP_NAME_BYTES_MAX, PARSE_PADDING_BYTES};
+use crate::mesh::ConnectionId;
+use crate::shard::{AckLevel, MessageKind, Shard};
+use crate::wire::{Payload, Ticket};
+
+/// Tickets of writes: `delta` and `delta_batch`.
+pub const DELTA_TICKET: u8 = b'd';
+pub const BATCH_TICKET: u8 = b'b';
+/// Stands in a ticket between the id that the ack names and the document.
+pub const TICKET_SEPARATOR: u8 = b'\n';
+
+/// Bytes of a message, at most: what SyncKit allows, or more.
+pub fn message_bytes_max(config: &Config) -> usize {
+    config.message_bytes_max.max(MESSAGE_BYTES_MIN)
+}
+
+/// Handles one message.
+pub fn handle(shard: &mut Shard, id: ConnectionId, kind: MessageKind, payload: Payload<'_>) {
+    handle_framed(shard, id, kind, payload, false);
+}
+
+fn handle_framed(
+    shard: &mut Shard,
+    id: ConnectionId,
+    kind: MessageKind,
+    payload: Payload<'_>,
+    was_cut: bool,
+) {
+    let (bytes, bytes_max) = (payload.bytes().len(), message_bytes_max(shard.config()));
+    // A message in pieces has been counted by its pieces.
+    let is_over = !was_cut && shard.over_message_rate(id).is_some();
+    if bytes > bytes_max {
+        return refuse(shard, id, Refusal::TooLarge { bytes, bytes_max });
+    }
+    let incoming = match read(shard.parser(), kind, payload) {
+        Ok(incoming) => incoming,
+        Err(refusal) => return refuse(shard, id, refusal),
+    };
+    match incoming.message() {
+        // A client that is told to slow down must not take the server for dead.
+        Ok((said, _)) if is_over && said != Said::Ping => refuse(shard, id, Refusal::TooManyMessages),
+        Ok((Said::Chunk, fields)) if !was_cut => take_chunk(shard, id, &fields),
+        Ok((said, fields)) => {
+            if let Err(refusal) = carry_out(shard, id, said, &fields) {
+                refuse(shard, id, refusal);
+            }
+        }
+        Err(refusal) => refuse(shard, id, refusal),
+    }
+    shard.parser().recycle(incoming.into_object());
+}
+
+fn carry_out<'a>(
+    shard: &mut Shard,
+    id: ConnectionId,
+    said: Said,
+    fields: &Fields<'a>,
+) -> Result<(), Refusal<'a>> {
+    match said {
+        Said::Nothing => {}
+        Said::Ping => reply(shard, id, Code::Pong, |_| {}),
+        Said::Auth => authenticate(shard, id, fields)?,
+        Said::Subscribe => {
+            let document = checked_document(fields)?;
+            permit(shard, id, Access::Read, document)?;
+            documents::ask(shard, id, document, StateRequest { id: ticket_of(fields), wants_fields: true });
+        }
+        Said::SyncRequest => {
+            let document = document(fields)?;
+            permit(shard, id, Access::Read, document)?;
+            let id_of_request = ticket_of(fields);
+            let wants_fields = id_of_request.is_none();
+            documents::ask(shard, id, document, StateRequest { id: id_of_request, wants_fields });
+        }
+        Said::Unsubscribe => {
+            let document = document(fields)?;
+            permit(shard, id, Access::Read, document)?;
+            documents::leave(shard, id, document);
+        }
+        Said::SyncStep1 => {
+            let document = document(fields)?;
+            permit(shard, id, Access::Read, document)?;
+            reply(shard, id, Code::SyncStep2, |reply| {
+                reply.text("documentId", document);
+                reply.json("operations", b"[]");
+            });
+        }
+        Said::Delta => {
+            let document = document(fields)?;
+            permit(shard, id, Access::Write, document)?;
+            let writes = Writes::of_delta(fields)?;
+            write(shard, id, document, fields, &writes, DELTA_TICKET);
+        }
+        Said::DeltaBatch => {
+            let document = document(fields)?;
+            permit(shard, id, Access::Write, document)?;
+            let writes = Writes::of_batch(fields)?;
+            write(shard, id, document, fields, &writes, BATCH_TICKET);
+        }
+        // A chunk in a chunk.
+        Said::Chunk => return Err(Refusal::InvalidFormat),
+        Said::AwarenessSubscribe => {
+            let document = document(fields)?;
+            permit(shard, id, Access::Read, document)?;
+            awareness::subscribe(shard, id, document);
+        }
+        Said::AwarenessUpdate => {
+            let document = document(fields)?;
+            permit(shard, id, Access::Read, document)?;
+            awareness::update(shard, id, document, fields)?;
+        }
+    }
+    Ok(())
+}
+
+/// Answers `auth`. This version of the server has no tokens: everybody is let in, whatever they bring, and nobody is who
+/// a token says they are.
+fn authenticate<'a>(shard: &mut Shard, id: ConnectionId, fields: &Fields<'a>) -> Result<(), Refusal<'a>> {
+    if fields.api_key.and_then(message::text).is_some() {
+        return Err(Refusal::ApiKey);
+    }
+    let identity = shard.session(id).and_then(|session| Conversation::of(session).identity.clone());
+    let identity = identity.ok_or(Refusal::NotAuthenticated)?;
+    reply(shard, id, Code::AuthSuccess, |reply| identity.write_to(reply));
+    Ok(())
+}
+
+/// Whether the client may do this.
+fn permit<'a>(
+    shard: &mut Shard,
+    id: ConnectionId,
+    access: Access,
+    document: &'a str,
+) -> Result<(), Refusal<'a>> {
+    let conversation = shard.session(id).map(Conversation::of);
+    check(conversation.and_then(|known| known.identity.as_ref()), access, document)
+}
+
+/// The document of a message, as any map may be named.
+fn document<'a>(fields: &Fields<'a>) -> Result<&'a str, Refusal<'a>> {
+    let document =
+        fields.document().filter(|document| !document.is_empty()).ok_or(Refusal::InvalidDocument)?;
+    if document.len() > MAP_NAME_BYTES_MAX {
+        return Err(Refusal::DocumentTooLong);
+    }
+    if document.contains('\0') {
+        return Err(Refusal::DocumentCharacters);
+    }
+    Ok(document)
+}
+
+/// The document of a `subscribe`, which SyncKit's servers are stricter with.
+fn checked_document<'a>(fields: &Fields<'a>) -> Result<&'a str, Refusal<'a>> {
+    let document = document(fields)?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'-');
+    if document.bytes().all(is_plain) { Ok(document) } else { Err(Refusal::DocumentCharacters) }
+}
+
+/// The `id` of a message as JSON.
+fn ticket_of(fields: &Fields<'_>) -> Option<Ticket> {
+    let id = fields.id?;
+    let mut json = Vec::new();
+    fields.json(id).write_canonical(&mut json);
+    Some(Ticket::new(&[&json]))
+}
+
+fn write(
+    shard: &mut Shard,
+    id: ConnectionId,
+    document: &str,
+    fields: &Fields<'_>,
+    writes: &Writes<'_>,
+    kind: u8,
+) {
+    let mut reference = Vec::new();
+    match fields.reference() {
+        Some(given) => given.write_canonical(&mut reference),
+        None => reference.extend_from_slice(b"\"\""),
+    }
+    if writes.is_too_long() {
+        return refuse(shard, id, Refusal::Failed { what: what_failed(kind), document });
+    }
+    if let Some(client) = writes.client
+        && let Some(session) = shard.session(id)
+    {
+        Conversation::of(session).set_client(client);
+    }
+    documents::join(shard, id, document);
+    for relay in &writes.relays {
+        let Some(session) = shard.session(id) else { return };
+        let serial = Conversation::of(session).next_id(0).serial;
+        // No two connections of a shard have the same name.
+        let serial = serial << 40 ^ u64::from(id.generation) << 8 ^ u64::from(id.index);
+        shard.publish(id, document, &relay.pack(serial));
+    }
+    if !writes.keeps() {
+        reply(shard, id, Code::Ack, |reply| reply.json("messageId", &reference));
+        return;
+    }
+    let level = if shard.may_wait_for_disk() { AckLevel::Durable } else { AckLevel::Memory };
+    let ticket = Ticket::new(&[&[kind], &reference, &[TICKET_SEPARATOR], document.as_bytes()]);
+    let config = shard.config();
+    let (value_bytes_max, text_bytes_max) = (config.value_bytes_max, message_bytes_max(config));
+    let operations = Operations::new(document, writes, fields.scratch, value_bytes_max, text_bytes_max);
+    shard.write(id, Some(ticket), level, operations);
+}
+
+/// What a write of this kind says when it fails.
+pub const fn what_failed(kind: u8) -> &'static str {
+    if kind == BATCH_TICKET { "Delta batch application failed" } else { "Delta application failed" }
+}
+
+fn take_chunk(shard: &mut Shard, id: ConnectionId, fields: &Fields<'_>) {
+    let (bytes_max, now_ms) = (message_bytes_max(shard.config()), shard.now().timer_ms());
+    let Some(session) = shard.session(id) else { return };
+    match Conversation::of(session).chunks.take(fields, bytes_max, now_ms) {
+        Ok(None) => {}
+        Ok(Some(mut message)) => {
+            let len = message.len();
+            message.resize(len + PARSE_PADDING_BYTES, 0);
+            let payload = Payload::new(&mut message, len);
+            handle_framed(shard, id, MessageKind::Binary, payload, true);
+        }
+        Err(refusal) => refuse(shard, id, refusal),
+    }
+}
+
+/// Says why a message is refused.
+pub fn refuse(shard: &mut Shard, id: ConnectionId, refusal: Refusal<'_>) {
+    shard.count_refusal();
+    reply(shard, id, Code::Error, |reply| refusal.write_to(reply));
+}
+
+/// Sends one message at once.
+fn reply(shard: &mut Shard, id: ConnectionId, code: Code, write: impl FnOnce(&mut Reply<'_>)) {
+    let unix_ms = shard.now().unix_ms;
+    let framing: Framing = framing_of(shard, id);
+    let Some(session) = shard.session(id) else { return };
+    let message_id = Conversation::of(session).next_id(unix_ms);
+    shard.send_urgent(id, |out| write_message(out, framing, code, message_id, write));
+}

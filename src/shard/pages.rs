@@ -1,0 +1,168 @@
+//! The pages of plain HTTP: what this is, how it is, and its numbers. The connection ends with its page.
+
+use super::connection::Phase;
+use super::journal::Journal;
+use super::pending::Waiting;
+use super::{DialectIndex, Shard};
+use crate::config::DialectPath;
+use crate::mesh::{ConnectionId, ReplyTo};
+use crate::metrics::Metrics;
+use crate::wire::Close;
+use crate::wire::http::{self, Page, StatusCode};
+
+impl Shard {
+    pub(super) fn page(&mut self, id: ConnectionId, page: Page, head_only: bool) {
+        match page {
+            Page::Index => {
+                let body = index(&self.config.dialects);
+                self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, &body);
+            }
+            Page::Health if self.is_draining() => {
+                self.respond_page(id, head_only, StatusCode::SERVICE_UNAVAILABLE, PLAIN_TEXT, "draining\n");
+            }
+            Page::Health => {
+                let body = match &self.journal {
+                    None => "ok\nstorage memory\n".to_owned(),
+                    Some(journal) => {
+                        let progress = journal.progress();
+                        let read_only = if progress.is_read_only() { ", read_only" } else { "" };
+                        let numbers = progress.metrics().health(self.now.unix_ms);
+                        // Of this shard; /metrics has the sum.
+                        let pending = journal.backlog_bytes();
+                        format!("ok\nstorage disk{read_only}\njournal_pending_bytes {pending}\n{numbers}")
+                    }
+                };
+                self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, &body);
+            }
+            Page::Metrics | Page::DialectHealth(_) => self.collect_metrics(id, page, head_only),
+        }
+    }
+
+    fn respond_page(
+        &mut self,
+        id: ConnectionId,
+        head_only: bool,
+        status: StatusCode,
+        content: &str,
+        body: &str,
+    ) {
+        self.respond(id, |out| {
+            if head_only {
+                http::write_page_head(out, status, content, body.len());
+            } else {
+                http::write_page(out, status, content, body.as_bytes());
+            }
+        });
+    }
+
+    /// Tells whoever wants all maps dropped that nothing has been.
+    pub(super) fn respond_not_built(&mut self, id: ConnectionId) {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        self.respond_page(id, false, status, PLAIN_TEXT, "nothing was dropped: this is not built yet\n");
+    }
+
+    /// Answers a plain HTTP request; the connection ends with it.
+    pub(super) fn respond(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
+        self.clients.send_urgent(id, self.now, write);
+        self.disconnect(id, Close::Gone);
+    }
+
+    /// Asks every shard for its numbers; the page that is made of them follows when all have answered.
+    fn collect_metrics(&mut self, id: ConnectionId, page: Page, head_only: bool) {
+        let Some(connection) = self.clients.get_mut(id) else { return };
+        connection.phase = Phase::Admission;
+        let sum = Box::new(self.metrics_now());
+        if self.shards == 1 {
+            return self.send_numbers(id, page, head_only, &sum);
+        }
+        let others = self.shards as u32 - 1;
+        let reply = self.wait_for(id, None, Waiting::Metrics { sum, page, head_only }, others);
+        self.ask_all_for_metrics(reply);
+    }
+
+    /// One more shard's numbers have come.
+    pub(super) fn metrics_answered(&mut self, reply: ReplyTo, metrics: &Metrics) {
+        let Some(request) = self.pending.get_mut(reply) else { return };
+        if let Waiting::Metrics { sum, .. } = &mut request.waiting {
+            sum.add(metrics);
+        }
+        request.remaining -= 1;
+        if request.remaining == 0
+            && let Some(request) = self.end_wait(reply)
+            && let Waiting::Metrics { sum, page, head_only } = request.waiting
+        {
+            self.send_numbers(reply.connection, page, head_only, &sum);
+        }
+    }
+
+    fn send_numbers(&mut self, id: ConnectionId, page: Page, head_only: bool, metrics: &Metrics) {
+        match page {
+            Page::DialectHealth(dialect) => self.send_dialect_health(id, dialect, head_only, metrics),
+            _ => self.send_metrics(id, head_only, metrics),
+        }
+    }
+
+    fn send_metrics(&mut self, id: ConnectionId, head_only: bool, metrics: &Metrics) {
+        let mut page = String::new();
+        metrics.render(&mut page);
+        if let Some(progress) = self.journal.as_ref().map(Journal::progress) {
+            progress.metrics().render(self.now.unix_ms, progress.is_read_only(), &mut page);
+        }
+        self.respond_page(id, head_only, StatusCode::OK, Metrics::CONTENT_TYPE, &page);
+    }
+
+    fn send_dialect_health(
+        &mut self,
+        id: ConnectionId,
+        dialect: DialectIndex,
+        head_only: bool,
+        metrics: &Metrics,
+    ) {
+        let health = Health {
+            is_draining: self.is_draining(),
+            unix_ms: self.now.unix_ms,
+            uptime_ms: (self.now.monotonic_us - self.began_us) / 1000,
+            // The one that asks is no client.
+            connections: metrics.connections.saturating_sub(1),
+            maps: metrics.map_names,
+            subscriptions: metrics.subscriptions,
+        };
+        let status = if health.is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        match self.clients.dialects[usize::from(dialect)].health(health) {
+            Some(body) => self.respond_page(id, head_only, status, JSON, &body),
+            None => self.respond_page(id, head_only, StatusCode::NOT_FOUND, PLAIN_TEXT, "nothing is here\n"),
+        }
+    }
+}
+
+/// How the whole process is, for a page of a dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    pub is_draining: bool,
+    pub unix_ms: u64,
+    pub uptime_ms: u64,
+    pub connections: u64,
+    /// Maps in memory.
+    pub maps: u64,
+    pub subscriptions: u64,
+}
+
+const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// What `GET /` says.
+fn index(dialects: &[DialectPath]) -> String {
+    let mut page = "Annulus, a real-time sync server.\n\n".to_owned();
+    for dialect in dialects {
+        page += &line(&dialect.path, dialect.about);
+    }
+    page += &line("/healthz", "200 while it serves, 503 while it drains");
+    for path in dialects.iter().filter_map(|dialect| dialect.health_path) {
+        page += &line(path, "the same and some numbers, as JSON");
+    }
+    page + &line("/metrics", "Prometheus text")
+}
+
+fn line(path: &str, about: &str) -> String {
+    format!("GET {path:<9} {about}\n")
+}
