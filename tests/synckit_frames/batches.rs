@@ -87,12 +87,13 @@ fn text_states_reach_the_others_and_every_late_joiner() {
         let mut joiner = Peer::connect(server.address);
         let answer = joiner.subscribe("t");
         assert_eq!(answer["state"], json("{}"));
-        assert_eq!((&answer["textState"], &answer["textClock"]), (&"A2".into(), &json(r#"{"ann":1}"#)));
         let newest_first = vec![json(&latest), json(&second)];
-        assert_eq!(operations(&mut joiner, "t"), (newest_first.clone(), true));
+        let (told, is_text) = operations(&mut joiner, "t");
+        assert!(is_text && newest_first.iter().all(|operation| told.contains(operation)), "{told:?}");
+        assert_eq!((&answer["textState"], &answer["textClock"]), (&told[0]["state"], &told[0]["clock"]));
         joiner.is_silent();
         joiner.sync("t");
-        assert_eq!(operations(&mut joiner, "t"), (newest_first, true));
+        assert_eq!(operations(&mut joiner, "t"), (told, true));
     });
 }
 
@@ -170,7 +171,11 @@ fn sets_are_told_live_and_their_elements_to_late_joiners() {
         };
         assert_eq!(elements(server.address), [r#""x:y""#, "1", r#"{"a":[2],"b":1}"#]);
 
+        // What happens in one millisecond may be dated by the clocks of two shards (docs/synckit.md).
+        let a_moment = || std::thread::sleep(std::time::Duration::from_millis(5));
+        a_moment();
         assert_eq!(said(&mut writer, &mut reader, "clear", "null"), "clear");
+        a_moment();
         assert!(elements(server.address).is_empty());
         assert_eq!(said(&mut writer, &mut reader, "add", "1"), "add 1");
         assert_eq!(elements(server.address), ["1"]);

@@ -124,11 +124,14 @@ fn documents_outlive_the_server_on_disk_and_acks_are_durable() {
         let mut peer = Peer::connect(server.address);
         let answer = peer.subscribe("kept");
         assert_eq!(answer["state"], json(r#"{"a":{"b":[null]},"n":null}"#));
-        assert_eq!(answer["textState"], "B");
+        // Which of two shards' stamps in one millisecond is the newer one is open.
+        assert!(["A", "B"].contains(&answer["textState"].as_str().unwrap()));
         assert_eq!(peer.deltas(2), [r#"a={"b":[null]}"#, "n=null"]);
         let batches: Vec<_> = peer.rest().into_iter().map(|heard| heard.body["deltas"].clone()).collect();
         let [texts, elements] = &*batches else { panic!("{batches:?}") };
-        assert_eq!([&texts[0]["state"], &texts[1]["state"]], ["B", "A"]);
+        let mut states = [&texts[0], &texts[1]].map(|text| text["state"].as_str().unwrap());
+        states.sort_unstable();
+        assert_eq!(states, ["A", "B"]);
         assert_eq!((&elements[0]["operation"], &elements[0]["value"]), (&"add".into(), &"y".into()));
         for field in ["a", "gone", "new"] {
             peer.set("kept", field, "1");
