@@ -25,6 +25,11 @@ pub struct Document {
     waiting: Vec<StateRequest>,
     /// [`Entries`] of its state, as far as they have come.
     state: Vec<u8>,
+    /// When its state was last asked for.
+    asked: Time,
+    /// Whether the client may know of fields that were removed since then: from an earlier subscription, or because it has
+    /// written them itself. The state has no word of them.
+    knows_more: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,14 +56,20 @@ pub const TICKET: u8 = b's';
 
 /// Subscribes to the document and answers with its state.
 pub fn ask(shard: &mut Shard, id: ConnectionId, document: &str, request: StateRequest) {
+    // No shard's clock is behind, so whatever is removed from now on has a later stamp.
+    let asked = Time::new(shard.now().unix_ms, 0);
     let Some(session) = shard.session(id) else { return };
-    let entry = Conversation::of(session).documents.entry_ref(document).or_default();
+    let documents = &mut Conversation::of(session).documents;
+    let is_new = !documents.contains_key(document);
+    let entry = documents.entry_ref(document).or_default();
     entry.waiting.push(request);
     if entry.stage == Stage::Collecting && entry.waiting.len() > 1 {
         return;
     }
     entry.stage = Stage::Collecting;
     entry.state = Vec::new();
+    entry.asked = asked;
+    entry.knows_more = !is_new;
     subscribe(shard, id, document, From::Everything);
 }
 
@@ -66,7 +77,8 @@ pub fn ask(shard: &mut Shard, id: ConnectionId, document: &str, request: StateRe
 pub fn join(shard: &mut Shard, id: ConnectionId, document: &str) {
     let Some(session) = shard.session(id) else { return };
     let documents = &mut Conversation::of(session).documents;
-    if documents.contains_key(document) {
+    if let Some(known) = documents.get_mut(document) {
+        known.knows_more |= known.stage == Stage::Collecting;
         return;
     }
     documents.insert(document.to_owned(), Document { stage: Stage::Recent, ..Document::default() });
@@ -119,27 +131,33 @@ pub fn collected(
     if is_last {
         document.stage = Stage::Live;
         let waiting = std::mem::take(&mut document.waiting);
+        let (asked, knows_more) = (document.asked, document.knows_more);
         let state = std::mem::take(&mut document.state);
         let state = State::of(&state);
         for request in &waiting {
             answer(conversation, framing, name, request, &state, now, out);
         }
         if waiting.iter().any(|request| request.wants_fields) {
-            let client = conversation.client.as_deref();
-            Changes { framing, document: name, client }.write(out, state.fields.iter().copied());
+            let changes = Changes { framing, document: name, client: conversation.client.as_deref() };
+            changes.write(out, state.fields.iter().copied());
+            let is_news = |entry: &Entry<'_>| knows_more && time_of(entry) >= asked;
+            changes.write(out, state.removed.iter().copied().filter(is_news));
         }
         state.write_rest(conversation, framing, name, now, out);
     }
 }
 
 /// What a document holds, each key once.
+#[derive(Default)]
 struct State<'a> {
     fields: Vec<Entry<'a>>,
     /// The operations that brought the texts, newest first.
     texts: Vec<(Time, &'a [u8])>,
     elements: Vec<Entry<'a>>,
-    /// The latest change of a field.
-    changed: Option<Time>,
+    /// Fields and elements that are no longer there.
+    removed: Vec<Entry<'a>>,
+    /// The oldest change among the fields.
+    oldest: Option<Time>,
 }
 
 impl<'a> State<'a> {
@@ -149,13 +167,17 @@ impl<'a> State<'a> {
         for entry in Entries::new(packed) {
             latest.insert(entry.key, entry);
         }
-        let mut state = Self { fields: Vec::new(), texts: Vec::new(), elements: Vec::new(), changed: None };
+        let mut state = Self::default();
         let mut cleared = Time::ZERO;
         for entry in latest.into_values() {
-            let EntryState::Value { at, value: Some(value) } = entry.state else { continue };
+            let EntryState::Value { at, value } = entry.state else { continue };
+            let Some(value) = value else {
+                state.removed.push(entry);
+                continue;
+            };
             match Key::of(entry.key) {
                 Key::Field(_) => {
-                    state.changed = state.changed.max(Some(at.time));
+                    state.oldest = Some(state.oldest.map_or(at.time, |oldest| oldest.min(at.time)));
                     state.fields.push(entry);
                 }
                 Key::Text => state.texts.push((at.time, value)),
@@ -165,9 +187,10 @@ impl<'a> State<'a> {
         }
         state.elements.retain(|entry| time_of(entry) > cleared);
         // In the order in which they were written, as they would have come one by one.
-        state.fields.sort_by_key(time_of);
-        state.elements.sort_by_key(time_of);
-        state.texts.sort_by_key(|&(time, _)| std::cmp::Reverse(time));
+        state.fields.sort_by_key(|entry| (time_of(entry), entry.key));
+        state.elements.sort_by_key(|entry| (time_of(entry), entry.key));
+        state.removed.sort_by_key(|entry| (time_of(entry), entry.key));
+        state.texts.sort_by_key(|&text| std::cmp::Reverse(text));
         state
     }
 
@@ -233,8 +256,10 @@ fn answer(
         }
         out.push(b'}');
         fields.json("deltas", b"[]");
-        match state.changed {
-            Some(changed) => fields.clock(changed, client),
+        // One clock for all fields, each of which may change with any clock above its own: the SDK ignores what is not
+        // above the one it has. What is older there comes with a delta of its own.
+        match state.oldest {
+            Some(oldest) => fields.clock(oldest, client),
             None => fields.json("clock", b"{}"),
         }
         if let Some((time, operation)) = state.texts.first() {

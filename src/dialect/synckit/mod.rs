@@ -129,8 +129,9 @@ impl SyncKit {
     ) {
         let Some((kind, reference, document)) = write_of(ticket) else { return };
         let id = conversation.next_id(now.unix_ms);
-        if ack.rejected().next().is_some() {
-            // Without an ack, so that the client tries again or tells its user.
+        if ack.timeout || ack.rejected().next().is_some() {
+            // Without an ack, which has no words for less than what was asked for, so that the client tries again or tells
+            // its user.
             let refusal = Refusal::Failed { what: requests::what_failed(kind), document };
             return write_message(out, self.framing, Code::Error, id, |fields| refusal.write_to(fields));
         }

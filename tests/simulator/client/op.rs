@@ -6,6 +6,9 @@ use super::{Client, Context};
 use crate::replica::{COUNTERS, Cell, Stamp};
 use crate::scenario::{CLIENTS_MAX, Kind};
 
+/// The end of a value that has a time to live.
+pub const ENDS: &str = ".ends";
+
 #[derive(Clone, Debug)]
 pub struct Op {
     pub map: usize,
@@ -151,15 +154,18 @@ impl Client {
         };
         match kind {
             Kind::Lww if context.random.per_mille(250) => OpKind::Delete { at: self.at(context) },
-            Kind::Lww => OpKind::Set {
-                value: if context.random.per_mille(100) {
-                    "null".to_owned()
-                } else {
-                    format!("{:?}", self.value(context))
-                },
-                at: self.at(context),
-                ttl_ms: context.random.per_mille(100).then(|| context.random.between(1, 3000) as u64),
-            },
+            Kind::Lww if context.random.per_mille(100) => {
+                OpKind::Set { value: "null".to_owned(), at: self.at(context), ttl_ms: None }
+            }
+            Kind::Lww => {
+                let ttl_ms = context.random.per_mille(100).then(|| context.random.between(1, 3000) as u64);
+                let ends = if ttl_ms.is_some() { ENDS } else { "" };
+                OpKind::Set {
+                    value: format!("\"{}{ends}\"", self.value(context)),
+                    at: self.at(context),
+                    ttl_ms,
+                }
+            }
             Kind::Or => self.or_kind(map, key, context),
             Kind::Counter | Kind::Rising | Kind::Contested => {
                 if context.random.per_mille(300) {

@@ -16,6 +16,15 @@ impl SyncKit {
     pub fn handle(&mut self, is_text: bool, payload: Vec<u8>, context: &mut Context<'_>) {
         assert_eq!(is_text, self.is_text, "answered in the other framing");
         let (code, message) = decode(is_text, payload);
+        if let Ok(w) = std::env::var("TRACE_CLIENT")
+            && self.name == w
+        {
+            let m = message.to_string();
+            let cut: String = m.replace("xxxxxxxx", "").chars().take(300).collect();
+            if m.contains(&std::env::var("TRACE_MAP").unwrap()) {
+                eprintln!("{} {} <- {code:x} {cut}", context.now_us, self.mark);
+            }
+        }
         match code {
             DELTA => self.handle_delta(&message, context),
             SYNC_RESPONSE => self.handle_state(&message, context),
@@ -86,6 +95,7 @@ impl SyncKit {
         if !self.is_sdk {
             document.fields = Fields::default();
             document.may_have_more = false;
+            document.asked_again_ms = None;
         }
         if state.is_empty() {
             return;

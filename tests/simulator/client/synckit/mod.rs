@@ -9,7 +9,7 @@
 //! - A clock is a stamp without its node, and counters above 4095 are one: clients of `/v1` here make no two stamps that
 //!   differ in nothing else.
 //! - The SDK drops no field, so a deletion that happened while an application was not subscribed stays unknown to it
-//!   ([`Document::may_have_more`]).
+//!   ([`Document::may_lack`]).
 //! - An answer or a delta carries no cursor: what a crash has undone would stay, so it ends the application.
 //! - A removal that the server forgets while a reader is too slow for it reaches nobody (as on `/v1` without a reset).
 
@@ -24,7 +24,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use fields::{Fields, SERVER, Version};
 
 use super::Context;
+use crate::client::op::ENDS;
 use crate::replica::Stamp;
+use crate::scenario::NODE;
 
 /// See the module.
 pub struct SyncKit {
@@ -65,8 +67,11 @@ struct Document {
     is_live: bool,
     /// It has subscribed by a write: nobody told it what was there before.
     is_partial: bool,
-    /// Fields that are gone may still be here: see [`SyncKit`].
+    /// Fields that are gone may still be here: they went while it was not subscribed.
     may_have_more: bool,
+    /// When it last asked for the state of what it knew already, in milliseconds since 1970. Of fields that go before the
+    /// answer it is told if their deletion has a later stamp, which that of a client, or of a value that ends, may not have.
+    asked_again_ms: Option<u64>,
     fields: Fields,
     /// The clocks it has seen, by client.
     clock: BTreeMap<String, u64>,
@@ -156,11 +161,6 @@ impl SyncKit {
         self.documents.clear();
     }
 
-    /// Whether it waits for an answer.
-    pub fn is_waiting(&self) -> bool {
-        self.asked() > 0
-    }
-
     /// Requests without an answer.
     pub fn asked(&self) -> usize {
         let requests: usize = self.requests.values().map(VecDeque::len).sum();
@@ -212,6 +212,22 @@ impl Document {
         }
     }
 
+    /// It asks for the state of what it knows already, or writes while it waits for that.
+    fn asked_again(&mut self, context: &Context<'_>) {
+        self.asked_again_ms = Some(context.unix_ms);
+        // Clocks that are set back bring earlier stamps.
+        self.may_have_more |= context.scenario.jumps > 0;
+    }
+
+    /// Whether it may not have heard that a field is gone.
+    fn may_lack(&self, field: &str, deleted: &Stamp) -> bool {
+        let ends = |version: &Version| version.value.contains(ENDS);
+        self.may_have_more
+            || self.asked_again_ms.is_some_and(|asked_ms| {
+                deleted.node != NODE || deleted.millis < asked_ms || self.fields.get(field).is_some_and(ends)
+            })
+    }
+
     /// Takes what the server tells of a field.
     fn tell(&mut self, field: &str, clock: u64, value: String) {
         self.fields.merge(field, Version { clock, client: SERVER.to_owned(), value });
@@ -220,5 +236,5 @@ impl Document {
 
 /// The stamp of a write that was heard with this clock: the server has given it.
 fn stamp_of(clock: u64) -> Stamp {
-    Stamp::of_clock(clock, crate::scenario::NODE)
+    Stamp::of_clock(clock, NODE)
 }

@@ -55,9 +55,11 @@ impl SyncKit {
 
     /// Asks for the state of a document, and to hear of it from then on.
     fn ask(&mut self, map: usize, context: &mut Context<'_>) {
+        let asks_again = self.documents.contains_key(&map);
         let document = self.documents.entry(map).or_default();
-        // Its subscription ends and begins anew, and what is deleted between the two is in no answer.
-        document.may_have_more |= document.is_live;
+        if asks_again {
+            document.asked_again(context);
+        }
         let code = context.random.pick(&[SUBSCRIBE, SYNC_REQUEST]);
         let id = (!self.is_sdk).then(|| self.id());
         let mut fields = document_id(map, context);
@@ -125,6 +127,11 @@ impl SyncKit {
     }
 
     fn write(&mut self, map: usize, mut changes: Vec<Change>, context: &mut Context<'_>) {
+        if self.requests.get(&map).is_some_and(|waiting| !waiting.is_empty())
+            && let Some(document) = self.documents.get_mut(&map)
+        {
+            document.asked_again(context);
+        }
         let joins = Document { is_live: true, is_partial: true, ..Document::default() };
         self.documents.entry(map).or_insert(joins);
         let is_batch = context.random.per_mille(if self.is_sdk { 500 } else { 200 });
@@ -200,6 +207,13 @@ impl SyncKit {
     }
 
     fn send(&mut self, code: u8, fields: &str, context: &Context<'_>) {
+        if let Ok(w) = std::env::var("TRACE_CLIENT")
+            && self.name == w
+            && fields.contains(&std::env::var("TRACE_MAP").unwrap())
+        {
+            let cut: String = fields.replace("xxxxxxxx", "").chars().take(300).collect();
+            eprintln!("{} {} -> {code:x} {cut}", context.now_us, self.mark);
+        }
         self.outgoing.push(encode(self.is_text, code, fields, context.unix_ms));
     }
 }
