@@ -186,7 +186,8 @@ impl World {
     fn write_certainly(&mut self, writer: &mut usize, map: usize, key: &str) -> bool {
         let kind = self.kind_now(map);
         let is_lww = kind == Kind::Lww;
-        if !is_lww && self.clients[*writer].synckit.is_some() {
+        let synckit = self.clients[*writer].synckit.as_ref();
+        if synckit.is_some_and(|synckit| !is_lww || !synckit.may_write(map, &self.scenario)) {
             *writer = 0;
         }
         self.with_client(*writer, |client, link, context| {

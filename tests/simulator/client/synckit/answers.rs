@@ -16,15 +16,6 @@ impl SyncKit {
     pub fn handle(&mut self, is_text: bool, payload: Vec<u8>, context: &mut Context<'_>) {
         assert_eq!(is_text, self.is_text, "answered in the other framing");
         let (code, message) = decode(is_text, payload);
-        if let Ok(w) = std::env::var("TRACE_CLIENT")
-            && self.name == w
-        {
-            let m = message.to_string();
-            let cut: String = m.replace("xxxxxxxx", "").chars().take(300).collect();
-            if m.contains(&std::env::var("TRACE_MAP").unwrap()) {
-                eprintln!("{} {} <- {code:x} {cut}", context.now_us, self.mark);
-            }
-        }
         match code {
             DELTA => self.handle_delta(&message, context),
             SYNC_RESPONSE => self.handle_state(&message, context),
@@ -110,7 +101,7 @@ impl SyncKit {
         }
     }
 
-    fn handle_error(&mut self, message: &OwnedValue, context: &Context<'_>) {
+    fn handle_error(&mut self, message: &OwnedValue, context: &mut Context<'_>) {
         match message.get_str("error").expect("what is wrong") {
             "Invalid message format" => {
                 self.unreadable =
@@ -121,7 +112,8 @@ impl SyncKit {
                 let waiting = self.requests.get_mut(&map).expect("a subscription that was asked for");
                 waiting.pop_front().expect("a subscription that was asked for");
                 if waiting.is_empty() {
-                    self.documents.remove(&map);
+                    // A write that crossed this has subscribed it again.
+                    self.unsubscribe(map, context);
                 } else if let Some(document) = self.documents.get_mut(&map) {
                     document.is_live = false;
                     document.may_have_more = true;

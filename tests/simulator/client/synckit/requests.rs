@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::fields::{DELETED, Version};
 use super::message::{DELTA, DELTA_BATCH, PING, SUBSCRIBE, SYNC_REQUEST, UNSUBSCRIBE, encode};
 use super::{Context, Document, Op, Own, SyncKit, Write};
-use crate::scenario::Kind;
+use crate::scenario::{Kind, Scenario};
 
 /// A field to be written, and its value as JSON.
 struct Change {
@@ -71,7 +71,7 @@ impl SyncKit {
     }
 
     /// Unsubscribes, unless an answer is on its way, which might then come or not.
-    fn unsubscribe(&mut self, map: usize, context: &mut Context<'_>) {
+    pub(super) fn unsubscribe(&mut self, map: usize, context: &mut Context<'_>) {
         if self.requests.get(&map).is_some_and(|waiting| !waiting.is_empty()) {
             return;
         }
@@ -83,10 +83,9 @@ impl SyncKit {
 
     fn write_some(&mut self, context: &mut Context<'_>) {
         let map = context.random.below(context.scenario.maps.len());
-        // Whoever writes is subscribed without an answer: it must not fail, nor may earlier deltas be on their way.
-        let joins = context.scenario.subscribes_always() && map < context.scenario.maps_watched;
-        let is_open = self.documents.contains_key(&map) || joins && !self.left.contains(&map);
-        if !is_open || !matches!(context.scenario.maps[map].kind, Kind::Lww | Kind::Contested) {
+        if map >= context.scenario.maps_watched && !self.documents.contains_key(&map)
+            || !self.may_write(map, context.scenario)
+        {
             return;
         }
         let count = if context.random.per_mille(600) {
@@ -100,6 +99,14 @@ impl SyncKit {
         });
         let changes = changes.collect();
         self.write(map, changes, context);
+    }
+
+    /// Whether it can write to this map. Whoever writes is subscribed, without an answer: that must not fail, nor may
+    /// deltas of an earlier subscription be on their way.
+    pub fn may_write(&self, map: usize, scenario: &Scenario) -> bool {
+        let may_join = scenario.subscribes_always() && !self.left.contains(&map);
+        (may_join || self.documents.contains_key(&map))
+            && matches!(scenario.maps[map].kind, Kind::Lww | Kind::Contested)
     }
 
     /// Writes one field with a value that it has never had.
@@ -207,13 +214,6 @@ impl SyncKit {
     }
 
     fn send(&mut self, code: u8, fields: &str, context: &Context<'_>) {
-        if let Ok(w) = std::env::var("TRACE_CLIENT")
-            && self.name == w
-            && fields.contains(&std::env::var("TRACE_MAP").unwrap())
-        {
-            let cut: String = fields.replace("xxxxxxxx", "").chars().take(300).collect();
-            eprintln!("{} {} -> {code:x} {cut}", context.now_us, self.mark);
-        }
         self.outgoing.push(encode(self.is_text, code, fields, context.unix_ms));
     }
 }
