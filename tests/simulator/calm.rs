@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use annulus::metrics::Metrics;
 
-use crate::client::{Filter, Op, Spec, Watch};
+use crate::client::{Filter, Spec, SyncKit, Watch};
 use crate::disk::Crash;
 use crate::link::End;
 use crate::replica::{Cell, Replica};
@@ -147,6 +147,9 @@ impl World {
 
     fn check_replicas(&self, truth: &BTreeMap<usize, Replica>) {
         for client in &self.clients {
+            if let Some(synckit) = &client.synckit {
+                synckit.check(truth, &self.scenario);
+            }
             for (map, watch) in &client.watches {
                 let name = &self.scenario.maps[*map].name;
                 check_replica(watch, &truth[map], &format!("{} of {name}", client.name));
@@ -157,27 +160,55 @@ impl World {
     /// One change after the other, each heard by everybody who watches, exactly once, and not by its writer.
     pub fn check_each_change_is_heard_once(&mut self) {
         for map in 0..self.scenario.maps.len() {
-            let Some(writer) = (0..self.clients.len()).find(|&index| !self.clients[index].is_observer) else {
-                return;
-            };
-            let writer = writer + self.random.below(self.scenario.clients);
+            let key = "k1";
             for client in &mut self.clients {
                 client.watches.values_mut().for_each(|watch| watch.heard.clear());
+                client.synckit.iter_mut().for_each(SyncKit::clear_heard);
             }
-            let key = "k1";
-            self.with_client(writer, |client, link, context| {
-                let op = client.plain_op(map, key, context);
-                client.write(vec![op], "", link, context);
-            });
+            let mut writer = self.random.below(self.scenario.clients);
+            let is_lww = self.write_certainly(&mut writer, map, key);
             // Longer than frames wait for company.
             self.settle(15_000, false);
             self.check_rest();
             for (index, client) in self.clients.iter().enumerate() {
+                if let Some(heard) = client.synckit.as_ref().and_then(|synckit| synckit.heard(map, key)) {
+                    assert_eq!(heard, usize::from(is_lww), "{} heard a change of map {map}", client.name);
+                }
                 let Some(watch) = client.watches.get(&map) else { continue };
                 let wanted = watch.spec.filter.passes(key) && (index != writer || watch.spec.echo);
                 let heard = watch.heard.get(key).copied().unwrap_or(0);
                 assert_eq!(heard, usize::from(wanted), "{} heard a change of map {map}", client.name);
             }
+        }
+    }
+
+    /// The client, or another that can, writes what is certain to change something; whether that is a register.
+    fn write_certainly(&mut self, writer: &mut usize, map: usize, key: &str) -> bool {
+        let kind = self.kind_now(map);
+        let is_lww = kind == Kind::Lww;
+        let synckit = self.clients[*writer].synckit.as_ref();
+        if synckit.is_some_and(|synckit| !is_lww || !synckit.may_write(map, &self.scenario)) {
+            *writer = 0;
+        }
+        self.with_client(*writer, |client, link, context| {
+            if client.synckit.is_some() {
+                return client.with_synckit(link, context, |synckit, context| {
+                    synckit.write_certainly(map, key, context);
+                });
+            }
+            let op = client.certain_op(map, key, kind, context);
+            client.write(vec![op], "", link, context);
+        });
+        is_lww
+    }
+
+    /// The type of a map on which clients disagree, as far as one has been seen.
+    fn kind_now(&self, map: usize) -> Kind {
+        match (self.scenario.maps[map].kind, self.oracle.type_of(map)) {
+            (Kind::Contested, Some("lww")) => Kind::Lww,
+            (Kind::Contested, Some("or") | None) => Kind::Or,
+            (Kind::Contested, _) => Kind::Counter,
+            (kind, _) => kind,
         }
     }
 
@@ -256,20 +287,5 @@ fn check_haunted(watch: &Watch, truth: &Replica, key: &str, whose: &str) {
     if let Some(is) = truth.cells.get(key).filter(|_| !is_unclear) {
         let has = watch.replica.cells.get(key);
         assert!(has.is_some_and(|has| has.covers(is)), "the replica {whose} lacks {key}: {has:?}, is {is:?}");
-    }
-}
-
-impl crate::client::Client {
-    /// An operation that is certain to change something.
-    fn plain_op(&mut self, map: usize, key: &str, context: &mut crate::client::Context<'_>) -> Op {
-        let kind = match context.scenario.maps[map].kind {
-            Kind::Contested => match context.oracle.type_of(map) {
-                Some("lww") => Kind::Lww,
-                Some("or") | None => Kind::Or,
-                _ => Kind::Counter,
-            },
-            kind => kind,
-        };
-        self.certain_op(map, key, kind, context)
     }
 }

@@ -50,6 +50,7 @@ struct Outcome {
     slow_consumers: u64,
     evictions: u64,
     acked_durable: u64,
+    acked_synckit: u64,
     disk: disk::Counts,
     storage: service::Counts,
 }
@@ -66,6 +67,7 @@ impl Outcome {
         self.slow_consumers += other.slow_consumers;
         self.evictions += other.evictions;
         self.acked_durable += other.acked_durable;
+        self.acked_synckit += other.acked_synckit;
         self.disk.add(&other.disk);
         self.storage.add(&other.storage);
     }
@@ -142,6 +144,7 @@ fn run(seed: u64) -> Outcome {
         slow_consumers: 0,
         evictions: 0,
         acked_durable: world.oracle.acked_durable,
+        acked_synckit: world.oracle.acked_synckit,
         disk: world.disk.counts(),
         storage: world.service.as_ref().map(|service| service.counts).unwrap_or_default(),
     };

@@ -32,6 +32,8 @@ pub struct Oracle {
     clock_floor: Stamp,
     pub acked: u64,
     pub acked_durable: u64,
+    /// Of `acked`, those of SyncKit's clients.
+    pub acked_synckit: u64,
     pub ambiguous: u64,
 }
 

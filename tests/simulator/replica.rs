@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
+/// Counters of one millisecond that SyncKit's clients can tell apart.
+pub const COUNTERS: u64 = 4096;
+
 /// Ordered as the protocol orders stamps: milliseconds, counter, node by bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp {
@@ -22,6 +25,16 @@ impl Stamp {
         Self { millis, counter, node: parts.next().expect("a node in a stamp").to_owned() }
     }
 
+    /// What SyncKit's clients see of it.
+    pub fn clock(&self) -> u64 {
+        self.millis * COUNTERS + self.counter.min(COUNTERS - 1)
+    }
+
+    /// The stamp of node `node` that SyncKit's clients see as `clock`.
+    pub fn of_clock(clock: u64, node: &str) -> Self {
+        Self { millis: clock / COUNTERS, counter: clock % COUNTERS, node: node.to_owned() }
+    }
+
     pub fn text(&self) -> String {
         format!("{}:{}:{}", self.millis, self.counter, self.node)
     }
@@ -29,8 +42,15 @@ impl Stamp {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
-    Lww { at: Stamp, value: Option<String> },
-    Or { live: BTreeMap<String, (Stamp, String)>, removed: BTreeSet<String> },
+    /// The value as JSON text; `None`: deleted.
+    Lww {
+        at: Stamp,
+        value: Option<String>,
+    },
+    Or {
+        live: BTreeMap<String, (Stamp, String)>,
+        removed: BTreeSet<String>,
+    },
     Counter(i64),
 }
 
@@ -52,7 +72,7 @@ impl Cell {
             return (key, Self::Or { live: live.collect(), removed: removed.collect() });
         }
         let at = Stamp::parse(&text(entry, "at").expect("an lww entry has a stamp"));
-        let value = text(entry, "value");
+        let value = entry.get("value").map(OwnedValue::encode);
         assert_eq!(value.is_none(), entry.get_bool("deleted") == Some(true), "{entry}");
         (key, Self::Lww { at, value })
     }

@@ -1,5 +1,6 @@
 //! Coming to rest: everything that can move moves, until nothing does and nobody waits.
 
+use crate::client::SyncKit;
 use crate::node::Node;
 use crate::service::Service;
 use crate::world::World;
@@ -58,11 +59,7 @@ impl World {
                 assert!(
                     waited_us < self.wait_us_max(),
                     "a request waits for a timer: a shard was not woken; asked {:?}",
-                    self.clients
-                        .iter()
-                        .map(|client| &client.asked)
-                        .filter(|asked| !asked.is_empty())
-                        .collect::<Vec<_>>()
+                    self.clients.iter().map(|client| (client.asked(), &client.asked)).collect::<Vec<_>>()
                 );
             }
         }
@@ -83,7 +80,7 @@ impl World {
     }
 
     fn asks(&self) -> bool {
-        self.clients.iter().any(|client| client.is_open() && !client.asked.is_empty())
+        self.clients.iter().any(|client| client.is_open() && client.asked() > 0)
     }
 
     /// A map that could not be loaded is asked for again after a second.
@@ -116,7 +113,9 @@ impl World {
                 client.name,
                 client.stage
             );
-            assert!(client.asked.is_empty(), "{} was never answered: {:?}", client.name, client.asked);
+            assert!(client.asked() == 0, "{} was never answered: {:?}", client.name, client.asked);
+            let is_settled = client.synckit.as_ref().is_none_or(SyncKit::is_settled);
+            assert!(is_settled, "{} never got the state of a document", client.name);
             for (map, watch) in &client.watches {
                 let is_settled = watch.is_live && watch.next.is_none() && !watch.is_leaving;
                 assert!(is_settled, "{} never got all of map {map}: {watch:?}", client.name);
@@ -133,7 +132,7 @@ impl World {
         let connected = self.clients.iter().filter(|client| client.link.is_some()).count();
         assert_eq!(open, connected, "connections outlive their clients");
         let held: u64 = self.nodes.iter().map(|node| node.shard.metrics_now().subscriptions).sum();
-        let watched: usize = self.clients.iter().map(|client| client.watches.len()).sum();
+        let watched: usize = self.clients.iter().map(|client| client.subscriptions()).sum();
         assert_eq!(held, watched as u64, "subscriptions are lost or left over");
         for link in self.open_links.iter().map(|&index| &self.links[index]) {
             assert!(link.wanted && link.receiving, "a connection is not read");

@@ -4,8 +4,12 @@ use annulus::config::{Coalesce, Config, Fsync};
 
 use crate::random::Random;
 
+/// The name of the server in stamps it gives.
+pub const NODE: &str = "sim";
 /// The most shards a process has.
 pub const SHARDS_MAX: usize = 5;
+/// The most clients, observers aside.
+pub const CLIENTS_MAX: usize = 9;
 
 /// What the operations on a map may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +59,8 @@ pub struct Scenario {
     pub shards: usize,
     pub queue_envelopes: usize,
     pub clients: usize,
+    /// How many of them, at the end, speak SyncKit.
+    pub clients_synckit: usize,
     pub steps: usize,
     pub config: Config,
     pub maps: Vec<MapSpec>,
@@ -94,7 +100,7 @@ impl Scenario {
     pub fn of(random: &mut Random) -> Self {
         let is_heavy = random.per_mille(60);
         let shards = if is_heavy { random.between(2, 3) } else { random.between(1, SHARDS_MAX) };
-        let clients = random.between(2, 9);
+        let clients = random.between(2, CLIENTS_MAX);
         let is_tight = !is_heavy && random.per_mille(100);
         let forgets = random.per_mille(120);
         let never_conflates = shards == 1 && random.per_mille(500);
@@ -132,6 +138,7 @@ impl Scenario {
             shards,
             queue_envelopes: if is_heavy { 1 } else { random.pick(&[1, 1, 2, 3, 4, 24, 64]) },
             clients,
+            clients_synckit: random.pick(&[0, 1, clients / 2, clients - 1]),
             steps: if is_heavy { random.between(2000, 6000) } else { random.between(1000, 40_000) },
             config,
             keys: random.pick(&[1, 3, 8, 30]),
@@ -158,6 +165,11 @@ impl Scenario {
 }
 
 impl Scenario {
+    /// Whether a subscription cannot fail, and misses nothing that is written after it.
+    pub fn subscribes_always(&self) -> bool {
+        self.storage.is_none() && self.config.subscriptions_max >= self.maps.len() && self.jumps == 0
+    }
+
     /// Whether a crash while nothing moves loses nothing.
     pub fn keeps_all_at_rest(&self) -> bool {
         self.storage.as_ref().is_some_and(|spec| spec.fsync != Fsync::Never)
@@ -204,7 +216,7 @@ fn config(random: &mut Random, clients: usize, shards: usize, maps: usize) -> Co
     // and for answers beyond the soft limit.
     let hard_bytes = soft_bytes + random.pick(&[4, 40]) * (600 << 10);
     Config {
-        node: "sim".to_owned(),
+        node: NODE.to_owned(),
         connections_max: clients + 4 * shards + random.pick(&[0, 2, 100]),
         connections_per_ip_max: random.pick(&[0, 0, 3, 5]),
         accepts_per_second_max: random.pick(&[0, 0, 0, 50]),

@@ -55,7 +55,7 @@ impl World {
             retired: Metrics::default(),
             links: Vec::new(),
             open_links: Vec::new(),
-            clients: (0..scenario.clients).map(Client::new).collect(),
+            clients: clients(&scenario, &mut random),
             oracle: Oracle::default(),
             trace: Trace::default(),
             now_us: 0,
@@ -292,4 +292,14 @@ impl World {
         };
         Some(act(client, link, &mut context))
     }
+}
+
+/// The clients of a run, those that speak SyncKit last.
+fn clients(scenario: &Scenario, random: &mut Random) -> Vec<Client> {
+    let native = scenario.clients - scenario.clients_synckit;
+    let client = |index| match index < native {
+        true => Client::new(index),
+        false => Client::of_synckit(index, random.per_mille(500)),
+    };
+    (0..scenario.clients).map(client).collect()
 }

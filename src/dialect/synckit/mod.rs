@@ -1,14 +1,14 @@
 //! SyncKit, the dialect of `/ws` and of `docs/synckit.md`: documents, which are maps, for the clients of the SyncKit SDK.
 //!
 //! ```text
-//! frame.rs         the bytes of a message             documents.rs  subscriptions, the whole state on request
+//! frame.rs         the bytes of a message             documents.rs  who is subscribed, states on their way
 //! message.rs       what clients say                   writes.rs     deltas and batches to operations
 //! refusal.rs       the words of refusals              changes.rs    changes to deltas and batches
 //! conversation.rs  what is remembered of a client     keys.rs       what keys of a map stand for
 //! requests.rs      messages to commands               chunks.rs     messages in pieces
-//! text.rs          states of texts                    identity.rs   who may do what
+//! text.rs          states of texts                    state.rs      the answer to who asks for a state
 //! awareness.rs     who is there                       relay.rs      operations that are handed on and not kept
-//! health.rs        the page /health
+//! identity.rs      who may do what                    health.rs     the page /health
 //! ```
 
 mod awareness;
@@ -24,6 +24,7 @@ mod message;
 mod refusal;
 mod relay;
 mod requests;
+mod state;
 mod text;
 mod writes;
 
@@ -85,7 +86,7 @@ impl Dialect for SyncKit {
                 shard.switch_dialect(id, SYNCKIT_TEXT);
             }
         }
-        documents::forget_contained(shard, id);
+        text::forget_contained(shard, id);
         requests::handle(shard, id, kind, payload);
         Ok(())
     }
@@ -160,8 +161,9 @@ impl SyncKit {
     ) {
         let Some((kind, reference, document)) = write_of(ticket) else { return };
         let id = conversation.next_id(now.unix_ms);
-        if ack.rejected().next().is_some() {
-            // Without an ack, so that the client tries again or tells its user.
+        if ack.timeout || ack.rejected().next().is_some() {
+            // Without an ack, which has no words for less than what was asked for, so that the client tries again or tells
+            // its user.
             let refusal = Refusal::Failed { what: requests::what_failed(kind), document };
             return write_message(out, self.framing, Code::Error, id, |fields| refusal.write_to(fields));
         }

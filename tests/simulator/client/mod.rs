@@ -4,14 +4,16 @@
 mod answers;
 mod op;
 mod requests;
+mod synckit;
 mod watch;
 
 pub use op::{Op, OpKind};
+pub use synckit::SyncKit;
 pub use watch::{Filter, Spec, Watch};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::frames::{self, CLOSE, PING, PONG, TEXT};
+use crate::frames::{self, BINARY, CLOSE, PING, PONG, TEXT};
 use crate::link::{End, Link};
 use crate::oracle::Oracle;
 use crate::random::Random;
@@ -77,7 +79,8 @@ pub struct Client {
     /// What it has of maps it watched before, to go on from.
     pub kept: BTreeMap<usize, Watch>,
     totals: BTreeMap<(usize, String), (i64, i64)>,
-    last_at: (u64, u64),
+    /// Stamps it has made, by their milliseconds.
+    stamped: BTreeMap<u64, u64>,
     /// Stamps the server gave its operations on this connection, by key and in the order they were sent.
     given: BTreeMap<(usize, String), BTreeMap<u64, Stamp>>,
     /// Until when it reads nothing, and how much it reads at a time.
@@ -89,6 +92,8 @@ pub struct Client {
     pub digests: BTreeMap<usize, (u64, String)>,
     /// The code of the last close frame it got.
     pub close_code: Option<u16>,
+    /// What it is as a client of SyncKit; `None`: it speaks `/v1`.
+    pub synckit: Option<SyncKit>,
 }
 
 impl Client {
@@ -110,7 +115,7 @@ impl Client {
             watches: BTreeMap::new(),
             kept: BTreeMap::new(),
             totals: BTreeMap::new(),
-            last_at: (0, 0),
+            stamped: BTreeMap::new(),
             given: BTreeMap::new(),
             stalled_until_us: 0,
             read_bytes_max: 1 << 20,
@@ -118,7 +123,14 @@ impl Client {
             is_observer: false,
             digests: BTreeMap::new(),
             close_code: None,
+            synckit: None,
         }
+    }
+
+    /// A client that speaks SyncKit.
+    pub fn of_synckit(index: usize, is_sdk: bool) -> Self {
+        let client = Self::new(index);
+        Self { synckit: Some(SyncKit::new(&client.name, is_sdk)), ..client }
     }
 
     pub fn is_open(&self) -> bool {
@@ -135,13 +147,19 @@ impl Client {
         self.has_hello = false;
         self.inbox.clear();
         let head = if is_plain {
-            let path = context.random.pick(&["/metrics", "/healthz", "/", "/nowhere", "/v1"]);
+            let path =
+                context.random.pick(&["/metrics", "/healthz", "/health", "/", "/nowhere", "/v1", "/ws"]);
             format!("GET {path} HTTP/1.1\r\nHost: sim\r\n\r\n")
         } else {
-            "GET /v1 HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-                .to_owned()
+            let path = if self.synckit.is_some() { "/ws" } else { "/v1" };
+            format!(
+                "GET {path} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
         };
+        if let Some(synckit) = &mut self.synckit {
+            synckit.connected(format!("{}.{}.", self.name, self.connection), context);
+        }
         link.upstream.extend(head.as_bytes());
         if !is_plain && context.random.per_mille(200) {
             // A client in a hurry: frames in the same segment as the upgrade.
@@ -168,11 +186,16 @@ impl Client {
     /// Understands one more thing of what was read.
     fn step(&mut self, link: &mut Link, context: &mut Context<'_>) -> bool {
         if self.stage == Stage::Http {
-            return !self.is_plain && self.step_upgrade();
+            return !self.is_plain && self.step_upgrade(link, context);
         }
         let Some((opcode, payload)) = frames::take_frame(&mut self.inbox) else { return false };
         self.heard += u64::from(!matches!(opcode, PING | PONG));
         match opcode {
+            TEXT | BINARY if self.synckit.is_some() => {
+                self.with_synckit(link, context, |synckit, context| {
+                    synckit.handle(opcode == TEXT, payload, context);
+                });
+            }
             TEXT => self.handle_text(payload, link, context),
             PING => self.send_frame(link, context.random, PONG, &payload),
             PONG => {}
@@ -185,16 +208,48 @@ impl Client {
         true
     }
 
-    fn step_upgrade(&mut self) -> bool {
+    fn step_upgrade(&mut self, link: &mut Link, context: &mut Context<'_>) -> bool {
         let Some(end) = self.inbox.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
         let head: Vec<u8> = self.inbox.drain(..end + 4).collect();
         assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
         self.stage = Stage::Greeting;
+        if self.synckit.is_some() {
+            // Here the client speaks first.
+            self.stage = Stage::Open;
+            self.with_synckit(link, context, SyncKit::resubscribe);
+        }
         true
+    }
+
+    /// Lets a client of SyncKit act, and sends what it has to say.
+    pub fn with_synckit(
+        &mut self,
+        link: &mut Link,
+        context: &mut Context<'_>,
+        act: impl FnOnce(&mut SyncKit, &mut Context<'_>),
+    ) {
+        let Some(synckit) = &mut self.synckit else { return };
+        act(synckit, context);
+        let (is_text, messages) = synckit.take_outgoing();
+        for message in messages {
+            self.send_message(link, context, if is_text { TEXT } else { BINARY }, &message);
+        }
+    }
+
+    /// Requests without an answer.
+    pub fn asked(&self) -> usize {
+        self.asked.len() + self.synckit.as_ref().map_or(0, SyncKit::asked)
+    }
+
+    /// Maps it is subscribed to.
+    pub fn subscriptions(&self) -> usize {
+        self.watches.len() + self.synckit.as_ref().map_or(0, SyncKit::subscriptions)
     }
 
     fn handle_close(&mut self, code: Option<u16>, link: &mut Link, context: &mut Context<'_>) {
         self.close_code = Some(code.unwrap_or(1005));
+        // SyncKit's clients are told of limits and silence alike.
+        let code = if code == Some(1008) && self.synckit.is_some() { Some(1013) } else { code };
         let is_known = matches!(code, Some(1000 | 1001 | 1007 | 1013 | 4005 | 4008) | None);
         assert!(is_known || self.stage == Stage::Closing, "closed with {code:?}");
         let is_slow = code == Some(4008) && !context.is_calm;
@@ -236,6 +291,9 @@ impl Client {
                 ops.into_iter().for_each(|op| self.unclear(op, context));
             }
         }
+        if let Some(synckit) = &mut self.synckit {
+            synckit.disconnected(context);
+        }
         for (map, watch) in std::mem::take(&mut self.watches) {
             if let Some(kept) = watch.keep() {
                 self.kept.insert(map, kept);
@@ -251,6 +309,7 @@ impl Client {
         for (map, kept) in &mut self.kept {
             kept.note_lost(|key, cell| !context.oracle.is_durable(*map, key, cell));
         }
+        self.synckit.iter_mut().for_each(SyncKit::server_crashed);
     }
 
     pub fn send_frame(&mut self, link: &mut Link, random: &mut Random, opcode: u8, payload: &[u8]) {
@@ -262,17 +321,21 @@ impl Client {
         link.upstream.extend(&frame);
     }
 
-    /// Sends a message, now and then in fragments with a ping between them.
     fn send_text(&mut self, link: &mut Link, context: &mut Context<'_>, text: &str) {
-        if !context.random.per_mille(50) || text.len() < 2 {
-            return self.send_frame(link, context.random, TEXT, text.as_bytes());
+        self.send_message(link, context, TEXT, text.as_bytes());
+    }
+
+    /// Sends a message, now and then in fragments with a ping between them.
+    fn send_message(&mut self, link: &mut Link, context: &mut Context<'_>, opcode: u8, payload: &[u8]) {
+        if !context.random.per_mille(50) || payload.len() < 2 {
+            return self.send_frame(link, context.random, opcode, payload);
         }
         if link.upstream_end.is_some() {
             return;
         }
-        let (head, tail) = text.as_bytes().split_at(context.random.between(1, text.len() - 1));
+        let (head, tail) = payload.split_at(context.random.between(1, payload.len() - 1));
         let mut bytes = Vec::new();
-        frames::write_frame(&mut bytes, context.random, false, TEXT, head);
+        frames::write_frame(&mut bytes, context.random, false, opcode, head);
         frames::write_frame(&mut bytes, context.random, true, PING, b"between");
         frames::write_frame(&mut bytes, context.random, true, frames::CONTINUATION, tail);
         link.upstream.extend(&bytes);

@@ -3,8 +3,11 @@
 use std::fmt::Write;
 
 use super::{Client, Context};
-use crate::replica::{Cell, Stamp};
-use crate::scenario::Kind;
+use crate::replica::{COUNTERS, Cell, Stamp};
+use crate::scenario::{CLIENTS_MAX, Kind};
+
+/// The end of a value that has a time to live.
+pub const ENDS: &str = ".ends";
 
 #[derive(Clone, Debug)]
 pub struct Op {
@@ -20,6 +23,7 @@ pub struct Op {
 #[derive(Clone, Debug)]
 pub enum OpKind {
     Set {
+        /// As JSON text.
         value: String,
         at: Option<Stamp>,
         ttl_ms: Option<u64>,
@@ -104,7 +108,7 @@ impl Op {
         let _ = match &self.kind {
             OpKind::Set { value, ttl_ms, .. } => {
                 let ttl = ttl_ms.map_or(String::new(), |ttl_ms| format!(r#","ttl_ms":{ttl_ms}"#));
-                write!(out, r#""set","value":"{value}"{ttl}"#)
+                write!(out, r#""set","value":{value}{ttl}"#)
             }
             OpKind::Delete { .. } => write!(out, r#""delete""#),
             OpKind::Add { value, tag, .. } => {
@@ -150,11 +154,18 @@ impl Client {
         };
         match kind {
             Kind::Lww if context.random.per_mille(250) => OpKind::Delete { at: self.at(context) },
-            Kind::Lww => OpKind::Set {
-                value: self.value(context),
-                at: self.at(context),
-                ttl_ms: context.random.per_mille(100).then(|| context.random.between(1, 3000) as u64),
-            },
+            Kind::Lww if context.random.per_mille(100) => {
+                OpKind::Set { value: "null".to_owned(), at: self.at(context), ttl_ms: None }
+            }
+            Kind::Lww => {
+                let ttl_ms = context.random.per_mille(100).then(|| context.random.between(1, 3000) as u64);
+                let ends = if ttl_ms.is_some() { ENDS } else { "" };
+                OpKind::Set {
+                    value: format!("\"{}{ends}\"", self.value(context)),
+                    at: self.at(context),
+                    ttl_ms,
+                }
+            }
             Kind::Or => self.or_kind(map, key, context),
             Kind::Counter | Kind::Rising | Kind::Contested => {
                 if context.random.per_mille(300) {
@@ -177,7 +188,7 @@ impl Client {
     pub fn certain_op(&mut self, map: usize, key: &str, kind: Kind, context: &mut Context<'_>) -> Op {
         let kind = match kind {
             // The owner's clock is past every stamp it has taken.
-            Kind::Lww => OpKind::Set { value: self.value(context), at: None, ttl_ms: None },
+            Kind::Lww => OpKind::Set { value: format!("{:?}", self.value(context)), at: None, ttl_ms: None },
             Kind::Or => OpKind::Add { value: self.value(context), tag: None, at: None },
             _ => OpKind::Increment { by: 1 },
         };
@@ -229,8 +240,11 @@ impl Client {
             15..19 => context.unix_ms + context.random.below(10_000) as u64,
             _ => context.unix_ms + 200_000,
         };
-        // Never the same stamp twice.
-        self.last_at.1 += 1;
-        Some(Stamp { millis, counter: self.last_at.1, node: self.name.clone() })
+        // No two stamps of clients have the same time and counter, as SyncKit's clients see nothing else of a stamp.
+        let count = self.stamped.entry(millis).or_default();
+        let counter = *count * CLIENTS_MAX as u64 + self.index as u64;
+        *count += 1;
+        assert!(counter < COUNTERS, "counters above are one and the same to SyncKit's clients");
+        Some(Stamp { millis, counter, node: self.name.clone() })
     }
 }

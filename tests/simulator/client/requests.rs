@@ -4,15 +4,18 @@ use std::fmt::Write;
 
 use super::op::{Op, OpKind};
 use super::watch::{Filter, Spec, Watch};
-use super::{Asked, Client, Context};
+use super::{Asked, Client, Context, SyncKit};
 use crate::frames::PING;
 use crate::link::Link;
 
 impl Client {
     /// Does something, by chance.
     pub fn act(&mut self, link: &mut Link, context: &mut Context<'_>) {
-        if !self.is_open() || link.upstream_end.is_some() || self.asked.len() > context.scenario.asked_max {
+        if !self.is_open() || link.upstream_end.is_some() || self.asked() > context.scenario.asked_max {
             return;
+        }
+        if self.synckit.is_some() {
+            return self.with_synckit(link, context, SyncKit::act);
         }
         let map = context.random.below(context.scenario.maps.len());
         match context.random.below(100) {
@@ -44,6 +47,9 @@ impl Client {
     }
 
     pub fn ping(&mut self, link: &mut Link, context: &mut Context<'_>) {
+        if self.synckit.is_some() {
+            return self.with_synckit(link, context, SyncKit::ping);
+        }
         let id = self.ask(Asked::Ping);
         self.send_text(link, context, &format!(r#"{{"type":"ping","id":{id}}}"#));
     }

@@ -180,7 +180,10 @@ impl Watch {
             assert!(is_news || may_repeat, "{map} {key} was delivered twice or out of order: {cell:?}");
             if rules.is_strict && !self.spec.echo {
                 let is_own = match &cell {
-                    Cell::Lww { value, .. } => value.as_ref().is_some_and(|value| value.starts_with(own)),
+                    Cell::Lww { value, .. } => {
+                        let text = value.as_ref().and_then(|value| value.strip_prefix('"'));
+                        text.is_some_and(|text| text.starts_with(own))
+                    }
                     Cell::Or { live, .. } => live.values().any(|(_, value)| value.starts_with(own)),
                     Cell::Counter(_) => false,
                 };
