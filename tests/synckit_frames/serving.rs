@@ -5,6 +5,7 @@ use std::net::TcpStream;
 
 use annulus::config::{DialectPath, Fsync};
 use annulus::dialect::synckit;
+use simd_json::prelude::*;
 
 use crate::on_one_and_two_with;
 use crate::peer::{MODES, Mode, Peer, json};

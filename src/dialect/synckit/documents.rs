@@ -247,7 +247,8 @@ impl<'a> State<'a> {
         // In the order in which they were written, as they would have come one by one.
         state.fields.sort_by_key(time_of);
         state.elements.sort_by_key(time_of);
-        state.texts.sort_by_key(|&(_, at, _)| std::cmp::Reverse(at));
+        // Two shards may give the same stamp.
+        state.texts.sort_by_key(|&(key, at, _)| (std::cmp::Reverse(at), key));
         state.drop_contained();
         state
     }
