@@ -4,7 +4,7 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::{Filter, ReplyTo, ShardIndex, SubscriptionRef, Writer};
+use super::{Filter, MemberChanged, ReplyTo, ShardIndex, SubscriptionRef, Writer};
 use crate::crdt::{MapType, Node, Stamp, Time};
 use crate::metrics::Metrics;
 use crate::wire::Reject;
@@ -379,15 +379,6 @@ pub struct Changes {
     /// Which of the envelope's `writers` made them; `None` there when no connection did, such as an expiry.
     pub writers_start: u32,
     pub writers_len: u32,
-}
-
-/// What a member of a room is now.
-pub struct MemberChanged {
-    pub room: Arc<str>,
-    pub member: Span,
-    /// `None`: removed.
-    pub state: Option<Span>,
-    pub clock: u64,
 }
 
 /// The next chunk, please: cells of `map` with `applied > position`, oldest first.

@@ -1,9 +1,12 @@
-//! Members of a room, packed into bytes on their way to who watches it.
+//! Members of a room on their way to who watches it; lists of them are packed into bytes.
 //!
 //! ```text
 //! name_len u16, name | clock u64 | state_len u32, state
 //! ```
 
+use std::sync::Arc;
+
+use super::Span;
 use super::entry::{take, take_long, take_number, text};
 
 /// One member of a room.
@@ -49,6 +52,15 @@ impl<'a> Iterator for Members<'a> {
         let clock = u64::from_le_bytes(take_number(&mut self.0));
         Some(Member { name, state: take_long(&mut self.0), clock })
     }
+}
+
+/// What a member of a room is now.
+pub struct MemberChanged {
+    pub room: Arc<str>,
+    pub member: Span,
+    /// `None`: removed.
+    pub state: Option<Span>,
+    pub clock: u64,
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 #[allow(dead_code, reason = "the simulator asks it for more")]
 mod random;
 
+#[path = "../client_frames/mod.rs"]
+mod client_frames;
 mod histories;
 mod leaving;
 mod limits;

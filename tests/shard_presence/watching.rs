@@ -58,6 +58,20 @@ fn a_second_watch_is_answered_and_nothing_is_told_twice() {
 }
 
 #[test]
+fn nothing_is_told_of_a_room_before_its_members() {
+    for home in 0..2 {
+        let mut world = World::new(2);
+        let room = world.name_of(home, "room");
+        let (watcher, other) = (world.connect(0), world.connect(0));
+        // In one turn, so that the change happens between the request and its answer.
+        world.send(watcher, &format!("watch 1 {room}"));
+        world.send(other, &format!("set {room} a 1 x"));
+        world.settle();
+        assert_eq!(world.received(watcher), [format!("members 1 {room} a=x@1")]);
+    }
+}
+
+#[test]
 fn who_has_left_a_room_hears_no_more_of_it_and_others_do() {
     for home in 0..2 {
         let mut world = World::new(2);
@@ -126,6 +140,7 @@ fn a_watch_whose_home_does_not_answer_in_time_is_refused_and_may_be_tried_again(
     world.settle();
     world.pass_ms(6_000);
     assert_eq!(world.received(client), ["rejected 1 timeout", "rejected a timeout"]);
+    assert_eq!(world.metrics().presence_watches, 0);
     world.nodes[1].is_stopped = false;
     world.settle();
     assert!(world.received(client).is_empty(), "it has been answered");

@@ -10,6 +10,7 @@ use annulus::mesh::{self, ConnectionId, KeyHasher, ShardIndex, owner};
 use annulus::metrics::Metrics;
 use annulus::shard::{Command, Now, Shard, Shared};
 
+use crate::client_frames::{frame, take_text, text_frame};
 use crate::words::DIALECTS;
 
 /// When every test begins.
@@ -118,7 +119,7 @@ impl World {
 
     /// Sends one message, which the shard reads in its next turn.
     pub fn send(&mut self, client: Client, text: &str) {
-        self.nodes[client.shard].arrived.push((client.id, frame(0x81, text.as_bytes())));
+        self.nodes[client.shard].arrived.push((client.id, text_frame(text.as_bytes())));
     }
 
     /// Sends one message and returns what the client has been sent when nothing happens any more.
@@ -154,7 +155,7 @@ impl World {
     /// The messages a client has been sent since the last call.
     pub fn received(&mut self, client: Client) -> Vec<String> {
         let inbox = self.nodes[client.shard].inbox(client.id);
-        std::iter::from_fn(|| take_frame(inbox)).map(|text| String::from_utf8(text).unwrap()).collect()
+        std::iter::from_fn(|| take_text(inbox)).map(|text| String::from_utf8(text).unwrap()).collect()
     }
 
     /// One turn of each shard.
@@ -241,42 +242,6 @@ impl Node {
                 // What is not read is kept by the shard, every shard has a turn anyway, and none stops.
                 _ => {}
             }
-        }
-    }
-}
-
-/// A frame with the mask zero, which is a mask like any other.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..126 => frame.push(0x80 | len as u8),
-        len @ 126..=0xFFFF => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(0x80 | 127);
-            frame.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(payload);
-    frame
-}
-
-/// The payload of the text frame at the front of `input`; other frames are skipped.
-fn take_frame(input: &mut Vec<u8>) -> Option<Vec<u8>> {
-    loop {
-        let (&first, &second) = (input.first()?, input.get(1)?);
-        let (len, start) = match second {
-            126 => (usize::from(u16::from_be_bytes([input[2], input[3]])), 4),
-            127 => (u64::from_be_bytes(input[2..10].try_into().unwrap()) as usize, 10),
-            len => (usize::from(len), 2),
-        };
-        let payload = input[start..start + len].to_vec();
-        input.drain(..start + len);
-        if first == 0x81 {
-            return Some(payload);
         }
     }
 }

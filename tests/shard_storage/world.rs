@@ -14,6 +14,7 @@ use annulus::metrics::Metrics;
 use annulus::shard::{Command, Now, Shard, Shared, SharedStorage};
 use simd_json::OwnedValue as Value;
 
+use crate::client_frames::{take_text, text_frame};
 use crate::disk::Disk;
 
 /// When every test begins, and the last tick of the data set then.
@@ -116,7 +117,7 @@ impl World {
     /// Sends one message, which the shard reads in its next turn.
     pub fn send(&mut self, client: Client, text: &str) {
         assert!(!self.is_paused(client), "nothing is read from a client that is paused");
-        self.nodes[client.shard].arrived.push((client.id, frame(text.as_bytes())));
+        self.nodes[client.shard].arrived.push((client.id, text_frame(text.as_bytes())));
     }
 
     /// Sends one message and returns what the client has been sent when nothing happens any more.
@@ -142,7 +143,7 @@ impl World {
     pub fn received(&mut self, client: Client) -> Vec<Value> {
         let inbox = self.nodes[client.shard].inbox(client.id);
         let mut messages = Vec::new();
-        while let Some(mut text) = take_frame(inbox) {
+        while let Some(mut text) = take_text(inbox) {
             messages.push(simd_json::to_owned_value(&mut text).unwrap());
         }
         messages
@@ -323,42 +324,6 @@ impl Node {
                 // Every shard has a turn anyway.
                 Command::Wake(_) | Command::StopAccepting => {}
             }
-        }
-    }
-}
-
-/// A text frame with the mask zero, which is a mask like any other.
-fn frame(text: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x81];
-    match text.len() {
-        len @ 0..126 => frame.push(0x80 | len as u8),
-        len @ 126..=0xFFFF => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(0x80 | 127);
-            frame.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(text);
-    frame
-}
-
-/// The payload of the text frame at the front of `input`; other frames are skipped.
-fn take_frame(input: &mut Vec<u8>) -> Option<Vec<u8>> {
-    loop {
-        let (&first, &second) = (input.first()?, input.get(1)?);
-        let (len, start) = match second {
-            126 => (usize::from(u16::from_be_bytes([input[2], input[3]])), 4),
-            127 => (u64::from_be_bytes(input[2..10].try_into().unwrap()) as usize, 10),
-            len => (usize::from(len), 2),
-        };
-        let payload = input[start..start + len].to_vec();
-        input.drain(..start + len);
-        if first == 0x81 {
-            return Some(payload);
         }
     }
 }
