@@ -146,7 +146,7 @@ fn what_never_was_can_be_deleted_and_a_later_write_brings_back() {
 fn an_ack_names_the_message_id_or_else_the_id() {
     on_one_and_two(|server| {
         let mut peer = Peer::connect(server.address);
-        peer.subscribe("acks");
+        peer.watch("acks");
         let long = format!("\"{}\"", "é".repeat(50_000));
         for (fields, named) in [
             (r#""id":"i""#, r#""i""#),
@@ -177,7 +177,7 @@ fn an_ack_names_the_message_id_or_else_the_id() {
 fn of_a_field_that_is_there_twice_the_last_counts() {
     on_one_and_two(|server| {
         let mut peer = Peer::connect(server.address);
-        peer.subscribe("twice");
+        peer.watch("twice");
         peer.write("twice", r#""delta":{"f":1,"g":1,"f":2}"#);
         assert_eq!(peer.deltas(3), ["f=1", "f=2", "g=1"]);
         assert_eq!(peer.sync("twice")["state"], json(r#"{"f":2,"g":1}"#));

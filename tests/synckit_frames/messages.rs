@@ -178,7 +178,7 @@ fn every_message_has_an_id_of_its_own() {
     on_one_and_two(|server| {
         let mut peer = Peer::connect(server.address);
         let mut ids = std::collections::HashSet::new();
-        peer.subscribe("ids");
+        peer.watch("ids");
         for n in 0..200 {
             peer.say("delta", &format!(r#""documentId":"ids","delta":{{"a":{n},"b":{n}}}"#));
             peer.say("ping", "");

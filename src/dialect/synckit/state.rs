@@ -113,7 +113,8 @@ impl<'a> State<'a> {
         state.fields.sort_by_key(|entry| (time_of(entry), entry.key));
         state.elements.sort_by_key(|entry| (time_of(entry), entry.key));
         state.removed.sort_by_key(|entry| (time_of(entry), entry.key));
-        state.texts.sort_by_key(|&(_, at, _)| std::cmp::Reverse(at));
+        // Two shards may give the same stamp.
+        state.texts.sort_by_key(|&(key, at, _)| (std::cmp::Reverse(at), key));
         state.drop_contained();
         state
     }
