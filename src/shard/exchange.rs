@@ -57,6 +57,7 @@ impl Shard {
                 Item::Changes(changes) => self.changes_arrived(from, &changes, &bytes, &writers),
                 Item::Interest { map, wanted } => self.interest_told(from, &map, wanted),
                 Item::Departed { address } => self.departed(address),
+                Item::Clear(step) => self.clear_step(from, step),
             }
         }
         self.heard[usize::from(from)] = as_of;
@@ -81,6 +82,7 @@ impl Shard {
                 let metrics = Box::new(self.metrics_now());
                 self.outgoing.push(from, Item::Answer(Answer::Metrics { reply, metrics }));
             }
+            Request::Clear { reply } => self.begin_clear(reply),
         }
     }
 
@@ -93,6 +95,7 @@ impl Shard {
             Answer::TypeFixed { map, map_type } => self.type_fixed(&map, map_type),
             Answer::Admit { reply, admitted } => self.admission_answered(reply, admitted),
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
+            Answer::Cleared { reply } => self.clear_answered(reply),
         }
     }
 

@@ -53,7 +53,7 @@ impl Shard {
         }
     }
 
-    fn respond_page(
+    pub(super) fn respond_page(
         &mut self,
         id: ConnectionId,
         head_only: bool,
@@ -190,6 +190,7 @@ impl Shard {
 }
 
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+pub const JSON: &str = "application/json";
 
 /// What `GET /` says.
 const INDEX: &str = "\

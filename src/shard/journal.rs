@@ -254,8 +254,8 @@ impl Shard {
         self.journal.as_ref().is_some_and(Journal::is_holding)
     }
 
-    /// Whether requests must wait: a peer or the storage is too far behind.
+    /// Whether requests must wait: a peer or the storage is too far behind, or all maps are being dropped.
     pub(super) fn is_congested(&self) -> bool {
-        self.outgoing.is_congested() || self.is_held()
+        self.outgoing.is_congested() || self.is_held() || self.is_clearing()
     }
 }

@@ -6,6 +6,7 @@
 
 mod admission;
 mod apply;
+mod clear;
 mod clients;
 mod connection;
 mod dialect;
@@ -57,6 +58,7 @@ use crate::metrics::Metrics;
 use crate::wire::json::Parser;
 
 use admission::Admission;
+use clear::Clearing;
 use durable::DurableWaits;
 use exchange::Deferred;
 use fanout::Batches;
@@ -175,6 +177,7 @@ pub struct Shard {
     /// Whether any other shard has ever watched a map here, and must hear this shard's clock.
     watchers_elsewhere: bool,
     clock_shared_at_ms: u64,
+    clearing: Clearing,
 
     /// The way to the storage; `None`: maps are kept in memory only.
     journal: Option<Journal>,
@@ -254,6 +257,7 @@ impl Shard {
             heard: vec![Time::ZERO; shards],
             watchers_elsewhere: false,
             clock_shared_at_ms: 0,
+            clearing: Clearing::new(shards),
             journal,
             loads: Loads::default(),
             memory,

@@ -108,7 +108,8 @@ impl Shard {
 
     /// Whether the next turn has something to do even if nothing happens.
     fn has_work_left(&self) -> bool {
-        let has_requests = self.has_walks() || self.has_deferred() && !self.is_held();
+        let has_requests =
+            !self.is_clearing() && (self.has_walks() || self.has_deferred() && !self.is_held());
         self.mesh_left || self.storage_left || has_requests && !self.outgoing.any_waiting()
     }
 

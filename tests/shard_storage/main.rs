@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod backpressure;
+mod clearing;
 mod disk;
 mod durable;
 mod evicting;
