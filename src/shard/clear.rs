@@ -5,6 +5,9 @@
 //! each shard     Dropped ──► shard 0    once all others hold: everything they sent before has come by then
 //! shard 0        Ended ──► all others   with a tick above everything of before; requests are taken again
 //! ```
+//! With storage a shard says that it has dropped its maps once everything it had applied is durable. Shard 0 then writes
+//! one record, before which nothing counts, and ends the clear when the base has followed it: a crash undoes all of it
+//! or nothing, and whatever is loaded afterwards is of afterwards.
 //!
 //! Invariant: no shard applies anything between its own drop and the end, and nothing of before the drop is on its
 //! way by the end. So a map has one type on all shards afterwards, whoever was claiming it meanwhile. What clients
@@ -13,13 +16,17 @@
 use super::Shard;
 use super::connection::Phase;
 use super::handshake::JSON;
+use super::journal::Journal;
 use super::pending::Waiting;
 use crate::crdt::Time;
+use crate::handover::ToStorage;
 use crate::mesh::{Answer, ClearStep, ConnectionId, Item, ReplyTo, Request, ShardIndex, ShardSet};
 use crate::wire::http::StatusCode;
 
 /// The shard that every clear begins and ends at, so that there is one at a time.
 const COORDINATOR: ShardIndex = 0;
+/// Milliseconds between two requests for the checkpoint that a clear waits for: one may come before its record.
+const CHECKPOINT_EVERY_MS: u64 = 1_000;
 
 /// See the module.
 pub struct Clearing {
@@ -41,16 +48,24 @@ enum Stage {
     /// No clear is under way.
     Serving,
     Holding,
+    /// Its maps are gone, and the storage has yet to sync what it had applied.
+    Syncing,
     Dropped,
+    /// Of the coordinator: all shards have dropped their maps, and the base has yet to follow.
+    Recorded {
+        tick: Time,
+        checkpoint_at_ms: u64,
+    },
 }
 
 impl Clearing {
-    pub fn new(shards: usize) -> Self {
+    /// `tick`: that of the last clear, which an earlier process may have done.
+    pub fn new(shards: usize, tick: Time) -> Self {
         Self {
             stage: Stage::Serving,
             ended: 0,
             held: vec![0; shards],
-            tick: Time::ZERO,
+            tick,
             dropped: ShardSet::EMPTY,
             replies: Vec::new(),
         }
@@ -118,6 +133,15 @@ impl Shard {
         // Subscribers are told of everything that was acknowledged, even if it is gone the next moment.
         self.flush_batches();
         self.maps.clear();
+        self.drop_loading();
+        self.clearing.stage = Stage::Syncing;
+        if self.journal.is_none() {
+            self.dropped();
+        }
+    }
+
+    /// This shard has dropped its maps.
+    fn dropped(&mut self) {
         self.clearing.stage = Stage::Dropped;
         let clock = self.clock.last();
         if self.index == COORDINATOR {
@@ -134,9 +158,21 @@ impl Shard {
         if self.clearing.dropped == ShardSet::first(self.shards) {
             self.clearing.dropped = ShardSet::EMPTY;
             let tick = self.clock.tick(self.now.unix_ms);
-            self.tell_all_others(ClearStep::Ended { tick });
-            self.end_clear(tick);
+            match &mut self.journal {
+                None => self.tell_the_end(tick),
+                Some(journal) => {
+                    journal.push_clear(tick);
+                    let checkpoint_at_ms = self.now.timer_ms();
+                    self.clearing.stage = Stage::Recorded { tick, checkpoint_at_ms };
+                    self.ask_for_checkpoint();
+                }
+            }
         }
+    }
+
+    fn tell_the_end(&mut self, tick: Time) {
+        self.tell_all_others(ClearStep::Ended { tick });
+        self.end_clear(tick);
     }
 
     fn end_clear(&mut self, tick: Time) {
@@ -144,6 +180,7 @@ impl Shard {
         self.clearing.tick = tick;
         self.clearing.ended += 1;
         self.clearing.stage = Stage::Serving;
+        self.let_go_soon();
         for reply in std::mem::take(&mut self.clearing.replies) {
             if reply.shard == self.index {
                 self.clear_answered(reply);
@@ -153,6 +190,47 @@ impl Shard {
         }
         if self.clearing.held.iter().any(|&held| held > self.clearing.ended) {
             self.hold_for_clear();
+        }
+    }
+
+    /// Takes the step that the storage was waited for.
+    pub(super) fn go_on_clearing(&mut self) {
+        match self.clearing.stage {
+            Stage::Syncing if self.clear_may_go_on() => self.dropped(),
+            Stage::Recorded { tick, .. } if self.clear_may_go_on() => self.tell_the_end(tick),
+            Stage::Recorded { .. } => self.ask_for_checkpoint(),
+            _ => {}
+        }
+    }
+
+    /// Whether the storage is as far as the clear under way needs it.
+    pub(super) fn clear_may_go_on(&self) -> bool {
+        match self.clearing.stage {
+            Stage::Syncing => self.journal.as_ref().is_some_and(Journal::is_all_durable),
+            Stage::Recorded { tick, .. } => {
+                self.journal.as_ref().is_some_and(|journal| journal.is_folded(tick))
+            }
+            _ => false,
+        }
+    }
+
+    fn ask_for_checkpoint(&mut self) {
+        let now_ms = self.now.timer_ms();
+        if let Stage::Recorded { checkpoint_at_ms, .. } = &mut self.clearing.stage
+            && let Some(journal) = &mut self.journal
+            && now_ms >= *checkpoint_at_ms
+        {
+            *checkpoint_at_ms = now_ms + CHECKPOINT_EVERY_MS;
+            journal.send(ToStorage::Checkpoint);
+        }
+    }
+
+    /// When [`Self::go_on_clearing`] has something to do though the storage says nothing, in milliseconds of the
+    /// monotonic clock.
+    pub(super) fn next_clear_checkpoint_ms(&self) -> Option<u64> {
+        match self.clearing.stage {
+            Stage::Recorded { checkpoint_at_ms, .. } => Some(checkpoint_at_ms),
+            _ => None,
         }
     }
 

@@ -194,12 +194,13 @@ impl Maps {
         let slots: Vec<MapSlot> = self.slots.iter().map(|(slot, _)| slot as MapSlot).collect();
         for slot in slots {
             let map = &mut self.slots[slot as usize];
-            // Who claims its type has no cells yet, and is told what the type is from now on.
-            if !matches!(map.cells, Cells::Claiming(_)) {
+            // Who claims its type has no cells yet, and is told what the type is from now on. Loads see to themselves.
+            if !matches!(map.cells, Cells::Claiming(_) | Cells::Loading(_)) {
                 map.cells = Cells::empty(self.is_stored);
             }
             (map.scheduled_ms, map.changed_at) = (u64::MAX, Time::ZERO);
             self.release_if_unused(slot);
+            self.count(slot);
         }
     }
 

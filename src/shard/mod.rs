@@ -131,6 +131,8 @@ pub struct SharedStorage {
     pub progress: Arc<Progress>,
     /// No tick above this was ever given in this data set: clocks start above it.
     pub clock_floor: Time,
+    /// All maps were dropped at this tick; zero: never.
+    pub cleared_through: Time,
 }
 
 /// See the module.
@@ -223,6 +225,7 @@ impl Shard {
             cursor_limit = shared.progress.durable_clock();
             Journal::new(port, Arc::clone(&shared.progress), usize::from(index))
         });
+        let cleared_through = shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.cleared_through);
         let share_bytes = shared.config.memory_limit_bytes.div_ceil(shards);
         let memory = Memory::new(if journal.is_some() { share_bytes } else { 0 });
         Self {
@@ -257,7 +260,7 @@ impl Shard {
             heard: vec![Time::ZERO; shards],
             watchers_elsewhere: false,
             clock_shared_at_ms: 0,
-            clearing: Clearing::new(shards),
+            clearing: Clearing::new(shards, cleared_through),
             journal,
             loads: Loads::default(),
             memory,

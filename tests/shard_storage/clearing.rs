@@ -9,46 +9,46 @@ use simd_json::prelude::*;
 use crate::world::{Client, World};
 
 /// Turns in which a race is tried: more than a clear takes.
-const TURNS: usize = 12;
+pub const TURNS: usize = 12;
 
 fn world(shards: usize) -> World {
     World::in_memory(shards)
 }
 
-fn client(world: &mut World, shard: usize) -> Client {
+pub fn client(world: &mut World, shard: usize) -> Client {
     let client = world.connect(shard);
     world.received(client);
     client
 }
 
 /// A write of one operation, which sets or counts.
-fn op(map: &str, key: &str, is_count: bool) -> String {
+pub fn op(map: &str, key: &str, is_count: bool) -> String {
     let op = if is_count { r#""op":"increment","by":1"# } else { r#""op":"set","value":1"# };
     format!(r#"{{"type":"write","id":1,"ops":[{{"map":"{map}","key":"{key}",{op}}}]}}"#)
 }
 
-fn applied(ack: &Value) -> u64 {
+pub fn applied(ack: &Value) -> u64 {
     assert_eq!(ack["type"], "ack", "{ack}");
     ack["applied"].as_u64().unwrap()
 }
 
-fn subscribe(map: &str, since: Option<&Value>) -> String {
+pub fn subscribe(map: &str, since: Option<&Value>) -> String {
     let since = since.map_or(String::new(), |cursor| format!(r#","since":{}"#, cursor.encode()));
     format!(r#"{{"type":"subscribe","id":9,"map":"{map}"{since}}}"#)
 }
 
 /// Whether a message has this flag, and it is set.
-fn is(message: &Value, flag: &str) -> bool {
+pub fn is(message: &Value, flag: &str) -> bool {
     message.get_bool(flag) == Some(true)
 }
 
 /// The keys of all entries, in order.
-fn keys(messages: &[Value]) -> Vec<&str> {
+pub fn keys(messages: &[Value]) -> Vec<&str> {
     let entries = messages.iter().filter_map(|message| message.get_array("entries")).flatten();
     entries.map(|entry| entry["key"].as_str().unwrap()).collect()
 }
 
-fn digest(map: &str) -> String {
+pub fn digest(map: &str) -> String {
     format!(r#"{{"type":"digest","id":2,"map":"{map}"}}"#)
 }
 

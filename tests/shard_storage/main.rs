@@ -7,6 +7,7 @@
 
 mod backpressure;
 mod clearing;
+mod clearing_stored;
 mod disk;
 mod durable;
 mod evicting;

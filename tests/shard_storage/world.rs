@@ -91,7 +91,11 @@ impl World {
             epoch: 1,
             hasher,
             connections: Arc::new(AtomicUsize::new(0)),
-            storage: is_stored.then(|| SharedStorage { progress: Arc::clone(&progress), clock_floor: floor }),
+            storage: is_stored.then(|| SharedStorage {
+                progress: Arc::clone(&progress),
+                clock_floor: floor,
+                cleared_through: disk.cleared_through(),
+            }),
         };
         let now = Now { unix_ms: UNIX_START_MS, monotonic_us: 1_000_000 };
         let parts = mesh::connect(shards).into_iter().zip(handover::connect(shards)).enumerate();
