@@ -133,7 +133,11 @@ impl Host {
             epoch: 1,
             hasher: KeyHasher::new(7),
             connections: Arc::new(AtomicUsize::new(0)),
-            storage: progress.clone().map(|progress| SharedStorage { progress, clock_floor: Time::ZERO }),
+            storage: progress.clone().map(|progress| SharedStorage {
+                progress,
+                clock_floor: Time::ZERO,
+                cleared_through: Time::ZERO,
+            }),
         };
         let now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };
         let ports = mesh::connect(1).pop().unwrap();

@@ -45,6 +45,18 @@ pub enum Item {
     Departed {
         address: std::net::IpAddr,
     },
+    Clear(ClearStep),
+}
+
+/// A step of dropping all maps of all shards. Never waits.
+#[derive(Clone, Copy, Debug)]
+pub enum ClearStep {
+    /// The sender takes no more requests: everything it has done for the receiver is in this queue before.
+    Held,
+    /// The sender has dropped its maps; no tick that it has given is above `clock`.
+    Dropped { clock: Time },
+    /// All shards have, and everything of before was applied below `tick`.
+    Ended { tick: Time },
 }
 
 /// What the receiver must do and answer. Waits while the receiver is congested.
@@ -101,6 +113,10 @@ pub enum Request {
     Metrics {
         reply: ReplyTo,
     },
+    /// Drop all maps of all shards, please.
+    Clear {
+        reply: ReplyTo,
+    },
 }
 
 /// What a request comes to. Never waits: handling it sends no request but a further walk.
@@ -140,6 +156,9 @@ pub enum Answer {
     Metrics {
         reply: ReplyTo,
         metrics: Box<Metrics>,
+    },
+    Cleared {
+        reply: ReplyTo,
     },
 }
 

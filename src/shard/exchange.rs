@@ -61,6 +61,7 @@ impl Shard {
                     self.message_arrived(&map, dialect, body.of(&bytes));
                 }
                 Item::Departed { address } => self.departed(address),
+                Item::Clear(step) => self.clear_step(from, step),
             }
         }
         self.heard[usize::from(from)] = as_of;
@@ -96,6 +97,7 @@ impl Shard {
                 let metrics = Box::new(self.metrics_now());
                 self.outgoing.push(from, Item::Answer(Answer::Metrics { reply, metrics }));
             }
+            Request::Clear { reply } => self.begin_clear(reply),
         }
     }
 
@@ -112,6 +114,7 @@ impl Shard {
             }
             Answer::MemberSet { reply, outcome } => self.member_answered(reply, outcome),
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
+            Answer::Cleared { reply } => self.clear_answered(reply),
         }
     }
 

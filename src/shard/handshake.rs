@@ -31,7 +31,7 @@ impl Shard {
                 self.metrics.handshakes_refused += 1;
                 self.respond(id, |out| out.extend_from_slice(&response));
             }
-            Answer::Clear => self.respond_not_built(id),
+            Answer::Clear => self.clear_maps(id),
             Answer::Page { page, head_only } => self.page(id, page, head_only),
             Answer::Upgrade { dialect, response, client, .. } => {
                 connection.address = client;

@@ -6,6 +6,7 @@
 
 mod admission;
 mod apply;
+mod clear;
 mod clients;
 mod connection;
 mod dialect;
@@ -69,6 +70,7 @@ use crate::metrics::Metrics;
 use crate::wire::json::Parser;
 
 use admission::Admission;
+use clear::Clearing;
 use durable::DurableWaits;
 use exchange::Deferred;
 use fanout::Batches;
@@ -142,6 +144,8 @@ pub struct SharedStorage {
     pub progress: Arc<Progress>,
     /// No tick above this was ever given in this data set: clocks start above it.
     pub clock_floor: Time,
+    /// All maps were dropped at this tick; zero: never.
+    pub cleared_through: Time,
 }
 
 /// See the module.
@@ -191,6 +195,7 @@ pub struct Shard {
     /// Whether any other shard has ever watched a map here, and must hear this shard's clock.
     watchers_elsewhere: bool,
     clock_shared_at_ms: u64,
+    clearing: Clearing,
 
     /// The way to the storage; `None`: maps are kept in memory only.
     journal: Option<Journal>,
@@ -236,6 +241,7 @@ impl Shard {
             cursor_limit = shared.progress.durable_clock();
             Journal::new(port, Arc::clone(&shared.progress), usize::from(index))
         });
+        let cleared_through = shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.cleared_through);
         let share_bytes = shared.config.memory_limit_bytes.div_ceil(shards);
         let memory = Memory::new(if journal.is_some() { share_bytes } else { 0 });
         Self {
@@ -272,6 +278,7 @@ impl Shard {
             heard: vec![Time::ZERO; shards],
             watchers_elsewhere: false,
             clock_shared_at_ms: 0,
+            clearing: Clearing::new(shards, cleared_through),
             journal,
             loads: Loads::default(),
             memory,

@@ -56,6 +56,7 @@ pub enum Waiting {
         page: Page,
         head_only: bool,
     },
+    Clear,
 }
 
 #[derive(Default)]
@@ -115,7 +116,8 @@ impl Shard {
         let serial = self.next_serial();
         let began_us = self.now.monotonic_us;
         // An HTTP request ends by the deadline of its connection instead.
-        let may_be_late = !matches!(waiting, Waiting::Admission { .. } | Waiting::Metrics { .. });
+        let may_be_late =
+            !matches!(waiting, Waiting::Admission { .. } | Waiting::Metrics { .. } | Waiting::Clear);
         let request = PendingRequest { serial, connection, ticket, waiting, remaining, began_us };
         self.pending.begun += 1;
         let slot = self.pending.slots.insert(request) as u32;

@@ -157,7 +157,7 @@ impl Shard {
                 self.reject(request.connection, request.ticket.as_ref(), crate::wire::Reject::Timeout);
             }
             // These end by the deadline of their connection.
-            Waiting::Admission { .. } | Waiting::Metrics { .. } => {}
+            Waiting::Admission { .. } | Waiting::Metrics { .. } | Waiting::Clear => {}
         }
     }
 }

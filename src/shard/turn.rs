@@ -109,6 +109,7 @@ impl Shard {
         sooner(self.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
         sooner(self.next_look_at_loads_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_pass_ms().map(|at_ms| at_ms * 1000));
+        sooner(self.next_clear_checkpoint_ms().map(|at_ms| at_ms * 1000));
         sooner(self.has_unjournaled().then_some(now_us + STORAGE_RETRY_US));
         sooner(self.watchers_elsewhere.then_some((self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS) * 1000));
         sooner(self.oldest_request_us().map(|began_us| began_us + self.config.ack_timeout_ms * 1000));
@@ -117,8 +118,8 @@ impl Shard {
 
     /// Whether the next turn has something to do even if nothing happens.
     fn has_work_left(&self) -> bool {
-        let has_requests =
-            self.has_walks() || self.has_watches_to_answer() || self.has_deferred() && !self.is_held();
+        let has_requests = !self.is_clearing()
+            && (self.has_walks() || self.has_watches_to_answer() || self.has_deferred() && !self.is_held());
         self.mesh_left || self.storage_left || has_requests && !self.outgoing.any_waiting()
     }
 

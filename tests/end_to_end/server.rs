@@ -40,18 +40,17 @@ impl TestServer {
 
     /// With its data in `directory`, a shard on each of `cores`, and what `change` makes of the defaults.
     pub fn on_disk(directory: &Path, cores: Vec<usize>, change: impl FnOnce(&mut StorageConfig)) -> Self {
-        let mut storage = StorageConfig {
-            data_dir: directory.to_owned(),
-            fsync: Fsync::Always,
-            segment_bytes: 1 << 20,
-            checkpoint_interval_ms: 60_000,
-            disk_reserve_bytes: 0,
-            salvage: false,
-            service_core: None,
-        };
+        let mut storage = storage_in(directory);
         change(&mut storage);
         let offers_durable = storage.fsync != Fsync::Never;
         Self::serve(cores, Some(storage), |config| config.offers_durable = offers_durable)
+    }
+
+    /// With its data in `directory`, or in memory, and all of it to be dropped for whoever asks.
+    pub fn resettable(directory: Option<&Path>) -> Self {
+        Self::serve(two_cores(), directory.map(storage_in), |config| {
+            (config.test_reset, config.offers_durable) = (true, directory.is_some());
+        })
     }
 
     fn serve(cores: Vec<usize>, storage: Option<StorageConfig>, change: impl FnOnce(&mut Config)) -> Self {
@@ -177,4 +176,16 @@ pub fn exchange(address: SocketAddr, request: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+fn storage_in(directory: &Path) -> StorageConfig {
+    StorageConfig {
+        data_dir: directory.to_owned(),
+        fsync: Fsync::Always,
+        segment_bytes: 1 << 20,
+        checkpoint_interval_ms: 60_000,
+        disk_reserve_bytes: 0,
+        salvage: false,
+        service_core: None,
+    }
 }

@@ -49,6 +49,8 @@ pub struct Node {
     /// Times the shard asked for the storage to be woken.
     pub storage_wakes: u32,
     pub has_exited: bool,
+    /// Whether it has woken another shard in its last turn.
+    has_woken: bool,
     paused: Vec<ConnectionId>,
     arrived: Vec<(ConnectionId, Vec<u8>)>,
     sent: Vec<(ConnectionId, usize)>,
@@ -66,8 +68,19 @@ impl World {
         Self::over(Disk::default(), shards, change)
     }
 
+    /// A server that keeps maps in memory only.
+    pub fn in_memory(shards: usize) -> Self {
+        Self::start(None, shards, |_| {})
+    }
+
     /// A server that starts over what an earlier one has left.
     pub fn over(disk: Disk, shards: usize, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start(Some(disk), shards, change)
+    }
+
+    fn start(disk: Option<Disk>, shards: usize, change: impl FnOnce(&mut Config)) -> Self {
+        let is_stored = disk.is_some();
+        let disk = disk.unwrap_or_default();
         let mut config = Config { heartbeat_ms: 3_600_000, offers_durable: true, ..Config::default() };
         change(&mut config);
         let floor = CLOCK_FLOOR.max(disk.clock());
@@ -79,15 +92,27 @@ impl World {
             epoch: 1,
             hasher,
             connections: Arc::new(AtomicUsize::new(0)),
-            storage: Some(SharedStorage { progress: Arc::clone(&progress), clock_floor: floor }),
+            storage: is_stored.then(|| SharedStorage {
+                progress: Arc::clone(&progress),
+                clock_floor: floor,
+                cleared_through: disk.cleared_through(),
+            }),
         };
         let now = Now { unix_ms: UNIX_START_MS, monotonic_us: 1_000_000 };
         let parts = mesh::connect(shards).into_iter().zip(handover::connect(shards)).enumerate();
         let node = |(index, (mesh, (storage, port)))| Node {
-            shard: Shard::new(shared.clone(), index as ShardIndex, mesh, Some(storage), now, 1),
+            shard: Shard::new(
+                shared.clone(),
+                index as ShardIndex,
+                mesh,
+                is_stored.then_some(storage),
+                now,
+                1,
+            ),
             port,
             storage_wakes: 0,
             has_exited: false,
+            has_woken: false,
             paused: Vec::new(),
             arrived: Vec::new(),
             sent: Vec::new(),
@@ -112,6 +137,22 @@ impl World {
         let end = response.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
         response.drain(..end);
         Client { shard, id }
+    }
+
+    /// Asks the given shard to drop all maps, as an HTTP client does.
+    pub fn clear(&mut self, shard: usize) -> Client {
+        let node = &mut self.nodes[shard];
+        let id = node.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        node.inbox.push((id, Vec::new()));
+        node.shard.clear_maps(id);
+        Client { shard, id }
+    }
+
+    /// Whether an HTTP client has been told of its success.
+    pub fn has_succeeded(&mut self, client: Client) -> bool {
+        let response = String::from_utf8(self.nodes[client.shard].inbox(client.id).clone()).unwrap();
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+        response.ends_with("\r\n\r\n{\"success\":true}")
     }
 
     /// Sends one message, which the shard reads in its next turn.
@@ -163,15 +204,14 @@ impl World {
     /// Turns until no shard has anything to do at once.
     pub fn settle(&mut self) {
         for _ in 0..BUSY_TURNS_MAX {
-            self.turn();
-            // A clock that moves so little reaches no timer; envelopes take two turns there and back.
-            if self.nodes.iter().all(|node| node.shard.wait_us() != Some(0)) {
-                for _ in 0..4 {
-                    self.turn();
-                }
-                if self.nodes.iter().all(|node| node.shard.wait_us() != Some(0)) {
-                    return;
-                }
+            // A clock that moves so little reaches no timer; who has been woken has something in a queue.
+            let mut is_quiet = true;
+            for _ in 0..4 {
+                self.turn();
+                is_quiet &= self.nodes.iter().all(|node| !node.has_woken && node.shard.wait_us() != Some(0));
+            }
+            if is_quiet {
+                return;
             }
         }
         panic!("a shard spins");
@@ -293,6 +333,7 @@ impl Node {
     }
 
     fn turn(&mut self, now: Now) {
+        self.has_woken = false;
         self.shard.start_turn(now);
         for (id, bytes) in std::mem::take(&mut self.sent) {
             self.shard.sent(id, bytes);
@@ -322,7 +363,8 @@ impl Node {
                 Command::Shutdown(id) => self.shut_down.push(id),
                 Command::Close(id) => self.closed.push(id),
                 // Every shard has a turn anyway.
-                Command::Wake(_) | Command::StopAccepting => {}
+                Command::Wake(_) => self.has_woken = true,
+                Command::StopAccepting => {}
             }
         }
     }
