@@ -120,7 +120,7 @@ fn a_write_wins_over_a_native_stamp_in_the_near_future() {
 }
 
 #[test]
-fn a_state_has_the_clock_of_its_latest_field_and_each_field_its_own() {
+fn a_state_has_the_clock_of_its_oldest_field_and_each_field_its_own() {
     on_one_and_two(|server| {
         let mut writer = Peer::connect(server.address);
         writer.subscribe("each");
@@ -131,8 +131,8 @@ fn a_state_has_the_clock_of_its_latest_field_and_each_field_its_own() {
         live.remove(0);
         let mut joiner = Peer::connect(server.address);
         let answer = joiner.subscribe("each");
-        let latest = live.iter().map(|delta| delta.clock).max().unwrap();
-        assert_eq!(clock_of(&answer["clock"]), (latest, Vec::new()));
+        let oldest = live.iter().map(|delta| delta.clock).min().unwrap();
+        assert_eq!(clock_of(&answer["clock"]), (oldest, Vec::new()));
         let by_field = |mut deltas: Vec<Delta>| {
             deltas.sort_by(|a, b| a.field.cmp(&b.field));
             deltas.into_iter().map(|delta| (delta.field, delta.clock)).collect::<Vec<_>>()

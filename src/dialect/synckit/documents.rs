@@ -164,3 +164,52 @@ impl Document {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crdt::{Node, Stamp};
+    use crate::dialect::synckit::frame::clock_number;
+    use crate::wire::Cursor;
+
+    const ASKED: Time = Time::new(50, 0);
+
+    /// What a client that names no request is told of a document with these keys: when each was changed, and its value.
+    fn told(knows_more: bool, keys: &[(&str, Time, Option<&str>)]) -> String {
+        let mut conversation = Conversation::default();
+        let waiting = vec![StateRequest { id: None, wants_fields: true, failure: "" }];
+        let document =
+            Document { waiting, room: usize::MAX, asked: ASKED, knows_more, ..Document::default() };
+        conversation.documents.insert("d".to_owned(), document);
+        let mut packed = Vec::new();
+        for &(key, time, value) in keys {
+            let at = Stamp { time, node: Node::new(b"n").unwrap() };
+            EntryPacker(&mut packed).value(key, &at, value.map(str::as_bytes));
+        }
+        let cursor = Cursor { epoch: 1, time: Time::ZERO };
+        let end = SnapshotEnd::Last { cursor, resumed: false, reset: false };
+        let mut out = Vec::new();
+        let (now, entries) = (Now { unix_ms: 60, monotonic_us: 0 }, Entries::new(&packed));
+        collected(&mut conversation, Framing::Text, "d", entries, end, now, &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn a_state_has_the_clock_of_its_oldest_field() {
+        let told = told(false, &[("old", Time::new(10, 3), Some("1")), ("new", Time::new(40, 0), Some("2"))]);
+        let oldest = clock_number(Time::new(10, 3));
+        let state = format!(r#""state":{{"old":1,"new":2}},"deltas":[],"clock":{{"server":{oldest}}}"#);
+        assert!(told.contains(&state), "a later change with a clock between them must win: {told}");
+    }
+
+    #[test]
+    fn removals_since_the_state_was_asked_for_are_told_to_who_knows_the_field() {
+        let keys = [("before", Time::new(49, 9), None), ("since", ASKED, None)];
+        let told_again = told(true, &keys);
+        assert!(told_again.contains(r#""state":{}"#), "{told_again}");
+        assert!(told_again.contains(r#""field":"since","value":{"__deleted":true}"#), "{told_again}");
+        assert!(!told_again.contains("before"), "{told_again}");
+        let told_first = told(false, &keys);
+        assert!(!told_first.contains("__deleted"), "{told_first}");
+    }
+}

@@ -140,9 +140,11 @@ impl SyncKit {
         });
         for kind in settled.map(|(&kind, _)| kind).collect::<Vec<_>>() {
             self.refused.remove(&kind);
-            for (_, write) in self.writes.extract_if(.., |_, write| write.kind == kind).collect::<Vec<_>>() {
-                self.mark_unclear(write);
-            }
+            let (of_kind, rest) =
+                std::mem::take(&mut self.writes).into_iter().partition(|(_, write)| write.kind == kind);
+            self.writes = rest;
+            let of_kind: std::collections::BTreeMap<_, _> = of_kind;
+            of_kind.into_values().for_each(|write| self.mark_unclear(write));
         }
     }
 

@@ -15,6 +15,7 @@
 
 mod answers;
 mod check;
+mod connection;
 mod fields;
 mod message;
 mod requests;
