@@ -32,7 +32,7 @@ pub struct Clients {
 }
 
 /// Dialects there may be; see [`super::Shared::dialects`].
-const DIALECTS_MAX: usize = 4;
+pub const DIALECTS_MAX: usize = 4;
 
 /// What many connections are sent alike: one frame for each dialect that any of them speaks.
 #[derive(Default)]

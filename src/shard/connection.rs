@@ -42,6 +42,8 @@ pub struct Connection {
     /// Counted at the shard that admits its address, which must hear when it is gone.
     pub admitted: bool,
     pub reader: Reader,
+    /// Its dialect wants to hear when everything is sent.
+    pub wants_drained: bool,
     /// Received and not yet handled: the request head, or what came while reading was paused.
     pub unread: Vec<u8>,
     /// Reading was paused because this shard or this connection has too much under way.
@@ -91,6 +93,7 @@ impl Connection {
             refusal: None,
             admitted: false,
             reader: Reader::new(message_bytes_max),
+            wants_drained: false,
             unread: Vec::new(),
             paused: false,
             ended: false,

@@ -38,6 +38,9 @@ pub trait Dialect: Sync {
     /// Appends the frames, if any, that tell one connection of `event`.
     fn event(&self, event: Event<'_>, session: &mut Session, now: Now, out: &mut Vec<u8>);
 
+    /// All that was queued for a connection has been sent, as was asked with [`Shard::call_when_drained`].
+    fn drained(&self, _shard: &mut Shard, _id: ConnectionId) {}
+
     /// Appends the frames that tell subscribers of a change: once for all that get the same, and then without a
     /// session, and for one that gets less, such as who made part of it.
     fn change(&self, change: Change<'_>, session: Option<&Session>, out: &mut Vec<u8>);

@@ -102,11 +102,24 @@ impl Shard {
             self.linger(id);
             return;
         }
+        self.tell_if_drained(id);
         if walking && self.clients.has_room(id) {
             self.walk_on(id);
         }
         if behind {
             self.catch_up(id);
+        }
+    }
+
+    /// Tells the dialect of a connection that everything is sent, if it wants to know.
+    pub(super) fn tell_if_drained(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.clients.get_mut(id)
+            && connection.wants_drained
+            && !connection.outbox.is_filling()
+            && !connection.outbox.is_sending()
+        {
+            connection.wants_drained = false;
+            self.dialect_of(id).drained(self, id);
         }
     }
 

@@ -21,6 +21,23 @@ impl Shard {
         Stamp { time: self.clock.advance(self.now.unix_ms), node: self.node }
     }
 
+    /// A stamp of this shard's clock that no other operation has.
+    pub fn next_stamp(&mut self) -> Stamp {
+        self.clock.stamp(self.now.unix_ms)
+    }
+
+    /// Whether the connection's peer takes what it is sent.
+    pub fn has_room(&self, id: ConnectionId) -> bool {
+        self.clients.has_room(id)
+    }
+
+    /// Has [`super::Dialect::drained`] called once all that was queued for the connection is sent.
+    pub fn call_when_drained(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.clients.get_mut(id) {
+            connection.wants_drained = true;
+        }
+    }
+
     /// What the connection is called in logs.
     pub fn connection_name(&self, id: ConnectionId) -> String {
         format!("{}-{}-{}", self.index, id.index, id.generation)

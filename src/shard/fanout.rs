@@ -2,13 +2,17 @@
 //! packed once; one item goes to every interested shard, and there each dialect makes one frame for all its
 //! subscribers that get the same.
 
-use super::clients::Alike;
+use super::clients::{Alike, DIALECTS_MAX};
 use super::maps::MapSlot;
 use super::{Change, Shard};
 use crate::crdt::Time;
 use crate::limits::CHUNK_BYTES;
 use crate::mesh::{Changes, Entries, Entry, EntryPacker, Item, ShardIndex, Span, Writer};
 use crate::wire::Cursor;
+
+/// Changes of a delivery past which their writers get the frame that everybody gets, if that has all they want: as many
+/// frames as writers, of as many changes, would be quadratic work.
+const OWN_FRAME_CHANGES_MAX: usize = 64;
 
 /// A turn's changes of one map, in the order they were applied.
 #[derive(Default)]
@@ -144,6 +148,8 @@ impl Shard {
         let map = &self.maps[delivery.map];
         // What most subscribers get.
         let mut alike = Alike::default();
+        // Whether a dialect gives a writer all that a delivery of many changes brings.
+        let mut echoes_all = [None; DIALECTS_MAX];
         for &slot in &map.subscribers {
             let subscription = &mut self.subscriptions[slot as usize];
             if !subscription.live.contains(delivery.owner) {
@@ -160,7 +166,13 @@ impl Shard {
             let dialect = usize::from(connection.dialect);
             let is_plain = subscription.filter.is_none()
                 && subscription.walk.is_none()
-                && connection.wrote_in_delivery != number;
+                && (connection.wrote_in_delivery != number
+                    || subscription.echo
+                        && delivery.writers.len() > OWN_FRAME_CHANGES_MAX
+                        && *echoes_all[dialect].get_or_insert_with(|| {
+                            let dialect = self.clients.dialects[dialect];
+                            delivery.iter().all(|(entry, _)| dialect.echoes(&entry))
+                        }));
             if is_plain {
                 self.metrics.deliveries += delivery.writers.len() as u64;
                 self.clients.send_alike(&mut alike, id.index, self.now, |dialect, out| {

@@ -33,8 +33,8 @@ pub enum From {
     Nothing,
 }
 
-/// Clocks of shards differ by less.
-const RECENT_MS: u64 = 1_000;
+/// The clocks of two shards differ by less, as long as no turn takes longer.
+const RECENT_MS: u64 = 5_000;
 
 /// One connection's interest in one map.
 pub struct Subscription {

@@ -233,7 +233,9 @@ impl Shard {
             self.tell_changes(slot, Entries::new(packed));
         }
         self.metrics.deliveries += u64::from(answer.count);
+        let connection = self.subscriptions[slot as usize].connection;
         self.end_walk_if_live(slot);
+        self.tell_if_drained(connection);
     }
 
     /// Answers a walk whose map could not be loaded in time.

@@ -147,7 +147,7 @@ fn an_ack_names_the_message_id_or_else_the_id() {
     on_one_and_two(|server| {
         let mut peer = Peer::connect(server.address);
         peer.watch("acks");
-        let long = format!("\"{}\"", "é".repeat(50_000));
+        let long = format!("\"{}\"", "é".repeat(100));
         for (fields, named) in [
             (r#""id":"i""#, r#""i""#),
             (r#""messageId":"m""#, r#""m""#),

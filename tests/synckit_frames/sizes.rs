@@ -142,3 +142,30 @@ fn a_state_over_the_outbox_is_refused_and_the_connection_stays() {
         },
     );
 }
+
+/// The SDK asks for all its documents at once when it comes back.
+#[test]
+fn many_documents_asked_for_at_once_come_one_after_the_other() {
+    const DOCUMENTS: usize = 40;
+    on_one_and_two_with(
+        |config| config.outbox_hard_bytes = 2 << 20,
+        |server| {
+            let mut writer = Peer::connect(server.address);
+            let value = format!("\"{}\"", "x".repeat(100_000));
+            for n in 0..DOCUMENTS {
+                writer.set(&format!("d{n}"), "f", &value);
+                writer.deltas(1);
+            }
+            let mut peer = Peer::connect(server.address);
+            for n in 0..DOCUMENTS {
+                peer.say("subscribe", &format!(r#""id":{n},"documentId":"d{n}""#));
+            }
+            for n in 0..DOCUMENTS {
+                assert_eq!(peer.body("sync_response")["requestId"], n, "in the order of the requests");
+                peer.deltas(1);
+            }
+            writer.set("d0", "f", "1");
+            assert_eq!(peer.deltas(1), ["f=1"]);
+        },
+    );
+}

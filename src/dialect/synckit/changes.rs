@@ -1,7 +1,7 @@
 //! Changes of a document on their way to its subscribers: one `delta` a field, one `delta_batch` for what else there is.
 
 use super::frame::{Code, Fields, Framing, MessageId, write_clock, write_message};
-use super::keys::{self, Key};
+use super::keys::Key;
 use super::text;
 use crate::crdt::Stamp;
 use crate::mesh::{Entry, EntryState};
@@ -28,18 +28,29 @@ impl Changes<'_> {
                 (Key::Text, Some(operation)) if text::is_operation(operation) => {
                     self.operations(out, key, &at, true, |out| out.extend_from_slice(operation));
                 }
-                // A text that is contained in another is forgotten without a word.
-                (Key::Text, _) | (Key::Cleared, None) => {}
-                // Native clients may write under any name.
-                (Key::Element(element), _) if !keys::is_element(element) => {}
-                (Key::Element(element), value) => {
-                    let operation = if value.is_some() { "add" } else { "remove" };
-                    self.operations(out, key, &at, false, |out| self.set(out, operation, Some(element), &at));
-                }
-                (Key::Cleared, Some(_)) => {
-                    self.operations(out, key, &at, false, |out| self.set(out, "clear", None, &at));
-                }
+                // A text that is contained in another is forgotten without a word. Operations on sets are handed on as
+                // they come, in the order of their sender, which their keys, at several owners, do not keep.
+                (Key::Text | Key::Element(_) | Key::Cleared, _) => {}
             }
+        }
+    }
+
+    /// Appends what tells of the elements of a set, each as if it were added now.
+    pub fn write_elements<'e>(
+        &self,
+        out: &mut Vec<u8>,
+        elements: impl Iterator<Item = (&'e str, &'e Stamp)>,
+    ) {
+        for (element, at) in elements {
+            self.operations(out, element, at, false, |out| {
+                out.extend_from_slice(b"{\"type\":\"set\",\"operation\":\"add\",\"value\":");
+                out.extend_from_slice(element.as_bytes());
+                out.extend_from_slice(b",\"documentId\":");
+                write_string(out, self.document);
+                out.extend_from_slice(b",\"clientId\":\"server\",\"clock\":");
+                write_clock(out, at.time, None);
+                out.push(b'}');
+            });
         }
     }
 
@@ -64,22 +75,6 @@ impl Changes<'_> {
         write_message(out, self.framing, Code::DeltaBatch, id_of(key, at), |fields| {
             batch(fields, self.document, is_text, write);
         });
-    }
-
-    /// Appends an operation on a set.
-    fn set(&self, out: &mut Vec<u8>, operation: &str, element: Option<&str>, at: &Stamp) {
-        out.extend_from_slice(b"{\"type\":\"set\",\"operation\":\"");
-        out.extend_from_slice(operation.as_bytes());
-        out.push(b'"');
-        if let Some(element) = element {
-            out.extend_from_slice(b",\"value\":");
-            out.extend_from_slice(element.as_bytes());
-        }
-        out.extend_from_slice(b",\"documentId\":");
-        write_string(out, self.document);
-        out.extend_from_slice(b",\"clientId\":\"server\",\"clock\":");
-        write_clock(out, at.time, None);
-        out.push(b'}');
     }
 }
 

@@ -13,6 +13,9 @@ const SETS_MAX: usize = 4;
 /// Milliseconds after which a message that is not complete is forgotten.
 const TIMEOUT_MS: u64 = 30_000;
 
+/// Bytes of the name of a message.
+const NAME_BYTES_MAX: usize = 256;
+
 /// The pieces that have come, by the name of their message.
 #[derive(Default)]
 pub struct Chunks(HashMap<String, Set>);
@@ -25,6 +28,13 @@ struct Set {
 }
 
 impl Chunks {
+    /// Forgets messages that have not been completed in time.
+    pub fn forget_old(&mut self, now_ms: u64) {
+        if !self.0.is_empty() {
+            self.0.retain(|_, set| now_ms < set.began_ms + TIMEOUT_MS);
+        }
+    }
+
     /// Takes one piece; the message, if this was the last that was missing.
     ///
     /// # Errors
@@ -36,8 +46,8 @@ impl Chunks {
         bytes_max: usize,
         now_ms: u64,
     ) -> Result<Option<Vec<u8>>, Refusal<'static>> {
-        self.0.retain(|_, set| now_ms < set.began_ms + TIMEOUT_MS);
-        let name = fields.chunk.and_then(text).ok_or(Refusal::InvalidFormat)?;
+        let name = fields.chunk.and_then(text).filter(|name| name.len() <= NAME_BYTES_MAX);
+        let name = name.ok_or(Refusal::InvalidFormat)?;
         let taken = self.put(name, fields, bytes_max, now_ms);
         if !matches!(taken, Ok(false)) {
             let set = self.0.remove(name);
@@ -79,7 +89,7 @@ impl Chunks {
             set.missing -= 1;
             *place = Some(piece);
         }
-        // Of all connections together no more may wait in pieces than could wait whole.
+        // Of one connection no more may wait in pieces than could come whole.
         let bytes: usize = self.0.values().map(|set| set.bytes).sum();
         if bytes > bytes_max {
             return Err(Refusal::TooLarge { bytes, bytes_max });

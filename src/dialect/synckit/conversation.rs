@@ -1,5 +1,7 @@
 //! What is remembered of one connection from message to message.
 
+use std::collections::VecDeque;
+
 use hashbrown::HashMap;
 
 use super::chunks::Chunks;
@@ -22,8 +24,13 @@ pub struct Conversation {
     pub client: Option<Box<str>>,
     /// What it is subscribed to.
     pub documents: HashMap<String, Document>,
+    /// Documents whose state was asked for, in that order, and whether one is being collected.
+    pub queue: VecDeque<String>,
+    pub is_collecting: bool,
     pub chunks: Chunks,
-    /// Document, key and stamp of texts that others contain.
+    /// When it last cleared a set.
+    pub cleared: Option<Stamp>,
+    /// Document, key and stamp of what is of no use any more.
     pub to_forget: Vec<(String, String, Stamp)>,
 }
 
@@ -36,7 +43,10 @@ impl Default for Conversation {
             identity: Some(Identity::anonymous()),
             client: None,
             documents: HashMap::new(),
+            queue: VecDeque::new(),
+            is_collecting: false,
             chunks: Chunks::default(),
+            cleared: None,
             to_forget: Vec::new(),
         }
     }

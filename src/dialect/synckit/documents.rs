@@ -8,7 +8,7 @@ use super::changes::Changes;
 use super::conversation::Conversation;
 use super::frame::Framing;
 use super::refusal::Refusal;
-use super::state;
+use super::{requests, state};
 use crate::crdt::Time;
 use crate::mesh::{ConnectionId, Entries, Entry, EntryPacker, EntryState};
 use crate::shard::{From, Now, Shard, SnapshotEnd, Subscribe};
@@ -33,8 +33,10 @@ pub struct Document {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
-    /// The whole state is on its way.
+    /// The state was asked for, and waits for its turn.
     #[default]
+    Queued,
+    /// The whole state is on its way.
     Collecting,
     /// The whole state is on its way, and of no use, as there is no room for it.
     Ignoring,
@@ -54,13 +56,17 @@ pub struct StateRequest {
     pub failure: &'static str,
 }
 
+/// What is said when a `subscribe` fails.
+pub const SUBSCRIBE_FAILED: &str = "Subscribe failed";
+
 /// Requests of one connection for one document that wait at the same time: each is answered with the whole state.
 const REQUESTS_MAX: usize = 16;
 
 /// The ticket of a subscription.
 pub const TICKET: u8 = b's';
 
-/// Subscribes to the document and answers with its state.
+/// Subscribes to the document and answers with its state, in its turn: of one connection one state at a time is collected
+/// and sent, however many it asks for, so that neither this server nor the outbox holds more.
 ///
 /// # Errors
 /// [`Refusal::Failed`] if too many requests for it wait already.
@@ -70,25 +76,53 @@ pub fn ask<'a>(
     document: &'a str,
     request: StateRequest,
 ) -> Result<(), Refusal<'a>> {
-    // A state is asked for on behalf of a peer that has less than the soft limit waiting.
-    let room = shard.config().outbox_hard_bytes - shard.config().outbox_soft_bytes;
-    // No shard's clock is behind, so whatever is removed from now on has a later stamp.
-    let asked = Time::new(shard.now().unix_ms, 0);
     let Some(session) = shard.session(id) else { return Ok(()) };
-    let documents = &mut Conversation::of(session).documents;
-    let knows_more = documents.contains_key(document);
-    let entry = documents.entry_ref(document).or_default();
+    let conversation = Conversation::of(session);
+    let knows_more = conversation.documents.contains_key(document);
+    let entry = conversation.documents.entry_ref(document).or_default();
     if entry.waiting.len() == REQUESTS_MAX {
         return Err(Refusal::Failed { what: request.failure, document });
     }
     entry.waiting.push(request);
-    if entry.stage == Stage::Collecting && entry.waiting.len() > 1 {
-        return Ok(());
+    if entry.stage == Stage::Ignoring {
+        // Its turn is when the state that is on its way has passed.
+        shard.call_when_drained(id);
+    } else if entry.waiting.len() == 1 {
+        (entry.stage, entry.knows_more) = (Stage::Queued, knows_more);
+        conversation.queue.push_back(document.to_owned());
+        collect_next(shard, id);
     }
-    (entry.stage, entry.state, entry.room) = (Stage::Collecting, Vec::new(), room);
-    (entry.asked, entry.knows_more) = (asked, knows_more);
-    subscribe(shard, id, document, From::Everything);
     Ok(())
+}
+
+/// Begins to collect the next state that was asked for, if none is under way and the peer takes what it is sent.
+pub fn collect_next(shard: &mut Shard, id: ConnectionId) {
+    let has_room = shard.has_room(id);
+    // A state is asked for on behalf of a peer that has less than the soft limit waiting.
+    let room = shard.config().outbox_hard_bytes - shard.config().outbox_soft_bytes;
+    // What is removed from now on is in no state that is collected, and has a later stamp.
+    let asked = Time::new(shard.now().unix_ms, 0);
+    let Some(session) = shard.session(id) else { return };
+    let conversation = Conversation::of(session);
+    let mut next = None;
+    while next.is_none() && has_room && !conversation.is_collecting {
+        let Some(name) = conversation.queue.pop_front() else { break };
+        if let Some(document) = conversation.documents.get_mut(&name)
+            && document.stage == Stage::Queued
+        {
+            document.stage = Stage::Collecting;
+            (document.state, document.room, document.asked) = (Vec::new(), room, asked);
+            conversation.is_collecting = true;
+            next = Some(name);
+        }
+    }
+    // One that is on its way may be asked for again before it has passed.
+    if !conversation.queue.is_empty() || next.is_none() && conversation.is_collecting {
+        shard.call_when_drained(id);
+    }
+    if let Some(name) = next {
+        subscribe(shard, id, &name, From::Everything);
+    }
 }
 
 /// Subscribes who writes, so that what it writes comes back to it.
@@ -96,7 +130,7 @@ pub fn join(shard: &mut Shard, id: ConnectionId, document: &str) {
     let Some(session) = shard.session(id) else { return };
     let documents = &mut Conversation::of(session).documents;
     if let Some(known) = documents.get_mut(document) {
-        known.knows_more |= known.stage == Stage::Collecting;
+        known.knows_more |= matches!(known.stage, Stage::Queued | Stage::Collecting);
         return;
     }
     documents.insert(document.to_owned(), Document { stage: Stage::Recent, ..Document::default() });
@@ -108,19 +142,28 @@ fn subscribe(shard: &mut Shard, id: ConnectionId, map: &str, from: From) {
     shard.subscribe(id, Some(ticket), Subscribe { map, from, filter: None, echo: true });
 }
 
+/// Ends the subscription, and that of its awareness. Who still waits for the state is told that none will come.
 pub fn leave(shard: &mut Shard, id: ConnectionId, document: &str) {
-    if let Some(session) = shard.session(id)
-        && Conversation::of(session).documents.remove(document).is_some()
-    {
-        shard.unsubscribe(id, document);
+    shard.unwatch_presence(id, document);
+    let Some(session) = shard.session(id) else { return };
+    let conversation = Conversation::of(session);
+    let Some(left) = conversation.documents.remove(document) else { return };
+    conversation.is_collecting &= !left.is_collecting();
+    shard.unsubscribe(id, document);
+    for request in left.waiting {
+        requests::refuse(shard, id, Refusal::Failed { what: request.failure, document });
     }
+    collect_next(shard, id);
 }
 
-/// The document could not be subscribed to: who waits for it is told.
+/// The document could not be subscribed to: who waits for it is told, or who wrote and will not hear of changes.
 pub fn failed(conversation: &mut Conversation, framing: Framing, name: &str, now: Now, out: &mut Vec<u8>) {
-    let waiting = conversation.documents.remove(name).map(|document| document.waiting);
-    for request in waiting.iter().flatten() {
-        state::refuse(conversation, framing, name, request, now, out);
+    let Some(document) = conversation.documents.remove(name) else { return };
+    conversation.is_collecting &= !document.is_collecting();
+    let failures = document.waiting.iter().map(|request| request.failure);
+    let nobody = document.waiting.is_empty().then_some(SUBSCRIBE_FAILED);
+    for failure in failures.chain(nobody) {
+        state::refuse(conversation, framing, name, failure, now, out);
     }
 }
 
@@ -138,23 +181,41 @@ pub fn collected(
     let Some(document) = conversation.documents.get_mut(name) else { return };
     match document.stage {
         Stage::Collecting => document.collect(entries),
-        Stage::Recent | Stage::Live => {
+        Stage::Queued | Stage::Recent | Stage::Live => {
             let client = conversation.client.as_deref();
             Changes { framing, document: name, client }.write(out, entries);
         }
         Stage::Ignoring => {}
     }
-    if document.stage == Stage::Collecting && (is_last || document.state.len() > document.room) {
+    if document.stage == Stage::Collecting && (is_last || document.is_too_large()) {
         let whole = Document { stage: Stage::Ignoring, ..Document::default() };
         let whole = std::mem::replace(document, whole);
         state::answer_all(conversation, framing, name, &whole, now, out);
     }
-    if is_last && let Some(document) = conversation.documents.get_mut(name) {
+    if is_last
+        && let Some(document) = conversation.documents.get_mut(name)
+        && document.stage != Stage::Queued
+    {
+        conversation.is_collecting &= !document.is_collecting();
         document.stage = Stage::Live;
+        if !document.waiting.is_empty() {
+            (document.stage, document.knows_more) = (Stage::Queued, true);
+            conversation.queue.push_back(name.to_owned());
+        }
     }
 }
 
 impl Document {
+    fn is_collecting(&self) -> bool {
+        matches!(self.stage, Stage::Collecting | Stage::Ignoring)
+    }
+
+    /// Whether there is no room to answer anybody who waits.
+    pub(super) fn is_too_large(&self) -> bool {
+        let takes_one = self.waiting.iter().any(|request| !request.wants_fields);
+        self.state.len() > if takes_one { self.room } else { self.room / 2 }
+    }
+
     fn collect(&mut self, entries: Entries<'_>) {
         let mut packer = EntryPacker(&mut self.state);
         for Entry { key, state } in entries {
@@ -178,8 +239,14 @@ mod tests {
     fn told(knows_more: bool, keys: &[(&str, Time, Option<&str>)]) -> String {
         let mut conversation = Conversation::default();
         let waiting = vec![StateRequest { id: None, wants_fields: true, failure: "" }];
-        let document =
-            Document { waiting, room: usize::MAX, asked: ASKED, knows_more, ..Document::default() };
+        let document = Document {
+            stage: Stage::Collecting,
+            waiting,
+            room: usize::MAX,
+            asked: ASKED,
+            knows_more,
+            ..Document::default()
+        };
         conversation.documents.insert("d".to_owned(), document);
         let mut packed = Vec::new();
         for &(key, time, value) in keys {

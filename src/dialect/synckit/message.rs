@@ -220,8 +220,15 @@ impl<'a> Fields<'a> {
     }
 
     /// What an ack names: the `messageId`, else the `id`.
-    pub fn reference(&self) -> Option<Value<'a>> {
-        self.message_id.or(self.id).map(|nodes| self.json(nodes))
+    pub fn reference(&self) -> Option<Nodes<'a>> {
+        self.message_id.or(self.id)
+    }
+
+    /// A field as canonical JSON.
+    pub fn canonical(&self, nodes: Nodes<'a>) -> Vec<u8> {
+        let mut json = Vec::new();
+        self.json(nodes).write_canonical(&mut json);
+        json
     }
 
     /// A field as a value that can be written.

@@ -80,13 +80,16 @@ impl Dialect for SyncKit {
         kind: MessageKind,
         payload: Payload<'_>,
     ) -> Result<(), Close> {
+        let now_ms = shard.now().timer_ms();
         if let Some(session) = shard.session(id) {
-            let is_first = !std::mem::replace(&mut Conversation::of(session).has_spoken, true);
+            let conversation = Conversation::of(session);
+            conversation.chunks.forget_old(now_ms);
+            let is_first = !std::mem::replace(&mut conversation.has_spoken, true);
             if is_first && kind == MessageKind::Text {
                 shard.switch_dialect(id, SYNCKIT_TEXT);
             }
         }
-        text::forget_contained(shard, id);
+        text::forget(shard, id);
         requests::handle(shard, id, kind, payload);
         Ok(())
     }
@@ -106,6 +109,10 @@ impl Dialect for SyncKit {
             // Nothing else is asked for.
             Event::Acked { .. } | Event::Rejected { .. } | Event::Entries { .. } | Event::Digest { .. } => {}
         }
+    }
+
+    fn drained(&self, shard: &mut Shard, id: ConnectionId) {
+        documents::collect_next(shard, id);
     }
 
     fn change(&self, change: shard::Change<'_>, session: Option<&Session>, out: &mut Vec<u8>) {
@@ -178,7 +185,9 @@ impl SyncKit {
                 return documents::failed(conversation, self.framing, document, now, out);
             }
             awareness::WATCH_TICKET => Refusal::AwarenessSubscribe,
-            _ => Refusal::AwarenessUpdate,
+            awareness::UPDATE_TICKET => Refusal::AwarenessUpdate,
+            // Writes are acked or not, one by one.
+            _ => return,
         };
         let id = conversation.next_id(now.unix_ms);
         write_message(out, self.framing, Code::Error, id, |fields| refusal.write_to(fields));

@@ -5,9 +5,9 @@ use super::conversation::Conversation;
 use super::documents::{self, StateRequest};
 use super::frame::{Code, Fields as Reply, Framing, write_message};
 use super::identity::{Access, check};
-use super::message::{self, Fields, Said, read};
+use super::message::{self, Fields, Nodes, Said, read};
 use super::refusal::Refusal;
-use super::writes::{Operations, Writes};
+use super::writes::{Limits, Operations, Writes};
 use super::{MESSAGE_BYTES_MIN, framing_of};
 use crate::config::Config;
 use crate::limits::{MAP_NAME_BYTES_MAX, PARSE_PADDING_BYTES};
@@ -20,6 +20,9 @@ pub const DELTA_TICKET: u8 = b'd';
 pub const BATCH_TICKET: u8 = b'b';
 /// Stands in a ticket between the id that the ack names and the document.
 pub const TICKET_SEPARATOR: u8 = b'\n';
+
+/// Bytes of an id or a `messageId` as JSON, at most.
+const ID_BYTES_MAX: usize = 256;
 
 /// Bytes of a message, at most: what SyncKit allows, or more.
 pub fn message_bytes_max(config: &Config) -> usize {
@@ -75,14 +78,15 @@ fn carry_out<'a>(
         Said::Subscribe => {
             let document = checked_document(fields)?;
             permit(shard, id, Access::Read, document)?;
-            let request =
-                StateRequest { id: ticket_of(fields), wants_fields: true, failure: "Subscribe failed" };
+            let id_of_request = ticket_of(fields)?;
+            let failure = documents::SUBSCRIBE_FAILED;
+            let request = StateRequest { id: id_of_request, wants_fields: true, failure };
             documents::ask(shard, id, document, request)?;
         }
         Said::SyncRequest => {
             let document = document(fields)?;
             permit(shard, id, Access::Read, document)?;
-            let id_of_request = ticket_of(fields);
+            let id_of_request = ticket_of(fields)?;
             let wants_fields = id_of_request.is_none();
             let request = StateRequest { id: id_of_request, wants_fields, failure: "Sync request failed" };
             documents::ask(shard, id, document, request)?;
@@ -104,13 +108,13 @@ fn carry_out<'a>(
             let document = document(fields)?;
             permit(shard, id, Access::Write, document)?;
             let writes = Writes::of_delta(fields)?;
-            write(shard, id, document, fields, &writes, DELTA_TICKET);
+            write(shard, id, document, fields, &writes, DELTA_TICKET)?;
         }
         Said::DeltaBatch => {
             let document = document(fields)?;
             permit(shard, id, Access::Write, document)?;
-            let writes = Writes::of_batch(fields)?;
-            write(shard, id, document, fields, &writes, BATCH_TICKET);
+            let writes = Writes::of_batch(document, fields)?;
+            write(shard, id, document, fields, &writes, BATCH_TICKET)?;
         }
         // A chunk in a chunk.
         Said::Chunk => return Err(Refusal::InvalidFormat),
@@ -172,52 +176,60 @@ fn checked_document<'a>(fields: &Fields<'a>) -> Result<&'a str, Refusal<'a>> {
 }
 
 /// The `id` of a message as JSON.
-fn ticket_of(fields: &Fields<'_>) -> Option<Ticket> {
-    let id = fields.id?;
-    let mut json = Vec::new();
-    fields.json(id).write_canonical(&mut json);
-    Some(Ticket::new(&[&json]))
+///
+/// # Errors
+/// [`Refusal::InvalidFormat`] if it is too long to be kept until the answer.
+fn ticket_of<'a>(fields: &Fields<'a>) -> Result<Option<Ticket>, Refusal<'a>> {
+    let Some(id) = fields.id else { return Ok(None) };
+    Ok(Some(Ticket::new(&[&short_json(fields, id)?])))
 }
 
-fn write(
+/// A value that is kept until an answer repeats it.
+fn short_json<'a>(fields: &Fields<'a>, nodes: Nodes<'a>) -> Result<Vec<u8>, Refusal<'a>> {
+    let json = fields.canonical(nodes);
+    if json.len() <= ID_BYTES_MAX { Ok(json) } else { Err(Refusal::InvalidFormat) }
+}
+
+fn write<'a>(
     shard: &mut Shard,
     id: ConnectionId,
-    document: &str,
-    fields: &Fields<'_>,
-    writes: &Writes<'_>,
+    document: &'a str,
+    fields: &Fields<'a>,
+    writes: &Writes<'a>,
     kind: u8,
-) {
-    let mut reference = Vec::new();
-    match fields.reference() {
-        Some(given) => given.write_canonical(&mut reference),
-        None => reference.extend_from_slice(b"\"\""),
+) -> Result<(), Refusal<'a>> {
+    let reference = match fields.reference() {
+        Some(given) => short_json(fields, given)?,
+        None => b"\"\"".to_vec(),
+    };
+    if writes.is_bad() {
+        return Err(Refusal::Failed { what: what_failed(kind), document });
     }
-    if writes.is_too_long() {
-        return refuse(shard, id, Refusal::Failed { what: what_failed(kind), document });
+    let now = writes.clears.then(|| shard.next_stamp());
+    let Some(session) = shard.session(id) else { return Ok(()) };
+    let conversation = Conversation::of(session);
+    if let Some(client) = writes.client {
+        conversation.set_client(client);
     }
-    if let Some(client) = writes.client
-        && let Some(session) = shard.session(id)
-    {
-        Conversation::of(session).set_client(client);
-    }
+    conversation.cleared = now.or(conversation.cleared);
+    let cleared = conversation.cleared;
+    // No two connections of a shard have the same name.
+    let serial = conversation.next_id(0).serial << 40 ^ u64::from(id.generation) << 8 ^ u64::from(id.index);
     documents::join(shard, id, document);
-    for relay in &writes.relays {
-        let Some(session) = shard.session(id) else { return };
-        let serial = Conversation::of(session).next_id(0).serial;
-        // No two connections of a shard have the same name.
-        let serial = serial << 40 ^ u64::from(id.generation) << 8 ^ u64::from(id.index);
-        shard.publish(id, document, &relay.pack(serial));
+    for message in writes.relayed.messages(serial) {
+        shard.publish(id, document, &message);
     }
     if !writes.keeps() {
         reply(shard, id, Code::Ack, |reply| reply.json("messageId", &reference));
-        return;
+        return Ok(());
     }
     let level = if shard.may_wait_for_disk() { AckLevel::Durable } else { AckLevel::Memory };
     let ticket = Ticket::new(&[&[kind], &reference, &[TICKET_SEPARATOR], document.as_bytes()]);
     let config = shard.config();
-    let (value_bytes_max, text_bytes_max) = (config.value_bytes_max, message_bytes_max(config));
-    let operations = Operations::new(document, writes, fields.scratch, value_bytes_max, text_bytes_max);
-    shard.write(id, Some(ticket), level, operations);
+    let limits =
+        Limits { value_bytes_max: config.value_bytes_max, text_bytes_max: message_bytes_max(config) };
+    shard.write(id, Some(ticket), level, Operations::new(document, writes, fields.scratch, cleared, limits));
+    Ok(())
 }
 
 /// What a write of this kind says when it fails.

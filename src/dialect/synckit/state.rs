@@ -6,7 +6,7 @@ use super::changes::{Changes, batch};
 use super::conversation::Conversation;
 use super::documents::{Document, StateRequest};
 use super::frame::{Code, Framing, write_message};
-use super::keys::Key;
+use super::keys::{self, Key};
 use super::refusal::Refusal;
 use super::text;
 use crate::crdt::{Stamp, Time};
@@ -28,17 +28,19 @@ pub fn answer_all(
     out: &mut Vec<u8>,
 ) {
     let state_bytes = document.state.len();
-    let state = if state_bytes <= document.room { State::of(&document.state) } else { State::default() };
+    let is_too_large = document.is_too_large();
+    let state = if is_too_large { State::default() } else { State::of(&document.state) };
     let fields_bytes = state_bytes + state.fields.len() * (FIELD_BYTES + name.len());
-    let (mut taken, mut sends_fields) = (state.rest_bytes(), false);
+    let (mut taken, mut sends_fields, mut is_answered) = (state.rest_bytes(), false, false);
     for request in &document.waiting {
         let adds_fields = request.wants_fields && !sends_fields;
         let bytes = state_bytes + if adds_fields { fields_bytes } else { 0 };
-        if taken + bytes > document.room {
-            refuse(conversation, framing, name, request, now, out);
+        if is_too_large || taken + bytes > document.room {
+            refuse(conversation, framing, name, request.failure, now, out);
             continue;
         }
         taken += bytes;
+        is_answered = true;
         sends_fields |= adds_fields;
         answer(conversation, framing, name, request, &state, now, out);
     }
@@ -48,8 +50,10 @@ pub fn answer_all(
         let is_news = |entry: &Entry<'_>| document.knows_more && time_of(entry) >= document.asked;
         changes.write(out, state.removed.iter().copied().filter(is_news));
     }
-    state.write_rest(conversation, framing, name, now, out);
-    let to_forget = state.contained.iter().map(|&(key, at)| (name.to_owned(), key.to_owned(), at));
+    if is_answered {
+        state.write_rest(conversation, framing, name, now, out);
+    }
+    let to_forget = state.of_no_use.iter().map(|&(key, at)| (name.to_owned(), key.to_owned(), at));
     conversation.to_forget.extend(to_forget);
 }
 
@@ -58,12 +62,12 @@ pub fn refuse(
     conversation: &mut Conversation,
     framing: Framing,
     document: &str,
-    request: &StateRequest,
+    what: &'static str,
     now: Now,
     out: &mut Vec<u8>,
 ) {
     let id = conversation.next_id(now.unix_ms);
-    let refusal = Refusal::Failed { what: request.failure, document };
+    let refusal = Refusal::Failed { what, document };
     write_message(out, framing, Code::Error, id, |fields| refusal.write_to(fields));
 }
 
@@ -73,9 +77,10 @@ struct State<'a> {
     fields: Vec<Entry<'a>>,
     /// The texts, newest first: none that another contains.
     texts: Vec<(&'a str, Stamp, &'a [u8])>,
-    /// The texts that another contains.
-    contained: Vec<(&'a str, Stamp)>,
-    elements: Vec<Entry<'a>>,
+    /// Texts that another contains, and elements that were cleared.
+    of_no_use: Vec<(&'a str, Stamp)>,
+    /// Elements of a set as JSON.
+    elements: Vec<(&'a str, &'a str, Stamp)>,
     /// Fields and elements that are no longer there.
     removed: Vec<Entry<'a>>,
     /// The oldest change among the fields.
@@ -104,14 +109,24 @@ impl<'a> State<'a> {
                 }
                 Key::Text if text::is_operation(value) => state.texts.push((entry.key, at, value)),
                 Key::Text => {}
-                Key::Element(_) => state.elements.push(entry),
+                // Native clients may write under any name.
+                Key::Element(element) if keys::is_element(element) => {
+                    state.elements.push((entry.key, element, at));
+                }
+                Key::Element(_) => {}
                 Key::Cleared => cleared = at.time,
             }
         }
-        state.elements.retain(|entry| time_of(entry) > cleared);
+        let of_no_use = &mut state.of_no_use;
+        state.elements.retain(|&(key, _, at)| {
+            if at.time <= cleared {
+                of_no_use.push((key, at));
+            }
+            at.time > cleared
+        });
         // In the order in which they were written, as they would have come one by one.
         state.fields.sort_by_key(|entry| (time_of(entry), entry.key));
-        state.elements.sort_by_key(|entry| (time_of(entry), entry.key));
+        state.elements.sort_by_key(|&(key, _, at)| (at, key));
         state.removed.sort_by_key(|entry| (time_of(entry), entry.key));
         // Two shards may give the same stamp.
         state.texts.sort_by_key(|&(key, at, _)| (std::cmp::Reverse(at), key));
@@ -122,11 +137,11 @@ impl<'a> State<'a> {
     fn drop_contained(&mut self) {
         let operations: Vec<&[u8]> = self.texts.iter().map(|&(_, _, operation)| operation).collect();
         let mut is_contained = text::contained(&operations).into_iter();
-        let contained = &mut self.contained;
+        let of_no_use = &mut self.of_no_use;
         self.texts.retain(|&(key, at, _)| {
             let is_contained = is_contained.next().unwrap_or(false);
             if is_contained {
-                contained.push((key, at));
+                of_no_use.push((key, at));
             }
             !is_contained
         });
@@ -135,7 +150,7 @@ impl<'a> State<'a> {
     /// Bytes of texts and elements.
     fn rest_bytes(&self) -> usize {
         let texts: usize = self.texts.iter().map(|(_, _, operation)| operation.len()).sum();
-        texts + self.elements.iter().map(|element| element.key.len() + FIELD_BYTES).sum::<usize>()
+        texts + self.elements.iter().map(|(_, element, _)| element.len() + FIELD_BYTES).sum::<usize>()
     }
 
     /// Appends texts and elements, which no answer has room for.
@@ -154,13 +169,14 @@ impl<'a> State<'a> {
                     let mut separator = b"".as_slice();
                     for (_, _, operation) in &self.texts {
                         out.extend_from_slice(separator);
-                        out.extend_from_slice(operation);
+                        text::write_operation(out, operation);
                         separator = b",";
                     }
                 });
             });
         }
-        Changes { framing, document, client: None }.write(out, self.elements.iter().copied());
+        let elements = self.elements.iter().map(|(_, element, at)| (*element, at));
+        Changes { framing, document, client: None }.write_elements(out, elements);
     }
 }
 

@@ -14,16 +14,19 @@ use crate::crdt::{Stamp, Time};
 use crate::limits::PARSE_PADDING_BYTES;
 use crate::mesh::{Action, At, ConnectionId};
 use crate::shard::{AckLevel, Op, Ops, Shard};
-use crate::wire::json::{Members, Object, Parser, write_string};
+use crate::wire::json::{Members, Object, Parser, Value, write_string};
 use crate::wire::{Payload, Reject};
 
-/// States with which each other one is compared, at most.
+/// States with which each other one is compared, at most, states that are looked at, and their bytes: what is not looked at is
+/// kept.
 const COMPARED_MAX: usize = 4;
+const STATES_MAX: usize = 32;
+const BYTES_MAX: usize = 4 << 20;
 
 /// Appends `textState` and `textClock` of the newest operation, which was stored as canonical JSON.
 pub fn write_state(fields: &mut Fields<'_>, operation: &[u8], time: Time) {
     let mut padded = Padded::new(operation);
-    let Some(object) = padded.parse() else { return };
+    let Some(object) = padded.parse(&mut Parser::new()) else { return };
     let Some(operation) = message::Fields::of(object.nodes(), object.scratch()) else { return };
     if let Some(state) = operation.state.and_then(text) {
         write_string(fields.begin("textState"), state);
@@ -34,6 +37,21 @@ pub fn write_state(fields: &mut Fields<'_>, operation: &[u8], time: Time) {
     }
 }
 
+/// Appends an operation for who comes, in the name of the server: the SDK ignores those in its own name, and a client that
+/// comes back without its replica, but with its name, would replace the only copy of what it had written.
+pub fn write_operation(out: &mut Vec<u8>, operation: &[u8]) {
+    let mut padded = Padded::new(operation);
+    let Some(object) = padded.parse(&mut Parser::new()) else { return out.extend_from_slice(operation) };
+    out.extend_from_slice(b"{\"clientId\":\"server\"");
+    for (name, value) in object.members().filter(|(name, _)| *name != "clientId") {
+        out.push(b',');
+        write_string(out, name);
+        out.push(b':');
+        Value::new(value, object.scratch()).write_canonical(out);
+    }
+    out.push(b'}');
+}
+
 /// Whether what is stored as a text is an operation, as whatever a client of SyncKit has sent is.
 pub fn is_operation(stored: &[u8]) -> bool {
     stored.first() == Some(&b'{')
@@ -41,20 +59,25 @@ pub fn is_operation(stored: &[u8]) -> bool {
 
 /// Which of the operations bring a state that an earlier one in the list contains.
 pub fn contained(operations: &[&[u8]]) -> Vec<bool> {
+    let mut contained = vec![false; operations.len()];
     if operations.len() < 2 {
-        return vec![false; operations.len()];
+        return contained;
     }
-    let mut states: Vec<Option<Padded>> = operations.iter().map(|operation| state_of(operation)).collect();
+    let mut parser = Parser::new();
+    let mut bytes = 0;
+    let looked_at = operations.iter().take(STATES_MAX).take_while(|operation| {
+        bytes += operation.len();
+        bytes <= BYTES_MAX
+    });
+    let mut states: Vec<Option<Padded>> =
+        looked_at.map(|operation| state_of(&mut parser, operation)).collect();
     let parsed: Vec<Option<Object<'_>>> =
-        states.iter_mut().map(|state| state.as_mut().and_then(Padded::parse)).collect();
+        states.iter_mut().map(|state| state.as_mut()?.parse(&mut parser)).collect();
     let mut kept: Vec<Blocks<'_>> = Vec::new();
-    let mut contained = Vec::new();
-    for state in &parsed {
+    for (state, contained) in parsed.iter().zip(&mut contained) {
         let blocks = state.as_ref().and_then(|state| Blocks::of(state.nodes()));
-        let is_contained =
-            blocks.as_ref().is_some_and(|blocks| kept.iter().any(|kept| kept.contains(blocks)));
-        contained.push(is_contained);
-        if let Some(blocks) = blocks.filter(|_| !is_contained && kept.len() < COMPARED_MAX) {
+        *contained = blocks.as_ref().is_some_and(|blocks| kept.iter().any(|kept| kept.contains(blocks)));
+        if let Some(blocks) = blocks.filter(|_| !*contained && kept.len() < COMPARED_MAX) {
             kept.push(blocks);
         }
     }
@@ -62,11 +85,15 @@ pub fn contained(operations: &[&[u8]]) -> Vec<bool> {
 }
 
 /// The state that an operation brings, which is JSON in a string.
-fn state_of(operation: &[u8]) -> Option<Padded> {
+fn state_of(parser: &mut Parser, operation: &[u8]) -> Option<Padded> {
     let mut padded = Padded::new(operation);
-    let object = padded.parse()?;
-    let state = message::Fields::of(object.nodes(), object.scratch())?.state.and_then(text)?;
-    Some(Padded::new(state.as_bytes()))
+    let object = padded.parse(parser)?;
+    let state = message::Fields::of(object.nodes(), object.scratch())
+        .and_then(|fields| fields.state)
+        .and_then(text)
+        .map(|state| Padded::new(state.as_bytes()));
+    parser.recycle(object);
+    state
 }
 
 /// JSON with room to be parsed in place.
@@ -82,8 +109,8 @@ impl Padded {
         Self { bytes, len: json.len() }
     }
 
-    fn parse(&mut self) -> Option<Object<'_>> {
-        Parser::new().parse(Payload::new(&mut self.bytes, self.len)).ok()
+    fn parse(&mut self, parser: &mut Parser) -> Option<Object<'_>> {
+        parser.parse(Payload::new(&mut self.bytes, self.len)).ok()
     }
 }
 
@@ -126,9 +153,9 @@ fn member<'a>(object: Nodes<'a>, name: &str) -> Option<Nodes<'a>> {
     Members::of(object)?.filter(|(known, _)| *known == name).map(|(_, value)| value).last()
 }
 
-/// Deletes the texts that were found to be contained in others, exactly as they were found: one that its client has
-/// written anew since then has a later stamp, which wins.
-pub fn forget_contained(shard: &mut Shard, id: ConnectionId) {
+/// Deletes what was found to be of no use, texts that others contain and elements that were cleared, exactly as it was found:
+/// what its client has written anew since then has a later stamp, which wins.
+pub fn forget(shard: &mut Shard, id: ConnectionId) {
     let Some(session) = shard.session(id) else { return };
     let to_forget = std::mem::take(&mut Conversation::of(session).to_forget);
     if !to_forget.is_empty() {

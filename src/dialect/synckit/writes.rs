@@ -5,11 +5,12 @@
 
 use std::borrow::Cow;
 
+use super::frame::time_of_clock;
 use super::keys;
 use super::message::{Fields, Nodes, elements, is_true, text};
 use super::refusal::Refusal;
-use super::relay::Relay;
-use crate::crdt::Time;
+use super::relay::Relayed;
+use crate::crdt::{Stamp, Time};
 use crate::mesh::{Action, At};
 use crate::shard::{Op, Ops};
 use crate::wire::Reject;
@@ -22,27 +23,34 @@ const OPERATIONS_MAX: usize = 10_000;
 #[derive(Default)]
 pub struct Writes<'a> {
     kept: Vec<Write<'a>>,
-    /// Operations to be handed on.
-    pub relays: Vec<Relay>,
+    /// Operations to be handed on, and how many.
+    pub relayed: Relayed,
+    relayed_count: usize,
     /// The name that the client gives itself.
     pub client: Option<&'a str>,
+    /// Whether it clears a set.
+    pub clears: bool,
+    /// Whether there is an operation that can neither be kept, as it must, nor be handed on.
+    is_bad: bool,
 }
 
 struct Write<'a> {
     key: Cow<'a, str>,
-    /// Whether its client has chosen the key.
-    is_field: bool,
-    change: Change<'a>,
+    kind: Kind,
+    /// `None`: deleted.
+    value: Option<Nodes<'a>>,
     /// The newest change that the client has seen.
     seen: Time,
 }
 
-#[derive(Clone, Copy)]
-enum Change<'a> {
-    Set(Nodes<'a>),
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Its client has chosen the key.
+    Field,
     /// A state of a text, which may be as large as a message.
-    SetText(Nodes<'a>),
-    Delete,
+    Text,
+    Element,
+    Clear,
 }
 
 impl<'a> Writes<'a> {
@@ -52,7 +60,7 @@ impl<'a> Writes<'a> {
     /// [`Refusal::EmptyDelta`] if there is nothing in it.
     pub fn of_delta(fields: &Fields<'a>) -> Result<Self, Refusal<'a>> {
         let mut writes = Self { client: fields.client.and_then(text), ..Self::default() };
-        let seen = super::frame::time_of_clock(fields.seen());
+        let seen = time_of_clock(fields.seen());
         for (field, value) in fields.delta.and_then(Members::of).into_iter().flatten() {
             writes.field(field, value, seen);
         }
@@ -65,24 +73,24 @@ impl<'a> Writes<'a> {
         if writes.kept.is_empty() { Err(Refusal::EmptyDelta) } else { Ok(writes) }
     }
 
-    /// Of a `delta_batch`.
+    /// Of a `delta_batch` for `document`.
     ///
     /// # Errors
     /// [`Refusal::EmptyBatch`] if there is nothing in it.
-    pub fn of_batch(fields: &Fields<'a>) -> Result<Self, Refusal<'a>> {
+    pub fn of_batch(document: &str, fields: &Fields<'a>) -> Result<Self, Refusal<'a>> {
         let operations = fields.deltas.and_then(elements).filter(|operations| operations.len() > 0);
         let mut writes = Self::default();
-        for operation in operations.ok_or(Refusal::EmptyBatch)? {
-            if let Some(fields) = Fields::of(operation, fields.scratch) {
-                writes.operation(&fields, operation);
+        for nodes in operations.ok_or(Refusal::EmptyBatch)? {
+            if let Some(operation) = Fields::of(nodes, fields.scratch) {
+                writes.operation(document, &operation, nodes);
             }
         }
         Ok(writes)
     }
 
-    fn operation(&mut self, operation: &Fields<'a>, nodes: Nodes<'a>) {
+    fn operation(&mut self, document: &str, operation: &Fields<'a>, nodes: Nodes<'a>) {
         self.client = operation.client.and_then(text).or(self.client);
-        let seen = super::frame::time_of_clock(operation.seen());
+        let seen = time_of_clock(operation.seen());
         let kind = operation.kind.and_then(text).unwrap_or_default();
         if let Some(field) = operation.field.and_then(text) {
             if let Some(value) = operation.value {
@@ -90,17 +98,49 @@ impl<'a> Writes<'a> {
             }
             return;
         }
-        if let Some(write) = kept(operation, kind, nodes, seen) {
-            return self.kept.push(write);
+        // It is told as it came, so that it must not speak of another document.
+        self.is_bad |= operation.document.is_some_and(|named| text(named) != Some(document));
+        if kind == "text-state" {
+            return match key_of_text(operation) {
+                Some(key) => {
+                    self.kept.push(Write { key: key.into(), kind: Kind::Text, value: Some(nodes), seen });
+                }
+                None => self.is_bad = true,
+            };
         }
-        let mut json = Vec::new();
-        operation.json(nodes).write_canonical(&mut json);
-        self.relays.push(Relay { operation: json, is_text: kind == "text" });
+        if kind == "set" {
+            self.set(operation, seen);
+        }
+        self.relayed.push(kind == "text", &operation.canonical(nodes));
+        self.relayed_count += 1;
     }
 
     fn field(&mut self, field: &'a str, value: Nodes<'a>, seen: Time) {
-        let change = if is_deletion(value) { Change::Delete } else { Change::Set(value) };
-        self.kept.push(Write { key: field.into(), is_field: true, change, seen });
+        let value = (!is_deletion(value)).then_some(value);
+        self.kept.push(Write { key: field.into(), kind: Kind::Field, value, seen });
+    }
+
+    /// Keeps an operation on a set, if its element fits into a key.
+    fn set(&mut self, operation: &Fields<'a>, seen: Time) {
+        let verb = operation.operation.and_then(text).unwrap_or_default();
+        if verb == "clear" {
+            self.clears = true;
+            self.kept.retain(|write| write.kind != Kind::Element);
+            // Any value will do: what counts is when.
+            self.kept.push(Write {
+                key: keys::CLEARED.into(),
+                kind: Kind::Clear,
+                value: operation.kind,
+                seen,
+            });
+            return;
+        }
+        let Some(element) = operation.value.filter(|_| matches!(verb, "add" | "remove")) else { return };
+        let json = operation.canonical(element);
+        if let Some(key) = std::str::from_utf8(&json).ok().and_then(keys::of_element) {
+            let value = (verb == "add").then_some(element);
+            self.kept.push(Write { key: key.into(), kind: Kind::Element, value, seen });
+        }
     }
 
     /// Whether there is anything to keep.
@@ -108,39 +148,15 @@ impl<'a> Writes<'a> {
         !self.kept.is_empty()
     }
 
-    pub fn is_too_long(&self) -> bool {
-        self.kept.len() + self.relays.len() > OPERATIONS_MAX
+    /// Whether the message must be refused as a whole.
+    pub fn is_bad(&self) -> bool {
+        self.is_bad || self.kept.len() + self.relayed_count > OPERATIONS_MAX
     }
 }
 
-/// An operation that has no field, but can be kept.
-fn kept<'a>(operation: &Fields<'a>, kind: &str, nodes: Nodes<'a>, seen: Time) -> Option<Write<'a>> {
-    match kind {
-        "text-state" => {
-            operation.state.and_then(text)?;
-            let key = keys::of_text(operation.client.and_then(text)?)?;
-            Some(Write { key: key.into(), is_field: false, change: Change::SetText(nodes), seen })
-        }
-        "set" => {
-            let verb = operation.operation.and_then(text)?;
-            if verb == "clear" {
-                // Any value will do: what counts is when.
-                let change = Change::Set(operation.kind?);
-                return Some(Write { key: keys::CLEARED.into(), is_field: false, change, seen });
-            }
-            let element = operation.value?;
-            let mut json = Vec::new();
-            operation.json(element).write_canonical(&mut json);
-            let key = keys::of_element(std::str::from_utf8(&json).ok()?)?;
-            let change = match verb {
-                "add" => Change::Set(element),
-                "remove" => Change::Delete,
-                _ => return None,
-            };
-            Some(Write { key: key.into(), is_field: false, change, seen })
-        }
-        _ => None,
-    }
+fn key_of_text(operation: &Fields<'_>) -> Option<String> {
+    operation.state.and_then(text)?;
+    keys::of_text(operation.client.and_then(text)?)
 }
 
 /// Whether the value is exactly `{"__deleted":true}`.
@@ -152,23 +168,29 @@ fn is_deletion(value: Nodes<'_>) -> bool {
 
 /// The operations of one message for the shard.
 pub struct Operations<'a> {
-    document: &'a str,
+    pub document: &'a str,
     writes: std::slice::Iter<'a, Write<'a>>,
     scratch: &'a Scratch,
-    value_bytes_max: usize,
-    text_bytes_max: usize,
+    /// When the client last cleared a set, now if this message does: elements it adds after that are newer.
+    cleared: Option<Stamp>,
+    limits: Limits,
+}
+
+/// Bytes of canonical JSON.
+pub struct Limits {
+    pub value_bytes_max: usize,
+    pub text_bytes_max: usize,
 }
 
 impl<'a> Operations<'a> {
-    /// The limits are of canonical JSON.
     pub fn new(
         document: &'a str,
         writes: &'a Writes<'a>,
         scratch: &'a Scratch,
-        value_bytes_max: usize,
-        text_bytes_max: usize,
+        cleared: Option<Stamp>,
+        limits: Limits,
     ) -> Self {
-        Self { document, writes: writes.kept.iter(), scratch, value_bytes_max, text_bytes_max }
+        Self { document, writes: writes.kept.iter(), scratch, cleared, limits }
     }
 }
 
@@ -179,25 +201,23 @@ impl Ops for Operations<'_> {
 
     fn next<'s>(&'s mut self, scratch: &'s mut Vec<u8>) -> Option<Result<Op<'s>, Reject>> {
         let write = self.writes.next()?;
-        let at = At::After(write.seen);
-        let (value, bytes_max) = match write.change {
-            Change::Set(value) => (Some(value), self.value_bytes_max),
-            Change::SetText(value) => (Some(value), self.text_bytes_max),
-            Change::Delete => (None, 0),
+        let at = match (write.kind, self.cleared) {
+            (Kind::Clear, Some(cleared)) => At::Given(cleared),
+            (Kind::Element, Some(cleared)) => At::After(cleared.time.max(write.seen)),
+            _ => At::After(write.seen),
         };
-        if write.is_field && !keys::is_field(&write.key) {
+        if write.kind == Kind::Field && !keys::is_field(&write.key) {
             return Some(Err(Reject::KeyInvalid("this can not be the name of a field")));
         }
-        let action = match value {
-            None => Action::Delete { at },
-            Some(value) => {
-                Value::new(value, self.scratch).write_canonical(scratch);
-                if scratch.len() > bytes_max {
-                    return Some(Err(Reject::TooLarge("the value is over --max-value-bytes")));
-                }
-                Action::Set { value: scratch, at, ttl_ms: None }
-            }
+        let Some(value) = write.value else {
+            return Some(Ok(Op { map: self.document, key: &write.key, action: Action::Delete { at } }));
         };
+        Value::new(value, self.scratch).write_canonical(scratch);
+        let Limits { value_bytes_max, text_bytes_max } = self.limits;
+        if scratch.len() > if write.kind == Kind::Text { text_bytes_max } else { value_bytes_max } {
+            return Some(Err(Reject::TooLarge("the value is over --max-value-bytes")));
+        }
+        let action = Action::Set { value: scratch, at, ttl_ms: None };
         Some(Ok(Op { map: self.document, key: &write.key, action }))
     }
 }
