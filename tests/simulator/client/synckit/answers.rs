@@ -1,5 +1,6 @@
 //! What the server says, checked against what was asked.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use simd_json::OwnedValue;
@@ -140,9 +141,10 @@ impl SyncKit {
         });
         for kind in settled.map(|(&kind, _)| kind).collect::<Vec<_>>() {
             self.refused.remove(&kind);
-            for (_, write) in self.writes.extract_if(.., |_, write| write.kind == kind).collect::<Vec<_>>() {
-                self.mark_unclear(write);
-            }
+            let (refused, others) =
+                std::mem::take(&mut self.writes).into_iter().partition(|(_, write)| write.kind == kind);
+            self.writes = others;
+            BTreeMap::into_values(refused).for_each(|write| self.mark_unclear(write));
         }
     }
 
