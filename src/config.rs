@@ -46,8 +46,6 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Paths at which a WebSocket opens, and what is spoken there.
     pub dialects: Vec<DialectPath>,
-    /// Whether `GET /v1/echo` exists.
-    pub echo: bool,
     /// Whether `POST /_test/clear` exists, which drops all maps.
     pub test_reset: bool,
 
@@ -95,14 +93,6 @@ impl DialectPath {
         subprotocol: Some("annulus.v1"),
         health_path: None,
         about: "the WebSocket, protocol v1 (see docs/protocol.md)",
-    };
-    /// What the clients of SyncKit speak, where they look for it.
-    pub const SYNCKIT: Self = Self {
-        path: Cow::Borrowed("/ws"),
-        dialect: 1,
-        subprotocol: None,
-        health_path: Some("/health"),
-        about: "a WebSocket for clients of SyncKit (see docs/synckit.md)",
     };
 }
 
@@ -173,8 +163,7 @@ impl Default for Config {
             messages_per_minute_max: 0,
             bad_messages_max: 10,
             allowed_origins: Vec::new(),
-            dialects: vec![DialectPath::NATIVE, DialectPath::SYNCKIT],
-            echo: false,
+            dialects: vec![DialectPath::NATIVE],
             test_reset: false,
             coalesce: Coalesce::LOW_LATENCY,
             outbox_soft_bytes: limits::OUTBOX_SOFT_BYTES_DEFAULT,

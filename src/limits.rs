@@ -24,6 +24,17 @@ const _: () = assert!(TAG_BYTES_MAX >= 15 + 1 + 5 + 1 + NODE_BYTES_MAX);
 /// Bytes of a request `id` when it is a string.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 
+/// Members of one room.
+pub const PRESENCE_MEMBERS_MAX: usize = 16_384;
+/// Bytes of one member's state, as canonical JSON: a cursor and a name, not a document.
+pub const PRESENCE_STATE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of all names and states in one room: a watcher is sent them all at once.
+pub const PRESENCE_ROOM_BYTES_MAX: usize = 4 << 20;
+const _: () = assert!(PRESENCE_STATE_BYTES_MAX + KEY_BYTES_MAX <= PRESENCE_ROOM_BYTES_MAX);
+/// Milliseconds after which a member that was not set again is taken for gone. It is removed no later than after
+/// twice as long.
+pub const PRESENCE_STALE_MS: u64 = 30_000;
+
 /// The longest `ttl_ms`: ten years. What shall live longer needs no expiry.
 pub const TTL_MS_MAX: u64 = 10 * 365 * 24 * 3_600_000;
 /// Operations in one `write`, and keys in one `read` or `subscribe`.
@@ -50,6 +61,7 @@ pub const MESSAGE_BYTES_DEFAULT: usize = 1 << 20;
 /// largest messages, so one burst never closes a healthy peer.
 pub const OUTBOX_HARD_BYTES_DEFAULT: usize = 16 << 20;
 const _: () = assert!(OUTBOX_HARD_BYTES_DEFAULT >= 16 * MESSAGE_BYTES_DEFAULT);
+const _: () = assert!(OUTBOX_HARD_BYTES_DEFAULT >= 4 * PRESENCE_ROOM_BYTES_MAX);
 /// Default of `--outbox-soft-bytes`: past it a subscriber is conflated. A few turns of a busy map.
 pub const OUTBOX_SOFT_BYTES_DEFAULT: usize = 256 << 10;
 const _: () = assert!(OUTBOX_SOFT_BYTES_DEFAULT * 4 <= OUTBOX_HARD_BYTES_DEFAULT);

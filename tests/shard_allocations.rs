@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[allow(dead_code, reason = "nothing is read here")]
+mod client_frames;
 mod counting_allocator;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,6 +23,7 @@ use annulus::mesh::{self, ConnectionId, KeyHasher};
 use annulus::metrics::Metrics;
 use annulus::shard::{Command, Now, Shard, Shared, SharedStorage};
 
+use client_frames::text_frame;
 use counting_allocator::allocations;
 
 const TURNS: u64 = 1_000;
@@ -35,7 +38,7 @@ const TURN_US: u64 = 100;
 fn a_steady_turn_of_ping_allocates_nothing() {
     let mut host = Host::new();
     let clients: Vec<ConnectionId> = (0..10).map(|_| host.open()).collect();
-    let ping = frame(br#"{"type":"ping","id":1234567}"#);
+    let ping = text_frame(br#"{"type":"ping","id":1234567}"#);
     let (allocations, done) = host.steady(|host, _| clients.iter().for_each(|&id| host.receive(id, &ping)));
     assert_eq!(done.messages_received, TURNS * 10, "every ping was read");
     assert_eq!(done.messages_sent, TURNS * 10, "every ping was answered");
@@ -49,7 +52,9 @@ fn a_steady_turn_of_fanout_allocates_nothing() {
         let publisher = host.open();
         for _ in 0..SUBSCRIBERS {
             let subscriber = host.open();
-            host.turn_with(|host| host.receive(subscriber, &frame(br#"{"type":"subscribe","map":"board"}"#)));
+            host.turn_with(|host| {
+                host.receive(subscriber, &text_frame(br#"{"type":"subscribe","map":"board"}"#))
+            });
         }
         let writes: Vec<Vec<u8>> = (0..KEYS).map(|n| write(n, "memory")).collect();
         let (allocations, done) = host.steady(|host, turn| {
@@ -92,22 +97,7 @@ fn write(n: u64, ack: &str) -> Vec<u8> {
     let text = format!(
         r#"{{"type":"write","id":{n},"ack":"{ack}","ops":[{{"map":"board","key":"k{n}","op":"set","value":{{"x":"{value}"}}}}]}}"#
     );
-    frame(text.as_bytes())
-}
-
-/// A text frame with the mask zero, which is a mask like any other.
-fn frame(text: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x81];
-    match text.len() {
-        len @ 0..126 => frame.push(0x80 | len as u8),
-        len => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&u16::try_from(len).unwrap().to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(text);
-    frame
+    text_frame(text.as_bytes())
 }
 
 /// What `io/` is to a shard: each send is taken whole and completes in the next turn.
@@ -143,7 +133,11 @@ impl Host {
             epoch: 1,
             hasher: KeyHasher::new(7),
             connections: Arc::new(AtomicUsize::new(0)),
-            storage: progress.clone().map(|progress| SharedStorage { progress, clock_floor: Time::ZERO }),
+            storage: progress.clone().map(|progress| SharedStorage {
+                progress,
+                clock_floor: Time::ZERO,
+                cleared_through: Time::ZERO,
+            }),
         };
         let now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };
         let ports = mesh::connect(1).pop().unwrap();

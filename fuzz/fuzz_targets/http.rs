@@ -13,10 +13,10 @@ const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fuzz_target!(|data: &[u8]| {
     let origins = ["https://app.example".to_owned()];
-    let dialects = [DialectPath::NATIVE, DialectPath::SYNCKIT];
+    let dialects = [DialectPath::NATIVE, annulus::dialect::synckit::PATH];
     for allowed_origins in [&origins[..], &[]] {
         let trusted_proxies = &["0.0.0.0/1".parse().unwrap()];
-        check(data, &Rules { allowed_origins, dialects: &dialects, echo: true, test_reset: true, trusted_proxies });
+        check(data, &Rules { allowed_origins, dialects: &dialects, test_reset: true, trusted_proxies });
     }
 });
 

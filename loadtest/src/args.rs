@@ -75,6 +75,8 @@ it takes seconds to mean something, and after less than 0.2 s of CPU it is n/a.
 them: 100 % is what the kernel allows.
 - The load thread polls, unless it shares a core with the server, as waking a sleeping client costs the server what \
 no client on another host would; its CPU is shown without the time it found nothing.
+- `of native` compares another dialect with the native one on the same server; with several --runs they take turns in \
+which is first. In SyncKit who writes is sent its own changes, too.
 - `of the disk` compares acks that are durable with what the disk itself takes for an append and a sync, measured just \
 before, alone; its file system is that of the data directory, or --disk-probe.
 - The CPU of a server is that of all its threads and children, on whatever core; not that of the kernel's own threads, \

@@ -7,6 +7,7 @@ use super::cores::CoreList;
 use super::quantity::Bytes;
 use super::{LogFormat, Serve};
 use crate::config::{Config, DialectPath, Fsync, StorageConfig};
+use crate::dialect::synckit;
 use crate::io::host::OpenFiles;
 
 /// Writes the banner to stderr, as a page for people or as one event of the JSON log.
@@ -92,7 +93,7 @@ impl fmt::Display for Banner<'_> {
 
 /// Where SyncKit's clients are served; `None`: nowhere.
 fn synckit_path(config: &Config) -> Option<&str> {
-    let is_synckit = |found: &&DialectPath| found.dialect == DialectPath::SYNCKIT.dialect;
+    let is_synckit = |found: &&DialectPath| found.dialect == synckit::PATH.dialect;
     config.dialects.iter().find(is_synckit).map(|found| &*found.path)
 }
 

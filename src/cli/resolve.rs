@@ -7,7 +7,8 @@ use super::error::ConfigError;
 use super::flags::{Data, Flags, FsyncMode, LogFormat, Preset, Storage};
 use super::inherited;
 use super::quantity::{Bytes, Span};
-use crate::config::{Coalesce, Config, Fsync, StorageConfig};
+use crate::config::{Coalesce, Config, DialectPath, Fsync, StorageConfig};
+use crate::dialect::echo;
 use crate::io::host;
 use crate::limits;
 
@@ -131,8 +132,14 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         messages_per_minute_max: connections.max_messages_per_minute,
         bad_messages_max: connections.max_bad_messages,
         allowed_origins: connections.allowed_origins.clone(),
-        dialects: synckit.dialects(),
-        echo: connections.enable_echo,
+        dialects: [
+            Some(DialectPath::NATIVE),
+            synckit.dialect(),
+            connections.enable_echo.then_some(echo::PATH),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         test_reset: data.enable_test_reset,
         coalesce: Coalesce {
             delay_us: delivery.coalesce_delay_us.unwrap_or(low_latency.delay_us),

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 
 use super::*;
 use crate::config::{Coalesce, Config, DialectPath, Fsync};
+use crate::dialect::{echo, synckit};
 
 fn serve(flags: &[&str]) -> Result<Serve, ConfigError> {
     serve_in(&[], flags)
@@ -52,7 +53,8 @@ fn without_flags_the_defaults_are_served() {
     let node = serve.config.node.clone();
     assert!(node.len() == 10 && node.starts_with("n-"), "{node}");
     let memory_limit_bytes = ((host::memory_bytes() / 2) >> 20) << 20;
-    let defaults = Config { node, memory_limit_bytes, offers_durable: true, ..Config::default() };
+    let dialects = vec![DialectPath::NATIVE, synckit::PATH];
+    let defaults = Config { node, dialects, memory_limit_bytes, offers_durable: true, ..Config::default() };
     assert_eq!(format!("{:?}", serve.config), format!("{defaults:?}"));
     assert_eq!(serve.cores, host::allowed_cores());
     assert!(!serve.node_is_chosen);
@@ -113,7 +115,11 @@ fn flags_are_the_same_before_and_after_serve() {
         &["--drain-ms", "7", "serve", "--enable-echo", "--node=a"],
     ] {
         let config = serve(flags).unwrap().config;
-        assert_eq!((config.drain_ms, config.echo, config.node.as_str()), (7, true, "a"), "{flags:?}");
+        assert_eq!(
+            (config.drain_ms, config.dialects.last(), config.node.as_str()),
+            (7, Some(&echo::PATH), "a"),
+            "{flags:?}"
+        );
     }
 }
 
@@ -144,8 +150,7 @@ fn every_flag_reaches_its_setting() {
         messages_per_minute_max: 110,
         bad_messages_max: 12,
         allowed_origins: vec!["https://a".to_owned(), "https://b".to_owned()],
-        dialects: vec![DialectPath::NATIVE, DialectPath { path: "/kit".into(), ..DialectPath::SYNCKIT }],
-        echo: true,
+        dialects: vec![DialectPath::NATIVE, DialectPath { path: "/kit".into(), ..synckit::PATH }, echo::PATH],
         test_reset: true,
         coalesce: Coalesce { delay_us: 13, bytes_max: 14, frames_max: 15 },
         outbox_soft_bytes: 1 << 20,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use crate::config::DialectPath;
+use crate::dialect::{echo, synckit};
 use crate::limits;
 use crate::wire::http;
 
@@ -46,8 +47,8 @@ pub(super) fn parse_dialect_path(text: &str) -> Result<Cow<'static, str>, String
     if !text.starts_with('/') || !text.bytes().all(plain) {
         return Err(format!("'{text}' is no path; write one such as /ws, of letters, digits and /-._~"));
     }
-    let has_meaning = text == DialectPath::NATIVE.path
-        || DialectPath::SYNCKIT.health_path == Some(text)
+    let has_meaning = [DialectPath::NATIVE.path, echo::PATH.path].contains(&text.into())
+        || synckit::PATH.health_path == Some(text)
         || http::is_reserved(text);
     if has_meaning {
         return Err(format!("'{text}' has a meaning already; choose another path such as /ws"));

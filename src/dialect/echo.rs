@@ -1,9 +1,21 @@
 //! `/v1/echo`: every message comes back. For conformance suites.
 
+use std::borrow::Cow;
+
+use crate::config::DialectPath;
 use crate::mesh::ConnectionId;
 use crate::shard::{Change, Dialect, Event, MessageKind, Now, Session, Shard};
 use crate::wire::websocket::{Opcode, write_frame};
 use crate::wire::{Close, Payload};
+
+/// Where it is spoken.
+pub const PATH: DialectPath = DialectPath {
+    path: Cow::Borrowed("/v1/echo"),
+    dialect: super::ECHO,
+    subprotocol: DialectPath::NATIVE.subprotocol,
+    health_path: None,
+    about: "every message comes back",
+};
 
 /// See the module.
 pub struct Echo;

@@ -9,8 +9,8 @@ use crate::shard::{Dialect, DialectIndex};
 
 /// Every dialect, each in its place.
 pub static ALL: &[&dyn Dialect] =
-    &[&native::Native, &synckit::SyncKit::BINARY, &echo::Echo, &synckit::SyncKit::TEXT];
+    &[&native::Native, &echo::Echo, &synckit::SyncKit::BINARY, &synckit::SyncKit::TEXT];
 
-/// The place of SyncKit's clients, and of those of them that are answered in text frames.
-pub const SYNCKIT: DialectIndex = 1;
+const ECHO: DialectIndex = 1;
+const SYNCKIT: DialectIndex = 2;
 const SYNCKIT_TEXT: DialectIndex = 3;

@@ -16,6 +16,8 @@ pub enum Kind {
     OrAdd = 5,
     OrRemove = 6,
     Counter = 7,
+    /// All maps were dropped.
+    Clear = 8,
 }
 
 impl Kind {
@@ -28,6 +30,7 @@ impl Kind {
             5 => Self::OrAdd,
             6 => Self::OrRemove,
             7 => Self::Counter,
+            8 => Self::Clear,
             _ => return None,
         })
     }
@@ -97,7 +100,7 @@ pub fn encode_delta(out: &mut Vec<u8>, delta: &Delta<'_>) {
 pub fn decode_delta(kind: Kind, body: &[u8]) -> Option<Delta<'_>> {
     let mut rest = body;
     Some(match kind {
-        Kind::Mark | Kind::Type => return None,
+        Kind::Mark | Kind::Type | Kind::Clear => return None,
         Kind::LwwValue => {
             let time = take_time(&mut rest)?;
             let expires_ms = take_number(&mut rest)?;

@@ -46,6 +46,13 @@ impl Batch {
         self.end(start, applied);
     }
 
+    /// Appends the record that everything before it, of all shards, is gone. The caller sees to it that nothing of
+    /// before is behind it.
+    pub fn push_clear(&mut self, applied: Time) {
+        let start = self.begin(Kind::Clear, "", &[], applied);
+        self.end(start, applied);
+    }
+
     fn begin(&mut self, kind: Kind, map: &str, key: &[u8], applied: Time) -> usize {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&header(kind, map.len() as u16, key.len() as u16, applied));
@@ -124,9 +131,13 @@ pub struct Record<'a> {
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body<'a> {
-    Mark { synced_through: u64 },
+    Mark {
+        synced_through: u64,
+    },
     Type(MapType),
     Delta(Delta<'a>),
+    /// All maps were dropped: no record before this counts.
+    Clear,
 }
 
 /// Why there is no record here.
@@ -171,6 +182,7 @@ fn parse(record: &[u8]) -> Option<Record<'_>> {
     let body = match kind {
         Kind::Mark => Body::Mark { synced_through: u64::from_le_bytes(body.try_into().ok()?) },
         Kind::Type => Body::Type(map_type_of(*body.first().filter(|_| body.len() == 1)?)?),
+        Kind::Clear => body.is_empty().then_some(Body::Clear)?,
         _ => Body::Delta(decode_delta(kind, body)?),
     };
     Some(Record { sequence, applied, map: std::str::from_utf8(map).ok()?, key, body, bytes: record.len() })

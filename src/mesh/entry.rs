@@ -169,13 +169,13 @@ fn take_stamp(rest: &mut &[u8]) -> Stamp {
     Stamp { time, node: Node::new(take_short(rest)).expect("packed from a node") }
 }
 
-fn take<'a>(rest: &mut &'a [u8], len: usize) -> &'a [u8] {
+pub(super) fn take<'a>(rest: &mut &'a [u8], len: usize) -> &'a [u8] {
     let (taken, tail) = rest.split_at(len);
     *rest = tail;
     taken
 }
 
-fn take_number<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
+pub(super) fn take_number<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
     let (number, tail) = rest.split_first_chunk().expect("packed whole");
     *rest = tail;
     *number
@@ -186,12 +186,12 @@ fn take_short<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     take(rest, len.into())
 }
 
-fn take_long<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+pub(super) fn take_long<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     let len = u32::from_le_bytes(take_number(rest));
     take(rest, len as usize)
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(super) fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).expect("packed from a str")
 }
 

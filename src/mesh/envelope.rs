@@ -4,7 +4,7 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::{Filter, ReplyTo, ShardIndex, SubscriptionRef, Writer};
+use super::{Filter, MemberChanged, ReplyTo, ShardIndex, SubscriptionRef, Writer};
 use crate::crdt::{MapType, Node, Stamp, Time};
 use crate::metrics::Metrics;
 use crate::wire::Reject;
@@ -33,10 +33,30 @@ pub enum Item {
         map: Arc<str>,
         wanted: bool,
     },
+    /// A member of a room whose home is the sender.
+    Member(MemberChanged),
+    /// A message for the subscribers of `map`, by a connection that speaks the dialect with this index.
+    Published {
+        map: Arc<str>,
+        dialect: u8,
+        body: Span,
+    },
     /// A connection that this shard had admitted for its address is gone.
     Departed {
         address: std::net::IpAddr,
     },
+    Clear(ClearStep),
+}
+
+/// A step of dropping all maps of all shards. Never waits.
+#[derive(Clone, Copy, Debug)]
+pub enum ClearStep {
+    /// The sender takes no more requests: everything it has done for the receiver is in this queue before.
+    Held,
+    /// The sender has dropped its maps; no tick that it has given is above `clock`.
+    Dropped { clock: Time },
+    /// All shards have, and everything of before was applied below `tick`.
+    Ended { tick: Time },
 }
 
 /// What the receiver must do and answer. Waits while the receiver is congested.
@@ -67,20 +87,79 @@ pub enum Request {
         reply: ReplyTo,
         address: std::net::IpAddr,
     },
+    /// Answer with all members of `room`, and send its changes from then on.
+    WatchRoom {
+        reply: ReplyTo,
+        room: Arc<str>,
+    },
+    /// Send no more changes of `room`.
+    UnwatchRoom {
+        room: Arc<str>,
+    },
+    /// Set a member, or remove it.
+    SetMember {
+        reply: ReplyTo,
+        room: Span,
+        member: Span,
+        state: Option<Span>,
+        clock: u64,
+    },
+    /// Remove a member unless somebody else has set it since `by`, which is gone. There is no answer.
+    LeaveRoom {
+        room: Span,
+        member: Span,
+        by: Writer,
+    },
     Metrics {
+        reply: ReplyTo,
+    },
+    /// Drop all maps of all shards, please.
+    Clear {
         reply: ReplyTo,
     },
 }
 
 /// What a request comes to. Never waits: handling it sends no request but a further walk.
 pub enum Answer {
-    Write { reply: ReplyTo, outcome: Result<Merged, Reject> },
-    Read { reply: ReplyTo, entry: Span },
-    Digest { reply: ReplyTo, entries: u64, hash: u64 },
+    Write {
+        reply: ReplyTo,
+        outcome: Result<Merged, Reject>,
+    },
+    Read {
+        reply: ReplyTo,
+        entry: Span,
+    },
+    Digest {
+        reply: ReplyTo,
+        entries: u64,
+        hash: u64,
+    },
     Walk(Box<WalkAnswer>),
-    TypeFixed { map: Arc<str>, map_type: MapType },
-    Admit { reply: ReplyTo, admitted: bool },
-    Metrics { reply: ReplyTo, metrics: Box<Metrics> },
+    TypeFixed {
+        map: Arc<str>,
+        map_type: MapType,
+    },
+    Admit {
+        reply: ReplyTo,
+        admitted: bool,
+    },
+    /// [`super::Members`].
+    Members {
+        reply: ReplyTo,
+        room: Arc<str>,
+        members: Span,
+    },
+    MemberSet {
+        reply: ReplyTo,
+        outcome: Result<(), Reject>,
+    },
+    Metrics {
+        reply: ReplyTo,
+        metrics: Box<Metrics>,
+    },
+    Cleared {
+        reply: ReplyTo,
+    },
 }
 
 /// Bytes of an envelope.

@@ -5,16 +5,18 @@ mod address;
 mod entry;
 mod envelope;
 mod filter;
+mod member;
 mod outgoing;
 mod partition;
 
 pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
 pub use entry::{Entries, Entry, EntryPacker, EntryState, TaggedValue, TaggedValues};
 pub use envelope::{
-    Action, Answer, At, Changes, Envelope, Item, Merged, MergedStamp, PackedWrite, Request, Span, TagList,
-    WalkAnswer, WalkRequest, Write,
+    Action, Answer, At, Changes, ClearStep, Envelope, Item, Merged, MergedStamp, PackedWrite, Request, Span,
+    TagList, WalkAnswer, WalkRequest, Write,
 };
 pub use filter::Filter;
+pub use member::{Member, MemberChanged, Members};
 pub use outgoing::Outgoing;
 pub use partition::{KeyHasher, ShardSet, owner, partition, partitions_of};
 

@@ -118,6 +118,20 @@ metrics! {
         loads_failed => "annulus_map_loads_failed_total",
         /// Parts of maps that were evicted; a map counts once for each shard.
         evictions => "annulus_map_evictions_total",
+        /// Times a member of a room was set or removed.
+        presence_changes => "annulus_presence_changes_total",
+        /// Changes of members handed to watchers of their rooms.
+        presence_deliveries => "annulus_presence_deliveries_total",
+        /// Members removed because nobody had set them again.
+        presence_stale => "annulus_presence_stale_total",
+        /// Times a watcher was over the soft outbound limit and was sent all members once it had drained.
+        presence_conflations => "annulus_presence_conflations_total",
+        /// Messages published that nobody keeps.
+        publishes => "annulus_publishes_total",
+        /// Such messages handed to subscribers.
+        publish_deliveries => "annulus_publish_deliveries_total",
+        /// Such messages that a subscriber missed because it was over the soft outbound limit.
+        publishes_missed => "annulus_publishes_missed_total",
         /// Turns of the shards.
         turns => "annulus_turns_total",
     }
@@ -126,6 +140,12 @@ metrics! {
         connections => "annulus_connections",
         /// Subscriptions held.
         subscriptions => "annulus_subscriptions",
+        /// Rooms with members.
+        presence_rooms => "annulus_presence_rooms",
+        /// Members of rooms.
+        presence_members => "annulus_presence_members",
+        /// Watches of rooms.
+        presence_watches => "annulus_presence_watches",
         /// Maps held; a map counts once for each shard that owns cells of it.
         maps => "annulus_maps",
         /// Maps held by the shard that decides their type, so that each counts once.

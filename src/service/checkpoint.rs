@@ -40,6 +40,9 @@ fn fold(parts: &Parts, segment: &FinishedSegment, pace: Pace) -> Result<bool, St
         let (skipped, name) = (folded.skipped, &segment.name);
         tracing::warn!("{skipped} records of {name} fit no map and were left out; please report this");
     }
+    if folded.has_cleared {
+        parts.types.clear();
+    }
     if folded.is_interrupted {
         return Ok(false);
     }

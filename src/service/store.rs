@@ -35,6 +35,8 @@ pub struct Store {
     pub(super) next_sequence: u64,
     /// No tick in the data set is above this.
     clock_floor: Time,
+    /// All maps were dropped at this tick.
+    cleared_through: Time,
 }
 
 /// What all these threads share.
@@ -92,6 +94,8 @@ impl Store {
         let base = Base::open(&disk, hasher, cache_bytes)?.salvaging(storage.salvage);
         let mut tail = Tail::new(hasher, base.folded());
         let recovered = read_journal(&disk, storage, &format, &base, &mut tail, clock)?;
+        base.follow(&tail)?;
+        let cleared_through = base.cleared_through()?;
         let clock_floor = recovered.clock.max(base.clock());
 
         let (to_storage, ports): (Vec<_>, Vec<_>) = connect(controls.len()).into_iter().unzip();
@@ -122,7 +126,8 @@ impl Store {
         // Before the first request, which may come before the first look of the thread.
         disk::look(&parts);
         let next_sequence = recovered.next_sequence;
-        Ok((Self { parts: Arc::new(parts), from_shards, next_sequence, clock_floor }, to_storage))
+        let store = Self { parts: Arc::new(parts), from_shards, next_sequence, clock_floor, cleared_through };
+        Ok((store, to_storage))
     }
 
     /// The name of this data set in cursors.
@@ -142,7 +147,11 @@ impl Store {
 
     /// What the shards must know.
     pub fn shared(&self) -> SharedStorage {
-        SharedStorage { progress: Arc::clone(&self.parts.progress), clock_floor: self.clock_floor }
+        SharedStorage {
+            progress: Arc::clone(&self.parts.progress),
+            clock_floor: self.clock_floor,
+            cleared_through: self.cleared_through,
+        }
     }
 }
 

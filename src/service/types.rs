@@ -41,6 +41,11 @@ impl Types {
         Ok(())
     }
 
+    /// Forgets all of them, as all maps were dropped.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, MapType>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -31,6 +31,13 @@ pub struct Clients {
     next_generation: u32,
 }
 
+/// Dialects there may be; see [`super::Shared::dialects`].
+const DIALECTS_MAX: usize = 4;
+
+/// What many connections are sent alike: one frame for each dialect that any of them speaks.
+#[derive(Default)]
+pub struct Alike([Option<SharedFrames>; DIALECTS_MAX]);
+
 impl Clients {
     pub fn new(config: &Config, dialects: &'static [&'static dyn Dialect]) -> Self {
         Self {
@@ -112,10 +119,43 @@ impl Clients {
         self.tell(id, now, event);
     }
 
-    /// Queues a frame shared with others for the connection in slot `index`.
-    pub fn send_shared(&mut self, index: u32, now: Now, frame: &SharedFrames) {
-        self.table[index as usize].outbox.append_shared(&mut self.pool, frame);
-        self.queued(index, now);
+    /// Queues for the connection in slot `index` what all that speak its dialect get, and `make` appends for the first
+    /// of them.
+    #[inline]
+    pub fn send_alike(
+        &mut self,
+        alike: &mut Alike,
+        index: u32,
+        now: Now,
+        make: impl FnOnce(&dyn Dialect, &mut Vec<u8>),
+    ) {
+        if self.make_alike(alike, index, make) {
+            self.send_made(alike, index, now);
+        }
+    }
+
+    /// Makes what all that speak the dialect of the connection in slot `index` get, if none of them was met before;
+    /// whether that is anything.
+    #[inline]
+    pub fn make_alike(
+        &mut self,
+        alike: &mut Alike,
+        index: u32,
+        make: impl FnOnce(&dyn Dialect, &mut Vec<u8>),
+    ) -> bool {
+        let dialect = usize::from(self.table[index as usize].dialect);
+        let made = &mut alike.0[dialect];
+        !made.get_or_insert_with(|| self.pool.share(|out| make(self.dialects[dialect], out))).is_empty()
+    }
+
+    /// Queues what [`Self::make_alike`] has made for connections like the one in slot `index`.
+    #[inline]
+    pub fn send_made(&mut self, alike: &Alike, index: u32, now: Now) {
+        let connection = &mut self.table[index as usize];
+        if let Some(frame) = &alike.0[usize::from(connection.dialect)] {
+            connection.outbox.append_shared(&mut self.pool, frame);
+            self.queued(index, now);
+        }
     }
 
     fn queued(&mut self, index: u32, now: Now) {

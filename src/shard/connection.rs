@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::outbox::Outbox;
+use super::presence::HeldMember;
 use super::rate::Window;
 use super::{DialectIndex, Session};
 use crate::mesh::{ConnectionId, SubscriptionRef};
@@ -64,6 +65,11 @@ pub struct Connection {
     pub subscriptions: Vec<SubscriptionRef>,
     /// Subscriptions of it that are behind and walk on when the outbox has drained.
     pub walking: u32,
+    /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
+    pub watches: Vec<u32>,
+    pub watches_behind: u32,
+    /// Members it has set, which are removed when it is gone.
+    pub held: Vec<HeldMember>,
     /// Requests of it that wait for other shards.
     pub requests_pending: u32,
     pub bad_messages: u32,
@@ -98,6 +104,9 @@ impl Connection {
             deadline_ms: 0,
             subscriptions: Vec::new(),
             walking: 0,
+            watches: Vec::new(),
+            watches_behind: 0,
+            held: Vec::new(),
             requests_pending: 0,
             bad_messages: 0,
             second: Window::default(),

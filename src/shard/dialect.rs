@@ -9,7 +9,7 @@ use std::any::Any;
 use super::{Health, Now, Outcomes, Shard};
 use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
-use crate::mesh::{ConnectionId, Entries, Entry};
+use crate::mesh::{ConnectionId, Entries, Entry, Members};
 use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
 
 /// Place of a dialect in [`super::Shared::dialects`].
@@ -41,6 +41,13 @@ pub trait Dialect: Sync {
     /// Appends the frames that tell subscribers of a change: once for all that get the same, and then without a
     /// session, and for one that gets less, such as who made part of it.
     fn change(&self, change: Change<'_>, session: Option<&Session>, out: &mut Vec<u8>);
+
+    /// Appends the frames that tell watchers of a room of a change in it. They are made once for all.
+    fn member(&self, _change: MemberChange<'_>, _out: &mut Vec<u8>) {}
+
+    /// Appends the frames, if any, that tell subscribers of a map of a message. They are made once for all. A dialect
+    /// understands the bodies of no other, unless they have agreed on it.
+    fn published(&self, _message: Published<'_>, _out: &mut Vec<u8>) {}
 
     /// Whether a subscriber that wants its own changes wants this one.
     fn echoes(&self, _own: &Entry<'_>) -> bool {
@@ -88,6 +95,31 @@ pub enum Event<'a> {
         entries: Entries<'a>,
         end: SnapshotEnd,
     },
+    /// All members of a room: the answer to a watch, or because the connection was too slow for the changes since. Who
+    /// was removed while it was slow, it has been told.
+    Members { ticket: Option<&'a Ticket>, room: &'a str, members: Members<'a> },
+}
+
+/// A message that nobody keeps.
+#[derive(Clone, Copy)]
+pub struct Published<'a> {
+    pub map: &'a str,
+    /// What the connection speaks that sent it.
+    pub from: DialectIndex,
+    pub body: &'a [u8],
+    pub now: Now,
+}
+
+/// What a member of a room is now.
+#[derive(Clone, Copy)]
+pub struct MemberChange<'a> {
+    pub room: &'a str,
+    pub member: &'a str,
+    /// Canonical JSON; `None`: removed.
+    pub state: Option<&'a [u8]>,
+    /// As given by whoever set it. For a removal that no client asked for it is greater than the last.
+    pub clock: u64,
+    pub now: Now,
 }
 
 /// Changes of one map for its subscribers.

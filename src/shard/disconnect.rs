@@ -32,6 +32,8 @@ impl Shard {
         connection.deadline_ms = deadline_ms;
         let was_paused = std::mem::take(&mut connection.paused);
         let subscriptions = std::mem::take(&mut connection.subscriptions);
+        let watches = std::mem::take(&mut connection.watches);
+        let held = std::mem::take(&mut connection.held);
         let was_admitted = std::mem::take(&mut connection.admitted);
         let address = connection.address;
         self.look_at(id, deadline_ms);
@@ -40,6 +42,9 @@ impl Shard {
         for subscription in subscriptions {
             self.end_subscription(subscription);
         }
+        // Leave every room: first as a watcher, then with the members that it has set.
+        watches.into_iter().for_each(|watch| self.end_watch(watch));
+        held.iter().for_each(|member| self.release_member(id, member));
         // Tell who else must know.
         if was_admitted {
             self.depart(address);

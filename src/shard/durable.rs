@@ -97,15 +97,16 @@ impl Shard {
 
     /// Asks to be woken when anything becomes durable, if anybody here waits for it.
     pub(super) fn watch_durable(&mut self) {
-        let was_held = self.is_held();
+        let (was_held, was_clearing) = (self.is_held(), self.is_clearing());
         let Some(journal) = &mut self.journal else { return };
-        if self.durable.count == 0 && !was_held {
+        if self.durable.count == 0 && !was_held && !was_clearing {
             return;
         }
         journal.progress().shard(usize::from(self.index)).want_wake();
         // What became durable just before that wakes nobody.
         journal.look(self.now);
         self.storage_left |= was_held && !journal.is_holding();
+        self.storage_left |= was_clearing && self.clear_may_go_on();
         self.answer_durable();
     }
 

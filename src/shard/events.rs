@@ -95,7 +95,7 @@ impl Shard {
             clients.commands.push(Command::Send(id));
             return;
         }
-        let walking = connection.walking > 0;
+        let (walking, behind) = (connection.walking > 0, connection.watches_behind > 0);
         if connection.outbox.is_filling() {
             clients.mark(id, self.now);
         } else if connection.phase == Phase::Flushing {
@@ -104,6 +104,9 @@ impl Shard {
         }
         if walking && self.clients.has_room(id) {
             self.walk_on(id);
+        }
+        if behind {
+            self.catch_up(id);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::vec;
 
-use super::Shard;
+use super::{SetPresence, Shard};
 use crate::mesh::{Answer, Envelope, Item, ReplyTo, Request, ShardIndex, Span};
 
 /// Requests of one envelope that wait, with the bytes their spans point into.
@@ -56,7 +56,12 @@ impl Shard {
                 Item::Answer(answer) => self.handle_answer(from, answer, journaled, &bytes),
                 Item::Changes(changes) => self.changes_arrived(from, &changes, &bytes, &writers),
                 Item::Interest { map, wanted } => self.interest_told(from, &map, wanted),
+                Item::Member(changed) => self.member_arrived(&changed, &bytes),
+                Item::Published { map, dialect, body } => {
+                    self.message_arrived(&map, dialect, body.of(&bytes));
+                }
                 Item::Departed { address } => self.departed(address),
+                Item::Clear(step) => self.clear_step(from, step),
             }
         }
         self.heard[usize::from(from)] = as_of;
@@ -77,10 +82,22 @@ impl Shard {
             Request::Walk(request) => self.walks.push_back(*request),
             Request::ClaimType { map, map_type } => self.claim_type(from, &map, map_type),
             Request::Admit { reply, address } => self.admit(reply, address),
+            Request::WatchRoom { reply, room } => self.room_watched(reply, room),
+            Request::UnwatchRoom { room } => self.room_unwatched(from, &room),
+            Request::SetMember { reply, room, member, state, clock } => {
+                let (room, member) = (room.text(bytes), member.text(bytes));
+                let state = state.map(|state| state.of(bytes));
+                let outcome = self.set_member(&SetPresence { room, member, state, clock }, reply.writer());
+                self.outgoing.push(from, Item::Answer(Answer::MemberSet { reply, outcome }));
+            }
+            Request::LeaveRoom { room, member, by } => {
+                self.leave_room(room.text(bytes), member.text(bytes), by);
+            }
             Request::Metrics { reply } => {
                 let metrics = Box::new(self.metrics_now());
                 self.outgoing.push(from, Item::Answer(Answer::Metrics { reply, metrics }));
             }
+            Request::Clear { reply } => self.begin_clear(reply),
         }
     }
 
@@ -92,7 +109,12 @@ impl Shard {
             Answer::Walk(answer) => self.walk_answered(from, &answer, answer.entries.of(bytes)),
             Answer::TypeFixed { map, map_type } => self.type_fixed(&map, map_type),
             Answer::Admit { reply, admitted } => self.admission_answered(reply, admitted),
+            Answer::Members { reply, room, members } => {
+                self.members_answered(reply, &room, members.of(bytes))
+            }
+            Answer::MemberSet { reply, outcome } => self.member_answered(reply, outcome),
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
+            Answer::Cleared { reply } => self.clear_answered(reply),
         }
     }
 

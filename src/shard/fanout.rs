@@ -2,16 +2,13 @@
 //! packed once; one item goes to every interested shard, and there each dialect makes one frame for all its
 //! subscribers that get the same.
 
+use super::clients::Alike;
 use super::maps::MapSlot;
-use super::outbox::SharedFrames;
 use super::{Change, Shard};
 use crate::crdt::Time;
 use crate::limits::CHUNK_BYTES;
 use crate::mesh::{Changes, Entries, Entry, EntryPacker, Item, ShardIndex, Span, Writer};
 use crate::wire::Cursor;
-
-/// Dialects there may be; see [`super::Shared::dialects`].
-const DIALECTS_MAX: usize = 4;
 
 /// A turn's changes of one map, in the order they were applied.
 #[derive(Default)]
@@ -145,8 +142,8 @@ impl Shard {
         let cursor = self.cursor(delivery.map);
         let mut wanted = std::mem::take(&mut self.wanted);
         let map = &self.maps[delivery.map];
-        // For each dialect the frames that most subscribers get, made when the first of them is met.
-        let mut shared: [Option<SharedFrames>; DIALECTS_MAX] = [const { None }; DIALECTS_MAX];
+        // What most subscribers get.
+        let mut alike = Alike::default();
         for &slot in &map.subscribers {
             let subscription = &mut self.subscriptions[slot as usize];
             if !subscription.live.contains(delivery.owner) {
@@ -165,12 +162,10 @@ impl Shard {
                 && subscription.walk.is_none()
                 && connection.wrote_in_delivery != number;
             if is_plain {
-                let frame = shared[dialect].get_or_insert_with(|| {
-                    let change = Change::all(&map.name, delivery.entries, cursor);
-                    self.clients.pool.share(|out| self.clients.dialects[dialect].change(change, None, out))
-                });
                 self.metrics.deliveries += delivery.writers.len() as u64;
-                self.clients.send_shared(id.index, self.now, frame);
+                self.clients.send_alike(&mut alike, id.index, self.now, |dialect, out| {
+                    dialect.change(Change::all(&map.name, delivery.entries, cursor), None, out);
+                });
                 continue;
             }
             let time = match &subscription.walk {

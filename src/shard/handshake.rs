@@ -8,7 +8,7 @@ use crate::limits::PARSE_PADDING_BYTES;
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Refusal;
 use crate::wire::Close;
-use crate::wire::http::{self, Answer, Endpoint, Rules};
+use crate::wire::http::{self, Answer, Rules};
 use crate::wire::websocket::Reader;
 
 impl Shard {
@@ -19,7 +19,6 @@ impl Shard {
         let rules = Rules {
             allowed_origins: &config.allowed_origins,
             dialects: &config.dialects,
-            echo: config.echo,
             test_reset: config.test_reset,
             trusted_proxies: &config.trusted_proxies,
         };
@@ -32,24 +31,24 @@ impl Shard {
                 self.metrics.handshakes_refused += 1;
                 self.respond(id, |out| out.extend_from_slice(&response));
             }
-            Answer::Clear => self.respond_not_built(id),
+            Answer::Clear => self.clear_maps(id),
             Answer::Page { page, head_only } => self.page(id, page, head_only),
-            Answer::Upgrade { endpoint, response, client, .. } => {
+            Answer::Upgrade { dialect, response, client, .. } => {
                 connection.address = client;
-                self.upgrade(id, endpoint, response);
+                self.upgrade(id, dialect, response);
             }
         }
     }
 
-    fn upgrade(&mut self, id: ConnectionId, endpoint: Endpoint, response: Vec<u8>) {
+    fn upgrade(&mut self, id: ConnectionId, dialect: DialectIndex, response: Vec<u8>) {
         let Some(connection) = self.clients.get_mut(id) else { return };
         if connection.refusal.is_none() && self.admission.limits_addresses() {
             connection.phase = Phase::Admission;
             let address = connection.address;
-            let reply = self.wait_for(id, None, Waiting::Admission { endpoint, response, address }, 1);
+            let reply = self.wait_for(id, None, Waiting::Admission { dialect, response, address }, 1);
             self.request_admission(reply, address);
         } else {
-            self.open(id, endpoint, &response);
+            self.open(id, dialect, &response);
         }
     }
 
@@ -57,7 +56,7 @@ impl Shard {
     pub(super) fn admission_answered(&mut self, reply: ReplyTo, admitted: bool) {
         let id = reply.connection;
         let Some(request) = self.end_wait(reply) else { return };
-        let Waiting::Admission { endpoint, response, address } = request.waiting else { return };
+        let Waiting::Admission { dialect, response, address } = request.waiting else { return };
         let Some(connection) = self.clients.get_mut(id).filter(|found| found.phase == Phase::Admission)
         else {
             // It left before the answer came: what was counted for it must be given back.
@@ -71,21 +70,17 @@ impl Shard {
             self.metrics.count_refusal(Refusal::PerIp);
             connection.refusal = Some(too_many_of_address(&mut self.random));
         }
-        self.open(id, endpoint, &response);
+        self.open(id, dialect, &response);
     }
 
     /// The WebSocket is open, if only to be told to come back later.
-    fn open(&mut self, id: ConnectionId, endpoint: Endpoint, response: &[u8]) {
+    fn open(&mut self, id: ConnectionId, dialect: DialectIndex, response: &[u8]) {
         self.clients.send_urgent(id, self.now, |out| out.extend_from_slice(response));
         let now_ms = self.now.timer_ms();
-        let dialect = match endpoint {
-            Endpoint::Dialect(index) => usize::from(index),
-            Endpoint::Echo => 2,
-        };
-        let message_bytes_max = self.clients.dialects[dialect].message_bytes_max(&self.config);
+        let message_bytes_max = self.clients.dialects[usize::from(dialect)].message_bytes_max(&self.config);
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.phase = Phase::Open;
-        connection.dialect = dialect as DialectIndex;
+        connection.dialect = dialect;
         connection.reader = Reader::new(message_bytes_max);
         connection.deadline_ms = u64::MAX;
         connection.heard_at_ms = now_ms;

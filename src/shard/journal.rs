@@ -85,6 +85,21 @@ impl Journal {
         self.batch.push_type(map, map_type, applied);
     }
 
+    /// Takes note that all maps of all shards were dropped.
+    pub fn push_clear(&mut self, applied: Time) {
+        self.batch.push_clear(applied);
+    }
+
+    /// Whether everything that was applied so far is durable.
+    pub fn is_all_durable(&self) -> bool {
+        self.progress.shard(self.shard).durable() >= self.covering()
+    }
+
+    /// Whether everything that this shard has applied up to there is in the base.
+    pub fn is_folded(&self, through: Time) -> bool {
+        self.progress.shard(self.shard).folded() >= through
+    }
+
     /// Hands over something that is no change.
     pub fn send(&mut self, item: ToStorage) {
         self.others.push_back(item);
@@ -254,8 +269,8 @@ impl Shard {
         self.journal.as_ref().is_some_and(Journal::is_holding)
     }
 
-    /// Whether requests must wait: a peer or the storage is too far behind.
+    /// Whether requests must wait: a peer or the storage is too far behind, or all maps are being dropped.
     pub(super) fn is_congested(&self) -> bool {
-        self.outgoing.is_congested() || self.is_held()
+        self.outgoing.is_congested() || self.is_held() || self.is_clearing()
     }
 }

@@ -46,6 +46,8 @@ enum Stage {
     Failed {
         retry_at_ms: u64,
     },
+    /// All maps were dropped since it was asked for: what comes is of before.
+    Void,
     /// All cells are there; what waits is let go.
     Complete,
 }
@@ -53,6 +55,16 @@ enum Stage {
 impl Loading {
     pub fn waiting(&mut self) -> &mut VecDeque<Parked> {
         &mut self.waiting
+    }
+
+    /// What is stored was dropped; whether nothing of it is on its way.
+    pub fn drop_cells(&mut self) -> bool {
+        self.cells = None;
+        self.stage = match self.stage {
+            Stage::Asked | Stage::Damaged | Stage::Void => Stage::Void,
+            Stage::Failed { .. } | Stage::Complete => Stage::Complete,
+        };
+        self.stage == Stage::Complete
     }
 
     /// Bytes of what has been put back so far.
@@ -101,6 +113,7 @@ impl Shard {
         let Some(journal) = &mut self.journal else { return };
         journal.look(self.now);
         self.cursor_limit = journal.progress().durable_clock();
+        self.go_on_clearing();
         // First, so that who asked here is told the same as what waits for the map.
         self.give_up_old_requests();
         let mut chunks = 0;
@@ -128,13 +141,19 @@ impl Shard {
         self.look_at_loads();
         self.answer_durable();
         let has_received = self.journal.as_ref().is_some_and(|journal| journal.has_received());
-        self.storage_left = has_received || !self.loads.complete.is_empty();
+        self.storage_left = has_received || !self.loads.complete.is_empty() && !self.is_clearing();
     }
 
     fn chunk_arrived(&mut self, chunk: &Chunk) {
         let hash = self.hasher.map(&chunk.map);
         let Some(slot) = self.maps.find(&chunk.map, hash) else { return };
         let Cells::Loading(loading) = &mut self.maps[slot].cells else { return };
+        if loading.stage == Stage::Void {
+            if chunk.is_last {
+                self.void_load_ended(slot);
+            }
+            return;
+        }
         if let Some(map_type) = chunk.map_type {
             let cells = loading.cells.get_or_insert_with(|| Box::new(Map::new(map_type)));
             if !restore(cells, self.hasher, hash, chunk) {
@@ -161,14 +180,46 @@ impl Shard {
     fn load_failed(&mut self, slot: MapSlot) {
         let retry_at_ms = self.now.timer_ms() + RETRY_MS;
         let Cells::Loading(loading) = &mut self.maps[slot].cells else { return };
+        if loading.stage == Stage::Void {
+            return self.void_load_ended(slot);
+        }
         loading.stage = Stage::Failed { retry_at_ms };
         loading.cells = None;
         self.metrics.loads_failed += 1;
         self.memory_changed(slot);
     }
 
+    /// Nothing of before is on its way any more: the map is there, and empty.
+    fn void_load_ended(&mut self, slot: MapSlot) {
+        if let Cells::Loading(loading) = &mut self.maps[slot].cells {
+            loading.stage = Stage::Complete;
+            self.loads.complete.push_back(slot);
+        }
+    }
+
+    /// Has the requests let go that wait for maps which are there.
+    pub(super) fn let_go_soon(&mut self) {
+        self.storage_left |= !self.loads.complete.is_empty();
+    }
+
+    /// Drops what was loaded of maps that requests wait for.
+    pub(super) fn drop_loading(&mut self) {
+        for (slot, _) in self.loads.under_way.clone() {
+            let Some(Cells::Loading(loading)) = self.maps.get_mut(slot).map(|map| &mut map.cells) else {
+                continue;
+            };
+            if loading.drop_cells() && !self.loads.complete.contains(&slot) {
+                self.loads.complete.push_back(slot);
+            }
+            self.memory_changed(slot);
+        }
+    }
+
     /// Lets go what has waited for maps that are there now, as much as a turn may.
     fn let_go(&mut self) {
+        if self.is_clearing() {
+            return;
+        }
         let mut left = REQUESTS_PER_TURN_MAX;
         while left > 0
             && let Some(slot) = self.loads.complete.pop_front()

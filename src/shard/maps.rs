@@ -53,6 +53,11 @@ pub enum Cells {
 }
 
 impl Cells {
+    /// Of a map that nothing is known of; with `is_stored` there may be more in the storage.
+    const fn empty(is_stored: bool) -> Self {
+        if is_stored { Self::Unloaded } else { Self::Untyped }
+    }
+
     /// No cells yet, of this type.
     pub fn typed(map_type: MapType) -> Self {
         Self::Typed(Box::new(crdt::Map::new(map_type)))
@@ -150,7 +155,7 @@ impl Maps {
         let slot = self.slots.insert(SharedMap {
             name: Arc::from(name),
             hash,
-            cells: if self.is_stored { Cells::Unloaded } else { Cells::Untyped },
+            cells: Cells::empty(self.is_stored),
             subscribers: Vec::new(),
             interested: ShardSet::EMPTY,
             batch: None,
@@ -182,6 +187,21 @@ impl Maps {
             entry.remove();
         }
         map
+    }
+
+    /// Drops the cells of all maps, and every map that nobody watches or waits for. No change may be in a batch.
+    pub fn clear(&mut self) {
+        let slots: Vec<MapSlot> = self.slots.iter().map(|(slot, _)| slot as MapSlot).collect();
+        for slot in slots {
+            let map = &mut self.slots[slot as usize];
+            // Who claims its type has no cells yet, and is told what the type is from now on. Loads see to themselves.
+            if !matches!(map.cells, Cells::Claiming(_) | Cells::Loading(_)) {
+                map.cells = Cells::empty(self.is_stored);
+            }
+            (map.scheduled_ms, map.changed_at) = (u64::MAX, Time::ZERO);
+            self.release_if_unused(slot);
+            self.count(slot);
+        }
     }
 
     /// Counts the bytes of a map again, if it is still there.

@@ -6,6 +6,7 @@
 
 mod admission;
 mod apply;
+mod clear;
 mod clients;
 mod connection;
 mod dialect;
@@ -21,27 +22,36 @@ mod journal;
 mod life;
 mod load;
 mod maps;
+mod members;
 mod memory;
 mod outbox;
 mod outcomes;
 mod pages;
 mod pending;
+mod presence;
+mod publish;
 mod rate;
 mod read;
 mod recency;
 mod removal;
+mod rooms;
 mod subscribe;
 mod timers;
 mod turn;
 mod waiting;
 mod walk;
+mod watch;
 mod write;
 
 pub use clients::Clients;
 pub use connection::{Connection, Phase};
-pub use dialect::{Ack, AckLevel, Change, Dialect, DialectIndex, Event, MessageKind, Session, SnapshotEnd};
+pub use dialect::{
+    Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Published, Session,
+    SnapshotEnd,
+};
 pub use outbox::{BufferPool, Outbox, SharedFrames};
 pub use pages::Health;
+pub use presence::SetPresence;
 pub use subscribe::{From, Subscribe};
 pub use write::{Op, Ops};
 
@@ -60,6 +70,7 @@ use crate::metrics::Metrics;
 use crate::wire::json::Parser;
 
 use admission::Admission;
+use clear::Clearing;
 use durable::DurableWaits;
 use exchange::Deferred;
 use fanout::Batches;
@@ -70,6 +81,7 @@ use memory::Memory;
 use outcomes::Outcomes;
 use pending::PendingRequests;
 use removal::Schedule;
+use rooms::Presence;
 use subscribe::Subscription;
 use timers::Wheel;
 
@@ -132,6 +144,8 @@ pub struct SharedStorage {
     pub progress: Arc<Progress>,
     /// No tick above this was ever given in this data set: clocks start above it.
     pub clock_floor: Time,
+    /// All maps were dropped at this tick; zero: never.
+    pub cleared_through: Time,
 }
 
 /// See the module.
@@ -160,6 +174,7 @@ pub struct Shard {
     parser: Parser,
     maps: Maps,
     subscriptions: Slab<Subscription>,
+    presence: Presence,
     next_serial: u32,
     pending: PendingRequests,
     /// Requests of this turn that no other shard had a part in.
@@ -180,6 +195,7 @@ pub struct Shard {
     /// Whether any other shard has ever watched a map here, and must hear this shard's clock.
     watchers_elsewhere: bool,
     clock_shared_at_ms: u64,
+    clearing: Clearing,
 
     /// The way to the storage; `None`: maps are kept in memory only.
     journal: Option<Journal>,
@@ -225,6 +241,7 @@ impl Shard {
             cursor_limit = shared.progress.durable_clock();
             Journal::new(port, Arc::clone(&shared.progress), usize::from(index))
         });
+        let cleared_through = shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.cleared_through);
         let share_bytes = shared.config.memory_limit_bytes.div_ceil(shards);
         let memory = Memory::new(if journal.is_some() { share_bytes } else { 0 });
         Self {
@@ -246,6 +263,7 @@ impl Shard {
             parser: Parser::new(),
             maps: Maps::new(journal.is_some(), memory.is_limited()),
             subscriptions: Slab::new(),
+            presence: Presence::default(),
             next_serial: 0,
             pending: PendingRequests::default(),
             answered_at_once: 0,
@@ -260,6 +278,7 @@ impl Shard {
             heard: vec![Time::ZERO; shards],
             watchers_elsewhere: false,
             clock_shared_at_ms: 0,
+            clearing: Clearing::new(shards, cleared_through),
             journal,
             loads: Loads::default(),
             memory,

@@ -38,7 +38,7 @@ impl Shard {
         }
     }
 
-    fn respond_page(
+    pub(super) fn respond_page(
         &mut self,
         id: ConnectionId,
         head_only: bool,
@@ -53,12 +53,6 @@ impl Shard {
                 http::write_page(out, status, content, body.as_bytes());
             }
         });
-    }
-
-    /// Tells whoever wants all maps dropped that nothing has been.
-    pub(super) fn respond_not_built(&mut self, id: ConnectionId) {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        self.respond_page(id, false, status, PLAIN_TEXT, "nothing was dropped: this is not built yet\n");
     }
 
     /// Answers a plain HTTP request; the connection ends with it.
@@ -148,7 +142,7 @@ pub struct Health {
 }
 
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+pub const JSON: &str = "application/json";
 
 /// What `GET /` says.
 fn index(dialects: &[DialectPath]) -> String {

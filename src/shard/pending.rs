@@ -1,18 +1,19 @@
 //! Requests that wait for other shards, and for how long at most.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use slab::Slab;
 
-use super::{AckLevel, Outcomes, Shard};
+use super::{AckLevel, DialectIndex, Outcomes, Shard};
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Metrics;
 use crate::wire::Ticket;
-use crate::wire::http::{Endpoint, Page};
+use crate::wire::http::Page;
 
 /// One request, while any of its parts is with another shard.
 pub struct PendingRequest {
-    serial: u32,
+    pub serial: u32,
     pub connection: ConnectionId,
     pub ticket: Option<Ticket>,
     pub waiting: Waiting,
@@ -37,8 +38,15 @@ pub enum Waiting {
         entries: u64,
         hash: u64,
     },
+    /// All members of a room; `catches_up`: not because the client asked, but because it was slow.
+    Members {
+        room: Arc<str>,
+        catches_up: bool,
+    },
+    /// A member is being set.
+    Member,
     Admission {
-        endpoint: Endpoint,
+        dialect: DialectIndex,
         response: Vec<u8>,
         address: std::net::IpAddr,
     },
@@ -48,6 +56,7 @@ pub enum Waiting {
         page: Page,
         head_only: bool,
     },
+    Clear,
 }
 
 #[derive(Default)]
@@ -107,7 +116,8 @@ impl Shard {
         let serial = self.next_serial();
         let began_us = self.now.monotonic_us;
         // An HTTP request ends by the deadline of its connection instead.
-        let may_be_late = !matches!(waiting, Waiting::Admission { .. } | Waiting::Metrics { .. });
+        let may_be_late =
+            !matches!(waiting, Waiting::Admission { .. } | Waiting::Metrics { .. } | Waiting::Clear);
         let request = PendingRequest { serial, connection, ticket, waiting, remaining, began_us };
         self.pending.begun += 1;
         let slot = self.pending.slots.insert(request) as u32;

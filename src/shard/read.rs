@@ -152,11 +152,12 @@ impl Shard {
     pub(super) fn answer_late(&mut self, request: PendingRequest) {
         match &request.waiting {
             Waiting::Write { .. } => self.answer_write(request, true),
-            Waiting::Read { .. } | Waiting::Digest { .. } => {
+            Waiting::Members { .. } => self.members_late(&request),
+            Waiting::Read { .. } | Waiting::Digest { .. } | Waiting::Member => {
                 self.reject(request.connection, request.ticket.as_ref(), crate::wire::Reject::Timeout);
             }
             // These end by the deadline of their connection.
-            Waiting::Admission { .. } | Waiting::Metrics { .. } => {}
+            Waiting::Admission { .. } | Waiting::Metrics { .. } | Waiting::Clear => {}
         }
     }
 }

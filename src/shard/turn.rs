@@ -28,10 +28,12 @@ impl Shard {
     pub fn end_turn(&mut self) {
         self.fire_timers();
         self.run_removals();
+        self.remove_stale_members();
         self.give_up_old_requests();
         self.release_held();
         self.flush_batches();
         self.run_walks();
+        self.answer_watches();
         while let Some(id) = self.clients.slow.pop() {
             self.disconnect(id, Close::SlowConsumer);
         }
@@ -74,6 +76,9 @@ impl Shard {
         metrics.map_names = self.maps.iter().filter(|map| is_decided_here(map)).count() as u64;
         metrics.cells =
             self.maps.iter().filter_map(|map| map.typed()).map(|cells| cells.cells() as u64).sum();
+        let rooms = || self.presence.rooms.iter().filter(|room| !room.members.is_empty());
+        metrics.presence_rooms = rooms().count() as u64;
+        metrics.presence_members = rooms().map(|room| room.members.len() as u64).sum();
         metrics.resident_bytes = self.maps.iter().map(|map| map.heap_bytes() as u64).sum();
         metrics.journal_pending_bytes = self.journal.as_ref().map_or(0, Journal::backlog_bytes);
         metrics.outbox_bytes =
@@ -100,9 +105,11 @@ impl Shard {
         sooner(self.timers.next_ms().map(|at_ms| at_ms * 1000));
         sooner(self.draining_until_ms.map(|until_ms| until_ms * 1000));
         sooner(self.next_removal_ms().map(|at_ms| now_us + at_ms.saturating_sub(self.now.unix_ms) * 1000));
+        sooner(self.next_stale_ms().map(|at_ms| at_ms * 1000));
         sooner(self.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
         sooner(self.next_look_at_loads_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_pass_ms().map(|at_ms| at_ms * 1000));
+        sooner(self.next_clear_checkpoint_ms().map(|at_ms| at_ms * 1000));
         sooner(self.has_unjournaled().then_some(now_us + STORAGE_RETRY_US));
         sooner(self.watchers_elsewhere.then_some((self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS) * 1000));
         sooner(self.oldest_request_us().map(|began_us| began_us + self.config.ack_timeout_ms * 1000));
@@ -111,7 +118,8 @@ impl Shard {
 
     /// Whether the next turn has something to do even if nothing happens.
     fn has_work_left(&self) -> bool {
-        let has_requests = self.has_walks() || self.has_deferred() && !self.is_held();
+        let has_requests = !self.is_clearing()
+            && (self.has_walks() || self.has_watches_to_answer() || self.has_deferred() && !self.is_held());
         self.mesh_left || self.storage_left || has_requests && !self.outgoing.any_waiting()
     }
 

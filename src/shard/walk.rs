@@ -125,6 +125,9 @@ impl Shard {
 
     /// Makes the chunks that were asked for, as many as a turn may.
     pub(super) fn run_walks(&mut self) {
+        if self.is_clearing() {
+            return;
+        }
         let mut made = 0;
         for _ in 0..self.walks.len() {
             if made == CHUNKS_PER_TURN_MAX {
@@ -164,20 +167,20 @@ impl Shard {
             entries: Span::default(),
             count: 0,
         };
-        if let Some(cells) = slot.and_then(|slot| self.maps[slot].typed()) {
-            answer.map_type = Some(cells.map_type());
-            if request.resumes && request.position < cells.pruned_through() {
-                answer.reset = true;
-                self.metrics.resets += 1;
-            } else {
-                let chunk = match request.filter.as_deref() {
-                    Some(Filter::Keys(keys)) => chunk_of_keys(cells, keys, request.position, &mut entries),
-                    filter => chunk_of_map(cells, filter, request.position, &mut entries),
-                };
-                answer.count = chunk.entries;
-                answer.done = chunk.stopped_at.is_none();
-                answer.position = chunk.stopped_at.unwrap_or(now);
-            }
+        let cells = slot.and_then(|slot| self.maps[slot].typed());
+        answer.map_type = cells.map(Map::map_type);
+        let forgotten_through = cells.map_or(Time::ZERO, Map::pruned_through).max(self.cleared_through());
+        if request.resumes && request.position < forgotten_through {
+            answer.reset = true;
+            self.metrics.resets += 1;
+        } else if let Some(cells) = cells {
+            let chunk = match request.filter.as_deref() {
+                Some(Filter::Keys(keys)) => chunk_of_keys(cells, keys, request.position, &mut entries),
+                filter => chunk_of_map(cells, filter, request.position, &mut entries),
+            };
+            answer.count = chunk.entries;
+            answer.done = chunk.stopped_at.is_none();
+            answer.position = chunk.stopped_at.unwrap_or(now);
         }
         self.metrics.snapshot_entries += u64::from(answer.count);
         if request.shard == self.index {

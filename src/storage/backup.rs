@@ -12,6 +12,7 @@ use redb::ReadableTable;
 use serde::Serialize;
 
 use super::base::{CELLS, MAPS, NAMES, NEXT_MAP_ID, NUMBERS, Reading, failed};
+use super::clear::CLEARED;
 use super::offline::CACHE_BYTES;
 use super::{Base, Disk, HostDisk, JOURNAL_FOLDER, StorageError, first_sequence, format, replace_file};
 use crate::crdt::Time;
@@ -117,7 +118,9 @@ impl Copying<'_> {
                 self.copied.maps += 1;
             }
             let mut numbers = writing.transaction.open_table(NUMBERS).map_err(failed)?;
-            numbers.insert(NEXT_MAP_ID, from.number(NEXT_MAP_ID)?).map_err(failed)?;
+            for name in [NEXT_MAP_ID, CLEARED] {
+                numbers.insert(name, from.number(name)?).map_err(failed)?;
+            }
         }
         let mut entries = from.cells.range::<&[u8]>(..).map_err(failed)?;
         loop {

@@ -199,12 +199,9 @@ impl Base {
         transaction.set_durability(Durability::Immediate);
         // Commits save which pages are free, so that opening after a crash does not read the whole file.
         transaction.set_quick_repair(true);
-        for table in [transaction.open_table(CELLS).map(drop), transaction.open_table(MAPS).map(drop)] {
-            table.map_err(failed)?;
-        }
-        transaction.open_table(NAMES).map(drop).map_err(failed)?;
-        transaction.open_table(NUMBERS).map(drop).map_err(failed)?;
-        Ok(Writing { base: self, transaction, folded: None, clock: Time::ZERO })
+        let writing = Writing { base: self, transaction, folded: None, clock: Time::ZERO };
+        writing.open_tables()?;
+        Ok(writing)
     }
 }
 
@@ -267,6 +264,15 @@ pub(super) struct Writing<'a> {
 }
 
 impl Writing<'_> {
+    /// Makes the tables that are not there.
+    pub fn open_tables(&self) -> Result<(), StorageError> {
+        self.transaction.open_table(CELLS).map_err(failed)?;
+        self.transaction.open_table(MAPS).map_err(failed)?;
+        self.transaction.open_table(NAMES).map_err(failed)?;
+        self.transaction.open_table(NUMBERS).map_err(failed)?;
+        Ok(())
+    }
+
     /// Everything up to this sequence number is in the base with this transaction.
     pub fn set_folded(&mut self, through: u64) {
         self.folded = Some(through);

@@ -61,6 +61,7 @@ pub fn export(
     let offline = Offline::open(data_dir, &format!("`annulus export`, process {}", std::process::id()))?;
     let base = offline.base()?;
     let (tail, _) = offline.tail(base.folded(), false)?;
+    base.follow(&tail)?;
     let names =
         if maps.is_empty() { all_maps(&base.begin_read()?.map_names()?, &tail) } else { maps.to_vec() };
     let whole = 0..PARTITIONS as u16;

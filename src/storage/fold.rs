@@ -9,7 +9,7 @@ use redb::ReadableTable;
 
 use super::base::{Base, CELLS, Row, Writing, failed, partition_of, set_cell_key};
 use super::stored::{Source, merge};
-use super::{Disk, Segment, StorageError};
+use super::{Clear, Disk, Segment, StorageError};
 use crate::crdt::{Delta, MapType, Time};
 use crate::handover::{Body, Record};
 
@@ -32,6 +32,8 @@ pub struct Folded {
     pub transactions: u64,
     /// Everything up to this sequence number is in the base now.
     pub through: u64,
+    /// All maps were dropped, and what is in the base now came after.
+    pub has_cleared: bool,
     /// It was told not to go on; the rest of the segment is still to be folded.
     pub is_interrupted: bool,
 }
@@ -69,6 +71,13 @@ impl Base {
                 continue;
             }
             folded.through = folded.through.max(record.sequence);
+            if record.body == Body::Clear {
+                self.clear(Clear { sequence: record.sequence, tick: record.applied })?;
+                folded.records += records.len() as u64 + 1;
+                folded.has_cleared = true;
+                records.clear();
+                continue;
+            }
             records.push(record);
             if records.len() >= self.transaction_records {
                 self.merge_records(&records, Source::Journal, &mut folded)?;
@@ -142,7 +151,7 @@ impl<'a> Merging<'a> {
     ) -> Result<(), StorageError> {
         for (place, record) in records.iter().enumerate() {
             let map_type = match record.body {
-                Body::Mark { .. } => continue,
+                Body::Mark { .. } | Body::Clear => continue,
                 Body::Type(map_type) => map_type,
                 Body::Delta(delta) => delta.map_type(),
             };

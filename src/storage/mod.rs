@@ -17,6 +17,7 @@
 mod backend;
 pub mod backup;
 mod base;
+mod clear;
 mod disk;
 mod error;
 pub mod export;
@@ -41,6 +42,7 @@ pub mod verify;
 mod view;
 
 pub use base::Base;
+pub use clear::Clear;
 pub use disk::{Disk, DiskFile, HostDisk, replace_file};
 pub use error::StorageError;
 pub use fold::Folded;

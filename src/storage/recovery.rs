@@ -45,7 +45,7 @@ pub struct Recovered {
     pub next_sequence: u64,
     /// The newest tick of any record that was read.
     pub clock: Time,
-    /// Types and deltas that are not folded.
+    /// Those that are not folded, marks left out.
     pub records: u64,
     /// What was being written when the server stopped. It was never reported durable.
     pub torn: Option<Torn>,

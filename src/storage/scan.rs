@@ -4,7 +4,7 @@
 //! segment's salt and the sequence number all have to fit.
 
 use super::segment::SEGMENT_HEADER_BYTES;
-use crate::handover::{Body, Fault, RECORD_HEADER_BYTES, Record, read_record};
+use crate::handover::{Body, Fault, Kind, RECORD_HEADER_BYTES, Record, read_record};
 
 /// Walks over the bytes of one segment.
 #[derive(Clone, Debug)]
@@ -130,7 +130,7 @@ fn looks_like_record(bytes: &[u8], expected: u64) -> bool {
     let Some(sequence) = header[8..16].first_chunk().map(|bytes| u64::from_le_bytes(*bytes)) else {
         return false;
     };
-    (1..=7).contains(&header[24])
+    Kind::from_byte(header[24]).is_some()
         && header[25] == 0
         && header[30..32] == [0, 0]
         && sequence >= expected

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::base::partition_of;
-use super::{Disk, DiskFile, Location, RecoveredSegment, StorageError};
+use super::{Clear, Disk, DiskFile, Location, RecoveredSegment, StorageError};
 use crate::crdt::{Delta, MapType, Time};
 use crate::handover::{Body, RECORD_HEADER_BYTES, Record, read_record};
 use crate::mesh::KeyHasher;
@@ -29,6 +29,8 @@ pub struct Tail {
     hasher: KeyHasher,
     /// The base has everything up to this sequence number.
     folded: u64,
+    /// The latest record that dropped all maps.
+    clear: Option<Clear>,
     index: Mutex<Index>,
 }
 
@@ -74,7 +76,7 @@ impl Tail {
     /// An empty one, of a journal of which the base has everything up to `folded`.
     #[expect(clippy::disallowed_types, reason = "as above")]
     pub fn new(hasher: KeyHasher, folded: u64) -> Self {
-        Self { hasher, folded, index: Mutex::new(Index::default()) }
+        Self { hasher, folded, clear: None, index: Mutex::new(Index::default()) }
     }
 
     /// Notes a record that recovery has found.
@@ -82,6 +84,7 @@ impl Tail {
         let map_type = match record.body {
             _ if record.sequence <= self.folded => return,
             Body::Mark { .. } => return,
+            Body::Clear => return self.add_clear(record),
             Body::Type(map_type) => map_type,
             Body::Delta(delta) => delta.map_type(),
         };
@@ -98,6 +101,17 @@ impl Tail {
             let Location { segment, offset, bytes } = location;
             map.records.push(Entry { segment, offset, bytes, partition });
         }
+    }
+
+    /// What it knows so far is gone.
+    fn add_clear(&mut self, record: &Record<'_>) {
+        self.clear = Some(Clear { sequence: record.sequence, tick: record.applied });
+        self.index.get_mut().unwrap_or_else(PoisonError::into_inner).maps.clear();
+    }
+
+    /// The record, if there is one, that makes what the base has worth nothing; see [`super::Base::follow`].
+    pub(super) fn clear(&self) -> Option<Clear> {
+        self.clear
     }
 
     /// Opens the segments that [`super::Recovered`] names, after all records were added.

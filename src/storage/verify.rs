@@ -87,6 +87,7 @@ pub fn verify(
     let folded = base.as_ref().map_or(0, Base::folded);
     let tail = verified.read_journal(&offline, folded)?;
     if let Some(base) = &base {
+        base.follow(&tail)?;
         let names = match base.begin_read().and_then(|reading| reading.map_names()) {
             Ok(names) => names,
             Err(error) => {

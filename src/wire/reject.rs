@@ -70,7 +70,7 @@ impl Reject {
             Self::Forbidden => "not allowed for this identity",
             Self::Overloaded { .. } => "the server is busy, send it again later",
             Self::ReadOnly => "the server takes no writes now",
-            Self::RateLimited { .. } => "too many messages per second, this one was not handled",
+            Self::RateLimited { .. } => "too many messages, this one was not handled",
             Self::TooManySubscriptions => "this connection has as many subscriptions as it may",
             Self::Timeout => "the map could not be loaded in time, or another shard did not answer",
             Self::AuthUnavailable => "this server takes no tokens",

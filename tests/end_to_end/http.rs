@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use annulus::config::DialectPath;
+use annulus::dialect::synckit;
 
 use simd_json::prelude::*;
 
@@ -125,13 +126,13 @@ fn the_health_of_a_dialect_is_that_of_all_shards_and_names_nothing() {
 fn the_reset_exists_only_where_it_is_wanted() {
     let post = "POST /_test/clear HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n{}";
     assert!(exchange(TestServer::start().address, post).starts_with("HTTP/1.1 404 "));
-    let server = TestServer::with(|config| config.test_reset = true);
-    assert!(exchange(server.address, post).starts_with("HTTP/1.1 503 "));
+    let server = TestServer::resettable(None);
+    assert!(exchange(server.address, post).starts_with("HTTP/1.1 200 "));
 }
 
 #[test]
 fn each_dialect_is_found_at_its_path_only() {
-    let elsewhere = DialectPath { path: "/kit".into(), ..DialectPath::SYNCKIT };
+    let elsewhere = DialectPath { path: "/kit".into(), ..synckit::PATH };
     let server = TestServer::with(|config| config.dialects = vec![DialectPath::NATIVE, elsewhere]);
     for (path, status) in [("/v1", 101), ("/kit", 101), ("/ws", 404)] {
         let mut raw = Raw::connect(server.address);

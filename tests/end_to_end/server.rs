@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use annulus::config::{Config, Fsync, StorageConfig};
+use annulus::config::{Config, DialectPath, Fsync, StorageConfig};
 use annulus::io::{Control, host};
 use annulus::server::{RunError, Server, Settings};
 
@@ -30,29 +30,34 @@ impl TestServer {
 
     /// With what `change` makes of the default configuration.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::serve(two_cores(), None, change)
+        Self::on(two_cores(), change)
+    }
+
+    /// With a shard on each of `cores`, and what `change` makes of the default configuration.
+    pub fn on(cores: Vec<usize>, change: impl FnOnce(&mut Config)) -> Self {
+        Self::serve(cores, None, change)
     }
 
     /// With its data in `directory`, a shard on each of `cores`, and what `change` makes of the defaults.
     pub fn on_disk(directory: &Path, cores: Vec<usize>, change: impl FnOnce(&mut StorageConfig)) -> Self {
-        let mut storage = StorageConfig {
-            data_dir: directory.to_owned(),
-            fsync: Fsync::Always,
-            segment_bytes: 1 << 20,
-            checkpoint_interval_ms: 60_000,
-            disk_reserve_bytes: 0,
-            salvage: false,
-            service_core: None,
-        };
+        let mut storage = storage_in(directory);
         change(&mut storage);
         let offers_durable = storage.fsync != Fsync::Never;
         Self::serve(cores, Some(storage), |config| config.offers_durable = offers_durable)
+    }
+
+    /// With its data in `directory`, or in memory, and all of it to be dropped for whoever asks.
+    pub fn resettable(directory: Option<&Path>) -> Self {
+        Self::serve(two_cores(), directory.map(storage_in), |config| {
+            (config.test_reset, config.offers_durable) = (true, directory.is_some());
+        })
     }
 
     fn serve(cores: Vec<usize>, storage: Option<StorageConfig>, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             drain_ms: 500,
+            dialects: vec![DialectPath::NATIVE, annulus::dialect::synckit::PATH],
             ..Config::default()
         };
         change(&mut config);
@@ -171,4 +176,16 @@ pub fn exchange(address: SocketAddr, request: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+fn storage_in(directory: &Path) -> StorageConfig {
+    StorageConfig {
+        data_dir: directory.to_owned(),
+        fsync: Fsync::Always,
+        segment_bytes: 1 << 20,
+        checkpoint_interval_ms: 60_000,
+        disk_reserve_bytes: 0,
+        salvage: false,
+        service_core: None,
+    }
 }

@@ -167,7 +167,7 @@ fn digest_and_unsubscribed_name_their_map() {
 #[test]
 fn error_says_when_to_try_again() {
     expect(
-        r#"{"type":"error","id":"1","code":"rate_limited","message":"too many messages per second, this one was not handled","retry_after_ms":1000}"#,
+        r#"{"type":"error","id":"1","code":"rate_limited","message":"too many messages, this one was not handled","retry_after_ms":1000}"#,
         |out| error(out, Some(&id("1")), Reject::RateLimited { retry_after_ms: 1000 }),
     );
     for reject in [Reject::BadJson, Reject::UnknownType, Reject::BadRequest("a \"b\" \\ c"), Reject::Timeout]

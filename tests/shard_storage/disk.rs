@@ -14,6 +14,7 @@ const CHUNK_BYTES: usize = 512;
 pub struct Disk {
     maps: BTreeMap<String, Stored>,
     clock: Time,
+    cleared_through: Time,
 }
 
 #[derive(Clone, Debug)]
@@ -28,6 +29,11 @@ impl Disk {
     /// The latest tick it has seen.
     pub fn clock(&self) -> Time {
         self.clock
+    }
+
+    /// When all maps were dropped last.
+    pub fn cleared_through(&self) -> Time {
+        self.cleared_through
     }
 
     pub fn map_type(&self, map: &str) -> Option<MapType> {
@@ -50,6 +56,10 @@ impl Disk {
             self.clock = self.clock.max(record.applied);
             match record.body {
                 Body::Mark { .. } => panic!("a shard makes no marks"),
+                Body::Clear => {
+                    self.maps.clear();
+                    self.cleared_through = record.applied;
+                }
                 Body::Type(map_type) => self.set_type(record.map, map_type),
                 Body::Delta(delta) => {
                     self.set_type(record.map, delta.map_type());

@@ -6,6 +6,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod backpressure;
+mod clearing;
+mod clearing_stored;
+#[path = "../client_frames/mod.rs"]
+mod client_frames;
 mod disk;
 mod durable;
 mod evicting;

@@ -16,6 +16,7 @@ fn texts(items: &[ToStorage]) -> (Vec<u64>, Vec<String>) {
                     assert!(record.applied <= batch.last_applied);
                     let kind = match record.body {
                         Body::Mark { .. } => "mark".to_owned(),
+                        Body::Clear => "clear".to_owned(),
                         Body::Type(map_type) => format!("type {}", map_type.as_str()),
                         Body::Delta(delta) => {
                             format!("{delta:?}").split([' ', '{']).next().unwrap().to_owned()

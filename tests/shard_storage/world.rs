@@ -14,6 +14,7 @@ use annulus::metrics::Metrics;
 use annulus::shard::{Command, Now, Shard, Shared, SharedStorage};
 use simd_json::OwnedValue as Value;
 
+use crate::client_frames::{take_text, text_frame};
 use crate::disk::Disk;
 
 /// When every test begins, and the last tick of the data set then.
@@ -48,6 +49,8 @@ pub struct Node {
     /// Times the shard asked for the storage to be woken.
     pub storage_wakes: u32,
     pub has_exited: bool,
+    /// Whether it has woken another shard in its last turn.
+    has_woken: bool,
     paused: Vec<ConnectionId>,
     arrived: Vec<(ConnectionId, Vec<u8>)>,
     sent: Vec<(ConnectionId, usize)>,
@@ -65,8 +68,19 @@ impl World {
         Self::over(Disk::default(), shards, change)
     }
 
+    /// A server that keeps maps in memory only.
+    pub fn in_memory(shards: usize) -> Self {
+        Self::start(None, shards, |_| {})
+    }
+
     /// A server that starts over what an earlier one has left.
     pub fn over(disk: Disk, shards: usize, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start(Some(disk), shards, change)
+    }
+
+    fn start(disk: Option<Disk>, shards: usize, change: impl FnOnce(&mut Config)) -> Self {
+        let is_stored = disk.is_some();
+        let disk = disk.unwrap_or_default();
         let mut config = Config { heartbeat_ms: 3_600_000, offers_durable: true, ..Config::default() };
         change(&mut config);
         let floor = CLOCK_FLOOR.max(disk.clock());
@@ -78,15 +92,27 @@ impl World {
             epoch: 1,
             hasher,
             connections: Arc::new(AtomicUsize::new(0)),
-            storage: Some(SharedStorage { progress: Arc::clone(&progress), clock_floor: floor }),
+            storage: is_stored.then(|| SharedStorage {
+                progress: Arc::clone(&progress),
+                clock_floor: floor,
+                cleared_through: disk.cleared_through(),
+            }),
         };
         let now = Now { unix_ms: UNIX_START_MS, monotonic_us: 1_000_000 };
         let parts = mesh::connect(shards).into_iter().zip(handover::connect(shards)).enumerate();
         let node = |(index, (mesh, (storage, port)))| Node {
-            shard: Shard::new(shared.clone(), index as ShardIndex, mesh, Some(storage), now, 1),
+            shard: Shard::new(
+                shared.clone(),
+                index as ShardIndex,
+                mesh,
+                is_stored.then_some(storage),
+                now,
+                1,
+            ),
             port,
             storage_wakes: 0,
             has_exited: false,
+            has_woken: false,
             paused: Vec::new(),
             arrived: Vec::new(),
             sent: Vec::new(),
@@ -113,10 +139,26 @@ impl World {
         Client { shard, id }
     }
 
+    /// Asks the given shard to drop all maps, as an HTTP client does.
+    pub fn clear(&mut self, shard: usize) -> Client {
+        let node = &mut self.nodes[shard];
+        let id = node.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        node.inbox.push((id, Vec::new()));
+        node.shard.clear_maps(id);
+        Client { shard, id }
+    }
+
+    /// Whether an HTTP client has been told of its success.
+    pub fn has_succeeded(&mut self, client: Client) -> bool {
+        let response = String::from_utf8(self.nodes[client.shard].inbox(client.id).clone()).unwrap();
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+        response.ends_with("\r\n\r\n{\"success\":true}")
+    }
+
     /// Sends one message, which the shard reads in its next turn.
     pub fn send(&mut self, client: Client, text: &str) {
         assert!(!self.is_paused(client), "nothing is read from a client that is paused");
-        self.nodes[client.shard].arrived.push((client.id, frame(text.as_bytes())));
+        self.nodes[client.shard].arrived.push((client.id, text_frame(text.as_bytes())));
     }
 
     /// Sends one message and returns what the client has been sent when nothing happens any more.
@@ -142,7 +184,7 @@ impl World {
     pub fn received(&mut self, client: Client) -> Vec<Value> {
         let inbox = self.nodes[client.shard].inbox(client.id);
         let mut messages = Vec::new();
-        while let Some(mut text) = take_frame(inbox) {
+        while let Some(mut text) = take_text(inbox) {
             messages.push(simd_json::to_owned_value(&mut text).unwrap());
         }
         messages
@@ -162,15 +204,14 @@ impl World {
     /// Turns until no shard has anything to do at once.
     pub fn settle(&mut self) {
         for _ in 0..BUSY_TURNS_MAX {
-            self.turn();
-            // A clock that moves so little reaches no timer; envelopes take two turns there and back.
-            if self.nodes.iter().all(|node| node.shard.wait_us() != Some(0)) {
-                for _ in 0..4 {
-                    self.turn();
-                }
-                if self.nodes.iter().all(|node| node.shard.wait_us() != Some(0)) {
-                    return;
-                }
+            // A clock that moves so little reaches no timer; who has been woken has something in a queue.
+            let mut is_quiet = true;
+            for _ in 0..4 {
+                self.turn();
+                is_quiet &= self.nodes.iter().all(|node| !node.has_woken && node.shard.wait_us() != Some(0));
+            }
+            if is_quiet {
+                return;
             }
         }
         panic!("a shard spins");
@@ -292,6 +333,7 @@ impl Node {
     }
 
     fn turn(&mut self, now: Now) {
+        self.has_woken = false;
         self.shard.start_turn(now);
         for (id, bytes) in std::mem::take(&mut self.sent) {
             self.shard.sent(id, bytes);
@@ -321,44 +363,9 @@ impl Node {
                 Command::Shutdown(id) => self.shut_down.push(id),
                 Command::Close(id) => self.closed.push(id),
                 // Every shard has a turn anyway.
-                Command::Wake(_) | Command::StopAccepting => {}
+                Command::Wake(_) => self.has_woken = true,
+                Command::StopAccepting => {}
             }
-        }
-    }
-}
-
-/// A text frame with the mask zero, which is a mask like any other.
-fn frame(text: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x81];
-    match text.len() {
-        len @ 0..126 => frame.push(0x80 | len as u8),
-        len @ 126..=0xFFFF => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(0x80 | 127);
-            frame.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(text);
-    frame
-}
-
-/// The payload of the text frame at the front of `input`; other frames are skipped.
-fn take_frame(input: &mut Vec<u8>) -> Option<Vec<u8>> {
-    loop {
-        let (&first, &second) = (input.first()?, input.get(1)?);
-        let (len, start) = match second {
-            126 => (usize::from(u16::from_be_bytes([input[2], input[3]])), 4),
-            127 => (u64::from_be_bytes(input[2..10].try_into().unwrap()) as usize, 10),
-            len => (usize::from(len), 2),
-        };
-        let payload = input[start..start + len].to_vec();
-        input.drain(..start + len);
-        if first == 0x81 {
-            return Some(payload);
         }
     }
 }

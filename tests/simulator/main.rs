@@ -13,6 +13,7 @@
 #![allow(clippy::disallowed_types, reason = "a disk may be used by many threads, so this one could be")]
 
 mod calm;
+mod clear;
 mod client;
 mod disk;
 mod frames;
@@ -47,6 +48,9 @@ struct Outcome {
     conflations: u64,
     stalls: u64,
     resets: u64,
+    clears: u64,
+    /// Clears that the end of the process cut short.
+    cut_short: u64,
     slow_consumers: u64,
     evictions: u64,
     acked_durable: u64,
@@ -64,6 +68,8 @@ impl Outcome {
         self.conflations += other.conflations;
         self.stalls += other.stalls;
         self.resets += other.resets;
+        self.clears += other.clears;
+        self.cut_short += other.cut_short;
         self.slow_consumers += other.slow_consumers;
         self.evictions += other.evictions;
         self.acked_durable += other.acked_durable;
@@ -121,6 +127,9 @@ fn run(seed: u64) -> Outcome {
     for _ in 0..world.random.between(1, 4) {
         world.storm();
         world.heal();
+        if world.random.per_mille(200) {
+            world.clear();
+        }
     }
     world.expire();
     world.check_promises();
@@ -141,6 +150,8 @@ fn run(seed: u64) -> Outcome {
         conflations: 0,
         stalls: 0,
         resets: 0,
+        clears: world.clears,
+        cut_short: world.cut_short,
         slow_consumers: 0,
         evictions: 0,
         acked_durable: world.oracle.acked_durable,

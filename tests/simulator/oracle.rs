@@ -155,6 +155,12 @@ impl Oracle {
         self.durable = self.now.clone();
     }
 
+    /// All maps were dropped, for good.
+    pub fn cleared(&mut self) {
+        self.now = Book::default();
+        self.durable = Book::default();
+    }
+
     /// The process has ended: what was not durable may be gone.
     pub fn crashed(&mut self) {
         self.now = self.durable.clone();

@@ -52,7 +52,8 @@ impl World {
             shared.epoch = service.format.epoch;
             shared.hasher = KeyHasher::new(service.format.secret);
             let progress = Arc::clone(&service.progress);
-            shared.storage = Some(SharedStorage { progress, clock_floor: service.clock });
+            let (clock_floor, cleared_through) = (service.clock, service.cleared_through);
+            shared.storage = Some(SharedStorage { progress, clock_floor, cleared_through });
             storage_ports = given.into_iter().map(Some).collect();
             self.service = Some(service);
         }

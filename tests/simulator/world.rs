@@ -41,6 +41,9 @@ pub struct World {
     /// How far the wall clock is from where it would be without steps.
     unix_step_ms: i64,
     pub is_calm: bool,
+    /// Times that all maps were dropped, and that the process ended before that was answered.
+    pub clears: u64,
+    pub cut_short: u64,
 }
 
 impl World {
@@ -61,6 +64,8 @@ impl World {
             now_us: 0,
             unix_step_ms: 0,
             is_calm: false,
+            clears: 0,
+            cut_short: 0,
             random,
             scenario,
         };

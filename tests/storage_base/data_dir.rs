@@ -18,6 +18,8 @@ pub struct DataDir {
     pub maps: BTreeMap<String, Map>,
     /// Every segment; the first of them are folded.
     pub segments: Vec<String>,
+    /// Of the next record.
+    pub next_sequence: u64,
 }
 
 pub fn format() -> Format {
@@ -50,7 +52,8 @@ impl DataDir {
             disk.remove(name).expect("it is there");
         }
         maps.insert("empty".to_owned(), Map::new(annulus::crdt::MapType::Or));
-        Self { folder, disk, maps, segments }
+        let next_sequence = journal.next_sequence;
+        Self { folder, disk, maps, segments, next_sequence }
     }
 
     /// Asserts that a directory has these maps, and nothing is wrong with it.

@@ -37,6 +37,13 @@ impl<'a> JournalFiles<'a> {
     }
 }
 
+/// A batch with nothing but that all maps were dropped.
+pub fn batch_of_clear(applied: Time) -> Batch {
+    let mut batch = Batch::default();
+    batch.push_clear(applied);
+    batch
+}
+
 /// A batch with nothing but the type of a map.
 pub fn batch_of_type(map: &str, map_type: MapType) -> Batch {
     let mut batch = Batch::default();

@@ -21,10 +21,13 @@ pub enum What {
     OrAdd { tag: String, value: Vec<u8>, at: Stamp },
     OrRemove { tag: String },
     Counter { replica: Node, added: u64, subtracted: u64 },
+    Clear,
 }
 
 /// How many kinds [`Change::of_kind`] knows.
-pub const KINDS: usize = 6;
+pub const KINDS: usize = 7;
+/// Those from 1 to this one are deltas.
+pub const DELTA_KINDS: usize = 5;
 
 impl Change {
     pub fn random(random: &mut Random, applied: Time) -> Self {
@@ -33,6 +36,9 @@ impl Change {
     }
 
     pub fn of_kind(kind: usize, random: &mut Random, applied: Time) -> Self {
+        if kind == 6 {
+            return Self { map: String::new(), key: Vec::new(), applied, what: What::Clear };
+        }
         let characters = random.within(1..20);
         let map = random.text(characters);
         let key_len = if kind == 0 { 0 } else { random.below(30) };
@@ -47,10 +53,10 @@ impl Change {
         Self { map, key: random.bytes(key_len), applied, what }
     }
 
-    /// `None` for a type.
+    /// `None` for a type, and for dropping all maps.
     pub fn delta(&self) -> Option<Delta<'_>> {
         Some(match &self.what {
-            What::Type(_) => return None,
+            What::Type(_) | What::Clear => return None,
             What::Lww { at, value, expires_ms } => {
                 Delta::Lww { at: *at, value: value.as_deref(), expires_ms: *expires_ms }
             }
@@ -66,7 +72,8 @@ impl Change {
         match (&self.what, self.delta()) {
             (_, Some(delta)) => batch.push(&self.map, &self.key, &delta, self.applied),
             (What::Type(map_type), None) => batch.push_type(&self.map, *map_type, self.applied),
-            (_, None) => unreachable!("only a type has no delta"),
+            (What::Clear, None) => batch.push_clear(self.applied),
+            (_, None) => unreachable!("all others have a delta"),
         }
     }
 
@@ -75,6 +82,7 @@ impl Change {
         let what = match record.body {
             Body::Mark { .. } => return None,
             Body::Type(map_type) => What::Type(map_type),
+            Body::Clear => What::Clear,
             Body::Delta(delta) => of_delta(&delta),
         };
         Some(Self { map: record.map.to_owned(), key: record.key.to_vec(), applied: record.applied, what })

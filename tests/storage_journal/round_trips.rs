@@ -5,7 +5,7 @@ use annulus::handover::{
     Batch, Body, Fault, Image, Kind, decode_delta, encode_delta, read_record, seal, set_mark, write_mark,
 };
 
-use crate::content::{Change, KINDS, of_delta};
+use crate::content::{Change, DELTA_KINDS, KINDS, of_delta};
 use crate::random::each_seed;
 
 #[test]
@@ -94,7 +94,7 @@ fn images_are_read_as_they_were_written() {
         let applied = Time::from_bits(random.next());
         let changes: Vec<_> = (0..random.below(8))
             .map(|_| {
-                let (kind, applied) = (1 + random.below(KINDS - 1), Time::from_bits(random.next()));
+                let (kind, applied) = (1 + random.below(DELTA_KINDS), Time::from_bits(random.next()));
                 Change::of_kind(kind, random, applied)
             })
             .collect();
@@ -119,7 +119,7 @@ fn a_cut_image_is_an_error_and_never_a_shorter_one() {
         let mut image = Image::begin(&mut bytes, Time::from_bits(1));
         let mut ends = vec![8];
         for _ in 0..3 {
-            let kind = 1 + random.below(KINDS - 1);
+            let kind = 1 + random.below(DELTA_KINDS);
             let change = Change::of_kind(kind, random, Time::from_bits(2));
             image.push(&change.delta().unwrap(), change.applied);
             let mut alone = Vec::new();
@@ -143,7 +143,7 @@ fn a_cut_image_is_an_error_and_never_a_shorter_one() {
 #[test]
 fn random_bytes_are_no_delta_or_one_that_stays_as_it_is() {
     let kinds = (0..=u8::MAX).filter_map(Kind::from_byte).collect::<Vec<_>>();
-    assert_eq!(kinds.len(), 7);
+    assert_eq!(kinds.len(), 8);
     each_seed(5_000, |random| {
         let len = random.below(60);
         let bytes = random.bytes(len);

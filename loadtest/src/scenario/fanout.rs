@@ -2,6 +2,8 @@
 //!
 //! Each publisher has `window` publishes in flight; one is done when it is acked and has reached every subscriber.
 //!
+//! In SyncKit publishers are subscribers, too, as writing to a document subscribes to it.
+//!
 //! Checked: every subscriber gets every publish once and in order, each with the value that was written; a pong at
 //! the end proves that nothing more is queued.
 

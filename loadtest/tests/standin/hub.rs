@@ -159,14 +159,15 @@ impl Hub {
             return self.send(connection, text);
         }
         let speaks_synckit = self.connections.get(&connection).is_some_and(|peer| peer.speaks_synckit);
-        if speaks_synckit && self.fault == Fault::RejectWrite(number) {
-            return self.send(connection, format!(r#"{{"type":"error","id":{id}}}"#));
-        }
         for (map, entries) in self.merge_as(number, request) {
             if speaks_synckit {
                 self.subscribers.entry(map.clone()).or_default().insert(connection, true);
             }
             self.deliver(connection, &map, &entries);
+        }
+        // An ack of SyncKit has no room for what was rejected.
+        if speaks_synckit && self.fault == Fault::RejectWrite(number) {
+            return self.send(connection, format!(r#"{{"type":"error","id":{id}}}"#));
         }
         let ops = request["ops"].as_array().map_or(0, Vec::len);
         let applied = if self.fault == Fault::RejectWrite(number) { ops - 1 } else { ops };

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cli::values::parse_dialect_path;
 use crate::config::DialectPath;
+use crate::dialect::synckit;
 
 #[derive(Debug, Args, Serialize)]
 #[command(next_help_heading = "SyncKit")]
@@ -17,7 +18,7 @@ pub(in crate::cli) struct SyncKit {
     ///
     /// They look for it at /ws, on the same port as everything else.
     #[arg(long, env = "ANNULUS_SYNCKIT_PATH", value_name = "PATH")]
-    #[arg(value_parser = parse_dialect_path, default_value_t = DialectPath::SYNCKIT.path)]
+    #[arg(value_parser = parse_dialect_path, default_value_t = synckit::PATH.path)]
     pub synckit_path: Cow<'static, str>,
 
     /// Do not serve SyncKit's clients
@@ -28,9 +29,9 @@ pub(in crate::cli) struct SyncKit {
 }
 
 impl SyncKit {
-    /// The paths of all dialects.
-    pub fn dialects(&self) -> Vec<DialectPath> {
-        let synckit = DialectPath { path: self.synckit_path.clone(), ..DialectPath::SYNCKIT };
-        if self.no_synckit { vec![DialectPath::NATIVE] } else { vec![DialectPath::NATIVE, synckit] }
+    /// Where it is spoken, if it is.
+    pub fn dialect(&self) -> Option<DialectPath> {
+        let path = self.synckit_path.clone();
+        (!self.no_synckit).then_some(DialectPath { path, ..synckit::PATH })
     }
 }

@@ -55,6 +55,8 @@ impl Dialect for Native {
                 write_entries(out, entries);
                 encode::snapshot_end(out, end);
             }
+            // Nobody who speaks this watches a room.
+            Event::Members { .. } => {}
         });
     }
 

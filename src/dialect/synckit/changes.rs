@@ -1,7 +1,8 @@
 //! Changes of a document on their way to its subscribers: one `delta` a field, one `delta_batch` for what else there is.
 
 use super::frame::{Code, Fields, Framing, MessageId, write_clock, write_message};
-use super::keys::Key;
+use super::keys::{self, Key};
+use super::text;
 use crate::crdt::Stamp;
 use crate::mesh::{Entry, EntryState};
 use crate::wire::json::write_string;
@@ -24,11 +25,13 @@ impl Changes<'_> {
             let EntryState::Value { at, value } = state else { continue };
             match (Key::of(key), value) {
                 (Key::Field(field), value) => self.field(out, field, &at, value.unwrap_or(DELETED)),
-                (Key::Text, Some(operation)) => self.operations(out, key, &at, true, |out| {
-                    out.extend_from_slice(operation);
-                }),
+                (Key::Text, Some(operation)) if text::is_operation(operation) => {
+                    self.operations(out, key, &at, true, |out| out.extend_from_slice(operation));
+                }
                 // A text that is contained in another is forgotten without a word.
-                (Key::Text, None) | (Key::Cleared, None) => {}
+                (Key::Text, _) | (Key::Cleared, None) => {}
+                // Native clients may write under any name.
+                (Key::Element(element), _) if !keys::is_element(element) => {}
                 (Key::Element(element), value) => {
                     let operation = if value.is_some() { "add" } else { "remove" };
                     self.operations(out, key, &at, false, |out| self.set(out, operation, Some(element), &at));

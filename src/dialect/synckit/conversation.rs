@@ -6,6 +6,8 @@ use super::chunks::Chunks;
 use super::documents::Document;
 use super::frame::MessageId;
 use super::identity::Identity;
+use crate::crdt::Stamp;
+use crate::limits::KEY_BYTES_MAX;
 use crate::shard::Session;
 
 /// See the module.
@@ -21,6 +23,8 @@ pub struct Conversation {
     /// What it is subscribed to.
     pub documents: HashMap<String, Document>,
     pub chunks: Chunks,
+    /// Document, key and stamp of texts that others contain.
+    pub to_forget: Vec<(String, String, Stamp)>,
 }
 
 impl Default for Conversation {
@@ -33,6 +37,7 @@ impl Default for Conversation {
             client: None,
             documents: HashMap::new(),
             chunks: Chunks::default(),
+            to_forget: Vec::new(),
         }
     }
 }
@@ -55,9 +60,9 @@ impl Conversation {
         MessageId { unix_ms, serial: self.serial }
     }
 
-    /// Takes note of the client's name.
+    /// Takes note of the client's name. One longer than a key is nobody's: it stands in every clock that the client reads.
     pub fn set_client(&mut self, client: &str) {
-        if self.client.as_deref() != Some(client) {
+        if client.len() <= KEY_BYTES_MAX && self.client.as_deref() != Some(client) {
             self.client = Some(client.into());
         }
     }

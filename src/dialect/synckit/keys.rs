@@ -51,6 +51,11 @@ pub fn of_element(element: &str) -> Option<String> {
     name(ELEMENT, element)
 }
 
+/// Whether the name of an element is JSON, as that of every element is that a client of SyncKit has added.
+pub fn is_element(json: &str) -> bool {
+    simd_json::to_tape(&mut json.as_bytes().to_vec()).is_ok()
+}
+
 fn name(prefix: &str, rest: &str) -> Option<String> {
     let fits = prefix.len() + rest.len() <= KEY_BYTES_MAX && !rest.contains('\0');
     fits.then(|| [prefix, rest].concat())
@@ -67,6 +72,11 @@ mod tests {
         assert_eq!(Key::of(&of_element(r#""a:b""#).unwrap()), Key::Element(r#""a:b""#));
         assert_eq!(Key::of(CLEARED), Key::Cleared);
         assert_eq!(of_element(&"x".repeat(KEY_BYTES_MAX)), None);
+        for (element, is_json) in
+            [("1", true), (r#"{"a":[]}"#, true), ("", false), ("{", false), ("1,2", false)]
+        {
+            assert_eq!(is_element(element), is_json, "{element}");
+        }
     }
 
     #[test]

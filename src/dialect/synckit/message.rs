@@ -249,6 +249,11 @@ pub fn whole(nodes: Nodes<'_>) -> Option<u64> {
     nodes.first().and_then(Number::of).and_then(Number::whole).and_then(|number| number.try_into().ok())
 }
 
+/// Whether a value is `true`.
+pub fn is_true(nodes: Nodes<'_>) -> bool {
+    matches!(nodes.first(), Some(Node::Static(simd_json::StaticNode::Bool(true))))
+}
+
 /// The values of an array.
 pub fn elements<'a>(nodes: Nodes<'a>) -> Option<Elements<'a>> {
     Elements::of(nodes)

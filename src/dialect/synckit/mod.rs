@@ -1,15 +1,17 @@
 //! SyncKit, the dialect of `/ws` and of `docs/synckit.md`: documents, which are maps, for the clients of the SyncKit SDK.
 //!
 //! ```text
-//! frame.rs         the bytes of a message             documents.rs  subscriptions, the whole state on request
+//! frame.rs         the bytes of a message             documents.rs  who is subscribed, states on their way
 //! message.rs       what clients say                   writes.rs     deltas and batches to operations
 //! refusal.rs       the words of refusals              changes.rs    changes to deltas and batches
 //! conversation.rs  what is remembered of a client     keys.rs       what keys of a map stand for
 //! requests.rs      messages to commands               chunks.rs     messages in pieces
-//! text.rs          states of texts                    identity.rs   who may do what
-//! health.rs        the page /health
+//! text.rs          states of texts                    state.rs      the answer to who asks for a state
+//! awareness.rs     who is there                       relay.rs      operations that are handed on and not kept
+//! identity.rs      who may do what                    health.rs     the page /health
 //! ```
 
+mod awareness;
 mod changes;
 mod chunks;
 mod conversation;
@@ -20,9 +22,13 @@ mod identity;
 mod keys;
 mod message;
 mod refusal;
+mod relay;
 mod requests;
+mod state;
 mod text;
 mod writes;
+
+use std::borrow::Cow;
 
 use changes::Changes;
 use conversation::Conversation;
@@ -30,10 +36,21 @@ use frame::{Code, Framing, write_message};
 use refusal::Refusal;
 
 use super::{SYNCKIT, SYNCKIT_TEXT};
-use crate::config::Config;
+use crate::config::{Config, DialectPath};
 use crate::mesh::{ConnectionId, Entry};
-use crate::shard::{self, Ack, Dialect, Event, Health, MessageKind, Now, Session, Shard};
+use crate::shard::{
+    self, Ack, Dialect, Event, Health, MemberChange, MessageKind, Now, Published, Session, Shard,
+};
 use crate::wire::{Close, Payload, Ticket};
+
+/// Where it is spoken, unless a flag says otherwise: where SyncKit's clients look for it.
+pub const PATH: DialectPath = DialectPath {
+    path: Cow::Borrowed("/ws"),
+    dialect: SYNCKIT,
+    subprotocol: None,
+    health_path: Some("/health"),
+    about: "a WebSocket for clients of SyncKit (see docs/synckit.md)",
+};
 
 /// Bytes of a message that SyncKit's servers take.
 const MESSAGE_BYTES_MIN: usize = 2_000_000;
@@ -69,6 +86,7 @@ impl Dialect for SyncKit {
                 shard.switch_dialect(id, SYNCKIT_TEXT);
             }
         }
+        text::forget_contained(shard, id);
         requests::handle(shard, id, kind, payload);
         Ok(())
     }
@@ -81,6 +99,10 @@ impl Dialect for SyncKit {
             Event::Snapshot { map, entries, end, .. } => {
                 documents::collected(conversation, self.framing, map, entries, end, now, out);
             }
+            Event::Members { room, members, .. } => {
+                let id = conversation.next_id(now.unix_ms);
+                awareness::write_all(out, self.framing, id, room, members);
+            }
             // Nothing else is asked for.
             Event::Acked { .. } | Event::Rejected { .. } | Event::Entries { .. } | Event::Digest { .. } => {}
         }
@@ -89,6 +111,16 @@ impl Dialect for SyncKit {
     fn change(&self, change: shard::Change<'_>, session: Option<&Session>, out: &mut Vec<u8>) {
         let client = session.and_then(Conversation::begun).and_then(|known| known.client.as_deref());
         Changes { framing: self.framing, document: change.map, client }.write(out, change.entries());
+    }
+
+    fn member(&self, change: MemberChange<'_>, out: &mut Vec<u8>) {
+        awareness::write_one(out, self.framing, change);
+    }
+
+    fn published(&self, message: Published<'_>, out: &mut Vec<u8>) {
+        if [SYNCKIT, SYNCKIT_TEXT].contains(&message.from) {
+            relay::write(out, self.framing, message.now.unix_ms, message.map, message.body);
+        }
     }
 
     /// Whoever writes a field gets it back, with the server's clock. Other operations its replica has applied itself.
@@ -139,13 +171,17 @@ impl SyncKit {
     }
 
     fn rejected(&self, conversation: &mut Conversation, ticket: &Ticket, now: Now, out: &mut Vec<u8>) {
-        let Some((&documents::TICKET, document)) = ticket.as_bytes().split_first() else { return };
+        let Some((&kind, document)) = ticket.as_bytes().split_first() else { return };
         let document = std::str::from_utf8(document).unwrap_or_default();
-        for _ in 0..documents::failed(conversation, document) {
-            let id = conversation.next_id(now.unix_ms);
-            let refusal = Refusal::Failed { what: "Subscribe failed", document };
-            write_message(out, self.framing, Code::Error, id, |fields| refusal.write_to(fields));
-        }
+        let refusal = match kind {
+            documents::TICKET => {
+                return documents::failed(conversation, self.framing, document, now, out);
+            }
+            awareness::WATCH_TICKET => Refusal::AwarenessSubscribe,
+            _ => Refusal::AwarenessUpdate,
+        };
+        let id = conversation.next_id(now.unix_ms);
+        write_message(out, self.framing, Code::Error, id, |fields| refusal.write_to(fields));
     }
 }
 
@@ -156,5 +192,3 @@ fn write_of(ticket: &Ticket) -> Option<(u8, &[u8], &str)> {
     let (reference, document) = (&rest[..end], &rest[end + 1..]);
     Some((kind, reference, std::str::from_utf8(document).unwrap_or_default()))
 }
-
-const _: () = assert!(SYNCKIT != SYNCKIT_TEXT);

@@ -26,6 +26,8 @@ pub enum Refusal<'a> {
     EmptyDelta,
     EmptyBatch,
     ApiKey,
+    AwarenessSubscribe,
+    AwarenessUpdate,
     /// What failed, as in `Delta application failed`.
     Failed {
         what: &'static str,
@@ -50,6 +52,8 @@ impl Display for Refusal<'_> {
             Self::EmptyDelta => "Invalid delta message: missing or empty delta",
             Self::EmptyBatch => "Invalid delta batch: missing or empty deltas array",
             Self::ApiKey => "API key authentication not yet implemented",
+            Self::AwarenessSubscribe => "Failed to subscribe to awareness",
+            Self::AwarenessUpdate => "Failed to update awareness",
             Self::Failed { what, .. } => what,
         })
     }

@@ -1,5 +1,6 @@
 //! From messages to the commands each one asks for, and the answers that need no engine.
 
+use super::awareness;
 use super::conversation::Conversation;
 use super::documents::{self, StateRequest};
 use super::frame::{Code, Fields as Reply, Framing, write_message};
@@ -38,7 +39,8 @@ fn handle_framed(
     was_cut: bool,
 ) {
     let (bytes, bytes_max) = (payload.bytes().len(), message_bytes_max(shard.config()));
-    let is_over = shard.over_message_rate(id).is_some();
+    // A message in pieces has been counted by its pieces.
+    let is_over = !was_cut && shard.over_message_rate(id).is_some();
     if bytes > bytes_max {
         return refuse(shard, id, Refusal::TooLarge { bytes, bytes_max });
     }
@@ -73,14 +75,17 @@ fn carry_out<'a>(
         Said::Subscribe => {
             let document = checked_document(fields)?;
             permit(shard, id, Access::Read, document)?;
-            documents::ask(shard, id, document, StateRequest { id: ticket_of(fields), wants_fields: true });
+            let request =
+                StateRequest { id: ticket_of(fields), wants_fields: true, failure: "Subscribe failed" };
+            documents::ask(shard, id, document, request)?;
         }
         Said::SyncRequest => {
             let document = document(fields)?;
             permit(shard, id, Access::Read, document)?;
             let id_of_request = ticket_of(fields);
             let wants_fields = id_of_request.is_none();
-            documents::ask(shard, id, document, StateRequest { id: id_of_request, wants_fields });
+            let request = StateRequest { id: id_of_request, wants_fields, failure: "Sync request failed" };
+            documents::ask(shard, id, document, request)?;
         }
         Said::Unsubscribe => {
             let document = document(fields)?;
@@ -109,7 +114,16 @@ fn carry_out<'a>(
         }
         // A chunk in a chunk.
         Said::Chunk => return Err(Refusal::InvalidFormat),
-        Said::AwarenessSubscribe | Said::AwarenessUpdate => {}
+        Said::AwarenessSubscribe => {
+            let document = document(fields)?;
+            permit(shard, id, Access::Read, document)?;
+            awareness::subscribe(shard, id, document);
+        }
+        Said::AwarenessUpdate => {
+            let document = document(fields)?;
+            permit(shard, id, Access::Read, document)?;
+            awareness::update(shard, id, document, fields)?;
+        }
     }
     Ok(())
 }
@@ -187,6 +201,13 @@ fn write(
         Conversation::of(session).set_client(client);
     }
     documents::join(shard, id, document);
+    for relay in &writes.relays {
+        let Some(session) = shard.session(id) else { return };
+        let serial = Conversation::of(session).next_id(0).serial;
+        // No two connections of a shard have the same name.
+        let serial = serial << 40 ^ u64::from(id.generation) << 8 ^ u64::from(id.index);
+        shard.publish(id, document, &relay.pack(serial));
+    }
     if !writes.keeps() {
         reply(shard, id, Code::Ack, |reply| reply.json("messageId", &reference));
         return;

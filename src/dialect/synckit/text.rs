@@ -1,24 +1,213 @@
 //! Texts: each client sends the whole state of its replica, which only clients can merge. The server keeps the latest of
 //! every client and gives all of them to whoever comes, so that no text written at the same time is lost.
+//!
+//! A state that another one contains adds nothing to it. Clients merge what they are sent, so that most states are soon
+//! contained in one of somebody else, and are forgotten when that is noticed: else a document would keep one whole text for
+//! every client that ever wrote in it. What cannot be read is not contained in anything.
 
-use super::frame::Fields;
-use super::message;
-use crate::crdt::Time;
+use hashbrown::HashMap;
+
+use super::conversation::Conversation;
+use super::frame::{Fields, write_clock};
+use super::message::{self, Nodes, elements, text, whole};
+use crate::crdt::{Stamp, Time};
 use crate::limits::PARSE_PADDING_BYTES;
-use crate::wire::Payload;
-use crate::wire::json::{Parser, write_string};
+use crate::mesh::{Action, At, ConnectionId};
+use crate::shard::{AckLevel, Op, Ops, Shard};
+use crate::wire::json::{Members, Object, Parser, write_string};
+use crate::wire::{Payload, Reject};
+
+/// States with which each other one is compared, at most.
+const COMPARED_MAX: usize = 4;
 
 /// Appends `textState` and `textClock` of the newest operation, which was stored as canonical JSON.
 pub fn write_state(fields: &mut Fields<'_>, operation: &[u8], time: Time) {
-    let mut padded = operation.to_vec();
-    padded.resize(operation.len() + PARSE_PADDING_BYTES, 0);
-    let Ok(object) = Parser::new().parse(Payload::new(&mut padded, operation.len())) else { return };
+    let mut padded = Padded::new(operation);
+    let Some(object) = padded.parse() else { return };
     let Some(operation) = message::Fields::of(object.nodes(), object.scratch()) else { return };
-    if let Some(state) = operation.state.and_then(message::text) {
+    if let Some(state) = operation.state.and_then(text) {
         write_string(fields.begin("textState"), state);
         match operation.clock {
             Some(clock) => operation.json(clock).write_canonical(fields.begin("textClock")),
-            None => super::frame::write_clock(fields.begin("textClock"), time, None),
+            None => write_clock(fields.begin("textClock"), time, None),
         }
+    }
+}
+
+/// Whether what is stored as a text is an operation, as whatever a client of SyncKit has sent is.
+pub fn is_operation(stored: &[u8]) -> bool {
+    stored.first() == Some(&b'{')
+}
+
+/// Which of the operations bring a state that an earlier one in the list contains.
+pub fn contained(operations: &[&[u8]]) -> Vec<bool> {
+    if operations.len() < 2 {
+        return vec![false; operations.len()];
+    }
+    let mut states: Vec<Option<Padded>> = operations.iter().map(|operation| state_of(operation)).collect();
+    let parsed: Vec<Option<Object<'_>>> =
+        states.iter_mut().map(|state| state.as_mut().and_then(Padded::parse)).collect();
+    let mut kept: Vec<Blocks<'_>> = Vec::new();
+    let mut contained = Vec::new();
+    for state in &parsed {
+        let blocks = state.as_ref().and_then(|state| Blocks::of(state.nodes()));
+        let is_contained =
+            blocks.as_ref().is_some_and(|blocks| kept.iter().any(|kept| kept.contains(blocks)));
+        contained.push(is_contained);
+        if let Some(blocks) = blocks.filter(|_| !is_contained && kept.len() < COMPARED_MAX) {
+            kept.push(blocks);
+        }
+    }
+    contained
+}
+
+/// The state that an operation brings, which is JSON in a string.
+fn state_of(operation: &[u8]) -> Option<Padded> {
+    let mut padded = Padded::new(operation);
+    let object = padded.parse()?;
+    let state = message::Fields::of(object.nodes(), object.scratch())?.state.and_then(text)?;
+    Some(Padded::new(state.as_bytes()))
+}
+
+/// JSON with room to be parsed in place.
+struct Padded {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Padded {
+    fn new(json: &[u8]) -> Self {
+        let mut bytes = json.to_vec();
+        bytes.resize(json.len() + PARSE_PADDING_BYTES, 0);
+        Self { bytes, len: json.len() }
+    }
+
+    fn parse(&mut self) -> Option<Object<'_>> {
+        Parser::new().parse(Payload::new(&mut self.bytes, self.len)).ok()
+    }
+}
+
+/// The blocks of a Fugue text (Weidner and Kleppmann, 2023), by the identity each was given when it was inserted. A block never
+/// changes but for being deleted, unless it is cut in two; then it has another text here and is another block.
+struct Blocks<'a>(HashMap<(&'a str, u64, u64), Block<'a>>);
+
+struct Block<'a> {
+    text: &'a str,
+    is_deleted: bool,
+}
+
+impl<'a> Blocks<'a> {
+    /// Of `{"blocks":[[id, block], …], …}`.
+    fn of(state: Nodes<'a>) -> Option<Self> {
+        let blocks = elements(member(state, "blocks")?)?;
+        let block = |pair: Nodes<'a>| {
+            let mut pair = elements(pair)?;
+            let (id, block) = (pair.next()?, pair.next()?);
+            let client = text(member(id, "client_id")?)?;
+            let id = (client, whole(member(id, "clock")?)?, whole(member(id, "offset")?)?);
+            let is_deleted = message::is_true(member(block, "deleted")?);
+            Some((id, Block { text: text(member(block, "text")?)?, is_deleted }))
+        };
+        // One without blocks says nothing of what it has seen.
+        let blocks: HashMap<_, _> = blocks.map(block).collect::<Option<_>>()?;
+        (!blocks.is_empty()).then_some(Self(blocks))
+    }
+
+    fn contains(&self, other: &Self) -> bool {
+        other.0.iter().all(|(id, theirs)| {
+            self.0
+                .get(id)
+                .is_some_and(|ours| ours.text == theirs.text && (ours.is_deleted || !theirs.is_deleted))
+        })
+    }
+}
+
+fn member<'a>(object: Nodes<'a>, name: &str) -> Option<Nodes<'a>> {
+    Members::of(object)?.filter(|(known, _)| *known == name).map(|(_, value)| value).last()
+}
+
+/// Deletes the texts that were found to be contained in others, exactly as they were found: one that its client has
+/// written anew since then has a later stamp, which wins.
+pub fn forget_contained(shard: &mut Shard, id: ConnectionId) {
+    let Some(session) = shard.session(id) else { return };
+    let to_forget = std::mem::take(&mut Conversation::of(session).to_forget);
+    if !to_forget.is_empty() {
+        shard.write(id, None, AckLevel::None, Deletions(to_forget.iter()));
+    }
+}
+
+struct Deletions<'a>(std::slice::Iter<'a, (String, String, Stamp)>);
+
+impl Ops for Deletions<'_> {
+    fn targets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.clone().map(|(document, key, _)| (document.as_str(), key.as_str()))
+    }
+
+    fn next<'a>(&'a mut self, _: &'a mut Vec<u8>) -> Option<Result<Op<'a>, Reject>> {
+        let (document, key, at) = self.0.next()?;
+        Some(Ok(Op { map: document, key, action: Action::Delete { at: At::Given(*at) } }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An operation whose state has these blocks: who, when, text, whether deleted.
+    fn operation(blocks: &[(&str, u64, &str, bool)]) -> Vec<u8> {
+        let blocks: Vec<String> = blocks
+            .iter()
+            .map(|(client, clock, text, deleted)| {
+                let id = format!(r#"{{"client_id":"{client}","clock":{clock},"offset":0}}"#);
+                format!(r#"[{id},{{"id":{id},"text":"{text}","left_origin":null,"right_origin":null,"deleted":{deleted}}}]"#)
+            })
+            .collect();
+        let state = format!(r#"{{"blocks":[{}],"clock":{{"value":9}},"client_id":"x"}}"#, blocks.join(","));
+        let mut out = br#"{"clientId":"x","state":"#.to_vec();
+        write_string(&mut out, &state);
+        out.extend_from_slice(br#","type":"text-state"}"#);
+        out
+    }
+
+    fn contained_in(first: &[u8], second: &[u8]) -> bool {
+        contained(&[first, second]) == [false, true]
+    }
+
+    #[test]
+    fn a_state_contains_what_it_has_all_blocks_of() {
+        let (ann, bob) = (("ann", 1, "Hello", false), ("bob", 1, "you", false));
+        assert!(contained_in(&operation(&[ann, bob]), &operation(&[ann])));
+        assert!(contained_in(&operation(&[ann]), &operation(&[ann])));
+        assert!(
+            !contained_in(&operation(&[ann]), &operation(&[])),
+            "it costs nothing, and may mean something"
+        );
+        assert!(!contained_in(&operation(&[ann]), &operation(&[bob])), "written at the same time");
+        assert!(!contained_in(&operation(&[ann]), &operation(&[ann, bob])));
+    }
+
+    #[test]
+    fn deletions_count_as_text_does() {
+        let (here, gone) = (("ann", 1, "Hello", false), ("ann", 1, "Hello", true));
+        assert!(contained_in(&operation(&[gone]), &operation(&[here])));
+        assert!(!contained_in(&operation(&[here]), &operation(&[gone])), "the deletion is news");
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_kept() {
+        let whole = operation(&[("ann", 1, "Hello", false)]);
+        assert!(!contained_in(&operation(&[("ann", 1, "Hel", false)]), &whole), "a block that was cut");
+        for other in [
+            br#"{"state":"{}"}"#.as_slice(),
+            br#"{"state":"no json"}"#,
+            br#"{"state":7}"#,
+            br#"{"state":"{\"blocks\":[1]}"}"#,
+            br#"{"state":"{\"blocks\":[[{},{}]]}"}"#,
+            b"{}",
+        ] {
+            assert_eq!(contained(&[&whole, other]), [false, false], "{}", String::from_utf8_lossy(other));
+            assert_eq!(contained(&[other, &whole]), [false, false]);
+        }
+        assert_eq!(contained(&[&whole]), [false]);
     }
 }

@@ -3,9 +3,12 @@
 //! Fields, states of texts and elements of sets are kept. Whatever else a batch has is handed on to the other subscribers
 //! as it is and not kept: counters above all, whose operations have no names, so that nobody could tell a repeated one.
 
+use std::borrow::Cow;
+
 use super::keys;
-use super::message::{Fields, Nodes, elements, text};
+use super::message::{Fields, Nodes, elements, is_true, text};
 use super::refusal::Refusal;
+use super::relay::Relay;
 use crate::crdt::Time;
 use crate::mesh::{Action, At};
 use crate::shard::{Op, Ops};
@@ -19,16 +22,16 @@ const OPERATIONS_MAX: usize = 10_000;
 #[derive(Default)]
 pub struct Writes<'a> {
     kept: Vec<Write<'a>>,
-    /// Operations to be handed on, as canonical JSON joined by commas.
-    pub relayed: Vec<u8>,
-    /// Whether those are of a text.
-    pub relays_text: bool,
+    /// Operations to be handed on.
+    pub relays: Vec<Relay>,
     /// The name that the client gives itself.
     pub client: Option<&'a str>,
 }
 
 struct Write<'a> {
-    key: std::borrow::Cow<'a, str>,
+    key: Cow<'a, str>,
+    /// Whether its client has chosen the key.
+    is_field: bool,
     change: Change<'a>,
     /// The newest change that the client has seen.
     seen: Time,
@@ -90,16 +93,14 @@ impl<'a> Writes<'a> {
         if let Some(write) = kept(operation, kind, nodes, seen) {
             return self.kept.push(write);
         }
-        if !self.relayed.is_empty() {
-            self.relayed.push(b',');
-        }
-        self.relays_text |= kind == "text";
-        operation.json(nodes).write_canonical(&mut self.relayed);
+        let mut json = Vec::new();
+        operation.json(nodes).write_canonical(&mut json);
+        self.relays.push(Relay { operation: json, is_text: kind == "text" });
     }
 
     fn field(&mut self, field: &'a str, value: Nodes<'a>, seen: Time) {
         let change = if is_deletion(value) { Change::Delete } else { Change::Set(value) };
-        self.kept.push(Write { key: field.into(), change, seen });
+        self.kept.push(Write { key: field.into(), is_field: true, change, seen });
     }
 
     /// Whether there is anything to keep.
@@ -108,7 +109,7 @@ impl<'a> Writes<'a> {
     }
 
     pub fn is_too_long(&self) -> bool {
-        self.kept.len() > OPERATIONS_MAX
+        self.kept.len() + self.relays.len() > OPERATIONS_MAX
     }
 }
 
@@ -118,13 +119,14 @@ fn kept<'a>(operation: &Fields<'a>, kind: &str, nodes: Nodes<'a>, seen: Time) ->
         "text-state" => {
             operation.state.and_then(text)?;
             let key = keys::of_text(operation.client.and_then(text)?)?;
-            Some(Write { key: key.into(), change: Change::SetText(nodes), seen })
+            Some(Write { key: key.into(), is_field: false, change: Change::SetText(nodes), seen })
         }
         "set" => {
             let verb = operation.operation.and_then(text)?;
             if verb == "clear" {
                 // Any value will do: what counts is when.
-                return Some(Write { key: keys::CLEARED.into(), change: Change::Set(operation.kind?), seen });
+                let change = Change::Set(operation.kind?);
+                return Some(Write { key: keys::CLEARED.into(), is_field: false, change, seen });
             }
             let element = operation.value?;
             let mut json = Vec::new();
@@ -135,7 +137,7 @@ fn kept<'a>(operation: &Fields<'a>, kind: &str, nodes: Nodes<'a>, seen: Time) ->
                 "remove" => Change::Delete,
                 _ => return None,
             };
-            Some(Write { key: key.into(), change, seen })
+            Some(Write { key: key.into(), is_field: false, change, seen })
         }
         _ => None,
     }
@@ -144,9 +146,6 @@ fn kept<'a>(operation: &Fields<'a>, kind: &str, nodes: Nodes<'a>, seen: Time) ->
 /// Whether the value is exactly `{"__deleted":true}`.
 fn is_deletion(value: Nodes<'_>) -> bool {
     let Some(mut members) = Members::of(value) else { return false };
-    let is_true = |nodes: Nodes<'_>| {
-        matches!(nodes.first(), Some(simd_json::Node::Static(simd_json::StaticNode::Bool(true))))
-    };
     members.next().is_some_and(|(name, value)| name == "__deleted" && is_true(value))
         && members.next().is_none()
 }
@@ -186,8 +185,7 @@ impl Ops for Operations<'_> {
             Change::SetText(value) => (Some(value), self.text_bytes_max),
             Change::Delete => (None, 0),
         };
-        let is_reserved = matches!(write.key, std::borrow::Cow::Owned(_)) || write.key == keys::CLEARED;
-        if !is_reserved && !keys::is_field(&write.key) {
+        if write.is_field && !keys::is_field(&write.key) {
             return Some(Err(Reject::KeyInvalid("this can not be the name of a field")));
         }
         let action = match value {

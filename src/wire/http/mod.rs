@@ -35,26 +35,10 @@ pub struct Rules<'a> {
     pub allowed_origins: &'a [String],
     /// Paths at which a WebSocket opens. They are none of [`is_reserved`].
     pub dialects: &'a [DialectPath],
-    /// Whether `/v1/echo` exists.
-    pub echo: bool,
     /// Whether `/_test/clear` exists.
     pub test_reset: bool,
     /// Proxies that are believed who their clients are.
     pub trusted_proxies: &'a [IpNet],
-}
-
-/// What a WebSocket connection was opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// One of [`Rules::dialects`]: the place of the dialect among all this server speaks.
-    Dialect(u8),
-    /// `/v1/echo`: every message comes back.
-    Echo,
-}
-
-impl Endpoint {
-    /// The protocol of `docs/protocol.md`.
-    pub const NATIVE: Self = Self::Dialect(DialectPath::NATIVE.dialect);
 }
 
 /// A page whose body the caller makes.
@@ -73,7 +57,6 @@ pub enum Page {
 const PAGES: [(&str, Page); 3] =
     [("/", Page::Index), ("/healthz", Page::Health), ("/metrics", Page::Metrics)];
 
-const ECHO_PATH: &str = "/v1/echo";
 const CLEAR_PATH: &str = "/_test/clear";
 
 /// Bytes of a body that nobody looks at: test tools send `{}`.
@@ -81,7 +64,7 @@ const IGNORED_BODY_BYTES_MAX: usize = 1 << 10;
 
 /// Whether this path has a meaning of its own, so that no dialect can have it.
 pub fn is_reserved(path: &str) -> bool {
-    path == ECHO_PATH || path == CLEAR_PATH || page(path).is_some()
+    path == CLEAR_PATH || page(path).is_some()
 }
 
 fn page(path: &str) -> Option<Page> {
@@ -93,7 +76,8 @@ fn page(path: &str) -> Option<Page> {
 pub enum Answer {
     /// Send `response`, the 101, and speak WebSocket from the next byte on.
     Upgrade {
-        endpoint: Endpoint,
+        /// The place of the dialect that is spoken at this path.
+        dialect: u8,
         response: Vec<u8>,
         /// From `Authorization: Bearer`, else `?token=`, else the subprotocol `bearer.<token>`.
         token: Option<String>,
@@ -132,12 +116,12 @@ pub fn answer(input: &[u8], peer: IpAddr, rules: &Rules<'_>) -> Option<(Answer, 
 
 /// What a path stands for.
 enum Place {
-    Endpoint(Endpoint, Option<&'static str>),
+    Dialect(u8, Option<&'static str>),
     Page(Page),
     Clear,
 }
 
-/// What is at `path`: a page, the echo, the reset, or what [`Rules::dialects`] has there.
+/// What is at `path`: a page, the reset, or what [`Rules::dialects`] has there.
 fn place(path: &str, rules: &Rules<'_>) -> Option<Place> {
     if let Some(page) = page(path) {
         return Some(Place::Page(page));
@@ -145,12 +129,9 @@ fn place(path: &str, rules: &Rules<'_>) -> Option<Place> {
     if path == CLEAR_PATH {
         return rules.test_reset.then_some(Place::Clear);
     }
-    if path == ECHO_PATH {
-        return rules.echo.then_some(Place::Endpoint(Endpoint::Echo, DialectPath::NATIVE.subprotocol));
-    }
     rules.dialects.iter().find_map(|found| {
         if found.path == path {
-            Some(Place::Endpoint(Endpoint::Dialect(found.dialect), found.subprotocol))
+            Some(Place::Dialect(found.dialect, found.subprotocol))
         } else {
             (found.health_path == Some(path)).then_some(Place::Page(Page::DialectHealth(found.dialect)))
         }
@@ -168,14 +149,14 @@ fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -
 
     let place = place(target.path, rules).ok_or(Refusal::NOT_FOUND)?;
     match (place, request.method) {
-        (Place::Endpoint(endpoint, subprotocol), Some("GET")) => {
+        (Place::Dialect(dialect, subprotocol), Some("GET")) => {
             headers.check_bodiless()?;
             if !has_http_1_1 {
                 return Err(Refusal::UPGRADE_REQUIRED);
             }
             let (response, token) = upgrade::accept(subprotocol, headers, target, rules.allowed_origins)?;
             let client = forwarded::client_address(peer, headers, rules.trusted_proxies);
-            Ok(Answer::Upgrade { endpoint, response, token, client })
+            Ok(Answer::Upgrade { dialect, response, token, client })
         }
         (Place::Page(page), Some(method @ ("GET" | "HEAD"))) => {
             headers.check_bodiless()?;
@@ -187,7 +168,7 @@ fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -
             Ok(Answer::Clear)
         }
         (Place::Clear, _) => Err(Refusal::CLEAR_METHOD),
-        (Place::Endpoint(..), _) => Err(Refusal::ENDPOINT_METHOD),
+        (Place::Dialect(..), _) => Err(Refusal::ENDPOINT_METHOD),
         (Place::Page(_), _) => Err(Refusal::PAGE_METHOD),
     }
 }

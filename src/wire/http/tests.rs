@@ -1,5 +1,8 @@
 //! The answers as a client sees them.
 
+mod pages;
+
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use super::*;
@@ -9,10 +12,17 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const ANY: Rules<'static> = Rules {
     allowed_origins: &[],
-    dialects: &[DialectPath::NATIVE, DialectPath::SYNCKIT],
-    echo: true,
+    dialects: &[DialectPath::NATIVE, OTHER],
     test_reset: true,
     trusted_proxies: &[],
+};
+/// Without a subprotocol.
+const OTHER: DialectPath = DialectPath {
+    path: Cow::Borrowed("/ws"),
+    dialect: 2,
+    subprotocol: None,
+    health_path: Some("/health"),
+    about: "",
 };
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -55,12 +65,12 @@ fn ask(request: &[u8]) -> Answer {
     answer(request, PEER, &ANY).expect("the request is complete").0
 }
 
-/// Endpoint, response and token.
-fn upgraded(request: &[u8], rules: &Rules<'_>) -> (Endpoint, String, Option<String>) {
+/// Dialect, response and token.
+fn upgraded(request: &[u8], rules: &Rules<'_>) -> (u8, String, Option<String>) {
     match answer(request, PEER, rules) {
-        Some((Answer::Upgrade { endpoint, response, token, .. }, used)) => {
+        Some((Answer::Upgrade { dialect, response, token, .. }, used)) => {
             assert_eq!(used, request.len());
-            (endpoint, String::from_utf8(response).expect("responses are ASCII"), token)
+            (dialect, String::from_utf8(response).expect("responses are ASCII"), token)
         }
         other => panic!("{other:?} to {}", String::from_utf8_lossy(request)),
     }
@@ -97,8 +107,8 @@ fn get(path: &str) -> Vec<u8> {
 
 #[test]
 fn the_handshake_of_the_rfc_is_accepted() {
-    let (endpoint, response, token) = upgraded(&bytes(&handshake()), &ANY);
-    assert_eq!((endpoint, token), (Endpoint::NATIVE, None));
+    let (dialect, response, token) = upgraded(&bytes(&handshake()), &ANY);
+    assert_eq!((dialect, token), (DialectPath::NATIVE.dialect, None));
     assert!(response.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{response}");
     assert!(response.ends_with("\r\n\r\n"));
     let lower = response.to_ascii_lowercase();
@@ -120,7 +130,7 @@ fn spellings_the_rfc_allows_are_accepted() {
         and("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
         and("Content-Length: 0"),
     ] {
-        assert_eq!(upgraded(&request, &ANY).0, Endpoint::NATIVE);
+        assert_eq!(upgraded(&request, &ANY).0, DialectPath::NATIVE.dialect);
     }
 }
 
@@ -160,13 +170,6 @@ fn the_answer_does_not_depend_on_the_split() {
 }
 
 #[test]
-fn the_echo_endpoint_exists_only_where_it_is_wanted() {
-    let request = with("GET", "GET /v1/echo HTTP/1.1");
-    assert_eq!(upgraded(&request, &ANY).0, Endpoint::Echo);
-    assert_eq!(refused_by(&request, &Rules { echo: false, ..ANY }).0, 404);
-}
-
-#[test]
 fn a_dialect_is_spoken_where_the_rules_say() {
     let path = "/somewhere/else".into();
     let elsewhere =
@@ -174,10 +177,10 @@ fn a_dialect_is_spoken_where_the_rules_say() {
     let rules = Rules { dialects: &[DialectPath::NATIVE, elsewhere], ..ANY };
     let request =
         with("GET", "GET /somewhere/else?a=1 HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, else.v1");
-    let (endpoint, response, _) = upgraded(&request, &rules);
-    assert_eq!(endpoint, Endpoint::Dialect(7));
+    let (dialect, response, _) = upgraded(&request, &rules);
+    assert_eq!(dialect, 7);
     assert!(response.to_ascii_lowercase().contains("\r\nsec-websocket-protocol: else.v1\r\n"), "{response}");
-    assert_eq!(upgraded(&bytes(&handshake()), &rules).0, Endpoint::NATIVE);
+    assert_eq!(upgraded(&bytes(&handshake()), &rules).0, DialectPath::NATIVE.dialect);
     assert_eq!(refused_by(&get("/somewhere/else"), &rules).0, 426);
     assert_eq!(refused_by(&get("/somewhere"), &rules).0, 404);
     let (health, _) = answer(&get("/how"), PEER, &rules).expect("the request is complete");
@@ -189,8 +192,8 @@ fn a_dialect_is_spoken_where_the_rules_say() {
 #[test]
 fn a_dialect_without_a_subprotocol_chooses_none() {
     let request = with("GET", "GET /ws HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, synckit");
-    let (endpoint, response, _) = upgraded(&request, &ANY);
-    assert_eq!(endpoint, Endpoint::Dialect(DialectPath::SYNCKIT.dialect));
+    let (dialect, response, _) = upgraded(&request, &ANY);
+    assert_eq!(dialect, OTHER.dialect);
     assert!(!response.to_ascii_lowercase().contains("sec-websocket-protocol"), "{response}");
 }
 
@@ -313,83 +316,6 @@ fn only_allowed_origins_connect_and_clients_without_one() {
 }
 
 #[test]
-fn pages_are_got_and_their_heads_asked_for() {
-    for (path, page) in [
-        ("/", Page::Index),
-        ("/healthz", Page::Health),
-        ("/metrics", Page::Metrics),
-        ("/metrics?format=text", Page::Metrics),
-        ("http://h/healthz", Page::Health),
-        ("http://h", Page::Index),
-    ] {
-        assert_eq!(ask(&get(path)), Answer::Page { page, head_only: false }, "{path}");
-    }
-    assert_eq!(
-        ask(b"HEAD /healthz HTTP/1.1\r\nHost: h\r\n\r\n"),
-        Answer::Page { page: Page::Health, head_only: true }
-    );
-    assert_eq!(
-        ask(b"GET /healthz HTTP/1.0\r\n\r\n"),
-        Answer::Page { page: Page::Health, head_only: false },
-        "load balancers still ask so"
-    );
-}
-
-#[test]
-fn unknown_paths_are_not_found() {
-    for path in ["/v2", "/v1/", "/v1/echo/x", "//", "/V1", "/%76%31"] {
-        assert_eq!(refused(&get(path)), 404, "{path}");
-    }
-}
-
-#[test]
-fn wrong_methods_are_told_the_right_ones() {
-    for (method, path, allow) in [
-        ("POST", "/v1", "GET"),
-        ("HEAD", "/v1", "GET"),
-        ("POST", "/metrics", "GET, HEAD"),
-        ("OPTIONS", "/", "GET, HEAD"),
-    ] {
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n");
-        let (status, text) = refused_by(request.as_bytes(), &ANY);
-        assert_eq!(status, 405);
-        assert!(text.contains(&format!("\r\nAllow: {allow}\r\n")), "{text}");
-    }
-}
-
-#[test]
-fn the_reset_is_posted_where_it_exists() {
-    let post = |lines: &str| format!("POST /_test/clear HTTP/1.1\r\nHost: h\r\n{lines}\r\n").into_bytes();
-    for lines in ["", "Content-Length: 0\r\n", "Content-Length: 2\r\n", "Content-Length: 1024\r\n"] {
-        assert_eq!(ask(&post(lines)), Answer::Clear, "{lines}");
-    }
-    for lines in [
-        "Content-Length: 1025\r\n",
-        "Content-Length: x\r\n",
-        "Content-Length: -1\r\n",
-        "Content-Length: 99999999999999999999\r\n",
-        "Content-Length: 0\r\nContent-Length: 0\r\n",
-        "Transfer-Encoding: chunked\r\n",
-    ] {
-        assert_eq!(refused(&post(lines)), 400, "{lines}");
-    }
-    let (status, text) = refused_by(&get("/_test/clear"), &ANY);
-    assert!(status == 405 && text.contains("\r\nAllow: POST\r\n"), "{text}");
-    assert_eq!(refused_by(&post(""), &Rules { test_reset: false, ..ANY }).0, 404);
-    // A page of another origin must not empty a server that its visitor can reach.
-    let allowed = ["https://app.example".to_owned()];
-    let rules = Rules { allowed_origins: &allowed, ..ANY };
-    assert_eq!(refused_by(&post("Origin: https://evil.example\r\n"), &rules).0, 403);
-}
-
-#[test]
-fn the_answer_to_head_has_no_body() {
-    let (status, text) = refused_by(b"HEAD /nowhere HTTP/1.1\r\nHost: h\r\n\r\n", &ANY);
-    assert_eq!(status, 404);
-    assert!(text.ends_with("\r\n\r\n") && !text.contains("Content-Length: 0"));
-}
-
-#[test]
 fn a_request_with_a_body_is_refused() {
     for line in ["Content-Length: 1", "Content-Length: ", "Content-Length: x", "Transfer-Encoding: chunked"] {
         assert_eq!(refused(&and(line)), 400, "{line}");
@@ -442,18 +368,4 @@ fn more_header_lines_than_the_limit_are_refused() {
     let lines = |count: usize| and(&vec!["X: y"; count - handshake().len() + 1].join("\r\n"));
     upgraded(&lines(HEADER_LINES_MAX), &ANY);
     assert_eq!(refused(&lines(HEADER_LINES_MAX + 1)), 431);
-}
-
-#[test]
-fn a_page_is_written_with_its_length_and_closes() {
-    let mut out = Vec::new();
-    write_page(&mut out, StatusCode::OK, "text/plain", b"fine\n");
-    let mut head = Vec::new();
-    write_page_head(&mut head, StatusCode::OK, "text/plain", 5);
-    assert_eq!(
-        String::from_utf8_lossy(&out),
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\
-         Cache-Control: no-store\r\nConnection: close\r\n\r\nfine\n"
-    );
-    assert_eq!(out[..out.len() - 5], head);
 }

@@ -139,6 +139,7 @@ impl Client {
                 watch.haunted = kept.haunted;
                 watch.cursor = kept.cursor;
                 watch.is_excused = kept.is_excused;
+                watch.must_reset = kept.must_reset;
             }
         }
     }

@@ -64,6 +64,8 @@ pub struct Watch {
     pub unclear: BTreeSet<String>,
     /// Keys at which the replica may have what a crash has undone, until the server says what is there.
     pub haunted: BTreeSet<String>,
+    /// Its cursor is of before all maps were dropped.
+    pub must_reset: bool,
     /// When it was asked for, or last complete, in microseconds.
     pub began_us: u64,
     /// It may lack removals: see [`Self::chunk`].
@@ -140,7 +142,12 @@ impl Watch {
         let (resumed, reset) = (flag("resumed"), flag("reset"));
         assert!(!(resumed && reset));
         assert!(!resumed || self.spec.since.is_some(), "resumed without a cursor");
-        assert!(!reset || scenario.forgets, "{map} was reset although nothing is forgotten: {message}");
+        let must_reset = std::mem::take(&mut self.must_reset);
+        assert!(
+            !reset || scenario.forgets || must_reset,
+            "{map} was reset although nothing is forgotten: {message}"
+        );
+        assert!(reset || !must_reset, "a cursor hides that {map} was dropped: {message}");
         self.is_in_snapshot = false;
         self.is_live = true;
         let took_us = now_us - std::mem::replace(&mut self.began_us, now_us);
@@ -152,8 +159,9 @@ impl Watch {
         }
         for (key, cell) in std::mem::take(&mut self.chunks) {
             let is_news = self.delivered.merge(&key, &cell);
-            // A reset may come in the middle, after which it starts over.
-            assert!(is_news || reset, "a snapshot of {map} has {key} twice: {cell:?}");
+            // A reset may come in the middle, after which it starts over; and what was removed meanwhile brings no
+            // news once the removal is forgotten.
+            assert!(is_news || reset || scenario.forgets, "a snapshot of {map} has {key} twice: {cell:?}");
             self.merge(&key, &cell);
         }
         let own = std::mem::take(&mut self.own);

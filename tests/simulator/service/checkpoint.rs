@@ -43,13 +43,17 @@ impl Service {
         }
         let Some(segment) = self.unfolded.pop_front() else { return Ok(()) };
         self.fold_at_us = now.us + random.below(self.spec.fold_us as usize + 1) as u64;
-        self.base.fold(&self.disk, &segment.name, self.format.epoch)?;
+        let folded = self.base.fold(&self.disk, &segment.name, self.format.epoch)?;
         self.counts.folds += 1;
+        if folded.has_cleared {
+            self.types.clear();
+        }
         let forget_before = Time::new(now.unix_ms.saturating_sub(self.spec.retention_ms), 0);
         self.base.sweep(forget_before, now.unix_ms, random.between(1, 50))?;
         self.tail.drop_through(segment.next_sequence - 1);
         for (shard, &applied) in segment.last_applied.iter().enumerate() {
             self.progress.shard(shard).set_folded(applied);
+            self.woken.push(shard);
         }
         self.disk.remove(&segment.name).map_err(StorageError::io("remove", &segment.name))
     }

@@ -32,6 +32,8 @@ pub struct Service {
     pub format: Format,
     pub progress: Arc<Progress>,
     pub clock: Time,
+    /// All maps were dropped at this tick.
+    pub cleared_through: Time,
     base: Base,
     tail: Tail,
     journal: Journal,

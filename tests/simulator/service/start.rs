@@ -35,6 +35,8 @@ impl Service {
         let recovered = recover(disk, options, &mut |record, location| tail.add(record, location))?;
         assert!(recovered.lost.is_empty(), "a power cut is no damage: {recovered:?}");
         tail.attach(disk, &recovered.segments)?;
+        base.follow(&tail)?;
+        let cleared_through = base.cleared_through()?;
         let clock = base.clock().max(recovered.clock);
         let mut salts = Random::new(random.next());
         let options = JournalOptions {
@@ -54,6 +56,7 @@ impl Service {
             format,
             progress: Arc::new(Progress::new(shards, clock)),
             clock,
+            cleared_through,
             base,
             tail,
             journal: Journal::new(options, move || salts.next() as u32),

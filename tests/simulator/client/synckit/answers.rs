@@ -1,6 +1,5 @@
 //! What the server says, checked against what was asked.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use simd_json::OwnedValue;
@@ -141,10 +140,11 @@ impl SyncKit {
         });
         for kind in settled.map(|(&kind, _)| kind).collect::<Vec<_>>() {
             self.refused.remove(&kind);
-            let (refused, others) =
+            let (of_kind, rest) =
                 std::mem::take(&mut self.writes).into_iter().partition(|(_, write)| write.kind == kind);
-            self.writes = others;
-            BTreeMap::into_values(refused).for_each(|write| self.mark_unclear(write));
+            self.writes = rest;
+            let of_kind: std::collections::BTreeMap<_, _> = of_kind;
+            of_kind.into_values().for_each(|write| self.mark_unclear(write));
         }
     }
 

@@ -1,0 +1,74 @@
+//! Awareness: who is there, and where. A document's awareness is a room of the same name, each client a member.
+
+use super::frame::{Code, Framing, MessageId, write_message};
+use super::message::{Fields, text, whole};
+use super::refusal::Refusal;
+use crate::mesh::{ConnectionId, Member, Members};
+use crate::shard::{MemberChange, SetPresence, Shard};
+use crate::wire::Ticket;
+use crate::wire::json::{write_integer, write_string};
+
+/// Tickets of a watch and of an update.
+pub const WATCH_TICKET: u8 = b'w';
+pub const UPDATE_TICKET: u8 = b'u';
+
+/// Sends who is there, and from then on whatever changes.
+pub fn subscribe(shard: &mut Shard, id: ConnectionId, document: &str) {
+    shard.watch_presence(id, Some(Ticket::new(&[&[WATCH_TICKET]])), document);
+}
+
+/// Tells the others where a client is; a `state` of null, or none, that it has left.
+///
+/// # Errors
+/// [`Refusal::AwarenessUpdate`] if nobody is named, or the engine has no room for more.
+pub fn update<'a>(
+    shard: &mut Shard,
+    id: ConnectionId,
+    document: &'a str,
+    fields: &Fields<'a>,
+) -> Result<(), Refusal<'a>> {
+    let member = fields.client.and_then(text).ok_or(Refusal::AwarenessUpdate)?;
+    let clock = fields.clock.and_then(whole).unwrap_or(0);
+    let mut state = Vec::new();
+    if let Some(sent) = fields.state {
+        fields.json(sent).write_canonical(&mut state);
+    }
+    let state = Some(&*state).filter(|state| !state.is_empty() && *state != b"null");
+    let ticket = Ticket::new(&[&[UPDATE_TICKET]]);
+    shard.set_presence(id, Some(ticket), SetPresence { room: document, member, state, clock });
+    Ok(())
+}
+
+/// Appends the answer to a subscribe: everybody who is there.
+pub fn write_all(out: &mut Vec<u8>, framing: Framing, id: MessageId, document: &str, members: Members<'_>) {
+    write_message(out, framing, Code::AwarenessState, id, |fields| {
+        fields.text("documentId", document);
+        let out = fields.begin("states");
+        out.push(b'[');
+        for Member { name, state, clock } in members {
+            if out.last() != Some(&b'[') {
+                out.push(b',');
+            }
+            out.extend_from_slice(b"{\"clientId\":");
+            write_string(out, name);
+            out.extend_from_slice(b",\"state\":");
+            out.extend_from_slice(state);
+            out.extend_from_slice(b",\"clock\":");
+            write_integer(out, clock);
+            out.push(b'}');
+        }
+        out.push(b']');
+    });
+}
+
+/// Appends what became of one client.
+pub fn write_one(out: &mut Vec<u8>, framing: Framing, change: MemberChange<'_>) {
+    let serial = xxhash_rust::xxh3::xxh3_64_with_seed(change.member.as_bytes(), change.clock);
+    let id = MessageId { unix_ms: change.now.unix_ms, serial };
+    write_message(out, framing, Code::AwarenessUpdate, id, |fields| {
+        fields.text("documentId", change.room);
+        fields.text("clientId", change.member);
+        fields.json("state", change.state.unwrap_or(b"null"));
+        write_integer(fields.begin("clock"), change.clock);
+    });
+}

@@ -1,0 +1,213 @@
+//! The state of a document, collected, and the answers made of it.
+
+use hashbrown::HashMap;
+
+use super::changes::{Changes, batch};
+use super::conversation::Conversation;
+use super::documents::{Document, StateRequest};
+use super::frame::{Code, Framing, write_message};
+use super::keys::Key;
+use super::refusal::Refusal;
+use super::text;
+use crate::crdt::{Stamp, Time};
+use crate::mesh::{Entries, Entry, EntryState};
+use crate::shard::Now;
+use crate::wire::json::write_string;
+
+/// Bytes around a field that is sent by itself, its names and clocks included.
+const FIELD_BYTES: usize = 256;
+
+/// Answers everybody who waits for the state of `document`, as far as there is room: who is refused is still connected, and
+/// who is sent more than there is room for would not be.
+pub fn answer_all(
+    conversation: &mut Conversation,
+    framing: Framing,
+    name: &str,
+    document: &Document,
+    now: Now,
+    out: &mut Vec<u8>,
+) {
+    let state_bytes = document.state.len();
+    let state = if state_bytes <= document.room { State::of(&document.state) } else { State::default() };
+    let fields_bytes = state_bytes + state.fields.len() * (FIELD_BYTES + name.len());
+    let (mut taken, mut sends_fields) = (state.rest_bytes(), false);
+    for request in &document.waiting {
+        let adds_fields = request.wants_fields && !sends_fields;
+        let bytes = state_bytes + if adds_fields { fields_bytes } else { 0 };
+        if taken + bytes > document.room {
+            refuse(conversation, framing, name, request, now, out);
+            continue;
+        }
+        taken += bytes;
+        sends_fields |= adds_fields;
+        answer(conversation, framing, name, request, &state, now, out);
+    }
+    if sends_fields {
+        let changes = Changes { framing, document: name, client: conversation.client.as_deref() };
+        changes.write(out, state.fields.iter().copied());
+        let is_news = |entry: &Entry<'_>| document.knows_more && time_of(entry) >= document.asked;
+        changes.write(out, state.removed.iter().copied().filter(is_news));
+    }
+    state.write_rest(conversation, framing, name, now, out);
+    let to_forget = state.contained.iter().map(|&(key, at)| (name.to_owned(), key.to_owned(), at));
+    conversation.to_forget.extend(to_forget);
+}
+
+/// Says that a request could not be answered.
+pub fn refuse(
+    conversation: &mut Conversation,
+    framing: Framing,
+    document: &str,
+    request: &StateRequest,
+    now: Now,
+    out: &mut Vec<u8>,
+) {
+    let id = conversation.next_id(now.unix_ms);
+    let refusal = Refusal::Failed { what: request.failure, document };
+    write_message(out, framing, Code::Error, id, |fields| refusal.write_to(fields));
+}
+
+/// What a document holds, each key once.
+#[derive(Default)]
+struct State<'a> {
+    fields: Vec<Entry<'a>>,
+    /// The texts, newest first: none that another contains.
+    texts: Vec<(&'a str, Stamp, &'a [u8])>,
+    /// The texts that another contains.
+    contained: Vec<(&'a str, Stamp)>,
+    elements: Vec<Entry<'a>>,
+    /// Fields and elements that are no longer there.
+    removed: Vec<Entry<'a>>,
+    /// The oldest change among the fields.
+    oldest: Option<Time>,
+}
+
+impl<'a> State<'a> {
+    /// Of packed entries, the last of each key.
+    fn of(packed: &'a [u8]) -> Self {
+        let mut latest: HashMap<&str, Entry<'a>> = HashMap::new();
+        for entry in Entries::new(packed) {
+            latest.insert(entry.key, entry);
+        }
+        let mut state = Self::default();
+        let mut cleared = Time::ZERO;
+        for entry in latest.into_values() {
+            let EntryState::Value { at, value } = entry.state else { continue };
+            let Some(value) = value else {
+                state.removed.push(entry);
+                continue;
+            };
+            match Key::of(entry.key) {
+                Key::Field(_) => {
+                    state.oldest = Some(state.oldest.map_or(at.time, |oldest| oldest.min(at.time)));
+                    state.fields.push(entry);
+                }
+                Key::Text if text::is_operation(value) => state.texts.push((entry.key, at, value)),
+                Key::Text => {}
+                Key::Element(_) => state.elements.push(entry),
+                Key::Cleared => cleared = at.time,
+            }
+        }
+        state.elements.retain(|entry| time_of(entry) > cleared);
+        // In the order in which they were written, as they would have come one by one.
+        state.fields.sort_by_key(|entry| (time_of(entry), entry.key));
+        state.elements.sort_by_key(|entry| (time_of(entry), entry.key));
+        state.removed.sort_by_key(|entry| (time_of(entry), entry.key));
+        // Two shards may give the same stamp.
+        state.texts.sort_by_key(|&(key, at, _)| (std::cmp::Reverse(at), key));
+        state.drop_contained();
+        state
+    }
+
+    fn drop_contained(&mut self) {
+        let operations: Vec<&[u8]> = self.texts.iter().map(|&(_, _, operation)| operation).collect();
+        let mut is_contained = text::contained(&operations).into_iter();
+        let contained = &mut self.contained;
+        self.texts.retain(|&(key, at, _)| {
+            let is_contained = is_contained.next().unwrap_or(false);
+            if is_contained {
+                contained.push((key, at));
+            }
+            !is_contained
+        });
+    }
+
+    /// Bytes of texts and elements.
+    fn rest_bytes(&self) -> usize {
+        let texts: usize = self.texts.iter().map(|(_, _, operation)| operation.len()).sum();
+        texts + self.elements.iter().map(|element| element.key.len() + FIELD_BYTES).sum::<usize>()
+    }
+
+    /// Appends texts and elements, which no answer has room for.
+    fn write_rest(
+        &self,
+        conversation: &mut Conversation,
+        framing: Framing,
+        document: &str,
+        now: Now,
+        out: &mut Vec<u8>,
+    ) {
+        if !self.texts.is_empty() {
+            let id = conversation.next_id(now.unix_ms);
+            write_message(out, framing, Code::DeltaBatch, id, |fields| {
+                batch(fields, document, true, |out| {
+                    let mut separator = b"".as_slice();
+                    for (_, _, operation) in &self.texts {
+                        out.extend_from_slice(separator);
+                        out.extend_from_slice(operation);
+                        separator = b",";
+                    }
+                });
+            });
+        }
+        Changes { framing, document, client: None }.write(out, self.elements.iter().copied());
+    }
+}
+
+fn time_of(entry: &Entry<'_>) -> Time {
+    match entry.state {
+        EntryState::Value { at, .. } => at.time,
+        EntryState::Tags { .. } | EntryState::Count(_) => Time::ZERO,
+    }
+}
+
+/// Appends a `sync_response`.
+fn answer(
+    conversation: &mut Conversation,
+    framing: Framing,
+    document: &str,
+    request: &StateRequest,
+    state: &State<'_>,
+    now: Now,
+    out: &mut Vec<u8>,
+) {
+    let id = conversation.next_id(now.unix_ms);
+    let client = conversation.client.as_deref();
+    write_message(out, framing, Code::SyncResponse, id, |fields| {
+        fields.json("requestId", request.id.as_ref().map_or(b"\"\"", |id| id.as_bytes()));
+        fields.text("documentId", document);
+        let out = fields.begin("state");
+        out.push(b'{');
+        for entry in &state.fields {
+            if let EntryState::Value { value: Some(value), .. } = entry.state {
+                if out.last() != Some(&b'{') {
+                    out.push(b',');
+                }
+                write_string(out, entry.key);
+                out.push(b':');
+                out.extend_from_slice(value);
+            }
+        }
+        out.push(b'}');
+        fields.json("deltas", b"[]");
+        // One clock for all fields, each of which may change with any clock above its own: the SDK ignores what is not
+        // above the one it has. What is older there comes with a delta of its own.
+        match state.oldest {
+            Some(oldest) => fields.clock(oldest, client),
+            None => fields.json("clock", b"{}"),
+        }
+        if let Some((_, at, operation)) = state.texts.first() {
+            text::write_state(fields, operation, at.time);
+        }
+    });
+}

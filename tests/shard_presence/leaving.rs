@@ -1,0 +1,120 @@
+//! Members go with the connection that has set them last.
+
+use crate::world::World;
+
+/// Every way in which a watcher on shard 0 can stand to the home of a room and to who leaves: home, and shard of the
+/// client that leaves.
+const PLACES: [(usize, usize); 4] = [(0, 0), (0, 1), (1, 0), (1, 1)];
+
+#[test]
+fn a_member_leaves_with_its_connection() {
+    for (home, shard) in PLACES {
+        let mut world = World::new(2);
+        let room = world.name_of(home, "room");
+        let (watcher, client) = (world.connect(0), world.connect(shard));
+        world.ask(watcher, &format!("watch 1 {room}"));
+        world.ask(client, &format!("watch 1 {room}"));
+        world.ask(client, &format!("set {room} a 7 x"));
+        world.ask(client, &format!("set {room} b 1 y"));
+        world.received(watcher);
+        world.fail(client);
+        world.settle();
+        let told = [format!("member {room} a=gone@8"), format!("member {room} b=gone@2")];
+        assert_eq!(world.received(watcher), told);
+        assert_eq!((world.metrics().presence_members, world.metrics().presence_watches), (0, 1));
+    }
+}
+
+#[test]
+fn a_set_and_the_end_of_its_connection_in_one_turn_leave_nothing() {
+    for (home, shard) in PLACES {
+        let mut world = World::new(2);
+        let room = world.name_of(home, "room");
+        let (watcher, client) = (world.connect(0), world.connect(shard));
+        world.ask(watcher, &format!("watch 1 {room}"));
+        world.send(client, &format!("watch 1 {room}"));
+        world.send(client, &format!("set {room} a 7 x"));
+        world.fail(client);
+        world.settle();
+        assert_eq!(
+            world.received(watcher),
+            [format!("member {room} a=x@7"), format!("member {room} a=gone@8")]
+        );
+        assert_eq!((world.metrics().presence_members, world.metrics().presence_watches), (0, 1));
+    }
+}
+
+#[test]
+fn a_member_that_a_newer_connection_has_set_stays() {
+    for (home, shard) in PLACES {
+        let mut world = World::new(2);
+        let room = world.name_of(home, "room");
+        let (watcher, old, new) = (world.connect(0), world.connect(shard), world.connect(0));
+        world.ask(watcher, &format!("watch 1 {room}"));
+        world.ask(old, &format!("set {room} a 7 x"));
+        world.ask(new, &format!("set {room} a 1 y"));
+        world.received(watcher);
+        world.fail(old);
+        world.settle();
+        assert!(world.received(watcher).is_empty());
+        world.fail(new);
+        world.settle();
+        assert_eq!(world.received(watcher), [format!("member {room} a=gone@2")]);
+    }
+}
+
+#[test]
+fn a_newer_connection_in_the_same_turn_keeps_its_member() {
+    let mut world = World::new(2);
+    let room = world.name_of(1, "room");
+    let (watcher, old, new) = (world.connect(1), world.connect(0), world.connect(1));
+    world.ask(watcher, &format!("watch 1 {room}"));
+    world.ask(old, &format!("set {room} a 7 x"));
+    world.received(watcher);
+    world.send(new, &format!("set {room} a 8 y"));
+    world.fail(old);
+    world.settle();
+    assert_eq!(world.received(watcher), [format!("member {room} a=y@8")]);
+}
+
+#[test]
+fn who_has_removed_its_member_removes_nothing_when_it_goes() {
+    for (home, shard) in PLACES {
+        let mut world = World::new(2);
+        let room = world.name_of(home, "room");
+        let (watcher, client, other) = (world.connect(0), world.connect(shard), world.connect(1));
+        world.ask(watcher, &format!("watch 1 {room}"));
+        world.ask(client, &format!("set {room} a 1 x"));
+        world.ask(client, &format!("remove {room} a 2"));
+        world.ask(other, &format!("set {room} a 1 z"));
+        world.received(watcher);
+        world.fail(client);
+        world.settle();
+        assert!(world.received(watcher).is_empty());
+        assert_eq!(world.metrics().presence_members, 1);
+    }
+}
+
+#[test]
+fn anybody_may_remove_a_member() {
+    let mut world = World::new(2);
+    let room = world.name_of(0, "room");
+    let (client, other) = (world.connect(0), world.connect(1));
+    world.ask(client, &format!("watch 1 {room}"));
+    world.ask(client, &format!("set {room} a 1 x"));
+    world.received(client);
+    world.ask(other, &format!("remove {room} a 2"));
+    assert_eq!(world.received(client), [format!("member {room} a=gone@2")]);
+}
+
+#[test]
+fn the_largest_clock_does_not_overflow() {
+    let mut world = World::new(1);
+    let (watcher, client) = (world.connect(0), world.connect(0));
+    world.ask(watcher, "watch 1 room");
+    world.ask(client, &format!("set room a {} x", u64::MAX));
+    world.received(watcher);
+    world.fail(client);
+    world.settle();
+    assert_eq!(world.received(watcher), [format!("member room a=gone@{}", u64::MAX)]);
+}

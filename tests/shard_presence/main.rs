@@ -1,0 +1,22 @@
+//! Rooms of members, and messages that nobody keeps, as an engine for any dialect.
+//!
+//! Method: one, two or three shards without sockets, in the hands of the test, and a dialect of words that puts into
+//! text what the shard says.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../simulator/random.rs"]
+#[allow(dead_code, reason = "the simulator asks it for more")]
+mod random;
+
+#[path = "../client_frames/mod.rs"]
+mod client_frames;
+mod histories;
+mod leaving;
+mod limits;
+mod publishing;
+mod slow;
+mod staleness;
+mod watching;
+mod words;
+mod world;

@@ -1,0 +1,159 @@
+//! One shard without sockets, with connections that speak SyncKit's protocol: what `io/` is to a shard, each send taken
+//! whole. The fuzz target of this dialect drives it, too.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use annulus::config::Config;
+use annulus::dialect;
+use annulus::limits::PARSE_PADDING_BYTES;
+use annulus::mesh::{self, ConnectionId, KeyHasher};
+use annulus::shard::{Command, Now, Shard, Shared};
+
+pub const TEXT: u8 = 1;
+pub const BINARY: u8 = 2;
+pub const CLOSE: u8 = 8;
+
+const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+const TURN_US: u64 = 100;
+
+/// See the module.
+pub struct Host {
+    shard: Shard,
+    now: Now,
+    commands: Vec<Command>,
+    sent: Vec<(ConnectionId, usize)>,
+    /// What each connection was sent and nobody has taken.
+    inboxes: Vec<(ConnectionId, Vec<u8>)>,
+}
+
+impl Host {
+    pub fn new() -> Self {
+        let dialects = vec![dialect::synckit::PATH];
+        let config = Config { heartbeat_ms: 3_600_000, dialects, ..Config::default() };
+        let shared = Shared {
+            config: Arc::new(config),
+            dialects: dialect::ALL,
+            epoch: 1,
+            hasher: KeyHasher::new(7),
+            connections: Arc::new(AtomicUsize::new(0)),
+            storage: None,
+        };
+        let now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };
+        let ports = mesh::connect(1).pop().expect("one shard");
+        let shard = Shard::new(shared, 0, ports, None, now, 1);
+        Self { shard, now, commands: Vec::new(), sent: Vec::new(), inboxes: Vec::new() }
+    }
+
+    /// An open WebSocket.
+    pub fn open(&mut self) -> ConnectionId {
+        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("there is room");
+        self.inboxes.push((id, Vec::new()));
+        self.turn(Some((id, UPGRADE)));
+        self.settle();
+        let response = self.take(id);
+        assert!(response.starts_with(b"HTTP/1.1 101 ") && response.ends_with(b"\r\n\r\n"));
+        id
+    }
+
+    /// Sends one message and lets the shard work until it has nothing more to do; the frames it has sent back.
+    pub fn send(&mut self, id: ConnectionId, opcode: u8, payload: &[u8]) -> Vec<(u8, Vec<u8>)> {
+        self.turn(Some((id, &masked(opcode, payload))));
+        self.settle();
+        self.take_frames(id)
+    }
+
+    /// The frames the connection was sent and that were not taken.
+    pub fn take_frames(&mut self, id: ConnectionId) -> Vec<(u8, Vec<u8>)> {
+        frames(&self.take(id))
+    }
+
+    fn take(&mut self, id: ConnectionId) -> Vec<u8> {
+        let inbox = self.inboxes.iter_mut().find(|(found, _)| *found == id).expect("an open connection");
+        std::mem::take(&mut inbox.1)
+    }
+
+    /// Ends a connection whatever is under way.
+    #[allow(dead_code, reason = "the fuzz target ends none")]
+    pub fn drop(&mut self, id: ConnectionId) {
+        self.shard.failed(id);
+        self.settle();
+        self.shard.released(id);
+        self.inboxes.retain(|(found, _)| *found != id);
+    }
+
+    /// A few turns, which is what a walk through a small document takes.
+    fn settle(&mut self) {
+        loop {
+            self.turn(None);
+            if self.sent.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn turn(&mut self, received: Option<(ConnectionId, &[u8])>) {
+        self.now.monotonic_us += TURN_US;
+        self.now.unix_ms = 1_700_000_000_000 + self.now.monotonic_us / 1000;
+        self.shard.start_turn(self.now);
+        for (id, bytes) in std::mem::take(&mut self.sent) {
+            self.shard.sent(id, bytes);
+        }
+        if let Some((id, octets)) = received {
+            let mut padded = [octets, &[0xA5; PARSE_PADDING_BYTES]].concat();
+            self.shard.received(id, &mut padded, octets.len());
+        }
+        self.shard.drain_mesh();
+        self.shard.end_turn();
+        self.shard.take_commands(&mut self.commands);
+        for command in std::mem::take(&mut self.commands) {
+            if let Command::Send(id) = command {
+                let parts: Vec<&[u8]> = self.shard.in_flight(id).collect();
+                let bytes = parts.concat();
+                self.sent.push((id, bytes.len()));
+                if let Some((_, inbox)) = self.inboxes.iter_mut().find(|(found, _)| *found == id) {
+                    inbox.extend_from_slice(&bytes);
+                }
+            }
+        }
+        self.shard.turn_took_ns(1_000);
+    }
+}
+
+/// The frames of a server: opcode and payload.
+fn frames(mut octets: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut frames = Vec::new();
+    while let [first, second, rest @ ..] = octets {
+        assert_eq!(first & 0xF0, 0x80, "whole frames without reserved bits");
+        let (len, rest) = match second {
+            126 => (u16::from_be_bytes(rest[..2].try_into().expect("two")).into(), &rest[2..]),
+            127 => (u64::from_be_bytes(rest[..8].try_into().expect("eight")) as usize, &rest[8..]),
+            len => (usize::from(*len), rest),
+        };
+        frames.push((first & 0xF, rest[..len].to_vec()));
+        octets = &rest[len..];
+    }
+    assert!(octets.is_empty(), "a frame is cut off");
+    frames
+}
+
+/// A frame of a client with the mask zero, which is a mask like any other.
+fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x80 | opcode];
+    match payload.len() {
+        len @ 0..126 => frame.push(0x80 | len as u8),
+        len @ 126..0x1_0000 => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            frame.push(0x80 | 127);
+            frame.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(payload);
+    frame
+}
