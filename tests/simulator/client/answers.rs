@@ -253,7 +253,7 @@ impl Client {
     /// It will not be known whether this operation was applied.
     pub(super) fn unclear(&mut self, op: Op, context: &mut Context<'_>) {
         context.oracle.ambiguous += 1;
-        self.mark_unclear(op.map, &op.key);
+        self.mark_unclear(&op);
     }
 }
 

@@ -165,6 +165,7 @@ impl Client {
         text.push('}');
         let echo = spec.echo;
         let mut watch = Watch::new(id, spec, context.oracle.floor(map), context.now_us);
+        watch.first_op = if watch.spec.since.is_some() { self.next_op } else { 0 };
         // What it does not hear of may come between the cursor or snapshot and the end of these.
         let writes = self.asked.values().filter_map(|asked| match asked {
             Asked::Write { ops, .. } if !echo => Some(ops),
@@ -216,7 +217,7 @@ impl Client {
             }
             op.write_to(&mut list, &context.scenario.maps[op.map].name, &self.name);
             if op.is_opaque() {
-                self.mark_unclear(op.map, &op.key);
+                self.mark_unclear(op);
             }
         }
         let id = if ack.contains("none") {
@@ -230,19 +231,19 @@ impl Client {
         self.send_text(link, context, &format!(r#"{{"type":"write","id":{id}{ack},"ops":[{list}]}}"#));
     }
 
-    /// Notes that whoever does not hear this client's changes does not know what is at `key`.
-    pub(super) fn mark_unclear(&mut self, map: usize, key: &str) {
+    /// Notes that whoever does not hear of this operation does not know what is at its key.
+    pub(super) fn mark_unclear(&mut self, op: &Op) {
         let mark = |watch: &mut Watch| {
             let mut next = Some(watch);
             while let Some(watch) = next {
-                if !watch.spec.echo {
-                    watch.unclear.insert(key.to_owned());
+                if !watch.spec.echo || op.number <= watch.first_op {
+                    watch.unclear.insert(op.key.clone());
                 }
                 next = watch.next.as_deref_mut();
             }
         };
-        self.watches.get_mut(&map).map(mark);
-        self.kept.get_mut(&map).map(mark);
+        self.watches.get_mut(&op.map).map(mark);
+        self.kept.get_mut(&op.map).map(mark);
     }
 }
 

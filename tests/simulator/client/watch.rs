@@ -42,6 +42,8 @@ pub struct Watch {
     /// Its first request; chunks of it name this.
     pub id: u64,
     pub spec: Spec,
+    /// Its client's own operations before this number may lie below the cursor that it goes on from, unheard.
+    pub first_op: u64,
     /// A newer subscription of the same map, asked for and not begun.
     pub next: Option<Box<Watch>>,
     /// The server has begun to answer, and has finished the snapshot.
