@@ -1,6 +1,6 @@
 //! What one seed makes of the world: how many shards and clients, how small the limits, how often what fails.
 
-use annulus::config::{Coalesce, Config, Fsync};
+use annulus::config::{Coalesce, Config, DialectPath, Fsync};
 
 use crate::random::Random;
 
@@ -217,6 +217,7 @@ fn config(random: &mut Random, clients: usize, shards: usize, maps: usize) -> Co
     let hard_bytes = soft_bytes + random.pick(&[4, 40]) * (600 << 10);
     Config {
         node: NODE.to_owned(),
+        dialects: vec![DialectPath::NATIVE, annulus::dialect::synckit::PATH],
         connections_max: clients + 4 * shards + random.pick(&[0, 2, 100]),
         connections_per_ip_max: random.pick(&[0, 0, 3, 5]),
         accepts_per_second_max: random.pick(&[0, 0, 0, 50]),

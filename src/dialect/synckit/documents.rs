@@ -156,14 +156,13 @@ pub fn leave(shard: &mut Shard, id: ConnectionId, document: &str) {
     collect_next(shard, id);
 }
 
-/// The document could not be subscribed to: who waits for it is told, or who wrote and will not hear of changes.
+/// The document could not be subscribed to: who waits for its state is told. Nobody waits where a write has subscribed, which
+/// goes through without.
 pub fn failed(conversation: &mut Conversation, framing: Framing, name: &str, now: Now, out: &mut Vec<u8>) {
     let Some(document) = conversation.documents.remove(name) else { return };
     conversation.is_collecting &= !document.is_collecting();
-    let failures = document.waiting.iter().map(|request| request.failure);
-    let nobody = document.waiting.is_empty().then_some(SUBSCRIBE_FAILED);
-    for failure in failures.chain(nobody) {
-        state::refuse(conversation, framing, name, failure, now, out);
+    for request in &document.waiting {
+        state::refuse(conversation, framing, name, request.failure, now, out);
     }
 }
 

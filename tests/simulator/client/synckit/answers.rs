@@ -6,7 +6,7 @@ use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
 use super::fields::{DELETED, Fields, SERVER};
-use super::message::{ACK, DELTA, ERROR, PONG, SYNC_RESPONSE, clock_of, decode};
+use super::message::{ACK, DELTA, ERROR, PONG, SUBSCRIBE, SYNC_RESPONSE, clock_of, decode};
 use super::{Context, Kind, SyncKit, Write, stamp_of};
 use crate::replica::{Cell, Stamp};
 use crate::scenario;
@@ -77,7 +77,7 @@ impl SyncKit {
     fn handle_state(&mut self, message: &OwnedValue, context: &Context<'_>) {
         let map = map_of(message, context);
         let id = self.requests.get_mut(&map).and_then(std::collections::VecDeque::pop_front);
-        let id = id.unwrap_or_else(|| panic!("a state nobody asked for: {message}"));
+        let (_, id) = id.unwrap_or_else(|| panic!("a state nobody asked for: {message}"));
         assert_eq!(message.get_str("requestId"), Some(id.as_deref().unwrap_or("")), "{message}");
         let state = message.get_object("state").expect("a state");
         let document = self.documents.get_mut(&map).expect("a document that was asked for");
@@ -107,10 +107,12 @@ impl SyncKit {
                 self.unreadable =
                     self.unreadable.checked_sub(1).expect("a message that can be read is refused");
             }
-            "Subscribe failed" => {
+            error @ ("Subscribe failed" | "Sync request failed") => {
                 let map = refused_map(message, context);
-                let waiting = self.requests.get_mut(&map).expect("a subscription that was asked for");
-                waiting.pop_front().expect("a subscription that was asked for");
+                let waiting = self.requests.entry(map).or_default();
+                let is_subscribe = error == "Subscribe failed";
+                let failed = waiting.iter().position(|(code, _)| (*code == SUBSCRIBE) == is_subscribe);
+                waiting.remove(failed.expect("a request that was made"));
                 if waiting.is_empty() {
                     // A write that crossed this has subscribed it again.
                     self.unsubscribe(map, context);

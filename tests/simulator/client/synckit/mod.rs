@@ -41,7 +41,7 @@ pub struct SyncKit {
     next_id: u64,
     documents: BTreeMap<usize, Document>,
     /// Requests for the state of a document without their answers, with their ids.
-    requests: BTreeMap<usize, VecDeque<Option<String>>>,
+    requests: BTreeMap<usize, VecDeque<(u8, Option<String>)>>,
     /// Writes without their acks, by what these will name.
     writes: BTreeMap<String, Write>,
     /// Writes that were refused; which ones shows when all others are acknowledged.
