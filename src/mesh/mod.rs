@@ -8,17 +8,16 @@ mod filter;
 mod member;
 mod outgoing;
 mod partition;
+mod write;
 
 pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
 pub use entry::{Entries, Entry, EntryPacker, EntryState, TaggedValue, TaggedValues};
-pub use envelope::{
-    Action, Answer, At, Changes, ClearStep, Envelope, Item, Merged, MergedStamp, PackedWrite, Request, Span,
-    TagList, WalkAnswer, WalkRequest, Write,
-};
+pub use envelope::{Answer, Changes, ClearStep, Envelope, Item, Request, Span, WalkAnswer, WalkRequest};
 pub use filter::Filter;
 pub use member::{Member, MemberChanged, Members};
 pub use outgoing::Outgoing;
 pub use partition::{KeyHasher, ShardSet, owner, partition, partitions_of};
+pub use write::{Action, At, Merged, MergedStamp, PackedWrite, TagList, Write};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
