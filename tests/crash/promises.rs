@@ -199,7 +199,7 @@ impl Promises {
         };
         match (cell, maps::kind(map)) {
             (Cell::Lww { value, .. }, Kind::Lww | Kind::Fleeting) => {
-                value.iter().for_each(|value| check(value))
+                value.iter().for_each(|value| check(text_of(value)))
             }
             (Cell::Or { live, removed }, Kind::Or) => {
                 let tags = self.sets.get(&(map, key.to_owned()));
@@ -221,13 +221,18 @@ impl Promises {
     }
 }
 
+/// The text in a value that is a plain string as JSON.
+fn text_of(value: &str) -> &str {
+    value.trim_matches('"')
+}
+
 impl Put {
     fn check(&self, cell: Option<&Cell>, now_ms: u64, what: &str) {
         let Some(Cell::Lww { at, value }) = cell else {
             panic!("LOST: {what} is {cell:?}, acked at {:?}", self.at);
         };
         assert!(*at >= self.at, "LOST: {what} is of {at:?}, acked at {:?}", self.at);
-        if *at > self.at || *value == self.value {
+        if *at > self.at || value.as_deref().map(text_of) == self.value.as_deref() {
             return;
         }
         let ends_ms = self.ttl_ms.map(|ttl_ms| self.at.millis + ttl_ms);
