@@ -109,13 +109,14 @@ fn get(path: &str) -> Vec<u8> {
 fn the_handshake_of_the_rfc_is_accepted() {
     let (dialect, response, token) = upgraded(&bytes(&handshake()), &ANY);
     assert_eq!((dialect, token), (DialectPath::NATIVE.dialect, None));
-    assert!(response.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{response}");
-    assert!(response.ends_with("\r\n\r\n"));
-    let lower = response.to_ascii_lowercase();
-    assert!(lower.contains(&format!("\r\nsec-websocket-accept: {}\r\n", ACCEPT.to_ascii_lowercase())));
-    assert!(response.contains(ACCEPT));
-    assert!(lower.contains("\r\nupgrade: websocket\r\n") && lower.contains("\r\nconnection: upgrade\r\n"));
-    assert!(!lower.contains("sec-websocket-protocol") && !lower.contains("content-length"));
+    // Some small clients compare the names as the RFC writes them.
+    assert_eq!(
+        response,
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
+        )
+    );
 }
 
 #[test]
@@ -179,7 +180,7 @@ fn a_dialect_is_spoken_where_the_rules_say() {
         with("GET", "GET /somewhere/else?a=1 HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, else.v1");
     let (dialect, response, _) = upgraded(&request, &rules);
     assert_eq!(dialect, 7);
-    assert!(response.to_ascii_lowercase().contains("\r\nsec-websocket-protocol: else.v1\r\n"), "{response}");
+    assert!(response.contains("\r\nSec-WebSocket-Protocol: else.v1\r\n"), "{response}");
     assert_eq!(upgraded(&bytes(&handshake()), &rules).0, DialectPath::NATIVE.dialect);
     assert_eq!(refused_by(&get("/somewhere/else"), &rules).0, 426);
     assert_eq!(refused_by(&get("/somewhere"), &rules).0, 404);

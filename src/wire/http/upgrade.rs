@@ -1,7 +1,7 @@
 //! The opening handshake of RFC 6455 section 4.2, and the token it may carry.
 
-use tungstenite::handshake::server::{create_response, write_response};
-use tungstenite::http::{HeaderValue, Request, header};
+use data_encoding::BASE64;
+use tungstenite::handshake::derive_accept_key;
 
 use super::headers::Headers;
 use super::refusal::Refusal;
@@ -67,21 +67,26 @@ fn token(headers: Headers<'_>, target: Target<'_>) -> Result<Option<String>, Ref
     Ok(token.filter(|token| !token.is_empty()).map(|token| String::from_utf8_lossy(token).into_owned()))
 }
 
-/// The 101. `tungstenite` judges the key and derives the accept value from it; what it asks of the other
-/// lines was checked above, more leniently, so it is given them in its own spelling.
-fn switching_protocols(key: &[u8], subprotocol: Option<&'static str>) -> Result<Vec<u8>, Refusal> {
-    let request = Request::get("/")
-        .header(header::CONNECTION, "Upgrade")
-        .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_VERSION, "13")
-        .header(header::SEC_WEBSOCKET_KEY, key)
-        .body(())
-        .map_err(|_| BAD_KEY)?;
-    let mut response = create_response(&request).map_err(|_| BAD_KEY)?;
-    if let Some(chosen) = subprotocol {
-        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(chosen));
+/// The 101. Names of header lines have no case, but some small clients compare them as the RFC writes them.
+fn switching_protocols(key: &[u8], subprotocol: Option<&str>) -> Result<Vec<u8>, Refusal> {
+    if !is_key(key) {
+        return Err(BAD_KEY);
     }
     let mut out = Vec::with_capacity(192);
-    write_response(&mut out, &response).expect("a response of ASCII is written to memory");
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+    );
+    out.extend_from_slice(derive_accept_key(key).as_bytes());
+    if let Some(chosen) = subprotocol {
+        out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
+        out.extend_from_slice(chosen.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n\r\n");
     Ok(out)
+}
+
+/// Whether this is the base64 of 16 bytes (RFC 6455 section 4.2.1).
+fn is_key(key: &[u8]) -> bool {
+    let mut bytes = [0; 18];
+    key.len() == 24 && BASE64.decode_mut(key, &mut bytes).is_ok_and(|len| len == 16)
 }
