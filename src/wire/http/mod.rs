@@ -7,6 +7,7 @@ mod forwarded;
 mod headers;
 mod refusal;
 mod response;
+mod subprotocol;
 mod target;
 mod upgrade;
 
@@ -154,7 +155,7 @@ fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -
             if !has_http_1_1 {
                 return Err(Refusal::UPGRADE_REQUIRED);
             }
-            let (response, token) = upgrade::accept(subprotocol, headers, target, rules.allowed_origins)?;
+            let (response, token) = upgrade::accept(subprotocol, headers, target, rules)?;
             let client = forwarded::client_address(peer, headers, rules.trusted_proxies);
             Ok(Answer::Upgrade { dialect, response, token, client })
         }

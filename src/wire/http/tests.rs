@@ -1,5 +1,6 @@
 //! The answers as a client sees them.
 
+mod offers;
 mod pages;
 
 use std::borrow::Cow;
@@ -74,10 +75,6 @@ fn upgraded(request: &[u8], rules: &Rules<'_>) -> (u8, String, Option<String>) {
         }
         other => panic!("{other:?} to {}", String::from_utf8_lossy(request)),
     }
-}
-
-fn token(request: &[u8]) -> Option<String> {
-    upgraded(request, &ANY).2
 }
 
 /// Status and whole text of a refusal, which always closes and gives advice.
@@ -191,27 +188,6 @@ fn a_dialect_is_spoken_where_the_rules_say() {
 }
 
 #[test]
-fn a_dialect_without_a_subprotocol_chooses_none() {
-    let request = with("GET", "GET /ws HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, synckit");
-    let (dialect, response, _) = upgraded(&request, &ANY);
-    assert_eq!(dialect, OTHER.dialect);
-    assert!(!response.to_ascii_lowercase().contains("sec-websocket-protocol"), "{response}");
-}
-
-#[test]
-fn our_subprotocol_is_chosen_and_no_other() {
-    let chosen = |line| upgraded(&and(line), &ANY).1.to_ascii_lowercase();
-    assert!(
-        chosen("Sec-WebSocket-Protocol: x, annulus.v1")
-            .contains("\r\nsec-websocket-protocol: annulus.v1\r\n")
-    );
-    assert!(!chosen("Sec-WebSocket-Protocol: annulus.v2, x").contains("sec-websocket-protocol"));
-    let with_token = chosen("Sec-WebSocket-Protocol: bearer.secret\r\nSec-WebSocket-Protocol: annulus.v1");
-    assert!(with_token.contains("\r\nsec-websocket-protocol: annulus.v1\r\n"), "{with_token}");
-    assert!(!with_token.contains("secret"));
-}
-
-#[test]
 fn the_client_is_the_peer_or_whom_a_trusted_proxy_names() {
     let request = and("X-Forwarded-For: 192.0.2.1");
     for (trusted, expected) in [("127.0.0.0/8", "192.0.2.1"), ("10.0.0.0/8", "127.0.0.1")] {
@@ -221,29 +197,6 @@ fn the_client_is_the_peer_or_whom_a_trusted_proxy_names() {
         };
         assert_eq!(client.to_string(), expected);
     }
-}
-
-#[test]
-fn a_token_comes_by_header_query_or_subprotocol_in_this_order() {
-    assert_eq!(token(&and("Authorization: bearer abc ")), Some("abc".to_owned()));
-    assert_eq!(token(&with("GET", "GET /v1?token=a%20b HTTP/1.1")), Some("a b".to_owned()));
-    assert_eq!(token(&and("Sec-WebSocket-Protocol: annulus.v1, bearer.x.y-z")), Some("x.y-z".to_owned()));
-    assert_eq!(token(&and("Authorization: Basic YTpi")), None);
-    assert_eq!(token(&and("Sec-WebSocket-Protocol: bearer.")), None);
-
-    let mut lines = handshake();
-    lines[0] = "GET /v1?token=query HTTP/1.1".to_owned();
-    lines.push("Sec-WebSocket-Protocol: bearer.offered".to_owned());
-    assert_eq!(token(&bytes(&lines)), Some("query".to_owned()));
-    lines.push("Authorization: Bearer header".to_owned());
-    assert_eq!(token(&bytes(&lines)), Some("header".to_owned()));
-}
-
-#[test]
-fn a_token_that_can_not_be_read_is_refused() {
-    assert_eq!(refused(&with("GET", "GET /v1?token=%zz HTTP/1.1")), 400);
-    assert_eq!(refused(&and("Authorization: Bearer")), 400);
-    assert_eq!(refused(&and("Authorization: Bearer a\r\nAuthorization: Bearer b")), 400);
 }
 
 #[test]
