@@ -147,7 +147,9 @@ fn the_reset_exists_only_where_it_is_wanted() {
 fn each_dialect_is_found_at_its_path_only() {
     let elsewhere = DialectPath { path: "/kit".into(), ..synckit::PATH };
     let server = TestServer::with(|config| config.dialects = vec![DialectPath::NATIVE, elsewhere]);
-    for (path, status) in [("/v1", 101), ("/kit", 101), ("/ws", 404)] {
+    for (path, status) in
+        [("/v1", 101), ("/v1/", 101), ("/kit", 101), ("/kit/", 101), ("/ws", 404), ("//v1", 404)]
+    {
         let mut raw = Raw::connect(server.address);
         let request =
             format!("GET {path} HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Protocol: annulus.v1, kit\r\n\r\n");
@@ -155,10 +157,11 @@ fn each_dialect_is_found_at_its_path_only() {
         raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
         let answer = String::from_utf8_lossy(&raw.rest()).into_owned();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        let is_native = path.starts_with("/v1");
         let chosen =
-            format!("\r\nSec-WebSocket-Protocol: {}\r\n", if path == "/v1" { "annulus.v1" } else { "kit" });
+            format!("\r\nSec-WebSocket-Protocol: {}\r\n", if is_native { "annulus.v1" } else { "kit" });
         assert_eq!(answer.contains(&chosen), status == 101, "{path}: {answer}");
-        assert_eq!(answer.contains(r#""type":"hello""#), path == "/v1", "{path}: {answer}");
+        assert_eq!(answer.contains(r#""type":"hello""#), is_native, "{path}: {answer}");
     }
 }
 

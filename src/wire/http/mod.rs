@@ -12,6 +12,7 @@ mod target;
 mod upgrade;
 
 pub use response::{write_page, write_page_head};
+pub use target::canonical_path;
 pub use tungstenite::http::StatusCode;
 
 use std::net::IpAddr;
@@ -63,7 +64,7 @@ const CLEAR_PATH: &str = "/_test/clear";
 /// Bytes of a body that nobody looks at: test tools send `{}`.
 const IGNORED_BODY_BYTES_MAX: usize = 1 << 10;
 
-/// Whether this path has a meaning of its own, so that no dialect can have it.
+/// Whether this [canonical](canonical_path) path has a meaning of its own, so that no dialect can have it.
 pub fn is_reserved(path: &str) -> bool {
     path == CLEAR_PATH || page(path).is_some()
 }

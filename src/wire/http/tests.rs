@@ -125,6 +125,8 @@ fn spellings_the_rfc_allows_are_accepted() {
         with("Connection", "connection: keep-alive\r\nCONNECTION: Upgrade"),
         with("GET", "GET http://sync.example/v1?q=1 HTTP/1.1"),
         with("GET", "\r\nGET /v1 HTTP/1.1"),
+        with("GET", "GET /v1/ HTTP/1.1"),
+        with("GET", "GET /v1/?token=a HTTP/1.1"),
         and("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
         and("Content-Length: 0"),
     ] {
