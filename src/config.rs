@@ -40,6 +40,8 @@ pub struct Config {
     pub messages_per_second_max: u32,
     /// Messages one connection may send each minute; 0: no limit.
     pub messages_per_minute_max: u32,
+    /// What becomes of a message over one of these two.
+    pub rate_limit: RateLimit,
     /// Messages that are not JSON objects before a connection is closed with 1007.
     pub bad_messages_max: u32,
     /// Origins that may connect, lower case, such as `https://app.example`; empty: any.
@@ -113,6 +115,15 @@ pub struct StorageConfig {
     pub service_core: Option<usize>,
 }
 
+/// What becomes of a message that is one too many in its second or minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimit {
+    /// It is refused.
+    Refuse,
+    /// It waits, with all that its connection sends after it, until the second or minute is over.
+    Wait,
+}
+
 /// When what was written is synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fsync {
@@ -161,6 +172,7 @@ impl Default for Config {
             subscriptions_max: 1_000,
             messages_per_second_max: 0,
             messages_per_minute_max: 0,
+            rate_limit: RateLimit::Refuse,
             bad_messages_max: 10,
             allowed_origins: Vec::new(),
             dialects: vec![DialectPath::NATIVE],

@@ -4,10 +4,10 @@
 
 use super::cores::CoreList;
 use super::error::ConfigError;
-use super::flags::{Data, Flags, FsyncMode, LogFormat, Preset, Storage};
+use super::flags::{Data, Flags, FsyncMode, LogFormat, Preset, RateLimitPolicy, Storage};
 use super::inherited;
 use super::quantity::{Bytes, Span};
-use crate::config::{Coalesce, Config, DialectPath, Fsync, StorageConfig};
+use crate::config::{Coalesce, Config, DialectPath, Fsync, RateLimit, StorageConfig};
 use crate::dialect::echo;
 use crate::io::host;
 use crate::limits;
@@ -130,6 +130,10 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         subscriptions_max: connections.max_subscriptions,
         messages_per_second_max: connections.max_messages_per_second,
         messages_per_minute_max: connections.max_messages_per_minute,
+        rate_limit: match connections.rate_limit_policy {
+            RateLimitPolicy::Refuse => RateLimit::Refuse,
+            RateLimitPolicy::Wait => RateLimit::Wait,
+        },
         bad_messages_max: connections.max_bad_messages,
         allowed_origins: connections.allowed_origins.clone(),
         dialects: [

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 
 use super::*;
-use crate::config::{Coalesce, Config, DialectPath, Fsync};
+use crate::config::{Coalesce, Config, DialectPath, Fsync, RateLimit};
 use crate::dialect::{echo, synckit};
 
 fn serve(flags: &[&str]) -> Result<Serve, ConfigError> {
@@ -127,7 +127,7 @@ fn flags_are_the_same_before_and_after_serve() {
 fn every_flag_reaches_its_setting() {
     let flags = "--listen 127.0.0.1:1 --listen [::1]:2 --backlog 3 --node n --max-connections 4000 \
         --max-connections-per-ip 5 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --heartbeat-ms 800 \
-        --max-message-bytes 2MiB --max-value-bytes 9KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 \
+        --max-message-bytes 2MiB --max-value-bytes 9KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
         --max-bad-messages 12 --allowed-origins HTTPS://A,https://b --enable-echo --enable-test-reset --synckit-path /kit --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
         --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-ms 19 \
@@ -148,6 +148,7 @@ fn every_flag_reaches_its_setting() {
         subscriptions_max: 10,
         messages_per_second_max: 11,
         messages_per_minute_max: 110,
+        rate_limit: RateLimit::Wait,
         bad_messages_max: 12,
         allowed_origins: vec!["https://a".to_owned(), "https://b".to_owned()],
         dialects: vec![DialectPath::NATIVE, DialectPath { path: "/kit".into(), ..synckit::PATH }, echo::PATH],

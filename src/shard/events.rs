@@ -1,5 +1,6 @@
 //! What happens to connections, as the driver reports it.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use super::admission::NoRoom;
@@ -87,6 +88,7 @@ impl Shard {
         if connection.paused {
             // What it sends is not read now, so taking bytes is its only way to show that it lives.
             connection.heard_at_ms = now_ms;
+            connection.pinged = false;
         }
         if connection.phase == Phase::Disconnected {
             return;
@@ -146,9 +148,35 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(id) else { return };
         if !connection.paused {
             connection.paused = true;
-            self.paused.push_back(id);
+            self.wait_in_line(id);
             self.metrics.reads_paused += 1;
             self.clients.commands.push(Command::PauseReading(id));
+        }
+    }
+
+    /// Puts a connection that is not read where it waits: until a moment, or until there is room.
+    fn wait_in_line(&mut self, id: ConnectionId) {
+        match self.clients.get(id).and_then(|connection| self.rate_allows_at_ms(connection)) {
+            Some(at_ms) => self.rate_limited.push(Reverse((at_ms, id))),
+            None => self.paused.push_back(id),
+        }
+    }
+
+    /// When the next of the connections may go on that have sent as much as they may.
+    pub(super) fn next_rate_limited_ms(&self) -> Option<u64> {
+        self.rate_limited.peek().map(|Reverse((at_ms, _))| *at_ms)
+    }
+
+    /// Lets those go on that have waited until they may, whose silence was not theirs.
+    pub(super) fn release_rate_limited(&mut self) {
+        let now_ms = self.now.timer_ms();
+        while self.next_rate_limited_ms().is_some_and(|at_ms| at_ms <= now_ms)
+            && let Some(Reverse((_, id))) = self.rate_limited.pop()
+        {
+            self.paused.push_back(id);
+            if let Some(connection) = self.clients.get_mut(id) {
+                connection.heard_at_ms = now_ms;
+            }
         }
     }
 
@@ -164,7 +192,7 @@ impl Shard {
                 continue;
             }
             if !self.may_take_requests(id) {
-                self.paused.push_back(id);
+                self.wait_in_line(id);
                 continue;
             }
             let Some(connection) = self.clients.get_mut(id) else { continue };

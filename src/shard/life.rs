@@ -27,9 +27,17 @@ impl Shard {
 
     fn check_timer(&mut self, id: ConnectionId, now_ms: u64) {
         let heartbeat_ms = self.config.heartbeat_ms;
+        let waits = self
+            .clients
+            .get(id)
+            .is_some_and(|connection| connection.paused && self.rate_allows_at_ms(connection).is_some());
         let Some(connection) = self.clients.get_mut(id) else { return };
         match connection.phase {
             Phase::Open => {
+                if waits {
+                    // It is not read until it may go on: what it sends is not heard.
+                    connection.heard_at_ms = now_ms;
+                }
                 let silence_ms = now_ms.saturating_sub(connection.heard_at_ms);
                 if silence_ms >= heartbeat_ms {
                     return self.disconnect(id, Close::HeartbeatTimeout);

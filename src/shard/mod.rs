@@ -55,7 +55,8 @@ pub use presence::SetPresence;
 pub use subscribe::{From, Subscribe};
 pub use write::{Op, Ops};
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -165,6 +166,8 @@ pub struct Shard {
     clients: Clients,
     /// Connections that are not read, oldest first.
     paused: VecDeque<ConnectionId>,
+    /// Those of them that may go on at a moment, in milliseconds, and not before.
+    rate_limited: BinaryHeap<Reverse<(u64, ConnectionId)>>,
     admission: Admission,
     timers: Wheel,
     /// When a drain ends at the latest; `None` while serving.
@@ -256,6 +259,7 @@ impl Shard {
             random: Random(seed),
             clients: Clients::new(&shared.config, shared.dialects),
             paused: VecDeque::new(),
+            rate_limited: BinaryHeap::new(),
             admission: Admission::new(&shared, shards, now),
             timers: Wheel::new(now.timer_ms()),
             draining_until_ms: None,

@@ -1,7 +1,7 @@
 //! Who may connect, and how much of everything one connection may have.
 
 use clap::builder::BoolishValueParser;
-use clap::{Args, value_parser};
+use clap::{Args, ValueEnum, value_parser};
 use serde::Serialize;
 
 use super::{HEARTBEAT_MS, HOUR_MS, at_least_one};
@@ -9,6 +9,16 @@ use crate::cli::networks::NetworkList;
 use crate::cli::quantity::Bytes;
 use crate::cli::values::parse_origin;
 use crate::config::Config;
+
+/// What becomes of a message over the rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::cli) enum RateLimitPolicy {
+    /// It is refused with rate_limited, its id and when to try again
+    Refuse,
+    /// The connection is not read until it may go on
+    Wait,
+}
 
 #[derive(Debug, Args, Serialize)]
 #[command(next_help_heading = "Connections")]
@@ -91,6 +101,19 @@ pub(in crate::cli) struct Connections {
     #[arg(long, env = "ANNULUS_MAX_MESSAGES_PER_MINUTE", value_name = "COUNT")]
     #[arg(default_value_t = Config::default().messages_per_minute_max)]
     pub max_messages_per_minute: u32,
+
+    /// What becomes of a message over one of these two
+    ///
+    /// With wait nothing is lost and nothing is refused: what a client sends too fast stays in its socket. Its pings and its close
+    /// wait there too, up to a minute with a limit for each minute.
+    #[arg(
+        long,
+        env = "ANNULUS_RATE_LIMIT_POLICY",
+        value_name = "POLICY",
+        value_enum,
+        default_value = "refuse"
+    )]
+    pub rate_limit_policy: RateLimitPolicy,
 
     /// Messages that are not JSON objects before a connection is closed with 1007
     ///
