@@ -57,7 +57,7 @@ impl World {
             // Another type may be theirs from now on.
             client.kept.retain(|&map, _| scenario.maps[map].kind != Kind::Contested);
             client.kept.values_mut().for_each(|kept| kept.must_reset = true);
-            // Nothing tells an application of the SDK that what it has is gone.
+            // As after a crash, nothing tells an application what is gone.
             client.synckit.iter_mut().for_each(SyncKit::server_crashed);
         }
         self.settle(REST_US, true);
