@@ -236,8 +236,7 @@ impl Shard {
         let mut clock = Clock::new(node);
         let mut cursor_limit = Time::MAX;
         let journal = shared.storage.as_ref().zip(storage).map(|(shared, port)| {
-            // The data set is the authority here, however far ahead of the wall clock it may be.
-            let _ = clock.observe(now.unix_ms, shared.clock_floor, u64::MAX);
+            clock.follow(shared.clock_floor);
             cursor_limit = shared.progress.durable_clock();
             Journal::new(port, Arc::clone(&shared.progress), usize::from(index))
         });
