@@ -105,6 +105,10 @@ pub const RING_ENTRIES: u32 = 4096;
 pub const RING_COMPLETIONS: u32 = 16_384;
 const _: () = assert!(RING_COMPLETIONS >= 2 * RING_ENTRIES);
 
+/// Bytes of log lines that wait for stderr; past it they are dropped. Some thousand lines, so that a reader that rests for
+/// a moment misses none.
+pub const LOG_QUEUE_BYTES_MAX: usize = 1 << 20;
+
 /// Milliseconds a peer has to answer our close frame, or to read what was queued before it.
 pub const CLOSE_TIMEOUT_MS: u64 = 3_000;
 

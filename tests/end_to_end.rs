@@ -37,6 +37,8 @@ mod server;
 mod stopping;
 #[path = "end_to_end/storage.rs"]
 mod storage;
+#[path = "end_to_end/streams.rs"]
+mod streams;
 #[path = "end_to_end/subscribing.rs"]
 mod subscribing;
 #[path = "end_to_end/writing.rs"]

@@ -13,6 +13,7 @@ pub mod logging;
 mod networks;
 mod quantity;
 mod resolve;
+pub mod stdout;
 mod task;
 mod values;
 

@@ -20,7 +20,6 @@ mod store;
 mod types;
 
 use std::io;
-use std::process;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -31,7 +30,7 @@ pub use control::{Answer, CONTROL_SOCKET, Request};
 pub use store::{Opening, Store};
 
 use crate::crdt::Map;
-use crate::io::{Control, host};
+use crate::io::{Control, host, log};
 use crate::storage::{Journal, JournalOptions};
 use journal::{Elsewhere, Roll, Writer};
 use segments::Pace;
@@ -158,7 +157,7 @@ fn serve(store: Store, elsewhere: Elsewhere, signals: Option<Signals>) {
 /// Says what happened and ends the process at once, so that nothing is acknowledged that may be lost.
 fn end_process(what: &str, error: &dyn std::error::Error) -> ! {
     tracing::error!("{what}: {error}; ending at once, start again once the disk is well");
-    process::exit(EXIT_AT_ONCE);
+    log::exit(EXIT_AT_ONCE);
 }
 
 /// Turns signals into an orderly end.
@@ -184,7 +183,7 @@ impl Signals {
         self.shards.iter().for_each(Control::drain);
         next(&mut terminate, &mut interrupt).await;
         tracing::warn!("a second signal: ending at once");
-        process::exit(EXIT_AT_ONCE);
+        log::exit(EXIT_AT_ONCE);
     }
 }
 
