@@ -15,6 +15,7 @@ use annulus::cli::{self, Command, Serve, TaskError, stdout};
 use annulus::io::host::{self, OpenFiles};
 use annulus::io::log;
 use annulus::server::{RunError, Server, Settings};
+use annulus::service::signals::Signals;
 
 /// Its per-thread heaps suit threads that share nothing.
 #[global_allocator]
@@ -42,17 +43,22 @@ fn run(serve: Serve) -> ExitCode {
     if let Err(error) = cli::logging::start(&serve.log) {
         return fail(&RunError::Thread(error), EXIT_RUNTIME);
     }
+    let signals = match Signals::take() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&RunError::Thread(error), EXIT_RUNTIME),
+    };
     // Before any socket opens, as each needs a descriptor.
     let open_files = host::raise_nofile();
-    let code = match bind_and_run(serve, open_files) {
-        Ok(()) => ExitCode::SUCCESS,
+    match bind_and_run(serve, open_files, signals) {
+        Ok(()) => {
+            log::flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(&error, EXIT_RUNTIME),
-    };
-    log::flush();
-    code
+    }
 }
 
-fn bind_and_run(mut serve: Serve, open_files: OpenFiles) -> Result<(), RunError> {
+fn bind_and_run(mut serve: Serve, open_files: OpenFiles, signals: Signals) -> Result<(), RunError> {
     // A socket is a descriptor: what the limit does not allow, no flag can. Clients beyond it are told so.
     let wanted = serve.config.connections_max;
     let possible = host::connections_possible(open_files, serve.cores.len());
@@ -73,7 +79,7 @@ fn bind_and_run(mut serve: Serve, open_files: OpenFiles) -> Result<(), RunError>
             open_files.soft
         );
     }
-    server.run()
+    server.run(signals)
 }
 
 /// The end of a command that prints: whether what it printed was good news.
@@ -87,5 +93,6 @@ fn printed(outcome: io::Result<bool>) -> ExitCode {
 
 fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
     log::say(&format!("annulus: {error}\n"));
+    log::flush();
     ExitCode::from(code)
 }

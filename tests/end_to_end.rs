@@ -33,6 +33,8 @@ mod raw;
 mod resuming;
 #[path = "end_to_end/server.rs"]
 mod server;
+#[path = "end_to_end/signals.rs"]
+mod signals;
 #[path = "end_to_end/stopping.rs"]
 mod stopping;
 #[path = "end_to_end/storage.rs"]

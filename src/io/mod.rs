@@ -18,5 +18,5 @@ pub mod volume;
 pub use clock::Clock;
 pub use control::{Control, Event, Signal};
 pub use driver::Driver;
-pub use listener::bind;
+pub use listener::{Bound, NotBound, bind};
 pub use ring::Ring;
