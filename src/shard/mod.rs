@@ -117,7 +117,7 @@ pub enum Command {
     Wake(ShardIndex),
     /// Wake the storage: the queue to it has something.
     WakeStorage,
-    /// Accept no more connections.
+    /// Accept no more connections, but whoever is about to connect, then report [`Shard::stopped_accepting`].
     StopAccepting,
     /// Everything has ended; leave the loop.
     Exit,
@@ -169,6 +169,7 @@ pub struct Shard {
     timers: Wheel,
     /// When a drain ends at the latest; `None` while serving.
     draining_until_ms: Option<u64>,
+    is_accepting: bool,
     exited: bool,
 
     parser: Parser,
@@ -258,6 +259,7 @@ impl Shard {
             admission: Admission::new(&shared, shards, now),
             timers: Wheel::new(now.timer_ms()),
             draining_until_ms: None,
+            is_accepting: true,
             exited: false,
             parser: Parser::new(),
             maps: Maps::new(journal.is_some(), memory.is_limited()),

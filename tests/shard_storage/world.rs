@@ -377,7 +377,7 @@ impl Node {
                 Command::Close(id) => self.closed.push(id),
                 // Every shard has a turn anyway.
                 Command::Wake(_) => self.has_woken = true,
-                Command::StopAccepting => {}
+                Command::StopAccepting => self.shard.stopped_accepting(),
             }
         }
     }
