@@ -1,5 +1,9 @@
 //! What a user may tune, as the core sees it. `cli/flags` fills it, one flag a field.
 
+mod origin;
+
+pub use origin::{BadOrigin, Origin};
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,6 +38,8 @@ pub struct Config {
     pub message_bytes_max: usize,
     /// Bytes of one value, as canonical JSON.
     pub value_bytes_max: usize,
+    /// Bytes of one value that a client of SyncKit writes, as canonical JSON.
+    pub synckit_value_bytes_max: usize,
     /// Subscriptions of one connection.
     pub subscriptions_max: usize,
     /// Messages one connection may send each second; 0: no limit.
@@ -44,8 +50,8 @@ pub struct Config {
     pub rate_limit: RateLimit,
     /// Messages that are not JSON objects before a connection is closed with 1007.
     pub bad_messages_max: u32,
-    /// Origins that may connect, lower case, such as `https://app.example`; empty: any.
-    pub allowed_origins: Vec<String>,
+    /// Origins that may connect; empty: any.
+    pub allowed_origins: Vec<Origin>,
     /// Paths at which a WebSocket opens, and what is spoken there.
     pub dialects: Vec<DialectPath>,
     /// Whether `POST /_test/clear` exists, which drops all maps.
@@ -169,7 +175,8 @@ impl Default for Config {
             heartbeat_ms: 20_000,
             message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
             value_bytes_max: 256 << 10,
-            subscriptions_max: 1_000,
+            synckit_value_bytes_max: 2_000_000,
+            subscriptions_max: 10_000,
             messages_per_second_max: 0,
             messages_per_minute_max: 0,
             rate_limit: RateLimit::Refuse,

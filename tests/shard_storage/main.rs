@@ -17,4 +17,5 @@ mod loading;
 mod rates;
 mod records;
 mod resuming;
+mod stamps;
 mod world;
