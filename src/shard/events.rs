@@ -33,6 +33,10 @@ impl Shard {
     /// Bytes arrived: the first `len` of `padded`, whose last [`PARSE_PADDING_BYTES`] are slack.
     pub fn received(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
         self.metrics.bytes_received += len as u64;
+        self.take_in(id, padded, len);
+    }
+
+    fn take_in(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
         let now_ms = self.now.timer_ms();
         let congested = self.is_congested();
         let Some(connection) = self.clients.get_mut(id) else { return };
@@ -47,8 +51,15 @@ impl Shard {
                 self.hold(id);
             }
             Phase::Handshake => {
-                connection.unread.extend_from_slice(&padded[..len]);
+                // No more is kept than the largest header block, which is answered in any case. What follows it belongs
+                // to a WebSocket, if there is one then.
+                let room = self.config.header_bytes_max.saturating_sub(connection.unread.len());
+                let kept = len.min(room);
+                connection.unread.extend_from_slice(&padded[..kept]);
                 self.handle_http(id);
+                if kept < len {
+                    self.take_in(id, &mut padded[kept..], len - kept);
+                }
             }
             Phase::Flushing | Phase::Lingering | Phase::Disconnected => {}
         }

@@ -17,6 +17,7 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(id) else { return };
         let config = &self.config;
         let rules = Rules {
+            header_bytes_max: config.header_bytes_max,
             allowed_origins: &config.allowed_origins,
             dialects: &config.dialects,
             test_reset: config.test_reset,
@@ -33,6 +34,7 @@ impl Shard {
             }
             Answer::Clear => self.clear_maps(id),
             Answer::Page { page, head_only } => self.page(id, page, head_only),
+            Answer::Options => self.answer_options(id),
             Answer::Upgrade { dialect, response, client, .. } => {
                 connection.address = client;
                 self.upgrade(id, dialect, response);

@@ -38,6 +38,12 @@ impl Shard {
         }
     }
 
+    /// Says whether clients should come here. This is what HAProxy asks for unless it is told otherwise.
+    pub(super) fn answer_options(&mut self, id: ConnectionId) {
+        let status = if self.is_draining() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        self.respond(id, |out| http::write_options(out, status));
+    }
+
     pub(super) fn respond_page(
         &mut self,
         id: ConnectionId,
