@@ -36,7 +36,9 @@ impl Metrics {
     }
 
     fn render_labelled(&self, page: &mut Exposition<'_>) {
-        page.family("annulus_refusals_total", Kind::Counter, "Connections turned away by a limit.");
+        let help =
+            "WebSockets told to come back later, and connections closed for want of room even for that.";
+        page.family("annulus_refusals_total", Kind::Counter, help);
         for refusal in Refusal::ALL {
             page.labelled(format_args!("reason=\"{}\"", refusal.label()), self.refusals(refusal));
         }

@@ -20,7 +20,7 @@ impl Shard {
         let now_ms = self.now.timer_ms();
         let message_bytes_max = self.config.message_bytes_max;
         let id = self.clients.insert(|id| Connection::new(id, address, now_ms, message_bytes_max));
-        self.metrics.connections += 1;
+        self.metrics.sockets += 1;
         let deadline_ms = now_ms + self.config.handshake_timeout_ms;
         if let Some(connection) = self.clients.get_mut(id) {
             connection.refusal = refusal;
@@ -143,7 +143,7 @@ impl Shard {
         let mut connection = clients.table.remove(id.index as usize);
         debug_assert_eq!(connection.phase, Phase::Disconnected);
         connection.outbox.clear(&mut clients.pool);
-        self.metrics.connections -= 1;
+        self.metrics.sockets -= 1;
         self.admission.depart();
     }
 

@@ -63,7 +63,7 @@ impl Shard {
 
     /// Answers a plain HTTP request; the connection ends with it.
     pub(super) fn respond(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
-        self.clients.send_urgent(id, self.now, write);
+        self.clients.send_uncounted(id, self.now, write);
         self.disconnect(id, Close::Gone);
     }
 
@@ -122,8 +122,7 @@ impl Shard {
             is_draining: self.is_draining(),
             unix_ms: self.now.unix_ms,
             uptime_ms: (self.now.monotonic_us - self.began_us) / 1000,
-            // The one that asks is no client.
-            connections: metrics.connections.saturating_sub(1),
+            connections: metrics.connections,
             maps: metrics.map_names,
             subscriptions: metrics.subscriptions,
         };
