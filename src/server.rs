@@ -160,6 +160,7 @@ impl Server {
                 None => KeyHasher::new(random()?),
             },
             connections: Arc::new(AtomicUsize::new(0)),
+            process: crate::io::process::metrics,
             storage: store.as_ref().map(Store::shared),
         };
         // Before the shards, so that a signal that comes while they start is not lost.

@@ -10,6 +10,7 @@ mod driver;
 pub mod host;
 mod listener;
 pub mod probe;
+pub mod process;
 mod ring;
 mod sockets;
 pub mod volume;

@@ -6,11 +6,13 @@
 mod exposition;
 mod latency;
 mod ops;
+mod process;
 mod render;
 mod storage;
 
 pub use latency::Latency;
 pub use ops::{OpKind, OpOutcome, Refusal};
+pub use process::ProcessMetrics;
 pub use storage::{Counter, Gauge, StorageMetrics};
 
 use ops::Table;

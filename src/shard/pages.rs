@@ -108,6 +108,7 @@ impl Shard {
         if let Some(progress) = self.journal.as_ref().map(Journal::progress) {
             progress.metrics().render(self.now.unix_ms, progress.is_read_only(), &mut page);
         }
+        (self.process)().render(&mut page);
         self.respond_page(id, head_only, StatusCode::OK, Metrics::CONTENT_TYPE, &page);
     }
 

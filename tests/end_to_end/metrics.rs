@@ -124,3 +124,18 @@ fn a_page_that_is_served_at_the_limit_is_no_refusal() {
     assert_eq!(server.metric("annulus_connections"), 2.0);
     drop(clients);
 }
+
+#[test]
+fn the_process_is_measured_under_the_names_prometheus_has_for_it() {
+    let server = TestServer::start();
+    let open = server.metric("process_open_fds");
+    let clients: Vec<_> = (0..50).map(|_| Raw::open(server.address)).collect();
+    // Both ends are of this process; other tests have their own.
+    assert!(open > 0.0 && server.metric("process_open_fds") >= 100.0);
+    assert!(server.metric("process_resident_memory_bytes") > f64::from(1 << 20));
+    assert!(server.metric("process_max_fds") > 0.0);
+    let started = server.metric("process_start_time_seconds");
+    assert!(started > 1.6e9 && server.metric("process_start_time_seconds") == started);
+    await_that("some CPU time", || server.metric("process_cpu_seconds_total") > 0.0);
+    drop(clients);
+}
