@@ -9,12 +9,13 @@ use super::{LogFormat, Serve};
 use crate::config::{Config, DialectPath, Fsync, Origin, StorageConfig};
 use crate::dialect::synckit;
 use crate::io::host::OpenFiles;
+use crate::io::log;
 
 /// Writes the banner to stderr, as a page for people or as one event of the JSON log.
 pub fn show(serve: &Serve, open_files: OpenFiles) {
     let banner = Banner { serve, open_files };
     match serve.log.format {
-        LogFormat::Human => eprint!("{banner}"),
+        LogFormat::Human => log::say(&banner.to_string()),
         LogFormat::Json => banner.log(),
     }
 }
