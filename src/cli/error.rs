@@ -24,6 +24,8 @@ pub enum ConfigError {
          {cores}, or list fewer --cores"
     )]
     ConnectionsTooFew { connections: usize, cores: usize },
+    #[error("--max-header-bytes {given} is out of bounds; choose from {min} to {max}")]
+    HeaderBytes { given: Bytes, min: Bytes, max: Bytes },
     #[error("--max-message-bytes {given} is out of bounds; choose from {min} to {max}")]
     MessageBytes { given: Bytes, min: Bytes, max: Bytes },
     #[error(

@@ -124,6 +124,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         trusted_proxies: connections.trusted_proxies.clone().unwrap_or_default().0,
         accepts_per_second_max: connections.accept_rate,
         handshake_timeout_ms: connections.handshake_timeout_ms,
+        header_bytes_max: connections.max_header_bytes.0,
         heartbeat_ms: connections.heartbeat_ms,
         message_bytes_max: connections.max_message_bytes.0,
         value_bytes_max: connections.max_value_bytes.0,
@@ -209,6 +210,14 @@ const MESSAGE_BYTES_MIN: usize = 1 << 10;
 const _: () = assert!(MESSAGE_BYTES_MIN >= limits::KEY_BYTES_MAX + limits::MAP_NAME_BYTES_MAX + 128);
 
 fn check_sizes(config: &Config) -> Result<(), ConfigError> {
+    let (given, min, max) = (
+        Bytes(config.header_bytes_max),
+        Bytes(limits::HEADER_BYTES_MIN),
+        Bytes(limits::HEADER_BYTES_CEILING),
+    );
+    if !(min..=max).contains(&given) {
+        return Err(ConfigError::HeaderBytes { given, min, max });
+    }
     let message = Bytes(config.message_bytes_max);
     if !(MESSAGE_BYTES_MIN..=limits::MESSAGE_BYTES_CEILING).contains(&message.0) {
         let (min, max) = (Bytes(MESSAGE_BYTES_MIN), Bytes(limits::MESSAGE_BYTES_CEILING));

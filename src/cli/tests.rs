@@ -126,7 +126,7 @@ fn flags_are_the_same_before_and_after_serve() {
 #[test]
 fn every_flag_reaches_its_setting() {
     let flags = "--listen 127.0.0.1:1 --listen [::1]:2 --backlog 3 --node n --max-connections 4000 \
-        --max-connections-per-ip 5 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --heartbeat-ms 800 \
+        --max-connections-per-ip 5 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --max-header-bytes 8KiB --heartbeat-ms 800 \
         --max-message-bytes 2MiB --max-value-bytes 9KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
         --max-bad-messages 12 --allowed-origins HTTPS://A,https://b:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
@@ -142,6 +142,7 @@ fn every_flag_reaches_its_setting() {
         trusted_proxies: vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
         accepts_per_second_max: 6,
         handshake_timeout_ms: 7,
+        header_bytes_max: 8 << 10,
         heartbeat_ms: 800,
         message_bytes_max: 2 << 20,
         value_bytes_max: 9 << 10,
@@ -288,6 +289,8 @@ fn each_rule_between_flags_has_its_refusal() {
         (vec!["--segment-bytes", "1023KiB"], "choose from 1MiB to 1GiB"),
         (vec!["--memory-limit", "1KiB"], "raise it to at least"),
         (vec!["--service-core", "60000"], "core 60000 does not exist"),
+        (vec!["--max-header-bytes", "1023"], "choose from 1KiB to 64KiB"),
+        (vec!["--max-header-bytes", "65KiB"], "choose from 1KiB to 64KiB"),
         (vec!["--coalesce-delay-us", "1000001"], "0..=1000000"),
         (vec!["--heartbeat-ms", "99"], "100..=3600000"),
         (vec!["--max-connections", "0"], "1..=4294967295"),

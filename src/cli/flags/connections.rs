@@ -60,6 +60,14 @@ pub(in crate::cli) struct Connections {
     #[arg(default_value_t = Config::default().handshake_timeout_ms)]
     pub handshake_timeout_ms: u64,
 
+    /// Bytes of the header block of a request; a larger one is answered with 431
+    ///
+    /// From 1KiB to 64KiB, and at most 128 lines. Cookies are most of it. A handshake under way may make the server hold
+    /// as much, for no longer than --handshake-timeout-ms.
+    #[arg(long, env = "ANNULUS_MAX_HEADER_BYTES", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(Config::default().header_bytes_max))]
+    pub max_header_bytes: Bytes,
+
     /// Milliseconds of silence after which a connection is closed; it is pinged at half of it
     ///
     /// Keep it below the idle timeout of proxies on the way, often 60 000.

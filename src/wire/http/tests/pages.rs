@@ -40,14 +40,40 @@ fn wrong_methods_are_told_the_right_ones() {
     for (method, path, allow) in [
         ("POST", "/v1", "GET"),
         ("HEAD", "/v1", "GET"),
-        ("POST", "/metrics", "GET, HEAD"),
-        ("OPTIONS", "/", "GET, HEAD"),
+        ("OPTIONS", "/v1", "GET"),
+        ("POST", "/metrics", "GET, HEAD, OPTIONS"),
+        ("TRACE", "/", "GET, HEAD, OPTIONS"),
+        ("OPTIONS", "/_test/clear", "POST"),
     ] {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n");
         let (status, text) = refused_by(request.as_bytes(), &ANY);
         assert_eq!(status, 405);
         assert!(text.contains(&format!("\r\nAllow: {allow}\r\n")), "{text}");
     }
+}
+
+// `OPTIONS / HTTP/1.0` is all that HAProxy says unless it is told to say more.
+#[test]
+fn load_balancers_ask_with_any_method_and_in_http_1_0() {
+    for path in ["/", "/healthz", "/healthz/", "/health", "/metrics"] {
+        for version in ["HTTP/1.0\r\n", "HTTP/1.0\r\nHost: h\r\n", "HTTP/1.1\r\nHost: h\r\n"] {
+            let request = |method: &str| format!("{method} {path} {version}\r\n").into_bytes();
+            assert_eq!(ask(&request("OPTIONS")), Answer::Options, "{path} {version}");
+            assert!(matches!(ask(&request("GET")), Answer::Page { head_only: false, .. }));
+            assert!(matches!(ask(&request("HEAD")), Answer::Page { head_only: true, .. }));
+        }
+        assert_eq!(refused(format!("OPTIONS {path} HTTP/1.1\r\n\r\n").as_bytes()), 400, "without Host");
+    }
+    assert_eq!(ask(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"), Answer::Options, "the server as a whole");
+    assert_eq!(refused(b"OPTIONS / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n"), 400);
+    assert_eq!(refused(b"OPTIONS /nowhere HTTP/1.0\r\n\r\n"), 404);
+    let mut out = Vec::new();
+    write_options(&mut out, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        String::from_utf8_lossy(&out),
+        "HTTP/1.1 503 Service Unavailable\r\nAllow: GET, HEAD, OPTIONS\r\nContent-Length: 0\r\n\
+         Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+    );
 }
 
 #[test]
