@@ -50,7 +50,7 @@ pub use dialect::{
     SnapshotEnd,
 };
 pub use outbox::{BufferPool, Outbox, SharedFrames};
-pub use pages::Health;
+pub use pages::{Health, INDEX_TITLE};
 pub use presence::SetPresence;
 pub use subscribe::{From, Subscribe};
 pub use write::{Op, Ops};
