@@ -15,6 +15,8 @@ mod client;
 mod connections;
 #[path = "end_to_end/delivery.rs"]
 mod delivery;
+#[path = "end_to_end/faults.rs"]
+mod faults;
 #[path = "end_to_end/http.rs"]
 mod http;
 #[path = "end_to_end/messages.rs"]
@@ -43,5 +45,7 @@ mod storage;
 mod streams;
 #[path = "end_to_end/subscribing.rs"]
 mod subscribing;
+#[path = "end_to_end/tools.rs"]
+mod tools;
 #[path = "end_to_end/writing.rs"]
 mod writing;

@@ -35,6 +35,7 @@ mod read;
 mod recency;
 mod removal;
 mod rooms;
+mod shared;
 mod subscribe;
 mod timers;
 mod turn;
@@ -49,9 +50,10 @@ pub use dialect::{
     Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Published, Session,
     SnapshotEnd,
 };
-pub use outbox::{BufferPool, Outbox, SharedFrames};
+pub use outbox::{BufferPool, Outbox};
 pub use pages::{Health, INDEX_TITLE};
 pub use presence::SetPresence;
+pub use shared::{Frames, Hole, Personal, SharedFrames};
 pub use subscribe::{From, Subscribe};
 pub use write::{Op, Ops};
 
@@ -237,8 +239,7 @@ impl Shard {
         let mut clock = Clock::new(node);
         let mut cursor_limit = Time::MAX;
         let journal = shared.storage.as_ref().zip(storage).map(|(shared, port)| {
-            // The data set is the authority here, however far ahead of the wall clock it may be.
-            let _ = clock.observe(now.unix_ms, shared.clock_floor, u64::MAX);
+            clock.follow(shared.clock_floor);
             cursor_limit = shared.progress.durable_clock();
             Journal::new(port, Arc::clone(&shared.progress), usize::from(index))
         });

@@ -32,6 +32,8 @@ pub struct Node {
     /// When the shard wants its next turn, whatever happens.
     pub deadline_us: Option<u64>,
     pub starved_until_us: u64,
+    /// How far its wall clock is from that of the world.
+    pub skew_ms: i64,
     /// Told to stop accepting, which it does once nobody waits to be accepted.
     pub is_stopping: bool,
     pub is_listening: bool,
@@ -55,6 +57,7 @@ impl Node {
             wakes_storage: false,
             deadline_us: None,
             starved_until_us: 0,
+            skew_ms: 0,
             is_stopping: false,
             is_listening: true,
             is_exited: false,
@@ -85,6 +88,7 @@ impl Node {
         random: &mut Random,
         trace: &mut Trace,
     ) -> Vec<usize> {
+        let now = Now { unix_ms: now.unix_ms.saturating_add_signed(self.skew_ms), ..now };
         let mut has_event = std::mem::take(&mut self.is_woken);
         for link in std::mem::take(&mut self.starved) {
             self.receive(link, links);

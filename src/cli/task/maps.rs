@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter};
 use std::path::Path;
 
-use super::{TaskError, now_and_then};
+use super::{TaskError, check_there, now_and_then};
 use crate::cli::resolve::fresh_node;
 use crate::cli::stdout::{self, Stdout};
 use crate::io::Clock;
@@ -16,6 +16,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 /// Writes the maps and says what was written.
 pub(super) fn export(data_dir: &Path, maps: &[String], output: Option<&Path>) -> Result<String, TaskError> {
+    check_there(data_dir)?;
     let report = match output {
         None => {
             let mut out = BufWriter::with_capacity(BUFFER_BYTES, Stdout::default());
@@ -57,16 +58,18 @@ pub(super) fn import(data_dir: &Path, input: Option<&Path>, node: Option<&str>) 
     };
     let fresh = Format { epoch: random()?, secret: random()?, node };
     let options = ImportOptions { now_ms: Clock::start().now().unix_ms, fresh };
-    Ok(import::import(data_dir, options, &mut input, &mut now_and_then())?.to_string())
+    let imported = import::import(data_dir, options, &mut input, &mut now_and_then());
+    let instead = "stop the server first: lines are merged into files that nobody else writes";
+    Ok(imported.map_err(TaskError::in_use(instead))?.to_string())
 }
 
 /// Prints the digests and what is damaged.
 pub(super) fn verify(data_dir: &Path) -> Result<(), TaskError> {
-    if !data_dir.is_dir() {
-        return Err(TaskError::NoData(data_dir.to_owned()));
-    }
+    check_there(data_dir)?;
     let now_ms = Clock::start().now().unix_ms;
-    let report = verify::verify(data_dir, now_ms, &mut |_| {})?;
-    stdout::print(&format!("{report}\n")).map_err(TaskError::Stdout)?;
+    let verified = verify::verify(data_dir, now_ms, &mut |_| {});
+    let report = verified.map_err(TaskError::in_use("take an `annulus backup` and verify that"))?;
+    stdout::print(&format!("{report}
+")).map_err(TaskError::Stdout)?;
     if report.is_sound() { Ok(()) } else { Err(TaskError::Damaged) }
 }
