@@ -114,7 +114,7 @@ fn allowed_origins(config: &Config) -> String {
 }
 
 /// An address a client on this machine can connect to: the unspecified one is none.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         let localhost = SocketAddr::from(([127, 0, 0, 1], 0)).ip();
         address.set_ip(if address.is_ipv4() { localhost } else { std::net::Ipv6Addr::LOCALHOST.into() });

@@ -51,7 +51,7 @@ pub use dialect::{
     SnapshotEnd,
 };
 pub use outbox::{BufferPool, Outbox};
-pub use pages::Health;
+pub use pages::{Health, INDEX_TITLE};
 pub use presence::SetPresence;
 pub use shared::{Frames, Hole, Personal, SharedFrames};
 pub use subscribe::{From, Subscribe};

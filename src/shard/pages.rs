@@ -150,9 +150,12 @@ pub struct Health {
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 pub const JSON: &str = "application/json";
 
+/// The first line of what `GET /` says.
+pub const INDEX_TITLE: &str = "Annulus, a real-time sync server.";
+
 /// What `GET /` says.
 fn index(dialects: &[DialectPath]) -> String {
-    let mut page = "Annulus, a real-time sync server.\n\n".to_owned();
+    let mut page = format!("{INDEX_TITLE}\n\n");
     for dialect in dialects {
         page += &line(&dialect.path, dialect.about);
     }
