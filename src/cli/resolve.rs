@@ -44,10 +44,20 @@ impl Serve {
 
     /// What whoever starts this should think over.
     pub fn warnings(&self) -> Vec<&str> {
-        let has_secret = self.inherited.contains(&inherited::JWT_SECRET.name);
+        let has = |variable: &inherited::Variable| self.inherited.contains(&variable.name);
         let secret = "JWT_SECRET is not used yet: this version has no tokens, so anybody may read and write";
+        let database = match self.storage {
+            Some(_) => "DATABASE_URL is not used: maps are kept in --data-dir",
+            None => "DATABASE_URL is not used: maps are kept in memory, or with --storage disk in --data-dir",
+        };
+        let redis = "REDIS_URL is not used: one process serves all cores, and there is nobody to tell";
         let reset = "--enable-test-reset: whoever reaches this port can drop all maps with POST /_test/clear";
-        let all = [(has_secret, secret), (self.config.test_reset, reset)];
+        let all = [
+            (has(&inherited::JWT_SECRET), secret),
+            (has(&inherited::DATABASE_URL), database),
+            (has(&inherited::REDIS_URL), redis),
+            (self.config.test_reset, reset),
+        ];
         let warnings = all.into_iter().filter_map(|(applies, warning)| applies.then_some(warning));
         warnings.chain(self.remarks.iter().map(String::as_str)).collect()
     }

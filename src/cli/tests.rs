@@ -193,6 +193,8 @@ fn the_variables_of_synckit_are_defaults() {
         ("WS_HEARTBEAT_INTERVAL", "30000"),
         ("SYNCKIT_AUTH_REQUIRED", "False"),
         ("JWT_SECRET", "secret"),
+        ("DATABASE_URL", "postgres://db"),
+        ("REDIS_URL", "redis://cache"),
     ];
     let given = serve_in(&variables, &[]).unwrap();
     let config = &given.config;
@@ -201,7 +203,7 @@ fn the_variables_of_synckit_are_defaults() {
     assert_eq!((config.messages_per_minute_max, config.heartbeat_ms), (500, 60_000));
     assert_eq!(given.inherited, variables.map(|(name, _)| name));
     assert_eq!(given.inherited, inherited::VARIABLES.map(|variable| variable.name), "all of them were tried");
-    assert_eq!(given.warnings().len(), 1);
+    assert_eq!(given.warnings().len(), 3);
 
     let without = serve_in(&variables, &["--no-synckit"]).unwrap();
     assert_eq!(without.config.listen, Config::default().listen);
@@ -234,6 +236,7 @@ fn a_bad_variable_of_synckit_is_named() {
         ("SYNCKIT_AUTH_REQUIRED", "true", "set it to false"),
         ("SYNCKIT_AUTH_REQUIRED", "1", "set it to false"),
         ("SYNCKIT_AUTH_REQUIRED", "perhaps", "write false, or set --no-synckit"),
+        ("JWT_SECRET", "hush", "set SYNCKIT_AUTH_REQUIRED=false"),
     ] {
         let text = serve_in(&[(name, value)], &[]).expect_err("it cannot be served").to_string();
         assert!(text.contains(name) && text.contains(part), "{name}={value}: {text}");

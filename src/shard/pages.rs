@@ -8,7 +8,7 @@ use crate::config::DialectPath;
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Metrics;
 use crate::wire::Close;
-use crate::wire::http::{self, Page, StatusCode};
+use crate::wire::http::{self, Content, Page, StatusCode};
 
 impl Shard {
     pub(super) fn page(&mut self, id: ConnectionId, page: Page, head_only: bool) {
@@ -34,7 +34,7 @@ impl Shard {
                 };
                 self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, &body);
             }
-            Page::Metrics | Page::DialectHealth(_) => self.collect_metrics(id, page, head_only),
+            Page::Metrics | Page::DialectHealth { .. } => self.collect_metrics(id, page, head_only),
         }
     }
 
@@ -49,7 +49,7 @@ impl Shard {
         id: ConnectionId,
         head_only: bool,
         status: StatusCode,
-        content: &str,
+        content: Content,
         body: &str,
     ) {
         self.respond(id, |out| {
@@ -97,7 +97,10 @@ impl Shard {
 
     fn send_numbers(&mut self, id: ConnectionId, page: Page, head_only: bool, metrics: &Metrics) {
         match page {
-            Page::DialectHealth(dialect) => self.send_dialect_health(id, dialect, head_only, metrics),
+            Page::DialectHealth { dialect, may_be_read } => {
+                let content = Content { is_for_all_origins: may_be_read, ..JSON };
+                self.send_dialect_health(id, dialect, head_only, content, metrics);
+            }
             _ => self.send_metrics(id, head_only, metrics),
         }
     }
@@ -109,7 +112,7 @@ impl Shard {
             progress.metrics().render(self.now.unix_ms, progress.is_read_only(), &mut page);
         }
         (self.process)().render(&mut page);
-        self.respond_page(id, head_only, StatusCode::OK, Metrics::CONTENT_TYPE, &page);
+        self.respond_page(id, head_only, StatusCode::OK, Content::of(Metrics::CONTENT_TYPE), &page);
     }
 
     fn send_dialect_health(
@@ -117,6 +120,7 @@ impl Shard {
         id: ConnectionId,
         dialect: DialectIndex,
         head_only: bool,
+        content: Content,
         metrics: &Metrics,
     ) {
         let health = Health {
@@ -129,7 +133,7 @@ impl Shard {
         };
         let status = if health.is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
         match self.clients.dialects[usize::from(dialect)].health(health) {
-            Some(body) => self.respond_page(id, head_only, status, JSON, &body),
+            Some(body) => self.respond_page(id, head_only, status, content, &body),
             None => self.respond_page(id, head_only, StatusCode::NOT_FOUND, PLAIN_TEXT, "nothing is here\n"),
         }
     }
@@ -147,8 +151,8 @@ pub struct Health {
     pub subscriptions: u64,
 }
 
-const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
-pub const JSON: &str = "application/json";
+const PLAIN_TEXT: Content = Content::of("text/plain; charset=utf-8");
+pub const JSON: Content = Content::of("application/json");
 
 /// The first line of what `GET /` says.
 pub const INDEX_TITLE: &str = "Annulus, a real-time sync server.";

@@ -11,7 +11,7 @@ mod subprotocol;
 mod target;
 mod upgrade;
 
-pub use response::{write_options, write_page, write_page_head};
+pub use response::{Content, write_options, write_page, write_page_head};
 pub use target::canonical_path;
 pub use tungstenite::http::StatusCode;
 
@@ -50,8 +50,9 @@ pub enum Page {
     Health,
     /// `/metrics`
     Metrics,
-    /// What one of [`Rules::dialects`] says at its own path of how the server is.
-    DialectHealth(u8),
+    /// What one of [`Rules::dialects`] says at its own path of how the server is, and whether the script of a page of
+    /// another origin, if that is what asks, may read it.
+    DialectHealth { dialect: u8, may_be_read: bool },
 }
 
 const PAGES: [(&str, Page); 3] =
@@ -137,7 +138,8 @@ fn place(path: &str, rules: &Rules<'_>) -> Option<Place> {
         if found.path == path {
             Some(Place::Dialect(found.dialect, found.subprotocol))
         } else {
-            (found.health_path == Some(path)).then_some(Place::Page(Page::DialectHealth(found.dialect)))
+            let page = Page::DialectHealth { dialect: found.dialect, may_be_read: false };
+            (found.health_path == Some(path)).then_some(Place::Page(page))
         }
     })
 }
@@ -168,6 +170,13 @@ fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -
         }
         (Place::Page(page), Some(method @ ("GET" | "HEAD"))) => {
             headers.check_bodiless()?;
+            let page = match page {
+                Page::DialectHealth { dialect, .. } => {
+                    let may_be_read = upgrade::check_origin(headers, rules.allowed_origins).is_ok();
+                    Page::DialectHealth { dialect, may_be_read }
+                }
+                page => page,
+            };
             Ok(Answer::Page { page, head_only: method == "HEAD" })
         }
         (Place::Page(_), Some("OPTIONS")) => {

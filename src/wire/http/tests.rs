@@ -186,7 +186,10 @@ fn a_dialect_is_spoken_where_the_rules_say() {
     assert_eq!(refused_by(&get("/somewhere/else"), &rules).0, 426);
     assert_eq!(refused_by(&get("/somewhere"), &rules).0, 404);
     let (health, _) = answer(&get("/how"), PEER, &rules).expect("the request is complete");
-    assert_eq!(health, Answer::Page { page: Page::DialectHealth(7), head_only: false });
+    assert_eq!(
+        health,
+        Answer::Page { page: Page::DialectHealth { dialect: 7, may_be_read: true }, head_only: false }
+    );
     assert_eq!(refused_by(&get("/health"), &rules).0, 404, "that is another dialect's");
     assert_eq!(refused_by(&with("GET", "GET /ws HTTP/1.1"), &rules).0, 404, "it is not among them");
 }
