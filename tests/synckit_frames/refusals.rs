@@ -103,7 +103,7 @@ fn a_write_that_fails_in_part_is_refused_without_an_ack() {
         let mut peer = Peer::connect(server.address);
         peer.subscribe("d");
         let long = "x".repeat(513);
-        for bad in ["", "a\\u0000", "__synckit:text:c", "__synckit:cleared", "__synckit:", &long] {
+        for bad in ["", "a\\u0000", "__synckit:text:c", "__synckit:set:cleared", "__synckit:", &long] {
             peer.say("delta", &format!(r#""id":"i","documentId":"d","delta":{{"good":1,"{bad}":2}}"#));
             assert_eq!(peer.refused(), of_document("Delta application failed", "d"), "{bad}");
             let operations = format!(r#"{{"type":"set","field":"{bad}","value":1}}"#);

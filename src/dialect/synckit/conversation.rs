@@ -28,8 +28,6 @@ pub struct Conversation {
     pub queue: VecDeque<String>,
     pub is_collecting: bool,
     pub chunks: Chunks,
-    /// When it last cleared a set.
-    pub cleared: Option<Stamp>,
     /// Document, key and stamp of what is of no use any more.
     pub to_forget: Vec<(String, String, Stamp)>,
 }
@@ -46,7 +44,6 @@ impl Default for Conversation {
             queue: VecDeque::new(),
             is_collecting: false,
             chunks: Chunks::default(),
-            cleared: None,
             to_forget: Vec::new(),
         }
     }

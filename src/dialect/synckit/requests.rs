@@ -205,14 +205,11 @@ fn write<'a>(
     if writes.is_bad() {
         return Err(Refusal::Failed { what: what_failed(kind), document });
     }
-    let now = writes.clears.then(|| shard.next_stamp());
     let Some(session) = shard.session(id) else { return Ok(()) };
     let conversation = Conversation::of(session);
     if let Some(client) = writes.client {
         conversation.set_client(client);
     }
-    conversation.cleared = now.or(conversation.cleared);
-    let cleared = conversation.cleared;
     // No two connections of a shard have the same name.
     let serial = conversation.next_id(0).serial << 40 ^ u64::from(id.generation) << 8 ^ u64::from(id.index);
     documents::join(shard, id, document);
@@ -228,7 +225,7 @@ fn write<'a>(
     let config = shard.config();
     let limits =
         Limits { value_bytes_max: config.value_bytes_max, text_bytes_max: message_bytes_max(config) };
-    shard.write(id, Some(ticket), level, Operations::new(document, writes, fields.scratch, cleared, limits));
+    shard.write(id, Some(ticket), level, Operations::new(document, writes, fields.scratch, limits));
     Ok(())
 }
 
