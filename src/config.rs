@@ -77,7 +77,7 @@ pub struct DialectPath {
     pub path: Cow<'static, str>,
     /// The place of the dialect among all this server speaks.
     pub dialect: u8,
-    /// The subprotocol of its WebSockets; chosen if a client offers it.
+    /// The subprotocol of its WebSockets, which a client that offers any must offer; `None`: it may offer what it likes.
     pub subprotocol: Option<&'static str>,
     /// Path of the page that says in this dialect's own form how the server is.
     pub health_path: Option<&'static str>,

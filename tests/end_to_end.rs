@@ -39,5 +39,7 @@ mod stopping;
 mod storage;
 #[path = "end_to_end/subscribing.rs"]
 mod subscribing;
+#[path = "end_to_end/tools.rs"]
+mod tools;
 #[path = "end_to_end/writing.rs"]
 mod writing;

@@ -9,7 +9,7 @@ use annulus::dialect::native::message::{Action, Message, Request};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::shard::{AckLevel, SnapshotEnd};
 use annulus::wire::json::Parser;
-use annulus::wire::{Cursor, Payload, Reject, Ticket};
+use annulus::wire::{Cursor, Payload, Reject, Scope, Ticket};
 
 use counting_allocator::allocations;
 
@@ -72,7 +72,7 @@ fn reading_messages_allocates_nothing() {
 #[test]
 fn writing_messages_allocates_nothing() {
     let at = Stamp::parse("1700000000000:3:n-1").unwrap();
-    let cursor = Cursor { epoch: 1, time: Time::new(2, 3) };
+    let cursor = Cursor { epoch: 1, time: Time::new(2, 3), scope: Scope::of_map("m") };
     let id: Option<Ticket> = None;
     let mut out = Vec::new();
     let allocations = steady_allocations(|| {

@@ -41,19 +41,23 @@ pub(super) fn parse_origin(text: &str) -> Result<String, String> {
     Err(format!("'{text}' is no origin; {advice}"))
 }
 
-/// A path for a dialect beside our own, as it stands in a request: nothing in it is decoded.
+/// A path for a dialect beside our own, as it stands in a request: nothing in it is decoded, and a slash at its end
+/// changes nothing.
 pub(super) fn parse_dialect_path(text: &str) -> Result<Cow<'static, str>, String> {
+    let path = http::canonical_path(text);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    if !text.starts_with('/') || !text.bytes().all(plain) {
+    // Browsers and proxies take out segments of points, and some of them empty ones.
+    let has_plain_segments = path.split('/').skip(1).all(|segment| !["", ".", ".."].contains(&segment));
+    if !path.starts_with('/') || !path.bytes().all(plain) || path != "/" && !has_plain_segments {
         return Err(format!("'{text}' is no path; write one such as /ws, of letters, digits and /-._~"));
     }
-    let has_meaning = [DialectPath::NATIVE.path, echo::PATH.path].contains(&text.into())
-        || synckit::PATH.health_path == Some(text)
-        || http::is_reserved(text);
+    let has_meaning = [DialectPath::NATIVE.path, echo::PATH.path].contains(&path.into())
+        || synckit::PATH.health_path == Some(path)
+        || http::is_reserved(path);
     if has_meaning {
         return Err(format!("'{text}' has a meaning already; choose another path such as /ws"));
     }
-    Ok(Cow::Owned(text.to_owned()))
+    Ok(Cow::Owned(path.to_owned()))
 }
 
 /// A filter of `tracing-subscriber`. A bare word must be a level: the filter would take a mistyped one for
@@ -118,9 +122,27 @@ mod tests {
             "/sync-kit/v0.1/~x",
         ] {
             let is_free = ["/ws", "/sync-kit/v0.1/~x"].contains(&text);
-            assert_eq!(parse_dialect_path(text).is_ok(), is_free, "{text}");
+            let parsed = parse_dialect_path(text);
+            assert_eq!(parsed.is_ok(), is_free, "{text}");
+            // The same with a slash at its end, where that is not the second one.
+            if text != "/" {
+                assert_eq!(parse_dialect_path(&format!("{text}/")).ok(), parsed.ok(), "{text}/");
+            }
         }
-        for text in ["", "ws", "/w s", "/ws?x", "/ws#x", "/%77s", "/wś", "ws://host/ws"] {
+        for text in [
+            "",
+            "ws",
+            "/w s",
+            "/ws?x",
+            "/ws#x",
+            "/%77s",
+            "/wś",
+            "ws://host/ws",
+            "//ws",
+            "/ws//",
+            "/a/../ws",
+            "/./ws",
+        ] {
             assert!(parse_dialect_path(text).is_err_and(|error| error.contains("/ws")), "{text}");
         }
     }

@@ -194,7 +194,7 @@ impl Shard {
             let count = wanted.iter().filter(|&&wanted| wanted).count();
             if count > 0 {
                 self.metrics.deliveries += count as u64;
-                let cursor = Cursor { time, ..cursor };
+                let cursor = Cursor { time, scope: subscription.scope, ..cursor };
                 let change = Change::some(&map.name, delivery.entries, &wanted, cursor);
                 self.clients.tell_change(id, self.now, change);
             }
@@ -202,7 +202,7 @@ impl Shard {
         self.wanted = wanted;
     }
 
-    /// The cursor of a subscriber of the map in `slot` that is live everywhere and has got everything there is to
+    /// The cursor of a subscriber of all of the map in `slot` that is live everywhere and has got everything there is to
     /// get: what is still in this turn's batch, and what other shards have yet to send, is not covered.
     pub(super) fn cursor(&mut self, slot: MapSlot) -> Cursor {
         let own = match self.maps[slot].batch {
@@ -211,6 +211,6 @@ impl Shard {
         };
         self.heard[usize::from(self.index)] = own;
         let time = self.heard.iter().copied().min().unwrap_or(own);
-        Cursor { epoch: self.epoch, time: time.min(self.cursor_limit) }
+        Cursor { epoch: self.epoch, time: time.min(self.cursor_limit), scope: self.maps[slot].scope }
     }
 }

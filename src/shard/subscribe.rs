@@ -7,7 +7,7 @@ use super::maps::MapSlot;
 use super::walk::{Purpose, Walk};
 use crate::crdt::Time;
 use crate::mesh::{ConnectionId, Filter, Item, ShardIndex, ShardSet, SubscriptionRef};
-use crate::wire::{Cursor, Reject, Ticket};
+use crate::wire::{Cursor, Reject, Scope, Ticket};
 
 /// What a subscriber asks for.
 pub struct Subscribe<'a> {
@@ -44,6 +44,8 @@ pub struct Subscription {
     /// Its place among the subscribers of the map.
     place: u32,
     pub filter: Option<Arc<Filter>>,
+    /// What its cursors are for: what passes the filter.
+    pub scope: Scope,
     /// Whether its own changes come back.
     pub echo: bool,
     /// Owners whose changes are queued as they come. The others are walked.
@@ -74,8 +76,9 @@ impl Shard {
         if connection.subscriptions.len() >= self.config.subscriptions_max {
             return self.reject(id, ticket.as_ref(), Reject::TooManySubscriptions);
         }
-        let (purpose, position) = self.start_of(&subscribe, ticket);
         let map = self.maps.find_or_insert(subscribe.map, hash);
+        let scope = scope_of(self.maps[map].scope, subscribe.filter.as_ref());
+        let (purpose, position) = self.start_of(subscribe.from, scope, ticket);
         let serial = self.next_serial();
         let slot = self.subscriptions.insert(Subscription {
             serial,
@@ -83,6 +86,7 @@ impl Shard {
             map,
             place: self.maps[map].subscribers.len() as u32,
             filter: subscribe.filter.map(Arc::new),
+            scope,
             echo: subscribe.echo,
             live: ShardSet::EMPTY,
             walk: Some(Box::new(Walk::new(purpose, position, self.shards))),
@@ -106,9 +110,9 @@ impl Shard {
     }
 
     /// Where the walk of a new subscription begins and what it is for.
-    fn start_of(&mut self, subscribe: &Subscribe<'_>, ticket: Option<Ticket>) -> (Purpose, Time) {
+    fn start_of(&mut self, from: From, scope: Scope, ticket: Option<Ticket>) -> (Purpose, Time) {
         let snapshot = |resumed, reset| Purpose::Snapshot { ticket, resumed, reset };
-        let since = match subscribe.from {
+        let since = match from {
             From::Cursor(since) => since,
             From::Everything => return (snapshot(false, false), Time::ZERO),
             From::Nothing => return (snapshot(false, false), Time::MAX),
@@ -117,8 +121,9 @@ impl Shard {
                 return (snapshot(false, false), Time::new(since_ms, 0));
             }
         };
-        // A tick that this data set never had is from before a crash that has lost it.
-        if since.epoch == self.epoch && self.is_known(since.time) {
+        // What was seen of another map, or through another filter, does not say what is missing of this. A tick that this
+        // data set never had is from before a crash that has lost it.
+        if since.epoch == self.epoch && since.scope == scope && self.is_known(since.time) {
             self.metrics.resumes += 1;
             (snapshot(true, false), since.time)
         } else {
@@ -186,5 +191,15 @@ impl Shard {
             self.maps[slot].interested.remove(from);
             self.maps.release_if_unused(slot);
         }
+    }
+}
+
+/// What passes `filter`, of a map with this scope. Whether its own changes come back to a subscriber is no part of that:
+/// it has them.
+fn scope_of(map: Scope, filter: Option<&Filter>) -> Scope {
+    match filter {
+        None => map,
+        Some(Filter::Prefix(prefix)) => map.prefix(prefix),
+        Some(Filter::Keys(keys)) => map.keys(keys.iter().map(|(key, _)| &**key)),
     }
 }

@@ -5,14 +5,14 @@ use annulus::dialect::native::encode::*;
 use annulus::dialect::native::message::RequestId;
 use annulus::shard::AckLevel;
 use annulus::shard::SnapshotEnd;
-use annulus::wire::{Cursor, Reject, Ticket};
+use annulus::wire::{Cursor, Reject, Scope, Ticket};
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
 use super::stamp;
 
-const CURSOR: Cursor = Cursor { epoch: 0x0123_4567_89ab_cdef, time: Time::new(1, 2) };
-const CURSOR_TEXT: &str = "0123456789abcdef.65538";
+const CURSOR: Cursor = Cursor { epoch: 0x0123_4567_89ab_cdef, time: Time::new(1, 2), scope: Scope::UNKNOWN };
+const CURSOR_TEXT: &str = "0123456789abcdef.65538.0000000000000000";
 
 /// What `write` appends, which must be `golden`, be JSON, and leave what was there before.
 #[track_caller]

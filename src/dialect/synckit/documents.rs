@@ -230,7 +230,7 @@ mod tests {
     use super::*;
     use crate::crdt::{Node, Stamp};
     use crate::dialect::synckit::frame::clock_number;
-    use crate::wire::Cursor;
+    use crate::wire::{Cursor, Scope};
 
     const ASKED: Time = Time::new(50, 0);
 
@@ -252,7 +252,7 @@ mod tests {
             let at = Stamp { time, node: Node::new(b"n").unwrap() };
             EntryPacker(&mut packed).value(key, &at, value.map(str::as_bytes));
         }
-        let cursor = Cursor { epoch: 1, time: Time::ZERO };
+        let cursor = Cursor { epoch: 1, time: Time::ZERO, scope: Scope::UNKNOWN };
         let end = SnapshotEnd::Last { cursor, resumed: false, reset: false };
         let mut out = Vec::new();
         let (now, entries) = (Now { unix_ms: 60, monotonic_us: 0 }, Entries::new(&packed));
