@@ -34,6 +34,8 @@ pub struct Config {
     pub message_bytes_max: usize,
     /// Bytes of one value, as canonical JSON.
     pub value_bytes_max: usize,
+    /// Bytes of one value that a client of SyncKit writes, as canonical JSON.
+    pub synckit_value_bytes_max: usize,
     /// Subscriptions of one connection.
     pub subscriptions_max: usize,
     /// Messages one connection may send each second; 0: no limit.
@@ -158,7 +160,8 @@ impl Default for Config {
             heartbeat_ms: 20_000,
             message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
             value_bytes_max: 256 << 10,
-            subscriptions_max: 1_000,
+            synckit_value_bytes_max: 2_000_000,
+            subscriptions_max: 10_000,
             messages_per_second_max: 0,
             messages_per_minute_max: 0,
             bad_messages_max: 10,

@@ -31,9 +31,6 @@ pub const PRESENCE_STATE_BYTES_MAX: usize = 64 << 10;
 /// Bytes of all names and states in one room: a watcher is sent them all at once.
 pub const PRESENCE_ROOM_BYTES_MAX: usize = 4 << 20;
 const _: () = assert!(PRESENCE_STATE_BYTES_MAX + KEY_BYTES_MAX <= PRESENCE_ROOM_BYTES_MAX);
-/// Milliseconds after which a member that was not set again is taken for gone. It is removed no later than after
-/// twice as long.
-pub const PRESENCE_STALE_MS: u64 = 30_000;
 
 /// The longest `ttl_ms`: ten years. What shall live longer needs no expiry.
 pub const TTL_MS_MAX: u64 = 10 * 365 * 24 * 3_600_000;

@@ -127,6 +127,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         heartbeat_ms: connections.heartbeat_ms,
         message_bytes_max: connections.max_message_bytes.0,
         value_bytes_max: connections.max_value_bytes.0,
+        synckit_value_bytes_max: synckit.synckit_max_value_bytes.0,
         subscriptions_max: connections.max_subscriptions,
         messages_per_second_max: connections.max_messages_per_second,
         messages_per_minute_max: connections.max_messages_per_minute,

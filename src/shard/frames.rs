@@ -48,6 +48,7 @@ impl Shard {
     pub(super) fn may_take_requests(&self, id: ConnectionId) -> bool {
         let Some(connection) = self.clients.get(id) else { return false };
         connection.is_open()
+            && !connection.takes_no_requests
             && (connection.requests_pending as usize) < CONNECTION_REQUESTS_PENDING_MAX
             && connection.outbox.bytes() <= self.config.outbox_soft_bytes
             && !self.is_congested()

@@ -35,6 +35,7 @@ mod read;
 mod recency;
 mod removal;
 mod rooms;
+mod shared;
 mod subscribe;
 mod timers;
 mod turn;
@@ -49,9 +50,10 @@ pub use dialect::{
     Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Published, Session,
     SnapshotEnd,
 };
-pub use outbox::{BufferPool, Outbox, SharedFrames};
+pub use outbox::{BufferPool, Outbox};
 pub use pages::Health;
 pub use presence::SetPresence;
+pub use shared::{Frames, Hole, Personal, SharedFrames};
 pub use subscribe::{From, Subscribe};
 pub use write::{Op, Ops};
 

@@ -73,7 +73,7 @@ pub(in crate::cli) struct Connections {
 
     /// Subscriptions of one connection
     ///
-    /// Each costs a little memory on every shard.
+    /// Each costs some 300 bytes, and a map that nobody else uses some 500 more on every shard.
     #[arg(long, env = "ANNULUS_MAX_SUBSCRIPTIONS", value_name = "COUNT")]
     #[arg(value_parser = at_least_one(), default_value_t = Config::default().subscriptions_max)]
     pub max_subscriptions: usize,

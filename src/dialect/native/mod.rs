@@ -60,7 +60,7 @@ impl Dialect for Native {
         });
     }
 
-    fn change(&self, change: Change<'_>, _: Option<&Session>, out: &mut Vec<u8>) {
+    fn change(&self, change: Change<'_>, _: &Session, out: &mut Vec<u8>) {
         text_frame(out, |out| {
             encode::change_start(out, change.map);
             write_entries(out, change.entries());
