@@ -1,5 +1,9 @@
 //! What a user may tune, as the core sees it. `cli/flags` fills it, one flag a field.
 
+mod origin;
+
+pub use origin::{BadOrigin, Origin};
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,8 +48,8 @@ pub struct Config {
     pub messages_per_minute_max: u32,
     /// Messages that are not JSON objects before a connection is closed with 1007.
     pub bad_messages_max: u32,
-    /// Origins that may connect, lower case, such as `https://app.example`; empty: any.
-    pub allowed_origins: Vec<String>,
+    /// Origins that may connect; empty: any.
+    pub allowed_origins: Vec<Origin>,
     /// Paths at which a WebSocket opens, and what is spoken there.
     pub dialects: Vec<DialectPath>,
     /// Whether `POST /_test/clear` exists, which drops all maps.

@@ -102,6 +102,18 @@ pub const RING_ENTRIES: u32 = 4096;
 pub const RING_COMPLETIONS: u32 = 16_384;
 const _: () = assert!(RING_COMPLETIONS >= 2 * RING_ENTRIES);
 
+/// Bytes of log lines that wait for stderr; past it they are dropped. Some thousand lines, so that a reader that rests for
+/// a moment misses none.
+pub const LOG_QUEUE_BYTES_MAX: usize = 1 << 20;
+
+/// Milliseconds a start waits for what an earlier server may be about to let go of: its addresses and its data.
+pub const TAKEOVER_WAIT_MS: u64 = 1_000;
+/// Milliseconds a draining server goes on accepting whoever had begun to connect: a long round trip.
+pub const ACCEPT_LINGER_MS: u64 = 100;
+const _: () = assert!(ACCEPT_LINGER_MS * 5 <= TAKEOVER_WAIT_MS);
+/// Milliseconds whoever has connected and asked for nothing has to do so when the server drains.
+pub const DRAIN_HANDSHAKE_MS: u64 = 1_000;
+
 /// Milliseconds a peer has to answer our close frame, or to read what was queued before it.
 pub const CLOSE_TIMEOUT_MS: u64 = 3_000;
 

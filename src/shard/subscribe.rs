@@ -27,14 +27,12 @@ pub enum From {
     Everything,
     /// What was applied after this.
     Cursor(Cursor),
-    /// What was applied in the last moments, at least [`RECENT_MS`]: whatever the subscriber writes from now on is
-    /// among it or follows.
-    Recent,
+    /// What is applied from now on: whatever the subscriber writes next is among it or follows, as every owner hears of
+    /// this shard's clock before it hears of the write.
+    Now,
+    /// Not even what is applied before the owners have heard of the subscription.
     Nothing,
 }
-
-/// The clocks of two shards differ by less, as long as no turn takes longer.
-const RECENT_MS: u64 = 5_000;
 
 /// One connection's interest in one map.
 pub struct Subscription {
@@ -116,10 +114,7 @@ impl Shard {
             From::Cursor(since) => since,
             From::Everything => return (snapshot(false, false), Time::ZERO),
             From::Nothing => return (snapshot(false, false), Time::MAX),
-            From::Recent => {
-                let since_ms = self.now.unix_ms.saturating_sub(RECENT_MS);
-                return (snapshot(false, false), Time::new(since_ms, 0));
-            }
+            From::Now => return (snapshot(false, false), self.clock.last()),
         };
         // What was seen of another map, or through another filter, does not say what is missing of this. A tick that this
         // data set never had is from before a crash that has lost it.

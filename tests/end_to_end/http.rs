@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use annulus::config::DialectPath;
+use annulus::config::{DialectPath, Origin};
 use annulus::dialect::synckit;
 
 use simd_json::prelude::*;
@@ -40,7 +40,9 @@ fn every_page_is_served() {
 
 #[test]
 fn what_is_not_served_says_what_to_do_instead() {
-    let server = TestServer::with(|config| config.allowed_origins = vec!["https://app.example".to_owned()]);
+    let server = TestServer::with(|config| {
+        config.allowed_origins = vec![Origin::parse("https://app.example").unwrap()]
+    });
     let large = format!("GET / HTTP/1.1\r\nHost: test\r\nCookie: {}\r\n\r\n", "x".repeat(8 << 10));
     let foreign = format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Origin: https://evil.example\r\n\r\n");
     let version = format!("GET /v1 HTTP/1.1\r\n{}\r\n", UPGRADE.replace("13", "12"));
@@ -74,10 +76,12 @@ fn what_is_not_served_says_what_to_do_instead() {
 
 #[test]
 fn a_named_origin_and_no_origin_may_connect() {
-    let server = TestServer::with(|config| config.allowed_origins = vec!["https://app.example".to_owned()]);
+    let server = TestServer::with(|config| {
+        config.allowed_origins = vec![Origin::parse("https://app.example").unwrap()]
+    });
     Client::connect(server.address);
     let mut raw = Raw::connect(server.address);
-    raw.send(format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Origin: https://APP.example\r\n\r\n").as_bytes());
+    raw.send(format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Origin: https://APP.example:443\r\n\r\n").as_bytes());
     raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
     assert!(raw.rest().starts_with(b"HTTP/1.1 101 "));
 }

@@ -68,7 +68,7 @@ fn a_value_over_its_limit_is_refused() {
             assert_eq!(peer.refused(), ("Delta application failed".to_owned(), Some(json(expected))));
             // What counts is the canonical form, and every operation of a batch.
             for (value, fits) in
-                [(r#""\\u0041\\u0041""#.repeat(1), true), (format!("[{}]", ["1e20"; 60].join(",")), false)]
+                [(r#""\\u0041\\u0041""#.to_owned(), true), (format!("[{}]", ["1e20"; 60].join(",")), false)]
             {
                 let operations = format!(
                     r#"{{"type":"set","field":"g","value":1}},{{"type":"set","field":"h","value":{value}}}"#

@@ -141,7 +141,7 @@ pub fn join(shard: &mut Shard, id: ConnectionId, document: &str) {
         return;
     }
     documents.insert(document.to_owned(), Document { stage: Stage::Recent, ..Document::default() });
-    subscribe(shard, id, document, From::Recent);
+    subscribe(shard, id, document, From::Now);
 }
 
 fn subscribe(shard: &mut Shard, id: ConnectionId, map: &str, from: From) {

@@ -23,7 +23,7 @@ use ipnet::IpNet;
 use refusal::Refusal;
 use target::Target;
 
-use crate::config::DialectPath;
+use crate::config::{DialectPath, Origin};
 use crate::limits::HTTP_HEADER_BYTES_MAX;
 
 /// Header lines of one request; past it the answer is 431. Browsers behind proxies send some thirty.
@@ -32,9 +32,8 @@ const HEADER_LINES_MAX: usize = 64;
 /// What this server lets in.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
-    /// Origins that may connect, such as `https://app.example`; empty: any. A client that names no origin,
-    /// which no browser omits, may connect always.
-    pub allowed_origins: &'a [String],
+    /// Origins that may connect; empty: any. A client that names no origin, which no browser omits, may connect always.
+    pub allowed_origins: &'a [Origin],
     /// Paths at which a WebSocket opens. They are none of [`is_reserved`].
     pub dialects: &'a [DialectPath],
     /// Whether `/_test/clear` exists.

@@ -248,9 +248,16 @@ fn the_key_is_sixteen_bytes_in_base64_and_there_once() {
 
 #[test]
 fn only_allowed_origins_connect_and_clients_without_one() {
-    let allowed = ["https://app.example".to_owned(), "http://localhost:5173".to_owned()];
+    let allowed = ["https://app.example", "http://localhost:5173"]
+        .map(|origin| Origin::parse(origin).expect("an origin"));
     let rules = Rules { allowed_origins: &allowed, ..ANY };
-    for origin in ["https://app.example", "HTTPS://App.Example", "http://localhost:5173"] {
+    for origin in [
+        "https://app.example",
+        "HTTPS://App.Example",
+        "https://app.example:443",
+        "https://app.example/",
+        "http://localhost:5173",
+    ] {
         upgraded(&and(&format!("Origin: {origin}")), &rules);
     }
     upgraded(&bytes(&handshake()), &rules);
@@ -260,13 +267,17 @@ fn only_allowed_origins_connect_and_clients_without_one() {
         "http://app.example",
         "https://app.example:8443",
         "https://app.example.evil.example",
-        "https://app.example/",
+        "https://app.example/path",
+        "http://app.example:443",
         "http://localhost",
         "null",
         "",
+        "\u{E9}",
     ] {
         assert_eq!(refused_by(&and(&format!("Origin: {origin}")), &rules).0, 403, "{origin}");
     }
+    let null = [Origin::parse("null").expect("an origin")];
+    upgraded(&and("Origin: null"), &Rules { allowed_origins: &null, ..ANY });
     let twice = and("Origin: https://app.example\r\nOrigin: https://app.example");
     assert_eq!(refused_by(&twice, &rules).0, 400);
 }

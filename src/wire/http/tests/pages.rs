@@ -71,7 +71,7 @@ fn the_reset_is_posted_where_it_exists() {
     assert!(status == 405 && text.contains("\r\nAllow: POST\r\n"), "{text}");
     assert_eq!(refused_by(&post(""), &Rules { test_reset: false, ..ANY }).0, 404);
     // A page of another origin must not empty a server that its visitor can reach.
-    let allowed = ["https://app.example".to_owned()];
+    let allowed = [Origin::parse("https://app.example").expect("an origin")];
     let rules = Rules { allowed_origins: &allowed, ..ANY };
     assert_eq!(refused_by(&post("Origin: https://evil.example\r\n"), &rules).0, 403);
 }
