@@ -17,4 +17,5 @@ mod loading;
 mod records;
 mod resuming;
 mod stamps;
+mod vectors;
 mod world;

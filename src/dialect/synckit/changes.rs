@@ -22,7 +22,7 @@ impl Changes<'_> {
     /// Appends what tells of `entries`. Those that are no last-writer-wins values are not for this dialect.
     pub fn write<'e>(&self, out: &mut Vec<u8>, entries: impl Iterator<Item = Entry<'e>>) {
         for Entry { key, state } in entries {
-            let EntryState::Value { at, value } = state else { continue };
+            let EntryState::Value { at, value, .. } = state else { continue };
             match (Key::of(key), value) {
                 (Key::Field(field), value) => self.field(out, field, &at, value.unwrap_or(DELETED)),
                 (Key::Text, Some(operation)) if text::is_operation(operation) => {
