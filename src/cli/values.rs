@@ -1,20 +1,11 @@
 //! Parsers of single flag values. Each refusal says what is wrong and what to write instead.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 
-use crate::config::DialectPath;
+use crate::config::{DialectPath, Origin};
 use crate::dialect::{echo, synckit};
 use crate::limits;
 use crate::wire::http;
-
-/// An address and a port. Names are not looked up: which of its addresses would be meant?
-pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    text.trim().parse().map_err(|_| {
-        let example = "an IP address and a port, such as 127.0.0.1:9000, 0.0.0.0:9000 or [::1]:9000";
-        format!("'{text}' is no address with a port; write {example}")
-    })
-}
 
 /// A node name that can stand inside the text form of a stamp and inside a JSON string as it is.
 pub(super) fn parse_node(text: &str) -> Result<String, String> {
@@ -26,19 +17,14 @@ pub(super) fn parse_node(text: &str) -> Result<String, String> {
     Err(format!("not a node name; write 1 to {most} visible ASCII characters without \" \\ and :"))
 }
 
-/// An origin as browsers send it, in lower case: `scheme://host` or `scheme://host:port`, or `null`.
-pub(super) fn parse_origin(text: &str) -> Result<String, String> {
-    let origin = text.trim().to_ascii_lowercase();
-    let host = origin.split_once("://").map(|(_, host)| host);
-    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'*');
-    let valid = host.is_some_and(|host| !host.is_empty() && host.bytes().all(plain));
-    // An empty list in an environment variable arrives as one empty value, and means no restriction.
-    if valid || origin == "null" || origin.is_empty() {
-        return Ok(origin);
+/// An origin in any spelling. An empty list in an environment variable arrives as one empty value, which is none.
+pub(super) fn parse_origin(text: &str) -> Result<Option<Origin>, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
     }
-    let advice =
-        "write https://app.example or http://localhost:3000, without a path; leave the flag out for any";
-    Err(format!("'{text}' is no origin; {advice}"))
+    let advice = "write https://app.example or http://localhost:3000; leave the flag out for any";
+    Origin::parse(text).map(Some).map_err(|why| format!("'{text}' is no origin, as {why}; {advice}"))
 }
 
 /// A path for a dialect beside our own, as it stands in a request: nothing in it is decoded, and a slash at its end
@@ -79,15 +65,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_need_an_ip_and_a_port() {
-        assert_eq!(parse_listen("127.0.0.1:9000"), Ok(SocketAddr::from(([127, 0, 0, 1], 9000))));
-        assert!(parse_listen("[::]:80").is_ok());
-        for text in ["", "9000", ":9000", "localhost:9000", "127.0.0.1", "127.0.0.1:99999"] {
-            assert!(parse_listen(text).is_err_and(|error| error.contains("127.0.0.1:9000")), "{text}");
-        }
-    }
-
-    #[test]
     fn node_names_fit_into_stamps() {
         for text in ["a", "n-1a2b3c4d", "eu_west.1/3", &"x".repeat(40)] {
             assert_eq!(parse_node(text).as_deref(), Ok(text));
@@ -98,13 +75,20 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_lower_case_and_have_no_path() {
-        assert_eq!(parse_origin("HTTPS://App.Example:8443").as_deref(), Ok("https://app.example:8443"));
-        assert_eq!(parse_origin("null").as_deref(), Ok("null"));
-        for text in
-            ["app.example", "https://", "https://app.example/", "https://a b", "*", "https://*.example"]
-        {
-            assert!(parse_origin(text).is_err_and(|error| error.contains("https://app.example")), "{text}");
+    fn what_is_no_origin_is_refused_with_the_reason_and_an_example() {
+        let origin = parse_origin(" HTTPS://App.Example:443/ ").unwrap().unwrap();
+        assert_eq!(origin.as_str(), "https://app.example");
+        assert_eq!(parse_origin(" "), Ok(None));
+        for (text, part) in [
+            (
+                "app.example",
+                "'app.example' is no origin, as it has no scheme such as https://; write https://",
+            ),
+            ("*", "leave the flag out for any"),
+            ("https://app.example/x", "it goes on behind the host"),
+            ("wss://app.example", "pages come from http:// or https://"),
+        ] {
+            assert!(parse_origin(text).is_err_and(|error| error.contains(part)), "{text}");
         }
     }
 

@@ -135,13 +135,35 @@ impl Shard {
     /// Ends the subscription of `map` by `id`, if there is one.
     fn leave_map(&mut self, id: ConnectionId, map: &str, hash: u64) {
         let Some(slot) = self.maps.find(map, hash) else { return };
-        let Some(connection) = self.clients.get_mut(id) else { return };
-        let subscriptions = &self.subscriptions;
-        let of_map = |held: &SubscriptionRef| subscriptions[held.slot as usize].map == slot;
-        if let Some(position) = connection.subscriptions.iter().position(of_map) {
-            let held = connection.subscriptions.swap_remove(position);
+        let Some(place) = self.find_subscription(id, slot) else { return };
+        if let Some(connection) = self.clients.get_mut(id) {
+            let held = connection.subscriptions.swap_remove(place);
             self.end_subscription(held);
         }
+    }
+
+    /// The place of the subscription of a map among those of a connection. That of one that has thousands is looked for
+    /// among the few of the map.
+    fn find_subscription(&self, id: ConnectionId, map: MapSlot) -> Option<usize> {
+        let held = &self.clients.get(id)?.subscriptions;
+        let of_map = &self.maps[map].subscribers;
+        if held.len() <= of_map.len() {
+            return held.iter().position(|held| self.subscriptions[held.slot as usize].map == map);
+        }
+        let is_own = |slot: &u32| self.subscriptions[*slot as usize].connection == id;
+        let slot = of_map.iter().copied().find(is_own)?;
+        held.iter().position(|held| held.slot == slot)
+    }
+
+    /// Up to where the subscriber of a map has been told everything; `None` if it is not subscribed.
+    pub fn told_through(&mut self, id: ConnectionId, map: &str) -> Option<Time> {
+        let slot = self.maps.find(map, self.hasher.map(map))?;
+        let place = self.find_subscription(id, slot)?;
+        let cursor = self.cursor(slot);
+        let held = self.clients.get(id)?.subscriptions[place];
+        let subscription = &self.subscriptions[held.slot as usize];
+        let walk = subscription.walk.as_ref();
+        Some(walk.map_or(cursor.time, |walk| walk.cursor(subscription.live, &self.heard).min(cursor.time)))
     }
 
     /// Forgets a subscription that its connection has already forgotten.

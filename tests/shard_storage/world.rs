@@ -94,6 +94,7 @@ impl World {
             epoch: 1,
             hasher,
             connections: Arc::new(AtomicUsize::new(0)),
+            process: Default::default,
             storage: is_stored.then(|| SharedStorage {
                 progress: Arc::clone(&progress),
                 clock_floor: floor,
@@ -385,7 +386,7 @@ impl Node {
                 Command::Close(id) => self.closed.push(id),
                 // Every shard has a turn anyway.
                 Command::Wake(_) => self.has_woken = true,
-                Command::StopAccepting => {}
+                Command::StopAccepting => self.shard.stopped_accepting(),
             }
         }
     }

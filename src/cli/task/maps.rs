@@ -1,11 +1,12 @@
 //! `annulus export`, `import` and `verify`: a data directory that no server uses, or a backup.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter};
 use std::path::Path;
 
 use super::{TaskError, check_there, now_and_then};
 use crate::cli::resolve::fresh_node;
+use crate::cli::stdout::{self, Stdout};
 use crate::io::Clock;
 use crate::storage::import::ImportOptions;
 use crate::storage::{Format, export, import, verify};
@@ -18,8 +19,12 @@ pub(super) fn export(data_dir: &Path, maps: &[String], output: Option<&Path>) ->
     check_there(data_dir)?;
     let report = match output {
         None => {
-            let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
-            export::export(data_dir, maps, &mut out, &mut now_and_then())?
+            let mut out = BufWriter::with_capacity(BUFFER_BYTES, Stdout::default());
+            let exported = export::export(data_dir, maps, &mut out, &mut now_and_then());
+            if out.get_ref().reader_is_gone {
+                return Err(TaskError::ReaderGone);
+            }
+            exported?
         }
         Some(path) => {
             // Under its own name only once it is whole, as half an export looks like one.
@@ -64,7 +69,10 @@ pub(super) fn verify(data_dir: &Path) -> Result<(), TaskError> {
     let now_ms = Clock::start().now().unix_ms;
     let verified = verify::verify(data_dir, now_ms, &mut |_| {});
     let report = verified.map_err(TaskError::in_use("take an `annulus backup` and verify that"))?;
-    // A reader that has seen enough is no error.
-    let _ = writeln!(io::stdout(), "{report}");
+    stdout::print(&format!(
+        "{report}
+"
+    ))
+    .map_err(TaskError::Stdout)?;
     if report.is_sound() { Ok(()) } else { Err(TaskError::Damaged) }
 }

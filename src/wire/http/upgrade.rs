@@ -7,6 +7,7 @@ use super::headers::Headers;
 use super::refusal::Refusal;
 use super::target::Target;
 use super::{Rules, subprotocol};
+use crate::config::Origin;
 
 const BAD_TOKEN: Refusal =
     Refusal::bad_request("the token can not be read: send one ?token=, percent-encoded UTF-8");
@@ -38,12 +39,14 @@ pub(super) fn accept(
     Ok((switching_protocols(key, chosen)?, token))
 }
 
-/// That the page that sends this, if a page does, may do so. An origin is a scheme, a host and a port: none of them has a
-/// case (RFC 6454 section 4).
-pub(super) fn check_origin(headers: Headers<'_>, allowed: &[String]) -> Result<(), Refusal> {
+/// That the page that sends this, if a page does, may do so.
+pub(super) fn check_origin(headers: Headers<'_>, allowed: &[Origin]) -> Result<(), Refusal> {
     let Some(origin) = headers.single("Origin", TWO_ORIGINS)? else { return Ok(()) };
-    let is_allowed = allowed.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed.as_bytes()));
-    if is_allowed || allowed.is_empty() { Ok(()) } else { Err(Refusal::ORIGIN) }
+    if allowed.is_empty() {
+        return Ok(());
+    }
+    let origin = str::from_utf8(origin).ok().and_then(|origin| Origin::parse(origin).ok());
+    if origin.is_some_and(|origin| allowed.contains(&origin)) { Ok(()) } else { Err(Refusal::ORIGIN) }
 }
 
 fn token(headers: Headers<'_>, target: Target<'_>) -> Result<Option<String>, Refusal> {
