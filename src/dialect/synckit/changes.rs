@@ -41,7 +41,7 @@ pub enum SetChange<'e> {
 
 impl<'e> Told<'e> {
     fn of(entry: Entry<'e>) -> Option<Self> {
-        let EntryState::Value { at, value } = entry.state else { return None };
+        let EntryState::Value { at, value, .. } = entry.state else { return None };
         let key = entry.key;
         let step = |change| Some(Self::Set(SetStep { key, at, change }));
         match (Key::of(key), value) {

@@ -114,7 +114,7 @@ impl<'a> State<'a> {
         let mut state = Self::default();
         let mut cleared = Time::ZERO;
         for entry in latest.into_values() {
-            let EntryState::Value { at, value } = entry.state else { continue };
+            let EntryState::Value { at, value, .. } = entry.state else { continue };
             let Some(value) = value else {
                 state.removed.push(entry);
                 continue;
