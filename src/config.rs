@@ -1,5 +1,9 @@
 //! What a user may tune, as the core sees it. `cli/flags` fills it, one flag a field.
 
+mod origin;
+
+pub use origin::{BadOrigin, Origin};
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,22 +32,28 @@ pub struct Config {
     pub accepts_per_second_max: u32,
     /// Time from accept to the end of the WebSocket handshake.
     pub handshake_timeout_ms: u64,
+    /// Bytes of the header block of a request.
+    pub header_bytes_max: usize,
     /// Silence after which a connection is closed; it is pinged at half of it.
     pub heartbeat_ms: u64,
     /// Bytes of one message.
     pub message_bytes_max: usize,
     /// Bytes of one value, as canonical JSON.
     pub value_bytes_max: usize,
+    /// Bytes of one value that a client of SyncKit writes, as canonical JSON.
+    pub synckit_value_bytes_max: usize,
     /// Subscriptions of one connection.
     pub subscriptions_max: usize,
     /// Messages one connection may send each second; 0: no limit.
     pub messages_per_second_max: u32,
     /// Messages one connection may send each minute; 0: no limit.
     pub messages_per_minute_max: u32,
+    /// What becomes of a message over one of these two.
+    pub rate_limit: RateLimit,
     /// Messages that are not JSON objects before a connection is closed with 1007.
     pub bad_messages_max: u32,
-    /// Origins that may connect, lower case, such as `https://app.example`; empty: any.
-    pub allowed_origins: Vec<String>,
+    /// Origins that may connect; empty: any.
+    pub allowed_origins: Vec<Origin>,
     /// Paths at which a WebSocket opens, and what is spoken there.
     pub dialects: Vec<DialectPath>,
     /// Whether `POST /_test/clear` exists, which drops all maps.
@@ -77,7 +87,7 @@ pub struct DialectPath {
     pub path: Cow<'static, str>,
     /// The place of the dialect among all this server speaks.
     pub dialect: u8,
-    /// The subprotocol of its WebSockets; chosen if a client offers it.
+    /// The subprotocol of its WebSockets, which a client that offers any must offer; `None`: it may offer what it likes.
     pub subprotocol: Option<&'static str>,
     /// Path of the page that says in this dialect's own form how the server is.
     pub health_path: Option<&'static str>,
@@ -111,6 +121,15 @@ pub struct StorageConfig {
     pub salvage: bool,
     /// The core of the service thread; `None`: any.
     pub service_core: Option<usize>,
+}
+
+/// What becomes of a message that is one too many in its second or minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimit {
+    /// It is refused.
+    Refuse,
+    /// It waits, with all that its connection sends after it, until the second or minute is over.
+    Wait,
 }
 
 /// When what was written is synced.
@@ -155,12 +174,15 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             accepts_per_second_max: 20_000,
             handshake_timeout_ms: 10_000,
+            header_bytes_max: limits::HEADER_BYTES_DEFAULT,
             heartbeat_ms: 20_000,
             message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
             value_bytes_max: 256 << 10,
-            subscriptions_max: 1_000,
+            synckit_value_bytes_max: 2_000_000,
+            subscriptions_max: 10_000,
             messages_per_second_max: 0,
             messages_per_minute_max: 0,
+            rate_limit: RateLimit::Refuse,
             bad_messages_max: 10,
             allowed_origins: Vec::new(),
             dialects: vec![DialectPath::NATIVE],

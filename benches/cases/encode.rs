@@ -7,7 +7,7 @@ use annulus::dialect::native::encode::{Ack, ack, change_end, change_start, entry
 use annulus::dialect::native::message::RequestId;
 use annulus::shard::AckLevel;
 use annulus::wire::websocket::{Opcode, begin_frame, end_frame};
-use annulus::wire::{Cursor, Ticket};
+use annulus::wire::{Cursor, Scope, Ticket};
 
 use super::{Meter, one};
 
@@ -21,7 +21,8 @@ pub fn measure(meter: &mut impl Meter) {
 
 fn change(meter: &mut impl Meter, name: &'static str, entries: usize) {
     let keys: Vec<String> = (0..entries).map(|number| format!("item-{number:04}")).collect();
-    let cursor = Cursor { epoch: 0x0123_4567_89ab_cdef, time: Time::new(NOW_MS, 1) };
+    let cursor =
+        Cursor { epoch: 0x0123_4567_89ab_cdef, time: Time::new(NOW_MS, 1), scope: Scope::of_map("todos") };
     let (value, at) = ([b'1'; 100], stamp(1));
     let mut out = Vec::new();
     meter.steady(one("encode", name), || {

@@ -2,12 +2,15 @@
 //!
 //! Invariant: a [`Serve`] that leaves here can be served; nothing below checks a flag again.
 
+use std::net::SocketAddr;
+
 use super::cores::CoreList;
 use super::error::ConfigError;
-use super::flags::{Data, Flags, FsyncMode, LogFormat, Preset, Storage};
+use super::flags::{Data, Flags, FsyncMode, LogFormat, Preset, RateLimitPolicy, Storage};
 use super::inherited;
+use super::listen::Listen;
 use super::quantity::{Bytes, Span};
-use crate::config::{Coalesce, Config, DialectPath, Fsync, StorageConfig};
+use crate::config::{Coalesce, Config, DialectPath, Fsync, RateLimit, StorageConfig};
 use crate::dialect::echo;
 use crate::io::host;
 use crate::limits;
@@ -25,18 +28,28 @@ pub struct Serve {
     pub node_is_chosen: bool,
     /// Variables of SyncKit's servers that counted.
     pub inherited: Vec<&'static str>,
+    /// Variables that look as if they should count and do not, a sentence each.
+    pub remarks: Vec<String>,
     /// How and what to log.
     pub log: LogSettings,
 }
 
 impl Serve {
+    /// Where `--listen` comes from, if it may surprise whoever reads that it cannot be used.
+    pub fn origin_of_listen(&self) -> Option<String> {
+        let of_listen = [inherited::HOST.name, inherited::PORT.name].into_iter();
+        let names: Vec<&str> = of_listen.filter(|name| self.inherited.contains(name)).collect();
+        (!names.is_empty()).then(|| format!("; it comes from the environment, from {}", names.join(" and ")))
+    }
+
     /// What whoever starts this should think over.
-    pub fn warnings(&self) -> Vec<&'static str> {
+    pub fn warnings(&self) -> Vec<&str> {
         let has_secret = self.inherited.contains(&inherited::JWT_SECRET.name);
         let secret = "JWT_SECRET is not used yet: this version has no tokens, so anybody may read and write";
         let reset = "--enable-test-reset: whoever reaches this port can drop all maps with POST /_test/clear";
         let all = [(has_secret, secret), (self.config.test_reset, reset)];
-        all.into_iter().filter_map(|(applies, warning)| applies.then_some(warning)).collect()
+        let warnings = all.into_iter().filter_map(|(applies, warning)| applies.then_some(warning));
+        warnings.chain(self.remarks.iter().map(String::as_str)).collect()
     }
 }
 
@@ -74,7 +87,7 @@ pub(super) fn fill(flags: &mut Flags, allowed_cores: &[usize]) -> Result<(), Con
     let half_of_memory = || Bytes(((host::memory_bytes() / 2) >> 20) << 20);
     flags.data.memory_limit.get_or_insert_with(half_of_memory);
     flags.connections.trusted_proxies.get_or_insert_default();
-    flags.connections.allowed_origins.retain(|origin| !origin.is_empty());
+    flags.connections.allowed_origins.retain(Option::is_some);
     Ok(())
 }
 
@@ -95,7 +108,7 @@ pub(super) fn settings(
     node_is_chosen: bool,
     allowed_cores: &[usize],
 ) -> Result<Serve, ConfigError> {
-    let serve = unchecked(flags, node_is_chosen);
+    let serve = unchecked(flags, addresses(&flags.listening.listen)?, node_is_chosen);
     check_cores(&serve.cores, allowed_cores)?;
     check_listen(&serve.config)?;
     check_sizes(&serve.config)?;
@@ -111,12 +124,24 @@ pub(super) fn settings(
     Ok(serve)
 }
 
-fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
+fn addresses(listen: &[Listen]) -> Result<Vec<SocketAddr>, ConfigError> {
+    let mut addresses = Vec::new();
+    for listen in listen {
+        let found = listen.resolve();
+        addresses.extend(found.map_err(|error| ConfigError::ListenUnknown {
+            listen: listen.to_string(),
+            problem: error.to_string(),
+        })?);
+    }
+    Ok(addresses)
+}
+
+fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Serve {
     let Flags { listening, connections, delivery, synckit, data, stopping, logs } = flags;
     let low_latency = Coalesce::LOW_LATENCY;
     let storage = storage_config(data);
     let config = Config {
-        listen: listening.listen.clone(),
+        listen,
         backlog: listening.backlog,
         node: listening.node.clone().unwrap_or_default(),
         connections_max: connections.max_connections,
@@ -124,14 +149,20 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         trusted_proxies: connections.trusted_proxies.clone().unwrap_or_default().0,
         accepts_per_second_max: connections.accept_rate,
         handshake_timeout_ms: connections.handshake_timeout_ms,
+        header_bytes_max: connections.max_header_bytes.0,
         heartbeat_ms: connections.heartbeat_ms,
         message_bytes_max: connections.max_message_bytes.0,
         value_bytes_max: connections.max_value_bytes.0,
+        synckit_value_bytes_max: synckit.synckit_max_value_bytes.0,
         subscriptions_max: connections.max_subscriptions,
         messages_per_second_max: connections.max_messages_per_second,
         messages_per_minute_max: connections.max_messages_per_minute,
+        rate_limit: match connections.rate_limit_policy {
+            RateLimitPolicy::Refuse => RateLimit::Refuse,
+            RateLimitPolicy::Wait => RateLimit::Wait,
+        },
         bad_messages_max: connections.max_bad_messages,
-        allowed_origins: connections.allowed_origins.clone(),
+        allowed_origins: connections.allowed_origins.iter().flatten().cloned().collect(),
         dialects: [
             Some(DialectPath::NATIVE),
             synckit.dialect(),
@@ -160,7 +191,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
     };
     let cores = listening.cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
     let log = LogSettings { format: logs.log_format, filter: logs.log_level.clone() };
-    Serve { config, cores, storage, node_is_chosen, inherited: Vec::new(), log }
+    Serve { config, cores, storage, node_is_chosen, inherited: Vec::new(), remarks: Vec::new(), log }
 }
 
 fn storage_config(data: &Data) -> Option<StorageConfig> {
@@ -204,6 +235,14 @@ const MESSAGE_BYTES_MIN: usize = 1 << 10;
 const _: () = assert!(MESSAGE_BYTES_MIN >= limits::KEY_BYTES_MAX + limits::MAP_NAME_BYTES_MAX + 128);
 
 fn check_sizes(config: &Config) -> Result<(), ConfigError> {
+    let (given, min, max) = (
+        Bytes(config.header_bytes_max),
+        Bytes(limits::HEADER_BYTES_MIN),
+        Bytes(limits::HEADER_BYTES_CEILING),
+    );
+    if !(min..=max).contains(&given) {
+        return Err(ConfigError::HeaderBytes { given, min, max });
+    }
     let message = Bytes(config.message_bytes_max);
     if !(MESSAGE_BYTES_MIN..=limits::MESSAGE_BYTES_CEILING).contains(&message.0) {
         let (min, max) = (Bytes(MESSAGE_BYTES_MIN), Bytes(limits::MESSAGE_BYTES_CEILING));

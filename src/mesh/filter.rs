@@ -3,7 +3,7 @@
 /// Immutable, so that all shards can read one copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// These keys, sorted, each with its hash.
+    /// These keys, sorted, each once and with its hash.
     Keys(Vec<(Box<str>, u64)>),
     /// Keys that start with this.
     Prefix(Box<str>),

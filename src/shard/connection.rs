@@ -7,6 +7,7 @@ use super::presence::HeldMember;
 use super::rate::Window;
 use super::{DialectIndex, Session};
 use crate::mesh::{ConnectionId, SubscriptionRef};
+use crate::metrics::Refusal;
 use crate::wire::Close;
 use crate::wire::websocket::Reader;
 
@@ -37,13 +38,15 @@ pub struct Connection {
     /// What it speaks, once it is open, and what its dialect remembers of it.
     pub dialect: DialectIndex,
     pub session: Session,
-    /// Why it was taken only to be turned away: answered once the handshake is done.
-    pub refusal: Option<Close>,
+    /// Why it was taken only to be turned away: answered once the handshake is done. A page is served all the same.
+    pub refusal: Option<(Refusal, Close)>,
     /// Counted at the shard that admits its address, which must hear when it is gone.
     pub admitted: bool,
     pub reader: Reader,
     /// Its dialect wants to hear when everything is sent.
     pub wants_drained: bool,
+    /// Its dialect has as many requests of it to answer as it keeps, and takes no further message until some are.
+    pub takes_no_requests: bool,
     /// Received and not yet handled: the request head, or what came while reading was paused.
     pub unread: Vec<u8>,
     /// Reading was paused because this shard or this connection has too much under way.
@@ -94,6 +97,7 @@ impl Connection {
             admitted: false,
             reader: Reader::new(message_bytes_max),
             wants_drained: false,
+            takes_no_requests: false,
             unread: Vec::new(),
             paused: false,
             ended: false,

@@ -2,7 +2,7 @@
 
 use super::connection::Phase;
 use super::{Command, Shard};
-use crate::limits::CLOSE_TIMEOUT_MS;
+use crate::limits::{CLOSE_TIMEOUT_MS, DRAIN_HANDSHAKE_MS};
 use crate::mesh::ConnectionId;
 use crate::wire::Close;
 use crate::wire::websocket::{self, Opcode};
@@ -27,9 +27,17 @@ impl Shard {
 
     fn check_timer(&mut self, id: ConnectionId, now_ms: u64) {
         let heartbeat_ms = self.config.heartbeat_ms;
+        let waits = self
+            .clients
+            .get(id)
+            .is_some_and(|connection| connection.paused && self.rate_allows_at_ms(connection).is_some());
         let Some(connection) = self.clients.get_mut(id) else { return };
         match connection.phase {
             Phase::Open => {
+                if waits {
+                    // It is not read until it may go on: what it sends is not heard.
+                    connection.heard_at_ms = now_ms;
+                }
                 let silence_ms = now_ms.saturating_sub(connection.heard_at_ms);
                 if silence_ms >= heartbeat_ms {
                     return self.disconnect(id, Close::HeartbeatTimeout);
@@ -38,8 +46,9 @@ impl Shard {
                 if silence_ms >= heartbeat_ms / 2 {
                     look_at_ms = connection.heard_at_ms + heartbeat_ms;
                     if !std::mem::replace(&mut connection.pinged, true) {
-                        self.clients
-                            .send_urgent(id, self.now, |out| websocket::write_frame(out, Opcode::Ping, &[]));
+                        self.clients.send_uncounted(id, self.now, |out| {
+                            websocket::write_frame(out, Opcode::Ping, &[])
+                        });
                     }
                 }
                 self.look_at(id, look_at_ms);
@@ -66,12 +75,33 @@ impl Shard {
         }
         self.draining_until_ms = Some(self.now.timer_ms() + self.config.drain_ms);
         self.clients.commands.push(Command::StopAccepting);
-        let open: Vec<ConnectionId> =
-            self.clients.table.iter().map(|(_, connection)| connection.id).collect();
-        for id in open {
-            let close = self.going_away();
-            self.disconnect(id, close);
+        let open: Vec<(ConnectionId, Phase)> =
+            self.clients.table.iter().map(|(_, connection)| (connection.id, connection.phase)).collect();
+        for (id, phase) in open {
+            match phase {
+                // It may have asked already, and is answered: with the same, or with a page.
+                Phase::Handshake | Phase::Admission => self.hurry(id),
+                _ => {
+                    let close = self.going_away();
+                    self.disconnect(id, close);
+                }
+            }
         }
+    }
+
+    /// Gives a connection that is not open yet what time it has while the server drains.
+    pub(super) fn hurry(&mut self, id: ConnectionId) {
+        let latest_ms = self.now.timer_ms() + DRAIN_HANDSHAKE_MS;
+        if let Some(connection) = self.clients.get_mut(id) {
+            let deadline_ms = connection.deadline_ms.min(latest_ms);
+            connection.deadline_ms = deadline_ms;
+            self.look_at(id, deadline_ms);
+        }
+    }
+
+    /// Nobody connects any more.
+    pub fn stopped_accepting(&mut self) {
+        self.is_accepting = false;
     }
 
     pub(super) fn going_away(&mut self) -> Close {
@@ -84,7 +114,7 @@ impl Shard {
 
     /// Whether a drain is over.
     pub(super) fn is_drained(&self) -> bool {
-        let is_quiet = self.clients.table.is_empty() && !self.has_unjournaled();
+        let is_quiet = !self.is_accepting && self.clients.table.is_empty() && !self.has_unjournaled();
         self.drain_ends_ms().is_some_and(|ends_ms| is_quiet || self.now.timer_ms() >= ends_ms)
     }
 

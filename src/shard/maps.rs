@@ -8,6 +8,7 @@ use slab::Slab;
 
 use crate::crdt::{self, MapType, Time};
 use crate::mesh::ShardSet;
+use crate::wire::Scope;
 
 use super::load::Loading;
 use super::recency::{Recency, RecencyOrder};
@@ -20,6 +21,8 @@ pub type MapSlot = u32;
 pub struct SharedMap {
     pub name: Arc<str>,
     pub hash: u64,
+    /// What cursors are for that are given to subscribers of all its keys.
+    pub scope: Scope,
     pub cells: Cells,
     /// Slots of the subscriptions of this shard's connections.
     pub subscribers: Vec<u32>,
@@ -155,6 +158,7 @@ impl Maps {
         let slot = self.slots.insert(SharedMap {
             name: Arc::from(name),
             hash,
+            scope: Scope::of_map(name),
             cells: Cells::empty(self.is_stored),
             subscribers: Vec::new(),
             interested: ShardSet::EMPTY,

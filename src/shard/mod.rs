@@ -35,6 +35,7 @@ mod read;
 mod recency;
 mod removal;
 mod rooms;
+mod shared;
 mod subscribe;
 mod timers;
 mod turn;
@@ -49,13 +50,15 @@ pub use dialect::{
     Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Published, Session,
     SnapshotEnd,
 };
-pub use outbox::{BufferPool, Outbox, SharedFrames};
-pub use pages::Health;
+pub use outbox::{BufferPool, Outbox};
+pub use pages::{Health, INDEX_TITLE};
 pub use presence::SetPresence;
+pub use shared::{Frames, Hole, Personal, SharedFrames};
 pub use subscribe::{From, Subscribe};
 pub use write::{Op, Ops};
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -66,7 +69,7 @@ use crate::config::Config;
 use crate::crdt::{Clock, Node, Time};
 use crate::handover::{Progress, StoragePort};
 use crate::mesh::{ConnectionId, Envelope, KeyHasher, Outgoing, Ports, ShardIndex};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ProcessMetrics};
 use crate::wire::json::Parser;
 
 use admission::Admission;
@@ -117,7 +120,7 @@ pub enum Command {
     Wake(ShardIndex),
     /// Wake the storage: the queue to it has something.
     WakeStorage,
-    /// Accept no more connections.
+    /// Accept no more connections, but whoever is about to connect, then report [`Shard::stopped_accepting`].
     StopAccepting,
     /// Everything has ended; leave the loop.
     Exit,
@@ -134,6 +137,8 @@ pub struct Shared {
     pub hasher: KeyHasher,
     /// Connections open in the whole process.
     pub connections: Arc<AtomicUsize>,
+    /// What the kernel knows of the process, which is asked once a scrape; some 50 µs.
+    pub process: fn() -> ProcessMetrics,
     /// `None`: maps are kept in memory only.
     pub storage: Option<SharedStorage>,
 }
@@ -159,16 +164,20 @@ pub struct Shard {
     now: Now,
     /// When this shard began, in microseconds of the monotonic clock.
     began_us: u64,
+    process: fn() -> ProcessMetrics,
     clock: Clock,
     random: Random,
 
     clients: Clients,
     /// Connections that are not read, oldest first.
     paused: VecDeque<ConnectionId>,
+    /// Those of them that may go on at a moment, in milliseconds, and not before.
+    rate_limited: BinaryHeap<Reverse<(u64, ConnectionId)>>,
     admission: Admission,
     timers: Wheel,
     /// When a drain ends at the latest; `None` while serving.
     draining_until_ms: Option<u64>,
+    is_accepting: bool,
     exited: bool,
 
     parser: Parser,
@@ -236,8 +245,7 @@ impl Shard {
         let mut clock = Clock::new(node);
         let mut cursor_limit = Time::MAX;
         let journal = shared.storage.as_ref().zip(storage).map(|(shared, port)| {
-            // The data set is the authority here, however far ahead of the wall clock it may be.
-            let _ = clock.observe(now.unix_ms, shared.clock_floor, u64::MAX);
+            clock.follow(shared.clock_floor);
             cursor_limit = shared.progress.durable_clock();
             Journal::new(port, Arc::clone(&shared.progress), usize::from(index))
         });
@@ -252,13 +260,16 @@ impl Shard {
             node,
             now,
             began_us: now.monotonic_us,
+            process: shared.process,
             clock,
             random: Random(seed),
             clients: Clients::new(&shared.config, shared.dialects),
             paused: VecDeque::new(),
+            rate_limited: BinaryHeap::new(),
             admission: Admission::new(&shared, shards, now),
             timers: Wheel::new(now.timer_ms()),
             draining_until_ms: None,
+            is_accepting: true,
             exited: false,
             parser: Parser::new(),
             maps: Maps::new(journal.is_some(), memory.is_limited()),

@@ -38,6 +38,12 @@ impl Shard {
         }
     }
 
+    /// Says whether clients should come here. This is what HAProxy asks for unless it is told otherwise.
+    pub(super) fn answer_options(&mut self, id: ConnectionId) {
+        let status = if self.is_draining() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        self.respond(id, |out| http::write_options(out, status));
+    }
+
     pub(super) fn respond_page(
         &mut self,
         id: ConnectionId,
@@ -57,7 +63,7 @@ impl Shard {
 
     /// Answers a plain HTTP request; the connection ends with it.
     pub(super) fn respond(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
-        self.clients.send_urgent(id, self.now, write);
+        self.clients.send_uncounted(id, self.now, write);
         self.disconnect(id, Close::Gone);
     }
 
@@ -102,6 +108,7 @@ impl Shard {
         if let Some(progress) = self.journal.as_ref().map(Journal::progress) {
             progress.metrics().render(self.now.unix_ms, progress.is_read_only(), &mut page);
         }
+        (self.process)().render(&mut page);
         self.respond_page(id, head_only, StatusCode::OK, Metrics::CONTENT_TYPE, &page);
     }
 
@@ -116,8 +123,7 @@ impl Shard {
             is_draining: self.is_draining(),
             unix_ms: self.now.unix_ms,
             uptime_ms: (self.now.monotonic_us - self.began_us) / 1000,
-            // The one that asks is no client.
-            connections: metrics.connections.saturating_sub(1),
+            connections: metrics.connections,
             maps: metrics.map_names,
             subscriptions: metrics.subscriptions,
         };
@@ -144,9 +150,12 @@ pub struct Health {
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 pub const JSON: &str = "application/json";
 
+/// The first line of what `GET /` says.
+pub const INDEX_TITLE: &str = "Annulus, a real-time sync server.";
+
 /// What `GET /` says.
 fn index(dialects: &[DialectPath]) -> String {
-    let mut page = "Annulus, a real-time sync server.\n\n".to_owned();
+    let mut page = format!("{INDEX_TITLE}\n\n");
     for dialect in dialects {
         page += &line(&dialect.path, dialect.about);
     }

@@ -7,7 +7,7 @@ use super::maps::MapSlot;
 use super::walk::{Purpose, Walk};
 use crate::crdt::Time;
 use crate::mesh::{ConnectionId, Filter, Item, ShardIndex, ShardSet, SubscriptionRef};
-use crate::wire::{Cursor, Reject, Ticket};
+use crate::wire::{Cursor, Reject, Scope, Ticket};
 
 /// What a subscriber asks for.
 pub struct Subscribe<'a> {
@@ -27,14 +27,12 @@ pub enum From {
     Everything,
     /// What was applied after this.
     Cursor(Cursor),
-    /// What was applied in the last moments, at least [`RECENT_MS`]: whatever the subscriber writes from now on is
-    /// among it or follows.
-    Recent,
+    /// What is applied from now on: whatever the subscriber writes next is among it or follows, as every owner hears of
+    /// this shard's clock before it hears of the write.
+    Now,
+    /// Not even what is applied before the owners have heard of the subscription.
     Nothing,
 }
-
-/// The clocks of two shards differ by less, as long as no turn takes longer.
-const RECENT_MS: u64 = 5_000;
 
 /// One connection's interest in one map.
 pub struct Subscription {
@@ -44,6 +42,8 @@ pub struct Subscription {
     /// Its place among the subscribers of the map.
     place: u32,
     pub filter: Option<Arc<Filter>>,
+    /// What its cursors are for: what passes the filter.
+    pub scope: Scope,
     /// Whether its own changes come back.
     pub echo: bool,
     /// Owners whose changes are queued as they come. The others are walked.
@@ -74,8 +74,9 @@ impl Shard {
         if connection.subscriptions.len() >= self.config.subscriptions_max {
             return self.reject(id, ticket.as_ref(), Reject::TooManySubscriptions);
         }
-        let (purpose, position) = self.start_of(&subscribe, ticket);
         let map = self.maps.find_or_insert(subscribe.map, hash);
+        let scope = scope_of(self.maps[map].scope, subscribe.filter.as_ref());
+        let (purpose, position) = self.start_of(subscribe.from, scope, ticket);
         let serial = self.next_serial();
         let slot = self.subscriptions.insert(Subscription {
             serial,
@@ -83,6 +84,7 @@ impl Shard {
             map,
             place: self.maps[map].subscribers.len() as u32,
             filter: subscribe.filter.map(Arc::new),
+            scope,
             echo: subscribe.echo,
             live: ShardSet::EMPTY,
             walk: Some(Box::new(Walk::new(purpose, position, self.shards))),
@@ -106,19 +108,17 @@ impl Shard {
     }
 
     /// Where the walk of a new subscription begins and what it is for.
-    fn start_of(&mut self, subscribe: &Subscribe<'_>, ticket: Option<Ticket>) -> (Purpose, Time) {
+    fn start_of(&mut self, from: From, scope: Scope, ticket: Option<Ticket>) -> (Purpose, Time) {
         let snapshot = |resumed, reset| Purpose::Snapshot { ticket, resumed, reset };
-        let since = match subscribe.from {
+        let since = match from {
             From::Cursor(since) => since,
             From::Everything => return (snapshot(false, false), Time::ZERO),
             From::Nothing => return (snapshot(false, false), Time::MAX),
-            From::Recent => {
-                let since_ms = self.now.unix_ms.saturating_sub(RECENT_MS);
-                return (snapshot(false, false), Time::new(since_ms, 0));
-            }
+            From::Now => return (snapshot(false, false), self.clock.last()),
         };
-        // A tick that this data set never had is from before a crash that has lost it.
-        if since.epoch == self.epoch && self.is_known(since.time) {
+        // What was seen of another map, or through another filter, does not say what is missing of this. A tick that this
+        // data set never had is from before a crash that has lost it.
+        if since.epoch == self.epoch && since.scope == scope && self.is_known(since.time) {
             self.metrics.resumes += 1;
             (snapshot(true, false), since.time)
         } else {
@@ -135,13 +135,35 @@ impl Shard {
     /// Ends the subscription of `map` by `id`, if there is one.
     fn leave_map(&mut self, id: ConnectionId, map: &str, hash: u64) {
         let Some(slot) = self.maps.find(map, hash) else { return };
-        let Some(connection) = self.clients.get_mut(id) else { return };
-        let subscriptions = &self.subscriptions;
-        let of_map = |held: &SubscriptionRef| subscriptions[held.slot as usize].map == slot;
-        if let Some(position) = connection.subscriptions.iter().position(of_map) {
-            let held = connection.subscriptions.swap_remove(position);
+        let Some(place) = self.find_subscription(id, slot) else { return };
+        if let Some(connection) = self.clients.get_mut(id) {
+            let held = connection.subscriptions.swap_remove(place);
             self.end_subscription(held);
         }
+    }
+
+    /// The place of the subscription of a map among those of a connection. That of one that has thousands is looked for
+    /// among the few of the map.
+    fn find_subscription(&self, id: ConnectionId, map: MapSlot) -> Option<usize> {
+        let held = &self.clients.get(id)?.subscriptions;
+        let of_map = &self.maps[map].subscribers;
+        if held.len() <= of_map.len() {
+            return held.iter().position(|held| self.subscriptions[held.slot as usize].map == map);
+        }
+        let is_own = |slot: &u32| self.subscriptions[*slot as usize].connection == id;
+        let slot = of_map.iter().copied().find(is_own)?;
+        held.iter().position(|held| held.slot == slot)
+    }
+
+    /// Up to where the subscriber of a map has been told everything; `None` if it is not subscribed.
+    pub fn told_through(&mut self, id: ConnectionId, map: &str) -> Option<Time> {
+        let slot = self.maps.find(map, self.hasher.map(map))?;
+        let place = self.find_subscription(id, slot)?;
+        let cursor = self.cursor(slot);
+        let held = self.clients.get(id)?.subscriptions[place];
+        let subscription = &self.subscriptions[held.slot as usize];
+        let walk = subscription.walk.as_ref();
+        Some(walk.map_or(cursor.time, |walk| walk.cursor(subscription.live, &self.heard).min(cursor.time)))
     }
 
     /// Forgets a subscription that its connection has already forgotten.
@@ -186,5 +208,15 @@ impl Shard {
             self.maps[slot].interested.remove(from);
             self.maps.release_if_unused(slot);
         }
+    }
+}
+
+/// What passes `filter`, of a map with this scope. Whether its own changes come back to a subscriber is no part of that:
+/// it has them.
+fn scope_of(map: Scope, filter: Option<&Filter>) -> Scope {
+    match filter {
+        None => map,
+        Some(Filter::Prefix(prefix)) => map.prefix(prefix),
+        Some(Filter::Keys(keys)) => map.keys(keys.iter().map(|(key, _)| &**key)),
     }
 }

@@ -286,7 +286,8 @@ impl Shard {
             walk.purpose = Purpose::CatchUp;
             walk.resumes = true;
             self.metrics.snapshots += 1;
-            SnapshotEnd::Last { cursor: Cursor { time, ..cursor }, resumed, reset }
+            let cursor = Cursor { time, scope: subscription.scope, ..cursor };
+            SnapshotEnd::Last { cursor, resumed, reset }
         } else {
             SnapshotEnd::More
         };
@@ -301,7 +302,7 @@ impl Shard {
         let subscription = &self.subscriptions[slot as usize];
         let Some(walk) = &subscription.walk else { return };
         let time = walk.cursor(subscription.live, &self.heard).min(self.cursor_limit);
-        let cursor = Cursor { time, ..cursor };
+        let cursor = Cursor { time, scope: subscription.scope, ..cursor };
         let change = Change::all(&self.maps[map].name, entries, cursor);
         self.clients.tell_change(subscription.connection, self.now, change);
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use annulus::config::DialectPath;
+use annulus::config::{DialectPath, Origin};
 use annulus::dialect::synckit;
 
 use simd_json::prelude::*;
@@ -35,13 +35,60 @@ fn every_page_is_served() {
             head_only.starts_with("HTTP/1.1 200 OK\r\n") && head_only.ends_with("\r\n\r\n"),
             "{head_only}"
         );
+        // As HAProxy asks unless it is told otherwise.
+        let options = exchange(server.address, &format!("OPTIONS {path} HTTP/1.0\r\n\r\n"));
+        assert!(
+            options.starts_with("HTTP/1.1 200 OK\r\nAllow: GET, HEAD, OPTIONS\r\n")
+                && options.ends_with("\r\n\r\n"),
+            "{options}"
+        );
+    }
+}
+
+// Whoever has many cookies sends more than 8 KiB. Behind the largest block a first message may follow at once.
+#[test]
+fn a_handshake_with_large_cookies_is_taken_up_to_the_limit() {
+    for (limit, cookie, taken) in
+        [(16 << 10, 15 << 10, true), (9 << 10, 15 << 10, false), (9 << 10, 8 << 10, true)]
+    {
+        let server = TestServer::with(|config| config.header_bytes_max = limit);
+        let ping = crate::raw::masked(0x81, br#"{"type":"ping","id":5}"#);
+        let mut raw = Raw::connect(server.address);
+        let cookie = format!("Cookie: {}\r\n", "x".repeat(cookie));
+        let request = format!("GET /v1 HTTP/1.1\r\n{UPGRADE}{cookie}\r\n");
+        raw.send(&[request.as_bytes(), &ping].concat());
+        raw.end();
+        let answer = String::from_utf8_lossy(&raw.rest()).into_owned();
+        assert_eq!(answer.starts_with("HTTP/1.1 101 "), taken, "{limit}: {answer}");
+        assert_eq!(answer.contains(r#"{"type":"pong","id":5,"#), taken, "{limit}: {answer}");
+        assert_eq!(answer.starts_with("HTTP/1.1 431 "), !taken, "{limit}: {answer}");
+    }
+}
+
+// Every length of the block around the limit, with frames behind it in the same segment.
+#[test]
+fn what_follows_a_header_block_of_the_very_limit_is_the_websockets() {
+    let server = TestServer::with(|config| config.header_bytes_max = 1 << 10);
+    let ping = crate::raw::masked(0x81, br#"{"type":"ping","id":5}"#);
+    for length in 1_000..=1_030 {
+        let bare = format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Cookie: \r\n\r\n").len();
+        let cookie = "x".repeat(length - bare);
+        let request = format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Cookie: {cookie}\r\n\r\n");
+        let mut raw = Raw::connect(server.address);
+        raw.send(&[request.as_bytes(), &ping, &ping].concat());
+        raw.end();
+        let answer = String::from_utf8_lossy(&raw.rest()).into_owned();
+        let pongs = answer.matches(r#"{"type":"pong","id":5,"#).count();
+        assert_eq!(pongs, if length <= 1 << 10 { 2 } else { 0 }, "{length}: {answer}");
     }
 }
 
 #[test]
 fn what_is_not_served_says_what_to_do_instead() {
-    let server = TestServer::with(|config| config.allowed_origins = vec!["https://app.example".to_owned()]);
-    let large = format!("GET / HTTP/1.1\r\nHost: test\r\nCookie: {}\r\n\r\n", "x".repeat(8 << 10));
+    let server = TestServer::with(|config| {
+        config.allowed_origins = vec![Origin::parse("https://app.example").unwrap()]
+    });
+    let large = format!("GET / HTTP/1.1\r\nHost: test\r\nCookie: {}\r\n\r\n", "x".repeat(16 << 10));
     let foreign = format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Origin: https://evil.example\r\n\r\n");
     let version = format!("GET /v1 HTTP/1.1\r\n{}\r\n", UPGRADE.replace("13", "12"));
     for (request, status) in [
@@ -68,30 +115,46 @@ fn what_is_not_served_says_what_to_do_instead() {
             .contains("\r\nUpgrade: websocket\r\n")
     );
     assert!(
-        exchange(server.address, "PUT / HTTP/1.1\r\nHost: test\r\n\r\n").contains("\r\nAllow: GET, HEAD\r\n")
+        exchange(server.address, "PUT / HTTP/1.1\r\nHost: test\r\n\r\n")
+            .contains("\r\nAllow: GET, HEAD, OPTIONS\r\n")
     );
 }
 
 #[test]
 fn a_named_origin_and_no_origin_may_connect() {
-    let server = TestServer::with(|config| config.allowed_origins = vec!["https://app.example".to_owned()]);
+    let server = TestServer::with(|config| {
+        config.allowed_origins = vec![Origin::parse("https://app.example").unwrap()]
+    });
     Client::connect(server.address);
     let mut raw = Raw::connect(server.address);
-    raw.send(format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Origin: https://APP.example\r\n\r\n").as_bytes());
+    raw.send(format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Origin: https://APP.example:443\r\n\r\n").as_bytes());
     raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
     assert!(raw.rest().starts_with(b"HTTP/1.1 101 "));
 }
 
 #[test]
-fn the_subprotocol_is_chosen_if_it_is_offered() {
+fn what_is_offered_is_chosen_or_the_answer_says_what_to_offer() {
     let server = TestServer::start();
-    for (offer, chosen) in [("annulus.v1", true), ("bearer.abc, annulus.v1", true), ("other", false)] {
+    for (path, offer, begin) in [
+        ("/v1", "annulus.v1", "HTTP/1.1 101 "),
+        ("/v1", "bearer.abc, annulus.v1", "HTTP/1.1 101 "),
+        ("/v1", "bearer.abc", "HTTP/1.1 400 "),
+        ("/v1", "other", "HTTP/1.1 400 "),
+        ("/ws", "other", "HTTP/1.1 101 "),
+        ("/ws", "bearer.abc", "HTTP/1.1 400 "),
+    ] {
         let mut raw = Raw::connect(server.address);
-        raw.send(format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Protocol: {offer}\r\n\r\n").as_bytes());
-        raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
-        let answer = String::from_utf8_lossy(&raw.rest()).to_lowercase();
-        assert!(answer.starts_with("http/1.1 101 "));
-        assert_eq!(answer.contains("sec-websocket-protocol: annulus.v1\r\n"), chosen, "{offer}");
+        let lines = format!("{UPGRADE}Sec-WebSocket-Protocol: {offer}\r\n\r\n");
+        raw.send(format!("GET {path} HTTP/1.1\r\n{lines}").as_bytes());
+        if begin.contains("101") {
+            raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
+        }
+        let answer = String::from_utf8_lossy(&raw.rest()).into_owned();
+        assert!(answer.starts_with(begin), "{path} {offer}: {answer}");
+        let line =
+            format!("\r\nSec-WebSocket-Protocol: {}\r\n", if path == "/v1" { "annulus.v1" } else { offer });
+        assert_eq!(answer.contains(&line), begin.contains("101"), "{path} {offer}: {answer}");
+        assert_eq!(answer.contains("offer "), begin.contains("400"), "{path} {offer}: {answer}");
     }
 }
 
@@ -134,16 +197,21 @@ fn the_reset_exists_only_where_it_is_wanted() {
 fn each_dialect_is_found_at_its_path_only() {
     let elsewhere = DialectPath { path: "/kit".into(), ..synckit::PATH };
     let server = TestServer::with(|config| config.dialects = vec![DialectPath::NATIVE, elsewhere]);
-    for (path, status) in [("/v1", 101), ("/kit", 101), ("/ws", 404)] {
+    for (path, status) in
+        [("/v1", 101), ("/v1/", 101), ("/kit", 101), ("/kit/", 101), ("/ws", 404), ("//v1", 404)]
+    {
         let mut raw = Raw::connect(server.address);
         let request =
             format!("GET {path} HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Protocol: annulus.v1, kit\r\n\r\n");
         raw.send(request.as_bytes());
         raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
-        let answer = String::from_utf8_lossy(&raw.rest()).to_lowercase();
-        assert!(answer.starts_with(&format!("http/1.1 {status} ")), "{path}: {answer}");
-        assert_eq!(answer.contains("sec-websocket-protocol"), path == "/v1", "{path}: {answer}");
-        assert_eq!(answer.contains(r#""type":"hello""#), path == "/v1", "{path}: {answer}");
+        let answer = String::from_utf8_lossy(&raw.rest()).into_owned();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        let is_native = path.starts_with("/v1");
+        let chosen =
+            format!("\r\nSec-WebSocket-Protocol: {}\r\n", if is_native { "annulus.v1" } else { "kit" });
+        assert_eq!(answer.contains(&chosen), status == 101, "{path}: {answer}");
+        assert_eq!(answer.contains(r#""type":"hello""#), is_native, "{path}: {answer}");
     }
 }
 

@@ -117,10 +117,74 @@ fn a_cursor_older_than_a_forgotten_removal_gets_a_reset() {
 }
 
 #[test]
+fn a_cursor_is_good_for_the_map_and_the_filter_it_was_given_for() {
+    let server = TestServer::start();
+    let [mut writer, mut reader] = Client::pair(server.address);
+    for map in ["m", "n"] {
+        writer.write(&["a1", "a2", "b1"].map(|key| set(map, key, 1)).join(","));
+    }
+    thread::sleep(APART);
+    let all = r#""map":"m""#;
+    let prefix = r#""map":"m","prefix":"a""#;
+    let keys = r#""map":"m","keys":["a1","b1"]"#;
+    let groups = [
+        vec![all, r#""map":"m","prefix":"""#, r#""map":"m","echo":true"#],
+        vec![prefix, r#""map":"m","prefix":"a","echo":true"#],
+        vec![r#""map":"m","prefix":"a1""#],
+        vec![keys, r#""map":"m","keys":["b1","a1","b1"]"#],
+        vec![r#""map":"m","keys":["a1"]"#],
+        vec![r#""map":"m","keys":[]"#],
+        vec![r#""map":"n""#],
+        vec![r#""map":"n","prefix":"a""#],
+    ];
+    for given in &groups {
+        for &fields in given {
+            let cursor = reader.subscribe(fields).cursor().to_owned();
+            let earlier = cursor.rsplit_once('.').unwrap().0;
+            for asked in &groups {
+                for &again in asked {
+                    let snapshot = reader.subscribe(&format!(r#"{again},"since":"{cursor}""#));
+                    let (end, is_same) = (&snapshot.end, given == asked);
+                    let answer = (end["resumed"] == true, end["reset"] == true);
+                    assert_eq!(answer, (is_same, !is_same), "{again} with the cursor of {fields}");
+                    // Everything there is, or what is new.
+                    let everything = if is_same { vec![] } else { reader.subscribe(again).keys() };
+                    assert_eq!(snapshot.keys(), everything, "{again} with the cursor of {fields}");
+                }
+            }
+            // As builds before this one gave them.
+            let snapshot = reader.subscribe(&format!(r#"{fields},"since":"{earlier}""#));
+            assert_eq!(snapshot.end["reset"], true, "{fields} since {earlier}");
+        }
+    }
+}
+
+#[test]
+fn changes_carry_cursors_of_their_own_subscription() {
+    let server = TestServer::start();
+    let [mut writer, mut reader] = Client::pair(server.address);
+    for fields in [r#""map":"m""#, r#""map":"m","prefix":"k""#, r#""map":"m","keys":["k"]"#] {
+        let first = reader.subscribe(fields).cursor().to_owned();
+        writer.write(&set("m", "k", 1));
+        let change = reader.event();
+        let scope = |cursor: &str| cursor.rsplit_once('.').unwrap().1.to_owned();
+        assert_eq!(scope(change["cursor"].as_str().unwrap()), scope(&first), "{fields}: {change}");
+    }
+}
+
+#[test]
 fn what_is_no_cursor_is_a_bad_request() {
     let server = TestServer::start();
     let mut client = Client::connect(server.address);
-    for since in [r#""""#, r#""now""#, r#""0123456789abcdef""#, r#""0123456789ABCDEF.1""#, "7", "true"] {
+    for since in [
+        r#""""#,
+        r#""now""#,
+        r#""0123456789abcdef""#,
+        r#""0123456789ABCDEF.1""#,
+        r#""0123456789abcdef.1.1""#,
+        "7",
+        "true",
+    ] {
         let request = format!(r#"{{"type":"subscribe","map":"m","since":{since}}}"#);
         assert_eq!(client.error(&request), "bad_request", "{since}");
     }

@@ -14,6 +14,8 @@ mod disk;
 mod durable;
 mod evicting;
 mod loading;
+mod rates;
 mod records;
 mod resuming;
+mod stamps;
 mod world;

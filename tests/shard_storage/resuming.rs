@@ -1,6 +1,7 @@
 //! Cursors, and what they promise over a restart.
 
 use annulus::crdt::Time;
+use annulus::wire::{Cursor, Scope};
 use simd_json::OwnedValue as Value;
 use simd_json::prelude::*;
 
@@ -8,7 +9,7 @@ use crate::world::{CLOCK_FLOOR, Client, UNIX_START_MS, World};
 
 fn cursor_of(message: &Value) -> Time {
     let text = message["cursor"].as_str().unwrap();
-    Time::from_bits(text.split_once('.').unwrap().1.parse().unwrap())
+    Cursor::parse(text).unwrap().time
 }
 
 fn set(world: &mut World, client: Client, key: &str) {
@@ -19,8 +20,11 @@ fn set(world: &mut World, client: Client, key: &str) {
 }
 
 fn subscribe(world: &mut World, client: Client, since: Option<Time>) -> Vec<Value> {
-    let since =
-        since.map_or(String::new(), |since| format!(r#","since":"0000000000000001.{}""#, since.to_bits()));
+    let since = since.map_or(String::new(), |time| {
+        let mut text = Vec::new();
+        Cursor { epoch: 1, time, scope: Scope::of_map("m") }.write_to(&mut text);
+        format!(r#","since":"{}""#, String::from_utf8(text).unwrap())
+    });
     world.send(client, &format!(r#"{{"type":"subscribe","id":9,"map":"m"{since}}}"#));
     world.serve();
     world.received(client)

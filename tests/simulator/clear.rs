@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use annulus::crdt::Time;
 
+use crate::client::SyncKit;
 use crate::disk::Crash;
 use crate::link::{End, Link};
 use crate::replica::Replica;
@@ -56,6 +57,8 @@ impl World {
             // Another type may be theirs from now on.
             client.kept.retain(|&map, _| scenario.maps[map].kind != Kind::Contested);
             client.kept.values_mut().for_each(|kept| kept.must_reset = true);
+            // As after a crash, nothing tells an application what is gone.
+            client.synckit.iter_mut().for_each(SyncKit::server_crashed);
         }
         self.settle(REST_US, true);
         self.check_rest();

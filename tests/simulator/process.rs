@@ -27,6 +27,7 @@ impl World {
             epoch: self.random.next(),
             hasher: KeyHasher::new(self.random.next()),
             connections: Arc::new(AtomicUsize::new(0)),
+            process: Default::default,
             storage: None,
         };
         let mut ports = connect_with_capacity(shards, self.scenario.queue_envelopes).into_iter();
@@ -62,7 +63,9 @@ impl World {
             let ports = ports.next().expect("as many as shards");
             let seed = self.random.next();
             let shard = Shard::new(shared.clone(), index as ShardIndex, ports, storage_port, now, seed);
-            self.nodes.push(Node::new(index, shard));
+            let mut node = Node::new(index, shard);
+            node.skew_ms = self.scenario.skew_ms * [0, 1, -1][index % 3];
+            self.nodes.push(node);
         }
     }
 

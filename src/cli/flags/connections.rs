@@ -1,14 +1,24 @@
 //! Who may connect, and how much of everything one connection may have.
 
 use clap::builder::BoolishValueParser;
-use clap::{Args, value_parser};
+use clap::{Args, ValueEnum, value_parser};
 use serde::Serialize;
 
 use super::{HEARTBEAT_MS, HOUR_MS, at_least_one};
 use crate::cli::networks::NetworkList;
 use crate::cli::quantity::Bytes;
 use crate::cli::values::parse_origin;
-use crate::config::Config;
+use crate::config::{Config, Origin};
+
+/// What becomes of a message over the rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::cli) enum RateLimitPolicy {
+    /// It is refused with rate_limited, its id and when to try again
+    Refuse,
+    /// The connection is not read until it may go on
+    Wait,
+}
 
 #[derive(Debug, Args, Serialize)]
 #[command(next_help_heading = "Connections")]
@@ -50,6 +60,14 @@ pub(in crate::cli) struct Connections {
     #[arg(default_value_t = Config::default().handshake_timeout_ms)]
     pub handshake_timeout_ms: u64,
 
+    /// Bytes of the header block of a request; a larger one is answered with 431
+    ///
+    /// From 1KiB to 64KiB, and at most 128 lines. Cookies are most of it. A handshake under way may make the server hold
+    /// as much, for no longer than --handshake-timeout-ms.
+    #[arg(long, env = "ANNULUS_MAX_HEADER_BYTES", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(Config::default().header_bytes_max))]
+    pub max_header_bytes: Bytes,
+
     /// Milliseconds of silence after which a connection is closed; it is pinged at half of it
     ///
     /// Keep it below the idle timeout of proxies on the way, often 60 000.
@@ -73,7 +91,7 @@ pub(in crate::cli) struct Connections {
 
     /// Subscriptions of one connection
     ///
-    /// Each costs a little memory on every shard.
+    /// Each costs some 300 bytes, and a map that nobody else uses some 500 more on every shard.
     #[arg(long, env = "ANNULUS_MAX_SUBSCRIPTIONS", value_name = "COUNT")]
     #[arg(value_parser = at_least_one(), default_value_t = Config::default().subscriptions_max)]
     pub max_subscriptions: usize,
@@ -92,19 +110,34 @@ pub(in crate::cli) struct Connections {
     #[arg(default_value_t = Config::default().messages_per_minute_max)]
     pub max_messages_per_minute: u32,
 
+    /// What becomes of a message over one of these two
+    ///
+    /// With wait nothing is lost and nothing is refused: what a client sends too fast stays in its socket. Its pings and its close
+    /// wait there too, up to a minute with a limit for each minute.
+    #[arg(
+        long,
+        env = "ANNULUS_RATE_LIMIT_POLICY",
+        value_name = "POLICY",
+        value_enum,
+        default_value = "refuse"
+    )]
+    pub rate_limit_policy: RateLimitPolicy,
+
     /// Messages that are not JSON objects before a connection is closed with 1007
     ///
-    /// A few are told what is wrong with them; a peer that speaks something else is not listened to for ever.
+    /// A few are told what is wrong with them; a peer that speaks something else is not listened to for ever. JSON with values
+    /// that cannot be held, such as 1e400, does not count.
     #[arg(long, env = "ANNULUS_MAX_BAD_MESSAGES", value_name = "COUNT")]
     #[arg(value_parser = value_parser!(u32).range(1..), default_value_t = Config::default().bad_messages_max)]
     pub max_bad_messages: u32,
 
     /// Origins whose pages may connect, such as https://app.example; may be repeated [default: any]
     ///
-    /// Browsers send the origin of the page; another one is answered with 403.
+    /// Browsers send the origin of the page; another one is answered with 403, and so is `null` unless it is named. Case,
+    /// the default port of the scheme and a slash at the end do not matter. What is no browser sends none and may connect.
     #[arg(long, env = "ANNULUS_ALLOWED_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     #[arg(value_parser = parse_origin)]
-    pub allowed_origins: Vec<String>,
+    pub allowed_origins: Vec<Option<Origin>>,
 
     /// Serve GET /v1/echo, which returns every message; for conformance suites
     ///

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::running::Server;
 use super::{TaskError, check_there, now_and_then, output};
 use crate::cli::resolve::fresh_node;
+use crate::cli::stdout::{self, Stdout};
 use crate::io::Clock;
 use crate::service::Request;
 use crate::storage::export::ExportOptions;
@@ -21,10 +22,12 @@ pub(super) fn export(data_dir: &Path, maps: &[String], output: Option<&Path>) ->
     check_there(data_dir)?;
     match output {
         None => {
-            let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
-            let report = export_to(data_dir, maps, &mut out)?;
-            out.flush().map_err(StorageError::io("write", "the export"))?;
-            Ok(report)
+            let mut out = BufWriter::with_capacity(BUFFER_BYTES, Stdout::default());
+            let exported = export_to(data_dir, maps, &mut out).and_then(|report| {
+                out.flush().map_err(StorageError::io("write", "the export"))?;
+                Ok(report)
+            });
+            if out.get_ref().reader_is_gone { Err(TaskError::ReaderGone) } else { exported }
         }
         Some(path) => output::to_file(path, |out| export_to(data_dir, maps, out)),
     }
@@ -69,7 +72,10 @@ pub(super) fn verify(data_dir: &Path) -> Result<(), TaskError> {
     let now_ms = Clock::start().now().unix_ms;
     let verified = verify::verify(data_dir, now_ms, &mut |_| {});
     let report = verified.map_err(TaskError::in_use("take an `annulus backup` and verify that"))?;
-    // A reader that has seen enough is no error.
-    let _ = writeln!(io::stdout(), "{report}");
+    stdout::print(&format!(
+        "{report}
+"
+    ))
+    .map_err(TaskError::Stdout)?;
     if report.is_sound() { Ok(()) } else { Err(TaskError::Damaged) }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::action::Action;
 use super::flags::Flags;
-use crate::io::Clock;
+use crate::io::{Clock, log};
 use crate::storage::StorageError;
 
 /// One of them, with everything it needs to know.
@@ -54,6 +54,11 @@ pub enum TaskError {
     Unreached { directory: String, holder: String, socket: PathBuf, error: io::Error, advice: &'static str },
     #[error("{}: {source}", file.display())]
     File { file: PathBuf, source: io::Error },
+    #[error("stdout: {0}")]
+    Stdout(#[source] io::Error),
+    /// Whoever read stdout has seen enough: nothing is left to do, and nothing to say.
+    #[error("nobody reads stdout any more")]
+    ReaderGone,
     #[error("no random numbers from the kernel: {0}")]
     Random(getrandom::Error),
     #[error("what is listed above is damaged; restore a backup, or start once with --salvage")]
@@ -146,5 +151,5 @@ fn say_progress(text: &str) {
 
 /// A line for people.
 fn say(text: &str) {
-    eprintln!("{text}");
+    log::say(&format!("{text}\n"));
 }

@@ -15,6 +15,14 @@ pub fn write_page_head(out: &mut Vec<u8>, status: StatusCode, content_type: &str
     out.extend_from_slice(b"Cache-Control: no-store\r\nConnection: close\r\n\r\n");
 }
 
+/// Appends the answer to `OPTIONS`, which has no body: `status` tells load balancers whether to send clients here.
+pub fn write_options(out: &mut Vec<u8>, status: StatusCode) {
+    write_status(out, status);
+    out.extend_from_slice(
+        b"Allow: GET, HEAD, OPTIONS\r\nContent-Length: 0\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
+    );
+}
+
 /// Appends the status line and the lines about the content. More lines may follow.
 pub(super) fn write_status_and_content(
     out: &mut Vec<u8>,
@@ -22,13 +30,18 @@ pub(super) fn write_status_and_content(
     content_type: &str,
     content_bytes: usize,
 ) {
+    write_status(out, status);
+    out.extend_from_slice(b"Content-Type: ");
+    out.extend_from_slice(content_type.as_bytes());
+    out.extend_from_slice(b"\r\nContent-Length: ");
+    out.extend_from_slice(itoa::Buffer::new().format(content_bytes).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_status(out: &mut Vec<u8>, status: StatusCode) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
-    out.extend_from_slice(b"\r\nContent-Type: ");
-    out.extend_from_slice(content_type.as_bytes());
-    out.extend_from_slice(b"\r\nContent-Length: ");
-    out.extend_from_slice(itoa::Buffer::new().format(content_bytes).as_bytes());
     out.extend_from_slice(b"\r\n");
 }

@@ -115,10 +115,37 @@ impl Client {
             spec.filter = watch.spec.filter.clone();
             spec.bare = watch.spec.bare;
             spec.since = watch.cursor.clone();
+            if random.per_mille(300) {
+                spec.filter = spec.filter.in_other_words();
+            }
         } else if live.is_some() && random.per_mille(600) {
             return;
         }
+        let must_reset = spec.since.is_none() && self.bring_wrong_cursor(map, &mut spec, context);
         self.subscribe(map, spec, link, context);
+        if let Some(watch) = self.watches.get_mut(&map) {
+            watch.last_asked().must_reset |= must_reset;
+        }
+    }
+
+    /// Now and then has a subscription go on from a cursor that was given for another map, another filter, or by a
+    /// server that knew of neither; whether it does. It must be told to start over.
+    fn bring_wrong_cursor(&self, map: usize, spec: &mut Spec, context: &mut Context<'_>) -> bool {
+        let random = &mut *context.random;
+        if !random.per_mille(150) {
+            return false;
+        }
+        let watches = self.watches.iter().filter(|(_, watch)| watch.is_live && watch.cursor.is_some());
+        let watches: Vec<_> = watches.collect();
+        if watches.is_empty() {
+            return false;
+        }
+        let (&other, watch) = random.pick(&watches);
+        let cursor = watch.cursor.clone().expect("it was just seen");
+        let is_right = other == map && watch.spec.filter.is_same(&spec.filter);
+        spec.since =
+            if is_right { cursor.rsplit_once('.').map(|(start, _)| start.to_owned()) } else { Some(cursor) };
+        true
     }
 
     /// Takes up what it watched on the connection before.
@@ -130,6 +157,10 @@ impl Client {
                 spec.since = None;
                 spec.bare = false;
             }
+            if context.random.per_mille(50) {
+                spec.filter = Filter::Prefix("k".to_owned());
+            }
+            let must_reset = kept.must_reset || !spec.filter.is_same(&kept.spec.filter);
             self.subscribe(map, spec, link, context);
             if let Some(watch) = self.watches.get_mut(&map)
                 && watch.spec.since.is_some()
@@ -139,7 +170,7 @@ impl Client {
                 watch.haunted = kept.haunted;
                 watch.cursor = kept.cursor;
                 watch.is_excused = kept.is_excused;
-                watch.must_reset = kept.must_reset;
+                watch.must_reset = must_reset;
             }
         }
     }
@@ -226,7 +257,8 @@ impl Client {
             ops.into_iter().for_each(|op| self.unclear(op, context));
             self.next_id
         } else {
-            self.ask(Asked::Write { ops, wants_durable: ack.contains("durable") })
+            let told = self.told.clone();
+            self.ask(Asked::Write { ops, wants_durable: ack.contains("durable"), told })
         };
         self.send_text(link, context, &format!(r#"{{"type":"write","id":{id}{ack},"ops":[{list}]}}"#));
     }

@@ -17,6 +17,29 @@ pub enum Filter {
 }
 
 impl Filter {
+    /// Whether the same keys pass by the words of the protocol: order and repetition of names do not matter.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Keys(keys), Self::Keys(others)) => {
+                let set = |keys: &[String]| keys.iter().cloned().collect::<BTreeSet<_>>();
+                set(keys) == set(others)
+            }
+            (filter, other) => filter == other,
+        }
+    }
+
+    /// The same filter, said in another way.
+    pub fn in_other_words(&self) -> Self {
+        match self {
+            Self::Keys(keys) => {
+                let mut keys = [&keys[..], &keys[..1]].concat();
+                keys.reverse();
+                Self::Keys(keys)
+            }
+            filter => filter.clone(),
+        }
+    }
+
     pub fn passes(&self, key: &str) -> bool {
         match self {
             Self::All => true,
@@ -64,7 +87,7 @@ pub struct Watch {
     pub unclear: BTreeSet<String>,
     /// Keys at which the replica may have what a crash has undone, until the server says what is there.
     pub haunted: BTreeSet<String>,
-    /// Its cursor is of before all maps were dropped.
+    /// Its cursor is of before all maps were dropped, or of another map or filter.
     pub must_reset: bool,
     /// When it was asked for, or last complete, in microseconds.
     pub began_us: u64,
@@ -104,6 +127,14 @@ impl Watch {
         self.replica.merge(key, cell);
         if self.replica.cells.get(key) == Some(cell) {
             self.haunted.remove(key);
+        }
+    }
+
+    /// The subscription that was asked for last.
+    pub fn last_asked(&mut self) -> &mut Self {
+        match self.next {
+            Some(ref mut next) => next.last_asked(),
+            None => self,
         }
     }
 
@@ -147,7 +178,7 @@ impl Watch {
             !reset || scenario.forgets || must_reset,
             "{map} was reset although nothing is forgotten: {message}"
         );
-        assert!(reset || !must_reset, "a cursor hides that {map} was dropped: {message}");
+        assert!(reset || !must_reset, "a cursor of another time or place is good for {map}: {message}");
         self.is_in_snapshot = false;
         self.is_live = true;
         let took_us = now_us - std::mem::replace(&mut self.began_us, now_us);
@@ -215,7 +246,7 @@ impl Watch {
     fn take_cursor(&mut self, message: &OwnedValue) {
         let cursor = message.get_str("cursor").expect("a cursor");
         let ticks = |cursor: &str| -> u64 {
-            cursor.split_once('.').and_then(|(_, ticks)| ticks.parse().ok()).expect("epoch and ticks")
+            cursor.split('.').nth(1).and_then(|ticks| ticks.parse().ok()).expect("epoch and ticks")
         };
         if let Some(before) = &self.told {
             assert!(ticks(cursor) >= ticks(before), "a cursor went back from {before} to {cursor}");

@@ -11,6 +11,9 @@ fn pages_are_got_and_their_heads_asked_for() {
         ("/metrics?format=text", Page::Metrics),
         ("http://h/healthz", Page::Health),
         ("http://h", Page::Index),
+        ("/healthz/", Page::Health),
+        ("/metrics/?a", Page::Metrics),
+        ("/health/", Page::DialectHealth(OTHER.dialect)),
     ] {
         assert_eq!(ask(&get(path)), Answer::Page { page, head_only: false }, "{path}");
     }
@@ -27,7 +30,7 @@ fn pages_are_got_and_their_heads_asked_for() {
 
 #[test]
 fn unknown_paths_are_not_found() {
-    for path in ["/v2", "/v1/", "/v1/echo/x", "//", "/V1", "/%76%31"] {
+    for path in ["/v2", "/v1//", "//v1", "/v1/echo/x", "//", "/V1", "/%76%31", "/v1/."] {
         assert_eq!(refused(&get(path)), 404, "{path}");
     }
 }
@@ -37,8 +40,10 @@ fn wrong_methods_are_told_the_right_ones() {
     for (method, path, allow) in [
         ("POST", "/v1", "GET"),
         ("HEAD", "/v1", "GET"),
-        ("POST", "/metrics", "GET, HEAD"),
-        ("OPTIONS", "/", "GET, HEAD"),
+        ("OPTIONS", "/v1", "GET"),
+        ("POST", "/metrics", "GET, HEAD, OPTIONS"),
+        ("TRACE", "/", "GET, HEAD, OPTIONS"),
+        ("OPTIONS", "/_test/clear", "POST"),
     ] {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n");
         let (status, text) = refused_by(request.as_bytes(), &ANY);
@@ -47,9 +52,34 @@ fn wrong_methods_are_told_the_right_ones() {
     }
 }
 
+// `OPTIONS / HTTP/1.0` is all that HAProxy says unless it is told to say more.
+#[test]
+fn load_balancers_ask_with_any_method_and_in_http_1_0() {
+    for path in ["/", "/healthz", "/healthz/", "/health", "/metrics"] {
+        for version in ["HTTP/1.0\r\n", "HTTP/1.0\r\nHost: h\r\n", "HTTP/1.1\r\nHost: h\r\n"] {
+            let request = |method: &str| format!("{method} {path} {version}\r\n").into_bytes();
+            assert_eq!(ask(&request("OPTIONS")), Answer::Options, "{path} {version}");
+            assert!(matches!(ask(&request("GET")), Answer::Page { head_only: false, .. }));
+            assert!(matches!(ask(&request("HEAD")), Answer::Page { head_only: true, .. }));
+        }
+        assert_eq!(refused(format!("OPTIONS {path} HTTP/1.1\r\n\r\n").as_bytes()), 400, "without Host");
+    }
+    assert_eq!(ask(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"), Answer::Options, "the server as a whole");
+    assert_eq!(refused(b"OPTIONS / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n"), 400);
+    assert_eq!(refused(b"OPTIONS /nowhere HTTP/1.0\r\n\r\n"), 404);
+    let mut out = Vec::new();
+    write_options(&mut out, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        String::from_utf8_lossy(&out),
+        "HTTP/1.1 503 Service Unavailable\r\nAllow: GET, HEAD, OPTIONS\r\nContent-Length: 0\r\n\
+         Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+    );
+}
+
 #[test]
 fn the_reset_is_posted_where_it_exists() {
     let post = |lines: &str| format!("POST /_test/clear HTTP/1.1\r\nHost: h\r\n{lines}\r\n").into_bytes();
+    assert_eq!(ask(b"POST /_test/clear/ HTTP/1.1\r\nHost: h\r\n\r\n"), Answer::Clear);
     for lines in ["", "Content-Length: 0\r\n", "Content-Length: 2\r\n", "Content-Length: 1024\r\n"] {
         assert_eq!(ask(&post(lines)), Answer::Clear, "{lines}");
     }
@@ -67,7 +97,7 @@ fn the_reset_is_posted_where_it_exists() {
     assert!(status == 405 && text.contains("\r\nAllow: POST\r\n"), "{text}");
     assert_eq!(refused_by(&post(""), &Rules { test_reset: false, ..ANY }).0, 404);
     // A page of another origin must not empty a server that its visitor can reach.
-    let allowed = ["https://app.example".to_owned()];
+    let allowed = [Origin::parse("https://app.example").expect("an origin")];
     let rules = Rules { allowed_origins: &allowed, ..ANY };
     assert_eq!(refused_by(&post("Origin: https://evil.example\r\n"), &rules).0, 403);
 }
