@@ -12,6 +12,7 @@ mod listener;
 pub mod log;
 pub mod probe;
 mod ring;
+pub mod ring_memory;
 mod sockets;
 pub mod volume;
 
