@@ -21,6 +21,8 @@ mod faults;
 mod http;
 #[path = "end_to_end/locked_memory.rs"]
 mod locked_memory;
+#[path = "end_to_end/logging.rs"]
+mod logging;
 #[path = "end_to_end/messages.rs"]
 mod messages;
 #[path = "end_to_end/metrics.rs"]

@@ -88,6 +88,7 @@ impl Shard {
         let refusal = connection.refusal;
         let mut early = std::mem::take(&mut connection.unread);
         self.metrics.handshakes += 1;
+        self.log_opened(id);
         if paused {
             self.paused.retain(|&held| held != id);
             self.clients.commands.push(Command::ResumeReading(id));

@@ -69,7 +69,10 @@ pub(super) fn verify(data_dir: &Path) -> Result<(), TaskError> {
     let now_ms = Clock::start().now().unix_ms;
     let verified = verify::verify(data_dir, now_ms, &mut |_| {});
     let report = verified.map_err(TaskError::in_use("take an `annulus backup` and verify that"))?;
-    stdout::print(&format!("{report}
-")).map_err(TaskError::Stdout)?;
+    stdout::print(&format!(
+        "{report}
+"
+    ))
+    .map_err(TaskError::Stdout)?;
     if report.is_sound() { Ok(()) } else { Err(TaskError::Damaged) }
 }
