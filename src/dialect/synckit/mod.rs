@@ -72,6 +72,10 @@ fn framing_of(shard: &Shard, id: ConnectionId) -> Framing {
 }
 
 impl Dialect for SyncKit {
+    fn name(&self) -> &'static str {
+        "synckit"
+    }
+
     fn opened(&self, _: &mut Shard, _: ConnectionId) {}
 
     fn message(
