@@ -43,6 +43,8 @@ mod stopping;
 mod storage;
 #[path = "end_to_end/streams.rs"]
 mod streams;
+#[path = "end_to_end/strict.rs"]
+mod strict;
 #[path = "end_to_end/subscribing.rs"]
 mod subscribing;
 #[path = "end_to_end/tools.rs"]
