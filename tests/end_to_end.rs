@@ -23,6 +23,8 @@ mod http;
 mod messages;
 #[path = "end_to_end/metrics.rs"]
 mod metrics;
+#[path = "end_to_end/metrics_page.rs"]
+mod metrics_page;
 #[path = "end_to_end/opening.rs"]
 mod opening;
 #[path = "end_to_end/process.rs"]
