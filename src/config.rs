@@ -32,6 +32,8 @@ pub struct Config {
     pub accepts_per_second_max: u32,
     /// Time from accept to the end of the WebSocket handshake.
     pub handshake_timeout_ms: u64,
+    /// Bytes of the header block of a request.
+    pub header_bytes_max: usize,
     /// Silence after which a connection is closed; it is pinged at half of it.
     pub heartbeat_ms: u64,
     /// Bytes of one message.
@@ -175,6 +177,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             accepts_per_second_max: 20_000,
             handshake_timeout_ms: 10_000,
+            header_bytes_max: limits::HEADER_BYTES_DEFAULT,
             heartbeat_ms: 20_000,
             message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
             value_bytes_max: 256 << 10,

@@ -21,7 +21,7 @@ impl Shard {
         let now_ms = self.now.timer_ms();
         let message_bytes_max = self.config.message_bytes_max;
         let id = self.clients.insert(|id| Connection::new(id, address, now_ms, message_bytes_max));
-        self.metrics.connections += 1;
+        self.metrics.sockets += 1;
         let deadline_ms = now_ms + self.config.handshake_timeout_ms;
         if let Some(connection) = self.clients.get_mut(id) {
             connection.refusal = refusal;
@@ -37,6 +37,10 @@ impl Shard {
     /// Bytes arrived: the first `len` of `padded`, whose last [`PARSE_PADDING_BYTES`] are slack.
     pub fn received(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
         self.metrics.bytes_received += len as u64;
+        self.take_in(id, padded, len);
+    }
+
+    fn take_in(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
         let now_ms = self.now.timer_ms();
         let congested = self.is_congested();
         let Some(connection) = self.clients.get_mut(id) else { return };
@@ -51,8 +55,15 @@ impl Shard {
                 self.hold(id);
             }
             Phase::Handshake => {
-                connection.unread.extend_from_slice(&padded[..len]);
+                // No more is kept than the largest header block, which is answered in any case. What follows it belongs
+                // to a WebSocket, if there is one then.
+                let room = self.config.header_bytes_max.saturating_sub(connection.unread.len());
+                let kept = len.min(room);
+                connection.unread.extend_from_slice(&padded[..kept]);
                 self.handle_http(id);
+                if kept < len {
+                    self.take_in(id, &mut padded[kept..], len - kept);
+                }
             }
             Phase::Flushing | Phase::Lingering | Phase::Disconnected => {}
         }
@@ -137,7 +148,7 @@ impl Shard {
         let mut connection = clients.table.remove(id.index as usize);
         debug_assert_eq!(connection.phase, Phase::Disconnected);
         connection.outbox.clear(&mut clients.pool);
-        self.metrics.connections -= 1;
+        self.metrics.sockets -= 1;
         self.admission.depart();
     }
 

@@ -72,7 +72,7 @@ impl Shard {
             Event::Text(payload) => self.handle_message(id, MessageKind::Text, payload),
             Event::Binary(payload) => self.handle_message(id, MessageKind::Binary, payload),
             Event::Ping(payload) => {
-                self.clients.send_urgent(id, self.now, |out| websocket::write_pong(out, payload));
+                self.clients.send_uncounted(id, self.now, |out| websocket::write_pong(out, payload));
                 Ok(())
             }
             Event::Pong(_) => Ok(()),

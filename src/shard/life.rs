@@ -46,8 +46,9 @@ impl Shard {
                 if silence_ms >= heartbeat_ms / 2 {
                     look_at_ms = connection.heard_at_ms + heartbeat_ms;
                     if !std::mem::replace(&mut connection.pinged, true) {
-                        self.clients
-                            .send_urgent(id, self.now, |out| websocket::write_frame(out, Opcode::Ping, &[]));
+                        self.clients.send_uncounted(id, self.now, |out| {
+                            websocket::write_frame(out, Opcode::Ping, &[])
+                        });
                     }
                 }
                 self.look_at(id, look_at_ms);

@@ -51,7 +51,7 @@ pub use dialect::{
     SnapshotEnd,
 };
 pub use outbox::{BufferPool, Outbox};
-pub use pages::Health;
+pub use pages::{Health, INDEX_TITLE};
 pub use presence::SetPresence;
 pub use shared::{Frames, Hole, Personal, SharedFrames};
 pub use subscribe::{From, Subscribe};
@@ -69,7 +69,7 @@ use crate::config::Config;
 use crate::crdt::{Clock, Node, Time};
 use crate::handover::{Progress, StoragePort};
 use crate::mesh::{ConnectionId, Envelope, KeyHasher, Outgoing, Ports, ShardIndex};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ProcessMetrics};
 use crate::wire::json::Parser;
 
 use admission::Admission;
@@ -137,6 +137,8 @@ pub struct Shared {
     pub hasher: KeyHasher,
     /// Connections open in the whole process.
     pub connections: Arc<AtomicUsize>,
+    /// What the kernel knows of the process, which is asked once a scrape; some 50 µs.
+    pub process: fn() -> ProcessMetrics,
     /// `None`: maps are kept in memory only.
     pub storage: Option<SharedStorage>,
 }
@@ -162,6 +164,7 @@ pub struct Shard {
     now: Now,
     /// When this shard began, in microseconds of the monotonic clock.
     began_us: u64,
+    process: fn() -> ProcessMetrics,
     clock: Clock,
     random: Random,
 
@@ -257,6 +260,7 @@ impl Shard {
             node,
             now,
             began_us: now.monotonic_us,
+            process: shared.process,
             clock,
             random: Random(seed),
             clients: Clients::new(&shared.config, shared.dialects),

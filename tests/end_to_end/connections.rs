@@ -267,8 +267,7 @@ fn whoever_leaves_without_a_word_leaves_nothing_behind() {
         drop(client);
     }
     await_that("the end of the subscriptions", || server.metric("annulus_subscriptions") == 0.0);
-    // The page itself comes over one more connection.
-    await_that("the end of the connections", || server.metric("annulus_connections") == 2.0);
+    await_that("the end of the connections", || server.metric("annulus_connections") == 1.0);
     assert_eq!(server.metric("annulus_closes_total{code=\"1006\"}"), 20.0);
     assert_eq!(watcher.ask(r#"{"type":"ping"}"#)["type"], "pong");
     assert!(get(server.address, "/healthz").starts_with("HTTP/1.1 200 "));

@@ -60,6 +60,14 @@ pub(in crate::cli) struct Connections {
     #[arg(default_value_t = Config::default().handshake_timeout_ms)]
     pub handshake_timeout_ms: u64,
 
+    /// Bytes of the header block of a request; a larger one is answered with 431
+    ///
+    /// From 1KiB to 64KiB, and at most 128 lines. Cookies are most of it. A handshake under way may make the server hold
+    /// as much, for no longer than --handshake-timeout-ms.
+    #[arg(long, env = "ANNULUS_MAX_HEADER_BYTES", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(Config::default().header_bytes_max))]
+    pub max_header_bytes: Bytes,
+
     /// Milliseconds of silence after which a connection is closed; it is pinged at half of it
     ///
     /// Keep it below the idle timeout of proxies on the way, often 60 000.
@@ -83,7 +91,7 @@ pub(in crate::cli) struct Connections {
 
     /// Subscriptions of one connection
     ///
-    /// Each costs some 300 bytes, and a map that nobody else uses some 500 more on every shard.
+    /// Each takes up to 4 KiB, with what a map of its own takes, so that a connection that uses all takes 40 MB.
     #[arg(long, env = "ANNULUS_MAX_SUBSCRIPTIONS", value_name = "COUNT")]
     #[arg(value_parser = at_least_one(), default_value_t = Config::default().subscriptions_max)]
     pub max_subscriptions: usize,
