@@ -87,6 +87,8 @@ pub struct DialectPath {
     pub path: Cow<'static, str>,
     /// The place of the dialect among all this server speaks.
     pub dialect: u8,
+    /// What is spoken there with `?strict=1`; `None`: the same.
+    pub strict: Option<u8>,
     /// The subprotocol of its WebSockets, which a client that offers any must offer; `None`: it may offer what it likes.
     pub subprotocol: Option<&'static str>,
     /// Path of the page that says in this dialect's own form how the server is.
@@ -100,6 +102,7 @@ impl DialectPath {
     pub const NATIVE: Self = Self {
         path: Cow::Borrowed("/v1"),
         dialect: 0,
+        strict: Some(4),
         subprotocol: Some("annulus.v1"),
         health_path: None,
         about: "the WebSocket, protocol v1 (see docs/protocol.md)",

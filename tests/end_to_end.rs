@@ -27,6 +27,8 @@ mod logging;
 mod messages;
 #[path = "end_to_end/metrics.rs"]
 mod metrics;
+#[path = "end_to_end/metrics_page.rs"]
+mod metrics_page;
 #[path = "end_to_end/opening.rs"]
 mod opening;
 #[path = "end_to_end/process.rs"]
@@ -47,6 +49,8 @@ mod stopping;
 mod storage;
 #[path = "end_to_end/streams.rs"]
 mod streams;
+#[path = "end_to_end/strict.rs"]
+mod strict;
 #[path = "end_to_end/subscribing.rs"]
 mod subscribing;
 #[path = "end_to_end/tools.rs"]

@@ -12,6 +12,7 @@ use crate::wire::{Close, Payload};
 pub const PATH: DialectPath = DialectPath {
     path: Cow::Borrowed("/v1/echo"),
     dialect: super::ECHO,
+    strict: None,
     subprotocol: DialectPath::NATIVE.subprotocol,
     health_path: None,
     about: "every message comes back",

@@ -52,6 +52,7 @@ fn hello_names_the_rules() {
         auth: AuthMode::None,
         acks: &["none", "memory"],
         heartbeat_ms: 20_000,
+        strict: false,
         limits: Limits { message_bytes: 1_048_576, subscriptions: 1_000 },
     };
     expect(

@@ -48,6 +48,7 @@ use crate::wire::{Close, Payload, Reject, Ticket};
 pub const PATH: DialectPath = DialectPath {
     path: Cow::Borrowed("/ws"),
     dialect: SYNCKIT,
+    strict: None,
     subprotocol: None,
     health_path: Some("/health"),
     about: "a WebSocket for clients of SyncKit (see docs/synckit.md)",

@@ -55,6 +55,8 @@ pub enum Page {
     DialectHealth { dialect: u8, may_be_read: bool },
 }
 
+const BAD_STRICT: Refusal = Refusal::bad_request("strict is 1 or 0, and there once: ask for /v1?strict=1");
+
 const PAGES: [(&str, Page); 3] =
     [("/", Page::Index), ("/healthz", Page::Health), ("/metrics", Page::Metrics)];
 
@@ -120,14 +122,14 @@ pub fn answer(input: &[u8], peer: IpAddr, rules: &Rules<'_>) -> Option<(Answer, 
 }
 
 /// What a path stands for.
-enum Place {
-    Dialect(u8, Option<&'static str>),
+enum Place<'a> {
+    Dialect(&'a DialectPath),
     Page(Page),
     Clear,
 }
 
 /// What is at `path`: a page, the reset, or what [`Rules::dialects`] has there.
-fn place(path: &str, rules: &Rules<'_>) -> Option<Place> {
+fn place<'a>(path: &str, rules: &Rules<'a>) -> Option<Place<'a>> {
     if let Some(page) = page(path) {
         return Some(Place::Page(page));
     }
@@ -136,7 +138,7 @@ fn place(path: &str, rules: &Rules<'_>) -> Option<Place> {
     }
     rules.dialects.iter().find_map(|found| {
         if found.path == path {
-            Some(Place::Dialect(found.dialect, found.subprotocol))
+            Some(Place::Dialect(found))
         } else {
             let page = Page::DialectHealth { dialect: found.dialect, may_be_read: false };
             (found.health_path == Some(path)).then_some(Place::Page(page))
@@ -159,13 +161,17 @@ fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -
 
     let place = place(target.path, rules).ok_or(Refusal::NOT_FOUND)?;
     match (place, request.method) {
-        (Place::Dialect(dialect, subprotocol), Some("GET")) => {
+        (Place::Dialect(found), Some("GET")) => {
             headers.check_bodiless()?;
             if !has_http_1_1 {
                 return Err(Refusal::UPGRADE_REQUIRED);
             }
-            let (response, token) = upgrade::accept(subprotocol, headers, target, rules)?;
+            let (response, token) = upgrade::accept(found.subprotocol, headers, target, rules)?;
             let client = forwarded::client_address(peer, headers, rules.trusted_proxies);
+            let dialect = match found.strict {
+                Some(strict) if target.is_strict().map_err(|_| BAD_STRICT)? => strict,
+                _ => found.dialect,
+            };
             Ok(Answer::Upgrade { dialect, response, token, client })
         }
         (Place::Page(page), Some(method @ ("GET" | "HEAD"))) => {

@@ -22,6 +22,7 @@ const ANY: Rules<'static> = Rules {
 const OTHER: DialectPath = DialectPath {
     path: Cow::Borrowed("/ws"),
     dialect: 2,
+    strict: None,
     subprotocol: None,
     health_path: Some("/health"),
     about: "",
@@ -174,8 +175,14 @@ fn the_answer_does_not_depend_on_the_split() {
 #[test]
 fn a_dialect_is_spoken_where_the_rules_say() {
     let path = "/somewhere/else".into();
-    let elsewhere =
-        DialectPath { path, dialect: 7, subprotocol: Some("else.v1"), health_path: Some("/how"), about: "" };
+    let elsewhere = DialectPath {
+        path,
+        dialect: 7,
+        strict: Some(8),
+        subprotocol: Some("else.v1"),
+        health_path: Some("/how"),
+        about: "",
+    };
     let rules = Rules { dialects: &[DialectPath::NATIVE, elsewhere], ..ANY };
     let request =
         with("GET", "GET /somewhere/else?a=1 HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, else.v1");
@@ -192,6 +199,22 @@ fn a_dialect_is_spoken_where_the_rules_say() {
     );
     assert_eq!(refused_by(&get("/health"), &rules).0, 404, "that is another dialect's");
     assert_eq!(refused_by(&with("GET", "GET /ws HTTP/1.1"), &rules).0, 404, "it is not among them");
+}
+
+#[test]
+fn a_url_asks_for_the_strict_dialect_where_there_is_one() {
+    let spoken = |target: &str| upgraded(&with("GET", &format!("GET {target} HTTP/1.1")), &ANY).0;
+    let strict = DialectPath::NATIVE.strict.expect("there is one");
+    for target in ["/v1?strict=1", "/v1/?a=b&strict=1", "/v1?strict=1&token=x"] {
+        assert_eq!(spoken(target), strict, "{target}");
+    }
+    for target in ["/v1", "/v1?strict=0", "/v1?strict=", "/v1?xstrict=1", "/v1?a=strict=1"] {
+        assert_eq!(spoken(target), DialectPath::NATIVE.dialect, "{target}");
+    }
+    assert_eq!(spoken("/ws?strict=1"), OTHER.dialect);
+    for target in ["/v1?strict=yes", "/v1?strict=true", "/v1?strict=1&strict=0"] {
+        assert_eq!(refused(&with("GET", &format!("GET {target} HTTP/1.1"))), 400, "{target}");
+    }
 }
 
 #[test]
