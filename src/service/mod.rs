@@ -5,7 +5,7 @@
 //! store.rs       opens a data directory        checkpoint.rs  folds complete segments into the base
 //! journal.rs     writes what the shards hand over   loader.rs  reads maps for the shards
 //! segments.rs    which wait to be folded       disk.rs        watches the room on the disk
-//! types.rs       of maps not folded yet        control.rs     what `annulus backup` talks to
+//! types.rs       of maps not folded yet        control.rs     what backup and export talk to
 //! shards.rs      the way back to the shards         signals.rs   what signals do
 //! ```
 

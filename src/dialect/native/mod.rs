@@ -80,7 +80,9 @@ fn write_entries<'a>(out: &mut Vec<u8>, entries: impl Iterator<Item = Entry<'a>>
     for Entry { key, state } in entries {
         encode::separate_entries(out);
         match state {
-            EntryState::Value { at, value } => encode::entry_lww(out, key, &at, value),
+            EntryState::Value { at, value, expires_ms } => {
+                encode::entry_lww(out, key, &at, value, expires_ms);
+            }
             EntryState::Tags { added, removed } => {
                 let added = added.map(|tagged| (tagged.tag, tagged.value, tagged.at));
                 encode::entry_or(out, key, added, removed.iter());
