@@ -192,6 +192,7 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         clock_drift_max_ms: data.max_clock_drift_ms,
         tombstone_retention_ms: data.tombstone_retention.ms,
         ack_timeout_ms: data.ack_timeout_ms,
+        drain_lead_ms: stopping.drain_lead_ms,
         drain_ms: stopping.drain_ms,
         memory_limit_bytes: match storage {
             Some(_) => data.memory_limit.map_or(0, |bytes| bytes.0),

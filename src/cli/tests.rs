@@ -130,7 +130,7 @@ fn every_flag_reaches_its_setting() {
         --max-message-bytes 2MiB --max-value-bytes 9KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
         --max-bad-messages 12 --allowed-origins HTTPS://A,https://b:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
-        --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-ms 19 \
+        --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-lead-ms 190 --drain-ms 19 \
         --log-format json --log-level debug --storage memory --preset balanced";
     let given = serve(&flags.split_whitespace().collect::<Vec<_>>()).unwrap();
     let expected = Config {
@@ -161,6 +161,7 @@ fn every_flag_reaches_its_setting() {
         clock_drift_max_ms: 16,
         tombstone_retention_ms: 17_000,
         ack_timeout_ms: 18,
+        drain_lead_ms: 190,
         drain_ms: 19,
         memory_limit_bytes: 0,
         offers_durable: false,

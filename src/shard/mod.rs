@@ -79,6 +79,7 @@ use durable::DurableWaits;
 use exchange::Deferred;
 use fanout::Batches;
 use journal::Journal;
+use life::Life;
 use load::Loads;
 use log::Endings;
 use maps::Maps;
@@ -177,8 +178,7 @@ pub struct Shard {
     rate_limited: BinaryHeap<Reverse<(u64, ConnectionId)>>,
     admission: Admission,
     timers: Wheel,
-    /// When a drain ends at the latest; `None` while serving.
-    draining_until_ms: Option<u64>,
+    life: Life,
     is_accepting: bool,
     exited: bool,
     endings: Endings,
@@ -271,7 +271,7 @@ impl Shard {
             rate_limited: BinaryHeap::new(),
             admission: Admission::new(&shared, shards, now),
             timers: Wheel::new(now.timer_ms()),
-            draining_until_ms: None,
+            life: Life::Serving,
             is_accepting: true,
             exited: false,
             endings: Endings::default(),

@@ -17,7 +17,7 @@ impl Shard {
                 let body = index(&self.config.dialects);
                 self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, &body);
             }
-            Page::Health if self.is_draining() => {
+            Page::Health if self.is_leaving() => {
                 self.respond_page(id, head_only, StatusCode::SERVICE_UNAVAILABLE, PLAIN_TEXT, "draining\n");
             }
             Page::Health => {
@@ -40,7 +40,7 @@ impl Shard {
 
     /// Says whether clients should come here. This is what HAProxy asks for unless it is told otherwise.
     pub(super) fn answer_options(&mut self, id: ConnectionId) {
-        let status = if self.is_draining() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        let status = if self.is_leaving() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
         self.respond(id, |out| http::write_options(out, status));
     }
 
@@ -124,7 +124,7 @@ impl Shard {
         metrics: &Metrics,
     ) {
         let health = Health {
-            is_draining: self.is_draining(),
+            is_draining: self.is_leaving(),
             unix_ms: self.now.unix_ms,
             uptime_ms: (self.now.monotonic_us - self.began_us) / 1000,
             connections: metrics.connections,
