@@ -171,6 +171,7 @@ impl Server {
                 None => KeyHasher::new(random()?),
             },
             connections: Arc::new(AtomicUsize::new(0)),
+            process: crate::io::process::metrics,
             storage: store.as_ref().map(Store::shared),
         };
         let memory = LockedMemory::of(shards, store.is_some());

@@ -27,6 +27,8 @@ pub enum ConfigError {
          {cores}, or list fewer --cores"
     )]
     ConnectionsTooFew { connections: usize, cores: usize },
+    #[error("--max-header-bytes {given} is out of bounds; choose from {min} to {max}")]
+    HeaderBytes { given: Bytes, min: Bytes, max: Bytes },
     #[error("--max-message-bytes {given} is out of bounds; choose from {min} to {max}")]
     MessageBytes { given: Bytes, min: Bytes, max: Bytes },
     #[error(
@@ -71,6 +73,11 @@ pub enum ConfigError {
         "SYNCKIT_AUTH_REQUIRED wants tokens, which this version does not have; set it to false to let anybody in"
     )]
     NoTokens,
+    #[error(
+        "JWT_SECRET wants tokens, which this version does not have; set SYNCKIT_AUTH_REQUIRED=false to let anybody \
+         in, or --no-synckit where the variable is another program's"
+    )]
+    SecretWithoutTokens,
     #[error("the kernel gives no random bytes for a node name; choose one with --node")]
     NoRandomness,
 }

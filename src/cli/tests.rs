@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 
 use super::*;
-use crate::config::{Coalesce, Config, DialectPath, Fsync, Origin};
+use crate::config::{Coalesce, Config, DialectPath, Fsync, Origin, RateLimit};
 use crate::dialect::{echo, synckit};
 
 fn serve(flags: &[&str]) -> Result<Serve, ConfigError> {
@@ -126,8 +126,8 @@ fn flags_are_the_same_before_and_after_serve() {
 #[test]
 fn every_flag_reaches_its_setting() {
     let flags = "--listen 127.0.0.1:1 --listen [::1]:2 --backlog 3 --node n --max-connections 4000 \
-        --max-connections-per-ip 5 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --heartbeat-ms 800 \
-        --max-message-bytes 2MiB --max-value-bytes 9KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 \
+        --max-connections-per-ip 5 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --max-header-bytes 8KiB --heartbeat-ms 800 \
+        --max-message-bytes 2MiB --max-value-bytes 9KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
         --max-bad-messages 12 --allowed-origins HTTPS://A,https://b:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
         --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-ms 19 \
@@ -142,6 +142,7 @@ fn every_flag_reaches_its_setting() {
         trusted_proxies: vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
         accepts_per_second_max: 6,
         handshake_timeout_ms: 7,
+        header_bytes_max: 8 << 10,
         heartbeat_ms: 800,
         message_bytes_max: 2 << 20,
         value_bytes_max: 9 << 10,
@@ -149,6 +150,7 @@ fn every_flag_reaches_its_setting() {
         subscriptions_max: 10,
         messages_per_second_max: 11,
         messages_per_minute_max: 110,
+        rate_limit: RateLimit::Wait,
         bad_messages_max: 12,
         allowed_origins: ["https://a", "https://b"].map(|origin| Origin::parse(origin).unwrap()).into(),
         dialects: vec![DialectPath::NATIVE, DialectPath { path: "/kit".into(), ..synckit::PATH }, echo::PATH],
@@ -191,6 +193,8 @@ fn the_variables_of_synckit_are_defaults() {
         ("WS_HEARTBEAT_INTERVAL", "30000"),
         ("SYNCKIT_AUTH_REQUIRED", "False"),
         ("JWT_SECRET", "secret"),
+        ("DATABASE_URL", "postgres://db"),
+        ("REDIS_URL", "redis://cache"),
     ];
     let given = serve_in(&variables, &[]).unwrap();
     let config = &given.config;
@@ -199,7 +203,7 @@ fn the_variables_of_synckit_are_defaults() {
     assert_eq!((config.messages_per_minute_max, config.heartbeat_ms), (500, 60_000));
     assert_eq!(given.inherited, variables.map(|(name, _)| name));
     assert_eq!(given.inherited, inherited::VARIABLES.map(|variable| variable.name), "all of them were tried");
-    assert_eq!(given.warnings().len(), 1);
+    assert_eq!(given.warnings().len(), 3);
 
     let without = serve_in(&variables, &["--no-synckit"]).unwrap();
     assert_eq!(without.config.listen, Config::default().listen);
@@ -232,6 +236,7 @@ fn a_bad_variable_of_synckit_is_named() {
         ("SYNCKIT_AUTH_REQUIRED", "true", "set it to false"),
         ("SYNCKIT_AUTH_REQUIRED", "1", "set it to false"),
         ("SYNCKIT_AUTH_REQUIRED", "perhaps", "write false, or set --no-synckit"),
+        ("JWT_SECRET", "hush", "set SYNCKIT_AUTH_REQUIRED=false"),
     ] {
         let text = serve_in(&[(name, value)], &[]).expect_err("it cannot be served").to_string();
         assert!(text.contains(name) && text.contains(part), "{name}={value}: {text}");
@@ -337,6 +342,8 @@ fn each_rule_between_flags_has_its_refusal() {
         (vec!["--segment-bytes", "1023KiB"], "choose from 1MiB to 1GiB"),
         (vec!["--memory-limit", "1KiB"], "raise it to at least"),
         (vec!["--service-core", "60000"], "core 60000 does not exist"),
+        (vec!["--max-header-bytes", "1023"], "choose from 1KiB to 64KiB"),
+        (vec!["--max-header-bytes", "65KiB"], "choose from 1KiB to 64KiB"),
         (vec!["--coalesce-delay-us", "1000001"], "0..=1000000"),
         (vec!["--heartbeat-ms", "99"], "100..=3600000"),
         (vec!["--max-connections", "0"], "1..=4294967295"),

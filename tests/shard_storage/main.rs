@@ -14,6 +14,7 @@ mod disk;
 mod durable;
 mod evicting;
 mod loading;
+mod rates;
 mod records;
 mod resuming;
 mod stamps;
