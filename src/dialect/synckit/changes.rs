@@ -14,8 +14,9 @@ use crate::wire::websocket::header_len;
 pub const DELETED: &[u8] = br#"{"__deleted":true}"#;
 
 /// Changes of a delivery in whose clocks every reader is named; of more only the newest names it. What counts is the largest
-/// number that a client has under its name, and many changes are dear to copy for each.
-const NAMED_MAX: usize = 16;
+/// number that a client has under its name. To name a reader costs some 70 ns a change: a tenth of what a delivery of four to
+/// a thousand costs, and a fifth of one of sixteen.
+const NAMED_MAX: usize = 4;
 
 /// Writes changes of one document in one way.
 pub struct Changes<'a> {
