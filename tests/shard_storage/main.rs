@@ -18,4 +18,5 @@ mod rates;
 mod records;
 mod resuming;
 mod stamps;
+mod vectors;
 mod world;

@@ -186,6 +186,14 @@ impl World {
         answers.remove(0)
     }
 
+    /// As [`Self::answer`], byte by byte.
+    pub fn answer_text(&mut self, client: Client, text: &str) -> String {
+        self.send(client, text);
+        self.settle();
+        let answer = take_text(self.nodes[client.shard].inbox(client.id)).unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
     /// The client goes without a word.
     pub fn close(&mut self, client: Client) {
         self.nodes[client.shard].shard.failed(client.id);

@@ -22,6 +22,10 @@ use crate::wire::{Close, Payload};
 pub struct Native;
 
 impl Dialect for Native {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
     fn opened(&self, shard: &mut Shard, id: ConnectionId) {
         requests::greet(shard, id);
     }
@@ -80,7 +84,9 @@ fn write_entries<'a>(out: &mut Vec<u8>, entries: impl Iterator<Item = Entry<'a>>
     for Entry { key, state } in entries {
         encode::separate_entries(out);
         match state {
-            EntryState::Value { at, value } => encode::entry_lww(out, key, &at, value),
+            EntryState::Value { at, value, expires_ms } => {
+                encode::entry_lww(out, key, &at, value, expires_ms);
+            }
             EntryState::Tags { added, removed } => {
                 let added = added.map(|tagged| (tagged.tag, tagged.value, tagged.at));
                 encode::entry_or(out, key, added, removed.iter());

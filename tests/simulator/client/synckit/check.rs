@@ -20,7 +20,7 @@ impl SyncKit {
                 let has = document.fields.visible(field);
                 let is_unknown = document.is_partial && document.fields.get(field).is_none();
                 let is_gone = match cell {
-                    Some(Cell::Lww { at, value: None }) => document.may_lack(field, at),
+                    Some(Cell::Lww { at, value: None, .. }) => document.may_lack(field, at),
                     _ => false,
                 };
                 let is_gone = is_gone || is.is_none() && scenario.forgets;
@@ -42,7 +42,7 @@ impl SyncKit {
 /// What a register holds, unless it was deleted.
 fn live(cell: &Cell) -> Option<(&Stamp, &str)> {
     match cell {
-        Cell::Lww { at, value } => value.as_deref().map(|value| (at, value)),
+        Cell::Lww { at, value, .. } => value.as_deref().map(|value| (at, value)),
         Cell::Or { .. } | Cell::Counter(_) => None,
     }
 }
