@@ -67,8 +67,9 @@ impl Subscription {
 }
 
 impl Shard {
-    /// Subscribes to a map: [`Event::Snapshot`]s follow, then changes. A second subscription of the same map takes the
-    /// place of the first.
+    /// Subscribes to a map: [`super::Event::Snapshot`]s follow, then changes. A second subscription of the same map takes
+    /// the place of the first. What ends it before the last snapshot has it answered with [`super::Event::Rejected`]
+    /// instead: [`Reject::Cancelled`], before the answer to what has ended it, if it has a ticket.
     pub fn subscribe(&mut self, id: ConnectionId, ticket: Option<Ticket>, subscribe: Subscribe<'_>) {
         let hash = self.hasher.map(subscribe.map);
         self.leave_map(id, subscribe.map, hash);
@@ -145,13 +146,16 @@ impl Shard {
         let of_map = |held: &SubscriptionRef| subscriptions[held.slot as usize].map == slot;
         if let Some(position) = connection.subscriptions.iter().position(of_map) {
             let held = connection.subscriptions.swap_remove(position);
-            self.end_subscription(held);
+            if let Some(owed) = self.end_subscription(held) {
+                self.reject(id, Some(&owed), Reject::Cancelled);
+            }
         }
     }
 
-    /// Forgets a subscription that its connection has already forgotten.
-    pub(super) fn end_subscription(&mut self, held: SubscriptionRef) {
-        let Some(subscription) = self.subscriptions.try_remove(held.slot as usize) else { return };
+    /// Forgets a subscription that its connection has already forgotten; the request whose answer is still owed, if it
+    /// is to be named in it.
+    pub(super) fn end_subscription(&mut self, held: SubscriptionRef) -> Option<Ticket> {
+        let subscription = self.subscriptions.try_remove(held.slot as usize)?;
         debug_assert_eq!(subscription.serial, held.serial);
         self.metrics.subscriptions -= 1;
         if subscription.walk.is_some()
@@ -169,6 +173,7 @@ impl Shard {
             self.tell_interest(subscription.map, false);
             self.maps.release_if_unused(subscription.map);
         }
+        subscription.walk.and_then(|walk| walk.owed())
     }
 
     /// Tells every owner whether this shard wants the changes of the map.

@@ -34,8 +34,10 @@ pub struct Walk {
 /// Why a subscription walks, which decides how the chunks are told.
 #[derive(Clone, Debug)]
 pub enum Purpose {
-    /// The answer to `subscribe`.
+    /// The answer to `subscribe`, which is owed until its last chunk: whatever ends the walk before then says so.
     Snapshot { ticket: Option<Ticket>, resumed: bool, reset: bool },
+    /// Everything there is, though the client has its answer: what it has is of no use any more.
+    StartOver,
     /// Changes that were not queued because the peer was slow.
     CatchUp,
 }
@@ -69,17 +71,29 @@ impl Walk {
         self.positions.fill(Time::ZERO);
         self.walked = ShardSet::EMPTY;
         self.resumes = false;
-        if let Purpose::Snapshot { resumed, reset, .. } = &mut self.purpose {
-            (*resumed, *reset) = (false, true);
-        } else {
-            self.purpose = Purpose::Snapshot { ticket: None, resumed: false, reset: true };
+        match &mut self.purpose {
+            Purpose::Snapshot { resumed, reset, .. } => (*resumed, *reset) = (false, true),
+            Purpose::CatchUp | Purpose::StartOver => self.purpose = Purpose::StartOver,
         }
+    }
+
+    /// The request whose answer is owed, if it is to be named in it.
+    pub fn owed(self) -> Option<Ticket> {
+        match self.purpose {
+            Purpose::Snapshot { ticket, .. } => ticket,
+            Purpose::StartOver | Purpose::CatchUp => None,
+        }
+    }
+
+    /// Whether chunks are told as a snapshot, and not as changes.
+    const fn is_snapshot(&self) -> bool {
+        matches!(self.purpose, Purpose::Snapshot { .. } | Purpose::StartOver)
     }
 
     /// The owner to ask next. During a snapshot each is walked once; what they change meanwhile follows as
     /// changes, so that a client sees the whole snapshot first.
     fn next_owner(&self, live: ShardSet) -> Option<ShardIndex> {
-        let is_snapshot = matches!(self.purpose, Purpose::Snapshot { .. });
+        let is_snapshot = self.is_snapshot();
         (0..self.positions.len() as ShardIndex)
             .find(|&owner| !(live.contains(owner) || is_snapshot && self.walked.contains(owner)))
     }
@@ -212,7 +226,7 @@ impl Shard {
         }
         walk.set_position(owner, answer.position);
         walk.map_type = walk.map_type.or(answer.map_type);
-        let is_snapshot = matches!(walk.purpose, Purpose::Snapshot { .. });
+        let is_snapshot = walk.is_snapshot();
         if answer.done {
             walk.walked.insert(owner);
             // The tail is the owner's clock when it made the chunk, after all its changes of that turn: a promise as
@@ -257,22 +271,21 @@ impl Shard {
         }
     }
 
-    /// An owner could not load the map in time. Whoever has just subscribed is told, and may try again; who lacks
-    /// only what came since then is served later.
+    /// An owner could not load the map in time. Whoever has just subscribed is told, and may try again; who has its
+    /// answer and lacks what came since then is served later.
     fn walk_failed(&mut self, slot: u32) {
         let subscription = &self.subscriptions[slot as usize];
         let held = SubscriptionRef { slot, serial: subscription.serial };
         let id = subscription.connection;
-        let Some(Purpose::Snapshot { ticket, .. }) =
-            subscription.walk.as_ref().map(|walk| walk.purpose.clone())
-        else {
+        let purpose = subscription.walk.as_ref().map(|walk| &walk.purpose);
+        if !matches!(purpose, Some(Purpose::Snapshot { .. })) {
             return self.ask_next_chunk(slot);
-        };
+        }
         if let Some(connection) = self.clients.get_mut(id) {
             connection.subscriptions.retain(|&other| other != held);
         }
-        self.end_subscription(held);
-        self.reject(id, ticket.as_ref(), Reject::Timeout);
+        let owed = self.end_subscription(held);
+        self.reject(id, owed.as_ref(), Reject::Timeout);
     }
 
     fn tell_snapshot(&mut self, slot: u32, entries: Entries<'_>, is_last: bool) {
@@ -280,7 +293,11 @@ impl Shard {
         let cursor = self.cursor(map);
         let subscription = &mut self.subscriptions[slot as usize];
         let Some(walk) = &mut subscription.walk else { return };
-        let Purpose::Snapshot { ticket, resumed, reset } = walk.purpose.clone() else { return };
+        let (ticket, resumed, reset) = match &walk.purpose {
+            Purpose::Snapshot { ticket, resumed, reset } => (ticket.clone(), *resumed, *reset),
+            Purpose::StartOver => (None, false, true),
+            Purpose::CatchUp => return,
+        };
         let end = if is_last {
             let time = walk.cursor(subscription.live, &self.heard).min(self.cursor_limit);
             walk.purpose = Purpose::CatchUp;

@@ -32,6 +32,8 @@ pub enum Reject {
     Timeout,
     /// A token was sent to a server that takes none.
     AuthUnavailable,
+    /// The same client has asked for something else before this was done.
+    Cancelled,
 }
 
 impl Reject {
@@ -53,6 +55,7 @@ impl Reject {
             Self::TooManySubscriptions => "too_many_subscriptions",
             Self::Timeout => "timeout",
             Self::AuthUnavailable => "auth_unavailable",
+            Self::Cancelled => "cancelled",
         }
     }
 
@@ -74,6 +77,7 @@ impl Reject {
             Self::TooManySubscriptions => "this connection has as many subscriptions as it may",
             Self::Timeout => "the map could not be loaded in time, or another shard did not answer",
             Self::AuthUnavailable => "this server takes no tokens",
+            Self::Cancelled => "a later request took its place before it was done",
         }
     }
 

@@ -41,7 +41,7 @@ use crate::mesh::{ConnectionId, Entry};
 use crate::shard::{
     self, Ack, Dialect, Event, Health, MemberChange, MessageKind, Now, Published, Session, Shard,
 };
-use crate::wire::{Close, Payload, Ticket};
+use crate::wire::{Close, Payload, Reject, Ticket};
 
 /// Where it is spoken, unless a flag says otherwise: where SyncKit's clients look for it.
 pub const PATH: DialectPath = DialectPath {
@@ -98,7 +98,9 @@ impl Dialect for SyncKit {
         let conversation = Conversation::of(session);
         match event {
             Event::Acked { ticket: Some(ticket), ack } => self.acked(conversation, ticket, ack, now, out),
-            Event::Rejected { ticket: Some(ticket), .. } => self.rejected(conversation, ticket, now, out),
+            Event::Rejected { ticket: Some(ticket), reject } => {
+                self.rejected(conversation, ticket, reject, now, out);
+            }
             Event::Snapshot { map, entries, end, .. } => {
                 documents::collected(conversation, self.framing, map, entries, end, now, out);
             }
@@ -177,10 +179,19 @@ impl SyncKit {
         write_message(out, self.framing, Code::Ack, id, |fields| fields.json("messageId", reference));
     }
 
-    fn rejected(&self, conversation: &mut Conversation, ticket: &Ticket, now: Now, out: &mut Vec<u8>) {
+    fn rejected(
+        &self,
+        conversation: &mut Conversation,
+        ticket: &Ticket,
+        reject: Reject,
+        now: Now,
+        out: &mut Vec<u8>,
+    ) {
         let Some((&kind, document)) = ticket.as_bytes().split_first() else { return };
         let document = std::str::from_utf8(document).unwrap_or_default();
         let refusal = match kind {
+            // By this dialect, which sees itself to those who wait for the state.
+            documents::TICKET if reject == Reject::Cancelled => return,
             documents::TICKET => {
                 return documents::failed(conversation, self.framing, document, now, out);
             }
