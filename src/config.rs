@@ -1,5 +1,9 @@
 //! What a user may tune, as the core sees it. `cli/flags` fills it, one flag a field.
 
+mod origin;
+
+pub use origin::{BadOrigin, Origin};
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,6 +38,8 @@ pub struct Config {
     pub message_bytes_max: usize,
     /// Bytes of one value, as canonical JSON.
     pub value_bytes_max: usize,
+    /// Bytes of one value that a client of SyncKit writes, as canonical JSON.
+    pub synckit_value_bytes_max: usize,
     /// Subscriptions of one connection.
     pub subscriptions_max: usize,
     /// Messages one connection may send each second; 0: no limit.
@@ -42,8 +48,8 @@ pub struct Config {
     pub messages_per_minute_max: u32,
     /// Messages that are not JSON objects before a connection is closed with 1007.
     pub bad_messages_max: u32,
-    /// Origins that may connect, lower case, such as `https://app.example`; empty: any.
-    pub allowed_origins: Vec<String>,
+    /// Origins that may connect; empty: any.
+    pub allowed_origins: Vec<Origin>,
     /// Paths at which a WebSocket opens, and what is spoken there.
     pub dialects: Vec<DialectPath>,
     /// Whether `POST /_test/clear` exists, which drops all maps.
@@ -77,7 +83,7 @@ pub struct DialectPath {
     pub path: Cow<'static, str>,
     /// The place of the dialect among all this server speaks.
     pub dialect: u8,
-    /// The subprotocol of its WebSockets; chosen if a client offers it.
+    /// The subprotocol of its WebSockets, which a client that offers any must offer; `None`: it may offer what it likes.
     pub subprotocol: Option<&'static str>,
     /// Path of the page that says in this dialect's own form how the server is.
     pub health_path: Option<&'static str>,
@@ -158,7 +164,8 @@ impl Default for Config {
             heartbeat_ms: 20_000,
             message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
             value_bytes_max: 256 << 10,
-            subscriptions_max: 1_000,
+            synckit_value_bytes_max: 2_000_000,
+            subscriptions_max: 10_000,
             messages_per_second_max: 0,
             messages_per_minute_max: 0,
             bad_messages_max: 10,

@@ -2,6 +2,12 @@
 //!
 //! Read `docs/architecture.md` first; the modules below follow its picture from the bottom up.
 
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic where nothing can be written: io::log, cli::stdout"
+)]
+
 pub mod config;
 pub mod limits;
 

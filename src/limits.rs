@@ -31,9 +31,6 @@ pub const PRESENCE_STATE_BYTES_MAX: usize = 64 << 10;
 /// Bytes of all names and states in one room: a watcher is sent them all at once.
 pub const PRESENCE_ROOM_BYTES_MAX: usize = 4 << 20;
 const _: () = assert!(PRESENCE_STATE_BYTES_MAX + KEY_BYTES_MAX <= PRESENCE_ROOM_BYTES_MAX);
-/// Milliseconds after which a member that was not set again is taken for gone. It is removed no later than after
-/// twice as long.
-pub const PRESENCE_STALE_MS: u64 = 30_000;
 
 /// The longest `ttl_ms`: ten years. What shall live longer needs no expiry.
 pub const TTL_MS_MAX: u64 = 10 * 365 * 24 * 3_600_000;
@@ -104,6 +101,18 @@ pub const RING_ENTRIES: u32 = 4096;
 /// Completion queue entries of one ring: every connection may complete a send and a receive at once.
 pub const RING_COMPLETIONS: u32 = 16_384;
 const _: () = assert!(RING_COMPLETIONS >= 2 * RING_ENTRIES);
+
+/// Bytes of log lines that wait for stderr; past it they are dropped. Some thousand lines, so that a reader that rests for
+/// a moment misses none.
+pub const LOG_QUEUE_BYTES_MAX: usize = 1 << 20;
+
+/// Milliseconds a start waits for what an earlier server may be about to let go of: its addresses and its data.
+pub const TAKEOVER_WAIT_MS: u64 = 1_000;
+/// Milliseconds a draining server goes on accepting whoever had begun to connect: a long round trip.
+pub const ACCEPT_LINGER_MS: u64 = 100;
+const _: () = assert!(ACCEPT_LINGER_MS * 5 <= TAKEOVER_WAIT_MS);
+/// Milliseconds whoever has connected and asked for nothing has to do so when the server drains.
+pub const DRAIN_HANDSHAKE_MS: u64 = 1_000;
 
 /// Milliseconds a peer has to answer our close frame, or to read what was queued before it.
 pub const CLOSE_TIMEOUT_MS: u64 = 3_000;

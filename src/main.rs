@@ -2,12 +2,20 @@
 //!
 //! Exit codes: 0 done, 1 a fault while running or a failed check, 2 a configuration that cannot be served.
 
-use std::io::Write;
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic where nothing can be written: io::log, cli::stdout"
+)]
+
+use std::io;
 use std::process::ExitCode;
 
-use annulus::cli::{self, Command, Serve};
+use annulus::cli::{self, Command, Serve, TaskError, stdout};
 use annulus::io::host::{self, OpenFiles};
+use annulus::io::log;
 use annulus::server::{RunError, Server, Settings};
+use annulus::service::signals::Signals;
 
 /// Its per-thread heaps suit threads that share nothing.
 #[global_allocator]
@@ -19,28 +27,38 @@ const EXIT_CONFIGURATION: u8 = 2;
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os(), &|name| std::env::var_os(name)) {
         Ok(Command::Serve(serve)) => run(serve),
-        Ok(Command::Doctor(serve)) => cli::doctor::run(&serve),
-        Ok(Command::Config(json)) => print(&json),
-        Ok(Command::Task(task)) => {
-            task.run().map_or_else(|error| fail(&error, EXIT_RUNTIME), |()| ExitCode::SUCCESS)
-        }
-        Ok(Command::Page(page)) => page.print().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+        Ok(Command::Doctor(serve)) => printed(cli::doctor::run(&serve)),
+        Ok(Command::Config(json)) => printed(stdout::print(&format!("{json}\n")).map(|()| true)),
+        Ok(Command::Task(task)) => match task.run() {
+            Ok(()) | Err(TaskError::ReaderGone) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, EXIT_RUNTIME),
+        },
+        Ok(Command::Page(page)) => printed(stdout::print_page(&page).map(|()| true)),
         // The log is not started yet, and this line must be seen whatever the log filter says.
         Err(error) => fail(&error, EXIT_CONFIGURATION),
     }
 }
 
 fn run(serve: Serve) -> ExitCode {
-    cli::logging::start(&serve.log);
+    if let Err(error) = cli::logging::start(&serve.log) {
+        return fail(&RunError::Thread(error), EXIT_RUNTIME);
+    }
+    let signals = match Signals::take() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&RunError::Thread(error), EXIT_RUNTIME),
+    };
     // Before any socket opens, as each needs a descriptor.
     let open_files = host::raise_nofile();
-    match bind_and_run(serve, open_files) {
-        Ok(()) => ExitCode::SUCCESS,
+    match bind_and_run(serve, open_files, signals) {
+        Ok(()) => {
+            log::flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(&error, EXIT_RUNTIME),
     }
 }
 
-fn bind_and_run(mut serve: Serve, open_files: OpenFiles) -> Result<(), RunError> {
+fn bind_and_run(mut serve: Serve, open_files: OpenFiles, signals: Signals) -> Result<(), RunError> {
     // A socket is a descriptor: what the limit does not allow, no flag can. Clients beyond it are told so.
     let wanted = serve.config.connections_max;
     let possible = host::connections_possible(open_files, serve.cores.len());
@@ -61,16 +79,20 @@ fn bind_and_run(mut serve: Serve, open_files: OpenFiles) -> Result<(), RunError>
             open_files.soft
         );
     }
-    server.run()
+    server.run(signals)
 }
 
-/// A reader that has seen enough, such as `head`, is no error.
-fn print(text: &str) -> ExitCode {
-    let _ = writeln!(std::io::stdout(), "{text}");
-    ExitCode::SUCCESS
+/// The end of a command that prints: whether what it printed was good news.
+fn printed(outcome: io::Result<bool>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => fail(&TaskError::Stdout(error), EXIT_RUNTIME),
+    }
 }
 
 fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    eprintln!("annulus: {error}");
+    log::say(&format!("annulus: {error}\n"));
+    log::flush();
     ExitCode::from(code)
 }

@@ -11,11 +11,12 @@ use crate::config::{Config, StorageConfig};
 use crate::dialect;
 use crate::handover::StoragePort;
 use crate::io::probe::{ProbeError, probe};
-use crate::io::{Clock, Control, Driver, Event, Ring, bind};
+use crate::io::{Clock, Control, Driver, Event, NotBound, Ring, bind};
 use crate::mesh::{self, KeyHasher, Ports, ShardIndex};
+use crate::service::signals::Signals;
 use crate::service::{self, Opening, Store};
 use crate::shard::{Shard, Shared};
-use crate::storage::StorageError;
+use crate::storage::{Lock, StorageError};
 
 /// What to serve, and where.
 pub struct Settings {
@@ -61,6 +62,13 @@ fn advice(error: &StorageError) -> &'static str {
     }
 }
 
+fn not_bound((address, source): NotBound) -> RunError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => RunError::AddressInUse { address },
+        _ => RunError::Bind { address, source },
+    }
+}
+
 /// A server whose ports are bound and whose data is found, and which does not serve yet.
 pub struct Server {
     settings: Settings,
@@ -90,27 +98,26 @@ impl Server {
             return Err(RunError::RingFeatures(missing.join(", ")));
         }
         let shards = settings.cores.len();
-        let bound =
-            bind(&settings.config.listen, shards, settings.config.backlog).map_err(|(address, source)| {
-                match source.kind() {
-                    io::ErrorKind::AddrInUse => RunError::AddressInUse { address },
-                    _ => RunError::Bind { address, source },
-                }
-            })?;
+        let bound = bind(&settings.config.listen, shards).map_err(not_bound)?;
         let controls: Vec<Control> =
             (0..shards).map(|_| Control::new()).collect::<io::Result<_>>().map_err(RunError::Thread)?;
-        settings.config.listen.clone_from(&bound.addresses);
+        let addresses = bound.addresses.clone();
+        settings.config.listen.clone_from(&addresses);
         let clock = Clock::start();
-        let data = match &settings.storage {
-            Some(storage) => Some(Data::open(&settings.config, storage, &controls, clock)?),
-            None => None,
-        };
+        let mut locked = None;
+        if let Some(storage) = &settings.storage {
+            locked = Some((storage, service::lock(&settings.config, storage, clock)?));
+        }
+        // Once the data is ours, as whoever has connected is reset if this start fails.
+        let listeners = bound.listen(settings.config.backlog).map_err(not_bound)?;
+        let open = |(storage, lock)| Data::open(&settings.config, storage, lock, &controls, clock);
+        let data = locked.map(open).transpose()?;
         if let Some(data) = &data
             && !settings.node_is_chosen
         {
             data.store.node().clone_into(&mut settings.config.node);
         }
-        Ok(Self { settings, clock, listeners: bound.listeners, addresses: bound.addresses, controls, data })
+        Ok(Self { settings, clock, listeners, addresses, controls, data })
     }
 
     /// The name of this node: the one that was chosen, or else that of the data set.
@@ -128,12 +135,14 @@ impl Server {
         self.controls.clone()
     }
 
-    /// Serves until SIGTERM or SIGINT.
+    /// Serves until one of `signals` ends it.
     ///
     /// # Errors
     /// [`RunError`] with what to do about it.
-    pub fn run(self) -> Result<(), RunError> {
-        self.serve_until(true)
+    pub fn run(self, signals: Signals) -> Result<(), RunError> {
+        // Before the shards, so that a signal that comes while they start is not lost.
+        signals.drain(self.controls.clone());
+        self.serve()
     }
 
     /// Serves until every shard was told to drain through [`Self::controls`].
@@ -141,10 +150,6 @@ impl Server {
     /// # Errors
     /// [`RunError`] with what to do about it.
     pub fn serve(self) -> Result<(), RunError> {
-        self.serve_until(false)
-    }
-
-    fn serve_until(self, takes_signals: bool) -> Result<(), RunError> {
         let shards = self.settings.cores.len();
         let random = || getrandom::u64().map_err(RunError::Random);
         let (mut store, mut event, mut storage_ports) = (None, None, Vec::new());
@@ -162,9 +167,7 @@ impl Server {
             connections: Arc::new(AtomicUsize::new(0)),
             storage: store.as_ref().map(Store::shared),
         };
-        // Before the shards, so that a signal that comes while they start is not lost.
-        let service =
-            service::start(takes_signals, self.controls.clone(), store).map_err(RunError::Thread)?;
+        let service = service::start(store).map_err(RunError::Thread)?;
         let clock = self.clock;
         let mut storage_ports = storage_ports.into_iter();
         let (ready, is_ready) = mpsc::channel();
@@ -212,13 +215,14 @@ impl Data {
     fn open(
         config: &Config,
         storage: &StorageConfig,
+        lock: Lock,
         controls: &[Control],
         clock: Clock,
     ) -> Result<Self, RunError> {
         let random = || getrandom::u64().map_err(RunError::Random);
         let event = Event::new().map_err(RunError::Thread)?;
         let fresh = [random()?, random()?];
-        let opening = Opening { config, storage, controls, event: event.clone(), clock, fresh };
+        let opening = Opening { config, storage, lock, controls, event: event.clone(), clock, fresh };
         let (store, ports) = Store::open(opening)?;
         Ok(Self { store, ports, event })
     }

@@ -15,6 +15,8 @@ mod client;
 mod connections;
 #[path = "end_to_end/delivery.rs"]
 mod delivery;
+#[path = "end_to_end/faults.rs"]
+mod faults;
 #[path = "end_to_end/http.rs"]
 mod http;
 #[path = "end_to_end/messages.rs"]
@@ -33,11 +35,17 @@ mod raw;
 mod resuming;
 #[path = "end_to_end/server.rs"]
 mod server;
+#[path = "end_to_end/signals.rs"]
+mod signals;
 #[path = "end_to_end/stopping.rs"]
 mod stopping;
 #[path = "end_to_end/storage.rs"]
 mod storage;
+#[path = "end_to_end/streams.rs"]
+mod streams;
 #[path = "end_to_end/subscribing.rs"]
 mod subscribing;
+#[path = "end_to_end/tools.rs"]
+mod tools;
 #[path = "end_to_end/writing.rs"]
 mod writing;

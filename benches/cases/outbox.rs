@@ -25,7 +25,7 @@ pub fn measure(meter: &mut impl Meter) {
 
     let mut outbox = Outbox::default();
     meter.steady(many("outbox", "shared frame, 16 a send", FRAMES), || {
-        let frame = pool.share(|out| out.extend_from_slice(&FRAME));
+        let frame = pool.share(|out| out.bytes.extend_from_slice(&FRAME));
         for _ in 0..FRAMES {
             outbox.append_shared(&mut pool, black_box(&frame));
         }
@@ -34,7 +34,7 @@ pub fn measure(meter: &mut impl Meter) {
 
     let mut outboxes: Vec<Outbox> = (0..SUBSCRIBERS).map(|_| Outbox::default()).collect();
     meter.steady(many("outbox", "shared frame, 1 a send, 1000 peers", SUBSCRIBERS), || {
-        let frame = pool.share(|out| out.extend_from_slice(&FRAME));
+        let frame = pool.share(|out| out.bytes.extend_from_slice(&FRAME));
         for outbox in &mut outboxes {
             outbox.append_shared(&mut pool, black_box(&frame));
         }

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use annulus::config::DialectPath;
+use annulus::config::{DialectPath, Origin};
 use annulus::limits::HTTP_HEADER_BYTES_MAX;
 use annulus::wire::http::{Answer, Rules, answer};
 use libfuzzer_sys::fuzz_target;
@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fuzz_target!(|data: &[u8]| {
-    let origins = ["https://app.example".to_owned()];
+    let origins = [Origin::parse("https://app.example").unwrap()];
     let dialects = [DialectPath::NATIVE, annulus::dialect::synckit::PATH];
     for allowed_origins in [&origins[..], &[]] {
         let trusted_proxies = &["0.0.0.0/1".parse().unwrap()];

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::{NANOS_PER_SECOND, now_ns, seconds};
 use crate::failure::Failure;
 use crate::fleet::{Fleet, Handler, Wire};
+use crate::streams;
 use crate::tally::Tally;
 use crate::window::{Meter, Window};
 
@@ -166,7 +167,9 @@ impl Drive {
         if self.progress && now - self.shown.1 >= NANOS_PER_SECOND {
             let rate = (operations - self.shown.0) as f64 / seconds(now - self.shown.1);
             let elapsed = seconds(now - self.began_ns);
-            eprint!("\r\x1b[K  {elapsed:>5.0} s  {operations:>12} operations  {rate:>10.0} a second");
+            streams::say(&format!(
+                "\r\x1b[K  {elapsed:>5.0} s  {operations:>12} operations  {rate:>10.0} a second"
+            ));
             self.shown = (operations, now);
         }
         Ok(())
@@ -176,7 +179,7 @@ impl Drive {
 impl Drop for Drive {
     fn drop(&mut self) {
         if self.progress {
-            eprint!("\r\x1b[K");
+            streams::say("\r\x1b[K");
         }
     }
 }

@@ -25,6 +25,7 @@ mod ring;
 mod scenario;
 mod server;
 mod session;
+mod streams;
 mod tally;
 mod value;
 mod window;
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     match session::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("\nFAILED {failure}");
+            streams::say(&format!("\nFAILED {failure}\n"));
             ExitCode::from(if matches!(failure, Failure::Setup(_)) { EXIT_SETUP } else { EXIT_FAILED })
         }
     }

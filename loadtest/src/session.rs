@@ -21,6 +21,7 @@ use crate::scenario::{
 };
 use crate::server::process::ServerProcess;
 use crate::server::warm_memory;
+use crate::streams;
 
 /// # Errors
 /// The first failure of any run.
@@ -174,7 +175,7 @@ fn report(
     failure: Option<&Failure>,
 ) -> Result<(), Failure> {
     let machine = Machine::this(cores);
-    print!("{}", page::render(&machine, results));
+    streams::print(&page::render(&machine, results))?;
     let Some(path) = &arguments.report.json else { return Ok(()) };
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let failure = failure.map(ToString::to_string);
@@ -185,7 +186,7 @@ fn report(
 pub fn with_server_output(failure: Failure, server: Option<&mut ServerProcess>) -> Failure {
     let output = server.map(ServerProcess::last_output).unwrap_or_default();
     if !output.is_empty() {
-        eprintln!("\nthe server's last words:\n{output}");
+        streams::say(&format!("\nthe server's last words:\n{output}\n"));
     }
     failure
 }

@@ -6,15 +6,16 @@ use std::net::SocketAddr;
 use super::cores::CoreList;
 use super::quantity::Bytes;
 use super::{LogFormat, Serve};
-use crate::config::{Config, DialectPath, Fsync, StorageConfig};
+use crate::config::{Config, DialectPath, Fsync, Origin, StorageConfig};
 use crate::dialect::synckit;
 use crate::io::host::OpenFiles;
+use crate::io::log;
 
 /// Writes the banner to stderr, as a page for people or as one event of the JSON log.
 pub fn show(serve: &Serve, open_files: OpenFiles) {
     let banner = Banner { serve, open_files };
     match serve.log.format {
-        LogFormat::Human => eprint!("{banner}"),
+        LogFormat::Human => log::say(&banner.to_string()),
         LogFormat::Json => banner.log(),
     }
 }
@@ -41,6 +42,7 @@ impl Banner<'_> {
             message_bytes_max = config.message_bytes_max,
             subscriptions_max = config.subscriptions_max,
             open_files = self.open_files.soft,
+            allowed_origins = allowed_origins(config),
             from_environment = (!inherited.is_empty()).then(|| inherited.join(",")),
             "annulus starts"
         );
@@ -76,6 +78,14 @@ impl fmt::Display for Banner<'_> {
             config.subscriptions_max,
             self.open_files.soft
         )?;
+        if config.listen.iter().any(|address| !address.ip().is_loopback()) {
+            let advice = if config.allowed_origins.is_empty() {
+                "  (--allowed-origins names those that may)"
+            } else {
+                ""
+            };
+            writeln!(f, "  origins   {}{advice}", allowed_origins(config))?;
+        }
         if !inherited.is_empty() {
             writeln!(f, "  from environment  {}", inherited.join(", "))?;
         }
@@ -95,6 +105,12 @@ impl fmt::Display for Banner<'_> {
 fn synckit_path(config: &Config) -> Option<&str> {
     let is_synckit = |found: &&DialectPath| found.dialect == synckit::PATH.dialect;
     config.dialects.iter().find(is_synckit).map(|found| &*found.path)
+}
+
+/// Whose pages may connect.
+fn allowed_origins(config: &Config) -> String {
+    let origins: Vec<&str> = config.allowed_origins.iter().map(Origin::as_str).collect();
+    if origins.is_empty() { "any page may connect".to_owned() } else { origins.join(",") }
 }
 
 /// An address a client on this machine can connect to: the unspecified one is none.
@@ -143,12 +159,27 @@ mod tests {
             "100000 connections",
             "1MiB a message",
             "4096 open files",
+            "  origins   any page may connect  (--allowed-origins names those that may)\n",
             "http://127.0.0.1:9100/healthz",
             "--url ws://127.0.0.1:9100/v1",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(!text.contains("from environment") && !text.contains("WARNING"), "{text}");
+    }
+
+    #[test]
+    fn the_banner_says_whose_pages_may_connect_where_others_reach_the_server() {
+        let banner = |flags: &[&str]| {
+            let Ok(Command::Serve(serve)) = parse(["annulus"].iter().chain(flags), &|_| None) else {
+                panic!("valid flags")
+            };
+            Banner { serve: &serve, open_files: OpenFiles { soft: 4096, hard: 4096 } }.to_string()
+        };
+        assert!(!banner(&["--listen", "127.0.0.1:9000,[::1]:9000"]).contains("origins"));
+        assert!(banner(&["--listen", "127.0.0.1:9000,192.0.2.1:9000"]).contains("any page may connect"));
+        let text = banner(&["--listen", "[::]:9000", "--allowed-origins", "HTTPS://a.example:443,http://b"]);
+        assert!(text.contains("  origins   https://a.example,http://b\n"), "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::command;
 use super::inherited::{VARIABLES, Variable};
+use crate::service::signals::{MEANINGS, Meaning};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/flags.md");
 
@@ -24,6 +25,13 @@ banner lists those that counted. Some have common names: what sets `PORT` or `HO
 
 | variable | default of | meaning |
 |---|---|---|
+";
+
+const SIGNALS_HEAD: &str = "
+## Signals of a running server
+
+| signal | meaning |
+|---|---|
 ";
 
 fn page() -> String {
@@ -67,6 +75,10 @@ fn page() -> String {
     for Variable { name, flag, meaning } in VARIABLES {
         let flag = flag.map_or("none".to_owned(), |flag| format!("`{flag}`"));
         writeln!(page, "| `{name}` | {flag} | {meaning} |").unwrap();
+    }
+    page.push_str(SIGNALS_HEAD);
+    for Meaning { signals, meaning } in &MEANINGS {
+        writeln!(page, "| `{}` | {meaning} |", signals.replace(", ", "`, `")).unwrap();
     }
     page
 }

@@ -13,6 +13,7 @@ pub mod logging;
 mod networks;
 mod quantity;
 mod resolve;
+pub mod stdout;
 mod task;
 mod values;
 
@@ -28,6 +29,7 @@ pub use resolve::{LogSettings, Serve};
 pub use task::{Task, TaskError};
 
 use crate::io::host;
+use crate::service::signals::{MEANINGS, Meaning};
 use action::Action;
 use flags::Cli;
 
@@ -89,7 +91,16 @@ pub fn parse(
 /// The command with every flag valid before and after the name of the action, so that `annulus --listen …`
 /// and `annulus serve --listen …` are the same.
 fn command() -> clap::Command {
-    Cli::command().mut_args(|arg| arg.global(true)).after_long_help(inherited::help())
+    Cli::command().mut_args(|arg| arg.global(true)).after_long_help(inherited::help() + &signals_help())
+}
+
+/// What `--help` says of signals.
+fn signals_help() -> String {
+    let mut text = "\nSignals of a running server:\n".to_owned();
+    for Meaning { signals, meaning } in &MEANINGS {
+        text += &format!("  {signals}\n          {meaning}\n");
+    }
+    text
 }
 
 fn is_page(kind: ErrorKind) -> bool {

@@ -74,7 +74,7 @@ pub(super) fn fill(flags: &mut Flags, allowed_cores: &[usize]) -> Result<(), Con
     let half_of_memory = || Bytes(((host::memory_bytes() / 2) >> 20) << 20);
     flags.data.memory_limit.get_or_insert_with(half_of_memory);
     flags.connections.trusted_proxies.get_or_insert_default();
-    flags.connections.allowed_origins.retain(|origin| !origin.is_empty());
+    flags.connections.allowed_origins.retain(Option::is_some);
     Ok(())
 }
 
@@ -127,11 +127,12 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         heartbeat_ms: connections.heartbeat_ms,
         message_bytes_max: connections.max_message_bytes.0,
         value_bytes_max: connections.max_value_bytes.0,
+        synckit_value_bytes_max: synckit.synckit_max_value_bytes.0,
         subscriptions_max: connections.max_subscriptions,
         messages_per_second_max: connections.max_messages_per_second,
         messages_per_minute_max: connections.max_messages_per_minute,
         bad_messages_max: connections.max_bad_messages,
-        allowed_origins: connections.allowed_origins.clone(),
+        allowed_origins: connections.allowed_origins.iter().flatten().cloned().collect(),
         dialects: [
             Some(DialectPath::NATIVE),
             synckit.dialect(),

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 
 use super::*;
-use crate::config::{Coalesce, Config, DialectPath, Fsync};
+use crate::config::{Coalesce, Config, DialectPath, Fsync, Origin};
 use crate::dialect::{echo, synckit};
 
 fn serve(flags: &[&str]) -> Result<Serve, ConfigError> {
@@ -128,7 +128,7 @@ fn every_flag_reaches_its_setting() {
     let flags = "--listen 127.0.0.1:1 --listen [::1]:2 --backlog 3 --node n --max-connections 4000 \
         --max-connections-per-ip 5 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --heartbeat-ms 800 \
         --max-message-bytes 2MiB --max-value-bytes 9KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 \
-        --max-bad-messages 12 --allowed-origins HTTPS://A,https://b --enable-echo --enable-test-reset --synckit-path /kit --coalesce-delay-us 13 \
+        --max-bad-messages 12 --allowed-origins HTTPS://A,https://b:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
         --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-ms 19 \
         --log-format json --log-level debug --storage memory --preset balanced";
@@ -145,11 +145,12 @@ fn every_flag_reaches_its_setting() {
         heartbeat_ms: 800,
         message_bytes_max: 2 << 20,
         value_bytes_max: 9 << 10,
+        synckit_value_bytes_max: 8 << 10,
         subscriptions_max: 10,
         messages_per_second_max: 11,
         messages_per_minute_max: 110,
         bad_messages_max: 12,
-        allowed_origins: vec!["https://a".to_owned(), "https://b".to_owned()],
+        allowed_origins: ["https://a", "https://b"].map(|origin| Origin::parse(origin).unwrap()).into(),
         dialects: vec![DialectPath::NATIVE, DialectPath { path: "/kit".into(), ..synckit::PATH }, echo::PATH],
         test_reset: true,
         coalesce: Coalesce { delay_us: 13, bytes_max: 14, frames_max: 15 },

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use crate::config::DialectPath;
+use crate::config::{DialectPath, Origin};
 use crate::dialect::{echo, synckit};
 use crate::limits;
 use crate::wire::http;
@@ -26,34 +26,33 @@ pub(super) fn parse_node(text: &str) -> Result<String, String> {
     Err(format!("not a node name; write 1 to {most} visible ASCII characters without \" \\ and :"))
 }
 
-/// An origin as browsers send it, in lower case: `scheme://host` or `scheme://host:port`, or `null`.
-pub(super) fn parse_origin(text: &str) -> Result<String, String> {
-    let origin = text.trim().to_ascii_lowercase();
-    let host = origin.split_once("://").map(|(_, host)| host);
-    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'*');
-    let valid = host.is_some_and(|host| !host.is_empty() && host.bytes().all(plain));
-    // An empty list in an environment variable arrives as one empty value, and means no restriction.
-    if valid || origin == "null" || origin.is_empty() {
-        return Ok(origin);
+/// An origin in any spelling. An empty list in an environment variable arrives as one empty value, which is none.
+pub(super) fn parse_origin(text: &str) -> Result<Option<Origin>, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
     }
-    let advice =
-        "write https://app.example or http://localhost:3000, without a path; leave the flag out for any";
-    Err(format!("'{text}' is no origin; {advice}"))
+    let advice = "write https://app.example or http://localhost:3000; leave the flag out for any";
+    Origin::parse(text).map(Some).map_err(|why| format!("'{text}' is no origin, as {why}; {advice}"))
 }
 
-/// A path for a dialect beside our own, as it stands in a request: nothing in it is decoded.
+/// A path for a dialect beside our own, as it stands in a request: nothing in it is decoded, and a slash at its end
+/// changes nothing.
 pub(super) fn parse_dialect_path(text: &str) -> Result<Cow<'static, str>, String> {
+    let path = http::canonical_path(text);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    if !text.starts_with('/') || !text.bytes().all(plain) {
+    // Browsers and proxies take out segments of points, and some of them empty ones.
+    let has_plain_segments = path.split('/').skip(1).all(|segment| !["", ".", ".."].contains(&segment));
+    if !path.starts_with('/') || !path.bytes().all(plain) || path != "/" && !has_plain_segments {
         return Err(format!("'{text}' is no path; write one such as /ws, of letters, digits and /-._~"));
     }
-    let has_meaning = [DialectPath::NATIVE.path, echo::PATH.path].contains(&text.into())
-        || synckit::PATH.health_path == Some(text)
-        || http::is_reserved(text);
+    let has_meaning = [DialectPath::NATIVE.path, echo::PATH.path].contains(&path.into())
+        || synckit::PATH.health_path == Some(path)
+        || http::is_reserved(path);
     if has_meaning {
         return Err(format!("'{text}' has a meaning already; choose another path such as /ws"));
     }
-    Ok(Cow::Owned(text.to_owned()))
+    Ok(Cow::Owned(path.to_owned()))
 }
 
 /// A filter of `tracing-subscriber`. A bare word must be a level: the filter would take a mistyped one for
@@ -94,13 +93,20 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_lower_case_and_have_no_path() {
-        assert_eq!(parse_origin("HTTPS://App.Example:8443").as_deref(), Ok("https://app.example:8443"));
-        assert_eq!(parse_origin("null").as_deref(), Ok("null"));
-        for text in
-            ["app.example", "https://", "https://app.example/", "https://a b", "*", "https://*.example"]
-        {
-            assert!(parse_origin(text).is_err_and(|error| error.contains("https://app.example")), "{text}");
+    fn what_is_no_origin_is_refused_with_the_reason_and_an_example() {
+        let origin = parse_origin(" HTTPS://App.Example:443/ ").unwrap().unwrap();
+        assert_eq!(origin.as_str(), "https://app.example");
+        assert_eq!(parse_origin(" "), Ok(None));
+        for (text, part) in [
+            (
+                "app.example",
+                "'app.example' is no origin, as it has no scheme such as https://; write https://",
+            ),
+            ("*", "leave the flag out for any"),
+            ("https://app.example/x", "it goes on behind the host"),
+            ("wss://app.example", "pages come from http:// or https://"),
+        ] {
+            assert!(parse_origin(text).is_err_and(|error| error.contains(part)), "{text}");
         }
     }
 
@@ -118,9 +124,27 @@ mod tests {
             "/sync-kit/v0.1/~x",
         ] {
             let is_free = ["/ws", "/sync-kit/v0.1/~x"].contains(&text);
-            assert_eq!(parse_dialect_path(text).is_ok(), is_free, "{text}");
+            let parsed = parse_dialect_path(text);
+            assert_eq!(parsed.is_ok(), is_free, "{text}");
+            // The same with a slash at its end, where that is not the second one.
+            if text != "/" {
+                assert_eq!(parse_dialect_path(&format!("{text}/")).ok(), parsed.ok(), "{text}/");
+            }
         }
-        for text in ["", "ws", "/w s", "/ws?x", "/ws#x", "/%77s", "/wś", "ws://host/ws"] {
+        for text in [
+            "",
+            "ws",
+            "/w s",
+            "/ws?x",
+            "/ws#x",
+            "/%77s",
+            "/wś",
+            "ws://host/ws",
+            "//ws",
+            "/ws//",
+            "/a/../ws",
+            "/./ws",
+        ] {
             assert!(parse_dialect_path(text).is_err_and(|error| error.contains("/ws")), "{text}");
         }
     }

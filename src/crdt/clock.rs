@@ -65,7 +65,13 @@ impl Clock {
         Ok(())
     }
 
-    /// The last tick given, promised or observed.
+    /// Takes note of a time that this data set is at already, however far ahead of the wall clock that is: what another
+    /// shard has told, or what was found on the disk.
+    pub fn follow(&mut self, known: Time) {
+        self.last = self.last.max(known);
+    }
+
+    /// The last tick given, promised, followed or observed.
     pub const fn last(&self) -> Time {
         self.last
     }

@@ -40,5 +40,5 @@ impl Dialect for Echo {
 
     fn event(&self, _: Event<'_>, _: &mut Session, _: Now, _: &mut Vec<u8>) {}
 
-    fn change(&self, _: Change<'_>, _: Option<&Session>, _: &mut Vec<u8>) {}
+    fn change(&self, _: Change<'_>, _: &Session, _: &mut Vec<u8>) {}
 }

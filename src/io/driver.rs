@@ -22,7 +22,8 @@ use rustix::net::Shutdown;
 use super::control::{Control, Event, Signal};
 use super::ring::{Completion, Gather, Operation, Ring};
 use super::sockets::Sockets;
-use super::{Clock, ring};
+use super::{Clock, listener, ring};
+use crate::limits::ACCEPT_LINGER_MS;
 use crate::mesh::{ConnectionId, ShardIndex};
 use crate::shard::{Command, Shard};
 
@@ -30,6 +31,20 @@ use crate::shard::{Command, Shard};
 const ACCEPT_REST_US: u64 = 100_000;
 /// Waits of at least this are ended by the timer.
 const LONG_WAIT: Duration = Duration::from_millis(2);
+
+/// Whether connections are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepting {
+    Everyone,
+    /// Until then, in microseconds of the monotonic clock, those who had begun to connect. Whoever waits to be accepted
+    /// when a listener is closed is reset by the kernel, so nobody must.
+    Begun {
+        until_us: u64,
+    },
+    /// The accepts under way are being cancelled.
+    Ending,
+    Nobody,
+}
 
 /// See the module.
 pub struct Driver {
@@ -40,8 +55,9 @@ pub struct Driver {
     /// Wakes the storage, where there is one.
     storage: Option<Event>,
     sockets: Sockets,
-    /// Emptied when accepting stops.
+    /// Emptied when accepting has ended.
     listeners: Vec<OwnedFd>,
+    accepting: Accepting,
     /// Listeners whose accept has ended and must be armed again.
     unarmed: Vec<u32>,
     /// Connections whose receive has ended for want of a buffer.
@@ -78,6 +94,7 @@ impl Driver {
             sockets: Sockets::default(),
             unarmed: (0..listeners.len() as u32).collect(),
             listeners,
+            accepting: Accepting::Everyone,
             starved: Vec::new(),
             rings,
             commands: Vec::new(),
@@ -101,10 +118,12 @@ impl Driver {
             let wait = self.wait();
             self.ring.turn(wait, &mut completed)?;
             let began_ns = self.clock.elapsed_ns();
+            self.now_us = began_ns / 1000;
             self.shard.start_turn(self.clock.now());
             for completion in &completed {
                 self.deliver(completion);
             }
+            self.wind_down_accepting();
             self.shard.drain_mesh();
             self.shard.end_turn();
             if self.carry_out_commands() {
@@ -121,9 +140,13 @@ impl Driver {
     /// over all the turns until it completes, rather than being set and cancelled in every one of them.
     fn wait(&mut self) -> Option<Duration> {
         let mut wait_us = self.shard.wait_us();
-        if !self.unarmed.is_empty() {
+        if !self.unarmed.is_empty() && self.may_accept() {
             let rest_us = self.accept_at_us.saturating_sub(self.now_us);
             wait_us = Some(wait_us.map_or(rest_us, |wait_us| wait_us.min(rest_us)));
+        }
+        if let Accepting::Begun { until_us } = self.accepting {
+            let left_us = until_us.saturating_sub(self.now_us);
+            wait_us = Some(wait_us.map_or(left_us, |wait_us| wait_us.min(left_us)));
         }
         let wait_us = wait_us?;
         let wait = Duration::from_micros(wait_us);
@@ -150,7 +173,7 @@ fn peer_address(socket: &OwnedFd) -> Result<IpAddr, Errno> {
 // Arming: what must be under way for anything to happen.
 impl Driver {
     fn arm(&mut self) {
-        if !self.unarmed.is_empty() && self.now_us >= self.accept_at_us {
+        if !self.unarmed.is_empty() && self.may_accept() && self.now_us >= self.accept_at_us {
             for index in std::mem::take(&mut self.unarmed) {
                 if let Some(listener) = self.listeners.get(index as usize) {
                     self.ring.queue_accept(listener.as_fd(), index);
@@ -168,6 +191,29 @@ impl Driver {
         if socket.wanted && !socket.receiving && !socket.closing {
             socket.receiving = true;
             self.ring.queue_receive(socket.as_fd(), id);
+        }
+    }
+}
+
+// The end of accepting.
+impl Driver {
+    fn may_accept(&self) -> bool {
+        matches!(self.accepting, Accepting::Everyone | Accepting::Begun { .. })
+    }
+
+    /// Takes the next step once it is time: cancels what is armed, then closes the listeners once nothing is.
+    fn wind_down_accepting(&mut self) {
+        if matches!(self.accepting, Accepting::Begun { until_us } if self.now_us >= until_us) {
+            self.accepting = Accepting::Ending;
+            for index in 0..self.listeners.len() as u32 {
+                self.ring.queue_cancel_accept(index);
+            }
+        }
+        if self.accepting == Accepting::Ending && self.unarmed.len() == self.listeners.len() {
+            self.accepting = Accepting::Nobody;
+            self.listeners.clear();
+            self.unarmed.clear();
+            self.shard.stopped_accepting();
         }
     }
 }
@@ -348,11 +394,8 @@ impl Driver {
     }
 
     fn stop_accepting(&mut self) {
-        for index in 0..self.listeners.len() as u32 {
-            self.ring.queue_cancel_accept(index);
-        }
-        self.listeners.clear();
-        self.unarmed.clear();
+        self.listeners.iter().for_each(|listener| listener::refuse_more(listener.as_fd()));
+        self.accepting = Accepting::Begun { until_us: self.now_us + ACCEPT_LINGER_MS * 1000 };
     }
 
     fn count_overflows(&mut self) {

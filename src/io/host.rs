@@ -72,6 +72,18 @@ pub fn yield_to_all() -> io::Result<()> {
     Ok(rustix::process::setpriority_process(None, 19)?)
 }
 
+/// Whether this process was started with `signal` ignored, as `nohup` does with SIGHUP.
+pub fn ignores_signal(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored_signals(&status) >> (signal - 1) & 1 == 1
+}
+
+/// The set of signals that `status`, the text of `/proc/self/status`, calls ignored; empty where it says nothing.
+fn ignored_signals(status: &str) -> u64 {
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0)
+}
+
 /// Bytes of memory this process may use: of the host, or of its cgroup or one around it, whichever has less.
 pub fn memory_bytes() -> usize {
     let system = rustix::system::sysinfo();
@@ -108,6 +120,14 @@ mod tests {
         let raised = raise_nofile();
         assert_eq!(raised.soft, raised.hard);
         assert_eq!(open_files(), raised);
+    }
+
+    #[test]
+    fn ignored_signals_are_read_from_their_mask() {
+        assert_eq!(ignored_signals("SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"), 0x1001);
+        assert_eq!(ignored_signals(""), 0);
+        // The runtime of Rust ignores SIGPIPE before anything else, and nobody ignores SIGKILL.
+        assert!(ignores_signal(libc::SIGPIPE) && !ignores_signal(libc::SIGKILL));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What talks to the kernel: rings, sockets, the clock, and the limits of the host.
+//! What talks to the kernel: rings, sockets, the clock, the log's stream, and the limits of the host.
 //!
 //! The only place with `unsafe`, and the only one that knows io_uring. `driver.rs` is the loop; the shard it
 //! drives decides everything.
@@ -9,6 +9,7 @@ mod control;
 mod driver;
 pub mod host;
 mod listener;
+pub mod log;
 pub mod probe;
 mod ring;
 mod sockets;
@@ -17,5 +18,5 @@ pub mod volume;
 pub use clock::Clock;
 pub use control::{Control, Event, Signal};
 pub use driver::Driver;
-pub use listener::bind;
+pub use listener::{Bound, NotBound, bind};
 pub use ring::Ring;

@@ -12,7 +12,7 @@ use crate::wire::Reject;
 #[derive(Default)]
 pub struct Envelope {
     /// The sender's clock when it sealed this: every change of its own up to here is in this envelope or in
-    /// an earlier one.
+    /// an earlier one, and every later tick of the receiver's is greater.
     pub as_of: Time,
     /// The batch of the sender that holds everything its answers in here speak of; 0 without storage.
     pub journaled: u64,

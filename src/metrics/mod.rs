@@ -122,8 +122,6 @@ metrics! {
         presence_changes => "annulus_presence_changes_total",
         /// Changes of members handed to watchers of their rooms.
         presence_deliveries => "annulus_presence_deliveries_total",
-        /// Members removed because nobody had set them again.
-        presence_stale => "annulus_presence_stale_total",
         /// Times a watcher was over the soft outbound limit and was sent all members once it had drained.
         presence_conflations => "annulus_presence_conflations_total",
         /// Messages published that nobody keeps.

@@ -127,6 +127,8 @@ impl Conversation {
     fn request(&self) -> io::Result<Request> {
         self.stream.set_nonblocking(false)?;
         self.stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
+        // Who has asked may have stopped, and segments are kept for as long as this lasts.
+        self.stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
         let mut line = Vec::new();
         BufReader::new((&self.stream).take(REQUEST_BYTES_MAX)).read_until(b'\n', &mut line)?;
         let explain = |error| format!("that is no request, write {{\"backup\":\"/directory\"}}: {error}");

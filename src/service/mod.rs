@@ -1,12 +1,12 @@
-//! The threads beside the shards: one with a `tokio-uring` runtime, which waits for signals and writes the journal,
-//! and those that fold, load, drop and watch for it.
+//! The threads beside the shards: one with a `tokio-uring` runtime, which writes the journal, those that fold, load, drop
+//! and watch for it, and one that waits for signals.
 //!
 //! ```text
 //! store.rs       opens a data directory        checkpoint.rs  folds complete segments into the base
 //! journal.rs     writes what the shards hand over   loader.rs  reads maps for the shards
 //! segments.rs    which wait to be folded       disk.rs        watches the room on the disk
 //! types.rs       of maps not folded yet        control.rs     what `annulus backup` talks to
-//! shards.rs      the way back to the shards
+//! shards.rs      the way back to the shards         signals.rs   what signals do
 //! ```
 
 mod checkpoint;
@@ -16,22 +16,20 @@ mod journal;
 mod loader;
 mod segments;
 mod shards;
+pub mod signals;
 mod store;
 mod types;
 
 use std::io;
-use std::process;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 pub use control::{Answer, CONTROL_SOCKET, Request};
-pub use store::{Opening, Store};
+pub use store::{Opening, Store, lock};
 
 use crate::crdt::Map;
-use crate::io::{Control, host};
+use crate::io::{host, log};
 use crate::storage::{Journal, JournalOptions};
 use journal::{Elsewhere, Roll, Writer};
 use segments::Pace;
@@ -47,23 +45,13 @@ pub struct Service {
     storage: Option<Arc<Parts>>,
 }
 
-/// Starts it. With `takes_signals` a signal drains the shards from the return on; before, it ends the process.
+/// Starts it; without storage there is nothing to do.
 ///
 /// # Errors
 /// If a thread cannot be started.
-pub fn start(takes_signals: bool, shards: Vec<Control>, store: Option<Store>) -> io::Result<Service> {
+pub fn start(store: Option<Store>) -> io::Result<Service> {
     let mut service = Service { threads: Vec::new(), storage: None };
-    let (ready, is_ready) = mpsc::channel();
-    let signals = takes_signals.then_some(Signals { shards, ready });
-    let Some(store) = store else {
-        if let Some(signals) = signals {
-            let body = move || tokio_uring::start(signals.wait());
-            // It ends with the process.
-            thread::Builder::new().name("service".to_owned()).spawn(body)?;
-            let _ = is_ready.recv();
-        }
-        return Ok(service);
-    };
+    let Some(store) = store else { return Ok(service) };
     let parts = Arc::clone(&store.parts);
     service.storage = Some(Arc::clone(&parts));
     let (loader, wanted) = mpsc::channel();
@@ -72,7 +60,7 @@ pub fn start(takes_signals: bool, shards: Vec<Control>, store: Option<Store>) ->
     let body = move || {
         // Held to tell its thread when to end.
         let _watched = watched;
-        serve(store, Elsewhere { loader, evicted }, signals);
+        serve(store, Elsewhere { loader, evicted });
     };
     service.spawn("service", body)?;
     service.spawn_with(&parts, "loader", move |parts| loader::run(parts, &wanted))?;
@@ -83,10 +71,6 @@ pub fn start(takes_signals: bool, shards: Vec<Control>, store: Option<Store>) ->
         // To drop a large map takes milliseconds, which no shard has.
         to_drop.iter().for_each(drop);
     })?;
-    if takes_signals {
-        // Fails only if signals cannot be waited for, which the thread has told.
-        let _ = is_ready.recv();
-    }
     Ok(service)
 }
 
@@ -123,7 +107,7 @@ impl Service {
 }
 
 /// The service thread where there is storage.
-fn serve(store: Store, elsewhere: Elsewhere, signals: Option<Signals>) {
+fn serve(store: Store, elsewhere: Elsewhere) {
     let Store { parts, from_shards, next_sequence, .. } = store;
     if let Some(core) = parts.config.service_core
         && let Err(error) = host::pin_to(core)
@@ -142,9 +126,6 @@ fn serve(store: Store, elsewhere: Elsewhere, signals: Option<Signals>) {
     });
     let writer = Writer::new(Arc::clone(&parts), journal, from_shards, elsewhere);
     tokio_uring::start(async move {
-        if let Some(signals) = signals {
-            tokio_uring::spawn(signals.wait());
-        }
         let (asks, rolls) = tokio::sync::mpsc::unbounded_channel::<Roll>();
         if let Some(socket) = control::Socket::open(&parts) {
             tokio_uring::spawn(socket.serve(asks.clone()));
@@ -158,39 +139,5 @@ fn serve(store: Store, elsewhere: Elsewhere, signals: Option<Signals>) {
 /// Says what happened and ends the process at once, so that nothing is acknowledged that may be lost.
 fn end_process(what: &str, error: &dyn std::error::Error) -> ! {
     tracing::error!("{what}: {error}; ending at once, start again once the disk is well");
-    process::exit(EXIT_AT_ONCE);
-}
-
-/// Turns signals into an orderly end.
-struct Signals {
-    shards: Vec<Control>,
-    ready: mpsc::Sender<()>,
-}
-
-impl Signals {
-    async fn wait(self) {
-        let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-            tracing::error!(
-                "signals cannot be waited for: SIGTERM and SIGINT end the process without a drain"
-            );
-            return;
-        };
-        let _ = self.ready.send(());
-        next(&mut terminate, &mut interrupt).await;
-        tracing::info!(
-            "draining: clients are told to come back later; a second signal ends the process at once"
-        );
-        self.shards.iter().for_each(Control::drain);
-        next(&mut terminate, &mut interrupt).await;
-        tracing::warn!("a second signal: ending at once");
-        process::exit(EXIT_AT_ONCE);
-    }
-}
-
-async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    log::exit(EXIT_AT_ONCE);
 }

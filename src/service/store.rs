@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
 
 use rtrb::Consumer;
 
@@ -13,6 +15,7 @@ use crate::config::{Config, StorageConfig};
 use crate::crdt::Time;
 use crate::handover::{Progress, ShardPort, StoragePort, ToStorage, connect};
 use crate::io::{Clock, Control, Event};
+use crate::limits::TAKEOVER_WAIT_MS;
 use crate::mesh::KeyHasher;
 use crate::shard::SharedStorage;
 use crate::storage::{
@@ -65,6 +68,8 @@ pub struct Opening<'a> {
     /// Its node name is that of a new data set.
     pub config: &'a Config,
     pub storage: &'a StorageConfig,
+    /// On its directory.
+    pub lock: Lock,
     /// One for each shard.
     pub controls: &'a [Control],
     /// Wakes the service thread.
@@ -75,15 +80,14 @@ pub struct Opening<'a> {
 }
 
 impl Store {
-    /// Locks the directory, reads what is there, and says in the log what was found. Also gives the shards' ends of
+    /// Reads what is in the directory, and says in the log what was found. Also gives the shards' ends of
     /// the queues.
     ///
     /// # Errors
     /// [`StorageError`], which says what to do.
     pub fn open(opening: Opening<'_>) -> Result<(Self, Vec<StoragePort>), StorageError> {
-        let Opening { config, storage, controls, event, clock, fresh: [epoch, secret] } = opening;
+        let Opening { config, storage, lock, controls, event, clock, fresh: [epoch, secret] } = opening;
         let root = &storage.data_dir;
-        let lock = Lock::take(root, &holder(config))?;
         let disk = HostDisk::new(root).map_err(StorageError::io("make", root.display().to_string()))?;
         let format = Format::load_or_create(&disk, || Format { epoch, secret, node: config.node.clone() })?;
         let hasher = KeyHasher::new(format.secret);
@@ -163,6 +167,27 @@ impl Parts {
 }
 
 /// What another process is told that wants the same directory.
+/// Locks the data directory, for which it waits as long as an earlier server may need to end.
+///
+/// # Errors
+/// [`StorageError`], which says who holds it.
+pub fn lock(config: &Config, storage: &StorageConfig, clock: Clock) -> Result<Lock, StorageError> {
+    let began_ns = clock.elapsed_ns();
+    loop {
+        match Lock::take(&storage.data_dir, &holder(config)) {
+            Err(StorageError::InUse { .. })
+                if clock.elapsed_ns() - began_ns < TAKEOVER_WAIT_MS * 1_000_000 =>
+            {
+                thread::sleep(RETRY_AFTER);
+            }
+            taken => return taken,
+        }
+    }
+}
+
+/// Before the next try at a directory in use.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
+
 fn holder(config: &Config) -> String {
     let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
     format!("process {}, which listens on {}", std::process::id(), listen.join(" and "))

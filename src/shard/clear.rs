@@ -154,7 +154,7 @@ impl Shard {
     /// For the coordinator: one more shard has dropped its maps.
     fn shard_dropped(&mut self, from: ShardIndex, clock: Time) {
         self.clearing.dropped.insert(from);
-        let _ = self.clock.observe(self.now.unix_ms, clock, u64::MAX);
+        self.clock.follow(clock);
         if self.clearing.dropped == ShardSet::first(self.shards) {
             self.clearing.dropped = ShardSet::EMPTY;
             let tick = self.clock.tick(self.now.unix_ms);
@@ -176,7 +176,7 @@ impl Shard {
     }
 
     fn end_clear(&mut self, tick: Time) {
-        let _ = self.clock.observe(self.now.unix_ms, tick, u64::MAX);
+        self.clock.follow(tick);
         self.clearing.tick = tick;
         self.clearing.ended += 1;
         self.clearing.stage = Stage::Serving;

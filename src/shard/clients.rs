@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use super::connection::{Connection, Phase};
-use super::outbox::{BufferPool, SharedFrames};
+use super::outbox::BufferPool;
+use super::shared::{Frames, SharedFrames};
 use super::{Change, Command, Dialect, Event, Now};
 use crate::config::{Coalesce, Config};
 use crate::mesh::ConnectionId;
@@ -34,7 +35,7 @@ pub struct Clients {
 /// Dialects there may be; see [`super::Shared::dialects`].
 pub const DIALECTS_MAX: usize = 4;
 
-/// What many connections are sent alike: one frame for each dialect that any of them speaks.
+/// What many connections are sent alike: frames for each dialect that any of them speaks, made once.
 #[derive(Default)]
 pub struct Alike([Option<SharedFrames>; DIALECTS_MAX]);
 
@@ -106,7 +107,7 @@ impl Clients {
             return;
         };
         let dialect = self.dialects[usize::from(connection.dialect)];
-        let session = Some(&connection.session);
+        let session = &connection.session;
         connection.outbox.append(&mut self.pool, |out| dialect.change(change, session, out));
         self.queued(id.index, now);
     }
@@ -127,7 +128,7 @@ impl Clients {
         alike: &mut Alike,
         index: u32,
         now: Now,
-        make: impl FnOnce(&dyn Dialect, &mut Vec<u8>),
+        make: impl FnOnce(&dyn Dialect, &mut Frames),
     ) {
         if self.make_alike(alike, index, make) {
             self.send_made(alike, index, now);
@@ -141,19 +142,28 @@ impl Clients {
         &mut self,
         alike: &mut Alike,
         index: u32,
-        make: impl FnOnce(&dyn Dialect, &mut Vec<u8>),
+        make: impl FnOnce(&dyn Dialect, &mut Frames),
     ) -> bool {
         let dialect = usize::from(self.table[index as usize].dialect);
         let made = &mut alike.0[dialect];
-        !made.get_or_insert_with(|| self.pool.share(|out| make(self.dialects[dialect], out))).is_empty()
+        let frames = made.get_or_insert_with(|| self.pool.share(|out| make(self.dialects[dialect], out)));
+        !frames.bytes.is_empty()
     }
 
     /// Queues what [`Self::make_alike`] has made for connections like the one in slot `index`.
     #[inline]
     pub fn send_made(&mut self, alike: &Alike, index: u32, now: Now) {
         let connection = &mut self.table[index as usize];
-        if let Some(frame) = &alike.0[usize::from(connection.dialect)] {
-            connection.outbox.append_shared(&mut self.pool, frame);
+        let dialect = usize::from(connection.dialect);
+        if let Some(frames) = &alike.0[dialect] {
+            let (outbox, session) = (&mut connection.outbox, &connection.session);
+            let is_personal = !frames.holes.is_empty()
+                && outbox.append_personal(&mut self.pool, frames, |copy| {
+                    self.dialects[dialect].personalize(frames, session, copy)
+                });
+            if !is_personal {
+                outbox.append_shared(&mut self.pool, frames);
+            }
             self.queued(index, now);
         }
     }

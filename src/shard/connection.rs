@@ -44,6 +44,8 @@ pub struct Connection {
     pub reader: Reader,
     /// Its dialect wants to hear when everything is sent.
     pub wants_drained: bool,
+    /// Its dialect has as many requests of it to answer as it keeps, and takes no further message until some are.
+    pub takes_no_requests: bool,
     /// Received and not yet handled: the request head, or what came while reading was paused.
     pub unread: Vec<u8>,
     /// Reading was paused because this shard or this connection has too much under way.
@@ -94,6 +96,7 @@ impl Connection {
             admitted: false,
             reader: Reader::new(message_bytes_max),
             wants_drained: false,
+            takes_no_requests: false,
             unread: Vec::new(),
             paused: false,
             ended: false,

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 
-use super::{Health, Now, Outcomes, Shard};
+use super::{Frames, Health, Now, Outcomes, Personal, Shard};
 use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
 use crate::mesh::{ConnectionId, Entries, Entry, Members};
@@ -41,9 +41,20 @@ pub trait Dialect: Sync {
     /// All that was queued for a connection has been sent, as was asked with [`Shard::call_when_drained`].
     fn drained(&self, _shard: &mut Shard, _id: ConnectionId) {}
 
-    /// Appends the frames that tell subscribers of a change: once for all that get the same, and then without a
-    /// session, and for one that gets less, such as who made part of it.
-    fn change(&self, change: Change<'_>, session: Option<&Session>, out: &mut Vec<u8>);
+    /// Appends the frames that tell one subscriber of a change: one that gets less than others, such as who made part
+    /// of it, or gets it later.
+    fn change(&self, change: Change<'_>, session: &Session, out: &mut Vec<u8>);
+
+    /// Appends the frames that tell subscribers of a change: once for all that get the same, but for what
+    /// [`Self::personalize`] puts into their holes.
+    fn change_for_all(&self, change: Change<'_>, out: &mut Frames) {
+        self.change(change, &None, &mut out.bytes);
+    }
+
+    /// Appends frames with holes as one subscriber gets them; `false`, and nothing is appended, if it gets them as they are.
+    fn personalize(&self, _frames: &Frames, _session: &Session, _out: &mut Personal<'_>) -> bool {
+        false
+    }
 
     /// Appends the frames that tell watchers of a room of a change in it. They are made once for all.
     fn member(&self, _change: MemberChange<'_>, _out: &mut Vec<u8>) {}

@@ -27,6 +27,9 @@ impl Shard {
             connection.deadline_ms = deadline_ms;
         }
         self.look_at(id, deadline_ms);
+        if self.is_draining() {
+            self.hurry(id);
+        }
         Some(id)
     }
 

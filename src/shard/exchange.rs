@@ -43,6 +43,9 @@ impl Shard {
 
     fn open_envelope(&mut self, from: ShardIndex, envelope: Envelope) {
         let Envelope { as_of, journaled, items, bytes, writers } = envelope;
+        // First: what is asked for in here comes after all that its client has been told, and whoever is told of what
+        // is in here comes after it with what it asks for next.
+        self.clock.follow(as_of);
         let mut waiting = Vec::new();
         for item in items {
             match item {

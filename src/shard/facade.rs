@@ -38,6 +38,13 @@ impl Shard {
         }
     }
 
+    /// Whether messages of the connection are handled, or wait, and it is not read, until this is called again.
+    pub fn take_requests(&mut self, id: ConnectionId, takes: bool) {
+        if let Some(connection) = self.clients.get_mut(id) {
+            connection.takes_no_requests = !takes;
+        }
+    }
+
     /// What the connection is called in logs.
     pub fn connection_name(&self, id: ConnectionId) -> String {
         format!("{}-{}-{}", self.index, id.index, id.generation)

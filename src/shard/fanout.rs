@@ -1,6 +1,6 @@
 //! Changes on their way to subscribers. The owner collects a turn's changes of a map into one batch, each entry
-//! packed once; one item goes to every interested shard, and there each dialect makes one frame for all its
-//! subscribers that get the same.
+//! packed once; one item goes to every interested shard, and there each dialect encodes them once for all its
+//! subscribers that get the same, or the same but for a few bytes.
 
 use super::clients::{Alike, DIALECTS_MAX};
 use super::maps::MapSlot;
@@ -9,10 +9,6 @@ use crate::crdt::Time;
 use crate::limits::CHUNK_BYTES;
 use crate::mesh::{Changes, Entries, Entry, EntryPacker, Item, ShardIndex, Span, Writer};
 use crate::wire::Cursor;
-
-/// Changes of a delivery past which their writers get the frame that everybody gets, if that has all they want: as many
-/// frames as writers, of as many changes, would be quadratic work.
-const OWN_FRAME_CHANGES_MAX: usize = 64;
 
 /// A turn's changes of one map, in the order they were applied.
 #[derive(Default)]
@@ -148,7 +144,7 @@ impl Shard {
         let map = &self.maps[delivery.map];
         // What most subscribers get.
         let mut alike = Alike::default();
-        // Whether a dialect gives a writer all that a delivery of many changes brings.
+        // Whether a dialect gives a writer all that the delivery brings.
         let mut echoes_all = [None; DIALECTS_MAX];
         for &slot in &map.subscribers {
             let subscription = &mut self.subscriptions[slot as usize];
@@ -168,7 +164,6 @@ impl Shard {
                 && subscription.walk.is_none()
                 && (connection.wrote_in_delivery != number
                     || subscription.echo
-                        && delivery.writers.len() > OWN_FRAME_CHANGES_MAX
                         && *echoes_all[dialect].get_or_insert_with(|| {
                             let dialect = self.clients.dialects[dialect];
                             delivery.iter().all(|(entry, _)| dialect.echoes(&entry))
@@ -176,7 +171,7 @@ impl Shard {
             if is_plain {
                 self.metrics.deliveries += delivery.writers.len() as u64;
                 self.clients.send_alike(&mut alike, id.index, self.now, |dialect, out| {
-                    dialect.change(Change::all(&map.name, delivery.entries, cursor), None, out);
+                    dialect.change_for_all(Change::all(&map.name, delivery.entries, cursor), out);
                 });
                 continue;
             }

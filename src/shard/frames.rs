@@ -48,6 +48,7 @@ impl Shard {
     pub(super) fn may_take_requests(&self, id: ConnectionId) -> bool {
         let Some(connection) = self.clients.get(id) else { return false };
         connection.is_open()
+            && !connection.takes_no_requests
             && (connection.requests_pending as usize) < CONNECTION_REQUESTS_PENDING_MAX
             && connection.outbox.bytes() <= self.config.outbox_soft_bytes
             && !self.is_congested()
@@ -94,12 +95,17 @@ impl Shard {
     ///
     /// # Errors
     /// Why the connection must end, once there were too many.
-    pub fn bad_message(&mut self, id: ConnectionId, reject: Reject) -> Result<(), Close> {
+    pub fn bad_message(
+        &mut self,
+        id: ConnectionId,
+        ticket: Option<&Ticket>,
+        reject: Reject,
+    ) -> Result<(), Close> {
         self.metrics.bad_messages += 1;
         let Some(connection) = self.clients.get_mut(id) else { return Ok(()) };
         connection.bad_messages += 1;
         let too_many = connection.bad_messages >= self.config.bad_messages_max;
-        self.reject(id, None, reject);
+        self.reject(id, ticket, reject);
         if too_many { Err(Close::InvalidData("too many messages that are not JSON")) } else { Ok(()) }
     }
 

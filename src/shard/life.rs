@@ -2,7 +2,7 @@
 
 use super::connection::Phase;
 use super::{Command, Shard};
-use crate::limits::CLOSE_TIMEOUT_MS;
+use crate::limits::{CLOSE_TIMEOUT_MS, DRAIN_HANDSHAKE_MS};
 use crate::mesh::ConnectionId;
 use crate::wire::Close;
 use crate::wire::websocket::{self, Opcode};
@@ -66,12 +66,33 @@ impl Shard {
         }
         self.draining_until_ms = Some(self.now.timer_ms() + self.config.drain_ms);
         self.clients.commands.push(Command::StopAccepting);
-        let open: Vec<ConnectionId> =
-            self.clients.table.iter().map(|(_, connection)| connection.id).collect();
-        for id in open {
-            let close = self.going_away();
-            self.disconnect(id, close);
+        let open: Vec<(ConnectionId, Phase)> =
+            self.clients.table.iter().map(|(_, connection)| (connection.id, connection.phase)).collect();
+        for (id, phase) in open {
+            match phase {
+                // It may have asked already, and is answered: with the same, or with a page.
+                Phase::Handshake | Phase::Admission => self.hurry(id),
+                _ => {
+                    let close = self.going_away();
+                    self.disconnect(id, close);
+                }
+            }
         }
+    }
+
+    /// Gives a connection that is not open yet what time it has while the server drains.
+    pub(super) fn hurry(&mut self, id: ConnectionId) {
+        let latest_ms = self.now.timer_ms() + DRAIN_HANDSHAKE_MS;
+        if let Some(connection) = self.clients.get_mut(id) {
+            let deadline_ms = connection.deadline_ms.min(latest_ms);
+            connection.deadline_ms = deadline_ms;
+            self.look_at(id, deadline_ms);
+        }
+    }
+
+    /// Nobody connects any more.
+    pub fn stopped_accepting(&mut self) {
+        self.is_accepting = false;
     }
 
     pub(super) fn going_away(&mut self) -> Close {
@@ -84,7 +105,7 @@ impl Shard {
 
     /// Whether a drain is over.
     pub(super) fn is_drained(&self) -> bool {
-        let is_quiet = self.clients.table.is_empty() && !self.has_unjournaled();
+        let is_quiet = !self.is_accepting && self.clients.table.is_empty() && !self.has_unjournaled();
         self.drain_ends_ms().is_some_and(|ends_ms| is_quiet || self.now.timer_ms() >= ends_ms)
     }
 

@@ -166,7 +166,7 @@ impl Shard {
             if let Some(cells) = &mut loading.cells {
                 cells.finish_restore(chunk.pruned_through);
                 // Cells of former shards may have ticks that this one has not reached.
-                let _ = self.clock.observe(self.now.unix_ms, cells.last_applied(), u64::MAX);
+                self.clock.follow(cells.last_applied());
             }
             self.metrics.load_ns.record((self.now.monotonic_us - loading.began_us) * 1000);
             self.loads.complete.push_back(slot);

@@ -5,31 +5,26 @@
 
 use std::sync::Arc;
 
-use super::rooms::{Present, RoomSlot, Rooms};
+use super::rooms::{Present, RoomSlot};
 use super::{SetPresence, Shard};
-use crate::limits::{CHUNK_BYTES, PRESENCE_MEMBERS_MAX, PRESENCE_ROOM_BYTES_MAX, PRESENCE_STALE_MS};
+use crate::limits::{CHUNK_BYTES, PRESENCE_MEMBERS_MAX, PRESENCE_ROOM_BYTES_MAX};
 use crate::mesh::{Answer, Item, Member, MemberChanged, ReplyTo, ShardIndex, Span, Writer};
 use crate::wire::Reject;
 
 /// Watches answered in one turn, unless they come to more than [`CHUNK_BYTES`] before: a thousand that join at once
 /// must not stall the rest.
 const ANSWERS_PER_TURN_MAX: usize = 64;
-/// Stale members removed in one turn: each is a frame for every watcher.
-const STALE_PER_TURN_MAX: usize = 64;
-/// Entries of the list of looks that are not worth a sweep.
-const LEFT_LOOKS_MAX: usize = 64;
 
 impl Shard {
-    /// Sets or removes a member, for `by`.
+    /// Sets or removes a member, for `by`, which removes only what it has set last: a client that has two connections under
+    /// one name, as while it comes back, leaves with the one and stays with the other.
     ///
     /// # Errors
     /// The room is full.
     pub(super) fn set_member(&mut self, set: &SetPresence<'_>, by: Writer) -> Result<(), Reject> {
         let hash = self.hasher.map(set.room);
         let Some(state) = set.state else {
-            if let Some(slot) = self.presence.rooms.find(set.room, hash) {
-                self.remove_member(slot, set.member, |_| set.clock);
-            }
+            self.remove_member(set.room, set.member, by, |_| set.clock);
             return Ok(());
         };
         let slot = self.presence.rooms.find_or_insert(set.room, hash);
@@ -43,13 +38,10 @@ impl Shard {
             ));
         }
         room.bytes = bytes;
-        let present = Present { state: state.into(), clock: set.clock, by, set_ms: self.now.timer_ms() };
+        let present = Present { state: state.into(), clock: set.clock, by };
         match room.members.get_mut(set.member) {
             Some(earlier) => *earlier = present,
             None => drop(room.members.insert(set.member.into(), present)),
-        }
-        if room.look_ms == u64::MAX {
-            self.look_later(slot);
         }
         self.member_changed(slot, set.member, Some(state), set.clock);
         Ok(())
@@ -57,22 +49,20 @@ impl Shard {
 
     /// Removes a member whose connection is gone, unless another has set it since.
     pub(super) fn leave_room(&mut self, room: &str, member: &str, by: Writer) {
-        let Some(slot) = self.presence.rooms.find(room, self.hasher.map(room)) else { return };
-        if self.presence.rooms[slot].members.get(member).is_some_and(|present| present.by == by) {
-            self.remove_member(slot, member, |last| last.saturating_add(1));
-        }
+        self.remove_member(room, member, by, |last| last.saturating_add(1));
     }
 
-    /// Removes a member, if it is there; `clock` makes what watchers are told from the last.
-    fn remove_member(&mut self, slot: RoomSlot, member: &str, clock: impl FnOnce(u64) -> u64) {
+    /// Removes a member, if it is there and `by` has set it last; `clock` makes what watchers are told from the last.
+    fn remove_member(&mut self, room: &str, member: &str, by: Writer, clock: impl FnOnce(u64) -> u64) {
+        let Some(slot) = self.presence.rooms.find(room, self.hasher.map(room)) else { return };
         let room = &mut self.presence.rooms[slot];
+        if room.members.get(member).is_none_or(|present| present.by != by) {
+            return;
+        }
         let Some(present) = room.members.remove(member) else { return };
         room.bytes -= member.len() + present.state.len();
         self.member_changed(slot, member, None, clock(present.clock));
-        if self.presence.rooms[slot].members.is_empty() {
-            self.presence.rooms[slot].look_ms = u64::MAX;
-            self.presence.rooms.release_if_unused(slot);
-        }
+        self.presence.rooms.release_if_unused(slot);
     }
 
     /// Tells every watcher, here and elsewhere.
@@ -147,64 +137,5 @@ impl Shard {
     /// Whether watches wait to be answered, so that the next turn must not wait for an event.
     pub(super) fn has_watches_to_answer(&self) -> bool {
         !self.presence.to_answer.is_empty()
-    }
-
-    /// Has the members of a room looked at after [`PRESENCE_STALE_MS`]. Looking that often finds each within twice
-    /// that time, and a member that is set costs no timer.
-    fn look_later(&mut self, slot: RoomSlot) {
-        let look_ms = self.now.timer_ms() + PRESENCE_STALE_MS;
-        let presence = &mut self.presence;
-        presence.rooms[slot].look_ms = look_ms;
-        presence.looks.push_back((look_ms, slot));
-        // Rooms come and go in less time, so now and then the entries of those that are gone are dropped.
-        if presence.looks.len() > 2 * presence.rooms.len() + LEFT_LOOKS_MAX {
-            let rooms = &presence.rooms;
-            presence.looks.retain(|&(ms, slot)| rooms.get(slot).is_some_and(|room| room.look_ms == ms));
-        }
-    }
-
-    /// Removes members that were not set again for [`PRESENCE_STALE_MS`], a bounded number a turn.
-    pub(super) fn remove_stale_members(&mut self) {
-        let now_ms = self.now.timer_ms();
-        let mut left = STALE_PER_TURN_MAX;
-        while let Some(&(look_ms, slot)) = self.presence.looks.front()
-            && look_ms <= now_ms
-        {
-            self.presence.looks.pop_front();
-            let is_due = |rooms: &Rooms| rooms.get(slot).is_some_and(|room| room.look_ms == look_ms);
-            if !is_due(&self.presence.rooms) {
-                continue;
-            }
-            left -= self.remove_stale(slot, left);
-            if left == 0 {
-                // There may be more, with which the next turn goes on.
-                return self.presence.looks.push_front((look_ms, slot));
-            }
-            if is_due(&self.presence.rooms) {
-                self.look_later(slot);
-            }
-        }
-    }
-
-    /// Removes at most `left` stale members of one room; how many there were.
-    fn remove_stale(&mut self, slot: RoomSlot, left: usize) -> usize {
-        let (now_ms, unix_ms) = (self.now.timer_ms(), self.now.unix_ms);
-        let members = self.presence.rooms[slot].members.iter();
-        let is_stale = |present: &Present| now_ms >= present.set_ms + PRESENCE_STALE_MS;
-        let stale: Vec<Box<str>> = members
-            .filter(|(_, present)| is_stale(present))
-            .map(|(name, _)| name.clone())
-            .take(left)
-            .collect();
-        for name in &stale {
-            self.remove_member(slot, name, |last| last.saturating_add(1).max(unix_ms));
-        }
-        self.metrics.presence_stale += stale.len() as u64;
-        stale.len()
-    }
-
-    /// When [`Self::remove_stale_members`] has something to do, in milliseconds of the monotonic clock.
-    pub(super) fn next_stale_ms(&self) -> Option<u64> {
-        self.presence.looks.front().map(|&(look_ms, _)| look_ms)
     }
 }

@@ -35,6 +35,7 @@ mod read;
 mod recency;
 mod removal;
 mod rooms;
+mod shared;
 mod subscribe;
 mod timers;
 mod turn;
@@ -49,9 +50,10 @@ pub use dialect::{
     Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Published, Session,
     SnapshotEnd,
 };
-pub use outbox::{BufferPool, Outbox, SharedFrames};
+pub use outbox::{BufferPool, Outbox};
 pub use pages::Health;
 pub use presence::SetPresence;
+pub use shared::{Frames, Hole, Personal, SharedFrames};
 pub use subscribe::{From, Subscribe};
 pub use write::{Op, Ops};
 
@@ -117,7 +119,7 @@ pub enum Command {
     Wake(ShardIndex),
     /// Wake the storage: the queue to it has something.
     WakeStorage,
-    /// Accept no more connections.
+    /// Accept no more connections, but whoever is about to connect, then report [`Shard::stopped_accepting`].
     StopAccepting,
     /// Everything has ended; leave the loop.
     Exit,
@@ -169,6 +171,7 @@ pub struct Shard {
     timers: Wheel,
     /// When a drain ends at the latest; `None` while serving.
     draining_until_ms: Option<u64>,
+    is_accepting: bool,
     exited: bool,
 
     parser: Parser,
@@ -236,8 +239,7 @@ impl Shard {
         let mut clock = Clock::new(node);
         let mut cursor_limit = Time::MAX;
         let journal = shared.storage.as_ref().zip(storage).map(|(shared, port)| {
-            // The data set is the authority here, however far ahead of the wall clock it may be.
-            let _ = clock.observe(now.unix_ms, shared.clock_floor, u64::MAX);
+            clock.follow(shared.clock_floor);
             cursor_limit = shared.progress.durable_clock();
             Journal::new(port, Arc::clone(&shared.progress), usize::from(index))
         });
@@ -259,6 +261,7 @@ impl Shard {
             admission: Admission::new(&shared, shards, now),
             timers: Wheel::new(now.timer_ms()),
             draining_until_ms: None,
+            is_accepting: true,
             exited: false,
             parser: Parser::new(),
             maps: Maps::new(journal.is_some(), memory.is_limited()),

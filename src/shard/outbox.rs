@@ -3,24 +3,30 @@
 //! Invariant: bytes leave in the order they were queued, and what is in flight does not move or change until
 //! its last completion. A piece is owned (copied) or a buffer shared with other connections.
 
+use std::ops::Range;
 use std::rc::Rc;
 
+use super::shared::{Frames, Personal, SharedFrames};
 use crate::limits::SHARED_BYTES_MIN;
-
-/// A frame, or several, encoded once for many connections.
-pub type SharedFrames = Rc<Vec<u8>>;
 
 #[derive(Debug)]
 enum Piece {
     Owned(Vec<u8>),
-    Shared(SharedFrames),
+    /// Bytes `start..end` of these frames; positions of half a word, so that a piece is no larger than a vector.
+    Shared {
+        frames: SharedFrames,
+        start: u32,
+        end: u32,
+    },
 }
+
+const _: () = assert!(size_of::<Piece>() == size_of::<Vec<u8>>());
 
 impl Piece {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Owned(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
+            Self::Shared { frames, start, end } => &frames.bytes[*start as usize..*end as usize],
         }
     }
 }
@@ -74,6 +80,13 @@ impl Pieces {
             self.rest = Vec::new();
         }
     }
+}
+
+/// Where a part that is queued by reference ends, at most.
+const PART_END_MAX: usize = u32::MAX as usize;
+
+fn part(frames: &SharedFrames, range: Range<usize>) -> Piece {
+    Piece::Shared { frames: Rc::clone(frames), start: range.start as u32, end: range.end as u32 }
 }
 
 /// See the module. One for each connection; an empty one owns no heap.
@@ -133,23 +146,55 @@ impl Outbox {
         }
     }
 
-    /// Queues a frame that others share: by reference when it comes first or is large, else copied, so that a
+    /// Queues frames that others share: by reference when they come first or are large, else copied, so that a
     /// slow reader does not pin many small buffers and one send still takes them all.
-    pub fn append_shared(&mut self, pool: &mut BufferPool, frame: &SharedFrames) {
-        if self.filling.is_empty() || frame.len() >= SHARED_BYTES_MIN {
-            self.filling.push(Piece::Shared(Rc::clone(frame)));
+    pub fn append_shared(&mut self, pool: &mut BufferPool, frames: &SharedFrames) {
+        let bytes = frames.bytes.len();
+        if self.filling.is_empty() && bytes > 0 && bytes <= PART_END_MAX {
+            self.filling.push(part(frames, 0..bytes));
+            self.filling_bytes += bytes;
         } else {
-            self.owned_tail(pool).extend_from_slice(frame);
+            self.append_part(pool, frames, 0..bytes);
         }
-        self.filling_bytes += frame.len();
         self.frames += 1;
+    }
+
+    /// Queues what `write` makes of frames that others share, for this connection alone; what it says of that.
+    pub(super) fn append_personal(
+        &mut self,
+        pool: &mut BufferPool,
+        frames: &SharedFrames,
+        write: impl FnOnce(&mut Personal<'_>) -> bool,
+    ) -> bool {
+        let has_written = write(&mut Personal::new(self, pool, frames));
+        self.frames += u32::from(has_written);
+        has_written
+    }
+
+    /// Appends a part of frames: by reference if it is large, else copied.
+    pub(super) fn append_part(&mut self, pool: &mut BufferPool, frames: &SharedFrames, range: Range<usize>) {
+        let bytes = range.len();
+        if bytes >= SHARED_BYTES_MIN && range.end <= PART_END_MAX {
+            self.filling.push(part(frames, range));
+        } else if bytes > 0 {
+            self.owned_tail(pool).extend_from_slice(&frames.bytes[range]);
+        }
+        self.filling_bytes += bytes;
+    }
+
+    /// Appends what `write`, which must append something, appends to a frame that others share the rest of.
+    pub(super) fn append_own(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+        let tail = self.owned_tail(pool);
+        let before = tail.len();
+        write(tail);
+        self.filling_bytes += tail.len() - before;
     }
 
     /// The owned buffer at the end of `filling`, made from the small shared piece there if need be.
     fn owned_tail(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
         match self.filling.last_mut() {
             Some(Piece::Owned(_)) => {}
-            Some(last @ Piece::Shared(_)) if last.bytes().len() < SHARED_BYTES_MIN => {
+            Some(last @ Piece::Shared { .. }) if last.bytes().len() < SHARED_BYTES_MIN => {
                 let mut owned = pool.take();
                 owned.extend_from_slice(last.bytes());
                 *last = Piece::Owned(owned);
@@ -241,15 +286,16 @@ impl BufferPool {
     }
 
     /// A buffer filled by `write`, to be shared by reference.
-    pub fn share(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> SharedFrames {
+    pub fn share(&mut self, write: impl FnOnce(&mut Frames)) -> SharedFrames {
         let mut frame = match self.shared.front() {
             Some(oldest) if Rc::strong_count(oldest) == 1 => self.shared.pop_front().unwrap_or_default(),
             _ => SharedFrames::default(),
         };
-        let bytes = Rc::make_mut(&mut frame);
-        bytes.clear();
-        write(bytes);
-        if self.shared.len() < SHARED_MAX && bytes.capacity() <= 16 * POOLED_BYTES_MAX {
+        let frames = Rc::make_mut(&mut frame);
+        frames.bytes.clear();
+        frames.holes.clear();
+        write(frames);
+        if self.shared.len() < SHARED_MAX && frames.bytes.capacity() <= 16 * POOLED_BYTES_MAX {
             self.shared.push_back(Rc::clone(&frame));
         } else if self.shared.front().is_some_and(|oldest| Rc::strong_count(oldest) > 1) {
             // A slow reader holds the oldest: forget it here, so that it does not block those behind it.
@@ -267,12 +313,38 @@ mod tests {
         outbox.in_flight().flatten().copied().collect()
     }
 
+    fn share(pool: &mut BufferPool, bytes: &[u8]) -> SharedFrames {
+        pool.share(|out| out.bytes.extend_from_slice(bytes))
+    }
+
+    #[test]
+    fn of_a_personal_frame_only_what_is_small_is_copied() {
+        let mut pool = BufferPool::default();
+        let mut outbox = Outbox::default();
+        let frames = share(&mut pool, &[b"head|".as_slice(), &[b'x'; SHARED_BYTES_MIN], b"|end"].concat());
+        let large = 5..5 + SHARED_BYTES_MIN;
+        let says = outbox.append_personal(&mut pool, &frames, |copy| {
+            copy.own(4, |out| out.extend_from_slice(b"own:"));
+            copy.shared(0..5);
+            copy.shared(large.clone());
+            copy.shared(large.end..large.end + 4);
+            copy.shared(3..3);
+            true
+        });
+        assert!(says && !outbox.append_personal(&mut pool, &frames, |_| false));
+        let expected = [b"own:".as_slice(), &frames.bytes].concat();
+        assert_eq!((outbox.bytes(), outbox.start_send()), (expected.len(), 1));
+        assert_eq!(all(&outbox), expected);
+        let lies_shared = |part: &[u8]| part.as_ptr() == frames.bytes[large.clone()].as_ptr();
+        assert_eq!(outbox.in_flight().map(lies_shared).collect::<Vec<_>>(), [false, true, false]);
+    }
+
     #[test]
     fn pieces_leave_in_order_whatever_they_are_made_of() {
         let mut pool = BufferPool::default();
         let mut outbox = Outbox::default();
-        let small = pool.share(|out| out.extend_from_slice(b"shared "));
-        let large = pool.share(|out| out.resize(SHARED_BYTES_MIN, b'x'));
+        let small = share(&mut pool, b"shared ");
+        let large = share(&mut pool, &[b'x'; SHARED_BYTES_MIN]);
         outbox.append_shared(&mut pool, &small);
         outbox.append(&mut pool, |out| out.extend_from_slice(b"owned "));
         outbox.append_shared(&mut pool, &small);
@@ -280,7 +352,7 @@ mod tests {
         outbox.append(&mut pool, |out| out.extend_from_slice(b"end"));
         let bytes = outbox.bytes();
         assert_eq!(outbox.start_send(), 5);
-        let expected = [b"shared owned shared ".as_slice(), &large, b"end"].concat();
+        let expected = [b"shared owned shared ".as_slice(), &large.bytes, b"end"].concat();
         assert_eq!(all(&outbox), expected);
         assert_eq!(bytes, expected.len());
 
@@ -309,15 +381,15 @@ mod tests {
     fn a_shared_buffer_is_reused_only_when_nobody_sends_it() {
         let mut pool = BufferPool::default();
         let mut outbox = Outbox::default();
-        let frame = pool.share(|out| out.extend_from_slice(b"first"));
+        let frame = share(&mut pool, b"first");
         outbox.append_shared(&mut pool, &frame);
         drop(frame);
         outbox.start_send();
-        let second = pool.share(|out| out.extend_from_slice(b"second"));
+        let second = share(&mut pool, b"second");
         assert_eq!(all(&outbox), b"first");
         drop(second);
         outbox.sent(5, &mut pool);
-        pool.share(|out| out.extend_from_slice(b"third"));
+        share(&mut pool, b"third");
         assert!(pool.shared.len() <= 2, "a free buffer was used again");
     }
 }

@@ -6,7 +6,7 @@
 
 use super::Shard;
 use super::pending::Waiting;
-use crate::limits::{KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, PRESENCE_STALE_MS, PRESENCE_STATE_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, PRESENCE_STATE_BYTES_MAX};
 use crate::mesh::{ConnectionId, Item, ReplyTo, Request, Span, Writer};
 use crate::wire::{Reject, Ticket};
 
@@ -28,14 +28,11 @@ pub struct HeldMember {
     hash: u64,
     room: Box<str>,
     member: Box<str>,
-    /// When it was last set, in milliseconds of the monotonic clock.
-    set_ms: u64,
 }
 
 impl Shard {
     /// Sets or removes a member of a room; nobody needs to watch the room for that. There is an answer only if it is
-    /// refused. The member is removed once `id` is gone, unless another connection has set it since, and when it has
-    /// not been set for [`PRESENCE_STALE_MS`].
+    /// refused. The member is removed once `id` is gone, or removes it, unless another connection has set it since.
     pub fn set_presence(&mut self, id: ConnectionId, ticket: Option<Ticket>, set: SetPresence<'_>) {
         if let Err(reject) = check(&set).and_then(|()| self.hold_member(id, &set)) {
             return self.reject(id, ticket.as_ref(), reject);
@@ -67,7 +64,6 @@ impl Shard {
 
     /// Remembers what `id` sets, and forgets what it removes.
     fn hold_member(&mut self, id: ConnectionId, set: &SetPresence<'_>) -> Result<(), Reject> {
-        let now_ms = self.now.timer_ms();
         let hash = self.hasher.key(self.hasher.map(set.room), set.member);
         let Some(connection) = self.clients.get_mut(id) else { return Ok(()) };
         let held = &mut connection.held;
@@ -75,18 +71,13 @@ impl Shard {
             |one: &HeldMember| one.hash == hash && *one.room == *set.room && *one.member == *set.member;
         match (held.iter().position(is_it), set.state) {
             (Some(position), None) => drop(held.swap_remove(position)),
-            (Some(position), Some(_)) => held[position].set_ms = now_ms,
-            (None, None) => {}
+            (Some(_), Some(_)) | (None, None) => {}
             (None, Some(_)) => {
-                if held.len() >= self.config.subscriptions_max {
-                    // Those are gone or as good as gone.
-                    held.retain(|one| now_ms < one.set_ms + 2 * PRESENCE_STALE_MS);
-                }
                 if held.len() >= self.config.subscriptions_max {
                     return Err(Reject::TooLarge("this connection has set as many members as it may"));
                 }
                 let (room, member) = (set.room.into(), set.member.into());
-                held.push(HeldMember { hash, room, member, set_ms: now_ms });
+                held.push(HeldMember { hash, room, member });
             }
         }
         Ok(())

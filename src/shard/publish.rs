@@ -45,7 +45,9 @@ impl Shard {
         let mut alike = Alike::default();
         for &subscription in &map.subscribers {
             let id = self.subscriptions[subscription as usize].connection;
-            let make = |dialect: &dyn super::Dialect, out: &mut Vec<u8>| dialect.published(message, out);
+            let make = |dialect: &dyn super::Dialect, out: &mut super::Frames| {
+                dialect.published(message, &mut out.bytes)
+            };
             if Some(id) == sender || !self.clients.make_alike(&mut alike, id.index, make) {
                 continue;
             }

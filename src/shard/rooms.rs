@@ -19,8 +19,6 @@ pub struct Presence {
     pub watches: Slab<Watch>,
     /// Watches to be answered with all members of a room whose home is here, oldest first.
     pub to_answer: VecDeque<(ReplyTo, Arc<str>)>,
-    /// Rooms in the order in which their members are looked at, each with when, in milliseconds of the monotonic clock.
-    pub looks: VecDeque<(u64, RoomSlot)>,
 }
 
 /// One room, as far as it concerns this shard.
@@ -35,8 +33,6 @@ pub struct Room {
     pub bytes: usize,
     /// At its home, the other shards that watch it.
     pub interested: ShardSet,
-    /// When its members are looked at next; `u64::MAX`: nobody is in it.
-    pub look_ms: u64,
 }
 
 /// What is known of a member.
@@ -44,9 +40,8 @@ pub struct Present {
     /// Canonical JSON.
     pub state: Box<[u8]>,
     pub clock: u64,
-    /// Who has set it last, and when, in milliseconds of the monotonic clock.
+    /// Who has set it last.
     pub by: Writer,
-    pub set_ms: u64,
 }
 
 impl Room {
@@ -79,7 +74,6 @@ impl Rooms {
             members: BTreeMap::new(),
             bytes: 0,
             interested: ShardSet::EMPTY,
-            look_ms: u64::MAX,
         }) as RoomSlot;
         let slots = &self.slots;
         self.by_name.insert_unique(hash, slot, |&slot| slots[slot as usize].hash);
@@ -95,14 +89,6 @@ impl Rooms {
         if let Ok(entry) = self.by_name.find_entry(room.hash, |&candidate| candidate == slot) {
             entry.remove();
         }
-    }
-
-    pub fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    pub fn get(&self, slot: RoomSlot) -> Option<&Room> {
-        self.slots.get(slot as usize)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Room> {

@@ -27,14 +27,12 @@ pub enum From {
     Everything,
     /// What was applied after this.
     Cursor(Cursor),
-    /// What was applied in the last moments, at least [`RECENT_MS`]: whatever the subscriber writes from now on is
-    /// among it or follows.
-    Recent,
+    /// What is applied from now on: whatever the subscriber writes next is among it or follows, as every owner hears of
+    /// this shard's clock before it hears of the write.
+    Now,
+    /// Not even what is applied before the owners have heard of the subscription.
     Nothing,
 }
-
-/// The clocks of two shards differ by less, as long as no turn takes longer.
-const RECENT_MS: u64 = 5_000;
 
 /// One connection's interest in one map.
 pub struct Subscription {
@@ -117,10 +115,7 @@ impl Shard {
             From::Cursor(since) => since,
             From::Everything => return (snapshot(false, false), Time::ZERO),
             From::Nothing => return (snapshot(false, false), Time::MAX),
-            From::Recent => {
-                let since_ms = self.now.unix_ms.saturating_sub(RECENT_MS);
-                return (snapshot(false, false), Time::new(since_ms, 0));
-            }
+            From::Now => return (snapshot(false, false), self.clock.last()),
         };
         // What was seen of another map, or through another filter, does not say what is missing of this. A tick that this
         // data set never had is from before a crash that has lost it.
@@ -141,15 +136,36 @@ impl Shard {
     /// Ends the subscription of `map` by `id`, if there is one.
     fn leave_map(&mut self, id: ConnectionId, map: &str, hash: u64) {
         let Some(slot) = self.maps.find(map, hash) else { return };
+        let Some(place) = self.find_subscription(id, slot) else { return };
         let Some(connection) = self.clients.get_mut(id) else { return };
-        let subscriptions = &self.subscriptions;
-        let of_map = |held: &SubscriptionRef| subscriptions[held.slot as usize].map == slot;
-        if let Some(position) = connection.subscriptions.iter().position(of_map) {
-            let held = connection.subscriptions.swap_remove(position);
-            if let Some(owed) = self.end_subscription(held) {
-                self.reject(id, Some(&owed), Reject::Cancelled);
-            }
+        let held = connection.subscriptions.swap_remove(place);
+        if let Some(owed) = self.end_subscription(held) {
+            self.reject(id, Some(&owed), Reject::Cancelled);
         }
+    }
+
+    /// The place of the subscription of a map among those of a connection. That of one that has thousands is looked for
+    /// among the few of the map.
+    fn find_subscription(&self, id: ConnectionId, map: MapSlot) -> Option<usize> {
+        let held = &self.clients.get(id)?.subscriptions;
+        let of_map = &self.maps[map].subscribers;
+        if held.len() <= of_map.len() {
+            return held.iter().position(|held| self.subscriptions[held.slot as usize].map == map);
+        }
+        let is_own = |slot: &u32| self.subscriptions[*slot as usize].connection == id;
+        let slot = of_map.iter().copied().find(is_own)?;
+        held.iter().position(|held| held.slot == slot)
+    }
+
+    /// Up to where the subscriber of a map has been told everything; `None` if it is not subscribed.
+    pub fn told_through(&mut self, id: ConnectionId, map: &str) -> Option<Time> {
+        let slot = self.maps.find(map, self.hasher.map(map))?;
+        let place = self.find_subscription(id, slot)?;
+        let cursor = self.cursor(slot);
+        let held = self.clients.get(id)?.subscriptions[place];
+        let subscription = &self.subscriptions[held.slot as usize];
+        let walk = subscription.walk.as_ref();
+        Some(walk.map_or(cursor.time, |walk| walk.cursor(subscription.live, &self.heard).min(cursor.time)))
     }
 
     /// Forgets a subscription that its connection has already forgotten; the request whose answer is still owed, if it

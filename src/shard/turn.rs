@@ -28,7 +28,6 @@ impl Shard {
     pub fn end_turn(&mut self) {
         self.fire_timers();
         self.run_removals();
-        self.remove_stale_members();
         self.give_up_old_requests();
         self.release_held();
         self.flush_batches();
@@ -105,7 +104,6 @@ impl Shard {
         sooner(self.timers.next_ms().map(|at_ms| at_ms * 1000));
         sooner(self.draining_until_ms.map(|until_ms| until_ms * 1000));
         sooner(self.next_removal_ms().map(|at_ms| now_us + at_ms.saturating_sub(self.now.unix_ms) * 1000));
-        sooner(self.next_stale_ms().map(|at_ms| at_ms * 1000));
         sooner(self.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
         sooner(self.next_look_at_loads_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_pass_ms().map(|at_ms| at_ms * 1000));

@@ -63,10 +63,18 @@ impl Shard {
         }
     }
 
+    /// Whether the connection watches a room.
+    pub fn watches_presence(&self, id: ConnectionId, room: &str) -> bool {
+        self.find_watch(id, room).is_some()
+    }
+
+    /// Looked for where there are fewer: many rooms have few watchers, and many watchers few rooms.
     fn find_watch(&self, id: ConnectionId, room: &str) -> Option<u32> {
         let slot = self.presence.rooms.find(room, self.hasher.map(room))?;
-        let watches = &self.clients.get(id)?.watches;
-        watches.iter().copied().find(|&watch| self.presence.watches[watch as usize].room == slot)
+        let (of_room, of_connection) = (&self.presence.rooms[slot].watches, &self.clients.get(id)?.watches);
+        let fewer = if of_room.len() < of_connection.len() { of_room } else { of_connection };
+        let is_it = |watch: &Watch| watch.room == slot && watch.connection == id;
+        fewer.iter().copied().find(|&watch| is_it(&self.presence.watches[watch as usize]))
     }
 
     fn begin_watch(&mut self, id: ConnectionId, room: &str) -> u32 {
@@ -172,7 +180,7 @@ impl Shard {
             }
             self.metrics.presence_deliveries += 1;
             self.clients.send_alike(&mut alike, watch.connection.index, self.now, |dialect, out| {
-                dialect.member(change, out);
+                dialect.member(change, &mut out.bytes);
             });
         }
     }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::base::{CELLS, MAPS, NAMES, NEXT_MAP_ID, NUMBERS, Reading, failed};
 use super::clear::CLEARED;
-use super::offline::CACHE_BYTES;
+use super::offline::{CACHE_BYTES, Offline};
 use super::{Base, Disk, HostDisk, JOURNAL_FOLDER, StorageError, first_sequence, format, replace_file};
 use crate::crdt::Time;
 
@@ -81,6 +81,23 @@ pub fn copy(
         synced.map_err(StorageError::io("sync the folder of", shown))?;
     }
     Ok(copying.copied)
+}
+
+/// Copies a data directory that no server uses to `target`, as [`copy`] does. Changes nothing in it.
+///
+/// # Errors
+/// As [`copy`]; [`StorageError::InUse`] and whatever else keeps a server from starting there, before anything is made.
+pub fn copy_stopped(
+    data_dir: &Path,
+    target: &Path,
+    progress: &mut dyn FnMut(&Copied),
+) -> Result<Copied, StorageError> {
+    Offline::read(data_dir, |offline| {
+        let base = offline.base()?;
+        let (_, recovered) = offline.tail(base.folded(), false)?;
+        let segments: Vec<String> = recovered.segments.into_iter().map(|segment| segment.name).collect();
+        copy(&base, &offline.disk, &segments, target, progress)
+    })
 }
 
 /// The segments, oldest first, without those that are wholly folded.

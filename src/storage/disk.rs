@@ -100,6 +100,7 @@ pub fn replace_file(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<(), Sto
 #[derive(Clone, Debug)]
 pub struct HostDisk {
     root: PathBuf,
+    is_read_only: bool,
 }
 
 impl HostDisk {
@@ -109,7 +110,12 @@ impl HostDisk {
     /// Of the file system.
     pub fn new(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root.join(super::JOURNAL_FOLDER))?;
-        Ok(Self { root: root.to_owned() })
+        Ok(Self { root: root.to_owned(), is_read_only: false })
+    }
+
+    /// Uses `root` for whoever only reads: it makes and changes nothing, so that no right to write is needed.
+    pub fn read_only(root: &Path) -> Self {
+        Self { root: root.to_owned(), is_read_only: true }
     }
 
     pub fn root(&self) -> &Path {
@@ -119,20 +125,30 @@ impl HostDisk {
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
+
+    fn may_write(&self) -> io::Result<()> {
+        if self.is_read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+    }
 }
 
 impl Disk for HostDisk {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.path(name))?))
+        Ok(Arc::new(OpenOptions::new().read(true).write(!self.is_read_only).open(self.path(name))?))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.may_write()?;
         Ok(Arc::new(OpenOptions::new().read(true).write(true).create_new(true).open(self.path(name))?))
     }
 
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(self.path(folder))? {
+        let entries = match fs::read_dir(self.path(folder)) {
+            // Programs that copy files may leave an empty folder out, which nobody can make here.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.is_read_only => return Ok(names),
+            entries => entries?,
+        };
+        for entry in entries {
             let entry = entry?;
             if entry.file_type()?.is_file() {
                 names.push(entry.file_name().to_string_lossy().into_owned());
@@ -143,10 +159,12 @@ impl Disk for HostDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.may_write()?;
         fs::rename(self.path(from), self.path(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.may_write()?;
         fs::remove_file(self.path(name))
     }
 

@@ -1,6 +1,7 @@
 //! What can go wrong with a data directory, said so that its owner knows what to do.
 
 use std::io;
+use std::path::Path;
 
 /// Stop: what is on disk cannot be used, or can no longer be relied on. Printed behind `annulus: `.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,14 @@ impl StorageError {
     pub fn io(what: &'static str, file: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let file = file.into();
         move |source| Self::Io { what, file, source }
+    }
+
+    /// The same with the name of the file as whoever ran a command on the directory `root` would write it.
+    pub(super) fn within(mut self, root: &Path) -> Self {
+        if let Self::Io { file, .. } | Self::Damaged { file, .. } | Self::NotOurs { file, .. } = &mut self {
+            *file = root.join(&*file).display().to_string();
+        }
+        self
     }
 
     /// For what the base knows of a map.

@@ -58,7 +58,15 @@ pub fn export(
     out: impl Write,
     progress: &mut dyn FnMut(&Exported),
 ) -> Result<Exported, StorageError> {
-    let offline = Offline::open(data_dir, &format!("`annulus export`, process {}", std::process::id()))?;
+    Offline::read(data_dir, |offline| export_offline(offline, maps, out, progress))
+}
+
+fn export_offline(
+    offline: &Offline,
+    maps: &[String],
+    out: impl Write,
+    progress: &mut dyn FnMut(&Exported),
+) -> Result<Exported, StorageError> {
     let base = offline.base()?;
     let (tail, _) = offline.tail(base.folded(), false)?;
     base.follow(&tail)?;
@@ -75,7 +83,7 @@ pub fn export(
     };
     for map in names {
         let view = View::open(&base, &tail, &map, std::slice::from_ref(&whole))?;
-        let directory = || data_dir.display().to_string();
+        let directory = || offline.disk.root().display().to_string();
         let Some(map_type) = view.map_type else {
             return Err(StorageError::NoSuchMap { map, directory: directory() });
         };

@@ -2,43 +2,41 @@
 
 use std::path::Path;
 
-use super::{
-    Base, Format, HostDisk, JOURNAL_FOLDER, Lock, Recovered, RecoveryOptions, StorageError, Tail, format,
-    recover,
-};
+use super::lock::ReadLock;
+use super::{Base, Format, HostDisk, Recovered, RecoveryOptions, StorageError, Tail, recover};
 use crate::mesh::KeyHasher;
 
 /// Bytes of the base that a command may hold in memory.
 pub(super) const CACHE_BYTES: usize = 256 << 20;
 
-/// The directory, locked while this lives.
+/// The directory, which nobody changes while this lives, this least of all: only the right to read is needed.
 pub(super) struct Offline {
     pub disk: HostDisk,
     pub format: Format,
-    _lock: Option<Lock>,
+    lock: ReadLock,
 }
 
 impl Offline {
     /// # Errors
     /// [`StorageError::NotOurs`] if it is no data directory, [`StorageError::InUse`], [`StorageError::TooNew`].
-    pub fn open(data_dir: &Path, holder: &str) -> Result<Self, StorageError> {
-        // Before anything is made in a directory that was named by mistake.
-        if !data_dir.join(format::NAME).is_file() {
-            let file = data_dir.join(format::NAME).display().to_string();
-            return Err(StorageError::NotOurs { file, what: "is not there" });
-        }
-        let lock = match Lock::take(data_dir, holder) {
-            // Where nobody can write there is no server.
-            Err(StorageError::Io { source, .. })
-                if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem =>
-            {
-                None
-            }
-            taken => Some(taken?),
-        };
-        let disk = HostDisk::new(data_dir).map_err(StorageError::io("open", JOURNAL_FOLDER))?;
-        let format = Format::load(&disk)?;
-        Ok(Self { disk, format, _lock: lock })
+    fn open(data_dir: &Path) -> Result<Self, StorageError> {
+        let disk = HostDisk::read_only(data_dir);
+        let format = Format::load(&disk).map_err(|error| error.within(data_dir))?;
+        Ok(Self { disk, format, lock: ReadLock::take(data_dir)? })
+    }
+
+    /// Opens the directory and has `read` read it. What it found counts only if nobody has changed it meanwhile.
+    ///
+    /// # Errors
+    /// As [`Offline::open`], and what `read` returns.
+    pub fn read<T>(
+        data_dir: &Path,
+        read: impl FnOnce(&Self) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let offline = Self::open(data_dir)?;
+        let found = read(&offline);
+        offline.lock.check(data_dir)?;
+        found
     }
 
     pub const fn hasher(&self) -> KeyHasher {
@@ -47,15 +45,20 @@ impl Offline {
 
     /// The base, which stays as it is on the disk.
     pub fn base(&self) -> Result<Base, StorageError> {
-        Base::open_unchanged(&self.disk, self.hasher(), CACHE_BYTES)
+        let opened = Base::open_unchanged(&self.disk, self.hasher(), CACHE_BYTES);
+        opened.map_err(|error| error.within(self.disk.root()))
     }
 
     /// What the journal has behind `folded`, which stays as it is on the disk.
     pub fn tail(&self, folded: u64, salvage: bool) -> Result<(Tail, Recovered), StorageError> {
         let mut tail = Tail::new(self.hasher(), folded);
         let options = RecoveryOptions { epoch: self.format.epoch, folded, salvage, read_only: true };
-        let recovered = recover(&self.disk, options, &mut |record, location| tail.add(record, location))?;
-        tail.attach(&self.disk, &recovered.segments)?;
+        let recovered = recover(&self.disk, options, &mut |record, location| tail.add(record, location));
+        let attached = recovered.and_then(|recovered| {
+            tail.attach(&self.disk, &recovered.segments)?;
+            Ok(recovered)
+        });
+        let recovered = attached.map_err(|error| error.within(self.disk.root()))?;
         Ok((tail, recovered))
     }
 }

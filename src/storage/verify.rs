@@ -81,11 +81,18 @@ pub fn verify(
     now_ms: u64,
     progress: &mut dyn FnMut(&Verified),
 ) -> Result<Verified, StorageError> {
-    let offline = Offline::open(data_dir, &format!("`annulus verify`, process {}", std::process::id()))?;
+    Offline::read(data_dir, |offline| verify_offline(offline, now_ms, progress))
+}
+
+fn verify_offline(
+    offline: &Offline,
+    now_ms: u64,
+    progress: &mut dyn FnMut(&Verified),
+) -> Result<Verified, StorageError> {
     let mut verified = Verified::default();
-    let base = verified.open_base(&offline);
+    let base = verified.open_base(offline);
     let folded = base.as_ref().map_or(0, Base::folded);
-    let tail = verified.read_journal(&offline, folded)?;
+    let tail = verified.read_journal(offline, folded)?;
     if let Some(base) = &base {
         base.follow(&tail)?;
         let names = match base.begin_read().and_then(|reading| reading.map_names()) {

@@ -24,6 +24,15 @@ impl<'a> Payload<'a> {
         &self.padded[..self.len]
     }
 
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.padded[..self.len]
+    }
+
+    /// The same message, for whoever gives it back.
+    pub fn reborrow(&mut self) -> Payload<'_> {
+        Payload { padded: self.padded, len: self.len }
+    }
+
     /// The bytes with their padding, and how many of them are the message.
     pub fn into_padded(self) -> (&'a mut [u8], usize) {
         (self.padded, self.len)

@@ -1,10 +1,12 @@
 //! Why an operation or a request was refused while the connection goes on.
 
+use super::json::Fault;
+
 /// Answer, go on. Each is a `code` of `docs/protocol.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reject {
-    /// The message is not one JSON object, or nests deeper than the limit.
-    BadJson,
+    /// The message is not one JSON object.
+    BadJson(Fault),
     /// A field is missing, or of the wrong type.
     BadRequest(&'static str),
     UnknownType,
@@ -17,6 +19,10 @@ pub enum Reject {
     TooLarge(&'static str),
     KeyInvalid(&'static str),
     ValueInvalid(&'static str),
+    /// JSON that nothing here can hold, in the name of a map or a key.
+    KeyFault(Fault),
+    /// The same elsewhere.
+    ValueFault(Fault),
     /// Try the same again later.
     Overloaded {
         retry_after_ms: u32,
@@ -40,15 +46,15 @@ impl Reject {
     /// The `code` field.
     pub const fn code(self) -> &'static str {
         match self {
-            Self::BadJson => "bad_json",
+            Self::BadJson(_) => "bad_json",
             Self::BadRequest(_) => "bad_request",
             Self::UnknownType => "unknown_type",
             Self::MapType => "map_type",
             Self::ClockDrift => "clock_drift",
             Self::Forbidden => "forbidden",
             Self::TooLarge(_) => "too_large",
-            Self::KeyInvalid(_) => "key_invalid",
-            Self::ValueInvalid(_) => "value_invalid",
+            Self::KeyInvalid(_) | Self::KeyFault(_) => "key_invalid",
+            Self::ValueInvalid(_) | Self::ValueFault(_) => "value_invalid",
             Self::Overloaded { .. } => "overloaded",
             Self::ReadOnly => "read_only",
             Self::RateLimited { .. } => "rate_limited",
@@ -62,7 +68,7 @@ impl Reject {
     /// The `message` field: one sentence for the developer who reads it.
     pub const fn message(self) -> &'static str {
         match self {
-            Self::BadJson => "a message is one JSON object nested at most 64 deep",
+            Self::BadJson(fault) | Self::KeyFault(fault) | Self::ValueFault(fault) => fault.text(),
             Self::BadRequest(what)
             | Self::TooLarge(what)
             | Self::KeyInvalid(what)
@@ -78,6 +84,14 @@ impl Reject {
             Self::Timeout => "the map could not be loaded in time, or another shard did not answer",
             Self::AuthUnavailable => "this server takes no tokens",
             Self::Cancelled => "a later request took its place before it was done",
+        }
+    }
+
+    /// The byte of the message that [`Self::message`] is about.
+    pub const fn byte(self) -> Option<u32> {
+        match self {
+            Self::BadJson(fault) | Self::KeyFault(fault) | Self::ValueFault(fault) => Some(fault.byte),
+            _ => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use annulus::config::DialectPath;
+use annulus::config::{DialectPath, Origin};
 use annulus::dialect::synckit;
 
 use simd_json::prelude::*;
@@ -40,7 +40,9 @@ fn every_page_is_served() {
 
 #[test]
 fn what_is_not_served_says_what_to_do_instead() {
-    let server = TestServer::with(|config| config.allowed_origins = vec!["https://app.example".to_owned()]);
+    let server = TestServer::with(|config| {
+        config.allowed_origins = vec![Origin::parse("https://app.example").unwrap()]
+    });
     let large = format!("GET / HTTP/1.1\r\nHost: test\r\nCookie: {}\r\n\r\n", "x".repeat(8 << 10));
     let foreign = format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Origin: https://evil.example\r\n\r\n");
     let version = format!("GET /v1 HTTP/1.1\r\n{}\r\n", UPGRADE.replace("13", "12"));
@@ -74,24 +76,39 @@ fn what_is_not_served_says_what_to_do_instead() {
 
 #[test]
 fn a_named_origin_and_no_origin_may_connect() {
-    let server = TestServer::with(|config| config.allowed_origins = vec!["https://app.example".to_owned()]);
+    let server = TestServer::with(|config| {
+        config.allowed_origins = vec![Origin::parse("https://app.example").unwrap()]
+    });
     Client::connect(server.address);
     let mut raw = Raw::connect(server.address);
-    raw.send(format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Origin: https://APP.example\r\n\r\n").as_bytes());
+    raw.send(format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Origin: https://APP.example:443\r\n\r\n").as_bytes());
     raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
     assert!(raw.rest().starts_with(b"HTTP/1.1 101 "));
 }
 
 #[test]
-fn the_subprotocol_is_chosen_if_it_is_offered() {
+fn what_is_offered_is_chosen_or_the_answer_says_what_to_offer() {
     let server = TestServer::start();
-    for (offer, chosen) in [("annulus.v1", true), ("bearer.abc, annulus.v1", true), ("other", false)] {
+    for (path, offer, begin) in [
+        ("/v1", "annulus.v1", "HTTP/1.1 101 "),
+        ("/v1", "bearer.abc, annulus.v1", "HTTP/1.1 101 "),
+        ("/v1", "bearer.abc", "HTTP/1.1 400 "),
+        ("/v1", "other", "HTTP/1.1 400 "),
+        ("/ws", "other", "HTTP/1.1 101 "),
+        ("/ws", "bearer.abc", "HTTP/1.1 400 "),
+    ] {
         let mut raw = Raw::connect(server.address);
-        raw.send(format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Protocol: {offer}\r\n\r\n").as_bytes());
-        raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
-        let answer = String::from_utf8_lossy(&raw.rest()).to_lowercase();
-        assert!(answer.starts_with("http/1.1 101 "));
-        assert_eq!(answer.contains("sec-websocket-protocol: annulus.v1\r\n"), chosen, "{offer}");
+        let lines = format!("{UPGRADE}Sec-WebSocket-Protocol: {offer}\r\n\r\n");
+        raw.send(format!("GET {path} HTTP/1.1\r\n{lines}").as_bytes());
+        if begin.contains("101") {
+            raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
+        }
+        let answer = String::from_utf8_lossy(&raw.rest()).into_owned();
+        assert!(answer.starts_with(begin), "{path} {offer}: {answer}");
+        let line =
+            format!("\r\nSec-WebSocket-Protocol: {}\r\n", if path == "/v1" { "annulus.v1" } else { offer });
+        assert_eq!(answer.contains(&line), begin.contains("101"), "{path} {offer}: {answer}");
+        assert_eq!(answer.contains("offer "), begin.contains("400"), "{path} {offer}: {answer}");
     }
 }
 
@@ -134,16 +151,21 @@ fn the_reset_exists_only_where_it_is_wanted() {
 fn each_dialect_is_found_at_its_path_only() {
     let elsewhere = DialectPath { path: "/kit".into(), ..synckit::PATH };
     let server = TestServer::with(|config| config.dialects = vec![DialectPath::NATIVE, elsewhere]);
-    for (path, status) in [("/v1", 101), ("/kit", 101), ("/ws", 404)] {
+    for (path, status) in
+        [("/v1", 101), ("/v1/", 101), ("/kit", 101), ("/kit/", 101), ("/ws", 404), ("//v1", 404)]
+    {
         let mut raw = Raw::connect(server.address);
         let request =
             format!("GET {path} HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Protocol: annulus.v1, kit\r\n\r\n");
         raw.send(request.as_bytes());
         raw.send(&crate::raw::masked(0x88, &1000_u16.to_be_bytes()));
-        let answer = String::from_utf8_lossy(&raw.rest()).to_lowercase();
-        assert!(answer.starts_with(&format!("http/1.1 {status} ")), "{path}: {answer}");
-        assert_eq!(answer.contains("sec-websocket-protocol"), path == "/v1", "{path}: {answer}");
-        assert_eq!(answer.contains(r#""type":"hello""#), path == "/v1", "{path}: {answer}");
+        let answer = String::from_utf8_lossy(&raw.rest()).into_owned();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        let is_native = path.starts_with("/v1");
+        let chosen =
+            format!("\r\nSec-WebSocket-Protocol: {}\r\n", if is_native { "annulus.v1" } else { "kit" });
+        assert_eq!(answer.contains(&chosen), status == 101, "{path}: {answer}");
+        assert_eq!(answer.contains(r#""type":"hello""#), is_native, "{path}: {answer}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -32,9 +33,30 @@ impl Running {
         Self::start(&[&["--data-dir", directory], arguments].concat())
     }
 
+    /// With its data in `directory`, at an address of its own.
+    pub fn at(directory: &Path, listen: &str) -> Self {
+        let directory = directory.to_str().expect("a name of this test");
+        Self::spawn_at(annulus(&[]), listen, &["--data-dir", directory])
+    }
+
     fn start(arguments: &[&str]) -> Self {
+        Self::spawn(annulus(&[]), arguments)
+    }
+
+    /// In memory, by `command`, which runs what its last arguments say.
+    pub fn by(mut command: Command) -> Self {
+        command.arg(env!("CARGO_BIN_EXE_annulus")).env_clear();
+        Self::spawn(command, &["--storage", "memory"])
+    }
+
+    fn spawn(command: Command, arguments: &[&str]) -> Self {
+        Self::spawn_at(command, "127.0.0.1:0", arguments)
+    }
+
+    fn spawn_at(mut command: Command, listen: &str, arguments: &[&str]) -> Self {
         let [one, other] = two_cores()[..] else { panic!("two cores") };
-        let mut child = annulus(&["--listen", "127.0.0.1:0", "--cores", &format!("{one},{other}")])
+        let mut child = command
+            .args(["--listen", listen, "--cores", &format!("{one},{other}")])
             .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
@@ -56,6 +78,12 @@ impl Running {
         // What follows must not fill the pipe and stall the server.
         thread::spawn(move || incoming.for_each(|line| all.lock().unwrap().push(line.unwrap_or_default())));
         Self { child, address, lines }
+    }
+
+    /// Ends as [`Self::exit_code`] does, but by a signal of this number.
+    pub fn signal_that_ended_it(&mut self) -> Option<i32> {
+        self.exit_code();
+        self.ended().and_then(|status| status.signal())
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -1,6 +1,9 @@
 //! The built command from its start to its end: signals, exit codes, and the line that says what is wrong.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +12,7 @@ use rustix::process::Signal;
 use crate::client::Client;
 use crate::process::{Running, failure};
 use crate::raw::Raw;
-use crate::server::{TestServer, await_that};
+use crate::server::{Directory, TestServer, await_that};
 
 #[test]
 fn a_signal_sends_every_client_away_with_a_time_to_come_back_and_exits_0() {
@@ -88,7 +91,63 @@ fn nobody_connects_while_it_drains() {
     let _stays = Raw::open(server.address);
     let address = server.address;
     server.drain();
-    await_that("the end of accepting", || std::net::TcpStream::connect(address).is_err());
+    await_that("the end of accepting", || TcpStream::connect(address).is_err());
+    server.join().unwrap();
+}
+
+// What a supervisor does that does not wait, again and again, with its data on disk, while clients come and go.
+#[test]
+fn a_restart_at_once_finds_its_port_and_its_data_free_and_resets_nobody() {
+    let data = Directory::new();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("127.0.0.1:{port}");
+    let mut running = Running::at(data.path(), &listen);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..2)
+        .map(|_| {
+            let (is_over, address) = (Arc::clone(&is_over), running.address);
+            thread::spawn(move || come_and_go(address, &is_over))
+        })
+        .collect();
+    for _ in 0..10 {
+        thread::sleep(Duration::from_millis(50));
+        running.signal(Signal::TERM);
+        let next = Running::at(data.path(), &listen);
+        assert_eq!(running.exit_code(), Some(0));
+        running = next;
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let served: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    assert!(served > 20, "only {served} were served");
+    running.stop();
+}
+
+/// Connects and asks for a page, over and over; how often it got one. Nobody may be connected and then turned away.
+fn come_and_go(address: SocketAddr, is_over: &AtomicBool) -> usize {
+    let mut served = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        let Ok(mut stream) = TcpStream::connect(address) else { continue };
+        let mut answer = String::new();
+        let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n");
+        let read = asked.and_then(|()| stream.read_to_string(&mut answer));
+        assert!(read.is_ok() && answer.starts_with("HTTP/1.1 "), "{read:?} {answer:?}");
+        served += 1;
+    }
+    served
+}
+
+#[test]
+fn who_has_connected_and_not_asked_yet_is_answered_while_it_drains() {
+    let server = TestServer::start();
+    let (mut browser, mut silent) =
+        (TcpStream::connect(server.address).unwrap(), TcpStream::connect(server.address).unwrap());
+    server.await_metric("annulus_accepts_total", 2.0);
+    server.drain();
+    let mut answer = String::new();
+    browser.write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    browser.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("draining\n"), "{answer}");
+    assert_eq!(silent.read(&mut [0; 8]).unwrap(), 0, "an end in order, and no reset");
     server.join().unwrap();
 }
 

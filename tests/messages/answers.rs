@@ -5,6 +5,7 @@ use annulus::dialect::native::encode::*;
 use annulus::dialect::native::message::RequestId;
 use annulus::shard::AckLevel;
 use annulus::shard::SnapshotEnd;
+use annulus::wire::json::{Fault, What};
 use annulus::wire::{Cursor, Reject, Scope, Ticket};
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
@@ -170,8 +171,16 @@ fn error_says_when_to_try_again() {
         r#"{"type":"error","id":"1","code":"rate_limited","message":"too many messages, this one was not handled","retry_after_ms":1000}"#,
         |out| error(out, Some(&id("1")), Reject::RateLimited { retry_after_ms: 1000 }),
     );
-    for reject in [Reject::BadJson, Reject::UnknownType, Reject::BadRequest("a \"b\" \\ c"), Reject::Timeout]
-    {
+    let fault = Fault { what: What::HalfSurrogatePair, byte: 17 };
+    for (reject, code) in [(Reject::BadJson(fault), "bad_json"), (Reject::KeyFault(fault), "key_invalid")] {
+        expect(
+            &format!(
+                r#"{{"type":"error","id":"1","code":"{code}","message":"half a surrogate pair is no text, at byte 17"}}"#
+            ),
+            |out| error(out, Some(&id("1")), reject),
+        );
+    }
+    for reject in [Reject::UnknownType, Reject::BadRequest("a \"b\" \\ c"), Reject::Timeout] {
         let mut out = Vec::new();
         error(&mut out, None, reject);
         let parsed = simd_json::to_owned_value(&mut out).unwrap();

@@ -5,6 +5,7 @@
 
 mod answers;
 mod canonical;
+mod faults;
 mod random;
 mod random_bytes;
 mod refusals;
@@ -15,7 +16,7 @@ use std::fmt::Write;
 use annulus::crdt::{Node, Stamp, Time};
 use annulus::dialect::native::message::{Action, Message, Op, Request};
 use annulus::limits::PARSE_PADDING_BYTES;
-use annulus::wire::json::{Parser, Value};
+use annulus::wire::json::{Diagnosis, Parser, Value};
 use annulus::wire::{Payload, Reject};
 
 /// Parses `json` as a shard does: in place, with foreign bytes behind it.
@@ -23,9 +24,14 @@ fn with_message<R>(json: &[u8], look: impl FnOnce(Result<Message<'_>, Reject>) -
     // What follows would complete almost any truncated message, if the parser looked at it.
     let mut padded = [json, &b"9]}\"".repeat(PARSE_PADDING_BYTES / 4)].concat();
     let mut parser = Parser::new();
-    match parser.parse(Payload::new(&mut padded, json.len())) {
-        Ok(object) => look(Ok(Message::new(&object))),
-        Err(reject) => look(Err(reject)),
+    let mut payload = Payload::new(&mut padded, json.len());
+    let refused = match parser.parse(payload.reborrow()) {
+        Ok(object) => return look(Ok(Message::new(&object))),
+        Err(refused) => refused,
+    };
+    match refused.diagnose(&mut payload, &[]) {
+        Diagnosis::Mended(faults) => look(Err(Reject::ValueFault(faults.found[0].fault))),
+        Diagnosis::Broken { fault, .. } => look(Err(Reject::BadJson(fault))),
     }
 }
 

@@ -12,6 +12,11 @@ impl Random {
         Self(seed)
     }
 
+    /// The numbers that follow from `seed`.
+    pub fn of(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// SplitMix64 (Steele, Lea, Flood 2014).
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

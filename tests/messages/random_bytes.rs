@@ -2,6 +2,7 @@
 
 use annulus::dialect::native::message::{Action, Message, Request};
 use annulus::wire::Reject;
+use annulus::wire::json::{What, scan};
 
 use super::random::Random;
 use super::requests::GOLDEN;
@@ -52,8 +53,18 @@ fn mutate(message: &mut Vec<u8>, random: &mut Random) {
             message.splice(to..to, again);
         }
         4 => {
-            let word =
-                random.one_of(&["null", "1e9", "\"\"", "[]", "{}", "-0", "\\u0000", "9007199254740992"]);
+            let word = random.one_of(&[
+                "null",
+                "1e9",
+                "\"\"",
+                "[]",
+                "{}",
+                "-0",
+                "\\u0000",
+                "\\ud800",
+                "1e400",
+                "9007199254740992",
+            ]);
             message.splice(at..end, word.bytes());
         }
         _ => message.truncate(at + 1),
@@ -64,7 +75,9 @@ fn mutate(message: &mut Vec<u8>, random: &mut Random) {
 fn take(json: &[u8]) -> bool {
     let is_object = with_message(json, |message| match message {
         Err(reject) => {
-            assert_eq!(reject, Reject::BadJson);
+            let (Reject::BadJson(fault) | Reject::ValueFault(fault)) = reject else { panic!("{reject:?}") };
+            assert_ne!(fault.what, What::Unclear, "{}", String::from_utf8_lossy(json));
+            assert!(fault.byte as usize <= json.len());
             false
         }
         Ok(message) => {
@@ -75,6 +88,9 @@ fn take(json: &[u8]) -> bool {
     let oracle = simd_json::to_owned_value(&mut json.to_vec());
     let expected = oracle.is_ok_and(|value| matches!(value, simd_json::OwnedValue::Object(_)));
     assert_eq!(is_object, expected, "{}", String::from_utf8_lossy(json));
+    let scan = scan(json, &[]);
+    let is_good = scan.end.is_ok() && scan.found.is_empty();
+    assert_eq!(is_good, is_object, "the parser and the scan differ: {}", String::from_utf8_lossy(json));
     is_object
 }
 

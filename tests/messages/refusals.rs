@@ -63,10 +63,10 @@ fn every_truncation_of_a_good_message_is_bad_json() {
 }
 
 #[test]
-fn numbers_no_double_can_hold_are_bad_json() {
+fn numbers_no_double_can_hold_are_invalid_values() {
     let digits = "9".repeat(400);
     for number in ["1e400", "-1e400", "1e99999999999", digits.as_str(), "1.8e308", "0.1e400"] {
-        assert_eq!(outcome(&format!(r#"{{"type":"ping","x":{number}}}"#)), BAD_JSON, "{number}");
+        assert_eq!(outcome(&format!(r#"{{"type":"ping","x":{number}}}"#)), VALUE_INVALID, "{number}");
     }
     for number in ["1e308", "-1e308", "1e-400", "0e400", &digits[..300], "18446744073709551616"] {
         assert_eq!(outcome(&format!(r#"{{"type":"ping","x":{number}}}"#)), "ping", "{number}");
@@ -81,24 +81,16 @@ fn nesting_ends_at_64() {
     };
     for (open, close) in [("[", "]"), (r#"{"":"#, "}")] {
         assert_eq!(nested(64, open, close), "ping");
-        assert_eq!(nested(65, open, close), BAD_JSON);
-        assert_eq!(nested(100_000, open, close), BAD_JSON);
+        assert_eq!(nested(65, open, close), VALUE_INVALID);
+        assert_eq!(nested(100_000, open, close), VALUE_INVALID);
     }
     assert_eq!(outcome(&r#"{"":["#.repeat(100_000)), BAD_JSON);
 }
 
 #[test]
 fn text_that_is_not_unicode_is_bad_json() {
-    let bytes: [&[u8]; 8] = [
-        b"\xff",
-        b"\x80",
-        b"\xc0\x80",
-        b"\xed\xa0\x80",
-        b"\xf4\x90\x80\x80",
-        b"\xe2\x82",
-        b"\\ud800",
-        b"\\udc00\\ud800",
-    ];
+    let bytes: [&[u8]; 6] =
+        [b"\xff", b"\x80", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82"];
     for bad in bytes {
         for place in [&br#"{"type":"ping","x":"@"}"#[..], br#"{"type":"ping","@":1}"#, br#"{"type":"ping@"}"#]
         {

@@ -7,8 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use annulus::limits::PRESENCE_STALE_MS;
-
 use crate::random::Random;
 use crate::world::{Client, World};
 
@@ -70,13 +68,7 @@ impl History {
         let mut world = World::with(shards, |config| config.outbox_soft_bytes = 2_000);
         let people = (0..CLIENTS).map(|_| {
             let client = world.connect(random.below(shards));
-            Person {
-                client,
-                old: Vec::new(),
-                is_stalled: false,
-                views: BTreeMap::new(),
-                asked: BTreeMap::new(),
-            }
+            Person::new(client)
         });
         let people = people.collect();
         let rooms = (0..ROOMS).map(|n| format!("room{n}")).collect();
@@ -209,8 +201,12 @@ impl History {
             assert!(person.asked.is_empty(), "seed {}: never answered: {:?}", self.seed, person.asked);
         }
         let late = self.world.connect(0);
+        let mut watcher = Person::new(late);
         for room in self.rooms.clone() {
             let answer = self.world.ask(late, &format!("watch late {room}"));
+            watcher.asked.insert("late".to_owned(), (room.clone(), false));
+            watcher.views.insert(room.clone(), View { ticket: "late".to_owned(), members: None });
+            watcher.hear(&answer[0], self.seed);
             let mut truth: Members = members_of(&answer[0]).collect();
             for (who, person) in self.people.iter().enumerate() {
                 let Some(view) = person.views.get(&room) else { continue };
@@ -220,17 +216,25 @@ impl History {
             let model = self.model.get(&room).cloned().unwrap_or_default();
             assert_eq!(truth, model, "seed {}, {room}", self.seed);
         }
-        // In the end nobody is left, and everybody has been told so.
-        self.world.pass_ms(2 * PRESENCE_STALE_MS);
-        self.read();
+        // However long nothing happens nobody goes whose connection lives; in the end nobody is left.
+        let before = self.world.metrics().presence_members;
+        self.world.pass_ms(1_000_000);
+        assert_eq!(self.world.metrics().presence_members, before, "seed {}", self.seed);
+        self.people.iter().for_each(|person| self.world.close(person.client));
+        self.world.settle();
+        self.world.received(late).iter().for_each(|text| watcher.hear(text, self.seed));
         assert_eq!(self.world.metrics().presence_members, 0, "seed {}", self.seed);
-        for view in self.people.iter().flat_map(|person| person.views.values()) {
+        for view in watcher.views.values() {
             assert_eq!(view.members, Some(Members::new()), "seed {}", self.seed);
         }
     }
 }
 
 impl Person {
+    fn new(client: Client) -> Self {
+        Self { client, old: Vec::new(), is_stalled: false, views: BTreeMap::new(), asked: BTreeMap::new() }
+    }
+
     fn hear(&mut self, text: &str, seed: u64) {
         let words: Vec<&str> = text.splitn(4, ' ').collect();
         match words[..] {

@@ -96,15 +96,42 @@ fn who_has_removed_its_member_removes_nothing_when_it_goes() {
 }
 
 #[test]
-fn anybody_may_remove_a_member() {
-    let mut world = World::new(2);
-    let room = world.name_of(0, "room");
-    let (client, other) = (world.connect(0), world.connect(1));
-    world.ask(client, &format!("watch 1 {room}"));
-    world.ask(client, &format!("set {room} a 1 x"));
-    world.received(client);
-    world.ask(other, &format!("remove {room} a 2"));
-    assert_eq!(world.received(client), [format!("member {room} a=gone@2")]);
+fn only_who_has_set_a_member_last_removes_it() {
+    for (home, shard) in PLACES {
+        let mut world = World::new(2);
+        let room = world.name_of(home, "room");
+        let (watcher, old, new) = (world.connect(0), world.connect(shard), world.connect(1));
+        world.ask(watcher, &format!("watch 1 {room}"));
+        world.ask(old, &format!("set {room} a 1 x"));
+        world.ask(new, &format!("remove {room} a 2"));
+        assert_eq!(world.received(watcher), [format!("member {room} a=x@1")], "it has set nothing");
+        world.ask(new, &format!("set {room} a 1 y"));
+        world.received(watcher);
+        // The client leaves with its old connection in words, and stays with the new one.
+        world.ask(old, &format!("remove {room} a 9"));
+        world.fail(old);
+        world.settle();
+        assert!(world.received(watcher).is_empty());
+        world.ask(new, &format!("remove {room} a 2"));
+        assert_eq!(world.received(watcher), [format!("member {room} a=gone@2")]);
+        assert_eq!((world.metrics().presence_members, world.metrics().presence_watches), (0, 1));
+    }
+}
+
+#[test]
+fn rooms_that_come_and_go_leave_nothing_behind() {
+    let mut world = World::new(1);
+    let client = world.connect(0);
+    for n in 0..10_000 {
+        world.send(client, &format!("set room{n} a 1 x"));
+        world.send(client, &format!("remove room{n} a 1"));
+    }
+    world.ask(client, "set kept a 1 x");
+    assert_eq!((world.metrics().presence_members, world.metrics().presence_rooms), (1, 1));
+    world.fail(client);
+    world.pass_ms(3_600_000);
+    assert_eq!((world.metrics().presence_members, world.metrics().presence_rooms), (0, 0));
+    assert_eq!(world.nodes[0].shard.wait_us(), None, "the shard sleeps");
 }
 
 #[test]

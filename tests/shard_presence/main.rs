@@ -16,7 +16,6 @@ mod leaving;
 mod limits;
 mod publishing;
 mod slow;
-mod staleness;
 mod watching;
 mod words;
 mod world;

@@ -96,7 +96,7 @@ impl Dialect for Words {
         }
     }
 
-    fn change(&self, _: Change<'_>, _: Option<&Session>, _: &mut Vec<u8>) {}
+    fn change(&self, _: Change<'_>, _: &Session, _: &mut Vec<u8>) {}
 
     fn member(&self, change: MemberChange<'_>, out: &mut Vec<u8>) {
         FRAMES_MADE.set(FRAMES_MADE.get() + 1);

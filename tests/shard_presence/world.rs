@@ -14,7 +14,7 @@ use crate::client_frames::{frame, take_text, text_frame};
 use crate::words::DIALECTS;
 
 /// When every test begins.
-pub const UNIX_START_MS: u64 = 1_700_000_000_000;
+const UNIX_START_MS: u64 = 1_700_000_000_000;
 const START_US: u64 = 1_000_000;
 const TURN_US: u64 = 100;
 /// Turns in a row that a shard may ask for without waiting.
@@ -180,10 +180,6 @@ impl World {
     pub fn pass_ms(&mut self, ms: u64) {
         self.now.monotonic_us += ms * 1000;
         self.settle();
-    }
-
-    pub fn unix_ms(&self) -> u64 {
-        self.now.unix_ms
     }
 
     pub fn metrics(&self) -> Metrics {

@@ -17,4 +17,5 @@ mod evicting;
 mod loading;
 mod records;
 mod resuming;
+mod stamps;
 mod world;

@@ -38,6 +38,8 @@ pub struct World {
     pub disk: Disk,
     /// Maps that were handed over to be dropped.
     pub dropped: u64,
+    /// How far the wall clock of each shard is from where it should be.
+    pub skews_ms: Vec<i64>,
     hasher: KeyHasher,
     now: Now,
 }
@@ -120,7 +122,15 @@ impl World {
             closed: Vec::new(),
             inbox: Vec::new(),
         };
-        Self { nodes: parts.map(node).collect(), progress, disk, dropped: 0, hasher, now }
+        Self {
+            nodes: parts.map(node).collect(),
+            progress,
+            disk,
+            dropped: 0,
+            skews_ms: vec![0; shards],
+            hasher,
+            now,
+        }
     }
 
     /// A client of the given shard whose `hello` is its first message.
@@ -198,7 +208,10 @@ impl World {
     pub fn turn(&mut self) {
         self.now.monotonic_us += TURN_US;
         self.now.unix_ms = UNIX_START_MS + (self.now.monotonic_us - 1_000_000) / 1000;
-        self.nodes.iter_mut().for_each(|node| node.turn(self.now));
+        for (node, &skew_ms) in self.nodes.iter_mut().zip(&self.skews_ms) {
+            let unix_ms = self.now.unix_ms.saturating_add_signed(skew_ms);
+            node.turn(Now { unix_ms, ..self.now });
+        }
     }
 
     /// Turns until no shard has anything to do at once.
@@ -375,7 +388,7 @@ impl Node {
                 Command::Close(id) => self.closed.push(id),
                 // Every shard has a turn anyway.
                 Command::Wake(_) => self.has_woken = true,
-                Command::StopAccepting => {}
+                Command::StopAccepting => self.shard.stopped_accepting(),
             }
         }
     }

@@ -32,6 +32,10 @@ pub struct Node {
     /// When the shard wants its next turn, whatever happens.
     pub deadline_us: Option<u64>,
     pub starved_until_us: u64,
+    /// How far its wall clock is from that of the world.
+    pub skew_ms: i64,
+    /// Told to stop accepting, which it does once nobody waits to be accepted.
+    pub is_stopping: bool,
     pub is_listening: bool,
     pub is_exited: bool,
     pub accepted: u64,
@@ -53,6 +57,8 @@ impl Node {
             wakes_storage: false,
             deadline_us: None,
             starved_until_us: 0,
+            skew_ms: 0,
+            is_stopping: false,
             is_listening: true,
             is_exited: false,
             accepted: 0,
@@ -65,6 +71,7 @@ impl Node {
     /// Whether the driver would return from its wait.
     pub fn is_runnable(&self, now_us: u64) -> bool {
         let has_event = !self.backlog.is_empty() || !self.pending.is_empty() || !self.starved.is_empty();
+        let has_event = has_event || self.is_stopping && self.is_listening;
         let is_due = self.deadline_us.is_some_and(|deadline_us| deadline_us <= now_us);
         !self.is_exited && (has_event || self.is_woken || is_due)
     }
@@ -81,6 +88,7 @@ impl Node {
         random: &mut Random,
         trace: &mut Trace,
     ) -> Vec<usize> {
+        let now = Now { unix_ms: now.unix_ms.saturating_add_signed(self.skew_ms), ..now };
         let mut has_event = std::mem::take(&mut self.is_woken);
         for link in std::mem::take(&mut self.starved) {
             self.receive(link, links);
@@ -92,6 +100,11 @@ impl Node {
             if random.per_mille(300) {
                 break;
             }
+        }
+        if self.is_stopping && self.is_listening && self.backlog.is_empty() {
+            has_event = true;
+            self.is_listening = false;
+            self.shard.stopped_accepting();
         }
         // Completions of one connection come in order; those of different ones, in any.
         let mut pending = std::mem::take(&mut self.pending);
@@ -222,7 +235,7 @@ impl Node {
                 }
                 Command::Wake(target) => woken.push(usize::from(target)),
                 Command::WakeStorage => self.wakes_storage = true,
-                Command::StopAccepting => self.is_listening = false,
+                Command::StopAccepting => self.is_stopping = true,
                 Command::Exit => {
                     assert!(!self.is_exited, "two exits");
                     self.is_exited = true;

@@ -62,7 +62,9 @@ impl World {
             let ports = ports.next().expect("as many as shards");
             let seed = self.random.next();
             let shard = Shard::new(shared.clone(), index as ShardIndex, ports, storage_port, now, seed);
-            self.nodes.push(Node::new(index, shard));
+            let mut node = Node::new(index, shard);
+            node.skew_ms = self.scenario.skew_ms * [0, 1, -1][index % 3];
+            self.nodes.push(node);
         }
     }
 

@@ -25,6 +25,11 @@ impl Stamp {
         Self { millis, counter, node: parts.next().expect("a node in a stamp").to_owned() }
     }
 
+    /// What clocks count, without who has read one.
+    pub fn time(&self) -> (u64, u64) {
+        (self.millis, self.counter)
+    }
+
     /// What SyncKit's clients see of it.
     pub fn clock(&self) -> u64 {
         self.millis * COUNTERS + self.counter.min(COUNTERS - 1)
@@ -104,6 +109,15 @@ impl Cell {
             }
             (Self::Counter(count), Self::Counter(other)) => std::mem::replace(count, *other) != *other,
             (ours, theirs) => panic!("a map changed its type: {ours:?}, then {theirs:?}"),
+        }
+    }
+
+    /// The latest stamp in it.
+    pub fn latest(&self) -> Option<&Stamp> {
+        match self {
+            Self::Lww { at, .. } => Some(at),
+            Self::Or { live, .. } => live.values().map(|(at, _)| at).max(),
+            Self::Counter(_) => None,
         }
     }
 

@@ -81,6 +81,8 @@ pub struct Scenario {
     pub pauses_us: usize,
     /// Times in ten thousand steps that the clock jumps.
     pub jumps: usize,
+    /// How far the wall clocks of some shards are from that of the first.
+    pub skew_ms: i64,
     /// Removals are forgotten during the run. Clients then bring no stamps and tags of their own, and hear
     /// their own changes, as what is older than a forgotten removal may come back.
     pub forgets: bool,
@@ -155,6 +157,7 @@ impl Scenario {
             ops_max: if is_heavy { 4 } else { 8 },
             is_heavy,
             jumps: random.pick(&[0, 0, 5, 20]),
+            skew_ms: [0, 3, 1_000][clients % 3],
             forgets,
             never_conflates,
             maps,

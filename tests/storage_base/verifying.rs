@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use annulus::storage::export::export;
 use annulus::storage::verify::verify;
 use annulus::storage::{Lock, StorageError};
 
@@ -81,6 +82,45 @@ fn damage_anywhere_is_found_and_never_a_panic() {
     }
     assert!(found > 130, "{found}");
     assert_eq!(data.verified(), sound);
+}
+
+/// Goal: whoever reads needs no right to write and leaves nothing behind, not even the file of the lock.
+#[test]
+fn a_directory_without_a_lock_file_or_a_journal_is_read_and_stays_so() {
+    let data = DataDir::new(&mut Random::from(7), 2);
+    fs::remove_dir(data.folder.0.join("journal")).unwrap();
+    let everything = || {
+        let mut names: Vec<_> =
+            fs::read_dir(&data.folder.0).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = everything();
+    assert_eq!(before, ["FORMAT", "base.redb"]);
+    data.assert_same(&data.verified());
+    let mut lines = Vec::new();
+    export(&data.folder.0, &[], &mut lines, &mut |_| ()).unwrap();
+    assert!(!lines.is_empty());
+    assert_eq!(everything(), before);
+}
+
+/// Goal: what is read while a server begins to change it is not reported. Method: the server comes between two maps.
+#[test]
+fn a_server_that_begins_meanwhile_is_noticed() {
+    let data = DataDir::new(&mut Random::from(7), 1);
+    let mut server = None;
+    let result = verify(&data.folder.0, 0, &mut |_| {
+        server.get_or_insert_with(|| Lock::take(&data.folder.0, "a server").unwrap());
+    });
+    assert!(matches!(result, Err(StorageError::InUse { holder, .. }) if holder == "a server"));
+    drop(server);
+
+    // Where there is a file to lock it cannot begin.
+    let mut server = None;
+    data.assert_same(
+        &verify(&data.folder.0, 0, &mut |_| server = Some(Lock::take(&data.folder.0, "it"))).unwrap(),
+    );
+    assert!(matches!(server, Some(Err(StorageError::InUse { .. }))));
 }
 
 #[test]

@@ -142,3 +142,21 @@ fn a_replaced_file_has_the_new_content_whatever_was_left_before() {
         assert_eq!(disk.list("journal").unwrap(), ["a"]);
     });
 }
+
+#[test]
+fn a_disk_that_is_only_read_changes_nothing_and_makes_nothing() {
+    let directory = Directory::new("read-only");
+    let missing = HostDisk::read_only(&directory.0);
+    assert_eq!(missing.list("journal").unwrap(), Vec::<String>::new());
+    assert_eq!(missing.open("a").unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(!directory.0.exists());
+
+    HostDisk::new(&directory.0).unwrap().create("a").unwrap().write_at(b"kept", 0).unwrap();
+    let disk = HostDisk::read_only(&directory.0);
+    for result in [disk.create("b").map(drop), disk.rename("a", "b"), disk.remove("a")] {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
+    }
+    let file = disk.open("a").unwrap();
+    assert!(file.write_at(b"lost", 0).is_err() && file.set_len(0).is_err());
+    assert_eq!(content(&disk, "a"), b"kept");
+}

@@ -56,15 +56,59 @@ fn updates_reach_every_watcher_the_sender_too_in_every_mode() {
     });
 }
 
+// The SDK asks once, and not again after it has reconnected.
 #[test]
-fn a_document_is_not_its_awareness() {
+fn who_subscribes_or_says_where_it_is_hears_of_the_others_without_asking() {
+    use simd_json::prelude::*;
     on_one_and_two(|server| {
-        let [mut peer, mut other] = [(); 2].map(|()| Peer::connect(server.address));
-        peer.subscribe("doc");
+        let [mut reader, mut other, mut late] = [(); 3].map(|()| Peer::connect(server.address));
+        reader.subscribe("doc");
+        reader.sync("doc");
+        reader.is_silent();
         update(&mut other, "doc", "ann", "1", 1);
-        assert_eq!(watch(&mut other, "doc").len(), 1, "who has not subscribed may say where it is");
-        peer.is_silent();
-        assert_eq!(peer.sync("doc")["state"], json("{}"));
+        assert_eq!(reader.body("awareness_update"), told("doc", "ann", "1", 1));
+        assert_eq!(other.body("awareness_state")["states"].as_array().unwrap().len(), 1, "itself");
+        late.subscribe("doc");
+        assert_eq!(late.body("awareness_state")["states"].as_array().unwrap().len(), 1);
+        // Who asks as well is answered, and hears of each change once.
+        for peer in [&mut reader, &mut other, &mut late] {
+            assert_eq!(watch(peer, "doc").len(), 1);
+        }
+        late.subscribe("doc");
+        update(&mut other, "doc", "ann", "2", 2);
+        for peer in [&mut reader, &mut other, &mut late] {
+            assert_eq!(peer.body("awareness_update"), told("doc", "ann", "2", 2));
+            peer.is_silent();
+        }
+        late.say("unsubscribe", r#""documentId":"doc""#);
+        late.is_silent();
+        update(&mut other, "doc", "ann", "3", 3);
+        assert_eq!(reader.body("awareness_update"), told("doc", "ann", "3", 3));
+        late.is_silent();
+        assert_eq!(reader.sync("doc")["state"], json("{}"), "a document is not its awareness");
+    });
+}
+
+#[test]
+fn who_leaves_with_its_older_socket_stays_with_the_newer() {
+    on_one_and_two(|server| {
+        let [mut watcher, mut older, mut newer] = [(); 3].map(|()| Peer::connect(server.address));
+        watch(&mut watcher, "two");
+        update(&mut older, "two", "ann", "1", 1);
+        assert_eq!(watcher.body("awareness_update"), told("two", "ann", "1", 1));
+        update(&mut newer, "two", "ann", "2", 2);
+        assert_eq!(watcher.body("awareness_update"), told("two", "ann", "2", 2));
+        update(&mut older, "two", "ann", "null", 3);
+        // What it says next comes after that.
+        update(&mut older, "two", "cid", "1", 1);
+        assert_eq!(watcher.body("awareness_update"), told("two", "cid", "1", 1));
+        older.leave();
+        assert_eq!(watcher.body("awareness_update"), told("two", "cid", "null", 2));
+        update(&mut newer, "two", "bob", "1", 1);
+        assert_eq!(watcher.body("awareness_update"), told("two", "bob", "1", 1));
+        assert_eq!(watch(&mut watcher, "two").len(), 2, "ann is there");
+        update(&mut newer, "two", "ann", "null", 4);
+        assert_eq!(watcher.body("awareness_update"), told("two", "ann", "null", 4));
     });
 }
 
@@ -120,34 +164,50 @@ fn bad_updates_are_refused_in_words() {
                 let mut peer = Peer::speaking(server.address, mode);
                 let large = format!("\"{}\"", "x".repeat(100_000));
                 let long = "x".repeat(513);
-                for fields in [
-                    r#""documentId":"bad","state":1,"clock":1"#,
-                    r#""documentId":"bad","clientId":7,"state":1,"clock":1"#,
-                    r#""documentId":"bad","clientId":"","state":1,"clock":1"#,
-                    &format!(r#""documentId":"bad","clientId":"{long}","state":1,"clock":1"#),
-                    &format!(r#""documentId":"bad","clientId":"c","state":{large},"clock":1"#),
+                for (fields, code, reason) in [
+                    (r#""state":1"#, "value_invalid", "the clientId is missing"),
+                    (r#""clientId":7,"state":1"#, "value_invalid", "the clientId is missing"),
+                    (
+                        r#""clientId":"","state":1"#,
+                        "key_invalid",
+                        "the name of a member is not empty and has no U+0000",
+                    ),
+                    (
+                        &format!(r#""clientId":"{long}","state":1"#),
+                        "too_large",
+                        "the name of a member has at most 512 bytes",
+                    ),
+                    (
+                        &format!(r#""clientId":"c","state":{large}"#),
+                        "too_large",
+                        "the state of a member has at most 65536 bytes",
+                    ),
                 ] {
-                    peer.say("awareness_update", fields);
-                    assert_eq!(
-                        peer.refused(),
-                        ("Failed to update awareness".to_owned(), None),
-                        "{fields:.80}"
-                    );
+                    peer.say("awareness_update", &format!(r#""documentId":"bad",{fields},"clock":1"#));
+                    let details = json(&format!(r#"{{"code":"{code}","reason":"{reason}"}}"#));
+                    let expected = ("Failed to update awareness".to_owned(), Some(details));
+                    assert_eq!(peer.refused(), expected, "{fields:.80}");
                 }
                 for kind in ["awareness_update", "awareness_subscribe"] {
                     peer.say(kind, r#""clientId":"c","state":1,"clock":1"#);
                     assert_eq!(peer.refused(), ("Invalid document ID".to_owned(), None));
                 }
+                assert_eq!(watch(&mut peer, "bad"), [""; 0]);
                 for clock in ["-1", "1.5", "null", "\"7\"", "1e300"] {
                     let fields = format!(r#""documentId":"bad","clientId":"c","state":1,"clock":{clock}"#);
                     peer.say("awareness_update", &fields);
+                    assert_eq!(peer.body("awareness_update"), told("bad", "c", "1", 0));
                 }
                 assert_eq!(watch(&mut peer, "bad"), [r#"{"clientId":"c","state":1,"clock":0}"#]);
                 update(&mut peer, "bad", "c", "null", 1);
                 peer.body("awareness_update");
                 assert_eq!(watch(&mut peer, "more"), [""; 0]);
                 peer.say("awareness_subscribe", r#""documentId":"too many""#);
-                assert_eq!(peer.refused(), ("Failed to subscribe to awareness".to_owned(), None));
+                let (error, details) = peer.refused();
+                assert_eq!(
+                    (&*error, &details.unwrap()["flag"]),
+                    ("Failed to subscribe to awareness", &json("\"--max-subscriptions\""))
+                );
                 peer.is_silent();
             }
         },

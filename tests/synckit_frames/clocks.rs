@@ -6,7 +6,10 @@ use simd_json::prelude::*;
 
 use crate::client::{Client, set};
 use crate::on_one_and_two;
-use crate::peer::{Delta, Peer, clock_of, json};
+use crate::peer::{Delta, MODES, Peer, clock_of, json};
+
+/// A name that makes a header longer.
+const LONG: &str = "a-name-of-more-than-a-hundred-and-twenty-five-bytes:a-name-of-more-than-a-hundred-and-twenty-five-bytes:1234567890";
 
 /// Clock numbers of one millisecond.
 const OF_MS: u64 = 4096;
@@ -144,25 +147,89 @@ fn a_state_has_the_clock_of_its_oldest_field_and_each_field_its_own() {
 }
 
 #[test]
-fn who_has_a_name_finds_it_in_the_clocks_that_only_it_reads() {
+fn whoever_reads_a_clock_and_has_a_name_finds_it_there() {
+    on_one_and_two(|server| {
+        let mut native = Client::connect(server.address);
+        let mut peers = MODES.map(|mode| Peer::speaking(server.address, mode));
+        let [mut nameless, mut aware] = [(); 2].map(|()| Peer::connect(server.address));
+        Peer::watch_all(
+            "names",
+            &mut peers.iter_mut().chain([&mut nameless, &mut aware]).collect::<Vec<_>>(),
+        );
+        aware.say("awareness_update", r#""documentId":"elsewhere","clientId":"aware","state":1,"clock":1"#);
+        aware.sync("names");
+        let mut named: Vec<[String; 1]> = Vec::new();
+        for writer in 0..MODES.len() {
+            // Names that make headers of every length, and one that JSON writes otherwise.
+            let name = ["c", LONG, r#"c \"2\""#][writer];
+            let fields = format!(r#""field":"f","value":{writer},"clock":{{"c":1}},"clientId":"{name}""#);
+            peers[writer].write("names", &fields);
+            named.push([name.replace('\\', "")]);
+            for (reader, peer) in peers.iter_mut().enumerate() {
+                let delta = peer.delta();
+                assert_eq!(delta.value, writer);
+                assert_eq!(&delta.also[..], named.get(reader).map_or(&[][..], |name| name));
+            }
+            assert_eq!(nameless.delta().also, [""; 0]);
+            assert_eq!(aware.delta().also, ["aware"]);
+        }
+        // Whoever writes, and however large it is.
+        let large = "x".repeat(100_000);
+        for value in ["7", &format!("\"{large}\"")] {
+            native.write(&format!(r#"{{"map":"names","key":"f","op":"set","value":{value}}}"#));
+            for (reader, peer) in peers.iter_mut().enumerate() {
+                let delta = peer.delta();
+                assert_eq!(delta.value.encode(), value);
+                assert_eq!(delta.also, named[reader]);
+            }
+            assert_eq!(nameless.delta().also, [""; 0]);
+            assert_eq!(aware.delta().also, ["aware"]);
+        }
+    });
+}
+
+#[test]
+fn of_many_changes_at_once_the_newest_names_its_reader() {
+    on_one_and_two(|server| {
+        let [mut writer, mut reader] = [(); 2].map(|()| Peer::connect(server.address));
+        Peer::watch_all("many", &mut [&mut writer, &mut reader]);
+        for (peer, name) in [(&mut writer, "w"), (&mut reader, "r")] {
+            peer.write("many", &format!(r#""field":"f","value":0,"clientId":"{name}""#));
+        }
+        (writer.deltas(2), reader.deltas(2));
+        let operations: Vec<String> = (0..200)
+            .map(|n| format!(r#"{{"type":"set","field":"f{n}","value":{n},"clientId":"w"}}"#))
+            .collect();
+        writer.batch("many", &operations.join(","));
+        for (peer, name) in [(&mut writer, "w"), (&mut reader, "r")] {
+            let deltas: Vec<Delta> = (0..200).map(|_| peer.delta()).collect();
+            let named: Vec<&Delta> = deltas.iter().filter(|delta| delta.also == [name]).collect();
+            let newest = deltas.iter().map(|delta| delta.clock).max();
+            assert_eq!(named.iter().map(|delta| delta.clock).max(), newest);
+            assert!(
+                named.len() < 100 && deltas.iter().all(|delta| delta.also.is_empty() || delta.also == [name])
+            );
+        }
+    });
+}
+
+#[test]
+fn the_latest_name_counts_and_the_servers_own_adds_nothing() {
     on_one_and_two(|server| {
         let mut peer = Peer::connect(server.address);
-        let mut other = Peer::connect(server.address);
-        other.subscribe("names");
-        let write = r#""field":"f","value":1,"clock":{"c-1":1},"clientId":"c-1""#;
-        peer.write("names", write);
+        peer.write("names", r#""field":"f","value":1,"clock":{"c-1":1},"clientId":"c-1""#);
         assert_eq!(peer.delta().also, ["c-1"]);
-        assert_eq!(other.delta().also, [""; 0]);
         let answer = peer.subscribe("names");
         assert_eq!(clock_of(&answer["clock"]).1, ["c-1"]);
         assert_eq!(peer.delta().also, ["c-1"]);
-        // The latest name counts, in whatever it came; the server's own adds nothing.
-        peer.batch("names", r#"{"type":"set","field":"f","value":2,"clientId":"c \"2\""}"#);
-        assert_eq!(peer.delta().also, ["c \"2\""]);
+        peer.batch("names", r#"{"type":"set","field":"f","value":2,"clientId":"c-2"}"#);
+        assert_eq!(peer.delta().also, ["c-2"]);
+        peer.say("awareness_update", r#""documentId":"d","clientId":"w","state":1,"clock":1"#);
+        peer.write("names", r#""field":"f","value":3"#);
+        assert_eq!(peer.delta().also, ["c-2"], "what it writes counts for more than where it is");
         peer.write("names", r#""field":"f","value":3,"clientId":"server""#);
         assert_eq!(peer.delta().also, [""; 0]);
         peer.write("names", r#""field":"f","value":4,"clientId":7"#);
         assert_eq!(peer.delta().also, [""; 0]);
-        assert!((0..3).all(|_| other.delta().also.is_empty()));
     });
 }

@@ -7,7 +7,12 @@ use crate::on_one_and_two;
 use crate::peer::{Peer, json};
 
 fn failed() -> (String, Option<simd_json::OwnedValue>) {
-    ("Delta application failed".to_owned(), Some(json(r#"{"documentId":"other"}"#)))
+    (
+        "Delta application failed".to_owned(),
+        Some(json(
+            r#"{"documentId":"other","code":"map_type","reason":"the map holds another type, fixed by its first write"}"#,
+        )),
+    )
 }
 
 #[test]

@@ -193,13 +193,23 @@ impl Peer {
 
     /// Subscribes to a document that nobody has written to, and waits until no change of a shard is told as a latest state
     /// any more, as those are that come while the subscription begins. The document is empty afterwards.
-    pub fn watch(&mut self, document: &str) {
+    /// How many changes that took.
+    pub fn watch(&mut self, document: &str) -> usize {
         const FIELDS: usize = 16;
         self.subscribe(document);
         for value in ["1", r#"{"__deleted":true}"#] {
             let fields: Vec<String> = (0..FIELDS).map(|n| format!(r#""warm{n}":{value}"#)).collect();
             self.write(document, &format!(r#""delta":{{{}}}"#, fields.join(",")));
             self.deltas(FIELDS);
+        }
+        2 * FIELDS
+    }
+
+    /// Has all watch a document, and hear of nothing that the others did for that.
+    pub fn watch_all(document: &str, peers: &mut [&mut Self]) {
+        for n in 0..peers.len() {
+            let warmed = peers[n].watch(document);
+            peers[..n].iter_mut().for_each(|peer| drop(peer.deltas(warmed)));
         }
     }
 

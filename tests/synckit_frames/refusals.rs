@@ -9,8 +9,8 @@ const BAD_DELTA: &str = "Invalid delta message: missing or empty delta";
 const BAD_BATCH: &str = "Invalid delta batch: missing or empty deltas array";
 
 /// What refuses because of a document: its text and `details`.
-fn of_document(error: &str, document: &str) -> (String, Option<Value>) {
-    (error.to_owned(), Some(json(&format!(r#"{{"documentId":"{document}"}}"#))))
+fn of_document(error: &str, document: &str, reason: &str) -> (String, Option<Value>) {
+    (error.to_owned(), Some(json(&format!(r#"{{"documentId":"{document}",{reason}}}"#))))
 }
 
 #[test]
@@ -84,9 +84,13 @@ fn too_many_subscriptions_fail_by_the_name_of_the_request() {
             let mut peer = Peer::connect(server.address);
             peer.subscribe("one");
             peer.say("subscribe", r#""documentId":"two""#);
-            assert_eq!(peer.refused(), of_document("Subscribe failed", "two"));
+            let reason = concat!(
+                r#""code":"too_many_subscriptions","reason":"this connection has as many subscriptions as it may","#,
+                r#""flag":"--max-subscriptions""#
+            );
+            assert_eq!(peer.refused(), of_document("Subscribe failed", "two", reason));
             peer.say("sync_request", r#""id":"i","documentId":"three""#);
-            assert_eq!(peer.refused(), of_document("Sync request failed", "three"));
+            assert_eq!(peer.refused(), of_document("Sync request failed", "three", reason));
             // A write goes through. It just does not come back.
             peer.set("four", "f", "1");
             peer.is_silent();
@@ -103,14 +107,25 @@ fn a_write_that_fails_in_part_is_refused_without_an_ack() {
         let mut peer = Peer::connect(server.address);
         peer.subscribe("d");
         let long = "x".repeat(513);
-        for bad in ["", "a\\u0000", "__synckit:text:c", "__synckit:cleared", "__synckit:", &long] {
+        let reserved = "names that begin with __synckit: are not for fields";
+        for (bad, code, text) in [
+            ("", "key_invalid", "the name of a field is not empty"),
+            ("a\\u0000", "key_invalid", "the name of a field has no U+0000"),
+            ("__synckit:text:c", "key_invalid", reserved),
+            ("__synckit:cleared", "key_invalid", reserved),
+            ("__synckit:", "key_invalid", reserved),
+            (&long, "too_large", "the name of a field is too long"),
+        ] {
+            let shown = &bad[..bad.len().min(100)];
+            let limit = if code == "too_large" { r#","limit":512"# } else { "" };
+            let reason = format!(r#""code":"{code}","reason":"{text}","field":"{shown}"{limit}"#);
             peer.say("delta", &format!(r#""id":"i","documentId":"d","delta":{{"good":1,"{bad}":2}}"#));
-            assert_eq!(peer.refused(), of_document("Delta application failed", "d"), "{bad}");
+            assert_eq!(peer.refused(), of_document("Delta application failed", "d", &reason), "{bad}");
             let operations = format!(r#"{{"type":"set","field":"{bad}","value":1}}"#);
             peer.say("delta_batch", &format!(r#""documentId":"d","deltas":[{operations}]"#));
-            assert_eq!(peer.refused(), of_document("Delta batch application failed", "d"), "{bad}");
+            assert_eq!(peer.refused(), of_document("Delta batch application failed", "d", &reason), "{bad}");
             peer.say("delta", &format!(r#""documentId":"d","field":"{bad}","value":{{"__deleted":true}}"#));
-            assert_eq!(peer.refused(), of_document("Delta application failed", "d"), "{bad}");
+            assert_eq!(peer.refused(), of_document("Delta application failed", "d", &reason), "{bad}");
             assert_eq!(peer.deltas(1), ["good=1"], "what is good in it is applied");
         }
         peer.is_silent();

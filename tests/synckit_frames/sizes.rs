@@ -2,6 +2,7 @@
 
 use simd_json::prelude::*;
 
+use crate::client::Client;
 use crate::peer::{Peer, json};
 use crate::{on_one_and_two, on_one_and_two_with};
 
@@ -27,7 +28,8 @@ fn a_delta_has_ten_thousand_fields_and_no_more() {
             peer.say(kind, &format!(r#""documentId":"many",{write}"#));
             let (error, details) = peer.refused();
             assert!(error.ends_with("application failed"), "{error}");
-            assert_eq!(details, Some(json(r#"{"documentId":"many"}"#)));
+            let expected = r#"{"documentId":"many","code":"too_large","reason":"a message has too many operations","limit":10000}"#;
+            assert_eq!(details, Some(json(expected)));
         }
         let mut joiner = Peer::connect(server.address);
         let state = joiner.subscribe("many")["state"].clone();
@@ -56,13 +58,32 @@ fn a_document_of_several_megabytes_is_sent_whole() {
 #[test]
 fn a_value_over_its_limit_is_refused() {
     on_one_and_two_with(
-        |config| config.value_bytes_max = 1_000,
+        |config| config.synckit_value_bytes_max = 1_000,
         |server| {
             let mut peer = Peer::connect(server.address);
             peer.set("value", "f", &format!("\"{}\"", "x".repeat(998)));
             peer.delta();
             peer.say("delta", &format!(r#""documentId":"value","field":"f","value":"{}""#, "x".repeat(999)));
-            assert_eq!(peer.refused().0, "Delta application failed");
+            let expected = r#"{"documentId":"value","code":"too_large","reason":"the value is too large","field":"f","limit":1000,"flag":"--synckit-max-value-bytes"}"#;
+            assert_eq!(peer.refused(), ("Delta application failed".to_owned(), Some(json(expected))));
+            // What counts is the canonical form, and every operation of a batch.
+            for (value, fits) in
+                [(r#""\\u0041\\u0041""#.repeat(1), true), (format!("[{}]", ["1e20"; 60].join(",")), false)]
+            {
+                let operations = format!(
+                    r#"{{"type":"set","field":"g","value":1}},{{"type":"set","field":"h","value":{value}}}"#
+                );
+                peer.say(
+                    "delta_batch",
+                    &format!(r#""documentId":"value","messageId":"m","deltas":[{operations}]"#),
+                );
+                if fits {
+                    peer.take("ack");
+                } else {
+                    assert_eq!(peer.refused().1.unwrap()["field"], "h");
+                }
+                assert_eq!(peer.deltas(if fits { 2 } else { 1 })[0], "g=1", "what is good in it is applied");
+            }
             // A state of a text is no value, and an element is.
             peer.batch(
                 "value",
@@ -74,6 +95,29 @@ fn a_value_over_its_limit_is_refused() {
             assert_eq!(peer.sync("value")["state"]["f"].as_str().unwrap().len(), 998);
         },
     );
+}
+
+// SyncKit's own server takes a message of two megabytes, whatever is in it.
+#[test]
+fn a_value_of_almost_two_megabytes_arrives_everywhere() {
+    on_one_and_two(|server| {
+        let [mut writer, mut reader] = [(); 2].map(|()| Peer::connect(server.address));
+        Peer::watch_all("large", &mut [&mut writer, &mut reader]);
+        let mut native = Client::connect(server.address);
+        native.subscribe(r#""map":"large""#);
+        let value = format!("\"{}\"", "x".repeat(1_999_000));
+        for client in ["w", "w"] {
+            writer.write("large", &format!(r#""field":"f","value":{value},"clientId":"{client}""#));
+            for peer in [&mut writer, &mut reader] {
+                assert_eq!(peer.delta().value.as_str().map(str::len), Some(1_999_000));
+            }
+            assert_eq!(native.change("large")[0]["value"].as_str().map(str::len), Some(1_999_000));
+        }
+        assert_eq!(
+            Peer::connect(server.address).sync("large")["state"]["f"].as_str().map(str::len),
+            Some(1_999_000)
+        );
+    });
 }
 
 // A name stands in every delta that its client gets: 10 000 of them, each with a name of a megabyte, are ten gigabytes.
@@ -89,30 +133,49 @@ fn a_client_with_a_name_as_large_as_a_message_is_nobody() {
     });
 }
 
-// Each is answered with the whole state, which is a hundred thousand times as large as the request.
+// Each is answered with the whole state, which is a hundred thousand times as large as the request: they take turns.
 #[test]
-fn requests_for_one_state_are_refused_past_a_number() {
-    on_one_and_two(|server| {
-        let mut writer = Peer::connect(server.address);
-        let value = format!("\"{}\"", "x".repeat(100_000));
-        writer.write("asked", &delta(10, &value));
-        let mut peer = Peer::connect(server.address);
-        let request =
-            tungstenite::Message::binary(crate::peer::frame(0x12, r#"{"id":"i","documentId":"asked"}"#));
-        (0..1_000).for_each(|_| peer.send(request.clone()));
-        let (mut answered, mut refused) = (0, 0);
-        while answered + refused < 1_000 {
-            let heard = peer.try_receive().expect("nobody is closed for asking");
-            match heard.kind {
-                "sync_response" => answered += 1,
-                _ => {
-                    assert_eq!(heard.body["error"], "Sync request failed", "{heard:?}");
-                    refused += 1;
-                }
+fn however_many_requests_for_one_state_come_at_once_all_are_answered() {
+    // Documents whose states have room once, some times, and all at once, and more requests than wait.
+    for (requests, fields, value_bytes) in [(60, 20, 200_000), (1_000, 10, 10_000), (6_000, 2, 1)] {
+        on_one_and_two(|server| {
+            let mut writer = Peer::connect(server.address);
+            let value = format!("\"{}\"", "x".repeat(value_bytes));
+            for n in 0..fields {
+                writer.set("asked", &format!("f{n}"), &value);
             }
+            let mut peer = Peer::connect(server.address);
+            for n in 0..requests {
+                let body = format!(r#"{{"id":{n},"documentId":"asked"}}"#);
+                peer.send(tungstenite::Message::binary(crate::peer::frame(0x12, &body)));
+            }
+            for n in 0..requests {
+                let answer = peer.body("sync_response");
+                assert_eq!(answer["requestId"], n, "in the order of the requests");
+                assert_eq!(answer["state"].as_object().unwrap().len(), fields);
+            }
+            peer.is_silent();
+        });
+    }
+}
+
+#[test]
+fn an_answer_has_what_its_client_has_written_before_it_asked() {
+    on_one_and_two(|server| {
+        let mut peer = Peer::connect(server.address);
+        peer.write("burst", &delta(5_000, "0"));
+        peer.deltas(5_000);
+        for n in 1..=500 {
+            peer.say("delta", &format!(r#""documentId":"burst","field":"f{n}","value":{n}"#));
+            peer.say("sync_request", &format!(r#""documentId":"burst","id":{n}"#));
         }
-        assert!(answered > 0);
-        peer.is_silent();
+        for n in 1..=500 {
+            let answer = peer.body("sync_response");
+            assert_eq!(
+                (&answer["requestId"], &answer["state"][format!("f{n}").as_str()]),
+                (&json(&n.to_string()), &json(&n.to_string()))
+            );
+        }
     });
 }
 
@@ -134,13 +197,38 @@ fn a_state_over_the_outbox_is_refused_and_the_connection_stays() {
             for (kind, error) in [("subscribe", "Subscribe failed"), ("sync_request", "Sync request failed")]
             {
                 peer.say(kind, r#""id":"i","documentId":"huge""#);
-                assert_eq!(peer.refused(), (error.to_owned(), Some(json(r#"{"documentId":"huge"}"#))));
+                let room = (4 << 20) - (256 << 10);
+                let details = format!(
+                    r#"{{"documentId":"huge","code":"too_large","reason":"the state of the document has no room","limit":{room},"flag":"--outbox-hard-bytes"}}"#
+                );
+                assert_eq!(peer.refused(), (error.to_owned(), Some(json(&details))));
             }
             peer.say("unsubscribe", r#""documentId":"huge""#);
             assert_eq!(peer.subscribe("small")["state"], json("{}"));
             peer.is_silent();
         },
     );
+}
+
+// Lists of documents open one each: the limit is there against clients gone wild, not against them.
+#[test]
+fn five_thousand_documents_on_one_connection_work() {
+    const DOCUMENTS: usize = 5_000;
+    on_one_and_two(|server| {
+        let mut peer = Peer::connect(server.address);
+        for n in 0..DOCUMENTS {
+            peer.say("subscribe", &format!(r#""id":{n},"documentId":"d{n}""#));
+        }
+        for n in 0..DOCUMENTS {
+            assert_eq!(peer.body("sync_response")["requestId"], n);
+        }
+        let mut writer = Peer::connect(server.address);
+        for n in [0, 1_000, DOCUMENTS - 1] {
+            writer.set(&format!("d{n}"), "f", "1");
+            assert_eq!(peer.delta().document, format!("d{n}"));
+        }
+        peer.is_silent();
+    });
 }
 
 /// The SDK asks for all its documents at once when it comes back.

@@ -1,5 +1,6 @@
 // Documents edited by several clients at once.
 
+import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
 import { agree, connect, eventually, open, openAnew, show } from './client.mjs'
@@ -55,6 +56,30 @@ test('a field written in turns by both is seen by the other each time', async t 
   for (let lead = 0; lead < 5; lead++) await ann.set('ball', `Ann leads ${lead}`)
   await bob.set('ball', 'Bob, at last')
   await show([ann, bob], { ball: 'Bob, at last' })
+})
+
+// The SDK compares what it writes with what it was told by its own counter: that must not be behind, whoever wrote last.
+test('what a client writes shows at once, whoever wrote the field before, offline, too', async t => {
+  const { server, ann, bob } = await pair(t, 'room:at-once')
+  const kits = [ann, bob]
+  for (const document of kits) await document.set('ball', `${document.clientId} begins`)
+  await agree(kits, 'ball', ['client-bob begins'])
+  const missed = []
+  for (let turn = 0; turn < 40; turn++) {
+    const [writer, reader] = turn % 2 ? [ann, bob] : [bob, ann]
+    const written = writer.set('ball', turn)
+    if (writer.get().ball !== turn) missed.push(turn)
+    await written
+    await show([reader], { ball: turn })
+  }
+  assert.deepEqual(missed, [], 'writes that did not show at once')
+  // The last of both was Ann's: what Bob writes without a server must show nevertheless.
+  await server.stop()
+  for (let turn = 0; turn < 40; turn++) {
+    bob.set('ball', `offline ${turn}`).catch(() => {})
+    if (bob.get().ball !== `offline ${turn}`) missed.push(turn)
+  }
+  assert.deepEqual(missed, [], 'writes that did not show offline')
 })
 
 test('clients that write one field at once agree on it', async t => {

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::process::{ServerProcess, free_address};
 use crate::failure::Failure;
+use crate::streams;
 
 pub struct Launch<'a> {
     /// `None`: the `annulus` beside our own executable.
@@ -57,7 +58,7 @@ fn built_binary() -> Result<PathBuf, Failure> {
     if beside.exists() {
         return Ok(beside);
     }
-    eprintln!("building the server: cargo build --release --bin annulus");
+    streams::say("building the server: cargo build --release --bin annulus\n");
     let status = Command::new("cargo").args(["build", "--release", "--bin", "annulus"]).status();
     let built = status.is_ok_and(|status| status.success());
     // Our own executable may be a debug build; the server measured never is.

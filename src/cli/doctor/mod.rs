@@ -9,10 +9,9 @@ mod resources;
 mod storage;
 
 use std::fmt;
-use std::io::Write;
-use std::process::ExitCode;
+use std::io;
 
-use super::Serve;
+use super::{Serve, stdout};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +51,15 @@ impl Check {
     }
 }
 
-/// Runs every check, prints the report to stdout; exit code 1 if any failed.
-pub fn run(serve: &Serve) -> ExitCode {
+/// Runs every check and prints the report to stdout; whether none has failed.
+///
+/// # Errors
+/// If the report cannot be printed.
+pub fn run(serve: &Serve) -> io::Result<bool> {
     let checks = [kernel::checks(), resources::checks(serve), network::checks(serve), storage::checks(serve)];
     let report = Report { checks: checks.concat() };
-    // A reader that has seen enough is no error.
-    let _ = write!(std::io::stdout(), "{report}");
-    if report.count(Verdict::Fail) > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    stdout::print(&report.to_string())?;
+    Ok(report.count(Verdict::Fail) == 0)
 }
 
 struct Report {

@@ -6,8 +6,9 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use serde::Serialize;
 
+use crate::cli::quantity::Bytes;
 use crate::cli::values::parse_dialect_path;
-use crate::config::DialectPath;
+use crate::config::{Config, DialectPath};
 use crate::dialect::synckit;
 
 #[derive(Debug, Args, Serialize)]
@@ -20,6 +21,14 @@ pub(in crate::cli) struct SyncKit {
     #[arg(long, env = "ANNULUS_SYNCKIT_PATH", value_name = "PATH")]
     #[arg(value_parser = parse_dialect_path, default_value_t = synckit::PATH.path)]
     pub synckit_path: Cow<'static, str>,
+
+    /// Bytes of one value that a client of SyncKit writes, as compact JSON
+    ///
+    /// Their servers take a message of 2 000 000 bytes, whatever is in it. Clients of /v1 are sent such a value, too, and may
+    /// write none over --max-value-bytes themselves.
+    #[arg(long, env = "ANNULUS_SYNCKIT_MAX_VALUE_BYTES", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(Config::default().synckit_value_bytes_max))]
+    pub synckit_max_value_bytes: Bytes,
 
     /// Do not serve SyncKit's clients
     ///

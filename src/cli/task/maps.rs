@@ -1,11 +1,12 @@
 //! `annulus export`, `import` and `verify`: a data directory that no server uses, or a backup.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter};
 use std::path::Path;
 
-use super::{TaskError, now_and_then};
+use super::{TaskError, check_there, now_and_then};
 use crate::cli::resolve::fresh_node;
+use crate::cli::stdout::{self, Stdout};
 use crate::io::Clock;
 use crate::storage::import::ImportOptions;
 use crate::storage::{Format, export, import, verify};
@@ -15,10 +16,15 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 /// Writes the maps and says what was written.
 pub(super) fn export(data_dir: &Path, maps: &[String], output: Option<&Path>) -> Result<String, TaskError> {
+    check_there(data_dir)?;
     let report = match output {
         None => {
-            let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
-            export::export(data_dir, maps, &mut out, &mut now_and_then())?
+            let mut out = BufWriter::with_capacity(BUFFER_BYTES, Stdout::default());
+            let exported = export::export(data_dir, maps, &mut out, &mut now_and_then());
+            if out.get_ref().reader_is_gone {
+                return Err(TaskError::ReaderGone);
+            }
+            exported?
         }
         Some(path) => {
             // Under its own name only once it is whole, as half an export looks like one.
@@ -52,17 +58,21 @@ pub(super) fn import(data_dir: &Path, input: Option<&Path>, node: Option<&str>) 
     };
     let fresh = Format { epoch: random()?, secret: random()?, node };
     let options = ImportOptions { now_ms: Clock::start().now().unix_ms, fresh };
-    Ok(import::import(data_dir, options, &mut input, &mut now_and_then())?.to_string())
+    let imported = import::import(data_dir, options, &mut input, &mut now_and_then());
+    let instead = "stop the server first: lines are merged into files that nobody else writes";
+    Ok(imported.map_err(TaskError::in_use(instead))?.to_string())
 }
 
 /// Prints the digests and what is damaged.
 pub(super) fn verify(data_dir: &Path) -> Result<(), TaskError> {
-    if !data_dir.is_dir() {
-        return Err(TaskError::NoData(data_dir.to_owned()));
-    }
+    check_there(data_dir)?;
     let now_ms = Clock::start().now().unix_ms;
-    let report = verify::verify(data_dir, now_ms, &mut |_| {})?;
-    // A reader that has seen enough is no error.
-    let _ = writeln!(io::stdout(), "{report}");
+    let verified = verify::verify(data_dir, now_ms, &mut |_| {});
+    let report = verified.map_err(TaskError::in_use("take an `annulus backup` and verify that"))?;
+    stdout::print(&format!(
+        "{report}
+"
+    ))
+    .map_err(TaskError::Stdout)?;
     if report.is_sound() { Ok(()) } else { Err(TaskError::Damaged) }
 }

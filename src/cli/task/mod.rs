@@ -4,12 +4,13 @@ mod backup;
 mod maps;
 
 use std::fmt;
-use std::io;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::action::Action;
 use super::flags::Flags;
-use crate::io::Clock;
+use crate::io::{Clock, log};
 use crate::storage::StorageError;
 
 /// One of them, with everything it needs to know.
@@ -42,10 +43,18 @@ pub enum TaskError {
     Storage(#[from] StorageError),
     #[error("the server says: {0}")]
     Server(String),
-    #[error("{} is no data directory; name one with --data-dir", .0.display())]
+    #[error("{} is not there; name the data directory with --data-dir", .0.display())]
     NoData(PathBuf),
+    /// What a server has open, and what does the same beside it.
+    #[error("{directory} is in use by {holder}; {instead}")]
+    InUse { directory: String, holder: String, instead: &'static str },
     #[error("{}: {source}", file.display())]
     File { file: PathBuf, source: io::Error },
+    #[error("stdout: {0}")]
+    Stdout(#[source] io::Error),
+    /// Whoever read stdout has seen enough: nothing is left to do, and nothing to say.
+    #[error("nobody reads stdout any more")]
+    ReaderGone,
     #[error("no random numbers from the kernel: {0}")]
     Random(getrandom::Error),
     #[error("what is listed above is damaged; restore a backup, or start once with --salvage")]
@@ -56,6 +65,27 @@ impl TaskError {
     fn file(file: &Path, source: io::Error) -> Self {
         Self::File { file: file.to_owned(), source }
     }
+
+    /// For `map_err`: what to do instead where a server is in the way.
+    fn in_use(instead: &'static str) -> impl FnOnce(StorageError) -> Self {
+        move |error| match error {
+            StorageError::InUse { directory, holder } => Self::InUse { directory, holder, instead },
+            error => Self::Storage(error),
+        }
+    }
+}
+
+/// Checks that there is something at `data_dir` before it is read.
+fn check_there(data_dir: &Path) -> Result<(), TaskError> {
+    let problem = match fs::metadata(data_dir) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => ErrorKind::NotADirectory.into(),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(TaskError::NoData(data_dir.to_owned()));
+        }
+        Err(error) => error,
+    };
+    Err(TaskError::file(data_dir, problem))
 }
 
 impl Action {
@@ -110,5 +140,5 @@ fn now_and_then<T: fmt::Display>() -> impl FnMut(&T) {
 
 /// A line for people.
 fn say(text: &str) {
-    eprintln!("{text}");
+    log::say(&format!("{text}\n"));
 }

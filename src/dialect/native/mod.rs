@@ -3,11 +3,13 @@
 //! ```text
 //! message/      what clients say          operations.rs  a write's operations, ready for their owners
 //! encode/       what the server says      requests.rs    messages to commands of the shard
+//!                                         faulty.rs      what can be read of a message that cannot be read whole
 //! ```
 
 pub mod encode;
 pub mod message;
 
+mod faulty;
 mod operations;
 mod requests;
 
@@ -60,7 +62,7 @@ impl Dialect for Native {
         });
     }
 
-    fn change(&self, change: Change<'_>, _: Option<&Session>, out: &mut Vec<u8>) {
+    fn change(&self, change: Change<'_>, _: &Session, out: &mut Vec<u8>) {
         text_frame(out, |out| {
             encode::change_start(out, change.map);
             write_entries(out, change.entries());

@@ -2,7 +2,7 @@
 
 use super::message::{Message, Request};
 use super::operations::Operations;
-use super::{encode, text_frame};
+use super::{encode, faulty, text_frame};
 use crate::mesh::{ConnectionId, Filter};
 use crate::shard::{From, Shard, Subscribe};
 use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
@@ -28,24 +28,23 @@ pub fn greet(shard: &mut Shard, id: ConnectionId) {
 }
 
 /// Handles one message.
-pub fn handle(shard: &mut Shard, id: ConnectionId, payload: Payload<'_>) -> Result<(), Close> {
+pub fn handle(shard: &mut Shard, id: ConnectionId, mut payload: Payload<'_>) -> Result<(), Close> {
     if let Some(retry_after_ms) = shard.over_message_rate(id) {
         shard.reject(id, None, Reject::RateLimited { retry_after_ms });
         return Ok(());
     }
-    match shard.parser().parse(payload) {
-        Ok(object) => {
-            let message = Message::new(&object);
-            let ticket = message.id().map(|request_id| request_id.to_ticket());
-            match message.request() {
-                Ok(request) => carry_out(shard, id, ticket, request),
-                Err(reject) => shard.reject(id, ticket.as_ref(), reject),
-            }
-            shard.parser().recycle(object);
-            Ok(())
-        }
-        Err(reject) => shard.bad_message(id, reject),
+    let object = match shard.parser().parse(payload.reborrow()) {
+        Ok(object) => object,
+        Err(refused) => return faulty::handle(shard, id, refused, payload),
+    };
+    let message = Message::new(&object);
+    let ticket = message.id().map(|request_id| request_id.to_ticket());
+    match message.request() {
+        Ok(request) => carry_out(shard, id, ticket, request),
+        Err(reject) => shard.reject(id, ticket.as_ref(), reject),
     }
+    shard.parser().recycle(object);
+    Ok(())
 }
 
 fn carry_out(shard: &mut Shard, id: ConnectionId, ticket: Option<Ticket>, request: Request<'_>) {

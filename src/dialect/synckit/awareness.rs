@@ -1,20 +1,32 @@
 //! Awareness: who is there, and where. A document's awareness is a room of the same name, each client a member.
 
+use super::conversation::Conversation;
 use super::frame::{Code, Framing, MessageId, write_message};
 use super::message::{Fields, text, whole};
-use super::refusal::Refusal;
+use super::refusal::{Reason, Refusal};
 use crate::mesh::{ConnectionId, Member, Members};
 use crate::shard::{MemberChange, SetPresence, Shard};
 use crate::wire::Ticket;
 use crate::wire::json::{write_integer, write_string};
 
-/// Tickets of a watch and of an update.
+/// Tickets of a watch that was asked for, of one that was not, and of an update.
 pub const WATCH_TICKET: u8 = b'w';
+pub const IMPLIED_TICKET: u8 = b'i';
 pub const UPDATE_TICKET: u8 = b'u';
+
+const NOBODY: Refusal<'_> = Refusal::AwarenessUpdate(Reason::invalid("the clientId is missing"));
 
 /// Sends who is there, and from then on whatever changes.
 pub fn subscribe(shard: &mut Shard, id: ConnectionId, document: &str) {
     shard.watch_presence(id, Some(Ticket::new(&[&[WATCH_TICKET]])), document);
+}
+
+/// The same for who subscribes to the document or says where it is, unless it has that already: the SDK asks once, and not
+/// again after it has reconnected. Nothing is sent until somebody is there.
+pub fn imply(shard: &mut Shard, id: ConnectionId, document: &str) {
+    if !shard.watches_presence(id, document) {
+        shard.watch_presence(id, Some(Ticket::new(&[&[IMPLIED_TICKET]])), document);
+    }
 }
 
 /// Tells the others where a client is; a `state` of null, or none, that it has left.
@@ -27,13 +39,17 @@ pub fn update<'a>(
     document: &'a str,
     fields: &Fields<'a>,
 ) -> Result<(), Refusal<'a>> {
-    let member = fields.client.and_then(text).ok_or(Refusal::AwarenessUpdate)?;
+    let member = fields.client.and_then(text).ok_or(NOBODY)?;
+    if let Some(session) = shard.session(id) {
+        Conversation::of(session).meet(member);
+    }
     let clock = fields.clock.and_then(whole).unwrap_or(0);
     let mut state = Vec::new();
     if let Some(sent) = fields.state {
         fields.json(sent).write_canonical(&mut state);
     }
     let state = Some(&*state).filter(|state| !state.is_empty() && *state != b"null");
+    imply(shard, id, document);
     let ticket = Ticket::new(&[&[UPDATE_TICKET]]);
     shard.set_presence(id, Some(ticket), SetPresence { room: document, member, state, clock });
     Ok(())

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 
 use super::chunks::Chunks;
 use super::documents::Document;
-use super::frame::MessageId;
+use super::frame::{ClockName, MessageId};
 use super::identity::Identity;
 use crate::crdt::Stamp;
 use crate::limits::KEY_BYTES_MAX;
@@ -20,13 +20,16 @@ pub struct Conversation {
     serial: u64,
     /// Who it is.
     pub identity: Option<Identity>,
-    /// The name its client gives itself in what it writes.
+    /// The name its client gives itself, and how it stands in clocks.
     pub client: Option<Box<str>>,
+    pub clock_name: Option<ClockName>,
     /// What it is subscribed to.
     pub documents: HashMap<String, Document>,
     /// Documents whose state was asked for, in that order, and whether one is being collected.
     pub queue: VecDeque<String>,
     pub is_collecting: bool,
+    /// Bytes of the requests for states that wait.
+    pub waiting_bytes: usize,
     pub chunks: Chunks,
     /// When it last cleared a set.
     pub cleared: Option<Stamp>,
@@ -42,9 +45,11 @@ impl Default for Conversation {
             // Nobody is asked.
             identity: Some(Identity::anonymous()),
             client: None,
+            clock_name: None,
             documents: HashMap::new(),
             queue: VecDeque::new(),
             is_collecting: false,
+            waiting_bytes: 0,
             chunks: Chunks::default(),
             cleared: None,
             to_forget: Vec::new(),
@@ -70,10 +75,18 @@ impl Conversation {
         MessageId { unix_ms, serial: self.serial }
     }
 
+    /// Takes note of a name that the client gives itself elsewhere than in what it writes, which counts for more.
+    pub fn meet(&mut self, client: &str) {
+        if self.client.is_none() {
+            self.set_client(client);
+        }
+    }
+
     /// Takes note of the client's name. One longer than a key is nobody's: it stands in every clock that the client reads.
     pub fn set_client(&mut self, client: &str) {
         if client.len() <= KEY_BYTES_MAX && self.client.as_deref() != Some(client) {
             self.client = Some(client.into());
+            self.clock_name = ClockName::new(client);
         }
     }
 }

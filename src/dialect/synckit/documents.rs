@@ -1,31 +1,35 @@
 //! Documents: who is subscribed, and the whole state on request.
 //!
 //! A document is a map. Its state is asked for with `subscribe`, as the SDK does, or with `sync_request`; both subscribe. The
-//! shard sends it in chunks, the dialect in one message, so chunks are collected until the last has come. Several requests
-//! for one document that wait at the same time get the same answer.
+//! shard sends it in chunks, the dialect in one message, so chunks are collected until the last has come. Requests for one
+//! document that wait at the same time share one state, as many of them as there is room for; the others share the next. A
+//! state answers no request that came while it was collected: it may lack what that client has written before.
+
+use std::collections::VecDeque;
 
 use super::changes::Changes;
 use super::conversation::Conversation;
 use super::frame::Framing;
-use super::refusal::Refusal;
+use super::refusal::{Reason, Refusal};
 use super::{requests, state};
 use crate::crdt::Time;
 use crate::mesh::{ConnectionId, Entries, Entry, EntryPacker, EntryState};
 use crate::shard::{From, Now, Shard, SnapshotEnd, Subscribe};
-use crate::wire::Ticket;
+use crate::wire::{Reject, Ticket};
 
 /// One document of a connection.
 #[derive(Default)]
 pub struct Document {
     stage: Stage,
-    /// Requests for its state that have not been answered.
-    pub(super) waiting: Vec<StateRequest>,
+    /// Requests for its state that have not been answered, oldest first, and for how many the state is collected.
+    pub(super) waiting: VecDeque<StateRequest>,
+    pub(super) answering: usize,
     /// [`Entries`] of its state, as far as they have come.
     pub(super) state: Vec<u8>,
     /// Bytes that its state, and all that is answered with it at one time, may have.
     pub(super) room: usize,
-    /// When its state was last asked for.
-    pub(super) asked: Time,
+    /// Up to when the client had been told everything when its state was begun to be collected.
+    pub(super) told: Time,
     /// Whether the client may know of fields that were removed since then: from an earlier subscription, or because it has
     /// written them itself. The state has no word of them.
     pub(super) knows_more: bool,
@@ -59,40 +63,34 @@ pub struct StateRequest {
 /// What is said when a `subscribe` fails.
 pub const SUBSCRIBE_FAILED: &str = "Subscribe failed";
 
-/// Requests of one connection for one document that wait at the same time: each is answered with the whole state.
-const REQUESTS_MAX: usize = 16;
+impl StateRequest {
+    /// Bytes it takes while it waits.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.id.as_ref().map_or(0, |id| id.as_bytes().len())
+    }
+}
+
+/// Bytes of the requests of one connection that wait, past which it is not read: some two thousand.
+const WAITING_BYTES_MAX: usize = 256 << 10;
 
 /// The ticket of a subscription.
 pub const TICKET: u8 = b's';
 
 /// Subscribes to the document and answers with its state, in its turn: of one connection one state at a time is collected
 /// and sent, however many it asks for, so that neither this server nor the outbox holds more.
-///
-/// # Errors
-/// [`Refusal::Failed`] if too many requests for it wait already.
-pub fn ask<'a>(
-    shard: &mut Shard,
-    id: ConnectionId,
-    document: &'a str,
-    request: StateRequest,
-) -> Result<(), Refusal<'a>> {
-    let Some(session) = shard.session(id) else { return Ok(()) };
+pub fn ask(shard: &mut Shard, id: ConnectionId, document: &str, request: StateRequest) {
+    let Some(session) = shard.session(id) else { return };
     let conversation = Conversation::of(session);
     let knows_more = conversation.documents.contains_key(document);
     let entry = conversation.documents.entry_ref(document).or_default();
-    if entry.waiting.len() == REQUESTS_MAX {
-        return Err(Refusal::Failed { what: request.failure, document });
-    }
-    entry.waiting.push(request);
-    if entry.stage == Stage::Ignoring {
-        // Its turn is when the state that is on its way has passed.
-        shard.call_when_drained(id);
-    } else if entry.waiting.len() == 1 {
+    conversation.waiting_bytes += request.bytes();
+    entry.waiting.push_back(request);
+    // Of one that is queued or on its way the turn comes.
+    if entry.waiting.len() == 1 && entry.stage != Stage::Ignoring {
         (entry.stage, entry.knows_more) = (Stage::Queued, knows_more);
         conversation.queue.push_back(document.to_owned());
-        collect_next(shard, id);
     }
-    Ok(())
+    collect_next(shard, id);
 }
 
 /// Begins to collect the next state that was asked for, if none is under way and the peer takes what it is sent.
@@ -100,8 +98,6 @@ pub fn collect_next(shard: &mut Shard, id: ConnectionId) {
     let has_room = shard.has_room(id);
     // A state is asked for on behalf of a peer that has less than the soft limit waiting.
     let room = shard.config().outbox_hard_bytes - shard.config().outbox_soft_bytes;
-    // What is removed from now on is in no state that is collected, and has a later stamp.
-    let asked = Time::new(shard.now().unix_ms, 0);
     let Some(session) = shard.session(id) else { return };
     let conversation = Conversation::of(session);
     let mut next = None;
@@ -111,16 +107,27 @@ pub fn collect_next(shard: &mut Shard, id: ConnectionId) {
             && document.stage == Stage::Queued
         {
             document.stage = Stage::Collecting;
-            (document.state, document.room, document.asked) = (Vec::new(), room, asked);
+            (document.state, document.room) = (Vec::new(), room);
+            document.answering = document.waiting.len();
             conversation.is_collecting = true;
             next = Some(name);
         }
     }
-    // One that is on its way may be asked for again before it has passed.
-    if !conversation.queue.is_empty() || next.is_none() && conversation.is_collecting {
+    let takes_requests = conversation.waiting_bytes <= WAITING_BYTES_MAX;
+    // Of one that is on its way only some requests may be answered, or it may be asked for again before it has passed.
+    if !conversation.queue.is_empty() || conversation.is_collecting {
         shard.call_when_drained(id);
     }
+    shard.take_requests(id, takes_requests);
     if let Some(name) = next {
+        // What is removed from now on is in no state that is collected, and has a later stamp; so has what was removed before
+        // and is still on its way in the subscription that ends here.
+        let now = Time::new(shard.now().unix_ms, 0);
+        let told = shard.told_through(id, &name).map_or(now, |told| told.min(now));
+        let conversation = shard.session(id).map(Conversation::of);
+        if let Some(document) = conversation.and_then(|known| known.documents.get_mut(&name)) {
+            document.told = told;
+        }
         subscribe(shard, id, &name, From::Everything);
     }
 }
@@ -134,7 +141,7 @@ pub fn join(shard: &mut Shard, id: ConnectionId, document: &str) {
         return;
     }
     documents.insert(document.to_owned(), Document { stage: Stage::Recent, ..Document::default() });
-    subscribe(shard, id, document, From::Recent);
+    subscribe(shard, id, document, From::Now);
 }
 
 fn subscribe(shard: &mut Shard, id: ConnectionId, map: &str, from: From) {
@@ -149,20 +156,30 @@ pub fn leave(shard: &mut Shard, id: ConnectionId, document: &str) {
     let conversation = Conversation::of(session);
     let Some(left) = conversation.documents.remove(document) else { return };
     conversation.is_collecting &= !left.is_collecting();
+    conversation.waiting_bytes -= left.waiting.iter().map(StateRequest::bytes).sum::<usize>();
     shard.unsubscribe(id, document);
     for request in left.waiting {
-        requests::refuse(shard, id, Refusal::Failed { what: request.failure, document });
+        let reason = Reason::of(Reject::Cancelled);
+        requests::refuse(shard, id, Refusal::Failed { what: request.failure, document, reason });
     }
     collect_next(shard, id);
 }
 
 /// The document could not be subscribed to: who waits for its state is told. Nobody waits where a write has subscribed, which
 /// goes through without.
-pub fn failed(conversation: &mut Conversation, framing: Framing, name: &str, now: Now, out: &mut Vec<u8>) {
+pub fn failed(
+    conversation: &mut Conversation,
+    framing: Framing,
+    name: &str,
+    reject: Reject,
+    now: Now,
+    out: &mut Vec<u8>,
+) {
     let Some(document) = conversation.documents.remove(name) else { return };
     conversation.is_collecting &= !document.is_collecting();
+    conversation.waiting_bytes -= document.waiting.iter().map(StateRequest::bytes).sum::<usize>();
     for request in &document.waiting {
-        state::refuse(conversation, framing, name, request.failure, now, out);
+        state::refuse(conversation, framing, name, request.failure, Reason::of(reject), now, out);
     }
 }
 
@@ -181,15 +198,18 @@ pub fn collected(
     match document.stage {
         Stage::Collecting => document.collect(entries),
         Stage::Queued | Stage::Recent | Stage::Live => {
-            let client = conversation.client.as_deref();
+            let client = conversation.clock_name.as_ref();
             Changes { framing, document: name, client }.write(out, entries);
         }
         Stage::Ignoring => {}
     }
     if document.stage == Stage::Collecting && (is_last || document.is_too_large()) {
-        let whole = Document { stage: Stage::Ignoring, ..Document::default() };
-        let whole = std::mem::replace(document, whole);
-        state::answer_all(conversation, framing, name, &whole, now, out);
+        let passed = Document { stage: Stage::Ignoring, ..Document::default() };
+        let mut whole = std::mem::replace(document, passed);
+        state::answer_all(conversation, framing, name, &mut whole, now, out);
+        if let Some(document) = conversation.documents.get_mut(name) {
+            document.waiting = whole.waiting;
+        }
     }
     if is_last
         && let Some(document) = conversation.documents.get_mut(name)
@@ -211,7 +231,7 @@ impl Document {
 
     /// Whether there is no room to answer anybody who waits.
     pub(super) fn is_too_large(&self) -> bool {
-        let takes_one = self.waiting.iter().any(|request| !request.wants_fields);
+        let takes_one = self.waiting.iter().take(self.answering).any(|request| !request.wants_fields);
         self.state.len() > if takes_one { self.room } else { self.room / 2 }
     }
 
@@ -237,12 +257,14 @@ mod tests {
     /// What a client that names no request is told of a document with these keys: when each was changed, and its value.
     fn told(knows_more: bool, keys: &[(&str, Time, Option<&str>)]) -> String {
         let mut conversation = Conversation::default();
-        let waiting = vec![StateRequest { id: None, wants_fields: true, failure: "" }];
+        let waiting = VecDeque::from([StateRequest { id: None, wants_fields: true, failure: "" }]);
+        conversation.waiting_bytes = waiting[0].bytes();
         let document = Document {
             stage: Stage::Collecting,
             waiting,
+            answering: 1,
             room: usize::MAX,
-            asked: ASKED,
+            told: ASKED,
             knows_more,
             ..Document::default()
         };
@@ -273,7 +295,8 @@ mod tests {
         let keys = [("before", Time::new(49, 9), None), ("since", ASKED, None)];
         let told_again = told(true, &keys);
         assert!(told_again.contains(r#""state":{}"#), "{told_again}");
-        assert!(told_again.contains(r#""field":"since","value":{"__deleted":true}"#), "{told_again}");
+        assert!(told_again.contains(r#""field":"since","clientId":"server""#), "{told_again}");
+        assert!(told_again.contains(r#""value":{"__deleted":true}"#), "{told_again}");
         assert!(!told_again.contains("before"), "{told_again}");
         let told_first = told(false, &keys);
         assert!(!told_first.contains("__deleted"), "{told_first}");

@@ -7,10 +7,11 @@
 
 use crate::crdt::{COUNTER_MAX, Time};
 use crate::wire::json::{write_integer, write_string};
-use crate::wire::websocket::{Opcode, begin_frame, end_frame};
+use crate::wire::websocket::{Opcode, begin_frame, end_frame, write_header};
 
 /// Bytes before the JSON of a binary message.
 pub const HEADER_BYTES: usize = 1 + 8 + 4;
+const LENGTH_AT: usize = 1 + 8;
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,30 @@ pub enum Framing {
     Text,
 }
 
+impl Framing {
+    const fn opcode(self) -> Opcode {
+        match self {
+            Self::Binary => Opcode::Binary,
+            Self::Text => Opcode::Text,
+        }
+    }
+
+    /// Appends what is before the JSON object of a message that was written, if it had `more` bytes; `payload` is that
+    /// message. The bytes of it that were not appended yet follow.
+    pub fn write_start(self, out: &mut Vec<u8>, payload: &[u8], more: usize) -> usize {
+        let payload_len = payload.len() + more;
+        write_header(out, self.opcode(), payload_len);
+        match self {
+            Self::Binary => {
+                out.extend_from_slice(&payload[..LENGTH_AT]);
+                out.extend_from_slice(&((payload_len - HEADER_BYTES) as u32).to_be_bytes());
+                HEADER_BYTES
+            }
+            Self::Text => 0,
+        }
+    }
+}
+
 /// The id of a message, unique as far as anybody looks: a time and nine base 36 digits.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageId {
@@ -137,10 +162,10 @@ pub fn write_message(
         Framing::Binary => {
             let length = (out.len() - object) as u32;
             out[object - 4..object].copy_from_slice(&length.to_be_bytes());
-            end_frame(out, frame, Opcode::Binary);
         }
-        Framing::Text => end_frame(out, frame, Opcode::Text),
+        Framing::Text => {}
     }
+    end_frame(out, frame, framing.opcode());
 }
 
 /// The fields of a message after its `id`. Names are plain ASCII.
@@ -169,22 +194,42 @@ impl Fields<'_> {
 
     /// The clock of a field: one number that grows with every change of it, and exceeds those the client has seen.
     #[inline]
-    pub fn clock(&mut self, time: Time, client: Option<&str>) {
+    pub fn clock(&mut self, time: Time, client: Option<&ClockName>) {
         write_clock(self.begin("clock"), time, client);
+    }
+
+    /// Bytes that lie before what is appended next.
+    pub fn position(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// A client's name as it stands in the clock it reads, in JSON: a comma, the name, a colon.
+pub struct ClockName(Box<[u8]>);
+
+impl ClockName {
+    /// `None` for the name that the server's own number has.
+    pub fn new(client: &str) -> Option<Self> {
+        let mut json = b",".to_vec();
+        write_string(&mut json, client);
+        json.push(b':');
+        (client != "server").then(|| Self(json.into()))
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
 /// Appends `{"server":n}`, and the same number for `client`, if that is who reads it: its own counter goes on from there, so
 /// that what it writes next wins over this on its own screen at once.
 #[inline]
-pub fn write_clock(out: &mut Vec<u8>, time: Time, client: Option<&str>) {
+pub fn write_clock(out: &mut Vec<u8>, time: Time, client: Option<&ClockName>) {
     let clock = clock_number(time);
     out.extend_from_slice(b"{\"server\":");
     write_integer(out, clock);
-    if let Some(client) = client.filter(|&client| client != "server") {
-        out.push(b',');
-        write_string(out, client);
-        out.push(b':');
+    if let Some(ClockName(name)) = client {
+        out.extend_from_slice(name);
         write_integer(out, clock);
     }
     out.push(b'}');
@@ -247,7 +292,7 @@ mod tests {
 
         out.clear();
         write_message(&mut out, Framing::Text, Code::Ack, id, |fields| {
-            fields.clock(Time::new(1, 2), Some("a\""))
+            fields.clock(Time::new(1, 2), ClockName::new("a\"").as_ref());
         });
         let json = br#"{"type":"ack","timestamp":5,"id":"5-000000000","clock":{"server":4098,"a\"":4098}}"#;
         assert_eq!(out, [&[0x81, json.len() as u8][..], json].concat());

@@ -7,7 +7,9 @@
 //! __synckit:cleared            when the set was last cleared: elements added before are gone
 //! ```
 
+use super::refusal::Reason;
 use crate::limits::KEY_BYTES_MAX;
+use crate::wire::Reject;
 
 const RESERVED: &str = "__synckit:";
 const TEXT: &str = "__synckit:text:";
@@ -36,9 +38,21 @@ impl<'a> Key<'a> {
     }
 }
 
-/// Whether a document may have a field of this name.
-pub fn is_field(name: &str) -> bool {
-    !name.is_empty() && name.len() <= KEY_BYTES_MAX && !name.contains('\0') && !name.starts_with(RESERVED)
+/// Why a document may have no field of this name.
+///
+/// # Errors
+/// The reason.
+pub fn check_field(name: &str) -> Result<(), Reason<'_>> {
+    if name.len() > KEY_BYTES_MAX {
+        return Err(Reason::too_large("the name of a field is too long", KEY_BYTES_MAX).field(name));
+    }
+    let text = match name {
+        "" => "the name of a field is not empty",
+        name if name.contains('\0') => "the name of a field has no U+0000",
+        name if name.starts_with(RESERVED) => "names that begin with __synckit: are not for fields",
+        _ => return Ok(()),
+    };
+    Err(Reason::of(Reject::KeyInvalid(text)).field(name))
 }
 
 /// The key of a client's text; `None` if its name is too long for one.
@@ -82,10 +96,10 @@ mod tests {
     #[test]
     fn a_field_has_a_name_of_its_own() {
         for name in ["title", "a b", "é", "__synckit"] {
-            assert!(is_field(name), "{name}");
+            assert_eq!(check_field(name), Ok(()), "{name}");
         }
         for name in ["", "a\0", CLEARED, "__synckit:else", &"x".repeat(KEY_BYTES_MAX + 1)] {
-            assert!(!is_field(name), "{name}");
+            assert!(check_field(name).is_err(), "{name}");
         }
     }
 }

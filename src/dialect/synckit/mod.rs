@@ -33,13 +33,14 @@ use std::borrow::Cow;
 use changes::Changes;
 use conversation::Conversation;
 use frame::{Code, Framing, write_message};
-use refusal::Refusal;
+use refusal::{Reason, Refusal};
 
 use super::{SYNCKIT, SYNCKIT_TEXT};
 use crate::config::{Config, DialectPath};
 use crate::mesh::{ConnectionId, Entry};
 use crate::shard::{
-    self, Ack, Dialect, Event, Health, MemberChange, MessageKind, Now, Published, Session, Shard,
+    self, Ack, Dialect, Event, Frames, Health, MemberChange, MessageKind, Now, Personal, Published, Session,
+    Shard,
 };
 use crate::wire::{Close, Payload, Reject, Ticket};
 
@@ -104,7 +105,12 @@ impl Dialect for SyncKit {
             Event::Snapshot { map, entries, end, .. } => {
                 documents::collected(conversation, self.framing, map, entries, end, now, out);
             }
-            Event::Members { room, members, .. } => {
+            Event::Members { ticket, room, members } => {
+                let is_implied =
+                    ticket.is_some_and(|ticket| ticket.as_bytes() == [awareness::IMPLIED_TICKET]);
+                if is_implied && members.clone().next().is_none() {
+                    return;
+                }
                 let id = conversation.next_id(now.unix_ms);
                 awareness::write_all(out, self.framing, id, room, members);
             }
@@ -117,9 +123,22 @@ impl Dialect for SyncKit {
         documents::collect_next(shard, id);
     }
 
-    fn change(&self, change: shard::Change<'_>, session: Option<&Session>, out: &mut Vec<u8>) {
-        let client = session.and_then(Conversation::begun).and_then(|known| known.client.as_deref());
+    fn change(&self, change: shard::Change<'_>, session: &Session, out: &mut Vec<u8>) {
+        let client = Conversation::begun(session).and_then(|known| known.clock_name.as_ref());
         Changes { framing: self.framing, document: change.map, client }.write(out, change.entries());
+    }
+
+    fn change_for_all(&self, change: shard::Change<'_>, out: &mut Frames) {
+        let changes = Changes { framing: self.framing, document: change.map, client: None };
+        changes.write_for_all(out, change.entries());
+    }
+
+    fn personalize(&self, frames: &Frames, session: &Session, out: &mut Personal<'_>) -> bool {
+        let name = Conversation::begun(session).and_then(|known| known.clock_name.as_ref());
+        name.is_some_and(|name| {
+            changes::personalize(self.framing, frames, name, out);
+            true
+        })
     }
 
     fn member(&self, change: MemberChange<'_>, out: &mut Vec<u8>) {
@@ -170,10 +189,12 @@ impl SyncKit {
     ) {
         let Some((kind, reference, document)) = write_of(ticket) else { return };
         let id = conversation.next_id(now.unix_ms);
-        if ack.timeout || ack.rejected().next().is_some() {
+        let rejected = ack.rejected().next().map(|(_, reject)| reject);
+        if let Some(reject) = rejected.or(ack.timeout.then_some(Reject::Timeout)) {
             // Without an ack, which has no words for less than what was asked for, so that the client tries again or tells
             // its user.
-            let refusal = Refusal::Failed { what: requests::what_failed(kind), document };
+            let (what, reason) = (requests::what_failed(kind), Reason::of(reject));
+            let refusal = Refusal::Failed { what, document, reason };
             return write_message(out, self.framing, Code::Error, id, |fields| refusal.write_to(fields));
         }
         write_message(out, self.framing, Code::Ack, id, |fields| fields.json("messageId", reference));
@@ -193,10 +214,10 @@ impl SyncKit {
             // By this dialect, which sees itself to those who wait for the state.
             documents::TICKET if reject == Reject::Cancelled => return,
             documents::TICKET => {
-                return documents::failed(conversation, self.framing, document, now, out);
+                return documents::failed(conversation, self.framing, document, reject, now, out);
             }
-            awareness::WATCH_TICKET => Refusal::AwarenessSubscribe,
-            awareness::UPDATE_TICKET => Refusal::AwarenessUpdate,
+            awareness::WATCH_TICKET => Refusal::AwarenessSubscribe(Reason::of(reject)),
+            awareness::UPDATE_TICKET => Refusal::AwarenessUpdate(Reason::of(reject)),
             // Writes are acked or not, one by one.
             _ => return,
         };

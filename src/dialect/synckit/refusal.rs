@@ -3,7 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::frame::Fields;
-use crate::wire::json::write_string;
+use crate::wire::Reject;
+use crate::wire::json::{write_integer, write_string};
 
 /// Answered with `error`; the connection goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +27,70 @@ pub enum Refusal<'a> {
     EmptyDelta,
     EmptyBatch,
     ApiKey,
-    AwarenessSubscribe,
-    AwarenessUpdate,
-    /// What failed, as in `Delta application failed`.
+    AwarenessSubscribe(Reason<'static>),
+    AwarenessUpdate(Reason<'static>),
+    /// What failed, as in `Delta application failed`, and why.
     Failed {
         what: &'static str,
         document: &'a str,
+        reason: Reason<'a>,
     },
+}
+
+/// Why something failed, for the developer who reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reason<'a> {
+    /// As in a `code` of `/v1`.
+    code: &'static str,
+    text: &'static str,
+    field: Option<&'a str>,
+    limit: Option<usize>,
+    flag: Option<&'static str>,
+}
+
+/// Bytes of a field's name that a refusal repeats, at most.
+const FIELD_SHOWN_MAX: usize = 100;
+
+impl<'a> Reason<'a> {
+    pub const fn too_large(text: &'static str, limit: usize) -> Self {
+        Self { limit: Some(limit), ..Self::of(Reject::TooLarge(text)) }
+    }
+
+    pub const fn invalid(text: &'static str) -> Self {
+        Self::of(Reject::ValueInvalid(text))
+    }
+
+    pub const fn of(reject: Reject) -> Self {
+        let flag = match reject {
+            Reject::TooManySubscriptions => Some("--max-subscriptions"),
+            Reject::ClockDrift => Some("--max-clock-drift-ms"),
+            Reject::Timeout => Some("--ack-timeout-ms"),
+            _ => None,
+        };
+        Self { code: reject.code(), text: reject.message(), field: None, limit: None, flag }
+    }
+
+    pub const fn field(self, field: &'a str) -> Self {
+        Self { field: Some(field), ..self }
+    }
+
+    pub const fn flag(self, flag: &'static str) -> Self {
+        Self { flag: Some(flag), ..self }
+    }
+
+    fn write_to(&self, details: &mut Object<'_>) {
+        details.text("code", self.code);
+        details.text("reason", self.text);
+        if let Some(field) = self.field {
+            details.text("field", &field[..field.floor_char_boundary(FIELD_SHOWN_MAX)]);
+        }
+        if let Some(limit) = self.limit {
+            write_integer(details.name("limit"), limit as u64);
+        }
+        if let Some(flag) = self.flag {
+            details.text("flag", flag);
+        }
+    }
 }
 
 impl Display for Refusal<'_> {
@@ -52,8 +110,8 @@ impl Display for Refusal<'_> {
             Self::EmptyDelta => "Invalid delta message: missing or empty delta",
             Self::EmptyBatch => "Invalid delta batch: missing or empty deltas array",
             Self::ApiKey => "API key authentication not yet implemented",
-            Self::AwarenessSubscribe => "Failed to subscribe to awareness",
-            Self::AwarenessUpdate => "Failed to update awareness",
+            Self::AwarenessSubscribe(_) => "Failed to subscribe to awareness",
+            Self::AwarenessUpdate(_) => "Failed to update awareness",
             Self::Failed { what, .. } => what,
         })
     }
@@ -68,13 +126,50 @@ impl Refusal<'_> {
                 fields.json("details", br#"{"code":"INVALID_MESSAGE"}"#);
             }
             Self::TooManyMessages => fields.json("details", br#"{"code":"RATE_LIMIT_EXCEEDED"}"#),
-            Self::PermissionDenied { document } | Self::Failed { document, .. } => {
-                let out = fields.begin("details");
-                out.extend_from_slice(b"{\"documentId\":");
-                write_string(out, document);
-                out.push(b'}');
+            Self::PermissionDenied { document } => details(fields, Some(document), None),
+            Self::Failed { document, reason, .. } => details(fields, Some(document), Some(reason)),
+            Self::AwarenessSubscribe(reason) | Self::AwarenessUpdate(reason) => {
+                details(fields, None, Some(reason));
             }
             _ => {}
         }
+    }
+}
+
+fn details(fields: &mut Fields<'_>, document: Option<&str>, reason: Option<&Reason<'_>>) {
+    let mut details = Object::begin(fields.begin("details"));
+    if let Some(document) = document {
+        details.text("documentId", document);
+    }
+    if let Some(reason) = reason {
+        reason.write_to(&mut details);
+    }
+    details.end();
+}
+
+/// A JSON object that is being appended.
+struct Object<'a>(&'a mut Vec<u8>);
+
+impl<'a> Object<'a> {
+    fn begin(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self(out)
+    }
+
+    fn name(&mut self, name: &str) -> &mut Vec<u8> {
+        if self.0.last() != Some(&b'{') {
+            self.0.push(b',');
+        }
+        write_string(self.0, name);
+        self.0.push(b':');
+        self.0
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        write_string(self.name(name), value);
+    }
+
+    fn end(self) {
+        self.0.push(b'}');
     }
 }

@@ -7,7 +7,7 @@ use super::frame::{Code, Fields as Reply, Framing, write_message};
 use super::identity::{Access, check};
 use super::message::{self, Fields, Nodes, Said, read};
 use super::refusal::Refusal;
-use super::writes::{Limits, Operations, Writes};
+use super::writes::{Operations, Writes};
 use super::{MESSAGE_BYTES_MIN, framing_of};
 use crate::config::Config;
 use crate::limits::{MAP_NAME_BYTES_MAX, PARSE_PADDING_BYTES};
@@ -79,9 +79,14 @@ fn carry_out<'a>(
             let document = checked_document(fields)?;
             permit(shard, id, Access::Read, document)?;
             let id_of_request = ticket_of(fields)?;
+            if let (Some(client), Some(session)) = (fields.client.and_then(message::text), shard.session(id))
+            {
+                Conversation::of(session).meet(client);
+            }
             let failure = documents::SUBSCRIBE_FAILED;
             let request = StateRequest { id: id_of_request, wants_fields: true, failure };
-            documents::ask(shard, id, document, request)?;
+            documents::ask(shard, id, document, request);
+            awareness::imply(shard, id, document);
         }
         Said::SyncRequest => {
             let document = document(fields)?;
@@ -89,7 +94,7 @@ fn carry_out<'a>(
             let id_of_request = ticket_of(fields)?;
             let wants_fields = id_of_request.is_none();
             let request = StateRequest { id: id_of_request, wants_fields, failure: "Sync request failed" };
-            documents::ask(shard, id, document, request)?;
+            documents::ask(shard, id, document, request);
         }
         Said::Unsubscribe => {
             let document = document(fields)?;
@@ -108,13 +113,13 @@ fn carry_out<'a>(
             let document = document(fields)?;
             permit(shard, id, Access::Write, document)?;
             let writes = Writes::of_delta(fields)?;
-            write(shard, id, document, fields, &writes, DELTA_TICKET)?;
+            write(shard, id, document, fields, writes, DELTA_TICKET)?;
         }
         Said::DeltaBatch => {
             let document = document(fields)?;
             permit(shard, id, Access::Write, document)?;
             let writes = Writes::of_batch(document, fields)?;
-            write(shard, id, document, fields, &writes, BATCH_TICKET)?;
+            write(shard, id, document, fields, writes, BATCH_TICKET)?;
         }
         // A chunk in a chunk.
         Said::Chunk => return Err(Refusal::InvalidFormat),
@@ -195,16 +200,18 @@ fn write<'a>(
     id: ConnectionId,
     document: &'a str,
     fields: &Fields<'a>,
-    writes: &Writes<'a>,
+    mut writes: Writes<'a>,
     kind: u8,
 ) -> Result<(), Refusal<'a>> {
     let reference = match fields.reference() {
         Some(given) => short_json(fields, given)?,
         None => b"\"\"".to_vec(),
     };
-    if writes.is_bad() {
-        return Err(Refusal::Failed { what: what_failed(kind), document });
+    let what = what_failed(kind);
+    if let Some(reason) = writes.bad() {
+        return Err(Refusal::Failed { what, document, reason });
     }
+    let bad_field = writes.take_bad_fields(fields.scratch, shard.config().synckit_value_bytes_max);
     let now = writes.clears.then(|| shard.next_stamp());
     let Some(session) = shard.session(id) else { return Ok(()) };
     let conversation = Conversation::of(session);
@@ -219,16 +226,20 @@ fn write<'a>(
     for message in writes.relayed.messages(serial) {
         shard.publish(id, document, &message);
     }
+    let bytes_max = message_bytes_max(shard.config());
+    let operations = Operations::new(document, &writes, fields.scratch, cleared, bytes_max);
+    if let Some(reason) = bad_field {
+        // What is good is applied all the same; there is no ack for that.
+        shard.write(id, None, AckLevel::None, operations);
+        return Err(Refusal::Failed { what, document, reason });
+    }
     if !writes.keeps() {
         reply(shard, id, Code::Ack, |reply| reply.json("messageId", &reference));
         return Ok(());
     }
     let level = if shard.may_wait_for_disk() { AckLevel::Durable } else { AckLevel::Memory };
     let ticket = Ticket::new(&[&[kind], &reference, &[TICKET_SEPARATOR], document.as_bytes()]);
-    let config = shard.config();
-    let limits =
-        Limits { value_bytes_max: config.value_bytes_max, text_bytes_max: message_bytes_max(config) };
-    shard.write(id, Some(ticket), level, Operations::new(document, writes, fields.scratch, cleared, limits));
+    shard.write(id, Some(ticket), level, operations);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use super::conversation::Conversation;
 use super::documents::{Document, StateRequest};
 use super::frame::{Code, Framing, write_message};
 use super::keys::{self, Key};
-use super::refusal::Refusal;
+use super::refusal::{Reason, Refusal};
 use super::text;
 use crate::crdt::{Stamp, Time};
 use crate::mesh::{Entries, Entry, EntryState};
@@ -17,13 +17,13 @@ use crate::wire::json::write_string;
 /// Bytes around a field that is sent by itself, its names and clocks included.
 const FIELD_BYTES: usize = 256;
 
-/// Answers everybody who waits for the state of `document`, as far as there is room: who is refused is still connected, and
-/// who is sent more than there is room for would not be.
+/// Answers those for whom the state of `document` was collected, as far as there is room. Who has none alone is refused: who
+/// is refused is still connected, and who is sent more than there is room for would not be. Others wait for the next state.
 pub fn answer_all(
     conversation: &mut Conversation,
     framing: Framing,
     name: &str,
-    document: &Document,
+    document: &mut Document,
     now: Now,
     out: &mut Vec<u8>,
 ) {
@@ -32,22 +32,38 @@ pub fn answer_all(
     let state = if is_too_large { State::default() } else { State::of(&document.state) };
     let fields_bytes = state_bytes + state.fields.len() * (FIELD_BYTES + name.len());
     let (mut taken, mut sends_fields, mut is_answered) = (state.rest_bytes(), false, false);
-    for request in &document.waiting {
+    for _ in 0..document.answering {
+        let Some(request) = document.waiting.pop_front() else { break };
         let adds_fields = request.wants_fields && !sends_fields;
         let bytes = state_bytes + if adds_fields { fields_bytes } else { 0 };
-        if is_too_large || taken + bytes > document.room {
-            refuse(conversation, framing, name, request.failure, now, out);
+        let has_room = !is_too_large && taken + bytes <= document.room;
+        if !has_room && is_answered && !is_too_large {
+            document.waiting.push_front(request);
+            break;
+        }
+        conversation.waiting_bytes -= request.bytes();
+        if !has_room {
+            let reason = Reason::too_large("the state of the document has no room", document.room);
+            refuse(
+                conversation,
+                framing,
+                name,
+                request.failure,
+                reason.flag("--outbox-hard-bytes"),
+                now,
+                out,
+            );
             continue;
         }
         taken += bytes;
         is_answered = true;
         sends_fields |= adds_fields;
-        answer(conversation, framing, name, request, &state, now, out);
+        answer(conversation, framing, name, &request, &state, now, out);
     }
     if sends_fields {
-        let changes = Changes { framing, document: name, client: conversation.client.as_deref() };
+        let changes = Changes { framing, document: name, client: conversation.clock_name.as_ref() };
         changes.write(out, state.fields.iter().copied());
-        let is_news = |entry: &Entry<'_>| document.knows_more && time_of(entry) >= document.asked;
+        let is_news = |entry: &Entry<'_>| document.knows_more && time_of(entry) >= document.told;
         changes.write(out, state.removed.iter().copied().filter(is_news));
     }
     if is_answered {
@@ -63,11 +79,12 @@ pub fn refuse(
     framing: Framing,
     document: &str,
     what: &'static str,
+    reason: Reason<'_>,
     now: Now,
     out: &mut Vec<u8>,
 ) {
     let id = conversation.next_id(now.unix_ms);
-    let refusal = Refusal::Failed { what, document };
+    let refusal = Refusal::Failed { what, document, reason };
     write_message(out, framing, Code::Error, id, |fields| refusal.write_to(fields));
 }
 
@@ -198,7 +215,7 @@ fn answer(
     out: &mut Vec<u8>,
 ) {
     let id = conversation.next_id(now.unix_ms);
-    let client = conversation.client.as_deref();
+    let client = conversation.clock_name.as_ref();
     write_message(out, framing, Code::SyncResponse, id, |fields| {
         fields.json("requestId", request.id.as_ref().map_or(b"\"\"", |id| id.as_bytes()));
         fields.text("documentId", document);

@@ -5,10 +5,12 @@
 
 use std::borrow::Cow;
 
+use simd_json::Node;
+
 use super::frame::time_of_clock;
 use super::keys;
 use super::message::{Fields, Nodes, elements, is_true, text};
-use super::refusal::Refusal;
+use super::refusal::{Reason, Refusal};
 use super::relay::Relayed;
 use crate::crdt::{Stamp, Time};
 use crate::mesh::{Action, At};
@@ -30,8 +32,8 @@ pub struct Writes<'a> {
     pub client: Option<&'a str>,
     /// Whether it clears a set.
     pub clears: bool,
-    /// Whether there is an operation that can neither be kept, as it must, nor be handed on.
-    is_bad: bool,
+    /// Why the message is refused as a whole: an operation can neither be kept, as it must, nor be handed on.
+    bad: Option<Reason<'static>>,
 }
 
 struct Write<'a> {
@@ -99,13 +101,18 @@ impl<'a> Writes<'a> {
             return;
         }
         // It is told as it came, so that it must not speak of another document.
-        self.is_bad |= operation.document.is_some_and(|named| text(named) != Some(document));
+        if operation.document.is_some_and(|named| text(named) != Some(document)) {
+            self.bad = Some(Reason::invalid("an operation names another document than its batch"));
+        }
         if kind == "text-state" {
             return match key_of_text(operation) {
                 Some(key) => {
                     self.kept.push(Write { key: key.into(), kind: Kind::Text, value: Some(nodes), seen });
                 }
-                None => self.is_bad = true,
+                None => {
+                    let text = "a text needs a state and a clientId of at most 490 bytes";
+                    self.bad = Some(Reason::invalid(text));
+                }
             };
         }
         if kind == "set" {
@@ -148,10 +155,53 @@ impl<'a> Writes<'a> {
         !self.kept.is_empty()
     }
 
-    /// Whether the message must be refused as a whole.
-    pub fn is_bad(&self) -> bool {
-        self.is_bad || self.kept.len() + self.relayed_count > OPERATIONS_MAX
+    /// Why the message must be refused as a whole, if it must.
+    pub fn bad(&self) -> Option<Reason<'static>> {
+        if self.kept.len() + self.relayed_count > OPERATIONS_MAX {
+            return Some(Reason::too_large("a message has too many operations", OPERATIONS_MAX));
+        }
+        self.bad
     }
+
+    /// Takes out fields that cannot be kept, before anything of them is; why of the first.
+    pub fn take_bad_fields(&mut self, scratch: &Scratch, value_bytes_max: usize) -> Option<Reason<'a>> {
+        let mut reason = None;
+        self.kept.retain(|write| {
+            let checked = check(write, scratch, value_bytes_max);
+            let is_good = checked.is_ok();
+            reason = reason.or(checked.err());
+            is_good
+        });
+        reason
+    }
+}
+
+fn check<'a>(write: &Write<'a>, scratch: &Scratch, value_bytes_max: usize) -> Result<(), Reason<'a>> {
+    let (Kind::Field, Cow::Borrowed(field)) = (write.kind, &write.key) else { return Ok(()) };
+    keys::check_field(field)?;
+    let is_too_large = write.value.is_some_and(|value| {
+        // Most are known to fit without being written.
+        bytes_at_most(value) > value_bytes_max && {
+            let mut canonical = Vec::new();
+            Value::new(value, scratch).write_canonical(&mut canonical);
+            canonical.len() > value_bytes_max
+        }
+    });
+    if is_too_large {
+        let reason = Reason::too_large("the value is too large", value_bytes_max);
+        return Err(reason.flag("--synckit-max-value-bytes").field(field));
+    }
+    Ok(())
+}
+
+/// Bytes that a value has as canonical JSON, or more.
+fn bytes_at_most(value: Nodes<'_>) -> usize {
+    /// Of a number, a literal, and what is around each value.
+    const SMALL: usize = 32;
+    const ESCAPED: usize = 6;
+    let bytes =
+        |node: &Node<'_>| SMALL + if let Node::String(text) = node { ESCAPED * text.len() } else { 0 };
+    value.iter().map(bytes).sum()
 }
 
 fn key_of_text(operation: &Fields<'_>) -> Option<String> {
@@ -173,13 +223,8 @@ pub struct Operations<'a> {
     scratch: &'a Scratch,
     /// When the client last cleared a set, now if this message does: elements it adds after that are newer.
     cleared: Option<Stamp>,
-    limits: Limits,
-}
-
-/// Bytes of canonical JSON.
-pub struct Limits {
-    pub value_bytes_max: usize,
-    pub text_bytes_max: usize,
+    /// Bytes of canonical JSON.
+    bytes_max: usize,
 }
 
 impl<'a> Operations<'a> {
@@ -188,9 +233,9 @@ impl<'a> Operations<'a> {
         writes: &'a Writes<'a>,
         scratch: &'a Scratch,
         cleared: Option<Stamp>,
-        limits: Limits,
+        bytes_max: usize,
     ) -> Self {
-        Self { document, writes: writes.kept.iter(), scratch, cleared, limits }
+        Self { document, writes: writes.kept.iter(), scratch, cleared, bytes_max }
     }
 }
 
@@ -206,16 +251,13 @@ impl Ops for Operations<'_> {
             (Kind::Element, Some(cleared)) => At::After(cleared.time.max(write.seen)),
             _ => At::After(write.seen),
         };
-        if write.kind == Kind::Field && !keys::is_field(&write.key) {
-            return Some(Err(Reject::KeyInvalid("this can not be the name of a field")));
-        }
         let Some(value) = write.value else {
             return Some(Ok(Op { map: self.document, key: &write.key, action: Action::Delete { at } }));
         };
         Value::new(value, self.scratch).write_canonical(scratch);
-        let Limits { value_bytes_max, text_bytes_max } = self.limits;
-        if scratch.len() > if write.kind == Kind::Text { text_bytes_max } else { value_bytes_max } {
-            return Some(Err(Reject::TooLarge("the value is over --max-value-bytes")));
+        // Of fields that was seen before. What a message has room for is longer here only by what numbers may grow.
+        if scratch.len() > self.bytes_max {
+            return Some(Err(Reject::TooLarge("the state of a text is larger than a message")));
         }
         let action = Action::Set { value: scratch, at, ttl_ms: None };
         Some(Ok(Op { map: self.document, key: &write.key, action }))

@@ -7,10 +7,12 @@ mod forwarded;
 mod headers;
 mod refusal;
 mod response;
+mod subprotocol;
 mod target;
 mod upgrade;
 
 pub use response::{write_page, write_page_head};
+pub use target::canonical_path;
 pub use tungstenite::http::StatusCode;
 
 use std::net::IpAddr;
@@ -21,7 +23,7 @@ use ipnet::IpNet;
 use refusal::Refusal;
 use target::Target;
 
-use crate::config::DialectPath;
+use crate::config::{DialectPath, Origin};
 use crate::limits::HTTP_HEADER_BYTES_MAX;
 
 /// Header lines of one request; past it the answer is 431. Browsers behind proxies send some thirty.
@@ -30,9 +32,8 @@ const HEADER_LINES_MAX: usize = 64;
 /// What this server lets in.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
-    /// Origins that may connect, such as `https://app.example`; empty: any. A client that names no origin,
-    /// which no browser omits, may connect always.
-    pub allowed_origins: &'a [String],
+    /// Origins that may connect; empty: any. A client that names no origin, which no browser omits, may connect always.
+    pub allowed_origins: &'a [Origin],
     /// Paths at which a WebSocket opens. They are none of [`is_reserved`].
     pub dialects: &'a [DialectPath],
     /// Whether `/_test/clear` exists.
@@ -62,7 +63,7 @@ const CLEAR_PATH: &str = "/_test/clear";
 /// Bytes of a body that nobody looks at: test tools send `{}`.
 const IGNORED_BODY_BYTES_MAX: usize = 1 << 10;
 
-/// Whether this path has a meaning of its own, so that no dialect can have it.
+/// Whether this [canonical](canonical_path) path has a meaning of its own, so that no dialect can have it.
 pub fn is_reserved(path: &str) -> bool {
     path == CLEAR_PATH || page(path).is_some()
 }
@@ -154,7 +155,7 @@ fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -
             if !has_http_1_1 {
                 return Err(Refusal::UPGRADE_REQUIRED);
             }
-            let (response, token) = upgrade::accept(subprotocol, headers, target, rules.allowed_origins)?;
+            let (response, token) = upgrade::accept(subprotocol, headers, target, rules)?;
             let client = forwarded::client_address(peer, headers, rules.trusted_proxies);
             Ok(Answer::Upgrade { dialect, response, token, client })
         }

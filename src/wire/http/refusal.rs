@@ -1,16 +1,18 @@
 //! Answers that let nobody in. Each says in one line of plain text what to do instead.
 
+use std::borrow::Cow;
+
 use tungstenite::http::StatusCode;
 
 use super::response::write_status_and_content;
 
 /// Why a request is refused, and what its sender should do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
     /// Header lines this status calls for, each with its line end.
     lines: &'static str,
-    advice: &'static str,
+    advice: Cow<'static, str>,
 }
 
 const CLOSE: &str = "Connection: close\r\n";
@@ -22,50 +24,57 @@ impl Refusal {
     pub(super) const HEADERS_TOO_LARGE: Self = Self {
         status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         lines: CLOSE,
-        advice: "the header block is over 8 KiB or 64 lines: send fewer headers or cookies",
+        advice: Cow::Borrowed("the header block is over 8 KiB or 64 lines: send fewer headers or cookies"),
     };
     pub(super) const WRONG_HTTP_VERSION: Self = Self {
         status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         lines: CLOSE,
-        advice: "this server speaks HTTP/1.1: send the request in that version",
+        advice: Cow::Borrowed("this server speaks HTTP/1.1: send the request in that version"),
     };
     pub(super) const NOT_FOUND: Self = Self {
         status: StatusCode::NOT_FOUND,
         lines: CLOSE,
-        advice: "nothing is here: open a WebSocket at /v1, or get /, /healthz or /metrics",
+        advice: Cow::Borrowed("nothing is here: open a WebSocket at /v1, or get /, /healthz or /metrics"),
     };
     pub(super) const ENDPOINT_METHOD: Self = Self {
         status: StatusCode::METHOD_NOT_ALLOWED,
         lines: "Connection: close\r\nAllow: GET\r\n",
-        advice: "open a WebSocket here: send GET with Upgrade: websocket",
+        advice: Cow::Borrowed("open a WebSocket here: send GET with Upgrade: websocket"),
     };
     pub(super) const PAGE_METHOD: Self = Self {
         status: StatusCode::METHOD_NOT_ALLOWED,
         lines: "Connection: close\r\nAllow: GET, HEAD\r\n",
-        advice: "this is a page: send GET or HEAD",
+        advice: Cow::Borrowed("this is a page: send GET or HEAD"),
     };
     pub(super) const CLEAR_METHOD: Self = Self {
         status: StatusCode::METHOD_NOT_ALLOWED,
         lines: "Connection: close\r\nAllow: POST\r\n",
-        advice: "this drops all maps: send POST",
+        advice: Cow::Borrowed("this drops all maps: send POST"),
     };
     pub(super) const UPGRADE_REQUIRED: Self = Self {
         status: StatusCode::UPGRADE_REQUIRED,
         lines: CLOSE_AND_UPGRADE,
-        advice: "open a WebSocket here: send HTTP/1.1 with Upgrade: websocket and Connection: Upgrade",
+        advice: Cow::Borrowed(
+            "open a WebSocket here: send HTTP/1.1 with Upgrade: websocket and Connection: Upgrade",
+        ),
     };
     pub(super) const WEBSOCKET_VERSION: Self = Self {
         status: StatusCode::UPGRADE_REQUIRED,
         lines: CLOSE_AND_UPGRADE,
-        advice: "this server speaks WebSocket version 13: send Sec-WebSocket-Version: 13",
+        advice: Cow::Borrowed("this server speaks WebSocket version 13: send Sec-WebSocket-Version: 13"),
     };
     pub(super) const ORIGIN: Self = Self {
         status: StatusCode::FORBIDDEN,
         lines: CLOSE,
-        advice: "this origin may not connect: add it to --allowed-origins of the server",
+        advice: Cow::Borrowed("this origin may not connect: add it to --allowed-origins of the server"),
     };
 
     pub(super) const fn bad_request(advice: &'static str) -> Self {
+        Self::bad_request_with(Cow::Borrowed(advice))
+    }
+
+    /// The same where the advice depends on what is served.
+    pub(super) const fn bad_request_with(advice: Cow<'static, str>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, lines: CLOSE, advice }
     }
 

@@ -19,7 +19,7 @@ impl<'a> Target<'a> {
             Some((path, query)) => (path, Some(query)),
             None => (local, None),
         };
-        Some(Self { path: if path.is_empty() { "/" } else { path }, query })
+        Some(Self { path: if path.is_empty() { "/" } else { canonical_path(path) }, query })
     }
 
     /// The value of `token=` in the query. An empty one is none.
@@ -34,6 +34,14 @@ impl<'a> Target<'a> {
         }
         let token = percent_decoded(token)?;
         Ok(if token.is_empty() { None } else { Some(token) })
+    }
+}
+
+/// A path without the slash at its end, which changes nothing. What has two of them there stays as it is.
+pub fn canonical_path(path: &str) -> &str {
+    match path.strip_suffix('/') {
+        Some(rest) if !rest.is_empty() && !rest.ends_with('/') => rest,
+        _ => path,
     }
 }
 
@@ -87,6 +95,23 @@ mod tests {
         assert_eq!(path("WSS://host/v1"), Some("/v1"));
         assert_eq!(path("http://host"), Some("/"));
         assert_eq!(path("http://host?a=/v1"), Some("/"));
+    }
+
+    #[test]
+    fn one_slash_at_the_end_of_a_path_changes_nothing() {
+        for (target, expected) in [
+            ("/v1/", "/v1"),
+            ("/v1/?a=/", "/v1"),
+            ("/v1/echo/", "/v1/echo"),
+            ("http://host/v1/", "/v1"),
+            ("http://host/", "/"),
+            ("/", "/"),
+            ("//", "//"),
+            ("/v1//", "/v1//"),
+            ("//v1", "//v1"),
+        ] {
+            assert_eq!(path(target), Some(expected), "{target}");
+        }
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! The opening handshake of RFC 6455 section 4.2, and the token it may carry.
 
-use tungstenite::handshake::server::{create_response, write_response};
-use tungstenite::http::{HeaderValue, Request, header};
+use data_encoding::BASE64;
+use tungstenite::handshake::derive_accept_key;
 
 use super::headers::Headers;
 use super::refusal::Refusal;
 use super::target::Target;
-
-/// A browser can set no headers on a WebSocket but its subprotocols: a token comes as one of them.
-const TOKEN_SUBPROTOCOL_PREFIX: &[u8] = b"bearer.";
+use super::{Rules, subprotocol};
+use crate::config::Origin;
 
 const BAD_TOKEN: Refusal =
     Refusal::bad_request("the token can not be read: send one ?token=, percent-encoded UTF-8");
@@ -19,13 +18,13 @@ const BAD_KEY: Refusal =
 const TWO_VERSIONS: Refusal = Refusal::bad_request("send one Sec-WebSocket-Version header: 13");
 const TWO_ORIGINS: Refusal = Refusal::bad_request("send one Origin header");
 
-/// Accepts the handshake, or says what is wrong with it: the response, and the token. The `subprotocol` is chosen if it is
-/// offered.
+/// Accepts the handshake, or says what is wrong with it: the response, and the token. `ours` is the subprotocol of the
+/// path.
 pub(super) fn accept(
-    subprotocol: Option<&'static str>,
+    ours: Option<&'static str>,
     headers: Headers<'_>,
     target: Target<'_>,
-    allowed_origins: &[String],
+    rules: &Rules<'_>,
 ) -> Result<(Vec<u8>, Option<String>), Refusal> {
     if !headers.lists("Upgrade", "websocket") || !headers.lists("Connection", "Upgrade") {
         return Err(Refusal::UPGRADE_REQUIRED);
@@ -34,19 +33,20 @@ pub(super) fn accept(
         return Err(Refusal::WEBSOCKET_VERSION);
     }
     let key = headers.single("Sec-WebSocket-Key", BAD_KEY)?.ok_or(BAD_KEY)?;
-    check_origin(headers, allowed_origins)?;
+    check_origin(headers, rules.allowed_origins)?;
     let token = token(headers, target)?;
-    let is_offered =
-        |ours: &&str| headers.list("Sec-WebSocket-Protocol").any(|offered| offered == ours.as_bytes());
-    Ok((switching_protocols(key, subprotocol.filter(is_offered))?, token))
+    let chosen = subprotocol::choose(ours, headers, rules.dialects)?;
+    Ok((switching_protocols(key, chosen)?, token))
 }
 
-/// That the page that sends this, if a page does, may do so. An origin is a scheme, a host and a port: none of them has a
-/// case (RFC 6454 section 4).
-pub(super) fn check_origin(headers: Headers<'_>, allowed: &[String]) -> Result<(), Refusal> {
+/// That the page that sends this, if a page does, may do so.
+pub(super) fn check_origin(headers: Headers<'_>, allowed: &[Origin]) -> Result<(), Refusal> {
     let Some(origin) = headers.single("Origin", TWO_ORIGINS)? else { return Ok(()) };
-    let is_allowed = allowed.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed.as_bytes()));
-    if is_allowed || allowed.is_empty() { Ok(()) } else { Err(Refusal::ORIGIN) }
+    if allowed.is_empty() {
+        return Ok(());
+    }
+    let origin = str::from_utf8(origin).ok().and_then(|origin| Origin::parse(origin).ok());
+    if origin.is_some_and(|origin| allowed.contains(&origin)) { Ok(()) } else { Err(Refusal::ORIGIN) }
 }
 
 fn token(headers: Headers<'_>, target: Target<'_>) -> Result<Option<String>, Refusal> {
@@ -62,26 +62,29 @@ fn token(headers: Headers<'_>, target: Target<'_>) -> Result<Option<String>, Ref
     if let Some(token) = target.token().map_err(|_| BAD_TOKEN)? {
         return Ok(Some(token));
     }
-    let mut offered = headers.list("Sec-WebSocket-Protocol");
-    let token = offered.find_map(|offered| offered.strip_prefix(TOKEN_SUBPROTOCOL_PREFIX));
-    Ok(token.filter(|token| !token.is_empty()).map(|token| String::from_utf8_lossy(token).into_owned()))
+    subprotocol::token(headers)
 }
 
-/// The 101. `tungstenite` judges the key and derives the accept value from it; what it asks of the other
-/// lines was checked above, more leniently, so it is given them in its own spelling.
-fn switching_protocols(key: &[u8], subprotocol: Option<&'static str>) -> Result<Vec<u8>, Refusal> {
-    let request = Request::get("/")
-        .header(header::CONNECTION, "Upgrade")
-        .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_VERSION, "13")
-        .header(header::SEC_WEBSOCKET_KEY, key)
-        .body(())
-        .map_err(|_| BAD_KEY)?;
-    let mut response = create_response(&request).map_err(|_| BAD_KEY)?;
-    if let Some(chosen) = subprotocol {
-        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(chosen));
+/// The 101. Names of header lines have no case, but some small clients compare them as the RFC writes them.
+fn switching_protocols(key: &[u8], subprotocol: Option<&str>) -> Result<Vec<u8>, Refusal> {
+    if !is_key(key) {
+        return Err(BAD_KEY);
     }
     let mut out = Vec::with_capacity(192);
-    write_response(&mut out, &response).expect("a response of ASCII is written to memory");
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+    );
+    out.extend_from_slice(derive_accept_key(key).as_bytes());
+    if let Some(chosen) = subprotocol {
+        out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
+        out.extend_from_slice(chosen.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n\r\n");
     Ok(out)
+}
+
+/// Whether this is the base64 of 16 bytes (RFC 6455 section 4.2.1).
+fn is_key(key: &[u8]) -> bool {
+    let mut bytes = [0; 18];
+    key.len() == 24 && BASE64.decode_mut(key, &mut bytes).is_ok_and(|len| len == 16)
 }

@@ -3,15 +3,21 @@
 //! Invariant: the same value always gives the same bytes, and those bytes parse back to the same value.
 
 mod canonical;
+mod fault;
 mod number;
 mod parser;
+mod refused;
+mod scan;
 mod string;
 mod tape;
 mod value;
 
 pub use canonical::{Scratch, write_canonical};
+pub use fault::{Fault, What};
 pub use number::{Number, write_integer};
 pub use parser::{Object, Parser};
+pub use refused::{Diagnosis, Faults, Refused};
+pub use scan::{Found, Scan, Step, find_id, scan};
 pub use string::{is_plain, write_string};
 pub use tape::{Elements, Members};
 pub use value::Value;

@@ -4,9 +4,9 @@ use std::mem;
 
 use simd_json::{Buffers, Node, Tape, fill_tape_padded};
 
-use super::{Members, Scratch};
+use super::{Members, Refused, Scratch};
 use crate::limits::{JSON_DEPTH_MAX, PARSE_RETAINED_BYTES_MAX};
-use crate::wire::{Payload, Reject};
+use crate::wire::Payload;
 
 /// One per shard. In the steady state it allocates nothing, provided each object is given back to
 /// [`Parser::recycle`] before the next is parsed.
@@ -25,22 +25,27 @@ impl Parser {
     /// Parses one message in its own bytes: strings with escapes are rewritten where they stand.
     ///
     /// # Errors
-    /// [`Reject::BadJson`] if the payload is not one JSON object in UTF-8 (RFC 8259), nests deeper than
-    /// [`JSON_DEPTH_MAX`], or has a number beyond the range of a double or half a surrogate pair.
-    pub fn parse<'a>(&mut self, payload: Payload<'a>) -> Result<Object<'a>, Reject> {
+    /// [`Refused`] if the payload is not one JSON object in UTF-8 (RFC 8259), nests deeper than [`JSON_DEPTH_MAX`], or has
+    /// a number beyond the range of a double or half a surrogate pair; it tells which.
+    pub fn parse<'a>(&mut self, payload: Payload<'a>) -> Result<Object<'a>, Refused> {
         let (padded, len) = payload.into_padded();
+        let base = padded.as_ptr().addr();
         let mut tape = mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let filled = fill_tape_padded(padded, len, &mut self.buffers, &mut tape);
+        let object = Object { tape, scratch: mem::take(&mut self.scratch) };
+        let is_object = filled.is_ok() && matches!(object.tape.0.first(), Some(Node::Object { .. }));
+        let result = if is_object { Ok(object) } else { Err(self.refuse(base, len, object)) };
         if len > PARSE_RETAINED_BYTES_MAX {
             self.buffers = new_buffers();
         }
-        let object = Object { tape, scratch: mem::take(&mut self.scratch) };
-        if filled.is_ok() && matches!(object.tape.0.first(), Some(Node::Object { .. })) {
-            Ok(object)
-        } else {
-            self.recycle(object);
-            Err(Reject::BadJson)
-        }
+        result
+    }
+
+    #[cold]
+    fn refuse(&mut self, base: usize, len: usize, object: Object<'_>) -> Refused {
+        let refused = Refused::new(base, &object.tape, self.buffers.structural_indexes(), len);
+        self.recycle(object);
+        refused
     }
 
     /// Takes an object's buffers back for the next one.

@@ -15,5 +15,6 @@ mod write;
 pub use input::Input;
 pub use reader::{Event, Reader};
 pub use write::{
-    FrameStart, Opcode, begin_frame, end_frame, write_close, write_frame, write_frame_with, write_pong,
+    FrameStart, Opcode, begin_frame, end_frame, header_len, write_close, write_frame, write_frame_with,
+    write_header, write_pong,
 };

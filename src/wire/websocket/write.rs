@@ -58,13 +58,31 @@ pub fn end_frame(out: &mut Vec<u8>, start: FrameStart, opcode: Opcode) {
     out[start.header..start.header + header_len].copy_from_slice(&header[..header_len]);
 }
 
+/// Appends the header of a frame whose payload, of so many bytes, the caller appends.
+///
+/// # Panics
+/// If a control frame is over 125 bytes.
+#[inline]
+pub fn write_header(out: &mut Vec<u8>, opcode: Opcode, payload_len: usize) {
+    let (header, header_len) = format_header(opcode, payload_len);
+    out.extend_from_slice(&header[..header_len]);
+}
+
+/// Bytes of the header at the front of a frame that was written here.
+pub fn header_len(frame: &[u8]) -> usize {
+    match frame.get(1) {
+        Some(127) => 10,
+        Some(126) => 4,
+        _ => 2,
+    }
+}
+
 /// Appends a frame whose payload is at hand.
 ///
 /// # Panics
 /// If a control frame is over 125 bytes.
 pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
-    let (header, header_len) = format_header(opcode, payload.len());
-    out.extend_from_slice(&header[..header_len]);
+    write_header(out, opcode, payload.len());
     out.extend_from_slice(payload);
 }
 
@@ -153,6 +171,7 @@ mod tests {
             let mut at_once = b"before".to_vec();
             write_frame(&mut at_once, Opcode::Text, &payload);
             assert_eq!(at_once, expected, "{len} at once");
+            assert_eq!(header_len(&expected["before".len()..]), expected.len() - "before".len() - len);
 
             let mut in_parts = b"before".to_vec();
             let start = begin_frame(&mut in_parts);

@@ -69,14 +69,15 @@ impl Client {
         };
         match (asked, kind) {
             (Asked::Ping, "pong") => {}
-            (Asked::Write { ops, wants_durable }, "ack") => {
-                self.handle_ack(ops, wants_durable, message, context);
+            (Asked::Write { ops, wants_durable, told }, "ack") => {
+                self.handle_ack(ops, wants_durable, &told, message, context);
             }
             (Asked::Read { map, keys, floor }, "entries") => {
                 map_of(map);
                 let mut read = Replica::default();
                 for entry in message.get_array("entries").expect("entries") {
                     let (key, cell) = Cell::of_entry(entry);
+                    cell.latest().into_iter().for_each(|at| self.was_told(at));
                     assert!(keys.contains(&key), "{key} was not asked for");
                     assert!(read.merge(&key, &cell), "{key} was answered twice");
                 }
@@ -108,8 +109,23 @@ impl Client {
         }
     }
 
+    /// Notes a stamp that the server has told.
+    fn was_told(&mut self, stamp: &Stamp) {
+        if stamp.time() > self.told.time() {
+            self.told = stamp.clone();
+        }
+    }
+
+    fn was_told_entries(&mut self, message: &OwnedValue) {
+        for entry in message.get_array("entries").expect("entries") {
+            let (_, cell) = Cell::of_entry(entry);
+            cell.latest().into_iter().for_each(|at| self.was_told(at));
+        }
+    }
+
     fn handle_change(&mut self, message: &OwnedValue, context: &mut Context<'_>) {
         let (map, name) = named_map(message, context);
+        self.was_told_entries(message);
         let own = format!("{}.{}.", self.name, self.connection);
         let rules = Rules {
             forgets: context.scenario.forgets,
@@ -121,6 +137,7 @@ impl Client {
 
     fn handle_snapshot(&mut self, message: &OwnedValue, id: Option<u64>, context: &mut Context<'_>) {
         let (map, name) = named_map(message, context);
+        self.was_told_entries(message);
         if let Some(map_type) = message.get_str("map_type") {
             let map_type = ["lww", "or", "counter"].into_iter().find(|known| *known == map_type);
             context.oracle.saw_type(map, map_type.expect("a type of map"), false);
@@ -186,6 +203,7 @@ impl Client {
         &mut self,
         ops: Vec<Op>,
         wants_durable: bool,
+        told: &Stamp,
         message: &OwnedValue,
         context: &mut Context<'_>,
     ) {
@@ -209,6 +227,12 @@ impl Client {
         assert!(is_durable || is_late || !can_be_durable || applied == 0, "{message}");
         for (index, op) in ops.into_iter().enumerate() {
             let stamp = stamps[index].as_str().map(Stamp::parse);
+            if let Some(stamp) = &stamp {
+                // Whatever the client had awaited or heard when it sent this, on any shard, is earlier.
+                let is_own = op.own_stamp().is_some();
+                assert!(is_own || stamp.time() > told.time(), "{op:?} has {stamp:?}, told {told:?} before");
+                self.was_told(stamp);
+            }
             if let Some((_, code)) = rejected.iter().find(|(rejected, _)| *rejected == index) {
                 assert!(may_refuse(code, context), "{op:?} was refused with {code}");
                 assert!(*code != "clock_drift" || op.is_far_ahead(), "{op:?} was refused as drifting");

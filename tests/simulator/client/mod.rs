@@ -46,9 +46,11 @@ pub enum Stage {
 #[derive(Debug)]
 pub enum Asked {
     Ping,
+    /// `told`: the latest stamp the connection had been told when it was sent.
     Write {
         ops: Vec<Op>,
         wants_durable: bool,
+        told: Stamp,
     },
     Read {
         map: usize,
@@ -100,6 +102,8 @@ pub struct Client {
     stamped: BTreeMap<u64, u64>,
     /// Stamps the server gave its operations on this connection, by key and in the order they were sent.
     given: BTreeMap<(usize, String), BTreeMap<u64, Stamp>>,
+    /// The latest stamp it was told on this connection, of whatever and in whatever message.
+    told: Stamp,
     /// Until when it reads nothing, and how much it reads at a time.
     pub stalled_until_us: u64,
     pub read_bytes_max: usize,
@@ -135,6 +139,7 @@ impl Client {
             totals: BTreeMap::new(),
             stamped: BTreeMap::new(),
             given: BTreeMap::new(),
+            told: Stamp::default(),
             stalled_until_us: 0,
             read_bytes_max: 1 << 20,
             retry_at_us: 0,
@@ -273,6 +278,7 @@ impl Client {
         self.unanswered.clear();
         self.in_order.clear();
         self.given.clear();
+        self.told = Stamp::default();
         self.retry_at_us = context.now_us + 20_000;
         for (_, asked) in std::mem::take(&mut self.asked) {
             if let Asked::Write { ops, .. } = asked {

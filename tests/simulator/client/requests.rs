@@ -270,7 +270,8 @@ impl Client {
             ops.into_iter().for_each(|op| self.unclear(op, context));
             self.next_id
         } else {
-            self.ask(Asked::Write { ops, wants_durable: ack.contains("durable") })
+            let told = self.told.clone();
+            self.ask(Asked::Write { ops, wants_durable: ack.contains("durable"), told })
         };
         self.send_text(link, context, &format!(r#"{{"type":"write","id":{id}{ack},"ops":[{list}]}}"#));
     }

@@ -108,6 +108,12 @@ fn write_reject(out: &mut Vec<u8>, reject: Reject) {
     write_string(out, reject.code());
     out.extend_from_slice(b",\"message\":");
     write_string(out, reject.message());
+    if let Some(byte) = reject.byte() {
+        out.pop();
+        out.extend_from_slice(b", at byte ");
+        write_integer(out, byte);
+        out.push(b'"');
+    }
     if let Some(retry_after_ms) = reject.retry_after_ms() {
         out.extend_from_slice(b",\"retry_after_ms\":");
         write_integer(out, retry_after_ms);

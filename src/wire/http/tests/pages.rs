@@ -11,6 +11,9 @@ fn pages_are_got_and_their_heads_asked_for() {
         ("/metrics?format=text", Page::Metrics),
         ("http://h/healthz", Page::Health),
         ("http://h", Page::Index),
+        ("/healthz/", Page::Health),
+        ("/metrics/?a", Page::Metrics),
+        ("/health/", Page::DialectHealth(OTHER.dialect)),
     ] {
         assert_eq!(ask(&get(path)), Answer::Page { page, head_only: false }, "{path}");
     }
@@ -27,7 +30,7 @@ fn pages_are_got_and_their_heads_asked_for() {
 
 #[test]
 fn unknown_paths_are_not_found() {
-    for path in ["/v2", "/v1/", "/v1/echo/x", "//", "/V1", "/%76%31"] {
+    for path in ["/v2", "/v1//", "//v1", "/v1/echo/x", "//", "/V1", "/%76%31", "/v1/."] {
         assert_eq!(refused(&get(path)), 404, "{path}");
     }
 }
@@ -50,6 +53,7 @@ fn wrong_methods_are_told_the_right_ones() {
 #[test]
 fn the_reset_is_posted_where_it_exists() {
     let post = |lines: &str| format!("POST /_test/clear HTTP/1.1\r\nHost: h\r\n{lines}\r\n").into_bytes();
+    assert_eq!(ask(b"POST /_test/clear/ HTTP/1.1\r\nHost: h\r\n\r\n"), Answer::Clear);
     for lines in ["", "Content-Length: 0\r\n", "Content-Length: 2\r\n", "Content-Length: 1024\r\n"] {
         assert_eq!(ask(&post(lines)), Answer::Clear, "{lines}");
     }
@@ -67,7 +71,7 @@ fn the_reset_is_posted_where_it_exists() {
     assert!(status == 405 && text.contains("\r\nAllow: POST\r\n"), "{text}");
     assert_eq!(refused_by(&post(""), &Rules { test_reset: false, ..ANY }).0, 404);
     // A page of another origin must not empty a server that its visitor can reach.
-    let allowed = ["https://app.example".to_owned()];
+    let allowed = [Origin::parse("https://app.example").expect("an origin")];
     let rules = Rules { allowed_origins: &allowed, ..ANY };
     assert_eq!(refused_by(&post("Origin: https://evil.example\r\n"), &rules).0, 403);
 }

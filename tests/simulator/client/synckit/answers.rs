@@ -52,6 +52,9 @@ impl SyncKit {
         if let Some(document) = self.documents.get_mut(&map).filter(|document| document.is_live) {
             *document.heard.entry(field.clone()).or_default() += 1;
             document.see(&entries);
+            if self.is_named {
+                document.named_through = document.named_through.max(clock);
+            }
             document.tell(&field, clock, value);
         }
     }
@@ -157,6 +160,7 @@ impl SyncKit {
     }
 
     fn acked(&mut self, write: Write, context: &mut Context<'_>) {
+        self.is_named = self.is_sdk;
         let map = write.kind.0;
         let is_durable = context.scenario.config.offers_durable;
         context.oracle.saw_type(map, "lww", is_durable);

@@ -11,6 +11,8 @@ impl SyncKit {
     pub fn check(&self, truth: &std::collections::BTreeMap<usize, Replica>, scenario: &Scenario) {
         for (map, document) in &self.documents {
             let whose = format!("{} of {}", self.name, scenario.maps[*map].name);
+            let counter = document.clock.get(&self.name).copied().unwrap_or(0);
+            assert!(counter >= document.named_through, "{whose}: what it writes now would stay invisible");
             let fields: BTreeSet<&String> = document.fields.names().chain(truth[map].cells.keys()).collect();
             for field in fields.into_iter().filter(|field| !document.unclear.contains(*field)) {
                 let cell = truth[map].cells.get(field);

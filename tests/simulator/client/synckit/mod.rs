@@ -1,7 +1,8 @@
 //! A client that speaks SyncKit, on the same maps as the others.
 //!
 //! There are two kinds. An application of the **SDK** shows what it writes at once, names no requests, sends back the
-//! clocks it has seen, and knows of each field the greatest version. A **reader of answers**, as SyncKit's own tests
+//! clocks it has seen, and knows of each field the greatest version. What it writes next must win over all that it shows, for
+//! which its own counter must be the largest of the numbers it was told. A **reader of answers**, as SyncKit's own tests
 //! are, names its requests and takes each answer for all there is.
 //!
 //! Not compared, because SyncKit's wire cannot tell it:
@@ -39,6 +40,8 @@ pub struct SyncKit {
     /// How the values begin that it writes on this connection.
     mark: String,
     next_id: u64,
+    /// The server has answered to a write that names it, and so knows its name.
+    is_named: bool,
     documents: BTreeMap<usize, Document>,
     /// Requests for the state of a document without their answers.
     requests: BTreeMap<usize, VecDeque<Request>>,
@@ -76,6 +79,8 @@ struct Document {
     fields: Fields,
     /// The clocks it has seen, by client.
     clock: BTreeMap<String, u64>,
+    /// The largest clock that it was told after the server had learned its name.
+    named_through: u64,
     /// Fields whose writes may not have reached the server, although it shows them.
     unclear: BTreeSet<String>,
     /// Deltas per field, since it was last cleared.
@@ -121,6 +126,7 @@ impl SyncKit {
             is_text: false,
             mark: String::new(),
             next_id: 0,
+            is_named: false,
             documents: BTreeMap::new(),
             requests: BTreeMap::new(),
             writes: BTreeMap::new(),
@@ -161,6 +167,7 @@ impl SyncKit {
         self.own.clear();
         self.own_heard.clear();
         self.left.clear();
+        self.is_named = false;
         self.outgoing.clear();
         (self.pings, self.unreadable) = (0, 0);
     }

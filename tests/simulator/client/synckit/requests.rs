@@ -14,9 +14,6 @@ struct Change {
     value: String,
 }
 
-/// Requests for one document that may wait at the same time (docs/synckit.md).
-const REQUESTS_MAX: usize = 16;
-
 impl SyncKit {
     /// Does something, by chance.
     pub fn act(&mut self, context: &mut Context<'_>) {
@@ -58,10 +55,6 @@ impl SyncKit {
 
     /// Asks for the state of a document, and to hear of it from then on.
     fn ask(&mut self, map: usize, context: &mut Context<'_>) {
-        // One more would be refused before those that wait, and a refusal names no request.
-        if self.requests.get(&map).is_some_and(|waiting| waiting.len() >= REQUESTS_MAX) {
-            return;
-        }
         let asks_again = self.documents.contains_key(&map);
         let document = self.documents.entry(map).or_default();
         if asks_again {
