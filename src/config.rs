@@ -32,6 +32,8 @@ pub struct Config {
     pub accepts_per_second_max: u32,
     /// Time from accept to the end of the WebSocket handshake.
     pub handshake_timeout_ms: u64,
+    /// Bytes of the header block of a request.
+    pub header_bytes_max: usize,
     /// Silence after which a connection is closed; it is pinged at half of it.
     pub heartbeat_ms: u64,
     /// Bytes of one message.
@@ -46,6 +48,8 @@ pub struct Config {
     pub messages_per_second_max: u32,
     /// Messages one connection may send each minute; 0: no limit.
     pub messages_per_minute_max: u32,
+    /// What becomes of a message over one of these two.
+    pub rate_limit: RateLimit,
     /// Messages that are not JSON objects before a connection is closed with 1007.
     pub bad_messages_max: u32,
     /// Origins that may connect; empty: any.
@@ -119,6 +123,15 @@ pub struct StorageConfig {
     pub service_core: Option<usize>,
 }
 
+/// What becomes of a message that is one too many in its second or minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimit {
+    /// It is refused.
+    Refuse,
+    /// It waits, with all that its connection sends after it, until the second or minute is over.
+    Wait,
+}
+
 /// When what was written is synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fsync {
@@ -161,6 +174,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             accepts_per_second_max: 20_000,
             handshake_timeout_ms: 10_000,
+            header_bytes_max: limits::HEADER_BYTES_DEFAULT,
             heartbeat_ms: 20_000,
             message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
             value_bytes_max: 256 << 10,
@@ -168,6 +182,7 @@ impl Default for Config {
             subscriptions_max: 10_000,
             messages_per_second_max: 0,
             messages_per_minute_max: 0,
+            rate_limit: RateLimit::Refuse,
             bad_messages_max: 10,
             allowed_origins: Vec::new(),
             dialects: vec![DialectPath::NATIVE],

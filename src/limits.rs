@@ -47,8 +47,13 @@ const _: () = assert!(COUNTER_TOTAL_MAX <= JSON_INTEGER_MAX);
 /// Connections beyond `--max-connections` that are taken for the time it takes to turn them away politely.
 pub const ADMISSION_RESERVE: usize = 1024;
 
-/// Bytes of the header block of an HTTP request; past it the answer is 431.
-pub const HTTP_HEADER_BYTES_MAX: usize = 8 << 10;
+/// The smallest, the default and the largest `--max-header-bytes`. 16 KiB is what HAProxy and Node pass on, twice what
+/// nginx takes of one line. A block is read anew whenever more of it arrives, which the largest keeps cheap.
+pub const HEADER_BYTES_MIN: usize = 1 << 10;
+pub const HEADER_BYTES_DEFAULT: usize = 16 << 10;
+pub const HEADER_BYTES_CEILING: usize = 64 << 10;
+/// Header lines of one request. Browsers send some twenty, each proxy on the way a few more; HAProxy and Apache take 100.
+pub const HEADER_LINES_MAX: usize = 128;
 
 /// The largest `--max-message-bytes` that is accepted.
 pub const MESSAGE_BYTES_CEILING: usize = 64 << 20;

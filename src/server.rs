@@ -165,6 +165,7 @@ impl Server {
                 None => KeyHasher::new(random()?),
             },
             connections: Arc::new(AtomicUsize::new(0)),
+            process: crate::io::process::metrics,
             storage: store.as_ref().map(Store::shared),
         };
         let service = service::start(store).map_err(RunError::Thread)?;

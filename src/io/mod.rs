@@ -11,6 +11,7 @@ pub mod host;
 mod listener;
 pub mod log;
 pub mod probe;
+pub mod process;
 mod ring;
 mod sockets;
 pub mod volume;

@@ -7,6 +7,7 @@ use super::presence::HeldMember;
 use super::rate::Window;
 use super::{DialectIndex, Session};
 use crate::mesh::{ConnectionId, SubscriptionRef};
+use crate::metrics::Refusal;
 use crate::wire::Close;
 use crate::wire::websocket::Reader;
 
@@ -37,8 +38,8 @@ pub struct Connection {
     /// What it speaks, once it is open, and what its dialect remembers of it.
     pub dialect: DialectIndex,
     pub session: Session,
-    /// Why it was taken only to be turned away: answered once the handshake is done.
-    pub refusal: Option<Close>,
+    /// Why it was taken only to be turned away: answered once the handshake is done. A page is served all the same.
+    pub refusal: Option<(Refusal, Close)>,
     /// Counted at the shard that admits its address, which must hear when it is gone.
     pub admitted: bool,
     pub reader: Reader,

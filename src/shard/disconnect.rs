@@ -59,8 +59,9 @@ impl Shard {
         }
         if was_open {
             let close = self.clients.dialects[usize::from(connection.dialect)].close(close);
-            connection.outbox.append(pool, |out| write_close(out, close));
+            connection.outbox.append_uncounted(pool, |out| write_close(out, close));
             self.metrics.count_close(close.code());
+            self.metrics.connections -= 1;
         }
         connection.urgent = true;
         let is_idle = !connection.outbox.is_filling() && !connection.outbox.is_sending();

@@ -27,9 +27,17 @@ impl Shard {
 
     fn check_timer(&mut self, id: ConnectionId, now_ms: u64) {
         let heartbeat_ms = self.config.heartbeat_ms;
+        let waits = self
+            .clients
+            .get(id)
+            .is_some_and(|connection| connection.paused && self.rate_allows_at_ms(connection).is_some());
         let Some(connection) = self.clients.get_mut(id) else { return };
         match connection.phase {
             Phase::Open => {
+                if waits {
+                    // It is not read until it may go on: what it sends is not heard.
+                    connection.heard_at_ms = now_ms;
+                }
                 let silence_ms = now_ms.saturating_sub(connection.heard_at_ms);
                 if silence_ms >= heartbeat_ms {
                     return self.disconnect(id, Close::HeartbeatTimeout);
@@ -38,8 +46,9 @@ impl Shard {
                 if silence_ms >= heartbeat_ms / 2 {
                     look_at_ms = connection.heard_at_ms + heartbeat_ms;
                     if !std::mem::replace(&mut connection.pinged, true) {
-                        self.clients
-                            .send_urgent(id, self.now, |out| websocket::write_frame(out, Opcode::Ping, &[]));
+                        self.clients.send_uncounted(id, self.now, |out| {
+                            websocket::write_frame(out, Opcode::Ping, &[])
+                        });
                     }
                 }
                 self.look_at(id, look_at_ms);

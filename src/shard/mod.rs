@@ -51,13 +51,14 @@ pub use dialect::{
     SnapshotEnd,
 };
 pub use outbox::{BufferPool, Outbox};
-pub use pages::Health;
+pub use pages::{Health, INDEX_TITLE};
 pub use presence::SetPresence;
 pub use shared::{Frames, Hole, Personal, SharedFrames};
 pub use subscribe::{From, Subscribe};
 pub use write::{Op, Ops};
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -68,7 +69,7 @@ use crate::config::Config;
 use crate::crdt::{Clock, Node, Time};
 use crate::handover::{Progress, StoragePort};
 use crate::mesh::{ConnectionId, Envelope, KeyHasher, Outgoing, Ports, ShardIndex};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ProcessMetrics};
 use crate::wire::json::Parser;
 
 use admission::Admission;
@@ -136,6 +137,8 @@ pub struct Shared {
     pub hasher: KeyHasher,
     /// Connections open in the whole process.
     pub connections: Arc<AtomicUsize>,
+    /// What the kernel knows of the process, which is asked once a scrape; some 50 µs.
+    pub process: fn() -> ProcessMetrics,
     /// `None`: maps are kept in memory only.
     pub storage: Option<SharedStorage>,
 }
@@ -161,12 +164,15 @@ pub struct Shard {
     now: Now,
     /// When this shard began, in microseconds of the monotonic clock.
     began_us: u64,
+    process: fn() -> ProcessMetrics,
     clock: Clock,
     random: Random,
 
     clients: Clients,
     /// Connections that are not read, oldest first.
     paused: VecDeque<ConnectionId>,
+    /// Those of them that may go on at a moment, in milliseconds, and not before.
+    rate_limited: BinaryHeap<Reverse<(u64, ConnectionId)>>,
     admission: Admission,
     timers: Wheel,
     /// When a drain ends at the latest; `None` while serving.
@@ -254,10 +260,12 @@ impl Shard {
             node,
             now,
             began_us: now.monotonic_us,
+            process: shared.process,
             clock,
             random: Random(seed),
             clients: Clients::new(&shared.config, shared.dialects),
             paused: VecDeque::new(),
+            rate_limited: BinaryHeap::new(),
             admission: Admission::new(&shared, shards, now),
             timers: Wheel::new(now.timer_ms()),
             draining_until_ms: None,

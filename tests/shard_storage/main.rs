@@ -15,6 +15,7 @@ mod disk;
 mod durable;
 mod evicting;
 mod loading;
+mod rates;
 mod records;
 mod resuming;
 mod stamps;

@@ -94,6 +94,7 @@ impl World {
             epoch: 1,
             hasher,
             connections: Arc::new(AtomicUsize::new(0)),
+            process: Default::default,
             storage: is_stored.then(|| SharedStorage {
                 progress: Arc::clone(&progress),
                 clock_floor: floor,

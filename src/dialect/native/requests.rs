@@ -5,7 +5,12 @@ use super::operations::Operations;
 use super::{encode, faulty, text_frame};
 use crate::mesh::{ConnectionId, Filter};
 use crate::shard::{From, Shard, Subscribe};
+use crate::wire::json::find_id;
 use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
+
+/// Bytes of a message over the rate in which its `id` is looked for, whatever its length: a flood of large messages must not
+/// cost more than it did to read what is allowed.
+const ID_WITHIN_BYTES: usize = 4 << 10;
 
 /// The server speaks first.
 pub fn greet(shard: &mut Shard, id: ConnectionId) {
@@ -30,7 +35,9 @@ pub fn greet(shard: &mut Shard, id: ConnectionId) {
 /// Handles one message.
 pub fn handle(shard: &mut Shard, id: ConnectionId, mut payload: Payload<'_>) -> Result<(), Close> {
     if let Some(retry_after_ms) = shard.over_message_rate(id) {
-        shard.reject(id, None, Reject::RateLimited { retry_after_ms });
+        let front = &payload.bytes()[..payload.bytes().len().min(ID_WITHIN_BYTES)];
+        let ticket = find_id(front).and_then(|place| faulty::ticket_of(shard, &front[place]));
+        shard.reject(id, ticket.as_ref(), Reject::RateLimited { retry_after_ms });
         return Ok(());
     }
     let object = match shard.parser().parse(payload.reborrow()) {

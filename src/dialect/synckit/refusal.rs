@@ -82,7 +82,9 @@ impl<'a> Reason<'a> {
         details.text("code", self.code);
         details.text("reason", self.text);
         if let Some(field) = self.field {
-            details.text("field", &field[..field.floor_char_boundary(FIELD_SHOWN_MAX)]);
+            let mut ends = (0..=field.len().min(FIELD_SHOWN_MAX)).rev();
+            let end = ends.find(|&end| field.is_char_boundary(end)).unwrap_or(0);
+            details.text("field", &field[..end]);
         }
         if let Some(limit) = self.limit {
             write_integer(details.name("limit"), limit as u64);

@@ -12,6 +12,7 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// RFC 6455 section 1.3.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const ANY: Rules<'static> = Rules {
+    header_bytes_max: BYTES_MAX,
     allowed_origins: &[],
     dialects: &[DialectPath::NATIVE, OTHER],
     test_reset: true,
@@ -25,6 +26,7 @@ const OTHER: DialectPath = DialectPath {
     health_path: Some("/health"),
     about: "",
 };
+const BYTES_MAX: usize = 8 << 10;
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A good handshake, to be spoilt.
@@ -184,7 +186,10 @@ fn a_dialect_is_spoken_where_the_rules_say() {
     assert_eq!(refused_by(&get("/somewhere/else"), &rules).0, 426);
     assert_eq!(refused_by(&get("/somewhere"), &rules).0, 404);
     let (health, _) = answer(&get("/how"), PEER, &rules).expect("the request is complete");
-    assert_eq!(health, Answer::Page { page: Page::DialectHealth(7), head_only: false });
+    assert_eq!(
+        health,
+        Answer::Page { page: Page::DialectHealth { dialect: 7, may_be_read: true }, head_only: false }
+    );
     assert_eq!(refused_by(&get("/health"), &rules).0, 404, "that is another dialect's");
     assert_eq!(refused_by(&with("GET", "GET /ws HTTP/1.1"), &rules).0, 404, "it is not among them");
 }
@@ -322,12 +327,17 @@ fn a_header_block_over_the_limit_is_refused_as_soon_as_it_is() {
         request.extend_from_slice(b"\r\n\r\n");
         request
     };
-    upgraded(&block(HTTP_HEADER_BYTES_MAX), &ANY);
-    let longer = block(HTTP_HEADER_BYTES_MAX + 1);
-    assert_eq!(refused(&longer), 431);
-    assert_eq!(refused(&longer[..HTTP_HEADER_BYTES_MAX]), 431);
-    assert_eq!(answer(&longer[..HTTP_HEADER_BYTES_MAX - 1], PEER, &ANY), None);
-    assert_eq!(refused(&[b'\r', b'\n'].repeat(HTTP_HEADER_BYTES_MAX)), 431, "empty lines for ever");
+    upgraded(&block(BYTES_MAX), &ANY);
+    upgraded(&block(BYTES_MAX + 1), &Rules { header_bytes_max: BYTES_MAX + 1, ..ANY });
+    let longer = block(BYTES_MAX + 1);
+    let (status, text) = refused_by(&longer, &ANY);
+    assert!(
+        status == 431 && text.contains("over 8192 bytes") && text.contains("--max-header-bytes"),
+        "{text}"
+    );
+    assert_eq!(refused(&longer[..BYTES_MAX]), 431);
+    assert_eq!(answer(&longer[..BYTES_MAX - 1], PEER, &ANY), None);
+    assert_eq!(refused(&[b'\r', b'\n'].repeat(BYTES_MAX)), 431, "empty lines for ever");
 }
 
 #[test]
