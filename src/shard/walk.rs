@@ -9,8 +9,8 @@ use super::{Change, Event, Shard, SnapshotEnd};
 use crate::crdt::{HashedKey, Map, MapType, Time};
 use crate::limits::{CHUNK_BYTES, CHUNK_CELLS_SCANNED_MAX};
 use crate::mesh::{
-    Answer, Entries, Filter, Item, Request, ShardIndex, ShardSet, Span, SubscriptionRef, WalkAnswer,
-    WalkRequest,
+    Answer, ConnectionId, Entries, Filter, Item, Request, ShardIndex, ShardSet, Span, SubscriptionRef,
+    WalkAnswer, WalkRequest,
 };
 use crate::wire::{Cursor, Reject, Ticket};
 
@@ -101,7 +101,7 @@ impl Walk {
 
 impl Shard {
     /// Asks for the next chunk of every subscription of `connection` that walks.
-    pub(super) fn walk_on(&mut self, connection: crate::mesh::ConnectionId) {
+    pub(super) fn walk_on(&mut self, connection: ConnectionId) {
         let Some(client) = self.clients.get_mut(connection) else { return };
         let held = std::mem::take(&mut client.subscriptions);
         for subscription in &held {
@@ -122,8 +122,12 @@ impl Shard {
         let Some(owner) = walk.next_owner(subscription.live) else { return };
         walk.asked = Some(owner);
         let position = walk.positions[usize::from(owner)];
+        if let Some(client) = self.clients.get_mut(subscription.connection) {
+            client.chunks_pending += 1;
+        }
         let request = WalkRequest {
             shard: self.index,
+            connection: subscription.connection,
             subscription: SubscriptionRef { slot, serial: subscription.serial },
             map: self.maps[subscription.map].name.clone(),
             position,
@@ -172,6 +176,7 @@ impl Shard {
         }
         let now = self.clock.advance(self.now.unix_ms);
         let mut answer = WalkAnswer {
+            connection: request.connection,
             subscription: request.subscription,
             position: now,
             done: true,
@@ -209,6 +214,9 @@ impl Shard {
 
     /// A chunk has come from `owner`: tell it, and ask for the next.
     pub(super) fn walk_answered(&mut self, owner: ShardIndex, answer: &WalkAnswer, packed: &[u8]) {
+        if let Some(client) = self.clients.get_mut(answer.connection) {
+            client.chunks_pending -= 1;
+        }
         let slot = answer.subscription.slot;
         let Some(subscription) = self.subscriptions.get_mut(slot as usize) else { return };
         if subscription.serial != answer.subscription.serial {
@@ -255,6 +263,7 @@ impl Shard {
     /// Answers a walk whose map could not be loaded in time.
     pub(super) fn refuse_walk(&mut self, request: &WalkRequest) {
         let answer = WalkAnswer {
+            connection: request.connection,
             subscription: request.subscription,
             position: request.position,
             done: false,
