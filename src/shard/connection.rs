@@ -80,6 +80,8 @@ pub struct Connection {
     pub held: Vec<HeldMember>,
     /// Requests of it that wait for other shards.
     pub requests_pending: u32,
+    /// Chunks asked for on its behalf that have yet to come, also of subscriptions that are over.
+    pub chunks_pending: u32,
     pub bad_messages: u32,
     /// Messages it may send in the current second and minute.
     pub second: Window,
@@ -121,6 +123,7 @@ impl Connection {
             watches_behind: 0,
             held: Vec::new(),
             requests_pending: 0,
+            chunks_pending: 0,
             bad_messages: 0,
             second: Window::default(),
             minute: Window::default(),

@@ -44,9 +44,9 @@ impl Shard {
         let address = connection.address;
         self.look_at(id, deadline_ms);
 
-        // Leave every subscription, which tells the owners where this was the last.
+        // Leave every subscription, which tells the owners where this was the last. An end is an answer to everything.
         for subscription in subscriptions {
-            self.end_subscription(subscription);
+            let _owed = self.end_subscription(subscription);
         }
         // Leave every room: first as a watcher, then with the members that it has set.
         watches.into_iter().for_each(|watch| self.end_watch(watch));

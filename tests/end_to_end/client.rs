@@ -132,6 +132,14 @@ impl Client {
         }
     }
 
+    /// Sends several messages in one segment, so that the server reads all of them before it answers any.
+    pub fn send_at_once(&mut self, texts: &[&str]) {
+        texts
+            .iter()
+            .for_each(|text| self.socket.write(Message::text(*text)).expect("the connection is open"));
+        self.socket.flush().expect("the connection is open");
+    }
+
     fn send_with_id(&mut self, request: &str) -> u64 {
         let id = self.next_id;
         self.next_id += 1;

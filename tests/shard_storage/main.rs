@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod backpressure;
+mod cancelling;
 mod clearing;
 mod clearing_stored;
 #[path = "../client_frames/mod.rs"]

@@ -289,12 +289,23 @@ impl World {
 
     /// Answers every load with what the disk has, and takes everything else in, until nothing is asked any more.
     pub fn serve(&mut self) {
+        self.serve_but_loads_of(usize::MAX);
+    }
+
+    /// The same, but what this shard wants to be loaded fails.
+    pub fn serve_but_loads_of(&mut self, failing: usize) {
         loop {
             self.settle();
             let mut served = false;
             for shard in 0..self.nodes.len() {
                 for item in self.take(shard) {
-                    served |= self.serve_item(shard, item);
+                    match item {
+                        ToStorage::Load { map } if shard == failing => {
+                            self.push(shard, FromStorage::LoadFailed { map });
+                            served = true;
+                        }
+                        item => served |= self.serve_item(shard, item),
+                    }
                 }
             }
             if !served {

@@ -164,3 +164,59 @@ fn who_disconnects_takes_nothing_from_the_others() {
         }
     });
 }
+
+#[test]
+fn who_unsubscribes_before_the_state_has_come_is_refused_each_request_once() {
+    on_one_and_two(|server| {
+        let mut peer = Peer::connect(server.address);
+        peer.write("kept", r#""delta":{"f":1}"#);
+        peer.deltas(1);
+        let document = r#""documentId":"cut""#;
+        let named = |id: &str| format!(r#"{document},"id":"{id}""#);
+        let (first, second, third) = (named("1"), named("2"), named("3"));
+        peer.say_at_once(&[
+            ("subscribe", &first),
+            ("sync_request", &second),
+            ("unsubscribe", document),
+            ("unsubscribe", document),
+            ("sync_request", &third),
+        ]);
+        let errors = ["Subscribe failed", "Sync request failed"];
+        assert_eq!([(); 2].map(|()| peer.refused().0), errors);
+        assert_eq!(peer.body("sync_response")["requestId"], "3");
+        peer.is_silent();
+        peer.set("cut", "f", "2");
+        assert_eq!(peer.deltas(1), ["f=2"]);
+        peer.is_silent();
+    });
+}
+
+#[test]
+fn who_asks_for_the_state_in_the_same_breath_as_it_writes_is_answered() {
+    on_one_and_two(|server| {
+        let mut peer = Peer::connect(server.address);
+        for n in 0..10 {
+            let delta = format!(r#""documentId":"breath{n}","delta":{{"f":{n}}},"id":"w""#);
+            let ask = format!(r#""documentId":"breath{n}","id":"s""#);
+            peer.say_at_once(&[("delta", &delta), ("sync_request", &ask)]);
+            assert_eq!(peer.body("ack")["messageId"], "w");
+            assert_eq!(peer.body("sync_response")["requestId"], "s");
+            assert!(peer.rest().iter().all(|heard| heard.kind == "delta"));
+        }
+    });
+}
+
+#[test]
+fn who_leaves_before_it_is_told_who_is_there_is_refused_once() {
+    on_one_and_two(|server| {
+        let mut peer = Peer::connect(server.address);
+        for n in 0..10 {
+            let document = format!(r#""documentId":"away{n}""#);
+            peer.say_at_once(&[("awareness_subscribe", &document), ("unsubscribe", &document)]);
+            let heard = peer.try_receive().unwrap();
+            let is_refused = heard.body["error"] == "Failed to subscribe to awareness";
+            assert!(is_refused || heard.kind == "awareness_state", "{heard:?}");
+            peer.is_silent();
+        }
+    });
+}

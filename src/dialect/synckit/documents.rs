@@ -159,7 +159,7 @@ pub fn leave(shard: &mut Shard, id: ConnectionId, document: &str) {
     conversation.waiting_bytes -= left.waiting.iter().map(StateRequest::bytes).sum::<usize>();
     shard.unsubscribe(id, document);
     for request in left.waiting {
-        let reason = Reason::invalid("the client has unsubscribed");
+        let reason = Reason::of(Reject::Cancelled);
         requests::refuse(shard, id, Refusal::Failed { what: request.failure, document, reason });
     }
     collect_next(shard, id);

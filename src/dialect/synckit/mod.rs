@@ -217,6 +217,8 @@ impl SyncKit {
         let Some((&kind, document)) = ticket.as_bytes().split_first() else { return };
         let document = std::str::from_utf8(document).unwrap_or_default();
         let refusal = match kind {
+            // By this dialect, which sees itself to those who wait for the state.
+            documents::TICKET if reject == Reject::Cancelled => return,
             documents::TICKET => {
                 return documents::failed(conversation, self.framing, document, reject, now, out);
             }

@@ -7,7 +7,7 @@ use simd_json::prelude::*;
 
 use super::fields::{DELETED, Fields, SERVER};
 use super::message::{ACK, DELTA, ERROR, PONG, SUBSCRIBE, SYNC_RESPONSE, clock_of, decode};
-use super::{Context, Kind, SyncKit, Write, stamp_of};
+use super::{Context, Kind, Request, SyncKit, Write, stamp_of};
 use crate::replica::{Cell, Stamp};
 use crate::scenario;
 
@@ -79,10 +79,13 @@ impl SyncKit {
     /// The answer to a request for the state of a document.
     fn handle_state(&mut self, message: &OwnedValue, context: &Context<'_>) {
         let map = map_of(message, context);
-        let id = self.requests.get_mut(&map).and_then(std::collections::VecDeque::pop_front);
-        let (_, id) = id.unwrap_or_else(|| panic!("a state nobody asked for: {message}"));
-        assert_eq!(message.get_str("requestId"), Some(id.as_deref().unwrap_or("")), "{message}");
+        let request = self.requests.get_mut(&map).and_then(std::collections::VecDeque::pop_front);
+        let request = request.unwrap_or_else(|| panic!("a state nobody asked for: {message}"));
+        assert_eq!(message.get_str("requestId"), Some(request.id.as_deref().unwrap_or("")), "{message}");
         let state = message.get_object("state").expect("a state");
+        if request.is_left {
+            return;
+        }
         let document = self.documents.get_mut(&map).expect("a document that was asked for");
         document.is_live = true;
         document.is_partial = false;
@@ -114,8 +117,11 @@ impl SyncKit {
                 let map = refused_map(message, context);
                 let waiting = self.requests.entry(map).or_default();
                 let is_subscribe = error == "Subscribe failed";
-                let failed = waiting.iter().position(|(code, _)| (*code == SUBSCRIBE) == is_subscribe);
-                waiting.remove(failed.expect("a request that was made"));
+                let of_kind = |request: &Request| (request.code == SUBSCRIBE) == is_subscribe;
+                let failed = waiting.iter().position(of_kind).and_then(|place| waiting.remove(place));
+                if failed.expect("a request that was made").is_left {
+                    return;
+                }
                 if waiting.is_empty() {
                     // A write that crossed this has subscribed it again.
                     self.unsubscribe(map, context);

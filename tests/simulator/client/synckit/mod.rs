@@ -43,8 +43,8 @@ pub struct SyncKit {
     /// The server has answered to a write that names it, and so knows its name.
     is_named: bool,
     documents: BTreeMap<usize, Document>,
-    /// Requests for the state of a document without their answers, with their ids.
-    requests: BTreeMap<usize, VecDeque<(u8, Option<String>)>>,
+    /// Requests for the state of a document without their answers.
+    requests: BTreeMap<usize, VecDeque<Request>>,
     /// Writes without their acks, by what these will name.
     writes: BTreeMap<String, Write>,
     /// Writes that were refused; which ones shows when all others are acknowledged.
@@ -85,6 +85,14 @@ struct Document {
     unclear: BTreeSet<String>,
     /// Deltas per field, since it was last cleared.
     heard: BTreeMap<String, usize>,
+}
+
+/// A request for the state of a document.
+struct Request {
+    code: u8,
+    id: Option<String>,
+    /// It has unsubscribed since: there must be an answer, which says nothing of what it has now.
+    is_left: bool,
 }
 
 /// What an error says of a write: its map, and whether it was a batch.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::fields::{DELETED, Version};
 use super::message::{DELTA, DELTA_BATCH, PING, SUBSCRIBE, SYNC_REQUEST, UNSUBSCRIBE, encode};
-use super::{Context, Document, Op, Own, SyncKit, Write};
+use super::{Context, Document, Op, Own, Request, SyncKit, Write};
 use crate::scenario::{Kind, Scenario};
 
 /// A field to be written, and its value as JSON.
@@ -66,17 +66,15 @@ impl SyncKit {
         if let Some(id) = &id {
             let _ = write!(fields, r#","id":"{id}""#);
         }
-        self.requests.entry(map).or_default().push_back((code, id));
+        self.requests.entry(map).or_default().push_back(Request { code, id, is_left: false });
         self.send(code, &fields, context);
     }
 
-    /// Unsubscribes, unless an answer is on its way, which might then come or not.
+    /// Unsubscribes. Requests that wait for the state are answered nonetheless, if only with a refusal.
     pub(super) fn unsubscribe(&mut self, map: usize, context: &mut Context<'_>) {
-        if self.requests.get(&map).is_some_and(|waiting| !waiting.is_empty()) {
-            return;
-        }
         self.documents.remove(&map);
         self.left.insert(map);
+        self.requests.entry(map).or_default().iter_mut().for_each(|request| request.is_left = true);
         let id = self.id();
         self.send(UNSUBSCRIBE, &format!(r#"{},"id":"{id}""#, document_id(map, context)), context);
     }
