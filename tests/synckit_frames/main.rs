@@ -23,6 +23,7 @@ mod clocks;
 mod closing;
 mod damage;
 mod deltas;
+mod faults;
 mod framing;
 mod host;
 mod messages;

@@ -33,6 +33,8 @@ pub struct Writes<'a> {
     pub client: Option<&'a str>,
     /// Why the message is refused as a whole: an operation can neither be kept, as it must, nor be handed on.
     bad: Option<Reason<'static>>,
+    /// Why an operation is left out that nothing here can hold: the first of them.
+    pub unheld: Option<Reason<'a>>,
 }
 
 struct Write<'a> {
@@ -63,15 +65,18 @@ impl<'a> Writes<'a> {
         let mut writes = Self { client: fields.client.and_then(text), ..Self::default() };
         let seen = time_of_clock(fields.seen());
         for (field, value) in fields.delta.and_then(Members::of).into_iter().flatten() {
-            writes.field(field, value, seen);
+            if !writes.leaves_out(fields, Some(field), value) {
+                writes.field(field, value, seen);
+            }
         }
-        if writes.kept.is_empty()
+        if writes.is_empty()
             && let Some(field) = fields.field.and_then(text)
             && let Some(value) = fields.value
+            && !writes.leaves_out(fields, Some(field), value)
         {
             writes.field(field, value, seen);
         }
-        if writes.kept.is_empty() { Err(Refusal::EmptyDelta) } else { Ok(writes) }
+        if writes.is_empty() { Err(Refusal::EmptyDelta) } else { Ok(writes) }
     }
 
     /// Of a `delta_batch` for `document`.
@@ -82,7 +87,11 @@ impl<'a> Writes<'a> {
         let operations = fields.deltas.and_then(elements).filter(|operations| operations.len() > 0);
         let mut writes = Self::default();
         for nodes in operations.ok_or(Refusal::EmptyBatch)? {
-            if let Some(operation) = Fields::of(nodes, fields.scratch) {
+            let operation = Fields::of(nodes, fields.scratch);
+            let field = operation.and_then(|operation| operation.field.and_then(text));
+            if !writes.leaves_out(fields, field, nodes)
+                && let Some(operation) = operation
+            {
                 writes.operation(document, &operation, nodes);
             }
         }
@@ -143,6 +152,23 @@ impl<'a> Writes<'a> {
         };
         self.kept.push(Write { key, kind: Kind::Set, value, seen });
         true
+    }
+
+    /// Whether an operation is left out, as something in it is at fault: in the name of its field, or in its value.
+    fn leaves_out(&mut self, message: &Fields<'a>, field: Option<&'a str>, value: Nodes<'a>) -> bool {
+        let Some(faults) = message.faults else { return false };
+        let in_name = field.and_then(|field| faults.in_text(field)).map(Reject::KeyFault);
+        let Some(reject) = in_name.or_else(|| faults.in_value(value).map(Reject::ValueFault)) else {
+            return false;
+        };
+        let reason = Reason::of(reject);
+        let named = field.filter(|_| in_name.is_none()).map_or(reason, |field| reason.field(field));
+        self.unheld.get_or_insert(named);
+        true
+    }
+
+    fn is_empty(&self) -> bool {
+        self.kept.is_empty() && self.unheld.is_none()
     }
 
     /// Whether there is anything to keep.
