@@ -114,6 +114,7 @@ pub fn answer(input: &[u8], peer: IpAddr, rules: &Rules<'_>) -> Option<(Answer, 
         Ok(Status::Partial) | Err(Error::TooManyHeaders) => {
             Refusal::headers_too_large(rules.header_bytes_max)
         }
+        Err(Error::Version) if block.starts_with(b"PROXY ") => Refusal::PROXY_PROTOCOL,
         Err(Error::Version) => Refusal::WRONG_HTTP_VERSION,
         Err(_) => Refusal::bad_request("this is not HTTP: send one HTTP/1.1 request"),
     };

@@ -158,6 +158,7 @@ fn the_answer_does_not_depend_on_the_split() {
         with("Upgrade", "Upgrade : websocket"),
         with("GET", "GET /v1 HTTP/9.9"),
         b"\x16\x03\x01\x02\x00\x01\x00 noise\r\n\r\n".to_vec(),
+        b"PROXY TCP6 ::1 ::1 4711 9000\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(),
     ] {
         let whole = ask(&request);
         for cut in 0..request.len() {
@@ -330,6 +331,9 @@ fn one_host_is_required() {
 #[test]
 fn what_is_not_http_1_is_refused() {
     assert_eq!(refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03"), 400);
+    let (status, text) =
+        refused_by(b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 9000\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", &ANY);
+    assert!(status == 400 && text.contains("PROXY protocol"), "{text}");
     assert_eq!(refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
     assert_eq!(refused(&with("GET", "GET /v1 HTTP/9.9")), 505);
     for target in ["*", "v1", "sync.example:443"] {

@@ -56,7 +56,9 @@ fn wrong_methods_are_told_the_right_ones() {
 #[test]
 fn load_balancers_ask_with_any_method_and_in_http_1_0() {
     for path in ["/", "/healthz", "/healthz/", "/health", "/metrics"] {
-        for version in ["HTTP/1.0\r\n", "HTTP/1.0\r\nHost: h\r\n", "HTTP/1.1\r\nHost: h\r\n"] {
+        for version in
+            ["HTTP/1.0\r\n", "HTTP/1.0\r\nHost: h\r\n", "HTTP/1.0\r\nHost:\r\n", "HTTP/1.1\r\nHost: h\r\n"]
+        {
             let request = |method: &str| format!("{method} {path} {version}\r\n").into_bytes();
             assert_eq!(ask(&request("OPTIONS")), Answer::Options, "{path} {version}");
             assert!(matches!(ask(&request("GET")), Answer::Page { head_only: false, .. }));
