@@ -14,7 +14,7 @@ use crate::journal_files::{EPOCH, JournalFiles};
 use crate::loading::many;
 use crate::model::{load, no_tail, open_base, records_of};
 
-fn exported(folder: &Path) -> String {
+pub fn exported(folder: &Path) -> String {
     let mut lines = Vec::new();
     let exported = export(folder, &[], &mut lines, &mut |_| ()).expect("nothing is wrong with it");
     assert_eq!(exported.bytes, lines.len() as u64);
@@ -27,15 +27,15 @@ fn sorted(lines: &str) -> Vec<&str> {
     lines
 }
 
-fn options(now_ms: u64, secret: u64) -> ImportOptions {
+pub fn options(now_ms: u64, secret: u64) -> ImportOptions {
     ImportOptions { now_ms, fresh: Format { secret, ..format() } }
 }
 
-fn imported(folder: &Path, options: ImportOptions, lines: &str) -> Result<Imported, StorageError> {
+pub fn imported(folder: &Path, options: ImportOptions, lines: &str) -> Result<Imported, StorageError> {
     import(folder, options, lines.as_bytes(), &mut |_| ())
 }
 
-const NOW_MS: u64 = 2_000_000_000_000;
+pub const NOW_MS: u64 = 2_000_000_000_000;
 
 #[test]
 fn what_was_exported_is_the_same_once_imported() {
