@@ -19,6 +19,10 @@ mod delivery;
 mod faults;
 #[path = "end_to_end/http.rs"]
 mod http;
+#[path = "end_to_end/locked_memory.rs"]
+mod locked_memory;
+#[path = "end_to_end/logging.rs"]
+mod logging;
 #[path = "end_to_end/messages.rs"]
 mod messages;
 #[path = "end_to_end/metrics.rs"]

@@ -21,6 +21,10 @@ pub const PATH: DialectPath = DialectPath {
 pub struct Echo;
 
 impl Dialect for Echo {
+    fn name(&self) -> &'static str {
+        "echo"
+    }
+
     fn opened(&self, _: &mut Shard, _: ConnectionId) {}
 
     fn message(

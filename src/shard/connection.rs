@@ -60,6 +60,9 @@ pub struct Connection {
     pub delayed: bool,
     /// Something queued must not wait for company.
     pub urgent: bool,
+    pub accepted_at_ms: u64,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
     /// When something last arrived, and whether a ping went out since.
     pub heard_at_ms: u64,
     pub pinged: bool,
@@ -105,6 +108,9 @@ impl Connection {
             dirty: false,
             delayed: false,
             urgent: false,
+            accepted_at_ms: now_ms,
+            received_bytes: 0,
+            sent_bytes: 0,
             heard_at_ms: now_ms,
             pinged: false,
             timer_tick: 0,

@@ -26,11 +26,6 @@ impl Shard {
         Stamp { time, node: self.node }
     }
 
-    /// A stamp of this shard's clock that no other operation has.
-    pub fn next_stamp(&mut self) -> Stamp {
-        self.clock.stamp(self.now.unix_ms)
-    }
-
     /// Whether the connection's peer takes what it is sent.
     pub fn has_room(&self, id: ConnectionId) -> bool {
         self.clients.has_room(id)

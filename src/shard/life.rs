@@ -60,7 +60,11 @@ impl Shard {
             }
             Phase::Handshake | Phase::Admission => {
                 self.metrics.handshakes_refused += 1;
-                self.disconnect(id, Close::Gone);
+                self.disconnect_for(
+                    id,
+                    Close::Gone,
+                    "no request in --handshake-timeout-ms, or none while draining",
+                );
                 self.finish(id);
             }
             Phase::Flushing | Phase::Lingering => self.finish(id),

@@ -21,6 +21,7 @@ mod handshake;
 mod journal;
 mod life;
 mod load;
+mod log;
 mod maps;
 mod members;
 mod memory;
@@ -79,6 +80,7 @@ use exchange::Deferred;
 use fanout::Batches;
 use journal::Journal;
 use load::Loads;
+use log::Endings;
 use maps::Maps;
 use memory::Memory;
 use outcomes::Outcomes;
@@ -182,6 +184,7 @@ pub struct Shard {
     draining_until_ms: Option<u64>,
     is_accepting: bool,
     exited: bool,
+    endings: Endings,
 
     parser: Parser,
     maps: Maps,
@@ -279,6 +282,7 @@ impl Shard {
             draining_until_ms: None,
             is_accepting: true,
             exited: false,
+            endings: Endings::default(),
             parser: Parser::new(),
             maps: Maps::new(journal.is_some(), memory.is_limited()),
             subscriptions: Slab::new(),

@@ -64,7 +64,7 @@ impl Shard {
     /// Answers a plain HTTP request; the connection ends with it.
     pub(super) fn respond(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
         self.clients.send_uncounted(id, self.now, write);
-        self.disconnect(id, Close::Gone);
+        self.disconnect_for(id, Close::Gone, "its request is answered");
     }
 
     /// Asks every shard for its numbers; the page that is made of them follows when all have answered.

@@ -44,6 +44,7 @@ impl Shard {
         self.watch_durable();
         self.seal_envelopes();
         self.clients.flush(self.now, &mut self.metrics);
+        self.log_more_ended();
         if self.is_drained() && !self.exited {
             self.exited = true;
             self.clients.commands.push(Command::Exit);
@@ -107,6 +108,7 @@ impl Shard {
         sooner(self.next_rate_limited_ms().map(|at_ms| at_ms * 1000));
         sooner(self.draining_until_ms.map(|until_ms| until_ms * 1000));
         sooner(self.next_removal_ms().map(|at_ms| now_us + at_ms.saturating_sub(self.now.unix_ms) * 1000));
+        sooner(self.endings.due_ms().map(|at_ms| at_ms * 1000));
         sooner(self.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
         sooner(self.next_look_at_loads_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_pass_ms().map(|at_ms| at_ms * 1000));

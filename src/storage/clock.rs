@@ -9,7 +9,7 @@ use std::io::{BufReader, Write};
 use std::path::Path;
 use std::thread;
 
-use super::export::export;
+use super::export::{ExportOptions, export};
 use super::import::{ImportOptions, Imported, import_redated};
 use super::line::{Line, Reader};
 use super::offline::Offline;
@@ -46,16 +46,19 @@ pub fn set_back(
         let file = target.display().to_string();
         return Err(StorageError::NotOurs { file, what: "is not empty" });
     }
+    // As they are: what has ended stays a value until it is loaded.
+    let options = ExportOptions { maps: &[], now_ms: 0 };
     let mut ticks = Collector { now: Time::new(now_ms, u16::MAX), ..Collector::default() };
-    export(source, &[], &mut ticks, &mut |_| {})?;
+    export(source, options, &mut ticks, &mut |_| {})?;
     let redating = Redating::new(&ticks, now_ms);
     let format = Offline::read(source, |offline| Ok(offline.format.clone()))?;
-    let options = ImportOptions { now_ms: redating.end_ms, fresh: Format { epoch, ..format } };
+    let importing = ImportOptions { now_ms: redating.end_ms, fresh: Format { epoch, ..format } };
 
     let (reader, writer) = std::io::pipe().map_err(StorageError::io("open", "a pipe"))?;
     let (exported, imported) = thread::scope(|scope| {
-        let exporting = scope.spawn(move || export(source, &[], writer, &mut |_| {}));
-        let imported = import_redated(target, options, Some(&redating), BufReader::new(reader), &mut |_| {});
+        let exporting = scope.spawn(move || export(source, options, writer, &mut |_| {}));
+        let imported =
+            import_redated(target, importing, Some(&redating), BufReader::new(reader), &mut |_| {});
         (exporting.join(), imported)
     });
     // A copy that is short of anything must not look like one.

@@ -12,6 +12,7 @@
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
 //!   view.rs     one map, base and tail             load.rs      a map to its shards
 //! offline.rs what no server uses                   backup.rs, export.rs, import.rs (line.rs), verify.rs, clock.rs
+//! counts.rs  how much there is
 //! ```
 
 mod backend;
@@ -19,6 +20,7 @@ pub mod backup;
 mod base;
 mod clear;
 pub mod clock;
+mod counts;
 mod disk;
 mod error;
 pub mod export;
@@ -44,6 +46,7 @@ mod view;
 
 pub use base::Base;
 pub use clear::Clear;
+pub use counts::Counts;
 pub use disk::{Disk, DiskFile, HostDisk, replace_file};
 pub use error::StorageError;
 pub use fold::Folded;

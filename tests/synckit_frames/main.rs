@@ -31,6 +31,7 @@ mod peer;
 mod refusals;
 mod relaying;
 mod serving;
+mod sets;
 mod sizes;
 mod subscribing;
 

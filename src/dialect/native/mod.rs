@@ -22,6 +22,10 @@ use crate::wire::{Close, Payload};
 pub struct Native;
 
 impl Dialect for Native {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
     fn opened(&self, shard: &mut Shard, id: ConnectionId) {
         requests::greet(shard, id);
     }

@@ -72,6 +72,10 @@ fn framing_of(shard: &Shard, id: ConnectionId) -> Framing {
 }
 
 impl Dialect for SyncKit {
+    fn name(&self) -> &'static str {
+        "synckit"
+    }
+
     fn opened(&self, _: &mut Shard, _: ConnectionId) {}
 
     fn message(
@@ -151,9 +155,10 @@ impl Dialect for SyncKit {
         }
     }
 
-    /// Whoever writes a field gets it back, with the server's clock. Other operations its replica has applied itself.
+    /// Whoever writes a field gets it back, with the server's clock, and whoever writes to a set hears of that in its place
+    /// among what others write: they may have overtaken each other. A text is merged, so its writer lacks nothing.
     fn echoes(&self, own: &Entry<'_>) -> bool {
-        matches!(keys::Key::of(own.key), keys::Key::Field(_))
+        keys::Key::of(own.key) != keys::Key::Text
     }
 
     /// Twice of what is accepted, so that a message that is a little too large is refused in words.

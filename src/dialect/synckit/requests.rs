@@ -212,14 +212,11 @@ fn write<'a>(
         return Err(Refusal::Failed { what, document, reason });
     }
     let bad_field = writes.take_bad_fields(fields.scratch, shard.config().synckit_value_bytes_max);
-    let now = writes.clears.then(|| shard.next_stamp());
     let Some(session) = shard.session(id) else { return Ok(()) };
     let conversation = Conversation::of(session);
     if let Some(client) = writes.client {
         conversation.set_client(client);
     }
-    conversation.cleared = now.or(conversation.cleared);
-    let cleared = conversation.cleared;
     // No two connections of a shard have the same name.
     let serial = conversation.next_id(0).serial << 40 ^ u64::from(id.generation) << 8 ^ u64::from(id.index);
     documents::join(shard, id, document);
@@ -227,7 +224,7 @@ fn write<'a>(
         shard.publish(id, document, &message);
     }
     let bytes_max = message_bytes_max(shard.config());
-    let operations = Operations::new(document, &writes, fields.scratch, cleared, bytes_max);
+    let operations = Operations::new(document, &writes, fields.scratch, bytes_max);
     if let Some(reason) = bad_field {
         // What is good is applied all the same; there is no ack for that.
         shard.write(id, None, AckLevel::None, operations);

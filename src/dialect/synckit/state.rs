@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::changes::{Changes, batch};
+use super::changes::{Changes, SetChange, SetStep, batch};
 use super::conversation::Conversation;
 use super::documents::{Document, StateRequest};
 use super::frame::{Code, Framing, write_message};
@@ -192,8 +192,8 @@ impl<'a> State<'a> {
                 });
             });
         }
-        let elements = self.elements.iter().map(|(_, element, at)| (*element, at));
-        Changes { framing, document, client: None }.write_elements(out, elements);
+        let step = |&(key, element, at)| SetStep { key, at, change: SetChange::Add(element) };
+        Changes { framing, document, client: None }.write_set(out, self.elements.iter().map(step));
     }
 }
 

@@ -1,7 +1,8 @@
 //! Writes: the fields of a `delta`, and the operations of a `delta_batch`, as operations of the engine.
 //!
-//! Fields, states of texts and elements of sets are kept. Whatever else a batch has is handed on to the other subscribers
-//! as it is and not kept: counters above all, whose operations have no names, so that nobody could tell a repeated one.
+//! Fields, states of texts and elements of sets are kept, and everybody is told of them as they change. Whatever else a batch
+//! has is handed on to the other subscribers as it is and not kept: counters above all, whose operations have no names, so
+//! that nobody could tell a repeated one, and elements that are too long for a key.
 
 use std::borrow::Cow;
 
@@ -12,7 +13,7 @@ use super::keys;
 use super::message::{Fields, Nodes, elements, is_true, text};
 use super::refusal::{Reason, Refusal};
 use super::relay::Relayed;
-use crate::crdt::{Stamp, Time};
+use crate::crdt::Time;
 use crate::mesh::{Action, At};
 use crate::shard::{Op, Ops};
 use crate::wire::Reject;
@@ -30,8 +31,6 @@ pub struct Writes<'a> {
     relayed_count: usize,
     /// The name that the client gives itself.
     pub client: Option<&'a str>,
-    /// Whether it clears a set.
-    pub clears: bool,
     /// Why the message is refused as a whole: an operation can neither be kept, as it must, nor be handed on.
     bad: Option<Reason<'static>>,
 }
@@ -51,8 +50,8 @@ enum Kind {
     Field,
     /// A state of a text, which may be as large as a message.
     Text,
-    Element,
-    Clear,
+    /// An element of a set, or when it was cleared.
+    Set,
 }
 
 impl<'a> Writes<'a> {
@@ -115,8 +114,8 @@ impl<'a> Writes<'a> {
                 }
             };
         }
-        if kind == "set" {
-            self.set(operation, seen);
+        if kind == "set" && self.set(operation, seen) {
+            return;
         }
         self.relayed.push(kind == "text", &operation.canonical(nodes));
         self.relayed_count += 1;
@@ -127,27 +126,23 @@ impl<'a> Writes<'a> {
         self.kept.push(Write { key: field.into(), kind: Kind::Field, value, seen });
     }
 
-    /// Keeps an operation on a set, if its element fits into a key.
-    fn set(&mut self, operation: &Fields<'a>, seen: Time) {
+    /// Keeps an operation on a set, if it is one, and its element fits into a key; whether it does.
+    fn set(&mut self, operation: &Fields<'a>, seen: Time) -> bool {
         let verb = operation.operation.and_then(text).unwrap_or_default();
-        if verb == "clear" {
-            self.clears = true;
-            self.kept.retain(|write| write.kind != Kind::Element);
+        let (key, value) = match (verb, operation.value) {
             // Any value will do: what counts is when.
-            self.kept.push(Write {
-                key: keys::CLEARED.into(),
-                kind: Kind::Clear,
-                value: operation.kind,
-                seen,
-            });
-            return;
-        }
-        let Some(element) = operation.value.filter(|_| matches!(verb, "add" | "remove")) else { return };
-        let json = operation.canonical(element);
-        if let Some(key) = std::str::from_utf8(&json).ok().and_then(keys::of_element) {
-            let value = (verb == "add").then_some(element);
-            self.kept.push(Write { key: key.into(), kind: Kind::Element, value, seen });
-        }
+            ("clear", _) => (keys::CLEARED.into(), operation.kind),
+            ("add" | "remove", Some(element)) => {
+                let json = operation.canonical(element);
+                let Some(key) = std::str::from_utf8(&json).ok().and_then(keys::of_element) else {
+                    return false;
+                };
+                (key.into(), (verb == "add").then_some(element))
+            }
+            _ => return false,
+        };
+        self.kept.push(Write { key, kind: Kind::Set, value, seen });
+        true
     }
 
     /// Whether there is anything to keep.
@@ -221,21 +216,13 @@ pub struct Operations<'a> {
     pub document: &'a str,
     writes: std::slice::Iter<'a, Write<'a>>,
     scratch: &'a Scratch,
-    /// When the client last cleared a set, now if this message does: elements it adds after that are newer.
-    cleared: Option<Stamp>,
     /// Bytes of canonical JSON.
     bytes_max: usize,
 }
 
 impl<'a> Operations<'a> {
-    pub fn new(
-        document: &'a str,
-        writes: &'a Writes<'a>,
-        scratch: &'a Scratch,
-        cleared: Option<Stamp>,
-        bytes_max: usize,
-    ) -> Self {
-        Self { document, writes: writes.kept.iter(), scratch, cleared, bytes_max }
+    pub fn new(document: &'a str, writes: &'a Writes<'a>, scratch: &'a Scratch, bytes_max: usize) -> Self {
+        Self { document, writes: writes.kept.iter(), scratch, bytes_max }
     }
 }
 
@@ -246,11 +233,7 @@ impl Ops for Operations<'_> {
 
     fn next<'s>(&'s mut self, scratch: &'s mut Vec<u8>) -> Option<Result<Op<'s>, Reject>> {
         let write = self.writes.next()?;
-        let at = match (write.kind, self.cleared) {
-            (Kind::Clear, Some(cleared)) => At::Given(cleared),
-            (Kind::Element, Some(cleared)) => At::After(cleared.time.max(write.seen)),
-            _ => At::After(write.seen),
-        };
+        let at = At::After(write.seen);
         let Some(value) = write.value else {
             return Some(Ok(Op { map: self.document, key: &write.key, action: Action::Delete { at } }));
         };
