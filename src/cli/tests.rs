@@ -103,6 +103,10 @@ fn tasks_take_the_data_directory_from_its_flag() {
     );
     assert_eq!(task(&["--data-dir", "/d", "backup", "/b"]), r#"Backup { data_dir: "/d", target: "/b" }"#);
     assert_eq!(task(&["verify"]), r#"Verify { data_dir: "./annulus-data" }"#);
+    assert_eq!(
+        task(&["clock", "--set-back", "/b", "--max-clock-drift-ms", "9"]),
+        r#"Clock { data_dir: "./annulus-data", set_back: Some("/b"), drift_max_ms: 9 }"#
+    );
     assert_eq!(task(&["verify", "/b"]), r#"Verify { data_dir: "/b" }"#);
     assert_eq!(task(&["import"]), r#"Import { data_dir: "./annulus-data", input: None, node: None }"#);
 }

@@ -67,7 +67,7 @@ use rtrb::Consumer;
 use slab::Slab;
 
 use crate::config::Config;
-use crate::crdt::{Clock, Node, Time};
+use crate::crdt::{Clock, Node, Reference, Time};
 use crate::handover::{Progress, StoragePort};
 use crate::mesh::{ConnectionId, Envelope, KeyHasher, Outgoing, Ports, ShardIndex};
 use crate::metrics::{Metrics, ProcessMetrics};
@@ -169,6 +169,9 @@ pub struct Shard {
     began_us: u64,
     process: fn() -> ProcessMetrics,
     clock: Clock,
+    /// What stamps of clients are held against, and where it is in this turn, in Unix milliseconds.
+    reference: Reference,
+    reference_ms: u64,
     random: Random,
 
     clients: Clients,
@@ -252,6 +255,9 @@ impl Shard {
             cursor_limit = shared.progress.durable_clock();
             Journal::new(port, Arc::clone(&shared.progress), usize::from(index))
         });
+        let stored = shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.clock_floor);
+        let drift_max_ms = shared.config.clock_drift_max_ms;
+        let mut reference = Reference::new(now.unix_ms, now.timer_ms(), stored, drift_max_ms);
         let cleared_through = shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.cleared_through);
         let share_bytes = shared.config.memory_limit_bytes.div_ceil(shards);
         let memory = Memory::new(if journal.is_some() { share_bytes } else { 0 });
@@ -265,6 +271,8 @@ impl Shard {
             began_us: now.monotonic_us,
             process: shared.process,
             clock,
+            reference_ms: reference.now(now.unix_ms, now.timer_ms()),
+            reference,
             random: Random(seed),
             clients: Clients::new(&shared.config, shared.dialects),
             paused: VecDeque::new(),

@@ -17,8 +17,9 @@ const STORAGE_RETRY_US: u64 = 500;
 impl Shard {
     /// Begins a turn; everything in it happens at `now`.
     pub fn start_turn(&mut self, now: Now) {
-        // A wall clock that steps back must not make anything happen twice.
-        self.now = Now { unix_ms: now.unix_ms.max(self.now.unix_ms), ..now };
+        // The wall clock may have stepped back, and times to live go by it. Ticks never do.
+        self.now = now;
+        self.reference_ms = self.reference.now(now.unix_ms, now.timer_ms());
         self.metrics.turns += 1;
         self.receive_from_storage();
     }

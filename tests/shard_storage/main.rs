@@ -12,6 +12,7 @@ mod clearing_stored;
 #[path = "../client_frames/mod.rs"]
 mod client_frames;
 mod disk;
+mod drift;
 mod durable;
 mod evicting;
 mod loading;

@@ -70,6 +70,16 @@ impl World {
         Self::over(Disk::default(), shards, change)
     }
 
+    /// A server whose data set has been at this tick before.
+    pub fn stored_at(floor: Time, shards: usize) -> Self {
+        Self::over(Disk::at(floor), shards, |_| {})
+    }
+
+    /// The wall clock.
+    pub fn unix_ms(&self) -> u64 {
+        self.now.unix_ms
+    }
+
     /// A server that keeps maps in memory only.
     pub fn in_memory(shards: usize) -> Self {
         Self::start(None, shards, |_| {})

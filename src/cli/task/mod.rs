@@ -1,6 +1,7 @@
 //! What is done to a data directory beside serving it: backup, export, import, verify.
 
 mod backup;
+mod clock;
 mod maps;
 mod output;
 mod running;
@@ -33,6 +34,11 @@ pub enum Task {
         input: Option<PathBuf>,
         node: Option<String>,
     },
+    Clock {
+        data_dir: PathBuf,
+        set_back: Option<PathBuf>,
+        drift_max_ms: u64,
+    },
     Verify {
         data_dir: PathBuf,
     },
@@ -59,6 +65,8 @@ pub enum TaskError {
     /// Whoever read stdout has seen enough: nothing is left to do, and nothing to say.
     #[error("nobody reads stdout any more")]
     ReaderGone,
+    #[error("the clock is too far ahead; `annulus clock --set-back DIR` makes a copy whose clock is right")]
+    ClockAhead,
     #[error("no random numbers from the kernel: {0}")]
     Random(getrandom::Error),
     #[error("what is listed above is damaged; restore a backup, or start once with --salvage")]
@@ -102,6 +110,9 @@ impl Action {
             Self::Import { file } => {
                 Task::Import { data_dir, input: file, node: flags.listening.node.clone() }
             }
+            Self::Clock { set_back } => {
+                Task::Clock { data_dir, set_back, drift_max_ms: flags.data.max_clock_drift_ms }
+            }
             Self::Verify { dir } => Task::Verify { data_dir: dir.unwrap_or(data_dir) },
             Self::Serve | Self::Doctor | Self::Config => return Err(self),
         })
@@ -119,6 +130,9 @@ impl Task {
             Self::Export { data_dir, maps, output } => say(&maps::export(data_dir, maps, output.as_deref())?),
             Self::Import { data_dir, input, node } => {
                 say(&maps::import(data_dir, input.as_deref(), node.as_deref())?);
+            }
+            Self::Clock { data_dir, set_back, drift_max_ms } => {
+                clock::run(data_dir, set_back.as_deref(), *drift_max_ms)?;
             }
             Self::Verify { data_dir } => maps::verify(data_dir)?,
         }
