@@ -32,6 +32,8 @@ pub struct Config {
     pub accepts_per_second_max: u32,
     /// Time from accept to the end of the WebSocket handshake.
     pub handshake_timeout_ms: u64,
+    /// Bytes of the header block of a request.
+    pub header_bytes_max: usize,
     /// Silence after which a connection is closed; it is pinged at half of it.
     pub heartbeat_ms: u64,
     /// Bytes of one message.
@@ -46,6 +48,8 @@ pub struct Config {
     pub messages_per_second_max: u32,
     /// Messages one connection may send each minute; 0: no limit.
     pub messages_per_minute_max: u32,
+    /// What becomes of a message over one of these two.
+    pub rate_limit: RateLimit,
     /// Messages that are not JSON objects before a connection is closed with 1007.
     pub bad_messages_max: u32,
     /// Origins that may connect; empty: any.
@@ -68,6 +72,8 @@ pub struct Config {
     pub tombstone_retention_ms: u64,
     /// How long a request waits for its ack level or for other shards.
     pub ack_timeout_ms: u64,
+    /// How long the server serves on when it is told to stop, and says so to who asks how it is.
+    pub drain_lead_ms: u64,
     /// Over how long connections are closed when the server stops.
     pub drain_ms: u64,
     /// Bytes of maps in memory, over all shards, past which cold maps are evicted; 0: no limit. Means nothing
@@ -83,6 +89,8 @@ pub struct DialectPath {
     pub path: Cow<'static, str>,
     /// The place of the dialect among all this server speaks.
     pub dialect: u8,
+    /// What is spoken there with `?strict=1`; `None`: the same.
+    pub strict: Option<u8>,
     /// The subprotocol of its WebSockets, which a client that offers any must offer; `None`: it may offer what it likes.
     pub subprotocol: Option<&'static str>,
     /// Path of the page that says in this dialect's own form how the server is.
@@ -96,6 +104,7 @@ impl DialectPath {
     pub const NATIVE: Self = Self {
         path: Cow::Borrowed("/v1"),
         dialect: 0,
+        strict: Some(4),
         subprotocol: Some("annulus.v1"),
         health_path: None,
         about: "the WebSocket, protocol v1 (see docs/protocol.md)",
@@ -117,6 +126,15 @@ pub struct StorageConfig {
     pub salvage: bool,
     /// The core of the service thread; `None`: any.
     pub service_core: Option<usize>,
+}
+
+/// What becomes of a message that is one too many in its second or minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimit {
+    /// It is refused.
+    Refuse,
+    /// It waits, with all that its connection sends after it, until the second or minute is over.
+    Wait,
 }
 
 /// When what was written is synced.
@@ -161,6 +179,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             accepts_per_second_max: 20_000,
             handshake_timeout_ms: 10_000,
+            header_bytes_max: limits::HEADER_BYTES_DEFAULT,
             heartbeat_ms: 20_000,
             message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
             value_bytes_max: 256 << 10,
@@ -168,6 +187,7 @@ impl Default for Config {
             subscriptions_max: 10_000,
             messages_per_second_max: 0,
             messages_per_minute_max: 0,
+            rate_limit: RateLimit::Refuse,
             bad_messages_max: 10,
             allowed_origins: Vec::new(),
             dialects: vec![DialectPath::NATIVE],
@@ -178,6 +198,7 @@ impl Default for Config {
             clock_drift_max_ms: 60_000,
             tombstone_retention_ms: 30 * 24 * 3_600_000,
             ack_timeout_ms: 5_000,
+            drain_lead_ms: 0,
             drain_ms: 5_000,
             memory_limit_bytes: 0,
             offers_durable: false,

@@ -47,8 +47,13 @@ const _: () = assert!(COUNTER_TOTAL_MAX <= JSON_INTEGER_MAX);
 /// Connections beyond `--max-connections` that are taken for the time it takes to turn them away politely.
 pub const ADMISSION_RESERVE: usize = 1024;
 
-/// Bytes of the header block of an HTTP request; past it the answer is 431.
-pub const HTTP_HEADER_BYTES_MAX: usize = 8 << 10;
+/// The smallest, the default and the largest `--max-header-bytes`. 16 KiB is what HAProxy and Node pass on, twice what
+/// nginx takes of one line. A block is read anew whenever more of it arrives, which the largest keeps cheap.
+pub const HEADER_BYTES_MIN: usize = 1 << 10;
+pub const HEADER_BYTES_DEFAULT: usize = 16 << 10;
+pub const HEADER_BYTES_CEILING: usize = 64 << 10;
+/// Header lines of one request. Browsers send some twenty, each proxy on the way a few more; HAProxy and Apache take 100.
+pub const HEADER_LINES_MAX: usize = 128;
 
 /// The largest `--max-message-bytes` that is accepted.
 pub const MESSAGE_BYTES_CEILING: usize = 64 << 20;
@@ -102,6 +107,11 @@ pub const RING_ENTRIES: u32 = 4096;
 pub const RING_COMPLETIONS: u32 = 16_384;
 const _: () = assert!(RING_COMPLETIONS >= 2 * RING_ENTRIES);
 
+/// Submission queue entries of the ring of the service thread, which writes a few files; it has twice as many completions.
+pub const SERVICE_RING_ENTRIES: u32 = 256;
+
+/// Ends of connections that one shard tells of each second at `info`: enough to see what is wrong, few enough for any disk.
+pub const ENDS_LOGGED_PER_SECOND: u32 = 10;
 /// Bytes of log lines that wait for stderr; past it they are dropped. Some thousand lines, so that a reader that rests for
 /// a moment misses none.
 pub const LOG_QUEUE_BYTES_MAX: usize = 1 << 20;

@@ -8,6 +8,7 @@
     reason = "they panic where nothing can be written: io::log, cli::stdout"
 )]
 
+use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 
@@ -25,14 +26,27 @@ const EXIT_RUNTIME: u8 = 1;
 const EXIT_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
+    let strange = cli::variables::strange(std::env::vars_os());
     match cli::parse(std::env::args_os(), &|name| std::env::var_os(name)) {
-        Ok(Command::Serve(serve)) => run(serve),
-        Ok(Command::Doctor(serve)) => printed(cli::doctor::run(&serve)),
-        Ok(Command::Config(json)) => printed(stdout::print(&format!("{json}\n")).map(|()| true)),
-        Ok(Command::Task(task)) => match task.run() {
-            Ok(()) | Err(TaskError::ReaderGone) => ExitCode::SUCCESS,
-            Err(error) => fail(&error, EXIT_RUNTIME),
-        },
+        Ok(Command::Serve(mut serve)) => {
+            serve.remarks.extend(strange);
+            run(serve)
+        }
+        Ok(Command::Doctor(mut serve)) => {
+            serve.remarks.extend(strange);
+            printed(cli::doctor::run(&serve))
+        }
+        Ok(Command::Config { json, remarks }) => {
+            remark(&[remarks, strange].concat());
+            printed(stdout::print(&format!("{json}\n")).map(|()| true))
+        }
+        Ok(Command::Task(task)) => {
+            remark(&strange);
+            match task.run() {
+                Ok(()) | Err(TaskError::ReaderGone) => ExitCode::SUCCESS,
+                Err(error) => fail(&error, EXIT_RUNTIME),
+            }
+        }
         Ok(Command::Page(page)) => printed(stdout::print_page(&page).map(|()| true)),
         // The log is not started yet, and this line must be seen whatever the log filter says.
         Err(error) => fail(&error, EXIT_CONFIGURATION),
@@ -49,10 +63,14 @@ fn run(serve: Serve) -> ExitCode {
     };
     // Before any socket opens, as each needs a descriptor.
     let open_files = host::raise_nofile();
+    let origin = serve.origin_of_listen();
     match bind_and_run(serve, open_files, signals) {
         Ok(()) => {
             log::flush();
             ExitCode::SUCCESS
+        }
+        Err(error @ (RunError::AddressInUse { .. } | RunError::Bind { .. })) => {
+            fail(&format!("{error}{}", origin.unwrap_or_default()), EXIT_RUNTIME)
         }
         Err(error) => fail(&error, EXIT_RUNTIME),
     }
@@ -91,7 +109,11 @@ fn printed(outcome: io::Result<bool>) -> ExitCode {
     }
 }
 
-fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+fn remark(remarks: &[String]) {
+    remarks.iter().for_each(|remark| log::say(&format!("annulus: warning: {remark}\n")));
+}
+
+fn fail(error: &dyn Display, code: u8) -> ExitCode {
     log::say(&format!("annulus: {error}\n"));
     log::flush();
     ExitCode::from(code)

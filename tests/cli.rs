@@ -73,8 +73,10 @@ fn version_is_that_of_the_package() {
 fn what_cannot_be_served_exits_2_with_one_line_of_advice() {
     for (arguments, advice) in [
         (["--cores", "60000"], "use cores out of "),
-        (["--listen", "127.0.0.1:http"], "write an IP address and a port"),
-        (["--listen", "somewhere"], "write an IP address and a port"),
+        (["--listen", "127.0.0.1:http"], "write an IP address or a name and a port"),
+        (["--listen", "somewhere"], "write an IP address or a name and a port"),
+        (["--listen", "annulus.invalid:1"], "write a name or an address of this host"),
+        (["--port", "9000"], "did you mean --listen?"),
         (["--node", "a:b"], "write 1 to 40 visible ASCII characters"),
         (["--storage", "redb"], "use one of disk, memory"),
         (["--outbox-hard-bytes", "1KiB"], "raise it to at least"),
@@ -110,7 +112,7 @@ fn variables_are_read_and_the_command_line_wins() {
 
 #[test]
 fn a_bad_variable_is_named() {
-    for name in ["ANNULUS_HEARTBEAT_MS", "WS_HEARTBEAT_INTERVAL", "SYNCKIT_AUTH_REQUIRED", "PORT"] {
+    for name in ["ANNULUS_HEARTBEAT_MS", "SYNCKIT_AUTH_REQUIRED"] {
         let output = annulus(&["config"], &[(name, "soon")]);
         assert_eq!(output.status.code(), Some(2));
         assert!(
@@ -118,6 +120,57 @@ fn a_bad_variable_is_named() {
             "{}",
             stderr(&output)
         );
+    }
+}
+
+// Compose files write variables without a value, and conda, Kubernetes and others have a HOST and a PORT of their own.
+#[test]
+fn what_the_environment_has_by_chance_stops_neither_server_nor_tools() {
+    let found = |variables: &[(&str, &str)]| annulus(&["config"], variables);
+    let output = found(&[
+        ("HOST", "x86_64-conda-linux-gnu"),
+        ("PORT", "tcp://10.0.0.1:9000"),
+        ("WS_HEARTBEAT_INTERVAL", "soon"),
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains(r#""127.0.0.1:9000""#), "{}", stdout(&output));
+    for name in ["HOST", "PORT", "WS_HEARTBEAT_INTERVAL"] {
+        let told = stderr(&output)
+            .lines()
+            .filter(|line| line.starts_with(&format!("annulus: warning: {name}=")))
+            .count();
+        assert_eq!(told, 1, "{}", stderr(&output));
+    }
+    let output = annulus(&["doctor", "--max-connections", "100"], &[("HOST", "x86_64-conda-linux-gnu")]);
+    assert!(stdout(&output).contains("warn  environment"), "{}", stdout(&output));
+
+    let all_empty: Vec<(&str, &str)> =
+        ["LISTEN", "NODE", "ENABLE_ECHO", "DRAIN_MS", "CORES", "LOG_LEVEL", "DATA_DIR", "STORAGE", "LISTN"]
+            .into_iter()
+            .map(|name| (&*format!("ANNULUS_{name}").leak(), ""))
+            .collect();
+    let output = found(&all_empty);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+    assert!(stdout(&output).contains(r#""127.0.0.1:9000""#), "{}", stdout(&output));
+    let help = annulus(&["--help"], &all_empty);
+    assert!(stdout(&help).contains("[env: ANNULUS_LISTEN=]"), "help tells of variables all the same");
+}
+
+// An address of the documentation range is on no host (RFC 5737).
+#[test]
+fn an_address_of_another_host_is_told_with_the_variable_it_comes_from() {
+    let output = annulus(&["--storage", "memory"], &[("HOST", "192.0.2.1"), ("PORT", "9")]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("192.0.2.1:9") && text.ends_with("from HOST and PORT\n"), "{text}");
+}
+
+#[test]
+fn a_slip_in_the_name_of_a_variable_is_told() {
+    for arguments in [&["config"][..], &["verify", "/nowhere"]] {
+        let output = annulus(arguments, &[("ANNULUS_LISTN", "127.0.0.1:1")]);
+        let told = "annulus: warning: ANNULUS_LISTN is no variable of this server and is not read; did you mean ANNULUS_LISTEN?";
+        assert!(stderr(&output).lines().any(|line| line == told), "{}", stderr(&output));
     }
 }
 
@@ -162,6 +215,40 @@ fn doctor_reports_line_by_line_and_its_exit_code_agrees() {
     }
     let failed = report.iter().any(|line| line.starts_with("FAIL"));
     assert_eq!(output.status.code(), Some(i32::from(failed)), "{text}");
+}
+
+#[test]
+fn doctor_knows_a_server_of_ours_by_its_answer() {
+    let line = |address: &str| {
+        let output = annulus(&["doctor", "--max-connections", "200", "--listen", address], &[]);
+        let line = stdout(&output).lines().find(|line| line.contains("  listen  ")).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{}", stdout(&output)))
+    };
+    // Says nothing at all.
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    let found = line(&address);
+    assert!(found.starts_with("warn") && found.contains("is in use, and not by an annulus"), "{found}");
+    drop(holder);
+
+    let mut server = Command::new(env!("CARGO_BIN_EXE_annulus"))
+        .args(["--storage", "memory", "--listen", &address])
+        .env_clear()
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let serves = || std::net::TcpStream::connect(&address).is_ok();
+    while !serves() {
+        assert_eq!(server.try_wait().unwrap(), None);
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let found = line(&address);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(
+        found.starts_with("ok") && found.contains(&format!("a running annulus serves {address}")),
+        "{found}"
+    );
 }
 
 #[test]

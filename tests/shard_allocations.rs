@@ -133,6 +133,7 @@ impl Host {
             epoch: 1,
             hasher: KeyHasher::new(7),
             connections: Arc::new(AtomicUsize::new(0)),
+            process: Default::default,
             storage: progress.clone().map(|progress| SharedStorage {
                 progress,
                 clock_floor: Time::ZERO,

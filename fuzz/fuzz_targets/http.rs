@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use annulus::config::{DialectPath, Origin};
-use annulus::limits::HTTP_HEADER_BYTES_MAX;
+use annulus::limits::HEADER_BYTES_DEFAULT;
 use annulus::wire::http::{Answer, Rules, answer};
 use libfuzzer_sys::fuzz_target;
 
@@ -16,13 +16,23 @@ fuzz_target!(|data: &[u8]| {
     let dialects = [DialectPath::NATIVE, annulus::dialect::synckit::PATH];
     for allowed_origins in [&origins[..], &[]] {
         let trusted_proxies = &["0.0.0.0/1".parse().unwrap()];
-        check(data, &Rules { allowed_origins, dialects: &dialects, test_reset: true, trusted_proxies });
+        let header_bytes_max = HEADER_BYTES_DEFAULT;
+        check(
+            data,
+            &Rules {
+                header_bytes_max,
+                allowed_origins,
+                dialects: &dialects,
+                test_reset: true,
+                trusted_proxies,
+            },
+        );
     }
 });
 
 fn check(data: &[u8], rules: &Rules<'_>) {
     let whole = answer(data, PEER, rules);
-    assert!(whole.is_some() || data.len() < HTTP_HEADER_BYTES_MAX);
+    assert!(whole.is_some() || data.len() < HEADER_BYTES_DEFAULT);
     if let Some((answer, used)) = &whole {
         assert!(*used <= data.len());
         if let Answer::Upgrade { response, .. } | Answer::Refuse { response } = answer {

@@ -27,24 +27,25 @@ pub(super) enum Action {
     },
     /// Write maps as JSON Lines, one line a key, with everything needed to bring them back
     ///
-    /// Reads the --data-dir that no server uses, or a backup of one that does:
+    /// All of it is of one moment. The server of --data-dir goes on serving meanwhile; without one
+    /// the directory itself is read, or a backup. `set -o pipefail` lets a pipe fail with it:
     ///
     ///   annulus export --output all.jsonl
-    ///   annulus export --map todos --map users | zstd > two.jsonl.zst
+    ///   set -o pipefail; annulus export --map todos --map users | zstd > two.jsonl.zst
     ///   annulus --data-dir /backups/monday export
     #[command(verbatim_doc_comment)]
     Export {
         /// Only the map of this name; may be repeated [default: all]
         #[arg(long = "map", value_name = "NAME")]
         maps: Vec<String>,
-        /// The file to write [default: stdout]
+        /// The file to write; it is there once it is whole [default: stdout]
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
     /// Merge what `export` wrote into the data directory
     ///
     /// It merges as servers do: what is newer in the directory stays, and importing twice changes
-    /// nothing. The --data-dir must not be in use, and is made if it is not there:
+    /// nothing. No server may use the --data-dir meanwhile, which is made if it is not there:
     ///
     ///   annulus import all.jsonl
     ///   zstd -dc two.jsonl.zst | annulus --data-dir ./other import

@@ -1,9 +1,10 @@
 //! Why the command does not start: one line that says what is wrong and what to do. Exit code 2.
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::cores::CoreList;
 use super::quantity::{Bytes, Span};
+use super::synonyms::flag_meant;
 
 /// A configuration that cannot be served. Print it behind `annulus: ` and exit with code 2.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,11 +20,15 @@ pub enum ConfigError {
     CoresTooMany { count: usize, max: usize },
     #[error("--listen names {0} twice; name each address once, every shard listens on it anyway")]
     ListenTwice(std::net::SocketAddr),
+    #[error("--listen {listen} cannot be looked up: {problem}; write a name or an address of this host")]
+    ListenUnknown { listen: String, problem: String },
     #[error(
         "--max-connections {connections} leaves some of the {cores} shards without any; raise it to at least \
          {cores}, or list fewer --cores"
     )]
     ConnectionsTooFew { connections: usize, cores: usize },
+    #[error("--max-header-bytes {given} is out of bounds; choose from {min} to {max}")]
+    HeaderBytes { given: Bytes, min: Bytes, max: Bytes },
     #[error("--max-message-bytes {given} is out of bounds; choose from {min} to {max}")]
     MessageBytes { given: Bytes, min: Bytes, max: Bytes },
     #[error(
@@ -68,6 +73,11 @@ pub enum ConfigError {
         "SYNCKIT_AUTH_REQUIRED wants tokens, which this version does not have; set it to false to let anybody in"
     )]
     NoTokens,
+    #[error(
+        "JWT_SECRET wants tokens, which this version does not have; set SYNCKIT_AUTH_REQUIRED=false to let anybody \
+         in, or --no-synckit where the variable is another program's"
+    )]
+    SecretWithoutTokens,
     #[error("the kernel gives no random bytes for a node name; choose one with --node")]
     NoRandomness,
 }
@@ -82,8 +92,15 @@ impl ConfigError {
         if let Some((flag, shown)) = flag_and_variable(error, command) {
             line = line.replace(&format!("'{flag}'"), &shown);
         }
+        let synonym = synonym(error);
+        if let Some(flag) = synonym {
+            line = format!("{line}; did you mean --{flag}? See `annulus --help`");
+        }
         let is_page_end = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
         for detail in lines.take_while(is_page_end) {
+            if synonym.is_some() {
+                break;
+            }
             let detail = detail.trim_start_matches("tip: ").trim_matches(['[', ']']);
             line = format!("{line}; {}", detail.replace("possible values: ", "use one of "));
         }
@@ -91,6 +108,16 @@ impl ConfigError {
             line.push_str("; see `annulus --help`");
         }
         Self::Usage(line.replace(|c: char| c.is_control(), " "))
+    }
+}
+
+/// The flag that whoever wrote an unknown one may have meant, where it is called otherwise elsewhere.
+fn synonym(error: &clap::Error) -> Option<&'static str> {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(unknown)) if error.kind() == ErrorKind::UnknownArgument => {
+            flag_meant(unknown.strip_prefix("--")?)
+        }
+        _ => None,
     }
 }
 

@@ -12,7 +12,8 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/flags.md");
 const HEAD: &str = "# Flags
 
 Made from `src/cli/flags`; do not edit. Every flag is also read from the variable `ANNULUS_` with its name in capitals and
-`_` for `-`, such as `ANNULUS_LOG_FORMAT`; the command line wins. `annulus config` prints what is in effect. Sizes are written
+`_` for `-`, such as `ANNULUS_LOG_FORMAT`; the command line wins, and an empty variable is one that is not set. A variable that
+begins so and is none of these is warned about. `annulus config` prints what is in effect. Sizes are written
 `65536`, `64KiB` or `1MiB`; spans of time `30d`, `12h`, `10m`, `5s` or `250ms`.
 ";
 
@@ -21,7 +22,8 @@ const INHERITED_HEAD: &str = "
 
 Where SyncKit's clients are served, these are read as well, so that an environment that was made for one of its servers goes on
 to work. They are defaults only: the command line wins, then `ANNULUS_` variables, then these. An empty one counts as none. The
-banner lists those that counted. Some have common names: what sets `PORT` or `HOST` for another program sets them here, too.
+banner lists those that counted. Some have common names: what sets `PORT` or `HOST` for another program sets them here, too. A
+value that can be none of theirs, such as a `HOST` that conda sets, does not count, and the banner says so.
 
 | variable | default of | meaning |
 |---|---|---|

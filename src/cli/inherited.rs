@@ -1,10 +1,10 @@
 //! The variables of SyncKit's servers, as defaults of our flags: whoever moves here can keep the environment as it is.
 //!
 //! What is on the command line or in a variable of our own wins over them, and a variable that loses is not looked at. An
-//! empty one counts as none, as it does there.
+//! empty one counts as none, as it does there. A value that cannot be one of ours is ignored with a remark, as the variable
+//! may be another program's; only what would leave a server open that should not be keeps it from starting.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use clap::ArgMatches;
@@ -13,6 +13,10 @@ use clap::parser::ValueSource;
 
 use super::error::ConfigError;
 use super::flags::{Flags, HEARTBEAT_MS, HOUR_MS};
+use super::listen::Listen;
+
+/// Characters of a value that are shown.
+const SHOWN_CHARACTERS: usize = 40;
 
 /// What the environment has for a name.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -32,7 +36,7 @@ pub(super) const PORT: Variable = Variable {
 pub(super) const HOST: Variable = Variable {
     name: "HOST",
     flag: Some("--listen"),
-    meaning: "Its IP address, such as 0.0.0.0 or ::. No names.",
+    meaning: "Its IP address, such as 0.0.0.0 or ::, or `localhost`. Other names are of other programs, as conda sets one.",
 };
 pub(super) const MAX_CONNECTIONS: Variable =
     Variable { name: "WS_MAX_CONNECTIONS", flag: Some("--max-connections"), meaning: "The same." };
@@ -56,11 +60,21 @@ pub(super) const AUTH_REQUIRED: Variable = Variable {
     flag: None,
     meaning: "With `true` the server does not start, as this version has no tokens.",
 };
-pub(super) const JWT_SECRET: Variable =
-    Variable { name: "JWT_SECRET", flag: None, meaning: "Not used yet, as this version has no tokens." };
+pub(super) const JWT_SECRET: Variable = Variable {
+    name: "JWT_SECRET",
+    flag: None,
+    meaning: "Wants tokens, so that the server does not start without `SYNCKIT_AUTH_REQUIRED=false`. Not used yet.",
+};
+pub(super) const DATABASE_URL: Variable =
+    Variable { name: "DATABASE_URL", flag: None, meaning: "Not used: maps are kept in --data-dir." };
+pub(super) const REDIS_URL: Variable = Variable {
+    name: "REDIS_URL",
+    flag: None,
+    meaning: "Not used: one process serves all cores, and there is nobody to tell.",
+};
 
 /// All of them.
-pub(super) const VARIABLES: [&Variable; 8] = [
+pub(super) const VARIABLES: [&Variable; 10] = [
     &PORT,
     &HOST,
     &MAX_CONNECTIONS,
@@ -69,7 +83,14 @@ pub(super) const VARIABLES: [&Variable; 8] = [
     &HEARTBEAT_INTERVAL,
     &AUTH_REQUIRED,
     &JWT_SECRET,
+    &DATABASE_URL,
+    &REDIS_URL,
 ];
+
+/// Whether a variable that is there changes anything.
+pub(super) fn counts(name: &str) -> bool {
+    ![JWT_SECRET, DATABASE_URL, REDIS_URL].iter().any(|unused| unused.name == name)
+}
 
 /// What `--help` says of them.
 pub(super) fn help() -> String {
@@ -80,7 +101,16 @@ pub(super) fn help() -> String {
     text
 }
 
-/// Fills the flags that neither the command line nor a variable of our own has set, and says which variables counted.
+/// What became of the variables.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    /// Names of those that counted.
+    pub used: Vec<&'static str>,
+    /// A sentence for each that did not, as its value is none.
+    pub ignored: Vec<String>,
+}
+
+/// Fills the flags that neither the command line nor a variable of our own has set.
 ///
 /// # Errors
 /// [`ConfigError`] that names the variable.
@@ -88,36 +118,38 @@ pub(super) fn fill(
     flags: &mut Flags,
     matches: &ArgMatches,
     environment: Environment<'_>,
-) -> Result<Vec<&'static str>, ConfigError> {
-    let mut reader = Reader { environment, used: Vec::new() };
+) -> Result<Inherited, ConfigError> {
+    let mut reader = Reader { environment, found: Inherited::default() };
     let is_open = |id| matches.value_source(id).is_none_or(|source| source == ValueSource::DefaultValue);
     let connections = &mut flags.connections;
     if is_open("listen") {
-        reader.listen(&mut flags.listening.listen)?;
+        reader.listen(&mut flags.listening.listen);
     }
     if is_open("max_connections")
-        && let Some(count) = reader.number(&MAX_CONNECTIONS, 1..=u32::MAX)?
+        && let Some(count) = reader.number(&MAX_CONNECTIONS, 1..=u32::MAX)
     {
         connections.max_connections = count as usize;
     }
     if is_open("max_connections_per_ip")
-        && let Some(count) = reader.number(&MAX_CONNECTIONS_PER_IP, 0..=u32::MAX)?
+        && let Some(count) = reader.number(&MAX_CONNECTIONS_PER_IP, 0..=u32::MAX)
     {
         connections.max_connections_per_ip = count as usize;
     }
     if is_open("max_messages_per_minute")
-        && let Some(count) = reader.number(&MAX_MESSAGES_PER_MINUTE, 0..=u32::MAX)?
+        && let Some(count) = reader.number(&MAX_MESSAGES_PER_MINUTE, 0..=u32::MAX)
     {
         connections.max_messages_per_minute = count;
     }
     if is_open("heartbeat_ms")
-        && let Some(interval_ms) = reader.number(&HEARTBEAT_INTERVAL, INTERVAL_MS)?
+        && let Some(interval_ms) = reader.number(&HEARTBEAT_INTERVAL, INTERVAL_MS)
     {
         connections.heartbeat_ms = 2 * u64::from(interval_ms);
     }
     reader.check_auth()?;
-    reader.read(&JWT_SECRET);
-    Ok(reader.used)
+    for unused in [&DATABASE_URL, &REDIS_URL] {
+        reader.read(unused);
+    }
+    Ok(reader.found)
 }
 
 /// Half of what --heartbeat-ms may be.
@@ -139,50 +171,63 @@ pub(super) fn blame(error: ConfigError, used: &[&str]) -> ConfigError {
 
 struct Reader<'a> {
     environment: Environment<'a>,
-    used: Vec<&'static str>,
+    found: Inherited,
 }
 
 impl Reader<'_> {
     /// The value of a variable that is there, which counts from here on.
     fn read(&mut self, variable: &Variable) -> Option<String> {
-        let value = (self.environment)(variable.name).filter(|value| !value.is_empty())?;
-        self.used.push(variable.name);
-        Some(value.to_string_lossy().into_owned())
+        self.read_as(variable, "a text", |value| Some(value.to_owned()))
     }
 
-    fn number(
+    fn number(&mut self, variable: &Variable, range: RangeInclusive<u32>) -> Option<u32> {
+        let rule = format!("a whole number from {} to {}", range.start(), range.end());
+        self.read_as(variable, &rule, |value| {
+            value.trim().parse().ok().filter(|number| range.contains(number))
+        })
+    }
+
+    /// What `parse` makes of the value of a variable that is there; it counts if that is anything.
+    fn read_as<T>(
         &mut self,
         variable: &Variable,
-        range: RangeInclusive<u32>,
-    ) -> Result<Option<u32>, ConfigError> {
-        let Some(value) = self.read(variable) else { return Ok(None) };
-        match value.trim().parse() {
-            Ok(number) if range.contains(&number) => Ok(Some(number)),
-            _ => {
-                let rule = format!("a whole number from {} to {}", range.start(), range.end());
-                Err(refusal(variable, value, &rule))
+        rule: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = (self.environment)(variable.name).filter(|value| !value.is_empty())?;
+        let value = value.to_string_lossy();
+        let parsed = parse(&value);
+        let name = variable.name;
+        match (&parsed, variable.flag) {
+            (Some(_), _) => self.found.used.push(name),
+            (None, flag) => {
+                let shown: String = value.chars().take(SHOWN_CHARACTERS).collect();
+                let flag = flag.unwrap_or("--no-synckit");
+                self.found
+                    .ignored
+                    .push(format!("{name}={shown:?} is not {rule} and does not count; set {flag}"));
             }
         }
+        parsed
     }
 
     /// Changes the port and the address of the first of `listen`.
-    fn listen(&mut self, listen: &mut [SocketAddr]) -> Result<(), ConfigError> {
-        let Some(address) = listen.first_mut() else { return Ok(()) };
-        if let Some(port) = self.number(&PORT, 0..=u32::from(u16::MAX))? {
-            address.set_port(port as u16);
+    fn listen(&mut self, listen: &mut [Listen]) {
+        let Some(first) = listen.first_mut() else { return };
+        if let Some(port) = self.number(&PORT, 0..=u32::from(u16::MAX)) {
+            first.set_port(port as u16);
         }
-        if let Some(value) = self.read(&HOST) {
-            let Ok(ip) = value.trim().parse::<IpAddr>() else {
-                return Err(refusal(&HOST, value, "an IP address such as 0.0.0.0 or 127.0.0.1"));
-            };
-            address.set_ip(ip);
-        }
-        Ok(())
+        let rule = "an IP address or localhost";
+        self.read_as(&HOST, rule, |value| first.set_host(value.trim()).then_some(()));
     }
 
-    /// There, tokens are asked for unless this is `false`; what is not there is no wish, as nothing here asks for any.
+    /// There, tokens are asked for unless this is `false`. Where neither it nor a secret is there, nobody wishes for any.
     fn check_auth(&mut self) -> Result<(), ConfigError> {
-        let Some(value) = self.read(&AUTH_REQUIRED) else { return Ok(()) };
+        let is_required = self.read(&AUTH_REQUIRED);
+        let has_secret = self.read(&JWT_SECRET).is_some();
+        let Some(value) = is_required else {
+            return if has_secret { Err(ConfigError::SecretWithoutTokens) } else { Ok(()) };
+        };
         let is_required =
             BoolishValueParser::new().parse_ref(&clap::Command::default(), None, value.trim().as_ref());
         match is_required {

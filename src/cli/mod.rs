@@ -9,13 +9,16 @@ pub mod doctor;
 mod error;
 mod flags;
 mod inherited;
+mod listen;
 pub mod logging;
 mod networks;
 mod quantity;
 mod resolve;
 pub mod stdout;
+mod synonyms;
 mod task;
 mod values;
+pub mod variables;
 
 use std::ffi::OsString;
 
@@ -32,6 +35,7 @@ use crate::io::host;
 use crate::service::signals::{MEANINGS, Meaning};
 use action::Action;
 use flags::Cli;
+use inherited::Inherited;
 
 /// What the user asked for.
 #[derive(Debug)]
@@ -41,7 +45,7 @@ pub enum Command {
     /// Check the host for these settings.
     Doctor(Serve),
     /// Print this JSON: the effective configuration, keyed by flag.
-    Config(String),
+    Config { json: String, remarks: Vec<String> },
     /// Do this to a data directory.
     Task(Task),
     /// Print this page: `--help` or `--version`.
@@ -57,12 +61,17 @@ pub fn parse(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     environment: Environment<'_>,
 ) -> Result<Command, ConfigError> {
-    let mut command = command();
-    let parsed = command.try_get_matches_from_mut(arguments);
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let mut command = variables::without_empty(command(), environment);
+    let parsed = command.try_get_matches_from_mut(&arguments);
     let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (Cli { action, mut flags }, matches) = match parsed {
         Ok(parsed) => parsed,
-        Err(page) if is_page(page.kind()) => return Ok(Command::Page(Box::new(page))),
+        Err(page) if is_page(page.kind()) => {
+            // Its variables are named there whether or not they are empty here.
+            let page = self::command().try_get_matches_from(arguments).err().unwrap_or(page);
+            return Ok(Command::Page(Box::new(page)));
+        }
         Err(error) => return Err(ConfigError::from_usage(&error, &command)),
     };
     let action = match action.unwrap_or(Action::Serve).into_task(&flags) {
@@ -72,18 +81,19 @@ pub fn parse(
     let allowed_cores = host::allowed_cores();
     let node_is_chosen = flags.listening.node.is_some();
     let inherited = match flags.synckit.no_synckit {
-        true => Vec::new(),
+        true => Inherited::default(),
         false => inherited::fill(&mut flags, &matches, environment)?,
     };
     resolve::fill(&mut flags, &allowed_cores)?;
     let mut serve = resolve::settings(&flags, node_is_chosen, &allowed_cores)
-        .map_err(|error| inherited::blame(error, &inherited))?;
-    serve.inherited = inherited;
+        .map_err(|error| inherited::blame(error, &inherited.used))?;
+    (serve.inherited, serve.remarks) = (inherited.used, inherited.ignored);
     Ok(match action {
         Action::Doctor => Command::Doctor(serve),
-        Action::Config => Command::Config(
-            simd_json::to_string_pretty(&flags).expect("a struct of numbers and text has a JSON form"),
-        ),
+        Action::Config => Command::Config {
+            json: simd_json::to_string_pretty(&flags).expect("a struct of numbers and text has a JSON form"),
+            remarks: serve.remarks,
+        },
         _ => Command::Serve(serve),
     })
 }

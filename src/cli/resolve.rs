@@ -2,12 +2,15 @@
 //!
 //! Invariant: a [`Serve`] that leaves here can be served; nothing below checks a flag again.
 
+use std::net::SocketAddr;
+
 use super::cores::CoreList;
 use super::error::ConfigError;
-use super::flags::{Data, Flags, FsyncMode, LogFormat, Preset, Storage};
+use super::flags::{Data, Flags, FsyncMode, LogFormat, Preset, RateLimitPolicy, Storage};
 use super::inherited;
+use super::listen::Listen;
 use super::quantity::{Bytes, Span};
-use crate::config::{Coalesce, Config, DialectPath, Fsync, StorageConfig};
+use crate::config::{Coalesce, Config, DialectPath, Fsync, RateLimit, StorageConfig};
 use crate::dialect::echo;
 use crate::io::host;
 use crate::limits;
@@ -25,18 +28,38 @@ pub struct Serve {
     pub node_is_chosen: bool,
     /// Variables of SyncKit's servers that counted.
     pub inherited: Vec<&'static str>,
+    /// Variables that look as if they should count and do not, a sentence each.
+    pub remarks: Vec<String>,
     /// How and what to log.
     pub log: LogSettings,
 }
 
 impl Serve {
+    /// Where `--listen` comes from, if it may surprise whoever reads that it cannot be used.
+    pub fn origin_of_listen(&self) -> Option<String> {
+        let of_listen = [inherited::HOST.name, inherited::PORT.name].into_iter();
+        let names: Vec<&str> = of_listen.filter(|name| self.inherited.contains(name)).collect();
+        (!names.is_empty()).then(|| format!("; it comes from the environment, from {}", names.join(" and ")))
+    }
+
     /// What whoever starts this should think over.
-    pub fn warnings(&self) -> Vec<&'static str> {
-        let has_secret = self.inherited.contains(&inherited::JWT_SECRET.name);
+    pub fn warnings(&self) -> Vec<&str> {
+        let has = |variable: &inherited::Variable| self.inherited.contains(&variable.name);
         let secret = "JWT_SECRET is not used yet: this version has no tokens, so anybody may read and write";
+        let database = match self.storage {
+            Some(_) => "DATABASE_URL is not used: maps are kept in --data-dir",
+            None => "DATABASE_URL is not used: maps are kept in memory, or with --storage disk in --data-dir",
+        };
+        let redis = "REDIS_URL is not used: one process serves all cores, and there is nobody to tell";
         let reset = "--enable-test-reset: whoever reaches this port can drop all maps with POST /_test/clear";
-        let all = [(has_secret, secret), (self.config.test_reset, reset)];
-        all.into_iter().filter_map(|(applies, warning)| applies.then_some(warning)).collect()
+        let all = [
+            (has(&inherited::JWT_SECRET), secret),
+            (has(&inherited::DATABASE_URL), database),
+            (has(&inherited::REDIS_URL), redis),
+            (self.config.test_reset, reset),
+        ];
+        let warnings = all.into_iter().filter_map(|(applies, warning)| applies.then_some(warning));
+        warnings.chain(self.remarks.iter().map(String::as_str)).collect()
     }
 }
 
@@ -95,7 +118,7 @@ pub(super) fn settings(
     node_is_chosen: bool,
     allowed_cores: &[usize],
 ) -> Result<Serve, ConfigError> {
-    let serve = unchecked(flags, node_is_chosen);
+    let serve = unchecked(flags, addresses(&flags.listening.listen)?, node_is_chosen);
     check_cores(&serve.cores, allowed_cores)?;
     check_listen(&serve.config)?;
     check_sizes(&serve.config)?;
@@ -111,12 +134,24 @@ pub(super) fn settings(
     Ok(serve)
 }
 
-fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
+fn addresses(listen: &[Listen]) -> Result<Vec<SocketAddr>, ConfigError> {
+    let mut addresses = Vec::new();
+    for listen in listen {
+        let found = listen.resolve();
+        addresses.extend(found.map_err(|error| ConfigError::ListenUnknown {
+            listen: listen.to_string(),
+            problem: error.to_string(),
+        })?);
+    }
+    Ok(addresses)
+}
+
+fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Serve {
     let Flags { listening, connections, delivery, synckit, data, stopping, logs } = flags;
     let low_latency = Coalesce::LOW_LATENCY;
     let storage = storage_config(data);
     let config = Config {
-        listen: listening.listen.clone(),
+        listen,
         backlog: listening.backlog,
         node: listening.node.clone().unwrap_or_default(),
         connections_max: connections.max_connections,
@@ -124,6 +159,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         trusted_proxies: connections.trusted_proxies.clone().unwrap_or_default().0,
         accepts_per_second_max: connections.accept_rate,
         handshake_timeout_ms: connections.handshake_timeout_ms,
+        header_bytes_max: connections.max_header_bytes.0,
         heartbeat_ms: connections.heartbeat_ms,
         message_bytes_max: connections.max_message_bytes.0,
         value_bytes_max: connections.max_value_bytes.0,
@@ -131,6 +167,10 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         subscriptions_max: connections.max_subscriptions,
         messages_per_second_max: connections.max_messages_per_second,
         messages_per_minute_max: connections.max_messages_per_minute,
+        rate_limit: match connections.rate_limit_policy {
+            RateLimitPolicy::Refuse => RateLimit::Refuse,
+            RateLimitPolicy::Wait => RateLimit::Wait,
+        },
         bad_messages_max: connections.max_bad_messages,
         allowed_origins: connections.allowed_origins.iter().flatten().cloned().collect(),
         dialects: [
@@ -152,6 +192,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
         clock_drift_max_ms: data.max_clock_drift_ms,
         tombstone_retention_ms: data.tombstone_retention.ms,
         ack_timeout_ms: data.ack_timeout_ms,
+        drain_lead_ms: stopping.drain_lead_ms,
         drain_ms: stopping.drain_ms,
         memory_limit_bytes: match storage {
             Some(_) => data.memory_limit.map_or(0, |bytes| bytes.0),
@@ -161,7 +202,7 @@ fn unchecked(flags: &Flags, node_is_chosen: bool) -> Serve {
     };
     let cores = listening.cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
     let log = LogSettings { format: logs.log_format, filter: logs.log_level.clone() };
-    Serve { config, cores, storage, node_is_chosen, inherited: Vec::new(), log }
+    Serve { config, cores, storage, node_is_chosen, inherited: Vec::new(), remarks: Vec::new(), log }
 }
 
 fn storage_config(data: &Data) -> Option<StorageConfig> {
@@ -205,6 +246,14 @@ const MESSAGE_BYTES_MIN: usize = 1 << 10;
 const _: () = assert!(MESSAGE_BYTES_MIN >= limits::KEY_BYTES_MAX + limits::MAP_NAME_BYTES_MAX + 128);
 
 fn check_sizes(config: &Config) -> Result<(), ConfigError> {
+    let (given, min, max) = (
+        Bytes(config.header_bytes_max),
+        Bytes(limits::HEADER_BYTES_MIN),
+        Bytes(limits::HEADER_BYTES_CEILING),
+    );
+    if !(min..=max).contains(&given) {
+        return Err(ConfigError::HeaderBytes { given, min, max });
+    }
     let message = Bytes(config.message_bytes_max);
     if !(MESSAGE_BYTES_MIN..=limits::MESSAGE_BYTES_CEILING).contains(&message.0) {
         let (min, max) = (Bytes(MESSAGE_BYTES_MIN), Bytes(limits::MESSAGE_BYTES_CEILING));

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 
 use super::*;
-use crate::config::{Coalesce, Config, DialectPath, Fsync, Origin};
+use crate::config::{Coalesce, Config, DialectPath, Fsync, Origin, RateLimit};
 use crate::dialect::{echo, synckit};
 
 fn serve(flags: &[&str]) -> Result<Serve, ConfigError> {
@@ -126,11 +126,11 @@ fn flags_are_the_same_before_and_after_serve() {
 #[test]
 fn every_flag_reaches_its_setting() {
     let flags = "--listen 127.0.0.1:1 --listen [::1]:2 --backlog 3 --node n --max-connections 4000 \
-        --max-connections-per-ip 5 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --heartbeat-ms 800 \
-        --max-message-bytes 2MiB --max-value-bytes 9KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 \
+        --max-connections-per-ip 5 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --max-header-bytes 8KiB --heartbeat-ms 800 \
+        --max-message-bytes 2MiB --max-value-bytes 9KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
         --max-bad-messages 12 --allowed-origins HTTPS://A,https://b:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
-        --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-ms 19 \
+        --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-lead-ms 190 --drain-ms 19 \
         --log-format json --log-level debug --storage memory --preset balanced";
     let given = serve(&flags.split_whitespace().collect::<Vec<_>>()).unwrap();
     let expected = Config {
@@ -142,6 +142,7 @@ fn every_flag_reaches_its_setting() {
         trusted_proxies: vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
         accepts_per_second_max: 6,
         handshake_timeout_ms: 7,
+        header_bytes_max: 8 << 10,
         heartbeat_ms: 800,
         message_bytes_max: 2 << 20,
         value_bytes_max: 9 << 10,
@@ -149,6 +150,7 @@ fn every_flag_reaches_its_setting() {
         subscriptions_max: 10,
         messages_per_second_max: 11,
         messages_per_minute_max: 110,
+        rate_limit: RateLimit::Wait,
         bad_messages_max: 12,
         allowed_origins: ["https://a", "https://b"].map(|origin| Origin::parse(origin).unwrap()).into(),
         dialects: vec![DialectPath::NATIVE, DialectPath { path: "/kit".into(), ..synckit::PATH }, echo::PATH],
@@ -159,6 +161,7 @@ fn every_flag_reaches_its_setting() {
         clock_drift_max_ms: 16,
         tombstone_retention_ms: 17_000,
         ack_timeout_ms: 18,
+        drain_lead_ms: 190,
         drain_ms: 19,
         memory_limit_bytes: 0,
         offers_durable: false,
@@ -191,6 +194,8 @@ fn the_variables_of_synckit_are_defaults() {
         ("WS_HEARTBEAT_INTERVAL", "30000"),
         ("SYNCKIT_AUTH_REQUIRED", "False"),
         ("JWT_SECRET", "secret"),
+        ("DATABASE_URL", "postgres://db"),
+        ("REDIS_URL", "redis://cache"),
     ];
     let given = serve_in(&variables, &[]).unwrap();
     let config = &given.config;
@@ -199,7 +204,7 @@ fn the_variables_of_synckit_are_defaults() {
     assert_eq!((config.messages_per_minute_max, config.heartbeat_ms), (500, 60_000));
     assert_eq!(given.inherited, variables.map(|(name, _)| name));
     assert_eq!(given.inherited, inherited::VARIABLES.map(|variable| variable.name), "all of them were tried");
-    assert_eq!(given.warnings().len(), 1);
+    assert_eq!(given.warnings().len(), 3);
 
     let without = serve_in(&variables, &["--no-synckit"]).unwrap();
     assert_eq!(without.config.listen, Config::default().listen);
@@ -229,24 +234,75 @@ fn the_command_line_wins_over_the_variables_of_synckit_and_those_that_lose_are_n
 #[test]
 fn a_bad_variable_of_synckit_is_named() {
     for (name, value, part) in [
-        ("PORT", "http", "write a whole number from 0 to 65535"),
-        ("PORT", "65536", "write a whole number from 0 to 65535"),
-        ("HOST", "localhost", "or set --listen"),
-        ("WS_MAX_CONNECTIONS", "0", "from 1 to 4294967295"),
-        ("WS_MAX_CONNECTIONS", "-1", "from 1 to 4294967295"),
-        ("SYNCKIT_MAX_CONNECTIONS_PER_IP", "many", "from 0 to"),
-        ("SYNCKIT_MAX_MESSAGES_PER_MINUTE", "1.5", "from 0 to"),
-        ("WS_HEARTBEAT_INTERVAL", "49", "from 50 to 1800000"),
-        ("WS_HEARTBEAT_INTERVAL", "1800001", "from 50 to 1800000"),
         ("SYNCKIT_AUTH_REQUIRED", "true", "set it to false"),
         ("SYNCKIT_AUTH_REQUIRED", "1", "set it to false"),
         ("SYNCKIT_AUTH_REQUIRED", "perhaps", "write false, or set --no-synckit"),
+        ("JWT_SECRET", "hush", "set SYNCKIT_AUTH_REQUIRED=false"),
     ] {
         let text = serve_in(&[(name, value)], &[]).expect_err("it cannot be served").to_string();
         assert!(text.contains(name) && text.contains(part), "{name}={value}: {text}");
         assert!(!text.contains('\n') && text.contains(';'), "one line that says what to do: {text}");
         assert!(serve_in(&[(name, value)], &["--no-synckit"]).is_ok(), "{name} is not read");
     }
+}
+
+#[test]
+fn a_variable_that_is_another_programs_is_left_alone_and_told_of() {
+    for (name, value, part) in [
+        ("PORT", "http", "a whole number from 0 to 65535 and does not count; set --listen"),
+        ("PORT", "65536", "a whole number from 0 to 65535"),
+        ("PORT", "tcp://10.0.0.1:80", "a whole number from 0 to 65535"),
+        ("HOST", "x86_64-conda-linux-gnu", "an IP address or localhost and does not count; set --listen"),
+        ("HOST", "some\nhost", r#"HOST="some\nhost" is not"#),
+        ("WS_MAX_CONNECTIONS", "0", "from 1 to 4294967295"),
+        ("WS_MAX_CONNECTIONS", "-1", "from 1 to 4294967295"),
+        ("SYNCKIT_MAX_CONNECTIONS_PER_IP", "many", "from 0 to"),
+        ("SYNCKIT_MAX_MESSAGES_PER_MINUTE", "1.5", "from 0 to"),
+        ("WS_HEARTBEAT_INTERVAL", "49", "from 50 to 1800000"),
+        ("WS_HEARTBEAT_INTERVAL", "1800001", "from 50 to 1800000"),
+    ] {
+        let given = serve_in(&[(name, value)], &[]).expect("it is served");
+        let text = given.remarks.join("\n");
+        assert!(text.starts_with(name) && text.contains(part), "{name}={value}: {text}");
+        assert_eq!((given.warnings(), given.remarks.len()), (vec![text.as_str()], 1));
+        assert!(given.inherited.is_empty(), "it does not count");
+        assert_eq!(given.config.listen, Config::default().listen);
+        let without = serve_in(&[(name, value)], &["--no-synckit"]).unwrap();
+        assert!(without.remarks.is_empty(), "{name} is not read");
+    }
+}
+
+#[test]
+fn names_are_looked_up_and_what_means_the_same_is_told() {
+    let loopback: std::net::SocketAddr = "127.0.0.1:7".parse().unwrap();
+    assert!(serve(&["--listen", "localhost:7"]).unwrap().config.listen.contains(&loopback));
+    assert!(
+        serve_in(&[("HOST", "localhost"), ("PORT", "7")], &[]).unwrap().config.listen.contains(&loopback)
+    );
+    let text = refusal(&["--listen", "localhost:7", "--listen", "127.0.0.1:7"]);
+    assert!(text.contains("--listen names 127.0.0.1:7 twice"), "{text}");
+    let text = refusal(&["--listen", "annulus.invalid:7"]);
+    assert!(text.contains("--listen annulus.invalid:7 cannot be looked up"), "{text}");
+}
+
+#[test]
+fn a_flag_as_other_programs_call_it_is_told_ours() {
+    for (flag, ours) in [("--port", "--listen"), ("--host", "--listen"), ("--workers", "--cores")] {
+        for flags in [vec![flag, "1"], vec!["serve", flag, "1"]] {
+            let text = refusal(&flags);
+            assert_eq!(
+                text,
+                format!("unexpected argument '{flag}' found; did you mean {ours}? See `annulus --help`")
+            );
+        }
+    }
+}
+
+#[test]
+fn an_empty_variable_of_ours_is_one_that_is_not_set() {
+    let empty = |_: &str| Some(OsString::new());
+    let command = variables::without_empty(command(), &empty);
+    assert!(command.get_arguments().all(|arg| arg.get_env().is_none()));
 }
 
 #[test]
@@ -287,6 +343,8 @@ fn each_rule_between_flags_has_its_refusal() {
         (vec!["--segment-bytes", "1023KiB"], "choose from 1MiB to 1GiB"),
         (vec!["--memory-limit", "1KiB"], "raise it to at least"),
         (vec!["--service-core", "60000"], "core 60000 does not exist"),
+        (vec!["--max-header-bytes", "1023"], "choose from 1KiB to 64KiB"),
+        (vec!["--max-header-bytes", "65KiB"], "choose from 1KiB to 64KiB"),
         (vec!["--coalesce-delay-us", "1000001"], "0..=1000000"),
         (vec!["--heartbeat-ms", "99"], "100..=3600000"),
         (vec!["--max-connections", "0"], "1..=4294967295"),
@@ -307,7 +365,7 @@ fn each_rule_between_flags_has_its_refusal() {
 fn a_bad_value_is_told_with_its_flag_and_variable() {
     let text = refusal(&["--listen", "localhost"]);
     let expected = "invalid value 'localhost' for --listen or ANNULUS_LISTEN: 'localhost' is no address with a port; \
-        write an IP address and a port, such as 127.0.0.1:9000, 0.0.0.0:9000 or [::1]:9000";
+        write an IP address or a name and a port, such as 127.0.0.1:9000, 0.0.0.0:9000, [::1]:9000 or localhost:9000";
     assert_eq!(text, expected);
     let text = refusal(&["--listn", "127.0.0.1:1"]);
     assert_eq!(text, "unexpected argument '--listn' found; a similar argument exists: '--listen'");
@@ -316,7 +374,7 @@ fn a_bad_value_is_told_with_its_flag_and_variable() {
 #[test]
 fn the_printed_configuration_has_every_flag_by_name() {
     let words = ["annulus", "config", "--node", "x", "--preset", "balanced"];
-    let Ok(Command::Config(json)) = parse(words, &|_| None) else {
+    let Ok(Command::Config { json, .. }) = parse(words, &|_| None) else {
         panic!("valid flags");
     };
     let printed: std::collections::BTreeMap<String, simd_json::OwnedValue> =

@@ -1,20 +1,11 @@
 //! Parsers of single flag values. Each refusal says what is wrong and what to write instead.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 
 use crate::config::{DialectPath, Origin};
 use crate::dialect::{echo, synckit};
 use crate::limits;
 use crate::wire::http;
-
-/// An address and a port. Names are not looked up: which of its addresses would be meant?
-pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    text.trim().parse().map_err(|_| {
-        let example = "an IP address and a port, such as 127.0.0.1:9000, 0.0.0.0:9000 or [::1]:9000";
-        format!("'{text}' is no address with a port; write {example}")
-    })
-}
 
 /// A node name that can stand inside the text form of a stamp and inside a JSON string as it is.
 pub(super) fn parse_node(text: &str) -> Result<String, String> {
@@ -72,15 +63,6 @@ pub(super) fn parse_log_level(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_need_an_ip_and_a_port() {
-        assert_eq!(parse_listen("127.0.0.1:9000"), Ok(SocketAddr::from(([127, 0, 0, 1], 9000))));
-        assert!(parse_listen("[::]:80").is_ok());
-        for text in ["", "9000", ":9000", "localhost:9000", "127.0.0.1", "127.0.0.1:99999"] {
-            assert!(parse_listen(text).is_err_and(|error| error.contains("127.0.0.1:9000")), "{text}");
-        }
-    }
 
     #[test]
     fn node_names_fit_into_stamps() {

@@ -31,6 +31,22 @@ pub struct Bound {
     pub addresses: Vec<SocketAddr>,
 }
 
+/// What reaches a socket on all addresses of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    /// IPv4 as well, whatever net.ipv6.bindv6only says.
+    Both,
+    Ipv6Only,
+}
+
+impl Takes {
+    /// For `address`, which is one of `all`: IPv4 goes to a socket of its own where there is one with the same port.
+    fn of(address: SocketAddr, all: &[SocketAddr]) -> Self {
+        let is_beside = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
+        if address.port() != 0 && all.iter().any(is_beside) { Self::Ipv6Only } else { Self::Both }
+    }
+}
+
 /// Why an address cannot be listened on.
 pub type NotBound = (SocketAddr, io::Error);
 
@@ -44,9 +60,10 @@ pub fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Bound, NotBound> 
     let mut sockets: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
     let mut bound = Vec::new();
     for &wanted in addresses {
+        let takes = Takes::of(wanted, addresses);
         let address = loop {
             // Shards share the port among themselves; sharing it with another server would split its clients.
-            match claim(wanted) {
+            match claim(wanted, takes) {
                 Ok(address) => break address,
                 Err(error) if error.kind() == ErrorKind::AddrInUse && is_early(clock) => {
                     thread::sleep(RETRY_AFTER);
@@ -55,7 +72,7 @@ pub fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Bound, NotBound> 
             }
         };
         for sockets in &mut sockets {
-            sockets.push(share(address).map_err(|error| (address, error))?);
+            sockets.push(share(address, takes).map_err(|error| (address, error))?);
         }
         bound.push(address);
     }
@@ -74,7 +91,7 @@ impl Bound {
     pub fn listen(self, backlog: i32) -> Result<Vec<Vec<OwnedFd>>, NotBound> {
         // Another server may have begun to listen meanwhile.
         for &address in &self.addresses {
-            claim(address).map_err(|error| (address, error))?;
+            claim(address, Takes::of(address, &self.addresses)).map_err(|error| (address, error))?;
         }
         for sockets in &self.sockets {
             for (socket, &address) in sockets.iter().zip(&self.addresses) {
@@ -103,15 +120,15 @@ const JUMP_IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 /// Makes sure that nobody else listens there. Returns the address with its port.
-fn claim(address: SocketAddr) -> io::Result<SocketAddr> {
-    let socket = open(address)?;
+fn claim(address: SocketAddr, takes: Takes) -> io::Result<SocketAddr> {
+    let socket = open(address, takes)?;
     rustix::net::bind(&socket, &address)?;
     let bound = rustix::net::getsockname(&socket)?;
     Ok(SocketAddr::try_from(bound)?)
 }
 
-fn share(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = open(address)?;
+fn share(address: SocketAddr, takes: Takes) -> io::Result<OwnedFd> {
+    let socket = open(address, takes)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     // Accepted sockets inherit it: frames are coalesced by us, the kernel must not wait for more.
     sockopt::set_tcp_nodelay(&socket, true)?;
@@ -119,10 +136,13 @@ fn share(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn open(address: SocketAddr) -> io::Result<OwnedFd> {
+fn open(address: SocketAddr, takes: Takes) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // Connections of an earlier server that still linger must not keep this one from starting.
     sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        sockopt::set_ipv6_v6only(&socket, takes == Takes::Ipv6Only)?;
+    }
     Ok(socket)
 }

@@ -11,7 +11,9 @@ pub mod host;
 mod listener;
 pub mod log;
 pub mod probe;
+pub mod process;
 mod ring;
+pub mod ring_memory;
 mod sockets;
 pub mod volume;
 

@@ -5,7 +5,7 @@ pub type ShardIndex = u16;
 
 /// A connection of one shard: its slot, and a generation that the slot's next tenant does not share, so that a
 /// late completion or answer misses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
     pub index: u32,
     pub generation: u32,

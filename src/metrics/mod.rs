@@ -6,11 +6,13 @@
 mod exposition;
 mod latency;
 mod ops;
+mod process;
 mod render;
 mod storage;
 
 pub use latency::Latency;
 pub use ops::{OpKind, OpOutcome, Refusal};
+pub use process::ProcessMetrics;
 pub use storage::{Counter, Gauge, StorageMetrics};
 
 use ops::Table;
@@ -60,19 +62,19 @@ macro_rules! metrics {
 
 metrics! {
     counters {
-        /// Connections accepted.
+        /// Connections accepted, whatever became of them: WebSockets, pages of plain HTTP, those that were turned away.
         accepts => "annulus_accepts_total",
-        /// Connections that never became a WebSocket: answered with an HTTP error, or silent too long.
+        /// Connections that became neither a WebSocket nor a page: answered with an HTTP error, or silent too long.
         handshakes_refused => "annulus_handshakes_refused_total",
-        /// WebSocket messages received.
+        /// WebSocket messages received; pings, pongs and closes are none.
         messages_received => "annulus_messages_received_total",
-        /// WebSocket messages queued to peers; divided by annulus_sends_total: messages per send.
+        /// WebSocket messages sent, without pings, pongs, closes and HTTP; what one change makes for a client counts once.
         messages_sent => "annulus_messages_sent_total",
-        /// Bytes received from sockets.
+        /// Bytes received from sockets, HTTP included.
         bytes_received => "annulus_bytes_received_total",
-        /// Bytes the kernel took from us.
+        /// Bytes the kernel took from us, HTTP included.
         bytes_sent => "annulus_bytes_sent_total",
-        /// Connections that became WebSockets.
+        /// Connections that became WebSockets, also those that were then told to come back later.
         handshakes => "annulus_handshakes_total",
         /// Requests answered with an error.
         requests_rejected => "annulus_requests_rejected_total",
@@ -92,7 +94,7 @@ metrics! {
         resumes => "annulus_resumes_total",
         /// Subscriptions whose cursor was of another epoch or too old, so that they began anew.
         resets => "annulus_resets_total",
-        /// Send operations completed.
+        /// Send operations completed, HTTP included; annulus_messages_sent_total divided by this: messages per send.
         sends => "annulus_sends_total",
         /// Times a subscriber was over the soft outbound limit and went on with latest states only.
         conflations => "annulus_conflations_total",
@@ -134,8 +136,10 @@ metrics! {
         turns => "annulus_turns_total",
     }
     gauges {
-        /// Connections open.
+        /// WebSockets open.
         connections => "annulus_connections",
+        /// Sockets held, as --max-connections counts: WebSockets, handshakes, what is closing, and the one that asks this.
+        sockets => "annulus_sockets",
         /// Subscriptions held.
         subscriptions => "annulus_subscriptions",
         /// Rooms with members.
@@ -164,7 +168,7 @@ metrics! {
 }
 
 impl Metrics {
-    /// Counts a connection that was turned away before its handshake.
+    /// Counts a client that was turned away.
     pub fn count_refusal(&mut self, refusal: Refusal) {
         self.refusals.add_one(refusal as usize, 0);
     }

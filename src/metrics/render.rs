@@ -36,7 +36,9 @@ impl Metrics {
     }
 
     fn render_labelled(&self, page: &mut Exposition<'_>) {
-        page.family("annulus_refusals_total", Kind::Counter, "Connections turned away by a limit.");
+        let help =
+            "WebSockets told to come back later, and connections closed for want of room even for that.";
+        page.family("annulus_refusals_total", Kind::Counter, help);
         for refusal in Refusal::ALL {
             page.labelled(format_args!("reason=\"{}\"", refusal.label()), self.refusals(refusal));
         }
@@ -75,8 +77,8 @@ pub(super) fn summary(page: &mut Exposition<'_>, name: &'static str, help: &str,
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::super::StorageMetrics;
     use super::super::tests::uniform;
+    use super::super::{ProcessMetrics, StorageMetrics};
     use super::*;
 
     fn rendered(metrics: &Metrics) -> String {
@@ -85,13 +87,35 @@ mod tests {
         out
     }
 
+    #[test]
+    fn the_process_adds_a_valid_page_of_what_is_known() {
+        let mut page = rendered(&uniform(1));
+        let process = ProcessMetrics {
+            cpu_seconds: Some(1.25),
+            resident_bytes: Some(20 << 20),
+            open_files: Some(12),
+            open_files_max: Some(1024),
+            started_seconds: Some(1_700_000_000.5),
+        };
+        process.render(&mut page);
+        let samples = check(&page).unwrap();
+        assert_eq!(samples["process_cpu_seconds_total"], 1.25);
+        assert_eq!(samples["process_resident_memory_bytes"], f64::from(20 << 20));
+        assert_eq!((samples["process_open_fds"], samples["process_max_fds"]), (12.0, 1024.0));
+        assert_eq!(samples["process_start_time_seconds"], 1_700_000_000.5);
+        let mut nothing = String::new();
+        ProcessMetrics::default().render(&mut nothing);
+        assert_eq!(nothing, "");
+    }
+
     /// Checks a page against the text format and returns its samples: name with labels, and value.
     ///
     /// # Errors
     /// The first line that breaks a rule, and which.
     fn check(page: &str) -> Result<BTreeMap<String, f64>, String> {
         let legal = |name: &str| {
-            name.starts_with("annulus_") && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            ["annulus_", "process_"].iter().any(|prefix| name.starts_with(prefix))
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         };
         let (mut helps, mut types) = (BTreeSet::new(), BTreeMap::new());
         let mut samples = BTreeMap::new();

@@ -25,7 +25,8 @@ pub(super) fn run(parts: &Parts, pace: Pace) {
             parts.segments.put_back();
             continue;
         }
-        delete(parts, &parts.segments.folded(segment));
+        parts.segments.folded();
+        delete(parts, &segment.name);
         parts.progress.metrics().segments.set(parts.segments.waiting() as u64);
     }
 }
@@ -70,11 +71,9 @@ fn fold(parts: &Parts, segment: &FinishedSegment, pace: Pace) -> Result<bool, St
     Ok(true)
 }
 
-/// Deletes folded segments. One that stays is deleted at the next start, as the base knows that it is folded.
-pub(super) fn delete(parts: &Parts, names: &[String]) {
-    for name in names {
-        if let Err(error) = parts.disk.remove(name) {
-            tracing::warn!("{name} is folded and cannot be deleted: {error}");
-        }
+/// Deletes a folded segment. One that stays is deleted at the next start, as the base knows that it is folded.
+fn delete(parts: &Parts, name: &str) {
+    if let Err(error) = parts.disk.remove(name) {
+        tracing::warn!("{name} is folded and cannot be deleted: {error}");
     }
 }

@@ -2,15 +2,19 @@
 //! JSON back, of which the last has `done` or `error`.
 //!
 //! ```text
-//! → {"backup":"/absolute/directory"}
-//! ← {"progress":"…"} …
+//! → {"backup":"/absolute/directory"}  or  {"export":["map",…]}
+//! ← {"progress":"…"}  and  {"lines":1234}, behind which so many bytes of an export follow, …
 //! ← {"done":"…"}  or  {"error":"…"}
 //! ```
 //!
+//! Both have everything folded first that was handed over so far, and read one moment of the base then, so no shard
+//! and no ack waits for them. They run on a thread that yields to all others.
+//!
 //! Only the user of the server may connect: the socket has mode 0600.
 
+use std::fmt;
 use std::fs::{self, Permissions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -22,17 +26,23 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::checkpoint;
 use super::journal::Roll;
 use super::store::Parts;
-use crate::storage::backup::{self, Copied};
+use crate::io::host;
+use crate::storage::StorageError;
+use crate::storage::backup;
+use crate::storage::export::{self, ExportOptions};
 
 /// The name of the socket in a data directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
-/// Bytes of a request.
-const REQUEST_BYTES_MAX: u64 = 8 << 10;
+/// Bytes of a request: room for some thousand names of maps.
+const REQUEST_BYTES_MAX: u64 = 1 << 20;
 /// How long it waits for one.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it waits for who takes an export. Until that one is done, the base keeps all it had and grows.
+const TAKEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long it waits for the checkpoint, which yields to everything, before that one must hurry.
+const FOLD_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two lines that say how far it is.
 const SAID_EVERY_NS: u64 = 1_000_000_000;
 
@@ -42,6 +52,8 @@ const SAID_EVERY_NS: u64 = 1_000_000_000;
 pub enum Request {
     /// A copy of everything that was handed over to the journal so far, into a directory that is empty or not there.
     Backup(PathBuf),
+    /// The same as lines, of these maps or of all if none is named.
+    Export(Vec<String>),
 }
 
 /// What is answered.
@@ -49,6 +61,8 @@ pub enum Request {
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     Progress(String),
+    /// So many bytes of an export follow this line.
+    Lines(usize),
     Done(String),
     Error(String),
 }
@@ -61,7 +75,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Listens in the data directory. Without the socket everything works but `annulus backup`, so a failure is
+    /// Listens in the data directory. Without the socket everything works but backup and export, so a failure is
     /// only said in the log.
     pub(super) fn open(parts: &Arc<Parts>) -> Option<Self> {
         let path = parts.config.data_dir.join(CONTROL_SOCKET);
@@ -76,7 +90,9 @@ impl Socket {
             Ok(listener) => Some(Self { listener, path, parts: Arc::clone(parts) }),
             Err(error) => {
                 let path = path.display();
-                tracing::warn!("no {path}, so `annulus backup` cannot reach this server: {error}");
+                tracing::warn!(
+                    "no {path}, so `annulus backup` and `export` cannot reach this server: {error}"
+                );
                 None
             }
         }
@@ -116,8 +132,11 @@ struct Conversation {
 
 impl Conversation {
     fn run(&self) {
+        if let Err(error) = host::yield_to_all() {
+            tracing::warn!("a copy cannot lower its priority, so shards may notice it: {error}");
+        }
         let answer = match self.request() {
-            Ok(Request::Backup(target)) => self.backup(&target),
+            Ok(request) => self.answer(&request).unwrap_or_else(Answer::Error),
             Err(problem) => Answer::Error(problem.to_string()),
         };
         self.say(&answer);
@@ -136,49 +155,98 @@ impl Conversation {
     }
 
     fn say(&self, answer: &Answer) {
-        let mut line = simd_json::to_vec(answer).expect("a text has a JSON form");
-        line.push(b'\n');
         // Who has asked may be gone, which changes nothing.
-        let _ = (&self.stream).write_all(&line);
+        let _ = self.send(answer);
     }
 
-    fn backup(&self, target: &Path) -> Answer {
-        if !target.is_absolute() {
-            return Answer::Error(format!("{} is no absolute path", target.display()));
+    fn send(&self, answer: &Answer) -> io::Result<()> {
+        let mut line = simd_json::to_vec(answer).map_err(io::Error::other)?;
+        line.push(b'\n');
+        (&self.stream).write_all(&line)
+    }
+
+    /// The last line, or what is wrong.
+    fn answer(&self, request: &Request) -> Result<Answer, String> {
+        if let Request::Backup(target) = request
+            && !target.is_absolute()
+        {
+            return Err(format!("{} is no absolute path", target.display()));
         }
+        self.fold_everything()?;
+        let done = match request {
+            Request::Backup(target) => self.backup(target),
+            Request::Export(maps) => self.export(maps),
+        };
+        done.map(Answer::Done).map_err(|error| error.to_string())
+    }
+
+    /// Brings everything into the base that the shards have handed over so far.
+    fn fold_everything(&self) -> Result<(), String> {
         let (done, is_done) = oneshot::channel();
-        if self.rolls.send(Roll { done }).is_err() || is_done.blocking_recv().is_err() {
-            return Answer::Error("the server is ending".to_owned());
+        let is_rolled = self.rolls.send(Roll { done }).is_ok() && is_done.blocking_recv().is_ok();
+        let is_folded = is_rolled && self.parts.segments.await_folded(FOLD_PATIENCE);
+        if is_folded { Ok(()) } else { Err("the server is ending".to_owned()) }
+    }
+
+    fn backup(&self, target: &Path) -> Result<String, StorageError> {
+        let Parts { base, disk, clock, progress, .. } = &*self.parts;
+        let now_ms = clock.now().unix_ms;
+        let copied = backup::copy(base, disk, target, now_ms, &mut self.now_and_then())?;
+        progress.metrics().backups.add(1);
+        tracing::info!("backup taken into {}: {copied}", target.display());
+        Ok(copied.to_string())
+    }
+
+    fn export(&self, maps: &[String]) -> Result<String, StorageError> {
+        let Parts { base, disk, clock, .. } = &*self.parts;
+        let options = ExportOptions { maps, now_ms: clock.now().unix_ms };
+        let taken = self.stream.set_write_timeout(Some(TAKEN_TIMEOUT));
+        taken.map_err(StorageError::io("limit the time of", "the export"))?;
+        let mut said = self.now_and_then();
+        match export::export_folded(base, disk.root(), options, Lines(self), &mut said) {
+            Ok(exported) => {
+                tracing::info!("exported: {exported}");
+                Ok(exported.to_string())
+            }
+            Err(error) => {
+                // Who has asked for it may be gone, or not listening.
+                tracing::warn!("an export is not complete: {error}");
+                Err(error)
+            }
         }
-        let Parts { base, disk, segments, clock, .. } = &*self.parts;
-        let metrics = self.parts.progress.metrics();
-        let kept = Kept { names: segments.keep(), parts: &self.parts };
+    }
+
+    /// Says how far it is, but not all the time.
+    fn now_and_then<T: fmt::Display>(&self) -> impl FnMut(&T) {
+        let clock = self.parts.clock;
         let mut said_ns = clock.elapsed_ns();
-        let mut progress = |copied: &Copied| {
+        move |so_far| {
             if clock.elapsed_ns() - said_ns >= SAID_EVERY_NS {
                 said_ns = clock.elapsed_ns();
-                self.say(&Answer::Progress(format!("so far: {copied}")));
+                self.say(&Answer::Progress(format!("so far: {so_far}")));
             }
-        };
-        match backup::copy(base, disk, &kept.names, target, &mut progress) {
-            Ok(copied) => {
-                metrics.backups.add(1);
-                tracing::info!("backup taken into {}: {copied}", target.display());
-                Answer::Done(copied.to_string())
-            }
-            Err(error) => Answer::Error(error.to_string()),
         }
     }
 }
 
-/// Segments that are not deleted while this lives.
-struct Kept<'a> {
-    names: Vec<String>,
-    parts: &'a Parts,
-}
+/// What is written here reaches who has asked for an export.
+struct Lines<'a>(&'a Conversation);
 
-impl Drop for Kept<'_> {
-    fn drop(&mut self) {
-        checkpoint::delete(self.parts, &self.parts.segments.release());
+impl Write for Lines<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written =
+            self.0.send(&Answer::Lines(bytes.len())).and_then(|()| (&self.0.stream).write_all(bytes));
+        match written {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let seconds = TAKEN_TIMEOUT.as_secs();
+                Err(io::Error::other(format!("nobody has taken anything of it for {seconds} seconds")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
-//! The segments of the journal that are complete: they wait to be folded, and to be deleted after that.
+//! The segments of the journal that are complete: they wait to be folded.
 //!
-//! Invariant: folded one at a time, oldest first; none is deleted while somebody copies.
+//! Invariant: folded one at a time, oldest first.
 
 use std::collections::VecDeque;
 #[expect(
@@ -8,6 +8,7 @@ use std::collections::VecDeque;
     reason = "threads of the storage only, and never while they read or write"
 )]
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::storage::FinishedSegment;
 
@@ -40,9 +41,6 @@ struct Inner {
     is_folding: bool,
     /// Until nothing waits.
     is_hurrying: bool,
-    /// Folded, and kept for those who copy.
-    kept: Vec<String>,
-    copies: usize,
     is_stopping: bool,
 }
 
@@ -98,31 +96,33 @@ impl Segments {
         self.changed.notify_all();
     }
 
-    /// The segment that [`Segments::next`] gave is in the base: the files to delete now.
-    pub(super) fn folded(&self, segment: FinishedSegment) -> Vec<String> {
+    /// The segment that [`Segments::next`] gave is in the base.
+    pub(super) fn folded(&self) {
         let mut inner = self.lock();
         inner.waiting.pop_front();
         inner.is_folding = false;
         inner.is_hurrying &= !inner.waiting.is_empty();
-        inner.kept.push(segment.name);
-        let names = inner.take_deletable();
         drop(inner);
         self.changed.notify_all();
-        names
     }
 
-    /// Keeps every segment there is until [`Segments::release`]; their names, oldest first.
-    pub(super) fn keep(&self) -> Vec<String> {
-        let mut inner = self.lock();
-        inner.copies += 1;
-        inner.kept.iter().cloned().chain(inner.waiting.iter().map(|segment| segment.name.clone())).collect()
-    }
-
-    /// A copy is done: the files to delete now.
-    pub(super) fn release(&self) -> Vec<String> {
-        let mut inner = self.lock();
-        inner.copies -= 1;
-        inner.take_deletable()
+    /// Waits until every segment that is complete now is in the base. If that takes longer than `patience`, as the
+    /// checkpoint yields to everything else, it does so no more. `false`: the storage ends before.
+    pub(super) fn await_folded(&self, patience: Duration) -> bool {
+        let inner = self.lock();
+        let Some(last) = inner.waiting.back().map(|segment| segment.next_sequence) else { return true };
+        let is_waiting = |inner: &mut Inner| {
+            let first = inner.waiting.front();
+            !inner.is_stopping && first.is_some_and(|segment| segment.next_sequence <= last)
+        };
+        let waited = self.changed.wait_timeout_while(inner, patience, is_waiting);
+        let (mut inner, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            inner.is_hurrying = true;
+            self.changed.notify_all();
+            inner = self.changed.wait_while(inner, is_waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        !is_waiting(&mut inner) && !inner.is_stopping
     }
 
     /// Nothing more is folded; what waits is folded after the next start.
@@ -136,12 +136,6 @@ impl Segments {
     }
 }
 
-impl Inner {
-    fn take_deletable(&mut self) -> Vec<String> {
-        if self.copies == 0 { std::mem::take(&mut self.kept) } else { Vec::new() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,33 +145,40 @@ mod tests {
     }
 
     #[test]
-    fn segments_are_folded_in_order_and_then_deleted() {
+    fn segments_are_folded_in_order() {
         let segments = Segments::default();
         (1..=2).for_each(|number| segments.finished(segment(number)));
         for number in 1..=2 {
             let next = segments.next(Pace::Idle).unwrap();
             assert_eq!(next, segment(number));
-            assert_eq!(segments.folded(next), [number.to_string()]);
+            segments.folded();
         }
         segments.stop();
         assert_eq!(segments.next(Pace::Idle), None);
         assert_eq!(segments.next(Pace::Hurry), None);
     }
 
+    /// Goal: who waits goes on when what was there is folded, whatever comes later, and nobody starves it.
     #[test]
-    fn nothing_is_deleted_while_somebody_copies() {
+    fn who_waits_for_folds_waits_for_what_is_complete_now() {
         let segments = Segments::default();
-        (1..=3).for_each(|number| segments.finished(segment(number)));
-        let first = segments.next(Pace::Idle).unwrap();
-        assert_eq!(segments.keep(), ["1", "2", "3"]);
-        assert!(segments.folded(first).is_empty());
-        assert_eq!(segments.keep(), ["1", "2", "3"]);
-        let second = segments.next(Pace::Idle).unwrap();
-        assert!(segments.folded(second).is_empty());
-        assert!(segments.release().is_empty());
-        assert_eq!(segments.release(), ["1", "2"]);
-        let third = segments.next(Pace::Idle).unwrap();
-        assert_eq!(segments.folded(third), ["3"]);
+        let patience = Duration::from_millis(1);
+        assert!(segments.await_folded(patience), "there is nothing to wait for");
+        (1..=2).for_each(|number| segments.finished(segment(number)));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| segments.await_folded(patience));
+            // Only who does not yield gets them, as the other one has not come for so long.
+            for number in 1..=2 {
+                assert_eq!(segments.next(Pace::Hurry), Some(segment(number)));
+                assert!(!waiting.is_finished());
+                segments.finished(segment(number + 2));
+                segments.folded();
+            }
+            assert!(waiting.join().unwrap());
+        });
+        assert_eq!(segments.waiting(), 2);
+        segments.stop();
+        assert!(!segments.await_folded(patience), "they are folded after the next start");
     }
 
     #[test]
@@ -189,11 +190,11 @@ mod tests {
         segments.hurry();
         assert!(!segments.may_go_on(Pace::Idle) && segments.may_go_on(Pace::Hurry));
         segments.put_back();
-        assert_eq!(segments.next(Pace::Hurry), Some(next.clone()));
-        segments.folded(next);
+        assert_eq!(segments.next(Pace::Hurry), Some(next));
+        segments.folded();
         assert!(segments.may_go_on(Pace::Hurry) && !segments.may_go_on(Pace::Idle), "one still waits");
-        let last = segments.next(Pace::Hurry).unwrap();
-        segments.folded(last);
+        segments.next(Pace::Hurry).unwrap();
+        segments.folded();
         assert!(segments.may_go_on(Pace::Idle));
         segments.stop();
         assert!(!segments.may_go_on(Pace::Idle) && !segments.may_go_on(Pace::Hurry));
@@ -206,8 +207,8 @@ mod tests {
         (0..=WAITING_MAX).for_each(|number| segments.finished(segment(number)));
         let folded = |pace| {
             let mut count = 0;
-            while let Some(next) = segments.next(pace) {
-                segments.folded(next);
+            while segments.next(pace).is_some() {
+                segments.folded();
                 count += 1;
                 if segments.waiting() == 0 {
                     segments.stop();

@@ -56,7 +56,7 @@ impl Admission {
         now: Now,
         random: &mut Random,
         metrics: &mut Metrics,
-    ) -> Result<Option<Close>, NoRoom> {
+    ) -> Result<Option<(Refusal, Close)>, NoRoom> {
         let open = self.connections.fetch_add(1, Ordering::Relaxed);
         if open >= self.connections_max + ADMISSION_RESERVE {
             self.depart();
@@ -68,12 +68,10 @@ impl Admission {
             self.accepts_left = self.accepts_per_second;
         }
         if open >= self.connections_max {
-            metrics.count_refusal(Refusal::Connections);
-            return Ok(Some(try_again_later(random)));
+            return Ok(Some((Refusal::Connections, try_again_later(random))));
         }
         if self.accepts_left == 0 {
-            metrics.count_refusal(Refusal::Rate);
-            return Ok(Some(try_again_later(random)));
+            return Ok(Some((Refusal::Rate, try_again_later(random))));
         }
         self.accepts_left -= 1;
         Ok(None)

@@ -267,7 +267,10 @@ impl Shard {
             _ => 0,
         };
         self.add_to_batch(slot, applied, writer, |entry| match *delta {
-            Delta::Lww { at, value, .. } => entry.value(write.key, &at, value),
+            Delta::Lww { at, value: Some(value), expires_ms } => {
+                entry.ending(write.key, &at, value, expires_ms);
+            }
+            Delta::Lww { at, value: None, .. } => entry.value(write.key, &at, None),
             Delta::OrAdd { tag, value, at } => {
                 entry.tags(write.key, iter::once(TaggedValue { tag, value, at }), iter::empty());
             }
@@ -282,7 +285,10 @@ pub fn pack_cell(out: &mut Vec<u8>, cell: &Cell) {
     let key = std::str::from_utf8(cell.key()).expect("keys enter as text");
     let mut entry = EntryPacker(out);
     match cell.state() {
-        State::Lww(lww) => entry.value(key, lww.at(), lww.value()),
+        State::Lww(lww) => match lww.value() {
+            Some(value) => entry.ending(key, lww.at(), value, lww.expires_ms()),
+            None => entry.value(key, lww.at(), None),
+        },
         State::OrSet(set) => {
             let live = set.live().map(|tagged| TaggedValue {
                 tag: tagged.tag(),

@@ -33,7 +33,7 @@ pub struct Clients {
 }
 
 /// Dialects there may be; see [`super::Shared::dialects`].
-pub const DIALECTS_MAX: usize = 4;
+pub const DIALECTS_MAX: usize = 5;
 
 /// What many connections are sent alike: frames for each dialect that any of them speaks, made once.
 #[derive(Default)]
@@ -82,12 +82,22 @@ impl Clients {
         }
     }
 
-    /// Like [`Self::send`] for what must not wait for company: pong, auth, error and close.
+    /// Like [`Self::send`] for what must not wait for company: the hello, pong, auth and error of a dialect.
     pub fn send_urgent(&mut self, id: ConnectionId, now: Now, write: impl FnOnce(&mut Vec<u8>)) {
         if let Some(connection) = self.get_mut(id) {
             connection.urgent = true;
         }
         self.send(id, now, write);
+    }
+
+    /// Appends what is no message, and waits for no company: HTTP, a ping or a pong.
+    pub fn send_uncounted(&mut self, id: ConnectionId, now: Now, write: impl FnOnce(&mut Vec<u8>)) {
+        let connection = self.table.get_mut(id.index as usize).filter(|connection| connection.id == id);
+        if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
+            connection.urgent = true;
+            connection.outbox.append_uncounted(&mut self.pool, write);
+            self.queued(id.index, now);
+        }
     }
 
     /// Tells a connection of `event`, in the words of its dialect.
@@ -187,7 +197,7 @@ impl Clients {
         let waits = coalesce.delay_us > 0
             && !connection.urgent
             && connection.outbox.filling_bytes() < coalesce.bytes_max
-            && (connection.outbox.frames() as usize) < coalesce.frames_max;
+            && (connection.outbox.messages() as usize) < coalesce.frames_max;
         if !waits {
             connection.dirty = true;
             self.dirty.push(id);

@@ -7,6 +7,7 @@ use super::presence::HeldMember;
 use super::rate::Window;
 use super::{DialectIndex, Session};
 use crate::mesh::{ConnectionId, SubscriptionRef};
+use crate::metrics::Refusal;
 use crate::wire::Close;
 use crate::wire::websocket::Reader;
 
@@ -37,8 +38,8 @@ pub struct Connection {
     /// What it speaks, once it is open, and what its dialect remembers of it.
     pub dialect: DialectIndex,
     pub session: Session,
-    /// Why it was taken only to be turned away: answered once the handshake is done.
-    pub refusal: Option<Close>,
+    /// Why it was taken only to be turned away: answered once the handshake is done. A page is served all the same.
+    pub refusal: Option<(Refusal, Close)>,
     /// Counted at the shard that admits its address, which must hear when it is gone.
     pub admitted: bool,
     pub reader: Reader,
@@ -59,6 +60,9 @@ pub struct Connection {
     pub delayed: bool,
     /// Something queued must not wait for company.
     pub urgent: bool,
+    pub accepted_at_ms: u64,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
     /// When something last arrived, and whether a ping went out since.
     pub heard_at_ms: u64,
     pub pinged: bool,
@@ -104,6 +108,9 @@ impl Connection {
             dirty: false,
             delayed: false,
             urgent: false,
+            accepted_at_ms: now_ms,
+            received_bytes: 0,
+            sent_bytes: 0,
             heard_at_ms: now_ms,
             pinged: false,
             timer_tick: 0,

@@ -7,7 +7,7 @@
 //!        leave, tell             our side is ended           `finish`               completion
 //! ```
 
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
 use super::{Command, Shard};
 use crate::limits::CLOSE_TIMEOUT_MS;
 use crate::mesh::ConnectionId;
@@ -17,10 +17,16 @@ use crate::wire::websocket::{Reader, write_close};
 impl Shard {
     /// Ends the connection because of `close`; does nothing if it is ending already.
     pub(super) fn disconnect(&mut self, id: ConnectionId, close: Close) {
-        let Some(connection) = self.clients.get_mut(id) else { return };
-        if !connection.is_connected() {
+        self.disconnect_for(id, close, close.cause());
+    }
+
+    /// The same, where the log can say more than `close` does.
+    pub(super) fn disconnect_for(&mut self, id: ConnectionId, close: Close, cause: &str) {
+        if !self.clients.get(id).is_some_and(Connection::is_connected) {
             return;
         }
+        self.log_ended(id, close, cause);
+        let Some(connection) = self.clients.get_mut(id) else { return };
         let was_open = connection.is_open();
         let deadline_ms = self.now.timer_ms() + CLOSE_TIMEOUT_MS;
 
@@ -59,8 +65,9 @@ impl Shard {
         }
         if was_open {
             let close = self.clients.dialects[usize::from(connection.dialect)].close(close);
-            connection.outbox.append(pool, |out| write_close(out, close));
+            connection.outbox.append_uncounted(pool, |out| write_close(out, close));
             self.metrics.count_close(close.code());
+            self.metrics.connections -= 1;
         }
         connection.urgent = true;
         let is_idle = !connection.outbox.is_filling() && !connection.outbox.is_sending();

@@ -1,5 +1,6 @@
 //! What happens to connections, as the driver reports it.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use super::admission::NoRoom;
@@ -20,7 +21,7 @@ impl Shard {
         let now_ms = self.now.timer_ms();
         let message_bytes_max = self.config.message_bytes_max;
         let id = self.clients.insert(|id| Connection::new(id, address, now_ms, message_bytes_max));
-        self.metrics.connections += 1;
+        self.metrics.sockets += 1;
         let deadline_ms = now_ms + self.config.handshake_timeout_ms;
         if let Some(connection) = self.clients.get_mut(id) {
             connection.refusal = refusal;
@@ -36,10 +37,15 @@ impl Shard {
     /// Bytes arrived: the first `len` of `padded`, whose last [`PARSE_PADDING_BYTES`] are slack.
     pub fn received(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
         self.metrics.bytes_received += len as u64;
+        self.take_in(id, padded, len);
+    }
+
+    fn take_in(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
         let now_ms = self.now.timer_ms();
         let congested = self.is_congested();
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.heard_at_ms = now_ms;
+        connection.received_bytes += len as u64;
         connection.pinged = false;
         match connection.phase {
             Phase::Open if connection.unread.is_empty() && !connection.paused && !congested => {
@@ -50,8 +56,15 @@ impl Shard {
                 self.hold(id);
             }
             Phase::Handshake => {
-                connection.unread.extend_from_slice(&padded[..len]);
+                // No more is kept than the largest header block, which is answered in any case. What follows it belongs
+                // to a WebSocket, if there is one then.
+                let room = self.config.header_bytes_max.saturating_sub(connection.unread.len());
+                let kept = len.min(room);
+                connection.unread.extend_from_slice(&padded[..kept]);
                 self.handle_http(id);
+                if kept < len {
+                    self.take_in(id, &mut padded[kept..], len - kept);
+                }
             }
             Phase::Flushing | Phase::Lingering | Phase::Disconnected => {}
         }
@@ -73,7 +86,7 @@ impl Shard {
 
     /// The transport failed: reset, timed out, or worse.
     pub fn failed(&mut self, id: ConnectionId) {
-        self.disconnect(id, Close::Gone);
+        self.disconnect_for(id, Close::Gone, "the transport failed, such as by a reset");
         self.finish(id);
     }
 
@@ -86,10 +99,12 @@ impl Shard {
         let Some(connection) = clients.table.get_mut(id.index as usize).filter(|found| found.id == id) else {
             return;
         };
+        connection.sent_bytes += bytes as u64;
         let all = connection.outbox.sent(bytes, &mut clients.pool);
         if connection.paused {
             // What it sends is not read now, so taking bytes is its only way to show that it lives.
             connection.heard_at_ms = now_ms;
+            connection.pinged = false;
         }
         if connection.phase == Phase::Disconnected {
             return;
@@ -135,7 +150,7 @@ impl Shard {
         let mut connection = clients.table.remove(id.index as usize);
         debug_assert_eq!(connection.phase, Phase::Disconnected);
         connection.outbox.clear(&mut clients.pool);
-        self.metrics.connections -= 1;
+        self.metrics.sockets -= 1;
         self.admission.depart();
     }
 
@@ -149,9 +164,35 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(id) else { return };
         if !connection.paused {
             connection.paused = true;
-            self.paused.push_back(id);
+            self.wait_in_line(id);
             self.metrics.reads_paused += 1;
             self.clients.commands.push(Command::PauseReading(id));
+        }
+    }
+
+    /// Puts a connection that is not read where it waits: until a moment, or until there is room.
+    fn wait_in_line(&mut self, id: ConnectionId) {
+        match self.clients.get(id).and_then(|connection| self.rate_allows_at_ms(connection)) {
+            Some(at_ms) => self.rate_limited.push(Reverse((at_ms, id))),
+            None => self.paused.push_back(id),
+        }
+    }
+
+    /// When the next of the connections may go on that have sent as much as they may.
+    pub(super) fn next_rate_limited_ms(&self) -> Option<u64> {
+        self.rate_limited.peek().map(|Reverse((at_ms, _))| *at_ms)
+    }
+
+    /// Lets those go on that have waited until they may, whose silence was not theirs.
+    pub(super) fn release_rate_limited(&mut self) {
+        let now_ms = self.now.timer_ms();
+        while self.next_rate_limited_ms().is_some_and(|at_ms| at_ms <= now_ms)
+            && let Some(Reverse((_, id))) = self.rate_limited.pop()
+        {
+            self.paused.push_back(id);
+            if let Some(connection) = self.clients.get_mut(id) {
+                connection.heard_at_ms = now_ms;
+            }
         }
     }
 
@@ -167,7 +208,7 @@ impl Shard {
                 continue;
             }
             if !self.may_take_requests(id) {
-                self.paused.push_back(id);
+                self.wait_in_line(id);
                 continue;
             }
             let Some(connection) = self.clients.get_mut(id) else { continue };

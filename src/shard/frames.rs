@@ -1,7 +1,8 @@
 //! Frames of open connections: complete messages go to the connection's dialect, the rest is answered here.
 
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
 use super::{Dialect, MessageKind, Shard};
+use crate::config::{Config, RateLimit};
 use crate::limits::CONNECTION_REQUESTS_PENDING_MAX;
 use crate::mesh::ConnectionId;
 use crate::wire::websocket::{self, Event, Input, Reader};
@@ -52,6 +53,18 @@ impl Shard {
             && (connection.requests_pending as usize) < CONNECTION_REQUESTS_PENDING_MAX
             && connection.outbox.bytes() <= self.config.outbox_soft_bytes
             && !self.is_congested()
+            && self.rate_allows_at_ms(connection).is_none()
+    }
+
+    /// When a connection may send again that has sent as much as it may, and is to wait for that.
+    pub(super) fn rate_allows_at_ms(&self, connection: &Connection) -> Option<u64> {
+        let Config { messages_per_second_max, messages_per_minute_max, rate_limit, .. } = *self.config;
+        if rate_limit == RateLimit::Refuse {
+            return None;
+        }
+        let now_ms = self.now.timer_ms();
+        let in_second = connection.second.allows_at_ms(messages_per_second_max, now_ms);
+        in_second.max(connection.minute.allows_at_ms(messages_per_minute_max, now_ms))
     }
 
     fn handle_event(&mut self, id: ConnectionId, event: Event<'_>) -> Result<(), Close> {
@@ -59,7 +72,7 @@ impl Shard {
             Event::Text(payload) => self.handle_message(id, MessageKind::Text, payload),
             Event::Binary(payload) => self.handle_message(id, MessageKind::Binary, payload),
             Event::Ping(payload) => {
-                self.clients.send_urgent(id, self.now, |out| websocket::write_pong(out, payload));
+                self.clients.send_uncounted(id, self.now, |out| websocket::write_pong(out, payload));
                 Ok(())
             }
             Event::Pong(_) => Ok(()),
@@ -109,7 +122,8 @@ impl Shard {
         if too_many { Err(Close::InvalidData("too many messages that are not JSON")) } else { Ok(()) }
     }
 
-    /// Counts one message; when to try again if it is one too many in its second or minute.
+    /// Counts one message; when to try again if it is one too many in its second or minute, which none is where those
+    /// wait.
     pub fn over_message_rate(&mut self, id: ConnectionId) -> Option<u32> {
         let (per_second, per_minute) =
             (self.config.messages_per_second_max, self.config.messages_per_minute_max);

@@ -17,6 +17,7 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(id) else { return };
         let config = &self.config;
         let rules = Rules {
+            header_bytes_max: config.header_bytes_max,
             allowed_origins: &config.allowed_origins,
             dialects: &config.dialects,
             test_reset: config.test_reset,
@@ -33,6 +34,7 @@ impl Shard {
             }
             Answer::Clear => self.clear_maps(id),
             Answer::Page { page, head_only } => self.page(id, page, head_only),
+            Answer::Options => self.answer_options(id),
             Answer::Upgrade { dialect, response, client, .. } => {
                 connection.address = client;
                 self.upgrade(id, dialect, response);
@@ -67,15 +69,14 @@ impl Shard {
         };
         connection.admitted = admitted;
         if !admitted {
-            self.metrics.count_refusal(Refusal::PerIp);
-            connection.refusal = Some(too_many_of_address(&mut self.random));
+            connection.refusal = Some((Refusal::PerIp, too_many_of_address(&mut self.random)));
         }
         self.open(id, dialect, &response);
     }
 
     /// The WebSocket is open, if only to be told to come back later.
     fn open(&mut self, id: ConnectionId, dialect: DialectIndex, response: &[u8]) {
-        self.clients.send_urgent(id, self.now, |out| out.extend_from_slice(response));
+        self.clients.send_uncounted(id, self.now, |out| out.extend_from_slice(response));
         let now_ms = self.now.timer_ms();
         let message_bytes_max = self.clients.dialects[usize::from(dialect)].message_bytes_max(&self.config);
         let Some(connection) = self.clients.get_mut(id) else { return };
@@ -88,11 +89,14 @@ impl Shard {
         let refusal = connection.refusal;
         let mut early = std::mem::take(&mut connection.unread);
         self.metrics.handshakes += 1;
+        self.metrics.connections += 1;
+        self.log_opened(id);
         if paused {
             self.paused.retain(|&held| held != id);
             self.clients.commands.push(Command::ResumeReading(id));
         }
-        if let Some(close) = refusal {
+        if let Some((reason, close)) = refusal {
+            self.metrics.count_refusal(reason);
             return self.disconnect(id, close);
         }
         if self.is_draining() {

@@ -21,6 +21,7 @@ mod handshake;
 mod journal;
 mod life;
 mod load;
+mod log;
 mod maps;
 mod members;
 mod memory;
@@ -51,13 +52,14 @@ pub use dialect::{
     SnapshotEnd,
 };
 pub use outbox::{BufferPool, Outbox};
-pub use pages::Health;
+pub use pages::{Health, INDEX_TITLE};
 pub use presence::SetPresence;
 pub use shared::{Frames, Hole, Personal, SharedFrames};
 pub use subscribe::{From, Subscribe};
 pub use write::{Op, Ops};
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -68,7 +70,7 @@ use crate::config::Config;
 use crate::crdt::{Clock, Node, Time};
 use crate::handover::{Progress, StoragePort};
 use crate::mesh::{ConnectionId, Envelope, KeyHasher, Outgoing, Ports, ShardIndex};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ProcessMetrics};
 use crate::wire::json::Parser;
 
 use admission::Admission;
@@ -77,7 +79,9 @@ use durable::DurableWaits;
 use exchange::Deferred;
 use fanout::Batches;
 use journal::Journal;
+use life::Life;
 use load::Loads;
+use log::Endings;
 use maps::Maps;
 use memory::Memory;
 use outcomes::Outcomes;
@@ -136,6 +140,8 @@ pub struct Shared {
     pub hasher: KeyHasher,
     /// Connections open in the whole process.
     pub connections: Arc<AtomicUsize>,
+    /// What the kernel knows of the process, which is asked once a scrape; some 50 µs.
+    pub process: fn() -> ProcessMetrics,
     /// `None`: maps are kept in memory only.
     pub storage: Option<SharedStorage>,
 }
@@ -161,18 +167,21 @@ pub struct Shard {
     now: Now,
     /// When this shard began, in microseconds of the monotonic clock.
     began_us: u64,
+    process: fn() -> ProcessMetrics,
     clock: Clock,
     random: Random,
 
     clients: Clients,
     /// Connections that are not read, oldest first.
     paused: VecDeque<ConnectionId>,
+    /// Those of them that may go on at a moment, in milliseconds, and not before.
+    rate_limited: BinaryHeap<Reverse<(u64, ConnectionId)>>,
     admission: Admission,
     timers: Wheel,
-    /// When a drain ends at the latest; `None` while serving.
-    draining_until_ms: Option<u64>,
+    life: Life,
     is_accepting: bool,
     exited: bool,
+    endings: Endings,
 
     parser: Parser,
     maps: Maps,
@@ -254,15 +263,18 @@ impl Shard {
             node,
             now,
             began_us: now.monotonic_us,
+            process: shared.process,
             clock,
             random: Random(seed),
             clients: Clients::new(&shared.config, shared.dialects),
             paused: VecDeque::new(),
+            rate_limited: BinaryHeap::new(),
             admission: Admission::new(&shared, shards, now),
             timers: Wheel::new(now.timer_ms()),
-            draining_until_ms: None,
+            life: Life::Serving,
             is_accepting: true,
             exited: false,
+            endings: Endings::default(),
             parser: Parser::new(),
             maps: Maps::new(journal.is_some(), memory.is_limited()),
             subscriptions: Slab::new(),

@@ -99,8 +99,8 @@ pub struct Outbox {
     /// Bytes of `in_flight`, and how many of them the kernel has taken.
     in_flight_bytes: usize,
     in_flight_sent: usize,
-    /// Frames in `filling`.
-    frames: u32,
+    /// Messages in `filling`.
+    messages: u32,
 }
 
 impl Outbox {
@@ -117,26 +117,32 @@ impl Outbox {
         self.filling_bytes
     }
 
-    /// Frames queued since the last send began.
-    pub fn frames(&self) -> u32 {
-        self.frames
+    /// Messages queued since the last send began.
+    pub fn messages(&self) -> u32 {
+        self.messages
     }
 
     pub fn is_sending(&self) -> bool {
         !self.in_flight.is_empty()
     }
 
-    /// Appends one frame, or several or none, with `write`, which must only append.
+    /// Appends one message with `write`, which must only append. It may be several, which count as one, or none.
     pub fn append(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+        self.messages += u32::from(self.append_uncounted(pool, write));
+    }
+
+    /// Appends what is no message: HTTP, a ping, a pong, a close frame. Whether it is anything.
+    pub fn append_uncounted(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let tail = self.owned_tail(pool);
         let before = tail.len();
         write(tail);
         let appended = tail.len() - before;
         if appended == 0 {
-            return self.drop_empty_tail(pool);
+            self.drop_empty_tail(pool);
+            return false;
         }
         self.filling_bytes += appended;
-        self.frames += 1;
+        true
     }
 
     /// Nothing was put into the buffer at the end of `filling`, which may have been made for it.
@@ -156,7 +162,7 @@ impl Outbox {
         } else {
             self.append_part(pool, frames, 0..bytes);
         }
-        self.frames += 1;
+        self.messages += 1;
     }
 
     /// Queues what `write` makes of frames that others share, for this connection alone; what it says of that.
@@ -167,7 +173,7 @@ impl Outbox {
         write: impl FnOnce(&mut Personal<'_>) -> bool,
     ) -> bool {
         let has_written = write(&mut Personal::new(self, pool, frames));
-        self.frames += u32::from(has_written);
+        self.messages += u32::from(has_written);
         has_written
     }
 
@@ -207,7 +213,7 @@ impl Outbox {
         }
     }
 
-    /// What fills becomes what flies. Returns the number of frames.
+    /// What fills becomes what flies. Returns the number of messages.
     ///
     /// # Panics
     /// If a send is in flight.
@@ -216,7 +222,7 @@ impl Outbox {
         self.in_flight = std::mem::take(&mut self.filling);
         self.in_flight_bytes = std::mem::take(&mut self.filling_bytes);
         self.in_flight_sent = 0;
-        std::mem::take(&mut self.frames)
+        std::mem::take(&mut self.messages)
     }
 
     /// The bytes still to be sent, in order. They stay where they are until [`Self::sent`] has counted the last.
@@ -247,7 +253,7 @@ impl Outbox {
     pub fn drop_filling(&mut self, pool: &mut BufferPool) {
         self.filling.recycle(pool);
         self.filling_bytes = 0;
-        self.frames = 0;
+        self.messages = 0;
     }
 
     /// Forgets everything; only after the last completion.

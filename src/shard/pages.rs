@@ -8,7 +8,7 @@ use crate::config::DialectPath;
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Metrics;
 use crate::wire::Close;
-use crate::wire::http::{self, Page, StatusCode};
+use crate::wire::http::{self, Content, Page, StatusCode};
 
 impl Shard {
     pub(super) fn page(&mut self, id: ConnectionId, page: Page, head_only: bool) {
@@ -17,7 +17,7 @@ impl Shard {
                 let body = index(&self.config.dialects);
                 self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, &body);
             }
-            Page::Health if self.is_draining() => {
+            Page::Health if self.is_leaving() => {
                 self.respond_page(id, head_only, StatusCode::SERVICE_UNAVAILABLE, PLAIN_TEXT, "draining\n");
             }
             Page::Health => {
@@ -34,8 +34,14 @@ impl Shard {
                 };
                 self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, &body);
             }
-            Page::Metrics | Page::DialectHealth(_) => self.collect_metrics(id, page, head_only),
+            Page::Metrics | Page::DialectHealth { .. } => self.collect_metrics(id, page, head_only),
         }
+    }
+
+    /// Says whether clients should come here. This is what HAProxy asks for unless it is told otherwise.
+    pub(super) fn answer_options(&mut self, id: ConnectionId) {
+        let status = if self.is_leaving() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        self.respond(id, |out| http::write_options(out, status));
     }
 
     pub(super) fn respond_page(
@@ -43,7 +49,7 @@ impl Shard {
         id: ConnectionId,
         head_only: bool,
         status: StatusCode,
-        content: &str,
+        content: Content,
         body: &str,
     ) {
         self.respond(id, |out| {
@@ -57,8 +63,8 @@ impl Shard {
 
     /// Answers a plain HTTP request; the connection ends with it.
     pub(super) fn respond(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
-        self.clients.send_urgent(id, self.now, write);
-        self.disconnect(id, Close::Gone);
+        self.clients.send_uncounted(id, self.now, write);
+        self.disconnect_for(id, Close::Gone, "its request is answered");
     }
 
     /// Asks every shard for its numbers; the page that is made of them follows when all have answered.
@@ -91,7 +97,10 @@ impl Shard {
 
     fn send_numbers(&mut self, id: ConnectionId, page: Page, head_only: bool, metrics: &Metrics) {
         match page {
-            Page::DialectHealth(dialect) => self.send_dialect_health(id, dialect, head_only, metrics),
+            Page::DialectHealth { dialect, may_be_read } => {
+                let content = Content { is_for_all_origins: may_be_read, ..JSON };
+                self.send_dialect_health(id, dialect, head_only, content, metrics);
+            }
             _ => self.send_metrics(id, head_only, metrics),
         }
     }
@@ -102,7 +111,8 @@ impl Shard {
         if let Some(progress) = self.journal.as_ref().map(Journal::progress) {
             progress.metrics().render(self.now.unix_ms, progress.is_read_only(), &mut page);
         }
-        self.respond_page(id, head_only, StatusCode::OK, Metrics::CONTENT_TYPE, &page);
+        (self.process)().render(&mut page);
+        self.respond_page(id, head_only, StatusCode::OK, Content::of(Metrics::CONTENT_TYPE), &page);
     }
 
     fn send_dialect_health(
@@ -110,20 +120,20 @@ impl Shard {
         id: ConnectionId,
         dialect: DialectIndex,
         head_only: bool,
+        content: Content,
         metrics: &Metrics,
     ) {
         let health = Health {
-            is_draining: self.is_draining(),
+            is_draining: self.is_leaving(),
             unix_ms: self.now.unix_ms,
             uptime_ms: (self.now.monotonic_us - self.began_us) / 1000,
-            // The one that asks is no client.
-            connections: metrics.connections.saturating_sub(1),
+            connections: metrics.connections,
             maps: metrics.map_names,
             subscriptions: metrics.subscriptions,
         };
         let status = if health.is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
         match self.clients.dialects[usize::from(dialect)].health(health) {
-            Some(body) => self.respond_page(id, head_only, status, JSON, &body),
+            Some(body) => self.respond_page(id, head_only, status, content, &body),
             None => self.respond_page(id, head_only, StatusCode::NOT_FOUND, PLAIN_TEXT, "nothing is here\n"),
         }
     }
@@ -141,12 +151,15 @@ pub struct Health {
     pub subscriptions: u64,
 }
 
-const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
-pub const JSON: &str = "application/json";
+const PLAIN_TEXT: Content = Content::of("text/plain; charset=utf-8");
+pub const JSON: Content = Content::of("application/json");
+
+/// The first line of what `GET /` says.
+pub const INDEX_TITLE: &str = "Annulus, a real-time sync server.";
 
 /// What `GET /` says.
 fn index(dialects: &[DialectPath]) -> String {
-    let mut page = "Annulus, a real-time sync server.\n\n".to_owned();
+    let mut page = format!("{INDEX_TITLE}\n\n");
     for dialect in dialects {
         page += &line(&dialect.path, dialect.about);
     }

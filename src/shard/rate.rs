@@ -22,6 +22,11 @@ impl Window {
         self.left -= 1;
         None
     }
+
+    /// When one more message may come, if none may now.
+    pub fn allows_at_ms(&self, limit: u32, now_ms: u64) -> Option<u64> {
+        (limit > 0 && self.left == 0 && now_ms < self.ends_ms).then_some(self.ends_ms)
+    }
 }
 
 #[cfg(test)]
@@ -36,6 +41,17 @@ mod tests {
         assert_eq!([count(5_999), count(6_000), count(6_100), count(6_999)], [Some(1), None, None, Some(1)]);
         assert_eq!(count(20_000), None, "a window begins with its first message");
         assert_eq!([count(20_999), count(20_999)], [None, Some(1)]);
+    }
+
+    #[test]
+    fn a_full_window_allows_more_at_its_end_and_no_other_waits() {
+        let mut window = Window::default();
+        assert_eq!(window.allows_at_ms(2, 5_000), None);
+        window.count(2, 1_000, 5_000);
+        assert_eq!(window.allows_at_ms(2, 5_000), None);
+        window.count(2, 1_000, 5_999);
+        assert_eq!([5_999, 6_000].map(|now_ms| window.allows_at_ms(2, now_ms)), [Some(6_000), None]);
+        assert_eq!(window.allows_at_ms(0, 5_999), None, "no limit");
     }
 
     #[test]

@@ -26,6 +26,8 @@ impl Shard {
     /// Ends a turn: timers, then changes to subscribers and chunks to walkers, then one batch for the storage, one
     /// envelope for each shard and one send for each connection.
     pub fn end_turn(&mut self) {
+        self.end_lead();
+        self.release_rate_limited();
         self.fire_timers();
         self.run_removals();
         self.give_up_old_requests();
@@ -42,6 +44,7 @@ impl Shard {
         self.watch_durable();
         self.seal_envelopes();
         self.clients.flush(self.now, &mut self.metrics);
+        self.log_more_ended();
         if self.is_drained() && !self.exited {
             self.exited = true;
             self.clients.commands.push(Command::Exit);
@@ -102,8 +105,10 @@ impl Shard {
             };
         };
         sooner(self.timers.next_ms().map(|at_ms| at_ms * 1000));
-        sooner(self.draining_until_ms.map(|until_ms| until_ms * 1000));
+        sooner(self.next_rate_limited_ms().map(|at_ms| at_ms * 1000));
+        sooner(self.next_life_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_removal_ms().map(|at_ms| now_us + at_ms.saturating_sub(self.now.unix_ms) * 1000));
+        sooner(self.endings.due_ms().map(|at_ms| at_ms * 1000));
         sooner(self.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
         sooner(self.next_look_at_loads_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_pass_ms().map(|at_ms| at_ms * 1000));

@@ -1,50 +1,56 @@
-//! A consistent copy of a data directory while its server goes on.
+//! A consistent copy of a data directory, of a running server or of none.
 //!
-//! The base is copied from one moment of it, and the segments that are not folded at that moment; together they
-//! are everything that was in a finished segment when the copy began. `FORMAT` comes last: a server refuses a
-//! directory that has data and none, so a copy that was not finished cannot pass for one.
+//! The base is copied from one moment of it. Of a running server that is all: the caller has had the journal folded,
+//! so everything of before is in there. Of a server that was killed the journal is copied, too, and folded into the
+//! copy. `FORMAT` comes last: a server refuses a directory that has data and none, so a copy that was not finished
+//! cannot pass for one.
 
 use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use redb::ReadableTable;
+use redb::{ReadableTable, ReadableTableMetadata};
 use serde::Serialize;
 
 use super::base::{CELLS, MAPS, NAMES, NEXT_MAP_ID, NUMBERS, Reading, failed};
 use super::clear::CLEARED;
+use super::import::fold_journal;
 use super::offline::{CACHE_BYTES, Offline};
-use super::{Base, Disk, HostDisk, JOURNAL_FOLDER, StorageError, first_sequence, format, replace_file};
+use super::stored::glance;
+use super::{
+    Base, Counts, Disk, HostDisk, JOURNAL_FOLDER, RecoveredSegment, StorageError, format, replace_file,
+};
 use crate::crdt::Time;
 
 /// How much was copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Copied {
-    pub maps: u64,
-    /// Of the base; those in the segments are not counted.
-    pub cells: u64,
-    pub segments: u64,
+    pub counts: Counts,
+    /// Cells that cannot be read, copied as they are.
+    pub damaged: u64,
     /// Of keys, images and segments.
     pub bytes: u64,
 }
 
 impl fmt::Display for Copied {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { maps, cells, segments, bytes } = self;
-        write!(formatter, "{maps} maps, {cells} cells and {segments} journal segments, {bytes} bytes")
+        let Self { counts, damaged, bytes } = self;
+        write!(formatter, "{counts}; {bytes} bytes")?;
+        match damaged {
+            0 => Ok(()),
+            _ => write!(formatter, "; {damaged} keys are damaged, which `annulus verify` names"),
+        }
     }
 }
 
 /// Cells of one transaction.
-const TRANSACTION_CELLS: u64 = 64 << 10;
+const TRANSACTION_CELLS: usize = 64 << 10;
 /// Bytes of a segment that are copied at once.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Copies `base` and the given `segments` to `target`, a directory that is new or empty, and makes the copy
-/// survive. The result is a data directory, with the same epoch.
-///
-/// The caller has rolled the journal, and names every finished segment that was not folded yet and that stays until
-/// this returns. `progress` is called now and then.
+/// Copies what is folded into `base` to `target`, a directory that is new or empty, and makes the copy survive. The
+/// result is a data directory, with the same epoch. Values that have ended before `now_ms`, in unix milliseconds,
+/// count as tombstones. `progress` is called now and then.
 ///
 /// # Errors
 /// [`StorageError::NotEmpty`]; [`StorageError::Io`] and [`StorageError::Base`]. What is in the target then is of
@@ -52,8 +58,43 @@ const PIECE_BYTES: usize = 1 << 20;
 pub fn copy(
     base: &Base,
     disk: &dyn Disk,
-    segments: &[String],
     target: &Path,
+    now_ms: u64,
+    progress: &mut dyn FnMut(&Copied),
+) -> Result<Copied, StorageError> {
+    copy_with(base, disk, None, target, now_ms, progress)
+}
+
+/// Copies a data directory that no server uses, as [`copy`] does. Changes nothing in it.
+///
+/// # Errors
+/// As [`copy`]; [`StorageError::InUse`] and whatever else keeps a server from starting there, before anything is made.
+pub fn copy_stopped(
+    data_dir: &Path,
+    target: &Path,
+    now_ms: u64,
+    progress: &mut dyn FnMut(&Copied),
+) -> Result<Copied, StorageError> {
+    Offline::read(data_dir, |offline| {
+        let base = offline.base()?;
+        let (_, recovered) = offline.tail(base.folded(), false)?;
+        let journal = Journal { segments: &recovered.segments, epoch: offline.format.epoch };
+        copy_with(&base, &offline.disk, Some(journal), target, now_ms, progress)
+    })
+}
+
+/// What is not folded.
+struct Journal<'a> {
+    segments: &'a [RecoveredSegment],
+    epoch: u64,
+}
+
+fn copy_with(
+    base: &Base,
+    disk: &dyn Disk,
+    journal: Option<Journal<'_>>,
+    target: &Path,
+    now_ms: u64,
     progress: &mut dyn FnMut(&Copied),
 ) -> Result<Copied, StorageError> {
     let shown = target.display().to_string();
@@ -66,15 +107,17 @@ pub fn copy(
         return Err(StorageError::NotEmpty { directory: shown });
     }
     let to = HostDisk::new(target).map_err(StorageError::io("make", &shown))?;
-    let mut copying = Copying { copied: Copied::default(), progress };
-    let reading = base.begin_read()?;
-    let folded = reading.number(super::base::FOLDED)?;
-    for name in unfolded(segments, folded) {
-        copying.file(disk, &to, name)?;
-        copying.copied.segments += 1;
+    let mut copying = Copying { copied: Copied::default(), now_ms, progress };
+    let snapshot = base.snapshot()?;
+    let reading = Reading::of(&snapshot)?;
+    let copy = Base::create(&to, base.hasher, CACHE_BYTES, |copy| copying.base(&reading, copy))?;
+    if let Some(Journal { segments, epoch }) = journal.filter(|journal| !journal.segments.is_empty()) {
+        segments.iter().try_for_each(|segment| copying.file(disk, &to, &segment.name))?;
+        fold_journal(&to, &copy, epoch)?;
+        copying.count(&Reading::of(&copy.snapshot()?)?)?;
     }
+    drop(copy);
     to.sync_folder(JOURNAL_FOLDER).map_err(StorageError::io("sync", JOURNAL_FOLDER))?;
-    drop(Base::create(&to, base.hasher, CACHE_BYTES, |copy| copying.base(&reading, copy))?);
     copying.format(disk, &to)?;
     if let Some(parent) = target.canonicalize().ok().as_deref().and_then(Path::parent) {
         let synced = fs::File::open(parent).and_then(|parent| parent.sync_all());
@@ -83,38 +126,9 @@ pub fn copy(
     Ok(copying.copied)
 }
 
-/// Copies a data directory that no server uses to `target`, as [`copy`] does. Changes nothing in it.
-///
-/// # Errors
-/// As [`copy`]; [`StorageError::InUse`] and whatever else keeps a server from starting there, before anything is made.
-pub fn copy_stopped(
-    data_dir: &Path,
-    target: &Path,
-    progress: &mut dyn FnMut(&Copied),
-) -> Result<Copied, StorageError> {
-    Offline::read(data_dir, |offline| {
-        let base = offline.base()?;
-        let (_, recovered) = offline.tail(base.folded(), false)?;
-        let segments: Vec<String> = recovered.segments.into_iter().map(|segment| segment.name).collect();
-        copy(&base, &offline.disk, &segments, target, progress)
-    })
-}
-
-/// The segments, oldest first, without those that are wholly folded.
-fn unfolded(segments: &[String], folded: u64) -> impl Iterator<Item = &String> {
-    let first = |name: &str| first_sequence(name.rsplit('/').next().unwrap_or(name)).unwrap_or(0);
-    let mut names: Vec<&String> = segments.iter().collect();
-    names.sort_unstable_by_key(|name| first(name));
-    let nexts: Vec<Option<u64>> =
-        (1..=names.len()).map(|index| names.get(index).map(|name| first(name))).collect();
-    names.into_iter().zip(nexts).filter_map(move |(name, next)| {
-        let is_folded = next.is_some_and(|next| next <= folded.saturating_add(1));
-        (!is_folded).then_some(name)
-    })
-}
-
 struct Copying<'a> {
     copied: Copied,
+    now_ms: u64,
     progress: &'a mut dyn FnMut(&Copied),
 }
 
@@ -132,7 +146,7 @@ impl Copying<'_> {
                 let row = row.ok_or_else(|| StorageError::damaged_map(name.value()))?;
                 maps.insert(name.value(), bytes.value()).map_err(failed)?;
                 names.insert(row.id, name.value()).map_err(failed)?;
-                self.copied.maps += 1;
+                self.copied.counts.maps += 1;
             }
             let mut numbers = writing.transaction.open_table(NUMBERS).map_err(failed)?;
             for name in [NEXT_MAP_ID, CLEARED] {
@@ -141,24 +155,42 @@ impl Copying<'_> {
         }
         let mut entries = from.cells.range::<&[u8]>(..).map_err(failed)?;
         loop {
-            let before = self.copied.cells;
+            let mut copied = 0;
             {
                 let mut cells = writing.transaction.open_table(CELLS).map_err(failed)?;
-                for entry in entries.by_ref().take(TRANSACTION_CELLS as usize) {
+                for entry in entries.by_ref().take(TRANSACTION_CELLS) {
                     let (cell_key, image) = entry.map_err(failed)?;
                     let (cell_key, image) = (cell_key.value(), image.value());
                     cells.insert(cell_key, image).map_err(failed)?;
-                    self.copied.cells += 1;
+                    self.see(image);
+                    copied += 1;
                     self.copied.bytes += (cell_key.len() + image.len()) as u64;
                 }
             }
             writing.commit()?;
             (self.progress)(&self.copied);
-            if self.copied.cells - before < TRANSACTION_CELLS {
+            if copied < TRANSACTION_CELLS {
                 return Ok(());
             }
             writing = to.begin_write()?;
         }
+    }
+
+    fn see(&mut self, image: &[u8]) {
+        match glance(None, image) {
+            Ok(glanced) => self.copied.counts.add(&glanced, self.now_ms),
+            Err(_) => self.copied.damaged += 1,
+        }
+    }
+
+    /// Counts anew what is in a base.
+    fn count(&mut self, reading: &Reading) -> Result<(), StorageError> {
+        let maps = reading.maps.len().map_err(failed)?;
+        self.copied = Copied { counts: Counts { maps, ..Counts::default() }, damaged: 0, ..self.copied };
+        for entry in reading.cells.range::<&[u8]>(..).map_err(failed)? {
+            self.see(entry.map_err(failed)?.1.value());
+        }
+        Ok(())
     }
 
     /// Copies one file under the same name, and syncs it.

@@ -191,7 +191,12 @@ impl Base {
     }
 
     pub(super) fn begin_read(&self) -> Result<Reading, StorageError> {
-        Reading::of(&self.database.begin_read().map_err(failed)?)
+        Reading::of(&self.snapshot()?)
+    }
+
+    /// One moment of the base, for several looks at it.
+    pub(super) fn snapshot(&self) -> Result<ReadTransaction, StorageError> {
+        self.database.begin_read().map_err(failed)
     }
 
     pub(super) fn begin_write(&self) -> Result<Writing<'_>, StorageError> {
@@ -232,7 +237,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    fn of(transaction: &ReadTransaction) -> Result<Self, StorageError> {
+    pub fn of(transaction: &ReadTransaction) -> Result<Self, StorageError> {
         Ok(Self {
             cells: transaction.open_table(CELLS).map_err(failed)?,
             maps: transaction.open_table(MAPS).map_err(failed)?,

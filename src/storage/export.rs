@@ -17,27 +17,35 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::base::Reading;
 use super::offline::Offline;
 use super::stored::Glance;
-use super::view::{View, Visitor};
-use super::{StorageError, Tail};
+use super::view::{View, Visitor, WHOLE};
+use super::{Base, Counts, StorageError, Tail};
 use crate::crdt::{Delta, MapType, Stamp, Time};
 use crate::handover::{Image, Part};
-use crate::limits::PARTITIONS;
 use crate::wire::json::{write_integer, write_string};
+
+/// What to export.
+#[derive(Clone, Copy, Debug)]
+pub struct ExportOptions<'a> {
+    /// The maps; all if none is given.
+    pub maps: &'a [String],
+    /// The wall clock, in unix milliseconds: values that have ended before count as tombstones.
+    pub now_ms: u64,
+}
 
 /// How much was exported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Exported {
-    pub maps: u64,
-    pub cells: u64,
+    pub counts: Counts,
     pub bytes: u64,
 }
 
 impl fmt::Display for Exported {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { maps, cells, bytes } = self;
-        write!(formatter, "{maps} maps with {cells} cells, {bytes} bytes")
+        let Self { counts, bytes } = self;
+        write!(formatter, "{counts}; {bytes} bytes")
     }
 }
 
@@ -46,55 +54,78 @@ const PROGRESS_CELLS: u64 = 16 << 10;
 /// Bytes that are collected before they are written.
 const WRITE_BYTES: usize = 64 << 10;
 
-/// Writes the given maps, or all if none is given, of a data directory that no server uses, such as a backup.
-/// Changes nothing in it. `progress` is called now and then.
+/// Writes maps of a data directory that no server uses, such as a backup. Changes nothing in it. `progress` is
+/// called now and then.
 ///
 /// # Errors
-/// [`StorageError::NoSuchMap`]; [`StorageError::InUse`] and whatever else keeps a server from starting there;
-/// [`StorageError::Io`] also if `out` does not take the lines.
+/// [`StorageError::NoSuchMap`] before anything is written; [`StorageError::InUse`] and whatever else keeps a server
+/// from starting there; [`StorageError::Io`] also if `out` does not take the lines.
 pub fn export(
     data_dir: &Path,
-    maps: &[String],
+    options: ExportOptions<'_>,
     out: impl Write,
     progress: &mut dyn FnMut(&Exported),
 ) -> Result<Exported, StorageError> {
-    Offline::read(data_dir, |offline| export_offline(offline, maps, out, progress))
+    Offline::read(data_dir, |offline| {
+        let base = offline.base()?;
+        let (tail, _) = offline.tail(base.folded(), false)?;
+        base.follow(&tail)?;
+        write_maps(&base, &tail, data_dir, options, out, progress)
+    })
 }
 
-fn export_offline(
-    offline: &Offline,
-    maps: &[String],
+/// Writes maps of a base that a server uses, as of one moment: what is folded now is in the lines, and nothing that
+/// comes later. What the server writes meanwhile goes to other pages of the base, so its file grows by that much.
+///
+/// # Errors
+/// As [`export`], without those of a journal. `data_dir` is named in them.
+pub fn export_folded(
+    base: &Base,
+    data_dir: &Path,
+    options: ExportOptions<'_>,
     out: impl Write,
     progress: &mut dyn FnMut(&Exported),
 ) -> Result<Exported, StorageError> {
-    let base = offline.base()?;
-    let (tail, _) = offline.tail(base.folded(), false)?;
-    base.follow(&tail)?;
-    let names =
-        if maps.is_empty() { all_maps(&base.begin_read()?.map_names()?, &tail) } else { maps.to_vec() };
-    let whole = 0..PARTITIONS as u16;
+    let nothing = Tail::new(base.hasher, base.folded());
+    write_maps(base, &nothing, data_dir, options, out, progress)
+}
+
+fn write_maps(
+    base: &Base,
+    tail: &Tail,
+    data_dir: &Path,
+    ExportOptions { maps, now_ms }: ExportOptions<'_>,
+    out: impl Write,
+    progress: &mut dyn FnMut(&Exported),
+) -> Result<Exported, StorageError> {
+    let snapshot = base.snapshot()?;
+    let mut names = all_maps(&Reading::of(&snapshot)?.map_names()?, tail);
+    if let Some(map) = maps.iter().find(|&map| names.binary_search(map).is_err()) {
+        let directory = data_dir.display().to_string();
+        return Err(StorageError::NoSuchMap { map: map.clone(), directory });
+    }
+    names.retain(|name| maps.is_empty() || maps.contains(name));
     let mut writer = Writer {
         out,
         progress,
+        now_ms,
         exported: Exported::default(),
         lines: Vec::new(),
         map: String::new(),
         map_type: MapType::Lww,
     };
     for map in names {
-        let view = View::open(&base, &tail, &map, std::slice::from_ref(&whole))?;
-        let directory = || offline.disk.root().display().to_string();
-        let Some(map_type) = view.map_type else {
-            return Err(StorageError::NoSuchMap { map, directory: directory() });
-        };
+        let view = View::open_at(base, &snapshot, tail, &map)?;
+        // A map has a type as long as anybody knows its name.
+        let Some(map_type) = view.map_type else { continue };
         (writer.map, writer.map_type) = (map, map_type);
-        let cells = writer.exported.cells;
-        view.visit(whole.clone(), Time::ZERO, &mut writer)?;
-        if writer.exported.cells == cells {
+        let cells = writer.exported.counts.cells();
+        view.visit(WHOLE, Time::ZERO, &mut writer)?;
+        if writer.exported.counts.cells() == cells {
             writer.begin_line();
             writer.lines.extend_from_slice(b"}\n");
         }
-        writer.exported.maps += 1;
+        writer.exported.counts.maps += 1;
     }
     writer.finish()
 }
@@ -110,6 +141,7 @@ pub(super) fn all_maps(base: &[String], tail: &Tail) -> Vec<String> {
 struct Writer<'a, W> {
     out: W,
     progress: &'a mut dyn FnMut(&Exported),
+    now_ms: u64,
     exported: Exported,
     /// Not written yet.
     lines: Vec<u8>,
@@ -132,11 +164,11 @@ impl<W: Write> Visitor for Writer<'_, W> {
         write_state(&mut self.lines, self.map_type, &parts);
         self.lines.extend_from_slice(b"}\n");
 
-        self.exported.cells += 1;
+        self.exported.counts.add(glance, self.now_ms);
         if self.lines.len() >= WRITE_BYTES {
             self.write_lines()?;
         }
-        if self.exported.cells.is_multiple_of(PROGRESS_CELLS) {
+        if self.exported.counts.cells().is_multiple_of(PROGRESS_CELLS) {
             (self.progress)(&self.exported);
         }
         Ok(true)

@@ -18,8 +18,8 @@ use super::fold::Folded;
 use super::line::{Fault, Line, Reader};
 use super::offline::CACHE_BYTES;
 use super::stored::Source;
-use super::{Disk, Format, HostDisk, JOURNAL_FOLDER, Lock, RecoveryOptions, StorageError, recover};
-use crate::crdt::{MapType, Time};
+use super::{Counts, Disk, Format, HostDisk, JOURNAL_FOLDER, Lock, RecoveryOptions, StorageError, recover};
+use crate::crdt::{Delta, MapType, Time};
 use crate::handover::{Batch, Record, read_record, seal};
 use crate::mesh::KeyHasher;
 
@@ -35,6 +35,8 @@ pub struct ImportOptions {
 /// How much was imported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Imported {
+    /// What the lines tell of, whether it was known already or not.
+    pub counts: Counts,
     pub lines: u64,
     /// Cells that changed; the others knew what the line said, or better.
     pub changed: u64,
@@ -44,8 +46,8 @@ pub struct Imported {
 
 impl fmt::Display for Imported {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lines, changed, refused } = self;
-        write!(formatter, "{lines} lines read, {changed} cells changed")?;
+        let Self { counts, lines, changed, refused } = self;
+        write!(formatter, "{counts} in {lines} lines; {changed} keys changed")?;
         match refused {
             0 => Ok(()),
             _ => write!(formatter, ", {refused} tags or slots left out, as their keys are full"),
@@ -86,6 +88,7 @@ pub fn import(
             Ticks::Kept { latest: now.max(Time::ZERO.next()) }
         },
         base: &base,
+        now_ms: options.now_ms,
         types: HashMap::new(),
         batch: Batch::default(),
         imported: Imported::default(),
@@ -98,7 +101,7 @@ pub fn import(
 }
 
 /// Brings everything into the base, whose clock is then the latest tick of all.
-fn fold_journal(disk: &HostDisk, base: &Base, epoch: u64) -> Result<(), StorageError> {
+pub(super) fn fold_journal(disk: &HostDisk, base: &Base, epoch: u64) -> Result<(), StorageError> {
     let options = RecoveryOptions { epoch, folded: base.folded(), salvage: false, read_only: false };
     let recovered = recover(disk, options, &mut |_, _| {})?;
     for segment in &recovered.segments {
@@ -138,6 +141,8 @@ impl Ticks {
 
 struct Importing<'a> {
     base: &'a Base,
+    /// Values that have ended before count as tombstones.
+    now_ms: u64,
     ticks: Ticks,
     /// Of the maps met.
     types: HashMap<String, MapType>,
@@ -177,6 +182,7 @@ impl Importing<'_> {
             None => {
                 let known = self.base.map_type(line.map)?.unwrap_or(line.map_type);
                 self.types.insert(line.map.to_owned(), known);
+                self.imported.counts.maps += 1;
                 known
             }
         };
@@ -189,20 +195,32 @@ impl Importing<'_> {
 
     /// Puts what a line says into the batch, all of it or nothing.
     fn take(&mut self, reader: &mut Reader, line: &Line<'_>) -> Result<(), Fault> {
-        let Self { ticks, batch, .. } = self;
+        let Self { ticks, batch, now_ms, .. } = self;
         let Some(cell) = &line.cell else {
             batch.push_type(line.map, line.map_type, Time::ZERO);
             return Ok(());
         };
         let applied = ticks.of(cell.applied);
         let before = (batch.bytes.len(), batch.records);
+        let mut is_live = false;
         let taken = reader.deltas(line.map_type, cell, &mut |delta, removed| {
+            is_live |= match delta {
+                Delta::Lww { value, expires_ms, .. } => {
+                    value.is_some() && (*expires_ms == 0 || expires_ms > now_ms)
+                }
+                Delta::OrAdd { .. } | Delta::Counter { .. } => true,
+                Delta::OrRemove { .. } => false,
+            };
             let applied = removed.map_or(applied, |removed| ticks.of_removal(removed, applied));
             batch.push(line.map, cell.key.as_bytes(), delta, applied);
         });
         if taken.is_err() {
             batch.bytes.truncate(before.0);
             batch.records = before.1;
+        } else if is_live {
+            self.imported.counts.keys += 1;
+        } else {
+            self.imported.counts.tombstones += u64::from(batch.records > before.1);
         }
         taken
     }

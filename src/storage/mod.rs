@@ -12,12 +12,14 @@
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
 //!   view.rs     one map, base and tail             load.rs      a map to its shards
 //! offline.rs what no server uses                   backup.rs, export.rs, import.rs (line.rs), verify.rs
+//! counts.rs  how much there is
 //! ```
 
 mod backend;
 pub mod backup;
 mod base;
 mod clear;
+mod counts;
 mod disk;
 mod error;
 pub mod export;
@@ -43,6 +45,7 @@ mod view;
 
 pub use base::Base;
 pub use clear::Clear;
+pub use counts::Counts;
 pub use disk::{Disk, DiskFile, HostDisk, replace_file};
 pub use error::StorageError;
 pub use fold::Folded;

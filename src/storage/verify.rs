@@ -10,11 +10,10 @@ use super::export::all_maps;
 use super::load::Part;
 use super::offline::{CACHE_BYTES, Offline};
 use super::stored::Glance;
-use super::view::{View, Visitor};
-use super::{BASE_FILE, Base, StorageError, Tail};
+use super::view::{View, Visitor, WHOLE};
+use super::{BASE_FILE, Base, Counts, StorageError, Tail};
 use crate::crdt::{HashedKey, Map, MapType, Refused, Time};
 use crate::handover::{Chunk, Image};
-use crate::limits::PARTITIONS;
 use crate::mesh::KeyHasher;
 
 /// What was found.
@@ -49,6 +48,16 @@ impl Verified {
     pub fn is_sound(&self) -> bool {
         self.damage.is_empty()
     }
+
+    /// Of all maps together.
+    pub fn counts(&self) -> Counts {
+        let none = Counts { maps: self.maps.len() as u64, ..Counts::default() };
+        self.maps.iter().fold(none, |counts, map| Counts {
+            keys: counts.keys + map.keys,
+            tombstones: counts.tombstones + map.tombstones,
+            ..counts
+        })
+    }
 }
 
 impl fmt::Display for Verified {
@@ -59,6 +68,7 @@ impl fmt::Display for Verified {
                 "{map:?}: {map_type}, {keys} keys, {tombstones} tombstones, digest {digest}"
             )?;
         }
+        writeln!(formatter, "{}", self.counts())?;
         write!(formatter, "journal: {} records in {} segments", self.records, self.segments)?;
         if self.torn_bytes > 0 {
             write!(formatter, ", and {} bytes of a write that was cut short", self.torn_bytes)?;
@@ -131,10 +141,9 @@ impl Verified {
 
     fn read_map(&mut self, base: &Base, tail: &Tail, map: &str, now_ms: u64) {
         let mut checking = Checking { part: Part::default(), damage: &mut self.damage };
-        let whole = 0..PARTITIONS as u16;
-        let view = View::open(base, tail, map, std::slice::from_ref(&whole));
+        let view = View::open(base, tail, map, std::slice::from_ref(&WHOLE));
         let visited = view.and_then(|view| {
-            view.visit(whole, Time::ZERO, &mut checking)?;
+            view.visit(WHOLE, Time::ZERO, &mut checking)?;
             Ok(view.map_type)
         });
         let part = checking.part;

@@ -2,11 +2,17 @@
 
 use std::ops::Range;
 
+use redb::ReadTransaction;
+
 use super::base::{Base, Reading, Row, failed, set_cell_key, split_cell_key};
 use super::stored::{Glance, Source, StoredCell, glance, merge};
-use super::tail::{TailCell, TailCells};
+use super::tail::{TailCell, TailCells, Taken};
 use super::{StorageError, Tail};
 use crate::crdt::{MapType, Time};
+use crate::limits::PARTITIONS;
+
+/// The partitions of a whole map.
+pub(super) const WHOLE: Range<u16> = 0..PARTITIONS as u16;
 
 /// One map at one moment.
 pub(super) struct View {
@@ -44,7 +50,24 @@ impl View {
         partitions: &[Range<u16>],
     ) -> Result<Self, StorageError> {
         let taken = tail.take(map, partitions);
-        let reading = base.begin_read()?;
+        Self::of(base, base.begin_read()?, taken, map)
+    }
+
+    /// All of the map at the moment of a snapshot, on top of which come the records of a tail that nobody folds.
+    ///
+    /// # Errors
+    /// As [`View::open`].
+    pub fn open_at(
+        base: &Base,
+        snapshot: &ReadTransaction,
+        tail: &Tail,
+        map: &str,
+    ) -> Result<Self, StorageError> {
+        let taken = tail.take(map, std::slice::from_ref(&WHOLE));
+        Self::of(base, Reading::of(snapshot)?, taken, map)
+    }
+
+    fn of(base: &Base, reading: Reading, taken: Taken, map: &str) -> Result<Self, StorageError> {
         let row = reading.row(map)?;
         Ok(Self {
             map: map.to_owned(),

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use annulus::config::RateLimit;
 use rustix::net::{AddressFamily, SocketType};
 use simd_json::prelude::*;
 
@@ -180,14 +181,55 @@ fn messages_over_the_rate_are_refused_one_by_one_until_the_second_is_over() {
     }
     let answers: Vec<_> = (0..8).map(|_| client.receive()).collect();
     assert!(answers[..5].iter().all(|answer| answer["type"] == "pong"), "{answers:?}");
-    let mut longest = 0;
+    let (mut longest, mut ids) = (0, 5..);
     for refused in &answers[5..] {
-        assert_eq!(refused["code"], "rate_limited", "{refused}");
+        assert_eq!(
+            (refused["code"].as_str(), refused["id"].as_u64()),
+            (Some("rate_limited"), ids.next()),
+            "{refused}"
+        );
         longest = longest.max(refused["retry_after_ms"].as_u64().unwrap());
     }
     assert!((1..=1_000).contains(&longest), "{longest}");
     thread::sleep(Duration::from_millis(longest + 50));
     assert_eq!(client.ask(r#"{"type":"ping"}"#)["type"], "pong");
+}
+
+#[test]
+fn a_message_over_the_rate_is_refused_with_its_id_wherever_that_is_cheap_to_read() {
+    let server = TestServer::with(|config| config.messages_per_minute_max = 1);
+    let mut client = Client::connect(server.address);
+    assert_eq!(client.ask(r#"{"type":"ping"}"#)["type"], "pong");
+    let long = "x".repeat(10_000);
+    for (message, id) in [
+        (r#"{"type":"write","ops":[{"id":1,"value":"\"id\":2"}],"id":"a\"\u00e9"}"#.to_owned(), Some("a\"é")),
+        (format!(r#"{{"id":"front","x":"{long}"}}"#), Some("front")),
+        (format!(r#"{{"x":"{long}","id":"behind"}}"#), None),
+        (format!(r#"{{"id":"{}"}}"#, "x".repeat(65)), None),
+        ("nonsense".to_owned(), None),
+    ] {
+        client.send(&message);
+        let refused = client.receive();
+        assert_eq!((&refused["code"], refused.get_str("id")), (&"rate_limited".into(), id), "{message}");
+    }
+}
+
+#[test]
+fn messages_over_the_rate_wait_where_that_is_the_policy() {
+    let server = TestServer::with(|config| {
+        (config.messages_per_second_max, config.rate_limit) = (20, RateLimit::Wait);
+    });
+    let mut client = Client::connect(server.address);
+    let began = Instant::now();
+    for id in 0..50 {
+        client.send(&format!(r#"{{"type":"ping","id":{id}}}"#));
+    }
+    for id in 0..50 {
+        let pong = client.receive();
+        assert_eq!((&pong["type"], &pong["id"]), (&"pong".into(), &id.into()), "{pong}");
+    }
+    let took = began.elapsed();
+    assert!((Duration::from_secs(2)..Duration::from_secs(5)).contains(&took), "{took:?}");
 }
 
 #[test]
@@ -225,8 +267,7 @@ fn whoever_leaves_without_a_word_leaves_nothing_behind() {
         drop(client);
     }
     await_that("the end of the subscriptions", || server.metric("annulus_subscriptions") == 0.0);
-    // The page itself comes over one more connection.
-    await_that("the end of the connections", || server.metric("annulus_connections") == 2.0);
+    await_that("the end of the connections", || server.metric("annulus_connections") == 1.0);
     assert_eq!(server.metric("annulus_closes_total{code=\"1006\"}"), 20.0);
     assert_eq!(watcher.ask(r#"{"type":"ping"}"#)["type"], "pong");
     assert!(get(server.address, "/healthz").starts_with("HTTP/1.1 200 "));

@@ -35,6 +35,51 @@ fn every_page_is_served() {
             head_only.starts_with("HTTP/1.1 200 OK\r\n") && head_only.ends_with("\r\n\r\n"),
             "{head_only}"
         );
+        // As HAProxy asks unless it is told otherwise.
+        let options = exchange(server.address, &format!("OPTIONS {path} HTTP/1.0\r\n\r\n"));
+        assert!(
+            options.starts_with("HTTP/1.1 200 OK\r\nAllow: GET, HEAD, OPTIONS\r\n")
+                && options.ends_with("\r\n\r\n"),
+            "{options}"
+        );
+    }
+}
+
+// Whoever has many cookies sends more than 8 KiB. Behind the largest block a first message may follow at once.
+#[test]
+fn a_handshake_with_large_cookies_is_taken_up_to_the_limit() {
+    for (limit, cookie, taken) in
+        [(16 << 10, 15 << 10, true), (9 << 10, 15 << 10, false), (9 << 10, 8 << 10, true)]
+    {
+        let server = TestServer::with(|config| config.header_bytes_max = limit);
+        let ping = crate::raw::masked(0x81, br#"{"type":"ping","id":5}"#);
+        let mut raw = Raw::connect(server.address);
+        let cookie = format!("Cookie: {}\r\n", "x".repeat(cookie));
+        let request = format!("GET /v1 HTTP/1.1\r\n{UPGRADE}{cookie}\r\n");
+        raw.send(&[request.as_bytes(), &ping].concat());
+        raw.end();
+        let answer = String::from_utf8_lossy(&raw.rest()).into_owned();
+        assert_eq!(answer.starts_with("HTTP/1.1 101 "), taken, "{limit}: {answer}");
+        assert_eq!(answer.contains(r#"{"type":"pong","id":5,"#), taken, "{limit}: {answer}");
+        assert_eq!(answer.starts_with("HTTP/1.1 431 "), !taken, "{limit}: {answer}");
+    }
+}
+
+// Every length of the block around the limit, with frames behind it in the same segment.
+#[test]
+fn what_follows_a_header_block_of_the_very_limit_is_the_websockets() {
+    let server = TestServer::with(|config| config.header_bytes_max = 1 << 10);
+    let ping = crate::raw::masked(0x81, br#"{"type":"ping","id":5}"#);
+    for length in 1_000..=1_030 {
+        let bare = format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Cookie: \r\n\r\n").len();
+        let cookie = "x".repeat(length - bare);
+        let request = format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Cookie: {cookie}\r\n\r\n");
+        let mut raw = Raw::connect(server.address);
+        raw.send(&[request.as_bytes(), &ping, &ping].concat());
+        raw.end();
+        let answer = String::from_utf8_lossy(&raw.rest()).into_owned();
+        let pongs = answer.matches(r#"{"type":"pong","id":5,"#).count();
+        assert_eq!(pongs, if length <= 1 << 10 { 2 } else { 0 }, "{length}: {answer}");
     }
 }
 
@@ -43,7 +88,7 @@ fn what_is_not_served_says_what_to_do_instead() {
     let server = TestServer::with(|config| {
         config.allowed_origins = vec![Origin::parse("https://app.example").unwrap()]
     });
-    let large = format!("GET / HTTP/1.1\r\nHost: test\r\nCookie: {}\r\n\r\n", "x".repeat(8 << 10));
+    let large = format!("GET / HTTP/1.1\r\nHost: test\r\nCookie: {}\r\n\r\n", "x".repeat(16 << 10));
     let foreign = format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Origin: https://evil.example\r\n\r\n");
     let version = format!("GET /v1 HTTP/1.1\r\n{}\r\n", UPGRADE.replace("13", "12"));
     for (request, status) in [
@@ -70,7 +115,8 @@ fn what_is_not_served_says_what_to_do_instead() {
             .contains("\r\nUpgrade: websocket\r\n")
     );
     assert!(
-        exchange(server.address, "PUT / HTTP/1.1\r\nHost: test\r\n\r\n").contains("\r\nAllow: GET, HEAD\r\n")
+        exchange(server.address, "PUT / HTTP/1.1\r\nHost: test\r\n\r\n")
+            .contains("\r\nAllow: GET, HEAD, OPTIONS\r\n")
     );
 }
 
@@ -124,6 +170,10 @@ fn the_health_of_a_dialect_is_that_of_all_shards_and_names_nothing() {
     }
     clients[0].write(&set("another", "k", 1));
     let page = get(server.address, "/health");
+    assert!(
+        page.contains("\r\nAccess-Control-Allow-Origin: *\r\n"),
+        "apps ask for it from their pages: {page}"
+    );
     let mut body = page.split_once("\r\n\r\n").unwrap().1.as_bytes().to_vec();
     let health = simd_json::to_owned_value(&mut body).expect("the page is JSON");
     let count = clients.len();

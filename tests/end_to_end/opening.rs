@@ -1,5 +1,7 @@
 //! The first message and the simplest request.
 
+use std::net::{TcpListener, TcpStream};
+
 use simd_json::prelude::*;
 
 use crate::client::Client;
@@ -70,4 +72,38 @@ fn auth_is_not_part_of_this_version_and_says_so() {
     for later in ["presence.join", "join", "publish", "send"] {
         assert_eq!(client.error(&format!(r#"{{"type":"{later}"}}"#)), "unknown_type");
     }
+}
+
+/// Whether this host has IPv6; says so where a test cannot show anything without it.
+fn has_ipv6() -> bool {
+    let found = TcpListener::bind("[::1]:0").is_ok();
+    if !found {
+        eprintln!("skipped: this host has no IPv6");
+    }
+    found
+}
+
+fn hears(address: &str, port: u16) -> bool {
+    TcpStream::connect(format!("{address}:{port}")).is_ok()
+}
+
+#[test]
+fn both_families_can_share_a_port() {
+    if !has_ipv6() {
+        return;
+    }
+    let port = TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
+    let listen = |listen: &[String]| {
+        let addresses = listen.iter().map(|address| address.parse().unwrap()).collect();
+        TestServer::with(|config| config.listen = addresses)
+    };
+    let (four, six) = (format!("0.0.0.0:{port}"), format!("[::]:{port}"));
+    for both in [[four.clone(), six.clone()], [six.clone(), four]] {
+        let server = listen(&both);
+        assert!(hears("127.0.0.1", port) && hears("[::1]", port));
+        server.stop();
+    }
+    let server = listen(&[six]);
+    assert!(hears("127.0.0.1", port) && hears("[::1]", port), "alone it takes both");
+    server.stop();
 }

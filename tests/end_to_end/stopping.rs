@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::client::Client;
+use crate::client::{Client, set};
 use crate::process::{Running, failure};
 use crate::raw::Raw;
-use crate::server::{Directory, TestServer, await_that};
+use crate::server::{Directory, TestServer, await_that, exchange, get};
 
 #[test]
 fn a_signal_sends_every_client_away_with_a_time_to_come_back_and_exits_0() {
@@ -68,6 +68,51 @@ fn a_client_that_does_not_leave_delays_the_end_by_the_drain_time_at_most() {
     assert_eq!(server.exit_code(), Some(0));
     let took = began.elapsed();
     assert!(took > Duration::from_millis(500) && took < Duration::from_secs(3), "{took:?}");
+}
+
+// A load balancer asks now and then. Until it knows, everybody it sends here must be served.
+#[test]
+fn during_the_lead_pages_say_503_and_everything_else_goes_on() {
+    let mut server = Running::in_memory(&["--drain-lead-ms", "3000", "--drain-ms", "5000"]);
+    let mut early = Client::connect(server.address);
+    let began = Instant::now();
+    server.signal(Signal::TERM);
+    for request in [
+        "GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: test\r\n\r\n",
+        "HEAD /healthz HTTP/1.0\r\n\r\n",
+        "OPTIONS / HTTP/1.0\r\n\r\n",
+    ] {
+        await_that("503", || exchange(server.address, request).starts_with("HTTP/1.1 503 "));
+    }
+    // On every shard, of which the first to be told may not be ours.
+    for _ in 0..8 {
+        let mut late = Client::connect(server.address);
+        late.subscribe(r#""map":"m""#);
+        late.write(&set("m", "k", 1));
+        assert!(get(server.address, "/healthz").ends_with("\r\n\r\ndraining\n"));
+        late.leave();
+    }
+    early.write(&set("m", "k", 2));
+    assert!(began.elapsed() < Duration::from_millis(2_900), "too slow to tell: {:?}", began.elapsed());
+    let (code, reason) = early.closed();
+    assert!(began.elapsed() >= Duration::from_millis(2_900), "the lead was cut: {:?}", began.elapsed());
+    assert_eq!(code, 1001, "{reason}");
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(TcpStream::connect(server.address).is_err());
+}
+
+#[test]
+fn a_second_signal_ends_the_lead_and_the_process_at_once() {
+    let mut server = Running::in_memory(&["--drain-lead-ms", "60000"]);
+    let client = Raw::open(server.address);
+    let began = Instant::now();
+    server.signal(Signal::TERM);
+    await_that("503", || get(server.address, "/healthz").starts_with("HTTP/1.1 503 "));
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), Some(1));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    drop(client);
 }
 
 #[test]

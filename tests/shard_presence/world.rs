@@ -71,6 +71,7 @@ impl World {
             epoch: 1,
             hasher,
             connections: Arc::new(AtomicUsize::new(0)),
+            process: Default::default,
             storage: None,
         };
         let now = Now { unix_ms: UNIX_START_MS, monotonic_us: START_US };

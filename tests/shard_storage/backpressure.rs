@@ -18,7 +18,10 @@ fn write(ack: &str, key: &str, bytes: usize) -> String {
 
 /// A world with the map loaded, and a client of shard 0.
 fn loaded(shards: usize) -> (World, Client) {
-    let mut world = World::new(shards);
+    load(World::new(shards), shards)
+}
+
+fn load(mut world: World, shards: usize) -> (World, Client) {
     let client = world.connect(0);
     for shard in 0..shards {
         let key = world.key_of(shard, "m", 0);
@@ -86,6 +89,23 @@ fn a_shard_far_behind_reads_no_client_until_the_disk_has_caught_up() {
     world.settle();
     assert!(!world.is_paused(client));
     assert_eq!(world.metrics().changes, changes + 1, "what it had sent is handled");
+}
+
+#[test]
+fn a_client_that_is_not_read_lives_as_long_as_it_takes_pings() {
+    let (mut world, client) = load(World::with(1, |config| config.heartbeat_ms = 2_000), 1);
+    pile_up(&mut world, client, "k", JOURNAL_HOLD_BYTES - 2 * VALUE_BYTES);
+    while !world.is_paused(client) {
+        world.send(client, &write("memory", "k", VALUE_BYTES));
+        world.settle();
+    }
+    (0..40).for_each(|_| world.pass_ms(500));
+    assert_eq!(world.metrics().closes(4005), 0);
+    sync(&mut world, 0);
+    world.settle();
+    assert!(!world.is_paused(client));
+    (0..6).for_each(|_| world.pass_ms(500));
+    assert_eq!(world.metrics().closes(4005), 1, "it is heard again, and says nothing");
 }
 
 #[test]

@@ -94,6 +94,7 @@ impl World {
             epoch: 1,
             hasher,
             connections: Arc::new(AtomicUsize::new(0)),
+            process: Default::default,
             storage: is_stored.then(|| SharedStorage {
                 progress: Arc::clone(&progress),
                 clock_floor: floor,
@@ -183,6 +184,14 @@ impl World {
         let mut answers = self.ask(client, text);
         assert_eq!(answers.len(), 1, "{text} was answered with {answers:?}");
         answers.remove(0)
+    }
+
+    /// As [`Self::answer`], byte by byte.
+    pub fn answer_text(&mut self, client: Client, text: &str) -> String {
+        self.send(client, text);
+        self.settle();
+        let answer = take_text(self.nodes[client.shard].inbox(client.id)).unwrap();
+        String::from_utf8(answer).unwrap()
     }
 
     /// The client goes without a word.

@@ -27,6 +27,7 @@ impl World {
             epoch: self.random.next(),
             hasher: KeyHasher::new(self.random.next()),
             connections: Arc::new(AtomicUsize::new(0)),
+            process: Default::default,
             storage: None,
         };
         let mut ports = connect_with_capacity(shards, self.scenario.queue_envelopes).into_iter();

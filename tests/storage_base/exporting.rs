@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use annulus::crdt::Time;
-use annulus::storage::export::export;
+use annulus::storage::export::{ExportOptions, export};
 use annulus::storage::import::{ImportOptions, Imported, import};
 use annulus::storage::{Format, HostDisk, Lock, StorageError};
 
@@ -14,9 +14,12 @@ use crate::journal_files::{EPOCH, JournalFiles};
 use crate::loading::many;
 use crate::model::{load, no_tail, open_base, records_of};
 
+/// All maps, before any value has ended.
+const ALL: ExportOptions<'_> = ExportOptions { maps: &[], now_ms: 0 };
+
 fn exported(folder: &Path) -> String {
     let mut lines = Vec::new();
-    let exported = export(folder, &[], &mut lines, &mut |_| ()).expect("nothing is wrong with it");
+    let exported = export(folder, ALL, &mut lines, &mut |_| ()).expect("nothing is wrong with it");
     assert_eq!(exported.bytes, lines.len() as u64);
     String::from_utf8(lines).expect("JSON is UTF-8")
 }
@@ -62,17 +65,25 @@ fn an_export_changes_nothing_and_takes_only_the_maps_asked_for() {
     let before = files(&source.folder);
     let mut lines = Vec::new();
     let names = ["or-1".to_owned(), "empty".to_owned()];
-    export(&source.folder.0, &names, &mut lines, &mut |_| ()).unwrap();
+    export(&source.folder.0, ExportOptions { maps: &names, ..ALL }, &mut lines, &mut |_| ()).unwrap();
     let lines = String::from_utf8(lines).unwrap();
     let is_asked_for =
         |line: &str| line.starts_with(r#"{"map":"or-1","#) || line == r#"{"map":"empty","type":"or"}"#;
     assert!(lines.lines().count() > 5 && lines.lines().all(is_asked_for), "{lines}");
     assert!(files(&source.folder) == before, "the files are as they were");
 
-    let unknown = export(&source.folder.0, &["nothing".to_owned()], Vec::new(), &mut |_| ()).unwrap_err();
+    let mut lines = Vec::new();
+    let unknown = export(
+        &source.folder.0,
+        ExportOptions { maps: &["or-1".to_owned(), "nothing".to_owned()], ..ALL },
+        &mut lines,
+        &mut |_| (),
+    )
+    .unwrap_err();
     assert!(matches!(unknown, StorageError::NoSuchMap { map, .. } if map == "nothing"));
+    assert!(lines.is_empty(), "nothing is written before all of it is known to be there");
     let _lock = Lock::take(&source.folder.0, "a server").unwrap();
-    let in_use = export(&source.folder.0, &[], Vec::new(), &mut |_| ()).unwrap_err();
+    let in_use = export(&source.folder.0, ALL, Vec::new(), &mut |_| ()).unwrap_err();
     assert!(in_use.to_string().contains("a server"), "{in_use}");
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use annulus::storage::export::export;
+use annulus::storage::export::{ExportOptions, export};
 use annulus::storage::verify::verify;
 use annulus::storage::{Lock, StorageError};
 
@@ -99,7 +99,7 @@ fn a_directory_without_a_lock_file_or_a_journal_is_read_and_stays_so() {
     assert_eq!(before, ["FORMAT", "base.redb"]);
     data.assert_same(&data.verified());
     let mut lines = Vec::new();
-    export(&data.folder.0, &[], &mut lines, &mut |_| ()).unwrap();
+    export(&data.folder.0, ExportOptions { maps: &[], now_ms: 0 }, &mut lines, &mut |_| ()).unwrap();
     assert!(!lines.is_empty());
     assert_eq!(everything(), before);
 }

@@ -39,6 +39,7 @@ impl Host {
             epoch: 1,
             hasher: KeyHasher::new(7),
             connections: Arc::new(AtomicUsize::new(0)),
+            process: Default::default,
             storage: None,
         };
         let now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };

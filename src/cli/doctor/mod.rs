@@ -56,7 +56,17 @@ impl Check {
 /// # Errors
 /// If the report cannot be printed.
 pub fn run(serve: &Serve) -> io::Result<bool> {
-    let checks = [kernel::checks(), resources::checks(serve), network::checks(serve), storage::checks(serve)];
+    let remarks = serve.remarks.iter().map(|remark| {
+        let (found, advice) = remark.split_once("; ").unwrap_or((remark, ""));
+        Check::warn("environment", found, advice)
+    });
+    let checks = [
+        remarks.collect(),
+        kernel::checks(serve),
+        resources::checks(serve),
+        network::checks(serve),
+        storage::checks(serve),
+    ];
     let report = Report { checks: checks.concat() };
     stdout::print(&report.to_string())?;
     Ok(report.count(Verdict::Fail) == 0)

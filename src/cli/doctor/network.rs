@@ -1,10 +1,13 @@
 //! Does the network stack take as many connections as the flags promise?
 
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use super::{Check, read_number};
 use crate::cli::Serve;
+use crate::cli::banner::reachable;
+use crate::shard::INDEX_TITLE;
 
 pub(super) fn checks(serve: &Serve) -> Vec<Check> {
     let connections = serve.config.connections_max as u64;
@@ -23,19 +26,41 @@ fn listen(address: SocketAddr) -> Check {
     let what = "listen";
     match TcpListener::bind(address) {
         Ok(_) => Check::ok(what, format!("{address} is free")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse && is_annulus(address) => {
+            Check::ok(what, format!("a running annulus serves {address}"))
+                .remark("a second one beside it needs another --listen")
+        }
         Err(error) if error.kind() == ErrorKind::AddrInUse => Check::warn(
             what,
-            format!("{address} is in use"),
-            format!(
-                "by a running annulus? See `ss -ltnp sport = :{}`, or choose another --listen",
-                address.port()
-            ),
+            format!("{address} is in use, and not by an annulus that answers"),
+            format!("see `ss -ltnp sport = :{}`, or choose another --listen", address.port()),
         ),
         Err(error) => {
             Check::fail(what, format!("{address}: {error}"), "choose an address of this host (`ip address`)")
         }
     }
 }
+
+/// How long a server may take to say what it is.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Whether what listens there says that it is one of ours.
+fn is_annulus(address: SocketAddr) -> bool {
+    let asked = || {
+        let mut stream = TcpStream::connect_timeout(&reachable(address), ANSWER_TIMEOUT)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: doctor\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+        Ok::<_, io::Error>(answer)
+    };
+    let title = INDEX_TITLE.as_bytes();
+    asked().is_ok_and(|answer| answer.windows(title.len()).any(|part| part == title))
+}
+
+/// More than the page has.
+const ANSWER_BYTES_MAX: u64 = 4 << 10;
 
 fn backlog(somaxconn: Option<u64>, backlog: i32) -> Check {
     let what = "accept queue";

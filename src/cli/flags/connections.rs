@@ -1,7 +1,7 @@
 //! Who may connect, and how much of everything one connection may have.
 
 use clap::builder::BoolishValueParser;
-use clap::{Args, value_parser};
+use clap::{Args, ValueEnum, value_parser};
 use serde::Serialize;
 
 use super::{HEARTBEAT_MS, HOUR_MS, at_least_one};
@@ -9,6 +9,16 @@ use crate::cli::networks::NetworkList;
 use crate::cli::quantity::Bytes;
 use crate::cli::values::parse_origin;
 use crate::config::{Config, Origin};
+
+/// What becomes of a message over the rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::cli) enum RateLimitPolicy {
+    /// It is refused with rate_limited, its id and when to try again
+    Refuse,
+    /// The connection is not read until it may go on
+    Wait,
+}
 
 #[derive(Debug, Args, Serialize)]
 #[command(next_help_heading = "Connections")]
@@ -50,6 +60,14 @@ pub(in crate::cli) struct Connections {
     #[arg(default_value_t = Config::default().handshake_timeout_ms)]
     pub handshake_timeout_ms: u64,
 
+    /// Bytes of the header block of a request; a larger one is answered with 431
+    ///
+    /// From 1KiB to 64KiB, and at most 128 lines. Cookies are most of it. A handshake under way may make the server hold
+    /// as much, for no longer than --handshake-timeout-ms.
+    #[arg(long, env = "ANNULUS_MAX_HEADER_BYTES", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(Config::default().header_bytes_max))]
+    pub max_header_bytes: Bytes,
+
     /// Milliseconds of silence after which a connection is closed; it is pinged at half of it
     ///
     /// Keep it below the idle timeout of proxies on the way, often 60 000.
@@ -73,7 +91,7 @@ pub(in crate::cli) struct Connections {
 
     /// Subscriptions of one connection
     ///
-    /// Each costs some 300 bytes, and a map that nobody else uses some 500 more on every shard.
+    /// Each takes up to 4 KiB, with what a map of its own takes, so that a connection that uses all takes 40 MB.
     #[arg(long, env = "ANNULUS_MAX_SUBSCRIPTIONS", value_name = "COUNT")]
     #[arg(value_parser = at_least_one(), default_value_t = Config::default().subscriptions_max)]
     pub max_subscriptions: usize,
@@ -91,6 +109,19 @@ pub(in crate::cli) struct Connections {
     #[arg(long, env = "ANNULUS_MAX_MESSAGES_PER_MINUTE", value_name = "COUNT")]
     #[arg(default_value_t = Config::default().messages_per_minute_max)]
     pub max_messages_per_minute: u32,
+
+    /// What becomes of a message over one of these two
+    ///
+    /// With wait nothing is lost and nothing is refused: what a client sends too fast stays in its socket. Its pings and its close
+    /// wait there too, up to a minute with a limit for each minute.
+    #[arg(
+        long,
+        env = "ANNULUS_RATE_LIMIT_POLICY",
+        value_name = "POLICY",
+        value_enum,
+        default_value = "refuse"
+    )]
+    pub rate_limit_policy: RateLimitPolicy,
 
     /// Messages that are not JSON objects before a connection is closed with 1007
     ///

@@ -1,12 +1,11 @@
 //! Where to listen, and who this node is.
 
-use std::net::SocketAddr;
-
 use clap::{Args, value_parser};
 use serde::Serialize;
 
 use crate::cli::cores::CoreList;
-use crate::cli::values::{parse_listen, parse_node};
+use crate::cli::listen::Listen;
+use crate::cli::values::parse_node;
 use crate::config::Config;
 
 #[derive(Debug, Args, Serialize)]
@@ -16,10 +15,12 @@ pub(in crate::cli) struct Listening {
     /// Address and port to listen on; may be repeated
     ///
     /// Every shard listens on each of them and the kernel spreads the clients. Only this machine can connect
-    /// by default; 0.0.0.0:9000 or [::]:9000 opens the server to the network.
+    /// by default; 0.0.0.0:9000 or [::]:9000 opens the server to the network. [::]:9000 takes IPv4 as well, unless
+    /// an IPv4 address with the same port is named beside it. A name such as localhost:9000 stands for all its addresses
+    /// on this host.
     #[arg(long, env = "ANNULUS_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
-    #[arg(value_parser = parse_listen, default_values_t = Config::default().listen)]
-    pub listen: Vec<SocketAddr>,
+    #[arg(default_values_t = Config::default().listen.into_iter().map(Listen::from))]
+    pub listen: Vec<Listen>,
 
     /// Cores to run on, one shard each, such as 0-3,6 [default: all this process may use]
     ///

@@ -1,15 +1,18 @@
-//! `annulus export`, `import` and `verify`: a data directory that no server uses, or a backup.
+//! `annulus export`, `import` and `verify`: a data directory, whose server is asked where there is one, or a backup.
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
-use super::{TaskError, check_there, now_and_then};
+use super::running::Server;
+use super::{TaskError, check_there, now_and_then, output};
 use crate::cli::resolve::fresh_node;
 use crate::cli::stdout::{self, Stdout};
 use crate::io::Clock;
+use crate::service::Request;
+use crate::storage::export::ExportOptions;
 use crate::storage::import::ImportOptions;
-use crate::storage::{Format, export, import, verify};
+use crate::storage::{Format, StorageError, export, import, verify};
 
 /// Bytes read or written at once.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -17,29 +20,29 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// Writes the maps and says what was written.
 pub(super) fn export(data_dir: &Path, maps: &[String], output: Option<&Path>) -> Result<String, TaskError> {
     check_there(data_dir)?;
-    let report = match output {
+    match output {
         None => {
             let mut out = BufWriter::with_capacity(BUFFER_BYTES, Stdout::default());
-            let exported = export::export(data_dir, maps, &mut out, &mut now_and_then());
-            if out.get_ref().reader_is_gone {
-                return Err(TaskError::ReaderGone);
-            }
-            exported?
+            let exported = export_to(data_dir, maps, &mut out).and_then(|report| {
+                out.flush().map_err(StorageError::io("write", "the export"))?;
+                Ok(report)
+            });
+            if out.get_ref().reader_is_gone { Err(TaskError::ReaderGone) } else { exported }
         }
-        Some(path) => {
-            // Under its own name only once it is whole, as half an export looks like one.
-            let mut unfinished = path.as_os_str().to_owned();
-            unfinished.push(".tmp");
-            let unfinished = Path::new(&unfinished);
-            let failed = |error| TaskError::file(unfinished, error);
-            let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::create(unfinished).map_err(failed)?);
-            let report = export::export(data_dir, maps, &mut out, &mut now_and_then())?;
-            out.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
-            fs::rename(unfinished, path).map_err(|error| TaskError::file(path, error))?;
-            report
+        Some(path) => output::to_file(path, |out| export_to(data_dir, maps, out)),
+    }
+}
+
+/// From the server of the directory if there is one, else from its files.
+fn export_to(data_dir: &Path, maps: &[String], out: &mut dyn Write) -> Result<String, TaskError> {
+    match Server::connect(data_dir) {
+        Ok(server) => server.ask(&Request::Export(maps.to_vec()), out),
+        Err(unreached) => {
+            let options = ExportOptions { maps, now_ms: Clock::start().now().unix_ms };
+            let exported = export::export(data_dir, options, out, &mut now_and_then());
+            Ok(exported.map_err(unreached.explain())?.to_string())
         }
-    };
-    Ok(report.to_string())
+    }
 }
 
 /// Merges what is read and says what was merged.

@@ -2,10 +2,12 @@
 
 mod backup;
 mod maps;
+mod output;
+mod running;
 
 use std::fmt;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use super::action::Action;
@@ -48,6 +50,8 @@ pub enum TaskError {
     /// What a server has open, and what does the same beside it.
     #[error("{directory} is in use by {holder}; {instead}")]
     InUse { directory: String, holder: String, instead: &'static str },
+    #[error("{directory} is in use by {holder}, which cannot be asked at {}: {error}; {advice}", socket.display())]
+    Unreached { directory: String, holder: String, socket: PathBuf, error: io::Error, advice: &'static str },
     #[error("{}: {source}", file.display())]
     File { file: PathBuf, source: io::Error },
     #[error("stdout: {0}")]
@@ -133,8 +137,15 @@ fn now_and_then<T: fmt::Display>() -> impl FnMut(&T) {
         let now_ns = clock.elapsed_ns();
         if now_ns - said_ns >= SAID_EVERY_NS {
             said_ns = now_ns;
-            say(&format!("so far: {so_far}"));
+            say_progress(&format!("so far: {so_far}"));
         }
+    }
+}
+
+/// A line for who watches; a log has no use for it.
+fn say_progress(text: &str) {
+    if io::stderr().is_terminal() {
+        say(text);
     }
 }
 

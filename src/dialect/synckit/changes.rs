@@ -41,7 +41,7 @@ pub enum SetChange<'e> {
 
 impl<'e> Told<'e> {
     pub fn of(entry: Entry<'e>) -> Option<Self> {
-        let EntryState::Value { at, value } = entry.state else { return None };
+        let EntryState::Value { at, value, .. } = entry.state else { return None };
         let key = entry.key;
         let step = |change| Some(Self::Set(SetStep { key, at, change }));
         match (Key::of(key), value) {
@@ -64,8 +64,9 @@ impl<'e> Told<'e> {
 }
 
 /// Changes of a delivery in whose clocks every reader is named; of more only the newest names it. What counts is the largest
-/// number that a client has under its name, and many changes are dear to copy for each.
-const NAMED_MAX: usize = 16;
+/// number that a client has under its name. To name a reader costs some 70 ns a change, which is a fifth of what each of
+/// sixteen changes costs that are sent at once.
+const NAMED_MAX: usize = 4;
 
 /// Writes changes of one document in one way.
 pub struct Changes<'a> {

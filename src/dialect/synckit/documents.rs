@@ -238,7 +238,7 @@ impl Document {
     fn collect(&mut self, entries: Entries<'_>) {
         let mut packer = EntryPacker(&mut self.state);
         for Entry { key, state } in entries {
-            if let EntryState::Value { at, value } = state {
+            if let EntryState::Value { at, value, .. } = state {
                 packer.value(key, &at, value);
             }
         }

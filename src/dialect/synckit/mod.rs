@@ -48,6 +48,7 @@ use crate::wire::{Close, Payload, Reject, Ticket};
 pub const PATH: DialectPath = DialectPath {
     path: Cow::Borrowed("/ws"),
     dialect: SYNCKIT,
+    strict: None,
     subprotocol: None,
     health_path: Some("/health"),
     about: "a WebSocket for clients of SyncKit (see docs/synckit.md)",
@@ -72,6 +73,10 @@ fn framing_of(shard: &Shard, id: ConnectionId) -> Framing {
 }
 
 impl Dialect for SyncKit {
+    fn name(&self) -> &'static str {
+        "synckit"
+    }
+
     fn opened(&self, _: &mut Shard, _: ConnectionId) {}
 
     fn message(

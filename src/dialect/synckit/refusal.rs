@@ -82,7 +82,7 @@ impl<'a> Reason<'a> {
         details.text("code", self.code);
         details.text("reason", self.text);
         if let Some(field) = self.field {
-            let mut ends = (0..=FIELD_SHOWN_MAX.min(field.len())).rev();
+            let mut ends = (0..=field.len().min(FIELD_SHOWN_MAX)).rev();
             let end = ends.find(|&end| field.is_char_boundary(end)).unwrap_or(0);
             details.text("field", &field[..end]);
         }

@@ -11,7 +11,7 @@ mod subprotocol;
 mod target;
 mod upgrade;
 
-pub use response::{write_page, write_page_head};
+pub use response::{Content, write_options, write_page, write_page_head};
 pub use target::canonical_path;
 pub use tungstenite::http::StatusCode;
 
@@ -24,14 +24,13 @@ use refusal::Refusal;
 use target::Target;
 
 use crate::config::{DialectPath, Origin};
-use crate::limits::HTTP_HEADER_BYTES_MAX;
-
-/// Header lines of one request; past it the answer is 431. Browsers behind proxies send some thirty.
-const HEADER_LINES_MAX: usize = 64;
+use crate::limits::HEADER_LINES_MAX;
 
 /// What this server lets in.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
+    /// Bytes of a header block; past it the answer is 431.
+    pub header_bytes_max: usize,
     /// Origins that may connect; empty: any. A client that names no origin, which no browser omits, may connect always.
     pub allowed_origins: &'a [Origin],
     /// Paths at which a WebSocket opens. They are none of [`is_reserved`].
@@ -51,9 +50,12 @@ pub enum Page {
     Health,
     /// `/metrics`
     Metrics,
-    /// What one of [`Rules::dialects`] says at its own path of how the server is.
-    DialectHealth(u8),
+    /// What one of [`Rules::dialects`] says at its own path of how the server is, and whether the script of a page of
+    /// another origin, if that is what asks, may read it.
+    DialectHealth { dialect: u8, may_be_read: bool },
 }
+
+const BAD_STRICT: Refusal = Refusal::bad_request("strict is 1 or 0, and there once: ask for /v1?strict=1");
 
 const PAGES: [(&str, Page); 3] =
     [("/", Page::Index), ("/healthz", Page::Health), ("/metrics", Page::Metrics)];
@@ -87,6 +89,8 @@ pub enum Answer {
     },
     /// Send the page and close: with [`write_page`], or with [`write_page_head`] if only its head is wanted.
     Page { page: Page, head_only: bool },
+    /// Say with [`write_options`] whether the server serves, as load balancers ask, and close.
+    Options,
     /// Drop all maps, say so with [`write_page`] and close.
     Clear,
     /// Send `response` and close.
@@ -96,9 +100,9 @@ pub enum Answer {
 /// Answers the request of `peer` at the front of `input` and says how many bytes it took; `None` until its header
 /// block is complete or known to be wrong. The answer does not depend on how the bytes were split.
 ///
-/// Never `None` for [`HTTP_HEADER_BYTES_MAX`] bytes or more, so a caller need not keep more than that.
+/// Never `None` for [`Rules::header_bytes_max`] bytes or more, so a caller need not keep more than that.
 pub fn answer(input: &[u8], peer: IpAddr, rules: &Rules<'_>) -> Option<(Answer, usize)> {
-    let block = &input[..input.len().min(HTTP_HEADER_BYTES_MAX)];
+    let block = &input[..input.len().min(rules.header_bytes_max)];
     let mut lines = [EMPTY_HEADER; HEADER_LINES_MAX];
     let mut request = httparse::Request::new(&mut lines);
     let refusal = match request.parse(block) {
@@ -106,8 +110,10 @@ pub fn answer(input: &[u8], peer: IpAddr, rules: &Rules<'_>) -> Option<(Answer, 
             Ok(answer) => return Some((answer, used)),
             Err(refusal) => refusal,
         },
-        Ok(Status::Partial) if block.len() < HTTP_HEADER_BYTES_MAX => return None,
-        Ok(Status::Partial) | Err(Error::TooManyHeaders) => Refusal::HEADERS_TOO_LARGE,
+        Ok(Status::Partial) if block.len() < rules.header_bytes_max => return None,
+        Ok(Status::Partial) | Err(Error::TooManyHeaders) => {
+            Refusal::headers_too_large(rules.header_bytes_max)
+        }
         Err(Error::Version) => Refusal::WRONG_HTTP_VERSION,
         Err(_) => Refusal::bad_request("this is not HTTP: send one HTTP/1.1 request"),
     };
@@ -116,14 +122,14 @@ pub fn answer(input: &[u8], peer: IpAddr, rules: &Rules<'_>) -> Option<(Answer, 
 }
 
 /// What a path stands for.
-enum Place {
-    Dialect(u8, Option<&'static str>),
+enum Place<'a> {
+    Dialect(&'a DialectPath),
     Page(Page),
     Clear,
 }
 
 /// What is at `path`: a page, the reset, or what [`Rules::dialects`] has there.
-fn place(path: &str, rules: &Rules<'_>) -> Option<Place> {
+fn place<'a>(path: &str, rules: &Rules<'a>) -> Option<Place<'a>> {
     if let Some(page) = page(path) {
         return Some(Place::Page(page));
     }
@@ -132,9 +138,10 @@ fn place(path: &str, rules: &Rules<'_>) -> Option<Place> {
     }
     rules.dialects.iter().find_map(|found| {
         if found.path == path {
-            Some(Place::Dialect(found.dialect, found.subprotocol))
+            Some(Place::Dialect(found))
         } else {
-            (found.health_path == Some(path)).then_some(Place::Page(Page::DialectHealth(found.dialect)))
+            let page = Page::DialectHealth { dialect: found.dialect, may_be_read: false };
+            (found.health_path == Some(path)).then_some(Place::Page(page))
         }
     })
 }
@@ -143,6 +150,10 @@ fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -
     let headers = Headers::new(request.headers);
     let has_http_1_1 = request.version == Some(1);
     headers.check_host(has_http_1_1)?;
+    if request.method == Some("OPTIONS") && request.path == Some("*") {
+        headers.check_bodiless()?;
+        return Ok(Answer::Options);
+    }
     let target = request
         .path
         .and_then(Target::parse)
@@ -150,18 +161,33 @@ fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -
 
     let place = place(target.path, rules).ok_or(Refusal::NOT_FOUND)?;
     match (place, request.method) {
-        (Place::Dialect(dialect, subprotocol), Some("GET")) => {
+        (Place::Dialect(found), Some("GET")) => {
             headers.check_bodiless()?;
             if !has_http_1_1 {
                 return Err(Refusal::UPGRADE_REQUIRED);
             }
-            let (response, token) = upgrade::accept(subprotocol, headers, target, rules)?;
+            let (response, token) = upgrade::accept(found.subprotocol, headers, target, rules)?;
             let client = forwarded::client_address(peer, headers, rules.trusted_proxies);
+            let dialect = match found.strict {
+                Some(strict) if target.is_strict().map_err(|_| BAD_STRICT)? => strict,
+                _ => found.dialect,
+            };
             Ok(Answer::Upgrade { dialect, response, token, client })
         }
         (Place::Page(page), Some(method @ ("GET" | "HEAD"))) => {
             headers.check_bodiless()?;
+            let page = match page {
+                Page::DialectHealth { dialect, .. } => {
+                    let may_be_read = upgrade::check_origin(headers, rules.allowed_origins).is_ok();
+                    Page::DialectHealth { dialect, may_be_read }
+                }
+                page => page,
+            };
             Ok(Answer::Page { page, head_only: method == "HEAD" })
+        }
+        (Place::Page(_), Some("OPTIONS")) => {
+            headers.check_bodiless()?;
+            Ok(Answer::Options)
         }
         (Place::Clear, Some("POST")) => {
             headers.check_body(IGNORED_BODY_BYTES_MAX)?;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use tungstenite::http::StatusCode;
 
 use super::response::write_status_and_content;
+use crate::limits::HEADER_LINES_MAX;
 
 /// Why a request is refused, and what its sender should do.
 #[derive(Clone, Debug)]
@@ -21,11 +22,6 @@ const CLOSE_AND_UPGRADE: &str =
     "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
 
 impl Refusal {
-    pub(super) const HEADERS_TOO_LARGE: Self = Self {
-        status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        lines: CLOSE,
-        advice: Cow::Borrowed("the header block is over 8 KiB or 64 lines: send fewer headers or cookies"),
-    };
     pub(super) const WRONG_HTTP_VERSION: Self = Self {
         status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         lines: CLOSE,
@@ -43,8 +39,8 @@ impl Refusal {
     };
     pub(super) const PAGE_METHOD: Self = Self {
         status: StatusCode::METHOD_NOT_ALLOWED,
-        lines: "Connection: close\r\nAllow: GET, HEAD\r\n",
-        advice: Cow::Borrowed("this is a page: send GET or HEAD"),
+        lines: "Connection: close\r\nAllow: GET, HEAD, OPTIONS\r\n",
+        advice: Cow::Borrowed("this is a page: send GET, HEAD or OPTIONS"),
     };
     pub(super) const CLEAR_METHOD: Self = Self {
         status: StatusCode::METHOD_NOT_ALLOWED,
@@ -68,6 +64,15 @@ impl Refusal {
         lines: CLOSE,
         advice: Cow::Borrowed("this origin may not connect: add it to --allowed-origins of the server"),
     };
+
+    pub(super) fn headers_too_large(bytes_max: usize) -> Self {
+        let advice = format!(
+            "the header block is over {bytes_max} bytes or {HEADER_LINES_MAX} lines: send fewer headers or cookies, \
+             or raise --max-header-bytes of the server"
+        );
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Self { status, lines: CLOSE, advice: Cow::Owned(advice) }
+    }
 
     pub(super) const fn bad_request(advice: &'static str) -> Self {
         Self::bad_request_with(Cow::Borrowed(advice))

@@ -2,17 +2,43 @@
 
 use tungstenite::http::StatusCode;
 
+/// What a page is.
+#[derive(Clone, Copy, Debug)]
+pub struct Content {
+    /// The media type.
+    pub kind: &'static str,
+    /// Whether scripts of other origins than ours may read it, in browsers, which else keep it from them.
+    pub is_for_all_origins: bool,
+}
+
+impl Content {
+    pub const fn of(kind: &'static str) -> Self {
+        Self { kind, is_for_all_origins: false }
+    }
+}
+
 /// Appends a page and its head.
-pub fn write_page(out: &mut Vec<u8>, status: StatusCode, content_type: &str, body: &[u8]) {
-    write_page_head(out, status, content_type, body.len());
+pub fn write_page(out: &mut Vec<u8>, status: StatusCode, content: Content, body: &[u8]) {
+    write_page_head(out, status, content, body.len());
     out.extend_from_slice(body);
 }
 
 /// Appends the head of a page of `body_bytes`: the answer to `HEAD`.
-pub fn write_page_head(out: &mut Vec<u8>, status: StatusCode, content_type: &str, body_bytes: usize) {
-    write_status_and_content(out, status, content_type, body_bytes);
+pub fn write_page_head(out: &mut Vec<u8>, status: StatusCode, content: Content, body_bytes: usize) {
+    write_status_and_content(out, status, content.kind, body_bytes);
+    if content.is_for_all_origins {
+        out.extend_from_slice(b"Access-Control-Allow-Origin: *\r\n");
+    }
     // Pages tell the state of this moment.
     out.extend_from_slice(b"Cache-Control: no-store\r\nConnection: close\r\n\r\n");
+}
+
+/// Appends the answer to `OPTIONS`, which has no body: `status` tells load balancers whether to send clients here.
+pub fn write_options(out: &mut Vec<u8>, status: StatusCode) {
+    write_status(out, status);
+    out.extend_from_slice(
+        b"Allow: GET, HEAD, OPTIONS\r\nContent-Length: 0\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
+    );
 }
 
 /// Appends the status line and the lines about the content. More lines may follow.
@@ -22,13 +48,18 @@ pub(super) fn write_status_and_content(
     content_type: &str,
     content_bytes: usize,
 ) {
+    write_status(out, status);
+    out.extend_from_slice(b"Content-Type: ");
+    out.extend_from_slice(content_type.as_bytes());
+    out.extend_from_slice(b"\r\nContent-Length: ");
+    out.extend_from_slice(itoa::Buffer::new().format(content_bytes).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_status(out: &mut Vec<u8>, status: StatusCode) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
-    out.extend_from_slice(b"\r\nContent-Type: ");
-    out.extend_from_slice(content_type.as_bytes());
-    out.extend_from_slice(b"\r\nContent-Length: ");
-    out.extend_from_slice(itoa::Buffer::new().format(content_bytes).as_bytes());
     out.extend_from_slice(b"\r\n");
 }

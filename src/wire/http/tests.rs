@@ -12,6 +12,7 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// RFC 6455 section 1.3.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const ANY: Rules<'static> = Rules {
+    header_bytes_max: BYTES_MAX,
     allowed_origins: &[],
     dialects: &[DialectPath::NATIVE, OTHER],
     test_reset: true,
@@ -21,10 +22,12 @@ const ANY: Rules<'static> = Rules {
 const OTHER: DialectPath = DialectPath {
     path: Cow::Borrowed("/ws"),
     dialect: 2,
+    strict: None,
     subprotocol: None,
     health_path: Some("/health"),
     about: "",
 };
+const BYTES_MAX: usize = 8 << 10;
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A good handshake, to be spoilt.
@@ -172,8 +175,14 @@ fn the_answer_does_not_depend_on_the_split() {
 #[test]
 fn a_dialect_is_spoken_where_the_rules_say() {
     let path = "/somewhere/else".into();
-    let elsewhere =
-        DialectPath { path, dialect: 7, subprotocol: Some("else.v1"), health_path: Some("/how"), about: "" };
+    let elsewhere = DialectPath {
+        path,
+        dialect: 7,
+        strict: Some(8),
+        subprotocol: Some("else.v1"),
+        health_path: Some("/how"),
+        about: "",
+    };
     let rules = Rules { dialects: &[DialectPath::NATIVE, elsewhere], ..ANY };
     let request =
         with("GET", "GET /somewhere/else?a=1 HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, else.v1");
@@ -184,9 +193,28 @@ fn a_dialect_is_spoken_where_the_rules_say() {
     assert_eq!(refused_by(&get("/somewhere/else"), &rules).0, 426);
     assert_eq!(refused_by(&get("/somewhere"), &rules).0, 404);
     let (health, _) = answer(&get("/how"), PEER, &rules).expect("the request is complete");
-    assert_eq!(health, Answer::Page { page: Page::DialectHealth(7), head_only: false });
+    assert_eq!(
+        health,
+        Answer::Page { page: Page::DialectHealth { dialect: 7, may_be_read: true }, head_only: false }
+    );
     assert_eq!(refused_by(&get("/health"), &rules).0, 404, "that is another dialect's");
     assert_eq!(refused_by(&with("GET", "GET /ws HTTP/1.1"), &rules).0, 404, "it is not among them");
+}
+
+#[test]
+fn a_url_asks_for_the_strict_dialect_where_there_is_one() {
+    let spoken = |target: &str| upgraded(&with("GET", &format!("GET {target} HTTP/1.1")), &ANY).0;
+    let strict = DialectPath::NATIVE.strict.expect("there is one");
+    for target in ["/v1?strict=1", "/v1/?a=b&strict=1", "/v1?strict=1&token=x"] {
+        assert_eq!(spoken(target), strict, "{target}");
+    }
+    for target in ["/v1", "/v1?strict=0", "/v1?strict=", "/v1?xstrict=1", "/v1?a=strict=1"] {
+        assert_eq!(spoken(target), DialectPath::NATIVE.dialect, "{target}");
+    }
+    assert_eq!(spoken("/ws?strict=1"), OTHER.dialect);
+    for target in ["/v1?strict=yes", "/v1?strict=true", "/v1?strict=1&strict=0"] {
+        assert_eq!(refused(&with("GET", &format!("GET {target} HTTP/1.1"))), 400, "{target}");
+    }
 }
 
 #[test]
@@ -322,12 +350,17 @@ fn a_header_block_over_the_limit_is_refused_as_soon_as_it_is() {
         request.extend_from_slice(b"\r\n\r\n");
         request
     };
-    upgraded(&block(HTTP_HEADER_BYTES_MAX), &ANY);
-    let longer = block(HTTP_HEADER_BYTES_MAX + 1);
-    assert_eq!(refused(&longer), 431);
-    assert_eq!(refused(&longer[..HTTP_HEADER_BYTES_MAX]), 431);
-    assert_eq!(answer(&longer[..HTTP_HEADER_BYTES_MAX - 1], PEER, &ANY), None);
-    assert_eq!(refused(&[b'\r', b'\n'].repeat(HTTP_HEADER_BYTES_MAX)), 431, "empty lines for ever");
+    upgraded(&block(BYTES_MAX), &ANY);
+    upgraded(&block(BYTES_MAX + 1), &Rules { header_bytes_max: BYTES_MAX + 1, ..ANY });
+    let longer = block(BYTES_MAX + 1);
+    let (status, text) = refused_by(&longer, &ANY);
+    assert!(
+        status == 431 && text.contains("over 8192 bytes") && text.contains("--max-header-bytes"),
+        "{text}"
+    );
+    assert_eq!(refused(&longer[..BYTES_MAX]), 431);
+    assert_eq!(answer(&longer[..BYTES_MAX - 1], PEER, &ANY), None);
+    assert_eq!(refused(&[b'\r', b'\n'].repeat(BYTES_MAX)), 431, "empty lines for ever");
 }
 
 #[test]

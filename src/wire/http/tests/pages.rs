@@ -13,7 +13,7 @@ fn pages_are_got_and_their_heads_asked_for() {
         ("http://h", Page::Index),
         ("/healthz/", Page::Health),
         ("/metrics/?a", Page::Metrics),
-        ("/health/", Page::DialectHealth(OTHER.dialect)),
+        ("/health/", Page::DialectHealth { dialect: OTHER.dialect, may_be_read: true }),
     ] {
         assert_eq!(ask(&get(path)), Answer::Page { page, head_only: false }, "{path}");
     }
@@ -40,14 +40,40 @@ fn wrong_methods_are_told_the_right_ones() {
     for (method, path, allow) in [
         ("POST", "/v1", "GET"),
         ("HEAD", "/v1", "GET"),
-        ("POST", "/metrics", "GET, HEAD"),
-        ("OPTIONS", "/", "GET, HEAD"),
+        ("OPTIONS", "/v1", "GET"),
+        ("POST", "/metrics", "GET, HEAD, OPTIONS"),
+        ("TRACE", "/", "GET, HEAD, OPTIONS"),
+        ("OPTIONS", "/_test/clear", "POST"),
     ] {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n");
         let (status, text) = refused_by(request.as_bytes(), &ANY);
         assert_eq!(status, 405);
         assert!(text.contains(&format!("\r\nAllow: {allow}\r\n")), "{text}");
     }
+}
+
+// `OPTIONS / HTTP/1.0` is all that HAProxy says unless it is told to say more.
+#[test]
+fn load_balancers_ask_with_any_method_and_in_http_1_0() {
+    for path in ["/", "/healthz", "/healthz/", "/health", "/metrics"] {
+        for version in ["HTTP/1.0\r\n", "HTTP/1.0\r\nHost: h\r\n", "HTTP/1.1\r\nHost: h\r\n"] {
+            let request = |method: &str| format!("{method} {path} {version}\r\n").into_bytes();
+            assert_eq!(ask(&request("OPTIONS")), Answer::Options, "{path} {version}");
+            assert!(matches!(ask(&request("GET")), Answer::Page { head_only: false, .. }));
+            assert!(matches!(ask(&request("HEAD")), Answer::Page { head_only: true, .. }));
+        }
+        assert_eq!(refused(format!("OPTIONS {path} HTTP/1.1\r\n\r\n").as_bytes()), 400, "without Host");
+    }
+    assert_eq!(ask(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"), Answer::Options, "the server as a whole");
+    assert_eq!(refused(b"OPTIONS / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n"), 400);
+    assert_eq!(refused(b"OPTIONS /nowhere HTTP/1.0\r\n\r\n"), 404);
+    let mut out = Vec::new();
+    write_options(&mut out, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        String::from_utf8_lossy(&out),
+        "HTTP/1.1 503 Service Unavailable\r\nAllow: GET, HEAD, OPTIONS\r\nContent-Length: 0\r\n\
+         Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+    );
 }
 
 #[test]
@@ -86,13 +112,35 @@ fn the_answer_to_head_has_no_body() {
 #[test]
 fn a_page_is_written_with_its_length_and_closes() {
     let mut out = Vec::new();
-    write_page(&mut out, StatusCode::OK, "text/plain", b"fine\n");
+    write_page(&mut out, StatusCode::OK, Content::of("text/plain"), b"fine\n");
     let mut head = Vec::new();
-    write_page_head(&mut head, StatusCode::OK, "text/plain", 5);
+    write_page_head(&mut head, StatusCode::OK, Content::of("text/plain"), 5);
     assert_eq!(
         String::from_utf8_lossy(&out),
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\
          Cache-Control: no-store\r\nConnection: close\r\n\r\nfine\n"
     );
     assert_eq!(out[..out.len() - 5], head);
+}
+
+#[test]
+fn scripts_of_other_origins_read_the_health_of_a_dialect_as_far_as_they_may_connect() {
+    let allowed = [Origin::parse("https://app.example").expect("an origin")];
+    let rules = Rules { allowed_origins: &allowed, ..ANY };
+    let may_read = |rules: &Rules<'_>, origin: &str| {
+        let request = format!("GET /health HTTP/1.1\r\nHost: h\r\n{origin}\r\n");
+        match answer(request.as_bytes(), PEER, rules) {
+            Some((Answer::Page { page: Page::DialectHealth { may_be_read, .. }, .. }, _)) => may_be_read,
+            other => panic!("{other:?}"),
+        }
+    };
+    for origin in ["", "Origin: https://app.example\r\n"] {
+        assert!(may_read(&ANY, origin) && may_read(&rules, origin), "{origin}");
+    }
+    let other = "Origin: https://other.example\r\n";
+    assert!(may_read(&ANY, other) && !may_read(&rules, other));
+    let mut head = Vec::new();
+    let content = Content { is_for_all_origins: true, ..Content::of("application/json") };
+    write_page_head(&mut head, StatusCode::OK, content, 2);
+    assert!(String::from_utf8_lossy(&head).contains("\r\nAccess-Control-Allow-Origin: *\r\n"));
 }

@@ -181,7 +181,7 @@ fn promise(map: usize, field: &str, at: Stamp, value: Option<String>, context: &
     if value.is_some() {
         context.oracle.saw_stamp(&at, is_durable);
     }
-    context.oracle.acked(map, field, &Cell::Lww { at, value }, is_durable);
+    context.oracle.acked(map, field, &Cell::Lww { at, value, expires_at: 0 }, is_durable);
 }
 
 fn map_of(message: &OwnedValue, context: &Context<'_>) -> usize {

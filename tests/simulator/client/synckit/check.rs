@@ -47,7 +47,7 @@ impl SyncKit {
 /// What a register holds, unless it was deleted.
 pub fn live(cell: &Cell) -> Option<(&Stamp, &str)> {
     match cell {
-        Cell::Lww { at, value } => value.as_deref().map(|value| (at, value)),
+        Cell::Lww { at, value, .. } => value.as_deref().map(|value| (at, value)),
         Cell::Or { .. } | Cell::Counter(_) => None,
     }
 }
