@@ -197,6 +197,8 @@ impl Peer {
     pub fn watch(&mut self, document: &str) -> usize {
         const FIELDS: usize = 16;
         self.subscribe(document);
+        // What others who watch it have deleted is told with the state.
+        self.rest();
         for value in ["1", r#"{"__deleted":true}"#] {
             let fields: Vec<String> = (0..FIELDS).map(|n| format!(r#""warm{n}":{value}"#)).collect();
             self.write(document, &format!(r#""delta":{{{}}}"#, fields.join(",")));

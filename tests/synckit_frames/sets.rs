@@ -172,6 +172,31 @@ fn changes_of_many_at_once_end_alike_on_every_screen() {
     });
 }
 
+#[test]
+fn what_was_removed_while_a_client_was_away_leaves_its_screen() {
+    on_one_and_two(|server| {
+        let [mut writer, mut away] = [(); 2].map(|()| Screen::open(server.address));
+        let step = |verb: &'static str, value: u32| (verb, value.to_string());
+        writer.act(&(0..6).map(|value| step("add", value)).collect::<Vec<_>>());
+        [&mut writer, &mut away].into_iter().for_each(|screen| screen.hear_until("add 5"));
+        let rounds: [(&[_], &[u32]); 3] = [
+            (&[step("remove", 0), step("remove", 1), step("add", 7)], &[2, 3, 4, 5, 7]),
+            (&[step("clear", 0), step("add", 3), step("add", 8)], &[3, 8]),
+            (&[step("remove", 8), step("add", 1)], &[1, 3]),
+        ];
+        for (steps, left) in rounds {
+            away.peer = Peer::connect(server.address);
+            writer.act(steps);
+            let (verb, value) = steps.last().unwrap();
+            writer.hear_until(&format!("{verb} {value}"));
+            away.subscribe();
+            let left: BTreeSet<String> = left.iter().map(u32::to_string).collect();
+            assert_eq!((&away.shown, &writer.shown), (&left, &left));
+            assert_eq!(Screen::open(server.address).shown, left);
+        }
+    });
+}
+
 // What is too long for a key is handed on as it came, to the others.
 #[test]
 fn an_element_that_is_too_long_is_told_and_not_kept() {

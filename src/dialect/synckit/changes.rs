@@ -17,8 +17,8 @@ pub const DELETED: &[u8] = br#"{"__deleted":true}"#;
 const SET_OPERATIONS_MAX: usize = 50;
 
 /// An entry of a document that this dialect can tell of.
-enum Told<'e> {
-    Field { name: &'e str, at: Stamp, value: &'e [u8] },
+pub enum Told<'e> {
+    Field { name: &'e str, at: Stamp, value: &'e [u8], is_deleted: bool },
     Text { key: &'e str, at: Stamp, operation: &'e [u8] },
     Set(SetStep<'e>),
 }
@@ -40,12 +40,15 @@ pub enum SetChange<'e> {
 }
 
 impl<'e> Told<'e> {
-    fn of(entry: Entry<'e>) -> Option<Self> {
+    pub fn of(entry: Entry<'e>) -> Option<Self> {
         let EntryState::Value { at, value, .. } = entry.state else { return None };
         let key = entry.key;
         let step = |change| Some(Self::Set(SetStep { key, at, change }));
         match (Key::of(key), value) {
-            (Key::Field(name), value) => Some(Self::Field { name, at, value: value.unwrap_or(DELETED) }),
+            (Key::Field(name), value) => {
+                let is_deleted = value.is_none();
+                Some(Self::Field { name, at, value: value.unwrap_or(DELETED), is_deleted })
+            }
             (Key::Text, Some(operation)) if text::is_operation(operation) => {
                 Some(Self::Text { key, at, operation })
             }
@@ -105,7 +108,7 @@ impl Changes<'_> {
         let mut all = entries.filter_map(Told::of).peekable();
         while let Some(told) = all.next() {
             match told {
-                Told::Field { name, at, value } => named(self.field(out, name, &at, value), at.time),
+                Told::Field { name, at, value, .. } => named(self.field(out, name, &at, value), at.time),
                 Told::Text { key, at, operation } => {
                     self.operations(out, key, &at, true, |out| out.extend_from_slice(operation));
                 }

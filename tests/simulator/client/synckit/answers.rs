@@ -6,7 +6,7 @@ use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
 use super::fields::{DELETED, Fields, SERVER};
-use super::message::{ACK, DELTA, ERROR, PONG, SUBSCRIBE, SYNC_RESPONSE, clock_of, decode};
+use super::message::{ACK, DELTA, DELTA_BATCH, ERROR, PONG, SUBSCRIBE, SYNC_RESPONSE, clock_of, decode};
 use super::{Context, Kind, Request, SyncKit, Write, stamp_of};
 use crate::replica::{Cell, Stamp};
 use crate::scenario;
@@ -18,6 +18,7 @@ impl SyncKit {
         let (code, message) = decode(is_text, payload);
         match code {
             DELTA => self.handle_delta(&message, context),
+            DELTA_BATCH => self.handle_batch(&message, map_of(&message, context)),
             SYNC_RESPONSE => self.handle_state(&message, context),
             ACK => {
                 let id = message.get_str("messageId").expect("what is acknowledged");
@@ -92,7 +93,6 @@ impl SyncKit {
         if !self.is_sdk {
             document.fields = Fields::default();
             document.may_have_more = false;
-            document.asked_again_ms = None;
         }
         if state.is_empty() {
             return;

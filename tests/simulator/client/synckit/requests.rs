@@ -57,9 +57,7 @@ impl SyncKit {
     fn ask(&mut self, map: usize, context: &mut Context<'_>) {
         let asks_again = self.documents.contains_key(&map);
         let document = self.documents.entry(map).or_default();
-        if asks_again {
-            document.asked_again(context);
-        }
+        document.may_have_more |= asks_again;
         let code = context.random.pick(&[SUBSCRIBE, SYNC_REQUEST]);
         let id = (!self.is_sdk).then(|| self.id());
         let mut fields = document_id(map, context);
@@ -85,6 +83,9 @@ impl SyncKit {
             || !self.may_write(map, context.scenario)
         {
             return;
+        }
+        if self.is_sdk && context.random.per_mille(200) {
+            return self.write_set(map, context);
         }
         let count = if context.random.per_mille(600) {
             1
@@ -135,7 +136,7 @@ impl SyncKit {
         if self.requests.get(&map).is_some_and(|waiting| !waiting.is_empty())
             && let Some(document) = self.documents.get_mut(&map)
         {
-            document.asked_again(context);
+            document.may_have_more = true;
         }
         let joins = Document { is_live: true, is_partial: true, ..Document::default() };
         self.documents.entry(map).or_insert(joins);
@@ -183,7 +184,7 @@ impl SyncKit {
             let delta = delta.join(",");
             (DELTA, format!(r#"{document},{named},"delta":{{{delta}}},"vectorClock":{clock}"#))
         };
-        self.writes.insert(id, Write { kind: (map, is_batch), ops });
+        self.writes.insert(id, Write { kind: (map, is_batch), ops, added: Vec::new() });
         self.send(code, &fields, context);
     }
 
@@ -206,16 +207,16 @@ impl SyncKit {
         (format!("{{{}}}", entries.join(",")), document.seen())
     }
 
-    fn id(&mut self) -> String {
+    pub(super) fn id(&mut self) -> String {
         self.next_id += 1;
         format!("m{}", self.next_id)
     }
 
-    fn send(&mut self, code: u8, fields: &str, context: &Context<'_>) {
+    pub(super) fn send(&mut self, code: u8, fields: &str, context: &Context<'_>) {
         self.outgoing.push(encode(self.is_text, code, fields, context.unix_ms));
     }
 }
 
-fn document_id(map: usize, context: &Context<'_>) -> String {
+pub fn document_id(map: usize, context: &Context<'_>) -> String {
     format!(r#""documentId":"{}""#, context.scenario.maps[map].name)
 }
