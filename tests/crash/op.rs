@@ -6,7 +6,7 @@ use crate::maps::{self, Kind};
 use crate::promises::Promises;
 use crate::random::Random;
 use crate::replica::Stamp;
-use crate::writer::Writer;
+use crate::writer::{Writer, now_ms};
 
 #[derive(Clone, Debug)]
 pub struct Op {
@@ -15,6 +15,8 @@ pub struct Op {
     pub change: Change,
     /// The stamp that had been promised at this key when the operation was made: what the server stamps is later.
     pub after: Option<Stamp>,
+    /// When it was made, in unix milliseconds: a time to live without a stamp of the client begins later.
+    pub made_ms: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -51,7 +53,7 @@ impl Op {
             Kind::Counter => count(map, &key, writer),
         };
         let after = promises.stamp(map, &key);
-        Self { map, key, change, after }
+        Self { map, key, change, after, made_ms: now_ms() }
     }
 
     pub fn write_to(&self, out: &mut String) {

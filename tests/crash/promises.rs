@@ -31,7 +31,8 @@ pub struct Promises {
 struct Put {
     at: Stamp,
     value: Option<String>,
-    ttl_ms: Option<u64>,
+    /// When its time is over at the earliest, in unix milliseconds.
+    ends_ms: Option<u64>,
 }
 
 #[derive(Default)]
@@ -123,11 +124,13 @@ impl Promises {
         match op.change {
             Change::Put { value, at, ttl_ms } => {
                 let stamp = stamp.expect("a put is acknowledged with its stamp");
+                let begins_ms = if at.is_some() { stamp.millis } else { op.made_ms };
                 if at.is_none() {
                     self.latest = self.latest.clone().max(stamp.clone());
                 }
                 if self.puts.get(&place).is_none_or(|put| put.at < stamp) {
-                    self.puts.insert(place, Put { at: stamp, value, ttl_ms });
+                    let ends_ms = ttl_ms.map(|ttl_ms| begins_ms + ttl_ms);
+                    self.puts.insert(place, Put { at: stamp, value, ends_ms });
                 }
             }
             Change::Add { tag, value } => {
@@ -235,8 +238,7 @@ impl Put {
         if *at > self.at || value.as_deref().map(text_of) == self.value.as_deref() {
             return;
         }
-        let ends_ms = self.ttl_ms.map(|ttl_ms| self.at.millis + ttl_ms);
-        let has_ended = ends_ms.is_some_and(|ends_ms| ends_ms <= now_ms + CLOCK_SLACK_MS);
+        let has_ended = self.ends_ms.is_some_and(|ends_ms| ends_ms <= now_ms + CLOCK_SLACK_MS);
         assert!(value.is_none() && has_ended, "{what} is {value:?} at its stamp, acked {:?}", self.value);
     }
 }
