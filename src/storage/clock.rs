@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::io::{BufReader, Write};
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use super::export::{ExportOptions, export};
 use super::import::{ImportOptions, Imported, import_redated};
@@ -31,6 +32,12 @@ pub fn stored(data_dir: &Path) -> Result<Time, StorageError> {
     })
 }
 
+/// A length of time in its two largest units, such as `13years 11months`: no more is of interest where a clock is ahead.
+pub fn roughly(ms: u64) -> String {
+    let exact = humantime::format_duration(Duration::from_millis(ms)).to_string();
+    exact.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
 /// Writes a copy of the data set of `source` into `target`, which must be empty or not there: see the module.
 /// `epoch` is its new one. How many ticks were moved, and what was written.
 ///
@@ -52,7 +59,8 @@ pub fn set_back(
     export(source, options, &mut ticks, &mut |_| {})?;
     let redating = Redating::new(&ticks, now_ms);
     let format = Offline::read(source, |offline| Ok(offline.format.clone()))?;
-    let importing = ImportOptions { now_ms: redating.end_ms, fresh: Format { epoch, ..format } };
+    let fresh = Format { epoch, ..format };
+    let importing = ImportOptions { now_ms: redating.end_ms, ahead_ms_max: 0, fresh };
 
     let (reader, writer) = std::io::pipe().map_err(StorageError::io("open", "a pipe"))?;
     let (exported, imported) = thread::scope(|scope| {

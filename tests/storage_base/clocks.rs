@@ -1,6 +1,8 @@
 //! The clock of a data directory: how far it is ahead, and a copy that is not.
 
+use annulus::crdt::Time;
 use annulus::storage::clock::{set_back, stored};
+use annulus::storage::import::ImportOptions;
 use annulus::storage::{Format, HostDisk, StorageError};
 
 use crate::data_dir::files;
@@ -98,4 +100,46 @@ fn a_copy_goes_nowhere_where_something_is() {
     let nothing = source.0.join("nothing");
     assert!(set_back(&nothing, &target.0.join("new"), NOW_MS, 77).is_err());
     assert!(!target.0.join("new").exists(), "nothing is left of a copy that failed");
+}
+
+/// Goal: an import cannot make a data set whose own clock is behind a stamp in it, or one that is ahead unasked.
+#[test]
+fn stamps_of_the_future_are_refused_or_take_the_clock_along() {
+    let future_ms = NOW_MS + AHEAD_MS;
+    let line = |key: &str, at_ms: u64| {
+        format!(r#"{{"map":"a","type":"lww","key":"{key}","applied":"5:0","value":1,"at":"{at_ms}:3:n"}}"#)
+    };
+    let add = format!(
+        r#"{{"map":"b","type":"or","key":"k","applied":"5:0","values":[{{"tag":"x","value":1,"at":"{future_ms}:3:n"}}]}}"#
+    );
+    let folder = TempFolder::new();
+    imported(&folder.0, options(NOW_MS, 1), &line("near", NOW_MS + 60_000)).unwrap();
+    assert_eq!(
+        stored(&folder.0).unwrap(),
+        Time::new(NOW_MS + 60_000, 3),
+        "no server is behind what is there"
+    );
+    for far in [line("far", NOW_MS + 60_001), line("far", future_ms), add.clone()] {
+        let error =
+            imported(&folder.0, options(NOW_MS, 1), &format!("{}\n{far}", line("before", 7))).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("line 2") && said.contains("--allow-future"), "{said}");
+    }
+    let error = imported(&folder.0, options(NOW_MS, 1), &add).unwrap_err().to_string();
+    assert!(error.contains("13years"), "{error}");
+    let lines = exported(&folder.0);
+    assert!(lines.contains("before") && !lines.contains("far") && !lines.contains("\"b\""), "{lines}");
+    assert_eq!(stored(&folder.0).unwrap().millis(), NOW_MS + 60_000);
+
+    for far in [line("far", future_ms), add.clone()] {
+        let folder = TempFolder::new();
+        let allowing = ImportOptions { ahead_ms_max: u64::MAX, ..options(NOW_MS, 1) };
+        imported(&folder.0, allowing, &far).unwrap();
+        assert_eq!(stored(&folder.0).unwrap(), Time::new(future_ms, 3));
+        // Its clock is there already, so that this changes nothing.
+        assert_eq!(imported(&folder.0, options(NOW_MS, 1), &exported(&folder.0)).unwrap().changed, 0);
+        let target = TempFolder::new();
+        set_back(&folder.0, &target.0, NOW_MS, 77).unwrap();
+        assert!(stored(&target.0).unwrap().millis() <= NOW_MS);
+    }
 }
