@@ -14,7 +14,8 @@ use super::export::{ExportOptions, export};
 use super::import::{ImportOptions, Imported, import_redated};
 use super::line::{Line, Reader};
 use super::offline::Offline;
-use super::{Format, StorageError};
+use super::recovery::unfolded_segments;
+use super::{Format, Segment, StorageError};
 use crate::crdt::{COUNTER_MAX, Delta, Stamp, Time};
 
 /// Ticks of one millisecond.
@@ -29,6 +30,28 @@ pub fn stored(data_dir: &Path) -> Result<Time, StorageError> {
         let base = offline.base()?;
         let (_, recovered) = offline.tail(base.folded(), false)?;
         Ok(recovered.clock.max(base.clock()))
+    })
+}
+
+/// A tick that the data set in `data_dir` has reached, read from the base and the newest segments of the journal that are not
+/// folded. As the clocks of shards follow each other the latest tick is hardly later, but this takes as long whatever the
+/// journal has piled up, and goes on over damage.
+///
+/// # Errors
+/// As [`export`].
+pub fn stored_at_least(data_dir: &Path) -> Result<Time, StorageError> {
+    Offline::read(data_dir, |offline| {
+        let base = offline.base()?;
+        let (_, mut names) = unfolded_segments(&offline.disk, base.folded())?;
+        // The last one may have no record yet.
+        let newest = names.split_off(names.len().saturating_sub(2));
+        let mut latest = base.clock();
+        for (_, name) in newest {
+            let segment = Segment::read(&offline.disk, &name, offline.format.epoch)?;
+            let readable = segment.records().map_while(Result::ok);
+            latest = readable.fold(latest, |latest, (_, record)| latest.max(record.applied));
+        }
+        Ok(latest)
     })
 }
 

@@ -1,13 +1,15 @@
 //! The clock of a data directory: how far it is ahead, and a copy that is not.
 
-use annulus::crdt::Time;
-use annulus::storage::clock::{set_back, stored};
+use annulus::crdt::{MapType, Time};
+use annulus::storage::clock::{set_back, stored, stored_at_least};
 use annulus::storage::import::ImportOptions;
 use annulus::storage::{Format, HostDisk, StorageError};
 
-use crate::data_dir::files;
+use crate::data_dir::{files, format};
 use crate::disks::TempFolder;
 use crate::exporting::{NOW_MS, exported, imported, options};
+use crate::journal_files::{EPOCH, JournalFiles, batch_of_clear, batch_of_type};
+use crate::model::open_base;
 
 /// Fourteen years.
 const AHEAD_MS: u64 = 14 * 365 * 24 * 3_600_000;
@@ -142,4 +144,27 @@ fn stamps_of_the_future_are_refused_or_take_the_clock_along() {
         set_back(&folder.0, &target.0, NOW_MS, 77).unwrap();
         assert!(stored(&target.0).unwrap().millis() <= NOW_MS);
     }
+}
+
+/// Goal: a quick look sees a clock that is ahead, wherever it is written. Method: the base, the last segment, and the last but
+/// one are in turn the only place; the journal before them is damaged, and nobody reads it.
+#[test]
+fn a_quick_look_reads_the_base_and_the_newest_segments() {
+    let ahead_ms = NOW_MS + AHEAD_MS;
+    let folder = TempFolder::new();
+    let disk = HostDisk::new(&folder.0).unwrap();
+    Format::load_or_create(&disk, format).unwrap();
+    let mut journal = JournalFiles::new(&disk);
+    let base = open_base(&disk);
+    base.fold(&disk, &journal.write(&batch_of_type("a", MapType::Lww)), EPOCH).unwrap();
+    drop(base);
+    assert_eq!(stored_at_least(&folder.0).unwrap(), Time::new(1, 0), "the base");
+    let old = journal.write(&batch_of_clear(Time::new(7, 0)));
+    assert_eq!(stored_at_least(&folder.0).unwrap(), Time::new(7, 0), "the last segment");
+    journal.write(&batch_of_clear(Time::new(ahead_ms, 5)));
+    journal.write(&batch_of_clear(Time::new(8, 0)));
+    assert_eq!(stored(&folder.0).unwrap(), Time::new(ahead_ms, 5));
+    std::fs::write(folder.0.join(&old), "nonsense").unwrap();
+    assert!(stored(&folder.0).is_err());
+    assert_eq!(stored_at_least(&folder.0).unwrap(), Time::new(ahead_ms, 5), "the last but one");
 }
