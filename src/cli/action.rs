@@ -53,6 +53,12 @@ pub(super) enum Action {
     Import {
         /// The file to read [default: stdin]
         file: Option<PathBuf>,
+        /// Take stamps further ahead of the wall clock than --max-clock-drift-ms, and the clock with them
+        ///
+        /// They win over everybody until then, and so does what the server stamps after them. `annulus clock` says
+        /// how far that is, and dates it to now.
+        #[arg(long)]
+        allow_future: bool,
     },
     /// Say how far the clock of a data directory is ahead of the wall clock, and set it back
     ///

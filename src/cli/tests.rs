@@ -108,7 +108,14 @@ fn tasks_take_the_data_directory_from_its_flag() {
         r#"Clock { data_dir: "./annulus-data", set_back: Some("/b"), drift_max_ms: 9 }"#
     );
     assert_eq!(task(&["verify", "/b"]), r#"Verify { data_dir: "/b" }"#);
-    assert_eq!(task(&["import"]), r#"Import { data_dir: "./annulus-data", input: None, node: None }"#);
+    let imports = |ahead_ms_max: u64| {
+        format!(
+            r#"Import {{ data_dir: "./annulus-data", input: None, node: None, ahead_ms_max: {ahead_ms_max} }}"#
+        )
+    };
+    assert_eq!(task(&["import"]), imports(60_000));
+    assert_eq!(task(&["import", "--max-clock-drift-ms", "9"]), imports(9));
+    assert_eq!(task(&["import", "--allow-future"]), imports(u64::MAX));
 }
 
 #[test]

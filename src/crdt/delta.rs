@@ -2,7 +2,7 @@
 //!
 //! Invariant: a delta says what is now true, never what to do, so merging it again or late is harmless.
 
-use super::{Node, Stamp};
+use super::{Node, Stamp, Time};
 use crate::limits::{COUNTER_TOTAL_MAX, KEY_BYTES_MAX, TAG_BYTES_MAX};
 
 /// What a map holds at each key; fixed by the first write to the map.
@@ -54,6 +54,14 @@ pub enum Delta<'a> {
 }
 
 impl Delta<'_> {
+    /// The time of its stamp, if it has one.
+    pub const fn stamped(&self) -> Option<Time> {
+        match self {
+            Self::Lww { at, .. } | Self::OrAdd { at, .. } => Some(at.time),
+            Self::OrRemove { .. } | Self::Counter { .. } => None,
+        }
+    }
+
     /// The one type of map this can be merged into.
     pub const fn map_type(&self) -> MapType {
         match self {

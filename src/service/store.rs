@@ -18,6 +18,7 @@ use crate::io::{Clock, Control, Event};
 use crate::limits::TAKEOVER_WAIT_MS;
 use crate::mesh::KeyHasher;
 use crate::shard::SharedStorage;
+use crate::storage::clock::roughly;
 use crate::storage::{
     Base, FinishedSegment, Format, HostDisk, Lock, Recovered, RecoveryOptions, StorageError, Tail, recover,
 };
@@ -165,7 +166,7 @@ fn warn_if_ahead(stored: Time, unix_ms: u64, drift_max_ms: u64) {
     let ahead_ms = stored.millis().saturating_sub(unix_ms);
     if ahead_ms > drift_max_ms {
         tracing::warn!(
-            ahead = %humantime::format_duration(Duration::from_millis(ahead_ms)),
+            ahead = roughly(ahead_ms),
             "the clock of this data set is ahead of the wall clock, as that of a host was once: what clients with a right \
              clock write with `at` loses to what is there, silently, until the wall clock has caught up; \
              `annulus clock` tells more and has a way out"

@@ -8,12 +8,14 @@ use std::collections::BTreeSet;
 use std::io::{BufReader, Write};
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use super::export::{ExportOptions, export};
 use super::import::{ImportOptions, Imported, import_redated};
 use super::line::{Line, Reader};
 use super::offline::Offline;
-use super::{Format, StorageError};
+use super::recovery::unfolded_segments;
+use super::{Format, Segment, StorageError};
 use crate::crdt::{COUNTER_MAX, Delta, Stamp, Time};
 
 /// Ticks of one millisecond.
@@ -29,6 +31,34 @@ pub fn stored(data_dir: &Path) -> Result<Time, StorageError> {
         let (_, recovered) = offline.tail(base.folded(), false)?;
         Ok(recovered.clock.max(base.clock()))
     })
+}
+
+/// A tick that the data set in `data_dir` has reached, read from the base and the newest segments of the journal that are not
+/// folded. As the clocks of shards follow each other the latest tick is hardly later, but this takes as long whatever the
+/// journal has piled up, and goes on over damage.
+///
+/// # Errors
+/// As [`export`].
+pub fn stored_at_least(data_dir: &Path) -> Result<Time, StorageError> {
+    Offline::read(data_dir, |offline| {
+        let base = offline.base()?;
+        let (_, mut names) = unfolded_segments(&offline.disk, base.folded())?;
+        // The last one may have no record yet.
+        let newest = names.split_off(names.len().saturating_sub(2));
+        let mut latest = base.clock();
+        for (_, name) in newest {
+            let segment = Segment::read(&offline.disk, &name, offline.format.epoch)?;
+            let readable = segment.records().map_while(Result::ok);
+            latest = readable.fold(latest, |latest, (_, record)| latest.max(record.applied));
+        }
+        Ok(latest)
+    })
+}
+
+/// A length of time in its two largest units, such as `13years 11months`: no more is of interest where a clock is ahead.
+pub fn roughly(ms: u64) -> String {
+    let exact = humantime::format_duration(Duration::from_millis(ms)).to_string();
+    exact.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
 /// Writes a copy of the data set of `source` into `target`, which must be empty or not there: see the module.
@@ -52,7 +82,8 @@ pub fn set_back(
     export(source, options, &mut ticks, &mut |_| {})?;
     let redating = Redating::new(&ticks, now_ms);
     let format = Offline::read(source, |offline| Ok(offline.format.clone()))?;
-    let importing = ImportOptions { now_ms: redating.end_ms, fresh: Format { epoch, ..format } };
+    let fresh = Format { epoch, ..format };
+    let importing = ImportOptions { now_ms: redating.end_ms, ahead_ms_max: 0, fresh };
 
     let (reader, writer) = std::io::pipe().map_err(StorageError::io("open", "a pipe"))?;
     let (exported, imported) = thread::scope(|scope| {

@@ -109,7 +109,7 @@ impl Base {
         for map in merging.maps.list.iter().filter(|map| map.is_changed) {
             writing.set_row(map.name, &map.row)?;
         }
-        if let Some(clock) = records.iter().map(|record| record.applied).max() {
+        if let Some(clock) = records.iter().map(latest).max() {
             writing.advance_clock(clock);
         }
         if source == Source::Journal {
@@ -119,6 +119,14 @@ impl Base {
         folded.records += records.len() as u64;
         folded.transactions += 1;
         Ok(())
+    }
+}
+
+/// The latest time in a record. Where a server has written it that is the tick it was applied at; an import says when.
+fn latest(record: &Record<'_>) -> Time {
+    match &record.body {
+        Body::Delta(delta) => delta.stamped().map_or(record.applied, |stamped| stamped.max(record.applied)),
+        Body::Type(_) | Body::Mark { .. } | Body::Clear => record.applied,
     }
 }
 

@@ -4,7 +4,8 @@
 //!
 //! Invariant: a cell that an import has changed in a data set with a past is newer than every cursor ever given
 //! out, so that clients which resume are told of it. In a new data set there are no cursors, and ticks stay as they
-//! were, so that removals keep their age.
+//! were, so that removals keep their age. The clock of the data set is afterwards no earlier than any stamp in it, as it
+//! is where servers alone have written: what is stamped from then on wins.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +15,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::base::Base;
-use super::clock::Redating;
+use super::clock::{Redating, roughly};
 use super::fold::Folded;
 use super::line::{Fault, Line, Reader};
 use super::offline::CACHE_BYTES;
@@ -29,6 +30,8 @@ use crate::mesh::KeyHasher;
 pub struct ImportOptions {
     /// The wall clock, in unix milliseconds.
     pub now_ms: u64,
+    /// How far the stamps of lines may be ahead of it, unless the data set is there already.
+    pub ahead_ms_max: u64,
     /// What a data directory that is not there yet gets for life.
     pub fresh: Format,
 }
@@ -65,7 +68,7 @@ const TRANSACTION_BYTES: usize = 32 << 20;
 /// after each transaction.
 ///
 /// # Errors
-/// [`StorageError::Import`] for a line that is wrong, with everything before it imported;
+/// [`StorageError::Import`] for a line that is wrong or has a stamp too far ahead, with everything before it imported;
 /// [`StorageError::InUse`] and whatever else keeps a server from starting there; [`StorageError::Io`] also if
 /// `input` cannot be read.
 pub fn import(
@@ -102,6 +105,7 @@ pub(super) fn import_redated(
         base: &base,
         redating,
         now_ms: options.now_ms,
+        stamped_ms_max: now.millis().saturating_add(options.ahead_ms_max).max(base.clock().millis()),
         types: HashMap::new(),
         batch: Batch::default(),
         imported: Imported::default(),
@@ -156,6 +160,8 @@ struct Importing<'a> {
     base: &'a Base,
     /// Values that have ended before count as tombstones.
     now_ms: u64,
+    /// The latest that a stamp may be: where the data set is already, or so far ahead of now.
+    stamped_ms_max: u64,
     ticks: Ticks,
     redating: Option<&'a Redating>,
     /// Of the maps met.
@@ -181,7 +187,7 @@ impl Importing<'_> {
             let tape = reader.parse(&mut text).map_err(of_line)?;
             let line = Line::of(&tape).map_err(of_line)?;
             self.check_type(number, &line)?;
-            self.take(&mut reader, &line).map_err(of_line)?;
+            self.take(&mut reader, &line).map_err(|fault| StorageError::Import { line: number, fault })?;
             self.imported.lines += 1;
             if self.batch.records >= TRANSACTION_RECORDS || self.batch.bytes.len() >= TRANSACTION_BYTES {
                 self.write()?;
@@ -208,8 +214,8 @@ impl Importing<'_> {
     }
 
     /// Puts what a line says into the batch, all of it or nothing.
-    fn take(&mut self, reader: &mut Reader, line: &Line<'_>) -> Result<(), Fault> {
-        let Self { ticks, batch, redating, now_ms, .. } = self;
+    fn take(&mut self, reader: &mut Reader, line: &Line<'_>) -> Result<(), String> {
+        let Self { ticks, batch, redating, now_ms, stamped_ms_max, .. } = self;
         let redated = |tick| redating.map_or(tick, |redating| redating.time(tick));
         let Some(cell) = &line.cell else {
             batch.push_type(line.map, line.map_type, Time::ZERO);
@@ -217,7 +223,7 @@ impl Importing<'_> {
         };
         let applied = ticks.of(redated(cell.applied));
         let before = (batch.bytes.len(), batch.records);
-        let mut is_live = false;
+        let (mut is_live, mut latest) = (false, Time::ZERO);
         let taken = reader.deltas(line.map_type, cell, &mut |delta, removed| {
             is_live |= match delta {
                 Delta::Lww { value, expires_ms, .. } => {
@@ -228,8 +234,13 @@ impl Importing<'_> {
             };
             let applied = removed.map_or(applied, |removed| ticks.of_removal(redated(removed), applied));
             let delta = redating.map_or(*delta, |redating| redating.delta(delta));
+            latest = latest.max(delta.stamped().unwrap_or(latest));
             batch.push(line.map, cell.key.as_bytes(), &delta, applied);
         });
+        let taken = match taken {
+            Ok(()) if latest.millis() > *stamped_ms_max => Err(too_far_ahead(latest.millis() - *now_ms)),
+            taken => taken.map_err(str::to_owned),
+        };
         if taken.is_err() {
             batch.bytes.truncate(before.0);
             batch.records = before.1;
@@ -263,4 +274,13 @@ impl Importing<'_> {
         (self.progress)(&self.imported);
         Ok(())
     }
+}
+
+/// A stamp of the future wins over everybody until then, and would take the clock of the data set along.
+fn too_far_ahead(ahead_ms: u64) -> String {
+    let ahead = roughly(ahead_ms);
+    format!(
+        "at is {ahead} ahead of the wall clock, more than --max-clock-drift-ms: is the clock of this host right? \
+         --allow-future imports it, and `annulus clock --set-back` then dates it to now"
+    )
 }

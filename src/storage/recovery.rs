@@ -126,7 +126,7 @@ pub(super) type Names = Vec<(u64, String)>;
 
 /// The names of the segments that are wholly folded, and the others: that the next one begins at or before the
 /// first record which is not folded says so without a look.
-fn unfolded_segments(disk: &dyn Disk, folded: u64) -> Result<(Vec<String>, Names), StorageError> {
+pub(super) fn unfolded_segments(disk: &dyn Disk, folded: u64) -> Result<(Vec<String>, Names), StorageError> {
     let mut names = segments(disk)?;
     let is_folded = |pair: &&[(u64, String)]| pair[1].0.saturating_sub(1) <= folded;
     let count = names.windows(2).take_while(is_folded).count();

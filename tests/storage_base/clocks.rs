@@ -1,11 +1,15 @@
 //! The clock of a data directory: how far it is ahead, and a copy that is not.
 
-use annulus::storage::clock::{set_back, stored};
+use annulus::crdt::{MapType, Time};
+use annulus::storage::clock::{set_back, stored, stored_at_least};
+use annulus::storage::import::ImportOptions;
 use annulus::storage::{Format, HostDisk, StorageError};
 
-use crate::data_dir::files;
+use crate::data_dir::{files, format};
 use crate::disks::TempFolder;
 use crate::exporting::{NOW_MS, exported, imported, options};
+use crate::journal_files::{EPOCH, JournalFiles, batch_of_clear, batch_of_type};
+use crate::model::open_base;
 
 /// Fourteen years.
 const AHEAD_MS: u64 = 14 * 365 * 24 * 3_600_000;
@@ -98,4 +102,69 @@ fn a_copy_goes_nowhere_where_something_is() {
     let nothing = source.0.join("nothing");
     assert!(set_back(&nothing, &target.0.join("new"), NOW_MS, 77).is_err());
     assert!(!target.0.join("new").exists(), "nothing is left of a copy that failed");
+}
+
+/// Goal: an import cannot make a data set whose own clock is behind a stamp in it, or one that is ahead unasked.
+#[test]
+fn stamps_of_the_future_are_refused_or_take_the_clock_along() {
+    let future_ms = NOW_MS + AHEAD_MS;
+    let line = |key: &str, at_ms: u64| {
+        format!(r#"{{"map":"a","type":"lww","key":"{key}","applied":"5:0","value":1,"at":"{at_ms}:3:n"}}"#)
+    };
+    let add = format!(
+        r#"{{"map":"b","type":"or","key":"k","applied":"5:0","values":[{{"tag":"x","value":1,"at":"{future_ms}:3:n"}}]}}"#
+    );
+    let folder = TempFolder::new();
+    imported(&folder.0, options(NOW_MS, 1), &line("near", NOW_MS + 60_000)).unwrap();
+    assert_eq!(
+        stored(&folder.0).unwrap(),
+        Time::new(NOW_MS + 60_000, 3),
+        "no server is behind what is there"
+    );
+    for far in [line("far", NOW_MS + 60_001), line("far", future_ms), add.clone()] {
+        let error =
+            imported(&folder.0, options(NOW_MS, 1), &format!("{}\n{far}", line("before", 7))).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("line 2") && said.contains("--allow-future"), "{said}");
+    }
+    let error = imported(&folder.0, options(NOW_MS, 1), &add).unwrap_err().to_string();
+    assert!(error.contains("13years"), "{error}");
+    let lines = exported(&folder.0);
+    assert!(lines.contains("before") && !lines.contains("far") && !lines.contains("\"b\""), "{lines}");
+    assert_eq!(stored(&folder.0).unwrap().millis(), NOW_MS + 60_000);
+
+    for far in [line("far", future_ms), add.clone()] {
+        let folder = TempFolder::new();
+        let allowing = ImportOptions { ahead_ms_max: u64::MAX, ..options(NOW_MS, 1) };
+        imported(&folder.0, allowing, &far).unwrap();
+        assert_eq!(stored(&folder.0).unwrap(), Time::new(future_ms, 3));
+        // Its clock is there already, so that this changes nothing.
+        assert_eq!(imported(&folder.0, options(NOW_MS, 1), &exported(&folder.0)).unwrap().changed, 0);
+        let target = TempFolder::new();
+        set_back(&folder.0, &target.0, NOW_MS, 77).unwrap();
+        assert!(stored(&target.0).unwrap().millis() <= NOW_MS);
+    }
+}
+
+/// Goal: a quick look sees a clock that is ahead, wherever it is written. Method: the base, the last segment, and the last but
+/// one are in turn the only place; the journal before them is damaged, and nobody reads it.
+#[test]
+fn a_quick_look_reads_the_base_and_the_newest_segments() {
+    let ahead_ms = NOW_MS + AHEAD_MS;
+    let folder = TempFolder::new();
+    let disk = HostDisk::new(&folder.0).unwrap();
+    Format::load_or_create(&disk, format).unwrap();
+    let mut journal = JournalFiles::new(&disk);
+    let base = open_base(&disk);
+    base.fold(&disk, &journal.write(&batch_of_type("a", MapType::Lww)), EPOCH).unwrap();
+    drop(base);
+    assert_eq!(stored_at_least(&folder.0).unwrap(), Time::new(1, 0), "the base");
+    let old = journal.write(&batch_of_clear(Time::new(7, 0)));
+    assert_eq!(stored_at_least(&folder.0).unwrap(), Time::new(7, 0), "the last segment");
+    journal.write(&batch_of_clear(Time::new(ahead_ms, 5)));
+    journal.write(&batch_of_clear(Time::new(8, 0)));
+    assert_eq!(stored(&folder.0).unwrap(), Time::new(ahead_ms, 5));
+    std::fs::write(folder.0.join(&old), "nonsense").unwrap();
+    assert!(stored(&folder.0).is_err());
+    assert_eq!(stored_at_least(&folder.0).unwrap(), Time::new(ahead_ms, 5), "the last but one");
 }

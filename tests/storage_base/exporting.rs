@@ -31,7 +31,7 @@ fn sorted(lines: &str) -> Vec<&str> {
 }
 
 pub fn options(now_ms: u64, secret: u64) -> ImportOptions {
-    ImportOptions { now_ms, fresh: Format { secret, ..format() } }
+    ImportOptions { now_ms, ahead_ms_max: 60_000, fresh: Format { secret, ..format() } }
 }
 
 pub fn imported(folder: &Path, options: ImportOptions, lines: &str) -> Result<Imported, StorageError> {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::Check;
 use crate::cli::Serve;
@@ -33,15 +32,14 @@ pub(super) fn checks(serve: &Serve) -> Vec<Check> {
 /// Whether the data set that is there has seen a clock that was ahead. Nothing is said of one that a server uses, or that
 /// cannot be read: the server itself says so when it starts.
 fn clock(data_dir: &Path, drift_max_ms: u64) -> Option<Check> {
-    let stored_ms = clock::stored(data_dir).ok()?.millis();
+    let stored_ms = clock::stored_at_least(data_dir).ok()?.millis();
     let ahead_ms = stored_ms.saturating_sub(Clock::start().now().unix_ms);
-    let ahead = humantime::format_duration(Duration::from_millis(ahead_ms));
     Some(if ahead_ms <= drift_max_ms {
         Check::ok("stored clock", "not ahead of the wall clock")
     } else {
         Check::warn(
             "stored clock",
-            format!("{ahead} ahead of the wall clock"),
+            format!("{} ahead of the wall clock", clock::roughly(ahead_ms)),
             "what clients write with stamps of a right clock loses until then: see `annulus clock`",
         )
     })

@@ -11,14 +11,15 @@ use crate::storage::clock;
 pub(super) fn run(data_dir: &Path, set_back: Option<&Path>, drift_max_ms: u64) -> Result<(), TaskError> {
     check_there(data_dir)?;
     let now_ms = Clock::start().now().unix_ms;
-    let stored_ms = clock::stored(data_dir)?.millis();
+    let instead = "stop the server first, or take an `annulus backup` and look at that";
+    let stored_ms = clock::stored(data_dir).map_err(TaskError::in_use(instead))?.millis();
     let ahead_ms = stored_ms.saturating_sub(now_ms);
     let shown = |ms| humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms));
     say(&format!("wall clock    {}", shown(now_ms)));
     say(&format!("stored clock  {}", shown(stored_ms.min(SHOWN_MS_MAX))));
     say(&match ahead_ms {
         0 => "not ahead".to_owned(),
-        _ => format!("ahead by      {}", humantime::format_duration(Duration::from_millis(ahead_ms))),
+        _ => format!("ahead by      {}", clock::roughly(ahead_ms)),
     });
     let Some(target) = set_back else {
         return if ahead_ms > drift_max_ms { Err(TaskError::ClockAhead) } else { Ok(()) };

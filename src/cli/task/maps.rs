@@ -46,7 +46,12 @@ fn export_to(data_dir: &Path, maps: &[String], out: &mut dyn Write) -> Result<St
 }
 
 /// Merges what is read and says what was merged.
-pub(super) fn import(data_dir: &Path, input: Option<&Path>, node: Option<&str>) -> Result<String, TaskError> {
+pub(super) fn import(
+    data_dir: &Path,
+    input: Option<&Path>,
+    node: Option<&str>,
+    ahead_ms_max: u64,
+) -> Result<String, TaskError> {
     let mut input: Box<dyn BufRead> = match input {
         None => Box::new(io::stdin().lock()),
         Some(path) => {
@@ -60,7 +65,7 @@ pub(super) fn import(data_dir: &Path, input: Option<&Path>, node: Option<&str>) 
         None => fresh_node().map_err(TaskError::Random)?,
     };
     let fresh = Format { epoch: random()?, secret: random()?, node };
-    let options = ImportOptions { now_ms: Clock::start().now().unix_ms, fresh };
+    let options = ImportOptions { now_ms: Clock::start().now().unix_ms, ahead_ms_max, fresh };
     let imported = import::import(data_dir, options, &mut input, &mut now_and_then());
     let instead = "stop the server first: lines are merged into files that nobody else writes";
     Ok(imported.map_err(TaskError::in_use(instead))?.to_string())

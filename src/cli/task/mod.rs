@@ -28,11 +28,12 @@ pub enum Task {
         maps: Vec<String>,
         output: Option<PathBuf>,
     },
-    /// `node`: the name of the node in a directory that is not there yet.
+    /// `node`: the name of the node in a directory that is not there yet; `ahead_ms_max`: how far stamps may be ahead.
     Import {
         data_dir: PathBuf,
         input: Option<PathBuf>,
         node: Option<String>,
+        ahead_ms_max: u64,
     },
     Clock {
         data_dir: PathBuf,
@@ -107,8 +108,9 @@ impl Action {
         Ok(match self {
             Self::Backup { dir } => Task::Backup { data_dir, target: dir },
             Self::Export { maps, output } => Task::Export { data_dir, maps, output },
-            Self::Import { file } => {
-                Task::Import { data_dir, input: file, node: flags.listening.node.clone() }
+            Self::Import { file, allow_future } => {
+                let ahead_ms_max = if allow_future { u64::MAX } else { flags.data.max_clock_drift_ms };
+                Task::Import { data_dir, input: file, node: flags.listening.node.clone(), ahead_ms_max }
             }
             Self::Clock { set_back } => {
                 Task::Clock { data_dir, set_back, drift_max_ms: flags.data.max_clock_drift_ms }
@@ -128,8 +130,8 @@ impl Task {
         match self {
             Self::Backup { data_dir, target } => say(&backup::run(data_dir, target)?),
             Self::Export { data_dir, maps, output } => say(&maps::export(data_dir, maps, output.as_deref())?),
-            Self::Import { data_dir, input, node } => {
-                say(&maps::import(data_dir, input.as_deref(), node.as_deref())?);
+            Self::Import { data_dir, input, node, ahead_ms_max } => {
+                say(&maps::import(data_dir, input.as_deref(), node.as_deref(), *ahead_ms_max)?);
             }
             Self::Clock { data_dir, set_back, drift_max_ms } => {
                 clock::run(data_dir, set_back.as_deref(), *drift_max_ms)?;
