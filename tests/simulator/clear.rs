@@ -9,6 +9,7 @@ use crate::disk::Crash;
 use crate::link::{End, Link};
 use crate::replica::Replica;
 use crate::scenario::Kind;
+use crate::service::Service;
 use crate::world::World;
 
 /// Microseconds without a byte moving after which nothing is on its way.
@@ -109,7 +110,8 @@ impl World {
         told.ends_with(br#"{"success":true}"#)
     }
 
+    /// The last clear that the base has followed. What the process found when it started may be an earlier one.
     fn cleared_through(&self) -> Time {
-        self.service.as_ref().map_or(Time::ZERO, |service| service.cleared_through)
+        self.service.as_ref().map_or(Time::ZERO, Service::cleared_through)
     }
 }

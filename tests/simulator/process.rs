@@ -53,7 +53,7 @@ impl World {
             shared.epoch = service.format.epoch;
             shared.hasher = KeyHasher::new(service.format.secret);
             let progress = Arc::clone(&service.progress);
-            let (clock_floor, cleared_through) = (service.clock, service.cleared_through);
+            let (clock_floor, cleared_through) = (service.clock, service.cleared_through());
             shared.storage = Some(SharedStorage { progress, clock_floor, cleared_through });
             storage_ports = given.into_iter().map(Some).collect();
             self.service = Some(service);

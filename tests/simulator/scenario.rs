@@ -123,13 +123,14 @@ impl Scenario {
         if never_conflates || is_heavy {
             config.outbox_hard_bytes = 256 << 20;
         }
+        if never_conflates {
+            config.outbox_soft_bytes = 64 << 20;
+        }
         if is_tight {
             // All there is fits, but not many answers at once.
             config.outbox_hard_bytes = config.outbox_soft_bytes + (80 << 10);
         }
-        if never_conflates {
-            config.outbox_soft_bytes = 64 << 20;
-        }
+        assert!(config.outbox_soft_bytes < config.outbox_hard_bytes, "no server starts with these limits");
         if forgets {
             config.tombstone_retention_ms = random.between(200, 3_000) as u64;
         }

@@ -32,8 +32,6 @@ pub struct Service {
     pub format: Format,
     pub progress: Arc<Progress>,
     pub clock: Time,
-    /// All maps were dropped at this tick.
-    pub cleared_through: Time,
     base: Base,
     tail: Tail,
     journal: Journal,
@@ -102,6 +100,11 @@ impl Now {
 }
 
 impl Service {
+    /// All maps were dropped at this tick, the last time that the base has followed.
+    pub fn cleared_through(&self) -> Time {
+        self.base.cleared_through().expect("reading does not fail on this disk")
+    }
+
     /// Whether a step would do anything.
     pub fn is_runnable(&self, now_us: u64) -> bool {
         self.is_woken || !self.is_asleep || self.deadline_us().is_some_and(|at_us| at_us <= now_us)

@@ -36,7 +36,6 @@ impl Service {
         assert!(recovered.lost.is_empty(), "a power cut is no damage: {recovered:?}");
         tail.attach(disk, &recovered.segments)?;
         base.follow(&tail)?;
-        let cleared_through = base.cleared_through()?;
         let clock = base.clock().max(recovered.clock);
         let mut salts = Random::new(random.next());
         let options = JournalOptions {
@@ -56,7 +55,6 @@ impl Service {
             format,
             progress: Arc::new(Progress::new(shards, clock)),
             clock,
-            cleared_through,
             base,
             tail,
             journal: Journal::new(options, move || salts.next() as u32),
