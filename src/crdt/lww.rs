@@ -95,9 +95,9 @@ impl Lww {
     }
 }
 
-/// The order among states of one stamp: deleted, expires, when, bytes.
-fn rank(value: Option<&[u8]>, expires_ms: u64) -> (bool, bool, u64, &[u8]) {
-    (value.is_none(), expires_ms != 0, expires_ms, value.unwrap_or_default())
+/// The order among states of one stamp: deleted, when it ends, bytes. What never ends is 0, below all that does.
+fn rank(value: Option<&[u8]>, expires_ms: u64) -> (bool, u64, &[u8]) {
+    (value.is_none(), expires_ms, value.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::client::TIE_TAG;
 use crate::replica::{Cell, Replica, Stamp};
 use crate::scenario::MapSpec;
 
@@ -92,11 +93,13 @@ impl Oracle {
         self.now.floors.get(&map)?.cells.get(key).cloned()
     }
 
-    /// Tags acknowledged at `key` for this value, removed ones included.
+    /// Tags acknowledged at `key` for this value, as far as that cannot have changed.
     pub fn tags_of(&self, map: usize, key: &str, value: &str) -> Vec<String> {
         match self.floor_of_key(map, key) {
             Some(Cell::Or { live, .. }) => {
-                live.iter().filter(|(_, tagged)| tagged.1 == value).map(|(tag, _)| tag.clone()).collect()
+                let is_certain = |tag: &str, held: &str| held == value && !tag.starts_with(TIE_TAG);
+                let tags = live.iter().filter(|(tag, (_, held))| is_certain(tag, held));
+                tags.map(|(tag, _)| tag.clone()).collect()
             }
             _ => Vec::new(),
         }

@@ -150,7 +150,8 @@ impl Cell {
         match (self, floor) {
             (Self::Lww { .. }, Self::Lww { .. }) => self.rank() >= floor.rank(),
             (Self::Or { live, removed }, Self::Or { live: floor_live, removed: floor_removed }) => {
-                floor_live.keys().all(|tag| live.contains_key(tag) || removed.contains(tag))
+                let is_there = |(tag, tagged)| live.get(tag).is_some_and(|ours| ours >= tagged);
+                floor_live.iter().all(|tagged| is_there(tagged) || removed.contains(tagged.0))
                     && floor_removed.iter().all(|tag| !live.contains_key(tag))
             }
             _ => true,

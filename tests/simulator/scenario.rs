@@ -140,7 +140,7 @@ impl Scenario {
             shards,
             queue_envelopes: if is_heavy { 1 } else { random.pick(&[1, 1, 2, 3, 4, 24, 64]) },
             clients,
-            clients_synckit: random.pick(&[0, 1, clients / 2, clients - 1]),
+            clients_synckit: random.pick(&[0, 0, 1, clients / 2, clients - 1]),
             steps: if is_heavy { random.between(2000, 6000) } else { random.between(1000, 40_000) },
             config,
             keys: random.pick(&[1, 3, 8, 30]),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use annulus::metrics::Metrics;
 use annulus::shard::Now;
 
-use crate::client::{Client, Context};
+use crate::client::{Client, Context, Tie};
 use crate::disk::{Fault, SimDisk};
 use crate::frames::{self, TEXT};
 use crate::link::{End, Link};
@@ -36,6 +36,7 @@ pub struct World {
     pub open_links: Vec<usize>,
     pub clients: Vec<Client>,
     pub oracle: Oracle,
+    tie: Option<Tie>,
     pub trace: Trace,
     pub now_us: u64,
     /// How far the wall clock is from where it would be without steps.
@@ -60,6 +61,7 @@ impl World {
             open_links: Vec::new(),
             clients: clients(&scenario, &mut random),
             oracle: Oracle::default(),
+            tie: None,
             trace: Trace::default(),
             now_us: 0,
             unix_step_ms: 0,
@@ -270,6 +272,7 @@ impl World {
         let context = Context {
             random: &mut self.random,
             oracle: &mut self.oracle,
+            tie: &mut self.tie,
             scenario: &self.scenario,
             now_us: self.now_us,
             unix_ms,
@@ -290,6 +293,7 @@ impl World {
         let mut context = Context {
             random: &mut self.random,
             oracle: &mut self.oracle,
+            tie: &mut self.tie,
             scenario: &self.scenario,
             now_us: self.now_us,
             unix_ms,

@@ -5,10 +5,12 @@ mod answers;
 mod op;
 mod requests;
 mod synckit;
+mod tie;
 mod watch;
 
 pub use op::{Op, OpKind};
 pub use synckit::SyncKit;
+pub use tie::{TIE_TAG, Tie};
 pub use watch::{Filter, Spec, Watch};
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,6 +26,8 @@ use crate::scenario::{Kind, Scenario};
 pub struct Context<'a> {
     pub random: &'a mut Random,
     pub oracle: &'a mut Oracle,
+    /// The tie that is on, if one is.
+    pub tie: &'a mut Option<Tie>,
     pub scenario: &'a Scenario,
     pub now_us: u64,
     pub unix_ms: u64,

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::op::{Op, OpKind};
+use super::tie::TIE_KEY;
 use super::watch::{Filter, Spec, Watch};
 use super::{Asked, Client, Context, SyncKit};
 use crate::frames::PING;
@@ -67,6 +68,9 @@ impl Client {
     fn read_some(&mut self, map: usize, link: &mut Link, context: &mut Context<'_>) {
         let count = context.random.between(1, 4);
         let mut keys: Vec<String> = (0..count).map(|_| key(context)).collect();
+        if context.random.per_mille(300) {
+            keys.push(format!("{}{TIE_KEY}", key(context)));
+        }
         keys.sort();
         keys.dedup();
         self.read_keys(map, keys, link, context);
@@ -237,6 +241,10 @@ impl Client {
         };
         let mut ops = Vec::new();
         for _ in 0..count {
+            if let Some(op) = self.tie_op(context) {
+                ops.push(op);
+                continue;
+            }
             let map = context.random.below(context.scenario.maps.len());
             let key = key(context);
             let kind = self.op_kind(map, &key, context);
@@ -292,6 +300,6 @@ impl Client {
     }
 }
 
-fn key(context: &mut Context<'_>) -> String {
+pub(super) fn key(context: &mut Context<'_>) -> String {
     format!("k{}", context.random.below(context.scenario.keys))
 }
