@@ -142,6 +142,9 @@ impl<'a> State<'a> {
                 None => {}
             }
         }
+        // In the order in which they were written, as they would have come one by one.
+        let by_time = |step: &SetStep<'a>| (step.at, step.key);
+        state.elements.sort_by_key(by_time);
         let (of_no_use, removed) = (&mut state.of_no_use, &mut state.removed_elements);
         state.elements.retain(|step| {
             let is_there = step.at.time > cleared;
@@ -151,12 +154,9 @@ impl<'a> State<'a> {
             }
             is_there
         });
-        // In the order in which they were written, as they would have come one by one.
+        state.removed_elements.sort_by_key(by_time);
         state.fields.sort_by_key(|entry| (time_of(entry), entry.key));
         state.removed_fields.sort_by_key(|entry| (time_of(entry), entry.key));
-        for steps in [&mut state.elements, &mut state.removed_elements] {
-            steps.sort_by_key(|step| (step.at, step.key));
-        }
         // Two shards may give the same stamp.
         state.texts.sort_by_key(|&(key, at, _)| (std::cmp::Reverse(at), key));
         state.drop_contained();

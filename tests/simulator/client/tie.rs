@@ -12,12 +12,23 @@ pub const TIE_KEY: &str = "-tie";
 /// The furthest that a tie is ahead of the wall clock: less than the drift that servers allow.
 const AHEAD_MS_MAX: u64 = 30_000;
 
+/// In what the operations of a tie differ. What is decided by one is decided for all that come after it, so that a tie which
+/// differs in everything says nothing of the last of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Varies {
+    Value,
+    End,
+    Deletion,
+    Node,
+}
+
 /// What clients agree on.
 pub struct Tie {
     map: usize,
     kind: Kind,
     key: String,
     millis: u64,
+    varies: Varies,
     /// Operations that are still to come.
     left: usize,
 }
@@ -35,11 +46,16 @@ impl Client {
         }
         let tie = context.tie.as_mut()?;
         tie.left -= 1;
-        let (map, kind, key, millis) = (tie.map, tie.kind, tie.key.clone(), tie.millis);
+        let (map, kind, key) = (tie.map, tie.kind, tie.key.clone());
+        let (millis, varies) = (tie.millis, tie.varies);
         if tie.left == 0 {
             *context.tie = None;
         }
-        let kind = if kind == Kind::Or { tied_add(millis, context) } else { tied_write(millis, context) };
+        let kind = if kind == Kind::Or {
+            tied_add(millis, varies, context)
+        } else {
+            tied_write(millis, varies, context)
+        };
         Some(self.op(map, key, kind, context))
     }
 
@@ -56,28 +72,31 @@ impl Client {
         let there_ms = there.as_ref().and_then(Cell::latest).map_or(0, |at| at.millis);
         let latest_ms = context.unix_ms.max(self.told.millis).max(there_ms) + 1;
         let millis = latest_ms.min(context.unix_ms + AHEAD_MS_MAX);
-        Some(Tie { map, kind, key, millis, left: context.random.between(2, 12) })
+        let varies = context.random.pick(&[Varies::Value, Varies::End, Varies::Deletion, Varies::Node]);
+        Some(Tie { varies, map, kind, key, millis, left: context.random.between(2, 12) })
     }
 }
 
 /// Few values, ends and nodes, so that states are often equal but for one of them.
-fn tied_write(millis: u64, context: &mut Context<'_>) -> OpKind {
-    let at = Some(stamp(millis, context));
-    if context.random.per_mille(150) {
+fn tied_write(millis: u64, varies: Varies, context: &mut Context<'_>) -> OpKind {
+    let at = Some(stamp(millis, varies, context));
+    if varies >= Varies::Deletion && context.random.per_mille(150) {
         return OpKind::Delete { at };
     }
-    let ttl_ms = context.random.pick(&[None, None, Some(1_500), Some(3_000)]);
-    OpKind::Set { value: format!("\"{}\"", value(context)), at, ttl_ms }
+    let ends = if varies >= Varies::End { [None, None, Some(1_500), Some(3_000)] } else { [None; 4] };
+    OpKind::Set { value: format!("\"{}\"", value(context)), at, ttl_ms: context.random.pick(&ends) }
 }
 
-fn tied_add(millis: u64, context: &mut Context<'_>) -> OpKind {
-    let at = context.random.per_mille(800).then(|| stamp(millis, context));
+/// Values of one tag are ordered by stamp, then value; in half of the ties servers give some of the stamps.
+fn tied_add(millis: u64, varies: Varies, context: &mut Context<'_>) -> OpKind {
+    let has_stamp = varies < Varies::Deletion || context.random.per_mille(800);
+    let at = has_stamp.then(|| stamp(millis, varies, context));
     let tag = Some(format!("{TIE_TAG}{millis}-{}", context.random.below(2)));
     OpKind::Add { value: value(context), tag, at }
 }
 
-fn stamp(millis: u64, context: &mut Context<'_>) -> Stamp {
-    let node = context.random.pick(&["tab", "tab", "tab", "tac"]);
+fn stamp(millis: u64, varies: Varies, context: &mut Context<'_>) -> Stamp {
+    let node = if varies == Varies::Node { context.random.pick(&["tab", "tac"]) } else { "tab" };
     Stamp { millis, counter: 0, node: node.to_owned() }
 }
 
