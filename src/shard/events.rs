@@ -172,21 +172,21 @@ impl Shard {
 
     /// Puts a connection that is not read where it waits: until a moment, or until there is room.
     fn wait_in_line(&mut self, id: ConnectionId) {
-        match self.clients.get(id).and_then(|connection| self.rate_allows_at_ms(connection)) {
-            Some(at_ms) => self.rate_limited.push(Reverse((at_ms, id))),
+        match self.clients.get(id).and_then(|connection| self.rate_allows_at_us(connection)) {
+            Some(at_us) => self.rate_limited.push(Reverse((at_us, id))),
             None => self.paused.push_back(id),
         }
     }
 
     /// When the next of the connections may go on that have sent as much as they may.
-    pub(super) fn next_rate_limited_ms(&self) -> Option<u64> {
-        self.rate_limited.peek().map(|Reverse((at_ms, _))| *at_ms)
+    pub(super) fn next_rate_limited_us(&self) -> Option<u64> {
+        self.rate_limited.peek().map(|Reverse((at_us, _))| *at_us)
     }
 
     /// Lets those go on that have waited until they may, whose silence was not theirs.
     pub(super) fn release_rate_limited(&mut self) {
         let now_ms = self.now.timer_ms();
-        while self.next_rate_limited_ms().is_some_and(|at_ms| at_ms <= now_ms)
+        while self.next_rate_limited_us().is_some_and(|at_us| at_us <= self.now.monotonic_us)
             && let Some(Reverse((_, id))) = self.rate_limited.pop()
         {
             self.paused.push_back(id);

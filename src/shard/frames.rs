@@ -56,18 +56,18 @@ impl Shard {
             && (connection.requests_pending as usize) < CONNECTION_REQUESTS_PENDING_MAX
             && connection.outbox.bytes() <= self.config.outbox_soft_bytes
             && !self.is_congested()
-            && self.rate_allows_at_ms(connection).is_none()
+            && self.rate_allows_at_us(connection).is_none()
     }
 
     /// When a connection may send again that has sent as much as it may, and is to wait for that.
-    pub(super) fn rate_allows_at_ms(&self, connection: &Connection) -> Option<u64> {
+    pub(super) fn rate_allows_at_us(&self, connection: &Connection) -> Option<u64> {
         let Config { messages_per_second_max, messages_per_minute_max, rate_limit, .. } = *self.config;
         if rate_limit == RateLimit::Refuse {
             return None;
         }
-        let now_ms = self.now.timer_ms();
-        let in_second = connection.second.allows_at_ms(messages_per_second_max, now_ms);
-        in_second.max(connection.minute.allows_at_ms(messages_per_minute_max, now_ms))
+        let now_us = self.now.monotonic_us;
+        let in_second = connection.second.allows_at_us(messages_per_second_max, now_us);
+        in_second.max(connection.minute.allows_at_us(messages_per_minute_max, now_us))
     }
 
     fn handle_event(&mut self, id: ConnectionId, event: Event<'_>) -> Result<(), Close> {
@@ -130,9 +130,9 @@ impl Shard {
     pub fn over_message_rate(&mut self, id: ConnectionId) -> Option<u32> {
         let (per_second, per_minute) =
             (self.config.messages_per_second_max, self.config.messages_per_minute_max);
-        let now_ms = self.now.timer_ms();
+        let now_us = self.now.monotonic_us;
         let connection = self.clients.get_mut(id)?;
-        let in_second = connection.second.count(per_second, 1_000, now_ms);
-        in_second.or_else(|| connection.minute.count(per_minute, 60_000, now_ms))
+        let in_second = connection.second.count(per_second, 1_000, now_us);
+        in_second.or_else(|| connection.minute.count(per_minute, 60_000, now_us))
     }
 }

@@ -14,11 +14,11 @@ pub enum Life {
     /// Told to stop. It says so to who asks how it is, and serves as before until then, so that load balancers can send
     /// clients elsewhere first.
     Leaving {
-        until_ms: u64,
+        until_us: u64,
     },
     /// Sends everybody away, and ends once all are gone or then at the latest.
     Draining {
-        until_ms: u64,
+        until_us: u64,
     },
 }
 
@@ -45,7 +45,7 @@ impl Shard {
         let waits = self
             .clients
             .get(id)
-            .is_some_and(|connection| connection.paused && self.rate_allows_at_ms(connection).is_some());
+            .is_some_and(|connection| connection.paused && self.rate_allows_at_us(connection).is_some());
         let Some(connection) = self.clients.get_mut(id) else { return };
         match connection.phase {
             Phase::Open => {
@@ -90,7 +90,7 @@ impl Shard {
     /// shard exits once all are gone, or after `--drain-ms`. Told again, it goes on as it does.
     pub fn drain(&mut self) {
         if self.life == Life::Serving {
-            self.life = Life::Leaving { until_ms: self.now.timer_ms() + self.config.drain_lead_ms };
+            self.life = Life::Leaving { until_us: self.now.monotonic_us + self.config.drain_lead_ms * 1000 };
             self.end_lead();
         }
     }
@@ -98,10 +98,10 @@ impl Shard {
     /// Begins to drain once the lead is over.
     pub(super) fn end_lead(&mut self) {
         match self.life {
-            Life::Leaving { until_ms } if self.now.timer_ms() >= until_ms => {}
+            Life::Leaving { until_us } if self.now.monotonic_us >= until_us => {}
             _ => return,
         }
-        self.life = Life::Draining { until_ms: self.now.timer_ms() + self.config.drain_ms };
+        self.life = Life::Draining { until_us: self.now.monotonic_us + self.config.drain_ms * 1000 };
         self.clients.commands.push(Command::StopAccepting);
         let open: Vec<(ConnectionId, Phase)> =
             self.clients.table.iter().map(|(_, connection)| (connection.id, connection.phase)).collect();
@@ -145,26 +145,26 @@ impl Shard {
         matches!(self.life, Life::Draining { .. })
     }
 
-    /// When the lead or the drain is over, in milliseconds of the monotonic clock.
-    pub(super) fn next_life_ms(&self) -> Option<u64> {
+    /// When the lead or the drain is over, in microseconds of the monotonic clock.
+    pub(super) fn next_life_us(&self) -> Option<u64> {
         match self.life {
             Life::Serving => None,
-            Life::Leaving { until_ms } | Life::Draining { until_ms } => Some(until_ms),
+            Life::Leaving { until_us } | Life::Draining { until_us } => Some(until_us),
         }
     }
 
     /// Whether a drain is over.
     pub(super) fn is_drained(&self) -> bool {
         let is_quiet = !self.is_accepting && self.clients.table.is_empty() && !self.has_unjournaled();
-        self.drain_ends_ms().is_some_and(|ends_ms| is_quiet || self.now.timer_ms() >= ends_ms)
+        self.drain_ends_us().is_some_and(|ends_us| is_quiet || self.now.monotonic_us >= ends_us)
     }
 
-    /// When the shard exits at the latest, in milliseconds of the monotonic clock; `None` before it drains.
-    pub(super) fn drain_ends_ms(&self) -> Option<u64> {
+    /// When the shard exits at the latest, in microseconds of the monotonic clock; `None` before it drains.
+    pub(super) fn drain_ends_us(&self) -> Option<u64> {
         // What was acknowledged shall reach the disk, unless the storage takes nothing any more.
         let grace_ms = if self.has_unjournaled() { CLOSE_TIMEOUT_MS } else { 0 };
         match self.life {
-            Life::Draining { until_ms } => Some(until_ms + grace_ms),
+            Life::Draining { until_us } => Some(until_us + grace_ms * 1000),
             Life::Serving | Life::Leaving { .. } => None,
         }
     }

@@ -106,8 +106,8 @@ impl Shard {
             };
         };
         sooner(self.timers.next_ms().map(|at_ms| at_ms * 1000));
-        sooner(self.next_rate_limited_ms().map(|at_ms| at_ms * 1000));
-        sooner(self.next_life_ms().map(|at_ms| at_ms * 1000));
+        sooner(self.next_rate_limited_us());
+        sooner(self.next_life_us());
         sooner(self.next_removal_ms().map(|at_ms| now_us + at_ms.saturating_sub(self.now.unix_ms) * 1000));
         sooner(self.endings.due_ms().map(|at_ms| at_ms * 1000));
         sooner(self.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));

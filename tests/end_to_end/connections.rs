@@ -121,6 +121,7 @@ fn a_storm_is_taken_at_the_accept_rate() {
 #[test]
 fn a_silent_peer_is_pinged_and_then_closed() {
     let server = TestServer::with(|config| config.heartbeat_ms = 600);
+    let began = Instant::now();
     let mut silent = Raw::open(server.address);
     // As silent, but for its pongs, which tungstenite sends while it reads.
     let mut client = Client::connect(server.address);
@@ -128,11 +129,10 @@ fn a_silent_peer_is_pinged_and_then_closed() {
         client.answer_pings(Duration::from_millis(1_500));
         client
     });
-    let began = Instant::now();
     assert_eq!(silent.frame().expect("a ping first").0, PING);
-    assert!(began.elapsed() >= Duration::from_millis(250), "pinged after {:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_millis(300), "pinged after {:?}", began.elapsed());
     assert_eq!(silent.close_code(), Some(4005));
-    assert!(began.elapsed() >= Duration::from_millis(550), "closed after {:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_millis(600), "closed after {:?}", began.elapsed());
     assert_eq!(answering.join().unwrap().ask(r#"{"type":"ping"}"#)["type"], "pong");
 }
 
@@ -176,9 +176,9 @@ fn a_subscription_too_many_is_refused_and_the_others_stay() {
 fn messages_over_the_rate_are_refused_one_by_one_until_the_second_is_over() {
     let server = TestServer::with(|config| config.messages_per_second_max = 5);
     let mut client = Client::connect(server.address);
-    for id in 0..8 {
-        client.send(&format!(r#"{{"type":"ping","id":{id}}}"#));
-    }
+    // In one segment, so that no second ends among them.
+    let pings: Vec<_> = (0..8).map(|id| format!(r#"{{"type":"ping","id":{id}}}"#)).collect();
+    client.send_at_once(&pings.iter().map(String::as_str).collect::<Vec<_>>());
     let answers: Vec<_> = (0..8).map(|_| client.receive()).collect();
     assert!(answers[..5].iter().all(|answer| answer["type"] == "pong"), "{answers:?}");
     let (mut longest, mut ids) = (0, 5..);
@@ -228,8 +228,9 @@ fn messages_over_the_rate_wait_where_that_is_the_policy() {
         let pong = client.receive();
         assert_eq!((&pong["type"], &pong["id"]), (&"pong".into(), &id.into()), "{pong}");
     }
+    // The last ten are of the third second. That no wait is longer than it must be is told in shard_storage.
     let took = began.elapsed();
-    assert!((Duration::from_secs(2)..Duration::from_secs(5)).contains(&took), "{took:?}");
+    assert!(took >= Duration::from_secs(2), "{took:?}");
 }
 
 #[test]

@@ -73,9 +73,8 @@ fn a_client_that_does_not_leave_delays_the_end_by_the_drain_time_at_most() {
 // A load balancer asks now and then. Until it knows, everybody it sends here must be served.
 #[test]
 fn during_the_lead_pages_say_503_and_everything_else_goes_on() {
-    let mut server = Running::in_memory(&["--drain-lead-ms", "3000", "--drain-ms", "5000"]);
+    let server = Running::in_memory(&["--drain-lead-ms", "600000"]);
     let mut early = Client::connect(server.address);
-    let began = Instant::now();
     server.signal(Signal::TERM);
     for request in [
         "GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n",
@@ -94,9 +93,16 @@ fn during_the_lead_pages_say_503_and_everything_else_goes_on() {
         late.leave();
     }
     early.write(&set("m", "k", 2));
-    assert!(began.elapsed() < Duration::from_millis(2_900), "too slow to tell: {:?}", began.elapsed());
-    let (code, reason) = early.closed();
-    assert!(began.elapsed() >= Duration::from_millis(2_900), "the lead was cut: {:?}", began.elapsed());
+}
+
+#[test]
+fn after_the_lead_everybody_is_sent_away() {
+    let mut server = Running::in_memory(&["--drain-lead-ms", "700"]);
+    let client = Client::connect(server.address);
+    let began = Instant::now();
+    server.signal(Signal::TERM);
+    let (code, reason) = client.closed();
+    assert!(began.elapsed() >= Duration::from_millis(700), "the lead was cut: {:?}", began.elapsed());
     assert_eq!(code, 1001, "{reason}");
     assert_eq!(server.exit_code(), Some(0));
     assert!(TcpStream::connect(server.address).is_err());
@@ -106,12 +112,10 @@ fn during_the_lead_pages_say_503_and_everything_else_goes_on() {
 fn a_second_signal_ends_the_lead_and_the_process_at_once() {
     let mut server = Running::in_memory(&["--drain-lead-ms", "60000"]);
     let client = Raw::open(server.address);
-    let began = Instant::now();
     server.signal(Signal::TERM);
     await_that("503", || get(server.address, "/healthz").starts_with("HTTP/1.1 503 "));
     server.signal(Signal::INT);
     assert_eq!(server.exit_code(), Some(1));
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     drop(client);
 }
 
