@@ -13,6 +13,19 @@ use super::DiskFile;
 #[derive(Debug)]
 pub(super) struct FileBackend(pub Arc<dyn DiskFile>);
 
+impl FileBackend {
+    /// Of a file that an earlier process has written. Its length is synced first, as redb writes a header that counts on it:
+    /// where that process has ended because it could not sync a longer file, a later sync alone may not bring the length.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn open(file: Arc<dyn DiskFile>) -> io::Result<Self> {
+        file.set_len(file.size()?)?;
+        file.sync()?;
+        Ok(Self(file))
+    }
+}
+
 impl redb::StorageBackend for FileBackend {
     fn len(&self) -> io::Result<u64> {
         self.0.size()

@@ -73,7 +73,7 @@ impl Base {
     pub fn open(disk: &dyn Disk, hasher: KeyHasher, cache_bytes: usize) -> Result<Self, StorageError> {
         match open_file(disk)? {
             Some(file) => {
-                let backend = FileBackend(file);
+                let backend = FileBackend::open(file).map_err(StorageError::io("sync", BASE_FILE))?;
                 Self::of(builder(cache_bytes).create_with_backend(backend).map_err(failed)?, hasher)
             }
             None => Self::create(disk, hasher, cache_bytes, |_| Ok(())),

@@ -26,7 +26,8 @@ impl World {
             self.with_client(index, |client, link, context| client.reset(link, context));
         }
         self.settle(REST_US, false);
-        let Some(link) = self.begin_clear() else { return };
+        self.wait_for_gone_clients();
+        let Some(mut link) = self.begin_clear() else { return };
         let before = self.cleared_through();
         let crash_at = (self.scenario.storage.is_some() && self.random.per_mille(500))
             .then(|| self.random.below(CRASH_STEPS));
@@ -34,6 +35,10 @@ impl World {
             assert!(step < STEPS_MAX, "a clear does not end: {:?}", self.service);
             if self.has_succeeded(link) || crash_at == Some(step) {
                 break;
+            }
+            if self.links[link].is_over {
+                // It has waited for longer than a connection may without a request. One that is under way does as well.
+                link = self.begin_clear().unwrap_or(link);
             }
             self.step_clear(link);
         }
@@ -73,6 +78,16 @@ impl World {
         }
         self.clients.truncate(observers);
         self.settle(REST_US, true);
+    }
+
+    /// Waits until the server has carried out, or given up, what clients have asked for that are gone: of a map that could not
+    /// be loaded that takes longer than anything moves, and it would be done to the maps that are empty, as it may be.
+    fn wait_for_gone_clients(&mut self) {
+        let until_us = self.now_us + self.wait_us_max();
+        while self.now_us < until_us {
+            self.settle(REST_US, false);
+            self.now_us += 1;
+        }
     }
 
     /// Connects to some shard and has it clear; `None` if it takes no connection.

@@ -84,7 +84,7 @@ impl World {
     }
 
     /// A map that could not be loaded is asked for again after a second.
-    fn wait_us_max(&self) -> u64 {
+    pub fn wait_us_max(&self) -> u64 {
         let fails = self.scenario.storage.as_ref().is_some_and(|spec| spec.failed_loads_per_mille > 0);
         if fails { WAIT_US_MAX + 1_100_000 } else { WAIT_US_MAX }
     }

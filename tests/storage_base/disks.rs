@@ -61,6 +61,8 @@ struct Shared {
     files: Mutex<BTreeMap<String, Arc<MemoryFile>>>,
     /// Syncs that still work; `None`: all.
     syncs_left: Mutex<Option<u64>>,
+    /// Syncs until one fails that everything works after; `None`: none does.
+    syncs_to_lost: Mutex<Option<u64>>,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,8 @@ struct MemoryFile {
     durable: Mutex<Vec<u8>>,
     /// Written since the last sync.
     dirty: Mutex<Vec<Range<usize>>>,
+    /// Its length was set since the last sync.
+    is_resized: Mutex<bool>,
     shared: std::sync::Weak<Shared>,
 }
 
@@ -82,6 +86,16 @@ impl MemoryDisk {
         *lock(&self.0.syncs_left) == Some(0)
     }
 
+    /// The sync after so many more fails, and the kernel counts as clean what it should have synced (fsyncgate, 2018): a later
+    /// sync does not bring it to the disk.
+    pub fn lose_after_syncs(&self, syncs: u64) {
+        *lock(&self.0.syncs_to_lost) = Some(syncs);
+    }
+
+    pub fn has_lost(&self) -> bool {
+        lock(&self.0.syncs_to_lost).is_none()
+    }
+
     /// The disk as it is once the power is back.
     pub fn after_power_cut(&self) -> Self {
         let after = Self::default();
@@ -93,10 +107,27 @@ impl MemoryDisk {
     }
 }
 
+impl Shared {
+    /// Counts one sync; whether it is the one that fails.
+    fn loses_this_sync(&self) -> bool {
+        let mut left = lock(&self.syncs_to_lost);
+        match *left {
+            Some(0) => *left = None,
+            Some(syncs) => {
+                *left = Some(syncs - 1);
+                return false;
+            }
+            None => return false,
+        }
+        true
+    }
+}
+
 impl MemoryFile {
     fn new(disk: &MemoryDisk, bytes: Vec<u8>) -> Arc<Self> {
         let (live, durable) = (Mutex::new(bytes.clone()), Mutex::new(bytes));
-        Arc::new(Self { live, durable, dirty: Mutex::default(), shared: Arc::downgrade(&disk.0) })
+        let shared = Arc::downgrade(&disk.0);
+        Arc::new(Self { live, durable, dirty: Mutex::default(), is_resized: Mutex::default(), shared })
     }
 
     fn works(&self) -> io::Result<()> {
@@ -176,6 +207,7 @@ impl DiskFile for MemoryFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.works()?;
         lock(&self.live).resize(len as usize, 0);
+        *lock(&self.is_resized) = true;
         Ok(())
     }
 
@@ -190,10 +222,19 @@ impl DiskFile for MemoryFile {
             }
         }
         let (live, mut durable) = (lock(&self.live), lock(&self.durable));
-        durable.resize(live.len(), 0);
-        for range in lock(&self.dirty).drain(..) {
+        let (dirty, is_resized) =
+            (std::mem::take(&mut *lock(&self.dirty)), std::mem::take(&mut *lock(&self.is_resized)));
+        if self.shared.upgrade().is_some_and(|disk| disk.loses_this_sync()) {
+            return Err(io::Error::other("input/output error"));
+        }
+        if is_resized {
+            durable.resize(live.len(), 0);
+        }
+        for range in dirty {
             // What was written and cut off again is not there.
             let range = range.start.min(live.len())..range.end.min(live.len());
+            let len = durable.len().max(range.end);
+            durable.resize(len, 0);
             durable[range.clone()].copy_from_slice(&live[range]);
         }
         Ok(())

@@ -171,6 +171,42 @@ fn a_power_cut_at_any_sync_of_a_fold_loses_nothing() {
     }
 }
 
+/// Goal: a process that goes on after a failed sync, as a supervisor starts another, does not count on what was lost with it.
+/// Method: each sync of a fold fails in turn; another process opens the base, folds or does not, and then the power goes.
+#[test]
+fn what_a_failed_sync_has_lost_is_not_counted_on_by_the_next_process() {
+    let (accepted, map) = accepted_history(&mut Random::from(12), MapType::Counter, 200);
+    let noise = accepted_noise(10_000);
+    for (syncs, folds_again) in (0..).flat_map(|syncs| [(syncs, false), (syncs, true)]) {
+        let disk = MemoryDisk::default();
+        let mut journal = JournalFiles::new(&disk);
+        let names =
+            [journal.write(&records_of("noise", &noise)), journal.write(&records_of("views", &accepted))];
+        let open = |disk: &MemoryDisk| open_base(disk).with_transaction_records(4 << 10);
+        let fold = |base: &Base, disk: &dyn Disk| {
+            names.iter().try_for_each(|name| base.fold(disk, name, EPOCH).map(drop))
+        };
+        let base = open(&disk);
+        disk.lose_after_syncs(syncs);
+        let result = fold(&base, &disk);
+        if !disk.has_lost() {
+            assert!(syncs > 8, "the fold has synced only {syncs} times");
+            return;
+        }
+        assert!(result.is_err(), "sync {syncs} has failed");
+        drop(base);
+        let next = open(&disk);
+        if folds_again {
+            fold(&next, &disk).unwrap();
+        }
+        let disk = disk.after_power_cut();
+        let base = open(&disk);
+        fold(&base, &disk).unwrap();
+        assert_eq!(load(&base, &no_tail(), "views", 2, Time::ZERO).state, state_of(&map));
+        assert_eq!(load(&base, &no_tail(), "noise", 1, Time::ZERO).state.len(), noise.len());
+    }
+}
+
 fn accepted_noise(count: u64) -> Vec<Accepted> {
     use crate::crdt_histories::{Change, What, node};
     let change = |number: u64| Accepted {

@@ -174,7 +174,8 @@ impl Client {
                 spec.since = None;
                 spec.bare = false;
             }
-            if context.random.per_mille(50) {
+            // A cursor that is wrong for the filter it was brought with may be right for this one.
+            if context.random.per_mille(50) && !kept.must_reset {
                 spec.filter = Filter::Prefix("k".to_owned());
             }
             let must_reset = kept.must_reset || !spec.filter.is_same(&kept.spec.filter);
