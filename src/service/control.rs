@@ -10,7 +10,7 @@
 //! Both have everything folded first that was handed over so far, and read one moment of the base then, so no shard
 //! and no ack waits for them. They run on a thread that yields to all others.
 //!
-//! Only the user of the server may connect: the socket has mode 0600.
+//! Only who may write the files of the data directory may connect: the socket has `--data-mode`.
 
 use std::fmt;
 use std::fs::{self, Permissions};
@@ -30,7 +30,7 @@ use super::journal::Roll;
 use super::store::Parts;
 use crate::io::host;
 use crate::storage::StorageError;
-use crate::storage::backup;
+use crate::storage::backup::{self, CopyOptions};
 use crate::storage::export::{self, ExportOptions};
 
 /// The name of the socket in a data directory.
@@ -83,7 +83,8 @@ impl Socket {
         let _ = fs::remove_file(&path);
         let open = || {
             let listener = UnixListener::bind(&path)?;
-            fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+            let mode = parts.config.data_mode.of_files();
+            fs::set_permissions(&path, Permissions::from_mode(mode))?;
             Ok::<_, io::Error>(listener)
         };
         match open() {
@@ -189,9 +190,9 @@ impl Conversation {
     }
 
     fn backup(&self, target: &Path) -> Result<String, StorageError> {
-        let Parts { base, disk, clock, progress, .. } = &*self.parts;
-        let now_ms = clock.now().unix_ms;
-        let copied = backup::copy(base, disk, target, now_ms, &mut self.now_and_then())?;
+        let Parts { base, disk, clock, progress, config, .. } = &*self.parts;
+        let options = CopyOptions { now_ms: clock.now().unix_ms, mode: config.data_mode };
+        let copied = backup::copy(base, disk, target, options, &mut self.now_and_then())?;
         progress.metrics().backups.add(1);
         tracing::info!("backup taken into {}: {copied}", target.display());
         Ok(copied.to_string())

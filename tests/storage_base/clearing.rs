@@ -151,7 +151,7 @@ fn copies_exports_and_checks_follow_a_clear_that_is_not_folded() {
         source.maps.insert("lww-1".to_owned(), map);
         let target = TempFolder::new();
         drop(base);
-        backup::copy_stopped(&source.folder.0, &target.0, 0, &mut |_| ()).unwrap();
+        backup::copy_stopped(&source.folder.0, &target.0, CopyOptions::default(), &mut |_| ()).unwrap();
         source.assert_same(&source.verified());
         source.assert_same(&verified(&target));
         let mut lines = Vec::new();
@@ -169,7 +169,7 @@ fn a_copy_remembers_when_all_maps_were_dropped() {
     let base = open_base(&disk);
     base.fold(&disk, &JournalFiles::new(&disk).write(&batch_of_clear(CLEARED)), EPOCH).unwrap();
     let target = TempFolder::new();
-    backup::copy(&base, &disk, &target.0, 0, &mut |_| ()).unwrap();
+    backup::copy(&base, &disk, &target.0, CopyOptions::default(), &mut |_| ()).unwrap();
     let copy = open_base(&annulus::storage::HostDisk::new(&target.0).unwrap());
     assert_eq!(copy.cleared_through().unwrap(), CLEARED);
 }

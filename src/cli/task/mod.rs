@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::action::Action;
 use super::flags::Flags;
+use crate::config::DataMode;
 use crate::io::{Clock, log};
 use crate::storage::StorageError;
 
@@ -21,17 +22,20 @@ pub enum Task {
     Backup {
         data_dir: PathBuf,
         target: PathBuf,
+        mode: DataMode,
     },
     Export {
         data_dir: PathBuf,
         maps: Vec<String>,
         output: Option<PathBuf>,
+        mode: DataMode,
     },
     /// `node`: the name of the node in a directory that is not there yet.
     Import {
         data_dir: PathBuf,
         input: Option<PathBuf>,
         node: Option<String>,
+        mode: DataMode,
     },
     Verify {
         data_dir: PathBuf,
@@ -95,12 +99,12 @@ fn check_there(data_dir: &Path) -> Result<(), TaskError> {
 impl Action {
     /// The task this is; itself if it is none.
     pub(super) fn into_task(self, flags: &Flags) -> Result<Task, Self> {
-        let data_dir = flags.data.data_dir.clone();
+        let (data_dir, mode) = (flags.data.data_dir.clone(), flags.data.data_mode);
         Ok(match self {
-            Self::Backup { dir } => Task::Backup { data_dir, target: dir },
-            Self::Export { maps, output } => Task::Export { data_dir, maps, output },
+            Self::Backup { dir } => Task::Backup { data_dir, target: dir, mode },
+            Self::Export { maps, output } => Task::Export { data_dir, maps, output, mode },
             Self::Import { file } => {
-                Task::Import { data_dir, input: file, node: flags.listening.node.clone() }
+                Task::Import { data_dir, input: file, node: flags.listening.node.clone(), mode }
             }
             Self::Verify { dir } => Task::Verify { data_dir: dir.unwrap_or(data_dir) },
             Self::Serve | Self::Doctor | Self::Config => return Err(self),
@@ -115,10 +119,12 @@ impl Task {
     /// [`TaskError`] in one line.
     pub fn run(&self) -> Result<(), TaskError> {
         match self {
-            Self::Backup { data_dir, target } => say(&backup::run(data_dir, target)?),
-            Self::Export { data_dir, maps, output } => say(&maps::export(data_dir, maps, output.as_deref())?),
-            Self::Import { data_dir, input, node } => {
-                say(&maps::import(data_dir, input.as_deref(), node.as_deref())?);
+            Self::Backup { data_dir, target, mode } => say(&backup::run(data_dir, target, *mode)?),
+            Self::Export { data_dir, maps, output, mode } => {
+                say(&maps::export(data_dir, maps, output.as_deref(), *mode)?);
+            }
+            Self::Import { data_dir, input, node, mode } => {
+                say(&maps::import(data_dir, input.as_deref(), node.as_deref(), *mode)?);
             }
             Self::Verify { data_dir } => maps::verify(data_dir)?,
         }
