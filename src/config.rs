@@ -72,6 +72,8 @@ pub struct Config {
     pub tombstone_retention_ms: u64,
     /// How long a request waits for its ack level or for other shards.
     pub ack_timeout_ms: u64,
+    /// How long the server serves on when it is told to stop, and says so to who asks how it is.
+    pub drain_lead_ms: u64,
     /// Over how long connections are closed when the server stops.
     pub drain_ms: u64,
     /// Bytes of maps in memory, over all shards, past which cold maps are evicted; 0: no limit. Means nothing
@@ -87,6 +89,8 @@ pub struct DialectPath {
     pub path: Cow<'static, str>,
     /// The place of the dialect among all this server speaks.
     pub dialect: u8,
+    /// What is spoken there with `?strict=1`; `None`: the same.
+    pub strict: Option<u8>,
     /// The subprotocol of its WebSockets, which a client that offers any must offer; `None`: it may offer what it likes.
     pub subprotocol: Option<&'static str>,
     /// Path of the page that says in this dialect's own form how the server is.
@@ -100,6 +104,7 @@ impl DialectPath {
     pub const NATIVE: Self = Self {
         path: Cow::Borrowed("/v1"),
         dialect: 0,
+        strict: Some(4),
         subprotocol: Some("annulus.v1"),
         health_path: None,
         about: "the WebSocket, protocol v1 (see docs/protocol.md)",
@@ -224,6 +229,7 @@ impl Default for Config {
             clock_drift_max_ms: 60_000,
             tombstone_retention_ms: 30 * 24 * 3_600_000,
             ack_timeout_ms: 5_000,
+            drain_lead_ms: 0,
             drain_ms: 5_000,
             memory_limit_bytes: 0,
             offers_durable: false,

@@ -107,6 +107,11 @@ pub const RING_ENTRIES: u32 = 4096;
 pub const RING_COMPLETIONS: u32 = 16_384;
 const _: () = assert!(RING_COMPLETIONS >= 2 * RING_ENTRIES);
 
+/// Submission queue entries of the ring of the service thread, which writes a few files; it has twice as many completions.
+pub const SERVICE_RING_ENTRIES: u32 = 256;
+
+/// Ends of connections that one shard tells of each second at `info`: enough to see what is wrong, few enough for any disk.
+pub const ENDS_LOGGED_PER_SECOND: u32 = 10;
 /// Bytes of log lines that wait for stderr; past it they are dropped. Some thousand lines, so that a reader that rests for
 /// a moment misses none.
 pub const LOG_QUEUE_BYTES_MAX: usize = 1 << 20;

@@ -11,6 +11,7 @@ use crate::config::{Config, StorageConfig};
 use crate::dialect;
 use crate::handover::StoragePort;
 use crate::io::probe::{ProbeError, probe};
+use crate::io::ring_memory::{LockedMemory, RingSize, is_no_memory};
 use crate::io::{Clock, Control, Driver, Event, NotBound, Ring, bind};
 use crate::mesh::{self, KeyHasher, Ports, ShardIndex};
 use crate::service::signals::Signals;
@@ -42,6 +43,11 @@ pub enum RunError {
     AddressInUse { address: SocketAddr },
     #[error("cannot listen on {address}: {source}; choose an address of this host with --listen")]
     Bind { address: SocketAddr, source: io::Error },
+    /// There is not even memory for smaller rings.
+    #[error("no memory for the ring of shard {shard}: {memory}; {}", memory.advice())]
+    NoRingMemory { shard: usize, memory: LockedMemory },
+    #[error("no memory for the ring of the service thread: {0}; {advice}", advice = .0.advice())]
+    NoServiceMemory(LockedMemory),
     #[error("cannot start shard {shard}: {source}; see `annulus doctor`")]
     Shard { shard: usize, source: io::Error },
     #[error("cannot start a thread or open an event: {0}; see `ulimit -u` and `ulimit -n`")]
@@ -168,7 +174,11 @@ impl Server {
             process: crate::io::process::metrics,
             storage: store.as_ref().map(Store::shared),
         };
-        let service = service::start(store).map_err(RunError::Thread)?;
+        let memory = LockedMemory::of(shards, store.is_some());
+        let service = service::start(store).map_err(|error| match is_no_memory(&error) {
+            true => RunError::NoServiceMemory(memory),
+            false => RunError::Thread(error),
+        })?;
         let clock = self.clock;
         let mut storage_ports = storage_ports.into_iter();
         let (ready, is_ready) = mpsc::channel();
@@ -195,8 +205,20 @@ impl Server {
         drop(ready);
         // Every shard needs the ring of every other before the first may be woken.
         let mut rings = vec![-1; shards];
+        let mut smaller = 0;
         for (shard, ring) in is_ready.iter().take(shards) {
-            rings[shard] = ring.map_err(|source| RunError::Shard { shard, source })?;
+            let (descriptor, size) = ring.map_err(|source| match is_no_memory(&source) {
+                true => RunError::NoRingMemory { shard, memory },
+                false => RunError::Shard { shard, source },
+            })?;
+            rings[shard] = descriptor;
+            smaller += usize::from(size != RingSize::FULL);
+        }
+        if smaller > 0 {
+            tracing::warn!(
+                "{smaller} of {shards} shards serve with smaller rings, and slower under load: {memory}; {}",
+                memory.advice()
+            );
         }
         let rings: Arc<[RawFd]> = rings.into();
         for start in starts {
@@ -244,7 +266,7 @@ struct Part {
     seed: u64,
 }
 
-type Ready = mpsc::Sender<(usize, io::Result<RawFd>)>;
+type Ready = mpsc::Sender<(usize, io::Result<(RawFd, RingSize)>)>;
 
 impl Part {
     fn run(self, ready: &Ready, rings: &mpsc::Receiver<Arc<[RawFd]>>) -> io::Result<()> {
@@ -257,7 +279,7 @@ impl Part {
                 return Ok(());
             }
         };
-        let _ = ready.send((self.index, Ok(ring.as_raw_fd())));
+        let _ = ready.send((self.index, Ok((ring.as_raw_fd(), ring.size()))));
         // Fails only if another shard could not start, which the main thread reports.
         let Ok(rings) = rings.recv() else { return Ok(()) };
         let (index, now) = (self.index as ShardIndex, self.clock.now());

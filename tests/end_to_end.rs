@@ -19,10 +19,16 @@ mod delivery;
 mod faults;
 #[path = "end_to_end/http.rs"]
 mod http;
+#[path = "end_to_end/locked_memory.rs"]
+mod locked_memory;
+#[path = "end_to_end/logging.rs"]
+mod logging;
 #[path = "end_to_end/messages.rs"]
 mod messages;
 #[path = "end_to_end/metrics.rs"]
 mod metrics;
+#[path = "end_to_end/metrics_page.rs"]
+mod metrics_page;
 #[path = "end_to_end/opening.rs"]
 mod opening;
 #[path = "end_to_end/process.rs"]
@@ -33,6 +39,8 @@ mod protocol_page;
 mod raw;
 #[path = "end_to_end/resuming.rs"]
 mod resuming;
+#[path = "end_to_end/rights.rs"]
+mod rights;
 #[path = "end_to_end/server.rs"]
 mod server;
 #[path = "end_to_end/signals.rs"]
@@ -43,6 +51,8 @@ mod stopping;
 mod storage;
 #[path = "end_to_end/streams.rs"]
 mod streams;
+#[path = "end_to_end/strict.rs"]
+mod strict;
 #[path = "end_to_end/subscribing.rs"]
 mod subscribing;
 #[path = "end_to_end/tools.rs"]

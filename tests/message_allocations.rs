@@ -81,7 +81,7 @@ fn writing_messages_allocates_nothing() {
         change_start(&mut out, "m");
         for key in ["a", "b\n", "c"] {
             separate_entries(&mut out);
-            entry_lww(&mut out, key, &at, Some(b"{}"));
+            entry_lww(&mut out, key, &at, Some(b"{}"), 0);
         }
         separate_entries(&mut out);
         entry_or(&mut out, "k", [("t", &b"1"[..], at)].into_iter(), ["u"].into_iter());

@@ -31,7 +31,7 @@ fn change(meter: &mut impl Meter, name: &'static str, entries: usize) {
         change_start(&mut out, "todos");
         for key in black_box(&keys) {
             separate_entries(&mut out);
-            entry_lww(&mut out, key, &at, Some(&value));
+            entry_lww(&mut out, key, &at, Some(&value), 0);
         }
         change_end(&mut out, cursor);
         end_frame(&mut out, start, Opcode::Text);

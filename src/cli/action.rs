@@ -54,6 +54,22 @@ pub(super) enum Action {
         /// The file to read [default: stdin]
         file: Option<PathBuf>,
     },
+    /// Say how far the clock of a data directory is ahead of the wall clock, and set it back
+    ///
+    /// A server's clock never runs back: where that of a host was once ahead, stamps of clients with a
+    /// right clock lose until then. Changes nothing; the exit code is 1 if it is further ahead than
+    /// --max-clock-drift-ms. With --set-back a copy is made in which everything of the future is dated
+    /// to just before now, in the same order; clients that come with a cursor start anew:
+    ///
+    ///   annulus clock
+    ///   annulus clock --set-back ./annulus-data-2
+    ///   annulus --data-dir ./annulus-data-2
+    #[command(verbatim_doc_comment)]
+    Clock {
+        /// Where the copy goes; must be empty or not there yet
+        #[arg(long, value_name = "DIR")]
+        set_back: Option<PathBuf>,
+    },
     /// Check every record and every cell of a data directory, and print a digest for each map
     ///
     /// Changes nothing and says what is damaged; the exit code is 1 then. The digests are those of

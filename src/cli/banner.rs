@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::cores::CoreList;
 use super::quantity::Bytes;
-use super::{LogFormat, Serve};
+use super::{LogFormat, Serve, inherited};
 use crate::config::{Config, DialectPath, Fsync, Origin, StorageConfig};
 use crate::dialect::synckit;
 use crate::io::host::OpenFiles;
@@ -29,6 +29,7 @@ impl Banner<'_> {
     fn log(&self) {
         let Serve { config, cores, storage, inherited, .. } = self.serve;
         let listen: Vec<String> = config.listen.iter().map(SocketAddr::to_string).collect();
+        let inherited = counting(inherited);
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             node = config.node,
@@ -86,6 +87,7 @@ impl fmt::Display for Banner<'_> {
             };
             writeln!(f, "  origins   {}{advice}", allowed_origins(config))?;
         }
+        let inherited = counting(inherited);
         if !inherited.is_empty() {
             writeln!(f, "  from environment  {}", inherited.join(", "))?;
         }
@@ -99,6 +101,11 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "            cargo run --release -p loadtest -- ping --url ws://{reachable}/v1")?;
         writeln!(f, "            annulus --help, annulus doctor")
     }
+}
+
+/// Variables of SyncKit's servers without those that nothing is made of, of which there are warnings.
+fn counting(inherited: &[&'static str]) -> Vec<&'static str> {
+    inherited.iter().copied().filter(|name| inherited::counts(name)).collect()
 }
 
 /// Where SyncKit's clients are served; `None`: nowhere.
@@ -184,7 +191,14 @@ mod tests {
 
     #[test]
     fn the_banner_names_the_variables_that_counted() {
-        let variables = [("PORT", "8080"), ("JWT_SECRET", "hush"), ("WS_MAX_CONNECTIONS", "200")];
+        let variables = [
+            ("PORT", "8080"),
+            ("JWT_SECRET", "hush"),
+            ("SYNCKIT_AUTH_REQUIRED", "false"),
+            ("DATABASE_URL", "postgres://u:hush@db/kit"),
+            ("REDIS_URL", "redis://:hush@cache"),
+            ("WS_MAX_CONNECTIONS", "200"),
+        ];
         let environment = |name: &str| {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| value.into())
@@ -193,8 +207,11 @@ mod tests {
             panic!("valid variables")
         };
         let text = Banner { serve: &serve, open_files: OpenFiles { soft: 4096, hard: 4096 } }.to_string();
-        assert!(text.contains("  from environment  PORT, WS_MAX_CONNECTIONS, JWT_SECRET\n"), "{text}");
-        assert!(text.contains("  WARNING   JWT_SECRET is not used yet") && !text.contains("hush"), "{text}");
+        let counted = "  from environment  PORT, WS_MAX_CONNECTIONS, SYNCKIT_AUTH_REQUIRED\n";
+        assert!(text.contains(counted) && !text.contains("hush"), "{text}");
+        for unused in ["JWT_SECRET is not used yet", "DATABASE_URL is not used", "REDIS_URL is not used"] {
+            assert!(text.contains(&format!("  WARNING   {unused}")), "{text}");
+        }
         assert!(text.contains("  WARNING   --enable-test-reset: whoever"), "{text}");
     }
 }

@@ -73,6 +73,11 @@ pub enum ConfigError {
         "SYNCKIT_AUTH_REQUIRED wants tokens, which this version does not have; set it to false to let anybody in"
     )]
     NoTokens,
+    #[error(
+        "JWT_SECRET wants tokens, which this version does not have; set SYNCKIT_AUTH_REQUIRED=false to let anybody \
+         in, or --no-synckit where the variable is another program's"
+    )]
+    SecretWithoutTokens,
     #[error("the kernel gives no random bytes for a node name; choose one with --node")]
     NoRandomness,
 }

@@ -60,11 +60,21 @@ pub(super) const AUTH_REQUIRED: Variable = Variable {
     flag: None,
     meaning: "With `true` the server does not start, as this version has no tokens.",
 };
-pub(super) const JWT_SECRET: Variable =
-    Variable { name: "JWT_SECRET", flag: None, meaning: "Not used yet, as this version has no tokens." };
+pub(super) const JWT_SECRET: Variable = Variable {
+    name: "JWT_SECRET",
+    flag: None,
+    meaning: "Wants tokens, so that the server does not start without `SYNCKIT_AUTH_REQUIRED=false`. Not used yet.",
+};
+pub(super) const DATABASE_URL: Variable =
+    Variable { name: "DATABASE_URL", flag: None, meaning: "Not used: maps are kept in --data-dir." };
+pub(super) const REDIS_URL: Variable = Variable {
+    name: "REDIS_URL",
+    flag: None,
+    meaning: "Not used: one process serves all cores, and there is nobody to tell.",
+};
 
 /// All of them.
-pub(super) const VARIABLES: [&Variable; 8] = [
+pub(super) const VARIABLES: [&Variable; 10] = [
     &PORT,
     &HOST,
     &MAX_CONNECTIONS,
@@ -73,7 +83,14 @@ pub(super) const VARIABLES: [&Variable; 8] = [
     &HEARTBEAT_INTERVAL,
     &AUTH_REQUIRED,
     &JWT_SECRET,
+    &DATABASE_URL,
+    &REDIS_URL,
 ];
+
+/// Whether a variable that is there changes anything.
+pub(super) fn counts(name: &str) -> bool {
+    ![JWT_SECRET, DATABASE_URL, REDIS_URL].iter().any(|unused| unused.name == name)
+}
 
 /// What `--help` says of them.
 pub(super) fn help() -> String {
@@ -129,7 +146,9 @@ pub(super) fn fill(
         connections.heartbeat_ms = 2 * u64::from(interval_ms);
     }
     reader.check_auth()?;
-    reader.read(&JWT_SECRET);
+    for unused in [&DATABASE_URL, &REDIS_URL] {
+        reader.read(unused);
+    }
     Ok(reader.found)
 }
 
@@ -202,9 +221,13 @@ impl Reader<'_> {
         self.read_as(&HOST, rule, |value| first.set_host(value.trim()).then_some(()));
     }
 
-    /// There, tokens are asked for unless this is `false`; what is not there is no wish, as nothing here asks for any.
+    /// There, tokens are asked for unless this is `false`. Where neither it nor a secret is there, nobody wishes for any.
     fn check_auth(&mut self) -> Result<(), ConfigError> {
-        let Some(value) = self.read(&AUTH_REQUIRED) else { return Ok(()) };
+        let is_required = self.read(&AUTH_REQUIRED);
+        let has_secret = self.read(&JWT_SECRET).is_some();
+        let Some(value) = is_required else {
+            return if has_secret { Err(ConfigError::SecretWithoutTokens) } else { Ok(()) };
+        };
         let is_required =
             BoolishValueParser::new().parse_ref(&clap::Command::default(), None, value.trim().as_ref());
         match is_required {

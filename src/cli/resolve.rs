@@ -44,10 +44,20 @@ impl Serve {
 
     /// What whoever starts this should think over.
     pub fn warnings(&self) -> Vec<&str> {
-        let has_secret = self.inherited.contains(&inherited::JWT_SECRET.name);
+        let has = |variable: &inherited::Variable| self.inherited.contains(&variable.name);
         let secret = "JWT_SECRET is not used yet: this version has no tokens, so anybody may read and write";
+        let database = match self.storage {
+            Some(_) => "DATABASE_URL is not used: maps are kept in --data-dir",
+            None => "DATABASE_URL is not used: maps are kept in memory, or with --storage disk in --data-dir",
+        };
+        let redis = "REDIS_URL is not used: one process serves all cores, and there is nobody to tell";
         let reset = "--enable-test-reset: whoever reaches this port can drop all maps with POST /_test/clear";
-        let all = [(has_secret, secret), (self.config.test_reset, reset)];
+        let all = [
+            (has(&inherited::JWT_SECRET), secret),
+            (has(&inherited::DATABASE_URL), database),
+            (has(&inherited::REDIS_URL), redis),
+            (self.config.test_reset, reset),
+        ];
         let warnings = all.into_iter().filter_map(|(applies, warning)| applies.then_some(warning));
         warnings.chain(self.remarks.iter().map(String::as_str)).collect()
     }
@@ -182,6 +192,7 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         clock_drift_max_ms: data.max_clock_drift_ms,
         tombstone_retention_ms: data.tombstone_retention.ms,
         ack_timeout_ms: data.ack_timeout_ms,
+        drain_lead_ms: stopping.drain_lead_ms,
         drain_ms: stopping.drain_ms,
         memory_limit_bytes: match storage {
             Some(_) => data.memory_limit.map_or(0, |bytes| bytes.0),

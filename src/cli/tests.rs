@@ -100,12 +100,22 @@ fn tasks_take_the_data_directory_from_its_flag() {
     };
     assert_eq!(
         task(&["export", "--map", "a", "--map", "b", "--data-dir", "/d"]),
-        r#"Export { data_dir: "/d", maps: ["a", "b"], output: None }"#
+        r#"Export { data_dir: "/d", maps: ["a", "b"], output: None, mode: DataMode(384) }"#
     );
-    assert_eq!(task(&["--data-dir", "/d", "backup", "/b"]), r#"Backup { data_dir: "/d", target: "/b" }"#);
+    assert_eq!(
+        task(&["--data-dir", "/d", "backup", "/b", "--data-mode", "0640"]),
+        r#"Backup { data_dir: "/d", target: "/b", mode: DataMode(416) }"#
+    );
     assert_eq!(task(&["verify"]), r#"Verify { data_dir: "./annulus-data" }"#);
+    assert_eq!(
+        task(&["clock", "--set-back", "/b", "--max-clock-drift-ms", "9"]),
+        r#"Clock { data_dir: "./annulus-data", set_back: Some("/b"), drift_max_ms: 9, mode: DataMode(384) }"#
+    );
     assert_eq!(task(&["verify", "/b"]), r#"Verify { data_dir: "/b" }"#);
-    assert_eq!(task(&["import"]), r#"Import { data_dir: "./annulus-data", input: None, node: None }"#);
+    assert_eq!(
+        task(&["import"]),
+        r#"Import { data_dir: "./annulus-data", input: None, node: None, mode: DataMode(384) }"#
+    );
 }
 
 #[test]
@@ -131,7 +141,7 @@ fn every_flag_reaches_its_setting() {
         --max-message-bytes 2MiB --max-value-bytes 9KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
         --max-bad-messages 12 --allowed-origins HTTPS://A,https://b:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
-        --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-ms 19 \
+        --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-lead-ms 190 --drain-ms 19 \
         --log-format json --log-level debug --storage memory --preset balanced";
     let given = serve(&flags.split_whitespace().collect::<Vec<_>>()).unwrap();
     let expected = Config {
@@ -162,6 +172,7 @@ fn every_flag_reaches_its_setting() {
         clock_drift_max_ms: 16,
         tombstone_retention_ms: 17_000,
         ack_timeout_ms: 18,
+        drain_lead_ms: 190,
         drain_ms: 19,
         memory_limit_bytes: 0,
         offers_durable: false,
@@ -194,6 +205,8 @@ fn the_variables_of_synckit_are_defaults() {
         ("WS_HEARTBEAT_INTERVAL", "30000"),
         ("SYNCKIT_AUTH_REQUIRED", "False"),
         ("JWT_SECRET", "secret"),
+        ("DATABASE_URL", "postgres://db"),
+        ("REDIS_URL", "redis://cache"),
     ];
     let given = serve_in(&variables, &[]).unwrap();
     let config = &given.config;
@@ -202,7 +215,7 @@ fn the_variables_of_synckit_are_defaults() {
     assert_eq!((config.messages_per_minute_max, config.heartbeat_ms), (500, 60_000));
     assert_eq!(given.inherited, variables.map(|(name, _)| name));
     assert_eq!(given.inherited, inherited::VARIABLES.map(|variable| variable.name), "all of them were tried");
-    assert_eq!(given.warnings().len(), 1);
+    assert_eq!(given.warnings().len(), 3);
 
     let without = serve_in(&variables, &["--no-synckit"]).unwrap();
     assert_eq!(without.config.listen, Config::default().listen);
@@ -235,6 +248,7 @@ fn a_bad_variable_of_synckit_is_named() {
         ("SYNCKIT_AUTH_REQUIRED", "true", "set it to false"),
         ("SYNCKIT_AUTH_REQUIRED", "1", "set it to false"),
         ("SYNCKIT_AUTH_REQUIRED", "perhaps", "write false, or set --no-synckit"),
+        ("JWT_SECRET", "hush", "set SYNCKIT_AUTH_REQUIRED=false"),
     ] {
         let text = serve_in(&[(name, value)], &[]).expect_err("it cannot be served").to_string();
         assert!(text.contains(name) && text.contains(part), "{name}={value}: {text}");

@@ -54,10 +54,10 @@ impl Clock {
     /// Takes note of a time that another clock gave, so that later ticks are greater.
     ///
     /// # Errors
-    /// [`ClockDrift`] if it is more than `drift_max_ms` ahead of `now_ms`; the clock has not moved then, so
-    /// one peer with a wrong clock cannot push it into the future.
-    pub fn observe(&mut self, now_ms: u64, remote: Time, drift_max_ms: u64) -> Result<(), ClockDrift> {
-        let ahead_ms = remote.millis().saturating_sub(now_ms);
+    /// [`ClockDrift`] if it is more than `drift_max_ms` ahead of `reference_ms` ([`Reference`]); the clock has not
+    /// moved then, so one peer with a wrong clock cannot push it into the future.
+    pub fn observe(&mut self, reference_ms: u64, remote: Time, drift_max_ms: u64) -> Result<(), ClockDrift> {
+        let ahead_ms = remote.millis().saturating_sub(reference_ms);
         if ahead_ms > drift_max_ms {
             return Err(ClockDrift { ahead_ms });
         }
@@ -78,6 +78,32 @@ impl Clock {
 
     pub const fn node(&self) -> Node {
         self.node
+    }
+}
+
+/// What the stamps of clients are held against: the wall clock at its furthest, going on by the monotonic clock.
+///
+/// Invariant: it never runs back, and no stamp moves it. So clients cannot push it, however many agree; and where the
+/// wall clock was ahead once, clients that followed this server's clock then are still taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Reference {
+    /// How far it is from the monotonic clock.
+    offset_ms: u64,
+}
+
+impl Reference {
+    /// At the start of a process whose data set was at `stored`. Up to `drift_max_ms` ahead clients may have pushed that;
+    /// what is further ahead only a clock of the host can have been.
+    pub fn new(unix_ms: u64, timer_ms: u64, stored: Time, drift_max_ms: u64) -> Self {
+        let is_beyond = stored.millis() > unix_ms.saturating_add(drift_max_ms);
+        let begin_ms = if is_beyond { stored.millis() } else { unix_ms };
+        Self { offset_ms: begin_ms.saturating_sub(timer_ms) }
+    }
+
+    /// Where it is now, in Unix milliseconds.
+    pub fn now(&mut self, unix_ms: u64, timer_ms: u64) -> u64 {
+        self.offset_ms = self.offset_ms.max(unix_ms.saturating_sub(timer_ms));
+        self.offset_ms + timer_ms
     }
 }
 
@@ -125,6 +151,17 @@ mod tests {
             assert!(promise >= Time::new(now_ms, 0));
             assert!(clock.tick(then_ms) > promise);
         }
+    }
+
+    #[test]
+    fn the_reference_keeps_the_furthest_wall_clock_and_what_was_stored_beyond_the_drift() {
+        let mut reference = Reference::new(10_000, 100, Time::new(10_050, 0), 60);
+        assert_eq!(reference.now(10_000, 100), 10_000, "clients may have pushed the stored clock so far");
+        assert_eq!(reference.now(13_000, 200), 13_000, "the wall clock is ahead");
+        assert_eq!(reference.now(10_200, 300), 13_100, "it is right again");
+        let mut reference = Reference::new(10_000, 100, Time::new(90_000, 0), 60);
+        assert_eq!(reference.now(10_000, 100), 90_000);
+        assert_eq!(reference.now(10_400, 500), 90_400);
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod restore;
 mod stamp;
 
 pub use cell::{Cell, CellIndex, State};
-pub use clock::{COUNTER_MAX, Clock, ClockDrift};
+pub use clock::{COUNTER_MAX, Clock, ClockDrift, Reference};
 pub use counter::{Counter, Totals};
 pub use delta::{Delta, HashedKey, MapType, Refused};
 pub use lww::Lww;

@@ -12,6 +12,7 @@ use crate::wire::{Close, Payload};
 pub const PATH: DialectPath = DialectPath {
     path: Cow::Borrowed("/v1/echo"),
     dialect: super::ECHO,
+    strict: None,
     subprotocol: DialectPath::NATIVE.subprotocol,
     health_path: None,
     about: "every message comes back",
@@ -21,6 +22,10 @@ pub const PATH: DialectPath = DialectPath {
 pub struct Echo;
 
 impl Dialect for Echo {
+    fn name(&self) -> &'static str {
+        "echo"
+    }
+
     fn opened(&self, _: &mut Shard, _: ConnectionId) {}
 
     fn message(

@@ -11,7 +11,6 @@
 //! ```
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use rustix::net::Shutdown;
 
 use super::control::{Control, Event, Signal};
 use super::ring::{Completion, Gather, Operation, Ring};
-use super::sockets::Sockets;
+use super::sockets::{Sockets, peer_address};
 use super::{Clock, listener, ring};
 use crate::limits::ACCEPT_LINGER_MS;
 use crate::mesh::{ConnectionId, ShardIndex};
@@ -162,12 +161,6 @@ impl Driver {
         self.timer_us = Some(at_us);
         None
     }
-}
-
-/// The address of the client, without which it cannot be counted.
-fn peer_address(socket: &OwnedFd) -> Result<IpAddr, Errno> {
-    let address = rustix::net::getpeername(socket)?.ok_or(Errno::NOTCONN)?;
-    Ok(SocketAddr::try_from(address)?.ip())
 }
 
 // Arming: what must be under way for anything to happen.

@@ -146,3 +146,18 @@ fn write(mut bytes: &[u8]) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_dropped_and_counted_and_nobody_waits() {
+        let (items, to_write) = mpsc::channel();
+        let queue = Queue { items, bytes: AtomicUsize::new(0), lost: AtomicU64::new(0) };
+        let line = vec![b'x'; LOG_QUEUE_BYTES_MAX / 2];
+        (0..5).for_each(|_| queue.offer(&line));
+        assert_eq!((to_write.try_iter().count(), queue.lost.load(Ordering::Relaxed)), (2, 3));
+        assert_eq!(queue.bytes.load(Ordering::Relaxed), LOG_QUEUE_BYTES_MAX);
+    }
+}

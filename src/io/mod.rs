@@ -13,6 +13,7 @@ pub mod log;
 pub mod probe;
 pub mod process;
 mod ring;
+pub mod ring_memory;
 mod sockets;
 pub mod volume;
 

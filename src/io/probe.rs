@@ -1,7 +1,8 @@
 //! Asks the kernel, before anything is served, whether it has what a shard's ring needs.
 //!
-//! Nothing is concluded from a version number: a ring is built with the flags and sizes of the server, and each
-//! feature is used once over loopback. Whatever the probe opened is closed when it returns.
+//! Nothing is concluded from a version number: a ring is built with the flags of the server, and each feature is used
+//! once over loopback. It is a small one, as the kernel may count the memory of a ring to this user for a moment after it
+//! was closed; whether there is memory for those of the shards, only these can tell (`ring_memory.rs`).
 #![allow(
     unsafe_code,
     reason = "registers a buffer ring and hands raw entries to the kernel, as the driver does"
@@ -18,7 +19,7 @@ use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use rustix::io::Errno;
 
-use crate::limits;
+use super::ring_memory::patiently;
 
 /// What the kernel's rings can do. The server needs all of it; see [`RingFeatures::missing`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,12 +90,15 @@ impl From<io::Error> for ProbeError {
     }
 }
 
+/// Submission queue entries of the ring that is tried.
+const ENTRIES: u32 = 16;
+
 /// Builds a ring as a shard does and tries each feature once; takes a few milliseconds.
 ///
 /// # Errors
 /// [`ProbeError`] when no such ring can be built. A ring that lacks a feature is not an error here.
 pub fn probe() -> Result<RingFeatures, ProbeError> {
-    let mut ring = build_ring(limits::RING_ENTRIES, limits::RING_COMPLETIONS)?;
+    let mut ring = build_ring(ENTRIES, 2 * ENTRIES)?;
     let operations = operations_exist(&ring);
     let buffers = Buffers::register(&ring).ok();
     let (multishot_accept, multishot_receive) =
@@ -108,11 +112,14 @@ pub fn probe() -> Result<RingFeatures, ProbeError> {
 }
 
 fn build_ring(entries: u32, completions: u32) -> Result<IoUring, ProbeError> {
-    Ok(IoUring::builder()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .setup_cqsize(completions)
-        .build(entries)?)
+    let build = || {
+        IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_cqsize(completions)
+            .build(entries)
+    };
+    Ok(patiently(build)?)
 }
 
 fn operations_exist(ring: &IoUring) -> bool {

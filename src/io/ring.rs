@@ -10,7 +10,8 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::io::Errno;
 
 use super::buffers::{BUFFER_GROUP, Buffers};
-use crate::limits::{RECEIVE_BUFFERS, RING_COMPLETIONS, RING_ENTRIES};
+use super::ring_memory::{RingSize, is_no_memory, patiently};
+use crate::limits::RECEIVE_BUFFERS;
 use crate::mesh::ConnectionId;
 
 /// What an operation was, as its completion tells.
@@ -96,21 +97,37 @@ impl Completion {
 pub struct Ring {
     // Dropped in this order: no kernel writes into the buffers of a ring that is closed.
     ring: IoUring,
+    size: RingSize,
     buffers: Buffers,
     control_value: Box<u64>,
     timer: Box<Timespec>,
 }
 
 impl Ring {
+    /// The largest that there is memory for.
+    ///
     /// # Errors
     /// As `annulus doctor` explains: no io_uring, too old, forbidden, or out of memory.
     pub fn new() -> io::Result<Self> {
+        let [full, smaller @ ..] = RingSize::ALL;
+        let mut made = patiently(|| Self::with(full));
+        for size in smaller {
+            match made {
+                // Also the one before may have failed half-way, and what it had comes back late.
+                Err(error) if is_no_memory(&error) => made = patiently(|| Self::with(size)),
+                made => return made,
+            }
+        }
+        made
+    }
+
+    fn with(size: RingSize) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_submit_all()
-            .setup_cqsize(RING_COMPLETIONS)
-            .build(RING_ENTRIES)?;
+            .setup_cqsize(size.completions)
+            .build(size.entries)?;
         let buffers = Buffers::map()?;
         // SAFETY: the mapping outlives the ring: fields drop in order of declaration.
         unsafe {
@@ -123,7 +140,11 @@ impl Ring {
         }
         // Saves looking up the ring's descriptor on every turn; a kernel that cannot is only a little slower.
         let _ = ring.submitter().register_ring_fd();
-        Ok(Self { ring, buffers, control_value: Box::new(0), timer: Box::new(Timespec::new()) })
+        Ok(Self { ring, size, buffers, control_value: Box::new(0), timer: Box::new(Timespec::new()) })
+    }
+
+    pub fn size(&self) -> RingSize {
+        self.size
     }
 
     /// The descriptor to which other shards send their wakes.

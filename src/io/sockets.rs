@@ -1,6 +1,9 @@
 //! What the driver knows of each connection: its socket, and what is under way on it.
 
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
 
 use super::ring::{Gather, same_generation};
 use crate::mesh::ConnectionId;
@@ -66,4 +69,10 @@ impl Sockets {
             *slot = None;
         }
     }
+}
+
+/// The address of the client, without which it cannot be counted.
+pub fn peer_address(socket: &OwnedFd) -> Result<IpAddr, Errno> {
+    let address = rustix::net::getpeername(socket)?.ok_or(Errno::NOTCONN)?;
+    Ok(SocketAddr::try_from(address)?.ip())
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! len u32 | key_len u16, key | kind u8 | body          len: of what follows it
 //! value      time u64, node_len u8, node, value
+//! ending     time u64, node_len u8, node, expires_ms u64, value
 //! tombstone  time u64, node_len u8, node
 //! tags       removed_len u32, removed ([`TagList`]) | time u64, node_len u8, node, tag_len u8, tag, value_len u32, value | …
 //! count      count i128
@@ -23,8 +24,8 @@ pub struct Entry<'a> {
 
 #[derive(Clone, Copy, Debug)]
 pub enum EntryState<'a> {
-    /// lww; `None`: deleted.
-    Value { at: Stamp, value: Option<&'a [u8]> },
+    /// lww; `None`: deleted. `expires_ms`: Unix milliseconds at which the value ends; 0: never.
+    Value { at: Stamp, value: Option<&'a [u8]>, expires_ms: u64 },
     /// or: in a change what it added and removed, else everything.
     Tags { added: TaggedValues<'a>, removed: TagList<'a> },
     /// counter: the sum.
@@ -43,16 +44,31 @@ const VALUE: u8 = 1;
 const TOMBSTONE: u8 = 2;
 const TAGS: u8 = 3;
 const COUNT: u8 = 4;
+const ENDING: u8 = 5;
 
 /// Appends one entry for each call.
 pub struct EntryPacker<'a>(pub &'a mut Vec<u8>);
 
 impl EntryPacker<'_> {
+    /// A value that stays, or a deletion.
     #[inline]
     pub fn value(&mut self, key: &str, at: &Stamp, value: Option<&[u8]>) {
         let start = self.begin(key, if value.is_some() { VALUE } else { TOMBSTONE });
         put_stamp(self.0, at);
         self.0.extend_from_slice(value.unwrap_or_default());
+        self.end(start);
+    }
+
+    /// A value that ends at `expires_ms`, unless that is 0.
+    #[inline]
+    pub fn ending(&mut self, key: &str, at: &Stamp, value: &[u8], expires_ms: u64) {
+        if expires_ms == 0 {
+            return self.value(key, at, Some(value));
+        }
+        let start = self.begin(key, ENDING);
+        put_stamp(self.0, at);
+        self.0.extend_from_slice(&expires_ms.to_le_bytes());
+        self.0.extend_from_slice(value);
         self.end(start);
     }
 
@@ -126,8 +142,12 @@ impl<'a> Iterator for Entries<'a> {
         let key = take(&mut rest, u16::from_le_bytes(key).into());
         let [kind] = take_number(&mut rest);
         let state = match kind {
-            VALUE => EntryState::Value { at: take_stamp(&mut rest), value: Some(rest) },
-            TOMBSTONE => EntryState::Value { at: take_stamp(&mut rest), value: None },
+            VALUE => EntryState::Value { at: take_stamp(&mut rest), value: Some(rest), expires_ms: 0 },
+            TOMBSTONE => EntryState::Value { at: take_stamp(&mut rest), value: None, expires_ms: 0 },
+            ENDING => {
+                let (at, expires_ms) = (take_stamp(&mut rest), u64::from_le_bytes(take_number(&mut rest)));
+                EntryState::Value { at, value: Some(rest), expires_ms }
+            }
             TAGS => {
                 let removed = TagList(take_long(&mut rest));
                 EntryState::Tags { added: TaggedValues(rest), removed }
@@ -213,14 +233,16 @@ mod tests {
         ];
         packer.value("k", &stamp(5, "server"), Some(b"{\"a\":1}"));
         packer.value(&"long".repeat(128), &stamp(6, "s"), None);
+        packer.ending("e", &stamp(7, "s"), b"[]", 1_700_000_000_000);
+        packer.ending("e", &stamp(8, "s"), b"", 0);
         packer.tags("tags", values.into_iter(), ["gone", "x"].into_iter());
         packer.tags("none", [].into_iter(), [].into_iter());
         packer.count("count", -7);
 
         let read: Vec<String> = Entries::new(&packed)
             .map(|Entry { key, state }| match state {
-                EntryState::Value { at, value } => {
-                    format!("{key} {} {} {value:?}", at.time.millis(), at.node.as_str())
+                EntryState::Value { at, value, expires_ms } => {
+                    format!("{key} {} {} {value:?} {expires_ms}", at.time.millis(), at.node.as_str())
                 }
                 EntryState::Tags { added, removed } => {
                     let added: Vec<_> = added.map(|one| (one.tag, one.value, one.at.time.millis())).collect();
@@ -232,8 +254,10 @@ mod tests {
         assert_eq!(
             read,
             [
-                format!("k 5 server {:?}", Some(b"{\"a\":1}")),
-                format!("{} 6 s None", "long".repeat(128)),
+                format!("k 5 server {:?} 0", Some(b"{\"a\":1}")),
+                format!("{} 6 s None 0", "long".repeat(128)),
+                format!("e 7 s {:?} 1700000000000", Some(b"[]")),
+                format!("e 8 s {:?} 0", Some(b"")),
                 format!("tags {:?} [\"gone\", \"x\"]", [("t1", b"[1]".as_slice(), 1), ("é", b"", 2)]),
                 "none [] []".to_owned(),
                 "count -7".to_owned(),

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use super::{Filter, MemberChanged, Merged, PackedWrite, ReplyTo, ShardIndex, SubscriptionRef, Writer};
+use super::{
+    ConnectionId, Filter, MemberChanged, Merged, PackedWrite, ReplyTo, ShardIndex, SubscriptionRef, Writer,
+};
 use crate::crdt::{MapType, Time};
 use crate::metrics::Metrics;
 use crate::wire::Reject;
@@ -202,6 +204,8 @@ pub struct Changes {
 #[derive(Clone)]
 pub struct WalkRequest {
     pub shard: ShardIndex,
+    /// On whose behalf; it may outlive the subscription.
+    pub connection: ConnectionId,
     pub subscription: SubscriptionRef,
     pub map: Arc<str>,
     pub position: Time,
@@ -212,6 +216,7 @@ pub struct WalkRequest {
 
 /// One chunk of a walk.
 pub struct WalkAnswer {
+    pub connection: ConnectionId,
     pub subscription: SubscriptionRef,
     /// Everything up to here has been seen.
     pub position: Time,

@@ -24,23 +24,44 @@ impl KeyHasher {
         xxh3_64_with_seed(name.as_bytes(), self.secret)
     }
 
-    /// The hash of `(map, key)`, given the map's own.
+    /// The hash of `(map, key)`, given the map's own. Keys of one [`family`] have one partition.
     pub fn key(&self, map_hash: u64, key: &str) -> u64 {
         self.key_bytes(map_hash, key.as_bytes())
     }
 
     /// As [`Self::key`], of a key that is stored as bytes.
+    #[inline]
     pub fn key_bytes(&self, map_hash: u64, key: &[u8]) -> u64 {
-        xxh3_64_with_seed(key, map_hash)
+        let hash = xxh3_64_with_seed(key, map_hash);
+        match family(key) {
+            None => hash,
+            Some(family) => hash & !PARTITION_BITS | xxh3_64_with_seed(family, map_hash) & PARTITION_BITS,
+        }
     }
 }
+
+/// What keys have in common that one shard must own, so that their changes have one order: of `__a:b:c` it is `__a:b:`.
+/// Such names are made by dialects, for what they keep beside what their clients name.
+#[inline]
+fn family(key: &[u8]) -> Option<&[u8]> {
+    if !key.starts_with(b"__") {
+        return None;
+    }
+    let mut colons = key.iter().enumerate().filter(|&(_, &byte)| byte == b':').map(|(at, _)| at);
+    colons.nth(1).map(|end| &key[..=end])
+}
+
+/// The bits of a hash that make the partition, and nothing else.
+const PARTITION_BITS: u64 = (PARTITIONS as u64 - 1) << PARTITION_SHIFT;
+const PARTITION_SHIFT: u32 = 32;
+const _: () = assert!(PARTITIONS.is_power_of_two());
 
 /// The partition, below [`PARTITIONS`], of what hashes to `hash`. Disks keep it, so it never changes.
 ///
 /// It is taken from the middle of the hash: hash tables use its lowest bits for the bucket and its highest for
 /// the tag, and inside one shard those must stay random.
 pub const fn partition(hash: u64) -> u16 {
-    ((hash >> 32) as usize % PARTITIONS) as u16
+    ((hash >> PARTITION_SHIFT) as usize % PARTITIONS) as u16
 }
 
 /// The shard, of `shards`, that owns what hashes to `hash`.
@@ -115,13 +136,38 @@ mod tests {
     }
 
     #[test]
+    fn a_family_of_keys_lies_together_and_its_hashes_stay_apart() {
+        let hasher = KeyHasher::new(7);
+        let map = hasher.map("todos");
+        let hashes = |prefix: &str| -> Vec<u64> {
+            (0..1000).map(|key| hasher.key(map, &format!("{prefix}{key}"))).collect()
+        };
+        let distinct = |hashes: &[u64], of: fn(u64) -> u64| {
+            hashes.iter().map(|&hash| of(hash)).collect::<std::collections::BTreeSet<_>>().len()
+        };
+        for (prefix, is_family) in
+            [("__a:b:", true), ("__::", true), ("__a:", false), ("_a:b:", false), ("a:b:", false)]
+        {
+            let hashes = hashes(prefix);
+            let partitions = distinct(&hashes, |hash| partition(hash).into());
+            assert_eq!(partitions == 1, is_family, "{prefix}: {partitions}");
+            assert_eq!(distinct(&hashes, |hash| hash), 1000, "{prefix}");
+            assert!(distinct(&hashes, |hash| hash & 0xffff) > 950, "{prefix}: the buckets");
+            assert!(distinct(&hashes, |hash| hash >> 57) > 120, "{prefix}: the tags");
+        }
+        let families = ["__a:b:", "__a:c:"].map(|prefix| partition(hashes(prefix)[0]));
+        assert_ne!(families[0], families[1]);
+        assert_ne!(families[0], partition(hasher.key(hasher.map("other"), "__a:b:1")), "of another map");
+    }
+
+    #[test]
     fn the_partitions_of_a_shard_are_one_range_and_those_it_owns() {
         for shards in (1..=SHARDS_MAX).chain([1000]) {
             let mut next = 0;
             for shard in 0..shards {
                 let range = partitions_of(shard as ShardIndex, shards);
                 assert_eq!(range.start, next, "shard {shard} of {shards}");
-                let owned = |partition: u16| owner(u64::from(partition) << 32, shards);
+                let owned = |partition: u16| owner(u64::from(partition) << PARTITION_SHIFT, shards);
                 assert!(range.clone().all(|partition| usize::from(owned(partition)) == shard));
                 next = range.end;
             }

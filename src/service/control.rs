@@ -13,8 +13,9 @@
 //! Only who may write the files of the data directory may connect: the socket has `--data-mode`.
 
 use std::fmt;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -67,6 +68,23 @@ pub enum Answer {
     Error(String),
 }
 
+/// Bytes that the path of a socket can have (unix(7)), without the 0 behind it.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Binds or connects the socket of a data directory with `act`, however deep that lies: a longer path goes over a
+/// descriptor of the directory.
+///
+/// # Errors
+/// Those of `act`, and of opening the directory.
+pub fn at_socket<T>(data_dir: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let path = data_dir.join(CONTROL_SOCKET);
+    if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+        return act(&path);
+    }
+    let directory = File::open(data_dir)?;
+    act(&Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(CONTROL_SOCKET))
+}
+
 /// The listening socket, which is removed when this is dropped.
 pub(super) struct Socket {
     listener: UnixListener,
@@ -82,7 +100,7 @@ impl Socket {
         // Of a server that was killed: the lock on the directory says that there is none now.
         let _ = fs::remove_file(&path);
         let open = || {
-            let listener = UnixListener::bind(&path)?;
+            let listener = at_socket(&parts.config.data_dir, |path| UnixListener::bind(path))?;
             let mode = parts.config.data_mode.of_files();
             fs::set_permissions(&path, Permissions::from_mode(mode))?;
             Ok::<_, io::Error>(listener)

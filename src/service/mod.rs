@@ -25,11 +25,15 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
-pub use control::{Answer, CONTROL_SOCKET, Request};
+use tokio_uring::Runtime;
+
+pub use control::{Answer, CONTROL_SOCKET, Request, at_socket};
 pub use store::{Opening, Store, lock};
 
 use crate::crdt::Map;
+use crate::io::ring_memory::patiently;
 use crate::io::{host, log};
+use crate::limits::SERVICE_RING_ENTRIES;
 use crate::storage::{Journal, JournalOptions};
 use journal::{Elsewhere, Roll, Writer};
 use segments::Pace;
@@ -48,7 +52,7 @@ pub struct Service {
 /// Starts it; without storage there is nothing to do.
 ///
 /// # Errors
-/// If a thread cannot be started.
+/// If a thread cannot be started, or has no memory for its ring.
 pub fn start(store: Option<Store>) -> io::Result<Service> {
     let mut service = Service { threads: Vec::new(), storage: None };
     let Some(store) = store else { return Ok(service) };
@@ -57,12 +61,21 @@ pub fn start(store: Option<Store>) -> io::Result<Service> {
     let (loader, wanted) = mpsc::channel();
     let (evicted, to_drop) = mpsc::channel::<Box<Map>>();
     let (watched, stop_watching) = mpsc::channel::<()>();
+    let (ready, is_ready) = mpsc::channel();
     let body = move || {
         // Held to tell its thread when to end.
         let _watched = watched;
-        serve(store, Elsewhere { loader, evicted });
+        let made = patiently(|| Runtime::new(tokio_uring::builder().entries(SERVICE_RING_ENTRIES)));
+        let _ = match made {
+            Ok(runtime) => {
+                let _ = ready.send(Ok(()));
+                return serve(&runtime, store, Elsewhere { loader, evicted });
+            }
+            Err(error) => ready.send(Err(error)),
+        };
     };
     service.spawn("service", body)?;
+    is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("the service thread panicked")))?;
     service.spawn_with(&parts, "loader", move |parts| loader::run(parts, &wanted))?;
     service.spawn_with(&parts, "disk", move |parts| disk::run(parts, &stop_watching))?;
     service.spawn_with(&parts, "checkpoint", |parts| checkpoint::run(parts, Pace::Idle))?;
@@ -107,7 +120,7 @@ impl Service {
 }
 
 /// The service thread where there is storage.
-fn serve(store: Store, elsewhere: Elsewhere) {
+fn serve(runtime: &Runtime, store: Store, elsewhere: Elsewhere) {
     let Store { parts, from_shards, next_sequence, .. } = store;
     if let Some(core) = parts.config.service_core
         && let Err(error) = host::pin_to(core)
@@ -125,7 +138,7 @@ fn serve(store: Store, elsewhere: Elsewhere) {
         getrandom::u32().unwrap_or_else(|error| end_process("no random numbers for a segment", &error))
     });
     let writer = Writer::new(Arc::clone(&parts), journal, from_shards, elsewhere);
-    tokio_uring::start(async move {
+    runtime.block_on(async move {
         let (asks, rolls) = tokio::sync::mpsc::unbounded_channel::<Roll>();
         if let Some(socket) = control::Socket::open(&parts) {
             tokio_uring::spawn(socket.serve(asks.clone()));

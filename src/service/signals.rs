@@ -21,7 +21,7 @@ pub struct Meaning {
 pub const MEANINGS: [Meaning; 5] = [
     Meaning {
         signals: "SIGTERM, SIGINT",
-        meaning: "Drain: nobody else is let in, every client is told when to come back, what was accepted is synced. The \
+        meaning: "Drain, after --drain-lead-ms in which all goes on: nobody else is let in, every client is told when to come back, what was accepted is synced. The \
                   exit code is 0. A second one of them ends the process at once, with 1. While the server starts, \
                   nothing is served and one ends it at once, with 0.",
     },
@@ -91,7 +91,8 @@ fn wait(mut incoming: Incoming, shards: &Shards) {
             (SIGTERM | SIGINT, Some(shards)) => {
                 is_draining = true;
                 tracing::info!(
-                    "draining: clients are told to come back later; a second signal ends the process at once"
+                    "draining, after --drain-lead-ms: clients are told to come back later; a second signal ends the \
+                     process at once"
                 );
                 shards.iter().for_each(Control::drain);
             }

@@ -106,6 +106,7 @@ impl Store {
         base.follow(&tail)?;
         let cleared_through = base.cleared_through()?;
         let clock_floor = recovered.clock.max(base.clock());
+        warn_if_ahead(clock_floor, clock.now().unix_ms, config.clock_drift_max_ms);
 
         let (to_storage, ports): (Vec<_>, Vec<_>) = connect(controls.len()).into_iter().unzip();
         let halves = ports.into_iter().map(|ShardPort { from_shard, to_shard }| (from_shard, to_shard));
@@ -161,6 +162,19 @@ impl Store {
             clock_floor: self.clock_floor,
             cleared_through: self.cleared_through,
         }
+    }
+}
+
+/// Says so where the data set has seen a clock that was further ahead than stamps of clients may be.
+fn warn_if_ahead(stored: Time, unix_ms: u64, drift_max_ms: u64) {
+    let ahead_ms = stored.millis().saturating_sub(unix_ms);
+    if ahead_ms > drift_max_ms {
+        tracing::warn!(
+            ahead = %humantime::format_duration(Duration::from_millis(ahead_ms)),
+            "the clock of this data set is ahead of the wall clock, as that of a host was once: what clients with a right \
+             clock write with `at` loses to what is there, silently, until the wall clock has caught up; \
+             `annulus clock` tells more and has a way out"
+        );
     }
 }
 

@@ -125,7 +125,10 @@ impl Shard {
         match write.action {
             Action::Set { value, at, ttl_ms } => {
                 let (at, merged) = self.stamp(at)?;
-                let expires_ms = ttl_ms.map_or(0, |ttl_ms| at.time.millis() + ttl_ms);
+                // This clock may be ahead, as clients or the host have pushed it: what comes without a stamp ends by the
+                // wall clock. Where the client gave one, it knows when its value ends, and may send it twice.
+                let began_ms = if merged == Merged::GIVEN { at.time.millis() } else { self.now.unix_ms };
+                let expires_ms = ttl_ms.map_or(0, |ttl_ms| began_ms + ttl_ms);
                 let delta = Delta::Lww { at, value: Some(value), expires_ms };
                 let applied = self.applied(merged);
                 Ok((merged, self.merge(slot, write, &delta, applied, writer)?))
@@ -202,14 +205,14 @@ impl Shard {
             At::Now | At::After(_) => {
                 if let At::After(seen) = at {
                     // Where this clock must not follow, its own stamp has to do.
-                    let _ = self.clock.observe(self.now.unix_ms, seen, self.config.clock_drift_max_ms);
+                    let _ = self.clock.observe(self.reference_ms, seen, self.config.clock_drift_max_ms);
                 }
                 let at = self.clock.stamp(self.now.unix_ms);
                 Ok((at, Merged::at(at.time)))
             }
             At::Given(at) => {
                 self.clock
-                    .observe(self.now.unix_ms, at.time, self.config.clock_drift_max_ms)
+                    .observe(self.reference_ms, at.time, self.config.clock_drift_max_ms)
                     .map_err(|_| Reject::ClockDrift)?;
                 Ok((at, Merged::GIVEN))
             }
@@ -267,7 +270,10 @@ impl Shard {
             _ => 0,
         };
         self.add_to_batch(slot, applied, writer, |entry| match *delta {
-            Delta::Lww { at, value, .. } => entry.value(write.key, &at, value),
+            Delta::Lww { at, value: Some(value), expires_ms } => {
+                entry.ending(write.key, &at, value, expires_ms);
+            }
+            Delta::Lww { at, value: None, .. } => entry.value(write.key, &at, None),
             Delta::OrAdd { tag, value, at } => {
                 entry.tags(write.key, iter::once(TaggedValue { tag, value, at }), iter::empty());
             }
@@ -282,7 +288,10 @@ pub fn pack_cell(out: &mut Vec<u8>, cell: &Cell) {
     let key = std::str::from_utf8(cell.key()).expect("keys enter as text");
     let mut entry = EntryPacker(out);
     match cell.state() {
-        State::Lww(lww) => entry.value(key, lww.at(), lww.value()),
+        State::Lww(lww) => match lww.value() {
+            Some(value) => entry.ending(key, lww.at(), value, lww.expires_ms()),
+            None => entry.value(key, lww.at(), None),
+        },
         State::OrSet(set) => {
             let live = set.live().map(|tagged| TaggedValue {
                 tag: tagged.tag(),

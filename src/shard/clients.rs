@@ -33,7 +33,7 @@ pub struct Clients {
 }
 
 /// Dialects there may be; see [`super::Shared::dialects`].
-pub const DIALECTS_MAX: usize = 4;
+pub const DIALECTS_MAX: usize = 5;
 
 /// What many connections are sent alike: frames for each dialect that any of them speaks, made once.
 #[derive(Default)]

@@ -60,6 +60,9 @@ pub struct Connection {
     pub delayed: bool,
     /// Something queued must not wait for company.
     pub urgent: bool,
+    pub accepted_at_ms: u64,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
     /// When something last arrived, and whether a ping went out since.
     pub heard_at_ms: u64,
     pub pinged: bool,
@@ -77,6 +80,8 @@ pub struct Connection {
     pub held: Vec<HeldMember>,
     /// Requests of it that wait for other shards.
     pub requests_pending: u32,
+    /// Chunks asked for on its behalf that have yet to come, also of subscriptions that are over.
+    pub chunks_pending: u32,
     pub bad_messages: u32,
     /// Messages it may send in the current second and minute.
     pub second: Window,
@@ -105,6 +110,9 @@ impl Connection {
             dirty: false,
             delayed: false,
             urgent: false,
+            accepted_at_ms: now_ms,
+            received_bytes: 0,
+            sent_bytes: 0,
             heard_at_ms: now_ms,
             pinged: false,
             timer_tick: 0,
@@ -115,6 +123,7 @@ impl Connection {
             watches_behind: 0,
             held: Vec::new(),
             requests_pending: 0,
+            chunks_pending: 0,
             bad_messages: 0,
             second: Window::default(),
             minute: Window::default(),

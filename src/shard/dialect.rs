@@ -20,6 +20,9 @@ pub type Session = Option<Box<dyn Any + Send>>;
 
 /// See the module.
 pub trait Dialect: Sync {
+    /// What the log calls it.
+    fn name(&self) -> &'static str;
+
     /// The connection is open.
     fn opened(&self, shard: &mut Shard, id: ConnectionId);
 

@@ -7,7 +7,7 @@
 //!        leave, tell             our side is ended           `finish`               completion
 //! ```
 
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
 use super::{Command, Shard};
 use crate::limits::CLOSE_TIMEOUT_MS;
 use crate::mesh::ConnectionId;
@@ -17,10 +17,16 @@ use crate::wire::websocket::{Reader, write_close};
 impl Shard {
     /// Ends the connection because of `close`; does nothing if it is ending already.
     pub(super) fn disconnect(&mut self, id: ConnectionId, close: Close) {
-        let Some(connection) = self.clients.get_mut(id) else { return };
-        if !connection.is_connected() {
+        self.disconnect_for(id, close, close.cause());
+    }
+
+    /// The same, where the log can say more than `close` does.
+    pub(super) fn disconnect_for(&mut self, id: ConnectionId, close: Close, cause: &str) {
+        if !self.clients.get(id).is_some_and(Connection::is_connected) {
             return;
         }
+        self.log_ended(id, close, cause);
+        let Some(connection) = self.clients.get_mut(id) else { return };
         let was_open = connection.is_open();
         let deadline_ms = self.now.timer_ms() + CLOSE_TIMEOUT_MS;
 
@@ -38,9 +44,9 @@ impl Shard {
         let address = connection.address;
         self.look_at(id, deadline_ms);
 
-        // Leave every subscription, which tells the owners where this was the last.
+        // Leave every subscription, which tells the owners where this was the last. An end is an answer to everything.
         for subscription in subscriptions {
-            self.end_subscription(subscription);
+            let _owed = self.end_subscription(subscription);
         }
         // Leave every room: first as a watcher, then with the members that it has set.
         watches.into_iter().for_each(|watch| self.end_watch(watch));

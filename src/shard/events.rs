@@ -45,6 +45,7 @@ impl Shard {
         let congested = self.is_congested();
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.heard_at_ms = now_ms;
+        connection.received_bytes += len as u64;
         connection.pinged = false;
         match connection.phase {
             Phase::Open if connection.unread.is_empty() && !connection.paused && !congested => {
@@ -85,7 +86,7 @@ impl Shard {
 
     /// The transport failed: reset, timed out, or worse.
     pub fn failed(&mut self, id: ConnectionId) {
-        self.disconnect(id, Close::Gone);
+        self.disconnect_for(id, Close::Gone, "the transport failed, such as by a reset");
         self.finish(id);
     }
 
@@ -98,6 +99,7 @@ impl Shard {
         let Some(connection) = clients.table.get_mut(id.index as usize).filter(|found| found.id == id) else {
             return;
         };
+        connection.sent_bytes += bytes as u64;
         let all = connection.outbox.sent(bytes, &mut clients.pool);
         if connection.paused {
             // What it sends is not read now, so taking bytes is its only way to show that it lives.

@@ -2,7 +2,7 @@
 
 use super::{DialectIndex, Now, Session, Shard};
 use crate::config::Config;
-use crate::crdt::Stamp;
+use crate::crdt::{Stamp, Time};
 use crate::mesh::ConnectionId;
 use crate::wire::json::Parser;
 
@@ -16,14 +16,14 @@ impl Shard {
         &mut self.parser
     }
 
-    /// The clock of this shard, which no stamp of a later write is below.
+    /// The clock of this shard, for clients to set theirs by: a stamp a millisecond later is not refused. So it is this
+    /// shard's clock, unless that has been pushed as far ahead as stamps may be, when it is a millisecond less than that.
     pub fn clock_now(&mut self) -> Stamp {
-        Stamp { time: self.clock.advance(self.now.unix_ms), node: self.node }
-    }
-
-    /// A stamp of this shard's clock that no other operation has.
-    pub fn next_stamp(&mut self) -> Stamp {
-        self.clock.stamp(self.now.unix_ms)
+        let time = self.clock.advance(self.now.unix_ms);
+        let accepted_ms = self.reference_ms.saturating_add(self.config.clock_drift_max_ms);
+        let time =
+            if time.millis() < accepted_ms { time } else { Time::new(accepted_ms.saturating_sub(1), 0) };
+        Stamp { time, node: self.node }
     }
 
     /// Whether the connection's peer takes what it is sent.

@@ -90,6 +90,7 @@ impl Shard {
         let mut early = std::mem::take(&mut connection.unread);
         self.metrics.handshakes += 1;
         self.metrics.connections += 1;
+        self.log_opened(id);
         if paused {
             self.paused.retain(|&held| held != id);
             self.clients.commands.push(Command::ResumeReading(id));

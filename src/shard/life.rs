@@ -7,6 +7,21 @@ use crate::mesh::ConnectionId;
 use crate::wire::Close;
 use crate::wire::websocket::{self, Opcode};
 
+/// Where the shard itself is in its life. It only moves down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Serving,
+    /// Told to stop. It says so to who asks how it is, and serves as before until then, so that load balancers can send
+    /// clients elsewhere first.
+    Leaving {
+        until_ms: u64,
+    },
+    /// Sends everybody away, and ends once all are gone or then at the latest.
+    Draining {
+        until_ms: u64,
+    },
+}
+
 impl Shard {
     /// Has the timer of `id` checked at `at_ms`, and not by any earlier entry of the wheel.
     pub(super) fn look_at(&mut self, id: ConnectionId, at_ms: u64) {
@@ -60,20 +75,33 @@ impl Shard {
             }
             Phase::Handshake | Phase::Admission => {
                 self.metrics.handshakes_refused += 1;
-                self.disconnect(id, Close::Gone);
+                self.disconnect_for(
+                    id,
+                    Close::Gone,
+                    "no request in --handshake-timeout-ms, or none while draining",
+                );
                 self.finish(id);
             }
             Phase::Flushing | Phase::Lingering => self.finish(id),
         }
     }
 
-    /// Stops accepting and tells every client to come back later, each at a time of its own; the shard exits
-    /// once all are gone, or after `--drain-ms`.
+    /// After `--drain-lead-ms` stops accepting and tells every client to come back later, each at a time of its own; the
+    /// shard exits once all are gone, or after `--drain-ms`. Told again, it goes on as it does.
     pub fn drain(&mut self) {
-        if self.draining_until_ms.is_some() {
-            return;
+        if self.life == Life::Serving {
+            self.life = Life::Leaving { until_ms: self.now.timer_ms() + self.config.drain_lead_ms };
+            self.end_lead();
         }
-        self.draining_until_ms = Some(self.now.timer_ms() + self.config.drain_ms);
+    }
+
+    /// Begins to drain once the lead is over.
+    pub(super) fn end_lead(&mut self) {
+        match self.life {
+            Life::Leaving { until_ms } if self.now.timer_ms() >= until_ms => {}
+            _ => return,
+        }
+        self.life = Life::Draining { until_ms: self.now.timer_ms() + self.config.drain_ms };
         self.clients.commands.push(Command::StopAccepting);
         let open: Vec<(ConnectionId, Phase)> =
             self.clients.table.iter().map(|(_, connection)| (connection.id, connection.phase)).collect();
@@ -108,8 +136,21 @@ impl Shard {
         Close::GoingAway { retry_after_ms: self.random.below(self.config.drain_ms.max(1)) as u32 }
     }
 
+    /// Whether new clients had better go elsewhere.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.life != Life::Serving
+    }
+
     pub(super) fn is_draining(&self) -> bool {
-        self.draining_until_ms.is_some()
+        matches!(self.life, Life::Draining { .. })
+    }
+
+    /// When the lead or the drain is over, in milliseconds of the monotonic clock.
+    pub(super) fn next_life_ms(&self) -> Option<u64> {
+        match self.life {
+            Life::Serving => None,
+            Life::Leaving { until_ms } | Life::Draining { until_ms } => Some(until_ms),
+        }
     }
 
     /// Whether a drain is over.
@@ -118,10 +159,13 @@ impl Shard {
         self.drain_ends_ms().is_some_and(|ends_ms| is_quiet || self.now.timer_ms() >= ends_ms)
     }
 
-    /// When the shard exits at the latest, in milliseconds of the monotonic clock; `None` while serving.
+    /// When the shard exits at the latest, in milliseconds of the monotonic clock; `None` before it drains.
     pub(super) fn drain_ends_ms(&self) -> Option<u64> {
         // What was acknowledged shall reach the disk, unless the storage takes nothing any more.
         let grace_ms = if self.has_unjournaled() { CLOSE_TIMEOUT_MS } else { 0 };
-        self.draining_until_ms.map(|until_ms| until_ms + grace_ms)
+        match self.life {
+            Life::Draining { until_ms } => Some(until_ms + grace_ms),
+            Life::Serving | Life::Leaving { .. } => None,
+        }
     }
 }

@@ -21,6 +21,7 @@ mod handshake;
 mod journal;
 mod life;
 mod load;
+mod log;
 mod maps;
 mod members;
 mod memory;
@@ -66,7 +67,7 @@ use rtrb::Consumer;
 use slab::Slab;
 
 use crate::config::Config;
-use crate::crdt::{Clock, Node, Time};
+use crate::crdt::{Clock, Node, Reference, Time};
 use crate::handover::{Progress, StoragePort};
 use crate::mesh::{ConnectionId, Envelope, KeyHasher, Outgoing, Ports, ShardIndex};
 use crate::metrics::{Metrics, ProcessMetrics};
@@ -78,7 +79,9 @@ use durable::DurableWaits;
 use exchange::Deferred;
 use fanout::Batches;
 use journal::Journal;
+use life::Life;
 use load::Loads;
+use log::Endings;
 use maps::Maps;
 use memory::Memory;
 use outcomes::Outcomes;
@@ -166,6 +169,9 @@ pub struct Shard {
     began_us: u64,
     process: fn() -> ProcessMetrics,
     clock: Clock,
+    /// What stamps of clients are held against, and where it is in this turn, in Unix milliseconds.
+    reference: Reference,
+    reference_ms: u64,
     random: Random,
 
     clients: Clients,
@@ -175,10 +181,10 @@ pub struct Shard {
     rate_limited: BinaryHeap<Reverse<(u64, ConnectionId)>>,
     admission: Admission,
     timers: Wheel,
-    /// When a drain ends at the latest; `None` while serving.
-    draining_until_ms: Option<u64>,
+    life: Life,
     is_accepting: bool,
     exited: bool,
+    endings: Endings,
 
     parser: Parser,
     maps: Maps,
@@ -249,6 +255,9 @@ impl Shard {
             cursor_limit = shared.progress.durable_clock();
             Journal::new(port, Arc::clone(&shared.progress), usize::from(index))
         });
+        let stored = shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.clock_floor);
+        let drift_max_ms = shared.config.clock_drift_max_ms;
+        let mut reference = Reference::new(now.unix_ms, now.timer_ms(), stored, drift_max_ms);
         let cleared_through = shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.cleared_through);
         let share_bytes = shared.config.memory_limit_bytes.div_ceil(shards);
         let memory = Memory::new(if journal.is_some() { share_bytes } else { 0 });
@@ -262,15 +271,18 @@ impl Shard {
             began_us: now.monotonic_us,
             process: shared.process,
             clock,
+            reference_ms: reference.now(now.unix_ms, now.timer_ms()),
+            reference,
             random: Random(seed),
             clients: Clients::new(&shared.config, shared.dialects),
             paused: VecDeque::new(),
             rate_limited: BinaryHeap::new(),
             admission: Admission::new(&shared, shards, now),
             timers: Wheel::new(now.timer_ms()),
-            draining_until_ms: None,
+            life: Life::Serving,
             is_accepting: true,
             exited: false,
+            endings: Endings::default(),
             parser: Parser::new(),
             maps: Maps::new(journal.is_some(), memory.is_limited()),
             subscriptions: Slab::new(),

@@ -8,7 +8,7 @@ use crate::config::DialectPath;
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Metrics;
 use crate::wire::Close;
-use crate::wire::http::{self, Page, StatusCode};
+use crate::wire::http::{self, Content, Page, StatusCode};
 
 impl Shard {
     pub(super) fn page(&mut self, id: ConnectionId, page: Page, head_only: bool) {
@@ -17,7 +17,7 @@ impl Shard {
                 let body = index(&self.config.dialects);
                 self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, &body);
             }
-            Page::Health if self.is_draining() => {
+            Page::Health if self.is_leaving() => {
                 self.respond_page(id, head_only, StatusCode::SERVICE_UNAVAILABLE, PLAIN_TEXT, "draining\n");
             }
             Page::Health => {
@@ -34,13 +34,13 @@ impl Shard {
                 };
                 self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, &body);
             }
-            Page::Metrics | Page::DialectHealth(_) => self.collect_metrics(id, page, head_only),
+            Page::Metrics | Page::DialectHealth { .. } => self.collect_metrics(id, page, head_only),
         }
     }
 
     /// Says whether clients should come here. This is what HAProxy asks for unless it is told otherwise.
     pub(super) fn answer_options(&mut self, id: ConnectionId) {
-        let status = if self.is_draining() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        let status = if self.is_leaving() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
         self.respond(id, |out| http::write_options(out, status));
     }
 
@@ -49,7 +49,7 @@ impl Shard {
         id: ConnectionId,
         head_only: bool,
         status: StatusCode,
-        content: &str,
+        content: Content,
         body: &str,
     ) {
         self.respond(id, |out| {
@@ -64,7 +64,7 @@ impl Shard {
     /// Answers a plain HTTP request; the connection ends with it.
     pub(super) fn respond(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
         self.clients.send_uncounted(id, self.now, write);
-        self.disconnect(id, Close::Gone);
+        self.disconnect_for(id, Close::Gone, "its request is answered");
     }
 
     /// Asks every shard for its numbers; the page that is made of them follows when all have answered.
@@ -97,7 +97,10 @@ impl Shard {
 
     fn send_numbers(&mut self, id: ConnectionId, page: Page, head_only: bool, metrics: &Metrics) {
         match page {
-            Page::DialectHealth(dialect) => self.send_dialect_health(id, dialect, head_only, metrics),
+            Page::DialectHealth { dialect, may_be_read } => {
+                let content = Content { is_for_all_origins: may_be_read, ..JSON };
+                self.send_dialect_health(id, dialect, head_only, content, metrics);
+            }
             _ => self.send_metrics(id, head_only, metrics),
         }
     }
@@ -109,7 +112,7 @@ impl Shard {
             progress.metrics().render(self.now.unix_ms, progress.is_read_only(), &mut page);
         }
         (self.process)().render(&mut page);
-        self.respond_page(id, head_only, StatusCode::OK, Metrics::CONTENT_TYPE, &page);
+        self.respond_page(id, head_only, StatusCode::OK, Content::of(Metrics::CONTENT_TYPE), &page);
     }
 
     fn send_dialect_health(
@@ -117,10 +120,11 @@ impl Shard {
         id: ConnectionId,
         dialect: DialectIndex,
         head_only: bool,
+        content: Content,
         metrics: &Metrics,
     ) {
         let health = Health {
-            is_draining: self.is_draining(),
+            is_draining: self.is_leaving(),
             unix_ms: self.now.unix_ms,
             uptime_ms: (self.now.monotonic_us - self.began_us) / 1000,
             connections: metrics.connections,
@@ -129,7 +133,7 @@ impl Shard {
         };
         let status = if health.is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
         match self.clients.dialects[usize::from(dialect)].health(health) {
-            Some(body) => self.respond_page(id, head_only, status, JSON, &body),
+            Some(body) => self.respond_page(id, head_only, status, content, &body),
             None => self.respond_page(id, head_only, StatusCode::NOT_FOUND, PLAIN_TEXT, "nothing is here\n"),
         }
     }
@@ -147,8 +151,8 @@ pub struct Health {
     pub subscriptions: u64,
 }
 
-const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
-pub const JSON: &str = "application/json";
+const PLAIN_TEXT: Content = Content::of("text/plain; charset=utf-8");
+pub const JSON: Content = Content::of("application/json");
 
 /// The first line of what `GET /` says.
 pub const INDEX_TITLE: &str = "Annulus, a real-time sync server.";

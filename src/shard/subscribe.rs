@@ -65,8 +65,9 @@ impl Subscription {
 }
 
 impl Shard {
-    /// Subscribes to a map: [`Event::Snapshot`]s follow, then changes. A second subscription of the same map takes the
-    /// place of the first.
+    /// Subscribes to a map: [`super::Event::Snapshot`]s follow, then changes. A second subscription of the same map takes
+    /// the place of the first. What ends it before the last snapshot has it answered with [`super::Event::Rejected`]
+    /// instead: [`Reject::Cancelled`], before the answer to what has ended it, if it has a ticket.
     pub fn subscribe(&mut self, id: ConnectionId, ticket: Option<Ticket>, subscribe: Subscribe<'_>) {
         let hash = self.hasher.map(subscribe.map);
         self.leave_map(id, subscribe.map, hash);
@@ -136,9 +137,10 @@ impl Shard {
     fn leave_map(&mut self, id: ConnectionId, map: &str, hash: u64) {
         let Some(slot) = self.maps.find(map, hash) else { return };
         let Some(place) = self.find_subscription(id, slot) else { return };
-        if let Some(connection) = self.clients.get_mut(id) {
-            let held = connection.subscriptions.swap_remove(place);
-            self.end_subscription(held);
+        let Some(connection) = self.clients.get_mut(id) else { return };
+        let held = connection.subscriptions.swap_remove(place);
+        if let Some(owed) = self.end_subscription(held) {
+            self.reject(id, Some(&owed), Reject::Cancelled);
         }
     }
 
@@ -166,9 +168,10 @@ impl Shard {
         Some(walk.map_or(cursor.time, |walk| walk.cursor(subscription.live, &self.heard).min(cursor.time)))
     }
 
-    /// Forgets a subscription that its connection has already forgotten.
-    pub(super) fn end_subscription(&mut self, held: SubscriptionRef) {
-        let Some(subscription) = self.subscriptions.try_remove(held.slot as usize) else { return };
+    /// Forgets a subscription that its connection has already forgotten; the request whose answer is still owed, if it
+    /// is to be named in it.
+    pub(super) fn end_subscription(&mut self, held: SubscriptionRef) -> Option<Ticket> {
+        let subscription = self.subscriptions.try_remove(held.slot as usize)?;
         debug_assert_eq!(subscription.serial, held.serial);
         self.metrics.subscriptions -= 1;
         if subscription.walk.is_some()
@@ -186,6 +189,7 @@ impl Shard {
             self.tell_interest(subscription.map, false);
             self.maps.release_if_unused(subscription.map);
         }
+        subscription.walk.and_then(|walk| walk.owed())
     }
 
     /// Tells every owner whether this shard wants the changes of the map.

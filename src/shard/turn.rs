@@ -17,8 +17,9 @@ const STORAGE_RETRY_US: u64 = 500;
 impl Shard {
     /// Begins a turn; everything in it happens at `now`.
     pub fn start_turn(&mut self, now: Now) {
-        // A wall clock that steps back must not make anything happen twice.
-        self.now = Now { unix_ms: now.unix_ms.max(self.now.unix_ms), ..now };
+        // The wall clock may have stepped back, and times to live go by it. Ticks never do.
+        self.now = now;
+        self.reference_ms = self.reference.now(now.unix_ms, now.timer_ms());
         self.metrics.turns += 1;
         self.receive_from_storage();
     }
@@ -26,6 +27,7 @@ impl Shard {
     /// Ends a turn: timers, then changes to subscribers and chunks to walkers, then one batch for the storage, one
     /// envelope for each shard and one send for each connection.
     pub fn end_turn(&mut self) {
+        self.end_lead();
         self.release_rate_limited();
         self.fire_timers();
         self.run_removals();
@@ -43,6 +45,7 @@ impl Shard {
         self.watch_durable();
         self.seal_envelopes();
         self.clients.flush(self.now, &mut self.metrics);
+        self.log_more_ended();
         if self.is_drained() && !self.exited {
             self.exited = true;
             self.clients.commands.push(Command::Exit);
@@ -104,8 +107,9 @@ impl Shard {
         };
         sooner(self.timers.next_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_rate_limited_ms().map(|at_ms| at_ms * 1000));
-        sooner(self.draining_until_ms.map(|until_ms| until_ms * 1000));
+        sooner(self.next_life_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_removal_ms().map(|at_ms| now_us + at_ms.saturating_sub(self.now.unix_ms) * 1000));
+        sooner(self.endings.due_ms().map(|at_ms| at_ms * 1000));
         sooner(self.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
         sooner(self.next_look_at_loads_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_pass_ms().map(|at_ms| at_ms * 1000));

@@ -9,8 +9,8 @@ use super::{Change, Event, Shard, SnapshotEnd};
 use crate::crdt::{HashedKey, Map, MapType, Time};
 use crate::limits::{CHUNK_BYTES, CHUNK_CELLS_SCANNED_MAX};
 use crate::mesh::{
-    Answer, Entries, Filter, Item, Request, ShardIndex, ShardSet, Span, SubscriptionRef, WalkAnswer,
-    WalkRequest,
+    Answer, ConnectionId, Entries, Filter, Item, Request, ShardIndex, ShardSet, Span, SubscriptionRef,
+    WalkAnswer, WalkRequest,
 };
 use crate::wire::{Cursor, Reject, Ticket};
 
@@ -34,8 +34,10 @@ pub struct Walk {
 /// Why a subscription walks, which decides how the chunks are told.
 #[derive(Clone, Debug)]
 pub enum Purpose {
-    /// The answer to `subscribe`.
+    /// The answer to `subscribe`, which is owed until its last chunk: whatever ends the walk before then says so.
     Snapshot { ticket: Option<Ticket>, resumed: bool, reset: bool },
+    /// Everything there is, though the client has its answer: what it has is of no use any more.
+    StartOver,
     /// Changes that were not queued because the peer was slow.
     CatchUp,
 }
@@ -69,17 +71,29 @@ impl Walk {
         self.positions.fill(Time::ZERO);
         self.walked = ShardSet::EMPTY;
         self.resumes = false;
-        if let Purpose::Snapshot { resumed, reset, .. } = &mut self.purpose {
-            (*resumed, *reset) = (false, true);
-        } else {
-            self.purpose = Purpose::Snapshot { ticket: None, resumed: false, reset: true };
+        match &mut self.purpose {
+            Purpose::Snapshot { resumed, reset, .. } => (*resumed, *reset) = (false, true),
+            Purpose::CatchUp | Purpose::StartOver => self.purpose = Purpose::StartOver,
         }
+    }
+
+    /// The request whose answer is owed, if it is to be named in it.
+    pub fn owed(self) -> Option<Ticket> {
+        match self.purpose {
+            Purpose::Snapshot { ticket, .. } => ticket,
+            Purpose::StartOver | Purpose::CatchUp => None,
+        }
+    }
+
+    /// Whether chunks are told as a snapshot, and not as changes.
+    const fn is_snapshot(&self) -> bool {
+        matches!(self.purpose, Purpose::Snapshot { .. } | Purpose::StartOver)
     }
 
     /// The owner to ask next. During a snapshot each is walked once; what they change meanwhile follows as
     /// changes, so that a client sees the whole snapshot first.
     fn next_owner(&self, live: ShardSet) -> Option<ShardIndex> {
-        let is_snapshot = matches!(self.purpose, Purpose::Snapshot { .. });
+        let is_snapshot = self.is_snapshot();
         (0..self.positions.len() as ShardIndex)
             .find(|&owner| !(live.contains(owner) || is_snapshot && self.walked.contains(owner)))
     }
@@ -87,7 +101,7 @@ impl Walk {
 
 impl Shard {
     /// Asks for the next chunk of every subscription of `connection` that walks.
-    pub(super) fn walk_on(&mut self, connection: crate::mesh::ConnectionId) {
+    pub(super) fn walk_on(&mut self, connection: ConnectionId) {
         let Some(client) = self.clients.get_mut(connection) else { return };
         let held = std::mem::take(&mut client.subscriptions);
         for subscription in &held {
@@ -108,8 +122,12 @@ impl Shard {
         let Some(owner) = walk.next_owner(subscription.live) else { return };
         walk.asked = Some(owner);
         let position = walk.positions[usize::from(owner)];
+        if let Some(client) = self.clients.get_mut(subscription.connection) {
+            client.chunks_pending += 1;
+        }
         let request = WalkRequest {
             shard: self.index,
+            connection: subscription.connection,
             subscription: SubscriptionRef { slot, serial: subscription.serial },
             map: self.maps[subscription.map].name.clone(),
             position,
@@ -158,6 +176,7 @@ impl Shard {
         }
         let now = self.clock.advance(self.now.unix_ms);
         let mut answer = WalkAnswer {
+            connection: request.connection,
             subscription: request.subscription,
             position: now,
             done: true,
@@ -195,6 +214,9 @@ impl Shard {
 
     /// A chunk has come from `owner`: tell it, and ask for the next.
     pub(super) fn walk_answered(&mut self, owner: ShardIndex, answer: &WalkAnswer, packed: &[u8]) {
+        if let Some(client) = self.clients.get_mut(answer.connection) {
+            client.chunks_pending -= 1;
+        }
         let slot = answer.subscription.slot;
         let Some(subscription) = self.subscriptions.get_mut(slot as usize) else { return };
         if subscription.serial != answer.subscription.serial {
@@ -212,7 +234,7 @@ impl Shard {
         }
         walk.set_position(owner, answer.position);
         walk.map_type = walk.map_type.or(answer.map_type);
-        let is_snapshot = matches!(walk.purpose, Purpose::Snapshot { .. });
+        let is_snapshot = walk.is_snapshot();
         if answer.done {
             walk.walked.insert(owner);
             // The tail is the owner's clock when it made the chunk, after all its changes of that turn: a promise as
@@ -241,6 +263,7 @@ impl Shard {
     /// Answers a walk whose map could not be loaded in time.
     pub(super) fn refuse_walk(&mut self, request: &WalkRequest) {
         let answer = WalkAnswer {
+            connection: request.connection,
             subscription: request.subscription,
             position: request.position,
             done: false,
@@ -257,22 +280,21 @@ impl Shard {
         }
     }
 
-    /// An owner could not load the map in time. Whoever has just subscribed is told, and may try again; who lacks
-    /// only what came since then is served later.
+    /// An owner could not load the map in time. Whoever has just subscribed is told, and may try again; who has its
+    /// answer and lacks what came since then is served later.
     fn walk_failed(&mut self, slot: u32) {
         let subscription = &self.subscriptions[slot as usize];
         let held = SubscriptionRef { slot, serial: subscription.serial };
         let id = subscription.connection;
-        let Some(Purpose::Snapshot { ticket, .. }) =
-            subscription.walk.as_ref().map(|walk| walk.purpose.clone())
-        else {
+        let purpose = subscription.walk.as_ref().map(|walk| &walk.purpose);
+        if !matches!(purpose, Some(Purpose::Snapshot { .. })) {
             return self.ask_next_chunk(slot);
-        };
+        }
         if let Some(connection) = self.clients.get_mut(id) {
             connection.subscriptions.retain(|&other| other != held);
         }
-        self.end_subscription(held);
-        self.reject(id, ticket.as_ref(), Reject::Timeout);
+        let owed = self.end_subscription(held);
+        self.reject(id, owed.as_ref(), Reject::Timeout);
     }
 
     fn tell_snapshot(&mut self, slot: u32, entries: Entries<'_>, is_last: bool) {
@@ -280,7 +302,11 @@ impl Shard {
         let cursor = self.cursor(map);
         let subscription = &mut self.subscriptions[slot as usize];
         let Some(walk) = &mut subscription.walk else { return };
-        let Purpose::Snapshot { ticket, resumed, reset } = walk.purpose.clone() else { return };
+        let (ticket, resumed, reset) = match &walk.purpose {
+            Purpose::Snapshot { ticket, resumed, reset } => (ticket.clone(), *resumed, *reset),
+            Purpose::StartOver => (None, false, true),
+            Purpose::CatchUp => return,
+        };
         let end = if is_last {
             let time = walk.cursor(subscription.live, &self.heard).min(self.cursor_limit);
             walk.purpose = Purpose::CatchUp;

@@ -55,7 +55,8 @@ impl Shard {
         self.ask_for_members(watch, ticket, false);
     }
 
-    /// Ends a watch, if there is one. Nothing more is told of the room.
+    /// Ends a watch, if there is one. Nothing more is told of the room, but [`super::Event::Rejected`] with
+    /// [`Reject::Cancelled`] where a request to watch it was under way.
     pub fn unwatch_presence(&mut self, id: ConnectionId, room: &str) {
         if let Some(watch) = self.find_watch(id, room) {
             self.drop_watch(id, watch);
@@ -111,7 +112,12 @@ impl Shard {
     pub(super) fn members_answered(&mut self, reply: ReplyTo, room: &str, packed: &[u8]) {
         let Some(request) = self.end_wait(reply) else { return };
         let id = request.connection;
-        let Some(watch) = self.find_watch(id, room) else { return };
+        let Some(watch) = self.find_watch(id, room) else {
+            if request.ticket.is_some() {
+                self.reject(id, request.ticket.as_ref(), Reject::Cancelled);
+            }
+            return;
+        };
         let watch = &mut self.presence.watches[watch as usize];
         if watch.asked == Some(reply.serial) {
             watch.asked = None;

@@ -110,27 +110,34 @@ const HARMLESS: [&str; 7] =
 /// [`StorageError::NotOurs`] with the name of a file; [`StorageError::TooNew`], [`StorageError::Io`].
 pub fn check_ours(root: &Path) -> Result<(), StorageError> {
     let disk = HostDisk::read_only(root);
-    if read(&disk).map_err(|error| error.within(root))?.is_some() {
-        return Format::load(&disk).map(drop).map_err(|error| error.within(root));
-    }
-    if has_data(&disk).map_err(|error| error.within(root))? {
-        return Err(not_ours("is not there, but data is").within(root));
-    }
-    match foreign(root) {
-        Some(file) => {
-            let what = "is not of annulus, and a data directory has nothing else in it";
-            Err(StorageError::NotOurs { file: file.display().to_string(), what })
-        }
-        None => Ok(()),
-    }
+    let in_the_way = || match has_data(&disk)? {
+        true => Err(not_ours("is not there, but data is")),
+        false => check_nothing_foreign(root),
+    };
+    let found = in_the_way();
+    // Read last: another server may be making a directory its own at this moment.
+    let checked = match read(&disk) {
+        Ok(None) => found,
+        Ok(Some(_)) => Format::load(&disk).map(drop),
+        Err(error) => Err(error),
+    };
+    checked.map_err(|error| error.within(root))
 }
 
-/// Something in `root` that no first start has made.
-pub(super) fn foreign(root: &Path) -> Option<PathBuf> {
+/// Checks that there is nothing in `root` but what a first start makes.
+fn check_nothing_foreign(root: &Path) -> Result<(), StorageError> {
     let entries = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten();
     let is_harmless = |name: &OsStr| HARMLESS.iter().any(|harmless| *harmless == name);
     let beside = entries(root.to_owned()).find(|entry| !is_harmless(&entry.file_name()));
-    beside.or_else(|| entries(root.join(JOURNAL_FOLDER)).next()).map(|entry| entry.path())
+    match beside.or_else(|| entries(root.join(JOURNAL_FOLDER)).next()) {
+        Some(entry) => {
+            let what = "is not of annulus, and a data directory has nothing else in it";
+            let name = entry.path();
+            let name = name.strip_prefix(root).unwrap_or(&name);
+            Err(StorageError::NotOurs { file: name.display().to_string(), what })
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether there is anything that only a server with a `FORMAT` can have written.

@@ -14,6 +14,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::base::Base;
+use super::clock::Redating;
 use super::fold::Folded;
 use super::line::{Fault, Line, Reader};
 use super::offline::CACHE_BYTES;
@@ -78,6 +79,17 @@ pub fn import(
     input: impl BufRead,
     progress: &mut dyn FnMut(&Imported),
 ) -> Result<Imported, StorageError> {
+    import_redated(data_dir, options, None, input, progress)
+}
+
+/// As [`import`], with other dates where `redating` says so.
+pub(super) fn import_redated(
+    data_dir: &Path,
+    options: ImportOptions,
+    redating: Option<&Redating>,
+    input: impl BufRead,
+    progress: &mut dyn FnMut(&Imported),
+) -> Result<Imported, StorageError> {
     check_ours(data_dir)?;
     let holder = format!("`annulus import`, process {}", std::process::id());
     let _lock = Lock::take_with(data_dir, options.mode, &holder)?;
@@ -96,6 +108,7 @@ pub fn import(
             Ticks::Kept { latest: now.max(Time::ZERO.next()) }
         },
         base: &base,
+        redating,
         now_ms: options.now_ms,
         types: HashMap::new(),
         batch: Batch::default(),
@@ -152,6 +165,7 @@ struct Importing<'a> {
     /// Values that have ended before count as tombstones.
     now_ms: u64,
     ticks: Ticks,
+    redating: Option<&'a Redating>,
     /// Of the maps met.
     types: HashMap<String, MapType>,
     batch: Batch,
@@ -203,12 +217,13 @@ impl Importing<'_> {
 
     /// Puts what a line says into the batch, all of it or nothing.
     fn take(&mut self, reader: &mut Reader, line: &Line<'_>) -> Result<(), Fault> {
-        let Self { ticks, batch, now_ms, .. } = self;
+        let Self { ticks, batch, redating, now_ms, .. } = self;
+        let redated = |tick| redating.map_or(tick, |redating| redating.time(tick));
         let Some(cell) = &line.cell else {
             batch.push_type(line.map, line.map_type, Time::ZERO);
             return Ok(());
         };
-        let applied = ticks.of(cell.applied);
+        let applied = ticks.of(redated(cell.applied));
         let before = (batch.bytes.len(), batch.records);
         let mut is_live = false;
         let taken = reader.deltas(line.map_type, cell, &mut |delta, removed| {
@@ -219,8 +234,9 @@ impl Importing<'_> {
                 Delta::OrAdd { .. } | Delta::Counter { .. } => true,
                 Delta::OrRemove { .. } => false,
             };
-            let applied = removed.map_or(applied, |removed| ticks.of_removal(removed, applied));
-            batch.push(line.map, cell.key.as_bytes(), delta, applied);
+            let applied = removed.map_or(applied, |removed| ticks.of_removal(redated(removed), applied));
+            let delta = redating.map_or(*delta, |redating| redating.delta(delta));
+            batch.push(line.map, cell.key.as_bytes(), &delta, applied);
         });
         if taken.is_err() {
             batch.bytes.truncate(before.0);

@@ -11,7 +11,7 @@
 //!   redb_header.rs  makes redb check its pages
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
 //!   view.rs     one map, base and tail             load.rs      a map to its shards
-//! offline.rs what no server uses                   backup.rs, export.rs, import.rs (line.rs), verify.rs
+//! offline.rs what no server uses                   backup.rs, export.rs, import.rs (line.rs), verify.rs, clock.rs
 //! counts.rs  how much there is                     rights.rs    who may read it
 //! ```
 
@@ -19,6 +19,7 @@ mod backend;
 pub mod backup;
 mod base;
 mod clear;
+pub mod clock;
 mod counts;
 mod disk;
 mod error;

@@ -70,6 +70,54 @@ impl Close {
         }
     }
 
+    /// Why, for the log: in words of whoever runs the server, not of its peer.
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::Normal => "both sides are done",
+            Self::GoingAway { .. } => "the server drains",
+            Self::Protocol(reason) | Self::InvalidData(reason) | Self::Policy(reason) => reason,
+            Self::Said { reason, .. } => reason,
+            Self::Unsupported => "a kind of message that this endpoint does not take",
+            Self::TooBig => "a message over the limit of its dialect, such as --max-message-bytes",
+            Self::Internal => "a fault of the server",
+            Self::TryAgainLater { .. } => "over --max-connections or --accept-rate",
+            Self::TooManyOfAddress { .. } => "over --max-connections-per-ip",
+            Self::AuthRequired => "no token in time",
+            Self::AuthFailed => "an invalid token",
+            Self::PermissionDenied => "an identity that may not",
+            Self::HeartbeatTimeout => "silent for --heartbeat-ms",
+            Self::SlowConsumer => "more than --outbox-hard-bytes waited for it",
+            Self::Replaced => "a newer session of the same identity",
+            Self::Echoed { .. } => "the peer closed it",
+            Self::Gone => "the peer ended it without a close frame",
+        }
+    }
+
+    /// Whether no healthy client meets this: something is wrong with it, with the way to it, or here.
+    pub const fn is_abnormal(self) -> bool {
+        match self {
+            Self::Protocol(_)
+            | Self::Unsupported
+            | Self::InvalidData(_)
+            | Self::TooBig
+            | Self::Policy(_)
+            | Self::Internal
+            | Self::Said { .. }
+            | Self::HeartbeatTimeout
+            | Self::SlowConsumer => true,
+            Self::Normal
+            | Self::GoingAway { .. }
+            | Self::TryAgainLater { .. }
+            | Self::TooManyOfAddress { .. }
+            | Self::AuthRequired
+            | Self::AuthFailed
+            | Self::PermissionDenied
+            | Self::Replaced
+            | Self::Echoed { .. }
+            | Self::Gone => false,
+        }
+    }
+
     /// Writes the reason text, at most 123 bytes (RFC 6455 section 5.5).
     pub fn write_reason(self, out: &mut Vec<u8>) {
         match self {

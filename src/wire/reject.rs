@@ -38,6 +38,8 @@ pub enum Reject {
     Timeout,
     /// A token was sent to a server that takes none.
     AuthUnavailable,
+    /// The same client has asked for something else before this was done.
+    Cancelled,
 }
 
 impl Reject {
@@ -59,6 +61,7 @@ impl Reject {
             Self::TooManySubscriptions => "too_many_subscriptions",
             Self::Timeout => "timeout",
             Self::AuthUnavailable => "auth_unavailable",
+            Self::Cancelled => "cancelled",
         }
     }
 
@@ -80,6 +83,7 @@ impl Reject {
             Self::TooManySubscriptions => "this connection has as many subscriptions as it may",
             Self::Timeout => "the map could not be loaded in time, or another shard did not answer",
             Self::AuthUnavailable => "this server takes no tokens",
+            Self::Cancelled => "a later request took its place before it was done",
         }
     }
 

@@ -228,7 +228,7 @@ fn text_of(value: &str) -> &str {
 
 impl Put {
     fn check(&self, cell: Option<&Cell>, now_ms: u64, what: &str) {
-        let Some(Cell::Lww { at, value }) = cell else {
+        let Some(Cell::Lww { at, value, .. }) = cell else {
             panic!("LOST: {what} is {cell:?}, acked at {:?}", self.at);
         };
         assert!(*at >= self.at, "LOST: {what} is of {at:?}, acked at {:?}", self.at);

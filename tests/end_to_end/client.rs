@@ -43,11 +43,21 @@ impl Client {
         Self::over(TcpStream::connect(address).unwrap())
     }
 
+    /// Opens another URL than `/v1`.
+    pub fn connect_to(address: SocketAddr, target: &str) -> Self {
+        Self::open(TcpStream::connect(address).unwrap(), target).expect("the server takes the connection")
+    }
+
     /// Speaks over a connected stream.
     pub fn over(stream: TcpStream) -> Result<Self, Closed> {
+        Self::open(stream, "/v1")
+    }
+
+    fn open(stream: TcpStream, target: &str) -> Result<Self, Closed> {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let (socket, _) = tungstenite::client("ws://test/v1", stream).expect("the handshake succeeds");
+        let (socket, _) =
+            tungstenite::client(format!("ws://test{target}"), stream).expect("the handshake succeeds");
         let mut client = Self { socket, hello: Value::null(), events: VecDeque::new(), next_id: 1 };
         client.hello = client.try_receive()?;
         assert_eq!(client.hello["type"], "hello");
@@ -120,6 +130,14 @@ impl Client {
             }
             self.events.push_back(message);
         }
+    }
+
+    /// Sends several messages in one segment, so that the server reads all of them before it answers any.
+    pub fn send_at_once(&mut self, texts: &[&str]) {
+        texts
+            .iter()
+            .for_each(|text| self.socket.write(Message::text(*text)).expect("the connection is open"));
+        self.socket.flush().expect("the connection is open");
     }
 
     fn send_with_id(&mut self, request: &str) -> u64 {

@@ -170,6 +170,10 @@ fn the_health_of_a_dialect_is_that_of_all_shards_and_names_nothing() {
     }
     clients[0].write(&set("another", "k", 1));
     let page = get(server.address, "/health");
+    assert!(
+        page.contains("\r\nAccess-Control-Allow-Origin: *\r\n"),
+        "apps ask for it from their pages: {page}"
+    );
     let mut body = page.split_once("\r\n\r\n").unwrap().1.as_bytes().to_vec();
     let health = simd_json::to_owned_value(&mut body).expect("the page is JSON");
     let count = clients.len();

@@ -114,8 +114,13 @@ impl Running {
 
     /// Whether it has said a line with these words in it.
     pub fn said(&self, words: &[&str]) -> bool {
-        let has_all = |line: &String| words.iter().all(|word| line.contains(word));
-        self.lines.lock().unwrap().iter().any(has_all)
+        self.count_said(words) > 0
+    }
+
+    /// How many lines have these words in them.
+    pub fn count_said(&self, words: &[&str]) -> usize {
+        let has_all = |line: &&String| words.iter().all(|word| line.contains(word));
+        self.lines.lock().unwrap().iter().filter(has_all).count()
     }
 }
 

@@ -189,6 +189,66 @@ fn after_unsubscribed_nothing_of_the_map_comes() {
 }
 
 #[test]
+fn requests_of_one_segment_each_have_one_answer_whatever_they_do_to_each_other() {
+    let server = TestServer::start();
+    let mut writer = Client::connect(server.address);
+    writer.write(&set("m", "a", 1));
+    for mut client in Client::on_every_shard(server.address, 4) {
+        client.send_at_once(&[
+            r#"{"type":"subscribe","id":1,"map":"m"}"#,
+            r#"{"type":"unsubscribe","id":2,"map":"m"}"#,
+        ]);
+        let [first, second] = [(); 2].map(|()| client.receive());
+        assert_eq!(
+            (&first["type"], &first["id"], &first["code"]),
+            (&json!("error"), &json!(1), &json!("cancelled"))
+        );
+        assert_eq!((&second["type"], &second["id"]), (&json!("unsubscribed"), &json!(2)));
+
+        client.send_at_once(&[
+            r#"{"type":"subscribe","id":"s1","map":"m"}"#,
+            r#"{"type":"subscribe","id":"s2","map":"m","prefix":"a"}"#,
+            r#"{"type":"write","id":"w1","ops":[{"map":"m","key":"b","op":"set","value":1}]}"#,
+            r#"{"type":"write","id":"w2","ack":"none","ops":[{"map":"m","key":"b","op":"set","value":1}]}"#,
+            r#"{"type":"write","id":"w3","ack":"durable","ops":[{"map":"m","key":"b","op":"set","value":1}]}"#,
+            r#"{"type":"read","id":"r","map":"m","keys":["a"]}"#,
+            r#"{"type":"digest","id":"d","map":"m"}"#,
+            r#"{"type":"auth","id":"a","token":"t"}"#,
+            r#"{"type":"dance","id":"x"}"#,
+            r#"{"type":"ping","id":"p"}"#,
+        ]);
+        let mut answers: Vec<String> = (0..9)
+            .map(|_| {
+                let mut answer = client.receive();
+                // The key may lie on the shard that is asked first.
+                while answer.get("more") == Some(&json!(true)) {
+                    answer = client.receive();
+                }
+                format!("{} {}", answer["id"], answer.get("code").unwrap_or(&answer["type"]))
+            })
+            .collect();
+        answers.sort_unstable();
+        let expected = [
+            "a auth_unavailable",
+            "d digest",
+            "p pong",
+            "r entries",
+            "s1 cancelled",
+            "s2 snapshot",
+            "w1 ack",
+            "w3 ack",
+            "x unknown_type",
+        ];
+        assert_eq!(answers, expected);
+        // Nothing more, and what took its place is there.
+        assert_eq!(client.ask(r#"{"type":"ping"}"#)["type"], "pong");
+        assert_eq!(client.take_events(), [] as [Value; 0]);
+        writer.write(&[set("m", "b", 2), set("m", "a", 2)].join(","));
+        assert_eq!(client.change("m").len(), 1);
+    }
+}
+
+#[test]
 fn a_value_whose_time_is_over_arrives_as_deleted_with_the_stamp_of_its_set() {
     let server = TestServer::start();
     let [mut writer, mut reader] = Client::pair(server.address);

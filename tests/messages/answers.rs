@@ -52,6 +52,7 @@ fn hello_names_the_rules() {
         auth: AuthMode::None,
         acks: &["none", "memory"],
         heartbeat_ms: 20_000,
+        strict: false,
         limits: Limits { message_bytes: 1_048_576, subscriptions: 1_000 },
     };
     expect(
@@ -64,9 +65,13 @@ fn hello_names_the_rules() {
 fn entries_of_every_map_type() {
     let at = stamp("5:65535:z");
     expect(r#"{"key":"a\\\u0001é","value":{"b":[1,null]},"at":"5:65535:z"}"#, |out| {
-        entry_lww(out, "a\\\u{1}é", &at, Some(br#"{"b":[1,null]}"#))
+        entry_lww(out, "a\\\u{1}é", &at, Some(br#"{"b":[1,null]}"#), 0)
     });
-    expect(r#"{"key":"k","deleted":true,"at":"5:65535:z"}"#, |out| entry_lww(out, "k", &at, None));
+    expect(r#"{"key":"k","deleted":true,"at":"5:65535:z"}"#, |out| entry_lww(out, "k", &at, None, 0));
+
+    expect(r#"{"key":"k","value":1,"at":"5:65535:z","expires_at":1700000000000}"#, |out| {
+        entry_lww(out, "k", &at, Some(b"1"), 1_700_000_000_000)
+    });
 
     let later = stamp("6:0:z");
     let values: [(&str, &[u8], _); 2] = [("t\"", b"1", at), ("u", b"[]", later)];
@@ -91,9 +96,9 @@ fn change_carries_entries_and_a_cursor() {
     let parsed = expect(&golden, |out| {
         change_start(out, "m\"");
         separate_entries(out);
-        entry_lww(out, "[", &at, Some(b"\"[\""));
+        entry_lww(out, "[", &at, Some(b"\"[\""), 0);
         separate_entries(out);
-        entry_lww(out, "b", &at, None);
+        entry_lww(out, "b", &at, None, 0);
         separate_entries(out);
         entry_counter(out, "c", 1);
         change_end(out, CURSOR);

@@ -25,6 +25,8 @@ struct Person {
     is_stalled: bool,
     /// What it knows of each room it watches, and the ticket whose answer it waits for.
     views: BTreeMap<String, View>,
+    /// Watches without their answers, by ticket: the room, and whether it has left it since. Each has exactly one.
+    asked: BTreeMap<String, (String, bool)>,
 }
 
 #[derive(Default)]
@@ -66,7 +68,7 @@ impl History {
         let mut world = World::with(shards, |config| config.outbox_soft_bytes = 2_000);
         let people = (0..CLIENTS).map(|_| {
             let client = world.connect(random.below(shards));
-            Person { client, old: Vec::new(), is_stalled: false, views: BTreeMap::new() }
+            Person::new(client)
         });
         let people = people.collect();
         let rooms = (0..ROOMS).map(|n| format!("room{n}")).collect();
@@ -81,7 +83,9 @@ impl History {
             40..50 => self.remove(who, &room),
             50..65 => self.watch(who, room),
             65..70 => {
-                self.people[who].views.remove(&room);
+                let person = &mut self.people[who];
+                person.views.remove(&room);
+                person.asked.values_mut().filter(|asked| asked.0 == room).for_each(|asked| asked.1 = true);
                 self.send(who, &format!("unwatch {room}"));
             }
             70..76 => self.stall_or_resume(who),
@@ -133,6 +137,7 @@ impl History {
         self.clock += 1;
         let ticket = self.clock.to_string();
         self.send(who, &format!("watch {ticket} {room}"));
+        self.people[who].asked.insert(ticket.clone(), (room.clone(), false));
         self.people[who].views.entry(room).or_default().ticket = ticket;
     }
 
@@ -155,6 +160,7 @@ impl History {
         let old = std::mem::replace(&mut self.people[who].client, client);
         self.people[who].old.push(old);
         self.people[who].views.clear();
+        self.people[who].asked.clear();
         self.world.send(old, "unwatch room0");
         let own = format!("{who}-");
         for (room, members) in &self.model {
@@ -191,10 +197,14 @@ impl History {
         }
         self.world.settle();
         self.read();
+        for person in &self.people {
+            assert!(person.asked.is_empty(), "seed {}: never answered: {:?}", self.seed, person.asked);
+        }
         let late = self.world.connect(0);
-        let mut watcher = Person { client: late, old: Vec::new(), is_stalled: false, views: BTreeMap::new() };
+        let mut watcher = Person::new(late);
         for room in self.rooms.clone() {
             let answer = self.world.ask(late, &format!("watch late {room}"));
+            watcher.asked.insert("late".to_owned(), (room.clone(), false));
             watcher.views.insert(room.clone(), View { ticket: "late".to_owned(), members: None });
             watcher.hear(&answer[0], self.seed);
             let mut truth: Members = members_of(&answer[0]).collect();
@@ -221,10 +231,16 @@ impl History {
 }
 
 impl Person {
+    fn new(client: Client) -> Self {
+        Self { client, old: Vec::new(), is_stalled: false, views: BTreeMap::new(), asked: BTreeMap::new() }
+    }
+
     fn hear(&mut self, text: &str, seed: u64) {
         let words: Vec<&str> = text.splitn(4, ' ').collect();
         match words[..] {
             ["members", ticket, room, ..] => {
+                let was_asked = self.asked.remove(ticket).is_some_and(|(of, _)| of == room);
+                assert!(was_asked || ticket == "-", "seed {seed}: answered twice, or not asked: {text}");
                 let Some(view) = self.views.get_mut(room) else { return };
                 if ticket == view.ticket || ticket == "-" && view.members.is_some() {
                     view.members.get_or_insert_default().extend(members_of(text));
@@ -240,6 +256,10 @@ impl Person {
                 } else {
                     members.insert(member.to_owned(), state.to_owned());
                 }
+            }
+            ["rejected", ticket, "cancelled"] => {
+                let was_left = self.asked.remove(ticket).is_some_and(|(_, is_left)| is_left);
+                assert!(was_left, "seed {seed}: nothing has cancelled it: {text}");
             }
             _ => panic!("seed {seed}: {text}"),
         }

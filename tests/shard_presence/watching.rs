@@ -58,6 +58,26 @@ fn a_second_watch_is_answered_and_nothing_is_told_twice() {
 }
 
 #[test]
+fn a_watch_that_ends_before_its_answer_is_cancelled_and_each_is_answered_once() {
+    for home in 0..2 {
+        let mut world = World::new(2);
+        let room = world.name_of(home, "room");
+        let client = world.connect(0);
+        world.send(client, &format!("watch 1 {room}"));
+        world.send(client, &format!("watch 2 {room}"));
+        world.send(client, &format!("unwatch {room}"));
+        world.settle();
+        assert_eq!(world.received(client), ["rejected 1 cancelled", "rejected 2 cancelled"]);
+        assert_eq!(world.metrics().presence_watches, 0);
+        world.send(client, &format!("watch 3 {room}"));
+        world.send(client, &format!("unwatch {room}"));
+        world.send(client, &format!("watch 4 {room}"));
+        world.settle();
+        assert_eq!(world.received(client), [format!("members 3 {room}"), format!("members 4 {room}")]);
+    }
+}
+
+#[test]
 fn nothing_is_told_of_a_room_before_its_members() {
     for home in 0..2 {
         let mut world = World::new(2);

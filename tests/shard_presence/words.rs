@@ -37,6 +37,10 @@ impl Words {
 }
 
 impl Dialect for Words {
+    fn name(&self) -> &'static str {
+        "words"
+    }
+
     fn opened(&self, _: &mut Shard, _: ConnectionId) {}
 
     fn message(

@@ -26,6 +26,11 @@ struct Stored {
 }
 
 impl Disk {
+    /// With nothing on it but that this tick was given.
+    pub fn at(clock: Time) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     /// The latest tick it has seen.
     pub fn clock(&self) -> Time {
         self.clock

@@ -6,11 +6,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod backpressure;
+mod cancelling;
 mod clearing;
 mod clearing_stored;
 #[path = "../client_frames/mod.rs"]
 mod client_frames;
 mod disk;
+mod drift;
 mod durable;
 mod evicting;
 mod loading;
@@ -18,4 +20,5 @@ mod rates;
 mod records;
 mod resuming;
 mod stamps;
+mod vectors;
 mod world;

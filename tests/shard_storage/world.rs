@@ -70,6 +70,16 @@ impl World {
         Self::over(Disk::default(), shards, change)
     }
 
+    /// A server whose data set has been at this tick before.
+    pub fn stored_at(floor: Time, shards: usize) -> Self {
+        Self::over(Disk::at(floor), shards, |_| {})
+    }
+
+    /// The wall clock.
+    pub fn unix_ms(&self) -> u64 {
+        self.now.unix_ms
+    }
+
     /// A server that keeps maps in memory only.
     pub fn in_memory(shards: usize) -> Self {
         Self::start(None, shards, |_| {})
@@ -186,6 +196,14 @@ impl World {
         answers.remove(0)
     }
 
+    /// As [`Self::answer`], byte by byte.
+    pub fn answer_text(&mut self, client: Client, text: &str) -> String {
+        self.send(client, text);
+        self.settle();
+        let answer = take_text(self.nodes[client.shard].inbox(client.id)).unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
     /// The client goes without a word.
     pub fn close(&mut self, client: Client) {
         self.nodes[client.shard].shard.failed(client.id);
@@ -281,12 +299,23 @@ impl World {
 
     /// Answers every load with what the disk has, and takes everything else in, until nothing is asked any more.
     pub fn serve(&mut self) {
+        self.serve_but_loads_of(usize::MAX);
+    }
+
+    /// The same, but what this shard wants to be loaded fails.
+    pub fn serve_but_loads_of(&mut self, failing: usize) {
         loop {
             self.settle();
             let mut served = false;
             for shard in 0..self.nodes.len() {
                 for item in self.take(shard) {
-                    served |= self.serve_item(shard, item);
+                    match item {
+                        ToStorage::Load { map } if shard == failing => {
+                            self.push(shard, FromStorage::LoadFailed { map });
+                            served = true;
+                        }
+                        item => served |= self.serve_item(shard, item),
+                    }
                 }
             }
             if !served {

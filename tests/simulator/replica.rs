@@ -51,6 +51,8 @@ pub enum Cell {
     Lww {
         at: Stamp,
         value: Option<String>,
+        /// When the value ends, in milliseconds since 1970; 0: never, or not known.
+        expires_at: u64,
     },
     Or {
         live: BTreeMap<String, (Stamp, String)>,
@@ -79,17 +81,18 @@ impl Cell {
         let at = Stamp::parse(&text(entry, "at").expect("an lww entry has a stamp"));
         let value = entry.get("value").map(OwnedValue::encode);
         assert_eq!(value.is_none(), entry.get_bool("deleted") == Some(true), "{entry}");
-        (key, Self::Lww { at, value })
+        let expires_at = entry.get_u64("expires_at").unwrap_or(0);
+        assert_eq!(expires_at != 0, entry.get("expires_at").is_some(), "{entry}");
+        (key, Self::Lww { at, value, expires_at })
     }
 
     /// Merges `other`; whether that made a difference. A count is what was said last.
     fn merge(&mut self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Lww { at, value }, Self::Lww { at: other_at, value: other_value }) => {
-                // At one stamp a value can only have ended.
-                let is_newer = (other_at, other_value.is_none()) > (&*at, value.is_none());
+            (ours @ Self::Lww { .. }, Self::Lww { .. }) => {
+                let is_newer = other.rank() > ours.rank();
                 if is_newer {
-                    (*at, *value) = (other_at.clone(), other_value.clone());
+                    *ours = other.clone();
                 }
                 is_newer
             }
@@ -109,6 +112,16 @@ impl Cell {
             }
             (Self::Counter(count), Self::Counter(other)) => std::mem::replace(count, *other) != *other,
             (ours, theirs) => panic!("a map changed its type: {ours:?}, then {theirs:?}"),
+        }
+    }
+
+    /// The order of registers, as the protocol has it: later stamp, deleted, later end, larger value.
+    fn rank(&self) -> Option<(&Stamp, bool, u64, &[u8])> {
+        match self {
+            Self::Lww { at, value, expires_at } => {
+                Some((at, value.is_none(), *expires_at, value.as_deref().unwrap_or_default().as_bytes()))
+            }
+            _ => None,
         }
     }
 
@@ -135,9 +148,7 @@ impl Cell {
     /// Whether everything that `floor` says is in here, or overruled in here.
     pub fn covers(&self, floor: &Self) -> bool {
         match (self, floor) {
-            (Self::Lww { at, value }, Self::Lww { at: floor_at, value: floor_value }) => {
-                (at, value.is_none()) >= (floor_at, floor_value.is_none())
-            }
+            (Self::Lww { .. }, Self::Lww { .. }) => self.rank() >= floor.rank(),
             (Self::Or { live, removed }, Self::Or { live: floor_live, removed: floor_removed }) => {
                 floor_live.keys().all(|tag| live.contains_key(tag) || removed.contains(tag))
                     && floor_removed.iter().all(|tag| !live.contains_key(tag))

@@ -1,8 +1,9 @@
 //! A backup is a data directory with everything that was there when it began, whatever goes on meanwhile.
 
 use annulus::crdt::Time;
+use annulus::storage::backup::{self, CopyOptions};
 use annulus::storage::export::{ExportOptions, export_folded};
-use annulus::storage::{Counts, Format, HostDisk, StorageError, backup};
+use annulus::storage::{Counts, Format, HostDisk, StorageError};
 
 use crate::crdt_histories::{Random, What};
 use crate::data_dir::{DataDir, files, format, verified};

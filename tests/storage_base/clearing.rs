@@ -1,8 +1,9 @@
 //! What is before a record that drops all maps is gone, wherever it is found and whenever the power goes.
 
 use annulus::crdt::{Map, MapType, Time};
+use annulus::storage::backup::{self, CopyOptions};
 use annulus::storage::export::{ExportOptions, export};
-use annulus::storage::{Base, Disk, Format, StorageError, backup};
+use annulus::storage::{Base, Disk, Format, StorageError};
 
 use crate::crdt_histories::Random;
 use crate::data_dir::{DataDir, format, verified};

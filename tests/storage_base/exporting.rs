@@ -18,7 +18,7 @@ use crate::model::{load, no_tail, open_base, records_of};
 /// All maps, before any value has ended.
 const ALL: ExportOptions<'_> = ExportOptions { maps: &[], now_ms: 0 };
 
-fn exported(folder: &Path) -> String {
+pub fn exported(folder: &Path) -> String {
     let mut lines = Vec::new();
     let exported = export(folder, ALL, &mut lines, &mut |_| ()).expect("nothing is wrong with it");
     assert_eq!(exported.bytes, lines.len() as u64);
@@ -31,15 +31,15 @@ fn sorted(lines: &str) -> Vec<&str> {
     lines
 }
 
-fn options(now_ms: u64, secret: u64) -> ImportOptions {
+pub fn options(now_ms: u64, secret: u64) -> ImportOptions {
     ImportOptions { now_ms, fresh: Format { secret, ..format() }, mode: DataMode::OWNER }
 }
 
-fn imported(folder: &Path, options: ImportOptions, lines: &str) -> Result<Imported, StorageError> {
+pub fn imported(folder: &Path, options: ImportOptions, lines: &str) -> Result<Imported, StorageError> {
     import(folder, options, lines.as_bytes(), &mut |_| ())
 }
 
-const NOW_MS: u64 = 2_000_000_000_000;
+pub const NOW_MS: u64 = 2_000_000_000_000;
 
 #[test]
 fn what_was_exported_is_the_same_once_imported() {

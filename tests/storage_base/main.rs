@@ -8,6 +8,7 @@
 
 mod backing_up;
 mod clearing;
+mod clocks;
 #[path = "../crdt_histories/mod.rs"]
 #[allow(dead_code, reason = "another test uses the rest")]
 mod crdt_histories;

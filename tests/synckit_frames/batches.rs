@@ -1,7 +1,5 @@
 //! `delta_batch`: every kind of operation, what other subscribers hear of it, and what a late joiner gets.
 
-use std::collections::BTreeSet;
-
 use simd_json::OwnedValue as Value;
 use simd_json::prelude::*;
 
@@ -24,30 +22,13 @@ fn text_state(client: &str, state: &str) -> String {
     )
 }
 
-fn set_op(operation: &str, value: &str) -> String {
-    format!(
-        r#"{{"type":"set","operation":"{operation}","value":{value},"documentId":"s","clientId":"c","timestamp":5,"clock":{{"c":1}}}}"#
-    )
-}
-
 /// The operations of the next `delta_batch`, and whether they are of a text.
-fn operations(peer: &mut Peer, document: &str) -> (Vec<Value>, bool) {
+pub fn operations(peer: &mut Peer, document: &str) -> (Vec<Value>, bool) {
     let body = peer.body("delta_batch");
     assert_eq!(body["documentId"], document);
     let is_text = body.get("isTextOperation") == Some(&Value::from(true));
     assert_eq!(body.as_object().unwrap().len(), 2 + usize::from(is_text), "{body}");
     (body["deltas"].as_array().unwrap().to_vec(), is_text)
-}
-
-/// What a set operation of the server says.
-fn set_said(peer: &mut Peer) -> String {
-    let (operations, is_text) = operations(peer, "s");
-    assert!(!is_text, "the SDK takes those for operations of a text");
-    let [operation] = &*operations else { panic!("{operations:?}") };
-    assert_eq!((&operation["type"], &operation["documentId"]), (&"set".into(), &"s".into()));
-    assert!(operation.get("field").is_none());
-    let value = operation.get("value").map_or(String::new(), |value| format!(" {}", value.encode()));
-    format!("{}{value}", operation["operation"].as_str().unwrap())
 }
 
 #[test]
@@ -148,60 +129,6 @@ fn a_text_may_be_as_large_as_a_message() {
         writer.batch("t", &text_state("c", &state));
         assert_eq!(operations(&mut reader, "t").0[0]["state"], &*state);
         assert_eq!(Peer::connect(server.address).subscribe("t")["textState"], &*state);
-    });
-}
-
-#[test]
-fn sets_are_told_live_and_their_elements_to_late_joiners() {
-    on_one_and_two(|server| {
-        let [mut writer, mut reader] = pair(server, "s");
-        let said = |writer: &mut Peer, reader: &mut Peer, operation: &str, value: &str| {
-            writer.batch("s", &set_op(operation, value));
-            set_said(reader)
-        };
-        assert_eq!(said(&mut writer, &mut reader, "add", r#"{"b":1,"a":[2]}"#), r#"add {"a":[2],"b":1}"#);
-        assert_eq!(said(&mut writer, &mut reader, "add", r#""x:y""#), r#"add "x:y""#);
-        assert_eq!(said(&mut writer, &mut reader, "add", "null"), "add null");
-        assert_eq!(said(&mut writer, &mut reader, "add", "1"), "add 1");
-        assert_eq!(said(&mut writer, &mut reader, "remove", "null"), "remove null");
-        writer.is_silent();
-
-        let elements = |address| {
-            let mut joiner = Peer::connect(address);
-            assert_eq!(joiner.subscribe("s")["state"], json("{}"));
-            let rest = joiner.rest();
-            assert!(rest.iter().all(|heard| heard.kind == "delta_batch"));
-            let elements = rest.iter().map(|heard| heard.body["deltas"][0]["value"].encode());
-            elements.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
-        };
-        assert_eq!(elements(server.address), [r#""x:y""#, "1", r#"{"a":[2],"b":1}"#]);
-
-        // What happens in one millisecond may be dated by the clocks of two shards (docs/synckit.md).
-        let a_moment = || std::thread::sleep(std::time::Duration::from_millis(5));
-        a_moment();
-        assert_eq!(said(&mut writer, &mut reader, "clear", "null"), "clear null");
-        a_moment();
-        assert!(elements(server.address).is_empty());
-        assert_eq!(said(&mut writer, &mut reader, "add", "1"), "add 1");
-        assert_eq!(elements(server.address), ["1"]);
-    });
-}
-
-#[test]
-fn what_follows_a_clear_in_one_batch_is_there_afterwards() {
-    on_one_and_two(|server| {
-        let [mut writer, _] = pair(server, "s");
-        let add = |values: std::ops::Range<u32>| values.map(|value| set_op("add", &value.to_string()));
-        for _ in 0..20 {
-            let operations: Vec<String> =
-                add(0..20).chain([set_op("clear", "null")]).chain(add(15..30)).collect();
-            writer.batch("s", &operations.join(","));
-            let mut joiner = Peer::connect(server.address);
-            joiner.subscribe("s");
-            let told: BTreeSet<String> = (15..30).map(|_| set_said(&mut joiner)).collect();
-            assert_eq!(told, (15..30).map(|value| format!("add {value}")).collect());
-            joiner.is_silent();
-        }
     });
 }
 

@@ -196,7 +196,8 @@ fn of_many_changes_at_once_the_newest_names_its_reader() {
         for (peer, name) in [(&mut writer, "w"), (&mut reader, "r")] {
             peer.write("many", &format!(r#""field":"f","value":0,"clientId":"{name}""#));
         }
-        (writer.deltas(2), reader.deltas(2));
+        writer.deltas(2);
+        reader.deltas(2);
         let operations: Vec<String> = (0..200)
             .map(|n| format!(r#"{{"type":"set","field":"f{n}","value":{n},"clientId":"w"}}"#))
             .collect();

@@ -110,14 +110,17 @@ fn what_is_no_json_object_is_refused_in_every_mode() {
         let mut text = Peer::speaking(server.address, Mode::Text);
         for body in bodies.into_iter().chain(too_deep.iter().map(String::as_str)) {
             binary.send_binary(&frame(0x30, body));
-            assert_eq!(binary.refused(), invalid(), "{body:.40}");
+            assert_eq!(binary.refused().0, invalid().0, "{body:.40}");
             text.send(Message::text(body));
-            assert_eq!(text.refused(), invalid(), "{body:.40}");
+            assert_eq!(text.refused().0, invalid().0, "{body:.40}");
             if body.starts_with('{') {
                 binary.send_binary(body.as_bytes());
-                assert_eq!(binary.refused(), invalid(), "{body:.40}");
+                assert_eq!(binary.refused().0, invalid().0, "{body:.40}");
             }
         }
+        binary.send_binary(&frame(0x30, "{\"x\":1e400}"));
+        let details = json(r#"{"code":"value_invalid","reason":"the number is beyond a double","byte":5}"#);
+        assert_eq!(binary.refused(), (invalid().0, Some(details)));
         binary.send_binary(&frame(0x30, &deep(63)));
         assert_eq!(binary.body("pong"), json("{}"));
         binary.is_silent();

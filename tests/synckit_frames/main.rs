@@ -23,6 +23,7 @@ mod clocks;
 mod closing;
 mod damage;
 mod deltas;
+mod faults;
 mod framing;
 mod host;
 mod messages;
@@ -31,6 +32,7 @@ mod peer;
 mod refusals;
 mod relaying;
 mod serving;
+mod sets;
 mod sizes;
 mod subscribing;
 

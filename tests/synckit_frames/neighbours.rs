@@ -116,6 +116,7 @@ fn what_native_clients_write_under_reserved_names_breaks_no_frame() {
             r#"__synckit:set:1,\"x\":2"#,
             r#"__synckit:set:{\"a\":1}"#,
             "__synckit:set:1}]}",
+            "__synckit:set:cleared",
             "__synckit:cleared",
         ];
         let values = ["7", "null", r#"{"type":7}"#, r#"{"type":"text-state","state":7}"#, "[]", r#""S""#];

@@ -88,13 +88,21 @@ impl Peer {
     /// Says a message with these fields, the inside of a JSON object. JSON messages get an `id`, which they must have,
     /// unless there is one among the fields.
     pub fn say(&mut self, kind: &str, fields: &str) {
-        self.said += 1;
-        let message = match self.mode {
-            Mode::Binary => Message::binary(frame(code_of(kind), &format!("{{{fields}}}"))),
-            Mode::Text => Message::text(self.json(kind, fields)),
-            Mode::JsonInBinary => Message::binary(self.json(kind, fields).into_bytes()),
-        };
-        self.send(message);
+        self.say_at_once(&[(kind, fields)]);
+    }
+
+    /// Says several messages in one segment, so that the server reads all of them before it answers any.
+    pub fn say_at_once(&mut self, messages: &[(&str, &str)]) {
+        for (kind, fields) in messages {
+            self.said += 1;
+            let message = match self.mode {
+                Mode::Binary => Message::binary(frame(code_of(kind), &format!("{{{fields}}}"))),
+                Mode::Text => Message::text(self.json(kind, fields)),
+                Mode::JsonInBinary => Message::binary(self.json(kind, fields).into_bytes()),
+            };
+            self.socket.write(message).expect("the connection is open");
+        }
+        self.socket.flush().expect("the connection is open");
     }
 
     fn json(&self, kind: &str, fields: &str) -> String {
@@ -189,6 +197,8 @@ impl Peer {
     pub fn watch(&mut self, document: &str) -> usize {
         const FIELDS: usize = 16;
         self.subscribe(document);
+        // What others who watch it have deleted is told with the state.
+        self.rest();
         for value in ["1", r#"{"__deleted":true}"#] {
             let fields: Vec<String> = (0..FIELDS).map(|n| format!(r#""warm{n}":{value}"#)).collect();
             self.write(document, &format!(r#""delta":{{{}}}"#, fields.join(",")));

@@ -112,7 +112,7 @@ fn a_write_that_fails_in_part_is_refused_without_an_ack() {
             ("", "key_invalid", "the name of a field is not empty"),
             ("a\\u0000", "key_invalid", "the name of a field has no U+0000"),
             ("__synckit:text:c", "key_invalid", reserved),
-            ("__synckit:cleared", "key_invalid", reserved),
+            ("__synckit:set:cleared", "key_invalid", reserved),
             ("__synckit:", "key_invalid", reserved),
             (&long, "too_large", "the name of a field is too long"),
         ] {

@@ -51,7 +51,7 @@ fn a_batch_of_everything_is_acked_once_and_told_in_parts() {
         let element = r#"{"type":"set","operation":"add","value":1}"#;
         writer.batch("live", &[COUNTER, field, TEXT, state, element, COUNTER].join(","));
         assert_eq!(reader.deltas(1), ["f=1"]);
-        let mut kinds: Vec<Vec<String>> = (0..3)
+        let mut kinds: Vec<Vec<String>> = (0..4)
             .map(|_| {
                 let body = reader.body("delta_batch");
                 let is_text = body.get("isTextOperation").is_some();
@@ -62,10 +62,11 @@ fn a_batch_of_everything_is_acked_once_and_told_in_parts() {
             })
             .collect();
         kinds.sort();
-        let others: &[&str] = &["counter", "set", "counter"];
-        assert_eq!(kinds, [others, &["text"], &["text-state"]]);
+        let others: &[&str] = &["counter", "counter"];
+        assert_eq!(kinds, [others, &["set"], &["text"], &["text-state"]]);
         reader.is_silent();
         assert_eq!(writer.deltas(1), ["f=1"]);
+        assert_eq!(writer.body("delta_batch")["deltas"][0]["type"], "set");
         writer.is_silent();
     });
 }

@@ -127,13 +127,14 @@ fn documents_outlive_the_server_on_disk_and_acks_are_durable() {
         assert_eq!(answer["state"], json(r#"{"a":{"b":[null]},"n":null}"#));
         // Which of two shards' stamps in one millisecond is the newer one is open.
         assert!(["A", "B"].contains(&answer["textState"].as_str().unwrap()));
-        assert_eq!(peer.deltas(2), [r#"a={"b":[null]}"#, "n=null"]);
+        assert_eq!(peer.deltas(3), [r#"a={"b":[null]}"#, r#"gone={"__deleted":true}"#, "n=null"]);
         let batches: Vec<_> = peer.rest().into_iter().map(|heard| heard.body["deltas"].clone()).collect();
         let [texts, elements] = &*batches else { panic!("{batches:?}") };
         let mut states = [&texts[0], &texts[1]].map(|text| text["state"].as_str().unwrap());
         states.sort_unstable();
         assert_eq!(states, ["A", "B"]);
-        assert_eq!((&elements[0]["operation"], &elements[0]["value"]), (&"add".into(), &"y".into()));
+        let steps = [&elements[0], &elements[1]].map(|step| (&step["operation"], &step["value"]));
+        assert_eq!(steps, [(&"remove".into(), &"x".into()), (&"add".into(), &"y".into())]);
         for field in ["a", "gone", "new"] {
             peer.set("kept", field, "1");
             assert!(peer.delta().clock > last, "clocks go on growing after a restart");

@@ -67,9 +67,10 @@ fn a_value_over_its_limit_is_refused() {
             let expected = r#"{"documentId":"value","code":"too_large","reason":"the value is too large","field":"f","limit":1000,"flag":"--synckit-max-value-bytes"}"#;
             assert_eq!(peer.refused(), ("Delta application failed".to_owned(), Some(json(expected))));
             // What counts is the canonical form, and every operation of a batch.
-            for (value, fits) in
-                [(r#""\\u0041\\u0041""#.repeat(1), true), (format!("[{}]", ["1e20"; 60].join(",")), false)]
-            {
+            for (value, fits) in [
+                (format!("\"{}\"", "\\u0041".repeat(300)), true),
+                (format!("[{}]", ["1e20"; 60].join(",")), false),
+            ] {
                 let operations = format!(
                     r#"{{"type":"set","field":"g","value":1}},{{"type":"set","field":"h","value":{value}}}"#
                 );

@@ -24,20 +24,19 @@ fn subscribe_is_followed_by_the_fields_one_by_one_and_a_named_request_is_not() {
         writer.write("fields", r#""delta":{"a":1,"b":null,"c":{"d":[]},"gone":1}"#);
         writer.set("fields", "gone", r#"{"__deleted":true}"#);
         let state = json(r#"{"a":1,"b":null,"c":{"d":[]}}"#);
-        let each = ["a=1", "b=null", r#"c={"d":[]}"#];
+        // A client that was away may still show what was deleted, and does not say whether it was ever here.
+        let each = ["a=1", "b=null", r#"c={"d":[]}"#, r#"gone={"__deleted":true}"#];
 
-        // Who asks again is told of what was removed in that millisecond, as it may have known it.
-        std::thread::sleep(std::time::Duration::from_millis(5));
         let mut peer = Peer::connect(server.address);
         peer.say("subscribe", r#""documentId":"fields""#);
         let answer = peer.body("sync_response");
         assert_eq!((&answer["state"], &answer["requestId"]), (&state, &json(r#""""#)));
-        assert_eq!(peer.deltas(3), each);
+        assert_eq!(peer.deltas(4), each);
         peer.is_silent();
 
         peer.say("sync_request", r#""documentId":"fields""#);
         assert_eq!(peer.body("sync_response")["state"], state);
-        assert_eq!(peer.deltas(3), each, "as the SDK asks, which reads nothing else");
+        assert_eq!(peer.deltas(4), each, "as the SDK asks, which reads nothing else");
 
         for id in [r#""i""#, "7", "null", r#"{"a":[1,"x"]}"#, &format!("\"{}\"", "y".repeat(200))] {
             peer.say("sync_request", &format!(r#""documentId":"fields","id":{id}"#));
@@ -161,6 +160,62 @@ fn who_disconnects_takes_nothing_from_the_others() {
             writer.set("stay", "f", &n.to_string());
             passing.leave();
             assert_eq!(reader.deltas(1), [format!("f={n}")]);
+        }
+    });
+}
+
+#[test]
+fn who_unsubscribes_before_the_state_has_come_is_refused_each_request_once() {
+    on_one_and_two(|server| {
+        let mut peer = Peer::connect(server.address);
+        peer.write("kept", r#""delta":{"f":1}"#);
+        peer.deltas(1);
+        let document = r#""documentId":"cut""#;
+        let named = |id: &str| format!(r#"{document},"id":"{id}""#);
+        let (first, second, third) = (named("1"), named("2"), named("3"));
+        peer.say_at_once(&[
+            ("subscribe", &first),
+            ("sync_request", &second),
+            ("unsubscribe", document),
+            ("unsubscribe", document),
+            ("sync_request", &third),
+        ]);
+        let errors = ["Subscribe failed", "Sync request failed"];
+        assert_eq!([(); 2].map(|()| peer.refused().0), errors);
+        assert_eq!(peer.body("sync_response")["requestId"], "3");
+        peer.is_silent();
+        peer.set("cut", "f", "2");
+        assert_eq!(peer.deltas(1), ["f=2"]);
+        peer.is_silent();
+    });
+}
+
+#[test]
+fn who_asks_for_the_state_in_the_same_breath_as_it_writes_is_answered() {
+    on_one_and_two(|server| {
+        let mut peer = Peer::connect(server.address);
+        for n in 0..10 {
+            let delta = format!(r#""documentId":"breath{n}","delta":{{"f":{n}}},"id":"w""#);
+            let ask = format!(r#""documentId":"breath{n}","id":"s""#);
+            peer.say_at_once(&[("delta", &delta), ("sync_request", &ask)]);
+            assert_eq!(peer.body("ack")["messageId"], "w");
+            assert_eq!(peer.body("sync_response")["requestId"], "s");
+            assert!(peer.rest().iter().all(|heard| heard.kind == "delta"));
+        }
+    });
+}
+
+#[test]
+fn who_leaves_before_it_is_told_who_is_there_is_refused_once() {
+    on_one_and_two(|server| {
+        let mut peer = Peer::connect(server.address);
+        for n in 0..10 {
+            let document = format!(r#""documentId":"away{n}""#);
+            peer.say_at_once(&[("awareness_subscribe", &document), ("unsubscribe", &document)]);
+            let heard = peer.try_receive().unwrap();
+            let is_refused = heard.body["error"] == "Failed to subscribe to awareness";
+            assert!(is_refused || heard.kind == "awareness_state", "{heard:?}");
+            peer.is_silent();
         }
     });
 }

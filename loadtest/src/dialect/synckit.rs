@@ -128,6 +128,9 @@ impl Request {
         self.number(id);
         self.text(r#"","documentId":""#);
         self.text(document);
+        // A client that has said its name is found in the clock of every delta: what that costs is to be measured.
+        self.text(r#"","clientId":"c"#);
+        self.number(id);
         self.text("\"");
         self.close()
     }

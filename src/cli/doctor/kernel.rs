@@ -1,15 +1,26 @@
 //! Is the kernel new enough, and does it let this process use its rings?
 
+use std::io;
+
 use super::{Check, read_number};
+use crate::cli::Serve;
 use crate::io::probe::{ProbeError, RingFeatures, probe};
+use crate::io::ring_memory::{LockedMemory, is_no_memory, try_rings};
 
 /// The first kernel with `IORING_SETUP_DEFER_TASKRUN`, the youngest thing the server needs.
 const RELEASE_MIN: (u32, u32) = (6, 1);
 
-pub(super) fn checks() -> Vec<Check> {
+pub(super) fn checks(serve: &Serve) -> Vec<Check> {
     let system = rustix::system::uname();
     let disabled = read_number("/proc/sys/kernel/io_uring_disabled");
-    vec![release(&system.release().to_string_lossy()), allowed(disabled), features(probe())]
+    let shards = serve.cores.len();
+    let memory = LockedMemory::of(shards, serve.storage.is_some());
+    vec![
+        release(&system.release().to_string_lossy()),
+        allowed(disabled),
+        features(probe()),
+        ring_memory(shards, memory, &try_rings(shards)),
+    ]
 }
 
 fn release(text: &str) -> Check {
@@ -61,6 +72,24 @@ fn features(probed: Result<RingFeatures, ProbeError>) -> Check {
     }
 }
 
+/// `full`: how many of the rings of all shards have their full size.
+fn ring_memory(shards: usize, memory: LockedMemory, full: &io::Result<usize>) -> Check {
+    let what = "locked memory";
+    match full {
+        Ok(full) if *full == shards => Check::ok(what, memory.to_string()),
+        Ok(full) => Check::warn(
+            what,
+            format!(
+                "{memory}, of which a running server of this user has its part; {full} of {shards} are full ones"
+            ),
+            format!("smaller ones are slower under load; {}", memory.advice()),
+        ),
+        Err(error) if is_no_memory(error) => Check::fail(what, memory.to_string(), memory.advice()),
+        // The line above says why there are no rings at all.
+        Err(error) => Check::fail(what, format!("no ring: {error}"), "see io_uring ring"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Verdict;
@@ -87,6 +116,17 @@ mod tests {
             (check.verdict, check.advice.as_str()),
             (Verdict::Fail, "sysctl -w kernel.io_uring_disabled=0")
         );
+    }
+
+    #[test]
+    fn rings_that_do_not_fit_name_what_to_raise() {
+        let memory = LockedMemory { needed_bytes: 9 << 20, limit_bytes: Some(8 << 20) };
+        assert_eq!(ring_memory(2, memory, &Ok(2)).verdict, Verdict::Ok);
+        let check = ring_memory(16, memory, &Ok(15));
+        assert_eq!(check.verdict, Verdict::Warn);
+        assert!(check.found.contains("15 of 16") && check.advice.contains("LimitMEMLOCK=11M"), "{check:?}");
+        let none = Err(io::Error::from(rustix::io::Errno::NOMEM));
+        assert_eq!(ring_memory(16, memory, &none).verdict, Verdict::Fail);
     }
 
     #[test]

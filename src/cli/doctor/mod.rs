@@ -62,7 +62,7 @@ pub fn run(serve: &Serve) -> io::Result<bool> {
     });
     let checks = [
         remarks.collect(),
-        kernel::checks(),
+        kernel::checks(serve),
         resources::checks(serve),
         network::checks(serve),
         storage::checks(serve),

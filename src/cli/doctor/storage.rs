@@ -2,13 +2,15 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Check;
 use crate::cli::Serve;
 use crate::cli::quantity::Bytes;
 use crate::config::{Fsync, StorageConfig};
+use crate::io::Clock;
 use crate::io::volume::{self, VolumeKind};
-use crate::storage::{check_ours, open_to_others};
+use crate::storage::{check_ours, clock, open_to_others};
 
 /// Milliseconds of a sync from which on durable acks are slow enough to say so.
 const SLOW_SYNC_MS: f64 = 10.0;
@@ -32,6 +34,26 @@ pub(super) fn checks(serve: &Serve) -> Vec<Check> {
         kind(volume::kind(&directory)),
         room(volume::free_bytes(&directory), storage.disk_reserve_bytes),
     ]
+    .into_iter()
+    .chain(clock(&storage.data_dir, serve.config.clock_drift_max_ms))
+    .collect()
+}
+
+/// Whether the data set that is there has seen a clock that was ahead. Nothing is said of one that a server uses, or that
+/// cannot be read: the server itself says so when it starts.
+fn clock(data_dir: &Path, drift_max_ms: u64) -> Option<Check> {
+    let stored_ms = clock::stored(data_dir).ok()?.millis();
+    let ahead_ms = stored_ms.saturating_sub(Clock::start().now().unix_ms);
+    let ahead = humantime::format_duration(Duration::from_millis(ahead_ms));
+    Some(if ahead_ms <= drift_max_ms {
+        Check::ok("stored clock", "not ahead of the wall clock")
+    } else {
+        Check::warn(
+            "stored clock",
+            format!("{ahead} ahead of the wall clock"),
+            "what clients write with stamps of a right clock loses until then: see `annulus clock`",
+        )
+    })
 }
 
 /// The directory itself, or where it will be made.

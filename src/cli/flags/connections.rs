@@ -91,7 +91,7 @@ pub(in crate::cli) struct Connections {
 
     /// Subscriptions of one connection
     ///
-    /// Each costs some 300 bytes, and a map that nobody else uses some 500 more on every shard.
+    /// Each takes up to 4 KiB, with what a map of its own takes, so that a connection that uses all takes 40 MB.
     #[arg(long, env = "ANNULUS_MAX_SUBSCRIPTIONS", value_name = "COUNT")]
     #[arg(value_parser = at_least_one(), default_value_t = Config::default().subscriptions_max)]
     pub max_subscriptions: usize,

@@ -123,7 +123,8 @@ pub(in crate::cli) struct Data {
 
     /// Milliseconds a client's stamp may be ahead of this server; further is rejected with clock_drift
     ///
-    /// Clients with a wrong clock would otherwise win over everybody until the time they claim.
+    /// Clients with a wrong clock would otherwise win over everybody until the time they claim. Stamps are held
+    /// against the wall clock at its furthest, never against each other; `hello` tells a time that is taken.
     #[arg(long, env = "ANNULUS_MAX_CLOCK_DRIFT_MS", value_name = "MS")]
     #[arg(value_parser = value_parser!(u64).range(0..=24 * HOUR_MS), default_value_t = Config::default().clock_drift_max_ms)]
     pub max_clock_drift_ms: u64,

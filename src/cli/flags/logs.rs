@@ -27,7 +27,10 @@ pub(in crate::cli) struct Logs {
 
     /// What is logged: off, error, warn, info, debug or trace, or by module as in info,annulus::io=debug
     ///
-    /// `debug` says why single connections end; `trace` is for developers and slow.
+    /// `debug` has a line for each connection that opens and each that ends, with the name of it that its `hello` has, and
+    /// why. Those that end as no healthy client does are told at `info`, ten of each shard a second and the number of the
+    /// others. Lines that stderr does not take, or not fast enough, are lost, and their number is told. `trace` is for
+    /// developers and slow.
     #[arg(long, env = "ANNULUS_LOG_LEVEL", value_name = "FILTER", default_value = "info")]
     #[arg(value_parser = parse_log_level)]
     pub log_level: String,

@@ -1,6 +1,7 @@
 //! What is done to a data directory beside serving it: backup, export, import, verify.
 
 mod backup;
+mod clock;
 mod maps;
 mod output;
 mod running;
@@ -37,6 +38,12 @@ pub enum Task {
         node: Option<String>,
         mode: DataMode,
     },
+    Clock {
+        data_dir: PathBuf,
+        set_back: Option<PathBuf>,
+        drift_max_ms: u64,
+        mode: DataMode,
+    },
     Verify {
         data_dir: PathBuf,
     },
@@ -63,6 +70,8 @@ pub enum TaskError {
     /// Whoever read stdout has seen enough: nothing is left to do, and nothing to say.
     #[error("nobody reads stdout any more")]
     ReaderGone,
+    #[error("the clock is too far ahead; `annulus clock --set-back DIR` makes a copy whose clock is right")]
+    ClockAhead,
     #[error("no random numbers from the kernel: {0}")]
     Random(getrandom::Error),
     #[error("what is listed above is damaged; restore a backup, or start once with --salvage")]
@@ -106,6 +115,9 @@ impl Action {
             Self::Import { file } => {
                 Task::Import { data_dir, input: file, node: flags.listening.node.clone(), mode }
             }
+            Self::Clock { set_back } => {
+                Task::Clock { data_dir, set_back, drift_max_ms: flags.data.max_clock_drift_ms, mode }
+            }
             Self::Verify { dir } => Task::Verify { data_dir: dir.unwrap_or(data_dir) },
             Self::Serve | Self::Doctor | Self::Config => return Err(self),
         })
@@ -125,6 +137,9 @@ impl Task {
             }
             Self::Import { data_dir, input, node, mode } => {
                 say(&maps::import(data_dir, input.as_deref(), node.as_deref(), *mode)?);
+            }
+            Self::Clock { data_dir, set_back, drift_max_ms, mode } => {
+                clock::run(data_dir, set_back.as_deref(), *drift_max_ms, *mode)?;
             }
             Self::Verify { data_dir } => maps::verify(data_dir)?,
         }

@@ -4,6 +4,7 @@
 
 use super::message::{Message, Request};
 use super::operations::Operations;
+use super::requests::refuses_slip;
 use crate::limits::{PARSE_PADDING_BYTES, REQUEST_ID_BYTES_MAX};
 use crate::mesh::ConnectionId;
 use crate::shard::{self, Shard};
@@ -25,9 +26,10 @@ pub fn handle(
     id: ConnectionId,
     refused: Refused,
     mut payload: Payload<'_>,
+    is_strict: bool,
 ) -> Result<(), Close> {
     match refused.diagnose(&mut payload, NAMES) {
-        Diagnosis::Mended(faults) => handle_mended(shard, id, &faults, payload),
+        Diagnosis::Mended(faults) => handle_mended(shard, id, &faults, payload, is_strict),
         Diagnosis::Broken { fault, id: place } => {
             let ticket = place.and_then(|place| ticket_of(shard, &payload.bytes()[place]));
             shard.bad_message(id, ticket.as_ref(), Reject::BadJson(fault))
@@ -40,6 +42,7 @@ fn handle_mended(
     id: ConnectionId,
     faults: &Faults,
     payload: Payload<'_>,
+    is_strict: bool,
 ) -> Result<(), Close> {
     let Ok(object) = shard.parser().parse(payload) else {
         return shard.bad_message(id, None, Reject::BadJson(Fault { what: What::Unclear, byte: 0 }));
@@ -51,6 +54,7 @@ fn handle_mended(
         faults.found.iter().filter(|found| !faults.are_all || operation_of(found).is_none());
     match (wrong_as_a_whole.next(), message.request()) {
         (Some(found), _) => shard.reject(id, ticket.as_ref(), reject_of(found)),
+        (None, _) if is_strict && refuses_slip(shard, id, ticket.as_ref(), &object) => {}
         (None, Ok(Request::Write { ack, ops })) => {
             let operations = Operations::new(ops, shard.config().value_bytes_max);
             shard.write(id, ticket, ack, FaultyOperations::new(operations, &faults.found));

@@ -3,7 +3,7 @@
 //! ```text
 //! message/      what clients say          operations.rs  a write's operations, ready for their owners
 //! encode/       what the server says      requests.rs    messages to commands of the shard
-//!                                         faulty.rs      what can be read of a message that cannot be read whole
+//! strict.rs     what is probably a slip   faulty.rs      what can be read of a message that cannot be read whole
 //! ```
 
 pub mod encode;
@@ -12,6 +12,7 @@ pub mod message;
 mod faulty;
 mod operations;
 mod requests;
+mod strict;
 
 use crate::mesh::{ConnectionId, Entry, EntryState};
 use crate::shard::{Change, Dialect, Event, MessageKind, Now, Session, Shard};
@@ -19,11 +20,23 @@ use crate::wire::websocket::{Opcode, write_frame_with};
 use crate::wire::{Close, Payload};
 
 /// See the module.
-pub struct Native;
+pub struct Native {
+    /// Whether what is unknown is refused instead of ignored.
+    is_strict: bool,
+}
+
+impl Native {
+    pub const LENIENT: Self = Self { is_strict: false };
+    pub const STRICT: Self = Self { is_strict: true };
+}
 
 impl Dialect for Native {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
     fn opened(&self, shard: &mut Shard, id: ConnectionId) {
-        requests::greet(shard, id);
+        requests::greet(shard, id, self.is_strict);
     }
 
     fn message(
@@ -34,7 +47,7 @@ impl Dialect for Native {
         payload: Payload<'_>,
     ) -> Result<(), Close> {
         match kind {
-            MessageKind::Text => requests::handle(shard, id, payload),
+            MessageKind::Text => requests::handle(shard, id, payload, self.is_strict),
             MessageKind::Binary => Err(Close::Unsupported),
         }
     }
@@ -80,7 +93,9 @@ fn write_entries<'a>(out: &mut Vec<u8>, entries: impl Iterator<Item = Entry<'a>>
     for Entry { key, state } in entries {
         encode::separate_entries(out);
         match state {
-            EntryState::Value { at, value } => encode::entry_lww(out, key, &at, value),
+            EntryState::Value { at, value, expires_ms } => {
+                encode::entry_lww(out, key, &at, value, expires_ms);
+            }
             EntryState::Tags { added, removed } => {
                 let added = added.map(|tagged| (tagged.tag, tagged.value, tagged.at));
                 encode::entry_or(out, key, added, removed.iter());

@@ -2,10 +2,11 @@
 
 use super::message::{Message, Request};
 use super::operations::Operations;
+use super::strict::{self, Slip};
 use super::{encode, faulty, text_frame};
 use crate::mesh::{ConnectionId, Filter};
 use crate::shard::{From, Shard, Subscribe};
-use crate::wire::json::find_id;
+use crate::wire::json::{Object, find_id};
 use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
 
 /// Bytes of a message over the rate in which its `id` is looked for, whatever its length: a flood of large messages must not
@@ -13,7 +14,7 @@ use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
 const ID_WITHIN_BYTES: usize = 4 << 10;
 
 /// The server speaks first.
-pub fn greet(shard: &mut Shard, id: ConnectionId) {
+pub fn greet(shard: &mut Shard, id: ConnectionId, is_strict: bool) {
     let time = shard.clock_now();
     let config = shard.config();
     let hello = encode::Hello {
@@ -24,6 +25,7 @@ pub fn greet(shard: &mut Shard, id: ConnectionId) {
         auth: encode::AuthMode::None,
         acks: if shard.may_wait_for_disk() { &["none", "memory", "durable"] } else { &["none", "memory"] },
         heartbeat_ms: config.heartbeat_ms,
+        strict: is_strict,
         limits: encode::Limits {
             message_bytes: config.message_bytes_max,
             subscriptions: config.subscriptions_max,
@@ -33,7 +35,12 @@ pub fn greet(shard: &mut Shard, id: ConnectionId) {
 }
 
 /// Handles one message.
-pub fn handle(shard: &mut Shard, id: ConnectionId, mut payload: Payload<'_>) -> Result<(), Close> {
+pub fn handle(
+    shard: &mut Shard,
+    id: ConnectionId,
+    mut payload: Payload<'_>,
+    is_strict: bool,
+) -> Result<(), Close> {
     if let Some(retry_after_ms) = shard.over_message_rate(id) {
         let front = &payload.bytes()[..payload.bytes().len().min(ID_WITHIN_BYTES)];
         let ticket = find_id(front).and_then(|place| faulty::ticket_of(shard, &front[place]));
@@ -42,16 +49,30 @@ pub fn handle(shard: &mut Shard, id: ConnectionId, mut payload: Payload<'_>) -> 
     }
     let object = match shard.parser().parse(payload.reborrow()) {
         Ok(object) => object,
-        Err(refused) => return faulty::handle(shard, id, refused, payload),
+        Err(refused) => return faulty::handle(shard, id, refused, payload, is_strict),
     };
     let message = Message::new(&object);
     let ticket = message.id().map(|request_id| request_id.to_ticket());
     match message.request() {
+        _ if is_strict && refuses_slip(shard, id, ticket.as_ref(), &object) => {}
         Ok(request) => carry_out(shard, id, ticket, request),
         Err(reject) => shard.reject(id, ticket.as_ref(), reject),
     }
     shard.parser().recycle(object);
     Ok(())
+}
+
+/// Refuses a message with a slip in it; whether there is one.
+pub fn refuses_slip(
+    shard: &mut Shard,
+    id: ConnectionId,
+    ticket: Option<&Ticket>,
+    object: &Object<'_>,
+) -> bool {
+    let Err(Slip { code, message }) = strict::check(object) else { return false };
+    shard.count_refusal();
+    shard.send_urgent(id, |out| text_frame(out, |out| encode::refusal(out, ticket, code, &message)));
+    true
 }
 
 fn carry_out(shard: &mut Shard, id: ConnectionId, ticket: Option<Ticket>, request: Request<'_>) {

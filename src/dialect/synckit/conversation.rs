@@ -31,8 +31,6 @@ pub struct Conversation {
     /// Bytes of the requests for states that wait.
     pub waiting_bytes: usize,
     pub chunks: Chunks,
-    /// When it last cleared a set.
-    pub cleared: Option<Stamp>,
     /// Document, key and stamp of what is of no use any more.
     pub to_forget: Vec<(String, String, Stamp)>,
 }
@@ -51,7 +49,6 @@ impl Default for Conversation {
             is_collecting: false,
             waiting_bytes: 0,
             chunks: Chunks::default(),
-            cleared: None,
             to_forget: Vec::new(),
         }
     }

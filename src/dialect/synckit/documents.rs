@@ -159,7 +159,7 @@ pub fn leave(shard: &mut Shard, id: ConnectionId, document: &str) {
     conversation.waiting_bytes -= left.waiting.iter().map(StateRequest::bytes).sum::<usize>();
     shard.unsubscribe(id, document);
     for request in left.waiting {
-        let reason = Reason::invalid("the client has unsubscribed");
+        let reason = Reason::of(Reject::Cancelled);
         requests::refuse(shard, id, Refusal::Failed { what: request.failure, document, reason });
     }
     collect_next(shard, id);
@@ -238,7 +238,7 @@ impl Document {
     fn collect(&mut self, entries: Entries<'_>) {
         let mut packer = EntryPacker(&mut self.state);
         for Entry { key, state } in entries {
-            if let EntryState::Value { at, value } = state {
+            if let EntryState::Value { at, value, .. } = state {
                 packer.value(key, &at, value);
             }
         }
@@ -291,14 +291,41 @@ mod tests {
     }
 
     #[test]
-    fn removals_since_the_state_was_asked_for_are_told_to_who_knows_the_field() {
-        let keys = [("before", Time::new(49, 9), None), ("since", ASKED, None)];
-        let told_again = told(true, &keys);
-        assert!(told_again.contains(r#""state":{}"#), "{told_again}");
-        assert!(told_again.contains(r#""field":"since","clientId":"server""#), "{told_again}");
-        assert!(told_again.contains(r#""value":{"__deleted":true}"#), "{told_again}");
-        assert!(!told_again.contains("before"), "{told_again}");
-        let told_first = told(false, &keys);
-        assert!(!told_first.contains("__deleted"), "{told_first}");
+    fn the_latest_removals_are_told_and_to_who_knows_the_fields_all_since_it_asked() {
+        let names: Vec<String> = (0..1_500).map(|n| format!("f{n:04}")).collect();
+        let removed = |from: Time| -> Vec<_> {
+            let time = |n| Time::new(from.millis(), n as u16);
+            names.iter().enumerate().map(|(n, name)| (&**name, time(n), None)).collect()
+        };
+        for (knows_more, time, expected) in
+            [(false, ASKED, 1_000), (true, ASKED, 1_500), (true, Time::new(49, 0), 1_000)]
+        {
+            let told = told(knows_more, &removed(time));
+            assert!(told.contains(r#""state":{}"#), "{told:.200}");
+            assert_eq!(
+                told.matches(r#""value":{"__deleted":true}"#).count(),
+                expected,
+                "{knows_more} {time:?}"
+            );
+            assert!(told.contains(r#""field":"f1499""#));
+            assert_eq!(told.contains(r#""field":"f0499""#), expected > 1_000);
+        }
+    }
+
+    #[test]
+    fn elements_that_are_gone_are_removed_before_the_others_are_added() {
+        let told = told(
+            false,
+            &[
+                ("__synckit:set:1", Time::new(9, 0), Some("1")),
+                ("__synckit:set:cleared", Time::new(10, 0), Some("0")),
+                ("__synckit:set:2", Time::new(11, 0), Some("2")),
+                ("__synckit:set:3", Time::new(12, 0), None),
+            ],
+        );
+        let steps = [r#""remove","value":1"#, r#""remove","value":3"#, r#""add","value":2"#];
+        let places = steps.map(|step| told.find(step).unwrap_or_else(|| panic!("no {step}: {told}")));
+        assert!(places.is_sorted(), "{told}");
+        assert!(!told.contains(r#""clear""#) && !told.contains(r#""add","value":1"#), "{told}");
     }
 }

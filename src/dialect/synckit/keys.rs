@@ -4,8 +4,11 @@
 //! ```text
 //! __synckit:text:<client id>   the latest state of a text that this client has sent: the whole operation
 //! __synckit:set:<value>        an element of a set, as JSON; removed: a tombstone
-//! __synckit:cleared            when the set was last cleared: elements added before are gone
+//! __synckit:set:cleared        when the set was last cleared: elements added before are gone
 //! ```
+//!
+//! All of a set begins alike and so has one owner, which applies additions, removals and clearings in the one order in which
+//! everybody is told of them.
 
 use super::refusal::Reason;
 use crate::limits::KEY_BYTES_MAX;
@@ -14,7 +17,8 @@ use crate::wire::Reject;
 const RESERVED: &str = "__synckit:";
 const TEXT: &str = "__synckit:text:";
 const ELEMENT: &str = "__synckit:set:";
-pub const CLEARED: &str = "__synckit:cleared";
+/// What is behind the colon is no JSON.
+pub const CLEARED: &str = "__synckit:set:cleared";
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +35,8 @@ impl<'a> Key<'a> {
         let Some(rest) = key.strip_prefix(RESERVED) else { return Self::Field(key) };
         match rest.split_once(':') {
             Some(("text", _)) => Self::Text,
+            Some(("set", _)) if key == CLEARED => Self::Cleared,
             Some(("set", element)) => Self::Element(element),
-            _ if key == CLEARED => Self::Cleared,
             _ => Self::Field(key),
         }
     }

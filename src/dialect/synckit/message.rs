@@ -7,45 +7,64 @@
 use simd_json::Node;
 
 use super::frame::{Code, HEADER_BYTES};
-use super::refusal::Refusal;
+use super::refusal::{Reason, Refusal};
 use crate::shard::MessageKind;
-use crate::wire::Payload;
-use crate::wire::json::{Elements, Members, Number, Object, Parser, Scratch, Value};
+use crate::wire::json::{Elements, Faults, Found, Members, Number, Object, Scratch, Step, Value};
+use crate::wire::{Payload, Reject};
 
 /// One message, parsed.
 pub struct Incoming<'a> {
     object: Object<'a>,
     /// The type code, if it came in a header.
     code: Option<Code>,
+    faults: Option<Faults>,
 }
 
-/// Parses a message. Give [`Incoming::into_object`] back to the parser.
+/// The members whose faults concern single operations.
+pub const NAMES: &[&str] = &["payload", "delta", "deltas", "field", "value"];
+
+/// The JSON of a message, and its type code if it came in a header.
 ///
 /// # Errors
-/// [`Refusal::InvalidFormat`] for a header, a length or JSON that is wrong.
-pub fn read<'a>(
-    parser: &mut Parser,
+/// [`Refusal::InvalidFormat`] for a header or a length that is wrong.
+pub fn unframe<'a>(
     kind: MessageKind,
     payload: Payload<'a>,
-) -> Result<Incoming<'a>, Refusal<'static>> {
+) -> Result<(Payload<'a>, Option<Code>), Refusal<'static>> {
     let (padded, len) = payload.into_padded();
-    let (json, json_len, code) = if kind == MessageKind::Text || padded[..len].first() == Some(&b'{') {
-        (padded, len, None)
-    } else {
-        let header: [u8; HEADER_BYTES] =
-            padded[..len].first_chunk().copied().ok_or(Refusal::InvalidFormat)?;
-        let code = Code::from_byte(header[0]).ok_or(Refusal::InvalidFormat)?;
-        let json_len = u32::from_be_bytes([header[9], header[10], header[11], header[12]]) as usize;
-        if json_len > len - HEADER_BYTES {
-            return Err(Refusal::InvalidFormat);
-        }
-        (&mut padded[HEADER_BYTES..], json_len, Some(code))
-    };
-    let object = parser.parse(Payload::new(json, json_len)).map_err(|_| Refusal::InvalidFormat)?;
-    Ok(Incoming { object, code })
+    if kind == MessageKind::Text || padded[..len].first() == Some(&b'{') {
+        return Ok((Payload::new(padded, len), None));
+    }
+    let header: [u8; HEADER_BYTES] = padded[..len].first_chunk().copied().ok_or(Refusal::InvalidFormat)?;
+    let code = Code::from_byte(header[0]).ok_or(Refusal::InvalidFormat)?;
+    let json_len = u32::from_be_bytes([header[9], header[10], header[11], header[12]]) as usize;
+    if json_len > len - HEADER_BYTES {
+        return Err(Refusal::InvalidFormat);
+    }
+    Ok((Payload::new(&mut padded[HEADER_BYTES..], json_len), Some(code)))
 }
 
 impl<'a> Incoming<'a> {
+    /// `faults` are there if the message was mended.
+    pub fn new(object: Object<'a>, code: Option<Code>, faults: Option<Faults>) -> Self {
+        Self { object, code, faults }
+    }
+
+    /// Why no part of a mended message can be carried out: what is at fault is not in its operations.
+    fn wrong_as_a_whole(&self, said: Said) -> Option<Reason<'static>> {
+        let faults = self.faults.as_ref()?;
+        let is_in_operations = |found: &&Found| {
+            let path = match &found.path[..] {
+                [Step::Member("payload"), rest @ ..] => rest,
+                path => path,
+            };
+            matches!(path, [Step::Member("delta" | "deltas" | "field" | "value"), ..])
+        };
+        let are_operations = faults.are_all && matches!(said, Said::Delta | Said::DeltaBatch);
+        let wrong = faults.found.iter().find(|found| !are_operations || !is_in_operations(found))?;
+        Some(Reason::of(Reject::ValueFault(wrong.fault)))
+    }
+
     pub fn into_object(self) -> Object<'a> {
         self.object
     }
@@ -55,7 +74,16 @@ impl<'a> Incoming<'a> {
     /// # Errors
     /// [`Refusal::InvalidFormat`] for JSON without its three fields, [`Refusal::InvalidType`] for what no client may say.
     pub fn message(&self) -> Result<(Said, Fields<'_>), Refusal<'_>> {
+        let (said, fields) = self.said()?;
+        match self.wrong_as_a_whole(said) {
+            Some(reason) => Err(Refusal::Unheld(reason)),
+            None => Ok((said, fields)),
+        }
+    }
+
+    fn said(&self) -> Result<(Said, Fields<'_>), Refusal<'_>> {
         let mut fields = Fields::new(self.object.scratch());
+        fields.faults = self.faults.as_ref();
         fields.take(self.object.members());
         let Some(code) = self.code else { return self.json_message(fields) };
         match Said::of_code(code) {
@@ -129,6 +157,8 @@ pub type Nodes<'a> = &'a [Node<'a>];
 #[derive(Clone, Copy)]
 pub struct Fields<'a> {
     pub scratch: &'a Scratch,
+    /// What was replaced in the message, if anything was.
+    pub faults: Option<&'a Faults>,
     pub kind: Option<Nodes<'a>>,
     pub id: Option<Nodes<'a>>,
     pub message_id: Option<Nodes<'a>>,
@@ -155,6 +185,7 @@ impl<'a> Fields<'a> {
     fn new(scratch: &'a Scratch) -> Self {
         Self {
             scratch,
+            faults: None,
             kind: None,
             id: None,
             message_id: None,

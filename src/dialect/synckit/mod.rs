@@ -48,6 +48,7 @@ use crate::wire::{Close, Payload, Reject, Ticket};
 pub const PATH: DialectPath = DialectPath {
     path: Cow::Borrowed("/ws"),
     dialect: SYNCKIT,
+    strict: None,
     subprotocol: None,
     health_path: Some("/health"),
     about: "a WebSocket for clients of SyncKit (see docs/synckit.md)",
@@ -72,6 +73,10 @@ fn framing_of(shard: &Shard, id: ConnectionId) -> Framing {
 }
 
 impl Dialect for SyncKit {
+    fn name(&self) -> &'static str {
+        "synckit"
+    }
+
     fn opened(&self, _: &mut Shard, _: ConnectionId) {}
 
     fn message(
@@ -151,9 +156,10 @@ impl Dialect for SyncKit {
         }
     }
 
-    /// Whoever writes a field gets it back, with the server's clock. Other operations its replica has applied itself.
+    /// Whoever writes a field gets it back, with the server's clock, and whoever writes to a set hears of that in its place
+    /// among what others write: they may have overtaken each other. A text is merged, so its writer lacks nothing.
     fn echoes(&self, own: &Entry<'_>) -> bool {
-        matches!(keys::Key::of(own.key), keys::Key::Field(_))
+        keys::Key::of(own.key) != keys::Key::Text
     }
 
     /// Twice of what is accepted, so that a message that is a little too large is refused in words.
@@ -211,6 +217,8 @@ impl SyncKit {
         let Some((&kind, document)) = ticket.as_bytes().split_first() else { return };
         let document = std::str::from_utf8(document).unwrap_or_default();
         let refusal = match kind {
+            // By this dialect, which sees itself to those who wait for the state.
+            documents::TICKET if reject == Reject::Cancelled => return,
             documents::TICKET => {
                 return documents::failed(conversation, self.framing, document, reject, now, out);
             }

@@ -10,6 +10,8 @@ use crate::wire::json::{write_integer, write_string};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal<'a> {
     InvalidFormat,
+    /// JSON that nothing here can hold, and not in an operation that could be left out.
+    Unheld(Reason<'static>),
     /// No client may send this type.
     InvalidType(&'a str),
     TooLarge {
@@ -43,6 +45,8 @@ pub struct Reason<'a> {
     /// As in a `code` of `/v1`.
     code: &'static str,
     text: &'static str,
+    /// The byte of the JSON that it is about.
+    byte: Option<u32>,
     field: Option<&'a str>,
     limit: Option<usize>,
     flag: Option<&'static str>,
@@ -67,7 +71,14 @@ impl<'a> Reason<'a> {
             Reject::Timeout => Some("--ack-timeout-ms"),
             _ => None,
         };
-        Self { code: reject.code(), text: reject.message(), field: None, limit: None, flag }
+        Self {
+            code: reject.code(),
+            text: reject.message(),
+            byte: reject.byte(),
+            field: None,
+            limit: None,
+            flag,
+        }
     }
 
     pub const fn field(self, field: &'a str) -> Self {
@@ -81,8 +92,13 @@ impl<'a> Reason<'a> {
     fn write_to(&self, details: &mut Object<'_>) {
         details.text("code", self.code);
         details.text("reason", self.text);
+        if let Some(byte) = self.byte {
+            write_integer(details.name("byte"), byte);
+        }
         if let Some(field) = self.field {
-            details.text("field", &field[..field.floor_char_boundary(FIELD_SHOWN_MAX)]);
+            let mut ends = (0..=field.len().min(FIELD_SHOWN_MAX)).rev();
+            let end = ends.find(|&end| field.is_char_boundary(end)).unwrap_or(0);
+            details.text("field", &field[..end]);
         }
         if let Some(limit) = self.limit {
             write_integer(details.name("limit"), limit as u64);
@@ -96,7 +112,7 @@ impl<'a> Reason<'a> {
 impl Display for Refusal<'_> {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::InvalidFormat => "Invalid message format",
+            Self::InvalidFormat | Self::Unheld(_) => "Invalid message format",
             Self::InvalidType(name) => return write!(formatter, "Invalid message type: {name}"),
             Self::TooLarge { bytes, bytes_max } => {
                 return write!(formatter, "Message too large ({bytes} bytes, max {bytes_max})");
@@ -128,7 +144,7 @@ impl Refusal<'_> {
             Self::TooManyMessages => fields.json("details", br#"{"code":"RATE_LIMIT_EXCEEDED"}"#),
             Self::PermissionDenied { document } => details(fields, Some(document), None),
             Self::Failed { document, reason, .. } => details(fields, Some(document), Some(reason)),
-            Self::AwarenessSubscribe(reason) | Self::AwarenessUpdate(reason) => {
+            Self::AwarenessSubscribe(reason) | Self::AwarenessUpdate(reason) | Self::Unheld(reason) => {
                 details(fields, None, Some(reason));
             }
             _ => {}

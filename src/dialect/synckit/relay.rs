@@ -1,5 +1,5 @@
-//! Operations that are handed on to the other subscribers as they are, those of a batch as one message of the engine: what
-//! is not kept, and what is kept under many keys but must be told in order.
+//! Operations that are not kept: they are handed on to the other subscribers as they are, those of a batch as one message of
+//! the engine.
 
 use super::changes::batch;
 use super::frame::{Code, Framing, MessageId, write_message};

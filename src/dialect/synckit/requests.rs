@@ -5,7 +5,7 @@ use super::conversation::Conversation;
 use super::documents::{self, StateRequest};
 use super::frame::{Code, Fields as Reply, Framing, write_message};
 use super::identity::{Access, check};
-use super::message::{self, Fields, Nodes, Said, read};
+use super::message::{self, Fields, Incoming, Nodes, Said};
 use super::refusal::Refusal;
 use super::writes::{Operations, Writes};
 use super::{MESSAGE_BYTES_MIN, framing_of};
@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::limits::{MAP_NAME_BYTES_MAX, PARSE_PADDING_BYTES};
 use crate::mesh::ConnectionId;
 use crate::shard::{AckLevel, MessageKind, Shard};
+use crate::wire::json::Diagnosis;
 use crate::wire::{Payload, Ticket};
 
 /// Tickets of writes: `delta` and `delta_batch`.
@@ -47,10 +48,23 @@ fn handle_framed(
     if bytes > bytes_max {
         return refuse(shard, id, Refusal::TooLarge { bytes, bytes_max });
     }
-    let incoming = match read(shard.parser(), kind, payload) {
-        Ok(incoming) => incoming,
+    let (mut payload, code) = match message::unframe(kind, payload) {
+        Ok(unframed) => unframed,
         Err(refusal) => return refuse(shard, id, refusal),
     };
+    let (object, faults) = match shard.parser().parse(payload.reborrow()) {
+        Ok(object) => (object, None),
+        Err(refused) => {
+            let Diagnosis::Mended(faults) = refused.diagnose(&mut payload, message::NAMES) else {
+                return refuse(shard, id, Refusal::InvalidFormat);
+            };
+            match shard.parser().parse(payload) {
+                Ok(object) => (object, Some(faults)),
+                Err(_) => return refuse(shard, id, Refusal::InvalidFormat),
+            }
+        }
+    };
+    let incoming = Incoming::new(object, code, faults);
     match incoming.message() {
         // A client that is told to slow down must not take the server for dead.
         Ok((said, _)) if is_over && said != Said::Ping => refuse(shard, id, Refusal::TooManyMessages),
@@ -211,15 +225,13 @@ fn write<'a>(
     if let Some(reason) = writes.bad() {
         return Err(Refusal::Failed { what, document, reason });
     }
+    let unheld = writes.unheld;
     let bad_field = writes.take_bad_fields(fields.scratch, shard.config().synckit_value_bytes_max);
-    let now = writes.clears.then(|| shard.next_stamp());
     let Some(session) = shard.session(id) else { return Ok(()) };
     let conversation = Conversation::of(session);
     if let Some(client) = writes.client {
         conversation.set_client(client);
     }
-    conversation.cleared = now.or(conversation.cleared);
-    let cleared = conversation.cleared;
     // No two connections of a shard have the same name.
     let serial = conversation.next_id(0).serial << 40 ^ u64::from(id.generation) << 8 ^ u64::from(id.index);
     documents::join(shard, id, document);
@@ -227,8 +239,8 @@ fn write<'a>(
         shard.publish(id, document, &message);
     }
     let bytes_max = message_bytes_max(shard.config());
-    let operations = Operations::new(document, &writes, fields.scratch, cleared, bytes_max);
-    if let Some(reason) = bad_field {
+    let operations = Operations::new(document, &writes, fields.scratch, bytes_max);
+    if let Some(reason) = unheld.or(bad_field) {
         // What is good is applied all the same; there is no ack for that.
         shard.write(id, None, AckLevel::None, operations);
         return Err(Refusal::Failed { what, document, reason });

@@ -2,20 +2,24 @@
 
 use hashbrown::HashMap;
 
-use super::changes::{Changes, batch};
+use super::changes::{Changes, SetChange, SetStep, Told, batch};
 use super::conversation::Conversation;
 use super::documents::{Document, StateRequest};
 use super::frame::{Code, Framing, write_message};
-use super::keys::{self, Key};
 use super::refusal::{Reason, Refusal};
 use super::text;
 use crate::crdt::{Stamp, Time};
+use crate::limits::{KEY_BYTES_MAX, MAP_NAME_BYTES_MAX};
 use crate::mesh::{Entries, Entry, EntryState};
 use crate::shard::Now;
 use crate::wire::json::write_string;
 
 /// Bytes around a field that is sent by itself, its names and clocks included.
 const FIELD_BYTES: usize = 256;
+
+/// Removals that are told with a state, at most, of fields and of elements each: the latest. A client that was away may show
+/// what was removed meanwhile; whether it was here before, it does not say, and what it never had it is told for nothing.
+const REMOVED_TOLD_MAX: usize = 1_000;
 
 /// Answers those for whom the state of `document` was collected, as far as there is room. Who has none alone is refused: who
 /// is refused is still connected, and who is sent more than there is room for would not be. Others wait for the next state.
@@ -64,13 +68,21 @@ pub fn answer_all(
         let changes = Changes { framing, document: name, client: conversation.clock_name.as_ref() };
         changes.write(out, state.fields.iter().copied());
         let is_news = |entry: &Entry<'_>| document.knows_more && time_of(entry) >= document.told;
-        changes.write(out, state.removed.iter().copied().filter(is_news));
+        let older = state.removed_fields.len().saturating_sub(removed_max(document.room - taken));
+        let told = state.removed_fields.iter().enumerate();
+        let told = told.filter(|&(place, entry)| place >= older || is_news(entry));
+        changes.write(out, told.map(|(_, entry)| *entry));
     }
     if is_answered {
-        state.write_rest(conversation, framing, name, now, out);
+        state.write_rest(conversation, framing, name, removed_max(document.room - taken), now, out);
     }
     let to_forget = state.of_no_use.iter().map(|&(key, at)| (name.to_owned(), key.to_owned(), at));
     conversation.to_forget.extend(to_forget);
+}
+
+/// Removals that are told where `room` bytes are left: each is a key, of which only the latest are, and what is around it.
+fn removed_max(room: usize) -> usize {
+    REMOVED_TOLD_MAX.min(room / (2 * (FIELD_BYTES + MAP_NAME_BYTES_MAX + KEY_BYTES_MAX)))
 }
 
 /// Says that a request could not be answered.
@@ -96,10 +108,11 @@ struct State<'a> {
     texts: Vec<(&'a str, Stamp, &'a [u8])>,
     /// Texts that another contains, and elements that were cleared.
     of_no_use: Vec<(&'a str, Stamp)>,
-    /// Elements of a set as JSON.
-    elements: Vec<(&'a str, &'a str, Stamp)>,
-    /// Fields and elements that are no longer there.
-    removed: Vec<Entry<'a>>,
+    /// Elements of a set.
+    elements: Vec<SetStep<'a>>,
+    /// Elements and fields that are no longer there, oldest change first.
+    removed_elements: Vec<SetStep<'a>>,
+    removed_fields: Vec<Entry<'a>>,
     /// The oldest change among the fields.
     oldest: Option<Time>,
 }
@@ -114,37 +127,36 @@ impl<'a> State<'a> {
         let mut state = Self::default();
         let mut cleared = Time::ZERO;
         for entry in latest.into_values() {
-            let EntryState::Value { at, value } = entry.state else { continue };
-            let Some(value) = value else {
-                state.removed.push(entry);
-                continue;
-            };
-            match Key::of(entry.key) {
-                Key::Field(_) => {
+            match Told::of(entry) {
+                Some(Told::Field { at, is_deleted: false, .. }) => {
                     state.oldest = Some(state.oldest.map_or(at.time, |oldest| oldest.min(at.time)));
                     state.fields.push(entry);
                 }
-                Key::Text if text::is_operation(value) => state.texts.push((entry.key, at, value)),
-                Key::Text => {}
-                // Native clients may write under any name.
-                Key::Element(element) if keys::is_element(element) => {
-                    state.elements.push((entry.key, element, at));
-                }
-                Key::Element(_) => {}
-                Key::Cleared => cleared = at.time,
+                Some(Told::Field { .. }) => state.removed_fields.push(entry),
+                Some(Told::Text { key, at, operation }) => state.texts.push((key, at, operation)),
+                Some(Told::Set(step)) => match step.change {
+                    SetChange::Add(_) => state.elements.push(step),
+                    SetChange::Remove(_) => state.removed_elements.push(step),
+                    SetChange::Clear => cleared = step.at.time,
+                },
+                None => {}
             }
         }
-        let of_no_use = &mut state.of_no_use;
-        state.elements.retain(|&(key, _, at)| {
-            if at.time <= cleared {
-                of_no_use.push((key, at));
+        let (of_no_use, removed) = (&mut state.of_no_use, &mut state.removed_elements);
+        state.elements.retain(|step| {
+            let is_there = step.at.time > cleared;
+            if let (SetChange::Add(element), false) = (step.change, is_there) {
+                of_no_use.push((step.key, step.at));
+                removed.push(SetStep { change: SetChange::Remove(element), ..*step });
             }
-            at.time > cleared
+            is_there
         });
         // In the order in which they were written, as they would have come one by one.
         state.fields.sort_by_key(|entry| (time_of(entry), entry.key));
-        state.elements.sort_by_key(|&(key, _, at)| (at, key));
-        state.removed.sort_by_key(|entry| (time_of(entry), entry.key));
+        state.removed_fields.sort_by_key(|entry| (time_of(entry), entry.key));
+        for steps in [&mut state.elements, &mut state.removed_elements] {
+            steps.sort_by_key(|step| (step.at, step.key));
+        }
         // Two shards may give the same stamp.
         state.texts.sort_by_key(|&(key, at, _)| (std::cmp::Reverse(at), key));
         state.drop_contained();
@@ -167,15 +179,16 @@ impl<'a> State<'a> {
     /// Bytes of texts and elements.
     fn rest_bytes(&self) -> usize {
         let texts: usize = self.texts.iter().map(|(_, _, operation)| operation.len()).sum();
-        texts + self.elements.iter().map(|(_, element, _)| element.len() + FIELD_BYTES).sum::<usize>()
+        texts + self.elements.iter().map(|step| step.key.len() + FIELD_BYTES).sum::<usize>()
     }
 
-    /// Appends texts and elements, which no answer has room for.
+    /// Appends texts, the latest elements that were removed, up to `removed_max`, and elements, which no answer has room for.
     fn write_rest(
         &self,
         conversation: &mut Conversation,
         framing: Framing,
         document: &str,
+        removed_max: usize,
         now: Now,
         out: &mut Vec<u8>,
     ) {
@@ -192,8 +205,9 @@ impl<'a> State<'a> {
                 });
             });
         }
-        let elements = self.elements.iter().map(|(_, element, at)| (*element, at));
-        Changes { framing, document, client: None }.write_elements(out, elements);
+        let older = self.removed_elements.len().saturating_sub(removed_max);
+        let steps = self.removed_elements[older..].iter().chain(&self.elements).copied();
+        Changes { framing, document, client: None }.write_set(out, steps);
     }
 }
 

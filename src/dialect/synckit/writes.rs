@@ -1,7 +1,8 @@
 //! Writes: the fields of a `delta`, and the operations of a `delta_batch`, as operations of the engine.
 //!
-//! Fields, states of texts and elements of sets are kept. Whatever else a batch has is handed on to the other subscribers
-//! as it is and not kept: counters above all, whose operations have no names, so that nobody could tell a repeated one.
+//! Fields, states of texts and elements of sets are kept, and everybody is told of them as they change. Whatever else a batch
+//! has is handed on to the other subscribers as it is and not kept: counters above all, whose operations have no names, so
+//! that nobody could tell a repeated one, and elements that are too long for a key.
 
 use std::borrow::Cow;
 
@@ -12,7 +13,7 @@ use super::keys;
 use super::message::{Fields, Nodes, elements, is_true, text};
 use super::refusal::{Reason, Refusal};
 use super::relay::Relayed;
-use crate::crdt::{Stamp, Time};
+use crate::crdt::Time;
 use crate::mesh::{Action, At};
 use crate::shard::{Op, Ops};
 use crate::wire::Reject;
@@ -30,10 +31,10 @@ pub struct Writes<'a> {
     relayed_count: usize,
     /// The name that the client gives itself.
     pub client: Option<&'a str>,
-    /// Whether it clears a set.
-    pub clears: bool,
     /// Why the message is refused as a whole: an operation can neither be kept, as it must, nor be handed on.
     bad: Option<Reason<'static>>,
+    /// Why an operation is left out that nothing here can hold: the first of them.
+    pub unheld: Option<Reason<'a>>,
 }
 
 struct Write<'a> {
@@ -51,8 +52,8 @@ enum Kind {
     Field,
     /// A state of a text, which may be as large as a message.
     Text,
-    Element,
-    Clear,
+    /// An element of a set, or when it was cleared.
+    Set,
 }
 
 impl<'a> Writes<'a> {
@@ -64,15 +65,18 @@ impl<'a> Writes<'a> {
         let mut writes = Self { client: fields.client.and_then(text), ..Self::default() };
         let seen = time_of_clock(fields.seen());
         for (field, value) in fields.delta.and_then(Members::of).into_iter().flatten() {
-            writes.field(field, value, seen);
+            if !writes.leaves_out(fields, Some(field), value) {
+                writes.field(field, value, seen);
+            }
         }
-        if writes.kept.is_empty()
+        if writes.is_empty()
             && let Some(field) = fields.field.and_then(text)
             && let Some(value) = fields.value
+            && !writes.leaves_out(fields, Some(field), value)
         {
             writes.field(field, value, seen);
         }
-        if writes.kept.is_empty() { Err(Refusal::EmptyDelta) } else { Ok(writes) }
+        if writes.is_empty() { Err(Refusal::EmptyDelta) } else { Ok(writes) }
     }
 
     /// Of a `delta_batch` for `document`.
@@ -83,7 +87,11 @@ impl<'a> Writes<'a> {
         let operations = fields.deltas.and_then(elements).filter(|operations| operations.len() > 0);
         let mut writes = Self::default();
         for nodes in operations.ok_or(Refusal::EmptyBatch)? {
-            if let Some(operation) = Fields::of(nodes, fields.scratch) {
+            let operation = Fields::of(nodes, fields.scratch);
+            let field = operation.and_then(|operation| operation.field.and_then(text));
+            if !writes.leaves_out(fields, field, nodes)
+                && let Some(operation) = operation
+            {
                 writes.operation(document, &operation, nodes);
             }
         }
@@ -115,8 +123,8 @@ impl<'a> Writes<'a> {
                 }
             };
         }
-        if kind == "set" {
-            self.set(operation, seen);
+        if kind == "set" && self.set(operation, seen) {
+            return;
         }
         self.relayed.push(kind == "text", &operation.canonical(nodes));
         self.relayed_count += 1;
@@ -127,27 +135,40 @@ impl<'a> Writes<'a> {
         self.kept.push(Write { key: field.into(), kind: Kind::Field, value, seen });
     }
 
-    /// Keeps an operation on a set, if its element fits into a key.
-    fn set(&mut self, operation: &Fields<'a>, seen: Time) {
+    /// Keeps an operation on a set, if it is one, and its element fits into a key; whether it does.
+    fn set(&mut self, operation: &Fields<'a>, seen: Time) -> bool {
         let verb = operation.operation.and_then(text).unwrap_or_default();
-        if verb == "clear" {
-            self.clears = true;
-            self.kept.retain(|write| write.kind != Kind::Element);
+        let (key, value) = match (verb, operation.value) {
             // Any value will do: what counts is when.
-            self.kept.push(Write {
-                key: keys::CLEARED.into(),
-                kind: Kind::Clear,
-                value: operation.kind,
-                seen,
-            });
-            return;
-        }
-        let Some(element) = operation.value.filter(|_| matches!(verb, "add" | "remove")) else { return };
-        let json = operation.canonical(element);
-        if let Some(key) = std::str::from_utf8(&json).ok().and_then(keys::of_element) {
-            let value = (verb == "add").then_some(element);
-            self.kept.push(Write { key: key.into(), kind: Kind::Element, value, seen });
-        }
+            ("clear", _) => (keys::CLEARED.into(), operation.kind),
+            ("add" | "remove", Some(element)) => {
+                let json = operation.canonical(element);
+                let Some(key) = std::str::from_utf8(&json).ok().and_then(keys::of_element) else {
+                    return false;
+                };
+                (key.into(), (verb == "add").then_some(element))
+            }
+            _ => return false,
+        };
+        self.kept.push(Write { key, kind: Kind::Set, value, seen });
+        true
+    }
+
+    /// Whether an operation is left out, as something in it is at fault: in the name of its field, or in its value.
+    fn leaves_out(&mut self, message: &Fields<'a>, field: Option<&'a str>, value: Nodes<'a>) -> bool {
+        let Some(faults) = message.faults else { return false };
+        let in_name = field.and_then(|field| faults.in_text(field)).map(Reject::KeyFault);
+        let Some(reject) = in_name.or_else(|| faults.in_value(value).map(Reject::ValueFault)) else {
+            return false;
+        };
+        let reason = Reason::of(reject);
+        let named = field.filter(|_| in_name.is_none()).map_or(reason, |field| reason.field(field));
+        self.unheld.get_or_insert(named);
+        true
+    }
+
+    fn is_empty(&self) -> bool {
+        self.kept.is_empty() && self.unheld.is_none()
     }
 
     /// Whether there is anything to keep.
@@ -221,21 +242,13 @@ pub struct Operations<'a> {
     pub document: &'a str,
     writes: std::slice::Iter<'a, Write<'a>>,
     scratch: &'a Scratch,
-    /// When the client last cleared a set, now if this message does: elements it adds after that are newer.
-    cleared: Option<Stamp>,
     /// Bytes of canonical JSON.
     bytes_max: usize,
 }
 
 impl<'a> Operations<'a> {
-    pub fn new(
-        document: &'a str,
-        writes: &'a Writes<'a>,
-        scratch: &'a Scratch,
-        cleared: Option<Stamp>,
-        bytes_max: usize,
-    ) -> Self {
-        Self { document, writes: writes.kept.iter(), scratch, cleared, bytes_max }
+    pub fn new(document: &'a str, writes: &'a Writes<'a>, scratch: &'a Scratch, bytes_max: usize) -> Self {
+        Self { document, writes: writes.kept.iter(), scratch, bytes_max }
     }
 }
 
@@ -246,11 +259,7 @@ impl Ops for Operations<'_> {
 
     fn next<'s>(&'s mut self, scratch: &'s mut Vec<u8>) -> Option<Result<Op<'s>, Reject>> {
         let write = self.writes.next()?;
-        let at = match (write.kind, self.cleared) {
-            (Kind::Clear, Some(cleared)) => At::Given(cleared),
-            (Kind::Element, Some(cleared)) => At::After(cleared.time.max(write.seen)),
-            _ => At::After(write.seen),
-        };
+        let at = At::After(write.seen);
         let Some(value) = write.value else {
             return Some(Ok(Op { map: self.document, key: &write.key, action: Action::Delete { at } }));
         };

@@ -47,7 +47,8 @@ impl<'a> Headers<'a> {
         const WRONG: Refusal = Refusal::bad_request("send one Host header with the name of this server");
         match self.single("Host", WRONG)? {
             Some(host) if is_host(host) => Ok(()),
-            None if !is_required => Ok(()),
+            // A check in HTTP/1.0 names no host, or an empty one.
+            None | Some(b"") if !is_required => Ok(()),
             _ => Err(WRONG),
         }
     }

@@ -11,7 +11,7 @@ mod subprotocol;
 mod target;
 mod upgrade;
 
-pub use response::{write_options, write_page, write_page_head};
+pub use response::{Content, write_options, write_page, write_page_head};
 pub use target::canonical_path;
 pub use tungstenite::http::StatusCode;
 
@@ -50,9 +50,12 @@ pub enum Page {
     Health,
     /// `/metrics`
     Metrics,
-    /// What one of [`Rules::dialects`] says at its own path of how the server is.
-    DialectHealth(u8),
+    /// What one of [`Rules::dialects`] says at its own path of how the server is, and whether the script of a page of
+    /// another origin, if that is what asks, may read it.
+    DialectHealth { dialect: u8, may_be_read: bool },
 }
+
+const BAD_STRICT: Refusal = Refusal::bad_request("strict is 1 or 0, and there once: ask for /v1?strict=1");
 
 const PAGES: [(&str, Page); 3] =
     [("/", Page::Index), ("/healthz", Page::Health), ("/metrics", Page::Metrics)];
@@ -111,6 +114,7 @@ pub fn answer(input: &[u8], peer: IpAddr, rules: &Rules<'_>) -> Option<(Answer, 
         Ok(Status::Partial) | Err(Error::TooManyHeaders) => {
             Refusal::headers_too_large(rules.header_bytes_max)
         }
+        Err(Error::Version) if block.starts_with(b"PROXY ") => Refusal::PROXY_PROTOCOL,
         Err(Error::Version) => Refusal::WRONG_HTTP_VERSION,
         Err(_) => Refusal::bad_request("this is not HTTP: send one HTTP/1.1 request"),
     };
@@ -119,14 +123,14 @@ pub fn answer(input: &[u8], peer: IpAddr, rules: &Rules<'_>) -> Option<(Answer, 
 }
 
 /// What a path stands for.
-enum Place {
-    Dialect(u8, Option<&'static str>),
+enum Place<'a> {
+    Dialect(&'a DialectPath),
     Page(Page),
     Clear,
 }
 
 /// What is at `path`: a page, the reset, or what [`Rules::dialects`] has there.
-fn place(path: &str, rules: &Rules<'_>) -> Option<Place> {
+fn place<'a>(path: &str, rules: &Rules<'a>) -> Option<Place<'a>> {
     if let Some(page) = page(path) {
         return Some(Place::Page(page));
     }
@@ -135,9 +139,10 @@ fn place(path: &str, rules: &Rules<'_>) -> Option<Place> {
     }
     rules.dialects.iter().find_map(|found| {
         if found.path == path {
-            Some(Place::Dialect(found.dialect, found.subprotocol))
+            Some(Place::Dialect(found))
         } else {
-            (found.health_path == Some(path)).then_some(Place::Page(Page::DialectHealth(found.dialect)))
+            let page = Page::DialectHealth { dialect: found.dialect, may_be_read: false };
+            (found.health_path == Some(path)).then_some(Place::Page(page))
         }
     })
 }
@@ -157,17 +162,28 @@ fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -
 
     let place = place(target.path, rules).ok_or(Refusal::NOT_FOUND)?;
     match (place, request.method) {
-        (Place::Dialect(dialect, subprotocol), Some("GET")) => {
+        (Place::Dialect(found), Some("GET")) => {
             headers.check_bodiless()?;
             if !has_http_1_1 {
                 return Err(Refusal::UPGRADE_REQUIRED);
             }
-            let (response, token) = upgrade::accept(subprotocol, headers, target, rules)?;
+            let (response, token) = upgrade::accept(found.subprotocol, headers, target, rules)?;
             let client = forwarded::client_address(peer, headers, rules.trusted_proxies);
+            let dialect = match found.strict {
+                Some(strict) if target.is_strict().map_err(|_| BAD_STRICT)? => strict,
+                _ => found.dialect,
+            };
             Ok(Answer::Upgrade { dialect, response, token, client })
         }
         (Place::Page(page), Some(method @ ("GET" | "HEAD"))) => {
             headers.check_bodiless()?;
+            let page = match page {
+                Page::DialectHealth { dialect, .. } => {
+                    let may_be_read = upgrade::check_origin(headers, rules.allowed_origins).is_ok();
+                    Page::DialectHealth { dialect, may_be_read }
+                }
+                page => page,
+            };
             Ok(Answer::Page { page, head_only: method == "HEAD" })
         }
         (Place::Page(_), Some("OPTIONS")) => {

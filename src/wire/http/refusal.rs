@@ -27,6 +27,15 @@ impl Refusal {
         lines: CLOSE,
         advice: Cow::Borrowed("this server speaks HTTP/1.1: send the request in that version"),
     };
+    /// Proxies hand the answer on to their clients, so that somebody reads it.
+    pub(super) const PROXY_PROTOCOL: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        lines: CLOSE,
+        advice: Cow::Borrowed(
+            "this server does not take the PROXY protocol: switch it off in the proxy, which may send \
+             X-Forwarded-For and stand in --trusted-proxies instead",
+        ),
+    };
     pub(super) const NOT_FOUND: Self = Self {
         status: StatusCode::NOT_FOUND,
         lines: CLOSE,

@@ -2,15 +2,33 @@
 
 use tungstenite::http::StatusCode;
 
+/// What a page is.
+#[derive(Clone, Copy, Debug)]
+pub struct Content {
+    /// The media type.
+    pub kind: &'static str,
+    /// Whether scripts of other origins than ours may read it, in browsers, which else keep it from them.
+    pub is_for_all_origins: bool,
+}
+
+impl Content {
+    pub const fn of(kind: &'static str) -> Self {
+        Self { kind, is_for_all_origins: false }
+    }
+}
+
 /// Appends a page and its head.
-pub fn write_page(out: &mut Vec<u8>, status: StatusCode, content_type: &str, body: &[u8]) {
-    write_page_head(out, status, content_type, body.len());
+pub fn write_page(out: &mut Vec<u8>, status: StatusCode, content: Content, body: &[u8]) {
+    write_page_head(out, status, content, body.len());
     out.extend_from_slice(body);
 }
 
 /// Appends the head of a page of `body_bytes`: the answer to `HEAD`.
-pub fn write_page_head(out: &mut Vec<u8>, status: StatusCode, content_type: &str, body_bytes: usize) {
-    write_status_and_content(out, status, content_type, body_bytes);
+pub fn write_page_head(out: &mut Vec<u8>, status: StatusCode, content: Content, body_bytes: usize) {
+    write_status_and_content(out, status, content.kind, body_bytes);
+    if content.is_for_all_origins {
+        out.extend_from_slice(b"Access-Control-Allow-Origin: *\r\n");
+    }
     // Pages tell the state of this moment.
     out.extend_from_slice(b"Cache-Control: no-store\r\nConnection: close\r\n\r\n");
 }

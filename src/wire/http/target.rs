@@ -1,4 +1,4 @@
-//! The request target: which path, and the token in its query.
+//! The request target: which path, and what its query says.
 
 /// A request target without what this server does not look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,19 @@ impl<'a> Target<'a> {
         Some(Self { path: if path.is_empty() { "/" } else { canonical_path(path) }, query })
     }
 
+    /// Whether the query has `strict=1`. An empty one is none.
+    ///
+    /// # Errors
+    /// [`BadStrict`], as who asks for it in other words would be let down without a word.
+    pub(super) fn is_strict(self) -> Result<bool, BadStrict> {
+        let mut values = self.query.unwrap_or("").split('&').filter_map(|pair| pair.strip_prefix("strict="));
+        match (values.next(), values.next()) {
+            (None | Some("" | "0"), None) => Ok(false),
+            (Some("1"), None) => Ok(true),
+            _ => Err(BadStrict),
+        }
+    }
+
     /// The value of `token=` in the query. An empty one is none.
     ///
     /// # Errors
@@ -36,6 +49,10 @@ impl<'a> Target<'a> {
         Ok(if token.is_empty() { None } else { Some(token) })
     }
 }
+
+/// A `strict=` that is neither 1 nor 0, or is there twice.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BadStrict;
 
 /// A path without the slash at its end, which changes nothing. What has two of them there stays as it is.
 pub fn canonical_path(path: &str) -> &str {

@@ -22,6 +22,7 @@ const ANY: Rules<'static> = Rules {
 const OTHER: DialectPath = DialectPath {
     path: Cow::Borrowed("/ws"),
     dialect: 2,
+    strict: None,
     subprotocol: None,
     health_path: Some("/health"),
     about: "",
@@ -157,6 +158,7 @@ fn the_answer_does_not_depend_on_the_split() {
         with("Upgrade", "Upgrade : websocket"),
         with("GET", "GET /v1 HTTP/9.9"),
         b"\x16\x03\x01\x02\x00\x01\x00 noise\r\n\r\n".to_vec(),
+        b"PROXY TCP6 ::1 ::1 4711 9000\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(),
     ] {
         let whole = ask(&request);
         for cut in 0..request.len() {
@@ -174,8 +176,14 @@ fn the_answer_does_not_depend_on_the_split() {
 #[test]
 fn a_dialect_is_spoken_where_the_rules_say() {
     let path = "/somewhere/else".into();
-    let elsewhere =
-        DialectPath { path, dialect: 7, subprotocol: Some("else.v1"), health_path: Some("/how"), about: "" };
+    let elsewhere = DialectPath {
+        path,
+        dialect: 7,
+        strict: Some(8),
+        subprotocol: Some("else.v1"),
+        health_path: Some("/how"),
+        about: "",
+    };
     let rules = Rules { dialects: &[DialectPath::NATIVE, elsewhere], ..ANY };
     let request =
         with("GET", "GET /somewhere/else?a=1 HTTP/1.1\r\nSec-WebSocket-Protocol: annulus.v1, else.v1");
@@ -186,9 +194,28 @@ fn a_dialect_is_spoken_where_the_rules_say() {
     assert_eq!(refused_by(&get("/somewhere/else"), &rules).0, 426);
     assert_eq!(refused_by(&get("/somewhere"), &rules).0, 404);
     let (health, _) = answer(&get("/how"), PEER, &rules).expect("the request is complete");
-    assert_eq!(health, Answer::Page { page: Page::DialectHealth(7), head_only: false });
+    assert_eq!(
+        health,
+        Answer::Page { page: Page::DialectHealth { dialect: 7, may_be_read: true }, head_only: false }
+    );
     assert_eq!(refused_by(&get("/health"), &rules).0, 404, "that is another dialect's");
     assert_eq!(refused_by(&with("GET", "GET /ws HTTP/1.1"), &rules).0, 404, "it is not among them");
+}
+
+#[test]
+fn a_url_asks_for_the_strict_dialect_where_there_is_one() {
+    let spoken = |target: &str| upgraded(&with("GET", &format!("GET {target} HTTP/1.1")), &ANY).0;
+    let strict = DialectPath::NATIVE.strict.expect("there is one");
+    for target in ["/v1?strict=1", "/v1/?a=b&strict=1", "/v1?strict=1&token=x"] {
+        assert_eq!(spoken(target), strict, "{target}");
+    }
+    for target in ["/v1", "/v1?strict=0", "/v1?strict=", "/v1?xstrict=1", "/v1?a=strict=1"] {
+        assert_eq!(spoken(target), DialectPath::NATIVE.dialect, "{target}");
+    }
+    assert_eq!(spoken("/ws?strict=1"), OTHER.dialect);
+    for target in ["/v1?strict=yes", "/v1?strict=true", "/v1?strict=1&strict=0"] {
+        assert_eq!(refused(&with("GET", &format!("GET {target} HTTP/1.1"))), 400, "{target}");
+    }
 }
 
 #[test]
@@ -304,6 +331,9 @@ fn one_host_is_required() {
 #[test]
 fn what_is_not_http_1_is_refused() {
     assert_eq!(refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03"), 400);
+    let (status, text) =
+        refused_by(b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 9000\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", &ANY);
+    assert!(status == 400 && text.contains("PROXY protocol"), "{text}");
     assert_eq!(refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
     assert_eq!(refused(&with("GET", "GET /v1 HTTP/9.9")), 505);
     for target in ["*", "v1", "sync.example:443"] {

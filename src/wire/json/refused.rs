@@ -44,7 +44,28 @@ pub struct Faults {
     pub found: Vec<Found>,
     /// Whether these are all parts.
     pub are_all: bool,
+    /// The address of each text that stands for what was replaced, ascending.
+    stand_ins: Vec<(usize, Fault)>,
 }
+
+impl Faults {
+    /// What is wrong in a value of the mended message, if anything is.
+    pub fn in_value(&self, value: &[Node<'_>]) -> Option<Fault> {
+        value.iter().find_map(|node| match node {
+            Node::String(text) => self.in_text(text),
+            _ => None,
+        })
+    }
+
+    /// What is wrong in a text of the mended message, such as a name, if anything is.
+    pub fn in_text(&self, text: &str) -> Option<Fault> {
+        let place = self.stand_ins.binary_search_by_key(&text.as_ptr().addr(), |&(address, _)| address);
+        place.ok().map(|index| self.stand_ins[index].1)
+    }
+}
+
+/// What replaces a value, or a name: whatever is at fault is longer.
+const STAND_IN: &[u8] = b"\"\"";
 
 impl Refused {
     /// `base` is the address of the message, whose first bytes have become `tape`.
@@ -72,12 +93,16 @@ impl Refused {
         let unclear = Fault { what: What::Unclear, byte: 0 };
         match scan.end {
             Ok(()) if !scan.found.is_empty() => {
-                for (place, instead) in scan.patches {
-                    let (head, rest) = bytes[place].split_at_mut(instead.len());
-                    head.copy_from_slice(instead.as_bytes());
+                let base = bytes.as_ptr().addr();
+                let mut stand_ins = Vec::with_capacity(scan.places.len());
+                for (place, fault) in scan.places {
+                    stand_ins.push((base + place.start + 1, fault));
+                    let (head, rest) = bytes[place].split_at_mut(STAND_IN.len());
+                    head.copy_from_slice(STAND_IN);
                     rest.fill(b' ');
                 }
-                Diagnosis::Mended(Faults { found: scan.found, are_all: scan.is_complete })
+                stand_ins.sort_unstable_by_key(|&(address, _)| address);
+                Diagnosis::Mended(Faults { found: scan.found, are_all: scan.is_complete, stand_ins })
             }
             end => Diagnosis::Broken { fault: end.err().unwrap_or(unclear), id: scan.id },
         }

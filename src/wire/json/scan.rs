@@ -43,8 +43,8 @@ pub struct Scan {
     pub found: Vec<Found>,
     /// Whether these are all.
     pub is_complete: bool,
-    /// Where the faults are, and what may stand there instead.
-    pub patches: Vec<(Range<usize>, &'static str)>,
+    /// Every fault, and where what has it is.
+    pub places: Vec<(Range<usize>, Fault)>,
 }
 
 /// Reads a whole message. Paths tell the `names`.
@@ -63,8 +63,8 @@ pub fn scan(bytes: &[u8], names: &'static [&'static str]) -> Scan {
             })
         }
     };
-    let Scanner { id, found, is_complete, patches, .. } = scanner;
-    Scan { id, end, found, is_complete, patches }
+    let Scanner { id, found, is_complete, places, .. } = scanner;
+    Scan { id, end, found, is_complete, places }
 }
 
 /// Where the value of the first `id` of a message is, if it is a string or a number.
@@ -92,7 +92,7 @@ struct Scanner<'a> {
     /// The steps of the fault that was found last.
     last_found: Option<[RawStep; PATH_STEPS_MAX]>,
     is_complete: bool,
-    patches: Vec<(Range<usize>, &'static str)>,
+    places: Vec<(Range<usize>, Fault)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl<'a> Scanner<'a> {
             found: Vec::new(),
             last_found: None,
             is_complete: true,
-            patches: Vec::new(),
+            places: Vec::new(),
         }
     }
 
@@ -165,7 +165,7 @@ impl<'a> Scanner<'a> {
             _ => return self.literal(),
         };
         if let Some(fault) = half {
-            self.find(fault, self.open.len(), start..self.at, if byte == b'"' { "\"\"" } else { "0" });
+            self.find(fault, self.open.len(), start..self.at);
         }
         // At the very end it might be the front of a longer one.
         if self.open.len() == 1 && self.at < self.bytes.len() && self.is_id(self.steps[0]) {
@@ -193,7 +193,7 @@ impl<'a> Scanner<'a> {
             && let Some(start) = self.deep.take()
         {
             let fault = self.fault_at(start, What::TooDeep);
-            self.find(fault, self.open.len(), start..self.at, "0");
+            self.find(fault, self.open.len(), start..self.at);
         }
         Next::More
     }
@@ -222,7 +222,7 @@ impl<'a> Scanner<'a> {
         let half = self.string()?;
         let end = self.at;
         if let Some(fault) = half {
-            self.find(fault, self.open.len() - 1, start..end, "\"\"");
+            self.find(fault, self.open.len() - 1, start..end);
         }
         if let Some(step) = self.steps.get_mut(self.open.len() - 1) {
             *step = RawStep::Member(start as u32 + 1, end as u32 - 1);
@@ -346,12 +346,12 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes note of a fault in what is `steps` deep in the message.
-    fn find(&mut self, fault: Fault, steps: usize, place: Range<usize>, instead: &'static str) {
+    fn find(&mut self, fault: Fault, steps: usize, place: Range<usize>) {
         // What nests too deep is one fault, whatever is in it.
         if self.deep.is_some() {
             return;
         }
-        self.patches.push((place, instead));
+        self.places.push((place, fault));
         let mut raw = [RawStep::None; PATH_STEPS_MAX];
         let known = steps.min(PATH_STEPS_MAX);
         raw[..known].copy_from_slice(&self.steps[..known]);

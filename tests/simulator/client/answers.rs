@@ -1,5 +1,7 @@
 //! What the server says, checked against what was asked.
 
+use std::collections::VecDeque;
+
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
@@ -14,7 +16,8 @@ use crate::replica::{Cell, Replica, Stamp};
 const OP_CODES: [&str; 3] = ["map_type", "clock_drift", "timeout"];
 const STORAGE_OP_CODES: [&str; 2] = ["overloaded", "read_only"];
 /// Codes a request of the simulator may be refused with.
-const REQUEST_CODES: [&str; 4] = ["bad_json", "unknown_type", "too_many_subscriptions", "timeout"];
+const REQUEST_CODES: [&str; 5] =
+    ["bad_json", "unknown_type", "too_many_subscriptions", "timeout", "cancelled"];
 
 impl Client {
     pub(super) fn handle_text(&mut self, payload: Vec<u8>, link: &mut Link, context: &mut Context<'_>) {
@@ -37,17 +40,27 @@ impl Client {
             "change" => self.handle_change(&message, context),
             "snapshot" => self.handle_snapshot(&message, id, context),
             "error" => self.handle_error(&message, id, context),
-            "ack" if id.is_some_and(|id| self.unanswered.contains(&id)) => panic!("an ack nobody asked for"),
+            "ack" if id.is_some_and(|id| self.unanswered.contains_key(&id)) => {
+                panic!("an ack nobody asked for")
+            }
             "pong" if id.is_none() => {}
             _ => {
                 let id = id.unwrap_or_else(|| panic!("no id: {message}"));
-                let asked = self
-                    .asked
-                    .remove(&id)
-                    .unwrap_or_else(|| panic!("answered twice, or not asked: {message}"));
+                let asked = self.answered(id, &message);
                 self.handle_answer(asked, &kind, &message, context);
             }
         }
+    }
+
+    /// What the request with this `id` had asked for, which has no other final answer.
+    fn answered(&mut self, id: u64, message: &OwnedValue) -> Asked {
+        let asked = self.asked.remove(&id);
+        let asked = asked.unwrap_or_else(|| panic!("answered twice, or not asked: {message}"));
+        if let Asked::Subscribe { map } | Asked::Unsubscribe { map, .. } = asked {
+            let first = self.in_order.get_mut(&map).and_then(VecDeque::pop_front);
+            assert_eq!(first, Some(id), "an answer has overtaken that of an earlier request: {message}");
+        }
+        asked
     }
 
     fn handle_answer(&mut self, asked: Asked, kind: &str, message: &OwnedValue, context: &mut Context<'_>) {
@@ -75,10 +88,10 @@ impl Client {
                     assert!(is_there || context.scenario.forgets, "{key} reads {cell:?}, acked {floor:?}");
                 }
             }
-            (Asked::Unsubscribe { map }, "unsubscribed") => {
+            (Asked::Unsubscribe { map, watch: ended }, "unsubscribed") => {
                 map_of(map);
-                let watch = self.watches.get_mut(&map);
-                if let Some(watch) = watch.filter(|watch| watch.is_leaving) {
+                let watch = self.watches.get_mut(&map).filter(|watch| Some(watch.id) == ended);
+                if let Some(watch) = watch {
                     match watch.next.take() {
                         // A later subscribe is on its way.
                         Some(next) => *watch = *next,
@@ -134,15 +147,16 @@ impl Client {
         assert!(id.is_some() || context.scenario.forgets, "a snapshot nobody asked for");
         while let Some(id) = id.filter(|id| *id != watch.id) {
             assert!(watch.next.is_some(), "a snapshot for request {id} that is over: {message}");
-            // The one before will have no further answer.
-            self.asked.remove(&watch.id);
             watch.begin_next();
         }
         let kind = context.scenario.maps[map].kind;
         watch.chunk(message, name, kind, context.scenario, context.now_us);
-        if watch.is_live {
-            let id = watch.id;
-            self.asked.remove(&id);
+        let is_last = watch.is_live;
+        if let Some(id) = id {
+            assert!(self.asked.contains_key(&id), "answered already: {message}");
+            if is_last {
+                self.answered(id, message);
+            }
         }
     }
 
@@ -152,13 +166,12 @@ impl Client {
             assert_eq!(code, "bad_json");
             return;
         };
-        if self.unanswered.contains(&id) {
+        if let Some(operations) = self.unanswered.get_mut(&id) {
             assert!(may_refuse(code, context), "{message}");
+            *operations = operations.checked_sub(1).expect("an error for each operation at most");
             return;
         }
-        let asked =
-            self.asked.remove(&id).unwrap_or_else(|| panic!("answered twice, or not asked: {message}"));
-        match (asked, code) {
+        match (self.answered(id, message), code) {
             (Asked::Ping, "unknown_type") => {}
             (Asked::Read { .. } | Asked::Digest { .. }, "timeout") => {}
             (Asked::Subscribe { map }, "too_many_subscriptions") => {
@@ -173,12 +186,14 @@ impl Client {
             (Asked::Subscribe { map }, "timeout") if context.scenario.storage.is_some() => {
                 let mut watch = self.watches.remove(&map).expect("it was asked for");
                 while watch.id != id {
-                    self.asked.remove(&watch.id);
                     watch = *watch.next.take().expect("it was asked for, and is not over");
                 }
                 if let Some(next) = watch.next {
                     self.watches.insert(map, *next);
                 }
+            }
+            (Asked::Subscribe { map }, "cancelled") => {
+                self.watches.get_mut(&map).expect("it was asked for").cancel(id);
             }
             (asked, code) => panic!("{asked:?} was refused with {code}: {REQUEST_CODES:?} are expected"),
         }

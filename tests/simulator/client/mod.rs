@@ -11,7 +11,7 @@ pub use op::{Op, OpKind};
 pub use synckit::SyncKit;
 pub use watch::{Filter, Spec, Watch};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::frames::{self, BINARY, CLOSE, PING, PONG, TEXT};
 use crate::link::{End, Link};
@@ -60,8 +60,10 @@ pub enum Asked {
     Subscribe {
         map: usize,
     },
+    /// `watch`: the request it ends.
     Unsubscribe {
         map: usize,
+        watch: Option<u64>,
     },
     Digest {
         map: usize,
@@ -87,8 +89,10 @@ pub struct Client {
     pub next_id: u64,
     next_op: u64,
     pub asked: BTreeMap<u64, Asked>,
-    /// Requests that are answered only if something is refused.
-    unanswered: BTreeSet<u64>,
+    /// Requests that are answered only if something is refused, once for each operation.
+    unanswered: BTreeMap<u64, usize>,
+    /// Requests to subscribe and to unsubscribe without their answers, by map, which come in this order.
+    in_order: BTreeMap<usize, VecDeque<u64>>,
     /// What it watches on this connection, by map.
     pub watches: BTreeMap<usize, Watch>,
     /// What it has of maps it watched before, to go on from.
@@ -128,7 +132,8 @@ impl Client {
             next_id: 1,
             next_op: 1,
             asked: BTreeMap::new(),
-            unanswered: BTreeSet::new(),
+            unanswered: BTreeMap::new(),
+            in_order: BTreeMap::new(),
             watches: BTreeMap::new(),
             kept: BTreeMap::new(),
             totals: BTreeMap::new(),
@@ -271,6 +276,7 @@ impl Client {
         self.link = None;
         self.inbox.clear();
         self.unanswered.clear();
+        self.in_order.clear();
         self.given.clear();
         self.told = Stamp::default();
         self.retry_at_us = context.now_us + 20_000;

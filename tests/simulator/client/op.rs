@@ -6,6 +6,9 @@ use super::{Client, Context};
 use crate::replica::{COUNTERS, Cell, Stamp};
 use crate::scenario::{CLIENTS_MAX, Kind};
 
+/// Milliseconds that have one stamp which clients share.
+const SHARED_MS: u64 = 8;
+const SHARED_NODE: &str = "tab";
 /// The end of a value that has a time to live.
 pub const ENDS: &str = ".ends";
 
@@ -86,8 +89,12 @@ impl Op {
             removed: removed.iter().cloned().collect(),
         };
         match &self.kind {
-            OpKind::Set { value, .. } => Some(Cell::Lww { at: stamp?, value: Some(value.clone()) }),
-            OpKind::Delete { .. } => Some(Cell::Lww { at: stamp?, value: None }),
+            OpKind::Set { value, at, ttl_ms } => {
+                // By a stamp of its own the client knows when the value ends; else it knows the least.
+                let expires_at = at.as_ref().zip(*ttl_ms).map_or(0, |(at, ttl_ms)| at.millis + ttl_ms);
+                Some(Cell::Lww { at: stamp?, value: Some(value.clone()), expires_at })
+            }
+            OpKind::Delete { .. } => Some(Cell::Lww { at: stamp?, value: None, expires_at: 0 }),
             OpKind::Add { value, tag, .. } => {
                 let stamp = stamp?;
                 let tag = tag.clone().unwrap_or_else(|| stamp.text());
@@ -153,18 +160,16 @@ impl Client {
             kind => kind,
         };
         match kind {
-            Kind::Lww if context.random.per_mille(250) => OpKind::Delete { at: self.at(context) },
+            Kind::Lww if context.random.per_mille(250) => OpKind::Delete { at: self.at_register(context) },
             Kind::Lww if context.random.per_mille(100) => {
-                OpKind::Set { value: "null".to_owned(), at: self.at(context), ttl_ms: None }
+                OpKind::Set { value: "null".to_owned(), at: self.at_register(context), ttl_ms: None }
             }
             Kind::Lww => {
-                let ttl_ms = context.random.per_mille(100).then(|| context.random.between(1, 3000) as u64);
+                let at = self.at_register(context);
+                let often = if at.as_ref().is_some_and(|at| at.node == SHARED_NODE) { 500 } else { 100 };
+                let ttl_ms = context.random.per_mille(often).then(|| context.random.between(1, 3000) as u64);
                 let ends = if ttl_ms.is_some() { ENDS } else { "" };
-                OpKind::Set {
-                    value: format!("\"{}{ends}\"", self.value(context)),
-                    at: self.at(context),
-                    ttl_ms,
-                }
+                OpKind::Set { value: format!("\"{}{ends}\"", self.value(context)), at, ttl_ms }
             }
             Kind::Or => self.or_kind(map, key, context),
             Kind::Counter | Kind::Rising | Kind::Contested => {
@@ -227,6 +232,22 @@ impl Client {
         self.next_op += 1;
         let padding = context.random.below(context.scenario.padding_bytes + 1);
         format!("{}.{}.{}.{}", self.name, self.connection, self.next_op, "x".repeat(padding))
+    }
+
+    /// As [`Self::at`], or one that other clients give as well, as if they had the same name: there is one order even then,
+    /// except for SyncKit's clients, which see no node, no end and no deletion in a stamp.
+    fn at_register(&mut self, context: &mut Context<'_>) -> Option<Stamp> {
+        let may_share = context.scenario.clients_synckit == 0 && !context.scenario.forgets;
+        if may_share && context.random.per_mille(400) {
+            // Ahead of what the server gives, or they would all lose.
+            let millis = (context.unix_ms.max(self.told.millis) / SHARED_MS + 1) * SHARED_MS;
+            return Some(Stamp {
+                millis,
+                counter: context.random.below(2) as u64,
+                node: SHARED_NODE.to_owned(),
+            });
+        }
+        self.at(context)
     }
 
     /// A stamp of its own, now and then: from a clock that is right, behind, ahead, or far ahead.

@@ -23,7 +23,8 @@ impl Client {
             55..65 => self.read_some(map, link, context),
             65..69 => self.ping(link, context),
             69..72 => self.send_frame(link, context.random, PING, b"hello"),
-            72..88 => self.subscribe_some(map % context.scenario.maps_watched, link, context),
+            72..86 => self.subscribe_some(map % context.scenario.maps_watched, link, context),
+            86..88 => self.change_its_mind(map % context.scenario.maps_watched, link, context),
             88..91 => self.unsubscribe(map, link, context),
             91..95 => self.digest(map, link, context),
             95 => self.send_text(
@@ -42,6 +43,9 @@ impl Client {
 
     fn ask(&mut self, asked: Asked) -> u64 {
         self.next_id += 1;
+        if let Asked::Subscribe { map } | Asked::Unsubscribe { map, .. } = asked {
+            self.in_order.entry(map).or_default().push_back(self.next_id);
+        }
         self.asked.insert(self.next_id, asked);
         self.next_id
     }
@@ -82,17 +86,26 @@ impl Client {
     }
 
     fn unsubscribe(&mut self, map: usize, link: &mut Link, context: &mut Context<'_>) {
-        // One at a time, so that it is clear what an answer is about.
-        if let Some(watch) = self.watches.get_mut(&map) {
-            if watch.next.is_some() || !watch.is_live || watch.is_leaving {
-                return;
-            }
-            watch.is_leaving = true;
-        }
+        let watch = self.watches.get_mut(&map).map(|watch| {
+            let last = watch.last_asked();
+            last.is_leaving = true;
+            last.id
+        });
         self.kept.remove(&map);
-        let id = self.ask(Asked::Unsubscribe { map });
+        let id = self.ask(Asked::Unsubscribe { map, watch });
         let name = &context.scenario.maps[map].name;
         self.send_text(link, context, &format!(r#"{{"type":"unsubscribe","id":{id},"map":"{name}"}}"#));
+    }
+
+    /// Subscribes and unsubscribes in turns without waiting for any answer.
+    fn change_its_mind(&mut self, map: usize, link: &mut Link, context: &mut Context<'_>) {
+        for _ in 0..context.random.between(2, 6) {
+            if context.random.per_mille(500) {
+                self.subscribe_some(map, link, context);
+            } else {
+                self.unsubscribe(map, link, context);
+            }
+        }
     }
 
     fn subscribe_some(&mut self, map: usize, link: &mut Link, context: &mut Context<'_>) {
@@ -253,7 +266,7 @@ impl Client {
         }
         let id = if ack.contains("none") {
             self.next_id += 1;
-            self.unanswered.insert(self.next_id);
+            self.unanswered.insert(self.next_id, ops.len());
             ops.into_iter().for_each(|op| self.unclear(op, context));
             self.next_id
         } else {

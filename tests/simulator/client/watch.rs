@@ -72,8 +72,10 @@ pub struct Watch {
     /// The server has begun to answer, and has finished the snapshot.
     pub has_begun: bool,
     pub is_live: bool,
-    /// An unsubscribe is under way.
+    /// An unsubscribe is under way, and will be answered before anything that was asked for later.
     pub is_leaving: bool,
+    /// It was cancelled: the next one is on its way, or the answer to the unsubscribe.
+    is_over: bool,
     pub replica: Replica,
     pub cursor: Option<String>,
     /// The last cursor it was told; on another connection they may begin earlier.
@@ -108,9 +110,11 @@ impl Watch {
 
     /// What to go on from on the next connection, if there is anything.
     pub fn keep(mut self) -> Option<Self> {
-        if let Some(next) = self.next.take() {
+        let mut next = self.next.take();
+        while let Some(watch) = next {
             // Keys that are unclear to either are unclear to whoever goes on.
-            self.unclear.extend(next.unclear);
+            self.unclear.extend(watch.unclear);
+            next = watch.next;
         }
         let own = std::mem::take(&mut self.own);
         self.replica.merge_all(&own);
@@ -138,8 +142,20 @@ impl Watch {
         }
     }
 
-    /// Goes over to the subscription that was asked for later, whose first chunk has come.
+    /// Request `id`, which was for this or a later one, was cancelled: so what was before it is over, too.
+    pub fn cancel(&mut self, id: u64) {
+        while self.id != id {
+            self.begin_next();
+        }
+        assert!(!self.is_live && !self.is_over, "what has been answered was cancelled");
+        assert!(self.next.is_some() || self.is_leaving, "nothing has cancelled request {id}");
+        self.is_over = true;
+        self.is_in_snapshot = false;
+    }
+
+    /// Goes over to the subscription that was asked for later, of which the first has come.
     pub fn begin_next(&mut self) {
+        assert!(!self.is_leaving, "an unsubscribe was overtaken");
         let next = *self.next.take().expect("somebody asked for what has come");
         let old = std::mem::replace(self, next);
         if self.spec.since.is_some() {
@@ -156,6 +172,7 @@ impl Watch {
     /// A removal that is forgotten while the snapshot of what it removed is still under way is heard of by
     /// nobody. Where the snapshot took longer than removals are remembered, the replica is therefore not checked.
     pub fn chunk(&mut self, message: &OwnedValue, map: &str, kind: Kind, scenario: &Scenario, now_us: u64) {
+        assert!(!self.is_over, "a chunk of what was cancelled: {message}");
         self.has_begun = true;
         if !std::mem::replace(&mut self.is_in_snapshot, true) {
             self.delivered = Replica::default();

@@ -102,6 +102,17 @@ pub fn error(out: &mut Vec<u8>, id: Option<&Ticket>, reject: Reject) {
     out.push(b'}');
 }
 
+/// Appends an `error` in words of its own.
+pub fn refusal(out: &mut Vec<u8>, id: Option<&Ticket>, code: &str, message: &str) {
+    out.extend_from_slice(b"{\"type\":\"error\"");
+    write_id(out, id);
+    out.extend_from_slice(b",\"code\":");
+    write_string(out, code);
+    out.extend_from_slice(b",\"message\":");
+    write_string(out, message);
+    out.push(b'}');
+}
+
 /// Appends `,"code":…,"message":…`, and `,"retry_after_ms":…` where trying again makes sense.
 fn write_reject(out: &mut Vec<u8>, reject: Reject) {
     out.extend_from_slice(b",\"code\":");

@@ -4,9 +4,10 @@ use super::{separate, write_stamp};
 use crate::crdt::Stamp;
 use crate::wire::json::{write_integer, write_string};
 
-/// Appends `{"key":…,"value":…,"at":…}`, or `{"key":…,"deleted":true,"at":…}` for no value.
+/// Appends `{"key":…,"value":…,"at":…}`, with `"expires_at":…` behind it for a value that ends, or
+/// `{"key":…,"deleted":true,"at":…}` for no value.
 #[inline]
-pub fn entry_lww(out: &mut Vec<u8>, key: &str, at: &Stamp, value: Option<&[u8]>) {
+pub fn entry_lww(out: &mut Vec<u8>, key: &str, at: &Stamp, value: Option<&[u8]>, expires_ms: u64) {
     out.extend_from_slice(b"{\"key\":");
     write_string(out, key);
     match value {
@@ -18,6 +19,10 @@ pub fn entry_lww(out: &mut Vec<u8>, key: &str, at: &Stamp, value: Option<&[u8]>)
     }
     out.extend_from_slice(b",\"at\":");
     write_stamp(out, at);
+    if expires_ms != 0 {
+        out.extend_from_slice(b",\"expires_at\":");
+        write_integer(out, expires_ms);
+    }
     out.push(b'}');
 }
 

@@ -9,7 +9,7 @@ mod entry;
 mod feed;
 mod hello;
 
-pub use answer::{Ack, ack, digest, error, pong, unsubscribed};
+pub use answer::{Ack, ack, digest, error, pong, refusal, unsubscribed};
 pub use entry::{entry_counter, entry_lww, entry_or, separate_entries};
 pub use feed::{change_end, change_start, entries_end, entries_start, snapshot_end, snapshot_start};
 pub use hello::{AuthMode, Hello, Limits, hello};

@@ -13,7 +13,7 @@ fn pages_are_got_and_their_heads_asked_for() {
         ("http://h", Page::Index),
         ("/healthz/", Page::Health),
         ("/metrics/?a", Page::Metrics),
-        ("/health/", Page::DialectHealth(OTHER.dialect)),
+        ("/health/", Page::DialectHealth { dialect: OTHER.dialect, may_be_read: true }),
     ] {
         assert_eq!(ask(&get(path)), Answer::Page { page, head_only: false }, "{path}");
     }
@@ -56,7 +56,9 @@ fn wrong_methods_are_told_the_right_ones() {
 #[test]
 fn load_balancers_ask_with_any_method_and_in_http_1_0() {
     for path in ["/", "/healthz", "/healthz/", "/health", "/metrics"] {
-        for version in ["HTTP/1.0\r\n", "HTTP/1.0\r\nHost: h\r\n", "HTTP/1.1\r\nHost: h\r\n"] {
+        for version in
+            ["HTTP/1.0\r\n", "HTTP/1.0\r\nHost: h\r\n", "HTTP/1.0\r\nHost:\r\n", "HTTP/1.1\r\nHost: h\r\n"]
+        {
             let request = |method: &str| format!("{method} {path} {version}\r\n").into_bytes();
             assert_eq!(ask(&request("OPTIONS")), Answer::Options, "{path} {version}");
             assert!(matches!(ask(&request("GET")), Answer::Page { head_only: false, .. }));
@@ -112,13 +114,35 @@ fn the_answer_to_head_has_no_body() {
 #[test]
 fn a_page_is_written_with_its_length_and_closes() {
     let mut out = Vec::new();
-    write_page(&mut out, StatusCode::OK, "text/plain", b"fine\n");
+    write_page(&mut out, StatusCode::OK, Content::of("text/plain"), b"fine\n");
     let mut head = Vec::new();
-    write_page_head(&mut head, StatusCode::OK, "text/plain", 5);
+    write_page_head(&mut head, StatusCode::OK, Content::of("text/plain"), 5);
     assert_eq!(
         String::from_utf8_lossy(&out),
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\
          Cache-Control: no-store\r\nConnection: close\r\n\r\nfine\n"
     );
     assert_eq!(out[..out.len() - 5], head);
+}
+
+#[test]
+fn scripts_of_other_origins_read_the_health_of_a_dialect_as_far_as_they_may_connect() {
+    let allowed = [Origin::parse("https://app.example").expect("an origin")];
+    let rules = Rules { allowed_origins: &allowed, ..ANY };
+    let may_read = |rules: &Rules<'_>, origin: &str| {
+        let request = format!("GET /health HTTP/1.1\r\nHost: h\r\n{origin}\r\n");
+        match answer(request.as_bytes(), PEER, rules) {
+            Some((Answer::Page { page: Page::DialectHealth { may_be_read, .. }, .. }, _)) => may_be_read,
+            other => panic!("{other:?}"),
+        }
+    };
+    for origin in ["", "Origin: https://app.example\r\n"] {
+        assert!(may_read(&ANY, origin) && may_read(&rules, origin), "{origin}");
+    }
+    let other = "Origin: https://other.example\r\n";
+    assert!(may_read(&ANY, other) && !may_read(&rules, other));
+    let mut head = Vec::new();
+    let content = Content { is_for_all_origins: true, ..Content::of("application/json") };
+    write_page_head(&mut head, StatusCode::OK, content, 2);
+    assert!(String::from_utf8_lossy(&head).contains("\r\nAccess-Control-Allow-Origin: *\r\n"));
 }

@@ -6,8 +6,8 @@ use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
 use super::fields::{DELETED, Fields, SERVER};
-use super::message::{ACK, DELTA, ERROR, PONG, SUBSCRIBE, SYNC_RESPONSE, clock_of, decode};
-use super::{Context, Kind, SyncKit, Write, stamp_of};
+use super::message::{ACK, DELTA, DELTA_BATCH, ERROR, PONG, SUBSCRIBE, SYNC_RESPONSE, clock_of, decode};
+use super::{Context, Kind, Request, SyncKit, Write, stamp_of};
 use crate::replica::{Cell, Stamp};
 use crate::scenario;
 
@@ -18,6 +18,7 @@ impl SyncKit {
         let (code, message) = decode(is_text, payload);
         match code {
             DELTA => self.handle_delta(&message, context),
+            DELTA_BATCH => self.handle_batch(&message, map_of(&message, context)),
             SYNC_RESPONSE => self.handle_state(&message, context),
             ACK => {
                 let id = message.get_str("messageId").expect("what is acknowledged");
@@ -79,17 +80,19 @@ impl SyncKit {
     /// The answer to a request for the state of a document.
     fn handle_state(&mut self, message: &OwnedValue, context: &Context<'_>) {
         let map = map_of(message, context);
-        let id = self.requests.get_mut(&map).and_then(std::collections::VecDeque::pop_front);
-        let (_, id) = id.unwrap_or_else(|| panic!("a state nobody asked for: {message}"));
-        assert_eq!(message.get_str("requestId"), Some(id.as_deref().unwrap_or("")), "{message}");
+        let request = self.requests.get_mut(&map).and_then(std::collections::VecDeque::pop_front);
+        let request = request.unwrap_or_else(|| panic!("a state nobody asked for: {message}"));
+        assert_eq!(message.get_str("requestId"), Some(request.id.as_deref().unwrap_or("")), "{message}");
         let state = message.get_object("state").expect("a state");
+        if request.is_left {
+            return;
+        }
         let document = self.documents.get_mut(&map).expect("a document that was asked for");
         document.is_live = true;
         document.is_partial = false;
         if !self.is_sdk {
             document.fields = Fields::default();
             document.may_have_more = false;
-            document.asked_again_ms = None;
         }
         if state.is_empty() {
             return;
@@ -114,8 +117,11 @@ impl SyncKit {
                 let map = refused_map(message, context);
                 let waiting = self.requests.entry(map).or_default();
                 let is_subscribe = error == "Subscribe failed";
-                let failed = waiting.iter().position(|(code, _)| (*code == SUBSCRIBE) == is_subscribe);
-                waiting.remove(failed.expect("a request that was made"));
+                let of_kind = |request: &Request| (request.code == SUBSCRIBE) == is_subscribe;
+                let failed = waiting.iter().position(of_kind).and_then(|place| waiting.remove(place));
+                if failed.expect("a request that was made").is_left {
+                    return;
+                }
                 if waiting.is_empty() {
                     // A write that crossed this has subscribed it again.
                     self.unsubscribe(map, context);
@@ -181,7 +187,7 @@ fn promise(map: usize, field: &str, at: Stamp, value: Option<String>, context: &
     if value.is_some() {
         context.oracle.saw_stamp(&at, is_durable);
     }
-    context.oracle.acked(map, field, &Cell::Lww { at, value }, is_durable);
+    context.oracle.acked(map, field, &Cell::Lww { at, value, expires_at: 0 }, is_durable);
 }
 
 fn map_of(message: &OwnedValue, context: &Context<'_>) -> usize {

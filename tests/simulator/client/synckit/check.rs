@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::SyncKit;
+use super::sets::RESERVED;
 use crate::replica::{Cell, Replica, Stamp};
 use crate::scenario::Scenario;
 
@@ -13,14 +14,18 @@ impl SyncKit {
             let whose = format!("{} of {}", self.name, scenario.maps[*map].name);
             let counter = document.clock.get(&self.name).copied().unwrap_or(0);
             assert!(counter >= document.named_through, "{whose}: what it writes now would stay invisible");
-            let fields: BTreeSet<&String> = document.fields.names().chain(truth[map].cells.keys()).collect();
+            if self.is_sdk {
+                document.check_set(&truth[map], scenario, &whose);
+            }
+            let cells = truth[map].cells.keys().filter(|key| !key.starts_with(RESERVED));
+            let fields: BTreeSet<&String> = document.fields.names().chain(cells).collect();
             for field in fields.into_iter().filter(|field| !document.unclear.contains(*field)) {
                 let cell = truth[map].cells.get(field);
                 let is = cell.and_then(live);
                 let has = document.fields.visible(field);
                 let is_unknown = document.is_partial && document.fields.get(field).is_none();
                 let is_gone = match cell {
-                    Some(Cell::Lww { at, value: None }) => document.may_lack(field, at),
+                    Some(Cell::Lww { value: None, .. }) => document.may_lack(field),
                     _ => false,
                 };
                 let is_gone = is_gone || is.is_none() && scenario.forgets;
@@ -40,9 +45,9 @@ impl SyncKit {
 }
 
 /// What a register holds, unless it was deleted.
-fn live(cell: &Cell) -> Option<(&Stamp, &str)> {
+pub fn live(cell: &Cell) -> Option<(&Stamp, &str)> {
     match cell {
-        Cell::Lww { at, value } => value.as_deref().map(|value| (at, value)),
+        Cell::Lww { at, value, .. } => value.as_deref().map(|value| (at, value)),
         Cell::Or { .. } | Cell::Counter(_) => None,
     }
 }

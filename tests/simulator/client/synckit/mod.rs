@@ -9,7 +9,7 @@
 //!
 //! - A clock is a stamp without its node, and counters above 4095 are one: clients of `/v1` here make no two stamps that
 //!   differ in nothing else.
-//! - The SDK drops no field, so a deletion that happened while an application was not subscribed stays unknown to it
+//! - A value that ends keeps its clock, so that an application which was not subscribed meanwhile may keep it, too
 //!   ([`Document::may_lack`]).
 //! - An answer or a delta carries no cursor: what a crash has undone would stay, so it ends the application.
 //! - A removal that the server forgets while a reader is too slow for it reaches nobody (as on `/v1` without a reset).
@@ -20,6 +20,7 @@ mod connection;
 mod fields;
 mod message;
 mod requests;
+mod sets;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -43,8 +44,8 @@ pub struct SyncKit {
     /// The server has answered to a write that names it, and so knows its name.
     is_named: bool,
     documents: BTreeMap<usize, Document>,
-    /// Requests for the state of a document without their answers, with their ids.
-    requests: BTreeMap<usize, VecDeque<(u8, Option<String>)>>,
+    /// Requests for the state of a document without their answers.
+    requests: BTreeMap<usize, VecDeque<Request>>,
     /// Writes without their acks, by what these will name.
     writes: BTreeMap<String, Write>,
     /// Writes that were refused; which ones shows when all others are acknowledged.
@@ -71,20 +72,27 @@ struct Document {
     is_live: bool,
     /// It has subscribed by a write: nobody told it what was there before.
     is_partial: bool,
-    /// Fields that are gone may still be here: they went while it was not subscribed.
+    /// Values that have ended may still be here: it asked for the state of what it knew already.
     may_have_more: bool,
-    /// When it last asked for the state of what it knew already, in milliseconds since 1970. Of fields that go before the
-    /// answer it is told if their deletion has a later stamp, which that of a client, or of a value that ends, may not have.
-    asked_again_ms: Option<u64>,
     fields: Fields,
+    /// What its set shows; applications of the SDK have one in each document.
+    elements: BTreeSet<String>,
     /// The clocks it has seen, by client.
     clock: BTreeMap<String, u64>,
     /// The largest clock that it was told after the server had learned its name.
     named_through: u64,
-    /// Fields whose writes may not have reached the server, although it shows them.
+    /// Fields and elements whose writes may not have reached the server, although it shows them.
     unclear: BTreeSet<String>,
     /// Deltas per field, since it was last cleared.
     heard: BTreeMap<String, usize>,
+}
+
+/// A request for the state of a document.
+struct Request {
+    code: u8,
+    id: Option<String>,
+    /// It has unsubscribed since: there must be an answer, which says nothing of what it has now.
+    is_left: bool,
 }
 
 /// What an error says of a write: its map, and whether it was a batch.
@@ -93,6 +101,8 @@ type Kind = (usize, bool);
 struct Write {
     kind: Kind,
     ops: Vec<Op>,
+    /// Elements it adds to a set.
+    added: Vec<String>,
 }
 
 struct Op {
@@ -202,7 +212,7 @@ impl SyncKit {
 
     fn mark_unclear(&mut self, write: Write) {
         if let Some(document) = self.documents.get_mut(&write.kind.0).filter(|_| self.is_sdk) {
-            document.unclear.extend(write.ops.into_iter().map(|op| op.field));
+            document.unclear.extend(write.ops.into_iter().map(|op| op.field).chain(write.added));
         }
     }
 }
@@ -220,20 +230,10 @@ impl Document {
         }
     }
 
-    /// It asks for the state of what it knows already, or writes while it waits for that.
-    fn asked_again(&mut self, context: &Context<'_>) {
-        self.asked_again_ms = Some(context.unix_ms);
-        // Clocks that are set back bring earlier stamps.
-        self.may_have_more |= context.scenario.jumps > 0;
-    }
-
-    /// Whether it may not have heard that a field is gone.
-    fn may_lack(&self, field: &str, deleted: &Stamp) -> bool {
+    /// Whether it may still show a field that is gone.
+    fn may_lack(&self, field: &str) -> bool {
         let ends = |version: &Version| version.value.contains(ENDS);
-        self.may_have_more
-            || self.asked_again_ms.is_some_and(|asked_ms| {
-                deleted.node != NODE || deleted.millis < asked_ms || self.fields.get(field).is_some_and(ends)
-            })
+        self.may_have_more && self.fields.get(field).is_some_and(ends)
     }
 
     /// Takes what the server tells of a field.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::fields::{DELETED, Version};
 use super::message::{DELTA, DELTA_BATCH, PING, SUBSCRIBE, SYNC_REQUEST, UNSUBSCRIBE, encode};
-use super::{Context, Document, Op, Own, SyncKit, Write};
+use super::{Context, Document, Op, Own, Request, SyncKit, Write};
 use crate::scenario::{Kind, Scenario};
 
 /// A field to be written, and its value as JSON.
@@ -57,26 +57,22 @@ impl SyncKit {
     fn ask(&mut self, map: usize, context: &mut Context<'_>) {
         let asks_again = self.documents.contains_key(&map);
         let document = self.documents.entry(map).or_default();
-        if asks_again {
-            document.asked_again(context);
-        }
+        document.may_have_more |= asks_again;
         let code = context.random.pick(&[SUBSCRIBE, SYNC_REQUEST]);
         let id = (!self.is_sdk).then(|| self.id());
         let mut fields = document_id(map, context);
         if let Some(id) = &id {
             let _ = write!(fields, r#","id":"{id}""#);
         }
-        self.requests.entry(map).or_default().push_back((code, id));
+        self.requests.entry(map).or_default().push_back(Request { code, id, is_left: false });
         self.send(code, &fields, context);
     }
 
-    /// Unsubscribes, unless an answer is on its way, which might then come or not.
+    /// Unsubscribes. Requests that wait for the state are answered nonetheless, if only with a refusal.
     pub(super) fn unsubscribe(&mut self, map: usize, context: &mut Context<'_>) {
-        if self.requests.get(&map).is_some_and(|waiting| !waiting.is_empty()) {
-            return;
-        }
         self.documents.remove(&map);
         self.left.insert(map);
+        self.requests.entry(map).or_default().iter_mut().for_each(|request| request.is_left = true);
         let id = self.id();
         self.send(UNSUBSCRIBE, &format!(r#"{},"id":"{id}""#, document_id(map, context)), context);
     }
@@ -87,6 +83,9 @@ impl SyncKit {
             || !self.may_write(map, context.scenario)
         {
             return;
+        }
+        if self.is_sdk && context.random.per_mille(200) {
+            return self.write_set(map, context);
         }
         let count = if context.random.per_mille(600) {
             1
@@ -137,7 +136,7 @@ impl SyncKit {
         if self.requests.get(&map).is_some_and(|waiting| !waiting.is_empty())
             && let Some(document) = self.documents.get_mut(&map)
         {
-            document.asked_again(context);
+            document.may_have_more = true;
         }
         let joins = Document { is_live: true, is_partial: true, ..Document::default() };
         self.documents.entry(map).or_insert(joins);
@@ -185,7 +184,7 @@ impl SyncKit {
             let delta = delta.join(",");
             (DELTA, format!(r#"{document},{named},"delta":{{{delta}}},"vectorClock":{clock}"#))
         };
-        self.writes.insert(id, Write { kind: (map, is_batch), ops });
+        self.writes.insert(id, Write { kind: (map, is_batch), ops, added: Vec::new() });
         self.send(code, &fields, context);
     }
 
@@ -208,16 +207,16 @@ impl SyncKit {
         (format!("{{{}}}", entries.join(",")), document.seen())
     }
 
-    fn id(&mut self) -> String {
+    pub(super) fn id(&mut self) -> String {
         self.next_id += 1;
         format!("m{}", self.next_id)
     }
 
-    fn send(&mut self, code: u8, fields: &str, context: &Context<'_>) {
+    pub(super) fn send(&mut self, code: u8, fields: &str, context: &Context<'_>) {
         self.outgoing.push(encode(self.is_text, code, fields, context.unix_ms));
     }
 }
 
-fn document_id(map: usize, context: &Context<'_>) -> String {
+pub fn document_id(map: usize, context: &Context<'_>) -> String {
     format!(r#""documentId":"{}""#, context.scenario.maps[map].name)
 }
