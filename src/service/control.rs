@@ -17,14 +17,13 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::journal::Roll;
@@ -103,6 +102,7 @@ impl Socket {
             let listener = at_socket(&parts.config.data_dir, |path| UnixListener::bind(path))?;
             let mode = parts.config.data_mode.of_files();
             fs::set_permissions(&path, Permissions::from_mode(mode))?;
+            listener.set_nonblocking(true)?;
             Ok::<_, io::Error>(listener)
         };
         match open() {
@@ -119,8 +119,16 @@ impl Socket {
 
     /// Answers until the runtime ends. `rolls` reaches the writer of the journal.
     pub(super) async fn serve(self, rolls: mpsc::UnboundedSender<Roll>) {
+        let listener = self.listener.try_clone().and_then(tokio::net::UnixListener::from_std);
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::warn!("nobody listens at {}: {error}", self.path.display());
+                return;
+            }
+        };
         loop {
-            let accepted = self.listener.accept().await.and_then(|(stream, _)| stream.into_std());
+            let accepted = listener.accept().await.and_then(|(stream, _)| stream.into_std());
             let (parts, rolls) = (Arc::clone(&self.parts), rolls.clone());
             // A thread for each, as files are copied for as long as it takes.
             let answered = accepted.and_then(|stream| {
