@@ -124,6 +124,8 @@ pub struct StorageConfig {
     pub disk_reserve_bytes: u64,
     /// Start over damage in the middle of the journal, with everything that verifies.
     pub salvage: bool,
+    /// Who else may read what is stored.
+    pub data_mode: DataMode,
     /// The core of the service thread; `None`: any.
     pub service_core: Option<usize>,
 }
@@ -135,6 +137,35 @@ pub enum RateLimit {
     Refuse,
     /// It waits, with all that its connection sends after it, until the second or minute is over.
     Wait,
+}
+
+/// Who may read and write what is stored, as the permission bits of its files. Its folders may be entered by whoever
+/// may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataMode(u32);
+
+impl DataMode {
+    /// Nobody but the owner, who can always do both.
+    pub const OWNER: Self = Self(0o600);
+
+    /// `None` unless the owner may read and write, others may not write, and nothing may be executed.
+    pub const fn new(bits: u32) -> Option<Self> {
+        if bits & 0o600 == 0o600 && bits & !0o664 == 0 { Some(Self(bits)) } else { None }
+    }
+
+    pub const fn of_files(self) -> u32 {
+        self.0
+    }
+
+    pub const fn of_folders(self) -> u32 {
+        self.0 | ((self.0 & 0o444) >> 2)
+    }
+}
+
+impl Default for DataMode {
+    fn default() -> Self {
+        Self::OWNER
+    }
 }
 
 /// When what was written is synced.

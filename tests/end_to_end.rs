@@ -39,6 +39,8 @@ mod protocol_page;
 mod raw;
 #[path = "end_to_end/resuming.rs"]
 mod resuming;
+#[path = "end_to_end/rights.rs"]
+mod rights;
 #[path = "end_to_end/server.rs"]
 mod server;
 #[path = "end_to_end/signals.rs"]

@@ -217,6 +217,7 @@ fn storage_config(data: &Data) -> Option<StorageConfig> {
         checkpoint_interval_ms: data.checkpoint_interval_ms,
         disk_reserve_bytes: data.disk_reserve.0 as u64,
         salvage: data.salvage,
+        data_mode: data.data_mode,
         service_core: data.service_core,
     })
 }

@@ -73,7 +73,7 @@ fn memory_storage_promises_nothing_of_a_disk() {
 fn every_storage_flag_reaches_its_setting() {
     let core = host::allowed_cores()[0].to_string();
     let flags = "--data-dir /d --fsync interval --fsync-interval-ms 3 --segment-bytes 4MiB \
-        --checkpoint-interval-ms 5 --memory-limit 600MiB --disk-reserve 7KiB --salvage --service-core";
+        --checkpoint-interval-ms 5 --memory-limit 600MiB --disk-reserve 7KiB --salvage --data-mode 0640 --service-core";
     let flags: Vec<&str> = flags.split_whitespace().chain([core.as_str()]).collect();
     let given = serve(&flags).unwrap();
     assert_eq!((given.config.memory_limit_bytes, given.config.offers_durable), (600 << 20, true));
@@ -84,6 +84,7 @@ fn every_storage_flag_reaches_its_setting() {
         checkpoint_interval_ms: 5,
         disk_reserve_bytes: 7 << 10,
         salvage: true,
+        data_mode: crate::config::DataMode::new(0o640).unwrap(),
         service_core: Some(host::allowed_cores()[0]),
     };
     assert_eq!(format!("{:?}", given.storage.unwrap()), format!("{expected:?}"));
@@ -99,18 +100,21 @@ fn tasks_take_the_data_directory_from_its_flag() {
     };
     assert_eq!(
         task(&["export", "--map", "a", "--map", "b", "--data-dir", "/d"]),
-        r#"Export { data_dir: "/d", maps: ["a", "b"], output: None }"#
+        r#"Export { data_dir: "/d", maps: ["a", "b"], output: None, mode: DataMode(384) }"#
     );
-    assert_eq!(task(&["--data-dir", "/d", "backup", "/b"]), r#"Backup { data_dir: "/d", target: "/b" }"#);
+    assert_eq!(
+        task(&["--data-dir", "/d", "backup", "/b", "--data-mode", "0640"]),
+        r#"Backup { data_dir: "/d", target: "/b", mode: DataMode(416) }"#
+    );
     assert_eq!(task(&["verify"]), r#"Verify { data_dir: "./annulus-data" }"#);
     assert_eq!(
         task(&["clock", "--set-back", "/b", "--max-clock-drift-ms", "9"]),
-        r#"Clock { data_dir: "./annulus-data", set_back: Some("/b"), drift_max_ms: 9 }"#
+        r#"Clock { data_dir: "./annulus-data", set_back: Some("/b"), drift_max_ms: 9, mode: DataMode(384) }"#
     );
     assert_eq!(task(&["verify", "/b"]), r#"Verify { data_dir: "/b" }"#);
     let imports = |ahead_ms_max: u64| {
         format!(
-            r#"Import {{ data_dir: "./annulus-data", input: None, node: None, ahead_ms_max: {ahead_ms_max} }}"#
+            r#"Import {{ data_dir: "./annulus-data", input: None, node: None, ahead_ms_max: {ahead_ms_max}, mode: DataMode(384) }}"#
         )
     };
     assert_eq!(task(&["import"]), imports(60_000));

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::config::{DialectPath, Origin};
+use crate::config::{DataMode, DialectPath, Origin};
 use crate::dialect::{echo, synckit};
 use crate::limits;
 use crate::wire::http;
@@ -44,6 +44,13 @@ pub(super) fn parse_dialect_path(text: &str) -> Result<Cow<'static, str>, String
         return Err(format!("'{text}' has a meaning already; choose another path such as /ws"));
     }
     Ok(Cow::Owned(path.to_owned()))
+}
+
+/// Permission bits of files, in octal as for `chmod`.
+pub(super) fn parse_data_mode(text: &str) -> Result<DataMode, String> {
+    let digits = text.trim().trim_start_matches("0o");
+    let mode = u32::from_str_radix(digits, 8).ok().and_then(DataMode::new);
+    mode.ok_or_else(|| format!("'{text}' is no mode of data files; write 0600, 0640, 0660, 0644 or 0664"))
 }
 
 /// A filter of `tracing-subscriber`. A bare word must be a level: the filter would take a mistyped one for
@@ -128,6 +135,19 @@ mod tests {
             "/./ws",
         ] {
             assert!(parse_dialect_path(text).is_err_and(|error| error.contains("/ws")), "{text}");
+        }
+    }
+
+    #[test]
+    fn data_stays_with_its_owner_and_is_never_for_all_to_write() {
+        for (text, files, folders) in
+            [("0600", 0o600, 0o700), ("640", 0o640, 0o750), ("0o660", 0o660, 0o770), ("0644", 0o644, 0o755)]
+        {
+            let mode = parse_data_mode(text).unwrap();
+            assert_eq!((mode.of_files(), mode.of_folders()), (files, folders), "{text}");
+        }
+        for text in ["", "0", "rw", "0400", "0666", "0700", "0777", "4600", "0608", "-600"] {
+            assert!(parse_data_mode(text).is_err_and(|error| error.contains("0640")), "{text}");
         }
     }
 

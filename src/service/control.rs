@@ -10,27 +10,27 @@
 //! Both have everything folded first that was handed over so far, and read one moment of the base then, so no shard
 //! and no ack waits for them. They run on a thread that yields to all others.
 //!
-//! Only the user of the server may connect: the socket has mode 0600.
+//! Only who may write the files of the data directory may connect: the socket has `--data-mode`.
 
 use std::fmt;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::journal::Roll;
 use super::store::Parts;
 use crate::io::host;
 use crate::storage::StorageError;
-use crate::storage::backup;
+use crate::storage::backup::{self, CopyOptions};
 use crate::storage::export::{self, ExportOptions};
 
 /// The name of the socket in a data directory.
@@ -67,6 +67,23 @@ pub enum Answer {
     Error(String),
 }
 
+/// Bytes that the path of a socket can have (unix(7)), without the 0 behind it.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Binds or connects the socket of a data directory with `act`, however deep that lies: a longer path goes over a
+/// descriptor of the directory.
+///
+/// # Errors
+/// Those of `act`, and of opening the directory.
+pub fn at_socket<T>(data_dir: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let path = data_dir.join(CONTROL_SOCKET);
+    if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+        return act(&path);
+    }
+    let directory = File::open(data_dir)?;
+    act(&Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(CONTROL_SOCKET))
+}
+
 /// The listening socket, which is removed when this is dropped.
 pub(super) struct Socket {
     listener: UnixListener,
@@ -82,8 +99,10 @@ impl Socket {
         // Of a server that was killed: the lock on the directory says that there is none now.
         let _ = fs::remove_file(&path);
         let open = || {
-            let listener = UnixListener::bind(&path)?;
-            fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+            let listener = at_socket(&parts.config.data_dir, |path| UnixListener::bind(path))?;
+            let mode = parts.config.data_mode.of_files();
+            fs::set_permissions(&path, Permissions::from_mode(mode))?;
+            listener.set_nonblocking(true)?;
             Ok::<_, io::Error>(listener)
         };
         match open() {
@@ -100,8 +119,16 @@ impl Socket {
 
     /// Answers until the runtime ends. `rolls` reaches the writer of the journal.
     pub(super) async fn serve(self, rolls: mpsc::UnboundedSender<Roll>) {
+        let listener = self.listener.try_clone().and_then(tokio::net::UnixListener::from_std);
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::warn!("nobody listens at {}: {error}", self.path.display());
+                return;
+            }
+        };
         loop {
-            let accepted = self.listener.accept().await.and_then(|(stream, _)| stream.into_std());
+            let accepted = listener.accept().await.and_then(|(stream, _)| stream.into_std());
             let (parts, rolls) = (Arc::clone(&self.parts), rolls.clone());
             // A thread for each, as files are copied for as long as it takes.
             let answered = accepted.and_then(|stream| {
@@ -189,9 +216,9 @@ impl Conversation {
     }
 
     fn backup(&self, target: &Path) -> Result<String, StorageError> {
-        let Parts { base, disk, clock, progress, .. } = &*self.parts;
-        let now_ms = clock.now().unix_ms;
-        let copied = backup::copy(base, disk, target, now_ms, &mut self.now_and_then())?;
+        let Parts { base, disk, clock, progress, config, .. } = &*self.parts;
+        let options = CopyOptions { now_ms: clock.now().unix_ms, mode: config.data_mode };
+        let copied = backup::copy(base, disk, target, options, &mut self.now_and_then())?;
         progress.metrics().backups.add(1);
         tracing::info!("backup taken into {}: {copied}", target.display());
         Ok(copied.to_string())

@@ -13,7 +13,9 @@
 //! ends: after a failed sync nobody knows what is in the file. Between groups nothing is allocated.
 
 use std::cell::RefCell;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
@@ -29,6 +31,7 @@ use tokio_uring::fs::{File, OpenOptions};
 
 use super::loader::Wanted;
 use super::store::Parts;
+use crate::config::DataMode;
 use crate::crdt::{Map, Time};
 use crate::handover::{FromStorage, ToStorage};
 use crate::mesh::ShardIndex;
@@ -302,6 +305,7 @@ async fn wait_for(event: Rc<File>, buffer: Vec<u8>) -> io::Result<Vec<u8>> {
 /// The files of the journal.
 struct Files {
     root: PathBuf,
+    mode: DataMode,
     folder: File,
     current: RefCell<Option<Current>>,
 }
@@ -343,7 +347,7 @@ impl Files {
         let root = parts.config.data_dir.clone();
         let folder = File::open(root.join(JOURNAL_FOLDER)).await;
         let folder = folder.map_err(StepError::of("open", JOURNAL_FOLDER))?;
-        Ok(Self { root, folder, current: RefCell::new(None) })
+        Ok(Self { root, mode: parts.config.data_mode, folder, current: RefCell::new(None) })
     }
 
     fn current(&self) -> Current {
@@ -355,8 +359,13 @@ async fn carry_out(files: Rc<Files>, step: Step) -> Result<Done, StepError> {
     match step {
         Step::Create { name } => {
             let path = files.root.join(&name);
-            let file = OpenOptions::new().write(true).create_new(true).open(path).await;
-            let file = Rc::new(file.map_err(StepError::of("create", &name))?);
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true).mode(DataMode::OWNER.of_files());
+            let file = options.open(&path).await.map_err(StepError::of("create", &name))?;
+            // Exactly these rights, whatever the umask is; once a segment.
+            let rights = Permissions::from_mode(files.mode.of_files());
+            fs::set_permissions(path, rights).map_err(StepError::of("create", &name))?;
+            let file = Rc::new(file);
             files.current.replace(Some(Current { name: name.into(), file }));
             Ok(Done::Other)
         }

@@ -27,7 +27,7 @@ use std::thread::{self, JoinHandle};
 
 use tokio_uring::Runtime;
 
-pub use control::{Answer, CONTROL_SOCKET, Request};
+pub use control::{Answer, CONTROL_SOCKET, Request, at_socket};
 pub use store::{Opening, Store, lock};
 
 use crate::crdt::Map;
@@ -68,8 +68,10 @@ pub fn start(store: Option<Store>) -> io::Result<Service> {
         let made = patiently(|| Runtime::new(tokio_uring::builder().entries(SERVICE_RING_ENTRIES)));
         let _ = match made {
             Ok(runtime) => {
+                // Before anybody is told that it serves.
+                let socket = control::Socket::open(&store.parts);
                 let _ = ready.send(Ok(()));
-                return serve(&runtime, store, Elsewhere { loader, evicted });
+                return serve(&runtime, store, Elsewhere { loader, evicted }, socket);
             }
             Err(error) => ready.send(Err(error)),
         };
@@ -120,7 +122,7 @@ impl Service {
 }
 
 /// The service thread where there is storage.
-fn serve(runtime: &Runtime, store: Store, elsewhere: Elsewhere) {
+fn serve(runtime: &Runtime, store: Store, elsewhere: Elsewhere, socket: Option<control::Socket>) {
     let Store { parts, from_shards, next_sequence, .. } = store;
     if let Some(core) = parts.config.service_core
         && let Err(error) = host::pin_to(core)
@@ -140,7 +142,7 @@ fn serve(runtime: &Runtime, store: Store, elsewhere: Elsewhere) {
     let writer = Writer::new(Arc::clone(&parts), journal, from_shards, elsewhere);
     runtime.block_on(async move {
         let (asks, rolls) = tokio::sync::mpsc::unbounded_channel::<Roll>();
-        if let Some(socket) = control::Socket::open(&parts) {
+        if let Some(socket) = socket {
             tokio_uring::spawn(socket.serve(asks.clone()));
         }
         if let Err(error) = writer.run(rolls).await {

@@ -20,7 +20,8 @@ use crate::mesh::KeyHasher;
 use crate::shard::SharedStorage;
 use crate::storage::clock::roughly;
 use crate::storage::{
-    Base, FinishedSegment, Format, HostDisk, Lock, Recovered, RecoveryOptions, StorageError, Tail, recover,
+    Base, FinishedSegment, Format, HostDisk, Lock, Recovered, RecoveryOptions, StorageError, Tail,
+    check_ours, open_to_others, recover,
 };
 
 /// What redb may hold of the base in memory, at the least and at the most: a checkpoint wants the inner pages of its
@@ -89,8 +90,12 @@ impl Store {
     pub fn open(opening: Opening<'_>) -> Result<(Self, Vec<StoragePort>), StorageError> {
         let Opening { config, storage, lock, controls, event, clock, fresh: [epoch, secret] } = opening;
         let root = &storage.data_dir;
-        let disk = HostDisk::new(root).map_err(StorageError::io("make", root.display().to_string()))?;
+        let disk = HostDisk::with_mode(root, storage.data_mode);
+        let disk = disk.map_err(StorageError::io("make", root.display().to_string()))?;
         let format = Format::load_or_create(&disk, || Format { epoch, secret, node: config.node.clone() })?;
+        if let Some(open) = open_to_others(root, storage.data_mode) {
+            tracing::warn!("{open}");
+        }
         let hasher = KeyHasher::new(format.secret);
         let cache_bytes = match config.memory_limit_bytes {
             0 => BASE_CACHE_BYTES_MAX,
@@ -185,11 +190,12 @@ impl Parts {
 /// Locks the data directory, for which it waits as long as an earlier server may need to end.
 ///
 /// # Errors
-/// [`StorageError`], which says who holds it.
+/// [`StorageError`], which says who holds it, or that it is none of ours.
 pub fn lock(config: &Config, storage: &StorageConfig, clock: Clock) -> Result<Lock, StorageError> {
     let began_ns = clock.elapsed_ns();
+    check_ours(&storage.data_dir)?;
     loop {
-        match Lock::take(&storage.data_dir, &holder(config)) {
+        match Lock::take_with(&storage.data_dir, storage.data_mode, &holder(config)) {
             Err(StorageError::InUse { .. })
                 if clock.elapsed_ns() - began_ns < TAKEOVER_WAIT_MS * 1_000_000 =>
             {

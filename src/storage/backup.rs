@@ -20,7 +20,17 @@ use super::stored::glance;
 use super::{
     Base, Counts, Disk, HostDisk, JOURNAL_FOLDER, RecoveredSegment, StorageError, format, replace_file,
 };
+use crate::config::DataMode;
 use crate::crdt::Time;
+
+/// How to copy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CopyOptions {
+    /// The wall clock, in unix milliseconds: values that have ended before count as tombstones.
+    pub now_ms: u64,
+    /// Who else may read the copy.
+    pub mode: DataMode,
+}
 
 /// How much was copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -49,8 +59,7 @@ const TRANSACTION_CELLS: usize = 64 << 10;
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Copies what is folded into `base` to `target`, a directory that is new or empty, and makes the copy survive. The
-/// result is a data directory, with the same epoch. Values that have ended before `now_ms`, in unix milliseconds,
-/// count as tombstones. `progress` is called now and then.
+/// result is a data directory, with the same epoch. `progress` is called now and then.
 ///
 /// # Errors
 /// [`StorageError::NotEmpty`]; [`StorageError::Io`] and [`StorageError::Base`]. What is in the target then is of
@@ -59,10 +68,10 @@ pub fn copy(
     base: &Base,
     disk: &dyn Disk,
     target: &Path,
-    now_ms: u64,
+    options: CopyOptions,
     progress: &mut dyn FnMut(&Copied),
 ) -> Result<Copied, StorageError> {
-    copy_with(base, disk, None, target, now_ms, progress)
+    copy_with(base, disk, None, target, options, progress)
 }
 
 /// Copies a data directory that no server uses, as [`copy`] does. Changes nothing in it.
@@ -72,14 +81,14 @@ pub fn copy(
 pub fn copy_stopped(
     data_dir: &Path,
     target: &Path,
-    now_ms: u64,
+    options: CopyOptions,
     progress: &mut dyn FnMut(&Copied),
 ) -> Result<Copied, StorageError> {
     Offline::read(data_dir, |offline| {
         let base = offline.base()?;
         let (_, recovered) = offline.tail(base.folded(), false)?;
         let journal = Journal { segments: &recovered.segments, epoch: offline.format.epoch };
-        copy_with(&base, &offline.disk, Some(journal), target, now_ms, progress)
+        copy_with(&base, &offline.disk, Some(journal), target, options, progress)
     })
 }
 
@@ -94,19 +103,23 @@ fn copy_with(
     disk: &dyn Disk,
     journal: Option<Journal<'_>>,
     target: &Path,
-    now_ms: u64,
+    options: CopyOptions,
     progress: &mut dyn FnMut(&Copied),
 ) -> Result<Copied, StorageError> {
     let shown = target.display().to_string();
-    let is_empty = match fs::read_dir(target) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+    match fs::read_dir(target) {
+        Ok(entries) => {
+            // The root of a file system is never quite empty.
+            let found = entries.flatten().find(|entry| entry.file_name() != "lost+found");
+            if let Some(found) = found {
+                return Err(StorageError::NotEmpty { file: found.path().display().to_string() });
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(StorageError::io("read", shown)(error)),
-    };
-    if !is_empty {
-        return Err(StorageError::NotEmpty { directory: shown });
     }
-    let to = HostDisk::new(target).map_err(StorageError::io("make", &shown))?;
+    let CopyOptions { now_ms, mode } = options;
+    let to = HostDisk::with_mode(target, mode).map_err(StorageError::io("make", &shown))?;
     let mut copying = Copying { copied: Copied::default(), now_ms, progress };
     let snapshot = base.snapshot()?;
     let reading = Reading::of(&snapshot)?;

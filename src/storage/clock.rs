@@ -16,6 +16,7 @@ use super::line::{Line, Reader};
 use super::offline::Offline;
 use super::recovery::unfolded_segments;
 use super::{Format, Segment, StorageError};
+use crate::config::DataMode;
 use crate::crdt::{COUNTER_MAX, Delta, Stamp, Time};
 
 /// Ticks of one millisecond.
@@ -61,21 +62,32 @@ pub fn roughly(ms: u64) -> String {
     exact.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
-/// Writes a copy of the data set of `source` into `target`, which must be empty or not there: see the module.
-/// `epoch` is its new one. How many ticks were moved, and what was written.
+/// What the copy is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct SetBackOptions {
+    /// The wall clock, in unix milliseconds.
+    pub now_ms: u64,
+    /// Its new one.
+    pub epoch: u64,
+    /// Who else may read it.
+    pub mode: DataMode,
+}
+
+/// Writes a copy of the data set of `source` into `target`, which must be empty or not there: see the module. How many
+/// ticks were moved, and what was written.
 ///
 /// # Errors
 /// As [`export`] and [`super::import::import`]; [`StorageError::NotOurs`] if there is something in `target`.
 pub fn set_back(
     source: &Path,
     target: &Path,
-    now_ms: u64,
-    epoch: u64,
+    options: SetBackOptions,
 ) -> Result<(usize, Imported), StorageError> {
     if std::fs::read_dir(target).is_ok_and(|mut found| found.next().is_some()) {
         let file = target.display().to_string();
         return Err(StorageError::NotOurs { file, what: "is not empty" });
     }
+    let SetBackOptions { now_ms, epoch, mode } = options;
     // As they are: what has ended stays a value until it is loaded.
     let options = ExportOptions { maps: &[], now_ms: 0 };
     let mut ticks = Collector { now: Time::new(now_ms, u16::MAX), ..Collector::default() };
@@ -83,7 +95,7 @@ pub fn set_back(
     let redating = Redating::new(&ticks, now_ms);
     let format = Offline::read(source, |offline| Ok(offline.format.clone()))?;
     let fresh = Format { epoch, ..format };
-    let importing = ImportOptions { now_ms: redating.end_ms, ahead_ms_max: 0, fresh };
+    let importing = ImportOptions { now_ms: redating.end_ms, ahead_ms_max: 0, fresh, mode };
 
     let (reader, writer) = std::io::pipe().map_err(StorageError::io("open", "a pipe"))?;
     let (exported, imported) = thread::scope(|scope| {

@@ -1,13 +1,14 @@
 //! What the storage needs of a file system: a data directory with files and one folder deep. The host's is one
 //! implementation, the simulator's, which loses power, the other.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::StorageError;
+use crate::config::DataMode;
 
 /// A data directory. Names are relative to it, such as `journal/00000000000000c1.log`.
 ///
@@ -101,21 +102,31 @@ pub fn replace_file(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<(), Sto
 pub struct HostDisk {
     root: PathBuf,
     is_read_only: bool,
+    mode: DataMode,
 }
 
 impl HostDisk {
-    /// Uses `root`, which is made, with the folders below it, if it is not there.
+    /// Uses `root`, which is made, with the folders below it, if it is not there. Only its owner may read it.
     ///
     /// # Errors
     /// Of the file system.
     pub fn new(root: &Path) -> io::Result<Self> {
-        fs::create_dir_all(root.join(super::JOURNAL_FOLDER))?;
-        Ok(Self { root: root.to_owned(), is_read_only: false })
+        Self::with_mode(root, DataMode::OWNER)
+    }
+
+    /// The same, where what is made has the given rights. What is there keeps those it has.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn with_mode(root: &Path, mode: DataMode) -> io::Result<Self> {
+        make_folder(root, mode)?;
+        make_folder(&root.join(super::JOURNAL_FOLDER), mode)?;
+        Ok(Self { root: root.to_owned(), is_read_only: false, mode })
     }
 
     /// Uses `root` for whoever only reads: it makes and changes nothing, so that no right to write is needed.
     pub fn read_only(root: &Path) -> Self {
-        Self { root: root.to_owned(), is_read_only: true }
+        Self { root: root.to_owned(), is_read_only: true, mode: DataMode::OWNER }
     }
 
     pub fn root(&self) -> &Path {
@@ -131,6 +142,26 @@ impl HostDisk {
     }
 }
 
+/// Creates a file with exactly these rights, whatever the umask is.
+pub(super) fn create_file(path: &Path, mode: DataMode) -> io::Result<File> {
+    let owner = DataMode::OWNER.of_files();
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(owner).open(path)?;
+    file.set_permissions(Permissions::from_mode(mode.of_files()))?;
+    Ok(file)
+}
+
+/// Makes a folder with exactly these rights, whatever the umask is, and those above it as usual. One that is there
+/// stays as it is.
+pub(super) fn make_folder(path: &Path, mode: DataMode) -> io::Result<()> {
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        fs::create_dir_all(above)?;
+    }
+    match DirBuilder::new().mode(DataMode::OWNER.of_folders()).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode.of_folders()))),
+    }
+}
+
 impl Disk for HostDisk {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(OpenOptions::new().read(true).write(!self.is_read_only).open(self.path(name))?))
@@ -138,7 +169,7 @@ impl Disk for HostDisk {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         self.may_write()?;
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).create_new(true).open(self.path(name))?))
+        Ok(Arc::new(create_file(&self.path(name), self.mode)?))
     }
 
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {

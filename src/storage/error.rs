@@ -31,8 +31,8 @@ pub enum StorageError {
     /// The file of the base is not what was written.
     #[error("the base is damaged: {fault}; restore a backup")]
     DamagedBase { fault: String },
-    #[error("{directory} is not empty; choose a directory that is new or empty")]
-    NotEmpty { directory: String },
+    #[error("{file} is there already; choose a directory that is new or empty")]
+    NotEmpty { file: String },
     #[error("there is no map {map:?} in {directory}")]
     NoSuchMap { map: String, directory: String },
     /// What is imported is not what an export writes. The lines before it are in the data directory.

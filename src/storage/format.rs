@@ -2,10 +2,12 @@
 //!
 //! Invariant: written once, and whole or not at all.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
-use super::{Disk, JOURNAL_FOLDER, StorageError, replace_file};
+use super::{Disk, HostDisk, JOURNAL_FOLDER, StorageError, replace_file};
 use crate::crdt::Node;
 
 pub(super) const NAME: &str = "FORMAT";
@@ -96,11 +98,54 @@ fn read(disk: &dyn Disk) -> Result<Option<Vec<u8>>, StorageError> {
     Ok(Some(text))
 }
 
+/// What may be in a directory that is to become ours: what a first start has made before it ended, and what is put into
+/// folders that are kept empty or are the root of a file system.
+const HARMLESS: [&str; 7] =
+    ["LOCK", "FORMAT.tmp", JOURNAL_FOLDER, "control.sock", "lost+found", ".gitignore", ".gitkeep"];
+
+/// Checks, before anything is made there, that `root` is a data directory or can become one: it is not there, or has
+/// nothing of somebody else.
+///
+/// # Errors
+/// [`StorageError::NotOurs`] with the name of a file; [`StorageError::TooNew`], [`StorageError::Io`].
+pub fn check_ours(root: &Path) -> Result<(), StorageError> {
+    let disk = HostDisk::read_only(root);
+    let in_the_way = || match has_data(&disk)? {
+        true => Err(not_ours("is not there, but data is")),
+        false => check_nothing_foreign(root),
+    };
+    let found = in_the_way();
+    // Read last: another server may be making a directory its own at this moment.
+    let checked = match read(&disk) {
+        Ok(None) => found,
+        Ok(Some(_)) => Format::load(&disk).map(drop),
+        Err(error) => Err(error),
+    };
+    checked.map_err(|error| error.within(root))
+}
+
+/// Checks that there is nothing in `root` but what a first start makes.
+fn check_nothing_foreign(root: &Path) -> Result<(), StorageError> {
+    let entries = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_harmless = |name: &OsStr| HARMLESS.iter().any(|harmless| *harmless == name);
+    let beside = entries(root.to_owned()).find(|entry| !is_harmless(&entry.file_name()));
+    match beside.or_else(|| entries(root.join(JOURNAL_FOLDER)).next()) {
+        Some(entry) => {
+            let what = "is not of annulus, and a data directory has nothing else in it";
+            let name = entry.path();
+            let name = name.strip_prefix(root).unwrap_or(&name);
+            Err(StorageError::NotOurs { file: name.display().to_string(), what })
+        }
+        None => Ok(()),
+    }
+}
+
 /// Whether there is anything that only a server with a `FORMAT` can have written.
 fn has_data(disk: &dyn Disk) -> Result<bool, StorageError> {
     let names = disk.list("").map_err(StorageError::io("list", "the data directory"))?;
     let segments = disk.list(JOURNAL_FOLDER).map_err(StorageError::io("list", JOURNAL_FOLDER))?;
-    Ok(names.iter().any(|name| name == super::BASE_FILE)
+    // A backup that was not finished has a base without its name.
+    Ok(names.iter().any(|name| name.starts_with(super::BASE_FILE))
         || segments.iter().any(|name| super::first_sequence(name).is_some()))
 }
 

@@ -20,7 +20,10 @@ use super::fold::Folded;
 use super::line::{Fault, Line, Reader};
 use super::offline::CACHE_BYTES;
 use super::stored::Source;
-use super::{Counts, Disk, Format, HostDisk, JOURNAL_FOLDER, Lock, RecoveryOptions, StorageError, recover};
+use super::{
+    Counts, Disk, Format, HostDisk, JOURNAL_FOLDER, Lock, RecoveryOptions, StorageError, check_ours, recover,
+};
+use crate::config::DataMode;
 use crate::crdt::{Delta, MapType, Time};
 use crate::handover::{Batch, Record, read_record, seal};
 use crate::mesh::KeyHasher;
@@ -34,6 +37,8 @@ pub struct ImportOptions {
     pub ahead_ms_max: u64,
     /// What a data directory that is not there yet gets for life.
     pub fresh: Format,
+    /// Who else may read what is made.
+    pub mode: DataMode,
 }
 
 /// How much was imported.
@@ -88,8 +93,11 @@ pub(super) fn import_redated(
     input: impl BufRead,
     progress: &mut dyn FnMut(&Imported),
 ) -> Result<Imported, StorageError> {
-    let _lock = Lock::take(data_dir, &format!("`annulus import`, process {}", std::process::id()))?;
-    let disk = HostDisk::new(data_dir).map_err(StorageError::io("open", data_dir.display().to_string()))?;
+    check_ours(data_dir)?;
+    let holder = format!("`annulus import`, process {}", std::process::id());
+    let _lock = Lock::take_with(data_dir, options.mode, &holder)?;
+    let disk = HostDisk::with_mode(data_dir, options.mode)
+        .map_err(StorageError::io("open", data_dir.display().to_string()))?;
     let format = Format::load_or_create(&disk, || options.fresh)?;
     let base = Base::open(&disk, KeyHasher::new(format.secret), CACHE_BYTES)?;
     fold_journal(&disk, &base, format.epoch)?;

@@ -3,7 +3,7 @@
 //!
 //! Invariant: the kernel gives the lock back when its holder ends, however it does; the text is for people only.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
@@ -11,6 +11,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::StorageError;
+use super::disk::{create_file, make_folder};
+use crate::config::DataMode;
 
 const NAME: &str = "LOCK";
 /// Longer than any text a holder writes.
@@ -28,10 +30,23 @@ impl Lock {
     /// # Errors
     /// [`StorageError::InUse`] with the text of the holder; [`StorageError::Io`].
     pub fn take(root: &Path, holder: &str) -> Result<Self, StorageError> {
+        Self::take_with(root, DataMode::OWNER, holder)
+    }
+
+    /// The same, where what is made has the given rights.
+    ///
+    /// # Errors
+    /// As [`Lock::take`].
+    pub fn take_with(root: &Path, mode: DataMode, holder: &str) -> Result<Self, StorageError> {
         let path = root.join(NAME);
         let shown = path.display().to_string();
-        fs::create_dir_all(root).map_err(StorageError::io("make", root.display().to_string()))?;
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        make_folder(root, mode).map_err(StorageError::io("make", root.display().to_string()))?;
+        let open = match create_file(&path, mode) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                OpenOptions::new().read(true).write(true).open(&path)
+            }
+            created => created,
+        };
         let mut file = open.map_err(StorageError::io("open", &shown))?;
         if !try_lock(&file, FlockOperation::NonBlockingLockExclusive, &shown)? {
             // Who only reads writes no text, and what stands there may be of a server that was killed.
@@ -113,6 +128,8 @@ fn held_by(root: &Path, holder: &str) -> StorageError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn directory(name: &str) -> std::path::PathBuf {

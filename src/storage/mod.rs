@@ -12,7 +12,7 @@
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
 //!   view.rs     one map, base and tail             load.rs      a map to its shards
 //! offline.rs what no server uses                   backup.rs, export.rs, import.rs (line.rs), verify.rs, clock.rs
-//! counts.rs  how much there is
+//! counts.rs  how much there is                     rights.rs    who may read it
 //! ```
 
 mod backend;
@@ -35,6 +35,7 @@ mod offline;
 mod reach;
 mod recovery;
 mod redb_header;
+mod rights;
 mod salvage;
 mod scan;
 mod segment;
@@ -50,11 +51,12 @@ pub use counts::Counts;
 pub use disk::{Disk, DiskFile, HostDisk, replace_file};
 pub use error::StorageError;
 pub use fold::Folded;
-pub use format::Format;
+pub use format::{Format, check_ours};
 pub use journal::{Durable, FinishedSegment, Journal, Options as JournalOptions, Step};
 pub use load::LoadRequest;
 pub use lock::Lock;
 pub use recovery::{Location, Lost, Recovered, RecoveredSegment, RecoveryOptions, Torn, recover};
+pub use rights::open_to_others;
 pub use segment::{HeaderFault, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, first_sequence, segment_name};
 pub use sweep::Swept;
 pub use tail::Tail;

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use annulus::config::{Config, DialectPath, Fsync, StorageConfig};
+use annulus::config::{Config, DataMode, DialectPath, Fsync, StorageConfig};
 use annulus::io::{Control, host};
 use annulus::server::{RunError, Server, Settings};
 
@@ -186,6 +186,7 @@ fn storage_in(directory: &Path) -> StorageConfig {
         checkpoint_interval_ms: 60_000,
         disk_reserve_bytes: 0,
         salvage: false,
+        data_mode: DataMode::OWNER,
         service_core: None,
     }
 }

@@ -12,13 +12,13 @@ use simd_json::prelude::*;
 
 use crate::client::{Client, set};
 use crate::process::{Running, annulus};
-use crate::server::Directory;
+use crate::server::{Directory, await_that};
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().expect("a name of this test")
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -42,7 +42,7 @@ fn without_privileges(arguments: &[&str]) -> Option<Output> {
 }
 
 /// Gives everything below `path` the rights that `mode` makes of what it has.
-fn change_modes(path: &Path, mode: impl Fn(u32) -> u32 + Copy) {
+pub fn change_modes(path: &Path, mode: impl Fn(u32) -> u32 + Copy) {
     let metadata = fs::metadata(path).unwrap();
     if metadata.is_dir() {
         fs::read_dir(path).unwrap().for_each(|entry| change_modes(&entry.unwrap().path(), mode));
@@ -144,7 +144,7 @@ fn a_server_in_the_way_is_named_with_what_to_do_instead() {
 }
 
 /// Runs a command that must succeed; its lines on stdout, and its last line on stderr.
-fn task(arguments: &[&str]) -> (Vec<String>, String) {
+pub fn task(arguments: &[&str]) -> (Vec<String>, String) {
     let output = annulus(arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
     let mut lines: Vec<_> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
@@ -153,7 +153,7 @@ fn task(arguments: &[&str]) -> (Vec<String>, String) {
 }
 
 /// Writes of every kind, all durable: 2 + 1 keys of `lww`, 2 + 1 of `or`, 2 of `counter`, and tombstones.
-fn write_everything(client: &mut Client) {
+pub fn write_everything(client: &mut Client) {
     let ops = [
         &set("lww", "kept", r#"{"a":[1,null,"\u20ac"]}"#),
         &set("lww", "also", "2"),
@@ -315,7 +315,7 @@ fn an_export_that_nobody_takes_to_the_end_does_no_harm() {
     std::io::Read::read_exact(export.stdout.as_mut().unwrap(), &mut some).unwrap();
     export.kill().unwrap();
     export.wait().unwrap();
-    crate::server::await_that("the word about it", || server.said(&["an export is not complete"]));
+    await_that("the word about it", || server.said(&["an export is not complete"]));
     client.write(&set("m", "k", 1));
     assert_eq!(task(&["export", "--data-dir", text(directory.path())]).0.len(), 41);
     server.stop();

@@ -1,8 +1,9 @@
 //! A backup is a data directory with everything that was there when it began, whatever goes on meanwhile.
 
 use annulus::crdt::Time;
+use annulus::storage::backup::{self, CopyOptions};
 use annulus::storage::export::{ExportOptions, export_folded};
-use annulus::storage::{Counts, Format, HostDisk, StorageError, backup};
+use annulus::storage::{Counts, Format, HostDisk, StorageError};
 
 use crate::crdt_histories::{Random, What};
 use crate::data_dir::{DataDir, files, format, verified};
@@ -30,7 +31,9 @@ fn a_copy_of_a_stopped_server_has_its_journal_too_and_changes_nothing() {
             let source = DataDir::new(&mut Random::from(seed), folded);
             let before = files(&source.folder);
             let target = TempFolder::new();
-            let copied = backup::copy_stopped(&source.folder.0, &target.0, 0, &mut |_| ()).unwrap();
+            let copied =
+                backup::copy_stopped(&source.folder.0, &target.0, CopyOptions::default(), &mut |_| ())
+                    .unwrap();
             assert_eq!(Format::load(&HostDisk::new(&target.0).unwrap()).unwrap(), format());
             let verified = verified(&target);
             source.assert_same(&verified);
@@ -49,7 +52,8 @@ fn a_copy_of_a_damaged_journal_is_refused_before_anything_is_made() {
     bytes[middle] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let target = TempFolder::new();
-    let error = backup::copy_stopped(&source.folder.0, &target.0, 0, &mut |_| ()).unwrap_err();
+    let error =
+        backup::copy_stopped(&source.folder.0, &target.0, CopyOptions::default(), &mut |_| ()).unwrap_err();
     assert!(matches!(error, StorageError::Damaged { .. }), "{error}");
     assert_eq!(std::fs::read_dir(&target.0).unwrap().count(), 0);
 }
@@ -68,14 +72,15 @@ fn a_copy_taken_while_checkpoints_go_on_is_of_one_moment() {
     let (folded, clock) = (base.folded(), base.clock());
     let mut later = Some(journal.write(&records_of("todos", &changed(140_000))));
     let target = TempFolder::new();
-    let copied = backup::copy(&base, &disk, &target.0.join("deep/below"), 0, &mut |copied| {
-        if let Some(name) = later.take() {
-            assert!(copied.counts.cells() < 140_000, "there is more to copy");
-            base.fold(&disk, &name, EPOCH).unwrap();
-            base.sweep(Time::ZERO, 0, 100).unwrap();
-        }
-    })
-    .unwrap();
+    let copied =
+        backup::copy(&base, &disk, &target.0.join("deep/below"), CopyOptions::default(), &mut |copied| {
+            if let Some(name) = later.take() {
+                assert!(copied.counts.cells() < 140_000, "there is more to copy");
+                base.fold(&disk, &name, EPOCH).unwrap();
+                base.sweep(Time::ZERO, 0, 100).unwrap();
+            }
+        })
+        .unwrap();
     assert_eq!(copied.counts, Counts { maps: 1, keys: 140_000, tombstones: 0 });
     assert_ne!(load(&base, &no_tail(), "todos", 2, Time::ZERO), original);
     let copy = HostDisk::new(&target.0.join("deep/below")).unwrap();
@@ -127,7 +132,8 @@ fn a_target_with_something_in_it_is_refused_and_left_alone() {
     let target = TempFolder::new();
     std::fs::write(target.0.join("mine"), "precious").unwrap();
     let base = open_base(&source.disk);
-    let error = backup::copy(&base, &source.disk, &target.0, 0, &mut |_| ()).unwrap_err();
+    let error =
+        backup::copy(&base, &source.disk, &target.0, CopyOptions::default(), &mut |_| ()).unwrap_err();
     assert!(matches!(error, StorageError::NotEmpty { .. }), "{error}");
     assert_eq!(std::fs::read_dir(&target.0).unwrap().count(), 1);
 }
@@ -137,7 +143,7 @@ fn a_target_with_something_in_it_is_refused_and_left_alone() {
 fn a_copy_that_was_not_finished_is_no_data_directory() {
     let source = DataDir::new(&mut Random::from(1), 1);
     let (target, half) = (TempFolder::new(), TempFolder::new());
-    backup::copy_stopped(&source.folder.0, &target.0, 0, &mut |_| {
+    backup::copy_stopped(&source.folder.0, &target.0, CopyOptions::default(), &mut |_| {
         std::fs::create_dir_all(half.0.join("journal")).unwrap();
         for (name, bytes) in files(&target) {
             std::fs::write(half.0.join(name), bytes).unwrap();

@@ -1,8 +1,9 @@
 //! What is before a record that drops all maps is gone, wherever it is found and whenever the power goes.
 
 use annulus::crdt::{Map, MapType, Time};
+use annulus::storage::backup::{self, CopyOptions};
 use annulus::storage::export::{ExportOptions, export};
-use annulus::storage::{Base, Disk, Format, StorageError, backup};
+use annulus::storage::{Base, Disk, Format, StorageError};
 
 use crate::crdt_histories::Random;
 use crate::data_dir::{DataDir, format, verified};
@@ -151,7 +152,7 @@ fn copies_exports_and_checks_follow_a_clear_that_is_not_folded() {
         source.maps.insert("lww-1".to_owned(), map);
         let target = TempFolder::new();
         drop(base);
-        backup::copy_stopped(&source.folder.0, &target.0, 0, &mut |_| ()).unwrap();
+        backup::copy_stopped(&source.folder.0, &target.0, CopyOptions::default(), &mut |_| ()).unwrap();
         source.assert_same(&source.verified());
         source.assert_same(&verified(&target));
         let mut lines = Vec::new();
@@ -169,7 +170,7 @@ fn a_copy_remembers_when_all_maps_were_dropped() {
     let base = open_base(&disk);
     base.fold(&disk, &JournalFiles::new(&disk).write(&batch_of_clear(CLEARED)), EPOCH).unwrap();
     let target = TempFolder::new();
-    backup::copy(&base, &disk, &target.0, 0, &mut |_| ()).unwrap();
+    backup::copy(&base, &disk, &target.0, CopyOptions::default(), &mut |_| ()).unwrap();
     let copy = open_base(&annulus::storage::HostDisk::new(&target.0).unwrap());
     assert_eq!(copy.cleared_through().unwrap(), CLEARED);
 }

@@ -1,7 +1,8 @@
 //! The clock of a data directory: how far it is ahead, and a copy that is not.
 
+use annulus::config::DataMode;
 use annulus::crdt::{MapType, Time};
-use annulus::storage::clock::{set_back, stored, stored_at_least};
+use annulus::storage::clock::{SetBackOptions, set_back, stored, stored_at_least};
 use annulus::storage::import::ImportOptions;
 use annulus::storage::{Format, HostDisk, StorageError};
 
@@ -11,6 +12,7 @@ use crate::exporting::{NOW_MS, exported, imported, options};
 use crate::journal_files::{EPOCH, JournalFiles, batch_of_clear, batch_of_type};
 use crate::model::open_base;
 
+const OPTIONS: SetBackOptions = SetBackOptions { now_ms: NOW_MS, epoch: 77, mode: DataMode::OWNER };
 /// Fourteen years.
 const AHEAD_MS: u64 = 14 * 365 * 24 * 3_600_000;
 
@@ -60,7 +62,7 @@ fn what_is_of_the_future_is_dated_to_just_before_now_in_its_order() {
     let before = files(&source);
 
     let target = TempFolder::new();
-    let (ticks, copied) = set_back(&source.0, &target.0, NOW_MS, 77).unwrap();
+    let (ticks, copied) = set_back(&source.0, &target.0, OPTIONS).unwrap();
     assert_eq!((ticks, copied.lines, copied.refused), (3, 6, 0));
     let just_before = NOW_MS - 1;
     let right = [ahead[0], (just_before, 0), (just_before, 1), (just_before, 2)];
@@ -85,7 +87,7 @@ fn what_is_not_ahead_stays_and_so_does_an_end_that_a_right_clock_has_given() {
     let times = [(NOW_MS, 9), (ahead_ms, 0), (ahead_ms, 1), (ahead_ms, 2)];
     imported(&source.0, options(ahead_ms + 1, 1), &lines(&times, NOW_MS + 1_000)).unwrap();
     let target = TempFolder::new();
-    set_back(&source.0, &target.0, NOW_MS, 77).unwrap();
+    set_back(&source.0, &target.0, OPTIONS).unwrap();
     let right = [(NOW_MS, 9), (NOW_MS + 1, 0), (NOW_MS + 1, 1), (NOW_MS + 1, 2)];
     assert_eq!(sorted(&exported(&target.0)), sorted(&lines(&right, NOW_MS + 1_000)));
 }
@@ -96,11 +98,11 @@ fn a_copy_goes_nowhere_where_something_is() {
     imported(&source.0, options(NOW_MS, 1), "").unwrap();
     let target = TempFolder::new();
     std::fs::write(target.0.join("mine"), "x").unwrap();
-    let error = set_back(&source.0, &target.0, NOW_MS, 77).unwrap_err();
+    let error = set_back(&source.0, &target.0, OPTIONS).unwrap_err();
     assert!(matches!(error, StorageError::NotOurs { .. }), "{error}");
     assert!(target.0.join("mine").is_file());
     let nothing = source.0.join("nothing");
-    assert!(set_back(&nothing, &target.0.join("new"), NOW_MS, 77).is_err());
+    assert!(set_back(&nothing, &target.0.join("new"), OPTIONS).is_err());
     assert!(!target.0.join("new").exists(), "nothing is left of a copy that failed");
 }
 
@@ -141,7 +143,7 @@ fn stamps_of_the_future_are_refused_or_take_the_clock_along() {
         // Its clock is there already, so that this changes nothing.
         assert_eq!(imported(&folder.0, options(NOW_MS, 1), &exported(&folder.0)).unwrap().changed, 0);
         let target = TempFolder::new();
-        set_back(&folder.0, &target.0, NOW_MS, 77).unwrap();
+        set_back(&folder.0, &target.0, OPTIONS).unwrap();
         assert!(stored(&target.0).unwrap().millis() <= NOW_MS);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use annulus::config::DataMode;
 use annulus::crdt::Time;
 use annulus::storage::export::{ExportOptions, export};
 use annulus::storage::import::{ImportOptions, Imported, import};
@@ -31,7 +32,12 @@ fn sorted(lines: &str) -> Vec<&str> {
 }
 
 pub fn options(now_ms: u64, secret: u64) -> ImportOptions {
-    ImportOptions { now_ms, ahead_ms_max: 60_000, fresh: Format { secret, ..format() } }
+    ImportOptions {
+        now_ms,
+        ahead_ms_max: 60_000,
+        fresh: Format { secret, ..format() },
+        mode: DataMode::OWNER,
+    }
 }
 
 pub fn imported(folder: &Path, options: ImportOptions, lines: &str) -> Result<Imported, StorageError> {

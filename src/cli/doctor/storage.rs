@@ -9,7 +9,7 @@ use crate::cli::quantity::Bytes;
 use crate::config::{Fsync, StorageConfig};
 use crate::io::Clock;
 use crate::io::volume::{self, VolumeKind};
-use crate::storage::clock;
+use crate::storage::{check_ours, clock, open_to_others};
 
 /// Milliseconds of a sync from which on durable acks are slow enough to say so.
 const SLOW_SYNC_MS: f64 = 10.0;
@@ -18,8 +18,17 @@ pub(super) fn checks(serve: &Serve) -> Vec<Check> {
     let Some(storage) = &serve.storage else {
         return vec![Check::ok("storage", "memory").remark("a restart empties it")];
     };
+    if let Err(error) = check_ours(&storage.data_dir) {
+        return vec![Check::fail("data directory", error.to_string(), "choose another with --data-dir")];
+    }
     let directory = nearest(&storage.data_dir);
+    let open = open_to_others(&storage.data_dir, storage.data_mode);
+    let rights = match open {
+        Some(open) => Check::warn("data mode", open, ""),
+        None => Check::ok("data mode", format!("{:04o}", storage.data_mode.of_files())),
+    };
     vec![
+        rights,
         writable(storage, &directory, volume::measure_sync(&directory)),
         kind(volume::kind(&directory)),
         room(volume::free_bytes(&directory), storage.disk_reserve_bytes),
@@ -125,6 +134,7 @@ mod tests {
             checkpoint_interval_ms: 1,
             disk_reserve_bytes: 1 << 20,
             salvage: false,
+            data_mode: crate::config::DataMode::OWNER,
             service_core: None,
         }
     }

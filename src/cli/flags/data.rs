@@ -8,7 +8,8 @@ use serde::{Serialize, Serializer};
 
 use super::HOUR_MS;
 use crate::cli::quantity::{Bytes, Span};
-use crate::config::Config;
+use crate::cli::values::parse_data_mode;
+use crate::config::{Config, DataMode};
 use crate::limits;
 
 /// Where the data is kept.
@@ -49,6 +50,14 @@ pub(in crate::cli) struct Data {
     #[arg(long, env = "ANNULUS_DATA_DIR", value_name = "DIR", default_value = "./annulus-data")]
     #[serde(serialize_with = "as_text")]
     pub data_dir: PathBuf,
+
+    /// Who may read and write the files of the data, such as 0640 for a group that may read
+    ///
+    /// Of what is made from now on, backups and exports to a file included; folders may be entered by whoever may read. What
+    /// is there keeps its mode. Who may write the files may ask the server for backups and exports.
+    #[arg(long, env = "ANNULUS_DATA_MODE", value_name = "MODE", default_value = "0600", value_parser = parse_data_mode)]
+    #[serde(serialize_with = "as_octal")]
+    pub data_mode: DataMode,
 
     /// When what was written is synced to the disk
     ///
@@ -133,6 +142,11 @@ pub(in crate::cli) struct Data {
     #[arg(long, env = "ANNULUS_ACK_TIMEOUT_MS", value_name = "MS")]
     #[arg(value_parser = value_parser!(u64).range(1..=HOUR_MS), default_value_t = Config::default().ack_timeout_ms)]
     pub ack_timeout_ms: u64,
+}
+
+/// A mode as people write it.
+fn as_octal<S: Serializer>(mode: &DataMode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{:04o}", mode.of_files()))
 }
 
 /// A path as JSON: what is no UTF-8 in it cannot be shown.

@@ -4,11 +4,17 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{TaskError, check_there, say};
+use crate::config::DataMode;
 use crate::io::Clock;
-use crate::storage::clock;
+use crate::storage::clock::{self, SetBackOptions};
 
 /// Says where the clock is, or sets it back.
-pub(super) fn run(data_dir: &Path, set_back: Option<&Path>, drift_max_ms: u64) -> Result<(), TaskError> {
+pub(super) fn run(
+    data_dir: &Path,
+    set_back: Option<&Path>,
+    drift_max_ms: u64,
+    mode: DataMode,
+) -> Result<(), TaskError> {
     check_there(data_dir)?;
     let now_ms = Clock::start().now().unix_ms;
     let instead = "stop the server first, or take an `annulus backup` and look at that";
@@ -25,7 +31,7 @@ pub(super) fn run(data_dir: &Path, set_back: Option<&Path>, drift_max_ms: u64) -
         return if ahead_ms > drift_max_ms { Err(TaskError::ClockAhead) } else { Ok(()) };
     };
     let epoch = getrandom::u64().map_err(TaskError::Random)?;
-    let (ticks, copied) = clock::set_back(data_dir, target, now_ms, epoch)?;
+    let (ticks, copied) = clock::set_back(data_dir, target, SetBackOptions { now_ms, epoch, mode })?;
     say(&format!("{}: {copied}, {ticks} ticks set back", target.display()));
     Ok(())
 }

@@ -8,6 +8,7 @@ use super::running::Server;
 use super::{TaskError, check_there, now_and_then, output};
 use crate::cli::resolve::fresh_node;
 use crate::cli::stdout::{self, Stdout};
+use crate::config::DataMode;
 use crate::io::Clock;
 use crate::service::Request;
 use crate::storage::export::ExportOptions;
@@ -18,7 +19,12 @@ use crate::storage::{Format, StorageError, export, import, verify};
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Writes the maps and says what was written.
-pub(super) fn export(data_dir: &Path, maps: &[String], output: Option<&Path>) -> Result<String, TaskError> {
+pub(super) fn export(
+    data_dir: &Path,
+    maps: &[String],
+    output: Option<&Path>,
+    mode: DataMode,
+) -> Result<String, TaskError> {
     check_there(data_dir)?;
     match output {
         None => {
@@ -29,7 +35,7 @@ pub(super) fn export(data_dir: &Path, maps: &[String], output: Option<&Path>) ->
             });
             if out.get_ref().reader_is_gone { Err(TaskError::ReaderGone) } else { exported }
         }
-        Some(path) => output::to_file(path, |out| export_to(data_dir, maps, out)),
+        Some(path) => output::to_file(path, mode, |out| export_to(data_dir, maps, out)),
     }
 }
 
@@ -51,6 +57,7 @@ pub(super) fn import(
     input: Option<&Path>,
     node: Option<&str>,
     ahead_ms_max: u64,
+    mode: DataMode,
 ) -> Result<String, TaskError> {
     let mut input: Box<dyn BufRead> = match input {
         None => Box::new(io::stdin().lock()),
@@ -65,7 +72,7 @@ pub(super) fn import(
         None => fresh_node().map_err(TaskError::Random)?,
     };
     let fresh = Format { epoch: random()?, secret: random()?, node };
-    let options = ImportOptions { now_ms: Clock::start().now().unix_ms, ahead_ms_max, fresh };
+    let options = ImportOptions { now_ms: Clock::start().now().unix_ms, ahead_ms_max, fresh, mode };
     let imported = import::import(data_dir, options, &mut input, &mut now_and_then());
     let instead = "stop the server first: lines are merged into files that nobody else writes";
     Ok(imported.map_err(TaskError::in_use(instead))?.to_string())

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::action::Action;
 use super::flags::Flags;
+use crate::config::DataMode;
 use crate::io::{Clock, log};
 use crate::storage::StorageError;
 
@@ -22,11 +23,13 @@ pub enum Task {
     Backup {
         data_dir: PathBuf,
         target: PathBuf,
+        mode: DataMode,
     },
     Export {
         data_dir: PathBuf,
         maps: Vec<String>,
         output: Option<PathBuf>,
+        mode: DataMode,
     },
     /// `node`: the name of the node in a directory that is not there yet; `ahead_ms_max`: how far stamps may be ahead.
     Import {
@@ -34,11 +37,13 @@ pub enum Task {
         input: Option<PathBuf>,
         node: Option<String>,
         ahead_ms_max: u64,
+        mode: DataMode,
     },
     Clock {
         data_dir: PathBuf,
         set_back: Option<PathBuf>,
         drift_max_ms: u64,
+        mode: DataMode,
     },
     Verify {
         data_dir: PathBuf,
@@ -104,16 +109,17 @@ fn check_there(data_dir: &Path) -> Result<(), TaskError> {
 impl Action {
     /// The task this is; itself if it is none.
     pub(super) fn into_task(self, flags: &Flags) -> Result<Task, Self> {
-        let data_dir = flags.data.data_dir.clone();
+        let (data_dir, mode) = (flags.data.data_dir.clone(), flags.data.data_mode);
         Ok(match self {
-            Self::Backup { dir } => Task::Backup { data_dir, target: dir },
-            Self::Export { maps, output } => Task::Export { data_dir, maps, output },
+            Self::Backup { dir } => Task::Backup { data_dir, target: dir, mode },
+            Self::Export { maps, output } => Task::Export { data_dir, maps, output, mode },
             Self::Import { file, allow_future } => {
                 let ahead_ms_max = if allow_future { u64::MAX } else { flags.data.max_clock_drift_ms };
-                Task::Import { data_dir, input: file, node: flags.listening.node.clone(), ahead_ms_max }
+                let node = flags.listening.node.clone();
+                Task::Import { data_dir, input: file, node, ahead_ms_max, mode }
             }
             Self::Clock { set_back } => {
-                Task::Clock { data_dir, set_back, drift_max_ms: flags.data.max_clock_drift_ms }
+                Task::Clock { data_dir, set_back, drift_max_ms: flags.data.max_clock_drift_ms, mode }
             }
             Self::Verify { dir } => Task::Verify { data_dir: dir.unwrap_or(data_dir) },
             Self::Serve | Self::Doctor | Self::Config => return Err(self),
@@ -128,13 +134,15 @@ impl Task {
     /// [`TaskError`] in one line.
     pub fn run(&self) -> Result<(), TaskError> {
         match self {
-            Self::Backup { data_dir, target } => say(&backup::run(data_dir, target)?),
-            Self::Export { data_dir, maps, output } => say(&maps::export(data_dir, maps, output.as_deref())?),
-            Self::Import { data_dir, input, node, ahead_ms_max } => {
-                say(&maps::import(data_dir, input.as_deref(), node.as_deref(), *ahead_ms_max)?);
+            Self::Backup { data_dir, target, mode } => say(&backup::run(data_dir, target, *mode)?),
+            Self::Export { data_dir, maps, output, mode } => {
+                say(&maps::export(data_dir, maps, output.as_deref(), *mode)?);
             }
-            Self::Clock { data_dir, set_back, drift_max_ms } => {
-                clock::run(data_dir, set_back.as_deref(), *drift_max_ms)?;
+            Self::Import { data_dir, input, node, ahead_ms_max, mode } => {
+                say(&maps::import(data_dir, input.as_deref(), node.as_deref(), *ahead_ms_max, *mode)?);
+            }
+            Self::Clock { data_dir, set_back, drift_max_ms, mode } => {
+                clock::run(data_dir, set_back.as_deref(), *drift_max_ms, *mode)?;
             }
             Self::Verify { data_dir } => maps::verify(data_dir)?,
         }

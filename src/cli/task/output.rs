@@ -1,10 +1,12 @@
 //! Where an export goes: stdout, or a file that has its name only once it is whole, as half an export looks like one.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::TaskError;
+use crate::config::DataMode;
 
 /// Bytes written at once.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -13,6 +15,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// is there and no file, such as a pipe, is written to.
 pub(super) fn to_file<T>(
     path: &Path,
+    mode: DataMode,
     write: impl FnOnce(&mut dyn Write) -> Result<T, TaskError>,
 ) -> Result<T, TaskError> {
     let failed = |error| TaskError::file(path, error);
@@ -32,7 +35,7 @@ pub(super) fn to_file<T>(
         out.flush().map_err(failed)?;
         return Ok(result);
     }
-    let unfinished = Unfinished::create(&path).map_err(failed)?;
+    let unfinished = Unfinished::create(&path, mode).map_err(failed)?;
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, &unfinished.file);
     let result = write(&mut out)?;
     out.into_inner().map_err(|error| failed(error.into_error()))?;
@@ -47,11 +50,16 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    fn create(whole: &Path) -> io::Result<Self> {
+    fn create(whole: &Path, mode: DataMode) -> io::Result<Self> {
         let mut name = whole.as_os_str().to_owned();
         name.push(format!(".{}.tmp", std::process::id()));
         let path = PathBuf::from(name);
-        Ok(Self { file: File::create_new(&path)?, path })
+        let owner = DataMode::OWNER.of_files();
+        let file = OpenOptions::new().write(true).create_new(true).mode(owner).open(&path)?;
+        let unfinished = Self { file, path };
+        // Exactly these rights, whatever the umask is.
+        unfinished.file.set_permissions(Permissions::from_mode(mode.of_files()))?;
+        Ok(unfinished)
     }
 
     fn finish(self, whole: &Path) -> io::Result<()> {

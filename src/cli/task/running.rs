@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::{TaskError, say_progress};
-use crate::service::{Answer, CONTROL_SOCKET, Request};
+use crate::service::{Answer, CONTROL_SOCKET, Request, at_socket};
 use crate::storage::StorageError;
 
 /// Bytes read at once.
@@ -22,8 +22,8 @@ pub(super) struct Unreached {
 
 impl Server {
     pub fn connect(data_dir: &Path) -> Result<Self, Unreached> {
-        let socket = data_dir.join(CONTROL_SOCKET);
-        UnixStream::connect(&socket).map(Self).map_err(|error| Unreached { socket, error })
+        let connected = at_socket(data_dir, |path| UnixStream::connect(path));
+        connected.map(Self).map_err(|error| Unreached { socket: data_dir.join(CONTROL_SOCKET), error })
     }
 
     /// Sends the request and listens until the last line, which is the report. Lines of an export go to `out`.
