@@ -1,11 +1,11 @@
 //! One shard without sockets, with connections that speak SyncKit's protocol: what `io/` is to a shard, each send taken
-//! whole. The fuzz target of this dialect drives it, too.
+//! whole. The fuzz targets of the dialects drive it, too.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use annulus::config::Config;
+use annulus::config::{Config, DialectPath};
 use annulus::dialect;
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId, KeyHasher};
@@ -15,13 +15,15 @@ pub const TEXT: u8 = 1;
 pub const BINARY: u8 = 2;
 pub const CLOSE: u8 = 8;
 
-const UPGRADE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+const UPGRADE: &str = "Host: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 const TURN_US: u64 = 100;
 
 /// See the module.
 pub struct Host {
     shard: Shard,
+    /// Where connections open.
+    target: &'static str,
     now: Now,
     commands: Vec<Command>,
     sent: Vec<(ConnectionId, usize)>,
@@ -31,8 +33,12 @@ pub struct Host {
 
 impl Host {
     pub fn new() -> Self {
-        let dialects = vec![dialect::synckit::PATH];
-        let config = Config { heartbeat_ms: 3_600_000, dialects, ..Config::default() };
+        Self::at(dialect::synckit::PATH, "/ws")
+    }
+
+    /// With connections that open at `target`, a path of `dialect` with its query.
+    pub fn at(dialect: DialectPath, target: &'static str) -> Self {
+        let config = Config { heartbeat_ms: 3_600_000, dialects: vec![dialect], ..Config::default() };
         let shared = Shared {
             config: Arc::new(config),
             dialects: dialect::ALL,
@@ -45,17 +51,20 @@ impl Host {
         let now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };
         let ports = mesh::connect(1).pop().expect("one shard");
         let shard = Shard::new(shared, 0, ports, None, now, 1);
-        Self { shard, now, commands: Vec::new(), sent: Vec::new(), inboxes: Vec::new() }
+        Self { shard, target, now, commands: Vec::new(), sent: Vec::new(), inboxes: Vec::new() }
     }
 
     /// An open WebSocket.
     pub fn open(&mut self) -> ConnectionId {
         let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("there is room");
         self.inboxes.push((id, Vec::new()));
-        self.turn(Some((id, UPGRADE)));
+        let request = format!("GET {} HTTP/1.1\r\n{UPGRADE}", self.target);
+        self.turn(Some((id, request.as_bytes())));
         self.settle();
-        let response = self.take(id);
-        assert!(response.starts_with(b"HTTP/1.1 101 ") && response.ends_with(b"\r\n\r\n"));
+        let (_, inbox) = self.inboxes.last_mut().expect("it was put there");
+        assert!(inbox.starts_with(b"HTTP/1.1 101 "));
+        let end = inbox.windows(4).position(|octets| octets == b"\r\n\r\n").expect("a whole head");
+        inbox.drain(..end + 4);
         id
     }
 
