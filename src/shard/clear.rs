@@ -171,12 +171,18 @@ impl Shard {
     }
 
     fn tell_the_end(&mut self, tick: Time) {
+        if let Some(journal) = &self.journal {
+            // Everything up to the record is durable. The journal may tell its clock later, and cursors below the tick, which
+            // count as of before, would be given meanwhile.
+            journal.progress().advance_durable_clock(tick);
+        }
         self.tell_all_others(ClearStep::Ended { tick });
         self.end_clear(tick);
     }
 
     fn end_clear(&mut self, tick: Time) {
         self.clock.follow(tick);
+        self.cursor_limit = self.cursor_limit.max(tick);
         self.clearing.tick = tick;
         self.clearing.ended += 1;
         self.clearing.stage = Stage::Serving;

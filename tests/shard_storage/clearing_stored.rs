@@ -1,7 +1,7 @@
 //! Dropping all maps with storage: what was stored is gone, at once or not at all, and no load brings it back.
 
 use annulus::crdt::Time;
-use annulus::handover::FromStorage;
+use annulus::handover::{FromStorage, ToStorage};
 use simd_json::OwnedValue as Value;
 
 use crate::clearing::{TURNS, applied, client, digest, is, keys, op, subscribe};
@@ -44,6 +44,28 @@ fn what_is_stored_is_gone_too_and_a_restart_brings_nothing_back() {
             let snapshot = ask(&mut world, reader, &subscribe("m0", Some(&cursor)));
             assert!(is(snapshot.last().unwrap(), "reset"), "{snapshot:?}");
         }
+    }
+}
+
+/// The journal may tell how far it is after the base has followed the clear.
+#[test]
+fn a_cursor_given_after_a_clear_is_good_for_what_comes_then() {
+    for shards in [1, 2] {
+        let mut world = World::new(shards);
+        let reader = client(&mut world, shards - 1);
+        let request = world.clear(0);
+        world.settle();
+        for item in world.take(0) {
+            let ToStorage::Records(batch) = item else { continue };
+            world.disk.take(&batch);
+            world.make_durable(0, batch.number, batch.bytes.len() as u64, Time::ZERO);
+            world.fold_through(batch.last_applied);
+        }
+        world.settle();
+        assert!(world.has_succeeded(request));
+        let cursor = ask(&mut world, reader, &subscribe("m", None)).pop().unwrap()["cursor"].clone();
+        let snapshot = ask(&mut world, reader, &subscribe("m", Some(&cursor)));
+        assert!(is(snapshot.last().unwrap(), "resumed"), "{snapshot:?}");
     }
 }
 

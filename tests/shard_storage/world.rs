@@ -365,8 +365,12 @@ impl World {
 
     /// Everything that is durable is in the base, too.
     pub fn fold(&self) {
-        (0..self.nodes.len())
-            .for_each(|shard| self.progress.shard(shard).set_folded(self.progress.durable_clock()));
+        self.fold_through(self.progress.durable_clock());
+    }
+
+    /// Everything up to this tick is in the base.
+    pub fn fold_through(&self, tick: Time) {
+        (0..self.nodes.len()).for_each(|shard| self.progress.shard(shard).set_folded(tick));
     }
 }
 
