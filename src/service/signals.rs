@@ -39,7 +39,7 @@ pub const MEANINGS: [Meaning; 5] = [
         signals: "SIGQUIT",
         meaning: "What the kernel does: it ends the process at once and leaves a core, to see why it hangs. As after \
                   SIGKILL, what was acknowledged as durable is on the disk, and other writes of the last moment may \
-                  not be.",
+                  not be. Where it was ignored at the start, as in background jobs of a shell script, it stays so.",
     },
 ];
 
