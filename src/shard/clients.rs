@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 
+use super::buffer_pool::BufferPool;
 use super::connection::{Connection, Phase};
-use super::outbox::BufferPool;
 use super::shared::{Frames, SharedFrames};
 use super::{Change, Command, Dialect, Event, Now};
 use crate::config::{Coalesce, Config};

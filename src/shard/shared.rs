@@ -6,7 +6,8 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::outbox::{BufferPool, Outbox};
+use super::buffer_pool::BufferPool;
+use super::outbox::Outbox;
 
 /// Frames, one after the other, and where a receiver's own part would go. Holes are in order.
 #[derive(Clone, Debug, Default)]
