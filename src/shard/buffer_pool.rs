@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::pieces::Piece;
 use super::shared::{Frames, SharedFrames};
 
 /// Buffers that were used and will be again, so that a steady turn allocates nothing.
@@ -10,11 +11,15 @@ pub struct BufferPool {
     owned: Vec<Vec<u8>>,
     /// Every shared buffer handed out, oldest first; one whose last connection has sent it is free.
     shared: std::collections::VecDeque<SharedFrames>,
+    /// Emptied, for outboxes that have several pieces.
+    lists: Vec<Vec<Piece>>,
 }
 
 /// Buffers kept for reuse, and the largest that is kept: 4 MiB a shard at most.
 const POOLED_MAX: usize = 1024;
 const POOLED_BYTES_MAX: usize = 4 << 10;
+/// Places of the longest list of pieces that is kept.
+const POOLED_PIECES_MAX: usize = 4;
 /// Shared buffers remembered; a fan-out uses one a turn, and few turns are in flight at once.
 const SHARED_MAX: usize = 64;
 
@@ -30,6 +35,16 @@ impl BufferPool {
         }
     }
 
+    pub(super) fn take_list(&mut self) -> Vec<Piece> {
+        self.lists.pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_list(&mut self, list: Vec<Piece>) {
+        if self.lists.len() < POOLED_MAX && list.capacity() <= POOLED_PIECES_MAX {
+            self.lists.push(list);
+        }
+    }
+
     /// A buffer filled by `write`, to be shared by reference.
     pub fn share(&mut self, write: impl FnOnce(&mut Frames)) -> SharedFrames {
         let mut frame = match self.shared.front() {
@@ -38,7 +53,7 @@ impl BufferPool {
         };
         let frames = Rc::make_mut(&mut frame);
         frames.bytes.clear();
-        frames.holes.clear();
+        frames.hole = None;
         write(frames);
         if self.shared.len() < SHARED_MAX && frames.bytes.capacity() <= 16 * POOLED_BYTES_MAX {
             self.shared.push_back(Rc::clone(&frame));

@@ -167,7 +167,7 @@ impl Clients {
         let dialect = usize::from(connection.dialect);
         if let Some(frames) = &alike.0[dialect] {
             let (outbox, session) = (&mut connection.outbox, &connection.session);
-            let is_personal = !frames.holes.is_empty()
+            let is_personal = frames.hole.is_some()
                 && outbox.append_personal(&mut self.pool, frames, |copy| {
                     self.dialects[dialect].personalize(frames, session, copy)
                 });

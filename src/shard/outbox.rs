@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::buffer_pool::BufferPool;
 use super::pieces::{PART_END_MAX, Piece, Pieces, part};
 use super::shared::{Personal, SharedFrames};
-use crate::limits::SHARED_BYTES_MIN;
+use crate::limits::{SHARED_BYTES_MIN, SHARED_PART_BYTES_MIN};
 
 /// See the module. One for each connection; an empty one owns no heap.
 #[derive(Debug, Default)]
@@ -78,10 +78,10 @@ impl Outbox {
     pub fn append_shared(&mut self, pool: &mut BufferPool, frames: &SharedFrames) {
         let bytes = frames.bytes.len();
         if self.filling.is_empty() && bytes > 0 && bytes <= PART_END_MAX {
-            self.filling.push(part(frames, 0..bytes));
+            self.filling.push(part(frames, 0..bytes), pool);
             self.filling_bytes += bytes;
         } else {
-            self.append_part(pool, frames, 0..bytes);
+            self.append_range(pool, frames, 0..bytes, SHARED_BYTES_MIN);
         }
         self.messages += 1;
     }
@@ -98,11 +98,22 @@ impl Outbox {
         has_written
     }
 
-    /// Appends a part of frames: by reference if it is large, else copied.
+    /// Appends a part of frames of which this connection gets the rest otherwise: by reference if it is large, else copied.
     pub(super) fn append_part(&mut self, pool: &mut BufferPool, frames: &SharedFrames, range: Range<usize>) {
+        self.append_range(pool, frames, range, SHARED_PART_BYTES_MIN);
+    }
+
+    /// Appends these bytes of frames: by reference if they are `shared_min` at least, else copied.
+    fn append_range(
+        &mut self,
+        pool: &mut BufferPool,
+        frames: &SharedFrames,
+        range: Range<usize>,
+        shared_min: usize,
+    ) {
         let bytes = range.len();
-        if bytes >= SHARED_BYTES_MIN && range.end <= PART_END_MAX {
-            self.filling.push(part(frames, range));
+        if bytes >= shared_min && range.end <= PART_END_MAX {
+            self.filling.push(part(frames, range), pool);
         } else if bytes > 0 {
             self.owned_tail(pool).extend_from_slice(&frames.bytes[range]);
         }
@@ -117,16 +128,19 @@ impl Outbox {
         self.filling_bytes += tail.len() - before;
     }
 
-    /// The owned buffer at the end of `filling`, made from the small shared piece there if need be.
+    /// The owned buffer at the end of `filling`, made from the small shared frames there if need be.
     fn owned_tail(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
         match self.filling.last_mut() {
             Some(Piece::Owned(_)) => {}
-            Some(last @ Piece::Shared { .. }) if last.bytes().len() < SHARED_BYTES_MIN => {
+            Some(last) if last.is_small() => {
                 let mut owned = pool.take();
                 owned.extend_from_slice(last.bytes());
                 *last = Piece::Owned(owned);
             }
-            _ => self.filling.push(Piece::Owned(pool.take())),
+            _ => {
+                let owned = pool.take();
+                self.filling.push(Piece::Owned(owned), pool);
+            }
         }
         match self.filling.last_mut() {
             Some(Piece::Owned(bytes)) => bytes,
@@ -202,8 +216,9 @@ mod tests {
     fn of_a_personal_frame_only_what_is_small_is_copied() {
         let mut pool = BufferPool::default();
         let mut outbox = Outbox::default();
-        let frames = share(&mut pool, &[b"head|".as_slice(), &[b'x'; SHARED_BYTES_MIN], b"|end"].concat());
-        let large = 5..5 + SHARED_BYTES_MIN;
+        let frames =
+            share(&mut pool, &[b"head|".as_slice(), &[b'x'; SHARED_PART_BYTES_MIN], b"|end"].concat());
+        let large = 5..5 + SHARED_PART_BYTES_MIN;
         let says = outbox.append_personal(&mut pool, &frames, |copy| {
             copy.own(4, |out| out.extend_from_slice(b"own:"));
             copy.shared(0..5);
@@ -218,6 +233,33 @@ mod tests {
         assert_eq!(all(&outbox), expected);
         let lies_shared = |part: &[u8]| part.as_ptr() == frames.bytes[large.clone()].as_ptr();
         assert_eq!(outbox.in_flight().map(lies_shared).collect::<Vec<_>>(), [false, true, false]);
+    }
+
+    #[test]
+    fn a_part_by_reference_is_never_copied_and_small_frames_are_if_more_follows() {
+        let mut pool = BufferPool::default();
+        let mut outbox = Outbox::default();
+        let frames = share(&mut pool, &[b'x'; SHARED_PART_BYTES_MIN + 1]);
+        for (range, is_by_reference) in [
+            (0..SHARED_PART_BYTES_MIN, true),
+            (1..frames.bytes.len(), true),
+            (0..SHARED_PART_BYTES_MIN - 1, false),
+        ] {
+            outbox.append_part(&mut pool, &frames, range);
+            outbox.append(&mut pool, |out| out.push(b'.'));
+            outbox.start_send();
+            let lies_shared =
+                outbox.in_flight().any(|piece| frames.bytes.as_ptr_range().contains(&piece.as_ptr()));
+            assert_eq!(
+                (lies_shared, outbox.in_flight().count()),
+                (is_by_reference, 1 + usize::from(is_by_reference))
+            );
+            outbox.sent(all(&outbox).len(), &mut pool);
+        }
+        outbox.append_shared(&mut pool, &frames);
+        outbox.append(&mut pool, |out| out.push(b'.'));
+        outbox.start_send();
+        assert_eq!(outbox.in_flight().count(), 1, "one send of one piece");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::buffer_pool::BufferPool;
 use super::shared::SharedFrames;
+use crate::limits::SHARED_BYTES_MIN;
 
 #[derive(Debug)]
 pub enum Piece {
@@ -26,6 +27,17 @@ impl Piece {
             Self::Shared { frames, start, end } => &frames.bytes[*start as usize..*end as usize],
         }
     }
+
+    /// Whether it is all of frames so small that they are copied unless they come first.
+    pub fn is_small(&self) -> bool {
+        match self {
+            Self::Owned(_) => false,
+            Self::Shared { frames, start, end } => {
+                let bytes = frames.bytes.len();
+                bytes < SHARED_BYTES_MIN && (*end - *start) as usize == bytes
+            }
+        }
+    }
 }
 
 /// A queue of pieces. Most of the time there is one, which needs no heap of its own.
@@ -40,22 +52,25 @@ impl Pieces {
         self.first.is_none()
     }
 
-    pub fn push(&mut self, piece: Piece) {
-        match self.first {
-            None => self.first = Some(piece),
-            Some(_) => self.rest.push(piece),
+    pub fn push(&mut self, piece: Piece, pool: &mut BufferPool) {
+        if self.first.is_none() {
+            self.first = Some(piece);
+            return;
         }
+        if self.rest.capacity() == 0 {
+            self.rest = pool.take_list();
+        }
+        self.rest.push(piece);
     }
 
     /// Takes the last piece back if there is nothing in it.
     pub fn pop_empty(&mut self) -> Option<Vec<u8>> {
-        let last = if self.rest.is_empty() { self.first.take() } else { self.rest.pop() };
+        let is_empty = |piece: &mut Piece| matches!(piece, Piece::Owned(bytes) if bytes.is_empty());
+        let last =
+            if self.rest.is_empty() { self.first.take_if(is_empty) } else { self.rest.pop_if(is_empty) };
         match last? {
-            Piece::Owned(bytes) if bytes.is_empty() => Some(bytes),
-            piece => {
-                self.push(piece);
-                None
-            }
+            Piece::Owned(bytes) => Some(bytes),
+            Piece::Shared { .. } => None,
         }
     }
 
@@ -74,7 +89,7 @@ impl Pieces {
             }
         }
         if self.rest.capacity() > 0 {
-            self.rest = Vec::new();
+            pool.give_list(std::mem::take(&mut self.rest));
         }
     }
 }
