@@ -75,8 +75,12 @@ pub const CHUNK_BYTES: usize = 64 << 10;
 pub const CHUNK_CELLS_SCANNED_MAX: usize = 4096;
 const _: () = assert!(CHUNK_BYTES * 2 <= OUTBOX_SOFT_BYTES_DEFAULT);
 
-/// A shared frame part of at least this size is queued by reference, never copied into an outbox.
+/// Shared frames of at least this size are queued by reference, never copied into an outbox.
 pub const SHARED_BYTES_MIN: usize = 4 << 10;
+/// A part of shared frames whose rest is made for each receiver is queued by reference from this size on. To copy as much
+/// costs each receiver what a send of several pieces costs.
+pub const SHARED_PART_BYTES_MIN: usize = 1 << 10;
+const _: () = assert!(SHARED_PART_BYTES_MIN <= SHARED_BYTES_MIN);
 
 /// Partitions of the key space, spread over the shards. A power of two, far more than cores, so that
 /// partitions divide evenly.

@@ -1,5 +1,5 @@
 //! A steady turn of a shard allocates nothing: neither for `ping` nor for a fan-out to a hundred subscribers, with
-//! a storage or without, nor for writes that wait for the disk.
+//! a storage or without, in SyncKit, where each has a part of its own, nor for writes that wait for the disk.
 //!
 //! Method: one shard, driven as `io/driver.rs` drives it but without a ring, and an allocator that counts what
 //! this thread asks it for. The clock moves on by 100 µs a turn; heartbeats are further apart than the test is long.
@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use annulus::config::Config;
+use annulus::config::{Config, DialectPath};
 use annulus::crdt::Time;
 use annulus::dialect;
 use annulus::handover::{self, Chunk, FromStorage, Progress, ShardPort, ToStorage};
@@ -70,6 +70,31 @@ fn a_steady_turn_of_fanout_allocates_nothing() {
 }
 
 #[test]
+fn a_steady_turn_of_fanout_that_names_each_reader_allocates_nothing() {
+    for window in [1, 4, 16] {
+        let mut host = Host::new();
+        let publisher = host.open();
+        for n in 0..SUBSCRIBERS {
+            let subscriber = host.open_at("/ws");
+            let subscribe = format!(
+                r#"{{"type":"subscribe","timestamp":1,"id":"1","documentId":"board","clientId":"r{n}"}}"#
+            );
+            host.turn_with(|host| host.receive(subscriber, &text_frame(subscribe.as_bytes())));
+        }
+        let writes: Vec<Vec<u8>> = (0..KEYS).map(|n| write(n, "memory")).collect();
+        let (allocations, done) = host.steady(|host, turn| {
+            for n in 0..window {
+                host.receive(publisher, &writes[((turn * window + n) % KEYS) as usize]);
+            }
+        });
+        assert_eq!(done.deliveries, TURNS * window * SUBSCRIBERS, "every change reached every subscriber");
+        // What is shared is large, and what names the reader follows it.
+        assert_eq!(host.pieces_max, if window == 16 { 2 } else { 1 });
+        assert_eq!(allocations, 0, "allocations in {TURNS} turns of {window} writes");
+    }
+}
+
+#[test]
 fn a_steady_turn_of_durable_writes_allocates_nothing() {
     let mut host = Host::stored();
     let clients: Vec<ConnectionId> = (0..10).map(|_| host.open()).collect();
@@ -108,6 +133,8 @@ struct Host {
     sent: Vec<(ConnectionId, usize)>,
     buffer: Vec<u8>,
     storage: Option<Storage>,
+    /// Pieces of a send, at most.
+    pieces_max: usize,
 }
 
 /// A disk that takes everything at once, and gives every buffer back.
@@ -126,7 +153,12 @@ impl Host {
     }
 
     fn with(progress: Option<Arc<Progress>>) -> Self {
-        let config = Config { heartbeat_ms: 3_600_000, offers_durable: true, ..Config::default() };
+        let config = Config {
+            heartbeat_ms: 3_600_000,
+            offers_durable: true,
+            dialects: vec![DialectPath::NATIVE, dialect::synckit::PATH],
+            ..Config::default()
+        };
         let shared = Shared {
             config: Arc::new(config),
             dialects: dialect::ALL,
@@ -145,16 +177,30 @@ impl Host {
         let (storage, port) = handover::connect(1).pop().unwrap();
         let shard = Shard::new(shared, 0, ports, progress.is_some().then_some(storage), now, 1);
         let storage = progress.map(|progress| Storage { port, progress });
-        Self { shard, now, commands: Vec::new(), sent: Vec::new(), buffer: Vec::new(), storage }
+        Self {
+            shard,
+            now,
+            commands: Vec::new(),
+            sent: Vec::new(),
+            buffer: Vec::new(),
+            storage,
+            pieces_max: 0,
+        }
     }
 
-    /// An open WebSocket whose `hello` has been sent.
+    /// An open WebSocket of the native dialect whose `hello` has been sent.
     fn open(&mut self) -> ConnectionId {
-        const UPGRADE: &[u8] = b"GET /v1 HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\n\
+        self.open_at("/v1")
+    }
+
+    fn open_at(&mut self, path: &str) -> ConnectionId {
+        let upgrade = format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\n\
             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+            Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        );
         let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
-        self.turn_with(|host| host.receive(id, UPGRADE));
+        self.turn_with(|host| host.receive(id, upgrade.as_bytes()));
         self.turn_with(|_| {});
         id
     }
@@ -180,6 +226,7 @@ impl Host {
         for command in &self.commands {
             match *command {
                 Command::Send(id) => {
+                    self.pieces_max = self.pieces_max.max(self.shard.in_flight(id).count());
                     self.sent.push((id, self.shard.in_flight(id).map(<[u8]>::len).sum()));
                 }
                 other => panic!("{other:?} in a steady turn"),

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 use super::control::{Control, Event, Signal};
-use super::ring::{Completion, Gather, Operation, Ring};
+use super::ring::{Completion, Operation, Ring};
 use super::sockets::{Sockets, peer_address};
 use super::{Clock, listener, ring};
 use crate::limits::ACCEPT_LINGER_MS;
@@ -289,7 +289,9 @@ impl Driver {
     fn sent(&mut self, id: ConnectionId, completion: &Completion) {
         let Some((id, socket)) = self.sockets.find(id) else { return };
         socket.sending = false;
-        socket.gather = None;
+        if let Some(gather) = socket.gather.take() {
+            self.ring.reuse(gather);
+        }
         if socket.closing {
             return self.release_if_quiet(id);
         }
@@ -343,9 +345,8 @@ impl Driver {
         match (pieces.next(), pieces.next()) {
             (Some(only), None) => self.ring.queue_send(socket.as_fd(), id, only),
             _ => {
-                let gather = Gather::new(self.shard.in_flight(id));
-                self.ring.queue_send_message(socket.as_fd(), id, &gather);
-                socket.gather = Some(gather);
+                let pieces = self.shard.in_flight(id);
+                socket.gather = Some(self.ring.queue_send_pieces(socket.as_fd(), id, pieces));
             }
         }
     }

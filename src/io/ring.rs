@@ -101,6 +101,9 @@ pub struct Ring {
     buffers: Buffers,
     control_value: Box<u64>,
     timer: Box<Timespec>,
+    /// Done with, for reuse.
+    #[expect(clippy::vec_box, reason = "what is queued points at a gather, so that it must not move")]
+    gathers: Vec<Box<Gather>>,
 }
 
 impl Ring {
@@ -140,7 +143,8 @@ impl Ring {
         }
         // Saves looking up the ring's descriptor on every turn; a kernel that cannot is only a little slower.
         let _ = ring.submitter().register_ring_fd();
-        Ok(Self { ring, size, buffers, control_value: Box::new(0), timer: Box::new(Timespec::new()) })
+        let (control_value, timer) = (Box::new(0), Box::new(Timespec::new()));
+        Ok(Self { ring, size, buffers, control_value, timer, gathers: Vec::new() })
     }
 
     pub fn size(&self) -> RingSize {
@@ -173,11 +177,26 @@ impl Ring {
         self.push(&send.build(), Operation::Send(id));
     }
 
-    /// Sends the pieces of `message`, which with what they point to stay where they are until the completion.
-    pub fn queue_send_message(&mut self, socket: BorrowedFd<'_>, id: ConnectionId, message: &Gather) {
+    /// Sends `pieces`, which stay where they are until the completion, as does what is returned.
+    pub fn queue_send_pieces<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        id: ConnectionId,
+        pieces: impl Iterator<Item = &'a [u8]>,
+    ) -> Box<Gather> {
+        let mut gather = self.gathers.pop().unwrap_or_default();
+        gather.point_at(pieces);
         let send =
-            opcode::SendMsg::new(fd(socket), &raw const message.header).flags(libc::MSG_NOSIGNAL as u32);
+            opcode::SendMsg::new(fd(socket), &raw const gather.header).flags(libc::MSG_NOSIGNAL as u32);
         self.push(&send.build(), Operation::Send(id));
+        gather
+    }
+
+    /// Takes back what [`Self::queue_send_pieces`] gave, after the completion.
+    pub fn reuse(&mut self, gather: Box<Gather>) {
+        if self.gathers.len() < GATHERS_MAX {
+            self.gathers.push(gather);
+        }
     }
 
     /// Stops the receive of `id`; what has arrived before is still reported.
@@ -278,19 +297,29 @@ pub struct Gather {
 /// Pieces one send takes; the rest follows with the next.
 const PIECES_MAX: usize = 64;
 
-impl Gather {
-    /// Points at the first [`PIECES_MAX`] of `pieces`, which must stay where they are while this is in use.
-    pub fn new<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Box<Self> {
-        let slices = pieces
-            .take(PIECES_MAX)
-            .map(|piece| libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() })
-            .collect();
+/// Gathers kept for reuse: one for each send of a large fan-out, and a shard keeps 1.2 MiB of them at most.
+const GATHERS_MAX: usize = 1024;
+
+impl Default for Gather {
+    fn default() -> Self {
         // SAFETY: all fields of a message header are integers and pointers, for which zero is a value.
         let header = unsafe { std::mem::zeroed() };
-        let mut gather = Box::new(Self { header, slices });
-        gather.header.msg_iov = gather.slices.as_mut_ptr();
-        gather.header.msg_iovlen = gather.slices.len();
-        gather
+        Self { header, slices: Vec::new() }
+    }
+}
+
+impl Gather {
+    /// Points at the first [`PIECES_MAX`] of `pieces`, which must stay where they are while this is in use.
+    fn point_at<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) {
+        self.slices.clear();
+        self.slices.extend(
+            pieces.take(PIECES_MAX).map(|piece| libc::iovec {
+                iov_base: piece.as_ptr().cast_mut().cast(),
+                iov_len: piece.len(),
+            }),
+        );
+        self.header.msg_iov = self.slices.as_mut_ptr();
+        self.header.msg_iovlen = self.slices.len();
     }
 }
 

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 
+use super::buffer_pool::BufferPool;
 use super::connection::{Connection, Phase};
-use super::outbox::BufferPool;
 use super::shared::{Frames, SharedFrames};
 use super::{Change, Command, Dialect, Event, Now};
 use crate::config::{Coalesce, Config};
@@ -167,7 +167,7 @@ impl Clients {
         let dialect = usize::from(connection.dialect);
         if let Some(frames) = &alike.0[dialect] {
             let (outbox, session) = (&mut connection.outbox, &connection.session);
-            let is_personal = !frames.holes.is_empty()
+            let is_personal = frames.hole.is_some()
                 && outbox.append_personal(&mut self.pool, frames, |copy| {
                     self.dialects[dialect].personalize(frames, session, copy)
                 });

@@ -49,12 +49,12 @@ pub trait Dialect: Sync {
     fn change(&self, change: Change<'_>, session: &Session, out: &mut Vec<u8>);
 
     /// Appends the frames that tell subscribers of a change: once for all that get the same, but for what
-    /// [`Self::personalize`] puts into their holes.
+    /// [`Self::personalize`] puts into their hole.
     fn change_for_all(&self, change: Change<'_>, out: &mut Frames) {
         self.change(change, &None, &mut out.bytes);
     }
 
-    /// Appends frames with holes as one subscriber gets them; `false`, and nothing is appended, if it gets them as they are.
+    /// Appends frames with a hole as one subscriber gets them; `false`, and nothing is appended, if it gets them as they are.
     fn personalize(&self, _frames: &Frames, _session: &Session, _out: &mut Personal<'_>) -> bool {
         false
     }

@@ -6,6 +6,7 @@
 
 mod admission;
 mod apply;
+mod buffer_pool;
 mod clear;
 mod clients;
 mod connection;
@@ -29,6 +30,7 @@ mod outbox;
 mod outcomes;
 mod pages;
 mod pending;
+mod pieces;
 mod presence;
 mod publish;
 mod rate;
@@ -45,13 +47,14 @@ mod walk;
 mod watch;
 mod write;
 
+pub use buffer_pool::BufferPool;
 pub use clients::Clients;
 pub use connection::{Connection, Phase};
 pub use dialect::{
     Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Published, Session,
     SnapshotEnd,
 };
-pub use outbox::{BufferPool, Outbox};
+pub use outbox::Outbox;
 pub use pages::{Health, INDEX_TITLE};
 pub use presence::SetPresence;
 pub use shared::{Frames, Hole, Personal, SharedFrames};

@@ -4,90 +4,11 @@
 //! its last completion. A piece is owned (copied) or a buffer shared with other connections.
 
 use std::ops::Range;
-use std::rc::Rc;
 
-use super::shared::{Frames, Personal, SharedFrames};
-use crate::limits::SHARED_BYTES_MIN;
-
-#[derive(Debug)]
-enum Piece {
-    Owned(Vec<u8>),
-    /// Bytes `start..end` of these frames; positions of half a word, so that a piece is no larger than a vector.
-    Shared {
-        frames: SharedFrames,
-        start: u32,
-        end: u32,
-    },
-}
-
-const _: () = assert!(size_of::<Piece>() == size_of::<Vec<u8>>());
-
-impl Piece {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Owned(bytes) => bytes,
-            Self::Shared { frames, start, end } => &frames.bytes[*start as usize..*end as usize],
-        }
-    }
-}
-
-/// A queue of pieces. Most of the time there is one, which needs no heap of its own.
-#[derive(Debug, Default)]
-struct Pieces {
-    first: Option<Piece>,
-    rest: Vec<Piece>,
-}
-
-impl Pieces {
-    fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
-    fn push(&mut self, piece: Piece) {
-        match self.first {
-            None => self.first = Some(piece),
-            Some(_) => self.rest.push(piece),
-        }
-    }
-
-    /// Takes the last piece back if there is nothing in it.
-    fn pop_empty(&mut self) -> Option<Vec<u8>> {
-        let last = if self.rest.is_empty() { self.first.take() } else { self.rest.pop() };
-        match last? {
-            Piece::Owned(bytes) if bytes.is_empty() => Some(bytes),
-            piece => {
-                self.push(piece);
-                None
-            }
-        }
-    }
-
-    fn last_mut(&mut self) -> Option<&mut Piece> {
-        self.rest.last_mut().or(self.first.as_mut())
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.first.iter().chain(&self.rest).map(Piece::bytes)
-    }
-
-    fn recycle(&mut self, pool: &mut BufferPool) {
-        for piece in self.first.take().into_iter().chain(self.rest.drain(..)) {
-            if let Piece::Owned(bytes) = piece {
-                pool.give(bytes);
-            }
-        }
-        if self.rest.capacity() > 0 {
-            self.rest = Vec::new();
-        }
-    }
-}
-
-/// Where a part that is queued by reference ends, at most.
-const PART_END_MAX: usize = u32::MAX as usize;
-
-fn part(frames: &SharedFrames, range: Range<usize>) -> Piece {
-    Piece::Shared { frames: Rc::clone(frames), start: range.start as u32, end: range.end as u32 }
-}
+use super::buffer_pool::BufferPool;
+use super::pieces::{PART_END_MAX, Piece, Pieces, part};
+use super::shared::{Personal, SharedFrames};
+use crate::limits::{SHARED_BYTES_MIN, SHARED_PART_BYTES_MIN};
 
 /// See the module. One for each connection; an empty one owns no heap.
 #[derive(Debug, Default)]
@@ -157,10 +78,10 @@ impl Outbox {
     pub fn append_shared(&mut self, pool: &mut BufferPool, frames: &SharedFrames) {
         let bytes = frames.bytes.len();
         if self.filling.is_empty() && bytes > 0 && bytes <= PART_END_MAX {
-            self.filling.push(part(frames, 0..bytes));
+            self.filling.push(part(frames, 0..bytes), pool);
             self.filling_bytes += bytes;
         } else {
-            self.append_part(pool, frames, 0..bytes);
+            self.append_range(pool, frames, 0..bytes, SHARED_BYTES_MIN);
         }
         self.messages += 1;
     }
@@ -177,11 +98,22 @@ impl Outbox {
         has_written
     }
 
-    /// Appends a part of frames: by reference if it is large, else copied.
+    /// Appends a part of frames of which this connection gets the rest otherwise: by reference if it is large, else copied.
     pub(super) fn append_part(&mut self, pool: &mut BufferPool, frames: &SharedFrames, range: Range<usize>) {
+        self.append_range(pool, frames, range, SHARED_PART_BYTES_MIN);
+    }
+
+    /// Appends these bytes of frames: by reference if they are `shared_min` at least, else copied.
+    fn append_range(
+        &mut self,
+        pool: &mut BufferPool,
+        frames: &SharedFrames,
+        range: Range<usize>,
+        shared_min: usize,
+    ) {
         let bytes = range.len();
-        if bytes >= SHARED_BYTES_MIN && range.end <= PART_END_MAX {
-            self.filling.push(part(frames, range));
+        if bytes >= shared_min && range.end <= PART_END_MAX {
+            self.filling.push(part(frames, range), pool);
         } else if bytes > 0 {
             self.owned_tail(pool).extend_from_slice(&frames.bytes[range]);
         }
@@ -196,16 +128,19 @@ impl Outbox {
         self.filling_bytes += tail.len() - before;
     }
 
-    /// The owned buffer at the end of `filling`, made from the small shared piece there if need be.
+    /// The owned buffer at the end of `filling`, made from the small shared frames there if need be.
     fn owned_tail(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
         match self.filling.last_mut() {
             Some(Piece::Owned(_)) => {}
-            Some(last @ Piece::Shared { .. }) if last.bytes().len() < SHARED_BYTES_MIN => {
+            Some(last) if last.is_small() => {
                 let mut owned = pool.take();
                 owned.extend_from_slice(last.bytes());
                 *last = Piece::Owned(owned);
             }
-            _ => self.filling.push(Piece::Owned(pool.take())),
+            _ => {
+                let owned = pool.take();
+                self.filling.push(Piece::Owned(owned), pool);
+            }
         }
         match self.filling.last_mut() {
             Some(Piece::Owned(bytes)) => bytes,
@@ -265,52 +200,6 @@ impl Outbox {
     }
 }
 
-/// Buffers that were used and will be again, so that a steady turn allocates nothing.
-#[derive(Debug, Default)]
-pub struct BufferPool {
-    owned: Vec<Vec<u8>>,
-    /// Every shared buffer handed out, oldest first; one whose last connection has sent it is free.
-    shared: std::collections::VecDeque<SharedFrames>,
-}
-
-/// Buffers kept for reuse, and the largest that is kept: 4 MiB a shard at most.
-const POOLED_MAX: usize = 1024;
-const POOLED_BYTES_MAX: usize = 4 << 10;
-/// Shared buffers remembered; a fan-out uses one a turn, and few turns are in flight at once.
-const SHARED_MAX: usize = 64;
-
-impl BufferPool {
-    pub fn take(&mut self) -> Vec<u8> {
-        self.owned.pop().unwrap_or_default()
-    }
-
-    pub fn give(&mut self, mut bytes: Vec<u8>) {
-        if self.owned.len() < POOLED_MAX && bytes.capacity() <= POOLED_BYTES_MAX {
-            bytes.clear();
-            self.owned.push(bytes);
-        }
-    }
-
-    /// A buffer filled by `write`, to be shared by reference.
-    pub fn share(&mut self, write: impl FnOnce(&mut Frames)) -> SharedFrames {
-        let mut frame = match self.shared.front() {
-            Some(oldest) if Rc::strong_count(oldest) == 1 => self.shared.pop_front().unwrap_or_default(),
-            _ => SharedFrames::default(),
-        };
-        let frames = Rc::make_mut(&mut frame);
-        frames.bytes.clear();
-        frames.holes.clear();
-        write(frames);
-        if self.shared.len() < SHARED_MAX && frames.bytes.capacity() <= 16 * POOLED_BYTES_MAX {
-            self.shared.push_back(Rc::clone(&frame));
-        } else if self.shared.front().is_some_and(|oldest| Rc::strong_count(oldest) > 1) {
-            // A slow reader holds the oldest: forget it here, so that it does not block those behind it.
-            self.shared.pop_front();
-        }
-        frame
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,8 +216,9 @@ mod tests {
     fn of_a_personal_frame_only_what_is_small_is_copied() {
         let mut pool = BufferPool::default();
         let mut outbox = Outbox::default();
-        let frames = share(&mut pool, &[b"head|".as_slice(), &[b'x'; SHARED_BYTES_MIN], b"|end"].concat());
-        let large = 5..5 + SHARED_BYTES_MIN;
+        let frames =
+            share(&mut pool, &[b"head|".as_slice(), &[b'x'; SHARED_PART_BYTES_MIN], b"|end"].concat());
+        let large = 5..5 + SHARED_PART_BYTES_MIN;
         let says = outbox.append_personal(&mut pool, &frames, |copy| {
             copy.own(4, |out| out.extend_from_slice(b"own:"));
             copy.shared(0..5);
@@ -343,6 +233,33 @@ mod tests {
         assert_eq!(all(&outbox), expected);
         let lies_shared = |part: &[u8]| part.as_ptr() == frames.bytes[large.clone()].as_ptr();
         assert_eq!(outbox.in_flight().map(lies_shared).collect::<Vec<_>>(), [false, true, false]);
+    }
+
+    #[test]
+    fn a_part_by_reference_is_never_copied_and_small_frames_are_if_more_follows() {
+        let mut pool = BufferPool::default();
+        let mut outbox = Outbox::default();
+        let frames = share(&mut pool, &[b'x'; SHARED_PART_BYTES_MIN + 1]);
+        for (range, is_by_reference) in [
+            (0..SHARED_PART_BYTES_MIN, true),
+            (1..frames.bytes.len(), true),
+            (0..SHARED_PART_BYTES_MIN - 1, false),
+        ] {
+            outbox.append_part(&mut pool, &frames, range);
+            outbox.append(&mut pool, |out| out.push(b'.'));
+            outbox.start_send();
+            let lies_shared =
+                outbox.in_flight().any(|piece| frames.bytes.as_ptr_range().contains(&piece.as_ptr()));
+            assert_eq!(
+                (lies_shared, outbox.in_flight().count()),
+                (is_by_reference, 1 + usize::from(is_by_reference))
+            );
+            outbox.sent(all(&outbox).len(), &mut pool);
+        }
+        outbox.append_shared(&mut pool, &frames);
+        outbox.append(&mut pool, |out| out.push(b'.'));
+        outbox.start_send();
+        assert_eq!(outbox.in_flight().count(), 1, "one send of one piece");
     }
 
     #[test]
@@ -381,21 +298,5 @@ mod tests {
         assert!(outbox.sent(3, &mut pool));
         outbox.start_send();
         assert_eq!(all(&outbox), b"two");
-    }
-
-    #[test]
-    fn a_shared_buffer_is_reused_only_when_nobody_sends_it() {
-        let mut pool = BufferPool::default();
-        let mut outbox = Outbox::default();
-        let frame = share(&mut pool, b"first");
-        outbox.append_shared(&mut pool, &frame);
-        drop(frame);
-        outbox.start_send();
-        let second = share(&mut pool, b"second");
-        assert_eq!(all(&outbox), b"first");
-        drop(second);
-        outbox.sent(5, &mut pool);
-        share(&mut pool, b"third");
-        assert!(pool.shared.len() <= 2, "a free buffer was used again");
     }
 }

@@ -1,18 +1,19 @@
 //! Frames that are encoded once for many connections, and what a dialect puts into them for one alone.
 //!
-//! Invariant: what has no holes is queued by reference and costs its receivers nothing; of what has some, a receiver copies
-//! the part around them and shares the rest if that is large.
+//! Invariant: what has no hole is queued by reference and costs its receivers nothing; of what has one, a receiver copies
+//! what is around it and shares the rest if that is large.
 
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::outbox::{BufferPool, Outbox};
+use super::buffer_pool::BufferPool;
+use super::outbox::Outbox;
 
-/// Frames, one after the other, and where a receiver's own part would go. Holes are in order.
+/// Frames, one after the other, and where in them a receiver's own part would go.
 #[derive(Clone, Debug, Default)]
 pub struct Frames {
     pub bytes: Vec<u8>,
-    pub holes: Vec<Hole>,
+    pub hole: Option<Hole>,
 }
 
 /// A place in one frame of [`Frames`] where its dialect may put something for one receiver.

@@ -4,7 +4,7 @@ use super::frame::{ClockName, Code, Fields, Framing, MessageId, write_clock, wri
 use super::keys::{self, Key};
 use super::text;
 use crate::crdt::{Stamp, Time};
-use crate::limits::SHARED_BYTES_MIN;
+use crate::limits::SHARED_PART_BYTES_MIN;
 use crate::mesh::{Entry, EntryState};
 use crate::shard::{Frames, Hole, Personal};
 use crate::wire::json::write_string;
@@ -63,11 +63,6 @@ impl<'e> Told<'e> {
     }
 }
 
-/// Changes of a delivery in whose clocks every reader is named; of more only the newest names it. What counts is the largest
-/// number that a client has under its name. To name a reader costs some 70 ns a change, which is a fifth of what each of
-/// sixteen changes costs that are sent at once.
-const NAMED_MAX: usize = 4;
-
 /// Writes changes of one document in one way.
 pub struct Changes<'a> {
     pub framing: Framing,
@@ -82,20 +77,17 @@ impl Changes<'_> {
         self.write_each(out, entries, |_, _| {});
     }
 
-    /// The same for many, each of whom may be named in the clocks: see [`personalize`].
+    /// The same for many, each of whom may be named in the clock of the newest change: see [`personalize`]. What counts is
+    /// the largest number that a client has under its name, and to name it in each of four that are sent at once costs more
+    /// than a tenth of all they cost.
     pub fn write_for_all<'e>(&self, out: &mut Frames, entries: impl Iterator<Item = Entry<'e>>) {
-        let (mut newest, mut newest_time) = (0, Time::ZERO);
-        let holes = &mut out.holes;
+        let mut newest = Time::ZERO;
         self.write_each(&mut out.bytes, entries, |hole, time| {
-            if time >= newest_time {
-                (newest, newest_time) = (holes.len(), time);
+            if time >= newest {
+                newest = time;
+                out.hole = Some(hole);
             }
-            holes.push(hole);
         });
-        if holes.len() > NAMED_MAX {
-            holes.swap(0, newest);
-            holes.truncate(1);
-        }
     }
 
     /// `named` is told where in each message a client's name goes.
@@ -199,25 +191,21 @@ impl Changes<'_> {
 /// Bytes that end a JSON object.
 const CLOSING_BYTES: usize = 1;
 
-/// Appends messages with the name of their reader in the clocks.
-pub fn personalize(framing: Framing, frames: &Frames, name: &ClockName, out: &mut Personal<'_>) {
-    let mut done = 0;
-    for &Hole { frame, payload, at, end } in &frames.holes {
-        out.shared(done..frame);
-        let before = &frames.bytes[payload..at];
-        let digits = before.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-        let number = &before[before.len() - digits..];
-        let more = name.as_bytes().len() + digits;
-        out.own(at - frame + more + (end - at).min(SHARED_BYTES_MIN), |out| {
-            let started = framing.write_start(out, &frames.bytes[payload..end], more);
-            out.extend_from_slice(&before[started..]);
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(number);
-        });
-        out.shared(at..end);
-        done = end;
-    }
-    out.shared(done..frames.bytes.len());
+/// Appends messages with the name of their reader in the clock of that with the hole.
+pub fn personalize(framing: Framing, frames: &Frames, hole: Hole, name: &ClockName, out: &mut Personal<'_>) {
+    let Hole { frame, payload, at, end } = hole;
+    out.shared(0..frame);
+    let before = &frames.bytes[payload..at];
+    let digits = before.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let number = &before[before.len() - digits..];
+    let more = name.as_bytes().len() + digits;
+    out.own(at - frame + more + (end - at).min(SHARED_PART_BYTES_MIN), |out| {
+        let started = framing.write_start(out, &frames.bytes[payload..end], more);
+        out.extend_from_slice(&before[started..]);
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(number);
+    });
+    out.shared(at..frames.bytes.len());
 }
 
 /// The fields of a `delta_batch` with the operations that `write` appends, joined by commas.

@@ -140,10 +140,9 @@ impl Dialect for SyncKit {
 
     fn personalize(&self, frames: &Frames, session: &Session, out: &mut Personal<'_>) -> bool {
         let name = Conversation::begun(session).and_then(|known| known.clock_name.as_ref());
-        name.is_some_and(|name| {
-            changes::personalize(self.framing, frames, name, out);
-            true
-        })
+        let (Some(name), Some(hole)) = (name, frames.hole) else { return false };
+        changes::personalize(self.framing, frames, hole, name, out);
+        true
     }
 
     fn member(&self, change: MemberChange<'_>, out: &mut Vec<u8>) {
