@@ -90,6 +90,7 @@ impl SyncKit {
         let document = self.documents.get_mut(&map).expect("a document that was asked for");
         document.is_live = true;
         document.is_partial = false;
+        document.unclear_removed.clear();
         if !self.is_sdk {
             document.fields = Fields::default();
             document.may_have_more = false;

@@ -83,6 +83,9 @@ struct Document {
     named_through: u64,
     /// Fields and elements whose writes may not have reached the server, although it shows them.
     unclear: BTreeSet<String>,
+    /// Elements it does not show, although what took them away was refused: until the server speaks of them, by itself or
+    /// with a state, which has all there are.
+    unclear_removed: BTreeSet<String>,
     /// Deltas per field, since it was last cleared.
     heard: BTreeMap<String, usize>,
 }
@@ -103,6 +106,8 @@ struct Write {
     ops: Vec<Op>,
     /// Elements it adds to a set.
     added: Vec<String>,
+    /// Elements it removes, or clears away.
+    removed: Vec<String>,
 }
 
 struct Op {
@@ -213,6 +218,7 @@ impl SyncKit {
     fn mark_unclear(&mut self, write: Write) {
         if let Some(document) = self.documents.get_mut(&write.kind.0).filter(|_| self.is_sdk) {
             document.unclear.extend(write.ops.into_iter().map(|op| op.field).chain(write.added));
+            document.unclear_removed.extend(write.removed);
         }
     }
 }

@@ -184,7 +184,7 @@ impl SyncKit {
             let delta = delta.join(",");
             (DELTA, format!(r#"{document},{named},"delta":{{{delta}}},"vectorClock":{clock}"#))
         };
-        self.writes.insert(id, Write { kind: (map, is_batch), ops, added: Vec::new() });
+        self.writes.insert(id, Write { kind: (map, is_batch), ops, added: Vec::new(), removed: Vec::new() });
         self.send(code, &fields, context);
     }
 

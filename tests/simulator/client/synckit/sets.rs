@@ -24,20 +24,22 @@ impl SyncKit {
     pub fn write_set(&mut self, map: usize, context: &mut Context<'_>) {
         let joins = Document { is_live: true, is_partial: true, ..Document::default() };
         let document = self.documents.entry(map).or_insert(joins);
-        let (mut steps, mut added) = (Vec::new(), Vec::new());
+        let (mut steps, mut added, mut removed) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..context.random.between(1, 3) {
             let element = element(context.random.below(ELEMENTS));
             let verb = context.random.pick(&["add", "add", "add", "remove", "remove", "clear"]);
             document.change_set(verb, &element);
             let value = if verb == "clear" { String::new() } else { format!(r#","value":{element}"#) };
             steps.push(format!(r#"{{"type":"set","operation":"{verb}","clientId":"{}"{value}}}"#, self.name));
-            if verb == "add" {
-                added.push(element);
+            match verb {
+                "add" => added.push(element),
+                "remove" => removed.push(element),
+                _ => removed.extend((0..ELEMENTS).map(self::element)),
             }
         }
         let id = self.id();
         let (document, steps) = (document_id(map, context), steps.join(","));
-        self.writes.insert(id.clone(), Write { kind: (map, true), ops: Vec::new(), added });
+        self.writes.insert(id.clone(), Write { kind: (map, true), ops: Vec::new(), added, removed });
         let fields = format!(r#"{document},"id":"{id}","messageId":"{id}","deltas":[{steps}]"#);
         self.send(DELTA_BATCH, &fields, context);
     }
@@ -53,6 +55,7 @@ impl SyncKit {
                 "{message}"
             );
             let element = step.get("value").map_or(String::new(), |value| value.encode());
+            document.unclear_removed.remove(&element);
             document.change_set(step.get_str("operation").expect("a verb"), &element);
         }
     }
@@ -78,8 +81,11 @@ impl Document {
         for element in (0..ELEMENTS).map(element) {
             let is = at(&element).is_some_and(|at| cleared.is_none_or(|cleared| at > cleared));
             let has = self.elements.contains(&element);
-            let is_excused =
-                if has { self.unclear.contains(&element) || scenario.forgets } else { self.is_partial };
+            let is_excused = if has {
+                self.unclear.contains(&element) || scenario.forgets
+            } else {
+                self.unclear_removed.contains(&element) || self.is_partial
+            };
             assert!(has == is || is_excused, "{whose}: its set has {element}: {has}, and should: {is}");
         }
     }
