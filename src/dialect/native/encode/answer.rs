@@ -106,19 +106,21 @@ pub fn error(out: &mut Vec<u8>, id: Option<&Ticket>, reject: Reject) {
 pub fn refusal(out: &mut Vec<u8>, id: Option<&Ticket>, code: &str, message: &str) {
     out.extend_from_slice(b"{\"type\":\"error\"");
     write_id(out, id);
+    write_reason(out, code, message);
+    out.push(b'}');
+}
+
+/// Appends `,"code":…,"message":…`.
+fn write_reason(out: &mut Vec<u8>, code: &str, message: &str) {
     out.extend_from_slice(b",\"code\":");
     write_string(out, code);
     out.extend_from_slice(b",\"message\":");
     write_string(out, message);
-    out.push(b'}');
 }
 
 /// Appends `,"code":…,"message":…`, and `,"retry_after_ms":…` where trying again makes sense.
 fn write_reject(out: &mut Vec<u8>, reject: Reject) {
-    out.extend_from_slice(b",\"code\":");
-    write_string(out, reject.code());
-    out.extend_from_slice(b",\"message\":");
-    write_string(out, reject.message());
+    write_reason(out, reject.code(), reject.message());
     if let Some(byte) = reject.byte() {
         out.pop();
         out.extend_from_slice(b", at byte ");
