@@ -93,13 +93,8 @@ impl Shard {
         let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
         turn.metrics.sends += 1;
         turn.metrics.bytes_sent += bytes as u64;
-        let Some(all) = clients.sent(id, bytes) else { return };
+        let Some(all) = clients.sent(turn, id, bytes) else { return };
         let Some(connection) = clients.get_mut(id) else { return };
-        if connection.paused {
-            // What it sends is not read now, so taking bytes is its only way to show that it lives.
-            connection.heard_at_ms = turn.now.timer_ms();
-            connection.pinged = false;
-        }
         if connection.phase == Phase::Disconnected {
             return;
         }
@@ -160,6 +155,8 @@ impl Shard {
             }
             let Some(connection) = self.clients.get_mut(id) else { continue };
             connection.paused = false;
+            // Until now it was not read, so that its silence begins here.
+            connection.heard_at_ms = self.turn.now.timer_ms();
             let ended = connection.ended;
             let mut unread = std::mem::take(&mut connection.unread);
             let len = unread.len();

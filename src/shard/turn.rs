@@ -93,6 +93,11 @@ impl Turn {
         self.metrics.turns += 1;
     }
 
+    /// Counts turns, and begins anew after 2^32.
+    pub const fn number(&self) -> u32 {
+        self.metrics.turns as u32
+    }
+
     /// Moves this shard's clock up to a time that a client has seen.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod loading;
 mod rates;
 mod records;
 mod resuming;
+mod silence;
 mod stamps;
 mod vectors;
 mod world;

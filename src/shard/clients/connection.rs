@@ -6,6 +6,7 @@ use super::outbox::Outbox;
 use super::rate::Window;
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::metrics::Refusal;
+use crate::shard::turn::Turn;
 use crate::shard::{DialectIndex, Session};
 use crate::wire::Close;
 use crate::wire::websocket::Reader;
@@ -53,6 +54,8 @@ pub struct Connection {
     /// The peer has ended its side.
     pub ended: bool,
     pub outbox: Outbox,
+    /// The number of the turn, in its low bits, that has handed to the kernel what is in flight.
+    pub sent_in_turn: u32,
     /// On the list of connections with something to flush.
     pub dirty: bool,
     /// On the list of connections whose frames wait for company.
@@ -62,7 +65,7 @@ pub struct Connection {
     pub accepted_at_ms: u64,
     pub received_bytes: u64,
     pub sent_bytes: u64,
-    /// When something last arrived, and whether a ping went out since.
+    /// When it last showed that it lives, or could not, and whether a ping went out since.
     pub heard_at_ms: u64,
     pub pinged: bool,
     /// The entry of the timer wheel that is this connection's; others are stale.
@@ -106,6 +109,7 @@ impl Connection {
             paused: false,
             ended: false,
             outbox: Outbox::default(),
+            sent_in_turn: 0,
             dirty: false,
             delayed: false,
             urgent: false,
@@ -132,6 +136,17 @@ impl Connection {
 
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Open
+    }
+
+    /// Whether what is in flight waits for the peer to take bytes: what the kernel has room for is sent by the next turn.
+    pub fn waits_for_peer(&self, turn: &Turn) -> bool {
+        self.outbox.is_sending() && turn.number().wrapping_sub(self.sent_in_turn) > 1
+    }
+
+    /// Whether it is this server that keeps the connection from being heard: it does not read it, and has nothing for it
+    /// that the peer could show by taking that it lives.
+    pub fn is_unheard(&self, turn: &Turn) -> bool {
+        self.paused && !self.waits_for_peer(turn)
     }
 
     /// Whether frames may still be queued for it.

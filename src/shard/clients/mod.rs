@@ -28,7 +28,6 @@ pub use admission::{NoRoom, too_many_of_address};
 pub use buffer_pool::BufferPool;
 pub use connection::{Connection, OwnMember, Phase};
 pub use outbox::Outbox;
-pub use pauses::rate_allows_at_us;
 pub use shared::{Frames, Hole, Personal, SharedFrames};
 
 use super::caller::Caller;
@@ -157,9 +156,15 @@ impl Clients {
     }
 
     /// The kernel took `bytes` of what a connection has in flight; whether that was all, and `None` if it is gone.
-    pub fn sent(&mut self, id: ConnectionId, bytes: usize) -> Option<bool> {
+    pub fn sent(&mut self, turn: &Turn, id: ConnectionId, bytes: usize) -> Option<bool> {
         let connection = self.table.get_mut(id.index as usize).filter(|connection| connection.id == id)?;
         connection.sent_bytes += bytes as u64;
+        if connection.waits_for_peer(turn) {
+            // There was no room before the peer took bytes, and so it lives.
+            connection.heard_at_ms = turn.now.timer_ms();
+            connection.pinged = false;
+        }
+        connection.sent_in_turn = turn.number();
         Some(connection.outbox.sent(bytes, &mut self.pool))
     }
 
@@ -330,6 +335,7 @@ impl Clients {
                 && connection.phase != Phase::Disconnected
             {
                 connection.urgent = false;
+                connection.sent_in_turn = turn.number();
                 turn.metrics.messages_sent += u64::from(connection.outbox.start_send());
                 turn.commands.push(Command::Send(id));
             }

@@ -6,12 +6,18 @@
 
 use super::Clients;
 use crate::mesh::ConnectionId;
+use crate::shard::Now;
+use crate::shard::turn::Turn;
 
 /// Milliseconds of one tick: how late a timer may fire.
 pub const TICK_MS: u64 = 64;
 /// Ticks of one round. What is due later is looked at once a round.
 const SLOTS: u64 = 512;
 const _: () = assert!(SLOTS.is_power_of_two());
+
+/// A shard that is late by this part of the heartbeat has stood still. A client is closed half of the heartbeat after its
+/// ping, so that four times less than this in a row take none of them the time to answer.
+const STANDSTILLS_IN_HEARTBEAT: u64 = 8;
 
 pub struct Wheel {
     slots: Vec<Vec<(u64, ConnectionId)>>,
@@ -57,7 +63,8 @@ impl Wheel {
 
     /// When to call [`Self::fire`] again; `None` while there is nothing to look at.
     pub fn next_ms(&self) -> Option<u64> {
-        (self.entries > 0).then_some(self.tick * TICK_MS)
+        let next_tick = if self.firing.is_empty() { self.tick } else { self.tick - 1 };
+        (self.entries > 0).then_some(next_tick * TICK_MS)
     }
 }
 
@@ -77,6 +84,25 @@ impl Clients {
             if self.get(id).is_some_and(|connection| connection.timer_tick == tick) {
                 return Some(id);
             }
+        }
+    }
+
+    /// Where this shard comes to its turn far later than it wanted to, as after a stop of the process, a pause of the machine
+    /// or a turn of seconds, the time in between counts for no connection: deadlines move on by it, and so does silence.
+    /// Who had been pinged before is pinged once more, as the answer may be lost or on its way, and has the usual time.
+    /// It is one pass over the table each time that the server has stood still for seconds.
+    pub fn forgive_standstill(&mut self, turn: &Turn, before: Now) {
+        let Some(due_ms) = self.timers.next_ms() else { return };
+        let (now_ms, heartbeat_ms) = (turn.now.timer_ms(), turn.config.heartbeat_ms);
+        let gap_ms = now_ms.saturating_sub(due_ms.max(before.timer_ms()));
+        if gap_ms < (heartbeat_ms / STANDSTILLS_IN_HEARTBEAT).max(TICK_MS) {
+            return;
+        }
+        let pinged_at_ms = now_ms.saturating_sub(heartbeat_ms / 2);
+        for (_, connection) in &mut self.table {
+            connection.deadline_ms = connection.deadline_ms.saturating_add(gap_ms);
+            connection.heard_at_ms = (connection.heard_at_ms + gap_ms).max(pinged_at_ms);
+            connection.pinged = false;
         }
     }
 
