@@ -3,7 +3,7 @@
 //! A client over a limit is taken, answered 1013 with a time to come back, and let go; only beyond a reserve
 //! for such answers is a transport closed without a word.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -27,6 +27,8 @@ pub struct Admission {
     connections: Arc<AtomicUsize>,
     connections_max: usize,
     per_ip_max: usize,
+    /// Bits of an IPv6 address that connections are counted by.
+    ipv6_prefix: u8,
     /// Accepts this shard may still make in the current second, and when that began.
     accepts_left: u32,
     accepts_per_second: u32,
@@ -45,6 +47,7 @@ impl Admission {
             connections: Arc::clone(&shared.connections),
             connections_max: shared.config.connections_max,
             per_ip_max: shared.config.connections_per_ip_max,
+            ipv6_prefix: shared.config.ipv6_prefix,
             accepts_left: accepts_per_second,
             accepts_per_second,
             second_began_ms: now.timer_ms(),
@@ -131,6 +134,7 @@ impl Clients {
     /// Asks for one more connection of `address`; whether it may be, if that is decided here. Otherwise the answer comes
     /// from another shard.
     pub fn request_admission(&mut self, turn: &mut Turn, reply: ReplyTo, address: IpAddr) -> Option<bool> {
+        let address = counted_as(address, self.admission.ipv6_prefix);
         let target = admitting_shard(turn, address);
         if target == turn.index {
             return Some(self.admission.admit(address));
@@ -139,7 +143,7 @@ impl Clients {
         None
     }
 
-    /// Another shard asks for one more connection of `address`.
+    /// Another shard asks for one more connection of what it counts as `address`.
     pub fn admit(&mut self, turn: &mut Turn, reply: ReplyTo, address: IpAddr) {
         let admitted = self.admission.admit(address);
         turn.outgoing.push(reply.shard, Item::Answer(Answer::Admit { reply, admitted }));
@@ -147,6 +151,7 @@ impl Clients {
 
     /// Tells the shard that counts `address` that an admitted connection is gone.
     pub fn depart(&mut self, turn: &mut Turn, address: IpAddr) {
+        let address = counted_as(address, self.admission.ipv6_prefix);
         let target = admitting_shard(turn, address);
         if target == turn.index {
             self.departed(address);
@@ -161,6 +166,18 @@ impl Clients {
     }
 }
 
+/// What stands for an address where connections are counted. Whoever has one IPv6 address has a whole network of them, 2^64
+/// as a rule, so these count by their first bits. An IPv4 address is one, also where it is written as an IPv6 one.
+fn counted_as(address: IpAddr, ipv6_prefix: u8) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let network = u128::MAX.checked_shl(128 - u32::from(ipv6_prefix)).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & network))
+        }
+        v4 => v4,
+    }
+}
+
 /// The shard that counts the connections of `address`.
 fn admitting_shard(turn: &Turn, address: IpAddr) -> ShardIndex {
     let hash = match address {
@@ -168,4 +185,25 @@ fn admitting_shard(turn: &Turn, address: IpAddr) -> ShardIndex {
         IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64 ^ v6.to_bits() as u64,
     };
     turn.owner(hash.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_address_counts_by_its_prefix_and_an_ipv4_address_whole() {
+        let counted = |address: &str, prefix| counted_as(address.parse().unwrap(), prefix).to_string();
+        for (address, prefix, expected) in [
+            ("2001:db8:1:2:3:4:5:6", 64, "2001:db8:1:2::"),
+            ("2001:db8:1:2:ffff:ffff:ffff:ffff", 64, "2001:db8:1:2::"),
+            ("2001:db8:1:2:3:4:5:6", 56, "2001:db8:1::"),
+            ("2001:db8:1:2:3:4:5:6", 128, "2001:db8:1:2:3:4:5:6"),
+            ("ffff::1", 1, "8000::"),
+            ("192.0.2.1", 64, "192.0.2.1"),
+            ("::ffff:192.0.2.1", 64, "192.0.2.1"),
+        ] {
+            assert_eq!(counted(address, prefix), expected, "{address}/{prefix}");
+        }
+    }
 }
