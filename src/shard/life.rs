@@ -44,7 +44,7 @@ impl Shard {
                 let deadline_ms = connection.deadline_ms;
                 self.clients.set_timer(id, deadline_ms);
             }
-            Phase::Handshake | Phase::Admission => {
+            Phase::Accepted | Phase::Handshake | Phase::Admission => {
                 self.turn.metrics.handshakes_refused += 1;
                 self.disconnect_for(
                     id,
@@ -109,7 +109,7 @@ impl Shard {
         for (id, phase) in open {
             match phase {
                 // It may have asked already, and is answered: with the same, or with a page.
-                Phase::Handshake | Phase::Admission => self.hurry(id),
+                Phase::Accepted | Phase::Handshake | Phase::Admission => self.hurry(id),
                 _ => {
                     let close = self.going_away();
                     self.disconnect(id, close);

@@ -170,10 +170,15 @@ impl World {
 
     /// A client of the given shard that has said nothing yet.
     pub fn accept(&mut self, shard: usize, address: IpAddr) -> Client {
+        self.try_accept(shard, address).unwrap()
+    }
+
+    /// The same, if there is room for one more.
+    pub fn try_accept(&mut self, shard: usize, address: IpAddr) -> Option<Client> {
         let node = &mut self.nodes[shard];
-        let id = node.shard.accepted(address).unwrap();
+        let id = node.shard.accepted(address)?;
         node.inbox.push((id, Vec::new()));
-        Client { shard, id }
+        Some(Client { shard, id })
     }
 
     /// Asks for a WebSocket, which the shard reads in its next turn.

@@ -1,8 +1,13 @@
-//! Who may connect: the total, the rate, and the count of each client address.
+//! Who may connect: the total, the rate, the count of each client address, and the count of those who have yet to ask for
+//! anything.
 //!
-//! A client over a limit is taken, answered 1013 with a time to come back, and let go; only beyond a reserve
-//! for such answers is a transport closed without a word.
+//! A socket is a **handshake** until its WebSocket opens, and one of the **connections** from then on; each kind has a limit of
+//! its own. So whoever connects and says nothing takes the place of no client. Where there are too many handshakes, the oldest is
+//! ended and not the new one turned away: who asks at once is done long before its turn comes, and who floods ends itself.
+//!
+//! A client over another limit is taken, answered 1013 with a time to come back, and let go.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,22 +15,34 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashMap;
 
 use super::Clients;
-use crate::limits::ADMISSION_RESERVE;
-use crate::mesh::{Answer, Item, ReplyTo, Request, ShardIndex};
-use crate::metrics::{Metrics, Refusal};
+use super::connection::Phase;
+use crate::limits::CLOSING_RESERVE;
+use crate::mesh::{Answer, ConnectionId, Item, ReplyTo, Request, ShardIndex};
+use crate::metrics::Refusal;
 use crate::shard::turn::{Random, Turn};
 use crate::shard::{Now, Shared};
 use crate::wire::Close;
+use crate::wire::http::is_trusted;
 
 /// Milliseconds after which a client that was turned away may come back, at the least and at the most.
 const RETRY_AFTER_MS: std::ops::Range<u64> = 500..5_000;
+/// Names in the line of handshakes beyond twice as many as there are, past which it is swept.
+const STALE_MAX: usize = 64;
 
-/// Not even room for a polite answer.
+/// As many sockets as may be are being closed.
 pub struct NoRoom;
 
 pub struct Admission {
+    /// Of all shards.
     connections: Arc<AtomicUsize>,
     connections_max: usize,
+    /// Handshakes of this shard, and those that were and are being closed.
+    handshakes: usize,
+    handshakes_max: usize,
+    closing: usize,
+    closing_max: usize,
+    /// Handshakes in the order in which they were accepted, and some that are none any more.
+    line: VecDeque<ConnectionId>,
     per_ip_max: usize,
     /// Bits of an IPv6 address that connections are counted by.
     ipv6_prefix: u8,
@@ -46,6 +63,11 @@ impl Admission {
         Self {
             connections: Arc::clone(&shared.connections),
             connections_max: shared.config.connections_max,
+            handshakes: 0,
+            handshakes_max: shared.config.handshakes_max.div_ceil(shards),
+            closing: 0,
+            closing_max: CLOSING_RESERVE.div_ceil(shards),
+            line: VecDeque::new(),
             per_ip_max: shared.config.connections_per_ip_max,
             ipv6_prefix: shared.config.ipv6_prefix,
             accepts_left: accepts_per_second,
@@ -55,36 +77,41 @@ impl Admission {
         }
     }
 
-    /// Counts one more connection; what to answer it if it is one too many.
-    pub fn connect(
-        &mut self,
-        now: Now,
-        random: &mut Random,
-        metrics: &mut Metrics,
-    ) -> Result<Option<(Refusal, Close)>, NoRoom> {
-        let open = self.connections.fetch_add(1, Ordering::Relaxed);
-        if open >= self.connections_max + ADMISSION_RESERVE {
-            self.depart();
-            metrics.count_refusal(Refusal::Connections);
-            return Err(NoRoom);
-        }
+    /// Whether one more may be accepted in this second.
+    fn accept(&mut self, now: Now) -> bool {
         if now.timer_ms() >= self.second_began_ms + 1000 {
             self.second_began_ms = now.timer_ms();
             self.accepts_left = self.accepts_per_second;
         }
-        if open >= self.connections_max {
-            return Ok(Some((Refusal::Connections, try_again_later(random))));
-        }
-        if self.accepts_left == 0 {
-            return Ok(Some((Refusal::Rate, try_again_later(random))));
-        }
-        self.accepts_left -= 1;
-        Ok(None)
+        let is_within = self.accepts_left > 0;
+        self.accepts_left -= u32::from(is_within);
+        is_within
     }
 
-    /// Counts one connection less.
-    pub fn depart(&mut self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+    /// Makes a handshake one of the connections, if there may be one more.
+    fn enter(&mut self) -> bool {
+        let is_within = self.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max;
+        if is_within {
+            self.handshakes -= 1;
+        } else {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_within
+    }
+
+    /// A handshake is being closed.
+    pub fn close(&mut self) {
+        self.handshakes -= 1;
+        self.closing += 1;
+    }
+
+    /// A socket is closed, which was one of the connections or a handshake.
+    pub fn released(&mut self, was_admitted: bool) {
+        if was_admitted {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            self.closing -= 1;
+        }
     }
 
     /// Counts one more connection of `address`, if it may have one.
@@ -119,12 +146,61 @@ fn retry_after_ms(random: &mut Random) -> u32 {
 }
 
 impl Clients {
-    /// Counts one more connection, and what to answer it if it is one too many.
+    /// Whether there may be one more socket; what to answer it if it is one too many in its second.
     ///
     /// # Errors
-    /// There is not even room for a polite answer.
+    /// There is no room even for an answer.
     pub fn count_accept(&mut self, turn: &mut Turn) -> Result<Option<(Refusal, Close)>, NoRoom> {
-        self.admission.connect(turn.now, &mut turn.random, &mut turn.metrics)
+        let admission = &mut self.admission;
+        if admission.handshakes >= admission.handshakes_max && admission.closing >= admission.closing_max {
+            turn.metrics.count_refusal(Refusal::Handshakes);
+            return Err(NoRoom);
+        }
+        admission.handshakes += 1;
+        let is_within = admission.accept(turn.now);
+        Ok((!is_within).then(|| (Refusal::Rate, try_again_later(&mut turn.random))))
+    }
+
+    /// Puts a new socket in the line of handshakes.
+    pub fn line_up(&mut self, id: ConnectionId) {
+        if self.admission.line.len() > 2 * self.admission.handshakes + STALE_MAX {
+            let Self { admission, table, .. } = self;
+            admission.line.retain(|id| {
+                table.get(id.index as usize).is_some_and(|found| found.id == *id && !found.is_admitted)
+            });
+        }
+        self.admission.line.push_back(id);
+    }
+
+    /// Takes the oldest handshake that is not being closed, if there are too many.
+    pub fn next_over_handshakes(&mut self) -> Option<ConnectionId> {
+        if self.admission.handshakes <= self.admission.handshakes_max {
+            return None;
+        }
+        loop {
+            let id = self.admission.line.pop_front()?;
+            let is_handshake =
+                |found: &super::Connection| !found.is_admitted && found.phase != Phase::Disconnected;
+            if self.get(id).is_some_and(is_handshake) {
+                return Some(id);
+            }
+        }
+    }
+
+    /// Makes an opening WebSocket one of the connections; what to answer it if it is one too many.
+    pub fn enter(&mut self, turn: &mut Turn, id: ConnectionId) -> Option<(Refusal, Close)> {
+        if !self.admission.enter() {
+            return Some((Refusal::Connections, try_again_later(&mut turn.random)));
+        }
+        if let Some(connection) = self.get_mut(id) {
+            connection.is_admitted = true;
+        }
+        None
+    }
+
+    /// Whether connections from `peer` are counted as its own, or else those of whom it names.
+    pub fn counts_at_accept(&self, turn: &Turn, peer: IpAddr) -> bool {
+        self.limits_addresses() && !is_trusted(peer, &turn.config.trusted_proxies)
     }
 
     pub fn limits_addresses(&self) -> bool {
@@ -149,7 +225,7 @@ impl Clients {
         turn.outgoing.push(reply.shard, Item::Answer(Answer::Admit { reply, admitted }));
     }
 
-    /// Tells the shard that counts `address` that an admitted connection is gone.
+    /// Tells the shard that counts `address` that a connection of it is gone.
     pub fn depart(&mut self, turn: &mut Turn, address: IpAddr) {
         let address = counted_as(address, self.admission.ipv6_prefix);
         let target = admitting_shard(turn, address);
@@ -160,7 +236,7 @@ impl Clients {
         }
     }
 
-    /// An admitted connection is gone, here or elsewhere.
+    /// A connection of what is counted here as `address` is gone, here or elsewhere.
     pub fn departed(&mut self, address: IpAddr) {
         self.admission.departed(address);
     }

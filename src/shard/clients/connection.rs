@@ -14,6 +14,8 @@ use crate::wire::websocket::Reader;
 /// Where a connection is in its life. It only moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Another shard has yet to say whether its address may have one more connection.
+    Accepted,
     /// Its HTTP request is not complete.
     Handshake,
     /// Its HTTP request waits for another shard.
@@ -40,8 +42,10 @@ pub struct Connection {
     pub session: Session,
     /// Why it was taken only to be turned away: answered once the handshake is done. A page is served all the same.
     pub refusal: Option<(Refusal, Close)>,
-    /// Counted at the shard that admits its address, which must hear when it is gone.
-    pub admitted: bool,
+    /// Counted at the shard that counts its address, which must hear when it is gone.
+    pub is_of_address: bool,
+    /// One of those that `--max-connections` counts; before, it is one of those that `--max-handshakes` counts.
+    pub is_admitted: bool,
     pub reader: Reader,
     /// Its dialect wants to hear when everything is sent.
     pub wants_drained: bool,
@@ -101,7 +105,8 @@ impl Connection {
             dialect: 0,
             session: None,
             refusal: None,
-            admitted: false,
+            is_of_address: false,
+            is_admitted: false,
             reader: Reader::new(message_bytes_max),
             wants_drained: false,
             takes_no_requests: false,
@@ -151,7 +156,7 @@ impl Connection {
 
     /// Whether frames may still be queued for it.
     pub fn is_connected(&self) -> bool {
-        matches!(self.phase, Phase::Handshake | Phase::Admission | Phase::Open)
+        matches!(self.phase, Phase::Accepted | Phase::Handshake | Phase::Admission | Phase::Open)
     }
 }
 

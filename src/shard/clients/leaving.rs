@@ -16,8 +16,8 @@ pub struct Leaving {
     pub subscriptions: Vec<SubscriptionRef>,
     pub watches: Vec<u32>,
     pub members: Vec<OwnMember>,
-    /// Where it was counted.
-    pub admitted: Option<IpAddr>,
+    /// The address that it was counted for.
+    pub counted: Option<IpAddr>,
     was_open: bool,
     was_paused: bool,
 }
@@ -33,12 +33,12 @@ impl Clients {
         connection.reader = Reader::new(0);
         connection.session = None;
         connection.deadline_ms = deadline_ms;
-        let was_admitted = std::mem::take(&mut connection.admitted);
+        let was_counted = std::mem::take(&mut connection.is_of_address);
         let leaving = Leaving {
             subscriptions: std::mem::take(&mut connection.subscriptions),
             watches: std::mem::take(&mut connection.watches),
             members: std::mem::take(&mut connection.members),
-            admitted: was_admitted.then_some(connection.address),
+            counted: was_counted.then_some(connection.address),
             was_open,
             was_paused: std::mem::take(&mut connection.paused),
         };
@@ -96,6 +96,9 @@ impl Clients {
         }
         debug_assert!(!connection.is_connected(), "a connection is finished only after it was disconnected");
         connection.phase = Phase::Disconnected;
+        if !connection.is_admitted {
+            self.admission.close();
+        }
         turn.commands.push(Command::Close(id));
     }
 
@@ -108,6 +111,6 @@ impl Clients {
         debug_assert_eq!(connection.phase, Phase::Disconnected);
         connection.outbox.clear(&mut self.pool);
         turn.metrics.sockets -= 1;
-        self.admission.depart();
+        self.admission.released(connection.is_admitted);
     }
 }
