@@ -26,7 +26,7 @@ use timers::Wheel;
 
 pub use admission::{NoRoom, too_many_of_address};
 pub use buffer_pool::BufferPool;
-pub use connection::{Connection, OwnMember, Phase};
+pub use connection::{Connection, OwnMember, Phase, Waits};
 pub use outbox::Outbox;
 pub use pauses::rate_allows_at_us;
 pub use shared::{Frames, Hole, Personal, SharedFrames};

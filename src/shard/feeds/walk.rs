@@ -15,6 +15,7 @@ use crate::mesh::{
 use crate::shard::clients::Clients;
 use crate::shard::maps::{Maps, pack_cell};
 use crate::shard::turn::Turn;
+use crate::shard::work;
 use crate::shard::{Change, Event, SnapshotEnd};
 use crate::wire::{Cursor, Reject, Ticket};
 
@@ -209,6 +210,7 @@ impl Feeds {
             answer.position = chunk.stopped_at.unwrap_or(now);
         }
         turn.metrics.snapshot_entries += u64::from(answer.count);
+        turn.spend(work::CELL * u64::from(answer.count) + work::copied(entries.len()));
         if request.shard == turn.index {
             self.walk_answered(turn, clients, maps, turn.index, (&answer, &entries));
         } else {
@@ -230,6 +232,7 @@ impl Feeds {
     ) {
         if let Some(client) = clients.get_mut(answer.connection) {
             client.chunks_pending -= 1;
+            clients.something_ended(answer.connection);
         }
         let slot = answer.subscription.slot;
         let Some(subscription) = self.subscriptions.get_mut(slot as usize) else { return };
@@ -269,6 +272,7 @@ impl Feeds {
             self.tell_changes(turn, clients, maps, slot, Entries::new(packed));
         }
         turn.metrics.deliveries += u64::from(answer.count);
+        turn.spend(work::FRAME + work::encoded(packed.len()));
         let connection = self.subscriptions[slot as usize].connection;
         self.end_walk_if_live(turn, clients, maps, slot);
         clients.check_drained(connection);

@@ -221,6 +221,7 @@ impl Requests {
         }
         if let Some(client) = clients.get_mut(request.connection) {
             client.requests_pending -= 1;
+            clients.something_ended(request.connection);
         }
         Some(request)
     }

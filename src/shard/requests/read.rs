@@ -10,6 +10,7 @@ use crate::shard::Event;
 use crate::shard::clients::Clients;
 use crate::shard::maps::{Maps, pack_cell};
 use crate::shard::turn::Turn;
+use crate::shard::work;
 
 /// A key of a map, with the hashes of both.
 #[derive(Clone, Copy)]
@@ -77,6 +78,7 @@ impl Requests {
             }
         }
         turn.metrics.count_op(OpKind::Read, OpOutcome::Applied);
+        turn.spend(work::CELL + work::encoded(entry.len()));
         if reply.shard == turn.index {
             self.read_answered(turn, clients, reply, &entry);
         } else {
