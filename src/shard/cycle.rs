@@ -91,6 +91,11 @@ impl Shard {
         self.turn.metrics.op_ns.record_many(ns, self.requests.take_answered_at_once());
     }
 
+    /// What this turn has done so far, in units of `work.rs`: some 10 ns each.
+    pub fn work(&self) -> u64 {
+        self.turn.work()
+    }
+
     /// Where the driver counts what happens to its ring.
     pub fn metrics_mut(&mut self) -> &mut Metrics {
         &mut self.turn.metrics

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::clients::{Connection, NoRoom, Phase, Waits};
-use super::{Command, Shard};
+use super::{Command, Shard, work};
 use crate::limits::PARSE_PADDING_BYTES;
 use crate::mesh::ConnectionId;
 use crate::wire::Close;
@@ -153,6 +153,7 @@ impl Shard {
                 return;
             }
             let Some(id) = self.clients.next_in_line() else { return };
+            self.turn.spend(work::FRAME);
             let Some(connection) = self.clients.get_mut(id).filter(|found| found.is_connected()) else {
                 continue;
             };

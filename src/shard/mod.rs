@@ -25,7 +25,7 @@ mod parked;
 mod requests;
 mod rooms;
 mod turn;
-mod work;
+pub mod work;
 
 pub use caller::{Caller, Grant};
 pub use clients::{BufferPool, Clients, Connection, Frames, Hole, Outbox, Personal, Phase, SharedFrames};
