@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use super::chunks::Chunks;
-use super::documents::Document;
+use super::document::Document;
 use super::frame::{ClockName, MessageId};
 use super::identity::Identity;
 use crate::crdt::Stamp;

@@ -5,70 +5,19 @@
 //! document that wait at the same time share one state, as many of them as there is room for; the others share the next. A
 //! state answers no request that came while it was collected: it may lack what that client has written before.
 
-use std::collections::VecDeque;
-
 use super::changes::Changes;
 use super::conversation::Conversation;
+use super::document::{Document, Stage, StateRequest};
 use super::frame::Framing;
 use super::refusal::{Reason, Refusal};
-use super::{requests, state};
+use super::{replies, state};
 use crate::crdt::Time;
-use crate::mesh::{ConnectionId, Entries, Entry, EntryPacker, EntryState};
+use crate::mesh::{ConnectionId, Entries};
 use crate::shard::{From, Now, Shard, SnapshotEnd, Subscribe};
 use crate::wire::{Reject, Ticket};
 
-/// One document of a connection.
-#[derive(Default)]
-pub struct Document {
-    stage: Stage,
-    /// Requests for its state that have not been answered, oldest first, and for how many the state is collected.
-    pub(super) waiting: VecDeque<StateRequest>,
-    pub(super) answering: usize,
-    /// [`Entries`] of its state, as far as they have come.
-    pub(super) state: Vec<u8>,
-    /// Bytes that its state, and all that is answered with it at one time, may have.
-    pub(super) room: usize,
-    /// Up to when the client had been told everything when its state was begun to be collected.
-    pub(super) told: Time,
-    /// Whether the client may know of fields that were removed since then: from an earlier subscription, or because it has
-    /// written them itself. The state has no word of them.
-    pub(super) knows_more: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    /// The state was asked for, and waits for its turn.
-    #[default]
-    Queued,
-    /// The whole state is on its way.
-    Collecting,
-    /// The whole state is on its way, and of no use, as there is no room for it.
-    Ignoring,
-    /// The connection has written without having asked for anything; changes are told as they come.
-    Recent,
-    Live,
-}
-
-/// A request for the state of a document.
-pub struct StateRequest {
-    /// Its `id` as JSON, if it had one.
-    pub id: Option<Ticket>,
-    /// Whether the fields are sent one by one as well: the SDK reads them from nothing else. What names its requests reads
-    /// the answer.
-    pub wants_fields: bool,
-    /// What is said when it fails.
-    pub failure: &'static str,
-}
-
 /// What is said when a `subscribe` fails.
 pub const SUBSCRIBE_FAILED: &str = "Subscribe failed";
-
-impl StateRequest {
-    /// Bytes it takes while it waits.
-    pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.id.as_ref().map_or(0, |id| id.as_bytes().len())
-    }
-}
 
 /// Bytes of the requests of one connection that wait, past which it is not read: some two thousand.
 const WAITING_BYTES_MAX: usize = 256 << 10;
@@ -160,7 +109,7 @@ pub fn leave(shard: &mut Shard, id: ConnectionId, document: &str) {
     shard.unsubscribe(id, document);
     for request in left.waiting {
         let reason = Reason::of(Reject::Cancelled);
-        requests::refuse(shard, id, Refusal::Failed { what: request.failure, document, reason });
+        replies::refuse(shard, id, Refusal::Failed { what: request.failure, document, reason });
     }
     collect_next(shard, id);
 }
@@ -179,7 +128,8 @@ pub fn failed(
     conversation.is_collecting &= !document.is_collecting();
     conversation.waiting_bytes -= document.waiting.iter().map(StateRequest::bytes).sum::<usize>();
     for request in &document.waiting {
-        state::refuse(conversation, framing, name, request.failure, Reason::of(reject), now, out);
+        let refusal = Refusal::Failed { what: request.failure, document: name, reason: Reason::of(reject) };
+        replies::write_refusal(conversation, framing, refusal, now, out);
     }
 }
 
@@ -224,32 +174,14 @@ pub fn collected(
     }
 }
 
-impl Document {
-    fn is_collecting(&self) -> bool {
-        matches!(self.stage, Stage::Collecting | Stage::Ignoring)
-    }
-
-    /// Whether there is no room to answer anybody who waits.
-    pub(super) fn is_too_large(&self) -> bool {
-        let takes_one = self.waiting.iter().take(self.answering).any(|request| !request.wants_fields);
-        self.state.len() > if takes_one { self.room } else { self.room / 2 }
-    }
-
-    fn collect(&mut self, entries: Entries<'_>) {
-        let mut packer = EntryPacker(&mut self.state);
-        for Entry { key, state } in entries {
-            if let EntryState::Value { at, value, .. } = state {
-                packer.value(key, &at, value);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
     use crate::crdt::{Node, Stamp};
     use crate::dialect::synckit::frame::clock_number;
+    use crate::mesh::EntryPacker;
     use crate::wire::{Cursor, Scope};
 
     const ASKED: Time = Time::new(50, 0);

@@ -2,13 +2,14 @@
 
 use super::awareness;
 use super::conversation::Conversation;
-use super::documents::{self, StateRequest};
-use super::frame::{Code, Fields as Reply, Framing, write_message};
+use super::document::StateRequest;
+use super::documents;
+use super::frame::Code;
 use super::identity::{Access, check};
 use super::message::{self, Fields, Incoming, Nodes, Said};
 use super::refusal::Refusal;
+use super::replies::{refuse, reply};
 use super::writes::{Operations, Writes};
-use super::{MESSAGE_BYTES_MIN, framing_of};
 use crate::config::Config;
 use crate::limits::{MAP_NAME_BYTES_MAX, PARSE_PADDING_BYTES};
 use crate::mesh::ConnectionId;
@@ -24,6 +25,9 @@ pub const TICKET_SEPARATOR: u8 = b'\n';
 
 /// Bytes of an id or a `messageId` as JSON, at most.
 const ID_BYTES_MAX: usize = 256;
+
+/// Bytes of a message that SyncKit's servers take.
+const MESSAGE_BYTES_MIN: usize = 2_000_000;
 
 /// Bytes of a message, at most: what SyncKit allows, or more.
 pub fn message_bytes_max(config: &Config) -> usize {
@@ -225,7 +229,7 @@ fn write<'a>(
     if let Some(reason) = writes.bad() {
         return Err(Refusal::Failed { what, document, reason });
     }
-    let unheld = writes.unheld;
+    let unrepresentable = writes.unrepresentable;
     let bad_field = writes.take_bad_fields(fields.scratch, shard.config().synckit_value_bytes_max);
     let Some(session) = shard.session(id) else { return Ok(()) };
     let conversation = Conversation::of(session);
@@ -240,7 +244,7 @@ fn write<'a>(
     }
     let bytes_max = message_bytes_max(shard.config());
     let operations = Operations::new(document, &writes, fields.scratch, bytes_max);
-    if let Some(reason) = unheld.or(bad_field) {
+    if let Some(reason) = unrepresentable.or(bad_field) {
         // What is good is applied all the same; there is no ack for that.
         shard.write(id, None, AckLevel::None, operations);
         return Err(Refusal::Failed { what, document, reason });
@@ -273,19 +277,4 @@ fn take_chunk(shard: &mut Shard, id: ConnectionId, fields: &Fields<'_>) {
         }
         Err(refusal) => refuse(shard, id, refusal),
     }
-}
-
-/// Says why a message is refused.
-pub fn refuse(shard: &mut Shard, id: ConnectionId, refusal: Refusal<'_>) {
-    shard.count_refusal();
-    reply(shard, id, Code::Error, |reply| refusal.write_to(reply));
-}
-
-/// Sends one message at once.
-fn reply(shard: &mut Shard, id: ConnectionId, code: Code, write: impl FnOnce(&mut Reply<'_>)) {
-    let unix_ms = shard.now().unix_ms;
-    let framing: Framing = framing_of(shard, id);
-    let Some(session) = shard.session(id) else { return };
-    let message_id = Conversation::of(session).next_id(unix_ms);
-    shard.send_urgent(id, |out| write_message(out, framing, code, message_id, write));
 }
