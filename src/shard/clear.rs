@@ -14,10 +14,10 @@
 //! ask for meanwhile waits and is carried out on the empty maps.
 
 use super::Shard;
-use super::connection::Phase;
-use super::journal::Journal;
+use super::clients::connection::Phase;
+use super::maps::journal::Journal;
 use super::pages::JSON;
-use super::pending::Waiting;
+use super::requests::Waiting;
 use crate::crdt::Time;
 use crate::handover::ToStorage;
 use crate::mesh::{Answer, ClearStep, ConnectionId, Item, ReplyTo, Request, ShardIndex, ShardSet};
@@ -86,7 +86,7 @@ impl Shard {
     }
 
     /// Somebody wants a clear. One that is under way does as well: nothing is applied before it ends.
-    pub(super) fn begin_clear(&mut self, reply: ReplyTo) {
+    pub(in crate::shard) fn begin_clear(&mut self, reply: ReplyTo) {
         self.clearing.replies.push(reply);
         if !self.is_clearing() {
             self.hold_for_clear();
@@ -94,16 +94,16 @@ impl Shard {
     }
 
     /// Whether this shard must take nothing on, as a clear is under way.
-    pub(super) fn is_clearing(&self) -> bool {
+    pub(in crate::shard) fn is_clearing(&self) -> bool {
         self.clearing.stage != Stage::Serving
     }
 
     /// The tick of the last clear: nothing that was applied up to it is there any more.
-    pub(super) fn cleared_through(&self) -> Time {
+    pub(in crate::shard) fn cleared_through(&self) -> Time {
         self.clearing.tick
     }
 
-    pub(super) fn clear_step(&mut self, from: ShardIndex, step: ClearStep) {
+    pub(in crate::shard) fn clear_step(&mut self, from: ShardIndex, step: ClearStep) {
         match step {
             ClearStep::Held => {
                 self.clearing.held[usize::from(from)] += 1;
@@ -200,7 +200,7 @@ impl Shard {
     }
 
     /// Takes the step that the storage was waited for.
-    pub(super) fn go_on_clearing(&mut self) {
+    pub(in crate::shard) fn go_on_clearing(&mut self) {
         match self.clearing.stage {
             Stage::Syncing if self.clear_may_go_on() => self.dropped(),
             Stage::Recorded { tick, .. } if self.clear_may_go_on() => self.tell_the_end(tick),
@@ -210,7 +210,7 @@ impl Shard {
     }
 
     /// Whether the storage is as far as the clear under way needs it.
-    pub(super) fn clear_may_go_on(&self) -> bool {
+    pub(in crate::shard) fn clear_may_go_on(&self) -> bool {
         match self.clearing.stage {
             Stage::Syncing => self.journal.as_ref().is_some_and(Journal::is_all_durable),
             Stage::Recorded { tick, .. } => {
@@ -233,7 +233,7 @@ impl Shard {
 
     /// When [`Self::go_on_clearing`] has something to do though the storage says nothing, in milliseconds of the
     /// monotonic clock.
-    pub(super) fn next_clear_checkpoint_ms(&self) -> Option<u64> {
+    pub(in crate::shard) fn next_clear_checkpoint_ms(&self) -> Option<u64> {
         match self.clearing.stage {
             Stage::Recorded { checkpoint_at_ms, .. } => Some(checkpoint_at_ms),
             _ => None,
@@ -241,7 +241,7 @@ impl Shard {
     }
 
     /// All maps of all shards are gone.
-    pub(super) fn clear_answered(&mut self, reply: ReplyTo) {
+    pub(in crate::shard) fn clear_answered(&mut self, reply: ReplyTo) {
         if self.end_wait(reply).is_some() {
             self.respond_page(reply.connection, false, StatusCode::OK, JSON, "{\"success\":true}");
         }

@@ -197,9 +197,9 @@ pub struct Ack<'a> {
     /// What was reached, which on a timeout is less than what was asked for.
     pub level: AckLevel,
     pub timeout: bool,
-    pub(super) outcomes: &'a Outcomes,
+    pub(in crate::shard) outcomes: &'a Outcomes,
     /// The name of this server, whose clock gave stamps.
-    pub(super) node: Node,
+    pub(in crate::shard) node: Node,
 }
 
 impl<'a> Ack<'a> {

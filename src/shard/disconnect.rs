@@ -7,7 +7,7 @@
 //!        leave, tell             our side is ended           `finish`               completion
 //! ```
 
-use super::connection::{Connection, Phase};
+use super::clients::connection::{Connection, Phase};
 use super::{Command, Shard};
 use crate::limits::CLOSE_TIMEOUT_MS;
 use crate::mesh::ConnectionId;
@@ -16,12 +16,12 @@ use crate::wire::websocket::{Reader, write_close};
 
 impl Shard {
     /// Ends the connection because of `close`; does nothing if it is ending already.
-    pub(super) fn disconnect(&mut self, id: ConnectionId, close: Close) {
+    pub(in crate::shard) fn disconnect(&mut self, id: ConnectionId, close: Close) {
         self.disconnect_for(id, close, close.cause());
     }
 
     /// The same, where the log can say more than `close` does.
-    pub(super) fn disconnect_for(&mut self, id: ConnectionId, close: Close, cause: &str) {
+    pub(in crate::shard) fn disconnect_for(&mut self, id: ConnectionId, close: Close, cause: &str) {
         if !self.clients.get(id).is_some_and(Connection::is_connected) {
             return;
         }
@@ -84,7 +84,7 @@ impl Shard {
 
     /// Everything is out: end our side and wait for the peer to end its own, so that the kernel does not answer
     /// bytes still under way with a reset that would overtake the close frame.
-    pub(super) fn linger(&mut self, id: ConnectionId) {
+    pub(in crate::shard) fn linger(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.get_mut(id) else { return };
         if connection.phase != Phase::Flushing {
             return;
@@ -98,7 +98,7 @@ impl Shard {
     }
 
     /// Closes the transport; the slot is free after its last completion.
-    pub(super) fn finish(&mut self, id: ConnectionId) {
+    pub(in crate::shard) fn finish(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.get_mut(id) else { return };
         if connection.phase == Phase::Disconnected {
             return;

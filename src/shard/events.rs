@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use super::admission::NoRoom;
-use super::connection::{Connection, Phase};
+use super::clients::admission::NoRoom;
+use super::clients::connection::{Connection, Phase};
 use super::{Command, Shard};
 use crate::limits::PARSE_PADDING_BYTES;
 use crate::mesh::ConnectionId;
@@ -130,7 +130,7 @@ impl Shard {
     }
 
     /// Tells the dialect of a connection that everything is sent, if it wants to know.
-    pub(super) fn tell_if_drained(&mut self, id: ConnectionId) {
+    pub(in crate::shard) fn tell_if_drained(&mut self, id: ConnectionId) {
         if let Some(connection) = self.clients.get_mut(id)
             && connection.wants_drained
             && !connection.outbox.is_filling()
@@ -160,7 +160,7 @@ impl Shard {
     }
 
     /// Keeps what has arrived and stops reading, until the shard takes requests again.
-    pub(super) fn hold(&mut self, id: ConnectionId) {
+    pub(in crate::shard) fn hold(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.get_mut(id) else { return };
         if !connection.paused {
             connection.paused = true;
@@ -179,12 +179,12 @@ impl Shard {
     }
 
     /// When the next of the connections may go on that have sent as much as they may.
-    pub(super) fn next_rate_limited_us(&self) -> Option<u64> {
+    pub(in crate::shard) fn next_rate_limited_us(&self) -> Option<u64> {
         self.rate_limited.peek().map(|Reverse((at_us, _))| *at_us)
     }
 
     /// Lets those go on that have waited until they may, whose silence was not theirs.
-    pub(super) fn release_rate_limited(&mut self) {
+    pub(in crate::shard) fn release_rate_limited(&mut self) {
         let now_ms = self.now.timer_ms();
         while self.next_rate_limited_us().is_some_and(|at_us| at_us <= self.now.monotonic_us)
             && let Some(Reverse((_, id))) = self.rate_limited.pop()
@@ -197,7 +197,7 @@ impl Shard {
     }
 
     /// Handles what the held connections had sent and reads on, as far as that is possible now.
-    pub(super) fn release_held(&mut self) {
+    pub(in crate::shard) fn release_held(&mut self) {
         for _ in 0..self.paused.len() {
             if self.is_congested() {
                 return;

@@ -74,7 +74,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn handle_request(&mut self, from: ShardIndex, request: Request, bytes: &[u8]) {
+    pub(in crate::shard) fn handle_request(&mut self, from: ShardIndex, request: Request, bytes: &[u8]) {
         match request {
             Request::Write { reply, write } => self.apply_and_answer(reply, &write.unpack(bytes)),
             Request::Read { reply, map, map_hash, key, key_hash } => {
@@ -122,14 +122,14 @@ impl Shard {
     }
 
     /// Asks all other shards for their numbers.
-    pub(super) fn ask_all_for_metrics(&mut self, reply: ReplyTo) {
+    pub(in crate::shard) fn ask_all_for_metrics(&mut self, reply: ReplyTo) {
         for target in (0..self.shards as ShardIndex).filter(|&target| target != self.index) {
             self.outgoing.push(target, Item::Request(Request::Metrics { reply }));
         }
     }
 
     /// Asks the owner of one key for its entry.
-    pub(super) fn ask_for_entry(
+    pub(in crate::shard) fn ask_for_entry(
         &mut self,
         owner: ShardIndex,
         reply: ReplyTo,
@@ -144,7 +144,7 @@ impl Shard {
         envelope.items.push(Item::Request(Request::Read { reply, map, map_hash, key, key_hash }));
     }
 
-    pub(super) fn has_deferred(&self) -> bool {
+    pub(in crate::shard) fn has_deferred(&self) -> bool {
         !self.deferred.is_empty()
     }
 }

@@ -1,6 +1,6 @@
 //! Frames of open connections: complete messages go to the connection's dialect, the rest is answered here.
 
-use super::connection::{Connection, Phase};
+use super::clients::connection::{Connection, Phase};
 use super::{Dialect, MessageKind, Shard};
 use crate::config::{Config, RateLimit};
 use crate::limits::CONNECTION_REQUESTS_PENDING_MAX;
@@ -11,7 +11,7 @@ use crate::wire::{Close, Payload, Reject, Ticket};
 impl Shard {
     /// Handles every complete frame of the first `len` bytes of `padded`. Stops early when this shard or this
     /// connection has too much under way; the rest is kept.
-    pub(super) fn handle_frames(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
+    pub(in crate::shard) fn handle_frames(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
         let Some(connection) = self.clients.get_mut(id) else { return };
         if connection.phase != Phase::Open {
             return;
@@ -46,7 +46,7 @@ impl Shard {
 
     /// Whether one more message of this connection may be handled now: what it asked for before has been taken
     /// by other shards, and what it was told has been taken by its peer.
-    pub(super) fn may_take_requests(&self, id: ConnectionId) -> bool {
+    pub(in crate::shard) fn may_take_requests(&self, id: ConnectionId) -> bool {
         let Some(connection) = self.clients.get(id) else { return false };
         // A subscription has one chunk under way; the others are of such as are over, whose chunks are made nonetheless.
         let chunks_max = connection.subscriptions.len() + CONNECTION_REQUESTS_PENDING_MAX;
@@ -60,7 +60,7 @@ impl Shard {
     }
 
     /// When a connection may send again that has sent as much as it may, and is to wait for that.
-    pub(super) fn rate_allows_at_us(&self, connection: &Connection) -> Option<u64> {
+    pub(in crate::shard) fn rate_allows_at_us(&self, connection: &Connection) -> Option<u64> {
         let Config { messages_per_second_max, messages_per_minute_max, rate_limit, .. } = *self.config;
         if rate_limit == RateLimit::Refuse {
             return None;
@@ -97,7 +97,7 @@ impl Shard {
     }
 
     /// The dialect of a connection; any if it is gone.
-    pub(super) fn dialect_of(&self, id: ConnectionId) -> &'static dyn Dialect {
+    pub(in crate::shard) fn dialect_of(&self, id: ConnectionId) -> &'static dyn Dialect {
         self.clients.dialects[usize::from(self.dialect_index(id))]
     }
 

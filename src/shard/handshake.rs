@@ -1,8 +1,8 @@
 //! From the first byte to an open WebSocket, or to the page an HTTP client asked for (`pages.rs`).
 
-use super::admission::too_many_of_address;
-use super::connection::Phase;
-use super::pending::Waiting;
+use super::clients::admission::too_many_of_address;
+use super::clients::connection::Phase;
+use super::requests::Waiting;
 use super::{Command, DialectIndex, Shard};
 use crate::limits::PARSE_PADDING_BYTES;
 use crate::mesh::{ConnectionId, ReplyTo};
@@ -13,7 +13,7 @@ use crate::wire::websocket::Reader;
 
 impl Shard {
     /// Looks at the request head received so far and answers it once it is complete.
-    pub(super) fn handle_http(&mut self, id: ConnectionId) {
+    pub(in crate::shard) fn handle_http(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.get_mut(id) else { return };
         let config = &self.config;
         let rules = Rules {
@@ -55,7 +55,7 @@ impl Shard {
     }
 
     /// The shard that counts the client's address has decided.
-    pub(super) fn admission_answered(&mut self, reply: ReplyTo, admitted: bool) {
+    pub(in crate::shard) fn admission_answered(&mut self, reply: ReplyTo, admitted: bool) {
         let id = reply.connection;
         let Some(request) = self.end_wait(reply) else { return };
         let Waiting::Admission { dialect, response, address } = request.waiting else { return };

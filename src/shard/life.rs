@@ -1,6 +1,6 @@
 //! Timers of connections, and the orderly end of all of them.
 
-use super::connection::Phase;
+use super::clients::connection::Phase;
 use super::{Command, Shard};
 use crate::limits::{CLOSE_TIMEOUT_MS, DRAIN_HANDSHAKE_MS};
 use crate::mesh::ConnectionId;
@@ -24,14 +24,14 @@ pub enum Life {
 
 impl Shard {
     /// Has the timer of `id` checked at `at_ms`, and not by any earlier entry of the wheel.
-    pub(super) fn look_at(&mut self, id: ConnectionId, at_ms: u64) {
+    pub(in crate::shard) fn look_at(&mut self, id: ConnectionId, at_ms: u64) {
         let tick = self.timers.insert(id, at_ms);
         if let Some(connection) = self.clients.get_mut(id) {
             connection.timer_tick = tick;
         }
     }
 
-    pub(super) fn fire_timers(&mut self) {
+    pub(in crate::shard) fn fire_timers(&mut self) {
         let now_ms = self.now.timer_ms();
         while let Some((tick, id)) = self.timers.fire(now_ms) {
             if self.clients.get(id).is_some_and(|connection| connection.timer_tick == tick) {
@@ -96,7 +96,7 @@ impl Shard {
     }
 
     /// Begins to drain once the lead is over.
-    pub(super) fn end_lead(&mut self) {
+    pub(in crate::shard) fn end_lead(&mut self) {
         match self.life {
             Life::Leaving { until_us } if self.now.monotonic_us >= until_us => {}
             _ => return,
@@ -118,7 +118,7 @@ impl Shard {
     }
 
     /// Gives a connection that is not open yet what time it has while the server drains.
-    pub(super) fn hurry(&mut self, id: ConnectionId) {
+    pub(in crate::shard) fn hurry(&mut self, id: ConnectionId) {
         let latest_ms = self.now.timer_ms() + DRAIN_HANDSHAKE_MS;
         if let Some(connection) = self.clients.get_mut(id) {
             let deadline_ms = connection.deadline_ms.min(latest_ms);
@@ -132,21 +132,21 @@ impl Shard {
         self.is_accepting = false;
     }
 
-    pub(super) fn going_away(&mut self) -> Close {
+    pub(in crate::shard) fn going_away(&mut self) -> Close {
         Close::GoingAway { retry_after_ms: self.random.below(self.config.drain_ms.max(1)) as u32 }
     }
 
     /// Whether new clients had better go elsewhere.
-    pub(super) fn is_leaving(&self) -> bool {
+    pub(in crate::shard) fn is_leaving(&self) -> bool {
         self.life != Life::Serving
     }
 
-    pub(super) fn is_draining(&self) -> bool {
+    pub(in crate::shard) fn is_draining(&self) -> bool {
         matches!(self.life, Life::Draining { .. })
     }
 
     /// When the lead or the drain is over, in microseconds of the monotonic clock.
-    pub(super) fn next_life_us(&self) -> Option<u64> {
+    pub(in crate::shard) fn next_life_us(&self) -> Option<u64> {
         match self.life {
             Life::Serving => None,
             Life::Leaving { until_us } | Life::Draining { until_us } => Some(until_us),
@@ -154,13 +154,13 @@ impl Shard {
     }
 
     /// Whether a drain is over.
-    pub(super) fn is_drained(&self) -> bool {
+    pub(in crate::shard) fn is_drained(&self) -> bool {
         let is_quiet = !self.is_accepting && self.clients.table.is_empty() && !self.has_unjournaled();
         self.drain_ends_us().is_some_and(|ends_us| is_quiet || self.now.monotonic_us >= ends_us)
     }
 
     /// When the shard exits at the latest, in microseconds of the monotonic clock; `None` before it drains.
-    pub(super) fn drain_ends_us(&self) -> Option<u64> {
+    pub(in crate::shard) fn drain_ends_us(&self) -> Option<u64> {
         // What was acknowledged shall reach the disk, unless the storage takes nothing any more.
         let grace_ms = if self.has_unjournaled() { CLOSE_TIMEOUT_MS } else { 0 };
         match self.life {

@@ -4,62 +4,36 @@
 //! [`Command`]s and, through the mesh, envelopes come out. Whoever drives it, the ring of `io/` or the
 //! simulator of the tests, sees the same server.
 
-mod admission;
-mod apply;
-mod buffer_pool;
 mod clear;
 mod clients;
-mod connection;
+mod cycle;
 mod dialect;
 mod disconnect;
-mod durable;
 mod events;
 mod exchange;
 mod facade;
-mod fanout;
+mod feeds;
 mod frames;
 mod handshake;
-mod journal;
 mod life;
-mod load;
-mod log;
 mod maps;
-mod members;
-mod memory;
-mod outbox;
-mod outcomes;
 mod pages;
-mod pending;
-mod pieces;
-mod presence;
-mod publish;
-mod rate;
-mod read;
-mod recency;
-mod removal;
+mod requests;
 mod rooms;
-mod shared;
-mod subscribe;
-mod timers;
-mod turn;
-mod waiting;
-mod walk;
-mod watch;
-mod write;
 
-pub use buffer_pool::BufferPool;
 pub use clients::Clients;
-pub use connection::{Connection, Phase};
+pub use clients::buffer_pool::BufferPool;
+pub use clients::connection::{Connection, Phase};
+pub use clients::outbox::Outbox;
+pub use clients::shared::{Frames, Hole, Personal, SharedFrames};
 pub use dialect::{
     Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Published, Session,
     SnapshotEnd,
 };
-pub use outbox::Outbox;
+pub use feeds::{From, Subscribe};
 pub use pages::{Health, INDEX_TITLE};
-pub use presence::SetPresence;
-pub use shared::{Frames, Hole, Personal, SharedFrames};
-pub use subscribe::{From, Subscribe};
-pub use write::{Op, Ops};
+pub use requests::write::{Op, Ops};
+pub use rooms::presence::SetPresence;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -76,23 +50,23 @@ use crate::mesh::{ConnectionId, Envelope, KeyHasher, Outgoing, Ports, ShardIndex
 use crate::metrics::{Metrics, ProcessMetrics};
 use crate::wire::json::Parser;
 
-use admission::Admission;
 use clear::Clearing;
-use durable::DurableWaits;
+use clients::admission::Admission;
+use clients::log::Endings;
+use clients::timers::Wheel;
 use exchange::Deferred;
-use fanout::Batches;
-use journal::Journal;
+use feeds::Subscription;
+use feeds::fanout::Batches;
 use life::Life;
-use load::Loads;
-use log::Endings;
 use maps::Maps;
-use memory::Memory;
-use outcomes::Outcomes;
-use pending::PendingRequests;
-use removal::Schedule;
+use maps::journal::Journal;
+use maps::load::Loads;
+use maps::memory::Memory;
+use maps::removal::Schedule;
+use requests::PendingRequests;
+use requests::durable::DurableWaits;
+use requests::outcomes::Outcomes;
 use rooms::Presence;
-use subscribe::Subscription;
-use timers::Wheel;
 
 /// The time of a turn, read once by whoever drives the shard.
 #[derive(Clone, Copy, Debug, Default)]
@@ -232,7 +206,7 @@ pub struct Shard {
     wanted: Vec<bool>,
     outcomes: Outcomes,
     spare_outcomes: Vec<Outcomes>,
-    hashes: Vec<write::OpHash>,
+    hashes: Vec<requests::write::OpHash>,
 }
 
 impl Shard {

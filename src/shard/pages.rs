@@ -1,8 +1,8 @@
 //! The pages of plain HTTP: what this is, how it is, and its numbers. The connection ends with its page.
 
-use super::connection::Phase;
-use super::journal::Journal;
-use super::pending::Waiting;
+use super::clients::connection::Phase;
+use super::maps::journal::Journal;
+use super::requests::Waiting;
 use super::{DialectIndex, Shard};
 use crate::config::DialectPath;
 use crate::mesh::{ConnectionId, ReplyTo};
@@ -11,7 +11,7 @@ use crate::wire::Close;
 use crate::wire::http::{self, Content, Page, StatusCode};
 
 impl Shard {
-    pub(super) fn page(&mut self, id: ConnectionId, page: Page, head_only: bool) {
+    pub(in crate::shard) fn page(&mut self, id: ConnectionId, page: Page, head_only: bool) {
         match page {
             Page::Index => {
                 let body = index(&self.config.dialects);
@@ -39,12 +39,12 @@ impl Shard {
     }
 
     /// Says whether clients should come here. This is what HAProxy asks for unless it is told otherwise.
-    pub(super) fn answer_options(&mut self, id: ConnectionId) {
+    pub(in crate::shard) fn answer_options(&mut self, id: ConnectionId) {
         let status = if self.is_leaving() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
         self.respond(id, |out| http::write_options(out, status));
     }
 
-    pub(super) fn respond_page(
+    pub(in crate::shard) fn respond_page(
         &mut self,
         id: ConnectionId,
         head_only: bool,
@@ -62,7 +62,7 @@ impl Shard {
     }
 
     /// Answers a plain HTTP request; the connection ends with it.
-    pub(super) fn respond(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(in crate::shard) fn respond(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
         self.clients.send_uncounted(id, self.now, write);
         self.disconnect_for(id, Close::Gone, "its request is answered");
     }
@@ -81,7 +81,7 @@ impl Shard {
     }
 
     /// One more shard's numbers have come.
-    pub(super) fn metrics_answered(&mut self, reply: ReplyTo, metrics: &Metrics) {
+    pub(in crate::shard) fn metrics_answered(&mut self, reply: ReplyTo, metrics: &Metrics) {
         let Some(request) = self.pending.get_mut(reply) else { return };
         if let Waiting::Metrics { sum, .. } = &mut request.waiting {
             sum.add(metrics);

@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 
-use super::Shard;
-use super::maps::{Cells, MapSlot};
 use crate::mesh::{Answer, Item, Request, ShardIndex};
+use crate::shard::Shard;
+use crate::shard::maps::{Cells, MapSlot};
 use crate::wire::Reject;
 
 /// A request that waits, with the bytes its spans point into.
@@ -21,7 +21,7 @@ pub struct Parked {
 impl Shard {
     /// Whether requests for the cells of this map must wait: for the cells, which are asked for if nobody has, or
     /// for the type.
-    pub(super) fn must_wait(&mut self, slot: MapSlot) -> bool {
+    pub(in crate::shard) fn must_wait(&mut self, slot: MapSlot) -> bool {
         let now_ms = self.now.timer_ms();
         self.maps.touch(slot, now_ms);
         match self.maps[slot].cells {
@@ -35,12 +35,18 @@ impl Shard {
     }
 
     /// Whether the map's cells are not there yet; they are asked for if nobody has.
-    pub(super) fn must_load(&mut self, slot: MapSlot) -> bool {
+    pub(in crate::shard) fn must_load(&mut self, slot: MapSlot) -> bool {
         self.must_wait(slot) && matches!(self.maps[slot].cells, Cells::Loading(_))
     }
 
     /// Keeps a request of shard `from` until its map is loaded or its type known, behind those that wait already.
-    pub(super) fn wait_for_map(&mut self, slot: MapSlot, from: ShardIndex, request: Request, bytes: Vec<u8>) {
+    pub(in crate::shard) fn wait_for_map(
+        &mut self,
+        slot: MapSlot,
+        from: ShardIndex,
+        request: Request,
+        bytes: Vec<u8>,
+    ) {
         let parked = Parked { from, since_us: self.now.monotonic_us, request, bytes };
         self.answer_late_ones(slot);
         let waiting = self.maps[slot].waiting();
@@ -51,7 +57,7 @@ impl Shard {
     }
 
     /// Handles a request that has waited for its map.
-    pub(super) fn go_on(&mut self, parked: Parked) {
+    pub(in crate::shard) fn go_on(&mut self, parked: Parked) {
         // Another shard waits for the type, however long it takes; it asks for it once.
         if self.is_late(parked.since_us) && !matches!(parked.request, Request::ClaimType { .. }) {
             self.answer_late_one(parked);
@@ -62,7 +68,7 @@ impl Shard {
 
     /// Answers what has waited too long at the front of the map's queue, so that a map that never comes takes no more
     /// memory than what is asked in that time.
-    pub(super) fn answer_late_ones(&mut self, slot: MapSlot) {
+    pub(in crate::shard) fn answer_late_ones(&mut self, slot: MapSlot) {
         let mut claims = Vec::new();
         while let Some(oldest) = self.maps[slot].waiting().and_then(|waiting| waiting.front()) {
             let since_us = oldest.since_us;

@@ -1,7 +1,7 @@
 //! The turn: what happens between two waits, in the one order in which it is right.
 
-use super::journal::Journal;
 use super::maps::SharedMap;
+use super::maps::journal::Journal;
 use super::{Command, Now, Shard};
 use crate::metrics::Metrics;
 use crate::wire::Close;

@@ -5,11 +5,11 @@
 
 use std::collections::VecDeque;
 
-use super::AckLevel;
-use super::Shard;
-use super::journal::Journal;
-use super::pending::Waiting;
 use crate::mesh::{ReplyTo, ShardIndex};
+use crate::shard::AckLevel;
+use crate::shard::Shard;
+use crate::shard::maps::journal::Journal;
+use crate::shard::requests::Waiting;
 
 /// For each shard: the batches of it that requests wait for, ascending.
 #[derive(Default)]
@@ -34,7 +34,7 @@ impl DurableWaits {
 
 impl Shard {
     /// Whether a write that asks for `ack` is answered once it is durable.
-    pub(super) fn waits_for_disk(&self, ack: AckLevel) -> bool {
+    pub(in crate::shard) fn waits_for_disk(&self, ack: AckLevel) -> bool {
         ack >= AckLevel::Durable && self.may_wait_for_disk()
     }
 
@@ -44,12 +44,12 @@ impl Shard {
     }
 
     /// The batch that covers what this shard has merged so far.
-    pub(super) fn covering(&self) -> u64 {
+    pub(in crate::shard) fn covering(&self) -> u64 {
         self.journal.as_ref().map_or(0, Journal::covering)
     }
 
     /// Has a request whose operations have all been answered wait until they are durable; whether it must.
-    pub(super) fn wait_until_durable(&mut self, reply: ReplyTo) -> bool {
+    pub(in crate::shard) fn wait_until_durable(&mut self, reply: ReplyTo) -> bool {
         if !self.may_wait_for_disk() {
             return false;
         }
@@ -70,7 +70,7 @@ impl Shard {
     }
 
     /// Answers the writes that have become durable.
-    pub(super) fn answer_durable(&mut self) {
+    pub(in crate::shard) fn answer_durable(&mut self) {
         if self.durable.count == 0 {
             return;
         }
@@ -96,7 +96,7 @@ impl Shard {
     }
 
     /// Asks to be woken when anything becomes durable, if anybody here waits for it.
-    pub(super) fn watch_durable(&mut self) {
+    pub(in crate::shard) fn watch_durable(&mut self) {
         let (was_held, was_clearing) = (self.is_held(), self.is_clearing());
         let Some(journal) = &mut self.journal else { return };
         if self.durable.count == 0 && !was_held && !was_clearing {

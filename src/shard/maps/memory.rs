@@ -3,11 +3,11 @@
 //! Invariant: only a map is evicted that can be loaded again as it was: nobody watches it, nothing waits for it, and
 //! every change of it is in the base. The least recently used go first.
 
-use super::Shard;
-use super::maps::{Cells, MapSlot, SharedMap};
 use crate::crdt::Time;
 use crate::handover::ToStorage;
 use crate::mesh::Action;
+use crate::shard::Shard;
+use crate::shard::maps::{Cells, MapSlot, SharedMap};
 use crate::wire::Reject;
 
 /// Hundredths of the limit past which maps are evicted, and down to which.
@@ -58,7 +58,7 @@ enum Standing {
 
 impl Shard {
     /// Takes note that the map may take more or less memory than before.
-    pub(super) fn memory_changed(&mut self, slot: MapSlot) {
+    pub(in crate::shard) fn memory_changed(&mut self, slot: MapSlot) {
         let map = &mut self.maps[slot];
         if self.memory.is_limited() && !map.is_uncounted {
             map.is_uncounted = true;
@@ -67,7 +67,7 @@ impl Shard {
     }
 
     /// Why an operation is refused for want of memory.
-    pub(super) fn refuses_growth(&self, action: &Action<'_>) -> Option<Reject> {
+    pub(in crate::shard) fn refuses_growth(&self, action: &Action<'_>) -> Option<Reject> {
         let grows = || {
             matches!(
                 action,
@@ -82,7 +82,7 @@ impl Shard {
     }
 
     /// Evicts maps if there are too many, a bounded number a turn.
-    pub(super) fn evict_maps(&mut self) {
+    pub(in crate::shard) fn evict_maps(&mut self) {
         if !self.memory.is_limited() {
             return;
         }
@@ -158,7 +158,7 @@ impl Shard {
     }
 
     /// When [`Self::evict_maps`] has something to do, in milliseconds of the monotonic clock.
-    pub(super) fn next_pass_ms(&self) -> Option<u64> {
+    pub(in crate::shard) fn next_pass_ms(&self) -> Option<u64> {
         self.is_memory_above(EVICT_ABOVE).then_some(self.memory.next_pass_ms)
     }
 }

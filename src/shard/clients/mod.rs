@@ -3,17 +3,27 @@
 //! Invariant: a connection is on the dirty list exactly when something fills its outbox, no send is in flight
 //! and its frames do not wait for company.
 
+pub mod admission;
+pub mod buffer_pool;
+pub mod connection;
+pub mod log;
+pub mod outbox;
+pub mod pieces;
+pub mod rate;
+pub mod shared;
+pub mod timers;
+
 use std::collections::VecDeque;
 
 use slab::Slab;
 
-use super::buffer_pool::BufferPool;
-use super::connection::{Connection, Phase};
-use super::shared::{Frames, SharedFrames};
-use super::{Change, Command, Dialect, Event, Now};
 use crate::config::{Coalesce, Config};
 use crate::mesh::ConnectionId;
 use crate::metrics::Metrics;
+use crate::shard::clients::buffer_pool::BufferPool;
+use crate::shard::clients::connection::{Connection, Phase};
+use crate::shard::clients::shared::{Frames, SharedFrames};
+use crate::shard::{Change, Command, Dialect, Event, Now};
 
 /// See the module.
 pub struct Clients {
@@ -32,7 +42,7 @@ pub struct Clients {
     next_generation: u32,
 }
 
-/// Dialects there may be; see [`super::Shared::dialects`].
+/// Dialects there may be; see [`crate::shard::Shared::dialects`].
 pub const DIALECTS_MAX: usize = 5;
 
 /// What many connections are sent alike: frames for each dialect that any of them speaks, made once.

@@ -1,13 +1,18 @@
 //! Requests that wait for other shards, and for how long at most.
 
+pub mod durable;
+pub mod outcomes;
+pub mod read;
+pub mod write;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use slab::Slab;
 
-use super::{AckLevel, DialectIndex, Outcomes, Shard};
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Metrics;
+use crate::shard::{AckLevel, DialectIndex, Outcomes, Shard};
 use crate::wire::Ticket;
 use crate::wire::http::Page;
 
@@ -106,7 +111,7 @@ impl PendingRequests {
 
 impl Shard {
     /// Registers a request of `connection` that waits for `remaining` answers.
-    pub(super) fn wait_for(
+    pub(in crate::shard) fn wait_for(
         &mut self,
         connection: ConnectionId,
         ticket: Option<Ticket>,
@@ -132,7 +137,7 @@ impl Shard {
     }
 
     /// Ends a request: whoever sent it may send one more.
-    pub(super) fn end_wait(&mut self, reply: ReplyTo) -> Option<PendingRequest> {
+    pub(in crate::shard) fn end_wait(&mut self, reply: ReplyTo) -> Option<PendingRequest> {
         let request = self.pending.remove(reply)?;
         if request.began_us == self.now.monotonic_us {
             self.answered_at_once += 1;
@@ -146,7 +151,7 @@ impl Shard {
     }
 
     /// Answers the requests that have waited for `--ack-timeout-ms` with what was reached.
-    pub(super) fn give_up_old_requests(&mut self) {
+    pub(in crate::shard) fn give_up_old_requests(&mut self) {
         let timeout_us = self.config.ack_timeout_ms * 1000;
         let Some(began_us) = self.now.monotonic_us.checked_sub(timeout_us) else { return };
         while let Some(reply) = self.pending.oldest_before(began_us) {
@@ -156,7 +161,7 @@ impl Shard {
     }
 
     /// When the oldest request that may be given up began; it may have been answered since.
-    pub(super) fn oldest_request_us(&self) -> Option<u64> {
+    pub(in crate::shard) fn oldest_request_us(&self) -> Option<u64> {
         let reply = self.pending.by_age.front()?;
         Some(self.pending.find(*reply).map_or(self.now.monotonic_us, |request| request.began_us))
     }

@@ -2,12 +2,12 @@
 //! packed once; one item goes to every interested shard, and there each dialect encodes them once for all its
 //! subscribers that get the same, or the same but for a few bytes.
 
-use super::clients::{Alike, DIALECTS_MAX};
-use super::maps::MapSlot;
-use super::{Change, Shard};
 use crate::crdt::Time;
 use crate::limits::CHUNK_BYTES;
 use crate::mesh::{Changes, Entries, Entry, EntryPacker, Item, ShardIndex, Span, Writer};
+use crate::shard::clients::{Alike, DIALECTS_MAX};
+use crate::shard::maps::MapSlot;
+use crate::shard::{Change, Shard};
 use crate::wire::Cursor;
 
 /// A turn's changes of one map, in the order they were applied.
@@ -47,7 +47,7 @@ impl<'a> Delivery<'a> {
 
 impl Shard {
     /// Adds one change to the batch of its map.
-    pub(super) fn add_to_batch(
+    pub(in crate::shard) fn add_to_batch(
         &mut self,
         slot: MapSlot,
         applied: Time,
@@ -72,7 +72,7 @@ impl Shard {
     }
 
     /// Sends what the turn changed to everybody who watches.
-    pub(super) fn flush_batches(&mut self) {
+    pub(in crate::shard) fn flush_batches(&mut self) {
         while let Some(batch) = self.batches.filling.last() {
             let slot = batch.map;
             self.flush_batch(slot);
@@ -80,7 +80,7 @@ impl Shard {
     }
 
     /// Sends what the turn has changed so far in one map, so that whoever joins now starts after it.
-    pub(super) fn flush_batch(&mut self, slot: MapSlot) {
+    pub(in crate::shard) fn flush_batch(&mut self, slot: MapSlot) {
         let Some(map) = self.maps.get_mut(slot) else { return };
         let Some(index) = map.batch.take() else { return };
         let mut batch = self.batches.filling.swap_remove(index as usize);
@@ -117,7 +117,7 @@ impl Shard {
     }
 
     /// Changes of another owner have come.
-    pub(super) fn changes_arrived(
+    pub(in crate::shard) fn changes_arrived(
         &mut self,
         owner: ShardIndex,
         changes: &Changes,
@@ -199,7 +199,7 @@ impl Shard {
 
     /// The cursor of a subscriber of all of the map in `slot` that is live everywhere and has got everything there is to
     /// get: what is still in this turn's batch, and what other shards have yet to send, is not covered.
-    pub(super) fn cursor(&mut self, slot: MapSlot) -> Cursor {
+    pub(in crate::shard) fn cursor(&mut self, slot: MapSlot) -> Cursor {
         let own = match self.maps[slot].batch {
             Some(batch) => self.batches.filling[batch as usize].first.previous(),
             None => self.clock.last(),

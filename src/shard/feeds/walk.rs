@@ -4,14 +4,14 @@
 //! Invariant: a subscription has at most one chunk asked for, and asks only when its peer has room, so walks
 //! take memory by the chunk however large the map and however many subscribers.
 
-use super::apply::pack_cell;
-use super::{Change, Event, Shard, SnapshotEnd};
 use crate::crdt::{HashedKey, Map, MapType, Time};
 use crate::limits::{CHUNK_BYTES, CHUNK_CELLS_SCANNED_MAX};
 use crate::mesh::{
     Answer, ConnectionId, Entries, Filter, Item, Request, ShardIndex, ShardSet, Span, SubscriptionRef,
     WalkAnswer, WalkRequest,
 };
+use crate::shard::maps::apply::pack_cell;
+use crate::shard::{Change, Event, Shard, SnapshotEnd};
 use crate::wire::{Cursor, Reject, Ticket};
 
 /// Chunks this shard makes in one turn. Bounds the turn, whoever asks for how much.
@@ -101,7 +101,7 @@ impl Walk {
 
 impl Shard {
     /// Asks for the next chunk of every subscription of `connection` that walks.
-    pub(super) fn walk_on(&mut self, connection: ConnectionId) {
+    pub(in crate::shard) fn walk_on(&mut self, connection: ConnectionId) {
         let Some(client) = self.clients.get_mut(connection) else { return };
         let held = std::mem::take(&mut client.subscriptions);
         for subscription in &held {
@@ -113,7 +113,7 @@ impl Shard {
     }
 
     /// Asks the next owner for a chunk, if the subscription walks, has none under way and its peer has room.
-    pub(super) fn ask_next_chunk(&mut self, slot: u32) {
+    pub(in crate::shard) fn ask_next_chunk(&mut self, slot: u32) {
         let subscription = &mut self.subscriptions[slot as usize];
         let Some(walk) = &mut subscription.walk else { return };
         if walk.asked.is_some() || !self.clients.has_room(subscription.connection) {
@@ -142,7 +142,7 @@ impl Shard {
     }
 
     /// Makes the chunks that were asked for, as many as a turn may.
-    pub(super) fn run_walks(&mut self) {
+    pub(in crate::shard) fn run_walks(&mut self) {
         if self.is_clearing() {
             return;
         }
@@ -213,7 +213,7 @@ impl Shard {
     }
 
     /// A chunk has come from `owner`: tell it, and ask for the next.
-    pub(super) fn walk_answered(&mut self, owner: ShardIndex, answer: &WalkAnswer, packed: &[u8]) {
+    pub(in crate::shard) fn walk_answered(&mut self, owner: ShardIndex, answer: &WalkAnswer, packed: &[u8]) {
         if let Some(client) = self.clients.get_mut(answer.connection) {
             client.chunks_pending -= 1;
         }
@@ -261,7 +261,7 @@ impl Shard {
     }
 
     /// Answers a walk whose map could not be loaded in time.
-    pub(super) fn refuse_walk(&mut self, request: &WalkRequest) {
+    pub(in crate::shard) fn refuse_walk(&mut self, request: &WalkRequest) {
         let answer = WalkAnswer {
             connection: request.connection,
             subscription: request.subscription,
@@ -347,7 +347,7 @@ impl Shard {
     }
 
     /// Whether chunks wait to be made, so that the next turn must not wait for an event.
-    pub(super) fn has_walks(&self) -> bool {
+    pub(in crate::shard) fn has_walks(&self) -> bool {
         !self.walks.is_empty()
     }
 }

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use super::clients::Alike;
-use super::pending::{PendingRequest, Waiting};
-use super::presence::check_room;
-use super::rooms::RoomSlot;
-use super::{Event, MemberChange, Shard};
 use crate::mesh::{ConnectionId, Item, MemberChanged, Members, ReplyTo, Request};
+use crate::shard::clients::Alike;
+use crate::shard::requests::{PendingRequest, Waiting};
+use crate::shard::rooms::RoomSlot;
+use crate::shard::rooms::presence::check_room;
+use crate::shard::{Event, MemberChange, Shard};
 use crate::wire::{Reject, Ticket};
 
 /// One connection's interest in one room.
@@ -36,7 +36,7 @@ enum Standing {
 }
 
 impl Shard {
-    /// Watches a room: [`Event::Members`] follows, then each change as [`super::Dialect::member`] puts it, those made
+    /// Watches a room: [`Event::Members`] follows, then each change as [`crate::shard::Dialect::member`] puts it, those made
     /// by `id` too. A second watch of the same room is only answered.
     pub fn watch_presence(&mut self, id: ConnectionId, ticket: Option<Ticket>, room: &str) {
         if let Err(reject) = check_room(room) {
@@ -55,7 +55,7 @@ impl Shard {
         self.ask_for_members(watch, ticket, false);
     }
 
-    /// Ends a watch, if there is one. Nothing more is told of the room, but [`super::Event::Rejected`] with
+    /// Ends a watch, if there is one. Nothing more is told of the room, but [`crate::shard::Event::Rejected`] with
     /// [`Reject::Cancelled`] where a request to watch it was under way.
     pub fn unwatch_presence(&mut self, id: ConnectionId, room: &str) {
         if let Some(watch) = self.find_watch(id, room) {
@@ -109,7 +109,7 @@ impl Shard {
     }
 
     /// All members of a room have come.
-    pub(super) fn members_answered(&mut self, reply: ReplyTo, room: &str, packed: &[u8]) {
+    pub(in crate::shard) fn members_answered(&mut self, reply: ReplyTo, room: &str, packed: &[u8]) {
         let Some(request) = self.end_wait(reply) else { return };
         let id = request.connection;
         let Some(watch) = self.find_watch(id, room) else {
@@ -133,7 +133,7 @@ impl Shard {
 
     /// The home of a room has not answered in time. Who has just begun to watch it is told, and may try again; who
     /// was slow is served later.
-    pub(super) fn members_late(&mut self, request: &PendingRequest) {
+    pub(in crate::shard) fn members_late(&mut self, request: &PendingRequest) {
         let Waiting::Members { room, catches_up } = &request.waiting else { return };
         let id = request.connection;
         if !catches_up {
@@ -152,7 +152,7 @@ impl Shard {
     }
 
     /// The home of a room has told of a change.
-    pub(super) fn member_arrived(&mut self, changed: &MemberChanged, bytes: &[u8]) {
+    pub(in crate::shard) fn member_arrived(&mut self, changed: &MemberChanged, bytes: &[u8]) {
         let Some(slot) = self.presence.rooms.find(&changed.room, self.hasher.map(&changed.room)) else {
             return;
         };
@@ -161,7 +161,13 @@ impl Shard {
     }
 
     /// Queues a change for every local watcher of the room.
-    pub(super) fn deliver_member(&mut self, slot: RoomSlot, member: &str, state: Option<&[u8]>, clock: u64) {
+    pub(in crate::shard) fn deliver_member(
+        &mut self,
+        slot: RoomSlot,
+        member: &str,
+        state: Option<&[u8]>,
+        clock: u64,
+    ) {
         let room = &self.presence.rooms[slot];
         let change = MemberChange { room: &room.name, member, state, clock, now: self.now };
         let mut alike = Alike::default();
@@ -186,7 +192,7 @@ impl Shard {
     }
 
     /// Asks for all members of a room for which `id` was too slow, if it has room for them: one room at a time.
-    pub(super) fn catch_up(&mut self, id: ConnectionId) {
+    pub(in crate::shard) fn catch_up(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.get(id) else { return };
         if connection.watches_behind == 0 || !self.clients.has_room(id) {
             return;
@@ -210,7 +216,7 @@ impl Shard {
     }
 
     /// Forgets a watch that its connection has already forgotten.
-    pub(super) fn end_watch(&mut self, watch: u32) {
+    pub(in crate::shard) fn end_watch(&mut self, watch: u32) {
         let Some(ended) = self.presence.watches.try_remove(watch as usize) else { return };
         self.metrics.presence_watches -= 1;
         if ended.standing == Standing::Behind

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 
-use super::{Now, Random, Shard, Shared};
 use crate::limits::ADMISSION_RESERVE;
 use crate::mesh::{Answer, Item, ReplyTo, Request, ShardIndex, owner};
 use crate::metrics::{Metrics, Refusal};
+use crate::shard::{Now, Random, Shard, Shared};
 use crate::wire::Close;
 
 /// Milliseconds after which a client that was turned away may come back, at the least and at the most.
@@ -128,7 +128,7 @@ impl Shard {
     }
 
     /// Asks for one more connection of `address`; the answer comes to [`Self::admission_answered`].
-    pub(super) fn request_admission(&mut self, reply: ReplyTo, address: IpAddr) {
+    pub(in crate::shard) fn request_admission(&mut self, reply: ReplyTo, address: IpAddr) {
         let target = self.admitting_shard(address);
         if target == self.index {
             self.admit(reply, address);
@@ -137,7 +137,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn admit(&mut self, reply: ReplyTo, address: IpAddr) {
+    pub(in crate::shard) fn admit(&mut self, reply: ReplyTo, address: IpAddr) {
         let admitted = self.admission.admit(address);
         if reply.shard == self.index {
             self.admission_answered(reply, admitted);
@@ -147,7 +147,7 @@ impl Shard {
     }
 
     /// Tells the shard that counts `address` that an admitted connection is gone.
-    pub(super) fn depart(&mut self, address: IpAddr) {
+    pub(in crate::shard) fn depart(&mut self, address: IpAddr) {
         let target = self.admitting_shard(address);
         if target == self.index {
             self.departed(address);
@@ -156,7 +156,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn departed(&mut self, address: IpAddr) {
+    pub(in crate::shard) fn departed(&mut self, address: IpAddr) {
         self.admission.departed(address);
     }
 }

@@ -6,12 +6,12 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 
-use super::Shard;
-use super::maps::{Cells, MapSlot};
-use super::waiting::Parked;
 use crate::crdt::{HashedKey, Map};
 use crate::handover::{Chunk, FromStorage, Image, ToStorage};
 use crate::mesh::KeyHasher;
+use crate::shard::Shard;
+use crate::shard::maps::waiting::Parked;
+use crate::shard::maps::{Cells, MapSlot};
 
 /// Chunks one turn takes in, each of some `LOAD_CHUNK_BYTES`.
 const CHUNKS_PER_TURN_MAX: usize = 4;
@@ -86,7 +86,7 @@ pub struct Loads {
 
 impl Shard {
     /// Asks the storage for a map.
-    pub(super) fn begin_load(&mut self, slot: MapSlot) {
+    pub(in crate::shard) fn begin_load(&mut self, slot: MapSlot) {
         let serial = self.next_serial();
         let Some(journal) = &mut self.journal else { return };
         let map = &mut self.maps[slot];
@@ -109,7 +109,7 @@ impl Shard {
 // What comes back.
 impl Shard {
     /// Takes what the storage has for this shard, as much as a turn may, and looks at how far it is.
-    pub(super) fn receive_from_storage(&mut self) {
+    pub(in crate::shard) fn receive_from_storage(&mut self) {
         let Some(journal) = &mut self.journal else { return };
         journal.look(self.now);
         self.cursor_limit = journal.progress().durable_clock();
@@ -198,12 +198,12 @@ impl Shard {
     }
 
     /// Has the requests let go that wait for maps which are there.
-    pub(super) fn let_go_soon(&mut self) {
+    pub(in crate::shard) fn let_go_soon(&mut self) {
         self.storage_left |= !self.loads.complete.is_empty();
     }
 
     /// Drops what was loaded of maps that requests wait for.
-    pub(super) fn drop_loading(&mut self) {
+    pub(in crate::shard) fn drop_loading(&mut self) {
         for (slot, _) in self.loads.under_way.clone() {
             let Some(Cells::Loading(loading)) = self.maps.get_mut(slot).map(|map| &mut map.cells) else {
                 continue;
@@ -338,7 +338,7 @@ impl Shard {
     }
 
     /// When [`Self::look_at_loads`] has something to do, in milliseconds of the monotonic clock.
-    pub(super) fn next_look_at_loads_ms(&self) -> Option<u64> {
+    pub(in crate::shard) fn next_look_at_loads_ms(&self) -> Option<u64> {
         (!self.loads.under_way.is_empty()).then_some(self.loads.looked_at_ms + LOOK_EVERY_MS)
     }
 }

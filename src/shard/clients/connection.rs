@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::outbox::Outbox;
-use super::presence::HeldMember;
-use super::rate::Window;
-use super::{DialectIndex, Session};
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::metrics::Refusal;
+use crate::shard::clients::outbox::Outbox;
+use crate::shard::clients::rate::Window;
+use crate::shard::rooms::presence::HeldMember;
+use crate::shard::{DialectIndex, Session};
 use crate::wire::Close;
 use crate::wire::websocket::Reader;
 

@@ -4,10 +4,10 @@
 //! with watchers of each change, in order (`watch.rs`). Here is what a connection does: it sets members, and remembers
 //! which, as they leave with it.
 
-use super::Shard;
-use super::pending::Waiting;
 use crate::limits::{KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, PRESENCE_STATE_BYTES_MAX};
 use crate::mesh::{ConnectionId, Item, ReplyTo, Request, Span, Writer};
+use crate::shard::Shard;
+use crate::shard::requests::Waiting;
 use crate::wire::{Reject, Ticket};
 
 /// What a member of a room shall be.
@@ -54,7 +54,7 @@ impl Shard {
     }
 
     /// The home of a room has set a member or refused to.
-    pub(super) fn member_answered(&mut self, reply: ReplyTo, outcome: Result<(), Reject>) {
+    pub(in crate::shard) fn member_answered(&mut self, reply: ReplyTo, outcome: Result<(), Reject>) {
         if let Some(request) = self.end_wait(reply)
             && let Err(reject) = outcome
         {
@@ -84,7 +84,7 @@ impl Shard {
     }
 
     /// The connection that has set this member is gone.
-    pub(super) fn release_member(&mut self, id: ConnectionId, held: &HeldMember) {
+    pub(in crate::shard) fn release_member(&mut self, id: ConnectionId, held: &HeldMember) {
         let home = self.owner(self.hasher.map(&held.room));
         let by = Writer { shard: self.index, connection: id };
         if home == self.index {

@@ -1,11 +1,11 @@
 //! `write`: each operation goes to the owner of its key; one ack follows when all have answered.
 
-use super::maps::MapSlot;
-use super::pending::{PendingRequest, Waiting};
-use super::{Ack, AckLevel, Event, Outcomes, Shard};
 use crate::mesh::{
     Action, ConnectionId, Item, Merged, PackedWrite, ReplyTo, Request, ShardIndex, Write, Writer,
 };
+use crate::shard::maps::MapSlot;
+use crate::shard::requests::{PendingRequest, Waiting};
+use crate::shard::{Ack, AckLevel, Event, Outcomes, Shard};
 use crate::wire::{Reject, Ticket};
 
 /// The operations of one write, as a dialect reads them from its message. They are looked at twice: first only where
@@ -30,7 +30,7 @@ pub struct Op<'a> {
 }
 
 impl Shard {
-    /// Carries out the operations, each at the owner of its key. [`super::Event::Acked`] follows, unless `ack` is
+    /// Carries out the operations, each at the owner of its key. [`crate::shard::Event::Acked`] follows, unless `ack` is
     /// [`AckLevel::None`], which hears of what was rejected only.
     pub fn write(&mut self, id: ConnectionId, ticket: Option<Ticket>, ack: AckLevel, mut ops: impl Ops) {
         let mut batch = OpBatch::new(id, std::mem::take(&mut self.outcomes));
@@ -132,7 +132,7 @@ impl Shard {
     }
 
     /// The owner of one operation has answered; what it has merged is durable when `cover` is.
-    pub(super) fn write_answered(
+    pub(in crate::shard) fn write_answered(
         &mut self,
         cover: (ShardIndex, u64),
         reply: ReplyTo,
@@ -160,7 +160,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn answer_write(&mut self, request: PendingRequest, timeout: bool) {
+    pub(in crate::shard) fn answer_write(&mut self, request: PendingRequest, timeout: bool) {
         if let Waiting::Write { ack, mut outcomes } = request.waiting {
             let reached = match timeout {
                 true => Reached::MemoryInTime,

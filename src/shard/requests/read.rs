@@ -1,12 +1,12 @@
 //! `read` and `digest`: what the owners have, gathered into one answer.
 
-use super::apply::pack_cell;
-use super::maps::MapSlot;
-use super::pending::{PendingRequest, Waiting};
-use super::{Event, Shard};
 use crate::crdt::HashedKey;
 use crate::mesh::{Answer, ConnectionId, Entries, Item, ReplyTo, Request, ShardIndex, Span};
 use crate::metrics::{OpKind, OpOutcome};
+use crate::shard::maps::MapSlot;
+use crate::shard::maps::apply::pack_cell;
+use crate::shard::requests::{PendingRequest, Waiting};
+use crate::shard::{Event, Shard};
 use crate::wire::Ticket;
 
 impl Shard {
@@ -39,7 +39,7 @@ impl Shard {
 
     /// Reads one key this shard owns. Where its map is being loaded or its type asked for, the read waits behind
     /// the writes that wait for it.
-    pub(super) fn read_and_answer(
+    pub(in crate::shard) fn read_and_answer(
         &mut self,
         reply: ReplyTo,
         map: &str,
@@ -73,7 +73,7 @@ impl Shard {
     }
 
     /// The slot of a map that is to be read; `None` if there is nothing of it.
-    pub(super) fn find_to_read(&mut self, map: &str, hash: u64) -> Option<MapSlot> {
+    pub(in crate::shard) fn find_to_read(&mut self, map: &str, hash: u64) -> Option<MapSlot> {
         if self.journal.is_some() {
             // What is not in memory may be in the storage.
             return Some(self.maps.find_or_insert(map, hash));
@@ -82,7 +82,7 @@ impl Shard {
     }
 
     /// One more key has been read; `entry` is empty where there is nothing.
-    pub(super) fn read_answered(&mut self, reply: ReplyTo, entry: &[u8]) {
+    pub(in crate::shard) fn read_answered(&mut self, reply: ReplyTo, entry: &[u8]) {
         let Some(request) = self.pending.get_mut(reply) else { return };
         if let Waiting::Read { entries, .. } = &mut request.waiting {
             entries.extend_from_slice(entry);
@@ -113,7 +113,7 @@ impl Shard {
     }
 
     /// The digest of this shard's part of the map.
-    pub(super) fn digest_and_answer(&mut self, reply: ReplyTo, map: &std::sync::Arc<str>) {
+    pub(in crate::shard) fn digest_and_answer(&mut self, reply: ReplyTo, map: &std::sync::Arc<str>) {
         let (mut entries, mut hash) = (0, 0);
         if let Some(slot) = self.find_to_read(map, self.hasher.map(map)) {
             if self.must_wait(slot) {
@@ -131,7 +131,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn digest_answered(&mut self, reply: ReplyTo, part_entries: u64, part_hash: u64) {
+    pub(in crate::shard) fn digest_answered(&mut self, reply: ReplyTo, part_entries: u64, part_hash: u64) {
         let Some(request) = self.pending.get_mut(reply) else { return };
         if let Waiting::Digest { entries, hash, .. } = &mut request.waiting {
             *entries += part_entries;
@@ -149,7 +149,7 @@ impl Shard {
     }
 
     /// Answers a request that has waited too long with what there is.
-    pub(super) fn answer_late(&mut self, request: PendingRequest) {
+    pub(in crate::shard) fn answer_late(&mut self, request: PendingRequest) {
         match &request.waiting {
             Waiting::Write { .. } => self.answer_write(request, true),
             Waiting::Members { .. } => self.members_late(&request),

@@ -5,7 +5,7 @@
 
 use slab::Slab;
 
-use super::maps::{MapSlot, SharedMap};
+use crate::shard::maps::{MapSlot, SharedMap};
 
 /// Milliseconds in which further uses of a map do not move it.
 const STEP_MS: u64 = 100;

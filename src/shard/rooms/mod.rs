@@ -1,13 +1,17 @@
 //! The rooms this shard knows: those whose members it keeps, and those its clients watch.
 
+pub mod members;
+pub mod presence;
+pub mod watch;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::watch::Watch;
 use crate::mesh::{ReplyTo, ShardSet, Writer};
+use crate::shard::rooms::watch::Watch;
 
 /// Slot of a room in this shard's table.
 pub type RoomSlot = u32;

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::rooms::{Present, RoomSlot};
-use super::{SetPresence, Shard};
 use crate::limits::{CHUNK_BYTES, PRESENCE_MEMBERS_MAX, PRESENCE_ROOM_BYTES_MAX};
 use crate::mesh::{Answer, Item, Member, MemberChanged, ReplyTo, ShardIndex, Span, Writer};
+use crate::shard::rooms::{Present, RoomSlot};
+use crate::shard::{SetPresence, Shard};
 use crate::wire::Reject;
 
 /// Watches answered in one turn, unless they come to more than [`CHUNK_BYTES`] before: a thousand that join at once
@@ -21,7 +21,7 @@ impl Shard {
     ///
     /// # Errors
     /// The room is full.
-    pub(super) fn set_member(&mut self, set: &SetPresence<'_>, by: Writer) -> Result<(), Reject> {
+    pub(in crate::shard) fn set_member(&mut self, set: &SetPresence<'_>, by: Writer) -> Result<(), Reject> {
         let hash = self.hasher.map(set.room);
         let Some(state) = set.state else {
             self.remove_member(set.room, set.member, by, |_| set.clock);
@@ -48,7 +48,7 @@ impl Shard {
     }
 
     /// Removes a member whose connection is gone, unless another has set it since.
-    pub(super) fn leave_room(&mut self, room: &str, member: &str, by: Writer) {
+    pub(in crate::shard) fn leave_room(&mut self, room: &str, member: &str, by: Writer) {
         self.remove_member(room, member, by, |last| last.saturating_add(1));
     }
 
@@ -83,7 +83,7 @@ impl Shard {
     }
 
     /// A connection watches a room whose home is here. It is answered at the end of this turn or a later one.
-    pub(super) fn room_watched(&mut self, reply: ReplyTo, room: Arc<str>) {
+    pub(in crate::shard) fn room_watched(&mut self, reply: ReplyTo, room: Arc<str>) {
         if reply.shard != self.index {
             let slot = self.presence.rooms.find_or_insert(&room, self.hasher.map(&room));
             self.presence.rooms[slot].interested.insert(reply.shard);
@@ -92,7 +92,7 @@ impl Shard {
     }
 
     /// No connection of shard `from` watches the room any more.
-    pub(super) fn room_unwatched(&mut self, from: ShardIndex, room: &str) {
+    pub(in crate::shard) fn room_unwatched(&mut self, from: ShardIndex, room: &str) {
         if let Some(slot) = self.presence.rooms.find(room, self.hasher.map(room)) {
             self.presence.rooms[slot].interested.remove(from);
             self.presence.rooms.release_if_unused(slot);
@@ -100,7 +100,7 @@ impl Shard {
     }
 
     /// Answers watches with all members of their rooms, as many as a turn may.
-    pub(super) fn answer_watches(&mut self) {
+    pub(in crate::shard) fn answer_watches(&mut self) {
         let (mut answers, mut bytes) = (0, 0);
         for _ in 0..self.presence.to_answer.len() {
             if answers == ANSWERS_PER_TURN_MAX || bytes >= CHUNK_BYTES {
@@ -135,7 +135,7 @@ impl Shard {
     }
 
     /// Whether watches wait to be answered, so that the next turn must not wait for an event.
-    pub(super) fn has_watches_to_answer(&self) -> bool {
+    pub(in crate::shard) fn has_watches_to_answer(&self) -> bool {
         !self.presence.to_answer.is_empty()
     }
 }

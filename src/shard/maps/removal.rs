@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::Shard;
-use super::maps::{Cells, MapSlot, SharedMap};
 use crate::crdt::{Delta, State, Time};
+use crate::shard::Shard;
+use crate::shard::maps::{Cells, MapSlot, SharedMap};
 
 /// Maps in the order in which something in them is due, in Unix milliseconds.
 #[derive(Default)]
@@ -21,7 +21,7 @@ const STALE_ENTRIES_MAX: usize = 64;
 
 impl Shard {
     /// Makes sure the map is looked at when its next removal is due.
-    pub(super) fn schedule_removals(&mut self, slot: MapSlot) {
+    pub(in crate::shard) fn schedule_removals(&mut self, slot: MapSlot) {
         let retention_ms = self.config.tombstone_retention_ms;
         let map = &mut self.maps[slot];
         let Some(cells) = map.typed() else { return };
@@ -49,7 +49,7 @@ impl Shard {
     }
 
     /// Removes what is due, a bounded number of cells a turn.
-    pub(super) fn run_removals(&mut self) {
+    pub(in crate::shard) fn run_removals(&mut self) {
         let Some(&Reverse((due_ms, slot))) = self.schedule.due.peek() else { return };
         if due_ms > self.now.unix_ms {
             return;
@@ -67,7 +67,7 @@ impl Shard {
     }
 
     /// Ends values whose time is up, a bounded number.
-    pub(super) fn expire(&mut self, slot: MapSlot) {
+    pub(in crate::shard) fn expire(&mut self, slot: MapSlot) {
         for _ in 0..REMOVALS_PER_TURN_MAX {
             let (clock, now_ms) = (&mut self.clock, self.now.unix_ms);
             let map = &mut self.maps[slot];
@@ -99,7 +99,7 @@ impl Shard {
     }
 
     /// When [`Self::run_removals`] has something to do, in Unix milliseconds.
-    pub(super) fn next_removal_ms(&self) -> Option<u64> {
+    pub(in crate::shard) fn next_removal_ms(&self) -> Option<u64> {
         self.schedule.due.peek().map(|&Reverse((due_ms, _))| due_ms)
     }
 }

@@ -6,8 +6,8 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::buffer_pool::BufferPool;
-use super::outbox::Outbox;
+use crate::shard::clients::buffer_pool::BufferPool;
+use crate::shard::clients::outbox::Outbox;
 
 /// Frames, one after the other, and where in them a receiver's own part would go.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +38,11 @@ pub struct Personal<'a> {
 }
 
 impl<'a> Personal<'a> {
-    pub(super) fn new(outbox: &'a mut Outbox, pool: &'a mut BufferPool, frames: &'a SharedFrames) -> Self {
+    pub(in crate::shard) fn new(
+        outbox: &'a mut Outbox,
+        pool: &'a mut BufferPool,
+        frames: &'a SharedFrames,
+    ) -> Self {
         Self { outbox, pool, frames }
     }
 

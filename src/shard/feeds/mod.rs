@@ -1,12 +1,16 @@
 //! `subscribe` and `unsubscribe`: who watches which map, from where on, and what passes.
 
+pub mod fanout;
+pub mod publish;
+pub mod walk;
+
 use std::sync::Arc;
 
-use super::Shard;
-use super::maps::MapSlot;
-use super::walk::{Purpose, Walk};
 use crate::crdt::Time;
 use crate::mesh::{ConnectionId, Filter, Item, ShardIndex, ShardSet, SubscriptionRef};
+use crate::shard::Shard;
+use crate::shard::feeds::walk::{Purpose, Walk};
+use crate::shard::maps::MapSlot;
 use crate::wire::{Cursor, Reject, Scope, Ticket};
 
 /// What a subscriber asks for.
@@ -65,8 +69,8 @@ impl Subscription {
 }
 
 impl Shard {
-    /// Subscribes to a map: [`super::Event::Snapshot`]s follow, then changes. A second subscription of the same map takes
-    /// the place of the first. What ends it before the last snapshot has it answered with [`super::Event::Rejected`]
+    /// Subscribes to a map: [`crate::shard::Event::Snapshot`]s follow, then changes. A second subscription of the same map takes
+    /// the place of the first. What ends it before the last snapshot has it answered with [`crate::shard::Event::Rejected`]
     /// instead: [`Reject::Cancelled`], before the answer to what has ended it, if it has a ticket.
     pub fn subscribe(&mut self, id: ConnectionId, ticket: Option<Ticket>, subscribe: Subscribe<'_>) {
         let hash = self.hasher.map(subscribe.map);
@@ -170,7 +174,7 @@ impl Shard {
 
     /// Forgets a subscription that its connection has already forgotten; the request whose answer is still owed, if it
     /// is to be named in it.
-    pub(super) fn end_subscription(&mut self, held: SubscriptionRef) -> Option<Ticket> {
+    pub(in crate::shard) fn end_subscription(&mut self, held: SubscriptionRef) -> Option<Ticket> {
         let subscription = self.subscriptions.try_remove(held.slot as usize)?;
         debug_assert_eq!(subscription.serial, held.serial);
         self.metrics.subscriptions -= 1;
@@ -201,7 +205,7 @@ impl Shard {
     }
 
     /// Shard `from` has, or has no longer, subscribers of `map`.
-    pub(super) fn interest_told(&mut self, from: ShardIndex, map: &str, wanted: bool) {
+    pub(in crate::shard) fn interest_told(&mut self, from: ShardIndex, map: &str, wanted: bool) {
         let slot = self.maps.find_or_insert(map, self.hasher.map(map));
         if wanted {
             // Changes so far are in the snapshot that the subscriber will ask for.

@@ -8,10 +8,10 @@ use std::net::IpAddr;
 
 use tracing::{Level, debug, enabled, info};
 
-use super::connection::Connection;
-use super::{Dialect, Shard};
 use crate::limits::ENDS_LOGGED_PER_SECOND;
 use crate::mesh::ConnectionId;
+use crate::shard::clients::connection::Connection;
+use crate::shard::{Dialect, Shard};
 use crate::wire::Close;
 
 /// How many ends may still be told of in the current second.
@@ -91,7 +91,7 @@ macro_rules! tell {
 }
 
 impl Shard {
-    pub(super) fn log_opened(&self, id: ConnectionId) {
+    pub(in crate::shard) fn log_opened(&self, id: ConnectionId) {
         if !enabled!(Level::DEBUG) {
             return;
         }
@@ -103,7 +103,7 @@ impl Shard {
     }
 
     /// Called while the connection is still what it was.
-    pub(super) fn log_ended(&mut self, id: ConnectionId, close: Close, cause: &str) {
+    pub(in crate::shard) fn log_ended(&mut self, id: ConnectionId, close: Close, cause: &str) {
         let is_debug = enabled!(Level::DEBUG);
         let Some(connection) = self.clients.get(id) else { return };
         let is_told = connection.is_open()
@@ -131,7 +131,7 @@ impl Shard {
     }
 
     /// Tells how many ends were not told of.
-    pub(super) fn log_more_ended(&mut self) {
+    pub(in crate::shard) fn log_more_ended(&mut self) {
         if let Some(more) = self.endings.take_more(self.now.timer_ms()) {
             info!(shard = self.index, "and {more} more connections ended in such a way within a second");
         }

@@ -1,5 +1,13 @@
 //! The maps this shard knows: those it owns cells of, those its clients watch, those whose type it keeps.
 
+pub mod apply;
+pub mod journal;
+pub mod load;
+pub mod memory;
+pub mod recency;
+pub mod removal;
+pub mod waiting;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -10,9 +18,9 @@ use crate::crdt::{self, MapType, Time};
 use crate::mesh::ShardSet;
 use crate::wire::Scope;
 
-use super::load::Loading;
-use super::recency::{Recency, RecencyOrder};
-use super::waiting::Parked;
+use crate::shard::maps::load::Loading;
+use crate::shard::maps::recency::{Recency, RecencyOrder};
+use crate::shard::maps::waiting::Parked;
 
 /// Slot of a map in this shard's table.
 pub type MapSlot = u32;

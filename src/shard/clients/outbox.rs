@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use super::buffer_pool::BufferPool;
-use super::pieces::{PART_END_MAX, Piece, Pieces, part};
-use super::shared::{Personal, SharedFrames};
 use crate::limits::{SHARED_BYTES_MIN, SHARED_PART_BYTES_MIN};
+use crate::shard::clients::buffer_pool::BufferPool;
+use crate::shard::clients::pieces::{PART_END_MAX, Piece, Pieces, part};
+use crate::shard::clients::shared::{Personal, SharedFrames};
 
 /// See the module. One for each connection; an empty one owns no heap.
 #[derive(Debug, Default)]
@@ -87,7 +87,7 @@ impl Outbox {
     }
 
     /// Queues what `write` makes of frames that others share, for this connection alone; what it says of that.
-    pub(super) fn append_personal(
+    pub(in crate::shard) fn append_personal(
         &mut self,
         pool: &mut BufferPool,
         frames: &SharedFrames,
@@ -99,7 +99,12 @@ impl Outbox {
     }
 
     /// Appends a part of frames of which this connection gets the rest otherwise: by reference if it is large, else copied.
-    pub(super) fn append_part(&mut self, pool: &mut BufferPool, frames: &SharedFrames, range: Range<usize>) {
+    pub(in crate::shard) fn append_part(
+        &mut self,
+        pool: &mut BufferPool,
+        frames: &SharedFrames,
+        range: Range<usize>,
+    ) {
         self.append_range(pool, frames, range, SHARED_PART_BYTES_MIN);
     }
 
@@ -121,7 +126,7 @@ impl Outbox {
     }
 
     /// Appends what `write`, which must append something, appends to a frame that others share the rest of.
-    pub(super) fn append_own(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(in crate::shard) fn append_own(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
         let tail = self.owned_tail(pool);
         let before = tail.len();
         write(tail);

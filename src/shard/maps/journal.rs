@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use rtrb::PushError;
 
-use super::AckLevel;
-use super::maps::MapSlot;
-use super::{Command, Now, Shard};
 use crate::crdt::{Delta, MapType, Time};
 use crate::handover::{Batch, FromStorage, Progress, StoragePort, ToStorage};
 use crate::limits::{JOURNAL_HOLD_BYTES, JOURNAL_OVERLOAD_BYTES};
+use crate::shard::AckLevel;
+use crate::shard::maps::MapSlot;
+use crate::shard::{Command, Now, Shard};
 use crate::wire::Reject;
 
 /// Bytes of emptied batches kept for the next ones: what is on its way to a disk that keeps up.
@@ -214,7 +214,13 @@ impl Journal {
 
 impl Shard {
     /// Takes note of an accepted change for the storage.
-    pub(super) fn journal_change(&mut self, slot: MapSlot, key: &[u8], delta: &Delta<'_>, applied: Time) {
+    pub(in crate::shard) fn journal_change(
+        &mut self,
+        slot: MapSlot,
+        key: &[u8],
+        delta: &Delta<'_>,
+        applied: Time,
+    ) {
         if let Some(journal) = &mut self.journal {
             let map = &mut self.maps[slot];
             journal.push(&map.name, key, delta, applied);
@@ -224,7 +230,7 @@ impl Shard {
     }
 
     /// Takes note of the type of a map, which this shard, its home, has just decided.
-    pub(super) fn journal_type(&mut self, slot: MapSlot, map_type: MapType) {
+    pub(in crate::shard) fn journal_type(&mut self, slot: MapSlot, map_type: MapType) {
         if let Some(journal) = &mut self.journal {
             let applied = self.clock.tick(self.now.unix_ms);
             let map = &mut self.maps[slot];
@@ -235,20 +241,20 @@ impl Shard {
     }
 
     /// Hands the turn's changes over to the storage.
-    pub(super) fn hand_over(&mut self) {
+    pub(in crate::shard) fn hand_over(&mut self) {
         if self.journal.as_mut().is_some_and(Journal::hand_over) {
             self.clients.commands.push(Command::WakeStorage);
         }
     }
 
     /// Whether cursors may have been given for this tick.
-    pub(super) fn is_known(&self, time: Time) -> bool {
+    pub(in crate::shard) fn is_known(&self, time: Time) -> bool {
         // Another shard may have seen a later one become durable than this one has.
         self.journal.as_ref().is_none_or(|journal| time <= journal.progress.durable_clock())
     }
 
     /// Why a write that asks for `ack` is refused as a whole.
-    pub(super) fn refuses_writes(&self, ack: AckLevel) -> Option<Reject> {
+    pub(in crate::shard) fn refuses_writes(&self, ack: AckLevel) -> Option<Reject> {
         let journal = self.journal.as_ref()?;
         if journal.progress.is_read_only() {
             return Some(Reject::ReadOnly);
@@ -260,17 +266,17 @@ impl Shard {
     }
 
     /// Whether something waits for room in the queue to the storage.
-    pub(super) fn has_unjournaled(&self) -> bool {
+    pub(in crate::shard) fn has_unjournaled(&self) -> bool {
         self.journal.as_ref().is_some_and(Journal::has_waiting)
     }
 
     /// Whether the storage is so far behind that taking more on would only grow memory.
-    pub(super) fn is_held(&self) -> bool {
+    pub(in crate::shard) fn is_held(&self) -> bool {
         self.journal.as_ref().is_some_and(Journal::is_holding)
     }
 
     /// Whether requests must wait: a peer or the storage is too far behind, or all maps are being dropped.
-    pub(super) fn is_congested(&self) -> bool {
+    pub(in crate::shard) fn is_congested(&self) -> bool {
         self.outgoing.is_congested() || self.is_held() || self.is_clearing()
     }
 }

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::pieces::Piece;
-use super::shared::{Frames, SharedFrames};
+use crate::shard::clients::pieces::Piece;
+use crate::shard::clients::shared::{Frames, SharedFrames};
 
 /// Buffers that were used and will be again, so that a steady turn allocates nothing.
 #[derive(Debug, Default)]
@@ -35,11 +35,11 @@ impl BufferPool {
         }
     }
 
-    pub(super) fn take_list(&mut self) -> Vec<Piece> {
+    pub(in crate::shard) fn take_list(&mut self) -> Vec<Piece> {
         self.lists.pop().unwrap_or_default()
     }
 
-    pub(super) fn give_list(&mut self, list: Vec<Piece>) {
+    pub(in crate::shard) fn give_list(&mut self, list: Vec<Piece>) {
         if self.lists.len() < POOLED_MAX && list.capacity() <= POOLED_PIECES_MAX {
             self.lists.push(list);
         }
@@ -67,8 +67,8 @@ impl BufferPool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::outbox::Outbox;
     use super::*;
+    use crate::shard::clients::outbox::Outbox;
 
     fn share(pool: &mut BufferPool, bytes: &[u8]) -> SharedFrames {
         pool.share(|out| out.bytes.extend_from_slice(bytes))

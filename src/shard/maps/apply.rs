@@ -3,20 +3,24 @@
 use std::collections::VecDeque;
 use std::iter;
 
-use super::Shard;
-use super::maps::{Cells, MapSlot};
 use crate::crdt::{Cell, Delta, HashedKey, MapType, Merge, Refused, Stamp, State, Time};
 use crate::mesh::{
     Action, Answer, At, EntryPacker, Item, Merged, MergedStamp, PackedWrite, ReplyTo, Request, ShardIndex,
     TagList, TaggedValue, Write, Writer, owner,
 };
 use crate::metrics::{OpKind, OpOutcome as Counted};
+use crate::shard::Shard;
+use crate::shard::maps::{Cells, MapSlot};
 use crate::wire::Reject;
 
 impl Shard {
     /// The slot of the map, which may be known, if its type is known here and the operation can be applied at once. Where this shard
     /// is the map's home, it decides here and now.
-    pub(super) fn ready_slot(&mut self, known: Option<MapSlot>, write: &Write<'_>) -> Option<MapSlot> {
+    pub(in crate::shard) fn ready_slot(
+        &mut self,
+        known: Option<MapSlot>,
+        write: &Write<'_>,
+    ) -> Option<MapSlot> {
         let slot = known.unwrap_or_else(|| self.maps.find_or_insert(write.map, write.map_hash));
         let is_home = owner(write.map_hash, self.shards) == self.index;
         let map = &mut self.maps[slot];
@@ -36,7 +40,7 @@ impl Shard {
     }
 
     /// Keeps an operation until its map is loaded, and the home of the map has said what type it is.
-    pub(super) fn park(&mut self, reply: ReplyTo, write: &Write<'_>) {
+    pub(in crate::shard) fn park(&mut self, reply: ReplyTo, write: &Write<'_>) {
         let slot = self.maps.find_or_insert(write.map, write.map_hash);
         if !self.must_wait(slot) {
             let map = &mut self.maps[slot];
@@ -51,7 +55,12 @@ impl Shard {
     }
 
     /// Another shard wants to write the first cell of `map` it owns; this is the map's home and decides.
-    pub(super) fn claim_type(&mut self, from: ShardIndex, map: &std::sync::Arc<str>, wanted: MapType) {
+    pub(in crate::shard) fn claim_type(
+        &mut self,
+        from: ShardIndex,
+        map: &std::sync::Arc<str>,
+        wanted: MapType,
+    ) {
         let slot = self.maps.find_or_insert(map, self.hasher.map(map));
         if self.must_wait(slot) {
             let claim = Request::ClaimType { map: map.clone(), map_type: wanted };
@@ -67,7 +76,7 @@ impl Shard {
     }
 
     /// The home has decided: what waited for the type goes on, in order.
-    pub(super) fn type_fixed(&mut self, map: &str, map_type: MapType) {
+    pub(in crate::shard) fn type_fixed(&mut self, map: &str, map_type: MapType) {
         let Some(slot) = self.maps.find(map, self.hasher.map(map)) else { return };
         let cells = &mut self.maps[slot].cells;
         if matches!(cells, Cells::Claiming(_))
@@ -78,7 +87,7 @@ impl Shard {
     }
 
     /// Applies an operation that came from another shard, or waited here, and answers it.
-    pub(super) fn apply_and_answer(&mut self, reply: ReplyTo, write: &Write<'_>) {
+    pub(in crate::shard) fn apply_and_answer(&mut self, reply: ReplyTo, write: &Write<'_>) {
         let Some(slot) = self.ready_slot(None, write) else { return self.park(reply, write) };
         let outcome = self.apply(slot, write, Some(reply.writer()));
         if reply.shard == self.index {
@@ -89,7 +98,7 @@ impl Shard {
     }
 
     /// Applies one operation to a key this shard owns, in the map of `slot`, whose type is known.
-    pub(super) fn apply(
+    pub(in crate::shard) fn apply(
         &mut self,
         slot: MapSlot,
         write: &Write<'_>,

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::clients::Alike;
-use super::maps::MapSlot;
-use super::{DialectIndex, Published, Shard};
 use crate::mesh::{ConnectionId, Item, Span};
+use crate::shard::clients::Alike;
+use crate::shard::maps::MapSlot;
+use crate::shard::{DialectIndex, Published, Shard};
 
 impl Shard {
     /// Sends `body` to every subscriber of `map` but `id`. Filters of subscriptions are about keys, so each gets it
@@ -26,7 +26,7 @@ impl Shard {
     }
 
     /// A connection of another shard has sent a message.
-    pub(super) fn message_arrived(&mut self, map: &str, from: DialectIndex, body: &[u8]) {
+    pub(in crate::shard) fn message_arrived(&mut self, map: &str, from: DialectIndex, body: &[u8]) {
         if let Some(slot) = self.maps.find(map, self.hasher.map(map)) {
             self.deliver_message(slot, from, body, None);
         }
@@ -45,7 +45,7 @@ impl Shard {
         let mut alike = Alike::default();
         for &subscription in &map.subscribers {
             let id = self.subscriptions[subscription as usize].connection;
-            let make = |dialect: &dyn super::Dialect, out: &mut super::Frames| {
+            let make = |dialect: &dyn crate::shard::Dialect, out: &mut crate::shard::Frames| {
                 dialect.published(message, &mut out.bytes)
             };
             if Some(id) == sender || !self.clients.make_alike(&mut alike, id.index, make) {
