@@ -7,7 +7,7 @@
 
 use super::changes::Changes;
 use super::conversation::Conversation;
-use super::document::{Document, Stage, StateRequest};
+use super::document::{Document, Limits, Stage, StateRequest};
 use super::frame::Framing;
 use super::refusal::{Reason, Refusal};
 use super::{replies, state};
@@ -27,11 +27,20 @@ pub const TICKET: u8 = b's';
 
 /// Subscribes to the document and answers with its state, in its turn: of one connection one state at a time is collected
 /// and sent, however many it asks for, so that neither this server nor the outbox holds more.
-pub fn ask(shard: &mut Shard, id: ConnectionId, document: &str, request: StateRequest) {
-    let Some(session) = shard.session(id) else { return };
+///
+/// # Errors
+/// Why there may be no more subscriptions.
+pub fn ask(
+    shard: &mut Shard,
+    id: ConnectionId,
+    document: &str,
+    request: StateRequest,
+) -> Result<(), Reason<'static>> {
+    admit(shard, id, document)?;
+    let Some(session) = shard.session(id) else { return Ok(()) };
     let conversation = Conversation::of(session);
-    let knows_more = conversation.documents.contains_key(document);
-    let entry = conversation.documents.entry_ref(document).or_default();
+    let Some(entry) = conversation.documents.get_mut(document) else { return Ok(()) };
+    let knows_more = entry.stage != Stage::Unsubscribed;
     conversation.waiting_bytes += request.bytes();
     entry.waiting.push_back(request);
     // Of one that is queued or on its way the turn comes.
@@ -40,6 +49,17 @@ pub fn ask(shard: &mut Shard, id: ConnectionId, document: &str, request: StateRe
         conversation.queue.push_back(document.to_owned());
     }
     collect_next(shard, id);
+    Ok(())
+}
+
+/// Counts a document that the connection is about to subscribe to, or to watch.
+///
+/// # Errors
+/// Why there may be no more.
+pub fn admit(shard: &mut Shard, id: ConnectionId, document: &str) -> Result<(), Reason<'static>> {
+    let limits = Limits::of(shard.config());
+    let Some(session) = shard.session(id) else { return Ok(()) };
+    Conversation::of(session).documents.admit(document, limits).map(|_| ())
 }
 
 /// Begins to collect the next state that was asked for, if none is under way and the peer takes what it is sent.
@@ -82,15 +102,19 @@ pub fn collect_next(shard: &mut Shard, id: ConnectionId) {
 }
 
 /// Subscribes who writes, so that what it writes comes back to it.
-pub fn join(shard: &mut Shard, id: ConnectionId, document: &str) {
-    let Some(session) = shard.session(id) else { return };
-    let documents = &mut Conversation::of(session).documents;
-    if let Some(known) = documents.get_mut(document) {
-        known.knows_more |= matches!(known.stage, Stage::Queued | Stage::Collecting);
-        return;
+///
+/// # Errors
+/// Why there may be no more subscriptions.
+pub fn join(shard: &mut Shard, id: ConnectionId, document: &str) -> Result<(), Reason<'static>> {
+    admit(shard, id, document)?;
+    let known = shard.session(id).and_then(|session| Conversation::of(session).documents.get_mut(document));
+    let Some(known) = known else { return Ok(()) };
+    known.knows_more |= matches!(known.stage, Stage::Queued | Stage::Collecting);
+    if known.stage == Stage::Unsubscribed {
+        known.stage = Stage::Recent;
+        subscribe(shard, id, document, From::Now);
     }
-    documents.insert(document.to_owned(), Document { stage: Stage::Recent, ..Document::default() });
-    subscribe(shard, id, document, From::Now);
+    Ok(())
 }
 
 fn subscribe(shard: &mut Shard, id: ConnectionId, map: &str, from: From) {
@@ -114,8 +138,7 @@ pub fn leave(shard: &mut Shard, id: ConnectionId, document: &str) {
     collect_next(shard, id);
 }
 
-/// The document could not be subscribed to: who waits for its state is told. Nobody waits where a write has subscribed, which
-/// goes through without.
+/// The document could not be subscribed to: who waits for its state is told.
 pub fn failed(
     conversation: &mut Conversation,
     framing: Framing,
@@ -124,7 +147,9 @@ pub fn failed(
     now: Now,
     out: &mut Vec<u8>,
 ) {
-    let Some(document) = conversation.documents.remove(name) else { return };
+    let Some(document) = conversation.documents.get_mut(name) else { return };
+    // It goes on to count until the client leaves it, as it may be watched.
+    let document = std::mem::take(document);
     conversation.is_collecting &= !document.is_collecting();
     conversation.waiting_bytes -= document.waiting.iter().map(StateRequest::bytes).sum::<usize>();
     for request in &document.waiting {
@@ -147,7 +172,7 @@ pub fn collected(
     let Some(document) = conversation.documents.get_mut(name) else { return };
     match document.stage {
         Stage::Collecting => document.collect(entries),
-        Stage::Queued | Stage::Recent | Stage::Live => {
+        Stage::Unsubscribed | Stage::Queued | Stage::Recent | Stage::Live => {
             let client = conversation.clock_name.as_ref();
             Changes { framing, document: name, client }.write(out, entries);
         }
@@ -179,6 +204,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
+    use crate::config::Config;
     use crate::crdt::{Node, Stamp};
     use crate::dialect::synckit::frame::clock_number;
     use crate::mesh::EntryPacker;
@@ -200,7 +226,7 @@ mod tests {
             knows_more,
             ..Document::default()
         };
-        conversation.documents.insert("d".to_owned(), document);
+        *conversation.documents.admit("d", Limits::of(&Config::default())).unwrap() = document;
         let mut packed = Vec::new();
         for &(key, time, value) in keys {
             let at = Stamp { time, node: Node::new(b"n").unwrap() };

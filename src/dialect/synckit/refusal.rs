@@ -85,6 +85,10 @@ impl<'a> Reason<'a> {
         Self { field: Some(field), ..self }
     }
 
+    pub const fn limit(self, limit: usize) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
     pub const fn flag(self, flag: &'static str) -> Self {
         Self { flag: Some(flag), ..self }
     }

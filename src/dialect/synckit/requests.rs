@@ -103,7 +103,7 @@ fn carry_out<'a>(
             }
             let failure = documents::SUBSCRIBE_FAILED;
             let request = StateRequest { id: id_of_request, wants_fields: true, failure };
-            documents::ask(shard, id, document, request);
+            ask(shard, id, document, request)?;
             awareness::imply(shard, id, document);
         }
         Said::SyncRequest => {
@@ -112,7 +112,7 @@ fn carry_out<'a>(
             let id_of_request = ticket_of(fields)?;
             let wants_fields = id_of_request.is_none();
             let request = StateRequest { id: id_of_request, wants_fields, failure: "Sync request failed" };
-            documents::ask(shard, id, document, request);
+            ask(shard, id, document, request)?;
         }
         Said::Unsubscribe => {
             let document = document(fields)?;
@@ -144,15 +144,27 @@ fn carry_out<'a>(
         Said::AwarenessSubscribe => {
             let document = document(fields)?;
             permit(shard, id, Access::Read, document)?;
+            documents::admit(shard, id, document).map_err(Refusal::AwarenessSubscribe)?;
             awareness::subscribe(shard, id, document);
         }
         Said::AwarenessUpdate => {
             let document = document(fields)?;
             permit(shard, id, Access::Read, document)?;
+            documents::admit(shard, id, document).map_err(Refusal::AwarenessUpdate)?;
             awareness::update(shard, id, document, fields)?;
         }
     }
     Ok(())
+}
+
+fn ask<'a>(
+    shard: &mut Shard,
+    id: ConnectionId,
+    document: &'a str,
+    request: StateRequest,
+) -> Result<(), Refusal<'a>> {
+    let what = request.failure;
+    documents::ask(shard, id, document, request).map_err(|reason| Refusal::Failed { what, document, reason })
 }
 
 /// Answers `auth`. This version of the server has no tokens: everybody is let in, whatever they bring, and nobody is who
@@ -238,7 +250,9 @@ fn write<'a>(
     }
     // No two connections of a shard have the same name.
     let serial = conversation.next_id(0).serial << 40 ^ u64::from(id.generation) << 8 ^ u64::from(id.index);
-    documents::join(shard, id, document);
+    if let Err(reason) = documents::join(shard, id, document) {
+        return Err(Refusal::Failed { what, document, reason });
+    }
     for message in writes.relayed.messages(serial) {
         shard.publish(id, document, &message);
     }
