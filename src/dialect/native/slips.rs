@@ -2,20 +2,15 @@
 
 use super::encode::{self, text_frame};
 use super::strict::{self, Slip};
-use crate::mesh::ConnectionId;
+use crate::shard::Caller;
 use crate::shard::Shard;
 use crate::wire::Ticket;
 use crate::wire::json::Object;
 
 /// Refuses a message with a slip in it; whether there is one.
-pub fn refuses_slip(
-    shard: &mut Shard,
-    id: ConnectionId,
-    ticket: Option<&Ticket>,
-    object: &Object<'_>,
-) -> bool {
+pub fn refuses_slip(shard: &mut Shard, caller: Caller, ticket: Option<&Ticket>, object: &Object<'_>) -> bool {
     let Err(Slip { code, message }) = strict::check(object) else { return false };
     shard.count_refusal();
-    shard.send_urgent(id, |out| text_frame(out, |out| encode::refusal(out, ticket, code, &message)));
+    shard.send_urgent(caller, |out| text_frame(out, |out| encode::refusal(out, ticket, code, &message)));
     true
 }

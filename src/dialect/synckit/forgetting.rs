@@ -2,17 +2,18 @@
 
 use super::conversation::Conversation;
 use crate::crdt::Stamp;
-use crate::mesh::{Action, At, ConnectionId};
+use crate::mesh::{Action, At};
+use crate::shard::Caller;
 use crate::shard::{AckLevel, Op, Ops, Shard};
 use crate::wire::Reject;
 
 /// Deletes what was found to be of no use, texts that others contain and elements that were cleared, exactly as it was found:
 /// what its client has written anew since then has a later stamp, which wins.
-pub fn forget(shard: &mut Shard, id: ConnectionId) {
-    let Some(session) = shard.session(id) else { return };
+pub fn forget(shard: &mut Shard, caller: Caller) {
+    let Some(session) = shard.session(caller) else { return };
     let to_forget = std::mem::take(&mut Conversation::of(session).to_forget);
     if !to_forget.is_empty() {
-        shard.write(id, None, AckLevel::None, Deletions(to_forget.iter()));
+        shard.write(caller, None, AckLevel::None, Deletions(to_forget.iter()));
     }
 }
 

@@ -48,7 +48,8 @@ use refusal::{Reason, Refusal};
 
 use super::places::{SYNCKIT, SYNCKIT_TEXT};
 use crate::config::{Config, DialectPath};
-use crate::mesh::{ConnectionId, Entry};
+use crate::mesh::Entry;
+use crate::shard::Caller;
 use crate::shard::{
     self, Ack, Dialect, Event, Frames, Health, MemberChange, MessageKind, Now, Personal, Published, Session,
     Shard,
@@ -81,26 +82,26 @@ impl Dialect for SyncKit {
         "synckit"
     }
 
-    fn opened(&self, _: &mut Shard, _: ConnectionId) {}
+    fn opened(&self, _: &mut Shard, _: Caller) {}
 
     fn message(
         &self,
         shard: &mut Shard,
-        id: ConnectionId,
+        caller: Caller,
         kind: MessageKind,
         payload: Payload<'_>,
     ) -> Result<(), Close> {
         let now_ms = shard.now().timer_ms();
-        if let Some(session) = shard.session(id) {
+        if let Some(session) = shard.session(caller) {
             let conversation = Conversation::of(session);
             conversation.chunks.forget_old(now_ms);
             let is_first = !std::mem::replace(&mut conversation.has_spoken, true);
             if is_first && kind == MessageKind::Text {
-                shard.switch_dialect(id, SYNCKIT_TEXT);
+                shard.switch_dialect(caller, SYNCKIT_TEXT);
             }
         }
-        forgetting::forget(shard, id);
-        requests::handle(shard, id, kind, payload);
+        forgetting::forget(shard, caller);
+        requests::handle(shard, caller, kind, payload);
         Ok(())
     }
 
@@ -128,8 +129,8 @@ impl Dialect for SyncKit {
         }
     }
 
-    fn drained(&self, shard: &mut Shard, id: ConnectionId) {
-        documents::collect_next(shard, id);
+    fn drained(&self, shard: &mut Shard, caller: Caller) {
+        documents::collect_next(shard, caller);
     }
 
     fn change(&self, change: shard::Change<'_>, session: &Session, out: &mut Vec<u8>) {

@@ -4,22 +4,22 @@ use super::conversation::Conversation;
 use super::frame::{Code, Fields, Framing, write_message};
 use super::refusal::Refusal;
 use crate::dialect::places::SYNCKIT_TEXT;
-use crate::mesh::ConnectionId;
+use crate::shard::Caller;
 use crate::shard::{Now, Shard};
 
 /// Sends one message at once.
-pub fn reply(shard: &mut Shard, id: ConnectionId, code: Code, write: impl FnOnce(&mut Fields<'_>)) {
+pub fn reply(shard: &mut Shard, caller: Caller, code: Code, write: impl FnOnce(&mut Fields<'_>)) {
     let unix_ms = shard.now().unix_ms;
-    let framing = framing_of(shard, id);
-    let Some(session) = shard.session(id) else { return };
+    let framing = framing_of(shard, caller);
+    let Some(session) = shard.session(caller) else { return };
     let message_id = Conversation::of(session).next_id(unix_ms);
-    shard.send_urgent(id, |out| write_message(out, framing, code, message_id, write));
+    shard.send_urgent(caller, |out| write_message(out, framing, code, message_id, write));
 }
 
 /// Says at once why a message is refused.
-pub fn refuse(shard: &mut Shard, id: ConnectionId, refusal: Refusal<'_>) {
+pub fn refuse(shard: &mut Shard, caller: Caller, refusal: Refusal<'_>) {
     shard.count_refusal();
-    reply(shard, id, Code::Error, |reply| refusal.write_to(reply));
+    reply(shard, caller, Code::Error, |reply| refusal.write_to(reply));
 }
 
 /// Appends why a request failed that the engine was asked for.
@@ -34,6 +34,6 @@ pub fn write_refusal(
     write_message(out, framing, Code::Error, id, |fields| refusal.write_to(fields));
 }
 
-fn framing_of(shard: &Shard, id: ConnectionId) -> Framing {
-    if shard.dialect_index(id) == SYNCKIT_TEXT { Framing::Text } else { Framing::Binary }
+fn framing_of(shard: &Shard, caller: Caller) -> Framing {
+    if shard.dialect_index(caller) == SYNCKIT_TEXT { Framing::Text } else { Framing::Binary }
 }
