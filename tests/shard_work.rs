@@ -26,7 +26,7 @@ const OPS: usize = 1_000;
 fn a_ping_is_answered_in_its_turn_beside_an_importer_whose_messages_take_turns() {
     let mut host = Host::new(|_| {});
     let (importer, victim) = (host.open(), host.open());
-    let messages: Vec<u8> = (0..20).flat_map(|n| import(n)).collect();
+    let messages: Vec<u8> = (0..20).flat_map(import).collect();
     host.receive(importer, &messages);
     host.receive(victim, &text_frame(br#"{"type":"ping"}"#));
     host.turn();
@@ -50,7 +50,7 @@ fn importers_take_turns() {
     // The first has sent far more than the others.
     for (place, &importer) in importers.iter().enumerate() {
         let count = if place == 0 { 40 } else { 5 };
-        let messages: Vec<u8> = (0..count).flat_map(|n| import(n)).collect();
+        let messages: Vec<u8> = (0..count).flat_map(import).collect();
         host.receive(importer, &messages);
     }
     let mut acks = [0; 4];

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::outbox::Outbox;
 use super::rate::Window;
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::metrics::Refusal;
+use crate::shard::outbox::Outbox;
 use crate::shard::{DialectIndex, Session};
 use crate::wire::Close;
 use crate::wire::websocket::Reader;

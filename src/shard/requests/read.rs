@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Requests, Waiting};
+use super::{Requests, Waiting};
 use crate::crdt::HashedKey;
 use crate::mesh::{Answer, Entries, Item, ReplyTo, Request, Span};
 use crate::metrics::{OpKind, OpOutcome};
 use crate::shard::Event;
+use crate::shard::caller::Asked;
 use crate::shard::clients::Clients;
 use crate::shard::maps::{Maps, pack_cell};
 use crate::shard::turn::Turn;
