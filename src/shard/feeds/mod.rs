@@ -1,5 +1,6 @@
 //! `subscribe` and `unsubscribe`: who watches which map, from where on, and what passes.
 
+mod chunk;
 pub mod fanout;
 pub mod publish;
 pub mod walk;
