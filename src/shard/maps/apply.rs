@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::iter;
 
-use crate::crdt::{Cell, Delta, HashedKey, MapType, Merge, Refused, Stamp, State, Time};
+use crate::crdt::{Cell, Delta, HashedKey, MapType, Merge, Refused, Removal, Stamp, State, Time};
 use crate::mesh::{
     Action, Answer, At, EntryPacker, Item, Merged, MergedStamp, PackedWrite, ReplyTo, Request, ShardIndex,
     TagList, TaggedValue, Write, Writer, owner,
 };
 use crate::metrics::{OpKind, OpOutcome as Counted};
 use crate::shard::Shard;
-use crate::shard::maps::{Cells, MapSlot};
+use crate::shard::maps::{Cells, MapSlot, SharedMap};
 use crate::wire::Reject;
 
 impl Shard {
@@ -163,14 +163,12 @@ impl Shard {
                 Ok((merged, self.merge(slot, write, &delta, applied, writer)?))
             }
             Action::RemoveTags { tags } => {
-                Ok((Merged::UNSTAMPED, self.remove_tags(slot, write, tags, writer)?))
+                let mut tags: Vec<&str> = tags.iter().collect();
+                let removal = Removal::Tags(&mut tags);
+                Ok((Merged::UNSTAMPED, self.remove(slot, write, removal, writer)?))
             }
             Action::RemoveValue { value } => {
-                let mut packed = Vec::new();
-                if let Some(State::OrSet(set)) = self.find_state(slot, write) {
-                    set.tags_of(value).for_each(|tag| TagList::push(&mut packed, tag));
-                }
-                Ok((Merged::UNSTAMPED, self.remove_tags(slot, write, TagList(&packed), writer)?))
+                Ok((Merged::UNSTAMPED, self.remove(slot, write, Removal::Value(value), writer)?))
             }
             Action::Increment { by } => {
                 let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
@@ -187,19 +185,45 @@ impl Shard {
         }
     }
 
-    fn remove_tags(
+    /// Removes tags, all of them in one change or none.
+    fn remove(
         &mut self,
         slot: MapSlot,
         write: &Write<'_>,
-        tags: TagList<'_>,
+        removal: Removal<'_, '_>,
         writer: Option<Writer>,
     ) -> Result<bool, Reject> {
-        let mut changed = false;
-        for tag in tags.iter() {
-            let applied = self.applied(Merged::UNSTAMPED);
-            changed |= self.merge(slot, write, &Delta::OrRemove { tag }, applied, writer)?;
+        let applied = self.applied(Merged::UNSTAMPED);
+        let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
+        let (cell_bytes_max, journal) = (self.config.cell_bytes_max, &mut self.journal);
+        let map = &mut self.maps[slot];
+        let watched = map.is_watched();
+        let SharedMap { name, cells: Cells::Typed(cells), changed_at, .. } = map else {
+            return Err(Reject::MapType);
+        };
+        let mut packed = Vec::new();
+        let removed = cells.remove(key, removal, applied, cell_bytes_max, |tag| {
+            if let Some(journal) = journal {
+                journal.push(name, key.bytes, &Delta::OrRemove { tag }, applied);
+                *changed_at = applied;
+            }
+            if watched {
+                TagList::push(&mut packed, tag);
+            }
+        });
+        if removed.map_err(reject)?.tags == 0 {
+            return Ok(false);
         }
-        Ok(changed)
+        self.metrics.changes += 1;
+        self.memory_changed(slot);
+        self.schedule_removals(slot);
+        if watched {
+            let tags = TagList(&packed);
+            self.add_to_batch(slot, applied, writer, |entry| {
+                entry.tags(write.key, iter::empty(), tags.iter())
+            });
+        }
+        Ok(true)
     }
 
     fn find_state(&self, slot: MapSlot, write: &Write<'_>) -> Option<&State> {
@@ -249,7 +273,7 @@ impl Shard {
         let map = &mut self.maps[slot];
         let watched = map.is_watched();
         let Some(cells) = map.typed_mut() else { return Err(Reject::MapType) };
-        match cells.merge(key, delta, applied) {
+        match cells.merge_within(key, delta, applied, self.config.cell_bytes_max) {
             Ok(Merge::Lost) => Ok(false),
             Ok(Merge::Changed(_)) => {
                 self.metrics.changes += 1;
@@ -260,8 +284,7 @@ impl Shard {
                 }
                 Ok(true)
             }
-            Err(Refused::MapType) => Err(Reject::MapType),
-            Err(Refused::TooLarge) => Err(Reject::TooLarge("the key holds as many tags or slots as it may")),
+            Err(refused) => Err(reject(refused)),
         }
     }
 
@@ -289,6 +312,15 @@ impl Shard {
             Delta::OrRemove { tag } => entry.tags(write.key, iter::empty(), iter::once(tag)),
             Delta::Counter { .. } => entry.count(write.key, count),
         });
+    }
+}
+
+/// What a client is told.
+const fn reject(refused: Refused) -> Reject {
+    match refused {
+        Refused::MapType => Reject::MapType,
+        Refused::TooLarge => Reject::TooLarge("the key holds as many tags or slots as it may"),
+        Refused::CellFull => Reject::TooLarge("the key holds as many bytes as it may"),
     }
 }
 
