@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::clients::{Connection, Phase, too_many_of_address};
+use super::clients::{Connection, Phase, Waits, too_many_of_address};
 use super::requests::{Upgrade, Waiting};
 use super::{DialectIndex, Shard};
 use crate::limits::PARSE_PADDING_BYTES;
@@ -139,9 +139,9 @@ impl Shard {
         if !early.is_empty() {
             let len = early.len();
             early.resize(len + PARSE_PADDING_BYTES, 0);
-            self.handle_frames(id, &mut early, len);
+            self.handle_frames(id, &mut early, len, false);
         }
-        if self.clients.get(id).is_some_and(|connection| connection.ended && !connection.paused) {
+        if self.clients.get(id).is_some_and(|connection| connection.ended && connection.waits == Waits::No) {
             self.disconnect(id, Close::Gone);
         }
     }
