@@ -279,7 +279,9 @@ impl Driver {
             }
             Err(Errno::NOBUFS) => {
                 // The buffers of this turn go back at its end; then reading goes on where it stopped.
-                self.shard.metrics_mut().buffer_shortages += 1;
+                if !self.ring.buffers().grow() {
+                    self.shard.metrics_mut().buffer_shortages += 1;
+                }
                 self.starved.push(id);
             }
             Err(_) => self.shard.failed(id),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::clients::{Connection, Phase, Waits, too_many_of_address};
+use super::clients::{Connection, Phase, Waits, turned_away};
 use super::requests::{Upgrade, Waiting};
 use super::{DialectIndex, Shard};
 use crate::limits::PARSE_PADDING_BYTES;
@@ -81,7 +81,7 @@ impl Shard {
         };
         connection.is_of_address = admitted;
         if !admitted {
-            connection.refusal = Some((Refusal::PerIp, too_many_of_address(&mut self.turn.random)));
+            connection.refusal = Some(Refusal::PerIp);
         }
         match upgrade {
             Some(Upgrade { dialect, response }) => self.open(id, dialect, &response),
@@ -122,9 +122,10 @@ impl Shard {
         self.clients.log_opened(&self.turn, id);
         self.clients.unpause(&mut self.turn, id);
         if refusal.is_none() {
-            refusal = self.clients.enter(&mut self.turn, id);
+            refusal = self.clients.enter(id);
         }
-        if let Some((reason, close)) = refusal {
+        if let Some(reason) = refusal {
+            let close = turned_away(reason, &mut self.turn.random);
             self.turn.metrics.count_refusal(reason);
             return self.disconnect(id, close);
         }

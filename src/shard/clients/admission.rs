@@ -132,12 +132,13 @@ impl Admission {
     }
 }
 
-fn try_again_later(random: &mut Random) -> Close {
-    Close::TryAgainLater { retry_after_ms: retry_after_ms(random) }
-}
-
-pub fn too_many_of_address(random: &mut Random) -> Close {
-    Close::TooManyOfAddress { retry_after_ms: retry_after_ms(random) }
+/// What a client is told that is turned away.
+pub fn turned_away(refusal: Refusal, random: &mut Random) -> Close {
+    let retry_after_ms = retry_after_ms(random);
+    match refusal {
+        Refusal::PerIp => Close::TooManyOfAddress { retry_after_ms },
+        Refusal::Connections | Refusal::Rate | Refusal::Handshakes => Close::TryAgainLater { retry_after_ms },
+    }
 }
 
 fn retry_after_ms(random: &mut Random) -> u32 {
@@ -146,11 +147,11 @@ fn retry_after_ms(random: &mut Random) -> u32 {
 }
 
 impl Clients {
-    /// Whether there may be one more socket; what to answer it if it is one too many in its second.
+    /// Whether there may be one more socket; why to turn it away if it is one too many in its second.
     ///
     /// # Errors
     /// There is no room even for an answer.
-    pub fn count_accept(&mut self, turn: &mut Turn) -> Result<Option<(Refusal, Close)>, NoRoom> {
+    pub fn count_accept(&mut self, turn: &mut Turn) -> Result<Option<Refusal>, NoRoom> {
         let admission = &mut self.admission;
         if admission.handshakes >= admission.handshakes_max && admission.closing >= admission.closing_max {
             turn.metrics.count_refusal(Refusal::Handshakes);
@@ -158,16 +159,16 @@ impl Clients {
         }
         admission.handshakes += 1;
         let is_within = admission.accept(turn.now);
-        Ok((!is_within).then(|| (Refusal::Rate, try_again_later(&mut turn.random))))
+        Ok((!is_within).then_some(Refusal::Rate))
     }
 
     /// Puts a new socket in the line of handshakes.
     pub fn line_up(&mut self, id: ConnectionId) {
         if self.admission.line.len() > 2 * self.admission.handshakes + STALE_MAX {
             let Self { admission, table, .. } = self;
-            admission.line.retain(|id| {
-                table.get(id.index as usize).is_some_and(|found| found.id == *id && !found.is_admitted)
-            });
+            admission
+                .line
+                .retain(|id| table.get(id.index).is_some_and(|found| found.id == *id && !found.is_admitted));
         }
         self.admission.line.push_back(id);
     }
@@ -187,10 +188,10 @@ impl Clients {
         }
     }
 
-    /// Makes an opening WebSocket one of the connections; what to answer it if it is one too many.
-    pub fn enter(&mut self, turn: &mut Turn, id: ConnectionId) -> Option<(Refusal, Close)> {
+    /// Makes an opening WebSocket one of the connections; why to turn it away if it is one too many.
+    pub fn enter(&mut self, id: ConnectionId) -> Option<Refusal> {
         if !self.admission.enter() {
-            return Some((Refusal::Connections, try_again_later(&mut turn.random)));
+            return Some(Refusal::Connections);
         }
         if let Some(connection) = self.get_mut(id) {
             connection.is_admitted = true;

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use super::rate::Window;
+use super::timers::Timer;
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::metrics::Refusal;
 use crate::shard::outbox::Outbox;
 use crate::shard::turn::Turn;
 use crate::shard::{DialectIndex, Session};
-use crate::wire::Close;
 use crate::wire::websocket::Reader;
 
 /// Where a connection is in its life. It only moves down this list.
@@ -54,7 +54,7 @@ pub struct Connection {
     pub dialect: DialectIndex,
     pub session: Session,
     /// Why it was taken only to be turned away: answered once the handshake is done. A page is served all the same.
-    pub refusal: Option<(Refusal, Close)>,
+    pub refusal: Option<Refusal>,
     /// Counted at the shard that counts its address, which must hear when it is gone.
     pub is_of_address: bool,
     /// One of those that `--max-connections` counts; before, it is one of those that `--max-handshakes` counts.
@@ -87,8 +87,8 @@ pub struct Connection {
     /// When it last showed that it lives, or could not, and whether a ping went out since.
     pub heard_at_ms: u64,
     pub pinged: bool,
-    /// The entry of the timer wheel that is this connection's; others are stale.
-    pub timer_tick: u64,
+    /// Its place in the wheel of timers, which alone moves it.
+    pub timer: Timer,
     /// When the current phase must be over, for phases that end.
     pub deadline_ms: u64,
     pub subscriptions: Vec<SubscriptionRef>,
@@ -139,7 +139,7 @@ impl Connection {
             sent_bytes: 0,
             heard_at_ms: now_ms,
             pinged: false,
-            timer_tick: 0,
+            timer: Timer::UNSET,
             deadline_ms: 0,
             subscriptions: Vec::new(),
             walking: 0,
@@ -184,3 +184,6 @@ pub struct OwnMember {
     pub room: Box<str>,
     pub member: Box<str>,
 }
+
+/// What an idle connection costs, beside its socket.
+const _: () = assert!(size_of::<Connection>() <= 480, "an idle connection must stay small");

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Clients;
-use super::connection::{Connection, OwnMember, Phase, Waits};
+use super::connection::{OwnMember, Phase, Waits};
 use crate::limits::CLOSE_TIMEOUT_MS;
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::shard::Command;
@@ -49,7 +49,7 @@ impl Clients {
 
     /// Flushes the outbox, or drops it where the peer was too slow for it, and closes with the right code.
     pub fn say_goodbye(&mut self, turn: &mut Turn, id: ConnectionId, close: Close, leaving: &Leaving) {
-        let Some(connection) = self.table.get_mut(id.index as usize) else { return };
+        let Some(connection) = self.table.get_mut(id.index) else { return };
         let pool = &mut self.pool;
         if close == Close::SlowConsumer {
             connection.outbox.drop_filling(pool);
@@ -108,7 +108,8 @@ impl Clients {
         if self.get(id).is_none() {
             return;
         }
-        let mut connection: Connection = self.table.remove(id.index as usize);
+        self.timers.remove(&mut self.table, id.index);
+        let mut connection = self.table.remove(id.index);
         debug_assert_eq!(connection.phase, Phase::Disconnected);
         connection.outbox.clear(&mut self.pool);
         turn.metrics.sockets -= 1;
