@@ -66,7 +66,10 @@ impl Shard {
         if was_open {
             let close = self.clients.dialects[usize::from(connection.dialect)].close(close);
             connection.outbox.append_uncounted(pool, |out| write_close(out, close));
-            self.metrics.count_close(close.code());
+            match close {
+                Close::Echoed { code: Some(code) } => self.metrics.count_close_of_peer(code),
+                close => self.metrics.count_close(close.code()),
+            }
             self.metrics.connections -= 1;
         }
         connection.urgent = true;
