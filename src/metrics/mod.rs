@@ -105,8 +105,10 @@ metrics! {
         envelopes_sent => "annulus_envelopes_sent_total",
         /// Times a shard stopped taking requests because too much waited for another shard.
         mesh_stalls => "annulus_mesh_stalls_total",
-        /// Times the completion queue of a ring was full.
+        /// Times the completion queue of a ring was full, so that the kernel kept completions back, or dropped them.
         ring_overflows => "annulus_ring_overflows_total",
+        /// Operations of a ring that the kernel refused or failed for want of something of its own, and that were tried again.
+        ring_failures => "annulus_ring_failures_total",
         /// Times reading paused because no receive buffer was free.
         buffer_shortages => "annulus_buffer_shortages_total",
         /// Cells removed because their time to live was over.
