@@ -140,8 +140,8 @@ pub const CLOSE_TIMEOUT_MS: u64 = 3_000;
 /// refused: a quarter of a second of a slow disk, so that who waits for it need not wait long.
 pub const JOURNAL_OVERLOAD_BYTES: usize = 16 << 20;
 /// The same, past which the shard reads no client, so that the backlog of memory-level writers is bounded too.
-pub const JOURNAL_HOLD_BYTES: usize = 64 << 20;
-const _: () = assert!(JOURNAL_OVERLOAD_BYTES * 2 <= JOURNAL_HOLD_BYTES);
+pub const JOURNAL_BACKLOG_BYTES: usize = 64 << 20;
+const _: () = assert!(JOURNAL_OVERLOAD_BYTES * 2 <= JOURNAL_BACKLOG_BYTES);
 /// Bytes of cells in one chunk of a map that is being loaded, which is what a shard takes in at once.
 pub const LOAD_CHUNK_BYTES: usize = 64 << 10;
 /// The smallest, the default and the largest `--segment-bytes`. A segment is read whole, and places in it are 32 bits

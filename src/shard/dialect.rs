@@ -6,10 +6,10 @@
 
 use std::any::Any;
 
-use super::{Frames, Health, Now, Outcomes, Personal, Shard};
+use super::{Caller, Frames, Health, Now, Outcomes, Personal, Shard};
 use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
-use crate::mesh::{ConnectionId, Entries, Entry, Members};
+use crate::mesh::{Entries, Entry, Members};
 use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
 
 /// Place of a dialect in [`super::Shared::dialects`].
@@ -24,7 +24,7 @@ pub trait Dialect: Sync {
     fn name(&self) -> &'static str;
 
     /// The connection is open.
-    fn opened(&self, shard: &mut Shard, id: ConnectionId);
+    fn opened(&self, shard: &mut Shard, caller: Caller);
 
     /// A message has come.
     ///
@@ -33,7 +33,7 @@ pub trait Dialect: Sync {
     fn message(
         &self,
         shard: &mut Shard,
-        id: ConnectionId,
+        caller: Caller,
         kind: MessageKind,
         payload: Payload<'_>,
     ) -> Result<(), Close>;
@@ -42,7 +42,7 @@ pub trait Dialect: Sync {
     fn event(&self, event: Event<'_>, session: &mut Session, now: Now, out: &mut Vec<u8>);
 
     /// All that was queued for a connection has been sent, as was asked with [`Shard::call_when_drained`].
-    fn drained(&self, _shard: &mut Shard, _id: ConnectionId) {}
+    fn drained(&self, _shard: &mut Shard, _caller: Caller) {}
 
     /// Appends the frames that tell one subscriber of a change: one that gets less than others, such as who made part
     /// of it, or gets it later.

@@ -14,7 +14,8 @@ mod operations;
 mod requests;
 mod strict;
 
-use crate::mesh::{ConnectionId, Entry, EntryState};
+use crate::mesh::{Entry, EntryState};
+use crate::shard::Caller;
 use crate::shard::{Change, Dialect, Event, MessageKind, Now, Session, Shard};
 use crate::wire::websocket::{Opcode, write_frame_with};
 use crate::wire::{Close, Payload};
@@ -35,19 +36,19 @@ impl Dialect for Native {
         "native"
     }
 
-    fn opened(&self, shard: &mut Shard, id: ConnectionId) {
-        requests::greet(shard, id, self.is_strict);
+    fn opened(&self, shard: &mut Shard, caller: Caller) {
+        requests::greet(shard, caller, self.is_strict);
     }
 
     fn message(
         &self,
         shard: &mut Shard,
-        id: ConnectionId,
+        caller: Caller,
         kind: MessageKind,
         payload: Payload<'_>,
     ) -> Result<(), Close> {
         match kind {
-            MessageKind::Text => requests::handle(shard, id, payload, self.is_strict),
+            MessageKind::Text => requests::handle(shard, caller, payload, self.is_strict),
             MessageKind::Binary => Err(Close::Unsupported),
         }
     }

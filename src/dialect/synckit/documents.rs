@@ -13,7 +13,8 @@ use super::frame::Framing;
 use super::refusal::{Reason, Refusal};
 use super::{requests, state};
 use crate::crdt::Time;
-use crate::mesh::{ConnectionId, Entries, Entry, EntryPacker, EntryState};
+use crate::mesh::{Entries, Entry, EntryPacker, EntryState};
+use crate::shard::Caller;
 use crate::shard::{From, Now, Shard, SnapshotEnd, Subscribe};
 use crate::wire::{Reject, Ticket};
 
@@ -78,8 +79,8 @@ pub const TICKET: u8 = b's';
 
 /// Subscribes to the document and answers with its state, in its turn: of one connection one state at a time is collected
 /// and sent, however many it asks for, so that neither this server nor the outbox holds more.
-pub fn ask(shard: &mut Shard, id: ConnectionId, document: &str, request: StateRequest) {
-    let Some(session) = shard.session(id) else { return };
+pub fn ask(shard: &mut Shard, caller: Caller, document: &str, request: StateRequest) {
+    let Some(session) = shard.session(caller) else { return };
     let conversation = Conversation::of(session);
     let knows_more = conversation.documents.contains_key(document);
     let entry = conversation.documents.entry_ref(document).or_default();
@@ -90,15 +91,15 @@ pub fn ask(shard: &mut Shard, id: ConnectionId, document: &str, request: StateRe
         (entry.stage, entry.knows_more) = (Stage::Queued, knows_more);
         conversation.queue.push_back(document.to_owned());
     }
-    collect_next(shard, id);
+    collect_next(shard, caller);
 }
 
 /// Begins to collect the next state that was asked for, if none is under way and the peer takes what it is sent.
-pub fn collect_next(shard: &mut Shard, id: ConnectionId) {
-    let has_room = shard.has_room(id);
+pub fn collect_next(shard: &mut Shard, caller: Caller) {
+    let has_room = shard.has_room(caller);
     // A state is asked for on behalf of a peer that has less than the soft limit waiting.
     let room = shard.config().outbox_hard_bytes - shard.config().outbox_soft_bytes;
-    let Some(session) = shard.session(id) else { return };
+    let Some(session) = shard.session(caller) else { return };
     let conversation = Conversation::of(session);
     let mut next = None;
     while next.is_none() && has_room && !conversation.is_collecting {
@@ -116,53 +117,53 @@ pub fn collect_next(shard: &mut Shard, id: ConnectionId) {
     let takes_requests = conversation.waiting_bytes <= WAITING_BYTES_MAX;
     // Of one that is on its way only some requests may be answered, or it may be asked for again before it has passed.
     if !conversation.queue.is_empty() || conversation.is_collecting {
-        shard.call_when_drained(id);
+        shard.call_when_drained(caller);
     }
-    shard.take_requests(id, takes_requests);
+    shard.take_requests(caller, takes_requests);
     if let Some(name) = next {
         // What is removed from now on is in no state that is collected, and has a later stamp; so has what was removed before
         // and is still on its way in the subscription that ends here.
         let now = Time::new(shard.now().unix_ms, 0);
-        let told = shard.told_through(id, &name).map_or(now, |told| told.min(now));
-        let conversation = shard.session(id).map(Conversation::of);
+        let told = shard.told_through(caller, &name).map_or(now, |told| told.min(now));
+        let conversation = shard.session(caller).map(Conversation::of);
         if let Some(document) = conversation.and_then(|known| known.documents.get_mut(&name)) {
             document.told = told;
         }
-        subscribe(shard, id, &name, From::Everything);
+        subscribe(shard, caller, &name, From::Everything);
     }
 }
 
 /// Subscribes who writes, so that what it writes comes back to it.
-pub fn join(shard: &mut Shard, id: ConnectionId, document: &str) {
-    let Some(session) = shard.session(id) else { return };
+pub fn join(shard: &mut Shard, caller: Caller, document: &str) {
+    let Some(session) = shard.session(caller) else { return };
     let documents = &mut Conversation::of(session).documents;
     if let Some(known) = documents.get_mut(document) {
         known.knows_more |= matches!(known.stage, Stage::Queued | Stage::Collecting);
         return;
     }
     documents.insert(document.to_owned(), Document { stage: Stage::Recent, ..Document::default() });
-    subscribe(shard, id, document, From::Now);
+    subscribe(shard, caller, document, From::Now);
 }
 
-fn subscribe(shard: &mut Shard, id: ConnectionId, map: &str, from: From) {
+fn subscribe(shard: &mut Shard, caller: Caller, map: &str, from: From) {
     let ticket = Ticket::new(&[&[TICKET], map.as_bytes()]);
-    shard.subscribe(id, Some(ticket), Subscribe { map, from, filter: None, echo: true });
+    shard.subscribe(caller, Some(ticket), Subscribe { map, from, filter: None, echo: true });
 }
 
 /// Ends the subscription, and that of its awareness. Who still waits for the state is told that none will come.
-pub fn leave(shard: &mut Shard, id: ConnectionId, document: &str) {
-    shard.unwatch_presence(id, document);
-    let Some(session) = shard.session(id) else { return };
+pub fn leave(shard: &mut Shard, caller: Caller, document: &str) {
+    shard.unwatch_presence(caller, document);
+    let Some(session) = shard.session(caller) else { return };
     let conversation = Conversation::of(session);
     let Some(left) = conversation.documents.remove(document) else { return };
     conversation.is_collecting &= !left.is_collecting();
     conversation.waiting_bytes -= left.waiting.iter().map(StateRequest::bytes).sum::<usize>();
-    shard.unsubscribe(id, document);
+    shard.unsubscribe(caller, document);
     for request in left.waiting {
         let reason = Reason::of(Reject::Cancelled);
-        requests::refuse(shard, id, Refusal::Failed { what: request.failure, document, reason });
+        requests::refuse(shard, caller, Refusal::Failed { what: request.failure, document, reason });
     }
-    collect_next(shard, id);
+    collect_next(shard, caller);
 }
 
 /// The document could not be subscribed to: who waits for its state is told. Nobody waits where a write has subscribed, which

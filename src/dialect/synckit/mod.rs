@@ -37,7 +37,8 @@ use refusal::{Reason, Refusal};
 
 use super::{SYNCKIT, SYNCKIT_TEXT};
 use crate::config::{Config, DialectPath};
-use crate::mesh::{ConnectionId, Entry};
+use crate::mesh::Entry;
+use crate::shard::Caller;
 use crate::shard::{
     self, Ack, Dialect, Event, Frames, Health, MemberChange, MessageKind, Now, Personal, Published, Session,
     Shard,
@@ -68,8 +69,8 @@ impl SyncKit {
     pub const TEXT: Self = Self { framing: Framing::Text };
 }
 
-fn framing_of(shard: &Shard, id: ConnectionId) -> Framing {
-    if shard.dialect_index(id) == SYNCKIT_TEXT { Framing::Text } else { Framing::Binary }
+fn framing_of(shard: &Shard, caller: Caller) -> Framing {
+    if shard.dialect_index(caller) == SYNCKIT_TEXT { Framing::Text } else { Framing::Binary }
 }
 
 impl Dialect for SyncKit {
@@ -77,26 +78,26 @@ impl Dialect for SyncKit {
         "synckit"
     }
 
-    fn opened(&self, _: &mut Shard, _: ConnectionId) {}
+    fn opened(&self, _: &mut Shard, _: Caller) {}
 
     fn message(
         &self,
         shard: &mut Shard,
-        id: ConnectionId,
+        caller: Caller,
         kind: MessageKind,
         payload: Payload<'_>,
     ) -> Result<(), Close> {
         let now_ms = shard.now().timer_ms();
-        if let Some(session) = shard.session(id) {
+        if let Some(session) = shard.session(caller) {
             let conversation = Conversation::of(session);
             conversation.chunks.forget_old(now_ms);
             let is_first = !std::mem::replace(&mut conversation.has_spoken, true);
             if is_first && kind == MessageKind::Text {
-                shard.switch_dialect(id, SYNCKIT_TEXT);
+                shard.switch_dialect(caller, SYNCKIT_TEXT);
             }
         }
-        text::forget(shard, id);
-        requests::handle(shard, id, kind, payload);
+        text::forget(shard, caller);
+        requests::handle(shard, caller, kind, payload);
         Ok(())
     }
 
@@ -124,8 +125,8 @@ impl Dialect for SyncKit {
         }
     }
 
-    fn drained(&self, shard: &mut Shard, id: ConnectionId) {
-        documents::collect_next(shard, id);
+    fn drained(&self, shard: &mut Shard, caller: Caller) {
+        documents::collect_next(shard, caller);
     }
 
     fn change(&self, change: shard::Change<'_>, session: &Session, out: &mut Vec<u8>) {

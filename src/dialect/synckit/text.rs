@@ -12,8 +12,8 @@ use super::frame::{Fields, write_clock};
 use super::message::{self, Nodes, elements, text, whole};
 use crate::crdt::{Stamp, Time};
 use crate::limits::PARSE_PADDING_BYTES;
-use crate::mesh::{Action, At, ConnectionId};
-use crate::shard::{AckLevel, Op, Ops, Shard};
+use crate::mesh::{Action, At};
+use crate::shard::{AckLevel, Caller, Op, Ops, Shard};
 use crate::wire::json::{Members, Object, Parser, Value, write_string};
 use crate::wire::{Payload, Reject};
 
@@ -155,11 +155,11 @@ fn member<'a>(object: Nodes<'a>, name: &str) -> Option<Nodes<'a>> {
 
 /// Deletes what was found to be of no use, texts that others contain and elements that were cleared, exactly as it was found:
 /// what its client has written anew since then has a later stamp, which wins.
-pub fn forget(shard: &mut Shard, id: ConnectionId) {
-    let Some(session) = shard.session(id) else { return };
+pub fn forget(shard: &mut Shard, caller: Caller) {
+    let Some(session) = shard.session(caller) else { return };
     let to_forget = std::mem::take(&mut Conversation::of(session).to_forget);
     if !to_forget.is_empty() {
-        shard.write(id, None, AckLevel::None, Deletions(to_forget.iter()));
+        shard.write(caller, None, AckLevel::None, Deletions(to_forget.iter()));
     }
 }
 

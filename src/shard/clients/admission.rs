@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 
+use super::Clients;
 use crate::limits::ADMISSION_RESERVE;
-use crate::mesh::{Answer, Item, ReplyTo, Request, ShardIndex, owner};
+use crate::mesh::{Answer, Item, ReplyTo, Request, ShardIndex};
 use crate::metrics::{Metrics, Refusal};
-use crate::shard::{Now, Random, Shard, Shared};
+use crate::shard::turn::{Random, Turn};
+use crate::shard::{Now, Shared};
 use crate::wire::Close;
 
 /// Milliseconds after which a client that was turned away may come back, at the least and at the most.
@@ -98,10 +100,6 @@ impl Admission {
             }
         }
     }
-
-    pub fn limits_addresses(&self) -> bool {
-        self.per_ip_max > 0
-    }
 }
 
 fn try_again_later(random: &mut Random) -> Close {
@@ -117,46 +115,57 @@ fn retry_after_ms(random: &mut Random) -> u32 {
     (RETRY_AFTER_MS.start + random.below(spread)) as u32
 }
 
-impl Shard {
-    /// The shard that counts the connections of `address`.
-    fn admitting_shard(&self, address: IpAddr) -> ShardIndex {
-        let hash = match address {
-            IpAddr::V4(v4) => u64::from(v4.to_bits()),
-            IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64 ^ v6.to_bits() as u64,
-        };
-        owner(hash.wrapping_mul(0x9E37_79B9_7F4A_7C15), self.shards)
+impl Clients {
+    /// Counts one more connection, and what to answer it if it is one too many.
+    ///
+    /// # Errors
+    /// There is not even room for a polite answer.
+    pub fn count_accept(&mut self, turn: &mut Turn) -> Result<Option<(Refusal, Close)>, NoRoom> {
+        self.admission.connect(turn.now, &mut turn.random, &mut turn.metrics)
     }
 
-    /// Asks for one more connection of `address`; the answer comes to [`Self::admission_answered`].
-    pub(in crate::shard) fn request_admission(&mut self, reply: ReplyTo, address: IpAddr) {
-        let target = self.admitting_shard(address);
-        if target == self.index {
-            self.admit(reply, address);
-        } else {
-            self.outgoing.push(target, Item::Request(Request::Admit { reply, address }));
+    pub fn limits_addresses(&self) -> bool {
+        self.admission.per_ip_max > 0
+    }
+
+    /// Asks for one more connection of `address`; whether it may be, if that is decided here. Otherwise the answer comes
+    /// from another shard.
+    pub fn request_admission(&mut self, turn: &mut Turn, reply: ReplyTo, address: IpAddr) -> Option<bool> {
+        let target = admitting_shard(turn, address);
+        if target == turn.index {
+            return Some(self.admission.admit(address));
         }
+        turn.outgoing.push(target, Item::Request(Request::Admit { reply, address }));
+        None
     }
 
-    pub(in crate::shard) fn admit(&mut self, reply: ReplyTo, address: IpAddr) {
+    /// Another shard asks for one more connection of `address`.
+    pub fn admit(&mut self, turn: &mut Turn, reply: ReplyTo, address: IpAddr) {
         let admitted = self.admission.admit(address);
-        if reply.shard == self.index {
-            self.admission_answered(reply, admitted);
-        } else {
-            self.outgoing.push(reply.shard, Item::Answer(Answer::Admit { reply, admitted }));
-        }
+        turn.outgoing.push(reply.shard, Item::Answer(Answer::Admit { reply, admitted }));
     }
 
     /// Tells the shard that counts `address` that an admitted connection is gone.
-    pub(in crate::shard) fn depart(&mut self, address: IpAddr) {
-        let target = self.admitting_shard(address);
-        if target == self.index {
+    pub fn depart(&mut self, turn: &mut Turn, address: IpAddr) {
+        let target = admitting_shard(turn, address);
+        if target == turn.index {
             self.departed(address);
         } else {
-            self.outgoing.push(target, Item::Departed { address });
+            turn.outgoing.push(target, Item::Departed { address });
         }
     }
 
-    pub(in crate::shard) fn departed(&mut self, address: IpAddr) {
+    /// An admitted connection is gone, here or elsewhere.
+    pub fn departed(&mut self, address: IpAddr) {
         self.admission.departed(address);
     }
+}
+
+/// The shard that counts the connections of `address`.
+fn admitting_shard(turn: &Turn, address: IpAddr) -> ShardIndex {
+    let hash = match address {
+        IpAddr::V4(v4) => u64::from(v4.to_bits()),
+        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64 ^ v6.to_bits() as u64,
+    };
+    turn.owner(hash.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use crate::shard::clients::pieces::Piece;
-use crate::shard::clients::shared::{Frames, SharedFrames};
+use super::pieces::Piece;
+use super::shared::{Frames, SharedFrames};
 
 /// Buffers that were used and will be again, so that a steady turn allocates nothing.
 #[derive(Debug, Default)]
@@ -67,8 +67,8 @@ impl BufferPool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::outbox::Outbox;
     use super::*;
-    use crate::shard::clients::outbox::Outbox;
 
     fn share(pool: &mut BufferPool, bytes: &[u8]) -> SharedFrames {
         pool.share(|out| out.bytes.extend_from_slice(bytes))

@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
+use super::outbox::Outbox;
+use super::rate::Window;
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::metrics::Refusal;
-use crate::shard::clients::outbox::Outbox;
-use crate::shard::clients::rate::Window;
-use crate::shard::rooms::presence::HeldMember;
 use crate::shard::{DialectIndex, Session};
 use crate::wire::Close;
 use crate::wire::websocket::Reader;
@@ -77,7 +76,7 @@ pub struct Connection {
     pub watches: Vec<u32>,
     pub watches_behind: u32,
     /// Members it has set, which are removed when it is gone.
-    pub held: Vec<HeldMember>,
+    pub members: Vec<OwnMember>,
     /// Requests of it that wait for other shards.
     pub requests_pending: u32,
     /// Chunks asked for on its behalf that have yet to come, also of subscriptions that are over.
@@ -121,7 +120,7 @@ impl Connection {
             walking: 0,
             watches: Vec::new(),
             watches_behind: 0,
-            held: Vec::new(),
+            members: Vec::new(),
             requests_pending: 0,
             chunks_pending: 0,
             bad_messages: 0,
@@ -139,4 +138,13 @@ impl Connection {
     pub fn is_connected(&self) -> bool {
         matches!(self.phase, Phase::Handshake | Phase::Admission | Phase::Open)
     }
+}
+
+/// A member of a room that a connection has set, and not removed since.
+#[derive(Debug)]
+pub struct OwnMember {
+    /// Of room and name.
+    pub hash: u64,
+    pub room: Box<str>,
+    pub member: Box<str>,
 }

@@ -8,10 +8,12 @@ use std::net::IpAddr;
 
 use tracing::{Level, debug, enabled, info};
 
+use super::Clients;
+use super::connection::Connection;
 use crate::limits::ENDS_LOGGED_PER_SECOND;
 use crate::mesh::ConnectionId;
-use crate::shard::clients::connection::Connection;
-use crate::shard::{Dialect, Shard};
+use crate::shard::Dialect;
+use crate::shard::turn::Turn;
 use crate::wire::Close;
 
 /// How many ends may still be told of in the current second.
@@ -90,39 +92,43 @@ macro_rules! tell {
     }};
 }
 
-impl Shard {
-    pub(in crate::shard) fn log_opened(&self, id: ConnectionId) {
+impl Clients {
+    pub fn log_opened(&self, turn: &Turn, id: ConnectionId) {
         if !enabled!(Level::DEBUG) {
             return;
         }
-        if let Some(Connection { address, dialect, .. }) = self.clients.get(id) {
-            let (name, dialect) =
-                (self.connection_name(id), self.clients.dialects[usize::from(*dialect)].name());
+        if let Some(Connection { address, dialect, .. }) = self.get(id) {
+            let (name, dialect) = (turn.connection_name(id), self.dialects[usize::from(*dialect)].name());
             debug!(connection = name, %address, dialect, "connection opened");
         }
     }
 
+    /// When [`Self::log_more_ended`] has something to tell, in milliseconds of the monotonic clock.
+    pub fn next_ending_ms(&self) -> Option<u64> {
+        self.endings.due_ms()
+    }
+
     /// Called while the connection is still what it was.
-    pub(in crate::shard) fn log_ended(&mut self, id: ConnectionId, close: Close, cause: &str) {
+    pub fn log_ended(&mut self, turn: &Turn, id: ConnectionId, close: Close, cause: &str) {
         let is_debug = enabled!(Level::DEBUG);
-        let Some(connection) = self.clients.get(id) else { return };
+        let Some(connection) = self.get(id) else { return };
         let is_told = connection.is_open()
             && close.is_abnormal()
             && enabled!(Level::INFO)
-            && self.endings.take(self.now.timer_ms());
+            && self.endings.take(turn.now.timer_ms());
         if !is_told && !is_debug {
             return;
         }
-        let Some(connection) = self.clients.get(id) else { return };
+        let Some(connection) = self.get(id) else { return };
         let dialect: Option<&dyn Dialect> =
-            connection.is_open().then(|| self.clients.dialects[usize::from(connection.dialect)]);
+            connection.is_open().then(|| self.dialects[usize::from(connection.dialect)]);
         let end = End {
-            connection: self.connection_name(id),
+            connection: turn.connection_name(id),
             address: connection.address,
             dialect: dialect.map_or("http", Dialect::name),
             code: dialect.map(|dialect| dialect.close(close).code()),
             cause,
-            lasted_ms: self.now.timer_ms() - connection.accepted_at_ms,
+            lasted_ms: turn.now.timer_ms() - connection.accepted_at_ms,
             received_bytes: connection.received_bytes,
             sent_bytes: connection.sent_bytes,
             unsent_bytes: connection.outbox.bytes(),
@@ -131,9 +137,9 @@ impl Shard {
     }
 
     /// Tells how many ends were not told of.
-    pub(in crate::shard) fn log_more_ended(&mut self) {
-        if let Some(more) = self.endings.take_more(self.now.timer_ms()) {
-            info!(shard = self.index, "and {more} more connections ended in such a way within a second");
+    pub fn log_more_ended(&mut self, turn: &Turn) {
+        if let Some(more) = self.endings.take_more(turn.now.timer_ms()) {
+            info!(shard = turn.index, "and {more} more connections ended in such a way within a second");
         }
     }
 }

@@ -3,34 +3,46 @@
 //! Invariant: a connection is on the dirty list exactly when something fills its outbox, no send is in flight
 //! and its frames do not wait for company.
 
-pub mod admission;
-pub mod buffer_pool;
-pub mod connection;
-pub mod log;
-pub mod outbox;
-pub mod pieces;
-pub mod rate;
-pub mod shared;
-pub mod timers;
+mod admission;
+mod buffer_pool;
+mod connection;
+mod leaving;
+mod log;
+mod outbox;
+mod pauses;
+mod pieces;
+mod rate;
+mod shared;
+mod timers;
 
 use std::collections::VecDeque;
 
 use slab::Slab;
 
-use crate::config::{Coalesce, Config};
+use admission::Admission;
+use log::Endings;
+use pauses::Pauses;
+use timers::Wheel;
+
+pub use admission::{NoRoom, too_many_of_address};
+pub use buffer_pool::BufferPool;
+pub use connection::{Connection, OwnMember, Phase};
+pub use outbox::Outbox;
+pub use pauses::rate_allows_at_us;
+pub use shared::{Frames, Hole, Personal, SharedFrames};
+
+use super::caller::Caller;
+use super::turn::Turn;
+use super::{Change, Command, Dialect, DialectIndex, Event, Now, Shared};
+use crate::config::Coalesce;
 use crate::mesh::ConnectionId;
-use crate::metrics::Metrics;
-use crate::shard::clients::buffer_pool::BufferPool;
-use crate::shard::clients::connection::{Connection, Phase};
-use crate::shard::clients::shared::{Frames, SharedFrames};
-use crate::shard::{Change, Command, Dialect, Event, Now};
+use crate::wire::{Close, Reject, Ticket};
 
 /// See the module.
 pub struct Clients {
-    pub table: Slab<Connection>,
-    pub dialects: &'static [&'static dyn Dialect],
-    pub pool: BufferPool,
-    pub commands: Vec<Command>,
+    table: Slab<Connection>,
+    dialects: &'static [&'static dyn Dialect],
+    pool: BufferPool,
     dirty: Vec<ConnectionId>,
     /// Connections whose frames wait for company, in the order in which they are due.
     delayed: VecDeque<(u64, ConnectionId)>,
@@ -38,8 +50,14 @@ pub struct Clients {
     soft_bytes: usize,
     hard_bytes: usize,
     /// Connections found over the hard limit; they are closed once the loop that found them is over.
-    pub slow: Vec<ConnectionId>,
+    slow: Vec<ConnectionId>,
+    /// Connections whose dialect is to be told that all is sent.
+    drained: Vec<ConnectionId>,
     next_generation: u32,
+    pauses: Pauses,
+    timers: Wheel,
+    endings: Endings,
+    admission: Admission,
 }
 
 /// Dialects there may be; see [`crate::shard::Shared::dialects`].
@@ -50,19 +68,24 @@ pub const DIALECTS_MAX: usize = 5;
 pub struct Alike([Option<SharedFrames>; DIALECTS_MAX]);
 
 impl Clients {
-    pub fn new(config: &Config, dialects: &'static [&'static dyn Dialect]) -> Self {
+    pub fn new(shared: &Shared, shards: usize, now: Now) -> Self {
+        let config = &*shared.config;
         Self {
             table: Slab::new(),
-            dialects,
+            dialects: shared.dialects,
             pool: BufferPool::default(),
-            commands: Vec::new(),
             dirty: Vec::new(),
             delayed: VecDeque::new(),
             coalesce: config.coalesce,
             soft_bytes: config.outbox_soft_bytes,
             hard_bytes: config.outbox_hard_bytes,
             slow: Vec::new(),
+            drained: Vec::new(),
             next_generation: 0,
+            pauses: Pauses::default(),
+            timers: Wheel::new(now.timer_ms()),
+            endings: Endings::default(),
+            admission: Admission::new(shared, shards, now),
         }
     }
 
@@ -81,6 +104,69 @@ impl Clients {
 
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.table.get_mut(id.index as usize).filter(|connection| connection.id == id)
+    }
+
+    /// The connection in a slot that is known to be taken, as by a subscription or a watch.
+    #[inline]
+    pub fn at_mut(&mut self, index: u32) -> &mut Connection {
+        &mut self.table[index as usize]
+    }
+
+    /// Who asks, when this connection does; `None` if it is gone.
+    pub fn caller(&self, id: ConnectionId) -> Option<Caller> {
+        self.get(id).map(|_| Caller::everybody(id))
+    }
+
+    /// What a connection speaks; any if it is gone.
+    pub fn dialect_of(&self, id: ConnectionId) -> &'static dyn Dialect {
+        self.dialect(self.get(id).map_or(0, |connection| connection.dialect))
+    }
+
+    pub fn dialect(&self, index: DialectIndex) -> &'static dyn Dialect {
+        self.dialects[usize::from(index)]
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Connection> {
+        self.table.iter().map(|(_, connection)| connection)
+    }
+
+    /// Has a dialect told that all is sent, if it wants to know and it is, by [`Self::next_drained`].
+    pub fn check_drained(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id)
+            && connection.wants_drained
+            && !connection.outbox.is_filling()
+            && !connection.outbox.is_sending()
+        {
+            connection.wants_drained = false;
+            self.drained.push(id);
+        }
+    }
+
+    /// Takes a connection whose dialect is to be told that all is sent.
+    pub fn next_drained(&mut self) -> Option<ConnectionId> {
+        self.drained.pop()
+    }
+
+    /// Takes a connection that is over the hard limit, and must be closed.
+    pub fn next_slow(&mut self) -> Option<ConnectionId> {
+        self.slow.pop()
+    }
+
+    /// The kernel took `bytes` of what a connection has in flight; whether that was all, and `None` if it is gone.
+    pub fn sent(&mut self, id: ConnectionId, bytes: usize) -> Option<bool> {
+        let connection = self.table.get_mut(id.index as usize).filter(|connection| connection.id == id)?;
+        connection.sent_bytes += bytes as u64;
+        Some(connection.outbox.sent(bytes, &mut self.pool))
+    }
+
+    /// Whether the peer of the connection in a slot is over the soft limit, so that what can wait had better.
+    #[inline]
+    pub fn is_over_soft_limit(&self, index: u32) -> bool {
+        self.table[index as usize].outbox.bytes() > self.soft_bytes
     }
 
     /// Appends one frame to the outbox of `id`. A connection that is gone or leaving takes nothing more.
@@ -218,7 +304,8 @@ impl Clients {
     }
 
     /// Starts one send for each dirty connection.
-    pub fn flush(&mut self, now: Now, metrics: &mut Metrics) {
+    pub fn flush(&mut self, turn: &mut Turn) {
+        let now = turn.now;
         while let Some(&(due_us, id)) = self.delayed.front() {
             if due_us > now.monotonic_us {
                 break;
@@ -243,8 +330,8 @@ impl Clients {
                 && connection.phase != Phase::Disconnected
             {
                 connection.urgent = false;
-                metrics.messages_sent += u64::from(connection.outbox.start_send());
-                self.commands.push(Command::Send(id));
+                turn.metrics.messages_sent += u64::from(connection.outbox.start_send());
+                turn.commands.push(Command::Send(id));
             }
         }
         self.dirty.clear();
@@ -253,6 +340,31 @@ impl Clients {
     /// When [`Self::flush`] has something to do at the latest, in microseconds of the monotonic clock.
     pub fn next_flush_us(&self) -> Option<u64> {
         self.delayed.front().map(|&(due_us, _)| due_us)
+    }
+
+    /// Refuses a request as a whole; the connection goes on.
+    pub fn reject(&mut self, turn: &mut Turn, id: ConnectionId, ticket: Option<&Ticket>, reject: Reject) {
+        turn.metrics.requests_rejected += 1;
+        self.tell_urgent(id, turn.now, Event::Rejected { ticket, reject });
+    }
+
+    /// Refuses what is no message at all.
+    ///
+    /// # Errors
+    /// Why the connection must end, once there were too many.
+    pub fn bad_message(
+        &mut self,
+        turn: &mut Turn,
+        id: ConnectionId,
+        ticket: Option<&Ticket>,
+        reject: Reject,
+    ) -> Result<(), Close> {
+        turn.metrics.bad_messages += 1;
+        let Some(connection) = self.get_mut(id) else { return Ok(()) };
+        connection.bad_messages += 1;
+        let too_many = connection.bad_messages >= turn.config.bad_messages_max;
+        self.reject(turn, id, ticket, reject);
+        if too_many { Err(Close::InvalidData("too many messages that are not JSON")) } else { Ok(()) }
     }
 
     /// Whether the peer has taken enough for more to be asked for on its behalf.

@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
+use super::buffer_pool::BufferPool;
+use super::pieces::{PART_END_MAX, Piece, Pieces, part};
+use super::shared::{Personal, SharedFrames};
 use crate::limits::{SHARED_BYTES_MIN, SHARED_PART_BYTES_MIN};
-use crate::shard::clients::buffer_pool::BufferPool;
-use crate::shard::clients::pieces::{PART_END_MAX, Piece, Pieces, part};
-use crate::shard::clients::shared::{Personal, SharedFrames};
 
 /// See the module. One for each connection; an empty one owns no heap.
 #[derive(Debug, Default)]

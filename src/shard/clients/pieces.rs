@@ -1,11 +1,11 @@
-//! What waits in an [`Outbox`](crate::shard::clients::outbox::Outbox), piece by piece.
+//! What waits in an [`Outbox`](super::outbox::Outbox), piece by piece.
 
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::buffer_pool::BufferPool;
+use super::shared::SharedFrames;
 use crate::limits::SHARED_BYTES_MIN;
-use crate::shard::clients::buffer_pool::BufferPool;
-use crate::shard::clients::shared::SharedFrames;
 
 #[derive(Debug)]
 pub enum Piece {

@@ -4,6 +4,7 @@
 //! Invariant: each connection has one entry that counts, the one whose tick it remembers. A message that
 //! arrives therefore costs the wheel nothing: it only moves `heard_at_ms`.
 
+use super::Clients;
 use crate::mesh::ConnectionId;
 
 /// Milliseconds of one tick: how late a timer may fire.
@@ -57,6 +58,31 @@ impl Wheel {
     /// When to call [`Self::fire`] again; `None` while there is nothing to look at.
     pub fn next_ms(&self) -> Option<u64> {
         (self.entries > 0).then_some(self.tick * TICK_MS)
+    }
+}
+
+impl Clients {
+    /// Has the timer of `id` checked at `at_ms`, and not by any earlier entry of the wheel.
+    pub fn set_timer(&mut self, id: ConnectionId, at_ms: u64) {
+        let tick = self.timers.insert(id, at_ms);
+        if let Some(connection) = self.get_mut(id) {
+            connection.timer_tick = tick;
+        }
+    }
+
+    /// Takes a connection whose timer is due; call until `None`.
+    pub fn next_fired(&mut self, now_ms: u64) -> Option<ConnectionId> {
+        loop {
+            let (tick, id) = self.timers.fire(now_ms)?;
+            if self.get(id).is_some_and(|connection| connection.timer_tick == tick) {
+                return Some(id);
+            }
+        }
+    }
+
+    /// When a timer is due, in milliseconds of the monotonic clock.
+    pub fn next_timer_ms(&self) -> Option<u64> {
+        self.timers.next_ms()
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::crdt::{HashedKey, Map, Time};
 use crate::limits::{CHUNK_BYTES, CHUNK_CELLS_SCANNED_MAX, OPS_PER_REQUEST_MAX};
 use crate::mesh::Filter;
-use crate::shard::maps::apply::pack_cell;
+use crate::shard::maps::pack_cell;
 
 /// What one chunk covers.
 #[derive(Debug, Default, PartialEq, Eq)]

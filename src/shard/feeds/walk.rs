@@ -4,13 +4,18 @@
 //! Invariant: a subscription has at most one chunk asked for, and asks only when its peer has room, so walks
 //! take memory by the chunk however large the map and however many subscribers.
 
+use super::Feeds;
 use super::chunk::Chunk;
+use super::subscribe::cursor;
 use crate::crdt::{Map, MapType, Time};
 use crate::mesh::{
     Answer, ConnectionId, Entries, Item, Request, ShardIndex, ShardSet, Span, SubscriptionRef, WalkAnswer,
     WalkRequest,
 };
-use crate::shard::{Change, Event, Shard, SnapshotEnd};
+use crate::shard::clients::Clients;
+use crate::shard::maps::Maps;
+use crate::shard::turn::Turn;
+use crate::shard::{Change, Event, SnapshotEnd};
 use crate::wire::{Cursor, Reject, Ticket};
 
 /// Chunks this shard makes in one turn. Bounds the turn, whoever asks for how much.
@@ -98,82 +103,85 @@ impl Walk {
     }
 }
 
-impl Shard {
+impl Feeds {
     /// Asks for the next chunk of every subscription of `connection` that walks.
-    pub(in crate::shard) fn walk_on(&mut self, connection: ConnectionId) {
-        let Some(client) = self.clients.get_mut(connection) else { return };
+    pub fn walk_on(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps, connection: ConnectionId) {
+        let Some(client) = clients.get_mut(connection) else { return };
         let held = std::mem::take(&mut client.subscriptions);
         for subscription in &held {
-            self.ask_next_chunk(subscription.slot);
+            self.ask_next_chunk(turn, clients, maps, subscription.slot);
         }
-        if let Some(client) = self.clients.get_mut(connection) {
+        if let Some(client) = clients.get_mut(connection) {
             client.subscriptions = held;
         }
     }
 
     /// Asks the next owner for a chunk, if the subscription walks, has none under way and its peer has room.
-    pub(in crate::shard) fn ask_next_chunk(&mut self, slot: u32) {
+    pub(super) fn ask_next_chunk(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps, slot: u32) {
         let subscription = &mut self.subscriptions[slot as usize];
         let Some(walk) = &mut subscription.walk else { return };
-        if walk.asked.is_some() || !self.clients.has_room(subscription.connection) {
+        if walk.asked.is_some() || !clients.has_room(subscription.connection) {
             return;
         }
         let Some(owner) = walk.next_owner(subscription.live) else { return };
         walk.asked = Some(owner);
         let position = walk.positions[usize::from(owner)];
-        if let Some(client) = self.clients.get_mut(subscription.connection) {
+        if let Some(client) = clients.get_mut(subscription.connection) {
             client.chunks_pending += 1;
         }
+        let feed = &self.feeds[subscription.feed as usize];
         let request = WalkRequest {
-            shard: self.index,
+            shard: turn.index,
             connection: subscription.connection,
             subscription: SubscriptionRef { slot, serial: subscription.serial },
-            map: self.maps[subscription.map].name.clone(),
+            map: maps[feed.map].interest.name().clone(),
             position,
             resumes: walk.resumes,
-            filter: subscription.filter.clone(),
+            filter: feed.filter.clone(),
         };
-        if owner == self.index {
+        if owner == turn.index {
             self.walks.push_back(request);
         } else {
-            self.outgoing.push(owner, Item::Request(Request::Walk(Box::new(request))));
+            turn.outgoing.push(owner, Item::Request(Request::Walk(Box::new(request))));
         }
     }
 
+    /// Another shard, or a request that was parked, asks for a chunk.
+    pub fn walk_asked(&mut self, request: WalkRequest) {
+        self.walks.push_back(request);
+    }
+
     /// Makes the chunks that were asked for, as many as a turn may.
-    pub(in crate::shard) fn run_walks(&mut self) {
-        if self.is_clearing() {
-            return;
-        }
+    pub fn run_walks(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps) {
         let mut made = 0;
         for _ in 0..self.walks.len() {
             if made == CHUNKS_PER_TURN_MAX {
                 break;
             }
             let Some(request) = self.walks.pop_front() else { break };
-            if request.shard != self.index && self.outgoing.is_waiting(request.shard) {
+            if request.shard != turn.index && turn.outgoing.is_waiting(request.shard) {
                 self.walks.push_back(request);
                 continue;
             }
-            self.make_chunk(request);
+            self.make_chunk(turn, clients, maps, request);
             made += 1;
         }
     }
 
-    fn make_chunk(&mut self, request: WalkRequest) {
-        let slot = self.find_to_read(&request.map, self.hasher.map(&request.map));
+    fn make_chunk(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps, request: WalkRequest) {
+        let slot = maps.find_to_read(&request.map, turn.hasher.map(&request.map));
         if let Some(slot) = slot
-            && self.must_load(slot)
+            && maps.must_load(turn, slot)
         {
-            return self.wait_for_map(slot, self.index, Request::Walk(Box::new(request)), Vec::new());
+            return maps.park_request(turn, slot, turn.index, Request::Walk(Box::new(request)), Vec::new());
         }
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
         // Whoever becomes live with this chunk has everything the turn has changed so far; the rest follows.
         if let Some(slot) = slot {
-            self.flush_batch(slot);
+            self.flush_batches_of(turn, clients, maps, slot);
         }
-        let now = self.clock.advance(self.now.unix_ms);
+        let now = turn.clock.advance(turn.now.unix_ms);
         let mut answer = WalkAnswer {
             connection: request.connection,
             subscription: request.subscription,
@@ -185,23 +193,23 @@ impl Shard {
             entries: Span::default(),
             count: 0,
         };
-        let cells = slot.and_then(|slot| self.maps[slot].typed());
+        let cells = slot.and_then(|slot| maps[slot].typed());
         answer.map_type = cells.map(Map::map_type);
-        let forgotten_through = cells.map_or(Time::ZERO, Map::pruned_through).max(self.cleared_through());
+        let forgotten_through = cells.map_or(Time::ZERO, Map::pruned_through).max(maps.cleared_through);
         if request.resumes && request.position < forgotten_through {
             answer.reset = true;
-            self.metrics.resets += 1;
+            turn.metrics.resets += 1;
         } else if let Some(cells) = cells {
             let chunk = Chunk::collect(cells, request.filter.as_deref(), request.position, &mut entries);
             answer.count = chunk.entries;
             answer.done = chunk.stopped_at.is_none();
             answer.position = chunk.stopped_at.unwrap_or(now);
         }
-        self.metrics.snapshot_entries += u64::from(answer.count);
-        if request.shard == self.index {
-            self.walk_answered(self.index, &answer, &entries);
+        turn.metrics.snapshot_entries += u64::from(answer.count);
+        if request.shard == turn.index {
+            self.walk_answered(turn, clients, maps, turn.index, (&answer, &entries));
         } else {
-            let envelope = self.outgoing.filling(request.shard);
+            let envelope = turn.outgoing.filling(request.shard);
             answer.entries = Span::append(&mut envelope.bytes, &entries);
             envelope.items.push(Item::Answer(Answer::Walk(Box::new(answer))));
         }
@@ -209,8 +217,15 @@ impl Shard {
     }
 
     /// A chunk has come from `owner`: tell it, and ask for the next.
-    pub(in crate::shard) fn walk_answered(&mut self, owner: ShardIndex, answer: &WalkAnswer, packed: &[u8]) {
-        if let Some(client) = self.clients.get_mut(answer.connection) {
+    pub fn walk_answered(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        owner: ShardIndex,
+        (answer, packed): (&WalkAnswer, &[u8]),
+    ) {
+        if let Some(client) = clients.get_mut(answer.connection) {
             client.chunks_pending -= 1;
         }
         let slot = answer.subscription.slot;
@@ -221,12 +236,12 @@ impl Shard {
         let Some(walk) = &mut subscription.walk else { return };
         walk.asked = None;
         if answer.failed {
-            return self.walk_failed(slot);
+            return self.walk_failed(turn, clients, maps, slot);
         }
         if answer.reset {
             walk.reset();
             subscription.live = ShardSet::EMPTY;
-            return self.ask_next_chunk(slot);
+            return self.ask_next_chunk(turn, clients, maps, slot);
         }
         walk.set_position(owner, answer.position);
         walk.map_type = walk.map_type.or(answer.map_type);
@@ -235,7 +250,7 @@ impl Shard {
             walk.walked.insert(owner);
             // The tail is the owner's clock when it made the chunk, after all its changes of that turn: a promise as
             // good as an envelope's, and newer than that of the last envelope that was opened to its end.
-            let heard = &mut self.heard[usize::from(owner)];
+            let heard = &mut turn.heard[usize::from(owner)];
             *heard = answer.position.max(*heard);
         }
         let is_last = answer.done && walk.next_owner(subscription.live).is_none();
@@ -245,19 +260,25 @@ impl Shard {
         }
         if is_snapshot {
             if answer.count > 0 || is_last {
-                self.tell_snapshot(slot, Entries::new(packed), is_last);
+                self.tell_snapshot(turn, clients, maps, slot, Entries::new(packed), is_last);
             }
         } else if answer.count > 0 {
-            self.tell_changes(slot, Entries::new(packed));
+            self.tell_changes(turn, clients, maps, slot, Entries::new(packed));
         }
-        self.metrics.deliveries += u64::from(answer.count);
+        turn.metrics.deliveries += u64::from(answer.count);
         let connection = self.subscriptions[slot as usize].connection;
-        self.end_walk_if_live(slot);
-        self.tell_if_drained(connection);
+        self.end_walk_if_live(turn, clients, maps, slot);
+        clients.check_drained(connection);
     }
 
     /// Answers a walk whose map could not be loaded in time.
-    pub(in crate::shard) fn refuse_walk(&mut self, request: &WalkRequest) {
+    pub fn refuse_walk(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        request: &WalkRequest,
+    ) {
         let answer = WalkAnswer {
             connection: request.connection,
             subscription: request.subscription,
@@ -269,33 +290,44 @@ impl Shard {
             entries: Span::default(),
             count: 0,
         };
-        if request.shard == self.index {
-            self.walk_answered(self.index, &answer, &[]);
+        if request.shard == turn.index {
+            self.walk_answered(turn, clients, maps, turn.index, (&answer, &[]));
         } else {
-            self.outgoing.push(request.shard, Item::Answer(Answer::Walk(Box::new(answer))));
+            turn.outgoing.push(request.shard, Item::Answer(Answer::Walk(Box::new(answer))));
         }
     }
 
     /// An owner could not load the map in time. Whoever has just subscribed is told, and may try again; who has its
     /// answer and lacks what came since then is served later.
-    fn walk_failed(&mut self, slot: u32) {
+    fn walk_failed(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps, slot: u32) {
         let subscription = &self.subscriptions[slot as usize];
-        let held = SubscriptionRef { slot, serial: subscription.serial };
+        let ended = SubscriptionRef { slot, serial: subscription.serial };
         let id = subscription.connection;
         let purpose = subscription.walk.as_ref().map(|walk| &walk.purpose);
         if !matches!(purpose, Some(Purpose::Snapshot { .. })) {
-            return self.ask_next_chunk(slot);
+            return self.ask_next_chunk(turn, clients, maps, slot);
         }
-        if let Some(connection) = self.clients.get_mut(id) {
-            connection.subscriptions.retain(|&other| other != held);
+        if let Some(connection) = clients.get_mut(id) {
+            connection.subscriptions.retain(|&other| other != ended);
         }
-        let owed = self.end_subscription(held);
-        self.reject(id, owed.as_ref(), Reject::Timeout);
+        let owed = self.end_subscription(turn, clients, maps, ended);
+        clients.reject(turn, id, owed.as_ref(), Reject::Timeout);
     }
 
-    fn tell_snapshot(&mut self, slot: u32, entries: Entries<'_>, is_last: bool) {
-        let map = self.subscriptions[slot as usize].map;
-        let cursor = self.cursor(map);
+    fn tell_snapshot(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &Maps,
+        slot: u32,
+        entries: Entries<'_>,
+        is_last: bool,
+    ) {
+        let map = self.map_of(slot);
+        let cursor = Cursor {
+            scope: self.feeds[self.subscriptions[slot as usize].feed as usize].scope,
+            ..cursor(turn, maps, map)
+        };
         let subscription = &mut self.subscriptions[slot as usize];
         let Some(walk) = &mut subscription.walk else { return };
         let (ticket, resumed, reset) = match &walk.purpose {
@@ -304,46 +336,56 @@ impl Shard {
             Purpose::CatchUp => return,
         };
         let end = if is_last {
-            let time = walk.cursor(subscription.live, &self.heard).min(self.cursor_limit);
+            let time = walk.cursor(subscription.live, &turn.heard).min(turn.cursor_limit);
             walk.purpose = Purpose::CatchUp;
             walk.resumes = true;
-            self.metrics.snapshots += 1;
-            let cursor = Cursor { time, scope: subscription.scope, ..cursor };
+            turn.metrics.snapshots += 1;
+            let cursor = Cursor { time, ..cursor };
             SnapshotEnd::Last { cursor, resumed, reset }
         } else {
             SnapshotEnd::More
         };
-        let (map, map_type, ticket) = (&*self.maps[map].name, walk.map_type, ticket.as_ref());
+        let (map, map_type, ticket) = (&**maps[map].interest.name(), walk.map_type, ticket.as_ref());
         let event = Event::Snapshot { ticket, map, map_type, entries, end };
-        self.clients.tell(subscription.connection, self.now, event);
+        clients.tell(subscription.connection, turn.now, event);
     }
 
-    fn tell_changes(&mut self, slot: u32, entries: Entries<'_>) {
-        let map = self.subscriptions[slot as usize].map;
-        let cursor = self.cursor(map);
+    fn tell_changes(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &Maps,
+        slot: u32,
+        entries: Entries<'_>,
+    ) {
+        let map = self.map_of(slot);
+        let cursor = Cursor {
+            scope: self.feeds[self.subscriptions[slot as usize].feed as usize].scope,
+            ..cursor(turn, maps, map)
+        };
         let subscription = &self.subscriptions[slot as usize];
         let Some(walk) = &subscription.walk else { return };
-        let time = walk.cursor(subscription.live, &self.heard).min(self.cursor_limit);
-        let cursor = Cursor { time, scope: subscription.scope, ..cursor };
-        let change = Change::all(&self.maps[map].name, entries, cursor);
-        self.clients.tell_change(subscription.connection, self.now, change);
+        let time = walk.cursor(subscription.live, &turn.heard).min(turn.cursor_limit);
+        let cursor = Cursor { time, ..cursor };
+        let change = Change::all(maps[map].interest.name(), entries, cursor);
+        clients.tell_change(subscription.connection, turn.now, change);
     }
 
     /// Ends the walk of a subscription that is live everywhere; else goes on with it.
-    fn end_walk_if_live(&mut self, slot: u32) {
+    fn end_walk_if_live(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps, slot: u32) {
         let subscription = &mut self.subscriptions[slot as usize];
-        if subscription.live == ShardSet::first(self.shards) {
+        if subscription.live == ShardSet::first(turn.shards) {
             subscription.walk = None;
-            if let Some(connection) = self.clients.get_mut(subscription.connection) {
+            if let Some(connection) = clients.get_mut(subscription.connection) {
                 connection.walking -= 1;
             }
         } else {
-            self.ask_next_chunk(slot);
+            self.ask_next_chunk(turn, clients, maps, slot);
         }
     }
 
     /// Whether chunks wait to be made, so that the next turn must not wait for an event.
-    pub(in crate::shard) fn has_walks(&self) -> bool {
+    pub fn has_walks(&self) -> bool {
         !self.walks.is_empty()
     }
 }

@@ -3,36 +3,38 @@
 use std::collections::VecDeque;
 use std::iter;
 
+use super::waiting::Parked;
+use super::{Cells, MapSlot, Maps, SharedMap};
 use crate::crdt::{Cell, Delta, HashedKey, MapType, Merge, Refused, Removal, Stamp, State, Time};
 use crate::mesh::{
     Action, Answer, At, EntryPacker, Item, Merged, MergedStamp, PackedWrite, ReplyTo, Request, ShardIndex,
-    TagList, TaggedValue, Write, Writer, owner,
+    TagList, TaggedValue, Write, Writer,
 };
 use crate::metrics::{OpKind, OpOutcome as Counted};
-use crate::shard::Shard;
-use crate::shard::maps::{Cells, MapSlot, SharedMap};
+use crate::shard::turn::Turn;
 use crate::wire::Reject;
 
-impl Shard {
+impl Maps {
     /// The slot of the map, which may be known, if its type is known here and the operation can be applied at once. Where this shard
     /// is the map's home, it decides here and now.
-    pub(in crate::shard) fn ready_slot(
+    pub fn ready_slot(
         &mut self,
+        turn: &mut Turn,
         known: Option<MapSlot>,
         write: &Write<'_>,
     ) -> Option<MapSlot> {
-        let slot = known.unwrap_or_else(|| self.maps.find_or_insert(write.map, write.map_hash));
-        let is_home = owner(write.map_hash, self.shards) == self.index;
-        let map = &mut self.maps[slot];
+        let slot = known.unwrap_or_else(|| self.find_or_insert(write.map, write.map_hash));
+        let is_home = turn.owner(write.map_hash) == turn.index;
+        let map = &mut self.table[slot];
         match map.cells {
             Cells::Typed(_) => {
-                self.maps.touch(slot, self.now.timer_ms());
+                self.touch(slot, turn.now.timer_ms());
                 Some(slot)
             }
             Cells::Unloaded | Cells::Loading(_) | Cells::Claiming(_) => None,
             Cells::Untyped if is_home => {
                 map.cells = Cells::typed(write.action.map_type());
-                self.journal_type(slot, write.action.map_type());
+                self.journal_type(turn, slot, write.action.map_type());
                 Some(slot)
             }
             Cells::Untyped => None,
@@ -40,82 +42,76 @@ impl Shard {
     }
 
     /// Keeps an operation until its map is loaded, and the home of the map has said what type it is.
-    pub(in crate::shard) fn park(&mut self, reply: ReplyTo, write: &Write<'_>) {
-        let slot = self.maps.find_or_insert(write.map, write.map_hash);
-        if !self.must_wait(slot) {
-            let map = &mut self.maps[slot];
+    pub fn park(&mut self, turn: &mut Turn, reply: ReplyTo, write: &Write<'_>) {
+        let slot = self.find_or_insert(write.map, write.map_hash);
+        if !self.must_wait(turn, slot) {
+            let map = &mut self.table[slot];
             map.cells = Cells::Claiming(VecDeque::new());
-            let claim = Request::ClaimType { map: map.name.clone(), map_type: write.action.map_type() };
-            let home = owner(map.hash, self.shards);
-            self.outgoing.push(home, Item::Request(claim));
+            let claim =
+                Request::ClaimType { map: map.interest.name().clone(), map_type: write.action.map_type() };
+            let home = turn.owner(map.interest.hash());
+            turn.outgoing.push(home, Item::Request(claim));
         }
         let mut bytes = Vec::new();
         let write = PackedWrite::pack(write, &mut bytes);
-        self.wait_for_map(slot, self.index, Request::Write { reply, write }, bytes);
+        self.park_request(turn, slot, turn.index, Request::Write { reply, write }, bytes);
     }
 
     /// Another shard wants to write the first cell of `map` it owns; this is the map's home and decides.
-    pub(in crate::shard) fn claim_type(
+    pub fn claim_type(
         &mut self,
+        turn: &mut Turn,
         from: ShardIndex,
         map: &std::sync::Arc<str>,
         wanted: MapType,
     ) {
-        let slot = self.maps.find_or_insert(map, self.hasher.map(map));
-        if self.must_wait(slot) {
+        let slot = self.find_or_insert(map, turn.hasher.map(map));
+        if self.must_wait(turn, slot) {
             let claim = Request::ClaimType { map: map.clone(), map_type: wanted };
-            return self.wait_for_map(slot, from, claim, Vec::new());
+            return self.park_request(turn, slot, from, claim, Vec::new());
         }
-        let shared = &mut self.maps[slot];
+        let shared = &mut self.table[slot];
         let map_type = shared.map_type().unwrap_or(wanted);
         if matches!(shared.cells, Cells::Untyped) {
             shared.cells = Cells::typed(map_type);
-            self.journal_type(slot, map_type);
+            self.journal_type(turn, slot, map_type);
         }
-        self.outgoing.push(from, Item::Answer(Answer::TypeFixed { map: map.clone(), map_type }));
+        turn.outgoing.push(from, Item::Answer(Answer::TypeFixed { map: map.clone(), map_type }));
     }
 
-    /// The home has decided: what waited for the type goes on, in order.
-    pub(in crate::shard) fn type_fixed(&mut self, map: &str, map_type: MapType) {
-        let Some(slot) = self.maps.find(map, self.hasher.map(map)) else { return };
-        let cells = &mut self.maps[slot].cells;
-        if matches!(cells, Cells::Claiming(_))
-            && let Cells::Claiming(waiting) = std::mem::replace(cells, Cells::typed(map_type))
-        {
-            waiting.into_iter().for_each(|parked| self.go_on(parked));
+    /// The home has decided; what was parked for that, in order, is to be resumed.
+    pub fn type_fixed(&mut self, turn: &Turn, map: &str, map_type: MapType) -> VecDeque<Parked> {
+        if let Some(slot) = self.find(map, turn.hasher.map(map)) {
+            let cells = &mut self.table[slot].cells;
+            if matches!(cells, Cells::Claiming(_))
+                && let Cells::Claiming(parked) = std::mem::replace(cells, Cells::typed(map_type))
+            {
+                return parked;
+            }
         }
-    }
-
-    /// Applies an operation that came from another shard, or waited here, and answers it.
-    pub(in crate::shard) fn apply_and_answer(&mut self, reply: ReplyTo, write: &Write<'_>) {
-        let Some(slot) = self.ready_slot(None, write) else { return self.park(reply, write) };
-        let outcome = self.apply(slot, write, Some(reply.writer()));
-        if reply.shard == self.index {
-            self.write_answered((self.index, self.covering()), reply, outcome);
-        } else {
-            self.outgoing.push(reply.shard, Item::Answer(Answer::Write { reply, outcome }));
-        }
+        VecDeque::new()
     }
 
     /// Applies one operation to a key this shard owns, in the map of `slot`, whose type is known.
-    pub(in crate::shard) fn apply(
+    pub fn apply(
         &mut self,
+        turn: &mut Turn,
         slot: MapSlot,
         write: &Write<'_>,
         writer: Option<Writer>,
     ) -> Result<Merged, Reject> {
         let kind = op_kind(&write.action);
         if let Some(reject) = self.refuses_growth(&write.action) {
-            self.metrics.count_op(kind, Counted::Rejected);
+            turn.metrics.count_op(kind, Counted::Rejected);
             return Err(reject);
         }
-        match self.apply_to(slot, write, writer) {
+        match self.apply_to(turn, slot, write, writer) {
             Ok((merged, changed)) => {
-                self.metrics.count_op(kind, if changed { Counted::Applied } else { Counted::Lost });
+                turn.metrics.count_op(kind, if changed { Counted::Applied } else { Counted::Lost });
                 Ok(merged)
             }
             Err(reject) => {
-                self.metrics.count_op(kind, Counted::Rejected);
+                turn.metrics.count_op(kind, Counted::Rejected);
                 Err(reject)
             }
         }
@@ -124,32 +120,33 @@ impl Shard {
     /// The stamp the operation got, and whether anything changed.
     fn apply_to(
         &mut self,
+        turn: &mut Turn,
         slot: MapSlot,
         write: &Write<'_>,
         writer: Option<Writer>,
     ) -> Result<(Merged, bool), Reject> {
-        if self.maps[slot].map_type() != Some(write.action.map_type()) {
+        if self.table[slot].map_type() != Some(write.action.map_type()) {
             return Err(Reject::MapType);
         }
         match write.action {
             Action::Set { value, at, ttl_ms } => {
-                let (at, merged) = self.stamp(at)?;
+                let (at, merged) = self.stamp(turn, at)?;
                 // This clock may be ahead, as clients or the host have pushed it: what comes without a stamp ends by the
                 // wall clock. Where the client gave one, it knows when its value ends, and may send it twice.
-                let began_ms = if merged == Merged::GIVEN { at.time.millis() } else { self.now.unix_ms };
+                let began_ms = if merged == Merged::GIVEN { at.time.millis() } else { turn.now.unix_ms };
                 let expires_ms = ttl_ms.map_or(0, |ttl_ms| began_ms + ttl_ms);
                 let delta = Delta::Lww { at, value: Some(value), expires_ms };
-                let applied = self.applied(merged);
-                Ok((merged, self.merge(slot, write, &delta, applied, writer)?))
+                let applied = self.applied(turn, merged);
+                Ok((merged, self.merge(turn, slot, write, &delta, applied, writer)?))
             }
             Action::Delete { at } => {
-                let (at, merged) = self.stamp(at)?;
+                let (at, merged) = self.stamp(turn, at)?;
                 let delta = Delta::Lww { at, value: None, expires_ms: 0 };
-                let applied = self.applied(merged);
-                Ok((merged, self.merge(slot, write, &delta, applied, writer)?))
+                let applied = self.applied(turn, merged);
+                Ok((merged, self.merge(turn, slot, write, &delta, applied, writer)?))
             }
             Action::Add { value, tag, at } => {
-                let (at, merged) = self.stamp(at)?;
+                let (at, merged) = self.stamp(turn, at)?;
                 let mut own_tag = Vec::new();
                 let tag = match tag {
                     Some(tag) => tag,
@@ -159,110 +156,108 @@ impl Shard {
                     }
                 };
                 let delta = Delta::OrAdd { tag, value, at };
-                let applied = self.applied(merged);
-                Ok((merged, self.merge(slot, write, &delta, applied, writer)?))
+                let applied = self.applied(turn, merged);
+                Ok((merged, self.merge(turn, slot, write, &delta, applied, writer)?))
             }
             Action::RemoveTags { tags } => {
                 let mut tags: Vec<&str> = tags.iter().collect();
                 let removal = Removal::Tags(&mut tags);
-                Ok((Merged::UNSTAMPED, self.remove(slot, write, removal, writer)?))
+                Ok((Merged::UNSTAMPED, self.remove_tags(turn, slot, write, removal, writer)?))
             }
             Action::RemoveValue { value } => {
-                Ok((Merged::UNSTAMPED, self.remove(slot, write, Removal::Value(value), writer)?))
+                Ok((Merged::UNSTAMPED, self.remove_tags(turn, slot, write, Removal::Value(value), writer)?))
             }
             Action::Increment { by } => {
                 let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
-                let delta = self.maps[slot].typed().and_then(|cells| cells.increment(key, self.node, by));
+                let delta = self.table[slot].typed().and_then(|cells| cells.increment(key, turn.node, by));
                 let delta = delta.ok_or(Reject::ValueInvalid("the counter would pass 2^53 - 1"))?;
-                let applied = self.applied(Merged::UNSTAMPED);
-                Ok((Merged::UNSTAMPED, self.merge(slot, write, &delta, applied, writer)?))
+                let applied = self.applied(turn, Merged::UNSTAMPED);
+                Ok((Merged::UNSTAMPED, self.merge(turn, slot, write, &delta, applied, writer)?))
             }
             Action::IncrementTotals { replica, added, subtracted } => {
                 let delta = Delta::Counter { replica, added, subtracted };
-                let applied = self.applied(Merged::UNSTAMPED);
-                Ok((Merged::UNSTAMPED, self.merge(slot, write, &delta, applied, writer)?))
+                let applied = self.applied(turn, Merged::UNSTAMPED);
+                Ok((Merged::UNSTAMPED, self.merge(turn, slot, write, &delta, applied, writer)?))
             }
         }
     }
 
     /// Removes tags, all of them in one change or none.
-    fn remove(
+    fn remove_tags(
         &mut self,
+        turn: &mut Turn,
         slot: MapSlot,
         write: &Write<'_>,
         removal: Removal<'_, '_>,
         writer: Option<Writer>,
     ) -> Result<bool, Reject> {
-        let applied = self.applied(Merged::UNSTAMPED);
+        let applied = self.applied(turn, Merged::UNSTAMPED);
         let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
-        let (cell_bytes_max, journal) = (self.config.cell_bytes_max, &mut self.journal);
-        let map = &mut self.maps[slot];
-        let watched = map.is_watched();
-        let SharedMap { name, cells: Cells::Typed(cells), changed_at, .. } = map else {
+        let (cell_bytes_max, journal) = (turn.config.cell_bytes_max, &mut self.journal);
+        let map = &mut self.table[slot];
+        let is_heard = map.interest.is_heard();
+        let SharedMap { interest, cells: Cells::Typed(cells), changed_at, .. } = map else {
             return Err(Reject::MapType);
         };
         let mut packed = Vec::new();
         let removed = cells.remove(key, removal, applied, cell_bytes_max, |tag| {
             if let Some(journal) = journal {
-                journal.push(name, key.bytes, &Delta::OrRemove { tag }, applied);
+                journal.push(interest.name(), key.bytes, &Delta::OrRemove { tag }, applied);
                 *changed_at = applied;
             }
-            if watched {
+            if is_heard {
                 TagList::push(&mut packed, tag);
             }
         });
         if removed.map_err(reject)?.tags == 0 {
             return Ok(false);
         }
-        self.metrics.changes += 1;
+        turn.metrics.changes += 1;
         self.memory_changed(slot);
-        self.schedule_removals(slot);
-        if watched {
+        self.schedule_removals(turn, slot);
+        if is_heard {
             let tags = TagList(&packed);
-            self.add_to_batch(slot, applied, writer, |entry| {
-                entry.tags(write.key, iter::empty(), tags.iter())
-            });
+            self.add_change(slot, applied, writer, |entry| entry.tags(write.key, iter::empty(), tags.iter()));
         }
         Ok(true)
     }
 
     fn find_state(&self, slot: MapSlot, write: &Write<'_>) -> Option<&State> {
-        let cells = self.maps[slot].typed()?;
+        let cells = self.table[slot].typed()?;
         let cell = cells.find(HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() })?;
         Some(cells.cell(cell).state())
     }
 
     /// The stamp a client brought, if it is not too far ahead, or else a new one.
-    fn stamp(&mut self, at: At) -> Result<(Stamp, Merged), Reject> {
+    fn stamp(&mut self, turn: &mut Turn, at: At) -> Result<(Stamp, Merged), Reject> {
         match at {
             At::Now | At::After(_) => {
                 if let At::After(seen) = at {
                     // Where this clock must not follow, its own stamp has to do.
-                    let _ = self.clock.observe(self.reference_ms, seen, self.config.clock_drift_max_ms);
+                    let _ = turn.observe(seen);
                 }
-                let at = self.clock.stamp(self.now.unix_ms);
+                let at = turn.clock.stamp(turn.now.unix_ms);
                 Ok((at, Merged::at(at.time)))
             }
             At::Given(at) => {
-                self.clock
-                    .observe(self.reference_ms, at.time, self.config.clock_drift_max_ms)
-                    .map_err(|_| Reject::ClockDrift)?;
+                turn.observe(at.time).map_err(|_| Reject::ClockDrift)?;
                 Ok((at, Merged::GIVEN))
             }
         }
     }
 
     /// The tick at which a change is applied: the one its stamp has, if this server gave it just now.
-    fn applied(&mut self, merged: Merged) -> Time {
+    fn applied(&mut self, turn: &mut Turn, merged: Merged) -> Time {
         match merged.stamp() {
             MergedStamp::Own(time) => time,
-            MergedStamp::Given | MergedStamp::None => self.clock.tick(self.now.unix_ms),
+            MergedStamp::Given | MergedStamp::None => turn.clock.tick(turn.now.unix_ms),
         }
     }
 
     /// Merges one delta and queues the change for those who watch the map. Whether it changed anything.
     fn merge(
         &mut self,
+        turn: &mut Turn,
         slot: MapSlot,
         write: &Write<'_>,
         delta: &Delta<'_>,
@@ -270,16 +265,16 @@ impl Shard {
         writer: Option<Writer>,
     ) -> Result<bool, Reject> {
         let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
-        let map = &mut self.maps[slot];
-        let watched = map.is_watched();
+        let map = &mut self.table[slot];
+        let is_heard = map.interest.is_heard();
         let Some(cells) = map.typed_mut() else { return Err(Reject::MapType) };
-        match cells.merge_within(key, delta, applied, self.config.cell_bytes_max) {
+        match cells.merge_within(key, delta, applied, turn.config.cell_bytes_max) {
             Ok(Merge::Lost) => Ok(false),
             Ok(Merge::Changed(_)) => {
-                self.metrics.changes += 1;
+                turn.metrics.changes += 1;
                 self.journal_change(slot, write.key.as_bytes(), delta, applied);
-                self.schedule_removals(slot);
-                if watched {
+                self.schedule_removals(turn, slot);
+                if is_heard {
                     self.collect(slot, write, delta, applied, writer);
                 }
                 Ok(true)
@@ -301,7 +296,7 @@ impl Shard {
             Some(State::Counter(counter)) => counter.count(),
             _ => 0,
         };
-        self.add_to_batch(slot, applied, writer, |entry| match *delta {
+        self.add_change(slot, applied, writer, |entry| match *delta {
             Delta::Lww { at, value: Some(value), expires_ms } => {
                 entry.ending(write.key, &at, value, expires_ms);
             }

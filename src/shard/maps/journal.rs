@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use rtrb::PushError;
 
+use super::{MapSlot, Maps};
 use crate::crdt::{Delta, MapType, Time};
 use crate::handover::{Batch, FromStorage, Progress, StoragePort, ToStorage};
-use crate::limits::{JOURNAL_HOLD_BYTES, JOURNAL_OVERLOAD_BYTES};
-use crate::shard::AckLevel;
-use crate::shard::maps::MapSlot;
-use crate::shard::{Command, Now, Shard};
+use crate::limits::{JOURNAL_BACKLOG_BYTES, JOURNAL_OVERLOAD_BYTES};
+use crate::mesh::ShardIndex;
+use crate::shard::turn::Turn;
+use crate::shard::{AckLevel, Command, Now};
 use crate::wire::Reject;
 
 /// Bytes of emptied batches kept for the next ones: what is on its way to a disk that keeps up.
@@ -39,7 +40,7 @@ pub struct Journal {
     others: VecDeque<ToStorage>,
     spare: Vec<Vec<u8>>,
     spare_bytes: usize,
-    /// Bytes of them that were durable when somebody last looked.
+    /// Bytes of them that were durable when that was last noted.
     durable_bytes: u64,
     speed: Speed,
 }
@@ -90,6 +91,16 @@ impl Journal {
         self.batch.push_clear(applied);
     }
 
+    /// The last batch of a shard that is durable.
+    pub fn durable_batch_of(&self, shard: ShardIndex) -> u64 {
+        self.progress.shard(usize::from(shard)).durable()
+    }
+
+    /// Asks to be woken when anything becomes durable.
+    pub fn want_wake(&self) {
+        self.progress.shard(self.shard).want_wake();
+    }
+
     /// Whether everything that was applied so far is durable.
     pub fn is_all_durable(&self) -> bool {
         self.progress.shard(self.shard).durable() >= self.covering()
@@ -110,7 +121,7 @@ impl Journal {
         self.handed_number + u64::from(!self.batch.is_empty())
     }
 
-    /// Bytes of records that were not durable when somebody last looked.
+    /// Bytes of records that were not durable when that was last noted.
     pub fn backlog_bytes(&self) -> u64 {
         (self.handed_bytes + self.batch.bytes.len() as u64).saturating_sub(self.durable_bytes)
     }
@@ -121,8 +132,8 @@ impl Journal {
     }
 
     /// Whether this shard must take nothing on.
-    pub fn is_holding(&self) -> bool {
-        self.backlog_bytes() > JOURNAL_HOLD_BYTES as u64
+    pub fn is_backlogged(&self) -> bool {
+        self.backlog_bytes() > JOURNAL_BACKLOG_BYTES as u64
     }
 
     /// When the backlog will be half of what is too much, at the speed it had lately.
@@ -132,8 +143,8 @@ impl Journal {
         wait_ms.clamp(*RETRY_AFTER_MS.start(), *RETRY_AFTER_MS.end()) as u32
     }
 
-    /// Looks at what has become durable.
-    pub fn look(&mut self, now: Now) {
+    /// Takes note of what has become durable.
+    pub fn note_progress(&mut self, now: Now) {
         self.durable_bytes = self.progress.shard(self.shard).durable_bytes();
         let now_ms = now.timer_ms();
         let window_ms = now_ms.saturating_sub(self.speed.since_ms);
@@ -212,71 +223,84 @@ impl Journal {
     }
 }
 
-impl Shard {
+impl Maps {
+    /// What is handed over to the storage; `None`: maps are kept in memory only.
+    pub const fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
+    pub const fn journal_mut(&mut self) -> Option<&mut Journal> {
+        self.journal.as_mut()
+    }
+
     /// Takes note of an accepted change for the storage.
-    pub(in crate::shard) fn journal_change(
-        &mut self,
-        slot: MapSlot,
-        key: &[u8],
-        delta: &Delta<'_>,
-        applied: Time,
-    ) {
+    pub(super) fn journal_change(&mut self, slot: MapSlot, key: &[u8], delta: &Delta<'_>, applied: Time) {
         if let Some(journal) = &mut self.journal {
-            let map = &mut self.maps[slot];
-            journal.push(&map.name, key, delta, applied);
+            let map = &mut self.table[slot];
+            journal.push(map.interest.name(), key, delta, applied);
             map.changed_at = applied;
             self.memory_changed(slot);
         }
     }
 
     /// Takes note of the type of a map, which this shard, its home, has just decided.
-    pub(in crate::shard) fn journal_type(&mut self, slot: MapSlot, map_type: MapType) {
+    pub(super) fn journal_type(&mut self, turn: &mut Turn, slot: MapSlot, map_type: MapType) {
         if let Some(journal) = &mut self.journal {
-            let applied = self.clock.tick(self.now.unix_ms);
-            let map = &mut self.maps[slot];
-            journal.push_type(&map.name, map_type, applied);
+            let applied = turn.clock.tick(turn.now.unix_ms);
+            let map = &mut self.table[slot];
+            journal.push_type(map.interest.name(), map_type, applied);
             map.changed_at = applied;
             self.memory_changed(slot);
         }
     }
 
     /// Hands the turn's changes over to the storage.
-    pub(in crate::shard) fn hand_over(&mut self) {
+    pub fn hand_over(&mut self, turn: &mut Turn) {
         if self.journal.as_mut().is_some_and(Journal::hand_over) {
-            self.clients.commands.push(Command::WakeStorage);
+            turn.commands.push(Command::WakeStorage);
         }
     }
 
     /// Whether cursors may have been given for this tick.
-    pub(in crate::shard) fn is_known(&self, time: Time) -> bool {
+    pub fn is_known(&self, time: Time) -> bool {
         // Another shard may have seen a later one become durable than this one has.
         self.journal.as_ref().is_none_or(|journal| time <= journal.progress.durable_clock())
     }
 
+    /// Whether the ack level `durable` can be reached.
+    pub fn may_wait_for_disk(&self, turn: &Turn) -> bool {
+        turn.config.offers_durable && self.journal.is_some()
+    }
+
+    /// Whether a write that asks for `ack` is answered once it is durable.
+    pub fn waits_for_disk(&self, turn: &Turn, ack: AckLevel) -> bool {
+        ack >= AckLevel::Durable && self.may_wait_for_disk(turn)
+    }
+
+    /// The batch that covers what this shard has merged so far.
+    pub fn covering(&self) -> u64 {
+        self.journal.as_ref().map_or(0, Journal::covering)
+    }
+
     /// Why a write that asks for `ack` is refused as a whole.
-    pub(in crate::shard) fn refuses_writes(&self, ack: AckLevel) -> Option<Reject> {
+    pub fn refuses_writes(&self, turn: &Turn, ack: AckLevel) -> Option<Reject> {
         let journal = self.journal.as_ref()?;
         if journal.progress.is_read_only() {
             return Some(Reject::ReadOnly);
         }
-        if journal.is_overloaded() && self.waits_for_disk(ack) {
+        if journal.is_overloaded() && self.waits_for_disk(turn, ack) {
             return Some(Reject::Overloaded { retry_after_ms: journal.retry_after_ms() });
         }
         None
     }
 
     /// Whether something waits for room in the queue to the storage.
-    pub(in crate::shard) fn has_unjournaled(&self) -> bool {
+    pub fn has_unjournaled(&self) -> bool {
         self.journal.as_ref().is_some_and(Journal::has_waiting)
     }
 
     /// Whether the storage is so far behind that taking more on would only grow memory.
-    pub(in crate::shard) fn is_held(&self) -> bool {
-        self.journal.as_ref().is_some_and(Journal::is_holding)
-    }
-
-    /// Whether requests must wait: a peer or the storage is too far behind, or all maps are being dropped.
-    pub(in crate::shard) fn is_congested(&self) -> bool {
-        self.outgoing.is_congested() || self.is_held() || self.is_clearing()
+    pub fn is_backlogged(&self) -> bool {
+        self.journal.as_ref().is_some_and(Journal::is_backlogged)
     }
 }

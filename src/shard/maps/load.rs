@@ -1,30 +1,24 @@
 //! Maps on their way from the storage into memory. Requests that need cells wait meanwhile (`waiting.rs`).
 //!
-//! Invariant: a map is asked for once, however many want it, and once it is complete what waits for it is let go
-//! before anything later. No turn takes in more than a few chunks or lets go more than a few hundred requests.
+//! Invariant: a map is asked for once, however many want it, and once it is complete what waits for it is released
+//! (`release.rs`). No turn takes in more than a few chunks.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 
+use super::waiting::Parked;
+use super::{Cells, MapSlot, Maps};
 use crate::crdt::{HashedKey, Map};
 use crate::handover::{Chunk, FromStorage, Image, ToStorage};
 use crate::mesh::KeyHasher;
-use crate::shard::Shard;
-use crate::shard::maps::waiting::Parked;
-use crate::shard::maps::{Cells, MapSlot};
+use crate::shard::turn::Turn;
 
 /// Chunks one turn takes in, each of some `LOAD_CHUNK_BYTES`.
 const CHUNKS_PER_TURN_MAX: usize = 4;
-/// Requests one turn lets go after their map was loaded.
-const REQUESTS_PER_TURN_MAX: usize = 256;
-/// Rounds of expiries one turn makes in a map that was loaded.
-const EXPIRY_ROUNDS_PER_TURN_MAX: usize = 4;
 /// Milliseconds after which a map that could not be loaded is asked for again.
 const RETRY_MS: u64 = 1_000;
-/// Milliseconds between two looks at what waits too long.
-const LOOK_EVERY_MS: u64 = 100;
-/// Maps that nothing is stored of and nobody uses, remembered so that asking again costs no load.
-const UNTYPED_MAPS_MAX: usize = 1024;
+/// Milliseconds between two checks of what waits too long.
+const CHECK_EVERY_MS: u64 = 100;
 
 /// One map that is being loaded.
 pub struct Loading {
@@ -32,7 +26,7 @@ pub struct Loading {
     serial: u32,
     began_us: u64,
     stage: Stage,
-    waiting: VecDeque<Parked>,
+    parked: VecDeque<Parked>,
     /// What has been put back so far; `None` while nothing is known to be stored.
     cells: Option<Box<Map>>,
 }
@@ -48,13 +42,23 @@ enum Stage {
     },
     /// All maps were dropped since it was asked for: what comes is of before.
     Void,
-    /// All cells are there; what waits is let go.
+    /// All cells are there; what waits is released.
     Complete,
 }
 
 impl Loading {
-    pub fn waiting(&mut self) -> &mut VecDeque<Parked> {
-        &mut self.waiting
+    pub fn parked(&mut self) -> &mut VecDeque<Parked> {
+        &mut self.parked
+    }
+
+    /// Takes what was put back; `None`: nothing is stored.
+    pub fn take_cells(&mut self) -> Option<Box<Map>> {
+        self.cells.take()
+    }
+
+    /// Keeps the cells until the release goes on.
+    pub fn put_cells(&mut self, cells: Box<Map>) {
+        self.cells = Some(cells);
     }
 
     /// What is stored was dropped; whether nothing of it is on its way.
@@ -78,44 +82,46 @@ impl Loading {
 pub struct Loads {
     /// Maps that are being loaded, and some whose load is over.
     under_way: Vec<(MapSlot, u32)>,
-    /// Maps whose cells are all there, with requests to let go.
-    complete: VecDeque<MapSlot>,
-    untyped: VecDeque<MapSlot>,
-    looked_at_ms: u64,
+    /// Maps whose cells are all there, with requests to release.
+    pub(super) complete: VecDeque<MapSlot>,
+    pub(super) untyped: VecDeque<MapSlot>,
+    checked_at_ms: u64,
 }
 
-impl Shard {
+impl Maps {
     /// Asks the storage for a map.
-    pub(in crate::shard) fn begin_load(&mut self, slot: MapSlot) {
-        let serial = self.next_serial();
+    pub fn begin_load(&mut self, turn: &mut Turn, slot: MapSlot) {
+        let serial = turn.next_serial();
         let Some(journal) = &mut self.journal else { return };
-        let map = &mut self.maps[slot];
+        let map = &mut self.table[slot];
         map.cells = Cells::Loading(Box::new(Loading {
             serial,
-            began_us: self.now.monotonic_us,
+            began_us: turn.now.monotonic_us,
             stage: Stage::Asked,
-            waiting: VecDeque::new(),
+            parked: VecDeque::new(),
             cells: None,
         }));
-        journal.send(ToStorage::Load { map: map.name.clone() });
+        journal.send(ToStorage::Load { map: map.interest.name().clone() });
         if self.loads.under_way.is_empty() {
-            self.loads.looked_at_ms = self.now.timer_ms();
+            self.loads.checked_at_ms = turn.now.timer_ms();
         }
         self.loads.under_way.push((slot, serial));
-        self.metrics.loads += 1;
+        turn.metrics.loads += 1;
     }
 }
 
 // What comes back.
-impl Shard {
-    /// Takes what the storage has for this shard, as much as a turn may, and looks at how far it is.
-    pub(in crate::shard) fn receive_from_storage(&mut self) {
-        let Some(journal) = &mut self.journal else { return };
-        journal.look(self.now);
-        self.cursor_limit = journal.progress().durable_clock();
-        self.go_on_clearing();
-        // First, so that who asked here is told the same as what waits for the map.
-        self.give_up_old_requests();
+impl Maps {
+    /// Takes note of how far the storage is.
+    pub fn note_progress(&mut self, turn: &mut Turn) {
+        if let Some(journal) = &mut self.journal {
+            journal.note_progress(turn.now);
+            turn.cursor_limit = journal.progress().durable_clock();
+        }
+    }
+
+    /// Takes what the storage has for this shard, as much as a turn may.
+    pub fn take_from_storage(&mut self, turn: &mut Turn) {
         let mut chunks = 0;
         while chunks < CHUNKS_PER_TURN_MAX
             && let Some(item) = self.journal.as_mut().and_then(|journal| journal.receive())
@@ -128,26 +134,26 @@ impl Shard {
                 }
                 FromStorage::Chunk(chunk) => {
                     chunks += 1;
-                    self.chunk_arrived(&chunk);
+                    self.chunk_arrived(turn, &chunk);
                 }
                 FromStorage::LoadFailed { map } => {
-                    if let Some(slot) = self.maps.find(&map, self.hasher.map(&map)) {
-                        self.load_failed(slot);
+                    if let Some(slot) = self.find(&map, turn.hasher.map(&map)) {
+                        self.load_failed(turn, slot);
                     }
                 }
             }
         }
-        self.let_go();
-        self.look_at_loads();
-        self.answer_durable();
-        let has_received = self.journal.as_ref().is_some_and(|journal| journal.has_received());
-        self.storage_left = has_received || !self.loads.complete.is_empty() && !self.is_clearing();
     }
 
-    fn chunk_arrived(&mut self, chunk: &Chunk) {
-        let hash = self.hasher.map(&chunk.map);
-        let Some(slot) = self.maps.find(&chunk.map, hash) else { return };
-        let Cells::Loading(loading) = &mut self.maps[slot].cells else { return };
+    /// Whether the storage has more for this shard.
+    pub fn has_received(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| journal.has_received())
+    }
+
+    fn chunk_arrived(&mut self, turn: &mut Turn, chunk: &Chunk) {
+        let hash = turn.hasher.map(&chunk.map);
+        let Some(slot) = self.find(&chunk.map, hash) else { return };
+        let Cells::Loading(loading) = &mut self.table[slot].cells else { return };
         if loading.stage == Stage::Void {
             if chunk.is_last {
                 self.void_load_ended(slot);
@@ -156,7 +162,7 @@ impl Shard {
         }
         if let Some(map_type) = chunk.map_type {
             let cells = loading.cells.get_or_insert_with(|| Box::new(Map::new(map_type)));
-            if !restore(cells, self.hasher, hash, chunk) {
+            if !restore(cells, turn.hasher, hash, chunk) {
                 loading.stage = Stage::Damaged;
             }
         }
@@ -166,46 +172,41 @@ impl Shard {
             if let Some(cells) = &mut loading.cells {
                 cells.finish_restore(chunk.pruned_through);
                 // Cells of former shards may have ticks that this one has not reached.
-                self.clock.follow(cells.last_applied());
+                turn.clock.follow(cells.last_applied());
             }
-            self.metrics.load_ns.record((self.now.monotonic_us - loading.began_us) * 1000);
+            turn.metrics.load_ns.record((turn.now.monotonic_us - loading.began_us) * 1000);
             self.loads.complete.push_back(slot);
         }
         self.memory_changed(slot);
         if chunk.is_last && is_damaged {
-            self.load_failed(slot);
+            self.load_failed(turn, slot);
         }
     }
 
-    fn load_failed(&mut self, slot: MapSlot) {
-        let retry_at_ms = self.now.timer_ms() + RETRY_MS;
-        let Cells::Loading(loading) = &mut self.maps[slot].cells else { return };
+    fn load_failed(&mut self, turn: &mut Turn, slot: MapSlot) {
+        let retry_at_ms = turn.now.timer_ms() + RETRY_MS;
+        let Cells::Loading(loading) = &mut self.table[slot].cells else { return };
         if loading.stage == Stage::Void {
             return self.void_load_ended(slot);
         }
         loading.stage = Stage::Failed { retry_at_ms };
         loading.cells = None;
-        self.metrics.loads_failed += 1;
+        turn.metrics.loads_failed += 1;
         self.memory_changed(slot);
     }
 
     /// Nothing of before is on its way any more: the map is there, and empty.
     fn void_load_ended(&mut self, slot: MapSlot) {
-        if let Cells::Loading(loading) = &mut self.maps[slot].cells {
+        if let Cells::Loading(loading) = &mut self.table[slot].cells {
             loading.stage = Stage::Complete;
             self.loads.complete.push_back(slot);
         }
     }
 
-    /// Has the requests let go that wait for maps which are there.
-    pub(in crate::shard) fn let_go_soon(&mut self) {
-        self.storage_left |= !self.loads.complete.is_empty();
-    }
-
     /// Drops what was loaded of maps that requests wait for.
-    pub(in crate::shard) fn drop_loading(&mut self) {
+    pub fn drop_loading(&mut self) {
         for (slot, _) in self.loads.under_way.clone() {
-            let Some(Cells::Loading(loading)) = self.maps.get_mut(slot).map(|map| &mut map.cells) else {
+            let Some(Cells::Loading(loading)) = self.table.get_mut(slot).map(|map| &mut map.cells) else {
                 continue;
             };
             if loading.drop_cells() && !self.loads.complete.contains(&slot) {
@@ -214,132 +215,49 @@ impl Shard {
             self.memory_changed(slot);
         }
     }
-
-    /// Lets go what has waited for maps that are there now, as much as a turn may.
-    fn let_go(&mut self) {
-        if self.is_clearing() {
-            return;
-        }
-        let mut left = REQUESTS_PER_TURN_MAX;
-        while left > 0
-            && let Some(slot) = self.loads.complete.pop_front()
-        {
-            if !self.let_go_of(slot, &mut left) {
-                self.loads.complete.push_front(slot);
-                return;
-            }
-        }
-    }
-
-    /// Whether nothing is left that waits for this map.
-    fn let_go_of(&mut self, slot: MapSlot, left: &mut usize) -> bool {
-        let Cells::Loading(loading) = std::mem::replace(&mut self.maps[slot].cells, Cells::Untyped) else {
-            debug_assert!(false, "a map that is complete stays so until all is let go");
-            return true;
-        };
-        let Loading { serial, began_us, stage, mut waiting, cells } = *loading;
-        if let Some(cells) = cells {
-            self.maps[slot].cells = Cells::Typed(cells);
-        }
-        self.maps[slot].is_held = true;
-        if self.expire_due(slot) {
-            while *left > 0
-                && let Some(parked) = waiting.pop_front()
-            {
-                *left -= 1;
-                self.go_on(parked);
-            }
-        } else {
-            *left = 0;
-        }
-        let map = &mut self.maps[slot];
-        map.is_held = false;
-        match (&mut map.cells, waiting.is_empty() && *left > 0) {
-            (_, true) => {}
-            // The first write has asked the map's home for the type: the rest waits for that.
-            (Cells::Claiming(claiming), false) => claiming.extend(waiting),
-            (cells, false) => {
-                let cells = match std::mem::replace(cells, Cells::Untyped) {
-                    Cells::Typed(cells) => Some(cells),
-                    _ => None,
-                };
-                map.cells = Cells::Loading(Box::new(Loading { serial, began_us, stage, waiting, cells }));
-                return false;
-            }
-        }
-        self.schedule_removals(slot);
-        self.memory_changed(slot);
-        if matches!(self.maps[slot].cells, Cells::Untyped) {
-            self.remember_untyped(slot);
-        }
-        true
-    }
-
-    /// Ends the values of a map just loaded whose time is up; whether that are all.
-    fn expire_due(&mut self, slot: MapSlot) -> bool {
-        for _ in 0..EXPIRY_ROUNDS_PER_TURN_MAX {
-            let next_ms = self.maps[slot].typed().and_then(Map::next_expiry_ms);
-            if next_ms.is_none_or(|next_ms| next_ms > self.now.unix_ms) {
-                return true;
-            }
-            self.expire(slot);
-        }
-        false
-    }
-
-    /// Reading names that nothing is stored under must not grow memory for ever.
-    fn remember_untyped(&mut self, slot: MapSlot) {
-        self.loads.untyped.push_back(slot);
-        if self.loads.untyped.len() > UNTYPED_MAPS_MAX
-            && let Some(oldest) = self.loads.untyped.pop_front()
-        {
-            // Whatever has its slot by now: it is released only if nobody needs it.
-            self.maps.release_if_unused(oldest);
-        }
-    }
 }
 
 // Loads that take long.
-impl Shard {
+impl Maps {
     /// Gives up what has waited too long, and asks again for what could not be read.
-    fn look_at_loads(&mut self) {
-        let now_ms = self.now.timer_ms();
-        if self.loads.under_way.is_empty() || now_ms < self.loads.looked_at_ms + LOOK_EVERY_MS {
+    pub fn check_loads(&mut self, turn: &mut Turn) {
+        let now_ms = turn.now.timer_ms();
+        if self.loads.under_way.is_empty() || now_ms < self.loads.checked_at_ms + CHECK_EVERY_MS {
             return;
         }
-        self.loads.looked_at_ms = now_ms;
+        self.loads.checked_at_ms = now_ms;
         let mut under_way = std::mem::take(&mut self.loads.under_way);
-        under_way.retain(|&(slot, serial)| self.look_at_load(slot, serial));
+        under_way.retain(|&(slot, serial)| self.check_load(turn, slot, serial));
         self.loads.under_way = under_way;
     }
 
     /// Whether this load is still under way.
-    fn look_at_load(&mut self, slot: MapSlot, serial: u32) -> bool {
-        match self.maps.get_mut(slot).map(|map| &map.cells) {
+    fn check_load(&mut self, turn: &mut Turn, slot: MapSlot, serial: u32) -> bool {
+        match self.table.get_mut(slot).map(|map| &map.cells) {
             Some(Cells::Loading(loading)) if loading.serial == serial => {}
             _ => return false,
         }
-        self.answer_late_ones(slot);
-        let map = &mut self.maps[slot];
+        self.take_late(turn, slot);
+        let map = &mut self.table[slot];
         let Cells::Loading(loading) = &mut map.cells else { return false };
         let Stage::Failed { retry_at_ms } = loading.stage else { return true };
-        if loading.waiting.is_empty() {
+        if loading.parked.is_empty() {
             map.cells = Cells::Unloaded;
-            self.maps.release_if_unused(slot);
+            self.release_if_unused(slot);
             return false;
         }
-        if retry_at_ms <= self.now.timer_ms()
+        if retry_at_ms <= turn.now.timer_ms()
             && let Some(journal) = &mut self.journal
         {
             loading.stage = Stage::Asked;
-            journal.send(ToStorage::Load { map: map.name.clone() });
+            journal.send(ToStorage::Load { map: map.interest.name().clone() });
         }
         true
     }
 
-    /// When [`Self::look_at_loads`] has something to do, in milliseconds of the monotonic clock.
-    pub(in crate::shard) fn next_look_at_loads_ms(&self) -> Option<u64> {
-        (!self.loads.under_way.is_empty()).then_some(self.loads.looked_at_ms + LOOK_EVERY_MS)
+    /// When [`Self::check_loads`] has something to do, in milliseconds of the monotonic clock.
+    pub fn next_load_check_ms(&self) -> Option<u64> {
+        (!self.loads.under_way.is_empty()).then_some(self.loads.checked_at_ms + CHECK_EVERY_MS)
     }
 }
 

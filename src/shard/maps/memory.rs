@@ -3,11 +3,11 @@
 //! Invariant: only a map is evicted that can be loaded again as it was: nobody watches it, nothing waits for it, and
 //! every change of it is in the base. The least recently used go first.
 
+use super::{Cells, MapSlot, Maps, SharedMap};
 use crate::crdt::Time;
 use crate::handover::ToStorage;
 use crate::mesh::Action;
-use crate::shard::Shard;
-use crate::shard::maps::{Cells, MapSlot, SharedMap};
+use crate::shard::turn::Turn;
 use crate::wire::Reject;
 
 /// Hundredths of the limit past which maps are evicted, and down to which.
@@ -56,10 +56,10 @@ enum Standing {
     InUse,
 }
 
-impl Shard {
+impl Maps {
     /// Takes note that the map may take more or less memory than before.
-    pub(in crate::shard) fn memory_changed(&mut self, slot: MapSlot) {
-        let map = &mut self.maps[slot];
+    pub fn memory_changed(&mut self, slot: MapSlot) {
+        let map = &mut self.table[slot];
         if self.memory.is_limited() && !map.is_uncounted {
             map.is_uncounted = true;
             self.memory.uncounted.push(slot);
@@ -67,7 +67,7 @@ impl Shard {
     }
 
     /// Why an operation is refused for want of memory.
-    pub(in crate::shard) fn refuses_growth(&self, action: &Action<'_>) -> Option<Reject> {
+    pub fn refuses_growth(&self, action: &Action<'_>) -> Option<Reject> {
         let grows = || {
             matches!(
                 action,
@@ -82,7 +82,7 @@ impl Shard {
     }
 
     /// Evicts maps if there are too many, a bounded number a turn.
-    pub(in crate::shard) fn evict_maps(&mut self) {
+    pub fn evict_maps(&mut self, turn: &mut Turn) {
         if !self.memory.is_limited() {
             return;
         }
@@ -91,14 +91,14 @@ impl Shard {
             self.memory.is_short = false;
             return;
         }
-        let now_ms = self.now.timer_ms();
+        let now_ms = turn.now.timer_ms();
         if now_ms < self.memory.next_pass_ms {
             return;
         }
-        let pass = self.run_pass();
+        let pass = self.run_pass(turn);
         self.memory.is_short = pass.evicted == 0 && self.is_memory_above(100);
         if pass.has_more {
-            self.storage_left = true;
+            turn.storage_left = true;
             return;
         }
         self.memory.next_pass_ms = now_ms + PASS_EVERY_MS;
@@ -112,42 +112,42 @@ impl Shard {
 
     fn count_memory(&mut self) {
         while let Some(slot) = self.memory.uncounted.pop() {
-            self.maps.count(slot);
+            self.count(slot);
         }
     }
 
     fn is_memory_above(&self, hundredths: usize) -> bool {
-        self.memory.is_limited() && self.maps.counted_bytes() > self.memory.limit_bytes / 100 * hundredths
+        self.memory.is_limited() && self.counted_bytes() > self.memory.limit_bytes / 100 * hundredths
     }
 
-    fn run_pass(&mut self) -> Pass {
+    fn run_pass(&mut self, turn: &mut Turn) -> Pass {
         let Some(journal) = &self.journal else { return Pass::default() };
-        let folded = journal.progress().shard(usize::from(self.index)).folded();
+        let folded = journal.progress().shard(usize::from(turn.index)).folded();
         let mut pass = Pass::default();
-        let mut next = self.maps.oldest();
-        for _ in 0..LOOKS_PER_PASS_MAX.min(self.maps.len()) {
+        let mut next = self.oldest();
+        for _ in 0..LOOKS_PER_PASS_MAX.min(self.table.len()) {
             let Some(slot) = next else { return pass };
             if !self.is_memory_above(EVICT_BELOW) {
                 return pass;
             }
-            next = self.maps.newer_than(slot);
-            match standing(&self.maps[slot], folded) {
+            next = self.newer_than(slot);
+            match standing(&self.table[slot], folded) {
                 Standing::Evictable => {
-                    self.evict(slot);
+                    self.evict(turn, slot);
                     pass.evicted += 1;
                 }
                 Standing::Unfolded => {}
                 // Out of the way of the next pass.
-                Standing::InUse => self.maps.renew(slot),
+                Standing::InUse => self.renew(slot),
             }
         }
         pass.has_more = pass.evicted > 0 && self.is_memory_above(EVICT_BELOW) && next.is_some();
         pass
     }
 
-    fn evict(&mut self, slot: MapSlot) {
-        let map = self.maps.remove(slot);
-        self.metrics.evictions += 1;
+    fn evict(&mut self, turn: &mut Turn, slot: MapSlot) {
+        let map = self.remove(slot);
+        turn.metrics.evictions += 1;
         if let Cells::Typed(cells) = map.cells
             && cells.cells() > DROPPED_HERE_MAX
             && let Some(journal) =
@@ -158,7 +158,7 @@ impl Shard {
     }
 
     /// When [`Self::evict_maps`] has something to do, in milliseconds of the monotonic clock.
-    pub(in crate::shard) fn next_pass_ms(&self) -> Option<u64> {
+    pub fn next_pass_ms(&self) -> Option<u64> {
         self.is_memory_above(EVICT_ABOVE).then_some(self.memory.next_pass_ms)
     }
 }

@@ -1,53 +1,58 @@
 //! The maps this shard knows: those it owns cells of, those its clients watch, those whose type it keeps.
 
-pub mod apply;
-pub mod journal;
-pub mod load;
-pub mod memory;
-pub mod recency;
-pub mod removal;
-pub mod waiting;
+mod apply;
+mod changes;
+mod journal;
+mod load;
+mod memory;
+mod recency;
+mod release;
+mod removal;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-use slab::Slab;
+use changes::Changes;
+use load::{Loading, Loads};
+use memory::Memory;
+use recency::{Recency, RecencyOrder};
+use removal::Schedule;
 
+pub use apply::pack_cell;
+pub use changes::Batch;
+pub use journal::Journal;
+pub use release::RELEASED_PER_TURN_MAX;
+pub use waiting::Parked;
+
+use super::interest::{Interest, NameTable, Named};
+use super::{Shared, turn::Turn};
 use crate::crdt::{self, MapType, Time};
-use crate::mesh::ShardSet;
+use crate::handover::StoragePort;
 use crate::wire::Scope;
-
-use crate::shard::maps::load::Loading;
-use crate::shard::maps::recency::{Recency, RecencyOrder};
-use crate::shard::maps::waiting::Parked;
 
 /// Slot of a map in this shard's table.
 pub type MapSlot = u32;
 
 /// One map, as far as it concerns this shard.
 pub struct SharedMap {
-    pub name: Arc<str>,
-    pub hash: u64,
+    /// Its members are feeds.
+    pub interest: Interest,
     /// What cursors are for that are given to subscribers of all its keys.
     pub scope: Scope,
-    pub cells: Cells,
-    /// Slots of the subscriptions of this shard's connections.
-    pub subscribers: Vec<u32>,
-    /// Other shards with subscribers of it.
-    pub interested: ShardSet,
+    cells: Cells,
     /// The batch that collects this turn's changes.
-    pub batch: Option<u32>,
+    batch: Option<u32>,
     /// A deletion by time is registered with the shard's schedule for then; `u64::MAX`: none.
-    pub scheduled_ms: u64,
+    scheduled_ms: u64,
     /// The latest change handed over to the storage since the map was loaded.
-    pub changed_at: Time,
+    changed_at: Time,
     /// Bytes it was last counted with, and whether it is on the list of those to be counted again.
-    pub counted_bytes: usize,
-    pub is_uncounted: bool,
-    /// What has waited for it is being let go, one after the other: its slot must stay.
-    pub is_held: bool,
-    pub recency: Recency,
+    counted_bytes: usize,
+    is_uncounted: bool,
+    /// What was parked for it is being released, one after the other: its slot must stay.
+    is_retained: bool,
+    recency: Recency,
 }
 
 /// The cells this shard owns.
@@ -98,9 +103,9 @@ impl SharedMap {
     }
 
     /// The requests that wait for the map to be loaded or its type to be known.
-    pub fn waiting(&mut self) -> Option<&mut VecDeque<Parked>> {
+    fn parked(&mut self) -> Option<&mut VecDeque<Parked>> {
         match &mut self.cells {
-            Cells::Loading(loading) => Some(loading.waiting()),
+            Cells::Loading(loading) => Some(loading.parked()),
             Cells::Claiming(waiting) => Some(waiting),
             Cells::Unloaded | Cells::Untyped | Cells::Typed(_) => None,
         }
@@ -109,7 +114,7 @@ impl SharedMap {
     /// Whether nobody watches it, nothing waits for it and nothing of it is on its way.
     pub fn is_idle(&self) -> bool {
         let waits = matches!(self.cells, Cells::Loading(_) | Cells::Claiming(_));
-        !waits && !self.is_held && !self.is_watched() && self.batch.is_none()
+        !waits && !self.is_retained && !self.interest.is_heard() && self.batch.is_none()
     }
 
     /// Bytes it takes in memory, without what the allocator adds.
@@ -119,12 +124,7 @@ impl SharedMap {
             Cells::Loading(loading) => loading.heap_bytes(),
             Cells::Unloaded | Cells::Untyped | Cells::Claiming(_) => 0,
         };
-        SLOT_BYTES + self.name.len() + cells
-    }
-
-    /// Whether anybody would be told of a change.
-    pub fn is_watched(&self) -> bool {
-        !self.subscribers.is_empty() || !self.interested.is_empty()
+        SLOT_BYTES + self.interest.name().len() + cells
     }
 
     fn is_unused(&self) -> bool {
@@ -135,77 +135,102 @@ impl SharedMap {
 /// Bytes of a map's place in the table, in the index by name, and beside its shared name.
 const SLOT_BYTES: usize = size_of::<SharedMap>() + 16 + 16;
 
-/// All of them, by slot and by name.
-#[derive(Default)]
+impl Named for SharedMap {
+    fn interest(&self) -> &Interest {
+        &self.interest
+    }
+}
+
+/// See the module.
 pub struct Maps {
-    slots: Slab<SharedMap>,
-    by_name: HashTable<MapSlot>,
+    table: NameTable<SharedMap>,
     /// Whether maps that are not here may be in the storage.
     is_stored: bool,
     order: RecencyOrder,
     /// Sum of what each map was last counted with.
     counted_bytes: usize,
+    /// All maps were dropped at this tick: whoever has seen only what was applied before must start anew.
+    pub cleared_through: Time,
+    /// The way to the storage; `None`: maps are kept in memory only.
+    journal: Option<Journal>,
+    loads: Loads,
+    memory: Memory,
+    schedule: Schedule,
+    changes: Changes,
+    /// Requests that have waited too long for their map.
+    late: VecDeque<Parked>,
 }
 
 impl Maps {
-    /// No maps. With `is_stored` those that are used are first loaded; with `is_ordered` the order in which they
-    /// were used is kept.
-    pub fn new(is_stored: bool, is_ordered: bool) -> Self {
-        Self { is_stored, order: RecencyOrder::new(is_ordered), ..Self::default() }
+    /// No maps in memory. `storage` is there exactly if `shared.storage` is.
+    pub fn new(shared: &Shared, turn: &Turn, storage: Option<StoragePort>) -> Self {
+        let journal =
+            shared.storage.as_ref().zip(storage).map(|(shared, port)| {
+                Journal::new(port, Arc::clone(&shared.progress), usize::from(turn.index))
+            });
+        let share_bytes = shared.config.memory_limit_bytes.div_ceil(turn.shards);
+        let memory = Memory::new(if journal.is_some() { share_bytes } else { 0 });
+        Self {
+            table: NameTable::default(),
+            is_stored: journal.is_some(),
+            order: RecencyOrder::new(memory.is_limited()),
+            counted_bytes: 0,
+            cleared_through: shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.cleared_through),
+            journal,
+            loads: Loads::default(),
+            memory,
+            schedule: Schedule::default(),
+            changes: Changes::default(),
+            late: VecDeque::new(),
+        }
     }
 
     pub fn find(&self, name: &str, hash: u64) -> Option<MapSlot> {
-        let is_it = |&slot: &MapSlot| &*self.slots[slot as usize].name == name;
-        self.by_name.find(hash, is_it).copied()
+        self.table.find(name, hash)
     }
 
     pub fn find_or_insert(&mut self, name: &str, hash: u64) -> MapSlot {
-        if let Some(slot) = self.find(name, hash) {
-            return slot;
-        }
-        let slot = self.slots.insert(SharedMap {
-            name: Arc::from(name),
-            hash,
+        let is_stored = self.is_stored;
+        self.table.find_or_insert(name, hash, |interest| SharedMap {
             scope: Scope::of_map(name),
-            cells: Cells::empty(self.is_stored),
-            subscribers: Vec::new(),
-            interested: ShardSet::EMPTY,
+            interest,
+            cells: Cells::empty(is_stored),
             batch: None,
             scheduled_ms: u64::MAX,
             changed_at: Time::ZERO,
             counted_bytes: 0,
             is_uncounted: false,
-            is_held: false,
+            is_retained: false,
             recency: Recency::default(),
-        }) as MapSlot;
-        let slots = &self.slots;
-        self.by_name.insert_unique(hash, slot, |&slot| slots[slot as usize].hash);
-        slot
+        })
+    }
+
+    /// The slot of a map that is to be read; `None` if there is nothing of it.
+    pub fn find_to_read(&mut self, name: &str, hash: u64) -> Option<MapSlot> {
+        // What is not in memory may be in the storage.
+        if self.is_stored { Some(self.find_or_insert(name, hash)) } else { self.find(name, hash) }
     }
 
     /// Forgets a map nobody needs, so that subscribing to random names costs nothing in the long run.
     pub fn release_if_unused(&mut self, slot: MapSlot) {
-        if self.slots.get(slot as usize).is_some_and(SharedMap::is_unused) {
+        if self.table.get(slot).is_some_and(SharedMap::is_unused) {
             self.remove(slot);
         }
     }
 
     /// Forgets a map, which must be there.
-    pub fn remove(&mut self, slot: MapSlot) -> SharedMap {
-        self.order.unlink(&mut self.slots, slot);
-        let map = self.slots.remove(slot as usize);
+    fn remove(&mut self, slot: MapSlot) -> SharedMap {
+        self.order.unlink(&mut self.table, slot);
+        let map = self.table.remove(slot);
         self.counted_bytes -= map.counted_bytes;
-        if let Ok(entry) = self.by_name.find_entry(map.hash, |&candidate| candidate == slot) {
-            entry.remove();
-        }
         map
     }
 
     /// Drops the cells of all maps, and every map that nobody watches or waits for. No change may be in a batch.
     pub fn clear(&mut self) {
-        let slots: Vec<MapSlot> = self.slots.iter().map(|(slot, _)| slot as MapSlot).collect();
+        let slots: Vec<MapSlot> = self.table.slots().collect();
         for slot in slots {
-            let map = &mut self.slots[slot as usize];
+            let map = &mut self.table[slot];
             // Who claims its type has no cells yet, and is told what the type is from now on. Loads see to themselves.
             if !matches!(map.cells, Cells::Claiming(_) | Cells::Loading(_)) {
                 map.cells = Cells::empty(self.is_stored);
@@ -214,11 +239,12 @@ impl Maps {
             self.release_if_unused(slot);
             self.count(slot);
         }
+        self.drop_loading();
     }
 
     /// Counts the bytes of a map again, if it is still there.
     pub fn count(&mut self, slot: MapSlot) {
-        let Some(map) = self.slots.get_mut(slot as usize) else { return };
+        let Some(map) = self.table.get_mut(slot) else { return };
         let bytes = map.heap_bytes();
         self.counted_bytes = self.counted_bytes + bytes - map.counted_bytes;
         (map.counted_bytes, map.is_uncounted) = (bytes, false);
@@ -229,9 +255,14 @@ impl Maps {
         self.counted_bytes
     }
 
+    /// Who hears of a map.
+    pub fn interest_mut(&mut self, slot: MapSlot) -> &mut Interest {
+        &mut self.table[slot].interest
+    }
+
     /// Takes note that the map is being used.
     pub fn touch(&mut self, slot: MapSlot, now_ms: u64) {
-        self.order.touch(&mut self.slots, slot, now_ms);
+        self.order.touch(&mut self.table, slot, now_ms);
     }
 
     /// The map used least recently; `None` also if the order is not kept.
@@ -241,24 +272,16 @@ impl Maps {
 
     /// The map used next after this one.
     pub fn newer_than(&self, slot: MapSlot) -> Option<MapSlot> {
-        self.slots[slot as usize].recency.newer()
+        self.table[slot].recency.newer()
     }
 
     /// Takes a map for one just used.
     pub fn renew(&mut self, slot: MapSlot) {
-        self.order.renew(&mut self.slots, slot);
-    }
-
-    pub fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    pub fn get_mut(&mut self, slot: MapSlot) -> Option<&mut SharedMap> {
-        self.slots.get_mut(slot as usize)
+        self.order.renew(&mut self.table, slot);
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &SharedMap> {
-        self.slots.iter().map(|(_, map)| map)
+        self.table.iter()
     }
 }
 
@@ -266,12 +289,6 @@ impl std::ops::Index<MapSlot> for Maps {
     type Output = SharedMap;
 
     fn index(&self, slot: MapSlot) -> &SharedMap {
-        &self.slots[slot as usize]
-    }
-}
-
-impl std::ops::IndexMut<MapSlot> for Maps {
-    fn index_mut(&mut self, slot: MapSlot) -> &mut SharedMap {
-        &mut self.slots[slot as usize]
+        &self.table[slot]
     }
 }

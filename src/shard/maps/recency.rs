@@ -3,9 +3,8 @@
 //! Invariant: where the order is kept, every map is in the list exactly once. It is exact to [`STEP_MS`]: a map that
 //! is used all the time is moved ten times a second, not for each operation.
 
-use slab::Slab;
-
-use crate::shard::maps::{MapSlot, SharedMap};
+use super::{MapSlot, SharedMap};
+use crate::shard::interest::NameTable;
 
 /// Milliseconds in which further uses of a map do not move it.
 const STEP_MS: u64 = 100;
@@ -57,11 +56,11 @@ impl RecencyOrder {
 
     /// Moves a map that is used now to the end, unless it was there lately.
     #[inline]
-    pub fn touch(&mut self, slots: &mut Slab<SharedMap>, slot: MapSlot, now_ms: u64) {
+    pub fn touch(&mut self, slots: &mut NameTable<SharedMap>, slot: MapSlot, now_ms: u64) {
         if !self.is_kept {
             return;
         }
-        let place = &mut slots[slot as usize].recency;
+        let place = &mut slots[slot].recency;
         if !place.is_listed || now_ms >= place.used_ms + STEP_MS {
             place.used_ms = now_ms;
             self.renew(slots, slot);
@@ -69,31 +68,31 @@ impl RecencyOrder {
     }
 
     /// Moves a map to the end.
-    pub fn renew(&mut self, slots: &mut Slab<SharedMap>, slot: MapSlot) {
+    pub fn renew(&mut self, slots: &mut NameTable<SharedMap>, slot: MapSlot) {
         self.unlink(slots, slot);
-        let place = &mut slots[slot as usize].recency;
+        let place = &mut slots[slot].recency;
         (place.is_listed, place.older) = (true, self.newest);
         match self.newest {
             NONE => self.oldest = slot,
-            newest => slots[newest as usize].recency.newer = slot,
+            newest => slots[newest].recency.newer = slot,
         }
         self.newest = slot;
     }
 
     /// Takes a map out, if it is in.
-    pub fn unlink(&mut self, slots: &mut Slab<SharedMap>, slot: MapSlot) {
-        let Recency { used_ms, is_listed, older, newer } = slots[slot as usize].recency;
+    pub fn unlink(&mut self, slots: &mut NameTable<SharedMap>, slot: MapSlot) {
+        let Recency { used_ms, is_listed, older, newer } = slots[slot].recency;
         if !is_listed {
             return;
         }
         match older {
             NONE => self.oldest = newer,
-            older => slots[older as usize].recency.newer = newer,
+            older => slots[older].recency.newer = newer,
         }
         match newer {
             NONE => self.newest = older,
-            newer => slots[newer as usize].recency.older = older,
+            newer => slots[newer].recency.older = older,
         }
-        slots[slot as usize].recency = Recency { used_ms, ..Recency::default() };
+        slots[slot].recency = Recency { used_ms, ..Recency::default() };
     }
 }

@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::{Cells, MapSlot, Maps, SharedMap};
 use crate::crdt::{Delta, State, Time};
-use crate::shard::Shard;
-use crate::shard::maps::{Cells, MapSlot, SharedMap};
+use crate::shard::turn::Turn;
 
 /// Maps in the order in which something in them is due, in Unix milliseconds.
 #[derive(Default)]
@@ -20,11 +20,11 @@ const REMOVALS_PER_TURN_MAX: usize = 256;
 /// Entries of the schedule that are not worth a sweep.
 const STALE_ENTRIES_MAX: usize = 64;
 
-impl Shard {
+impl Maps {
     /// Makes sure the map is looked at when its next removal is due.
-    pub(in crate::shard) fn schedule_removals(&mut self, slot: MapSlot) {
-        let retention_ms = self.config.tombstone_retention_ms;
-        let map = &mut self.maps[slot];
+    pub fn schedule_removals(&mut self, turn: &mut Turn, slot: MapSlot) {
+        let retention_ms = turn.config.tombstone_retention_ms;
+        let map = &mut self.table[slot];
         let Some(cells) = map.typed() else { return };
         // Forgotten is what was applied before a millisecond, so that all of its own must have passed.
         let prune_ms = cells.next_prune().map(|applied| applied.millis() + retention_ms + 1);
@@ -41,67 +41,67 @@ impl Shard {
 
     /// Maps come and go while their entries wait for weeks, so now and then those of the gone are dropped.
     fn drop_stale_entries(&mut self) {
-        let (due, maps) = (&mut self.schedule.due, &mut self.maps);
+        let (due, maps) = (&mut self.schedule.due, &self.table);
         if due.len() > 2 * maps.len() + STALE_ENTRIES_MAX {
             due.retain(|&Reverse((due_ms, slot))| {
-                maps.get_mut(slot).is_some_and(|map| map.scheduled_ms == due_ms)
+                maps.get(slot).is_some_and(|map| map.scheduled_ms == due_ms)
             });
         }
     }
 
     /// Removes what is due, a bounded number of cells a turn.
-    pub(in crate::shard) fn run_removals(&mut self) {
+    pub fn run_removals(&mut self, turn: &mut Turn) {
         let Some(&Reverse((due_ms, slot))) = self.schedule.due.peek() else { return };
-        if due_ms > self.now.unix_ms {
+        if due_ms > turn.now.unix_ms {
             return;
         }
         self.schedule.due.pop();
-        match self.maps.get_mut(slot) {
+        match self.table.get_mut(slot) {
             Some(map) if map.scheduled_ms == due_ms => map.scheduled_ms = u64::MAX,
             // An entry that an earlier one has replaced, or of a map that was evicted.
             _ => return,
         }
-        self.expire(slot);
-        self.prune(slot);
-        self.schedule_removals(slot);
+        self.expire(turn, slot);
+        self.prune(turn, slot);
+        self.schedule_removals(turn, slot);
         self.memory_changed(slot);
     }
 
     /// Ends values whose time is up, a bounded number.
-    pub(in crate::shard) fn expire(&mut self, slot: MapSlot) {
+    pub fn expire(&mut self, turn: &mut Turn, slot: MapSlot) {
         let mut budget = REMOVALS_PER_TURN_MAX;
         loop {
-            let (clock, now_ms) = (&mut self.clock, self.now.unix_ms);
-            let map = &mut self.maps[slot];
-            let watched = map.is_watched();
-            let SharedMap { name, cells: Cells::Typed(cells), changed_at, .. } = map else { return };
+            let (clock, now_ms) = (&mut turn.clock, turn.now.unix_ms);
+            let map = &mut self.table[slot];
+            let is_heard = map.interest.is_heard();
+            let SharedMap { interest, cells: Cells::Typed(cells), changed_at, .. } = map else { return };
             let Some(index) = cells.expire(now_ms, &mut budget, || clock.tick(now_ms)) else { return };
-            self.metrics.expirations += 1;
+            turn.metrics.expirations += 1;
             let cell = cells.cell(index);
             let State::Lww(lww) = cell.state() else { continue };
             let (at, applied) = (*lww.at(), cell.applied());
             if let Some(journal) = &mut self.journal {
                 let delta = Delta::Lww { at, value: None, expires_ms: 0 };
-                journal.push(name, cell.key(), &delta, applied);
+                journal.push(interest.name(), cell.key(), &delta, applied);
                 *changed_at = applied;
             }
-            if !watched {
+            if !is_heard {
                 continue;
             }
             let key = String::from_utf8_lossy(cell.key()).into_owned();
-            self.add_to_batch(slot, applied, None, |entry| entry.value(&key, &at, None));
+            self.add_change(slot, applied, None, |entry| entry.value(&key, &at, None));
         }
     }
 
-    fn prune(&mut self, slot: MapSlot) {
-        let oldest_kept_ms = self.now.unix_ms.saturating_sub(self.config.tombstone_retention_ms);
-        let Some(cells) = self.maps[slot].typed_mut() else { return };
+    fn prune(&mut self, turn: &mut Turn, slot: MapSlot) {
+        let oldest_kept_ms = turn.now.unix_ms.saturating_sub(turn.config.tombstone_retention_ms);
+        let Some(cells) = self.table[slot].typed_mut() else { return };
         let pruned = cells.prune(Time::new(oldest_kept_ms, 0), REMOVALS_PER_TURN_MAX);
-        self.metrics.pruned += pruned.forgotten as u64;
+        turn.metrics.pruned += pruned.forgotten as u64;
     }
 
     /// When [`Self::run_removals`] has something to do, in Unix milliseconds.
-    pub(in crate::shard) fn next_removal_ms(&self) -> Option<u64> {
+    pub fn next_removal_ms(&self) -> Option<u64> {
         self.schedule.due.peek().map(|&Reverse((due_ms, _))| due_ms)
     }
 }

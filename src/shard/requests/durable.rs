@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 
+use super::{Requests, Waiting};
 use crate::mesh::{ReplyTo, ShardIndex};
 use crate::shard::AckLevel;
-use crate::shard::Shard;
-use crate::shard::maps::journal::Journal;
-use crate::shard::requests::Waiting;
+use crate::shard::clients::Clients;
+use crate::shard::maps::Maps;
+use crate::shard::turn::Turn;
 
 /// For each shard: the batches of it that requests wait for, ascending.
 #[derive(Default)]
@@ -32,28 +33,18 @@ impl DurableWaits {
     }
 }
 
-impl Shard {
-    /// Whether a write that asks for `ack` is answered once it is durable.
-    pub(in crate::shard) fn waits_for_disk(&self, ack: AckLevel) -> bool {
-        ack >= AckLevel::Durable && self.may_wait_for_disk()
-    }
-
-    /// Whether the ack level `durable` can be reached.
-    pub fn may_wait_for_disk(&self) -> bool {
-        self.config.offers_durable && self.journal.is_some()
-    }
-
-    /// The batch that covers what this shard has merged so far.
-    pub(in crate::shard) fn covering(&self) -> u64 {
-        self.journal.as_ref().map_or(0, Journal::covering)
+impl Requests {
+    /// Whether any write waits for a disk.
+    pub fn has_durable_waits(&self) -> bool {
+        self.durable.count > 0
     }
 
     /// Has a request whose operations have all been answered wait until they are durable; whether it must.
-    pub(in crate::shard) fn wait_until_durable(&mut self, reply: ReplyTo) -> bool {
-        if !self.may_wait_for_disk() {
+    pub(super) fn wait_until_durable(&mut self, turn: &Turn, maps: &Maps, reply: ReplyTo) -> bool {
+        if !maps.may_wait_for_disk(turn) {
             return false;
         }
-        let Some(journal) = &self.journal else { return false };
+        let Some(journal) = maps.journal() else { return false };
         let Some(request) = self.pending.get_mut(reply) else { return false };
         let Waiting::Write { ack, outcomes } = &request.waiting else { return false };
         if *ack < AckLevel::Durable {
@@ -61,7 +52,7 @@ impl Shard {
         }
         request.remaining = 0;
         for &(owner, number) in outcomes.covers() {
-            if journal.progress().shard(usize::from(owner)).durable() < number {
+            if journal.durable_batch_of(owner) < number {
                 request.remaining += 1;
                 self.durable.push(owner, number, reply);
             }
@@ -70,48 +61,22 @@ impl Shard {
     }
 
     /// Answers the writes that have become durable.
-    pub(in crate::shard) fn answer_durable(&mut self) {
-        if self.durable.count == 0 {
-            return;
-        }
-        for owner in 0..self.shards {
-            let durable = self.durable_batch(owner as ShardIndex);
+    pub fn answer_durable(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps) {
+        let Some(journal) = maps.journal().filter(|_| self.has_durable_waits()) else { return };
+        for owner in 0..turn.shards {
+            let durable = journal.durable_batch_of(owner as ShardIndex);
             while let Some(&(number, reply)) = self.durable.by_owner[owner].front() {
-                let request = self.pending.get_mut(reply);
-                if number > durable && request.is_some() {
+                let is_pending = self.pending.get_mut(reply).is_some();
+                if number > durable && is_pending {
                     break;
                 }
                 // Reached, or given up long ago.
                 self.durable.by_owner[owner].pop_front();
                 self.durable.count -= 1;
-                let Some(request) = request else { continue };
-                request.remaining -= 1;
-                if request.remaining == 0
-                    && let Some(request) = self.end_wait(reply)
-                {
-                    self.answer_write(request, false);
+                if let Some(request) = self.answered(turn, clients, reply) {
+                    self.answer_write(turn, clients, maps, request, false);
                 }
             }
         }
-    }
-
-    /// Asks to be woken when anything becomes durable, if anybody here waits for it.
-    pub(in crate::shard) fn watch_durable(&mut self) {
-        let (was_held, was_clearing) = (self.is_held(), self.is_clearing());
-        let Some(journal) = &mut self.journal else { return };
-        if self.durable.count == 0 && !was_held && !was_clearing {
-            return;
-        }
-        journal.progress().shard(usize::from(self.index)).want_wake();
-        // What became durable just before that wakes nobody.
-        journal.look(self.now);
-        self.storage_left |= was_held && !journal.is_holding();
-        self.storage_left |= was_clearing && self.clear_may_go_on();
-        self.answer_durable();
-    }
-
-    fn durable_batch(&self, owner: ShardIndex) -> u64 {
-        let durable = |journal: &Journal| journal.progress().shard(usize::from(owner)).durable();
-        self.journal.as_ref().map_or(0, durable)
     }
 }

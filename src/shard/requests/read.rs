@@ -1,163 +1,178 @@
 //! `read` and `digest`: what the owners have, gathered into one answer.
 
-use crate::crdt::HashedKey;
-use crate::mesh::{Answer, ConnectionId, Entries, Item, ReplyTo, Request, ShardIndex, Span};
-use crate::metrics::{OpKind, OpOutcome};
-use crate::shard::maps::MapSlot;
-use crate::shard::maps::apply::pack_cell;
-use crate::shard::requests::{PendingRequest, Waiting};
-use crate::shard::{Event, Shard};
-use crate::wire::Ticket;
+use std::sync::Arc;
 
-impl Shard {
+use super::{Asked, Requests, Waiting};
+use crate::crdt::HashedKey;
+use crate::mesh::{Answer, Entries, Item, ReplyTo, Request, Span};
+use crate::metrics::{OpKind, OpOutcome};
+use crate::shard::Event;
+use crate::shard::clients::Clients;
+use crate::shard::maps::{Maps, pack_cell};
+use crate::shard::turn::Turn;
+
+/// A key of a map, with the hashes of both.
+#[derive(Clone, Copy)]
+pub struct KeyOf<'a> {
+    pub map: &'a str,
+    pub map_hash: u64,
+    pub key: &'a str,
+    pub key_hash: u64,
+}
+
+impl Requests {
     /// Reads keys wherever they live; [`Event::Entries`] follows.
     pub fn read<'k>(
         &mut self,
-        id: ConnectionId,
-        ticket: Option<Ticket>,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        asked: Asked,
         map: &str,
         keys: impl Iterator<Item = &'k str>,
     ) {
-        let map_hash = self.hasher.map(map);
+        let map_hash = turn.hasher.map(map);
         let waiting = Waiting::Read { map: map.into(), entries: Vec::new() };
         // Counted one too many while keys are still being asked for, so that the request cannot end early.
-        let reply = self.wait_for(id, ticket, waiting, 1);
+        let reply = self.wait_for(turn, clients, (asked.connection(), asked.ticket), waiting, 1);
         for key in keys {
-            let key_hash = self.hasher.key(map_hash, key);
-            let owner = self.owner(key_hash);
+            let key_hash = turn.hasher.key(map_hash, key);
+            let owner = turn.owner(key_hash);
             if let Some(request) = self.pending.get_mut(reply) {
                 request.remaining += 1;
             }
-            if owner == self.index {
-                self.read_and_answer(reply, map, map_hash, key, key_hash);
+            let key = KeyOf { map, map_hash, key, key_hash };
+            if owner == turn.index {
+                self.read_and_answer(turn, clients, maps, reply, key);
             } else {
-                self.ask_for_entry(owner, reply, map, map_hash, key, key_hash);
+                let bytes = &mut turn.outgoing.filling(owner).bytes;
+                let request = key.request(reply, bytes);
+                turn.outgoing.push(owner, Item::Request(request));
             }
         }
-        self.read_answered(reply, &[]);
+        self.read_answered(turn, clients, reply, &[]);
     }
 
-    /// Reads one key this shard owns. Where its map is being loaded or its type asked for, the read waits behind
-    /// the writes that wait for it.
-    pub(in crate::shard) fn read_and_answer(
+    /// Reads one key this shard owns. Where its map is being loaded or its type asked for, the read is parked behind
+    /// the writes that are parked for it.
+    pub fn read_and_answer(
         &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
         reply: ReplyTo,
-        map: &str,
-        map_hash: u64,
-        key: &str,
-        key_hash: u64,
+        key: KeyOf<'_>,
     ) {
         let mut entry = Vec::new();
-        if let Some(slot) = self.find_to_read(map, map_hash) {
-            if self.must_wait(slot) {
+        if let Some(slot) = maps.find_to_read(key.map, key.map_hash) {
+            if maps.must_wait(turn, slot) {
                 let mut bytes = Vec::new();
-                let map = Span::append(&mut bytes, map.as_bytes());
-                let key = Span::append(&mut bytes, key.as_bytes());
-                let request = Request::Read { reply, map, map_hash, key, key_hash };
-                return self.wait_for_map(slot, self.index, request, bytes);
+                let request = key.request(reply, &mut bytes);
+                return maps.park_request(turn, slot, turn.index, request, bytes);
             }
-            if let Some(cells) = self.maps[slot].typed()
-                && let Some(cell) = cells.find(HashedKey { hash: key_hash, bytes: key.as_bytes() })
+            if let Some(cells) = maps[slot].typed()
+                && let Some(cell) = cells.find(HashedKey { hash: key.key_hash, bytes: key.key.as_bytes() })
             {
                 pack_cell(&mut entry, cells.cell(cell));
             }
         }
-        self.metrics.count_op(OpKind::Read, OpOutcome::Applied);
-        if reply.shard == self.index {
-            self.read_answered(reply, &entry);
+        turn.metrics.count_op(OpKind::Read, OpOutcome::Applied);
+        if reply.shard == turn.index {
+            self.read_answered(turn, clients, reply, &entry);
         } else {
-            let envelope = self.outgoing.filling(reply.shard);
+            let envelope = turn.outgoing.filling(reply.shard);
             let entry = Span::append(&mut envelope.bytes, &entry);
             envelope.items.push(Item::Answer(Answer::Read { reply, entry }));
         }
     }
 
-    /// The slot of a map that is to be read; `None` if there is nothing of it.
-    pub(in crate::shard) fn find_to_read(&mut self, map: &str, hash: u64) -> Option<MapSlot> {
-        if self.journal.is_some() {
-            // What is not in memory may be in the storage.
-            return Some(self.maps.find_or_insert(map, hash));
-        }
-        self.maps.find(map, hash)
-    }
-
     /// One more key has been read; `entry` is empty where there is nothing.
-    pub(in crate::shard) fn read_answered(&mut self, reply: ReplyTo, entry: &[u8]) {
-        let Some(request) = self.pending.get_mut(reply) else { return };
-        if let Waiting::Read { entries, .. } = &mut request.waiting {
+    pub fn read_answered(&mut self, turn: &mut Turn, clients: &mut Clients, reply: ReplyTo, entry: &[u8]) {
+        if let Some(request) = self.pending.get_mut(reply)
+            && let Waiting::Read { entries, .. } = &mut request.waiting
+        {
             entries.extend_from_slice(entry);
         }
-        request.remaining -= 1;
-        if request.remaining == 0
-            && let Some(request) = self.end_wait(reply)
-        {
-            self.answer_read(&request);
+        let Some(request) = self.answered(turn, clients, reply) else { return };
+        if let Waiting::Read { map, entries } = &request.waiting {
+            let (ticket, entries) = (request.ticket.as_ref(), Entries::new(entries));
+            clients.tell(request.connection, turn.now, Event::Entries { ticket, map, entries });
         }
-    }
-
-    fn answer_read(&mut self, request: &PendingRequest) {
-        let Waiting::Read { map, entries } = &request.waiting else { return };
-        let (ticket, entries) = (request.ticket.as_ref(), Entries::new(entries));
-        self.clients.tell(request.connection, self.now, Event::Entries { ticket, map, entries });
     }
 
     /// Digests a map; [`Event::Digest`] follows.
-    pub fn digest(&mut self, id: ConnectionId, ticket: Option<Ticket>, map: &str) {
+    pub fn digest(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        asked: Asked,
+        map: &str,
+    ) {
         let waiting = Waiting::Digest { map: map.into(), entries: 0, hash: 0 };
-        let reply = self.wait_for(id, ticket, waiting, self.shards as u32);
-        let name: std::sync::Arc<str> = map.into();
-        for owner in (0..self.shards as ShardIndex).filter(|&owner| owner != self.index) {
-            self.outgoing.push(owner, Item::Request(Request::Digest { reply, map: name.clone() }));
+        let shards = turn.shards as u32;
+        let reply = self.wait_for(turn, clients, (asked.connection(), asked.ticket), waiting, shards);
+        let name: Arc<str> = map.into();
+        for owner in turn.others() {
+            turn.outgoing.push(owner, Item::Request(Request::Digest { reply, map: name.clone() }));
         }
-        self.digest_and_answer(reply, &name);
+        self.digest_and_answer(turn, clients, maps, reply, &name);
     }
 
     /// The digest of this shard's part of the map.
-    pub(in crate::shard) fn digest_and_answer(&mut self, reply: ReplyTo, map: &std::sync::Arc<str>) {
-        let (mut entries, mut hash) = (0, 0);
-        if let Some(slot) = self.find_to_read(map, self.hasher.map(map)) {
-            if self.must_wait(slot) {
+    pub fn digest_and_answer(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        reply: ReplyTo,
+        map: &Arc<str>,
+    ) {
+        let mut part = (0, 0);
+        if let Some(slot) = maps.find_to_read(map, turn.hasher.map(map)) {
+            if maps.must_wait(turn, slot) {
                 let request = Request::Digest { reply, map: map.clone() };
-                return self.wait_for_map(slot, self.index, request, Vec::new());
+                return maps.park_request(turn, slot, turn.index, request, Vec::new());
             }
-            if let Some(cells) = self.maps[slot].typed() {
-                (entries, hash) = (cells.live_entries() as u64, cells.digest());
+            if let Some(cells) = maps[slot].typed() {
+                part = (cells.live_entries() as u64, cells.digest());
             }
         }
-        if reply.shard == self.index {
-            self.digest_answered(reply, entries, hash);
+        if reply.shard == turn.index {
+            self.digest_answered(turn, clients, reply, part);
         } else {
-            self.outgoing.push(reply.shard, Item::Answer(Answer::Digest { reply, entries, hash }));
+            let (entries, hash) = part;
+            turn.outgoing.push(reply.shard, Item::Answer(Answer::Digest { reply, entries, hash }));
         }
     }
 
-    pub(in crate::shard) fn digest_answered(&mut self, reply: ReplyTo, part_entries: u64, part_hash: u64) {
-        let Some(request) = self.pending.get_mut(reply) else { return };
-        if let Waiting::Digest { entries, hash, .. } = &mut request.waiting {
+    /// One more shard has digested its part: keys that are there, and their hash.
+    pub fn digest_answered(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        reply: ReplyTo,
+        (part_entries, part_hash): (u64, u64),
+    ) {
+        if let Some(request) = self.pending.get_mut(reply)
+            && let Waiting::Digest { entries, hash, .. } = &mut request.waiting
+        {
             *entries += part_entries;
             *hash = hash.wrapping_add(part_hash);
         }
-        request.remaining -= 1;
-        if request.remaining > 0 {
-            return;
-        }
-        let Some(request) = self.end_wait(reply) else { return };
+        let Some(request) = self.answered(turn, clients, reply) else { return };
         if let Waiting::Digest { map, entries, hash } = &request.waiting {
             let (ticket, entries, hash) = (request.ticket.as_ref(), *entries, *hash);
-            self.clients.tell(request.connection, self.now, Event::Digest { ticket, map, entries, hash });
+            clients.tell(request.connection, turn.now, Event::Digest { ticket, map, entries, hash });
         }
     }
+}
 
-    /// Answers a request that has waited too long with what there is.
-    pub(in crate::shard) fn answer_late(&mut self, request: PendingRequest) {
-        match &request.waiting {
-            Waiting::Write { .. } => self.answer_write(request, true),
-            Waiting::Members { .. } => self.members_late(&request),
-            Waiting::Read { .. } | Waiting::Digest { .. } | Waiting::Member => {
-                self.reject(request.connection, request.ticket.as_ref(), crate::wire::Reject::Timeout);
-            }
-            // These end by the deadline of their connection.
-            Waiting::Admission { .. } | Waiting::Metrics { .. } | Waiting::Clear => {}
-        }
+impl KeyOf<'_> {
+    /// The request for it, whose spans point into `bytes`.
+    fn request(self, reply: ReplyTo, bytes: &mut Vec<u8>) -> Request {
+        let map = Span::append(bytes, self.map.as_bytes());
+        let key = Span::append(bytes, self.key.as_bytes());
+        Request::Read { reply, map, map_hash: self.map_hash, key, key_hash: self.key_hash }
     }
 }

@@ -1,14 +1,13 @@
-//! Presence: who is in a room, and a small state of each, kept in memory only and gone with the connection that set it.
-//!
-//! A room has a home, the shard that owns its name, which alone keeps its members (`members.rs`) and tells every shard
-//! with watchers of each change, in order (`watch.rs`). Here is what a connection does: it sets members, and remembers
-//! which, as they leave with it.
+//! What a connection does in rooms: it sets members, and remembers which, as they leave with it.
 
+use super::Rooms;
 use crate::limits::{KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, PRESENCE_STATE_BYTES_MAX};
-use crate::mesh::{ConnectionId, Item, ReplyTo, Request, Span, Writer};
-use crate::shard::Shard;
-use crate::shard::requests::Waiting;
-use crate::wire::{Reject, Ticket};
+use crate::mesh::{ConnectionId, Item, ReplyTo, Request, Span};
+use crate::shard::caller::Asked;
+use crate::shard::clients::{Clients, OwnMember};
+use crate::shard::requests::{Requests, Waiting};
+use crate::shard::turn::Turn;
+use crate::wire::Reject;
 
 /// What a member of a room shall be.
 #[derive(Clone, Copy)]
@@ -21,31 +20,30 @@ pub struct SetPresence<'a> {
     pub clock: u64,
 }
 
-/// A member that a connection has set, and not removed since.
-#[derive(Debug)]
-pub struct HeldMember {
-    /// Of room and name.
-    hash: u64,
-    room: Box<str>,
-    member: Box<str>,
-}
-
-impl Shard {
+impl Rooms {
     /// Sets or removes a member of a room; nobody needs to watch the room for that. There is an answer only if it is
-    /// refused. The member is removed once `id` is gone, or removes it, unless another connection has set it since.
-    pub fn set_presence(&mut self, id: ConnectionId, ticket: Option<Ticket>, set: SetPresence<'_>) {
-        if let Err(reject) = check(&set).and_then(|()| self.hold_member(id, &set)) {
-            return self.reject(id, ticket.as_ref(), reject);
+    /// refused. The member is removed once the caller is gone, or removes it, unless another connection has set it since.
+    pub fn set(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        requests: &mut Requests,
+        asked: Asked,
+        set: SetPresence<'_>,
+    ) {
+        let id = asked.connection();
+        if let Err(reject) = check(&set).and_then(|()| remember_member(turn, clients, id, &set)) {
+            return clients.reject(turn, id, asked.ticket(), reject);
         }
-        let home = self.owner(self.hasher.map(set.room));
-        if home == self.index {
-            if let Err(reject) = self.set_member(&set, Writer { shard: self.index, connection: id }) {
-                self.reject(id, ticket.as_ref(), reject);
+        let home = turn.owner(turn.hasher.map(set.room));
+        if home == turn.index {
+            if let Err(reject) = self.set_member(turn, clients, &set, turn.writer(id)) {
+                clients.reject(turn, id, asked.ticket(), reject);
             }
             return;
         }
-        let reply = self.wait_for(id, ticket, Waiting::Member, 1);
-        let envelope = self.outgoing.filling(home);
+        let reply = requests.wait_for(turn, clients, (id, asked.ticket), Waiting::Member, 1);
+        let envelope = turn.outgoing.filling(home);
         let room = Span::append(&mut envelope.bytes, set.room.as_bytes());
         let member = Span::append(&mut envelope.bytes, set.member.as_bytes());
         let state = set.state.map(|state| Span::append(&mut envelope.bytes, state));
@@ -53,48 +51,64 @@ impl Shard {
         envelope.items.push(Item::Request(request));
     }
 
-    /// The home of a room has set a member or refused to.
-    pub(in crate::shard) fn member_answered(&mut self, reply: ReplyTo, outcome: Result<(), Reject>) {
-        if let Some(request) = self.end_wait(reply)
-            && let Err(reject) = outcome
-        {
-            self.reject(request.connection, request.ticket.as_ref(), reject);
-        }
-    }
-
-    /// Remembers what `id` sets, and forgets what it removes.
-    fn hold_member(&mut self, id: ConnectionId, set: &SetPresence<'_>) -> Result<(), Reject> {
-        let hash = self.hasher.key(self.hasher.map(set.room), set.member);
-        let Some(connection) = self.clients.get_mut(id) else { return Ok(()) };
-        let held = &mut connection.held;
-        let is_it =
-            |one: &HeldMember| one.hash == hash && *one.room == *set.room && *one.member == *set.member;
-        match (held.iter().position(is_it), set.state) {
-            (Some(position), None) => drop(held.swap_remove(position)),
-            (Some(_), Some(_)) | (None, None) => {}
-            (None, Some(_)) => {
-                if held.len() >= self.config.subscriptions_max {
-                    return Err(Reject::TooLarge("this connection has set as many members as it may"));
-                }
-                let (room, member) = (set.room.into(), set.member.into());
-                held.push(HeldMember { hash, room, member });
-            }
-        }
-        Ok(())
-    }
-
     /// The connection that has set this member is gone.
-    pub(in crate::shard) fn release_member(&mut self, id: ConnectionId, held: &HeldMember) {
-        let home = self.owner(self.hasher.map(&held.room));
-        let by = Writer { shard: self.index, connection: id };
-        if home == self.index {
-            return self.leave_room(&held.room, &held.member, by);
+    pub fn release_member(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        id: ConnectionId,
+        OwnMember { room, member, .. }: &OwnMember,
+    ) {
+        let home = turn.owner(turn.hasher.map(room));
+        let by = turn.writer(id);
+        if home == turn.index {
+            return self.leave_room(turn, clients, (room, member), by);
         }
-        let envelope = self.outgoing.filling(home);
-        let room = Span::append(&mut envelope.bytes, held.room.as_bytes());
-        let member = Span::append(&mut envelope.bytes, held.member.as_bytes());
+        let envelope = turn.outgoing.filling(home);
+        let room = Span::append(&mut envelope.bytes, room.as_bytes());
+        let member = Span::append(&mut envelope.bytes, member.as_bytes());
         envelope.items.push(Item::Request(Request::LeaveRoom { room, member, by }));
     }
+}
+
+/// The home of a room has set a member or refused to.
+pub fn member_answered(
+    turn: &mut Turn,
+    clients: &mut Clients,
+    requests: &mut Requests,
+    reply: ReplyTo,
+    outcome: Result<(), Reject>,
+) {
+    if let Some(request) = requests.end_wait(turn, clients, reply)
+        && let Err(reject) = outcome
+    {
+        clients.reject(turn, request.connection, request.ticket.as_ref(), reject);
+    }
+}
+
+/// Remembers what `id` sets, and forgets what it removes.
+fn remember_member(
+    turn: &Turn,
+    clients: &mut Clients,
+    id: ConnectionId,
+    set: &SetPresence<'_>,
+) -> Result<(), Reject> {
+    let hash = turn.hasher.key(turn.hasher.map(set.room), set.member);
+    let Some(connection) = clients.get_mut(id) else { return Ok(()) };
+    let own = &mut connection.members;
+    let is_it = |one: &OwnMember| one.hash == hash && *one.room == *set.room && *one.member == *set.member;
+    match (own.iter().position(is_it), set.state) {
+        (Some(position), None) => drop(own.swap_remove(position)),
+        (Some(_), Some(_)) | (None, None) => {}
+        (None, Some(_)) => {
+            if own.len() >= turn.config.subscriptions_max {
+                return Err(Reject::TooLarge("this connection has set as many members as it may"));
+            }
+            let (room, member) = (set.room.into(), set.member.into());
+            own.push(OwnMember { hash, room, member });
+        }
+    }
+    Ok(())
 }
 
 /// Whether rooms may be called `name`: as maps may.

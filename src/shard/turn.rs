@@ -1,0 +1,158 @@
+//! What every part of a shard has at hand in a turn: who the shard is, what time it is, and where what it does goes.
+//!
+//! It decides nothing and holds nothing of any client, so a function that takes a `&mut Turn` beside its parts may
+//! touch those parts, the clock, the counters, and the queues out of the shard, and nothing else.
+
+use std::sync::Arc;
+
+use super::{Command, Now, Shared};
+use crate::config::Config;
+use crate::crdt::{Clock, ClockDrift, Node, Reference, Stamp, Time};
+use crate::mesh::{ConnectionId, KeyHasher, Outgoing, ShardIndex, ShardSet, Writer};
+use crate::metrics::Metrics;
+
+/// See the module.
+pub struct Turn {
+    pub index: ShardIndex,
+    pub shards: usize,
+    pub config: Arc<Config>,
+    /// Names this data set in cursors.
+    pub epoch: u64,
+    pub hasher: KeyHasher,
+    pub node: Node,
+
+    pub now: Now,
+    pub clock: Clock,
+    /// What stamps of clients are held against, and where it is in this turn, in Unix milliseconds.
+    reference: Reference,
+    reference_ms: u64,
+    /// For each shard: every change of its own up to here has been handled.
+    pub heard: Vec<Time>,
+    /// No cursor names a later tick, as a later one may come again after a crash.
+    pub cursor_limit: Time,
+    pub random: Random,
+    serial: u32,
+
+    /// To other shards.
+    pub outgoing: Outgoing,
+    /// To whoever drives this one.
+    pub commands: Vec<Command>,
+    pub metrics: Metrics,
+    /// Something is left of the storage for the next turn, which must not wait for an event.
+    pub storage_left: bool,
+}
+
+impl Turn {
+    /// # Panics
+    /// If `config.node` is not a valid node name, which the flags ensure.
+    pub fn new(
+        shared: &Shared,
+        (index, shards): (ShardIndex, usize),
+        outgoing: Outgoing,
+        now: Now,
+        seed: u64,
+    ) -> Self {
+        let node = Node::new(shared.config.node.as_bytes()).expect("the node name was checked");
+        let mut clock = Clock::new(node);
+        let mut cursor_limit = Time::MAX;
+        let mut stored = Time::ZERO;
+        if let Some(storage) = &shared.storage {
+            stored = storage.clock_floor;
+            clock.follow(stored);
+            cursor_limit = storage.progress.durable_clock();
+        }
+        let drift_max_ms = shared.config.clock_drift_max_ms;
+        let mut reference = Reference::new(now.unix_ms, now.timer_ms(), stored, drift_max_ms);
+        Self {
+            index,
+            shards,
+            config: Arc::clone(&shared.config),
+            epoch: shared.epoch,
+            hasher: shared.hasher,
+            node,
+            now,
+            clock,
+            reference_ms: reference.now(now.unix_ms, now.timer_ms()),
+            reference,
+            heard: vec![Time::ZERO; shards],
+            cursor_limit,
+            random: Random(seed),
+            serial: 0,
+            outgoing,
+            commands: Vec::new(),
+            metrics: Metrics::default(),
+            storage_left: false,
+        }
+    }
+
+    /// Begins the next turn.
+    pub fn begin(&mut self, now: Now) {
+        // The wall clock may have stepped back, and times to live go by it. Ticks never do.
+        self.now = now;
+        self.reference_ms = self.reference.now(now.unix_ms, now.timer_ms());
+        self.metrics.turns += 1;
+    }
+
+    /// Moves this shard's clock up to a time that a client has seen.
+    ///
+    /// # Errors
+    /// It is too far ahead; the clock stays.
+    pub fn observe(&mut self, seen: Time) -> Result<(), ClockDrift> {
+        self.clock.observe(self.reference_ms, seen, self.config.clock_drift_max_ms)
+    }
+
+    /// The clock of this shard, for clients to set theirs by: a stamp a millisecond later is not refused. So it is this
+    /// shard's clock, unless that has been pushed as far ahead as stamps may be, when it is a millisecond less than that.
+    pub fn clock_for_clients(&mut self) -> Stamp {
+        let time = self.clock.advance(self.now.unix_ms);
+        let accepted_ms = self.reference_ms.saturating_add(self.config.clock_drift_max_ms);
+        let time =
+            if time.millis() < accepted_ms { time } else { Time::new(accepted_ms.saturating_sub(1), 0) };
+        Stamp { time, node: self.node }
+    }
+
+    /// The shard that owns what hashes to `hash`.
+    pub fn owner(&self, hash: u64) -> ShardIndex {
+        crate::mesh::owner(hash, self.shards)
+    }
+
+    /// All shards but this one.
+    pub fn others(&self) -> impl Iterator<Item = ShardIndex> + use<> {
+        let index = self.index;
+        ShardSet::first(self.shards).iter().filter(move |&other| other != index)
+    }
+
+    /// A connection of this shard, as other shards know it.
+    pub const fn writer(&self, connection: ConnectionId) -> Writer {
+        Writer { shard: self.index, connection }
+    }
+
+    /// What a connection of this shard is called in logs.
+    pub fn connection_name(&self, id: ConnectionId) -> String {
+        format!("{}-{}-{}", self.index, id.index, id.generation)
+    }
+
+    /// Tells apart what had the same slot one after the other.
+    pub fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1);
+        self.serial
+    }
+}
+
+/// A small pseudo-random generator (SplitMix64, Steele et al. 2014) for jitter, where no secret depends on it.
+pub struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number in `0..bound`, nearly uniform; 0 for an empty range.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { self.next() % bound }
+    }
+}
