@@ -102,6 +102,8 @@ pub const MESH_PENDING_BYTES_MAX: usize = 4 << 20;
 /// Requests of one connection that wait for other shards, past which the connection is not read.
 pub const CONNECTION_REQUESTS_PENDING_MAX: usize = 256;
 
+/// Bytes that are kept of a connection whose next message waits for the next turn; past it the connection is not read.
+pub const UNREAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes of one provided receive buffer.
 pub const RECEIVE_BUFFER_BYTES: usize = 8 << 10;
 /// Provided receive buffers of one shard; a power of two (`io_uring_setup_buf_ring`).

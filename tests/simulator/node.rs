@@ -41,6 +41,8 @@ pub struct Node {
     pub accepted: u64,
     pub released: u64,
     idle_turns: u32,
+    /// The most that one turn did, in units of work.
+    pub work_max: u64,
     commands: Vec<Command>,
 }
 
@@ -64,6 +66,7 @@ impl Node {
             accepted: 0,
             released: 0,
             idle_turns: 0,
+            work_max: 0,
             commands: Vec::new(),
         }
     }
@@ -131,6 +134,7 @@ impl Node {
         });
         self.shard.drain_mesh();
         self.shard.end_turn();
+        self.work_max = self.work_max.max(self.shard.work());
         let woken = self.carry_out_commands(links);
         self.deadline_us = self.shard.wait_us().map(|wait_us| now.monotonic_us + wait_us);
         let is_idle = !has_event && self.commands.is_empty() && self.shard.wait_us() == Some(0);

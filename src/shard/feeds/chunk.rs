@@ -12,6 +12,8 @@ use crate::shard::maps::pack_cell;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Chunk {
     pub entries: u32,
+    /// Entries of the log, or keys, that were looked at for that.
+    pub looked_at: u32,
     /// The position it ends at, if the tail was not reached.
     pub stopped_at: Option<Time>,
 }
@@ -34,6 +36,7 @@ impl Chunk {
                 break;
             }
             seen = applied;
+            chunk.looked_at += 1;
             if let Some((_, cell)) = current
                 && filter.is_none_or(|filter| filter.passes(cell.key()))
             {
@@ -54,7 +57,7 @@ impl Chunk {
         };
         let mut found: Vec<_> = keys.iter().filter_map(find).collect();
         found.sort_unstable_by_key(|cell| cell.applied());
-        let mut chunk = Self::default();
+        let mut chunk = Self { looked_at: keys.len() as u32, ..Self::default() };
         let mut seen = position;
         for cell in found {
             if out.len() >= CHUNK_BYTES {

@@ -15,6 +15,7 @@ use crate::mesh::{
 use crate::shard::clients::Clients;
 use crate::shard::maps::Maps;
 use crate::shard::turn::Turn;
+use crate::shard::work;
 use crate::shard::{Change, Event, SnapshotEnd};
 use crate::wire::{Cursor, Reject, Ticket};
 
@@ -202,10 +203,12 @@ impl Feeds {
         } else if let Some(cells) = cells {
             let chunk = Chunk::collect(cells, request.filter.as_deref(), request.position, &mut entries);
             answer.count = chunk.entries;
+            turn.spend(work::PASSED_OVER * u64::from(chunk.looked_at));
             answer.done = chunk.stopped_at.is_none();
             answer.position = chunk.stopped_at.unwrap_or(now);
         }
         turn.metrics.snapshot_entries += u64::from(answer.count);
+        turn.spend(work::CELL * u64::from(answer.count) + work::copied(entries.len()));
         if request.shard == turn.index {
             self.walk_answered(turn, clients, maps, turn.index, (&answer, &entries));
         } else {
@@ -227,6 +230,7 @@ impl Feeds {
     ) {
         if let Some(client) = clients.get_mut(answer.connection) {
             client.chunks_pending -= 1;
+            clients.something_ended(answer.connection);
         }
         let slot = answer.subscription.slot;
         let Some(subscription) = self.subscriptions.get_mut(slot as usize) else { return };
@@ -266,6 +270,7 @@ impl Feeds {
             self.tell_changes(turn, clients, maps, slot, Entries::new(packed));
         }
         turn.metrics.deliveries += u64::from(answer.count);
+        turn.spend(work::FRAME + work::encoded(packed.len()));
         let connection = self.subscriptions[slot as usize].connection;
         self.end_walk_if_live(turn, clients, maps, slot);
         clients.check_drained(connection);

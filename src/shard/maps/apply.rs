@@ -12,6 +12,7 @@ use crate::mesh::{
 };
 use crate::metrics::{OpKind, OpOutcome as Counted};
 use crate::shard::turn::Turn;
+use crate::shard::work;
 use crate::wire::Reject;
 
 impl Maps {
@@ -101,6 +102,7 @@ impl Maps {
         writer: Option<Writer>,
     ) -> Result<Merged, Reject> {
         let kind = op_kind(&write.action);
+        turn.spend(work::CELL + work::copied(write.action.bytes()));
         if let Some(reject) = self.refuses_growth(&write.action) {
             turn.metrics.count_op(kind, Counted::Rejected);
             return Err(reject);
