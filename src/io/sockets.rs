@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::ring::{Gather, same_generation};
+use super::operation::same_generation;
+use super::ring::Gather;
 use crate::mesh::ConnectionId;
 
 /// The socket of one connection.
@@ -64,6 +65,13 @@ impl Sockets {
         let socket = self.slot(id.index)?.as_mut()?;
         let whole = ConnectionId { index: id.index, generation: socket.generation };
         same_generation(id.generation, socket.generation).then_some((whole, socket))
+    }
+
+    /// The name of the connection in this slot.
+    #[cfg(test)]
+    pub fn whole(&self, index: u32) -> Option<ConnectionId> {
+        let socket = self.chunks.get(index as usize / CHUNK)?[index as usize % CHUNK].as_ref()?;
+        Some(ConnectionId { index, generation: socket.generation })
     }
 
     /// Closes the socket of a connection that is whole.

@@ -32,8 +32,9 @@ impl Shard {
         self.give_up_old_requests();
         self.resume_waiting();
         self.answer_late_parked();
-        self.tell_changes();
+        // Whatever they do about it is told below; who is found to be drained there hears of it in the next turn.
         self.tell_drained();
+        self.tell_changes();
         while let Some(id) = self.clients.next_slow() {
             self.disconnect(id, Close::SlowConsumer);
         }
@@ -172,6 +173,7 @@ impl Shard {
                 || self.has_deferred() && !self.maps.is_backlogged());
         let has_line = self.clients.line_len() > 0 && !self.is_congested();
         has_line
+            || self.clients.has_drained()
             || self.mesh_left
             || self.turn.storage_left
             || has_requests && !self.turn.outgoing.any_waiting()

@@ -47,7 +47,7 @@ impl Shard {
         // First: what is asked for in here comes after all that its client has been told, and whoever is told of what
         // is in here comes after it with what it asks for next.
         self.turn.clock.follow(as_of);
-        let mut waiting = Vec::new();
+        let (mut waiting, mut has_stalled) = (Vec::new(), false);
         for item in items {
             match item {
                 Item::Request(request) => {
@@ -58,6 +58,7 @@ impl Shard {
                     {
                         self.handle_request(from, request, &bytes);
                     } else {
+                        has_stalled |= !self.turn.is_spent();
                         waiting.push(request);
                     }
                 }
@@ -83,7 +84,7 @@ impl Shard {
         }
         self.turn.heard[usize::from(from)] = as_of;
         if !waiting.is_empty() {
-            self.turn.metrics.mesh_stalls += u64::from(self.is_congested());
+            self.turn.metrics.mesh_stalls += u64::from(has_stalled);
             self.deferred.push_back(Deferred { from, requests: waiting.into_iter(), bytes });
         }
     }

@@ -32,10 +32,11 @@ impl Shard {
         }
         let mut left = RELEASED_PER_TURN_MAX;
         while left > 0
+            && !self.turn.is_spent()
             && let Some(mut release) = self.maps.begin_release(&mut self.turn)
         {
             let is_over = loop {
-                if left == 0 {
+                if left == 0 || self.turn.is_spent() {
                     break false;
                 }
                 let Some(parked) = release.next() else { break true };

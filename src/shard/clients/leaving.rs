@@ -58,7 +58,10 @@ impl Clients {
         if leaving.was_open {
             let close = self.dialects[usize::from(connection.dialect)].close(close);
             connection.outbox.append_uncounted(pool, |out| write_close(out, close));
-            turn.metrics.count_close(close.code());
+            match close {
+                Close::Echoed { code: Some(code) } => turn.metrics.count_close_of_peer(code),
+                close => turn.metrics.count_close(close.code()),
+            }
             turn.metrics.connections -= 1;
         }
         connection.urgent = true;

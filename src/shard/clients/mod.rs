@@ -138,6 +138,11 @@ impl Clients {
         }
     }
 
+    /// Whether any dialect is to be told that all is sent.
+    pub fn has_drained(&self) -> bool {
+        !self.drained.is_empty()
+    }
+
     /// Takes a connection whose dialect is to be told that all is sent.
     pub fn next_drained(&mut self) -> Option<ConnectionId> {
         self.drained.pop()
