@@ -58,6 +58,7 @@ impl Shard {
         if !self.clearing.is_under_way() {
             feeds.run_walks(turn, clients, maps);
         }
+        rooms.remove_leavers(turn, clients);
         rooms.answer_watches(turn, clients, requests);
     }
 
@@ -173,6 +174,8 @@ impl Shard {
                 || self.has_deferred() && !self.maps.is_backlogged());
         let has_line = self.clients.line_len() > 0 && !self.is_congested();
         has_line
+            || self.rooms.has_leavers()
+            || self.has_more_to_send_away()
             || self.clients.has_drained()
             || self.mesh_left
             || self.turn.storage_left
