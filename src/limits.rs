@@ -44,8 +44,11 @@ pub const SLOTS_PER_COUNTER_MAX: usize = 16_384;
 pub const COUNTER_TOTAL_MAX: u64 = (1 << 53) - 1;
 const _: () = assert!(COUNTER_TOTAL_MAX <= JSON_INTEGER_MAX);
 
-/// Connections beyond `--max-connections` that are taken for the time it takes to turn them away politely.
-pub const ADMISSION_RESERVE: usize = 1024;
+/// Sockets beyond `--max-connections` and `--max-handshakes` that may still be closing, over all shards; past it a new one
+/// is closed at once.
+pub const CLOSING_RESERVE: usize = 1024;
+/// Default of `--max-handshakes`: what `--accept-rate` lets in within 0.4 s, in which an honest client that is here asks.
+pub const HANDSHAKES_DEFAULT: usize = 8192;
 
 /// The smallest, the default and the largest `--max-header-bytes`. 16 KiB is what HAProxy and Node pass on, twice what
 /// nginx takes of one line. A block is read anew whenever more of it arrives, which the largest keeps cheap.

@@ -16,7 +16,9 @@ const STORAGE_RETRY_US: u64 = 500;
 impl Shard {
     /// Begins a turn; everything in it happens at `now`.
     pub fn start_turn(&mut self, now: Now) {
+        let before = self.turn.now;
         self.turn.begin(now);
+        self.clients.forgive_standstill(&self.turn, before);
         self.receive_from_storage();
     }
 

@@ -113,6 +113,11 @@ impl Turn {
         self.work >= work::TURN_MAX
     }
 
+    /// Counts turns, and begins anew after 2^32.
+    pub const fn number(&self) -> u32 {
+        self.metrics.turns as u32
+    }
+
     /// Moves this shard's clock up to a time that a client has seen.
     ///
     /// # Errors

@@ -149,7 +149,7 @@ impl Clients {
 }
 
 /// When a connection may send again that has sent as much as it may, and is to wait for that.
-pub fn rate_allows_at_us(turn: &Turn, connection: &Connection) -> Option<u64> {
+fn rate_allows_at_us(turn: &Turn, connection: &Connection) -> Option<u64> {
     let Config { messages_per_second_max, messages_per_minute_max, rate_limit, .. } = *turn.config;
     if rate_limit == RateLimit::Refuse {
         return None;

@@ -66,9 +66,9 @@ pub enum Waiting {
     },
     /// A member is being set.
     Member,
+    /// A connection of this address is to be counted, at accept or with its upgrade.
     Admission {
-        dialect: DialectIndex,
-        response: Vec<u8>,
+        upgrade: Option<Upgrade>,
         address: std::net::IpAddr,
     },
     /// For a page that is made of the numbers of all shards.
@@ -78,6 +78,12 @@ pub enum Waiting {
         head_only: bool,
     },
     Clear,
+}
+
+/// A WebSocket that opens once its address is counted.
+pub struct Upgrade {
+    pub dialect: DialectIndex,
+    pub response: Vec<u8>,
 }
 
 /// See the module.
