@@ -71,6 +71,9 @@ const _: () = assert!(OUTBOX_SOFT_BYTES_DEFAULT * 4 <= OUTBOX_HARD_BYTES_DEFAULT
 /// Default of `--max-cell-bytes`: a key is sent whole, so it must fit between the two limits of an outbox, here eight times.
 pub const CELL_BYTES_DEFAULT: usize = 1 << 20;
 const _: () = assert!(CELL_BYTES_DEFAULT * 8 <= OUTBOX_HARD_BYTES_DEFAULT - OUTBOX_SOFT_BYTES_DEFAULT);
+/// The largest `--max-cell-bytes`: lengths of cells, packed and stored, are 32 bits wide.
+pub const CELL_BYTES_CEILING: usize = 1 << 30;
+const _: () = assert!(CELL_BYTES_CEILING + MESSAGE_BYTES_CEILING < u32::MAX as usize);
 
 /// Bytes of entries in one snapshot chunk. Small enough that a turn encodes it in well under a
 /// millisecond, large enough that a frame header and a send are nothing beside it.
