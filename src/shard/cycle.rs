@@ -172,6 +172,7 @@ impl Shard {
         has_line
             || self.mesh_left
             || self.turn.storage_left
+            || self.turn.outgoing.is_relieved()
             || has_requests && !self.turn.outgoing.any_waiting()
     }
 

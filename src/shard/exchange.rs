@@ -25,7 +25,7 @@ impl Shard {
         for from in 0..self.turn.shards {
             for _ in 0..ENVELOPES_PER_TURN_MAX {
                 let Some(queue) = &mut self.incoming[from] else { break };
-                let Ok(envelope) = queue.pop() else { break };
+                let Some(envelope) = queue.pop() else { break };
                 self.open_envelope(from as ShardIndex, envelope);
             }
             // Their wakes have been heard already, so nobody will wake this shard for the rest.

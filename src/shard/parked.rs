@@ -21,8 +21,8 @@ impl Shard {
         self.maps.check_loads(&mut self.turn);
         self.answer_late_parked();
         self.requests.answer_durable(&mut self.turn, &mut self.clients, &self.maps);
-        self.turn.storage_left =
-            self.maps.has_received() || self.maps.has_releases() && !self.clearing.is_under_way();
+        let may_release = !self.clearing.is_under_way() && !self.turn.outgoing.is_congested();
+        self.turn.storage_left = self.maps.has_received() || self.maps.has_releases() && may_release;
     }
 
     /// Releases what was parked for maps that are there now, as much as a turn may.
@@ -32,10 +32,11 @@ impl Shard {
         }
         let mut left = RELEASED_PER_TURN_MAX;
         while left > 0
+            && !self.turn.outgoing.is_congested()
             && let Some(mut release) = self.maps.begin_release(&mut self.turn)
         {
             let is_over = loop {
-                if left == 0 {
+                if left == 0 || self.turn.outgoing.is_congested() {
                     break false;
                 }
                 let Some(parked) = release.next() else { break true };
