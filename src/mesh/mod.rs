@@ -9,6 +9,7 @@ mod member;
 mod outgoing;
 mod partition;
 mod queue;
+mod read;
 mod write;
 
 pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
@@ -19,6 +20,7 @@ pub use member::{Member, MemberChanged, Members};
 pub use outgoing::Outgoing;
 pub use partition::{KeyHasher, ShardSet, owner, partition, partitions_of};
 pub use queue::{Receiver, Sender};
+pub use read::{KeyList, PackedRead, Read, ReadPart};
 pub use write::{Action, At, Merged, MergedStamp, PackedWrite, TagList, Write};
 
 use crate::limits::MESH_QUEUE_ENVELOPES;

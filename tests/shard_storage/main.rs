@@ -18,6 +18,7 @@ mod evicting;
 mod loading;
 mod rates;
 mod records;
+mod requests;
 mod resuming;
 mod stamps;
 mod vectors;
