@@ -285,7 +285,8 @@ fn check_outbox(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::OutboxHardTooSmall { hard, soft, message, min });
     }
     // A peer just below the soft limit may be sent a whole key, and must survive that, too.
-    let (cell, room) = (Bytes(config.cell_bytes_max), Bytes(hard.0 - soft.0));
+    let room = Bytes((hard.0 - soft.0).min(limits::CELL_BYTES_CEILING));
+    let cell = Bytes(config.cell_bytes_max);
     if cell > room {
         return Err(ConfigError::CellOverOutbox { cell, hard, soft, room });
     }

@@ -129,6 +129,7 @@ impl Shard {
             return;
         }
         clients.check_drained(id);
+        requests.has_drained(clients, id);
         if walking && clients.has_room(id) {
             feeds.walk_on(turn, clients, maps, id);
         }

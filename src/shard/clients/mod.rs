@@ -28,6 +28,7 @@ use super::outbox::{BufferPool, Frames, SharedFrames};
 use super::turn::Turn;
 use super::{Change, Command, Dialect, DialectIndex, Event, Now, Shared};
 use crate::config::Coalesce;
+use crate::limits::READ_ANSWER_BYTES_CEILING;
 use crate::mesh::ConnectionId;
 use crate::wire::{Close, Reject, Ticket};
 
@@ -368,6 +369,12 @@ impl Clients {
         let too_many = connection.bad_messages >= turn.config.bad_messages_max;
         self.reject(turn, id, ticket, reject);
         if too_many { Err(Close::InvalidData("too many messages that are not JSON")) } else { Ok(()) }
+    }
+
+    /// Bytes that the answers to one connection may take beyond what it is not read for: as many as leave its outbox
+    /// below the hard limit, as long as it takes them.
+    pub fn answer_bytes_max(&self) -> usize {
+        self.hard_bytes.saturating_sub(self.soft_bytes).min(READ_ANSWER_BYTES_CEILING)
     }
 
     /// Whether the peer has taken enough for more to be asked for on its behalf.
