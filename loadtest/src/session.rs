@@ -6,6 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::ack::AckLevel;
 use crate::args::{Arguments, FloorOptions, ScenarioChoice};
+use crate::bench::Bench;
 use crate::dialect::DialectOptions;
 use crate::failure::Failure;
 use crate::floor::{self, Shape};
@@ -16,10 +17,8 @@ use crate::rig::{Rig, Run};
 use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::write::WriteOptions;
-use crate::scenario::{
-    Bench, bigger, fanout, idle, mixed, ping, redis, shared, snapshot, start, storm, write,
-};
-use crate::server::process::ServerProcess;
+use crate::scenario::{bigger, fanout, idle, mixed, ping, redis, shared, snapshot, start, storm, write};
+use crate::server::process::with_server_output;
 use crate::server::warm_memory;
 use crate::streams;
 
@@ -27,7 +26,7 @@ use crate::streams;
 /// The first failure of any run.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     raise_open_files_limit();
-    let rig = Rig::new(arguments)?;
+    let rig = Rig::new(&arguments.options)?;
     let mut results = Vec::new();
     let failure = run_all(arguments, &rig, &mut results).err();
     report(arguments, rig.core_count(), &results, failure.as_ref())?;
@@ -39,7 +38,7 @@ fn run_all(arguments: &Arguments, rig: &Rig<'_>, results: &mut Vec<Summary>) -> 
     for (number, choice) in choices.iter().enumerate() {
         let mut rounds: Vec<Vec<Outcome>> = Vec::new();
         let mut failed = Ok(());
-        for round in 0..arguments.duration.runs {
+        for round in 0..arguments.options.duration.runs {
             let name = format!("{}-{number}-{round}", std::process::id());
             let run = Run { name, reversed: round % 2 == 1 };
             match run_choice(arguments, rig, choice, &run) {
@@ -86,7 +85,7 @@ fn run_on_a_server(
     choice: &ScenarioChoice,
     run: &Run,
 ) -> Result<Vec<Outcome>, Failure> {
-    let warmed = arguments.server.warm_memory.map(warm_memory::warm).transpose()?;
+    let warmed = arguments.options.server.warm_memory.map(warm_memory::warm).transpose()?;
     let data = rig.data_dir(choice.needs_disk())?;
     let disk = if choice.is_durable() { rig.probe_disk(data.as_ref())? } else { None };
     let started = (!rig.is_remote()).then(|| rig.start_server(data.as_ref(), &choice.server_arguments()));
@@ -176,19 +175,10 @@ fn report(
 ) -> Result<(), Failure> {
     let machine = Machine::this(cores);
     streams::print(&page::render(&machine, results))?;
-    let Some(path) = &arguments.report.json else { return Ok(()) };
+    let Some(path) = &arguments.options.report.json else { return Ok(()) };
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let failure = failure.map(ToString::to_string);
     ReportFile { machine, command, results, failure }.write(path)
-}
-
-/// A server of ours may have said why it failed.
-pub fn with_server_output(failure: Failure, server: Option<&mut ServerProcess>) -> Failure {
-    let output = server.map(ServerProcess::last_output).unwrap_or_default();
-    if !output.is_empty() {
-        streams::say(&format!("\nthe server's last words:\n{output}\n"));
-    }
-    failure
 }
 
 /// Thousands of connections need thousands of descriptors; the hard limit is ours to use.

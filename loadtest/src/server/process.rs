@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clock::{NANOS_PER_SECOND, now_ns};
 use crate::failure::Failure;
+use crate::streams;
 
 /// How long a server may take to listen, and to end: long enough to read a large journal, or write one.
 const START_NS_MAX: u64 = 120 * NANOS_PER_SECOND;
@@ -129,6 +130,15 @@ impl Drop for ServerProcess {
             let _ = self.child.wait();
         }
     }
+}
+
+/// A server of ours may have said why it failed.
+pub fn with_server_output(failure: Failure, server: Option<&mut ServerProcess>) -> Failure {
+    let output = server.map(ServerProcess::last_output).unwrap_or_default();
+    if !output.is_empty() {
+        streams::say(&format!("\nthe server's last words:\n{output}\n"));
+    }
+    failure
 }
 
 pub fn free_address() -> std::io::Result<SocketAddr> {
