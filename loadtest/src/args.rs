@@ -8,6 +8,7 @@ use crate::scenario::bigger::BiggerOptions;
 use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::idle::IdleOptions;
 use crate::scenario::mixed::MixedOptions;
+use crate::scenario::neighbours::NeighboursOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::redis::RedisOptions;
 use crate::scenario::shared::SharedOptions;
@@ -48,6 +49,9 @@ What each scenario measures, and what it fails on:
             fails on a client that does not end with the last acked values
   snapshot  the delay, at p99, of pings while a large map is sent whole to another client;
             fails on a key that is missing, doubled or wrong
+  neighbours  the delay of an ordinary client beside one heavy or hostile client at a time, and the server's memory;
+            fails, with --check, on a row in which p99 is later by more than 5 ms or memory above what is stored by more
+            than 64 MiB, and on one whose server is gone or answers nobody
   start     the time from starting a server with many durable keys to its first answer, after a kill and a stop;
             fails on a key or digest that is not as it was acked
   bigger    the pace of writing and reading a data set many times the server's memory limit;
@@ -106,6 +110,8 @@ pub enum ScenarioChoice {
     Storm(StormOptions),
     /// A large map sent whole to one client: what it delays another one's pings by
     Snapshot(SnapshotOptions),
+    /// An ordinary client beside one heavy or hostile client after the other: what it suffers, and what the server holds
+    Neighbours(NeighboursOptions),
     /// Starts on many durable keys, after a kill and after a stop: time to the first answer, and to a lazy snapshot
     Start(StartOptions),
     /// Many times more data than memory: writes everything, then reads everything

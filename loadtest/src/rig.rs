@@ -52,6 +52,16 @@ impl<'a> Rig<'a> {
         self.options.cores.server_core.or(self.cores.first().copied()).unwrap_or(0)
     }
 
+    pub fn timing(&self) -> Timing {
+        let nanos = |seconds: f64| (seconds * NANOS_PER_SECOND as f64) as u64;
+        let duration = &self.options.duration;
+        Timing {
+            warmup_ns: nanos(duration.warmup),
+            window_ns: nanos(duration.seconds),
+            timeout_ns: nanos(duration.timeout),
+        }
+    }
+
     /// Whether the server is one that runs already.
     pub fn is_remote(&self) -> bool {
         self.options.server.url.is_some()
@@ -139,8 +149,6 @@ impl<'a> Rig<'a> {
         // A load that polls takes its whole core, so only where no part of the server runs there.
         let shares_core = pinned.is_empty() || pinned.contains(&self.load_core());
         polling::set(!cores.load_sleeps && !shares_core);
-        let nanos = |seconds: f64| (seconds * NANOS_PER_SECOND as f64) as u64;
-        let duration = &self.options.duration;
         Bench {
             meter: Meter {
                 subject: pid.map(Subject::Process),
@@ -148,11 +156,7 @@ impl<'a> Rig<'a> {
                 progress: self.options.report.progress || std::io::stderr().is_terminal(),
             },
             target,
-            timing: Timing {
-                warmup_ns: nanos(duration.warmup),
-                window_ns: nanos(duration.seconds),
-                timeout_ns: nanos(duration.timeout),
-            },
+            timing: self.timing(),
             floor_core: floor_core.filter(|_| !cores.no_floor),
             run: run.name.clone(),
             reversed: run.reversed,

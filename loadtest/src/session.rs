@@ -17,7 +17,9 @@ use crate::rig::{Rig, Run};
 use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::write::WriteOptions;
-use crate::scenario::{bigger, fanout, idle, mixed, ping, redis, shared, snapshot, start, storm, write};
+use crate::scenario::{
+    bigger, fanout, idle, mixed, neighbours, ping, redis, shared, snapshot, start, storm, write,
+};
 use crate::server::process::with_server_output;
 use crate::server::warm_memory;
 use crate::streams;
@@ -25,10 +27,19 @@ use crate::streams;
 /// # Errors
 /// The first failure of any run.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let neighbours = match &arguments.scenario {
+        Some(ScenarioChoice::Neighbours(options)) => Some(options),
+        _ => None,
+    };
+    if neighbours.is_some_and(|options| options.list) {
+        return Ok(streams::print(&neighbours::list())?);
+    }
     raise_open_files_limit();
     let rig = Rig::new(&arguments.options)?;
     let mut results = Vec::new();
-    let failure = run_all(arguments, &rig, &mut results).err();
+    let ran = run_all(arguments, &rig, &mut results);
+    let is_checked = neighbours.is_some_and(|options| options.check);
+    let failure = ran.and_then(|()| if is_checked { neighbours::check(&results) } else { Ok(()) }).err();
     report(arguments, rig.core_count(), &results, failure.as_ref())?;
     failure.map_or(Ok(()), Err)
 }
@@ -67,6 +78,7 @@ fn run_choice(
     run: &Run,
 ) -> Result<Vec<Outcome>, Failure> {
     match choice {
+        ScenarioChoice::Neighbours(options) => neighbours::run(rig, options, run),
         ScenarioChoice::Start(options) => start::run(rig, options, run),
         ScenarioChoice::Redis(options) => redis::run(rig, options, run),
         ScenarioChoice::Floor(options) => {
@@ -112,7 +124,10 @@ fn run_once(bench: &Bench, choice: &ScenarioChoice) -> Result<Vec<Outcome>, Fail
         ScenarioChoice::Storm(options) => storm::run(bench, options),
         ScenarioChoice::Snapshot(options) => snapshot::run(bench, options),
         ScenarioChoice::Bigger(options) => bigger::run(bench, options),
-        ScenarioChoice::Start(_) | ScenarioChoice::Redis(_) | ScenarioChoice::Floor(_) => {
+        ScenarioChoice::Neighbours(_)
+        | ScenarioChoice::Start(_)
+        | ScenarioChoice::Redis(_)
+        | ScenarioChoice::Floor(_) => {
             return Ok(Vec::new());
         }
     };

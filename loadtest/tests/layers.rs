@@ -75,11 +75,14 @@ fn import_of_a_neighbour_in_braces_is_found() {
 /// again; what is left goes round in a circle. What a file takes from its parent counts as `mod`, which names them all.
 #[test]
 fn no_scenarios_name_each_other_in_a_circle() {
-    let below_scenario = |path: &Path| path.strip_prefix("scenario").map(Path::to_owned).ok();
-    let files: Vec<(PathBuf, String)> =
-        files().into_iter().filter_map(|(path, text)| Some((below_scenario(&path)?, text))).collect();
-    let left = circle_of(&files);
-    assert!(left.is_empty(), "these name each other: {left:?}");
+    for folder in ["scenario", "scenario/neighbours"] {
+        let below = |path: &Path| path.strip_prefix(folder).map(Path::to_owned).ok();
+        let files: Vec<(PathBuf, String)> =
+            files().into_iter().filter_map(|(path, text)| Some((below(&path)?, text))).collect();
+        assert!(files.len() > 10, "{folder} has only {} files", files.len());
+        let left = circle_of(folder, &files);
+        assert!(left.is_empty(), "in {folder} these name each other: {left:?}");
+    }
 }
 
 #[test]
@@ -90,17 +93,22 @@ fn circle_is_found_and_a_tree_is_none() {
         let (a, b) = ("use super::b::B;", "use super::super::c;");
         vec![root.clone(), file("a.rs", a), file("b/deep.rs", b), file("c.rs", c)]
     };
-    assert!(circle_of(&with("use crate::ring::a;")).is_empty());
-    assert_eq!(circle_of(&with("use crate::scenario::a::A;")), ["a", "b", "c", "mod"]);
-    assert_eq!(circle_of(&with("use super::Item;")), ["a", "b", "c", "mod"], "c needs who names it");
+    assert!(circle_of("scenario", &with("use crate::ring::a;")).is_empty());
+    assert_eq!(circle_of("scenario", &with("use crate::scenario::a::A;")), ["a", "b", "c", "mod"]);
+    assert_eq!(
+        circle_of("scenario", &with("use super::Item;")),
+        ["a", "b", "c", "mod"],
+        "c needs who names it"
+    );
 }
 
-/// The modules among `files`, whose paths begin below one folder, that are part of a circle or lead to one.
-fn circle_of(files: &[(PathBuf, String)]) -> Vec<String> {
+/// The modules among `files`, whose paths begin below `folder`, that are part of a circle or lead to one.
+fn circle_of(folder: &str, files: &[(PathBuf, String)]) -> Vec<String> {
     let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let prefix = format!("crate::{}::", folder.replace('/', "::"));
     let modules: Vec<String> = files.iter().map(|(path, _)| module_of(path)).collect();
     for (path, text) in files {
-        let code = code_of(text).replace("crate::scenario::", "super::".repeat(depth_of(path)).as_str());
+        let code = code_of(text).replace(&prefix, "super::".repeat(depth_of(path)).as_str());
         let own = module_of(path);
         let from_crate = modules_reached(path, &code.replace("super::", "_"));
         let reached = modules_reached(path, &code).into_iter().filter(|name| !from_crate.contains(name));

@@ -8,6 +8,7 @@ pub mod fill;
 pub mod frames;
 pub mod idle;
 pub mod mixed;
+pub mod neighbours;
 pub mod ping;
 pub mod pinger;
 pub mod redis;

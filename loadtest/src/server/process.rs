@@ -53,6 +53,11 @@ impl ServerProcess {
         self.child.id()
     }
 
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
     /// What it said last, for a report of failure.
     pub fn last_output(&mut self) -> String {
         let mut text = Vec::new();
@@ -67,9 +72,17 @@ impl ServerProcess {
     /// # Errors
     /// [`Failure::Io`] when it cannot be waited for.
     pub fn kill(mut self) -> Result<(), Failure> {
-        self.child.kill()?;
+        self.kill_now()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// The same, without waiting for it.
+    ///
+    /// # Errors
+    /// [`Failure::Io`] when it is not ours to kill.
+    pub fn kill_now(&mut self) -> Result<(), Failure> {
+        Ok(self.child.kill()?)
     }
 
     /// Tells it to stop, as an operator does, and waits for that.
