@@ -68,10 +68,15 @@ const _: () = assert!(OUTBOX_HARD_BYTES_DEFAULT >= 4 * PRESENCE_ROOM_BYTES_MAX);
 pub const OUTBOX_SOFT_BYTES_DEFAULT: usize = 256 << 10;
 const _: () = assert!(OUTBOX_SOFT_BYTES_DEFAULT * 4 <= OUTBOX_HARD_BYTES_DEFAULT);
 
+/// Default of `--max-cell-bytes`: a key is sent whole, so it must fit between the two limits of an outbox, here eight times.
+pub const CELL_BYTES_DEFAULT: usize = 1 << 20;
+const _: () = assert!(CELL_BYTES_DEFAULT * 8 <= OUTBOX_HARD_BYTES_DEFAULT - OUTBOX_SOFT_BYTES_DEFAULT);
+
 /// Bytes of entries in one snapshot chunk. Small enough that a turn encodes it in well under a
 /// millisecond, large enough that a frame header and a send are nothing beside it.
 pub const CHUNK_BYTES: usize = 64 << 10;
-/// Cells one chunk may look at. Bounds a turn when a filter passes few of them.
+/// Entries of the applied order that one chunk may look at. Bounds a turn when a filter passes few of them, or most of them
+/// are stale.
 pub const CHUNK_CELLS_SCANNED_MAX: usize = 4096;
 const _: () = assert!(CHUNK_BYTES * 2 <= OUTBOX_SOFT_BYTES_DEFAULT);
 
@@ -97,6 +102,8 @@ pub const MESH_PENDING_BYTES_MAX: usize = 4 << 20;
 /// Requests of one connection that wait for other shards, past which the connection is not read.
 pub const CONNECTION_REQUESTS_PENDING_MAX: usize = 256;
 
+/// Bytes that are kept of a connection whose next message waits for the next turn; past it the connection is not read.
+pub const UNREAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes of one provided receive buffer.
 pub const RECEIVE_BUFFER_BYTES: usize = 8 << 10;
 /// Provided receive buffers of one shard; a power of two (`io_uring_setup_buf_ring`).
@@ -135,8 +142,8 @@ pub const CLOSE_TIMEOUT_MS: u64 = 3_000;
 /// refused: a quarter of a second of a slow disk, so that who waits for it need not wait long.
 pub const JOURNAL_OVERLOAD_BYTES: usize = 16 << 20;
 /// The same, past which the shard reads no client, so that the backlog of memory-level writers is bounded too.
-pub const JOURNAL_HOLD_BYTES: usize = 64 << 20;
-const _: () = assert!(JOURNAL_OVERLOAD_BYTES * 2 <= JOURNAL_HOLD_BYTES);
+pub const JOURNAL_BACKLOG_BYTES: usize = 64 << 20;
+const _: () = assert!(JOURNAL_OVERLOAD_BYTES * 2 <= JOURNAL_BACKLOG_BYTES);
 /// Bytes of cells in one chunk of a map that is being loaded, which is what a shard takes in at once.
 pub const LOAD_CHUNK_BYTES: usize = 64 << 10;
 /// The smallest, the default and the largest `--segment-bytes`. A segment is read whole, and places in it are 32 bits

@@ -4,17 +4,21 @@
 //! Method: every path in `src/` that begins at the crate (`crate::shard::…`, `annulus::shard::…` in `main.rs`, and
 //! `super::` where it leaves a module) names the layer it reaches; that must not be above the file's own.
 
+#[path = "layers/folders.rs"]
+mod folders;
 #[path = "layers/imports.rs"]
 mod imports;
 
 use std::fs;
 use std::path::Path;
 
-use imports::{faults_of, heights, module_of, sources};
+use imports::{
+    Heights, code_of, faults_of, heights, identifiers, layers_of, module_of, names_reached, sources,
+};
 
 #[test]
 fn no_module_imports_from_a_layer_above() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let heights = heights(&fs::read_to_string(root.join("docs/architecture.md")).expect("the page is there"));
     let files = sources(&root.join("src"));
     assert!(files.len() > 50, "only {} files were found", files.len());
@@ -29,13 +33,26 @@ fn no_module_imports_from_a_layer_above() {
 
 #[test]
 fn every_module_has_its_place_on_the_page() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let heights = heights(&fs::read_to_string(root.join("docs/architecture.md")).expect("the page is there"));
     for file in sources(&root.join("src")) {
         let path = file.strip_prefix(root.join("src")).expect("below src");
         let module = module_of(path);
         assert!(module == "lib" || heights.contains_key(&module), "{module} is in no layer");
     }
+}
+
+#[test]
+fn only_the_files_directly_in_shard_see_the_whole_shard() {
+    let shard = root().join("src/shard");
+    let has_it = |file: &std::path::PathBuf| {
+        let text = code_of(&fs::read_to_string(file).expect("a source is text"));
+        text.lines().any(|line| line.starts_with("impl") && line.contains("Shard ") && line.ends_with('{'))
+    };
+    let with_it: Vec<_> = sources(&shard).into_iter().filter(has_it).collect();
+    assert!(with_it.len() > 5, "only {with_it:?} were found");
+    let below: Vec<_> = with_it.iter().filter(|file| file.parent() != Some(&*shard)).collect();
+    assert!(below.is_empty(), "parts take what they touch, and not the whole shard: {below:?}");
 }
 
 #[test]
@@ -73,4 +90,8 @@ fn an_upward_import_is_found_however_it_is_written() {
     }
     assert_eq!(faults("wire/http.rs", "use crate::mesh::Item;"), 0, "neighbours in one layer may meet");
     assert_eq!(faults("main.rs", "use annulus::{cli, io, server};"), 0);
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }

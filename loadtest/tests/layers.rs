@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use imports::{Heights, code_of, faults_of, heights, module_of, modules_reached, sources};
+use imports::{Heights, code_of, faults_of, heights, module_of, names_reached, sources};
 
 fn source_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -39,7 +39,7 @@ fn files() -> Vec<(PathBuf, String)> {
 fn level_faults_of(path: &Path, text: &str, heights: &Heights) -> Vec<String> {
     let own = module_of(path);
     let level = |module: &&String| **module != own && heights.get(*module) == heights.get(&own);
-    let reached = modules_reached(path, &code_of(text));
+    let reached = names_reached(path, &["crate::"], &code_of(text));
     reached.iter().filter(level).map(|module| format!("{}: {own} imports {module}", path.display())).collect()
 }
 
@@ -110,8 +110,9 @@ fn circle_of(folder: &str, files: &[(PathBuf, String)]) -> Vec<String> {
     for (path, text) in files {
         let code = code_of(text).replace(&prefix, "super::".repeat(depth_of(path)).as_str());
         let own = module_of(path);
-        let from_crate = modules_reached(path, &code.replace("super::", "_"));
-        let reached = modules_reached(path, &code).into_iter().filter(|name| !from_crate.contains(name));
+        let from_crate = names_reached(path, &["crate::"], &code.replace("super::", "_"));
+        let reached =
+            names_reached(path, &["crate::"], &code).into_iter().filter(|name| !from_crate.contains(name));
         let named = reached.filter(|name| !name.is_empty() && *name != own);
         let known = named.map(|name| if modules.contains(&name) { name } else { "mod".to_owned() });
         names.entry(own.clone()).or_default().extend(known);

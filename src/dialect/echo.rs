@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::config::DialectPath;
-use crate::mesh::ConnectionId;
+use crate::shard::Caller;
 use crate::shard::{Change, Dialect, Event, MessageKind, Now, Session, Shard};
 use crate::wire::websocket::{Opcode, write_frame};
 use crate::wire::{Close, Payload};
@@ -11,7 +11,7 @@ use crate::wire::{Close, Payload};
 /// Where it is spoken.
 pub const PATH: DialectPath = DialectPath {
     path: Cow::Borrowed("/v1/echo"),
-    dialect: super::ECHO,
+    dialect: super::places::ECHO,
     strict: None,
     subprotocol: DialectPath::NATIVE.subprotocol,
     health_path: None,
@@ -26,12 +26,12 @@ impl Dialect for Echo {
         "echo"
     }
 
-    fn opened(&self, _: &mut Shard, _: ConnectionId) {}
+    fn opened(&self, _: &mut Shard, _: Caller) {}
 
     fn message(
         &self,
         shard: &mut Shard,
-        id: ConnectionId,
+        caller: Caller,
         kind: MessageKind,
         payload: Payload<'_>,
     ) -> Result<(), Close> {
@@ -39,7 +39,7 @@ impl Dialect for Echo {
             MessageKind::Text => Opcode::Text,
             MessageKind::Binary => Opcode::Binary,
         };
-        shard.send(id, |out| write_frame(out, opcode, payload.bytes()));
+        shard.send(caller, |out| write_frame(out, opcode, payload.bytes()));
         Ok(())
     }
 

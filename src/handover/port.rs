@@ -1,7 +1,7 @@
 //! The queues between one shard and the storage.
 //!
 //! Invariant: neither side ever waits for the other. A shard that finds its queue full keeps what it has, and
-//! counts it (`JOURNAL_HOLD_BYTES`); the storage stops a load whose chunks find theirs full until there is room.
+//! counts it (`JOURNAL_BACKLOG_BYTES`); the storage stops a load whose chunks find theirs full until there is room.
 
 use std::sync::Arc;
 

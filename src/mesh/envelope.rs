@@ -53,7 +53,7 @@ pub enum Item {
 #[derive(Clone, Copy, Debug)]
 pub enum ClearStep {
     /// The sender takes no more requests: everything it has done for the receiver is in this queue before.
-    Held,
+    Quiet,
     /// The sender has dropped its maps; no tick that it has given is above `clock`.
     Dropped { clock: Time },
     /// All shards have, and everything of before was applied below `tick`.

@@ -1,8 +1,8 @@
 //! Dropping all maps of all shards at once, which tests ask for between two runs.
 //!
 //! ```text
-//! each shard     Held ──► all others    takes no more requests; shard 0 begins, the others follow
-//! each shard     Dropped ──► shard 0    once all others hold: everything they sent before has come by then
+//! each shard     Quiet ──► all others   takes no more requests; shard 0 begins, the others follow
+//! each shard     Dropped ──► shard 0    once all others are quiet: all they sent before has come by then
 //! shard 0        Ended ──► all others   with a tick above everything of before; requests are taken again
 //! ```
 //! With storage a shard says that it has dropped its maps once everything it had applied is durable. Shard 0 then writes
@@ -14,10 +14,10 @@
 //! ask for meanwhile waits and is carried out on the empty maps.
 
 use super::Shard;
-use super::connection::Phase;
-use super::journal::Journal;
+use super::clients::Phase;
+use super::maps::Journal;
 use super::pages::JSON;
-use super::pending::Waiting;
+use super::requests::Waiting;
 use crate::crdt::Time;
 use crate::handover::ToStorage;
 use crate::mesh::{Answer, ClearStep, ConnectionId, Item, ReplyTo, Request, ShardIndex, ShardSet};
@@ -33,11 +33,9 @@ pub struct Clearing {
     stage: Stage,
     /// Clears that have ended here.
     ended: u64,
-    /// For each shard how often it has said that it holds. One that has heard of the end sooner may hold for the next
+    /// For each shard how often it has said that it is quiet. One that has heard of the end sooner may be so for the next
     /// clear already.
-    held: Vec<u64>,
-    /// The tick of the last clear: whoever has seen only what was applied before it must start anew.
-    tick: Time,
+    quiet: Vec<u64>,
     /// What the coordinator knows of the clear under way: who has dropped its maps, and who waits for the end.
     dropped: ShardSet,
     replies: Vec<ReplyTo>,
@@ -47,7 +45,7 @@ pub struct Clearing {
 enum Stage {
     /// No clear is under way.
     Serving,
-    Holding,
+    Quiet,
     /// Its maps are gone, and the storage has yet to sync what it had applied.
     Syncing,
     Dropped,
@@ -59,16 +57,19 @@ enum Stage {
 }
 
 impl Clearing {
-    /// `tick`: that of the last clear, which an earlier process may have done.
-    pub fn new(shards: usize, tick: Time) -> Self {
+    pub fn new(shards: usize) -> Self {
         Self {
             stage: Stage::Serving,
             ended: 0,
-            held: vec![0; shards],
-            tick,
+            quiet: vec![0; shards],
             dropped: ShardSet::EMPTY,
             replies: Vec::new(),
         }
+    }
+
+    /// Whether this shard must take nothing on.
+    pub fn is_under_way(&self) -> bool {
+        self.stage != Stage::Serving
     }
 }
 
@@ -77,40 +78,30 @@ impl Shard {
     pub fn clear_maps(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.phase = Phase::Admission;
-        let reply = self.wait_for(id, None, Waiting::Clear, 1);
-        if self.index == COORDINATOR {
+        let reply = self.requests.wait_for(&mut self.turn, &mut self.clients, (id, None), Waiting::Clear, 1);
+        if self.turn.index == COORDINATOR {
             self.begin_clear(reply);
         } else {
-            self.outgoing.push(COORDINATOR, Item::Request(Request::Clear { reply }));
+            self.turn.outgoing.push(COORDINATOR, Item::Request(Request::Clear { reply }));
         }
     }
 
     /// Somebody wants a clear. One that is under way does as well: nothing is applied before it ends.
     pub(super) fn begin_clear(&mut self, reply: ReplyTo) {
         self.clearing.replies.push(reply);
-        if !self.is_clearing() {
-            self.hold_for_clear();
+        if !self.clearing.is_under_way() {
+            self.become_quiet();
         }
-    }
-
-    /// Whether this shard must take nothing on, as a clear is under way.
-    pub(super) fn is_clearing(&self) -> bool {
-        self.clearing.stage != Stage::Serving
-    }
-
-    /// The tick of the last clear: nothing that was applied up to it is there any more.
-    pub(super) fn cleared_through(&self) -> Time {
-        self.clearing.tick
     }
 
     pub(super) fn clear_step(&mut self, from: ShardIndex, step: ClearStep) {
         match step {
-            ClearStep::Held => {
-                self.clearing.held[usize::from(from)] += 1;
-                if self.is_clearing() {
-                    self.drop_once_all_hold();
+            ClearStep::Quiet => {
+                self.clearing.quiet[usize::from(from)] += 1;
+                if self.clearing.is_under_way() {
+                    self.drop_once_all_are_quiet();
                 } else {
-                    self.hold_for_clear();
+                    self.become_quiet();
                 }
             }
             ClearStep::Dropped { clock } => self.shard_dropped(from, clock),
@@ -118,24 +109,23 @@ impl Shard {
         }
     }
 
-    fn hold_for_clear(&mut self) {
-        self.clearing.stage = Stage::Holding;
-        self.clearing.held[usize::from(self.index)] += 1;
-        self.tell_all_others(ClearStep::Held);
-        self.drop_once_all_hold();
+    fn become_quiet(&mut self) {
+        self.clearing.stage = Stage::Quiet;
+        self.clearing.quiet[usize::from(self.turn.index)] += 1;
+        self.tell_all_others(ClearStep::Quiet);
+        self.drop_once_all_are_quiet();
     }
 
-    fn drop_once_all_hold(&mut self) {
-        let Clearing { stage, ended, held, .. } = &self.clearing;
-        if *stage != Stage::Holding || held.iter().any(|held| held <= ended) {
+    fn drop_once_all_are_quiet(&mut self) {
+        let Clearing { stage, ended, quiet, .. } = &self.clearing;
+        if *stage != Stage::Quiet || quiet.iter().any(|quiet| quiet <= ended) {
             return;
         }
         // Subscribers are told of everything that was acknowledged, even if it is gone the next moment.
-        self.flush_batches();
+        self.feeds.flush_batches(&mut self.turn, &mut self.clients, &mut self.maps);
         self.maps.clear();
-        self.drop_loading();
         self.clearing.stage = Stage::Syncing;
-        if self.journal.is_none() {
+        if self.maps.journal().is_none() {
             self.dropped();
         }
     }
@@ -143,26 +133,26 @@ impl Shard {
     /// This shard has dropped its maps.
     fn dropped(&mut self) {
         self.clearing.stage = Stage::Dropped;
-        let clock = self.clock.last();
-        if self.index == COORDINATOR {
-            self.shard_dropped(self.index, clock);
+        let clock = self.turn.clock.last();
+        if self.turn.index == COORDINATOR {
+            self.shard_dropped(self.turn.index, clock);
         } else {
-            self.outgoing.push(COORDINATOR, Item::Clear(ClearStep::Dropped { clock }));
+            self.turn.outgoing.push(COORDINATOR, Item::Clear(ClearStep::Dropped { clock }));
         }
     }
 
     /// For the coordinator: one more shard has dropped its maps.
     fn shard_dropped(&mut self, from: ShardIndex, clock: Time) {
         self.clearing.dropped.insert(from);
-        self.clock.follow(clock);
-        if self.clearing.dropped == ShardSet::first(self.shards) {
+        self.turn.clock.follow(clock);
+        if self.clearing.dropped == ShardSet::first(self.turn.shards) {
             self.clearing.dropped = ShardSet::EMPTY;
-            let tick = self.clock.tick(self.now.unix_ms);
-            match &mut self.journal {
+            let tick = self.turn.clock.tick(self.turn.now.unix_ms);
+            match self.maps.journal_mut() {
                 None => self.tell_the_end(tick),
                 Some(journal) => {
                     journal.push_clear(tick);
-                    let checkpoint_at_ms = self.now.timer_ms();
+                    let checkpoint_at_ms = self.turn.now.timer_ms();
                     self.clearing.stage = Stage::Recorded { tick, checkpoint_at_ms };
                     self.ask_for_checkpoint();
                 }
@@ -171,7 +161,7 @@ impl Shard {
     }
 
     fn tell_the_end(&mut self, tick: Time) {
-        if let Some(journal) = &self.journal {
+        if let Some(journal) = self.maps.journal() {
             // Everything up to the record is durable. The journal may tell its clock later, and cursors below the tick, which
             // count as of before, would be given meanwhile.
             journal.progress().advance_durable_clock(tick);
@@ -181,49 +171,49 @@ impl Shard {
     }
 
     fn end_clear(&mut self, tick: Time) {
-        self.clock.follow(tick);
-        self.cursor_limit = self.cursor_limit.max(tick);
-        self.clearing.tick = tick;
+        self.turn.clock.follow(tick);
+        self.turn.cursor_limit = self.turn.cursor_limit.max(tick);
+        self.maps.cleared_through = tick;
         self.clearing.ended += 1;
         self.clearing.stage = Stage::Serving;
-        self.let_go_soon();
+        self.turn.storage_left |= self.maps.has_releases();
         for reply in std::mem::take(&mut self.clearing.replies) {
-            if reply.shard == self.index {
+            if reply.shard == self.turn.index {
                 self.clear_answered(reply);
             } else {
-                self.outgoing.push(reply.shard, Item::Answer(Answer::Cleared { reply }));
+                self.turn.outgoing.push(reply.shard, Item::Answer(Answer::Cleared { reply }));
             }
         }
-        if self.clearing.held.iter().any(|&held| held > self.clearing.ended) {
-            self.hold_for_clear();
+        if self.clearing.quiet.iter().any(|&quiet| quiet > self.clearing.ended) {
+            self.become_quiet();
         }
     }
 
     /// Takes the step that the storage was waited for.
-    pub(super) fn go_on_clearing(&mut self) {
+    pub(super) fn continue_clear(&mut self) {
         match self.clearing.stage {
-            Stage::Syncing if self.clear_may_go_on() => self.dropped(),
-            Stage::Recorded { tick, .. } if self.clear_may_go_on() => self.tell_the_end(tick),
+            Stage::Syncing if self.clear_may_continue() => self.dropped(),
+            Stage::Recorded { tick, .. } if self.clear_may_continue() => self.tell_the_end(tick),
             Stage::Recorded { .. } => self.ask_for_checkpoint(),
             _ => {}
         }
     }
 
     /// Whether the storage is as far as the clear under way needs it.
-    pub(super) fn clear_may_go_on(&self) -> bool {
+    pub(super) fn clear_may_continue(&self) -> bool {
         match self.clearing.stage {
-            Stage::Syncing => self.journal.as_ref().is_some_and(Journal::is_all_durable),
+            Stage::Syncing => self.maps.journal().is_some_and(Journal::is_all_durable),
             Stage::Recorded { tick, .. } => {
-                self.journal.as_ref().is_some_and(|journal| journal.is_folded(tick))
+                self.maps.journal().is_some_and(|journal| journal.is_folded(tick))
             }
             _ => false,
         }
     }
 
     fn ask_for_checkpoint(&mut self) {
-        let now_ms = self.now.timer_ms();
+        let now_ms = self.turn.now.timer_ms();
         if let Stage::Recorded { checkpoint_at_ms, .. } = &mut self.clearing.stage
-            && let Some(journal) = &mut self.journal
+            && let Some(journal) = self.maps.journal_mut()
             && now_ms >= *checkpoint_at_ms
         {
             *checkpoint_at_ms = now_ms + CHECKPOINT_EVERY_MS;
@@ -231,7 +221,7 @@ impl Shard {
         }
     }
 
-    /// When [`Self::go_on_clearing`] has something to do though the storage says nothing, in milliseconds of the
+    /// When [`Self::continue_clear`] has something to do though the storage says nothing, in milliseconds of the
     /// monotonic clock.
     pub(super) fn next_clear_checkpoint_ms(&self) -> Option<u64> {
         match self.clearing.stage {
@@ -242,14 +232,14 @@ impl Shard {
 
     /// All maps of all shards are gone.
     pub(super) fn clear_answered(&mut self, reply: ReplyTo) {
-        if self.end_wait(reply).is_some() {
+        if self.requests.end_wait(&mut self.turn, &mut self.clients, reply).is_some() {
             self.respond_page(reply.connection, false, StatusCode::OK, JSON, "{\"success\":true}");
         }
     }
 
     fn tell_all_others(&mut self, step: ClearStep) {
-        for target in (0..self.shards as ShardIndex).filter(|&target| target != self.index) {
-            self.outgoing.push(target, Item::Clear(step));
+        for target in self.turn.others() {
+            self.turn.outgoing.push(target, Item::Clear(step));
         }
     }
 }

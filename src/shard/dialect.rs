@@ -6,10 +6,13 @@
 
 use std::any::Any;
 
-use super::{Frames, Health, Now, Outcomes, Personal, Shard};
+use super::caller::Caller;
+use super::outbox::{Frames, Personal};
+use super::outcomes::Outcomes;
+use super::{Now, Shard};
 use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
-use crate::mesh::{ConnectionId, Entries, Entry, Members};
+use crate::mesh::{Entries, Entry, Members};
 use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
 
 /// Place of a dialect in [`super::Shared::dialects`].
@@ -24,7 +27,7 @@ pub trait Dialect: Sync {
     fn name(&self) -> &'static str;
 
     /// The connection is open.
-    fn opened(&self, shard: &mut Shard, id: ConnectionId);
+    fn opened(&self, shard: &mut Shard, caller: Caller);
 
     /// A message has come.
     ///
@@ -33,7 +36,7 @@ pub trait Dialect: Sync {
     fn message(
         &self,
         shard: &mut Shard,
-        id: ConnectionId,
+        caller: Caller,
         kind: MessageKind,
         payload: Payload<'_>,
     ) -> Result<(), Close>;
@@ -42,7 +45,7 @@ pub trait Dialect: Sync {
     fn event(&self, event: Event<'_>, session: &mut Session, now: Now, out: &mut Vec<u8>);
 
     /// All that was queued for a connection has been sent, as was asked with [`Shard::call_when_drained`].
-    fn drained(&self, _shard: &mut Shard, _id: ConnectionId) {}
+    fn drained(&self, _shard: &mut Shard, _caller: Caller) {}
 
     /// Appends the frames that tell one subscriber of a change: one that gets less than others, such as who made part
     /// of it, or gets it later.
@@ -197,9 +200,9 @@ pub struct Ack<'a> {
     /// What was reached, which on a timeout is less than what was asked for.
     pub level: AckLevel,
     pub timeout: bool,
-    pub(super) outcomes: &'a Outcomes,
+    pub(in crate::shard) outcomes: &'a Outcomes,
     /// The name of this server, whose clock gave stamps.
-    pub(super) node: Node,
+    pub(in crate::shard) node: Node,
 }
 
 impl<'a> Ack<'a> {
@@ -232,4 +235,16 @@ pub enum SnapshotEnd {
         /// The `since` of the request was of no use: what the client has must be dropped.
         reset: bool,
     },
+}
+
+/// How the whole process is, for a page of a dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    pub is_draining: bool,
+    pub unix_ms: u64,
+    pub uptime_ms: u64,
+    pub connections: u64,
+    /// Maps in memory.
+    pub maps: u64,
+    pub subscriptions: u64,
 }

@@ -1,11 +1,9 @@
 //! What happens to connections, as the driver reports it.
 
-use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use super::admission::NoRoom;
-use super::connection::{Connection, Phase};
-use super::{Command, Shard};
+use super::clients::{Connection, NoRoom, Phase, Waits};
+use super::{Command, Shard, work};
 use crate::limits::PARSE_PADDING_BYTES;
 use crate::mesh::ConnectionId;
 use crate::wire::Close;
@@ -13,21 +11,21 @@ use crate::wire::Close;
 impl Shard {
     /// A client connected. `None`: there is no room even to turn it away politely; close the transport.
     pub fn accepted(&mut self, address: IpAddr) -> Option<ConnectionId> {
-        self.metrics.accepts += 1;
-        let refusal = match self.admission.connect(self.now, &mut self.random, &mut self.metrics) {
+        self.turn.metrics.accepts += 1;
+        let refusal = match self.clients.count_accept(&mut self.turn) {
             Ok(refusal) => refusal,
             Err(NoRoom) => return None,
         };
-        let now_ms = self.now.timer_ms();
-        let message_bytes_max = self.config.message_bytes_max;
+        let now_ms = self.turn.now.timer_ms();
+        let message_bytes_max = self.turn.config.message_bytes_max;
         let id = self.clients.insert(|id| Connection::new(id, address, now_ms, message_bytes_max));
-        self.metrics.sockets += 1;
-        let deadline_ms = now_ms + self.config.handshake_timeout_ms;
+        self.turn.metrics.sockets += 1;
+        let deadline_ms = now_ms + self.turn.config.handshake_timeout_ms;
         if let Some(connection) = self.clients.get_mut(id) {
             connection.refusal = refusal;
             connection.deadline_ms = deadline_ms;
         }
-        self.look_at(id, deadline_ms);
+        self.clients.set_timer(id, deadline_ms);
         if self.is_draining() {
             self.hurry(id);
         }
@@ -36,29 +34,30 @@ impl Shard {
 
     /// Bytes arrived: the first `len` of `padded`, whose last [`PARSE_PADDING_BYTES`] are slack.
     pub fn received(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
-        self.metrics.bytes_received += len as u64;
+        self.turn.metrics.bytes_received += len as u64;
         self.take_in(id, padded, len);
     }
 
     fn take_in(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
-        let now_ms = self.now.timer_ms();
+        let now_ms = self.turn.now.timer_ms();
         let congested = self.is_congested();
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.heard_at_ms = now_ms;
         connection.received_bytes += len as u64;
         connection.pinged = false;
         match connection.phase {
-            Phase::Open if connection.unread.is_empty() && !connection.paused && !congested => {
-                self.handle_frames(id, padded, len);
+            Phase::Open if connection.unread.is_empty() && connection.waits == Waits::No && !congested => {
+                self.handle_frames(id, padded, len, false);
             }
             Phase::Open | Phase::Admission => {
                 connection.unread.extend_from_slice(&padded[..len]);
-                self.hold(id);
+                let is_brief = connection.is_open() && !congested;
+                self.clients.wait(&mut self.turn, id, is_brief);
             }
             Phase::Handshake => {
                 // No more is kept than the largest header block, which is answered in any case. What follows it belongs
                 // to a WebSocket, if there is one then.
-                let room = self.config.header_bytes_max.saturating_sub(connection.unread.len());
+                let room = self.turn.config.header_bytes_max.saturating_sub(connection.unread.len());
                 let kept = len.min(room);
                 connection.unread.extend_from_slice(&padded[..kept]);
                 self.handle_http(id);
@@ -78,7 +77,7 @@ impl Shard {
             // What came before the end is still waiting to be handled, or to be answered by another shard.
             Phase::Open if !connection.unread.is_empty() => {}
             Phase::Admission => {}
-            Phase::Lingering => self.finish(id),
+            Phase::Lingering => self.clients.finish(&mut self.turn, id),
             Phase::Flushing | Phase::Disconnected => {}
             Phase::Handshake | Phase::Open => self.disconnect(id, Close::Gone),
         }
@@ -87,71 +86,58 @@ impl Shard {
     /// The transport failed: reset, timed out, or worse.
     pub fn failed(&mut self, id: ConnectionId) {
         self.disconnect_for(id, Close::Gone, "the transport failed, such as by a reset");
-        self.finish(id);
+        self.clients.finish(&mut self.turn, id);
     }
 
     /// The kernel took `bytes` of [`Self::in_flight`].
     pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
-        self.metrics.sends += 1;
-        self.metrics.bytes_sent += bytes as u64;
-        let now_ms = self.now.timer_ms();
-        let clients = &mut self.clients;
-        let Some(connection) = clients.table.get_mut(id.index as usize).filter(|found| found.id == id) else {
-            return;
-        };
-        connection.sent_bytes += bytes as u64;
-        let all = connection.outbox.sent(bytes, &mut clients.pool);
+        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
+        turn.metrics.sends += 1;
+        turn.metrics.bytes_sent += bytes as u64;
+        let Some(all) = clients.sent(id, bytes) else { return };
+        clients.something_ended(id);
+        let Some(connection) = clients.get_mut(id) else { return };
         if connection.paused {
             // What it sends is not read now, so taking bytes is its only way to show that it lives.
-            connection.heard_at_ms = now_ms;
+            connection.heard_at_ms = turn.now.timer_ms();
             connection.pinged = false;
         }
         if connection.phase == Phase::Disconnected {
             return;
         }
         if !all {
-            clients.commands.push(Command::Send(id));
+            turn.commands.push(Command::Send(id));
             return;
         }
         let (walking, behind) = (connection.walking > 0, connection.watches_behind > 0);
         if connection.outbox.is_filling() {
-            clients.mark(id, self.now);
+            clients.mark(id, turn.now);
         } else if connection.phase == Phase::Flushing {
-            self.linger(id);
+            clients.linger(turn, id);
             return;
         }
-        self.tell_if_drained(id);
-        if walking && self.clients.has_room(id) {
-            self.walk_on(id);
+        clients.check_drained(id);
+        if walking && clients.has_room(id) {
+            feeds.walk_on(turn, clients, maps, id);
         }
         if behind {
-            self.catch_up(id);
+            rooms.catch_up(turn, clients, requests, id);
         }
+        self.tell_drained();
     }
 
-    /// Tells the dialect of a connection that everything is sent, if it wants to know.
-    pub(super) fn tell_if_drained(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.clients.get_mut(id)
-            && connection.wants_drained
-            && !connection.outbox.is_filling()
-            && !connection.outbox.is_sending()
-        {
-            connection.wants_drained = false;
-            self.dialect_of(id).drained(self, id);
+    /// Tells the dialects of connections that everything is sent, if they want to know.
+    pub(super) fn tell_drained(&mut self) {
+        while let Some(id) = self.clients.next_drained() {
+            if let Some(caller) = self.clients.caller(id) {
+                self.dialect_of(id).drained(self, caller);
+            }
         }
     }
 
     /// The last completion of a closed connection has come: its slot is free.
     pub fn released(&mut self, id: ConnectionId) {
-        let clients = &mut self.clients;
-        if clients.get(id).is_none() {
-            return;
-        }
-        let mut connection = clients.table.remove(id.index as usize);
-        debug_assert_eq!(connection.phase, Phase::Disconnected);
-        connection.outbox.clear(&mut clients.pool);
-        self.metrics.sockets -= 1;
-        self.admission.depart();
+        self.clients.remove(&mut self.turn, id);
     }
 
     /// The bytes of a [`Command::Send`], in order; they stay in place until [`Self::sent`].
@@ -159,74 +145,32 @@ impl Shard {
         self.clients.get(id).into_iter().flat_map(|connection| connection.outbox.in_flight())
     }
 
-    /// Keeps what has arrived and stops reading, until the shard takes requests again.
-    pub(super) fn hold(&mut self, id: ConnectionId) {
-        let Some(connection) = self.clients.get_mut(id) else { return };
-        if !connection.paused {
-            connection.paused = true;
-            self.wait_in_line(id);
-            self.metrics.reads_paused += 1;
-            self.clients.commands.push(Command::PauseReading(id));
-        }
-    }
-
-    /// Puts a connection that is not read where it waits: until a moment, or until there is room.
-    fn wait_in_line(&mut self, id: ConnectionId) {
-        match self.clients.get(id).and_then(|connection| self.rate_allows_at_us(connection)) {
-            Some(at_us) => self.rate_limited.push(Reverse((at_us, id))),
-            None => self.paused.push_back(id),
-        }
-    }
-
-    /// When the next of the connections may go on that have sent as much as they may.
-    pub(super) fn next_rate_limited_us(&self) -> Option<u64> {
-        self.rate_limited.peek().map(|Reverse((at_us, _))| *at_us)
-    }
-
-    /// Lets those go on that have waited until they may, whose silence was not theirs.
-    pub(super) fn release_rate_limited(&mut self) {
-        let now_ms = self.now.timer_ms();
-        while self.next_rate_limited_us().is_some_and(|at_us| at_us <= self.now.monotonic_us)
-            && let Some(Reverse((_, id))) = self.rate_limited.pop()
-        {
-            self.paused.push_back(id);
-            if let Some(connection) = self.clients.get_mut(id) {
-                connection.heard_at_ms = now_ms;
-            }
-        }
-    }
-
-    /// Handles what the held connections had sent and reads on, as far as that is possible now.
-    pub(super) fn release_held(&mut self) {
-        for _ in 0..self.paused.len() {
-            if self.is_congested() {
+    /// Handles what connections in line had sent, as much as a turn may, and reads on those that have nothing left.
+    pub(super) fn resume_waiting(&mut self) {
+        for handled in 0..self.clients.line_len() {
+            // One at least, so that whatever comes with each turn leaves nobody in line for ever.
+            if self.is_congested() || handled > 0 && self.turn.is_spent() {
                 return;
             }
-            let Some(id) = self.paused.pop_front() else { return };
-            let Some(connection) = self.clients.get_mut(id) else { continue };
-            if !connection.is_connected() {
+            let Some(id) = self.clients.next_in_line() else { return };
+            self.turn.spend(work::FRAME);
+            let Some(connection) = self.clients.get_mut(id).filter(|found| found.is_connected()) else {
                 continue;
-            }
-            if !self.may_take_requests(id) {
-                self.wait_in_line(id);
-                continue;
-            }
-            let Some(connection) = self.clients.get_mut(id) else { continue };
-            connection.paused = false;
-            let ended = connection.ended;
+            };
             let mut unread = std::mem::take(&mut connection.unread);
             let len = unread.len();
             unread.resize(len + PARSE_PADDING_BYTES, 0);
-            self.handle_frames(id, &mut unread, len);
-            let Some(connection) = self.clients.get(id) else { continue };
-            if connection.paused {
+            self.handle_frames(id, &mut unread, len, handled == 0);
+            let Some(connection) = self.clients.get_mut(id) else { continue };
+            if connection.waits != Waits::No {
                 continue;
             }
+            let (ended, was_paused) = (connection.ended, std::mem::take(&mut connection.paused));
             if ended {
                 self.disconnect(id, Close::Gone);
-            } else {
+            } else if was_paused {
                 // Also where what it had sent ended the connection: the peer's end must still be seen.
-                self.clients.commands.push(Command::ResumeReading(id));
+                self.turn.commands.push(Command::ResumeReading(id));
             }
         }
     }

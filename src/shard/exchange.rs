@@ -3,8 +3,9 @@
 
 use std::vec;
 
-use super::{SetPresence, Shard};
-use crate::mesh::{Answer, Envelope, Item, ReplyTo, Request, ShardIndex, Span};
+use super::requests::KeyOf;
+use super::{SetPresence, Shard, rooms};
+use crate::mesh::{Answer, Envelope, Item, Request, ShardIndex};
 
 /// Requests of one envelope that wait, with the bytes their spans point into.
 pub struct Deferred {
@@ -21,7 +22,7 @@ impl Shard {
     pub fn drain_mesh(&mut self) {
         self.resume_deferred();
         self.mesh_left = false;
-        for from in 0..self.shards {
+        for from in 0..self.turn.shards {
             for _ in 0..ENVELOPES_PER_TURN_MAX {
                 let Some(queue) = &mut self.incoming[from] else { break };
                 let Ok(envelope) = queue.pop() else { break };
@@ -33,7 +34,7 @@ impl Shard {
     }
 
     fn resume_deferred(&mut self) {
-        while !self.is_congested() {
+        while !self.is_congested() && !self.turn.is_spent() {
             let Some(mut oldest) = self.deferred.pop_front() else { return };
             let Some(request) = oldest.requests.next() else { continue };
             self.handle_request(oldest.from, request, &oldest.bytes);
@@ -45,103 +46,110 @@ impl Shard {
         let Envelope { as_of, journaled, items, bytes, writers } = envelope;
         // First: what is asked for in here comes after all that its client has been told, and whoever is told of what
         // is in here comes after it with what it asks for next.
-        self.clock.follow(as_of);
+        self.turn.clock.follow(as_of);
         let mut waiting = Vec::new();
         for item in items {
             match item {
                 Item::Request(request) => {
-                    if self.deferred.is_empty() && waiting.is_empty() && !self.is_congested() {
+                    if self.deferred.is_empty()
+                        && waiting.is_empty()
+                        && !self.is_congested()
+                        && !self.turn.is_spent()
+                    {
                         self.handle_request(from, request, &bytes);
                     } else {
                         waiting.push(request);
                     }
                 }
                 Item::Answer(answer) => self.handle_answer(from, answer, journaled, &bytes),
-                Item::Changes(changes) => self.changes_arrived(from, &changes, &bytes, &writers),
-                Item::Interest { map, wanted } => self.interest_told(from, &map, wanted),
-                Item::Member(changed) => self.member_arrived(&changed, &bytes),
-                Item::Published { map, dialect, body } => {
-                    self.message_arrived(&map, dialect, body.of(&bytes));
+                Item::Changes(changes) => {
+                    let Self { turn, clients, maps, feeds, .. } = &mut *self;
+                    feeds.changes_arrived(turn, clients, maps, (from, &changes), (&bytes, &writers));
                 }
-                Item::Departed { address } => self.departed(address),
+                Item::Interest { map, wanted } => {
+                    let Self { turn, clients, maps, feeds, .. } = &mut *self;
+                    feeds.interest_told(turn, clients, maps, from, (&map, wanted));
+                }
+                Item::Member(changed) => {
+                    self.rooms.member_arrived(&mut self.turn, &mut self.clients, &changed, &bytes);
+                }
+                Item::Published { map, dialect, body } => {
+                    let Self { turn, clients, maps, feeds, .. } = &mut *self;
+                    feeds.message_arrived(turn, clients, maps, &map, (dialect, body.of(&bytes)));
+                }
+                Item::Departed { address } => self.clients.departed(address),
                 Item::Clear(step) => self.clear_step(from, step),
             }
         }
-        self.heard[usize::from(from)] = as_of;
+        self.turn.heard[usize::from(from)] = as_of;
         if !waiting.is_empty() {
-            self.metrics.mesh_stalls += 1;
+            self.turn.metrics.mesh_stalls += u64::from(self.is_congested());
             self.deferred.push_back(Deferred { from, requests: waiting.into_iter(), bytes });
         }
     }
 
     pub(super) fn handle_request(&mut self, from: ShardIndex, request: Request, bytes: &[u8]) {
+        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
         match request {
-            Request::Write { reply, write } => self.apply_and_answer(reply, &write.unpack(bytes)),
-            Request::Read { reply, map, map_hash, key, key_hash } => {
-                let (map, key) = (map.text(bytes), key.text(bytes));
-                self.read_and_answer(reply, map, map_hash, key, key_hash);
+            Request::Write { reply, write } => {
+                requests.apply_and_answer(turn, clients, maps, reply, &write.unpack(bytes));
             }
-            Request::Digest { reply, map } => self.digest_and_answer(reply, &map),
-            Request::Walk(request) => self.walks.push_back(*request),
-            Request::ClaimType { map, map_type } => self.claim_type(from, &map, map_type),
-            Request::Admit { reply, address } => self.admit(reply, address),
-            Request::WatchRoom { reply, room } => self.room_watched(reply, room),
-            Request::UnwatchRoom { room } => self.room_unwatched(from, &room),
+            Request::Read { reply, map, map_hash, key, key_hash } => {
+                let key = KeyOf { map: map.text(bytes), map_hash, key: key.text(bytes), key_hash };
+                requests.read_and_answer(turn, clients, maps, reply, key);
+            }
+            Request::Digest { reply, map } => requests.digest_and_answer(turn, clients, maps, reply, &map),
+            Request::Walk(request) => feeds.walk_asked(*request),
+            Request::ClaimType { map, map_type } => maps.claim_type(turn, from, &map, map_type),
+            Request::Admit { reply, address } => clients.admit(turn, reply, address),
+            Request::WatchRoom { reply, room } => rooms.room_watched(turn, reply, room),
+            Request::UnwatchRoom { room } => rooms.room_unwatched(turn, from, &room),
             Request::SetMember { reply, room, member, state, clock } => {
                 let (room, member) = (room.text(bytes), member.text(bytes));
                 let state = state.map(|state| state.of(bytes));
-                let outcome = self.set_member(&SetPresence { room, member, state, clock }, reply.writer());
-                self.outgoing.push(from, Item::Answer(Answer::MemberSet { reply, outcome }));
+                let set = SetPresence { room, member, state, clock };
+                let outcome = rooms.set_member(turn, clients, &set, reply.writer());
+                turn.outgoing.push(from, Item::Answer(Answer::MemberSet { reply, outcome }));
             }
             Request::LeaveRoom { room, member, by } => {
-                self.leave_room(room.text(bytes), member.text(bytes), by);
+                rooms.leave_room(turn, clients, (room.text(bytes), member.text(bytes)), by);
             }
             Request::Metrics { reply } => {
                 let metrics = Box::new(self.metrics_now());
-                self.outgoing.push(from, Item::Answer(Answer::Metrics { reply, metrics }));
+                self.turn.outgoing.push(from, Item::Answer(Answer::Metrics { reply, metrics }));
             }
             Request::Clear { reply } => self.begin_clear(reply),
         }
     }
 
     fn handle_answer(&mut self, from: ShardIndex, answer: Answer, journaled: u64, bytes: &[u8]) {
+        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
         match answer {
-            Answer::Write { reply, outcome } => self.write_answered((from, journaled), reply, outcome),
-            Answer::Read { reply, entry } => self.read_answered(reply, entry.of(bytes)),
-            Answer::Digest { reply, entries, hash } => self.digest_answered(reply, entries, hash),
-            Answer::Walk(answer) => self.walk_answered(from, &answer, answer.entries.of(bytes)),
-            Answer::TypeFixed { map, map_type } => self.type_fixed(&map, map_type),
+            Answer::Write { reply, outcome } => {
+                requests.write_answered(turn, clients, maps, (reply, outcome), (from, journaled));
+            }
+            Answer::Read { reply, entry } => requests.read_answered(turn, clients, reply, entry.of(bytes)),
+            Answer::Digest { reply, entries, hash } => {
+                requests.digest_answered(turn, clients, reply, (entries, hash));
+            }
+            Answer::Walk(answer) => {
+                feeds.walk_answered(turn, clients, maps, from, (&answer, answer.entries.of(bytes)));
+            }
+            Answer::TypeFixed { map, map_type } => {
+                for parked in maps.type_fixed(turn, &map, map_type) {
+                    self.resume_parked(parked);
+                }
+            }
             Answer::Admit { reply, admitted } => self.admission_answered(reply, admitted),
             Answer::Members { reply, room, members } => {
-                self.members_answered(reply, &room, members.of(bytes))
+                rooms.members_answered(turn, clients, requests, reply, (&room, members.of(bytes)));
             }
-            Answer::MemberSet { reply, outcome } => self.member_answered(reply, outcome),
+            Answer::MemberSet { reply, outcome } => {
+                rooms::member_answered(turn, clients, requests, reply, outcome);
+            }
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
             Answer::Cleared { reply } => self.clear_answered(reply),
         }
-    }
-
-    /// Asks all other shards for their numbers.
-    pub(super) fn ask_all_for_metrics(&mut self, reply: ReplyTo) {
-        for target in (0..self.shards as ShardIndex).filter(|&target| target != self.index) {
-            self.outgoing.push(target, Item::Request(Request::Metrics { reply }));
-        }
-    }
-
-    /// Asks the owner of one key for its entry.
-    pub(super) fn ask_for_entry(
-        &mut self,
-        owner: ShardIndex,
-        reply: ReplyTo,
-        map: &str,
-        map_hash: u64,
-        key: &str,
-        key_hash: u64,
-    ) {
-        let envelope = self.outgoing.filling(owner);
-        let map = Span::append(&mut envelope.bytes, map.as_bytes());
-        let key = Span::append(&mut envelope.bytes, key.as_bytes());
-        envelope.items.push(Item::Request(Request::Read { reply, map, map_hash, key, key_hash }));
     }
 
     pub(super) fn has_deferred(&self) -> bool {

@@ -1,14 +1,14 @@
 //! The small things a dialect asks of its shard; the large ones are `write`, `read`, `subscribe` and their like.
 
-use super::{DialectIndex, Now, Session, Shard};
+use super::{Caller, DialectIndex, Now, Session, Shard};
 use crate::config::Config;
-use crate::crdt::{Stamp, Time};
-use crate::mesh::ConnectionId;
+use crate::crdt::Stamp;
 use crate::wire::json::Parser;
+use crate::wire::{Close, Reject, Ticket};
 
 impl Shard {
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.turn.config
     }
 
     /// The parser that all messages of this shard are parsed with.
@@ -16,74 +16,99 @@ impl Shard {
         &mut self.parser
     }
 
-    /// The clock of this shard, for clients to set theirs by: a stamp a millisecond later is not refused. So it is this
-    /// shard's clock, unless that has been pushed as far ahead as stamps may be, when it is a millisecond less than that.
+    /// See [`super::turn::Turn::clock_for_clients`].
     pub fn clock_now(&mut self) -> Stamp {
-        let time = self.clock.advance(self.now.unix_ms);
-        let accepted_ms = self.reference_ms.saturating_add(self.config.clock_drift_max_ms);
-        let time =
-            if time.millis() < accepted_ms { time } else { Time::new(accepted_ms.saturating_sub(1), 0) };
-        Stamp { time, node: self.node }
+        self.turn.clock_for_clients()
     }
 
     /// Whether the connection's peer takes what it is sent.
-    pub fn has_room(&self, id: ConnectionId) -> bool {
-        self.clients.has_room(id)
+    pub fn has_room(&self, caller: Caller) -> bool {
+        self.clients.has_room(caller.connection())
     }
 
     /// Has [`super::Dialect::drained`] called once all that was queued for the connection is sent.
-    pub fn call_when_drained(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.clients.get_mut(id) {
+    pub fn call_when_drained(&mut self, caller: Caller) {
+        if let Some(connection) = self.clients.get_mut(caller.connection()) {
             connection.wants_drained = true;
         }
     }
 
     /// Whether messages of the connection are handled, or wait, and it is not read, until this is called again.
-    pub fn take_requests(&mut self, id: ConnectionId, takes: bool) {
-        if let Some(connection) = self.clients.get_mut(id) {
+    pub fn take_requests(&mut self, caller: Caller, takes: bool) {
+        if let Some(connection) = self.clients.get_mut(caller.connection()) {
             connection.takes_no_requests = !takes;
+            self.clients.something_ended(caller.connection());
         }
     }
 
     /// What the connection is called in logs.
-    pub fn connection_name(&self, id: ConnectionId) -> String {
-        format!("{}-{}-{}", self.index, id.index, id.generation)
+    pub fn connection_name(&self, caller: Caller) -> String {
+        self.turn.connection_name(caller.connection())
     }
 
     /// The time of this turn.
     pub fn now(&self) -> Now {
-        self.now
+        self.turn.now
     }
 
     /// What the connection's dialect remembers of it; `None` if it is gone.
-    pub fn session(&mut self, id: ConnectionId) -> Option<&mut Session> {
-        self.clients.get_mut(id).map(|connection| &mut connection.session)
+    pub fn session(&mut self, caller: Caller) -> Option<&mut Session> {
+        self.clients.get_mut(caller.connection()).map(|connection| &mut connection.session)
     }
 
     /// What the connection speaks; any if it is gone.
-    pub fn dialect_index(&self, id: ConnectionId) -> DialectIndex {
-        self.clients.get(id).map_or(0, |connection| connection.dialect)
+    pub fn dialect_index(&self, caller: Caller) -> DialectIndex {
+        self.clients.get(caller.connection()).map_or(0, |connection| connection.dialect)
     }
 
     /// From now on the connection speaks another dialect, with the same session.
-    pub fn switch_dialect(&mut self, id: ConnectionId, dialect: DialectIndex) {
-        if let Some(connection) = self.clients.get_mut(id) {
+    pub fn switch_dialect(&mut self, caller: Caller, dialect: DialectIndex) {
+        if let Some(connection) = self.clients.get_mut(caller.connection()) {
             connection.dialect = dialect;
         }
     }
 
     /// Counts a request that a dialect has refused by itself.
     pub fn count_refusal(&mut self) {
-        self.metrics.requests_rejected += 1;
+        self.turn.metrics.requests_rejected += 1;
     }
 
     /// Queues the frames that `write` appends.
-    pub fn send(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
-        self.clients.send(id, self.now, write);
+    pub fn send(&mut self, caller: Caller, write: impl FnOnce(&mut Vec<u8>)) {
+        self.clients.send(caller.connection(), self.turn.now, write);
     }
 
     /// Like [`Self::send`] for what must not wait for company.
-    pub fn send_urgent(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
-        self.clients.send_urgent(id, self.now, write);
+    pub fn send_urgent(&mut self, caller: Caller, write: impl FnOnce(&mut Vec<u8>)) {
+        self.clients.send_urgent(caller.connection(), self.turn.now, write);
+    }
+
+    /// Refuses a request as a whole; the connection goes on.
+    pub fn reject(&mut self, caller: Caller, ticket: Option<&Ticket>, reject: Reject) {
+        self.clients.reject(&mut self.turn, caller.connection(), ticket, reject);
+    }
+
+    /// Refuses what is no message at all.
+    ///
+    /// # Errors
+    /// Why the connection must end, once there were too many.
+    pub fn bad_message(
+        &mut self,
+        caller: Caller,
+        ticket: Option<&Ticket>,
+        reject: Reject,
+    ) -> Result<(), Close> {
+        self.clients.bad_message(&mut self.turn, caller.connection(), ticket, reject)
+    }
+
+    /// Counts one message; when to try again if it is one too many in its second or minute, which none is where those
+    /// wait.
+    pub fn over_message_rate(&mut self, caller: Caller) -> Option<u32> {
+        self.clients.over_message_rate(&self.turn, caller.connection())
+    }
+
+    /// Whether the ack level `durable` can be reached.
+    pub fn may_wait_for_disk(&self) -> bool {
+        self.maps.may_wait_for_disk(&self.turn)
     }
 }

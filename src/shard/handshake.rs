@@ -1,9 +1,8 @@
 //! From the first byte to an open WebSocket, or to the page an HTTP client asked for (`pages.rs`).
 
-use super::admission::too_many_of_address;
-use super::connection::Phase;
-use super::pending::Waiting;
-use super::{Command, DialectIndex, Shard};
+use super::clients::{Phase, Waits, too_many_of_address};
+use super::requests::Waiting;
+use super::{DialectIndex, Shard};
 use crate::limits::PARSE_PADDING_BYTES;
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Refusal;
@@ -15,7 +14,7 @@ impl Shard {
     /// Looks at the request head received so far and answers it once it is complete.
     pub(super) fn handle_http(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.get_mut(id) else { return };
-        let config = &self.config;
+        let config = &self.turn.config;
         let rules = Rules {
             header_bytes_max: config.header_bytes_max,
             allowed_origins: &config.allowed_origins,
@@ -29,7 +28,7 @@ impl Shard {
         connection.unread.drain(..consumed);
         match answer {
             Answer::Refuse { response } => {
-                self.metrics.handshakes_refused += 1;
+                self.turn.metrics.handshakes_refused += 1;
                 self.respond(id, |out| out.extend_from_slice(&response));
             }
             Answer::Clear => self.clear_maps(id),
@@ -43,12 +42,16 @@ impl Shard {
     }
 
     fn upgrade(&mut self, id: ConnectionId, dialect: DialectIndex, response: Vec<u8>) {
+        let limits_addresses = self.clients.limits_addresses();
         let Some(connection) = self.clients.get_mut(id) else { return };
-        if connection.refusal.is_none() && self.admission.limits_addresses() {
+        if connection.refusal.is_none() && limits_addresses {
             connection.phase = Phase::Admission;
             let address = connection.address;
-            let reply = self.wait_for(id, None, Waiting::Admission { dialect, response, address }, 1);
-            self.request_admission(reply, address);
+            let waiting = Waiting::Admission { dialect, response, address };
+            let reply = self.requests.wait_for(&mut self.turn, &mut self.clients, (id, None), waiting, 1);
+            if let Some(admitted) = self.clients.request_admission(&mut self.turn, reply, address) {
+                self.admission_answered(reply, admitted);
+            }
         } else {
             self.open(id, dialect, &response);
         }
@@ -57,60 +60,58 @@ impl Shard {
     /// The shard that counts the client's address has decided.
     pub(super) fn admission_answered(&mut self, reply: ReplyTo, admitted: bool) {
         let id = reply.connection;
-        let Some(request) = self.end_wait(reply) else { return };
+        let Some(request) = self.requests.end_wait(&mut self.turn, &mut self.clients, reply) else { return };
         let Waiting::Admission { dialect, response, address } = request.waiting else { return };
         let Some(connection) = self.clients.get_mut(id).filter(|found| found.phase == Phase::Admission)
         else {
             // It left before the answer came: what was counted for it must be given back.
             if admitted {
-                self.depart(address);
+                self.clients.depart(&mut self.turn, address);
             }
             return;
         };
         connection.admitted = admitted;
         if !admitted {
-            connection.refusal = Some((Refusal::PerIp, too_many_of_address(&mut self.random)));
+            connection.refusal = Some((Refusal::PerIp, too_many_of_address(&mut self.turn.random)));
         }
         self.open(id, dialect, &response);
     }
 
     /// The WebSocket is open, if only to be told to come back later.
     fn open(&mut self, id: ConnectionId, dialect: DialectIndex, response: &[u8]) {
-        self.clients.send_uncounted(id, self.now, |out| out.extend_from_slice(response));
-        let now_ms = self.now.timer_ms();
-        let message_bytes_max = self.clients.dialects[usize::from(dialect)].message_bytes_max(&self.config);
+        self.clients.send_uncounted(id, self.turn.now, |out| out.extend_from_slice(response));
+        let now_ms = self.turn.now.timer_ms();
+        let message_bytes_max = self.clients.dialect(dialect).message_bytes_max(&self.turn.config);
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.phase = Phase::Open;
         connection.dialect = dialect;
         connection.reader = Reader::new(message_bytes_max);
         connection.deadline_ms = u64::MAX;
         connection.heard_at_ms = now_ms;
-        let paused = std::mem::take(&mut connection.paused);
         let refusal = connection.refusal;
         let mut early = std::mem::take(&mut connection.unread);
-        self.metrics.handshakes += 1;
-        self.metrics.connections += 1;
-        self.log_opened(id);
-        if paused {
-            self.paused.retain(|&held| held != id);
-            self.clients.commands.push(Command::ResumeReading(id));
-        }
+        self.turn.metrics.handshakes += 1;
+        self.turn.metrics.connections += 1;
+        self.clients.log_opened(&self.turn, id);
+        self.clients.unpause(&mut self.turn, id);
         if let Some((reason, close)) = refusal {
-            self.metrics.count_refusal(reason);
+            self.turn.metrics.count_refusal(reason);
             return self.disconnect(id, close);
         }
         if self.is_draining() {
             let close = self.going_away();
             return self.disconnect(id, close);
         }
-        self.dialect_of(id).opened(self, id);
-        self.look_at(id, now_ms + self.config.heartbeat_ms / 2);
+        if let Some(caller) = self.clients.caller(id) {
+            self.dialect_of(id).opened(self, caller);
+        }
+        self.clients.set_timer(id, now_ms + self.turn.config.heartbeat_ms / 2);
         if !early.is_empty() {
             let len = early.len();
             early.resize(len + PARSE_PADDING_BYTES, 0);
-            self.handle_frames(id, &mut early, len);
+            self.handle_frames(id, &mut early, len, false);
         }
-        if self.clients.get(id).is_some_and(|connection| connection.ended && !connection.paused) {
+        if self.clients.get(id).is_some_and(|connection| connection.ended && connection.waits == Waits::No) {
             self.disconnect(id, Close::Gone);
         }
     }

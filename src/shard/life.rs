@@ -1,6 +1,6 @@
 //! Timers of connections, and the orderly end of all of them.
 
-use super::connection::Phase;
+use super::clients::{Phase, rate_allows_at_us};
 use super::{Command, Shard};
 use crate::limits::{CLOSE_TIMEOUT_MS, DRAIN_HANDSHAKE_MS};
 use crate::mesh::ConnectionId;
@@ -23,29 +23,18 @@ pub enum Life {
 }
 
 impl Shard {
-    /// Has the timer of `id` checked at `at_ms`, and not by any earlier entry of the wheel.
-    pub(super) fn look_at(&mut self, id: ConnectionId, at_ms: u64) {
-        let tick = self.timers.insert(id, at_ms);
-        if let Some(connection) = self.clients.get_mut(id) {
-            connection.timer_tick = tick;
-        }
-    }
-
     pub(super) fn fire_timers(&mut self) {
-        let now_ms = self.now.timer_ms();
-        while let Some((tick, id)) = self.timers.fire(now_ms) {
-            if self.clients.get(id).is_some_and(|connection| connection.timer_tick == tick) {
-                self.check_timer(id, now_ms);
-            }
+        let now_ms = self.turn.now.timer_ms();
+        while let Some(id) = self.clients.next_fired(now_ms) {
+            self.check_timer(id, now_ms);
         }
     }
 
     fn check_timer(&mut self, id: ConnectionId, now_ms: u64) {
-        let heartbeat_ms = self.config.heartbeat_ms;
-        let waits = self
-            .clients
-            .get(id)
-            .is_some_and(|connection| connection.paused && self.rate_allows_at_us(connection).is_some());
+        let heartbeat_ms = self.turn.config.heartbeat_ms;
+        let waits = self.clients.get(id).is_some_and(|connection| {
+            connection.paused && rate_allows_at_us(&self.turn, connection).is_some()
+        });
         let Some(connection) = self.clients.get_mut(id) else { return };
         match connection.phase {
             Phase::Open => {
@@ -57,32 +46,32 @@ impl Shard {
                 if silence_ms >= heartbeat_ms {
                     return self.disconnect(id, Close::HeartbeatTimeout);
                 }
-                let mut look_at_ms = connection.heard_at_ms + heartbeat_ms / 2;
+                let mut check_at_ms = connection.heard_at_ms + heartbeat_ms / 2;
                 if silence_ms >= heartbeat_ms / 2 {
-                    look_at_ms = connection.heard_at_ms + heartbeat_ms;
+                    check_at_ms = connection.heard_at_ms + heartbeat_ms;
                     if !std::mem::replace(&mut connection.pinged, true) {
-                        self.clients.send_uncounted(id, self.now, |out| {
+                        self.clients.send_uncounted(id, self.turn.now, |out| {
                             websocket::write_frame(out, Opcode::Ping, &[])
                         });
                     }
                 }
-                self.look_at(id, look_at_ms);
+                self.clients.set_timer(id, check_at_ms);
             }
             Phase::Disconnected => {}
             _ if now_ms < connection.deadline_ms => {
                 let deadline_ms = connection.deadline_ms;
-                self.look_at(id, deadline_ms);
+                self.clients.set_timer(id, deadline_ms);
             }
             Phase::Handshake | Phase::Admission => {
-                self.metrics.handshakes_refused += 1;
+                self.turn.metrics.handshakes_refused += 1;
                 self.disconnect_for(
                     id,
                     Close::Gone,
                     "no request in --handshake-timeout-ms, or none while draining",
                 );
-                self.finish(id);
+                self.clients.finish(&mut self.turn, id);
             }
-            Phase::Flushing | Phase::Lingering => self.finish(id),
+            Phase::Flushing | Phase::Lingering => self.clients.finish(&mut self.turn, id),
         }
     }
 
@@ -90,7 +79,9 @@ impl Shard {
     /// shard exits once all are gone, or after `--drain-ms`. Told again, it goes on as it does.
     pub fn drain(&mut self) {
         if self.life == Life::Serving {
-            self.life = Life::Leaving { until_us: self.now.monotonic_us + self.config.drain_lead_ms * 1000 };
+            self.life = Life::Leaving {
+                until_us: self.turn.now.monotonic_us + self.turn.config.drain_lead_ms * 1000,
+            };
             self.end_lead();
         }
     }
@@ -98,13 +89,14 @@ impl Shard {
     /// Begins to drain once the lead is over.
     pub(super) fn end_lead(&mut self) {
         match self.life {
-            Life::Leaving { until_us } if self.now.monotonic_us >= until_us => {}
+            Life::Leaving { until_us } if self.turn.now.monotonic_us >= until_us => {}
             _ => return,
         }
-        self.life = Life::Draining { until_us: self.now.monotonic_us + self.config.drain_ms * 1000 };
-        self.clients.commands.push(Command::StopAccepting);
+        self.life =
+            Life::Draining { until_us: self.turn.now.monotonic_us + self.turn.config.drain_ms * 1000 };
+        self.turn.commands.push(Command::StopAccepting);
         let open: Vec<(ConnectionId, Phase)> =
-            self.clients.table.iter().map(|(_, connection)| (connection.id, connection.phase)).collect();
+            self.clients.iter().map(|connection| (connection.id, connection.phase)).collect();
         for (id, phase) in open {
             match phase {
                 // It may have asked already, and is answered: with the same, or with a page.
@@ -119,11 +111,11 @@ impl Shard {
 
     /// Gives a connection that is not open yet what time it has while the server drains.
     pub(super) fn hurry(&mut self, id: ConnectionId) {
-        let latest_ms = self.now.timer_ms() + DRAIN_HANDSHAKE_MS;
+        let latest_ms = self.turn.now.timer_ms() + DRAIN_HANDSHAKE_MS;
         if let Some(connection) = self.clients.get_mut(id) {
             let deadline_ms = connection.deadline_ms.min(latest_ms);
             connection.deadline_ms = deadline_ms;
-            self.look_at(id, deadline_ms);
+            self.clients.set_timer(id, deadline_ms);
         }
     }
 
@@ -133,7 +125,7 @@ impl Shard {
     }
 
     pub(super) fn going_away(&mut self) -> Close {
-        Close::GoingAway { retry_after_ms: self.random.below(self.config.drain_ms.max(1)) as u32 }
+        Close::GoingAway { retry_after_ms: self.turn.random.below(self.turn.config.drain_ms.max(1)) as u32 }
     }
 
     /// Whether new clients had better go elsewhere.
@@ -155,14 +147,14 @@ impl Shard {
 
     /// Whether a drain is over.
     pub(super) fn is_drained(&self) -> bool {
-        let is_quiet = !self.is_accepting && self.clients.table.is_empty() && !self.has_unjournaled();
-        self.drain_ends_us().is_some_and(|ends_us| is_quiet || self.now.monotonic_us >= ends_us)
+        let is_quiet = !self.is_accepting && self.clients.is_empty() && !self.maps.has_unjournaled();
+        self.drain_ends_us().is_some_and(|ends_us| is_quiet || self.turn.now.monotonic_us >= ends_us)
     }
 
     /// When the shard exits at the latest, in microseconds of the monotonic clock; `None` before it drains.
     pub(super) fn drain_ends_us(&self) -> Option<u64> {
         // What was acknowledged shall reach the disk, unless the storage takes nothing any more.
-        let grace_ms = if self.has_unjournaled() { CLOSE_TIMEOUT_MS } else { 0 };
+        let grace_ms = if self.maps.has_unjournaled() { CLOSE_TIMEOUT_MS } else { 0 };
         match self.life {
             Life::Draining { until_us } => Some(until_us + grace_ms * 1000),
             Life::Serving | Life::Leaving { .. } => None,

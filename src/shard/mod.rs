@@ -3,96 +3,71 @@
 //! It does no I/O and reads no clock. Events come in through the methods of `events.rs` and `turn.rs`;
 //! [`Command`]s and, through the mesh, envelopes come out. Whoever drives it, the ring of `io/` or the
 //! simulator of the tests, sees the same server.
+//!
+//! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
+//! folder are `impl Shard`: they put things in order.
+//!
+//! order: { commands, facade, cycle, events, frames, handshake, life, disconnect, exchange, parked, clear } → pages →
+//! { rooms, feeds } → requests → maps → clients → dialect → { outbox, outcomes } → { caller, interest, turn } → work
 
-mod admission;
-mod apply;
-mod buffer_pool;
+mod caller;
 mod clear;
 mod clients;
-mod connection;
+mod commands;
+mod cycle;
 mod dialect;
 mod disconnect;
-mod durable;
 mod events;
 mod exchange;
 mod facade;
-mod fanout;
+mod feeds;
 mod frames;
 mod handshake;
-mod journal;
+mod interest;
 mod life;
-mod load;
-mod log;
 mod maps;
-mod members;
-mod memory;
 mod outbox;
 mod outcomes;
 mod pages;
-mod pending;
-mod pieces;
-mod presence;
-mod publish;
-mod rate;
-mod read;
-mod recency;
-mod removal;
+mod parked;
+mod requests;
 mod rooms;
-mod shared;
-mod subscribe;
-mod timers;
 mod turn;
-mod waiting;
-mod walk;
-mod watch;
-mod write;
+pub mod work;
 
-pub use buffer_pool::BufferPool;
-pub use clients::Clients;
-pub use connection::{Connection, Phase};
+pub use caller::{Caller, Grant};
+pub use clients::{Clients, Connection, Phase};
 pub use dialect::{
-    Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Published, Session,
-    SnapshotEnd,
+    Ack, AckLevel, Change, Dialect, DialectIndex, Event, Health, MemberChange, MessageKind, Published,
+    Session, SnapshotEnd,
 };
-pub use outbox::Outbox;
-pub use pages::{Health, INDEX_TITLE};
-pub use presence::SetPresence;
-pub use shared::{Frames, Hole, Personal, SharedFrames};
-pub use subscribe::{From, Subscribe};
-pub use write::{Op, Ops};
+pub use feeds::{From, Subscribe};
+pub use outbox::{BufferPool, Frames, Hole, Outbox, Personal, SharedFrames};
+pub use pages::INDEX_TITLE;
+pub use requests::{Op, Ops};
+pub use rooms::SetPresence;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use rtrb::Consumer;
-use slab::Slab;
 
 use crate::config::Config;
-use crate::crdt::{Clock, Node, Reference, Time};
+use crate::crdt::Time;
 use crate::handover::{Progress, StoragePort};
 use crate::mesh::{ConnectionId, Envelope, KeyHasher, Outgoing, Ports, ShardIndex};
-use crate::metrics::{Metrics, ProcessMetrics};
+use crate::metrics::ProcessMetrics;
 use crate::wire::json::Parser;
 
-use admission::Admission;
 use clear::Clearing;
-use durable::DurableWaits;
 use exchange::Deferred;
-use fanout::Batches;
-use journal::Journal;
+use feeds::Feeds;
 use life::Life;
-use load::Loads;
-use log::Endings;
 use maps::Maps;
-use memory::Memory;
-use outcomes::Outcomes;
-use pending::PendingRequests;
-use removal::Schedule;
-use rooms::Presence;
-use subscribe::Subscription;
-use timers::Wheel;
+use requests::Requests;
+use rooms::Rooms;
+use turn::Turn;
 
 /// The time of a turn, read once by whoever drives the shard.
 #[derive(Clone, Copy, Debug, Default)]
@@ -159,80 +134,31 @@ pub struct SharedStorage {
     pub cleared_through: Time,
 }
 
-/// See the module.
+/// See the module. Each part owns what is in it; here they are only put in order.
 pub struct Shard {
-    index: ShardIndex,
-    shards: usize,
-    config: Arc<Config>,
-    epoch: u64,
-    hasher: KeyHasher,
-    node: Node,
-    now: Now,
-    /// When this shard began, in microseconds of the monotonic clock.
-    began_us: u64,
-    process: fn() -> ProcessMetrics,
-    clock: Clock,
-    /// What stamps of clients are held against, and where it is in this turn, in Unix milliseconds.
-    reference: Reference,
-    reference_ms: u64,
-    random: Random,
-
+    turn: Turn,
     clients: Clients,
-    /// Connections that are not read, oldest first.
-    paused: VecDeque<ConnectionId>,
-    /// Those of them that may go on at a moment, in milliseconds, and not before.
-    rate_limited: BinaryHeap<Reverse<(u64, ConnectionId)>>,
-    admission: Admission,
-    timers: Wheel,
+    maps: Maps,
+    feeds: Feeds,
+    rooms: Rooms,
+    requests: Requests,
+    parser: Parser,
+
     life: Life,
     is_accepting: bool,
     exited: bool,
-    endings: Endings,
+    clearing: Clearing,
+    /// When this shard began, in microseconds of the monotonic clock.
+    began_us: u64,
+    process: fn() -> ProcessMetrics,
 
-    parser: Parser,
-    maps: Maps,
-    subscriptions: Slab<Subscription>,
-    presence: Presence,
-    next_serial: u32,
-    pending: PendingRequests,
-    /// Requests of this turn that no other shard had a part in.
-    answered_at_once: u64,
-    durable: DurableWaits,
-    walks: VecDeque<crate::mesh::WalkRequest>,
-    batches: Batches,
-    schedule: Schedule,
-
-    outgoing: Outgoing,
     incoming: Vec<Option<Consumer<Envelope>>>,
     /// The last turn left envelopes in a queue, for the next one.
     mesh_left: bool,
     /// Requests of other shards that wait because this one is congested.
     deferred: VecDeque<Deferred>,
-    /// For each shard: every change of its own up to here has been handled.
-    heard: Vec<Time>,
-    /// Whether any other shard has ever watched a map here, and must hear this shard's clock.
-    watchers_elsewhere: bool,
+    /// When other shards last heard this shard's clock though nothing had changed.
     clock_shared_at_ms: u64,
-    clearing: Clearing,
-
-    /// The way to the storage; `None`: maps are kept in memory only.
-    journal: Option<Journal>,
-    loads: Loads,
-    memory: Memory,
-    /// The last turn left something of the storage for the next one.
-    storage_left: bool,
-    /// No cursor names a later tick, as a later one may come again after a crash.
-    cursor_limit: Time,
-
-    metrics: Metrics,
-    /// Scratch: canonical values and packed tags of the operation at hand; entries of the chunk at hand, and which of
-    /// the changes at hand one subscriber wants; outcomes of the request at hand.
-    value: Vec<u8>,
-    entries: Vec<u8>,
-    wanted: Vec<bool>,
-    outcomes: Outcomes,
-    spare_outcomes: Vec<Outcomes>,
-    hashes: Vec<write::OpHash>,
 }
 
 impl Shard {
@@ -248,104 +174,27 @@ impl Shard {
         now: Now,
         seed: u64,
     ) -> Self {
-        let node = Node::new(shared.config.node.as_bytes()).expect("the node name was checked");
         let shards = ports.incoming.len();
         assert_eq!(shared.storage.is_some(), storage.is_some(), "a shard has both or none");
-        let mut clock = Clock::new(node);
-        let mut cursor_limit = Time::MAX;
-        let journal = shared.storage.as_ref().zip(storage).map(|(shared, port)| {
-            clock.follow(shared.clock_floor);
-            cursor_limit = shared.progress.durable_clock();
-            Journal::new(port, Arc::clone(&shared.progress), usize::from(index))
-        });
-        let stored = shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.clock_floor);
-        let drift_max_ms = shared.config.clock_drift_max_ms;
-        let mut reference = Reference::new(now.unix_ms, now.timer_ms(), stored, drift_max_ms);
-        let cleared_through = shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.cleared_through);
-        let share_bytes = shared.config.memory_limit_bytes.div_ceil(shards);
-        let memory = Memory::new(if journal.is_some() { share_bytes } else { 0 });
+        let turn = Turn::new(&shared, (index, shards), Outgoing::new(ports.outgoing), now, seed);
         Self {
-            index,
-            shards,
-            epoch: shared.epoch,
-            hasher: shared.hasher,
-            node,
-            now,
-            began_us: now.monotonic_us,
-            process: shared.process,
-            clock,
-            reference_ms: reference.now(now.unix_ms, now.timer_ms()),
-            reference,
-            random: Random(seed),
-            clients: Clients::new(&shared.config, shared.dialects),
-            paused: VecDeque::new(),
-            rate_limited: BinaryHeap::new(),
-            admission: Admission::new(&shared, shards, now),
-            timers: Wheel::new(now.timer_ms()),
+            clients: Clients::new(&shared, shards, now),
+            maps: Maps::new(&shared, &turn, storage),
+            feeds: Feeds::default(),
+            rooms: Rooms::default(),
+            requests: Requests::new(shards),
+            parser: Parser::new(),
             life: Life::Serving,
             is_accepting: true,
             exited: false,
-            endings: Endings::default(),
-            parser: Parser::new(),
-            maps: Maps::new(journal.is_some(), memory.is_limited()),
-            subscriptions: Slab::new(),
-            presence: Presence::default(),
-            next_serial: 0,
-            pending: PendingRequests::default(),
-            answered_at_once: 0,
-            durable: DurableWaits::new(shards),
-            walks: VecDeque::new(),
-            batches: Batches::default(),
-            schedule: Schedule::default(),
-            outgoing: Outgoing::new(ports.outgoing),
+            clearing: Clearing::new(shards),
+            began_us: now.monotonic_us,
+            process: shared.process,
             incoming: ports.incoming,
             mesh_left: false,
             deferred: VecDeque::new(),
-            heard: vec![Time::ZERO; shards],
-            watchers_elsewhere: false,
             clock_shared_at_ms: 0,
-            clearing: Clearing::new(shards, cleared_through),
-            journal,
-            loads: Loads::default(),
-            memory,
-            storage_left: false,
-            cursor_limit,
-            metrics: Metrics::default(),
-            value: Vec::new(),
-            entries: Vec::new(),
-            wanted: Vec::new(),
-            outcomes: Outcomes::default(),
-            spare_outcomes: Vec::new(),
-            hashes: Vec::new(),
-            config: shared.config,
+            turn,
         }
-    }
-
-    /// The shard that owns what hashes to `hash`.
-    fn owner(&self, hash: u64) -> ShardIndex {
-        crate::mesh::owner(hash, self.shards)
-    }
-
-    fn next_serial(&mut self) -> u32 {
-        self.next_serial = self.next_serial.wrapping_add(1);
-        self.next_serial
-    }
-}
-
-/// A small pseudo-random generator (SplitMix64, Steele et al. 2014) for jitter, where no secret depends on it.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// A number in `0..bound`, nearly uniform; 0 for an empty range.
-    fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.next() % bound }
     }
 }

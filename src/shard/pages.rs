@@ -1,11 +1,11 @@
 //! The pages of plain HTTP: what this is, how it is, and its numbers. The connection ends with its page.
 
-use super::connection::Phase;
-use super::journal::Journal;
-use super::pending::Waiting;
-use super::{DialectIndex, Shard};
+use super::clients::Phase;
+use super::maps::Journal;
+use super::requests::Waiting;
+use super::{DialectIndex, Health, Shard};
 use crate::config::DialectPath;
-use crate::mesh::{ConnectionId, ReplyTo};
+use crate::mesh::{ConnectionId, Item, ReplyTo, Request};
 use crate::metrics::Metrics;
 use crate::wire::Close;
 use crate::wire::http::{self, Content, Page, StatusCode};
@@ -14,19 +14,19 @@ impl Shard {
     pub(super) fn page(&mut self, id: ConnectionId, page: Page, head_only: bool) {
         match page {
             Page::Index => {
-                let body = index(&self.config.dialects);
+                let body = index(&self.turn.config.dialects);
                 self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, &body);
             }
             Page::Health if self.is_leaving() => {
                 self.respond_page(id, head_only, StatusCode::SERVICE_UNAVAILABLE, PLAIN_TEXT, "draining\n");
             }
             Page::Health => {
-                let body = match &self.journal {
+                let body = match self.maps.journal() {
                     None => "ok\nstorage memory\n".to_owned(),
                     Some(journal) => {
                         let progress = journal.progress();
                         let read_only = if progress.is_read_only() { ", read_only" } else { "" };
-                        let numbers = progress.metrics().health(self.now.unix_ms);
+                        let numbers = progress.metrics().health(self.turn.now.unix_ms);
                         // Of this shard; /metrics has the sum.
                         let pending = journal.backlog_bytes();
                         format!("ok\nstorage disk{read_only}\njournal_pending_bytes {pending}\n{numbers}")
@@ -63,7 +63,7 @@ impl Shard {
 
     /// Answers a plain HTTP request; the connection ends with it.
     pub(super) fn respond(&mut self, id: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) {
-        self.clients.send_uncounted(id, self.now, write);
+        self.clients.send_uncounted(id, self.turn.now, write);
         self.disconnect_for(id, Close::Gone, "its request is answered");
     }
 
@@ -72,23 +72,25 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.phase = Phase::Admission;
         let sum = Box::new(self.metrics_now());
-        if self.shards == 1 {
+        if self.turn.shards == 1 {
             return self.send_numbers(id, page, head_only, &sum);
         }
-        let others = self.shards as u32 - 1;
-        let reply = self.wait_for(id, None, Waiting::Metrics { sum, page, head_only }, others);
-        self.ask_all_for_metrics(reply);
+        let others = self.turn.shards as u32 - 1;
+        let waiting = Waiting::Metrics { sum, page, head_only };
+        let reply = self.requests.wait_for(&mut self.turn, &mut self.clients, (id, None), waiting, others);
+        for target in self.turn.others() {
+            self.turn.outgoing.push(target, Item::Request(Request::Metrics { reply }));
+        }
     }
 
     /// One more shard's numbers have come.
     pub(super) fn metrics_answered(&mut self, reply: ReplyTo, metrics: &Metrics) {
-        let Some(request) = self.pending.get_mut(reply) else { return };
-        if let Waiting::Metrics { sum, .. } = &mut request.waiting {
+        if let Some(request) = self.requests.get_mut(reply)
+            && let Waiting::Metrics { sum, .. } = &mut request.waiting
+        {
             sum.add(metrics);
         }
-        request.remaining -= 1;
-        if request.remaining == 0
-            && let Some(request) = self.end_wait(reply)
+        if let Some(request) = self.requests.answered(&mut self.turn, &mut self.clients, reply)
             && let Waiting::Metrics { sum, page, head_only } = request.waiting
         {
             self.send_numbers(reply.connection, page, head_only, &sum);
@@ -108,8 +110,8 @@ impl Shard {
     fn send_metrics(&mut self, id: ConnectionId, head_only: bool, metrics: &Metrics) {
         let mut page = String::new();
         metrics.render(&mut page);
-        if let Some(progress) = self.journal.as_ref().map(Journal::progress) {
-            progress.metrics().render(self.now.unix_ms, progress.is_read_only(), &mut page);
+        if let Some(progress) = self.maps.journal().map(Journal::progress) {
+            progress.metrics().render(self.turn.now.unix_ms, progress.is_read_only(), &mut page);
         }
         (self.process)().render(&mut page);
         self.respond_page(id, head_only, StatusCode::OK, Content::of(Metrics::CONTENT_TYPE), &page);
@@ -125,30 +127,18 @@ impl Shard {
     ) {
         let health = Health {
             is_draining: self.is_leaving(),
-            unix_ms: self.now.unix_ms,
-            uptime_ms: (self.now.monotonic_us - self.began_us) / 1000,
+            unix_ms: self.turn.now.unix_ms,
+            uptime_ms: (self.turn.now.monotonic_us - self.began_us) / 1000,
             connections: metrics.connections,
             maps: metrics.map_names,
             subscriptions: metrics.subscriptions,
         };
         let status = if health.is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-        match self.clients.dialects[usize::from(dialect)].health(health) {
+        match self.clients.dialect(dialect).health(health) {
             Some(body) => self.respond_page(id, head_only, status, content, &body),
             None => self.respond_page(id, head_only, StatusCode::NOT_FOUND, PLAIN_TEXT, "nothing is here\n"),
         }
     }
-}
-
-/// How the whole process is, for a page of a dialect.
-#[derive(Clone, Copy, Debug)]
-pub struct Health {
-    pub is_draining: bool,
-    pub unix_ms: u64,
-    pub uptime_ms: u64,
-    pub connections: u64,
-    /// Maps in memory.
-    pub maps: u64,
-    pub subscriptions: u64,
 }
 
 const PLAIN_TEXT: Content = Content::of("text/plain; charset=utf-8");

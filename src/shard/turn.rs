@@ -1,150 +1,178 @@
-//! The turn: what happens between two waits, in the one order in which it is right.
+//! What every part of a shard has at hand in a turn: who the shard is, what time it is, and where what it does goes.
+//!
+//! It decides nothing and holds nothing of any client, so a function that takes a `&mut Turn` beside its parts may
+//! touch those parts, the clock, the counters, and the queues out of the shard, and nothing else.
 
-use super::journal::Journal;
-use super::maps::SharedMap;
-use super::{Command, Now, Shard};
+use std::sync::Arc;
+
+use super::{Command, Now, Shared, work};
+use crate::config::Config;
+use crate::crdt::{Clock, ClockDrift, Node, Reference, Stamp, Time};
+use crate::mesh::{ConnectionId, KeyHasher, Outgoing, ShardIndex, ShardSet, Writer};
 use crate::metrics::Metrics;
-use crate::wire::Close;
 
-/// Milliseconds after which shards that watch each other's maps hear each other's clocks, changes or not, so that an
-/// idle shard does not hold cursors back.
-const CLOCK_SHARED_EVERY_MS: u64 = 100;
-/// Microseconds after which envelopes that found a full queue are offered again.
-const MESH_RETRY_US: u64 = 500;
-/// The same for what the storage had no room for.
-const STORAGE_RETRY_US: u64 = 500;
+/// See the module.
+pub struct Turn {
+    pub index: ShardIndex,
+    pub shards: usize,
+    pub config: Arc<Config>,
+    /// Names this data set in cursors.
+    pub epoch: u64,
+    pub hasher: KeyHasher,
+    pub node: Node,
 
-impl Shard {
-    /// Begins a turn; everything in it happens at `now`.
-    pub fn start_turn(&mut self, now: Now) {
+    pub now: Now,
+    pub clock: Clock,
+    /// What stamps of clients are held against, and where it is in this turn, in Unix milliseconds.
+    reference: Reference,
+    reference_ms: u64,
+    /// For each shard: every change of its own up to here has been handled.
+    pub heard: Vec<Time>,
+    /// No cursor names a later tick, as a later one may come again after a crash.
+    pub cursor_limit: Time,
+    pub random: Random,
+    serial: u32,
+    /// Units of work done so far in this turn.
+    work: u64,
+
+    /// To other shards.
+    pub outgoing: Outgoing,
+    /// To whoever drives this one.
+    pub commands: Vec<Command>,
+    pub metrics: Metrics,
+    /// Something is left of the storage for the next turn, which must not wait for an event.
+    pub storage_left: bool,
+}
+
+impl Turn {
+    /// # Panics
+    /// If `config.node` is not a valid node name, which the flags ensure.
+    pub fn new(
+        shared: &Shared,
+        (index, shards): (ShardIndex, usize),
+        outgoing: Outgoing,
+        now: Now,
+        seed: u64,
+    ) -> Self {
+        let node = Node::new(shared.config.node.as_bytes()).expect("the node name was checked");
+        let mut clock = Clock::new(node);
+        let mut cursor_limit = Time::MAX;
+        let mut stored = Time::ZERO;
+        if let Some(storage) = &shared.storage {
+            stored = storage.clock_floor;
+            clock.follow(stored);
+            cursor_limit = storage.progress.durable_clock();
+        }
+        let drift_max_ms = shared.config.clock_drift_max_ms;
+        let mut reference = Reference::new(now.unix_ms, now.timer_ms(), stored, drift_max_ms);
+        Self {
+            index,
+            shards,
+            config: Arc::clone(&shared.config),
+            epoch: shared.epoch,
+            hasher: shared.hasher,
+            node,
+            now,
+            clock,
+            reference_ms: reference.now(now.unix_ms, now.timer_ms()),
+            reference,
+            heard: vec![Time::ZERO; shards],
+            cursor_limit,
+            random: Random(seed),
+            serial: 0,
+            work: 0,
+            outgoing,
+            commands: Vec::new(),
+            metrics: Metrics::default(),
+            storage_left: false,
+        }
+    }
+
+    /// Begins the next turn.
+    pub fn begin(&mut self, now: Now) {
         // The wall clock may have stepped back, and times to live go by it. Ticks never do.
         self.now = now;
         self.reference_ms = self.reference.now(now.unix_ms, now.timer_ms());
         self.metrics.turns += 1;
-        self.receive_from_storage();
+        self.work = 0;
     }
 
-    /// Ends a turn: timers, then changes to subscribers and chunks to walkers, then one batch for the storage, one
-    /// envelope for each shard and one send for each connection.
-    pub fn end_turn(&mut self) {
-        self.end_lead();
-        self.release_rate_limited();
-        self.fire_timers();
-        self.run_removals();
-        self.give_up_old_requests();
-        self.release_held();
-        self.flush_batches();
-        self.run_walks();
-        self.answer_watches();
-        while let Some(id) = self.clients.slow.pop() {
-            self.disconnect(id, Close::SlowConsumer);
-        }
-        // Before any envelope, so that no shard hears of what the storage has not been told.
-        self.evict_maps();
-        self.hand_over();
-        self.watch_durable();
-        self.seal_envelopes();
-        self.clients.flush(self.now, &mut self.metrics);
-        self.log_more_ended();
-        if self.is_drained() && !self.exited {
-            self.exited = true;
-            self.clients.commands.push(Command::Exit);
-        }
+    /// Counts work that is being done, in the units of `work.rs`.
+    #[inline]
+    pub const fn spend(&mut self, units: u64) {
+        self.work += units;
     }
 
-    /// Takes what the driver must do now; valid after [`Self::end_turn`].
-    pub fn take_commands(&mut self, into: &mut Vec<Command>) {
-        std::mem::swap(into, &mut self.clients.commands);
-        self.clients.commands.clear();
+    /// Units of work done so far in this turn.
+    pub const fn work(&self) -> u64 {
+        self.work
     }
 
-    /// Counts what only the driver knows: the turn that just ended took this long. That is also how long the
-    /// requests took that were received and answered in it.
-    pub fn turn_took_ns(&mut self, ns: u64) {
-        self.metrics.turn_ns.record(ns);
-        self.metrics.op_ns.record_many(ns, std::mem::take(&mut self.answered_at_once));
+    /// Whether this turn has done as much as it may, so that what is large waits for the next.
+    pub const fn is_spent(&self) -> bool {
+        self.work >= work::TURN_MAX
     }
 
-    /// Where the driver counts what happens to its ring.
-    pub fn metrics_mut(&mut self) -> &mut Metrics {
-        &mut self.metrics
+    /// Moves this shard's clock up to a time that a client has seen.
+    ///
+    /// # Errors
+    /// It is too far ahead; the clock stays.
+    pub fn observe(&mut self, seen: Time) -> Result<(), ClockDrift> {
+        self.clock.observe(self.reference_ms, seen, self.config.clock_drift_max_ms)
     }
 
-    /// The counters with the gauges as they are now.
-    pub fn metrics_now(&self) -> Metrics {
-        let mut metrics = self.metrics.clone();
-        metrics.maps =
-            self.maps.iter().filter(|map| map.typed().is_some_and(|cells| cells.cells() > 0)).count() as u64;
-        let is_decided_here = |map: &SharedMap| map.typed().is_some() && self.owner(map.hash) == self.index;
-        metrics.map_names = self.maps.iter().filter(|map| is_decided_here(map)).count() as u64;
-        metrics.cells =
-            self.maps.iter().filter_map(|map| map.typed()).map(|cells| cells.cells() as u64).sum();
-        let rooms = || self.presence.rooms.iter().filter(|room| !room.members.is_empty());
-        metrics.presence_rooms = rooms().count() as u64;
-        metrics.presence_members = rooms().map(|room| room.members.len() as u64).sum();
-        metrics.resident_bytes = self.maps.iter().map(|map| map.heap_bytes() as u64).sum();
-        metrics.journal_pending_bytes = self.journal.as_ref().map_or(0, Journal::backlog_bytes);
-        metrics.outbox_bytes =
-            self.clients.table.iter().map(|(_, connection)| connection.outbox.bytes() as u64).sum();
-        let (envelopes, bytes) = self.outgoing.depth();
-        metrics.mesh_pending_envelopes = envelopes as u64;
-        metrics.mesh_pending_bytes = bytes as u64;
-        metrics
+    /// The clock of this shard, for clients to set theirs by: a stamp a millisecond later is not refused. So it is this
+    /// shard's clock, unless that has been pushed as far ahead as stamps may be, when it is a millisecond less than that.
+    pub fn clock_for_clients(&mut self) -> Stamp {
+        let time = self.clock.advance(self.now.unix_ms);
+        let accepted_ms = self.reference_ms.saturating_add(self.config.clock_drift_max_ms);
+        let time =
+            if time.millis() < accepted_ms { time } else { Time::new(accepted_ms.saturating_sub(1), 0) };
+        Stamp { time, node: self.node }
     }
 
-    /// How long the driver may wait for completions, in microseconds; `None`: as long as it takes.
-    pub fn wait_us(&self) -> Option<u64> {
-        if self.has_work_left() {
-            return Some(0);
-        }
-        let now_us = self.now.monotonic_us;
-        let mut at_us = self.clients.next_flush_us();
-        let mut sooner = |candidate: Option<u64>| {
-            at_us = match (at_us, candidate) {
-                (Some(at_us), Some(candidate)) => Some(at_us.min(candidate)),
-                (at_us, candidate) => at_us.or(candidate),
-            };
-        };
-        sooner(self.timers.next_ms().map(|at_ms| at_ms * 1000));
-        sooner(self.next_rate_limited_us());
-        sooner(self.next_life_us());
-        sooner(self.next_removal_ms().map(|at_ms| now_us + at_ms.saturating_sub(self.now.unix_ms) * 1000));
-        sooner(self.endings.due_ms().map(|at_ms| at_ms * 1000));
-        sooner(self.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
-        sooner(self.next_look_at_loads_ms().map(|at_ms| at_ms * 1000));
-        sooner(self.next_pass_ms().map(|at_ms| at_ms * 1000));
-        sooner(self.next_clear_checkpoint_ms().map(|at_ms| at_ms * 1000));
-        sooner(self.has_unjournaled().then_some(now_us + STORAGE_RETRY_US));
-        sooner(self.watchers_elsewhere.then_some((self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS) * 1000));
-        sooner(self.oldest_request_us().map(|began_us| began_us + self.config.ack_timeout_ms * 1000));
-        at_us.map(|at_us| at_us.saturating_sub(now_us))
+    /// The shard that owns what hashes to `hash`.
+    pub fn owner(&self, hash: u64) -> ShardIndex {
+        crate::mesh::owner(hash, self.shards)
     }
 
-    /// Whether the next turn has something to do even if nothing happens.
-    fn has_work_left(&self) -> bool {
-        let has_requests = !self.is_clearing()
-            && (self.has_walks() || self.has_watches_to_answer() || self.has_deferred() && !self.is_held());
-        self.mesh_left || self.storage_left || has_requests && !self.outgoing.any_waiting()
+    /// All shards but this one.
+    pub fn others(&self) -> impl Iterator<Item = ShardIndex> + use<> {
+        let index = self.index;
+        ShardSet::first(self.shards).iter().filter(move |&other| other != index)
     }
 
-    /// Hands one envelope to every shard there is something for.
-    fn seal_envelopes(&mut self) {
-        if self.shards == 1 {
-            return;
-        }
-        let now_ms = self.now.timer_ms();
-        let is_time = self.watchers_elsewhere && now_ms >= self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS;
-        if is_time {
-            self.clock_shared_at_ms = now_ms;
-            self.clock.advance(self.now.unix_ms);
-        }
-        let commands = &mut self.clients.commands;
-        let mut sent = 0;
-        let journaled = self.journal.as_ref().map_or(0, Journal::covering);
-        self.outgoing.seal(self.clock.last(), journaled, is_time, |target| {
-            commands.push(Command::Wake(target));
-            sent += 1;
-        });
-        self.metrics.envelopes_sent += sent;
+    /// A connection of this shard, as other shards know it.
+    pub const fn writer(&self, connection: ConnectionId) -> Writer {
+        Writer { shard: self.index, connection }
+    }
+
+    /// What a connection of this shard is called in logs.
+    pub fn connection_name(&self, id: ConnectionId) -> String {
+        format!("{}-{}-{}", self.index, id.index, id.generation)
+    }
+
+    /// Tells apart what had the same slot one after the other.
+    pub fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1);
+        self.serial
+    }
+}
+
+/// A small pseudo-random generator (SplitMix64, Steele et al. 2014) for jitter, where no secret depends on it.
+pub struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number in `0..bound`, nearly uniform; 0 for an empty range.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { self.next() % bound }
     }
 }

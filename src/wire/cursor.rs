@@ -39,6 +39,11 @@ impl Scope {
         keys.fold(self.part(b"keys"), |scope, key| scope.part(key.as_bytes()))
     }
 
+    /// For tables of what has a scope.
+    pub const fn hash(self) -> u64 {
+        self.0
+    }
+
     fn part(self, part: &[u8]) -> Self {
         Self::known(xxh3_64_with_seed(part, self.0))
     }

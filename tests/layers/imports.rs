@@ -11,17 +11,25 @@ pub type Heights = BTreeMap<String, usize>;
 /// Reads the one line of `page` that draws the layers.
 pub fn heights(page: &str) -> Heights {
     let line = page.lines().find(|line| line.starts_with("main → ")).expect("the page draws the layers");
-    let layers: Vec<&str> = line.split('→').collect();
-    let mut heights = Heights::new();
-    for (depth, layer) in layers.iter().enumerate() {
-        for module in
-            layer.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|name| !name.is_empty())
-        {
-            heights.insert(module.to_owned(), layers.len() - depth);
-        }
-    }
+    let heights = layers_of(line);
     assert!(heights.len() >= 8, "{heights:?}");
     heights
+}
+
+/// Of a line such as `a → { b, c } → d`.
+pub fn layers_of(line: &str) -> Heights {
+    let layers: Vec<&str> = line.split('→').collect();
+    let of_layer = |(depth, layer): (usize, &&str)| {
+        let height = layers.len() - depth;
+        identifiers(layer).map(move |module| (module, height)).collect::<Vec<_>>()
+    };
+    layers.iter().enumerate().flat_map(of_layer).collect()
+}
+
+/// The words of a text that may be names.
+pub fn identifiers(text: &str) -> impl Iterator<Item = String> {
+    let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    words.filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 /// Every `.rs` file below `folder`.
@@ -48,7 +56,7 @@ pub fn module_of(path: &Path) -> String {
 pub fn faults_of(path: &Path, text: &str, heights: &Heights) -> Vec<String> {
     let own = module_of(path);
     let Some(&height) = heights.get(&own) else { return Vec::new() };
-    let reached = modules_reached(path, &code_of(text));
+    let reached = names_reached(path, &["crate::", "annulus::"], &code_of(text));
     let above = |module: &&String| heights.get(*module).is_some_and(|&theirs| theirs > height);
     reached.iter().filter(above).map(|module| format!("{}: {own} imports {module}", path.display())).collect()
 }
@@ -74,10 +82,10 @@ pub fn code_of(text: &str) -> String {
     code
 }
 
-/// The modules of the crate that paths in `code` begin with.
-pub fn modules_reached(path: &Path, code: &str) -> Vec<String> {
+/// The names that paths in `code` begin with behind one of `roots`, or behind as many `super::` as `path` is deep.
+pub fn names_reached(path: &Path, roots: &[&str], code: &str) -> Vec<String> {
     let mut reached = Vec::new();
-    for root in ["crate::", "annulus::"] {
+    for root in roots {
         for (place, _) in code.match_indices(root) {
             if !is_in_word(code, place) {
                 reached.extend(first_names(&code[place + root.len()..]));

@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::fmt::Write;
 use std::str;
 
-use annulus::mesh::{ConnectionId, Filter};
+use annulus::mesh::Filter;
 use annulus::shard::{
-    Change, Dialect, Event, From, MemberChange, MessageKind, Now, Published, Session, SetPresence, Shard,
-    Subscribe,
+    Caller, Change, Dialect, Event, From, MemberChange, MessageKind, Now, Published, Session, SetPresence,
+    Shard, Subscribe,
 };
 use annulus::wire::websocket::{Opcode, write_frame};
 use annulus::wire::{Close, Payload, Ticket};
@@ -41,12 +41,12 @@ impl Dialect for Words {
         "words"
     }
 
-    fn opened(&self, _: &mut Shard, _: ConnectionId) {}
+    fn opened(&self, _: &mut Shard, _: Caller) {}
 
     fn message(
         &self,
         shard: &mut Shard,
-        id: ConnectionId,
+        id: Caller,
         _: MessageKind,
         payload: Payload<'_>,
     ) -> Result<(), Close> {

@@ -2,7 +2,7 @@
 
 use annulus::crdt::Time;
 use annulus::handover::ToStorage;
-use annulus::limits::{JOURNAL_HOLD_BYTES, JOURNAL_OVERLOAD_BYTES};
+use annulus::limits::{JOURNAL_BACKLOG_BYTES, JOURNAL_OVERLOAD_BYTES};
 use simd_json::prelude::*;
 
 use crate::world::{Client, World};
@@ -71,7 +71,7 @@ fn durable_writers_are_told_to_come_back_and_memory_writers_are_not() {
 #[test]
 fn a_shard_far_behind_reads_no_client_until_the_disk_has_caught_up() {
     let (mut world, client) = loaded(1);
-    pile_up(&mut world, client, "k", JOURNAL_HOLD_BYTES - 2 * VALUE_BYTES);
+    pile_up(&mut world, client, "k", JOURNAL_BACKLOG_BYTES - 2 * VALUE_BYTES);
     assert!(!world.is_paused(client));
     for _ in 0..4 {
         if !world.is_paused(client) {
@@ -94,7 +94,7 @@ fn a_shard_far_behind_reads_no_client_until_the_disk_has_caught_up() {
 #[test]
 fn a_client_that_is_not_read_lives_as_long_as_it_takes_pings() {
     let (mut world, client) = load(World::with(1, |config| config.heartbeat_ms = 2_000), 1);
-    pile_up(&mut world, client, "k", JOURNAL_HOLD_BYTES - 2 * VALUE_BYTES);
+    pile_up(&mut world, client, "k", JOURNAL_BACKLOG_BYTES - 2 * VALUE_BYTES);
     while !world.is_paused(client) {
         world.send(client, &write("memory", "k", VALUE_BYTES));
         world.settle();
@@ -114,7 +114,7 @@ fn requests_of_other_shards_wait_too_and_answers_flow() {
     let (here, there) = (world.key_of(0, "m", 0), world.key_of(1, "m", 0));
     let other = world.connect(1);
     world.received(other);
-    pile_up(&mut world, client, &there, JOURNAL_HOLD_BYTES);
+    pile_up(&mut world, client, &there, JOURNAL_BACKLOG_BYTES);
     assert!(world.ask(client, &write("memory", &there, 1)).is_empty(), "shard 1 takes nothing on");
     assert_eq!(world.answer(client, &write("memory", &here, 1))["applied"], 1, "shard 0 does");
     world.pass_ms(100);

@@ -4,9 +4,9 @@
 
 use super::message::{Message, Request};
 use super::operations::Operations;
-use super::requests::refuses_slip;
+use super::slips::refuses_slip;
 use crate::limits::{PARSE_PADDING_BYTES, REQUEST_ID_BYTES_MAX};
-use crate::mesh::ConnectionId;
+use crate::shard::Caller;
 use crate::shard::{self, Shard};
 use crate::wire::json::{Diagnosis, Fault, Faults, Found, Refused, Step, What};
 use crate::wire::{Close, Payload, Reject, Ticket};
@@ -23,29 +23,29 @@ const ID_JSON_BYTES_MAX: usize = 6 * REQUEST_ID_BYTES_MAX + 2;
 /// Why the connection must end, where there were too many that are no JSON.
 pub fn handle(
     shard: &mut Shard,
-    id: ConnectionId,
+    caller: Caller,
     refused: Refused,
     mut payload: Payload<'_>,
     is_strict: bool,
 ) -> Result<(), Close> {
     match refused.diagnose(&mut payload, NAMES) {
-        Diagnosis::Mended(faults) => handle_mended(shard, id, &faults, payload, is_strict),
+        Diagnosis::Mended(faults) => handle_mended(shard, caller, &faults, payload, is_strict),
         Diagnosis::Broken { fault, id: place } => {
             let ticket = place.and_then(|place| ticket_of(shard, &payload.bytes()[place]));
-            shard.bad_message(id, ticket.as_ref(), Reject::BadJson(fault))
+            shard.bad_message(caller, ticket.as_ref(), Reject::BadJson(fault))
         }
     }
 }
 
 fn handle_mended(
     shard: &mut Shard,
-    id: ConnectionId,
+    caller: Caller,
     faults: &Faults,
     payload: Payload<'_>,
     is_strict: bool,
 ) -> Result<(), Close> {
     let Ok(object) = shard.parser().parse(payload) else {
-        return shard.bad_message(id, None, Reject::BadJson(Fault { what: What::Unclear, byte: 0 }));
+        return shard.bad_message(caller, None, Reject::BadJson(Fault { what: What::Unclear, byte: 0 }));
     };
     let message = Message::new(&object);
     let has_id = !faults.found.iter().any(|found| matches!(found.path[..], [Step::Member("id"), ..]));
@@ -53,15 +53,15 @@ fn handle_mended(
     let mut wrong_as_a_whole =
         faults.found.iter().filter(|found| !faults.are_all || operation_of(found).is_none());
     match (wrong_as_a_whole.next(), message.request()) {
-        (Some(found), _) => shard.reject(id, ticket.as_ref(), reject_of(found)),
-        (None, _) if is_strict && refuses_slip(shard, id, ticket.as_ref(), &object) => {}
+        (Some(found), _) => shard.reject(caller, ticket.as_ref(), reject_of(found)),
+        (None, _) if is_strict && refuses_slip(shard, caller, ticket.as_ref(), &object) => {}
         (None, Ok(Request::Write { ack, ops })) => {
             let operations = Operations::new(ops, shard.config().value_bytes_max);
-            shard.write(id, ticket, ack, FaultyOperations::new(operations, &faults.found));
+            shard.write(caller, ticket, ack, FaultyOperations::new(operations, &faults.found));
         }
         // No other request has operations.
-        (None, Ok(_)) => shard.reject(id, ticket.as_ref(), reject_of(&faults.found[0])),
-        (None, Err(reject)) => shard.reject(id, ticket.as_ref(), reject),
+        (None, Ok(_)) => shard.reject(caller, ticket.as_ref(), reject_of(&faults.found[0])),
+        (None, Err(reject)) => shard.reject(caller, ticket.as_ref(), reject),
     }
     shard.parser().recycle(object);
     Ok(())

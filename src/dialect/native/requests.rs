@@ -1,12 +1,14 @@
 //! From messages to the commands each one asks for.
 
+use super::encode::{self, text_frame};
+use super::faulty;
 use super::message::{Message, Request};
 use super::operations::Operations;
-use super::strict::{self, Slip};
-use super::{encode, faulty, text_frame};
-use crate::mesh::{ConnectionId, Filter};
+use super::slips::refuses_slip;
+use crate::mesh::Filter;
+use crate::shard::Caller;
 use crate::shard::{From, Shard, Subscribe};
-use crate::wire::json::{Object, find_id};
+use crate::wire::json::find_id;
 use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
 
 /// Bytes of a message over the rate in which its `id` is looked for, whatever its length: a flood of large messages must not
@@ -14,12 +16,12 @@ use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
 const ID_WITHIN_BYTES: usize = 4 << 10;
 
 /// The server speaks first.
-pub fn greet(shard: &mut Shard, id: ConnectionId, is_strict: bool) {
+pub fn greet(shard: &mut Shard, caller: Caller, is_strict: bool) {
     let time = shard.clock_now();
     let config = shard.config();
     let hello = encode::Hello {
         protocol: 1,
-        connection: &shard.connection_name(id),
+        connection: &shard.connection_name(caller),
         node: time.node.as_str(),
         time: &time,
         auth: encode::AuthMode::None,
@@ -31,87 +33,78 @@ pub fn greet(shard: &mut Shard, id: ConnectionId, is_strict: bool) {
             subscriptions: config.subscriptions_max,
         },
     };
-    shard.send_urgent(id, |out| text_frame(out, |out| encode::hello(out, &hello)));
+    shard.send_urgent(caller, |out| text_frame(out, |out| encode::hello(out, &hello)));
 }
 
 /// Handles one message.
 pub fn handle(
     shard: &mut Shard,
-    id: ConnectionId,
+    caller: Caller,
     mut payload: Payload<'_>,
     is_strict: bool,
 ) -> Result<(), Close> {
-    if let Some(retry_after_ms) = shard.over_message_rate(id) {
+    if let Some(retry_after_ms) = shard.over_message_rate(caller) {
         let front = &payload.bytes()[..payload.bytes().len().min(ID_WITHIN_BYTES)];
         let ticket = find_id(front).and_then(|place| faulty::ticket_of(shard, &front[place]));
-        shard.reject(id, ticket.as_ref(), Reject::RateLimited { retry_after_ms });
+        shard.reject(caller, ticket.as_ref(), Reject::RateLimited { retry_after_ms });
         return Ok(());
     }
     let object = match shard.parser().parse(payload.reborrow()) {
         Ok(object) => object,
-        Err(refused) => return faulty::handle(shard, id, refused, payload, is_strict),
+        Err(refused) => return faulty::handle(shard, caller, refused, payload, is_strict),
     };
     let message = Message::new(&object);
     let ticket = message.id().map(|request_id| request_id.to_ticket());
     match message.request() {
-        _ if is_strict && refuses_slip(shard, id, ticket.as_ref(), &object) => {}
-        Ok(request) => carry_out(shard, id, ticket, request),
-        Err(reject) => shard.reject(id, ticket.as_ref(), reject),
+        _ if is_strict && refuses_slip(shard, caller, ticket.as_ref(), &object) => {}
+        Ok(request) => carry_out(shard, caller, ticket, request),
+        Err(reject) => shard.reject(caller, ticket.as_ref(), reject),
     }
     shard.parser().recycle(object);
     Ok(())
 }
 
-/// Refuses a message with a slip in it; whether there is one.
-pub fn refuses_slip(
-    shard: &mut Shard,
-    id: ConnectionId,
-    ticket: Option<&Ticket>,
-    object: &Object<'_>,
-) -> bool {
-    let Err(Slip { code, message }) = strict::check(object) else { return false };
-    shard.count_refusal();
-    shard.send_urgent(id, |out| text_frame(out, |out| encode::refusal(out, ticket, code, &message)));
-    true
-}
-
-fn carry_out(shard: &mut Shard, id: ConnectionId, ticket: Option<Ticket>, request: Request<'_>) {
+fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request: Request<'_>) {
     match request {
         Request::Ping => {
             let time = shard.clock_now();
-            shard.send_urgent(id, |out| text_frame(out, |out| encode::pong(out, ticket.as_ref(), &time)));
+            shard.send_urgent(caller, |out| text_frame(out, |out| encode::pong(out, ticket.as_ref(), &time)));
         }
         Request::Write { ack, ops } => {
             let value_bytes_max = shard.config().value_bytes_max;
-            shard.write(id, ticket, ack, Operations::new(ops, value_bytes_max));
+            shard.write(caller, ticket, ack, Operations::new(ops, value_bytes_max));
         }
-        Request::Read { map, keys } => shard.read(id, ticket, map, keys),
+        Request::Read { map, keys } => shard.read(caller, ticket, map, keys),
         Request::Subscribe { map, since, keys, prefix, snapshot, echo } => {
             let from = match since.map(Cursor::parse) {
                 None if snapshot => From::Everything,
                 None => From::Nothing,
                 Some(Some(since)) => From::Cursor(since),
                 Some(None) => {
-                    return shard.reject(id, ticket.as_ref(), Reject::BadRequest("since is not a cursor"));
+                    return shard.reject(
+                        caller,
+                        ticket.as_ref(),
+                        Reject::BadRequest("since is not a cursor"),
+                    );
                 }
             };
             let filter = match (keys, prefix) {
                 (Some(_), Some(_)) => {
                     const BOTH: Reject = Reject::BadRequest("a subscription has keys or a prefix, not both");
-                    return shard.reject(id, ticket.as_ref(), BOTH);
+                    return shard.reject(caller, ticket.as_ref(), BOTH);
                 }
                 (Some(keys), None) => Some(shard.keys_filter(map, keys)),
                 (None, prefix) => {
                     prefix.filter(|prefix| !prefix.is_empty()).map(|prefix| Filter::Prefix(prefix.into()))
                 }
             };
-            shard.subscribe(id, ticket, Subscribe { map, from, filter, echo });
+            shard.subscribe(caller, ticket, Subscribe { map, from, filter, echo });
         }
         Request::Unsubscribe { map } => {
-            shard.unsubscribe(id, map);
-            shard.send(id, |out| text_frame(out, |out| encode::unsubscribed(out, ticket.as_ref(), map)));
+            shard.unsubscribe(caller, map);
+            shard.send(caller, |out| text_frame(out, |out| encode::unsubscribed(out, ticket.as_ref(), map)));
         }
-        Request::Digest { map } => shard.digest(id, ticket, map),
-        Request::Auth { .. } => shard.reject(id, ticket.as_ref(), Reject::AuthUnavailable),
+        Request::Digest { map } => shard.digest(caller, ticket, map),
+        Request::Auth { .. } => shard.reject(caller, ticket.as_ref(), Reject::AuthUnavailable),
     }
 }

@@ -4,7 +4,8 @@ use super::conversation::Conversation;
 use super::frame::{Code, Framing, MessageId, write_message};
 use super::message::{Fields, text, whole};
 use super::refusal::{Reason, Refusal};
-use crate::mesh::{ConnectionId, Member, Members};
+use crate::mesh::{Member, Members};
+use crate::shard::Caller;
 use crate::shard::{MemberChange, SetPresence, Shard};
 use crate::wire::Ticket;
 use crate::wire::json::{write_integer, write_string};
@@ -17,15 +18,15 @@ pub const UPDATE_TICKET: u8 = b'u';
 const NOBODY: Refusal<'_> = Refusal::AwarenessUpdate(Reason::invalid("the clientId is missing"));
 
 /// Sends who is there, and from then on whatever changes.
-pub fn subscribe(shard: &mut Shard, id: ConnectionId, document: &str) {
-    shard.watch_presence(id, Some(Ticket::new(&[&[WATCH_TICKET]])), document);
+pub fn subscribe(shard: &mut Shard, caller: Caller, document: &str) {
+    shard.watch_presence(caller, Some(Ticket::new(&[&[WATCH_TICKET]])), document);
 }
 
 /// The same for who subscribes to the document or says where it is, unless it has that already: the SDK asks once, and not
 /// again after it has reconnected. Nothing is sent until somebody is there.
-pub fn imply(shard: &mut Shard, id: ConnectionId, document: &str) {
-    if !shard.watches_presence(id, document) {
-        shard.watch_presence(id, Some(Ticket::new(&[&[IMPLIED_TICKET]])), document);
+pub fn imply(shard: &mut Shard, caller: Caller, document: &str) {
+    if !shard.watches_presence(caller, document) {
+        shard.watch_presence(caller, Some(Ticket::new(&[&[IMPLIED_TICKET]])), document);
     }
 }
 
@@ -35,12 +36,12 @@ pub fn imply(shard: &mut Shard, id: ConnectionId, document: &str) {
 /// [`Refusal::AwarenessUpdate`] if nobody is named, or the engine has no room for more.
 pub fn update<'a>(
     shard: &mut Shard,
-    id: ConnectionId,
+    caller: Caller,
     document: &'a str,
     fields: &Fields<'a>,
 ) -> Result<(), Refusal<'a>> {
     let member = fields.client.and_then(text).ok_or(NOBODY)?;
-    if let Some(session) = shard.session(id) {
+    if let Some(session) = shard.session(caller) {
         Conversation::of(session).meet(member);
     }
     let clock = fields.clock.and_then(whole).unwrap_or(0);
@@ -49,9 +50,9 @@ pub fn update<'a>(
         fields.json(sent).write_canonical(&mut state);
     }
     let state = Some(&*state).filter(|state| !state.is_empty() && *state != b"null");
-    imply(shard, id, document);
+    imply(shard, caller, document);
     let ticket = Ticket::new(&[&[UPDATE_TICKET]]);
-    shard.set_presence(id, Some(ticket), SetPresence { room: document, member, state, clock });
+    shard.set_presence(caller, Some(ticket), SetPresence { room: document, member, state, clock });
     Ok(())
 }
 

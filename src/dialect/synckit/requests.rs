@@ -2,16 +2,17 @@
 
 use super::awareness;
 use super::conversation::Conversation;
-use super::documents::{self, StateRequest};
-use super::frame::{Code, Fields as Reply, Framing, write_message};
+use super::document::StateRequest;
+use super::documents;
+use super::frame::Code;
 use super::identity::{Access, check};
 use super::message::{self, Fields, Incoming, Nodes, Said};
 use super::refusal::Refusal;
+use super::replies::{refuse, reply};
 use super::writes::{Operations, Writes};
-use super::{MESSAGE_BYTES_MIN, framing_of};
 use crate::config::Config;
 use crate::limits::{MAP_NAME_BYTES_MAX, PARSE_PADDING_BYTES};
-use crate::mesh::ConnectionId;
+use crate::shard::Caller;
 use crate::shard::{AckLevel, MessageKind, Shard};
 use crate::wire::json::Diagnosis;
 use crate::wire::{Payload, Ticket};
@@ -25,152 +26,166 @@ pub const TICKET_SEPARATOR: u8 = b'\n';
 /// Bytes of an id or a `messageId` as JSON, at most.
 const ID_BYTES_MAX: usize = 256;
 
+/// Bytes of a message that SyncKit's servers take.
+const MESSAGE_BYTES_MIN: usize = 2_000_000;
+
 /// Bytes of a message, at most: what SyncKit allows, or more.
 pub fn message_bytes_max(config: &Config) -> usize {
     config.message_bytes_max.max(MESSAGE_BYTES_MIN)
 }
 
 /// Handles one message.
-pub fn handle(shard: &mut Shard, id: ConnectionId, kind: MessageKind, payload: Payload<'_>) {
-    handle_framed(shard, id, kind, payload, false);
+pub fn handle(shard: &mut Shard, caller: Caller, kind: MessageKind, payload: Payload<'_>) {
+    handle_framed(shard, caller, kind, payload, false);
 }
 
-fn handle_framed(
-    shard: &mut Shard,
-    id: ConnectionId,
-    kind: MessageKind,
-    payload: Payload<'_>,
-    was_cut: bool,
-) {
+fn handle_framed(shard: &mut Shard, caller: Caller, kind: MessageKind, payload: Payload<'_>, was_cut: bool) {
     let (bytes, bytes_max) = (payload.bytes().len(), message_bytes_max(shard.config()));
     // A message in pieces has been counted by its pieces.
-    let is_over = !was_cut && shard.over_message_rate(id).is_some();
+    let is_over = !was_cut && shard.over_message_rate(caller).is_some();
     if bytes > bytes_max {
-        return refuse(shard, id, Refusal::TooLarge { bytes, bytes_max });
+        return refuse(shard, caller, Refusal::TooLarge { bytes, bytes_max });
     }
     let (mut payload, code) = match message::unframe(kind, payload) {
         Ok(unframed) => unframed,
-        Err(refusal) => return refuse(shard, id, refusal),
+        Err(refusal) => return refuse(shard, caller, refusal),
     };
     let (object, faults) = match shard.parser().parse(payload.reborrow()) {
         Ok(object) => (object, None),
         Err(refused) => {
             let Diagnosis::Mended(faults) = refused.diagnose(&mut payload, message::NAMES) else {
-                return refuse(shard, id, Refusal::InvalidFormat);
+                return refuse(shard, caller, Refusal::InvalidFormat);
             };
             match shard.parser().parse(payload) {
                 Ok(object) => (object, Some(faults)),
-                Err(_) => return refuse(shard, id, Refusal::InvalidFormat),
+                Err(_) => return refuse(shard, caller, Refusal::InvalidFormat),
             }
         }
     };
     let incoming = Incoming::new(object, code, faults);
     match incoming.message() {
         // A client that is told to slow down must not take the server for dead.
-        Ok((said, _)) if is_over && said != Said::Ping => refuse(shard, id, Refusal::TooManyMessages),
-        Ok((Said::Chunk, fields)) if !was_cut => take_chunk(shard, id, &fields),
+        Ok((said, _)) if is_over && said != Said::Ping => refuse(shard, caller, Refusal::TooManyMessages),
+        Ok((Said::Chunk, fields)) if !was_cut => take_chunk(shard, caller, &fields),
         Ok((said, fields)) => {
-            if let Err(refusal) = carry_out(shard, id, said, &fields) {
-                refuse(shard, id, refusal);
+            if let Err(refusal) = carry_out(shard, caller, said, &fields) {
+                refuse(shard, caller, refusal);
             }
         }
-        Err(refusal) => refuse(shard, id, refusal),
+        Err(refusal) => refuse(shard, caller, refusal),
     }
     shard.parser().recycle(incoming.into_object());
 }
 
 fn carry_out<'a>(
     shard: &mut Shard,
-    id: ConnectionId,
+    caller: Caller,
     said: Said,
     fields: &Fields<'a>,
 ) -> Result<(), Refusal<'a>> {
     match said {
         Said::Nothing => {}
-        Said::Ping => reply(shard, id, Code::Pong, |_| {}),
-        Said::Auth => authenticate(shard, id, fields)?,
+        Said::Ping => reply(shard, caller, Code::Pong, |_| {}),
+        Said::Auth => authenticate(shard, caller, fields)?,
         Said::Subscribe => {
             let document = checked_document(fields)?;
-            permit(shard, id, Access::Read, document)?;
+            permit(shard, caller, Access::Read, document)?;
             let id_of_request = ticket_of(fields)?;
-            if let (Some(client), Some(session)) = (fields.client.and_then(message::text), shard.session(id))
+            if let (Some(client), Some(session)) =
+                (fields.client.and_then(message::text), shard.session(caller))
             {
                 Conversation::of(session).meet(client);
             }
             let failure = documents::SUBSCRIBE_FAILED;
             let request = StateRequest { id: id_of_request, wants_fields: true, failure };
-            documents::ask(shard, id, document, request);
-            awareness::imply(shard, id, document);
+            ask(shard, caller, document, request)?;
+            awareness::imply(shard, caller, document);
         }
         Said::SyncRequest => {
             let document = document(fields)?;
-            permit(shard, id, Access::Read, document)?;
+            permit(shard, caller, Access::Read, document)?;
             let id_of_request = ticket_of(fields)?;
             let wants_fields = id_of_request.is_none();
             let request = StateRequest { id: id_of_request, wants_fields, failure: "Sync request failed" };
-            documents::ask(shard, id, document, request);
+            ask(shard, caller, document, request)?;
         }
         Said::Unsubscribe => {
             let document = document(fields)?;
-            permit(shard, id, Access::Read, document)?;
-            documents::leave(shard, id, document);
+            permit(shard, caller, Access::Read, document)?;
+            documents::leave(shard, caller, document);
         }
         Said::SyncStep1 => {
             let document = document(fields)?;
-            permit(shard, id, Access::Read, document)?;
-            reply(shard, id, Code::SyncStep2, |reply| {
+            permit(shard, caller, Access::Read, document)?;
+            reply(shard, caller, Code::SyncStep2, |reply| {
                 reply.text("documentId", document);
                 reply.json("operations", b"[]");
             });
         }
         Said::Delta => {
             let document = document(fields)?;
-            permit(shard, id, Access::Write, document)?;
+            permit(shard, caller, Access::Write, document)?;
             let writes = Writes::of_delta(fields)?;
-            write(shard, id, document, fields, writes, DELTA_TICKET)?;
+            write(shard, caller, document, fields, writes, DELTA_TICKET)?;
         }
         Said::DeltaBatch => {
             let document = document(fields)?;
-            permit(shard, id, Access::Write, document)?;
+            permit(shard, caller, Access::Write, document)?;
             let writes = Writes::of_batch(document, fields)?;
-            write(shard, id, document, fields, writes, BATCH_TICKET)?;
+            write(shard, caller, document, fields, writes, BATCH_TICKET)?;
         }
         // A chunk in a chunk.
         Said::Chunk => return Err(Refusal::InvalidFormat),
         Said::AwarenessSubscribe => {
             let document = document(fields)?;
-            permit(shard, id, Access::Read, document)?;
-            awareness::subscribe(shard, id, document);
+            permit(shard, caller, Access::Read, document)?;
+            documents::admit(shard, caller, document).map_err(Refusal::AwarenessSubscribe)?;
+            awareness::subscribe(shard, caller, document);
         }
         Said::AwarenessUpdate => {
             let document = document(fields)?;
-            permit(shard, id, Access::Read, document)?;
-            awareness::update(shard, id, document, fields)?;
+            permit(shard, caller, Access::Read, document)?;
+            documents::admit(shard, caller, document).map_err(Refusal::AwarenessUpdate)?;
+            awareness::update(shard, caller, document, fields)?;
         }
     }
     Ok(())
 }
 
+fn ask<'a>(
+    shard: &mut Shard,
+    caller: Caller,
+    document: &'a str,
+    request: StateRequest,
+) -> Result<(), Refusal<'a>> {
+    let what = request.failure;
+    documents::ask(shard, caller, document, request).map_err(|reason| Refusal::Failed {
+        what,
+        document,
+        reason,
+    })
+}
+
 /// Answers `auth`. This version of the server has no tokens: everybody is let in, whatever they bring, and nobody is who
 /// a token says they are.
-fn authenticate<'a>(shard: &mut Shard, id: ConnectionId, fields: &Fields<'a>) -> Result<(), Refusal<'a>> {
+fn authenticate<'a>(shard: &mut Shard, caller: Caller, fields: &Fields<'a>) -> Result<(), Refusal<'a>> {
     if fields.api_key.and_then(message::text).is_some() {
         return Err(Refusal::ApiKey);
     }
-    let identity = shard.session(id).and_then(|session| Conversation::of(session).identity.clone());
+    let identity = shard.session(caller).and_then(|session| Conversation::of(session).identity.clone());
     let identity = identity.ok_or(Refusal::NotAuthenticated)?;
-    reply(shard, id, Code::AuthSuccess, |reply| identity.write_to(reply));
+    reply(shard, caller, Code::AuthSuccess, |reply| identity.write_to(reply));
     Ok(())
 }
 
 /// Whether the client may do this.
 fn permit<'a>(
     shard: &mut Shard,
-    id: ConnectionId,
+    caller: Caller,
     access: Access,
     document: &'a str,
 ) -> Result<(), Refusal<'a>> {
-    let conversation = shard.session(id).map(Conversation::of);
+    let conversation = shard.session(caller).map(Conversation::of);
     check(conversation.and_then(|known| known.identity.as_ref()), access, document)
 }
 
@@ -211,7 +226,7 @@ fn short_json<'a>(fields: &Fields<'a>, nodes: Nodes<'a>) -> Result<Vec<u8>, Refu
 
 fn write<'a>(
     shard: &mut Shard,
-    id: ConnectionId,
+    caller: Caller,
     document: &'a str,
     fields: &Fields<'a>,
     mut writes: Writes<'a>,
@@ -225,33 +240,36 @@ fn write<'a>(
     if let Some(reason) = writes.bad() {
         return Err(Refusal::Failed { what, document, reason });
     }
-    let unheld = writes.unheld;
+    let unrepresentable = writes.unrepresentable;
     let bad_field = writes.take_bad_fields(fields.scratch, shard.config().synckit_value_bytes_max);
-    let Some(session) = shard.session(id) else { return Ok(()) };
+    let Some(session) = shard.session(caller) else { return Ok(()) };
     let conversation = Conversation::of(session);
     if let Some(client) = writes.client {
         conversation.set_client(client);
     }
     // No two connections of a shard have the same name.
+    let id = caller.connection();
     let serial = conversation.next_id(0).serial << 40 ^ u64::from(id.generation) << 8 ^ u64::from(id.index);
-    documents::join(shard, id, document);
+    if let Err(reason) = documents::join(shard, caller, document) {
+        return Err(Refusal::Failed { what, document, reason });
+    }
     for message in writes.relayed.messages(serial) {
-        shard.publish(id, document, &message);
+        shard.publish(caller, document, &message);
     }
     let bytes_max = message_bytes_max(shard.config());
     let operations = Operations::new(document, &writes, fields.scratch, bytes_max);
-    if let Some(reason) = unheld.or(bad_field) {
+    if let Some(reason) = unrepresentable.or(bad_field) {
         // What is good is applied all the same; there is no ack for that.
-        shard.write(id, None, AckLevel::None, operations);
+        shard.write(caller, None, AckLevel::None, operations);
         return Err(Refusal::Failed { what, document, reason });
     }
     if !writes.keeps() {
-        reply(shard, id, Code::Ack, |reply| reply.json("messageId", &reference));
+        reply(shard, caller, Code::Ack, |reply| reply.json("messageId", &reference));
         return Ok(());
     }
     let level = if shard.may_wait_for_disk() { AckLevel::Durable } else { AckLevel::Memory };
     let ticket = Ticket::new(&[&[kind], &reference, &[TICKET_SEPARATOR], document.as_bytes()]);
-    shard.write(id, Some(ticket), level, operations);
+    shard.write(caller, Some(ticket), level, operations);
     Ok(())
 }
 
@@ -260,32 +278,17 @@ pub const fn what_failed(kind: u8) -> &'static str {
     if kind == BATCH_TICKET { "Delta batch application failed" } else { "Delta application failed" }
 }
 
-fn take_chunk(shard: &mut Shard, id: ConnectionId, fields: &Fields<'_>) {
+fn take_chunk(shard: &mut Shard, caller: Caller, fields: &Fields<'_>) {
     let (bytes_max, now_ms) = (message_bytes_max(shard.config()), shard.now().timer_ms());
-    let Some(session) = shard.session(id) else { return };
+    let Some(session) = shard.session(caller) else { return };
     match Conversation::of(session).chunks.take(fields, bytes_max, now_ms) {
         Ok(None) => {}
         Ok(Some(mut message)) => {
             let len = message.len();
             message.resize(len + PARSE_PADDING_BYTES, 0);
             let payload = Payload::new(&mut message, len);
-            handle_framed(shard, id, MessageKind::Binary, payload, true);
+            handle_framed(shard, caller, MessageKind::Binary, payload, true);
         }
-        Err(refusal) => refuse(shard, id, refusal),
+        Err(refusal) => refuse(shard, caller, refusal),
     }
-}
-
-/// Says why a message is refused.
-pub fn refuse(shard: &mut Shard, id: ConnectionId, refusal: Refusal<'_>) {
-    shard.count_refusal();
-    reply(shard, id, Code::Error, |reply| refusal.write_to(reply));
-}
-
-/// Sends one message at once.
-fn reply(shard: &mut Shard, id: ConnectionId, code: Code, write: impl FnOnce(&mut Reply<'_>)) {
-    let unix_ms = shard.now().unix_ms;
-    let framing: Framing = framing_of(shard, id);
-    let Some(session) = shard.session(id) else { return };
-    let message_id = Conversation::of(session).next_id(unix_ms);
-    shard.send_urgent(id, |out| write_message(out, framing, code, message_id, write));
 }

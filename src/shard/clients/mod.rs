@@ -1,0 +1,368 @@
+//! The connection table and what it takes to queue a frame: outboxes, buffers, and the list of those to flush.
+//!
+//! Invariant: a connection is on the dirty list exactly when something fills its outbox, no send is in flight
+//! and its frames do not wait for company.
+
+mod admission;
+mod connection;
+mod leaving;
+mod log;
+mod pauses;
+mod rate;
+mod timers;
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+
+use admission::Admission;
+use log::Endings;
+use pauses::Pauses;
+use timers::Wheel;
+
+pub use admission::{NoRoom, too_many_of_address};
+pub use connection::{Connection, OwnMember, Phase, Waits};
+pub use pauses::rate_allows_at_us;
+
+use super::caller::Caller;
+use super::outbox::{BufferPool, Frames, SharedFrames};
+use super::turn::Turn;
+use super::{Change, Command, Dialect, DialectIndex, Event, Now, Shared};
+use crate::config::Coalesce;
+use crate::mesh::ConnectionId;
+use crate::wire::{Close, Reject, Ticket};
+
+/// See the module.
+pub struct Clients {
+    table: Slab<Connection>,
+    dialects: &'static [&'static dyn Dialect],
+    pool: BufferPool,
+    dirty: Vec<ConnectionId>,
+    /// Connections whose frames wait for company, in the order in which they are due.
+    delayed: VecDeque<(u64, ConnectionId)>,
+    coalesce: Coalesce,
+    soft_bytes: usize,
+    hard_bytes: usize,
+    /// Connections found over the hard limit; they are closed once the loop that found them is over.
+    slow: Vec<ConnectionId>,
+    /// Connections whose dialect is to be told that all is sent.
+    drained: Vec<ConnectionId>,
+    next_generation: u32,
+    pauses: Pauses,
+    timers: Wheel,
+    endings: Endings,
+    admission: Admission,
+}
+
+/// Dialects there may be; see [`crate::shard::Shared::dialects`].
+pub const DIALECTS_MAX: usize = 5;
+
+/// What many connections are sent alike: frames for each dialect that any of them speaks, made once.
+#[derive(Default)]
+pub struct Alike([Option<SharedFrames>; DIALECTS_MAX]);
+
+impl Clients {
+    pub fn new(shared: &Shared, shards: usize, now: Now) -> Self {
+        let config = &*shared.config;
+        Self {
+            table: Slab::new(),
+            dialects: shared.dialects,
+            pool: BufferPool::default(),
+            dirty: Vec::new(),
+            delayed: VecDeque::new(),
+            coalesce: config.coalesce,
+            soft_bytes: config.outbox_soft_bytes,
+            hard_bytes: config.outbox_hard_bytes,
+            slow: Vec::new(),
+            drained: Vec::new(),
+            next_generation: 0,
+            pauses: Pauses::default(),
+            timers: Wheel::new(now.timer_ms()),
+            endings: Endings::default(),
+            admission: Admission::new(shared, shards, now),
+        }
+    }
+
+    pub fn insert(&mut self, make: impl FnOnce(ConnectionId) -> Connection) -> ConnectionId {
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let entry = self.table.vacant_entry();
+        let id = ConnectionId { index: entry.key() as u32, generation: self.next_generation };
+        entry.insert(make(id));
+        id
+    }
+
+    /// The connection, unless its slot has another tenant by now.
+    pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        self.table.get(id.index as usize).filter(|connection| connection.id == id)
+    }
+
+    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.table.get_mut(id.index as usize).filter(|connection| connection.id == id)
+    }
+
+    /// The connection in a slot that is known to be taken, as by a subscription or a watch.
+    #[inline]
+    pub fn at_mut(&mut self, index: u32) -> &mut Connection {
+        &mut self.table[index as usize]
+    }
+
+    /// Who asks, when this connection does; `None` if it is gone.
+    pub fn caller(&self, id: ConnectionId) -> Option<Caller> {
+        self.get(id).map(|_| Caller::everybody(id))
+    }
+
+    /// What a connection speaks; any if it is gone.
+    pub fn dialect_of(&self, id: ConnectionId) -> &'static dyn Dialect {
+        self.dialect(self.get(id).map_or(0, |connection| connection.dialect))
+    }
+
+    pub fn dialect(&self, index: DialectIndex) -> &'static dyn Dialect {
+        self.dialects[usize::from(index)]
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Connection> {
+        self.table.iter().map(|(_, connection)| connection)
+    }
+
+    /// Has a dialect told that all is sent, if it wants to know and it is, by [`Self::next_drained`].
+    pub fn check_drained(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id)
+            && connection.wants_drained
+            && !connection.outbox.is_filling()
+            && !connection.outbox.is_sending()
+        {
+            connection.wants_drained = false;
+            self.drained.push(id);
+        }
+    }
+
+    /// Takes a connection whose dialect is to be told that all is sent.
+    pub fn next_drained(&mut self) -> Option<ConnectionId> {
+        self.drained.pop()
+    }
+
+    /// Takes a connection that is over the hard limit, and must be closed.
+    pub fn next_slow(&mut self) -> Option<ConnectionId> {
+        self.slow.pop()
+    }
+
+    /// The kernel took `bytes` of what a connection has in flight; whether that was all, and `None` if it is gone.
+    pub fn sent(&mut self, id: ConnectionId, bytes: usize) -> Option<bool> {
+        let connection = self.table.get_mut(id.index as usize).filter(|connection| connection.id == id)?;
+        connection.sent_bytes += bytes as u64;
+        Some(connection.outbox.sent(bytes, &mut self.pool))
+    }
+
+    /// Whether the peer of the connection in a slot is over the soft limit, so that what can wait had better.
+    #[inline]
+    pub fn is_over_soft_limit(&self, index: u32) -> bool {
+        self.table[index as usize].outbox.bytes() > self.soft_bytes
+    }
+
+    /// Appends one frame to the outbox of `id`. A connection that is gone or leaving takes nothing more.
+    pub fn send(&mut self, id: ConnectionId, now: Now, write: impl FnOnce(&mut Vec<u8>)) {
+        let connection = self.table.get_mut(id.index as usize).filter(|connection| connection.id == id);
+        if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
+            connection.outbox.append(&mut self.pool, write);
+            self.queued(id.index, now);
+        }
+    }
+
+    /// Like [`Self::send`] for what must not wait for company: the hello, pong, auth and error of a dialect.
+    pub fn send_urgent(&mut self, id: ConnectionId, now: Now, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.urgent = true;
+        }
+        self.send(id, now, write);
+    }
+
+    /// Appends what is no message, and waits for no company: HTTP, a ping or a pong.
+    pub fn send_uncounted(&mut self, id: ConnectionId, now: Now, write: impl FnOnce(&mut Vec<u8>)) {
+        let connection = self.table.get_mut(id.index as usize).filter(|connection| connection.id == id);
+        if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
+            connection.urgent = true;
+            connection.outbox.append_uncounted(&mut self.pool, write);
+            self.queued(id.index, now);
+        }
+    }
+
+    /// Tells a connection of `event`, in the words of its dialect.
+    pub fn tell(&mut self, id: ConnectionId, now: Now, event: Event<'_>) {
+        let connection = self.table.get_mut(id.index as usize).filter(|connection| connection.id == id);
+        if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
+            let dialect = self.dialects[usize::from(connection.dialect)];
+            let session = &mut connection.session;
+            connection.outbox.append(&mut self.pool, |out| dialect.event(event, session, now, out));
+            self.queued(id.index, now);
+        }
+    }
+
+    /// Tells a connection of a change that nobody else is told in the same way.
+    pub fn tell_change(&mut self, id: ConnectionId, now: Now, change: Change<'_>) {
+        let Some(connection) = self.table.get_mut(id.index as usize).filter(|found| found.id == id) else {
+            return;
+        };
+        let dialect = self.dialects[usize::from(connection.dialect)];
+        let session = &connection.session;
+        connection.outbox.append(&mut self.pool, |out| dialect.change(change, session, out));
+        self.queued(id.index, now);
+    }
+
+    /// Like [`Self::tell`] for what must not wait for company.
+    pub fn tell_urgent(&mut self, id: ConnectionId, now: Now, event: Event<'_>) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.urgent = true;
+        }
+        self.tell(id, now, event);
+    }
+
+    /// Queues for the connection in slot `index` what all that speak its dialect get, and `make` appends for the first
+    /// of them.
+    #[inline]
+    pub fn send_alike(
+        &mut self,
+        alike: &mut Alike,
+        index: u32,
+        now: Now,
+        make: impl FnOnce(&dyn Dialect, &mut Frames),
+    ) {
+        if self.make_alike(alike, index, make) {
+            self.send_made(alike, index, now);
+        }
+    }
+
+    /// Makes what all that speak the dialect of the connection in slot `index` get, if none of them was met before;
+    /// whether that is anything.
+    #[inline]
+    pub fn make_alike(
+        &mut self,
+        alike: &mut Alike,
+        index: u32,
+        make: impl FnOnce(&dyn Dialect, &mut Frames),
+    ) -> bool {
+        let dialect = usize::from(self.table[index as usize].dialect);
+        let made = &mut alike.0[dialect];
+        let frames = made.get_or_insert_with(|| self.pool.share(|out| make(self.dialects[dialect], out)));
+        !frames.bytes.is_empty()
+    }
+
+    /// Queues what [`Self::make_alike`] has made for connections like the one in slot `index`.
+    #[inline]
+    pub fn send_made(&mut self, alike: &Alike, index: u32, now: Now) {
+        let connection = &mut self.table[index as usize];
+        let dialect = usize::from(connection.dialect);
+        if let Some(frames) = &alike.0[dialect] {
+            let (outbox, session) = (&mut connection.outbox, &connection.session);
+            let is_personal = frames.hole.is_some()
+                && outbox.append_personal(&mut self.pool, frames, |copy| {
+                    self.dialects[dialect].personalize(frames, session, copy)
+                });
+            if !is_personal {
+                outbox.append_shared(&mut self.pool, frames);
+            }
+            self.queued(index, now);
+        }
+    }
+
+    fn queued(&mut self, index: u32, now: Now) {
+        let connection = &mut self.table[index as usize];
+        let id = connection.id;
+        if connection.outbox.bytes() > self.hard_bytes {
+            self.slow.push(id);
+        }
+        self.mark(id, now);
+    }
+
+    /// Puts the connection on the list it belongs to, if it is on none.
+    pub fn mark(&mut self, id: ConnectionId, now: Now) {
+        let coalesce = self.coalesce;
+        let Some(connection) = self.get_mut(id) else { return };
+        if connection.dirty || connection.outbox.is_sending() || !connection.outbox.is_filling() {
+            return;
+        }
+        let waits = coalesce.delay_us > 0
+            && !connection.urgent
+            && connection.outbox.filling_bytes() < coalesce.bytes_max
+            && (connection.outbox.messages() as usize) < coalesce.frames_max;
+        if !waits {
+            connection.dirty = true;
+            self.dirty.push(id);
+        } else if !connection.delayed {
+            connection.delayed = true;
+            self.delayed.push_back((now.monotonic_us + coalesce.delay_us, id));
+        }
+    }
+
+    /// Starts one send for each dirty connection.
+    pub fn flush(&mut self, turn: &mut Turn) {
+        let now = turn.now;
+        while let Some(&(due_us, id)) = self.delayed.front() {
+            if due_us > now.monotonic_us {
+                break;
+            }
+            self.delayed.pop_front();
+            let Some(connection) = self.get_mut(id) else { continue };
+            connection.delayed = false;
+            if !connection.dirty && connection.outbox.is_filling() && !connection.outbox.is_sending() {
+                connection.dirty = true;
+                self.dirty.push(id);
+            }
+        }
+        for index in 0..self.dirty.len() {
+            let id = self.dirty[index];
+            let Some(connection) = self.table.get_mut(id.index as usize).filter(|found| found.id == id)
+            else {
+                continue;
+            };
+            connection.dirty = false;
+            if connection.outbox.is_filling()
+                && !connection.outbox.is_sending()
+                && connection.phase != Phase::Disconnected
+            {
+                connection.urgent = false;
+                turn.metrics.messages_sent += u64::from(connection.outbox.start_send());
+                turn.commands.push(Command::Send(id));
+            }
+        }
+        self.dirty.clear();
+    }
+
+    /// When [`Self::flush`] has something to do at the latest, in microseconds of the monotonic clock.
+    pub fn next_flush_us(&self) -> Option<u64> {
+        self.delayed.front().map(|&(due_us, _)| due_us)
+    }
+
+    /// Refuses a request as a whole; the connection goes on.
+    pub fn reject(&mut self, turn: &mut Turn, id: ConnectionId, ticket: Option<&Ticket>, reject: Reject) {
+        turn.metrics.requests_rejected += 1;
+        self.tell_urgent(id, turn.now, Event::Rejected { ticket, reject });
+    }
+
+    /// Refuses what is no message at all.
+    ///
+    /// # Errors
+    /// Why the connection must end, once there were too many.
+    pub fn bad_message(
+        &mut self,
+        turn: &mut Turn,
+        id: ConnectionId,
+        ticket: Option<&Ticket>,
+        reject: Reject,
+    ) -> Result<(), Close> {
+        turn.metrics.bad_messages += 1;
+        let Some(connection) = self.get_mut(id) else { return Ok(()) };
+        connection.bad_messages += 1;
+        let too_many = connection.bad_messages >= turn.config.bad_messages_max;
+        self.reject(turn, id, ticket, reject);
+        if too_many { Err(Close::InvalidData("too many messages that are not JSON")) } else { Ok(()) }
+    }
+
+    /// Whether the peer has taken enough for more to be asked for on its behalf.
+    pub fn has_room(&self, id: ConnectionId) -> bool {
+        self.get(id).is_some_and(|connection| connection.outbox.bytes() < self.soft_bytes / 2)
+    }
+}

@@ -1,0 +1,93 @@
+//! What a dialect can have a shard do for a [`Caller`]. Each command is carried out by the part it is about.
+
+use super::caller::{Asked, Caller};
+use super::{AckLevel, Ops, SetPresence, Shard, Subscribe};
+use crate::crdt::Time;
+use crate::mesh::Filter;
+use crate::wire::Ticket;
+
+impl Shard {
+    /// Carries out the operations, each at the owner of its key. [`super::Event::Acked`] follows, unless `ack` is
+    /// [`AckLevel::None`], which hears of what was rejected only.
+    pub fn write(&mut self, caller: Caller, ticket: Option<Ticket>, ack: AckLevel, ops: impl Ops) {
+        let Self { turn, clients, maps, requests, .. } = self;
+        requests.write(turn, clients, maps, Asked { caller, ticket }, ack, ops);
+    }
+
+    /// Reads keys wherever they live; [`super::Event::Entries`] follows.
+    pub fn read<'k>(
+        &mut self,
+        caller: Caller,
+        ticket: Option<Ticket>,
+        map: &str,
+        keys: impl Iterator<Item = &'k str>,
+    ) {
+        let Self { turn, clients, maps, requests, .. } = self;
+        requests.read(turn, clients, maps, Asked { caller, ticket }, map, keys);
+    }
+
+    /// Digests a map; [`super::Event::Digest`] follows.
+    pub fn digest(&mut self, caller: Caller, ticket: Option<Ticket>, map: &str) {
+        let Self { turn, clients, maps, requests, .. } = self;
+        requests.digest(turn, clients, maps, Asked { caller, ticket }, map);
+    }
+
+    /// Subscribes to a map: [`super::Event::Snapshot`]s follow, then changes. A second subscription of the same map takes
+    /// the place of the first. What ends it before the last snapshot has it answered with [`super::Event::Rejected`]
+    /// instead: [`crate::wire::Reject::Cancelled`], before the answer to what has ended it, if it has a ticket.
+    pub fn subscribe(&mut self, caller: Caller, ticket: Option<Ticket>, subscribe: Subscribe<'_>) {
+        let Self { turn, clients, maps, feeds, .. } = self;
+        feeds.subscribe(turn, clients, maps, Asked { caller, ticket }, subscribe);
+    }
+
+    /// Ends a subscription, if there is one. Nothing more is told of its map.
+    pub fn unsubscribe(&mut self, caller: Caller, map: &str) {
+        let Self { turn, clients, maps, feeds, .. } = self;
+        feeds.unsubscribe(turn, clients, maps, caller.connection(), map);
+    }
+
+    /// Up to where the subscriber of a map has been told everything; `None` if it is not subscribed.
+    pub fn told_through(&mut self, caller: Caller, map: &str) -> Option<Time> {
+        self.feeds.told_through(&mut self.turn, &self.clients, &self.maps, caller.connection(), map)
+    }
+
+    /// The filter that passes `keys` of `map`.
+    pub fn keys_filter<'k>(&self, map: &str, keys: impl Iterator<Item = &'k str>) -> Filter {
+        let hasher = self.turn.hasher;
+        let hash = hasher.map(map);
+        Filter::keys(keys, |key| hasher.key(hash, key))
+    }
+
+    /// Sends `body` to every subscriber of `map` but the caller. Filters of subscriptions are about keys, so each gets it
+    /// all. The messages of one connection arrive in order, but in none with changes of the map.
+    pub fn publish(&mut self, caller: Caller, map: &str, body: &[u8]) {
+        let Self { turn, clients, maps, feeds, .. } = self;
+        feeds.publish(turn, clients, maps, caller, (map, body));
+    }
+
+    /// Watches a room: [`super::Event::Members`] follows, then each change as [`super::Dialect::member`] puts it, those
+    /// made by the caller too. A second watch of the same room is only answered.
+    pub fn watch_presence(&mut self, caller: Caller, ticket: Option<Ticket>, room: &str) {
+        let Self { turn, clients, requests, rooms, .. } = self;
+        rooms.watch(turn, clients, requests, Asked { caller, ticket }, room);
+    }
+
+    /// Ends a watch, if there is one. Nothing more is told of the room, but [`super::Event::Rejected`] with
+    /// [`crate::wire::Reject::Cancelled`] where a request to watch it was under way.
+    pub fn unwatch_presence(&mut self, caller: Caller, room: &str) {
+        let Self { turn, clients, rooms, .. } = self;
+        rooms.unwatch(turn, clients, caller.connection(), room);
+    }
+
+    /// Whether the connection watches a room.
+    pub fn watches_presence(&self, caller: Caller, room: &str) -> bool {
+        self.rooms.is_watching(&self.turn, &self.clients, caller.connection(), room)
+    }
+
+    /// Sets or removes a member of a room; nobody needs to watch the room for that. There is an answer only if it is
+    /// refused. The member is removed once the caller is gone, or removes it, unless another connection has set it since.
+    pub fn set_presence(&mut self, caller: Caller, ticket: Option<Ticket>, set: SetPresence<'_>) {
+        let Self { turn, clients, requests, rooms, .. } = self;
+        rooms.set(turn, clients, requests, Asked { caller, ticket }, set);
+    }
+}

@@ -1,0 +1,199 @@
+//! The turn: what happens between two waits, in the one order in which it is right.
+
+use super::maps::{Journal, SharedMap};
+use super::{Command, Now, Shard};
+use crate::metrics::Metrics;
+use crate::wire::Close;
+
+/// Milliseconds after which shards that watch each other's maps hear each other's clocks, changes or not, so that an
+/// idle shard does not hold cursors back.
+const CLOCK_SHARED_EVERY_MS: u64 = 100;
+/// Microseconds after which envelopes that found a full queue are offered again.
+const MESH_RETRY_US: u64 = 500;
+/// The same for what the storage had no room for.
+const STORAGE_RETRY_US: u64 = 500;
+
+impl Shard {
+    /// Begins a turn; everything in it happens at `now`.
+    pub fn start_turn(&mut self, now: Now) {
+        self.turn.begin(now);
+        self.receive_from_storage();
+    }
+
+    /// Ends a turn: timers, then changes to subscribers and chunks to walkers, then one batch for the storage, one
+    /// envelope for each shard and one send for each connection.
+    pub fn end_turn(&mut self) {
+        self.end_lead();
+        self.clients.end_rate_limits(&self.turn);
+        self.fire_timers();
+        self.maps.run_removals(&mut self.turn);
+        self.give_up_old_requests();
+        self.resume_waiting();
+        self.answer_late_parked();
+        self.tell_changes();
+        self.tell_drained();
+        while let Some(id) = self.clients.next_slow() {
+            self.disconnect(id, Close::SlowConsumer);
+        }
+        // Before any envelope, so that no shard hears of what the storage has not been told.
+        self.maps.evict_maps(&mut self.turn);
+        self.maps.hand_over(&mut self.turn);
+        self.watch_durable();
+        self.seal_envelopes();
+        self.clients.flush(&mut self.turn);
+        self.clients.log_more_ended(&self.turn);
+        if self.is_drained() && !self.exited {
+            self.exited = true;
+            self.turn.commands.push(Command::Exit);
+        }
+    }
+
+    /// Tells subscribers what the turn has changed, walkers what they lack, and watchers who is in their rooms.
+    fn tell_changes(&mut self) {
+        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
+        feeds.flush_batches(turn, clients, maps);
+        if !self.clearing.is_under_way() {
+            feeds.run_walks(turn, clients, maps);
+        }
+        rooms.answer_watches(turn, clients, requests);
+    }
+
+    /// Asks to be woken when anything becomes durable, if anybody here waits for it.
+    fn watch_durable(&mut self) {
+        let (was_backlogged, was_clearing) = (self.maps.is_backlogged(), self.clearing.is_under_way());
+        let Some(journal) = self.maps.journal_mut() else { return };
+        if !self.requests.has_durable_waits() && !was_backlogged && !was_clearing {
+            return;
+        }
+        journal.want_wake();
+        // What became durable just before that wakes nobody.
+        journal.note_progress(self.turn.now);
+        self.turn.storage_left |= was_backlogged && !journal.is_backlogged();
+        self.turn.storage_left |= was_clearing && self.clear_may_continue();
+        self.requests.answer_durable(&mut self.turn, &mut self.clients, &self.maps);
+    }
+
+    /// Whether requests must wait: a peer or the storage is too far behind, or all maps are being dropped.
+    pub(super) fn is_congested(&self) -> bool {
+        self.turn.outgoing.is_congested() || self.maps.is_backlogged() || self.clearing.is_under_way()
+    }
+
+    /// Takes what the driver must do now; valid after [`Self::end_turn`].
+    pub fn take_commands(&mut self, into: &mut Vec<Command>) {
+        std::mem::swap(into, &mut self.turn.commands);
+        self.turn.commands.clear();
+    }
+
+    /// Counts what only the driver knows: the turn that just ended took this long. That is also how long the
+    /// requests took that were received and answered in it.
+    pub fn turn_took_ns(&mut self, ns: u64) {
+        self.turn.metrics.turn_ns.record(ns);
+        self.turn.metrics.op_ns.record_many(ns, self.requests.take_answered_at_once());
+    }
+
+    /// What this turn has done so far, in units of `work.rs`: some 10 ns each.
+    pub fn work(&self) -> u64 {
+        self.turn.work()
+    }
+
+    /// Where the driver counts what happens to its ring.
+    pub fn metrics_mut(&mut self) -> &mut Metrics {
+        &mut self.turn.metrics
+    }
+
+    /// The counters with the gauges as they are now.
+    pub fn metrics_now(&self) -> Metrics {
+        let mut metrics = self.turn.metrics.clone();
+        metrics.maps =
+            self.maps.iter().filter(|map| map.typed().is_some_and(|cells| cells.cells() > 0)).count() as u64;
+        let is_decided_here = |map: &SharedMap| {
+            map.typed().is_some() && self.turn.owner(map.interest.hash()) == self.turn.index
+        };
+        metrics.map_names = self.maps.iter().filter(|map| is_decided_here(map)).count() as u64;
+        metrics.cells =
+            self.maps.iter().filter_map(|map| map.typed()).map(|cells| cells.cells() as u64).sum();
+        (metrics.presence_rooms, metrics.presence_members) = self.rooms.counts();
+        metrics.resident_bytes = self.maps.iter().map(|map| map.heap_bytes() as u64).sum();
+        metrics.journal_pending_bytes = self.maps.journal().map_or(0, Journal::backlog_bytes);
+        metrics.outbox_bytes = self.clients.iter().map(|connection| connection.outbox.bytes() as u64).sum();
+        let (envelopes, bytes) = self.turn.outgoing.depth();
+        metrics.mesh_pending_envelopes = envelopes as u64;
+        metrics.mesh_pending_bytes = bytes as u64;
+        metrics
+    }
+
+    /// How long the driver may wait for completions, in microseconds; `None`: as long as it takes.
+    pub fn wait_us(&self) -> Option<u64> {
+        if self.has_work_left() {
+            return Some(0);
+        }
+        let now_us = self.turn.now.monotonic_us;
+        let mut at_us = self.clients.next_flush_us();
+        let mut sooner = |candidate: Option<u64>| {
+            at_us = match (at_us, candidate) {
+                (Some(at_us), Some(candidate)) => Some(at_us.min(candidate)),
+                (at_us, candidate) => at_us.or(candidate),
+            };
+        };
+        sooner(self.clients.next_timer_ms().map(|at_ms| at_ms * 1000));
+        sooner(self.clients.next_rate_limited_us());
+        sooner(self.next_life_us());
+        sooner(
+            self.maps
+                .next_removal_ms()
+                .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
+        );
+        sooner(self.clients.next_ending_ms().map(|at_ms| at_ms * 1000));
+        sooner(self.turn.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
+        sooner(self.maps.next_load_check_ms().map(|at_ms| at_ms * 1000));
+        sooner(self.maps.next_pass_ms().map(|at_ms| at_ms * 1000));
+        sooner(self.next_clear_checkpoint_ms().map(|at_ms| at_ms * 1000));
+        sooner(self.maps.has_unjournaled().then_some(now_us + STORAGE_RETRY_US));
+        sooner(
+            self.feeds
+                .has_watchers_elsewhere()
+                .then_some((self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS) * 1000),
+        );
+        sooner(
+            self.requests
+                .oldest_us(&self.turn)
+                .map(|began_us| began_us + self.turn.config.ack_timeout_ms * 1000),
+        );
+        at_us.map(|at_us| at_us.saturating_sub(now_us))
+    }
+
+    /// Whether the next turn has something to do even if nothing happens.
+    fn has_work_left(&self) -> bool {
+        let has_requests = !self.clearing.is_under_way()
+            && (self.feeds.has_walks()
+                || self.rooms.has_watches_to_answer()
+                || self.has_deferred() && !self.maps.is_backlogged());
+        let has_line = self.clients.line_len() > 0 && !self.is_congested();
+        has_line
+            || self.mesh_left
+            || self.turn.storage_left
+            || has_requests && !self.turn.outgoing.any_waiting()
+    }
+
+    /// Hands one envelope to every shard there is something for.
+    fn seal_envelopes(&mut self) {
+        if self.turn.shards == 1 {
+            return;
+        }
+        let now_ms = self.turn.now.timer_ms();
+        let is_time =
+            self.feeds.has_watchers_elsewhere() && now_ms >= self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS;
+        if is_time {
+            self.clock_shared_at_ms = now_ms;
+            self.turn.clock.advance(self.turn.now.unix_ms);
+        }
+        let journaled = self.maps.covering();
+        let super::turn::Turn { clock, outgoing, commands, .. } = &mut self.turn;
+        let mut sent = 0;
+        outgoing.seal(clock.last(), journaled, is_time, |target| {
+            commands.push(Command::Wake(target));
+            sent += 1;
+        });
+        self.turn.metrics.envelopes_sent += sent;
+    }
+}

@@ -1,0 +1,227 @@
+//! `subscribe` and `unsubscribe`.
+
+use std::sync::Arc;
+
+use super::walk::{Purpose, Walk};
+use super::{Feeds, Subscription, scope_of};
+use crate::crdt::Time;
+use crate::mesh::{ConnectionId, Filter, Item, ShardIndex, ShardSet, SubscriptionRef};
+use crate::shard::caller::Asked;
+use crate::shard::clients::Clients;
+use crate::shard::maps::{MapSlot, Maps};
+use crate::shard::turn::Turn;
+use crate::wire::{Cursor, Reject, Scope, Ticket};
+
+/// What a subscriber asks for.
+pub struct Subscribe<'a> {
+    pub map: &'a str,
+    /// What is sent first.
+    pub from: From,
+    /// Which keys; `None`: all. See [`Shard::keys_filter`].
+    pub filter: Option<Filter>,
+    /// Whether the subscriber gets its own changes back.
+    pub echo: bool,
+}
+
+/// What a new subscriber is sent before the changes to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// Everything there is.
+    Everything,
+    /// What was applied after this.
+    Cursor(Cursor),
+    /// What is applied from now on: whatever the subscriber writes next is among it or follows, as every owner hears of
+    /// this shard's clock before it hears of the write.
+    Now,
+    /// Not even what is applied before the owners have heard of the subscription.
+    Nothing,
+}
+
+impl Feeds {
+    /// Subscribes to a map: [`crate::shard::Event::Snapshot`]s follow, then changes. A second subscription of the same map
+    /// takes the place of the first. What ends it before the last snapshot has it answered with
+    /// [`crate::shard::Event::Rejected`] instead: [`Reject::Cancelled`], before the answer to what has ended it, if it has a
+    /// ticket.
+    pub fn subscribe(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        asked: Asked,
+        subscribe: Subscribe<'_>,
+    ) {
+        let id = asked.connection();
+        self.unsubscribe(turn, clients, maps, id, subscribe.map);
+        let Some(connection) = clients.get(id) else { return };
+        if connection.subscriptions.len() >= turn.config.subscriptions_max {
+            return clients.reject(turn, id, asked.ticket(), Reject::TooManySubscriptions);
+        }
+        let map = maps.find_or_insert(subscribe.map, turn.hasher.map(subscribe.map));
+        let scope = scope_of(maps[map].scope, subscribe.filter.as_ref());
+        let (purpose, position) = start_of(turn, maps, subscribe.from, scope, asked.ticket);
+        let (serial, echo) = (turn.next_serial(), subscribe.echo);
+        let walk = Some(Box::new(Walk::new(purpose, position, turn.shards)));
+        let (slot, is_first) = self.join(maps, map, subscribe.filter, |feed, place| Subscription {
+            serial,
+            connection: id,
+            feed,
+            place,
+            echo,
+            live: ShardSet::EMPTY,
+            walk,
+        });
+        if is_first {
+            tell_interest(turn, maps, map, true);
+        }
+        turn.metrics.subscriptions += 1;
+        if let Some(connection) = clients.get_mut(id) {
+            connection.subscriptions.push(SubscriptionRef { slot, serial });
+            connection.walking += 1;
+        }
+        self.ask_next_chunk(turn, clients, maps, slot);
+    }
+
+    /// Ends the subscription of `map` by `id`, if there is one. Nothing more is told of its map.
+    pub fn unsubscribe(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        id: ConnectionId,
+        map: &str,
+    ) {
+        let Some(slot) = maps.find(map, turn.hasher.map(map)) else { return };
+        let Some(place) = self.find_subscription(clients, maps, id, slot) else { return };
+        let Some(connection) = clients.get_mut(id) else { return };
+        let ended = connection.subscriptions.swap_remove(place);
+        if let Some(owed) = self.end_subscription(turn, clients, maps, ended) {
+            clients.reject(turn, id, Some(&owed), Reject::Cancelled);
+        }
+    }
+
+    /// The place of the subscription of a map among those of a connection. That of one that has thousands is looked for
+    /// among the few of the map.
+    fn find_subscription(
+        &self,
+        clients: &Clients,
+        maps: &Maps,
+        id: ConnectionId,
+        map: MapSlot,
+    ) -> Option<usize> {
+        let own = &clients.get(id)?.subscriptions;
+        let feeds =
+            || maps[map].interest.members().iter().map(|&feed| &self.feeds[feed as usize].subscribers);
+        let of_map = feeds().map(Vec::len).sum::<usize>();
+        if own.len() <= of_map {
+            return own.iter().position(|own| self.map_of(own.slot) == map);
+        }
+        let is_own = |slot: &u32| self.subscriptions[*slot as usize].connection == id;
+        let slot = feeds().flatten().copied().find(is_own)?;
+        own.iter().position(|own| own.slot == slot)
+    }
+
+    /// Up to where the subscriber of a map has been told everything; `None` if it is not subscribed.
+    pub fn told_through(
+        &self,
+        turn: &mut Turn,
+        clients: &Clients,
+        maps: &Maps,
+        id: ConnectionId,
+        map: &str,
+    ) -> Option<Time> {
+        let slot = maps.find(map, turn.hasher.map(map))?;
+        let place = self.find_subscription(clients, maps, id, slot)?;
+        let cursor = cursor(turn, maps, slot);
+        let own = clients.get(id)?.subscriptions[place];
+        let subscription = &self.subscriptions[own.slot as usize];
+        let walk = subscription.walk.as_ref();
+        Some(walk.map_or(cursor.time, |walk| walk.cursor(subscription.live, &turn.heard).min(cursor.time)))
+    }
+
+    /// Forgets a subscription that its connection has already forgotten; the request whose answer is still owed, if it
+    /// is to be named in it.
+    pub fn end_subscription(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        ended: SubscriptionRef,
+    ) -> Option<Ticket> {
+        let (subscription, map, was_last) = self.leave(maps, ended)?;
+        turn.metrics.subscriptions -= 1;
+        if subscription.walk.is_some()
+            && let Some(connection) = clients.get_mut(subscription.connection)
+        {
+            connection.walking -= 1;
+        }
+        if was_last {
+            tell_interest(turn, maps, map, false);
+            maps.release_if_unused(map);
+        }
+        subscription.walk.and_then(|walk| walk.owed())
+    }
+
+    /// Shard `from` has, or has no longer, subscribers of `map`.
+    pub fn interest_told(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        from: ShardIndex,
+        (map, wanted): (&str, bool),
+    ) {
+        let slot = maps.find_or_insert(map, turn.hasher.map(map));
+        if wanted {
+            // Changes so far are in the snapshot that the subscriber will ask for.
+            self.flush_batches_of(turn, clients, maps, slot);
+            maps.interest_mut(slot).set_heard_by(from, true);
+            self.watchers_elsewhere = true;
+        } else {
+            maps.interest_mut(slot).set_heard_by(from, false);
+            maps.release_if_unused(slot);
+        }
+    }
+}
+
+/// Where the walk of a new subscription begins and what it is for.
+fn start_of(
+    turn: &mut Turn,
+    maps: &Maps,
+    from: From,
+    scope: Scope,
+    ticket: Option<Ticket>,
+) -> (Purpose, Time) {
+    let snapshot = |resumed, reset| Purpose::Snapshot { ticket, resumed, reset };
+    let since = match from {
+        From::Cursor(since) => since,
+        From::Everything => return (snapshot(false, false), Time::ZERO),
+        From::Nothing => return (snapshot(false, false), Time::MAX),
+        From::Now => return (snapshot(false, false), turn.clock.last()),
+    };
+    // What was seen of another map, or through another filter, does not say what is missing of this. A tick that this
+    // data set never had is from before a crash that has lost it.
+    if since.epoch == turn.epoch && since.scope == scope && maps.is_known(since.time) {
+        turn.metrics.resumes += 1;
+        (snapshot(true, false), since.time)
+    } else {
+        turn.metrics.resets += 1;
+        (snapshot(false, true), Time::ZERO)
+    }
+}
+
+/// Tells every owner whether this shard wants the changes of the map.
+fn tell_interest(turn: &mut Turn, maps: &Maps, slot: MapSlot, wanted: bool) {
+    for owner in turn.others() {
+        let map = Arc::clone(maps[slot].interest.name());
+        turn.outgoing.push(owner, Item::Interest { map, wanted });
+    }
+}
+
+/// The cursor of a subscriber of all of the map in `slot` that is live everywhere and has got everything there is to
+/// get: what is still in this turn's batch, and what other shards have yet to send, is not covered.
+pub(super) fn cursor(turn: &mut Turn, maps: &Maps, slot: MapSlot) -> Cursor {
+    let own = maps.first_untold(slot).map_or_else(|| turn.clock.last(), Time::previous);
+    turn.heard[usize::from(turn.index)] = own;
+    let time = turn.heard.iter().copied().min().unwrap_or(own);
+    Cursor { epoch: turn.epoch, time: time.min(turn.cursor_limit), scope: maps[slot].scope }
+}

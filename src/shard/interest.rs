@@ -1,0 +1,199 @@
+//! What has a name and is heard of: maps and rooms alike have members on this shard and hearers on others.
+//!
+//! ```text
+//!  name ─► slot ─► { name, hash, members here: [u32], other shards: ShardSet, … what the owner keeps of it }
+//! ```
+//! Invariant: a slot is found by its name until it is removed, and a member knows its place among the others, so that
+//! leaving costs nothing however many there are.
+
+use std::ops::{Index, IndexMut};
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use slab::Slab;
+
+use crate::mesh::{ShardIndex, ShardSet};
+
+/// Who hears of one thing.
+#[derive(Debug)]
+pub struct Interest {
+    name: Arc<str>,
+    hash: u64,
+    members: Vec<u32>,
+    shards: ShardSet,
+}
+
+/// What follows from a member's leaving.
+pub struct Left {
+    /// The member that has its place now.
+    pub moved: Option<u32>,
+    /// Nobody on this shard hears of it any more.
+    pub was_last: bool,
+}
+
+impl Interest {
+    pub fn new(name: &str, hash: u64) -> Self {
+        Self { name: Arc::from(name), hash, members: Vec::new(), shards: ShardSet::EMPTY }
+    }
+
+    pub const fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub const fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Slots of those on this shard, whatever they are to the owner.
+    pub fn members(&self) -> &[u32] {
+        &self.members
+    }
+
+    /// Other shards that hear of it.
+    pub const fn shards(&self) -> ShardSet {
+        self.shards
+    }
+
+    /// Whether anybody would be told of a change.
+    pub fn is_heard(&self) -> bool {
+        !self.members.is_empty() || !self.shards.is_empty()
+    }
+
+    /// Adds a member; its place, which is 0 for the first.
+    pub fn join(&mut self, member: u32) -> u32 {
+        self.members.push(member);
+        self.members.len() as u32 - 1
+    }
+
+    /// Takes the member at `place` out.
+    pub fn leave(&mut self, place: u32) -> Left {
+        self.members.swap_remove(place as usize);
+        let was_last = self.members.is_empty();
+        if was_last {
+            self.members = Vec::new();
+        }
+        Left { moved: self.members.get(place as usize).copied(), was_last }
+    }
+
+    /// Another shard hears of it from now on, or no longer.
+    pub fn set_heard_by(&mut self, shard: ShardIndex, hears: bool) {
+        if hears {
+            self.shards.insert(shard);
+        } else {
+            self.shards.remove(shard);
+        }
+    }
+}
+
+/// Something with an [`Interest`] in it.
+pub trait Named {
+    fn interest(&self) -> &Interest;
+}
+
+/// Named things by slot and by name.
+#[derive(Debug)]
+pub struct NameTable<T> {
+    slots: Slab<T>,
+    by_name: HashTable<u32>,
+}
+
+impl<T> Default for NameTable<T> {
+    fn default() -> Self {
+        Self { slots: Slab::new(), by_name: HashTable::new() }
+    }
+}
+
+impl<T: Named> NameTable<T> {
+    pub fn find(&self, name: &str, hash: u64) -> Option<u32> {
+        let is_it = |&slot: &u32| &**self.slots[slot as usize].interest().name() == name;
+        self.by_name.find(hash, is_it).copied()
+    }
+
+    pub fn find_or_insert(&mut self, name: &str, hash: u64, make: impl FnOnce(Interest) -> T) -> u32 {
+        if let Some(slot) = self.find(name, hash) {
+            return slot;
+        }
+        let slot = self.slots.insert(make(Interest::new(name, hash))) as u32;
+        let slots = &self.slots;
+        self.by_name.insert_unique(hash, slot, |&slot| slots[slot as usize].interest().hash());
+        slot
+    }
+
+    /// Forgets what is in `slot`, which must be there.
+    pub fn remove(&mut self, slot: u32) -> T {
+        let removed = self.slots.remove(slot as usize);
+        if let Ok(entry) = self.by_name.find_entry(removed.interest().hash(), |&candidate| candidate == slot)
+        {
+            entry.remove();
+        }
+        removed
+    }
+
+    pub fn get(&self, slot: u32) -> Option<&T> {
+        self.slots.get(slot as usize)
+    }
+
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
+        self.slots.get_mut(slot as usize)
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub fn slots(&self) -> impl Iterator<Item = u32> {
+        self.slots.iter().map(|(slot, _)| slot as u32)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().map(|(_, named)| named)
+    }
+}
+
+impl<T> Index<u32> for NameTable<T> {
+    type Output = T;
+
+    fn index(&self, slot: u32) -> &T {
+        &self.slots[slot as usize]
+    }
+}
+
+impl<T> IndexMut<u32> for NameTable<T> {
+    fn index_mut(&mut self, slot: u32) -> &mut T {
+        &mut self.slots[slot as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Named for Interest {
+        fn interest(&self) -> &Interest {
+            self
+        }
+    }
+
+    #[test]
+    fn members_leave_in_any_order_and_the_last_is_told_of() {
+        let mut interest = Interest::new("a", 1);
+        assert_eq!([7, 8, 9].map(|member| interest.join(member)), [0, 1, 2]);
+        let left = interest.leave(0);
+        assert_eq!((left.moved, left.was_last, interest.members()), (Some(9), false, &[9, 8][..]));
+        let left = interest.leave(1);
+        assert_eq!((left.moved, left.was_last), (None, false));
+        interest.set_heard_by(3, true);
+        assert!(interest.leave(0).was_last && interest.is_heard());
+        interest.set_heard_by(3, false);
+        assert!(!interest.is_heard());
+    }
+
+    #[test]
+    fn a_name_is_found_until_it_is_removed_though_hashes_collide() {
+        let mut table = NameTable::<Interest>::default();
+        let slots = ["a", "b", "c"].map(|name| table.find_or_insert(name, 5, |interest| interest));
+        assert_eq!(table.find_or_insert("b", 5, |interest| interest), slots[1]);
+        table.remove(slots[1]);
+        assert_eq!(["a", "b", "c"].map(|name| table.find(name, 5)), [Some(slots[0]), None, Some(slots[2])]);
+    }
+}

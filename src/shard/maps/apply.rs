@@ -1,0 +1,353 @@
+//! The owner's side of an operation: the type of its map, its stamp, the merge, and who must hear of it.
+
+use std::collections::VecDeque;
+use std::iter;
+
+use super::waiting::Parked;
+use super::{Cells, MapSlot, Maps, SharedMap};
+use crate::crdt::{Cell, Delta, HashedKey, MapType, Merge, Refused, Removal, Stamp, State, Time};
+use crate::mesh::{
+    Action, Answer, At, EntryPacker, Item, Merged, MergedStamp, PackedWrite, ReplyTo, Request, ShardIndex,
+    TagList, TaggedValue, Write, Writer,
+};
+use crate::metrics::{OpKind, OpOutcome as Counted};
+use crate::shard::turn::Turn;
+use crate::shard::work;
+use crate::wire::Reject;
+
+impl Maps {
+    /// The slot of the map, which may be known, if its type is known here and the operation can be applied at once. Where this shard
+    /// is the map's home, it decides here and now.
+    pub fn ready_slot(
+        &mut self,
+        turn: &mut Turn,
+        known: Option<MapSlot>,
+        write: &Write<'_>,
+    ) -> Option<MapSlot> {
+        let slot = known.unwrap_or_else(|| self.find_or_insert(write.map, write.map_hash));
+        let is_home = turn.owner(write.map_hash) == turn.index;
+        let map = &mut self.table[slot];
+        match map.cells {
+            Cells::Typed(_) => {
+                self.touch(slot, turn.now.timer_ms());
+                Some(slot)
+            }
+            Cells::Unloaded | Cells::Loading(_) | Cells::Claiming(_) => None,
+            Cells::Untyped if is_home => {
+                map.cells = Cells::typed(write.action.map_type());
+                self.journal_type(turn, slot, write.action.map_type());
+                Some(slot)
+            }
+            Cells::Untyped => None,
+        }
+    }
+
+    /// Keeps an operation until its map is loaded, and the home of the map has said what type it is.
+    pub fn park(&mut self, turn: &mut Turn, reply: ReplyTo, write: &Write<'_>) {
+        let slot = self.find_or_insert(write.map, write.map_hash);
+        if !self.must_wait(turn, slot) {
+            let map = &mut self.table[slot];
+            map.cells = Cells::Claiming(VecDeque::new());
+            let claim =
+                Request::ClaimType { map: map.interest.name().clone(), map_type: write.action.map_type() };
+            let home = turn.owner(map.interest.hash());
+            turn.outgoing.push(home, Item::Request(claim));
+        }
+        let mut bytes = Vec::new();
+        let write = PackedWrite::pack(write, &mut bytes);
+        self.park_request(turn, slot, turn.index, Request::Write { reply, write }, bytes);
+    }
+
+    /// Another shard wants to write the first cell of `map` it owns; this is the map's home and decides.
+    pub fn claim_type(
+        &mut self,
+        turn: &mut Turn,
+        from: ShardIndex,
+        map: &std::sync::Arc<str>,
+        wanted: MapType,
+    ) {
+        let slot = self.find_or_insert(map, turn.hasher.map(map));
+        if self.must_wait(turn, slot) {
+            let claim = Request::ClaimType { map: map.clone(), map_type: wanted };
+            return self.park_request(turn, slot, from, claim, Vec::new());
+        }
+        let shared = &mut self.table[slot];
+        let map_type = shared.map_type().unwrap_or(wanted);
+        if matches!(shared.cells, Cells::Untyped) {
+            shared.cells = Cells::typed(map_type);
+            self.journal_type(turn, slot, map_type);
+        }
+        turn.outgoing.push(from, Item::Answer(Answer::TypeFixed { map: map.clone(), map_type }));
+    }
+
+    /// The home has decided; what was parked for that, in order, is to be resumed.
+    pub fn type_fixed(&mut self, turn: &Turn, map: &str, map_type: MapType) -> VecDeque<Parked> {
+        if let Some(slot) = self.find(map, turn.hasher.map(map)) {
+            let cells = &mut self.table[slot].cells;
+            if matches!(cells, Cells::Claiming(_))
+                && let Cells::Claiming(parked) = std::mem::replace(cells, Cells::typed(map_type))
+            {
+                return parked;
+            }
+        }
+        VecDeque::new()
+    }
+
+    /// Applies one operation to a key this shard owns, in the map of `slot`, whose type is known.
+    pub fn apply(
+        &mut self,
+        turn: &mut Turn,
+        slot: MapSlot,
+        write: &Write<'_>,
+        writer: Option<Writer>,
+    ) -> Result<Merged, Reject> {
+        let kind = op_kind(&write.action);
+        turn.spend(work::CELL + work::copied(write.action.bytes()));
+        if let Some(reject) = self.refuses_growth(&write.action) {
+            turn.metrics.count_op(kind, Counted::Rejected);
+            return Err(reject);
+        }
+        match self.apply_to(turn, slot, write, writer) {
+            Ok((merged, changed)) => {
+                turn.metrics.count_op(kind, if changed { Counted::Applied } else { Counted::Lost });
+                Ok(merged)
+            }
+            Err(reject) => {
+                turn.metrics.count_op(kind, Counted::Rejected);
+                Err(reject)
+            }
+        }
+    }
+
+    /// The stamp the operation got, and whether anything changed.
+    fn apply_to(
+        &mut self,
+        turn: &mut Turn,
+        slot: MapSlot,
+        write: &Write<'_>,
+        writer: Option<Writer>,
+    ) -> Result<(Merged, bool), Reject> {
+        if self.table[slot].map_type() != Some(write.action.map_type()) {
+            return Err(Reject::MapType);
+        }
+        match write.action {
+            Action::Set { value, at, ttl_ms } => {
+                let (at, merged) = self.stamp(turn, at)?;
+                // This clock may be ahead, as clients or the host have pushed it: what comes without a stamp ends by the
+                // wall clock. Where the client gave one, it knows when its value ends, and may send it twice.
+                let began_ms = if merged == Merged::GIVEN { at.time.millis() } else { turn.now.unix_ms };
+                let expires_ms = ttl_ms.map_or(0, |ttl_ms| began_ms + ttl_ms);
+                let delta = Delta::Lww { at, value: Some(value), expires_ms };
+                let applied = self.applied(turn, merged);
+                Ok((merged, self.merge(turn, slot, write, &delta, applied, writer)?))
+            }
+            Action::Delete { at } => {
+                let (at, merged) = self.stamp(turn, at)?;
+                let delta = Delta::Lww { at, value: None, expires_ms: 0 };
+                let applied = self.applied(turn, merged);
+                Ok((merged, self.merge(turn, slot, write, &delta, applied, writer)?))
+            }
+            Action::Add { value, tag, at } => {
+                let (at, merged) = self.stamp(turn, at)?;
+                let mut own_tag = Vec::new();
+                let tag = match tag {
+                    Some(tag) => tag,
+                    None => {
+                        at.write_to(&mut own_tag);
+                        std::str::from_utf8(&own_tag).expect("a stamp is ASCII")
+                    }
+                };
+                let delta = Delta::OrAdd { tag, value, at };
+                let applied = self.applied(turn, merged);
+                Ok((merged, self.merge(turn, slot, write, &delta, applied, writer)?))
+            }
+            Action::RemoveTags { tags } => {
+                let mut tags: Vec<&str> = tags.iter().collect();
+                let removal = Removal::Tags(&mut tags);
+                Ok((Merged::UNSTAMPED, self.remove_tags(turn, slot, write, removal, writer)?))
+            }
+            Action::RemoveValue { value } => {
+                Ok((Merged::UNSTAMPED, self.remove_tags(turn, slot, write, Removal::Value(value), writer)?))
+            }
+            Action::Increment { by } => {
+                let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
+                let delta = self.table[slot].typed().and_then(|cells| cells.increment(key, turn.node, by));
+                let delta = delta.ok_or(Reject::ValueInvalid("the counter would pass 2^53 - 1"))?;
+                let applied = self.applied(turn, Merged::UNSTAMPED);
+                Ok((Merged::UNSTAMPED, self.merge(turn, slot, write, &delta, applied, writer)?))
+            }
+            Action::IncrementTotals { replica, added, subtracted } => {
+                let delta = Delta::Counter { replica, added, subtracted };
+                let applied = self.applied(turn, Merged::UNSTAMPED);
+                Ok((Merged::UNSTAMPED, self.merge(turn, slot, write, &delta, applied, writer)?))
+            }
+        }
+    }
+
+    /// Removes tags, all of them in one change or none.
+    fn remove_tags(
+        &mut self,
+        turn: &mut Turn,
+        slot: MapSlot,
+        write: &Write<'_>,
+        removal: Removal<'_, '_>,
+        writer: Option<Writer>,
+    ) -> Result<bool, Reject> {
+        let applied = self.applied(turn, Merged::UNSTAMPED);
+        let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
+        let (cell_bytes_max, journal) = (turn.config.cell_bytes_max, &mut self.journal);
+        let map = &mut self.table[slot];
+        let is_heard = map.interest.is_heard();
+        let SharedMap { interest, cells: Cells::Typed(cells), changed_at, .. } = map else {
+            return Err(Reject::MapType);
+        };
+        let mut packed = Vec::new();
+        let removed = cells.remove(key, removal, applied, cell_bytes_max, |tag| {
+            if let Some(journal) = journal {
+                journal.push(interest.name(), key.bytes, &Delta::OrRemove { tag }, applied);
+                *changed_at = applied;
+            }
+            if is_heard {
+                TagList::push(&mut packed, tag);
+            }
+        });
+        if removed.map_err(reject)?.tags == 0 {
+            return Ok(false);
+        }
+        turn.metrics.changes += 1;
+        self.memory_changed(slot);
+        self.schedule_removals(turn, slot);
+        if is_heard {
+            let tags = TagList(&packed);
+            self.add_change(slot, applied, writer, |entry| entry.tags(write.key, iter::empty(), tags.iter()));
+        }
+        Ok(true)
+    }
+
+    fn find_state(&self, slot: MapSlot, write: &Write<'_>) -> Option<&State> {
+        let cells = self.table[slot].typed()?;
+        let cell = cells.find(HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() })?;
+        Some(cells.cell(cell).state())
+    }
+
+    /// The stamp a client brought, if it is not too far ahead, or else a new one.
+    fn stamp(&mut self, turn: &mut Turn, at: At) -> Result<(Stamp, Merged), Reject> {
+        match at {
+            At::Now | At::After(_) => {
+                if let At::After(seen) = at {
+                    // Where this clock must not follow, its own stamp has to do.
+                    let _ = turn.observe(seen);
+                }
+                let at = turn.clock.stamp(turn.now.unix_ms);
+                Ok((at, Merged::at(at.time)))
+            }
+            At::Given(at) => {
+                turn.observe(at.time).map_err(|_| Reject::ClockDrift)?;
+                Ok((at, Merged::GIVEN))
+            }
+        }
+    }
+
+    /// The tick at which a change is applied: the one its stamp has, if this server gave it just now.
+    fn applied(&mut self, turn: &mut Turn, merged: Merged) -> Time {
+        match merged.stamp() {
+            MergedStamp::Own(time) => time,
+            MergedStamp::Given | MergedStamp::None => turn.clock.tick(turn.now.unix_ms),
+        }
+    }
+
+    /// Merges one delta and queues the change for those who watch the map. Whether it changed anything.
+    fn merge(
+        &mut self,
+        turn: &mut Turn,
+        slot: MapSlot,
+        write: &Write<'_>,
+        delta: &Delta<'_>,
+        applied: Time,
+        writer: Option<Writer>,
+    ) -> Result<bool, Reject> {
+        let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
+        let map = &mut self.table[slot];
+        let is_heard = map.interest.is_heard();
+        let Some(cells) = map.typed_mut() else { return Err(Reject::MapType) };
+        match cells.merge_within(key, delta, applied, turn.config.cell_bytes_max) {
+            Ok(Merge::Lost) => Ok(false),
+            Ok(Merge::Changed(_)) => {
+                turn.metrics.changes += 1;
+                self.journal_change(slot, write.key.as_bytes(), delta, applied);
+                self.schedule_removals(turn, slot);
+                if is_heard {
+                    self.collect(slot, write, delta, applied, writer);
+                }
+                Ok(true)
+            }
+            Err(refused) => Err(reject(refused)),
+        }
+    }
+
+    /// Adds the change to this turn's batch of its map.
+    fn collect(
+        &mut self,
+        slot: MapSlot,
+        write: &Write<'_>,
+        delta: &Delta<'_>,
+        applied: Time,
+        writer: Option<Writer>,
+    ) {
+        let count = match self.find_state(slot, write) {
+            Some(State::Counter(counter)) => counter.count(),
+            _ => 0,
+        };
+        self.add_change(slot, applied, writer, |entry| match *delta {
+            Delta::Lww { at, value: Some(value), expires_ms } => {
+                entry.ending(write.key, &at, value, expires_ms);
+            }
+            Delta::Lww { at, value: None, .. } => entry.value(write.key, &at, None),
+            Delta::OrAdd { tag, value, at } => {
+                entry.tags(write.key, iter::once(TaggedValue { tag, value, at }), iter::empty());
+            }
+            Delta::OrRemove { tag } => entry.tags(write.key, iter::empty(), iter::once(tag)),
+            Delta::Counter { .. } => entry.count(write.key, count),
+        });
+    }
+}
+
+/// What a client is told.
+const fn reject(refused: Refused) -> Reject {
+    match refused {
+        Refused::MapType => Reject::MapType,
+        Refused::TooLarge => Reject::TooLarge("the key holds as many tags or slots as it may"),
+        Refused::CellFull => Reject::TooLarge("the key holds as many bytes as it may"),
+    }
+}
+
+/// Appends the whole state of a cell as one entry.
+pub fn pack_cell(out: &mut Vec<u8>, cell: &Cell) {
+    let key = std::str::from_utf8(cell.key()).expect("keys enter as text");
+    let mut entry = EntryPacker(out);
+    match cell.state() {
+        State::Lww(lww) => match lww.value() {
+            Some(value) => entry.ending(key, lww.at(), value, lww.expires_ms()),
+            None => entry.value(key, lww.at(), None),
+        },
+        State::OrSet(set) => {
+            let live = set.live().map(|tagged| TaggedValue {
+                tag: tagged.tag(),
+                value: tagged.value(),
+                at: *tagged.at(),
+            });
+            entry.tags(key, live, set.removed());
+        }
+        State::Counter(counter) => entry.count(key, counter.count()),
+    }
+}
+
+const fn op_kind(action: &Action<'_>) -> OpKind {
+    match action {
+        Action::Set { .. } => OpKind::Set,
+        Action::Delete { .. } => OpKind::Delete,
+        Action::Add { .. } => OpKind::Add,
+        Action::RemoveTags { .. } | Action::RemoveValue { .. } => OpKind::Remove,
+        Action::Increment { .. } | Action::IncrementTotals { .. } => OpKind::Increment,
+    }
+}

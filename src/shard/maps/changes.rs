@@ -1,0 +1,99 @@
+//! What the turn has changed and subscribers have yet to be told: one batch for each map, each entry packed once.
+//!
+//! Invariant: the batches of one map are told in the order in which they filled, and none grows far beyond
+//! [`CHUNK_BYTES`].
+
+use std::collections::VecDeque;
+
+use super::{MapSlot, Maps};
+use crate::crdt::Time;
+use crate::limits::CHUNK_BYTES;
+use crate::mesh::{EntryPacker, Writer};
+
+/// Changes of one map, in the order they were applied.
+#[derive(Default)]
+pub struct Batch {
+    pub map: MapSlot,
+    pub first: Time,
+    /// [`crate::mesh::Entries`].
+    pub packed: Vec<u8>,
+    /// Who made each of them.
+    pub writers: Vec<Option<Writer>>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Changes {
+    /// Those that have grown enough, oldest first.
+    full: VecDeque<Batch>,
+    filling: Vec<Batch>,
+    /// Emptied, for reuse.
+    spare: Vec<Batch>,
+}
+
+impl Maps {
+    /// Adds one change to the batch of its map.
+    pub(super) fn add_change(
+        &mut self,
+        slot: MapSlot,
+        applied: Time,
+        writer: Option<Writer>,
+        pack: impl FnOnce(&mut EntryPacker<'_>),
+    ) {
+        let changes = &mut self.changes;
+        let map = &mut self.table[slot];
+        let index = *map.batch.get_or_insert_with(|| {
+            let mut batch = changes.spare.pop().unwrap_or_default();
+            batch.map = slot;
+            batch.first = applied;
+            changes.filling.push(batch);
+            changes.filling.len() as u32 - 1
+        });
+        let batch = &mut changes.filling[index as usize];
+        pack(&mut EntryPacker(&mut batch.packed));
+        batch.writers.push(writer);
+        if batch.packed.len() > CHUNK_BYTES
+            && let Some(batch) = self.take_filling(slot)
+        {
+            self.changes.full.push_back(batch);
+        }
+    }
+
+    /// Takes the next batch that subscribers must be told of: of this map, or of one that was full before.
+    pub fn take_batch_of(&mut self, slot: MapSlot) -> Option<Batch> {
+        self.changes.full.pop_front().or_else(|| self.take_filling(slot))
+    }
+
+    /// Takes the next batch of any map.
+    pub fn take_batch(&mut self) -> Option<Batch> {
+        self.changes.full.pop_front().or_else(|| {
+            let slot = self.changes.filling.last()?.map;
+            self.take_filling(slot)
+        })
+    }
+
+    /// Keeps a batch that everybody has been told of for another one.
+    pub fn recycle_batch(&mut self, mut batch: Batch) {
+        batch.packed.clear();
+        batch.writers.clear();
+        self.changes.spare.push(batch);
+    }
+
+    /// The first change of a map that subscribers have yet to be told.
+    pub fn first_untold(&self, slot: MapSlot) -> Option<Time> {
+        let of_full = self.changes.full.iter().find(|batch| batch.map == slot).map(|batch| batch.first);
+        of_full.or_else(|| {
+            let index = self.table[slot].batch?;
+            Some(self.changes.filling[index as usize].first)
+        })
+    }
+
+    fn take_filling(&mut self, slot: MapSlot) -> Option<Batch> {
+        let index = self.table.get_mut(slot)?.batch.take()?;
+        let batch = self.changes.filling.swap_remove(index as usize);
+        if let Some(moved) = self.changes.filling.get(index as usize) {
+            self.table[moved.map].batch = Some(index);
+        }
+        Some(batch)
+    }
+}

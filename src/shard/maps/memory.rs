@@ -1,0 +1,182 @@
+//! What the maps of this shard take, and which of them go when that is too much.
+//!
+//! Invariant: only a map is evicted that can be loaded again as it was: nobody watches it, nothing waits for it, and
+//! every change of it is in the base. The least recently used go first.
+
+use super::{Cells, MapSlot, Maps, SharedMap};
+use crate::crdt::Time;
+use crate::handover::ToStorage;
+use crate::mesh::Action;
+use crate::shard::turn::Turn;
+use crate::wire::Reject;
+
+/// Hundredths of the limit past which maps are evicted, and down to which.
+const EVICT_ABOVE: usize = 90;
+const EVICT_BELOW: usize = 80;
+/// Maps one pass looks at: it takes well under a millisecond.
+const LOOKS_PER_PASS_MAX: usize = 1024;
+/// Milliseconds after a pass that could not free enough.
+const PASS_EVERY_MS: u64 = 100;
+/// Milliseconds between two requests for a checkpoint, after which more can be evicted; also what a client is told
+/// to wait.
+const CHECKPOINT_EVERY_MS: u64 = 1_000;
+/// Cells that are dropped here and now; more of them are handed to where dropping them stalls nobody.
+const DROPPED_HERE_MAX: usize = 64;
+/// Maps that may wait to be dropped elsewhere.
+const DROPS_WAITING_MAX: usize = 256;
+
+/// See the module.
+pub struct Memory {
+    /// This shard's share of `--memory-limit`; 0: no limit.
+    limit_bytes: usize,
+    /// Maps to be counted again.
+    uncounted: Vec<MapSlot>,
+    next_pass_ms: u64,
+    next_checkpoint_ms: u64,
+    /// Over the limit, and the last pass found nothing to evict.
+    is_short: bool,
+}
+
+impl Memory {
+    pub fn new(limit_bytes: usize) -> Self {
+        Self { limit_bytes, uncounted: Vec::new(), next_pass_ms: 0, next_checkpoint_ms: 0, is_short: false }
+    }
+
+    /// Whether there is a limit at all.
+    pub const fn is_limited(&self) -> bool {
+        self.limit_bytes > 0
+    }
+}
+
+/// Whether a map may go.
+enum Standing {
+    Evictable,
+    /// Not all of it is in the base.
+    Unfolded,
+    InUse,
+}
+
+impl Maps {
+    /// Takes note that the map may take more or less memory than before.
+    pub fn memory_changed(&mut self, slot: MapSlot) {
+        let map = &mut self.table[slot];
+        if self.memory.is_limited() && !map.is_uncounted {
+            map.is_uncounted = true;
+            self.memory.uncounted.push(slot);
+        }
+    }
+
+    /// Why an operation is refused for want of memory.
+    pub fn refuses_growth(&self, action: &Action<'_>) -> Option<Reject> {
+        let grows = || {
+            matches!(
+                action,
+                Action::Set { .. }
+                    | Action::Add { .. }
+                    | Action::Increment { .. }
+                    | Action::IncrementTotals { .. }
+            )
+        };
+        (self.memory.is_short && grows())
+            .then_some(Reject::Overloaded { retry_after_ms: CHECKPOINT_EVERY_MS as u32 })
+    }
+
+    /// Evicts maps if there are too many, a bounded number a turn.
+    pub fn evict_maps(&mut self, turn: &mut Turn) {
+        if !self.memory.is_limited() {
+            return;
+        }
+        self.count_memory();
+        if !self.is_memory_above(EVICT_ABOVE) {
+            self.memory.is_short = false;
+            return;
+        }
+        let now_ms = turn.now.timer_ms();
+        if now_ms < self.memory.next_pass_ms {
+            return;
+        }
+        let pass = self.run_pass(turn);
+        self.memory.is_short = pass.evicted == 0 && self.is_memory_above(100);
+        if pass.has_more {
+            turn.storage_left = true;
+            return;
+        }
+        self.memory.next_pass_ms = now_ms + PASS_EVERY_MS;
+        if self.is_memory_above(EVICT_ABOVE) && now_ms >= self.memory.next_checkpoint_ms {
+            self.memory.next_checkpoint_ms = now_ms + CHECKPOINT_EVERY_MS;
+            if let Some(journal) = &mut self.journal {
+                journal.send(ToStorage::Checkpoint);
+            }
+        }
+    }
+
+    fn count_memory(&mut self) {
+        while let Some(slot) = self.memory.uncounted.pop() {
+            self.count(slot);
+        }
+    }
+
+    fn is_memory_above(&self, hundredths: usize) -> bool {
+        self.memory.is_limited() && self.counted_bytes() > self.memory.limit_bytes / 100 * hundredths
+    }
+
+    fn run_pass(&mut self, turn: &mut Turn) -> Pass {
+        let Some(journal) = &self.journal else { return Pass::default() };
+        let folded = journal.progress().shard(usize::from(turn.index)).folded();
+        let mut pass = Pass::default();
+        let mut next = self.oldest();
+        for _ in 0..LOOKS_PER_PASS_MAX.min(self.table.len()) {
+            let Some(slot) = next else { return pass };
+            if !self.is_memory_above(EVICT_BELOW) {
+                return pass;
+            }
+            next = self.newer_than(slot);
+            match standing(&self.table[slot], folded) {
+                Standing::Evictable => {
+                    self.evict(turn, slot);
+                    pass.evicted += 1;
+                }
+                Standing::Unfolded => {}
+                // Out of the way of the next pass.
+                Standing::InUse => self.renew(slot),
+            }
+        }
+        pass.has_more = pass.evicted > 0 && self.is_memory_above(EVICT_BELOW) && next.is_some();
+        pass
+    }
+
+    fn evict(&mut self, turn: &mut Turn, slot: MapSlot) {
+        let map = self.remove(slot);
+        turn.metrics.evictions += 1;
+        if let Cells::Typed(cells) = map.cells
+            && cells.cells() > DROPPED_HERE_MAX
+            && let Some(journal) =
+                self.journal.as_mut().filter(|journal| journal.others_waiting() < DROPS_WAITING_MAX)
+        {
+            journal.send(ToStorage::Evicted(cells));
+        }
+    }
+
+    /// When [`Self::evict_maps`] has something to do, in milliseconds of the monotonic clock.
+    pub fn next_pass_ms(&self) -> Option<u64> {
+        self.is_memory_above(EVICT_ABOVE).then_some(self.memory.next_pass_ms)
+    }
+}
+
+/// What a pass came to.
+#[derive(Default)]
+struct Pass {
+    evicted: usize,
+    /// It ended before the maps did.
+    has_more: bool,
+}
+
+fn standing(map: &SharedMap, folded: Time) -> Standing {
+    if !map.is_idle() {
+        Standing::InUse
+    } else if map.changed_at > folded {
+        Standing::Unfolded
+    } else {
+        Standing::Evictable
+    }
+}

@@ -1,0 +1,294 @@
+//! The maps this shard knows: those it owns cells of, those its clients watch, those whose type it keeps.
+
+mod apply;
+mod changes;
+mod journal;
+mod load;
+mod memory;
+mod recency;
+mod release;
+mod removal;
+mod waiting;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use changes::Changes;
+use load::{Loading, Loads};
+use memory::Memory;
+use recency::{Recency, RecencyOrder};
+use removal::Schedule;
+
+pub use apply::pack_cell;
+pub use changes::Batch;
+pub use journal::Journal;
+pub use release::RELEASED_PER_TURN_MAX;
+pub use waiting::Parked;
+
+use super::interest::{Interest, NameTable, Named};
+use super::{Shared, turn::Turn};
+use crate::crdt::{self, MapType, Time};
+use crate::handover::StoragePort;
+use crate::wire::Scope;
+
+/// Slot of a map in this shard's table.
+pub type MapSlot = u32;
+
+/// One map, as far as it concerns this shard.
+pub struct SharedMap {
+    /// Its members are feeds.
+    pub interest: Interest,
+    /// What cursors are for that are given to subscribers of all its keys.
+    pub scope: Scope,
+    cells: Cells,
+    /// The batch that collects this turn's changes.
+    batch: Option<u32>,
+    /// A deletion by time is registered with the shard's schedule for then; `u64::MAX`: none.
+    scheduled_ms: u64,
+    /// The latest change handed over to the storage since the map was loaded.
+    changed_at: Time,
+    /// Bytes it was last counted with, and whether it is on the list of those to be counted again.
+    counted_bytes: usize,
+    is_uncounted: bool,
+    /// What was parked for it is being released, one after the other: its slot must stay.
+    is_retained: bool,
+    recency: Recency,
+}
+
+/// The cells this shard owns.
+pub enum Cells {
+    /// Not in memory, and nobody has asked the storage for them.
+    Unloaded,
+    /// Asked for; requests wait, in order.
+    Loading(Box<Loading>),
+    /// Nothing is stored and no write has come yet, so the type is open.
+    Untyped,
+    /// The map's home shard was asked for the type; requests wait, in order, with their own bytes.
+    Claiming(VecDeque<Parked>),
+    Typed(Box<crdt::Map>),
+}
+
+impl Cells {
+    /// Of a map that nothing is known of; with `is_stored` there may be more in the storage.
+    const fn empty(is_stored: bool) -> Self {
+        if is_stored { Self::Unloaded } else { Self::Untyped }
+    }
+
+    /// No cells yet, of this type.
+    pub fn typed(map_type: MapType) -> Self {
+        Self::Typed(Box::new(crdt::Map::new(map_type)))
+    }
+}
+
+impl SharedMap {
+    pub fn map_type(&self) -> Option<MapType> {
+        match &self.cells {
+            Cells::Typed(cells) => Some(cells.map_type()),
+            _ => None,
+        }
+    }
+
+    pub fn typed(&self) -> Option<&crdt::Map> {
+        match &self.cells {
+            Cells::Typed(cells) => Some(cells),
+            _ => None,
+        }
+    }
+
+    pub fn typed_mut(&mut self) -> Option<&mut crdt::Map> {
+        match &mut self.cells {
+            Cells::Typed(cells) => Some(cells),
+            _ => None,
+        }
+    }
+
+    /// The requests that wait for the map to be loaded or its type to be known.
+    fn parked(&mut self) -> Option<&mut VecDeque<Parked>> {
+        match &mut self.cells {
+            Cells::Loading(loading) => Some(loading.parked()),
+            Cells::Claiming(waiting) => Some(waiting),
+            Cells::Unloaded | Cells::Untyped | Cells::Typed(_) => None,
+        }
+    }
+
+    /// Whether nobody watches it, nothing waits for it and nothing of it is on its way.
+    pub fn is_idle(&self) -> bool {
+        let waits = matches!(self.cells, Cells::Loading(_) | Cells::Claiming(_));
+        !waits && !self.is_retained && !self.interest.is_heard() && self.batch.is_none()
+    }
+
+    /// Bytes it takes in memory, without what the allocator adds.
+    pub fn heap_bytes(&self) -> usize {
+        let cells = match &self.cells {
+            Cells::Typed(cells) => size_of::<crdt::Map>() + cells.heap_bytes(),
+            Cells::Loading(loading) => loading.heap_bytes(),
+            Cells::Unloaded | Cells::Untyped | Cells::Claiming(_) => 0,
+        };
+        SLOT_BYTES + self.interest.name().len() + cells
+    }
+
+    fn is_unused(&self) -> bool {
+        matches!(self.cells, Cells::Unloaded | Cells::Untyped) && self.is_idle()
+    }
+}
+
+/// Bytes of a map's place in the table, in the index by name, and beside its shared name.
+const SLOT_BYTES: usize = size_of::<SharedMap>() + 16 + 16;
+
+impl Named for SharedMap {
+    fn interest(&self) -> &Interest {
+        &self.interest
+    }
+}
+
+/// See the module.
+pub struct Maps {
+    table: NameTable<SharedMap>,
+    /// Whether maps that are not here may be in the storage.
+    is_stored: bool,
+    order: RecencyOrder,
+    /// Sum of what each map was last counted with.
+    counted_bytes: usize,
+    /// All maps were dropped at this tick: whoever has seen only what was applied before must start anew.
+    pub cleared_through: Time,
+    /// The way to the storage; `None`: maps are kept in memory only.
+    journal: Option<Journal>,
+    loads: Loads,
+    memory: Memory,
+    schedule: Schedule,
+    changes: Changes,
+    /// Requests that have waited too long for their map.
+    late: VecDeque<Parked>,
+}
+
+impl Maps {
+    /// No maps in memory. `storage` is there exactly if `shared.storage` is.
+    pub fn new(shared: &Shared, turn: &Turn, storage: Option<StoragePort>) -> Self {
+        let journal =
+            shared.storage.as_ref().zip(storage).map(|(shared, port)| {
+                Journal::new(port, Arc::clone(&shared.progress), usize::from(turn.index))
+            });
+        let share_bytes = shared.config.memory_limit_bytes.div_ceil(turn.shards);
+        let memory = Memory::new(if journal.is_some() { share_bytes } else { 0 });
+        Self {
+            table: NameTable::default(),
+            is_stored: journal.is_some(),
+            order: RecencyOrder::new(memory.is_limited()),
+            counted_bytes: 0,
+            cleared_through: shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.cleared_through),
+            journal,
+            loads: Loads::default(),
+            memory,
+            schedule: Schedule::default(),
+            changes: Changes::default(),
+            late: VecDeque::new(),
+        }
+    }
+
+    pub fn find(&self, name: &str, hash: u64) -> Option<MapSlot> {
+        self.table.find(name, hash)
+    }
+
+    pub fn find_or_insert(&mut self, name: &str, hash: u64) -> MapSlot {
+        let is_stored = self.is_stored;
+        self.table.find_or_insert(name, hash, |interest| SharedMap {
+            scope: Scope::of_map(name),
+            interest,
+            cells: Cells::empty(is_stored),
+            batch: None,
+            scheduled_ms: u64::MAX,
+            changed_at: Time::ZERO,
+            counted_bytes: 0,
+            is_uncounted: false,
+            is_retained: false,
+            recency: Recency::default(),
+        })
+    }
+
+    /// The slot of a map that is to be read; `None` if there is nothing of it.
+    pub fn find_to_read(&mut self, name: &str, hash: u64) -> Option<MapSlot> {
+        // What is not in memory may be in the storage.
+        if self.is_stored { Some(self.find_or_insert(name, hash)) } else { self.find(name, hash) }
+    }
+
+    /// Forgets a map nobody needs, so that subscribing to random names costs nothing in the long run.
+    pub fn release_if_unused(&mut self, slot: MapSlot) {
+        if self.table.get(slot).is_some_and(SharedMap::is_unused) {
+            self.remove(slot);
+        }
+    }
+
+    /// Forgets a map, which must be there.
+    fn remove(&mut self, slot: MapSlot) -> SharedMap {
+        self.order.unlink(&mut self.table, slot);
+        let map = self.table.remove(slot);
+        self.counted_bytes -= map.counted_bytes;
+        map
+    }
+
+    /// Drops the cells of all maps, and every map that nobody watches or waits for. No change may be in a batch.
+    pub fn clear(&mut self) {
+        let slots: Vec<MapSlot> = self.table.slots().collect();
+        for slot in slots {
+            let map = &mut self.table[slot];
+            // Who claims its type has no cells yet, and is told what the type is from now on. Loads see to themselves.
+            if !matches!(map.cells, Cells::Claiming(_) | Cells::Loading(_)) {
+                map.cells = Cells::empty(self.is_stored);
+            }
+            (map.scheduled_ms, map.changed_at) = (u64::MAX, Time::ZERO);
+            self.release_if_unused(slot);
+            self.count(slot);
+        }
+        self.drop_loading();
+    }
+
+    /// Counts the bytes of a map again, if it is still there.
+    pub fn count(&mut self, slot: MapSlot) {
+        let Some(map) = self.table.get_mut(slot) else { return };
+        let bytes = map.heap_bytes();
+        self.counted_bytes = self.counted_bytes + bytes - map.counted_bytes;
+        (map.counted_bytes, map.is_uncounted) = (bytes, false);
+    }
+
+    /// Bytes of all maps, each as it was last counted.
+    pub fn counted_bytes(&self) -> usize {
+        self.counted_bytes
+    }
+
+    /// Who hears of a map.
+    pub fn interest_mut(&mut self, slot: MapSlot) -> &mut Interest {
+        &mut self.table[slot].interest
+    }
+
+    /// Takes note that the map is being used.
+    pub fn touch(&mut self, slot: MapSlot, now_ms: u64) {
+        self.order.touch(&mut self.table, slot, now_ms);
+    }
+
+    /// The map used least recently; `None` also if the order is not kept.
+    pub fn oldest(&self) -> Option<MapSlot> {
+        self.order.oldest()
+    }
+
+    /// The map used next after this one.
+    pub fn newer_than(&self, slot: MapSlot) -> Option<MapSlot> {
+        self.table[slot].recency.newer()
+    }
+
+    /// Takes a map for one just used.
+    pub fn renew(&mut self, slot: MapSlot) {
+        self.order.renew(&mut self.table, slot);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &SharedMap> {
+        self.table.iter()
+    }
+}
+
+impl std::ops::Index<MapSlot> for Maps {
+    type Output = SharedMap;
+
+    fn index(&self, slot: MapSlot) -> &SharedMap {
+        &self.table[slot]
+    }
+}

@@ -1,0 +1,110 @@
+//! What time removes: values whose time to live is over, and removals that were remembered long enough.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::{Cells, MapSlot, Maps, SharedMap};
+use crate::crdt::{Delta, State, Time};
+use crate::shard::turn::Turn;
+use crate::shard::work;
+
+/// Maps in the order in which something in them is due, in Unix milliseconds.
+#[derive(Default)]
+pub struct Schedule {
+    due: BinaryHeap<Reverse<(u64, MapSlot)>>,
+}
+
+/// Cells, expiries and entries of the applied order that one turn looks at in one map to end or forget something, whether
+/// or not it does, so that a million values that end together, or were kept alive, stall nobody.
+const REMOVALS_PER_TURN_MAX: usize = 256;
+
+/// Entries of the schedule that are not worth a sweep.
+const STALE_ENTRIES_MAX: usize = 64;
+
+impl Maps {
+    /// Makes sure the map is looked at when its next removal is due.
+    pub fn schedule_removals(&mut self, turn: &mut Turn, slot: MapSlot) {
+        let retention_ms = turn.config.tombstone_retention_ms;
+        let map = &mut self.table[slot];
+        let Some(cells) = map.typed() else { return };
+        // Forgotten is what was applied before a millisecond, so that all of its own must have passed.
+        let prune_ms = cells.next_prune().map(|applied| applied.millis() + retention_ms + 1);
+        let due_ms = match (cells.next_expiry_ms(), prune_ms) {
+            (None, None) => return,
+            (expiry_ms, prune_ms) => expiry_ms.unwrap_or(u64::MAX).min(prune_ms.unwrap_or(u64::MAX)),
+        };
+        if due_ms < map.scheduled_ms {
+            map.scheduled_ms = due_ms;
+            self.schedule.due.push(Reverse((due_ms, slot)));
+            self.drop_stale_entries();
+        }
+    }
+
+    /// Maps come and go while their entries wait for weeks, so now and then those of the gone are dropped.
+    fn drop_stale_entries(&mut self) {
+        let (due, maps) = (&mut self.schedule.due, &self.table);
+        if due.len() > 2 * maps.len() + STALE_ENTRIES_MAX {
+            due.retain(|&Reverse((due_ms, slot))| {
+                maps.get(slot).is_some_and(|map| map.scheduled_ms == due_ms)
+            });
+        }
+    }
+
+    /// Removes what is due, a bounded number of cells a turn.
+    pub fn run_removals(&mut self, turn: &mut Turn) {
+        let Some(&Reverse((due_ms, slot))) = self.schedule.due.peek() else { return };
+        if due_ms > turn.now.unix_ms {
+            return;
+        }
+        self.schedule.due.pop();
+        match self.table.get_mut(slot) {
+            Some(map) if map.scheduled_ms == due_ms => map.scheduled_ms = u64::MAX,
+            // An entry that an earlier one has replaced, or of a map that was evicted.
+            _ => return,
+        }
+        self.expire(turn, slot);
+        self.prune(turn, slot);
+        self.schedule_removals(turn, slot);
+        self.memory_changed(slot);
+    }
+
+    /// Ends values whose time is up, a bounded number.
+    pub fn expire(&mut self, turn: &mut Turn, slot: MapSlot) {
+        let mut budget = REMOVALS_PER_TURN_MAX;
+        loop {
+            let (clock, now_ms) = (&mut turn.clock, turn.now.unix_ms);
+            let map = &mut self.table[slot];
+            let is_heard = map.interest.is_heard();
+            let SharedMap { interest, cells: Cells::Typed(cells), changed_at, .. } = map else { return };
+            let Some(index) = cells.expire(now_ms, &mut budget, || clock.tick(now_ms)) else { return };
+            turn.metrics.expirations += 1;
+            turn.spend(work::CELL);
+            let cell = cells.cell(index);
+            let State::Lww(lww) = cell.state() else { continue };
+            let (at, applied) = (*lww.at(), cell.applied());
+            if let Some(journal) = &mut self.journal {
+                let delta = Delta::Lww { at, value: None, expires_ms: 0 };
+                journal.push(interest.name(), cell.key(), &delta, applied);
+                *changed_at = applied;
+            }
+            if !is_heard {
+                continue;
+            }
+            let key = String::from_utf8_lossy(cell.key()).into_owned();
+            self.add_change(slot, applied, None, |entry| entry.value(&key, &at, None));
+        }
+    }
+
+    fn prune(&mut self, turn: &mut Turn, slot: MapSlot) {
+        let oldest_kept_ms = turn.now.unix_ms.saturating_sub(turn.config.tombstone_retention_ms);
+        let Some(cells) = self.table[slot].typed_mut() else { return };
+        let pruned = cells.prune(Time::new(oldest_kept_ms, 0), REMOVALS_PER_TURN_MAX);
+        turn.metrics.pruned += pruned.forgotten as u64;
+        turn.spend(work::CELL * pruned.forgotten as u64);
+    }
+
+    /// When [`Self::run_removals`] has something to do, in Unix milliseconds.
+    pub fn next_removal_ms(&self) -> Option<u64> {
+        self.schedule.due.peek().map(|&Reverse((due_ms, _))| due_ms)
+    }
+}

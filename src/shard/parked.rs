@@ -1,0 +1,92 @@
+//! Requests that were parked for their map, once they go on: each is handled as if it had come now, or, where it has
+//! waited too long, answered with `timeout`.
+
+use super::Shard;
+use super::maps::{Parked, RELEASED_PER_TURN_MAX};
+use crate::mesh::{Answer, Item, Request};
+use crate::wire::Reject;
+
+impl Shard {
+    /// Takes what the storage has for this shard, as much as a turn may, and what follows from it.
+    pub(super) fn receive_from_storage(&mut self) {
+        if self.maps.journal().is_none() {
+            return;
+        }
+        self.maps.note_progress(&mut self.turn);
+        self.continue_clear();
+        // First, so that who asked here is told the same as what is parked for the map.
+        self.give_up_old_requests();
+        self.maps.take_from_storage(&mut self.turn);
+        self.release_parked();
+        self.maps.check_loads(&mut self.turn);
+        self.answer_late_parked();
+        self.requests.answer_durable(&mut self.turn, &mut self.clients, &self.maps);
+        self.turn.storage_left =
+            self.maps.has_received() || self.maps.has_releases() && !self.clearing.is_under_way();
+    }
+
+    /// Releases what was parked for maps that are there now, as much as a turn may.
+    fn release_parked(&mut self) {
+        if self.clearing.is_under_way() {
+            return;
+        }
+        let mut left = RELEASED_PER_TURN_MAX;
+        while left > 0
+            && let Some(mut release) = self.maps.begin_release(&mut self.turn)
+        {
+            let is_over = loop {
+                if left == 0 {
+                    break false;
+                }
+                let Some(parked) = release.next() else { break true };
+                left -= 1;
+                self.resume_parked(parked);
+            };
+            self.maps.end_release(&mut self.turn, release, is_over);
+        }
+    }
+
+    pub(super) fn resume_parked(&mut self, parked: Parked) {
+        if self.maps.is_late(&self.turn, &parked) {
+            self.answer_timeout(parked);
+        } else {
+            self.handle_request(parked.from, parked.request, &parked.bytes);
+        }
+    }
+
+    /// Answers what has waited too long.
+    pub(super) fn answer_late_parked(&mut self) {
+        while let Some(late) = self.maps.next_late() {
+            self.answer_timeout(late);
+        }
+    }
+
+    fn answer_timeout(&mut self, parked: Parked) {
+        let Self { turn, clients, maps, feeds, requests, .. } = self;
+        let outcome = Err(Reject::Timeout);
+        match parked.request {
+            Request::Write { reply, .. } if reply.shard == turn.index => {
+                let cover = (turn.index, 0);
+                requests.write_answered(turn, clients, maps, (reply, outcome), cover);
+            }
+            Request::Write { reply, .. } => {
+                turn.outgoing.push(reply.shard, Item::Answer(Answer::Write { reply, outcome }));
+            }
+            Request::Walk(request) => feeds.refuse_walk(turn, clients, maps, &request),
+            // Whoever asked has answered it itself.
+            _ => {}
+        }
+    }
+
+    /// Answers the requests that have waited for `--ack-timeout-ms` with what was reached.
+    pub(super) fn give_up_old_requests(&mut self) {
+        let Self { turn, clients, maps, requests, rooms, .. } = self;
+        while let Some(request) = requests.next_late(turn, clients) {
+            if request.is_for_members() {
+                rooms.members_late(turn, clients, requests, &request);
+            } else {
+                requests.answer_late(turn, clients, maps, request);
+            }
+        }
+    }
+}

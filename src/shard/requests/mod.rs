@@ -1,0 +1,254 @@
+//! Requests that wait for other shards, and for how long at most.
+
+mod durable;
+mod read;
+mod write;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use durable::DurableWaits;
+use write::OpHash;
+
+pub use read::KeyOf;
+pub use write::{Op, Ops};
+
+use super::clients::Clients;
+use super::maps::Maps;
+use super::outcomes::Outcomes;
+use super::turn::Turn;
+use super::{AckLevel, DialectIndex};
+use crate::mesh::{ConnectionId, ReplyTo};
+use crate::metrics::Metrics;
+use crate::wire::http::Page;
+use crate::wire::{Reject, Ticket};
+
+/// One request, while any of its parts is with another shard.
+pub struct PendingRequest {
+    pub serial: u32,
+    pub connection: ConnectionId,
+    pub ticket: Option<Ticket>,
+    pub waiting: Waiting,
+    /// Answers still to come.
+    pub remaining: u32,
+    pub began_us: u64,
+}
+
+impl PendingRequest {
+    /// Whether it asks for the members of a room.
+    pub const fn is_for_members(&self) -> bool {
+        matches!(self.waiting, Waiting::Members { .. })
+    }
+}
+
+/// What has been answered so far.
+pub enum Waiting {
+    Write {
+        ack: AckLevel,
+        outcomes: Outcomes,
+    },
+    /// [`crate::mesh::Entries`].
+    Read {
+        map: Box<str>,
+        entries: Vec<u8>,
+    },
+    Digest {
+        map: Box<str>,
+        entries: u64,
+        hash: u64,
+    },
+    /// All members of a room; `catches_up`: not because the client asked, but because it was slow.
+    Members {
+        room: Arc<str>,
+        catches_up: bool,
+    },
+    /// A member is being set.
+    Member,
+    Admission {
+        dialect: DialectIndex,
+        response: Vec<u8>,
+        address: std::net::IpAddr,
+    },
+    /// For a page that is made of the numbers of all shards.
+    Metrics {
+        sum: Box<Metrics>,
+        page: Page,
+        head_only: bool,
+    },
+    Clear,
+}
+
+/// See the module.
+pub struct Requests {
+    pending: Pending,
+    /// Requests of this turn that no other shard had a part in.
+    answered_at_once: u64,
+    durable: DurableWaits,
+    /// Scratch: canonical values and packed tags of the operation at hand, hashes and outcomes of the request at hand.
+    value: Vec<u8>,
+    hashes: Vec<OpHash>,
+    outcomes: Outcomes,
+    spare_outcomes: Vec<Outcomes>,
+}
+
+#[derive(Default)]
+struct Pending {
+    slots: Slab<PendingRequest>,
+    /// Requests in the order in which they began, which is the order in which they are given up.
+    by_age: VecDeque<ReplyTo>,
+    begun: u64,
+}
+
+impl Pending {
+    fn find(&self, reply: ReplyTo) -> Option<&PendingRequest> {
+        self.slots.get(reply.slot as usize).filter(|request| request.serial == reply.serial)
+    }
+
+    fn get_mut(&mut self, reply: ReplyTo) -> Option<&mut PendingRequest> {
+        self.slots.get_mut(reply.slot as usize).filter(|request| request.serial == reply.serial)
+    }
+
+    /// Ends the request and returns it.
+    fn remove(&mut self, reply: ReplyTo) -> Option<PendingRequest> {
+        self.find(reply)?;
+        let request = self.slots.remove(reply.slot as usize);
+        if self.slots.is_empty() {
+            self.by_age.clear();
+        }
+        Some(request)
+    }
+
+    /// The oldest request that began before `began_us`.
+    fn oldest_before(&mut self, began_us: u64) -> Option<ReplyTo> {
+        while let Some(&reply) = self.by_age.front() {
+            match self.find(reply) {
+                None => drop(self.by_age.pop_front()),
+                Some(request) if request.began_us < began_us => return Some(reply),
+                Some(_) => return None,
+            }
+        }
+        None
+    }
+}
+
+impl Requests {
+    pub fn new(shards: usize) -> Self {
+        Self {
+            pending: Pending::default(),
+            answered_at_once: 0,
+            durable: DurableWaits::new(shards),
+            value: Vec::new(),
+            hashes: Vec::new(),
+            outcomes: Outcomes::default(),
+            spare_outcomes: Vec::new(),
+        }
+    }
+
+    /// Requests that have ever waited.
+    pub fn begun(&self) -> u64 {
+        self.pending.begun
+    }
+
+    pub fn get_mut(&mut self, reply: ReplyTo) -> Option<&mut PendingRequest> {
+        self.pending.get_mut(reply)
+    }
+
+    /// Takes note of a message that was answered without waiting for anything.
+    pub fn count_answered_at_once(&mut self) {
+        self.answered_at_once += 1;
+    }
+
+    /// How many requests were received and answered in the turn that ends.
+    pub fn take_answered_at_once(&mut self) -> u64 {
+        std::mem::take(&mut self.answered_at_once)
+    }
+
+    /// Registers a request that waits for `remaining` answers.
+    pub fn wait_for(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        (connection, ticket): (ConnectionId, Option<Ticket>),
+        waiting: Waiting,
+        remaining: u32,
+    ) -> ReplyTo {
+        let serial = turn.next_serial();
+        let began_us = turn.now.monotonic_us;
+        // An HTTP request ends by the deadline of its connection instead.
+        let may_be_late =
+            !matches!(waiting, Waiting::Admission { .. } | Waiting::Metrics { .. } | Waiting::Clear);
+        let request = PendingRequest { serial, connection, ticket, waiting, remaining, began_us };
+        self.pending.begun += 1;
+        let slot = self.pending.slots.insert(request) as u32;
+        let reply = ReplyTo { shard: turn.index, slot, serial, index: 0, connection };
+        if may_be_late {
+            self.pending.by_age.push_back(reply);
+        }
+        if let Some(client) = clients.get_mut(connection) {
+            client.requests_pending += 1;
+        }
+        reply
+    }
+
+    /// One more answer to a request has come; the request, if that was the last.
+    pub fn answered(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        reply: ReplyTo,
+    ) -> Option<PendingRequest> {
+        let request = self.pending.get_mut(reply)?;
+        request.remaining -= 1;
+        if request.remaining > 0 { None } else { self.end_wait(turn, clients, reply) }
+    }
+
+    /// Ends a request: whoever sent it may send one more.
+    pub fn end_wait(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        reply: ReplyTo,
+    ) -> Option<PendingRequest> {
+        let request = self.pending.remove(reply)?;
+        if request.began_us == turn.now.monotonic_us {
+            self.answered_at_once += 1;
+        } else {
+            turn.metrics.op_ns.record((turn.now.monotonic_us - request.began_us) * 1000);
+        }
+        if let Some(client) = clients.get_mut(request.connection) {
+            client.requests_pending -= 1;
+            clients.something_ended(request.connection);
+        }
+        Some(request)
+    }
+
+    /// Ends the oldest request that has waited for `--ack-timeout-ms`; call until `None`.
+    pub fn next_late(&mut self, turn: &mut Turn, clients: &mut Clients) -> Option<PendingRequest> {
+        let timeout_us = turn.config.ack_timeout_ms * 1000;
+        let began_us = turn.now.monotonic_us.checked_sub(timeout_us)?;
+        let reply = self.pending.oldest_before(began_us)?;
+        self.end_wait(turn, clients, reply)
+    }
+
+    /// Answers a write, a read or a digest that has waited too long with what there is.
+    pub fn answer_late(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &Maps,
+        request: PendingRequest,
+    ) {
+        if matches!(request.waiting, Waiting::Write { .. }) {
+            return self.answer_write(turn, clients, maps, request, true);
+        }
+        clients.reject(turn, request.connection, request.ticket.as_ref(), Reject::Timeout);
+    }
+
+    /// When the oldest request that may be given up began; it may have been answered since.
+    pub fn oldest_us(&self, turn: &Turn) -> Option<u64> {
+        let reply = self.pending.by_age.front()?;
+        Some(self.pending.find(*reply).map_or(turn.now.monotonic_us, |request| request.began_us))
+    }
+}

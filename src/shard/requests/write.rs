@@ -1,0 +1,308 @@
+//! `write`: each operation goes to the owner of its key; one ack follows when all have answered.
+
+use super::{PendingRequest, Requests, Waiting};
+use crate::mesh::{
+    Action, Answer, ConnectionId, Item, Merged, PackedWrite, ReplyTo, Request, ShardIndex, Write,
+};
+use crate::shard::caller::Asked;
+use crate::shard::clients::Clients;
+use crate::shard::maps::{MapSlot, Maps};
+use crate::shard::outcomes::Outcomes;
+use crate::shard::turn::Turn;
+use crate::shard::{Ack, AckLevel, Event};
+use crate::wire::{Reject, Ticket};
+
+/// The operations of one write, as a dialect reads them from its message. They are looked at twice: first only where
+/// they go, then each in full.
+pub trait Ops {
+    /// The map and key that each operation names; empty where it names none.
+    fn targets(&self) -> impl Iterator<Item = (&str, &str)>;
+
+    /// Reads the next operation. `scratch` is empty, for its value in canonical form, or its tags, to lie in.
+    ///
+    /// # Errors
+    /// Why this operation is refused; the others go on.
+    fn next<'a>(&'a mut self, scratch: &'a mut Vec<u8>) -> Option<Result<Op<'a>, Reject>>;
+}
+
+/// One operation on one key.
+#[derive(Clone, Copy, Debug)]
+pub struct Op<'a> {
+    pub map: &'a str,
+    pub key: &'a str,
+    pub action: Action<'a>,
+}
+
+impl Requests {
+    /// Carries out the operations, each at the owner of its key. [`Event::Acked`] follows, unless `ack` is
+    /// [`AckLevel::None`], which hears of what was rejected only.
+    pub fn write(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        asked: Asked,
+        ack: AckLevel,
+        mut ops: impl Ops,
+    ) {
+        let id = asked.connection();
+        let mut batch = OpBatch::new(id, std::mem::take(&mut self.outcomes));
+        if let Some(reject) = maps.refuses_writes(turn, ack) {
+            ops.targets().for_each(|_| batch.refuse(reject));
+            acknowledge(turn, clients, (id, asked.ticket()), ack, Reached::Memory, &batch.outcomes);
+            self.outcomes = batch.outcomes;
+            return;
+        }
+        let mut hashes = std::mem::take(&mut self.hashes);
+        hash_and_warm(turn, maps, &ops, &mut hashes);
+        let mut value = std::mem::take(&mut self.value);
+        for (index, &hash) in hashes.iter().enumerate() {
+            value.clear();
+            match ops.next(&mut value) {
+                Some(Ok(op)) => self.route(turn, clients, maps, &mut batch, (index as u32, &op, hash)),
+                Some(Err(reject)) => batch.refuse(reject),
+                None => break,
+            }
+        }
+        self.value = value;
+        let unanswered = hashes.len() as u32 - batch.answered;
+        self.hashes = hashes;
+        let waits_for_disk = maps.waits_for_disk(turn, ack);
+        if waits_for_disk && batch.has_merged {
+            batch.outcomes.cover((turn.index, maps.covering()));
+        }
+        match batch.reply {
+            None if !waits_for_disk => {
+                acknowledge(turn, clients, (id, asked.ticket()), ack, Reached::Memory, &batch.outcomes);
+                self.outcomes = batch.outcomes;
+            }
+            None => {
+                let waiting = Waiting::Write { ack, outcomes: batch.outcomes };
+                let reply = self.wait_for(turn, clients, (id, asked.ticket), waiting, 0);
+                self.outcomes = self.spare_outcomes.pop().unwrap_or_default();
+                self.operations_answered(turn, clients, maps, reply);
+            }
+            Some(reply) => {
+                if let Some(request) = self.pending.get_mut(reply) {
+                    request.remaining = unanswered;
+                    request.ticket = asked.ticket;
+                    request.waiting = Waiting::Write { ack, outcomes: batch.outcomes };
+                }
+                self.outcomes = self.spare_outcomes.pop().unwrap_or_default();
+            }
+        }
+    }
+
+    /// Applies the operation here, or sends it to its owner.
+    fn route(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        batch: &mut OpBatch,
+        (index, op, hash): (u32, &Op<'_>, OpHash),
+    ) {
+        batch.outcomes.push(op.action.given());
+        let write =
+            Write { map: op.map, map_hash: hash.map, key: op.key, key_hash: hash.key, action: op.action };
+        let slot = if hash.owner == turn.index { maps.ready_slot(turn, hash.slot, &write) } else { None };
+        if let Some(slot) = slot {
+            let writer = turn.writer(batch.connection);
+            let outcome = maps.apply(turn, slot, &write, Some(writer));
+            batch.answer(index, outcome);
+        } else {
+            // Most requests touch nothing but this shard and never come here.
+            let waiting = || Waiting::Write { ack: AckLevel::None, outcomes: Outcomes::default() };
+            let reply = *batch.reply.get_or_insert_with(|| {
+                self.wait_for(turn, clients, (batch.connection, None), waiting(), u32::MAX)
+            });
+            send_write(turn, maps, hash.owner, ReplyTo { index, ..reply }, &write);
+        }
+    }
+
+    /// Applies an operation that came from another shard, or was parked here, and answers it.
+    pub fn apply_and_answer(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        reply: ReplyTo,
+        write: &Write<'_>,
+    ) {
+        let Some(slot) = maps.ready_slot(turn, None, write) else { return maps.park(turn, reply, write) };
+        let outcome = maps.apply(turn, slot, write, Some(reply.writer()));
+        if reply.shard == turn.index {
+            let cover = (turn.index, maps.covering());
+            self.write_answered(turn, clients, maps, (reply, outcome), cover);
+        } else {
+            turn.outgoing.push(reply.shard, Item::Answer(Answer::Write { reply, outcome }));
+        }
+    }
+
+    /// The owner of one operation has answered; what it has merged is durable when `cover` is.
+    pub fn write_answered(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &Maps,
+        (reply, outcome): (ReplyTo, Result<Merged, Reject>),
+        cover: (ShardIndex, u64),
+    ) {
+        let Some(request) = self.pending.get_mut(reply) else { return };
+        if let Waiting::Write { ack, outcomes } = &mut request.waiting {
+            if outcome.is_ok() && *ack >= AckLevel::Durable {
+                outcomes.cover(cover);
+            }
+            outcomes.set(reply.index, outcome);
+        }
+        request.remaining -= 1;
+        if request.remaining == 0 {
+            self.operations_answered(turn, clients, maps, reply);
+        }
+    }
+
+    /// Every operation of the request has been answered: so is the request, unless it waits for the disk.
+    fn operations_answered(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps, reply: ReplyTo) {
+        if !self.wait_until_durable(turn, maps, reply)
+            && let Some(request) = self.end_wait(turn, clients, reply)
+        {
+            self.answer_write(turn, clients, maps, request, false);
+        }
+    }
+
+    pub(super) fn answer_write(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &Maps,
+        request: PendingRequest,
+        timeout: bool,
+    ) {
+        if let Waiting::Write { ack, mut outcomes } = request.waiting {
+            let reached = match timeout {
+                true => Reached::MemoryInTime,
+                false if maps.waits_for_disk(turn, ack) => Reached::Durable,
+                false => Reached::Memory,
+            };
+            if timeout {
+                outcomes.reject_unanswered(Reject::Timeout);
+            }
+            let asked = (request.connection, request.ticket.as_ref());
+            acknowledge(turn, clients, asked, ack, reached, &outcomes);
+            if self.spare_outcomes.len() < SPARE_OUTCOMES_MAX {
+                outcomes.clear();
+                self.spare_outcomes.push(outcomes);
+            }
+        }
+    }
+}
+
+/// Hashes the key of every operation, and brings the cells this shard owns into the cache: taken in one short
+/// loop, their cache misses overlap; met one by one while applying, each would be waited for.
+fn hash_and_warm(turn: &Turn, maps: &Maps, ops: &impl Ops, hashes: &mut Vec<OpHash>) {
+    hashes.clear();
+    let mut last = ("", turn.hasher.map(""));
+    for (map, key) in ops.targets() {
+        if map != last.0 {
+            last = (map, turn.hasher.map(map));
+        }
+        let key = turn.hasher.key(last.1, key);
+        let owner = turn.owner(key);
+        let slot = if owner == turn.index { maps.find(map, last.1) } else { None };
+        hashes.push(OpHash { map: last.1, key, owner, slot });
+    }
+    for hash in hashes {
+        if let Some(cells) = hash.slot.and_then(|slot| maps[slot].typed()) {
+            cells.warm(hash.key);
+        }
+    }
+}
+
+fn send_write(turn: &mut Turn, maps: &mut Maps, owner: ShardIndex, reply: ReplyTo, write: &Write<'_>) {
+    if owner == turn.index {
+        return maps.park(turn, reply, write);
+    }
+    let envelope = turn.outgoing.filling(owner);
+    let write = PackedWrite::pack(write, &mut envelope.bytes);
+    envelope.items.push(Item::Request(Request::Write { reply, write }));
+}
+
+/// Sends the ack, unless none was asked for and nothing was refused.
+fn acknowledge(
+    turn: &mut Turn,
+    clients: &mut Clients,
+    (id, ticket): (ConnectionId, Option<&Ticket>),
+    ack: AckLevel,
+    reached: Reached,
+    outcomes: &Outcomes,
+) {
+    if ack == AckLevel::None {
+        for (_, reject) in outcomes.rejected() {
+            clients.reject(turn, id, ticket, reject);
+        }
+        return;
+    }
+    let (level, timeout) = match reached {
+        Reached::Memory => (AckLevel::Memory, false),
+        Reached::MemoryInTime => (AckLevel::Memory, true),
+        Reached::Durable => (AckLevel::Durable, false),
+    };
+    turn.metrics.durable_acks += u64::from(reached == Reached::Durable);
+    let ack = Ack { level, timeout, outcomes, node: turn.node };
+    clients.tell(id, turn.now, Event::Acked { ticket, ack });
+}
+
+/// How far a write has come when it is acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    /// Merged, and there is nothing further, or nothing further was asked for.
+    Memory,
+    /// Time was up for anything further.
+    MemoryInTime,
+    Durable,
+}
+
+/// Lists of outcomes kept for reuse, so that requests that wait allocate nothing in the long run.
+const SPARE_OUTCOMES_MAX: usize = 256;
+
+/// One `write` while its operations are routed.
+struct OpBatch {
+    connection: ConnectionId,
+    outcomes: Outcomes,
+    /// Where other shards answer, once one of them has been asked.
+    reply: Option<ReplyTo>,
+    /// Operations that have been answered.
+    answered: u32,
+    /// Whether any was merged here.
+    has_merged: bool,
+}
+
+/// Where one operation goes.
+#[derive(Clone, Copy)]
+pub struct OpHash {
+    map: u64,
+    key: u64,
+    owner: ShardIndex,
+    /// The map's slot, if this shard owns the key and knows the map.
+    slot: Option<MapSlot>,
+}
+
+impl OpBatch {
+    fn new(connection: ConnectionId, mut outcomes: Outcomes) -> Self {
+        outcomes.clear();
+        Self { connection, outcomes, reply: None, answered: 0, has_merged: false }
+    }
+
+    /// Rejects the next operation before anybody is asked.
+    fn refuse(&mut self, reject: Reject) {
+        let index = self.outcomes.len() as u32;
+        self.outcomes.push(None);
+        self.answer(index, Err(reject));
+    }
+
+    fn answer(&mut self, index: u32, outcome: Result<Merged, Reject>) {
+        self.has_merged |= outcome.is_ok();
+        self.outcomes.set(index, outcome);
+        self.answered += 1;
+    }
+}

@@ -1,0 +1,172 @@
+//! The home of a room: its members, what becomes of them, and who must hear of it.
+//!
+//! Invariant: what one shard is told of a room, changes and answers alike, leaves here in the order in which it
+//! happened, so whoever has been answered needs nothing but the changes that follow.
+
+use std::sync::Arc;
+
+use super::{Present, RoomSlot, Rooms, SetPresence};
+use crate::limits::{CHUNK_BYTES, PRESENCE_MEMBERS_MAX, PRESENCE_ROOM_BYTES_MAX};
+use crate::mesh::{Answer, Item, Member, MemberChanged, ReplyTo, ShardIndex, Span, Writer};
+use crate::shard::clients::Clients;
+use crate::shard::requests::Requests;
+use crate::shard::turn::Turn;
+use crate::shard::work;
+use crate::wire::Reject;
+
+/// Watches answered in one turn, unless they come to more than [`CHUNK_BYTES`] before: a thousand that join at once
+/// must not stall the rest.
+const ANSWERS_PER_TURN_MAX: usize = 64;
+
+impl Rooms {
+    /// Sets or removes a member, for `by`, which removes only what it has set last: a client that has two connections under
+    /// one name, as while it comes back, leaves with the one and stays with the other.
+    ///
+    /// # Errors
+    /// The room is full.
+    pub fn set_member(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        set: &SetPresence<'_>,
+        by: Writer,
+    ) -> Result<(), Reject> {
+        let hash = turn.hasher.map(set.room);
+        let Some(state) = set.state else {
+            self.remove_member(turn, clients, (set.room, set.member), by, |_| set.clock);
+            return Ok(());
+        };
+        let slot = self.find_or_insert(set.room, hash);
+        let room = &mut self.table[slot];
+        let earlier = room.members.get(set.member).map(|earlier| set.member.len() + earlier.state.len());
+        let bytes = room.bytes - earlier.unwrap_or(0) + set.member.len() + state.len();
+        let has_room = earlier.is_some() || room.members.len() < PRESENCE_MEMBERS_MAX;
+        if !has_room || bytes > PRESENCE_ROOM_BYTES_MAX {
+            return Err(Reject::TooLarge(
+                "the room has as many members, or as much of their states, as it may",
+            ));
+        }
+        room.bytes = bytes;
+        let present = Present { state: state.into(), clock: set.clock, by };
+        match room.members.get_mut(set.member) {
+            Some(earlier) => *earlier = present,
+            None => drop(room.members.insert(set.member.into(), present)),
+        }
+        self.member_changed(turn, clients, slot, set);
+        Ok(())
+    }
+
+    /// Removes a member whose connection is gone, unless another has set it since.
+    pub fn leave_room(&mut self, turn: &mut Turn, clients: &mut Clients, name: (&str, &str), by: Writer) {
+        self.remove_member(turn, clients, name, by, |last| last.saturating_add(1));
+    }
+
+    /// Removes a member, if it is there and `by` has set it last; `clock` makes what watchers are told from the last.
+    fn remove_member(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        (name, member): (&str, &str),
+        by: Writer,
+        clock: impl FnOnce(u64) -> u64,
+    ) {
+        let Some(slot) = self.find(name, turn.hasher.map(name)) else { return };
+        let room = &mut self.table[slot];
+        if room.members.get(member).is_none_or(|present| present.by != by) {
+            return;
+        }
+        let Some(present) = room.members.remove(member) else { return };
+        room.bytes -= member.len() + present.state.len();
+        let removed = SetPresence { room: name, member, state: None, clock: clock(present.clock) };
+        self.member_changed(turn, clients, slot, &removed);
+        self.release_if_unused(slot);
+    }
+
+    /// Tells every watcher, here and elsewhere.
+    fn member_changed(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        slot: RoomSlot,
+        set: &SetPresence<'_>,
+    ) {
+        turn.metrics.presence_changes += 1;
+        let interest = &self.table[slot].interest;
+        for target in interest.shards().iter() {
+            let envelope = turn.outgoing.filling(target);
+            let changed = MemberChanged {
+                room: Arc::clone(interest.name()),
+                member: Span::append(&mut envelope.bytes, set.member.as_bytes()),
+                state: set.state.map(|state| Span::append(&mut envelope.bytes, state)),
+                clock: set.clock,
+            };
+            envelope.items.push(Item::Member(changed));
+        }
+        self.deliver_member(turn, clients, slot, set);
+    }
+
+    /// A connection watches a room whose home is here. It is answered at the end of this turn or a later one.
+    pub fn room_watched(&mut self, turn: &Turn, reply: ReplyTo, room: Arc<str>) {
+        if reply.shard != turn.index {
+            let slot = self.find_or_insert(&room, turn.hasher.map(&room));
+            self.table[slot].interest.set_heard_by(reply.shard, true);
+        }
+        self.to_answer.push_back((reply, room));
+    }
+
+    /// No connection of shard `from` watches the room any more.
+    pub fn room_unwatched(&mut self, turn: &Turn, from: ShardIndex, room: &str) {
+        if let Some(slot) = self.find(room, turn.hasher.map(room)) {
+            self.table[slot].interest.set_heard_by(from, false);
+            self.release_if_unused(slot);
+        }
+    }
+
+    /// Answers watches with all members of their rooms, as many as a turn may.
+    pub fn answer_watches(&mut self, turn: &mut Turn, clients: &mut Clients, requests: &mut Requests) {
+        let (mut answers, mut bytes) = (0, 0);
+        for _ in 0..self.to_answer.len() {
+            if answers == ANSWERS_PER_TURN_MAX || bytes >= CHUNK_BYTES {
+                break;
+            }
+            let Some((reply, room)) = self.to_answer.pop_front() else { break };
+            if reply.shard != turn.index && turn.outgoing.is_waiting(reply.shard) {
+                self.to_answer.push_back((reply, room));
+                continue;
+            }
+            bytes += self.answer_watch(turn, clients, requests, reply, room);
+            answers += 1;
+        }
+    }
+
+    /// Answers one watch; the bytes that took.
+    fn answer_watch(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        requests: &mut Requests,
+        reply: ReplyTo,
+        name: Arc<str>,
+    ) -> usize {
+        let mut packed = Vec::new();
+        if let Some(slot) = self.find(&name, turn.hasher.map(&name)) {
+            for (name, Present { state, clock, .. }) in &self.table[slot].members {
+                Member { name, state, clock: *clock }.pack(&mut packed);
+            }
+        }
+        if reply.shard == turn.index {
+            self.members_answered(turn, clients, requests, reply, (&name, &packed));
+        } else {
+            let envelope = turn.outgoing.filling(reply.shard);
+            let members = Span::append(&mut envelope.bytes, &packed);
+            envelope.items.push(Item::Answer(Answer::Members { reply, room: name, members }));
+        }
+        turn.spend(work::encoded(packed.len()));
+        packed.len()
+    }
+
+    /// Whether watches wait to be answered, so that the next turn must not wait for an event.
+    pub fn has_watches_to_answer(&self) -> bool {
+        !self.to_answer.is_empty()
+    }
+}

@@ -1,0 +1,85 @@
+//! Presence: who is in a room, and a small state of each, kept in memory only and gone with the connection that set it.
+//!
+//! A room has a home, the shard that owns its name, which alone keeps its members (`members.rs`) and tells every shard
+//! with watchers of each change, in order (`watch.rs`). What a connection does is in `presence.rs`.
+
+mod members;
+mod presence;
+mod watch;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use slab::Slab;
+
+pub use presence::{SetPresence, member_answered};
+
+use watch::Watch;
+
+use super::interest::{Interest, NameTable, Named};
+use crate::mesh::{ReplyTo, Writer};
+
+/// Slot of a room in this shard's table.
+type RoomSlot = u32;
+
+/// See the module.
+#[derive(Default)]
+pub struct Rooms {
+    table: NameTable<Room>,
+    watches: Slab<Watch>,
+    /// Watches to be answered with all members of a room whose home is here, oldest first.
+    to_answer: VecDeque<(ReplyTo, Arc<str>)>,
+}
+
+/// One room, as far as it concerns this shard.
+struct Room {
+    /// Its members are watches; at its home, other shards are those that watch it.
+    interest: Interest,
+    /// At its home, who is in it. Ordered by name, so that the same history gives the same bytes.
+    members: BTreeMap<Box<str>, Present>,
+    /// Bytes of the names and states of `members`.
+    bytes: usize,
+}
+
+/// What is known of a member.
+struct Present {
+    /// Canonical JSON.
+    state: Box<[u8]>,
+    clock: u64,
+    /// Who has set it last.
+    by: Writer,
+}
+
+impl Named for Room {
+    fn interest(&self) -> &Interest {
+        &self.interest
+    }
+}
+
+impl Rooms {
+    /// Rooms with members whose home is here, and their members.
+    pub fn counts(&self) -> (u64, u64) {
+        let rooms = || self.table.iter().filter(|room| !room.members.is_empty());
+        (rooms().count() as u64, rooms().map(|room| room.members.len() as u64).sum())
+    }
+
+    fn find(&self, name: &str, hash: u64) -> Option<RoomSlot> {
+        self.table.find(name, hash)
+    }
+
+    fn find_or_insert(&mut self, name: &str, hash: u64) -> RoomSlot {
+        self.table.find_or_insert(name, hash, |interest| Room {
+            interest,
+            members: BTreeMap::new(),
+            bytes: 0,
+        })
+    }
+
+    /// Forgets a room that nobody is in and nobody watches.
+    fn release_if_unused(&mut self, slot: RoomSlot) {
+        let is_unused = |room: &Room| room.members.is_empty() && !room.interest.is_heard();
+        if self.table.get(slot).is_some_and(is_unused) {
+            self.table.remove(slot);
+        }
+    }
+}
