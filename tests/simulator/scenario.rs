@@ -144,7 +144,11 @@ impl Scenario {
             queue_envelopes: if is_heavy { 1 } else { random.pick(&[1, 1, 2, 3, 4, 24, 64]) },
             clients,
             clients_synckit: random.pick(&[0, 0, 1, clients / 2, clients - 1]),
-            steps: if is_heavy || is_large { random.between(2000, 6000) } else { random.between(1000, 40_000) },
+            steps: if is_heavy || is_large {
+                random.between(2000, 6000)
+            } else {
+                random.between(1000, 40_000)
+            },
             config,
             keys: if is_large { 10_000 } else { random.pick(&[1, 3, 8, 30]) },
             padding_bytes: match (is_heavy, is_tight) {
