@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use super::buffers::{BUFFER_GROUP, Buffers};
 #[cfg(test)]
 use super::faults::Faults;
+use super::gather::Gather;
 use super::operation::{Completion, Operation};
 use super::ring_memory::{RingSize, is_no_memory, patiently};
 use crate::limits::RECEIVE_BUFFERS;
@@ -150,8 +151,7 @@ impl Ring {
     ) -> Box<Gather> {
         let mut gather = self.gathers.pop().unwrap_or_default();
         gather.point_at(pieces);
-        let send =
-            opcode::SendMsg::new(fd(socket), &raw const gather.header).flags(libc::MSG_NOSIGNAL as u32);
+        let send = opcode::SendMsg::new(fd(socket), gather.header()).flags(libc::MSG_NOSIGNAL as u32);
         self.push(&send.build(), Operation::Send(id));
         gather
     }
@@ -360,40 +360,8 @@ fn refusal(entered: io::Result<usize>) -> io::Result<Option<Errno>> {
     }
 }
 
-/// The pieces of one send, in the form the kernel reads them in.
-pub struct Gather {
-    header: libc::msghdr,
-    slices: Vec<libc::iovec>,
-}
-
-/// Pieces one send takes; the rest follows with the next.
-const PIECES_MAX: usize = 64;
-
 /// Gathers kept for reuse: one for each send of a large fan-out, and a shard keeps 1.2 MiB of them at most.
 const GATHERS_MAX: usize = 1024;
-
-impl Default for Gather {
-    fn default() -> Self {
-        // SAFETY: all fields of a message header are integers and pointers, for which zero is a value.
-        let header = unsafe { std::mem::zeroed() };
-        Self { header, slices: Vec::new() }
-    }
-}
-
-impl Gather {
-    /// Points at the first [`PIECES_MAX`] of `pieces`, which must stay where they are while this is in use.
-    fn point_at<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) {
-        self.slices.clear();
-        self.slices.extend(
-            pieces.take(PIECES_MAX).map(|piece| libc::iovec {
-                iov_base: piece.as_ptr().cast_mut().cast(),
-                iov_len: piece.len(),
-            }),
-        );
-        self.header.msg_iov = self.slices.as_mut_ptr();
-        self.header.msg_iovlen = self.slices.len();
-    }
-}
 
 /// The descriptor that a successful accept made.
 pub fn adopt(accepted: u32) -> OwnedFd {
