@@ -64,3 +64,35 @@ fn a_write_to_one_document_too_many_is_refused_before_it_is_kept() {
     let left = kept_of(5_000, &[("subscribe", ""), ("unsubscribe", "")], limited);
     assert!(left <= few, "who leaves may come again: {left}");
 }
+
+/// Says where a client is, in as many documents, each state of so many bytes.
+fn show(host: &mut Host, id: ConnectionId, documents: usize, state_bytes: usize) {
+    let state = "x".repeat(state_bytes);
+    for n in 0..documents {
+        let fields = format!(r#""documentId":"{n}","clientId":"c{n}","state":"{state}","clock":1"#);
+        say(host, id, "awareness_update", &fields);
+    }
+}
+
+#[test]
+fn what_a_connection_shows_of_itself_has_a_bound() {
+    const BYTES_MAX: usize = 1 << 20;
+    assert_eq!(Config::default().synckit_awareness_bytes_max, BYTES_MAX);
+    let mut host = Host::new();
+    let [id, other] = [host.open(), host.open()];
+    host.keeps = false;
+    let before = bytes();
+    // 60 MiB of states, and what the documents take by themselves.
+    show(&mut host, id, 1_000, 60 << 10);
+    let kept = (bytes() - before) as usize;
+    assert!(kept <= BYTES_MAX + 1_000 * 1_500, "{kept}");
+    // Another connection has room of its own.
+    show(&mut host, other, 1_000, 60 << 10);
+    assert!((bytes() - before) as usize <= 2 * (BYTES_MAX + 1_000 * 1_500));
+    // The last says nothing more, and nothing is left of it.
+    for id in [id, other] {
+        host.drop(id);
+    }
+    let left = (bytes() - before) as usize;
+    assert!(left <= 512 << 10, "{left}");
+}

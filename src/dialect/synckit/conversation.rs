@@ -6,6 +6,7 @@ use super::chunks::Chunks;
 use super::document::Documents;
 use super::frame::{ClockName, MessageId};
 use super::identity::Identity;
+use super::shown::Shown;
 use crate::crdt::Stamp;
 use crate::limits::KEY_BYTES_MAX;
 use crate::shard::Session;
@@ -29,6 +30,7 @@ pub struct Conversation {
     /// Bytes of the requests for states that wait.
     pub waiting_bytes: usize,
     pub chunks: Chunks,
+    pub shown: Shown,
     /// Document, key and stamp of what is of no use any more.
     pub to_forget: Vec<(String, String, Stamp)>,
 }
@@ -47,6 +49,7 @@ impl Default for Conversation {
             is_collecting: false,
             waiting_bytes: 0,
             chunks: Chunks::default(),
+            shown: Shown::default(),
             to_forget: Vec::new(),
         }
     }

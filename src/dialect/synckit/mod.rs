@@ -7,7 +7,8 @@
 //! writes.rs        deltas and batches to operations   relay.rs       operations that are handed on and not kept
 //! state.rs         the answer to who asks for a state
 //! replies.rs       answers to one connection          conversation.rs  what is remembered of a client
-//! document.rs      what of one document               chunks.rs      messages in pieces
+//! document.rs      what of its documents              shown.rs        what it shows of its clients, counted
+//! chunks.rs        messages in pieces
 //! changes.rs       changes to deltas and batches      text.rs        states of texts
 //! keys.rs          what keys of a map stand for       identity.rs    who may do what
 //! message.rs       what clients say                   refusal.rs     the words of refusals
@@ -17,7 +18,7 @@
 //! Imports point down this line, which `tests/layers.rs` reads:
 //!
 //! order: mod → { requests, health } → { documents, awareness, forgetting, writes } → { state, relay } → replies →
-//! conversation → { document, chunks, changes } → { text, keys, identity } → message → refusal → frame
+//! conversation → { document, chunks, shown, changes } → { text, keys, identity } → message → refusal → frame
 
 mod awareness;
 mod changes;
@@ -35,6 +36,7 @@ mod refusal;
 mod relay;
 mod replies;
 mod requests;
+mod shown;
 mod state;
 mod text;
 mod writes;
@@ -45,6 +47,7 @@ use changes::Changes;
 use conversation::Conversation;
 use frame::{Code, Framing, write_message};
 use refusal::{Reason, Refusal};
+use shown::Step;
 
 use super::places::{SYNCKIT, SYNCKIT_TEXT};
 use crate::config::{Config, DialectPath};
@@ -218,8 +221,8 @@ impl SyncKit {
         now: Now,
         out: &mut Vec<u8>,
     ) {
-        let Some((&kind, document)) = ticket.as_bytes().split_first() else { return };
-        let document = std::str::from_utf8(document).unwrap_or_default();
+        let Some((&kind, rest)) = ticket.as_bytes().split_first() else { return };
+        let document = std::str::from_utf8(rest).unwrap_or_default();
         let refusal = match kind {
             // By this dialect, which sees itself to those who wait for the state.
             documents::TICKET if reject == Reject::Cancelled => return,
@@ -227,7 +230,12 @@ impl SyncKit {
                 return documents::failed(conversation, self.framing, document, reject, now, out);
             }
             awareness::WATCH_TICKET => Refusal::AwarenessSubscribe(Reason::of(reject)),
-            awareness::UPDATE_TICKET => Refusal::AwarenessUpdate(Reason::of(reject)),
+            awareness::UPDATE_TICKET => {
+                if let Some(step) = Step::of(rest) {
+                    conversation.shown.take_back(step);
+                }
+                Refusal::AwarenessUpdate(Reason::of(reject))
+            }
             // Writes are acked or not, one by one.
             _ => return,
         };
