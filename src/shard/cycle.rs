@@ -163,7 +163,10 @@ impl Shard {
             && (self.feeds.has_walks()
                 || self.rooms.has_watches_to_answer()
                 || self.has_deferred() && !self.maps.is_backlogged());
-        self.mesh_left || self.turn.storage_left || has_requests && !self.turn.outgoing.any_waiting()
+        self.clients.has_drained()
+            || self.mesh_left
+            || self.turn.storage_left
+            || has_requests && !self.turn.outgoing.any_waiting()
     }
 
     /// Hands one envelope to every shard there is something for.

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 
-use super::{Caller, Frames, Health, Now, Outcomes, Personal, Shard};
+use super::{Caller, Commons, Frames, Health, Now, Outcomes, Parts, Personal, Shard};
 use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
 use crate::mesh::{Entries, Entry, Members};
@@ -40,6 +40,23 @@ pub trait Dialect: Sync {
 
     /// Appends the frames, if any, that tell one connection of `event`.
     fn event(&self, event: Event<'_>, session: &mut Session, now: Now, out: &mut Vec<u8>);
+
+    /// Appends what follows an event that ended a snapshot or refused a request, in parts that others may be sent, too. Who is
+    /// named is told that it has drained, as it may go on.
+    fn answer(
+        &self,
+        _session: &mut Session,
+        _commons: &mut Commons,
+        _now: Now,
+        _out: &mut Parts<'_>,
+    ) -> Option<Caller> {
+        None
+    }
+
+    /// A connection is gone, and its session goes next. Who is named is told that it has drained.
+    fn closed(&self, _session: &mut Session, _commons: &mut Commons, _caller: Caller) -> Option<Caller> {
+        None
+    }
 
     /// All that was queued for a connection has been sent, as was asked with [`Shard::call_when_drained`].
     fn drained(&self, _shard: &mut Shard, _caller: Caller) {}

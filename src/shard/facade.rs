@@ -33,6 +33,11 @@ impl Shard {
         }
     }
 
+    /// Closes a connection as one that is too slow for what it has asked for, while others wait.
+    pub fn close_slow(&mut self, caller: Caller) {
+        self.clients.close_slow(caller.connection());
+    }
+
     /// Whether messages of the connection are handled, or wait, and it is not read, until this is called again.
     pub fn take_requests(&mut self, caller: Caller, takes: bool) {
         if let Some(connection) = self.clients.get_mut(caller.connection()) {

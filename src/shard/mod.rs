@@ -8,6 +8,7 @@ mod caller;
 mod clear;
 mod clients;
 mod commands;
+mod commons;
 mod cycle;
 mod dialect;
 mod disconnect;
@@ -27,7 +28,10 @@ mod rooms;
 mod turn;
 
 pub use caller::{Caller, Grant};
-pub use clients::{BufferPool, Clients, Connection, Frames, Hole, Outbox, Personal, Phase, SharedFrames};
+pub use clients::{
+    BufferPool, Clients, Connection, Frames, Hole, Outbox, Parts, Personal, Phase, SharedFrames,
+};
+pub use commons::Commons;
 pub use dialect::{
     Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Published, Session,
     SnapshotEnd,

@@ -5,10 +5,11 @@
 //! documents.rs     who is subscribed, states on their way
 //! awareness.rs     who is there                       forgetting.rs  what is of no use is deleted
 //! writes.rs        deltas and batches to operations   relay.rs       operations that are handed on and not kept
-//! state.rs         the answer to who asks for a state
+//! answers.rs       the answer to who asks for a state line.rs        who collects one, and what of them is shared
+//! made.rs          a state as bytes for many          state.rs       what the entries of a document come to
 //! replies.rs       answers to one connection          conversation.rs  what is remembered of a client
 //! document.rs      what of its documents              shown.rs        what it shows of its clients, counted
-//! chunks.rs        messages in pieces
+//! chunks.rs        messages in pieces                 compared.rs     which texts contain which, remembered
 //! changes.rs       changes to deltas and batches      text.rs        states of texts
 //! keys.rs          what keys of a map stand for       identity.rs    who may do what
 //! message.rs       what clients say                   refusal.rs     the words of refusals
@@ -17,12 +18,14 @@
 //!
 //! Imports point down this line, which `tests/layers.rs` reads:
 //!
-//! order: mod → { requests, health } → { documents, awareness, forgetting, writes } → { state, relay } → replies →
-//! conversation → { document, chunks, shown, changes } → { text, keys, identity } → message → refusal → frame
+//! order: mod → { requests, health } → { documents, awareness, forgetting, writes } → { answers, relay } → replies →
+//! conversation → line → made → state → { document, compared, chunks, shown, changes } → { text, keys, identity } → message → refusal → frame
 
+mod answers;
 mod awareness;
 mod changes;
 mod chunks;
+mod compared;
 mod conversation;
 mod document;
 mod documents;
@@ -31,6 +34,8 @@ mod frame;
 mod health;
 mod identity;
 mod keys;
+mod line;
+mod made;
 mod message;
 mod refusal;
 mod relay;
@@ -54,8 +59,8 @@ use crate::config::{Config, DialectPath};
 use crate::mesh::Entry;
 use crate::shard::Caller;
 use crate::shard::{
-    self, Ack, Dialect, Event, Frames, Health, MemberChange, MessageKind, Now, Personal, Published, Session,
-    Shard,
+    self, Ack, Commons, Dialect, Event, Frames, Health, MemberChange, MessageKind, Now, Parts, Personal,
+    Published, Session, Shard,
 };
 use crate::wire::{Close, Payload, Reject, Ticket};
 
@@ -94,15 +99,15 @@ impl Dialect for SyncKit {
         kind: MessageKind,
         payload: Payload<'_>,
     ) -> Result<(), Close> {
-        let now_ms = shard.now().timer_ms();
         if let Some(session) = shard.session(caller) {
             let conversation = Conversation::of(session);
-            conversation.chunks.forget_old(now_ms);
             let is_first = !std::mem::replace(&mut conversation.has_spoken, true);
             if is_first && kind == MessageKind::Text {
                 shard.switch_dialect(caller, SYNCKIT_TEXT);
             }
         }
+        requests::forget_unfinished(shard);
+        documents::look_at_line(shard);
         forgetting::forget(shard, caller);
         requests::handle(shard, caller, kind, payload);
         Ok(())
@@ -115,6 +120,7 @@ impl Dialect for SyncKit {
             Event::Rejected { ticket: Some(ticket), reject } => {
                 self.rejected(conversation, ticket, reject, now, out);
             }
+            // What it ends is answered by `answer`.
             Event::Snapshot { map, entries, end, .. } => {
                 documents::collected(conversation, self.framing, map, entries, end, now, out);
             }
@@ -130,6 +136,20 @@ impl Dialect for SyncKit {
             // Nothing else is asked for.
             Event::Acked { .. } | Event::Rejected { .. } | Event::Entries { .. } | Event::Digest { .. } => {}
         }
+    }
+
+    fn answer(
+        &self,
+        session: &mut Session,
+        commons: &mut Commons,
+        now: Now,
+        out: &mut Parts<'_>,
+    ) -> Option<Caller> {
+        documents::answer(Conversation::of(session), commons.of(), self.framing, now, out)
+    }
+
+    fn closed(&self, session: &mut Session, commons: &mut Commons, caller: Caller) -> Option<Caller> {
+        documents::closed(Conversation::of(session), commons.of(), caller)
     }
 
     fn drained(&self, shard: &mut Shard, caller: Caller) {

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::buffer_pool::BufferPool;
+use super::parts::Parts;
 use super::pieces::{PART_END_MAX, Piece, Pieces, part};
 use super::shared::{Personal, SharedFrames};
 use crate::limits::{SHARED_BYTES_MIN, SHARED_PART_BYTES_MIN};
@@ -96,6 +97,14 @@ impl Outbox {
         let has_written = write(&mut Personal::new(self, pool, frames));
         self.messages += u32::from(has_written);
         has_written
+    }
+
+    /// Queues what `write` appends, which counts as one message if it is anything; what it says.
+    pub fn append_parts<R>(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Parts<'_>) -> R) -> R {
+        let before = self.filling_bytes;
+        let said = write(&mut Parts::new(self, pool));
+        self.messages += u32::from(self.filling_bytes > before);
+        said
     }
 
     /// Appends a part of frames of which this connection gets the rest otherwise: by reference if it is large, else copied.
