@@ -41,6 +41,19 @@ fn every_module_has_its_place_on_the_page() {
 }
 
 #[test]
+fn only_the_files_directly_in_shard_see_the_whole_shard() {
+    let shard = root().join("src/shard");
+    let has_it = |file: &std::path::PathBuf| {
+        let text = code_of(&fs::read_to_string(file).expect("a source is text"));
+        text.lines().any(|line| line.starts_with("impl") && line.contains("Shard ") && line.ends_with('{'))
+    };
+    let with_it: Vec<_> = sources(&shard).into_iter().filter(has_it).collect();
+    assert!(with_it.len() > 5, "only {with_it:?} were found");
+    let below: Vec<_> = with_it.iter().filter(|file| file.parent() != Some(&*shard)).collect();
+    assert!(below.is_empty(), "parts take what they touch, and not the whole shard: {below:?}");
+}
+
+#[test]
 fn an_upward_import_is_found_however_it_is_written() {
     let heights = heights("```\nmain → cli → server → { io, service } → shard → { wire, mesh } → crdt\n```");
     let faults = |path: &str, text: &str| faults_of(Path::new(path), text, &heights).len();

@@ -2,8 +2,6 @@
 
 use std::any::Any;
 
-use super::Shard;
-
 /// One value of each type that a dialect asks for.
 #[derive(Default)]
 pub struct Commons(Vec<Box<dyn Any>>);
@@ -17,11 +15,5 @@ impl Commons {
             self.0.len() - 1
         });
         self.0[place].downcast_mut().expect("it was found by its type")
-    }
-}
-
-impl Shard {
-    pub fn commons(&mut self) -> &mut Commons {
-        self.clients.commons()
     }
 }

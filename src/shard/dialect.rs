@@ -6,7 +6,11 @@
 
 use std::any::Any;
 
-use super::{Caller, Commons, Frames, Health, Now, Outcomes, Parts, Personal, Shard};
+use super::caller::Caller;
+use super::commons::Commons;
+use super::outbox::{Frames, Parts, Personal};
+use super::outcomes::Outcomes;
+use super::{Now, Shard};
 use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
 use crate::mesh::{Entries, Entry, Members};
@@ -249,4 +253,16 @@ pub enum SnapshotEnd {
         /// The `since` of the request was of no use: what the client has must be dropped.
         reset: bool,
     },
+}
+
+/// How the whole process is, for a page of a dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    pub is_draining: bool,
+    pub unix_ms: u64,
+    pub uptime_ms: u64,
+    pub connections: u64,
+    /// Maps in memory.
+    pub maps: u64,
+    pub subscriptions: u64,
 }

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use super::Outbox;
 use super::buffer_pool::BufferPool;
-use super::outbox::Outbox;
 use super::shared::SharedFrames;
 
 /// Appends to an outbox.
