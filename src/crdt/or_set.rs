@@ -99,7 +99,7 @@ impl OrSet {
         key: &[u8],
         tag: &str,
         value: &[u8],
-        (at, applied): (&Stamp, Time),
+        at: &Stamp,
         bytes_max: usize,
     ) -> Result<Option<u64>, Refused> {
         let mut digest_before = 0;
@@ -234,12 +234,12 @@ mod tests {
     fn a_removed_tag_never_comes_back_in_either_order() {
         let at = stamp("1:0:n");
         let mut removed_last = OrSet::new();
-        removed_last.add(b"k", "t", b"1", (&at, Time::ZERO), usize::MAX).unwrap();
+        removed_last.add(b"k", "t", b"1", &at, usize::MAX).unwrap();
         removed_last.remove(b"k", "t", Time::new(1, 0)).unwrap();
         let mut removed_first = OrSet::new();
         removed_first.remove(b"k", "t", Time::new(1, 0)).unwrap();
         for set in [&mut removed_last, &mut removed_first] {
-            assert_eq!(set.add(b"k", "t", b"2", (&stamp("9:0:n"), Time::ZERO), usize::MAX), Ok(None));
+            assert_eq!(set.add(b"k", "t", b"2", &stamp("9:0:n"), usize::MAX), Ok(None));
             assert_eq!(set.remove(b"k", "t", Time::new(2, 0)), Ok(None));
             assert_eq!((set.live().len(), set.removed().collect::<Vec<_>>()), (0, vec!["t"]));
         }
@@ -250,15 +250,15 @@ mod tests {
         let at = stamp("1:0:n");
         let mut set = OrSet::new();
         for i in 0..TAGS_PER_KEY_MAX {
-            set.add(b"k", &i.to_string(), b"1", (&at, Time::ZERO), usize::MAX).unwrap();
+            set.add(b"k", &i.to_string(), b"1", &at, usize::MAX).unwrap();
         }
-        assert_eq!(set.add(b"k", "new", b"1", (&at, Time::ZERO), usize::MAX), Err(Refused::TooLarge));
+        assert_eq!(set.add(b"k", "new", b"1", &at, usize::MAX), Err(Refused::TooLarge));
         assert_eq!(set.remove(b"k", "new", Time::new(1, 0)), Err(Refused::TooLarge));
         assert!(set.remove(b"k", "7", Time::new(1, 0)).unwrap().is_some());
-        assert!(set.add(b"k", "8", b"2", (&at, Time::ZERO), usize::MAX).unwrap().is_some());
-        assert_eq!(set.add(b"k", "new", b"1", (&at, Time::ZERO), usize::MAX), Err(Refused::TooLarge), "removed tags count");
+        assert!(set.add(b"k", "8", b"2", &at, usize::MAX).unwrap().is_some());
+        assert_eq!(set.add(b"k", "new", b"1", &at, usize::MAX), Err(Refused::TooLarge), "removed tags count");
         set.forget_removed(Time::new(2, 0));
-        assert!(set.add(b"k", "new", b"1", (&at, Time::ZERO), usize::MAX).unwrap().is_some());
+        assert!(set.add(b"k", "new", b"1", &at, usize::MAX).unwrap().is_some());
     }
 
     #[test]
