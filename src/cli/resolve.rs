@@ -168,6 +168,7 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         cell_bytes_max: connections.max_cell_bytes.0,
         synckit_value_bytes_max: synckit.synckit_max_value_bytes.0,
         synckit_subscription_bytes_max: synckit.synckit_max_subscription_bytes.0,
+        synckit_awareness_bytes_max: synckit.synckit_max_awareness_bytes.0,
         subscriptions_max: connections.max_subscriptions,
         messages_per_second_max: connections.max_messages_per_second,
         messages_per_minute_max: connections.max_messages_per_minute,
@@ -285,7 +286,8 @@ fn check_outbox(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::OutboxHardTooSmall { hard, soft, message, min });
     }
     // A peer just below the soft limit may be sent a whole key, and must survive that, too.
-    let (cell, room) = (Bytes(config.cell_bytes_max), Bytes(hard.0 - soft.0));
+    let room = Bytes((hard.0 - soft.0).min(limits::CELL_BYTES_CEILING));
+    let cell = Bytes(config.cell_bytes_max);
     if cell > room {
         return Err(ConfigError::CellOverOutbox { cell, hard, soft, room });
     }

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
+use super::gather::Gather;
 use super::operation::same_generation;
-use super::ring::Gather;
 use crate::mesh::ConnectionId;
 
 /// The socket of one connection.
@@ -70,7 +70,7 @@ impl Sockets {
     /// The name of the connection in this slot.
     #[cfg(test)]
     pub fn whole(&self, index: u32) -> Option<ConnectionId> {
-        let socket = self.chunks.get(index as usize / CHUNK)?[index as usize % CHUNK].as_ref()?;
+        let socket = self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)?.as_ref()?;
         Some(ConnectionId { index, generation: socket.generation })
     }
 

@@ -79,6 +79,8 @@ metrics! {
         handshakes => "annulus_handshakes_total",
         /// Requests answered with an error.
         requests_rejected => "annulus_requests_rejected_total",
+        /// Bytes made for answers to reads, as text at most.
+        read_bytes => "annulus_read_bytes_total",
         /// Times a connection was not read because this shard or the connection had too much under way.
         reads_paused => "annulus_reads_paused_total",
         /// Messages that were not JSON objects.
@@ -163,6 +165,10 @@ metrics! {
         journal_pending_bytes => "annulus_journal_pending_bytes",
         /// Bytes waiting in outboxes.
         outbox_bytes => "annulus_outbox_bytes",
+        /// Bytes that answers to requests under way may take.
+        owed_bytes => "annulus_owed_bytes",
+        /// Bytes of requests that wait for their map or because their shard is congested.
+        waiting_request_bytes => "annulus_waiting_request_bytes",
         /// Envelopes waiting for other shards.
         mesh_pending_envelopes => "annulus_mesh_pending_envelopes",
         /// Bytes of the envelopes waiting for other shards.

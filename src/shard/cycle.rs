@@ -57,6 +57,7 @@ impl Shard {
         feeds.flush_batches(turn, clients, maps);
         if !self.clearing.is_under_way() {
             feeds.run_walks(turn, clients, maps);
+            requests.read_on(turn, clients, maps);
         }
         rooms.remove_leavers(turn, clients);
         rooms.answer_watches(turn, clients, requests);
@@ -120,6 +121,8 @@ impl Shard {
         metrics.resident_bytes = self.maps.iter().map(|map| map.heap_bytes() as u64).sum();
         metrics.journal_pending_bytes = self.maps.journal().map_or(0, Journal::backlog_bytes);
         metrics.outbox_bytes = self.clients.iter().map(|connection| connection.outbox.bytes() as u64).sum();
+        metrics.owed_bytes = self.clients.iter().map(|connection| connection.owed_bytes as u64).sum();
+        metrics.waiting_request_bytes = self.maps.waiting_bytes() as u64;
         let (envelopes, bytes) = self.turn.outgoing.depth();
         metrics.mesh_pending_envelopes = envelopes as u64;
         metrics.mesh_pending_bytes = bytes as u64;
@@ -173,12 +176,16 @@ impl Shard {
                 || self.rooms.has_watches_to_answer()
                 || self.has_deferred() && !self.maps.is_backlogged());
         let has_line = self.clients.line_len() > 0 && !self.is_congested();
+        // The last connection may be gone after the turn in which it was closed.
+        let is_to_exit = self.is_drained() && !self.exited;
         has_line
             || self.rooms.has_leavers()
             || self.has_more_to_send_away()
+            || is_to_exit
             || self.clients.has_drained()
             || self.mesh_left
             || self.turn.storage_left
+            || self.turn.outgoing.is_relieved()
             || has_requests && !self.turn.outgoing.any_waiting()
     }
 

@@ -93,6 +93,7 @@ impl Turn {
         // The wall clock may have stepped back, and times to live go by it. Ticks never do.
         self.now = now;
         self.reference_ms = self.reference.now(now.unix_ms, now.timer_ms());
+        self.outgoing.look();
         self.metrics.turns += 1;
         self.work = 0;
     }

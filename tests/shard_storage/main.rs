@@ -19,6 +19,7 @@ mod evicting;
 mod loading;
 mod rates;
 mod records;
+mod requests;
 mod resuming;
 mod silence;
 mod stamps;

@@ -40,6 +40,8 @@ pub struct World {
     pub dropped: u64,
     /// How far the wall clock of each shard is from where it should be.
     pub skews_ms: Vec<i64>,
+    /// A shard that has no turns for the time being.
+    pub stopped: Option<usize>,
     hasher: KeyHasher,
     now: Now,
 }
@@ -88,6 +90,11 @@ impl World {
     /// A server that keeps maps in memory only.
     pub fn in_memory(shards: usize) -> Self {
         Self::start(None, shards, |_| {})
+    }
+
+    /// The same, with other settings.
+    pub fn in_memory_with(shards: usize, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start(None, shards, change)
     }
 
     /// A server that starts over what an earlier one has left.
@@ -147,6 +154,7 @@ impl World {
             disk,
             dropped: 0,
             skews_ms: vec![0; shards],
+            stopped: None,
             hasher,
             now,
         }
@@ -217,6 +225,12 @@ impl World {
         self.nodes[client.shard].arrived.push((client.id, text_frame(text.as_bytes())));
     }
 
+    /// Sends one message, whether the client is read or not, as what has arrived before it was paused is reported all the
+    /// same.
+    pub fn send_at_once(&mut self, client: Client, text: &str) {
+        self.nodes[client.shard].arrived.push((client.id, text_frame(text.as_bytes())));
+    }
+
     /// Sends one message and returns what the client has been sent when nothing happens any more.
     pub fn ask(&mut self, client: Client, text: &str) -> Vec<Value> {
         self.send(client, text);
@@ -262,7 +276,10 @@ impl World {
     pub fn turn(&mut self) {
         self.now.monotonic_us += TURN_US;
         self.now.unix_ms = UNIX_START_MS + (self.now.monotonic_us - 1_000_000) / 1000;
-        for (node, &skew_ms) in self.nodes.iter_mut().zip(&self.skews_ms) {
+        for (index, (node, &skew_ms)) in self.nodes.iter_mut().zip(&self.skews_ms).enumerate() {
+            if self.stopped == Some(index) {
+                continue;
+            }
             let unix_ms = self.now.unix_ms.saturating_add_signed(skew_ms);
             if !node.is_stopped {
                 node.turn(Now { unix_ms, ..self.now });

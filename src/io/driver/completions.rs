@@ -107,9 +107,8 @@ impl Driver {
                 Answer::EndConnection => self.shard.failed(id),
                 // The buffers of this turn go back at its end; then reading goes on where it stopped.
                 _ => {
-                    if errno == Errno::NOBUFS && !self.ring.buffers().grow() {
-                        self.shard.metrics_mut().buffer_shortages += 1;
-                    }
+                    let is_short = errno == Errno::NOBUFS && !self.ring.buffers().grow();
+                    self.shard.metrics_mut().buffer_shortages += u64::from(is_short);
                     self.starved.push(id);
                 }
             },

@@ -1,10 +1,11 @@
 //! One client: a slot of the shard's connection table.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use super::rate::Window;
 use super::timers::Timer;
-use crate::mesh::{ConnectionId, SubscriptionRef};
+use crate::mesh::{ConnectionId, ReplyTo, SubscriptionRef};
 use crate::metrics::Refusal;
 use crate::shard::outbox::Outbox;
 use crate::shard::turn::Turn;
@@ -99,8 +100,13 @@ pub struct Connection {
     pub watches_behind: u32,
     /// Members it has set, which are removed when it is gone.
     pub members: Vec<OwnMember>,
-    /// Requests of it that wait for other shards.
+    /// Requests of it that wait for other shards, bytes that they take wherever they wait, and bytes that their answers
+    /// may take.
     pub requests_pending: u32,
+    pub request_bytes: usize,
+    pub owed_bytes: usize,
+    /// Reads whose answers are too long to be made while others are owed, oldest first. They come next.
+    pub long_reads: VecDeque<ReplyTo>,
     /// Chunks asked for on its behalf that have yet to come, also of subscriptions that are over.
     pub chunks_pending: u32,
     pub bad_messages: u32,
@@ -147,6 +153,9 @@ impl Connection {
             watches_behind: 0,
             members: Vec::new(),
             requests_pending: 0,
+            request_bytes: 0,
+            owed_bytes: 0,
+            long_reads: VecDeque::new(),
             chunks_pending: 0,
             bad_messages: 0,
             second: Window::default(),
@@ -186,4 +195,4 @@ pub struct OwnMember {
 }
 
 /// What an idle connection costs, beside its socket.
-const _: () = assert!(size_of::<Connection>() <= 480, "an idle connection must stay small");
+const _: () = assert!(size_of::<Connection>() <= 528, "an idle connection must stay small");
