@@ -12,6 +12,7 @@ use super::frame::Framing;
 use super::refusal::{Reason, Refusal};
 use super::{replies, state};
 use crate::crdt::Time;
+use crate::limits::MESSAGE_BYTES_CEILING;
 use crate::mesh::Entries;
 use crate::shard::Caller;
 use crate::shard::{From, Now, Shard, SnapshotEnd, Subscribe};
@@ -22,6 +23,11 @@ pub const SUBSCRIBE_FAILED: &str = "Subscribe failed";
 
 /// Bytes of the requests of one connection that wait, past which it is not read: some two thousand.
 const WAITING_BYTES_MAX: usize = 256 << 10;
+
+/// The largest state, however much an outbox may hold: the binary framing gives a message's length in 32 bits, and a name
+/// takes up to six bytes of text for each of its own.
+const STATE_BYTES_CEILING: usize = 512 << 20;
+const _: () = assert!(6 * STATE_BYTES_CEILING + MESSAGE_BYTES_CEILING < u32::MAX as usize);
 
 /// The ticket of a subscription.
 pub const TICKET: u8 = b's';
@@ -68,6 +74,7 @@ pub fn collect_next(shard: &mut Shard, caller: Caller) {
     let has_room = shard.has_room(caller);
     // A state is asked for on behalf of a peer that has less than the soft limit waiting.
     let room = shard.config().outbox_hard_bytes - shard.config().outbox_soft_bytes;
+    let room = room.min(STATE_BYTES_CEILING);
     let Some(session) = shard.session(caller) else { return };
     let conversation = Conversation::of(session);
     let mut next = None;

@@ -97,7 +97,7 @@ impl Framing {
         match self {
             Self::Binary => {
                 out.extend_from_slice(&payload[..LENGTH_AT]);
-                out.extend_from_slice(&((payload_len - HEADER_BYTES) as u32).to_be_bytes());
+                out.extend_from_slice(&length(payload_len - HEADER_BYTES).to_be_bytes());
                 HEADER_BYTES
             }
             Self::Text => 0,
@@ -124,6 +124,14 @@ impl MessageId {
             rest /= 36;
         }
     }
+}
+
+/// The length of a message as its header gives it.
+///
+/// # Panics
+/// Past 4 GiB, which no message comes near: a state has `STATE_BYTES_CEILING`, and all else is of one message or chunk.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("STATE_BYTES_CEILING fits, and all else is smaller")
 }
 
 /// Appends one message with the fields that `write` appends.
@@ -160,7 +168,7 @@ pub fn write_message(
     out.push(b'}');
     match framing {
         Framing::Binary => {
-            let length = (out.len() - object) as u32;
+            let length = length(out.len() - object);
             out[object - 4..object].copy_from_slice(&length.to_be_bytes());
         }
         Framing::Text => {}
