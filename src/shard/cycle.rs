@@ -174,6 +174,7 @@ impl Shard {
         let has_requests = !self.clearing.is_under_way()
             && (self.feeds.has_walks()
                 || self.rooms.has_watches_to_answer()
+                || self.requests.may_read_on()
                 || self.has_deferred() && !self.maps.is_backlogged());
         let has_line = self.clients.line_len() > 0 && !self.is_congested();
         // The last connection may be gone after the turn in which it was closed.

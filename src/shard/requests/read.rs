@@ -302,6 +302,11 @@ impl Requests {
         }
     }
 
+    /// Whether a connection may have room since the last look.
+    pub fn may_read_on(&self) -> bool {
+        !self.roomier.is_empty()
+    }
+
     /// Asks again for what was too long, for connections that may have room for it now.
     pub fn read_on(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps) {
         while let Some(id) = self.roomier.pop() {
