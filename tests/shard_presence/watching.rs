@@ -60,7 +60,8 @@ fn a_second_watch_is_answered_and_nothing_is_told_twice() {
 #[test]
 fn a_watch_that_ends_before_its_answer_is_cancelled_and_each_is_answered_once() {
     for home in 0..2 {
-        let mut world = World::new(2);
+        // Room for the answers of both watches, so that what ends them is read.
+        let mut world = World::with(2, |config| config.outbox_hard_bytes = 64 << 20);
         let room = world.name_of(home, "room");
         let client = world.connect(0);
         world.send(client, &format!("watch 1 {room}"));
