@@ -1,6 +1,5 @@
 //! The turn: what happens between two waits, in the one order in which it is right.
 
-use super::maps::{Journal, SharedMap};
 use super::{Command, Now, Shard};
 use crate::metrics::Metrics;
 use crate::wire::Close;
@@ -94,27 +93,6 @@ impl Shard {
     /// Where the driver counts what happens to its ring.
     pub fn metrics_mut(&mut self) -> &mut Metrics {
         &mut self.turn.metrics
-    }
-
-    /// The counters with the gauges as they are now.
-    pub fn metrics_now(&self) -> Metrics {
-        let mut metrics = self.turn.metrics.clone();
-        metrics.maps =
-            self.maps.iter().filter(|map| map.typed().is_some_and(|cells| cells.cells() > 0)).count() as u64;
-        let is_decided_here = |map: &SharedMap| {
-            map.typed().is_some() && self.turn.owner(map.interest.hash()) == self.turn.index
-        };
-        metrics.map_names = self.maps.iter().filter(|map| is_decided_here(map)).count() as u64;
-        metrics.cells =
-            self.maps.iter().filter_map(|map| map.typed()).map(|cells| cells.cells() as u64).sum();
-        (metrics.presence_rooms, metrics.presence_members) = self.rooms.counts();
-        metrics.resident_bytes = self.maps.iter().map(|map| map.heap_bytes() as u64).sum();
-        metrics.journal_pending_bytes = self.maps.journal().map_or(0, Journal::backlog_bytes);
-        metrics.outbox_bytes = self.clients.iter().map(|connection| connection.outbox.bytes() as u64).sum();
-        let (envelopes, bytes) = self.turn.outgoing.depth();
-        metrics.mesh_pending_envelopes = envelopes as u64;
-        metrics.mesh_pending_bytes = bytes as u64;
-        metrics
     }
 
     /// How long the driver may wait for completions, in microseconds; `None`: as long as it takes.

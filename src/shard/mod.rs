@@ -16,6 +16,7 @@ mod exchange;
 mod facade;
 mod feeds;
 mod frames;
+mod gauges;
 mod handshake;
 mod interest;
 mod life;

@@ -171,6 +171,7 @@ impl World {
         for _ in 0..BUSY_TURNS_MAX {
             self.turn();
             if self.nodes.iter().all(|node| node.is_stopped || node.is_idle()) {
+                self.check_gauges();
                 return;
             }
         }
@@ -187,6 +188,15 @@ impl World {
         let mut sum = Metrics::default();
         self.nodes.iter().for_each(|node| sum.add(&node.shard.metrics_now()));
         sum
+    }
+
+    /// The gauges that are kept as they change are what they are from scratch.
+    pub fn check_gauges(&self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let (kept, counted) = (node.shard.metrics_now(), node.shard.recounted());
+            let gauges = |of: &Metrics| [of.presence_rooms, of.presence_members, of.outbox_bytes, of.maps];
+            assert_eq!(gauges(&kept), gauges(&counted), "of shard {index}");
+        }
     }
 
     /// A name whose home is `shard`; another one for each `prefix`.

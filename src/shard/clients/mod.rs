@@ -134,6 +134,16 @@ impl Clients {
         self.table.iter().map(|(_, connection)| connection)
     }
 
+    /// Bytes that peers have yet to take.
+    pub const fn waiting_bytes(&self) -> usize {
+        self.pool.waiting_bytes()
+    }
+
+    /// Bytes of memory that outboxes hold.
+    pub const fn held_bytes(&self) -> usize {
+        self.pool.held_bytes()
+    }
+
     /// Has a dialect told that all is sent, if it wants to know and it is, by [`Self::next_drained`].
     pub fn check_drained(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id)

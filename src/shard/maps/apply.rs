@@ -34,6 +34,7 @@ impl Maps {
             Cells::Unloaded | Cells::Loading(_) | Cells::Claiming(_) => None,
             Cells::Untyped if is_home => {
                 map.cells = Cells::typed(write.action.map_type());
+                self.changed(slot);
                 self.journal_type(turn, slot, write.action.map_type());
                 Some(slot)
             }
@@ -74,6 +75,7 @@ impl Maps {
         let map_type = shared.map_type().unwrap_or(wanted);
         if matches!(shared.cells, Cells::Untyped) {
             shared.cells = Cells::typed(map_type);
+            self.changed(slot);
             self.journal_type(turn, slot, map_type);
         }
         turn.outgoing.push(from, Item::Answer(Answer::TypeFixed { map: map.clone(), map_type }));
@@ -86,6 +88,7 @@ impl Maps {
             if matches!(cells, Cells::Claiming(_))
                 && let Cells::Claiming(parked) = std::mem::replace(cells, Cells::typed(map_type))
             {
+                self.changed(slot);
                 return parked;
             }
         }
@@ -250,6 +253,7 @@ impl Maps {
             Ok(Merge::Lost) => Ok(false),
             Ok(Merge::Changed(_)) => {
                 turn.metrics.changes += 1;
+                self.changed(slot);
                 self.journal_change(slot, write.key.as_bytes(), delta, applied);
                 self.schedule_removals(turn, slot);
                 if is_heard {

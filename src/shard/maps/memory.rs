@@ -29,8 +29,6 @@ const DROPS_WAITING_MAX: usize = 256;
 pub struct Memory {
     /// This shard's share of `--memory-limit`; 0: no limit.
     limit_bytes: usize,
-    /// Maps to be counted again.
-    uncounted: Vec<MapSlot>,
     next_pass_ms: u64,
     next_checkpoint_ms: u64,
     /// Over the limit, and the last pass found nothing to evict.
@@ -39,7 +37,7 @@ pub struct Memory {
 
 impl Memory {
     pub fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, uncounted: Vec::new(), next_pass_ms: 0, next_checkpoint_ms: 0, is_short: false }
+        Self { limit_bytes, next_pass_ms: 0, next_checkpoint_ms: 0, is_short: false }
     }
 
     /// Whether there is a limit at all.
@@ -57,15 +55,6 @@ enum Standing {
 }
 
 impl Maps {
-    /// Takes note that the map may take more or less memory than before.
-    pub fn memory_changed(&mut self, slot: MapSlot) {
-        let map = &mut self.table[slot];
-        if self.memory.is_limited() && !map.is_uncounted {
-            map.is_uncounted = true;
-            self.memory.uncounted.push(slot);
-        }
-    }
-
     /// Why an operation is refused for want of memory.
     pub fn refuses_growth(&self, action: &Action<'_>) -> Option<Reject> {
         let grows = || {
@@ -83,10 +72,10 @@ impl Maps {
 
     /// Evicts maps if there are too many, a bounded number a turn.
     pub fn evict_maps(&mut self, turn: &mut Turn) {
+        self.count_changed();
         if !self.memory.is_limited() {
             return;
         }
-        self.count_memory();
         if !self.is_memory_above(EVICT_ABOVE) {
             self.memory.is_short = false;
             return;
@@ -110,14 +99,8 @@ impl Maps {
         }
     }
 
-    fn count_memory(&mut self) {
-        while let Some(slot) = self.memory.uncounted.pop() {
-            self.count(slot);
-        }
-    }
-
     fn is_memory_above(&self, hundredths: usize) -> bool {
-        self.memory.is_limited() && self.counted_bytes() > self.memory.limit_bytes / 100 * hundredths
+        self.memory.is_limited() && self.counts.bytes > self.memory.limit_bytes / 100 * hundredths
     }
 
     fn run_pass(&mut self, turn: &mut Turn) -> Pass {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod changes;
+mod counts;
 mod journal;
 mod load;
 mod memory;
@@ -14,6 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use changes::Changes;
+use counts::Counted;
 use load::{Loading, Loads};
 use memory::Memory;
 use recency::{Recency, RecencyOrder};
@@ -21,6 +23,7 @@ use removal::Schedule;
 
 pub use apply::pack_cell;
 pub use changes::Batch;
+pub use counts::MapCounts;
 pub use journal::Journal;
 pub use release::RELEASED_PER_TURN_MAX;
 pub use waiting::Parked;
@@ -29,6 +32,7 @@ use super::interest::{Interest, NameTable, Named};
 use super::{Shared, turn::Turn};
 use crate::crdt::{self, MapType, Time};
 use crate::handover::StoragePort;
+use crate::mesh::ShardIndex;
 use crate::wire::Scope;
 
 /// Slot of a map in this shard's table.
@@ -47,8 +51,8 @@ pub struct SharedMap {
     scheduled_ms: u64,
     /// The latest change handed over to the storage since the map was loaded.
     changed_at: Time,
-    /// Bytes it was last counted with, and whether it is on the list of those to be counted again.
-    counted_bytes: usize,
+    /// What it was last counted with, and whether it is on the list of those to be counted again.
+    counted: Counted,
     is_uncounted: bool,
     /// What was parked for it is being released, one after the other: its slot must stay.
     is_retained: bool,
@@ -148,7 +152,9 @@ pub struct Maps {
     is_stored: bool,
     order: RecencyOrder,
     /// Sum of what each map was last counted with.
-    counted_bytes: usize,
+    counts: MapCounts,
+    /// Who this shard is among how many: it is the home of the maps whose names it owns.
+    shard: (ShardIndex, usize),
     /// All maps were dropped at this tick: whoever has seen only what was applied before must start anew.
     pub cleared_through: Time,
     /// The way to the storage; `None`: maps are kept in memory only.
@@ -157,6 +163,8 @@ pub struct Maps {
     memory: Memory,
     schedule: Schedule,
     changes: Changes,
+    /// Maps to be counted again.
+    uncounted: Vec<MapSlot>,
     /// Requests that have waited too long for their map.
     late: VecDeque<Parked>,
 }
@@ -174,13 +182,15 @@ impl Maps {
             table: NameTable::default(),
             is_stored: journal.is_some(),
             order: RecencyOrder::new(memory.is_limited()),
-            counted_bytes: 0,
+            counts: MapCounts::default(),
+            shard: (turn.index, turn.shards),
             cleared_through: shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.cleared_through),
             journal,
             loads: Loads::default(),
             memory,
             schedule: Schedule::default(),
             changes: Changes::default(),
+            uncounted: Vec::new(),
             late: VecDeque::new(),
         }
     }
@@ -190,19 +200,24 @@ impl Maps {
     }
 
     pub fn find_or_insert(&mut self, name: &str, hash: u64) -> MapSlot {
+        if let Some(slot) = self.table.find(name, hash) {
+            return slot;
+        }
         let is_stored = self.is_stored;
-        self.table.find_or_insert(name, hash, |interest| SharedMap {
+        let slot = self.table.find_or_insert(name, hash, |interest| SharedMap {
             scope: Scope::of_map(name),
             interest,
             cells: Cells::empty(is_stored),
             batch: None,
             scheduled_ms: u64::MAX,
             changed_at: Time::ZERO,
-            counted_bytes: 0,
+            counted: Counted::default(),
             is_uncounted: false,
             is_retained: false,
             recency: Recency::default(),
-        })
+        });
+        self.changed(slot);
+        slot
     }
 
     /// The slot of a map that is to be read; `None` if there is nothing of it.
@@ -222,7 +237,7 @@ impl Maps {
     fn remove(&mut self, slot: MapSlot) -> SharedMap {
         self.order.unlink(&mut self.table, slot);
         let map = self.table.remove(slot);
-        self.counted_bytes -= map.counted_bytes;
+        self.counts.replace(map.counted, Counted::default());
         map
     }
 
@@ -236,23 +251,11 @@ impl Maps {
                 map.cells = Cells::empty(self.is_stored);
             }
             (map.scheduled_ms, map.changed_at) = (u64::MAX, Time::ZERO);
+            self.changed(slot);
             self.release_if_unused(slot);
-            self.count(slot);
         }
         self.drop_loading();
-    }
-
-    /// Counts the bytes of a map again, if it is still there.
-    pub fn count(&mut self, slot: MapSlot) {
-        let Some(map) = self.table.get_mut(slot) else { return };
-        let bytes = map.heap_bytes();
-        self.counted_bytes = self.counted_bytes + bytes - map.counted_bytes;
-        (map.counted_bytes, map.is_uncounted) = (bytes, false);
-    }
-
-    /// Bytes of all maps, each as it was last counted.
-    pub fn counted_bytes(&self) -> usize {
-        self.counted_bytes
+        self.count_changed();
     }
 
     /// Who hears of a map.
@@ -278,10 +281,6 @@ impl Maps {
     /// Takes a map for one just used.
     pub fn renew(&mut self, slot: MapSlot) {
         self.order.renew(&mut self.table, slot);
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &SharedMap> {
-        self.table.iter()
     }
 }
 

@@ -48,6 +48,7 @@ impl Maps {
             map.cells = Cells::Typed(cells);
         }
         map.is_retained = true;
+        self.changed(slot);
         let release = Release { slot, loading };
         if self.expire_due(turn, slot) {
             return Some(release);
@@ -69,7 +70,7 @@ impl Maps {
         }
         map.is_retained = false;
         self.schedule_removals(turn, slot);
-        self.memory_changed(slot);
+        self.changed(slot);
         if matches!(self.table[slot].cells, Cells::Untyped) {
             self.remember_untyped(slot);
         }
@@ -83,6 +84,7 @@ impl Maps {
         }
         map.cells = Cells::Loading(loading);
         map.is_retained = false;
+        self.changed(slot);
         self.loads.complete.push_front(slot);
     }
 

@@ -63,7 +63,7 @@ impl Maps {
         self.expire(turn, slot);
         self.prune(turn, slot);
         self.schedule_removals(turn, slot);
-        self.memory_changed(slot);
+        self.changed(slot);
     }
 
     /// Ends values whose time is up, a bounded number.

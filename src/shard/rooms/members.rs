@@ -45,11 +45,16 @@ impl Rooms {
                 "the room has as many members, or as much of their states, as it may",
             ));
         }
+        self.counts.bytes = self.counts.bytes + bytes - room.bytes;
         room.bytes = bytes;
         let present = Present { state: state.into(), clock: set.clock, by };
         match room.members.get_mut(set.member) {
             Some(earlier) => *earlier = present,
-            None => drop(room.members.insert(set.member.into(), present)),
+            None => {
+                self.counts.rooms += u64::from(room.members.is_empty());
+                self.counts.members += 1;
+                room.members.insert(set.member.into(), present);
+            }
         }
         self.member_changed(turn, clients, slot, set);
         Ok(())
@@ -75,7 +80,11 @@ impl Rooms {
             return;
         }
         let Some(present) = room.members.remove(member) else { return };
-        room.bytes -= member.len() + present.state.len();
+        let bytes = member.len() + present.state.len();
+        room.bytes -= bytes;
+        self.counts.bytes -= bytes;
+        self.counts.members -= 1;
+        self.counts.rooms -= u64::from(room.members.is_empty());
         let removed = SetPresence { room: name, member, state: None, clock: clock(present.clock) };
         self.member_changed(turn, clients, slot, &removed);
         self.release_if_unused(slot);

@@ -29,6 +29,17 @@ pub struct Rooms {
     watches: Slab<Watch>,
     /// Watches to be answered with all members of a room whose home is here, oldest first.
     to_answer: VecDeque<(ReplyTo, Arc<str>)>,
+    counts: RoomCounts,
+}
+
+/// What there is of rooms whose home is here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomCounts {
+    /// Rooms with members.
+    pub rooms: u64,
+    pub members: u64,
+    /// Bytes of their names and states.
+    pub bytes: usize,
 }
 
 /// One room, as far as it concerns this shard.
@@ -57,10 +68,20 @@ impl Named for Room {
 }
 
 impl Rooms {
-    /// Rooms with members whose home is here, and their members.
-    pub fn counts(&self) -> (u64, u64) {
+    /// As they were kept with each change.
+    pub const fn counts(&self) -> RoomCounts {
+        self.counts
+    }
+
+    /// From scratch, which takes a look at each room: for tests.
+    pub fn recounted(&self) -> RoomCounts {
         let rooms = || self.table.iter().filter(|room| !room.members.is_empty());
-        (rooms().count() as u64, rooms().map(|room| room.members.len() as u64).sum())
+        let bytes_of = |(name, present): (&Box<str>, &Present)| name.len() + present.state.len();
+        RoomCounts {
+            rooms: rooms().count() as u64,
+            members: rooms().map(|room| room.members.len() as u64).sum(),
+            bytes: rooms().flat_map(|room| room.members.iter().map(bytes_of)).sum(),
+        }
     }
 
     fn find(&self, name: &str, hash: u64) -> Option<RoomSlot> {
