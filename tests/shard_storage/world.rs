@@ -82,7 +82,11 @@ impl World {
 
     /// A server that keeps maps in memory only.
     pub fn in_memory(shards: usize) -> Self {
-        Self::start(None, shards, |_| {})
+        Self::in_memory_with(shards, |_| {})
+    }
+
+    pub fn in_memory_with(shards: usize, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start(None, shards, change)
     }
 
     /// A server that starts over what an earlier one has left.

@@ -195,7 +195,7 @@ impl Feeds {
         };
         let cells = slot.and_then(|slot| maps[slot].typed());
         answer.map_type = cells.map(Map::map_type);
-        let forgotten_through = cells.map_or(Time::ZERO, Map::pruned_through).max(maps.cleared_through);
+        let forgotten_through = maps.forgotten_through(slot);
         if request.resumes && request.position < forgotten_through {
             answer.reset = true;
             turn.metrics.resets += 1;

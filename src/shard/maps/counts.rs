@@ -6,6 +6,7 @@
 
 use super::{MapSlot, Maps, SharedMap};
 use crate::mesh;
+use crate::shard::turn::Turn;
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +52,8 @@ impl Maps {
         }
     }
 
-    /// Counts the maps again that have changed.
-    pub(super) fn count_changed(&mut self) {
+    /// Counts the maps again that have changed, and forgets those that nothing is left of.
+    pub(super) fn count_changed(&mut self, turn: &mut Turn) {
         while let Some(slot) = self.uncounted.pop() {
             let Some(map) = self.table.get(slot) else { continue };
             let after = self.counted(map);
@@ -60,6 +61,9 @@ impl Maps {
             let before = std::mem::replace(&mut map.counted, after);
             map.is_uncounted = false;
             self.counts.replace(before, after);
+            if after.cells == 0 {
+                self.forget_if_empty(turn, slot);
+            }
         }
     }
 

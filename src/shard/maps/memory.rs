@@ -72,7 +72,7 @@ impl Maps {
 
     /// Evicts maps if there are too many, a bounded number a turn.
     pub fn evict_maps(&mut self, turn: &mut Turn) {
-        self.count_changed();
+        self.count_changed(turn);
         if !self.memory.is_limited() {
             return;
         }

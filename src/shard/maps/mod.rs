@@ -9,6 +9,7 @@ mod memory;
 mod recency;
 mod release;
 mod removal;
+mod types;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -32,7 +33,7 @@ use super::interest::{Interest, NameTable, Named};
 use super::{Shared, turn::Turn};
 use crate::crdt::{self, MapType, Time};
 use crate::handover::StoragePort;
-use crate::mesh::ShardIndex;
+use crate::mesh::{ShardIndex, ShardSet};
 use crate::wire::Scope;
 
 /// Slot of a map in this shard's table.
@@ -45,8 +46,10 @@ pub struct SharedMap {
     /// What cursors are for that are given to subscribers of all its keys.
     pub scope: Scope,
     cells: Cells,
-    /// The batch that collects this turn's changes.
-    batch: Option<u32>,
+    /// At its home: which other shards may have cells of it. They tell when they have none any more (`types.rs`).
+    holders: Option<Box<ShardSet>>,
+    /// The batch that collects this turn's changes; [`NO_BATCH`]: none.
+    batch: u32,
     /// A deletion by time is registered with the shard's schedule for then; `u64::MAX`: none.
     scheduled_ms: u64,
     /// The latest change handed over to the storage since the map was loaded.
@@ -59,6 +62,12 @@ pub struct SharedMap {
     recency: Recency,
 }
 
+/// What a map takes in the table, of which most are never watched and hold a key or two.
+const _: () = assert!(size_of::<SharedMap>() <= 120);
+
+/// In place of a batch: none.
+const NO_BATCH: u32 = u32::MAX;
+
 /// The cells this shard owns.
 pub enum Cells {
     /// Not in memory, and nobody has asked the storage for them.
@@ -68,7 +77,7 @@ pub enum Cells {
     /// Nothing is stored and no write has come yet, so the type is open.
     Untyped,
     /// The map's home shard was asked for the type; requests wait, in order, with their own bytes.
-    Claiming(VecDeque<Parked>),
+    Claiming(Box<VecDeque<Parked>>),
     Typed(Box<crdt::Map>),
 }
 
@@ -76,11 +85,6 @@ impl Cells {
     /// Of a map that nothing is known of; with `is_stored` there may be more in the storage.
     const fn empty(is_stored: bool) -> Self {
         if is_stored { Self::Unloaded } else { Self::Untyped }
-    }
-
-    /// No cells yet, of this type.
-    pub fn typed(map_type: MapType) -> Self {
-        Self::Typed(Box::new(crdt::Map::new(map_type)))
     }
 }
 
@@ -118,7 +122,7 @@ impl SharedMap {
     /// Whether nobody watches it, nothing waits for it and nothing of it is on its way.
     pub fn is_idle(&self) -> bool {
         let waits = matches!(self.cells, Cells::Loading(_) | Cells::Claiming(_));
-        !waits && !self.is_retained && !self.interest.is_heard() && self.batch.is_none()
+        !waits && !self.is_retained && !self.interest.is_heard() && self.batch == NO_BATCH
     }
 
     /// Bytes it takes in memory, without what the allocator adds.
@@ -157,6 +161,9 @@ pub struct Maps {
     shard: (ShardIndex, usize),
     /// All maps were dropped at this tick: whoever has seen only what was applied before must start anew.
     pub cleared_through: Time,
+    /// What was pruned of maps that were forgotten since: whoever has seen less of a map that is not here, or came
+    /// anew, must start over.
+    forgotten_through: Time,
     /// The way to the storage; `None`: maps are kept in memory only.
     journal: Option<Journal>,
     loads: Loads,
@@ -185,6 +192,7 @@ impl Maps {
             counts: MapCounts::default(),
             shard: (turn.index, turn.shards),
             cleared_through: shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.cleared_through),
+            forgotten_through: Time::ZERO,
             journal,
             loads: Loads::default(),
             memory,
@@ -208,7 +216,8 @@ impl Maps {
             scope: Scope::of_map(name),
             interest,
             cells: Cells::empty(is_stored),
-            batch: None,
+            holders: None,
+            batch: NO_BATCH,
             scheduled_ms: u64::MAX,
             changed_at: Time::ZERO,
             counted: Counted::default(),
@@ -226,10 +235,14 @@ impl Maps {
         if self.is_stored { Some(self.find_or_insert(name, hash)) } else { self.find(name, hash) }
     }
 
-    /// Forgets a map nobody needs, so that subscribing to random names costs nothing in the long run.
+    /// Forgets a map nobody needs, so that subscribing to random names costs nothing in the long run. One that has a
+    /// type goes when the turn ends, if nothing has come of it by then.
     pub fn release_if_unused(&mut self, slot: MapSlot) {
-        if self.table.get(slot).is_some_and(SharedMap::is_unused) {
+        let Some(map) = self.table.get(slot) else { return };
+        if map.is_unused() {
             self.remove(slot);
+        } else if map.typed().is_some_and(|cells| cells.cells() == 0) {
+            self.changed(slot);
         }
     }
 
@@ -250,12 +263,11 @@ impl Maps {
             if !matches!(map.cells, Cells::Claiming(_) | Cells::Loading(_)) {
                 map.cells = Cells::empty(self.is_stored);
             }
-            (map.scheduled_ms, map.changed_at) = (u64::MAX, Time::ZERO);
+            (map.scheduled_ms, map.changed_at, map.holders) = (u64::MAX, Time::ZERO, None);
             self.changed(slot);
             self.release_if_unused(slot);
         }
         self.drop_loading();
-        self.count_changed();
     }
 
     /// Who hears of a map.
