@@ -42,6 +42,10 @@ pub struct Config {
     pub value_bytes_max: usize,
     /// Bytes of one value that a client of SyncKit writes, as canonical JSON.
     pub synckit_value_bytes_max: usize,
+    /// Bytes of all that is kept of the documents that one SyncKit connection has subscribed to, their states aside.
+    pub synckit_subscription_bytes_max: usize,
+    /// Bytes that the tags and values of one or key may take, or the slots of one counter, with what each takes beside.
+    pub cell_bytes_max: usize,
     /// Subscriptions of one connection.
     pub subscriptions_max: usize,
     /// Messages one connection may send each second; 0: no limit.
@@ -215,6 +219,8 @@ impl Default for Config {
             message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
             value_bytes_max: 256 << 10,
             synckit_value_bytes_max: 2_000_000,
+            synckit_subscription_bytes_max: 16 << 20,
+            cell_bytes_max: limits::CELL_BYTES_DEFAULT,
             subscriptions_max: 10_000,
             messages_per_second_max: 0,
             messages_per_minute_max: 0,

@@ -68,10 +68,15 @@ const _: () = assert!(OUTBOX_HARD_BYTES_DEFAULT >= 4 * PRESENCE_ROOM_BYTES_MAX);
 pub const OUTBOX_SOFT_BYTES_DEFAULT: usize = 256 << 10;
 const _: () = assert!(OUTBOX_SOFT_BYTES_DEFAULT * 4 <= OUTBOX_HARD_BYTES_DEFAULT);
 
+/// Default of `--max-cell-bytes`: a key is sent whole, so it must fit between the two limits of an outbox, here eight times.
+pub const CELL_BYTES_DEFAULT: usize = 1 << 20;
+const _: () = assert!(CELL_BYTES_DEFAULT * 8 <= OUTBOX_HARD_BYTES_DEFAULT - OUTBOX_SOFT_BYTES_DEFAULT);
+
 /// Bytes of entries in one snapshot chunk. Small enough that a turn encodes it in well under a
 /// millisecond, large enough that a frame header and a send are nothing beside it.
 pub const CHUNK_BYTES: usize = 64 << 10;
-/// Cells one chunk may look at. Bounds a turn when a filter passes few of them.
+/// Entries of the applied order that one chunk may look at. Bounds a turn when a filter passes few of them, or most of them
+/// are stale.
 pub const CHUNK_CELLS_SCANNED_MAX: usize = 4096;
 const _: () = assert!(CHUNK_BYTES * 2 <= OUTBOX_SOFT_BYTES_DEFAULT);
 
@@ -97,6 +102,8 @@ pub const MESH_PENDING_BYTES_MAX: usize = 4 << 20;
 /// Requests of one connection that wait for other shards, past which the connection is not read.
 pub const CONNECTION_REQUESTS_PENDING_MAX: usize = 256;
 
+/// Bytes that are kept of a connection whose next message waits for the next turn; past it the connection is not read.
+pub const UNREAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes of one provided receive buffer.
 pub const RECEIVE_BUFFER_BYTES: usize = 8 << 10;
 /// Provided receive buffers of one shard; a power of two (`io_uring_setup_buf_ring`).

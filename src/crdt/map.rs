@@ -7,9 +7,11 @@ use super::cell::{Cell, CellIndex, Tally};
 use super::cells::{Cells, fold};
 use super::counter::Totals;
 use super::expiry::Expiries;
+use super::or_set::{Removal, Removed};
 use super::order::Order;
 use super::prune::Prune;
 use super::{Delta, HashedKey, MapType, Node, Refused, State, Time};
+use crate::limits::TAG_BYTES_MAX;
 
 /// The keys of one map that one shard owns.
 #[derive(Debug)]
@@ -52,16 +54,82 @@ impl Map {
     /// Joins the state at `key` with `delta`.
     ///
     /// `applied` is greater than every earlier one in this map. As the one exception, several deltas for one
-    /// key may share a tick if nothing comes between them: an operation that removes many tags, or a cell
+    /// key may share a tick if nothing comes between them: the journal of a [`Map::remove`], or a cell
     /// read back from storage. They are one change then, and no walk may happen before the last of them.
     ///
     /// # Errors
     /// [`Refused`]; nothing has changed then.
     pub fn merge(&mut self, key: HashedKey<'_>, delta: &Delta<'_>, applied: Time) -> Result<Merge, Refused> {
-        self.merge_removed_at(key, delta, applied, applied)
+        self.merge_within(key, delta, applied, usize::MAX)
     }
 
-    /// As [`Map::merge`]; a removal counts as applied at `removed`, which may be earlier.
+    /// As [`Map::merge`], where the tags or slots of a key may not grow beyond `cell_bytes_max`. What is larger already, from
+    /// another time, may shrink. The value of an lww key has a bound of its own, as it is whole in its delta.
+    ///
+    /// # Errors
+    /// As [`Map::merge`], and [`Refused::CellFull`].
+    #[inline]
+    pub fn merge_within(
+        &mut self,
+        key: HashedKey<'_>,
+        delta: &Delta<'_>,
+        applied: Time,
+        cell_bytes_max: usize,
+    ) -> Result<Merge, Refused> {
+        self.merge_removed_at(key, delta, applied, applied, cell_bytes_max)
+    }
+
+    /// Removes all that `removal` names from the set at `key`, or nothing: one change, applied at one tick, which is greater
+    /// than every earlier one in this map. Calls `each` with every tag that was not removed before, ascending; the deltas of
+    /// these are what it was.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed then, and nothing was called.
+    pub fn remove(
+        &mut self,
+        key: HashedKey<'_>,
+        removal: Removal<'_, '_>,
+        applied: Time,
+        cell_bytes_max: usize,
+        each: impl FnMut(&str),
+    ) -> Result<Removed, Refused> {
+        if self.map_type != MapType::Or {
+            return Err(Refused::MapType);
+        }
+        let is_tag_in_limits = |tag: &&str| tag.len() <= TAG_BYTES_MAX;
+        let is_in_limits = match &removal {
+            Removal::Tags(tags) => tags.iter().all(is_tag_in_limits),
+            Removal::Value(_) => true,
+        };
+        if !is_in_limits || !key.is_in_limits() {
+            return Err(Refused::TooLarge);
+        }
+        let (index, removed) = match self.cells.find(key) {
+            Some(index) => {
+                let before = self.cells[index].tally();
+                let removed = self.cells[index].remove_all(removal, applied, cell_bytes_max, each)?;
+                if removed.tags > 0 {
+                    self.changed(index, before, applied);
+                }
+                (index, removed)
+            }
+            None if self.cells.is_full() => return Err(Refused::TooLarge),
+            None => {
+                let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
+                let removed = cell.remove_all(removal, applied, cell_bytes_max, each)?;
+                if removed.tags == 0 {
+                    return Ok(removed);
+                }
+                (self.insert(cell, applied), removed)
+            }
+        };
+        if removed.tags > 0 {
+            self.prune.removed_tag(applied, index);
+        }
+        Ok(removed)
+    }
+
+    /// As [`Map::merge_within`]; a removal counts as applied at `removed`, which may be earlier.
     #[inline]
     pub(super) fn merge_removed_at(
         &mut self,
@@ -69,6 +137,7 @@ impl Map {
         delta: &Delta<'_>,
         applied: Time,
         removed: Time,
+        cell_bytes_max: usize,
     ) -> Result<Merge, Refused> {
         if delta.map_type() != self.map_type {
             return Err(Refused::MapType);
@@ -79,7 +148,7 @@ impl Map {
         let index = match self.cells.find(key) {
             Some(index) => {
                 let before = self.cells[index].tally();
-                if !self.cells[index].merge(delta, removed)? {
+                if !self.cells[index].merge(delta, removed, cell_bytes_max)? {
                     return Ok(Merge::Lost);
                 }
                 self.changed(index, before, applied);
@@ -88,7 +157,7 @@ impl Map {
             None if self.cells.is_full() => return Err(Refused::TooLarge),
             None => {
                 let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
-                if !cell.merge(delta, removed)? {
+                if !cell.merge(delta, removed, cell_bytes_max)? {
                     return Ok(Merge::Lost);
                 }
                 self.insert(cell, applied)
@@ -120,10 +189,20 @@ impl Map {
     /// be taken up later, whatever was merged meanwhile, from that cell's [`Cell::applied`]: it meets each
     /// cell in its latest state, and one that it has seen only if it has changed since.
     ///
-    /// O(log n) to begin, O(1) a step on average.
+    /// O(log n) to begin, O(1) a step on average over the whole map. One step may pass over more stale entries than there
+    /// are cells; where that must not be, see [`Map::log_since`].
     pub fn since(&self, position: Time) -> impl Iterator<Item = (CellIndex, &Cell)> {
+        self.log_since(position).filter_map(|(_, current)| current)
+    }
+
+    /// As [`Map::since`], with one step for every entry passed over: its tick, and the cell unless that has changed since or
+    /// is gone. A walk may stop after any of them and be taken up from its tick, so that who counts the steps bounds the
+    /// work, however many of them are stale.
+    pub fn log_since(&self, position: Time) -> impl Iterator<Item = (Time, Option<(CellIndex, &Cell)>)> {
         let applied_of = |index: CellIndex| self.cells[index].applied();
-        self.order.since(position, applied_of).map(|index| (index, &self.cells[index]))
+        self.order
+            .since(position, applied_of)
+            .map(|passed| (passed.applied, passed.cell.map(|index| (index, &self.cells[index]))))
     }
 
     /// The delta of counting by `by` in the slot of `replica`; `None` if a total would pass its limit, or if
@@ -193,10 +272,19 @@ impl Map {
         debug_assert!(applied > self.last_applied || is_same_change, "applied went back");
         cell.applied = applied;
         let after = cell.tally();
+        let had_tombstones = self.has_tombstones();
         self.recount(before, after);
+        self.note_tombstone(had_tombstones, applied);
         if !is_same_change {
             self.last_applied = applied;
             self.order.push(applied, index, |index| self.cells[index].applied());
+        }
+    }
+
+    /// The first tombstone of a map that had none is where pruning goes on.
+    fn note_tombstone(&mut self, had_tombstones: bool, applied: Time) {
+        if !had_tombstones && self.has_tombstones() {
+            self.prune.first_tombstone(applied);
         }
     }
 
@@ -217,8 +305,10 @@ impl Map {
         debug_assert!(applied > self.last_applied, "applied went back");
         cell.applied = applied;
         self.last_applied = applied;
+        let had_tombstones = self.has_tombstones();
         self.tally = self.tally.plus(cell.tally());
         let index = self.cells.insert(cell);
+        self.note_tombstone(had_tombstones, applied);
         self.order.push_new(applied, index, |index| self.cells[index].applied());
         index
     }

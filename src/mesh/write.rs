@@ -97,6 +97,15 @@ impl Action<'_> {
         }
     }
 
+    /// Bytes of its value or tags.
+    pub const fn bytes(&self) -> usize {
+        match self {
+            Self::Set { value, .. } | Self::Add { value, .. } | Self::RemoveValue { value } => value.len(),
+            Self::RemoveTags { tags } => tags.0.len(),
+            Self::Delete { .. } | Self::Increment { .. } | Self::IncrementTotals { .. } => 0,
+        }
+    }
+
     /// The type of map this action is for.
     pub const fn map_type(&self) -> MapType {
         match self {

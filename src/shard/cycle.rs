@@ -27,7 +27,7 @@ impl Shard {
         self.fire_timers();
         self.maps.run_removals(&mut self.turn);
         self.give_up_old_requests();
-        self.resume_paused();
+        self.resume_waiting();
         self.answer_late_parked();
         self.tell_changes();
         self.tell_drained();
@@ -90,6 +90,11 @@ impl Shard {
         self.turn.metrics.op_ns.record_many(ns, self.requests.take_answered_at_once());
     }
 
+    /// What this turn has done so far, in units of `work.rs`: some 10 ns each.
+    pub fn work(&self) -> u64 {
+        self.turn.work()
+    }
+
     /// Where the driver counts what happens to its ring.
     pub fn metrics_mut(&mut self) -> &mut Metrics {
         &mut self.turn.metrics
@@ -141,7 +146,11 @@ impl Shard {
             && (self.feeds.has_walks()
                 || self.rooms.has_watches_to_answer()
                 || self.has_deferred() && !self.maps.is_backlogged());
-        self.mesh_left || self.turn.storage_left || has_requests && !self.turn.outgoing.any_waiting()
+        let has_line = self.clients.line_len() > 0 && !self.is_congested();
+        has_line
+            || self.mesh_left
+            || self.turn.storage_left
+            || has_requests && !self.turn.outgoing.any_waiting()
     }
 
     /// Hands one envelope to every shard there is something for.

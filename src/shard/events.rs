@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::clients::{Connection, NoRoom, Phase};
-use super::{Command, Shard};
+use super::clients::{Connection, NoRoom, Phase, Waits};
+use super::{Command, Shard, work};
 use crate::limits::PARSE_PADDING_BYTES;
 use crate::mesh::ConnectionId;
 use crate::wire::Close;
@@ -46,12 +46,13 @@ impl Shard {
         connection.received_bytes += len as u64;
         connection.pinged = false;
         match connection.phase {
-            Phase::Open if connection.unread.is_empty() && !connection.paused && !congested => {
-                self.handle_frames(id, padded, len);
+            Phase::Open if connection.unread.is_empty() && connection.waits == Waits::No && !congested => {
+                self.handle_frames(id, padded, len, false);
             }
             Phase::Open | Phase::Admission => {
                 connection.unread.extend_from_slice(&padded[..len]);
-                self.clients.pause(&mut self.turn, id);
+                let is_brief = connection.is_open() && !congested;
+                self.clients.wait(&mut self.turn, id, is_brief);
             }
             Phase::Handshake => {
                 // No more is kept than the largest header block, which is answered in any case. What follows it belongs
@@ -94,6 +95,7 @@ impl Shard {
         turn.metrics.sends += 1;
         turn.metrics.bytes_sent += bytes as u64;
         let Some(all) = clients.sent(id, bytes) else { return };
+        clients.something_ended(id);
         let Some(connection) = clients.get_mut(id) else { return };
         if connection.paused {
             // What it sends is not read now, so taking bytes is its only way to show that it lives.
@@ -143,35 +145,30 @@ impl Shard {
         self.clients.get(id).into_iter().flat_map(|connection| connection.outbox.in_flight())
     }
 
-    /// Handles what paused connections had sent and reads on, as far as that is possible now.
-    pub(super) fn resume_paused(&mut self) {
-        for _ in 0..self.clients.line_len() {
-            if self.is_congested() {
+    /// Handles what connections in line had sent, as much as a turn may, and reads on those that have nothing left.
+    pub(super) fn resume_waiting(&mut self) {
+        for handled in 0..self.clients.line_len() {
+            // One at least, so that whatever comes with each turn leaves nobody in line for ever.
+            if self.is_congested() || handled > 0 && self.turn.is_spent() {
                 return;
             }
             let Some(id) = self.clients.next_in_line() else { return };
-            let Some(connection) = self.clients.get_mut(id) else { continue };
-            if !connection.is_connected() {
+            self.turn.spend(work::FRAME);
+            let Some(connection) = self.clients.get_mut(id).filter(|found| found.is_connected()) else {
                 continue;
-            }
-            if !self.may_take_requests(id) {
-                self.clients.wait_in_line(&self.turn, id);
-                continue;
-            }
-            let Some(connection) = self.clients.get_mut(id) else { continue };
-            connection.paused = false;
-            let ended = connection.ended;
+            };
             let mut unread = std::mem::take(&mut connection.unread);
             let len = unread.len();
             unread.resize(len + PARSE_PADDING_BYTES, 0);
-            self.handle_frames(id, &mut unread, len);
-            let Some(connection) = self.clients.get(id) else { continue };
-            if connection.paused {
+            self.handle_frames(id, &mut unread, len, handled == 0);
+            let Some(connection) = self.clients.get_mut(id) else { continue };
+            if connection.waits != Waits::No {
                 continue;
             }
+            let (ended, was_paused) = (connection.ended, std::mem::take(&mut connection.paused));
             if ended {
                 self.disconnect(id, Close::Gone);
-            } else {
+            } else if was_paused {
                 // Also where what it had sent ended the connection: the peer's end must still be seen.
                 self.turn.commands.push(Command::ResumeReading(id));
             }

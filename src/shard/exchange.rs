@@ -34,7 +34,7 @@ impl Shard {
     }
 
     fn resume_deferred(&mut self) {
-        while !self.is_congested() {
+        while !self.is_congested() && !self.turn.is_spent() {
             let Some(mut oldest) = self.deferred.pop_front() else { return };
             let Some(request) = oldest.requests.next() else { continue };
             self.handle_request(oldest.from, request, &oldest.bytes);
@@ -51,7 +51,11 @@ impl Shard {
         for item in items {
             match item {
                 Item::Request(request) => {
-                    if self.deferred.is_empty() && waiting.is_empty() && !self.is_congested() {
+                    if self.deferred.is_empty()
+                        && waiting.is_empty()
+                        && !self.is_congested()
+                        && !self.turn.is_spent()
+                    {
                         self.handle_request(from, request, &bytes);
                     } else {
                         waiting.push(request);
@@ -79,7 +83,7 @@ impl Shard {
         }
         self.turn.heard[usize::from(from)] = as_of;
         if !waiting.is_empty() {
-            self.turn.metrics.mesh_stalls += 1;
+            self.turn.metrics.mesh_stalls += u64::from(self.is_congested());
             self.deferred.push_back(Deferred { from, requests: waiting.into_iter(), bytes });
         }
     }

@@ -1,6 +1,6 @@
 //! From the first byte to an open WebSocket, or to the page an HTTP client asked for (`pages.rs`).
 
-use super::clients::{Phase, too_many_of_address};
+use super::clients::{Phase, Waits, too_many_of_address};
 use super::requests::Waiting;
 use super::{DialectIndex, Shard};
 use crate::limits::PARSE_PADDING_BYTES;
@@ -109,9 +109,9 @@ impl Shard {
         if !early.is_empty() {
             let len = early.len();
             early.resize(len + PARSE_PADDING_BYTES, 0);
-            self.handle_frames(id, &mut early, len);
+            self.handle_frames(id, &mut early, len, false);
         }
-        if self.clients.get(id).is_some_and(|connection| connection.ended && !connection.paused) {
+        if self.clients.get(id).is_some_and(|connection| connection.ended && connection.waits == Waits::No) {
             self.disconnect(id, Close::Gone);
         }
     }

@@ -89,6 +89,15 @@ pub(in crate::cli) struct Connections {
     #[arg(default_value_t = Bytes(Config::default().value_bytes_max))]
     pub max_value_bytes: Bytes,
 
+    /// Bytes that the tags of one or key may take, or the slots of one counter; what would add to them is rejected with too_large
+    ///
+    /// Each tag counts with its value and 88 bytes, a removed tag with 24, a slot with 56. A key is sent whole to whoever
+    /// subscribes, so it must fit between --outbox-soft-bytes and --outbox-hard-bytes. What is stored already may be
+    /// larger, and may shrink.
+    #[arg(long, env = "ANNULUS_MAX_CELL_BYTES", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(Config::default().cell_bytes_max))]
+    pub max_cell_bytes: Bytes,
+
     /// Subscriptions of one connection
     ///
     /// Each takes up to 4 KiB, with what a map of its own takes, so that a connection that uses all takes 40 MB.

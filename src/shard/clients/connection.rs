@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::outbox::Outbox;
 use super::rate::Window;
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::metrics::Refusal;
+use crate::shard::outbox::Outbox;
 use crate::shard::{DialectIndex, Session};
 use crate::wire::Close;
 use crate::wire::websocket::Reader;
@@ -25,6 +25,19 @@ pub enum Phase {
     Lingering,
     /// The transport is being closed; only completions still come.
     Disconnected,
+}
+
+/// What keeps a connection's next message from being handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// Nothing.
+    No,
+    /// It is in line.
+    InLine,
+    /// Something of its own has to end first: it is put in line by what ends it.
+    OwnEnd,
+    /// It has sent as much as it may for a while.
+    Rate,
 }
 
 /// See the module. Heap is owned only while something is half received, queued or subscribed.
@@ -48,8 +61,10 @@ pub struct Connection {
     pub takes_no_requests: bool,
     /// Received and not yet handled: the request head, or what came while reading was paused.
     pub unread: Vec<u8>,
-    /// Reading was paused because this shard or this connection has too much under way.
+    /// It is not read, because this shard or this connection has too much under way.
     pub paused: bool,
+    /// What it waits for with its next message.
+    pub waits: Waits,
     /// The peer has ended its side.
     pub ended: bool,
     pub outbox: Outbox,
@@ -104,6 +119,7 @@ impl Connection {
             takes_no_requests: false,
             unread: Vec::new(),
             paused: false,
+            waits: Waits::No,
             ended: false,
             outbox: Outbox::default(),
             dirty: false,

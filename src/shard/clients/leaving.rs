@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Clients;
-use super::connection::{Connection, OwnMember, Phase};
+use super::connection::{Connection, OwnMember, Phase, Waits};
 use crate::limits::CLOSE_TIMEOUT_MS;
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::shard::Command;
@@ -32,6 +32,7 @@ impl Clients {
         connection.unread = Vec::new();
         connection.reader = Reader::new(0);
         connection.session = None;
+        connection.waits = Waits::No;
         connection.deadline_ms = deadline_ms;
         let was_admitted = std::mem::take(&mut connection.admitted);
         let leaving = Leaving {

@@ -4,15 +4,11 @@
 //! and its frames do not wait for company.
 
 mod admission;
-mod buffer_pool;
 mod connection;
 mod leaving;
 mod log;
-mod outbox;
 mod pauses;
-mod pieces;
 mod rate;
-mod shared;
 mod timers;
 
 use std::collections::VecDeque;
@@ -25,13 +21,11 @@ use pauses::Pauses;
 use timers::Wheel;
 
 pub use admission::{NoRoom, too_many_of_address};
-pub use buffer_pool::BufferPool;
-pub use connection::{Connection, OwnMember, Phase};
-pub use outbox::Outbox;
+pub use connection::{Connection, OwnMember, Phase, Waits};
 pub use pauses::rate_allows_at_us;
-pub use shared::{Frames, Hole, Personal, SharedFrames};
 
 use super::caller::Caller;
+use super::outbox::{BufferPool, Frames, SharedFrames};
 use super::turn::Turn;
 use super::{Change, Command, Dialect, DialectIndex, Event, Now, Shared};
 use crate::config::Coalesce;

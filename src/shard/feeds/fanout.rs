@@ -10,6 +10,7 @@ use crate::shard::Change;
 use crate::shard::clients::{Alike, Clients, DIALECTS_MAX};
 use crate::shard::maps::{Batch, MapSlot, Maps};
 use crate::shard::turn::Turn;
+use crate::shard::work;
 use crate::wire::Cursor;
 
 /// The changes of one owner in one map, wherever their bytes lie.
@@ -110,6 +111,7 @@ impl Feeds {
         // What of the delivery passes, looked at once for all of them.
         let mut passing = delivery.writers.len();
         if let Some(filter) = filter {
+            turn.spend(work::PASSED_OVER * delivery.writers.len() as u64);
             passes.clear();
             passes.extend(delivery.iter().map(|(entry, _)| filter.passes(entry.key.as_bytes())));
             passing = passes.iter().filter(|&&passes| passes).count();
@@ -118,6 +120,7 @@ impl Feeds {
         let mut alike = Alike::default();
         // Whether a dialect gives a writer all that the delivery brings.
         let mut echoes_all = [None; DIALECTS_MAX];
+        turn.spend(work::RECEIVER * subscribers.len() as u64);
         for &slot in subscribers {
             let subscription = &mut subscriptions[slot as usize];
             if !subscription.live.contains(delivery.owner) {
@@ -167,6 +170,7 @@ impl Feeds {
                     && (!is_own || subscription.echo && dialect.echoes(&entry))
             }));
             let count = wanted.iter().filter(|&&wanted| wanted).count();
+            turn.spend(work::FRAME + work::PASSED_OVER * wanted.len() as u64);
             if count > 0 {
                 turn.metrics.deliveries += count as u64;
                 let change = Change::some(name, delivery.entries, wanted, Cursor { time, ..cursor });

@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use super::{Cells, MapSlot, Maps, SharedMap};
 use crate::crdt::{Delta, State, Time};
 use crate::shard::turn::Turn;
+use crate::shard::work;
 
 /// Maps in the order in which something in them is due, in Unix milliseconds.
 #[derive(Default)]
@@ -13,7 +14,8 @@ pub struct Schedule {
     due: BinaryHeap<Reverse<(u64, MapSlot)>>,
 }
 
-/// Cells one turn expires or forgets in one map, so that a million values that end together stall nobody.
+/// Cells, expiries and entries of the applied order that one turn looks at in one map to end or forget something, whether
+/// or not it does, so that a million values that end together, or were kept alive, stall nobody.
 const REMOVALS_PER_TURN_MAX: usize = 256;
 
 /// Entries of the schedule that are not worth a sweep.
@@ -68,13 +70,15 @@ impl Maps {
 
     /// Ends values whose time is up, a bounded number.
     pub fn expire(&mut self, turn: &mut Turn, slot: MapSlot) {
-        for _ in 0..REMOVALS_PER_TURN_MAX {
+        let mut budget = REMOVALS_PER_TURN_MAX;
+        loop {
             let (clock, now_ms) = (&mut turn.clock, turn.now.unix_ms);
             let map = &mut self.table[slot];
             let is_heard = map.interest.is_heard();
             let SharedMap { interest, cells: Cells::Typed(cells), changed_at, .. } = map else { return };
-            let Some(index) = cells.expire(now_ms, || clock.tick(now_ms)) else { return };
+            let Some(index) = cells.expire(now_ms, &mut budget, || clock.tick(now_ms)) else { return };
             turn.metrics.expirations += 1;
+            turn.spend(work::CELL);
             let cell = cells.cell(index);
             let State::Lww(lww) = cell.state() else { continue };
             let (at, applied) = (*lww.at(), cell.applied());
@@ -96,6 +100,7 @@ impl Maps {
         let Some(cells) = self.table[slot].typed_mut() else { return };
         let pruned = cells.prune(Time::new(oldest_kept_ms, 0), REMOVALS_PER_TURN_MAX);
         turn.metrics.pruned += pruned.forgotten as u64;
+        turn.spend(work::CELL * pruned.forgotten as u64);
     }
 
     /// When [`Self::run_removals`] has something to do, in Unix milliseconds.

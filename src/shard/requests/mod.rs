@@ -1,7 +1,6 @@
 //! Requests that wait for other shards, and for how long at most.
 
 mod durable;
-mod outcomes;
 mod read;
 mod write;
 
@@ -13,13 +12,12 @@ use slab::Slab;
 use durable::DurableWaits;
 use write::OpHash;
 
-pub use outcomes::Outcomes;
 pub use read::KeyOf;
 pub use write::{Op, Ops};
 
-use super::caller::Asked;
 use super::clients::Clients;
 use super::maps::Maps;
+use super::outcomes::Outcomes;
 use super::turn::Turn;
 use super::{AckLevel, DialectIndex};
 use crate::mesh::{ConnectionId, ReplyTo};
@@ -221,6 +219,7 @@ impl Requests {
         }
         if let Some(client) = clients.get_mut(request.connection) {
             client.requests_pending -= 1;
+            clients.something_ended(request.connection);
         }
         Some(request)
     }

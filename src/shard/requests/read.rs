@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{Asked, Requests, Waiting};
+use super::{Requests, Waiting};
 use crate::crdt::HashedKey;
 use crate::mesh::{Answer, Entries, Item, ReplyTo, Request, Span};
 use crate::metrics::{OpKind, OpOutcome};
 use crate::shard::Event;
+use crate::shard::caller::Asked;
 use crate::shard::clients::Clients;
 use crate::shard::maps::{Maps, pack_cell};
 use crate::shard::turn::Turn;
+use crate::shard::work;
 
 /// A key of a map, with the hashes of both.
 #[derive(Clone, Copy)]
@@ -77,6 +79,7 @@ impl Requests {
             }
         }
         turn.metrics.count_op(OpKind::Read, OpOutcome::Applied);
+        turn.spend(work::CELL + work::encoded(entry.len()));
         if reply.shard == turn.index {
             self.read_answered(turn, clients, reply, &entry);
         } else {

@@ -1,11 +1,13 @@
 //! `write`: each operation goes to the owner of its key; one ack follows when all have answered.
 
-use super::{Asked, Outcomes, PendingRequest, Requests, Waiting};
+use super::{PendingRequest, Requests, Waiting};
 use crate::mesh::{
     Action, Answer, ConnectionId, Item, Merged, PackedWrite, ReplyTo, Request, ShardIndex, Write,
 };
+use crate::shard::caller::Asked;
 use crate::shard::clients::Clients;
 use crate::shard::maps::{MapSlot, Maps};
+use crate::shard::outcomes::Outcomes;
 use crate::shard::turn::Turn;
 use crate::shard::{Ack, AckLevel, Event};
 use crate::wire::{Reject, Ticket};
