@@ -160,6 +160,14 @@ metrics! {
         journal_pending_bytes => "annulus_journal_pending_bytes",
         /// Bytes waiting in outboxes.
         outbox_bytes => "annulus_outbox_bytes",
+        /// Bytes of memory that outboxes hold: frames that many share once, and a send that is under way whole.
+        outbox_held_bytes => "annulus_outbox_held_bytes",
+        /// Bytes of names and states of members, and once more of names at the connections that have set them.
+        presence_bytes => "annulus_presence_bytes",
+        /// Bytes of requests that wait for their map.
+        parked_bytes => "annulus_parked_bytes",
+        /// Bytes of answers that are being gathered from other shards.
+        answers_bytes => "annulus_answers_bytes",
         /// Envelopes waiting for other shards.
         mesh_pending_envelopes => "annulus_mesh_pending_envelopes",
         /// Bytes of the envelopes waiting for other shards.

@@ -1,5 +1,6 @@
 //! The turn: what happens between two waits, in the one order in which it is right.
 
+use super::account::Use;
 use super::{Command, Now, Shard};
 use crate::metrics::Metrics;
 use crate::wire::Close;
@@ -34,6 +35,7 @@ impl Shard {
         while let Some(id) = self.clients.next_slow() {
             self.disconnect(id, Close::SlowConsumer);
         }
+        self.settle_account();
         // Before any envelope, so that no shard hears of what the storage has not been told.
         self.maps.evict_maps(&mut self.turn);
         self.maps.hand_over(&mut self.turn);
@@ -44,6 +46,20 @@ impl Shard {
         if self.is_drained() && !self.exited {
             self.exited = true;
             self.turn.commands.push(Command::Exit);
+        }
+    }
+
+    /// Says what clients hold, and closes those that hold too much where that is too much in all.
+    fn settle_account(&mut self) {
+        let (outboxes, rooms) = (self.clients.held_bytes(), self.rooms.counts().bytes);
+        self.turn.account.set(Use::Outboxes, outboxes);
+        self.turn.account.set(Use::Presence, rooms + self.clients.members_bytes());
+        self.clients.collect_debts(&self.turn);
+        while let Some((id, at_once)) = self.clients.next_due() {
+            self.disconnect_for(id, Close::SlowConsumer, "clients hold as much memory as they may");
+            if at_once {
+                self.clients.finish(&mut self.turn, id);
+            }
         }
     }
 
@@ -115,6 +131,7 @@ impl Shard {
         };
         sooner(self.clients.next_timer_ms().map(|at_ms| at_ms * 1000));
         sooner(self.clients.next_rate_limited_us());
+        sooner(self.clients.next_look_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_life_us());
         sooner(
             self.maps
@@ -143,8 +160,8 @@ impl Shard {
     /// Whether the next turn has something to do even if nothing happens.
     fn has_work_left(&self) -> bool {
         let has_requests = !self.clearing.is_under_way()
-            && (self.feeds.has_walks()
-                || self.rooms.has_watches_to_answer()
+            && (!self.turn.account.is_full()
+                && (self.feeds.has_walks() || self.rooms.has_watches_to_answer())
                 || self.has_deferred() && !self.maps.is_backlogged());
         let has_line = self.clients.line_len() > 0 && !self.is_congested();
         has_line

@@ -4,6 +4,7 @@
 //! connections there are. [`Shard::recounted`] says what they must be.
 
 use super::Shard;
+use super::account::Use;
 use super::maps::{Journal, MapCounts};
 use super::rooms::RoomCounts;
 use crate::metrics::Metrics;
@@ -29,6 +30,10 @@ impl Shard {
         (metrics.presence_rooms, metrics.presence_members) = (rooms.rooms, rooms.members);
         metrics.journal_pending_bytes = self.maps.journal().map_or(0, Journal::backlog_bytes);
         metrics.outbox_bytes = outbox_bytes as u64;
+        metrics.outbox_held_bytes = self.clients.held_bytes() as u64;
+        metrics.presence_bytes = (rooms.bytes + self.clients.members_bytes()) as u64;
+        metrics.parked_bytes = self.turn.account.used(Use::Parked) as u64;
+        metrics.answers_bytes = self.turn.account.used(Use::Answers) as u64;
         let (envelopes, bytes) = self.turn.outgoing.depth();
         metrics.mesh_pending_envelopes = envelopes as u64;
         metrics.mesh_pending_bytes = bytes as u64;

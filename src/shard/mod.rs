@@ -8,8 +8,9 @@
 //! folder are `impl Shard`: they put things in order.
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, life, disconnect, exchange, parked, clear } → pages → gauges →
-//! { rooms, feeds } → requests → maps → clients → dialect → { outbox, outcomes } → { caller, interest, turn } → work
+//! { rooms, feeds } → requests → maps → clients → dialect → { outbox, outcomes } → { caller, interest, turn } → { account, work }
 
+mod account;
 mod caller;
 mod clear;
 mod clients;

@@ -2,6 +2,7 @@
 //! waited too long, answered with `timeout`.
 
 use super::Shard;
+use super::account::Use;
 use super::maps::{Parked, RELEASED_PER_TURN_MAX};
 use crate::mesh::{Answer, Item, Request};
 use crate::wire::Reject;
@@ -47,6 +48,7 @@ impl Shard {
     }
 
     pub(super) fn resume_parked(&mut self, parked: Parked) {
+        self.turn.account.take(Use::Parked, parked.held_bytes());
         if self.maps.is_late(&self.turn, &parked) {
             self.answer_timeout(parked);
         } else {
@@ -57,6 +59,7 @@ impl Shard {
     /// Answers what has waited too long.
     pub(super) fn answer_late_parked(&mut self) {
         while let Some(late) = self.maps.next_late() {
+            self.turn.account.take(Use::Parked, late.held_bytes());
             self.answer_timeout(late);
         }
     }

@@ -72,6 +72,8 @@ pub struct Connection {
     pub dirty: bool,
     /// On the list of connections whose frames wait for company.
     pub delayed: bool,
+    /// On the list of those that hold much.
+    pub is_debtor: bool,
     /// Something queued must not wait for company.
     pub urgent: bool,
     pub accepted_at_ms: u64,
@@ -90,8 +92,9 @@ pub struct Connection {
     /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
     pub watches: Vec<u32>,
     pub watches_behind: u32,
-    /// Members it has set, which are removed when it is gone.
+    /// Members it has set, which are removed when it is gone, and the bytes of their names and states.
     pub members: Vec<OwnMember>,
+    pub members_bytes: usize,
     /// Requests of it that wait for other shards.
     pub requests_pending: u32,
     /// Chunks asked for on its behalf that have yet to come, also of subscriptions that are over.
@@ -124,6 +127,7 @@ impl Connection {
             outbox: Outbox::default(),
             dirty: false,
             delayed: false,
+            is_debtor: false,
             urgent: false,
             accepted_at_ms: now_ms,
             received_bytes: 0,
@@ -137,6 +141,7 @@ impl Connection {
             watches: Vec::new(),
             watches_behind: 0,
             members: Vec::new(),
+            members_bytes: 0,
             requests_pending: 0,
             chunks_pending: 0,
             bad_messages: 0,
@@ -163,4 +168,18 @@ pub struct OwnMember {
     pub hash: u64,
     pub room: Box<str>,
     pub member: Box<str>,
+    /// Of the state that it has set last.
+    pub state_bytes: u32,
+}
+
+impl OwnMember {
+    /// What it counts towards what its connection may set: names and state.
+    pub fn bytes(&self) -> usize {
+        self.names_bytes() + self.state_bytes as usize
+    }
+
+    /// What it holds here, as the state is at the home of its room.
+    pub fn names_bytes(&self) -> usize {
+        self.room.len() + self.member.len()
+    }
 }

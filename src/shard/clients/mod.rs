@@ -5,6 +5,7 @@
 
 mod admission;
 mod connection;
+mod debts;
 mod leaving;
 mod log;
 mod pauses;
@@ -16,6 +17,7 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use admission::Admission;
+use debts::Debts;
 use log::Endings;
 use pauses::Pauses;
 use timers::Wheel;
@@ -49,6 +51,9 @@ pub struct Clients {
     drained: Vec<ConnectionId>,
     next_generation: u32,
     pauses: Pauses,
+    debts: Debts,
+    /// Bytes of the names of members that connections have set.
+    members_bytes: usize,
     timers: Wheel,
     endings: Endings,
     admission: Admission,
@@ -77,6 +82,8 @@ impl Clients {
             drained: Vec::new(),
             next_generation: 0,
             pauses: Pauses::default(),
+            debts: Debts::default(),
+            members_bytes: 0,
             timers: Wheel::new(now.timer_ms()),
             endings: Endings::default(),
             admission: Admission::new(shared, shards, now),
@@ -131,6 +138,21 @@ impl Clients {
     /// Bytes that peers have yet to take.
     pub const fn waiting_bytes(&self) -> usize {
         self.pool.waiting_bytes()
+    }
+
+    /// Bytes of the names of members that connections have set.
+    pub const fn members_bytes(&self) -> usize {
+        self.members_bytes
+    }
+
+    /// Takes note of the names of a member that a connection has set.
+    pub const fn member_set(&mut self, names_bytes: usize) {
+        self.members_bytes += names_bytes;
+    }
+
+    /// Takes note that a connection no longer has a member with these names.
+    pub const fn member_gone(&mut self, names_bytes: usize) {
+        self.members_bytes -= names_bytes;
     }
 
     /// Bytes of memory that outboxes hold.
@@ -284,6 +306,7 @@ impl Clients {
         if connection.outbox.bytes() > self.hard_bytes {
             self.slow.push(id);
         }
+        self.note_debt(index, now.timer_ms());
         self.mark(id, now);
     }
 

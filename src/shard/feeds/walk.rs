@@ -154,6 +154,9 @@ impl Feeds {
 
     /// Makes the chunks that were asked for, as many as a turn may.
     pub fn run_walks(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps) {
+        if turn.account.is_full() {
+            return;
+        }
         let mut made = 0;
         for _ in 0..self.walks.len() {
             if made == CHUNKS_PER_TURN_MAX {

@@ -7,6 +7,7 @@ use super::{Cells, MapSlot, Maps, SharedMap};
 use crate::crdt::Time;
 use crate::handover::ToStorage;
 use crate::mesh::Action;
+use crate::shard::account::Use;
 use crate::shard::turn::Turn;
 use crate::wire::Reject;
 
@@ -27,7 +28,7 @@ const DROPS_WAITING_MAX: usize = 256;
 
 /// See the module.
 pub struct Memory {
-    /// This shard's share of `--memory-limit`; 0: no limit.
+    /// What maps may take now of this shard's share of `--memory-limit`; 0: no limit.
     limit_bytes: usize,
     next_pass_ms: u64,
     next_checkpoint_ms: u64,
@@ -73,7 +74,12 @@ impl Maps {
     /// Evicts maps if there are too many, a bounded number a turn.
     pub fn evict_maps(&mut self, turn: &mut Turn) {
         self.count_changed(turn);
-        if !self.memory.is_limited() {
+        turn.account.set(Use::Maps, self.counts.bytes);
+        let Some(limit_bytes) = turn.account.maps_limit_bytes() else { return };
+        self.memory.limit_bytes = limit_bytes;
+        if self.journal.is_none() {
+            // Nothing can leave.
+            self.memory.is_short = self.is_memory_above(100);
             return;
         }
         if !self.is_memory_above(EVICT_ABOVE) {
@@ -142,7 +148,7 @@ impl Maps {
 
     /// When [`Self::evict_maps`] has something to do, in milliseconds of the monotonic clock.
     pub fn next_pass_ms(&self) -> Option<u64> {
-        self.is_memory_above(EVICT_ABOVE).then_some(self.memory.next_pass_ms)
+        (self.is_stored && self.is_memory_above(EVICT_ABOVE)).then_some(self.memory.next_pass_ms)
     }
 }
 

@@ -183,12 +183,11 @@ impl Maps {
             shared.storage.as_ref().zip(storage).map(|(shared, port)| {
                 Journal::new(port, Arc::clone(&shared.progress), usize::from(turn.index))
             });
-        let share_bytes = shared.config.memory_limit_bytes.div_ceil(turn.shards);
-        let memory = Memory::new(if journal.is_some() { share_bytes } else { 0 });
+        let memory = Memory::new(shared.config.memory_limit_bytes.div_ceil(turn.shards));
         Self {
             table: NameTable::default(),
             is_stored: journal.is_some(),
-            order: RecencyOrder::new(memory.is_limited()),
+            order: RecencyOrder::new(journal.is_some() && memory.is_limited()),
             counts: MapCounts::default(),
             shard: (turn.index, turn.shards),
             cleared_through: shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.cleared_through),

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use super::{Cells, MapSlot, Maps};
 use crate::mesh::{Request, ShardIndex};
+use crate::shard::account::Use;
 use crate::shard::turn::Turn;
 
 /// A request that waits, with the bytes its spans point into.
@@ -16,6 +17,13 @@ pub struct Parked {
     since_us: u64,
     pub request: Request,
     pub bytes: Vec<u8>,
+}
+
+impl Parked {
+    /// Bytes of memory it takes.
+    pub fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.bytes.capacity()
+    }
 }
 
 impl Maps {
@@ -49,6 +57,7 @@ impl Maps {
         bytes: Vec<u8>,
     ) {
         let parked = Parked { from, since_us: turn.now.monotonic_us, request, bytes };
+        turn.account.add(Use::Parked, parked.held_bytes());
         self.take_late(turn, slot);
         let queue = self.table[slot].parked();
         debug_assert!(queue.is_some(), "a map that is there has nothing to wait for");

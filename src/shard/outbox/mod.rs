@@ -36,6 +36,11 @@ impl Outbox {
         self.filling_bytes + self.in_flight_bytes - self.in_flight_sent
     }
 
+    /// Bytes of memory it holds, if it shares none: what is sent already of a send that is under way is there until all is.
+    pub fn held_bytes(&self) -> usize {
+        self.filling_bytes + self.in_flight_bytes
+    }
+
     pub fn is_filling(&self) -> bool {
         !self.filling.is_empty()
     }

@@ -15,6 +15,7 @@ use write::OpHash;
 pub use read::KeyOf;
 pub use write::{Op, Ops};
 
+use super::account::Use;
 use super::clients::Clients;
 use super::maps::Maps;
 use super::outcomes::Outcomes;
@@ -212,6 +213,9 @@ impl Requests {
         reply: ReplyTo,
     ) -> Option<PendingRequest> {
         let request = self.pending.remove(reply)?;
+        if let Waiting::Read { entries, .. } = &request.waiting {
+            turn.account.take(Use::Answers, entries.len());
+        }
         if request.began_us == turn.now.monotonic_us {
             self.answered_at_once += 1;
         } else {

@@ -7,6 +7,7 @@ use crate::crdt::HashedKey;
 use crate::mesh::{Answer, Entries, Item, ReplyTo, Request, Span};
 use crate::metrics::{OpKind, OpOutcome};
 use crate::shard::Event;
+use crate::shard::account::Use;
 use crate::shard::caller::Asked;
 use crate::shard::clients::Clients;
 use crate::shard::maps::{Maps, pack_cell};
@@ -33,6 +34,9 @@ impl Requests {
         map: &str,
         keys: impl Iterator<Item = &'k str>,
     ) {
+        if let Some(reject) = turn.account.refuses_answers() {
+            return clients.reject(turn, asked.connection(), asked.ticket(), reject);
+        }
         let map_hash = turn.hasher.map(map);
         let waiting = Waiting::Read { map: map.into(), entries: Vec::new() };
         // Counted one too many while keys are still being asked for, so that the request cannot end early.
@@ -95,6 +99,7 @@ impl Requests {
             && let Waiting::Read { entries, .. } = &mut request.waiting
         {
             entries.extend_from_slice(entry);
+            turn.account.add(Use::Answers, entry.len());
         }
         let Some(request) = self.answered(turn, clients, reply) else { return };
         if let Waiting::Read { map, entries } = &request.waiting {
