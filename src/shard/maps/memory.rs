@@ -1,7 +1,8 @@
 //! What the maps of this shard take, and which of them go when that is too much.
 //!
-//! Invariant: only a map is evicted that can be loaded again as it was: nobody watches it, nothing waits for it, and
-//! every change of it is in the base. The least recently used go first.
+//! Invariant: only a map is evicted that can be loaded again as it was: nothing waits for it, and every change of it is in
+//! the base. The least recently used go first. Of one that somebody watches the cells go and the slot stays, with who hears
+//! of it: a write loads it again before it is applied, and so does a walk, and the end of a value, which must be told.
 
 use super::{Cells, MapSlot, Maps, SharedMap};
 use crate::crdt::Time;
@@ -135,9 +136,17 @@ impl Maps {
     }
 
     fn evict(&mut self, turn: &mut Turn, slot: MapSlot) {
-        let map = self.remove(slot);
         turn.metrics.evictions += 1;
-        if let Cells::Typed(cells) = map.cells
+        let cells = if self.table[slot].interest.is_heard() {
+            let cells = std::mem::replace(&mut self.table[slot].cells, Cells::Unloaded);
+            self.changed(slot);
+            self.count_changed(turn);
+            self.renew(slot);
+            cells
+        } else {
+            self.remove(slot).cells
+        };
+        if let Cells::Typed(cells) = cells
             && cells.cells() > DROPPED_HERE_MAX
             && let Some(journal) =
                 self.journal.as_mut().filter(|journal| journal.others_waiting() < DROPS_WAITING_MAX)
@@ -161,7 +170,8 @@ struct Pass {
 }
 
 fn standing(map: &SharedMap, folded: Time) -> Standing {
-    if !map.is_idle() {
+    let has_gone = map.interest.is_heard() && !matches!(map.cells, Cells::Typed(_));
+    if map.is_busy() || has_gone {
         Standing::InUse
     } else if map.changed_at > folded {
         Standing::Unfolded

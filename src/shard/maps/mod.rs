@@ -119,10 +119,15 @@ impl SharedMap {
         }
     }
 
-    /// Whether nobody watches it, nothing waits for it and nothing of it is on its way.
-    pub fn is_idle(&self) -> bool {
+    /// Whether anything waits for it, or something of it is on its way.
+    pub fn is_busy(&self) -> bool {
         let waits = matches!(self.cells, Cells::Loading(_) | Cells::Claiming(_));
-        !waits && !self.is_retained && !self.interest.is_heard() && self.batch == NO_BATCH
+        waits || self.is_retained || self.batch != NO_BATCH
+    }
+
+    /// Whether it is not busy, and nobody watches it.
+    pub fn is_idle(&self) -> bool {
+        !self.is_busy() && !self.interest.is_heard()
     }
 
     /// Bytes it takes in memory, without what the allocator adds.
