@@ -26,6 +26,10 @@ pub struct Config {
     pub connections_max: usize,
     /// Connections of one client address, over all shards; 0: no limit.
     pub connections_per_ip_max: usize,
+    /// Connections of the whole process that have yet to open their WebSocket; spread evenly over its shards.
+    pub handshakes_max: usize,
+    /// Bits of an IPv6 address by which connections of it are counted; from 1 to 128.
+    pub ipv6_prefix: u8,
     /// Proxies that are believed who their clients are.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections accepted each second by the whole process; 0: no limit.
@@ -217,6 +221,8 @@ impl Default for Config {
             node: "annulus".to_owned(),
             connections_max: 100_000,
             connections_per_ip_max: 0,
+            handshakes_max: limits::HANDSHAKES_DEFAULT,
+            ipv6_prefix: 64,
             trusted_proxies: Vec::new(),
             accepts_per_second_max: 20_000,
             handshake_timeout_ms: 10_000,

@@ -157,6 +157,8 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         node: listening.node.clone().unwrap_or_default(),
         connections_max: connections.max_connections,
         connections_per_ip_max: connections.max_connections_per_ip,
+        handshakes_max: connections.max_handshakes,
+        ipv6_prefix: connections.ipv6_prefix,
         trusted_proxies: connections.trusted_proxies.clone().unwrap_or_default().0,
         accepts_per_second_max: connections.accept_rate,
         handshake_timeout_ms: connections.handshake_timeout_ms,
@@ -283,7 +285,8 @@ fn check_outbox(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::OutboxHardTooSmall { hard, soft, message, min });
     }
     // A peer just below the soft limit may be sent a whole key, and must survive that, too.
-    let (cell, room) = (Bytes(config.cell_bytes_max), Bytes(hard.0 - soft.0));
+    let room = Bytes((hard.0 - soft.0).min(limits::CELL_BYTES_CEILING));
+    let cell = Bytes(config.cell_bytes_max);
     if cell > room {
         return Err(ConfigError::CellOverOutbox { cell, hard, soft, room });
     }

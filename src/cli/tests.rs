@@ -141,7 +141,7 @@ fn flags_are_the_same_before_and_after_serve() {
 #[test]
 fn every_flag_reaches_its_setting() {
     let flags = "--listen 127.0.0.1:1 --listen [::1]:2 --backlog 3 --node n --max-connections 4000 \
-        --max-connections-per-ip 5 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --max-header-bytes 8KiB --heartbeat-ms 800 \
+        --max-connections-per-ip 5 --max-handshakes 70 --ipv6-prefix 56 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --max-header-bytes 8KiB --heartbeat-ms 800 \
         --max-message-bytes 2MiB --max-value-bytes 9KiB --max-cell-bytes 70KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
         --max-bad-messages 12 --allowed-origins HTTPS://A,https://b:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --synckit-max-subscription-bytes 18KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
@@ -155,6 +155,8 @@ fn every_flag_reaches_its_setting() {
         node: "n".to_owned(),
         connections_max: 4000,
         connections_per_ip_max: 5,
+        handshakes_max: 70,
+        ipv6_prefix: 56,
         trusted_proxies: vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
         accepts_per_second_max: 6,
         handshake_timeout_ms: 7,

@@ -39,7 +39,7 @@ impl CellIndex {
 /// ```
 ///
 /// and up to 15 bytes by which the value's capacity is rounded up. A value with a time to live has about 24
-/// more in `Expiries`.
+/// more in `Expiries`. A map of up to four keys has neither index nor order.
 #[derive(Debug)]
 pub struct Cell {
     key: Box<[u8]>,

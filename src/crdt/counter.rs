@@ -83,6 +83,10 @@ impl Counter {
                 return Err(Refused::CellFull);
             }
             Err(index) => {
+                // Most counters count on one server, and the first growth of a vector is for four.
+                if self.slots.is_empty() {
+                    self.slots.reserve_exact(1);
+                }
                 self.slots.insert(index, Slot { replica: *replica, totals: Totals::default() });
                 (index, Totals::default())
             }

@@ -4,7 +4,7 @@
 //! Whatever the order and number of merges, two maps that got the same deltas hold the same state.
 
 use super::cell::{Cell, CellIndex, Tally};
-use super::cells::{Cells, fold};
+use super::cells::{Cells, LISTED_MAX, fold};
 use super::counter::Totals;
 use super::expiry::Expiries;
 use super::or_set::{Removal, Removed};
@@ -20,7 +20,8 @@ pub struct Map {
     pub(super) cells: Cells,
     pub(super) expiries: Expiries,
     pub(super) prune: Prune,
-    order: Order,
+    /// Of more cells than are listed.
+    order: Option<Box<Order>>,
     tally: Tally,
     last_applied: Time,
 }
@@ -41,7 +42,7 @@ impl Map {
             cells: Cells::new(),
             expiries: Expiries::default(),
             prune: Prune::new(),
-            order: Order::new(),
+            order: None,
             tally: Tally::default(),
             last_applied: Time::ZERO,
         }
@@ -200,9 +201,11 @@ impl Map {
     /// work, however many of them are stale.
     pub fn log_since(&self, position: Time) -> impl Iterator<Item = (Time, Option<(CellIndex, &Cell)>)> {
         let applied_of = |index: CellIndex| self.cells[index].applied();
-        self.order
-            .since(position, applied_of)
-            .map(|passed| (passed.applied, passed.cell.map(|index| (index, &self.cells[index]))))
+        let logged = self.order.iter().flat_map(move |order| order.since(position, applied_of));
+        let listed = self.cells.listed_since(position);
+        listed.map(|(index, cell)| (cell.applied(), Some((index, cell)))).chain(
+            logged.map(|passed| (passed.applied, passed.cell.map(|index| (index, &self.cells[index])))),
+        )
     }
 
     /// The delta of counting by `by` in the slot of `replica`; `None` if a total would pass its limit, or if
@@ -241,7 +244,7 @@ impl Map {
     pub fn heap_bytes(&self) -> usize {
         self.tally.heap_bytes
             + self.cells.heap_bytes()
-            + self.order.heap_bytes()
+            + self.order.as_ref().map_or(0, |order| size_of::<Order>() + order.heap_bytes())
             + self.expiries.heap_bytes()
             + self.prune.heap_bytes()
     }
@@ -277,7 +280,9 @@ impl Map {
         self.note_tombstone(had_tombstones, applied);
         if !is_same_change {
             self.last_applied = applied;
-            self.order.push(applied, index, |index| self.cells[index].applied());
+            if let Some(order) = &mut self.order {
+                order.push(applied, index, |index| self.cells[index].applied());
+            }
         }
     }
 
@@ -298,7 +303,9 @@ impl Map {
         self.expiries.cancel(index, &mut self.cells[index]);
         let cell = self.cells.remove(index);
         self.tally = self.tally.minus(cell.tally());
-        self.order.forget(|index| self.cells[index].applied());
+        if let Some(order) = &mut self.order {
+            order.forget(|index| self.cells[index].applied());
+        }
     }
 
     fn insert(&mut self, mut cell: Cell, applied: Time) -> CellIndex {
@@ -307,9 +314,20 @@ impl Map {
         self.last_applied = applied;
         let had_tombstones = self.has_tombstones();
         self.tally = self.tally.plus(cell.tally());
+        // The list is the order of its cells. When it ends, what it tells is where the log begins.
+        let listed = if self.cells.len() == LISTED_MAX && self.order.is_none() {
+            self.cells.listed_since(Time::ZERO).map(|(index, cell)| (index, cell.applied())).collect()
+        } else {
+            Vec::new()
+        };
         let index = self.cells.insert(cell);
         self.note_tombstone(had_tombstones, applied);
-        self.order.push_new(applied, index, |index| self.cells[index].applied());
+        if !self.cells.is_listed() {
+            let order = self.order.get_or_insert_default();
+            for (index, applied) in listed.into_iter().chain([(index, applied)]) {
+                order.push_new(applied, index, |index| self.cells[index].applied());
+            }
+        }
         index
     }
 }

@@ -86,6 +86,14 @@ impl From<Option<Stamp>> for At {
     }
 }
 
+impl Write<'_> {
+    /// Bytes of its names and its value or tags.
+    pub fn bytes(&self) -> usize {
+        let tag_bytes = if let Action::Add { tag: Some(tag), .. } = self.action { tag.len() } else { 0 };
+        self.map.len() + self.key.len() + tag_bytes + self.action.bytes()
+    }
+}
+
 impl Action<'_> {
     /// The stamp that the client gave.
     pub const fn given(&self) -> Option<Stamp> {

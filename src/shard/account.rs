@@ -20,8 +20,8 @@ pub enum Use {
     Outboxes,
     /// States of members in rooms, and what connections know of those they have set.
     Presence,
-    /// Requests that wait for their map.
-    Parked,
+    /// Requests that wait for their map, or because their shard is congested.
+    Waiting,
     /// Answers that are being gathered.
     Answers,
 }
@@ -94,6 +94,12 @@ impl Account {
         self.clients_bytes() > self.shares().1
     }
 
+    /// Takes note of what outboxes hold by now; whether something large may be begun for clients.
+    pub fn has_room_beside(&mut self, outbox_bytes: usize) -> bool {
+        self.set(Use::Outboxes, outbox_bytes);
+        !self.is_full()
+    }
+
     /// The soft limit of each outbox, of which this many bytes are configured.
     pub fn soft_bytes(&self, configured: usize) -> usize {
         let (alone, share) = self.shares();
@@ -146,7 +152,7 @@ mod tests {
     fn maps_have_what_clients_do_not_use_and_never_less_than_half() {
         let mut account = Account::new(100, 10);
         let mut left = |used| {
-            account.set(Use::Parked, used);
+            account.set(Use::Waiting, used);
             account.maps_limit_bytes()
         };
         assert_eq!([0, 30, 500].map(&mut left), [Some(100), Some(70), Some(50)]);

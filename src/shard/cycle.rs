@@ -16,7 +16,9 @@ const STORAGE_RETRY_US: u64 = 500;
 impl Shard {
     /// Begins a turn; everything in it happens at `now`.
     pub fn start_turn(&mut self, now: Now) {
+        let before = self.turn.now;
         self.turn.begin(now);
+        self.clients.forgive_standstill(&self.turn, before);
         self.receive_from_storage();
     }
 
@@ -30,8 +32,9 @@ impl Shard {
         self.give_up_old_requests();
         self.resume_waiting();
         self.answer_late_parked();
-        self.tell_changes();
+        // Whatever they do about it is told below; who is found to be drained there hears of it in the next turn.
         self.tell_drained();
+        self.tell_changes();
         while let Some(id) = self.clients.next_slow() {
             self.disconnect(id, Close::SlowConsumer);
         }
@@ -54,6 +57,7 @@ impl Shard {
         let (outboxes, rooms) = (self.clients.held_bytes(), self.rooms.counts().bytes);
         self.turn.account.set(Use::Outboxes, outboxes);
         self.turn.account.set(Use::Presence, rooms + self.clients.members_bytes());
+        self.turn.account.set(Use::Waiting, self.maps.waiting_bytes());
         self.clients.collect_debts(&self.turn);
         while let Some((id, at_once)) = self.clients.next_due() {
             self.disconnect_for(id, Close::SlowConsumer, "clients hold as much memory as they may");
@@ -69,6 +73,7 @@ impl Shard {
         feeds.flush_batches(turn, clients, maps);
         if !self.clearing.is_under_way() {
             feeds.run_walks(turn, clients, maps);
+            requests.read_on(turn, clients, maps);
         }
         rooms.answer_watches(turn, clients, requests);
     }
@@ -161,12 +166,16 @@ impl Shard {
     fn has_work_left(&self) -> bool {
         let has_requests = !self.clearing.is_under_way()
             && (!self.turn.account.is_full()
-                && (self.feeds.has_walks() || self.rooms.has_watches_to_answer())
+                && (self.feeds.has_walks()
+                    || self.rooms.has_watches_to_answer()
+                    || self.requests.has_roomier())
                 || self.has_deferred() && !self.maps.is_backlogged());
         let has_line = self.clients.line_len() > 0 && !self.is_congested();
         has_line
+            || self.clients.has_drained()
             || self.mesh_left
             || self.turn.storage_left
+            || self.turn.outgoing.is_relieved()
             || has_requests && !self.turn.outgoing.any_waiting()
     }
 

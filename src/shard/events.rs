@@ -6,6 +6,7 @@ use super::clients::{Connection, NoRoom, Phase, Waits};
 use super::{Command, Shard, work};
 use crate::limits::PARSE_PADDING_BYTES;
 use crate::mesh::ConnectionId;
+use crate::metrics::Refusal;
 use crate::wire::Close;
 
 impl Shard {
@@ -26,8 +27,17 @@ impl Shard {
             connection.deadline_ms = deadline_ms;
         }
         self.clients.set_timer(id, deadline_ms);
+        self.clients.line_up(id);
+        while let Some(oldest) = self.clients.next_over_handshakes() {
+            self.turn.metrics.count_refusal(Refusal::Handshakes);
+            self.disconnect_for(oldest, Close::Gone, "over --max-handshakes, and the oldest of them");
+            self.clients.finish(&mut self.turn, oldest);
+        }
         if self.is_draining() {
             self.hurry(id);
+        }
+        if refusal.is_none() && self.clients.counts_at_accept(&self.turn, address) {
+            self.count_address(id, address, None);
         }
         Some(id)
     }
@@ -36,6 +46,13 @@ impl Shard {
     pub fn received(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
         self.turn.metrics.bytes_received += len as u64;
         self.take_in(id, padded, len);
+    }
+
+    /// Bytes that came before anybody could look at them.
+    pub(super) fn take_in_early(&mut self, id: ConnectionId, mut bytes: Vec<u8>) {
+        let len = bytes.len();
+        bytes.resize(len + PARSE_PADDING_BYTES, 0);
+        self.take_in(id, &mut bytes, len);
     }
 
     fn take_in(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
@@ -49,7 +66,7 @@ impl Shard {
             Phase::Open if connection.unread.is_empty() && connection.waits == Waits::No && !congested => {
                 self.handle_frames(id, padded, len, false);
             }
-            Phase::Open | Phase::Admission => {
+            Phase::Open | Phase::Accepted | Phase::Admission => {
                 connection.unread.extend_from_slice(&padded[..len]);
                 let is_brief = connection.is_open() && !congested;
                 self.clients.wait(&mut self.turn, id, is_brief);
@@ -76,7 +93,7 @@ impl Shard {
         match connection.phase {
             // What came before the end is still waiting to be handled, or to be answered by another shard.
             Phase::Open if !connection.unread.is_empty() => {}
-            Phase::Admission => {}
+            Phase::Accepted | Phase::Admission => {}
             Phase::Lingering => self.clients.finish(&mut self.turn, id),
             Phase::Flushing | Phase::Disconnected => {}
             Phase::Handshake | Phase::Open => self.disconnect(id, Close::Gone),
@@ -94,14 +111,9 @@ impl Shard {
         let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
         turn.metrics.sends += 1;
         turn.metrics.bytes_sent += bytes as u64;
-        let Some(all) = clients.sent(id, bytes) else { return };
+        let Some(all) = clients.sent(turn, id, bytes) else { return };
         clients.something_ended(id);
         let Some(connection) = clients.get_mut(id) else { return };
-        if connection.paused {
-            // What it sends is not read now, so taking bytes is its only way to show that it lives.
-            connection.heard_at_ms = turn.now.timer_ms();
-            connection.pinged = false;
-        }
         if connection.phase == Phase::Disconnected {
             return;
         }
@@ -117,6 +129,7 @@ impl Shard {
             return;
         }
         clients.check_drained(id);
+        requests.has_drained(clients, id);
         if walking && clients.has_room(id) {
             feeds.walk_on(turn, clients, maps, id);
         }
@@ -166,6 +179,8 @@ impl Shard {
                 continue;
             }
             let (ended, was_paused) = (connection.ended, std::mem::take(&mut connection.paused));
+            // Until now it was not read, so that its silence begins here.
+            connection.heard_at_ms = self.turn.now.timer_ms();
             if ended {
                 self.disconnect(id, Close::Gone);
             } else if was_paused {

@@ -53,12 +53,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use rtrb::Consumer;
-
 use crate::config::Config;
 use crate::crdt::Time;
 use crate::handover::{Progress, StoragePort};
-use crate::mesh::{ConnectionId, Envelope, KeyHasher, Outgoing, Ports, ShardIndex};
+use crate::mesh::{ConnectionId, KeyHasher, Outgoing, Ports, Receiver, ShardIndex};
 use crate::metrics::ProcessMetrics;
 use crate::wire::json::Parser;
 
@@ -154,7 +152,7 @@ pub struct Shard {
     began_us: u64,
     process: fn() -> ProcessMetrics,
 
-    incoming: Vec<Option<Consumer<Envelope>>>,
+    incoming: Vec<Option<Receiver>>,
     /// The last turn left envelopes in a queue, for the next one.
     mesh_left: bool,
     /// Requests of other shards that wait because this one is congested.

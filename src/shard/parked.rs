@@ -2,7 +2,6 @@
 //! waited too long, answered with `timeout`.
 
 use super::Shard;
-use super::account::Use;
 use super::maps::{Parked, RELEASED_PER_TURN_MAX};
 use crate::mesh::{Answer, Item, Request};
 use crate::wire::Reject;
@@ -22,8 +21,8 @@ impl Shard {
         self.maps.check_loads(&mut self.turn);
         self.answer_late_parked();
         self.requests.answer_durable(&mut self.turn, &mut self.clients, &self.maps);
-        self.turn.storage_left =
-            self.maps.has_received() || self.maps.has_releases() && !self.clearing.is_under_way();
+        let may_release = !self.clearing.is_under_way() && !self.turn.outgoing.is_congested();
+        self.turn.storage_left = self.maps.has_received() || self.maps.has_releases() && may_release;
     }
 
     /// Releases what was parked for maps that are there now, as much as a turn may.
@@ -33,10 +32,11 @@ impl Shard {
         }
         let mut left = RELEASED_PER_TURN_MAX;
         while left > 0
+            && !self.must_pause_release()
             && let Some(mut release) = self.maps.begin_release(&mut self.turn)
         {
             let is_over = loop {
-                if left == 0 {
+                if left == 0 || self.must_pause_release() {
                     break false;
                 }
                 let Some(parked) = release.next() else { break true };
@@ -47,8 +47,12 @@ impl Shard {
         }
     }
 
+    /// Whether the turn has done what it may, or what is released would only wait for another shard.
+    fn must_pause_release(&self) -> bool {
+        self.turn.is_spent() || self.turn.outgoing.is_congested()
+    }
+
     pub(super) fn resume_parked(&mut self, parked: Parked) {
-        self.turn.account.take(Use::Parked, parked.held_bytes());
         if self.maps.is_late(&self.turn, &parked) {
             self.answer_timeout(parked);
         } else {
@@ -59,7 +63,6 @@ impl Shard {
     /// Answers what has waited too long.
     pub(super) fn answer_late_parked(&mut self) {
         while let Some(late) = self.maps.next_late() {
-            self.turn.account.take(Use::Parked, late.held_bytes());
             self.answer_timeout(late);
         }
     }

@@ -100,6 +100,7 @@ impl Turn {
         // The wall clock may have stepped back, and times to live go by it. Ticks never do.
         self.now = now;
         self.reference_ms = self.reference.now(now.unix_ms, now.timer_ms());
+        self.outgoing.look();
         self.metrics.turns += 1;
         self.work = 0;
     }
@@ -118,6 +119,11 @@ impl Turn {
     /// Whether this turn has done as much as it may, so that what is large waits for the next.
     pub const fn is_spent(&self) -> bool {
         self.work >= work::TURN_MAX
+    }
+
+    /// Counts turns, and begins anew after 2^32.
+    pub const fn number(&self) -> u32 {
+        self.metrics.turns as u32
     }
 
     /// Moves this shard's clock up to a time that a client has seen.

@@ -38,6 +38,22 @@ pub(in crate::cli) struct Connections {
     #[arg(default_value_t = Config::default().connections_per_ip_max)]
     pub max_connections_per_ip: usize,
 
+    /// Connections that have yet to open their WebSocket, beside --max-connections
+    ///
+    /// Past it the one that was accepted first is closed: who connects and says nothing keeps nobody out, as whoever asks at
+    /// once is done before its turn comes. Each may make the server hold --max-header-bytes.
+    #[arg(long, env = "ANNULUS_MAX_HANDSHAKES", value_name = "COUNT")]
+    #[arg(value_parser = at_least_one(), default_value_t = Config::default().handshakes_max)]
+    pub max_handshakes: usize,
+
+    /// Bits of an IPv6 address that --max-connections-per-ip counts as one address
+    ///
+    /// A network of 64 is the least that a customer has, and has 2^64 addresses in it; some have 56 or 48. An IPv4 address
+    /// counts whole, also as ::ffff:192.0.2.1.
+    #[arg(long, env = "ANNULUS_IPV6_PREFIX", value_name = "BITS")]
+    #[arg(value_parser = value_parser!(u8).range(1..=128), default_value_t = Config::default().ipv6_prefix)]
+    pub ipv6_prefix: u8,
+
     /// Proxies that are believed who their clients are, such as 127.0.0.1,10.0.0.0/8 [default: none]
     ///
     /// Of a connection from one of them the client is the last in X-Forwarded-For that is not one of them, or else

@@ -22,6 +22,8 @@ const STALE_MAX: usize = 64;
 #[derive(Default)]
 pub struct Debts {
     list: Vec<Debtor>,
+    /// How long the list may be before those that are gone are dropped from it.
+    swept_at: usize,
     next_look_ms: u64,
     was_pressed: bool,
     /// Who has to go, and whether at once.
@@ -45,18 +47,18 @@ impl Clients {
     /// Takes note of what the connection in a slot holds by now.
     #[inline]
     pub(super) fn note_debt(&mut self, index: u32, now_ms: u64) {
-        let connection = &mut self.table[index as usize];
+        let connection = &mut self.table[index];
         if connection.is_debtor || connection.outbox.held_bytes() <= DEBT_BYTES {
             return;
         }
         connection.is_debtor = true;
         let (id, sent_bytes) = (connection.id, connection.sent_bytes);
         self.debts.list.push(Debtor { id, since_ms: now_ms, sent_bytes });
-        if self.debts.list.len() > 2 * self.table.len() + STALE_MAX {
-            let table = &self.table;
-            let is_there =
-                |id: ConnectionId| table.get(id.index as usize).is_some_and(|found| found.id == id);
-            self.debts.list.retain(|debtor| is_there(debtor.id));
+        if self.debts.list.len() > self.debts.swept_at {
+            let mut list = std::mem::take(&mut self.debts.list);
+            list.retain(|debtor| self.get(debtor.id).is_some());
+            self.debts.swept_at = 2 * list.len() + STALE_MAX;
+            self.debts.list = list;
         }
     }
 

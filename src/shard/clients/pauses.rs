@@ -14,7 +14,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use super::Clients;
 use super::connection::{Connection, Waits};
 use crate::config::{Config, RateLimit};
-use crate::limits::{CONNECTION_REQUESTS_PENDING_MAX, UNREAD_BYTES_MAX};
+use crate::limits::{CONNECTION_REQUEST_BYTES_MAX, CONNECTION_REQUESTS_PENDING_MAX, UNREAD_BYTES_MAX};
 use crate::mesh::ConnectionId;
 use crate::shard::Command;
 use crate::shard::turn::Turn;
@@ -134,6 +134,9 @@ impl Clients {
         connection.chunks_pending as usize > chunks_max
             || connection.takes_no_requests
             || connection.requests_pending as usize >= CONNECTION_REQUESTS_PENDING_MAX
+            || connection.request_bytes > CONNECTION_REQUEST_BYTES_MAX
+            || connection.owed_bytes > self.answer_bytes_max() / 2
+            || !connection.long_reads.is_empty()
             || connection.outbox.bytes() > self.soft_bytes
     }
 
@@ -149,7 +152,7 @@ impl Clients {
 }
 
 /// When a connection may send again that has sent as much as it may, and is to wait for that.
-pub fn rate_allows_at_us(turn: &Turn, connection: &Connection) -> Option<u64> {
+fn rate_allows_at_us(turn: &Turn, connection: &Connection) -> Option<u64> {
     let Config { messages_per_second_max, messages_per_minute_max, rate_limit, .. } = *turn.config;
     if rate_limit == RateLimit::Refuse {
         return None;

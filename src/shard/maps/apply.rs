@@ -3,8 +3,8 @@
 use std::iter;
 
 use super::{Cells, MapSlot, Maps, SharedMap};
-use crate::crdt::{Cell, Delta, HashedKey, Merge, Refused, Removal, Stamp, State, Time};
-use crate::mesh::{Action, At, EntryPacker, Merged, MergedStamp, TagList, TaggedValue, Write, Writer};
+use crate::crdt::{Delta, HashedKey, Merge, Refused, Removal, Stamp, State, Time};
+use crate::mesh::{Action, At, Merged, MergedStamp, TagList, TaggedValue, Write, Writer};
 use crate::metrics::{OpKind, OpOutcome as Counted};
 use crate::shard::turn::Turn;
 use crate::shard::work;
@@ -237,27 +237,6 @@ const fn reject(refused: Refused) -> Reject {
         Refused::MapType => Reject::MapType,
         Refused::TooLarge => Reject::TooLarge("the key holds as many tags or slots as it may"),
         Refused::CellFull => Reject::TooLarge("the key holds as many bytes as it may"),
-    }
-}
-
-/// Appends the whole state of a cell as one entry.
-pub fn pack_cell(out: &mut Vec<u8>, cell: &Cell) {
-    let key = std::str::from_utf8(cell.key()).expect("keys enter as text");
-    let mut entry = EntryPacker(out);
-    match cell.state() {
-        State::Lww(lww) => match lww.value() {
-            Some(value) => entry.ending(key, lww.at(), value, lww.expires_ms()),
-            None => entry.value(key, lww.at(), None),
-        },
-        State::OrSet(set) => {
-            let live = set.live().map(|tagged| TaggedValue {
-                tag: tagged.tag(),
-                value: tagged.value(),
-                at: *tagged.at(),
-            });
-            entry.tags(key, live, set.removed());
-        }
-        State::Counter(counter) => entry.count(key, counter.count()),
     }
 }
 

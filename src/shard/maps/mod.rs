@@ -6,13 +6,16 @@ mod counts;
 mod journal;
 mod load;
 mod memory;
+mod pack;
 mod recency;
 mod release;
 mod removal;
 mod types;
 mod waiting;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use changes::Changes;
@@ -21,13 +24,14 @@ use load::{Loading, Loads};
 use memory::Memory;
 use recency::{Recency, RecencyOrder};
 use removal::Schedule;
+use types::Claim;
 
-pub use apply::pack_cell;
 pub use changes::Batch;
 pub use counts::MapCounts;
 pub use journal::Journal;
+pub use pack::{pack_cell, text_bytes};
 pub use release::RELEASED_PER_TURN_MAX;
-pub use waiting::Parked;
+pub use waiting::{Parked, WaitingBytes};
 
 use super::interest::{Interest, NameTable, Named};
 use super::{Shared, turn::Turn};
@@ -77,7 +81,7 @@ pub enum Cells {
     /// Nothing is stored and no write has come yet, so the type is open.
     Untyped,
     /// The map's home shard was asked for the type; requests wait, in order, with their own bytes.
-    Claiming(Box<VecDeque<Parked>>),
+    Claiming(Box<Claim>),
     Typed(Box<crdt::Map>),
 }
 
@@ -114,7 +118,7 @@ impl SharedMap {
     fn parked(&mut self) -> Option<&mut VecDeque<Parked>> {
         match &mut self.cells {
             Cells::Loading(loading) => Some(loading.parked()),
-            Cells::Claiming(waiting) => Some(waiting),
+            Cells::Claiming(claim) => Some(&mut claim.parked),
             Cells::Unloaded | Cells::Untyped | Cells::Typed(_) => None,
         }
     }
@@ -179,6 +183,8 @@ pub struct Maps {
     uncounted: Vec<MapSlot>,
     /// Requests that have waited too long for their map.
     late: VecDeque<Parked>,
+    /// Of all requests that wait in this shard.
+    waiting_bytes: Rc<Cell<usize>>,
 }
 
 impl Maps {
@@ -204,6 +210,7 @@ impl Maps {
             changes: Changes::default(),
             uncounted: Vec::new(),
             late: VecDeque::new(),
+            waiting_bytes: Rc::default(),
         }
     }
 

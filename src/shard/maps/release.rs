@@ -64,7 +64,7 @@ impl Maps {
         if !is_over {
             match &mut map.cells {
                 // The first write has asked the map's home for the type: the rest waits for that.
-                Cells::Claiming(claiming) => claiming.extend(std::mem::take(release.loading.parked())),
+                Cells::Claiming(claim) => claim.parked.extend(std::mem::take(release.loading.parked())),
                 _ => return self.suspend_release(release),
             }
         }

@@ -19,6 +19,12 @@ use crate::crdt::{Map, MapType, Time};
 use crate::mesh::{Answer, Item, PackedWrite, ReplyTo, Request, ShardIndex, Write};
 use crate::shard::turn::Turn;
 
+/// What waits for the type of one map.
+#[derive(Default)]
+pub struct Claim {
+    pub(super) parked: VecDeque<Parked>,
+}
+
 impl Maps {
     /// The slot of the map, which may be known, if its type is known here and the operation can be applied at once. Where this shard
     /// is the map's home, it decides here and now.
@@ -84,10 +90,10 @@ impl Maps {
         if let Some(slot) = self.find(map, turn.hasher.map(map)) {
             let cells = &mut self.table[slot].cells;
             if matches!(cells, Cells::Claiming(_))
-                && let Cells::Claiming(parked) = std::mem::replace(cells, Cells::Untyped)
+                && let Cells::Claiming(claim) = std::mem::replace(cells, Cells::Untyped)
             {
                 self.begin_map(slot, map_type);
-                return *parked;
+                return claim.parked;
             }
         }
         VecDeque::new()

@@ -101,14 +101,14 @@ fn remember_member(
     let names_bytes = set.room.len() + set.member.len();
     let before = position.map_or(0, |position| own[position].bytes());
     let after = set.state.map_or(0, |state| names_bytes + state.len());
-    let bytes = connection.members_bytes - before + after;
+    let bytes = connection.members_bytes as usize - before + after;
     if after > before && bytes > turn.config.presence_bytes_max {
         return Err(Reject::TooLarge("this connection has set as many bytes of members as it may"));
     }
     if position.is_none() && set.state.is_some() && own.len() >= turn.config.subscriptions_max {
         return Err(Reject::TooLarge("this connection has set as many members as it may"));
     }
-    connection.members_bytes = bytes;
+    connection.members_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     match (position, set.state) {
         (None, None) => {}
         (Some(position), Some(state)) => own[position].state_bytes = state.len() as u32,
