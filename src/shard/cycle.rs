@@ -171,7 +171,10 @@ impl Shard {
                     || self.requests.has_roomier())
                 || self.has_deferred() && !self.maps.is_backlogged());
         let has_line = self.clients.line_len() > 0 && !self.is_congested();
+        // The last connection may be gone after the turn in which it was closed.
+        let is_to_exit = self.is_drained() && !self.exited;
         has_line
+            || is_to_exit
             || self.clients.has_drained()
             || self.mesh_left
             || self.turn.storage_left
