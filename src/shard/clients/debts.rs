@@ -13,6 +13,9 @@ const DEBT_BYTES: usize = 32 << 10;
 /// Milliseconds over which it is measured how fast a peer takes what it is sent: TCP may ask for more only once in
 /// seconds.
 const WINDOW_MS: u64 = 5_000;
+/// Milliseconds for which clients must have held too much before the largest go, which may be healthy: nothing large is
+/// begun meanwhile, so a burst of answers is over by then.
+const FULL_MS: u64 = 1_000;
 /// Milliseconds between two looks.
 const LOOK_EVERY_MS: u64 = 100;
 /// Entries of the list that are not worth a sweep.
@@ -26,6 +29,8 @@ pub struct Debts {
     swept_at: usize,
     next_look_ms: u64,
     was_pressed: bool,
+    /// Since when clients hold more than they may.
+    full_since_ms: Option<u64>,
     /// Who has to go, and whether at once.
     due: Vec<(ConnectionId, bool)>,
 }
@@ -69,6 +74,9 @@ impl Clients {
         let was_pressed = std::mem::replace(&mut self.debts.was_pressed, is_pressed);
         let has_begun = is_pressed && !was_pressed;
         let now_ms = turn.now.timer_ms();
+        if !turn.account.is_full() {
+            self.debts.full_since_ms = None;
+        }
         if !is_pressed || !has_begun && now_ms < self.debts.next_look_ms {
             return;
         }
@@ -100,11 +108,17 @@ impl Clients {
             connection.is_debtor
         });
         self.debts.list = list;
+        if turn.account.is_full() && self.debts.full_since_ms.is_none() {
+            self.debts.full_since_ms = Some(now_ms);
+        }
+        let has_lasted = self.debts.full_since_ms.is_some_and(|since_ms| now_ms >= since_ms + FULL_MS);
         let (alone, share) = turn.account.shares();
         let held = turn.account.clients_bytes().saturating_sub(going);
         let held = self.have_go(&mut slow, (held, alone), false);
-        others.append(&mut slow);
-        self.have_go(&mut others, (held, share), true);
+        if has_lasted {
+            others.append(&mut slow);
+            self.have_go(&mut others, (held, share), true);
+        }
     }
 
     /// Has the largest go until no more than `enough` is held; what is held then.
