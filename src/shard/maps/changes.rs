@@ -85,6 +85,11 @@ impl Maps {
         of_full.or_else(|| self.changes.filling.get(self.table[slot].batch as usize).map(|batch| batch.first))
     }
 
+    /// The map of each batch.
+    pub fn batched(&self) -> impl Iterator<Item = MapSlot> {
+        self.changes.full.iter().chain(&self.changes.filling).map(|batch| batch.map)
+    }
+
     fn take_filling(&mut self, slot: MapSlot) -> Option<Batch> {
         let index = std::mem::replace(&mut self.table.get_mut(slot)?.batch, NO_BATCH);
         if index == NO_BATCH {
