@@ -75,6 +75,7 @@ impl Shard {
             feeds.run_walks(turn, clients, maps);
             requests.read_on(turn, clients, maps);
         }
+        rooms.remove_leavers(turn, clients);
         rooms.answer_watches(turn, clients, requests);
     }
 
@@ -168,12 +169,14 @@ impl Shard {
             && (!self.turn.account.is_full()
                 && (self.feeds.has_walks()
                     || self.rooms.has_watches_to_answer()
-                    || self.requests.has_roomier())
+                    || self.requests.may_read_on())
                 || self.has_deferred() && !self.maps.is_backlogged());
         let has_line = self.clients.line_len() > 0 && !self.is_congested();
         // The last connection may be gone after the turn in which it was closed.
         let is_to_exit = self.is_drained() && !self.exited;
         has_line
+            || self.rooms.has_leavers()
+            || self.has_more_to_send_away()
             || is_to_exit
             || self.clients.has_drained()
             || self.mesh_left

@@ -7,7 +7,7 @@
 //!        leave, tell             our side is ended           `finish`               completion
 //! ```
 
-use super::Shard;
+use super::{Shard, work};
 use crate::mesh::ConnectionId;
 use crate::wire::Close;
 
@@ -25,16 +25,19 @@ impl Shard {
         }
         clients.log_ended(turn, id, close, cause);
         let Some(mut leaving) = clients.leave(turn, id) else { return };
+        let (heard, set) = (leaving.subscriptions.len() + leaving.watches.len(), leaving.members.len());
+        turn.spend(work::DISCONNECT + work::RECEIVER * heard as u64 + work::FRAME * set as u64);
         // Leave every subscription, which tells the owners where this was the last. An end is an answer to everything.
         for subscription in leaving.subscriptions.drain(..) {
             let _owed = feeds.end_subscription(turn, clients, maps, subscription);
         }
-        // Leave every room: first as a watcher, then with the members that it has set.
+        // Leave every room: first as a watcher, then with the members that it has set, of which the home tells the others as it
+        // comes to it: a thousand that go at once are a million messages where there are a thousand watchers.
         for watch in leaving.watches.drain(..) {
             rooms.end_watch(turn, clients, watch);
         }
         for member in leaving.members.drain(..) {
-            rooms.release_member(turn, clients, id, &member);
+            rooms.release_member(turn, id, &member);
         }
         // Tell who else must know.
         if let Some(address) = leaving.counted {

@@ -131,7 +131,7 @@ impl Shard {
                 turn.outgoing.push(from, Item::Answer(Answer::MemberSet { reply, outcome }));
             }
             Request::LeaveRoom { room, member, by } => {
-                rooms.leave_room(turn, clients, (room.text(bytes), member.text(bytes)), by);
+                rooms.leave_room((room.text(bytes), member.text(bytes)), by);
             }
             Request::Metrics { reply } => {
                 let metrics = Box::new(self.metrics_now());

@@ -11,6 +11,10 @@ use crate::wire::websocket::{self, Opcode};
 /// fifty thousand in one turn would keep everybody waiting.
 const TIMERS_PER_TURN_MAX: usize = 1024;
 
+/// Slots looked at in one turn of a drain at least, whatever else the turn has done: that of 100 000 connections takes half
+/// a second of the shortest turns.
+const SENT_AWAY_MIN: usize = 64;
+
 /// Where the shard itself is in its life. It only moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -20,9 +24,11 @@ pub enum Life {
     Leaving {
         until_us: u64,
     },
-    /// Sends everybody away, and ends once all are gone or then at the latest.
+    /// Sends everybody away, who has a slot from `next` on in this turn and those to come, and ends once all are gone or then
+    /// at the latest.
     Draining {
         until_us: u64,
+        next: u32,
     },
 }
 
@@ -91,22 +97,33 @@ impl Shard {
             self.life = Life::Leaving {
                 until_us: self.turn.now.monotonic_us + self.turn.config.drain_lead_ms * 1000,
             };
-            self.end_lead();
         }
     }
 
-    /// Begins to drain once the lead is over.
+    /// Begins to drain once the lead is over, and goes on with it.
     pub(super) fn end_lead(&mut self) {
         match self.life {
             Life::Leaving { until_us } if self.turn.now.monotonic_us >= until_us => {}
+            Life::Draining { .. } => return self.send_away(),
             _ => return,
         }
-        self.life =
-            Life::Draining { until_us: self.turn.now.monotonic_us + self.turn.config.drain_ms * 1000 };
+        let until_us = self.turn.now.monotonic_us + self.turn.config.drain_ms * 1000;
+        self.life = Life::Draining { until_us, next: 0 };
         self.turn.commands.push(Command::StopAccepting);
-        let open: Vec<(ConnectionId, Phase)> =
-            self.clients.iter().map(|connection| (connection.id, connection.phase)).collect();
-        for (id, phase) in open {
+        self.send_away();
+    }
+
+    /// Tells connections that the server goes away, as many as a turn may. Who connects meanwhile is told with its upgrade.
+    fn send_away(&mut self) {
+        let end = self.clients.slots();
+        for told in 1.. {
+            let Life::Draining { next, .. } = &mut self.life else { return };
+            if *next >= end || told > SENT_AWAY_MIN && self.turn.is_spent() {
+                return;
+            }
+            let index = *next;
+            *next += 1;
+            let Some((id, phase)) = self.clients.in_slot(index) else { continue };
             match phase {
                 // It may have asked already, and is answered: with the same, or with a page.
                 Phase::Accepted | Phase::Handshake | Phase::Admission => self.hurry(id),
@@ -116,6 +133,11 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Whether connections are yet to be told that the server goes away.
+    pub(super) fn has_more_to_send_away(&self) -> bool {
+        matches!(self.life, Life::Draining { next, .. } if next < self.clients.slots())
     }
 
     /// Gives a connection that is not open yet what time it has while the server drains.
@@ -150,7 +172,7 @@ impl Shard {
     pub(super) fn next_life_us(&self) -> Option<u64> {
         match self.life {
             Life::Serving => None,
-            Life::Leaving { until_us } | Life::Draining { until_us } => Some(until_us),
+            Life::Leaving { until_us } | Life::Draining { until_us, .. } => Some(until_us),
         }
     }
 
@@ -165,7 +187,7 @@ impl Shard {
         // What was acknowledged shall reach the disk, unless the storage takes nothing any more.
         let grace_ms = if self.maps.has_unjournaled() { CLOSE_TIMEOUT_MS } else { 0 };
         match self.life {
-            Life::Draining { until_us } => Some(until_us + grace_ms * 1000),
+            Life::Draining { until_us, .. } => Some(until_us + grace_ms * 1000),
             Life::Serving | Life::Leaving { .. } => None,
         }
     }

@@ -10,6 +10,8 @@ pub const CELL: u64 = 64;
 pub const PASSED_OVER: u64 = 1;
 /// A frame to or from one connection, beside its bytes.
 pub const FRAME: u64 = 16;
+/// The end of a connection, beside what it has to let go of: its close frame, its timer, its line in the log.
+pub const DISCONNECT: u64 = 64;
 /// Touching one subscriber or watcher that is sent what others get as well.
 pub const RECEIVER: u64 = 8;
 

@@ -87,9 +87,9 @@ impl Visitor for Part {
             self.blocks.push(Vec::with_capacity(bytes.max(BLOCK_BYTES)));
         }
         if let Some(block) = self.blocks.last_mut() {
-            let offset = block.len() as u32;
+            let offset = u32::try_from(block.len()).expect("a block has BLOCK_BYTES, or is one cell");
             Chunk::write_cell(block, key, image);
-            let block = self.blocks.len() as u32 - 1;
+            let block = u32::try_from(self.blocks.len() - 1).expect("4 Gi blocks are beyond any memory");
             self.order.push(Place { applied: glance.applied, block, offset });
         }
         Ok(true)

@@ -220,7 +220,8 @@ impl Taken {
             let bytes = window.read(segment, entry)?;
             match read_record(bytes, segment.salt) {
                 Ok(Record { map: found, key, body: Body::Delta(_), .. }) if found == map => {
-                    let (at, key_len) = (cells.bytes.len(), key.len() as u16);
+                    let key_len = u16::try_from(key.len()).expect("a record gives it in 16 bits");
+                    let at = cells.bytes.len();
                     let Entry { partition, .. } = *entry;
                     cells.index.push(Place { at, begin: 0, key_len, partition, salt: segment.salt });
                 }

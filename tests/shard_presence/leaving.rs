@@ -1,5 +1,7 @@
 //! Members go with the connection that has set them last.
 
+use annulus::shard::work;
+
 use crate::world::World;
 
 /// Every way in which a watcher on shard 0 can stand to the home of a room and to who leaves: home, and shard of the
@@ -144,4 +146,79 @@ fn the_largest_clock_does_not_overflow() {
     world.fail(client);
     world.settle();
     assert_eq!(world.received(watcher), [format!("member room a=gone@{}", u64::MAX)]);
+}
+
+#[test]
+fn many_that_go_at_once_are_told_of_over_several_turns() {
+    const MEMBERS: usize = 600;
+    for home in 0..2 {
+        let mut world = World::new(2);
+        let room = world.name_of(home, "room");
+        let watchers: Vec<_> = (0..MEMBERS).map(|_| world.connect(0)).collect();
+        for &watcher in &watchers {
+            world.send(watcher, &format!("watch 1 {room}"));
+        }
+        world.settle();
+        let members: Vec<_> = (0..MEMBERS).map(|_| world.connect(1)).collect();
+        for (n, &member) in members.iter().enumerate() {
+            world.send(member, &format!("set {room} m{n} 1 x"));
+        }
+        world.settle();
+        for &watcher in &watchers {
+            world.received(watcher);
+        }
+        members.iter().for_each(|&member| world.fail(member));
+        let one = work::CELL + work::RECEIVER * MEMBERS as u64;
+        let all = one * MEMBERS as u64;
+        assert!(all > 20 * work::TURN_MAX);
+        let mut turns = 0;
+        while world.metrics().presence_members > 0 {
+            world.turn();
+            turns += 1;
+            assert!(turns < 10_000, "nothing goes on");
+            let spent = world.nodes.iter().map(|node| node.shard.work()).max().unwrap();
+            // What the home tells its own watchers. On the other shard, what one envelope brings is told at once.
+            if home == 0 {
+                assert!(spent <= work::TURN_MAX + one, "{spent} units in one turn");
+            }
+        }
+        world.settle();
+        for &watcher in &watchers {
+            assert_eq!(world.received(watcher).len(), MEMBERS, "each was told of");
+        }
+        if home == 0 {
+            assert!(turns as u64 >= all / (work::TURN_MAX + one), "{turns} turns");
+        }
+    }
+}
+
+#[test]
+fn a_removal_whose_way_is_blocked_is_late_and_not_lost() {
+    let mut world = World::new(2);
+    let room = world.name_of(1, "room");
+    let (watcher, client, busy) = (world.connect(1), world.connect(0), world.connect(0));
+    world.ask(watcher, &format!("watch 1 {room}"));
+    world.ask(client, &format!("set {room} a 1 x"));
+    world.received(watcher);
+    // The home takes no turns, and the queue to it is full before the client goes.
+    world.nodes[1].is_stopped = true;
+    for n in 0..50 {
+        world.send(busy, &format!("set {room} b 1 {n}"));
+        world.turn();
+    }
+    assert!(world.metrics().mesh_pending_envelopes > 0);
+    world.fail(client);
+    (0..10).for_each(|_| world.turn());
+    // Nor is it lost where the connection that had set more goes meanwhile.
+    world.fail(busy);
+    (0..10).for_each(|_| world.turn());
+    assert_eq!(world.metrics().presence_members, 1);
+    world.nodes[1].is_stopped = false;
+    world.settle();
+    assert_eq!(world.metrics().presence_members, 0);
+    let told = world.received(watcher);
+    for member in ["a", "b"] {
+        let gone = format!("member {room} {member}=gone");
+        assert_eq!(told.iter().filter(|line| line.starts_with(&gone)).count(), 1, "{told:?}");
+    }
 }

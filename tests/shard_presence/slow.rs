@@ -1,8 +1,34 @@
 //! A watcher that does not read.
 
+use annulus::limits::PRESENCE_STATE_BYTES_MAX;
+
 use crate::world::World;
 
 const STATE_BYTES: usize = 1_000;
+
+#[test]
+fn rooms_that_are_watched_at_once_find_room_in_the_outbox() {
+    const ROOMS: usize = 8;
+    const MEMBERS: usize = 60;
+    for home in 0..2 {
+        let mut world = World::new(2);
+        let (watcher, client) = (world.connect(0), world.connect(0));
+        let state = "x".repeat(PRESENCE_STATE_BYTES_MAX);
+        let rooms: Vec<String> = (0..ROOMS).map(|n| world.name_of(home, &format!("room{n}x"))).collect();
+        for room in &rooms {
+            for n in 0..MEMBERS {
+                assert!(world.ask(client, &format!("set {room} m{n} 1 {state}")).is_empty());
+            }
+        }
+        world.stall(watcher);
+        rooms.iter().for_each(|room| world.send(watcher, &format!("watch 1 {room}")));
+        world.settle();
+        assert_eq!(world.metrics().slow_consumers, 0, "31 MB for a client that takes nothing for a moment");
+        world.resume(watcher);
+        world.settle();
+        assert_eq!(world.received(watcher).len(), ROOMS);
+    }
+}
 
 #[test]
 fn a_slow_watcher_is_told_removals_and_ends_with_the_last_state_of_each() {

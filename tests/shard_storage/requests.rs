@@ -206,7 +206,8 @@ fn what_was_written_before_a_long_read_is_in_it() {
 
 #[test]
 fn acks_that_come_all_at_once_find_room_in_the_outbox() {
-    let mut world = World::new(1);
+    const HARD_BYTES: usize = 4 << 20;
+    let mut world = World::with(1, |config| config.outbox_hard_bytes = HARD_BYTES);
     let client = world.connect(0);
     world.received(client);
     world.send(client, &set("m", "k", 1));
@@ -224,7 +225,7 @@ fn acks_that_come_all_at_once_find_room_in_the_outbox() {
     let mut answers = 0;
     for _ in 0..100 {
         let most = watch(&mut world, 200);
-        assert!(most <= OUTBOX_HARD_BYTES_DEFAULT as u64, "{most} bytes were owed at once");
+        assert!(most <= HARD_BYTES as u64, "{most} bytes were owed at once");
         world.serve();
         answers += world.received(client).len();
     }

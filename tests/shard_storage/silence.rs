@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use annulus::config::{Config, DialectPath, RateLimit};
 use annulus::dialect::synckit;
 use annulus::limits::{CONNECTION_REQUESTS_PENDING_MAX, JOURNAL_BACKLOG_BYTES};
+use annulus::shard::work;
 
 use crate::world::{Client, World};
 
@@ -261,4 +262,36 @@ fn many_timers_that_are_due_at_once_are_looked_at_over_several_turns() {
     }
     assert_eq!(sends, 2 * CLIENTS as u64, "each had its hello and a ping");
     assert!(most <= 1_024, "{most} pings in one turn");
+}
+
+#[test]
+fn a_drain_tells_many_over_several_turns_and_all_of_them() {
+    const CLIENTS: usize = 5_000;
+    let mut world = World::with(1, |config| config.drain_ms = 60_000);
+    for _ in 0..CLIENTS {
+        let client = world.accept(0, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        world.upgrade(client, "/v1");
+    }
+    world.settle();
+    let silent = world.accept(0, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    world.nodes[0].shard.drain();
+    let (mut closes, mut turns) = (0, 0);
+    while closes < CLIENTS as u64 {
+        world.turn();
+        let now = world.metrics().closes(1001);
+        let most = work::TURN_MAX / work::DISCONNECT + 64;
+        assert!(now - closes <= most, "{} were told in one turn", now - closes);
+        (closes, turns) = (now, turns + 1);
+        assert!(turns < 1_000, "nothing goes on");
+        assert!(
+            closes == CLIENTS as u64 || world.nodes[0].shard.wait_us() == Some(0),
+            "it goes on by itself"
+        );
+    }
+    assert!(turns > 3, "{turns} turns");
+    world.settle();
+    assert_eq!(world.metrics().sockets, 1, "who has yet to ask has a moment for it");
+    world.upgrade(silent, "/v1");
+    world.settle();
+    assert!(world.is_open(silent) && world.metrics().sockets == 0 && world.nodes[0].has_exited);
 }

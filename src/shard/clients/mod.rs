@@ -129,6 +129,16 @@ impl Clients {
         self.dialects[usize::from(index)]
     }
 
+    /// Slots there have been at once, in whole chunks: every index is below.
+    pub fn slots(&self) -> u32 {
+        self.table.slots()
+    }
+
+    /// Who is in a slot, and where it is in its life.
+    pub fn in_slot(&self, index: u32) -> Option<(ConnectionId, Phase)> {
+        self.table.get(index).map(|connection| (connection.id, connection.phase))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }

@@ -84,6 +84,11 @@ impl Table {
         self.len == 0
     }
 
+    /// Slots of all chunks, vacant ones included.
+    pub fn slots(&self) -> u32 {
+        (self.chunks.len() * CHUNK) as u32
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Connection> {
         self.chunks.iter().flat_map(|chunk| chunk.iter().map(|(_, connection)| connection))
     }

@@ -321,6 +321,11 @@ impl Requests {
         }
     }
 
+    /// Whether a connection may have room since the last look.
+    pub fn may_read_on(&self) -> bool {
+        !self.roomier.is_empty()
+    }
+
     /// Asks again for what was too long, for connections that may have room for it now.
     pub fn read_on(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps) {
         // However many have room, they may not in all.
@@ -331,11 +336,6 @@ impl Requests {
                 && self.read_on_if_room(turn, clients, maps, reply)
             {}
         }
-    }
-
-    /// Whether any may have room, so that the next turn must not wait for an event.
-    pub fn has_roomier(&self) -> bool {
-        !self.roomier.is_empty()
     }
 
     /// Asks the next owner for its part of an answer that was too long, if nothing else is owed to the connection and its

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Present, RoomSlot, Rooms, SetPresence};
+use super::{Leaver, Present, RoomSlot, Rooms, SetPresence};
 use crate::limits::{CHUNK_BYTES, PRESENCE_MEMBERS_MAX, PRESENCE_ROOM_BYTES_MAX};
 use crate::mesh::{Answer, Item, Member, MemberChanged, ReplyTo, ShardIndex, Span, Writer};
 use crate::shard::account::Use;
@@ -65,9 +65,27 @@ impl Rooms {
         Ok(())
     }
 
-    /// Removes a member whose connection is gone, unless another has set it since.
-    pub fn leave_room(&mut self, turn: &mut Turn, clients: &mut Clients, name: (&str, &str), by: Writer) {
-        self.remove_member(turn, clients, name, by, |last| last.saturating_add(1));
+    /// Has a member removed whose connection is gone, unless another has set it since: in this turn, or where many are gone
+    /// a little later. Each is known by who has set it, so that it does not matter what happens to the room meanwhile.
+    pub fn leave_room(&mut self, (room, member): (&str, &str), by: Writer) {
+        self.to_leave.push_back(Leaver { room: room.into(), member: member.into(), by });
+    }
+
+    /// Removes members whose connections are gone, as many as a turn may, and one at least: everybody who watches the room is
+    /// told of each.
+    pub fn remove_leavers(&mut self, turn: &mut Turn, clients: &mut Clients) {
+        while let Some(Leaver { room, member, by }) = self.to_leave.pop_front() {
+            turn.spend(work::CELL);
+            self.remove_member(turn, clients, (&room, &member), by, |last| last.saturating_add(1));
+            if turn.is_spent() {
+                break;
+            }
+        }
+    }
+
+    /// Whether members are yet to be removed, so that the next turn must not wait for an event.
+    pub fn has_leavers(&self) -> bool {
+        !self.to_leave.is_empty()
     }
 
     /// Removes a member, if it is there and `by` has set it last; `clock` makes what watchers are told from the last.

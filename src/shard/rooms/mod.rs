@@ -29,6 +29,8 @@ pub struct Rooms {
     watches: Slab<Watch>,
     /// Watches to be answered with all members of a room whose home is here, oldest first.
     to_answer: VecDeque<(ReplyTo, Arc<str>)>,
+    /// Members of rooms whose home is here that are gone with their connection, oldest first.
+    to_leave: VecDeque<Leaver>,
     counts: RoomCounts,
 }
 
@@ -40,6 +42,13 @@ pub struct RoomCounts {
     pub members: u64,
     /// Bytes of their names and states.
     pub bytes: usize,
+}
+
+/// A member whose connection is gone.
+struct Leaver {
+    room: Box<str>,
+    member: Box<str>,
+    by: Writer,
 }
 
 /// One room, as far as it concerns this shard.

@@ -55,14 +55,13 @@ impl Rooms {
     pub fn release_member(
         &mut self,
         turn: &mut Turn,
-        clients: &mut Clients,
         id: ConnectionId,
         OwnMember { room, member, .. }: &OwnMember,
     ) {
         let home = turn.owner(turn.hasher.map(room));
         let by = turn.writer(id);
         if home == turn.index {
-            return self.leave_room(turn, clients, (room, member), by);
+            return self.leave_room((room, member), by);
         }
         let envelope = turn.outgoing.filling(home);
         let room = Span::append(&mut envelope.bytes, room.as_bytes());
