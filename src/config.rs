@@ -76,6 +76,12 @@ pub struct Config {
     /// Bytes waiting for one connection past which it is closed with 4008.
     pub outbox_hard_bytes: usize,
 
+    /// Bytes a peer must take each second of what waits for it while clients hold too much memory, or it is closed with
+    /// 4008; 0: as slowly as it likes.
+    pub drain_bytes_per_second_min: usize,
+    /// Bytes of names and states of the members that one connection has set.
+    pub presence_bytes_max: usize,
+
     /// How far ahead of the server a client's stamp may be.
     pub clock_drift_max_ms: u64,
     /// How long a removal is remembered, so that late writers cannot undo it.
@@ -86,8 +92,8 @@ pub struct Config {
     pub drain_lead_ms: u64,
     /// Over how long connections are closed when the server stops.
     pub drain_ms: u64,
-    /// Bytes of maps in memory, over all shards, past which cold maps are evicted; 0: no limit. Means nothing
-    /// without storage.
+    /// Bytes of memory for maps and for what is held for clients, over all shards; 0: no limit. Past it cold maps are
+    /// evicted, if there is a storage, and growth is refused.
     pub memory_limit_bytes: usize,
     /// Whether the ack level `durable` can be reached.
     pub offers_durable: bool,
@@ -241,6 +247,8 @@ impl Default for Config {
             coalesce: Coalesce::LOW_LATENCY,
             outbox_soft_bytes: limits::OUTBOX_SOFT_BYTES_DEFAULT,
             outbox_hard_bytes: limits::OUTBOX_HARD_BYTES_DEFAULT,
+            drain_bytes_per_second_min: 4 << 10,
+            presence_bytes_max: 1 << 20,
             clock_drift_max_ms: 60_000,
             tombstone_retention_ms: 30 * 24 * 3_600_000,
             ack_timeout_ms: 5_000,

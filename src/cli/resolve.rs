@@ -124,8 +124,9 @@ pub(super) fn settings(
     check_sizes(&serve.config)?;
     check_outbox(&serve.config)?;
     check_times(&serve.config)?;
+    check_memory(&serve)?;
     if let Some(storage) = &serve.storage {
-        check_storage(storage, &serve, allowed_cores)?;
+        check_storage(storage, allowed_cores)?;
     }
     let (connections, cores) = (serve.config.connections_max, serve.cores.len());
     if connections < cores {
@@ -194,15 +195,14 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         },
         outbox_soft_bytes: delivery.outbox_soft_bytes.0,
         outbox_hard_bytes: delivery.outbox_hard_bytes.0,
+        drain_bytes_per_second_min: delivery.min_drain_bytes_per_second.0,
+        presence_bytes_max: delivery.max_presence_bytes.0,
         clock_drift_max_ms: data.max_clock_drift_ms,
         tombstone_retention_ms: data.tombstone_retention.ms,
         ack_timeout_ms: data.ack_timeout_ms,
         drain_lead_ms: stopping.drain_lead_ms,
         drain_ms: stopping.drain_ms,
-        memory_limit_bytes: match storage {
-            Some(_) => data.memory_limit.map_or(0, |bytes| bytes.0),
-            None => 0,
-        },
+        memory_limit_bytes: data.memory_limit.map_or(0, |bytes| bytes.0),
         offers_durable: storage.as_ref().is_some_and(|storage| storage.fsync != Fsync::Never),
     };
     let cores = listening.cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
@@ -310,16 +310,20 @@ fn check_times(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn check_storage(storage: &StorageConfig, serve: &Serve, allowed_cores: &[usize]) -> Result<(), ConfigError> {
-    let given = Bytes(storage.segment_bytes);
-    if !(limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_CEILING).contains(&given.0) {
-        let (min, max) = (Bytes(limits::SEGMENT_BYTES_MIN), Bytes(limits::SEGMENT_BYTES_CEILING));
-        return Err(ConfigError::SegmentBytes { given, min, max });
-    }
+fn check_memory(serve: &Serve) -> Result<(), ConfigError> {
     let (given, cores) = (Bytes(serve.config.memory_limit_bytes), serve.cores.len());
     let min = Bytes(cores * limits::SHARD_MEMORY_BYTES_MIN);
     if given.0 != 0 && given < min {
         return Err(ConfigError::MemoryLimitTooSmall { given, cores, min });
+    }
+    Ok(())
+}
+
+fn check_storage(storage: &StorageConfig, allowed_cores: &[usize]) -> Result<(), ConfigError> {
+    let given = Bytes(storage.segment_bytes);
+    if !(limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_CEILING).contains(&given.0) {
+        let (min, max) = (Bytes(limits::SEGMENT_BYTES_MIN), Bytes(limits::SEGMENT_BYTES_CEILING));
+        return Err(ConfigError::SegmentBytes { given, min, max });
     }
     if let Some(core) = storage.service_core.filter(|core| !allowed_cores.contains(core)) {
         return Err(ConfigError::ServiceCoreUnknown { core, allowed: CoreList(allowed_cores.to_vec()) });

@@ -66,7 +66,7 @@ fn without_flags_the_defaults_are_served() {
 fn memory_storage_promises_nothing_of_a_disk() {
     let serve = serve(&["--storage", "memory", "--memory-limit", "9GiB", "--node", "a"]).unwrap();
     assert!(serve.storage.is_none() && serve.node_is_chosen);
-    assert_eq!((serve.config.memory_limit_bytes, serve.config.offers_durable), (0, false));
+    assert_eq!((serve.config.memory_limit_bytes, serve.config.offers_durable), (9 << 30, false));
 }
 
 #[test]
@@ -145,8 +145,9 @@ fn every_flag_reaches_its_setting() {
         --max-message-bytes 2MiB --max-value-bytes 9KiB --max-cell-bytes 70KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
         --max-bad-messages 12 --allowed-origins HTTPS://A,https://b:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --synckit-max-subscription-bytes 18KiB --synckit-max-awareness-bytes 28KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
+        --min-drain-bytes-per-second 5KiB --max-presence-bytes 2MiB \
         --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-lead-ms 190 --drain-ms 19 \
-        --log-format json --log-level debug --storage memory --preset balanced";
+        --log-format json --log-level debug --storage memory --memory-limit 0 --preset balanced";
     let given = serve(&flags.split_whitespace().collect::<Vec<_>>()).unwrap();
     let expected = Config {
         listen: vec!["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()],
@@ -178,6 +179,8 @@ fn every_flag_reaches_its_setting() {
         coalesce: Coalesce { delay_us: 13, bytes_max: 14, frames_max: 15 },
         outbox_soft_bytes: 1 << 20,
         outbox_hard_bytes: 3 << 20,
+        drain_bytes_per_second_min: 5 << 10,
+        presence_bytes_max: 2 << 20,
         clock_drift_max_ms: 16,
         tombstone_retention_ms: 17_000,
         ack_timeout_ms: 18,
@@ -362,6 +365,7 @@ fn each_rule_between_flags_has_its_refusal() {
         (vec!["--fsync", "often"], "use one of always, interval, never"),
         (vec!["--segment-bytes", "1023KiB"], "choose from 1MiB to 1GiB"),
         (vec!["--memory-limit", "1KiB"], "raise it to at least"),
+        (vec!["--memory-limit", "1KiB", "--storage", "memory"], "raise it to at least"),
         (vec!["--service-core", "60000"], "core 60000 does not exist"),
         (vec!["--max-header-bytes", "1023"], "choose from 1KiB to 64KiB"),
         (vec!["--max-header-bytes", "65KiB"], "choose from 1KiB to 64KiB"),

@@ -82,6 +82,10 @@ pub enum Request {
         map: Arc<str>,
         map_type: MapType,
     },
+    /// The sender has no cells of `map`, whose name lives on the receiver, and has forgotten its type.
+    ReleaseType {
+        map: Arc<str>,
+    },
     /// May one more connection from `address` be open?
     Admit {
         reply: ReplyTo,

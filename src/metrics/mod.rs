@@ -165,6 +165,12 @@ metrics! {
         journal_pending_bytes => "annulus_journal_pending_bytes",
         /// Bytes waiting in outboxes.
         outbox_bytes => "annulus_outbox_bytes",
+        /// Bytes of memory that outboxes hold: frames that many share once, and a send that is under way whole.
+        outbox_held_bytes => "annulus_outbox_held_bytes",
+        /// Bytes of names and states of members, and once more of names at the connections that have set them.
+        presence_bytes => "annulus_presence_bytes",
+        /// Bytes of answers that are being gathered.
+        answers_bytes => "annulus_answers_bytes",
         /// Bytes that answers to requests under way may take.
         owed_bytes => "annulus_owed_bytes",
         /// Bytes of requests that wait for their map or because their shard is congested.

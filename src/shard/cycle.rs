@@ -1,6 +1,6 @@
 //! The turn: what happens between two waits, in the one order in which it is right.
 
-use super::maps::{Journal, SharedMap};
+use super::account::Use;
 use super::{Command, Now, Shard};
 use crate::metrics::Metrics;
 use crate::wire::Close;
@@ -38,6 +38,7 @@ impl Shard {
         while let Some(id) = self.clients.next_slow() {
             self.disconnect(id, Close::SlowConsumer);
         }
+        self.settle_account();
         // Before any envelope, so that no shard hears of what the storage has not been told.
         self.maps.evict_maps(&mut self.turn);
         self.maps.hand_over(&mut self.turn);
@@ -48,6 +49,21 @@ impl Shard {
         if self.is_drained() && !self.exited {
             self.exited = true;
             self.turn.commands.push(Command::Exit);
+        }
+    }
+
+    /// Says what clients hold, and closes those that hold too much where that is too much in all.
+    fn settle_account(&mut self) {
+        let (outboxes, rooms) = (self.clients.held_bytes(), self.rooms.counts().bytes);
+        self.turn.account.set(Use::Outboxes, outboxes);
+        self.turn.account.set(Use::Presence, rooms + self.clients.members_bytes());
+        self.turn.account.set(Use::Waiting, self.maps.waiting_bytes());
+        self.clients.collect_debts(&self.turn);
+        while let Some((id, at_once)) = self.clients.next_due() {
+            self.disconnect_for(id, Close::SlowConsumer, "clients hold as much memory as they may");
+            if at_once {
+                self.clients.finish(&mut self.turn, id);
+            }
         }
     }
 
@@ -106,29 +122,6 @@ impl Shard {
         &mut self.turn.metrics
     }
 
-    /// The counters with the gauges as they are now.
-    pub fn metrics_now(&self) -> Metrics {
-        let mut metrics = self.turn.metrics.clone();
-        metrics.maps =
-            self.maps.iter().filter(|map| map.typed().is_some_and(|cells| cells.cells() > 0)).count() as u64;
-        let is_decided_here = |map: &SharedMap| {
-            map.typed().is_some() && self.turn.owner(map.interest.hash()) == self.turn.index
-        };
-        metrics.map_names = self.maps.iter().filter(|map| is_decided_here(map)).count() as u64;
-        metrics.cells =
-            self.maps.iter().filter_map(|map| map.typed()).map(|cells| cells.cells() as u64).sum();
-        (metrics.presence_rooms, metrics.presence_members) = self.rooms.counts();
-        metrics.resident_bytes = self.maps.iter().map(|map| map.heap_bytes() as u64).sum();
-        metrics.journal_pending_bytes = self.maps.journal().map_or(0, Journal::backlog_bytes);
-        metrics.outbox_bytes = self.clients.iter().map(|connection| connection.outbox.bytes() as u64).sum();
-        metrics.owed_bytes = self.clients.iter().map(|connection| connection.owed_bytes as u64).sum();
-        metrics.waiting_request_bytes = self.maps.waiting_bytes() as u64;
-        let (envelopes, bytes) = self.turn.outgoing.depth();
-        metrics.mesh_pending_envelopes = envelopes as u64;
-        metrics.mesh_pending_bytes = bytes as u64;
-        metrics
-    }
-
     /// How long the driver may wait for completions, in microseconds; `None`: as long as it takes.
     pub fn wait_us(&self) -> Option<u64> {
         if self.has_work_left() {
@@ -144,6 +137,7 @@ impl Shard {
         };
         sooner(self.clients.next_timer_ms().map(|at_ms| at_ms * 1000));
         sooner(self.clients.next_rate_limited_us());
+        sooner(self.clients.next_look_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_life_us());
         sooner(
             self.maps
@@ -172,9 +166,10 @@ impl Shard {
     /// Whether the next turn has something to do even if nothing happens.
     fn has_work_left(&self) -> bool {
         let has_requests = !self.clearing.is_under_way()
-            && (self.feeds.has_walks()
-                || self.rooms.has_watches_to_answer()
-                || self.requests.may_read_on()
+            && (!self.turn.account.is_full()
+                && (self.feeds.has_walks()
+                    || self.rooms.has_watches_to_answer()
+                    || self.requests.may_read_on())
                 || self.has_deferred() && !self.maps.is_backlogged());
         let has_line = self.clients.line_len() > 0 && !self.is_congested();
         // The last connection may be gone after the turn in which it was closed.

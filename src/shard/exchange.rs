@@ -119,6 +119,7 @@ impl Shard {
             Request::Digest { reply, map } => requests.digest_and_answer(turn, clients, maps, reply, &map),
             Request::Walk(request) => feeds.walk_asked(*request),
             Request::ClaimType { map, map_type } => maps.claim_type(turn, from, &map, map_type),
+            Request::ReleaseType { map } => maps.type_released(turn, from, &map),
             Request::Admit { reply, address } => clients.admit(turn, reply, address),
             Request::WatchRoom { reply, room } => rooms.room_watched(turn, reply, room),
             Request::UnwatchRoom { room } => rooms.room_unwatched(turn, from, &room),

@@ -4,7 +4,7 @@
 //!  name ─► slot ─► { name, hash, members here: [u32], other shards: ShardSet, … what the owner keeps of it }
 //! ```
 //! Invariant: a slot is found by its name until it is removed, and a member knows its place among the others, so that
-//! leaving costs nothing however many there are.
+//! leaving costs nothing however many there are. What nobody hears of, as most maps, keeps no room for those who might.
 
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
@@ -19,6 +19,12 @@ use crate::mesh::{ShardIndex, ShardSet};
 pub struct Interest {
     name: Arc<str>,
     hash: u64,
+    heard: Option<Box<Hearers>>,
+}
+
+/// Who hears of it; there is at least one.
+#[derive(Debug)]
+struct Hearers {
     members: Vec<u32>,
     shards: ShardSet,
 }
@@ -33,7 +39,7 @@ pub struct Left {
 
 impl Interest {
     pub fn new(name: &str, hash: u64) -> Self {
-        Self { name: Arc::from(name), hash, members: Vec::new(), shards: ShardSet::EMPTY }
+        Self { name: Arc::from(name), hash, heard: None }
     }
 
     pub const fn name(&self) -> &Arc<str> {
@@ -46,42 +52,54 @@ impl Interest {
 
     /// Slots of those on this shard, whatever they are to the owner.
     pub fn members(&self) -> &[u32] {
-        &self.members
+        self.heard.as_ref().map_or(&[], |heard| &heard.members)
     }
 
     /// Other shards that hear of it.
-    pub const fn shards(&self) -> ShardSet {
-        self.shards
+    pub fn shards(&self) -> ShardSet {
+        self.heard.as_ref().map_or(ShardSet::EMPTY, |heard| heard.shards)
     }
 
     /// Whether anybody would be told of a change.
-    pub fn is_heard(&self) -> bool {
-        !self.members.is_empty() || !self.shards.is_empty()
+    pub const fn is_heard(&self) -> bool {
+        self.heard.is_some()
     }
 
     /// Adds a member; its place, which is 0 for the first.
     pub fn join(&mut self, member: u32) -> u32 {
-        self.members.push(member);
-        self.members.len() as u32 - 1
+        let members = &mut self.hearers().members;
+        members.push(member);
+        members.len() as u32 - 1
     }
 
     /// Takes the member at `place` out.
     pub fn leave(&mut self, place: u32) -> Left {
-        self.members.swap_remove(place as usize);
-        let was_last = self.members.is_empty();
-        if was_last {
-            self.members = Vec::new();
+        let members = &mut self.hearers().members;
+        members.swap_remove(place as usize);
+        let left = Left { moved: members.get(place as usize).copied(), was_last: members.is_empty() };
+        if left.was_last {
+            *members = Vec::new();
+            self.forget_nobody();
         }
-        Left { moved: self.members.get(place as usize).copied(), was_last }
+        left
     }
 
     /// Another shard hears of it from now on, or no longer.
     pub fn set_heard_by(&mut self, shard: ShardIndex, hears: bool) {
         if hears {
-            self.shards.insert(shard);
-        } else {
-            self.shards.remove(shard);
+            self.hearers().shards.insert(shard);
+        } else if let Some(heard) = &mut self.heard {
+            heard.shards.remove(shard);
+            self.forget_nobody();
         }
+    }
+
+    fn hearers(&mut self) -> &mut Hearers {
+        self.heard.get_or_insert_with(|| Box::new(Hearers { members: Vec::new(), shards: ShardSet::EMPTY }))
+    }
+
+    fn forget_nobody(&mut self) {
+        self.heard.take_if(|heard| heard.members.is_empty() && heard.shards.is_empty());
     }
 }
 

@@ -7,9 +7,11 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, life, disconnect, exchange, parked, clear } → pages →
-//! { rooms, feeds } → requests → maps → clients → dialect → { outbox, outcomes } → { caller, commons, interest, turn } → work
+//! order: { commands, facade, cycle, events, frames, handshake, life, disconnect, exchange, parked, clear } → pages → gauges →
+//! { rooms, feeds } → requests → maps → clients → dialect → { outbox, outcomes } → { caller, commons, interest, turn } →
+//! { account, work }
 
+mod account;
 mod caller;
 mod clear;
 mod clients;
@@ -23,6 +25,7 @@ mod exchange;
 mod facade;
 mod feeds;
 mod frames;
+mod gauges;
 mod handshake;
 mod interest;
 mod life;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::account::Account;
 use super::{Command, Now, Shared, work};
 use crate::config::Config;
 use crate::crdt::{Clock, ClockDrift, Node, Reference, Stamp, Time};
@@ -40,6 +41,8 @@ pub struct Turn {
     /// To whoever drives this one.
     pub commands: Vec<Command>,
     pub metrics: Metrics,
+    /// What memory is used for.
+    pub account: Account,
     /// Something is left of the storage for the next turn, which must not wait for an event.
     pub storage_left: bool,
 }
@@ -84,6 +87,10 @@ impl Turn {
             outgoing,
             commands: Vec::new(),
             metrics: Metrics::default(),
+            account: Account::new(
+                shared.config.memory_limit_bytes.div_ceil(shards),
+                shared.config.outbox_hard_bytes,
+            ),
             storage_left: false,
         }
     }

@@ -57,7 +57,7 @@ fn a_room_holds_so_many_members_and_each_may_still_change() {
 
 #[test]
 fn a_room_holds_so_many_bytes() {
-    let mut world = World::new(2);
+    let mut world = World::with(2, |config| config.presence_bytes_max = 2 * PRESENCE_ROOM_BYTES_MAX);
     let room = world.name_of(1, "room");
     let (client, watcher) = (world.connect(0), world.connect(1));
     let state = "x".repeat(PRESENCE_STATE_BYTES_MAX);
@@ -99,4 +99,28 @@ fn a_connection_watches_so_many_rooms_and_sets_so_many_members() {
     world.ask(client, "remove room1 m 2");
     assert_eq!(world.ask(client, "set more m 1 x"), ["member more m=x@1"]);
     assert_eq!(world.metrics().presence_members, 3);
+}
+
+#[test]
+fn a_connection_sets_so_many_bytes_of_members_and_not_one_more_is_kept() {
+    const BYTES_MAX: usize = 100_000;
+    let mut world = World::with(2, |config| config.presence_bytes_max = BYTES_MAX);
+    let (client, other) = (world.connect(0), world.connect(1));
+    let state = "x".repeat(9_900);
+    for n in 0..10 {
+        assert!(world.ask(client, &format!("set room{n} m 1 {state}")).is_empty());
+    }
+    let held = world.metrics().presence_bytes;
+    assert!(held > 99_000 && held <= BYTES_MAX as u64, "{held}");
+    assert_eq!(world.ask(client, &format!("set more m 1 {state}")), ["rejected m too_large"]);
+    assert_eq!(world.ask(client, &format!("set room0 m 2 {state}{state}")), ["rejected m too_large"]);
+    assert_eq!(world.metrics().presence_bytes, held);
+    // Another connection has its own, what becomes smaller always may, and what is given back can be used again.
+    assert!(world.ask(other, &format!("set more m 1 {state}")).is_empty());
+    assert!(world.ask(client, "set room0 m 3 x").is_empty());
+    assert!(world.ask(client, &format!("set more n 1 {state}")).is_empty());
+    world.fail(client);
+    world.fail(other);
+    world.settle();
+    assert_eq!((world.metrics().presence_bytes, world.metrics().presence_members), (0, 0));
 }

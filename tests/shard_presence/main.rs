@@ -14,6 +14,7 @@ mod client_frames;
 mod histories;
 mod leaving;
 mod limits;
+mod memory;
 mod publishing;
 mod slow;
 mod watching;

@@ -49,6 +49,7 @@ pub struct Node {
     held_back: Vec<(ConnectionId, usize)>,
     shut_down: Vec<ConnectionId>,
     closed: Vec<ConnectionId>,
+    gone: Vec<ConnectionId>,
     inbox: Vec<(ConnectionId, Vec<u8>)>,
     /// Turns since it last had anything for anybody.
     quiet_turns: u32,
@@ -85,6 +86,7 @@ impl World {
             held_back: Vec::new(),
             shut_down: Vec::new(),
             closed: Vec::new(),
+            gone: Vec::new(),
             inbox: Vec::new(),
             quiet_turns: 0,
         };
@@ -145,6 +147,20 @@ impl World {
         self.nodes[client.shard].stalled.push(client.id);
     }
 
+    /// A client that takes nothing else takes so many bytes of what is under way for it, or what there is.
+    pub fn take(&mut self, client: Client, bytes: usize) {
+        let node = &mut self.nodes[client.shard];
+        let Some(place) = node.held_back.iter().position(|&(id, _)| id == client.id) else { return };
+        // What is left is to be sent again.
+        let (_, held_back) = node.held_back.swap_remove(place);
+        node.sent.push((client.id, bytes.min(held_back)));
+    }
+
+    /// Whether the server has closed the connection.
+    pub fn is_closed(&self, client: Client) -> bool {
+        self.nodes[client.shard].gone.contains(&client.id)
+    }
+
     pub fn resume(&mut self, client: Client) {
         let node = &mut self.nodes[client.shard];
         node.stalled.retain(|&id| id != client.id);
@@ -171,6 +187,7 @@ impl World {
         for _ in 0..BUSY_TURNS_MAX {
             self.turn();
             if self.nodes.iter().all(|node| node.is_stopped || node.is_idle()) {
+                self.check_gauges();
                 return;
             }
         }
@@ -187,6 +204,15 @@ impl World {
         let mut sum = Metrics::default();
         self.nodes.iter().for_each(|node| sum.add(&node.shard.metrics_now()));
         sum
+    }
+
+    /// The gauges that are kept as they change are what they are from scratch.
+    pub fn check_gauges(&self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let (kept, counted) = (node.shard.metrics_now(), node.shard.recounted());
+            let gauges = |of: &Metrics| [of.presence_rooms, of.presence_members, of.outbox_bytes, of.maps];
+            assert_eq!(gauges(&kept), gauges(&counted), "of shard {index}");
+        }
     }
 
     /// A name whose home is `shard`; another one for each `prefix`.
@@ -219,7 +245,13 @@ impl Node {
         }
         std::mem::take(&mut self.failed).into_iter().for_each(|id| self.shard.failed(id));
         std::mem::take(&mut self.shut_down).into_iter().for_each(|id| self.shard.received_end(id));
-        std::mem::take(&mut self.closed).into_iter().for_each(|id| self.shard.released(id));
+        for id in std::mem::take(&mut self.closed) {
+            // Its sends have ended with it.
+            self.held_back.retain(|&(of, _)| of != id);
+            self.sent.retain(|&(of, _)| of != id);
+            self.gone.push(id);
+            self.shard.released(id);
+        }
         self.shard.drain_mesh();
         self.shard.end_turn();
         let mut commands = Vec::new();

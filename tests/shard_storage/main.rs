@@ -15,6 +15,7 @@ mod client_frames;
 mod disk;
 mod drift;
 mod durable;
+mod emptied;
 mod evicting;
 mod loading;
 mod rates;

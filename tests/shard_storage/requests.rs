@@ -340,3 +340,43 @@ fn a_read_that_never_finds_room_is_given_up_and_owes_nothing() {
     assert_eq!(world.metrics().owed_bytes, 0);
     assert!(!world.is_paused(client));
 }
+
+#[test]
+fn reads_that_come_together_are_answered_as_far_as_clients_may_hold() {
+    const LIMIT_BYTES: usize = 8 << 20;
+    const VALUE_BYTES: usize = 100_000;
+    let mut world = World::in_memory_with(1, |config| {
+        config.memory_limit_bytes = LIMIT_BYTES;
+        config.outbox_hard_bytes = 1 << 20;
+    });
+    let writer = world.connect(0);
+    world.received(writer);
+    let value = "x".repeat(VALUE_BYTES);
+    for n in 0..3 {
+        let op = format!(r#"{{"map":"m","key":"k{n}","op":"set","value":"{value}"}}"#);
+        world.ask(writer, &format!(r#"{{"type":"write","id":1,"ops":[{op}]}}"#));
+    }
+    let clients: Vec<_> = (0..40).map(|_| world.connect(0)).collect();
+    for &client in &clients {
+        world.received(client);
+        world.send(client, r#"{"type":"read","id":1,"map":"m","keys":["k0","k1","k2"]}"#);
+    }
+    let share = LIMIT_BYTES / 2;
+    let mut held = 0;
+    for _ in 0..10 {
+        world.turn();
+        held = held.max(world.metrics().outbox_held_bytes as usize);
+    }
+    assert!(held > share / 2 && held < share + 4 * VALUE_BYTES, "{held} bytes");
+    world.settle();
+    let mut refused = 0;
+    for &client in &clients {
+        let answer = world.received(client).remove(0);
+        let is_refused = answer.get_str("code") == Some("overloaded");
+        refused += usize::from(is_refused);
+        assert!(is_refused || answer["entries"].as_array().unwrap().len() == 3);
+    }
+    assert!(refused > 20 && refused < 40, "{refused} of 40");
+    let answer = world.answer(clients[0], r#"{"type":"read","id":2,"map":"m","keys":["k0"]}"#);
+    assert_eq!(answer["type"], "entries", "once they are taken there is room again: {answer}");
+}

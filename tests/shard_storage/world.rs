@@ -89,7 +89,7 @@ impl World {
 
     /// A server that keeps maps in memory only.
     pub fn in_memory(shards: usize) -> Self {
-        Self::start(None, shards, |_| {})
+        Self::in_memory_with(shards, |_| {})
     }
 
     /// The same, with other settings.
@@ -299,6 +299,7 @@ impl World {
                 is_quiet &= self.nodes.iter().all(is_idle);
             }
             if is_quiet {
+                self.check_gauges();
                 return;
             }
         }
@@ -352,6 +353,17 @@ impl World {
         let mut sum = Metrics::default();
         self.nodes.iter().for_each(|node| sum.add(&node.shard.metrics_now()));
         sum
+    }
+
+    /// The gauges that are kept as they change are what they are from scratch.
+    pub fn check_gauges(&self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let (kept, counted) = (node.shard.metrics_now(), node.shard.recounted());
+            let gauges = |of: &Metrics| {
+                [of.maps, of.map_names, of.cells, of.resident_bytes, of.outbox_bytes, of.presence_members]
+            };
+            assert_eq!(gauges(&kept), gauges(&counted), "of shard {index}");
+        }
     }
 
     /// A key of `map` that `shard` owns; another one for each `n`.

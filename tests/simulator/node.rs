@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::ConnectionId;
+use annulus::metrics::Metrics;
 use annulus::shard::{Command, Now, Shard, work};
 
 use crate::link::{Completion, Link, Sending};
@@ -16,6 +17,10 @@ use crate::trace::Trace;
 const WORK_PER_TURN_MAX: u64 = 4 * work::TURN_MAX;
 /// Turns without an event or a command that a shard may ask for one right after the other.
 const IDLE_TURNS_MAX: u32 = 3000;
+
+/// Of the turns at moments that this divides, the gauges are held against what they are from scratch: by the clock, so that
+/// no seed means anything else for it.
+const GAUGES_CHECKED_EVERY_US: u64 = 16;
 
 /// See the module. Links are named by their index in the world.
 pub struct Node {
@@ -139,6 +144,9 @@ impl Node {
         self.shard.end_turn();
         self.work_max = self.work_max.max(self.shard.work());
         assert!(self.work_max <= WORK_PER_TURN_MAX, "{} units of work in one turn", self.work_max);
+        if now.monotonic_us.is_multiple_of(GAUGES_CHECKED_EVERY_US) {
+            self.check_gauges();
+        }
         let woken = self.carry_out_commands(links);
         self.deadline_us = self.shard.wait_us().map(|wait_us| now.monotonic_us + wait_us);
         let is_idle = !has_event && self.commands.is_empty() && self.shard.wait_us() == Some(0);
@@ -146,6 +154,16 @@ impl Node {
         assert!(self.idle_turns < IDLE_TURNS_MAX, "shard {} spins", self.index);
         self.commands.clear();
         woken
+    }
+
+    /// The gauges that the shard keeps as they change are what they are from scratch.
+    fn check_gauges(&self) {
+        let (kept, counted) = (self.shard.metrics_now(), self.shard.recounted());
+        let gauges = |of: &Metrics| {
+            let rooms = [of.presence_rooms, of.presence_members];
+            ([of.maps, of.map_names, of.cells, of.resident_bytes, of.outbox_bytes], rooms)
+        };
+        assert_eq!(gauges(&kept), gauges(&counted), "gauges of shard {}", self.index);
     }
 
     fn accept(&mut self, index: usize, links: &mut [Link]) {

@@ -88,11 +88,11 @@ pub(in crate::cli) struct Data {
     #[arg(value_parser = value_parser!(u64).range(1..=24 * HOUR_MS))]
     pub checkpoint_interval_ms: u64,
 
-    /// Bytes of maps in memory past which the least recently used leave it; 0: no limit
-    /// [default: half of the memory]
+    /// Bytes of memory for maps and for what is held for clients; 0: no limit [default: half of the memory]
     ///
-    /// They are loaded again when they are used. Half of what this host or its cgroup has leaves room for
-    /// connections, queues and the kernel's own copy of the files.
+    /// Past it the least recently used maps leave memory, to be loaded again when they are used, and what would grow is
+    /// refused with overloaded; with --storage memory the latter alone. What waits for clients may take half of it. Half of
+    /// what this host or its cgroup has leaves room for queues and the kernel's own copy of the files.
     #[arg(long, env = "ANNULUS_MEMORY_LIMIT", value_name = "SIZE")]
     pub memory_limit: Option<Bytes>,
 

@@ -62,4 +62,19 @@ pub(in crate::cli) struct Delivery {
     #[arg(long, env = "ANNULUS_OUTBOX_HARD_BYTES", value_name = "SIZE")]
     #[arg(default_value_t = Bytes(Config::default().outbox_hard_bytes))]
     pub outbox_hard_bytes: Bytes,
+
+    /// Bytes a peer must take each second while clients hold too much memory, or it is closed with 4008; 0: none
+    ///
+    /// Measured over five seconds, and only while what is held for clients is more than a quarter of --memory-limit. A
+    /// phone at the edge of its network takes more.
+    #[arg(long, env = "ANNULUS_MIN_DRAIN_BYTES_PER_SECOND", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(Config::default().drain_bytes_per_second_min))]
+    pub min_drain_bytes_per_second: Bytes,
+
+    /// Bytes of names and states of the members that one connection has set in rooms
+    ///
+    /// Past it a further one is too_large. A client that stands for itself has one member of some hundred bytes.
+    #[arg(long, env = "ANNULUS_MAX_PRESENCE_BYTES", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(Config::default().presence_bytes_max))]
+    pub max_presence_bytes: Bytes,
 }

@@ -80,6 +80,8 @@ pub struct Connection {
     pub dirty: bool,
     /// On the list of connections whose frames wait for company.
     pub delayed: bool,
+    /// On the list of those that hold much.
+    pub is_debtor: bool,
     /// Something queued must not wait for company.
     pub urgent: bool,
     pub accepted_at_ms: u64,
@@ -98,8 +100,9 @@ pub struct Connection {
     /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
     pub watches: Vec<u32>,
     pub watches_behind: u32,
-    /// Members it has set, which are removed when it is gone.
+    /// Members it has set, which are removed when it is gone, and the bytes of their names and states.
     pub members: Vec<OwnMember>,
+    pub members_bytes: u32,
     /// Requests of it that wait for other shards, bytes that they take wherever they wait, and bytes that their answers
     /// may take.
     pub requests_pending: u32,
@@ -139,6 +142,7 @@ impl Connection {
             sent_in_turn: 0,
             dirty: false,
             delayed: false,
+            is_debtor: false,
             urgent: false,
             accepted_at_ms: now_ms,
             received_bytes: 0,
@@ -152,6 +156,7 @@ impl Connection {
             watches: Vec::new(),
             watches_behind: 0,
             members: Vec::new(),
+            members_bytes: 0,
             requests_pending: 0,
             request_bytes: 0,
             owed_bytes: 0,
@@ -192,7 +197,21 @@ pub struct OwnMember {
     pub hash: u64,
     pub room: Box<str>,
     pub member: Box<str>,
+    /// Of the state that it has set last.
+    pub state_bytes: u32,
+}
+
+impl OwnMember {
+    /// What it counts towards what its connection may set: names and state.
+    pub fn bytes(&self) -> usize {
+        self.names_bytes() + self.state_bytes as usize
+    }
+
+    /// What it holds here, as the state is at the home of its room.
+    pub fn names_bytes(&self) -> usize {
+        self.room.len() + self.member.len()
+    }
 }
 
 /// What an idle connection costs, beside its socket.
-const _: () = assert!(size_of::<Connection>() <= 528, "an idle connection must stay small");
+const _: () = assert!(size_of::<Connection>() <= 536, "an idle connection must stay small");

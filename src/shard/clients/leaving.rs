@@ -45,6 +45,8 @@ impl Clients {
         connection.reader = Reader::new(0);
         connection.waits = Waits::No;
         connection.deadline_ms = deadline_ms;
+        let names_bytes: usize = connection.members.iter().map(OwnMember::names_bytes).sum();
+        connection.members_bytes = 0;
         let was_counted = std::mem::take(&mut connection.is_of_address);
         let leaving = Leaving {
             subscriptions: std::mem::take(&mut connection.subscriptions),
@@ -54,6 +56,7 @@ impl Clients {
             was_open,
             was_paused: std::mem::take(&mut connection.paused),
         };
+        self.member_gone(names_bytes);
         self.set_timer(id, deadline_ms);
         Some(leaving)
     }

@@ -5,6 +5,7 @@
 
 mod admission;
 mod connection;
+mod debts;
 mod leaving;
 mod log;
 mod pauses;
@@ -15,6 +16,7 @@ mod timers;
 use std::collections::VecDeque;
 
 use admission::Admission;
+use debts::Debts;
 use log::Endings;
 use pauses::Pauses;
 use table::Table;
@@ -51,6 +53,9 @@ pub struct Clients {
     commons: Commons,
     next_generation: u32,
     pauses: Pauses,
+    debts: Debts,
+    /// Bytes of the names of members that connections have set.
+    members_bytes: usize,
     timers: Wheel,
     endings: Endings,
     admission: Admission,
@@ -80,6 +85,8 @@ impl Clients {
             commons: Commons::default(),
             next_generation: 0,
             pauses: Pauses::default(),
+            debts: Debts::default(),
+            members_bytes: 0,
             timers: Wheel::new(now.timer_ms()),
             endings: Endings::default(),
             admission: Admission::new(shared, shards, now),
@@ -138,6 +145,31 @@ impl Clients {
 
     pub fn iter(&self) -> impl Iterator<Item = &Connection> {
         self.table.iter()
+    }
+
+    /// Bytes that peers have yet to take.
+    pub const fn waiting_bytes(&self) -> usize {
+        self.pool.waiting_bytes()
+    }
+
+    /// Bytes of the names of members that connections have set.
+    pub const fn members_bytes(&self) -> usize {
+        self.members_bytes
+    }
+
+    /// Takes note of the names of a member that a connection has set.
+    pub const fn member_set(&mut self, names_bytes: usize) {
+        self.members_bytes += names_bytes;
+    }
+
+    /// Takes note that a connection no longer has a member with these names.
+    pub const fn member_gone(&mut self, names_bytes: usize) {
+        self.members_bytes -= names_bytes;
+    }
+
+    /// Bytes of memory that outboxes hold.
+    pub const fn held_bytes(&self) -> usize {
+        self.pool.held_bytes()
     }
 
     /// Has a dialect told that all is sent, if it wants to know and it is, by [`Self::next_drained`].
@@ -319,6 +351,7 @@ impl Clients {
         if connection.outbox.bytes() > self.hard_bytes {
             self.slow.push(id);
         }
+        self.note_debt(index, now.timer_ms());
         self.mark(id, now);
     }
 

@@ -154,6 +154,9 @@ impl Feeds {
 
     /// Makes the chunks that were asked for, as many as a turn may.
     pub fn run_walks(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps) {
+        if turn.account.is_full() {
+            return;
+        }
         let mut made = 0;
         for _ in 0..self.walks.len() {
             if made == CHUNKS_PER_TURN_MAX {
@@ -196,7 +199,7 @@ impl Feeds {
         };
         let cells = slot.and_then(|slot| maps[slot].typed());
         answer.map_type = cells.map(Map::map_type);
-        let forgotten_through = cells.map_or(Time::ZERO, Map::pruned_through).max(maps.cleared_through);
+        let forgotten_through = maps.forgotten_through(slot);
         if request.resumes && request.position < forgotten_through {
             answer.reset = true;
             turn.metrics.resets += 1;

@@ -1,98 +1,16 @@
-//! The owner's side of an operation: the type of its map, its stamp, the merge, and who must hear of it.
+//! The owner's side of an operation: its stamp, the merge, and who must hear of it.
 
-use std::collections::VecDeque;
 use std::iter;
 
-use super::waiting::Parked;
 use super::{Cells, MapSlot, Maps, SharedMap};
-use crate::crdt::{Delta, HashedKey, MapType, Merge, Refused, Removal, Stamp, State, Time};
-use crate::mesh::{
-    Action, Answer, At, Item, Merged, MergedStamp, PackedWrite, ReplyTo, Request, ShardIndex, TagList,
-    TaggedValue, Write, Writer,
-};
+use crate::crdt::{Delta, HashedKey, Merge, Refused, Removal, Stamp, State, Time};
+use crate::mesh::{Action, At, Merged, MergedStamp, TagList, TaggedValue, Write, Writer};
 use crate::metrics::{OpKind, OpOutcome as Counted};
 use crate::shard::turn::Turn;
 use crate::shard::work;
 use crate::wire::Reject;
 
 impl Maps {
-    /// The slot of the map, which may be known, if its type is known here and the operation can be applied at once. Where this shard
-    /// is the map's home, it decides here and now.
-    pub fn ready_slot(
-        &mut self,
-        turn: &mut Turn,
-        known: Option<MapSlot>,
-        write: &Write<'_>,
-    ) -> Option<MapSlot> {
-        let slot = known.unwrap_or_else(|| self.find_or_insert(write.map, write.map_hash));
-        let is_home = turn.owner(write.map_hash) == turn.index;
-        let map = &mut self.table[slot];
-        match map.cells {
-            Cells::Typed(_) => {
-                self.touch(slot, turn.now.timer_ms());
-                Some(slot)
-            }
-            Cells::Unloaded | Cells::Loading(_) | Cells::Claiming(_) => None,
-            Cells::Untyped if is_home => {
-                map.cells = Cells::typed(write.action.map_type());
-                self.journal_type(turn, slot, write.action.map_type());
-                Some(slot)
-            }
-            Cells::Untyped => None,
-        }
-    }
-
-    /// Keeps an operation until its map is loaded, and the home of the map has said what type it is.
-    pub fn park(&mut self, turn: &mut Turn, reply: ReplyTo, write: &Write<'_>) {
-        let slot = self.find_or_insert(write.map, write.map_hash);
-        if !self.must_wait(turn, slot) {
-            let map = &mut self.table[slot];
-            map.cells = Cells::Claiming(VecDeque::new());
-            let claim =
-                Request::ClaimType { map: map.interest.name().clone(), map_type: write.action.map_type() };
-            let home = turn.owner(map.interest.hash());
-            turn.outgoing.push(home, Item::Request(claim));
-        }
-        let mut bytes = Vec::new();
-        let write = PackedWrite::pack(write, &mut bytes);
-        self.park_request(turn, slot, turn.index, Request::Write { reply, write }, bytes);
-    }
-
-    /// Another shard wants to write the first cell of `map` it owns; this is the map's home and decides.
-    pub fn claim_type(
-        &mut self,
-        turn: &mut Turn,
-        from: ShardIndex,
-        map: &std::sync::Arc<str>,
-        wanted: MapType,
-    ) {
-        let slot = self.find_or_insert(map, turn.hasher.map(map));
-        if self.must_wait(turn, slot) {
-            let claim = Request::ClaimType { map: map.clone(), map_type: wanted };
-            return self.park_request(turn, slot, from, claim, Vec::new());
-        }
-        let shared = &mut self.table[slot];
-        let map_type = shared.map_type().unwrap_or(wanted);
-        if matches!(shared.cells, Cells::Untyped) {
-            shared.cells = Cells::typed(map_type);
-            self.journal_type(turn, slot, map_type);
-        }
-        turn.outgoing.push(from, Item::Answer(Answer::TypeFixed { map: map.clone(), map_type }));
-    }
-
-    /// The home has decided; what was parked for that, in order, is to be resumed.
-    pub fn type_fixed(&mut self, turn: &Turn, map: &str, map_type: MapType) -> VecDeque<Parked> {
-        if let Some(slot) = self.find(map, turn.hasher.map(map)) {
-            let cells = &mut self.table[slot].cells;
-            if matches!(cells, Cells::Claiming(_))
-                && let Cells::Claiming(parked) = std::mem::replace(cells, Cells::typed(map_type))
-            {
-                return parked;
-            }
-        }
-        VecDeque::new()
-    }
-
     /// Applies one operation to a key this shard owns, in the map of `slot`, whose type is known.
     pub fn apply(
         &mut self,
@@ -215,7 +133,7 @@ impl Maps {
             return Ok(false);
         }
         turn.metrics.changes += 1;
-        self.memory_changed(slot);
+        self.changed(slot);
         self.schedule_removals(turn, slot);
         if is_heard {
             let tags = TagList(&packed);
@@ -274,6 +192,7 @@ impl Maps {
             Ok(Merge::Lost) => Ok(false),
             Ok(Merge::Changed(_)) => {
                 turn.metrics.changes += 1;
+                self.changed(slot);
                 self.journal_change(slot, write.key.as_bytes(), delta, applied);
                 self.schedule_removals(turn, slot);
                 if is_heard {

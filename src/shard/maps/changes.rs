@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::{MapSlot, Maps};
+use super::{MapSlot, Maps, NO_BATCH};
 use crate::crdt::Time;
 use crate::limits::CHUNK_BYTES;
 use crate::mesh::{EntryPacker, Writer};
@@ -42,14 +42,14 @@ impl Maps {
     ) {
         let changes = &mut self.changes;
         let map = &mut self.table[slot];
-        let index = *map.batch.get_or_insert_with(|| {
+        if map.batch == NO_BATCH {
             let mut batch = changes.spare.pop().unwrap_or_default();
             batch.map = slot;
             batch.first = applied;
             changes.filling.push(batch);
-            changes.filling.len() as u32 - 1
-        });
-        let batch = &mut changes.filling[index as usize];
+            map.batch = changes.filling.len() as u32 - 1;
+        }
+        let batch = &mut changes.filling[map.batch as usize];
         pack(&mut EntryPacker(&mut batch.packed));
         batch.writers.push(writer);
         if batch.packed.len() > CHUNK_BYTES
@@ -82,10 +82,7 @@ impl Maps {
     /// The first change of a map that subscribers have yet to be told.
     pub fn first_untold(&self, slot: MapSlot) -> Option<Time> {
         let of_full = self.changes.full.iter().find(|batch| batch.map == slot).map(|batch| batch.first);
-        of_full.or_else(|| {
-            let index = self.table[slot].batch?;
-            Some(self.changes.filling[index as usize].first)
-        })
+        of_full.or_else(|| self.changes.filling.get(self.table[slot].batch as usize).map(|batch| batch.first))
     }
 
     /// The map of each batch.
@@ -94,10 +91,13 @@ impl Maps {
     }
 
     fn take_filling(&mut self, slot: MapSlot) -> Option<Batch> {
-        let index = self.table.get_mut(slot)?.batch.take()?;
+        let index = std::mem::replace(&mut self.table.get_mut(slot)?.batch, NO_BATCH);
+        if index == NO_BATCH {
+            return None;
+        }
         let batch = self.changes.filling.swap_remove(index as usize);
         if let Some(moved) = self.changes.filling.get(index as usize) {
-            self.table[moved.map].batch = Some(index);
+            self.table[moved.map].batch = index;
         }
         Some(batch)
     }

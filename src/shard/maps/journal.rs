@@ -239,7 +239,6 @@ impl Maps {
             let map = &mut self.table[slot];
             journal.push(map.interest.name(), key, delta, applied);
             map.changed_at = applied;
-            self.memory_changed(slot);
         }
     }
 
@@ -250,7 +249,6 @@ impl Maps {
             let map = &mut self.table[slot];
             journal.push_type(map.interest.name(), map_type, applied);
             map.changed_at = applied;
-            self.memory_changed(slot);
         }
     }
 

@@ -102,6 +102,7 @@ impl Maps {
             cells: None,
         }));
         journal.send(ToStorage::Load { map: map.interest.name().clone() });
+        self.changed(slot);
         if self.loads.under_way.is_empty() {
             self.loads.checked_at_ms = turn.now.timer_ms();
         }
@@ -177,7 +178,7 @@ impl Maps {
             turn.metrics.load_ns.record((turn.now.monotonic_us - loading.began_us) * 1000);
             self.loads.complete.push_back(slot);
         }
-        self.memory_changed(slot);
+        self.changed(slot);
         if chunk.is_last && is_damaged {
             self.load_failed(turn, slot);
         }
@@ -192,7 +193,7 @@ impl Maps {
         loading.stage = Stage::Failed { retry_at_ms };
         loading.cells = None;
         turn.metrics.loads_failed += 1;
-        self.memory_changed(slot);
+        self.changed(slot);
     }
 
     /// Nothing of before is on its way any more: the map is there, and empty.
@@ -212,7 +213,7 @@ impl Maps {
             if loading.drop_cells() && !self.loads.complete.contains(&slot) {
                 self.loads.complete.push_back(slot);
             }
-            self.memory_changed(slot);
+            self.changed(slot);
         }
     }
 }
@@ -243,6 +244,7 @@ impl Maps {
         let Stage::Failed { retry_at_ms } = loading.stage else { return true };
         if loading.parked.is_empty() {
             map.cells = Cells::Unloaded;
+            self.changed(slot);
             self.release_if_unused(slot);
             return false;
         }

@@ -1,12 +1,14 @@
 //! What the maps of this shard take, and which of them go when that is too much.
 //!
-//! Invariant: only a map is evicted that can be loaded again as it was: nobody watches it, nothing waits for it, and
-//! every change of it is in the base. The least recently used go first.
+//! Invariant: only a map is evicted that can be loaded again as it was: nothing waits for it, and every change of it is in
+//! the base. The least recently used go first. Of one that somebody watches the cells go and the slot stays, with who hears
+//! of it: a write loads it again before it is applied, and so does a walk, and the end of a value, which must be told.
 
 use super::{Cells, MapSlot, Maps, SharedMap};
 use crate::crdt::Time;
 use crate::handover::ToStorage;
 use crate::mesh::Action;
+use crate::shard::account::Use;
 use crate::shard::turn::Turn;
 use crate::wire::Reject;
 
@@ -27,10 +29,8 @@ const DROPS_WAITING_MAX: usize = 256;
 
 /// See the module.
 pub struct Memory {
-    /// This shard's share of `--memory-limit`; 0: no limit.
+    /// What maps may take now of this shard's share of `--memory-limit`; 0: no limit.
     limit_bytes: usize,
-    /// Maps to be counted again.
-    uncounted: Vec<MapSlot>,
     next_pass_ms: u64,
     next_checkpoint_ms: u64,
     /// Over the limit, and the last pass found nothing to evict.
@@ -39,7 +39,7 @@ pub struct Memory {
 
 impl Memory {
     pub fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, uncounted: Vec::new(), next_pass_ms: 0, next_checkpoint_ms: 0, is_short: false }
+        Self { limit_bytes, next_pass_ms: 0, next_checkpoint_ms: 0, is_short: false }
     }
 
     /// Whether there is a limit at all.
@@ -57,15 +57,6 @@ enum Standing {
 }
 
 impl Maps {
-    /// Takes note that the map may take more or less memory than before.
-    pub fn memory_changed(&mut self, slot: MapSlot) {
-        let map = &mut self.table[slot];
-        if self.memory.is_limited() && !map.is_uncounted {
-            map.is_uncounted = true;
-            self.memory.uncounted.push(slot);
-        }
-    }
-
     /// Why an operation is refused for want of memory.
     pub fn refuses_growth(&self, action: &Action<'_>) -> Option<Reject> {
         let grows = || {
@@ -83,10 +74,15 @@ impl Maps {
 
     /// Evicts maps if there are too many, a bounded number a turn.
     pub fn evict_maps(&mut self, turn: &mut Turn) {
-        if !self.memory.is_limited() {
+        self.count_changed(turn);
+        turn.account.set(Use::Maps, self.counts.bytes);
+        let Some(limit_bytes) = turn.account.maps_limit_bytes() else { return };
+        self.memory.limit_bytes = limit_bytes;
+        if self.journal.is_none() {
+            // Nothing can leave.
+            self.memory.is_short = self.is_memory_above(100);
             return;
         }
-        self.count_memory();
         if !self.is_memory_above(EVICT_ABOVE) {
             self.memory.is_short = false;
             return;
@@ -110,14 +106,8 @@ impl Maps {
         }
     }
 
-    fn count_memory(&mut self) {
-        while let Some(slot) = self.memory.uncounted.pop() {
-            self.count(slot);
-        }
-    }
-
     fn is_memory_above(&self, hundredths: usize) -> bool {
-        self.memory.is_limited() && self.counted_bytes() > self.memory.limit_bytes / 100 * hundredths
+        self.memory.is_limited() && self.counts.bytes > self.memory.limit_bytes / 100 * hundredths
     }
 
     fn run_pass(&mut self, turn: &mut Turn) -> Pass {
@@ -146,9 +136,17 @@ impl Maps {
     }
 
     fn evict(&mut self, turn: &mut Turn, slot: MapSlot) {
-        let map = self.remove(slot);
         turn.metrics.evictions += 1;
-        if let Cells::Typed(cells) = map.cells
+        let cells = if self.table[slot].interest.is_heard() {
+            let cells = std::mem::replace(&mut self.table[slot].cells, Cells::Unloaded);
+            self.changed(slot);
+            self.count_changed(turn);
+            self.renew(slot);
+            cells
+        } else {
+            self.remove(slot).cells
+        };
+        if let Cells::Typed(cells) = cells
             && cells.cells() > DROPPED_HERE_MAX
             && let Some(journal) =
                 self.journal.as_mut().filter(|journal| journal.others_waiting() < DROPS_WAITING_MAX)
@@ -159,7 +157,7 @@ impl Maps {
 
     /// When [`Self::evict_maps`] has something to do, in milliseconds of the monotonic clock.
     pub fn next_pass_ms(&self) -> Option<u64> {
-        self.is_memory_above(EVICT_ABOVE).then_some(self.memory.next_pass_ms)
+        (self.is_stored && self.is_memory_above(EVICT_ABOVE)).then_some(self.memory.next_pass_ms)
     }
 }
 
@@ -172,7 +170,8 @@ struct Pass {
 }
 
 fn standing(map: &SharedMap, folded: Time) -> Standing {
-    if !map.is_idle() {
+    let has_gone = map.interest.is_heard() && !matches!(map.cells, Cells::Typed(_));
+    if map.is_busy() || has_gone {
         Standing::InUse
     } else if map.changed_at > folded {
         Standing::Unfolded

@@ -2,6 +2,7 @@
 
 mod apply;
 mod changes;
+mod counts;
 mod journal;
 mod load;
 mod memory;
@@ -9,6 +10,7 @@ mod pack;
 mod recency;
 mod release;
 mod removal;
+mod types;
 mod waiting;
 
 use std::cell::Cell;
@@ -17,12 +19,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use changes::Changes;
+use counts::Counted;
 use load::{Loading, Loads};
 use memory::Memory;
 use recency::{Recency, RecencyOrder};
 use removal::Schedule;
+use types::Claim;
 
 pub use changes::Batch;
+pub use counts::MapCounts;
 pub use journal::Journal;
 pub use pack::{pack_cell, text_bytes};
 pub use release::RELEASED_PER_TURN_MAX;
@@ -32,6 +37,7 @@ use super::interest::{Interest, NameTable, Named};
 use super::{Shared, turn::Turn};
 use crate::crdt::{self, MapType, Time};
 use crate::handover::StoragePort;
+use crate::mesh::{ShardIndex, ShardSet};
 use crate::wire::Scope;
 
 /// Slot of a map in this shard's table.
@@ -44,19 +50,27 @@ pub struct SharedMap {
     /// What cursors are for that are given to subscribers of all its keys.
     pub scope: Scope,
     cells: Cells,
-    /// The batch that collects this turn's changes.
-    batch: Option<u32>,
+    /// At its home: which other shards may have cells of it. They tell when they have none any more (`types.rs`).
+    holders: Option<Box<ShardSet>>,
+    /// The batch that collects this turn's changes; [`NO_BATCH`]: none.
+    batch: u32,
     /// A deletion by time is registered with the shard's schedule for then; `u64::MAX`: none.
     scheduled_ms: u64,
     /// The latest change handed over to the storage since the map was loaded.
     changed_at: Time,
-    /// Bytes it was last counted with, and whether it is on the list of those to be counted again.
-    counted_bytes: usize,
+    /// What it was last counted with, and whether it is on the list of those to be counted again.
+    counted: Counted,
     is_uncounted: bool,
     /// What was parked for it is being released, one after the other: its slot must stay.
     is_retained: bool,
     recency: Recency,
 }
+
+/// What a map takes in the table, of which most are never watched and hold a key or two.
+const _: () = assert!(size_of::<SharedMap>() <= 120);
+
+/// In place of a batch: none.
+const NO_BATCH: u32 = u32::MAX;
 
 /// The cells this shard owns.
 pub enum Cells {
@@ -67,7 +81,7 @@ pub enum Cells {
     /// Nothing is stored and no write has come yet, so the type is open.
     Untyped,
     /// The map's home shard was asked for the type; requests wait, in order, with their own bytes.
-    Claiming(VecDeque<Parked>),
+    Claiming(Box<Claim>),
     Typed(Box<crdt::Map>),
 }
 
@@ -75,11 +89,6 @@ impl Cells {
     /// Of a map that nothing is known of; with `is_stored` there may be more in the storage.
     const fn empty(is_stored: bool) -> Self {
         if is_stored { Self::Unloaded } else { Self::Untyped }
-    }
-
-    /// No cells yet, of this type.
-    pub fn typed(map_type: MapType) -> Self {
-        Self::Typed(Box::new(crdt::Map::new(map_type)))
     }
 }
 
@@ -109,15 +118,20 @@ impl SharedMap {
     fn parked(&mut self) -> Option<&mut VecDeque<Parked>> {
         match &mut self.cells {
             Cells::Loading(loading) => Some(loading.parked()),
-            Cells::Claiming(waiting) => Some(waiting),
+            Cells::Claiming(claim) => Some(&mut claim.parked),
             Cells::Unloaded | Cells::Untyped | Cells::Typed(_) => None,
         }
     }
 
-    /// Whether nobody watches it, nothing waits for it and nothing of it is on its way.
-    pub fn is_idle(&self) -> bool {
+    /// Whether anything waits for it, or something of it is on its way.
+    pub fn is_busy(&self) -> bool {
         let waits = matches!(self.cells, Cells::Loading(_) | Cells::Claiming(_));
-        !waits && !self.is_retained && !self.interest.is_heard() && self.batch.is_none()
+        waits || self.is_retained || self.batch != NO_BATCH
+    }
+
+    /// Whether it is not busy, and nobody watches it.
+    pub fn is_idle(&self) -> bool {
+        !self.is_busy() && !self.interest.is_heard()
     }
 
     /// Bytes it takes in memory, without what the allocator adds.
@@ -151,15 +165,22 @@ pub struct Maps {
     is_stored: bool,
     order: RecencyOrder,
     /// Sum of what each map was last counted with.
-    counted_bytes: usize,
+    counts: MapCounts,
+    /// Who this shard is among how many: it is the home of the maps whose names it owns.
+    shard: (ShardIndex, usize),
     /// All maps were dropped at this tick: whoever has seen only what was applied before must start anew.
     pub cleared_through: Time,
+    /// What was pruned of maps that were forgotten since: whoever has seen less of a map that is not here, or came
+    /// anew, must start over.
+    forgotten_through: Time,
     /// The way to the storage; `None`: maps are kept in memory only.
     journal: Option<Journal>,
     loads: Loads,
     memory: Memory,
     schedule: Schedule,
     changes: Changes,
+    /// Maps to be counted again.
+    uncounted: Vec<MapSlot>,
     /// Requests that have waited too long for their map.
     late: VecDeque<Parked>,
     /// Of all requests that wait in this shard.
@@ -173,19 +194,21 @@ impl Maps {
             shared.storage.as_ref().zip(storage).map(|(shared, port)| {
                 Journal::new(port, Arc::clone(&shared.progress), usize::from(turn.index))
             });
-        let share_bytes = shared.config.memory_limit_bytes.div_ceil(turn.shards);
-        let memory = Memory::new(if journal.is_some() { share_bytes } else { 0 });
+        let memory = Memory::new(shared.config.memory_limit_bytes.div_ceil(turn.shards));
         Self {
             table: NameTable::default(),
             is_stored: journal.is_some(),
-            order: RecencyOrder::new(memory.is_limited()),
-            counted_bytes: 0,
+            order: RecencyOrder::new(journal.is_some() && memory.is_limited()),
+            counts: MapCounts::default(),
+            shard: (turn.index, turn.shards),
             cleared_through: shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.cleared_through),
+            forgotten_through: Time::ZERO,
             journal,
             loads: Loads::default(),
             memory,
             schedule: Schedule::default(),
             changes: Changes::default(),
+            uncounted: Vec::new(),
             late: VecDeque::new(),
             waiting_bytes: Rc::default(),
         }
@@ -196,19 +219,25 @@ impl Maps {
     }
 
     pub fn find_or_insert(&mut self, name: &str, hash: u64) -> MapSlot {
+        if let Some(slot) = self.table.find(name, hash) {
+            return slot;
+        }
         let is_stored = self.is_stored;
-        self.table.find_or_insert(name, hash, |interest| SharedMap {
+        let slot = self.table.find_or_insert(name, hash, |interest| SharedMap {
             scope: Scope::of_map(name),
             interest,
             cells: Cells::empty(is_stored),
-            batch: None,
+            holders: None,
+            batch: NO_BATCH,
             scheduled_ms: u64::MAX,
             changed_at: Time::ZERO,
-            counted_bytes: 0,
+            counted: Counted::default(),
             is_uncounted: false,
             is_retained: false,
             recency: Recency::default(),
-        })
+        });
+        self.changed(slot);
+        slot
     }
 
     /// The slot of a map that is to be read; `None` if there is nothing of it.
@@ -217,10 +246,14 @@ impl Maps {
         if self.is_stored { Some(self.find_or_insert(name, hash)) } else { self.find(name, hash) }
     }
 
-    /// Forgets a map nobody needs, so that subscribing to random names costs nothing in the long run.
+    /// Forgets a map nobody needs, so that subscribing to random names costs nothing in the long run. One that has a
+    /// type goes when the turn ends, if nothing has come of it by then.
     pub fn release_if_unused(&mut self, slot: MapSlot) {
-        if self.table.get(slot).is_some_and(SharedMap::is_unused) {
+        let Some(map) = self.table.get(slot) else { return };
+        if map.is_unused() {
             self.remove(slot);
+        } else if map.typed().is_some_and(|cells| cells.cells() == 0) {
+            self.changed(slot);
         }
     }
 
@@ -228,7 +261,7 @@ impl Maps {
     fn remove(&mut self, slot: MapSlot) -> SharedMap {
         self.order.unlink(&mut self.table, slot);
         let map = self.table.remove(slot);
-        self.counted_bytes -= map.counted_bytes;
+        self.counts.replace(map.counted, Counted::default());
         map
     }
 
@@ -241,24 +274,11 @@ impl Maps {
             if !matches!(map.cells, Cells::Claiming(_) | Cells::Loading(_)) {
                 map.cells = Cells::empty(self.is_stored);
             }
-            (map.scheduled_ms, map.changed_at) = (u64::MAX, Time::ZERO);
+            (map.scheduled_ms, map.changed_at, map.holders) = (u64::MAX, Time::ZERO, None);
+            self.changed(slot);
             self.release_if_unused(slot);
-            self.count(slot);
         }
         self.drop_loading();
-    }
-
-    /// Counts the bytes of a map again, if it is still there.
-    pub fn count(&mut self, slot: MapSlot) {
-        let Some(map) = self.table.get_mut(slot) else { return };
-        let bytes = map.heap_bytes();
-        self.counted_bytes = self.counted_bytes + bytes - map.counted_bytes;
-        (map.counted_bytes, map.is_uncounted) = (bytes, false);
-    }
-
-    /// Bytes of all maps, each as it was last counted.
-    pub fn counted_bytes(&self) -> usize {
-        self.counted_bytes
     }
 
     /// Who hears of a map.
@@ -284,10 +304,6 @@ impl Maps {
     /// Takes a map for one just used.
     pub fn renew(&mut self, slot: MapSlot) {
         self.order.renew(&mut self.table, slot);
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &SharedMap> {
-        self.table.iter()
     }
 }
 

@@ -10,19 +10,21 @@ use crate::shard::interest::NameTable;
 const STEP_MS: u64 = 100;
 
 const NONE: MapSlot = MapSlot::MAX;
+/// In place of the older one: not in the list.
+const UNLISTED: MapSlot = NONE - 1;
 
 /// One map's place in the list.
 #[derive(Clone, Copy, Debug)]
 pub struct Recency {
-    used_ms: u64,
-    is_listed: bool,
+    /// When it was used last, in steps; they last for thirteen years.
+    used: u32,
     older: MapSlot,
     newer: MapSlot,
 }
 
 impl Default for Recency {
     fn default() -> Self {
-        Self { used_ms: 0, is_listed: false, older: NONE, newer: NONE }
+        Self { used: 0, older: UNLISTED, newer: NONE }
     }
 }
 
@@ -61,8 +63,9 @@ impl RecencyOrder {
             return;
         }
         let place = &mut slots[slot].recency;
-        if !place.is_listed || now_ms >= place.used_ms + STEP_MS {
-            place.used_ms = now_ms;
+        let now = (now_ms / STEP_MS) as u32;
+        if place.older == UNLISTED || now != place.used {
+            place.used = now;
             self.renew(slots, slot);
         }
     }
@@ -71,7 +74,7 @@ impl RecencyOrder {
     pub fn renew(&mut self, slots: &mut NameTable<SharedMap>, slot: MapSlot) {
         self.unlink(slots, slot);
         let place = &mut slots[slot].recency;
-        (place.is_listed, place.older) = (true, self.newest);
+        place.older = self.newest;
         match self.newest {
             NONE => self.oldest = slot,
             newest => slots[newest].recency.newer = slot,
@@ -81,8 +84,8 @@ impl RecencyOrder {
 
     /// Takes a map out, if it is in.
     pub fn unlink(&mut self, slots: &mut NameTable<SharedMap>, slot: MapSlot) {
-        let Recency { used_ms, is_listed, older, newer } = slots[slot].recency;
-        if !is_listed {
+        let Recency { used, older, newer } = slots[slot].recency;
+        if older == UNLISTED {
             return;
         }
         match older {
@@ -93,6 +96,6 @@ impl RecencyOrder {
             NONE => self.newest = older,
             newer => slots[newer].recency.older = older,
         }
-        slots[slot].recency = Recency { used_ms, ..Recency::default() };
+        slots[slot].recency = Recency { used, ..Recency::default() };
     }
 }

@@ -48,6 +48,7 @@ impl Maps {
             map.cells = Cells::Typed(cells);
         }
         map.is_retained = true;
+        self.changed(slot);
         let release = Release { slot, loading };
         if self.expire_due(turn, slot) {
             return Some(release);
@@ -63,13 +64,13 @@ impl Maps {
         if !is_over {
             match &mut map.cells {
                 // The first write has asked the map's home for the type: the rest waits for that.
-                Cells::Claiming(claiming) => claiming.extend(std::mem::take(release.loading.parked())),
+                Cells::Claiming(claim) => claim.parked.extend(std::mem::take(release.loading.parked())),
                 _ => return self.suspend_release(release),
             }
         }
         map.is_retained = false;
         self.schedule_removals(turn, slot);
-        self.memory_changed(slot);
+        self.changed(slot);
         if matches!(self.table[slot].cells, Cells::Untyped) {
             self.remember_untyped(slot);
         }
@@ -83,6 +84,7 @@ impl Maps {
         }
         map.cells = Cells::Loading(loading);
         map.is_retained = false;
+        self.changed(slot);
         self.loads.complete.push_front(slot);
     }
 

@@ -62,10 +62,15 @@ impl Maps {
             // An entry that an earlier one has replaced, or of a map that was evicted.
             _ => return,
         }
+        if matches!(self.table[slot].cells, Cells::Unloaded) && self.table[slot].interest.is_heard() {
+            // What ends must be told to who watches. It is loaded first, and what is due then is ended with that.
+            self.must_wait(turn, slot);
+            return;
+        }
         self.expire(turn, slot);
         self.prune(turn, slot);
         self.schedule_removals(turn, slot);
-        self.memory_changed(slot);
+        self.changed(slot);
     }
 
     /// Ends values whose time is up, a bounded number.

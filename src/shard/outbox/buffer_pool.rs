@@ -13,6 +13,11 @@ pub struct BufferPool {
     shared: std::collections::VecDeque<SharedFrames>,
     /// Emptied, for outboxes that have several pieces.
     lists: Vec<Vec<Piece>>,
+    /// Bytes that the peers of all outboxes have yet to take.
+    waiting_bytes: usize,
+    /// Bytes of memory that outboxes hold: also what is sent already of a send that is under way, and frames that many
+    /// share once.
+    held_bytes: usize,
 }
 
 /// Buffers kept for reuse, and the largest that is kept: 4 MiB a shard at most.
@@ -43,6 +48,50 @@ impl BufferPool {
         if self.lists.len() < POOLED_MAX && list.capacity() <= POOLED_PIECES_MAX {
             self.lists.push(list);
         }
+    }
+
+    pub const fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    pub const fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// An outbox has appended so many bytes to a buffer of its own.
+    pub(in crate::shard) fn took_in(&mut self, bytes: usize) {
+        self.waiting_bytes += bytes;
+        self.held_bytes += bytes;
+    }
+
+    /// An outbox has queued so many bytes of shared frames by reference.
+    pub(in crate::shard) fn took_part(&mut self, frames: &SharedFrames, bytes: usize) {
+        self.waiting_bytes += bytes;
+        let others = frames.pieces.replace(frames.pieces.get() + 1);
+        self.held_bytes += if others == 0 { frames.bytes.len() } else { 0 };
+    }
+
+    /// An outbox has put a copy in the place of this piece of shared frames.
+    pub(in crate::shard) fn copied(&mut self, piece: &Piece) {
+        self.held_bytes += piece.bytes().len();
+        self.let_go(piece);
+    }
+
+    /// A piece is in no outbox any more.
+    pub(in crate::shard) fn let_go(&mut self, piece: &Piece) {
+        self.held_bytes -= match piece {
+            Piece::Owned(bytes) => bytes.len(),
+            Piece::Shared { frames, .. } => {
+                let others = frames.pieces.get() - 1;
+                frames.pieces.set(others);
+                if others == 0 { frames.bytes.len() } else { 0 }
+            }
+        };
+    }
+
+    /// So many bytes of outboxes have been taken by peers, or dropped.
+    pub(in crate::shard) fn no_longer_waiting(&mut self, bytes: usize) {
+        self.waiting_bytes -= bytes;
     }
 
     /// A buffer filled by `write`, to be shared by reference.

@@ -38,6 +38,11 @@ impl Outbox {
         self.filling_bytes + self.in_flight_bytes - self.in_flight_sent
     }
 
+    /// Bytes of memory it holds, if it shares none: what is sent already of a send that is under way is there until all is.
+    pub fn held_bytes(&self) -> usize {
+        self.filling_bytes + self.in_flight_bytes
+    }
+
     pub fn is_filling(&self) -> bool {
         !self.filling.is_empty()
     }
@@ -71,6 +76,7 @@ impl Outbox {
             return false;
         }
         self.filling_bytes += appended;
+        pool.took_in(appended);
         true
     }
 
@@ -86,6 +92,7 @@ impl Outbox {
     pub fn append_shared(&mut self, pool: &mut BufferPool, frames: &SharedFrames) {
         let bytes = frames.bytes.len();
         if self.filling.is_empty() && bytes > 0 && bytes <= PART_END_MAX {
+            pool.took_part(frames, bytes);
             self.filling.push(part(frames, 0..bytes), pool);
             self.filling_bytes += bytes;
         } else {
@@ -134,9 +141,11 @@ impl Outbox {
     ) {
         let bytes = range.len();
         if bytes >= shared_min && range.end <= PART_END_MAX {
+            pool.took_part(frames, bytes);
             self.filling.push(part(frames, range), pool);
         } else if bytes > 0 {
             self.owned_tail(pool).extend_from_slice(&frames.bytes[range]);
+            pool.took_in(bytes);
         }
         self.filling_bytes += bytes;
     }
@@ -146,7 +155,9 @@ impl Outbox {
         let tail = self.owned_tail(pool);
         let before = tail.len();
         write(tail);
-        self.filling_bytes += tail.len() - before;
+        let appended = tail.len() - before;
+        self.filling_bytes += appended;
+        pool.took_in(appended);
     }
 
     /// The owned buffer at the end of `filling`, made from the small shared frames there if need be.
@@ -156,7 +167,7 @@ impl Outbox {
             Some(last) if last.is_small() => {
                 let mut owned = pool.take();
                 owned.extend_from_slice(last.bytes());
-                *last = Piece::Owned(owned);
+                pool.copied(&std::mem::replace(last, Piece::Owned(owned)));
             }
             _ => {
                 let owned = pool.take();
@@ -195,6 +206,7 @@ impl Outbox {
     /// The kernel took `bytes` more; whether that was all.
     pub fn sent(&mut self, bytes: usize, pool: &mut BufferPool) -> bool {
         self.in_flight_sent += bytes;
+        pool.no_longer_waiting(bytes);
         debug_assert!(self.in_flight_sent <= self.in_flight_bytes);
         if self.in_flight_sent < self.in_flight_bytes {
             return false;
@@ -207,6 +219,7 @@ impl Outbox {
 
     /// Forgets what was queued and not yet handed to the kernel.
     pub fn drop_filling(&mut self, pool: &mut BufferPool) {
+        pool.no_longer_waiting(self.filling_bytes);
         self.filling.recycle(pool);
         self.filling_bytes = 0;
         self.messages = 0;
@@ -215,6 +228,7 @@ impl Outbox {
     /// Forgets everything; only after the last completion.
     pub fn clear(&mut self, pool: &mut BufferPool) {
         self.drop_filling(pool);
+        pool.no_longer_waiting(self.in_flight_bytes - self.in_flight_sent);
         self.in_flight.recycle(pool);
         self.in_flight_bytes = 0;
         self.in_flight_sent = 0;

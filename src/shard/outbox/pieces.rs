@@ -84,6 +84,7 @@ impl Pieces {
 
     pub fn recycle(&mut self, pool: &mut BufferPool) {
         for piece in self.first.take().into_iter().chain(self.rest.drain(..)) {
+            pool.let_go(&piece);
             if let Piece::Owned(bytes) = piece {
                 pool.give(bytes);
             }

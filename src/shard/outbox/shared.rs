@@ -3,6 +3,7 @@
 //! Invariant: what has no hole is queued by reference and costs its receivers nothing; of what has one, a receiver copies
 //! what is around it and shares the rest if that is large.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -14,6 +15,8 @@ use super::buffer_pool::BufferPool;
 pub struct Frames {
     pub bytes: Vec<u8>,
     pub hole: Option<Hole>,
+    /// Pieces of outboxes that are parts of them: they are counted once, however many there are.
+    pub(in crate::shard) pieces: Cell<u32>,
 }
 
 /// A place in one frame of [`Frames`] where its dialect may put something for one receiver.

@@ -40,6 +40,7 @@ impl Requests {
         let Some(request) = self.pending.get_mut(reply) else { return };
         request.charge.request_bytes += charge.request_bytes;
         request.charge.owed_bytes += charge.owed_bytes;
+        self.owed_bytes += charge.owed_bytes;
         if let Some(client) = clients.get_mut(request.connection) {
             client.request_bytes += charge.request_bytes;
             client.owed_bytes += charge.owed_bytes;
@@ -48,6 +49,7 @@ impl Requests {
 
     /// The request has ended.
     pub(super) fn discharge(&mut self, clients: &mut Clients, id: ConnectionId, serial: u32, charge: Charge) {
+        self.owed_bytes -= charge.owed_bytes;
         let Some(client) = clients.get_mut(id) else { return };
         client.requests_pending -= 1;
         client.request_bytes -= charge.request_bytes;

@@ -18,6 +18,7 @@ use write::OpHash;
 
 pub use write::{Op, Ops};
 
+use super::account::Use;
 use super::clients::Clients;
 use super::maps::Maps;
 use super::outcomes::{Outcomes, SpareOutcomes};
@@ -108,6 +109,8 @@ pub struct Requests {
     found: Vec<CellIndex>,
     /// Connections that may have room for an answer that was too long.
     roomier: Vec<ConnectionId>,
+    /// Bytes that the answers to all requests under way may take.
+    owed_bytes: usize,
 }
 
 #[derive(Default)]
@@ -163,7 +166,18 @@ impl Requests {
             keys: Vec::new(),
             found: Vec::new(),
             roomier: Vec::new(),
+            owed_bytes: 0,
         }
+    }
+
+    /// Bytes that the answers to all requests under way may take.
+    pub const fn owed_bytes(&self) -> usize {
+        self.owed_bytes
+    }
+
+    /// The same from scratch, which takes a look at each request: for tests.
+    pub fn recounted_owed_bytes(&self) -> usize {
+        self.pending.slots.iter().map(|(_, request)| request.charge.owed_bytes).sum()
     }
 
     /// Requests that have ever waited.
@@ -202,6 +216,7 @@ impl Requests {
         let charge = Charge::of(&waiting);
         let request = PendingRequest { serial, connection, ticket, waiting, remaining, began_us, charge };
         self.pending.begun += 1;
+        self.owed_bytes += charge.owed_bytes;
         let slot = self.pending.slots.insert(request) as u32;
         let reply = ReplyTo { shard: turn.index, slot, serial, index: 0, connection };
         if may_be_late {
@@ -234,6 +249,9 @@ impl Requests {
         reply: ReplyTo,
     ) -> Option<PendingRequest> {
         let request = self.pending.remove(reply)?;
+        if let Waiting::Read { gathered, .. } = &request.waiting {
+            turn.account.take(Use::Answers, gathered.held_bytes());
+        }
         if request.began_us == turn.now.monotonic_us {
             self.answered_at_once += 1;
         } else {

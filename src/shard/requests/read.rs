@@ -18,6 +18,7 @@ use crate::mesh::{
 };
 use crate::metrics::{OpKind, OpOutcome};
 use crate::shard::Event;
+use crate::shard::account::Use;
 use crate::shard::caller::Asked;
 use crate::shard::clients::Clients;
 use crate::shard::maps::{Maps, pack_cell, text_bytes as text_bytes_of};
@@ -44,6 +45,11 @@ pub struct Gathered {
 }
 
 impl Gathered {
+    /// Bytes of what has come.
+    pub const fn held_bytes(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Gives up what has come, so that it takes no room while it waits for all of it; that is asked for again, too.
     fn start_over(&mut self, turn: &Turn, map: &str) {
         let map_hash = turn.hasher.map(map);
@@ -106,6 +112,13 @@ impl Requests {
         map: &str,
         keys: impl Iterator<Item = &'k str>,
     ) {
+        if let Some(reject) = turn.account.refuses_answers() {
+            return clients.reject(turn, asked.connection(), asked.ticket(), reject);
+        }
+        turn.account.set(Use::Outboxes, clients.held_bytes());
+        if let Some(reject) = turn.account.refuses_answers() {
+            return clients.reject(turn, asked.connection(), asked.ticket(), reject);
+        }
         let map_hash = turn.hasher.map(map);
         let wanted = distinct(turn, map_hash, keys);
         let waiting = Waiting::Read { map: map.into(), gathered: Gathered::default() };
@@ -213,7 +226,9 @@ impl Requests {
                 if let Some(request) = self.pending.get_mut(reply)
                     && let Waiting::Read { gathered, .. } = &mut request.waiting
                 {
+                    let before = gathered.held_bytes();
                     pack(&mut gathered.entries);
+                    turn.account.add(Use::Answers, gathered.held_bytes() - before);
                 }
                 self.part_read(
                     turn,
@@ -256,6 +271,7 @@ impl Requests {
             ReadPart::Entries { text_bytes, entries } => {
                 gathered.text_bytes += text_bytes;
                 gathered.entries.extend_from_slice(entries);
+                turn.account.add(Use::Answers, entries.len());
             }
             ReadPart::TooLong { room, .. } if room >= clients.answer_bytes_max() - gathered.text_bytes => {
                 gathered.refused = Some(TOO_LARGE);
@@ -274,8 +290,11 @@ impl Requests {
             if gathered.has_all_room {
                 client.long_reads.push_front(reply);
             } else {
+                turn.account.take(Use::Answers, gathered.held_bytes());
                 gathered.start_over(turn, map);
-                client.owed_bytes -= mem::take(&mut request.charge.owed_bytes);
+                let owed_bytes = mem::take(&mut request.charge.owed_bytes);
+                client.owed_bytes -= owed_bytes;
+                self.owed_bytes -= owed_bytes;
                 client.long_reads.push_back(reply);
             }
             self.roomier.push(request.connection);
@@ -309,7 +328,10 @@ impl Requests {
 
     /// Asks again for what was too long, for connections that may have room for it now.
     pub fn read_on(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps) {
-        while let Some(id) = self.roomier.pop() {
+        // However many have room, they may not in all.
+        while turn.account.has_room_beside(clients.held_bytes())
+            && let Some(id) = self.roomier.pop()
+        {
             while let Some(&reply) = clients.get(id).and_then(|client| client.long_reads.front())
                 && self.read_on_if_room(turn, clients, maps, reply)
             {}
@@ -339,6 +361,7 @@ impl Requests {
         let Some((owner, keys)) = gathered.long.pop() else { return false };
         client.long_reads.pop_front();
         gathered.has_all_room = true;
+        self.owed_bytes = self.owed_bytes + answer_bytes_max - request.charge.owed_bytes;
         (client.owed_bytes, request.charge.owed_bytes) = (answer_bytes_max, answer_bytes_max);
         let (map, room) = (map.clone(), answer_bytes_max - gathered.text_bytes);
         let read = Read { map: &map, map_hash: turn.hasher.map(&map), keys: KeyList(&keys), room };

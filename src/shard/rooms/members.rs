@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{Leaver, Present, RoomSlot, Rooms, SetPresence};
 use crate::limits::{CHUNK_BYTES, PRESENCE_MEMBERS_MAX, PRESENCE_ROOM_BYTES_MAX};
 use crate::mesh::{Answer, Item, Member, MemberChanged, ReplyTo, ShardIndex, Span, Writer};
+use crate::shard::account::Use;
 use crate::shard::clients::Clients;
 use crate::shard::requests::Requests;
 use crate::shard::turn::Turn;
@@ -23,7 +24,7 @@ impl Rooms {
     /// one name, as while it comes back, leaves with the one and stays with the other.
     ///
     /// # Errors
-    /// The room is full.
+    /// The room is full, or there is no memory for more.
     pub fn set_member(
         &mut self,
         turn: &mut Turn,
@@ -41,16 +42,24 @@ impl Rooms {
         let earlier = room.members.get(set.member).map(|earlier| set.member.len() + earlier.state.len());
         let bytes = room.bytes - earlier.unwrap_or(0) + set.member.len() + state.len();
         let has_room = earlier.is_some() || room.members.len() < PRESENCE_MEMBERS_MAX;
-        if !has_room || bytes > PRESENCE_ROOM_BYTES_MAX {
-            return Err(Reject::TooLarge(
-                "the room has as many members, or as much of their states, as it may",
-            ));
+        let full = Reject::TooLarge("the room has as many members, or as much of their states, as it may");
+        let more = bytes.saturating_sub(room.bytes);
+        let is_full = !has_room || bytes > PRESENCE_ROOM_BYTES_MAX;
+        if let Some(reject) = is_full.then_some(full).or_else(|| turn.account.refuses_states(more)) {
+            self.release_if_unused(slot);
+            return Err(reject);
         }
+        turn.account.add(Use::Presence, more);
+        self.counts.bytes = self.counts.bytes + bytes - room.bytes;
         room.bytes = bytes;
         let present = Present { state: state.into(), clock: set.clock, by };
         match room.members.get_mut(set.member) {
             Some(earlier) => *earlier = present,
-            None => drop(room.members.insert(set.member.into(), present)),
+            None => {
+                self.counts.rooms += u64::from(room.members.is_empty());
+                self.counts.members += 1;
+                room.members.insert(set.member.into(), present);
+            }
         }
         self.member_changed(turn, clients, slot, set);
         Ok(())
@@ -94,7 +103,11 @@ impl Rooms {
             return;
         }
         let Some(present) = room.members.remove(member) else { return };
-        room.bytes -= member.len() + present.state.len();
+        let bytes = member.len() + present.state.len();
+        room.bytes -= bytes;
+        self.counts.bytes -= bytes;
+        self.counts.members -= 1;
+        self.counts.rooms -= u64::from(room.members.is_empty());
         let removed = SetPresence { room: name, member, state: None, clock: clock(present.clock) };
         self.member_changed(turn, clients, slot, &removed);
         self.release_if_unused(slot);
@@ -142,6 +155,9 @@ impl Rooms {
 
     /// Answers watches with all members of their rooms, as many as a turn may.
     pub fn answer_watches(&mut self, turn: &mut Turn, clients: &mut Clients, requests: &mut Requests) {
+        if turn.account.is_full() {
+            return;
+        }
         let (mut answers, mut bytes) = (0, 0);
         for _ in 0..self.to_answer.len() {
             if answers == ANSWERS_PER_TURN_MAX || bytes >= CHUNK_BYTES {

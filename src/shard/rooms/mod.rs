@@ -31,6 +31,17 @@ pub struct Rooms {
     to_answer: VecDeque<(ReplyTo, Arc<str>)>,
     /// Members of rooms whose home is here that are gone with their connection, oldest first.
     to_leave: VecDeque<Leaver>,
+    counts: RoomCounts,
+}
+
+/// What there is of rooms whose home is here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomCounts {
+    /// Rooms with members.
+    pub rooms: u64,
+    pub members: u64,
+    /// Bytes of their names and states.
+    pub bytes: usize,
 }
 
 /// A member whose connection is gone.
@@ -66,10 +77,22 @@ impl Named for Room {
 }
 
 impl Rooms {
-    /// Rooms with members whose home is here, and their members.
-    pub fn counts(&self) -> (u64, u64) {
+    /// As they were kept with each change.
+    pub const fn counts(&self) -> RoomCounts {
+        self.counts
+    }
+
+    /// From scratch, which takes a look at each room: for tests.
+    pub fn recounted(&self) -> RoomCounts {
         let rooms = || self.table.iter().filter(|room| !room.members.is_empty());
-        (rooms().count() as u64, rooms().map(|room| room.members.len() as u64).sum())
+        RoomCounts {
+            rooms: rooms().count() as u64,
+            members: rooms().map(|room| room.members.len() as u64).sum(),
+            bytes: rooms()
+                .flat_map(|room| &room.members)
+                .map(|(name, present)| name.len() + present.state.len())
+                .sum(),
+        }
     }
 
     fn find(&self, name: &str, hash: u64) -> Option<RoomSlot> {

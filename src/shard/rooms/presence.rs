@@ -96,15 +96,29 @@ fn remember_member(
     let Some(connection) = clients.get_mut(id) else { return Ok(()) };
     let own = &mut connection.members;
     let is_it = |one: &OwnMember| one.hash == hash && *one.room == *set.room && *one.member == *set.member;
-    match (own.iter().position(is_it), set.state) {
-        (Some(position), None) => drop(own.swap_remove(position)),
-        (Some(_), Some(_)) | (None, None) => {}
-        (None, Some(_)) => {
-            if own.len() >= turn.config.subscriptions_max {
-                return Err(Reject::TooLarge("this connection has set as many members as it may"));
-            }
-            let (room, member) = (set.room.into(), set.member.into());
-            own.push(OwnMember { hash, room, member });
+    let position = own.iter().position(is_it);
+    let names_bytes = set.room.len() + set.member.len();
+    let before = position.map_or(0, |position| own[position].bytes());
+    let after = set.state.map_or(0, |state| names_bytes + state.len());
+    let bytes = connection.members_bytes as usize - before + after;
+    if after > before && bytes > turn.config.presence_bytes_max {
+        return Err(Reject::TooLarge("this connection has set as many bytes of members as it may"));
+    }
+    if position.is_none() && set.state.is_some() && own.len() >= turn.config.subscriptions_max {
+        return Err(Reject::TooLarge("this connection has set as many members as it may"));
+    }
+    connection.members_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    match (position, set.state) {
+        (None, None) => {}
+        (Some(position), Some(state)) => own[position].state_bytes = state.len() as u32,
+        (Some(position), None) => {
+            own.swap_remove(position);
+            clients.member_gone(names_bytes);
+        }
+        (None, Some(state)) => {
+            let (room, member, state_bytes) = (set.room.into(), set.member.into(), state.len() as u32);
+            own.push(OwnMember { hash, room, member, state_bytes });
+            clients.member_set(names_bytes);
         }
     }
     Ok(())

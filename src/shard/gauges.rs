@@ -1,0 +1,50 @@
+//! What a shard's numbers are at this moment.
+//!
+//! Invariant: each gauge is kept by its part as it changes, so that a scrape costs the same however many maps, rooms and
+//! connections there are. [`Shard::recounted`] says what they must be.
+
+use super::Shard;
+use super::account::Use;
+use super::maps::{Journal, MapCounts};
+use super::rooms::RoomCounts;
+use crate::metrics::Metrics;
+
+impl Shard {
+    /// The counters with the gauges as they are now. O(1).
+    pub fn metrics_now(&self) -> Metrics {
+        let bytes = (self.clients.waiting_bytes(), self.requests.owed_bytes());
+        self.metrics_with(self.maps.counts(), self.rooms.counts(), bytes)
+    }
+
+    /// The same with every gauge counted from scratch. O(everything): for tests.
+    pub fn recounted(&self) -> Metrics {
+        let waiting_bytes = self.clients.iter().map(|connection| connection.outbox.bytes()).sum();
+        let bytes = (waiting_bytes, self.requests.recounted_owed_bytes());
+        self.metrics_with(self.maps.recounted(), self.rooms.recounted(), bytes)
+    }
+
+    fn metrics_with(
+        &self,
+        maps: MapCounts,
+        rooms: RoomCounts,
+        (outbox_bytes, owed_bytes): (usize, usize),
+    ) -> Metrics {
+        let mut metrics = self.turn.metrics.clone();
+        metrics.maps = maps.maps;
+        metrics.map_names = maps.named;
+        metrics.cells = maps.cells;
+        metrics.resident_bytes = maps.bytes as u64;
+        (metrics.presence_rooms, metrics.presence_members) = (rooms.rooms, rooms.members);
+        metrics.journal_pending_bytes = self.maps.journal().map_or(0, Journal::backlog_bytes);
+        metrics.outbox_bytes = outbox_bytes as u64;
+        metrics.owed_bytes = owed_bytes as u64;
+        metrics.outbox_held_bytes = self.clients.held_bytes() as u64;
+        metrics.presence_bytes = (rooms.bytes + self.clients.members_bytes()) as u64;
+        metrics.waiting_request_bytes = self.maps.waiting_bytes() as u64;
+        metrics.answers_bytes = self.turn.account.used(Use::Answers) as u64;
+        let (envelopes, bytes) = self.turn.outgoing.depth();
+        metrics.mesh_pending_envelopes = envelopes as u64;
+        metrics.mesh_pending_bytes = bytes as u64;
+        metrics
+    }
+}

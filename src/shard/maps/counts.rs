@@ -1,0 +1,86 @@
+//! What the maps of this shard come to, kept as they change, so that whoever asks walks none of them.
+//!
+//! Invariant: at the end of a turn [`Maps::counts`] is what [`Maps::recounted`] finds by looking at every map. A map whose
+//! size or standing may have changed is put on a list, once, and counted again when the turn ends: however many operations
+//! it took, it costs one look.
+
+use super::{MapSlot, Maps, SharedMap};
+use crate::mesh;
+use crate::shard::turn::Turn;
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MapCounts {
+    /// Maps with cells here.
+    pub maps: u64,
+    /// Maps whose type is decided here, and is.
+    pub named: u64,
+    pub cells: u64,
+    pub bytes: usize,
+}
+
+/// What one map adds to [`MapCounts`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
+    bytes: usize,
+    cells: u32,
+    is_named: bool,
+}
+
+impl MapCounts {
+    /// Counts a map as `after` that was counted as `before`.
+    pub fn replace(&mut self, before: Counted, after: Counted) {
+        self.maps = self.maps + u64::from(after.cells > 0) - u64::from(before.cells > 0);
+        self.named = self.named + u64::from(after.is_named) - u64::from(before.is_named);
+        self.cells = self.cells + u64::from(after.cells) - u64::from(before.cells);
+        self.bytes = self.bytes + after.bytes - before.bytes;
+    }
+}
+
+impl Maps {
+    /// As they were when the last turn ended, or are by now.
+    pub const fn counts(&self) -> MapCounts {
+        self.counts
+    }
+
+    /// Takes note that a map may be more or less than before.
+    pub(super) fn changed(&mut self, slot: MapSlot) {
+        let map = &mut self.table[slot];
+        if !map.is_uncounted {
+            map.is_uncounted = true;
+            self.uncounted.push(slot);
+        }
+    }
+
+    /// Counts the maps again that have changed, and forgets those that nothing is left of.
+    pub(super) fn count_changed(&mut self, turn: &mut Turn) {
+        while let Some(slot) = self.uncounted.pop() {
+            let Some(map) = self.table.get(slot) else { continue };
+            let after = self.counted(map);
+            let map = &mut self.table[slot];
+            let before = std::mem::replace(&mut map.counted, after);
+            map.is_uncounted = false;
+            self.counts.replace(before, after);
+            if after.cells == 0 {
+                self.forget_if_empty(turn, slot);
+            }
+        }
+    }
+
+    /// From scratch, which takes a look at every map: for tests.
+    pub fn recounted(&self) -> MapCounts {
+        let mut counts = MapCounts::default();
+        self.table.iter().for_each(|map| counts.replace(Counted::default(), self.counted(map)));
+        counts
+    }
+
+    fn counted(&self, map: &SharedMap) -> Counted {
+        let (index, shards) = self.shard;
+        let is_home = || mesh::owner(map.interest.hash(), shards) == index;
+        Counted {
+            bytes: map.heap_bytes(),
+            cells: map.typed().map_or(0, |cells| cells.cells() as u32),
+            is_named: map.typed().is_some() && is_home(),
+        }
+    }
+}
