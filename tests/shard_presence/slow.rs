@@ -11,7 +11,7 @@ fn rooms_that_are_watched_at_once_find_room_in_the_outbox() {
     const ROOMS: usize = 8;
     const MEMBERS: usize = 60;
     for home in 0..2 {
-        let mut world = World::new(2);
+        let mut world = World::with(2, |config| config.presence_bytes_max = 64 << 20);
         let (watcher, client) = (world.connect(0), world.connect(0));
         let state = "x".repeat(PRESENCE_STATE_BYTES_MAX);
         let rooms: Vec<String> = (0..ROOMS).map(|n| world.name_of(home, &format!("room{n}x"))).collect();
