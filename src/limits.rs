@@ -71,7 +71,8 @@ const _: () = assert!(OUTBOX_SOFT_BYTES_DEFAULT * 4 <= OUTBOX_HARD_BYTES_DEFAULT
 /// Bytes of entries in one snapshot chunk. Small enough that a turn encodes it in well under a
 /// millisecond, large enough that a frame header and a send are nothing beside it.
 pub const CHUNK_BYTES: usize = 64 << 10;
-/// Cells one chunk may look at. Bounds a turn when a filter passes few of them.
+/// Entries of the applied order that one chunk may look at. Bounds a turn when a filter passes few of them, or most of them
+/// are stale.
 pub const CHUNK_CELLS_SCANNED_MAX: usize = 4096;
 const _: () = assert!(CHUNK_BYTES * 2 <= OUTBOX_SOFT_BYTES_DEFAULT);
 

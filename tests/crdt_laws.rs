@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use annulus::crdt::{Delta, Map, MapType, Merge, Refused, Stamp, State, Time};
 use annulus::limits::{COUNTER_TOTAL_MAX, KEY_BYTES_MAX, TAG_BYTES_MAX};
 use crdt_histories::{
-    Change, EXPIRED_MS, Replica, What, assert_same, each_seed, exported, hashed, history, node, removed_of,
+    Change, EXPIRED_MS, Replica, What, assert_same, each_seed, exported, hashed, hashed_well, history, node,
+    removed_of,
 };
 
 /// A new CRDT gets its name here, and an arm in `history`.
@@ -352,4 +353,89 @@ fn several_removals_may_share_one_tick() {
     assert_eq!(map.since(Time::new(1, 2)).count(), 1);
     assert!(map.is_consistent());
     assert_eq!(map.prune(Time::new(3, 0), 10).forgotten, 2);
+}
+
+/// Sets key `number` at the next tick; without a value it is deleted.
+fn write(map: &mut Map, tick: &mut Time, number: usize, value: Option<&[u8]>, expires_ms: u64) {
+    *tick = tick.next();
+    let at = Stamp { time: *tick, node: node(0) };
+    let delta = Delta::Lww { at, value, expires_ms };
+    let merged = map.merge(hashed_well(&number.to_le_bytes()), &delta, *tick);
+    assert!(matches!(merged, Ok(Merge::Changed(_))));
+}
+
+/// Goal: one tombstone behind many keys that are written again and again costs each write nothing. Method: when the map is
+/// to be pruned stays the same until it is pruned, and then every entry passed over counts, once in all.
+#[test]
+fn a_tombstone_behind_a_stale_prefix_is_found_once_and_within_the_budget() {
+    const KEYS: usize = 20_000;
+    const BUDGET: usize = 256;
+    let (mut map, mut tick) = (Map::new(MapType::Lww), Time::ZERO);
+    (0..KEYS).for_each(|number| write(&mut map, &mut tick, number, Some(b"1"), 0));
+    write(&mut map, &mut tick, KEYS, None, 0);
+    let tombstone = tick;
+    assert_eq!(map.next_prune(), Some(tombstone), "live cells before it are no reason to prune");
+    for number in 0..KEYS {
+        write(&mut map, &mut tick, number, Some(b"2"), 0);
+        assert_eq!(map.next_prune(), Some(tombstone), "after key {number}");
+    }
+    let (mut passed, mut forgotten) = (0, 0);
+    loop {
+        let pruned = map.prune(tombstone.next(), BUDGET);
+        assert!(pruned.passed <= BUDGET + 1, "{pruned:?}");
+        passed += pruned.passed;
+        forgotten += pruned.forgotten;
+        if !pruned.has_more {
+            break;
+        }
+    }
+    assert_eq!((forgotten, map.next_prune()), (1, None));
+    assert!((1..=KEYS + 1).contains(&passed), "passed {passed}");
+    assert!(map.is_consistent());
+}
+
+#[test]
+fn what_pruning_has_passed_over_is_not_passed_again() {
+    const KEYS: usize = 1_000;
+    let (mut map, mut tick) = (Map::new(MapType::Lww), Time::ZERO);
+    let (mut passed, mut writes, mut forgotten) = (0, 0, 0);
+    for round in 0..40 {
+        for number in 0..KEYS {
+            let value: Option<&[u8]> = if (number + round) % 10 == 0 { None } else { Some(b"1") };
+            write(&mut map, &mut tick, number, value, 0);
+            writes += 1;
+            // What was applied within the last three hundred ticks is remembered.
+            let before = Time::from_bits(tick.to_bits().saturating_sub(300));
+            while map.next_prune().is_some_and(|next| next < before) {
+                let pruned = map.prune(before, 16);
+                passed += pruned.passed;
+                forgotten += pruned.forgotten;
+            }
+        }
+    }
+    assert!(forgotten > 0 && passed <= writes, "{passed} passed, {writes} writes, {forgotten} forgotten");
+    assert!(map.is_consistent());
+}
+
+#[test]
+fn expiries_that_were_put_off_count_towards_the_budget() {
+    const KEYS: usize = 5_000;
+    let (mut map, mut tick) = (Map::new(MapType::Lww), Time::ZERO);
+    for expires_ms in [100, 500] {
+        (0..KEYS).for_each(|number| write(&mut map, &mut tick, number, Some(b"1"), expires_ms));
+    }
+    write(&mut map, &mut tick, KEYS, Some(b"1"), 101);
+    let (mut calls, mut ended) = (0, 0);
+    while map.next_expiry_ms().is_some_and(|due_ms| due_ms <= 200) {
+        let mut budget = 100;
+        let mut now = tick;
+        while map.expire(200, &mut budget, || now.next()).is_some() {
+            now = map.last_applied();
+            ended += 1;
+        }
+        tick = now;
+        calls += 1;
+    }
+    assert_eq!((calls, ended), (KEYS / 100 + 1, 1));
+    assert!(map.is_consistent());
 }

@@ -10,10 +10,6 @@ use std::collections::BTreeSet;
 use super::cell::{Cell, CellIndex};
 use super::{Map, State, Time};
 
-/// Entries one call looks at before it returns without a cell. Only as many put-off expiries come up at once
-/// as were first set for the same moment, but that may be all of them.
-const STEPS_MAX: usize = 1024;
-
 /// Estimated bytes of one entry: 16, in B-tree nodes that are two thirds full.
 const ENTRY_BYTES: usize = 24;
 
@@ -71,10 +67,19 @@ impl Map {
 
     /// Ends one value whose time is up: it becomes a tombstone with the stamp of its set (`lww.rs` says why),
     /// applied at the tick that `applied` gives. Call it until it returns `None`, which means that nothing is
-    /// due any more, or that enough was looked at for one turn; [`Map::next_expiry_ms`] tells.
-    pub fn expire(&mut self, now_ms: u64, applied: impl FnOnce() -> Time) -> Option<CellIndex> {
-        for _ in 0..STEPS_MAX {
+    /// due any more, or that the budget is spent; [`Map::next_expiry_ms`] tells.
+    ///
+    /// Each entry looked at takes one from `budget`, also those whose expiry was put off: as many of them come up at once
+    /// as were first set for the same moment, which may be all.
+    pub fn expire(
+        &mut self,
+        now_ms: u64,
+        budget: &mut usize,
+        applied: impl FnOnce() -> Time,
+    ) -> Option<CellIndex> {
+        while *budget > 0 {
             let &(due_ms, index) = self.expiries.0.first().filter(|&&(due_ms, _)| due_ms <= now_ms)?;
+            *budget -= 1;
             self.expiries.0.remove(&(due_ms, index));
             let lww = self.cells[index].lww_mut()?;
             lww.expiry_queued_ms = 0;

@@ -120,10 +120,20 @@ impl Map {
     /// be taken up later, whatever was merged meanwhile, from that cell's [`Cell::applied`]: it meets each
     /// cell in its latest state, and one that it has seen only if it has changed since.
     ///
-    /// O(log n) to begin, O(1) a step on average.
+    /// O(log n) to begin, O(1) a step on average over the whole map. One step may pass over more stale entries than there
+    /// are cells; where that must not be, see [`Map::log_since`].
     pub fn since(&self, position: Time) -> impl Iterator<Item = (CellIndex, &Cell)> {
+        self.log_since(position).filter_map(|(_, current)| current)
+    }
+
+    /// As [`Map::since`], with one step for every entry passed over: its tick, and the cell unless that has changed since or
+    /// is gone. A walk may stop after any of them and be taken up from its tick, so that who counts the steps bounds the
+    /// work, however many of them are stale.
+    pub fn log_since(&self, position: Time) -> impl Iterator<Item = (Time, Option<(CellIndex, &Cell)>)> {
         let applied_of = |index: CellIndex| self.cells[index].applied();
-        self.order.since(position, applied_of).map(|index| (index, &self.cells[index]))
+        self.order
+            .since(position, applied_of)
+            .map(|passed| (passed.applied, passed.cell.map(|index| (index, &self.cells[index]))))
     }
 
     /// The delta of counting by `by` in the slot of `replica`; `None` if a total would pass its limit, or if
@@ -193,10 +203,19 @@ impl Map {
         debug_assert!(applied > self.last_applied || is_same_change, "applied went back");
         cell.applied = applied;
         let after = cell.tally();
+        let had_tombstones = self.has_tombstones();
         self.recount(before, after);
+        self.note_tombstone(had_tombstones, applied);
         if !is_same_change {
             self.last_applied = applied;
             self.order.push(applied, index, |index| self.cells[index].applied());
+        }
+    }
+
+    /// The first tombstone of a map that had none is where pruning goes on.
+    fn note_tombstone(&mut self, had_tombstones: bool, applied: Time) {
+        if !had_tombstones && self.has_tombstones() {
+            self.prune.first_tombstone(applied);
         }
     }
 
@@ -217,8 +236,10 @@ impl Map {
         debug_assert!(applied > self.last_applied, "applied went back");
         cell.applied = applied;
         self.last_applied = applied;
+        let had_tombstones = self.has_tombstones();
         self.tally = self.tally.plus(cell.tally());
         let index = self.cells.insert(cell);
+        self.note_tombstone(had_tombstones, applied);
         self.order.push_new(applied, index, |index| self.cells[index].applied());
         index
     }

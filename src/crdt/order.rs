@@ -77,8 +77,9 @@ impl Order {
         self.sweep(applied_of);
     }
 
-    /// All cells applied after `position`, oldest first, each once. O(log n) to begin; a step skips the stale
-    /// entries before its cell, of which there are fewer than twice as many as cells.
+    /// The log after `position`, oldest first: every cell applied since then, once, and between them the stale entries,
+    /// of which there are fewer than twice as many as cells, all of them in one place at worst. O(log n) to begin, O(1) a
+    /// step; whoever walks counts the steps.
     pub fn since<F: Fn(CellIndex) -> Time>(&self, position: Time, applied_of: F) -> Walk<'_, F> {
         Walk { order: self, at: self.first_after(position), applied_of }
     }
@@ -139,6 +140,14 @@ impl Order {
     }
 }
 
+/// One entry that a walk has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    pub applied: Time,
+    /// `None`: the entry is stale.
+    pub cell: Option<CellIndex>,
+}
+
 /// See [`Order::since`].
 #[derive(Debug)]
 pub struct Walk<'a, F> {
@@ -148,23 +157,20 @@ pub struct Walk<'a, F> {
 }
 
 impl<F: Fn(CellIndex) -> Time> Iterator for Walk<'_, F> {
-    type Item = CellIndex;
+    type Item = Passed;
 
-    fn next(&mut self) -> Option<CellIndex> {
+    fn next(&mut self) -> Option<Passed> {
         let order = self.order;
-        loop {
-            if order.is_sweeping && (order.kept..order.next).contains(&self.at) {
-                self.at = order.next;
-            }
-            if self.at >= order.log.len() {
-                return None;
-            }
-            let Entry { applied, cell } = order.log[self.at];
-            self.at += 1;
-            if (self.applied_of)(cell) == applied {
-                return Some(cell);
-            }
+        if order.is_sweeping && (order.kept..order.next).contains(&self.at) {
+            self.at = order.next;
         }
+        if self.at >= order.log.len() {
+            return None;
+        }
+        let Entry { applied, cell } = order.log[self.at];
+        self.at += 1;
+        let is_current = (self.applied_of)(cell) == applied;
+        Some(Passed { applied, cell: is_current.then_some(cell) })
     }
 }
 
@@ -203,7 +209,8 @@ mod tests {
 
         fn since(&self, position: Time) -> Vec<Time> {
             let applied_of = |index: CellIndex| self.applied[index.to_usize()];
-            self.order.since(position, applied_of).map(applied_of).collect()
+            let walk = self.order.since(position, applied_of);
+            walk.filter(|passed| passed.cell.is_some()).map(|passed| passed.applied).collect()
         }
 
         fn expected(&self, position: Time) -> Vec<Time> {

@@ -7,8 +7,10 @@
 //!
 //! Tombstones are found by walking the applied order from where the last call stopped: a cell that was live
 //! when the walk passed it can only become a tombstone by a change, which moves it to the tail, before the
-//! walk again. So there is no queue to grow when a key is set and deleted without end. A removed tag stays
-//! for good while its cell goes on changing, so tags have a queue, one entry for each.
+//! walk again. So there is no queue to grow when a key is set and deleted without end. Each entry of the order is
+//! passed over once, which is a constant for each change, however long tombstones are remembered; where the walk
+//! goes on is a number, so asking when to prune next costs nothing. A removed tag stays for good while its cell
+//! goes on changing, so tags have a queue, one entry for each.
 
 use std::collections::VecDeque;
 
@@ -31,6 +33,8 @@ pub struct Prune {
 pub struct Pruned {
     /// Tombstones and removed tags that are gone.
     pub forgotten: usize,
+    /// What was looked at: entries of the applied order, stale ones too, or tags.
+    pub passed: usize,
     /// The budget ended before the work did.
     pub has_more: bool,
 }
@@ -45,6 +49,11 @@ impl Prune {
         if self.removals.back() != Some(&(applied, cell)) {
             self.removals.push_back((applied, cell));
         }
+    }
+
+    /// Takes note of a tombstone applied then, there being no other.
+    pub fn first_tombstone(&mut self, applied: Time) {
+        self.examined = self.examined.max(applied.previous());
     }
 
     /// Ends the putting back of cells, which came in the order of their last change and not of their removals.
@@ -66,7 +75,8 @@ impl Map {
         self.prune.pruned_through
     }
 
-    /// A tick before which nothing can be pruned, or `None` if there is nothing to prune at all.
+    /// A tick before which nothing can be pruned, or `None` if there is nothing to prune at all. O(1), as it is asked for
+    /// after every change: it moves on when [`Map::prune`] does.
     pub fn next_prune(&self) -> Option<Time> {
         if self.map_type() == MapType::Or {
             return self.prune.removals.front().map(|&(applied, _)| applied);
@@ -74,13 +84,14 @@ impl Map {
         if !self.has_tombstones() {
             return None;
         }
-        self.since(self.prune.examined).next().map(|(_, cell)| cell.applied())
+        Some(self.prune.examined.next())
     }
 
     /// Forgets tombstones and removed tags whose removal was applied before `applied_before`, oldest first.
     /// Cells that hold nothing then are gone, and their indices with them.
     ///
-    /// `budget` bounds the work: the cells and tags looked at. The tags of one cell are looked at together,
+    /// `budget` bounds the work: the tags looked at, and the entries of the applied order, whether or not they are stale.
+    /// The tags of one cell are looked at together,
     /// so it may be passed once.
     pub fn prune(&mut self, applied_before: Time, budget: usize) -> Pruned {
         match self.map_type() {
@@ -92,42 +103,63 @@ impl Map {
 
     fn prune_tombstones(&mut self, applied_before: Time, budget: usize) -> Pruned {
         let mut pruned = Pruned::default();
-        for _ in 0..budget {
-            let oldest = self.since(self.prune.examined).next().filter(|_| self.has_tombstones());
-            let Some((index, cell)) = oldest.filter(|(_, cell)| cell.applied() < applied_before) else {
-                // All before it was examined, whether or not something is there; the future was not.
-                let examined = applied_before.previous().min(self.last_applied());
-                self.prune.examined = self.prune.examined.max(examined);
-                return pruned;
+        while self.has_tombstones() {
+            let Some((index, applied)) = self.seek_tombstone(budget, &mut pruned.passed) else {
+                pruned.has_more = self.prune.examined.next() < applied_before;
+                break;
             };
-            let (applied, is_tombstone) = (cell.applied(), !cell.is_live());
-            self.prune.examined = applied;
-            if is_tombstone {
-                self.prune.pruned_through = self.prune.pruned_through.max(applied);
-                self.forget(index);
-                pruned.forgotten += 1;
+            if applied >= applied_before {
+                break;
             }
+            pruned.passed += 1;
+            pruned.forgotten += 1;
+            self.prune.examined = applied;
+            self.prune.pruned_through = self.prune.pruned_through.max(applied);
+            self.forget(index);
         }
-        Pruned { has_more: true, ..pruned }
+        pruned
+    }
+
+    /// Goes on to the next tombstone and stays before it; `None` if the budget ends first. What it passes over counts,
+    /// stale or not, and is never passed again: it goes on also over what is too young to be forgotten, so that the next
+    /// call is due when there is something to forget.
+    fn seek_tombstone(&mut self, budget: usize, passed: &mut usize) -> Option<(CellIndex, Time)> {
+        let mut examined = self.prune.examined;
+        let mut found = None;
+        for (applied, current) in self.log_since(examined) {
+            if *passed >= budget {
+                break;
+            }
+            if let Some((index, cell)) = current
+                && !cell.is_live()
+            {
+                examined = applied.previous();
+                found = Some((index, applied));
+                break;
+            }
+            examined = applied;
+            *passed += 1;
+        }
+        self.prune.examined = examined;
+        found
     }
 
     fn prune_tags(&mut self, applied_before: Time, budget: usize) -> Pruned {
         let mut pruned = Pruned::default();
-        let mut spent = 0;
         while let Some(&(applied, index)) = self.prune.removals.front()
             && applied < applied_before
         {
-            if spent >= budget {
+            if pruned.passed >= budget {
                 return Pruned { has_more: true, ..pruned };
             }
-            spent += 1;
+            pruned.passed += 1;
             self.prune.removals.pop_front();
             let before = self.cells[index].tally();
             let Some(set) = self.cells[index].or_set_mut() else { continue };
             let looked_at = set.removed().len();
             let Some(forgotten) = set.forget_removed(applied_before) else { continue };
             let is_empty = set.is_empty();
-            spent += looked_at;
+            pruned.passed += looked_at;
             pruned.forgotten += forgotten.tags;
             self.prune.pruned_through = self.prune.pruned_through.max(forgotten.applied);
             self.recount(before, self.cells[index].tally());

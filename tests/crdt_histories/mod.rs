@@ -97,6 +97,11 @@ pub fn hashed(key: &[u8]) -> HashedKey<'_> {
     HashedKey { hash: xxh3_64(key) & 0xF000_0000_0000_0003, bytes: key }
 }
 
+/// A hash as the server has it, for more keys than a few.
+pub fn hashed_well(key: &[u8]) -> HashedKey<'_> {
+    HashedKey { hash: xxh3_64(key), bytes: key }
+}
+
 /// A delta with its key, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -174,7 +179,8 @@ impl Replica {
 
     /// Ends every value whose time is up.
     pub fn expire(&mut self, now_ms: u64) {
-        while let Some(index) = self.map.expire(now_ms, || {
+        let mut budget = usize::MAX;
+        while let Some(index) = self.map.expire(now_ms, &mut budget, || {
             self.applied = self.applied.next();
             self.applied
         }) {

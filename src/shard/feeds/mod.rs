@@ -8,6 +8,7 @@
 //!
 //! Invariant: a map's interest has a feed as its member exactly while the feed has subscriptions.
 
+mod chunk;
 mod fanout;
 mod publish;
 mod subscribe;

@@ -5,15 +5,15 @@
 //! take memory by the chunk however large the map and however many subscribers.
 
 use super::Feeds;
+use super::chunk::Chunk;
 use super::subscribe::cursor;
-use crate::crdt::{HashedKey, Map, MapType, Time};
-use crate::limits::{CHUNK_BYTES, CHUNK_CELLS_SCANNED_MAX};
+use crate::crdt::{Map, MapType, Time};
 use crate::mesh::{
-    Answer, ConnectionId, Entries, Filter, Item, Request, ShardIndex, ShardSet, Span, SubscriptionRef,
-    WalkAnswer, WalkRequest,
+    Answer, ConnectionId, Entries, Item, Request, ShardIndex, ShardSet, Span, SubscriptionRef, WalkAnswer,
+    WalkRequest,
 };
 use crate::shard::clients::Clients;
-use crate::shard::maps::{Maps, pack_cell};
+use crate::shard::maps::Maps;
 use crate::shard::turn::Turn;
 use crate::shard::{Change, Event, SnapshotEnd};
 use crate::wire::{Cursor, Reject, Ticket};
@@ -200,10 +200,7 @@ impl Feeds {
             answer.reset = true;
             turn.metrics.resets += 1;
         } else if let Some(cells) = cells {
-            let chunk = match request.filter.as_deref() {
-                Some(Filter::Keys(keys)) => chunk_of_keys(cells, keys, request.position, &mut entries),
-                filter => chunk_of_map(cells, filter, request.position, &mut entries),
-            };
+            let chunk = Chunk::collect(cells, request.filter.as_deref(), request.position, &mut entries);
             answer.count = chunk.entries;
             answer.done = chunk.stopped_at.is_none();
             answer.position = chunk.stopped_at.unwrap_or(now);
@@ -391,51 +388,4 @@ impl Feeds {
     pub fn has_walks(&self) -> bool {
         !self.walks.is_empty()
     }
-}
-
-/// What one chunk covers.
-struct Chunk {
-    entries: u32,
-    /// The position it ends at, if the tail was not reached.
-    stopped_at: Option<Time>,
-}
-
-/// Encodes cells of the map, oldest change first, until the chunk is full.
-fn chunk_of_map(cells: &Map, filter: Option<&Filter>, position: Time, out: &mut Vec<u8>) -> Chunk {
-    let mut chunk = Chunk { entries: 0, stopped_at: None };
-    let mut seen = position;
-    for (scanned, (_, cell)) in cells.since(position).enumerate() {
-        if out.len() >= CHUNK_BYTES || scanned == CHUNK_CELLS_SCANNED_MAX {
-            chunk.stopped_at = Some(seen);
-            break;
-        }
-        seen = cell.applied();
-        if filter.is_none_or(|filter| filter.passes(cell.key())) {
-            pack_cell(out, cell);
-            chunk.entries += 1;
-        }
-    }
-    chunk
-}
-
-/// Like [`chunk_of_map`] for a few named keys, which are looked up instead of searched for.
-fn chunk_of_keys(cells: &Map, keys: &[(Box<str>, u64)], position: Time, out: &mut Vec<u8>) -> Chunk {
-    let find = |(key, hash): &(Box<str>, u64)| {
-        let cell = cells.cell(cells.find(HashedKey { hash: *hash, bytes: key.as_bytes() })?);
-        (cell.applied() > position).then_some(cell)
-    };
-    let mut found: Vec<_> = keys.iter().filter_map(find).collect();
-    found.sort_unstable_by_key(|cell| cell.applied());
-    let mut chunk = Chunk { entries: 0, stopped_at: None };
-    let mut seen = position;
-    for cell in found {
-        if out.len() >= CHUNK_BYTES {
-            chunk.stopped_at = Some(seen);
-            break;
-        }
-        pack_cell(out, cell);
-        seen = cell.applied();
-        chunk.entries += 1;
-    }
-    chunk
 }

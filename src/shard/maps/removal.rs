@@ -13,7 +13,8 @@ pub struct Schedule {
     due: BinaryHeap<Reverse<(u64, MapSlot)>>,
 }
 
-/// Cells one turn expires or forgets in one map, so that a million values that end together stall nobody.
+/// Cells, expiries and entries of the applied order that one turn looks at in one map to end or forget something, whether
+/// or not it does, so that a million values that end together, or were kept alive, stall nobody.
 const REMOVALS_PER_TURN_MAX: usize = 256;
 
 /// Entries of the schedule that are not worth a sweep.
@@ -68,12 +69,13 @@ impl Maps {
 
     /// Ends values whose time is up, a bounded number.
     pub fn expire(&mut self, turn: &mut Turn, slot: MapSlot) {
-        for _ in 0..REMOVALS_PER_TURN_MAX {
+        let mut budget = REMOVALS_PER_TURN_MAX;
+        loop {
             let (clock, now_ms) = (&mut turn.clock, turn.now.unix_ms);
             let map = &mut self.table[slot];
             let is_heard = map.interest.is_heard();
             let SharedMap { interest, cells: Cells::Typed(cells), changed_at, .. } = map else { return };
-            let Some(index) = cells.expire(now_ms, || clock.tick(now_ms)) else { return };
+            let Some(index) = cells.expire(now_ms, &mut budget, || clock.tick(now_ms)) else { return };
             turn.metrics.expirations += 1;
             let cell = cells.cell(index);
             let State::Lww(lww) = cell.state() else { continue };
