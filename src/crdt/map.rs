@@ -3,6 +3,8 @@
 //! Invariant: `tally` is the sum of the tallies of all cells, and every cell has one current entry in `order`.
 //! Whatever the order and number of merges, two maps that got the same deltas hold the same state.
 
+use std::collections::BTreeSet;
+
 use super::cell::{Cell, CellIndex, Tally};
 use super::cells::{Cells, fold};
 use super::counter::Totals;
@@ -19,6 +21,8 @@ pub struct Map {
     pub(super) expiries: Expiries,
     pub(super) prune: Prune,
     order: Order,
+    /// Sets that were large when they last changed: see [`Map::is_large`].
+    large: BTreeSet<CellIndex>,
     tally: Tally,
     last_applied: Time,
 }
@@ -40,6 +44,7 @@ impl Map {
             expiries: Expiries::default(),
             prune: Prune::new(),
             order: Order::new(),
+            large: BTreeSet::new(),
             tally: Tally::default(),
             last_applied: Time::ZERO,
         }
@@ -136,6 +141,18 @@ impl Map {
             .map(|passed| (passed.applied, passed.cell.map(|index| (index, &self.cells[index]))))
     }
 
+    /// Whether the cell is a set that was larger than [`LARGE_SET_BYTES`](crate::limits::LARGE_SET_BYTES) when it last changed.
+    /// That it has forgotten removals since then makes no difference: a walk may have passed over it for being large, and
+    /// must find it again.
+    pub fn is_large(&self, index: CellIndex) -> bool {
+        !self.large.is_empty() && self.large.contains(&index)
+    }
+
+    /// The large sets from this place on, in an order that stays as it is.
+    pub fn large_from(&self, index: CellIndex) -> impl Iterator<Item = (CellIndex, &Cell)> {
+        self.large.range(index..).map(|&index| (index, &self.cells[index]))
+    }
+
     /// The delta of counting by `by` in the slot of `replica`; `None` if a total would pass its limit, or if
     /// this is no counter.
     pub fn increment(&self, key: HashedKey<'_>, replica: Node, by: i64) -> Option<Delta<'static>> {
@@ -203,6 +220,11 @@ impl Map {
         debug_assert!(applied > self.last_applied || is_same_change, "applied went back");
         cell.applied = applied;
         let after = cell.tally();
+        if cell.is_large_set() {
+            self.large.insert(index);
+        } else if !self.large.is_empty() {
+            self.large.remove(&index);
+        }
         let had_tombstones = self.has_tombstones();
         self.recount(before, after);
         self.note_tombstone(had_tombstones, applied);
@@ -227,6 +249,7 @@ impl Map {
     /// Drops a cell and everything the map has about it.
     pub(super) fn forget(&mut self, index: CellIndex) {
         self.expiries.cancel(index, &mut self.cells[index]);
+        self.large.remove(&index);
         let cell = self.cells.remove(index);
         self.tally = self.tally.minus(cell.tally());
         self.order.forget(|index| self.cells[index].applied());
@@ -238,7 +261,11 @@ impl Map {
         self.last_applied = applied;
         let had_tombstones = self.has_tombstones();
         self.tally = self.tally.plus(cell.tally());
+        let is_large = cell.is_large_set();
         let index = self.cells.insert(cell);
+        if is_large {
+            self.large.insert(index);
+        }
         self.note_tombstone(had_tombstones, applied);
         self.order.push_new(applied, index, |index| self.cells[index].applied());
         index

@@ -35,6 +35,6 @@ pub use counter::{Counter, Totals};
 pub use delta::{Delta, HashedKey, MapType, Refused};
 pub use lww::Lww;
 pub use map::{Map, Merge};
-pub use or_set::{OrSet, Tagged};
+pub use or_set::{OrSet, Tag, TagMark, Tagged};
 pub use prune::Pruned;
 pub use stamp::{Node, Stamp, Time};

@@ -12,6 +12,8 @@ pub struct Tagged {
     tag: Box<str>,
     value: Box<[u8]>,
     at: Stamp,
+    /// When it was last changed here, for walks; what was read from storage has the tick of its cell.
+    applied: Time,
 }
 
 impl Tagged {
@@ -44,10 +46,34 @@ struct Removed {
     applied: Time,
 }
 
+/// A tag of a set.
+#[derive(Clone, Copy, Debug)]
+pub enum Tag<'a> {
+    Removed(&'a str),
+    Live(&'a Tagged),
+}
+
+impl<'a> Tag<'a> {
+    /// The place of this tag.
+    pub const fn mark(self) -> TagMark<'a> {
+        match self {
+            Self::Removed(tag) => TagMark { tag, is_live: false },
+            Self::Live(tagged) => TagMark { tag: tagged.tag(), is_live: true },
+        }
+    }
+}
+
+/// A place in a set: see [`OrSet::tags_after`]. It is found again whatever happens to the set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TagMark<'a> {
+    pub tag: &'a str,
+    pub is_live: bool,
+}
+
 /// The set at one key.
 #[derive(Debug)]
 pub struct OrSet {
-    #[expect(clippy::vec_box, reason = "an insertion into a full set moves 8 bytes a tag instead of 88")]
+    #[expect(clippy::vec_box, reason = "an insertion into a full set moves 8 bytes a tag instead of 96")]
     live: Vec<Box<Tagged>>,
     removed: Vec<Removed>,
     /// No removal in `removed` was applied before this.
@@ -84,6 +110,20 @@ impl OrSet {
         self.removed.iter().map(|removed| (&*removed.tag, removed.applied))
     }
 
+    /// All tags from behind `after` on, and when each was changed here: first those removed, then the live ones, each sorted.
+    /// O(log n) to begin.
+    pub fn tags_after(&self, after: Option<TagMark<'_>>) -> impl Iterator<Item = (Tag<'_>, Time)> + Clone {
+        let behind = |found: Result<usize, usize>| found.map_or_else(|index| index, |index| index + 1);
+        let (removed, live) = match after {
+            None => (0, 0),
+            Some(TagMark { tag, is_live: false }) => (behind(self.removed_position(tag)), 0),
+            Some(TagMark { tag, is_live: true }) => (self.removed.len(), behind(self.live_position(tag))),
+        };
+        let removed = self.removed[removed..].iter().map(|gone| (Tag::Removed(&gone.tag), gone.applied));
+        let live = self.live[live..].iter().map(|tagged| (Tag::Live(tagged), tagged.applied));
+        removed.chain(live)
+    }
+
     /// The live tags of one value, given as canonical bytes: what removing that value removes.
     pub fn tags_of(&self, value: &[u8]) -> impl Iterator<Item = &str> {
         self.live().filter(move |tagged| tagged.value() == value).map(Tagged::tag)
@@ -100,6 +140,7 @@ impl OrSet {
         tag: &str,
         value: &[u8],
         at: &Stamp,
+        applied: Time,
     ) -> Result<Option<u64>, Refused> {
         let mut digest_before = 0;
         match self.live_position(tag) {
@@ -110,13 +151,13 @@ impl OrSet {
                 }
                 digest_before = ours.digest(key);
                 self.content_bytes = self.content_bytes - ours.value.len() + value.len();
-                ours.at = *at;
+                (ours.at, ours.applied) = (*at, applied);
                 ours.value = value.into();
             }
             Err(_) if self.removed_position(tag).is_ok() => return Ok(None),
             Err(_) if self.is_full() => return Err(Refused::TooLarge),
             Err(index) => {
-                let tagged = Tagged { tag: tag.into(), value: value.into(), at: *at };
+                let tagged = Tagged { tag: tag.into(), value: value.into(), at: *at, applied };
                 self.content_bytes += tagged.heap_bytes();
                 self.live.insert(index, Box::new(tagged));
             }
@@ -192,6 +233,11 @@ impl OrSet {
             + self.content_bytes
     }
 
+    /// Bytes of what it holds: its tags and values, and what each takes beside.
+    pub(super) const fn bytes(&self) -> usize {
+        self.content_bytes + self.removed.len() * size_of::<Removed>()
+    }
+
     const fn is_full(&self) -> bool {
         self.live.len() + self.removed.len() >= TAGS_PER_KEY_MAX
     }
@@ -217,12 +263,12 @@ mod tests {
     fn a_removed_tag_never_comes_back_in_either_order() {
         let at = stamp("1:0:n");
         let mut removed_last = OrSet::new();
-        removed_last.add(b"k", "t", b"1", &at).unwrap();
+        removed_last.add(b"k", "t", b"1", &at, Time::ZERO).unwrap();
         removed_last.remove(b"k", "t", Time::new(1, 0)).unwrap();
         let mut removed_first = OrSet::new();
         removed_first.remove(b"k", "t", Time::new(1, 0)).unwrap();
         for set in [&mut removed_last, &mut removed_first] {
-            assert_eq!(set.add(b"k", "t", b"2", &stamp("9:0:n")), Ok(None));
+            assert_eq!(set.add(b"k", "t", b"2", &stamp("9:0:n"), Time::ZERO), Ok(None));
             assert_eq!(set.remove(b"k", "t", Time::new(2, 0)), Ok(None));
             assert_eq!((set.live().len(), set.removed().collect::<Vec<_>>()), (0, vec!["t"]));
         }
@@ -232,11 +278,11 @@ mod tests {
     fn removing_a_value_names_the_tags_seen_and_a_concurrent_add_survives() {
         let mut set = OrSet::new();
         for (tag, value) in [("b", b"1"), ("a", b"1"), ("c", b"2")] {
-            set.add(b"k", tag, value, &stamp("1:0:n")).unwrap();
+            set.add(b"k", tag, value, &stamp("1:0:n"), Time::ZERO).unwrap();
         }
         let seen: Vec<String> = set.tags_of(b"1").map(str::to_owned).collect();
         assert_eq!(seen, ["a", "b"]);
-        set.add(b"k", "d", b"1", &stamp("1:0:m")).unwrap();
+        set.add(b"k", "d", b"1", &stamp("1:0:m"), Time::ZERO).unwrap();
         for tag in &seen {
             set.remove(b"k", tag, Time::new(5, 0)).unwrap();
         }
@@ -248,15 +294,15 @@ mod tests {
         let at = stamp("1:0:n");
         let mut set = OrSet::new();
         for i in 0..TAGS_PER_KEY_MAX {
-            set.add(b"k", &i.to_string(), b"1", &at).unwrap();
+            set.add(b"k", &i.to_string(), b"1", &at, Time::ZERO).unwrap();
         }
-        assert_eq!(set.add(b"k", "new", b"1", &at), Err(Refused::TooLarge));
+        assert_eq!(set.add(b"k", "new", b"1", &at, Time::ZERO), Err(Refused::TooLarge));
         assert_eq!(set.remove(b"k", "new", Time::new(1, 0)), Err(Refused::TooLarge));
         assert!(set.remove(b"k", "7", Time::new(1, 0)).unwrap().is_some());
-        assert!(set.add(b"k", "8", b"2", &at).unwrap().is_some());
-        assert_eq!(set.add(b"k", "new", b"1", &at), Err(Refused::TooLarge), "removed tags count");
+        assert!(set.add(b"k", "8", b"2", &at, Time::ZERO).unwrap().is_some());
+        assert_eq!(set.add(b"k", "new", b"1", &at, Time::ZERO), Err(Refused::TooLarge), "removed tags count");
         set.forget_removed(Time::new(2, 0));
-        assert!(set.add(b"k", "new", b"1", &at).unwrap().is_some());
+        assert!(set.add(b"k", "new", b"1", &at, Time::ZERO).unwrap().is_some());
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Shard {
         let Some(mut leaving) = clients.leave(turn, id) else { return };
         // Leave every subscription, which tells the owners where this was the last. An end is an answer to everything.
         for subscription in leaving.subscriptions.drain(..) {
-            let _owed = feeds.end_subscription(turn, clients, maps, subscription);
+            let _owed = feeds.end_subscription(turn, maps, subscription);
         }
         // Leave every room: first as a watcher, then with the members that it has set.
         for watch in leaving.watches.drain(..) {

@@ -70,8 +70,6 @@ pub struct Connection {
     /// When the current phase must be over, for phases that end.
     pub deadline_ms: u64,
     pub subscriptions: Vec<SubscriptionRef>,
-    /// Subscriptions of it that are behind and walk on when the outbox has drained.
-    pub walking: u32,
     /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
     pub watches: Vec<u32>,
     pub watches_behind: u32,
@@ -79,8 +77,6 @@ pub struct Connection {
     pub members: Vec<OwnMember>,
     /// Requests of it that wait for other shards.
     pub requests_pending: u32,
-    /// Chunks asked for on its behalf that have yet to come, also of subscriptions that are over.
-    pub chunks_pending: u32,
     pub bad_messages: u32,
     /// Messages it may send in the current second and minute.
     pub second: Window,
@@ -117,12 +113,10 @@ impl Connection {
             timer_tick: 0,
             deadline_ms: 0,
             subscriptions: Vec::new(),
-            walking: 0,
             watches: Vec::new(),
             watches_behind: 0,
             members: Vec::new(),
             requests_pending: 0,
-            chunks_pending: 0,
             bad_messages: 0,
             second: Window::default(),
             minute: Window::default(),

@@ -83,10 +83,7 @@ impl Clients {
     /// before has been taken by other shards, and what it was told has been taken by its peer.
     pub fn may_take_requests(&self, turn: &Turn, id: ConnectionId) -> bool {
         let Some(connection) = self.get(id) else { return false };
-        // A subscription has one chunk under way; the others are of such as are over, whose chunks are made nonetheless.
-        let chunks_max = connection.subscriptions.len() + CONNECTION_REQUESTS_PENDING_MAX;
         connection.is_open()
-            && connection.chunks_pending as usize <= chunks_max
             && !connection.takes_no_requests
             && (connection.requests_pending as usize) < CONNECTION_REQUESTS_PENDING_MAX
             && connection.outbox.bytes() <= self.soft_bytes
