@@ -26,6 +26,10 @@ pub struct Config {
     pub connections_max: usize,
     /// Connections of one client address, over all shards; 0: no limit.
     pub connections_per_ip_max: usize,
+    /// Connections of the whole process that have yet to open their WebSocket; spread evenly over its shards.
+    pub handshakes_max: usize,
+    /// Bits of an IPv6 address by which connections of it are counted; from 1 to 128.
+    pub ipv6_prefix: u8,
     /// Proxies that are believed who their clients are.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections accepted each second by the whole process; 0: no limit.
@@ -42,6 +46,10 @@ pub struct Config {
     pub value_bytes_max: usize,
     /// Bytes of one value that a client of SyncKit writes, as canonical JSON.
     pub synckit_value_bytes_max: usize,
+    /// Bytes of all that is kept of the documents that one SyncKit connection has subscribed to, their states aside.
+    pub synckit_subscription_bytes_max: usize,
+    /// Bytes that the tags and values of one or key may take, or the slots of one counter, with what each takes beside.
+    pub cell_bytes_max: usize,
     /// Subscriptions of one connection.
     pub subscriptions_max: usize,
     /// Messages one connection may send each second; 0: no limit.
@@ -207,6 +215,8 @@ impl Default for Config {
             node: "annulus".to_owned(),
             connections_max: 100_000,
             connections_per_ip_max: 0,
+            handshakes_max: limits::HANDSHAKES_DEFAULT,
+            ipv6_prefix: 64,
             trusted_proxies: Vec::new(),
             accepts_per_second_max: 20_000,
             handshake_timeout_ms: 10_000,
@@ -215,6 +225,8 @@ impl Default for Config {
             message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
             value_bytes_max: 256 << 10,
             synckit_value_bytes_max: 2_000_000,
+            synckit_subscription_bytes_max: 16 << 20,
+            cell_bytes_max: limits::CELL_BYTES_DEFAULT,
             subscriptions_max: 10_000,
             messages_per_second_max: 0,
             messages_per_minute_max: 0,

@@ -44,8 +44,11 @@ pub const SLOTS_PER_COUNTER_MAX: usize = 16_384;
 pub const COUNTER_TOTAL_MAX: u64 = (1 << 53) - 1;
 const _: () = assert!(COUNTER_TOTAL_MAX <= JSON_INTEGER_MAX);
 
-/// Connections beyond `--max-connections` that are taken for the time it takes to turn them away politely.
-pub const ADMISSION_RESERVE: usize = 1024;
+/// Sockets beyond `--max-connections` and `--max-handshakes` that may still be closing, over all shards; past it a new one
+/// is closed at once.
+pub const CLOSING_RESERVE: usize = 1024;
+/// Default of `--max-handshakes`: what `--accept-rate` lets in within 0.4 s, in which an honest client that is here asks.
+pub const HANDSHAKES_DEFAULT: usize = 8192;
 
 /// The smallest, the default and the largest `--max-header-bytes`. 16 KiB is what HAProxy and Node pass on, twice what
 /// nginx takes of one line. A block is read anew whenever more of it arrives, which the largest keeps cheap.
@@ -67,6 +70,13 @@ const _: () = assert!(OUTBOX_HARD_BYTES_DEFAULT >= 4 * PRESENCE_ROOM_BYTES_MAX);
 /// Default of `--outbox-soft-bytes`: past it a subscriber is conflated. A few turns of a busy map.
 pub const OUTBOX_SOFT_BYTES_DEFAULT: usize = 256 << 10;
 const _: () = assert!(OUTBOX_SOFT_BYTES_DEFAULT * 4 <= OUTBOX_HARD_BYTES_DEFAULT);
+
+/// Default of `--max-cell-bytes`: a key is sent whole, so it must fit between the two limits of an outbox, here eight times.
+pub const CELL_BYTES_DEFAULT: usize = 1 << 20;
+const _: () = assert!(CELL_BYTES_DEFAULT * 8 <= OUTBOX_HARD_BYTES_DEFAULT - OUTBOX_SOFT_BYTES_DEFAULT);
+/// The largest `--max-cell-bytes`: lengths of cells, packed and stored, are 32 bits wide.
+pub const CELL_BYTES_CEILING: usize = 1 << 30;
+const _: () = assert!(CELL_BYTES_CEILING + MESSAGE_BYTES_CEILING < u32::MAX as usize);
 
 /// Bytes of entries in one snapshot chunk. Small enough that a turn encodes it in well under a
 /// millisecond, large enough that a frame header and a send are nothing beside it.
@@ -102,7 +112,34 @@ pub const MESH_QUEUE_ENVELOPES: usize = 64;
 pub const MESH_PENDING_BYTES_MAX: usize = 4 << 20;
 /// Requests of one connection that wait for other shards, past which the connection is not read.
 pub const CONNECTION_REQUESTS_PENDING_MAX: usize = 256;
+/// Bytes that those requests take wherever they wait, past which the connection is not read. Four of the largest
+/// messages, so that one that waits keeps none from being read.
+pub const CONNECTION_REQUEST_BYTES_MAX: usize = 4 << 20;
+const _: () = assert!(CONNECTION_REQUEST_BYTES_MAX >= 4 * MESSAGE_BYTES_DEFAULT);
+/// Bytes of requests that may wait in one shard, for their maps or because it is congested, past which more are
+/// `overloaded`. Room for two of the largest that any server takes.
+pub const WAITING_REQUEST_BYTES_MAX: usize = 128 << 20;
+const _: () = assert!(WAITING_REQUEST_BYTES_MAX >= 2 * MESSAGE_BYTES_CEILING);
 
+/// Bytes an ack takes at most for one operation: its stamp, or `null` and why it was rejected.
+pub const ACK_OP_BYTES_MAX: usize = 256;
+const _: () = assert!(OUTBOX_HARD_BYTES_DEFAULT >= 16 * OPS_PER_REQUEST_MAX * ACK_OP_BYTES_MAX);
+/// Bytes the rest of an answer takes at most: its type and `id`, and a name in which each byte is escaped.
+pub const ANSWER_FRAME_BYTES_MAX: usize = 2 << 10;
+const _: () = assert!(ANSWER_FRAME_BYTES_MAX >= 6 * MAP_NAME_BYTES_MAX + 6 * REQUEST_ID_BYTES_MAX + 128);
+/// The largest answer to a `read`, however much an outbox may hold: lengths in an envelope are 32 bits wide.
+pub const READ_ANSWER_BYTES_CEILING: usize = 1 << 30;
+const _: () = assert!(READ_ANSWER_BYTES_CEILING + MESH_PENDING_BYTES_MAX < u32::MAX as usize);
+/// Bytes of one packed entry, past which the tags of a key go into several. Only a key that was written before there was a
+/// limit comes near.
+pub const ENTRY_BYTES_MAX: usize = 1 << 30;
+const _: () =
+    assert!(ENTRY_BYTES_MAX + 2 * MESSAGE_BYTES_CEILING + 256 * TAGS_PER_KEY_MAX < u32::MAX as usize);
+/// Bytes that a buffer keeps for its next use; what a giant message has made larger is given back.
+pub const SCRATCH_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes that are kept of a connection whose next message waits for the next turn; past it the connection is not read.
+pub const UNREAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes of one provided receive buffer.
 pub const RECEIVE_BUFFER_BYTES: usize = 8 << 10;
 /// Provided receive buffers of one shard; a power of two (`io_uring_setup_buf_ring`).

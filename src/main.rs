@@ -81,6 +81,8 @@ fn bind_and_run(mut serve: Serve, open_files: OpenFiles, signals: Signals) -> Re
     let wanted = serve.config.connections_max;
     let possible = host::connections_possible(open_files, serve.cores.len());
     serve.config.connections_max = wanted.min(possible);
+    let handshakes = host::handshakes_possible(open_files, serve.cores.len(), serve.config.connections_max);
+    serve.config.handshakes_max = serve.config.handshakes_max.min(handshakes);
     let server = Server::bind(Settings {
         config: serve.config.clone(),
         cores: serve.cores.clone(),

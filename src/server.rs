@@ -182,7 +182,8 @@ impl Server {
         let clock = self.clock;
         let mut storage_ports = storage_ports.into_iter();
         let (ready, is_ready) = mpsc::channel();
-        let mut threads: Vec<JoinHandle<io::Result<()>>> = Vec::with_capacity(shards);
+        let (ended, has_ended) = mpsc::channel();
+        let mut threads: Vec<JoinHandle<()>> = Vec::with_capacity(shards);
         let mut starts = Vec::with_capacity(shards);
         let parts = self.listeners.into_iter().zip(self.controls).zip(mesh::connect(shards));
         for (index, ((listeners, control), ports)) in parts.enumerate() {
@@ -193,16 +194,17 @@ impl Server {
             let shared = shared.clone();
             let storage = storage_ports.next();
             let event = event.clone();
-            let ready = ready.clone();
+            let (ready, ended) = (ready.clone(), ended.clone());
             let thread = thread::Builder::new().name(format!("shard-{index}"));
             let body = move || {
                 let part =
                     Part { index, core, shared, storage, event, listeners, control, ports, clock, seed };
-                part.run(&ready, &rings)
+                // The main thread is gone only if this server could not start.
+                let _ = ended.send((index, part.run(&ready, &rings)));
             };
             threads.push(thread.spawn(body).map_err(RunError::Thread)?);
         }
-        drop(ready);
+        drop((ready, ended));
         // Every shard needs the ring of every other before the first may be woken.
         let mut rings = vec![-1; shards];
         let mut smaller = 0;
@@ -222,12 +224,16 @@ impl Server {
         }
         let rings: Arc<[RawFd]> = rings.into();
         for start in starts {
-            // A shard that is gone by now says why when it is joined.
+            // A shard that is gone by now has said why.
             let _ = start.send(Arc::clone(&rings));
         }
+        // The first that fails ends the server, whichever it is: the others would wait for its answers for ever.
+        for (shard, outcome) in has_ended {
+            outcome.map_err(|source| RunError::Failed { shard, source })?;
+        }
         for (shard, thread) in threads.into_iter().enumerate() {
-            let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")));
-            ended.map_err(|source| RunError::Failed { shard, source })?;
+            let failed = |_| RunError::Failed { shard, source: io::Error::other("the thread panicked") };
+            thread.join().map_err(failed)?;
         }
         service.stop();
         Ok(())

@@ -80,6 +80,7 @@ fn what_cannot_be_served_exits_2_with_one_line_of_advice() {
         (["--node", "a:b"], "write 1 to 40 visible ASCII characters"),
         (["--storage", "redb"], "use one of disk, memory"),
         (["--outbox-hard-bytes", "1KiB"], "raise it to at least"),
+        (["--max-cell-bytes", "16MiB"], "lower it to at most 16128KiB"),
         (["--xyz", "1"], "see `annulus --help`"),
     ] {
         for before in [&[][..], &["serve"], &["doctor"], &["config"]] {

@@ -7,7 +7,7 @@ mod counting_allocator;
 use annulus::crdt::{Clock, Delta, HashedKey, Map, MapType, Merge, Node};
 use xxhash_rust::xxh3::xxh3_64;
 
-use counting_allocator::allocations;
+use counting_allocator::{allocations, bytes};
 
 const KEYS: u64 = 3_000;
 const ROUNDS: u64 = 20;
@@ -40,4 +40,30 @@ fn overwriting_allocates_nothing_in_steady_state() {
     (30..30 + ROUNDS).for_each(&mut overwrite_all);
     let during = allocations() - before;
     assert_eq!(during, 0, "allocations in {} merges", 3 * KEYS * ROUNDS);
+}
+
+/// Goal: many maps of one key cost little more than the key. Method: the bytes asked of the allocator for a boxed map of a
+/// key of 10 bytes and a value of 40, which is what the map says, too.
+#[test]
+fn a_map_of_one_key_is_small_and_counts_what_it_takes() {
+    let node = Node::new(b"node-1").unwrap();
+    let mut clock = Clock::new(node);
+    for (map_type, bytes_max) in [(MapType::Lww, 352), (MapType::Or, 600), (MapType::Counter, 420)] {
+        let before = bytes();
+        let mut map = Box::new(Map::new(map_type));
+        for round in 0..50 {
+            let at = clock.stamp(1_000 + round);
+            let value = Some(&[b'1'; 40][..]);
+            let delta = match map_type {
+                MapType::Lww => Delta::Lww { at, value, expires_ms: 0 },
+                MapType::Or => Delta::OrAdd { tag: "1000:0:node-1", value: &[b'1'; 40], at },
+                MapType::Counter => Delta::Counter { replica: node, added: 1 + round, subtracted: 0 },
+            };
+            let key = HashedKey { hash: xxh3_64(b"ten bytes."), bytes: b"ten bytes." };
+            assert!(matches!(map.merge(key, &delta, clock.tick(1_000 + round)), Ok(Merge::Changed(_))));
+        }
+        let taken = (bytes() - before) as usize;
+        assert_eq!(taken, size_of::<Map>() + map.heap_bytes(), "{map_type:?}");
+        assert!(taken <= bytes_max, "{taken} bytes for {map_type:?}");
+    }
 }

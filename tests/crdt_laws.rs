@@ -4,7 +4,7 @@ mod crdt_histories;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use annulus::crdt::{Delta, Map, MapType, Merge, Refused, Stamp, State, Time};
+use annulus::crdt::{Delta, Map, MapType, Merge, Refused, Removal, Stamp, State, Time};
 use annulus::limits::{COUNTER_TOTAL_MAX, KEY_BYTES_MAX, TAG_BYTES_MAX};
 use crdt_histories::{
     Change, EXPIRED_MS, Replica, What, assert_same, each_seed, exported, hashed, hashed_well, history, node,
@@ -337,6 +337,95 @@ fn an_increment_is_the_slot_after_it_and_stops_at_the_limit() {
     assert_eq!(map.increment(hashed(b"k"), node(0), i64::MAX), None);
     assert_eq!(map.increment(hashed(b"new"), node(0), i64::MAX), None);
     assert_eq!(Map::new(MapType::Or).increment(hashed(b"k"), node(0), 1), None);
+}
+
+/// Goal: a removal of many tags is what its deltas are, which is what the journal keeps of it. Method: the deltas of every
+/// removal, merged one by one into another map.
+#[test]
+fn a_removal_of_many_tags_is_one_change_and_the_sum_of_its_deltas() {
+    each_seed(|random| {
+        let [mut at_once, mut one_by_one] = [(); 2].map(|()| Map::new(MapType::Or));
+        let mut tick = Time::ZERO;
+        for change in history(random, MapType::Or, 200) {
+            tick = tick.next();
+            if let What::OrAdd { value, .. } = &change.what {
+                for map in [&mut at_once, &mut one_by_one] {
+                    assert!(map.merge(hashed(&change.key), &change.what.delta(), tick).is_ok());
+                }
+                if random.below(8) > 0 {
+                    continue;
+                }
+                tick = tick.next();
+                remove(&mut at_once, &mut one_by_one, &change.key, Removal::Value(value), tick);
+            } else {
+                let names: Vec<String> =
+                    (0..random.below(9)).map(|_| format!("t{}", random.below(8))).collect();
+                let mut tags: Vec<&str> = names.iter().map(String::as_str).collect();
+                remove(&mut at_once, &mut one_by_one, &change.key, Removal::Tags(&mut tags), tick);
+            }
+        }
+        let state = |map: &Map| map.since(Time::ZERO).map(|(_, cell)| exported(cell)).collect::<Vec<_>>();
+        assert_eq!(state(&at_once), state(&one_by_one));
+        assert_eq!(at_once.digest(), one_by_one.digest());
+        let [pruned, others] = [&mut at_once, &mut one_by_one].map(|map| map.prune(tick.next(), usize::MAX));
+        assert_eq!(pruned.forgotten, others.forgotten);
+    });
+}
+
+fn remove(at_once: &mut Map, one_by_one: &mut Map, key: &[u8], removal: Removal<'_, '_>, tick: Time) {
+    let before = at_once.last_applied();
+    let mut tags = Vec::new();
+    let removed = at_once.remove(hashed(key), removal, tick, usize::MAX, |tag| tags.push(tag.to_owned()));
+    assert_eq!(removed.map(|removed| removed.tags), Ok(tags.len()));
+    for tag in &tags {
+        let merged = one_by_one.merge(hashed(key), &Delta::OrRemove { tag }, tick);
+        assert!(matches!(merged, Ok(Merge::Changed(_))), "{tag} was removed before");
+    }
+    assert_eq!(at_once.last_applied(), if tags.is_empty() { before } else { tick });
+    assert_eq!(at_once.since(before).count(), usize::from(!tags.is_empty()), "one change");
+    assert!(at_once.is_consistent() && one_by_one.is_consistent());
+}
+
+#[test]
+fn a_cell_grows_no_further_than_allowed_and_a_larger_one_is_kept_and_shrinks() {
+    let at = Stamp { time: Time::new(1, 0), node: node(0) };
+    let mut tick = Time::new(1, 0);
+    let mut next = || {
+        tick = tick.next();
+        tick
+    };
+    let mut stored = Map::new(MapType::Or);
+    for tag in ["a", "b", "c"] {
+        assert!(stored.merge(hashed(b"k"), &Delta::OrAdd { tag, value: &[b'1'; 100], at }, next()).is_ok());
+    }
+    // Put back as storage does: no bound is asked for.
+    let cell = stored.cell(stored.find(hashed(b"k")).unwrap());
+    let mut map = Map::new(MapType::Or);
+    for change in exported(cell) {
+        map.restore(hashed(b"k"), next(), [(change.what.delta(), Time::ZERO)]).unwrap();
+    }
+    map.finish_restore(Time::ZERO);
+    assert_eq!(map.digest(), stored.digest());
+    let seen = |map: &Map| (map.digest(), map.heap_bytes(), map.last_applied());
+    let (before, bytes_max) = (seen(&map), 400);
+    let add = |tag, value| Delta::OrAdd { tag, value, at };
+    let longer = Delta::OrAdd { tag: "a", value: &[b'2'; 101], at };
+    for delta in [add("d", b"1"), longer] {
+        assert_eq!(map.merge_within(hashed(b"k"), &delta, next(), bytes_max), Err(Refused::CellFull));
+    }
+    let many = Removal::Tags(&mut ["u", "v", "w"]);
+    assert_eq!(map.remove(hashed(b"k"), many, next(), bytes_max, |_| ()), Err(Refused::CellFull));
+    assert_eq!(seen(&map), before, "nothing has changed");
+    let removed = map.remove(hashed(b"k"), Removal::Value(&[b'1'; 100]), next(), bytes_max, |_| ());
+    assert_eq!(removed.unwrap().tags, 3);
+    let merged = map.merge_within(hashed(b"k"), &add("d", b"1"), next(), bytes_max);
+    assert!(matches!(merged, Ok(Merge::Changed(_))), "it has shrunk");
+
+    let mut counters = Map::new(MapType::Counter);
+    let slot = |number| Delta::Counter { replica: node(number), added: 1, subtracted: 0 };
+    let merged = [0, 1, 0, 2].map(|number| counters.merge_within(hashed(b"k"), &slot(number), next(), 120));
+    assert!(matches!(merged, [Ok(_), Ok(_), Ok(_), Err(Refused::CellFull)]), "{merged:?}");
+    assert!(counters.is_consistent());
 }
 
 #[test]

@@ -4,6 +4,9 @@
 //! Method: every path in `src/` that begins at the crate (`crate::shard::…`, `annulus::shard::…` in `main.rs`, and
 //! `super::` where it leaves a module) names the layer it reaches; that must not be above the file's own.
 
+#[path = "layers/folders.rs"]
+mod folders;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +16,7 @@ type Heights = BTreeMap<String, usize>;
 
 #[test]
 fn no_module_imports_from_a_layer_above() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let heights = heights(&fs::read_to_string(root.join("docs/architecture.md")).expect("the page is there"));
     let files = sources(&root.join("src"));
     assert!(files.len() > 50, "only {} files were found", files.len());
@@ -28,13 +31,26 @@ fn no_module_imports_from_a_layer_above() {
 
 #[test]
 fn every_module_has_its_place_on_the_page() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let heights = heights(&fs::read_to_string(root.join("docs/architecture.md")).expect("the page is there"));
     for file in sources(&root.join("src")) {
         let path = file.strip_prefix(root.join("src")).expect("below src");
         let module = module_of(path);
         assert!(module == "lib" || heights.contains_key(&module), "{module} is in no layer");
     }
+}
+
+#[test]
+fn only_the_files_directly_in_shard_see_the_whole_shard() {
+    let shard = root().join("src/shard");
+    let has_it = |file: &std::path::PathBuf| {
+        let text = code_of(&fs::read_to_string(file).expect("a source is text"));
+        text.lines().any(|line| line.starts_with("impl") && line.contains("Shard ") && line.ends_with('{'))
+    };
+    let with_it: Vec<_> = sources(&shard).into_iter().filter(has_it).collect();
+    assert!(with_it.len() > 5, "only {with_it:?} were found");
+    let below: Vec<_> = with_it.iter().filter(|file| file.parent() != Some(&*shard)).collect();
+    assert!(below.is_empty(), "parts take what they touch, and not the whole shard: {below:?}");
 }
 
 #[test]
@@ -77,17 +93,29 @@ fn an_upward_import_is_found_however_it_is_written() {
 /// Reads the one line of `page` that draws the layers.
 fn heights(page: &str) -> Heights {
     let line = page.lines().find(|line| line.starts_with("main → ")).expect("the page draws the layers");
-    let layers: Vec<&str> = line.split('→').collect();
-    let mut heights = Heights::new();
-    for (depth, layer) in layers.iter().enumerate() {
-        for module in
-            layer.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|name| !name.is_empty())
-        {
-            heights.insert(module.to_owned(), layers.len() - depth);
-        }
-    }
+    let heights = layers_of(line);
     assert!(heights.len() >= 8, "{heights:?}");
     heights
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Of a line such as `a → { b, c } → d`.
+fn layers_of(line: &str) -> Heights {
+    let layers: Vec<&str> = line.split('→').collect();
+    let of_layer = |(depth, layer): (usize, &&str)| {
+        let height = layers.len() - depth;
+        identifiers(layer).map(move |module| (module, height)).collect::<Vec<_>>()
+    };
+    layers.iter().enumerate().flat_map(of_layer).collect()
+}
+
+/// The words of a text that may be names.
+fn identifiers(text: &str) -> impl Iterator<Item = String> {
+    let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    words.filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 /// Every `.rs` file below `folder`.
@@ -114,7 +142,7 @@ fn module_of(path: &Path) -> String {
 fn faults_of(path: &Path, text: &str, heights: &Heights) -> Vec<String> {
     let own = module_of(path);
     let Some(&height) = heights.get(&own) else { return Vec::new() };
-    let reached = modules_reached(path, &code_of(text));
+    let reached = names_reached(path, &["crate::", "annulus::"], &code_of(text));
     let above = |module: &&String| heights.get(*module).is_some_and(|&theirs| theirs > height);
     reached.iter().filter(above).map(|module| format!("{}: {own} imports {module}", path.display())).collect()
 }
@@ -140,10 +168,10 @@ fn code_of(text: &str) -> String {
     code
 }
 
-/// The modules of the crate that paths in `code` begin with.
-fn modules_reached(path: &Path, code: &str) -> Vec<String> {
+/// The names that paths in `code` begin with behind one of `roots`, or behind as many `super::` as `path` is deep.
+fn names_reached(path: &Path, roots: &[&str], code: &str) -> Vec<String> {
     let mut reached = Vec::new();
-    for root in ["crate::", "annulus::"] {
+    for root in roots {
         for (place, _) in code.match_indices(root) {
             if !is_in_word(code, place) {
                 reached.extend(first_names(&code[place + root.len()..]));

@@ -24,7 +24,7 @@ use annulus::metrics::Metrics;
 use annulus::shard::{Command, Now, Shard, Shared, SharedStorage};
 
 use client_frames::text_frame;
-use counting_allocator::allocations;
+use counting_allocator::{allocations, bytes, bytes_peak};
 
 const TURNS: u64 = 1_000;
 /// Turns in which every buffer grows to its size; the applied order of a map is swept now and then.
@@ -109,6 +109,55 @@ fn a_steady_turn_of_durable_writes_allocates_nothing() {
     assert_eq!(allocations, 0, "allocations in {TURNS} turns of 10 durable writes");
 }
 
+/// Bytes of an idle connection: itself, and what a list of all of them keeps for it.
+const IDLE_BYTES_MAX: i64 = 560;
+/// With a subscription and its place in the lists of its map.
+const SUBSCRIBED_BYTES_MAX: i64 = 900;
+
+#[test]
+fn an_idle_connection_holds_little_and_leaves_little() {
+    for (connections, is_subscribed) in
+        [(5_000, false), (15_000, false), (60_000, false), (5_000, true), (15_000, true), (60_000, true)]
+    {
+        let mut host = Host::with_config(None, |config| config.accepts_per_second_max = 0);
+        let mut opened = Vec::with_capacity(connections);
+        // The first brings what is set up once.
+        let first = host.open();
+        host.subscribe(first);
+        let before = bytes();
+        bytes_peak();
+        for _ in 0..connections {
+            opened.push(host.open());
+            if is_subscribed {
+                host.subscribe(opened[opened.len() - 1]);
+            }
+        }
+        let max = if is_subscribed { SUBSCRIBED_BYTES_MAX } else { IDLE_BYTES_MAX };
+        // At no time was there more, as where one array takes the place of another.
+        let each = (bytes_peak() - before) / connections as i64;
+        println!("{connections} connections: {each} B each, subscribed: {is_subscribed}");
+        assert!(each <= max, "{each} B for each of {connections}, subscribed: {is_subscribed}");
+        // All are pinged, and their timers set anew, several times.
+        for _ in 0..20 {
+            host.now.monotonic_us += 60_000_000;
+            (0..connections / 1_000 + 2).for_each(|_| host.quiet_turn());
+        }
+        let each = (bytes() - before) / connections as i64;
+        assert!(each <= max, "{each} B for each of {connections} later, subscribed: {is_subscribed}");
+        for &id in &opened {
+            host.shard.failed(id);
+        }
+        host.quiet_turn();
+        opened.iter().for_each(|&id| host.shard.released(id));
+        host.quiet_turn();
+        let left = (bytes() - before) / connections as i64;
+        assert!(
+            left <= max / 4 + 150,
+            "{left} B are left of each of {connections}, subscribed: {is_subscribed}"
+        );
+    }
+}
+
 #[test]
 fn the_counter_counts() {
     let mut host = Host::new();
@@ -153,12 +202,17 @@ impl Host {
     }
 
     fn with(progress: Option<Arc<Progress>>) -> Self {
-        let config = Config {
+        Self::with_config(progress, |_| {})
+    }
+
+    fn with_config(progress: Option<Arc<Progress>>, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
             heartbeat_ms: 3_600_000,
             offers_durable: true,
             dialects: vec![DialectPath::NATIVE, dialect::synckit::PATH],
             ..Config::default()
         };
+        change(&mut config);
         let shared = Shared {
             config: Arc::new(config),
             dialects: dialect::ALL,
@@ -203,6 +257,29 @@ impl Host {
         self.turn_with(|host| host.receive(id, upgrade.as_bytes()));
         self.turn_with(|_| {});
         id
+    }
+
+    fn subscribe(&mut self, id: ConnectionId) {
+        self.turn_with(|host| host.receive(id, &text_frame(br#"{"type":"subscribe","map":"board"}"#)));
+        self.turn_with(|_| {});
+    }
+
+    /// A turn in which connections are pinged, or end.
+    fn quiet_turn(&mut self) {
+        self.now.monotonic_us += TURN_US;
+        self.shard.start_turn(self.now);
+        while let Some((id, bytes)) = self.sent.pop() {
+            self.shard.sent(id, bytes);
+        }
+        self.shard.drain_mesh();
+        self.shard.end_turn();
+        self.shard.take_commands(&mut self.commands);
+        for command in &self.commands {
+            if let Command::Send(id) = *command {
+                self.sent.push((id, self.shard.in_flight(id).map(<[u8]>::len).sum()));
+            }
+        }
+        self.commands.clear();
     }
 
     fn receive(&mut self, id: ConnectionId, octets: &[u8]) {

@@ -45,6 +45,11 @@ pub enum ConfigError {
          --max-message-bytes {message}; raise it to at least {min}, better to 16 messages"
     )]
     OutboxHardTooSmall { hard: Bytes, soft: Bytes, message: Bytes, min: Bytes },
+    #[error(
+        "--max-cell-bytes {cell} does not fit between --outbox-soft-bytes {soft} and --outbox-hard-bytes {hard}; \
+         lower it to at most {room}, or raise the hard limit"
+    )]
+    CellOverOutbox { cell: Bytes, hard: Bytes, soft: Bytes, room: Bytes },
     #[error("--coalesce-max-bytes {given} is out of bounds; choose from 1 to --outbox-soft-bytes {soft}")]
     CoalesceBytes { given: Bytes, soft: Bytes },
     #[error(

@@ -156,6 +156,8 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         node: listening.node.clone().unwrap_or_default(),
         connections_max: connections.max_connections,
         connections_per_ip_max: connections.max_connections_per_ip,
+        handshakes_max: connections.max_handshakes,
+        ipv6_prefix: connections.ipv6_prefix,
         trusted_proxies: connections.trusted_proxies.clone().unwrap_or_default().0,
         accepts_per_second_max: connections.accept_rate,
         handshake_timeout_ms: connections.handshake_timeout_ms,
@@ -163,7 +165,9 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         heartbeat_ms: connections.heartbeat_ms,
         message_bytes_max: connections.max_message_bytes.0,
         value_bytes_max: connections.max_value_bytes.0,
+        cell_bytes_max: connections.max_cell_bytes.0,
         synckit_value_bytes_max: synckit.synckit_max_value_bytes.0,
+        synckit_subscription_bytes_max: synckit.synckit_max_subscription_bytes.0,
         subscriptions_max: connections.max_subscriptions,
         messages_per_second_max: connections.max_messages_per_second,
         messages_per_minute_max: connections.max_messages_per_minute,
@@ -279,6 +283,12 @@ fn check_outbox(config: &Config) -> Result<(), ConfigError> {
     let min = Bytes(soft.0.saturating_add(message.0));
     if hard < min {
         return Err(ConfigError::OutboxHardTooSmall { hard, soft, message, min });
+    }
+    // A peer just below the soft limit may be sent a whole key, and must survive that, too.
+    let room = Bytes((hard.0 - soft.0).min(limits::CELL_BYTES_CEILING));
+    let cell = Bytes(config.cell_bytes_max);
+    if cell > room {
+        return Err(ConfigError::CellOverOutbox { cell, hard, soft, room });
     }
     let given = Bytes(config.coalesce.bytes_max);
     if given.0 == 0 || given > soft {

@@ -5,7 +5,7 @@
 
 use super::counter::{Counter, Totals};
 use super::lww::Lww;
-use super::or_set::OrSet;
+use super::or_set::{OrSet, Removal, Removed};
 use super::{Delta, MapType, Refused, Time};
 use crate::limits::LARGE_SET_BYTES;
 
@@ -43,7 +43,7 @@ impl CellIndex {
 /// ```
 ///
 /// and up to 15 bytes by which the value's capacity is rounded up. A value with a time to live has about 24
-/// more in `Expiries`.
+/// more in `Expiries`. A map of up to four keys has neither index nor order.
 #[derive(Debug)]
 pub struct Cell {
     key: Box<[u8]>,
@@ -134,8 +134,14 @@ impl Cell {
     /// cell's own is set by the map.
     ///
     /// # Errors
-    /// [`Refused::TooLarge`] for one tag or slot too many, [`Refused::MapType`] for a delta of another type.
-    pub(super) fn merge(&mut self, delta: &Delta<'_>, applied: Time) -> Result<bool, Refused> {
+    /// [`Refused::TooLarge`] for one tag or slot too many, [`Refused::MapType`] for a delta of another type,
+    /// [`Refused::CellFull`] where tags or slots would grow beyond `bytes_max`.
+    pub(super) fn merge(
+        &mut self,
+        delta: &Delta<'_>,
+        applied: Time,
+        bytes_max: usize,
+    ) -> Result<bool, Refused> {
         let key = &self.key;
         let digest_change = match (&mut self.state, delta) {
             (State::Lww(lww), Delta::Lww { at, value, expires_ms }) => {
@@ -145,15 +151,35 @@ impl Cell {
                 self.digest = lww.digest(key);
                 return Ok(true);
             }
-            (State::OrSet(set), Delta::OrAdd { tag, value, at }) => set.add(key, tag, value, at, applied)?,
+            (State::OrSet(set), Delta::OrAdd { tag, value, at }) => {
+                set.add(key, tag, value, (at, applied), bytes_max)?
+            }
             (State::OrSet(set), Delta::OrRemove { tag }) => set.remove(key, tag, applied)?,
             (State::Counter(counter), Delta::Counter { replica, added, subtracted }) => {
-                counter.merge(key, replica, Totals { added: *added, subtracted: *subtracted })?
+                let totals = Totals { added: *added, subtracted: *subtracted };
+                counter.merge(key, replica, totals, bytes_max)?
             }
             _ => return Err(Refused::MapType),
         };
         self.digest = self.digest.wrapping_add(digest_change.unwrap_or(0));
         Ok(digest_change.is_some())
+    }
+
+    /// Removes tags at once; what that did.
+    ///
+    /// # Errors
+    /// As [`OrSet::remove_all`], and [`Refused::MapType`] if this is no set.
+    pub(super) fn remove_all(
+        &mut self,
+        removal: Removal<'_, '_>,
+        applied: Time,
+        bytes_max: usize,
+        each: impl FnMut(&str),
+    ) -> Result<Removed, Refused> {
+        let State::OrSet(set) = &mut self.state else { return Err(Refused::MapType) };
+        let (removed, digest_change) = set.remove_all(&self.key, removal, applied, bytes_max, each)?;
+        self.digest = self.digest.wrapping_add(digest_change);
+        Ok(removed)
     }
 
     /// Turns an LWW value whose time is up into its tombstone.

@@ -1,15 +1,23 @@
 //! All cells of a map and the index that finds them by key.
 //!
-//! Invariant: every cell that is not vacant has exactly one entry in the index. An entry holds 32 bits of the
-//! hash, so the table grows without touching a cell, and a probe touches only a cell that is very likely it.
+//! Invariant: up to [`LISTED_MAX`] cells are a list and nothing else, as most maps of many are small; a vacant place in it
+//! is a cell with an `applied` of [`Time::ZERO`]. Beyond that, and from then on, every cell that is not vacant has exactly
+//! one entry in an index. An entry holds 32 bits of the hash, so the table grows without touching a cell, and a probe
+//! touches only a cell that is very likely it.
 
 use std::ops::{Index, IndexMut};
 
 use hashbrown::HashTable;
 
-use super::HashedKey;
 use super::cell::{Cell, CellIndex};
 use super::chunks::Chunks;
+use super::{HashedKey, Time};
+
+/// Cells that are looked through one by one: no more cache lines than a probe of the index and its cell would touch.
+pub const LISTED_MAX: usize = 4;
+/// `1 << CHUNK_SHIFT` cells a chunk.
+const CHUNK_SHIFT: u32 = 8;
+const CHUNK: usize = 1 << CHUNK_SHIFT;
 
 /// One cell of the index.
 #[derive(Clone, Copy, Debug)]
@@ -22,70 +30,152 @@ const _: () = assert!(size_of::<Entry>() == 8);
 
 #[derive(Debug)]
 pub struct Cells {
-    cells: Chunks<Cell, 8>,
+    /// The first chunk, which grows by doubling from a single cell.
+    first: Vec<Cell>,
+    /// Those that are not vacant.
+    len: usize,
+    /// What it takes to have more than [`LISTED_MAX`].
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug, Default)]
+struct More {
+    chunks: Chunks<Cell, CHUNK_SHIFT>,
     vacant: Vec<CellIndex>,
     index: HashTable<Entry>,
 }
 
 impl Cells {
     pub const fn new() -> Self {
-        Self { cells: Chunks::new(), vacant: Vec::new(), index: HashTable::new() }
+        Self { first: Vec::new(), len: 0, more: None }
     }
 
-    pub fn len(&self) -> usize {
-        self.index.len()
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no index, so that there are few enough cells to look at all of them.
+    pub const fn is_listed(&self) -> bool {
+        self.more.is_none()
     }
 
     pub fn find(&self, key: HashedKey<'_>) -> Option<CellIndex> {
         let hash = fold(key.hash);
+        let Some(more) = &self.more else {
+            // A vacant place has an empty key, which no cell has.
+            let is_key = |cell: &Cell| {
+                cell.index_hash == hash && cell.key() == key.bytes && cell.applied() > Time::ZERO
+            };
+            return self.first.iter().position(is_key).map(CellIndex::from_usize);
+        };
         let is_key = |entry: &Entry| entry.hash == hash && self[entry.cell].key() == key.bytes;
-        Some(self.index.find(spread(hash), is_key)?.cell)
+        Some(more.index.find(spread(hash), is_key)?.cell)
     }
 
     /// Loads what [`Self::find`] will need, without waiting for it: of several of these in a row, the cache misses
     /// overlap.
     pub fn warm(&self, hash: u64) {
         let hash = fold(hash);
-        let found = self.index.find(spread(hash), |entry| entry.hash == hash);
+        let Some(more) = &self.more else {
+            std::hint::black_box(self.first.first().map(Cell::applied));
+            return;
+        };
+        let found = more.index.find(spread(hash), |entry| entry.hash == hash);
         std::hint::black_box(found.map(|entry| self[entry.cell].applied()));
     }
 
-    pub const fn is_full(&self) -> bool {
-        self.cells.len() >= CellIndex::CELLS_MAX && self.vacant.is_empty()
+    pub fn is_full(&self) -> bool {
+        let is_full =
+            |more: &More| CHUNK + more.chunks.len() >= CellIndex::CELLS_MAX && more.vacant.is_empty();
+        self.more.as_deref().is_some_and(is_full)
     }
 
-    /// Takes a cell whose key is not there yet. The caller has seen that the cells are not full.
+    /// Takes a cell whose key is not there yet, and which was applied. The caller has seen that the cells are not full.
     pub fn insert(&mut self, cell: Cell) -> CellIndex {
         let hash = cell.index_hash;
-        let index = match self.vacant.pop() {
-            Some(index) => {
-                self[index] = cell;
-                index
+        let index = self.place(cell);
+        self.len += 1;
+        if let Some(more) = &mut self.more {
+            more.insert(Entry { hash, cell: index });
+        } else if self.len > LISTED_MAX {
+            let mut more = Box::<More>::default();
+            for (place, cell) in self.first.iter().enumerate() {
+                more.insert(Entry { hash: cell.index_hash, cell: CellIndex::from_usize(place) });
             }
-            None => {
-                self.cells.push(cell);
-                CellIndex::from_usize(self.cells.len() - 1)
-            }
-        };
-        self.index.insert_unique(spread(hash), Entry { hash, cell: index }, |entry| spread(entry.hash));
+            self.more = Some(more);
+        }
         index
     }
 
     /// Takes a cell out; its place is vacant then.
     pub fn remove(&mut self, index: CellIndex) -> Cell {
         let cell = std::mem::replace(&mut self[index], Cell::vacant());
-        if let Ok(entry) = self.index.find_entry(spread(cell.index_hash), |entry| entry.cell == index) {
-            entry.remove();
-            self.vacant.push(index);
+        if cell.applied() > Time::ZERO {
+            self.len -= 1;
+            if let Some(more) = &mut self.more {
+                more.remove(Entry { hash: cell.index_hash, cell: index });
+            }
         }
         cell
     }
 
+    /// The cells of a list that were applied after `position`, oldest first; what has an index has an order, too.
+    pub fn listed_since(&self, mut position: Time) -> impl Iterator<Item = (CellIndex, &Cell)> {
+        let listed = if self.is_listed() { &*self.first } else { &[] };
+        std::iter::from_fn(move || {
+            let later = listed.iter().enumerate().filter(|(_, cell)| cell.applied() > position);
+            let (place, cell) = later.min_by_key(|(_, cell)| cell.applied())?;
+            position = cell.applied();
+            Some((CellIndex::from_usize(place), cell))
+        })
+    }
+
     /// Bytes allocated for the tables; what the cells own comes on top.
     pub fn heap_bytes(&self) -> usize {
-        self.cells.heap_bytes()
-            + self.vacant.capacity() * size_of::<CellIndex>()
-            + self.index.allocation_size()
+        let more = |more: &More| {
+            size_of::<More>()
+                + more.chunks.heap_bytes()
+                + more.vacant.capacity() * size_of::<CellIndex>()
+                + more.index.allocation_size()
+        };
+        self.first.capacity() * size_of::<Cell>() + self.more.as_deref().map_or(0, more)
+    }
+
+    /// Puts the cell in a vacant place, or behind all others.
+    fn place(&mut self, cell: Cell) -> CellIndex {
+        let vacant = match &mut self.more {
+            Some(more) => more.vacant.pop(),
+            None if self.len == self.first.len() => None,
+            None => {
+                self.first.iter().position(|cell| cell.applied() == Time::ZERO).map(CellIndex::from_usize)
+            }
+        };
+        if let Some(index) = vacant {
+            self[index] = cell;
+            return index;
+        }
+        if let Some(more) = self.more.as_mut().filter(|_| self.first.len() == CHUNK) {
+            more.chunks.push(cell);
+            return CellIndex::from_usize(CHUNK + more.chunks.len() - 1);
+        }
+        if self.first.len() == self.first.capacity() {
+            self.first.reserve_exact(self.first.len().max(1));
+        }
+        self.first.push(cell);
+        CellIndex::from_usize(self.first.len() - 1)
+    }
+}
+
+impl More {
+    fn insert(&mut self, entry: Entry) {
+        self.index.insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash));
+    }
+
+    fn remove(&mut self, Entry { hash, cell }: Entry) {
+        if let Ok(entry) = self.index.find_entry(spread(hash), |entry| entry.cell == cell) {
+            entry.remove();
+            self.vacant.push(cell);
+        }
     }
 }
 
@@ -93,13 +183,21 @@ impl Index<CellIndex> for Cells {
     type Output = Cell;
 
     fn index(&self, index: CellIndex) -> &Cell {
-        &self.cells[index.to_usize()]
+        let place = index.to_usize();
+        match &self.more {
+            Some(more) if place >= CHUNK => &more.chunks[place - CHUNK],
+            _ => &self.first[place],
+        }
     }
 }
 
 impl IndexMut<CellIndex> for Cells {
     fn index_mut(&mut self, index: CellIndex) -> &mut Cell {
-        &mut self.cells[index.to_usize()]
+        let place = index.to_usize();
+        match &mut self.more {
+            Some(more) if place >= CHUNK => &mut more.chunks[place - CHUNK],
+            _ => &mut self.first[place],
+        }
     }
 }
 

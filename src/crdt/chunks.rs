@@ -16,10 +16,6 @@ pub struct Chunks<T, const SHIFT: u32> {
 impl<T, const SHIFT: u32> Chunks<T, SHIFT> {
     const CHUNK: usize = 1 << SHIFT;
 
-    pub const fn new() -> Self {
-        Self { chunks: Vec::new(), len: 0 }
-    }
-
     pub const fn len(&self) -> usize {
         self.len
     }
@@ -57,6 +53,12 @@ impl<T, const SHIFT: u32> Chunks<T, SHIFT> {
     }
 }
 
+impl<T, const SHIFT: u32> Default for Chunks<T, SHIFT> {
+    fn default() -> Self {
+        Self { chunks: Vec::new(), len: 0 }
+    }
+}
+
 impl<T, const SHIFT: u32> Index<usize> for Chunks<T, SHIFT> {
     type Output = T;
 
@@ -77,7 +79,7 @@ mod tests {
 
     #[test]
     fn items_are_where_they_were_pushed_after_any_truncation() {
-        let mut chunks = Chunks::<usize, 2>::new();
+        let mut chunks = Chunks::<usize, 2>::default();
         let mut model = Vec::new();
         for (round, truncated) in [0, 1, 3, 4, 5, 8, 11, 12, 40].into_iter().enumerate() {
             while model.len() < 13 {
@@ -93,7 +95,7 @@ mod tests {
 
     #[test]
     fn emptied_chunks_are_reused_until_released() {
-        let mut chunks = Chunks::<u64, 2>::new();
+        let mut chunks = Chunks::<u64, 2>::default();
         (0..16).for_each(|item| chunks.push(item));
         let full = chunks.heap_bytes();
         chunks.truncate(1);

@@ -64,12 +64,14 @@ impl Counter {
     /// the slot had all of it; nothing counted is no slot.
     ///
     /// # Errors
-    /// [`Refused::TooLarge`] for a new replica beyond [`SLOTS_PER_COUNTER_MAX`].
+    /// [`Refused::TooLarge`] for a new replica beyond [`SLOTS_PER_COUNTER_MAX`], [`Refused::CellFull`] where the slots would
+    /// take more than `bytes_max`.
     pub(super) fn merge(
         &mut self,
         key: &[u8],
         replica: &Node,
         theirs: Totals,
+        bytes_max: usize,
     ) -> Result<Option<u64>, Refused> {
         if theirs == Totals::default() {
             return Ok(None);
@@ -77,7 +79,14 @@ impl Counter {
         let (index, ours) = match self.position(replica) {
             Ok(index) => (index, self.slots[index].totals),
             Err(_) if self.slots.len() >= SLOTS_PER_COUNTER_MAX => return Err(Refused::TooLarge),
+            Err(_) if (self.slots.len() + 1) * size_of::<Slot>() > bytes_max => {
+                return Err(Refused::CellFull);
+            }
             Err(index) => {
+                // Most counters count on one server, and the first growth of a vector is for four.
+                if self.slots.is_empty() {
+                    self.slots.reserve_exact(1);
+                }
                 self.slots.insert(index, Slot { replica: *replica, totals: Totals::default() });
                 (index, Totals::default())
             }
@@ -134,7 +143,7 @@ mod tests {
         let mut counter = Counter::default();
         let replica = Node::new(b"r").unwrap();
         let mut merge = |added, subtracted| {
-            counter.merge(b"k", &replica, Totals { added, subtracted }).unwrap();
+            counter.merge(b"k", &replica, Totals { added, subtracted }, usize::MAX).unwrap();
             counter.count()
         };
         assert_eq!(merge(10, 0), 10);
@@ -149,10 +158,18 @@ mod tests {
         let replica = |i: usize| Node::new(i.to_string().as_bytes()).unwrap();
         let one = Totals { added: 1, subtracted: 0 };
         for i in 0..SLOTS_PER_COUNTER_MAX {
-            assert!(counter.merge(b"k", &replica(i), one).unwrap().is_some());
+            assert!(counter.merge(b"k", &replica(i), one, usize::MAX).unwrap().is_some());
         }
-        assert_eq!(counter.merge(b"k", &replica(SLOTS_PER_COUNTER_MAX), one), Err(Refused::TooLarge));
-        assert!(counter.merge(b"k", &replica(7), Totals { added: 2, subtracted: 0 }).unwrap().is_some());
+        assert_eq!(
+            counter.merge(b"k", &replica(SLOTS_PER_COUNTER_MAX), one, usize::MAX),
+            Err(Refused::TooLarge)
+        );
+        assert!(
+            counter
+                .merge(b"k", &replica(7), Totals { added: 2, subtracted: 0 }, usize::MAX)
+                .unwrap()
+                .is_some()
+        );
         assert_eq!(counter.count(), SLOTS_PER_COUNTER_MAX as i128 + 1);
     }
 }

@@ -104,4 +104,7 @@ pub enum Refused {
     /// A key, tag or total over its limit, or one tag or slot more than a key may hold.
     #[error("over a limit of the key")]
     TooLarge,
+    /// The tags or slots of the key would take more bytes than the caller allows.
+    #[error("over the bytes of a key")]
+    CellFull,
 }

@@ -6,12 +6,14 @@
 use std::collections::BTreeSet;
 
 use super::cell::{Cell, CellIndex, Tally};
-use super::cells::{Cells, fold};
+use super::cells::{Cells, LISTED_MAX, fold};
 use super::counter::Totals;
 use super::expiry::Expiries;
+use super::or_set::{Removal, Removed};
 use super::order::Order;
 use super::prune::Prune;
 use super::{Delta, HashedKey, MapType, Node, Refused, State, Time};
+use crate::limits::TAG_BYTES_MAX;
 
 /// The keys of one map that one shard owns.
 #[derive(Debug)]
@@ -20,7 +22,8 @@ pub struct Map {
     pub(super) cells: Cells,
     pub(super) expiries: Expiries,
     pub(super) prune: Prune,
-    order: Order,
+    /// Of more cells than are listed.
+    order: Option<Box<Order>>,
     /// Sets that were large when they last changed: see [`Map::is_large`].
     large: BTreeSet<CellIndex>,
     tally: Tally,
@@ -43,7 +46,7 @@ impl Map {
             cells: Cells::new(),
             expiries: Expiries::default(),
             prune: Prune::new(),
-            order: Order::new(),
+            order: None,
             large: BTreeSet::new(),
             tally: Tally::default(),
             last_applied: Time::ZERO,
@@ -57,16 +60,82 @@ impl Map {
     /// Joins the state at `key` with `delta`.
     ///
     /// `applied` is greater than every earlier one in this map. As the one exception, several deltas for one
-    /// key may share a tick if nothing comes between them: an operation that removes many tags, or a cell
+    /// key may share a tick if nothing comes between them: the journal of a [`Map::remove`], or a cell
     /// read back from storage. They are one change then, and no walk may happen before the last of them.
     ///
     /// # Errors
     /// [`Refused`]; nothing has changed then.
     pub fn merge(&mut self, key: HashedKey<'_>, delta: &Delta<'_>, applied: Time) -> Result<Merge, Refused> {
-        self.merge_removed_at(key, delta, applied, applied)
+        self.merge_within(key, delta, applied, usize::MAX)
     }
 
-    /// As [`Map::merge`]; a removal counts as applied at `removed`, which may be earlier.
+    /// As [`Map::merge`], where the tags or slots of a key may not grow beyond `cell_bytes_max`. What is larger already, from
+    /// another time, may shrink. The value of an lww key has a bound of its own, as it is whole in its delta.
+    ///
+    /// # Errors
+    /// As [`Map::merge`], and [`Refused::CellFull`].
+    #[inline]
+    pub fn merge_within(
+        &mut self,
+        key: HashedKey<'_>,
+        delta: &Delta<'_>,
+        applied: Time,
+        cell_bytes_max: usize,
+    ) -> Result<Merge, Refused> {
+        self.merge_removed_at(key, delta, applied, applied, cell_bytes_max)
+    }
+
+    /// Removes all that `removal` names from the set at `key`, or nothing: one change, applied at one tick, which is greater
+    /// than every earlier one in this map. Calls `each` with every tag that was not removed before, ascending; the deltas of
+    /// these are what it was.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed then, and nothing was called.
+    pub fn remove(
+        &mut self,
+        key: HashedKey<'_>,
+        removal: Removal<'_, '_>,
+        applied: Time,
+        cell_bytes_max: usize,
+        each: impl FnMut(&str),
+    ) -> Result<Removed, Refused> {
+        if self.map_type != MapType::Or {
+            return Err(Refused::MapType);
+        }
+        let is_tag_in_limits = |tag: &&str| tag.len() <= TAG_BYTES_MAX;
+        let is_in_limits = match &removal {
+            Removal::Tags(tags) => tags.iter().all(is_tag_in_limits),
+            Removal::Value(_) => true,
+        };
+        if !is_in_limits || !key.is_in_limits() {
+            return Err(Refused::TooLarge);
+        }
+        let (index, removed) = match self.cells.find(key) {
+            Some(index) => {
+                let before = self.cells[index].tally();
+                let removed = self.cells[index].remove_all(removal, applied, cell_bytes_max, each)?;
+                if removed.tags > 0 {
+                    self.changed(index, before, applied);
+                }
+                (index, removed)
+            }
+            None if self.cells.is_full() => return Err(Refused::TooLarge),
+            None => {
+                let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
+                let removed = cell.remove_all(removal, applied, cell_bytes_max, each)?;
+                if removed.tags == 0 {
+                    return Ok(removed);
+                }
+                (self.insert(cell, applied), removed)
+            }
+        };
+        if removed.tags > 0 {
+            self.prune.removed_tag(applied, index);
+        }
+        Ok(removed)
+    }
+
+    /// As [`Map::merge_within`]; a removal counts as applied at `removed`, which may be earlier.
     #[inline]
     pub(super) fn merge_removed_at(
         &mut self,
@@ -74,6 +143,7 @@ impl Map {
         delta: &Delta<'_>,
         applied: Time,
         removed: Time,
+        cell_bytes_max: usize,
     ) -> Result<Merge, Refused> {
         if delta.map_type() != self.map_type {
             return Err(Refused::MapType);
@@ -84,7 +154,7 @@ impl Map {
         let index = match self.cells.find(key) {
             Some(index) => {
                 let before = self.cells[index].tally();
-                if !self.cells[index].merge(delta, removed)? {
+                if !self.cells[index].merge(delta, removed, cell_bytes_max)? {
                     return Ok(Merge::Lost);
                 }
                 self.changed(index, before, applied);
@@ -93,7 +163,7 @@ impl Map {
             None if self.cells.is_full() => return Err(Refused::TooLarge),
             None => {
                 let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
-                if !cell.merge(delta, removed)? {
+                if !cell.merge(delta, removed, cell_bytes_max)? {
                     return Ok(Merge::Lost);
                 }
                 self.insert(cell, applied)
@@ -136,9 +206,11 @@ impl Map {
     /// work, however many of them are stale.
     pub fn log_since(&self, position: Time) -> impl Iterator<Item = (Time, Option<(CellIndex, &Cell)>)> {
         let applied_of = |index: CellIndex| self.cells[index].applied();
-        self.order
-            .since(position, applied_of)
-            .map(|passed| (passed.applied, passed.cell.map(|index| (index, &self.cells[index]))))
+        let logged = self.order.iter().flat_map(move |order| order.since(position, applied_of));
+        let listed = self.cells.listed_since(position);
+        listed.map(|(index, cell)| (cell.applied(), Some((index, cell)))).chain(
+            logged.map(|passed| (passed.applied, passed.cell.map(|index| (index, &self.cells[index])))),
+        )
     }
 
     /// Whether the cell is a set that was larger than [`LARGE_SET_BYTES`](crate::limits::LARGE_SET_BYTES) when it last changed.
@@ -189,7 +261,7 @@ impl Map {
     pub fn heap_bytes(&self) -> usize {
         self.tally.heap_bytes
             + self.cells.heap_bytes()
-            + self.order.heap_bytes()
+            + self.order.as_ref().map_or(0, |order| size_of::<Order>() + order.heap_bytes())
             + self.expiries.heap_bytes()
             + self.prune.heap_bytes()
     }
@@ -230,7 +302,9 @@ impl Map {
         self.note_tombstone(had_tombstones, applied);
         if !is_same_change {
             self.last_applied = applied;
-            self.order.push(applied, index, |index| self.cells[index].applied());
+            if let Some(order) = &mut self.order {
+                order.push(applied, index, |index| self.cells[index].applied());
+            }
         }
     }
 
@@ -252,7 +326,9 @@ impl Map {
         self.large.remove(&index);
         let cell = self.cells.remove(index);
         self.tally = self.tally.minus(cell.tally());
-        self.order.forget(|index| self.cells[index].applied());
+        if let Some(order) = &mut self.order {
+            order.forget(|index| self.cells[index].applied());
+        }
     }
 
     fn insert(&mut self, mut cell: Cell, applied: Time) -> CellIndex {
@@ -261,13 +337,24 @@ impl Map {
         self.last_applied = applied;
         let had_tombstones = self.has_tombstones();
         self.tally = self.tally.plus(cell.tally());
+        // The list is the order of its cells. When it ends, what it tells is where the log begins.
+        let listed = if self.cells.len() == LISTED_MAX && self.order.is_none() {
+            self.cells.listed_since(Time::ZERO).map(|(index, cell)| (index, cell.applied())).collect()
+        } else {
+            Vec::new()
+        };
         let is_large = cell.is_large_set();
         let index = self.cells.insert(cell);
         if is_large {
             self.large.insert(index);
         }
         self.note_tombstone(had_tombstones, applied);
-        self.order.push_new(applied, index, |index| self.cells[index].applied());
+        if !self.cells.is_listed() {
+            let order = self.order.get_or_insert_default();
+            for (index, applied) in listed.into_iter().chain([(index, applied)]) {
+                order.push_new(applied, index, |index| self.cells[index].applied());
+            }
+        }
         index
     }
 }

@@ -9,6 +9,7 @@
 //!   cells.rs  all cells and their index     expiry.rs  values with a time to live
 //!     cell.rs one key                       prune.rs   forgetting old removals
 //!       lww.rs  or_set.rs  counter.rs       digest.rs  entry hashes
+//!         or_set/removal.rs  many tags at once
 //! delta.rs    what merges                   restore.rs to and from storage
 //!                                           stamp.rs, clock.rs   hybrid logical time
 //! ```
@@ -35,6 +36,6 @@ pub use counter::{Counter, Totals};
 pub use delta::{Delta, HashedKey, MapType, Refused};
 pub use lww::Lww;
 pub use map::{Map, Merge};
-pub use or_set::{OrSet, Tag, TagMark, Tagged};
+pub use or_set::{OrSet, Removal, Removed, Tag, TagMark, Tagged};
 pub use prune::Pruned;
 pub use stamp::{Node, Stamp, Time};

@@ -3,8 +3,12 @@
 //! Invariant: a tag is live or removed, never both, and once removed it never comes back. Both lists are
 //! sorted by tag. An add that nobody has seen has a tag of its own, so it survives a concurrent removal.
 
+mod removal;
+
 use super::{Refused, Stamp, Time, digest};
 use crate::limits::TAGS_PER_KEY_MAX;
+
+pub use removal::{Removal, Removed};
 
 /// A tag that was added and not removed.
 #[derive(Debug)]
@@ -40,7 +44,7 @@ impl Tagged {
 
 /// A tag that was removed, remembered so that a late add cannot bring it back.
 #[derive(Debug)]
-struct Removed {
+struct Gone {
     tag: Box<str>,
     /// When the removal was applied here, for pruning.
     applied: Time,
@@ -75,7 +79,7 @@ pub struct TagMark<'a> {
 pub struct OrSet {
     #[expect(clippy::vec_box, reason = "an insertion into a full set moves 8 bytes a tag instead of 96")]
     live: Vec<Box<Tagged>>,
-    removed: Vec<Removed>,
+    removed: Vec<Gone>,
     /// No removal in `removed` was applied before this.
     removed_since: Time,
     /// Bytes behind the boxes of both lists.
@@ -124,31 +128,29 @@ impl OrSet {
         removed.chain(live)
     }
 
-    /// The live tags of one value, given as canonical bytes: what removing that value removes.
-    pub fn tags_of(&self, value: &[u8]) -> impl Iterator<Item = &str> {
-        self.live().filter(move |tagged| tagged.value() == value).map(Tagged::tag)
-    }
-
     /// Adds a tag. The same tag added twice keeps the greater `(at, value)`, and a removed one stays removed.
     /// The change of the key's digest, or `None` if the set is as it was.
     ///
     /// # Errors
-    /// [`Refused::TooLarge`] for a new tag beyond [`TAGS_PER_KEY_MAX`].
+    /// [`Refused::TooLarge`] for a new tag beyond [`TAGS_PER_KEY_MAX`], [`Refused::CellFull`] where the set would grow beyond
+    /// `bytes_max`.
     pub(super) fn add(
         &mut self,
         key: &[u8],
         tag: &str,
         value: &[u8],
-        at: &Stamp,
-        applied: Time,
+        (at, applied): (&Stamp, Time),
+        bytes_max: usize,
     ) -> Result<Option<u64>, Refused> {
         let mut digest_before = 0;
         match self.live_position(tag) {
             Ok(index) => {
-                let ours = &mut self.live[index];
+                let ours = &self.live[index];
                 if (at, value) <= (&ours.at, &*ours.value) {
                     return Ok(None);
                 }
+                self.check_growth(ours.value.len(), value.len(), bytes_max)?;
+                let ours = &mut self.live[index];
                 digest_before = ours.digest(key);
                 self.content_bytes = self.content_bytes - ours.value.len() + value.len();
                 (ours.at, ours.applied) = (*at, applied);
@@ -157,6 +159,7 @@ impl OrSet {
             Err(_) if self.removed_position(tag).is_ok() => return Ok(None),
             Err(_) if self.is_full() => return Err(Refused::TooLarge),
             Err(index) => {
+                self.check_growth(0, size_of::<Tagged>() + tag.len() + value.len(), bytes_max)?;
                 let tagged = Tagged { tag: tag.into(), value: value.into(), at: *at, applied };
                 self.content_bytes += tagged.heap_bytes();
                 self.live.insert(index, Box::new(tagged));
@@ -165,7 +168,7 @@ impl OrSet {
         Ok(Some(digest::of_tag(key, tag, value, at).wrapping_sub(digest_before)))
     }
 
-    /// Removes a tag, known or not: its add may still be under way. The change of the key's digest, or `None`
+    /// Removes one tag, known or not: its add may still be under way. The change of the key's digest, or `None`
     /// if it was removed before.
     ///
     /// # Errors
@@ -183,7 +186,7 @@ impl OrSet {
             Err(_) => (tag.into(), 0),
         };
         self.content_bytes += tag.len();
-        self.removed.insert(index, Removed { tag, applied });
+        self.removed.insert(index, Gone { tag, applied });
         self.removed_since = self.removed_since.min(applied);
         Ok(Some(digest))
     }
@@ -229,13 +232,21 @@ impl OrSet {
     pub(super) const fn heap_bytes(&self) -> usize {
         size_of::<Self>()
             + self.live.capacity() * size_of::<Box<Tagged>>()
-            + self.removed.capacity() * size_of::<Removed>()
+            + self.removed.capacity() * size_of::<Gone>()
             + self.content_bytes
     }
 
     /// Bytes of what it holds: its tags and values, and what each takes beside.
     pub(super) const fn bytes(&self) -> usize {
-        self.content_bytes + self.removed.len() * size_of::<Removed>()
+        self.content_bytes + self.removed.len() * size_of::<Gone>()
+    }
+
+    /// Whether there is room to give so many bytes for so many; what is too large already may shrink.
+    const fn check_growth(&self, freed: usize, added: usize, bytes_max: usize) -> Result<(), Refused> {
+        if added > freed && self.bytes() - freed + added > bytes_max {
+            return Err(Refused::CellFull);
+        }
+        Ok(())
     }
 
     const fn is_full(&self) -> bool {
@@ -263,30 +274,15 @@ mod tests {
     fn a_removed_tag_never_comes_back_in_either_order() {
         let at = stamp("1:0:n");
         let mut removed_last = OrSet::new();
-        removed_last.add(b"k", "t", b"1", &at, Time::ZERO).unwrap();
+        removed_last.add(b"k", "t", b"1", (&at, Time::ZERO), usize::MAX).unwrap();
         removed_last.remove(b"k", "t", Time::new(1, 0)).unwrap();
         let mut removed_first = OrSet::new();
         removed_first.remove(b"k", "t", Time::new(1, 0)).unwrap();
         for set in [&mut removed_last, &mut removed_first] {
-            assert_eq!(set.add(b"k", "t", b"2", &stamp("9:0:n"), Time::ZERO), Ok(None));
+            assert_eq!(set.add(b"k", "t", b"2", (&stamp("9:0:n"), Time::ZERO), usize::MAX), Ok(None));
             assert_eq!(set.remove(b"k", "t", Time::new(2, 0)), Ok(None));
             assert_eq!((set.live().len(), set.removed().collect::<Vec<_>>()), (0, vec!["t"]));
         }
-    }
-
-    #[test]
-    fn removing_a_value_names_the_tags_seen_and_a_concurrent_add_survives() {
-        let mut set = OrSet::new();
-        for (tag, value) in [("b", b"1"), ("a", b"1"), ("c", b"2")] {
-            set.add(b"k", tag, value, &stamp("1:0:n"), Time::ZERO).unwrap();
-        }
-        let seen: Vec<String> = set.tags_of(b"1").map(str::to_owned).collect();
-        assert_eq!(seen, ["a", "b"]);
-        set.add(b"k", "d", b"1", &stamp("1:0:m"), Time::ZERO).unwrap();
-        for tag in &seen {
-            set.remove(b"k", tag, Time::new(5, 0)).unwrap();
-        }
-        assert_eq!(set.live().map(Tagged::tag).collect::<Vec<_>>(), ["c", "d"]);
     }
 
     #[test]
@@ -294,15 +290,19 @@ mod tests {
         let at = stamp("1:0:n");
         let mut set = OrSet::new();
         for i in 0..TAGS_PER_KEY_MAX {
-            set.add(b"k", &i.to_string(), b"1", &at, Time::ZERO).unwrap();
+            set.add(b"k", &i.to_string(), b"1", (&at, Time::ZERO), usize::MAX).unwrap();
         }
-        assert_eq!(set.add(b"k", "new", b"1", &at, Time::ZERO), Err(Refused::TooLarge));
+        assert_eq!(set.add(b"k", "new", b"1", (&at, Time::ZERO), usize::MAX), Err(Refused::TooLarge));
         assert_eq!(set.remove(b"k", "new", Time::new(1, 0)), Err(Refused::TooLarge));
         assert!(set.remove(b"k", "7", Time::new(1, 0)).unwrap().is_some());
-        assert!(set.add(b"k", "8", b"2", &at, Time::ZERO).unwrap().is_some());
-        assert_eq!(set.add(b"k", "new", b"1", &at, Time::ZERO), Err(Refused::TooLarge), "removed tags count");
+        assert!(set.add(b"k", "8", b"2", (&at, Time::ZERO), usize::MAX).unwrap().is_some());
+        assert_eq!(
+            set.add(b"k", "new", b"1", (&at, Time::ZERO), usize::MAX),
+            Err(Refused::TooLarge),
+            "removed tags count"
+        );
         set.forget_removed(Time::new(2, 0));
-        assert!(set.add(b"k", "new", b"1", &at, Time::ZERO).unwrap().is_some());
+        assert!(set.add(b"k", "new", b"1", (&at, Time::ZERO), usize::MAX).unwrap().is_some());
     }
 
     #[test]

@@ -43,7 +43,7 @@ const _: () = assert!(size_of::<Entry>() == 12);
 
 /// See the module. The cells are the map's; it lends their `applied` to whatever must tell current entries
 /// from stale ones.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Order {
     log: Chunks<Entry, 10>,
     /// Current entries, which is the number of cells.
@@ -54,10 +54,6 @@ pub struct Order {
 }
 
 impl Order {
-    pub const fn new() -> Self {
-        Self { log: Chunks::new(), current: 0, is_sweeping: false, kept: 0, next: 0 }
-    }
-
     /// Appends a cell that is new to the map.
     pub fn push_new(&mut self, applied: Time, cell: CellIndex, applied_of: impl Fn(CellIndex) -> Time) {
         self.current += 1;
@@ -187,7 +183,7 @@ mod tests {
 
     impl Model {
         fn new() -> Self {
-            Self { order: Order::new(), applied: Vec::new(), clock: Time::ZERO }
+            Self { order: Order::default(), applied: Vec::new(), clock: Time::ZERO }
         }
 
         fn change(&mut self, cell: usize) {

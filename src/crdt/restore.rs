@@ -17,7 +17,7 @@ impl Cell {
     /// # Errors
     /// As [`Map::merge`].
     pub fn join(&mut self, delta: &Delta<'_>, applied: Time) -> Result<bool, Refused> {
-        let changed = self.merge(delta, applied)?;
+        let changed = self.merge(delta, applied, usize::MAX)?;
         if changed {
             self.applied = self.applied.max(applied);
         }
@@ -93,8 +93,9 @@ impl Map {
         for (delta, removed) in parts {
             let is_removal = matches!(delta, Delta::OrRemove { .. });
             // What another delta has overtaken needs no place; it happens in nothing that `parts` has given.
-            let _ =
-                self.merge_removed_at(key, &delta, applied, if is_removal { removed } else { applied })?;
+            let removed = if is_removal { removed } else { applied };
+            // What is larger than a cell may become today was not when it was written.
+            let _ = self.merge_removed_at(key, &delta, applied, removed, usize::MAX)?;
         }
         Ok(())
     }

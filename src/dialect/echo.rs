@@ -11,7 +11,7 @@ use crate::wire::{Close, Payload};
 /// Where it is spoken.
 pub const PATH: DialectPath = DialectPath {
     path: Cow::Borrowed("/v1/echo"),
-    dialect: super::ECHO,
+    dialect: super::places::ECHO,
     strict: None,
     subprotocol: DialectPath::NATIVE.subprotocol,
     health_path: None,

@@ -1,12 +1,15 @@
 //! What clients may speak. Each dialect is a folder of its own, which nothing outside names; `ALL` is where they are
 //! put together.
+//!
+//! order: mod → { echo, native, synckit } → places
 
 pub mod echo;
 pub mod native;
+mod places;
 pub mod synckit;
 
 use crate::config::DialectPath;
-use crate::shard::{Dialect, DialectIndex};
+use crate::shard::Dialect;
 
 /// Every dialect, each in its place.
 pub static ALL: &[&dyn Dialect] = &[
@@ -17,8 +20,4 @@ pub static ALL: &[&dyn Dialect] = &[
     &native::Native::STRICT,
 ];
 
-const ECHO: DialectIndex = 1;
-const SYNCKIT: DialectIndex = 2;
-const SYNCKIT_TEXT: DialectIndex = 3;
-const NATIVE_STRICT: DialectIndex = 4;
-const _: () = assert!(matches!(DialectPath::NATIVE.strict, Some(NATIVE_STRICT)));
+const _: () = assert!(matches!(DialectPath::NATIVE.strict, Some(places::NATIVE_STRICT)));

@@ -133,7 +133,7 @@ fn put_number(out: &mut Vec<u8>, number: u64) {
 
 /// Nodes and tags are shorter than 256 bytes; see the assert above.
 fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.push(bytes.len() as u8);
+    out.push(u8::try_from(bytes.len()).expect("TAG_BYTES_MAX and NODE_BYTES_MAX fit"));
     out.extend_from_slice(bytes);
 }
 

@@ -2,9 +2,12 @@
 
 use super::delta::{Kind, decode_delta, encode_delta};
 use crate::crdt::{Delta, Time};
+use crate::limits::{MESSAGE_BYTES_CEILING, TAG_BYTES_MAX};
 
 const APPLIED_BYTES: usize = 8;
 const PART_HEADER_BYTES: usize = 1 + 4 + 8;
+/// A value is at most a message long; beside it a delta has a stamp and a tag.
+const _: () = assert!(MESSAGE_BYTES_CEILING + TAG_BYTES_MAX + 256 <= u32::MAX as usize);
 
 /// Builds one image.
 pub struct Image<'a>(&'a mut Vec<u8>);
@@ -25,7 +28,7 @@ impl<'a> Image<'a> {
         out.extend_from_slice(&applied.to_bits().to_le_bytes());
         let start = out.len();
         encode_delta(out, delta);
-        let length = (out.len() - start) as u32;
+        let length = u32::try_from(out.len() - start).expect("a delta has one value, of one message");
         out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
     }
 

@@ -9,6 +9,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::Batch;
 use crate::crdt::{Map, MapType, Time};
+use crate::limits::KEY_BYTES_MAX;
 
 /// What a shard has for the storage.
 #[derive(Debug)]
@@ -73,6 +74,8 @@ pub struct ShardPort {
 /// Items one queue holds in each direction: a turn adds one batch, and a load some chunks.
 const PORT_ITEMS: usize = 64;
 
+const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
+
 /// The queues for `shards` shards.
 pub fn connect(shards: usize) -> Vec<(StoragePort, ShardPort)> {
     let pair = |_| {
@@ -99,8 +102,10 @@ impl Chunk {
 
     /// Appends a cell as it stands in [`Chunk::cells`].
     pub fn write_cell(out: &mut Vec<u8>, key: &[u8], image: &[u8]) {
-        out.extend_from_slice(&(key.len() as u16).to_le_bytes());
-        out.extend_from_slice(&(image.len() as u32).to_le_bytes());
+        let key_len = u16::try_from(key.len()).expect("KEY_BYTES_MAX fits");
+        let image_len = u32::try_from(image.len()).expect("CELL_BYTES_CEILING fits");
+        out.extend_from_slice(&key_len.to_le_bytes());
+        out.extend_from_slice(&image_len.to_le_bytes());
         out.extend_from_slice(key);
         out.extend_from_slice(image);
     }

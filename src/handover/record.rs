@@ -13,6 +13,7 @@ pub const RECORD_HEADER_BYTES: usize = 32;
 const PREFIX_BYTES: usize = 8;
 /// The largest length a record can have: what holds more is no record.
 const LENGTH_MAX: usize = MESSAGE_BYTES_CEILING + (4 << 10);
+const _: () = assert!(LENGTH_MAX <= u32::MAX as usize);
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(MAP_NAME_BYTES_MAX <= u16::MAX as usize);
 
@@ -55,7 +56,7 @@ impl Batch {
 
     fn begin(&mut self, kind: Kind, map: &str, key: &[u8], applied: Time) -> usize {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(&header(kind, map.len() as u16, key.len() as u16, applied));
+        self.bytes.extend_from_slice(&header(kind, name_len(map.as_bytes()), name_len(key), applied));
         self.bytes.extend_from_slice(map.as_bytes());
         self.bytes.extend_from_slice(key);
         start
@@ -90,8 +91,13 @@ fn header(kind: Kind, map_len: u16, key_len: u16, applied: Time) -> [u8; RECORD_
     header
 }
 
+/// The length of the name of a map or a key, both of which are held against their limits where they enter.
+fn name_len(name: &[u8]) -> u16 {
+    u16::try_from(name.len()).expect("KEY_BYTES_MAX and MAP_NAME_BYTES_MAX fit")
+}
+
 fn set_length(bytes: &mut [u8], start: usize) {
-    let length = (bytes.len() - start - PREFIX_BYTES) as u32;
+    let length = u32::try_from(bytes.len() - start - PREFIX_BYTES).expect("LENGTH_MAX fits");
     bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 

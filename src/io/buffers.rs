@@ -23,15 +23,22 @@ const RING_BYTES: usize = RECEIVE_BUFFERS * size_of::<BufRingEntry>();
 const MAPPED_BYTES: usize = RING_BYTES + RECEIVE_BUFFERS * STRIDE;
 const MASK: u16 = RECEIVE_BUFFERS as u16 - 1;
 
+/// Buffers the kernel has at first. It takes them in turn, so that all it has ever been given become resident, whoever is
+/// connected: a shard that is mostly idle makes do with few.
+const BUFFERS_AT_FIRST: u16 = 64;
+
 /// See the module. Unmapped on drop, which must come after the ring it was registered with is gone.
 pub struct Buffers {
     mapped: *mut u8,
+    /// Buffers in use: those below this number. Whether there are more since the last [`Self::publish`].
+    count: u16,
+    has_grown: bool,
     /// Entries handed to the kernel so far, modulo 2^16; published by [`Self::publish`].
     tail: u16,
 }
 
 impl Buffers {
-    /// Maps the memory and fills the ring with all buffers.
+    /// Maps the memory and puts the first buffers into the ring.
     ///
     /// # Errors
     /// If there is no memory.
@@ -45,10 +52,26 @@ impl Buffers {
                 MapFlags::PRIVATE,
             )?
         };
-        let mut buffers = Self { mapped: mapped.cast(), tail: 0 };
-        (0..RECEIVE_BUFFERS as u16).for_each(|buffer| buffers.give_back(buffer));
+        let mut buffers = Self { mapped: mapped.cast(), count: 0, has_grown: false, tail: 0 };
+        buffers.use_up_to(BUFFERS_AT_FIRST);
         buffers.publish();
         Ok(buffers)
+    }
+
+    /// Uses twice as many buffers from the next turn on, as the kernel has run out of them, however many receives have ended
+    /// for that in this turn; whether there are more.
+    pub fn grow(&mut self) -> bool {
+        if !self.has_grown {
+            let before = self.count;
+            self.use_up_to((2 * before).min(RECEIVE_BUFFERS as u16));
+            self.has_grown = self.count > before;
+        }
+        self.has_grown
+    }
+
+    fn use_up_to(&mut self, count: u16) {
+        (self.count..count).for_each(|buffer| self.give_back(buffer));
+        self.count = count;
     }
 
     /// The address to register.
@@ -77,7 +100,8 @@ impl Buffers {
     }
 
     /// Lets the kernel have what was given back.
-    pub fn publish(&self) {
+    pub fn publish(&mut self) {
+        self.has_grown = false;
         // SAFETY: the tail lies in the mapping, aligned, and is only ever written here.
         let tail = unsafe { &*BufRingEntry::tail(self.mapped.cast()).cast::<AtomicU16>() };
         tail.store(self.tail, Ordering::Release);
@@ -93,5 +117,24 @@ impl Drop for Buffers {
     fn drop(&mut self) {
         // SAFETY: mapped by `map` with this size; no slice outlives `&mut self`.
         let _ = unsafe { munmap(self.mapped.cast(), MAPPED_BYTES) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_doubled_once_a_turn_up_to_all() {
+        let mut buffers = Buffers::map().unwrap();
+        let mut counts = vec![buffers.count];
+        for _ in 0..4 {
+            let grown = [buffers.grow(), buffers.grow()];
+            counts.push(buffers.count);
+            assert_eq!(grown, [counts.last() > counts.iter().nth_back(1); 2]);
+            buffers.publish();
+        }
+        assert_eq!(counts, [64, 128, 256, 512, 512]);
+        assert_eq!((buffers.tail, usize::from(buffers.count)), (512, RECEIVE_BUFFERS));
     }
 }

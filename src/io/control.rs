@@ -19,7 +19,8 @@ impl Event {
         Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?)))
     }
 
-    /// Wakes with a system call; a shard queues the same for its ring.
+    /// Wakes with a system call. A shard does, too: a ring cannot write an event without a thread of the kernel, which
+    /// comes late where the core is busy.
     pub fn raise(&self) {
         // It can fail only if the counter overflows, and then it is raised already.
         let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());

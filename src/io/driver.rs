@@ -10,24 +10,27 @@
 //! }
 //! ```
 
+mod completions;
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
 use rustix::net::Shutdown;
 
-use super::control::{Control, Event, Signal};
-use super::ring::{Completion, Operation, Ring};
-use super::sockets::{Sockets, peer_address};
-use super::{Clock, listener, ring};
+use super::control::{Control, Event};
+use super::failures::Telling;
+use super::operation::{Completion, Operation};
+use super::ring::{Ring, Turned};
+use super::sockets::Sockets;
+use super::{Clock, listener};
 use crate::limits::ACCEPT_LINGER_MS;
 use crate::mesh::{ConnectionId, ShardIndex};
 use crate::shard::{Command, Shard};
 
-/// Microseconds accepting rests after the process ran out of descriptors.
-const ACCEPT_REST_US: u64 = 100_000;
 /// Waits of at least this are ended by the timer.
 const LONG_WAIT: Duration = Duration::from_millis(2);
 
@@ -67,11 +70,14 @@ pub struct Driver {
     completed: Vec<Completion>,
     /// When the armed timer completes, in microseconds of the monotonic clock.
     timer_us: Option<u64>,
-    /// When accepting goes on after it found no descriptor left.
+    /// When accepting goes on after it failed.
     accept_at_us: u64,
+    /// What has failed and is asked for once more, and when.
+    later: Vec<Operation>,
+    later_at_us: u64,
+    telling: Telling,
     /// The monotonic clock at the end of the last turn.
     now_us: u64,
-    overflows: u32,
 }
 
 impl Driver {
@@ -100,8 +106,10 @@ impl Driver {
             completed: Vec::new(),
             timer_us: None,
             accept_at_us: 0,
+            later: Vec::new(),
+            later_at_us: 0,
+            telling: Telling::default(),
             now_us: 0,
-            overflows: 0,
         }
     }
 
@@ -110,28 +118,47 @@ impl Driver {
     /// # Errors
     /// Only such as make the ring unusable.
     pub fn run(mut self) -> io::Result<()> {
+        self.start();
+        while !self.turn()? {}
+        Ok(())
+    }
+
+    fn start(&mut self) {
         self.ring.queue_control(self.control.event());
+    }
+
+    /// Whether the shard has ended.
+    fn turn(&mut self) -> io::Result<bool> {
         let mut completed = std::mem::take(&mut self.completed);
-        loop {
-            self.arm();
-            let wait = self.wait();
-            self.ring.turn(wait, &mut completed)?;
-            let began_ns = self.clock.elapsed_ns();
-            self.now_us = began_ns / 1000;
-            self.shard.start_turn(self.clock.now());
-            for completion in &completed {
-                self.deliver(completion);
-            }
-            self.wind_down_accepting();
-            self.shard.drain_mesh();
-            self.shard.end_turn();
-            if self.carry_out_commands() {
-                return Ok(());
-            }
-            self.count_overflows();
-            let ended_ns = self.clock.elapsed_ns();
-            self.now_us = ended_ns / 1000;
-            self.shard.turn_took_ns(ended_ns - began_ns);
+        self.arm();
+        let wait = self.wait();
+        let turned = self.ring.turn(wait, &mut completed)?;
+        let began_ns = self.clock.elapsed_ns();
+        self.now_us = began_ns / 1000;
+        self.shard.start_turn(self.clock.now());
+        self.count(turned);
+        for completion in &completed {
+            self.deliver(completion);
+        }
+        self.completed = completed;
+        self.wind_down_accepting();
+        self.shard.drain_mesh();
+        self.shard.end_turn();
+        if self.carry_out_commands() {
+            return Ok(true);
+        }
+        let ended_ns = self.clock.elapsed_ns();
+        self.now_us = ended_ns / 1000;
+        self.shard.turn_took_ns(ended_ns - began_ns);
+        Ok(false)
+    }
+
+    fn count(&mut self, turned: Turned) {
+        let metrics = self.shard.metrics_mut();
+        metrics.ring_overflows += u64::from(turned.overflows);
+        if let Some(errno) = turned.refused {
+            metrics.ring_failures += 1;
+            self.telling.failed(self.now_us, "the kernel takes no operations of a shard", errno);
         }
     }
 
@@ -146,6 +173,10 @@ impl Driver {
         if let Accepting::Begun { until_us } = self.accepting {
             let left_us = until_us.saturating_sub(self.now_us);
             wait_us = Some(wait_us.map_or(left_us, |wait_us| wait_us.min(left_us)));
+        }
+        if !self.later.is_empty() {
+            let rest_us = self.later_at_us.saturating_sub(self.now_us);
+            wait_us = Some(wait_us.map_or(rest_us, |wait_us| wait_us.min(rest_us)));
         }
         let wait_us = wait_us?;
         let wait = Duration::from_micros(wait_us);
@@ -175,6 +206,9 @@ impl Driver {
         }
         while let Some(id) = self.starved.pop() {
             self.receive(id);
+        }
+        if !self.later.is_empty() && self.now_us >= self.later_at_us {
+            std::mem::take(&mut self.later).into_iter().for_each(|operation| self.ask_again(operation));
         }
     }
 
@@ -211,97 +245,6 @@ impl Driver {
     }
 }
 
-// Completions.
-impl Driver {
-    fn deliver(&mut self, completion: &Completion) {
-        match completion.operation {
-            Operation::Accept(index) => self.accepted(index, completion),
-            Operation::Receive(id) => self.received(id, completion),
-            Operation::Send(id) => self.sent(id, completion),
-            Operation::Control => {
-                // Or the storage has progressed, which the turn that has begun has seen.
-                if self.control.signal() == Signal::Drain {
-                    self.shard.drain();
-                }
-                self.ring.queue_control(self.control.event());
-            }
-            Operation::Timer => self.timer_us = None,
-            Operation::Wake | Operation::Ignored => {}
-        }
-    }
-
-    fn accepted(&mut self, index: u32, completion: &Completion) {
-        match completion.result {
-            Ok(raw) => {
-                let fd = ring::adopt(raw);
-                if let Ok(address) = peer_address(&fd)
-                    && let Some(id) = self.shard.accepted(address)
-                {
-                    self.sockets.insert(id, fd);
-                    self.receive(id);
-                }
-            }
-            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                self.accept_at_us = self.now_us + ACCEPT_REST_US;
-                tracing::warn!(
-                    "no descriptor or memory for another connection; see `ulimit -n` and `annulus doctor`"
-                );
-            }
-            // A client that was gone before it was accepted, or the end of accepting.
-            Err(_) => {}
-        }
-        if !completion.more {
-            self.unarmed.push(index);
-        }
-    }
-
-    fn received(&mut self, id: ConnectionId, completion: &Completion) {
-        let known = self.sockets.find(id).map(|(id, socket)| {
-            socket.receiving = completion.more;
-            (id, socket.closing)
-        });
-        if let Some(buffer) = completion.buffer {
-            if let (Some((id, false)), Ok(len @ 1..)) = (known, completion.result) {
-                self.shard.received(id, self.ring.buffers().filled(buffer, len as usize), len as usize);
-            }
-            self.ring.buffers().give_back(buffer);
-        }
-        let Some((id, closing)) = known else { return };
-        if closing {
-            return self.release_if_quiet(id);
-        }
-        match completion.result {
-            Ok(0) => self.shard.received_end(id),
-            Ok(_) | Err(Errno::CANCELED) => {
-                if !completion.more {
-                    self.receive(id);
-                }
-            }
-            Err(Errno::NOBUFS) => {
-                // The buffers of this turn go back at its end; then reading goes on where it stopped.
-                self.shard.metrics_mut().buffer_shortages += 1;
-                self.starved.push(id);
-            }
-            Err(_) => self.shard.failed(id),
-        }
-    }
-
-    fn sent(&mut self, id: ConnectionId, completion: &Completion) {
-        let Some((id, socket)) = self.sockets.find(id) else { return };
-        socket.sending = false;
-        if let Some(gather) = socket.gather.take() {
-            self.ring.reuse(gather);
-        }
-        if socket.closing {
-            return self.release_if_quiet(id);
-        }
-        match completion.result {
-            Ok(bytes) => self.shard.sent(id, bytes as usize),
-            Err(_) => self.shard.failed(id),
-        }
-    }
-}
-
 // Commands.
 impl Driver {
     /// Whether the shard has ended.
@@ -323,7 +266,7 @@ impl Driver {
                 Command::Wake(target) => self.wake(target),
                 Command::WakeStorage => {
                     if let Some(storage) = &self.storage {
-                        self.ring.queue_raise(storage.descriptor());
+                        storage.raise();
                     }
                 }
                 Command::StopAccepting => self.stop_accepting(),
@@ -384,17 +327,11 @@ impl Driver {
     }
 
     fn wake(&mut self, target: ShardIndex) {
-        self.ring.queue_wake(self.rings[usize::from(target)]);
+        self.ring.queue_wake(self.rings[usize::from(target)], target);
     }
 
     fn stop_accepting(&mut self) {
         self.listeners.iter().for_each(|listener| listener::refuse_more(listener.as_fd()));
         self.accepting = Accepting::Begun { until_us: self.now_us + ACCEPT_LINGER_MS * 1000 };
-    }
-
-    fn count_overflows(&mut self) {
-        let overflows = self.ring.overflows();
-        self.shard.metrics_mut().ring_overflows += u64::from(overflows.wrapping_sub(self.overflows));
-        self.overflows = overflows;
     }
 }

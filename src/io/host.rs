@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::limits::ADMISSION_RESERVE;
+use crate::limits::CLOSING_RESERVE;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -30,12 +30,18 @@ pub fn raise_nofile() -> OpenFiles {
     open_files()
 }
 
-/// Connections that `shards` shards can hold within the limit, with room left for those that are taken only to be
-/// told to come back later.
+/// Connections that `shards` shards can hold within the limit, with room left for handshakes and for what is closing.
 pub fn connections_possible(limit: OpenFiles, shards: usize) -> usize {
-    let spare = ADMISSION_RESERVE + shards * DESCRIPTORS_PER_SHARD + DESCRIPTORS_OF_PROCESS;
+    let spare = CLOSING_RESERVE + shards * DESCRIPTORS_PER_SHARD + DESCRIPTORS_OF_PROCESS;
     let limit = usize::try_from(limit.soft).unwrap_or(usize::MAX);
     limit.saturating_sub(spare).max(limit / 2)
+}
+
+/// Handshakes that there may be beside so many connections: most of what is left, and the rest for what is closing.
+pub fn handshakes_possible(limit: OpenFiles, shards: usize, connections: usize) -> usize {
+    let used = connections + shards * DESCRIPTORS_PER_SHARD + DESCRIPTORS_OF_PROCESS;
+    let left = usize::try_from(limit.soft).unwrap_or(usize::MAX).saturating_sub(used);
+    (left / 4 * 3).max(1)
 }
 
 /// Descriptors of one shard: its ring, its event, and a listener for each of a few addresses.
@@ -113,6 +119,9 @@ mod tests {
         assert_eq!(connections_possible(limit(20_000), 2), 20_000 - 1024 - 32 - 32);
         assert_eq!(connections_possible(limit(1024), 2), 512);
         assert_eq!(connections_possible(limit(u64::MAX), 128), usize::MAX - 1024 - 128 * 16 - 32);
+        assert_eq!(handshakes_possible(limit(20_000), 2, 10_000), (20_000 - 10_000 - 32 - 32) / 4 * 3);
+        assert_eq!(handshakes_possible(limit(1024), 2, 512), 336);
+        assert_eq!(handshakes_possible(limit(100), 2, 512), 1);
     }
 
     #[test]

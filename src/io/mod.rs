@@ -7,9 +7,13 @@ mod buffers;
 mod clock;
 mod control;
 mod driver;
+mod failures;
+#[cfg(test)]
+mod faults;
 pub mod host;
 mod listener;
 pub mod log;
+mod operation;
 pub mod probe;
 pub mod process;
 mod ring;

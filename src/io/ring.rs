@@ -1,97 +1,29 @@
 //! The io_uring of one shard: its operations, each with the name of what completes.
+//!
+//! Invariant: to queue an operation neither fails nor waits. What the queue has no room for, and what the kernel does not
+//! take now, waits in order; the turn submits it and has the one answer to a kernel that refuses.
 #![allow(unsafe_code, reason = "submission entries carry raw addresses and descriptors")]
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::thread;
 use std::time::Duration;
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::{IoUring, opcode, squeue};
 use rustix::io::Errno;
 
 use super::buffers::{BUFFER_GROUP, Buffers};
+#[cfg(test)]
+use super::faults::Faults;
+use super::operation::{Completion, Operation};
 use super::ring_memory::{RingSize, is_no_memory, patiently};
 use crate::limits::RECEIVE_BUFFERS;
-use crate::mesh::ConnectionId;
-
-/// What an operation was, as its completion tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Of the listener with this index.
-    Accept(u32),
-    Receive(ConnectionId),
-    Send(ConnectionId),
-    /// The control event of the shard.
-    Control,
-    /// Another shard has put something into its queue to this one.
-    Wake,
-    /// The time of the timer has come.
-    Timer,
-    /// Its outcome interests nobody.
-    Ignored,
-}
-
-const KIND_SHIFT: u32 = 56;
-const GENERATION_SHIFT: u32 = 32;
-/// Bits of a generation that travel with an operation. A slot is freed only after its last completion, so a
-/// generation that comes around after 16 million accepts names nothing else by then.
-const GENERATION_MASK: u32 = (1 << (KIND_SHIFT - GENERATION_SHIFT)) - 1;
-
-impl Operation {
-    const fn encode(self) -> u64 {
-        let (kind, id) = match self {
-            Self::Ignored => (0, ConnectionId { index: 0, generation: 0 }),
-            Self::Accept(index) => (1, ConnectionId { index, generation: 0 }),
-            Self::Receive(id) => (2, id),
-            Self::Send(id) => (3, id),
-            Self::Control => (4, ConnectionId { index: 0, generation: 0 }),
-            Self::Wake => (5, ConnectionId { index: 0, generation: 0 }),
-            Self::Timer => (6, ConnectionId { index: 0, generation: 0 }),
-        };
-        kind << KIND_SHIFT | ((id.generation & GENERATION_MASK) as u64) << GENERATION_SHIFT | id.index as u64
-    }
-
-    const fn decode(user_data: u64) -> Self {
-        let generation = (user_data >> GENERATION_SHIFT) as u32 & GENERATION_MASK;
-        let id = ConnectionId { index: user_data as u32, generation };
-        match user_data >> KIND_SHIFT {
-            1 => Self::Accept(id.index),
-            2 => Self::Receive(id),
-            3 => Self::Send(id),
-            4 => Self::Control,
-            5 => Self::Wake,
-            6 => Self::Timer,
-            _ => Self::Ignored,
-        }
-    }
-}
-
-/// Whether `generation` is the one that an operation could carry of it.
-pub const fn same_generation(carried: u32, generation: u32) -> bool {
-    carried == generation & GENERATION_MASK
-}
-
-/// One operation that has come to an end, or one shot of a multishot operation.
-#[derive(Clone, Copy, Debug)]
-pub struct Completion {
-    pub operation: Operation,
-    pub result: Result<u32, Errno>,
-    /// More completions of the same operation will come.
-    pub more: bool,
-    /// The receive buffer that was filled.
-    pub buffer: Option<u16>,
-}
-
-impl Completion {
-    fn of(entry: &cqueue::Entry) -> Self {
-        Self {
-            operation: Operation::decode(entry.user_data()),
-            result: u32::try_from(entry.result()).map_err(|_| Errno::from_raw_os_error(-entry.result())),
-            more: cqueue::more(entry.flags()),
-            buffer: cqueue::buffer_select(entry.flags()),
-        }
-    }
-}
+use crate::mesh::{ConnectionId, ShardIndex};
 
 /// See the module. Used by the thread that made it only (`SINGLE_ISSUER`).
 pub struct Ring {
@@ -104,6 +36,25 @@ pub struct Ring {
     /// Done with, for reuse.
     #[expect(clippy::vec_box, reason = "what is queued points at a gather, so that it must not move")]
     gathers: Vec<Box<Gather>>,
+    /// What found the submission queue full and the kernel unwilling, in order.
+    backlog: VecDeque<squeue::Entry>,
+    /// Turns in a row in which the kernel took nothing.
+    refusals: u32,
+    /// What made the ring unusable between two turns.
+    failed: Option<io::Error>,
+    /// Of completions that were dropped, as the kernel counts them.
+    dropped: u32,
+    #[cfg(test)]
+    pub(super) faults: Faults,
+}
+
+/// What a turn of the ring met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turned {
+    /// The kernel took nothing that was to be submitted, for want of memory; the turn has waited instead.
+    pub refused: Option<Errno>,
+    /// Times the completion queue was full and the kernel kept completions back, or dropped them.
+    pub overflows: u32,
 }
 
 impl Ring {
@@ -144,7 +95,20 @@ impl Ring {
         // Saves looking up the ring's descriptor on every turn; a kernel that cannot is only a little slower.
         let _ = ring.submitter().register_ring_fd();
         let (control_value, timer) = (Box::new(0), Box::new(Timespec::new()));
-        Ok(Self { ring, size, buffers, control_value, timer, gathers: Vec::new() })
+        Ok(Self {
+            ring,
+            size,
+            buffers,
+            control_value,
+            timer,
+            gathers: Vec::new(),
+            backlog: VecDeque::new(),
+            refusals: 0,
+            failed: None,
+            dropped: 0,
+            #[cfg(test)]
+            faults: Faults::default(),
+        })
     }
 
     pub fn size(&self) -> RingSize {
@@ -202,26 +166,18 @@ impl Ring {
     /// Stops the receive of `id`; what has arrived before is still reported.
     pub fn queue_cancel_receive(&mut self, id: ConnectionId) {
         let cancel = opcode::AsyncCancel::new(Operation::Receive(id).encode());
-        self.push(&cancel.build(), Operation::Ignored);
+        self.push(&cancel.build().flags(squeue::Flags::SKIP_SUCCESS), Operation::CancelReceive(id));
     }
 
     pub fn queue_cancel_accept(&mut self, index: u32) {
         let cancel = opcode::AsyncCancel::new(Operation::Accept(index).encode());
-        self.push(&cancel.build(), Operation::Ignored);
+        self.push(&cancel.build().flags(squeue::Flags::SKIP_SUCCESS), Operation::CancelAccept(index));
     }
 
     /// Waits for the control event of the shard.
     pub fn queue_control(&mut self, event: BorrowedFd<'_>) {
         let value: *mut u64 = &raw mut *self.control_value;
         self.push(&opcode::Read::new(fd(event), value.cast(), 8).build(), Operation::Control);
-    }
-
-    /// Raises an event: with the next submission, and so without a system call of its own.
-    pub fn queue_raise(&mut self, event: BorrowedFd<'_>) {
-        static ONE: u64 = 1;
-        let value: *const u64 = &raw const ONE;
-        let raise = opcode::Write::new(fd(event), value.cast(), 8).build();
-        self.push(&raise.flags(squeue::Flags::SKIP_SUCCESS), Operation::Ignored);
     }
 
     /// Completes [`Operation::Timer`] after `delay`. It stays armed over as many turns as it takes: to arm and
@@ -237,54 +193,155 @@ impl Ring {
         *self.timer = Timespec::from(delay);
         let timespec: *const Timespec = &raw const *self.timer;
         let moved = opcode::TimeoutUpdate::new(Operation::Timer.encode(), timespec);
-        self.push(&moved.build(), Operation::Ignored);
+        self.push(&moved.build().flags(squeue::Flags::SKIP_SUCCESS), Operation::MoveTimer);
     }
 
-    /// Wakes the shard whose ring this descriptor is.
-    pub fn queue_wake(&mut self, ring: RawFd) {
-        let wake = opcode::MsgRingData::new(Fd(ring), 0, Operation::Wake.encode(), None);
-        self.push(&wake.build().flags(squeue::Flags::SKIP_SUCCESS), Operation::Ignored);
-    }
-
-    /// Submits what is queued and waits for a completion, at most as long as `timeout` says. Fills `completed`.
-    ///
-    /// # Errors
-    /// Only such as make the ring unusable.
-    pub fn turn(&mut self, timeout: Option<Duration>, completed: &mut Vec<Completion>) -> io::Result<()> {
-        self.buffers.publish();
-        let waited = match timeout {
-            None => self.ring.submit_and_wait(1),
-            Some(timeout) => {
-                let timespec = Timespec::from(timeout);
-                self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timespec))
-            }
-        };
-        match waited.map_err(|error| (Errno::from_io_error(&error), error)) {
-            Ok(_) | Err((Some(Errno::TIME | Errno::INTR | Errno::BUSY | Errno::AGAIN), _)) => {}
-            Err((_, error)) => return Err(error),
-        }
-        completed.clear();
-        completed.extend(self.ring.completion().map(|entry| Completion::of(&entry)));
-        Ok(())
-    }
-
-    /// Completions that found the queue full; the kernel keeps them, but it costs.
-    pub fn overflows(&mut self) -> u32 {
-        self.ring.completion().overflow()
+    /// Completes [`Operation::Woken`] in the ring of `shard`, which is this descriptor.
+    pub fn queue_wake(&mut self, ring: RawFd, shard: ShardIndex) {
+        let wake = opcode::MsgRingData::new(Fd(ring), 0, Operation::Woken.encode(), None);
+        self.push(&wake.build().flags(squeue::Flags::SKIP_SUCCESS), Operation::Wake(shard));
     }
 
     fn push(&mut self, entry: &squeue::Entry, operation: Operation) {
         let entry = entry.clone().user_data(operation.encode());
-        loop {
-            // SAFETY: descriptors are open and buffers in place until their completion; the callers' docs say
-            // who sees to that.
-            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
-                return;
-            }
-            // A full queue, as in a fan-out to more connections than it has entries: submit and go on. An error
-            // means that the kernel is busy; the turn will report one that lasts.
-            let _ = self.ring.submit();
+        #[cfg(test)]
+        let entry = self.faults.replace(entry, operation);
+        let was_waiting = !self.backlog.is_empty();
+        if was_waiting || !self.has_pushed(&entry) {
+            self.backlog.push_back(entry);
         }
+        if !was_waiting
+            && !self.backlog.is_empty()
+            // A full queue, as in a fan-out to more connections than it has entries: submit and go on.
+            && let Err(error) = refusal(self.submit_backlog())
+        {
+            self.failed = Some(error);
+        }
+    }
+
+    fn has_pushed(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: descriptors are open and buffers in place until their completion; the callers' docs say
+        // who sees to that.
+        unsafe { self.ring.submission().push(entry) }.is_ok()
+    }
+
+    /// Moves what waits into the queue, and submits for as long as there is no room for all of it.
+    fn submit_backlog(&mut self) -> io::Result<usize> {
+        while let Some(entry) = self.backlog.pop_front() {
+            if !self.has_pushed(&entry) {
+                self.backlog.push_front(entry);
+                if self.enter(Entering::SUBMIT)? == 0 {
+                    return Err(Errno::AGAIN.into());
+                }
+            }
+        }
+        Ok(0)
+    }
+}
+
+// The turn.
+impl Ring {
+    /// Submits what is queued and waits for a completion, at most as long as `timeout` says. Fills `completed`.
+    ///
+    /// # Errors
+    /// Only such as make the ring unusable: completions were lost, or the kernel knows no such ring.
+    pub fn turn(&mut self, timeout: Option<Duration>, completed: &mut Vec<Completion>) -> io::Result<Turned> {
+        self.buffers.publish();
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let waiting = Entering { submits: true, waits: true, timeout };
+        let entered = self.submit_backlog().and_then(|_| self.enter(waiting));
+        let refused = match refusal(entered)? {
+            None => {
+                self.refusals = 0;
+                None
+            }
+            Some(errno) => {
+                // To ask again at once would keep the core busy with nothing. Completions may free what is wanted.
+                let rest = (REST_MIN * (1 << self.refusals.min(8))).min(REST_MAX);
+                self.refusals += 1;
+                let resting = Entering { submits: false, waits: true, timeout: Some(rest) };
+                if refusal(self.enter(resting))?.is_some() {
+                    thread::sleep(rest);
+                }
+                Some(errno)
+            }
+        };
+        completed.clear();
+        completed.extend(self.ring.completion().map(|entry| Completion::of(&entry)));
+        #[cfg(test)]
+        completed.iter_mut().for_each(|completion| self.faults.strike(completion));
+        Ok(Turned { refused, overflows: self.overflows() })
+    }
+
+    fn enter(&mut self, how: Entering) -> io::Result<usize> {
+        #[cfg(test)]
+        if let Some(errno) = self.faults.refuse(how.submits, how.timeout) {
+            return Err(errno.into());
+        }
+        let timespec = how.timeout.map(Timespec::from);
+        let submitter = self.ring.submitter();
+        match (how.submits, how.waits, &timespec) {
+            (true, false, _) => submitter.submit(),
+            (true, true, None) => submitter.submit_and_wait(1),
+            (true, true, Some(timespec)) => {
+                submitter.submit_with_args(1, &SubmitArgs::new().timespec(timespec))
+            }
+            (false, ..) => {
+                let timespec = timespec.unwrap_or_default();
+                let args = SubmitArgs::new().timespec(&timespec);
+                // SAFETY: nothing is submitted; the arguments are of the kind that the flag announces, and live on.
+                unsafe {
+                    submitter.enter(0, u32::from(how.waits), GET_EVENTS | EXTENDED_ARGUMENT, Some(&args))
+                }
+            }
+        }
+    }
+
+    /// Times since the last look that completions found the queue full.
+    fn overflows(&mut self) -> u32 {
+        // The kernel clears the flag once it has moved into the queue what it kept back, which is with the next turn.
+        let is_kept_back = self.ring.submission().cq_overflow();
+        let dropped = self.ring.completion().overflow();
+        let fresh = dropped.wrapping_sub(self.dropped);
+        self.dropped = dropped;
+        fresh + u32::from(is_kept_back)
+    }
+}
+
+/// One `io_uring_enter`.
+#[derive(Clone, Copy)]
+struct Entering {
+    submits: bool,
+    /// For a completion.
+    waits: bool,
+    timeout: Option<Duration>,
+}
+
+impl Entering {
+    const SUBMIT: Self = Self { submits: true, waits: false, timeout: None };
+}
+
+/// Of `io_uring_enter(2)`.
+const GET_EVENTS: u32 = 1;
+const EXTENDED_ARGUMENT: u32 = 8;
+
+/// How long the first turn waits in which the kernel takes nothing, and the longest such wait.
+const REST_MIN: Duration = Duration::from_millis(1);
+const REST_MAX: Duration = Duration::from_millis(100);
+
+/// Why the kernel took nothing, if it did not; nothing is lost then.
+///
+/// # Errors
+/// Such as make the ring unusable.
+fn refusal(entered: io::Result<usize>) -> io::Result<Option<Errno>> {
+    let Err(error) = entered else { return Ok(None) };
+    match Errno::from_io_error(&error) {
+        // The wait is over, or a signal has ended it, which the next turn begins anew.
+        Some(Errno::TIME | Errno::INTR) => Ok(None),
+        Some(errno @ (Errno::AGAIN | Errno::BUSY | Errno::NOMEM)) => Ok(Some(errno)),
+        _ => Err(error),
     }
 }
 

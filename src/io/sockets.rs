@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::ring::{Gather, same_generation};
+use super::operation::same_generation;
+use super::ring::Gather;
 use crate::mesh::ConnectionId;
 
 /// The socket of one connection.
@@ -33,19 +34,22 @@ impl Socket {
     }
 }
 
+/// Slots of one chunk. One array of all would double by copying, and leave the old one behind.
+const CHUNK: usize = 256;
+
 /// Sockets by slot, the same slots as the shard's connections have.
 #[derive(Default)]
 pub struct Sockets {
-    slots: Vec<Option<Socket>>,
+    chunks: Vec<Box<[Option<Socket>]>>,
 }
 
 impl Sockets {
     pub fn insert(&mut self, id: ConnectionId, fd: OwnedFd) {
         let index = id.index as usize;
-        if self.slots.len() <= index {
-            self.slots.resize_with(index + 1, || None);
+        while self.chunks.len() <= index / CHUNK {
+            self.chunks.push((0..CHUNK).map(|_| None).collect());
         }
-        self.slots[index] = Some(Socket {
+        self.chunks[index / CHUNK][index % CHUNK] = Some(Socket {
             fd,
             generation: id.generation,
             receiving: false,
@@ -58,16 +62,28 @@ impl Sockets {
 
     /// The socket that `id` names, as an operation carries it, and the connection's whole name.
     pub fn find(&mut self, id: ConnectionId) -> Option<(ConnectionId, &mut Socket)> {
-        let socket = self.slots.get_mut(id.index as usize)?.as_mut()?;
+        let socket = self.slot(id.index)?.as_mut()?;
         let whole = ConnectionId { index: id.index, generation: socket.generation };
         same_generation(id.generation, socket.generation).then_some((whole, socket))
     }
 
+    /// The name of the connection in this slot.
+    #[cfg(test)]
+    pub fn whole(&self, index: u32) -> Option<ConnectionId> {
+        let socket = self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)?.as_ref()?;
+        Some(ConnectionId { index, generation: socket.generation })
+    }
+
     /// Closes the socket of a connection that is whole.
     pub fn remove(&mut self, id: ConnectionId) {
-        if let Some(slot) = self.slots.get_mut(id.index as usize) {
+        if let Some(slot) = self.slot(id.index) {
             *slot = None;
         }
+    }
+
+    fn slot(&mut self, index: u32) -> Option<&mut Option<Socket>> {
+        let index = index as usize;
+        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
     }
 }
 

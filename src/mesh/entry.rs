@@ -14,6 +14,7 @@ use std::str;
 
 use super::TagList;
 use crate::crdt::{Node, Stamp, Time};
+use crate::limits::KEY_BYTES_MAX;
 
 /// One key of a map.
 #[derive(Clone, Copy, Debug)]
@@ -83,12 +84,12 @@ impl EntryPacker<'_> {
         let removed_at = out.len();
         out.extend_from_slice(&[0; 4]);
         removed.for_each(|tag| TagList::push(out, tag));
-        let removed_len = (out.len() - removed_at - 4) as u32;
+        let removed_len = length(out.len() - removed_at - 4);
         out[removed_at..removed_at + 4].copy_from_slice(&removed_len.to_le_bytes());
         for tagged in added {
             put_stamp(out, &tagged.at);
             TagList::push(out, tagged.tag);
-            out.extend_from_slice(&(tagged.value.len() as u32).to_le_bytes());
+            out.extend_from_slice(&length(tagged.value.len()).to_le_bytes());
             out.extend_from_slice(tagged.value);
         }
         self.end(start);
@@ -104,7 +105,7 @@ impl EntryPacker<'_> {
     fn begin(&mut self, key: &str, kind: u8) -> usize {
         let start = self.0.len();
         self.0.extend_from_slice(&[0; 4]);
-        self.0.extend_from_slice(&(key.len() as u16).to_le_bytes());
+        self.0.extend_from_slice(&short(key.len()).to_le_bytes());
         self.0.extend_from_slice(key.as_bytes());
         self.0.push(kind);
         start
@@ -112,12 +113,28 @@ impl EntryPacker<'_> {
 
     #[inline]
     fn end(&mut self, start: usize) {
-        let len = (self.0.len() - start - 4) as u32;
+        let len = length(self.0.len() - start - 4);
         self.0[start..start + 4].copy_from_slice(&len.to_le_bytes());
     }
 }
 
-const _: () = assert!(crate::limits::KEY_BYTES_MAX <= u16::MAX as usize);
+/// A length as it is packed.
+///
+/// # Panics
+/// If it does not fit, which none does: `ENTRY_BYTES_MAX` and `READ_ANSWER_BYTES_CEILING` are held against 32 bits.
+pub(super) fn length(len: usize) -> u32 {
+    u32::try_from(len).expect("an entry, and an envelope, is far below 4 GiB")
+}
+
+/// The same for names.
+///
+/// # Panics
+/// If it does not fit.
+pub(super) fn short(len: usize) -> u16 {
+    u16::try_from(len).expect("a key is at most KEY_BYTES_MAX long")
+}
+
+const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 
 /// Packed entries, one by one. They come from [`EntryPacker`] alone, so reading them cannot fail.
 #[derive(Clone, Copy, Debug)]
@@ -183,7 +200,7 @@ impl<'a> Iterator for TaggedValues<'a> {
 fn put_stamp(out: &mut Vec<u8>, at: &Stamp) {
     out.extend_from_slice(&at.time.to_bits().to_le_bytes());
     let node = at.node.as_bytes();
-    out.push(node.len() as u8);
+    out.push(u8::try_from(node.len()).expect("NODE_BYTES_MAX fits"));
     out.extend_from_slice(node);
 }
 

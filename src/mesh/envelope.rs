@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use super::entry::length;
 use super::{
-    ConnectionId, Filter, MemberChanged, Merged, PackedWrite, ReplyTo, ShardIndex, SubscriptionRef, Writer,
+    ConnectionId, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo, ShardIndex,
+    SubscriptionRef, Writer,
 };
 use crate::crdt::{CellIndex, MapType, Time};
 use crate::metrics::Metrics;
@@ -68,10 +70,7 @@ pub enum Request {
     },
     Read {
         reply: ReplyTo,
-        map: Span,
-        map_hash: u64,
-        key: Span,
-        key_hash: u64,
+        read: PackedRead,
     },
     Digest {
         reply: ReplyTo,
@@ -133,7 +132,7 @@ pub enum Answer {
     },
     Read {
         reply: ReplyTo,
-        entry: Span,
+        part: ReadPart<Span>,
     },
     Digest {
         reply: ReplyTo,
@@ -178,9 +177,20 @@ pub struct Span {
 impl Span {
     /// Copies `content` to the end of `bytes`.
     pub fn append(bytes: &mut Vec<u8>, content: &[u8]) -> Self {
-        let span = Self { start: bytes.len() as u32, len: content.len() as u32 };
+        let start = bytes.len();
         bytes.extend_from_slice(content);
-        span
+        Self::since(bytes, start)
+    }
+
+    /// What was appended to `bytes` since they were `start` long.
+    ///
+    /// # Panics
+    /// Past 4 GiB. A shard takes nothing on once an envelope has [`MESH_PENDING_BYTES_MAX`], and what it takes on at
+    /// once is bounded by a message, an answer or a chunk.
+    ///
+    /// [`MESH_PENDING_BYTES_MAX`]: crate::limits::MESH_PENDING_BYTES_MAX
+    pub fn since(bytes: &[u8], start: usize) -> Self {
+        Self { start: length(start), len: length(bytes.len() - start) }
     }
 
     pub fn of(self, bytes: &[u8]) -> &[u8] {

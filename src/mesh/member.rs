@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::Span;
-use super::entry::{take, take_long, take_number, text};
+use super::entry::{length, short, take, take_long, take_number, text};
 
 /// One member of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +22,10 @@ pub struct Member<'a> {
 impl Member<'_> {
     /// Appends it to packed [`Members`].
     pub fn pack(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&(self.name.len() as u16).to_le_bytes());
+        out.extend_from_slice(&short(self.name.len()).to_le_bytes());
         out.extend_from_slice(self.name.as_bytes());
         out.extend_from_slice(&self.clock.to_le_bytes());
-        out.extend_from_slice(&(self.state.len() as u32).to_le_bytes());
+        out.extend_from_slice(&length(self.state.len()).to_le_bytes());
         out.extend_from_slice(self.state);
     }
 }

@@ -8,6 +8,8 @@ mod filter;
 mod member;
 mod outgoing;
 mod partition;
+mod queue;
+mod read;
 mod write;
 
 pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
@@ -19,16 +21,16 @@ pub use filter::Filter;
 pub use member::{Member, MemberChanged, Members};
 pub use outgoing::Outgoing;
 pub use partition::{KeyHasher, ShardSet, owner, partition, partitions_of};
+pub use queue::{Receiver, Sender};
+pub use read::{KeyList, PackedRead, Read, ReadPart};
 pub use write::{Action, At, Merged, MergedStamp, PackedWrite, TagList, Write};
-
-use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::limits::MESH_QUEUE_ENVELOPES;
 
 /// One shard's ends of its queues, indexed by the other shard; its own place is `None`.
 pub struct Ports {
-    pub outgoing: Vec<Option<Producer<Envelope>>>,
-    pub incoming: Vec<Option<Consumer<Envelope>>>,
+    pub outgoing: Vec<Option<Sender>>,
+    pub incoming: Vec<Option<Receiver>>,
 }
 
 /// The full mesh of `shards` shards: element `i` is for shard `i`.
@@ -45,9 +47,9 @@ pub fn connect_with_capacity(shards: usize, envelopes: usize) -> Vec<Ports> {
     let mut ports: Vec<Ports> = (0..shards).map(empty).collect();
     for source in 0..shards {
         for target in (0..shards).filter(|&target| target != source) {
-            let (producer, consumer) = RingBuffer::new(envelopes);
-            ports[source].outgoing[target] = Some(producer);
-            ports[target].incoming[source] = Some(consumer);
+            let (sender, receiver) = queue::new(envelopes);
+            ports[source].outgoing[target] = Some(sender);
+            ports[target].incoming[source] = Some(receiver);
         }
     }
     ports

@@ -86,6 +86,14 @@ impl From<Option<Stamp>> for At {
     }
 }
 
+impl Write<'_> {
+    /// Bytes of its names and its value or tags.
+    pub fn bytes(&self) -> usize {
+        let tag_bytes = if let Action::Add { tag: Some(tag), .. } = self.action { tag.len() } else { 0 };
+        self.map.len() + self.key.len() + tag_bytes + self.action.bytes()
+    }
+}
+
 impl Action<'_> {
     /// The stamp that the client gave.
     pub const fn given(&self) -> Option<Stamp> {
@@ -94,6 +102,15 @@ impl Action<'_> {
             | Self::Delete { at: At::Given(at) }
             | Self::Add { at: At::Given(at), .. } => Some(at),
             _ => None,
+        }
+    }
+
+    /// Bytes of its value or tags.
+    pub const fn bytes(&self) -> usize {
+        match self {
+            Self::Set { value, .. } | Self::Add { value, .. } | Self::RemoveValue { value } => value.len(),
+            Self::RemoveTags { tags } => tags.0.len(),
+            Self::Delete { .. } | Self::Increment { .. } | Self::IncrementTotals { .. } => 0,
         }
     }
 

@@ -1,8 +1,9 @@
 //! What a shard counts about itself: plain numbers, owned by one thread, summed only when somebody asks.
 //!
-//! Invariant: a counter never goes down; a gauge is what is there now. Nothing here locks, and after
-//! [`Metrics::default`] only the first close with a new code allocates.
+//! Invariant: a counter never goes down; a gauge is what is there now. Nothing here locks, nothing allocates after
+//! [`Metrics::default`], and all labels are words and numbers of ours: no peer can make a series.
 
+mod closes;
 mod exposition;
 mod latency;
 mod ops;
@@ -15,6 +16,7 @@ pub use ops::{OpKind, OpOutcome, Refusal};
 pub use process::ProcessMetrics;
 pub use storage::{Counter, Gauge, StorageMetrics};
 
+use closes::Closes;
 use ops::Table;
 
 /// Declares the plain counters and gauges once: the docstring is also the `# HELP` text, and the field is
@@ -37,8 +39,7 @@ macro_rules! metrics {
             pub load_ns: Latency,
             refusals: Table<{ Refusal::ALL.len() }, 1>,
             ops: Table<{ OpKind::ALL.len() }, { OpOutcome::ALL.len() }>,
-            /// Close code and count, ascending by code.
-            closes: Vec<(u16, u64)>,
+            closes: Closes,
         }
 
         impl Metrics {
@@ -78,6 +79,8 @@ metrics! {
         handshakes => "annulus_handshakes_total",
         /// Requests answered with an error.
         requests_rejected => "annulus_requests_rejected_total",
+        /// Bytes made for answers to reads, as text at most.
+        read_bytes => "annulus_read_bytes_total",
         /// Times a connection was not read because this shard or the connection had too much under way.
         reads_paused => "annulus_reads_paused_total",
         /// Messages that were not JSON objects.
@@ -106,8 +109,10 @@ metrics! {
         envelopes_sent => "annulus_envelopes_sent_total",
         /// Times a shard stopped taking requests because too much waited for another shard.
         mesh_stalls => "annulus_mesh_stalls_total",
-        /// Times the completion queue of a ring was full.
+        /// Times the completion queue of a ring was full, so that the kernel kept completions back, or dropped them.
         ring_overflows => "annulus_ring_overflows_total",
+        /// Operations of a ring that the kernel refused or failed for want of something of its own, and that were tried again.
+        ring_failures => "annulus_ring_failures_total",
         /// Times reading paused because no receive buffer was free.
         buffer_shortages => "annulus_buffer_shortages_total",
         /// Cells removed because their time to live was over.
@@ -162,6 +167,10 @@ metrics! {
         journal_pending_bytes => "annulus_journal_pending_bytes",
         /// Bytes waiting in outboxes.
         outbox_bytes => "annulus_outbox_bytes",
+        /// Bytes that answers to requests under way may take.
+        owed_bytes => "annulus_owed_bytes",
+        /// Bytes of requests that wait for their map or because their shard is congested.
+        waiting_request_bytes => "annulus_waiting_request_bytes",
         /// Envelopes waiting for other shards.
         mesh_pending_envelopes => "annulus_mesh_pending_envelopes",
         /// Bytes of the envelopes waiting for other shards.
@@ -180,16 +189,14 @@ impl Metrics {
         self.ops.add_one(kind as usize, outcome as usize);
     }
 
-    /// Counts a WebSocket that ended with `code`; 1006 stands for one that ended without a close frame.
+    /// Counts a WebSocket that the server ended with `code`; 1006 stands for one that ended without a close frame.
     pub fn count_close(&mut self, code: u16) {
-        self.count_closes(code, 1);
+        self.closes.add_one(code);
     }
 
-    fn count_closes(&mut self, code: u16, count: u64) {
-        match self.closes.binary_search_by_key(&code, |&(code, _)| code) {
-            Ok(index) => self.closes[index].1 += count,
-            Err(index) => self.closes.insert(index, (code, count)),
-        }
+    /// Counts a WebSocket that its peer ended with a `code` of its choice.
+    pub fn count_close_of_peer(&mut self, code: u16) {
+        self.closes.add_one_of_peer(code);
     }
 
     /// Connections turned away so far for this reason.
@@ -202,10 +209,14 @@ impl Metrics {
         self.ops.count(kind as usize, outcome as usize)
     }
 
-    /// WebSockets that ended with `code` so far.
+    /// WebSockets that ended with `code` so far; 0 for a code that is counted with others.
     pub fn closes(&self, code: u16) -> u64 {
-        let index = self.closes.binary_search_by_key(&code, |&(code, _)| code);
-        index.map_or(0, |index| self.closes[index].1)
+        self.closes.count(code)
+    }
+
+    /// WebSockets that ended so far.
+    pub fn closes_total(&self) -> u64 {
+        self.closes.total()
     }
 
     /// Adds what another shard counted: counters, gauges and distributions alike.
@@ -213,9 +224,7 @@ impl Metrics {
         self.add_plain(other);
         self.refusals.add(&other.refusals);
         self.ops.add(&other.ops);
-        for &(code, count) in &other.closes {
-            self.count_closes(code, count);
-        }
+        self.closes.add(&other.closes);
         self.turn_ns.add(&other.turn_ns);
         self.op_ns.add(&other.op_ns);
         self.load_ns.add(&other.load_ns);
@@ -253,16 +262,5 @@ mod tests {
         assert_eq!(sum.closes(1000), 5);
         assert_eq!((sum.turn_ns.count(), sum.turn_ns.sum_ns()), (5, 5_000));
         assert_eq!((sum.op_ns.count(), sum.op_ns.sum_ns()), (5, 10_000));
-    }
-
-    #[test]
-    fn closes_are_kept_by_code_in_order() {
-        let mut left = Metrics::default();
-        [4008, 1000, 4008, 1001].into_iter().for_each(|code| left.count_close(code));
-        let mut right = Metrics::default();
-        [1000, 1013].into_iter().for_each(|code| right.count_close(code));
-        left.add(&right);
-        assert_eq!(left.closes, [(1000, 2), (1001, 1), (1013, 1), (4008, 2)]);
-        assert_eq!(left.closes(4009), 0);
     }
 }

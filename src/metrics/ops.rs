@@ -63,11 +63,13 @@ pub enum Refusal {
     PerIp,
     /// `--accept-rate`.
     Rate,
+    /// `--max-handshakes`.
+    Handshakes,
 }
 
 impl Refusal {
     /// Every reason, in the order of its discriminant.
-    pub const ALL: [Self; 3] = [Self::Connections, Self::PerIp, Self::Rate];
+    pub const ALL: [Self; 4] = [Self::Connections, Self::PerIp, Self::Rate, Self::Handshakes];
 
     /// The value of the label `reason`.
     pub const fn label(self) -> &'static str {
@@ -75,6 +77,7 @@ impl Refusal {
             Self::Connections => "connections",
             Self::PerIp => "per_ip",
             Self::Rate => "rate",
+            Self::Handshakes => "handshakes",
         }
     }
 }

@@ -42,11 +42,9 @@ impl Metrics {
         for refusal in Refusal::ALL {
             page.labelled(format_args!("reason=\"{}\"", refusal.label()), self.refusals(refusal));
         }
-        let help = "WebSockets ended, by close code; 1006: without a close frame.";
+        let help = "WebSockets ended, by close code; 1006: without a close frame; other: a code that its peer made up.";
         page.family("annulus_closes_total", Kind::Counter, help);
-        for (code, count) in &self.closes {
-            page.labelled(format_args!("code=\"{code}\""), count);
-        }
+        self.closes.for_each(|code, count| page.labelled(format_args!("code=\"{code}\""), count));
         let help = "Operations on single keys; lost: an equal or newer state was there.";
         page.family("annulus_ops_total", Kind::Counter, help);
         for kind in OpKind::ALL {

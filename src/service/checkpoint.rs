@@ -2,8 +2,9 @@
 //!
 //! Invariant: a segment is deleted only after everything in it is in the base, and what is said to be folded is.
 
+use super::ending;
+use super::parts::Parts;
 use super::segments::Pace;
-use super::store::Parts;
 use crate::crdt::Time;
 use crate::io::host;
 use crate::storage::{Disk, FinishedSegment, StorageError};
@@ -19,8 +20,9 @@ pub(super) fn run(parts: &Parts, pace: Pace) {
         tracing::warn!("the checkpoint thread cannot lower its priority, so shards may notice it: {error}");
     }
     while let Some(segment) = parts.segments.next(pace) {
-        let is_whole = fold(parts, &segment, pace)
-            .unwrap_or_else(|error| super::end_process("the journal cannot be folded into the base", &error));
+        let is_whole = fold(parts, &segment, pace).unwrap_or_else(|error| {
+            ending::end_process("the journal cannot be folded into the base", &error)
+        });
         if !is_whole {
             parts.segments.put_back();
             continue;

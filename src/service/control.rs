@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::journal::Roll;
-use super::store::Parts;
+use super::parts::Parts;
 use crate::io::host;
 use crate::storage::StorageError;
 use crate::storage::backup::{self, CopyOptions};

@@ -4,7 +4,7 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use super::store::Parts;
+use super::parts::Parts;
 use crate::io::volume;
 
 /// How often it looks.

@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep};
 use tokio_uring::fs::{File, OpenOptions};
 
 use super::loader::Wanted;
-use super::store::Parts;
+use super::parts::Parts;
 use crate::config::DataMode;
 use crate::crdt::{Map, Time};
 use crate::handover::{FromStorage, ToStorage};

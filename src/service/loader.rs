@@ -5,8 +5,8 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
 
+use super::parts::Parts;
 use super::shards::NotSent;
-use super::store::Parts;
 use crate::handover::{Chunk, FromStorage};
 use crate::mesh::ShardIndex;
 use crate::storage::LoadRequest;

@@ -7,13 +7,19 @@
 //! segments.rs    which wait to be folded       disk.rs        watches the room on the disk
 //! types.rs       of maps not folded yet        control.rs     what backup and export talk to
 //! shards.rs      the way back to the shards         signals.rs   what signals do
+//! parts.rs       what these threads share           ending.rs    the end of the process when it is not orderly
 //! ```
+//!
+//! order: mod → { store, control, checkpoint, signals } → { disk, journal } → loader → parts →
+//! { segments, shards, types, ending }
 
 mod checkpoint;
 mod control;
 mod disk;
+mod ending;
 mod journal;
 mod loader;
+mod parts;
 mod segments;
 mod shards;
 pub mod signals;
@@ -31,16 +37,13 @@ pub use control::{Answer, CONTROL_SOCKET, Request, at_socket};
 pub use store::{Opening, Store, lock};
 
 use crate::crdt::Map;
+use crate::io::host;
 use crate::io::ring_memory::patiently;
-use crate::io::{host, log};
 use crate::limits::SERVICE_RING_ENTRIES;
 use crate::storage::{Journal, JournalOptions};
 use journal::{Elsewhere, Roll, Writer};
+use parts::Parts;
 use segments::Pace;
-use store::Parts;
-
-/// Exit code after a second signal, or after a fault of the storage: the end was not orderly.
-const EXIT_AT_ONCE: i32 = 1;
 
 /// What runs beside the shards.
 pub struct Service {
@@ -137,7 +140,8 @@ fn serve(runtime: &Runtime, store: Store, elsewhere: Elsewhere, socket: Option<c
         shards: from_shards.len(),
     };
     let journal = Journal::new(options, || {
-        getrandom::u32().unwrap_or_else(|error| end_process("no random numbers for a segment", &error))
+        getrandom::u32()
+            .unwrap_or_else(|error| ending::end_process("no random numbers for a segment", &error))
     });
     let writer = Writer::new(Arc::clone(&parts), journal, from_shards, elsewhere);
     runtime.block_on(async move {
@@ -146,13 +150,7 @@ fn serve(runtime: &Runtime, store: Store, elsewhere: Elsewhere, socket: Option<c
             tokio_uring::spawn(socket.serve(asks.clone()));
         }
         if let Err(error) = writer.run(rolls).await {
-            end_process("the journal cannot be written, and nothing more can be promised", &error);
+            ending::end_process("the journal cannot be written, and nothing more can be promised", &error);
         }
     });
-}
-
-/// Says what happened and ends the process at once, so that nothing is acknowledged that may be lost.
-fn end_process(what: &str, error: &dyn std::error::Error) -> ! {
-    tracing::error!("{what}: {error}; ending at once, start again once the disk is well");
-    log::exit(EXIT_AT_ONCE);
 }

@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SI
 use signal_hook::iterator::Signals as Incoming;
 use signal_hook::low_level::signal_name;
 
-use super::EXIT_AT_ONCE;
+use super::ending::EXIT_AT_ONCE;
 use crate::io::{Control, host, log};
 
 /// Some signals, and what they do.

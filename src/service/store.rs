@@ -8,6 +8,7 @@ use std::time::Duration;
 use rtrb::Consumer;
 
 use super::disk;
+use super::parts::Parts;
 use super::segments::Segments;
 use super::shards::Shards;
 use super::types::Types;
@@ -42,27 +43,6 @@ pub struct Store {
     clock_floor: Time,
     /// All maps were dropped at this tick.
     cleared_through: Time,
-}
-
-/// What all these threads share.
-pub(super) struct Parts {
-    pub config: StorageConfig,
-    pub disk: HostDisk,
-    pub format: Format,
-    pub base: Base,
-    pub tail: Tail,
-    pub types: Types,
-    pub segments: Segments,
-    pub shards: Shards,
-    pub progress: Arc<Progress>,
-    pub clock: Clock,
-    retention_ms: u64,
-    /// Wakes the service thread.
-    pub event: Event,
-    /// The shards have ended: what they have handed over is the last.
-    pub is_stopping: AtomicBool,
-    /// Given back after everything else.
-    _lock: Lock,
 }
 
 /// What opening a data directory takes.
@@ -179,14 +159,6 @@ fn warn_if_ahead(stored: Time, unix_ms: u64, drift_max_ms: u64) {
     }
 }
 
-impl Parts {
-    /// Removals before this tick are forgotten.
-    pub fn forget_before(&self) -> Time {
-        Time::new(self.clock.now().unix_ms.saturating_sub(self.retention_ms), 0)
-    }
-}
-
-/// What another process is told that wants the same directory.
 /// Locks the data directory, for which it waits as long as an earlier server may need to end.
 ///
 /// # Errors
@@ -209,6 +181,7 @@ pub fn lock(config: &Config, storage: &StorageConfig, clock: Clock) -> Result<Lo
 /// Before the next try at a directory in use.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
+/// What another process is told that wants the same directory.
 fn holder(config: &Config) -> String {
     let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
     format!("process {}, which listens on {}", std::process::id(), listen.join(" and "))

@@ -16,7 +16,9 @@ const STORAGE_RETRY_US: u64 = 500;
 impl Shard {
     /// Begins a turn; everything in it happens at `now`.
     pub fn start_turn(&mut self, now: Now) {
+        let before = self.turn.now;
         self.turn.begin(now);
+        self.clients.forgive_standstill(&self.turn, before);
         self.receive_from_storage();
     }
 
@@ -28,10 +30,11 @@ impl Shard {
         self.fire_timers();
         self.maps.run_removals(&mut self.turn);
         self.give_up_old_requests();
-        self.resume_paused();
+        self.resume_waiting();
         self.answer_late_parked();
-        self.tell_changes();
+        // Whatever they do about it is told below; who is found to be drained there hears of it in the next turn.
         self.tell_drained();
+        self.tell_changes();
         while let Some(id) = self.clients.next_slow() {
             self.disconnect(id, Close::SlowConsumer);
         }
@@ -54,6 +57,7 @@ impl Shard {
         feeds.flush_batches(turn, clients, maps);
         if !self.clearing.is_under_way() {
             feeds.run_walks(turn, clients, maps);
+            requests.read_on(turn, clients, maps);
         }
         rooms.answer_watches(turn, clients, requests);
     }
@@ -91,6 +95,11 @@ impl Shard {
         self.turn.metrics.op_ns.record_many(ns, self.requests.take_answered_at_once());
     }
 
+    /// What this turn has done so far, in units of `work.rs`: some 10 ns each.
+    pub fn work(&self) -> u64 {
+        self.turn.work()
+    }
+
     /// Where the driver counts what happens to its ring.
     pub fn metrics_mut(&mut self) -> &mut Metrics {
         &mut self.turn.metrics
@@ -111,6 +120,8 @@ impl Shard {
         metrics.resident_bytes = self.maps.iter().map(|map| map.heap_bytes() as u64).sum();
         metrics.journal_pending_bytes = self.maps.journal().map_or(0, Journal::backlog_bytes);
         metrics.outbox_bytes = self.clients.iter().map(|connection| connection.outbox.bytes() as u64).sum();
+        metrics.owed_bytes = self.clients.iter().map(|connection| connection.owed_bytes as u64).sum();
+        metrics.waiting_request_bytes = self.maps.waiting_bytes() as u64;
         let (envelopes, bytes) = self.turn.outgoing.depth();
         metrics.mesh_pending_envelopes = envelopes as u64;
         metrics.mesh_pending_bytes = bytes as u64;
@@ -163,7 +174,13 @@ impl Shard {
             && (self.feeds.has_walks()
                 || self.rooms.has_watches_to_answer()
                 || self.has_deferred() && !self.maps.is_backlogged());
-        self.mesh_left || self.turn.storage_left || has_requests && !self.turn.outgoing.any_waiting()
+        let has_line = self.clients.line_len() > 0 && !self.is_congested();
+        has_line
+            || self.clients.has_drained()
+            || self.mesh_left
+            || self.turn.storage_left
+            || self.turn.outgoing.is_relieved()
+            || has_requests && !self.turn.outgoing.any_waiting()
     }
 
     /// Hands one envelope to every shard there is something for.

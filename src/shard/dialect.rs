@@ -6,7 +6,10 @@
 
 use std::any::Any;
 
-use super::{Caller, Frames, Health, Now, Outcomes, Personal, Shard};
+use super::caller::Caller;
+use super::outbox::{Frames, Personal};
+use super::outcomes::Outcomes;
+use super::{Now, Shard};
 use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
 use crate::mesh::{Entries, Entry, Members};
@@ -232,4 +235,16 @@ pub enum SnapshotEnd {
         /// The `since` of the request was of no use: what the client has must be dropped.
         reset: bool,
     },
+}
+
+/// How the whole process is, for a page of a dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    pub is_draining: bool,
+    pub unix_ms: u64,
+    pub uptime_ms: u64,
+    pub connections: u64,
+    /// Maps in memory.
+    pub maps: u64,
+    pub subscriptions: u64,
 }

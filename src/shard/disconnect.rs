@@ -37,7 +37,7 @@ impl Shard {
             rooms.release_member(turn, clients, id, &member);
         }
         // Tell who else must know.
-        if let Some(address) = leaving.admitted {
+        if let Some(address) = leaving.counted {
             clients.depart(turn, address);
         }
         clients.say_goodbye(turn, id, close, &leaving);

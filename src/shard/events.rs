@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::clients::{Connection, NoRoom, Phase};
-use super::{Command, Shard};
+use super::clients::{Connection, NoRoom, Phase, Waits};
+use super::{Command, Shard, work};
 use crate::limits::PARSE_PADDING_BYTES;
 use crate::mesh::ConnectionId;
+use crate::metrics::Refusal;
 use crate::wire::Close;
 
 impl Shard {
@@ -26,8 +27,17 @@ impl Shard {
             connection.deadline_ms = deadline_ms;
         }
         self.clients.set_timer(id, deadline_ms);
+        self.clients.line_up(id);
+        while let Some(oldest) = self.clients.next_over_handshakes() {
+            self.turn.metrics.count_refusal(Refusal::Handshakes);
+            self.disconnect_for(oldest, Close::Gone, "over --max-handshakes, and the oldest of them");
+            self.clients.finish(&mut self.turn, oldest);
+        }
         if self.is_draining() {
             self.hurry(id);
+        }
+        if refusal.is_none() && self.clients.counts_at_accept(&self.turn, address) {
+            self.count_address(id, address, None);
         }
         Some(id)
     }
@@ -38,6 +48,13 @@ impl Shard {
         self.take_in(id, padded, len);
     }
 
+    /// Bytes that came before anybody could look at them.
+    pub(super) fn take_in_early(&mut self, id: ConnectionId, mut bytes: Vec<u8>) {
+        let len = bytes.len();
+        bytes.resize(len + PARSE_PADDING_BYTES, 0);
+        self.take_in(id, &mut bytes, len);
+    }
+
     fn take_in(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
         let now_ms = self.turn.now.timer_ms();
         let congested = self.is_congested();
@@ -46,12 +63,13 @@ impl Shard {
         connection.received_bytes += len as u64;
         connection.pinged = false;
         match connection.phase {
-            Phase::Open if connection.unread.is_empty() && !connection.paused && !congested => {
-                self.handle_frames(id, padded, len);
+            Phase::Open if connection.unread.is_empty() && connection.waits == Waits::No && !congested => {
+                self.handle_frames(id, padded, len, false);
             }
-            Phase::Open | Phase::Admission => {
+            Phase::Open | Phase::Accepted | Phase::Admission => {
                 connection.unread.extend_from_slice(&padded[..len]);
-                self.clients.pause(&mut self.turn, id);
+                let is_brief = connection.is_open() && !congested;
+                self.clients.wait(&mut self.turn, id, is_brief);
             }
             Phase::Handshake => {
                 // No more is kept than the largest header block, which is answered in any case. What follows it belongs
@@ -75,7 +93,7 @@ impl Shard {
         match connection.phase {
             // What came before the end is still waiting to be handled, or to be answered by another shard.
             Phase::Open if !connection.unread.is_empty() => {}
-            Phase::Admission => {}
+            Phase::Accepted | Phase::Admission => {}
             Phase::Lingering => self.clients.finish(&mut self.turn, id),
             Phase::Flushing | Phase::Disconnected => {}
             Phase::Handshake | Phase::Open => self.disconnect(id, Close::Gone),
@@ -93,13 +111,9 @@ impl Shard {
         let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
         turn.metrics.sends += 1;
         turn.metrics.bytes_sent += bytes as u64;
-        let Some(all) = clients.sent(id, bytes) else { return };
+        let Some(all) = clients.sent(turn, id, bytes) else { return };
+        clients.something_ended(id);
         let Some(connection) = clients.get_mut(id) else { return };
-        if connection.paused {
-            // What it sends is not read now, so taking bytes is its only way to show that it lives.
-            connection.heard_at_ms = turn.now.timer_ms();
-            connection.pinged = false;
-        }
         if connection.phase == Phase::Disconnected {
             return;
         }
@@ -115,6 +129,7 @@ impl Shard {
             return;
         }
         clients.check_drained(id);
+        requests.has_drained(clients, id);
         feeds.walk_on(turn, clients, maps, id);
         if behind {
             rooms.catch_up(turn, clients, requests, id);
@@ -141,35 +156,32 @@ impl Shard {
         self.clients.get(id).into_iter().flat_map(|connection| connection.outbox.in_flight())
     }
 
-    /// Handles what paused connections had sent and reads on, as far as that is possible now.
-    pub(super) fn resume_paused(&mut self) {
-        for _ in 0..self.clients.line_len() {
-            if self.is_congested() {
+    /// Handles what connections in line had sent, as much as a turn may, and reads on those that have nothing left.
+    pub(super) fn resume_waiting(&mut self) {
+        for handled in 0..self.clients.line_len() {
+            // One at least, so that whatever comes with each turn leaves nobody in line for ever.
+            if self.is_congested() || handled > 0 && self.turn.is_spent() {
                 return;
             }
             let Some(id) = self.clients.next_in_line() else { return };
-            let Some(connection) = self.clients.get_mut(id) else { continue };
-            if !connection.is_connected() {
+            self.turn.spend(work::FRAME);
+            let Some(connection) = self.clients.get_mut(id).filter(|found| found.is_connected()) else {
                 continue;
-            }
-            if !self.may_take_requests(id) {
-                self.clients.wait_in_line(&self.turn, id);
-                continue;
-            }
-            let Some(connection) = self.clients.get_mut(id) else { continue };
-            connection.paused = false;
-            let ended = connection.ended;
+            };
             let mut unread = std::mem::take(&mut connection.unread);
             let len = unread.len();
             unread.resize(len + PARSE_PADDING_BYTES, 0);
-            self.handle_frames(id, &mut unread, len);
-            let Some(connection) = self.clients.get(id) else { continue };
-            if connection.paused {
+            self.handle_frames(id, &mut unread, len, handled == 0);
+            let Some(connection) = self.clients.get_mut(id) else { continue };
+            if connection.waits != Waits::No {
                 continue;
             }
+            let (ended, was_paused) = (connection.ended, std::mem::take(&mut connection.paused));
+            // Until now it was not read, so that its silence begins here.
+            connection.heard_at_ms = self.turn.now.timer_ms();
             if ended {
                 self.disconnect(id, Close::Gone);
-            } else {
+            } else if was_paused {
                 // Also where what it had sent ended the connection: the peer's end must still be seen.
                 self.turn.commands.push(Command::ResumeReading(id));
             }

@@ -3,15 +3,17 @@
 
 use std::vec;
 
-use super::requests::KeyOf;
+use super::maps::WaitingBytes;
 use super::{SetPresence, Shard, rooms};
-use crate::mesh::{Answer, Envelope, Item, Request, ShardIndex};
+use crate::mesh::{Answer, Envelope, Item, ReadPart, Request, ShardIndex};
+use crate::wire::Reject;
 
 /// Requests of one envelope that wait, with the bytes their spans point into.
 pub struct Deferred {
     from: ShardIndex,
     requests: vec::IntoIter<Request>,
     bytes: Vec<u8>,
+    _counted: WaitingBytes,
 }
 
 /// Envelopes taken from one peer in one turn: a busy peer must not keep this shard from its own clients.
@@ -25,7 +27,7 @@ impl Shard {
         for from in 0..self.turn.shards {
             for _ in 0..ENVELOPES_PER_TURN_MAX {
                 let Some(queue) = &mut self.incoming[from] else { break };
-                let Ok(envelope) = queue.pop() else { break };
+                let Some(envelope) = queue.pop() else { break };
                 self.open_envelope(from as ShardIndex, envelope);
             }
             // Their wakes have been heard already, so nobody will wake this shard for the rest.
@@ -34,7 +36,7 @@ impl Shard {
     }
 
     fn resume_deferred(&mut self) {
-        while !self.is_congested() {
+        while !self.is_congested() && !self.turn.is_spent() {
             let Some(mut oldest) = self.deferred.pop_front() else { return };
             let Some(request) = oldest.requests.next() else { continue };
             self.handle_request(oldest.from, request, &oldest.bytes);
@@ -47,13 +49,20 @@ impl Shard {
         // First: what is asked for in here comes after all that its client has been told, and whoever is told of what
         // is in here comes after it with what it asks for next.
         self.turn.clock.follow(as_of);
-        let mut waiting = Vec::new();
+        let (mut waiting, mut has_stalled) = (Vec::new(), false);
         for item in items {
             match item {
                 Item::Request(request) => {
-                    if self.deferred.is_empty() && waiting.is_empty() && !self.is_congested() {
+                    if self.deferred.is_empty()
+                        && waiting.is_empty()
+                        && !self.is_congested()
+                        && !self.turn.is_spent()
+                    {
                         self.handle_request(from, request, &bytes);
+                    } else if let Err(reject) = self.maps.may_wait(bytes.len()) {
+                        waiting.extend(self.refuse_request(request, reject));
                     } else {
+                        has_stalled |= !self.turn.is_spent();
                         waiting.push(request);
                     }
                 }
@@ -79,9 +88,23 @@ impl Shard {
         }
         self.turn.heard[usize::from(from)] = as_of;
         if !waiting.is_empty() {
-            self.turn.metrics.mesh_stalls += 1;
-            self.deferred.push_back(Deferred { from, requests: waiting.into_iter(), bytes });
+            self.turn.metrics.mesh_stalls += u64::from(has_stalled);
+            let counted = self.maps.count_waiting(bytes.len() + waiting.len() * size_of::<Request>());
+            let deferred = Deferred { from, requests: waiting.into_iter(), bytes, _counted: counted };
+            self.deferred.push_back(deferred);
         }
+    }
+
+    /// Answers a request that must not wait here; gives back what is small and must not be lost.
+    fn refuse_request(&mut self, request: Request, reject: Reject) -> Option<Request> {
+        let (reply, answer) = match request {
+            Request::Write { reply, .. } => (reply, Answer::Write { reply, outcome: Err(reject) }),
+            Request::Read { reply, .. } => (reply, Answer::Read { reply, part: ReadPart::Refused(reject) }),
+            Request::SetMember { reply, .. } => (reply, Answer::MemberSet { reply, outcome: Err(reject) }),
+            other => return Some(other),
+        };
+        self.turn.outgoing.push(reply.shard, Item::Answer(answer));
+        None
     }
 
     pub(super) fn handle_request(&mut self, from: ShardIndex, request: Request, bytes: &[u8]) {
@@ -90,9 +113,8 @@ impl Shard {
             Request::Write { reply, write } => {
                 requests.apply_and_answer(turn, clients, maps, reply, &write.unpack(bytes));
             }
-            Request::Read { reply, map, map_hash, key, key_hash } => {
-                let key = KeyOf { map: map.text(bytes), map_hash, key: key.text(bytes), key_hash };
-                requests.read_and_answer(turn, clients, maps, reply, key);
+            Request::Read { reply, read } => {
+                requests.read_and_answer(turn, clients, maps, reply, read.unpack(bytes));
             }
             Request::Digest { reply, map } => requests.digest_and_answer(turn, clients, maps, reply, &map),
             Request::Walk(request) => feeds.walk_asked(*request),
@@ -127,7 +149,7 @@ impl Shard {
             Answer::Write { reply, outcome } => {
                 requests.write_answered(turn, clients, maps, (reply, outcome), (from, journaled));
             }
-            Answer::Read { reply, entry } => requests.read_answered(turn, clients, reply, entry.of(bytes)),
+            Answer::Read { reply, part } => requests.part_read(turn, clients, (from, reply), part.of(bytes)),
             Answer::Digest { reply, entries, hash } => {
                 requests.digest_answered(turn, clients, reply, (entries, hash));
             }

@@ -37,6 +37,7 @@ impl Shard {
     pub fn take_requests(&mut self, caller: Caller, takes: bool) {
         if let Some(connection) = self.clients.get_mut(caller.connection()) {
             connection.takes_no_requests = !takes;
+            self.clients.something_ended(caller.connection());
         }
     }
 

@@ -1,15 +1,16 @@
 //! Frames of open connections: complete messages go to the connection's dialect, the rest is answered here.
 
 use super::clients::Phase;
-use super::{Dialect, MessageKind, Shard};
+use super::{Dialect, MessageKind, Shard, work};
 use crate::mesh::ConnectionId;
 use crate::wire::websocket::{self, Event, Input, Reader};
 use crate::wire::{Close, Payload};
 
 impl Shard {
     /// Handles every complete frame of the first `len` bytes of `padded`. Stops early when this shard or this
-    /// connection has too much under way; the rest is kept.
-    pub(super) fn handle_frames(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
+    /// connection has too much under way, or has done what it may in this turn; the rest is kept. If it `is_due`, its first
+    /// message is handled whatever the turn has done.
+    pub(super) fn handle_frames(&mut self, id: ConnectionId, padded: &mut [u8], len: usize, is_due: bool) {
         let Some(connection) = self.clients.get_mut(id) else { return };
         if connection.phase != Phase::Open {
             return;
@@ -17,8 +18,15 @@ impl Shard {
         // The reader leaves the table while it lends out payloads, so that handling one may use the whole shard.
         let mut reader = std::mem::replace(&mut connection.reader, Reader::new(0));
         let mut input = Input::new(padded, len);
+        let began = self.turn.work();
+        let mut is_brief = false;
         let ended = loop {
             if !self.may_take_requests(id) {
+                break None;
+            }
+            let bytes = input.remaining().len() + reader.memory_bytes();
+            if self.must_wait_for_turn(began, bytes, is_due) {
+                is_brief = true;
                 break None;
             }
             match reader.next(&mut input) {
@@ -38,7 +46,7 @@ impl Shard {
         }
         if !input.is_empty() && connection.is_open() {
             connection.unread.extend_from_slice(input.remaining());
-            self.clients.pause(&mut self.turn, id);
+            self.clients.wait(&mut self.turn, id, is_brief);
         }
     }
 
@@ -47,7 +55,18 @@ impl Shard {
         !self.is_congested() && self.clients.may_take_requests(&self.turn, id)
     }
 
+    /// Whether the next message of a connection, of which so many bytes are here, must wait for the next turn: because of
+    /// what the connection has done since `began`, or because of what all have.
+    fn must_wait_for_turn(&self, began: u64, bytes: usize, is_due: bool) -> bool {
+        let spent = self.turn.work() - began;
+        if spent == 0 {
+            return !is_due && self.turn.is_spent() && bytes > work::SMALL_BYTES;
+        }
+        spent >= work::CONNECTION_MAX || self.turn.is_spent()
+    }
+
     fn handle_event(&mut self, id: ConnectionId, event: Event<'_>) -> Result<(), Close> {
+        self.turn.spend(work::FRAME);
         match event {
             Event::Text(payload) => self.handle_message(id, MessageKind::Text, payload),
             Event::Binary(payload) => self.handle_message(id, MessageKind::Binary, payload),
@@ -68,6 +87,7 @@ impl Shard {
     ) -> Result<(), Close> {
         let Some(caller) = self.clients.caller(id) else { return Ok(()) };
         self.turn.metrics.messages_received += 1;
+        self.turn.spend(work::decoded(payload.bytes().len()));
         let waiting = self.requests.begun();
         let handled = self.dialect_of(id).message(self, caller, kind, payload);
         if self.requests.begun() == waiting {

@@ -1,7 +1,9 @@
 //! From the first byte to an open WebSocket, or to the page an HTTP client asked for (`pages.rs`).
 
-use super::clients::{Phase, too_many_of_address};
-use super::requests::Waiting;
+use std::net::IpAddr;
+
+use super::clients::{Connection, Phase, Waits, turned_away};
+use super::requests::{Upgrade, Waiting};
 use super::{DialectIndex, Shard};
 use crate::limits::PARSE_PADDING_BYTES;
 use crate::mesh::{ConnectionId, ReplyTo};
@@ -42,18 +44,25 @@ impl Shard {
     }
 
     fn upgrade(&mut self, id: ConnectionId, dialect: DialectIndex, response: Vec<u8>) {
-        let limits_addresses = self.clients.limits_addresses();
         let Some(connection) = self.clients.get_mut(id) else { return };
-        if connection.refusal.is_none() && limits_addresses {
-            connection.phase = Phase::Admission;
-            let address = connection.address;
-            let waiting = Waiting::Admission { dialect, response, address };
-            let reply = self.requests.wait_for(&mut self.turn, &mut self.clients, (id, None), waiting, 1);
-            if let Some(admitted) = self.clients.request_admission(&mut self.turn, reply, address) {
-                self.admission_answered(reply, admitted);
-            }
+        let address = connection.address;
+        let is_to_count = connection.refusal.is_none() && !connection.is_of_address;
+        if is_to_count && self.clients.limits_addresses() {
+            self.count_address(id, address, Some(Upgrade { dialect, response }));
         } else {
             self.open(id, dialect, &response);
+        }
+    }
+
+    /// Counts one more connection of its address, and asks the shard that does so where it is another: at accept, or, where
+    /// the peer is a trusted proxy, with the request that names the client.
+    pub(super) fn count_address(&mut self, id: ConnectionId, address: IpAddr, upgrade: Option<Upgrade>) {
+        let Some(connection) = self.clients.get_mut(id) else { return };
+        connection.phase = if upgrade.is_some() { Phase::Admission } else { Phase::Accepted };
+        let waiting = Waiting::Admission { upgrade, address };
+        let reply = self.requests.wait_for(&mut self.turn, &mut self.clients, (id, None), waiting, 1);
+        if let Some(admitted) = self.clients.request_admission(&mut self.turn, reply, address) {
+            self.admission_answered(reply, admitted);
         }
     }
 
@@ -61,20 +70,38 @@ impl Shard {
     pub(super) fn admission_answered(&mut self, reply: ReplyTo, admitted: bool) {
         let id = reply.connection;
         let Some(request) = self.requests.end_wait(&mut self.turn, &mut self.clients, reply) else { return };
-        let Waiting::Admission { dialect, response, address } = request.waiting else { return };
-        let Some(connection) = self.clients.get_mut(id).filter(|found| found.phase == Phase::Admission)
-        else {
+        let Waiting::Admission { upgrade, address } = request.waiting else { return };
+        let waits = |found: &&mut Connection| matches!(found.phase, Phase::Accepted | Phase::Admission);
+        let Some(connection) = self.clients.get_mut(id).filter(waits) else {
             // It left before the answer came: what was counted for it must be given back.
             if admitted {
                 self.clients.depart(&mut self.turn, address);
             }
             return;
         };
-        connection.admitted = admitted;
+        connection.is_of_address = admitted;
         if !admitted {
-            connection.refusal = Some((Refusal::PerIp, too_many_of_address(&mut self.turn.random)));
+            connection.refusal = Some(Refusal::PerIp);
         }
-        self.open(id, dialect, &response);
+        match upgrade {
+            Some(Upgrade { dialect, response }) => self.open(id, dialect, &response),
+            None => self.begin_handshake(id),
+        }
+    }
+
+    /// Whoever has connected is counted, and what it has sent meanwhile is looked at.
+    fn begin_handshake(&mut self, id: ConnectionId) {
+        let Some(connection) = self.clients.get_mut(id) else { return };
+        connection.phase = Phase::Handshake;
+        let early = std::mem::take(&mut connection.unread);
+        self.clients.unpause(&mut self.turn, id);
+        if !early.is_empty() {
+            self.take_in_early(id, early);
+        }
+        let has_left = |found: &Connection| found.ended && found.phase == Phase::Handshake;
+        if self.clients.get(id).is_some_and(has_left) {
+            self.disconnect(id, Close::Gone);
+        }
     }
 
     /// The WebSocket is open, if only to be told to come back later.
@@ -88,13 +115,17 @@ impl Shard {
         connection.reader = Reader::new(message_bytes_max);
         connection.deadline_ms = u64::MAX;
         connection.heard_at_ms = now_ms;
-        let refusal = connection.refusal;
+        let mut refusal = connection.refusal;
         let mut early = std::mem::take(&mut connection.unread);
         self.turn.metrics.handshakes += 1;
         self.turn.metrics.connections += 1;
         self.clients.log_opened(&self.turn, id);
         self.clients.unpause(&mut self.turn, id);
-        if let Some((reason, close)) = refusal {
+        if refusal.is_none() {
+            refusal = self.clients.enter(id);
+        }
+        if let Some(reason) = refusal {
+            let close = turned_away(reason, &mut self.turn.random);
             self.turn.metrics.count_refusal(reason);
             return self.disconnect(id, close);
         }
@@ -109,9 +140,9 @@ impl Shard {
         if !early.is_empty() {
             let len = early.len();
             early.resize(len + PARSE_PADDING_BYTES, 0);
-            self.handle_frames(id, &mut early, len);
+            self.handle_frames(id, &mut early, len, false);
         }
-        if self.clients.get(id).is_some_and(|connection| connection.ended && !connection.paused) {
+        if self.clients.get(id).is_some_and(|connection| connection.ended && connection.waits == Waits::No) {
             self.disconnect(id, Close::Gone);
         }
     }

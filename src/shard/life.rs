@@ -1,11 +1,15 @@
 //! Timers of connections, and the orderly end of all of them.
 
-use super::clients::{Phase, rate_allows_at_us};
+use super::clients::Phase;
 use super::{Command, Shard};
 use crate::limits::{CLOSE_TIMEOUT_MS, DRAIN_HANDSHAKE_MS};
 use crate::mesh::ConnectionId;
 use crate::wire::Close;
 use crate::wire::websocket::{self, Opcode};
+
+/// Timers looked at in one turn. Those of connections that were opened together are due together, and a ping to each of
+/// fifty thousand in one turn would keep everybody waiting.
+const TIMERS_PER_TURN_MAX: usize = 1024;
 
 /// Where the shard itself is in its life. It only moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,44 +29,22 @@ pub enum Life {
 impl Shard {
     pub(super) fn fire_timers(&mut self) {
         let now_ms = self.turn.now.timer_ms();
-        while let Some(id) = self.clients.next_fired(now_ms) {
+        for _ in 0..TIMERS_PER_TURN_MAX {
+            let Some(id) = self.clients.next_fired(now_ms) else { return };
             self.check_timer(id, now_ms);
         }
     }
 
     fn check_timer(&mut self, id: ConnectionId, now_ms: u64) {
-        let heartbeat_ms = self.turn.config.heartbeat_ms;
-        let waits = self.clients.get(id).is_some_and(|connection| {
-            connection.paused && rate_allows_at_us(&self.turn, connection).is_some()
-        });
         let Some(connection) = self.clients.get_mut(id) else { return };
         match connection.phase {
-            Phase::Open => {
-                if waits {
-                    // It is not read until it may go on: what it sends is not heard.
-                    connection.heard_at_ms = now_ms;
-                }
-                let silence_ms = now_ms.saturating_sub(connection.heard_at_ms);
-                if silence_ms >= heartbeat_ms {
-                    return self.disconnect(id, Close::HeartbeatTimeout);
-                }
-                let mut check_at_ms = connection.heard_at_ms + heartbeat_ms / 2;
-                if silence_ms >= heartbeat_ms / 2 {
-                    check_at_ms = connection.heard_at_ms + heartbeat_ms;
-                    if !std::mem::replace(&mut connection.pinged, true) {
-                        self.clients.send_uncounted(id, self.turn.now, |out| {
-                            websocket::write_frame(out, Opcode::Ping, &[])
-                        });
-                    }
-                }
-                self.clients.set_timer(id, check_at_ms);
-            }
+            Phase::Open => self.check_silence(id, now_ms),
             Phase::Disconnected => {}
             _ if now_ms < connection.deadline_ms => {
                 let deadline_ms = connection.deadline_ms;
                 self.clients.set_timer(id, deadline_ms);
             }
-            Phase::Handshake | Phase::Admission => {
+            Phase::Accepted | Phase::Handshake | Phase::Admission => {
                 self.turn.metrics.handshakes_refused += 1;
                 self.disconnect_for(
                     id,
@@ -73,6 +55,33 @@ impl Shard {
             }
             Phase::Flushing | Phase::Lingering => self.clients.finish(&mut self.turn, id),
         }
+    }
+
+    /// Pings an open connection that was silent for half of the heartbeat, and closes one that was for all of it.
+    fn check_silence(&mut self, id: ConnectionId, now_ms: u64) {
+        let heartbeat_ms = self.turn.config.heartbeat_ms;
+        let Some(connection) = self.clients.get_mut(id) else { return };
+        let silence_ms = now_ms.saturating_sub(connection.heard_at_ms);
+        if silence_ms < heartbeat_ms / 2 {
+            let check_at_ms = connection.heard_at_ms + heartbeat_ms / 2;
+            return self.clients.set_timer(id, check_at_ms);
+        }
+        let (check_at_ms, is_pinged);
+        if connection.is_unheard(&self.turn) {
+            // It may say what it likes, or be gone. It is pinged, as proxies and the client itself want to hear, too.
+            connection.heard_at_ms = now_ms;
+            (check_at_ms, is_pinged) = (now_ms + heartbeat_ms / 2, false);
+        } else if silence_ms >= heartbeat_ms {
+            return self.disconnect(id, Close::HeartbeatTimeout);
+        } else {
+            check_at_ms = connection.heard_at_ms + heartbeat_ms;
+            is_pinged = std::mem::replace(&mut connection.pinged, true);
+        }
+        if !is_pinged {
+            self.clients
+                .send_uncounted(id, self.turn.now, |out| websocket::write_frame(out, Opcode::Ping, &[]));
+        }
+        self.clients.set_timer(id, check_at_ms);
     }
 
     /// After `--drain-lead-ms` stops accepting and tells every client to come back later, each at a time of its own; the
@@ -100,7 +109,7 @@ impl Shard {
         for (id, phase) in open {
             match phase {
                 // It may have asked already, and is answered: with the same, or with a page.
-                Phase::Handshake | Phase::Admission => self.hurry(id),
+                Phase::Accepted | Phase::Handshake | Phase::Admission => self.hurry(id),
                 _ => {
                     let close = self.going_away();
                     self.disconnect(id, close);

@@ -3,6 +3,12 @@
 //! It does no I/O and reads no clock. Events come in through the methods of `events.rs` and `turn.rs`;
 //! [`Command`]s and, through the mesh, envelopes come out. Whoever drives it, the ring of `io/` or the
 //! simulator of the tests, sees the same server.
+//!
+//! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
+//! folder are `impl Shard`: they put things in order.
+//!
+//! order: { commands, facade, cycle, events, frames, handshake, life, disconnect, exchange, parked, clear } → pages →
+//! { rooms, feeds } → requests → maps → clients → dialect → { outbox, outcomes } → { caller, interest, turn } → work
 
 mod caller;
 mod clear;
@@ -20,20 +26,24 @@ mod handshake;
 mod interest;
 mod life;
 mod maps;
+mod outbox;
+mod outcomes;
 mod pages;
 mod parked;
 mod requests;
 mod rooms;
 mod turn;
+pub mod work;
 
 pub use caller::{Caller, Grant};
-pub use clients::{BufferPool, Clients, Connection, Frames, Hole, Outbox, Personal, Phase, SharedFrames};
+pub use clients::{Clients, Connection, Phase};
 pub use dialect::{
-    Ack, AckLevel, Change, Dialect, DialectIndex, Event, MemberChange, MessageKind, Published, Session,
-    SnapshotEnd,
+    Ack, AckLevel, Change, Dialect, DialectIndex, Event, Health, MemberChange, MessageKind, Published,
+    Session, SnapshotEnd,
 };
 pub use feeds::{From, Subscribe};
-pub use pages::{Health, INDEX_TITLE};
+pub use outbox::{BufferPool, Frames, Hole, Outbox, Personal, SharedFrames};
+pub use pages::INDEX_TITLE;
 pub use requests::{Op, Ops};
 pub use rooms::SetPresence;
 
@@ -41,12 +51,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use rtrb::Consumer;
-
 use crate::config::Config;
 use crate::crdt::Time;
 use crate::handover::{Progress, StoragePort};
-use crate::mesh::{ConnectionId, Envelope, KeyHasher, Outgoing, Ports, ShardIndex};
+use crate::mesh::{ConnectionId, KeyHasher, Outgoing, Ports, Receiver, ShardIndex};
 use crate::metrics::ProcessMetrics;
 use crate::wire::json::Parser;
 
@@ -55,7 +63,7 @@ use exchange::Deferred;
 use feeds::Feeds;
 use life::Life;
 use maps::Maps;
-use requests::{Outcomes, Requests};
+use requests::Requests;
 use rooms::Rooms;
 use turn::Turn;
 
@@ -142,7 +150,7 @@ pub struct Shard {
     began_us: u64,
     process: fn() -> ProcessMetrics,
 
-    incoming: Vec<Option<Consumer<Envelope>>>,
+    incoming: Vec<Option<Receiver>>,
     /// The last turn left envelopes in a queue, for the next one.
     mesh_left: bool,
     /// Requests of other shards that wait because this one is congested.

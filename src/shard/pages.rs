@@ -3,7 +3,7 @@
 use super::clients::Phase;
 use super::maps::Journal;
 use super::requests::Waiting;
-use super::{DialectIndex, Shard};
+use super::{DialectIndex, Health, Shard};
 use crate::config::DialectPath;
 use crate::mesh::{ConnectionId, Item, ReplyTo, Request};
 use crate::metrics::Metrics;
@@ -139,18 +139,6 @@ impl Shard {
             None => self.respond_page(id, head_only, StatusCode::NOT_FOUND, PLAIN_TEXT, "nothing is here\n"),
         }
     }
-}
-
-/// How the whole process is, for a page of a dialect.
-#[derive(Clone, Copy, Debug)]
-pub struct Health {
-    pub is_draining: bool,
-    pub unix_ms: u64,
-    pub uptime_ms: u64,
-    pub connections: u64,
-    /// Maps in memory.
-    pub maps: u64,
-    pub subscriptions: u64,
 }
 
 const PLAIN_TEXT: Content = Content::of("text/plain; charset=utf-8");

@@ -21,8 +21,8 @@ impl Shard {
         self.maps.check_loads(&mut self.turn);
         self.answer_late_parked();
         self.requests.answer_durable(&mut self.turn, &mut self.clients, &self.maps);
-        self.turn.storage_left =
-            self.maps.has_received() || self.maps.has_releases() && !self.clearing.is_under_way();
+        let may_release = !self.clearing.is_under_way() && !self.turn.outgoing.is_congested();
+        self.turn.storage_left = self.maps.has_received() || self.maps.has_releases() && may_release;
     }
 
     /// Releases what was parked for maps that are there now, as much as a turn may.
@@ -32,10 +32,11 @@ impl Shard {
         }
         let mut left = RELEASED_PER_TURN_MAX;
         while left > 0
+            && !self.must_pause_release()
             && let Some(mut release) = self.maps.begin_release(&mut self.turn)
         {
             let is_over = loop {
-                if left == 0 {
+                if left == 0 || self.must_pause_release() {
                     break false;
                 }
                 let Some(parked) = release.next() else { break true };
@@ -44,6 +45,11 @@ impl Shard {
             };
             self.maps.end_release(&mut self.turn, release, is_over);
         }
+    }
+
+    /// Whether the turn has done what it may, or what is released would only wait for another shard.
+    fn must_pause_release(&self) -> bool {
+        self.turn.is_spent() || self.turn.outgoing.is_congested()
     }
 
     pub(super) fn resume_parked(&mut self, parked: Parked) {

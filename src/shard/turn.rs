@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Command, Now, Shared};
+use super::{Command, Now, Shared, work};
 use crate::config::Config;
 use crate::crdt::{Clock, ClockDrift, Node, Reference, Stamp, Time};
 use crate::mesh::{ConnectionId, KeyHasher, Outgoing, ShardIndex, ShardSet, Writer};
@@ -32,6 +32,8 @@ pub struct Turn {
     pub cursor_limit: Time,
     pub random: Random,
     serial: u32,
+    /// Units of work done so far in this turn.
+    work: u64,
 
     /// To other shards.
     pub outgoing: Outgoing,
@@ -78,6 +80,7 @@ impl Turn {
             cursor_limit,
             random: Random(seed),
             serial: 0,
+            work: 0,
             outgoing,
             commands: Vec::new(),
             metrics: Metrics::default(),
@@ -90,7 +93,30 @@ impl Turn {
         // The wall clock may have stepped back, and times to live go by it. Ticks never do.
         self.now = now;
         self.reference_ms = self.reference.now(now.unix_ms, now.timer_ms());
+        self.outgoing.look();
         self.metrics.turns += 1;
+        self.work = 0;
+    }
+
+    /// Counts work that is being done, in the units of `work.rs`.
+    #[inline]
+    pub const fn spend(&mut self, units: u64) {
+        self.work += units;
+    }
+
+    /// Units of work done so far in this turn.
+    pub const fn work(&self) -> u64 {
+        self.work
+    }
+
+    /// Whether this turn has done as much as it may, so that what is large waits for the next.
+    pub const fn is_spent(&self) -> bool {
+        self.work >= work::TURN_MAX
+    }
+
+    /// Counts turns, and begins anew after 2^32.
+    pub const fn number(&self) -> u32 {
+        self.metrics.turns as u32
     }
 
     /// Moves this shard's clock up to a time that a client has seen.

@@ -165,7 +165,7 @@ impl StoredCell {
             let joined = self.cell.join(delta, applied);
             let removal = match joined {
                 _ if source == Source::Import => None,
-                Ok(true) | Err(Refused::MapType) => None,
+                Ok(true) | Err(Refused::MapType | Refused::CellFull) => None,
                 Ok(false) => self.removal_against(delta).filter(|&removal| removal < applied),
                 // The owner had room, so it had forgotten at least the oldest removal that is still here.
                 Err(Refused::TooLarge) => self.oldest_removal(),

@@ -21,6 +21,7 @@ enum Bytes {
 }
 
 const _: () = assert!(size_of::<Ticket>() == 40);
+const _: () = assert!(INLINE_BYTES <= u8::MAX as usize);
 
 impl Ticket {
     /// The parts, one after the other.

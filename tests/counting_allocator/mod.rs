@@ -1,4 +1,4 @@
-//! An allocator that counts what each thread asks it for, for tests that nothing is allocated.
+//! An allocator that counts what each thread asks it for, for tests that nothing is allocated, or not too much.
 
 #![allow(unsafe_code, reason = "a global allocator is an unsafe trait; this one only counts and passes on")]
 
@@ -10,11 +10,31 @@ static COUNTING: Counting = Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<i64> = const { Cell::new(0) };
+    static BYTES_PEAK: Cell<i64> = const { Cell::new(0) };
 }
 
 /// Allocations of this thread so far.
 pub fn allocations() -> u64 {
     ALLOCATIONS.get()
+}
+
+/// Bytes that this thread has and has not given back.
+#[allow(dead_code, reason = "some tests count allocations alone")]
+pub fn bytes() -> i64 {
+    BYTES.get()
+}
+
+/// The most that [`bytes`] has been since this was asked for last.
+#[allow(dead_code, reason = "some tests count allocations alone")]
+pub fn bytes_peak() -> i64 {
+    BYTES_PEAK.replace(BYTES.get())
+}
+
+fn count_bytes(more: i64) {
+    let bytes = BYTES.get() + more;
+    BYTES.set(bytes);
+    BYTES_PEAK.set(bytes.max(BYTES_PEAK.get()));
 }
 
 struct Counting;
@@ -24,17 +44,20 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        count_bytes(layout.size() as i64);
         // SAFETY: the caller keeps the contract of `alloc`, which is the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count_bytes(-(layout.size() as i64));
         // SAFETY: the caller keeps the contract of `dealloc`, and the pointer came from `System`.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        count_bytes(size as i64 - layout.size() as i64);
         // SAFETY: the caller keeps the contract of `realloc`, and the pointer came from `System`.
         unsafe { System.realloc(pointer, layout, size) }
     }

@@ -255,7 +255,26 @@ fn a_clients_own_close_is_answered_with_its_code() {
     raw.send(&crate::raw::masked(0x88, &[&4321_u16.to_be_bytes()[..], b"bye"].concat()));
     assert_eq!(raw.close_code(), Some(4321));
     Client::connect(server.address).leave();
-    server.await_metric("annulus_closes_total{code=\"4321\"}", 1.0);
+    server.await_metric("annulus_closes_total{code=\"other\"}", 1.0);
+}
+
+// A series lives in whatever scrapes it for as long as that remembers, and is so a way to fill it up.
+#[test]
+fn no_peer_makes_a_series_of_its_own() {
+    let server = TestServer::start();
+    let series = || get(server.address, "/metrics").lines().filter(|line| !line.starts_with('#')).count();
+    let close = |code: u16| {
+        let mut raw = Raw::open(server.address);
+        raw.send(&crate::raw::masked(0x88, &code.to_be_bytes()));
+        assert_eq!(raw.close_code(), Some(code));
+    };
+    close(3000);
+    server.await_metric("annulus_closes_total{code=\"other\"}", 1.0);
+    let before = series();
+    // Among them those that the server itself says to slow and silent clients.
+    (3001..3050).chain(4000..4050).for_each(close);
+    server.await_metric("annulus_closes_total{code=\"other\"}", 100.0);
+    assert_eq!(series(), before);
 }
 
 #[test]

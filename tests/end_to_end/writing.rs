@@ -259,6 +259,34 @@ fn what_breaks_a_rule_is_rejected_with_its_code() {
 }
 
 #[test]
+fn a_key_takes_no_more_than_its_bytes_and_what_does_not_fit_changes_nothing() {
+    let server = TestServer::with(|config| config.cell_bytes_max = 400);
+    let [mut client, mut subscriber] = Client::pair(server.address);
+    subscriber.ask(r#"{"type":"subscribe","map":"o"}"#);
+    let add = |tag: &str, len: usize| {
+        format!(r#"{{"map":"o","key":"k","op":"add","tag":"{tag}","value":"{}"}}"#, "v".repeat(len))
+    };
+    client.write(&add("a", 100));
+    client.write(&add("b", 100));
+    let full = client.read("o", "k").unwrap();
+    let unknown: Vec<String> = (0..20).map(|number| format!("\"u{number}\"")).collect();
+    let remove = |tags: &str| format!(r#"{{"map":"o","key":"k","op":"remove","tags":[{tags}]}}"#);
+    for op in [add("c", 1), add("b", 200), remove(&format!("\"a\",{}", unknown.join(",")))] {
+        assert_eq!(client.rejected(&op), "too_large", "{op}");
+        assert_eq!(client.read("o", "k").unwrap(), full, "{op}");
+    }
+    subscriber.change("o");
+    subscriber.change("o");
+    client.write(&remove(r#""b","a","b","u""#));
+    let changes = subscriber.change("o");
+    assert_eq!(changes.len(), 1, "one change, however many tags");
+    assert_eq!(changes[0]["removed"], json!(["a", "b", "u"]));
+    let entry = client.read("o", "k").unwrap();
+    assert_eq!((&entry["values"], &entry["removed"]), (&json!([]), &json!(["a", "b", "u"])));
+    client.write(&add("c", 100));
+}
+
+#[test]
 fn a_request_has_at_most_1000_operations_and_keys() {
     let server = TestServer::start();
     let mut client = Client::connect(server.address);

@@ -199,13 +199,10 @@ fn a_conflated_subscriber_is_told_to_start_anew() {
             world.answer(writer, &op("m", &world.key_of(shard, "m", 0), false));
         }
         world.ask(reader, &subscribe("m", None));
-        // In one turn, so that nothing is sent meanwhile and all but the first find the outbox full.
-        for n in 0..40 {
-            let text = format!(
-                r#"{{"type":"write","id":1,"ops":[{{"map":"m","key":"k{n}","op":"set","value":{value}}}]}}"#
-            );
-            world.send(writer, &text);
-        }
+        // In one message, so that nothing is sent meanwhile and all but the first find the outbox full.
+        let ops = (0..4).map(|n| format!(r#"{{"map":"m","key":"k{n}","op":"set","value":{value}}}"#));
+        let ops = ops.collect::<Vec<_>>().join(",");
+        world.send(writer, &format!(r#"{{"type":"write","id":1,"ops":[{ops}]}}"#));
         world.turn();
         let request = world.clear(0);
         world.settle();

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod admission;
 mod backpressure;
 mod cancelling;
 mod clearing;
@@ -18,7 +19,9 @@ mod evicting;
 mod loading;
 mod rates;
 mod records;
+mod requests;
 mod resuming;
+mod silence;
 mod stamps;
 mod vectors;
 mod world;

@@ -14,7 +14,7 @@ use annulus::metrics::Metrics;
 use annulus::shard::{Command, Now, Shard, Shared, SharedStorage};
 use simd_json::OwnedValue as Value;
 
-use crate::client_frames::{take_text, text_frame};
+use crate::client_frames::{frame, take_frame, take_text, text_frame};
 use crate::disk::Disk;
 
 /// When every test begins, and the last tick of the data set then.
@@ -40,6 +40,8 @@ pub struct World {
     pub dropped: u64,
     /// How far the wall clock of each shard is from where it should be.
     pub skews_ms: Vec<i64>,
+    /// A shard that has no turns for the time being.
+    pub stopped: Option<usize>,
     hasher: KeyHasher,
     now: Now,
 }
@@ -51,6 +53,11 @@ pub struct Node {
     /// Times the shard asked for the storage to be woken.
     pub storage_wakes: u32,
     pub has_exited: bool,
+    /// It takes no turns.
+    pub is_stopped: bool,
+    /// Clients that take nothing, and what was to be sent to them.
+    stalled: Vec<ConnectionId>,
+    held_back: Vec<(ConnectionId, usize)>,
     /// Whether it has woken another shard in its last turn.
     has_woken: bool,
     paused: Vec<ConnectionId>,
@@ -83,6 +90,11 @@ impl World {
     /// A server that keeps maps in memory only.
     pub fn in_memory(shards: usize) -> Self {
         Self::start(None, shards, |_| {})
+    }
+
+    /// The same, with other settings.
+    pub fn in_memory_with(shards: usize, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start(None, shards, change)
     }
 
     /// A server that starts over what an earlier one has left.
@@ -125,6 +137,9 @@ impl World {
             port,
             storage_wakes: 0,
             has_exited: false,
+            is_stopped: false,
+            stalled: Vec::new(),
+            held_back: Vec::new(),
             has_woken: false,
             paused: Vec::new(),
             arrived: Vec::new(),
@@ -139,6 +154,7 @@ impl World {
             disk,
             dropped: 0,
             skews_ms: vec![0; shards],
+            stopped: None,
             hasher,
             now,
         }
@@ -146,18 +162,45 @@ impl World {
 
     /// A client of the given shard whose `hello` is its first message.
     pub fn connect(&mut self, shard: usize) -> Client {
-        const UPGRADE: &[u8] = b"GET /v1 HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\n\
-            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
-        let node = &mut self.nodes[shard];
-        let id = node.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
-        node.inbox.push((id, Vec::new()));
-        node.arrived.push((id, UPGRADE.to_vec()));
+        self.connect_at(shard, "/v1")
+    }
+
+    /// A client of the given shard that speaks what is spoken at `path`.
+    pub fn connect_at(&mut self, shard: usize, path: &str) -> Client {
+        let client = self.accept(shard, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        self.upgrade(client, path);
         self.settle();
-        let response = &mut self.nodes[shard].inbox(id);
+        let response = &mut self.nodes[shard].inbox(client.id);
         let end = response.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
         response.drain(..end);
-        Client { shard, id }
+        client
+    }
+
+    /// A client of the given shard that has said nothing yet.
+    pub fn accept(&mut self, shard: usize, address: IpAddr) -> Client {
+        self.try_accept(shard, address).unwrap()
+    }
+
+    /// The same, if there is room for one more.
+    pub fn try_accept(&mut self, shard: usize, address: IpAddr) -> Option<Client> {
+        let node = &mut self.nodes[shard];
+        let id = node.shard.accepted(address)?;
+        node.inbox.push((id, Vec::new()));
+        Some(Client { shard, id })
+    }
+
+    /// Asks for a WebSocket, which the shard reads in its next turn.
+    pub fn upgrade(&mut self, client: Client, path: &str) {
+        let upgrade = format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        );
+        self.nodes[client.shard].arrived.push((client.id, upgrade.into_bytes()));
+    }
+
+    /// Whether the answer to [`Self::upgrade`] has come, and is that it is open.
+    pub fn is_open(&mut self, client: Client) -> bool {
+        self.nodes[client.shard].inbox(client.id).starts_with(b"HTTP/1.1 101 ")
     }
 
     /// Asks the given shard to drop all maps, as an HTTP client does.
@@ -179,6 +222,12 @@ impl World {
     /// Sends one message, which the shard reads in its next turn.
     pub fn send(&mut self, client: Client, text: &str) {
         assert!(!self.is_paused(client), "nothing is read from a client that is paused");
+        self.nodes[client.shard].arrived.push((client.id, text_frame(text.as_bytes())));
+    }
+
+    /// Sends one message, whether the client is read or not, as what has arrived before it was paused is reported all the
+    /// same.
+    pub fn send_at_once(&mut self, client: Client, text: &str) {
         self.nodes[client.shard].arrived.push((client.id, text_frame(text.as_bytes())));
     }
 
@@ -227,9 +276,14 @@ impl World {
     pub fn turn(&mut self) {
         self.now.monotonic_us += TURN_US;
         self.now.unix_ms = UNIX_START_MS + (self.now.monotonic_us - 1_000_000) / 1000;
-        for (node, &skew_ms) in self.nodes.iter_mut().zip(&self.skews_ms) {
+        for (index, (node, &skew_ms)) in self.nodes.iter_mut().zip(&self.skews_ms).enumerate() {
+            if self.stopped == Some(index) {
+                continue;
+            }
             let unix_ms = self.now.unix_ms.saturating_add_signed(skew_ms);
-            node.turn(Now { unix_ms, ..self.now });
+            if !node.is_stopped {
+                node.turn(Now { unix_ms, ..self.now });
+            }
         }
     }
 
@@ -240,7 +294,9 @@ impl World {
             let mut is_quiet = true;
             for _ in 0..4 {
                 self.turn();
-                is_quiet &= self.nodes.iter().all(|node| !node.has_woken && node.shard.wait_us() != Some(0));
+                let is_idle =
+                    |node: &Node| node.is_stopped || !node.has_woken && node.shard.wait_us() != Some(0);
+                is_quiet &= self.nodes.iter().all(is_idle);
             }
             if is_quiet {
                 return;
@@ -249,10 +305,47 @@ impl World {
         panic!("a shard spins");
     }
 
-    /// Lets time pass, then all that is due happen.
+    /// Lets time pass, in which each shard has its turns when it wants them.
     pub fn pass_ms(&mut self, ms: u64) {
+        let end_us = self.now.monotonic_us + ms * 1000;
+        while self.now.monotonic_us < end_us {
+            let waits =
+                self.nodes.iter().filter(|node| !node.is_stopped).filter_map(|node| node.shard.wait_us());
+            let left_us = end_us - self.now.monotonic_us;
+            self.now.monotonic_us += waits.min().unwrap_or(left_us).clamp(TURN_US, left_us.max(TURN_US));
+            self.settle();
+        }
+    }
+
+    /// Lets time pass in which no shard has a turn, as when the process is stopped.
+    pub fn stand_still_ms(&mut self, ms: u64) {
         self.now.monotonic_us += ms * 1000;
         self.settle();
+    }
+
+    /// From now on the client takes nothing that it is sent.
+    pub fn stall(&mut self, client: Client) {
+        self.nodes[client.shard].stalled.push(client.id);
+    }
+
+    /// The client takes this much of what it is sent, and what is left waits.
+    pub fn take_bytes(&mut self, client: Client, bytes: usize) {
+        let node = &mut self.nodes[client.shard];
+        if let Some(place) = node.held_back.iter().position(|(id, _)| *id == client.id) {
+            let (_, waiting) = node.held_back.remove(place);
+            node.sent.push((client.id, bytes.min(waiting)));
+        }
+    }
+
+    /// Takes the pings that a client has been sent since the last call, and all else.
+    pub fn pings(&mut self, client: Client) -> usize {
+        let mut inbox = std::mem::take(self.nodes[client.shard].inbox(client.id));
+        std::iter::from_fn(|| take_frame(&mut inbox)).filter(|(first, _)| *first == 0x89).count()
+    }
+
+    /// Answers a ping, as a client does that is well.
+    pub fn pong(&mut self, client: Client) {
+        self.nodes[client.shard].arrived.push((client.id, frame(0x8A, &[])));
     }
 
     pub fn metrics(&self) -> Metrics {
@@ -300,6 +393,22 @@ impl World {
     /// Answers every load with what the disk has, and takes everything else in, until nothing is asked any more.
     pub fn serve(&mut self) {
         self.serve_but_loads_of(usize::MAX);
+    }
+
+    /// Answers every load, and makes nothing durable: what else was handed over is taken back into no hand.
+    pub fn serve_loads(&mut self) {
+        loop {
+            self.settle();
+            let mut served = false;
+            for shard in 0..self.nodes.len() {
+                for map in self.loads(shard) {
+                    served |= self.serve_item(shard, ToStorage::Load { map: map.into() });
+                }
+            }
+            if !served {
+                return;
+            }
+        }
     }
 
     /// The same, but what this shard wants to be loaded fails.
@@ -400,6 +509,10 @@ impl Node {
             match command {
                 Command::Send(id) => {
                     let bytes = self.shard.in_flight(id).collect::<Vec<_>>().concat();
+                    if self.stalled.contains(&id) {
+                        self.held_back.push((id, bytes.len()));
+                        continue;
+                    }
                     self.sent.push((id, bytes.len()));
                     self.inbox(id).extend(bytes);
                 }

@@ -53,6 +53,8 @@ struct Outcome {
     cut_short: u64,
     slow_consumers: u64,
     evictions: u64,
+    /// The most that one turn did, in units of work.
+    work_max: u64,
     acked_durable: u64,
     acked_synckit: u64,
     disk: disk::Counts,
@@ -72,6 +74,7 @@ impl Outcome {
         self.cut_short += other.cut_short;
         self.slow_consumers += other.slow_consumers;
         self.evictions += other.evictions;
+        self.work_max = self.work_max.max(other.work_max);
         self.acked_durable += other.acked_durable;
         self.acked_synckit += other.acked_synckit;
         self.disk.add(&other.disk);
@@ -154,6 +157,7 @@ fn run(seed: u64) -> Outcome {
         cut_short: world.cut_short,
         slow_consumers: 0,
         evictions: 0,
+        work_max: world.nodes.iter().map(|node| node.work_max).max().unwrap_or(0),
         acked_durable: world.oracle.acked_durable,
         acked_synckit: world.oracle.acked_synckit,
         disk: world.disk.counts(),

@@ -5,12 +5,15 @@ use std::collections::VecDeque;
 
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::ConnectionId;
-use annulus::shard::{Command, Now, Shard};
+use annulus::shard::{Command, Now, Shard, work};
 
 use crate::link::{Completion, Link, Sending};
 use crate::random::Random;
 use crate::trace::Trace;
 
+/// Units of work that one turn may do: what it may begin, the one message that it ends with, and what other shards have
+/// changed and answered, which is taken at once.
+const WORK_PER_TURN_MAX: u64 = 4 * work::TURN_MAX;
 /// Turns without an event or a command that a shard may ask for one right after the other.
 const IDLE_TURNS_MAX: u32 = 3000;
 
@@ -41,6 +44,8 @@ pub struct Node {
     pub accepted: u64,
     pub released: u64,
     idle_turns: u32,
+    /// The most that one turn did, in units of work.
+    pub work_max: u64,
     commands: Vec<Command>,
 }
 
@@ -64,6 +69,7 @@ impl Node {
             accepted: 0,
             released: 0,
             idle_turns: 0,
+            work_max: 0,
             commands: Vec::new(),
         }
     }
@@ -131,6 +137,8 @@ impl Node {
         });
         self.shard.drain_mesh();
         self.shard.end_turn();
+        self.work_max = self.work_max.max(self.shard.work());
+        assert!(self.work_max <= WORK_PER_TURN_MAX, "{} units of work in one turn", self.work_max);
         let woken = self.carry_out_commands(links);
         self.deadline_us = self.shard.wait_us().map(|wait_us| now.monotonic_us + wait_us);
         let is_idle = !has_event && self.commands.is_empty() && self.shard.wait_us() == Some(0);

@@ -103,7 +103,9 @@ impl Scenario {
         let is_heavy = random.per_mille(60);
         let shards = if is_heavy { random.between(2, 3) } else { random.between(1, SHARDS_MAX) };
         let clients = random.between(2, CLIENTS_MAX);
-        let is_tight = !is_heavy && random.per_mille(100);
+        // A map of 10 000 keys: what is wrong only there is wrong in production.
+        let is_large = !is_heavy && random.per_mille(30);
+        let is_tight = !is_heavy && !is_large && random.per_mille(100);
         let forgets = random.per_mille(120);
         let never_conflates = shards == 1 && random.per_mille(500);
         let mut maps = maps(random);
@@ -142,20 +144,30 @@ impl Scenario {
             queue_envelopes: if is_heavy { 1 } else { random.pick(&[1, 1, 2, 3, 4, 24, 64]) },
             clients,
             clients_synckit: random.pick(&[0, 0, 1, clients / 2, clients - 1]),
-            steps: if is_heavy { random.between(2000, 6000) } else { random.between(1000, 40_000) },
+            steps: if is_heavy || is_large {
+                random.between(2000, 6000)
+            } else {
+                random.between(1000, 40_000)
+            },
             config,
-            keys: random.pick(&[1, 3, 8, 30]),
+            keys: if is_large { 10_000 } else { random.pick(&[1, 3, 8, 30]) },
             padding_bytes: match (is_heavy, is_tight) {
+                _ if is_large => 0,
                 (true, _) => 190_000,
                 (_, true) => 300,
                 _ => random.pick(&[0, 20, 300, 3000]),
             },
-            kernel_bytes: random.pick(&[1, 50, 1000, 20_000, 1 << 20]) + if is_heavy { 1 << 20 } else { 0 },
+            kernel_bytes: random.pick(&[1, 50, 1000, 20_000, 1 << 20])
+                + if is_heavy || is_large { 1 << 20 } else { 0 },
             faults_per_mille: random.pick(&[0, 2, 8, 30]),
             stalls_per_mille: random.pick(&[0, 5, 30]),
             starvation_per_mille: random.pick(&[0, 2, 10]) + if is_heavy { 10 } else { 0 },
             asked_max: if is_tight { 400 } else { random.pick(&[5, 60, 300]) },
-            ops_max: if is_heavy { 4 } else { 8 },
+            ops_max: match (is_heavy, is_large) {
+                (true, _) => 4,
+                (_, true) => 1000,
+                _ => 8,
+            },
             is_heavy,
             jumps: random.pick(&[0, 0, 5, 20]),
             skew_ms: [0, 3, 1_000][clients % 3],

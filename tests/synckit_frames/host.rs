@@ -29,6 +29,9 @@ pub struct Host {
     sent: Vec<(ConnectionId, usize)>,
     /// What each connection was sent and nobody has taken.
     inboxes: Vec<(ConnectionId, Vec<u8>)>,
+    /// Whether that is kept, and whether peers take what they are sent at all.
+    pub keeps: bool,
+    pub is_stalled: bool,
 }
 
 impl Host {
@@ -38,7 +41,13 @@ impl Host {
 
     /// With connections that open at `target`, a path of `dialect` with its query.
     pub fn at(dialect: DialectPath, target: &'static str) -> Self {
-        let config = Config { heartbeat_ms: 3_600_000, dialects: vec![dialect], ..Config::default() };
+        Self::with(dialect, target, |_| {})
+    }
+
+    /// With what `change` makes of the default configuration.
+    pub fn with(dialect: DialectPath, target: &'static str, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config { heartbeat_ms: 3_600_000, dialects: vec![dialect], ..Config::default() };
+        change(&mut config);
         let shared = Shared {
             config: Arc::new(config),
             dialects: dialect::ALL,
@@ -51,7 +60,16 @@ impl Host {
         let now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };
         let ports = mesh::connect(1).pop().expect("one shard");
         let shard = Shard::new(shared, 0, ports, None, now, 1);
-        Self { shard, target, now, commands: Vec::new(), sent: Vec::new(), inboxes: Vec::new() }
+        Self {
+            shard,
+            target,
+            now,
+            commands: Vec::new(),
+            sent: Vec::new(),
+            inboxes: Vec::new(),
+            keeps: true,
+            is_stalled: false,
+        }
     }
 
     /// An open WebSocket.
@@ -119,10 +137,15 @@ impl Host {
         self.shard.end_turn();
         self.shard.take_commands(&mut self.commands);
         for command in std::mem::take(&mut self.commands) {
-            if let Command::Send(id) = command {
+            if let Command::Send(id) = command
+                && !self.is_stalled
+            {
                 let parts: Vec<&[u8]> = self.shard.in_flight(id).collect();
                 let bytes = parts.concat();
                 self.sent.push((id, bytes.len()));
+                if !self.keeps {
+                    continue;
+                }
                 if let Some((_, inbox)) = self.inboxes.iter_mut().find(|(found, _)| *found == id) {
                     inbox.extend_from_slice(&bytes);
                 }

@@ -91,12 +91,17 @@ fn too_many_subscriptions_fail_by_the_name_of_the_request() {
             assert_eq!(peer.refused(), of_document("Subscribe failed", "two", reason));
             peer.say("sync_request", r#""id":"i","documentId":"three""#);
             assert_eq!(peer.refused(), of_document("Sync request failed", "three", reason));
-            // A write goes through. It just does not come back.
-            peer.set("four", "f", "1");
-            peer.is_silent();
+            // A write would be subscribed, too.
+            peer.say("delta", r#""documentId":"four","field":"f","value":1"#);
+            assert_eq!(peer.refused(), of_document("Delta application failed", "four", reason));
+            peer.say("delta_batch", r#""documentId":"four","deltas":[{"field":"f","value":1}]"#);
+            assert_eq!(peer.refused(), of_document("Delta batch application failed", "four", reason));
+            peer.set("one", "f", "1");
+            assert_eq!(peer.deltas(1), ["f=1"]);
             peer.subscribe("one");
+            peer.rest();
             peer.say("unsubscribe", r#""documentId":"one""#);
-            assert_eq!(peer.sync("four")["state"], json(r#"{"f":1}"#));
+            assert_eq!(peer.sync("four")["state"], json("{}"), "nothing of what was refused");
         },
     );
 }

@@ -38,6 +38,22 @@ pub(in crate::cli) struct Connections {
     #[arg(default_value_t = Config::default().connections_per_ip_max)]
     pub max_connections_per_ip: usize,
 
+    /// Connections that have yet to open their WebSocket, beside --max-connections
+    ///
+    /// Past it the one that was accepted first is closed: who connects and says nothing keeps nobody out, as whoever asks at
+    /// once is done before its turn comes. Each may make the server hold --max-header-bytes.
+    #[arg(long, env = "ANNULUS_MAX_HANDSHAKES", value_name = "COUNT")]
+    #[arg(value_parser = at_least_one(), default_value_t = Config::default().handshakes_max)]
+    pub max_handshakes: usize,
+
+    /// Bits of an IPv6 address that --max-connections-per-ip counts as one address
+    ///
+    /// A network of 64 is the least that a customer has, and has 2^64 addresses in it; some have 56 or 48. An IPv4 address
+    /// counts whole, also as ::ffff:192.0.2.1.
+    #[arg(long, env = "ANNULUS_IPV6_PREFIX", value_name = "BITS")]
+    #[arg(value_parser = value_parser!(u8).range(1..=128), default_value_t = Config::default().ipv6_prefix)]
+    pub ipv6_prefix: u8,
+
     /// Proxies that are believed who their clients are, such as 127.0.0.1,10.0.0.0/8 [default: none]
     ///
     /// Of a connection from one of them the client is the last in X-Forwarded-For that is not one of them, or else
@@ -88,6 +104,15 @@ pub(in crate::cli) struct Connections {
     #[arg(long, env = "ANNULUS_MAX_VALUE_BYTES", value_name = "SIZE")]
     #[arg(default_value_t = Bytes(Config::default().value_bytes_max))]
     pub max_value_bytes: Bytes,
+
+    /// Bytes that the tags of one or key may take, or the slots of one counter; what would add to them is rejected with too_large
+    ///
+    /// Each tag counts with its value and 88 bytes, a removed tag with 24, a slot with 56. A key is sent whole to whoever
+    /// subscribes, so it must fit between --outbox-soft-bytes and --outbox-hard-bytes. What is stored already may be
+    /// larger, and may shrink.
+    #[arg(long, env = "ANNULUS_MAX_CELL_BYTES", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(Config::default().cell_bytes_max))]
+    pub max_cell_bytes: Bytes,
 
     /// Subscriptions of one connection
     ///

@@ -30,6 +30,14 @@ pub(in crate::cli) struct SyncKit {
     #[arg(default_value_t = Bytes(Config::default().synckit_value_bytes_max))]
     pub synckit_max_value_bytes: Bytes,
 
+    /// Bytes that the documents may take that one SyncKit connection has subscribed to or watches, their states aside
+    ///
+    /// Each counts as 1 KiB and four times its name, which is what it takes where nobody else has it. Past this a document is
+    /// refused before anything of it is kept, as past --max-subscriptions.
+    #[arg(long, env = "ANNULUS_SYNCKIT_MAX_SUBSCRIPTION_BYTES", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(Config::default().synckit_subscription_bytes_max))]
+    pub synckit_max_subscription_bytes: Bytes,
+
     /// Do not serve SyncKit's clients
     ///
     /// Its path is then not found, and its variables are not read.

@@ -4,7 +4,7 @@
 
 use super::message::{Message, Request};
 use super::operations::Operations;
-use super::requests::refuses_slip;
+use super::slips::refuses_slip;
 use crate::limits::{PARSE_PADDING_BYTES, REQUEST_ID_BYTES_MAX};
 use crate::shard::Caller;
 use crate::shard::{self, Shard};

@@ -4,7 +4,10 @@
 //! message/      what clients say          operations.rs  a write's operations, ready for their owners
 //! encode/       what the server says      requests.rs    messages to commands of the shard
 //! strict.rs     what is probably a slip   faulty.rs      what can be read of a message that cannot be read whole
+//! slips.rs      refuses a slip
 //! ```
+//!
+//! order: mod → requests → faulty → { slips, operations } → { strict, encode, message }
 
 pub mod encode;
 pub mod message;
@@ -12,12 +15,12 @@ pub mod message;
 mod faulty;
 mod operations;
 mod requests;
+mod slips;
 mod strict;
 
 use crate::mesh::{Entry, EntryState};
 use crate::shard::Caller;
 use crate::shard::{Change, Dialect, Event, MessageKind, Now, Session, Shard};
-use crate::wire::websocket::{Opcode, write_frame_with};
 use crate::wire::{Close, Payload};
 
 /// See the module.
@@ -54,7 +57,7 @@ impl Dialect for Native {
     }
 
     fn event(&self, event: Event<'_>, _: &mut Session, _: Now, out: &mut Vec<u8>) {
-        text_frame(out, |out| match event {
+        encode::text_frame(out, |out| match event {
             Event::Acked { ticket, ack } => {
                 let whole = encode::Ack { level: ack.level, applied: ack.applied(), timeout: ack.timeout };
                 encode::ack(out, ticket, whole, ack.stamps(), ack.rejected());
@@ -77,17 +80,12 @@ impl Dialect for Native {
     }
 
     fn change(&self, change: Change<'_>, _: &Session, out: &mut Vec<u8>) {
-        text_frame(out, |out| {
+        encode::text_frame(out, |out| {
             encode::change_start(out, change.map);
             write_entries(out, change.entries());
             encode::change_end(out, change.cursor);
         });
     }
-}
-
-/// Appends a text frame around what `write` appends.
-fn text_frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    write_frame_with(out, Opcode::Text, write);
 }
 
 fn write_entries<'a>(out: &mut Vec<u8>, entries: impl Iterator<Item = Entry<'a>>) {

@@ -1,13 +1,14 @@
 //! From messages to the commands each one asks for.
 
+use super::encode::{self, text_frame};
+use super::faulty;
 use super::message::{Message, Request};
 use super::operations::Operations;
-use super::strict::{self, Slip};
-use super::{encode, faulty, text_frame};
+use super::slips::refuses_slip;
 use crate::mesh::Filter;
 use crate::shard::Caller;
 use crate::shard::{From, Shard, Subscribe};
-use crate::wire::json::{Object, find_id};
+use crate::wire::json::find_id;
 use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
 
 /// Bytes of a message over the rate in which its `id` is looked for, whatever its length: a flood of large messages must not
@@ -61,14 +62,6 @@ pub fn handle(
     }
     shard.parser().recycle(object);
     Ok(())
-}
-
-/// Refuses a message with a slip in it; whether there is one.
-pub fn refuses_slip(shard: &mut Shard, caller: Caller, ticket: Option<&Ticket>, object: &Object<'_>) -> bool {
-    let Err(Slip { code, message }) = strict::check(object) else { return false };
-    shard.count_refusal();
-    shard.send_urgent(caller, |out| text_frame(out, |out| encode::refusal(out, ticket, code, &message)));
-    true
 }
 
 fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request: Request<'_>) {

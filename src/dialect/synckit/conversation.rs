@@ -2,10 +2,8 @@
 
 use std::collections::VecDeque;
 
-use hashbrown::HashMap;
-
 use super::chunks::Chunks;
-use super::documents::Document;
+use super::document::Documents;
 use super::frame::{ClockName, MessageId};
 use super::identity::Identity;
 use crate::crdt::Stamp;
@@ -24,7 +22,7 @@ pub struct Conversation {
     pub client: Option<Box<str>>,
     pub clock_name: Option<ClockName>,
     /// What it is subscribed to.
-    pub documents: HashMap<String, Document>,
+    pub documents: Documents,
     /// Documents whose state was asked for, in that order, and whether one is being collected.
     pub queue: VecDeque<String>,
     pub is_collecting: bool,
@@ -44,7 +42,7 @@ impl Default for Conversation {
             identity: Some(Identity::anonymous()),
             client: None,
             clock_name: None,
-            documents: HashMap::new(),
+            documents: Documents::default(),
             queue: VecDeque::new(),
             is_collecting: false,
             waiting_bytes: 0,

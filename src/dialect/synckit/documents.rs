@@ -5,71 +5,20 @@
 //! document that wait at the same time share one state, as many of them as there is room for; the others share the next. A
 //! state answers no request that came while it was collected: it may lack what that client has written before.
 
-use std::collections::VecDeque;
-
 use super::changes::Changes;
 use super::conversation::Conversation;
+use super::document::{Document, Limits, Stage, StateRequest};
 use super::frame::Framing;
 use super::refusal::{Reason, Refusal};
-use super::{requests, state};
+use super::{replies, state};
 use crate::crdt::Time;
-use crate::mesh::{Entries, Entry, EntryPacker, EntryState};
+use crate::mesh::Entries;
 use crate::shard::Caller;
 use crate::shard::{From, Now, Shard, SnapshotEnd, Subscribe};
 use crate::wire::{Reject, Ticket};
 
-/// One document of a connection.
-#[derive(Default)]
-pub struct Document {
-    stage: Stage,
-    /// Requests for its state that have not been answered, oldest first, and for how many the state is collected.
-    pub(super) waiting: VecDeque<StateRequest>,
-    pub(super) answering: usize,
-    /// [`Entries`] of its state, as far as they have come.
-    pub(super) state: Vec<u8>,
-    /// Bytes that its state, and all that is answered with it at one time, may have.
-    pub(super) room: usize,
-    /// Up to when the client had been told everything when its state was begun to be collected.
-    pub(super) told: Time,
-    /// Whether the client may know of fields that were removed since then: from an earlier subscription, or because it has
-    /// written them itself. The state has no word of them.
-    pub(super) knows_more: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    /// The state was asked for, and waits for its turn.
-    #[default]
-    Queued,
-    /// The whole state is on its way.
-    Collecting,
-    /// The whole state is on its way, and of no use, as there is no room for it.
-    Ignoring,
-    /// The connection has written without having asked for anything; changes are told as they come.
-    Recent,
-    Live,
-}
-
-/// A request for the state of a document.
-pub struct StateRequest {
-    /// Its `id` as JSON, if it had one.
-    pub id: Option<Ticket>,
-    /// Whether the fields are sent one by one as well: the SDK reads them from nothing else. What names its requests reads
-    /// the answer.
-    pub wants_fields: bool,
-    /// What is said when it fails.
-    pub failure: &'static str,
-}
-
 /// What is said when a `subscribe` fails.
 pub const SUBSCRIBE_FAILED: &str = "Subscribe failed";
-
-impl StateRequest {
-    /// Bytes it takes while it waits.
-    pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.id.as_ref().map_or(0, |id| id.as_bytes().len())
-    }
-}
 
 /// Bytes of the requests of one connection that wait, past which it is not read: some two thousand.
 const WAITING_BYTES_MAX: usize = 256 << 10;
@@ -79,11 +28,20 @@ pub const TICKET: u8 = b's';
 
 /// Subscribes to the document and answers with its state, in its turn: of one connection one state at a time is collected
 /// and sent, however many it asks for, so that neither this server nor the outbox holds more.
-pub fn ask(shard: &mut Shard, caller: Caller, document: &str, request: StateRequest) {
-    let Some(session) = shard.session(caller) else { return };
+///
+/// # Errors
+/// Why there may be no more subscriptions.
+pub fn ask(
+    shard: &mut Shard,
+    caller: Caller,
+    document: &str,
+    request: StateRequest,
+) -> Result<(), Reason<'static>> {
+    admit(shard, caller, document)?;
+    let Some(session) = shard.session(caller) else { return Ok(()) };
     let conversation = Conversation::of(session);
-    let knows_more = conversation.documents.contains_key(document);
-    let entry = conversation.documents.entry_ref(document).or_default();
+    let Some(entry) = conversation.documents.get_mut(document) else { return Ok(()) };
+    let knows_more = entry.stage != Stage::Unsubscribed;
     conversation.waiting_bytes += request.bytes();
     entry.waiting.push_back(request);
     // Of one that is queued or on its way the turn comes.
@@ -92,6 +50,17 @@ pub fn ask(shard: &mut Shard, caller: Caller, document: &str, request: StateRequ
         conversation.queue.push_back(document.to_owned());
     }
     collect_next(shard, caller);
+    Ok(())
+}
+
+/// Counts a document that the connection is about to subscribe to, or to watch.
+///
+/// # Errors
+/// Why there may be no more.
+pub fn admit(shard: &mut Shard, caller: Caller, document: &str) -> Result<(), Reason<'static>> {
+    let limits = Limits::of(shard.config());
+    let Some(session) = shard.session(caller) else { return Ok(()) };
+    Conversation::of(session).documents.admit(document, limits).map(|_| ())
 }
 
 /// Begins to collect the next state that was asked for, if none is under way and the peer takes what it is sent.
@@ -134,15 +103,20 @@ pub fn collect_next(shard: &mut Shard, caller: Caller) {
 }
 
 /// Subscribes who writes, so that what it writes comes back to it.
-pub fn join(shard: &mut Shard, caller: Caller, document: &str) {
-    let Some(session) = shard.session(caller) else { return };
-    let documents = &mut Conversation::of(session).documents;
-    if let Some(known) = documents.get_mut(document) {
-        known.knows_more |= matches!(known.stage, Stage::Queued | Stage::Collecting);
-        return;
+///
+/// # Errors
+/// Why there may be no more subscriptions.
+pub fn join(shard: &mut Shard, caller: Caller, document: &str) -> Result<(), Reason<'static>> {
+    admit(shard, caller, document)?;
+    let known =
+        shard.session(caller).and_then(|session| Conversation::of(session).documents.get_mut(document));
+    let Some(known) = known else { return Ok(()) };
+    known.knows_more |= matches!(known.stage, Stage::Queued | Stage::Collecting);
+    if known.stage == Stage::Unsubscribed {
+        known.stage = Stage::Recent;
+        subscribe(shard, caller, document, From::Now);
     }
-    documents.insert(document.to_owned(), Document { stage: Stage::Recent, ..Document::default() });
-    subscribe(shard, caller, document, From::Now);
+    Ok(())
 }
 
 fn subscribe(shard: &mut Shard, caller: Caller, map: &str, from: From) {
@@ -161,13 +135,12 @@ pub fn leave(shard: &mut Shard, caller: Caller, document: &str) {
     shard.unsubscribe(caller, document);
     for request in left.waiting {
         let reason = Reason::of(Reject::Cancelled);
-        requests::refuse(shard, caller, Refusal::Failed { what: request.failure, document, reason });
+        replies::refuse(shard, caller, Refusal::Failed { what: request.failure, document, reason });
     }
     collect_next(shard, caller);
 }
 
-/// The document could not be subscribed to: who waits for its state is told. Nobody waits where a write has subscribed, which
-/// goes through without.
+/// The document could not be subscribed to: who waits for its state is told.
 pub fn failed(
     conversation: &mut Conversation,
     framing: Framing,
@@ -176,11 +149,14 @@ pub fn failed(
     now: Now,
     out: &mut Vec<u8>,
 ) {
-    let Some(document) = conversation.documents.remove(name) else { return };
+    let Some(document) = conversation.documents.get_mut(name) else { return };
+    // It goes on to count until the client leaves it, as it may be watched.
+    let document = std::mem::take(document);
     conversation.is_collecting &= !document.is_collecting();
     conversation.waiting_bytes -= document.waiting.iter().map(StateRequest::bytes).sum::<usize>();
     for request in &document.waiting {
-        state::refuse(conversation, framing, name, request.failure, Reason::of(reject), now, out);
+        let refusal = Refusal::Failed { what: request.failure, document: name, reason: Reason::of(reject) };
+        replies::write_refusal(conversation, framing, refusal, now, out);
     }
 }
 
@@ -198,7 +174,7 @@ pub fn collected(
     let Some(document) = conversation.documents.get_mut(name) else { return };
     match document.stage {
         Stage::Collecting => document.collect(entries),
-        Stage::Queued | Stage::Recent | Stage::Live => {
+        Stage::Unsubscribed | Stage::Queued | Stage::Recent | Stage::Live => {
             let client = conversation.clock_name.as_ref();
             Changes { framing, document: name, client }.write(out, entries);
         }
@@ -225,32 +201,15 @@ pub fn collected(
     }
 }
 
-impl Document {
-    fn is_collecting(&self) -> bool {
-        matches!(self.stage, Stage::Collecting | Stage::Ignoring)
-    }
-
-    /// Whether there is no room to answer anybody who waits.
-    pub(super) fn is_too_large(&self) -> bool {
-        let takes_one = self.waiting.iter().take(self.answering).any(|request| !request.wants_fields);
-        self.state.len() > if takes_one { self.room } else { self.room / 2 }
-    }
-
-    fn collect(&mut self, entries: Entries<'_>) {
-        let mut packer = EntryPacker(&mut self.state);
-        for Entry { key, state } in entries {
-            if let EntryState::Value { at, value, .. } = state {
-                packer.value(key, &at, value);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
+    use crate::config::Config;
     use crate::crdt::{Node, Stamp};
     use crate::dialect::synckit::frame::clock_number;
+    use crate::mesh::EntryPacker;
     use crate::wire::{Cursor, Scope};
 
     const ASKED: Time = Time::new(50, 0);
@@ -269,7 +228,7 @@ mod tests {
             knows_more,
             ..Document::default()
         };
-        conversation.documents.insert("d".to_owned(), document);
+        *conversation.documents.admit("d", Limits::of(&Config::default())).unwrap() = document;
         let mut packed = Vec::new();
         for &(key, time, value) in keys {
             let at = Stamp { time, node: Node::new(b"n").unwrap() };

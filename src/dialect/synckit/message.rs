@@ -76,7 +76,7 @@ impl<'a> Incoming<'a> {
     pub fn message(&self) -> Result<(Said, Fields<'_>), Refusal<'_>> {
         let (said, fields) = self.said()?;
         match self.wrong_as_a_whole(said) {
-            Some(reason) => Err(Refusal::Unheld(reason)),
+            Some(reason) => Err(Refusal::Unrepresentable(reason)),
             None => Ok((said, fields)),
         }
     }

@@ -1,21 +1,31 @@
 //! SyncKit, the dialect of `/ws` and of `docs/synckit.md`: documents, which are maps, for the clients of the SyncKit SDK.
 //!
 //! ```text
-//! frame.rs         the bytes of a message             documents.rs  who is subscribed, states on their way
-//! message.rs       what clients say                   writes.rs     deltas and batches to operations
-//! refusal.rs       the words of refusals              changes.rs    changes to deltas and batches
-//! conversation.rs  what is remembered of a client     keys.rs       what keys of a map stand for
-//! requests.rs      messages to commands               chunks.rs     messages in pieces
-//! text.rs          states of texts                    state.rs      the answer to who asks for a state
-//! awareness.rs     who is there                       relay.rs      operations that are handed on and not kept
-//! identity.rs      who may do what                    health.rs     the page /health
+//! requests.rs      messages to commands               health.rs      the page /health
+//! documents.rs     who is subscribed, states on their way
+//! awareness.rs     who is there                       forgetting.rs  what is of no use is deleted
+//! writes.rs        deltas and batches to operations   relay.rs       operations that are handed on and not kept
+//! state.rs         the answer to who asks for a state
+//! replies.rs       answers to one connection          conversation.rs  what is remembered of a client
+//! document.rs      what of one document               chunks.rs      messages in pieces
+//! changes.rs       changes to deltas and batches      text.rs        states of texts
+//! keys.rs          what keys of a map stand for       identity.rs    who may do what
+//! message.rs       what clients say                   refusal.rs     the words of refusals
+//! frame.rs         the bytes of a message
 //! ```
+//!
+//! Imports point down this line, which `tests/layers.rs` reads:
+//!
+//! order: mod → { requests, health } → { documents, awareness, forgetting, writes } → { state, relay } → replies →
+//! conversation → { document, chunks, changes } → { text, keys, identity } → message → refusal → frame
 
 mod awareness;
 mod changes;
 mod chunks;
 mod conversation;
+mod document;
 mod documents;
+mod forgetting;
 mod frame;
 mod health;
 mod identity;
@@ -23,6 +33,7 @@ mod keys;
 mod message;
 mod refusal;
 mod relay;
+mod replies;
 mod requests;
 mod state;
 mod text;
@@ -35,7 +46,7 @@ use conversation::Conversation;
 use frame::{Code, Framing, write_message};
 use refusal::{Reason, Refusal};
 
-use super::{SYNCKIT, SYNCKIT_TEXT};
+use super::places::{SYNCKIT, SYNCKIT_TEXT};
 use crate::config::{Config, DialectPath};
 use crate::mesh::Entry;
 use crate::shard::Caller;
@@ -55,9 +66,6 @@ pub const PATH: DialectPath = DialectPath {
     about: "a WebSocket for clients of SyncKit (see docs/synckit.md)",
 };
 
-/// Bytes of a message that SyncKit's servers take.
-const MESSAGE_BYTES_MIN: usize = 2_000_000;
-
 /// See the module. A connection is answered in text frames if its first message came in one; it then has a dialect of its
 /// own, so that its frames are shared with those of its kind only.
 pub struct SyncKit {
@@ -67,10 +75,6 @@ pub struct SyncKit {
 impl SyncKit {
     pub const BINARY: Self = Self { framing: Framing::Binary };
     pub const TEXT: Self = Self { framing: Framing::Text };
-}
-
-fn framing_of(shard: &Shard, caller: Caller) -> Framing {
-    if shard.dialect_index(caller) == SYNCKIT_TEXT { Framing::Text } else { Framing::Binary }
 }
 
 impl Dialect for SyncKit {
@@ -96,7 +100,7 @@ impl Dialect for SyncKit {
                 shard.switch_dialect(caller, SYNCKIT_TEXT);
             }
         }
-        text::forget(shard, caller);
+        forgetting::forget(shard, caller);
         requests::handle(shard, caller, kind, payload);
         Ok(())
     }
@@ -194,15 +198,15 @@ impl SyncKit {
         out: &mut Vec<u8>,
     ) {
         let Some((kind, reference, document)) = write_of(ticket) else { return };
-        let id = conversation.next_id(now.unix_ms);
         let rejected = ack.rejected().next().map(|(_, reject)| reject);
         if let Some(reject) = rejected.or(ack.timeout.then_some(Reject::Timeout)) {
             // Without an ack, which has no words for less than what was asked for, so that the client tries again or tells
             // its user.
             let (what, reason) = (requests::what_failed(kind), Reason::of(reject));
             let refusal = Refusal::Failed { what, document, reason };
-            return write_message(out, self.framing, Code::Error, id, |fields| refusal.write_to(fields));
+            return replies::write_refusal(conversation, self.framing, refusal, now, out);
         }
+        let id = conversation.next_id(now.unix_ms);
         write_message(out, self.framing, Code::Ack, id, |fields| fields.json("messageId", reference));
     }
 
@@ -227,8 +231,7 @@ impl SyncKit {
             // Writes are acked or not, one by one.
             _ => return,
         };
-        let id = conversation.next_id(now.unix_ms);
-        write_message(out, self.framing, Code::Error, id, |fields| refusal.write_to(fields));
+        replies::write_refusal(conversation, self.framing, refusal, now, out);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::wire::json::{write_integer, write_string};
 pub enum Refusal<'a> {
     InvalidFormat,
     /// JSON that nothing here can hold, and not in an operation that could be left out.
-    Unheld(Reason<'static>),
+    Unrepresentable(Reason<'static>),
     /// No client may send this type.
     InvalidType(&'a str),
     TooLarge {
@@ -85,6 +85,10 @@ impl<'a> Reason<'a> {
         Self { field: Some(field), ..self }
     }
 
+    pub const fn limit(self, limit: usize) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
     pub const fn flag(self, flag: &'static str) -> Self {
         Self { flag: Some(flag), ..self }
     }
@@ -112,7 +116,7 @@ impl<'a> Reason<'a> {
 impl Display for Refusal<'_> {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::InvalidFormat | Self::Unheld(_) => "Invalid message format",
+            Self::InvalidFormat | Self::Unrepresentable(_) => "Invalid message format",
             Self::InvalidType(name) => return write!(formatter, "Invalid message type: {name}"),
             Self::TooLarge { bytes, bytes_max } => {
                 return write!(formatter, "Message too large ({bytes} bytes, max {bytes_max})");
@@ -144,7 +148,9 @@ impl Refusal<'_> {
             Self::TooManyMessages => fields.json("details", br#"{"code":"RATE_LIMIT_EXCEEDED"}"#),
             Self::PermissionDenied { document } => details(fields, Some(document), None),
             Self::Failed { document, reason, .. } => details(fields, Some(document), Some(reason)),
-            Self::AwarenessSubscribe(reason) | Self::AwarenessUpdate(reason) | Self::Unheld(reason) => {
+            Self::AwarenessSubscribe(reason)
+            | Self::AwarenessUpdate(reason)
+            | Self::Unrepresentable(reason) => {
                 details(fields, None, Some(reason));
             }
             _ => {}

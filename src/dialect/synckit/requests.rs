@@ -2,13 +2,14 @@
 
 use super::awareness;
 use super::conversation::Conversation;
-use super::documents::{self, StateRequest};
-use super::frame::{Code, Fields as Reply, Framing, write_message};
+use super::document::StateRequest;
+use super::documents;
+use super::frame::Code;
 use super::identity::{Access, check};
 use super::message::{self, Fields, Incoming, Nodes, Said};
 use super::refusal::Refusal;
+use super::replies::{refuse, reply};
 use super::writes::{Operations, Writes};
-use super::{MESSAGE_BYTES_MIN, framing_of};
 use crate::config::Config;
 use crate::limits::{MAP_NAME_BYTES_MAX, PARSE_PADDING_BYTES};
 use crate::shard::Caller;
@@ -24,6 +25,9 @@ pub const TICKET_SEPARATOR: u8 = b'\n';
 
 /// Bytes of an id or a `messageId` as JSON, at most.
 const ID_BYTES_MAX: usize = 256;
+
+/// Bytes of a message that SyncKit's servers take.
+const MESSAGE_BYTES_MIN: usize = 2_000_000;
 
 /// Bytes of a message, at most: what SyncKit allows, or more.
 pub fn message_bytes_max(config: &Config) -> usize {
@@ -86,25 +90,24 @@ fn carry_out<'a>(
         Said::Subscribe => {
             let document = checked_document(fields)?;
             permit(shard, caller, Access::Read, document)?;
-            let connection_request = ticket_of(fields)?;
+            let id_of_request = ticket_of(fields)?;
             if let (Some(client), Some(session)) =
                 (fields.client.and_then(message::text), shard.session(caller))
             {
                 Conversation::of(session).meet(client);
             }
             let failure = documents::SUBSCRIBE_FAILED;
-            let request = StateRequest { id: connection_request, wants_fields: true, failure };
-            documents::ask(shard, caller, document, request);
+            let request = StateRequest { id: id_of_request, wants_fields: true, failure };
+            ask(shard, caller, document, request)?;
             awareness::imply(shard, caller, document);
         }
         Said::SyncRequest => {
             let document = document(fields)?;
             permit(shard, caller, Access::Read, document)?;
-            let connection_request = ticket_of(fields)?;
-            let wants_fields = connection_request.is_none();
-            let request =
-                StateRequest { id: connection_request, wants_fields, failure: "Sync request failed" };
-            documents::ask(shard, caller, document, request);
+            let id_of_request = ticket_of(fields)?;
+            let wants_fields = id_of_request.is_none();
+            let request = StateRequest { id: id_of_request, wants_fields, failure: "Sync request failed" };
+            ask(shard, caller, document, request)?;
         }
         Said::Unsubscribe => {
             let document = document(fields)?;
@@ -136,15 +139,31 @@ fn carry_out<'a>(
         Said::AwarenessSubscribe => {
             let document = document(fields)?;
             permit(shard, caller, Access::Read, document)?;
+            documents::admit(shard, caller, document).map_err(Refusal::AwarenessSubscribe)?;
             awareness::subscribe(shard, caller, document);
         }
         Said::AwarenessUpdate => {
             let document = document(fields)?;
             permit(shard, caller, Access::Read, document)?;
+            documents::admit(shard, caller, document).map_err(Refusal::AwarenessUpdate)?;
             awareness::update(shard, caller, document, fields)?;
         }
     }
     Ok(())
+}
+
+fn ask<'a>(
+    shard: &mut Shard,
+    caller: Caller,
+    document: &'a str,
+    request: StateRequest,
+) -> Result<(), Refusal<'a>> {
+    let what = request.failure;
+    documents::ask(shard, caller, document, request).map_err(|reason| Refusal::Failed {
+        what,
+        document,
+        reason,
+    })
 }
 
 /// Answers `auth`. This version of the server has no tokens: everybody is let in, whatever they bring, and nobody is who
@@ -195,8 +214,8 @@ fn checked_document<'a>(fields: &Fields<'a>) -> Result<&'a str, Refusal<'a>> {
 /// # Errors
 /// [`Refusal::InvalidFormat`] if it is too long to be kept until the answer.
 fn ticket_of<'a>(fields: &Fields<'a>) -> Result<Option<Ticket>, Refusal<'a>> {
-    let Some(caller) = fields.id else { return Ok(None) };
-    Ok(Some(Ticket::new(&[&short_json(fields, caller)?])))
+    let Some(id) = fields.id else { return Ok(None) };
+    Ok(Some(Ticket::new(&[&short_json(fields, id)?])))
 }
 
 /// A value that is kept until an answer repeats it.
@@ -221,7 +240,7 @@ fn write<'a>(
     if let Some(reason) = writes.bad() {
         return Err(Refusal::Failed { what, document, reason });
     }
-    let unheld = writes.unheld;
+    let unrepresentable = writes.unrepresentable;
     let bad_field = writes.take_bad_fields(fields.scratch, shard.config().synckit_value_bytes_max);
     let Some(session) = shard.session(caller) else { return Ok(()) };
     let conversation = Conversation::of(session);
@@ -229,17 +248,17 @@ fn write<'a>(
         conversation.set_client(client);
     }
     // No two connections of a shard have the same name.
-    let connection = caller.connection();
-    let serial = conversation.next_id(0).serial << 40
-        ^ u64::from(connection.generation) << 8
-        ^ u64::from(connection.index);
-    documents::join(shard, caller, document);
+    let id = caller.connection();
+    let serial = conversation.next_id(0).serial << 40 ^ u64::from(id.generation) << 8 ^ u64::from(id.index);
+    if let Err(reason) = documents::join(shard, caller, document) {
+        return Err(Refusal::Failed { what, document, reason });
+    }
     for message in writes.relayed.messages(serial) {
         shard.publish(caller, document, &message);
     }
     let bytes_max = message_bytes_max(shard.config());
     let operations = Operations::new(document, &writes, fields.scratch, bytes_max);
-    if let Some(reason) = unheld.or(bad_field) {
+    if let Some(reason) = unrepresentable.or(bad_field) {
         // What is good is applied all the same; there is no ack for that.
         shard.write(caller, None, AckLevel::None, operations);
         return Err(Refusal::Failed { what, document, reason });
@@ -272,19 +291,4 @@ fn take_chunk(shard: &mut Shard, caller: Caller, fields: &Fields<'_>) {
         }
         Err(refusal) => refuse(shard, caller, refusal),
     }
-}
-
-/// Says why a message is refused.
-pub fn refuse(shard: &mut Shard, caller: Caller, refusal: Refusal<'_>) {
-    shard.count_refusal();
-    reply(shard, caller, Code::Error, |reply| refusal.write_to(reply));
-}
-
-/// Sends one message at once.
-fn reply(shard: &mut Shard, caller: Caller, code: Code, write: impl FnOnce(&mut Reply<'_>)) {
-    let unix_ms = shard.now().unix_ms;
-    let framing: Framing = framing_of(shard, caller);
-    let Some(session) = shard.session(caller) else { return };
-    let message_id = Conversation::of(session).next_id(unix_ms);
-    shard.send_urgent(caller, |out| write_message(out, framing, code, message_id, write));
 }

@@ -4,10 +4,10 @@ use hashbrown::HashMap;
 
 use super::changes::{Changes, SetChange, SetStep, Told, batch};
 use super::conversation::Conversation;
-use super::documents::{Document, StateRequest};
+use super::document::{Document, StateRequest};
 use super::frame::{Code, Framing, write_message};
 use super::refusal::{Reason, Refusal};
-use super::text;
+use super::{replies, text};
 use crate::crdt::{Stamp, Time};
 use crate::limits::{KEY_BYTES_MAX, MAP_NAME_BYTES_MAX};
 use crate::mesh::{Entries, Entry, EntryState};
@@ -48,15 +48,9 @@ pub fn answer_all(
         conversation.waiting_bytes -= request.bytes();
         if !has_room {
             let reason = Reason::too_large("the state of the document has no room", document.room);
-            refuse(
-                conversation,
-                framing,
-                name,
-                request.failure,
-                reason.flag("--outbox-hard-bytes"),
-                now,
-                out,
-            );
+            let reason = reason.flag("--outbox-hard-bytes");
+            let refusal = Refusal::Failed { what: request.failure, document: name, reason };
+            replies::write_refusal(conversation, framing, refusal, now, out);
             continue;
         }
         taken += bytes;
@@ -83,21 +77,6 @@ pub fn answer_all(
 /// Removals that are told where `room` bytes are left: each is a key, of which only the latest are, and what is around it.
 fn removed_max(room: usize) -> usize {
     REMOVED_TOLD_MAX.min(room / (2 * (FIELD_BYTES + MAP_NAME_BYTES_MAX + KEY_BYTES_MAX)))
-}
-
-/// Says that a request could not be answered.
-pub fn refuse(
-    conversation: &mut Conversation,
-    framing: Framing,
-    document: &str,
-    what: &'static str,
-    reason: Reason<'_>,
-    now: Now,
-    out: &mut Vec<u8>,
-) {
-    let id = conversation.next_id(now.unix_ms);
-    let refusal = Refusal::Failed { what, document, reason };
-    write_message(out, framing, Code::Error, id, |fields| refusal.write_to(fields));
 }
 
 /// What a document holds, each key once.

@@ -7,15 +7,12 @@
 
 use hashbrown::HashMap;
 
-use super::conversation::Conversation;
 use super::frame::{Fields, write_clock};
 use super::message::{self, Nodes, elements, text, whole};
-use crate::crdt::{Stamp, Time};
+use crate::crdt::Time;
 use crate::limits::PARSE_PADDING_BYTES;
-use crate::mesh::{Action, At};
-use crate::shard::{AckLevel, Caller, Op, Ops, Shard};
+use crate::wire::Payload;
 use crate::wire::json::{Members, Object, Parser, Value, write_string};
-use crate::wire::{Payload, Reject};
 
 /// States with which each other one is compared, at most, states that are looked at, and their bytes: what is not looked at is
 /// kept.
@@ -151,29 +148,6 @@ impl<'a> Blocks<'a> {
 
 fn member<'a>(object: Nodes<'a>, name: &str) -> Option<Nodes<'a>> {
     Members::of(object)?.filter(|(known, _)| *known == name).map(|(_, value)| value).last()
-}
-
-/// Deletes what was found to be of no use, texts that others contain and elements that were cleared, exactly as it was found:
-/// what its client has written anew since then has a later stamp, which wins.
-pub fn forget(shard: &mut Shard, caller: Caller) {
-    let Some(session) = shard.session(caller) else { return };
-    let to_forget = std::mem::take(&mut Conversation::of(session).to_forget);
-    if !to_forget.is_empty() {
-        shard.write(caller, None, AckLevel::None, Deletions(to_forget.iter()));
-    }
-}
-
-struct Deletions<'a>(std::slice::Iter<'a, (String, String, Stamp)>);
-
-impl Ops for Deletions<'_> {
-    fn targets(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.clone().map(|(document, key, _)| (document.as_str(), key.as_str()))
-    }
-
-    fn next<'a>(&'a mut self, _: &'a mut Vec<u8>) -> Option<Result<Op<'a>, Reject>> {
-        let (document, key, at) = self.0.next()?;
-        Some(Ok(Op { map: document, key, action: Action::Delete { at: At::Given(*at) } }))
-    }
 }
 
 #[cfg(test)]

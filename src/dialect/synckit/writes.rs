@@ -34,7 +34,7 @@ pub struct Writes<'a> {
     /// Why the message is refused as a whole: an operation can neither be kept, as it must, nor be handed on.
     bad: Option<Reason<'static>>,
     /// Why an operation is left out that nothing here can hold: the first of them.
-    pub unheld: Option<Reason<'a>>,
+    pub unrepresentable: Option<Reason<'a>>,
 }
 
 struct Write<'a> {
@@ -163,12 +163,12 @@ impl<'a> Writes<'a> {
         };
         let reason = Reason::of(reject);
         let named = field.filter(|_| in_name.is_none()).map_or(reason, |field| reason.field(field));
-        self.unheld.get_or_insert(named);
+        self.unrepresentable.get_or_insert(named);
         true
     }
 
     fn is_empty(&self) -> bool {
-        self.kept.is_empty() && self.unheld.is_none()
+        self.kept.is_empty() && self.unrepresentable.is_none()
     }
 
     /// Whether there is anything to keep.

@@ -1,18 +1,22 @@
 //! One client: a slot of the shard's connection table.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use super::outbox::Outbox;
 use super::rate::Window;
-use crate::mesh::{ConnectionId, SubscriptionRef};
+use super::timers::Timer;
+use crate::mesh::{ConnectionId, ReplyTo, SubscriptionRef};
 use crate::metrics::Refusal;
+use crate::shard::outbox::Outbox;
+use crate::shard::turn::Turn;
 use crate::shard::{DialectIndex, Session};
-use crate::wire::Close;
 use crate::wire::websocket::Reader;
 
 /// Where a connection is in its life. It only moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Another shard has yet to say whether its address may have one more connection.
+    Accepted,
     /// Its HTTP request is not complete.
     Handshake,
     /// Its HTTP request waits for another shard.
@@ -27,6 +31,19 @@ pub enum Phase {
     Disconnected,
 }
 
+/// What keeps a connection's next message from being handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// Nothing.
+    No,
+    /// It is in line.
+    InLine,
+    /// Something of its own has to end first: it is put in line by what ends it.
+    OwnEnd,
+    /// It has sent as much as it may for a while.
+    Rate,
+}
+
 /// See the module. Heap is owned only while something is half received, queued or subscribed.
 #[derive(Debug)]
 pub struct Connection {
@@ -38,9 +55,11 @@ pub struct Connection {
     pub dialect: DialectIndex,
     pub session: Session,
     /// Why it was taken only to be turned away: answered once the handshake is done. A page is served all the same.
-    pub refusal: Option<(Refusal, Close)>,
-    /// Counted at the shard that admits its address, which must hear when it is gone.
-    pub admitted: bool,
+    pub refusal: Option<Refusal>,
+    /// Counted at the shard that counts its address, which must hear when it is gone.
+    pub is_of_address: bool,
+    /// One of those that `--max-connections` counts; before, it is one of those that `--max-handshakes` counts.
+    pub is_admitted: bool,
     pub reader: Reader,
     /// Its dialect wants to hear when everything is sent.
     pub wants_drained: bool,
@@ -48,11 +67,15 @@ pub struct Connection {
     pub takes_no_requests: bool,
     /// Received and not yet handled: the request head, or what came while reading was paused.
     pub unread: Vec<u8>,
-    /// Reading was paused because this shard or this connection has too much under way.
+    /// It is not read, because this shard or this connection has too much under way.
     pub paused: bool,
+    /// What it waits for with its next message.
+    pub waits: Waits,
     /// The peer has ended its side.
     pub ended: bool,
     pub outbox: Outbox,
+    /// The number of the turn, in its low bits, that has handed to the kernel what is in flight.
+    pub sent_in_turn: u32,
     /// On the list of connections with something to flush.
     pub dirty: bool,
     /// On the list of connections whose frames wait for company.
@@ -62,11 +85,11 @@ pub struct Connection {
     pub accepted_at_ms: u64,
     pub received_bytes: u64,
     pub sent_bytes: u64,
-    /// When something last arrived, and whether a ping went out since.
+    /// When it last showed that it lives, or could not, and whether a ping went out since.
     pub heard_at_ms: u64,
     pub pinged: bool,
-    /// The entry of the timer wheel that is this connection's; others are stale.
-    pub timer_tick: u64,
+    /// Its place in the wheel of timers, which alone moves it.
+    pub timer: Timer,
     /// When the current phase must be over, for phases that end.
     pub deadline_ms: u64,
     pub subscriptions: Vec<SubscriptionRef>,
@@ -75,8 +98,13 @@ pub struct Connection {
     pub watches_behind: u32,
     /// Members it has set, which are removed when it is gone.
     pub members: Vec<OwnMember>,
-    /// Requests of it that wait for other shards.
+    /// Requests of it that wait for other shards, bytes that they take wherever they wait, and bytes that their answers
+    /// may take.
     pub requests_pending: u32,
+    pub request_bytes: usize,
+    pub owed_bytes: usize,
+    /// Reads whose answers are too long to be made while others are owed, oldest first. They come next.
+    pub long_reads: VecDeque<ReplyTo>,
     pub bad_messages: u32,
     /// Messages it may send in the current second and minute.
     pub second: Window,
@@ -94,14 +122,17 @@ impl Connection {
             dialect: 0,
             session: None,
             refusal: None,
-            admitted: false,
+            is_of_address: false,
+            is_admitted: false,
             reader: Reader::new(message_bytes_max),
             wants_drained: false,
             takes_no_requests: false,
             unread: Vec::new(),
             paused: false,
+            waits: Waits::No,
             ended: false,
             outbox: Outbox::default(),
+            sent_in_turn: 0,
             dirty: false,
             delayed: false,
             urgent: false,
@@ -110,13 +141,16 @@ impl Connection {
             sent_bytes: 0,
             heard_at_ms: now_ms,
             pinged: false,
-            timer_tick: 0,
+            timer: Timer::UNSET,
             deadline_ms: 0,
             subscriptions: Vec::new(),
             watches: Vec::new(),
             watches_behind: 0,
             members: Vec::new(),
             requests_pending: 0,
+            request_bytes: 0,
+            owed_bytes: 0,
+            long_reads: VecDeque::new(),
             bad_messages: 0,
             second: Window::default(),
             minute: Window::default(),
@@ -128,9 +162,20 @@ impl Connection {
         self.phase == Phase::Open
     }
 
+    /// Whether what is in flight waits for the peer to take bytes: what the kernel has room for is sent by the next turn.
+    pub fn waits_for_peer(&self, turn: &Turn) -> bool {
+        self.outbox.is_sending() && turn.number().wrapping_sub(self.sent_in_turn) > 1
+    }
+
+    /// Whether it is this server that keeps the connection from being heard: it does not read it, and has nothing for it
+    /// that the peer could show by taking that it lives.
+    pub fn is_unheard(&self, turn: &Turn) -> bool {
+        self.paused && !self.waits_for_peer(turn)
+    }
+
     /// Whether frames may still be queued for it.
     pub fn is_connected(&self) -> bool {
-        matches!(self.phase, Phase::Handshake | Phase::Admission | Phase::Open)
+        matches!(self.phase, Phase::Accepted | Phase::Handshake | Phase::Admission | Phase::Open)
     }
 }
 
@@ -142,3 +187,6 @@ pub struct OwnMember {
     pub room: Box<str>,
     pub member: Box<str>,
 }
+
+/// What an idle connection costs, beside its socket.
+const _: () = assert!(size_of::<Connection>() <= 528, "an idle connection must stay small");

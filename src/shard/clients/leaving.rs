@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Clients;
-use super::connection::{Connection, OwnMember, Phase};
+use super::connection::{OwnMember, Phase, Waits};
 use crate::limits::CLOSE_TIMEOUT_MS;
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::shard::Command;
@@ -16,8 +16,8 @@ pub struct Leaving {
     pub subscriptions: Vec<SubscriptionRef>,
     pub watches: Vec<u32>,
     pub members: Vec<OwnMember>,
-    /// Where it was counted.
-    pub admitted: Option<IpAddr>,
+    /// The address that it was counted for.
+    pub counted: Option<IpAddr>,
     was_open: bool,
     was_paused: bool,
 }
@@ -32,13 +32,14 @@ impl Clients {
         connection.unread = Vec::new();
         connection.reader = Reader::new(0);
         connection.session = None;
+        connection.waits = Waits::No;
         connection.deadline_ms = deadline_ms;
-        let was_admitted = std::mem::take(&mut connection.admitted);
+        let was_counted = std::mem::take(&mut connection.is_of_address);
         let leaving = Leaving {
             subscriptions: std::mem::take(&mut connection.subscriptions),
             watches: std::mem::take(&mut connection.watches),
             members: std::mem::take(&mut connection.members),
-            admitted: was_admitted.then_some(connection.address),
+            counted: was_counted.then_some(connection.address),
             was_open,
             was_paused: std::mem::take(&mut connection.paused),
         };
@@ -48,7 +49,7 @@ impl Clients {
 
     /// Flushes the outbox, or drops it where the peer was too slow for it, and closes with the right code.
     pub fn say_goodbye(&mut self, turn: &mut Turn, id: ConnectionId, close: Close, leaving: &Leaving) {
-        let Some(connection) = self.table.get_mut(id.index as usize) else { return };
+        let Some(connection) = self.table.get_mut(id.index) else { return };
         let pool = &mut self.pool;
         if close == Close::SlowConsumer {
             connection.outbox.drop_filling(pool);
@@ -57,7 +58,10 @@ impl Clients {
         if leaving.was_open {
             let close = self.dialects[usize::from(connection.dialect)].close(close);
             connection.outbox.append_uncounted(pool, |out| write_close(out, close));
-            turn.metrics.count_close(close.code());
+            match close {
+                Close::Echoed { code: Some(code) } => turn.metrics.count_close_of_peer(code),
+                close => turn.metrics.count_close(close.code()),
+            }
             turn.metrics.connections -= 1;
         }
         connection.urgent = true;
@@ -96,6 +100,9 @@ impl Clients {
         }
         debug_assert!(!connection.is_connected(), "a connection is finished only after it was disconnected");
         connection.phase = Phase::Disconnected;
+        if !connection.is_admitted {
+            self.admission.close();
+        }
         turn.commands.push(Command::Close(id));
     }
 
@@ -104,10 +111,11 @@ impl Clients {
         if self.get(id).is_none() {
             return;
         }
-        let mut connection: Connection = self.table.remove(id.index as usize);
+        self.timers.remove(&mut self.table, id.index);
+        let mut connection = self.table.remove(id.index);
         debug_assert_eq!(connection.phase, Phase::Disconnected);
         connection.outbox.clear(&mut self.pool);
         turn.metrics.sockets -= 1;
-        self.admission.depart();
+        self.admission.released(connection.is_admitted);
     }
 }

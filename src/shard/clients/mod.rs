@@ -4,43 +4,37 @@
 //! and its frames do not wait for company.
 
 mod admission;
-mod buffer_pool;
 mod connection;
 mod leaving;
 mod log;
-mod outbox;
 mod pauses;
-mod pieces;
 mod rate;
-mod shared;
+mod table;
 mod timers;
 
 use std::collections::VecDeque;
 
-use slab::Slab;
-
 use admission::Admission;
 use log::Endings;
 use pauses::Pauses;
+use table::Table;
 use timers::Wheel;
 
-pub use admission::{NoRoom, too_many_of_address};
-pub use buffer_pool::BufferPool;
-pub use connection::{Connection, OwnMember, Phase};
-pub use outbox::Outbox;
-pub use pauses::rate_allows_at_us;
-pub use shared::{Frames, Hole, Personal, SharedFrames};
+pub use admission::{NoRoom, turned_away};
+pub use connection::{Connection, OwnMember, Phase, Waits};
 
 use super::caller::Caller;
+use super::outbox::{BufferPool, Frames, SharedFrames};
 use super::turn::Turn;
 use super::{Change, Command, Dialect, DialectIndex, Event, Now, Shared};
 use crate::config::Coalesce;
+use crate::limits::READ_ANSWER_BYTES_CEILING;
 use crate::mesh::ConnectionId;
 use crate::wire::{Close, Reject, Ticket};
 
 /// See the module.
 pub struct Clients {
-    table: Slab<Connection>,
+    table: Table,
     dialects: &'static [&'static dyn Dialect],
     pool: BufferPool,
     dirty: Vec<ConnectionId>,
@@ -71,7 +65,7 @@ impl Clients {
     pub fn new(shared: &Shared, shards: usize, now: Now) -> Self {
         let config = &*shared.config;
         Self {
-            table: Slab::new(),
+            table: Table::default(),
             dialects: shared.dialects,
             pool: BufferPool::default(),
             dirty: Vec::new(),
@@ -91,25 +85,24 @@ impl Clients {
 
     pub fn insert(&mut self, make: impl FnOnce(ConnectionId) -> Connection) -> ConnectionId {
         self.next_generation = self.next_generation.wrapping_add(1);
-        let entry = self.table.vacant_entry();
-        let id = ConnectionId { index: entry.key() as u32, generation: self.next_generation };
-        entry.insert(make(id));
-        id
+        let generation = self.next_generation;
+        let index = self.table.insert(|index| make(ConnectionId { index, generation }));
+        ConnectionId { index, generation }
     }
 
     /// The connection, unless its slot has another tenant by now.
     pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
-        self.table.get(id.index as usize).filter(|connection| connection.id == id)
+        self.table.get(id.index).filter(|connection| connection.id == id)
     }
 
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.table.get_mut(id.index as usize).filter(|connection| connection.id == id)
+        self.table.get_mut(id.index).filter(|connection| connection.id == id)
     }
 
     /// The connection in a slot that is known to be taken, as by a subscription or a watch.
     #[inline]
     pub fn at_mut(&mut self, index: u32) -> &mut Connection {
-        &mut self.table[index as usize]
+        &mut self.table[index]
     }
 
     /// Who asks, when this connection does; `None` if it is gone.
@@ -131,7 +124,7 @@ impl Clients {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Connection> {
-        self.table.iter().map(|(_, connection)| connection)
+        self.table.iter()
     }
 
     /// Has a dialect told that all is sent, if it wants to know and it is, by [`Self::next_drained`].
@@ -146,6 +139,11 @@ impl Clients {
         }
     }
 
+    /// Whether any dialect is to be told that all is sent.
+    pub fn has_drained(&self) -> bool {
+        !self.drained.is_empty()
+    }
+
     /// Takes a connection whose dialect is to be told that all is sent.
     pub fn next_drained(&mut self) -> Option<ConnectionId> {
         self.drained.pop()
@@ -157,21 +155,27 @@ impl Clients {
     }
 
     /// The kernel took `bytes` of what a connection has in flight; whether that was all, and `None` if it is gone.
-    pub fn sent(&mut self, id: ConnectionId, bytes: usize) -> Option<bool> {
-        let connection = self.table.get_mut(id.index as usize).filter(|connection| connection.id == id)?;
+    pub fn sent(&mut self, turn: &Turn, id: ConnectionId, bytes: usize) -> Option<bool> {
+        let connection = self.table.get_mut(id.index).filter(|connection| connection.id == id)?;
         connection.sent_bytes += bytes as u64;
+        if connection.waits_for_peer(turn) {
+            // There was no room before the peer took bytes, and so it lives.
+            connection.heard_at_ms = turn.now.timer_ms();
+            connection.pinged = false;
+        }
+        connection.sent_in_turn = turn.number();
         Some(connection.outbox.sent(bytes, &mut self.pool))
     }
 
     /// Whether the peer of the connection in a slot is over the soft limit, so that what can wait had better.
     #[inline]
     pub fn is_over_soft_limit(&self, index: u32) -> bool {
-        self.table[index as usize].outbox.bytes() > self.soft_bytes
+        self.table[index].outbox.bytes() > self.soft_bytes
     }
 
     /// Appends one frame to the outbox of `id`. A connection that is gone or leaving takes nothing more.
     pub fn send(&mut self, id: ConnectionId, now: Now, write: impl FnOnce(&mut Vec<u8>)) {
-        let connection = self.table.get_mut(id.index as usize).filter(|connection| connection.id == id);
+        let connection = self.table.get_mut(id.index).filter(|connection| connection.id == id);
         if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
             connection.outbox.append(&mut self.pool, write);
             self.queued(id.index, now);
@@ -188,7 +192,7 @@ impl Clients {
 
     /// Appends what is no message, and waits for no company: HTTP, a ping or a pong.
     pub fn send_uncounted(&mut self, id: ConnectionId, now: Now, write: impl FnOnce(&mut Vec<u8>)) {
-        let connection = self.table.get_mut(id.index as usize).filter(|connection| connection.id == id);
+        let connection = self.table.get_mut(id.index).filter(|connection| connection.id == id);
         if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
             connection.urgent = true;
             connection.outbox.append_uncounted(&mut self.pool, write);
@@ -198,7 +202,7 @@ impl Clients {
 
     /// Tells a connection of `event`, in the words of its dialect.
     pub fn tell(&mut self, id: ConnectionId, now: Now, event: Event<'_>) {
-        let connection = self.table.get_mut(id.index as usize).filter(|connection| connection.id == id);
+        let connection = self.table.get_mut(id.index).filter(|connection| connection.id == id);
         if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
             let dialect = self.dialects[usize::from(connection.dialect)];
             let session = &mut connection.session;
@@ -209,7 +213,7 @@ impl Clients {
 
     /// Tells a connection of a change that nobody else is told in the same way.
     pub fn tell_change(&mut self, id: ConnectionId, now: Now, change: Change<'_>) {
-        let Some(connection) = self.table.get_mut(id.index as usize).filter(|found| found.id == id) else {
+        let Some(connection) = self.table.get_mut(id.index).filter(|found| found.id == id) else {
             return;
         };
         let dialect = self.dialects[usize::from(connection.dialect)];
@@ -250,7 +254,7 @@ impl Clients {
         index: u32,
         make: impl FnOnce(&dyn Dialect, &mut Frames),
     ) -> bool {
-        let dialect = usize::from(self.table[index as usize].dialect);
+        let dialect = usize::from(self.table[index].dialect);
         let made = &mut alike.0[dialect];
         let frames = made.get_or_insert_with(|| self.pool.share(|out| make(self.dialects[dialect], out)));
         !frames.bytes.is_empty()
@@ -259,7 +263,7 @@ impl Clients {
     /// Queues what [`Self::make_alike`] has made for connections like the one in slot `index`.
     #[inline]
     pub fn send_made(&mut self, alike: &Alike, index: u32, now: Now) {
-        let connection = &mut self.table[index as usize];
+        let connection = &mut self.table[index];
         let dialect = usize::from(connection.dialect);
         if let Some(frames) = &alike.0[dialect] {
             let (outbox, session) = (&mut connection.outbox, &connection.session);
@@ -275,7 +279,7 @@ impl Clients {
     }
 
     fn queued(&mut self, index: u32, now: Now) {
-        let connection = &mut self.table[index as usize];
+        let connection = &mut self.table[index];
         let id = connection.id;
         if connection.outbox.bytes() > self.hard_bytes {
             self.slow.push(id);
@@ -320,8 +324,7 @@ impl Clients {
         }
         for index in 0..self.dirty.len() {
             let id = self.dirty[index];
-            let Some(connection) = self.table.get_mut(id.index as usize).filter(|found| found.id == id)
-            else {
+            let Some(connection) = self.table.get_mut(id.index).filter(|found| found.id == id) else {
                 continue;
             };
             connection.dirty = false;
@@ -330,6 +333,7 @@ impl Clients {
                 && connection.phase != Phase::Disconnected
             {
                 connection.urgent = false;
+                connection.sent_in_turn = turn.number();
                 turn.metrics.messages_sent += u64::from(connection.outbox.start_send());
                 turn.commands.push(Command::Send(id));
             }
@@ -365,6 +369,12 @@ impl Clients {
         let too_many = connection.bad_messages >= turn.config.bad_messages_max;
         self.reject(turn, id, ticket, reject);
         if too_many { Err(Close::InvalidData("too many messages that are not JSON")) } else { Ok(()) }
+    }
+
+    /// Bytes that the answers to one connection may take beyond what it is not read for: as many as leave its outbox
+    /// below the hard limit, as long as it takes them.
+    pub fn answer_bytes_max(&self) -> usize {
+        self.hard_bytes.saturating_sub(self.soft_bytes).min(READ_ANSWER_BYTES_CEILING)
     }
 
     /// Whether the peer has taken enough for more to be asked for on its behalf.

@@ -1,15 +1,20 @@
-//! Connections that are not read for a while, because this shard or they themselves have too much under way.
+//! Connections whose next message waits, because this shard or they themselves have too much under way.
 //!
-//! Invariant: a paused connection waits in exactly one place: in the line of those that go on as soon as there is room,
-//! or, where it has sent as much as it may, for a moment.
+//! ```text
+//!                  too much work in this turn, or the shard is congested ──► line ──► handled, first come first served
+//!  next message ──► it has too much under way itself ──► until something of its own ends ──► line
+//!                  it has sent as much as it may ──► until a moment ──► line
+//! ```
+//! Invariant: a connection that waits does so for exactly one of these (`Connection::waits`), and who is in line may go
+//! on as far as it goes itself, so that a turn looks at nobody in vain.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::Clients;
-use super::connection::Connection;
+use super::connection::{Connection, Waits};
 use crate::config::{Config, RateLimit};
-use crate::limits::CONNECTION_REQUESTS_PENDING_MAX;
+use crate::limits::{CONNECTION_REQUEST_BYTES_MAX, CONNECTION_REQUESTS_PENDING_MAX, UNREAD_BYTES_MAX};
 use crate::mesh::ConnectionId;
 use crate::shard::Command;
 use crate::shard::turn::Turn;
@@ -17,39 +22,65 @@ use crate::shard::turn::Turn;
 /// See the module.
 #[derive(Default)]
 pub struct Pauses {
-    /// Oldest first.
+    /// Oldest first. Some may be gone, or no longer wait.
     line: VecDeque<ConnectionId>,
-    /// Those that may go on at a moment, in microseconds of the monotonic clock, and not before.
+    /// Those that wait for a moment, in microseconds of the monotonic clock.
     rate_limited: BinaryHeap<Reverse<(u64, ConnectionId)>>,
 }
 
 impl Clients {
-    /// Stops reading a connection until [`Self::next_in_line`] gives it.
-    pub fn pause(&mut self, turn: &mut Turn, id: ConnectionId) {
+    /// Keeps what has come until [`Self::next_in_line`] gives the connection. It is read on if `is_brief`, as where only
+    /// the turn has to end, and not too much of it is kept.
+    pub fn wait(&mut self, turn: &mut Turn, id: ConnectionId, is_brief: bool) {
         let Some(connection) = self.get_mut(id) else { return };
-        if !connection.paused {
+        let may_be_read = is_brief && connection.unread.len() < UNREAD_BYTES_MAX;
+        if !connection.paused && !may_be_read {
             connection.paused = true;
-            self.wait_in_line(turn, id);
             turn.metrics.reads_paused += 1;
             turn.commands.push(Command::PauseReading(id));
+        }
+        // One that is not open yet is read on, and what it has sent is handled, when it is.
+        if self.get(id).is_some_and(Connection::is_open) {
+            self.wait_in_place(turn, id);
+        }
+    }
+
+    /// Puts a connection where it waits, if it waits nowhere yet.
+    fn wait_in_place(&mut self, turn: &Turn, id: ConnectionId) {
+        let Some(connection) = self.get(id).filter(|connection| connection.waits == Waits::No) else {
+            return;
+        };
+        let waits = if let Some(at_us) = rate_allows_at_us(turn, connection) {
+            self.pauses.rate_limited.push(Reverse((at_us, id)));
+            Waits::Rate
+        } else if self.has_too_much_under_way(connection) {
+            Waits::OwnEnd
+        } else {
+            self.pauses.line.push_back(id);
+            Waits::InLine
+        };
+        self.at_mut(id.index).waits = waits;
+    }
+
+    /// Something of a connection has ended, which may be what it waits for.
+    #[inline]
+    pub fn something_ended(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get(id)
+            && connection.waits == Waits::OwnEnd
+            && !self.has_too_much_under_way(connection)
+        {
+            self.at_mut(id.index).waits = Waits::InLine;
+            self.pauses.line.push_back(id);
         }
     }
 
     /// Reads a connection again that was paused before it was open.
     pub fn unpause(&mut self, turn: &mut Turn, id: ConnectionId) {
-        if let Some(connection) = self.get_mut(id)
-            && std::mem::take(&mut connection.paused)
-        {
-            self.pauses.line.retain(|&other| other != id);
-            turn.commands.push(Command::ResumeReading(id));
-        }
-    }
-
-    /// Puts a connection that is not read where it waits.
-    pub fn wait_in_line(&mut self, turn: &Turn, id: ConnectionId) {
-        match self.get(id).and_then(|connection| rate_allows_at_us(turn, connection)) {
-            Some(at_us) => self.pauses.rate_limited.push(Reverse((at_us, id))),
-            None => self.pauses.line.push_back(id),
+        if let Some(connection) = self.get_mut(id) {
+            connection.waits = Waits::No;
+            if std::mem::take(&mut connection.paused) {
+                turn.commands.push(Command::ResumeReading(id));
+            }
         }
     }
 
@@ -57,9 +88,16 @@ impl Clients {
         self.pauses.line.len()
     }
 
-    /// Takes the connection that has waited longest.
+    /// Takes the connection that has been in line longest.
     pub fn next_in_line(&mut self) -> Option<ConnectionId> {
-        self.pauses.line.pop_front()
+        while let Some(id) = self.pauses.line.pop_front() {
+            if let Some(connection) = self.get_mut(id).filter(|connection| connection.waits == Waits::InLine)
+            {
+                connection.waits = Waits::No;
+                return Some(id);
+            }
+        }
+        None
     }
 
     /// When the next of the connections may go on that have sent as much as they may.
@@ -72,9 +110,10 @@ impl Clients {
         while self.next_rate_limited_us().is_some_and(|at_us| at_us <= turn.now.monotonic_us)
             && let Some(Reverse((_, id))) = self.pauses.rate_limited.pop()
         {
-            self.pauses.line.push_back(id);
-            if let Some(connection) = self.get_mut(id) {
+            if let Some(connection) = self.get_mut(id).filter(|connection| connection.waits == Waits::Rate) {
                 connection.heard_at_ms = turn.now.timer_ms();
+                connection.waits = Waits::InLine;
+                self.pauses.line.push_back(id);
             }
         }
     }
@@ -82,12 +121,20 @@ impl Clients {
     /// Whether one more message of this connection may be handled now, as far as the connection goes: what it asked for
     /// before has been taken by other shards, and what it was told has been taken by its peer.
     pub fn may_take_requests(&self, turn: &Turn, id: ConnectionId) -> bool {
-        let Some(connection) = self.get(id) else { return false };
-        connection.is_open()
-            && !connection.takes_no_requests
-            && (connection.requests_pending as usize) < CONNECTION_REQUESTS_PENDING_MAX
-            && connection.outbox.bytes() <= self.soft_bytes
-            && rate_allows_at_us(turn, connection).is_none()
+        self.get(id).is_some_and(|connection| {
+            connection.is_open()
+                && !self.has_too_much_under_way(connection)
+                && rate_allows_at_us(turn, connection).is_none()
+        })
+    }
+
+    fn has_too_much_under_way(&self, connection: &Connection) -> bool {
+        connection.takes_no_requests
+            || connection.requests_pending as usize >= CONNECTION_REQUESTS_PENDING_MAX
+            || connection.request_bytes > CONNECTION_REQUEST_BYTES_MAX
+            || connection.owed_bytes > self.answer_bytes_max() / 2
+            || !connection.long_reads.is_empty()
+            || connection.outbox.bytes() > self.soft_bytes
     }
 
     /// Counts one message; when to try again if it is one too many in its second or minute, which none is where those
@@ -102,7 +149,7 @@ impl Clients {
 }
 
 /// When a connection may send again that has sent as much as it may, and is to wait for that.
-pub fn rate_allows_at_us(turn: &Turn, connection: &Connection) -> Option<u64> {
+fn rate_allows_at_us(turn: &Turn, connection: &Connection) -> Option<u64> {
     let Config { messages_per_second_max, messages_per_minute_max, rate_limit, .. } = *turn.config;
     if rate_limit == RateLimit::Refuse {
         return None;

@@ -12,6 +12,7 @@ use crate::shard::Change;
 use crate::shard::clients::{Alike, Clients, DIALECTS_MAX};
 use crate::shard::maps::{Batch, MapSlot, Maps};
 use crate::shard::turn::Turn;
+use crate::shard::work;
 use crate::wire::Cursor;
 
 /// The changes of one owner in one map, wherever their bytes lie.
@@ -128,13 +129,15 @@ impl Feeds {
             let range = start..all.len() - rest.packed().len();
             let key = (entry.key.as_bytes(), turn.hasher.key(seed, entry.key));
             let feeds = &self.feeds;
-            self.routes.find((delivery.map, seed), key, |feed| {
+            let lookups = self.routes.find((delivery.map, seed), key, |feed| {
                 let filter = &feeds[feed as usize].filter;
                 if filter.as_ref().is_some_and(|filter| filter.passes(key.0)) {
                     matches.push((feed, place, range.clone()));
                 }
             });
+            turn.spend(work::PASSED_OVER * lookups as u64);
         }
+        turn.spend(work::PASSED_OVER * matches.len() as u64 + work::copied(all.len()));
         matches.sort_unstable_by_key(|&(feed, place, _)| (feed, place));
         for of_feed in matches.chunk_by(|(feed, ..), (other, ..)| feed == other) {
             packed.clear();
@@ -167,6 +170,7 @@ impl Feeds {
         let mut alike = Alike::default();
         // Whether a dialect gives a writer all that the delivery brings.
         let mut echoes_all = [None; DIALECTS_MAX];
+        turn.spend(work::RECEIVER * subscribers.len() as u64);
         for &slot in subscribers {
             let subscription = &mut subscriptions[slot as usize];
             if !subscription.live.contains(delivery.owner) {
@@ -211,6 +215,7 @@ impl Feeds {
                 }),
             );
             let count = wanted.iter().filter(|&&wanted| wanted).count();
+            turn.spend(work::FRAME + work::PASSED_OVER * wanted.len() as u64);
             if count > 0 {
                 turn.metrics.deliveries += count as u64;
                 let change = Change::some(name, delivery.entries, wanted, Cursor { time, ..cursor });

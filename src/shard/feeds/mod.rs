@@ -150,9 +150,9 @@ impl Feeds {
 
     /// Takes a subscription out of its feed, which ends with its last; the map, and whether that was the last of it on
     /// this shard.
-    fn leave(&mut self, maps: &mut Maps, held: SubscriptionRef) -> Option<(Subscription, MapSlot, bool)> {
-        let subscription = self.subscriptions.try_remove(held.slot as usize)?;
-        debug_assert_eq!(subscription.serial, held.serial);
+    fn leave(&mut self, maps: &mut Maps, ended: SubscriptionRef) -> Option<(Subscription, MapSlot, bool)> {
+        let subscription = self.subscriptions.try_remove(ended.slot as usize)?;
+        debug_assert_eq!(subscription.serial, ended.serial);
         let feed = &mut self.feeds[subscription.feed as usize];
         let map = feed.map;
         self.by_connection.remove(&(map, subscription.connection));

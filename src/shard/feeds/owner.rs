@@ -3,20 +3,14 @@
 use super::Feeds;
 use super::chunk::Chunk;
 use crate::crdt::{Map, MapType, Time};
-use crate::limits::{CHUNK_BYTES, CHUNK_CELLS_SCANNED_MAX};
 use crate::mesh::{Answer, Item, Request, Span, SubscriptionRef, WalkAnswer, WalkRequest, Writer};
 use crate::shard::clients::Clients;
 use crate::shard::maps::Maps;
 use crate::shard::turn::Turn;
+use crate::shard::work;
 
-/// Work of making chunks in one turn: an entry or tag that is looked at counts one, and so do 64 bytes. It is two chunks that
-/// look at all they may and bring nothing, eight that are full, or some hundreds of maps with nothing in them.
-const WORK_PER_TURN_MAX: usize = 2 * CHUNK_CELLS_SCANNED_MAX;
-/// Bytes that cost as much as to look at an entry.
-const WORK_BYTES: usize = 64;
-/// What a chunk costs with nothing in it.
-const CHUNK_WORK: usize = 16;
-const _: () = assert!(8 * (CHUNK_BYTES / WORK_BYTES) <= WORK_PER_TURN_MAX);
+/// Units of work of making chunks in one turn, whatever else it has done, so that walks go on in every turn: half a millisecond.
+const WORK_PER_TURN_MAX: u64 = work::TURN_MAX / 2;
 
 impl Feeds {
     /// Another shard, or a request that was parked, asks for a chunk.
@@ -45,34 +39,26 @@ impl Feeds {
 
     /// Makes the chunks that were asked for, as many as a turn may.
     pub fn run_walks(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps) {
-        let mut work = 0;
-        while work < WORK_PER_TURN_MAX {
+        let enough = turn.work() + WORK_PER_TURN_MAX;
+        while turn.work() < enough {
             let takes = |shard| shard == turn.index || !turn.outgoing.is_waiting(shard);
             let Some(request) = self.line.pop(takes) else { break };
-            work += CHUNK_WORK + self.make_chunk(turn, clients, maps, request);
+            turn.spend(work::FRAME);
+            self.make_chunk(turn, clients, maps, request);
         }
     }
 
-    /// Makes a chunk; the work of it.
-    fn make_chunk(
-        &mut self,
-        turn: &mut Turn,
-        clients: &mut Clients,
-        maps: &mut Maps,
-        request: WalkRequest,
-    ) -> usize {
+    fn make_chunk(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps, request: WalkRequest) {
         let is_own = request.shard == turn.index;
         if is_own && !self.is_current(request.subscription) {
             // It ended while the request was parked.
-            self.refuse_walk(turn, clients, maps, &request);
-            return 0;
+            return self.refuse_walk(turn, clients, maps, &request);
         }
         let slot = maps.find_to_read(&request.map, turn.hasher.map(&request.map));
         if let Some(slot) = slot
             && maps.must_load(turn, slot)
         {
-            maps.park_request(turn, slot, turn.index, Request::Walk(Box::new(request)), Vec::new());
-            return 0;
+            return maps.park_request(turn, slot, turn.index, Request::Walk(Box::new(request)), Vec::new());
         }
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
@@ -88,7 +74,6 @@ impl Feeds {
         // Of large sets it has seen no more than when the round began.
         let round = request.round.as_ref().filter(|_| answer.map_type == Some(MapType::Or));
         let seen_through = round.map_or(request.position, |round| round.since);
-        let mut work = 0;
         if request.resumes && seen_through < forgotten_through {
             answer.reset = true;
             turn.metrics.resets += 1;
@@ -96,7 +81,7 @@ impl Feeds {
             let start = (request.position, request.round.as_deref());
             let filter = request.filter.as_deref();
             let chunk = Chunk::collect(cells, filter, start, request.room as usize, &mut entries);
-            work = chunk.looked_at + entries.len() / WORK_BYTES;
+            turn.spend(work::PASSED_OVER * chunk.looked_at as u64);
             answer.count = chunk.entries;
             answer.done = chunk.is_last;
             answer.needs = chunk.needs as u32;
@@ -106,6 +91,7 @@ impl Feeds {
         }
         turn.metrics.chunks += 1;
         turn.metrics.snapshot_entries += u64::from(answer.count);
+        turn.spend(work::CELL * u64::from(answer.count) + work::copied(entries.len()));
         if is_own {
             self.walk_answered(turn, clients, maps, turn.index, (&answer, &entries));
         } else {
@@ -114,7 +100,6 @@ impl Feeds {
             envelope.items.push(Item::Answer(Answer::Walk(Box::new(answer))));
         }
         self.entries = entries;
-        work
     }
 
     /// Answers a walk whose chunk will not be made: its map could not be loaded in time, or nobody needs it.

@@ -8,6 +8,7 @@ use crate::shard::caller::Caller;
 use crate::shard::clients::{Alike, Clients};
 use crate::shard::maps::{MapSlot, Maps};
 use crate::shard::turn::Turn;
+use crate::shard::work;
 use crate::shard::{Dialect, DialectIndex, Frames, Published};
 
 impl Feeds {
@@ -64,6 +65,7 @@ impl Feeds {
         let mut alike = Alike::default();
         let of_map = interest.members().iter().flat_map(|&feed| &self.feeds[feed as usize].subscribers);
         for &subscription in of_map {
+            turn.spend(work::RECEIVER);
             let id = self.subscriptions[subscription as usize].connection;
             let make = |dialect: &dyn Dialect, out: &mut Frames| dialect.published(message, &mut out.bytes);
             if Some(id) == sender || !clients.make_alike(&mut alike, id.index, make) {

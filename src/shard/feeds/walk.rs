@@ -16,6 +16,7 @@ use crate::mesh::{
 use crate::shard::clients::Clients;
 use crate::shard::maps::Maps;
 use crate::shard::turn::Turn;
+use crate::shard::work;
 use crate::shard::{Change, Event, SnapshotEnd};
 use crate::wire::{Cursor, Reject, Ticket};
 
@@ -264,6 +265,7 @@ impl Feeds {
             self.tell_changes(turn, clients, maps, slot, Entries::new(packed));
         }
         turn.metrics.deliveries += u64::from(answer.count);
+        turn.spend(work::FRAME + work::encoded(packed.len()));
         self.end_walk_if_live(turn, slot);
     }
 

@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::iter;
 
 use super::waiting::Parked;
-use super::{Cells, MapSlot, Maps};
-use crate::crdt::{Cell, Delta, HashedKey, MapType, Merge, Refused, Stamp, State, Time};
+use super::{Cells, MapSlot, Maps, SharedMap};
+use crate::crdt::{Delta, HashedKey, MapType, Merge, Refused, Removal, Stamp, State, Time};
 use crate::mesh::{
-    Action, Answer, At, EntryPacker, Item, Merged, MergedStamp, PackedWrite, ReplyTo, Request, ShardIndex,
-    TagList, TaggedValue, Write, Writer,
+    Action, Answer, At, Item, Merged, MergedStamp, PackedWrite, ReplyTo, Request, ShardIndex, TagList,
+    TaggedValue, Write, Writer,
 };
 use crate::metrics::{OpKind, OpOutcome as Counted};
 use crate::shard::turn::Turn;
+use crate::shard::work;
 use crate::wire::Reject;
 
 impl Maps {
@@ -101,6 +102,7 @@ impl Maps {
         writer: Option<Writer>,
     ) -> Result<Merged, Reject> {
         let kind = op_kind(&write.action);
+        turn.spend(work::CELL + work::copied(write.action.bytes()));
         if let Some(reject) = self.refuses_growth(&write.action) {
             turn.metrics.count_op(kind, Counted::Rejected);
             return Err(reject);
@@ -160,14 +162,12 @@ impl Maps {
                 Ok((merged, self.merge(turn, slot, write, &delta, applied, writer)?))
             }
             Action::RemoveTags { tags } => {
-                Ok((Merged::UNSTAMPED, self.remove_tags(turn, slot, write, tags, writer)?))
+                let mut tags: Vec<&str> = tags.iter().collect();
+                let removal = Removal::Tags(&mut tags);
+                Ok((Merged::UNSTAMPED, self.remove_tags(turn, slot, write, removal, writer)?))
             }
             Action::RemoveValue { value } => {
-                let mut packed = Vec::new();
-                if let Some(State::OrSet(set)) = self.find_state(slot, write) {
-                    set.tags_of(value).for_each(|tag| TagList::push(&mut packed, tag));
-                }
-                Ok((Merged::UNSTAMPED, self.remove_tags(turn, slot, write, TagList(&packed), writer)?))
+                Ok((Merged::UNSTAMPED, self.remove_tags(turn, slot, write, Removal::Value(value), writer)?))
             }
             Action::Increment { by } => {
                 let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
@@ -184,20 +184,44 @@ impl Maps {
         }
     }
 
+    /// Removes tags, all of them in one change or none.
     fn remove_tags(
         &mut self,
         turn: &mut Turn,
         slot: MapSlot,
         write: &Write<'_>,
-        tags: TagList<'_>,
+        removal: Removal<'_, '_>,
         writer: Option<Writer>,
     ) -> Result<bool, Reject> {
-        let mut changed = false;
-        for tag in tags.iter() {
-            let applied = self.applied(turn, Merged::UNSTAMPED);
-            changed |= self.merge(turn, slot, write, &Delta::OrRemove { tag }, applied, writer)?;
+        let applied = self.applied(turn, Merged::UNSTAMPED);
+        let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
+        let (cell_bytes_max, journal) = (turn.config.cell_bytes_max, &mut self.journal);
+        let map = &mut self.table[slot];
+        let is_heard = map.interest.is_heard();
+        let SharedMap { interest, cells: Cells::Typed(cells), changed_at, .. } = map else {
+            return Err(Reject::MapType);
+        };
+        let mut packed = Vec::new();
+        let removed = cells.remove(key, removal, applied, cell_bytes_max, |tag| {
+            if let Some(journal) = journal {
+                journal.push(interest.name(), key.bytes, &Delta::OrRemove { tag }, applied);
+                *changed_at = applied;
+            }
+            if is_heard {
+                TagList::push(&mut packed, tag);
+            }
+        });
+        if removed.map_err(reject)?.tags == 0 {
+            return Ok(false);
         }
-        Ok(changed)
+        turn.metrics.changes += 1;
+        self.memory_changed(slot);
+        self.schedule_removals(turn, slot);
+        if is_heard {
+            let tags = TagList(&packed);
+            self.add_change(slot, applied, writer, |entry| entry.tags(write.key, iter::empty(), tags.iter()));
+        }
+        Ok(true)
     }
 
     fn find_state(&self, slot: MapSlot, write: &Write<'_>) -> Option<&State> {
@@ -246,7 +270,7 @@ impl Maps {
         let map = &mut self.table[slot];
         let is_heard = map.interest.is_heard();
         let Some(cells) = map.typed_mut() else { return Err(Reject::MapType) };
-        match cells.merge(key, delta, applied) {
+        match cells.merge_within(key, delta, applied, turn.config.cell_bytes_max) {
             Ok(Merge::Lost) => Ok(false),
             Ok(Merge::Changed(_)) => {
                 turn.metrics.changes += 1;
@@ -257,8 +281,7 @@ impl Maps {
                 }
                 Ok(true)
             }
-            Err(Refused::MapType) => Err(Reject::MapType),
-            Err(Refused::TooLarge) => Err(Reject::TooLarge("the key holds as many tags or slots as it may")),
+            Err(refused) => Err(reject(refused)),
         }
     }
 
@@ -289,24 +312,12 @@ impl Maps {
     }
 }
 
-/// Appends the whole state of a cell as one entry.
-pub fn pack_cell(out: &mut Vec<u8>, cell: &Cell) {
-    let key = std::str::from_utf8(cell.key()).expect("keys enter as text");
-    let mut entry = EntryPacker(out);
-    match cell.state() {
-        State::Lww(lww) => match lww.value() {
-            Some(value) => entry.ending(key, lww.at(), value, lww.expires_ms()),
-            None => entry.value(key, lww.at(), None),
-        },
-        State::OrSet(set) => {
-            let live = set.live().map(|tagged| TaggedValue {
-                tag: tagged.tag(),
-                value: tagged.value(),
-                at: *tagged.at(),
-            });
-            entry.tags(key, live, set.removed());
-        }
-        State::Counter(counter) => entry.count(key, counter.count()),
+/// What a client is told.
+const fn reject(refused: Refused) -> Reject {
+    match refused {
+        Refused::MapType => Reject::MapType,
+        Refused::TooLarge => Reject::TooLarge("the key holds as many tags or slots as it may"),
+        Refused::CellFull => Reject::TooLarge("the key holds as many bytes as it may"),
     }
 }
 

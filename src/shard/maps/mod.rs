@@ -5,12 +5,15 @@ mod changes;
 mod journal;
 mod load;
 mod memory;
+mod pack;
 mod recency;
 mod release;
 mod removal;
 mod waiting;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use changes::Changes;
@@ -19,11 +22,11 @@ use memory::Memory;
 use recency::{Recency, RecencyOrder};
 use removal::Schedule;
 
-pub use apply::pack_cell;
 pub use changes::Batch;
 pub use journal::Journal;
+pub use pack::{pack_cell, text_bytes};
 pub use release::RELEASED_PER_TURN_MAX;
-pub use waiting::Parked;
+pub use waiting::{Parked, WaitingBytes};
 
 use super::interest::{Interest, NameTable, Named};
 use super::{Shared, turn::Turn};
@@ -159,6 +162,8 @@ pub struct Maps {
     changes: Changes,
     /// Requests that have waited too long for their map.
     late: VecDeque<Parked>,
+    /// Of all requests that wait in this shard.
+    waiting_bytes: Rc<Cell<usize>>,
 }
 
 impl Maps {
@@ -182,6 +187,7 @@ impl Maps {
             schedule: Schedule::default(),
             changes: Changes::default(),
             late: VecDeque::new(),
+            waiting_bytes: Rc::default(),
         }
     }
 

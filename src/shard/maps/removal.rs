@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use super::{Cells, MapSlot, Maps, SharedMap};
 use crate::crdt::{Delta, State, Time};
 use crate::shard::turn::Turn;
+use crate::shard::work;
 
 /// Maps in the order in which something in them is due, in Unix milliseconds.
 #[derive(Default)]
@@ -77,6 +78,7 @@ impl Maps {
             let SharedMap { interest, cells: Cells::Typed(cells), changed_at, .. } = map else { return };
             let Some(index) = cells.expire(now_ms, &mut budget, || clock.tick(now_ms)) else { return };
             turn.metrics.expirations += 1;
+            turn.spend(work::CELL);
             let cell = cells.cell(index);
             let State::Lww(lww) = cell.state() else { continue };
             let (at, applied) = (*lww.at(), cell.applied());
@@ -98,6 +100,7 @@ impl Maps {
         let Some(cells) = self.table[slot].typed_mut() else { return };
         let pruned = cells.prune(Time::new(oldest_kept_ms, 0), REMOVALS_PER_TURN_MAX);
         turn.metrics.pruned += pruned.forgotten as u64;
+        turn.spend(work::CELL * pruned.forgotten as u64);
     }
 
     /// When [`Self::run_removals`] has something to do, in Unix milliseconds.

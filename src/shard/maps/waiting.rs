@@ -3,11 +3,15 @@
 //! Invariant: requests for one map wait in one queue and leave it in order, and each is handled or, where it has
 //! waited too long, answered with `timeout`.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use super::{Cells, MapSlot, Maps};
+use crate::limits::WAITING_REQUEST_BYTES_MAX;
 use crate::mesh::{Request, ShardIndex};
 use crate::shard::turn::Turn;
+use crate::wire::Reject;
 
 /// A request that waits, with the bytes its spans point into.
 pub struct Parked {
@@ -16,9 +20,48 @@ pub struct Parked {
     since_us: u64,
     pub request: Request,
     pub bytes: Vec<u8>,
+    _counted: WaitingBytes,
 }
 
+/// Bytes of requests that wait in this shard, counted until it is dropped.
+pub struct WaitingBytes {
+    bytes: usize,
+    sum: Rc<Cell<usize>>,
+}
+
+impl Drop for WaitingBytes {
+    fn drop(&mut self) {
+        self.sum.set(self.sum.get() - self.bytes);
+    }
+}
+
+/// Milliseconds after which a request may come again that found too many waiting.
+const RETRY_AFTER_MS: u32 = 500;
+
 impl Maps {
+    /// Whether a request whose names and values take so many bytes may wait beside all that wait.
+    ///
+    /// # Errors
+    /// It must be refused for now.
+    pub fn may_wait(&self, bytes: usize) -> Result<(), Reject> {
+        let waiting = self.waiting_bytes.get() + bytes + size_of::<Parked>();
+        if waiting <= WAITING_REQUEST_BYTES_MAX {
+            return Ok(());
+        }
+        Err(Reject::Overloaded { retry_after_ms: RETRY_AFTER_MS })
+    }
+
+    /// Counts the bytes of requests that wait.
+    pub fn count_waiting(&self, bytes: usize) -> WaitingBytes {
+        self.waiting_bytes.set(self.waiting_bytes.get() + bytes);
+        WaitingBytes { bytes, sum: Rc::clone(&self.waiting_bytes) }
+    }
+
+    /// Bytes of requests that wait.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes.get()
+    }
+
     /// Whether requests for the cells of this map must wait: for the cells, which are asked for if nobody has, or
     /// for the type.
     pub fn must_wait(&mut self, turn: &mut Turn, slot: MapSlot) -> bool {
@@ -48,7 +91,8 @@ impl Maps {
         request: Request,
         bytes: Vec<u8>,
     ) {
-        let parked = Parked { from, since_us: turn.now.monotonic_us, request, bytes };
+        let _counted = self.count_waiting(size_of::<Parked>() + bytes.len());
+        let parked = Parked { from, since_us: turn.now.monotonic_us, request, bytes, _counted };
         self.take_late(turn, slot);
         let queue = self.table[slot].parked();
         debug_assert!(queue.is_some(), "a map that is there has nothing to wait for");

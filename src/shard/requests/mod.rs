@@ -1,7 +1,8 @@
 //! Requests that wait for other shards, and for how long at most.
 
+mod charge;
+mod digest;
 mod durable;
-mod outcomes;
 mod read;
 mod write;
 
@@ -10,18 +11,20 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use charge::Charge;
 use durable::DurableWaits;
+use read::Gathered;
 use write::OpHash;
 
-pub use outcomes::Outcomes;
-pub use read::KeyOf;
 pub use write::{Op, Ops};
 
-use super::caller::Asked;
 use super::clients::Clients;
 use super::maps::Maps;
+use super::outcomes::{Outcomes, SpareOutcomes};
 use super::turn::Turn;
 use super::{AckLevel, DialectIndex};
+use crate::crdt::CellIndex;
+use crate::limits::SCRATCH_BYTES_MAX;
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Metrics;
 use crate::wire::http::Page;
@@ -36,6 +39,8 @@ pub struct PendingRequest {
     /// Answers still to come.
     pub remaining: u32,
     pub began_us: u64,
+    /// What its connection is charged with for it.
+    charge: Charge,
 }
 
 impl PendingRequest {
@@ -51,10 +56,9 @@ pub enum Waiting {
         ack: AckLevel,
         outcomes: Outcomes,
     },
-    /// [`crate::mesh::Entries`].
     Read {
         map: Box<str>,
-        entries: Vec<u8>,
+        gathered: Gathered,
     },
     Digest {
         map: Box<str>,
@@ -68,9 +72,9 @@ pub enum Waiting {
     },
     /// A member is being set.
     Member,
+    /// A connection of this address is to be counted, at accept or with its upgrade.
     Admission {
-        dialect: DialectIndex,
-        response: Vec<u8>,
+        upgrade: Option<Upgrade>,
         address: std::net::IpAddr,
     },
     /// For a page that is made of the numbers of all shards.
@@ -80,6 +84,12 @@ pub enum Waiting {
         head_only: bool,
     },
     Clear,
+}
+
+/// A WebSocket that opens once its address is counted.
+pub struct Upgrade {
+    pub dialect: DialectIndex,
+    pub response: Vec<u8>,
 }
 
 /// See the module.
@@ -92,7 +102,12 @@ pub struct Requests {
     value: Vec<u8>,
     hashes: Vec<OpHash>,
     outcomes: Outcomes,
-    spare_outcomes: Vec<Outcomes>,
+    spare_outcomes: SpareOutcomes,
+    /// Scratch of a read: packed keys, and the cells found.
+    keys: Vec<u8>,
+    found: Vec<CellIndex>,
+    /// Connections that may have room for an answer that was too long.
+    roomier: Vec<ConnectionId>,
 }
 
 #[derive(Default)]
@@ -144,7 +159,10 @@ impl Requests {
             value: Vec::new(),
             hashes: Vec::new(),
             outcomes: Outcomes::default(),
-            spare_outcomes: Vec::new(),
+            spare_outcomes: SpareOutcomes::default(),
+            keys: Vec::new(),
+            found: Vec::new(),
+            roomier: Vec::new(),
         }
     }
 
@@ -181,7 +199,8 @@ impl Requests {
         // An HTTP request ends by the deadline of its connection instead.
         let may_be_late =
             !matches!(waiting, Waiting::Admission { .. } | Waiting::Metrics { .. } | Waiting::Clear);
-        let request = PendingRequest { serial, connection, ticket, waiting, remaining, began_us };
+        let charge = Charge::of(&waiting);
+        let request = PendingRequest { serial, connection, ticket, waiting, remaining, began_us, charge };
         self.pending.begun += 1;
         let slot = self.pending.slots.insert(request) as u32;
         let reply = ReplyTo { shard: turn.index, slot, serial, index: 0, connection };
@@ -190,6 +209,7 @@ impl Requests {
         }
         if let Some(client) = clients.get_mut(connection) {
             client.requests_pending += 1;
+            client.owed_bytes += charge.owed_bytes;
         }
         reply
     }
@@ -219,9 +239,7 @@ impl Requests {
         } else {
             turn.metrics.op_ns.record((turn.now.monotonic_us - request.began_us) * 1000);
         }
-        if let Some(client) = clients.get_mut(request.connection) {
-            client.requests_pending -= 1;
-        }
+        self.discharge(clients, request.connection, request.serial, request.charge);
         Some(request)
     }
 
@@ -251,5 +269,12 @@ impl Requests {
     pub fn oldest_us(&self, turn: &Turn) -> Option<u64> {
         let reply = self.pending.by_age.front()?;
         Some(self.pending.find(*reply).map_or(turn.now.monotonic_us, |request| request.began_us))
+    }
+}
+
+/// Gives memory back that one giant request has taken.
+fn give_back<T>(scratch: &mut Vec<T>) {
+    if scratch.capacity() * size_of::<T>() > SCRATCH_BYTES_MAX {
+        *scratch = Vec::new();
     }
 }

@@ -1,23 +1,98 @@
-//! `read` and `digest`: what the owners have, gathered into one answer.
+//! `read`: what the owners have, gathered into one answer.
+//!
+//! Invariant: no entry is made before there is room for it. An owner looks how long its part is before it packs it. What
+//! is longer than what the asker has set aside for it is not made, and asked for again once the connection is owed nothing
+//! else, so that its outbox stays below the hard limit whatever it has asked for.
 
-use std::sync::Arc;
+use std::mem;
 
-use super::{Asked, Requests, Waiting};
+use hashbrown::HashTable;
+
+use super::charge::Charge;
+use super::{Requests, Waiting};
 use crate::crdt::HashedKey;
-use crate::mesh::{Answer, Entries, Item, ReplyTo, Request, Span};
+use crate::limits::CONNECTION_REQUESTS_PENDING_MAX;
+use crate::mesh::{
+    Answer, ConnectionId, Entries, Item, KeyList, PackedRead, Read, ReadPart, ReplyTo, Request, ShardIndex,
+    Span,
+};
 use crate::metrics::{OpKind, OpOutcome};
 use crate::shard::Event;
+use crate::shard::caller::Asked;
 use crate::shard::clients::Clients;
-use crate::shard::maps::{Maps, pack_cell};
+use crate::shard::maps::{Maps, pack_cell, text_bytes as text_bytes_of};
+use crate::shard::outcomes::place;
 use crate::shard::turn::Turn;
+use crate::shard::work;
+use crate::wire::Reject;
 
-/// A key of a map, with the hashes of both.
-#[derive(Clone, Copy)]
-pub struct KeyOf<'a> {
-    pub map: &'a str,
-    pub map_hash: u64,
-    pub key: &'a str,
-    pub key_hash: u64,
+const TOO_LARGE: Reject = Reject::TooLarge(
+    "the answer would be longer than --outbox-hard-bytes has room for: read fewer keys, or subscribe",
+);
+
+/// What has been read so far for one request.
+#[derive(Default)]
+pub struct Gathered {
+    /// [`Entries`], and how many bytes they take as text.
+    entries: Vec<u8>,
+    text_bytes: usize,
+    /// What is asked for again as it is too long to be made without room for it: owners, and [`KeyList`]s.
+    long: Vec<(ShardIndex, Vec<u8>)>,
+    /// Whether all that the connection may be owed is set aside for it.
+    has_all_room: bool,
+    refused: Option<Reject>,
+}
+
+impl Gathered {
+    /// Gives up what has come, so that it takes no room while it waits for all of it; that is asked for again, too.
+    fn start_over(&mut self, turn: &Turn, map: &str) {
+        let map_hash = turn.hasher.map(map);
+        for entry in Entries::new(&mem::take(&mut self.entries)) {
+            let hash = turn.hasher.key(map_hash, entry.key);
+            let owner = turn.owner(hash);
+            let place = self.long.iter().position(|&(of, _)| of == owner).unwrap_or(self.long.len());
+            if place == self.long.len() {
+                self.long.push((owner, Vec::new()));
+            }
+            KeyList::push(&mut self.long[place].1, entry.key, hash);
+        }
+        self.text_bytes = 0;
+    }
+}
+
+/// A key that is to be read.
+struct Wanted<'k> {
+    key: &'k str,
+    hash: u64,
+    owner: ShardIndex,
+}
+
+/// So many keys are compared one by one; of more, each is looked up among those before it.
+const FEW_KEYS: usize = 8;
+
+/// The keys, each once, by owner and else in their order.
+fn distinct<'k>(turn: &Turn, map_hash: u64, keys: impl Iterator<Item = &'k str>) -> Vec<Wanted<'k>> {
+    let mut wanted: Vec<Wanted<'_>> = Vec::new();
+    let mut seen = HashTable::<u32>::new();
+    for key in keys {
+        let hash = turn.hasher.key(map_hash, key);
+        let is_it = |wanted: &Wanted<'_>| wanted.hash == hash && wanted.key == key;
+        let is_known = match wanted.len() {
+            0..=FEW_KEYS => wanted.iter().any(is_it),
+            _ => seen.find(hash, |&place| is_it(&wanted[place as usize])).is_some(),
+        };
+        if is_known {
+            continue;
+        }
+        wanted.push(Wanted { key, hash, owner: turn.owner(hash) });
+        if wanted.len() > FEW_KEYS {
+            for index in seen.len()..wanted.len() {
+                seen.insert_unique(wanted[index].hash, place(index), |&place| wanted[place as usize].hash);
+            }
+        }
+    }
+    wanted.sort_by_key(|wanted| wanted.owner);
+    wanted
 }
 
 impl Requests {
@@ -32,147 +107,248 @@ impl Requests {
         keys: impl Iterator<Item = &'k str>,
     ) {
         let map_hash = turn.hasher.map(map);
-        let waiting = Waiting::Read { map: map.into(), entries: Vec::new() };
+        let wanted = distinct(turn, map_hash, keys);
+        let waiting = Waiting::Read { map: map.into(), gathered: Gathered::default() };
         // Counted one too many while keys are still being asked for, so that the request cannot end early.
         let reply = self.wait_for(turn, clients, (asked.connection(), asked.ticket), waiting, 1);
-        for key in keys {
-            let key_hash = turn.hasher.key(map_hash, key);
-            let owner = turn.owner(key_hash);
-            if let Some(request) = self.pending.get_mut(reply) {
-                request.remaining += 1;
-            }
-            let key = KeyOf { map, map_hash, key, key_hash };
-            if owner == turn.index {
-                self.read_and_answer(turn, clients, maps, reply, key);
-            } else {
-                let bytes = &mut turn.outgoing.filling(owner).bytes;
-                let request = key.request(reply, bytes);
-                turn.outgoing.push(owner, Item::Request(request));
-            }
+        let promised_bytes = promised_bytes(clients);
+        let is_here = wanted.iter().all(|wanted| wanted.owner == turn.index);
+        let mut packed = mem::take(&mut self.keys);
+        for part in wanted.chunk_by(|one, next| one.owner == next.owner) {
+            packed.clear();
+            part.iter().for_each(|wanted| KeyList::push(&mut packed, wanted.key, wanted.hash));
+            // What is here is known at once; as many bytes as that still leave room for what others may have.
+            let room = if is_here { clients.answer_bytes_max() / 2 } else { promised_bytes };
+            let read = Read { map, map_hash, keys: KeyList(&packed), room };
+            let charge =
+                Charge { request_bytes: read_bytes(&read), owed_bytes: if is_here { 0 } else { room } };
+            self.charge(clients, reply, charge);
+            self.ask(turn, clients, maps, (part[0].owner, reply), read);
         }
-        self.read_answered(turn, clients, reply, &[]);
+        self.keys = packed;
+        super::give_back(&mut self.keys);
+        self.part_read(turn, clients, (turn.index, reply), ReadPart::NOTHING);
     }
 
-    /// Reads one key this shard owns. Where its map is being loaded or its type asked for, the read is parked behind
-    /// the writes that are parked for it.
+    /// Reads what one owner has.
+    fn ask(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        (owner, reply): (ShardIndex, ReplyTo),
+        read: Read<'_>,
+    ) {
+        if let Some(request) = self.pending.get_mut(reply) {
+            request.remaining += 1;
+        }
+        if owner == turn.index {
+            return self.read_and_answer(turn, clients, maps, reply, read);
+        }
+        let envelope = turn.outgoing.filling(owner);
+        let read = PackedRead::pack(&read, &mut envelope.bytes);
+        envelope.items.push(Item::Request(Request::Read { reply, read }));
+    }
+
+    /// Reads keys this shard owns. Where their map is being loaded or its type asked for, the read is parked behind the
+    /// writes that are parked for it.
     pub fn read_and_answer(
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &mut Maps,
         reply: ReplyTo,
-        key: KeyOf<'_>,
+        read: Read<'_>,
     ) {
-        let mut entry = Vec::new();
-        if let Some(slot) = maps.find_to_read(key.map, key.map_hash) {
-            if maps.must_wait(turn, slot) {
-                let mut bytes = Vec::new();
-                let request = key.request(reply, &mut bytes);
-                return maps.park_request(turn, slot, turn.index, request, bytes);
+        let slot = maps.find_to_read(read.map, read.map_hash);
+        if let Some(slot) = slot
+            && maps.must_wait(turn, slot)
+        {
+            if let Err(reject) = maps.may_wait(read_bytes(&read)) {
+                return self.answer_part(turn, clients, reply, ReadPart::Refused(reject));
             }
-            if let Some(cells) = maps[slot].typed()
-                && let Some(cell) = cells.find(HashedKey { hash: key.key_hash, bytes: key.key.as_bytes() })
+            // Many may be let go on at once.
+            let room = read.room.min(promised_bytes(clients));
+            if reply.shard == turn.index {
+                self.charge(clients, reply, Charge { request_bytes: 0, owed_bytes: room });
+            }
+            let mut bytes = Vec::new();
+            let read = PackedRead::pack(&Read { room, ..read }, &mut bytes);
+            return maps.park_request(turn, slot, turn.index, Request::Read { reply, read }, bytes);
+        }
+        let mut found = mem::take(&mut self.found);
+        found.clear();
+        let mut text_bytes = 0;
+        let cells = slot.and_then(|slot| maps[slot].typed());
+        for (key, hash) in read.keys.iter().take_while(|_| cells.is_some()) {
+            if let Some(cells) = cells
+                && let Some(cell) = cells.find(HashedKey { hash, bytes: key.as_bytes() })
             {
-                pack_cell(&mut entry, cells.cell(cell));
+                text_bytes += text_bytes_of(cells.cell(cell), read.room - text_bytes);
+                found.push(cell);
+            }
+            turn.spend(work::PASSED_OVER);
+            if text_bytes > read.room {
+                break;
             }
         }
-        turn.metrics.count_op(OpKind::Read, OpOutcome::Applied);
-        if reply.shard == turn.index {
-            self.read_answered(turn, clients, reply, &entry);
+        turn.spend(work::CELL * found.len() as u64 + work::encoded(text_bytes.min(read.room)));
+        if text_bytes > read.room {
+            let part = ReadPart::TooLong { room: read.room, keys: read.keys.0 };
+            self.answer_part(turn, clients, reply, part);
         } else {
-            let envelope = turn.outgoing.filling(reply.shard);
-            let entry = Span::append(&mut envelope.bytes, &entry);
-            envelope.items.push(Item::Answer(Answer::Read { reply, entry }));
+            read.keys.iter().for_each(|_| turn.metrics.count_op(OpKind::Read, OpOutcome::Applied));
+            turn.metrics.read_bytes += text_bytes as u64;
+            let pack = |out: &mut Vec<u8>| {
+                let cells = cells.into_iter().flat_map(|cells| found.iter().map(|&cell| cells.cell(cell)));
+                cells.for_each(|cell| pack_cell(out, cell));
+            };
+            if reply.shard != turn.index {
+                let envelope = turn.outgoing.filling(reply.shard);
+                let start = envelope.bytes.len();
+                pack(&mut envelope.bytes);
+                let part = ReadPart::Entries { text_bytes, entries: Span::since(&envelope.bytes, start) };
+                envelope.items.push(Item::Answer(Answer::Read { reply, part }));
+            } else {
+                if let Some(request) = self.pending.get_mut(reply)
+                    && let Waiting::Read { gathered, .. } = &mut request.waiting
+                {
+                    pack(&mut gathered.entries);
+                }
+                self.part_read(
+                    turn,
+                    clients,
+                    (turn.index, reply),
+                    ReadPart::Entries { text_bytes, entries: &[] },
+                );
+            }
         }
+        self.found = found;
     }
 
-    /// One more key has been read; `entry` is empty where there is nothing.
-    pub fn read_answered(&mut self, turn: &mut Turn, clients: &mut Clients, reply: ReplyTo, entry: &[u8]) {
-        if let Some(request) = self.pending.get_mut(reply)
-            && let Waiting::Read { entries, .. } = &mut request.waiting
-        {
-            entries.extend_from_slice(entry);
-        }
-        let Some(request) = self.answered(turn, clients, reply) else { return };
-        if let Waiting::Read { map, entries } = &request.waiting {
-            let (ticket, entries) = (request.ticket.as_ref(), Entries::new(entries));
-            clients.tell(request.connection, turn.now, Event::Entries { ticket, map, entries });
-        }
-    }
-
-    /// Digests a map; [`Event::Digest`] follows.
-    pub fn digest(
+    /// Tells whoever asked what became of its part, of which nothing is packed.
+    pub fn answer_part(
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
-        maps: &mut Maps,
-        asked: Asked,
-        map: &str,
+        reply: ReplyTo,
+        part: ReadPart<&[u8]>,
     ) {
-        let waiting = Waiting::Digest { map: map.into(), entries: 0, hash: 0 };
-        let shards = turn.shards as u32;
-        let reply = self.wait_for(turn, clients, (asked.connection(), asked.ticket), waiting, shards);
-        let name: Arc<str> = map.into();
-        for owner in turn.others() {
-            turn.outgoing.push(owner, Item::Request(Request::Digest { reply, map: name.clone() }));
+        if reply.shard == turn.index {
+            return self.part_read(turn, clients, (turn.index, reply), part);
         }
-        self.digest_and_answer(turn, clients, maps, reply, &name);
+        let envelope = turn.outgoing.filling(reply.shard);
+        let part = part.pack(&mut envelope.bytes);
+        envelope.items.push(Item::Answer(Answer::Read { reply, part }));
     }
 
-    /// The digest of this shard's part of the map.
-    pub fn digest_and_answer(
+    /// An owner has answered.
+    pub fn part_read(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        (owner, reply): (ShardIndex, ReplyTo),
+        part: ReadPart<&[u8]>,
+    ) {
+        let Some(request) = self.pending.get_mut(reply) else { return };
+        let Waiting::Read { map, gathered } = &mut request.waiting else { return };
+        match part {
+            ReadPart::Entries { text_bytes, entries } => {
+                gathered.text_bytes += text_bytes;
+                gathered.entries.extend_from_slice(entries);
+            }
+            ReadPart::TooLong { room, .. } if room >= clients.answer_bytes_max() - gathered.text_bytes => {
+                gathered.refused = Some(TOO_LARGE);
+            }
+            ReadPart::TooLong { keys, .. } => gathered.long.push((owner, keys.to_vec())),
+            ReadPart::Refused(reject) => gathered.refused = Some(reject),
+        }
+        request.remaining -= 1;
+        if request.remaining > 0 {
+            return;
+        }
+        if gathered.refused.is_none()
+            && !gathered.long.is_empty()
+            && let Some(client) = clients.get_mut(request.connection)
+        {
+            if gathered.has_all_room {
+                client.long_reads.push_front(reply);
+            } else {
+                gathered.start_over(turn, map);
+                client.owed_bytes -= mem::take(&mut request.charge.owed_bytes);
+                client.long_reads.push_back(reply);
+            }
+            self.roomier.push(request.connection);
+            return;
+        }
+        let Some(request) = self.end_wait(turn, clients, reply) else { return };
+        let (id, ticket) = (request.connection, request.ticket.as_ref());
+        match request.waiting {
+            Waiting::Read { gathered: Gathered { refused: Some(reject), .. }, .. } => {
+                clients.reject(turn, id, ticket, reject);
+            }
+            Waiting::Read { map, gathered } => {
+                let entries = Entries::new(&gathered.entries);
+                clients.tell(id, turn.now, Event::Entries { ticket, map: &map, entries });
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes note that the peer of a connection has taken what it was sent.
+    pub fn has_drained(&mut self, clients: &Clients, id: ConnectionId) {
+        if clients.get(id).is_some_and(|client| !client.long_reads.is_empty()) {
+            self.roomier.push(id);
+        }
+    }
+
+    /// Asks again for what was too long, for connections that may have room for it now.
+    pub fn read_on(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps) {
+        while let Some(id) = self.roomier.pop() {
+            while let Some(&reply) = clients.get(id).and_then(|client| client.long_reads.front())
+                && self.read_on_if_room(turn, clients, maps, reply)
+            {}
+        }
+    }
+
+    /// Asks the next owner for its part of an answer that was too long, if nothing else is owed to the connection and its
+    /// peer has taken enough; whether that was so. Then there is room for all that is ever sent in one answer.
+    fn read_on_if_room(
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &mut Maps,
         reply: ReplyTo,
-        map: &Arc<str>,
-    ) {
-        let mut part = (0, 0);
-        if let Some(slot) = maps.find_to_read(map, turn.hasher.map(map)) {
-            if maps.must_wait(turn, slot) {
-                let request = Request::Digest { reply, map: map.clone() };
-                return maps.park_request(turn, slot, turn.index, request, Vec::new());
-            }
-            if let Some(cells) = maps[slot].typed() {
-                part = (cells.live_entries() as u64, cells.digest());
-            }
+    ) -> bool {
+        let answer_bytes_max = clients.answer_bytes_max();
+        let is_over = clients.is_over_soft_limit(reply.connection.index);
+        let (Some(client), Some(request)) = (clients.get_mut(reply.connection), self.pending.get_mut(reply))
+        else {
+            return false;
+        };
+        let Waiting::Read { map, gathered } = &mut request.waiting else { return false };
+        let is_alone = client.owed_bytes == request.charge.owed_bytes;
+        if is_over || !is_alone {
+            return false;
         }
-        if reply.shard == turn.index {
-            self.digest_answered(turn, clients, reply, part);
-        } else {
-            let (entries, hash) = part;
-            turn.outgoing.push(reply.shard, Item::Answer(Answer::Digest { reply, entries, hash }));
-        }
-    }
-
-    /// One more shard has digested its part: keys that are there, and their hash.
-    pub fn digest_answered(
-        &mut self,
-        turn: &mut Turn,
-        clients: &mut Clients,
-        reply: ReplyTo,
-        (part_entries, part_hash): (u64, u64),
-    ) {
-        if let Some(request) = self.pending.get_mut(reply)
-            && let Waiting::Digest { entries, hash, .. } = &mut request.waiting
-        {
-            *entries += part_entries;
-            *hash = hash.wrapping_add(part_hash);
-        }
-        let Some(request) = self.answered(turn, clients, reply) else { return };
-        if let Waiting::Digest { map, entries, hash } = &request.waiting {
-            let (ticket, entries, hash) = (request.ticket.as_ref(), *entries, *hash);
-            clients.tell(request.connection, turn.now, Event::Digest { ticket, map, entries, hash });
-        }
+        let Some((owner, keys)) = gathered.long.pop() else { return false };
+        client.long_reads.pop_front();
+        gathered.has_all_room = true;
+        (client.owed_bytes, request.charge.owed_bytes) = (answer_bytes_max, answer_bytes_max);
+        let (map, room) = (map.clone(), answer_bytes_max - gathered.text_bytes);
+        let read = Read { map: &map, map_hash: turn.hasher.map(&map), keys: KeyList(&keys), room };
+        self.ask(turn, clients, maps, (owner, reply), read);
+        true
     }
 }
 
-impl KeyOf<'_> {
-    /// The request for it, whose spans point into `bytes`.
-    fn request(self, reply: ReplyTo, bytes: &mut Vec<u8>) -> Request {
-        let map = Span::append(bytes, self.map.as_bytes());
-        let key = Span::append(bytes, self.key.as_bytes());
-        Request::Read { reply, map, map_hash: self.map_hash, key, key_hash: self.key_hash }
-    }
+/// Bytes of an answer that any owner may have made before it is known how many it takes: as many requests as a
+/// connection may have under way leave room for all of theirs.
+fn promised_bytes(clients: &Clients) -> usize {
+    clients.answer_bytes_max() / (2 * CONNECTION_REQUESTS_PENDING_MAX)
+}
+
+/// Bytes that a read takes while it waits.
+fn read_bytes(read: &Read<'_>) -> usize {
+    size_of::<Item>() + read.map.len() + read.keys.0.len()
 }

@@ -1,11 +1,15 @@
 //! `write`: each operation goes to the owner of its key; one ack follows when all have answered.
 
-use super::{Asked, Outcomes, PendingRequest, Requests, Waiting};
+use super::charge::Charge;
+use super::{PendingRequest, Requests, Waiting, give_back};
+use crate::limits::SCRATCH_BYTES_MAX;
 use crate::mesh::{
     Action, Answer, ConnectionId, Item, Merged, PackedWrite, ReplyTo, Request, ShardIndex, Write,
 };
+use crate::shard::caller::Asked;
 use crate::shard::clients::Clients;
 use crate::shard::maps::{MapSlot, Maps};
+use crate::shard::outcomes::{Outcomes, place};
 use crate::shard::turn::Turn;
 use crate::shard::{Ack, AckLevel, Event};
 use crate::wire::{Reject, Ticket};
@@ -48,8 +52,7 @@ impl Requests {
         if let Some(reject) = maps.refuses_writes(turn, ack) {
             ops.targets().for_each(|_| batch.refuse(reject));
             acknowledge(turn, clients, (id, asked.ticket()), ack, Reached::Memory, &batch.outcomes);
-            self.outcomes = batch.outcomes;
-            return;
+            return self.keep_outcomes(batch.outcomes);
         }
         let mut hashes = std::mem::take(&mut self.hashes);
         hash_and_warm(turn, maps, &ops, &mut hashes);
@@ -57,14 +60,16 @@ impl Requests {
         for (index, &hash) in hashes.iter().enumerate() {
             value.clear();
             match ops.next(&mut value) {
-                Some(Ok(op)) => self.route(turn, clients, maps, &mut batch, (index as u32, &op, hash)),
+                Some(Ok(op)) => self.route(turn, clients, maps, &mut batch, (place(index), &op, hash)),
                 Some(Err(reject)) => batch.refuse(reject),
                 None => break,
             }
         }
         self.value = value;
-        let unanswered = hashes.len() as u32 - batch.answered;
+        give_back(&mut self.value);
+        let (ops, unanswered) = (hashes.len(), place(hashes.len()) - batch.answered);
         self.hashes = hashes;
+        give_back(&mut self.hashes);
         let waits_for_disk = maps.waits_for_disk(turn, ack);
         if waits_for_disk && batch.has_merged {
             batch.outcomes.cover((turn.index, maps.covering()));
@@ -72,21 +77,25 @@ impl Requests {
         match batch.reply {
             None if !waits_for_disk => {
                 acknowledge(turn, clients, (id, asked.ticket()), ack, Reached::Memory, &batch.outcomes);
-                self.outcomes = batch.outcomes;
+                self.keep_outcomes(batch.outcomes);
             }
             None => {
+                let charge = Charge::of_write(batch.outcomes.heap_bytes(), ops);
                 let waiting = Waiting::Write { ack, outcomes: batch.outcomes };
                 let reply = self.wait_for(turn, clients, (id, asked.ticket), waiting, 0);
-                self.outcomes = self.spare_outcomes.pop().unwrap_or_default();
+                self.charge(clients, reply, charge);
+                self.outcomes = self.spare_outcomes.take();
                 self.operations_answered(turn, clients, maps, reply);
             }
             Some(reply) => {
                 if let Some(request) = self.pending.get_mut(reply) {
                     request.remaining = unanswered;
                     request.ticket = asked.ticket;
+                    let request_bytes = batch.request_bytes + batch.outcomes.heap_bytes();
                     request.waiting = Waiting::Write { ack, outcomes: batch.outcomes };
+                    self.charge(clients, reply, Charge::of_write(request_bytes, ops));
                 }
-                self.outcomes = self.spare_outcomes.pop().unwrap_or_default();
+                self.outcomes = self.spare_outcomes.take();
             }
         }
     }
@@ -108,7 +117,12 @@ impl Requests {
             let writer = turn.writer(batch.connection);
             let outcome = maps.apply(turn, slot, &write, Some(writer));
             batch.answer(index, outcome);
+        } else if hash.owner == turn.index
+            && let Err(reject) = maps.may_wait(write.bytes())
+        {
+            batch.answer(index, Err(reject));
         } else {
+            batch.request_bytes += size_of::<Item>() + write.bytes();
             // Most requests touch nothing but this shard and never come here.
             let waiting = || Waiting::Write { ack: AckLevel::None, outcomes: Outcomes::default() };
             let reply = *batch.reply.get_or_insert_with(|| {
@@ -127,8 +141,14 @@ impl Requests {
         reply: ReplyTo,
         write: &Write<'_>,
     ) {
-        let Some(slot) = maps.ready_slot(turn, None, write) else { return maps.park(turn, reply, write) };
-        let outcome = maps.apply(turn, slot, write, Some(reply.writer()));
+        let slot = maps.ready_slot(turn, None, write);
+        let outcome = match slot {
+            Some(slot) => maps.apply(turn, slot, write, Some(reply.writer())),
+            None => match maps.may_wait(write.bytes()) {
+                Ok(()) => return maps.park(turn, reply, write),
+                Err(reject) => Err(reject),
+            },
+        };
         if reply.shard == turn.index {
             let cover = (turn.index, maps.covering());
             self.write_answered(turn, clients, maps, (reply, outcome), cover);
@@ -187,11 +207,14 @@ impl Requests {
             }
             let asked = (request.connection, request.ticket.as_ref());
             acknowledge(turn, clients, asked, ack, reached, &outcomes);
-            if self.spare_outcomes.len() < SPARE_OUTCOMES_MAX {
-                outcomes.clear();
-                self.spare_outcomes.push(outcomes);
-            }
+            self.spare_outcomes.put(outcomes);
         }
+    }
+
+    /// Keeps the list for the next request, unless a giant has made it larger than most need.
+    fn keep_outcomes(&mut self, outcomes: Outcomes) {
+        self.outcomes =
+            if outcomes.heap_bytes() <= SCRATCH_BYTES_MAX { outcomes } else { Outcomes::default() };
     }
 }
 
@@ -260,9 +283,6 @@ enum Reached {
     Durable,
 }
 
-/// Lists of outcomes kept for reuse, so that requests that wait allocate nothing in the long run.
-const SPARE_OUTCOMES_MAX: usize = 256;
-
 /// One `write` while its operations are routed.
 struct OpBatch {
     connection: ConnectionId,
@@ -271,6 +291,8 @@ struct OpBatch {
     reply: Option<ReplyTo>,
     /// Operations that have been answered.
     answered: u32,
+    /// Bytes that the others take wherever they wait.
+    request_bytes: usize,
     /// Whether any was merged here.
     has_merged: bool,
 }
@@ -288,12 +310,12 @@ pub struct OpHash {
 impl OpBatch {
     fn new(connection: ConnectionId, mut outcomes: Outcomes) -> Self {
         outcomes.clear();
-        Self { connection, outcomes, reply: None, answered: 0, has_merged: false }
+        Self { connection, outcomes, reply: None, answered: 0, request_bytes: 0, has_merged: false }
     }
 
     /// Rejects the next operation before anybody is asked.
     fn refuse(&mut self, reject: Reject) {
-        let index = self.outcomes.len() as u32;
+        let index = place(self.outcomes.len());
         self.outcomes.push(None);
         self.answer(index, Err(reject));
     }

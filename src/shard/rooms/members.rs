@@ -11,6 +11,7 @@ use crate::mesh::{Answer, Item, Member, MemberChanged, ReplyTo, ShardIndex, Span
 use crate::shard::clients::Clients;
 use crate::shard::requests::Requests;
 use crate::shard::turn::Turn;
+use crate::shard::work;
 use crate::wire::Reject;
 
 /// Watches answered in one turn, unless they come to more than [`CHUNK_BYTES`] before: a thousand that join at once
@@ -160,6 +161,7 @@ impl Rooms {
             let members = Span::append(&mut envelope.bytes, &packed);
             envelope.items.push(Item::Answer(Answer::Members { reply, room: name, members }));
         }
+        turn.spend(work::encoded(packed.len()));
         packed.len()
     }
 

@@ -14,6 +14,7 @@ use crate::shard::clients::{Alike, Clients};
 use crate::shard::interest::Left;
 use crate::shard::requests::{PendingRequest, Requests, Waiting};
 use crate::shard::turn::Turn;
+use crate::shard::work;
 use crate::shard::{Event, MemberChange};
 use crate::wire::{Reject, Ticket};
 
@@ -218,6 +219,7 @@ impl Rooms {
         let SetPresence { member, state, clock, .. } = *set;
         let change = MemberChange { room: interest.name(), member, state, clock, now: turn.now };
         let mut alike = Alike::default();
+        turn.spend(work::RECEIVER * interest.members().len() as u64);
         for &watch in interest.members() {
             let watch = &mut self.watches[watch as usize];
             let index = watch.connection.index;

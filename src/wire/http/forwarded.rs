@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 /// proxy names none, or nothing that is an address, the proxy is the last that is known. IPv4 addresses are never written
 /// as IPv6 ones, so that each has one form.
 pub(super) fn client_address(peer: IpAddr, headers: Headers<'_>, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
+    let is_trusted = |address: IpAddr| is_trusted(address, trusted);
     let mut client = peer.to_canonical();
     if !is_trusted(client) {
         return client;
@@ -32,6 +32,12 @@ pub(super) fn client_address(peer: IpAddr, headers: Headers<'_>, trusted: &[IpNe
         }
     }
     client
+}
+
+/// Whether connections from `peer` are of whom it says.
+pub fn is_trusted(peer: IpAddr, trusted: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    trusted.iter().any(|net| net.contains(&peer))
 }
 
 /// What proxies say that know the client only, not the way.

@@ -11,6 +11,7 @@ mod subprotocol;
 mod target;
 mod upgrade;
 
+pub use forwarded::is_trusted;
 pub use response::{Content, write_options, write_page, write_page_head};
 pub use target::canonical_path;
 pub use tungstenite::http::StatusCode;

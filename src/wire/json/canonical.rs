@@ -109,6 +109,8 @@ fn write_sorted(value: &[Node<'_>], names: &mut Vec<u32>, out: &mut Vec<u8>) {
     let mut place = 1;
     for (_, member) in Members::of(value).into_iter().flatten() {
         names.push(place);
+        // A message has fewer nodes than bytes.
+        const { assert!(crate::limits::MESSAGE_BYTES_CEILING < u32::MAX as usize) };
         place += 1 + member.len() as u32;
     }
     // Of equal names the one sent last comes last.

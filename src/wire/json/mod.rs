@@ -18,6 +18,6 @@ pub use number::{Number, write_integer};
 pub use parser::{Object, Parser};
 pub use refused::{Diagnosis, Faults, Refused};
 pub use scan::{Found, Scan, Step, find_id, scan};
-pub use string::{is_plain, write_string};
+pub use string::{is_plain, string_bytes, write_string};
 pub use tape::{Elements, Members};
 pub use value::Value;

@@ -6,12 +6,14 @@
 use std::ops::Range;
 
 use super::fault::{Fault, What};
-use crate::limits::{JSON_DEPTH_MAX, OPS_PER_REQUEST_MAX};
+use crate::limits::{JSON_DEPTH_MAX, MESSAGE_BYTES_CEILING, OPS_PER_REQUEST_MAX};
 
 /// Steps of a path that are told.
 pub const PATH_STEPS_MAX: usize = 4;
 /// Faults that are told. More are not kept, as nobody reads them.
 const FOUND_MAX: usize = OPS_PER_REQUEST_MAX;
+/// Places in a message are kept in 32 bits.
+const _: () = assert!(MESSAGE_BYTES_CEILING < u32::MAX as usize);
 /// The member that answers repeat.
 const ID: &str = "id";
 

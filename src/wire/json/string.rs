@@ -36,6 +36,16 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+/// Bytes that [`write_string`] writes.
+pub fn string_bytes(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    text.bytes().map(escaped).sum::<usize>() + text.len() + 2
+}
+
 /// Whether `text` is written as it is, between quotes.
 pub fn is_plain(text: &str) -> bool {
     plain_len(text.as_bytes()) == text.len()
@@ -151,6 +161,7 @@ mod tests {
     fn every_byte_at_every_place_is_escaped_as_if_it_stood_alone() {
         for character in (0u8..0x80).map(char::from) {
             let alone = written(&character.to_string());
+            assert_eq!(string_bytes(&character.to_string()), alone.len(), "{character:?}");
             let alone = &alone[1..alone.len() - 1];
             for before in 0..18 {
                 for after in [0, 1, 7, 8, 9] {

@@ -12,6 +12,7 @@ use crate::wire::Close;
 
 /// The longest header a client sends: two octets, a 64-bit length and the masking key.
 const HEADER_BYTES_MAX: usize = 14;
+const _: () = assert!(HEADER_BYTES_MAX <= u8::MAX as usize);
 /// Bytes of a control frame's payload (RFC 6455 section 5.5).
 const CONTROL_BYTES_MAX: u64 = 125;
 

@@ -1,4 +1,4 @@
-//! What the server says: the answers and events of protocol v1, appended to a buffer as JSON, without frames.
+//! What the server says: the answers and events of protocol v1, appended to a buffer as JSON; [`text_frame`] puts a frame around it.
 //!
 //! Each function writes straight through: no intermediate value, no format string, no allocation beyond the
 //! buffer's own growth. Invariant: the caller's parts (values, entries) are canonical JSON already; all text
@@ -16,6 +16,7 @@ pub use hello::{AuthMode, Hello, Limits, hello};
 
 use crate::crdt::Stamp;
 use crate::wire::Ticket;
+use crate::wire::websocket::{Opcode, write_frame_with};
 
 /// Appends `,"id":…` for a request that had one.
 #[inline]
@@ -40,4 +41,9 @@ fn separate(out: &mut Vec<u8>) {
     if out.last() != Some(&b'[') {
         out.push(b',');
     }
+}
+
+/// Appends a text frame around what `write` appends.
+pub fn text_frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    write_frame_with(out, Opcode::Text, write);
 }

@@ -3,11 +3,17 @@
 //! Invariant: bytes leave in the order they were queued, and what is in flight does not move or change until
 //! its last completion. A piece is owned (copied) or a buffer shared with other connections.
 
+mod buffer_pool;
+mod pieces;
+mod shared;
+
 use std::ops::Range;
 
-use super::buffer_pool::BufferPool;
-use super::pieces::{PART_END_MAX, Piece, Pieces, part};
-use super::shared::{Personal, SharedFrames};
+use pieces::{PART_END_MAX, Piece, Pieces, part};
+
+pub use buffer_pool::BufferPool;
+pub use shared::{Frames, Hole, Personal, SharedFrames};
+
 use crate::limits::{SHARED_BYTES_MIN, SHARED_PART_BYTES_MIN};
 
 /// See the module. One for each connection; an empty one owns no heap.

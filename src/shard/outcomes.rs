@@ -1,6 +1,7 @@
 //! What became of the operations of one `write`, in their order, while they are applied and answered.
 
 use crate::crdt::{Node, Stamp};
+use crate::limits::{MESSAGE_BYTES_CEILING, SCRATCH_BYTES_MAX};
 use crate::mesh::{Merged, MergedStamp, ShardIndex};
 use crate::wire::Reject;
 
@@ -16,7 +17,46 @@ pub struct Outcomes {
     covers: Vec<(ShardIndex, u64)>,
 }
 
+/// Emptied lists, kept for reuse, so that requests that wait allocate nothing in the long run.
+#[derive(Default)]
+pub struct SpareOutcomes {
+    lists: Vec<Outcomes>,
+    bytes: usize,
+}
+
+impl SpareOutcomes {
+    pub fn take(&mut self) -> Outcomes {
+        let list = self.lists.pop().unwrap_or_default();
+        self.bytes -= list.heap_bytes();
+        list
+    }
+
+    /// Keeps the list, unless it is a large one or there are enough.
+    pub fn put(&mut self, mut list: Outcomes) {
+        let bytes = list.heap_bytes();
+        let is_kept = bytes <= SCRATCH_BYTES_MAX
+            && self.bytes + bytes <= SPARE_BYTES_MAX
+            && self.lists.len() < SPARE_LISTS_MAX;
+        if is_kept {
+            list.clear();
+            self.bytes += bytes;
+            self.lists.push(list);
+        }
+    }
+}
+
+const SPARE_LISTS_MAX: usize = 256;
+const SPARE_BYTES_MAX: usize = 4 * SCRATCH_BYTES_MAX;
+
 impl Outcomes {
+    /// Bytes the lists take.
+    pub fn heap_bytes(&self) -> usize {
+        self.merged.capacity() * size_of::<Option<Merged>>()
+            + self.given.capacity() * size_of::<(u32, Stamp)>()
+            + self.rejected.capacity() * size_of::<(u32, Reject)>()
+            + self.covers.capacity() * size_of::<(ShardIndex, u64)>()
+    }
+
     pub fn clear(&mut self) {
         self.merged.clear();
         self.given.clear();
@@ -31,7 +71,7 @@ impl Outcomes {
     /// Adds the next operation, which nobody has answered yet and whose client gave it the stamp `at`.
     pub fn push(&mut self, at: Option<Stamp>) {
         if let Some(at) = at {
-            self.given.push((self.merged.len() as u32, at));
+            self.given.push((place(self.merged.len()), at));
         }
         self.merged.push(None);
     }
@@ -63,7 +103,7 @@ impl Outcomes {
         self.rejected.iter().for_each(|&(index, _)| is_rejected[index as usize] = true);
         for (index, _) in self.merged.iter().enumerate().filter(|(_, merged)| merged.is_none()) {
             if !is_rejected[index] {
-                self.rejected.push((index as u32, reject));
+                self.rejected.push((place(index), reject));
             }
         }
     }
@@ -88,10 +128,40 @@ impl Outcomes {
     }
 }
 
+/// The place of an operation in its request.
+///
+/// # Panics
+/// If it does not fit: an operation takes several bytes of a message, which is far below 4 GiB.
+pub fn place(index: usize) -> u32 {
+    const { assert!(MESSAGE_BYTES_CEILING <= u32::MAX as usize) };
+    u32::try_from(index).expect("a message has fewer operations than bytes")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::crdt::Time;
+
+    #[test]
+    fn lists_are_kept_for_reuse_by_their_bytes() {
+        let mut spare = SpareOutcomes::default();
+        let list = |ops: usize| {
+            let mut list = Outcomes::default();
+            (0..ops).for_each(|_| list.push(None));
+            list
+        };
+        spare.put(list(SCRATCH_BYTES_MAX / 8 + 1));
+        assert_eq!((spare.lists.len(), spare.bytes), (0, 0), "a giant is not kept");
+        (0..1000).for_each(|_| spare.put(list(1024)));
+        assert!(spare.bytes > SPARE_BYTES_MAX / 2 && spare.bytes <= SPARE_BYTES_MAX, "{}", spare.bytes);
+        assert!(spare.take().len() == 0 && spare.bytes <= SPARE_BYTES_MAX - 1024);
+        while !spare.lists.is_empty() {
+            spare.take();
+        }
+        assert_eq!((spare.take().len(), spare.bytes), (0, 0));
+        (0..1000).for_each(|_| spare.put(list(1)));
+        assert_eq!(spare.lists.len(), SPARE_LISTS_MAX);
+    }
 
     #[test]
     fn each_operation_has_its_own_stamp() {

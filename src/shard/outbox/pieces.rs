@@ -1,4 +1,4 @@
-//! What waits in an [`Outbox`](super::outbox::Outbox), piece by piece.
+//! What waits in an [`Outbox`](super::Outbox), piece by piece.
 
 use std::ops::Range;
 use std::rc::Rc;

@@ -67,7 +67,7 @@ impl BufferPool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::outbox::Outbox;
+    use super::super::Outbox;
     use super::*;
 
     fn share(pool: &mut BufferPool, bytes: &[u8]) -> SharedFrames {

@@ -6,8 +6,8 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::Outbox;
 use super::buffer_pool::BufferPool;
-use super::outbox::Outbox;
 
 /// Frames, one after the other, and where in them a receiver's own part would go.
 #[derive(Clone, Debug, Default)]

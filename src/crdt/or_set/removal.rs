@@ -1,0 +1,314 @@
+//! Removing many tags of a set at once, by name or by value.
+//!
+//! Invariant: a removal is planned before anything changes, so it happens as a whole or not at all; and it costs one pass
+//! over what it names and one over the set, however many tags that are.
+
+use super::{Gone, OrSet};
+use crate::crdt::{Refused, Time};
+use crate::limits::TAGS_PER_KEY_MAX;
+
+/// What a removal names.
+#[derive(Debug)]
+pub enum Removal<'a, 't> {
+    /// Tags in any order, which becomes ascending; known or not, some perhaps more than once.
+    Tags(&'a mut [&'t str]),
+    /// The live tags of this value, given as canonical bytes.
+    Value(&'a [u8]),
+}
+
+/// What a removal did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Tags that were not removed before.
+    pub tags: usize,
+    /// Tags compared and moved to find them and to put them away.
+    pub work: usize,
+}
+
+impl OrSet {
+    /// Removes all that `removal` names, or nothing, and calls `each` with every tag that was not removed before, ascending.
+    /// What it did, and the change of the key's digest.
+    ///
+    /// One pass over the set and one over the tags: O(tags log tags + set).
+    ///
+    /// # Errors
+    /// [`Refused::TooLarge`] where unknown tags would be more than [`TAGS_PER_KEY_MAX`], [`Refused::CellFull`] where the set
+    /// would grow beyond `bytes_max`. Nothing has changed then.
+    pub(in crate::crdt) fn remove_all(
+        &mut self,
+        key: &[u8],
+        removal: Removal<'_, '_>,
+        applied: Time,
+        bytes_max: usize,
+        mut each: impl FnMut(&str),
+    ) -> Result<(Removed, u64), Refused> {
+        let mut work = 0;
+        let plan = match removal {
+            Removal::Tags(tags) => self.plan_tags(tags, &mut work),
+            Removal::Value(value) => self.plan_value(value, &mut work),
+        };
+        self.check_plan(&plan, bytes_max)?;
+        let mut known = plan.iter().filter_map(|planned| planned.live).peekable();
+        let mut looked_at = 0;
+        let mut taken = self.live.extract_if(.., |_| {
+            let is_planned = known.next_if_eq(&looked_at).is_some();
+            looked_at += 1;
+            is_planned
+        });
+        let mut digest = 0_u64;
+        let mut gone = Vec::with_capacity(plan.len());
+        for planned in &plan {
+            let tag = match planned.live.and_then(|_| taken.next()) {
+                Some(tagged) => {
+                    self.content_bytes -= tagged.heap_bytes();
+                    digest = digest.wrapping_sub(tagged.digest(key));
+                    tagged.tag
+                }
+                None => planned.tag.into(),
+            };
+            each(&tag);
+            self.content_bytes += tag.len();
+            gone.push((planned.place, Gone { tag, applied }));
+        }
+        drop(taken);
+        work += looked_at;
+        if !gone.is_empty() {
+            self.removed_since = self.removed_since.min(applied);
+        }
+        self.put_away(gone, &mut work);
+        Ok((Removed { tags: plan.len(), work }, digest))
+    }
+
+    /// What removing these tags takes.
+    fn plan_tags<'t>(&self, tags: &mut [&'t str], work: &mut usize) -> Vec<Planned<'t>> {
+        tags.sort_unstable_by(|one, other| {
+            *work += 1;
+            one.cmp(other)
+        });
+        let mut plan: Vec<Planned<'t>> = Vec::with_capacity(tags.len());
+        let (mut place, mut in_live) = (0, 0);
+        for &mut tag in tags {
+            if plan.last().is_some_and(|planned| planned.tag == tag) {
+                continue;
+            }
+            let found = seek(&self.removed, place, |gone| &gone.tag, tag, work);
+            place = found.unwrap_or_else(|place| place);
+            if found.is_ok() {
+                continue;
+            }
+            let live = seek(&self.live, in_live, |tagged| &tagged.tag, tag, work);
+            in_live = live.unwrap_or_else(|place| place);
+            plan.push(Planned { tag, live: live.ok(), place });
+        }
+        plan
+    }
+
+    /// What removing the tags of this value takes. They stay where they are: only their places are told.
+    fn plan_value(&self, value: &[u8], work: &mut usize) -> Vec<Planned<'static>> {
+        let mut plan = Vec::new();
+        let mut place = 0;
+        for (index, tagged) in self.live.iter().enumerate() {
+            if *tagged.value == *value {
+                let found = seek(&self.removed, place, |gone| &gone.tag, &tagged.tag, work);
+                place = found.unwrap_or_else(|place| place);
+                plan.push(Planned { tag: "", live: Some(index), place });
+            }
+        }
+        *work += self.live.len();
+        plan
+    }
+
+    fn check_plan(&self, plan: &[Planned<'_>], bytes_max: usize) -> Result<(), Refused> {
+        let mut unknown = 0;
+        let (mut freed_bytes, mut added_bytes) = (0, plan.len() * size_of::<Gone>());
+        for planned in plan {
+            match planned.live {
+                Some(index) => {
+                    let tagged = &self.live[index];
+                    freed_bytes += tagged.heap_bytes();
+                    added_bytes += tagged.tag.len();
+                }
+                None => {
+                    unknown += 1;
+                    added_bytes += planned.tag.len();
+                }
+            }
+        }
+        if unknown > 0 && self.live.len() + self.removed.len() + unknown > TAGS_PER_KEY_MAX {
+            return Err(Refused::TooLarge);
+        }
+        self.check_growth(freed_bytes, added_bytes, bytes_max)
+    }
+
+    /// Merges ascending removals into the list, each at its place in it as it is.
+    fn put_away(&mut self, gone: Vec<(usize, Gone)>, work: &mut usize) {
+        if gone.len() <= 1 {
+            for (place, gone) in gone {
+                *work += self.removed.len() - place;
+                self.removed.insert(place, gone);
+            }
+            return;
+        }
+        let merged = Vec::with_capacity(self.removed.len() + gone.len());
+        let mut old = std::mem::replace(&mut self.removed, merged).into_iter();
+        let mut moved = 0;
+        for (place, gone) in gone {
+            self.removed.extend(old.by_ref().take(place - moved));
+            moved = place;
+            self.removed.push(gone);
+        }
+        self.removed.extend(old);
+        *work += self.removed.len();
+    }
+}
+
+/// One tag that is to be removed.
+struct Planned<'t> {
+    /// Empty where it is known.
+    tag: &'t str,
+    /// Where it is among the live tags.
+    live: Option<usize>,
+    /// Where it goes among the removed ones.
+    place: usize,
+}
+
+/// Where `tag` is in a sorted list, or would be; not before `from`. Strides double until they pass it, so that looking for
+/// ascending tags one after the other costs no more than one pass.
+fn seek<T>(
+    list: &[T],
+    from: usize,
+    tag_of: impl Fn(&T) -> &str,
+    tag: &str,
+    work: &mut usize,
+) -> Result<usize, usize> {
+    let (mut low, mut high, mut stride) = (from, from, 1);
+    while high < list.len() {
+        *work += 1;
+        if tag_of(&list[high]) >= tag {
+            break;
+        }
+        low = high + 1;
+        high += stride;
+        stride *= 2;
+    }
+    let end = list.len().min(high + 1);
+    let found = list[low..end].binary_search_by(|item| {
+        *work += 1;
+        tag_of(item).cmp(tag)
+    });
+    found.map(|index| low + index).map_err(|index| low + index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crdt::{Stamp, Tagged};
+
+    fn stamp(text: &str) -> Stamp {
+        Stamp::parse(text).unwrap()
+    }
+
+    fn set_of(tags: impl IntoIterator<Item = (String, &'static [u8])>) -> OrSet {
+        let mut set = OrSet::new();
+        for (tag, value) in tags {
+            set.add(b"k", &tag, value, (&stamp("1:0:n"), Time::ZERO), usize::MAX).unwrap();
+        }
+        set
+    }
+
+    fn remove(set: &mut OrSet, removal: Removal<'_, '_>) -> Result<(Removed, Vec<String>), Refused> {
+        let mut tags = Vec::new();
+        let digest = set.digest(b"k");
+        let (removed, change) =
+            set.remove_all(b"k", removal, Time::new(5, 0), usize::MAX, |tag| tags.push(tag.to_owned()))?;
+        assert_eq!(set.digest(b"k"), digest.wrapping_add(change));
+        assert_eq!(removed.tags, tags.len());
+        Ok((removed, tags))
+    }
+
+    #[test]
+    fn removing_a_value_removes_the_tags_seen_and_a_concurrent_add_survives() {
+        let mut set =
+            set_of([("b", b"1"), ("a", b"1"), ("c", b"2")].map(|(tag, value)| (tag.to_owned(), &value[..])));
+        assert_eq!(remove(&mut set, Removal::Value(b"1")).unwrap().1, ["a", "b"]);
+        set.add(b"k", "d", b"1", (&stamp("1:0:m"), Time::ZERO), usize::MAX).unwrap();
+        assert_eq!(set.live().map(Tagged::tag).collect::<Vec<_>>(), ["c", "d"]);
+        assert_eq!(set.removed().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(remove(&mut set, Removal::Value(b"3")).unwrap().0.tags, 0);
+    }
+
+    /// Goal: many tags at once leave what they leave one by one. Method: both, over all subsets of six tags, of which some
+    /// are live, some removed and some unknown.
+    #[test]
+    fn many_at_once_leave_what_they_leave_one_by_one() {
+        let all = ["a", "b", "c", "d", "e", "f"];
+        for chosen in 0..1_u32 << all.len() {
+            let mut sets =
+                [(); 2].map(|()| set_of(["a", "c", "d", "f"].map(|tag| (tag.to_owned(), &b"1"[..]))));
+            for set in &mut sets {
+                set.remove(b"k", "d", Time::new(1, 0)).unwrap();
+            }
+            let mut tags: Vec<&str> =
+                (0..all.len()).filter(|bit| chosen >> bit & 1 == 1).map(|bit| all[bit]).collect();
+            let [at_once, one_by_one] = &mut sets;
+            let changed =
+                tags.iter().filter(|tag| one_by_one.remove(b"k", tag, Time::new(5, 0)).unwrap().is_some());
+            let changed: Vec<&str> = changed.copied().collect();
+            tags.reverse();
+            tags.extend(tags.clone());
+            assert_eq!(remove(at_once, Removal::Tags(&mut tags)).unwrap().1, changed);
+            assert!(at_once.removed_at().eq(one_by_one.removed_at()));
+            assert!(at_once.live().map(Tagged::tag).eq(one_by_one.live().map(Tagged::tag)));
+            assert_eq!(at_once.content_bytes, one_by_one.content_bytes);
+            assert_eq!(at_once.removed_since, one_by_one.removed_since);
+        }
+    }
+
+    #[test]
+    fn a_removal_that_does_not_fit_removes_nothing() {
+        let names = |range: std::ops::Range<usize>| range.map(|i| format!("{i:05}")).collect::<Vec<_>>();
+        let mut set = set_of(names(1..TAGS_PER_KEY_MAX).into_iter().map(|tag| (tag, &b"1"[..])));
+        let bytes = set.heap_bytes();
+        let mut tags = ["00003", "new", "newer"];
+        assert_eq!(remove(&mut set, Removal::Tags(&mut tags)), Err(Refused::TooLarge));
+        assert_eq!(
+            (set.live().len(), set.removed().len(), set.heap_bytes()),
+            (TAGS_PER_KEY_MAX - 1, 0, bytes)
+        );
+        let mut tags = ["new", "00003"];
+        assert_eq!(remove(&mut set, Removal::Tags(&mut tags)).unwrap().1, ["00003", "new"]);
+
+        let mut small = set_of([("a".to_owned(), &b"1"[..])]);
+        let bytes_max = small.bytes();
+        let tag = "t".repeat(80);
+        let removed =
+            small.remove_all(b"k", Removal::Tags(&mut [&tag, "b"]), Time::new(5, 0), bytes_max, |_| ());
+        assert_eq!(removed, Err(Refused::CellFull));
+        assert_eq!((small.removed().len(), small.bytes()), (0, bytes_max));
+        let removed =
+            small.remove_all(b"k", Removal::Tags(&mut ["a", "b"]), Time::new(5, 0), bytes_max, |_| ());
+        assert!(removed.is_ok() && small.bytes() < bytes_max, "it has shrunk");
+    }
+
+    /// Goal: what a removal costs grows with what it names and with the set, not with their product. Method: the tags that
+    /// were compared and moved.
+    #[test]
+    fn a_removal_is_one_pass_over_its_tags_and_the_set() {
+        const HALF: usize = TAGS_PER_KEY_MAX / 2;
+        let names = |count: usize, odd: usize| (0..count).map(move |i| format!("{:05}", 2 * i + odd));
+        for (known, count) in [(false, HALF), (true, HALF), (false, 10), (true, 10)] {
+            let mut set = set_of(names(HALF, 0).map(|tag| (tag, &b"1"[..])));
+            let names: Vec<String> = names(count, usize::from(!known)).collect();
+            let mut tags: Vec<&str> = names.iter().map(String::as_str).rev().collect();
+            let (removed, _) = remove(&mut set, Removal::Tags(&mut tags)).unwrap();
+            assert_eq!(removed.tags, count);
+            let work_max = 2 * HALF + count * (8 + 2 * count.ilog2() as usize);
+            assert!(removed.work <= work_max, "{} of {work_max}, {count} tags", removed.work);
+        }
+        let mut set = set_of(names(HALF, 0).map(|tag| (tag, &b"1"[..])));
+        let (removed, _) = remove(&mut set, Removal::Value(b"1")).unwrap();
+        assert!(removed.tags == HALF && removed.work <= 5 * HALF, "{removed:?}");
+        let (removed, _) = remove(&mut set, Removal::Value(b"1")).unwrap();
+        assert_eq!(removed, Removed { tags: 0, work: 0 }, "nothing is left to look at");
+    }
+}

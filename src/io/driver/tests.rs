@@ -1,0 +1,231 @@
+//! What each failure of the kernel does to a shard that serves. The kernel is the real one; what it does not do on demand is
+//! put in its place at the boundary of the ring (`faults.rs`): an operation that fails does not happen.
+//!
+//! That nothing spins is told by a lower bound: so many turns took so long at least.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use rustix::io::Errno;
+
+use super::*;
+use crate::config::Config;
+use crate::dialect;
+use crate::io::failures::{ACCEPT_REST_US, RETRY_US};
+use crate::io::process;
+use crate::mesh::{self, KeyHasher};
+use crate::metrics::Metrics;
+use crate::shard::Shared;
+
+struct World {
+    driver: Driver,
+    address: SocketAddr,
+    control: Control,
+    /// The ring of a second shard, which nobody drives.
+    other: Ring,
+}
+
+impl World {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, clock) = (listener.local_addr().unwrap(), Clock::start());
+        let shared = Shared {
+            config: Arc::new(Config { drain_ms: 500, ..Config::default() }),
+            dialects: dialect::ALL,
+            epoch: 1,
+            hasher: KeyHasher::new(1),
+            connections: Arc::new(AtomicUsize::new(0)),
+            process: process::metrics,
+            storage: None,
+        };
+        let ports = mesh::connect(1).remove(0);
+        let shard = Shard::new(shared, 0, ports, None, clock.now(), 1);
+        let control = Control::new().unwrap();
+        let (ring, other) = (Ring::new().unwrap(), Ring::new().unwrap());
+        let rings = [ring.as_raw_fd(), other.as_raw_fd()].into();
+        let listeners = vec![OwnedFd::from(listener)];
+        let mut driver = Driver::new(ring, shard, clock, control.clone(), None, listeners, rings);
+        driver.start();
+        Self { driver, address, control, other }
+    }
+
+    fn fail(&mut self, concerns: fn(Operation) -> bool, errno: Errno) {
+        self.driver.ring.faults.failing = Some((concerns, errno));
+    }
+
+    /// What has failed is asked for once more, which succeeds.
+    fn heal(&mut self) {
+        self.driver.ring.faults.failing = None;
+        self.turn_awake_until("an end of failures", |driver| driver.later.is_empty());
+    }
+
+    /// The same as [`Self::turn_until`], where what succeeds silently ends no wait.
+    fn turn_awake_until(&mut self, what: &str, is_so: impl Fn(&mut Driver) -> bool) {
+        for _ in 0..1000 {
+            if is_so(&mut self.driver) {
+                return;
+            }
+            self.control.wake();
+            self.turn();
+        }
+        panic!("a thousand turns without: {what}");
+    }
+
+    fn turn(&mut self) -> bool {
+        self.driver.turn().unwrap()
+    }
+
+    fn turn_until(&mut self, what: &str, is_so: impl Fn(&Driver) -> bool) {
+        for _ in 0..1000 {
+            if is_so(&self.driver) {
+                return;
+            }
+            self.turn();
+        }
+        panic!("a thousand turns without: {what}");
+    }
+
+    /// Turns until `count` operations have failed, and how long that took.
+    fn turn_until_failed(&mut self, count: usize) -> u64 {
+        let (began_us, struck) = (self.driver.clock.elapsed_ns() / 1000, self.driver.ring.faults.struck);
+        self.turn_until("failures", |driver| driver.ring.faults.struck >= struck + count);
+        self.driver.clock.elapsed_ns() / 1000 - began_us
+    }
+
+    /// Connects somebody, whom the server has accepted.
+    fn connect(&mut self) -> (TcpStream, ConnectionId) {
+        let before = self.metrics().accepts;
+        let stream = TcpStream::connect(self.address).unwrap();
+        self.turn_until("an accept", |driver| driver.shard.metrics_now().accepts > before);
+        let taken = |driver: &mut Driver, index| driver.sockets.whole(index).is_some();
+        let index = (0..8).rev().find(|&index| taken(&mut self.driver, index)).unwrap();
+        (stream, self.driver.sockets.whole(index).unwrap())
+    }
+
+    /// Whether a page is served.
+    fn serves(&mut self) -> bool {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        let sockets = |driver: &Driver| driver.shard.metrics_now().sockets;
+        let before = self.metrics().accepts;
+        self.turn_until("an accept", |driver| driver.shard.metrics_now().accepts > before);
+        self.turn_until("an answer", |driver| driver.shard.metrics_now().bytes_sent > 0);
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        drop(stream);
+        self.turn_until("the end of the page", |driver| sockets(driver) == 0);
+        &answer == b"HTTP/1.1 200"
+    }
+
+    fn metrics(&self) -> Metrics {
+        self.driver.shard.metrics_now()
+    }
+}
+
+#[test]
+fn accepting_rests_after_any_failure_and_goes_on() {
+    for errno in [Errno::MFILE, Errno::INVAL, Errno::NOMEM] {
+        let mut world = World::new();
+        world.fail(|operation| matches!(operation, Operation::Accept(_)), errno);
+        let took_us = world.turn_until_failed(3);
+        assert!(took_us >= 2 * ACCEPT_REST_US, "three in {took_us} us");
+        assert_eq!(world.metrics().ring_failures, 3);
+        world.heal();
+        assert!(world.serves());
+    }
+}
+
+#[test]
+fn what_belongs_to_no_connection_is_asked_for_again_after_a_rest() {
+    let mut world = World::new();
+    world.fail(|operation| operation == Operation::Control, Errno::NOMEM);
+    world.control.wake();
+    let took_us = world.turn_until_failed(5);
+    assert!(took_us >= 4 * RETRY_US, "five in {took_us} us");
+    world.heal();
+    assert!(world.serves());
+    world.control.drain();
+    while !world.turn() {}
+}
+
+#[test]
+fn a_wake_that_fails_is_sent_again_unless_the_other_shard_has_ended() {
+    let mut world = World::new();
+    world.fail(|operation| matches!(operation, Operation::Wake(_)), Errno::OVERFLOW);
+    world.driver.wake(1);
+    let took_us = world.turn_until_failed(5);
+    assert!(took_us >= 4 * RETRY_US, "five in {took_us} us");
+    world.heal();
+    let mut completed = Vec::new();
+    world.other.turn(Some(Duration::from_secs(5)), &mut completed).unwrap();
+    let woken: Vec<_> = completed.iter().map(|completion| completion.operation).collect();
+    assert_eq!(woken, [Operation::Woken], "once");
+
+    let gone = std::fs::File::open("/dev/null").unwrap();
+    world.driver.rings = [0, std::os::fd::AsRawFd::as_raw_fd(&gone)].into();
+    world.driver.wake(1);
+    world.control.wake();
+    world.turn();
+    world.control.wake();
+    world.turn();
+    assert!(world.driver.later.is_empty(), "no ring, no wake");
+}
+
+#[test]
+fn without_a_timer_turns_come_all_the_same_and_do_not_spin() {
+    let mut world = World::new();
+    // Whoever connects and says nothing is waited for with a timer.
+    let (_silent, _) = world.connect();
+    world.fail(|operation| matches!(operation, Operation::Timer | Operation::MoveTimer), Errno::NOMEM);
+    world.driver.timer_us = None;
+    let took_us = world.turn_until_failed(5);
+    assert!(took_us >= 4 * RETRY_US, "five in {took_us} us");
+    world.heal();
+    world.control.wake();
+    world.turn();
+    assert!(world.driver.timer_us.is_some());
+}
+
+#[test]
+fn a_pause_that_the_kernel_did_not_take_is_asked_for_again() {
+    let mut world = World::new();
+    let (_client, id) = world.connect();
+    world.fail(|operation| matches!(operation, Operation::CancelReceive(_)), Errno::ALREADY);
+    world.driver.pause(id);
+    let took_us = world.turn_until_failed(3);
+    assert!(took_us >= 2 * RETRY_US, "three in {took_us} us");
+    world.heal();
+    world.turn_awake_until("a pause", |driver| !driver.sockets.find(id).unwrap().1.receiving);
+}
+
+#[test]
+fn an_end_of_accepting_that_the_kernel_did_not_take_is_asked_for_again() {
+    let mut world = World::new();
+    assert!(world.serves());
+    world.fail(|operation| matches!(operation, Operation::CancelAccept(_)), Errno::ALREADY);
+    world.control.drain();
+    world.turn_until_failed(3);
+    assert_eq!(world.driver.accepting, Accepting::Ending);
+    world.driver.ring.faults.failing = None;
+    while !world.turn() {}
+    assert!(TcpStream::connect(world.address).is_err());
+}
+
+#[test]
+fn a_transfer_that_fails_ends_its_connection_alone() {
+    for errno in [Errno::CONNRESET, Errno::NOMEM] {
+        let mut world = World::new();
+        let (_neighbour, _) = world.connect();
+        let (mut client, _) = world.connect();
+        world.fail(|operation| matches!(operation, Operation::Send(_)), errno);
+        client.write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        world.turn_until("an end", |driver| driver.shard.metrics_now().sockets == 1);
+        assert_eq!(client.read(&mut [0; 1]).unwrap_or_default(), 0);
+        world.fail(|operation| matches!(operation, Operation::Receive(_)), errno);
+        let (mut client, _) = world.connect();
+        world.turn_until("an end", |driver| driver.shard.metrics_now().sockets == 1);
+        assert_eq!(client.read(&mut [0; 1]).unwrap_or_default(), 0);
+    }
+}

@@ -1,0 +1,41 @@
+//! What the threads of the storage share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::segments::Segments;
+use super::shards::Shards;
+use super::types::Types;
+use crate::config::StorageConfig;
+use crate::crdt::Time;
+use crate::handover::Progress;
+use crate::io::{Clock, Event};
+use crate::storage::{Base, Format, HostDisk, Lock, Tail};
+
+/// See the module.
+pub(super) struct Parts {
+    pub config: StorageConfig,
+    pub disk: HostDisk,
+    pub format: Format,
+    pub base: Base,
+    pub tail: Tail,
+    pub types: Types,
+    pub segments: Segments,
+    pub shards: Shards,
+    pub progress: Arc<Progress>,
+    pub clock: Clock,
+    pub retention_ms: u64,
+    /// Wakes the service thread.
+    pub event: Event,
+    /// The shards have ended: what they have handed over is the last.
+    pub is_stopping: AtomicBool,
+    /// Given back after everything else.
+    pub _lock: Lock,
+}
+
+impl Parts {
+    /// Removals before this tick are forgotten.
+    pub fn forget_before(&self) -> Time {
+        Time::new(self.clock.now().unix_ms.saturating_sub(self.retention_ms), 0)
+    }
+}

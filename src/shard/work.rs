@@ -1,0 +1,37 @@
+//! What things cost, in units of work, and how much of it a turn and a connection in it may do.
+//!
+//! A unit is about what it takes to copy 64 bytes, 10 ns on the machines of `docs/benchmarks.md`. It is counted where
+//! it is done, so that a bound holds whatever a client makes large: its message, a key, a map's log, the number of its
+//! subscribers. Tests assert units and never time.
+
+/// Finding, merging, expiring or packing one cell, beside its bytes.
+pub const CELL: u64 = 64;
+/// An entry of a map's log that is passed over as it is stale, or does not pass a filter.
+pub const PASSED_OVER: u64 = 1;
+/// A frame to or from one connection, beside its bytes.
+pub const FRAME: u64 = 16;
+/// Touching one subscriber or watcher that is sent what others get as well.
+pub const RECEIVER: u64 = 8;
+
+/// Bytes of JSON read.
+pub const fn decoded(bytes: usize) -> u64 {
+    bytes as u64 / 8
+}
+
+/// Bytes written as JSON, or packed.
+pub const fn encoded(bytes: usize) -> u64 {
+    bytes as u64 / 16
+}
+
+/// Bytes copied as they are.
+pub const fn copied(bytes: usize) -> u64 {
+    bytes as u64 / 64
+}
+
+/// Past this a turn begins nothing large: about a millisecond. What waits goes on in the next, in order.
+pub const TURN_MAX: u64 = 100_000;
+/// Past this a connection's next message waits for the next turn, so that the connections with work take turns.
+pub const CONNECTION_MAX: u64 = TURN_MAX / 4;
+/// Bytes of messages that are handled though the turn has done what it may: what others wait for should not wait for an
+/// importer.
+pub const SMALL_BYTES: usize = 4 << 10;

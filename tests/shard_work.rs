@@ -1,0 +1,208 @@
+//! What a turn costs is bounded whatever clients send, and what is small does not wait for what is large.
+//!
+//! Method: one shard in the hands of the test, which hands it what has arrived and looks at the units of work
+//! (`shard/work.rs`) of each turn. No time is measured.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod client_frames;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use annulus::config::{Config, DialectPath};
+use annulus::dialect;
+use annulus::limits::PARSE_PADDING_BYTES;
+use annulus::mesh::{self, ConnectionId, KeyHasher};
+use annulus::shard::{Command, Now, Shard, Shared, work};
+
+use client_frames::{take_text, text_frame};
+
+const TURN_US: u64 = 100;
+const OPS: usize = 1_000;
+
+#[test]
+fn a_ping_is_answered_in_its_turn_beside_an_importer_whose_messages_take_turns() {
+    let mut host = Host::new(|_| {});
+    let (importer, victim) = (host.open(), host.open());
+    let messages: Vec<u8> = (0..20).flat_map(import).collect();
+    host.receive(importer, &messages);
+    host.receive(victim, &text_frame(br#"{"type":"ping"}"#));
+    host.turn();
+    assert_eq!(host.texts(victim).len(), 1, "the ping was answered in the turn in which it came");
+    let one_message = work::decoded(messages.len() / 20) + OPS as u64 * (work::CELL + 1);
+    let (mut turns, mut acks) = (1, host.acks(importer));
+    while acks < 20 {
+        host.turn();
+        turns += 1;
+        acks += host.acks(importer);
+        assert!(turns < 100, "the importer is served");
+        assert!(host.work() <= work::TURN_MAX + one_message, "{} units in one turn", host.work());
+    }
+    assert!(turns >= 10, "20 messages of 1000 operations took {turns} turns");
+}
+
+#[test]
+fn importers_take_turns() {
+    let mut host = Host::new(|_| {});
+    let importers: Vec<ConnectionId> = (0..4).map(|_| host.open()).collect();
+    // The first has sent far more than the others.
+    for (place, &importer) in importers.iter().enumerate() {
+        let count = if place == 0 { 40 } else { 5 };
+        let messages: Vec<u8> = (0..count).flat_map(import).collect();
+        host.receive(importer, &messages);
+    }
+    let mut acks = [0; 4];
+    for _ in 0..200 {
+        host.turn();
+        for (acks, &importer) in acks.iter_mut().zip(&importers) {
+            *acks += host.acks(importer);
+        }
+        let of_small = &acks[1..];
+        if of_small.iter().all(|&acks| acks == 5) {
+            assert!(acks[0] <= 8, "the others were done when the first had {} of its 40", acks[0]);
+            return;
+        }
+    }
+    panic!("the others have {acks:?} acks");
+}
+
+#[test]
+fn connections_that_wait_for_an_end_of_their_own_cost_a_turn_nothing() {
+    let mut host = Host::new(|config| config.outbox_soft_bytes = 4 << 10);
+    let writer = host.open();
+    let value = "x".repeat(8 << 10);
+    host.receive(writer, &text_frame(write_one("m", "k", &format!("\"{value}\"")).as_bytes()));
+    host.turn();
+    let readers: Vec<ConnectionId> = (0..500).map(|_| host.open()).collect();
+    for &reader in &readers {
+        let read = text_frame(br#"{"type":"read","map":"m","keys":["k"]}"#);
+        let ping = text_frame(br#"{"type":"ping"}"#);
+        host.receive(reader, &[read.as_slice(), &ping].concat());
+    }
+    host.takes_bytes = false;
+    (0..20).for_each(|_| host.turn());
+    host.turn();
+    assert_eq!(host.work(), 0, "500 connections wait for their outboxes");
+    host.takes_bytes = true;
+    (0..20).for_each(|_| host.turn());
+    for &reader in &readers {
+        assert!(host.texts(reader).iter().any(|text| text.contains("pong")), "each went on when it could");
+    }
+}
+
+/// The `n`th message of an importer.
+fn import(n: usize) -> Vec<u8> {
+    let op = |k: usize| format!(r#"{{"map":"m","key":"k{}","op":"set","value":{k}}}"#, n * OPS + k);
+    let ops = (0..OPS).map(op).collect::<Vec<_>>().join(",");
+    text_frame(format!(r#"{{"type":"write","id":{n},"ops":[{ops}]}}"#).as_bytes())
+}
+
+fn write_one(map: &str, key: &str, value: &str) -> String {
+    format!(r#"{{"type":"write","id":1,"ops":[{{"map":"{map}","key":"{key}","op":"set","value":{value}}}]}}"#)
+}
+
+/// One shard and its driver.
+struct Host {
+    shard: Shard,
+    now: Now,
+    arrived: Vec<(ConnectionId, Vec<u8>)>,
+    in_flight: Vec<(ConnectionId, usize)>,
+    inboxes: Vec<(ConnectionId, Vec<u8>)>,
+    /// Whether peers take what they are sent.
+    takes_bytes: bool,
+    work: u64,
+}
+
+impl Host {
+    fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config =
+            Config { heartbeat_ms: 3_600_000, dialects: vec![DialectPath::NATIVE], ..Config::default() };
+        change(&mut config);
+        let shared = Shared {
+            config: Arc::new(config),
+            dialects: dialect::ALL,
+            epoch: 1,
+            hasher: KeyHasher::new(7),
+            connections: Arc::new(AtomicUsize::new(0)),
+            process: Default::default,
+            storage: None,
+        };
+        let now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };
+        let ports = mesh::connect(1).pop().unwrap();
+        Self {
+            shard: Shard::new(shared, 0, ports, None, now, 1),
+            now,
+            arrived: Vec::new(),
+            in_flight: Vec::new(),
+            inboxes: Vec::new(),
+            takes_bytes: true,
+            work: 0,
+        }
+    }
+
+    fn open(&mut self) -> ConnectionId {
+        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        let upgrade = "GET /v1 HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+        self.inboxes.push((id, Vec::new()));
+        self.receive(id, upgrade.as_bytes());
+        self.turn();
+        self.turn();
+        let inbox = self.inbox(id);
+        let end = inbox.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+        inbox.drain(..end);
+        self.texts(id);
+        id
+    }
+
+    fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
+        self.arrived.push((id, bytes.to_vec()));
+    }
+
+    fn turn(&mut self) {
+        self.now.monotonic_us += TURN_US;
+        self.shard.start_turn(self.now);
+        if self.takes_bytes {
+            for (id, bytes) in std::mem::take(&mut self.in_flight) {
+                self.shard.sent(id, bytes);
+            }
+        }
+        for (id, bytes) in std::mem::take(&mut self.arrived) {
+            let mut padded = bytes.clone();
+            padded.resize(bytes.len() + PARSE_PADDING_BYTES, 0);
+            self.shard.received(id, &mut padded, bytes.len());
+        }
+        self.shard.end_turn();
+        self.work = self.shard.work();
+        let mut commands = Vec::new();
+        self.shard.take_commands(&mut commands);
+        for command in commands {
+            if let Command::Send(id) = command {
+                let bytes: Vec<u8> = self.shard.in_flight(id).flatten().copied().collect();
+                self.in_flight.push((id, bytes.len()));
+                self.inbox(id).extend_from_slice(&bytes);
+            }
+        }
+    }
+
+    /// Units of the last turn.
+    fn work(&self) -> u64 {
+        self.work
+    }
+
+    fn inbox(&mut self, id: ConnectionId) -> &mut Vec<u8> {
+        &mut self.inboxes.iter_mut().find(|(of, _)| *of == id).unwrap().1
+    }
+
+    /// Takes the messages that a client was sent.
+    fn texts(&mut self, id: ConnectionId) -> Vec<String> {
+        let inbox = self.inbox(id);
+        std::iter::from_fn(|| take_text(inbox)).map(|text| String::from_utf8(text).unwrap()).collect()
+    }
+
+    fn acks(&mut self, id: ConnectionId) -> usize {
+        self.texts(id).iter().filter(|text| text.contains(r#""type":"ack""#)).count()
+    }
+}
