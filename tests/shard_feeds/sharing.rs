@@ -60,7 +60,7 @@ fn each_dialect_encodes_for_itself() {
 fn leaving_in_any_order_leaves_nothing_behind() {
     for seed in 0..20 {
         let mut random = Random::new(seed);
-        let shards = 1 + random.below(3) as usize;
+        let shards = 1 + random.below(3);
         let mut world = World::new(shards);
         let writer = world.connect(0);
         let filters = ["", "prefix a", "prefix ab", "keys ab,b", "keys b,ab"];
@@ -68,12 +68,12 @@ fn leaving_in_any_order_leaves_nothing_behind() {
             .map(|n| (subscribe(&mut world, n % shards, filters[n % filters.len()]), n % filters.len()))
             .collect();
         while !subscribers.is_empty() {
-            let place = random.below(subscribers.len() as u64) as usize;
+            let place = random.below(subscribers.len());
             let (client, _) = subscribers[place];
             match random.below(4) {
                 0 => world.fail(client),
                 1 => {
-                    let filter = random.below(filters.len() as u64) as usize;
+                    let filter = random.below(filters.len());
                     world.ask(client, format!("subscribe m {}", filters[filter]).trim_end());
                     subscribers[place].1 = filter;
                     continue;

@@ -81,7 +81,9 @@ impl Routes {
             None => of_map.all = None,
             Some(Filter::Keys(keys)) => {
                 of_map.keyed -= 1;
-                keys.iter().for_each(|&(_, hash)| drop(self.keys.remove(&(hash, feed))));
+                for &(_, hash) in keys {
+                    self.keys.remove(&(hash, feed));
+                }
             }
             Some(Filter::Prefix(prefix)) => {
                 if let Some(count) = of_map.lengths.get_mut(&prefix.len()) {
