@@ -48,6 +48,8 @@ pub struct Config {
     pub synckit_value_bytes_max: usize,
     /// Bytes of all that is kept of the documents that one SyncKit connection has subscribed to, their states aside.
     pub synckit_subscription_bytes_max: usize,
+    /// Bytes of the states, and names, of the clients that one SyncKit connection shows.
+    pub synckit_awareness_bytes_max: usize,
     /// Bytes that the tags and values of one or key may take, or the slots of one counter, with what each takes beside.
     pub cell_bytes_max: usize,
     /// Subscriptions of one connection.
@@ -226,6 +228,7 @@ impl Default for Config {
             value_bytes_max: 256 << 10,
             synckit_value_bytes_max: 2_000_000,
             synckit_subscription_bytes_max: 16 << 20,
+            synckit_awareness_bytes_max: 1 << 20,
             cell_bytes_max: limits::CELL_BYTES_DEFAULT,
             subscriptions_max: 10_000,
             messages_per_second_max: 0,

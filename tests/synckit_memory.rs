@@ -64,3 +64,150 @@ fn a_write_to_one_document_too_many_is_refused_before_it_is_kept() {
     let left = kept_of(5_000, &[("subscribe", ""), ("unsubscribe", "")], limited);
     assert!(left <= few, "who leaves may come again: {left}");
 }
+
+/// Says where a client is, in as many documents, each state of so many bytes.
+fn show(host: &mut Host, id: ConnectionId, documents: usize, state_bytes: usize) {
+    let state = "x".repeat(state_bytes);
+    for n in 0..documents {
+        let fields = format!(r#""documentId":"{n}","clientId":"c{n}","state":"{state}","clock":1"#);
+        say(host, id, "awareness_update", &fields);
+    }
+}
+
+#[test]
+fn what_a_connection_shows_of_itself_has_a_bound() {
+    const BYTES_MAX: usize = 1 << 20;
+    assert_eq!(Config::default().synckit_awareness_bytes_max, BYTES_MAX);
+    let mut host = Host::new();
+    let [id, other] = [host.open(), host.open()];
+    host.keeps = false;
+    let before = bytes();
+    // 60 MiB of states, and what the documents take by themselves.
+    show(&mut host, id, 1_000, 60 << 10);
+    let kept = (bytes() - before) as usize;
+    assert!(kept <= BYTES_MAX + 1_000 * 1_500, "{kept}");
+    // Another connection has room of its own.
+    show(&mut host, other, 1_000, 60 << 10);
+    assert!((bytes() - before) as usize <= 2 * (BYTES_MAX + 1_000 * 1_500));
+    // The last says nothing more, and nothing is left of it.
+    for id in [id, other] {
+        host.drop(id);
+    }
+    let left = (bytes() - before) as usize;
+    assert!(left <= 512 << 10, "{left}");
+}
+
+/// A host with a document of this many fields, each of 100 000 bytes.
+fn host_with_document(fields: usize) -> Host {
+    let mut host = Host::new();
+    let writer = host.open();
+    for n in 0..fields {
+        write(&mut host, writer, n, "x");
+    }
+    host.take_frames(writer);
+    say(&mut host, writer, "unsubscribe", r#""documentId":"large""#);
+    host
+}
+
+fn write(host: &mut Host, writer: ConnectionId, field: usize, fill: &str) {
+    let value = fill.repeat(100_000);
+    say(host, writer, "delta", &format!(r#""documentId":"large","field":"f{field}","value":"{value}""#));
+}
+
+fn asks(host: &mut Host, id: ConnectionId) {
+    say(host, id, "subscribe", r#""documentId":"large""#);
+}
+
+/// How many states the connection has been sent.
+fn answers(host: &mut Host, id: ConnectionId) -> usize {
+    let is_state = |payload: &[u8]| payload.starts_with(br#"{"type":"sync_response""#);
+    host.take_frames(id).iter().filter(|(_, payload)| is_state(payload)).count()
+}
+
+#[test]
+fn one_state_lies_in_the_outboxes_of_all_who_are_sent_it() {
+    let mut host = host_with_document(50);
+    let readers: Vec<ConnectionId> = (0..150).map(|_| host.open()).collect();
+    host.is_stalled = true;
+    let before = bytes();
+    readers.iter().for_each(|&id| asks(&mut host, id));
+    let kept = (bytes() - before) as usize;
+    // Of 5 MB, once whole and once field by field.
+    assert!(kept < 15 << 20, "{kept}");
+    host.go_on();
+    for &id in &readers {
+        assert_eq!(answers(&mut host, id), 1);
+    }
+    // It is kept for a while for who asks next.
+    let left = (bytes() - before) as usize;
+    assert!(left < 12 << 20, "{left}");
+}
+
+#[test]
+fn however_many_versions_are_asked_for_few_are_kept_and_all_are_answered() {
+    let mut host = host_with_document(50);
+    // Nobody is sent so much of what others write that it is not read any more.
+    let [readers, writers] = [(); 2].map(|()| (0..40).map(|_| host.open()).collect::<Vec<_>>());
+    host.is_stalled = true;
+    let before = bytes();
+    for (n, (&reader, &writer)) in readers.iter().zip(&writers).enumerate() {
+        asks(&mut host, reader);
+        // 10 MB for each, if each had its own.
+        write(&mut host, writer, n, "y");
+    }
+    let kept = (bytes() - before) as usize;
+    assert!(kept < 128 << 20, "{kept}");
+    host.go_on();
+    for &id in &readers {
+        assert_eq!(answers(&mut host, id), 1);
+    }
+    // What the writers were sent lies in this test.
+    writers.iter().for_each(|&id| drop(host.take_frames(id)));
+    let left = (bytes() - before) as usize;
+    assert!(left < 32 << 20, "{left}");
+}
+
+#[test]
+fn who_does_not_read_its_state_while_others_wait_must_go() {
+    let mut host = host_with_document(50);
+    let other = host.open();
+    let [readers, writers] = [(); 2].map(|()| (0..12).map(|_| host.open()).collect::<Vec<_>>());
+    host.is_stalled = true;
+    for (n, (&reader, &writer)) in readers.iter().zip(&writers).enumerate() {
+        asks(&mut host, reader);
+        write(&mut host, writer, n, "y");
+    }
+    host.is_stalled = false;
+    let last = *readers.last().expect("some");
+    assert_eq!(answers(&mut host, last), 0, "it waits in line");
+    host.pass(29_000);
+    say(&mut host, other, "ping", r#""n":1"#);
+    assert_eq!(answers(&mut host, last), 0);
+    host.pass(2_000);
+    for _ in 0..10 {
+        say(&mut host, other, "ping", r#""n":2"#);
+    }
+    assert_eq!(answers(&mut host, last), 1, "who was slow has gone");
+}
+
+#[test]
+fn half_of_a_message_is_forgotten_after_a_while_though_its_client_is_silent() {
+    let mut host = Host::new();
+    let [id, other] = [host.open(), host.open()];
+    host.keeps = false;
+    say(&mut host, other, "ping", r#""n":1"#);
+    let before = bytes();
+    let data = "AAAA".repeat(450_000);
+    say(
+        &mut host,
+        id,
+        "delta_batch_chunk",
+        &format!(r#""chunkId":"c","totalChunks":2,"chunkIndex":0,"data":"{data}""#),
+    );
+    drop(data);
+    assert!(bytes() - before > 1_000_000);
+    host.pass(31_000);
+    say(&mut host, other, "ping", r#""n":2"#);
+    let left = bytes() - before;
+    assert!(left < 100_000, "{left}");
+}

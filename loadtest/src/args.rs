@@ -1,15 +1,14 @@
 //! The command line. Its help is the manual: it says what each scenario measures and what to read off.
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::ack::AckLevel;
-use crate::disk::data_dir::PARENT_DEFAULT;
+use crate::options::Options;
 use crate::scenario::bigger::BiggerOptions;
 use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::idle::IdleOptions;
 use crate::scenario::mixed::MixedOptions;
+use crate::scenario::neighbours::NeighboursOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::redis::RedisOptions;
 use crate::scenario::shared::SharedOptions;
@@ -17,7 +16,6 @@ use crate::scenario::snapshot::SnapshotOptions;
 use crate::scenario::start::StartOptions;
 use crate::scenario::storm::StormOptions;
 use crate::scenario::write::WriteOptions;
-use crate::server::warm_memory::parse_size;
 
 /// The load generator of Annulus: drives a server, checks every answer, and says what an operation costs
 #[derive(Clone, Debug, Parser)]
@@ -26,17 +24,8 @@ pub struct Arguments {
     #[command(subcommand)]
     pub scenario: Option<ScenarioChoice>,
 
-    #[command(flatten, next_help_heading = "Which server")]
-    pub server: ServerOptions,
-
-    #[command(flatten, next_help_heading = "How long")]
-    pub duration: DurationOptions,
-
-    #[command(flatten, next_help_heading = "Cores")]
-    pub cores: CoreOptions,
-
-    #[command(flatten, next_help_heading = "Report")]
-    pub report: ReportOptions,
+    #[command(flatten)]
+    pub options: Options,
 }
 
 const AFTER_HELP: &str = "\
@@ -60,6 +49,9 @@ What each scenario measures, and what it fails on:
             fails on a client that does not end with the last acked values
   snapshot  the delay, at p99, of pings while a large map is sent whole to another client;
             fails on a key that is missing, doubled or wrong
+  neighbours  the delay of an ordinary client beside one heavy or hostile client at a time, and the server's memory;
+            fails, with --check, on a row in which p99 is later by more than 5 ms or memory above what is stored by more
+            than 64 MiB, and on one whose server is gone or answers nobody
   start     the time from starting a server with many durable keys to its first answer, after a kill and a stop;
             fails on a key or digest that is not as it was acked
   bigger    the pace of writing and reading a data set many times the server's memory limit;
@@ -118,6 +110,8 @@ pub enum ScenarioChoice {
     Storm(StormOptions),
     /// A large map sent whole to one client: what it delays another one's pings by
     Snapshot(SnapshotOptions),
+    /// An ordinary client beside one heavy or hostile client after the other: what it suffers, and what the server holds
+    Neighbours(NeighboursOptions),
     /// Starts on many durable keys, after a kill and after a stop: time to the first answer, and to a lazy snapshot
     Start(StartOptions),
     /// Many times more data than memory: writes everything, then reads everything
@@ -156,89 +150,6 @@ impl ScenarioChoice {
     }
 }
 
-/// Where a started server keeps its maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum StorageKind {
-    Memory,
-    Disk,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct ServerOptions {
-    /// Measure the server at this address instead of starting one [such as ws://127.0.0.1:9000/v1]; its path is that of
-    /// the native dialect, SyncKit is spoken at /ws
-    #[arg(long, global = true)]
-    pub url: Option<String>,
-    /// Process of that server, for its CPU and memory [default: who listens on the port]
-    #[arg(long, global = true)]
-    pub server_pid: Option<u32>,
-    /// Server to start [default: the annulus beside this program, built if missing]
-    #[arg(long, global = true, conflicts_with = "url")]
-    pub server_bin: Option<PathBuf>,
-    /// Further arguments of the started server, separated by spaces
-    #[arg(long, global = true, default_value = "", allow_hyphen_values = true, conflicts_with = "url")]
-    pub server_args: String,
-    /// Where the started server keeps its maps [default: disk if the scenario needs it, otherwise memory]
-    #[arg(long, global = true, value_name = "KIND", conflicts_with = "url")]
-    pub storage: Option<StorageKind>,
-    /// Folder in which the data directory of a started server is made, and removed after the run
-    #[arg(long, global = true, value_name = "DIR", default_value = PARENT_DEFAULT)]
-    pub data_parent: PathBuf,
-    /// Folder on the disk that is measured before durable writes [default: the server's data directory]
-    #[arg(long, global = true, value_name = "DIR")]
-    pub disk_probe: Option<PathBuf>,
-    /// Before each run, touch and free this much memory, such as 3GiB [default: none]
-    ///
-    /// The host of a virtual machine backs a page when it is first touched, which is slow and would be charged to a
-    /// server that grows. Once touched, pages are fast to hand out again: use it before `write`, with about what the
-    /// server will need.
-    #[arg(long, global = true, value_name = "SIZE", conflicts_with = "url", value_parser = parse_size)]
-    pub warm_memory: Option<usize>,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct DurationOptions {
-    /// Seconds that are measured
-    #[arg(long, global = true, default_value_t = 5.0, value_parser = positive)]
-    pub seconds: f64,
-    /// Seconds of load before that
-    #[arg(long, global = true, default_value_t = 1.0, value_parser = positive)]
-    pub warmup: f64,
-    /// Times each scenario runs; the page shows medians
-    #[arg(long, global = true, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub runs: u32,
-    /// Seconds without any progress after which something counts as lost
-    #[arg(long, global = true, default_value_t = 10.0, value_parser = positive)]
-    pub timeout: f64,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct CoreOptions {
-    /// Core of the load thread [default: the last this process may use]
-    #[arg(long, global = true)]
-    pub load_core: Option<usize>,
-    /// Core of the started server and of the floor [default: where the server is pinned, or the first]
-    #[arg(long, global = true)]
-    pub server_core: Option<usize>,
-    /// Let the load thread sleep when nothing has come, instead of polling on its core; the server then pays for
-    /// waking it
-    #[arg(long, global = true)]
-    pub load_sleeps: bool,
-    /// Do not run the floor after each scenario
-    #[arg(long, global = true)]
-    pub no_floor: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct ReportOptions {
-    /// Write all figures to this file, too
-    #[arg(long, global = true, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Show progress once a second [default: if stderr is a terminal]
-    #[arg(long, global = true)]
-    pub progress: bool,
-}
-
 #[derive(Clone, Debug, Args)]
 pub struct FloorOptions {
     /// Echo: connections with one request in flight each
@@ -259,13 +170,6 @@ pub struct FloorOptions {
     /// Fan-out: bytes of a delivery
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub delivery_bytes: u32,
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
-        _ => Err("a number of seconds, not negative".to_owned()),
-    }
 }
 
 #[cfg(test)]
@@ -291,7 +195,7 @@ mod tests {
     fn common_flags_may_follow_the_scenario() {
         let arguments =
             Arguments::try_parse_from(["loadtest", "ping", "--url", "ws://h:1", "--seconds", "2"]).unwrap();
-        assert_eq!(arguments.server.url.as_deref(), Some("ws://h:1"));
-        assert_eq!(arguments.duration.seconds, 2.0);
+        assert_eq!(arguments.options.server.url.as_deref(), Some("ws://h:1"));
+        assert_eq!(arguments.options.duration.seconds, 2.0);
     }
 }

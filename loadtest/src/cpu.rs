@@ -71,6 +71,13 @@ impl Subject {
         self.status_bytes("VmHWM:")
     }
 
+    /// Has the peak begin anew, at what is resident now; where the kernel refuses, it stays that since the start.
+    pub fn reset_resident_peak(self) {
+        if let Self::Process(pid) = self {
+            let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+        }
+    }
+
     fn status_bytes(self, field: &str) -> Option<u64> {
         let Self::Process(pid) = self else { return None };
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

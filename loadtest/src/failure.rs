@@ -20,6 +20,8 @@ pub enum Failure {
     Closed(String),
     /// Nothing came in time.
     Timeout(String),
+    /// Everything was answered, but not as the target has it.
+    Missed(String),
     /// The run could not be set up: an address, a file, a process.
     Setup(String),
     /// A system call of ours failed.
@@ -37,6 +39,7 @@ impl fmt::Display for Failure {
             Self::Weaker(what) => write!(out, "WEAKER ACK: {what}"),
             Self::Closed(what) => write!(out, "CLOSED: {what}"),
             Self::Timeout(what) => write!(out, "TIMEOUT: {what}"),
+            Self::Missed(what) => write!(out, "MISSED: {what}"),
             Self::Setup(what) => write!(out, "cannot run: {what}"),
             Self::Io(error) => write!(out, "a system call of the load generator failed: {error}"),
         }

@@ -2,9 +2,17 @@
 //!
 //! One pinned thread drives all connections over io_uring, checks every byte it is sent, and prints what an
 //! operation costs the server. See `--help`.
+//!
+//! Imports point down this order, and what stands in one pair of braces does not import each other; `tests/layers.rs`
+//! reads it here and holds it.
+//!
+//! ```text
+//! main → session → args → scenario → rig → { bench, options, priority } → floor → drive → window → { server, tally } → { fleet, disk, cpu, streams } → { dialect, ring } → { message, clock, polling, frame, resp, report } → { ack, json, value } → failure
+//! ```
 
 mod ack;
 mod args;
+mod bench;
 mod clock;
 mod cpu;
 mod dialect;
@@ -16,6 +24,7 @@ mod floor;
 mod frame;
 mod json;
 mod message;
+mod options;
 mod polling;
 mod priority;
 mod report;

@@ -6,7 +6,7 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use crate::args::{Arguments, StorageKind};
+use crate::bench::Bench;
 use crate::clock::{NANOS_PER_SECOND, allowed_cores, pin_to_core, pin_to_cores};
 use crate::cpu::Subject;
 use crate::disk::data_dir::DataDir;
@@ -14,14 +14,14 @@ use crate::disk::probe::DiskProbe;
 use crate::drive::Timing;
 use crate::failure::Failure;
 use crate::fleet::Target;
+use crate::options::{Options, StorageKind};
 use crate::polling;
-use crate::scenario::Bench;
 use crate::server::process::ServerProcess;
 use crate::server::{annulus, locate, redis};
 use crate::window::Meter;
 
 pub struct Rig<'a> {
-    arguments: &'a Arguments,
+    options: &'a Options,
     /// Those this process may use, ascending.
     cores: Vec<usize>,
 }
@@ -37,8 +37,8 @@ pub struct Run {
 impl<'a> Rig<'a> {
     /// # Errors
     /// [`Failure::Setup`] when the load cannot be pinned.
-    pub fn new(arguments: &'a Arguments) -> Result<Self, Failure> {
-        let rig = Self { arguments, cores: allowed_cores() };
+    pub fn new(options: &'a Options) -> Result<Self, Failure> {
+        let rig = Self { options, cores: allowed_cores() };
         rig.pin_load()?;
         Ok(rig)
     }
@@ -49,12 +49,22 @@ impl<'a> Rig<'a> {
 
     /// Where a server is started, and the floor runs.
     pub fn server_core(&self) -> usize {
-        self.arguments.cores.server_core.or(self.cores.first().copied()).unwrap_or(0)
+        self.options.cores.server_core.or(self.cores.first().copied()).unwrap_or(0)
+    }
+
+    pub fn timing(&self) -> Timing {
+        let nanos = |seconds: f64| (seconds * NANOS_PER_SECOND as f64) as u64;
+        let duration = &self.options.duration;
+        Timing {
+            warmup_ns: nanos(duration.warmup),
+            window_ns: nanos(duration.seconds),
+            timeout_ns: nanos(duration.timeout),
+        }
     }
 
     /// Whether the server is one that runs already.
     pub fn is_remote(&self) -> bool {
-        self.arguments.server.url.is_some()
+        self.options.server.url.is_some()
     }
 
     /// A new directory for the server about to be started; `None` where it keeps nothing, or its own arguments say
@@ -63,7 +73,7 @@ impl<'a> Rig<'a> {
     /// # Errors
     /// [`Failure::Setup`] when it cannot be made.
     pub fn data_dir(&self, needs_disk: bool) -> Result<Option<DataDir>, Failure> {
-        let options = &self.arguments.server;
+        let options = &self.options.server;
         let wanted = options.storage.map_or(needs_disk, |kind| kind == StorageKind::Disk);
         if self.is_remote() || annulus::names_storage(&options.server_args) || !wanted {
             return Ok(None);
@@ -78,7 +88,7 @@ impl<'a> Rig<'a> {
     pub fn probe_disk(&self, data: Option<&DataDir>) -> Result<Option<DiskProbe>, Failure> {
         let own = || data.map(|data| data.path().to_owned());
         let remote = || self.remote_pid().and_then(locate::data_dir);
-        let folder: Option<PathBuf> = self.arguments.server.disk_probe.clone().or_else(own).or_else(remote);
+        let folder: Option<PathBuf> = self.options.server.disk_probe.clone().or_else(own).or_else(remote);
         folder.as_deref().map(DiskProbe::run).transpose()
     }
 
@@ -87,7 +97,7 @@ impl<'a> Rig<'a> {
     /// # Errors
     /// As [`ServerProcess::start`].
     pub fn start_server(&self, data: Option<&DataDir>, further: &[String]) -> Result<ServerProcess, Failure> {
-        let options = &self.arguments.server;
+        let options = &self.options.server;
         let launch = annulus::Launch {
             binary: options.server_bin.as_deref(),
             data: data.map(DataDir::path),
@@ -116,7 +126,7 @@ impl<'a> Rig<'a> {
         disk: Option<DiskProbe>,
         run: &Run,
     ) -> Result<Bench, Failure> {
-        let target = match (&self.arguments.server.url, server) {
+        let target = match (&self.options.server.url, server) {
             (_, Some(server)) => Target::loopback(server.address),
             (Some(url), None) => Target::parse(url)?,
             (None, None) => Target::loopback(([127, 0, 0, 1], 0).into()),
@@ -134,25 +144,19 @@ impl<'a> Rig<'a> {
 
     fn bench_of(&self, target: Target, pid: Option<u32>, disk: Option<DiskProbe>, run: &Run) -> Bench {
         let pinned = pid.map(locate::pinned_cores).unwrap_or_default();
-        let cores = &self.arguments.cores;
+        let cores = &self.options.cores;
         let floor_core = cores.server_core.or(pinned.first().copied()).or(self.cores.first().copied());
         // A load that polls takes its whole core, so only where no part of the server runs there.
         let shares_core = pinned.is_empty() || pinned.contains(&self.load_core());
         polling::set(!cores.load_sleeps && !shares_core);
-        let nanos = |seconds: f64| (seconds * NANOS_PER_SECOND as f64) as u64;
-        let duration = &self.arguments.duration;
         Bench {
             meter: Meter {
                 subject: pid.map(Subject::Process),
                 metrics: Some(target.clone()),
-                progress: self.arguments.report.progress || std::io::stderr().is_terminal(),
+                progress: self.options.report.progress || std::io::stderr().is_terminal(),
             },
             target,
-            timing: Timing {
-                warmup_ns: nanos(duration.warmup),
-                window_ns: nanos(duration.seconds),
-                timeout_ns: nanos(duration.timeout),
-            },
+            timing: self.timing(),
             floor_core: floor_core.filter(|_| !cores.no_floor),
             run: run.name.clone(),
             reversed: run.reversed,
@@ -161,7 +165,7 @@ impl<'a> Rig<'a> {
     }
 
     fn remote_pid(&self) -> Option<u32> {
-        let options = &self.arguments.server;
+        let options = &self.options.server;
         let named = options.url.as_deref().and_then(|url| Target::parse(url).ok());
         options.server_pid.or_else(|| locate::listener_pid(named?.address))
     }
@@ -179,7 +183,7 @@ impl<'a> Rig<'a> {
     }
 
     fn load_core(&self) -> usize {
-        self.arguments.cores.load_core.or(self.cores.last().copied()).unwrap_or(0)
+        self.options.cores.load_core.or(self.cores.last().copied()).unwrap_or(0)
     }
 
     fn pin_load(&self) -> Result<(), Failure> {
@@ -190,6 +194,6 @@ impl<'a> Rig<'a> {
 
     /// The folder of a data directory that is not the server's: Redis's.
     pub fn data_parent(&self) -> &Path {
-        &self.arguments.server.data_parent
+        &self.options.server.data_parent
     }
 }

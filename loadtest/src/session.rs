@@ -6,6 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::ack::AckLevel;
 use crate::args::{Arguments, FloorOptions, ScenarioChoice};
+use crate::bench::Bench;
 use crate::dialect::DialectOptions;
 use crate::failure::Failure;
 use crate::floor::{self, Shape};
@@ -17,19 +18,28 @@ use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::write::WriteOptions;
 use crate::scenario::{
-    Bench, bigger, fanout, idle, mixed, ping, redis, shared, snapshot, start, storm, write,
+    bigger, fanout, idle, mixed, neighbours, ping, redis, shared, snapshot, start, storm, write,
 };
-use crate::server::process::ServerProcess;
+use crate::server::process::with_server_output;
 use crate::server::warm_memory;
 use crate::streams;
 
 /// # Errors
 /// The first failure of any run.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let neighbours = match &arguments.scenario {
+        Some(ScenarioChoice::Neighbours(options)) => Some(options),
+        _ => None,
+    };
+    if neighbours.is_some_and(|options| options.list) {
+        return Ok(streams::print(&neighbours::list())?);
+    }
     raise_open_files_limit();
-    let rig = Rig::new(arguments)?;
+    let rig = Rig::new(&arguments.options)?;
     let mut results = Vec::new();
-    let failure = run_all(arguments, &rig, &mut results).err();
+    let ran = run_all(arguments, &rig, &mut results);
+    let is_checked = neighbours.is_some_and(|options| options.check);
+    let failure = ran.and_then(|()| if is_checked { neighbours::check(&results) } else { Ok(()) }).err();
     report(arguments, rig.core_count(), &results, failure.as_ref())?;
     failure.map_or(Ok(()), Err)
 }
@@ -39,7 +49,7 @@ fn run_all(arguments: &Arguments, rig: &Rig<'_>, results: &mut Vec<Summary>) -> 
     for (number, choice) in choices.iter().enumerate() {
         let mut rounds: Vec<Vec<Outcome>> = Vec::new();
         let mut failed = Ok(());
-        for round in 0..arguments.duration.runs {
+        for round in 0..arguments.options.duration.runs {
             let name = format!("{}-{number}-{round}", std::process::id());
             let run = Run { name, reversed: round % 2 == 1 };
             match run_choice(arguments, rig, choice, &run) {
@@ -68,6 +78,7 @@ fn run_choice(
     run: &Run,
 ) -> Result<Vec<Outcome>, Failure> {
     match choice {
+        ScenarioChoice::Neighbours(options) => neighbours::run(rig, options, run),
         ScenarioChoice::Start(options) => start::run(rig, options, run),
         ScenarioChoice::Redis(options) => redis::run(rig, options, run),
         ScenarioChoice::Floor(options) => {
@@ -86,7 +97,7 @@ fn run_on_a_server(
     choice: &ScenarioChoice,
     run: &Run,
 ) -> Result<Vec<Outcome>, Failure> {
-    let warmed = arguments.server.warm_memory.map(warm_memory::warm).transpose()?;
+    let warmed = arguments.options.server.warm_memory.map(warm_memory::warm).transpose()?;
     let data = rig.data_dir(choice.needs_disk())?;
     let disk = if choice.is_durable() { rig.probe_disk(data.as_ref())? } else { None };
     let started = (!rig.is_remote()).then(|| rig.start_server(data.as_ref(), &choice.server_arguments()));
@@ -113,7 +124,10 @@ fn run_once(bench: &Bench, choice: &ScenarioChoice) -> Result<Vec<Outcome>, Fail
         ScenarioChoice::Storm(options) => storm::run(bench, options),
         ScenarioChoice::Snapshot(options) => snapshot::run(bench, options),
         ScenarioChoice::Bigger(options) => bigger::run(bench, options),
-        ScenarioChoice::Start(_) | ScenarioChoice::Redis(_) | ScenarioChoice::Floor(_) => {
+        ScenarioChoice::Neighbours(_)
+        | ScenarioChoice::Start(_)
+        | ScenarioChoice::Redis(_)
+        | ScenarioChoice::Floor(_) => {
             return Ok(Vec::new());
         }
     };
@@ -176,19 +190,10 @@ fn report(
 ) -> Result<(), Failure> {
     let machine = Machine::this(cores);
     streams::print(&page::render(&machine, results))?;
-    let Some(path) = &arguments.report.json else { return Ok(()) };
+    let Some(path) = &arguments.options.report.json else { return Ok(()) };
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let failure = failure.map(ToString::to_string);
     ReportFile { machine, command, results, failure }.write(path)
-}
-
-/// A server of ours may have said why it failed.
-pub fn with_server_output(failure: Failure, server: Option<&mut ServerProcess>) -> Failure {
-    let output = server.map(ServerProcess::last_output).unwrap_or_default();
-    if !output.is_empty() {
-        streams::say(&format!("\nthe server's last words:\n{output}\n"));
-    }
-    failure
 }
 
 /// Thousands of connections need thousands of descriptors; the hard limit is ours to use.

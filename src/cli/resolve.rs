@@ -168,6 +168,7 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         cell_bytes_max: connections.max_cell_bytes.0,
         synckit_value_bytes_max: synckit.synckit_max_value_bytes.0,
         synckit_subscription_bytes_max: synckit.synckit_max_subscription_bytes.0,
+        synckit_awareness_bytes_max: synckit.synckit_max_awareness_bytes.0,
         subscriptions_max: connections.max_subscriptions,
         messages_per_second_max: connections.max_messages_per_second,
         messages_per_minute_max: connections.max_messages_per_minute,

@@ -143,7 +143,7 @@ fn every_flag_reaches_its_setting() {
     let flags = "--listen 127.0.0.1:1 --listen [::1]:2 --backlog 3 --node n --max-connections 4000 \
         --max-connections-per-ip 5 --max-handshakes 70 --ipv6-prefix 56 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --max-header-bytes 8KiB --heartbeat-ms 800 \
         --max-message-bytes 2MiB --max-value-bytes 9KiB --max-cell-bytes 70KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
-        --max-bad-messages 12 --allowed-origins HTTPS://A,https://b:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --synckit-max-subscription-bytes 18KiB --coalesce-delay-us 13 \
+        --max-bad-messages 12 --allowed-origins HTTPS://A,https://b:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --synckit-max-subscription-bytes 18KiB --synckit-max-awareness-bytes 28KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
         --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-lead-ms 190 --drain-ms 19 \
         --log-format json --log-level debug --storage memory --preset balanced";
@@ -166,6 +166,7 @@ fn every_flag_reaches_its_setting() {
         cell_bytes_max: 70 << 10,
         synckit_value_bytes_max: 8 << 10,
         synckit_subscription_bytes_max: 18 << 10,
+        synckit_awareness_bytes_max: 28 << 10,
         subscriptions_max: 10,
         messages_per_second_max: 11,
         messages_per_minute_max: 110,

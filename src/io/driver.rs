@@ -34,6 +34,15 @@ use crate::shard::{Command, Shard};
 /// Waits of at least this are ended by the timer.
 const LONG_WAIT: Duration = Duration::from_millis(2);
 
+/// A fan-out to fewer connections goes out at once.
+const COMPANY_SENDS_MIN: usize = 64;
+/// Nanoseconds without an arrival after which a larger one goes out: a client writes its next message of a burst sooner.
+const COMPANY_GAP_NS: u64 = 16_000 * PATIENCE;
+/// Nanoseconds for each of its sends after which it goes out in any case: a send takes more than thirty times as long.
+const COMPANY_NS_PER_SEND: u64 = 64 * PATIENCE;
+/// Tests share their cores with others, and what they send may arrive late.
+const PATIENCE: u64 = if cfg!(test) { 10_000 } else { 1 };
+
 /// Whether connections are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Accepting {
@@ -136,10 +145,8 @@ impl Driver {
         let began_ns = self.clock.elapsed_ns();
         self.now_us = began_ns / 1000;
         self.shard.start_turn(self.clock.now());
-        self.count(turned);
-        for completion in &completed {
-            self.deliver(completion);
-        }
+        self.take_in(turned, &completed);
+        self.await_company(&mut completed)?;
         self.completed = completed;
         self.wind_down_accepting();
         self.shard.drain_mesh();
@@ -151,6 +158,35 @@ impl Driver {
         self.now_us = ended_ns / 1000;
         self.shard.turn_took_ns(ended_ns - began_ns);
         Ok(false)
+    }
+
+    /// Before a large fan-out, takes in what arrives at once: each of its sends then carries it, too.
+    fn await_company(&mut self, completed: &mut Vec<Completion>) -> io::Result<()> {
+        let mut sends = self.shard.planned_sends();
+        if sends < COMPANY_SENDS_MIN {
+            return Ok(());
+        }
+        let began_ns = self.clock.elapsed_ns();
+        let (mut now_ns, mut last_arrival_ns) = (began_ns, began_ns);
+        while now_ns - last_arrival_ns < COMPANY_GAP_NS
+            && now_ns - began_ns < sends as u64 * COMPANY_NS_PER_SEND
+        {
+            let turned = self.ring.look(completed)?;
+            now_ns = self.clock.elapsed_ns();
+            if !completed.is_empty() {
+                self.take_in(turned, completed);
+                sends = self.shard.planned_sends();
+                last_arrival_ns = now_ns;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, turned: Turned, completed: &[Completion]) {
+        self.count(turned);
+        for completion in completed {
+            self.deliver(completion);
+        }
     }
 
     fn count(&mut self, turned: Turned) {

@@ -12,7 +12,7 @@ use super::operation::{Completion, Operation};
 type Concerns = fn(Operation) -> bool;
 
 /// At the boundary of a ring.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Faults {
     /// What the next enters that submit end with.
     pub refusals: VecDeque<Errno>,
@@ -22,6 +22,9 @@ pub struct Faults {
     pub struck: usize,
     /// How long the enters that only wait were to wait.
     pub rests: Vec<Duration>,
+    /// Looks without a wait, and what happens before each.
+    pub looks: usize,
+    pub before_look: Option<Box<dyn FnMut(usize)>>,
 }
 
 impl Faults {
@@ -31,6 +34,13 @@ impl Faults {
         }
         self.rests.extend(timeout);
         None
+    }
+
+    pub fn look(&mut self) {
+        if let Some(before) = &mut self.before_look {
+            before(self.looks);
+        }
+        self.looks += 1;
     }
 
     /// What fails does not happen either.

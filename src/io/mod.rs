@@ -10,6 +10,7 @@ mod driver;
 mod failures;
 #[cfg(test)]
 mod faults;
+mod gather;
 pub mod host;
 mod listener;
 pub mod log;

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use super::buffers::{BUFFER_GROUP, Buffers};
 #[cfg(test)]
 use super::faults::Faults;
+use super::gather::Gather;
 use super::operation::{Completion, Operation};
 use super::ring_memory::{RingSize, is_no_memory, patiently};
 use crate::limits::RECEIVE_BUFFERS;
@@ -150,8 +151,7 @@ impl Ring {
     ) -> Box<Gather> {
         let mut gather = self.gathers.pop().unwrap_or_default();
         gather.point_at(pieces);
-        let send =
-            opcode::SendMsg::new(fd(socket), &raw const gather.header).flags(libc::MSG_NOSIGNAL as u32);
+        let send = opcode::SendMsg::new(fd(socket), gather.header()).flags(libc::MSG_NOSIGNAL as u32);
         self.push(&send.build(), Operation::Send(id));
         gather
     }
@@ -250,7 +250,7 @@ impl Ring {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        let waiting = Entering { submits: true, waits: true, timeout };
+        let waiting = Entering { submits: true, waits: 1, collects: true, timeout };
         let entered = self.submit_backlog().and_then(|_| self.enter(waiting));
         let refused = match refusal(entered)? {
             None => {
@@ -261,18 +261,35 @@ impl Ring {
                 // To ask again at once would keep the core busy with nothing. Completions may free what is wanted.
                 let rest = (REST_MIN * (1 << self.refusals.min(8))).min(REST_MAX);
                 self.refusals += 1;
-                let resting = Entering { submits: false, waits: true, timeout: Some(rest) };
+                let resting = Entering { submits: false, waits: 1, collects: true, timeout: Some(rest) };
                 if refusal(self.enter(resting))?.is_some() {
                     thread::sleep(rest);
                 }
                 Some(errno)
             }
         };
+        Ok(self.collect(refused, completed))
+    }
+
+    /// Submits what is queued and fills `completed` with what has completed, without a wait.
+    ///
+    /// # Errors
+    /// As of [`Self::turn`].
+    pub fn look(&mut self, completed: &mut Vec<Completion>) -> io::Result<Turned> {
+        #[cfg(test)]
+        self.faults.look();
+        self.buffers.publish();
+        let entered = self.submit_backlog().and_then(|_| self.enter(Entering::LOOK));
+        let refused = refusal(entered)?;
+        Ok(self.collect(refused, completed))
+    }
+
+    fn collect(&mut self, refused: Option<Errno>, completed: &mut Vec<Completion>) -> Turned {
         completed.clear();
         completed.extend(self.ring.completion().map(|entry| Completion::of(&entry)));
         #[cfg(test)]
         completed.iter_mut().for_each(|completion| self.faults.strike(completion));
-        Ok(Turned { refused, overflows: self.overflows() })
+        Turned { refused, overflows: self.overflows() }
     }
 
     fn enter(&mut self, how: Entering) -> io::Result<usize> {
@@ -280,21 +297,16 @@ impl Ring {
         if let Some(errno) = self.faults.refuse(how.submits, how.timeout) {
             return Err(errno.into());
         }
-        let timespec = how.timeout.map(Timespec::from);
+        let submits = if how.submits { self.ring.submission().len() as u32 } else { 0 };
+        let events = if how.collects { GET_EVENTS } else { 0 };
         let submitter = self.ring.submitter();
-        match (how.submits, how.waits, &timespec) {
-            (true, false, _) => submitter.submit(),
-            (true, true, None) => submitter.submit_and_wait(1),
-            (true, true, Some(timespec)) => {
-                submitter.submit_with_args(1, &SubmitArgs::new().timespec(timespec))
-            }
-            (false, ..) => {
-                let timespec = timespec.unwrap_or_default();
+        match how.timeout.map(Timespec::from) {
+            // SAFETY: without an argument there is nothing that must be valid.
+            None => unsafe { submitter.enter::<()>(submits, how.waits, events, None) },
+            Some(timespec) => {
                 let args = SubmitArgs::new().timespec(&timespec);
-                // SAFETY: nothing is submitted; the arguments are of the kind that the flag announces, and live on.
-                unsafe {
-                    submitter.enter(0, u32::from(how.waits), GET_EVENTS | EXTENDED_ARGUMENT, Some(&args))
-                }
+                // SAFETY: the argument is of the kind that the flag announces, and lives on.
+                unsafe { submitter.enter(submits, how.waits, events | EXTENDED_ARGUMENT, Some(&args)) }
             }
         }
     }
@@ -314,13 +326,16 @@ impl Ring {
 #[derive(Clone, Copy)]
 struct Entering {
     submits: bool,
-    /// For a completion.
-    waits: bool,
+    /// For so many completions.
+    waits: u32,
+    /// Runs what waits to complete.
+    collects: bool,
     timeout: Option<Duration>,
 }
 
 impl Entering {
-    const SUBMIT: Self = Self { submits: true, waits: false, timeout: None };
+    const SUBMIT: Self = Self { submits: true, waits: 0, collects: false, timeout: None };
+    const LOOK: Self = Self { submits: true, waits: 0, collects: true, timeout: None };
 }
 
 /// Of `io_uring_enter(2)`.
@@ -345,40 +360,8 @@ fn refusal(entered: io::Result<usize>) -> io::Result<Option<Errno>> {
     }
 }
 
-/// The pieces of one send, in the form the kernel reads them in.
-pub struct Gather {
-    header: libc::msghdr,
-    slices: Vec<libc::iovec>,
-}
-
-/// Pieces one send takes; the rest follows with the next.
-const PIECES_MAX: usize = 64;
-
 /// Gathers kept for reuse: one for each send of a large fan-out, and a shard keeps 1.2 MiB of them at most.
 const GATHERS_MAX: usize = 1024;
-
-impl Default for Gather {
-    fn default() -> Self {
-        // SAFETY: all fields of a message header are integers and pointers, for which zero is a value.
-        let header = unsafe { std::mem::zeroed() };
-        Self { header, slices: Vec::new() }
-    }
-}
-
-impl Gather {
-    /// Points at the first [`PIECES_MAX`] of `pieces`, which must stay where they are while this is in use.
-    fn point_at<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) {
-        self.slices.clear();
-        self.slices.extend(
-            pieces.take(PIECES_MAX).map(|piece| libc::iovec {
-                iov_base: piece.as_ptr().cast_mut().cast(),
-                iov_len: piece.len(),
-            }),
-        );
-        self.header.msg_iov = self.slices.as_mut_ptr();
-        self.header.msg_iovlen = self.slices.len();
-    }
-}
 
 /// The descriptor that a successful accept made.
 pub fn adopt(accepted: u32) -> OwnedFd {

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
+use super::gather::Gather;
 use super::operation::same_generation;
-use super::ring::Gather;
 use crate::mesh::ConnectionId;
 
 /// The socket of one connection.

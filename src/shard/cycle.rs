@@ -175,7 +175,10 @@ impl Shard {
                 || self.rooms.has_watches_to_answer()
                 || self.has_deferred() && !self.maps.is_backlogged());
         let has_line = self.clients.line_len() > 0 && !self.is_congested();
+        // The last connection may be gone after the turn in which it was closed.
+        let is_to_exit = self.is_drained() && !self.exited;
         has_line
+            || is_to_exit
             || self.clients.has_drained()
             || self.mesh_left
             || self.turn.storage_left

@@ -7,7 +7,8 @@
 use std::any::Any;
 
 use super::caller::Caller;
-use super::outbox::{Frames, Personal};
+use super::commons::Commons;
+use super::outbox::{Frames, Parts, Personal};
 use super::outcomes::Outcomes;
 use super::{Now, Shard};
 use crate::config::Config;
@@ -43,6 +44,23 @@ pub trait Dialect: Sync {
 
     /// Appends the frames, if any, that tell one connection of `event`.
     fn event(&self, event: Event<'_>, session: &mut Session, now: Now, out: &mut Vec<u8>);
+
+    /// Appends what follows an event that ended a snapshot or refused a request, in parts that others may be sent, too. Who is
+    /// named is told that it has drained, as it may go on.
+    fn answer(
+        &self,
+        _session: &mut Session,
+        _commons: &mut Commons,
+        _now: Now,
+        _out: &mut Parts<'_>,
+    ) -> Option<Caller> {
+        None
+    }
+
+    /// A connection is gone, and its session goes next. Who is named is told that it has drained.
+    fn closed(&self, _session: &mut Session, _commons: &mut Commons, _caller: Caller) -> Option<Caller> {
+        None
+    }
 
     /// All that was queued for a connection has been sent, as was asked with [`Shard::call_when_drained`].
     fn drained(&self, _shard: &mut Shard, _caller: Caller) {}

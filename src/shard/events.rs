@@ -106,6 +106,11 @@ impl Shard {
         self.clients.finish(&mut self.turn, id);
     }
 
+    /// How many sends what has come so far in this turn makes, as far as changes of maps go.
+    pub fn planned_sends(&self) -> usize {
+        self.feeds.planned_sends(&self.maps)
+    }
+
     /// The kernel took `bytes` of [`Self::in_flight`].
     pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
         let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;

@@ -1,6 +1,6 @@
 //! The small things a dialect asks of its shard; the large ones are `write`, `read`, `subscribe` and their like.
 
-use super::{Caller, DialectIndex, Now, Session, Shard};
+use super::{Caller, Commons, DialectIndex, Now, Session, Shard};
 use crate::config::Config;
 use crate::crdt::Stamp;
 use crate::wire::json::Parser;
@@ -31,6 +31,16 @@ impl Shard {
         if let Some(connection) = self.clients.get_mut(caller.connection()) {
             connection.wants_drained = true;
         }
+    }
+
+    /// What dialects remember of all connections of this shard.
+    pub fn commons(&mut self) -> &mut Commons {
+        self.clients.commons()
+    }
+
+    /// Closes a connection as one that is too slow for what it has asked for, while others wait.
+    pub fn close_slow(&mut self, caller: Caller) {
+        self.clients.close_slow(caller.connection());
     }
 
     /// Whether messages of the connection are handled, or wait, and it is not read, until this is called again.

@@ -8,12 +8,13 @@
 //! folder are `impl Shard`: they put things in order.
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, life, disconnect, exchange, parked, clear } → pages →
-//! { rooms, feeds } → requests → maps → clients → dialect → { outbox, outcomes } → { caller, interest, turn } → work
+//! { rooms, feeds } → requests → maps → clients → dialect → { outbox, outcomes } → { caller, commons, interest, turn } → work
 
 mod caller;
 mod clear;
 mod clients;
 mod commands;
+mod commons;
 mod cycle;
 mod dialect;
 mod disconnect;
@@ -37,12 +38,13 @@ pub mod work;
 
 pub use caller::{Caller, Grant};
 pub use clients::{Clients, Connection, Phase};
+pub use commons::Commons;
 pub use dialect::{
     Ack, AckLevel, Change, Dialect, DialectIndex, Event, Health, MemberChange, MessageKind, Published,
     Session, SnapshotEnd,
 };
 pub use feeds::{From, Subscribe};
-pub use outbox::{BufferPool, Frames, Hole, Outbox, Personal, SharedFrames};
+pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};
 pub use pages::INDEX_TITLE;
 pub use requests::{Op, Ops};
 pub use rooms::SetPresence;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use annulus::config::{Config, DialectPath, RateLimit};
 use annulus::dialect::synckit;
-use annulus::limits::{CONNECTION_REQUESTS_PENDING_MAX, JOURNAL_BACKLOG_BYTES, MESH_PENDING_BYTES_MAX};
+use annulus::limits::{CONNECTION_REQUESTS_PENDING_MAX, JOURNAL_BACKLOG_BYTES};
 
 use crate::world::{Client, World};
 
@@ -113,15 +113,22 @@ const REASONS: [Reason; 7] = [
         let mut world = World::with(2, |config| {
             beating(config);
             config.outbox_soft_bytes = 1 << 30;
+            config.outbox_hard_bytes = 2 << 30;
         });
         let client = client(&mut world);
         let key = world.key_of(1, "m", 0);
         world.nodes[1].is_stopped = true;
-        while !world.is_paused(client) {
-            world.send(client, &write("m", &key, 200 << 10));
-            world.settle();
+        // Others have sent what waits for it, each no more than a connection may.
+        for _ in 0..2 {
+            let other = world.connect(0);
+            while !world.is_paused(other) {
+                world.send(other, &write("m", &key, 200 << 10));
+                world.settle();
+            }
         }
-        assert!(world.metrics().mesh_pending_bytes > MESH_PENDING_BYTES_MAX as u64);
+        world.send(client, &write("m", &key, 1));
+        world.settle();
+        assert!(world.is_paused(client));
         (world, client)
     }),
     ("its requests wait for another shard", || {

@@ -213,3 +213,48 @@ fn bad_updates_are_refused_in_words() {
         },
     );
 }
+
+#[test]
+fn what_one_connection_shows_is_bounded_in_bytes_and_may_be_shown_elsewhere_instead() {
+    on_one_and_two_with(
+        |config| config.synckit_awareness_bytes_max = 100_000,
+        |server| {
+            let mut peer = Peer::connect(server.address);
+            for document in ["a", "b"] {
+                assert_eq!(watch(&mut peer, document), [""; 0]);
+            }
+            let large = format!("\"{}\"", "x".repeat(60_000));
+            update(&mut peer, "a", "c", &large, 1);
+            assert_eq!(peer.body("awareness_update")["documentId"], "a");
+            let fields = format!(r#""documentId":"b","clientId":"c","state":{large},"clock":1"#);
+            let details = r#"{"code":"too_large","reason":"this connection shows as much of its clients as it may","limit":100000,"flag":"--synckit-max-awareness-bytes"}"#;
+            let refused = ("Failed to update awareness".to_owned(), Some(json(details)));
+            peer.say("awareness_update", &fields);
+            assert_eq!(peer.refused(), refused);
+            // A smaller state, or the same again, takes the place of what was there.
+            for state in [&*large, "1", &*large] {
+                update(&mut peer, "a", "c", state, 2);
+                assert_eq!(peer.body("awareness_update")["documentId"], "a");
+            }
+            // What the engine refuses counts for nothing.
+            for _ in 0..3 {
+                let fields = format!(r#""documentId":"b","clientId":"c","state":"{}""#, "x".repeat(70_000));
+                peer.say("awareness_update", &fields);
+                assert_eq!(peer.refused().1.unwrap()["code"], "too_large");
+                update(&mut peer, "a", "c", "null", 3);
+                peer.body("awareness_update");
+                peer.say("awareness_update", &fields);
+                let reason = peer.refused().1.unwrap()["reason"].clone();
+                assert_eq!(reason, "the state of a member has at most 65536 bytes");
+                update(&mut peer, "a", "c", &large, 4);
+                peer.body("awareness_update");
+            }
+            peer.say("awareness_update", &fields);
+            assert_eq!(peer.refused(), refused);
+            update(&mut peer, "a", "c", "null", 5);
+            peer.body("awareness_update");
+            peer.say("awareness_update", &fields);
+            assert_eq!(peer.body("awareness_update")["documentId"], "b");
+        },
+    );
+}

@@ -32,6 +32,7 @@ pub struct Host {
     /// Whether that is kept, and whether peers take what they are sent at all.
     pub keeps: bool,
     pub is_stalled: bool,
+    stalled: Vec<ConnectionId>,
 }
 
 impl Host {
@@ -69,6 +70,7 @@ impl Host {
             inboxes: Vec::new(),
             keeps: true,
             is_stalled: false,
+            stalled: Vec::new(),
         }
     }
 
@@ -112,11 +114,11 @@ impl Host {
         self.inboxes.retain(|(found, _)| *found != id);
     }
 
-    /// A few turns, which is what a walk through a small document takes.
+    /// Turns until there is nothing more to do at once.
     fn settle(&mut self) {
         loop {
             self.turn(None);
-            if self.sent.is_empty() {
+            if self.sent.is_empty() && self.shard.wait_us() != Some(0) {
                 return;
             }
         }
@@ -137,21 +139,43 @@ impl Host {
         self.shard.end_turn();
         self.shard.take_commands(&mut self.commands);
         for command in std::mem::take(&mut self.commands) {
-            if let Command::Send(id) = command
-                && !self.is_stalled
-            {
-                let parts: Vec<&[u8]> = self.shard.in_flight(id).collect();
-                let bytes = parts.concat();
-                self.sent.push((id, bytes.len()));
-                if !self.keeps {
+            if let Command::Send(id) = command {
+                if self.is_stalled {
+                    self.stalled.push(id);
                     continue;
                 }
-                if let Some((_, inbox)) = self.inboxes.iter_mut().find(|(found, _)| *found == id) {
-                    inbox.extend_from_slice(&bytes);
-                }
+                self.carry_out_send(id);
             }
         }
         self.shard.turn_took_ns(1_000);
+    }
+
+    /// Peers take what they are sent again.
+    #[allow(dead_code, reason = "the fuzz target stalls none")]
+    pub fn go_on(&mut self) {
+        self.is_stalled = false;
+        for id in std::mem::take(&mut self.stalled) {
+            self.carry_out_send(id);
+        }
+        self.settle();
+    }
+
+    /// Time passes in which nothing comes.
+    #[allow(dead_code, reason = "the fuzz target has all the time")]
+    pub fn pass(&mut self, ms: u64) {
+        self.now.monotonic_us += ms * 1_000;
+        self.settle();
+    }
+
+    fn carry_out_send(&mut self, id: ConnectionId) {
+        let parts: Vec<&[u8]> = self.shard.in_flight(id).collect();
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        self.sent.push((id, bytes));
+        if self.keeps
+            && let Some((_, inbox)) = self.inboxes.iter_mut().find(|(found, _)| *found == id)
+        {
+            parts.iter().for_each(|part| inbox.extend_from_slice(part));
+        }
     }
 }
 

@@ -137,3 +137,14 @@ fn a_write_that_fails_in_part_is_refused_without_an_ack() {
         assert_eq!(peer.sync("d")["state"], json(r#"{"good":1}"#));
     });
 }
+
+#[test]
+fn a_type_as_long_as_a_message_is_not_repeated_whole() {
+    on_one_and_two(|server| {
+        let mut peer = Peer::speaking(server.address, crate::peer::Mode::Text);
+        let kind = "x".repeat(1_500_000);
+        let message = format!(r#"{{"type":"{kind}","id":"i","timestamp":1}}"#);
+        peer.send(tungstenite::Message::text(message));
+        assert_eq!(peer.refused().0, format!("Invalid message type: {}", "x".repeat(100)));
+    });
+}

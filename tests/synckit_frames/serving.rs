@@ -129,11 +129,11 @@ fn documents_outlive_the_server_on_disk_and_acks_are_durable() {
         assert!(["A", "B"].contains(&answer["textState"].as_str().unwrap()));
         assert_eq!(peer.deltas(3), [r#"a={"b":[null]}"#, r#"gone={"__deleted":true}"#, "n=null"]);
         let batches: Vec<_> = peer.rest().into_iter().map(|heard| heard.body["deltas"].clone()).collect();
-        let [texts, elements] = &*batches else { panic!("{batches:?}") };
-        let mut states = [&texts[0], &texts[1]].map(|text| text["state"].as_str().unwrap());
+        let [removed, first, second, added] = &*batches else { panic!("{batches:?}") };
+        let mut states = [first, second].map(|texts| texts[0]["state"].as_str().unwrap());
         states.sort_unstable();
         assert_eq!(states, ["A", "B"]);
-        let steps = [&elements[0], &elements[1]].map(|step| (&step["operation"], &step["value"]));
+        let steps = [removed, added].map(|steps| (&steps[0]["operation"], &steps[0]["value"]));
         assert_eq!(steps, [(&"remove".into(), &"x".into()), (&"add".into(), &"y".into())]);
         for field in ["a", "gone", "new"] {
             peer.set("kept", field, "1");

@@ -206,8 +206,7 @@ impl Request {
     }
 }
 
-/// A message of any code, as a server writes it.
-#[cfg(test)]
+/// A message of any code around `object`.
 pub fn message(code: u8, object: &str) -> Vec<u8> {
     let mut bytes = vec![code, 0, 0, 0, 0, 0, 0, 0, 0];
     bytes.extend((object.len() as u32).to_be_bytes());

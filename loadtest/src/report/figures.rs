@@ -93,6 +93,13 @@ impl Summary {
             checked: first.checked.clone(),
             warnings: Vec::new(),
         };
+        // Of runs that miss a target and others that do not, the majority speaks.
+        let verdict = summary.median("missed");
+        if let Some(run) =
+            runs.iter().find(|run| verdict.is_some() && run.figures.number("missed") == verdict)
+        {
+            summary.checked.clone_from(&run.checked);
+        }
         summary.warn_if_the_client_was_measured();
         summary.warn_if_there_was_no_disk();
         Some(summary)
@@ -100,6 +107,11 @@ impl Summary {
 
     pub fn median(&self, name: &str) -> Option<f64> {
         self.figures.get(name).map(|spread| spread.median)
+    }
+
+    /// Whether at least half of the runs missed the target, where there is one.
+    pub fn is_missed(&self) -> bool {
+        self.median("missed").is_some_and(|missed| missed >= 0.5)
     }
 
     fn warn_if_there_was_no_disk(&mut self) {
@@ -161,6 +173,21 @@ mod tests {
         own.set_ratios("memory", &other);
         assert_eq!(own.number("throughput_per_second_percent_of_memory"), Some(60.0));
         assert_eq!(own.number("operations_per_cpu_second_percent_of_memory"), None);
+    }
+
+    #[test]
+    fn majority_of_the_runs_says_whether_a_target_is_missed_and_why() {
+        let run = |missed: f64, checked: &str| {
+            let mut run = Outcome { checked: checked.to_owned(), ..outcome(0.0, 0.0) };
+            run.figures.set("missed", missed);
+            run
+        };
+        let (good, bad) = (run(0.0, "all well"), run(1.0, "p99"));
+        let of =
+            |runs: [&Outcome; 3]| Summary::of(&runs).map(|summary| (summary.is_missed(), summary.checked));
+        assert_eq!(of([&good, &bad, &bad]), Some((true, "p99".to_owned())));
+        assert_eq!(of([&bad, &good, &good]), Some((false, "all well".to_owned())));
+        assert!(!Summary::of(&[&outcome(1.0, 1.0)]).unwrap().is_missed());
     }
 
     #[test]

@@ -3,3 +3,4 @@
 pub mod figures;
 pub mod file;
 pub mod page;
+pub mod table;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::figures::{Spread, Summary};
 use super::file::Machine;
+use super::table;
 
 /// What a caption on the page shows: the figure's name, the text around it, and its decimals.
 struct Shown(&'static str, &'static str, &'static str, usize);
@@ -227,9 +228,10 @@ const LINES: &[(&str, &[Shown])] = &[
 pub fn render(machine: &Machine, results: &[Summary]) -> String {
     let mut page = String::new();
     let _ = writeln!(page, "{} · Linux {} · {} cores", machine.processor, machine.kernel, machine.cores);
-    for summary in results {
+    for summary in results.iter().filter(|summary| !table::is_row(summary)) {
         render_summary(&mut page, summary);
     }
+    table::render(&mut page, results);
     page
 }
 

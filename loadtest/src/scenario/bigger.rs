@@ -5,9 +5,9 @@
 //!
 //! Checked: every key of every map is read once with its value, on another connection than the one that wrote it.
 
-use super::Bench;
 use super::write::value_bytes;
 use crate::ack::AckLevel;
+use crate::bench::Bench;
 use crate::clock::{NANOS_PER_SECOND, now_ns, seconds};
 use crate::cpu::Subject;
 use crate::drive::{Drive, Scenario};

@@ -7,12 +7,12 @@
 //! Checked: every subscriber gets every publish once and in order, each with the value that was written; a pong at
 //! the end proves that nothing more is queued.
 
-use super::Bench;
 use super::deliveries::{Arrival, Audience, Deliveries};
 use super::fanout_checks::WINDOW_MAX;
 use super::setup::{SubscribeToEmpty, ask_each};
 use super::write::value_bytes;
 use crate::ack::{AckLevel, answered_level};
+use crate::bench::Bench;
 use crate::dialect::{self, Codec, Dialect, DialectOptions};
 use crate::drive::Scenario;
 use crate::failure::Failure;

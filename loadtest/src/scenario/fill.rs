@@ -4,9 +4,9 @@
 
 use std::ops::Range;
 
-use super::Bench;
 use super::setup::{Question, ask_each};
 use crate::ack::AckLevel;
+use crate::bench::Bench;
 use crate::failure::{Failure, excerpt};
 use crate::fleet::Fleet;
 use crate::json;

@@ -2,9 +2,9 @@
 //!
 //! Checked: at the end every connection still answers a ping.
 
-use super::Bench;
 use super::setup::{Question, ask_each, rest_while};
 use crate::ack::AckLevel;
+use crate::bench::Bench;
 use crate::clock::{NANOS_PER_SECOND, now_ns, seconds};
 use crate::cpu::Subject;
 use crate::dialect::{Codec, Dialect};

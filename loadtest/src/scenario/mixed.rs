@@ -5,11 +5,11 @@
 //! Checked: every edit reaches every other member once and in order; a read finds a value its owner wrote, and never
 //! an older one than this client has already been sent.
 
-use super::Bench;
 use super::fanout_checks::Barrier;
 use super::setup::{SubscribeToEmpty, ask_each, rest_while};
 use super::write::value_bytes;
 use crate::ack::{AckLevel, answered_level};
+use crate::bench::Bench;
 use crate::clock::{now_ns, seconds};
 use crate::dialect::{Codec, Dialect};
 use crate::drive::Scenario;

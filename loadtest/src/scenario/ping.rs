@@ -2,7 +2,7 @@
 //!
 //! Checked: every pong carries the id of the ping that was asked last on its connection.
 
-use super::Bench;
+use crate::bench::Bench;
 use crate::clock::NANOS_PER_SECOND;
 use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};

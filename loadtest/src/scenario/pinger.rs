@@ -6,8 +6,8 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use super::Bench;
 use super::ping::Ping;
+use crate::bench::Bench;
 use crate::dialect::Dialect;
 use crate::drive::{Timing, measure};
 use crate::failure::Failure;

@@ -7,9 +7,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::write;
 use super::write::{WriteOptions, value_bytes};
-use super::{Bench, write};
 use crate::ack::AckLevel;
+use crate::bench::Bench;
 use crate::dialect::DialectOptions;
 use crate::disk::data_dir::DataDir;
 use crate::drive::Scenario;
@@ -18,8 +19,8 @@ use crate::fleet::{Fleet, Framing, Handler, Target, Wire};
 use crate::report::figures::Outcome;
 use crate::resp::{self, Reply};
 use crate::rig::{Rig, Run};
+use crate::server::process::with_server_output;
 use crate::server::{locate, redis};
-use crate::session::with_server_output;
 use crate::tally::Tally;
 use crate::value::{Stamp, Values, write_number};
 

@@ -11,12 +11,12 @@
 
 use hdrhistogram::Histogram;
 
-use super::Bench;
 use super::deliveries::{Arrival, Audience, Deliveries};
 use super::fanout_checks::WINDOW_MAX;
 use super::setup::{SubscribeToEmpty, ask_each};
 use super::write::value_bytes;
 use crate::ack::AckLevel;
+use crate::bench::Bench;
 use crate::clock::{NANOS_PER_SECOND, now_ns, seconds};
 use crate::dialect::{self, Codec, Dialect, DialectOptions};
 use crate::drive::Scenario;

@@ -6,12 +6,12 @@
 //!
 //! Checked: every snapshot has every key once with the value that was written.
 
-use super::Bench;
 use super::fill::{Filled, WholeMap, fill};
 use super::pinger::Pinger;
 use super::setup::rest_while;
 use super::write::value_bytes;
 use crate::ack::AckLevel;
+use crate::bench::Bench;
 use crate::clock::now_ns;
 use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};

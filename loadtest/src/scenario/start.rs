@@ -7,11 +7,11 @@
 //! Checked: the read finds its value; the snapshot has every key once with its value; both maps have the digests
 //! they had before.
 
-use super::Bench;
 use super::fill::{AskDigest, Filled, PREFIX, WholeMap, fill, stamp};
 use super::setup::{Question, ask_each};
 use super::write::value_bytes;
 use crate::ack::AckLevel;
+use crate::bench::Bench;
 use crate::clock::{now_ns, seconds};
 use crate::cpu::Subject;
 use crate::disk::data_dir::DataDir;
@@ -20,8 +20,7 @@ use crate::fleet::Fleet;
 use crate::message::{Message, Request, key_number};
 use crate::report::figures::{Figures, Outcome};
 use crate::rig::{Rig, Run};
-use crate::server::process::ServerProcess;
-use crate::session::with_server_output;
+use crate::server::process::{ServerProcess, with_server_output};
 use crate::value::{Values, write_number};
 
 #[derive(Clone, Debug, clap::Args)]

@@ -7,10 +7,10 @@
 //! Checked: no key ever goes back to an older value; after the writes have ended every client holds, for every key
 //! of its map, the last value that was acked. In between the latest state of a key may stand for older ones.
 
-use super::Bench;
 use super::fanout_checks::Barrier;
 use super::write::value_bytes;
 use crate::ack::AckLevel;
+use crate::bench::Bench;
 use crate::clock::{NANOS_PER_SECOND, now_ns};
 use crate::dialect::Dialect;
 use crate::drive::{Drive, Scenario};

@@ -14,9 +14,9 @@
 
 use std::collections::VecDeque;
 
-use super::Bench;
 use super::write_checks::{Echoes, Places, Proof, check_digest};
 use crate::ack::AckLevel;
+use crate::bench::Bench;
 use crate::clock::NANOS_PER_SECOND;
 use crate::dialect::{self, Codec, Dialect, DialectOptions};
 use crate::drive::Scenario;

@@ -40,6 +40,11 @@ pub fn scrape(target: &Target) -> Option<Sends> {
     })
 }
 
+/// Bytes that maps take in memory; `None` when it does not say, or not in time.
+pub fn map_resident_bytes(target: &Target) -> Option<f64> {
+    counter(&fetch(target).ok()?, "annulus_map_resident_bytes")
+}
+
 fn fetch(target: &Target) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&target.address, SCRAPE_TIMEOUT)?;
     stream.set_read_timeout(Some(SCRAPE_TIMEOUT))?;

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clock::{NANOS_PER_SECOND, now_ns};
 use crate::failure::Failure;
+use crate::streams;
 
 /// How long a server may take to listen, and to end: long enough to read a large journal, or write one.
 const START_NS_MAX: u64 = 120 * NANOS_PER_SECOND;
@@ -52,6 +53,11 @@ impl ServerProcess {
         self.child.id()
     }
 
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
     /// What it said last, for a report of failure.
     pub fn last_output(&mut self) -> String {
         let mut text = Vec::new();
@@ -66,9 +72,17 @@ impl ServerProcess {
     /// # Errors
     /// [`Failure::Io`] when it cannot be waited for.
     pub fn kill(mut self) -> Result<(), Failure> {
-        self.child.kill()?;
+        self.kill_now()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// The same, without waiting for it.
+    ///
+    /// # Errors
+    /// [`Failure::Io`] when it is not ours to kill.
+    pub fn kill_now(&mut self) -> Result<(), Failure> {
+        Ok(self.child.kill()?)
     }
 
     /// Tells it to stop, as an operator does, and waits for that.
@@ -129,6 +143,15 @@ impl Drop for ServerProcess {
             let _ = self.child.wait();
         }
     }
+}
+
+/// A server of ours may have said why it failed.
+pub fn with_server_output(failure: Failure, server: Option<&mut ServerProcess>) -> Failure {
+    let output = server.map(ServerProcess::last_output).unwrap_or_default();
+    if !output.is_empty() {
+        streams::say(&format!("\nthe server's last words:\n{output}\n"));
+    }
+    failure
 }
 
 pub fn free_address() -> std::io::Result<SocketAddr> {

@@ -19,6 +19,9 @@ pub const FAULT: &str = "STANDIN_FAULT";
 /// No test takes longer; what a broken one leaves behind is gone after that.
 const LIFE: Duration = Duration::from_secs(60);
 
+/// When one that is to fail in the middle does: its clients are connected by then.
+const SOON: Duration = Duration::from_millis(900);
+
 /// A folder for data directories, with the script that stands for the server's program; gone with its test.
 pub struct Folder {
     pub path: PathBuf,
@@ -50,7 +53,7 @@ impl Drop for Folder {
     }
 }
 
-/// Serves until it is told to stop; returns at once when nobody has asked for it.
+/// Serves until it is told to stop, or until its fault ends or freezes it; returns at once when nobody has asked for it.
 pub fn serve() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
     let words: Vec<&str> = arguments.split_whitespace().collect();
@@ -62,6 +65,7 @@ pub fn serve() {
         Ok("ForgetOnStart") => Fault::ForgetOnStart,
         Ok("DamageOnStart") => Fault::DamageOnStart,
         Ok("EndBadly") => Fault::EndBadly,
+        Ok("LosePong") => Fault::LosePong(20),
         _ => Fault::None,
     };
     let end = if fault == Fault::EndBadly { end_badly } else { end_well };
@@ -69,7 +73,15 @@ pub fn serve() {
     unsafe { libc::signal(libc::SIGTERM, end as extern "C" fn(libc::c_int) as libc::sighandler_t) };
     let hub = Hub::new(fault).stored_in(&Path::new(value("--data-dir")).join("writes"));
     start_at(value("--listen"), hub);
-    thread::sleep(LIFE);
+    match std::env::var(FAULT).as_deref() {
+        Ok("EndSoon") => thread::sleep(SOON),
+        Ok("FreezeSoon") => {
+            thread::sleep(SOON);
+            // SAFETY: it stops the process until somebody continues or kills it.
+            unsafe { libc::raise(libc::SIGSTOP) };
+        }
+        _ => thread::sleep(LIFE),
+    }
 }
 
 extern "C" fn end_well(_: libc::c_int) {

@@ -32,11 +32,19 @@ pub(in crate::cli) struct SyncKit {
 
     /// Bytes that the documents may take that one SyncKit connection has subscribed to or watches, their states aside
     ///
-    /// Each counts as 1 KiB and four times its name, which is what it takes where nobody else has it. Past this a document is
+    /// Each counts as 1 280 bytes and four times its name, which is what it takes where nobody else has it. Past this a document is
     /// refused before anything of it is kept, as past --max-subscriptions.
     #[arg(long, env = "ANNULUS_SYNCKIT_MAX_SUBSCRIPTION_BYTES", value_name = "SIZE")]
     #[arg(default_value_t = Bytes(Config::default().synckit_subscription_bytes_max))]
     pub synckit_max_subscription_bytes: Bytes,
+
+    /// Bytes of what one SyncKit connection shows of its clients in all documents: states, names, 256 bytes for each
+    ///
+    /// A client has one state in a document, of 65 536 bytes at most and mostly of some hundred. An update past this is refused;
+    /// what is shown elsewhere must end first.
+    #[arg(long, env = "ANNULUS_SYNCKIT_MAX_AWARENESS_BYTES", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(Config::default().synckit_awareness_bytes_max))]
+    pub synckit_max_awareness_bytes: Bytes,
 
     /// Do not serve SyncKit's clients
     ///

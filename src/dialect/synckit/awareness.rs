@@ -33,7 +33,7 @@ pub fn imply(shard: &mut Shard, caller: Caller, document: &str) {
 /// Tells the others where a client is; a `state` of null, or none, that it has left.
 ///
 /// # Errors
-/// [`Refusal::AwarenessUpdate`] if nobody is named, or the engine has no room for more.
+/// [`Refusal::AwarenessUpdate`] if nobody is named, or the connection has no room for more.
 pub fn update<'a>(
     shard: &mut Shard,
     caller: Caller,
@@ -50,8 +50,11 @@ pub fn update<'a>(
         fields.json(sent).write_canonical(&mut state);
     }
     let state = Some(&*state).filter(|state| !state.is_empty() && *state != b"null");
+    let bytes_max = shard.config().synckit_awareness_bytes_max;
+    let Some(session) = shard.session(caller) else { return Ok(()) };
+    let step = Conversation::of(session).shown.take(document, member, state, bytes_max);
+    let ticket = step.map_err(Refusal::AwarenessUpdate)?.ticket(UPDATE_TICKET);
     imply(shard, caller, document);
-    let ticket = Ticket::new(&[&[UPDATE_TICKET]]);
     shard.set_presence(caller, Some(ticket), SetPresence { room: document, member, state, clock });
     Ok(())
 }

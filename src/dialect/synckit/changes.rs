@@ -14,7 +14,7 @@ use crate::wire::websocket::header_len;
 pub const DELETED: &[u8] = br#"{"__deleted":true}"#;
 
 /// Operations on a set in one message, at most: as many as the SDK itself puts into one.
-const SET_OPERATIONS_MAX: usize = 50;
+pub const SET_OPERATIONS_MAX: usize = 50;
 
 /// An entry of a document that this dialect can tell of.
 pub enum Told<'e> {
@@ -102,7 +102,7 @@ impl Changes<'_> {
             match told {
                 Told::Field { name, at, value, .. } => named(self.field(out, name, &at, value), at.time),
                 Told::Text { key, at, operation } => {
-                    self.operations(out, key, &at, true, |out| out.extend_from_slice(operation));
+                    self.text(out, key, &at, |out| out.extend_from_slice(operation));
                 }
                 Told::Set(first) => {
                     let is_set = |told: &Told<'_>| matches!(told, Told::Set(_));
@@ -114,6 +114,18 @@ impl Changes<'_> {
                 }
             }
         }
+    }
+
+    /// Appends the state of a text for who comes, if `entry` is one.
+    pub fn pass_on(&self, out: &mut Vec<u8>, entry: Entry<'_>) {
+        if let Some(Told::Text { key, at, operation }) = Told::of(entry) {
+            self.text(out, key, &at, |out| text::write_operation(out, operation));
+        }
+    }
+
+    /// Appends one message with the operation on a text that `write` appends.
+    pub fn text(&self, out: &mut Vec<u8>, key: &str, at: &Stamp, write: impl FnOnce(&mut Vec<u8>)) {
+        self.operations(out, key, at, true, write);
     }
 
     /// Appends what tells of these changes of a set.
@@ -193,19 +205,27 @@ const CLOSING_BYTES: usize = 1;
 
 /// Appends messages with the name of their reader in the clock of that with the hole.
 pub fn personalize(framing: Framing, frames: &Frames, hole: Hole, name: &ClockName, out: &mut Personal<'_>) {
-    let Hole { frame, payload, at, end } = hole;
+    let Hole { frame, at, end, .. } = hole;
     out.shared(0..frame);
+    let bytes = at - frame + name.as_bytes().len() + NUMBER_BYTES + (end - at).min(SHARED_PART_BYTES_MIN);
+    out.own(bytes, |out| write_to_hole(framing, frames, hole, name, out));
+    out.shared(at..frames.bytes.len());
+}
+
+/// Bytes of a clock's number, at most.
+const NUMBER_BYTES: usize = 20;
+
+/// Appends the frame with the hole up to it, and the name of its reader in it.
+pub fn write_to_hole(framing: Framing, frames: &Frames, hole: Hole, name: &ClockName, out: &mut Vec<u8>) {
+    let Hole { payload, at, end, .. } = hole;
     let before = &frames.bytes[payload..at];
     let digits = before.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let number = &before[before.len() - digits..];
     let more = name.as_bytes().len() + digits;
-    out.own(at - frame + more + (end - at).min(SHARED_PART_BYTES_MIN), |out| {
-        let started = framing.write_start(out, &frames.bytes[payload..end], more);
-        out.extend_from_slice(&before[started..]);
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(number);
-    });
-    out.shared(at..frames.bytes.len());
+    let started = framing.write_start(out, &frames.bytes[payload..end], more);
+    out.extend_from_slice(&before[started..]);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(number);
 }
 
 /// The fields of a `delta_batch` with the operations that `write` appends, joined by commas.

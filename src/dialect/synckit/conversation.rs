@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 
 use super::chunks::Chunks;
-use super::document::Documents;
+use super::document::{Collecting, Documents, Stage};
 use super::frame::{ClockName, MessageId};
 use super::identity::Identity;
+use super::line::{Line, Reading};
+use super::shown::Shown;
 use crate::crdt::Stamp;
 use crate::limits::KEY_BYTES_MAX;
-use crate::shard::Session;
+use crate::shard::{Caller, Session};
 
 /// See the module.
 pub struct Conversation {
@@ -23,12 +25,18 @@ pub struct Conversation {
     pub clock_name: Option<ClockName>,
     /// What it is subscribed to.
     pub documents: Documents,
-    /// Documents whose state was asked for, in that order, and whether one is being collected.
+    /// Documents whose state was asked for, in that order, and what is being collected.
     pub queue: VecDeque<String>,
-    pub is_collecting: bool,
+    pub collecting: Option<Collecting>,
+    /// Its place among those who collect, or whether it waits for one in line.
+    pub place: Option<Caller>,
+    pub is_in_line: bool,
+    /// The state that it was sent and has not read.
+    pub reading: Option<Reading>,
     /// Bytes of the requests for states that wait.
     pub waiting_bytes: usize,
     pub chunks: Chunks,
+    pub shown: Shown,
     /// Document, key and stamp of what is of no use any more.
     pub to_forget: Vec<(String, String, Stamp)>,
 }
@@ -44,9 +52,13 @@ impl Default for Conversation {
             clock_name: None,
             documents: Documents::default(),
             queue: VecDeque::new(),
-            is_collecting: false,
+            collecting: None,
+            place: None,
+            is_in_line: false,
+            reading: None,
             waiting_bytes: 0,
             chunks: Chunks::default(),
+            shown: Shown::default(),
             to_forget: Vec::new(),
         }
     }
@@ -62,6 +74,31 @@ impl Conversation {
     /// That of a session, if it has begun.
     pub fn begun(session: &Session) -> Option<&Self> {
         session.as_ref()?.downcast_ref()
+    }
+
+    /// It has read the state that it was sent.
+    pub fn end_reading(&mut self, line: &mut Line) {
+        if let Some(reading) = self.reading.take() {
+            line.end_reading(reading);
+        }
+    }
+
+    /// Whether the state of a document waits to be collected, which is then the first of the queue.
+    pub fn has_queued(&mut self) -> bool {
+        while let Some(name) = self.queue.front() {
+            if self.documents.get_mut(name).is_some_and(|document| document.stage == Stage::Queued) {
+                return true;
+            }
+            self.queue.pop_front();
+        }
+        false
+    }
+
+    /// Gives back its place, unless a state is being collected.
+    pub fn end_collecting(&mut self, line: &mut Line) {
+        if let Some(caller) = self.place.take_if(|_| self.collecting.is_none()) {
+            line.leave(caller.connection());
+        }
     }
 
     /// The id of the next message.

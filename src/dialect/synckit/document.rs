@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
+use super::keys::Key;
 use super::refusal::Reason;
+use super::text;
 use crate::config::Config;
 use crate::crdt::Time;
 use crate::mesh::{Entries, Entry, EntryPacker, EntryState};
@@ -78,18 +80,30 @@ fn bytes_of(name: &str) -> usize {
 #[derive(Default)]
 pub struct Document {
     pub stage: Stage,
-    /// Requests for its state that have not been answered, oldest first, and for how many the state is collected.
+    /// Requests for its state that have not been answered, oldest first.
     pub waiting: VecDeque<StateRequest>,
-    pub answering: usize,
-    /// [`Entries`] of its state, as far as they have come.
-    pub state: Vec<u8>,
-    /// Bytes that its state, and all that is answered with it at one time, may have.
-    pub room: usize,
-    /// Up to when the client had been told everything when its state was begun to be collected.
-    pub told: Time,
-    /// Whether the client may know of fields that were removed since then: from an earlier subscription, or because it has
-    /// written them itself. The state has no word of them.
+    /// Whether the client may know of fields that were removed since it was told everything: from an earlier subscription, or
+    /// because it has written them itself. The state has no word of them.
     pub knows_more: bool,
+}
+
+/// The state of the one document of a connection that is being collected.
+pub struct Collecting {
+    pub name: String,
+    /// [`Entries`] of fields and elements, as far as they have come.
+    packed: Vec<u8>,
+    /// The latest of the texts, each packed by itself, oldest first, and the bytes of them.
+    texts: VecDeque<Vec<u8>>,
+    text_bytes: usize,
+    /// For how many requests, and whether any of them is answered by the state alone.
+    pub answering: usize,
+    pub takes_one: bool,
+    /// Bytes that all that is answered with it at one time may have.
+    pub room: usize,
+    /// Up to when the client had been told everything when this began.
+    pub told: Time,
+    /// The last chunk has come.
+    pub is_whole: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,19 +144,61 @@ impl Document {
     pub fn is_collecting(&self) -> bool {
         matches!(self.stage, Stage::Collecting | Stage::Ignoring)
     }
+}
+
+impl Collecting {
+    /// Begins with nothing.
+    pub fn new(name: String, waiting: &VecDeque<StateRequest>, room: usize, told: Time) -> Self {
+        Self {
+            name,
+            packed: Vec::new(),
+            texts: VecDeque::new(),
+            text_bytes: 0,
+            answering: waiting.len(),
+            takes_one: waiting.iter().any(|request| !request.wants_fields),
+            room,
+            told,
+            is_whole: false,
+        }
+    }
+
+    /// Takes a chunk. Of texts the latest are kept, as many as are compared; older ones are passed on, as a document has no
+    /// bound for all of them.
+    pub fn collect(&mut self, entries: Entries<'_>, mut pass: impl FnMut(Entry<'_>)) {
+        for Entry { key, state } in entries {
+            let EntryState::Value { at, value, .. } = state else { continue };
+            if Key::of(key) != Key::Text || value.is_none() {
+                EntryPacker(&mut self.packed).value(key, &at, value);
+                continue;
+            }
+            let mut text = Vec::new();
+            EntryPacker(&mut text).value(key, &at, value);
+            self.text_bytes += text.len();
+            self.texts.push_back(text);
+            while self.texts.len() > text::STATES_MAX || self.text_bytes > text::BYTES_MAX {
+                let Some(oldest) = self.texts.pop_front() else { break };
+                self.text_bytes -= oldest.len();
+                Entries::new(&oldest).for_each(&mut pass);
+            }
+        }
+    }
 
     /// Whether there is no room to answer anybody who waits.
     pub fn is_too_large(&self) -> bool {
-        let takes_one = self.waiting.iter().take(self.answering).any(|request| !request.wants_fields);
-        self.state.len() > if takes_one { self.room } else { self.room / 2 }
+        self.packed.len() > if self.takes_one { self.room } else { self.room / 2 }
     }
 
-    pub fn collect(&mut self, entries: Entries<'_>) {
-        let mut packer = EntryPacker(&mut self.state);
-        for Entry { key, state } in entries {
-            if let EntryState::Value { at, value, .. } = state {
-                packer.value(key, &at, value);
-            }
-        }
+    /// What has come, each part packed.
+    pub fn packed(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(&*self.packed).chain(self.texts.iter().map(|text| &**text))
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.packed().flat_map(Entries::new)
+    }
+
+    /// Forgets what has come, as it is of no use.
+    pub fn clear(&mut self) {
+        (self.packed, self.texts, self.text_bytes) = (Vec::new(), VecDeque::new(), 0);
     }
 }

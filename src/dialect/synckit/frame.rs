@@ -135,6 +135,18 @@ pub fn write_message(
     write: impl FnOnce(&mut Fields<'_>),
 ) {
     let frame = begin_frame(out);
+    let object = begin_object(out, framing, code, id);
+    write(&mut Fields(out));
+    out.push(b'}');
+    if framing == Framing::Binary {
+        let length = (out.len() - object) as u32;
+        out[object - 4..object].copy_from_slice(&length.to_be_bytes());
+    }
+    end_frame(out, frame, framing.opcode());
+}
+
+/// Appends a message up to its fields, without the header of its frame; where its JSON object begins.
+pub fn begin_object(out: &mut Vec<u8>, framing: Framing, code: Code, id: MessageId) -> usize {
     let object = match framing {
         Framing::Binary => {
             out.push(code as u8);
@@ -156,20 +168,31 @@ pub fn write_message(
     };
     id.write_to(out);
     out.push(b'"');
-    write(&mut Fields(out));
-    out.push(b'}');
-    match framing {
-        Framing::Binary => {
-            let length = (out.len() - object) as u32;
-            out[object - 4..object].copy_from_slice(&length.to_be_bytes());
-        }
-        Framing::Text => {}
+    object
+}
+
+/// Appends the header of a frame and `start`, the start of its message as [`begin_object`] began it, whose object begins at
+/// `object`; the caller appends the `more` bytes that the message has.
+pub fn write_started(out: &mut Vec<u8>, framing: Framing, start: &[u8], object: usize, more: usize) {
+    let payload_len = start.len() + more;
+    write_header(out, framing.opcode(), payload_len);
+    let from = out.len();
+    out.extend_from_slice(start);
+    if framing == Framing::Binary {
+        let length = (payload_len - object) as u32;
+        out[from + object - 4..from + object].copy_from_slice(&length.to_be_bytes());
     }
-    end_frame(out, frame, framing.opcode());
 }
 
 /// The fields of a message after its `id`. Names are plain ASCII.
 pub struct Fields<'a>(&'a mut Vec<u8>);
+
+impl<'a> Fields<'a> {
+    /// Of an object that was begun.
+    pub fn of(out: &'a mut Vec<u8>) -> Self {
+        Self(out)
+    }
+}
 
 impl Fields<'_> {
     /// Begins a field whose value the caller appends.

@@ -5,9 +5,11 @@
 //! documents.rs     who is subscribed, states on their way
 //! awareness.rs     who is there                       forgetting.rs  what is of no use is deleted
 //! writes.rs        deltas and batches to operations   relay.rs       operations that are handed on and not kept
-//! state.rs         the answer to who asks for a state
+//! answers.rs       the answer to who asks for a state line.rs        who collects one, and what of them is shared
+//! made.rs          a state as bytes for many          state.rs       what the entries of a document come to
 //! replies.rs       answers to one connection          conversation.rs  what is remembered of a client
-//! document.rs      what of one document               chunks.rs      messages in pieces
+//! document.rs      what of its documents              shown.rs        what it shows of its clients, counted
+//! chunks.rs        messages in pieces                 compared.rs     which texts contain which, remembered
 //! changes.rs       changes to deltas and batches      text.rs        states of texts
 //! keys.rs          what keys of a map stand for       identity.rs    who may do what
 //! message.rs       what clients say                   refusal.rs     the words of refusals
@@ -16,12 +18,14 @@
 //!
 //! Imports point down this line, which `tests/layers.rs` reads:
 //!
-//! order: mod → { requests, health } → { documents, awareness, forgetting, writes } → { state, relay } → replies →
-//! conversation → { document, chunks, changes } → { text, keys, identity } → message → refusal → frame
+//! order: mod → { requests, health } → { documents, awareness, forgetting, writes } → { answers, relay } → replies →
+//! conversation → line → made → state → { document, compared, chunks, shown, changes } → { text, keys, identity } → message → refusal → frame
 
+mod answers;
 mod awareness;
 mod changes;
 mod chunks;
+mod compared;
 mod conversation;
 mod document;
 mod documents;
@@ -30,11 +34,14 @@ mod frame;
 mod health;
 mod identity;
 mod keys;
+mod line;
+mod made;
 mod message;
 mod refusal;
 mod relay;
 mod replies;
 mod requests;
+mod shown;
 mod state;
 mod text;
 mod writes;
@@ -45,14 +52,15 @@ use changes::Changes;
 use conversation::Conversation;
 use frame::{Code, Framing, write_message};
 use refusal::{Reason, Refusal};
+use shown::Step;
 
 use super::places::{SYNCKIT, SYNCKIT_TEXT};
 use crate::config::{Config, DialectPath};
 use crate::mesh::Entry;
 use crate::shard::Caller;
 use crate::shard::{
-    self, Ack, Dialect, Event, Frames, Health, MemberChange, MessageKind, Now, Personal, Published, Session,
-    Shard,
+    self, Ack, Commons, Dialect, Event, Frames, Health, MemberChange, MessageKind, Now, Parts, Personal,
+    Published, Session, Shard,
 };
 use crate::wire::{Close, Payload, Reject, Ticket};
 
@@ -91,15 +99,15 @@ impl Dialect for SyncKit {
         kind: MessageKind,
         payload: Payload<'_>,
     ) -> Result<(), Close> {
-        let now_ms = shard.now().timer_ms();
         if let Some(session) = shard.session(caller) {
             let conversation = Conversation::of(session);
-            conversation.chunks.forget_old(now_ms);
             let is_first = !std::mem::replace(&mut conversation.has_spoken, true);
             if is_first && kind == MessageKind::Text {
                 shard.switch_dialect(caller, SYNCKIT_TEXT);
             }
         }
+        requests::forget_unfinished(shard);
+        documents::look_at_line(shard);
         forgetting::forget(shard, caller);
         requests::handle(shard, caller, kind, payload);
         Ok(())
@@ -112,6 +120,7 @@ impl Dialect for SyncKit {
             Event::Rejected { ticket: Some(ticket), reject } => {
                 self.rejected(conversation, ticket, reject, now, out);
             }
+            // What it ends is answered by `answer`.
             Event::Snapshot { map, entries, end, .. } => {
                 documents::collected(conversation, self.framing, map, entries, end, now, out);
             }
@@ -127,6 +136,20 @@ impl Dialect for SyncKit {
             // Nothing else is asked for.
             Event::Acked { .. } | Event::Rejected { .. } | Event::Entries { .. } | Event::Digest { .. } => {}
         }
+    }
+
+    fn answer(
+        &self,
+        session: &mut Session,
+        commons: &mut Commons,
+        now: Now,
+        out: &mut Parts<'_>,
+    ) -> Option<Caller> {
+        documents::answer(Conversation::of(session), commons.of(), self.framing, now, out)
+    }
+
+    fn closed(&self, session: &mut Session, commons: &mut Commons, caller: Caller) -> Option<Caller> {
+        documents::closed(Conversation::of(session), commons.of(), caller)
     }
 
     fn drained(&self, shard: &mut Shard, caller: Caller) {
@@ -218,8 +241,8 @@ impl SyncKit {
         now: Now,
         out: &mut Vec<u8>,
     ) {
-        let Some((&kind, document)) = ticket.as_bytes().split_first() else { return };
-        let document = std::str::from_utf8(document).unwrap_or_default();
+        let Some((&kind, rest)) = ticket.as_bytes().split_first() else { return };
+        let document = std::str::from_utf8(rest).unwrap_or_default();
         let refusal = match kind {
             // By this dialect, which sees itself to those who wait for the state.
             documents::TICKET if reject == Reject::Cancelled => return,
@@ -227,7 +250,12 @@ impl SyncKit {
                 return documents::failed(conversation, self.framing, document, reject, now, out);
             }
             awareness::WATCH_TICKET => Refusal::AwarenessSubscribe(Reason::of(reject)),
-            awareness::UPDATE_TICKET => Refusal::AwarenessUpdate(Reason::of(reject)),
+            awareness::UPDATE_TICKET => {
+                if let Some(step) = Step::of(rest) {
+                    conversation.shown.take_back(step);
+                }
+                Refusal::AwarenessUpdate(Reason::of(reject))
+            }
             // Writes are acked or not, one by one.
             _ => return,
         };

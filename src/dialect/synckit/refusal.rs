@@ -52,8 +52,14 @@ pub struct Reason<'a> {
     flag: Option<&'static str>,
 }
 
-/// Bytes of a field's name that a refusal repeats, at most.
-const FIELD_SHOWN_MAX: usize = 100;
+/// Bytes of a name that a refusal repeats, at most.
+const NAME_SHOWN_MAX: usize = 100;
+
+/// The front of a name that may be as long as a message.
+fn shown(name: &str) -> &str {
+    let mut ends = (0..=name.len().min(NAME_SHOWN_MAX)).rev();
+    &name[..ends.find(|&end| name.is_char_boundary(end)).unwrap_or(0)]
+}
 
 impl<'a> Reason<'a> {
     pub const fn too_large(text: &'static str, limit: usize) -> Self {
@@ -100,9 +106,7 @@ impl<'a> Reason<'a> {
             write_integer(details.name("byte"), byte);
         }
         if let Some(field) = self.field {
-            let mut ends = (0..=field.len().min(FIELD_SHOWN_MAX)).rev();
-            let end = ends.find(|&end| field.is_char_boundary(end)).unwrap_or(0);
-            details.text("field", &field[..end]);
+            details.text("field", shown(field));
         }
         if let Some(limit) = self.limit {
             write_integer(details.name("limit"), limit as u64);
@@ -117,7 +121,7 @@ impl Display for Refusal<'_> {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::InvalidFormat | Self::Unrepresentable(_) => "Invalid message format",
-            Self::InvalidType(name) => return write!(formatter, "Invalid message type: {name}"),
+            Self::InvalidType(name) => return write!(formatter, "Invalid message type: {}", shown(name)),
             Self::TooLarge { bytes, bytes_max } => {
                 return write!(formatter, "Message too large ({bytes} bytes, max {bytes_max})");
             }

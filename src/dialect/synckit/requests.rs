@@ -1,6 +1,7 @@
 //! From messages to the commands each one asks for, and the answers that need no engine.
 
 use super::awareness;
+use super::chunks::Unfinished;
 use super::conversation::Conversation;
 use super::document::StateRequest;
 use super::documents;
@@ -281,7 +282,13 @@ pub const fn what_failed(kind: u8) -> &'static str {
 fn take_chunk(shard: &mut Shard, caller: Caller, fields: &Fields<'_>) {
     let (bytes_max, now_ms) = (message_bytes_max(shard.config()), shard.now().timer_ms());
     let Some(session) = shard.session(caller) else { return };
-    match Conversation::of(session).chunks.take(fields, bytes_max, now_ms) {
+    let chunks = &mut Conversation::of(session).chunks;
+    let count = chunks.count();
+    let taken = chunks.take(fields, bytes_max, now_ms);
+    if chunks.count() > count {
+        shard.commons().of::<Unfinished>().push(caller, now_ms);
+    }
+    match taken {
         Ok(None) => {}
         Ok(Some(mut message)) => {
             let len = message.len();
@@ -290,5 +297,17 @@ fn take_chunk(shard: &mut Shard, caller: Caller, fields: &Fields<'_>) {
             handle_framed(shard, caller, MessageKind::Binary, payload, true);
         }
         Err(refusal) => refuse(shard, caller, refusal),
+    }
+}
+
+/// Forgets messages in pieces, of whatever connection, whose time to become complete is over.
+pub fn forget_unfinished(shard: &mut Shard) {
+    let now_ms = shard.now().timer_ms();
+    while let Some(caller) = shard.commons().of::<Unfinished>().next(now_ms) {
+        if let Some(session) = shard.session(caller)
+            && session.is_some()
+        {
+            Conversation::of(session).chunks.forget_old(now_ms);
+        }
     }
 }

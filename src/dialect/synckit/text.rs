@@ -17,8 +17,8 @@ use crate::wire::json::{Members, Object, Parser, Value, write_string};
 /// States with which each other one is compared, at most, states that are looked at, and their bytes: what is not looked at is
 /// kept.
 const COMPARED_MAX: usize = 4;
-const STATES_MAX: usize = 32;
-const BYTES_MAX: usize = 4 << 20;
+pub const STATES_MAX: usize = 32;
+pub const BYTES_MAX: usize = 4 << 20;
 
 /// Appends `textState` and `textClock` of the newest operation, which was stored as canonical JSON.
 pub fn write_state(fields: &mut Fields<'_>, operation: &[u8], time: Time) {
@@ -54,11 +54,10 @@ pub fn is_operation(stored: &[u8]) -> bool {
     stored.first() == Some(&b'{')
 }
 
-/// Which of the operations bring a state that an earlier one in the list contains.
-pub fn contained(operations: &[&[u8]]) -> Vec<bool> {
-    let mut contained = vec![false; operations.len()];
+/// Which of the operations bring a state that an earlier one in the list contains: a bit each, the first the lowest.
+pub fn contained(operations: &[&[u8]]) -> u32 {
     if operations.len() < 2 {
-        return contained;
+        return 0;
     }
     let mut parser = Parser::new();
     let mut bytes = 0;
@@ -70,11 +69,13 @@ pub fn contained(operations: &[&[u8]]) -> Vec<bool> {
         looked_at.map(|operation| state_of(&mut parser, operation)).collect();
     let parsed: Vec<Option<Object<'_>>> =
         states.iter_mut().map(|state| state.as_mut()?.parse(&mut parser)).collect();
+    let mut contained = 0;
     let mut kept: Vec<Blocks<'_>> = Vec::new();
-    for (state, contained) in parsed.iter().zip(&mut contained) {
-        let blocks = state.as_ref().and_then(|state| Blocks::of(state.nodes()));
-        *contained = blocks.as_ref().is_some_and(|blocks| kept.iter().any(|kept| kept.contains(blocks)));
-        if let Some(blocks) = blocks.filter(|_| !*contained && kept.len() < COMPARED_MAX) {
+    for (place, state) in parsed.iter().enumerate() {
+        let Some(blocks) = state.as_ref().and_then(|state| Blocks::of(state.nodes())) else { continue };
+        if kept.iter().any(|kept| kept.contains(&blocks)) {
+            contained |= 1 << place;
+        } else if kept.len() < COMPARED_MAX {
             kept.push(blocks);
         }
     }
@@ -171,7 +172,7 @@ mod tests {
     }
 
     fn contained_in(first: &[u8], second: &[u8]) -> bool {
-        contained(&[first, second]) == [false, true]
+        contained(&[first, second]) == 0b10
     }
 
     #[test]
@@ -206,9 +207,9 @@ mod tests {
             br#"{"state":"{\"blocks\":[[{},{}]]}"}"#,
             b"{}",
         ] {
-            assert_eq!(contained(&[&whole, other]), [false, false], "{}", String::from_utf8_lossy(other));
-            assert_eq!(contained(&[other, &whole]), [false, false]);
+            assert_eq!(contained(&[&whole, other]), 0, "{}", String::from_utf8_lossy(other));
+            assert_eq!(contained(&[other, &whole]), 0);
         }
-        assert_eq!(contained(&[&whole]), [false]);
+        assert_eq!(contained(&[&whole]), 0);
     }
 }

@@ -210,7 +210,9 @@ fn an_end_of_accepting_that_the_kernel_did_not_take_is_asked_for_again() {
     assert_eq!(world.driver.accepting, Accepting::Ending);
     world.driver.ring.faults.failing = None;
     while !world.turn() {}
+    // The ring is still there, and holds no listener: the next server may bind at once.
     assert!(TcpStream::connect(world.address).is_err());
+    assert_eq!(TcpListener::bind(world.address).unwrap().local_addr().unwrap(), world.address);
 }
 
 #[test]
@@ -228,4 +230,83 @@ fn a_transfer_that_fails_ends_its_connection_alone() {
         world.turn_until("an end", |driver| driver.shard.metrics_now().sockets == 1);
         assert_eq!(client.read(&mut [0; 1]).unwrap_or_default(), 0);
     }
+}
+
+/// Opens a WebSocket, or what answers the handshake of one.
+fn open(world: &mut World) -> TcpStream {
+    let (mut stream, _) = world.connect();
+    stream
+        .write_all(
+            b"GET /v1 HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .unwrap();
+    let before = world.metrics().handshakes;
+    world.turn_until("a handshake", |driver| driver.shard.metrics_now().handshakes > before);
+    stream
+}
+
+/// A text message in a masked frame, whose mask is zero.
+fn text(message: &str) -> Vec<u8> {
+    assert!(message.len() < 126);
+    [&[0x81, 0x80 | message.len() as u8, 0, 0, 0, 0], message.as_bytes()].concat()
+}
+
+/// A world with so many subscribers of the map `m`, and somebody who writes to it.
+fn audience(subscribers: u64) -> (World, Vec<TcpStream>, TcpStream) {
+    let mut world = World::new();
+    let mut clients: Vec<TcpStream> = (0..subscribers).map(|_| open(&mut world)).collect();
+    for client in &mut clients {
+        client.write_all(&text(r#"{"type":"subscribe","id":1,"map":"m"}"#)).unwrap();
+    }
+    world.turn_until("all subscriptions", |driver| driver.shard.metrics_now().snapshots == subscribers);
+    let writer = open(&mut world);
+    // Whatever is still on its way out.
+    world.turn_until("calm", |driver| driver.shard.metrics_now().outbox_bytes == 0);
+    world.driver.ring.faults.looks = 0;
+    (world, clients, writer)
+}
+
+fn set(key: usize) -> Vec<u8> {
+    text(&format!(r#"{{"type":"write","ops":[{{"map":"m","key":"k{key}","op":"set","value":1}}]}}"#))
+}
+
+// What one message costs a fan-out to many, a burst costs it too, although its messages come one by one.
+#[test]
+fn a_large_fan_out_takes_along_what_arrives_before_it_leaves() {
+    const SUBSCRIBERS: u64 = 300;
+    let (mut world, _clients, writer) = audience(SUBSCRIBERS);
+    let mut burst = writer.try_clone().unwrap();
+    world.driver.ring.faults.before_look = Some(Box::new(move |look| {
+        if look < 7 {
+            burst.write_all(&set(look)).unwrap();
+        }
+    }));
+    let before = world.metrics();
+    (&writer).write_all(&set(7)).unwrap();
+    world.turn_until("a change", |driver| driver.shard.metrics_now().changes > before.changes);
+    let after = world.metrics();
+    assert_eq!(after.changes - before.changes, 8, "the first message and seven that came while it waited");
+    assert_eq!(after.deliveries - before.deliveries, 8 * SUBSCRIBERS);
+    // One message with all changes for each, and the acks.
+    assert_eq!(after.messages_sent - before.messages_sent, SUBSCRIBERS + 8);
+}
+
+#[test]
+fn a_fan_out_waits_neither_for_ever_nor_for_a_few() {
+    let (mut world, _clients, writer) = audience(COMPANY_SENDS_MIN as u64);
+    let mut burst = writer.try_clone().unwrap();
+    // Somebody who never stops, unless nobody reads.
+    burst.set_nonblocking(true).unwrap();
+    world.driver.ring.faults.before_look = Some(Box::new(move |_| drop(burst.write(&set(1)))));
+    (&writer).write_all(&set(0)).unwrap();
+    let before = world.metrics();
+    world.turn_until("a change", |driver| driver.shard.metrics_now().changes > before.changes);
+    assert!(world.driver.ring.faults.looks >= 1);
+
+    let (mut world, _clients, writer) = audience(COMPANY_SENDS_MIN as u64 - 1);
+    (&writer).write_all(&set(0)).unwrap();
+    let before = world.metrics();
+    world.turn_until("a change", |driver| driver.shard.metrics_now().changes > before.changes);
+    assert_eq!(world.driver.ring.faults.looks, 0);
 }

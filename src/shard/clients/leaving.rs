@@ -7,6 +7,7 @@ use super::connection::{OwnMember, Phase, Waits};
 use crate::limits::CLOSE_TIMEOUT_MS;
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::shard::Command;
+use crate::shard::caller::Caller;
 use crate::shard::turn::Turn;
 use crate::wire::Close;
 use crate::wire::websocket::{Reader, write_close};
@@ -23,15 +24,25 @@ pub struct Leaving {
 }
 
 impl Clients {
+    /// What the dialect remembers of a connection goes first, so that nothing of the rest reaches it.
+    fn end_session(&mut self, id: ConnectionId) {
+        let (Some(caller), dialect) = (self.caller(id), self.dialect_of(id)) else { return };
+        let mut session = self.get_mut(id).and_then(|connection| connection.session.take());
+        if session.is_some() {
+            let next = dialect.closed(&mut session, &mut self.commons, caller);
+            self.drained.extend(next.map(Caller::connection));
+        }
+    }
+
     /// Stops reading: what still arrives is dropped unread, and the timer waits for the end. `None`: it is ending already.
     pub fn leave(&mut self, turn: &Turn, id: ConnectionId) -> Option<Leaving> {
+        self.end_session(id);
         let connection = self.get_mut(id).filter(|connection| connection.is_connected())?;
         let was_open = connection.is_open();
         let deadline_ms = turn.now.timer_ms() + CLOSE_TIMEOUT_MS;
         connection.phase = Phase::Flushing;
         connection.unread = Vec::new();
         connection.reader = Reader::new(0);
-        connection.session = None;
         connection.waits = Waits::No;
         connection.deadline_ms = deadline_ms;
         let was_counted = std::mem::take(&mut connection.is_of_address);

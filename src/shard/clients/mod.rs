@@ -24,9 +24,10 @@ pub use admission::{NoRoom, turned_away};
 pub use connection::{Connection, OwnMember, Phase, Waits};
 
 use super::caller::Caller;
+use super::commons::Commons;
 use super::outbox::{BufferPool, Frames, SharedFrames};
 use super::turn::Turn;
-use super::{Change, Command, Dialect, DialectIndex, Event, Now, Shared};
+use super::{Change, Command, Dialect, DialectIndex, Event, Now, Shared, SnapshotEnd};
 use crate::config::Coalesce;
 use crate::limits::READ_ANSWER_BYTES_CEILING;
 use crate::mesh::ConnectionId;
@@ -47,6 +48,7 @@ pub struct Clients {
     slow: Vec<ConnectionId>,
     /// Connections whose dialect is to be told that all is sent.
     drained: Vec<ConnectionId>,
+    commons: Commons,
     next_generation: u32,
     pauses: Pauses,
     timers: Wheel,
@@ -75,6 +77,7 @@ impl Clients {
             hard_bytes: config.outbox_hard_bytes,
             slow: Vec::new(),
             drained: Vec::new(),
+            commons: Commons::default(),
             next_generation: 0,
             pauses: Pauses::default(),
             timers: Wheel::new(now.timer_ms()),
@@ -144,6 +147,16 @@ impl Clients {
         !self.drained.is_empty()
     }
 
+    /// What dialects remember of all connections.
+    pub fn commons(&mut self) -> &mut Commons {
+        &mut self.commons
+    }
+
+    /// Has a connection closed as one that is over the hard limit.
+    pub fn close_slow(&mut self, id: ConnectionId) {
+        self.slow.push(id);
+    }
+
     /// Takes a connection whose dialect is to be told that all is sent.
     pub fn next_drained(&mut self) -> Option<ConnectionId> {
         self.drained.pop()
@@ -206,7 +219,19 @@ impl Clients {
         if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
             let dialect = self.dialects[usize::from(connection.dialect)];
             let session = &mut connection.session;
+            let is_end = match event {
+                Event::Snapshot { end, .. } => end != SnapshotEnd::More,
+                Event::Rejected { .. } => true,
+                _ => false,
+            };
             connection.outbox.append(&mut self.pool, |out| dialect.event(event, session, now, out));
+            if is_end {
+                let commons = &mut self.commons;
+                let next = connection
+                    .outbox
+                    .append_parts(&mut self.pool, |parts| dialect.answer(session, commons, now, parts));
+                self.drained.extend(next.map(Caller::connection));
+            }
             self.queued(id.index, now);
         }
     }

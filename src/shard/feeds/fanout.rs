@@ -62,6 +62,12 @@ impl Feeds {
         }
     }
 
+    /// How many of this shard's connections are sent what the turn has changed so far.
+    pub fn planned_sends(&self, maps: &Maps) -> usize {
+        let subscribers = |feed: &u32| self.feeds[*feed as usize].subscribers.len();
+        maps.batched().flat_map(|map| maps[map].interest.members()).map(subscribers).sum()
+    }
+
     fn flush_batch(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps, batch: Batch) {
         for target in maps[batch.map].interest.shards().iter() {
             send_changes(turn, maps, target, &batch);

@@ -88,6 +88,11 @@ impl Maps {
         })
     }
 
+    /// The map of each batch.
+    pub fn batched(&self) -> impl Iterator<Item = MapSlot> {
+        self.changes.full.iter().chain(&self.changes.filling).map(|batch| batch.map)
+    }
+
     fn take_filling(&mut self, slot: MapSlot) -> Option<Batch> {
         let index = self.table.get_mut(slot)?.batch.take()?;
         let batch = self.changes.filling.swap_remove(index as usize);

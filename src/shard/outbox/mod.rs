@@ -4,6 +4,7 @@
 //! its last completion. A piece is owned (copied) or a buffer shared with other connections.
 
 mod buffer_pool;
+mod parts;
 mod pieces;
 mod shared;
 
@@ -12,6 +13,7 @@ use std::ops::Range;
 use pieces::{PART_END_MAX, Piece, Pieces, part};
 
 pub use buffer_pool::BufferPool;
+pub use parts::Parts;
 pub use shared::{Frames, Hole, Personal, SharedFrames};
 
 use crate::limits::{SHARED_BYTES_MIN, SHARED_PART_BYTES_MIN};
@@ -102,6 +104,14 @@ impl Outbox {
         let has_written = write(&mut Personal::new(self, pool, frames));
         self.messages += u32::from(has_written);
         has_written
+    }
+
+    /// Queues what `write` appends, which counts as one message if it is anything; what it says.
+    pub fn append_parts<R>(&mut self, pool: &mut BufferPool, write: impl FnOnce(&mut Parts<'_>) -> R) -> R {
+        let before = self.filling_bytes;
+        let said = write(&mut Parts::new(self, pool));
+        self.messages += u32::from(self.filling_bytes > before);
+        said
     }
 
     /// Appends a part of frames of which this connection gets the rest otherwise: by reference if it is large, else copied.

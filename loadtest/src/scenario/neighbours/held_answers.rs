@@ -1,0 +1,24 @@
+//! A hundred clients each ask, in 300 bytes, for 15 MB, and then read 2 KiB every four seconds: just enough to be taken for
+//! alive, and just below what would close them.
+//!
+//! Bound in the server: all that waits for all connections together, and how fast who is over the soft limit must read.
+
+use super::behaviour::Row;
+use super::peer::{Part, Reading};
+use super::requests::{fill, read};
+use super::siege::Siege;
+
+/// Values of 250 KB that one connection may have waiting.
+const VALUES: usize = 60;
+
+pub const ROW: Row = Row {
+    name: "held-answers",
+    says: "100 clients ask for 15 MB each and read 2 KiB every 4 s",
+    make: |size| {
+        let stored = fill("held", VALUES, 250_000);
+        let request = read("held", (0..VALUES).map(|key| format!("k{key}")));
+        let part = Part::NATIVE.reading(Reading::Paced { bytes: 2048, every_ns: 4_000_000_000 });
+        Box::new(Siege::new(stored, size.of(100, 20), vec![request], 1).asked_as(part))
+    },
+    server_arguments: &[],
+};
