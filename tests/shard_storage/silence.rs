@@ -142,17 +142,6 @@ const REASONS: [Reason; 7] = [
         world.settle();
         (world, client)
     }),
-    ("its subscriptions that are over wait for another shard", || {
-        let mut world = World::with(2, beating);
-        let client = client(&mut world);
-        world.nodes[1].is_stopped = true;
-        for _ in 0..=CONNECTION_REQUESTS_PENDING_MAX + 1 {
-            world.send(client, r#"{"type":"subscribe","id":1,"map":"m"}"#);
-            world.send(client, r#"{"type":"unsubscribe","id":1,"map":"m"}"#);
-        }
-        world.settle();
-        (world, client)
-    }),
     ("its dialect keeps as many requests as it may", || {
         let mut world = World::with(1, |config| {
             beating(config);
