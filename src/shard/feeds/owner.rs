@@ -9,8 +9,8 @@ use crate::shard::maps::Maps;
 use crate::shard::turn::Turn;
 use crate::shard::work;
 
-/// Units of work of making chunks in one turn, whatever else it has done, so that walks go on in every turn: half a millisecond.
-const WORK_PER_TURN_MAX: u64 = work::TURN_MAX / 2;
+/// Units of work of making chunks that fit into a turn whatever else it has done, so that walks go on in every one.
+const WORK_PER_TURN_MIN: u64 = work::TURN_MAX / 8;
 
 impl Feeds {
     /// Another shard, or a request that was parked, asks for a chunk.
@@ -39,7 +39,7 @@ impl Feeds {
 
     /// Makes the chunks that were asked for, as many as a turn may.
     pub fn run_walks(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps) {
-        let enough = turn.work() + WORK_PER_TURN_MAX;
+        let enough = work::TURN_MAX.max(turn.work() + WORK_PER_TURN_MIN);
         while turn.work() < enough {
             let takes = |shard| shard == turn.index || !turn.outgoing.is_waiting(shard);
             let Some(request) = self.line.pop(takes) else { break };
