@@ -88,7 +88,7 @@ fn a_handshake_has_the_time_it_had_before_the_server_stood_still() {
 /// Each reason for which this server does not read a client, and what brings it about.
 type Reason = (&'static str, fn() -> (World, Client));
 
-const REASONS: [Reason; 7] = [
+const REASONS: [Reason; 6] = [
     ("the disk is behind", || {
         let mut world = World::with(1, beating);
         let client = client(&mut world);
