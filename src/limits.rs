@@ -81,6 +81,11 @@ const _: () = assert!(CELL_BYTES_CEILING + MESSAGE_BYTES_CEILING < u32::MAX as u
 /// Bytes of entries in one snapshot chunk. Small enough that a turn encodes it in well under a
 /// millisecond, large enough that a frame header and a send are nothing beside it.
 pub const CHUNK_BYTES: usize = 64 << 10;
+/// The same of the first chunk that is asked of an owner: most maps have less, so that a connection may ask for many at once.
+pub const FIRST_CHUNK_BYTES: usize = CHUNK_BYTES / 16;
+/// Bytes of the set at one key past which walks tell it in pieces, and no more of it than has changed. What is smaller, or no
+/// set, is in one piece, so that every chunk is asked for with room for it.
+pub const LARGE_SET_BYTES: usize = CHUNK_BYTES / 4;
 /// Entries of the applied order that one chunk may look at. Bounds a turn when a filter passes few of them, or most of them
 /// are stale.
 pub const CHUNK_CELLS_SCANNED_MAX: usize = 4096;

@@ -7,6 +7,7 @@ use super::counter::{Counter, Totals};
 use super::lww::Lww;
 use super::or_set::{OrSet, Removal, Removed};
 use super::{Delta, MapType, Refused, Time};
+use crate::limits::LARGE_SET_BYTES;
 
 /// The place of a cell in its map. Valid until the cell is pruned; then the place may get another tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +16,9 @@ pub struct CellIndex(u32);
 impl CellIndex {
     /// Cells one map can have on one shard; beyond half a terabyte of them.
     pub(super) const CELLS_MAX: usize = u32::MAX as usize;
+
+    /// The first there may be.
+    pub const FIRST: Self = Self(0);
 
     pub(super) const fn from_usize(index: usize) -> Self {
         assert!(index < Self::CELLS_MAX, "the map refuses cells beyond its limit");
@@ -126,7 +130,7 @@ impl Cell {
         }
     }
 
-    /// Joins the state with a delta of its type; whether that changed it. `applied` dates a removal; the
+    /// Joins the state with a delta of its type; whether that changed it. `applied` dates a tag; the
     /// cell's own is set by the map.
     ///
     /// # Errors
@@ -148,7 +152,7 @@ impl Cell {
                 return Ok(true);
             }
             (State::OrSet(set), Delta::OrAdd { tag, value, at }) => {
-                set.add(key, tag, value, at, bytes_max)?
+                set.add(key, tag, value, (at, applied), bytes_max)?
             }
             (State::OrSet(set), Delta::OrRemove { tag }) => set.remove(key, tag, applied)?,
             (State::Counter(counter), Delta::Counter { replica, added, subtracted }) => {
@@ -198,6 +202,11 @@ impl Cell {
             State::OrSet(set) => Some(set),
             _ => None,
         }
+    }
+
+    /// Whether it is a set larger than [`LARGE_SET_BYTES`].
+    pub(super) const fn is_large_set(&self) -> bool {
+        matches!(&self.state, State::OrSet(set) if set.bytes() > LARGE_SET_BYTES)
     }
 
     /// In O(1), from what the cell has cached.

@@ -3,6 +3,8 @@
 //! Invariant: `tally` is the sum of the tallies of all cells, and every cell has one current entry in `order`.
 //! Whatever the order and number of merges, two maps that got the same deltas hold the same state.
 
+use std::collections::BTreeSet;
+
 use super::cell::{Cell, CellIndex, Tally};
 use super::cells::{Cells, LISTED_MAX, fold};
 use super::counter::Totals;
@@ -22,6 +24,8 @@ pub struct Map {
     pub(super) prune: Prune,
     /// Of more cells than are listed.
     order: Option<Box<Order>>,
+    /// Sets that were large when they last changed: see [`Map::is_large`].
+    large: BTreeSet<CellIndex>,
     tally: Tally,
     last_applied: Time,
 }
@@ -43,6 +47,7 @@ impl Map {
             expiries: Expiries::default(),
             prune: Prune::new(),
             order: None,
+            large: BTreeSet::new(),
             tally: Tally::default(),
             last_applied: Time::ZERO,
         }
@@ -208,6 +213,18 @@ impl Map {
         )
     }
 
+    /// Whether the cell is a set that was larger than [`LARGE_SET_BYTES`](crate::limits::LARGE_SET_BYTES) when it last changed.
+    /// That it has forgotten removals since then makes no difference: a walk may have passed over it for being large, and
+    /// must find it again.
+    pub fn is_large(&self, index: CellIndex) -> bool {
+        !self.large.is_empty() && self.large.contains(&index)
+    }
+
+    /// The large sets from this place on, in an order that stays as it is.
+    pub fn large_from(&self, index: CellIndex) -> impl Iterator<Item = (CellIndex, &Cell)> {
+        self.large.range(index..).map(|&index| (index, &self.cells[index]))
+    }
+
     /// The delta of counting by `by` in the slot of `replica`; `None` if a total would pass its limit, or if
     /// this is no counter.
     pub fn increment(&self, key: HashedKey<'_>, replica: Node, by: i64) -> Option<Delta<'static>> {
@@ -275,6 +292,11 @@ impl Map {
         debug_assert!(applied > self.last_applied || is_same_change, "applied went back");
         cell.applied = applied;
         let after = cell.tally();
+        if cell.is_large_set() {
+            self.large.insert(index);
+        } else if !self.large.is_empty() {
+            self.large.remove(&index);
+        }
         let had_tombstones = self.has_tombstones();
         self.recount(before, after);
         self.note_tombstone(had_tombstones, applied);
@@ -301,6 +323,7 @@ impl Map {
     /// Drops a cell and everything the map has about it.
     pub(super) fn forget(&mut self, index: CellIndex) {
         self.expiries.cancel(index, &mut self.cells[index]);
+        self.large.remove(&index);
         let cell = self.cells.remove(index);
         self.tally = self.tally.minus(cell.tally());
         if let Some(order) = &mut self.order {
@@ -320,7 +343,11 @@ impl Map {
         } else {
             Vec::new()
         };
+        let is_large = cell.is_large_set();
         let index = self.cells.insert(cell);
+        if is_large {
+            self.large.insert(index);
+        }
         self.note_tombstone(had_tombstones, applied);
         if !self.cells.is_listed() {
             let order = self.order.get_or_insert_default();

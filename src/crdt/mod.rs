@@ -36,6 +36,6 @@ pub use counter::{Counter, Totals};
 pub use delta::{Delta, HashedKey, MapType, Refused};
 pub use lww::Lww;
 pub use map::{Map, Merge};
-pub use or_set::{OrSet, Removal, Removed, Tagged};
+pub use or_set::{OrSet, Removal, Removed, Tag, TagMark, Tagged};
 pub use prune::Pruned;
 pub use stamp::{Node, Stamp, Time};

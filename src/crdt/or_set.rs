@@ -16,6 +16,8 @@ pub struct Tagged {
     tag: Box<str>,
     value: Box<[u8]>,
     at: Stamp,
+    /// When it was last changed here, for walks; what was read from storage has the tick of its cell.
+    applied: Time,
 }
 
 impl Tagged {
@@ -48,10 +50,34 @@ struct Gone {
     applied: Time,
 }
 
+/// A tag of a set.
+#[derive(Clone, Copy, Debug)]
+pub enum Tag<'a> {
+    Removed(&'a str),
+    Live(&'a Tagged),
+}
+
+impl<'a> Tag<'a> {
+    /// The place of this tag.
+    pub const fn mark(self) -> TagMark<'a> {
+        match self {
+            Self::Removed(tag) => TagMark { tag, is_live: false },
+            Self::Live(tagged) => TagMark { tag: tagged.tag(), is_live: true },
+        }
+    }
+}
+
+/// A place in a set: see [`OrSet::tags_after`]. It is found again whatever happens to the set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TagMark<'a> {
+    pub tag: &'a str,
+    pub is_live: bool,
+}
+
 /// The set at one key.
 #[derive(Debug)]
 pub struct OrSet {
-    #[expect(clippy::vec_box, reason = "an insertion into a full set moves 8 bytes a tag instead of 88")]
+    #[expect(clippy::vec_box, reason = "an insertion into a full set moves 8 bytes a tag instead of 96")]
     live: Vec<Box<Tagged>>,
     removed: Vec<Gone>,
     /// No removal in `removed` was applied before this.
@@ -88,6 +114,20 @@ impl OrSet {
         self.removed.iter().map(|removed| (&*removed.tag, removed.applied))
     }
 
+    /// All tags from behind `after` on, and when each was changed here: first those removed, then the live ones, each sorted.
+    /// O(log n) to begin.
+    pub fn tags_after(&self, after: Option<TagMark<'_>>) -> impl Iterator<Item = (Tag<'_>, Time)> + Clone {
+        let behind = |found: Result<usize, usize>| found.map_or_else(|index| index, |index| index + 1);
+        let (removed, live) = match after {
+            None => (0, 0),
+            Some(TagMark { tag, is_live: false }) => (behind(self.removed_position(tag)), 0),
+            Some(TagMark { tag, is_live: true }) => (self.removed.len(), behind(self.live_position(tag))),
+        };
+        let removed = self.removed[removed..].iter().map(|gone| (Tag::Removed(&gone.tag), gone.applied));
+        let live = self.live[live..].iter().map(|tagged| (Tag::Live(tagged), tagged.applied));
+        removed.chain(live)
+    }
+
     /// Adds a tag. The same tag added twice keeps the greater `(at, value)`, and a removed one stays removed.
     /// The change of the key's digest, or `None` if the set is as it was.
     ///
@@ -99,7 +139,7 @@ impl OrSet {
         key: &[u8],
         tag: &str,
         value: &[u8],
-        at: &Stamp,
+        (at, applied): (&Stamp, Time),
         bytes_max: usize,
     ) -> Result<Option<u64>, Refused> {
         let mut digest_before = 0;
@@ -113,14 +153,14 @@ impl OrSet {
                 let ours = &mut self.live[index];
                 digest_before = ours.digest(key);
                 self.content_bytes = self.content_bytes - ours.value.len() + value.len();
-                ours.at = *at;
+                (ours.at, ours.applied) = (*at, applied);
                 ours.value = value.into();
             }
             Err(_) if self.removed_position(tag).is_ok() => return Ok(None),
             Err(_) if self.is_full() => return Err(Refused::TooLarge),
             Err(index) => {
                 self.check_growth(0, size_of::<Tagged>() + tag.len() + value.len(), bytes_max)?;
-                let tagged = Tagged { tag: tag.into(), value: value.into(), at: *at };
+                let tagged = Tagged { tag: tag.into(), value: value.into(), at: *at, applied };
                 self.content_bytes += tagged.heap_bytes();
                 self.live.insert(index, Box::new(tagged));
             }
@@ -197,7 +237,7 @@ impl OrSet {
     }
 
     /// Bytes of what it holds: its tags and values, and what each takes beside.
-    const fn bytes(&self) -> usize {
+    pub(super) const fn bytes(&self) -> usize {
         self.content_bytes + self.removed.len() * size_of::<Gone>()
     }
 
@@ -234,12 +274,12 @@ mod tests {
     fn a_removed_tag_never_comes_back_in_either_order() {
         let at = stamp("1:0:n");
         let mut removed_last = OrSet::new();
-        removed_last.add(b"k", "t", b"1", &at, usize::MAX).unwrap();
+        removed_last.add(b"k", "t", b"1", (&at, Time::ZERO), usize::MAX).unwrap();
         removed_last.remove(b"k", "t", Time::new(1, 0)).unwrap();
         let mut removed_first = OrSet::new();
         removed_first.remove(b"k", "t", Time::new(1, 0)).unwrap();
         for set in [&mut removed_last, &mut removed_first] {
-            assert_eq!(set.add(b"k", "t", b"2", &stamp("9:0:n"), usize::MAX), Ok(None));
+            assert_eq!(set.add(b"k", "t", b"2", (&stamp("9:0:n"), Time::ZERO), usize::MAX), Ok(None));
             assert_eq!(set.remove(b"k", "t", Time::new(2, 0)), Ok(None));
             assert_eq!((set.live().len(), set.removed().collect::<Vec<_>>()), (0, vec!["t"]));
         }
@@ -250,15 +290,19 @@ mod tests {
         let at = stamp("1:0:n");
         let mut set = OrSet::new();
         for i in 0..TAGS_PER_KEY_MAX {
-            set.add(b"k", &i.to_string(), b"1", &at, usize::MAX).unwrap();
+            set.add(b"k", &i.to_string(), b"1", (&at, Time::ZERO), usize::MAX).unwrap();
         }
-        assert_eq!(set.add(b"k", "new", b"1", &at, usize::MAX), Err(Refused::TooLarge));
+        assert_eq!(set.add(b"k", "new", b"1", (&at, Time::ZERO), usize::MAX), Err(Refused::TooLarge));
         assert_eq!(set.remove(b"k", "new", Time::new(1, 0)), Err(Refused::TooLarge));
         assert!(set.remove(b"k", "7", Time::new(1, 0)).unwrap().is_some());
-        assert!(set.add(b"k", "8", b"2", &at, usize::MAX).unwrap().is_some());
-        assert_eq!(set.add(b"k", "new", b"1", &at, usize::MAX), Err(Refused::TooLarge), "removed tags count");
+        assert!(set.add(b"k", "8", b"2", (&at, Time::ZERO), usize::MAX).unwrap().is_some());
+        assert_eq!(
+            set.add(b"k", "new", b"1", (&at, Time::ZERO), usize::MAX),
+            Err(Refused::TooLarge),
+            "removed tags count"
+        );
         set.forget_removed(Time::new(2, 0));
-        assert!(set.add(b"k", "new", b"1", &at, usize::MAX).unwrap().is_some());
+        assert!(set.add(b"k", "new", b"1", (&at, Time::ZERO), usize::MAX).unwrap().is_some());
     }
 
     #[test]

@@ -11,8 +11,8 @@ pub struct ConnectionId {
     pub generation: u32,
 }
 
-/// The connection that made a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A connection of any shard, such as the one that made a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Writer {
     pub shard: ShardIndex,
     pub connection: ConnectionId,

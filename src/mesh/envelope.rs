@@ -8,7 +8,7 @@ use super::{
     ConnectionId, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo, ShardIndex,
     SubscriptionRef, Writer,
 };
-use crate::crdt::{MapType, Time};
+use crate::crdt::{CellIndex, MapType, Time};
 use crate::metrics::Metrics;
 use crate::wire::Reject;
 
@@ -77,6 +77,11 @@ pub enum Request {
         map: Arc<str>,
     },
     Walk(Box<WalkRequest>),
+    /// The subscription is over: its chunk need not be made, if it has not been. The request for it is answered all the same.
+    CancelWalk {
+        by: Writer,
+        subscription: SubscriptionRef,
+    },
     /// Fix the type of `map`, which lives on the receiver, unless it is fixed already.
     ClaimType {
         map: Arc<str>,
@@ -223,17 +228,55 @@ pub struct WalkRequest {
     pub subscription: SubscriptionRef,
     pub map: Arc<str>,
     pub position: Time,
+    /// Of a walk that has begun.
+    pub round: Option<Box<Round>>,
+    /// Bytes of entries that the connection has room for.
+    pub room: u32,
     /// Whether `position` comes from a cursor, and must be refused if removals after it were forgotten.
     pub resumes: bool,
     pub filter: Option<Arc<Filter>>,
+}
+
+impl WalkRequest {
+    pub const fn asker(&self) -> Writer {
+        Writer { shard: self.shard, connection: self.connection }
+    }
+}
+
+/// What a walk remembers of large sets between two chunks. It passes over them and, once it has reached the tail, tells of
+/// each what has changed since the round began; then the next round begins, with what has changed meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// Where it began: of large sets everything up to here was seen.
+    pub since: Time,
+    /// Whether it has passed over any.
+    pub has_passed: bool,
+    /// Where it is among them, once it has reached the tail.
+    pub place: Option<SetPlace>,
+}
+
+/// A place between two tags of a set. Those removed come first, then the live ones, each sorted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetPlace {
+    /// The tail: of everything else everything up to here was seen.
+    pub tail: Time,
+    pub cell: CellIndex,
+    /// The last tag that was seen, and whether it is a live one.
+    pub tag: Option<(Box<str>, bool)>,
 }
 
 /// One chunk of a walk.
 pub struct WalkAnswer {
     pub connection: ConnectionId,
     pub subscription: SubscriptionRef,
-    /// Everything up to here has been seen.
+    /// Of the request.
+    pub room: u32,
+    /// Everything up to here has been seen, but for large sets.
     pub position: Time,
+    /// Unless it is done.
+    pub round: Option<Box<Round>>,
+    /// What comes next has so many bytes, for which there was no room; 0: there was.
+    pub needs: u32,
     /// The walk has reached the tail: whatever the owner changes from now on follows in this queue.
     pub done: bool,
     /// The position is older than a forgotten removal: start anew.

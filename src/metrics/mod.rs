@@ -93,6 +93,8 @@ metrics! {
         snapshots => "annulus_snapshots_total",
         /// Entries sent in snapshots and while catching up.
         snapshot_entries => "annulus_snapshot_entries_total",
+        /// Chunks of maps made for subscribers that lack something.
+        chunks => "annulus_chunks_total",
         /// Subscriptions that went on from a cursor.
         resumes => "annulus_resumes_total",
         /// Subscriptions whose cursor was of another epoch or too old, so that they began anew.

@@ -48,7 +48,7 @@ impl Shard {
 
     /// Up to where the subscriber of a map has been told everything; `None` if it is not subscribed.
     pub fn told_through(&mut self, caller: Caller, map: &str) -> Option<Time> {
-        self.feeds.told_through(&mut self.turn, &self.clients, &self.maps, caller.connection(), map)
+        self.feeds.told_through(&mut self.turn, &self.maps, caller.connection(), map)
     }
 
     /// The filter that passes `keys` of `map`.

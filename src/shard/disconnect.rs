@@ -29,7 +29,7 @@ impl Shard {
         turn.spend(work::DISCONNECT + work::RECEIVER * heard as u64 + work::FRAME * set as u64);
         // Leave every subscription, which tells the owners where this was the last. An end is an answer to everything.
         for subscription in leaving.subscriptions.drain(..) {
-            let _owed = feeds.end_subscription(turn, clients, maps, subscription);
+            let _owed = feeds.end_subscription(turn, maps, subscription);
         }
         // Leave every room: first as a watcher, then with the members that it has set, of which the home tells the others as it
         // comes to it: a thousand that go at once are a million messages where there are a thousand watchers.

@@ -126,7 +126,7 @@ impl Shard {
             turn.commands.push(Command::Send(id));
             return;
         }
-        let (walking, behind) = (connection.walking > 0, connection.watches_behind > 0);
+        let behind = connection.watches_behind > 0;
         if connection.outbox.is_filling() {
             clients.mark(id, turn.now);
         } else if connection.phase == Phase::Flushing {
@@ -135,9 +135,7 @@ impl Shard {
         }
         clients.check_drained(id);
         requests.has_drained(clients, id);
-        if walking && clients.has_room(id) {
-            feeds.walk_on(turn, clients, maps, id);
-        }
+        feeds.walk_on(turn, clients, maps, id);
         if behind {
             rooms.catch_up(turn, clients, requests, id);
         }

@@ -118,6 +118,9 @@ impl Shard {
             }
             Request::Digest { reply, map } => requests.digest_and_answer(turn, clients, maps, reply, &map),
             Request::Walk(request) => feeds.walk_asked(*request),
+            Request::CancelWalk { by, subscription } => {
+                feeds.walk_cancelled(turn, clients, maps, by, subscription);
+            }
             Request::ClaimType { map, map_type } => maps.claim_type(turn, from, &map, map_type),
             Request::ReleaseType { map } => maps.type_released(turn, from, &map),
             Request::Admit { reply, address } => clients.admit(turn, reply, address),

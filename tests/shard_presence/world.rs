@@ -164,6 +164,12 @@ impl World {
     pub fn resume(&mut self, client: Client) {
         let node = &mut self.nodes[client.shard];
         node.stalled.retain(|&id| id != client.id);
+        self.take_all(client);
+    }
+
+    /// A client that takes nothing takes what was to be sent to it so far, and nothing after that.
+    pub fn take_all(&mut self, client: Client) {
+        let node = &mut self.nodes[client.shard];
         let (taken, held_back) =
             std::mem::take(&mut node.held_back).into_iter().partition(|&(id, _)| id == client.id);
         (node.sent, node.held_back) = ([std::mem::take(&mut node.sent), taken].concat(), held_back);

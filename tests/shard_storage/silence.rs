@@ -89,7 +89,7 @@ fn a_handshake_has_the_time_it_had_before_the_server_stood_still() {
 /// Each reason for which this server does not read a client, and what brings it about.
 type Reason = (&'static str, fn() -> (World, Client));
 
-const REASONS: [Reason; 7] = [
+const REASONS: [Reason; 6] = [
     ("the disk is behind", || {
         let mut world = World::with(1, beating);
         let client = client(&mut world);
@@ -139,17 +139,6 @@ const REASONS: [Reason; 7] = [
         world.nodes[1].is_stopped = true;
         for _ in 0..=CONNECTION_REQUESTS_PENDING_MAX {
             world.send(client, &write("m", &key, 1));
-        }
-        world.settle();
-        (world, client)
-    }),
-    ("its subscriptions that are over wait for another shard", || {
-        let mut world = World::with(2, beating);
-        let client = client(&mut world);
-        world.nodes[1].is_stopped = true;
-        for _ in 0..=CONNECTION_REQUESTS_PENDING_MAX + 1 {
-            world.send(client, r#"{"type":"subscribe","id":1,"map":"m"}"#);
-            world.send(client, r#"{"type":"unsubscribe","id":1,"map":"m"}"#);
         }
         world.settle();
         (world, client)

@@ -211,7 +211,7 @@ mod tests {
     fn set_of(tags: impl IntoIterator<Item = (String, &'static [u8])>) -> OrSet {
         let mut set = OrSet::new();
         for (tag, value) in tags {
-            set.add(b"k", &tag, value, &stamp("1:0:n"), usize::MAX).unwrap();
+            set.add(b"k", &tag, value, (&stamp("1:0:n"), Time::ZERO), usize::MAX).unwrap();
         }
         set
     }
@@ -231,7 +231,7 @@ mod tests {
         let mut set =
             set_of([("b", b"1"), ("a", b"1"), ("c", b"2")].map(|(tag, value)| (tag.to_owned(), &value[..])));
         assert_eq!(remove(&mut set, Removal::Value(b"1")).unwrap().1, ["a", "b"]);
-        set.add(b"k", "d", b"1", &stamp("1:0:m"), usize::MAX).unwrap();
+        set.add(b"k", "d", b"1", (&stamp("1:0:m"), Time::ZERO), usize::MAX).unwrap();
         assert_eq!(set.live().map(Tagged::tag).collect::<Vec<_>>(), ["c", "d"]);
         assert_eq!(set.removed().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(remove(&mut set, Removal::Value(b"3")).unwrap().0.tags, 0);

@@ -95,8 +95,6 @@ pub struct Connection {
     /// When the current phase must be over, for phases that end.
     pub deadline_ms: u64,
     pub subscriptions: Vec<SubscriptionRef>,
-    /// Subscriptions of it that are behind and walk on when the outbox has drained.
-    pub walking: u32,
     /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
     pub watches: Vec<u32>,
     pub watches_behind: u32,
@@ -110,8 +108,6 @@ pub struct Connection {
     pub owed_bytes: usize,
     /// Reads whose answers are too long to be made while others are owed, oldest first. They come next.
     pub long_reads: VecDeque<ReplyTo>,
-    /// Chunks asked for on its behalf that have yet to come, also of subscriptions that are over.
-    pub chunks_pending: u32,
     pub bad_messages: u32,
     /// Messages it may send in the current second and minute.
     pub second: Window,
@@ -152,7 +148,6 @@ impl Connection {
             timer: Timer::UNSET,
             deadline_ms: 0,
             subscriptions: Vec::new(),
-            walking: 0,
             watches: Vec::new(),
             watches_behind: 0,
             members: Vec::new(),
@@ -161,7 +156,6 @@ impl Connection {
             request_bytes: 0,
             owed_bytes: 0,
             long_reads: VecDeque::new(),
-            chunks_pending: 0,
             bad_messages: 0,
             second: Window::default(),
             minute: Window::default(),

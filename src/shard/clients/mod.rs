@@ -447,6 +447,11 @@ impl Clients {
 
     /// Whether the peer has taken enough for more to be asked for on its behalf.
     pub fn has_room(&self, id: ConnectionId) -> bool {
-        self.get(id).is_some_and(|connection| connection.outbox.bytes() < self.soft_bytes / 2)
+        self.free_bytes(id) > 0
+    }
+
+    /// Bytes that may be asked for on behalf of the peer: up to half of the soft limit.
+    pub fn free_bytes(&self, id: ConnectionId) -> usize {
+        self.get(id).map_or(0, |connection| (self.soft_bytes / 2).saturating_sub(connection.outbox.bytes()))
     }
 }

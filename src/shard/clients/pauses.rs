@@ -129,10 +129,7 @@ impl Clients {
     }
 
     fn has_too_much_under_way(&self, connection: &Connection) -> bool {
-        // A subscription has one chunk under way; the others are of such as are over, whose chunks are made nonetheless.
-        let chunks_max = connection.subscriptions.len() + CONNECTION_REQUESTS_PENDING_MAX;
-        connection.chunks_pending as usize > chunks_max
-            || connection.takes_no_requests
+        connection.takes_no_requests
             || connection.requests_pending as usize >= CONNECTION_REQUESTS_PENDING_MAX
             || connection.request_bytes > CONNECTION_REQUEST_BYTES_MAX
             || connection.owed_bytes > self.answer_bytes_max() / 2

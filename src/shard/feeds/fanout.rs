@@ -2,8 +2,10 @@
 //! packed once; one item goes to every interested shard, and there each dialect encodes them once for all subscribers of
 //! a feed that get the same, or the same but for a few bytes.
 
+use std::ops::Range;
+
 use super::subscribe::cursor;
-use super::{Feed, Feeds};
+use super::{Feed, FeedSlot, Feeds};
 use crate::crdt::Time;
 use crate::mesh::{Changes, Entries, Entry, Item, ShardIndex, Span, Writer};
 use crate::shard::Change;
@@ -21,6 +23,15 @@ struct Delivery<'a> {
     first: Time,
     entries: Entries<'a>,
     writers: &'a [Option<Writer>],
+}
+
+/// The part of a delivery that passes a filter.
+#[derive(Default)]
+pub struct Narrowing {
+    /// Which feed each entry goes to, and the bytes of the entry.
+    matches: Vec<(FeedSlot, u32, Range<usize>)>,
+    packed: Vec<u8>,
+    writers: Vec<Option<Writer>>,
 }
 
 impl<'a> Delivery<'a> {
@@ -96,9 +107,55 @@ impl Feeds {
             }
         }
         let cursor = cursor(turn, maps, delivery.map);
-        for &feed in maps[delivery.map].interest.members() {
+        if let Some(feed) = self.routes.of_all(delivery.map) {
             self.deliver_to(turn, clients, maps, feed, (delivery, cursor));
         }
+        if self.routes.is_filtered(delivery.map) {
+            self.deliver_narrowed(turn, clients, maps, (delivery, cursor));
+        }
+    }
+
+    /// Queues the changes for the subscribers of feeds that are for some keys: each looks up whom it concerns, and a feed gets
+    /// its own as if there were no others.
+    fn deliver_narrowed(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &Maps,
+        (delivery, cursor): (Delivery<'_>, Cursor),
+    ) {
+        let mut narrowing = std::mem::take(&mut self.narrowing);
+        let Narrowing { matches, packed, writers } = &mut narrowing;
+        matches.clear();
+        let all = delivery.entries.packed();
+        let (mut rest, seed) = (delivery.entries, maps[delivery.map].interest.hash());
+        for place in 0.. {
+            let start = all.len() - rest.packed().len();
+            let Some(entry) = rest.next() else { break };
+            let range = start..all.len() - rest.packed().len();
+            let key = (entry.key.as_bytes(), turn.hasher.key(seed, entry.key));
+            let feeds = &self.feeds;
+            let lookups = self.routes.find((delivery.map, seed), key, |feed| {
+                let filter = &feeds[feed as usize].filter;
+                if filter.as_ref().is_some_and(|filter| filter.passes(key.0)) {
+                    matches.push((feed, place, range.clone()));
+                }
+            });
+            turn.spend(work::PASSED_OVER * lookups as u64);
+        }
+        turn.spend(work::PASSED_OVER * matches.len() as u64 + work::copied(all.len()));
+        matches.sort_unstable_by_key(|&(feed, place, _)| (feed, place));
+        for of_feed in matches.chunk_by(|(feed, ..), (other, ..)| feed == other) {
+            packed.clear();
+            writers.clear();
+            for (_, place, range) in of_feed {
+                packed.extend_from_slice(&all[range.clone()]);
+                writers.push(delivery.writers[*place as usize]);
+            }
+            let narrowed = Delivery { entries: Entries::new(packed), writers, ..delivery };
+            self.deliver_to(turn, clients, maps, of_feed[0].0, (narrowed, cursor));
+        }
+        self.narrowing = narrowing;
     }
 
     /// Queues the changes for the subscribers of one feed. `cursor` is that of the whole map.
@@ -107,21 +164,14 @@ impl Feeds {
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &Maps,
-        feed: u32,
+        feed: FeedSlot,
         (delivery, cursor): (Delivery<'_>, Cursor),
     ) {
-        let Self { feeds, subscriptions, passes, wanted, delivery: number, .. } = self;
-        let Feed { filter, scope, subscribers, .. } = &feeds[feed as usize];
-        let (name, filter) = (maps[delivery.map].interest.name(), filter.as_deref());
+        let Self { feeds, subscriptions, walkers, wanted, delivery: number, .. } = self;
+        let Feed { scope, subscribers, .. } = &feeds[feed as usize];
+        let name = maps[delivery.map].interest.name();
         let cursor = Cursor { scope: *scope, ..cursor };
-        // What of the delivery passes, looked at once for all of them.
-        let mut passing = delivery.writers.len();
-        if let Some(filter) = filter {
-            turn.spend(work::PASSED_OVER * delivery.writers.len() as u64);
-            passes.clear();
-            passes.extend(delivery.iter().map(|(entry, _)| filter.passes(entry.key.as_bytes())));
-            passing = passes.iter().filter(|&&passes| passes).count();
-        }
+        let count = delivery.writers.len();
         // What most subscribers get.
         let mut alike = Alike::default();
         // Whether a dialect gives a writer all that the delivery brings.
@@ -136,12 +186,11 @@ impl Feeds {
             let is_over = clients.is_over_soft_limit(id.index);
             let connection = clients.at_mut(id.index);
             if is_over {
-                let began = subscription.fall_behind(delivery.owner, delivery.first.previous(), turn.shards);
-                connection.walking += u32::from(began);
-                turn.metrics.conflations += u64::from(began);
-                continue;
-            }
-            if passing == 0 {
+                let position = delivery.first.previous();
+                if let Some(walk) = subscription.fall_behind(delivery.owner, position, turn.shards) {
+                    walk.wait(walkers, id, slot);
+                    turn.metrics.conflations += 1;
+                }
                 continue;
             }
             let index = connection.dialect;
@@ -154,13 +203,9 @@ impl Feeds {
                             delivery.iter().all(|(entry, _)| dialect.echoes(&entry))
                         }));
             if is_plain {
-                turn.metrics.deliveries += passing as u64;
+                turn.metrics.deliveries += count as u64;
                 clients.send_alike(&mut alike, id.index, turn.now, |dialect, out| {
-                    let change = match filter {
-                        None => Change::all(name, delivery.entries, cursor),
-                        Some(_) => Change::some(name, delivery.entries, passes, cursor),
-                    };
-                    dialect.change_for_all(change, out);
+                    dialect.change_for_all(Change::all(name, delivery.entries, cursor), out);
                 });
                 continue;
             }
@@ -170,11 +215,11 @@ impl Feeds {
             };
             let (this, dialect) = (turn.writer(id), clients.dialect(index));
             wanted.clear();
-            wanted.extend(delivery.iter().enumerate().map(|(place, (entry, writer))| {
-                let is_own = writer == Some(this);
-                (filter.is_none() || passes[place])
-                    && (!is_own || subscription.echo && dialect.echoes(&entry))
-            }));
+            wanted.extend(
+                delivery.iter().map(|(entry, writer)| {
+                    writer != Some(this) || subscription.echo && dialect.echoes(&entry)
+                }),
+            );
             let count = wanted.iter().filter(|&&wanted| wanted).count();
             turn.spend(work::FRAME + work::PASSED_OVER * wanted.len() as u64);
             if count > 0 {

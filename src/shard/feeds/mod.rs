@@ -10,24 +10,31 @@
 
 mod chunk;
 mod fanout;
+mod line;
+mod owner;
 mod publish;
+mod routes;
 mod subscribe;
 mod walk;
+mod walkers;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 use slab::Slab;
 
 pub use subscribe::{From, Subscribe};
 
+use fanout::Narrowing;
+use line::Line;
+use routes::{Routed, Routes};
 use walk::{Purpose, Walk};
+use walkers::Walkers;
 
 use super::interest::Left;
 use super::maps::{MapSlot, Maps};
 use crate::crdt::Time;
-use crate::mesh::{ConnectionId, Filter, ShardIndex, ShardSet, SubscriptionRef, WalkRequest};
+use crate::mesh::{ConnectionId, Filter, ShardIndex, ShardSet, SubscriptionRef};
 use crate::wire::Scope;
 
 /// Slot of a feed in this shard's table.
@@ -38,16 +45,21 @@ type FeedSlot = u32;
 pub struct Feeds {
     feeds: Slab<Feed>,
     by_scope: HashTable<FeedSlot>,
+    routes: Routes,
     subscriptions: Slab<Subscription>,
-    /// Chunks that were asked for, here and elsewhere.
-    walks: VecDeque<WalkRequest>,
+    /// By map and connection.
+    by_connection: HashMap<(MapSlot, ConnectionId), u32>,
+    /// On whose behalf chunks are asked for.
+    walkers: Walkers,
+    /// Chunks that were asked for, here and elsewhere, and are to be made here.
+    line: Line,
     /// Numbers the deliveries, to mark who wrote in which.
     delivery: u64,
     /// Whether any other shard has ever watched a map here, and must hear this shard's clock.
     watchers_elsewhere: bool,
-    /// Scratch: entries of the chunk at hand, and which of the changes at hand pass.
+    /// Scratch: entries of the chunk at hand, which of the changes at hand go to a feed, and which of them to a subscriber.
     entries: Vec<u8>,
-    passes: Vec<bool>,
+    narrowing: Narrowing,
     wanted: Vec<bool>,
 }
 
@@ -69,8 +81,9 @@ struct Subscription {
     serial: u32,
     connection: ConnectionId,
     feed: FeedSlot,
-    /// Its place among the subscribers of the feed.
+    /// Its place among the subscribers of the feed, and among the subscriptions of its connection.
     place: u32,
+    own_place: u32,
     /// Whether its own changes come back.
     echo: bool,
     /// Owners whose changes are queued as they come. The others are walked.
@@ -80,14 +93,14 @@ struct Subscription {
 }
 
 impl Subscription {
-    /// Stops queueing the changes of `owner`: after `position` they are fetched once there is room. Whether
-    /// this began a walk.
-    fn fall_behind(&mut self, owner: ShardIndex, position: Time, shards: usize) -> bool {
+    /// Stops queueing the changes of `owner`: after `position` they are fetched once there is room. The walk, if this
+    /// began it.
+    fn fall_behind(&mut self, owner: ShardIndex, position: Time, shards: usize) -> Option<&mut Walk> {
         let began = self.walk.is_none();
         self.live.remove(owner);
         let walk = self.walk.get_or_insert_with(|| Box::new(Walk::new(Purpose::CatchUp, Time::ZERO, shards)));
         walk.set_position(owner, position);
-        began
+        began.then_some(walk)
     }
 }
 
@@ -112,6 +125,8 @@ impl Feeds {
             let slot = vacant.key() as FeedSlot;
             let place = maps.interest_mut(map).join(slot);
             let filter = filter.map(Arc::new);
+            let seed = maps[map].interest.hash();
+            self.routes.insert(Routed { map, seed, feed: slot, filter: filter.as_ref() });
             vacant.insert(Feed { map, filter, scope, place, subscribers: Vec::new() });
             let feeds = &self.feeds;
             self.by_scope.insert_unique(scope.hash(), slot, |&slot| feeds[slot as usize].scope.hash());
@@ -120,6 +135,8 @@ impl Feeds {
         let subscribers = &mut self.feeds[slot as usize].subscribers;
         let subscription = self.subscriptions.insert(make(slot, subscribers.len() as u32)) as u32;
         subscribers.push(subscription);
+        let connection = self.subscriptions[subscription as usize].connection;
+        self.by_connection.insert((map, connection), subscription);
         (subscription, !was_heard)
     }
 
@@ -138,6 +155,7 @@ impl Feeds {
         debug_assert_eq!(subscription.serial, ended.serial);
         let feed = &mut self.feeds[subscription.feed as usize];
         let map = feed.map;
+        self.by_connection.remove(&(map, subscription.connection));
         feed.subscribers.swap_remove(subscription.place as usize);
         if let Some(&moved) = feed.subscribers.get(subscription.place as usize) {
             self.subscriptions[moved as usize].place = subscription.place;
@@ -153,6 +171,8 @@ impl Feeds {
         if let Ok(entry) = self.by_scope.find_entry(feed.scope.hash(), |&candidate| candidate == slot) {
             entry.remove();
         }
+        let seed = maps[feed.map].interest.hash();
+        self.routes.remove(Routed { map: feed.map, seed, feed: slot, filter: feed.filter.as_ref() });
         let Left { moved, was_last } = maps.interest_mut(feed.map).leave(feed.place);
         if let Some(moved) = moved {
             self.feeds[moved as usize].place = feed.place;

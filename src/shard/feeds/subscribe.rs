@@ -59,6 +59,7 @@ impl Feeds {
         let map = maps.find_or_insert(subscribe.map, turn.hasher.map(subscribe.map));
         let scope = scope_of(maps[map].scope, subscribe.filter.as_ref());
         let (purpose, position) = start_of(turn, maps, subscribe.from, scope, asked.ticket);
+        let own_place = connection.subscriptions.len() as u32;
         let (serial, echo) = (turn.next_serial(), subscribe.echo);
         let walk = Some(Box::new(Walk::new(purpose, position, turn.shards)));
         let (slot, is_first) = self.join(maps, map, subscribe.filter, |feed, place| Subscription {
@@ -66,6 +67,7 @@ impl Feeds {
             connection: id,
             feed,
             place,
+            own_place,
             echo,
             live: ShardSet::EMPTY,
             walk,
@@ -76,9 +78,11 @@ impl Feeds {
         turn.metrics.subscriptions += 1;
         if let Some(connection) = clients.get_mut(id) {
             connection.subscriptions.push(SubscriptionRef { slot, serial });
-            connection.walking += 1;
         }
-        self.ask_next_chunk(turn, clients, maps, slot);
+        if let Some(walk) = &mut self.subscriptions[slot as usize].walk {
+            walk.wait(&mut self.walkers, id, slot);
+        }
+        self.walk_on(turn, clients, maps, id);
     }
 
     /// Ends the subscription of `map` by `id`, if there is one. Nothing more is told of its map.
@@ -91,49 +95,37 @@ impl Feeds {
         map: &str,
     ) {
         let Some(slot) = maps.find(map, turn.hasher.map(map)) else { return };
-        let Some(place) = self.find_subscription(clients, maps, id, slot) else { return };
-        let Some(connection) = clients.get_mut(id) else { return };
-        let ended = connection.subscriptions.swap_remove(place);
-        if let Some(owed) = self.end_subscription(turn, clients, maps, ended) {
+        let Some(&subscription) = self.by_connection.get(&(slot, id)) else { return };
+        let Some(ended) = self.take_from_own(clients, id, subscription) else { return };
+        if let Some(owed) = self.end_subscription(turn, maps, ended) {
             clients.reject(turn, id, Some(&owed), Reject::Cancelled);
         }
+        // What was asked for is asked for no longer, which may be what others have waited for.
+        self.walk_on(turn, clients, maps, id);
     }
 
-    /// The place of the subscription of a map among those of a connection. That of one that has thousands is looked for
-    /// among the few of the map.
-    fn find_subscription(
-        &self,
-        clients: &Clients,
-        maps: &Maps,
+    /// Takes a subscription out of those of its connection.
+    pub(super) fn take_from_own(
+        &mut self,
+        clients: &mut Clients,
         id: ConnectionId,
-        map: MapSlot,
-    ) -> Option<usize> {
-        let own = &clients.get(id)?.subscriptions;
-        let feeds =
-            || maps[map].interest.members().iter().map(|&feed| &self.feeds[feed as usize].subscribers);
-        let of_map = feeds().map(Vec::len).sum::<usize>();
-        if own.len() <= of_map {
-            return own.iter().position(|own| self.map_of(own.slot) == map);
+        slot: u32,
+    ) -> Option<SubscriptionRef> {
+        let own = &mut clients.get_mut(id)?.subscriptions;
+        let place = self.subscriptions[slot as usize].own_place;
+        let taken = own.swap_remove(place as usize);
+        if let Some(moved) = own.get(place as usize) {
+            self.subscriptions[moved.slot as usize].own_place = place;
         }
-        let is_own = |slot: &u32| self.subscriptions[*slot as usize].connection == id;
-        let slot = feeds().flatten().copied().find(is_own)?;
-        own.iter().position(|own| own.slot == slot)
+        debug_assert_eq!(taken.slot, slot);
+        Some(taken)
     }
 
     /// Up to where the subscriber of a map has been told everything; `None` if it is not subscribed.
-    pub fn told_through(
-        &self,
-        turn: &mut Turn,
-        clients: &Clients,
-        maps: &Maps,
-        id: ConnectionId,
-        map: &str,
-    ) -> Option<Time> {
+    pub fn told_through(&self, turn: &mut Turn, maps: &Maps, id: ConnectionId, map: &str) -> Option<Time> {
         let slot = maps.find(map, turn.hasher.map(map))?;
-        let place = self.find_subscription(clients, maps, id, slot)?;
+        let subscription = &self.subscriptions[*self.by_connection.get(&(slot, id))? as usize];
         let cursor = cursor(turn, maps, slot);
-        let own = clients.get(id)?.subscriptions[place];
-        let subscription = &self.subscriptions[own.slot as usize];
         let walk = subscription.walk.as_ref();
         Some(walk.map_or(cursor.time, |walk| walk.cursor(subscription.live, &turn.heard).min(cursor.time)))
     }
@@ -143,16 +135,13 @@ impl Feeds {
     pub fn end_subscription(
         &mut self,
         turn: &mut Turn,
-        clients: &mut Clients,
         maps: &mut Maps,
         ended: SubscriptionRef,
     ) -> Option<Ticket> {
         let (subscription, map, was_last) = self.leave(maps, ended)?;
         turn.metrics.subscriptions -= 1;
-        if subscription.walk.is_some()
-            && let Some(connection) = clients.get_mut(subscription.connection)
-        {
-            connection.walking -= 1;
+        if let Some(walk) = &subscription.walk {
+            self.stop_walking(turn, walk, subscription.connection, ended);
         }
         if was_last {
             tell_interest(turn, maps, map, false);

@@ -1,15 +1,16 @@
 //! Walks: how snapshots, resumed subscriptions and conflated ones get what they lack, chunk by chunk, oldest
-//! change first.
+//! change first. This is the side of the subscriber; `owner.rs` makes the chunks.
 //!
-//! Invariant: a subscription has at most one chunk asked for, and asks only when its peer has room, so walks
-//! take memory by the chunk however large the map and however many subscribers.
+//! Invariant: a subscription has at most one chunk asked for, and all of a connection together no more than its outbox has
+//! room for (`walkers.rs`), so walks take memory by the chunk however large the map and however many subscribers.
 
 use super::Feeds;
-use super::chunk::Chunk;
 use super::subscribe::cursor;
-use crate::crdt::{Map, MapType, Time};
+use super::walkers::Walkers;
+use crate::crdt::{MapType, Time};
+use crate::limits::{CHUNK_BYTES, FIRST_CHUNK_BYTES};
 use crate::mesh::{
-    Answer, ConnectionId, Entries, Item, Request, ShardIndex, ShardSet, Span, SubscriptionRef, WalkAnswer,
+    ConnectionId, Entries, Item, Request, Round, ShardIndex, ShardSet, SubscriptionRef, WalkAnswer,
     WalkRequest,
 };
 use crate::shard::clients::Clients;
@@ -19,9 +20,6 @@ use crate::shard::work;
 use crate::shard::{Change, Event, SnapshotEnd};
 use crate::wire::{Cursor, Reject, Ticket};
 
-/// Chunks this shard makes in one turn. Bounds the turn, whoever asks for how much.
-const CHUNKS_PER_TURN_MAX: usize = 4;
-
 /// What a subscription lacks.
 pub struct Walk {
     purpose: Purpose,
@@ -29,8 +27,14 @@ pub struct Walk {
     positions: Vec<Time>,
     /// Owners whose tail has been reached once.
     walked: ShardSet,
+    /// Whose cells it is in the middle of, and what it remembers of large sets there.
+    round: Option<(ShardIndex, Box<Round>)>,
+    /// Its place among those of its connection that wait for their turn.
+    turn: Option<u64>,
     /// The owner whose chunk is awaited.
     asked: Option<ShardIndex>,
+    /// Bytes of the next chunk.
+    chunk_bytes: usize,
     /// Whether the client has seen an earlier state, and so must be told of every removal since.
     resumes: bool,
     map_type: Option<MapType>,
@@ -54,9 +58,17 @@ impl Walk {
             purpose,
             positions: vec![position; shards],
             walked: ShardSet::EMPTY,
+            round: None,
+            turn: None,
             asked: None,
+            chunk_bytes: FIRST_CHUNK_BYTES,
             map_type: None,
         }
+    }
+
+    /// Lets the subscription in `slot` wait for its turn to ask.
+    pub fn wait(&mut self, walkers: &mut Walkers, connection: ConnectionId, slot: u32) {
+        self.turn = Some(walkers.wait(connection, slot));
     }
 
     pub fn set_position(&mut self, owner: ShardIndex, position: Time) {
@@ -66,15 +78,21 @@ impl Walk {
     /// Up to where a subscription that is live for some owners, and walks the others, has seen everything.
     pub fn cursor(&self, live: ShardSet, heard: &[Time]) -> Time {
         let seen = heard.iter().zip(&self.positions).enumerate();
-        seen.map(|(owner, (&heard, &walked))| if live.contains(owner as ShardIndex) { heard } else { walked })
-            .min()
-            .unwrap_or(Time::ZERO)
+        let seen = seen.map(
+            |(owner, (&heard, &walked))| {
+                if live.contains(owner as ShardIndex) { heard } else { walked }
+            },
+        );
+        // A large set may have tags that were changed before the position, and are told when the round ends.
+        let round = self.round.as_ref().filter(|_| self.map_type == Some(MapType::Or));
+        seen.chain(round.map(|(_, round)| round.since)).min().unwrap_or(Time::ZERO)
     }
 
     /// Starts over, because removals after the first position were forgotten.
     fn reset(&mut self) {
         self.positions.fill(Time::ZERO);
         self.walked = ShardSet::EMPTY;
+        self.round = None;
         self.resumes = false;
         match &mut self.purpose {
             Purpose::Snapshot { resumed, reset, .. } => (*resumed, *reset) = (false, true),
@@ -98,6 +116,9 @@ impl Walk {
     /// The owner to ask next. During a snapshot each is walked once; what they change meanwhile follows as
     /// changes, so that a client sees the whole snapshot first.
     fn next_owner(&self, live: ShardSet) -> Option<ShardIndex> {
+        if let Some((owner, _)) = self.round {
+            return Some(owner);
+        }
         let is_snapshot = self.is_snapshot();
         (0..self.positions.len() as ShardIndex)
             .find(|&owner| !(live.contains(owner) || is_snapshot && self.walked.contains(owner)))
@@ -105,124 +126,79 @@ impl Walk {
 }
 
 impl Feeds {
-    /// Asks for the next chunk of every subscription of `connection` that walks.
-    pub fn walk_on(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps, connection: ConnectionId) {
-        let Some(client) = clients.get_mut(connection) else { return };
-        let held = std::mem::take(&mut client.subscriptions);
-        for subscription in &held {
-            self.ask_next_chunk(turn, clients, maps, subscription.slot);
-        }
-        if let Some(client) = clients.get_mut(connection) {
-            client.subscriptions = held;
+    /// Asks for chunks of the subscriptions of `connection` that walk, one after the other, while its outbox has room.
+    pub fn walk_on(&mut self, turn: &mut Turn, clients: &Clients, maps: &Maps, connection: ConnectionId) {
+        while let Some(slot) = self.walkers.first(connection) {
+            if !self.ask_chunk(turn, clients, maps, slot) {
+                return;
+            }
         }
     }
 
-    /// Asks the next owner for a chunk, if the subscription walks, has none under way and its peer has room.
-    pub(super) fn ask_next_chunk(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps, slot: u32) {
+    /// Asks the next owner for a chunk of the subscription whose turn it is, if its peer has room; whether it has.
+    fn ask_chunk(&mut self, turn: &mut Turn, clients: &Clients, maps: &Maps, slot: u32) -> bool {
         let subscription = &mut self.subscriptions[slot as usize];
-        let Some(walk) = &mut subscription.walk else { return };
-        if walk.asked.is_some() || !clients.has_room(subscription.connection) {
-            return;
+        let connection = subscription.connection;
+        let Some(walk) = &mut subscription.walk else { return false };
+        let Some(owner) = walk.next_owner(subscription.live) else { return false };
+        if !self.walkers.ask(connection, walk.chunk_bytes, clients.free_bytes(connection)) {
+            return false;
         }
-        let Some(owner) = walk.next_owner(subscription.live) else { return };
+        walk.turn = None;
         walk.asked = Some(owner);
-        let position = walk.positions[usize::from(owner)];
-        if let Some(client) = clients.get_mut(subscription.connection) {
-            client.chunks_pending += 1;
-        }
         let feed = &self.feeds[subscription.feed as usize];
         let request = WalkRequest {
             shard: turn.index,
-            connection: subscription.connection,
+            connection,
             subscription: SubscriptionRef { slot, serial: subscription.serial },
             map: maps[feed.map].interest.name().clone(),
-            position,
+            position: walk.positions[usize::from(owner)],
+            round: walk.round.as_ref().map(|(_, round)| round.clone()),
+            room: walk.chunk_bytes as u32,
             resumes: walk.resumes,
             filter: feed.filter.clone(),
         };
         if owner == turn.index {
-            self.walks.push_back(request);
+            self.line.push(request);
         } else {
             turn.outgoing.push(owner, Item::Request(Request::Walk(Box::new(request))));
         }
+        true
     }
 
-    /// Another shard, or a request that was parked, asks for a chunk.
-    pub fn walk_asked(&mut self, request: WalkRequest) {
-        self.walks.push_back(request);
-    }
-
-    /// Makes the chunks that were asked for, as many as a turn may.
-    pub fn run_walks(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps) {
-        if turn.account.is_full() {
-            return;
+    /// A subscription that walks is over: no chunk is asked for, and one that was is not made unless it has been.
+    pub(super) fn stop_walking(
+        &mut self,
+        turn: &mut Turn,
+        walk: &Walk,
+        connection: ConnectionId,
+        ended: SubscriptionRef,
+    ) {
+        if let Some(place) = walk.turn {
+            self.walkers.leave(connection, place);
         }
-        let mut made = 0;
-        for _ in 0..self.walks.len() {
-            if made == CHUNKS_PER_TURN_MAX {
-                break;
+        let by = turn.writer(connection);
+        match walk.asked {
+            None => {}
+            Some(owner) if owner == turn.index => {
+                if let Some(request) = self.line.cancel(by, ended) {
+                    self.walkers.answered(connection, request.room as usize);
+                }
             }
-            let Some(request) = self.walks.pop_front() else { break };
-            if request.shard != turn.index && turn.outgoing.is_waiting(request.shard) {
-                self.walks.push_back(request);
-                continue;
+            Some(owner) => {
+                let cancel = Request::CancelWalk { by, subscription: ended };
+                turn.outgoing.push(owner, Item::Request(cancel));
             }
-            self.make_chunk(turn, clients, maps, request);
-            made += 1;
         }
     }
 
-    fn make_chunk(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps, request: WalkRequest) {
-        let slot = maps.find_to_read(&request.map, turn.hasher.map(&request.map));
-        if let Some(slot) = slot
-            && maps.must_load(turn, slot)
-        {
-            return maps.park_request(turn, slot, turn.index, Request::Walk(Box::new(request)), Vec::new());
-        }
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.clear();
-        // Whoever becomes live with this chunk has everything the turn has changed so far; the rest follows.
-        if let Some(slot) = slot {
-            self.flush_batches_of(turn, clients, maps, slot);
-        }
-        let now = turn.clock.advance(turn.now.unix_ms);
-        let mut answer = WalkAnswer {
-            connection: request.connection,
-            subscription: request.subscription,
-            position: now,
-            done: true,
-            reset: false,
-            failed: false,
-            map_type: None,
-            entries: Span::default(),
-            count: 0,
-        };
-        let cells = slot.and_then(|slot| maps[slot].typed());
-        answer.map_type = cells.map(Map::map_type);
-        let forgotten_through = maps.forgotten_through(slot);
-        if request.resumes && request.position < forgotten_through {
-            answer.reset = true;
-            turn.metrics.resets += 1;
-        } else if let Some(cells) = cells {
-            let chunk = Chunk::collect(cells, request.filter.as_deref(), request.position, &mut entries);
-            answer.count = chunk.entries;
-            turn.spend(work::PASSED_OVER * u64::from(chunk.looked_at));
-            answer.done = chunk.stopped_at.is_none();
-            answer.position = chunk.stopped_at.unwrap_or(now);
-        }
-        turn.metrics.snapshot_entries += u64::from(answer.count);
-        turn.spend(work::CELL * u64::from(answer.count) + work::copied(entries.len()));
-        if request.shard == turn.index {
-            self.walk_answered(turn, clients, maps, turn.index, (&answer, &entries));
-        } else {
-            let envelope = turn.outgoing.filling(request.shard);
-            answer.entries = Span::append(&mut envelope.bytes, &entries);
-            envelope.items.push(Item::Answer(Answer::Walk(Box::new(answer))));
-        }
-        self.entries = entries;
+    /// Whether a subscription of this shard is still the one that asked.
+    pub(super) fn is_current(&self, subscription: SubscriptionRef) -> bool {
+        let current = self.subscriptions.get(subscription.slot as usize);
+        current.is_some_and(|current| current.serial == subscription.serial)
     }
 
-    /// A chunk has come from `owner`: tell it, and ask for the next.
+    /// A chunk has come from `owner`: tell it, and ask for more.
     pub fn walk_answered(
         &mut self,
         turn: &mut Turn,
@@ -231,15 +207,25 @@ impl Feeds {
         owner: ShardIndex,
         (answer, packed): (&WalkAnswer, &[u8]),
     ) {
-        if let Some(client) = clients.get_mut(answer.connection) {
-            client.chunks_pending -= 1;
-            clients.something_ended(answer.connection);
+        self.walkers.answered(answer.connection, answer.room as usize);
+        if self.is_current(answer.subscription) {
+            self.take_chunk(turn, clients, maps, owner, (answer, packed));
         }
+        self.walk_on(turn, clients, maps, answer.connection);
+        clients.check_drained(answer.connection);
+    }
+
+    fn take_chunk(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        owner: ShardIndex,
+        (answer, packed): (&WalkAnswer, &[u8]),
+    ) {
         let slot = answer.subscription.slot;
-        let Some(subscription) = self.subscriptions.get_mut(slot as usize) else { return };
-        if subscription.serial != answer.subscription.serial {
-            return;
-        }
+        let soft_bytes = turn.config.outbox_soft_bytes;
+        let subscription = &mut self.subscriptions[slot as usize];
         let Some(walk) = &mut subscription.walk else { return };
         walk.asked = None;
         if answer.failed {
@@ -248,10 +234,16 @@ impl Feeds {
         if answer.reset {
             walk.reset();
             subscription.live = ShardSet::EMPTY;
-            return self.ask_next_chunk(turn, clients, maps, slot);
+            return self.end_walk_if_live(turn, slot);
         }
         walk.set_position(owner, answer.position);
+        walk.round = answer.round.clone().map(|round| (owner, round));
         walk.map_type = walk.map_type.or(answer.map_type);
+        walk.chunk_bytes = match answer.needs {
+            0 if answer.done => FIRST_CHUNK_BYTES,
+            0 => CHUNK_BYTES.min(soft_bytes / 2),
+            needs => needs as usize,
+        };
         let is_snapshot = walk.is_snapshot();
         if answer.done {
             walk.walked.insert(owner);
@@ -274,51 +266,20 @@ impl Feeds {
         }
         turn.metrics.deliveries += u64::from(answer.count);
         turn.spend(work::FRAME + work::encoded(packed.len()));
-        let connection = self.subscriptions[slot as usize].connection;
-        self.end_walk_if_live(turn, clients, maps, slot);
-        clients.check_drained(connection);
-    }
-
-    /// Answers a walk whose map could not be loaded in time.
-    pub fn refuse_walk(
-        &mut self,
-        turn: &mut Turn,
-        clients: &mut Clients,
-        maps: &mut Maps,
-        request: &WalkRequest,
-    ) {
-        let answer = WalkAnswer {
-            connection: request.connection,
-            subscription: request.subscription,
-            position: request.position,
-            done: false,
-            reset: false,
-            failed: true,
-            map_type: None,
-            entries: Span::default(),
-            count: 0,
-        };
-        if request.shard == turn.index {
-            self.walk_answered(turn, clients, maps, turn.index, (&answer, &[]));
-        } else {
-            turn.outgoing.push(request.shard, Item::Answer(Answer::Walk(Box::new(answer))));
-        }
+        self.end_walk_if_live(turn, slot);
     }
 
     /// An owner could not load the map in time. Whoever has just subscribed is told, and may try again; who has its
     /// answer and lacks what came since then is served later.
     fn walk_failed(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps, slot: u32) {
         let subscription = &self.subscriptions[slot as usize];
-        let ended = SubscriptionRef { slot, serial: subscription.serial };
         let id = subscription.connection;
         let purpose = subscription.walk.as_ref().map(|walk| &walk.purpose);
         if !matches!(purpose, Some(Purpose::Snapshot { .. })) {
-            return self.ask_next_chunk(turn, clients, maps, slot);
+            return self.end_walk_if_live(turn, slot);
         }
-        if let Some(connection) = clients.get_mut(id) {
-            connection.subscriptions.retain(|&other| other != ended);
-        }
-        let owed = self.end_subscription(turn, clients, maps, ended);
+        let Some(ended) = self.take_from_own(clients, id, slot) else { return };
+        let owed = self.end_subscription(turn, maps, ended);
         clients.reject(turn, id, owed.as_ref(), Reject::Timeout);
     }
 
@@ -379,21 +340,13 @@ impl Feeds {
         clients.tell_change(subscription.connection, turn.now, change);
     }
 
-    /// Ends the walk of a subscription that is live everywhere; else goes on with it.
-    fn end_walk_if_live(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps, slot: u32) {
+    /// Ends the walk of a subscription that is live everywhere; else it waits for its next turn.
+    fn end_walk_if_live(&mut self, turn: &Turn, slot: u32) {
         let subscription = &mut self.subscriptions[slot as usize];
         if subscription.live == ShardSet::first(turn.shards) {
             subscription.walk = None;
-            if let Some(connection) = clients.get_mut(subscription.connection) {
-                connection.walking -= 1;
-            }
-        } else {
-            self.ask_next_chunk(turn, clients, maps, slot);
+        } else if let Some(walk) = &mut subscription.walk {
+            walk.wait(&mut self.walkers, subscription.connection, slot);
         }
-    }
-
-    /// Whether chunks wait to be made, so that the next turn must not wait for an event.
-    pub fn has_walks(&self) -> bool {
-        !self.walks.is_empty()
     }
 }

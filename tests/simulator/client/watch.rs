@@ -208,8 +208,12 @@ impl Watch {
         for (key, cell) in std::mem::take(&mut self.chunks) {
             let is_news = self.delivered.merge(&key, &cell);
             // A reset may come in the middle, after which it starts over; and what was removed meanwhile brings no
-            // news once the removal is forgotten.
-            assert!(is_news || reset || scenario.forgets, "a snapshot of {map} has {key} twice: {cell:?}");
+            // news once the removal is forgotten. A large set comes in pieces, of which one may have been told already.
+            let is_set = matches!(cell, Cell::Or { .. });
+            assert!(
+                is_news || is_set || reset || scenario.forgets,
+                "a snapshot of {map} has {key} twice: {cell:?}"
+            );
             self.merge(&key, &cell);
         }
         let own = std::mem::take(&mut self.own);
@@ -234,7 +238,7 @@ impl Watch {
             let (key, cell) = Cell::of_entry(entry);
             assert!(self.spec.filter.passes(&key), "{map} {key} does not pass the filter");
             let is_news = self.delivered.merge(&key, &cell);
-            let may_repeat = rules.forgets || kind == Kind::Counter;
+            let may_repeat = rules.forgets || kind == Kind::Counter || matches!(cell, Cell::Or { .. });
             assert!(is_news || may_repeat, "{map} {key} was delivered twice or out of order: {cell:?}");
             if rules.is_strict && !self.spec.echo {
                 let is_own = match &cell {

@@ -1,0 +1,142 @@
+//! The owner's side of walks: chunks are made for whoever asks, as much as a turn may.
+
+use super::Feeds;
+use super::chunk::Chunk;
+use crate::crdt::{Map, MapType};
+use crate::mesh::{Answer, Item, Request, Span, SubscriptionRef, WalkAnswer, WalkRequest, Writer};
+use crate::shard::clients::Clients;
+use crate::shard::maps::Maps;
+use crate::shard::turn::Turn;
+use crate::shard::work;
+
+/// Units of work of making chunks that fit into a turn whatever else it has done, so that walks go on in every one.
+const WORK_PER_TURN_MIN: u64 = work::TURN_MAX / 8;
+
+impl Feeds {
+    /// Another shard, or a request that was parked, asks for a chunk.
+    pub fn walk_asked(&mut self, request: WalkRequest) {
+        self.line.push(request);
+    }
+
+    /// Another shard needs a chunk no longer that it has asked for.
+    pub fn walk_cancelled(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        by: Writer,
+        subscription: SubscriptionRef,
+    ) {
+        if let Some(request) = self.line.cancel(by, subscription) {
+            self.refuse_walk(turn, clients, maps, &request);
+        }
+    }
+
+    /// Whether chunks wait to be made, so that the next turn must not wait for an event.
+    pub fn has_walks(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    /// Makes the chunks that were asked for, as many as a turn may.
+    pub fn run_walks(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps) {
+        if turn.account.is_full() {
+            return;
+        }
+        let enough = work::TURN_MAX.max(turn.work() + WORK_PER_TURN_MIN);
+        while turn.work() < enough {
+            let takes = |shard| shard == turn.index || !turn.outgoing.is_waiting(shard);
+            let Some(request) = self.line.pop(takes) else { break };
+            turn.spend(work::FRAME);
+            self.make_chunk(turn, clients, maps, request);
+        }
+    }
+
+    fn make_chunk(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps, request: WalkRequest) {
+        let is_own = request.shard == turn.index;
+        if is_own && !self.is_current(request.subscription) {
+            // It ended while the request was parked.
+            return self.refuse_walk(turn, clients, maps, &request);
+        }
+        let slot = maps.find_to_read(&request.map, turn.hasher.map(&request.map));
+        if let Some(slot) = slot
+            && maps.must_load(turn, slot)
+        {
+            return maps.park_request(turn, slot, turn.index, Request::Walk(Box::new(request)), Vec::new());
+        }
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.clear();
+        // Whoever becomes live with this chunk has everything the turn has changed so far; the rest follows.
+        if let Some(slot) = slot {
+            self.flush_batches_of(turn, clients, maps, slot);
+        }
+        let now = turn.clock.advance(turn.now.unix_ms);
+        let mut answer = WalkAnswer { position: now, done: true, ..answer_to(&request) };
+        let cells = slot.and_then(|slot| maps[slot].typed());
+        answer.map_type = cells.map(Map::map_type);
+        let forgotten_through = maps.forgotten_through(slot);
+        // Of large sets it has seen no more than when the round began.
+        let round = request.round.as_ref().filter(|_| answer.map_type == Some(MapType::Or));
+        let seen_through = round.map_or(request.position, |round| round.since);
+        if request.resumes && seen_through < forgotten_through {
+            answer.reset = true;
+            turn.metrics.resets += 1;
+        } else if let Some(cells) = cells {
+            let start = (request.position, request.round.as_deref());
+            let filter = request.filter.as_deref();
+            let chunk = Chunk::collect(cells, filter, start, request.room as usize, &mut entries);
+            turn.spend(work::PASSED_OVER * chunk.looked_at as u64);
+            answer.count = chunk.entries;
+            answer.done = chunk.is_last;
+            answer.needs = chunk.needs as u32;
+            if !chunk.is_last {
+                (answer.position, answer.round) = (chunk.position, Some(Box::new(chunk.round)));
+            }
+        }
+        turn.metrics.chunks += 1;
+        turn.metrics.snapshot_entries += u64::from(answer.count);
+        turn.spend(work::CELL * u64::from(answer.count) + work::copied(entries.len()));
+        if is_own {
+            self.walk_answered(turn, clients, maps, turn.index, (&answer, &entries));
+        } else {
+            let envelope = turn.outgoing.filling(request.shard);
+            answer.entries = Span::append(&mut envelope.bytes, &entries);
+            envelope.items.push(Item::Answer(Answer::Walk(Box::new(answer))));
+        }
+        self.entries = entries;
+    }
+
+    /// Answers a walk whose chunk will not be made: its map could not be loaded in time, or nobody needs it.
+    pub fn refuse_walk(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        request: &WalkRequest,
+    ) {
+        let answer = WalkAnswer { failed: true, ..answer_to(request) };
+        if request.shard == turn.index {
+            self.walk_answered(turn, clients, maps, turn.index, (&answer, &[]));
+        } else {
+            turn.outgoing.push(request.shard, Item::Answer(Answer::Walk(Box::new(answer))));
+        }
+    }
+}
+
+/// An answer that brings nothing.
+fn answer_to(request: &WalkRequest) -> WalkAnswer {
+    let &WalkRequest { connection, subscription, room, position, .. } = request;
+    WalkAnswer {
+        connection,
+        subscription,
+        room,
+        position,
+        round: None,
+        needs: 0,
+        done: false,
+        reset: false,
+        failed: false,
+        map_type: None,
+        entries: Span::default(),
+        count: 0,
+    }
+}
