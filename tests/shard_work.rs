@@ -92,6 +92,25 @@ fn connections_that_wait_for_an_end_of_their_own_cost_a_turn_nothing() {
     }
 }
 
+#[test]
+fn messages_that_arrive_one_by_one_have_no_more_of_a_turn_than_in_one_piece() {
+    let mut host = Host::new(|_| {});
+    let (reader, writer) = (host.open(), host.open());
+    let value = format!("\"{}\"", "x".repeat(20 << 10));
+    host.receive(writer, &text_frame(write_one("m", "k", &value).as_bytes()));
+    host.turn();
+    let read = text_frame(br#"{"type":"read","map":"m","keys":["k"]}"#);
+    (0..200).for_each(|_| host.receive(reader, &read));
+    let mut turns = 0;
+    let mut answers = 0;
+    while answers < 200 {
+        host.turn();
+        (turns, answers) = (turns + 1, answers + host.texts(reader).len());
+        assert!(host.work() <= 2 * work::CONNECTION_MAX, "{} units in one turn", host.work());
+        assert!(turns < 1_000, "{answers} of 200 answers");
+    }
+}
+
 /// The `n`th message of an importer.
 fn import(n: usize) -> Vec<u8> {
     let op = |k: usize| format!(r#"{{"map":"m","key":"k{}","op":"set","value":{k}}}"#, n * OPS + k);

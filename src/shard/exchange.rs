@@ -20,15 +20,22 @@ pub struct Deferred {
 const ENVELOPES_PER_TURN_MAX: usize = 16;
 
 impl Shard {
-    /// Takes what other shards have sent.
+    /// Takes what other shards have sent, as much as a turn may: one envelope of them all in any case, and each peer's turn
+    /// to be the first comes round.
     pub fn drain_mesh(&mut self) {
         self.resume_deferred();
         self.mesh_left = false;
-        for from in 0..self.turn.shards {
+        let (shards, mut taken) = (self.turn.shards, 0);
+        let first = self.turn.number() as usize % shards;
+        for from in (first..shards).chain(0..first) {
             for _ in 0..ENVELOPES_PER_TURN_MAX {
+                if taken > 0 && self.turn.is_spent() {
+                    break;
+                }
                 let Some(queue) = &mut self.incoming[from] else { break };
                 let Some(envelope) = queue.pop() else { break };
                 self.open_envelope(from as ShardIndex, envelope);
+                taken += 1;
             }
             // Their wakes have been heard already, so nobody will wake this shard for the rest.
             self.mesh_left |= self.incoming[from].as_ref().is_some_and(|queue| !queue.is_empty());
@@ -158,9 +165,9 @@ impl Shard {
                 feeds.walk_answered(turn, clients, maps, from, (&answer, answer.entries.of(bytes)));
             }
             Answer::TypeFixed { map, map_type } => {
-                for parked in maps.type_fixed(turn, &map, map_type) {
-                    self.resume_parked(parked);
-                }
+                maps.type_fixed(turn, &map, map_type);
+                self.release_parked();
+                self.turn.storage_left |= self.may_release();
             }
             Answer::Admit { reply, admitted } => self.admission_answered(reply, admitted),
             Answer::Members { reply, room, members } => {

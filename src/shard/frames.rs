@@ -19,13 +19,15 @@ impl Shard {
         let mut reader = std::mem::replace(&mut connection.reader, Reader::new(0));
         let mut input = Input::new(padded, len);
         let began = self.turn.work();
+        let before = connection.work_before(&self.turn);
         let mut is_brief = false;
         let ended = loop {
             if !self.may_take_requests(id) {
                 break None;
             }
             let bytes = input.remaining().len() + reader.memory_bytes();
-            if self.must_wait_for_turn(began, bytes, is_due) {
+            let spent = before + self.turn.work() - began;
+            if self.must_wait_for_turn(spent, bytes, is_due) {
                 is_brief = true;
                 break None;
             }
@@ -41,6 +43,7 @@ impl Shard {
         };
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.reader = reader;
+        connection.note_work(&self.turn, before + self.turn.work() - began);
         if let Some(close) = ended {
             return self.disconnect(id, close);
         }
@@ -56,9 +59,8 @@ impl Shard {
     }
 
     /// Whether the next message of a connection, of which so many bytes are here, must wait for the next turn: because of
-    /// what the connection has done since `began`, or because of what all have.
-    fn must_wait_for_turn(&self, began: u64, bytes: usize, is_due: bool) -> bool {
-        let spent = self.turn.work() - began;
+    /// what the connection has `spent` in this one, or because of what all have.
+    fn must_wait_for_turn(&self, spent: u64, bytes: usize, is_due: bool) -> bool {
         if spent == 0 {
             return !is_due && self.turn.is_spent() && bytes > work::SMALL_BYTES;
         }

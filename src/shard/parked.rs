@@ -9,24 +9,25 @@ use crate::wire::Reject;
 impl Shard {
     /// Takes what the storage has for this shard, as much as a turn may, and what follows from it.
     pub(super) fn receive_from_storage(&mut self) {
-        if self.maps.journal().is_none() {
-            return;
+        let is_stored = self.maps.journal().is_some();
+        if is_stored {
+            self.maps.note_progress(&mut self.turn);
+            self.continue_clear();
+            // First, so that who asked here is told the same as what is parked for the map.
+            self.give_up_old_requests();
+            self.maps.take_from_storage(&mut self.turn);
         }
-        self.maps.note_progress(&mut self.turn);
-        self.continue_clear();
-        // First, so that who asked here is told the same as what is parked for the map.
-        self.give_up_old_requests();
-        self.maps.take_from_storage(&mut self.turn);
         self.release_parked();
-        self.maps.check_loads(&mut self.turn);
-        self.answer_late_parked();
-        self.requests.answer_durable(&mut self.turn, &mut self.clients, &self.maps);
-        let may_release = !self.clearing.is_under_way() && !self.turn.outgoing.is_congested();
-        self.turn.storage_left = self.maps.has_received() || self.maps.has_releases() && may_release;
+        if is_stored {
+            self.maps.check_loads(&mut self.turn);
+            self.answer_late_parked();
+            self.requests.answer_durable(&mut self.turn, &mut self.clients, &self.maps);
+        }
+        self.turn.storage_left = self.maps.has_received() || self.may_release();
     }
 
     /// Releases what was parked for maps that are there now, as much as a turn may.
-    fn release_parked(&mut self) {
+    pub(super) fn release_parked(&mut self) {
         if self.clearing.is_under_way() {
             return;
         }
@@ -47,12 +48,18 @@ impl Shard {
         }
     }
 
+    /// Whether the next turn has something to release. One that is congested is not waited for: whatever relieves it makes
+    /// the next turn begin.
+    pub(super) fn may_release(&self) -> bool {
+        self.maps.has_releases() && !self.clearing.is_under_way() && !self.turn.outgoing.is_congested()
+    }
+
     /// Whether the turn has done what it may, or what is released would only wait for another shard.
     fn must_pause_release(&self) -> bool {
         self.turn.is_spent() || self.turn.outgoing.is_congested()
     }
 
-    pub(super) fn resume_parked(&mut self, parked: Parked) {
+    fn resume_parked(&mut self, parked: Parked) {
         if self.maps.is_late(&self.turn, &parked) {
             self.answer_timeout(parked);
         } else {

@@ -158,12 +158,10 @@ fn a_reset_that_nobody_has_asked_for_is_waited_for_however_long_it_takes() {
         world.serve();
     }
     pipelined(&mut world, reader, &[subscribe(1)]);
-    for n in 0..40 {
-        let write = format!(
-            r#"{{"type":"write","id":1,"ops":[{{"map":"m","key":"k{n}","op":"set","value":{value}}}]}}"#
-        );
-        world.send(writer, &write);
-    }
+    // In one message, so that nothing is sent meanwhile and all but the first find the outbox full.
+    let ops = (0..4).map(|n| format!(r#"{{"map":"m","key":"k{n}","op":"set","value":{value}}}"#));
+    let ops = ops.collect::<Vec<_>>().join(",");
+    world.send(writer, &format!(r#"{{"type":"write","id":1,"ops":[{ops}]}}"#));
     world.turn();
     let request = world.clear(0);
     // One shard after the other is given what is stored, so that the walk has begun anew when the second does not come.

@@ -76,6 +76,9 @@ pub struct Connection {
     pub outbox: Outbox,
     /// The number of the turn, in its low bits, that has handed to the kernel what is in flight.
     pub sent_in_turn: u32,
+    /// The number of the last turn in which it had messages, in its low bits, and units of work they came to.
+    pub worked_in_turn: u32,
+    pub work_in_turn: u32,
     /// On the list of connections with something to flush.
     pub dirty: bool,
     /// On the list of connections whose frames wait for company.
@@ -136,6 +139,8 @@ impl Connection {
             ended: false,
             outbox: Outbox::default(),
             sent_in_turn: 0,
+            worked_in_turn: 0,
+            work_in_turn: 0,
             dirty: false,
             delayed: false,
             is_debtor: false,
@@ -161,6 +166,15 @@ impl Connection {
             minute: Window::default(),
             wrote_in_delivery: 0,
         }
+    }
+
+    /// Units of work that its messages have come to in this turn, before those at hand.
+    pub fn work_before(&self, turn: &Turn) -> u64 {
+        if self.worked_in_turn == turn.number() { u64::from(self.work_in_turn) } else { 0 }
+    }
+
+    pub fn note_work(&mut self, turn: &Turn, units: u64) {
+        (self.worked_in_turn, self.work_in_turn) = (turn.number(), u32::try_from(units).unwrap_or(u32::MAX));
     }
 
     pub fn is_open(&self) -> bool {

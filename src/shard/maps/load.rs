@@ -47,6 +47,12 @@ enum Stage {
 }
 
 impl Loading {
+    /// Of a map that is there, while requests that were parked for it are yet to be released.
+    pub fn complete(turn: &mut Turn, parked: VecDeque<Parked>, cells: Box<Map>) -> Self {
+        let (serial, began_us) = (turn.next_serial(), turn.now.monotonic_us);
+        Self { serial, began_us, stage: Stage::Complete, parked, cells: Some(cells) }
+    }
+
     pub fn parked(&mut self) -> &mut VecDeque<Parked> {
         &mut self.parked
     }
@@ -204,16 +210,13 @@ impl Maps {
         }
     }
 
-    /// Drops what was loaded of maps that requests wait for.
-    pub fn drop_loading(&mut self) {
-        for (slot, _) in self.loads.under_way.clone() {
-            let Some(Cells::Loading(loading)) = self.table.get_mut(slot).map(|map| &mut map.cells) else {
-                continue;
-            };
-            if loading.drop_cells() && !self.loads.complete.contains(&slot) {
-                self.loads.complete.push_back(slot);
-            }
-            self.changed(slot);
+    /// Drops what was loaded of a map that requests wait for.
+    pub(super) fn drop_loaded(&mut self, slot: MapSlot) {
+        if let Cells::Loading(loading) = &mut self.table[slot].cells
+            && loading.drop_cells()
+            && !self.loads.complete.contains(&slot)
+        {
+            self.loads.complete.push_back(slot);
         }
     }
 }

@@ -270,15 +270,16 @@ impl Maps {
         let slots: Vec<MapSlot> = self.table.slots().collect();
         for slot in slots {
             let map = &mut self.table[slot];
-            // Who claims its type has no cells yet, and is told what the type is from now on. Loads see to themselves.
-            if !matches!(map.cells, Cells::Claiming(_) | Cells::Loading(_)) {
+            // Who claims its type has no cells yet, and is told what the type is from now on.
+            let is_waited_for = matches!(map.cells, Cells::Claiming(_) | Cells::Loading(_));
+            if !is_waited_for {
                 map.cells = Cells::empty(self.is_stored);
             }
             (map.scheduled_ms, map.changed_at, map.holders) = (u64::MAX, Time::ZERO, None);
+            self.drop_loaded(slot);
             self.changed(slot);
             self.release_if_unused(slot);
         }
-        self.drop_loading();
     }
 
     /// Who hears of a map.

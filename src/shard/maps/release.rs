@@ -3,6 +3,8 @@
 //! Invariant: what is parked leaves before anything later: until the last of a map has left, its slot stays, and
 //! newcomers queue behind. No turn releases more than a few hundred requests.
 
+use std::collections::VecDeque;
+
 use super::load::Loading;
 use super::waiting::Parked;
 use super::{Cells, MapSlot, Maps};
@@ -34,6 +36,19 @@ impl Maps {
     /// Whether any map is complete, with requests to release.
     pub fn has_releases(&self) -> bool {
         !self.loads.complete.is_empty()
+    }
+
+    /// Has what was parked for the type of a map released, which is known now.
+    pub(super) fn release_after_claim(&mut self, turn: &mut Turn, slot: MapSlot, parked: VecDeque<Parked>) {
+        if parked.is_empty() {
+            return;
+        }
+        let cells = &mut self.table[slot].cells;
+        if let Cells::Typed(known) = std::mem::replace(cells, Cells::Untyped) {
+            *cells = Cells::Loading(Box::new(Loading::complete(turn, parked, known)));
+        }
+        self.loads.complete.push_back(slot);
+        self.changed(slot);
     }
 
     /// Puts the cells of the next map in place that is complete. `None`: there is no more to do in this turn.

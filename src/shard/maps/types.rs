@@ -85,18 +85,16 @@ impl Maps {
         turn.outgoing.push(from, Item::Answer(Answer::TypeFixed { map: map.clone(), map_type }));
     }
 
-    /// The home has decided; what was parked for that, in order, is to be resumed.
-    pub fn type_fixed(&mut self, turn: &Turn, map: &str, map_type: MapType) -> VecDeque<Parked> {
-        if let Some(slot) = self.find(map, turn.hasher.map(map)) {
-            let cells = &mut self.table[slot].cells;
-            if matches!(cells, Cells::Claiming(_))
-                && let Cells::Claiming(claim) = std::mem::replace(cells, Cells::Untyped)
-            {
-                self.begin_map(slot, map_type);
-                return claim.parked;
-            }
+    /// The home has decided; what was parked for that is to be released, in order, as after a load.
+    pub fn type_fixed(&mut self, turn: &mut Turn, map: &str, map_type: MapType) {
+        let Some(slot) = self.find(map, turn.hasher.map(map)) else { return };
+        let cells = &mut self.table[slot].cells;
+        if matches!(cells, Cells::Claiming(_))
+            && let Cells::Claiming(claim) = std::mem::replace(cells, Cells::Untyped)
+        {
+            self.begin_map(slot, map_type);
+            self.release_after_claim(turn, slot, claim.parked);
         }
-        VecDeque::new()
     }
 
     /// The first write of a map has come, or is about to.

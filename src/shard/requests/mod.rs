@@ -108,7 +108,7 @@ pub struct Requests {
     keys: Vec<u8>,
     found: Vec<CellIndex>,
     /// Connections that may have room for an answer that was too long.
-    roomier: Vec<ConnectionId>,
+    roomier: VecDeque<ConnectionId>,
     /// Bytes that the answers to all requests under way may take.
     owed_bytes: usize,
 }
@@ -165,7 +165,7 @@ impl Requests {
             spare_outcomes: SpareOutcomes::default(),
             keys: Vec::new(),
             found: Vec::new(),
-            roomier: Vec::new(),
+            roomier: VecDeque::new(),
             owed_bytes: 0,
         }
     }

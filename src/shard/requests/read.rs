@@ -297,7 +297,7 @@ impl Requests {
                 self.owed_bytes -= owed_bytes;
                 client.long_reads.push_back(reply);
             }
-            self.roomier.push(request.connection);
+            self.roomier.push_back(request.connection);
             return;
         }
         let Some(request) = self.end_wait(turn, clients, reply) else { return };
@@ -317,7 +317,7 @@ impl Requests {
     /// Takes note that the peer of a connection has taken what it was sent.
     pub fn has_drained(&mut self, clients: &Clients, id: ConnectionId) {
         if clients.get(id).is_some_and(|client| !client.long_reads.is_empty()) {
-            self.roomier.push(id);
+            self.roomier.push_back(id);
         }
     }
 
@@ -326,15 +326,25 @@ impl Requests {
         !self.roomier.is_empty()
     }
 
-    /// Asks again for what was too long, for connections that may have room for it now.
+    /// Asks again for what was too long, for connections that may have room for it now: one in any case, and more as far as
+    /// the turn has not done what it may.
     pub fn read_on(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps) {
+        let mut has_asked = false;
         // However many have room, they may not in all.
         while turn.account.has_room_beside(clients.held_bytes())
-            && let Some(id) = self.roomier.pop()
+            && !(has_asked && turn.is_spent())
+            && let Some(id) = self.roomier.pop_front()
         {
-            while let Some(&reply) = clients.get(id).and_then(|client| client.long_reads.front())
-                && self.read_on_if_room(turn, clients, maps, reply)
-            {}
+            while let Some(&reply) = clients.get(id).and_then(|client| client.long_reads.front()) {
+                if has_asked && turn.is_spent() {
+                    self.roomier.push_front(id);
+                    break;
+                }
+                if !self.read_on_if_room(turn, clients, maps, reply) {
+                    break;
+                }
+                has_asked = true;
+            }
         }
     }
 
