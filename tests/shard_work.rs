@@ -111,6 +111,21 @@ fn messages_that_arrive_one_by_one_have_no_more_of_a_turn_than_in_one_piece() {
     }
 }
 
+#[test]
+fn a_message_in_a_thousand_frames_of_one_byte_counts_them() {
+    let mut host = Host::new(|_| {});
+    let client = host.open();
+    // A text that begins and goes on for ever, a byte a frame.
+    let fragments: Vec<u8> = std::iter::once(client_frames::frame(0x01, b"x"))
+        .chain((0..8 * 1_000).map(|_| client_frames::frame(0x00, b"x")))
+        .flatten()
+        .collect();
+    host.receive(client, &fragments);
+    host.turn();
+    let all = work::FRAGMENT * 8_000;
+    assert!(host.work() >= all / 2 && host.work() <= work::CONNECTION_MAX + 2_000, "{}", host.work());
+}
+
 /// The `n`th message of an importer.
 fn import(n: usize) -> Vec<u8> {
     let op = |k: usize| format!(r#"{{"map":"m","key":"k{}","op":"set","value":{k}}}"#, n * OPS + k);

@@ -42,6 +42,7 @@ fn hear(pieces: &[&[u8]]) -> Heard {
         let mut input = Input::new(&mut padded, piece.len());
         loop {
             let event = match reader.next(&mut input) {
+                Ok(Some(Event::Fragments(_))) => continue,
                 Ok(Some(event)) => event,
                 Ok(None) => break,
                 Err(close) => {
@@ -74,5 +75,6 @@ fn owned(event: Event<'_>) -> (u8, Vec<u8>) {
         Event::Close { code } => (8, code.map_or(Vec::new(), |code| code.to_be_bytes().to_vec())),
         Event::Ping(payload) => (9, payload.to_vec()),
         Event::Pong(payload) => (10, payload.to_vec()),
+        Event::Fragments(_) => unreachable!("they are not heard"),
     }
 }

@@ -77,6 +77,10 @@ impl Shard {
                 Ok(())
             }
             Event::Pong(_) => Ok(()),
+            Event::Fragments(count) => {
+                self.turn.spend(work::FRAGMENT * u64::from(count));
+                Ok(())
+            }
             Event::Close { code } => Err(Close::Echoed { code }),
         }
     }

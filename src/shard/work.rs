@@ -9,11 +9,15 @@ pub const CELL: u64 = 64;
 /// An entry of a map's log that is passed over as it is stale, or does not pass a filter.
 pub const PASSED_OVER: u64 = 1;
 /// A frame to or from one connection, beside its bytes.
-pub const FRAME: u64 = 16;
+pub const FRAME: u64 = 32;
+/// A frame that is only a part of a message.
+pub const FRAGMENT: u64 = 4;
+/// A tag of a set that is compared or moved.
+pub const TAG: u64 = 2;
 /// The end of a connection, beside what it has to let go of: its close frame, its timer, its line in the log.
 pub const DISCONNECT: u64 = 64;
 /// Touching one subscriber or watcher that is sent what others get as well.
-pub const RECEIVER: u64 = 8;
+pub const RECEIVER: u64 = 32;
 
 /// Bytes of JSON read.
 pub const fn decoded(bytes: usize) -> u64 {

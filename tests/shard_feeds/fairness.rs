@@ -7,7 +7,7 @@ use crate::world::World;
 /// Subscribes that one connection sends at once.
 const SUBSCRIBES: usize = 10_000;
 /// Turns in which they are read, at most.
-const TURNS: usize = SUBSCRIBES * 32 / work::CONNECTION_MAX as usize;
+const TURNS: usize = 2 * SUBSCRIBES * work::FRAME as usize / work::CONNECTION_MAX as usize;
 
 /// Goal: subscribes that another one replaces are not served. Method: one connection sends thousands of the same in one turn,
 /// of a map that is elsewhere or here, and the chunks are counted.

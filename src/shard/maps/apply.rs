@@ -129,7 +129,9 @@ impl Maps {
                 TagList::push(&mut packed, tag);
             }
         });
-        if removed.map_err(reject)?.tags == 0 {
+        let removed = removed.map_err(reject)?;
+        turn.spend(work::TAG * removed.work as u64);
+        if removed.tags == 0 {
             return Ok(false);
         }
         turn.metrics.changes += 1;

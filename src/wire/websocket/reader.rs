@@ -27,7 +27,12 @@ pub enum Event<'a> {
     Close {
         code: Option<u16>,
     },
+    /// So many frames in a row were parts of a message that goes on: whoever bounds what a peer may cost counts them.
+    Fragments(u32),
 }
+
+/// Frames that are parts of a message, after which the reader says so: a few microseconds.
+const FRAGMENTS_MAX: u32 = 256;
 
 /// The reading half of one connection. Owns no memory while nothing is in pieces.
 #[derive(Debug)]
@@ -74,6 +79,7 @@ enum Found {
     Ping(Place),
     Pong(Place),
     Close { code: Option<u16> },
+    Fragments(u32),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +127,7 @@ impl Reader {
         if !matches!(self.stage, Stage::Payload(Frame { role: Role::Control(_), .. })) {
             self.assembly.forget_handed_out();
         }
+        let mut fragments = 0;
         loop {
             let frame = match self.stage {
                 Stage::Payload(frame) => frame,
@@ -143,6 +150,10 @@ impl Reader {
             }
             if matches!(self.stage, Stage::Payload(_)) {
                 break;
+            }
+            fragments += 1;
+            if fragments == FRAGMENTS_MAX {
+                return Ok(Some(Found::Fragments(fragments)));
             }
         }
         self.assembly.release_if_empty();
@@ -254,6 +265,7 @@ impl Reader {
             Found::Ping(place) => Event::Ping(self.control_payload(place, input)),
             Found::Pong(place) => Event::Pong(self.control_payload(place, input)),
             Found::Close { code } => Event::Close { code },
+            Found::Fragments(count) => Event::Fragments(count),
         }
     }
 

@@ -20,5 +20,6 @@ pub const ROW: Row = Row {
         let part = Part::NATIVE.reading(Reading::Paced { bytes: 2048, every_ns: 4_000_000_000 });
         Box::new(Siege::new(stored, size.of(100, 20), vec![request], 1).asked_as(part))
     },
-    server_arguments: &[],
+    // The bound is an account: where half of the memory of the host is allowed, as by default, it is far away.
+    server_arguments: &["--memory-limit", "128MiB"],
 };
