@@ -34,6 +34,11 @@ pub const fn copied(bytes: usize) -> u64 {
     bytes as u64 / 64
 }
 
+/// So many that are sent these bytes as others are: each is touched, and the kernel copies the bytes for each.
+pub const fn receivers(count: usize, bytes: usize) -> u64 {
+    count as u64 * (RECEIVER + copied(bytes))
+}
+
 /// Past this a turn begins nothing large: about a millisecond. What waits goes on in the next, in order.
 pub const TURN_MAX: u64 = 100_000;
 /// Past this a connection's next message waits for the next turn, so that the connections with work take turns.

@@ -176,7 +176,7 @@ impl Feeds {
         let mut alike = Alike::default();
         // Whether a dialect gives a writer all that the delivery brings.
         let mut echoes_all = [None; DIALECTS_MAX];
-        turn.spend(work::RECEIVER * subscribers.len() as u64);
+        turn.spend(work::receivers(subscribers.len(), delivery.entries.packed().len()));
         for &slot in subscribers {
             let subscription = &mut subscriptions[slot as usize];
             if !subscription.live.contains(delivery.owner) {

@@ -65,7 +65,7 @@ impl Feeds {
         let mut alike = Alike::default();
         let of_map = interest.members().iter().flat_map(|&feed| &self.feeds[feed as usize].subscribers);
         for &subscription in of_map {
-            turn.spend(work::RECEIVER);
+            turn.spend(work::receivers(1, body.len()));
             let id = self.subscriptions[subscription as usize].connection;
             let make = |dialect: &dyn Dialect, out: &mut Frames| dialect.published(message, &mut out.bytes);
             if Some(id) == sender || !clients.make_alike(&mut alike, id.index, make) {

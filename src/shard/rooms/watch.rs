@@ -219,7 +219,8 @@ impl Rooms {
         let SetPresence { member, state, clock, .. } = *set;
         let change = MemberChange { room: interest.name(), member, state, clock, now: turn.now };
         let mut alike = Alike::default();
-        turn.spend(work::RECEIVER * interest.members().len() as u64);
+        let bytes = state.map_or(0, <[u8]>::len);
+        turn.spend(work::receivers(interest.members().len(), bytes));
         for &watch in interest.members() {
             let watch = &mut self.watches[watch as usize];
             let index = watch.connection.index;
