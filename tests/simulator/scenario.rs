@@ -240,6 +240,8 @@ fn config(random: &mut Random, clients: usize, shards: usize, maps: usize) -> Co
         handshake_timeout_ms: random.pick(&[100, 10_000]),
         heartbeat_ms: random.pick(&[2_000, 20_000]),
         value_bytes_max: 200_000,
+        // So that no key of a long life is full.
+        cell_bytes_max: 64 << 20,
         subscriptions_max: random.pick(&[1000, 1000, maps.saturating_sub(1).max(1)]),
         coalesce: random.pick(&[
             Coalesce::LOW_LATENCY,
