@@ -179,11 +179,6 @@ impl Feeds {
         }
         was_last
     }
-
-    /// The map of a subscription.
-    fn map_of(&self, slot: u32) -> MapSlot {
-        self.feeds[self.subscriptions[slot as usize].feed as usize].map
-    }
 }
 
 /// What passes `filter`, of a map with this scope. Whether its own changes come back to a subscriber is no part of that:

@@ -14,7 +14,7 @@ use crate::mesh::{
     WalkRequest,
 };
 use crate::shard::clients::Clients;
-use crate::shard::maps::Maps;
+use crate::shard::maps::{MapSlot, Maps};
 use crate::shard::turn::Turn;
 use crate::shard::work;
 use crate::shard::{Change, Event, SnapshotEnd};
@@ -292,11 +292,7 @@ impl Feeds {
         entries: Entries<'_>,
         is_last: bool,
     ) {
-        let map = self.map_of(slot);
-        let cursor = Cursor {
-            scope: self.feeds[self.subscriptions[slot as usize].feed as usize].scope,
-            ..cursor(turn, maps, map)
-        };
+        let Some((map, cursor)) = self.walked_to(turn, maps, slot) else { return };
         let subscription = &mut self.subscriptions[slot as usize];
         let Some(walk) = &mut subscription.walk else { return };
         let (ticket, resumed, reset) = match &walk.purpose {
@@ -305,11 +301,9 @@ impl Feeds {
             Purpose::CatchUp => return,
         };
         let end = if is_last {
-            let time = walk.cursor(subscription.live, &turn.heard).min(turn.cursor_limit);
             walk.purpose = Purpose::CatchUp;
             walk.resumes = true;
             turn.metrics.snapshots += 1;
-            let cursor = Cursor { time, ..cursor };
             SnapshotEnd::Last { cursor, resumed, reset }
         } else {
             SnapshotEnd::More
@@ -327,17 +321,19 @@ impl Feeds {
         slot: u32,
         entries: Entries<'_>,
     ) {
-        let map = self.map_of(slot);
-        let cursor = Cursor {
-            scope: self.feeds[self.subscriptions[slot as usize].feed as usize].scope,
-            ..cursor(turn, maps, map)
-        };
-        let subscription = &self.subscriptions[slot as usize];
-        let Some(walk) = &subscription.walk else { return };
-        let time = walk.cursor(subscription.live, &turn.heard).min(turn.cursor_limit);
-        let cursor = Cursor { time, ..cursor };
+        let Some((map, cursor)) = self.walked_to(turn, maps, slot) else { return };
         let change = Change::all(maps[map].interest.name(), entries, cursor);
-        clients.tell_change(subscription.connection, turn.now, change);
+        clients.tell_change(self.subscriptions[slot as usize].connection, turn.now, change);
+    }
+
+    /// The map of a subscription that walks, and the cursor up to where it has seen everything.
+    fn walked_to(&self, turn: &mut Turn, maps: &Maps, slot: u32) -> Option<(MapSlot, Cursor)> {
+        let subscription = &self.subscriptions[slot as usize];
+        let walk = subscription.walk.as_ref()?;
+        let feed = &self.feeds[subscription.feed as usize];
+        let of_map = cursor(turn, maps, feed.map);
+        let time = walk.cursor(subscription.live, &turn.heard).min(turn.cursor_limit);
+        Some((feed.map, Cursor { time, scope: feed.scope, ..of_map }))
     }
 
     /// Ends the walk of a subscription that is live everywhere; else it waits for its next turn.

@@ -112,9 +112,6 @@ impl Requests {
         map: &str,
         keys: impl Iterator<Item = &'k str>,
     ) {
-        if let Some(reject) = turn.account.refuses_answers() {
-            return clients.reject(turn, asked.connection(), asked.ticket(), reject);
-        }
         turn.account.set(Use::Outboxes, clients.held_bytes());
         if let Some(reject) = turn.account.refuses_answers() {
             return clients.reject(turn, asked.connection(), asked.ticket(), reject);
