@@ -54,6 +54,8 @@ pub struct Connection {
     /// What it speaks, once it is open, and what its dialect remembers of it.
     pub dialect: DialectIndex,
     pub session: Session,
+    /// Whether the session may have changed since its bytes were counted.
+    pub is_session_touched: bool,
     /// Why it was taken only to be turned away: answered once the handshake is done. A page is served all the same.
     pub refusal: Option<Refusal>,
     /// Counted at the shard that counts its address, which must hear when it is gone.
@@ -65,6 +67,8 @@ pub struct Connection {
     pub wants_drained: bool,
     /// Its dialect has as many requests of it to answer as it keeps, and takes no further message until some are.
     pub takes_no_requests: bool,
+    /// Its dialect is making an answer that comes before any further change of a map.
+    pub holds_changes: bool,
     /// Received and not yet handled: the request head, or what came while reading was paused.
     pub unread: Vec<u8>,
     /// It is not read, because this shard or this connection has too much under way.
@@ -127,12 +131,14 @@ impl Connection {
             address,
             dialect: 0,
             session: None,
+            is_session_touched: false,
             refusal: None,
             is_of_address: false,
             is_admitted: false,
             reader: Reader::new(message_bytes_max),
             wants_drained: false,
             takes_no_requests: false,
+            holds_changes: false,
             unread: Vec::new(),
             paused: false,
             waits: Waits::No,
