@@ -1,4 +1,4 @@
-//! Copies of a data directory: each goes on with a history of its own, and says so.
+//! A data directory that is copied, locked, or taken away from under its server.
 
 use std::fs;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::path::Path;
 use simd_json::prelude::*;
 
 use crate::client::{Client, set};
-use crate::process::{Running, annulus};
-use crate::server::Directory;
+use crate::process::{Running, annulus, failure};
+use crate::server::{Directory, await_that};
 
 /// Copies the files of a data directory, as `cp -r` does.
 fn copy_files(from: &Path, to: &Path) {
@@ -93,4 +93,38 @@ fn a_copy_of_a_data_directory_goes_on_with_a_history_of_its_own() {
             |node: &str, added: u64| format!(r#"{{"replica":"{node}","added":{added},"subtracted":0}}"#);
         assert!(lines.contains(&slot(&node, 1)) && lines.contains(&slot(&names[0], 2)), "{lines}");
     }
+}
+
+/// Goal: nothing is acknowledged as durable that the next start will not find. Method: the directory goes away in each way
+/// under a server that has an open segment; the next write is never acked.
+#[test]
+fn a_data_directory_that_is_taken_away_ends_the_process_before_the_next_ack() {
+    let takes: [fn(&Path); 3] = [
+        |path| fs::remove_dir_all(path).unwrap(),
+        |path| fs::rename(path, path.with_extension("moved")).unwrap(),
+        |path| fs::rename(path.join("journal"), path.join("journal.old")).unwrap(),
+    ];
+    for take in takes {
+        let directory = Directory::new();
+        let mut server = Running::on_disk(directory.path(), &[]);
+        let mut client = Client::connect(server.address);
+        assert_eq!(increment(&mut client), 1);
+        take(directory.path());
+        client.send(&format!(r#"{{"type":"write","ack":"durable","ops":[{}]}}"#, set("m", "k", 2)));
+        assert!(client.is_cut_off(), "it was acked");
+        assert_eq!(server.exit_code(), Some(1));
+        await_that("its last words", || server.said(&["removed, moved or replaced"]));
+        let _ = fs::remove_dir_all(directory.path().with_extension("moved"));
+    }
+}
+
+#[test]
+fn a_second_server_is_refused_though_the_lock_file_is_gone() {
+    let directory = Directory::new();
+    let server = Running::on_disk(directory.path(), &[]);
+    fs::remove_file(directory.path().join("LOCK")).unwrap();
+    let (code, line) =
+        failure(&["--listen", "127.0.0.1:0", "--data-dir", directory.path().to_str().unwrap()]);
+    assert!(code == Some(1) && line.contains("is in use by another process"), "{line}");
+    server.stop();
 }
