@@ -138,10 +138,10 @@ const _: () =
 /// Bytes that a buffer keeps for its next use; what a giant message has made larger is given back.
 pub const SCRATCH_BYTES_MAX: usize = 256 << 10;
 
-/// Bytes that are kept of a connection whose next message waits for the next turn; past it the connection is not read.
-pub const UNREAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes of one provided receive buffer.
 pub const RECEIVE_BUFFER_BYTES: usize = 8 << 10;
+/// Bytes that are kept of a connection whose next message waits for the next turn; past it the connection is not read.
+pub const UNREAD_BYTES_MAX: usize = 2 * RECEIVE_BUFFER_BYTES;
 /// Provided receive buffers of one shard; a power of two (`io_uring_setup_buf_ring`).
 pub const RECEIVE_BUFFERS: usize = 512;
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32_768);

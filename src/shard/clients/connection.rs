@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::rate::Window;
 use super::timers::Timer;
+use super::unread::Unread;
 use crate::mesh::{ConnectionId, ReplyTo, SubscriptionRef};
 use crate::metrics::Refusal;
 use crate::shard::outbox::Outbox;
@@ -66,7 +67,7 @@ pub struct Connection {
     /// Its dialect has as many requests of it to answer as it keeps, and takes no further message until some are.
     pub takes_no_requests: bool,
     /// Received and not yet handled: the request head, or what came while reading was paused.
-    pub unread: Vec<u8>,
+    pub unread: Unread,
     /// It is not read, because this shard or this connection has too much under way.
     pub paused: bool,
     /// What it waits for with its next message.
@@ -133,7 +134,7 @@ impl Connection {
             reader: Reader::new(message_bytes_max),
             wants_drained: false,
             takes_no_requests: false,
-            unread: Vec::new(),
+            unread: Unread::default(),
             paused: false,
             waits: Waits::No,
             ended: false,

@@ -13,6 +13,7 @@ mod rate;
 mod table;
 mod telling;
 mod timers;
+mod unread;
 
 use std::collections::VecDeque;
 
@@ -26,6 +27,7 @@ use timers::Wheel;
 pub use admission::{NoRoom, turned_away};
 pub use connection::{Connection, OwnMember, Phase, Waits};
 pub use telling::Alike;
+pub use unread::Unread;
 
 use super::caller::Caller;
 use super::commons::Commons;
