@@ -41,6 +41,13 @@ impl Clients {
 
     /// Tells a connection of `event`, in the words of its dialect.
     pub fn tell(&mut self, id: ConnectionId, now: Now, event: Event<'_>) {
+        let bytes = event.packed_bytes();
+        self.tell_large(id, now, event, bytes + bytes / 8);
+    }
+
+    /// The same of what takes about so many bytes: there is room for them from the start, so that what is large does not grow
+    /// by copying.
+    pub fn tell_large(&mut self, id: ConnectionId, now: Now, event: Event<'_>, bytes: usize) {
         let connection = self.table.get_mut(id.index).filter(|connection| connection.id == id);
         if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
             let dialect = self.dialects[usize::from(connection.dialect)];
@@ -50,7 +57,10 @@ impl Clients {
                 Event::Rejected { .. } => true,
                 _ => false,
             };
-            connection.outbox.append(&mut self.pool, |out| dialect.event(event, session, now, out));
+            connection.outbox.append(&mut self.pool, |out| {
+                out.reserve(bytes);
+                dialect.event(event, session, now, out);
+            });
             if is_end {
                 let commons = &mut self.commons;
                 let next = connection
