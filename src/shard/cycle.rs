@@ -31,7 +31,7 @@ impl Shard {
         self.maps.run_removals(&mut self.turn);
         self.give_up_old_requests();
         self.resume_waiting();
-        self.answer_late_parked();
+        self.refuse_given_up();
         // Whatever they do about it is told below; who is found to be drained there hears of it in the next turn.
         self.tell_drained();
         self.tell_changes();

@@ -118,7 +118,7 @@ impl Requests {
             let outcome = maps.apply(turn, slot, &write, Some(writer));
             batch.answer(index, outcome);
         } else if hash.owner == turn.index
-            && let Err(reject) = maps.may_wait(write.bytes())
+            && let Err(reject) = maps.may_park(turn, &write)
         {
             batch.answer(index, Err(reject));
         } else {
@@ -144,7 +144,7 @@ impl Requests {
         let slot = maps.ready_slot(turn, None, write);
         let outcome = match slot {
             Some(slot) => maps.apply(turn, slot, write, Some(reply.writer())),
-            None => match maps.may_wait(write.bytes()) {
+            None => match maps.may_park(turn, write) {
                 Ok(()) => return maps.park(turn, reply, write),
                 Err(reject) => Err(reject),
             },
