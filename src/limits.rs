@@ -28,8 +28,9 @@ pub const REQUEST_ID_BYTES_MAX: usize = 64;
 pub const PRESENCE_MEMBERS_MAX: usize = 16_384;
 /// Bytes of one member's state, as canonical JSON: a cursor and a name, not a document.
 pub const PRESENCE_STATE_BYTES_MAX: usize = 64 << 10;
-/// Bytes of all names and states in one room: a watcher is sent them all at once.
-pub const PRESENCE_ROOM_BYTES_MAX: usize = 4 << 20;
+/// Bytes of all names and states in one room: a watcher is sent them all at once, and again when it has fallen behind, which
+/// a turn makes in some two milliseconds.
+pub const PRESENCE_ROOM_BYTES_MAX: usize = 2 << 20;
 const _: () = assert!(PRESENCE_STATE_BYTES_MAX + KEY_BYTES_MAX <= PRESENCE_ROOM_BYTES_MAX);
 
 /// The longest `ttl_ms`: ten years. What shall live longer needs no expiry.
@@ -66,7 +67,7 @@ pub const MESSAGE_BYTES_DEFAULT: usize = 1 << 20;
 /// largest messages, so one burst never closes a healthy peer.
 pub const OUTBOX_HARD_BYTES_DEFAULT: usize = 16 << 20;
 const _: () = assert!(OUTBOX_HARD_BYTES_DEFAULT >= 16 * MESSAGE_BYTES_DEFAULT);
-const _: () = assert!(OUTBOX_HARD_BYTES_DEFAULT >= 4 * PRESENCE_ROOM_BYTES_MAX);
+const _: () = assert!(OUTBOX_HARD_BYTES_DEFAULT >= 8 * PRESENCE_ROOM_BYTES_MAX);
 /// Default of `--outbox-soft-bytes`: past it a subscriber is conflated. A few turns of a busy map.
 pub const OUTBOX_SOFT_BYTES_DEFAULT: usize = 256 << 10;
 const _: () = assert!(OUTBOX_SOFT_BYTES_DEFAULT * 4 <= OUTBOX_HARD_BYTES_DEFAULT);
@@ -127,6 +128,12 @@ const _: () = assert!(OUTBOX_HARD_BYTES_DEFAULT >= 16 * OPS_PER_REQUEST_MAX * AC
 /// Bytes the rest of an answer takes at most: its type and `id`, and a name in which each byte is escaped.
 pub const ANSWER_FRAME_BYTES_MAX: usize = 2 << 10;
 const _: () = assert!(ANSWER_FRAME_BYTES_MAX >= 6 * MAP_NAME_BYTES_MAX + 6 * REQUEST_ID_BYTES_MAX + 128);
+/// Bytes of the answer to a `read` of several keys: what the largest message has written, one answer holds, and a turn makes
+/// it in some two milliseconds. One key alone is answered as long as there is room for it.
+pub const READ_ANSWER_BYTES_MAX: usize = 2 << 20;
+const _: () = assert!(READ_ANSWER_BYTES_MAX >= 2 * MESSAGE_BYTES_DEFAULT);
+const _: () = assert!(READ_ANSWER_BYTES_MAX >= PRESENCE_ROOM_BYTES_MAX);
+const _: () = assert!(READ_ANSWER_BYTES_MAX * 4 <= OUTBOX_HARD_BYTES_DEFAULT - OUTBOX_SOFT_BYTES_DEFAULT);
 /// The largest answer to a `read`, however much an outbox may hold: lengths in an envelope are 32 bits wide.
 pub const READ_ANSWER_BYTES_CEILING: usize = 1 << 30;
 const _: () = assert!(READ_ANSWER_BYTES_CEILING + MESH_PENDING_BYTES_MAX < u32::MAX as usize);
@@ -138,13 +145,13 @@ const _: () =
 /// Bytes that a buffer keeps for its next use; what a giant message has made larger is given back.
 pub const SCRATCH_BYTES_MAX: usize = 256 << 10;
 
-/// Bytes that are kept of a connection whose next message waits for the next turn; past it the connection is not read.
-pub const UNREAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes of messages that one shard puts together from several and that are not complete, at most: room for eight of the longest
 /// that SyncKit allows.
 pub const RECEIVED_BYTES_MAX: usize = 16 << 20;
 /// Bytes of one provided receive buffer.
 pub const RECEIVE_BUFFER_BYTES: usize = 8 << 10;
+/// Bytes that are kept of a connection whose next message waits for the next turn; past it the connection is not read.
+pub const UNREAD_BYTES_MAX: usize = 2 * RECEIVE_BUFFER_BYTES;
 /// Provided receive buffers of one shard; a power of two (`io_uring_setup_buf_ring`).
 pub const RECEIVE_BUFFERS: usize = 512;
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32_768);

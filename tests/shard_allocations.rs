@@ -109,6 +109,30 @@ fn a_steady_turn_of_durable_writes_allocates_nothing() {
     assert_eq!(allocations, 0, "allocations in {TURNS} turns of 10 durable writes");
 }
 
+#[test]
+fn what_waits_for_its_turn_is_neither_copied_nor_moved() {
+    const PINGS: usize = 64 << 10;
+    let mut host = Host::new();
+    host.may_pause = true;
+    let client = host.open();
+    let flood = text_frame(br#"{"type":"ping"}"#).repeat(PINGS);
+    let before = host.shard.metrics_now().messages_received;
+    bytes_peak();
+    let empty = bytes();
+    host.turn_with(|host| flood.chunks(8 << 10).for_each(|part| host.receive(client, part)));
+    let arrived = bytes_peak() - empty;
+    assert!(arrived <= 3 * flood.len() as i64, "{arrived} B for {} that came", flood.len());
+    let (mut turns, kept) = (1, bytes());
+    while host.shard.metrics_now().messages_received - before < PINGS as u64 {
+        host.turn_with(|_| {});
+        turns += 1;
+    }
+    assert!(turns >= 10, "{turns} turns");
+    let more = bytes_peak() - kept;
+    assert!(more <= 256 << 10, "{more} B more while {} were handled", flood.len());
+    assert!(bytes() - empty <= 64 << 10, "{} B are left", bytes() - empty);
+}
+
 /// Bytes of an idle connection: itself, and what a list of all of them keeps for it.
 const IDLE_BYTES_MAX: i64 = 560;
 /// With a subscription and its place in the lists of its map.
@@ -184,6 +208,8 @@ struct Host {
     storage: Option<Storage>,
     /// Pieces of a send, at most.
     pieces_max: usize,
+    /// Clients send more than a turn handles.
+    may_pause: bool,
 }
 
 /// A disk that takes everything at once, and gives every buffer back.
@@ -239,6 +265,7 @@ impl Host {
             buffer: Vec::new(),
             storage,
             pieces_max: 0,
+            may_pause: false,
         }
     }
 
@@ -306,6 +333,7 @@ impl Host {
                     self.pieces_max = self.pieces_max.max(self.shard.in_flight(id).count());
                     self.sent.push((id, self.shard.in_flight(id).map(<[u8]>::len).sum()));
                 }
+                Command::PauseReading(_) | Command::ResumeReading(_) if self.may_pause => {}
                 other => panic!("{other:?} in a steady turn"),
             }
         }

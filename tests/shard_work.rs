@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicUsize;
 
 use annulus::config::{Config, DialectPath};
 use annulus::dialect;
-use annulus::limits::PARSE_PADDING_BYTES;
+use annulus::limits::{PARSE_PADDING_BYTES, READ_ANSWER_BYTES_MAX};
 use annulus::mesh::{self, ConnectionId, KeyHasher};
 use annulus::shard::{Command, Now, Shard, Shared, work};
 
@@ -109,6 +109,35 @@ fn messages_that_arrive_one_by_one_have_no_more_of_a_turn_than_in_one_piece() {
         assert!(host.work() <= 2 * work::CONNECTION_MAX, "{} units in one turn", host.work());
         assert!(turns < 1_000, "{answers} of 200 answers");
     }
+}
+
+#[test]
+fn large_answers_asked_for_in_one_turn_are_made_over_many() {
+    let mut host = Host::new(|_| {});
+    let writer = host.open();
+    let value = format!("\"{}\"", "x".repeat(200 << 10));
+    for key in 0..11 {
+        host.receive(writer, &text_frame(write_one("m", &format!("k{key}"), &value).as_bytes()));
+    }
+    (0..20).for_each(|_| host.turn());
+    let read = |count: usize| {
+        let keys = (0..count).map(|key| format!("\"k{key}\"")).collect::<Vec<_>>().join(",");
+        text_frame(format!(r#"{{"type":"read","map":"m","keys":[{keys}]}}"#).as_bytes())
+    };
+    let readers: Vec<ConnectionId> = (0..30).map(|_| host.open()).collect();
+    readers.iter().for_each(|&reader| host.receive(reader, &read(9)));
+    let mut answers = 0;
+    for _ in 0..40 {
+        host.turn();
+        let one_answer = work::encoded(READ_ANSWER_BYTES_MAX) + 10 * work::CELL;
+        assert!(host.work() <= work::TURN_MAX / 2 + one_answer, "{} units in one turn", host.work());
+        answers += readers.iter().map(|&reader| host.texts(reader).len()).sum::<usize>();
+    }
+    assert_eq!(answers, 30, "all are answered");
+    host.receive(readers[0], &read(11));
+    host.turn();
+    let text = host.texts(readers[0]).pop().unwrap();
+    assert!(text.contains("too_large"), "more than one answer of many keys may take: {text:.100}");
 }
 
 #[test]

@@ -43,6 +43,10 @@ const COMPANY_NS_PER_SEND: u64 = 64 * PATIENCE;
 /// Tests share their cores with others, and what they send may arrive late.
 const PATIENCE: u64 = if cfg!(test) { 10_000 } else { 1 };
 
+/// Receives of a connection whose peer has sent more than the shard would take, each of which was all there was, before it
+/// is trusted again to send no more than that.
+const RECEIVES_ONE_BY_ONE: u8 = 32;
+
 /// Whether connections are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Accepting {
@@ -71,8 +75,9 @@ pub struct Driver {
     accepting: Accepting,
     /// Listeners whose accept has ended and must be armed again.
     unarmed: Vec<u32>,
-    /// Connections whose receive has ended for want of a buffer.
-    starved: Vec<ConnectionId>,
+    /// Connections whose receive has ended and is armed again by the next turn: for want of a buffer, or as it was for one
+    /// only.
+    receive_next: Vec<ConnectionId>,
     /// The ring of each shard, to wake it.
     rings: Arc<[RawFd]>,
     commands: Vec<Command>,
@@ -109,7 +114,7 @@ impl Driver {
             unarmed: (0..listeners.len() as u32).collect(),
             listeners,
             accepting: Accepting::Everyone,
-            starved: Vec::new(),
+            receive_next: Vec::new(),
             rings,
             commands: Vec::new(),
             completed: Vec::new(),
@@ -240,9 +245,7 @@ impl Driver {
                 }
             }
         }
-        while let Some(id) = self.starved.pop() {
-            self.receive(id);
-        }
+        std::mem::take(&mut self.receive_next).into_iter().for_each(|id| self.receive(id));
         if !self.later.is_empty() && self.now_us >= self.later_at_us {
             std::mem::take(&mut self.later).into_iter().for_each(|operation| self.ask_again(operation));
         }
@@ -253,7 +256,10 @@ impl Driver {
         let Some((id, socket)) = self.sockets.find(id) else { return };
         if socket.wanted && !socket.receiving && !socket.closing {
             socket.receiving = true;
-            self.ring.queue_receive(socket.as_fd(), id);
+            match socket.one_by_one {
+                0 => self.ring.queue_receive(socket.as_fd(), id),
+                _ => self.ring.queue_receive_one(socket.as_fd(), id),
+            }
         }
     }
 }
@@ -332,7 +338,7 @@ impl Driver {
 
     fn pause(&mut self, id: ConnectionId) {
         let Some((id, socket)) = self.sockets.find(id) else { return };
-        socket.wanted = false;
+        (socket.wanted, socket.one_by_one) = (false, RECEIVES_ONE_BY_ONE);
         if socket.receiving {
             self.ring.queue_cancel_receive(id);
         }

@@ -23,7 +23,7 @@ use super::faults::Faults;
 use super::gather::Gather;
 use super::operation::{Completion, Operation};
 use super::ring_memory::{RingSize, is_no_memory, patiently};
-use crate::limits::RECEIVE_BUFFERS;
+use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
 use crate::mesh::{ConnectionId, ShardIndex};
 
 /// See the module. Used by the thread that made it only (`SINGLE_ISSUER`).
@@ -133,6 +133,15 @@ impl Ring {
     /// Receives into provided buffers until cancelled, ended or out of buffers.
     pub fn queue_receive(&mut self, socket: BorrowedFd<'_>, id: ConnectionId) {
         self.push(&opcode::RecvMulti::new(fd(socket), BUFFER_GROUP).build(), Operation::Receive(id));
+    }
+
+    /// Receives into one provided buffer.
+    pub fn queue_receive_one(&mut self, socket: BorrowedFd<'_>, id: ConnectionId) {
+        let receive = opcode::Recv::new(fd(socket), std::ptr::null_mut(), RECEIVE_BUFFER_BYTES as u32)
+            .buf_group(BUFFER_GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
+        self.push(&receive, Operation::Receive(id));
     }
 
     /// Sends `bytes`, which stay where they are until the completion: the outbox keeps what is in flight.

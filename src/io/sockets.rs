@@ -17,6 +17,8 @@ pub struct Socket {
     pub receiving: bool,
     /// The shard wants what arrives.
     pub wanted: bool,
+    /// Receives into one buffer before there is a multishot receive again, which takes dozens before it can be stopped.
+    pub one_by_one: u8,
     /// A send is under way; with several pieces, here they are.
     pub sending: bool,
     pub gather: Option<Box<Gather>>,
@@ -54,6 +56,7 @@ impl Sockets {
             generation: id.generation,
             receiving: false,
             wanted: true,
+            one_by_one: 0,
             sending: false,
             gather: None,
             closing: false,

@@ -38,6 +38,11 @@ impl<'a> Members<'a> {
     pub const fn new(packed: &'a [u8]) -> Self {
         Self(packed)
     }
+
+    /// Those that have not been read, as they are packed.
+    pub const fn packed(self) -> &'a [u8] {
+        self.0
+    }
 }
 
 impl<'a> Iterator for Members<'a> {

@@ -157,6 +157,17 @@ pub enum Event<'a> {
     Members { ticket: Option<&'a Ticket>, room: &'a str, members: Members<'a> },
 }
 
+impl Event<'_> {
+    /// Bytes of what it lists, packed: at least as many go out. 0 where it lists nothing.
+    pub(in crate::shard) const fn packed_bytes(&self) -> usize {
+        match self {
+            Self::Entries { entries, .. } | Self::Snapshot { entries, .. } => entries.packed().len(),
+            Self::Members { members, .. } => members.packed().len(),
+            Self::Acked { .. } | Self::Rejected { .. } | Self::Digest { .. } => 0,
+        }
+    }
+}
+
 /// A message that nobody keeps.
 #[derive(Clone, Copy)]
 pub struct Published<'a> {

@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::clients::{Connection, NoRoom, Phase, Waits};
+use super::clients::{Connection, NoRoom, Phase, Unread, Waits};
 use super::{Command, Shard, work};
-use crate::limits::PARSE_PADDING_BYTES;
 use crate::mesh::ConnectionId;
 use crate::metrics::Refusal;
 use crate::wire::Close;
@@ -42,17 +41,16 @@ impl Shard {
         Some(id)
     }
 
-    /// Bytes arrived: the first `len` of `padded`, whose last [`PARSE_PADDING_BYTES`] are slack.
+    /// Bytes arrived: the first `len` of `padded`, whose rest, [`crate::limits::PARSE_PADDING_BYTES`], is slack.
     pub fn received(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
         self.turn.metrics.bytes_received += len as u64;
         self.take_in(id, padded, len);
     }
 
     /// Bytes that came before anybody could look at them.
-    pub(super) fn take_in_early(&mut self, id: ConnectionId, mut bytes: Vec<u8>) {
-        let len = bytes.len();
-        bytes.resize(len + PARSE_PADDING_BYTES, 0);
-        self.take_in(id, &mut bytes, len);
+    pub(super) fn take_in_early(&mut self, id: ConnectionId, mut early: Unread) {
+        let (padded, len) = early.padded();
+        self.take_in(id, padded, len);
     }
 
     fn take_in(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
@@ -64,14 +62,10 @@ impl Shard {
         connection.pinged = false;
         match connection.phase {
             Phase::Open if connection.unread.is_empty() && connection.waits == Waits::No && !congested => {
-                self.take_frames(id, padded, len);
+                self.handle_arrived(id, padded, len);
             }
             Phase::Open | Phase::Accepted | Phase::Admission => {
-                if connection.is_open() {
-                    connection.keep_unread(&padded[..len]);
-                } else {
-                    connection.unread.extend_from_slice(&padded[..len]);
-                }
+                connection.unread.push(&padded[..len]);
                 let is_brief = connection.is_open() && !congested;
                 self.clients.wait(&mut self.turn, id, is_brief);
             }
@@ -80,7 +74,7 @@ impl Shard {
                 // to a WebSocket, if there is one then.
                 let room = self.turn.config.header_bytes_max.saturating_sub(connection.unread.len());
                 let kept = len.min(room);
-                connection.unread.extend_from_slice(&padded[..kept]);
+                connection.unread.push(&padded[..kept]);
                 self.handle_http(id);
                 if kept < len {
                     self.take_in(id, &mut padded[kept..], len - kept);
@@ -177,20 +171,9 @@ impl Shard {
             let Some(connection) = self.clients.get_mut(id).filter(|found| found.is_connected()) else {
                 continue;
             };
-            let mut unread = std::mem::take(&mut connection.unread);
-            let len = unread.len();
-            unread.resize(len + PARSE_PADDING_BYTES, 0);
-            let left = self.handle_frames(id, &mut unread, len, handled == 0);
+            let unread = std::mem::take(&mut connection.unread);
+            self.handle_unread(id, unread, handled == 0);
             let Some(connection) = self.clients.get_mut(id) else { continue };
-            if let Some(left) = left {
-                // In the same buffer, as it may be much.
-                unread.truncate(len);
-                unread.drain(..len - left.bytes);
-                self.turn.spend(work::copied(left.bytes));
-                connection.unread = unread;
-                self.clients.wait(&mut self.turn, id, left.is_brief);
-                continue;
-            }
             if connection.waits != Waits::No {
                 continue;
             }

@@ -1,39 +1,50 @@
 //! Frames of open connections: complete messages go to the connection's dialect, the rest is answered here.
 
-use super::clients::Phase;
+use super::clients::{Phase, Unread};
 use super::{Dialect, MessageKind, Shard, work};
 use crate::mesh::ConnectionId;
 use crate::wire::websocket::{self, Event, Input, Reader};
 use crate::wire::{Close, Payload};
 
-/// What is left of received bytes, at their end: it waits, and its connection is read on meanwhile if that `is_brief`.
-pub struct Left {
-    pub bytes: usize,
-    pub is_brief: bool,
+/// Where frames of a connection have stopped being handled.
+struct Stopped {
+    /// Bytes of those before.
+    handled: usize,
+    /// Only this turn has to end for the next.
+    is_brief: bool,
 }
 
 impl Shard {
-    /// Handles the frames of what has come, as far as that may be now, and keeps the rest.
-    pub(super) fn take_frames(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
-        let left = self.handle_frames(id, padded, len, false);
-        if let Some(left) = left
+    /// Handles what has just come, the first `len` bytes of `padded`, and keeps the rest.
+    pub(super) fn handle_arrived(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
+        if let Some(stopped) = self.handle_frames(id, (&mut *padded, len), false)
             && let Some(connection) = self.clients.get_mut(id)
         {
-            connection.keep_unread(&padded[len - left.bytes..len]);
-            self.clients.wait(&mut self.turn, id, left.is_brief);
+            connection.unread.push(&padded[stopped.handled..len]);
+            self.clients.wait(&mut self.turn, id, stopped.is_brief);
         }
     }
 
-    /// Handles every complete frame of the first `len` bytes of `padded`. Stops early when this shard or this
-    /// connection has too much under way, or has done what it may in this turn; the rest is to be kept. If it `is_due`, its first
-    /// message is handled whatever the turn has done.
-    pub(super) fn handle_frames(
+    /// Handles what was kept, and keeps the rest where it is. If it `is_due`, the first message is handled whatever the turn
+    /// has done.
+    pub(super) fn handle_unread(&mut self, id: ConnectionId, mut unread: Unread, is_due: bool) {
+        if let Some(stopped) = self.handle_frames(id, unread.padded(), is_due)
+            && let Some(connection) = self.clients.get_mut(id)
+        {
+            unread.advance(stopped.handled);
+            connection.unread = unread;
+            self.clients.wait(&mut self.turn, id, stopped.is_brief);
+        }
+    }
+
+    /// Handles complete frames, until this shard or this connection has too much under way, or has done what it may in this
+    /// turn: then it says where it stopped.
+    fn handle_frames(
         &mut self,
         id: ConnectionId,
-        padded: &mut [u8],
-        len: usize,
+        (padded, len): (&mut [u8], usize),
         is_due: bool,
-    ) -> Option<Left> {
+    ) -> Option<Stopped> {
         let connection = self.clients.get_mut(id)?;
         if connection.phase != Phase::Open {
             return None;
@@ -71,8 +82,8 @@ impl Shard {
             self.disconnect(id, close);
             return None;
         }
-        let bytes = input.remaining().len();
-        (bytes > 0 && connection.is_open()).then_some(Left { bytes, is_brief })
+        let left = input.remaining().len();
+        (left > 0 && connection.is_open()).then_some(Stopped { handled: len - left, is_brief })
     }
 
     /// Whether one more message of this connection may be handled now.

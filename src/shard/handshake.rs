@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use super::clients::{Connection, Phase, Waits, turned_away};
 use super::requests::{Upgrade, Waiting};
 use super::{DialectIndex, Shard};
-use crate::limits::PARSE_PADDING_BYTES;
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Refusal;
 use crate::wire::Close;
@@ -24,10 +23,11 @@ impl Shard {
             test_reset: config.test_reset,
             trusted_proxies: &config.trusted_proxies,
         };
-        let Some((answer, consumed)) = http::answer(&connection.unread, connection.address, &rules) else {
+        let Some((answer, consumed)) = http::answer(connection.unread.bytes(), connection.address, &rules)
+        else {
             return;
         };
-        connection.unread.drain(..consumed);
+        connection.unread.advance(consumed);
         match answer {
             Answer::Refuse { response } => {
                 self.turn.metrics.handshakes_refused += 1;
@@ -116,7 +116,7 @@ impl Shard {
         connection.deadline_ms = u64::MAX;
         connection.heard_at_ms = now_ms;
         let mut refusal = connection.refusal;
-        let mut early = std::mem::take(&mut connection.unread);
+        let early = std::mem::take(&mut connection.unread);
         self.turn.metrics.handshakes += 1;
         self.turn.metrics.connections += 1;
         self.clients.log_opened(&self.turn, id);
@@ -138,9 +138,7 @@ impl Shard {
         }
         self.clients.set_timer(id, now_ms + self.turn.config.heartbeat_ms / 2);
         if !early.is_empty() {
-            let len = early.len();
-            early.resize(len + PARSE_PADDING_BYTES, 0);
-            self.take_frames(id, &mut early, len);
+            self.handle_unread(id, early, false);
         }
         if self.clients.get(id).is_some_and(|connection| connection.ended && connection.waits == Waits::No) {
             self.disconnect(id, Close::Gone);

@@ -8,8 +8,8 @@ const STATE_BYTES: usize = 1_000;
 
 #[test]
 fn rooms_that_are_watched_at_once_find_room_in_the_outbox() {
-    const ROOMS: usize = 8;
-    const MEMBERS: usize = 60;
+    const ROOMS: usize = 16;
+    const MEMBERS: usize = 30;
     for home in 0..2 {
         let mut world = World::with(2, |config| config.presence_bytes_max = 64 << 20);
         let (watcher, client) = (world.connect(0), world.connect(0));

@@ -6,15 +6,12 @@
 use annulus::config::Config;
 use annulus::limits::{
     CONNECTION_REQUEST_BYTES_MAX, MESH_PENDING_BYTES_MAX, MESSAGE_BYTES_DEFAULT, OPS_PER_REQUEST_MAX,
-    OUTBOX_HARD_BYTES_DEFAULT, OUTBOX_SOFT_BYTES_DEFAULT, WAITING_REQUEST_BYTES_MAX,
+    OUTBOX_HARD_BYTES_DEFAULT, READ_ANSWER_BYTES_MAX, WAITING_REQUEST_BYTES_MAX,
 };
 use simd_json::OwnedValue as Value;
 use simd_json::prelude::*;
 
 use crate::world::{Client, World};
-
-/// What one answer may take with the default limits.
-const ANSWER_BYTES_MAX: usize = OUTBOX_HARD_BYTES_DEFAULT - OUTBOX_SOFT_BYTES_DEFAULT;
 
 fn set(map: &str, key: &str, bytes: usize) -> String {
     let value = "x".repeat(bytes);
@@ -82,7 +79,7 @@ fn an_answer_beyond_all_room_is_refused_before_it_is_made() {
         let mut world = World::in_memory(shards);
         let client = world.connect(0);
         world.received(client);
-        let count = ANSWER_BYTES_MAX / (200 << 10) + 2;
+        let count = READ_ANSWER_BYTES_MAX / (200 << 10) + 2;
         let keys = filled(&mut world, client, ("m", owner), count, 200 << 10);
         let before = world.metrics().read_bytes;
         let answer = world.answer(client, &read(7, "m", &keys));
@@ -318,11 +315,14 @@ fn an_envelope_takes_no_more_than_a_turn_may_and_one_message() {
 
 #[test]
 fn a_read_that_never_finds_room_is_given_up_and_owes_nothing() {
-    let mut world = World::with(1, |config: &mut Config| config.ack_timeout_ms = 1_000);
+    let mut world = World::with(1, |config: &mut Config| {
+        config.ack_timeout_ms = 1_000;
+        config.outbox_hard_bytes = 2 << 20;
+    });
     let client = world.connect(0);
     world.send(client, &set("m", "k", 200 << 10));
     world.serve();
-    for n in 0..60 {
+    for n in 0..6 {
         world.send(client, &set("m", &format!("k{n}"), 200 << 10));
         world.serve();
     }
@@ -330,7 +330,7 @@ fn a_read_that_never_finds_room_is_given_up_and_owes_nothing() {
     // The map of this write never comes, so that something is owed.
     world.send(client, &set("other", "k", 1));
     world.settle();
-    let keys: Vec<String> = (0..60).map(|n| format!("k{n}")).collect();
+    let keys: Vec<String> = (0..6).map(|n| format!("k{n}")).collect();
     world.send(client, &read(9, "m", &keys));
     world.settle();
     assert!(world.received(client).is_empty(), "there is no room beside what is owed");
@@ -343,7 +343,7 @@ fn a_read_that_never_finds_room_is_given_up_and_owes_nothing() {
 
 #[test]
 fn reads_that_come_together_are_answered_as_far_as_clients_may_hold() {
-    const LIMIT_BYTES: usize = 8 << 20;
+    const LIMIT_BYTES: usize = 2 << 20;
     const VALUE_BYTES: usize = 100_000;
     let mut world = World::in_memory_with(1, |config| {
         config.memory_limit_bytes = LIMIT_BYTES;

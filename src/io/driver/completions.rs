@@ -2,12 +2,13 @@
 
 use rustix::io::Errno;
 
-use super::{Accepting, Driver};
+use super::{Accepting, Driver, RECEIVES_ONE_BY_ONE};
 use crate::io::control::Signal;
 use crate::io::failures::{ACCEPT_REST_US, Answer, RETRY_US, answer, name};
 use crate::io::operation::{Completion, Operation};
 use crate::io::ring;
 use crate::io::sockets::peer_address;
+use crate::limits::RECEIVE_BUFFER_BYTES;
 use crate::mesh::ConnectionId;
 
 impl Driver {
@@ -84,6 +85,10 @@ impl Driver {
     fn received(&mut self, id: ConnectionId, completion: &Completion) {
         let known = self.sockets.find(id).map(|(id, socket)| {
             socket.receiving = completion.more;
+            if socket.one_by_one > 0 {
+                let has_more = completion.result == Ok(RECEIVE_BUFFER_BYTES as u32);
+                socket.one_by_one = if has_more { RECEIVES_ONE_BY_ONE } else { socket.one_by_one - 1 };
+            }
             (id, socket.closing)
         });
         if let Some(buffer) = completion.buffer {
@@ -98,18 +103,16 @@ impl Driver {
         }
         match completion.result {
             Ok(0) => self.shard.received_end(id),
-            Ok(_) => {
-                if !completion.more {
-                    self.receive(id);
-                }
-            }
+            Ok(_) if completion.more => {}
+            // By the next turn the shard may not want it any more.
+            Ok(_) => self.receive_next.push(id),
             Err(errno) => match answer(completion.operation, errno) {
                 Answer::EndConnection => self.shard.failed(id),
                 // The buffers of this turn go back at its end; then reading goes on where it stopped.
                 _ => {
                     let is_short = errno == Errno::NOBUFS && !self.ring.buffers().grow();
                     self.shard.metrics_mut().buffer_shortages += u64::from(is_short);
-                    self.starved.push(id);
+                    self.receive_next.push(id);
                 }
             },
         }

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::dialect;
 use crate::io::failures::{ACCEPT_REST_US, RETRY_US};
 use crate::io::process;
+use crate::limits::RECEIVE_BUFFER_BYTES;
 use crate::mesh::{self, KeyHasher};
 use crate::metrics::Metrics;
 use crate::shard::Shared;
@@ -309,4 +310,39 @@ fn a_fan_out_waits_neither_for_ever_nor_for_a_few() {
     let before = world.metrics();
     world.turn_until("a change", |driver| driver.shard.metrics_now().changes > before.changes);
     assert_eq!(world.driver.ring.faults.looks, 0);
+}
+
+// What a peer sends that is never through must not come in faster than it is handled, as it would lie in memory.
+#[test]
+fn whoever_sends_more_than_is_handled_is_received_from_one_buffer_at_a_time() {
+    let mut world = World::new();
+    let client = open(&mut world);
+    let id = world.driver.sockets.whole(0).unwrap();
+    client.set_nonblocking(true).unwrap();
+    // Pongs that nobody asked for, which nobody answers; as many as the socket takes.
+    let flood = [0x8A, 0x80, 0, 0, 0, 0].repeat(1_000_000);
+    let mut sent = 0;
+    let mut received = 0;
+    for _ in 0..60 {
+        while let Ok(bytes) = (&client).write(&flood[sent..]) {
+            sent += bytes;
+        }
+        world.turn();
+        let metrics = world.metrics();
+        let in_turn = metrics.bytes_received - received;
+        received = metrics.bytes_received;
+        let was_paused = metrics.reads_paused > u64::from(in_turn > RECEIVE_BUFFER_BYTES as u64);
+        assert!(!was_paused || in_turn <= RECEIVE_BUFFER_BYTES as u64, "{in_turn} B in a turn");
+    }
+    assert!(world.metrics().reads_paused > 0);
+    world.turn_until("all of it", |driver| driver.shard.metrics_now().bytes_received as usize >= sent);
+    let rest = (6 - sent % 6) % 6;
+    (&client).write_all(&flood[sent..sent + rest]).unwrap();
+    let is_multishot = |driver: &mut Driver| driver.sockets.find(id).unwrap().1.one_by_one == 0;
+    assert!(!is_multishot(&mut world.driver));
+    for asked in 1..=RECEIVES_ONE_BY_ONE {
+        (&client).write_all(&text(r#"{"type":"ping"}"#)).unwrap();
+        world.turn_until("it", |driver| driver.shard.metrics_now().messages_received >= u64::from(asked));
+    }
+    assert!(is_multishot(&mut world.driver), "it is received from as any other");
 }

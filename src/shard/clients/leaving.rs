@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::Clients;
 use super::connection::{OwnMember, Phase, Waits};
+use super::unread::Unread;
 use crate::limits::CLOSE_TIMEOUT_MS;
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::shard::Command;
@@ -42,7 +43,7 @@ impl Clients {
         let was_open = connection.is_open();
         let deadline_ms = turn.now.timer_ms() + CLOSE_TIMEOUT_MS;
         connection.phase = Phase::Flushing;
-        connection.unread = Vec::new();
+        connection.unread = Unread::default();
         connection.reader = Reader::new(0);
         connection.waits = Waits::No;
         connection.deadline_ms = deadline_ms;

@@ -14,6 +14,7 @@ mod sessions;
 mod table;
 mod telling;
 mod timers;
+mod unread;
 
 use std::collections::VecDeque;
 
@@ -28,6 +29,7 @@ use timers::Wheel;
 pub use admission::{NoRoom, turned_away};
 pub use connection::{Connection, OwnMember, Phase, Waits};
 pub use telling::Alike;
+pub use unread::Unread;
 
 use super::caller::Caller;
 use super::commons::Commons;

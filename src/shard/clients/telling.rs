@@ -41,6 +41,13 @@ impl Clients {
 
     /// Tells a connection of `event`, in the words of its dialect.
     pub fn tell(&mut self, id: ConnectionId, now: Now, event: Event<'_>) {
+        let bytes = event.packed_bytes();
+        self.tell_large(id, now, event, bytes + bytes / 8);
+    }
+
+    /// The same of what takes about so many bytes: there is room for them from the start, so that what is large does not grow
+    /// by copying.
+    pub fn tell_large(&mut self, id: ConnectionId, now: Now, event: Event<'_>, bytes: usize) {
         if self.get(id).is_some_and(|connection| connection.session.is_some()) {
             self.touch_session(id);
         }
@@ -53,7 +60,10 @@ impl Clients {
                 Event::Rejected { .. } => true,
                 _ => false,
             };
-            connection.outbox.append(&mut self.pool, |out| dialect.event(event, session, now, out));
+            connection.outbox.append(&mut self.pool, |out| {
+                out.reserve(bytes);
+                dialect.event(event, session, now, out);
+            });
             if is_end {
                 self.answer(id, now);
             } else {

@@ -3,6 +3,7 @@
 mod charge;
 mod digest;
 mod durable;
+mod gathered;
 mod read;
 mod write;
 
@@ -13,7 +14,7 @@ use slab::Slab;
 
 use charge::Charge;
 use durable::DurableWaits;
-use read::Gathered;
+use gathered::Gathered;
 use write::OpHash;
 
 pub use write::{Op, Ops};
@@ -109,6 +110,8 @@ pub struct Requests {
     found: Vec<CellIndex>,
     /// Connections that may have room for an answer that was too long.
     roomier: VecDeque<ConnectionId>,
+    /// The turn in which an answer was made that needed room of its own.
+    large_made_in: Option<u32>,
     /// Bytes that the answers to all requests under way may take.
     owed_bytes: usize,
 }
@@ -166,6 +169,7 @@ impl Requests {
             keys: Vec::new(),
             found: Vec::new(),
             roomier: VecDeque::new(),
+            large_made_in: None,
             owed_bytes: 0,
         }
     }

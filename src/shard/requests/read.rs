@@ -9,9 +9,10 @@ use std::mem;
 use hashbrown::HashTable;
 
 use super::charge::Charge;
+use super::gathered::Gathered;
 use super::{Requests, Waiting};
 use crate::crdt::HashedKey;
-use crate::limits::CONNECTION_REQUESTS_PENDING_MAX;
+use crate::limits::{CONNECTION_REQUESTS_PENDING_MAX, READ_ANSWER_BYTES_MAX};
 use crate::mesh::{
     Answer, ConnectionId, Entries, Item, KeyList, PackedRead, Read, ReadPart, ReplyTo, Request, ShardIndex,
     Span,
@@ -28,43 +29,9 @@ use crate::shard::work;
 use crate::wire::Reject;
 
 const TOO_LARGE: Reject = Reject::TooLarge(
-    "the answer would be longer than --outbox-hard-bytes has room for: read fewer keys, or subscribe",
+    "the answer would be longer than 2 MiB, or than an outbox: read fewer keys, or subscribe",
 );
-
-/// What has been read so far for one request.
-#[derive(Default)]
-pub struct Gathered {
-    /// [`Entries`], and how many bytes they take as text.
-    entries: Vec<u8>,
-    text_bytes: usize,
-    /// What is asked for again as it is too long to be made without room for it: owners, and [`KeyList`]s.
-    long: Vec<(ShardIndex, Vec<u8>)>,
-    /// Whether all that the connection may be owed is set aside for it.
-    has_all_room: bool,
-    refused: Option<Reject>,
-}
-
-impl Gathered {
-    /// Bytes of what has come.
-    pub const fn held_bytes(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Gives up what has come, so that it takes no room while it waits for all of it; that is asked for again, too.
-    fn start_over(&mut self, turn: &Turn, map: &str) {
-        let map_hash = turn.hasher.map(map);
-        for entry in Entries::new(&mem::take(&mut self.entries)) {
-            let hash = turn.hasher.key(map_hash, entry.key);
-            let owner = turn.owner(hash);
-            let place = self.long.iter().position(|&(of, _)| of == owner).unwrap_or(self.long.len());
-            if place == self.long.len() {
-                self.long.push((owner, Vec::new()));
-            }
-            KeyList::push(&mut self.long[place].1, entry.key, hash);
-        }
-        self.text_bytes = 0;
-    }
-}
+const _: () = assert!(READ_ANSWER_BYTES_MAX == 2 << 20);
 
 /// A key that is to be read.
 struct Wanted<'k> {
@@ -118,17 +85,20 @@ impl Requests {
         }
         let map_hash = turn.hasher.map(map);
         let wanted = distinct(turn, map_hash, keys);
-        let waiting = Waiting::Read { map: map.into(), gathered: Gathered::default() };
+        let bytes_max = bytes_max(clients, wanted.len());
+        let gathered = Gathered { bytes_max, ..Gathered::default() };
+        let waiting = Waiting::Read { map: map.into(), gathered };
         // Counted one too many while keys are still being asked for, so that the request cannot end early.
         let reply = self.wait_for(turn, clients, (asked.connection(), asked.ticket), waiting, 1);
-        let promised_bytes = promised_bytes(clients);
-        let is_here = wanted.iter().all(|wanted| wanted.owner == turn.index);
+        let promised_bytes = promised_bytes(clients).min(bytes_max / turn.shards);
+        // What is here is known at once, unless it is large and the turn has done what it may, or others wait.
+        let has_room = !turn.is_spent() && self.roomier.is_empty();
+        let is_here = has_room && wanted.iter().all(|wanted| wanted.owner == turn.index);
         let mut packed = mem::take(&mut self.keys);
         for part in wanted.chunk_by(|one, next| one.owner == next.owner) {
             packed.clear();
             part.iter().for_each(|wanted| KeyList::push(&mut packed, wanted.key, wanted.hash));
-            // What is here is known at once; as many bytes as that still leave room for what others may have.
-            let room = if is_here { clients.answer_bytes_max() / 2 } else { promised_bytes };
+            let room = if is_here { bytes_max.min(clients.answer_bytes_max() / 2) } else { promised_bytes };
             let read = Read { map, map_hash, keys: KeyList(&packed), room };
             let charge =
                 Charge { request_bytes: read_bytes(&read), owed_bytes: if is_here { 0 } else { room } };
@@ -224,8 +194,12 @@ impl Requests {
                     && let Waiting::Read { gathered, .. } = &mut request.waiting
                 {
                     let before = gathered.held_bytes();
+                    gathered.entries.reserve(text_bytes);
                     pack(&mut gathered.entries);
                     turn.account.add(Use::Answers, gathered.held_bytes() - before);
+                }
+                if text_bytes > promised_bytes(clients) {
+                    self.large_made_in = Some(turn.number());
                 }
                 self.part_read(
                     turn,
@@ -270,7 +244,7 @@ impl Requests {
                 gathered.entries.extend_from_slice(entries);
                 turn.account.add(Use::Answers, entries.len());
             }
-            ReadPart::TooLong { room, .. } if room >= clients.answer_bytes_max() - gathered.text_bytes => {
+            ReadPart::TooLong { room, .. } if room >= gathered.bytes_max - gathered.text_bytes => {
                 gathered.refused = Some(TOO_LARGE);
             }
             ReadPart::TooLong { keys, .. } => gathered.long.push((owner, keys.to_vec())),
@@ -304,8 +278,9 @@ impl Requests {
                 clients.reject(turn, id, ticket, reject);
             }
             Waiting::Read { map, gathered } => {
+                let bytes = gathered.text_bytes + gathered.text_bytes / 64;
                 let entries = Entries::new(&gathered.entries);
-                clients.tell(id, turn.now, Event::Entries { ticket, map: &map, entries });
+                clients.tell_large(id, turn.now, Event::Entries { ticket, map: &map, entries }, bytes);
             }
             _ => {}
         }
@@ -323,10 +298,10 @@ impl Requests {
         !self.roomier.is_empty()
     }
 
-    /// Asks again for what was too long, for connections that may have room for it now: one in any case, and more as far as
-    /// the turn has not done what it may.
+    /// Asks again for what was too long, for connections that may have room for it now: one in any case, if no other was made
+    /// in this turn, and more as far as the turn has not done what it may.
     pub fn read_on(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps) {
-        let mut has_asked = false;
+        let mut has_asked = self.large_made_in == Some(turn.number());
         // However many have room, they may not in all.
         while turn.account.has_room_beside(clients.held_bytes())
             && !(has_asked && turn.is_spent())
@@ -354,7 +329,6 @@ impl Requests {
         maps: &mut Maps,
         reply: ReplyTo,
     ) -> bool {
-        let answer_bytes_max = clients.answer_bytes_max();
         let is_over = clients.is_over_soft_limit(reply.connection.index);
         let (Some(client), Some(request)) = (clients.get_mut(reply.connection), self.pending.get_mut(reply))
         else {
@@ -368,13 +342,20 @@ impl Requests {
         let Some((owner, keys)) = gathered.long.pop() else { return false };
         client.long_reads.pop_front();
         gathered.has_all_room = true;
-        self.owed_bytes = self.owed_bytes + answer_bytes_max - request.charge.owed_bytes;
-        (client.owed_bytes, request.charge.owed_bytes) = (answer_bytes_max, answer_bytes_max);
-        let (map, room) = (map.clone(), answer_bytes_max - gathered.text_bytes);
+        let bytes_max = gathered.bytes_max;
+        self.owed_bytes = self.owed_bytes + bytes_max - request.charge.owed_bytes;
+        (client.owed_bytes, request.charge.owed_bytes) = (bytes_max, bytes_max);
+        let (map, room) = (map.clone(), bytes_max - gathered.text_bytes);
         let read = Read { map: &map, map_hash: turn.hasher.map(&map), keys: KeyList(&keys), room };
         self.ask(turn, clients, maps, (owner, reply), read);
         true
     }
+}
+
+/// Bytes that the answer to a `read` of so many keys may take. A turn makes it whole, but a key alone must be readable.
+fn bytes_max(clients: &Clients, keys: usize) -> usize {
+    let room = clients.answer_bytes_max();
+    if keys > 1 { room.min(READ_ANSWER_BYTES_MAX) } else { room }
 }
 
 /// Bytes of an answer that any owner may have made before it is known how many it takes: as many requests as a

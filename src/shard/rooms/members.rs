@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Leaver, Present, RoomSlot, Rooms, SetPresence};
+use super::{Leaver, Present, Room, RoomSlot, Rooms, SetPresence};
 use crate::limits::{CHUNK_BYTES, PRESENCE_MEMBERS_MAX, PRESENCE_ROOM_BYTES_MAX};
 use crate::mesh::{Answer, Item, Member, MemberChanged, ReplyTo, ShardIndex, Span, Writer};
 use crate::shard::account::Use;
@@ -18,6 +18,8 @@ use crate::wire::Reject;
 /// Watches answered in one turn, unless they come to more than [`CHUNK_BYTES`] before: a thousand that join at once
 /// must not stall the rest.
 const ANSWERS_PER_TURN_MAX: usize = 64;
+/// Bytes that a packed member takes beside its name and state.
+const MEMBER_BYTES: usize = 16;
 
 impl Rooms {
     /// Sets or removes a member, for `by`, which removes only what it has set last: a client that has two connections under
@@ -184,7 +186,9 @@ impl Rooms {
     ) -> usize {
         let mut packed = Vec::new();
         if let Some(slot) = self.find(&name, turn.hasher.map(&name)) {
-            for (name, Present { state, clock, .. }) in &self.table[slot].members {
+            let Room { members, bytes, .. } = &self.table[slot];
+            packed.reserve(bytes + MEMBER_BYTES * members.len());
+            for (name, Present { state, clock, .. }) in members {
                 Member { name, state, clock: *clock }.pack(&mut packed);
             }
         }

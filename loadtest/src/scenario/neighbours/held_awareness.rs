@@ -23,7 +23,7 @@ pub const ROW: Row = Row {
 
 const CLIENTS: usize = 20;
 /// Members of one document, whose states are just within what a room may hold.
-const MEMBERS: usize = 60;
+const MEMBERS: usize = 30;
 /// Bytes that wait to be sent on one connection before more are made.
 const OUTGOING_BYTES_MAX: usize = 256 << 10;
 
