@@ -91,8 +91,8 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.ended = true;
         match connection.phase {
-            // What came before the end is still waiting to be handled, or to be answered by another shard.
-            Phase::Open if !connection.unread.is_empty() => {}
+            // What came before the end is still waiting to be handled or finished, or to be answered by another shard.
+            Phase::Open if !connection.unread.is_empty() || connection.has_unfinished => {}
             Phase::Accepted | Phase::Admission => {}
             Phase::Lingering => self.clients.finish(&mut self.turn, id),
             Phase::Flushing | Phase::Disconnected => {}

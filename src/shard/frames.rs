@@ -23,6 +23,7 @@ impl Shard {
         let mut is_brief = false;
         let ended = loop {
             if !self.may_take_requests(id) {
+                is_brief = self.clients.get(id).is_some_and(|connection| connection.has_unfinished);
                 break None;
             }
             let bytes = input.remaining().len() + reader.memory_bytes();
@@ -31,6 +32,7 @@ impl Shard {
                 is_brief = true;
                 break None;
             }
+            self.turn.begin_share(spent);
             match reader.next(&mut input) {
                 Ok(None) => break None,
                 Ok(Some(event)) => {

@@ -178,7 +178,8 @@ impl Shard {
 
     /// Whether a drain is over.
     pub(super) fn is_drained(&self) -> bool {
-        let is_quiet = !self.is_accepting && self.clients.is_empty() && !self.maps.has_unjournaled();
+        let is_done = self.requests.unfinished_len() == 0 && !self.maps.has_unjournaled();
+        let is_quiet = !self.is_accepting && self.clients.is_empty() && is_done;
         self.drain_ends_us().is_some_and(|ends_us| is_quiet || self.turn.now.monotonic_us >= ends_us)
     }
 

@@ -65,6 +65,8 @@ pub struct Connection {
     pub wants_drained: bool,
     /// Its dialect has as many requests of it to answer as it keeps, and takes no further message until some are.
     pub takes_no_requests: bool,
+    /// Operations of its last message are left for the next turn, and it takes no further message until they are done.
+    pub has_unfinished: bool,
     /// Received and not yet handled: the request head, or what came while reading was paused.
     pub unread: Vec<u8>,
     /// It is not read, because this shard or this connection has too much under way.
@@ -133,6 +135,7 @@ impl Connection {
             reader: Reader::new(message_bytes_max),
             wants_drained: false,
             takes_no_requests: false,
+            has_unfinished: false,
             unread: Vec::new(),
             paused: false,
             waits: Waits::No,

@@ -4,6 +4,7 @@ mod charge;
 mod digest;
 mod durable;
 mod read;
+mod unfinished;
 mod write;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use slab::Slab;
 use charge::Charge;
 use durable::DurableWaits;
 use read::Gathered;
+use unfinished::Unfinished;
 use write::OpHash;
 
 pub use write::{Op, Ops};
@@ -99,6 +101,8 @@ pub struct Requests {
     /// Requests of this turn that no other shard had a part in.
     answered_at_once: u64,
     durable: DurableWaits,
+    /// Oldest first; a connection is in it once at most.
+    unfinished: VecDeque<Unfinished>,
     /// Scratch: canonical values and packed tags of the operation at hand, hashes and outcomes of the request at hand.
     value: Vec<u8>,
     hashes: Vec<OpHash>,
@@ -159,6 +163,7 @@ impl Requests {
             pending: Pending::default(),
             answered_at_once: 0,
             durable: DurableWaits::new(shards),
+            unfinished: VecDeque::new(),
             value: Vec::new(),
             hashes: Vec::new(),
             outcomes: Outcomes::default(),
