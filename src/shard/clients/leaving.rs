@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::Clients;
-use super::connection::{OwnMember, Phase, Waits};
+use super::connection::{Phase, Waits};
+use super::own_members::OwnMembers;
 use crate::limits::CLOSE_TIMEOUT_MS;
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::shard::Command;
@@ -16,7 +17,7 @@ use crate::wire::websocket::{Reader, write_close};
 pub struct Leaving {
     pub subscriptions: Vec<SubscriptionRef>,
     pub watches: Vec<u32>,
-    pub members: Vec<OwnMember>,
+    pub members: OwnMembers,
     /// The address that it was counted for.
     pub counted: Option<IpAddr>,
     was_open: bool,
@@ -45,8 +46,7 @@ impl Clients {
         connection.reader = Reader::new(0);
         connection.waits = Waits::No;
         connection.deadline_ms = deadline_ms;
-        let names_bytes: usize = connection.members.iter().map(OwnMember::names_bytes).sum();
-        connection.members_bytes = 0;
+        let names_bytes = connection.members.names_bytes();
         let was_counted = std::mem::take(&mut connection.is_of_address);
         let leaving = Leaving {
             subscriptions: std::mem::take(&mut connection.subscriptions),

@@ -8,6 +8,7 @@ mod connection;
 mod debts;
 mod leaving;
 mod log;
+mod own_members;
 mod pauses;
 mod rate;
 mod table;
@@ -24,7 +25,8 @@ use table::Table;
 use timers::Wheel;
 
 pub use admission::{NoRoom, turned_away};
-pub use connection::{Connection, OwnMember, Phase, Waits};
+pub use connection::{Connection, Phase, Waits};
+pub use own_members::{MemberName, OwnMember};
 pub use telling::Alike;
 
 use super::caller::Caller;
