@@ -201,3 +201,32 @@ impl Map {
         pruned
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crdt::{Delta, HashedKey};
+
+    #[test]
+    fn removals_that_come_back_in_any_order_are_forgotten_oldest_first_and_share_an_entry() {
+        const CELLS: u64 = 100;
+        const TAGS: usize = 100;
+        let mut map = Map::new(MapType::Or);
+        let tags: Vec<String> = (0..TAGS).map(|tag| tag.to_string()).collect();
+        for cell in 0..CELLS {
+            let name = cell.to_string();
+            let removed = Time::new(CELLS - cell, 0);
+            let parts = tags.iter().map(|tag| (Delta::OrRemove { tag }, removed));
+            let key = HashedKey { hash: cell, bytes: name.as_bytes() };
+            map.restore(key, Time::new(1_000 + cell, 0), parts).unwrap();
+        }
+        map.finish_restore(Time::ZERO);
+        assert!(map.prune.heap_bytes() < 2 * 128 * size_of::<(Time, CellIndex)>(), "one for each cell");
+        for millis in 1..=CELLS {
+            assert_eq!(map.next_prune(), Some(Time::new(millis, 0)));
+            let pruned = map.prune(Time::new(millis, 1), usize::MAX);
+            assert_eq!((pruned.forgotten, pruned.passed), (TAGS, TAGS + 1));
+        }
+        assert_eq!((map.next_prune(), map.cells()), (None, 0));
+    }
+}
