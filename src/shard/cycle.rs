@@ -43,6 +43,7 @@ impl Shard {
         self.fire_timers();
         self.maps.run_removals(&mut self.turn);
         self.give_up_old_requests();
+        self.end_gone();
         self.resume_waiting();
         self.answer_late_parked();
         // Whatever they do about it is told below; who is found to be drained there hears of it in the next turn.
@@ -192,7 +193,9 @@ impl Shard {
             || self.has_more_to_send_away()
             || is_to_exit
             || self.clients.has_drained()
+            || self.clients.has_gone()
             || self.mesh_left
+            || self.feeds.has_undelivered()
             || self.turn.storage_left
             || self.turn.outgoing.is_relieved()
             || has_requests && !self.turn.outgoing.any_waiting()

@@ -64,7 +64,8 @@ impl Shard {
     /// what the connection has `spent` in this one, or because of what all have.
     fn must_wait_for_turn(&self, spent: u64, bytes: usize, is_due: bool) -> bool {
         if spent == 0 {
-            return !is_due && self.turn.is_spent() && bytes > work::SMALL_BYTES;
+            let is_small = bytes <= work::SMALL_BYTES && !self.turn.is_over_ceiling();
+            return !is_due && self.turn.is_spent() && !is_small;
         }
         spent >= work::CONNECTION_MAX || self.turn.is_spent()
     }

@@ -124,6 +124,11 @@ impl Turn {
         self.work >= work::TURN_MAX
     }
 
+    /// Whether it has done so much that what is small waits, too.
+    pub const fn is_over_ceiling(&self) -> bool {
+        self.work >= work::TURN_CEILING
+    }
+
     /// Begins a message, or goes on with one, for a connection that has `spent` so many units in this turn: its share ends
     /// with what it or the turn may do, [`work::MESSAGE_MIN`] from here at the earliest.
     pub fn begin_share(&mut self, spent: u64) {

@@ -43,6 +43,8 @@ pub const fn receivers(count: usize, bytes: usize) -> u64 {
 
 /// Past this a turn begins nothing large: about a millisecond. What waits goes on in the next, in order.
 pub const TURN_MAX: u64 = 100_000;
+/// Past this not even what is small is begun: what it causes may be large, as a message to all who watch a map.
+pub const TURN_CEILING: u64 = 2 * TURN_MAX;
 /// Past this a connection's next operation or message waits for the next turn, so that the connections with work take turns.
 pub const CONNECTION_MAX: u64 = TURN_MAX / 4;
 /// What one message may do in the turn in which it is begun, whatever that and its connection have done: reading what is

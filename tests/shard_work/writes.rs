@@ -75,6 +75,18 @@ fn small_writes_are_carried_out_in_their_turn_beside_a_write_that_is_divided() {
 }
 
 #[test]
+fn what_is_small_and_causes_much_waits_once_a_turn_has_done_twice_what_it_may() {
+    const CLIENTS: usize = 100;
+    let mut host = Host::new(|_| {});
+    let clients: Vec<ConnectionId> = (0..CLIENTS).map(|_| host.open()).collect();
+    fill_key(&mut host, clients[0]);
+    clients.iter().for_each(|&client| host.receive(client, &write(1, &[BY_VALUE.to_owned()])));
+    let (most, turns) = host.settle();
+    assert!(most <= work::TURN_CEILING + work::CONNECTION_MAX, "{most} units in one of {turns} turns");
+    assert!(clients.iter().all(|&client| host.acks(client) == 1));
+}
+
+#[test]
 fn writes_that_are_divided_take_turns() {
     let mut host = Host::new(|_| {});
     let writers = [host.open(), host.open(), host.open()];

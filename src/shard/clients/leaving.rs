@@ -24,7 +24,31 @@ pub struct Leaving {
     was_paused: bool,
 }
 
+/// How a peer has ended its side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It has said so.
+    Said,
+    /// The transport has failed.
+    Failed,
+}
+
 impl Clients {
+    /// Keeps the end of a connection whose peer is gone for a turn with work for it.
+    pub fn end_later(&mut self, id: ConnectionId, end: End) {
+        self.gone.push_back((id, end));
+    }
+
+    /// Takes the connection whose peer has been gone longest.
+    pub fn next_gone(&mut self) -> Option<(ConnectionId, End)> {
+        self.gone.pop_front()
+    }
+
+    /// Whether any are to be ended.
+    pub fn has_gone(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
     /// What the dialect remembers of a connection goes first, so that nothing of the rest reaches it.
     fn end_session(&mut self, id: ConnectionId) {
         let (Some(caller), dialect) = (self.caller(id), self.dialect_of(id)) else { return };

@@ -26,6 +26,7 @@ use timers::Wheel;
 
 pub use admission::{NoRoom, turned_away};
 pub use connection::{Connection, Phase, Waits};
+pub use leaving::End;
 pub use own_members::{MemberName, OwnMember};
 pub use telling::Alike;
 
@@ -52,6 +53,8 @@ pub struct Clients {
     hard_bytes: usize,
     /// Connections found over the hard limit; they are closed once the loop that found them is over.
     slow: Vec<ConnectionId>,
+    /// Connections whose peers are gone, and which are ended by turns with work for it.
+    gone: VecDeque<(ConnectionId, End)>,
     /// Connections whose dialect is to be told that all is sent.
     drained: Vec<ConnectionId>,
     commons: Commons,
@@ -81,6 +84,7 @@ impl Clients {
             soft_bytes: config.outbox_soft_bytes,
             hard_bytes: config.outbox_hard_bytes,
             slow: Vec::new(),
+            gone: VecDeque::new(),
             drained: Vec::new(),
             commons: Commons::default(),
             next_generation: 0,
