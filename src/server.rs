@@ -118,10 +118,9 @@ impl Server {
         let listeners = bound.listen(settings.config.backlog).map_err(not_bound)?;
         let open = |(storage, lock)| Data::open(&settings.config, storage, lock, &controls, clock);
         let data = locked.map(open).transpose()?;
-        if let Some(data) = &data
-            && !settings.node_is_chosen
-        {
-            data.store.node().clone_into(&mut settings.config.node);
+        if let Some(data) = &data {
+            let chosen = settings.node_is_chosen.then_some(&*settings.config.node);
+            settings.config.node = data.store.node(chosen);
         }
         Ok(Self { settings, clock, listeners, addresses, controls, data })
     }

@@ -13,6 +13,8 @@ mod clearing;
 mod client;
 #[path = "end_to_end/connections.rs"]
 mod connections;
+#[path = "end_to_end/data_dirs.rs"]
+mod data_dirs;
 #[path = "end_to_end/delivery.rs"]
 mod delivery;
 #[path = "end_to_end/faults.rs"]

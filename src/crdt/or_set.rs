@@ -114,6 +114,11 @@ impl OrSet {
         self.removed.iter().map(|removed| (&*removed.tag, removed.applied))
     }
 
+    /// Whether the tag is in the set, or was and is remembered.
+    pub fn knows(&self, tag: &str) -> bool {
+        self.live_position(tag).is_ok() || self.removed_position(tag).is_ok()
+    }
+
     /// All tags from behind `after` on, and when each was changed here: first those removed, then the live ones, each sorted.
     /// O(log n) to begin.
     pub fn tags_after(&self, after: Option<TagMark<'_>>) -> impl Iterator<Item = (Tag<'_>, Time)> + Clone {

@@ -140,13 +140,17 @@ pub enum Answer {
     },
     Digest {
         reply: ReplyTo,
-        entries: u64,
-        hash: u64,
+        part: Result<DigestPart, Reject>,
     },
     Walk(Box<WalkAnswer>),
     TypeFixed {
         map: Arc<str>,
         map_type: MapType,
+    },
+    /// The home of `map` cannot say its type.
+    TypeRefused {
+        map: Arc<str>,
+        reject: Reject,
     },
     Admit {
         reply: ReplyTo,
@@ -169,6 +173,14 @@ pub enum Answer {
     Cleared {
         reply: ReplyTo,
     },
+}
+
+/// What one shard has cached of its part of a map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DigestPart {
+    /// Keys that are there.
+    pub entries: u64,
+    pub hash: u64,
 }
 
 /// Bytes of an envelope.
@@ -234,6 +246,8 @@ pub struct WalkRequest {
     pub room: u32,
     /// Whether `position` comes from a cursor, and must be refused if removals after it were forgotten.
     pub resumes: bool,
+    /// Whether a client waits for its answer; else it waits for its map however long that takes.
+    pub is_owed: bool,
     pub filter: Option<Arc<Filter>>,
 }
 
@@ -281,8 +295,8 @@ pub struct WalkAnswer {
     pub done: bool,
     /// The position is older than a forgotten removal: start anew.
     pub reset: bool,
-    /// The map could not be loaded in time; nothing else here means anything.
-    pub failed: bool,
+    /// The chunk is not made, as the map could not be loaded; nothing else here means anything.
+    pub refused: Option<Reject>,
     pub map_type: Option<MapType>,
     /// [`super::Entries`], and how many.
     pub entries: Span,

@@ -15,7 +15,8 @@ mod write;
 pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
 pub use entry::{Entries, Entry, EntryPacker, EntryState, TaggedValue, TaggedValues};
 pub use envelope::{
-    Answer, Changes, ClearStep, Envelope, Item, Request, Round, SetPlace, Span, WalkAnswer, WalkRequest,
+    Answer, Changes, ClearStep, DigestPart, Envelope, Item, Request, Round, SetPlace, Span, WalkAnswer,
+    WalkRequest,
 };
 pub use filter::Filter;
 pub use member::{Member, MemberChanged, Members};

@@ -41,7 +41,9 @@ fn fold(parts: &Parts, segment: &FinishedSegment, pace: Pace) -> Result<bool, St
     metrics.folded_records.add(folded.records);
     if folded.skipped > 0 {
         let (skipped, name) = (folded.skipped, &segment.name);
-        tracing::warn!("{skipped} records of {name} fit no map and were left out; please report this");
+        tracing::error!(
+            "--salvage: {skipped} changes of {name} do not fit what is stored of their maps and are lost"
+        );
     }
     if folded.has_cleared {
         parts.types.clear();

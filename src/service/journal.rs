@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Invariant: nothing is published before the step was carried out that makes it so. When a step fails the process
-//! ends: after a failed sync nobody knows what is in the file. Between groups nothing is allocated.
+//! ends: after a failed sync nobody knows what is in the file. Nor is anything durable in a file that the next start will not
+//! find, so it is looked for after each step. Between groups nothing is allocated.
 
 use std::cell::RefCell;
 use std::fs::{self, Permissions};
@@ -31,6 +32,7 @@ use tokio_uring::fs::{File, OpenOptions};
 
 use super::loader::Wanted;
 use super::parts::Parts;
+use super::place::Place;
 use crate::config::DataMode;
 use crate::crdt::{Map, Time};
 use crate::handover::{FromStorage, ToStorage};
@@ -314,6 +316,7 @@ struct Files {
 struct Current {
     name: Rc<str>,
     file: Rc<File>,
+    place: Rc<Place>,
 }
 
 /// What became of a step.
@@ -364,20 +367,21 @@ async fn carry_out(files: Rc<Files>, step: Step) -> Result<Done, StepError> {
             let file = options.open(&path).await.map_err(StepError::of("create", &name))?;
             // Exactly these rights, whatever the umask is; once a segment.
             let rights = Permissions::from_mode(files.mode.of_files());
-            fs::set_permissions(path, rights).map_err(StepError::of("create", &name))?;
+            fs::set_permissions(&path, rights).map_err(StepError::of("create", &name))?;
+            let place = Rc::new(Place::of(path).map_err(StepError::of("create", &name))?);
             let file = Rc::new(file);
-            files.current.replace(Some(Current { name: name.into(), file }));
+            files.current.replace(Some(Current { name: name.into(), file, place }));
             Ok(Done::Other)
         }
         Step::Write { offset, bytes } => {
-            let Current { name, file } = files.current();
+            let Current { name, file, place } = files.current();
             let (written, bytes) = file.write_all_at(bytes, offset).await;
-            written.map_err(StepError::of("write", &name))?;
+            written.and_then(|_| place.check()).map_err(StepError::of("write", &name))?;
             Ok(Done::Wrote(bytes))
         }
         Step::Sync => {
-            let Current { name, file } = files.current();
-            file.sync_data().await.map_err(StepError::of("sync", &name))?;
+            let Current { name, file, place } = files.current();
+            file.sync_data().await.and_then(|()| place.check()).map_err(StepError::of("sync", &name))?;
             Ok(Done::Synced)
         }
         Step::SyncFolder => {

@@ -1,4 +1,5 @@
-//! The loader: reads parts of maps for the shards that ask, one map at a time, all shards of it in one scan.
+//! The loader: reads parts of maps for the shards that ask, one part at a time. A part that cannot be read fails for the
+//! shard that owns it, and for no other.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use super::parts::Parts;
 use super::shards::NotSent;
-use crate::handover::{Chunk, FromStorage};
+use crate::handover::FromStorage;
 use crate::mesh::ShardIndex;
 use crate::storage::LoadRequest;
 
@@ -23,37 +24,27 @@ pub(super) struct Wanted {
 
 /// Loads until `wanted` loses its other end.
 pub(super) fn run(parts: &Parts, wanted: &Receiver<Wanted>) {
-    while let Ok(first) = wanted.recv() {
-        let mut maps: Vec<(Arc<str>, Vec<ShardIndex>)> = Vec::new();
-        for Wanted { shard, map } in [first].into_iter().chain(wanted.try_iter()) {
-            match maps.iter_mut().find(|(other, _)| *other == map) {
-                Some((_, owners)) if owners.contains(&shard) => {}
-                Some((_, owners)) => owners.push(shard),
-                None => maps.push((map, vec![shard])),
-            }
-        }
-        for (map, owners) in maps {
-            load(parts, &map, &owners);
-        }
+    while let Ok(Wanted { shard, map }) = wanted.recv() {
+        load(parts, &map, shard);
     }
 }
 
-fn load(parts: &Parts, map: &Arc<str>, owners: &[ShardIndex]) {
-    let shards = parts.shards.count();
+fn load(parts: &Parts, map: &Arc<str>, owner: ShardIndex) {
     // Before the base is asked: a type leaves here only once it is there.
     let decided = parts.types.map_type(map);
-    let request = LoadRequest { map, owners, shards, forget_before: parts.forget_before() };
+    let shards = parts.shards.count();
+    let request = LoadRequest { map, owner, shards, forget_before: parts.forget_before() };
     let metrics = parts.progress.metrics();
-    let loaded = parts.base.load(&parts.tail, &request, &mut |shard, mut chunk: Chunk| {
+    let loaded = parts.base.load(&parts.tail, &request, &mut |mut chunk| {
         chunk.map_type = chunk.map_type.or(decided);
         metrics.loaded_bytes.add(chunk.cells.len() as u64);
-        deliver(parts, shard, FromStorage::Chunk(chunk))
+        deliver(parts, owner, FromStorage::Chunk(chunk))
     });
     if let Err(error) = loaded {
-        tracing::error!("the map {map:?} cannot be loaded, its requests will time out: {error}");
-        for &shard in owners {
-            deliver(parts, shard, FromStorage::LoadFailed { map: Arc::clone(map) });
-        }
+        tracing::error!(
+            "the part of map {map:?} that shard {owner} owns cannot be loaded, its requests are refused with load_failed: {error}"
+        );
+        deliver(parts, owner, FromStorage::LoadFailed { map: Arc::clone(map) });
     }
 }
 

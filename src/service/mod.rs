@@ -8,10 +8,11 @@
 //! types.rs       of maps not folded yet        control.rs     what backup and export talk to
 //! shards.rs      the way back to the shards         signals.rs   what signals do
 //! parts.rs       what these threads share           ending.rs    the end of the process when it is not orderly
+//! place.rs       whether a file is where it was
 //! ```
 //!
 //! order: mod → { store, control, checkpoint, signals } → { disk, journal } → loader → parts →
-//! { segments, shards, types, ending }
+//! { segments, shards, types, ending, place }
 
 mod checkpoint;
 mod control;
@@ -20,6 +21,7 @@ mod ending;
 mod journal;
 mod loader;
 mod parts;
+mod place;
 mod segments;
 mod shards;
 pub mod signals;

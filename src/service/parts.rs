@@ -10,13 +10,14 @@ use crate::config::StorageConfig;
 use crate::crdt::Time;
 use crate::handover::Progress;
 use crate::io::{Clock, Event};
-use crate::storage::{Base, Format, HostDisk, Lock, Tail};
+use crate::storage::{Base, Format, HostDisk, Lock, Tail, Timeline};
 
 /// See the module.
 pub(super) struct Parts {
     pub config: StorageConfig,
     pub disk: HostDisk,
     pub format: Format,
+    pub timeline: Timeline,
     pub base: Base,
     pub tail: Tail,
     pub types: Types,

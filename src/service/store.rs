@@ -21,8 +21,8 @@ use crate::mesh::KeyHasher;
 use crate::shard::SharedStorage;
 use crate::storage::clock::roughly;
 use crate::storage::{
-    Base, FinishedSegment, Format, HostDisk, Lock, Recovered, RecoveryOptions, StorageError, Tail,
-    check_ours, open_to_others, recover,
+    Base, FinishedSegment, Fork, Format, HostDisk, Lock, Recovered, RecoveryOptions, StorageError, Tail,
+    Timeline, check_ours, open_to_others, recover,
 };
 
 /// What redb may hold of the base in memory, at the least and at the most: a checkpoint wants the inner pages of its
@@ -57,7 +57,7 @@ pub struct Opening<'a> {
     /// Wakes the service thread.
     pub event: Event,
     pub clock: Clock,
-    /// Epoch and hash secret of a new data set.
+    /// Random numbers: epoch and hash secret of a new data set, or epoch and incarnation of one that was copied.
     pub fresh: [u64; 2],
 }
 
@@ -85,6 +85,10 @@ impl Store {
         let mut tail = Tail::new(hasher, base.folded());
         let recovered = read_journal(&disk, storage, &format, &base, &mut tail, clock)?;
         base.follow(&tail)?;
+        let first = (format.epoch == epoch).then_some(Timeline { epoch, incarnation: 0 });
+        let fork = || Timeline { epoch, incarnation: secret as u32 | 1 };
+        let (timeline, fork) = Timeline::follow(&disk, first, !recovered.lost.is_empty(), fork)?;
+        warn_if_forked(fork, &timeline.node(&format.node));
         let cleared_through = base.cleared_through()?;
         let clock_floor = recovered.clock.max(base.clock());
         warn_if_ahead(clock_floor, clock.now().unix_ms, config.clock_drift_max_ms);
@@ -96,6 +100,7 @@ impl Store {
             config: storage.clone(),
             disk,
             format,
+            timeline,
             base,
             tail,
             types: Types::default(),
@@ -121,14 +126,15 @@ impl Store {
         Ok((store, to_storage))
     }
 
-    /// The name of this data set in cursors.
+    /// The name of this history of the data set in cursors.
     pub fn epoch(&self) -> u64 {
-        self.parts.format.epoch
+        self.parts.timeline.epoch
     }
 
-    /// The name of the node that made this data set.
-    pub fn node(&self) -> &str {
-        &self.parts.format.node
+    /// The name of this node: the one that was chosen, or else that of the node that made the data set, as it is called in
+    /// this history of it.
+    pub fn node(&self, chosen: Option<&str>) -> String {
+        self.parts.timeline.node(chosen.unwrap_or(&self.parts.format.node))
     }
 
     /// Spreads the keys as they were spread when they were stored.
@@ -156,6 +162,23 @@ fn warn_if_ahead(stored: Time, unix_ms: u64, drift_max_ms: u64) {
              clock write with `at` loses to what is there, silently, until the wall clock has caught up; \
              `annulus clock` tells more and has a way out"
         );
+    }
+}
+
+/// Says so where the data set goes on with another history than it had.
+fn warn_if_forked(fork: Option<Fork>, node: &str) {
+    match fork {
+        Some(Fork::Copied) => tracing::warn!(
+            node,
+            "this data directory is a copy, such as a restored backup: what the original has changed since never happened \
+             here, so clients that resume start over, and the node has a new name; the original must not serve the same \
+             clients beside it"
+        ),
+        Some(Fork::Salvaged) => tracing::warn!(
+            node,
+            "changes were lost: clients that resume start over, and the node has a new name"
+        ),
+        None => {}
     }
 }
 

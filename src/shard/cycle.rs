@@ -45,7 +45,7 @@ impl Shard {
         self.give_up_old_requests();
         self.end_gone();
         self.resume_waiting();
-        self.answer_late_parked();
+        self.refuse_given_up();
         // Whatever they do about it is told below; who is found to be drained there hears of it in the next turn.
         self.tell_drained();
         self.tell_changes();

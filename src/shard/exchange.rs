@@ -104,14 +104,25 @@ impl Shard {
     }
 
     /// Answers a request that must not wait here; gives back what is small and must not be lost.
-    fn refuse_request(&mut self, request: Request, reject: Reject) -> Option<Request> {
-        let (reply, answer) = match request {
-            Request::Write { reply, .. } => (reply, Answer::Write { reply, outcome: Err(reject) }),
-            Request::Read { reply, .. } => (reply, Answer::Read { reply, part: ReadPart::Refused(reject) }),
-            Request::SetMember { reply, .. } => (reply, Answer::MemberSet { reply, outcome: Err(reject) }),
+    pub(super) fn refuse_request(&mut self, request: Request, reject: Reject) -> Option<Request> {
+        let Self { turn, clients, maps, requests, .. } = self;
+        match request {
+            Request::Write { reply, .. } if reply.shard == turn.index => {
+                requests.write_answered(turn, clients, maps, (reply, Err(reject)), (turn.index, 0));
+            }
+            Request::Write { reply, .. } => {
+                let answer = Answer::Write { reply, outcome: Err(reject) };
+                turn.outgoing.push(reply.shard, Item::Answer(answer));
+            }
+            Request::Read { reply, .. } => {
+                requests.answer_part(turn, clients, reply, ReadPart::Refused(reject));
+            }
+            Request::SetMember { reply, .. } => {
+                let answer = Answer::MemberSet { reply, outcome: Err(reject) };
+                turn.outgoing.push(reply.shard, Item::Answer(answer));
+            }
             other => return Some(other),
-        };
-        self.turn.outgoing.push(reply.shard, Item::Answer(answer));
+        }
         None
     }
 
@@ -159,9 +170,7 @@ impl Shard {
                 requests.write_answered(turn, clients, maps, (reply, outcome), (from, journaled));
             }
             Answer::Read { reply, part } => requests.part_read(turn, clients, (from, reply), part.of(bytes)),
-            Answer::Digest { reply, entries, hash } => {
-                requests.digest_answered(turn, clients, reply, (entries, hash));
-            }
+            Answer::Digest { reply, part } => requests.digest_answered(turn, clients, reply, part),
             Answer::Walk(answer) => {
                 feeds.walk_answered(turn, clients, maps, from, (&answer, answer.entries.of(bytes)));
             }
@@ -169,6 +178,10 @@ impl Shard {
                 maps.type_fixed(turn, &map, map_type);
                 self.release_parked();
                 self.turn.storage_left |= self.may_release();
+            }
+            Answer::TypeRefused { map, reject } => {
+                maps.type_refused(turn, &map, reject);
+                self.refuse_given_up();
             }
             Answer::Admit { reply, admitted } => self.admission_answered(reply, admitted),
             Answer::Members { reply, room, members } => {

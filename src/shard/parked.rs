@@ -1,9 +1,9 @@
 //! Requests that were parked for their map, once they go on: each is handled as if it had come now, or, where it has
-//! waited too long, answered with `timeout`.
+//! waited in vain, refused.
 
 use super::Shard;
-use super::maps::{Parked, RELEASED_PER_TURN_MAX};
-use crate::mesh::{Answer, Item, Request};
+use super::maps::{Parked, RELEASED_PER_TURN_MAX, refuse_type};
+use crate::mesh::Request;
 use crate::wire::Reject;
 
 impl Shard {
@@ -20,7 +20,7 @@ impl Shard {
         self.release_parked();
         if is_stored {
             self.maps.check_loads(&mut self.turn);
-            self.answer_late_parked();
+            self.refuse_given_up();
             self.requests.answer_durable(&mut self.turn, &mut self.clients, &self.maps);
         }
         self.turn.storage_left = self.maps.has_received() || self.may_release();
@@ -61,32 +61,27 @@ impl Shard {
 
     fn resume_parked(&mut self, parked: Parked) {
         if self.maps.is_late(&self.turn, &parked) {
-            self.answer_timeout(parked);
+            self.refuse_parked(parked, Reject::Timeout);
         } else {
             self.handle_request(parked.from, parked.request, &parked.bytes);
         }
     }
 
-    /// Answers what has waited too long.
-    pub(super) fn answer_late_parked(&mut self) {
-        while let Some(late) = self.maps.next_late() {
-            self.answer_timeout(late);
+    /// Answers what waits in vain for its map.
+    pub(super) fn refuse_given_up(&mut self) {
+        while let Some((parked, reject)) = self.maps.next_given_up() {
+            self.refuse_parked(parked, reject);
         }
     }
 
-    fn answer_timeout(&mut self, parked: Parked) {
+    fn refuse_parked(&mut self, parked: Parked, reject: Reject) {
+        let Some(request) = self.refuse_request(parked.request, reject) else { return };
         let Self { turn, clients, maps, feeds, requests, .. } = self;
-        let outcome = Err(Reject::Timeout);
-        match parked.request {
-            Request::Write { reply, .. } if reply.shard == turn.index => {
-                let cover = (turn.index, 0);
-                requests.write_answered(turn, clients, maps, (reply, outcome), cover);
-            }
-            Request::Write { reply, .. } => {
-                turn.outgoing.push(reply.shard, Item::Answer(Answer::Write { reply, outcome }));
-            }
-            Request::Walk(request) => feeds.refuse_walk(turn, clients, maps, &request),
-            // Whoever asked has answered it itself.
+        match request {
+            Request::Digest { reply, .. } => requests.answer_digest(turn, clients, reply, Err(reject)),
+            Request::Walk(request) => feeds.refuse_walk(turn, clients, maps, (&request, reject)),
+            Request::ClaimType { map, .. } => refuse_type(turn, parked.from, &map, reject),
+            // Nothing else waits for a map.
             _ => {}
         }
     }

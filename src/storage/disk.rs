@@ -151,15 +151,18 @@ pub(super) fn create_file(path: &Path, mode: DataMode) -> io::Result<File> {
 }
 
 /// Makes a folder with exactly these rights, whatever the umask is, and those above it as usual. One that is there
-/// stays as it is.
+/// stays as it is. Its name survives a power cut.
 pub(super) fn make_folder(path: &Path, mode: DataMode) -> io::Result<()> {
     if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
         fs::create_dir_all(above)?;
     }
     match DirBuilder::new().mode(DataMode::OWNER.of_folders()).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        made => made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode.of_folders()))),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        made => made?,
     }
+    fs::set_permissions(path, Permissions::from_mode(mode.of_folders()))?;
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(above)?.sync_all()
 }
 
 impl Disk for HostDisk {

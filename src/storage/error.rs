@@ -28,6 +28,13 @@ pub enum StorageError {
          --salvage to go on without what is damaged (`annulus verify` says what that is)"
     )]
     DamagedCell { map: String, key: String },
+    /// A change that was accepted has no place in the base: it is of another type than its map, or over a limit.
+    #[error(
+        "a change of the journal, {sequence} or close behind, to key {key:?} of map {map:?}, does not fit what is stored of that map; nothing \
+         was dropped: keep a copy of the data directory and report this, then restore a backup, or start once with \
+         --salvage to go on without such changes"
+    )]
+    Misfit { sequence: u64, map: String, key: String },
     /// The file of the base is not what was written.
     #[error("the base is damaged: {fault}; restore a backup")]
     DamagedBase { fault: String },
@@ -62,6 +69,11 @@ impl StorageError {
     /// For what the base knows of a map.
     pub(super) fn damaged_map(map: &str) -> Self {
         Self::DamagedBase { fault: format!("nothing is known of map {map:?} any more") }
+    }
+
+    /// For a record.
+    pub(super) fn misfit(sequence: u64, map: &str, key: &[u8]) -> Self {
+        Self::Misfit { sequence, map: map.to_owned(), key: String::from_utf8_lossy(key).into_owned() }
     }
 
     /// For a key of a map.

@@ -25,7 +25,7 @@ pub struct Folded {
     pub records: u64,
     /// Images written.
     pub cells: u64,
-    /// Records that do not fit the type of their map or are over a limit; no shard writes such.
+    /// Records that do not fit the type of their map or are over a limit, which imports bring and `--salvage` leaves out.
     pub skipped: u64,
     /// Images that were damaged and have been replaced, which only `--salvage` does.
     pub damaged: u64,
@@ -43,8 +43,8 @@ impl Base {
     /// advances with each. Segments must come oldest first.
     ///
     /// # Errors
-    /// [`StorageError::Damaged`] for a record, [`StorageError::DamagedCell`] for an image, [`StorageError::Io`]
-    /// and [`StorageError::Base`]. What was folded before it stays folded.
+    /// [`StorageError::Damaged`] for a record, [`StorageError::DamagedCell`] for an image, [`StorageError::Misfit`] for a record
+    /// that has no place, [`StorageError::Io`] and [`StorageError::Base`]. What was folded before it stays folded.
     pub fn fold(&self, disk: &dyn Disk, segment: &str, epoch: u64) -> Result<Folded, StorageError> {
         self.fold_while(disk, segment, epoch, &|| true)
     }
@@ -103,9 +103,9 @@ impl Base {
         folded: &mut Folded,
     ) -> Result<(), StorageError> {
         let mut writing = self.begin_write()?;
-        let mut merging = Merging { base: self, maps: Maps::default(), changes: Vec::new() };
+        let mut merging = Merging { base: self, source, maps: Maps::default(), changes: Vec::new() };
         merging.sort_in(records, &writing, folded)?;
-        merging.write_cells(&writing, source, folded)?;
+        merging.write_cells(&writing, folded)?;
         for map in merging.maps.list.iter().filter(|map| map.is_changed) {
             writing.set_row(map.name, &map.row)?;
         }
@@ -133,6 +133,7 @@ fn latest(record: &Record<'_>) -> Time {
 /// The records of one transaction, put in the order of `cells`.
 struct Merging<'a> {
     base: &'a Base,
+    source: Source,
     maps: Maps<'a>,
     changes: Vec<Change<'a>>,
 }
@@ -144,20 +145,25 @@ struct Change<'a> {
     map_id: u32,
     partition: u16,
     key: &'a [u8],
-    /// Place in the journal, which is the order in which changes of one key were applied.
-    place: usize,
+    /// In the journal, which is the order in which changes of one key were applied.
+    sequence: u64,
     delta: Delta<'a>,
     applied: Time,
 }
 
 impl<'a> Merging<'a> {
+    /// Whether a record without a place is an error: what was accepted is never dropped, unless the owner says so.
+    fn must_place_all(&self) -> bool {
+        self.source == Source::Journal && !self.base.salvages
+    }
+
     fn sort_in(
         &mut self,
         records: &[Record<'a>],
         writing: &Writing<'_>,
         folded: &mut Folded,
     ) -> Result<(), StorageError> {
-        for (place, record) in records.iter().enumerate() {
+        for record in records {
             let map_type = match record.body {
                 Body::Mark { .. } | Body::Clear => continue,
                 Body::Type(map_type) => map_type,
@@ -168,30 +174,32 @@ impl<'a> Merging<'a> {
             let partition = partition_of(self.base.hasher, hash, record.key);
             match (record.body, partition) {
                 (Body::Delta(delta), Some(partition)) if row.map_type == map_type => {
-                    let (map_id, key, applied) = (row.id, record.key, record.applied);
-                    self.changes.push(Change { map, map_id, partition, key, place, delta, applied });
+                    let (map_id, key, sequence, applied) =
+                        (row.id, record.key, record.sequence, record.applied);
+                    self.changes.push(Change { map, map_id, partition, key, sequence, delta, applied });
                 }
                 (Body::Type(_), _) if row.map_type == map_type => {}
+                _ if self.must_place_all() => {
+                    return Err(StorageError::misfit(record.sequence, record.map, record.key));
+                }
                 _ => folded.skipped += 1,
             }
         }
         self.changes
-            .sort_unstable_by_key(|change| (change.map_id, change.partition, change.key, change.place));
+            .sort_unstable_by_key(|change| (change.map_id, change.partition, change.key, change.sequence));
         Ok(())
     }
 
-    fn write_cells(
-        &mut self,
-        writing: &Writing<'_>,
-        source: Source,
-        folded: &mut Folded,
-    ) -> Result<(), StorageError> {
+    fn write_cells(&mut self, writing: &Writing<'_>, folded: &mut Folded) -> Result<(), StorageError> {
+        let (source, must_place_all) = (self.source, self.must_place_all());
         let mut cells = writing.transaction.open_table(CELLS).map_err(failed)?;
         let (mut cell_key, mut image) = (Vec::new(), Vec::new());
         let is_one_cell =
             |left: &Change<'_>, right: &Change<'_>| (left.map, left.key) == (right.map, right.key);
         for of_cell in self.changes.chunk_by(is_one_cell) {
-            let Some(&Change { map, map_id, partition, key, .. }) = of_cell.first() else { continue };
+            let Some(&Change { map, map_id, partition, key, sequence, .. }) = of_cell.first() else {
+                continue;
+            };
             let map = &mut self.maps.list[map];
             set_cell_key(&mut cell_key, map_id, partition, key);
             image.clear();
@@ -208,6 +216,9 @@ impl<'a> Merging<'a> {
             };
             drop(stored);
             let merged = merged.map_err(|_| StorageError::damaged_cell(map.name, key))?;
+            if merged.refused > 0 && must_place_all {
+                return Err(StorageError::misfit(sequence, map.name, key));
+            }
             folded.skipped += merged.refused;
             if let Some(forgotten) = merged.forgotten.filter(|&through| through > map.row.pruned_through) {
                 map.row.pruned_through = forgotten;

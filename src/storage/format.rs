@@ -3,11 +3,10 @@
 //! Invariant: written once, and whole or not at all.
 
 use std::ffi::OsStr;
-use std::fmt::Write;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{Disk, HostDisk, JOURNAL_FOLDER, StorageError, replace_file};
+use super::{Disk, HostDisk, JOURNAL_FOLDER, StorageError, TextFile, replace_file};
 use crate::crdt::Node;
 
 pub(super) const NAME: &str = "FORMAT";
@@ -20,7 +19,7 @@ const BYTES_MAX: u64 = 4 << 10;
 /// What a data set keeps for life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Format {
-    /// The name of the data set in cursors.
+    /// The name of the data set in its journal, and in the cursors of its first [`super::Timeline`].
     pub epoch: u64,
     /// Seeds the key hash, so that a key stays in its partition.
     pub secret: u64,
@@ -57,11 +56,7 @@ impl Format {
 
     fn text(&self) -> String {
         let Self { epoch, secret, node } = self;
-        let mut text = format!("{MAGIC}{VERSION}\nepoch {epoch:016x}\nsecret {secret:016x}\nnode {node}\n");
-        let crc = crc32c::crc32c(text.as_bytes());
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "crc32c {crc:08x}");
-        text
+        TextFile::sealed(format!("{MAGIC}{VERSION}\nepoch {epoch:016x}\nsecret {secret:016x}\nnode {node}\n"))
     }
 
     fn parse(text: &[u8]) -> Result<Self, StorageError> {
@@ -79,10 +74,9 @@ impl Format {
     }
 
     fn fields(text: &str) -> Option<Self> {
-        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        let number = |name| u64::from_str_radix(value(name)?, 16).ok();
-        let node = value("node").filter(|node| Node::new(node.as_bytes()).is_some())?;
-        Some(Self { epoch: number("epoch")?, secret: number("secret")?, node: node.to_owned() })
+        let file = TextFile::of(text);
+        let node = file.value("node").filter(|node| Node::new(node.as_bytes()).is_some())?;
+        Some(Self { epoch: file.hex("epoch")?, secret: file.hex("secret")?, node: node.to_owned() })
     }
 }
 

@@ -1,9 +1,8 @@
-//! Loading a map: the parts of it that some shards own, in the order a shard restores them in.
+//! Loading a map: the part of it that one shard owns, in the order in which it restores it.
 //!
 //! Cells lie in the base by key and are wanted by `applied`, so a part is gathered first: the cells as they go
 //! into chunks, one behind the other, and for each 16 bytes that are sorted. Nothing is allocated for a cell.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::stored::Glance;
@@ -18,8 +17,8 @@ use crate::mesh::{ShardIndex, partitions_of};
 #[derive(Clone, Copy, Debug)]
 pub struct LoadRequest<'a> {
     pub map: &'a str,
-    /// The shards that want their part.
-    pub owners: &'a [ShardIndex],
+    /// The shard that wants its part.
+    pub owner: ShardIndex,
     /// How many shards share the map.
     pub shards: usize,
     /// Removals applied before this count as absent.
@@ -27,37 +26,32 @@ pub struct LoadRequest<'a> {
 }
 
 impl Base {
-    /// Reads the parts of one map that some shards own, from the base and the tail of the journal, and calls
-    /// `chunk` with one piece after the other, until it returns false. Each owner gets its chunks in applied
-    /// order, at least one, and all of them before the next owner gets any.
+    /// Reads the part of one map that a shard owns, from the base and the tail of the journal, and calls `chunk` with one
+    /// piece after the other in applied order, at least one, until it returns false.
     ///
     /// # Errors
     /// [`StorageError::DamagedCell`], [`StorageError::Damaged`], [`StorageError::Io`] and [`StorageError::Base`].
-    /// Owners whose last chunk has not come have nothing of use.
+    /// If the last chunk has not come, those before it are of no use.
     pub fn load(
         &self,
         tail: &Tail,
         request: &LoadRequest<'_>,
-        chunk: &mut dyn FnMut(ShardIndex, Chunk) -> bool,
+        chunk: &mut dyn FnMut(Chunk) -> bool,
     ) -> Result<(), StorageError> {
-        let LoadRequest { map, owners, shards, forget_before } = *request;
-        let parts: Vec<Range<u16>> = owners.iter().map(|&owner| partitions_of(owner, shards)).collect();
-        let view = View::open(self, tail, map, &parts)?;
+        let LoadRequest { map, owner, shards, forget_before } = *request;
+        let partitions = partitions_of(owner, shards);
+        let view = View::open(self, tail, map, partitions.clone())?;
         let map: Arc<str> = map.into();
-        for (&owner, partitions) in owners.iter().zip(parts) {
-            let mut part = Part::default();
-            let forgotten = view.visit(partitions, forget_before, &mut part)?;
-            let empty = || Chunk {
-                map: Arc::clone(&map),
-                map_type: view.map_type,
-                pruned_through: view.pruned_through.max(forgotten),
-                cells: Vec::new(),
-                is_last: false,
-            };
-            if !part.give_out(empty, &mut |piece| chunk(owner, piece)) {
-                break;
-            }
-        }
+        let mut part = Part::default();
+        let forgotten = view.visit(partitions, forget_before, &mut part)?;
+        let empty = || Chunk {
+            map: Arc::clone(&map),
+            map_type: view.map_type,
+            pruned_through: view.pruned_through.max(forgotten),
+            cells: Vec::new(),
+            is_last: false,
+        };
+        part.give_out(empty, chunk);
         Ok(())
     }
 }
@@ -65,7 +59,7 @@ impl Base {
 /// Bytes that cells are gathered in at once, so that gathering never moves what it has.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// The cells of one owner.
+/// The cells of one part.
 #[derive(Default)]
 pub(super) struct Part {
     blocks: Vec<Vec<u8>>,
@@ -97,8 +91,8 @@ impl Visitor for Part {
 }
 
 impl Part {
-    /// Gives out everything in applied order; whether all of it was taken.
-    pub fn give_out(mut self, empty: impl Fn() -> Chunk, give: &mut dyn FnMut(Chunk) -> bool) -> bool {
+    /// Gives out everything in applied order, until it is told to stop.
+    pub fn give_out(mut self, empty: impl Fn() -> Chunk, give: &mut dyn FnMut(Chunk) -> bool) {
         self.order.sort_unstable();
         let mut piece = empty();
         for place in &self.order {
@@ -107,7 +101,7 @@ impl Part {
             let cell = &cells[..Chunk::cell_bytes(key, image)];
             let is_full = !piece.cells.is_empty() && piece.cells.len() + cell.len() > LOAD_CHUNK_BYTES;
             if is_full && !give(std::mem::replace(&mut piece, empty())) {
-                return false;
+                return;
             }
             if piece.cells.is_empty() {
                 piece.cells.reserve_exact(cell.len().max(LOAD_CHUNK_BYTES));
@@ -115,6 +109,6 @@ impl Part {
             piece.cells.extend_from_slice(cell);
         }
         piece.is_last = true;
-        give(piece)
+        give(piece);
     }
 }

@@ -1,10 +1,10 @@
-//! Who uses a data directory: one process that changes it, or any number that only read it. Both hold the file `LOCK`,
-//! whose text says who the one is.
+//! Who uses a data directory: one process that changes it, or any number that only read it. Both lock the directory itself,
+//! which nobody can take away from under them; the file `LOCK` says who the one is.
 //!
 //! Invariant: the kernel gives the lock back when its holder ends, however it does; the text is for people only.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -21,7 +21,10 @@ const READER: &str = "a process that reads it, such as `annulus verify`";
 
 /// A data directory that nobody else uses while this lives.
 #[derive(Debug)]
-pub struct Lock(File);
+pub struct Lock {
+    _directory: File,
+    text: File,
+}
 
 impl Lock {
     /// Locks the directory `root`, which is made if it is not there. `holder` is what another process is told,
@@ -38,39 +41,40 @@ impl Lock {
     /// # Errors
     /// As [`Lock::take`].
     pub fn take_with(root: &Path, mode: DataMode, holder: &str) -> Result<Self, StorageError> {
-        let path = root.join(NAME);
-        let shown = path.display().to_string();
         make_folder(root, mode).map_err(StorageError::io("make", root.display().to_string()))?;
+        let directory = open_directory(root)?;
+        if !try_lock(&directory, FlockOperation::NonBlockingLockExclusive, root)? {
+            // Who only reads writes no text, and what stands there may be of a server that was killed.
+            let is_read = try_lock(&directory, FlockOperation::NonBlockingLockShared, root)?;
+            return Err(if is_read { held_by(root, READER) } else { in_use(root) });
+        }
+        let path = root.join(NAME);
         let open = match create_file(&path, mode) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 OpenOptions::new().read(true).write(true).open(&path)
             }
             created => created,
         };
-        let mut file = open.map_err(StorageError::io("open", &shown))?;
-        if !try_lock(&file, FlockOperation::NonBlockingLockExclusive, &shown)? {
-            // Who only reads writes no text, and what stands there may be of a server that was killed.
-            let is_read = try_lock(&file, FlockOperation::NonBlockingLockShared, &shown)?;
-            return Err(if is_read { held_by(root, READER) } else { in_use(root, &file) });
-        }
-        let write = file.set_len(0).and_then(|()| file.write_all(holder.as_bytes()));
-        write.map_err(StorageError::io("write", shown))?;
-        Ok(Self(file))
+        let written = open.and_then(|mut text| {
+            text.set_len(0)?;
+            text.write_all(holder.as_bytes())?;
+            Ok(Self { _directory: directory, text })
+        });
+        written.map_err(StorageError::io("write", path.display().to_string()))
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // Else the next holder could be taken for this one until it has written its own text.
-        let _ = self.0.set_len(0);
+        let _ = self.text.set_len(0);
     }
 }
 
 /// A data directory that nobody changes while this lives; others may read it, too.
 #[derive(Debug)]
 pub(super) struct ReadLock {
-    /// `None`: no server has ever run here, as in a backup, and whoever reads makes no file.
-    file: Option<File>,
+    _directory: File,
 }
 
 impl ReadLock {
@@ -79,46 +83,38 @@ impl ReadLock {
     /// # Errors
     /// [`StorageError::InUse`] with the text of the holder; [`StorageError::Io`].
     pub fn take(root: &Path) -> Result<Self, StorageError> {
-        let path = root.join(NAME);
-        let shown = path.display().to_string();
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self { file: None }),
-            Err(error) => return Err(StorageError::io("open", shown)(error)),
-        };
-        match try_lock(&file, FlockOperation::NonBlockingLockShared, &shown)? {
-            true => Ok(Self { file: Some(file) }),
-            false => Err(in_use(root, &file)),
-        }
-    }
-
-    /// Called after reading: that nobody has changed anything meanwhile. Where there was no file to lock, one that is
-    /// there now tells of a server that has begun.
-    ///
-    /// # Errors
-    /// As [`ReadLock::take`].
-    pub fn check(&self, root: &Path) -> Result<(), StorageError> {
-        match (&self.file, Self::take(root)?.file) {
-            (None, Some(file)) => Err(in_use(root, &file)),
-            _ => Ok(()),
+        let directory = open_directory(root)?;
+        match try_lock(&directory, FlockOperation::NonBlockingLockShared, root)? {
+            true => Ok(Self { _directory: directory }),
+            false => Err(in_use(root)),
         }
     }
 }
 
-/// Whether nobody holds the file in a way that excludes this one.
-fn try_lock(file: &File, operation: FlockOperation, shown: &str) -> Result<bool, StorageError> {
-    match flock(file, operation) {
+fn open_directory(root: &Path) -> Result<File, StorageError> {
+    File::open(root).map_err(StorageError::io("open", root.display().to_string()))
+}
+
+/// Whether nobody holds the directory in a way that excludes this one.
+fn try_lock(directory: &File, operation: FlockOperation, root: &Path) -> Result<bool, StorageError> {
+    match flock(directory, operation) {
         Ok(()) => Ok(true),
         Err(Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(StorageError::io("lock", shown)(error.into())),
+        // Such as NFS, where nothing of what a journal needs can be relied on either.
+        Err(Errno::BADF) => Err(StorageError::io("lock", root.display().to_string())(io::Error::new(
+            ErrorKind::Unsupported,
+            "its file system cannot lock a directory; use a local one",
+        ))),
+        Err(error) => Err(StorageError::io("lock", root.display().to_string())(error.into())),
     }
 }
 
-fn in_use(root: &Path, file: &File) -> StorageError {
+fn in_use(root: &Path) -> StorageError {
     let mut text = String::new();
-    let is_read = file.take(HOLDER_BYTES_MAX).read_to_string(&mut text).is_ok();
-    // Empty while its holder is about to write it.
-    let holder = if is_read && !text.trim().is_empty() { text.trim() } else { "another process" };
+    let read =
+        File::open(root.join(NAME)).and_then(|file| file.take(HOLDER_BYTES_MAX).read_to_string(&mut text));
+    // Empty while its holder is about to write it, and nobody knows where somebody has removed it.
+    let holder = if read.is_ok() && !text.trim().is_empty() { text.trim() } else { "another process" };
     held_by(root, holder)
 }
 
@@ -151,35 +147,31 @@ mod tests {
     }
 
     #[test]
-    fn many_read_and_nobody_changes_meanwhile() {
-        let root = directory("readers");
-        fs::create_dir(&root).unwrap();
-        fs::write(root.join(NAME), "process 123, which was killed").unwrap();
-        let readers = [ReadLock::take(&root).unwrap(), ReadLock::take(&root).unwrap()];
-        let refused = Lock::take(&root, "process 124").unwrap_err();
-        assert!(refused.to_string().contains("a process that reads it"), "{refused}");
-        readers.iter().for_each(|reader| reader.check(&root).unwrap());
-        drop(readers);
-        let lock = Lock::take(&root, "process 125").unwrap();
-        let refused = ReadLock::take(&root).unwrap_err();
-        assert!(refused.to_string().contains("process 125"), "{refused}");
+    fn a_lock_holds_though_its_text_was_removed() {
+        let root = directory("removed");
+        let lock = Lock::take(&root, "process 123").unwrap();
+        fs::remove_file(root.join(NAME)).unwrap();
+        for refused in [Lock::take(&root, "process 124").map(drop), ReadLock::take(&root).map(drop)] {
+            let refused = refused.unwrap_err();
+            assert!(refused.to_string().contains("another process"), "{refused}");
+        }
         drop(lock);
         fs::remove_dir_all(root).unwrap();
     }
 
     #[test]
-    fn who_reads_without_a_file_makes_none_and_notices_who_comes() {
-        let root = directory("no-file");
+    fn many_read_without_a_file_and_nobody_changes_meanwhile() {
+        let root = directory("readers");
         fs::create_dir(&root).unwrap();
-        let reader = ReadLock::take(&root).unwrap();
-        reader.check(&root).unwrap();
+        let readers = [ReadLock::take(&root).unwrap(), ReadLock::take(&root).unwrap()];
+        let refused = Lock::take(&root, "process 124").unwrap_err();
+        assert!(refused.to_string().contains("a process that reads it"), "{refused}");
         assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
-        let lock = Lock::take(&root, "process 126").unwrap();
-        let noticed = reader.check(&root).unwrap_err();
-        assert!(noticed.to_string().contains("process 126"), "{noticed}");
+        drop(readers);
+        let lock = Lock::take(&root, "process 125").unwrap();
+        let refused = ReadLock::take(&root).unwrap_err();
+        assert!(refused.to_string().contains("process 125"), "{refused}");
         drop(lock);
-        // It is gone again, and may have changed anything.
-        assert!(matches!(reader.check(&root), Err(StorageError::InUse { .. })));
         fs::remove_dir_all(root).unwrap();
     }
 

@@ -3,7 +3,8 @@
 //! ```text
 //! disk.rs    what is needed of a file system       segment.rs   one file of the journal
 //! format.rs  what a data set keeps for life        scan.rs      everything in it that verifies
-//! lock.rs    one process at a time                 journal.rs   records on their way to the disk
+//! timeline.rs which history of it this is          journal.rs   records on their way to the disk
+//! text_file.rs  what both are written as           lock.rs      one process at a time
 //! error.rs   what its owner has to be told         recovery.rs  what is found at start
 //!                                                  salvage.rs   what can be kept of a damaged journal
 //! base.rs    every cell as of the last checkpoint  tail.rs      records that are not folded yet
@@ -42,6 +43,8 @@ mod segment;
 mod stored;
 mod sweep;
 mod tail;
+mod text_file;
+mod timeline;
 pub mod verify;
 mod view;
 
@@ -60,6 +63,8 @@ pub use rights::open_to_others;
 pub use segment::{HeaderFault, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, first_sequence, segment_name};
 pub use sweep::Swept;
 pub use tail::Tail;
+use text_file::TextFile;
+pub use timeline::{Fork, Timeline};
 
 /// The folder of the segments in a data directory.
 pub const JOURNAL_FOLDER: &str = "journal";

@@ -13,7 +13,7 @@ pub(super) const CACHE_BYTES: usize = 256 << 20;
 pub(super) struct Offline {
     pub disk: HostDisk,
     pub format: Format,
-    lock: ReadLock,
+    _lock: ReadLock,
 }
 
 impl Offline {
@@ -22,10 +22,10 @@ impl Offline {
     fn open(data_dir: &Path) -> Result<Self, StorageError> {
         let disk = HostDisk::read_only(data_dir);
         let format = Format::load(&disk).map_err(|error| error.within(data_dir))?;
-        Ok(Self { disk, format, lock: ReadLock::take(data_dir)? })
+        Ok(Self { disk, format, _lock: ReadLock::take(data_dir)? })
     }
 
-    /// Opens the directory and has `read` read it. What it found counts only if nobody has changed it meanwhile.
+    /// Opens the directory and has `read` read it, while nobody changes it.
     ///
     /// # Errors
     /// As [`Offline::open`], and what `read` returns.
@@ -33,10 +33,7 @@ impl Offline {
         data_dir: &Path,
         read: impl FnOnce(&Self) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
-        let offline = Self::open(data_dir)?;
-        let found = read(&offline);
-        offline.lock.check(data_dir)?;
-        found
+        read(&Self::open(data_dir)?)
     }
 
     pub const fn hasher(&self) -> KeyHasher {

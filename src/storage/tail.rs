@@ -164,10 +164,10 @@ impl Tail {
     }
 
     /// The records of one map in some partitions, to be [read](Taken::read) without holding anybody up.
-    pub(super) fn take(&self, map: &str, partitions: &[Range<u16>]) -> Taken {
+    pub(super) fn take(&self, map: &str, partitions: &Range<u16>) -> Taken {
         let index = self.lock();
         let Some(found) = index.maps.get(map) else { return Taken::default() };
-        let is_wanted = |entry: &&Entry| partitions.iter().any(|range| range.contains(&entry.partition));
+        let is_wanted = |entry: &&Entry| partitions.contains(&entry.partition);
         Taken {
             map_type: Some(found.map_type),
             entries: found.records.iter().filter(is_wanted).copied().collect(),
@@ -203,11 +203,11 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Reads the records of `map` and sorts them as the base sorts its cells.
+    /// Reads the records of `map` behind the sequence number `folded` and sorts them as the base sorts its cells.
     ///
     /// # Errors
     /// [`StorageError::Io`]; [`StorageError::Damaged`] if a record is not there any more.
-    pub fn read(self, map: &str) -> Result<TailCells, StorageError> {
+    pub fn read(self, map: &str, folded: u64) -> Result<TailCells, StorageError> {
         let mut cells = TailCells { key_at: RECORD_HEADER_BYTES + map.len(), ..TailCells::default() };
         cells.bytes.reserve_exact(self.entries.iter().map(|entry| entry.bytes as usize).sum());
         cells.index.reserve_exact(self.entries.len());
@@ -219,6 +219,7 @@ impl Taken {
             };
             let bytes = window.read(segment, entry)?;
             match read_record(bytes, segment.salt) {
+                Ok(Record { sequence, .. }) if sequence <= folded => continue,
                 Ok(Record { map: found, key, body: Body::Delta(_), .. }) if found == map => {
                     let key_len = u16::try_from(key.len()).expect("a record gives it in 16 bits");
                     let at = cells.bytes.len();

@@ -141,7 +141,7 @@ impl Verified {
 
     fn read_map(&mut self, base: &Base, tail: &Tail, map: &str, now_ms: u64) {
         let mut checking = Checking { part: Part::default(), damage: &mut self.damage };
-        let view = View::open(base, tail, map, std::slice::from_ref(&WHOLE));
+        let view = View::open(base, tail, map, WHOLE);
         let visited = view.and_then(|view| {
             view.visit(WHOLE, Time::ZERO, &mut checking)?;
             Ok(view.map_type)

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use redb::ReadTransaction;
 
-use super::base::{Base, Reading, Row, failed, set_cell_key, split_cell_key};
+use super::base::{Base, FOLDED, Reading, Row, failed, set_cell_key, split_cell_key};
 use super::stored::{Glance, Source, StoredCell, glance, merge};
 use super::tail::{TailCell, TailCells, Taken};
 use super::{StorageError, Tail};
@@ -39,17 +39,13 @@ pub(super) trait Visitor {
 }
 
 impl View {
-    /// Takes the records of the tail first: what is folded meanwhile is then in both, and not in neither.
+    /// Takes the records of the tail first: what is folded meanwhile is then in both, and not in neither. What the base has
+    /// is left out of the tail's: where a removal was forgotten since, merging it once more would bring that back.
     ///
     /// # Errors
     /// [`StorageError::Base`], and of the segments of the tail.
-    pub fn open(
-        base: &Base,
-        tail: &Tail,
-        map: &str,
-        partitions: &[Range<u16>],
-    ) -> Result<Self, StorageError> {
-        let taken = tail.take(map, partitions);
+    pub fn open(base: &Base, tail: &Tail, map: &str, partitions: Range<u16>) -> Result<Self, StorageError> {
+        let taken = tail.take(map, &partitions);
         Self::of(base, base.begin_read()?, taken, map)
     }
 
@@ -63,7 +59,7 @@ impl View {
         tail: &Tail,
         map: &str,
     ) -> Result<Self, StorageError> {
-        let taken = tail.take(map, std::slice::from_ref(&WHOLE));
+        let taken = tail.take(map, &WHOLE);
         Self::of(base, Reading::of(snapshot)?, taken, map)
     }
 
@@ -74,7 +70,7 @@ impl View {
             map_type: row.map(|row| row.map_type).or(taken.map_type),
             pruned_through: row.map_or(Time::ZERO, |row| row.pruned_through),
             row,
-            tail: taken.read(map)?,
+            tail: taken.read(map, reading.number(FOLDED)?)?,
             reading,
             salvages: base.salvages,
         })
@@ -171,6 +167,9 @@ impl Visit<'_> {
         let Ok(merged) = merge(self.map_type, image, tail.deltas(), Source::Journal, out) else {
             return self.damaged(tail.key).map(|()| true);
         };
+        if merged.refused > 0 {
+            return self.damaged(tail.key).map(|()| true);
+        }
         self.forgotten = self.forgotten.max(merged.forgotten.unwrap_or(Time::ZERO));
         let Some(image) = (if merged.is_changed { Some(&out[..]) } else { image }) else { return Ok(true) };
         match glance(Some(self.map_type), image) {

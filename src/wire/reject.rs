@@ -28,6 +28,10 @@ pub enum Reject {
         retry_after_ms: u32,
     },
     ReadOnly,
+    /// What is stored of the map cannot be read; nothing of it is changed until it can.
+    LoadFailed {
+        retry_after_ms: u32,
+    },
     /// More messages per second than the limit; this one was not handled.
     RateLimited {
         retry_after_ms: u32,
@@ -57,6 +61,7 @@ impl Reject {
             Self::ValueInvalid(_) | Self::ValueFault(_) => "value_invalid",
             Self::Overloaded { .. } => "overloaded",
             Self::ReadOnly => "read_only",
+            Self::LoadFailed { .. } => "load_failed",
             Self::RateLimited { .. } => "rate_limited",
             Self::TooManySubscriptions => "too_many_subscriptions",
             Self::Timeout => "timeout",
@@ -79,6 +84,9 @@ impl Reject {
             Self::Forbidden => "not allowed for this identity",
             Self::Overloaded { .. } => "the server is busy, send it again later",
             Self::ReadOnly => "the server takes no writes now",
+            Self::LoadFailed { .. } => {
+                "what is stored of the map cannot be read; the log of the server says why"
+            }
             Self::RateLimited { .. } => "too many messages, this one was not handled",
             Self::TooManySubscriptions => "this connection has as many subscriptions as it may",
             Self::Timeout => "the map could not be loaded in time, or another shard did not answer",
@@ -97,9 +105,9 @@ impl Reject {
 
     pub const fn retry_after_ms(self) -> Option<u32> {
         match self {
-            Self::Overloaded { retry_after_ms } | Self::RateLimited { retry_after_ms } => {
-                Some(retry_after_ms)
-            }
+            Self::Overloaded { retry_after_ms }
+            | Self::RateLimited { retry_after_ms }
+            | Self::LoadFailed { retry_after_ms } => Some(retry_after_ms),
             _ => None,
         }
     }

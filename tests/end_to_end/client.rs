@@ -237,6 +237,11 @@ impl Client {
         }
     }
 
+    /// Whether the next thing it hears is the end of the connection.
+    pub fn is_cut_off(&mut self) -> bool {
+        self.socket.read().is_err()
+    }
+
     /// Leaves with a close frame and waits until the server has taken note.
     pub fn leave(mut self) {
         self.socket.close(None).unwrap();

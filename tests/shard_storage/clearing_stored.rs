@@ -156,7 +156,10 @@ fn a_map_that_could_not_be_loaded_is_empty_after_a_clear() {
     assert_eq!(world.loads(0), ["m"]);
     world.push(0, FromStorage::LoadFailed { map: "m".into() });
     world.settle();
+    assert_eq!(world.received(reader)[0]["code"], "load_failed");
     clear_stored(&mut world, 0);
+    world.send(reader, &digest("m"));
+    world.serve();
     let answers = world.received(reader);
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert_eq!(answers[0]["entries"], 0);

@@ -162,6 +162,45 @@ fn what_is_not_in_the_base_stays_and_growth_is_refused() {
     }
 }
 
+/// Goal: what remembers that something is gone counts like what is there. Method: a shard over its limit that can evict
+/// nothing is asked to delete keys and tags it knows, and some it does not.
+#[test]
+fn over_the_limit_what_is_unknown_is_not_deleted_either() {
+    let mut world = limited(1);
+    let client = world.connect(0);
+    let write = |world: &mut World, op: &str| {
+        let ack = world.answer(client, &format!(r#"{{"type":"write","id":1,"ops":[{op}]}}"#));
+        let rejected = ack.get("rejected").map(|rejected| rejected[0]["code"].as_str().unwrap().to_owned());
+        rejected.unwrap_or_else(|| "applied".to_owned())
+    };
+    world.received(client);
+    for tag in ["t1", "t2"] {
+        let add = format!(r#"{{"map":"tags","key":"k","op":"add","value":1,"tag":"{tag}"}}"#);
+        world.ask(client, &format!(r#"{{"type":"write","id":1,"ops":[{add}]}}"#));
+        world.serve();
+    }
+    for n in 0..6 {
+        fill(&mut world, client, &format!("m{n}"));
+    }
+    (0..3).for_each(|_| world.pass_ms(100));
+    world.received(client);
+    let remove =
+        |key: &str, tags: &str| format!(r#"{{"map":"tags","key":"{key}","op":"remove","tags":[{tags}]}}"#);
+    let bytes = world.metrics().resident_bytes;
+    for (op, expected) in [
+        (r#"{"map":"m0","key":"unknown","op":"delete"}"#, "overloaded"),
+        (&remove("k", r#""t1","unknown""#), "overloaded"),
+        (&remove("unknown", r#""t1""#), "overloaded"),
+        (r#"{"map":"tags","key":"unknown","op":"remove","value":1}"#, "applied"),
+        (&remove("k", r#""t1""#), "applied"),
+        (&remove("k", r#""t1""#), "applied"),
+        (r#"{"map":"m0","key":"k1","op":"delete"}"#, "applied"),
+    ] {
+        assert_eq!(write(&mut world, op), expected, "{op}");
+    }
+    assert!(world.metrics().resident_bytes <= bytes);
+}
+
 #[test]
 fn names_that_nothing_is_stored_under_do_not_fill_the_memory() {
     let mut world = World::with(1, |config| config.memory_limit_bytes = 1_000_000);

@@ -98,7 +98,7 @@ fn a_fold_that_is_interrupted_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn a_type_alone_makes_the_map_and_the_first_one_stays() {
+fn a_type_alone_makes_the_map_and_what_does_not_fit_it_stops_the_fold() {
     on_each_disk(|disk| {
         let base = open_base(disk);
         let mut journal = JournalFiles::new(disk);
@@ -106,10 +106,18 @@ fn a_type_alone_makes_the_map_and_the_first_one_stays() {
         base.fold(disk, &journal.write(&batch_of_type("empty", MapType::Or)), EPOCH).unwrap();
         assert_eq!(base.map_type("empty").unwrap(), Some(MapType::Or));
 
-        let other = base.fold(disk, &journal.write(&batch_of_type("empty", MapType::Lww)), EPOCH).unwrap();
-        assert_eq!(other.skipped, 1);
+        let other = journal.write(&batch_of_type("empty", MapType::Lww));
         let (accepted, _) = accepted_history(&mut Random::from(1), MapType::Lww, 10);
-        let cells = base.fold(disk, &journal.write(&records_of("empty", &accepted)), EPOCH).unwrap();
+        let cells = journal.write(&records_of("empty", &accepted));
+        for name in [&other, &cells] {
+            let before = base.folded();
+            let error = base.fold(disk, name, EPOCH).unwrap_err().to_string();
+            assert!(error.contains("\"empty\"") && error.contains("nothing was dropped"), "{error}");
+            assert_eq!(base.folded(), before, "it is still to be folded");
+        }
+        let base = base.salvaging(true);
+        assert_eq!(base.fold(disk, &other, EPOCH).unwrap().skipped, 1);
+        let cells = base.fold(disk, &cells, EPOCH).unwrap();
         assert_eq!((cells.skipped, cells.cells), (accepted.len() as u64, 0));
         assert_eq!(base.map_type("empty").unwrap(), Some(MapType::Or));
         assert!(load(&base, &no_tail(), "empty", 2, Time::ZERO).state.is_empty());

@@ -29,30 +29,6 @@ fn any_number_of_shards_gets_the_whole_map_each_its_own_part() {
 }
 
 #[test]
-fn some_of_the_shards_get_the_same_as_when_all_ask() {
-    let disk = MemoryDisk::default();
-    let base = open_base(&disk);
-    let accepted = many(5_000, 40);
-    base.fold(&disk, &JournalFiles::new(&disk).write(&records_of("todos", &accepted)), EPOCH).unwrap();
-    let parts_of = |owners: &[u16]| {
-        let mut parts = vec![Vec::new(); 7];
-        let request = LoadRequest { map: "todos", owners, shards: 7, forget_before: Time::ZERO };
-        let mut take = |owner: u16, chunk: annulus::handover::Chunk| {
-            parts[usize::from(owner)].extend_from_slice(&chunk.cells);
-            true
-        };
-        base.load(&no_tail(), &request, &mut take).unwrap();
-        parts
-    };
-    let all = parts_of(&[0, 1, 2, 3, 4, 5, 6]);
-    let some = parts_of(&[5, 2]);
-    for owner in 0..7 {
-        let expected: &[u8] = if [5, 2].contains(&owner) { &all[owner] } else { &[] };
-        assert!(!all[owner].is_empty() && some[owner] == expected, "owner {owner}");
-    }
-}
-
-#[test]
 fn an_unknown_map_is_one_empty_last_chunk_without_a_type() {
     on_each_disk(|disk| {
         let loaded = load(&open_base(disk), &no_tail(), "nothing", 3, Time::ZERO);
@@ -69,9 +45,9 @@ fn a_large_map_comes_in_chunks_and_stops_when_told() {
     let loaded = load(&base, &no_tail(), "todos", 1, Time::ZERO);
     assert_eq!(loaded.state.len(), accepted.len());
     let mut chunks = 0;
-    let request = LoadRequest { map: "todos", owners: &[0, 1], shards: 2, forget_before: Time::ZERO };
-    base.load(&no_tail(), &request, &mut |owner, chunk| {
-        assert!(owner == 0 && !chunk.is_last);
+    let request = LoadRequest { map: "todos", owner: 0, shards: 2, forget_before: Time::ZERO };
+    base.load(&no_tail(), &request, &mut |chunk| {
+        assert!(!chunk.is_last);
         chunks += 1;
         chunks < 5
     })
@@ -124,12 +100,12 @@ fn a_damaged_image_is_named_and_left_out_by_salvage() {
     drop(database);
 
     let base = open_base(&disk);
-    let request = LoadRequest { map: "todos", owners: &[0], shards: 1, forget_before: Time::ZERO };
+    let request = LoadRequest { map: "todos", owner: 0, shards: 1, forget_before: Time::ZERO };
     let is_named = |error: StorageError| {
         let text = error.to_string();
         assert!(text.contains("\"key-3\"") && text.contains("\"todos\""), "{text}");
     };
-    is_named(base.load(&no_tail(), &request, &mut |_, _| true).unwrap_err());
+    is_named(base.load(&no_tail(), &request, &mut |_| true).unwrap_err());
     let again = Accepted { applied: Time::new(99, 0), ..many(4, 20)[3].clone() };
     let name = journal.write(&records_of("todos", [&again]));
     is_named(base.fold(&disk, &name, EPOCH).unwrap_err());
@@ -169,12 +145,12 @@ fn a_million_cells_are_loaded_and_folded_this_fast() {
         }
     });
     drop(base);
-    let request = LoadRequest { map: "todos", owners: &[0, 1], shards: 2, forget_before: Time::ZERO };
+    let request = LoadRequest { map: "todos", owner: 0, shards: 2, forget_before: Time::ZERO };
     for cache_bytes in [16 << 20, 1 << 30] {
         let base = annulus::storage::Base::open(&disk, HASHER, cache_bytes).unwrap();
         for _ in 0..3 {
             measured(&format!("loading them with a cache of {} MiB", cache_bytes >> 20), || {
-                base.load(&no_tail(), &request, &mut |_, _| true).unwrap();
+                base.load(&no_tail(), &request, &mut |_| true).unwrap();
             });
         }
     }
@@ -186,7 +162,7 @@ fn a_million_cells_are_loaded_and_folded_this_fast() {
     assert_eq!(accepted.len(), tail.records());
     for _ in 0..3 {
         measured("loading them from the tail", || {
-            base.load(&tail, &request, &mut |_, _| true).unwrap();
+            base.load(&tail, &request, &mut |_| true).unwrap();
         });
     }
 }

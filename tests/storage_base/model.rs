@@ -73,19 +73,19 @@ pub struct Loaded {
     pub digest: u64,
 }
 
-/// Loads a map on so many shards, all at once, and checks what holds for every load.
+/// Loads a map on so many shards, and checks what holds for every load.
 pub fn load(base: &Base, tail: &Tail, map: &str, shards: usize, forget_before: Time) -> Loaded {
-    let owners: Vec<ShardIndex> = (0..shards as ShardIndex).collect();
-    let mut chunks: Vec<Vec<Chunk>> = owners.iter().map(|_| Vec::new()).collect();
-    let request = LoadRequest { map, owners: &owners, shards, forget_before };
-    let mut take = |shard: ShardIndex, chunk: Chunk| {
-        chunks[usize::from(shard)].push(chunk);
-        true
-    };
-    base.load(tail, &request, &mut take).expect("nothing is damaged");
     let mut loaded = Loaded::default();
-    for (shard, chunks) in chunks.iter().enumerate() {
-        loaded.add_part(map, shard, shards, chunks);
+    for shard in 0..shards {
+        let mut chunks = Vec::new();
+        let owner = shard as ShardIndex;
+        let request = LoadRequest { map, owner, shards, forget_before };
+        let mut take = |chunk: Chunk| {
+            chunks.push(chunk);
+            true
+        };
+        base.load(tail, &request, &mut take).expect("nothing is damaged");
+        loaded.add_part(map, shard, shards, &chunks);
     }
     loaded
 }

@@ -73,6 +73,7 @@ mod tests {
             round: None,
             room: 1,
             resumes: false,
+            is_owed: true,
             filter: None,
         }
     }

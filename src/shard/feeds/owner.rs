@@ -8,6 +8,7 @@ use crate::shard::clients::Clients;
 use crate::shard::maps::Maps;
 use crate::shard::turn::Turn;
 use crate::shard::work;
+use crate::wire::Reject;
 
 /// Units of work of making chunks that fit into a turn whatever else it has done, so that walks go on in every one.
 const WORK_PER_TURN_MIN: u64 = work::TURN_MAX / 8;
@@ -28,7 +29,7 @@ impl Feeds {
         subscription: SubscriptionRef,
     ) {
         if let Some(request) = self.line.cancel(by, subscription) {
-            self.refuse_walk(turn, clients, maps, &request);
+            self.refuse_walk(turn, clients, maps, (&request, Reject::Cancelled));
         }
     }
 
@@ -55,12 +56,17 @@ impl Feeds {
         let is_own = request.shard == turn.index;
         if is_own && !self.is_current(request.subscription) {
             // It ended while the request was parked.
-            return self.refuse_walk(turn, clients, maps, &request);
+            return self.refuse_walk(turn, clients, maps, (&request, Reject::Cancelled));
         }
         let slot = maps.find_to_read(&request.map, turn.hasher.map(&request.map));
         if let Some(slot) = slot
             && maps.must_load(turn, slot)
         {
+            if request.is_owed
+                && let Some(reject) = maps.load_failure(turn, slot)
+            {
+                return self.refuse_walk(turn, clients, maps, (&request, reject));
+            }
             return maps.park_request(turn, slot, turn.index, Request::Walk(Box::new(request)), Vec::new());
         }
         let mut entries = std::mem::take(&mut self.entries);
@@ -105,15 +111,15 @@ impl Feeds {
         self.entries = entries;
     }
 
-    /// Answers a walk whose chunk will not be made: its map could not be loaded in time, or nobody needs it.
+    /// Answers a walk whose chunk will not be made: its map could not be loaded, or nobody needs it.
     pub fn refuse_walk(
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &mut Maps,
-        request: &WalkRequest,
+        (request, reject): (&WalkRequest, Reject),
     ) {
-        let answer = WalkAnswer { failed: true, ..answer_to(request) };
+        let answer = WalkAnswer { refused: Some(reject), ..answer_to(request) };
         if request.shard == turn.index {
             self.walk_answered(turn, clients, maps, turn.index, (&answer, &[]));
         } else {
@@ -134,7 +140,7 @@ fn answer_to(request: &WalkRequest) -> WalkAnswer {
         needs: 0,
         done: false,
         reset: false,
-        failed: false,
+        refused: None,
         map_type: None,
         entries: Span::default(),
         count: 0,

@@ -156,6 +156,7 @@ impl Feeds {
             round: walk.round.as_ref().map(|(_, round)| round.clone()),
             room: walk.chunk_bytes as u32,
             resumes: walk.resumes,
+            is_owed: matches!(walk.purpose, Purpose::Snapshot { .. }),
             filter: feed.filter.clone(),
         };
         if owner == turn.index {
@@ -228,8 +229,8 @@ impl Feeds {
         let subscription = &mut self.subscriptions[slot as usize];
         let Some(walk) = &mut subscription.walk else { return };
         walk.asked = None;
-        if answer.failed {
-            return self.walk_failed(turn, clients, maps, slot);
+        if let Some(reject) = answer.refused {
+            return self.walk_refused(turn, clients, maps, (slot, reject));
         }
         if answer.reset {
             walk.reset();
@@ -269,9 +270,15 @@ impl Feeds {
         self.end_walk_if_live(turn, slot);
     }
 
-    /// An owner could not load the map in time. Whoever has just subscribed is told, and may try again; who has its
+    /// An owner could not load the map. Whoever has just subscribed is told, and may try again; who has its
     /// answer and lacks what came since then is served later.
-    fn walk_failed(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps, slot: u32) {
+    fn walk_refused(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        (slot, reject): (u32, Reject),
+    ) {
         let subscription = &self.subscriptions[slot as usize];
         let id = subscription.connection;
         let purpose = subscription.walk.as_ref().map(|walk| &walk.purpose);
@@ -280,7 +287,7 @@ impl Feeds {
         }
         let Some(ended) = self.take_from_own(clients, id, slot) else { return };
         let owed = self.end_subscription(turn, maps, ended);
-        clients.reject(turn, id, owed.as_ref(), Reject::Timeout);
+        clients.reject(turn, id, owed.as_ref(), reject);
     }
 
     fn tell_snapshot(

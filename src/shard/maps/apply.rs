@@ -21,7 +21,7 @@ impl Maps {
     ) -> Result<Merged, Reject> {
         let kind = op_kind(&write.action);
         turn.spend(work::CELL + work::copied(write.action.bytes()));
-        if let Some(reject) = self.refuses_growth(&write.action) {
+        if let Some(reject) = self.refuses_growth(slot, write) {
             turn.metrics.count_op(kind, Counted::Rejected);
             return Err(reject);
         }

@@ -1,7 +1,8 @@
 //! Maps on their way from the storage into memory. Requests that need cells wait meanwhile (`waiting.rs`).
 //!
 //! Invariant: a map is asked for once, however many want it, and once it is complete what waits for it is released
-//! (`release.rs`). No turn takes in more than a few chunks.
+//! (`release.rs`). A map that could not be loaded refuses what needs its cells, for a while; then it is asked for
+//! again. No turn takes in more than a few chunks.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -12,10 +13,11 @@ use crate::crdt::{HashedKey, Map};
 use crate::handover::{Chunk, FromStorage, Image, ToStorage};
 use crate::mesh::KeyHasher;
 use crate::shard::turn::Turn;
+use crate::wire::Reject;
 
 /// Chunks one turn takes in, each of some `LOAD_CHUNK_BYTES`.
 const CHUNKS_PER_TURN_MAX: usize = 4;
-/// Milliseconds after which a map that could not be loaded is asked for again.
+/// Milliseconds for which a map that could not be loaded is not asked for again.
 const RETRY_MS: u64 = 1_000;
 /// Milliseconds between two checks of what waits too long.
 const CHECK_EVERY_MS: u64 = 100;
@@ -37,9 +39,8 @@ enum Stage {
     Asked,
     /// Chunks come, and at least one of them makes no sense.
     Damaged,
-    Failed {
-        retry_at_ms: u64,
-    },
+    /// It could not be loaded: until then, what needs the cells is refused.
+    Failed { until_ms: u64 },
     /// All maps were dropped since it was asked for: what comes is of before.
     Void,
     /// All cells are there; what waits is released.
@@ -191,15 +192,30 @@ impl Maps {
     }
 
     fn load_failed(&mut self, turn: &mut Turn, slot: MapSlot) {
-        let retry_at_ms = turn.now.timer_ms() + RETRY_MS;
         let Cells::Loading(loading) = &mut self.table[slot].cells else { return };
-        if loading.stage == Stage::Void {
-            return self.void_load_ended(slot);
+        match loading.stage {
+            Stage::Asked | Stage::Damaged => {}
+            Stage::Void => return self.void_load_ended(slot),
+            // A map that is there stays there.
+            Stage::Failed { .. } | Stage::Complete => return,
         }
-        loading.stage = Stage::Failed { retry_at_ms };
+        loading.stage = Stage::Failed { until_ms: turn.now.timer_ms() + RETRY_MS };
         loading.cells = None;
+        let reject = Reject::LoadFailed { retry_after_ms: RETRY_MS as u32 };
+        let (patient, refused): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut loading.parked).into_iter().partition(Parked::is_patient);
+        loading.parked = patient;
+        self.given_up.extend(refused.into_iter().map(|parked| (parked, reject)));
         turn.metrics.loads_failed += 1;
         self.changed(slot);
+    }
+
+    /// Why what needs the cells of this map is refused, if its load has failed lately.
+    pub fn load_failure(&self, turn: &Turn, slot: MapSlot) -> Option<Reject> {
+        let Cells::Loading(loading) = &self.table[slot].cells else { return None };
+        let Stage::Failed { until_ms } = loading.stage else { return None };
+        let left_ms = until_ms.saturating_sub(turn.now.timer_ms()).clamp(1, RETRY_MS);
+        Some(Reject::LoadFailed { retry_after_ms: left_ms as u32 })
     }
 
     /// Nothing of before is on its way any more: the map is there, and empty.
@@ -223,7 +239,7 @@ impl Maps {
 
 // Loads that take long.
 impl Maps {
-    /// Gives up what has waited too long, and asks again for what could not be read.
+    /// Gives up what has waited too long, and asks again for what could not be read, now or at the next use.
     pub fn check_loads(&mut self, turn: &mut Turn) {
         let now_ms = turn.now.timer_ms();
         if self.loads.under_way.is_empty() || now_ms < self.loads.checked_at_ms + CHECK_EVERY_MS {
@@ -244,16 +260,17 @@ impl Maps {
         self.take_late(turn, slot);
         let map = &mut self.table[slot];
         let Cells::Loading(loading) = &mut map.cells else { return false };
-        let Stage::Failed { retry_at_ms } = loading.stage else { return true };
+        let Stage::Failed { until_ms } = loading.stage else { return true };
+        if until_ms > turn.now.timer_ms() {
+            return true;
+        }
         if loading.parked.is_empty() {
             map.cells = Cells::Unloaded;
             self.changed(slot);
             self.release_if_unused(slot);
             return false;
         }
-        if retry_at_ms <= turn.now.timer_ms()
-            && let Some(journal) = &mut self.journal
-        {
+        if let Some(journal) = &mut self.journal {
             loading.stage = Stage::Asked;
             journal.send(ToStorage::Load { map: map.interest.name().clone() });
         }

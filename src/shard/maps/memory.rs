@@ -5,9 +5,9 @@
 //! of it: a write loads it again before it is applied, and so does a walk, and the end of a value, which must be told.
 
 use super::{Cells, MapSlot, Maps, SharedMap};
-use crate::crdt::Time;
+use crate::crdt::{HashedKey, State, Time};
 use crate::handover::ToStorage;
-use crate::mesh::Action;
+use crate::mesh::{Action, Write};
 use crate::shard::account::Use;
 use crate::shard::turn::Turn;
 use crate::wire::Reject;
@@ -57,19 +57,29 @@ enum Standing {
 }
 
 impl Maps {
-    /// Why an operation is refused for want of memory.
-    pub fn refuses_growth(&self, action: &Action<'_>) -> Option<Reject> {
-        let grows = || {
-            matches!(
-                action,
-                Action::Set { .. }
-                    | Action::Add { .. }
-                    | Action::Increment { .. }
-                    | Action::IncrementTotals { .. }
-            )
+    /// Why an operation is refused for want of memory: it would leave more than there was, be it what remembers that something
+    /// is gone.
+    pub fn refuses_growth(&self, slot: MapSlot, write: &Write<'_>) -> Option<Reject> {
+        if !self.memory.is_short {
+            return None;
+        }
+        let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
+        let cells = self.table[slot].typed();
+        let state = cells.and_then(|cells| Some(cells.cell(cells.find(key)?).state()));
+        let grows = match write.action {
+            Action::Delete { .. } => state.is_none(),
+            Action::RemoveTags { tags } => match state {
+                Some(State::OrSet(set)) => tags.iter().any(|tag| !set.knows(tag)),
+                _ => true,
+            },
+            // Of an unknown value, or key, nothing is remembered.
+            Action::RemoveValue { .. } => false,
+            Action::Set { .. }
+            | Action::Add { .. }
+            | Action::Increment { .. }
+            | Action::IncrementTotals { .. } => true,
         };
-        (self.memory.is_short && grows())
-            .then_some(Reject::Overloaded { retry_after_ms: CHECKPOINT_EVERY_MS as u32 })
+        grows.then_some(Reject::Overloaded { retry_after_ms: CHECKPOINT_EVERY_MS as u32 })
     }
 
     /// Evicts maps if there are too many, a bounded number a turn.

@@ -31,6 +31,7 @@ pub use counts::MapCounts;
 pub use journal::Journal;
 pub use pack::{pack_cell, text_bytes};
 pub use release::RELEASED_PER_TURN_MAX;
+pub use types::refuse_type;
 pub use waiting::{Parked, WaitingBytes};
 
 use super::interest::{Interest, NameTable, Named};
@@ -38,6 +39,7 @@ use super::{Shared, turn::Turn};
 use crate::crdt::{self, MapType, Time};
 use crate::handover::StoragePort;
 use crate::mesh::{ShardIndex, ShardSet};
+use crate::wire::Reject;
 use crate::wire::Scope;
 
 /// Slot of a map in this shard's table.
@@ -181,8 +183,8 @@ pub struct Maps {
     changes: Changes,
     /// Maps to be counted again.
     uncounted: Vec<MapSlot>,
-    /// Requests that have waited too long for their map.
-    late: VecDeque<Parked>,
+    /// Requests that have waited too long for their map, or whose map cannot be loaded.
+    given_up: VecDeque<(Parked, Reject)>,
     /// Of all requests that wait in this shard.
     waiting_bytes: Rc<Cell<usize>>,
 }
@@ -209,7 +211,7 @@ impl Maps {
             schedule: Schedule::default(),
             changes: Changes::default(),
             uncounted: Vec::new(),
-            late: VecDeque::new(),
+            given_up: VecDeque::new(),
             waiting_bytes: Rc::default(),
         }
     }

@@ -18,6 +18,7 @@ use super::{Cells, MapSlot, Maps};
 use crate::crdt::{Map, MapType, Time};
 use crate::mesh::{Answer, Item, PackedWrite, ReplyTo, Request, ShardIndex, Write};
 use crate::shard::turn::Turn;
+use crate::wire::Reject;
 
 /// What waits for the type of one map.
 #[derive(Default)]
@@ -67,10 +68,24 @@ impl Maps {
         self.park_request(turn, slot, turn.index, Request::Write { reply, write }, bytes);
     }
 
+    /// Whether an operation that cannot be applied at once may wait for its map.
+    ///
+    /// # Errors
+    /// It must be refused for now.
+    pub fn may_park(&self, turn: &Turn, write: &Write<'_>) -> Result<(), Reject> {
+        match self.find(write.map, write.map_hash) {
+            Some(slot) => self.may_wait_for(turn, slot, write.bytes()),
+            None => self.may_wait(write.bytes()),
+        }
+    }
+
     /// Another shard wants to write the first cell of `map` it owns; this is the map's home and decides.
     pub fn claim_type(&mut self, turn: &mut Turn, from: ShardIndex, map: &Arc<str>, wanted: MapType) {
         let slot = self.find_or_insert(map, turn.hasher.map(map));
         if self.must_wait(turn, slot) {
+            if let Some(reject) = self.load_failure(turn, slot) {
+                return refuse_type(turn, from, map, reject);
+            }
             let claim = Request::ClaimType { map: map.clone(), map_type: wanted };
             return self.park_request(turn, slot, from, claim, Vec::new());
         }
@@ -94,6 +109,17 @@ impl Maps {
         {
             self.begin_map(slot, map_type);
             self.release_after_claim(turn, slot, claim.parked);
+        }
+    }
+
+    /// The home cannot decide: what was parked for that is refused, and the next write asks again.
+    pub fn type_refused(&mut self, turn: &Turn, map: &str, reject: Reject) {
+        let Some(slot) = self.find(map, turn.hasher.map(map)) else { return };
+        if let Cells::Claiming(claim) = &mut self.table[slot].cells {
+            let parked = std::mem::take(&mut claim.parked);
+            self.table[slot].cells = Cells::Untyped;
+            self.given_up.extend(parked.into_iter().map(|parked| (parked, reject)));
+            self.changed(slot);
         }
     }
 
@@ -138,4 +164,9 @@ impl Maps {
         let cells = slot.and_then(|slot| self.table[slot].typed());
         cells.map_or(self.forgotten_through, Map::pruned_through).max(self.cleared_through)
     }
+}
+
+/// Tells a shard that has asked for the type of a map that nobody can say.
+pub fn refuse_type(turn: &mut Turn, asker: ShardIndex, map: &Arc<str>, reject: Reject) {
+    turn.outgoing.push(asker, Item::Answer(Answer::TypeRefused { map: map.clone(), reject }));
 }

@@ -23,6 +23,13 @@ pub struct Parked {
     _counted: WaitingBytes,
 }
 
+impl Parked {
+    /// Whether it waits for the map however often that cannot be loaded, as no client waits for an answer.
+    pub fn is_patient(&self) -> bool {
+        matches!(&self.request, Request::Walk(walk) if !walk.is_owed)
+    }
+}
+
 /// Bytes of requests that wait in this shard, counted until it is dropped.
 pub struct WaitingBytes {
     bytes: usize,
@@ -57,6 +64,14 @@ impl Maps {
             return Ok(());
         }
         Err(Reject::Overloaded { retry_after_ms: RETRY_AFTER_MS })
+    }
+
+    /// Whether a request that takes so many bytes may wait for this map.
+    ///
+    /// # Errors
+    /// It must be refused for now.
+    pub fn may_wait_for(&self, turn: &Turn, slot: MapSlot, bytes: usize) -> Result<(), Reject> {
+        self.load_failure(turn, slot).map_or_else(|| self.may_wait(bytes), Err)
     }
 
     /// Counts the bytes of requests that wait.
@@ -116,9 +131,9 @@ impl Maps {
             && !matches!(parked.request, Request::ClaimType { .. })
     }
 
-    /// Takes a request that has waited too long; call until `None`.
-    pub fn next_late(&mut self) -> Option<Parked> {
-        self.late.pop_front()
+    /// Takes a request that waits in vain, and what it is to be answered with; call until `None`.
+    pub fn next_given_up(&mut self) -> Option<(Parked, Reject)> {
+        self.given_up.pop_front()
     }
 
     /// Takes what has waited too long from the front of the map's queue, so that a map that never comes takes no more
@@ -132,7 +147,7 @@ impl Maps {
             }
             match self.table[slot].parked().and_then(VecDeque::pop_front) {
                 Some(claim) if matches!(claim.request, Request::ClaimType { .. }) => claims.push(claim),
-                Some(late) => self.late.push_back(late),
+                Some(late) => self.given_up.push_back((late, Reject::Timeout)),
                 None => break,
             }
         }

@@ -28,7 +28,7 @@ use super::turn::Turn;
 use super::{AckLevel, DialectIndex};
 use crate::crdt::CellIndex;
 use crate::limits::SCRATCH_BYTES_MAX;
-use crate::mesh::{ConnectionId, ReplyTo};
+use crate::mesh::{ConnectionId, DigestPart, ReplyTo};
 use crate::metrics::Metrics;
 use crate::wire::http::Page;
 use crate::wire::{Reject, Ticket};
@@ -65,8 +65,8 @@ pub enum Waiting {
     },
     Digest {
         map: Box<str>,
-        entries: u64,
-        hash: u64,
+        /// Of those that have answered, or why there will be none.
+        sum: Result<DigestPart, Reject>,
     },
     /// All members of a room; `catches_up`: not because the client asked, but because it was slow.
     Members {

@@ -174,7 +174,7 @@ impl Requests {
         if let Some(slot) = slot
             && maps.must_wait(turn, slot)
         {
-            if let Err(reject) = maps.may_wait(read_bytes(&read)) {
+            if let Err(reject) = maps.may_wait_for(turn, slot, read_bytes(&read)) {
                 return self.answer_part(turn, clients, reply, ReadPart::Refused(reject));
             }
             // Many may be let go on at once.

@@ -121,9 +121,7 @@ impl Requests {
             let writer = turn.writer(batch.connection);
             let outcome = maps.apply(turn, slot, &write, Some(writer));
             batch.answer(index, outcome);
-        } else if (is_here || batch.is_put_off)
-            && let Err(reject) = maps.may_wait(write.bytes())
-        {
+        } else if let Err(reject) = may_leave(turn, maps, &write, (is_here, batch.is_put_off)) {
             batch.answer(index, Err(reject));
         } else {
             batch.request_bytes += size_of::<Item>() + write.bytes();
@@ -153,7 +151,7 @@ impl Requests {
         let slot = maps.ready_slot(turn, None, write);
         let outcome = match slot {
             Some(slot) => maps.apply(turn, slot, write, Some(reply.writer())),
-            None => match maps.may_wait(write.bytes()) {
+            None => match maps.may_park(turn, write) {
                 Ok(()) => return maps.park(turn, reply, write),
                 Err(reject) => Err(reject),
             },
@@ -245,6 +243,20 @@ fn hash_and_warm(turn: &Turn, maps: &Maps, ops: &impl Ops, hashes: &mut Vec<OpHa
         if let Some(cells) = hash.slot.and_then(|slot| maps[slot].typed()) {
             cells.warm(hash.key);
         }
+    }
+}
+
+/// Whether an operation that is not applied at once may wait where it has to; another shard answers that itself.
+fn may_leave(
+    turn: &Turn,
+    maps: &Maps,
+    write: &Write<'_>,
+    (is_here, is_put_off): (bool, bool),
+) -> Result<(), Reject> {
+    match (is_put_off, is_here) {
+        (true, _) => maps.may_wait(write.bytes()),
+        (false, true) => maps.may_park(turn, write),
+        (false, false) => Ok(()),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::replica::{Cell, Replica, Stamp};
 /// Codes an operation of the simulator may be refused with, and those it may be refused with where maps are on a
 /// disk that is full or slow beside them.
 const OP_CODES: [&str; 3] = ["map_type", "clock_drift", "timeout"];
-const STORAGE_OP_CODES: [&str; 2] = ["overloaded", "read_only"];
+const STORAGE_OP_CODES: [&str; 3] = ["overloaded", "read_only", "load_failed"];
 /// Codes a request of the simulator may be refused with.
 const REQUEST_CODES: [&str; 5] =
     ["bad_json", "unknown_type", "too_many_subscriptions", "timeout", "cancelled"];
@@ -173,7 +173,7 @@ impl Client {
         }
         match (self.answered(id, message), code) {
             (Asked::Ping, "unknown_type") => {}
-            (Asked::Read { .. } | Asked::Digest { .. }, "timeout") => {}
+            (Asked::Read { .. } | Asked::Digest { .. }, "timeout" | "load_failed") => {}
             (Asked::Subscribe { map }, "too_many_subscriptions") => {
                 // There is room for what takes the place of another, so this one is the first.
                 let watch = self.watches.remove(&map).expect("it was asked for");
@@ -182,8 +182,8 @@ impl Client {
                     self.watches.insert(map, *next);
                 }
             }
-            // The map could not be loaded in time. What was before it is over, too.
-            (Asked::Subscribe { map }, "timeout") if context.scenario.storage.is_some() => {
+            // The map could not be loaded. What was before it is over, too.
+            (Asked::Subscribe { map }, "timeout" | "load_failed") if context.scenario.storage.is_some() => {
                 let mut watch = self.watches.remove(&map).expect("it was asked for");
                 while watch.id != id {
                     watch = *watch.next.take().expect("it was asked for, and is not over");

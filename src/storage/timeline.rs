@@ -1,0 +1,122 @@
+//! `TIMELINE`: which history of a data set this directory goes on with.
+//!
+//! A copy of a data directory, such as a restored backup, is a fork: what was changed in the original since then never
+//! happened here. So a copy takes another epoch, and clients that come with a cursor of the original start over; and its
+//! node takes another name, so that no slot of a counter counts two histories. The file says what it is itself: a copy of it
+//! is another file, and shows that the directory is one.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::time::UNIX_EPOCH;
+
+use super::{Disk, HostDisk, StorageError, TextFile};
+use crate::limits::NODE_BYTES_MAX;
+
+pub(super) const NAME: &str = "TIMELINE";
+const TEMPORARY: &str = "TIMELINE.tmp";
+
+/// One history of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeline {
+    /// Its name in cursors.
+    pub epoch: u64,
+    /// Tells the node from what it was in other histories; 0 in the first one.
+    pub incarnation: u32,
+}
+
+/// Why a directory does not go on with the history it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fork {
+    /// It was copied, or restored from a backup, or made by an import.
+    Copied,
+    /// Changes were lost to damage.
+    Salvaged,
+}
+
+impl Timeline {
+    /// The history of the directory, which for a new one is `first`. Where it is another one than before, that is said, and
+    /// `fresh` gives it.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn follow(
+        disk: &HostDisk,
+        first: Option<Self>,
+        is_salvaged: bool,
+        fresh: impl FnOnce() -> Self,
+    ) -> Result<(Self, Option<Fork>), StorageError> {
+        let fork = match Self::read(disk)? {
+            Some(timeline) if !is_salvaged => return Ok((timeline, None)),
+            Some(_) => Some(Fork::Salvaged),
+            None if first.is_some() => None,
+            None => Some(Fork::Copied),
+        };
+        let timeline = first.filter(|_| fork.is_none()).unwrap_or_else(fresh);
+        timeline.write(disk)?;
+        Ok((timeline, fork))
+    }
+
+    /// The name of the node in this history.
+    pub fn node(&self, name: &str) -> String {
+        if self.incarnation == 0 {
+            return name.to_owned();
+        }
+        let suffix = format!(".{:08x}", self.incarnation);
+        // Names are ASCII.
+        let kept = name.len().min(NODE_BYTES_MAX - suffix.len());
+        format!("{}{suffix}", &name[..kept])
+    }
+
+    /// `None`: there is none of this directory.
+    fn read(disk: &HostDisk) -> Result<Option<Self>, StorageError> {
+        let text = match fs::read_to_string(disk.path(NAME)) {
+            Ok(text) => text,
+            // Whatever cannot be read as one says nothing, and who starts over loses nothing.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(StorageError::io("read", NAME)(error)),
+        };
+        let place = place(disk, NAME).map_err(StorageError::io("read", NAME))?;
+        Ok(Self::fields(&text).filter(|timeline| timeline.text(&place) == text))
+    }
+
+    fn fields(text: &str) -> Option<Self> {
+        let file = TextFile::of(text);
+        Some(Self { epoch: file.hex("epoch")?, incarnation: file.hex("incarnation")?.try_into().ok()? })
+    }
+
+    fn write(&self, disk: &HostDisk) -> Result<(), StorageError> {
+        match disk.remove(TEMPORARY) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StorageError::io("remove", TEMPORARY)(error));
+            }
+            _ => {}
+        }
+        let written = || -> io::Result<()> {
+            let file = disk.create(TEMPORARY)?;
+            file.write_at(self.text(&place(disk, TEMPORARY)?).as_bytes(), 0)?;
+            file.sync()?;
+            disk.rename(TEMPORARY, NAME)?;
+            disk.sync_folder("")
+        };
+        written().map_err(StorageError::io("write", NAME))
+    }
+
+    fn text(&self, place: &str) -> String {
+        let Self { epoch, incarnation } = self;
+        TextFile::sealed(format!(
+            "annulus-timeline 1\nepoch {epoch:016x}\nincarnation {incarnation:08x}\nfile {place}\n"
+        ))
+    }
+}
+
+/// What tells a file from all its copies, and stays as it is when it is renamed: its inode, and when that was made.
+fn place(disk: &HostDisk, name: &str) -> io::Result<String> {
+    let metadata = fs::metadata(disk.path(name))?;
+    // Not every file system knows.
+    let born =
+        metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    Ok(format!("{}.{}", metadata.ino(), born.as_nanos()))
+}
