@@ -109,14 +109,14 @@ impl Server {
             (0..shards).map(|_| Control::new()).collect::<io::Result<_>>().map_err(RunError::Thread)?;
         let addresses = bound.addresses.clone();
         settings.config.listen.clone_from(&addresses);
-        let clock = Clock::start();
+        let clock = Clock::start_wary(settings.config.clock_drift_max_ms);
         let mut locked = None;
         if let Some(storage) = &settings.storage {
-            locked = Some((storage, service::lock(&settings.config, storage, clock)?));
+            locked = Some((storage, service::lock(&settings.config, storage, &clock)?));
         }
         // Once the data is ours, as whoever has connected is reset if this start fails.
         let listeners = bound.listen(settings.config.backlog).map_err(not_bound)?;
-        let open = |(storage, lock)| Data::open(&settings.config, storage, lock, &controls, clock);
+        let open = |(storage, lock)| Data::open(&settings.config, storage, lock, &controls, clock.clone());
         let data = locked.map(open).transpose()?;
         if let Some(data) = &data {
             let chosen = settings.node_is_chosen.then_some(&*settings.config.node);
@@ -178,7 +178,6 @@ impl Server {
             true => RunError::NoServiceMemory(memory),
             false => RunError::Thread(error),
         })?;
-        let clock = self.clock;
         let mut storage_ports = storage_ports.into_iter();
         let (ready, is_ready) = mpsc::channel();
         let (ended, has_ended) = mpsc::channel();
@@ -195,6 +194,7 @@ impl Server {
             let event = event.clone();
             let (ready, ended) = (ready.clone(), ended.clone());
             let thread = thread::Builder::new().name(format!("shard-{index}"));
+            let clock = self.clock.clone();
             let body = move || {
                 let part =
                     Part { index, core, shared, storage, event, listeners, control, ports, clock, seed };

@@ -65,7 +65,7 @@ pub fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Bound, NotBound> 
             // Shards share the port among themselves; sharing it with another server would split its clients.
             match claim(wanted, takes) {
                 Ok(address) => break address,
-                Err(error) if error.kind() == ErrorKind::AddrInUse && is_early(clock) => {
+                Err(error) if error.kind() == ErrorKind::AddrInUse && is_early(&clock) => {
                     thread::sleep(RETRY_AFTER);
                 }
                 Err(error) => return Err((wanted, error)),
@@ -79,7 +79,7 @@ pub fn bind(addresses: &[SocketAddr], shards: usize) -> Result<Bound, NotBound> 
     Ok(Bound { sockets, addresses: bound })
 }
 
-fn is_early(clock: Clock) -> bool {
+fn is_early(clock: &Clock) -> bool {
     clock.elapsed_ns() < TAKEOVER_WAIT_MS * 1_000_000
 }
 

@@ -245,7 +245,7 @@ impl Conversation {
 
     /// Says how far it is, but not all the time.
     fn now_and_then<T: fmt::Display>(&self) -> impl FnMut(&T) {
-        let clock = self.parts.clock;
+        let clock = self.parts.clock.clone();
         let mut said_ns = clock.elapsed_ns();
         move |so_far| {
             if clock.elapsed_ns() - said_ns >= SAID_EVERY_NS {

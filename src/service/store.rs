@@ -83,7 +83,7 @@ impl Store {
         };
         let base = Base::open(&disk, hasher, cache_bytes)?.salvaging(storage.salvage);
         let mut tail = Tail::new(hasher, base.folded());
-        let recovered = read_journal(&disk, storage, &format, &base, &mut tail, clock)?;
+        let recovered = read_journal(&disk, storage, &format, &base, &mut tail, &clock)?;
         base.follow(&tail)?;
         let first = (format.epoch == epoch).then_some(Timeline { epoch, incarnation: 0 });
         let fork = || Timeline { epoch, incarnation: secret as u32 | 1 };
@@ -107,7 +107,7 @@ impl Store {
             segments: Segments::default(),
             shards: Shards::new(to_shards, controls.to_vec()),
             progress: Arc::new(Progress::new(controls.len(), clock_floor)),
-            clock,
+            clock: clock.clone(),
             retention_ms: config.tombstone_retention_ms,
             event,
             is_stopping: AtomicBool::new(false),
@@ -186,7 +186,7 @@ fn warn_if_forked(fork: Option<Fork>, node: &str) {
 ///
 /// # Errors
 /// [`StorageError`], which says who holds it, or that it is none of ours.
-pub fn lock(config: &Config, storage: &StorageConfig, clock: Clock) -> Result<Lock, StorageError> {
+pub fn lock(config: &Config, storage: &StorageConfig, clock: &Clock) -> Result<Lock, StorageError> {
     let began_ns = clock.elapsed_ns();
     check_ours(&storage.data_dir)?;
     loop {
@@ -216,7 +216,7 @@ fn read_journal(
     format: &Format,
     base: &Base,
     tail: &mut Tail,
-    clock: Clock,
+    clock: &Clock,
 ) -> Result<Recovered, StorageError> {
     let began_ns = clock.elapsed_ns();
     let mut reported_ns = began_ns;

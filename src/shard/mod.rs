@@ -73,7 +73,7 @@ use rooms::Rooms;
 use turn::Turn;
 
 /// The time of a turn, read once by whoever drives the shard.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// Milliseconds since the Unix epoch; may step.
     pub unix_ms: u64,
