@@ -10,9 +10,11 @@
 //! walk again. So there is no queue to grow when a key is set and deleted without end. Each entry of the order is
 //! passed over once, which is a constant for each change, however long tombstones are remembered; where the walk
 //! goes on is a number, so asking when to prune next costs nothing. A removed tag stays for good while its cell
-//! goes on changing, so tags have a queue, one entry for each.
+//! goes on changing, so tags have a queue, one entry for each. Those that come back from storage come in the order of their
+//! cells, and have a heap beside it: to sort them all at the end would hold a turn up for as long as a map has tags.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use super::cell::CellIndex;
 use super::{Map, MapType, Time};
@@ -25,6 +27,10 @@ pub struct Prune {
     /// OR: when a tag was removed and where, oldest first; each stored removal has one, or shares it with
     /// others of the same tick.
     removals: VecDeque<(Time, CellIndex)>,
+    /// The same of those that came back when later ones were there.
+    restored: BinaryHeap<Reverse<(Time, CellIndex)>>,
+    /// The last of those, as many tags of a cell may share a tick.
+    last_restored: Option<(Time, CellIndex)>,
     pruned_through: Time,
 }
 
@@ -41,13 +47,39 @@ pub struct Pruned {
 
 impl Prune {
     pub const fn new() -> Self {
-        Self { examined: Time::ZERO, removals: VecDeque::new(), pruned_through: Time::ZERO }
+        Self {
+            examined: Time::ZERO,
+            removals: VecDeque::new(),
+            restored: BinaryHeap::new(),
+            last_restored: None,
+            pruned_through: Time::ZERO,
+        }
     }
 
-    /// Takes note of a tag removed by the latest change.
+    /// Takes note of a removed tag: of the latest change, or of one that comes back from storage.
     pub fn removed_tag(&mut self, applied: Time, cell: CellIndex) {
-        if self.removals.back() != Some(&(applied, cell)) {
-            self.removals.push_back((applied, cell));
+        match self.removals.back() {
+            Some(&latest) if latest == (applied, cell) => {}
+            Some(&(latest, _)) if latest > applied => {
+                if self.last_restored.replace((applied, cell)) != Some((applied, cell)) {
+                    self.restored.push(Reverse((applied, cell)));
+                }
+            }
+            _ => self.removals.push_back((applied, cell)),
+        }
+    }
+
+    /// The oldest removal that is remembered.
+    fn oldest_removal(&self) -> Option<(Time, CellIndex)> {
+        let restored = self.restored.peek().map(|&Reverse(restored)| restored);
+        self.removals.front().copied().into_iter().chain(restored).min()
+    }
+
+    fn pop_oldest_removal(&mut self) {
+        if self.removals.front().copied() == self.oldest_removal() {
+            self.removals.pop_front();
+        } else {
+            self.restored.pop();
         }
     }
 
@@ -56,14 +88,13 @@ impl Prune {
         self.examined = self.examined.max(applied.previous());
     }
 
-    /// Ends the putting back of cells, which came in the order of their last change and not of their removals.
+    /// Ends the putting back of cells.
     pub fn finish_restore(&mut self, pruned_through: Time) {
-        self.removals.make_contiguous().sort_unstable();
         self.pruned_through = self.pruned_through.max(pruned_through);
     }
 
     pub fn heap_bytes(&self) -> usize {
-        self.removals.capacity() * size_of::<(Time, CellIndex)>()
+        (self.removals.capacity() + self.restored.capacity()) * size_of::<(Time, CellIndex)>()
     }
 }
 
@@ -79,7 +110,7 @@ impl Map {
     /// after every change: it moves on when [`Map::prune`] does.
     pub fn next_prune(&self) -> Option<Time> {
         if self.map_type() == MapType::Or {
-            return self.prune.removals.front().map(|&(applied, _)| applied);
+            return self.prune.oldest_removal().map(|(applied, _)| applied);
         }
         if !self.has_tombstones() {
             return None;
@@ -146,14 +177,14 @@ impl Map {
 
     fn prune_tags(&mut self, applied_before: Time, budget: usize) -> Pruned {
         let mut pruned = Pruned::default();
-        while let Some(&(applied, index)) = self.prune.removals.front()
+        while let Some((applied, index)) = self.prune.oldest_removal()
             && applied < applied_before
         {
             if pruned.passed >= budget {
                 return Pruned { has_more: true, ..pruned };
             }
             pruned.passed += 1;
-            self.prune.removals.pop_front();
+            self.prune.pop_oldest_removal();
             let before = self.cells[index].tally();
             let Some(set) = self.cells[index].or_set_mut() else { continue };
             let looked_at = set.removed().len();
@@ -168,5 +199,34 @@ impl Map {
             }
         }
         pruned
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crdt::{Delta, HashedKey};
+
+    #[test]
+    fn removals_that_come_back_in_any_order_are_forgotten_oldest_first_and_share_an_entry() {
+        const CELLS: u64 = 100;
+        const TAGS: usize = 100;
+        let mut map = Map::new(MapType::Or);
+        let tags: Vec<String> = (0..TAGS).map(|tag| tag.to_string()).collect();
+        for cell in 0..CELLS {
+            let name = cell.to_string();
+            let removed = Time::new(CELLS - cell, 0);
+            let parts = tags.iter().map(|tag| (Delta::OrRemove { tag }, removed));
+            let key = HashedKey { hash: cell, bytes: name.as_bytes() };
+            map.restore(key, Time::new(1_000 + cell, 0), parts).unwrap();
+        }
+        map.finish_restore(Time::ZERO);
+        assert!(map.prune.heap_bytes() < 2 * 128 * size_of::<(Time, CellIndex)>(), "one for each cell");
+        for millis in 1..=CELLS {
+            assert_eq!(map.next_prune(), Some(Time::new(millis, 0)));
+            let pruned = map.prune(Time::new(millis, 1), usize::MAX);
+            assert_eq!((pruned.forgotten, pruned.passed), (TAGS, TAGS + 1));
+        }
+        assert_eq!((map.next_prune(), map.cells()), (None, 0));
     }
 }

@@ -200,6 +200,11 @@ impl PackedWrite {
         }
     }
 
+    /// The name of its map, with its hash, and the hash of its key.
+    pub fn target(self, bytes: &[u8]) -> (&str, u64, u64) {
+        (self.map.text(bytes), self.map_hash, self.key_hash)
+    }
+
     pub fn unpack(self, bytes: &[u8]) -> Write<'_> {
         Write {
             map: self.map.text(bytes),

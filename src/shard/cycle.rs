@@ -20,6 +20,19 @@ impl Shard {
         self.turn.begin(now);
         self.clients.forgive_standstill(&self.turn, before);
         self.receive_from_storage();
+        self.finish_writes();
+    }
+
+    /// Goes on with writes that have operations left, before anything new is begun: each once, while the turn may do more, and
+    /// one in any case.
+    fn finish_writes(&mut self) {
+        for done in 0..self.requests.unfinished_len() {
+            if self.is_congested() || done > 0 && self.turn.is_spent() {
+                return;
+            }
+            let Self { turn, clients, maps, requests, .. } = self;
+            requests.finish_next(turn, clients, maps);
+        }
     }
 
     /// Ends a turn: timers, then changes to subscribers and chunks to walkers, then one batch for the storage, one
@@ -30,6 +43,7 @@ impl Shard {
         self.fire_timers();
         self.maps.run_removals(&mut self.turn);
         self.give_up_old_requests();
+        self.end_gone();
         self.resume_waiting();
         self.refuse_given_up();
         // Whatever they do about it is told below; who is found to be drained there hears of it in the next turn.
@@ -180,16 +194,18 @@ impl Shard {
                     || self.rooms.has_watches_to_answer()
                     || self.requests.may_read_on())
                 || self.has_deferred() && !self.maps.is_backlogged());
-        let has_line = self.clients.line_len() > 0 && !self.is_congested();
+        let has_line = self.clients.line_len() > 0 || self.requests.unfinished_len() > 0;
         // The last connection may be gone after the turn in which it was closed.
         let is_to_exit = self.is_drained() && !self.exited;
-        has_line
+        has_line && !self.is_congested()
             || self.rooms.has_leavers()
             || self.has_more_to_send_away()
             || is_to_exit
             || self.clients.has_drained()
             || self.clients.has_to_go_on()
+            || self.clients.has_gone()
             || self.mesh_left
+            || self.feeds.has_undelivered()
             || self.turn.storage_left
             || self.turn.outgoing.is_relieved()
             || has_requests && !self.turn.outgoing.any_waiting()

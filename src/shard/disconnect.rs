@@ -36,7 +36,7 @@ impl Shard {
         for watch in leaving.watches.drain(..) {
             rooms.end_watch(turn, clients, watch);
         }
-        for member in leaving.members.drain(..) {
+        for member in std::mem::take(&mut leaving.members).into_all() {
             rooms.release_member(turn, id, &member);
         }
         // Tell who else must know.

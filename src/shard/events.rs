@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::clients::{Connection, NoRoom, Phase, Unread, Waits};
+use super::clients::{Connection, End, NoRoom, Phase, Unread, Waits};
 use super::{Command, Shard, work};
 use crate::mesh::ConnectionId;
 use crate::metrics::Refusal;
@@ -89,19 +89,43 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.ended = true;
         match connection.phase {
-            // What came before the end is still waiting to be handled, or to be answered by another shard.
-            Phase::Open if !connection.unread.is_empty() => {}
+            // What came before the end is still waiting to be handled or finished, or to be answered by another shard.
+            Phase::Open if !connection.unread.is_empty() || connection.has_unfinished => {}
             Phase::Accepted | Phase::Admission => {}
             Phase::Lingering => self.clients.finish(&mut self.turn, id),
             Phase::Flushing | Phase::Disconnected => {}
+            Phase::Open if self.turn.is_spent() => self.clients.end_later(id, End::Said),
             Phase::Handshake | Phase::Open => self.disconnect(id, Close::Gone),
         }
     }
 
     /// The transport failed: reset, timed out, or worse.
     pub fn failed(&mut self, id: ConnectionId) {
+        let is_open = self.clients.get(id).is_some_and(Connection::is_open);
+        if is_open && self.turn.is_spent() {
+            self.clients.end_later(id, End::Failed)
+        } else {
+            self.end_failed(id);
+        }
+    }
+
+    fn end_failed(&mut self, id: ConnectionId) {
         self.disconnect_for(id, Close::Gone, "the transport failed, such as by a reset");
         self.clients.finish(&mut self.turn, id);
+    }
+
+    /// Ends connections whose peers are gone, as many as a turn may, one at least: a thousand that go at once may have
+    /// much to let go of.
+    pub(super) fn end_gone(&mut self) {
+        let mut is_first = true;
+        while is_first || !self.turn.is_spent() {
+            match self.clients.next_gone() {
+                Some((id, End::Said)) => self.disconnect(id, Close::Gone),
+                Some((id, End::Failed)) => self.end_failed(id),
+                None => return,
+            }
+            is_first = false;
+        }
     }
 
     /// How many sends what has come so far in this turn makes, as far as changes of maps go.

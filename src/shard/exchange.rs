@@ -23,6 +23,7 @@ impl Shard {
     /// Takes what other shards have sent, as much as a turn may: one envelope of them all in any case, and each peer's turn
     /// to be the first comes round.
     pub fn drain_mesh(&mut self) {
+        self.feeds.deliver_waiting(&mut self.turn, &mut self.clients, &self.maps);
         self.resume_deferred();
         self.mesh_left = false;
         let (shards, mut taken) = (self.turn.shards, 0);

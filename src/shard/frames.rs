@@ -57,6 +57,7 @@ impl Shard {
         let mut is_brief = false;
         let ended = loop {
             if !self.may_take_requests(id) {
+                is_brief = self.clients.get(id).is_some_and(|connection| connection.has_unfinished);
                 break None;
             }
             let bytes = input.remaining().len() + reader.memory_bytes();
@@ -65,6 +66,7 @@ impl Shard {
                 is_brief = true;
                 break None;
             }
+            self.turn.begin_share(spent);
             match reader.next(&mut input) {
                 Ok(None) => break None,
                 Ok(Some(event)) => {
@@ -95,7 +97,8 @@ impl Shard {
     /// what the connection has `spent` in this one, or because of what all have.
     fn must_wait_for_turn(&self, spent: u64, bytes: usize, is_due: bool) -> bool {
         if spent == 0 {
-            return !is_due && self.turn.is_spent() && bytes > work::SMALL_BYTES;
+            let is_small = bytes <= work::SMALL_BYTES && !self.turn.is_over_ceiling();
+            return !is_due && self.turn.is_spent() && !is_small;
         }
         spent >= work::CONNECTION_MAX || self.turn.is_spent()
     }

@@ -7,7 +7,7 @@ use crate::mesh::ConnectionId;
 use crate::wire::Close;
 use crate::wire::websocket::{self, Opcode};
 
-/// Timers looked at in one turn. Those of connections that were opened together are due together, and a ping to each of
+/// Timers looked at in one turn, unless that is spent before. Those of connections that were opened together are due together, and a ping to each of
 /// fifty thousand in one turn would keep everybody waiting.
 const TIMERS_PER_TURN_MAX: usize = 1024;
 
@@ -35,7 +35,10 @@ pub enum Life {
 impl Shard {
     pub(super) fn fire_timers(&mut self) {
         let now_ms = self.turn.now.timer_ms();
-        for _ in 0..TIMERS_PER_TURN_MAX {
+        for fired in 0..TIMERS_PER_TURN_MAX {
+            if fired > 0 && self.turn.is_spent() {
+                return;
+            }
             let Some(id) = self.clients.next_fired(now_ms) else { return };
             self.check_timer(id, now_ms);
         }
@@ -178,7 +181,8 @@ impl Shard {
 
     /// Whether a drain is over.
     pub(super) fn is_drained(&self) -> bool {
-        let is_quiet = !self.is_accepting && self.clients.is_empty() && !self.maps.has_unjournaled();
+        let is_done = self.requests.unfinished_len() == 0 && !self.maps.has_unjournaled();
+        let is_quiet = !self.is_accepting && self.clients.is_empty() && is_done;
         self.drain_ends_us().is_some_and(|ends_us| is_quiet || self.turn.now.monotonic_us >= ends_us)
     }
 

@@ -35,6 +35,8 @@ pub struct Turn {
     serial: u32,
     /// Units of work done so far in this turn.
     work: u64,
+    /// Past so many, who is being served has had its share of this turn.
+    share_ends: u64,
 
     /// To other shards.
     pub outgoing: Outgoing,
@@ -84,6 +86,7 @@ impl Turn {
             random: Random(seed),
             serial: 0,
             work: 0,
+            share_ends: 0,
             outgoing,
             commands: Vec::new(),
             metrics: Metrics::default(),
@@ -119,6 +122,23 @@ impl Turn {
     /// Whether this turn has done as much as it may, so that what is large waits for the next.
     pub const fn is_spent(&self) -> bool {
         self.work >= work::TURN_MAX
+    }
+
+    /// Whether it has done so much that what is small waits, too.
+    pub const fn is_over_ceiling(&self) -> bool {
+        self.work >= work::TURN_CEILING
+    }
+
+    /// Begins a message, or goes on with one, for a connection that has `spent` so many units in this turn: its share ends
+    /// with what it or the turn may do, [`work::MESSAGE_MIN`] from here at the earliest.
+    pub fn begin_share(&mut self, spent: u64) {
+        let left = work::CONNECTION_MAX.saturating_sub(spent).min(work::TURN_MAX.saturating_sub(self.work));
+        self.share_ends = self.work + left.max(work::MESSAGE_MIN);
+    }
+
+    /// Whether who is being served has had its share, so that the rest waits for the next turn.
+    pub const fn is_share_over(&self) -> bool {
+        self.work >= self.share_ends
     }
 
     /// Counts turns, and begins anew after 2^32.

@@ -4,6 +4,8 @@
 //! it is done, so that a bound holds whatever a client makes large: its message, a key, a map's log, the number of its
 //! subscribers. Tests assert units and never time.
 
+/// Packing an operation that is carried out elsewhere or later, beside its bytes.
+pub const PACKED: u64 = 8;
 /// Finding, merging, expiring or packing one cell, beside its bytes.
 pub const CELL: u64 = 64;
 /// An entry of a map's log that is passed over as it is stale, or does not pass a filter.
@@ -41,8 +43,13 @@ pub const fn receivers(count: usize, bytes: usize) -> u64 {
 
 /// Past this a turn begins nothing large: about a millisecond. What waits goes on in the next, in order.
 pub const TURN_MAX: u64 = 100_000;
-/// Past this a connection's next message waits for the next turn, so that the connections with work take turns.
+/// Past this not even what is small is begun: what it causes may be large, as a message to all who watch a map.
+pub const TURN_CEILING: u64 = 2 * TURN_MAX;
+/// Past this a connection's next operation or message waits for the next turn, so that the connections with work take turns.
 pub const CONNECTION_MAX: u64 = TURN_MAX / 4;
+/// What one message may do in the turn in which it is begun, whatever that and its connection have done: reading what is
+/// small, and some dozens of operations on single cells.
+pub const MESSAGE_MIN: u64 = CONNECTION_MAX / 5;
 /// Bytes of messages that are handled though the turn has done what it may: what others wait for should not wait for an
 /// importer.
 pub const SMALL_BYTES: usize = 4 << 10;

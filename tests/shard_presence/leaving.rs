@@ -21,8 +21,9 @@ fn a_member_leaves_with_its_connection() {
         world.received(watcher);
         world.fail(client);
         world.settle();
-        let told = [format!("member {room} a=gone@8"), format!("member {room} b=gone@2")];
-        assert_eq!(world.received(watcher), told);
+        let mut told = world.received(watcher);
+        told.sort();
+        assert_eq!(told, [format!("member {room} a=gone@8"), format!("member {room} b=gone@2")]);
         assert_eq!((world.metrics().presence_members, world.metrics().presence_watches), (0, 1));
     }
 }
@@ -221,4 +222,36 @@ fn a_removal_whose_way_is_blocked_is_late_and_not_lost() {
         let gone = format!("member {room} {member}=gone");
         assert_eq!(told.iter().filter(|line| line.starts_with(&gone)).count(), 1, "{told:?}");
     }
+}
+
+/// Each has to let go of much, which is linear, and no turn does that for all of them.
+#[test]
+fn connections_with_much_to_let_go_of_that_go_at_once_take_turns() {
+    const CLIENTS: usize = 20;
+    const EACH: usize = 2_000;
+    let mut world = World::new(1);
+    let clients: Vec<_> = (0..CLIENTS).map(|_| world.connect(0)).collect();
+    for &client in &clients {
+        for n in 0..EACH {
+            world.send(client, &format!("subscribe map{n}"));
+            world.send(client, &format!("set room{n} a 1 x"));
+        }
+        world.settle();
+    }
+    let (gone, closing) = clients.split_at(CLIENTS / 2);
+    gone.iter().for_each(|&client| world.fail(client));
+    closing.iter().for_each(|&client| world.end(client));
+    let one = work::DISCONNECT + (work::RECEIVER + work::FRAME + work::CELL) * EACH as u64;
+    assert!(one > work::TURN_MAX && one < 3 * work::TURN_MAX);
+    let mut turns = 0;
+    while world.metrics().subscriptions > 0 {
+        world.turn();
+        turns += 1;
+        let spent = world.nodes[0].shard.work();
+        assert!(spent <= work::TURN_MAX + one, "{spent} units in one turn");
+    }
+    assert!(turns >= CLIENTS / 2, "{turns} turns");
+    world.settle();
+    let metrics = world.metrics();
+    assert_eq!((metrics.presence_members, metrics.presence_rooms, metrics.connections), (0, 0, 0));
 }

@@ -1,5 +1,7 @@
 //! Messages that nobody keeps.
 
+use annulus::shard::work;
+
 use crate::random::Random;
 use crate::words::frames_made;
 use crate::world::World;
@@ -122,6 +124,36 @@ fn a_subscriber_over_the_soft_limit_misses_messages_and_is_told_those_that_follo
         world.ask(sender, "publish map after");
         assert_eq!(world.received(slow), ["published map 0 after"]);
     }
+}
+
+#[test]
+fn messages_of_another_shard_are_delivered_as_turns_have_work_for_them() {
+    const SUBSCRIBERS: usize = 300;
+    const MESSAGES: usize = 100;
+    let mut world = World::new(2);
+    let sender = world.connect(0);
+    let subscribers: Vec<_> = (0..SUBSCRIBERS).map(|_| world.connect(1)).collect();
+    subscribers.iter().for_each(|&subscriber| world.send(subscriber, "subscribe map"));
+    world.settle();
+    (0..MESSAGES).for_each(|n| world.send(sender, &format!("publish map {n}")));
+    let one = work::receivers(SUBSCRIBERS, 2);
+    let all = MESSAGES as u64 * one;
+    assert!(all > 5 * work::TURN_MAX);
+    let mut turns = 0;
+    while world.metrics().publish_deliveries < (MESSAGES * SUBSCRIBERS) as u64 {
+        world.turn();
+        turns += 1;
+        let spent = world.nodes[1].shard.work();
+        let queued = MESSAGES as u64 * (work::PACKED + 1);
+        assert!(spent <= work::TURN_MAX + one + queued, "{spent} units in turn {turns}");
+        assert!(turns < 100, "they are delivered");
+    }
+    world.settle();
+    let expected: Vec<_> = (0..MESSAGES).map(|n| format!("published map 0 {n}")).collect();
+    for &subscriber in &subscribers {
+        assert_eq!(world.received(subscriber), expected);
+    }
+    assert_eq!(world.metrics().waiting_request_bytes, 0);
 }
 
 /// Messages are numbered by their senders; whoever stays subscribed and reads gets each number exactly once.

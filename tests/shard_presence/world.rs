@@ -137,6 +137,11 @@ impl World {
         self.nodes[client.shard].failed.push(client.id);
     }
 
+    /// The client sends nothing more, after what it has sent has arrived.
+    pub fn end(&mut self, client: Client) {
+        self.nodes[client.shard].shut_down.push(client.id);
+    }
+
     /// The client says good-bye, which is read after what it has sent before.
     pub fn close(&mut self, client: Client) {
         self.nodes[client.shard].arrived.push((client.id, frame(0x88, &1000_u16.to_be_bytes())));

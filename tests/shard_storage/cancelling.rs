@@ -162,7 +162,8 @@ fn a_reset_that_nobody_has_asked_for_is_waited_for_however_long_it_takes() {
     let ops = (0..4).map(|n| format!(r#"{{"map":"m","key":"k{n}","op":"set","value":{value}}}"#));
     let ops = ops.collect::<Vec<_>>().join(",");
     world.send(writer, &format!(r#"{{"type":"write","id":1,"ops":[{ops}]}}"#));
-    world.turn();
+    // It is read in one turn, and carried out in the next.
+    (0..2).for_each(|_| world.turn());
     let request = world.clear(0);
     // One shard after the other is given what is stored, so that the walk has begun anew when the second does not come.
     for _ in 0..40 {

@@ -203,7 +203,8 @@ fn a_conflated_subscriber_is_told_to_start_anew() {
         let ops = (0..4).map(|n| format!(r#"{{"map":"m","key":"k{n}","op":"set","value":{value}}}"#));
         let ops = ops.collect::<Vec<_>>().join(",");
         world.send(writer, &format!(r#"{{"type":"write","id":1,"ops":[{ops}]}}"#));
-        world.turn();
+        // It is read in one turn, and carried out in the next.
+        (0..2).for_each(|_| world.turn());
         let request = world.clear(0);
         world.settle();
         assert!(world.has_succeeded(request));

@@ -376,7 +376,8 @@ fn reads_that_come_together_are_answered_as_far_as_clients_may_hold() {
         refused += usize::from(is_refused);
         assert!(is_refused || answer["entries"].as_array().unwrap().len() == 3);
     }
-    assert!(refused > 20 && refused < 40, "{refused} of 40");
+    // Those that a turn does not come to wait unread meanwhile.
+    assert!(refused < 40, "{refused} of 40");
     let answer = world.answer(clients[0], r#"{"type":"read","id":2,"map":"m","keys":["k0"]}"#);
     assert_eq!(answer["type"], "entries", "once they are taken there is room again: {answer}");
 }

@@ -51,6 +51,7 @@ struct Outcome {
     clears: u64,
     /// Clears that the end of the process cut short.
     cut_short: u64,
+    divided: u64,
     slow_consumers: u64,
     evictions: u64,
     /// The most that one turn did, in units of work.
@@ -72,6 +73,7 @@ impl Outcome {
         self.resets += other.resets;
         self.clears += other.clears;
         self.cut_short += other.cut_short;
+        self.divided += other.divided;
         self.slow_consumers += other.slow_consumers;
         self.evictions += other.evictions;
         self.work_max = self.work_max.max(other.work_max);
@@ -155,6 +157,7 @@ fn run(seed: u64) -> Outcome {
         resets: 0,
         clears: world.clears,
         cut_short: world.cut_short,
+        divided: 0,
         slow_consumers: 0,
         evictions: 0,
         work_max: world.nodes.iter().map(|node| node.work_max).max().unwrap_or(0),
@@ -169,6 +172,7 @@ fn run(seed: u64) -> Outcome {
         outcome.conflations += metrics.conflations;
         outcome.stalls += metrics.mesh_stalls;
         outcome.resets += metrics.resets;
+        outcome.divided += metrics.writes_divided;
         outcome.slow_consumers += metrics.slow_consumers;
         outcome.evictions += metrics.evictions;
     }

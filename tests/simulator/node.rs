@@ -12,9 +12,9 @@ use crate::link::{Completion, Link, Sending};
 use crate::random::Random;
 use crate::trace::Trace;
 
-/// Units of work that one turn may do: what it may begin, the one message that it ends with, and what other shards have
-/// changed and answered, which is taken at once.
-const WORK_PER_TURN_MAX: u64 = 4 * work::TURN_MAX;
+/// Units of work that one turn may do: what it may begin, the message that it ends with, of which it reads all and carries out
+/// some, and what other shards have changed and answered, which is taken at once.
+const WORK_PER_TURN_MAX: u64 = 2 * work::TURN_MAX;
 /// Turns without an event or a command that a shard may ask for one right after the other.
 const IDLE_TURNS_MAX: u32 = 3000;
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
+use super::own_members::OwnMembers;
 use super::rate::Window;
 use super::timers::Timer;
 use super::unread::Unread;
@@ -70,6 +71,8 @@ pub struct Connection {
     pub takes_no_requests: bool,
     /// Its dialect is making an answer that comes before any further change of a map.
     pub holds_changes: bool,
+    /// Operations of its last message are left for the next turn, and it takes no further message until they are done.
+    pub has_unfinished: bool,
     /// Received and not yet handled: the request head, or what came while reading was paused.
     pub unread: Unread,
     /// It is not read, because this shard or this connection has too much under way.
@@ -106,9 +109,8 @@ pub struct Connection {
     /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
     pub watches: Vec<u32>,
     pub watches_behind: u32,
-    /// Members it has set, which are removed when it is gone, and the bytes of their names and states.
-    pub members: Vec<OwnMember>,
-    pub members_bytes: u32,
+    /// Members it has set, which are removed when it is gone.
+    pub members: OwnMembers,
     /// Requests of it that wait for other shards, bytes that they take wherever they wait, and bytes that their answers
     /// may take.
     pub requests_pending: u32,
@@ -140,6 +142,7 @@ impl Connection {
             wants_drained: false,
             takes_no_requests: false,
             holds_changes: false,
+            has_unfinished: false,
             unread: Unread::default(),
             paused: false,
             waits: Waits::No,
@@ -162,8 +165,7 @@ impl Connection {
             subscriptions: Vec::new(),
             watches: Vec::new(),
             watches_behind: 0,
-            members: Vec::new(),
-            members_bytes: 0,
+            members: OwnMembers::default(),
             requests_pending: 0,
             request_bytes: 0,
             owed_bytes: 0,
@@ -202,29 +204,6 @@ impl Connection {
     /// Whether frames may still be queued for it.
     pub fn is_connected(&self) -> bool {
         matches!(self.phase, Phase::Accepted | Phase::Handshake | Phase::Admission | Phase::Open)
-    }
-}
-
-/// A member of a room that a connection has set, and not removed since.
-#[derive(Debug)]
-pub struct OwnMember {
-    /// Of room and name.
-    pub hash: u64,
-    pub room: Box<str>,
-    pub member: Box<str>,
-    /// Of the state that it has set last.
-    pub state_bytes: u32,
-}
-
-impl OwnMember {
-    /// What it counts towards what its connection may set: names and state.
-    pub fn bytes(&self) -> usize {
-        self.names_bytes() + self.state_bytes as usize
-    }
-
-    /// What it holds here, as the state is at the home of its room.
-    pub fn names_bytes(&self) -> usize {
-        self.room.len() + self.member.len()
     }
 }
 

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::Clients;
-use super::connection::{OwnMember, Phase, Waits};
+use super::connection::{Phase, Waits};
+use super::own_members::OwnMembers;
 use super::unread::Unread;
 use crate::limits::CLOSE_TIMEOUT_MS;
 use crate::mesh::{ConnectionId, SubscriptionRef};
@@ -17,14 +18,38 @@ use crate::wire::websocket::{Reader, write_close};
 pub struct Leaving {
     pub subscriptions: Vec<SubscriptionRef>,
     pub watches: Vec<u32>,
-    pub members: Vec<OwnMember>,
+    pub members: OwnMembers,
     /// The address that it was counted for.
     pub counted: Option<IpAddr>,
     was_open: bool,
     was_paused: bool,
 }
 
+/// How a peer has ended its side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It has said so.
+    Said,
+    /// The transport has failed.
+    Failed,
+}
+
 impl Clients {
+    /// Keeps the end of a connection whose peer is gone for a turn with work for it.
+    pub fn end_later(&mut self, id: ConnectionId, end: End) {
+        self.gone.push_back((id, end));
+    }
+
+    /// Takes the connection whose peer has been gone longest.
+    pub fn next_gone(&mut self) -> Option<(ConnectionId, End)> {
+        self.gone.pop_front()
+    }
+
+    /// Whether any are to be ended.
+    pub fn has_gone(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
     /// What the dialect remembers of a connection goes first, so that nothing of the rest reaches it.
     fn end_session(&mut self, id: ConnectionId) {
         let (Some(caller), dialect) = (self.caller(id), self.dialect_of(id)) else { return };
@@ -47,8 +72,7 @@ impl Clients {
         connection.reader = Reader::new(0);
         connection.waits = Waits::No;
         connection.deadline_ms = deadline_ms;
-        let names_bytes: usize = connection.members.iter().map(OwnMember::names_bytes).sum();
-        connection.members_bytes = 0;
+        let names_bytes = connection.members.names_bytes();
         let was_counted = std::mem::take(&mut connection.is_of_address);
         let leaving = Leaving {
             subscriptions: std::mem::take(&mut connection.subscriptions),

@@ -8,6 +8,7 @@ mod connection;
 mod debts;
 mod leaving;
 mod log;
+mod own_members;
 mod pauses;
 mod rate;
 mod sessions;
@@ -27,7 +28,9 @@ use table::Table;
 use timers::Wheel;
 
 pub use admission::{NoRoom, turned_away};
-pub use connection::{Connection, OwnMember, Phase, Waits};
+pub use connection::{Connection, Phase, Waits};
+pub use leaving::End;
+pub use own_members::{MemberName, OwnMember};
 pub use telling::Alike;
 pub use unread::Unread;
 
@@ -54,6 +57,8 @@ pub struct Clients {
     hard_bytes: usize,
     /// Connections found over the hard limit; they are closed once the loop that found them is over.
     slow: Vec<ConnectionId>,
+    /// Connections whose peers are gone, and which are ended by turns with work for it.
+    gone: VecDeque<(ConnectionId, End)>,
     /// Connections whose dialect is to be told that all is sent.
     drained: Vec<ConnectionId>,
     commons: Commons,
@@ -84,6 +89,7 @@ impl Clients {
             soft_bytes: config.outbox_soft_bytes,
             hard_bytes: config.outbox_hard_bytes,
             slow: Vec::new(),
+            gone: VecDeque::new(),
             drained: Vec::new(),
             commons: Commons::default(),
             sessions: Sessions::default(),

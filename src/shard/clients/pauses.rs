@@ -74,6 +74,24 @@ impl Clients {
         }
     }
 
+    /// Operations of the connection's last message are left for the next turn.
+    pub fn note_unfinished(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.has_unfinished = true;
+        }
+    }
+
+    /// They are done, so that the next message may be handled, or the end of the connection that has come meanwhile.
+    pub fn unfinished_ended(&mut self, id: ConnectionId) {
+        let Some(connection) = self.get_mut(id) else { return };
+        connection.has_unfinished = false;
+        if connection.ended && connection.waits == Waits::No {
+            connection.waits = Waits::InLine;
+            self.pauses.line.push_back(id);
+        }
+        self.something_ended(id);
+    }
+
     /// Reads a connection again that was paused before it was open.
     pub fn unpause(&mut self, turn: &mut Turn, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
@@ -130,6 +148,7 @@ impl Clients {
 
     fn has_too_much_under_way(&self, connection: &Connection) -> bool {
         connection.takes_no_requests
+            || connection.has_unfinished
             || connection.requests_pending as usize >= CONNECTION_REQUESTS_PENDING_MAX
             || connection.request_bytes > CONNECTION_REQUEST_BYTES_MAX
             || connection.owed_bytes > self.answer_bytes_max() / 2

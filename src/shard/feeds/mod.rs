@@ -18,6 +18,7 @@ mod subscribe;
 mod walk;
 mod walkers;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashTable};
@@ -27,6 +28,7 @@ pub use subscribe::{From, Subscribe};
 
 use fanout::Narrowing;
 use line::Line;
+use publish::Undelivered;
 use routes::{Routed, Routes};
 use walk::{Purpose, Walk};
 use walkers::Walkers;
@@ -53,6 +55,8 @@ pub struct Feeds {
     walkers: Walkers,
     /// Chunks that were asked for, here and elsewhere, and are to be made here.
     line: Line,
+    /// Messages of other shards, oldest first.
+    undelivered: VecDeque<Undelivered>,
     /// Numbers the deliveries, to mark who wrote in which.
     delivery: u64,
     /// Whether any other shard has ever watched a map here, and must hear this shard's clock.

@@ -105,7 +105,7 @@ impl Maps {
         let Some(cells) = self.table[slot].typed_mut() else { return };
         let pruned = cells.prune(Time::new(oldest_kept_ms, 0), REMOVALS_PER_TURN_MAX);
         turn.metrics.pruned += pruned.forgotten as u64;
-        turn.spend(work::CELL * pruned.forgotten as u64);
+        turn.spend(work::CELL * pruned.forgotten as u64 + work::PASSED_OVER * pruned.passed as u64);
     }
 
     /// When [`Self::run_removals`] has something to do, in Unix milliseconds.

@@ -36,6 +36,14 @@ pub struct WaitingBytes {
     sum: Rc<Cell<usize>>,
 }
 
+impl WaitingBytes {
+    /// Counts more of them.
+    pub fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.sum.set(self.sum.get() + bytes);
+    }
+}
+
 impl Drop for WaitingBytes {
     fn drop(&mut self) {
         self.sum.set(self.sum.get() - self.bytes);

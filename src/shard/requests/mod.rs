@@ -5,6 +5,7 @@ mod digest;
 mod durable;
 mod gathered;
 mod read;
+mod unfinished;
 mod write;
 
 use std::collections::VecDeque;
@@ -15,6 +16,7 @@ use slab::Slab;
 use charge::Charge;
 use durable::DurableWaits;
 use gathered::Gathered;
+use unfinished::Unfinished;
 use write::OpHash;
 
 pub use write::{Op, Ops};
@@ -100,6 +102,8 @@ pub struct Requests {
     /// Requests of this turn that no other shard had a part in.
     answered_at_once: u64,
     durable: DurableWaits,
+    /// Oldest first; a connection is in it once at most.
+    unfinished: VecDeque<Unfinished>,
     /// Scratch: canonical values and packed tags of the operation at hand, hashes and outcomes of the request at hand.
     value: Vec<u8>,
     hashes: Vec<OpHash>,
@@ -162,6 +166,7 @@ impl Requests {
             pending: Pending::default(),
             answered_at_once: 0,
             durable: DurableWaits::new(shards),
+            unfinished: VecDeque::new(),
             value: Vec::new(),
             hashes: Vec::new(),
             outcomes: Outcomes::default(),

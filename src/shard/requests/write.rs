@@ -48,7 +48,8 @@ impl Requests {
         mut ops: impl Ops,
     ) {
         let id = asked.connection();
-        let mut batch = OpBatch::new(id, std::mem::take(&mut self.outcomes));
+        let is_put_off = clients.get(id).is_some_and(|connection| connection.has_unfinished);
+        let mut batch = OpBatch::new(id, std::mem::take(&mut self.outcomes), is_put_off);
         if let Some(reject) = maps.refuses_writes(turn, ack) {
             ops.targets().for_each(|_| batch.refuse(reject));
             acknowledge(turn, clients, (id, asked.ticket()), ack, Reached::Memory, &batch.outcomes);
@@ -100,7 +101,7 @@ impl Requests {
         }
     }
 
-    /// Applies the operation here, or sends it to its owner.
+    /// Applies the operation here, or sends it to its owner; later, if the connection has had its share of this turn.
     fn route(
         &mut self,
         turn: &mut Turn,
@@ -112,14 +113,15 @@ impl Requests {
         batch.outcomes.push(op.action.given());
         let write =
             Write { map: op.map, map_hash: hash.map, key: op.key, key_hash: hash.key, action: op.action };
-        let slot = if hash.owner == turn.index { maps.ready_slot(turn, hash.slot, &write) } else { None };
+        let is_here = hash.owner == turn.index;
+        batch.is_put_off |= turn.is_share_over();
+        let is_now = is_here && !batch.is_put_off;
+        let slot = if is_now { maps.ready_slot(turn, hash.slot, &write) } else { None };
         if let Some(slot) = slot {
             let writer = turn.writer(batch.connection);
             let outcome = maps.apply(turn, slot, &write, Some(writer));
             batch.answer(index, outcome);
-        } else if hash.owner == turn.index
-            && let Err(reject) = maps.may_park(turn, &write)
-        {
+        } else if let Err(reject) = may_leave(turn, maps, &write, (is_here, batch.is_put_off)) {
             batch.answer(index, Err(reject));
         } else {
             batch.request_bytes += size_of::<Item>() + write.bytes();
@@ -128,11 +130,16 @@ impl Requests {
             let reply = *batch.reply.get_or_insert_with(|| {
                 self.wait_for(turn, clients, (batch.connection, None), waiting(), u32::MAX)
             });
-            send_write(turn, maps, hash.owner, ReplyTo { index, ..reply }, &write);
+            let reply = ReplyTo { index, ..reply };
+            if batch.is_put_off {
+                self.put_off(turn, clients, maps, reply, &write);
+            } else {
+                send_write(turn, maps, hash.owner, reply, &write);
+            }
         }
     }
 
-    /// Applies an operation that came from another shard, or was parked here, and answers it.
+    /// Applies an operation that came from another shard, or has waited here, and answers it.
     pub fn apply_and_answer(
         &mut self,
         turn: &mut Turn,
@@ -239,7 +246,27 @@ fn hash_and_warm(turn: &Turn, maps: &Maps, ops: &impl Ops, hashes: &mut Vec<OpHa
     }
 }
 
-fn send_write(turn: &mut Turn, maps: &mut Maps, owner: ShardIndex, reply: ReplyTo, write: &Write<'_>) {
+/// Whether an operation that is not applied at once may wait where it has to; another shard answers that itself.
+fn may_leave(
+    turn: &Turn,
+    maps: &Maps,
+    write: &Write<'_>,
+    (is_here, is_put_off): (bool, bool),
+) -> Result<(), Reject> {
+    match (is_put_off, is_here) {
+        (true, _) => maps.may_wait(write.bytes()),
+        (false, true) => maps.may_park(turn, write),
+        (false, false) => Ok(()),
+    }
+}
+
+pub(super) fn send_write(
+    turn: &mut Turn,
+    maps: &mut Maps,
+    owner: ShardIndex,
+    reply: ReplyTo,
+    write: &Write<'_>,
+) {
     if owner == turn.index {
         return maps.park(turn, reply, write);
     }
@@ -295,6 +322,8 @@ struct OpBatch {
     request_bytes: usize,
     /// Whether any was merged here.
     has_merged: bool,
+    /// Whether what is left of them waits for a later turn.
+    is_put_off: bool,
 }
 
 /// Where one operation goes.
@@ -308,9 +337,10 @@ pub struct OpHash {
 }
 
 impl OpBatch {
-    fn new(connection: ConnectionId, mut outcomes: Outcomes) -> Self {
+    fn new(connection: ConnectionId, mut outcomes: Outcomes, is_put_off: bool) -> Self {
         outcomes.clear();
-        Self { connection, outcomes, reply: None, answered: 0, request_bytes: 0, has_merged: false }
+        let (answered, request_bytes, has_merged) = (0, 0, false);
+        Self { connection, outcomes, reply: None, answered, request_bytes, has_merged, is_put_off }
     }
 
     /// Rejects the next operation before anybody is asked.

@@ -4,7 +4,7 @@ use super::Rooms;
 use crate::limits::{KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, PRESENCE_STATE_BYTES_MAX};
 use crate::mesh::{ConnectionId, Item, ReplyTo, Request, Span};
 use crate::shard::caller::Asked;
-use crate::shard::clients::{Clients, OwnMember};
+use crate::shard::clients::{Clients, MemberName, OwnMember};
 use crate::shard::requests::{Requests, Waiting};
 use crate::shard::turn::Turn;
 use crate::wire::Reject;
@@ -95,31 +95,22 @@ fn remember_member(
     let hash = turn.hasher.key(turn.hasher.map(set.room), set.member);
     let Some(connection) = clients.get_mut(id) else { return Ok(()) };
     let own = &mut connection.members;
-    let is_it = |one: &OwnMember| one.hash == hash && *one.room == *set.room && *one.member == *set.member;
-    let position = own.iter().position(is_it);
+    let name = MemberName { hash, room: set.room, member: set.member };
     let names_bytes = set.room.len() + set.member.len();
-    let before = position.map_or(0, |position| own[position].bytes());
+    let known = own.find(name);
+    let before = known.map_or(0, OwnMember::bytes);
     let after = set.state.map_or(0, |state| names_bytes + state.len());
-    let bytes = connection.members_bytes as usize - before + after;
+    let bytes = own.bytes() - before + after;
     if after > before && bytes > turn.config.presence_bytes_max {
         return Err(Reject::TooLarge("this connection has set as many bytes of members as it may"));
     }
-    if position.is_none() && set.state.is_some() && own.len() >= turn.config.subscriptions_max {
+    if known.is_none() && set.state.is_some() && own.len() >= turn.config.subscriptions_max {
         return Err(Reject::TooLarge("this connection has set as many members as it may"));
     }
-    connection.members_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-    match (position, set.state) {
-        (None, None) => {}
-        (Some(position), Some(state)) => own[position].state_bytes = state.len() as u32,
-        (Some(position), None) => {
-            own.swap_remove(position);
-            clients.member_gone(names_bytes);
-        }
-        (None, Some(state)) => {
-            let (room, member, state_bytes) = (set.room.into(), set.member.into(), state.len() as u32);
-            own.push(OwnMember { hash, room, member, state_bytes });
-            clients.member_set(names_bytes);
-        }
+    match set.state {
+        Some(state) if own.set(name, state.len()) => clients.member_set(names_bytes),
+        None if own.remove(name).is_some() => clients.member_gone(names_bytes),
+        _ => {}
     }
     Ok(())
 }

@@ -5,21 +5,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../client_frames/mod.rs"]
 mod client_frames;
+mod host;
+mod writes;
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use annulus::mesh::ConnectionId;
+use annulus::shard::work;
 
-use annulus::config::{Config, DialectPath};
-use annulus::dialect;
-use annulus::limits::{PARSE_PADDING_BYTES, READ_ANSWER_BYTES_MAX};
-use annulus::mesh::{self, ConnectionId, KeyHasher};
-use annulus::shard::{Command, Now, Shard, Shared, work};
+use annulus::limits::READ_ANSWER_BYTES_MAX;
+use client_frames::text_frame;
+use host::Host;
 
-use client_frames::{take_text, text_frame};
-
-const TURN_US: u64 = 100;
 const OPS: usize = 1_000;
 
 #[test]
@@ -164,108 +161,4 @@ fn import(n: usize) -> Vec<u8> {
 
 fn write_one(map: &str, key: &str, value: &str) -> String {
     format!(r#"{{"type":"write","id":1,"ops":[{{"map":"{map}","key":"{key}","op":"set","value":{value}}}]}}"#)
-}
-
-/// One shard and its driver.
-struct Host {
-    shard: Shard,
-    now: Now,
-    arrived: Vec<(ConnectionId, Vec<u8>)>,
-    in_flight: Vec<(ConnectionId, usize)>,
-    inboxes: Vec<(ConnectionId, Vec<u8>)>,
-    /// Whether peers take what they are sent.
-    takes_bytes: bool,
-    work: u64,
-}
-
-impl Host {
-    fn new(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config =
-            Config { heartbeat_ms: 3_600_000, dialects: vec![DialectPath::NATIVE], ..Config::default() };
-        change(&mut config);
-        let shared = Shared {
-            config: Arc::new(config),
-            dialects: dialect::ALL,
-            epoch: 1,
-            hasher: KeyHasher::new(7),
-            connections: Arc::new(AtomicUsize::new(0)),
-            process: Default::default,
-            storage: None,
-        };
-        let now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };
-        let ports = mesh::connect(1).pop().unwrap();
-        Self {
-            shard: Shard::new(shared, 0, ports, None, now, 1),
-            now,
-            arrived: Vec::new(),
-            in_flight: Vec::new(),
-            inboxes: Vec::new(),
-            takes_bytes: true,
-            work: 0,
-        }
-    }
-
-    fn open(&mut self) -> ConnectionId {
-        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
-        let upgrade = "GET /v1 HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
-        self.inboxes.push((id, Vec::new()));
-        self.receive(id, upgrade.as_bytes());
-        self.turn();
-        self.turn();
-        let inbox = self.inbox(id);
-        let end = inbox.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-        inbox.drain(..end);
-        self.texts(id);
-        id
-    }
-
-    fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
-        self.arrived.push((id, bytes.to_vec()));
-    }
-
-    fn turn(&mut self) {
-        self.now.monotonic_us += TURN_US;
-        self.shard.start_turn(self.now);
-        if self.takes_bytes {
-            for (id, bytes) in std::mem::take(&mut self.in_flight) {
-                self.shard.sent(id, bytes);
-            }
-        }
-        for (id, bytes) in std::mem::take(&mut self.arrived) {
-            let mut padded = bytes.clone();
-            padded.resize(bytes.len() + PARSE_PADDING_BYTES, 0);
-            self.shard.received(id, &mut padded, bytes.len());
-        }
-        self.shard.end_turn();
-        self.work = self.shard.work();
-        let mut commands = Vec::new();
-        self.shard.take_commands(&mut commands);
-        for command in commands {
-            if let Command::Send(id) = command {
-                let bytes: Vec<u8> = self.shard.in_flight(id).flatten().copied().collect();
-                self.in_flight.push((id, bytes.len()));
-                self.inbox(id).extend_from_slice(&bytes);
-            }
-        }
-    }
-
-    /// Units of the last turn.
-    fn work(&self) -> u64 {
-        self.work
-    }
-
-    fn inbox(&mut self, id: ConnectionId) -> &mut Vec<u8> {
-        &mut self.inboxes.iter_mut().find(|(of, _)| *of == id).unwrap().1
-    }
-
-    /// Takes the messages that a client was sent.
-    fn texts(&mut self, id: ConnectionId) -> Vec<String> {
-        let inbox = self.inbox(id);
-        std::iter::from_fn(|| take_text(inbox)).map(|text| String::from_utf8(text).unwrap()).collect()
-    }
-
-    fn acks(&mut self, id: ConnectionId) -> usize {
-        self.texts(id).iter().filter(|text| text.contains(r#""type":"ack""#)).count()
-    }
 }
