@@ -28,7 +28,8 @@ impl Shard {
     /// Handles what was kept, and keeps the rest where it is. If it `is_due`, the first message is handled whatever the turn
     /// has done.
     pub(super) fn handle_unread(&mut self, id: ConnectionId, mut unread: Unread, is_due: bool) {
-        if let Some(stopped) = self.handle_frames(id, unread.padded(), is_due)
+        if !unread.is_empty()
+            && let Some(stopped) = self.handle_frames(id, unread.padded(), is_due)
             && let Some(connection) = self.clients.get_mut(id)
         {
             unread.advance(stopped.handled);
