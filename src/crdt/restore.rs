@@ -102,6 +102,9 @@ impl Map {
 
     /// Ends the putting back of cells: removals up to `pruned_through` may be missing.
     pub fn finish_restore(&mut self, pruned_through: Time) {
-        self.prune.finish_restore(pruned_through);
+        if let Some(upkeep) = &mut self.upkeep {
+            upkeep.prune.finish_restore();
+        }
+        self.pruned_through = self.pruned_through.max(pruned_through);
     }
 }
