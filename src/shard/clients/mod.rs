@@ -10,7 +10,6 @@ mod leaving;
 mod log;
 mod pauses;
 mod rate;
-mod table;
 mod telling;
 mod timers;
 
@@ -20,7 +19,6 @@ use admission::Admission;
 use debts::Debts;
 use log::Endings;
 use pauses::Pauses;
-use table::Table;
 use timers::Wheel;
 
 pub use admission::{NoRoom, turned_away};
@@ -30,12 +28,15 @@ pub use telling::Alike;
 use super::caller::Caller;
 use super::commons::Commons;
 use super::outbox::BufferPool;
+use super::slots::Slots;
 use super::turn::Turn;
 use super::{Command, Dialect, DialectIndex, Event, Now, Shared};
 use crate::config::Coalesce;
 use crate::limits::READ_ANSWER_BYTES_CEILING;
 use crate::mesh::ConnectionId;
 use crate::wire::{Close, Reject, Ticket};
+
+type Table = Slots<Connection>;
 
 /// See the module.
 pub struct Clients {
@@ -142,7 +143,7 @@ impl Clients {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Connection> {
-        self.table.iter()
+        self.table.iter().map(|(_, connection)| connection)
     }
 
     /// Bytes that peers have yet to take.
