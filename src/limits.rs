@@ -140,6 +140,9 @@ pub const SCRATCH_BYTES_MAX: usize = 256 << 10;
 
 /// Bytes that are kept of a connection whose next message waits for the next turn; past it the connection is not read.
 pub const UNREAD_BYTES_MAX: usize = 64 << 10;
+/// Bytes of messages that one shard puts together from several and that are not complete, at most: room for eight of the longest
+/// that SyncKit allows.
+pub const RECEIVED_BYTES_MAX: usize = 16 << 20;
 /// Bytes of one provided receive buffer.
 pub const RECEIVE_BUFFER_BYTES: usize = 8 << 10;
 /// Provided receive buffers of one shard; a power of two (`io_uring_setup_buf_ring`).

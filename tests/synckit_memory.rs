@@ -17,6 +17,9 @@ use host::{Host, TEXT};
 /// Bytes of a document's name.
 const NAME_BYTES: usize = 200;
 
+/// Bytes that a document takes beside copies of its name, at most.
+const DOCUMENT_BYTES: usize = 900;
+
 /// A shard whose answers are not kept here, and a connection.
 fn host(change: impl FnOnce(&mut Config)) -> (Host, ConnectionId) {
     let mut host = Host::with(PATH, "/ws", change);
@@ -210,4 +213,86 @@ fn half_of_a_message_is_forgotten_after_a_while_though_its_client_is_silent() {
     say(&mut host, other, "ping", r#""n":2"#);
     let left = bytes() - before;
     assert!(left < 100_000, "{left}");
+}
+
+#[test]
+fn what_all_connections_have_in_pieces_has_one_bound() {
+    const BYTES_MAX: usize = 16 << 20;
+    let mut host = Host::new();
+    let (honest, other) = (host.open(), host.open());
+    let floods: Vec<ConnectionId> = (0..50).map(|_| host.open()).collect();
+    let piece = |count: usize, index: usize, base64: &str| {
+        format!(r#""chunkId":"c","totalChunks":{count},"chunkIndex":{index},"data":"{base64}""#)
+    };
+    say(&mut host, other, "ping", r#""n":1"#);
+    let before = bytes();
+    // {"type":"ping","id":"i","timestamp":1}
+    let ping = "eyJ0eXBlIjoicGluZyIsImlkIjoiaSIsInRpbWVzdGFtcCI6MX0=";
+    say(&mut host, honest, "delta_batch_chunk", &piece(2, 0, ping));
+    let base64 = "AAAA".repeat(150_000);
+    for index in 0..4 {
+        for &id in &floods {
+            say(&mut host, id, "delta_batch_chunk", &piece(1_000, index, &base64));
+        }
+    }
+    // 90 MB in all.
+    let kept = (bytes() - before) as usize;
+    assert!(kept < BYTES_MAX + (2 << 20), "{kept}");
+    let counted = host.metrics().session_bytes as usize;
+    assert!(counted.abs_diff(kept) < 4 << 20, "{counted} are in the account, {kept} are kept");
+    let told = |host: &mut Host, id| {
+        let frames = host.take_frames(id).into_iter();
+        frames.map(|(_, payload)| String::from_utf8(payload).expect("JSON")).collect::<Vec<_>>()
+    };
+    let dropped = floods.iter().flat_map(|&id| told(&mut host, id)).collect::<Vec<_>>();
+    assert!(!dropped.is_empty() && dropped.iter().all(|text| text.contains(r#""code":"overloaded""#)));
+    assert!(told(&mut host, honest).is_empty(), "who holds little loses nothing");
+    let rest = format!(r#"{{"type":"delta_batch_chunk","id":"i","timestamp":1,{}}}"#, piece(2, 1, ""));
+    let answer = host.send(honest, TEXT, rest.as_bytes()).remove(0).1;
+    assert!(answer.starts_with(br#"{"type":"pong""#), "its message is whole");
+    for id in floods {
+        host.drop(id);
+    }
+    let left = bytes() - before;
+    assert!(left < 1 << 20, "{left}");
+    assert!(host.metrics().session_bytes < 10_000);
+}
+
+#[test]
+fn messages_in_pieces_that_come_and_go_leave_nothing_behind() {
+    let (mut host, id) = host(|_| {});
+    let piece = |index: usize| format!(r#""chunkId":"c","totalChunks":2,"chunkIndex":{index},"data":"""#);
+    let complete = |host: &mut Host| {
+        (0..2).for_each(|index| say(host, id, "delta_batch_chunk", &piece(index)));
+    };
+    (0..100).for_each(|_| complete(&mut host));
+    let before = bytes();
+    (0..10_000).for_each(|_| complete(&mut host));
+    let left = bytes() - before;
+    assert!(left < 16 << 10, "{left}");
+}
+
+#[test]
+fn a_document_takes_little_beside_its_name() {
+    let kept = kept_of(5_000, &[("subscribe", "")], |_| {});
+    assert!(kept < 5_000 * (DOCUMENT_BYTES + 3 * NAME_BYTES), "{} bytes each", kept / 5_000);
+}
+
+#[test]
+fn what_is_remembered_of_connections_is_in_the_account() {
+    let (mut host, id) = host(|_| {});
+    assert_eq!(host.metrics().session_bytes, 0, "who says nothing has no session");
+    say(&mut host, id, "ping", r#""n":1"#);
+    let idle = host.metrics().session_bytes;
+    for n in 0..100 {
+        say(&mut host, id, "subscribe", &format!(r#""documentId":"{n:0>NAME_BYTES$}""#));
+    }
+    let counted = host.metrics().session_bytes - idle;
+    assert!((150_000..300_000).contains(&counted), "{counted}");
+    for n in 0..100 {
+        say(&mut host, id, "unsubscribe", &format!(r#""documentId":"{n:0>NAME_BYTES$}""#));
+    }
+    assert_eq!(host.metrics().session_bytes, idle);
+    host.drop(id);
+    assert_eq!(host.metrics().session_bytes, 0);
 }

@@ -171,6 +171,8 @@ metrics! {
         outbox_held_bytes => "annulus_outbox_held_bytes",
         /// Bytes of names and states of members, and once more of names at the connections that have set them.
         presence_bytes => "annulus_presence_bytes",
+        /// Bytes that dialects remember of connections, with messages that have come in part, and what they make for many.
+        session_bytes => "annulus_session_bytes",
         /// Bytes of answers that are being gathered.
         answers_bytes => "annulus_answers_bytes",
         /// Bytes that answers to requests under way may take.

@@ -10,6 +10,7 @@
 //! Invariant: each part says what it holds when the turn ends, or as it changes, so that nobody walks anything to know the
 //! sum. What one turn adds beyond that is bounded by the work that a turn may do.
 
+use crate::limits::RECEIVED_BYTES_MAX;
 use crate::wire::Reject;
 
 /// What memory is used for.
@@ -24,9 +25,11 @@ pub enum Use {
     Waiting,
     /// Answers that are being gathered.
     Answers,
+    /// What dialects remember of connections, with messages that have come in part, and what they make for many.
+    Sessions,
 }
 
-const USES: usize = 5;
+const USES: usize = 6;
 
 /// The soft limit of an outbox when there is hardly any memory: what it may hold and its peer still be asked for more.
 const SOFT_BYTES_MIN: usize = 16 << 10;
@@ -110,6 +113,13 @@ impl Account {
         let left = (share - alone).saturating_sub(over);
         let shrunk = configured as u128 * left as u128 / (share - alone) as u128;
         (shrunk as usize).max(SOFT_BYTES_MIN).min(configured)
+    }
+
+    /// Bytes that messages which a dialect puts together from several may take while they are not complete: one of the longest
+    /// in any case.
+    pub fn received_bytes_max(&self, message_bytes_max: usize) -> usize {
+        let share = if self.limit_bytes == 0 { usize::MAX } else { self.shares().1 / 8 };
+        share.min(RECEIVED_BYTES_MAX).max(2 * message_bytes_max)
     }
 
     /// Why an answer of any size must be refused.

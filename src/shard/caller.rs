@@ -26,6 +26,12 @@ impl Caller {
         Self { connection, grant: Grant::Everything }
     }
 
+    /// The same where no shard is.
+    #[cfg(test)]
+    pub const fn of_test(connection: ConnectionId) -> Self {
+        Self::everybody(connection)
+    }
+
     pub const fn connection(self) -> ConnectionId {
         self.connection
     }

@@ -35,6 +35,7 @@ impl Shard {
         // Whatever they do about it is told below; who is found to be drained there hears of it in the next turn.
         self.tell_drained();
         self.tell_changes();
+        self.go_on();
         while let Some(id) = self.clients.next_slow() {
             self.disconnect(id, Close::SlowConsumer);
         }
@@ -58,6 +59,7 @@ impl Shard {
         self.turn.account.set(Use::Outboxes, outboxes);
         self.turn.account.set(Use::Presence, rooms + self.clients.members_bytes());
         self.turn.account.set(Use::Waiting, self.maps.waiting_bytes());
+        self.turn.account.set(Use::Sessions, self.clients.session_bytes());
         self.clients.collect_debts(&self.turn);
         while let Some((id, at_once)) = self.clients.next_due() {
             self.disconnect_for(id, Close::SlowConsumer, "clients hold as much memory as they may");
@@ -77,6 +79,13 @@ impl Shard {
         }
         rooms.remove_leavers(turn, clients);
         rooms.answer_watches(turn, clients, requests);
+    }
+
+    /// Lets dialects go on with what lasts for more than a turn.
+    fn go_on(&mut self) {
+        for dialect in self.clients.commons().take_to_go_on() {
+            self.clients.dialect(dialect).go_on(self);
+        }
     }
 
     /// Asks to be woken when anything becomes durable, if anybody here waits for it.
@@ -179,6 +188,7 @@ impl Shard {
             || self.has_more_to_send_away()
             || is_to_exit
             || self.clients.has_drained()
+            || self.clients.has_to_go_on()
             || self.mesh_left
             || self.turn.storage_left
             || self.turn.outgoing.is_relieved()

@@ -7,7 +7,7 @@
 use std::any::Any;
 
 use super::caller::Caller;
-use super::commons::Commons;
+use super::commons::{Commons, DialectIndex};
 use super::outbox::{Frames, Parts, Personal};
 use super::outcomes::Outcomes;
 use super::{Now, Shard};
@@ -15,9 +15,6 @@ use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
 use crate::mesh::{Entries, Entry, Members};
 use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
-
-/// Place of a dialect in [`super::Shared::dialects`].
-pub type DialectIndex = u8;
 
 /// What a dialect remembers of one connection; `None`: nothing, which costs nothing.
 pub type Session = Option<Box<dyn Any + Send>>;
@@ -45,21 +42,34 @@ pub trait Dialect: Sync {
     /// Appends the frames, if any, that tell one connection of `event`.
     fn event(&self, event: Event<'_>, session: &mut Session, now: Now, out: &mut Vec<u8>);
 
-    /// Appends what follows an event that ended a snapshot or refused a request, in parts that others may be sent, too. Who is
-    /// named is told that it has drained, as it may go on.
+    /// Appends what follows an event that ended a snapshot or refused a request, in parts that others may be sent, too. It is
+    /// asked again by [`Shard::answer`].
     fn answer(
         &self,
         _session: &mut Session,
         _commons: &mut Commons,
         _now: Now,
         _out: &mut Parts<'_>,
-    ) -> Option<Caller> {
-        None
+    ) -> Answered {
+        Answered::default()
     }
+
+    /// Goes on with what lasts for more than a turn, as was asked for with [`Commons::go_on`].
+    fn go_on(&self, _shard: &mut Shard) {}
 
     /// A connection is gone, and its session goes next. Who is named is told that it has drained.
     fn closed(&self, _session: &mut Session, _commons: &mut Commons, _caller: Caller) -> Option<Caller> {
         None
+    }
+
+    /// Bytes of memory that a session took when that was last asked, and that it takes now, by and large.
+    fn session_bytes(&self, _session: &mut Session) -> (usize, usize) {
+        (0, 0)
+    }
+
+    /// The same of what this dialect remembers of all connections: it is asked in every turn.
+    fn commons_bytes(&self, _commons: &Commons) -> usize {
+        0
     }
 
     /// All that was queued for a connection has been sent, as was asked with [`Shard::call_when_drained`].
@@ -106,6 +116,15 @@ pub trait Dialect: Sync {
     fn close(&self, close: Close) -> Close {
         close
     }
+}
+
+/// What follows from an answer.
+#[derive(Clone, Copy, Default)]
+pub struct Answered {
+    /// Who is told that it has drained, as it may go on.
+    pub next: Option<Caller>,
+    /// Whether the answer is yet to be made, so that changes of maps wait: as for a peer that is slow, they are told after it.
+    pub holds_changes: bool,
 }
 
 /// The two kinds of WebSocket messages.

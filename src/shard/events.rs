@@ -64,10 +64,14 @@ impl Shard {
         connection.pinged = false;
         match connection.phase {
             Phase::Open if connection.unread.is_empty() && connection.waits == Waits::No && !congested => {
-                self.handle_frames(id, padded, len, false);
+                self.take_frames(id, padded, len);
             }
             Phase::Open | Phase::Accepted | Phase::Admission => {
-                connection.unread.extend_from_slice(&padded[..len]);
+                if connection.is_open() {
+                    connection.keep_unread(&padded[..len]);
+                } else {
+                    connection.unread.extend_from_slice(&padded[..len]);
+                }
                 let is_brief = connection.is_open() && !congested;
                 self.clients.wait(&mut self.turn, id, is_brief);
             }
@@ -176,8 +180,17 @@ impl Shard {
             let mut unread = std::mem::take(&mut connection.unread);
             let len = unread.len();
             unread.resize(len + PARSE_PADDING_BYTES, 0);
-            self.handle_frames(id, &mut unread, len, handled == 0);
+            let left = self.handle_frames(id, &mut unread, len, handled == 0);
             let Some(connection) = self.clients.get_mut(id) else { continue };
+            if let Some(left) = left {
+                // In the same buffer, as it may be much.
+                unread.truncate(len);
+                unread.drain(..len - left.bytes);
+                self.turn.spend(work::copied(left.bytes));
+                connection.unread = unread;
+                self.clients.wait(&mut self.turn, id, left.is_brief);
+                continue;
+            }
             if connection.waits != Waits::No {
                 continue;
             }

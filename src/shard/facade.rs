@@ -38,6 +38,25 @@ impl Shard {
         self.clients.commons()
     }
 
+    /// Has [`super::Dialect::answer`] asked again for a connection: what it waited for is there, or it waits no longer. Changes
+    /// that have waited for the answer follow it.
+    pub fn answer(&mut self, caller: Caller) {
+        let Self { turn, clients, maps, feeds, .. } = self;
+        clients.answer(caller.connection(), turn.now);
+        feeds.walk_on(turn, clients, maps, caller.connection());
+    }
+
+    /// Bytes that messages which this dialect puts together from several may take while they are not complete, where one has
+    /// at most so many.
+    pub fn received_bytes_max(&self, message_bytes_max: usize) -> usize {
+        self.turn.account.received_bytes_max(message_bytes_max)
+    }
+
+    /// Counts work that a dialect is doing, in the units of [`super::work`].
+    pub fn spend(&mut self, units: u64) {
+        self.turn.spend(units);
+    }
+
     /// Closes a connection as one that is too slow for what it has asked for, while others wait.
     pub fn close_slow(&mut self, caller: Caller) {
         self.clients.close_slow(caller.connection());
@@ -63,7 +82,7 @@ impl Shard {
 
     /// What the connection's dialect remembers of it; `None` if it is gone.
     pub fn session(&mut self, caller: Caller) -> Option<&mut Session> {
-        self.clients.get_mut(caller.connection()).map(|connection| &mut connection.session)
+        self.clients.session(caller.connection())
     }
 
     /// What the connection speaks; any if it is gone.

@@ -6,14 +6,37 @@ use crate::mesh::ConnectionId;
 use crate::wire::websocket::{self, Event, Input, Reader};
 use crate::wire::{Close, Payload};
 
+/// What is left of received bytes, at their end: it waits, and its connection is read on meanwhile if that `is_brief`.
+pub struct Left {
+    pub bytes: usize,
+    pub is_brief: bool,
+}
+
 impl Shard {
+    /// Handles the frames of what has come, as far as that may be now, and keeps the rest.
+    pub(super) fn take_frames(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
+        let left = self.handle_frames(id, padded, len, false);
+        if let Some(left) = left
+            && let Some(connection) = self.clients.get_mut(id)
+        {
+            connection.keep_unread(&padded[len - left.bytes..len]);
+            self.clients.wait(&mut self.turn, id, left.is_brief);
+        }
+    }
+
     /// Handles every complete frame of the first `len` bytes of `padded`. Stops early when this shard or this
-    /// connection has too much under way, or has done what it may in this turn; the rest is kept. If it `is_due`, its first
+    /// connection has too much under way, or has done what it may in this turn; the rest is to be kept. If it `is_due`, its first
     /// message is handled whatever the turn has done.
-    pub(super) fn handle_frames(&mut self, id: ConnectionId, padded: &mut [u8], len: usize, is_due: bool) {
-        let Some(connection) = self.clients.get_mut(id) else { return };
+    pub(super) fn handle_frames(
+        &mut self,
+        id: ConnectionId,
+        padded: &mut [u8],
+        len: usize,
+        is_due: bool,
+    ) -> Option<Left> {
+        let connection = self.clients.get_mut(id)?;
         if connection.phase != Phase::Open {
-            return;
+            return None;
         }
         // The reader leaves the table while it lends out payloads, so that handling one may use the whole shard.
         let mut reader = std::mem::replace(&mut connection.reader, Reader::new(0));
@@ -41,16 +64,15 @@ impl Shard {
                 Err(close) => break Some(close),
             }
         };
-        let Some(connection) = self.clients.get_mut(id) else { return };
+        let connection = self.clients.get_mut(id)?;
         connection.reader = reader;
         connection.note_work(&self.turn, before + self.turn.work() - began);
         if let Some(close) = ended {
-            return self.disconnect(id, close);
+            self.disconnect(id, close);
+            return None;
         }
-        if !input.is_empty() && connection.is_open() {
-            connection.unread.extend_from_slice(input.remaining());
-            self.clients.wait(&mut self.turn, id, is_brief);
-        }
+        let bytes = input.remaining().len();
+        (bytes > 0 && connection.is_open()).then_some(Left { bytes, is_brief })
     }
 
     /// Whether one more message of this connection may be handled now.

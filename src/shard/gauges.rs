@@ -53,6 +53,7 @@ impl Shard {
         metrics.outbox_held_bytes = self.clients.held_bytes() as u64;
         metrics.presence_bytes = (rooms.bytes + self.clients.members_bytes()) as u64;
         metrics.waiting_request_bytes = self.maps.waiting_bytes() as u64;
+        metrics.session_bytes = self.turn.account.used(Use::Sessions) as u64;
         metrics.answers_bytes = self.turn.account.used(Use::Answers) as u64;
         let (envelopes, bytes) = self.turn.outgoing.depth();
         metrics.mesh_pending_envelopes = envelopes as u64;

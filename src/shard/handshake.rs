@@ -140,7 +140,7 @@ impl Shard {
         if !early.is_empty() {
             let len = early.len();
             early.resize(len + PARSE_PADDING_BYTES, 0);
-            self.handle_frames(id, &mut early, len, false);
+            self.take_frames(id, &mut early, len);
         }
         if self.clients.get(id).is_some_and(|connection| connection.ended && connection.waits == Waits::No) {
             self.disconnect(id, Close::Gone);

@@ -42,10 +42,10 @@ pub mod work;
 
 pub use caller::{Caller, Grant};
 pub use clients::{Clients, Connection, Phase};
-pub use commons::Commons;
+pub use commons::{Commons, DialectIndex};
 pub use dialect::{
-    Ack, AckLevel, Change, Dialect, DialectIndex, Event, Health, MemberChange, MessageKind, Published,
-    Session, SnapshotEnd,
+    Ack, AckLevel, Answered, Change, Dialect, Event, Health, MemberChange, MessageKind, Published, Session,
+    SnapshotEnd,
 };
 pub use feeds::{From, Subscribe};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};

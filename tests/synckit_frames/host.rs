@@ -9,6 +9,7 @@ use annulus::config::{Config, DialectPath};
 use annulus::dialect;
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId, KeyHasher};
+use annulus::metrics::Metrics;
 use annulus::shard::{Command, Now, Shard, Shared};
 
 pub const TEXT: u8 = 1;
@@ -33,6 +34,8 @@ pub struct Host {
     pub keeps: bool,
     pub is_stalled: bool,
     stalled: Vec<ConnectionId>,
+    /// Units of work of each turn, once somebody counts them.
+    pub work: Option<Vec<u64>>,
 }
 
 impl Host {
@@ -71,6 +74,7 @@ impl Host {
             keeps: true,
             is_stalled: false,
             stalled: Vec::new(),
+            work: None,
         }
     }
 
@@ -93,6 +97,18 @@ impl Host {
         self.turn(Some((id, &masked(opcode, payload))));
         self.settle();
         self.take_frames(id)
+    }
+
+    /// One message comes, in a turn of its own.
+    #[allow(dead_code, reason = "the fuzz target lets the shard finish")]
+    pub fn receive(&mut self, id: ConnectionId, opcode: u8, payload: &[u8]) {
+        self.turn(Some((id, &masked(opcode, payload))));
+    }
+
+    /// Lets the shard work until it has nothing more to do.
+    #[allow(dead_code, reason = "the fuzz target lets the shard finish")]
+    pub fn finish(&mut self) {
+        self.settle();
     }
 
     /// The frames the connection was sent and that were not taken.
@@ -137,6 +153,9 @@ impl Host {
         }
         self.shard.drain_mesh();
         self.shard.end_turn();
+        if let Some(work) = &mut self.work {
+            work.push(self.shard.work());
+        }
         self.shard.take_commands(&mut self.commands);
         for command in std::mem::take(&mut self.commands) {
             if let Command::Send(id) = command {
@@ -148,6 +167,12 @@ impl Host {
             }
         }
         self.shard.turn_took_ns(1_000);
+    }
+
+    /// What the shard says of itself.
+    #[allow(dead_code, reason = "the fuzz target asks for no numbers")]
+    pub fn metrics(&self) -> Metrics {
+        self.shard.metrics_now()
     }
 
     /// Peers take what they are sent again.

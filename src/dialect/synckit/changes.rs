@@ -82,9 +82,19 @@ impl Changes<'_> {
     /// than a tenth of all they cost.
     pub fn write_for_all<'e>(&self, out: &mut Frames, entries: impl Iterator<Item = Entry<'e>>) {
         let mut newest = Time::ZERO;
+        self.write_next_for_all(out, &mut newest, entries);
+    }
+
+    /// The same of some of many entries, of which those before were not newer than `newest`.
+    pub fn write_next_for_all<'e>(
+        &self,
+        out: &mut Frames,
+        newest: &mut Time,
+        entries: impl Iterator<Item = Entry<'e>>,
+    ) {
         self.write_each(&mut out.bytes, entries, |hole, time| {
-            if time >= newest {
-                newest = time;
+            if time >= *newest {
+                *newest = time;
                 out.hole = Some(hole);
             }
         });

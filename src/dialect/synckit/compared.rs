@@ -18,13 +18,17 @@ pub struct Compared {
 }
 
 impl Compared {
-    /// Which of some states are contained in others, a bit each. `states` names them: document, keys and stamps, which are the
-    /// same for no other states. `compare` says it where it is not known.
-    pub fn get_or_compare(&mut self, states: impl Hash, compare: impl FnOnce() -> u32) -> u32 {
-        let name = self.hasher.hash_one(states);
-        if let Some(&contained) = self.contained.get(&name) {
-            return contained;
-        }
+    /// Names some states: document, keys and stamps, which are the same for no other states.
+    pub fn name(&self, states: impl Hash) -> u64 {
+        self.hasher.hash_one(states)
+    }
+
+    /// Which of the states of this name are contained in others, a bit each, if they were compared.
+    pub fn get(&self, name: u64) -> Option<u32> {
+        self.contained.get(&name).copied()
+    }
+
+    pub fn insert(&mut self, name: u64, contained: u32) {
         if self.contained.len() >= COMPARED_MAX {
             self.contained.clear();
         }
@@ -32,8 +36,6 @@ impl Compared {
         {
             self.comparisons += 1;
         }
-        let contained = compare();
         self.contained.insert(name, contained);
-        contained
     }
 }

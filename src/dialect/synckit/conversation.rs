@@ -12,12 +12,16 @@ use crate::crdt::Stamp;
 use crate::limits::KEY_BYTES_MAX;
 use crate::shard::{Caller, Session};
 
+/// Bytes of what is to be forgotten, about.
+const FORGOTTEN_BYTES: usize = 256;
+
 /// See the module.
 pub struct Conversation {
     /// Whether a message has come: the first decides how all are answered.
     pub has_spoken: bool,
     /// Messages written so far, of this connection.
     serial: u64,
+    counted_bytes: usize,
     /// Who it is.
     pub identity: Option<Identity>,
     /// The name its client gives itself, and how it stands in clocks.
@@ -28,9 +32,9 @@ pub struct Conversation {
     /// Documents whose state was asked for, in that order, and what is being collected.
     pub queue: VecDeque<String>,
     pub collecting: Option<Collecting>,
-    /// Its place among those who collect, or whether it waits for one in line.
+    /// Its place among those who collect, or in the line of those who wait for one.
     pub place: Option<Caller>,
-    pub is_in_line: bool,
+    pub in_line: Option<u64>,
     /// The state that it was sent and has not read.
     pub reading: Option<Reading>,
     /// Bytes of the requests for states that wait.
@@ -46,6 +50,7 @@ impl Default for Conversation {
         Self {
             has_spoken: false,
             serial: 0,
+            counted_bytes: 0,
             // Nobody is asked.
             identity: Some(Identity::anonymous()),
             client: None,
@@ -54,7 +59,7 @@ impl Default for Conversation {
             queue: VecDeque::new(),
             collecting: None,
             place: None,
-            is_in_line: false,
+            in_line: None,
             reading: None,
             waiting_bytes: 0,
             chunks: Chunks::default(),
@@ -74,6 +79,29 @@ impl Conversation {
     /// That of a session, if it has begun.
     pub fn begun(session: &Session) -> Option<&Self> {
         session.as_ref()?.downcast_ref()
+    }
+
+    /// Bytes that it took when that was last asked, and that it takes now.
+    pub fn count_bytes(&mut self) -> (usize, usize) {
+        let now = self.bytes();
+        (std::mem::replace(&mut self.counted_bytes, now), now)
+    }
+
+    /// Bytes that it takes, by and large.
+    fn bytes(&self) -> usize {
+        let names = self.client.as_ref().map_or(0, |name| 2 * name.len());
+        let collecting = self
+            .collecting
+            .as_ref()
+            .map_or(0, |collecting| size_of::<Collecting>() + collecting.parts.all_bytes());
+        size_of::<Self>()
+            + names
+            + collecting
+            + self.documents.bytes()
+            + self.waiting_bytes
+            + self.chunks.held().bytes
+            + self.shown.memory_bytes()
+            + self.to_forget.len() * FORGOTTEN_BYTES
     }
 
     /// It has read the state that it was sent.

@@ -4,19 +4,20 @@
 //! Invariant: what all of them take, here and in the shard, is counted before any of it is kept.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap};
+use xxhash_rust::xxh3::Xxh3;
 
-use super::keys::Key;
+use super::parts::Parts;
 use super::refusal::Reason;
-use super::text;
 use crate::config::Config;
 use crate::crdt::Time;
-use crate::mesh::{Entries, Entry, EntryPacker, EntryState};
+use crate::mesh::{Entries, Entry};
 use crate::wire::{Reject, Ticket};
 
 /// Bytes that a document takes beside its name where one connection alone has it: subscription, map, watch and room. Each of
-/// them, and this dialect, has the name. Measured: 1 966 bytes with a name of 200 bytes.
+/// them may have the name. With a name of 200 bytes less than 1 500 were measured (`tests/synckit_memory.rs`).
 const DOCUMENT_BYTES: usize = (1 << 10) + 256;
 const COPIES_OF_NAME: usize = 4;
 
@@ -36,14 +37,21 @@ impl Limits {
 /// See the module.
 #[derive(Default)]
 pub struct Documents {
-    by_name: HashMap<String, Document>,
+    /// By a hash of the name, which lies with the map: it is keyed at random, so that nobody can bring two about that are one.
+    by_name: HashMap<u64, Document>,
+    hasher: DefaultHashBuilder,
     /// What they take.
     bytes: usize,
 }
 
 impl Documents {
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Document> {
-        self.by_name.get_mut(name)
+        self.by_name.get_mut(&self.hasher.hash_one(name))
+    }
+
+    /// Bytes that they take, here and in the shard.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The document of this name, one more unless it is there.
@@ -51,7 +59,8 @@ impl Documents {
     /// # Errors
     /// Why there may be no more.
     pub fn admit(&mut self, name: &str, limits: Limits) -> Result<&mut Document, Reason<'static>> {
-        if !self.by_name.contains_key(name) {
+        let hash = self.hasher.hash_one(name);
+        if !self.by_name.contains_key(&hash) {
             if self.by_name.len() >= limits.documents {
                 return Err(Reason::of(Reject::TooManySubscriptions));
             }
@@ -62,11 +71,11 @@ impl Documents {
             }
             self.bytes += bytes_of(name);
         }
-        Ok(self.by_name.entry_ref(name).or_default())
+        Ok(self.by_name.entry(hash).or_default())
     }
 
     pub fn remove(&mut self, name: &str) -> Option<Document> {
-        let removed = self.by_name.remove(name)?;
+        let removed = self.by_name.remove(&self.hasher.hash_one(name))?;
         self.bytes -= bytes_of(name);
         Some(removed)
     }
@@ -90,11 +99,9 @@ pub struct Document {
 /// The state of the one document of a connection that is being collected.
 pub struct Collecting {
     pub name: String,
-    /// [`Entries`] of fields and elements, as far as they have come.
-    packed: Vec<u8>,
-    /// The latest of the texts, each packed by itself, oldest first, and the bytes of them.
-    texts: VecDeque<Vec<u8>>,
-    text_bytes: usize,
+    pub parts: Parts,
+    /// Of all that has come.
+    version: Box<Xxh3>,
     /// For how many requests, and whether any of them is answered by the state alone.
     pub answering: usize,
     pub takes_one: bool,
@@ -147,13 +154,18 @@ impl Document {
 }
 
 impl Collecting {
-    /// Begins with nothing.
-    pub fn new(name: String, waiting: &VecDeque<StateRequest>, room: usize, told: Time) -> Self {
+    /// Begins with nothing. Versions of the document are told apart by hashes that begin with `version`.
+    pub fn new(
+        name: String,
+        version: Xxh3,
+        waiting: &VecDeque<StateRequest>,
+        room: usize,
+        told: Time,
+    ) -> Self {
         Self {
             name,
-            packed: Vec::new(),
-            texts: VecDeque::new(),
-            text_bytes: 0,
+            parts: Parts::default(),
+            version: Box::new(version),
             answering: waiting.len(),
             takes_one: waiting.iter().any(|request| !request.wants_fields),
             room,
@@ -162,43 +174,24 @@ impl Collecting {
         }
     }
 
-    /// Takes a chunk. Of texts the latest are kept, as many as are compared; older ones are passed on, as a document has no
-    /// bound for all of them.
-    pub fn collect(&mut self, entries: Entries<'_>, mut pass: impl FnMut(Entry<'_>)) {
-        for Entry { key, state } in entries {
-            let EntryState::Value { at, value, .. } = state else { continue };
-            if Key::of(key) != Key::Text || value.is_none() {
-                EntryPacker(&mut self.packed).value(key, &at, value);
-                continue;
-            }
-            let mut text = Vec::new();
-            EntryPacker(&mut text).value(key, &at, value);
-            self.text_bytes += text.len();
-            self.texts.push_back(text);
-            while self.texts.len() > text::STATES_MAX || self.text_bytes > text::BYTES_MAX {
-                let Some(oldest) = self.texts.pop_front() else { break };
-                self.text_bytes -= oldest.len();
-                Entries::new(&oldest).for_each(&mut pass);
-            }
-        }
+    /// Takes a chunk; see [`Parts::take`].
+    pub fn collect(&mut self, entries: Entries<'_>, pass: impl FnMut(Entry<'_>)) {
+        self.version.update(entries.packed());
+        self.parts.take(entries, pass);
+    }
+
+    /// Names the version by all that has come.
+    pub fn version(&self) -> u128 {
+        self.version.digest128()
     }
 
     /// Whether there is no room to answer anybody who waits.
     pub fn is_too_large(&self) -> bool {
-        self.packed.len() > if self.takes_one { self.room } else { self.room / 2 }
+        self.parts.bytes() > if self.takes_one { self.room } else { self.room / 2 }
     }
 
-    /// What has come, each part packed.
-    pub fn packed(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(&*self.packed).chain(self.texts.iter().map(|text| &**text))
-    }
-
-    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.packed().flat_map(Entries::new)
-    }
-
-    /// Forgets what has come, as it is of no use.
+    /// Forgets what has come, as it is of no use here.
     pub fn clear(&mut self) {
-        (self.packed, self.texts, self.text_bytes) = (Vec::new(), VecDeque::new(), 0);
+        self.parts = Parts::default();
     }
 }

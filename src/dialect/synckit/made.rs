@@ -11,92 +11,61 @@ use std::ops::Range;
 use super::changes::{self, Changes};
 use super::document::StateRequest;
 use super::frame::{ClockName, Code, Fields, Framing, MessageId, begin_object, write_started};
-use super::state::State;
-use super::text;
 use crate::crdt::{Stamp, Time};
-use crate::mesh::{Entry, EntryState};
+use crate::mesh::{Entries, Entry, EntryState};
 use crate::shard::{Frames, Parts, SharedFrames};
-use crate::wire::json::write_string;
 
 /// Removals that are told with a state, at most, of fields and of elements each: the latest. A client that was away may show
 /// what was removed meanwhile; whether it was here before, it does not say, and what it never had it is told for nothing.
-const REMOVED_TOLD_MAX: usize = 1_000;
+pub const REMOVED_TOLD_MAX: usize = 1_000;
 
 /// See the module.
 pub struct MadeState {
     framing: Framing,
     frames: SharedFrames,
-    object: Range<usize>,
-    text: Range<usize>,
-    fields: Range<usize>,
+    pub object: Range<usize>,
+    pub text: Range<usize>,
+    pub fields: Range<usize>,
     /// Where each of them begins, and the last ends.
-    removed_fields: Vec<usize>,
+    pub removed_fields: Vec<usize>,
     /// The newest of them, which is told to each with its name in the clock: it may be newer than all fields.
-    newest_removed: Option<(String, Stamp)>,
-    removed_elements: Vec<usize>,
-    rest: Range<usize>,
+    pub newest_removed: Option<(String, Stamp)>,
+    pub removed_elements: Vec<usize>,
+    pub rest: Range<usize>,
     /// The oldest change among the fields.
-    oldest: Option<Time>,
-    /// The newest among the removed fields that are not told.
+    pub oldest: Option<Time>,
+    /// The removed fields that not everybody is told of, packed, oldest first, and when the newest of them was removed.
+    pub older_removed: Vec<u8>,
     pub removed_before: Option<Time>,
 }
 
 impl MadeState {
-    pub fn of(state: &State<'_>, framing: Framing, document: &str) -> Self {
-        let mut frames = Frames::default();
-        let changes = Changes { framing, document, client: None };
-        let object = appended(&mut frames, |frames| write_object(&mut frames.bytes, &state.fields));
-        let text = appended(&mut frames, |frames| {
-            if let Some((_, at, operation)) = state.texts.first() {
-                text::write_state(&mut Fields::of(&mut frames.bytes), operation, at.time);
-            }
-        });
-        let fields = appended(&mut frames, |frames| {
-            changes.write_for_all(frames, state.fields.iter().copied());
-        });
-        let untold = state.removed_fields.len().saturating_sub(REMOVED_TOLD_MAX);
-        let mut removed_fields = vec![frames.bytes.len()];
-        for entry in &state.removed_fields[untold..] {
-            changes.write(&mut frames.bytes, std::iter::once(*entry));
-            removed_fields.push(frames.bytes.len());
-        }
-        let newest_removed = state.removed_fields.last().and_then(|entry| match entry.state {
-            EntryState::Value { at, .. } => Some((entry.key.to_owned(), at)),
-            EntryState::Tags { .. } | EntryState::Count(_) => None,
-        });
-        let mut removed_elements = vec![frames.bytes.len()];
-        let older = state.removed_elements.len().saturating_sub(REMOVED_TOLD_MAX);
-        for steps in state.removed_elements[older..].chunks(changes::SET_OPERATIONS_MAX) {
-            changes.write_set(&mut frames.bytes, steps.iter().copied());
-            removed_elements.push(frames.bytes.len());
-        }
-        let rest = appended(&mut frames, |frames| {
-            for (key, at, operation) in &state.texts {
-                changes.text(&mut frames.bytes, key, at, |out| text::write_operation(out, operation));
-            }
-            changes.write_set(&mut frames.bytes, state.elements.iter().copied());
-        });
-        let removed_before = untold.checked_sub(1).map(|last| time_of(&state.removed_fields[last]));
-        let oldest = state.oldest;
-        frames.bytes.shrink_to_fit();
+    /// Of nothing yet.
+    pub fn new(framing: Framing) -> Self {
         Self {
             framing,
-            frames: SharedFrames::new(frames),
-            object,
-            text,
-            fields,
-            removed_fields,
-            newest_removed,
-            removed_elements,
-            rest,
-            oldest,
-            removed_before,
+            frames: SharedFrames::default(),
+            object: 0..0,
+            text: 0..0,
+            fields: 0..0,
+            removed_fields: Vec::new(),
+            newest_removed: None,
+            removed_elements: Vec::new(),
+            rest: 0..0,
+            oldest: None,
+            older_removed: Vec::new(),
+            removed_before: None,
         }
+    }
+
+    /// The same in these bytes.
+    pub fn with(self, frames: Frames) -> Self {
+        Self { frames: SharedFrames::new(frames), ..self }
     }
 
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
-        self.frames.bytes.len()
+        self.frames.bytes.len() + self.older_removed.len()
     }
 
     /// Bytes of what goes with any answer, of an answer beside what is of its request alone, and of the fields one by one.
@@ -179,6 +148,27 @@ impl MadeState {
         taken
     }
 
+    /// Appends older removals of fields than everybody is told of, which who knows more of the document has not been told of: from
+    /// `told` on, the latest that so many bytes have room for; how many it takes.
+    pub fn write_news(
+        &self,
+        document: &str,
+        client: Option<&ClockName>,
+        (told, room): (Time, usize),
+        out: &mut Parts<'_>,
+    ) -> usize {
+        let changes = Changes { framing: self.framing, document, client };
+        let mut news = Vec::new();
+        let mut starts = vec![0];
+        for entry in Entries::new(&self.older_removed).filter(|entry| time_of(entry) >= told) {
+            changes.write(&mut news, std::iter::once(entry));
+            starts.push(news.len());
+        }
+        let start = starts.into_iter().find(|&start| news.len() - start <= room).unwrap_or(news.len());
+        out.own(|out| out.extend_from_slice(&news[start..]));
+        news.len() - start
+    }
+
     /// Appends the same of elements, and then texts and elements, for which there must be room beside.
     pub fn write_rest(&self, room: usize, out: &mut Parts<'_>) {
         self.write_latest(&self.removed_elements, room, out);
@@ -193,29 +183,8 @@ impl MadeState {
     }
 }
 
-fn appended(frames: &mut Frames, append: impl FnOnce(&mut Frames)) -> Range<usize> {
-    let start = frames.bytes.len();
-    append(frames);
-    start..frames.bytes.len()
-}
-
-fn write_object(out: &mut Vec<u8>, fields: &[Entry<'_>]) {
-    out.push(b'{');
-    let mut separator = b"".as_slice();
-    for entry in fields {
-        if let EntryState::Value { value: Some(value), .. } = entry.state {
-            out.extend_from_slice(separator);
-            write_string(out, entry.key);
-            out.push(b':');
-            out.extend_from_slice(value);
-            separator = b",";
-        }
-    }
-    out.push(b'}');
-}
-
 /// When a field, which is a value, was changed.
-pub fn time_of(entry: &Entry<'_>) -> Time {
+fn time_of(entry: &Entry<'_>) -> Time {
     match entry.state {
         EntryState::Value { at, .. } => at.time,
         EntryState::Tags { .. } | EntryState::Count(_) => Time::ZERO,

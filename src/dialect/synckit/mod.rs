@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! requests.rs      messages to commands               health.rs      the page /health
-//! documents.rs     who is subscribed, states on their way
+//! documents.rs     who is subscribed, and asks for states
+//! collected.rs     states as they come, are made and answer
 //! awareness.rs     who is there                       forgetting.rs  what is of no use is deleted
 //! writes.rs        deltas and batches to operations   relay.rs       operations that are handed on and not kept
 //! answers.rs       the answer to who asks for a state line.rs        who collects one, and what of them is shared
-//! made.rs          a state as bytes for many          state.rs       what the entries of a document come to
+//! making.rs        a state that is being made         made.rs        a state as bytes for many
+//! state.rs         what the entries of a document come to
+//! parts.rs         the entries as they come
 //! replies.rs       answers to one connection          conversation.rs  what is remembered of a client
 //! document.rs      what of its documents              shown.rs        what it shows of its clients, counted
-//! chunks.rs        messages in pieces                 compared.rs     which texts contain which, remembered
+//! chunks.rs        messages in pieces                 unfinished.rs   what those of all connections take
+//! compared.rs      which texts contain which, remembered
 //! changes.rs       changes to deltas and batches      text.rs        states of texts
 //! keys.rs          what keys of a map stand for       identity.rs    who may do what
 //! message.rs       what clients say                   refusal.rs     the words of refusals
@@ -18,13 +22,15 @@
 //!
 //! Imports point down this line, which `tests/layers.rs` reads:
 //!
-//! order: mod → { requests, health } → { documents, awareness, forgetting, writes } → { answers, relay } → replies →
-//! conversation → line → made → state → { document, compared, chunks, shown, changes } → { text, keys, identity } → message → refusal → frame
+//! order: mod → { requests, health } → { documents, collected, awareness, forgetting, writes } → { answers, relay } →
+//! replies → conversation → line → making → made → state → { document, compared, shown, changes } → { parts, chunks } →
+//! unfinished → { text, keys, identity } → message → refusal → frame
 
 mod answers;
 mod awareness;
 mod changes;
 mod chunks;
+mod collected;
 mod compared;
 mod conversation;
 mod document;
@@ -36,7 +42,9 @@ mod identity;
 mod keys;
 mod line;
 mod made;
+mod making;
 mod message;
+mod parts;
 mod refusal;
 mod relay;
 mod replies;
@@ -44,6 +52,7 @@ mod requests;
 mod shown;
 mod state;
 mod text;
+mod unfinished;
 mod writes;
 
 use std::borrow::Cow;
@@ -51,6 +60,7 @@ use std::borrow::Cow;
 use changes::Changes;
 use conversation::Conversation;
 use frame::{Code, Framing, write_message};
+use line::Line;
 use refusal::{Reason, Refusal};
 use shown::Step;
 
@@ -59,8 +69,8 @@ use crate::config::{Config, DialectPath};
 use crate::mesh::Entry;
 use crate::shard::Caller;
 use crate::shard::{
-    self, Ack, Commons, Dialect, Event, Frames, Health, MemberChange, MessageKind, Now, Parts, Personal,
-    Published, Session, Shard,
+    self, Ack, Answered, Commons, Dialect, Event, Frames, Health, MemberChange, MessageKind, Now, Parts,
+    Personal, Published, Session, Shard,
 };
 use crate::wire::{Close, Payload, Reject, Ticket};
 
@@ -122,7 +132,7 @@ impl Dialect for SyncKit {
             }
             // What it ends is answered by `answer`.
             Event::Snapshot { map, entries, end, .. } => {
-                documents::collected(conversation, self.framing, map, entries, end, now, out);
+                collected::collected(conversation, self.framing, map, entries, end, now, out);
             }
             Event::Members { ticket, room, members } => {
                 let is_implied =
@@ -144,12 +154,26 @@ impl Dialect for SyncKit {
         commons: &mut Commons,
         now: Now,
         out: &mut Parts<'_>,
-    ) -> Option<Caller> {
-        documents::answer(Conversation::of(session), commons.of(), self.framing, now, out)
+    ) -> Answered {
+        collected::answer(Conversation::of(session), commons, self.framing, now, out)
+    }
+
+    fn go_on(&self, shard: &mut Shard) {
+        collected::make_on(shard);
     }
 
     fn closed(&self, session: &mut Session, commons: &mut Commons, caller: Caller) -> Option<Caller> {
-        documents::closed(Conversation::of(session), commons.of(), caller)
+        collected::closed(Conversation::of(session), commons, caller)
+    }
+
+    fn session_bytes(&self, session: &mut Session) -> (usize, usize) {
+        if session.is_some() { Conversation::of(session).count_bytes() } else { (0, 0) }
+    }
+
+    /// Both dialects of this folder remember the same.
+    fn commons_bytes(&self, commons: &Commons) -> usize {
+        let is_it = self.framing == Framing::Binary;
+        commons.begun::<Line>().filter(|_| is_it).map_or(0, Line::held_bytes)
     }
 
     fn drained(&self, shard: &mut Shard, caller: Caller) {

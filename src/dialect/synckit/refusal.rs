@@ -19,6 +19,8 @@ pub enum Refusal<'a> {
         bytes_max: usize,
     },
     TooManyMessages,
+    /// All messages of the connection that have come in part are forgotten.
+    PiecesDropped,
     NotAuthenticated,
     PermissionDenied {
         document: &'a str,
@@ -126,6 +128,7 @@ impl Display for Refusal<'_> {
                 return write!(formatter, "Message too large ({bytes} bytes, max {bytes_max})");
             }
             Self::TooManyMessages => "Too many messages. Please slow down.",
+            Self::PiecesDropped => "Message in chunks dropped",
             Self::NotAuthenticated => "Not authenticated",
             Self::PermissionDenied { .. } => "Permission denied",
             Self::InvalidDocument => "Invalid document ID",
@@ -150,6 +153,14 @@ impl Refusal<'_> {
                 fields.json("details", br#"{"code":"INVALID_MESSAGE"}"#);
             }
             Self::TooManyMessages => fields.json("details", br#"{"code":"RATE_LIMIT_EXCEEDED"}"#),
+            Self::PiecesDropped => {
+                let text = "messages of which not all chunks have come take as much memory as they may";
+                details(
+                    fields,
+                    None,
+                    Some(&Reason { text, ..Reason::of(Reject::Overloaded { retry_after_ms: 0 }) }),
+                );
+            }
             Self::PermissionDenied { document } => details(fields, Some(document), None),
             Self::Failed { document, reason, .. } => details(fields, Some(document), Some(reason)),
             Self::AwarenessSubscribe(reason)

@@ -1,7 +1,7 @@
 //! From messages to the commands each one asks for, and the answers that need no engine.
 
 use super::awareness;
-use super::chunks::Unfinished;
+use super::chunks::{Chunks, Piece};
 use super::conversation::Conversation;
 use super::document::StateRequest;
 use super::documents;
@@ -10,11 +10,12 @@ use super::identity::{Access, check};
 use super::message::{self, Fields, Incoming, Nodes, Said};
 use super::refusal::Refusal;
 use super::replies::{refuse, reply};
+use super::unfinished::Unfinished;
 use super::writes::{Operations, Writes};
 use crate::config::Config;
 use crate::limits::{MAP_NAME_BYTES_MAX, PARSE_PADDING_BYTES};
 use crate::shard::Caller;
-use crate::shard::{AckLevel, MessageKind, Shard};
+use crate::shard::{AckLevel, MessageKind, Shard, work};
 use crate::wire::json::Diagnosis;
 use crate::wire::{Payload, Ticket};
 
@@ -281,17 +282,24 @@ pub const fn what_failed(kind: u8) -> &'static str {
 
 fn take_chunk(shard: &mut Shard, caller: Caller, fields: &Fields<'_>) {
     let (bytes_max, now_ms) = (message_bytes_max(shard.config()), shard.now().timer_ms());
-    let Some(session) = shard.session(caller) else { return };
-    let chunks = &mut Conversation::of(session).chunks;
-    let count = chunks.count();
-    let taken = chunks.take(fields, bytes_max, now_ms);
-    if chunks.count() > count {
-        shard.commons().of::<Unfinished>().push(caller, now_ms);
+    let piece = match Piece::of(fields) {
+        Ok(piece) => piece,
+        Err(name) => {
+            name.into_iter().for_each(|name| with_chunks(shard, caller, |chunks| chunks.forget(name)));
+            return refuse(shard, caller, Refusal::InvalidFormat);
+        }
+    };
+    if !has_room_for_piece(shard, caller, &piece, bytes_max) {
+        return;
     }
+    let mut taken = Ok(None);
+    with_chunks(shard, caller, |chunks| taken = chunks.take(&piece, bytes_max, now_ms));
     match taken {
         Ok(None) => {}
         Ok(Some(mut message)) => {
             let len = message.len();
+            // All of it is read at once, whatever its last piece was.
+            shard.spend(work::copied(len) + work::decoded(len));
             message.resize(len + PARSE_PADDING_BYTES, 0);
             let payload = Payload::new(&mut message, len);
             handle_framed(shard, caller, MessageKind::Binary, payload, true);
@@ -300,14 +308,43 @@ fn take_chunk(shard: &mut Shard, caller: Caller, fields: &Fields<'_>) {
     }
 }
 
+/// Changes the messages in pieces of a connection, and keeps account of what they take.
+fn with_chunks(shard: &mut Shard, caller: Caller, change: impl FnOnce(&mut Chunks)) {
+    let Some(session) = shard.session(caller).filter(|session| session.is_some()) else { return };
+    let chunks = &mut Conversation::of(session).chunks;
+    let before = chunks.held();
+    change(chunks);
+    let after = chunks.held();
+    shard.commons().of::<Unfinished>().changed(caller, before, after);
+}
+
+/// Whether there is room for one more piece of this connection. Where there is not, whoever holds most loses its messages in
+/// pieces until there is, be it this one.
+fn has_room_for_piece(shard: &mut Shard, caller: Caller, piece: &Piece<'_>, bytes_max: usize) -> bool {
+    let room = shard.received_bytes_max(bytes_max);
+    let Some(session) = shard.session(caller) else { return false };
+    let chunks = &Conversation::of(session).chunks;
+    let adds = chunks.adds(piece);
+    let own = chunks.held().bytes + adds;
+    loop {
+        let unfinished = shard.commons().of::<Unfinished>();
+        if adds == 0 || unfinished.bytes() + adds <= room {
+            return true;
+        }
+        let largest = unfinished.largest().filter(|&(bytes, _)| bytes >= own);
+        let loser = largest.map_or(caller, |(_, caller)| caller);
+        with_chunks(shard, loser, Chunks::forget_all);
+        refuse(shard, loser, Refusal::PiecesDropped);
+        if loser.connection() == caller.connection() {
+            return false;
+        }
+    }
+}
+
 /// Forgets messages in pieces, of whatever connection, whose time to become complete is over.
 pub fn forget_unfinished(shard: &mut Shard) {
     let now_ms = shard.now().timer_ms();
     while let Some(caller) = shard.commons().of::<Unfinished>().next(now_ms) {
-        if let Some(session) = shard.session(caller)
-            && session.is_some()
-        {
-            Conversation::of(session).chunks.forget_old(now_ms);
-        }
+        with_chunks(shard, caller, |chunks| chunks.forget_old(now_ms));
     }
 }

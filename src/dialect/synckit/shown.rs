@@ -29,6 +29,11 @@ pub struct Step {
 }
 
 impl Shown {
+    /// Bytes that are taken here: the states lie with the rooms.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes_by_member.len() * size_of::<(u64, u32)>()
+    }
+
     /// Counts a state that a client is about to show in a document, or shows no longer.
     ///
     /// # Errors

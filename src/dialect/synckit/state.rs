@@ -1,145 +1,183 @@
 //! What the entries of a document come to: its fields, texts and elements, each key once.
+//!
+//! ```text
+//! parts ─► index: the last change of each key ─► sort out: fields, elements, what is gone of both
+//! ```
+//! Entry by entry, so that whoever sorts out many can stop and go on another time.
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use std::hash::BuildHasher;
 
 use super::changes::{SetChange, SetStep, Told};
-use super::compared::Compared;
-use super::text;
+use super::keys::Key;
+use super::parts::{Parts, Place};
 use crate::crdt::{Stamp, Time};
-use crate::mesh::{Entry, EntryState};
+use crate::mesh::{Entries, Entry, EntryState};
+use crate::shard::work;
+use crate::wire::json::string_bytes;
+
+/// Units of looking up one key, and of looking at one entry again.
+const INDEXED: u64 = work::CELL / 4;
+const LOOKED_AT: u64 = work::CELL / 16;
+
+/// Keys of no use that are remembered. What is left is found again.
+const OF_NO_USE_MAX: usize = 1_000;
 
 /// See the module.
 #[derive(Default)]
-pub struct State<'a> {
-    pub fields: Vec<Entry<'a>>,
-    /// The texts, newest first: none that another contains.
-    pub texts: Vec<(&'a str, Stamp, &'a [u8])>,
+pub struct State {
+    parts: Parts,
+    hasher: DefaultHashBuilder,
+    /// Places in `last`, by their key: the hash of that, halved, and the place.
+    by_key: HashTable<(u32, u32)>,
+    /// The last change of each key, in their order; `None`: of a key that has changed again.
+    last: Vec<Option<Place>>,
+    indexed: Place,
+    sorted_out: usize,
+    /// When the set was last cleared.
+    cleared: Time,
+    /// In the order in which they were written.
+    pub fields: Vec<Place>,
+    pub elements: Vec<Place>,
+    /// Those that are no longer there; once all are sorted out, oldest change first.
+    pub removed_fields: Vec<(Time, Place)>,
+    pub removed_elements: Vec<(Time, Place)>,
+    /// The texts, newest first, each packed by itself.
+    pub texts: Vec<Vec<u8>>,
     /// Texts that another contains, and elements that were cleared.
-    pub of_no_use: Vec<(&'a str, Stamp)>,
-    /// Elements of a set.
-    pub elements: Vec<SetStep<'a>>,
-    /// Elements and fields that are no longer there, oldest change first.
-    pub removed_elements: Vec<SetStep<'a>>,
-    pub removed_fields: Vec<Entry<'a>>,
+    pub of_no_use: Vec<(String, Stamp)>,
     /// The oldest change among the fields.
     pub oldest: Option<Time>,
+    /// Bytes of names and values of fields as JSON.
+    pub fields_bytes: usize,
 }
 
-impl<'a> State<'a> {
-    /// Of entries, the last change of each key.
-    pub fn of(document: &str, entries: impl Iterator<Item = Entry<'a>>, compared: &mut Compared) -> Self {
-        let mut latest: HashMap<&str, Entry<'a>> = HashMap::new();
-        for entry in entries {
-            let known = latest.entry(entry.key).or_insert(entry);
-            if stamp_of(&entry) >= stamp_of(known) {
-                *known = entry;
+impl State {
+    pub fn of(mut parts: Parts) -> Self {
+        let texts = latest_texts(&mut parts);
+        let last = Vec::with_capacity(parts.count());
+        let by_key = HashTable::with_capacity(parts.count());
+        Self { by_key, last, texts, parts, ..Self::default() }
+    }
+
+    pub fn entry(&self, at: Place) -> Entry<'_> {
+        self.parts.entry(at)
+    }
+
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> usize {
+        self.parts.all_bytes() + self.texts.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// Looks up the key of the next entry; what that costs, and `None` once there is no more.
+    pub fn index_next(&mut self) -> Option<u64> {
+        let (at, entry) = self.parts.next(&mut self.indexed)?;
+        let hash = self.hasher.hash_one(entry.key);
+        let half = (hash >> 32) as u32;
+        let (parts, last) = (&self.parts, &mut self.last);
+        let is_it = |&(of, place): &(u32, u32)| {
+            of == half && last[place as usize].is_some_and(|at| parts.entry(at).key == entry.key)
+        };
+        let spread = |half: u32| u64::from(half) << 32 | u64::from(half);
+        let place = u32::try_from(last.len()).expect("entries have more than one byte each");
+        match self.by_key.find_mut(spread(half), is_it) {
+            // Of one key an owner tells in the order of its changes.
+            Some((_, known)) => {
+                last[*known as usize] = None;
+                *known = place;
+            }
+            None => {
+                self.by_key.insert_unique(spread(half), (half, place), |&(half, _)| spread(half));
             }
         }
-        let mut state = Self::default();
-        let mut cleared = Time::ZERO;
-        for entry in latest.into_values() {
-            match Told::of(entry) {
-                Some(Told::Field { at, is_deleted: false, .. }) => {
-                    state.oldest = Some(state.oldest.map_or(at.time, |oldest| oldest.min(at.time)));
-                    state.fields.push(entry);
+        self.last.push(Some(at));
+        if let (Key::Cleared, EntryState::Value { at, value: Some(_), .. }) =
+            (Key::of(entry.key), entry.state)
+        {
+            self.cleared = at.time;
+        }
+        Some(INDEXED + work::copied(entry.key.len()))
+    }
+
+    /// Sorts out the next entry, once all are indexed; what that costs, and `None` once there is no more.
+    pub fn sort_out_next(&mut self) -> Option<u64> {
+        let Some(&last) = self.last.get(self.sorted_out) else {
+            (self.last, self.by_key) = (Vec::new(), HashTable::new());
+            self.sorted_out = 0;
+            return None;
+        };
+        self.sorted_out += 1;
+        let Some(place) = last else { return Some(LOOKED_AT) };
+        let entry = self.parts.entry(place);
+        let read =
+            if matches!(Key::of(entry.key), Key::Element(_)) { work::decoded(entry.key.len()) } else { 0 };
+        match Told::of(entry) {
+            Some(Told::Field { at, is_deleted: false, name, value }) => {
+                self.oldest = Some(self.oldest.map_or(at.time, |oldest| oldest.min(at.time)));
+                self.fields_bytes += string_bytes(name) + value.len();
+                self.fields.push(place);
+            }
+            Some(Told::Field { at, .. }) => self.removed_fields.push((at.time, place)),
+            Some(Told::Set(SetStep { change: SetChange::Add(_), at, .. })) if at.time > self.cleared => {
+                self.elements.push(place);
+            }
+            Some(Told::Set(SetStep { change: SetChange::Add(_), at, key })) => {
+                if self.of_no_use.len() < OF_NO_USE_MAX {
+                    self.of_no_use.push((key.to_owned(), at));
                 }
-                Some(Told::Field { .. }) => state.removed_fields.push(entry),
-                Some(Told::Text { key, at, operation }) => state.texts.push((key, at, operation)),
-                Some(Told::Set(step)) => match step.change {
-                    SetChange::Add(_) => state.elements.push(step),
-                    SetChange::Remove(_) => state.removed_elements.push(step),
-                    SetChange::Clear => cleared = step.at.time,
-                },
-                None => {}
+                self.removed_elements.push((at.time, place));
             }
+            Some(Told::Set(SetStep { change: SetChange::Remove(_), at, .. })) => {
+                self.removed_elements.push((at.time, place));
+            }
+            Some(Told::Set(_) | Told::Text { .. }) | None => {}
         }
-        // In the order in which they were written, as they would have come one by one.
-        let by_time = |step: &SetStep<'a>| (step.at, step.key);
-        state.elements.sort_by_key(by_time);
-        state.take_out_cleared(cleared);
-        state.removed_elements.sort_by_key(by_time);
-        let by_time = |entry: &Entry<'a>| (stamp_of(entry).map(|at| at.time), entry.key);
-        state.fields.sort_by_key(by_time);
-        state.removed_fields.sort_by_key(by_time);
-        // Two shards may give the same stamp.
-        state.texts.sort_by_key(|&(key, at, _)| (std::cmp::Reverse(at), key));
-        state.take_out_contained(document, compared);
-        state
+        Some(LOOKED_AT + read)
     }
 
-    fn take_out_cleared(&mut self, cleared: Time) {
-        let (of_no_use, removed) = (&mut self.of_no_use, &mut self.removed_elements);
-        self.elements.retain(|step| {
-            let is_there = step.at.time > cleared;
-            if let (SetChange::Add(element), false) = (step.change, is_there) {
-                of_no_use.push((step.key, step.at));
-                removed.push(SetStep { change: SetChange::Remove(element), ..*step });
-            }
-            is_there
-        });
+    /// Puts what is gone in the order of its changes, once all is sorted out; what that costs. It comes nearly in that order.
+    pub fn order_removed(&mut self) -> u64 {
+        self.removed_fields.sort_by_key(|&(time, _)| time);
+        self.removed_elements.sort_by_key(|&(time, _)| time);
+        work::PASSED_OVER * (self.removed_fields.len() + self.removed_elements.len()) as u64
     }
 
-    fn take_out_contained(&mut self, document: &str, compared: &mut Compared) {
-        if self.texts.len() < 2 {
-            return;
-        }
-        let looked_at = self.texts.iter().take(text::STATES_MAX);
-        let names: Vec<(&str, Stamp)> = looked_at.clone().map(|&(key, at, _)| (key, at)).collect();
-        let contained = compared.get_or_compare((document, names), || {
-            let operations: Vec<&[u8]> = looked_at.map(|&(_, _, operation)| operation).collect();
-            text::contained(&operations)
-        });
+    /// Takes out the texts that others contain, of the first of which there is a bit each, the first the lowest.
+    pub fn take_out_texts(&mut self, contained: u32) {
         let (mut place, of_no_use) = (0, &mut self.of_no_use);
-        self.texts.retain(|&(key, at, _)| {
-            let is_contained = place < text::STATES_MAX && contained >> place & 1 == 1;
+        self.texts.retain(|packed| {
+            let is_contained = place < u32::BITS && contained >> place & 1 == 1;
             place += 1;
-            if is_contained {
-                of_no_use.push((key, at));
+            if is_contained && let Some((key, at, _)) = text_of(packed) {
+                of_no_use.push((key.to_owned(), at));
             }
             !is_contained
         });
     }
 }
 
-fn stamp_of(entry: &Entry<'_>) -> Option<Stamp> {
-    match entry.state {
-        EntryState::Value { at, .. } => Some(at),
-        EntryState::Tags { .. } | EntryState::Count(_) => None,
+/// The last text of each client, newest first.
+fn latest_texts(parts: &mut Parts) -> Vec<Vec<u8>> {
+    let mut texts: Vec<Vec<u8>> = Vec::new();
+    for packed in parts.take_texts() {
+        let Some((key, ..)) = text_of(&packed) else { continue };
+        texts.retain(|known| text_of(known).is_some_and(|(of, ..)| of != key));
+        texts.push(packed);
     }
+    // Two shards may give the same stamp.
+    texts.sort_by(|one, other| order_of(one).cmp(&order_of(other)));
+    texts
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::crdt::Node;
-    use crate::mesh::{Entries, EntryPacker};
+fn order_of(packed: &[u8]) -> Option<(std::cmp::Reverse<Stamp>, &str)> {
+    text_of(packed).map(|(key, at, _)| (std::cmp::Reverse(at), key))
+}
 
-    // To compare texts costs as much as to read them all: as long as they are the same, nobody does it again.
-    #[test]
-    fn the_same_texts_are_compared_once() {
-        let mut compared = Compared::default();
-        let block = |text: &str| {
-            let id = r#"{\"client_id\":\"a\",\"clock\":1,\"offset\":0}"#;
-            let block = format!(r#"{{\"id\":{id},\"text\":\"{text}\",\"deleted\":false}}"#);
-            format!(r#"{{"type":"text-state","state":"{{\"blocks\":[[{id},{block}]]}}"}}"#)
-        };
-        let mut told = |document: &str, times: [u64; 3]| {
-            let mut packed = Vec::new();
-            for (client, (time, text)) in ["a", "b", "c"].iter().zip(times.into_iter().zip(["x", "x", "y"])) {
-                let at = Stamp { time: Time::new(time, 0), node: Node::new(b"n").unwrap() };
-                let key = format!("__synckit:text:{client}");
-                EntryPacker(&mut packed).value(&key, &at, Some(block(text).as_bytes()));
-            }
-            let state = State::of(document, Entries::new(&packed), &mut compared);
-            let keys = |state: &State<'_>| state.texts.iter().map(|(key, ..)| (*key).to_owned()).collect();
-            let (kept, of_no_use): (Vec<String>, usize) = (keys(&state), state.of_no_use.len());
-            (kept, of_no_use, compared.comparisons)
-        };
-        let kept = ["c", "b"].map(|client| format!("__synckit:text:{client}"));
-        for _ in 0..3 {
-            assert_eq!(told("d", [1, 2, 3]), (kept.to_vec(), 1, 1));
-        }
-        assert_eq!(told("d", [1, 2, 4]).2, 2, "another state");
-        assert_eq!(told("e", [1, 2, 3]).2, 3, "another document");
+/// The key, the stamp and the operation of a packed text; `None` if it is none.
+pub fn text_of(packed: &[u8]) -> Option<(&str, Stamp, &[u8])> {
+    match Told::of(Entries::new(packed).next()?)? {
+        Told::Text { key, at, operation } => Some((key, at, operation)),
+        Told::Field { .. } | Told::Set(_) => None,
     }
 }

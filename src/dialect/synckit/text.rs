@@ -5,12 +5,15 @@
 //! contained in one of somebody else, and are forgotten when that is noticed: else a document would keep one whole text for
 //! every client that ever wrote in it. What cannot be read is not contained in anything.
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::frame::{Fields, write_clock};
 use super::message::{self, Nodes, elements, text, whole};
 use crate::crdt::Time;
 use crate::limits::PARSE_PADDING_BYTES;
+use crate::shard::work;
 use crate::wire::Payload;
 use crate::wire::json::{Members, Object, Parser, Value, write_string};
 
@@ -54,33 +57,46 @@ pub fn is_operation(stored: &[u8]) -> bool {
     stored.first() == Some(&b'{')
 }
 
-/// Which of the operations bring a state that an earlier one in the list contains: a bit each, the first the lowest.
-pub fn contained(operations: &[&[u8]]) -> u32 {
-    if operations.len() < 2 {
-        return 0;
-    }
-    let mut parser = Parser::new();
-    let mut bytes = 0;
-    let looked_at = operations.iter().take(STATES_MAX).take_while(|operation| {
-        bytes += operation.len();
-        bytes <= BYTES_MAX
-    });
-    let mut states: Vec<Option<Padded>> =
-        looked_at.map(|operation| state_of(&mut parser, operation)).collect();
-    let parsed: Vec<Option<Object<'_>>> =
-        states.iter_mut().map(|state| state.as_mut()?.parse(&mut parser)).collect();
-    let mut contained = 0;
-    let mut kept: Vec<Blocks<'_>> = Vec::new();
-    for (place, state) in parsed.iter().enumerate() {
-        let Some(blocks) = state.as_ref().and_then(|state| Blocks::of(state.nodes())) else { continue };
-        if kept.iter().any(|kept| kept.contains(&blocks)) {
-            contained |= 1 << place;
-        } else if kept.len() < COMPARED_MAX {
-            kept.push(blocks);
-        }
-    }
-    contained
+/// States that are compared one by one, the newest first: which of them bring a text that an earlier one contains.
+#[derive(Default)]
+pub struct Comparison {
+    parser: Parser,
+    hasher: DefaultHashBuilder,
+    kept: Vec<Blocks>,
+    place: u32,
+    bytes: usize,
+    contained: u32,
 }
+
+impl Comparison {
+    /// Takes the next operation; units that its comparison took, beside reading it.
+    pub fn take(&mut self, operation: &[u8]) -> u64 {
+        let place = self.place;
+        self.place += 1;
+        self.bytes += operation.len();
+        if self.bytes > BYTES_MAX {
+            return 0;
+        }
+        let state = state_of(&mut self.parser, operation);
+        let Some(blocks) = state.and_then(|state| Blocks::read(state, &mut self.parser, &self.hasher)) else {
+            return 0;
+        };
+        let looked_up = work::PASSED_OVER * (blocks.0.len() * (1 + self.kept.len())) as u64;
+        if self.kept.iter().any(|kept| kept.contains(&blocks)) {
+            self.contained |= 1 << place;
+        } else if self.kept.len() < COMPARED_MAX {
+            self.kept.push(blocks);
+        }
+        looked_up
+    }
+
+    /// Which of those that were taken another contains: a bit each, the first the lowest.
+    pub const fn contained(&self) -> u32 {
+        self.contained
+    }
+}
+
+const _: () = assert!(STATES_MAX <= u32::BITS as usize);
 
 /// The state that an operation brings, which is JSON in a string.
 fn state_of(parser: &mut Parser, operation: &[u8]) -> Option<Padded> {
@@ -113,25 +129,35 @@ impl Padded {
 }
 
 /// The blocks of a Fugue text (Weidner and Kleppmann, 2023), by the identity each was given when it was inserted. A block never
-/// changes but for being deleted, unless it is cut in two; then it has another text here and is another block.
-struct Blocks<'a>(HashMap<(&'a str, u64, u64), Block<'a>>);
+/// changes but for being deleted, unless it is cut in two; then it has another text here and is another block. Identities and
+/// texts are hashes, keyed at random, so that nobody can make two that count as one.
+struct Blocks(HashMap<u64, Block>);
 
-struct Block<'a> {
-    text: &'a str,
+#[derive(Clone, Copy)]
+struct Block {
+    text: u64,
     is_deleted: bool,
 }
 
-impl<'a> Blocks<'a> {
+impl Blocks {
+    fn read(mut state: Padded, parser: &mut Parser, hasher: &DefaultHashBuilder) -> Option<Self> {
+        let object = state.parse(parser)?;
+        let blocks = Self::of(object.nodes(), hasher);
+        parser.recycle(object);
+        blocks
+    }
+
     /// Of `{"blocks":[[id, block], …], …}`.
-    fn of(state: Nodes<'a>) -> Option<Self> {
+    fn of(state: Nodes<'_>, hasher: &DefaultHashBuilder) -> Option<Self> {
         let blocks = elements(member(state, "blocks")?)?;
-        let block = |pair: Nodes<'a>| {
+        let block = |pair: Nodes<'_>| {
             let mut pair = elements(pair)?;
             let (id, block) = (pair.next()?, pair.next()?);
             let client = text(member(id, "client_id")?)?;
             let id = (client, whole(member(id, "clock")?)?, whole(member(id, "offset")?)?);
             let is_deleted = message::is_true(member(block, "deleted")?);
-            Some((id, Block { text: text(member(block, "text")?)?, is_deleted }))
+            let text = hasher.hash_one(text(member(block, "text")?)?);
+            Some((hasher.hash_one(id), Block { text, is_deleted }))
         };
         // One without blocks says nothing of what it has seen.
         let blocks: HashMap<_, _> = blocks.map(block).collect::<Option<_>>()?;
@@ -169,6 +195,14 @@ mod tests {
         write_string(&mut out, &state);
         out.extend_from_slice(br#","type":"text-state"}"#);
         out
+    }
+
+    fn contained(operations: &[&[u8]]) -> u32 {
+        let mut comparison = Comparison::default();
+        operations.iter().for_each(|operation| {
+            comparison.take(operation);
+        });
+        comparison.contained()
     }
 
     fn contained_in(first: &[u8], second: &[u8]) -> bool {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::rate::Window;
 use super::timers::Timer;
+use crate::limits::{PARSE_PADDING_BYTES, RECEIVE_BUFFER_BYTES, UNREAD_BYTES_MAX};
 use crate::mesh::{ConnectionId, ReplyTo, SubscriptionRef};
 use crate::metrics::Refusal;
 use crate::shard::outbox::Outbox;
@@ -44,6 +45,15 @@ pub enum Waits {
     Rate,
 }
 
+/// Bytes of the buffer of what has come and waits, unless it is small: one receive more than is kept before reading pauses, and what
+/// the kernel may have taken in by then.
+const UNREAD_CAPACITIES: [usize; 2] = {
+    let paused = UNREAD_BYTES_MAX + RECEIVE_BUFFER_BYTES + PARSE_PADDING_BYTES;
+    [paused, paused + RECEIVES_IN_A_ROW * RECEIVE_BUFFER_BYTES]
+};
+/// Receives of one connection that the kernel makes in a row (`MULTISHOT_MAX_RETRY` of `io_uring/net.c`).
+const RECEIVES_IN_A_ROW: usize = 32;
+
 /// See the module. Heap is owned only while something is half received, queued or subscribed.
 #[derive(Debug)]
 pub struct Connection {
@@ -54,6 +64,8 @@ pub struct Connection {
     /// What it speaks, once it is open, and what its dialect remembers of it.
     pub dialect: DialectIndex,
     pub session: Session,
+    /// Whether the session may have changed since its bytes were counted.
+    pub is_session_touched: bool,
     /// Why it was taken only to be turned away: answered once the handshake is done. A page is served all the same.
     pub refusal: Option<Refusal>,
     /// Counted at the shard that counts its address, which must hear when it is gone.
@@ -65,6 +77,8 @@ pub struct Connection {
     pub wants_drained: bool,
     /// Its dialect has as many requests of it to answer as it keeps, and takes no further message until some are.
     pub takes_no_requests: bool,
+    /// Its dialect is making an answer that comes before any further change of a map.
+    pub holds_changes: bool,
     /// Received and not yet handled: the request head, or what came while reading was paused.
     pub unread: Vec<u8>,
     /// It is not read, because this shard or this connection has too much under way.
@@ -127,12 +141,14 @@ impl Connection {
             address,
             dialect: 0,
             session: None,
+            is_session_touched: false,
             refusal: None,
             is_of_address: false,
             is_admitted: false,
             reader: Reader::new(message_bytes_max),
             wants_drained: false,
             takes_no_requests: false,
+            holds_changes: false,
             unread: Vec::new(),
             paused: false,
             waits: Waits::No,
@@ -175,6 +191,19 @@ impl Connection {
 
     pub fn note_work(&mut self, turn: &Turn, units: u64) {
         (self.worked_in_turn, self.work_in_turn) = (turn.number(), u32::try_from(units).unwrap_or(u32::MAX));
+    }
+
+    /// Keeps what has come of an open connection until it can be handled. What is more than one receive has a buffer as large as
+    /// it may become: to grow it step by step would copy it, and leave behind memory of each size.
+    pub fn keep_unread(&mut self, bytes: &[u8]) {
+        let wanted = self.unread.len() + bytes.len() + PARSE_PADDING_BYTES;
+        if wanted > self.unread.capacity() {
+            let is_small = wanted <= RECEIVE_BUFFER_BYTES + PARSE_PADDING_BYTES;
+            let larger = UNREAD_CAPACITIES.into_iter().find(|&capacity| wanted <= capacity);
+            let capacity = if is_small { wanted } else { larger.unwrap_or(2 * wanted) };
+            self.unread.reserve_exact(capacity - self.unread.len());
+        }
+        self.unread.extend_from_slice(bytes);
     }
 
     pub fn is_open(&self) -> bool {
@@ -223,3 +252,28 @@ impl OwnMember {
 
 /// What an idle connection costs, beside its socket.
 const _: () = assert!(size_of::<Connection>() <= 536, "an idle connection must stay small");
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_is_kept_in_buffers_of_three_sizes() {
+        let id = ConnectionId { index: 0, generation: 1 };
+        let mut connection = Connection::new(id, IpAddr::V4(Ipv4Addr::LOCALHOST), 0, 1 << 20);
+        let piece = [7; RECEIVE_BUFFER_BYTES];
+        connection.keep_unread(&piece[..100]);
+        assert_eq!(connection.unread.capacity(), 100 + PARSE_PADDING_BYTES);
+        connection.unread.clear();
+        let mut capacities = Vec::new();
+        for _ in 0..=UNREAD_BYTES_MAX / RECEIVE_BUFFER_BYTES + RECEIVES_IN_A_ROW {
+            connection.keep_unread(&piece);
+            capacities.push(connection.unread.capacity());
+        }
+        capacities.dedup();
+        let [paused, late] = UNREAD_CAPACITIES;
+        assert_eq!(capacities, [RECEIVE_BUFFER_BYTES + PARSE_PADDING_BYTES, paused, late]);
+    }
+}

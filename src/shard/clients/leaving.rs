@@ -29,6 +29,7 @@ impl Clients {
         let (Some(caller), dialect) = (self.caller(id), self.dialect_of(id)) else { return };
         let mut session = self.get_mut(id).and_then(|connection| connection.session.take());
         if session.is_some() {
+            self.forget_session(dialect, &mut session);
             let next = dialect.closed(&mut session, &mut self.commons, caller);
             self.drained.extend(next.map(Caller::connection));
         }

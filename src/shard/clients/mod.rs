@@ -10,6 +10,7 @@ mod leaving;
 mod log;
 mod pauses;
 mod rate;
+mod sessions;
 mod telling;
 mod timers;
 
@@ -19,6 +20,7 @@ use admission::Admission;
 use debts::Debts;
 use log::Endings;
 use pauses::Pauses;
+use sessions::Sessions;
 use timers::Wheel;
 
 pub use admission::{NoRoom, turned_away};
@@ -54,6 +56,7 @@ pub struct Clients {
     /// Connections whose dialect is to be told that all is sent.
     drained: Vec<ConnectionId>,
     commons: Commons,
+    sessions: Sessions,
     next_generation: u32,
     pauses: Pauses,
     debts: Debts,
@@ -82,6 +85,7 @@ impl Clients {
             slow: Vec::new(),
             drained: Vec::new(),
             commons: Commons::default(),
+            sessions: Sessions::default(),
             next_generation: 0,
             pauses: Pauses::default(),
             debts: Debts::default(),
@@ -188,6 +192,11 @@ impl Clients {
         !self.drained.is_empty()
     }
 
+    /// Whether any dialect has something to go on with.
+    pub fn has_to_go_on(&self) -> bool {
+        self.commons.has_to_go_on()
+    }
+
     /// What dialects remember of all connections.
     pub fn commons(&mut self) -> &mut Commons {
         &mut self.commons
@@ -225,6 +234,12 @@ impl Clients {
     #[inline]
     pub fn is_over_soft_limit(&self, index: u32) -> bool {
         self.table[index].outbox.bytes() > self.soft_bytes
+    }
+
+    /// Whether changes of maps must not be queued for the connection in a slot, but be fetched later.
+    #[inline]
+    pub fn holds_changes(&self, index: u32) -> bool {
+        self.table[index].holds_changes || self.is_over_soft_limit(index)
     }
 
     fn queued(&mut self, index: u32, now: Now) {
@@ -332,8 +347,10 @@ impl Clients {
         self.free_bytes(id) > 0
     }
 
-    /// Bytes that may be asked for on behalf of the peer: up to half of the soft limit.
+    /// Bytes that may be asked for on behalf of the peer: up to half of the soft limit, and nothing before an answer that is
+    /// being made.
     pub fn free_bytes(&self, id: ConnectionId) -> usize {
-        self.get(id).map_or(0, |connection| (self.soft_bytes / 2).saturating_sub(connection.outbox.bytes()))
+        let connection = self.get(id).filter(|connection| !connection.holds_changes);
+        connection.map_or(0, |connection| (self.soft_bytes / 2).saturating_sub(connection.outbox.bytes()))
     }
 }

@@ -41,6 +41,9 @@ impl Clients {
 
     /// Tells a connection of `event`, in the words of its dialect.
     pub fn tell(&mut self, id: ConnectionId, now: Now, event: Event<'_>) {
+        if self.get(id).is_some_and(|connection| connection.session.is_some()) {
+            self.touch_session(id);
+        }
         let connection = self.table.get_mut(id.index).filter(|connection| connection.id == id);
         if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
             let dialect = self.dialects[usize::from(connection.dialect)];
@@ -52,12 +55,24 @@ impl Clients {
             };
             connection.outbox.append(&mut self.pool, |out| dialect.event(event, session, now, out));
             if is_end {
-                let commons = &mut self.commons;
-                let next = connection
-                    .outbox
-                    .append_parts(&mut self.pool, |parts| dialect.answer(session, commons, now, parts));
-                self.drained.extend(next.map(Caller::connection));
+                self.answer(id, now);
+            } else {
+                self.queued(id.index, now);
             }
+        }
+    }
+
+    /// Has a connection sent what its dialect answers by now.
+    pub fn answer(&mut self, id: ConnectionId, now: Now) {
+        let connection = self.table.get_mut(id.index).filter(|connection| connection.id == id);
+        if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
+            let dialect = self.dialects[usize::from(connection.dialect)];
+            let (session, commons) = (&mut connection.session, &mut self.commons);
+            let answered = connection
+                .outbox
+                .append_parts(&mut self.pool, |parts| dialect.answer(session, commons, now, parts));
+            connection.holds_changes = answered.holds_changes;
+            self.drained.extend(answered.next.map(Caller::connection));
             self.queued(id.index, now);
         }
     }

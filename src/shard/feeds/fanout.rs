@@ -183,9 +183,9 @@ impl Feeds {
                 continue;
             }
             let id = subscription.connection;
-            let is_over = clients.is_over_soft_limit(id.index);
+            let is_held = clients.holds_changes(id.index);
             let connection = clients.at_mut(id.index);
-            if is_over {
+            if is_held {
                 let position = delivery.first.previous();
                 if let Some(walk) = subscription.fall_behind(delivery.owner, position, turn.shards) {
                     walk.wait(walkers, id, slot);
