@@ -26,6 +26,8 @@ const EXIT_RUNTIME: u8 = 1;
 const EXIT_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
+    // Until there is much to find.
+    host::allow_huge_pages(false);
     let strange = cli::variables::strange(std::env::vars_os());
     match cli::parse(std::env::args_os(), &|name| std::env::var_os(name)) {
         Ok(Command::Serve(mut serve)) => {

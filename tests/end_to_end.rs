@@ -25,6 +25,8 @@ mod http;
 mod locked_memory;
 #[path = "end_to_end/logging.rs"]
 mod logging;
+#[path = "end_to_end/memory.rs"]
+mod memory;
 #[path = "end_to_end/messages.rs"]
 mod messages;
 #[path = "end_to_end/metrics.rs"]

@@ -183,6 +183,29 @@ fn an_idle_connection_holds_little_and_leaves_little() {
     }
 }
 
+/// Bytes of a map of one key, with what the table of all maps and their index by name keep for it: beside 12 bytes of its
+/// name, 5 of its key and 32 for its value.
+const MAP_BYTES_MAX: i64 = 330;
+
+/// Goal: many maps of one key cost little more than the key, wherever they are kept. Method: as many maps as fill the table
+/// of maps, so that what it keeps for more of them is not charged to these.
+#[test]
+fn a_map_of_one_key_holds_little() {
+    const MAPS: usize = 1 << 15;
+    for is_stored in [false, true] {
+        let mut host = if is_stored { Host::stored() } else { Host::new() };
+        let client = host.open();
+        host.turn_with(|host| host.receive(client, &one_key(0)));
+        let before = bytes();
+        (1..MAPS).for_each(|n| host.turn_with(|host| host.receive(client, &one_key(n))));
+        host.turn_with(|_| {});
+        let each = (bytes() - before) / MAPS as i64;
+        println!("{each} B a map, stored: {is_stored}");
+        assert!(each <= MAP_BYTES_MAX + 12 + 5 + 32, "{each} B a map, stored: {is_stored}");
+        assert_eq!(host.shard.metrics_now().maps, MAPS as u64);
+    }
+}
+
 #[test]
 fn the_counter_counts() {
     let mut host = Host::new();
@@ -195,6 +218,15 @@ fn write(n: u64, ack: &str) -> Vec<u8> {
     let value = format!("{n:040}");
     let text = format!(
         r#"{{"type":"write","id":{n},"ack":"{ack}","ops":[{{"map":"board","key":"k{n}","op":"set","value":{{"x":"{value}"}}}}]}}"#
+    );
+    text_frame(text.as_bytes())
+}
+
+/// A write of the only key of map `n`.
+fn one_key(n: usize) -> Vec<u8> {
+    let text = format!(
+        r#"{{"type":"write","id":{n},"ops":[{{"map":"map-{n:08}","key":"k{:04}","op":"set","value":"value {n:020}"}}]}}"#,
+        n % 10_000
     );
     text_frame(text.as_bytes())
 }

@@ -136,6 +136,7 @@ impl Cell {
     /// # Errors
     /// [`Refused::TooLarge`] for one tag or slot too many, [`Refused::MapType`] for a delta of another type,
     /// [`Refused::CellFull`] where tags or slots would grow beyond `bytes_max`.
+    #[inline]
     pub(super) fn merge(
         &mut self,
         delta: &Delta<'_>,

@@ -32,8 +32,6 @@ const _: () = assert!(size_of::<Entry>() == 8);
 pub struct Cells {
     /// The first chunk, which grows by doubling from a single cell.
     first: Vec<Cell>,
-    /// Those that are not vacant.
-    len: usize,
     /// What it takes to have more than [`LISTED_MAX`].
     more: Option<Box<More>>,
 }
@@ -47,11 +45,11 @@ struct More {
 
 impl Cells {
     pub const fn new() -> Self {
-        Self { first: Vec::new(), len: 0, more: None }
+        Self { first: Vec::new(), more: None }
     }
 
-    pub const fn len(&self) -> usize {
-        self.len
+    pub fn len(&self) -> usize {
+        self.more.as_ref().map_or_else(|| self.listed().count(), |more| more.index.len())
     }
 
     /// Whether there is no index, so that there are few enough cells to look at all of them.
@@ -94,10 +92,9 @@ impl Cells {
     pub fn insert(&mut self, cell: Cell) -> CellIndex {
         let hash = cell.index_hash;
         let index = self.place(cell);
-        self.len += 1;
         if let Some(more) = &mut self.more {
             more.insert(Entry { hash, cell: index });
-        } else if self.len > LISTED_MAX {
+        } else if self.first.len() > LISTED_MAX {
             let mut more = Box::<More>::default();
             for (place, cell) in self.first.iter().enumerate() {
                 more.insert(Entry { hash: cell.index_hash, cell: CellIndex::from_usize(place) });
@@ -110,23 +107,28 @@ impl Cells {
     /// Takes a cell out; its place is vacant then.
     pub fn remove(&mut self, index: CellIndex) -> Cell {
         let cell = std::mem::replace(&mut self[index], Cell::vacant());
-        if cell.applied() > Time::ZERO {
-            self.len -= 1;
-            if let Some(more) = &mut self.more {
-                more.remove(Entry { hash: cell.index_hash, cell: index });
-            }
+        if cell.applied() > Time::ZERO
+            && let Some(more) = &mut self.more
+        {
+            more.remove(Entry { hash: cell.index_hash, cell: index });
         }
         cell
     }
 
-    /// The cells of a list that were applied after `position`, oldest first; what has an index has an order, too.
-    pub fn listed_since(&self, mut position: Time) -> impl Iterator<Item = (CellIndex, &Cell)> {
+    /// The cells of a list, in no order; none where there is an index.
+    pub fn listed(&self) -> impl Iterator<Item = (CellIndex, &Cell)> {
         let listed = if self.is_listed() { &*self.first } else { &[] };
+        let cells = listed.iter().enumerate().filter(|(_, cell)| cell.applied() > Time::ZERO);
+        cells.map(|(place, cell)| (CellIndex::from_usize(place), cell))
+    }
+
+    /// Those of them that were applied after `position`, oldest first; what has an index has an order, too.
+    pub fn listed_since(&self, mut position: Time) -> impl Iterator<Item = (CellIndex, &Cell)> {
         std::iter::from_fn(move || {
-            let later = listed.iter().enumerate().filter(|(_, cell)| cell.applied() > position);
-            let (place, cell) = later.min_by_key(|(_, cell)| cell.applied())?;
+            let later = self.listed().filter(|(_, cell)| cell.applied() > position);
+            let (index, cell) = later.min_by_key(|(_, cell)| cell.applied())?;
             position = cell.applied();
-            Some((CellIndex::from_usize(place), cell))
+            Some((index, cell))
         })
     }
 
@@ -145,7 +147,6 @@ impl Cells {
     fn place(&mut self, cell: Cell) -> CellIndex {
         let vacant = match &mut self.more {
             Some(more) => more.vacant.pop(),
-            None if self.len == self.first.len() => None,
             None => {
                 self.first.iter().position(|cell| cell.applied() == Time::ZERO).map(CellIndex::from_usize)
             }
@@ -179,25 +180,28 @@ impl More {
     }
 }
 
+const BEYOND_FIRST: &str =
+    "a map gives only places that it has, and those beyond the first chunk are in further ones";
+
 impl Index<CellIndex> for Cells {
     type Output = Cell;
 
     fn index(&self, index: CellIndex) -> &Cell {
         let place = index.to_usize();
-        match &self.more {
-            Some(more) if place >= CHUNK => &more.chunks[place - CHUNK],
-            _ => &self.first[place],
+        if place < self.first.len() {
+            return &self.first[place];
         }
+        &self.more.as_ref().expect(BEYOND_FIRST).chunks[place - CHUNK]
     }
 }
 
 impl IndexMut<CellIndex> for Cells {
     fn index_mut(&mut self, index: CellIndex) -> &mut Cell {
         let place = index.to_usize();
-        match &mut self.more {
-            Some(more) if place >= CHUNK => &mut more.chunks[place - CHUNK],
-            _ => &mut self.first[place],
+        if place < self.first.len() {
+            return &mut self.first[place];
         }
+        &mut self.more.as_mut().expect(BEYOND_FIRST).chunks[place - CHUNK]
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::cell::{Cell, CellIndex};
+use super::cell::CellIndex;
 use super::{Map, State, Time};
 
 /// Estimated bytes of one entry: 16, in B-tree nodes that are two thirds full.
@@ -18,51 +18,53 @@ const ENTRY_BYTES: usize = 24;
 pub struct Expiries(BTreeSet<(u64, CellIndex)>);
 
 impl Expiries {
-    /// Makes sure that a changed cell comes up when its value expires.
-    pub fn schedule(&mut self, index: CellIndex, cell: &mut Cell) {
-        let Some(lww) = cell.lww_mut() else { return };
+    pub fn heap_bytes(&self) -> usize {
+        self.0.len() * ENTRY_BYTES
+    }
+}
+
+impl Map {
+    /// Makes sure that a cell that has changed comes up when its value expires.
+    pub(super) fn schedule_expiry(&mut self, index: CellIndex) {
+        let Some(lww) = self.cells[index].lww_mut() else { return };
         let (expires_ms, queued_ms) = (lww.expires_ms(), lww.expiry_queued_ms);
         if expires_ms == 0 || (queued_ms != 0 && queued_ms <= expires_ms) {
             return;
         }
         lww.expiry_queued_ms = expires_ms;
+        let Expiries(queued) = &mut self.upkeep().expiries;
         if queued_ms != 0 {
-            self.0.remove(&(queued_ms, index));
+            queued.remove(&(queued_ms, index));
         }
-        self.0.insert((expires_ms, index));
+        queued.insert((expires_ms, index));
     }
 
     /// Drops the entry of a cell that leaves the map.
-    pub fn cancel(&mut self, index: CellIndex, cell: &mut Cell) {
-        if let Some(lww) = cell.lww_mut().filter(|lww| lww.expiry_queued_ms != 0) {
-            self.0.remove(&(lww.expiry_queued_ms, index));
-            lww.expiry_queued_ms = 0;
+    pub(super) fn cancel_expiry(&mut self, index: CellIndex) {
+        if let Some(lww) = self.cells[index].lww_mut().filter(|lww| lww.expiry_queued_ms != 0) {
+            let queued_ms = std::mem::take(&mut lww.expiry_queued_ms);
+            self.upkeep().expiries.0.remove(&(queued_ms, index));
         }
     }
 
-    pub fn heap_bytes(&self) -> usize {
-        self.0.len() * ENTRY_BYTES
-    }
-
-    /// Whether the invariant holds for these cells, which are all there are.
-    pub fn is_consistent<'a>(&self, cells: impl Iterator<Item = (CellIndex, &'a Cell)>) -> bool {
-        let mut queued = 0;
-        let all_come_up = cells.into_iter().all(|(index, cell)| {
+    /// Whether the invariant holds.
+    pub(super) fn are_expiries_consistent(&self) -> bool {
+        let mut count = 0;
+        let all = self.upkeep.as_ref().map(|upkeep| &upkeep.expiries.0);
+        let all_come_up = self.since(Time::ZERO).all(|(index, cell)| {
             let State::Lww(lww) = cell.state() else { return true };
             let queued_ms = lww.expiry_queued_ms;
-            queued += usize::from(queued_ms != 0);
+            count += usize::from(queued_ms != 0);
             let in_time = lww.expires_ms() == 0 || (1..=lww.expires_ms()).contains(&queued_ms);
-            in_time && (queued_ms == 0 || self.0.contains(&(queued_ms, index)))
+            in_time && (queued_ms == 0 || all.is_some_and(|all| all.contains(&(queued_ms, index))))
         });
-        all_come_up && queued == self.0.len()
+        all_come_up && count == all.map_or(0, BTreeSet::len)
     }
-}
 
-impl Map {
     /// When [`Map::expire`] is to be called next, in unix milliseconds: never later than the first expiry, but
     /// it may be earlier.
     pub fn next_expiry_ms(&self) -> Option<u64> {
-        self.expiries.0.first().map(|&(due_ms, _)| due_ms)
+        self.upkeep.as_ref()?.expiries.0.first().map(|&(due_ms, _)| due_ms)
     }
 
     /// Ends one value whose time is up: it becomes a tombstone with the stamp of its set (`lww.rs` says why),
@@ -78,14 +80,15 @@ impl Map {
         applied: impl FnOnce() -> Time,
     ) -> Option<CellIndex> {
         while *budget > 0 {
-            let &(due_ms, index) = self.expiries.0.first().filter(|&&(due_ms, _)| due_ms <= now_ms)?;
+            let Expiries(queued) = &mut self.upkeep.as_mut()?.expiries;
+            let (due_ms, index) = *queued.first().filter(|&&(due_ms, _)| due_ms <= now_ms)?;
             *budget -= 1;
-            self.expiries.0.remove(&(due_ms, index));
+            queued.remove(&(due_ms, index));
             let lww = self.cells[index].lww_mut()?;
             lww.expiry_queued_ms = 0;
             match lww.expires_ms() {
                 0 => {}
-                expires_ms if expires_ms > now_ms => self.expiries.schedule(index, &mut self.cells[index]),
+                expires_ms if expires_ms > now_ms => self.schedule_expiry(index),
                 _ => {
                     let before = self.cells[index].tally();
                     self.cells[index].end_value();

@@ -1,17 +1,14 @@
 //! One map's cells on one shard: merging, finding, walking in applied order, and what it all sums up to.
 //!
-//! Invariant: `tally` is the sum of the tallies of all cells, and every cell has one current entry in `order`.
+//! Invariant: where there is upkeep, its tally is the sum of the tallies of all cells, and unless they are listed every cell
+//! has one current entry in its order.
 //! Whatever the order and number of merges, two maps that got the same deltas hold the same state.
-
-use std::collections::BTreeSet;
 
 use super::cell::{Cell, CellIndex, Tally};
 use super::cells::{Cells, LISTED_MAX, fold};
 use super::counter::Totals;
-use super::expiry::Expiries;
 use super::or_set::{Removal, Removed};
-use super::order::Order;
-use super::prune::Prune;
+use super::upkeep::Upkeep;
 use super::{Delta, HashedKey, MapType, Node, Refused, State, Time};
 use crate::limits::TAG_BYTES_MAX;
 
@@ -20,15 +17,13 @@ use crate::limits::TAG_BYTES_MAX;
 pub struct Map {
     map_type: MapType,
     pub(super) cells: Cells,
-    pub(super) expiries: Expiries,
-    pub(super) prune: Prune,
-    /// Of more cells than are listed.
-    order: Option<Box<Order>>,
-    /// Sets that were large when they last changed: see [`Map::is_large`].
-    large: BTreeSet<CellIndex>,
-    tally: Tally,
+    pub(super) upkeep: Option<Box<Upkeep>>,
     last_applied: Time,
+    pub(super) pruned_through: Time,
 }
+
+/// Beside its cells; a size of the allocator, so that nothing is rounded up.
+const _: () = assert!(size_of::<Map>() == 64);
 
 /// What became of a delta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +39,9 @@ impl Map {
         Self {
             map_type,
             cells: Cells::new(),
-            expiries: Expiries::default(),
-            prune: Prune::new(),
-            order: None,
-            large: BTreeSet::new(),
-            tally: Tally::default(),
+            upkeep: None,
             last_applied: Time::ZERO,
+            pruned_through: Time::ZERO,
         }
     }
 
@@ -130,7 +122,7 @@ impl Map {
             }
         };
         if removed.tags > 0 {
-            self.prune.removed_tag(applied, index);
+            self.upkeep().prune.removed_tag(applied, index);
         }
         Ok(removed)
     }
@@ -153,8 +145,9 @@ impl Map {
         }
         let index = match self.cells.find(key) {
             Some(index) => {
-                let before = self.cells[index].tally();
-                if !self.cells[index].merge(delta, removed, cell_bytes_max)? {
+                let cell = &mut self.cells[index];
+                let before = cell.tally();
+                if !cell.merge(delta, removed, cell_bytes_max)? {
                     return Ok(Merge::Lost);
                 }
                 self.changed(index, before, applied);
@@ -169,9 +162,10 @@ impl Map {
                 self.insert(cell, applied)
             }
         };
-        self.expiries.schedule(index, &mut self.cells[index]);
-        if let Delta::OrRemove { .. } = delta {
-            self.prune.removed_tag(removed, index);
+        match delta {
+            Delta::Lww { expires_ms, .. } if *expires_ms > 0 => self.schedule_expiry(index),
+            Delta::OrRemove { .. } => self.upkeep().prune.removed_tag(removed, index),
+            _ => {}
         }
         Ok(Merge::Changed(index))
     }
@@ -206,7 +200,7 @@ impl Map {
     /// work, however many of them are stale.
     pub fn log_since(&self, position: Time) -> impl Iterator<Item = (Time, Option<(CellIndex, &Cell)>)> {
         let applied_of = |index: CellIndex| self.cells[index].applied();
-        let logged = self.order.iter().flat_map(move |order| order.since(position, applied_of));
+        let logged = self.upkeep.iter().flat_map(move |upkeep| upkeep.order.since(position, applied_of));
         let listed = self.cells.listed_since(position);
         listed.map(|(index, cell)| (cell.applied(), Some((index, cell)))).chain(
             logged.map(|passed| (passed.applied, passed.cell.map(|index| (index, &self.cells[index])))),
@@ -217,12 +211,13 @@ impl Map {
     /// That it has forgotten removals since then makes no difference: a walk may have passed over it for being large, and
     /// must find it again.
     pub fn is_large(&self, index: CellIndex) -> bool {
-        !self.large.is_empty() && self.large.contains(&index)
+        self.upkeep.as_ref().is_some_and(|upkeep| upkeep.large.contains(&index))
     }
 
     /// The large sets from this place on, in an order that stays as it is.
     pub fn large_from(&self, index: CellIndex) -> impl Iterator<Item = (CellIndex, &Cell)> {
-        self.large.range(index..).map(|&index| (index, &self.cells[index]))
+        let large = self.upkeep.iter().flat_map(move |upkeep| upkeep.large.range(index..));
+        large.map(|&index| (index, &self.cells[index]))
     }
 
     /// The delta of counting by `by` in the slot of `replica`; `None` if a total would pass its limit, or if
@@ -238,13 +233,13 @@ impl Map {
     }
 
     /// The sum of the hashes of everything a reader can see (`digest.rs`); replicas that agree have the same.
-    pub const fn digest(&self) -> u64 {
-        self.tally.digest
+    pub fn digest(&self) -> u64 {
+        self.tally().digest
     }
 
     /// Keys at which a reader sees a value.
-    pub const fn live_entries(&self) -> usize {
-        self.tally.live
+    pub fn live_entries(&self) -> usize {
+        self.tally().live
     }
 
     /// All keys, those included that are remembered only for what was removed there.
@@ -259,11 +254,8 @@ impl Map {
 
     /// Bytes allocated, without what the allocator adds. O(1).
     pub fn heap_bytes(&self) -> usize {
-        self.tally.heap_bytes
-            + self.cells.heap_bytes()
-            + self.order.as_ref().map_or(0, |order| size_of::<Order>() + order.heap_bytes())
-            + self.expiries.heap_bytes()
-            + self.prune.heap_bytes()
+        let upkeep = self.upkeep.as_ref().map_or(0, |upkeep| upkeep.heap_bytes());
+        self.tally().heap_bytes + self.cells.heap_bytes() + upkeep
     }
 
     /// Whether digest, counts, bytes, order and expiries are what they are from scratch. O(everything): for
@@ -275,14 +267,22 @@ impl Map {
             tally = tally.plus(cell.tally());
             digest = digest.wrapping_add(cell.recompute_digest());
         }
-        tally == self.tally
+        tally == self.tally()
             && digest == tally.digest
             && self.since(Time::ZERO).count() == self.cells.len()
-            && self.expiries.is_consistent(self.since(Time::ZERO))
+            && self.are_expiries_consistent()
     }
 
-    pub(super) fn has_tombstones(&self) -> bool {
-        self.tally.live < self.cells.len()
+    /// What all cells come to.
+    fn tally(&self) -> Tally {
+        self.upkeep.as_ref().map_or_else(|| sum_of_listed(&self.cells), |upkeep| upkeep.tally)
+    }
+
+    /// What is kept beside the cells, from now on if it was not before.
+    pub(super) fn upkeep(&mut self) -> &mut Upkeep {
+        let cells = &self.cells;
+        self.upkeep
+            .get_or_insert_with(|| Box::new(Upkeep { tally: sum_of_listed(cells), ..Upkeep::default() }))
     }
 
     /// Books a change of a cell: its totals and its place in the applied order.
@@ -291,43 +291,35 @@ impl Map {
         let is_same_change = cell.applied == applied && self.last_applied == applied;
         debug_assert!(applied > self.last_applied || is_same_change, "applied went back");
         cell.applied = applied;
+        self.last_applied = applied;
+        let is_large = cell.is_large_set();
         let after = cell.tally();
-        if cell.is_large_set() {
-            self.large.insert(index);
-        } else if !self.large.is_empty() {
-            self.large.remove(&index);
-        }
-        let had_tombstones = self.has_tombstones();
-        self.recount(before, after);
-        self.note_tombstone(had_tombstones, applied);
-        if !is_same_change {
-            self.last_applied = applied;
-            if let Some(order) = &mut self.order {
-                order.push(applied, index, |index| self.cells[index].applied());
+        if let Some(upkeep) = self.upkeep.as_deref_mut() {
+            upkeep.tally = upkeep.tally.minus(before).plus(after);
+            if after.live < before.live && upkeep.tally.live + 1 == self.cells.len() {
+                upkeep.prune.first_tombstone(applied);
+            }
+            if !is_large && !upkeep.large.is_empty() {
+                upkeep.large.remove(&index);
+            }
+            if !is_same_change && !self.cells.is_listed() {
+                upkeep.order.push(applied, index, |index| self.cells[index].applied());
             }
         }
-    }
-
-    /// The first tombstone of a map that had none is where pruning goes on.
-    fn note_tombstone(&mut self, had_tombstones: bool, applied: Time) {
-        if !had_tombstones && self.has_tombstones() {
-            self.prune.first_tombstone(applied);
+        if is_large {
+            self.upkeep().large.insert(index);
         }
-    }
-
-    /// Books a change of a cell's totals alone.
-    pub(super) fn recount(&mut self, before: Tally, after: Tally) {
-        self.tally = self.tally.minus(before).plus(after);
     }
 
     /// Drops a cell and everything the map has about it.
     pub(super) fn forget(&mut self, index: CellIndex) {
-        self.expiries.cancel(index, &mut self.cells[index]);
-        self.large.remove(&index);
+        self.cancel_expiry(index);
         let cell = self.cells.remove(index);
-        self.tally = self.tally.minus(cell.tally());
-        if let Some(order) = &mut self.order {
-            order.forget(|index| self.cells[index].applied());
+        let Some(upkeep) = self.upkeep.as_deref_mut() else { return };
+        upkeep.large.remove(&index);
+        upkeep.tally = upkeep.tally.minus(cell.tally());
+        if !self.cells.is_listed() {
+            upkeep.order.forget(|index| self.cells[index].applied());
         }
     }
 
@@ -335,26 +327,33 @@ impl Map {
         debug_assert!(applied > self.last_applied, "applied went back");
         cell.applied = applied;
         self.last_applied = applied;
-        let had_tombstones = self.has_tombstones();
-        self.tally = self.tally.plus(cell.tally());
+        let (tally, is_large) = (cell.tally(), cell.is_large_set());
         // The list is the order of its cells. When it ends, what it tells is where the log begins.
-        let listed = if self.cells.len() == LISTED_MAX && self.order.is_none() {
+        let listed = if self.cells.is_listed() && self.cells.len() == LISTED_MAX {
+            self.upkeep();
             self.cells.listed_since(Time::ZERO).map(|(index, cell)| (index, cell.applied())).collect()
         } else {
             Vec::new()
         };
-        let is_large = cell.is_large_set();
         let index = self.cells.insert(cell);
-        if is_large {
-            self.large.insert(index);
-        }
-        self.note_tombstone(had_tombstones, applied);
-        if !self.cells.is_listed() {
-            let order = self.order.get_or_insert_default();
-            for (index, applied) in listed.into_iter().chain([(index, applied)]) {
-                order.push_new(applied, index, |index| self.cells[index].applied());
+        if let Some(upkeep) = self.upkeep.as_deref_mut() {
+            upkeep.tally = upkeep.tally.plus(tally);
+            if tally.live == 0 && upkeep.tally.live + 1 == self.cells.len() {
+                upkeep.prune.first_tombstone(applied);
             }
+            if !self.cells.is_listed() {
+                for (index, applied) in listed.into_iter().chain([(index, applied)]) {
+                    upkeep.order.push_new(applied, index, |index| self.cells[index].applied());
+                }
+            }
+        }
+        if is_large {
+            self.upkeep().large.insert(index);
         }
         index
     }
+}
+
+fn sum_of_listed(cells: &Cells) -> Tally {
+    cells.listed().fold(Tally::default(), |sum, (_, cell)| sum.plus(cell.tally()))
 }

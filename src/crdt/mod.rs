@@ -5,11 +5,11 @@
 //! in which order nor how often a delta arrives. Imports nothing of ours but `limits`.
 //!
 //! ```text
-//! map.rs      merge, find, walk, sums       order.rs   what changed since a tick
-//!   cells.rs  all cells and their index     expiry.rs  values with a time to live
-//!     cell.rs one key                       prune.rs   forgetting old removals
-//!       lww.rs  or_set.rs  counter.rs       digest.rs  entry hashes
-//!         or_set/removal.rs  many tags at once
+//! map.rs      merge, find, walk, sums       upkeep.rs  what most small maps do without
+//!   cells.rs  all cells and their index       order.rs   what changed since a tick
+//!     cell.rs one key                         expiry.rs  values with a time to live
+//!       lww.rs  or_set.rs  counter.rs         prune.rs   forgetting old removals
+//!         or_set/removal.rs  many tags at once  digest.rs  entry hashes
 //! delta.rs    what merges                   restore.rs to and from storage
 //!                                           stamp.rs, clock.rs   hybrid logical time
 //! ```
@@ -29,6 +29,7 @@ mod order;
 mod prune;
 mod restore;
 mod stamp;
+mod upkeep;
 
 pub use cell::{Cell, CellIndex, State};
 pub use clock::{COUNTER_MAX, Clock, ClockDrift, Reference};

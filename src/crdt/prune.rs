@@ -20,7 +20,7 @@ use super::cell::CellIndex;
 use super::{Map, MapType, Time};
 
 /// Where pruning stands.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Prune {
     /// LWW: no tombstone was applied at or before this.
     examined: Time,
@@ -31,7 +31,6 @@ pub struct Prune {
     restored: BinaryHeap<Reverse<(Time, CellIndex)>>,
     /// The last of those, as many tags of a cell may share a tick.
     last_restored: Option<(Time, CellIndex)>,
-    pruned_through: Time,
 }
 
 /// What one call of [`Map::prune`] did.
@@ -46,16 +45,6 @@ pub struct Pruned {
 }
 
 impl Prune {
-    pub const fn new() -> Self {
-        Self {
-            examined: Time::ZERO,
-            removals: VecDeque::new(),
-            restored: BinaryHeap::new(),
-            last_restored: None,
-            pruned_through: Time::ZERO,
-        }
-    }
-
     /// Takes note of a removed tag: of the latest change, or of one that comes back from storage.
     pub fn removed_tag(&mut self, applied: Time, cell: CellIndex) {
         match self.removals.back() {
@@ -88,11 +77,6 @@ impl Prune {
         self.examined = self.examined.max(applied.previous());
     }
 
-    /// Ends the putting back of cells.
-    pub fn finish_restore(&mut self, pruned_through: Time) {
-        self.pruned_through = self.pruned_through.max(pruned_through);
-    }
-
     pub fn heap_bytes(&self) -> usize {
         (self.removals.capacity() + self.restored.capacity()) * size_of::<(Time, CellIndex)>()
     }
@@ -103,19 +87,31 @@ impl Map {
     /// misses nothing. One from an earlier position may miss a removal, and its reader must start over:
     /// forget what it has and walk from [`Time::ZERO`].
     pub const fn pruned_through(&self) -> Time {
-        self.prune.pruned_through
+        self.pruned_through
     }
 
     /// A tick before which nothing can be pruned, or `None` if there is nothing to prune at all. O(1), as it is asked for
     /// after every change: it moves on when [`Map::prune`] does.
     pub fn next_prune(&self) -> Option<Time> {
         if self.map_type() == MapType::Or {
-            return self.prune.oldest_removal().map(|(applied, _)| applied);
+            return self.upkeep.as_ref()?.prune.oldest_removal().map(|(applied, _)| applied);
         }
-        if !self.has_tombstones() {
-            return None;
+        match &self.upkeep {
+            Some(upkeep) => self.has_tombstones().then(|| upkeep.prune.examined.next()),
+            None => self.oldest_listed_tombstone().map(|(_, applied)| applied),
         }
-        Some(self.prune.examined.next())
+    }
+
+    fn has_tombstones(&self) -> bool {
+        match &self.upkeep {
+            Some(upkeep) => upkeep.tally.live < self.cells.len(),
+            None => self.oldest_listed_tombstone().is_some(),
+        }
+    }
+
+    fn oldest_listed_tombstone(&self) -> Option<(CellIndex, Time)> {
+        let tombstones = self.cells.listed().filter(|(_, cell)| !cell.is_live());
+        tombstones.map(|(index, cell)| (index, cell.applied())).min_by_key(|&(_, applied)| applied)
     }
 
     /// Forgets tombstones and removed tags whose removal was applied before `applied_before`, oldest first.
@@ -136,7 +132,7 @@ impl Map {
         let mut pruned = Pruned::default();
         while self.has_tombstones() {
             let Some((index, applied)) = self.seek_tombstone(budget, &mut pruned.passed) else {
-                pruned.has_more = self.prune.examined.next() < applied_before;
+                pruned.has_more = self.next_prune().is_some_and(|applied| applied < applied_before);
                 break;
             };
             if applied >= applied_before {
@@ -144,8 +140,10 @@ impl Map {
             }
             pruned.passed += 1;
             pruned.forgotten += 1;
-            self.prune.examined = applied;
-            self.prune.pruned_through = self.prune.pruned_through.max(applied);
+            if let Some(upkeep) = &mut self.upkeep {
+                upkeep.prune.examined = applied;
+            }
+            self.pruned_through = self.pruned_through.max(applied);
             self.forget(index);
         }
         pruned
@@ -155,7 +153,10 @@ impl Map {
     /// stale or not, and is never passed again: it goes on also over what is too young to be forgotten, so that the next
     /// call is due when there is something to forget.
     fn seek_tombstone(&mut self, budget: usize, passed: &mut usize) -> Option<(CellIndex, Time)> {
-        let mut examined = self.prune.examined;
+        let Some(upkeep) = &self.upkeep else {
+            return self.oldest_listed_tombstone().filter(|_| *passed < budget);
+        };
+        let mut examined = upkeep.prune.examined;
         let mut found = None;
         for (applied, current) in self.log_since(examined) {
             if *passed >= budget {
@@ -171,20 +172,21 @@ impl Map {
             examined = applied;
             *passed += 1;
         }
-        self.prune.examined = examined;
+        self.upkeep().prune.examined = examined;
         found
     }
 
     fn prune_tags(&mut self, applied_before: Time, budget: usize) -> Pruned {
         let mut pruned = Pruned::default();
-        while let Some((applied, index)) = self.prune.oldest_removal()
+        while let Some(upkeep) = &mut self.upkeep
+            && let Some((applied, index)) = upkeep.prune.oldest_removal()
             && applied < applied_before
         {
             if pruned.passed >= budget {
                 return Pruned { has_more: true, ..pruned };
             }
             pruned.passed += 1;
-            self.prune.pop_oldest_removal();
+            upkeep.prune.pop_oldest_removal();
             let before = self.cells[index].tally();
             let Some(set) = self.cells[index].or_set_mut() else { continue };
             let looked_at = set.removed().len();
@@ -192,8 +194,8 @@ impl Map {
             let is_empty = set.is_empty();
             pruned.passed += looked_at;
             pruned.forgotten += forgotten.tags;
-            self.prune.pruned_through = self.prune.pruned_through.max(forgotten.applied);
-            self.recount(before, self.cells[index].tally());
+            self.pruned_through = self.pruned_through.max(forgotten.applied);
+            upkeep.tally = upkeep.tally.minus(before).plus(self.cells[index].tally());
             if is_empty {
                 self.forget(index);
             }
@@ -221,7 +223,10 @@ mod tests {
             map.restore(key, Time::new(1_000 + cell, 0), parts).unwrap();
         }
         map.finish_restore(Time::ZERO);
-        assert!(map.prune.heap_bytes() < 2 * 128 * size_of::<(Time, CellIndex)>(), "one for each cell");
+        assert!(
+            map.upkeep.as_ref().unwrap().prune.heap_bytes() < 2 * 128 * size_of::<(Time, CellIndex)>(),
+            "one for each cell"
+        );
         for millis in 1..=CELLS {
             assert_eq!(map.next_prune(), Some(Time::new(millis, 0)));
             let pruned = map.prune(Time::new(millis, 1), usize::MAX);

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use rustix::net::Shutdown;
 
+use super::allocator::{Allocated, REST_US};
 use super::control::{Control, Event};
 use super::failures::Telling;
 use super::operation::{Completion, Operation};
@@ -90,6 +91,7 @@ pub struct Driver {
     later: Vec<Operation>,
     later_at_us: u64,
     telling: Telling,
+    allocated: Allocated,
     /// The monotonic clock at the end of the last turn.
     now_us: u64,
 }
@@ -123,6 +125,7 @@ impl Driver {
             later: Vec::new(),
             later_at_us: 0,
             telling: Telling::default(),
+            allocated: Allocated::default(),
             now_us: 0,
         }
     }
@@ -148,6 +151,8 @@ impl Driver {
         let wait = self.wait();
         let turned = self.ring.turn(wait, &mut completed)?;
         let began_ns = self.clock.elapsed_ns();
+        let has_rested =
+            completed.iter().all(Completion::is_timer) && began_ns / 1000 - self.now_us >= REST_US;
         self.now_us = began_ns / 1000;
         self.shard.start_turn(self.clock.now());
         self.take_in(turned, &completed);
@@ -158,6 +163,10 @@ impl Driver {
         self.shard.end_turn();
         if self.carry_out_commands() {
             return Ok(true);
+        }
+        self.allocated.note(self.shard.held_bytes(), self.shard.maps_bytes());
+        if has_rested && self.allocated.is_much_freed() {
+            self.allocated.give_back();
         }
         let ended_ns = self.clock.elapsed_ns();
         self.now_us = ended_ns / 1000;
@@ -218,6 +227,9 @@ impl Driver {
         if !self.later.is_empty() {
             let rest_us = self.later_at_us.saturating_sub(self.now_us);
             wait_us = Some(wait_us.map_or(rest_us, |wait_us| wait_us.min(rest_us)));
+        }
+        if self.allocated.is_much_freed() {
+            wait_us = Some(wait_us.map_or(REST_US, |wait_us| wait_us.min(REST_US)));
         }
         let wait_us = wait_us?;
         let wait = Duration::from_micros(wait_us);

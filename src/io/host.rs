@@ -30,6 +30,13 @@ pub fn raise_nofile() -> OpenFiles {
     open_files()
 }
 
+/// Whether the kernel may give this process huge pages from now on. Each is resident as a whole once a byte of it is touched,
+/// so a process that holds little grows by far more than that; one that holds much finds it faster. A refusal leaves all as it
+/// was.
+pub fn allow_huge_pages(may: bool) {
+    let _ = rustix::thread::disable_transparent_huge_pages(!may);
+}
+
 /// Connections that `shards` shards can hold within the limit, with room left for handshakes and for what is closing.
 pub fn connections_possible(limit: OpenFiles, shards: usize) -> usize {
     let spare = CLOSING_RESERVE + shards * DESCRIPTORS_PER_SHARD + DESCRIPTORS_OF_PROCESS;

@@ -91,6 +91,11 @@ pub struct Completion {
 }
 
 impl Completion {
+    /// Whether nothing has come with it but the time.
+    pub fn is_timer(&self) -> bool {
+        matches!(self.operation, Operation::Timer | Operation::MoveTimer)
+    }
+
     pub(super) fn of(entry: &cqueue::Entry) -> Self {
         Self {
             operation: Operation::decode(entry.user_data()),

@@ -5,6 +5,7 @@
 
 use super::Shard;
 use super::account::Use;
+use super::clients::Connection;
 use super::maps::{Journal, MapCounts};
 use super::rooms::RoomCounts;
 use crate::metrics::Metrics;
@@ -16,7 +17,18 @@ impl Shard {
         self.metrics_with(self.maps.counts(), self.rooms.counts(), bytes)
     }
 
-    /// The same with every gauge counted from scratch. O(everything): for tests.
+    /// Bytes that this shard holds and may free, as far as they are counted. O(1).
+    pub fn held_bytes(&self) -> usize {
+        let connections = self.turn.metrics.connections as usize * size_of::<Connection>();
+        connections + self.turn.account.clients_bytes() + self.maps_bytes()
+    }
+
+    /// Bytes of these that maps take. O(1).
+    pub const fn maps_bytes(&self) -> usize {
+        self.turn.account.used(Use::Maps)
+    }
+
+    /// As [`Self::metrics_now`], with every gauge counted from scratch. O(everything): for tests.
     pub fn recounted(&self) -> Metrics {
         let waiting_bytes = self.clients.iter().map(|connection| connection.outbox.bytes()).sum();
         let bytes = (waiting_bytes, self.requests.recounted_owed_bytes());

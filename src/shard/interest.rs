@@ -10,8 +10,8 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use slab::Slab;
 
+use super::slots::{Slots, slot};
 use crate::mesh::{ShardIndex, ShardSet};
 
 /// Who hears of one thing.
@@ -69,7 +69,7 @@ impl Interest {
     pub fn join(&mut self, member: u32) -> u32 {
         let members = &mut self.hearers().members;
         members.push(member);
-        members.len() as u32 - 1
+        slot(members.len() - 1)
     }
 
     /// Takes the member at `place` out.
@@ -111,19 +111,19 @@ pub trait Named {
 /// Named things by slot and by name.
 #[derive(Debug)]
 pub struct NameTable<T> {
-    slots: Slab<T>,
+    slots: Slots<T>,
     by_name: HashTable<u32>,
 }
 
 impl<T> Default for NameTable<T> {
     fn default() -> Self {
-        Self { slots: Slab::new(), by_name: HashTable::new() }
+        Self { slots: Slots::default(), by_name: HashTable::new() }
     }
 }
 
 impl<T: Named> NameTable<T> {
     pub fn find(&self, name: &str, hash: u64) -> Option<u32> {
-        let is_it = |&slot: &u32| &**self.slots[slot as usize].interest().name() == name;
+        let is_it = |&slot: &u32| &**self.slots[slot].interest().name() == name;
         self.by_name.find(hash, is_it).copied()
     }
 
@@ -131,15 +131,15 @@ impl<T: Named> NameTable<T> {
         if let Some(slot) = self.find(name, hash) {
             return slot;
         }
-        let slot = self.slots.insert(make(Interest::new(name, hash))) as u32;
+        let slot = self.slots.insert(|_| make(Interest::new(name, hash)));
         let slots = &self.slots;
-        self.by_name.insert_unique(hash, slot, |&slot| slots[slot as usize].interest().hash());
+        self.by_name.insert_unique(hash, slot, |&slot| slots[slot].interest().hash());
         slot
     }
 
     /// Forgets what is in `slot`, which must be there.
     pub fn remove(&mut self, slot: u32) -> T {
-        let removed = self.slots.remove(slot as usize);
+        let removed = self.slots.remove(slot);
         if let Ok(entry) = self.by_name.find_entry(removed.interest().hash(), |&candidate| candidate == slot)
         {
             entry.remove();
@@ -148,11 +148,11 @@ impl<T: Named> NameTable<T> {
     }
 
     pub fn get(&self, slot: u32) -> Option<&T> {
-        self.slots.get(slot as usize)
+        self.slots.get(slot)
     }
 
     pub fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        self.slots.get_mut(slot as usize)
+        self.slots.get_mut(slot)
     }
 
     pub fn len(&self) -> usize {
@@ -160,7 +160,7 @@ impl<T: Named> NameTable<T> {
     }
 
     pub fn slots(&self) -> impl Iterator<Item = u32> {
-        self.slots.iter().map(|(slot, _)| slot as u32)
+        self.slots.iter().map(|(slot, _)| slot)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &T> {
@@ -172,13 +172,13 @@ impl<T> Index<u32> for NameTable<T> {
     type Output = T;
 
     fn index(&self, slot: u32) -> &T {
-        &self.slots[slot as usize]
+        &self.slots[slot]
     }
 }
 
 impl<T> IndexMut<u32> for NameTable<T> {
     fn index_mut(&mut self, slot: u32) -> &mut T {
-        &mut self.slots[slot as usize]
+        &mut self.slots[slot]
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, life, disconnect, exchange, parked, clear } → pages → gauges →
 //! { rooms, feeds } → requests → maps → clients → dialect → { outbox, outcomes } → { caller, commons, interest, turn } →
-//! { account, work }
+//! { account, slots, work }
 
 mod account;
 mod caller;
@@ -36,6 +36,7 @@ mod pages;
 mod parked;
 mod requests;
 mod rooms;
+mod slots;
 mod turn;
 pub mod work;
 

@@ -279,6 +279,7 @@ impl<'a> Reading<'a> {
             return;
         }
         self.recovered.records += u64::from(!matches!(record.body, Body::Mark { .. }));
+        // A file whose size needs more than 32 bits is not read, and there is not room for 2^32 files.
         let segment = self.recovered.segments.len() as u32;
         (self.each)(record, Location { segment, offset: offset as u32, bytes: record.bytes as u32 });
     }

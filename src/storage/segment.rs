@@ -161,6 +161,7 @@ impl Segment {
     pub fn records(&self) -> impl Iterator<Item = Result<(u32, Record<'_>), StorageError>> {
         let mut scan = Some(self.scan());
         std::iter::from_fn(move || match scan.as_mut()?.next()? {
+            // Its size fits in 32 bits, or it had not been read.
             Found::Record { offset, record } => Some(Ok((offset as u32, record))),
             Found::Gap(gap) => {
                 scan = None;

@@ -1,8 +1,10 @@
-//! `idle`: many connections that do nothing. What one costs in the server's memory.
+//! `idle`: many connections that do nothing, or watch a map in which nothing happens. What one costs in the server's memory.
 //!
 //! Checked: at the end every connection still answers a ping.
 
-use super::setup::{Question, ask_each, rest_while};
+use std::ops::Range;
+
+use super::setup::{Question, SubscribeToEmpty, ask_each, rest_while};
 use crate::ack::AckLevel;
 use crate::bench::Bench;
 use crate::clock::{NANOS_PER_SECOND, now_ns, seconds};
@@ -20,6 +22,9 @@ pub struct IdleOptions {
     /// Dialect of all connections
     #[arg(long, value_enum, default_value_t)]
     pub dialect: Dialect,
+    /// Subscribe each connection to one map, the same for all
+    #[arg(long)]
+    pub subscribe: bool,
 }
 
 /// Connections opened first, so that what the server sets up once is not charged to the rest.
@@ -30,14 +35,23 @@ const SETTLE_NS: u64 = NANOS_PER_SECOND / 2;
 /// # Errors
 /// When not all connections can be opened, or one is lost.
 pub fn run(bench: &Bench, options: &IdleOptions) -> Result<Outcome, Failure> {
-    let IdleOptions { dialect, .. } = *options;
+    let IdleOptions { dialect, subscribe, .. } = *options;
+    let map = format!("idle-{}-{}", bench.run, dialect.letter());
+    let enter = |fleet: &mut Fleet, range: Range<usize>| {
+        let codec = Codec::new(dialect, AckLevel::default());
+        let mut question = SubscribeToEmpty { codec, echo: false, map_of: &|_| map.as_str() };
+        let range = if subscribe { range } else { 0..0 };
+        ask_each(fleet, range, &mut question, bench.timing.timeout_ns)
+    };
     let connections = options.connections as usize;
     let first = FIRST.min(connections / 2);
-    let (mut fleet, _) = bench.open_in(dialect, first)?;
+    let (mut fleet, range) = bench.open_in(dialect, first)?;
+    enter(&mut fleet, range)?;
     rest(&mut fleet, SETTLE_NS)?;
     let before = resident(bench);
     let start = now_ns();
-    fleet.open(connections - first, dialect, bench.timing.timeout_ns)?;
+    let range = fleet.open(connections - first, dialect, bench.timing.timeout_ns)?;
+    enter(&mut fleet, range)?;
     let opening_ns = now_ns() - start;
     rest(&mut fleet, bench.timing.window_ns.max(SETTLE_NS))?;
     let after = resident(bench);
@@ -53,7 +67,8 @@ pub fn run(bench: &Bench, options: &IdleOptions) -> Result<Outcome, Failure> {
         figures.set("server_rss_mib", after / f64::from(1 << 20));
         figures.set("server_bytes_per_connection", (after - before) / (connections - first) as f64);
     }
-    let title = format!("{}   {connections} connections", dialect.title("idle"));
+    let what = if subscribe { "subscribed connections" } else { "connections" };
+    let title = format!("{}   {connections} {what}", dialect.title("idle"));
     let checked = "every connection still answered a ping at the end".to_owned();
     Ok(Outcome { title, operation: "connection", figures, checked })
 }

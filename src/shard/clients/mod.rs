@@ -12,7 +12,6 @@ mod own_members;
 mod pauses;
 mod rate;
 mod sessions;
-mod table;
 mod telling;
 mod timers;
 mod unread;
@@ -24,7 +23,6 @@ use debts::Debts;
 use log::Endings;
 use pauses::Pauses;
 use sessions::Sessions;
-use table::Table;
 use timers::Wheel;
 
 pub use admission::{NoRoom, turned_away};
@@ -37,12 +35,15 @@ pub use unread::Unread;
 use super::caller::Caller;
 use super::commons::Commons;
 use super::outbox::BufferPool;
+use super::slots::Slots;
 use super::turn::Turn;
 use super::{Command, Dialect, DialectIndex, Event, Now, Shared};
 use crate::config::Coalesce;
 use crate::limits::READ_ANSWER_BYTES_CEILING;
 use crate::mesh::ConnectionId;
 use crate::wire::{Close, Reject, Ticket};
+
+type Table = Slots<Connection>;
 
 /// See the module.
 pub struct Clients {
@@ -154,7 +155,7 @@ impl Clients {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Connection> {
-        self.table.iter()
+        self.table.iter().map(|(_, connection)| connection)
     }
 
     /// Bytes that peers have yet to take.

@@ -6,7 +6,7 @@
 //! `heard_at_ms`.
 
 use super::Clients;
-use super::table::Table;
+use super::Table;
 use crate::mesh::ConnectionId;
 use crate::shard::Now;
 use crate::shard::turn::Turn;

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::subscribe::cursor;
+use super::subscribe::told_live;
 use super::{Feed, FeedSlot, Feeds};
 use crate::crdt::Time;
 use crate::mesh::{Changes, Entries, Entry, Item, ShardIndex, Span, Writer};
@@ -106,12 +106,12 @@ impl Feeds {
                 connection.wrote_in_delivery = self.delivery;
             }
         }
-        let cursor = cursor(turn, maps, delivery.map);
+        let told = told_live(turn, maps, delivery.map);
         if let Some(feed) = self.routes.of_all(delivery.map) {
-            self.deliver_to(turn, clients, maps, feed, (delivery, cursor));
+            self.deliver_to(turn, clients, maps, feed, (delivery, told));
         }
         if self.routes.is_filtered(delivery.map) {
-            self.deliver_narrowed(turn, clients, maps, (delivery, cursor));
+            self.deliver_narrowed(turn, clients, maps, (delivery, told));
         }
     }
 
@@ -122,7 +122,7 @@ impl Feeds {
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &Maps,
-        (delivery, cursor): (Delivery<'_>, Cursor),
+        (delivery, told): (Delivery<'_>, Time),
     ) {
         let mut narrowing = std::mem::take(&mut self.narrowing);
         let Narrowing { matches, packed, writers } = &mut narrowing;
@@ -153,24 +153,24 @@ impl Feeds {
                 writers.push(delivery.writers[*place as usize]);
             }
             let narrowed = Delivery { entries: Entries::new(packed), writers, ..delivery };
-            self.deliver_to(turn, clients, maps, of_feed[0].0, (narrowed, cursor));
+            self.deliver_to(turn, clients, maps, of_feed[0].0, (narrowed, told));
         }
         self.narrowing = narrowing;
     }
 
-    /// Queues the changes for the subscribers of one feed. `cursor` is that of the whole map.
+    /// Queues the changes for the subscribers of one feed, of whom those that are live have been `told` up to then.
     fn deliver_to(
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &Maps,
         feed: FeedSlot,
-        (delivery, cursor): (Delivery<'_>, Cursor),
+        (delivery, told): (Delivery<'_>, Time),
     ) {
         let Self { feeds, subscriptions, walkers, wanted, delivery: number, .. } = self;
         let Feed { scope, subscribers, .. } = &feeds[feed as usize];
         let name = maps[delivery.map].interest.name();
-        let cursor = Cursor { scope: *scope, ..cursor };
+        let cursor = Cursor { epoch: turn.epoch, time: told, scope: *scope };
         let count = delivery.writers.len();
         // What most subscribers get.
         let mut alike = Alike::default();
@@ -210,7 +210,7 @@ impl Feeds {
                 continue;
             }
             let time = match &subscription.walk {
-                None => cursor.time,
+                None => told,
                 Some(walk) => walk.cursor(subscription.live, &turn.heard).min(turn.cursor_limit),
             };
             let (this, dialect) = (turn.writer(id), clients.dialect(index));
@@ -238,6 +238,7 @@ fn send_changes(turn: &mut Turn, maps: &Maps, target: ShardIndex, batch: &Batch)
         map,
         first: batch.first,
         entries: Span::append(&mut envelope.bytes, &batch.packed),
+        // One for each entry, and the bytes of all entries are counted in 32 bits.
         writers_start: envelope.writers.len() as u32,
         writers_len: batch.writers.len() as u32,
     };

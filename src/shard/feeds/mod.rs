@@ -35,6 +35,7 @@ use walkers::Walkers;
 
 use super::interest::Left;
 use super::maps::{MapSlot, Maps};
+use super::slots;
 use crate::crdt::Time;
 use crate::mesh::{ConnectionId, Filter, ShardIndex, ShardSet, SubscriptionRef};
 use crate::wire::Scope;
@@ -122,11 +123,11 @@ impl Feeds {
         filter: Option<Filter>,
         make: impl FnOnce(FeedSlot, u32) -> Subscription,
     ) -> (u32, bool) {
-        let scope = scope_of(maps[map].scope, filter.as_ref());
+        let scope = scope_of(maps[map].interest.name(), filter.as_ref());
         let was_heard = !maps[map].interest.members().is_empty();
         let slot = self.find_feed(map, scope, filter.as_ref()).unwrap_or_else(|| {
             let vacant = self.feeds.vacant_entry();
-            let slot = vacant.key() as FeedSlot;
+            let slot = slots::slot(vacant.key());
             let place = maps.interest_mut(map).join(slot);
             let filter = filter.map(Arc::new);
             let seed = maps[map].interest.hash();
@@ -137,7 +138,8 @@ impl Feeds {
             slot
         });
         let subscribers = &mut self.feeds[slot as usize].subscribers;
-        let subscription = self.subscriptions.insert(make(slot, subscribers.len() as u32)) as u32;
+        let place = slots::slot(subscribers.len());
+        let subscription = slots::slot(self.subscriptions.insert(make(slot, place)));
         subscribers.push(subscription);
         let connection = self.subscriptions[subscription as usize].connection;
         self.by_connection.insert((map, connection), subscription);
@@ -187,7 +189,8 @@ impl Feeds {
 
 /// What passes `filter`, of a map with this scope. Whether its own changes come back to a subscriber is no part of that:
 /// it has them.
-fn scope_of(map: Scope, filter: Option<&Filter>) -> Scope {
+fn scope_of(map: &str, filter: Option<&Filter>) -> Scope {
+    let map = Scope::of_map(map);
     match filter {
         None => map,
         Some(Filter::Prefix(prefix)) => map.prefix(prefix),

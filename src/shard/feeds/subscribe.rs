@@ -57,7 +57,7 @@ impl Feeds {
             return clients.reject(turn, id, asked.ticket(), Reject::TooManySubscriptions);
         }
         let map = maps.find_or_insert(subscribe.map, turn.hasher.map(subscribe.map));
-        let scope = scope_of(maps[map].scope, subscribe.filter.as_ref());
+        let scope = scope_of(subscribe.map, subscribe.filter.as_ref());
         let (purpose, position) = start_of(turn, maps, subscribe.from, scope, asked.ticket);
         let own_place = connection.subscriptions.len() as u32;
         let (serial, echo) = (turn.next_serial(), subscribe.echo);
@@ -125,9 +125,9 @@ impl Feeds {
     pub fn told_through(&self, turn: &mut Turn, maps: &Maps, id: ConnectionId, map: &str) -> Option<Time> {
         let slot = maps.find(map, turn.hasher.map(map))?;
         let subscription = &self.subscriptions[*self.by_connection.get(&(slot, id))? as usize];
-        let cursor = cursor(turn, maps, slot);
+        let told = told_live(turn, maps, slot);
         let walk = subscription.walk.as_ref();
-        Some(walk.map_or(cursor.time, |walk| walk.cursor(subscription.live, &turn.heard).min(cursor.time)))
+        Some(walk.map_or(told, |walk| walk.cursor(subscription.live, &turn.heard).min(told)))
     }
 
     /// Forgets a subscription that its connection has already forgotten; the request whose answer is still owed, if it
@@ -206,11 +206,15 @@ fn tell_interest(turn: &mut Turn, maps: &Maps, slot: MapSlot, wanted: bool) {
     }
 }
 
-/// The cursor of a subscriber of all of the map in `slot` that is live everywhere and has got everything there is to
+/// The time of the cursor of a subscriber of the map in `slot` that is live everywhere and has got everything there is to
 /// get: what is still in this turn's batch, and what other shards have yet to send, is not covered.
-pub(super) fn cursor(turn: &mut Turn, maps: &Maps, slot: MapSlot) -> Cursor {
+pub(super) fn told_live(turn: &mut Turn, maps: &Maps, slot: MapSlot) -> Time {
+    hear_own(turn, maps, slot);
+    turn.heard.iter().copied().fold(turn.cursor_limit, Time::min)
+}
+
+/// Takes note of up to where this shard itself has told of the map in `slot`.
+pub(super) fn hear_own(turn: &mut Turn, maps: &Maps, slot: MapSlot) {
     let own = maps.first_untold(slot).map_or_else(|| turn.clock.last(), Time::previous);
     turn.heard[usize::from(turn.index)] = own;
-    let time = turn.heard.iter().copied().min().unwrap_or(own);
-    Cursor { epoch: turn.epoch, time: time.min(turn.cursor_limit), scope: maps[slot].scope }
 }

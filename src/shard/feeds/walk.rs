@@ -5,7 +5,7 @@
 //! room for (`walkers.rs`), so walks take memory by the chunk however large the map and however many subscribers.
 
 use super::Feeds;
-use super::subscribe::cursor;
+use super::subscribe::hear_own;
 use super::walkers::Walkers;
 use crate::crdt::{MapType, Time};
 use crate::limits::{CHUNK_BYTES, FIRST_CHUNK_BYTES};
@@ -338,9 +338,9 @@ impl Feeds {
         let subscription = &self.subscriptions[slot as usize];
         let walk = subscription.walk.as_ref()?;
         let feed = &self.feeds[subscription.feed as usize];
-        let of_map = cursor(turn, maps, feed.map);
+        hear_own(turn, maps, feed.map);
         let time = walk.cursor(subscription.live, &turn.heard).min(turn.cursor_limit);
-        Some((feed.map, Cursor { time, scope: feed.scope, ..of_map }))
+        Some((feed.map, Cursor { epoch: turn.epoch, time, scope: feed.scope }))
     }
 
     /// Ends the walk of a subscription that is live everywhere; else it waits for its next turn.

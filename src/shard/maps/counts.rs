@@ -19,12 +19,15 @@ pub struct MapCounts {
     pub bytes: usize,
 }
 
-/// What one map adds to [`MapCounts`].
+/// What one map was last counted with, which is what it adds to [`MapCounts`]. Packed, as every map has one.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C, packed(2))]
 pub struct Counted {
     bytes: usize,
     cells: u32,
     is_named: bool,
+    /// It is on the list of those to be counted again.
+    is_listed: bool,
 }
 
 impl MapCounts {
@@ -46,8 +49,8 @@ impl Maps {
     /// Takes note that a map may be more or less than before.
     pub(super) fn changed(&mut self, slot: MapSlot) {
         let map = &mut self.table[slot];
-        if !map.is_uncounted {
-            map.is_uncounted = true;
+        if !map.counted.is_listed {
+            map.counted.is_listed = true;
             self.uncounted.push(slot);
         }
     }
@@ -59,7 +62,6 @@ impl Maps {
             let after = self.counted(map);
             let map = &mut self.table[slot];
             let before = std::mem::replace(&mut map.counted, after);
-            map.is_uncounted = false;
             self.counts.replace(before, after);
             if after.cells == 0 {
                 self.forget_if_empty(turn, slot);
@@ -81,6 +83,7 @@ impl Maps {
             bytes: map.heap_bytes(),
             cells: map.typed().map_or(0, |cells| cells.cells() as u32),
             is_named: map.typed().is_some() && is_home(),
+            is_listed: false,
         }
     }
 }

@@ -40,7 +40,6 @@ use crate::crdt::{self, MapType, Time};
 use crate::handover::StoragePort;
 use crate::mesh::{ShardIndex, ShardSet};
 use crate::wire::Reject;
-use crate::wire::Scope;
 
 /// Slot of a map in this shard's table.
 pub type MapSlot = u32;
@@ -49,8 +48,6 @@ pub type MapSlot = u32;
 pub struct SharedMap {
     /// Its members are feeds.
     pub interest: Interest,
-    /// What cursors are for that are given to subscribers of all its keys.
-    pub scope: Scope,
     cells: Cells,
     /// At its home: which other shards may have cells of it. They tell when they have none any more (`types.rs`).
     holders: Option<Box<ShardSet>>,
@@ -60,16 +57,14 @@ pub struct SharedMap {
     scheduled_ms: u64,
     /// The latest change handed over to the storage since the map was loaded.
     changed_at: Time,
-    /// What it was last counted with, and whether it is on the list of those to be counted again.
     counted: Counted,
-    is_uncounted: bool,
+    recency: Recency,
     /// What was parked for it is being released, one after the other: its slot must stay.
     is_retained: bool,
-    recency: Recency,
 }
 
 /// What a map takes in the table, of which most are never watched and hold a key or two.
-const _: () = assert!(size_of::<SharedMap>() <= 120);
+const _: () = assert!(size_of::<SharedMap>() <= 104);
 
 /// In place of a batch: none.
 const NO_BATCH: u32 = u32::MAX;
@@ -226,7 +221,6 @@ impl Maps {
         }
         let is_stored = self.is_stored;
         let slot = self.table.find_or_insert(name, hash, |interest| SharedMap {
-            scope: Scope::of_map(name),
             interest,
             cells: Cells::empty(is_stored),
             holders: None,
@@ -234,7 +228,6 @@ impl Maps {
             scheduled_ms: u64::MAX,
             changed_at: Time::ZERO,
             counted: Counted::default(),
-            is_uncounted: false,
             is_retained: false,
             recency: Recency::default(),
         });

@@ -25,6 +25,7 @@ use super::account::Use;
 use super::clients::Clients;
 use super::maps::Maps;
 use super::outcomes::{Outcomes, SpareOutcomes};
+use super::slots;
 use super::turn::Turn;
 use super::{AckLevel, DialectIndex};
 use crate::crdt::CellIndex;
@@ -226,7 +227,7 @@ impl Requests {
         let request = PendingRequest { serial, connection, ticket, waiting, remaining, began_us, charge };
         self.pending.begun += 1;
         self.owed_bytes += charge.owed_bytes;
-        let slot = self.pending.slots.insert(request) as u32;
+        let slot = slots::slot(self.pending.slots.insert(request));
         let reply = ReplyTo { shard: turn.index, slot, serial, index: 0, connection };
         if may_be_late {
             self.pending.by_age.push_back(reply);

@@ -13,6 +13,7 @@ use crate::shard::caller::Asked;
 use crate::shard::clients::{Alike, Clients};
 use crate::shard::interest::Left;
 use crate::shard::requests::{PendingRequest, Requests, Waiting};
+use crate::shard::slots;
 use crate::shard::turn::Turn;
 use crate::shard::work;
 use crate::shard::{Event, MemberChange};
@@ -92,7 +93,7 @@ impl Rooms {
     fn begin_watch(&mut self, turn: &mut Turn, clients: &mut Clients, id: ConnectionId, room: &str) -> u32 {
         let slot = self.find_or_insert(room, turn.hasher.map(room));
         let vacant = self.watches.vacant_entry();
-        let watch = vacant.key() as u32;
+        let watch = slots::slot(vacant.key());
         let place = self.table[slot].interest.join(watch);
         vacant.insert(Watch { connection: id, room: slot, place, standing: Standing::Nothing, asked: None });
         turn.metrics.presence_watches += 1;

@@ -1,7 +1,7 @@
-//! The connection table: slots in chunks that never move.
+//! Tables of connections, maps and rooms: slots in chunks that never move.
 //!
-//! One array would double by copying: the old and the new one exist side by side, and what was left behind stays with the
-//! allocator. A chunk that has nobody left in it is given back, so that a night costs less than the day before.
+//! One array would double by copying: everybody would wait for that, the old and the new one exist side by side, and what was left
+//! behind stays with the allocator. A chunk that has nothing left in it is given back, so that a night costs less than the day before.
 //!
 //! Invariant: a chunk is on the list of those with room exactly if it has any.
 
@@ -9,27 +9,39 @@ use std::ops::{Index, IndexMut};
 
 use slab::Slab;
 
-use super::connection::Connection;
-
-/// Slots of one chunk: some 100 KiB, which every allocator has at hand and nobody misses.
+/// Slots of one chunk: some 100 KiB at most, which every allocator has at hand and nobody misses.
 const CHUNK: usize = 256;
 
+/// A place in a table, as tables name it to each other.
+///
+/// # Panics
+/// If there are 2^32 and more, which would take a hundred gigabytes of the table alone: a place must not be taken for another.
+pub fn slot(place: usize) -> u32 {
+    u32::try_from(place).expect("a table has fewer than 2^32 places")
+}
+
 /// See the module.
-#[derive(Default)]
-pub struct Table {
-    chunks: Vec<Slab<Connection>>,
+#[derive(Debug)]
+pub struct Slots<T> {
+    chunks: Vec<Slab<T>>,
     with_room: Vec<u32>,
     len: usize,
 }
 
-impl Table {
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self { chunks: Vec::new(), with_room: Vec::new(), len: 0 }
+    }
+}
+
+impl<T> Slots<T> {
     /// Puts into a vacant slot what `make` makes for it; the slot.
-    pub fn insert(&mut self, make: impl FnOnce(u32) -> Connection) -> u32 {
+    pub fn insert(&mut self, make: impl FnOnce(u32) -> T) -> u32 {
         let number = match self.with_room.last() {
             Some(&number) => number as usize,
             None => {
                 self.chunks.push(Slab::new());
-                self.with_room.push(self.chunks.len() as u32 - 1);
+                self.with_room.push(slot(self.chunks.len() - 1));
                 self.chunks.len() - 1
             }
         };
@@ -38,7 +50,7 @@ impl Table {
             *chunk = Slab::with_capacity(CHUNK);
         }
         let vacant = chunk.vacant_entry();
-        let index = (number * CHUNK + vacant.key()) as u32;
+        let index = slot(number * CHUNK + vacant.key());
         vacant.insert(make(index));
         if chunk.len() == CHUNK {
             self.with_room.pop();
@@ -47,28 +59,28 @@ impl Table {
         index
     }
 
-    pub fn get(&self, index: u32) -> Option<&Connection> {
-        let (number, slot) = place(index);
-        self.chunks.get(number)?.get(slot)
+    pub fn get(&self, index: u32) -> Option<&T> {
+        let (number, at) = place(index);
+        self.chunks.get(number)?.get(at)
     }
 
-    pub fn get_mut(&mut self, index: u32) -> Option<&mut Connection> {
-        let (number, slot) = place(index);
-        self.chunks.get_mut(number)?.get_mut(slot)
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        let (number, at) = place(index);
+        self.chunks.get_mut(number)?.get_mut(at)
     }
 
-    /// Takes a connection out of its slot, which is vacant then.
+    /// Takes what is in a slot out of it, which is vacant then.
     ///
     /// # Panics
     /// If it is vacant.
-    pub fn remove(&mut self, index: u32) -> Connection {
-        let (number, slot) = place(index);
+    pub fn remove(&mut self, index: u32) -> T {
+        let (number, at) = place(index);
         let chunk = &mut self.chunks[number];
         if chunk.len() == CHUNK {
             self.with_room.push(number as u32);
         }
-        let connection = chunk.remove(slot);
-        // While others have room; and whoever connects next takes one of those.
+        let removed = chunk.remove(at);
+        // While others have room; and what comes next takes one of those.
         if chunk.is_empty() && self.with_room.len() > 1 {
             *chunk = Slab::new();
             if self.with_room.last() == Some(&(number as u32)) {
@@ -77,10 +89,14 @@ impl Table {
             }
         }
         self.len -= 1;
-        connection
+        removed
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
@@ -89,12 +105,16 @@ impl Table {
         (self.chunks.len() * CHUNK) as u32
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Connection> {
-        self.chunks.iter().flat_map(|chunk| chunk.iter().map(|(_, connection)| connection))
+    /// What is in use, with its slot.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.chunks
+            .iter()
+            .enumerate()
+            .flat_map(|(number, chunk)| chunk.iter().map(move |(at, used)| (slot(number * CHUNK + at), used)))
     }
 
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Connection> {
-        self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut().map(|(_, connection)| connection))
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut().map(|(_, used)| used))
     }
 }
 
@@ -102,55 +122,53 @@ const fn place(index: u32) -> (usize, usize) {
     (index as usize / CHUNK, index as usize % CHUNK)
 }
 
-impl Index<u32> for Table {
-    type Output = Connection;
+impl<T> Index<u32> for Slots<T> {
+    type Output = T;
 
     #[inline]
-    fn index(&self, index: u32) -> &Connection {
-        let (number, slot) = place(index);
-        &self.chunks[number][slot]
+    fn index(&self, index: u32) -> &T {
+        let (number, at) = place(index);
+        &self.chunks[number][at]
     }
 }
 
-impl IndexMut<u32> for Table {
+impl<T> IndexMut<u32> for Slots<T> {
     #[inline]
-    fn index_mut(&mut self, index: u32) -> &mut Connection {
-        let (number, slot) = place(index);
-        &mut self.chunks[number][slot]
+    fn index_mut(&mut self, index: u32) -> &mut T {
+        let (number, at) = place(index);
+        &mut self.chunks[number][at]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-
     use super::*;
-    use crate::mesh::ConnectionId;
+
+    /// Each knows where it is.
+    type Table = Slots<u32>;
 
     fn insert(table: &mut Table) -> u32 {
-        table.insert(|index| {
-            let id = ConnectionId { index, generation: 1 };
-            Connection::new(id, IpAddr::V4(Ipv4Addr::LOCALHOST), 0, 1)
-        })
+        table.insert(|index| index)
     }
 
     #[test]
     fn slots_stay_where_they_are_and_vacant_ones_are_taken_first() {
         let mut table = Table::default();
         let first = insert(&mut table);
-        let address: *const Connection = &raw const table[first];
+        let address: *const u32 = &raw const table[first];
         let indices: Vec<u32> = (1..10 * CHUNK).map(|_| insert(&mut table)).collect();
         assert_eq!(indices, (1..10 * CHUNK as u32).collect::<Vec<_>>());
         assert_eq!(address, &raw const table[first]);
         for index in [700, 3, 2_000] {
-            assert_eq!(table.remove(index).id.index, index);
+            assert_eq!(table.remove(index), index);
             assert!(table.get(index).is_none());
         }
         let mut again = [insert(&mut table), insert(&mut table), insert(&mut table)];
         again.sort_unstable();
         assert_eq!(again, [3, 700, 2_000]);
         assert_eq!(insert(&mut table), 10 * CHUNK as u32, "all others are taken");
-        assert_eq!(table.iter().count(), 10 * CHUNK + 1);
+        assert_eq!((table.iter().count(), table.len()), (10 * CHUNK + 1, 10 * CHUNK + 1));
+        assert!(table.iter().all(|(slot, &index)| slot == index));
     }
 
     #[test]
