@@ -79,7 +79,7 @@ fn show(host: &mut Host, id: ConnectionId, documents: usize, state_bytes: usize)
 
 #[test]
 fn what_a_connection_shows_of_itself_has_a_bound() {
-    const BYTES_MAX: usize = 1 << 20;
+    const BYTES_MAX: usize = 512 << 10;
     assert_eq!(Config::default().synckit_awareness_bytes_max, BYTES_MAX);
     let mut host = Host::new();
     let [id, other] = [host.open(), host.open()];

@@ -36,6 +36,8 @@ impl Socket {
     }
 }
 
+/// Receives into one buffer with which a connection begins, its request among them, before it is trusted not to flood.
+const RECEIVES_AT_FIRST: u8 = 4;
 /// Slots of one chunk. One array of all would double by copying, and leave the old one behind.
 const CHUNK: usize = 256;
 
@@ -56,7 +58,7 @@ impl Sockets {
             generation: id.generation,
             receiving: false,
             wanted: true,
-            one_by_one: 0,
+            one_by_one: RECEIVES_AT_FIRST,
             sending: false,
             gather: None,
             closing: false,

@@ -108,8 +108,14 @@ impl Driver {
             Ok(_) => self.receive_next.push(id),
             Err(errno) => match answer(completion.operation, errno) {
                 Answer::EndConnection => self.shard.failed(id),
-                // The buffers of this turn go back at its end; then reading goes on where it stopped.
+                // The buffers of this turn go back at its end; then reading goes on where it stopped, one buffer at a time,
+                // as whoever takes all of them takes them from others.
                 _ => {
+                    if errno == Errno::NOBUFS
+                        && let Some((_, socket)) = self.sockets.find(id)
+                    {
+                        socket.one_by_one = RECEIVES_ONE_BY_ONE;
+                    }
                     let is_short = errno == Errno::NOBUFS && !self.ring.buffers().grow();
                     self.shard.metrics_mut().buffer_shortages += u64::from(is_short);
                     self.receive_next.push(id);

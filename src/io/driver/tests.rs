@@ -262,6 +262,12 @@ fn audience(subscribers: u64) -> (World, Vec<TcpStream>, TcpStream) {
     }
     world.turn_until("all subscriptions", |driver| driver.shard.metrics_now().snapshots == subscribers);
     let writer = open(&mut world);
+    // It is not received from as others are before it has sent a few messages.
+    for _ in 0..4 {
+        let before = world.metrics().messages_received;
+        (&writer).write_all(&text(r#"{"type":"ping"}"#)).unwrap();
+        world.turn_until("it", |driver| driver.shard.metrics_now().messages_received > before);
+    }
     // Whatever is still on its way out.
     world.turn_until("calm", |driver| driver.shard.metrics_now().outbox_bytes == 0);
     world.driver.ring.faults.looks = 0;

@@ -22,5 +22,5 @@ pub const ROW: Row = Row {
         Box::new(Siege::new(stored, size.of(100, 20), vec![request], ANSWERS).asked_as(part))
     },
     // The bound is an account: where half of the memory of the host is allowed, as by default, it is far away.
-    server_arguments: &["--memory-limit", "128MiB"],
+    server_arguments: &["--memory-limit", "96MiB"],
 };
