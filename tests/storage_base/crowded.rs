@@ -56,7 +56,7 @@ impl Owner {
                     self.forgotten += self.map.make_room(hashed(KEY), lack).forgotten;
                 }
                 removed => {
-                    removed.unwrap();
+                    removed.expect("unknown tags are few");
                     break;
                 }
             }
@@ -76,7 +76,7 @@ fn tags_of(parts: &[(What, Option<Time>)]) -> (BTreeSet<String>, BTreeSet<(Strin
     for (what, applied) in parts {
         match what {
             What::OrAdd { tag, .. } => live.insert(tag.clone()),
-            What::OrRemove { tag } => removed.insert((tag.clone(), applied.unwrap())),
+            What::OrRemove { tag } => removed.insert((tag.clone(), applied.expect("a removal has its tick"))),
             _ => unreachable!(),
         };
     }
