@@ -20,6 +20,7 @@ mod folding;
 mod journal_files;
 mod loading;
 mod model;
+mod narrow;
 mod sweeping;
 mod tailing;
 mod verifying;
