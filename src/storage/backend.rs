@@ -283,7 +283,10 @@ impl redb::StorageBackend for LayeredBackend {
             for (block, within, piece) in pieces(offset, data.len()) {
                 if !layer.blocks.contains_key(&block) {
                     let mut content = vec![0; BLOCK_BYTES as usize].into_boxed_slice();
-                    self.read_file(layer.file_len, &mut content, block * BLOCK_BYTES)?;
+                    // What is wholly written anew may be anything by now.
+                    if piece.len() < content.len() {
+                        self.read_file(layer.file_len, &mut content, block * BLOCK_BYTES)?;
+                    }
                     layer.blocks.insert(block, content);
                 }
                 if let Some(content) = layer.blocks.get_mut(&block) {

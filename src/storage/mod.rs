@@ -9,6 +9,8 @@
 //! error.rs   what its owner has to be told         recovery.rs  what is found at start
 //!                                                  salvage.rs   what can be kept of a damaged journal
 //! base.rs    every cell as of the last checkpoint  tail.rs      records that are not folded yet
+//!   database.rs  redb, opened anew over damage
+//!   pages.rs    its file, and the sums of it
 //!   backend.rs  what redb writes to                fold.rs      a segment into the base
 //!   row.rs      its keys and rows
 //!   redb_header.rs  makes redb check its pages
@@ -25,6 +27,7 @@ mod base;
 mod clear;
 pub mod clock;
 mod counts;
+mod database;
 mod disk;
 mod error;
 pub mod export;
@@ -37,6 +40,7 @@ mod line;
 mod load;
 mod lock;
 mod offline;
+mod pages;
 mod reach;
 mod recovery;
 mod redb_header;

@@ -11,6 +11,7 @@ use redb::ReadableTable;
 
 use super::StorageError;
 use super::base::{Base, CELLS, Writing, failed};
+use super::database::again_if_refused;
 use super::row::split_cell_key;
 use super::stored::{StoredCell, glance, type_of};
 use crate::crdt::Time;
@@ -41,6 +42,10 @@ impl Base {
     /// # Errors
     /// [`StorageError::Base`].
     pub fn sweep(&self, forget_before: Time, now_ms: u64, budget: usize) -> Result<Swept, StorageError> {
+        again_if_refused(|| self.sweep_once(forget_before, now_ms, budget))
+    }
+
+    fn sweep_once(&self, forget_before: Time, now_ms: u64, budget: usize) -> Result<Swept, StorageError> {
         let mut from = self.sweep_from.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sweep = Sweep {
             forget_before,

@@ -82,6 +82,22 @@ impl Timeline {
         Ok(Self::fields(&text).filter(|timeline| timeline.text(&place) == text))
     }
 
+    /// Whether the file, if there is one, is as it was written, be that here or where this directory was copied from.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(super) fn is_whole(disk: &HostDisk) -> Result<bool, StorageError> {
+        match fs::read_to_string(disk.path(NAME)) {
+            Ok(text) => {
+                let place = TextFile::of(&text).value("file").unwrap_or_default();
+                Ok(Self::fields(&text).is_some_and(|timeline| timeline.text(place) == text))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(false),
+            Err(error) => Err(StorageError::io("read", NAME)(error)),
+        }
+    }
+
     fn fields(text: &str) -> Option<Self> {
         let file = TextFile::of(text);
         Some(Self { epoch: file.hex("epoch")?, incarnation: file.hex("incarnation")?.try_into().ok()? })
