@@ -134,6 +134,8 @@ pub struct StorageConfig {
     pub fsync: Fsync,
     /// Bytes at which a segment of the journal ends.
     pub segment_bytes: usize,
+    /// Bytes of the journal that may wait to be folded; writers are slowed before. 0: no limit.
+    pub journal_bytes_max: u64,
     /// Longest time between two checkpoints while there is something to fold.
     pub checkpoint_interval_ms: u64,
     /// Free bytes of the disk below which writes are refused.

@@ -197,6 +197,11 @@ pub const LOAD_CHUNK_BYTES: usize = 64 << 10;
 pub const SEGMENT_BYTES_MIN: usize = 1 << 20;
 pub const SEGMENT_BYTES_DEFAULT: usize = 64 << 20;
 pub const SEGMENT_BYTES_CEILING: usize = 1 << 30;
+/// The default of `--journal-max-bytes`: what a start reads in a few seconds.
+pub const JOURNAL_BYTES_MAX_DEFAULT: usize = 1 << 30;
+const _: () = assert!(JOURNAL_BYTES_MAX_DEFAULT >= 4 * SEGMENT_BYTES_DEFAULT);
+/// Milliseconds a client that writes is not read at most, where writers are slowed: less than any of them waits for an answer.
+pub const WRITER_SLOWED_MS_MAX: u64 = 3_000;
 const _: () = assert!(SEGMENT_BYTES_CEILING + 2 * MESSAGE_BYTES_CEILING < u32::MAX as usize);
 /// The smallest `--memory-limit` of one shard: below it every use of a map would be a load.
 pub const SHARD_MEMORY_BYTES_MIN: usize = 1 << 20;

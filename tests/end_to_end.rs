@@ -19,6 +19,8 @@ mod data_dirs;
 mod delivery;
 #[path = "end_to_end/faults.rs"]
 mod faults;
+#[path = "end_to_end/full_disk.rs"]
+mod full_disk;
 #[path = "end_to_end/http.rs"]
 mod http;
 #[path = "end_to_end/locked_memory.rs"]
@@ -49,6 +51,8 @@ mod rights;
 mod server;
 #[path = "end_to_end/signals.rs"]
 mod signals;
+#[path = "end_to_end/small_disk.rs"]
+mod small_disk;
 #[path = "end_to_end/stopping.rs"]
 mod stopping;
 #[path = "end_to_end/storage.rs"]

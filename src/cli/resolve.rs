@@ -219,6 +219,7 @@ fn storage_config(data: &Data) -> Option<StorageConfig> {
             FsyncMode::Never => Fsync::Never,
         },
         segment_bytes: data.segment_bytes.0,
+        journal_bytes_max: data.journal_max_bytes.0 as u64,
         checkpoint_interval_ms: data.checkpoint_interval_ms,
         disk_reserve_bytes: data.disk_reserve.0 as u64,
         salvage: data.salvage,

@@ -73,7 +73,7 @@ fn memory_storage_promises_nothing_of_a_disk() {
 fn every_storage_flag_reaches_its_setting() {
     let core = host::allowed_cores()[0].to_string();
     let flags = "--data-dir /d --fsync interval --fsync-interval-ms 3 --segment-bytes 4MiB \
-        --checkpoint-interval-ms 5 --memory-limit 600MiB --disk-reserve 7KiB --salvage --data-mode 0640 --service-core";
+        --journal-max-bytes 99MiB --checkpoint-interval-ms 5 --memory-limit 600MiB --disk-reserve 7KiB --salvage --data-mode 0640 --service-core";
     let flags: Vec<&str> = flags.split_whitespace().chain([core.as_str()]).collect();
     let given = serve(&flags).unwrap();
     assert_eq!((given.config.memory_limit_bytes, given.config.offers_durable), (600 << 20, true));
@@ -81,6 +81,7 @@ fn every_storage_flag_reaches_its_setting() {
         data_dir: "/d".into(),
         fsync: Fsync::Interval { ms: 3 },
         segment_bytes: 4 << 20,
+        journal_bytes_max: 99 << 20,
         checkpoint_interval_ms: 5,
         disk_reserve_bytes: 7 << 10,
         salvage: true,

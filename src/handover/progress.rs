@@ -1,6 +1,6 @@
 //! How far the storage is, for every shard to see: written by the storage, read by all.
 //!
-//! Invariant: every number only grows, except `read_only` and `asleep`.
+//! Invariant: every number only grows, except `read_only`, `write_rate` and `asleep`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -15,6 +15,8 @@ pub struct Progress {
     durable_clock: AtomicU64,
     /// The disk is almost full: writes are refused.
     read_only: AtomicBool,
+    /// Bytes of writes that each shard may take from its clients in a second; 0: as many as come.
+    write_rate: AtomicU64,
     /// The service thread waits for its event, so whoever hands something over must wake it.
     asleep: AtomicBool,
     metrics: StorageMetrics,
@@ -41,6 +43,7 @@ impl Progress {
             shards: (0..shards).map(shard).collect(),
             durable_clock: AtomicU64::new(clock.to_bits()),
             read_only: AtomicBool::new(false),
+            write_rate: AtomicU64::new(0),
             asleep: AtomicBool::new(false),
             metrics: StorageMetrics::default(),
         }
@@ -69,6 +72,23 @@ impl Progress {
 
     pub fn set_read_only(&self, read_only: bool) {
         self.read_only.store(read_only, Ordering::Release);
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Bytes of writes that each shard may take from its clients in a second; 0: as many as come.
+    pub fn write_rate(&self) -> u64 {
+        self.write_rate.load(Ordering::Relaxed)
+    }
+
+    pub fn set_write_rate(&self, bytes_per_second: u64) {
+        // Mostly it stays, and the cache line with it.
+        if self.write_rate() != bytes_per_second {
+            self.write_rate.store(bytes_per_second, Ordering::Relaxed);
+        }
     }
 
     /// Whether the service thread must be woken; whoever is told so must do it.

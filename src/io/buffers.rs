@@ -11,7 +11,8 @@ use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use rustix::param;
 
 use crate::limits::{PARSE_PADDING_BYTES, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
 
@@ -33,6 +34,8 @@ pub struct Buffers {
     /// Buffers in use: those below this number. Whether there are more since the last [`Self::publish`].
     count: u16,
     has_grown: bool,
+    /// How many the kernel has filled since their pages were given back.
+    filled: usize,
     /// Entries handed to the kernel so far, modulo 2^16; published by [`Self::publish`].
     tail: u16,
 }
@@ -52,7 +55,7 @@ impl Buffers {
                 MapFlags::PRIVATE,
             )?
         };
-        let mut buffers = Self { mapped: mapped.cast(), count: 0, has_grown: false, tail: 0 };
+        let mut buffers = Self { mapped: mapped.cast(), count: 0, has_grown: false, filled: 0, tail: 0 };
         buffers.use_up_to(BUFFERS_AT_FIRST);
         buffers.publish();
         Ok(buffers)
@@ -82,9 +85,24 @@ impl Buffers {
     /// The bytes of a buffer that the kernel has filled, followed by the parser's padding.
     pub fn filled(&mut self, buffer: u16, len: usize) -> &mut [u8] {
         assert!(usize::from(buffer) < RECEIVE_BUFFERS && len <= RECEIVE_BUFFER_BYTES);
+        self.filled += 1;
         // SAFETY: the buffer lies inside the mapping, is initialized (mapped memory is zero), and belongs to us
         // from its completion until `give_back`; `&mut self` keeps a second slice from existing.
         unsafe { std::slice::from_raw_parts_mut(self.storage(buffer), len + PARSE_PADDING_BYTES) }
+    }
+
+    /// Gives the pages of all buffers back to the system, if many have become resident; the next bytes get new ones. Called
+    /// where no completion is left to be handled and the kernel makes none: every buffer is empty then.
+    pub fn give_back_pages(&mut self) {
+        if self.filled < 2 * usize::from(BUFFERS_AT_FIRST) {
+            return;
+        }
+        self.filled = 0;
+        let begin = RING_BYTES.next_multiple_of(param::page_size());
+        // SAFETY: the range lies inside the mapping, behind the ring, and nobody holds a slice of it; anonymous pages
+        // that are gone read as zero.
+        let _ =
+            unsafe { madvise(self.mapped.add(begin).cast(), MAPPED_BYTES - begin, Advice::LinuxDontNeed) };
     }
 
     /// Queues a buffer for the kernel to fill again; [`Self::publish`] hands it over.
@@ -123,6 +141,27 @@ impl Drop for Buffers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_of_buffers_that_were_filled_are_given_back_if_they_are_many() {
+        let resident = || {
+            let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+            statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * param::page_size()
+        };
+        let mut buffers = Buffers::map().unwrap();
+        while buffers.grow() {
+            buffers.publish();
+        }
+        let before = resident();
+        (0..RECEIVE_BUFFERS as u16).for_each(|buffer| buffers.filled(buffer, RECEIVE_BUFFER_BYTES).fill(7));
+        let most = RECEIVE_BUFFERS * RECEIVE_BUFFER_BYTES;
+        assert!(resident() > before + most / 2);
+        buffers.give_back_pages();
+        assert!(resident() < before + most / 2);
+        buffers.filled(5, 10).fill(7);
+        buffers.give_back_pages();
+        assert_eq!(buffers.filled(5, 10)[9], 7, "a few stay");
+    }
 
     #[test]
     fn buffers_are_doubled_once_a_turn_up_to_all() {

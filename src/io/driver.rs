@@ -165,8 +165,11 @@ impl Driver {
             return Ok(true);
         }
         self.allocated.note(self.shard.held_bytes(), self.shard.maps_bytes());
-        if has_rested && self.allocated.is_much_freed() {
-            self.allocated.give_back();
+        if has_rested {
+            self.ring.buffers().give_back_pages();
+            if self.allocated.is_much_freed() {
+                self.allocated.give_back();
+            }
         }
         let ended_ns = self.clock.elapsed_ns();
         self.now_us = ended_ns / 1000;

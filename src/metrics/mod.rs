@@ -83,6 +83,8 @@ metrics! {
         read_bytes => "annulus_read_bytes_total",
         /// Times a connection was not read because this shard or the connection had too much under way.
         reads_paused => "annulus_reads_paused_total",
+        /// Writes whose connection was read later for them, as the journal nears --journal-max-bytes.
+        writes_slowed => "annulus_writes_slowed_total",
         /// Writes that were divided over several turns, as one had no more work for them.
         writes_divided => "annulus_writes_divided_total",
         /// Messages that were not JSON objects.

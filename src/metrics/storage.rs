@@ -17,6 +17,9 @@ pub struct StorageMetrics {
     pub groups: Counter,
     pub written_bytes: Counter,
     pub segments: Gauge,
+    /// Bytes of the journal that are not folded, and bytes a second that clients may write for that; 0: as many as like.
+    pub unfolded_bytes: Gauge,
+    pub write_rate_limit: Gauge,
     pub checkpoints: Counter,
     pub folded_records: Counter,
     pub swept_cells: Counter,
@@ -25,6 +28,8 @@ pub struct StorageMetrics {
     pub loaded_bytes: Counter,
     pub backups: Counter,
     pub free_bytes: Gauge,
+    /// What is to be freed before writes are taken again; 0 while they are.
+    pub short_bytes: Gauge,
     sync_ns: Mutex<Latency>,
 }
 
@@ -69,11 +74,15 @@ impl StorageMetrics {
             self.sync_ns.lock().unwrap_or_else(PoisonError::into_inner).quantile_ns(quantile) / 1_000
         };
         format!(
-            "sync_p50_us {}\nsync_p99_us {}\nsegments {}\ncheckpoint_age_ms {checkpoint_age_ms}\ndisk_free_bytes {}\n",
+            "sync_p50_us {}\nsync_p99_us {}\nsegments {}\ncheckpoint_age_ms {checkpoint_age_ms}\ndisk_free_bytes {}\ndisk_short_bytes {}\n\
+             journal_unfolded_bytes {}\nwrite_rate_limit_bytes {}\n",
             sync_us(0.5),
             sync_us(0.99),
             self.segments.value(),
-            self.free_bytes.value()
+            self.free_bytes.value(),
+            self.short_bytes.value(),
+            self.unfolded_bytes.value(),
+            self.write_rate_limit.value()
         )
     }
 
@@ -95,11 +104,21 @@ impl StorageMetrics {
         let help = "Segments of the journal that are complete and not folded yet.";
         page.family("annulus_journal_segments", Kind::Gauge, help);
         page.value(self.segments.value());
+        let help = "Bytes of the journal that are not folded yet.";
+        page.family("annulus_journal_unfolded_bytes", Kind::Gauge, help);
+        page.value(self.unfolded_bytes.value());
+        let help =
+            "Bytes a second that clients may write, as the journal nears --journal-max-bytes; 0: no limit.";
+        page.family("annulus_write_rate_limit_bytes", Kind::Gauge, help);
+        page.value(self.write_rate_limit.value());
         let help = "Seconds since the last checkpoint, or since the start.";
         page.family("annulus_checkpoint_age_seconds", Kind::Gauge, help);
         page.value(now_unix_ms.saturating_sub(self.checkpoint_unix_ms.value()) as f64 / 1e3);
         page.family("annulus_disk_free_bytes", Kind::Gauge, "Bytes the disk of the data has free.");
         page.value(self.free_bytes.value());
+        let help = "Bytes to be freed there before writes are taken again; 0 while they are.";
+        page.family("annulus_disk_short_bytes", Kind::Gauge, help);
+        page.value(self.short_bytes.value());
         let help = "1 while writes are refused because less than --disk-reserve is free.";
         page.family("annulus_read_only", Kind::Gauge, help);
         page.value(u8::from(is_read_only));

@@ -12,6 +12,9 @@ use crate::storage::{Disk, FinishedSegment, StorageError};
 /// Cells a checkpoint looks at for old removals: about a tenth of what it folds from a full segment of small changes.
 const SWEEP_CELLS: usize = 50_000;
 
+/// Bytes of room that a cell takes which the sweep changes: its page, and another where that is split.
+const SWEPT_CELL_BYTES: u64 = 2 * 4096;
+
 /// Folds what is finished until the storage stops.
 pub(super) fn run(parts: &Parts, pace: Pace) {
     if pace == Pace::Idle
@@ -20,12 +23,22 @@ pub(super) fn run(parts: &Parts, pace: Pace) {
         tracing::warn!("the checkpoint thread cannot lower its priority, so shards may notice it: {error}");
     }
     while let Some(segment) = parts.segments.next(pace) {
-        let is_whole = fold(parts, &segment, pace).unwrap_or_else(|error| {
-            ending::end_process("the journal cannot be folded into the base", &error)
-        });
-        if !is_whole {
-            parts.segments.put_back();
-            continue;
+        parts.pressure.fold_began(segment.bytes, parts.clock.elapsed_ns());
+        let folded = fold(parts, &segment, pace);
+        parts.pressure.fold_ended(matches!(folded, Ok(End::Whole)), parts.clock.elapsed_ns());
+        match folded {
+            Ok(End::Whole) => {}
+            Ok(end) => {
+                if end == End::LacksRoom {
+                    // In the hands of this thread, so that the other one does not try the same.
+                    parts.room.await_fold();
+                }
+                parts.segments.put_back();
+                continue;
+            }
+            // It was waiting for room when the storage stopped. What it had not committed, the next start folds.
+            Err(_) if parts.room.is_stopping() => return,
+            Err(error) => ending::end_process("the journal cannot be folded into the base", &error),
         }
         parts.segments.folded();
         delete(parts, &segment.name);
@@ -33,8 +46,15 @@ pub(super) fn run(parts: &Parts, pace: Pace) {
     }
 }
 
-/// Whether all of the segment is in the base now.
-fn fold(parts: &Parts, segment: &FinishedSegment, pace: Pace) -> Result<bool, StorageError> {
+/// How far the fold of a segment got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Whole,
+    Interrupted,
+    LacksRoom,
+}
+
+fn fold(parts: &Parts, segment: &FinishedSegment, pace: Pace) -> Result<End, StorageError> {
     let (began_ns, metrics) = (parts.clock.elapsed_ns(), parts.progress.metrics());
     let may_go_on = || parts.segments.may_go_on(pace);
     let folded = parts.base.fold_while(&parts.disk, &segment.name, parts.format.epoch, &may_go_on)?;
@@ -49,9 +69,11 @@ fn fold(parts: &Parts, segment: &FinishedSegment, pace: Pace) -> Result<bool, St
         parts.types.clear();
     }
     if folded.is_interrupted {
-        return Ok(false);
+        return Ok(if folded.lacks_room { End::LacksRoom } else { End::Interrupted });
     }
-    let swept = parts.base.sweep(parts.forget_before(), parts.clock.now().unix_ms, SWEEP_CELLS)?;
+    let room_cells = usize::try_from(parts.base.room_left() / 4 / SWEPT_CELL_BYTES).unwrap_or(usize::MAX);
+    let cells = SWEEP_CELLS.min(room_cells);
+    let swept = parts.base.sweep(parts.forget_before(), parts.clock.now().unix_ms, cells)?;
     parts.types.folded(&parts.base)?;
     parts.tail.drop_through(segment.next_sequence.saturating_sub(1));
     for (shard, &through) in segment.last_applied.iter().enumerate() {
@@ -72,7 +94,7 @@ fn fold(parts: &Parts, segment: &FinishedSegment, pace: Pace) -> Result<bool, St
         ms = (parts.clock.elapsed_ns() - began_ns) / 1_000_000,
         "folded"
     );
-    Ok(true)
+    Ok(End::Whole)
 }
 
 /// Deletes a folded segment. One that stays is deleted at the next start, as the base knows that it is folded.

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Both have everything folded first that was handed over so far, and read one moment of the base then, so no shard
-//! and no ack waits for them. They run on a thread that yields to all others.
+//! and no ack waits for them. They run on a thread that yields to all others. Where the disk has no room to fold, they
+//! read the journal, too.
 //!
 //! Only who may write the files of the data directory may connect: the socket has `--data-mode`.
 
@@ -26,12 +27,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::journal::Roll;
+use super::journal::{Roll, Rolled};
 use super::parts::Parts;
+use super::segments::Awaited;
 use crate::io::host;
-use crate::storage::StorageError;
 use crate::storage::backup::{self, CopyOptions};
 use crate::storage::export::{self, ExportOptions};
+use crate::storage::{StorageError, Unfolded};
 
 /// The name of the socket in a data directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -45,6 +47,8 @@ const TAKEN_TIMEOUT: Duration = Duration::from_secs(60);
 const FOLD_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two lines that say how far it is.
 const SAID_EVERY_NS: u64 = 1_000_000_000;
+
+const ENDING: &str = "the server is ending";
 
 /// What is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -199,38 +203,58 @@ impl Conversation {
         {
             return Err(format!("{} is no absolute path", target.display()));
         }
-        self.fold_everything()?;
+        let is_folded = self.fold_everything()?;
         let done = match request {
-            Request::Backup(target) => self.backup(target),
-            Request::Export(maps) => self.export(maps),
+            Request::Backup(target) => self.backup(target, is_folded),
+            Request::Export(maps) => self.export(maps, is_folded),
         };
         done.map(Answer::Done).map_err(|error| error.to_string())
     }
 
-    /// Brings everything into the base that the shards have handed over so far.
-    fn fold_everything(&self) -> Result<(), String> {
+    /// Brings everything into the base that the shards have handed over so far. `false`: the disk has no room for that,
+    /// so some of it is in the journal.
+    fn fold_everything(&self) -> Result<bool, String> {
         let (done, is_done) = oneshot::channel();
-        let is_rolled = self.rolls.send(Roll { done }).is_ok() && is_done.blocking_recv().is_ok();
-        let is_folded = is_rolled && self.parts.segments.await_folded(FOLD_PATIENCE);
-        if is_folded { Ok(()) } else { Err("the server is ending".to_owned()) }
+        let rolled = self.rolls.send(Roll { done }).ok().and_then(|()| is_done.blocking_recv().ok());
+        let Parts { segments, room, .. } = &*self.parts;
+        match rolled {
+            Some(Rolled::WithoutRoom) => Ok(false),
+            Some(Rolled::Complete) => {
+                match segments.await_folded(FOLD_PATIENCE, &|| room.is_base_waiting()) {
+                    Awaited::Folded => Ok(true),
+                    Awaited::LacksRoom => Ok(false),
+                    Awaited::Ending => Err(ENDING.to_owned()),
+                }
+            }
+            None => Err(ENDING.to_owned()),
+        }
     }
 
-    fn backup(&self, target: &Path) -> Result<String, StorageError> {
+    fn backup(&self, target: &Path, is_folded: bool) -> Result<String, StorageError> {
         let Parts { base, disk, clock, progress, config, .. } = &*self.parts;
         let options = CopyOptions { now_ms: clock.now().unix_ms, mode: config.data_mode };
-        let copied = backup::copy(base, disk, target, options, &mut self.now_and_then())?;
+        let copied = if is_folded {
+            backup::copy(base, disk, target, options, &mut self.now_and_then())?
+        } else {
+            self.unfolded().copy(target, options, &mut self.now_and_then())?
+        };
         progress.metrics().backups.add(1);
         tracing::info!("backup taken into {}: {copied}", target.display());
         Ok(copied.to_string())
     }
 
-    fn export(&self, maps: &[String]) -> Result<String, StorageError> {
+    fn export(&self, maps: &[String], is_folded: bool) -> Result<String, StorageError> {
         let Parts { base, disk, clock, .. } = &*self.parts;
         let options = ExportOptions { maps, now_ms: clock.now().unix_ms };
         let taken = self.stream.set_write_timeout(Some(TAKEN_TIMEOUT));
         taken.map_err(StorageError::io("limit the time of", "the export"))?;
         let mut said = self.now_and_then();
-        match export::export_folded(base, disk.root(), options, Lines(self), &mut said) {
+        let exported = if is_folded {
+            export::export_folded(base, disk.root(), options, Lines(self), &mut said)
+        } else {
+            self.unfolded().export(disk.root(), options, Lines(self), &mut said)
+        };
+        match exported {
             Ok(exported) => {
                 tracing::info!("exported: {exported}");
                 Ok(exported.to_string())
@@ -241,6 +265,11 @@ impl Conversation {
                 Err(error)
             }
         }
+    }
+
+    fn unfolded(&self) -> Unfolded<'_> {
+        let Parts { base, disk, format, .. } = &*self.parts;
+        Unfolded { base, disk, epoch: format.epoch }
     }
 
     /// Says how far it is, but not all the time.

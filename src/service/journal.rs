@@ -11,13 +11,10 @@
 //!
 //! Invariant: nothing is published before the step was carried out that makes it so. When a step fails the process
 //! ends: after a failed sync nobody knows what is in the file. Nor is anything durable in a file that the next start will not
-//! find, so it is looked for after each step. Between groups nothing is allocated.
+//! find, so it is looked for after each step. One that finds no room changes nothing, though, and is tried again until there
+//! is some. Between groups nothing is allocated.
 
-use std::cell::RefCell;
-use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,16 +25,15 @@ use std::time::Duration;
 use rtrb::Consumer;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
-use tokio_uring::fs::{File, OpenOptions};
+use tokio_uring::fs::File;
 
+use super::files::{Done, Files, StepError, carry_out};
 use super::loader::Wanted;
 use super::parts::Parts;
-use super::place::Place;
-use crate::config::DataMode;
 use crate::crdt::{Map, Time};
 use crate::handover::{FromStorage, ToStorage};
 use crate::mesh::ShardIndex;
-use crate::storage::{JOURNAL_FOLDER, Journal, Step};
+use crate::storage::{Journal, Step};
 
 /// While a step is under way no shard wakes this thread, as the end of the step does; what cannot wait that long, such
 /// as a load, is seen after this at the latest.
@@ -45,9 +41,20 @@ const LOOK_WHILE_BUSY: Duration = Duration::from_millis(5);
 /// The longest wait of an idle thread; whatever happens wakes it before.
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 
+/// After a step that found no room, until it is tried again.
+const RETRY_MS: u64 = 250;
+
 /// Somebody wants everything that was handed over so far to be in complete segments.
 pub(super) struct Roll {
-    pub done: oneshot::Sender<()>,
+    pub done: oneshot::Sender<Rolled>,
+}
+
+/// What became of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rolled {
+    Complete,
+    /// The disk has no room for all of it; what was acknowledged as durable is in files.
+    WithoutRoom,
 }
 
 /// Where what is no change goes.
@@ -68,12 +75,14 @@ pub(super) struct Writer {
     /// When the first change came that no checkpoint was asked for.
     unfolded_since_ms: Option<u64>,
     rolling: Vec<Rolling>,
+    /// When the step is tried again that found no room.
+    retry_at_ms: Option<u64>,
 }
 
 /// A roll that was asked for when the shards had pushed up to these ticks.
 struct Rolling {
     pushed: Vec<Time>,
-    done: oneshot::Sender<()>,
+    done: oneshot::Sender<Rolled>,
 }
 
 impl Writer {
@@ -93,6 +102,7 @@ impl Writer {
             pushed: vec![Time::ZERO; shards],
             unfolded_since_ms: None,
             rolling: Vec::new(),
+            retry_at_ms: None,
         }
     }
 
@@ -101,7 +111,7 @@ impl Writer {
     /// # Errors
     /// Of the first step that failed, with what it was.
     pub(super) async fn run(mut self, mut rolls: mpsc::UnboundedReceiver<Roll>) -> Result<(), StepError> {
-        let files = Rc::new(Files::open(&self.parts).await?);
+        let files = Rc::new(Files::open(&self.parts.config).await?);
         let event = Rc::new(File::from_std(self.parts.event.file().map_err(StepError::event)?));
         // One place for whichever step is under way, used again and again.
         let mut under_way = pin!(None);
@@ -114,7 +124,7 @@ impl Writer {
             self.roll_if_due(now_ms);
             let is_stopping = self.parts.is_stopping.load(Ordering::Acquire);
             if under_way.is_none() {
-                if let Some(step) = self.journal.next_step(now_ms) {
+                if let Some(step) = self.next_step(now_ms, is_stopping) {
                     began_ns = self.parts.clock.elapsed_ns();
                     under_way.set(Some(carry_out(Rc::clone(&files), step)));
                 } else if is_stopping && !self.has_arrivals() {
@@ -140,7 +150,7 @@ impl Writer {
                 biased;
                 done = async { under_way.as_mut().as_pin_mut().expect("a step is under way").await }, if is_busy => {
                     under_way.set(None);
-                    self.carried_out(done?, began_ns);
+                    self.carried_out(done?, began_ns)?;
                 }
                 buffer = &mut raised => {
                     raised.set(wait_for(Rc::clone(&event), buffer.map_err(StepError::event)?));
@@ -162,7 +172,7 @@ impl Writer {
         }
         let interval_ms = self.parts.config.checkpoint_interval_ms;
         let roll_at_ms = self.unfolded_since_ms.map(|since_ms| since_ms + interval_ms);
-        let at_ms = [self.journal.wake_at_ms(), roll_at_ms].into_iter().flatten().min();
+        let at_ms = [self.journal.wake_at_ms(), roll_at_ms, self.retry_at_ms].into_iter().flatten().min();
         at_ms.map_or(IDLE_WAIT, |at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)))
     }
 }
@@ -226,11 +236,13 @@ impl Writer {
 
     fn roll(&mut self, Roll { done }: Roll) {
         self.unfolded_since_ms = None;
-        if self.journal.roll() {
+        if self.retry_at_ms.is_some() {
+            let _ = done.send(Rolled::WithoutRoom);
+        } else if self.journal.roll() {
             self.rolling.push(Rolling { pushed: self.pushed.clone(), done });
         } else {
             // Who has asked may be gone.
-            let _ = done.send(());
+            let _ = done.send(Rolled::Complete);
         }
     }
 
@@ -245,10 +257,9 @@ impl Writer {
                 rolling.pushed.iter().zip(&segment.last_applied).all(|(pushed, finished)| pushed <= finished)
             };
             let done = self.rolling.extract_if(.., |rolling| reaches(rolling)).collect::<Vec<_>>();
-            self.parts.segments.finished(segment);
-            self.parts.progress.metrics().segments.set(self.parts.segments.waiting() as u64);
+            self.parts.finished(segment);
             for rolling in done {
-                let _ = rolling.done.send(());
+                let _ = rolling.done.send(Rolled::Complete);
             }
         }
     }
@@ -256,12 +267,26 @@ impl Writer {
 
 // Steps.
 impl Writer {
-    fn carried_out(&mut self, done: Done, began_ns: u64) {
+    /// What is to be done now, after the room for it was judged.
+    fn next_step(&mut self, now_ms: u64, is_stopping: bool) -> Option<Step> {
+        if self.retry_at_ms.is_some_and(|at_ms| now_ms < at_ms) && !is_stopping {
+            return self.journal.next_sync(now_ms);
+        }
+        let step = self.journal.next_step(now_ms)?;
+        if let Step::Write { bytes, .. } = &step {
+            self.parts.room.before_write(bytes.len() as u64, self.journal.unwritten_bytes());
+        }
+        Some(step)
+    }
+
+    fn carried_out(&mut self, done: Done, began_ns: u64) -> Result<(), StepError> {
         let metrics = self.parts.progress.metrics();
         let bytes = match done {
             Done::Wrote(bytes) => {
                 metrics.groups.add(1);
                 metrics.written_bytes.add(bytes.len() as u64);
+                self.retry_at_ms = None;
+                self.parts.room.wrote(self.journal.unwritten_bytes());
                 Some(bytes)
             }
             Done::Synced => {
@@ -269,9 +294,27 @@ impl Writer {
                 None
             }
             Done::Other => None,
+            Done::WithoutRoom(bytes) => return self.wait_for_room(bytes),
         };
         self.journal.step_done(self.now_ms(), bytes);
+        self.parts.pressure.set_current(self.journal.unfinished_bytes(), self.parts.clock.elapsed_ns());
         self.publish();
+        Ok(())
+    }
+
+    /// Keeps what the disk has no room for. Nobody was told that it is durable.
+    fn wait_for_room(&mut self, bytes: Option<Vec<u8>>) -> Result<(), StepError> {
+        self.journal.step_refused(bytes);
+        let unwritten = self.journal.unwritten_bytes();
+        if self.parts.is_stopping.load(Ordering::Acquire) {
+            return Err(StepError::without_room(unwritten));
+        }
+        self.parts.room.refused(unwritten);
+        self.retry_at_ms = Some(self.now_ms() + RETRY_MS);
+        for rolling in self.rolling.drain(..) {
+            let _ = rolling.done.send(Rolled::WithoutRoom);
+        }
+        Ok(())
     }
 
     fn publish(&mut self) {
@@ -302,91 +345,4 @@ impl Writer {
 async fn wait_for(event: Rc<File>, buffer: Vec<u8>) -> io::Result<Vec<u8>> {
     let (read, buffer) = event.read_at(buffer, 0).await;
     read.map(|_| buffer)
-}
-
-/// The files of the journal.
-struct Files {
-    root: PathBuf,
-    mode: DataMode,
-    folder: File,
-    current: RefCell<Option<Current>>,
-}
-
-#[derive(Clone)]
-struct Current {
-    name: Rc<str>,
-    file: Rc<File>,
-    place: Rc<Place>,
-}
-
-/// What became of a step.
-enum Done {
-    Wrote(Vec<u8>),
-    Synced,
-    Other,
-}
-
-/// The end of the process: what could not be done, and why.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {what} {name}: {source}")]
-pub(super) struct StepError {
-    what: &'static str,
-    name: String,
-    source: io::Error,
-}
-
-impl StepError {
-    fn event(source: io::Error) -> Self {
-        Self { what: "wait for", name: "the shards".to_owned(), source }
-    }
-
-    fn of(what: &'static str, name: &str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self { what, name: name.to_owned(), source }
-    }
-}
-
-impl Files {
-    async fn open(parts: &Parts) -> Result<Self, StepError> {
-        let root = parts.config.data_dir.clone();
-        let folder = File::open(root.join(JOURNAL_FOLDER)).await;
-        let folder = folder.map_err(StepError::of("open", JOURNAL_FOLDER))?;
-        Ok(Self { root, mode: parts.config.data_mode, folder, current: RefCell::new(None) })
-    }
-
-    fn current(&self) -> Current {
-        self.current.borrow().clone().expect("the journal creates a file before it uses one")
-    }
-}
-
-async fn carry_out(files: Rc<Files>, step: Step) -> Result<Done, StepError> {
-    match step {
-        Step::Create { name } => {
-            let path = files.root.join(&name);
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true).mode(DataMode::OWNER.of_files());
-            let file = options.open(&path).await.map_err(StepError::of("create", &name))?;
-            // Exactly these rights, whatever the umask is; once a segment.
-            let rights = Permissions::from_mode(files.mode.of_files());
-            fs::set_permissions(&path, rights).map_err(StepError::of("create", &name))?;
-            let place = Rc::new(Place::of(path).map_err(StepError::of("create", &name))?);
-            let file = Rc::new(file);
-            files.current.replace(Some(Current { name: name.into(), file, place }));
-            Ok(Done::Other)
-        }
-        Step::Write { offset, bytes } => {
-            let Current { name, file, place } = files.current();
-            let (written, bytes) = file.write_all_at(bytes, offset).await;
-            written.and_then(|_| place.check()).map_err(StepError::of("write", &name))?;
-            Ok(Done::Wrote(bytes))
-        }
-        Step::Sync => {
-            let Current { name, file, place } = files.current();
-            file.sync_data().await.and_then(|()| place.check()).map_err(StepError::of("sync", &name))?;
-            Ok(Done::Synced)
-        }
-        Step::SyncFolder => {
-            files.folder.sync_all().await.map_err(StepError::of("sync", JOURNAL_FOLDER))?;
-            Ok(Done::Other)
-        }
-    }
 }

@@ -4,24 +4,27 @@
 //! ```text
 //! store.rs       opens a data directory        checkpoint.rs  folds complete segments into the base
 //! journal.rs     writes what the shards hand over   loader.rs  reads maps for the shards
-//! segments.rs    which wait to be folded       disk.rs        watches the room on the disk
+//! files.rs       its files                     room.rs        what to do where the disk has little of it
+//! segments.rs    which wait to be folded       pressure.rs    how fast clients may write for that
 //! types.rs       of maps not folded yet        control.rs     what backup and export talk to
 //! shards.rs      the way back to the shards         signals.rs   what signals do
 //! parts.rs       what these threads share           ending.rs    the end of the process when it is not orderly
 //! place.rs       whether a file is where it was
 //! ```
 //!
-//! order: mod → { store, control, checkpoint, signals } → { disk, journal } → loader → parts →
-//! { segments, shards, types, ending, place }
+//! order: mod → { store, control, checkpoint, signals } → journal → loader → parts →
+//! { segments, shards, types, ending, room, files, pressure } → place
 
 mod checkpoint;
 mod control;
-mod disk;
 mod ending;
+mod files;
 mod journal;
 mod loader;
 mod parts;
 mod place;
+mod pressure;
+mod room;
 mod segments;
 mod shards;
 pub mod signals;
@@ -65,11 +68,8 @@ pub fn start(store: Option<Store>) -> io::Result<Service> {
     service.storage = Some(Arc::clone(&parts));
     let (loader, wanted) = mpsc::channel();
     let (evicted, to_drop) = mpsc::channel::<Box<Map>>();
-    let (watched, stop_watching) = mpsc::channel::<()>();
     let (ready, is_ready) = mpsc::channel();
     let body = move || {
-        // Held to tell its thread when to end.
-        let _watched = watched;
         let made = patiently(|| Runtime::new(tokio_uring::builder().entries(SERVICE_RING_ENTRIES)));
         let _ = match made {
             Ok(runtime) => {
@@ -84,7 +84,7 @@ pub fn start(store: Option<Store>) -> io::Result<Service> {
     service.spawn("service", body)?;
     is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("the service thread panicked")))?;
     service.spawn_with(&parts, "loader", move |parts| loader::run(parts, &wanted))?;
-    service.spawn_with(&parts, "disk", move |parts| disk::run(parts, &stop_watching))?;
+    service.spawn_with(&parts, "disk", Parts::watch)?;
     service.spawn_with(&parts, "checkpoint", |parts| checkpoint::run(parts, Pace::Idle))?;
     service.spawn_with(&parts, "checkpoint-now", |parts| checkpoint::run(parts, Pace::Hurry))?;
     service.spawn("evicted", move || {
@@ -106,6 +106,7 @@ impl Service {
             }
             if index == 0 {
                 parts.segments.stop();
+                parts.room.stop();
             }
         }
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::pressure::Pressure;
+use super::room::Room;
 use super::segments::Segments;
 use super::shards::Shards;
 use super::types::Types;
@@ -10,7 +12,7 @@ use crate::config::StorageConfig;
 use crate::crdt::Time;
 use crate::handover::Progress;
 use crate::io::{Clock, Event};
-use crate::storage::{Base, Format, HostDisk, Lock, Tail, Timeline};
+use crate::storage::{Base, FinishedSegment, Format, HostDisk, Lock, Tail, Timeline};
 
 /// See the module.
 pub(super) struct Parts {
@@ -22,6 +24,8 @@ pub(super) struct Parts {
     pub tail: Tail,
     pub types: Types,
     pub segments: Segments,
+    pub room: Arc<Room>,
+    pub pressure: Pressure,
     pub shards: Shards,
     pub progress: Arc<Progress>,
     pub clock: Clock,
@@ -35,6 +39,24 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    /// Takes in a segment that is complete.
+    pub fn finished(&self, segment: FinishedSegment) {
+        self.pressure.finished(segment.bytes);
+        self.segments.finished(segment);
+        self.progress.metrics().segments.set(self.segments.waiting() as u64);
+        if self.pressure.is_high() {
+            self.segments.hurry();
+        }
+    }
+
+    /// Looks after the disk and the journal now and then until the storage ends.
+    pub fn watch(&self) {
+        while !self.room.rest() {
+            self.room.look();
+            self.pressure.judge(self.clock.elapsed_ns());
+        }
+    }
+
     /// Removals before this tick are forgotten.
     pub fn forget_before(&self) -> Time {
         Time::new(self.clock.now().unix_ms.saturating_sub(self.retention_ms), 0)

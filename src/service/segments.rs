@@ -16,6 +16,9 @@ use crate::storage::FinishedSegment;
 /// start takes longer, which is worse than a core that is shared.
 const WAITING_MAX: usize = 16;
 
+/// How often who waits for folds looks whether they stand still.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
 /// Which of the two checkpoint threads asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
@@ -24,6 +27,16 @@ pub(super) enum Pace {
     /// The one that does not: catches up when too many segments wait. A thread that has once stepped back may not
     /// come forward again without privileges, so there are two.
     Hurry,
+}
+
+/// What became of [`Segments::await_folded`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    Folded,
+    /// The disk has no room for it.
+    LacksRoom,
+    /// The storage ends before.
+    Ending,
 }
 
 /// See the module.
@@ -107,22 +120,32 @@ impl Segments {
     }
 
     /// Waits until every segment that is complete now is in the base. If that takes longer than `patience`, as the
-    /// checkpoint yields to everything else, it does so no more. `false`: the storage ends before.
-    pub(super) fn await_folded(&self, patience: Duration) -> bool {
-        let inner = self.lock();
-        let Some(last) = inner.waiting.back().map(|segment| segment.next_sequence) else { return true };
+    /// checkpoint yields to everything else, it does so no more. `lacks_room` is asked whether it stands still.
+    pub(super) fn await_folded(&self, patience: Duration, lacks_room: &dyn Fn() -> bool) -> Awaited {
+        let mut inner = self.lock();
+        let Some(last) = inner.waiting.back().map(|segment| segment.next_sequence) else {
+            return Awaited::Folded;
+        };
         let is_waiting = |inner: &mut Inner| {
             let first = inner.waiting.front();
             !inner.is_stopping && first.is_some_and(|segment| segment.next_sequence <= last)
         };
-        let waited = self.changed.wait_timeout_while(inner, patience, is_waiting);
-        let (mut inner, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-        if waited.timed_out() {
-            inner.is_hurrying = true;
-            self.changed.notify_all();
-            inner = self.changed.wait_while(inner, is_waiting).unwrap_or_else(PoisonError::into_inner);
+        let mut waited = Duration::ZERO;
+        while is_waiting(&mut inner) && !lacks_room() {
+            let step = patience.min(LOOK_EVERY);
+            let woken = self.changed.wait_timeout_while(inner, step, is_waiting);
+            inner = woken.unwrap_or_else(PoisonError::into_inner).0;
+            waited += step;
+            if waited >= patience && is_waiting(&mut inner) && !inner.is_hurrying {
+                inner.is_hurrying = true;
+                self.changed.notify_all();
+            }
         }
-        !is_waiting(&mut inner) && !inner.is_stopping
+        match is_waiting(&mut inner) {
+            true => Awaited::LacksRoom,
+            false if inner.is_stopping => Awaited::Ending,
+            false => Awaited::Folded,
+        }
     }
 
     /// Nothing more is folded; what waits is folded after the next start.
@@ -141,7 +164,12 @@ mod tests {
     use super::*;
 
     fn segment(number: usize) -> FinishedSegment {
-        FinishedSegment { name: format!("{number}"), next_sequence: number as u64, last_applied: Vec::new() }
+        FinishedSegment {
+            name: format!("{number}"),
+            next_sequence: number as u64,
+            bytes: 1,
+            last_applied: Vec::new(),
+        }
     }
 
     #[test]
@@ -163,10 +191,11 @@ mod tests {
     fn who_waits_for_folds_waits_for_what_is_complete_now() {
         let segments = Segments::default();
         let patience = Duration::from_millis(1);
-        assert!(segments.await_folded(patience), "there is nothing to wait for");
+        let await_folded = || segments.await_folded(patience, &|| false);
+        assert_eq!(await_folded(), Awaited::Folded, "there is nothing to wait for");
         (1..=2).for_each(|number| segments.finished(segment(number)));
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| segments.await_folded(patience));
+            let waiting = scope.spawn(await_folded);
             // Only who does not yield gets them, as the other one has not come for so long.
             for number in 1..=2 {
                 assert_eq!(segments.next(Pace::Hurry), Some(segment(number)));
@@ -174,11 +203,12 @@ mod tests {
                 segments.finished(segment(number + 2));
                 segments.folded();
             }
-            assert!(waiting.join().unwrap());
+            assert_eq!(waiting.join().unwrap(), Awaited::Folded);
         });
         assert_eq!(segments.waiting(), 2);
+        assert_eq!(segments.await_folded(patience, &|| true), Awaited::LacksRoom);
         segments.stop();
-        assert!(!segments.await_folded(patience), "they are folded after the next start");
+        assert_eq!(await_folded(), Awaited::Ending, "they are folded after the next start");
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rtrb::Consumer;
 
-use super::disk;
 use super::parts::Parts;
+use super::pressure::Pressure;
+use super::room::Room;
 use super::segments::Segments;
 use super::shards::Shards;
 use super::types::Types;
@@ -21,8 +22,8 @@ use crate::mesh::KeyHasher;
 use crate::shard::SharedStorage;
 use crate::storage::clock::roughly;
 use crate::storage::{
-    Base, FinishedSegment, Fork, Format, HostDisk, Lock, Recovered, RecoveryOptions, StorageError, Tail,
-    Timeline, check_ours, open_to_others, recover,
+    Base, FinishedSegment, Fork, Format, HostDisk, Lock, Recovered, RecoveredSegment, RecoveryOptions,
+    Room as RoomOnDisk, StorageError, Tail, Timeline, check_ours, open_to_others, recover,
 };
 
 /// What redb may hold of the base in memory, at the least and at the most: a checkpoint wants the inner pages of its
@@ -96,6 +97,11 @@ impl Store {
         let (to_storage, ports): (Vec<_>, Vec<_>) = connect(controls.len()).into_iter().unzip();
         let halves = ports.into_iter().map(|ShardPort { from_shard, to_shard }| (from_shard, to_shard));
         let (from_shards, to_shards): (Vec<_>, Vec<_>) = halves.unzip();
+        let progress = Arc::new(Progress::new(controls.len(), clock_floor));
+        let room = Room::new(root.clone(), storage.disk_reserve_bytes, Arc::clone(&progress));
+        let room = Arc::new(room);
+        // Not before: what a start itself writes has its place already, and must not wait for more.
+        base.heed(Arc::clone(&room) as Arc<dyn RoomOnDisk>);
         let parts = Parts {
             config: storage.clone(),
             disk,
@@ -105,8 +111,10 @@ impl Store {
             tail,
             types: Types::default(),
             segments: Segments::default(),
+            room,
+            pressure: Pressure::new(storage.journal_bytes_max, storage.segment_bytes, Arc::clone(&progress)),
             shards: Shards::new(to_shards, controls.to_vec()),
-            progress: Arc::new(Progress::new(controls.len(), clock_floor)),
+            progress,
             clock: clock.clone(),
             retention_ms: config.tombstone_retention_ms,
             event,
@@ -116,11 +124,11 @@ impl Store {
         parts.progress.metrics().checkpoint_unix_ms.set(clock.now().unix_ms);
         for segment in recovered.segments {
             // Without ticks: what is found at start is folded as far as the shards are concerned, as loads read it.
-            let (name, next_sequence) = (segment.name, segment.next_sequence);
-            parts.segments.finished(FinishedSegment { name, next_sequence, last_applied: Vec::new() });
+            let RecoveredSegment { name, next_sequence, bytes, .. } = segment;
+            parts.finished(FinishedSegment { name, next_sequence, bytes, last_applied: Vec::new() });
         }
         // Before the first request, which may come before the first look of the thread.
-        disk::look(&parts);
+        parts.room.look();
         let next_sequence = recovered.next_sequence;
         let store = Self { parts: Arc::new(parts), from_shards, next_sequence, clock_floor, cleared_through };
         Ok((store, to_storage))

@@ -1,56 +1,178 @@
 //! What redb keeps its pages in: a file of a [`super::Disk`], or, for who must not change it, such a file under
 //! a layer of memory that takes the writes.
 
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 #[expect(clippy::disallowed_types, reason = "redb calls from whatever thread of the storage uses it")]
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
-use super::DiskFile;
+use super::{DiskFile, Room, is_without_room};
 
-/// Reads and writes the file.
+/// What the base and its file know of the room on the disk.
+#[derive(Debug, Default)]
+pub(super) struct Shortage {
+    room: OnceLock<Arc<dyn Room>>,
+    /// Something was to be written for which there was no room. It is in memory until it is synced.
+    is_spilled: AtomicBool,
+    spilled: Spilled,
+}
+
+#[expect(clippy::disallowed_types, reason = "redb calls from whatever thread of the storage uses it")]
+type Spilled = Mutex<BTreeMap<u64, Box<[u8]>>>;
+
+impl Shortage {
+    /// From now on a write that finds no room is no error.
+    pub fn heed(&self, room: Arc<dyn Room>) {
+        // There is one for the life of a server.
+        let _ = self.room.set(room);
+    }
+
+    pub fn free(&self) -> u64 {
+        self.room.get().map_or(u64::MAX, |room| room.free())
+    }
+
+    pub fn floor(&self) -> u64 {
+        self.room.get().map_or(0, |room| room.floor())
+    }
+
+    pub fn is_spilled(&self) -> bool {
+        self.is_spilled.load(Ordering::Acquire)
+    }
+
+    /// What has spilled is of a transaction that was given up.
+    pub fn forget(&self) {
+        self.with_spilled(BTreeMap::clear);
+    }
+
+    fn with_spilled<T>(&self, act: impl FnOnce(&mut BTreeMap<u64, Box<[u8]>>) -> T) -> T {
+        let mut spilled = self.spilled.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = act(&mut spilled);
+        self.is_spilled.store(!spilled.is_empty(), Ordering::Release);
+        result
+    }
+}
+
+/// Reads and writes the file. Where anybody knows the room, redb is told of no write that finds none, as it would answer
+/// nothing any more. Such a write stays in memory, and the sync behind it waits: redb syncs with nothing locked that who
+/// reads may need, but writes with all of it locked.
 #[derive(Debug)]
-pub(super) struct FileBackend(pub Arc<dyn DiskFile>);
+pub(super) struct FileBackend {
+    file: Arc<dyn DiskFile>,
+    shortage: Arc<Shortage>,
+}
 
 impl FileBackend {
+    /// Of a new file.
+    pub fn new(file: Arc<dyn DiskFile>, shortage: Arc<Shortage>) -> Self {
+        Self { file, shortage }
+    }
+
     /// Of a file that an earlier process has written. Its length is synced first, as redb writes a header that counts on it:
     /// where that process has ended because it could not sync a longer file, a later sync alone may not bring the length.
     ///
     /// # Errors
     /// Of the file system.
-    pub fn open(file: Arc<dyn DiskFile>) -> io::Result<Self> {
+    pub fn open(file: Arc<dyn DiskFile>, shortage: Arc<Shortage>) -> io::Result<Self> {
         file.set_len(file.size()?)?;
         file.sync()?;
-        Ok(Self(file))
+        Ok(Self { file, shortage })
+    }
+
+    /// Keeps in memory what is to be written. Once anything is, all is, until the sync.
+    fn spill(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.shortage.with_spilled(|spilled| {
+            for (block, within, piece) in pieces(offset, data.len()) {
+                let content = match spilled.entry(block) {
+                    Entry::Occupied(there) => there.into_mut(),
+                    Entry::Vacant(place) => {
+                        let mut content = vec![0; BLOCK_BYTES as usize].into_boxed_slice();
+                        // All of it is written over, but for the header, which is shorter than a block.
+                        if piece.len() < content.len() {
+                            self.file.read_at(&mut content, block * BLOCK_BYTES)?;
+                        }
+                        place.insert(content)
+                    }
+                };
+                content[within..within + piece.len()].copy_from_slice(&data[piece]);
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes what has spilled, for which it waits until there is room.
+    fn write_spilled(&self) -> io::Result<()> {
+        while let Some((block, content)) = self.shortage.with_spilled(|spilled| {
+            spilled.first_key_value().map(|(block, content)| (*block, content.clone()))
+        }) {
+            match self.file.write_at(&content, block * BLOCK_BYTES) {
+                Ok(()) => drop(self.shortage.with_spilled(|spilled| spilled.remove(&block))),
+                Err(error) if is_without_room(&error) && self.may_wait() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn may_wait(&self) -> bool {
+        self.shortage.room.get().is_some_and(|room| room.wait())
     }
 }
 
 impl redb::StorageBackend for FileBackend {
     fn len(&self) -> io::Result<u64> {
-        self.0.size()
+        self.file.size()
     }
 
     fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; len];
-        self.0.read_at(&mut bytes, offset)?;
+        self.file.read_at(&mut bytes, offset)?;
+        if self.shortage.is_spilled() {
+            self.shortage.with_spilled(|spilled| {
+                for (block, within, piece) in pieces(offset, len) {
+                    if let Some(content) = spilled.get(&block) {
+                        let end = within + piece.len();
+                        bytes[piece].copy_from_slice(&content[within..end]);
+                    }
+                }
+            });
+        }
         Ok(bytes)
     }
 
     /// Synced at once: redb writes a header that counts on the new length without a sync between the two, and
     /// panics when it finds that header in a file that is still short.
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)?;
-        self.0.sync()
+        loop {
+            match self.file.set_len(len) {
+                // Hardly ever, as a file that is only longer takes no room.
+                Err(error) if is_without_room(&error) && self.may_wait() => {}
+                set => break set?,
+            }
+        }
+        self.file.sync()
     }
 
     /// Eventual or not: a sync is the only barrier a file has.
     fn sync_data(&self, _eventual: bool) -> io::Result<()> {
-        self.0.sync()
+        if self.shortage.is_spilled() {
+            self.write_spilled()?;
+        }
+        self.file.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(data, offset)
+        if self.shortage.is_spilled() {
+            return self.spill(offset, data);
+        }
+        match self.file.write_at(data, offset) {
+            Err(error) if is_without_room(&error) && self.shortage.room.get().is_some() => {
+                self.spill(offset, data)
+            }
+            written => written,
+        }
     }
 }
 

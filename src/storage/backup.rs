@@ -93,12 +93,12 @@ pub fn copy_stopped(
 }
 
 /// What is not folded.
-struct Journal<'a> {
-    segments: &'a [RecoveredSegment],
-    epoch: u64,
+pub(super) struct Journal<'a> {
+    pub segments: &'a [RecoveredSegment],
+    pub epoch: u64,
 }
 
-fn copy_with(
+pub(super) fn copy_with(
     base: &Base,
     disk: &dyn Disk,
     journal: Option<Journal<'_>>,
@@ -155,7 +155,7 @@ impl Copying<'_> {
             let mut names = writing.transaction.open_table(NAMES).map_err(failed)?;
             for entry in from.maps.iter().map_err(failed)? {
                 let (name, bytes) = entry.map_err(failed)?;
-                let row = super::base::Row::of_bytes(bytes.value());
+                let row = super::row::Row::of_bytes(bytes.value());
                 let row = row.ok_or_else(|| StorageError::damaged_map(name.value()))?;
                 maps.insert(name.value(), bytes.value()).map_err(failed)?;
                 names.insert(row.id, name.value()).map_err(failed)?;

@@ -18,13 +18,13 @@ use redb::{
     WriteTransaction,
 };
 
-use super::backend::{FileBackend, LayeredBackend};
+use super::backend::{FileBackend, LayeredBackend, Shortage};
 use super::fold::TRANSACTION_RECORDS;
 use super::redb_header::{abort_rollback, check_everything};
-use super::{BASE_FILE, Disk, DiskFile, StorageError};
+use super::row::Row;
+use super::{BASE_FILE, Disk, DiskFile, Room, StorageError};
 use crate::crdt::{MapType, Time};
-use crate::handover::{map_type_byte, map_type_of};
-use crate::mesh::{KeyHasher, partition};
+use crate::mesh::KeyHasher;
 
 /// What the file of the base is called until it is one.
 const BASE_FILE_NEW: &str = "base.redb.new";
@@ -54,15 +54,7 @@ pub struct Base {
     pub(super) salvages: bool,
     /// Records that one fold takes at once.
     pub(super) transaction_records: usize,
-}
-
-/// What the base knows of a map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Row {
-    pub id: u32,
-    pub map_type: MapType,
-    /// Removals up to here may be missing.
-    pub pruned_through: Time,
+    shortage: Arc<Shortage>,
 }
 
 impl Base {
@@ -73,8 +65,10 @@ impl Base {
     pub fn open(disk: &dyn Disk, hasher: KeyHasher, cache_bytes: usize) -> Result<Self, StorageError> {
         match open_file(disk)? {
             Some(file) => {
-                let backend = FileBackend::open(file).map_err(StorageError::io("sync", BASE_FILE))?;
-                Self::of(builder(cache_bytes).create_with_backend(backend).map_err(failed)?, hasher)
+                let shortage = Arc::<Shortage>::default();
+                let backend = FileBackend::open(file, Arc::clone(&shortage));
+                let backend = backend.map_err(StorageError::io("sync", BASE_FILE))?;
+                Self::of(builder(cache_bytes).create_with_backend(backend).map_err(failed)?, hasher, shortage)
             }
             None => Self::create(disk, hasher, cache_bytes, |_| Ok(())),
         }
@@ -92,7 +86,7 @@ impl Base {
     ) -> Result<Self, StorageError> {
         let backend = LayeredBackend::new(open_file(disk)?).map_err(StorageError::io("read", BASE_FILE))?;
         let base = builder(cache_bytes).create_with_backend(backend).map_err(failed)?;
-        Self::of(base, hasher)
+        Self::of(base, hasher, Arc::<Shortage>::default())
     }
 
     /// As [`Base::open_unchanged`], after every page in use was read and its checksum compared: nothing that redb
@@ -112,7 +106,7 @@ impl Base {
         let mut builder = builder(cache_bytes);
         builder.set_repair_callback(abort_rollback);
         let base = builder.create_with_backend(backend).map_err(|error| damaged(error.to_string()))?;
-        Self::of(base, hasher)
+        Self::of(base, hasher, Arc::<Shortage>::default())
     }
 
     /// Keeps going over damage, as `--salvage` wants: an image or a record that is damaged counts as absent.
@@ -127,6 +121,31 @@ impl Base {
     pub fn with_transaction_records(mut self, records: usize) -> Self {
         self.transaction_records = records;
         self
+    }
+
+    /// From now on a commit that finds no room waits, and what is folded is bounded by what is left.
+    pub fn heed(&self, room: Arc<dyn Room>) {
+        self.shortage.heed(room);
+    }
+
+    /// Bytes that may still be taken.
+    pub fn room_left(&self) -> u64 {
+        self.shortage.free().saturating_sub(self.shortage.floor())
+    }
+
+    /// Bytes that the disk has free.
+    pub(super) fn room_free(&self) -> u64 {
+        self.shortage.free()
+    }
+
+    /// Whether so little is free that the base should take nothing more of it.
+    pub(super) fn is_short(&self, free: u64) -> bool {
+        free < self.shortage.floor() / 2
+    }
+
+    /// Whether something of the transaction at hand has found no room; it should be given up then.
+    pub(super) fn lacks_room(&self) -> bool {
+        self.shortage.is_spilled()
     }
 
     /// Everything up to this sequence number is in the base.
@@ -160,8 +179,10 @@ impl Base {
             removed => removed.map_err(StorageError::io("remove", BASE_FILE_NEW))?,
         }
         let file = disk.create(BASE_FILE_NEW).map_err(StorageError::io("create", BASE_FILE_NEW))?;
-        let backend = FileBackend(Arc::clone(&file));
-        let base = Self::of(builder(cache_bytes).create_with_backend(backend).map_err(failed)?, hasher)?;
+        let shortage = Arc::<Shortage>::default();
+        let backend = FileBackend::new(Arc::clone(&file), Arc::clone(&shortage));
+        let base =
+            Self::of(builder(cache_bytes).create_with_backend(backend).map_err(failed)?, hasher, shortage)?;
         fill(&base)?;
         file.sync().map_err(StorageError::io("sync", BASE_FILE_NEW))?;
         disk.rename(BASE_FILE_NEW, BASE_FILE).map_err(StorageError::io("rename", BASE_FILE_NEW))?;
@@ -170,7 +191,7 @@ impl Base {
     }
 
     #[expect(clippy::disallowed_types, reason = "as above")]
-    fn of(database: Database, hasher: KeyHasher) -> Result<Self, StorageError> {
+    fn of(database: Database, hasher: KeyHasher, shortage: Arc<Shortage>) -> Result<Self, StorageError> {
         let base = Self {
             database,
             hasher,
@@ -179,6 +200,7 @@ impl Base {
             sweep_from: Mutex::new(Vec::new()),
             salvages: false,
             transaction_records: TRANSACTION_RECORDS,
+            shortage,
         };
         let is_new = base.database.begin_read().map_err(failed)?.list_tables().map_err(failed)?.count() == 0;
         if is_new {
@@ -344,7 +366,9 @@ impl Writing<'_> {
     }
 
     pub fn abort(self) -> Result<(), StorageError> {
-        self.transaction.abort().map_err(failed)
+        self.transaction.abort().map_err(failed)?;
+        self.base.shortage.forget();
+        Ok(())
     }
 }
 
@@ -359,46 +383,4 @@ fn row_in(
             None => Err(StorageError::damaged_map(map)),
         },
     }
-}
-
-impl Row {
-    pub const BYTES: usize = 4 + 1 + 8;
-
-    pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES];
-        bytes[..4].copy_from_slice(&self.id.to_le_bytes());
-        bytes[4] = map_type_byte(self.map_type);
-        bytes[5..].copy_from_slice(&self.pruned_through.to_bits().to_le_bytes());
-        bytes
-    }
-
-    pub fn of_bytes(bytes: &[u8; Self::BYTES]) -> Option<Self> {
-        let (id, rest) = bytes.split_first_chunk()?;
-        let (&map_type, pruned_through) = rest.split_first()?;
-        Some(Self {
-            id: u32::from_le_bytes(*id),
-            map_type: map_type_of(map_type)?,
-            pruned_through: Time::from_bits(u64::from_le_bytes(pruned_through.try_into().ok()?)),
-        })
-    }
-}
-
-/// Writes where a cell is in `cells`, over what was in `out`.
-pub(super) fn set_cell_key(out: &mut Vec<u8>, map_id: u32, partition: u16, key: &[u8]) {
-    out.clear();
-    out.extend_from_slice(&map_id.to_be_bytes());
-    out.extend_from_slice(&partition.to_be_bytes());
-    out.extend_from_slice(key);
-}
-
-/// Map id, partition and key of a key of `cells`.
-pub(super) fn split_cell_key(cell_key: &[u8]) -> Option<(u32, u16, &[u8])> {
-    let (map_id, rest) = cell_key.split_first_chunk()?;
-    let (partition, key) = rest.split_first_chunk()?;
-    Some((u32::from_be_bytes(*map_id), u16::from_be_bytes(*partition), key))
-}
-
-/// The partition of a key, given the hash of its map; `None` if it is no text, which no shard ever writes.
-pub(super) fn partition_of(hasher: KeyHasher, map_hash: u64, key: &[u8]) -> Option<u16> {
-    Some(partition(hasher.key(map_hash, std::str::from_utf8(key).ok()?)))
 }

@@ -90,7 +90,7 @@ pub fn export_folded(
     write_maps(base, &nothing, data_dir, options, out, progress)
 }
 
-fn write_maps(
+pub(super) fn write_maps(
     base: &Base,
     tail: &Tail,
     data_dir: &Path,

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use redb::ReadableTable;
 
-use super::base::{Base, CELLS, Row, Writing, failed, partition_of, set_cell_key};
+use super::base::{Base, CELLS, Writing, failed};
+use super::row::{Row, partition_of, set_cell_key};
 use super::stored::{Source, merge};
 use super::{Clear, Disk, Segment, StorageError};
 use crate::crdt::{Delta, MapType, Time};
@@ -17,6 +18,13 @@ use crate::handover::{Body, Record};
 /// transaction copies for them, so the more records it sorts, the fewer pages it writes: with 16k records folding a
 /// million random keys cost twice the processor time. Memory for it is bounded by the segment, which is read whole.
 pub(super) const TRANSACTION_RECORDS: usize = 256 << 10;
+/// The same where there is hardly any room on the disk: a step that needs no more than a few hundred pages.
+const TRANSACTION_RECORDS_MIN: usize = 64;
+/// Bytes that a record may take beside its own: the page of its cell, which is copied, and another where that is split.
+/// What the record itself brings may be rounded up to twice of it.
+const RECORD_PAGES_BYTES: u64 = 2 * 4096;
+/// Cells between two looks at the room that is left, at the least.
+const CELLS_PER_LOOK: u64 = 16;
 
 /// What a fold did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,8 +42,10 @@ pub struct Folded {
     pub through: u64,
     /// All maps were dropped, and what is in the base now came after.
     pub has_cleared: bool,
-    /// It was told not to go on; the rest of the segment is still to be folded.
+    /// It was told not to go on, or lacks room; the rest of the segment is still to be folded.
     pub is_interrupted: bool,
+    /// Not even a small step finds room on the disk.
+    pub lacks_room: bool,
 }
 
 impl Base {
@@ -70,42 +80,84 @@ impl Base {
             if record.sequence <= before {
                 continue;
             }
-            folded.through = folded.through.max(record.sequence);
             if record.body == Body::Clear {
                 self.clear(Clear { sequence: record.sequence, tick: record.applied })?;
                 folded.records += records.len() as u64 + 1;
+                folded.through = record.sequence;
                 folded.has_cleared = true;
                 records.clear();
                 continue;
             }
             records.push(record);
             if records.len() >= self.transaction_records {
-                self.merge_records(&records, Source::Journal, &mut folded)?;
+                self.fold_records(&records, &mut folded, may_go_on)?;
                 records.clear();
-                if !may_go_on() {
-                    folded.is_interrupted = true;
+                folded.is_interrupted |= !may_go_on();
+                if folded.is_interrupted {
                     return Ok(folded);
                 }
             }
         }
-        if !records.is_empty() {
-            self.merge_records(&records, Source::Journal, &mut folded)?;
-        }
+        self.fold_records(&records, &mut folded, may_go_on)?;
         Ok(folded)
     }
 
-    /// Merges records in one transaction, after which everything up to `folded.through` is in the base if they
-    /// are of the journal.
+    /// Folds records in as many transactions as there is room for at once: one if there is enough.
+    fn fold_records(
+        &self,
+        mut records: &[Record<'_>],
+        folded: &mut Folded,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<(), StorageError> {
+        let mut count_max = self.transaction_records;
+        let mut free_before = None;
+        while !records.is_empty() {
+            let free = self.room_free();
+            // Where hardly anything is left, one step finds out whether the file of the base has what it takes.
+            if self.is_short(free) && free_before.is_some_and(|before| free < before) {
+                (folded.is_interrupted, folded.lacks_room) = (true, true);
+                return Ok(());
+            }
+            free_before = Some(free);
+            count_max = count_max.min(records_within(self.room_left() / 4, records));
+            let (now, later) = records.split_at(count_max.min(records.len()));
+            match self.merge_records(now, Source::Journal, folded)? {
+                Merged::All => records = later,
+                // What it took of the disk is the base's now, and the next, smaller try goes there first.
+                Merged::TooLarge if now.len() > TRANSACTION_RECORDS_MIN => count_max = now.len() / 4,
+                Merged::TooLarge | Merged::LacksRoom => {
+                    (folded.is_interrupted, folded.lacks_room) = (true, true);
+                    return Ok(());
+                }
+            }
+            if !records.is_empty() && !may_go_on() {
+                folded.is_interrupted = true;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges records in one transaction, after which everything up to the last of them is in the base if they are of
+    /// the journal.
     pub(super) fn merge_records(
         &self,
         records: &[Record<'_>],
         source: Source,
-        folded: &mut Folded,
-    ) -> Result<(), StorageError> {
+        so_far: &mut Folded,
+    ) -> Result<Merged, StorageError> {
         let mut writing = self.begin_write()?;
         let mut merging = Merging { base: self, source, maps: Maps::default(), changes: Vec::new() };
-        merging.sort_in(records, &writing, folded)?;
-        merging.write_cells(&writing, folded)?;
+        let mut folded = *so_far;
+        merging.sort_in(records, &writing, &mut folded)?;
+        let mut merged = merging.write_cells(&writing, &mut folded)?;
+        if self.lacks_room() {
+            merged = Merged::LacksRoom;
+        }
+        if merged != Merged::All {
+            writing.abort()?;
+            return Ok(merged);
+        }
         for map in merging.maps.list.iter().filter(|map| map.is_changed) {
             writing.set_row(map.name, &map.row)?;
         }
@@ -113,13 +165,32 @@ impl Base {
             writing.advance_clock(clock);
         }
         if source == Source::Journal {
+            folded.through = records.last().map_or(folded.through, |record| record.sequence);
             writing.set_folded(folded.through);
         }
         writing.commit()?;
         folded.records += records.len() as u64;
         folded.transactions += 1;
-        Ok(())
+        *so_far = folded;
+        Ok(Merged::All)
     }
+}
+
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Merged {
+    All,
+    /// Nothing of it is in the base, as it would take too much of what the disk has left.
+    TooLarge,
+    /// The same, as the disk has nothing left.
+    LacksRoom,
+}
+
+/// How many of the records, of which there are some, may take so many bytes together; a few in any case.
+fn records_within(bytes: u64, records: &[Record<'_>]) -> usize {
+    let of_all: u64 = records.iter().map(|record| record.bytes as u64).sum();
+    let each = RECORD_PAGES_BYTES + 2 * of_all / records.len() as u64;
+    usize::try_from(bytes / each).unwrap_or(usize::MAX).max(TRANSACTION_RECORDS_MIN)
 }
 
 /// The latest time in a record. Where a server has written it that is the tick it was applied at; an import says when.
@@ -190,10 +261,13 @@ impl<'a> Merging<'a> {
         Ok(())
     }
 
-    fn write_cells(&mut self, writing: &Writing<'_>, folded: &mut Folded) -> Result<(), StorageError> {
+    fn write_cells(&mut self, writing: &Writing<'_>, folded: &mut Folded) -> Result<Merged, StorageError> {
         let (source, must_place_all) = (self.source, self.must_place_all());
         let mut cells = writing.transaction.open_table(CELLS).map_err(failed)?;
         let (mut cell_key, mut image) = (Vec::new(), Vec::new());
+        // Bytes that may be taken before the next look.
+        let mut unlooked = self.base.room_left() / 2;
+        let free_before = self.base.room_free();
         let is_one_cell =
             |left: &Change<'_>, right: &Change<'_>| (left.map, left.key) == (right.map, right.key);
         for of_cell in self.changes.chunk_by(is_one_cell) {
@@ -227,9 +301,19 @@ impl<'a> Merging<'a> {
             if merged.is_changed {
                 cells.insert(&*cell_key, &*image).map_err(failed)?;
                 folded.cells += 1;
+                let taken = RECORD_PAGES_BYTES + 2 * image.len() as u64;
+                unlooked = unlooked.saturating_sub(taken);
+                if unlooked == 0 || self.base.lacks_room() {
+                    let free = self.base.room_free();
+                    // Pages that the file has already are free for everybody.
+                    if self.base.lacks_room() || free < free_before && self.base.is_short(free) {
+                        return Ok(Merged::TooLarge);
+                    }
+                    unlooked = (self.base.room_left() / 2).max(CELLS_PER_LOOK * RECORD_PAGES_BYTES);
+                }
             }
         }
-        Ok(())
+        Ok(Merged::All)
     }
 }
 

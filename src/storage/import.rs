@@ -276,7 +276,8 @@ impl Importing<'_> {
         let read: Vec<Record<'_>> = std::iter::from_fn(next).collect();
         debug_assert_eq!(read.len(), records as usize, "lines keep the limits of records");
         let mut folded = Folded::default();
-        self.base.merge_records(&read, Source::Import, &mut folded)?;
+        // Nobody tells this base how much room there is.
+        let _ = self.base.merge_records(&read, Source::Import, &mut folded)?;
         self.imported.changed += folded.cells;
         self.imported.refused += folded.skipped;
         (self.progress)(&self.imported);

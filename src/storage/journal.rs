@@ -13,18 +13,17 @@
 
 use std::collections::VecDeque;
 
+use super::groups::{Group, Groups};
 use super::reach::{Reach, ShardReach};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use crate::config::Fsync;
 use crate::crdt::Time;
-use crate::handover::{Batch, seal, set_mark, write_mark};
+use crate::handover::{Batch, seal, set_mark};
 
 /// Bytes past which what comes waits for the next group, so that a sync never waits for a huge write.
 const GROUP_BYTES_MAX: usize = 8 << 20;
 /// The largest segment, whatever is asked for: offsets in it have to fit 32 bits, behind the largest group too.
 const SEGMENT_BYTES_MAX: usize = 1 << 30;
-/// Groups whose memory is kept for the next: one that is written, one that collects, and one more.
-const SPARE_GROUPS_MAX: usize = 3;
 
 /// What to do with the files of the journal's folder.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +57,7 @@ pub struct FinishedSegment {
     pub name: String,
     /// The sequence number behind its last record.
     pub next_sequence: u64,
+    pub bytes: u64,
     /// For each shard the tick up to which all its changes are in this segment or in one before.
     pub last_applied: Vec<Time>,
 }
@@ -85,11 +85,8 @@ pub struct Journal {
     /// Everything up to this sequence number is synced.
     synced_through: u64,
 
-    /// Groups not yet written, oldest first; the last one collects.
-    queued: VecDeque<Group>,
-    spare: Vec<Group>,
-    /// Groups begun and written since the start.
-    begun: u64,
+    groups: Groups,
+    /// Groups written since the start.
     written: u64,
     /// Once this many groups are written the segment ends.
     roll_after: Option<u64>,
@@ -124,14 +121,6 @@ enum UnderWay {
     SyncFolder,
 }
 
-/// What is written at once: a mark, and the batches behind it.
-#[derive(Debug)]
-struct Group {
-    bytes: Vec<u8>,
-    /// How far the journal is when this is written.
-    reach: Reach,
-}
-
 impl Journal {
     /// Begins with no segment: the first is created when something comes. `salt` gives each a random one.
     pub fn new(options: Options, salt: impl FnMut() -> u32 + Send + 'static) -> Self {
@@ -144,9 +133,7 @@ impl Journal {
             under_way: None,
             next_sequence: options.next_sequence,
             synced_through: options.next_sequence.saturating_sub(1),
-            queued: VecDeque::new(),
-            spare: Vec::new(),
-            begun: 0,
+            groups: Groups::default(),
             written: 0,
             roll_after: None,
             pushed_reach: nowhere.clone(),
@@ -161,30 +148,12 @@ impl Journal {
     pub fn push(&mut self, shard: usize, batch: Batch) {
         self.pushed_reach.extend(shard, &batch);
         let mut bytes = batch.bytes;
-        self.make_room(bytes.len());
-        if let Some(group) = self.queued.back_mut() {
-            group.bytes.extend_from_slice(&bytes);
-            group.reach.copy_from(&self.pushed_reach);
-        }
+        let bytes_max = GROUP_BYTES_MAX.min(self.options.segment_bytes.saturating_sub(SEGMENT_HEADER_BYTES));
+        self.groups.push(&bytes, &self.pushed_reach, bytes_max);
         if bytes.capacity() > 0 {
             bytes.clear();
             self.recycled.push_back((shard, bytes));
         }
-    }
-
-    /// Begins another group if the last has no room for `bytes` more. A single batch may be larger than a group
-    /// should be.
-    fn make_room(&mut self, bytes: usize) {
-        let bytes_max = GROUP_BYTES_MAX.min(self.options.segment_bytes.saturating_sub(SEGMENT_HEADER_BYTES));
-        if self.queued.back().is_some_and(|group| group.bytes.len() + bytes <= bytes_max) {
-            return;
-        }
-        let fresh = || Group { bytes: Vec::new(), reach: self.pushed_reach.clone() };
-        let mut group = self.spare.pop().unwrap_or_else(fresh);
-        // Filled in when it is written.
-        write_mark(&mut group.bytes, 0);
-        self.queued.push_back(group);
-        self.begun += 1;
     }
 
     /// The next thing to do; `None` while a step is under way, or if there is nothing to do now.
@@ -198,6 +167,11 @@ impl Journal {
         self.end_full_segment();
         // Which may have to be synced first.
         self.sync_step(now_ms).or_else(|| self.write_step())
+    }
+
+    /// As [`Journal::next_step`], where the disk has no room for anything more: syncs what is written.
+    pub fn next_sync(&mut self, now_ms: u64) -> Option<Step> {
+        if self.under_way.is_some() { None } else { self.sync_step(now_ms) }
     }
 
     fn sync_step(&mut self, now_ms: u64) -> Option<Step> {
@@ -223,8 +197,8 @@ impl Journal {
 
     /// Ends the segment if the next group would make it too large.
     fn end_full_segment(&mut self) {
-        let (Some(current), Some(group)) = (&mut self.current, self.queued.front()) else { return };
-        if current.bytes > 0 && current.bytes + group.bytes.len() as u64 > self.options.segment_bytes as u64 {
+        let (Some(current), Some(bytes)) = (&mut self.current, self.groups.next_bytes()) else { return };
+        if current.bytes > 0 && current.bytes + bytes as u64 > self.options.segment_bytes as u64 {
             current.is_ending = true;
             self.finish_if_over();
         }
@@ -232,12 +206,16 @@ impl Journal {
 
     fn write_step(&mut self) -> Option<Step> {
         let Some(current) = &self.current else {
-            return (!self.queued.is_empty()).then(|| self.create_step());
+            return (!self.groups.is_empty()).then(|| self.create_step());
         };
         if current.is_ending {
             return None;
         }
-        let mut group = self.queued.pop_front()?;
+        let offset = current.bytes;
+        if let Some(group) = self.groups.take_refused() {
+            return Some(self.begin_write(offset, group));
+        }
+        let mut group = self.groups.next()?;
         set_mark(&mut group.bytes, self.synced_through);
         let first_sequence = self.next_sequence;
         self.next_sequence = seal(&mut group.bytes, first_sequence, current.salt);
@@ -246,9 +224,13 @@ impl Journal {
             // Moves the group, once a segment; a second write would cost more.
             group.bytes.splice(0..0, header.encode());
         }
-        let step = Step::Write { offset: current.bytes, bytes: std::mem::take(&mut group.bytes) };
+        Some(self.begin_write(offset, group))
+    }
+
+    fn begin_write(&mut self, offset: u64, mut group: Group) -> Step {
+        let bytes = std::mem::take(&mut group.bytes);
         self.under_way = Some(UnderWay::Write(group));
-        Some(step)
+        Step::Write { offset, bytes }
     }
 
     fn create_step(&mut self) -> Step {
@@ -265,7 +247,7 @@ impl Journal {
     }
 
     /// The step was carried out; the bytes of a write come back. One that fails is the end of the process, as
-    /// nobody knows then what is in the file.
+    /// nobody knows then what is in the file, but see [`Journal::step_refused`].
     ///
     /// # Panics
     /// If no step is under way, or its bytes do not come back: a mistake of the caller.
@@ -290,7 +272,23 @@ impl Journal {
         }
     }
 
-    fn write_done(&mut self, now_ms: u64, mut group: Group) {
+    /// The disk had no room for the step, which comes again. What a write has left of its bytes is behind the end of what
+    /// counts, and they are written to the same place.
+    ///
+    /// # Panics
+    /// As [`Journal::step_done`], and for a sync: what was written had its room.
+    pub fn step_refused(&mut self, bytes: Option<Vec<u8>>) {
+        match self.under_way.take().expect("a step that is refused was begun") {
+            UnderWay::Create(_) => {}
+            UnderWay::Write(group) => {
+                let bytes = bytes.expect("the bytes of a write come back");
+                self.groups.refuse(Group { bytes, ..group });
+            }
+            UnderWay::Sync | UnderWay::SyncFolder => panic!("a sync that fails is the end"),
+        }
+    }
+
+    fn write_done(&mut self, now_ms: u64, group: Group) {
         let current = self.current.as_mut().expect("what is written to is current");
         current.bytes += group.bytes.len() as u64;
         current.unsynced_since_ms.get_or_insert(now_ms);
@@ -303,10 +301,7 @@ impl Journal {
         if self.options.fsync == Fsync::Never {
             self.durable_reach.copy_from(&group.reach);
         }
-        if self.spare.len() < SPARE_GROUPS_MAX && group.bytes.capacity() <= 2 * GROUP_BYTES_MAX {
-            group.bytes.clear();
-            self.spare.push(group);
-        }
+        self.groups.recycle(group);
     }
 
     /// Everything that was written is synced, and so is the name of the file.
@@ -324,6 +319,7 @@ impl Journal {
             self.finished.push_back(FinishedSegment {
                 name: current.name,
                 next_sequence: self.next_sequence,
+                bytes: current.bytes,
                 last_applied: self.written_reach.shards.iter().map(|shard| shard.applied).collect(),
             });
         }
@@ -350,8 +346,8 @@ impl Journal {
     /// Ends the segment once everything that has come so far is in it, and has it synced, even with `--fsync never`.
     /// Whether there is anything to end, so that a finished segment will follow.
     pub fn roll(&mut self) -> bool {
-        if self.written < self.begun {
-            self.roll_after = Some(self.begun);
+        if self.written < self.groups.begun() {
+            self.roll_after = Some(self.groups.begun());
             return true;
         }
         let Some(current) = &mut self.current else { return false };
@@ -370,13 +366,23 @@ impl Journal {
         self.pushed_reach.bytes - self.durable_reach.bytes
     }
 
+    /// Bytes of the segment that is written to, and of what waits to be written.
+    pub fn unfinished_bytes(&self) -> u64 {
+        self.current.as_ref().map_or(0, |current| current.bytes) + self.unwritten_bytes()
+    }
+
+    /// Bytes of them that are in no file and not on their way into one.
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.groups.bytes()
+    }
+
     /// Whether everything that has come is durable and no segment is about to end.
     pub fn is_idle(&self) -> bool {
         let is_settled = |current: &Current| {
             let is_durable = current.is_named && current.unsynced_since_ms.is_none();
             !current.is_ending && (is_durable || self.options.fsync == Fsync::Never)
         };
-        self.under_way.is_none() && self.queued.is_empty() && self.current.as_ref().is_none_or(is_settled)
+        self.under_way.is_none() && self.groups.is_empty() && self.current.as_ref().is_none_or(is_settled)
     }
 }
 
@@ -388,7 +394,7 @@ impl std::fmt::Debug for Journal {
             .field("under_way", &self.under_way)
             .field("next_sequence", &self.next_sequence)
             .field("synced_through", &self.synced_through)
-            .field("queued", &self.queued.len())
+            .field("groups", &self.groups)
             .finish_non_exhaustive()
     }
 }

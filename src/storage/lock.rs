@@ -10,8 +10,8 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::StorageError;
 use super::disk::{create_file, make_folder};
+use super::{StorageError, is_without_room};
 use crate::config::DataMode;
 
 const NAME: &str = "LOCK";
@@ -56,8 +56,11 @@ impl Lock {
             created => created,
         };
         let written = open.and_then(|mut text| {
-            text.set_len(0)?;
-            text.write_all(holder.as_bytes())?;
+            // On a disk without room nobody is told who it is; the lock is what counts.
+            match text.set_len(0).and_then(|()| text.write_all(holder.as_bytes())) {
+                Err(error) if is_without_room(&error) => {}
+                written => written?,
+            }
             Ok(Self { _directory: directory, text })
         });
         written.map_err(StorageError::io("write", path.display().to_string()))

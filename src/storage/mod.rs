@@ -4,16 +4,19 @@
 //! disk.rs    what is needed of a file system       segment.rs   one file of the journal
 //! format.rs  what a data set keeps for life        scan.rs      everything in it that verifies
 //! timeline.rs which history of it this is          journal.rs   records on their way to the disk
-//! text_file.rs  what both are written as           lock.rs      one process at a time
+//! text_file.rs  what both are written as             groups.rs     collected for one write each
+//! room.rs    where there is none                   lock.rs      one process at a time
 //! error.rs   what its owner has to be told         recovery.rs  what is found at start
 //!                                                  salvage.rs   what can be kept of a damaged journal
 //! base.rs    every cell as of the last checkpoint  tail.rs      records that are not folded yet
 //!   backend.rs  what redb writes to                fold.rs      a segment into the base
+//!   row.rs      its keys and rows
 //!   redb_header.rs  makes redb check its pages
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
 //!   view.rs     one map, base and tail             load.rs      a map to its shards
 //! offline.rs what no server uses                   backup.rs, export.rs, import.rs (line.rs), verify.rs, clock.rs
 //! counts.rs  how much there is                     rights.rs    who may read it
+//! unfolded.rs  backup and export of a server that has no room to fold
 //! ```
 
 mod backend;
@@ -27,6 +30,7 @@ mod error;
 pub mod export;
 mod fold;
 mod format;
+mod groups;
 pub mod import;
 mod journal;
 mod line;
@@ -37,6 +41,8 @@ mod reach;
 mod recovery;
 mod redb_header;
 mod rights;
+mod room;
+mod row;
 mod salvage;
 mod scan;
 mod segment;
@@ -45,6 +51,7 @@ mod sweep;
 mod tail;
 mod text_file;
 mod timeline;
+mod unfolded;
 pub mod verify;
 mod view;
 
@@ -60,11 +67,13 @@ pub use load::LoadRequest;
 pub use lock::Lock;
 pub use recovery::{Location, Lost, Recovered, RecoveredSegment, RecoveryOptions, Torn, recover};
 pub use rights::open_to_others;
+pub use room::{Room, is_without_room};
 pub use segment::{HeaderFault, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, first_sequence, segment_name};
 pub use sweep::Swept;
 pub use tail::Tail;
 use text_file::TextFile;
 pub use timeline::{Fork, Timeline};
+pub use unfolded::Unfolded;
 
 /// The folder of the segments in a data directory.
 pub const JOURNAL_FOLDER: &str = "journal";

@@ -10,7 +10,8 @@ use std::sync::PoisonError;
 use redb::ReadableTable;
 
 use super::StorageError;
-use super::base::{Base, CELLS, Writing, failed, split_cell_key};
+use super::base::{Base, CELLS, Writing, failed};
+use super::row::split_cell_key;
 use super::stored::{StoredCell, glance, type_of};
 use crate::crdt::Time;
 
@@ -55,6 +56,11 @@ impl Base {
             writing.abort()?;
         } else {
             sweep.write(&writing)?;
+            if self.lacks_room() {
+                // It comes round again.
+                writing.abort()?;
+                return Ok(Swept::default());
+            }
             writing.commit()?;
         }
         *from = next;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 )]
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::base::partition_of;
+use super::row::partition_of;
 use super::{Clear, Disk, DiskFile, Location, RecoveredSegment, StorageError};
 use crate::crdt::{Delta, MapType, Time};
 use crate::handover::{Body, RECORD_HEADER_BYTES, Record, read_record};

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use redb::ReadTransaction;
 
-use super::base::{Base, FOLDED, Reading, Row, failed, set_cell_key, split_cell_key};
+use super::base::{Base, FOLDED, Reading, failed};
+use super::row::{Row, set_cell_key, split_cell_key};
 use super::stored::{Glance, Source, StoredCell, glance, merge};
 use super::tail::{TailCell, TailCells, Taken};
 use super::{StorageError, Tail};

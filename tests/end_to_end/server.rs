@@ -183,6 +183,7 @@ fn storage_in(directory: &Path) -> StorageConfig {
         data_dir: directory.to_owned(),
         fsync: Fsync::Always,
         segment_bytes: 1 << 20,
+        journal_bytes_max: 0,
         checkpoint_interval_ms: 60_000,
         disk_reserve_bytes: 0,
         salvage: false,

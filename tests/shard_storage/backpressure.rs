@@ -108,6 +108,57 @@ fn a_client_that_is_not_read_lives_as_long_as_it_takes_pings() {
     assert_eq!(world.metrics().closes(4005), 1, "it is heard again, and says nothing");
 }
 
+// Each write has the time that its bytes take, one after the other, whoever sends it.
+#[test]
+fn writers_are_slowed_alike_as_far_as_the_folds_are_behind_and_who_reads_is_not() {
+    let (mut world, one) = loaded(1);
+    let (two, reader) = (world.connect(0), world.connect(0));
+    [two, reader].iter().for_each(|&client| drop(world.received(client)));
+    world.progress.set_write_rate(100_000);
+    for _ in 0..40 {
+        [one, two].iter().for_each(|&client| world.send_at_once(client, &write("memory", "k", 10_000)));
+    }
+    world.settle();
+    let acked = |world: &mut World| [one, two].map(|client| world.received(client).len());
+    assert_eq!(acked(&mut world), [1, 1]);
+    assert!(world.is_paused(one) && world.is_paused(two));
+    for second in 0..5 {
+        world.pass_ms(1_000);
+        let [of_one, of_two] = acked(&mut world);
+        assert!(of_one.abs_diff(of_two) <= 1, "{of_one} and {of_two} in second {second}");
+        assert!((8..=10).contains(&(of_one + of_two)), "{of_one} and {of_two} in second {second}");
+        assert!(!world.is_paused(reader));
+        assert_eq!(
+            world.answer(reader, r#"{"type":"read","id":1,"map":"m","keys":["k"]}"#)["type"],
+            "entries"
+        );
+    }
+    assert!(world.metrics().writes_slowed >= 50);
+    world.progress.set_write_rate(0);
+    world.pass_ms(500);
+    let [of_one, of_two] = acked(&mut world);
+    assert!(of_one > 10 && of_two > 10, "they are behind no longer: {of_one} and {of_two}");
+    assert!(!world.is_paused(one) && !world.is_paused(two));
+}
+
+// What is refused adds nothing, and who reads has nothing to do with the disk.
+#[test]
+fn a_shard_far_behind_reads_its_clients_while_writes_are_refused() {
+    let (mut world, client) = loaded(1);
+    pile_up(&mut world, client, "k", JOURNAL_BACKLOG_BYTES - 2 * VALUE_BYTES);
+    while !world.is_paused(client) {
+        world.send(client, &write("memory", "k", VALUE_BYTES));
+        world.settle();
+    }
+    world.received(client);
+    world.progress.set_read_only(true);
+    let reader = world.connect(0);
+    world.received(reader);
+    assert_eq!(world.answer(reader, r#"{"type":"read","id":1,"map":"m","keys":["k"]}"#)["type"], "entries");
+    let ack = world.answer(reader, &write("memory", "k", 1));
+    assert_eq!(ack["rejected"][0]["code"], "read_only");
+}
+
 #[test]
 fn requests_of_other_shards_wait_too_and_answers_flow() {
     let (mut world, client) = loaded(2);

@@ -19,6 +19,7 @@ mod folding;
 mod journal_files;
 mod loading;
 mod model;
+mod narrow;
 mod sweeping;
 mod tailing;
 mod verifying;

@@ -2,7 +2,7 @@
 
 use annulus::config::Fsync;
 use annulus::crdt::Time;
-use annulus::storage::{Durable, FinishedSegment, SEGMENT_HEADER_BYTES, Step, segment_name};
+use annulus::storage::{Disk, Durable, FinishedSegment, SEGMENT_HEADER_BYTES, Step, segment_name};
 
 use crate::content::Change;
 use crate::drive::{Drive, STRICT, batch, bytes_of, find, options};
@@ -97,6 +97,50 @@ fn what_comes_while_a_step_is_under_way_is_one_group() {
     );
 }
 
+// Whatever it has left of its bytes is no record, and is written over.
+#[test]
+fn a_step_that_finds_no_room_comes_again_and_nothing_is_durable_for_it() {
+    let mut scene = Scene::new(Fsync::Always, SEGMENT_BYTES);
+    scene.push();
+    let create = scene.drive.journal.next_step(scene.now_ms).unwrap();
+    scene.drive.journal.step_refused(None);
+    assert_eq!(
+        scene.drive.journal.next_step(scene.now_ms).map(|step| format!("{step:?}")),
+        Some(format!("{create:?}"))
+    );
+    scene.drive.carry_out(&create);
+    scene.drive.journal.step_done(scene.now_ms, None);
+    for _ in 0..2 {
+        let durable = scene.durable();
+        let write = scene.drive.journal.next_step(scene.now_ms).unwrap();
+        let Step::Write { offset, bytes } = &write else { panic!("{write:?}") };
+        let (offset, bytes) = (*offset, bytes.clone());
+        for part in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+            scene.drive.carry_out_in_part(&Step::Write { offset, bytes: bytes.clone() }, part);
+            scene.drive.journal.step_refused(Some(bytes.clone()));
+            // More comes, and the segment is to end.
+            scene.push();
+            assert!(scene.drive.journal.roll());
+            assert!(scene.drive.journal.unwritten_bytes() > bytes.len() as u64);
+            assert_eq!((scene.drive.journal.next_sync(scene.now_ms), scene.durable()), (None, durable));
+            let unchanged = annulus::storage::RecoveryOptions { read_only: true, ..STRICT };
+            let (found, _) = find(&scene.drive.disk, unchanged).unwrap();
+            assert_eq!((found.records, found.torn.is_some()), (durable, part > 0));
+            let again = scene.drive.journal.next_step(scene.now_ms).unwrap();
+            assert_eq!(again, Step::Write { offset, bytes: bytes.clone() });
+        }
+        scene.drive.carry_out(&write);
+        scene.drive.journal.step_done(scene.now_ms, bytes_of(write));
+        scene.steps();
+        assert_eq!(scene.durable(), scene.batches);
+        assert!(scene.drive.journal.take_finished().is_some());
+        scene.push();
+        assert_eq!(scene.step(), "create");
+    }
+    scene.steps();
+    assert_eq!(find(&scene.drive.disk, STRICT).unwrap().0.records, scene.batches);
+}
+
 #[test]
 fn with_an_interval_one_sync_is_for_all_groups_since_the_first() {
     let mut scene = Scene::new(Fsync::Interval { ms: 100 }, SEGMENT_BYTES);
@@ -189,6 +233,7 @@ fn a_roll_ends_the_segment_behind_everything_that_has_come() {
     let finished = FinishedSegment {
         name: segment_name(1),
         next_sequence: 5,
+        bytes: scene.drive.disk.open(&segment_name(1)).unwrap().size().unwrap(),
         last_applied: vec![Time::from_bits(2), Time::ZERO],
     };
     assert_eq!(scene.drive.journal.take_finished(), Some(finished));

@@ -131,6 +131,7 @@ mod tests {
             data_dir: "/data/annulus".into(),
             fsync,
             segment_bytes: 1 << 20,
+            journal_bytes_max: 0,
             checkpoint_interval_ms: 1,
             disk_reserve_bytes: 1 << 20,
             salvage: false,

@@ -81,6 +81,14 @@ pub(in crate::cli) struct Data {
     #[arg(default_value_t = Bytes(limits::SEGMENT_BYTES_DEFAULT))]
     pub segment_bytes: Bytes,
 
+    /// Bytes of the journal that may wait to be folded into the base; 0: no limit
+    ///
+    /// From half of it on clients that write are read more slowly, the more the nearer it comes, so that what comes is no
+    /// more than what is folded. Four segments at the least. Bounds what a start has to read, and what the disk has to hold.
+    #[arg(long, env = "ANNULUS_JOURNAL_MAX_BYTES", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(limits::JOURNAL_BYTES_MAX_DEFAULT))]
+    pub journal_max_bytes: Bytes,
+
     /// Milliseconds after which changes are folded into the base even if their segment is not full
     ///
     /// Bounds what a start has to read, and for how long a map that is not used stays in memory.

@@ -156,6 +156,14 @@ impl Clients {
             || connection.outbox.bytes() > self.soft_bytes
     }
 
+    /// Handles no further message of a writer until then.
+    pub fn slow(&mut self, turn: &mut Turn, id: ConnectionId, until_us: u64) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.slowed_until_ms = until_us.div_ceil(1000) as u32;
+            turn.metrics.writes_slowed += 1;
+        }
+    }
+
     /// Counts one message; when to try again if it is one too many in its second or minute, which none is where those
     /// wait.
     pub fn over_message_rate(&mut self, turn: &Turn, id: ConnectionId) -> Option<u32> {
@@ -167,13 +175,15 @@ impl Clients {
     }
 }
 
-/// When a connection may send again that has sent as much as it may, and is to wait for that.
+/// When a connection may send again that has sent as much as it may, and is to wait for that, or that is slowed as a writer.
 fn rate_allows_at_us(turn: &Turn, connection: &Connection) -> Option<u64> {
     let Config { messages_per_second_max, messages_per_minute_max, rate_limit, .. } = *turn.config;
-    if rate_limit == RateLimit::Refuse {
-        return None;
-    }
     let now_us = turn.now.monotonic_us;
+    let slowed = connection.slowed_for_us(turn).map(|left_us| now_us + left_us);
+    if rate_limit == RateLimit::Refuse {
+        return slowed;
+    }
     let in_second = connection.second.allows_at_us(messages_per_second_max, now_us);
-    in_second.max(connection.minute.allows_at_us(messages_per_minute_max, now_us))
+    let in_minute = connection.minute.allows_at_us(messages_per_minute_max, now_us);
+    slowed.max(in_second).max(in_minute)
 }

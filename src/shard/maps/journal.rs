@@ -11,7 +11,7 @@ use rtrb::PushError;
 use super::{MapSlot, Maps};
 use crate::crdt::{Delta, MapType, Time};
 use crate::handover::{Batch, FromStorage, Progress, StoragePort, ToStorage};
-use crate::limits::{JOURNAL_BACKLOG_BYTES, JOURNAL_OVERLOAD_BYTES};
+use crate::limits::{JOURNAL_BACKLOG_BYTES, JOURNAL_OVERLOAD_BYTES, WRITER_SLOWED_MS_MAX};
 use crate::mesh::ShardIndex;
 use crate::shard::turn::Turn;
 use crate::shard::{AckLevel, Command, Now};
@@ -43,6 +43,8 @@ pub struct Journal {
     /// Bytes of them that were durable when that was last noted.
     durable_bytes: u64,
     speed: Speed,
+    /// Where writers are slowed: when the writes of this shard so far have had their time, in microseconds.
+    paid_until_us: u64,
 }
 
 /// How fast records become durable.
@@ -68,6 +70,7 @@ impl Journal {
             spare_bytes: 0,
             durable_bytes: 0,
             speed: Speed::default(),
+            paid_until_us: 0,
         }
     }
 
@@ -131,9 +134,23 @@ impl Journal {
         self.backlog_bytes() > JOURNAL_OVERLOAD_BYTES as u64
     }
 
-    /// Whether this shard must take nothing on.
+    /// Whether this shard must take nothing on. While writes are refused, nothing that it takes on makes that more.
     pub fn is_backlogged(&self) -> bool {
-        self.backlog_bytes() > JOURNAL_BACKLOG_BYTES as u64
+        self.backlog_bytes() > JOURNAL_BACKLOG_BYTES as u64 && !self.progress.is_read_only()
+    }
+
+    /// Counts a write of so many bytes, if writers are slowed; until when the client that sent it is read no further. Each
+    /// write has the time that its bytes take at the speed allowed, one after the other, so that all writers are slowed alike.
+    pub fn slows_until_us(&mut self, now: Now, bytes: usize) -> Option<u64> {
+        let bytes_per_second = self.progress.write_rate();
+        if bytes_per_second == 0 {
+            return None;
+        }
+        let now_us = now.monotonic_us;
+        let takes_us = bytes as u64 * 1_000_000 / bytes_per_second;
+        let until_us = self.paid_until_us.max(now_us) + takes_us;
+        self.paid_until_us = until_us.min(now_us + WRITER_SLOWED_MS_MAX * 1000);
+        Some(self.paid_until_us)
     }
 
     /// When the backlog will be half of what is too much, at the speed it had lately.
@@ -290,6 +307,11 @@ impl Maps {
             return Some(Reject::Overloaded { retry_after_ms: journal.retry_after_ms() });
         }
         None
+    }
+
+    /// Counts a write, if writers are slowed: see [`Journal::slows_until_us`].
+    pub fn slows_until_us(&mut self, turn: &Turn, bytes: usize) -> Option<u64> {
+        self.journal.as_mut()?.slows_until_us(turn.now, bytes)
     }
 
     /// Whether something waits for room in the queue to the storage.

@@ -2,6 +2,7 @@
 
 use super::charge::Charge;
 use super::{PendingRequest, Requests, Waiting, give_back};
+use crate::handover::RECORD_HEADER_BYTES;
 use crate::limits::SCRATCH_BYTES_MAX;
 use crate::mesh::{
     Action, Answer, ConnectionId, Item, Merged, PackedWrite, ReplyTo, Request, ShardIndex, Write,
@@ -71,6 +72,9 @@ impl Requests {
         let (ops, unanswered) = (hashes.len(), place(hashes.len()) - batch.answered);
         self.hashes = hashes;
         give_back(&mut self.hashes);
+        if let Some(until_us) = maps.slows_until_us(turn, batch.write_bytes) {
+            clients.slow(turn, id, until_us);
+        }
         let waits_for_disk = maps.waits_for_disk(turn, ack);
         if waits_for_disk && batch.has_merged {
             batch.outcomes.cover((turn.index, maps.covering()));
@@ -113,6 +117,7 @@ impl Requests {
         batch.outcomes.push(op.action.given());
         let write =
             Write { map: op.map, map_hash: hash.map, key: op.key, key_hash: hash.key, action: op.action };
+        batch.write_bytes += RECORD_HEADER_BYTES + write.bytes();
         let is_here = hash.owner == turn.index;
         batch.is_put_off |= turn.is_share_over();
         let is_now = is_here && !batch.is_put_off;
@@ -320,6 +325,8 @@ struct OpBatch {
     answered: u32,
     /// Bytes that the others take wherever they wait.
     request_bytes: usize,
+    /// Bytes that the operations come to in the journal, roughly.
+    write_bytes: usize,
     /// Whether any was merged here.
     has_merged: bool,
     /// Whether what is left of them waits for a later turn.
@@ -339,8 +346,16 @@ pub struct OpHash {
 impl OpBatch {
     fn new(connection: ConnectionId, mut outcomes: Outcomes, is_put_off: bool) -> Self {
         outcomes.clear();
-        let (answered, request_bytes, has_merged) = (0, 0, false);
-        Self { connection, outcomes, reply: None, answered, request_bytes, has_merged, is_put_off }
+        Self {
+            connection,
+            outcomes,
+            reply: None,
+            answered: 0,
+            request_bytes: 0,
+            write_bytes: 0,
+            has_merged: false,
+            is_put_off,
+        }
     }
 
     /// Rejects the next operation before anybody is asked.

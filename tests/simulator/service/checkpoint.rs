@@ -16,7 +16,7 @@ pub struct Unfolded {
 
 impl Unfolded {
     pub fn finished(finished: FinishedSegment) -> Self {
-        let FinishedSegment { name, next_sequence, last_applied } = finished;
+        let FinishedSegment { name, next_sequence, last_applied, .. } = finished;
         Self { name, next_sequence, last_applied }
     }
 
@@ -44,6 +44,11 @@ impl Service {
         let Some(segment) = self.unfolded.pop_front() else { return Ok(()) };
         self.fold_at_us = now.us + random.below(self.spec.fold_us as usize + 1) as u64;
         let folded = self.base.fold(&self.disk, &segment.name, self.format.epoch)?;
+        if folded.is_interrupted {
+            // It has found no room.
+            self.unfolded.push_front(segment);
+            return Ok(());
+        }
         self.counts.folds += 1;
         if folded.has_cleared {
             self.types.clear();

@@ -1,7 +1,7 @@
 //! The steps of the journal, each of which takes its time.
 
 use annulus::handover::FromStorage;
-use annulus::storage::{Disk, JOURNAL_FOLDER, Step, StorageError};
+use annulus::storage::{Disk, JOURNAL_FOLDER, Step, StorageError, is_without_room};
 
 use super::{Now, Service, Unfolded};
 use crate::random::Random;
@@ -49,10 +49,19 @@ impl Service {
         match step {
             Step::Create { name } => {
                 let created = self.disk.create(&name);
+                if created.as_ref().is_err_and(is_without_room) {
+                    self.refused(None);
+                    return Ok(());
+                }
                 self.file = Some(created.map_err(StorageError::io("create", &name))?);
             }
             Step::Write { offset, bytes } => {
-                file().write_at(&bytes, offset).map_err(StorageError::io("write", "a segment"))?;
+                let written = file().write_at(&bytes, offset);
+                if written.as_ref().is_err_and(is_without_room) {
+                    self.refused(Some(bytes));
+                    return Ok(());
+                }
+                written.map_err(StorageError::io("write", "a segment"))?;
                 self.counts.groups += 1;
                 returned = Some(bytes);
             }
@@ -65,5 +74,12 @@ impl Service {
         self.may_step = true;
         self.untold.fill(true);
         Ok(())
+    }
+
+    /// There is no room for a step now, and there may be some at the next try.
+    fn refused(&mut self, bytes: Option<Vec<u8>>) {
+        self.journal.step_refused(bytes);
+        self.counts.refused += 1;
+        self.may_step = true;
     }
 }

@@ -74,6 +74,8 @@ pub struct Counts {
     pub segments: u64,
     pub folds: u64,
     pub loads: u64,
+    /// Steps of the journal that found no room.
+    pub refused: u64,
 }
 
 impl Counts {
@@ -82,6 +84,7 @@ impl Counts {
         self.segments += other.segments;
         self.folds += other.folds;
         self.loads += other.loads;
+        self.refused += other.refused;
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use annulus::handover::{Progress, StoragePort, connect};
 use annulus::mesh::KeyHasher;
-use annulus::storage::{Base, Format, Journal, JournalOptions, RecoveryOptions, StorageError, Tail, recover};
+use annulus::storage::{
+    Base, Format, Journal, JournalOptions, RecoveryOptions, Room, StorageError, Tail, recover,
+};
 
 use super::{Counts, Now, Service, Unfolded};
 use crate::disk::SimDisk;
@@ -14,6 +16,24 @@ use crate::scenario::StorageSpec;
 
 /// Bytes of the base that redb keeps.
 const CACHE_BYTES: usize = 1 << 20;
+
+/// A disk that has room again as soon as it was asked.
+#[derive(Debug)]
+struct SomeRoom;
+
+impl Room for SomeRoom {
+    fn free(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn floor(&self) -> u64 {
+        0
+    }
+
+    fn wait(&self) -> bool {
+        true
+    }
+}
 
 impl Service {
     /// Opens what is on the disk for so many shards, and gives them their ends of the queues.
@@ -36,6 +56,7 @@ impl Service {
         assert!(recovered.lost.is_empty(), "a power cut is no damage: {recovered:?}");
         tail.attach(disk, &recovered.segments)?;
         base.follow(&tail)?;
+        base.heed(Arc::new(SomeRoom));
         let clock = base.clock().max(recovered.clock);
         let mut salts = Random::new(random.next());
         let options = JournalOptions {
