@@ -37,7 +37,8 @@ const _: () = assert!(PRESENCE_STATE_BYTES_MAX + KEY_BYTES_MAX <= PRESENCE_ROOM_
 pub const TTL_MS_MAX: u64 = 10 * 365 * 24 * 3_600_000;
 /// Operations in one `write`, and keys in one `read` or `subscribe`.
 pub const OPS_PER_REQUEST_MAX: usize = 1000;
-/// Live and removed tags one OR-map key may hold; past it an `add` is `too_large`.
+/// Live and removed tags one OR-map key may hold; past it removals are forgotten, and past as many live ones an `add` is
+/// `too_large`.
 pub const TAGS_PER_KEY_MAX: usize = 16_384;
 /// Replica slots one counter may hold; past it an `increment` of a new replica is `too_large`.
 pub const SLOTS_PER_COUNTER_MAX: usize = 16_384;

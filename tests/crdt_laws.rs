@@ -4,8 +4,8 @@ mod crdt_histories;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use annulus::crdt::{Delta, Map, MapType, Merge, Refused, Removal, Stamp, State, Time};
-use annulus::limits::{COUNTER_TOTAL_MAX, KEY_BYTES_MAX, TAG_BYTES_MAX};
+use annulus::crdt::{Delta, Lack, Map, MapType, Merge, Refused, Removal, Stamp, State, Time};
+use annulus::limits::{COUNTER_TOTAL_MAX, KEY_BYTES_MAX, TAG_BYTES_MAX, TAGS_PER_KEY_MAX};
 use crdt_histories::{
     Change, EXPIRED_MS, Replica, What, assert_same, each_seed, exported, hashed, hashed_well, history, node,
     removed_of,
@@ -356,12 +356,13 @@ fn a_removal_of_many_tags_is_one_change_and_the_sum_of_its_deltas() {
                     continue;
                 }
                 tick = tick.next();
-                remove(&mut at_once, &mut one_by_one, &change.key, Removal::Value(value), tick);
+                let mut removal = if random.below(3) == 0 { Removal::All } else { Removal::Value(value) };
+                remove(&mut at_once, &mut one_by_one, &change.key, &mut removal, tick);
             } else {
                 let names: Vec<String> =
                     (0..random.below(9)).map(|_| format!("t{}", random.below(8))).collect();
                 let mut tags: Vec<&str> = names.iter().map(String::as_str).collect();
-                remove(&mut at_once, &mut one_by_one, &change.key, Removal::Tags(&mut tags), tick);
+                remove(&mut at_once, &mut one_by_one, &change.key, &mut Removal::Tags(&mut tags), tick);
             }
         }
         let state = |map: &Map| map.since(Time::ZERO).map(|(_, cell)| exported(cell)).collect::<Vec<_>>();
@@ -372,7 +373,7 @@ fn a_removal_of_many_tags_is_one_change_and_the_sum_of_its_deltas() {
     });
 }
 
-fn remove(at_once: &mut Map, one_by_one: &mut Map, key: &[u8], removal: Removal<'_, '_>, tick: Time) {
+fn remove(at_once: &mut Map, one_by_one: &mut Map, key: &[u8], removal: &mut Removal<'_, '_>, tick: Time) {
     let before = at_once.last_applied();
     let mut tags = Vec::new();
     let removed = at_once.remove(hashed(key), removal, tick, usize::MAX, |tag| tags.push(tag.to_owned()));
@@ -413,10 +414,12 @@ fn a_cell_grows_no_further_than_allowed_and_a_larger_one_is_kept_and_shrinks() {
     for delta in [add("d", b"1"), longer] {
         assert_eq!(map.merge_within(hashed(b"k"), &delta, next(), bytes_max), Err(Refused::CellFull));
     }
-    let many = Removal::Tags(&mut ["u", "v", "w"]);
-    assert_eq!(map.remove(hashed(b"k"), many, next(), bytes_max, |_| ()), Err(Refused::CellFull));
+    let mut names = ["u", "v", "w"];
+    let mut many = Removal::Tags(&mut names);
+    assert_eq!(map.remove(hashed(b"k"), &mut many, next(), bytes_max, |_| ()), Err(Refused::CellFull));
     assert_eq!(seen(&map), before, "nothing has changed");
-    let removed = map.remove(hashed(b"k"), Removal::Value(&[b'1'; 100]), next(), bytes_max, |_| ());
+    let mut value = Removal::Value(&[b'1'; 100]);
+    let removed = map.remove(hashed(b"k"), &mut value, next(), bytes_max, |_| ());
     assert_eq!(removed.unwrap().tags, 3);
     let merged = map.merge_within(hashed(b"k"), &add("d", b"1"), next(), bytes_max);
     assert!(matches!(merged, Ok(Merge::Changed(_))), "it has shrunk");
@@ -426,6 +429,79 @@ fn a_cell_grows_no_further_than_allowed_and_a_larger_one_is_kept_and_shrinks() {
     let merged = [0, 1, 0, 2].map(|number| counters.merge_within(hashed(b"k"), &slot(number), next(), 120));
     assert!(matches!(merged, [Ok(_), Ok(_), Ok(_), Err(Refused::CellFull)]), "{merged:?}");
     assert!(counters.is_consistent());
+}
+
+/// Goal: a key goes on however much is added and removed, and only live tags fill it. Method: a hundred thousand tags, in no
+/// order, beside some that stay; what is remembered of them, and what forgetting some costs each.
+#[test]
+fn what_is_added_and_removed_without_end_is_forgotten_early_and_the_live_tags_stay() {
+    const ROUNDS: u64 = 100_000;
+    let at = Stamp { time: Time::new(1, 0), node: node(0) };
+    for (live, bytes_max) in [(0, usize::MAX), (TAGS_PER_KEY_MAX - 1, usize::MAX), (100, 20_000)] {
+        let mut map = Map::new(MapType::Or);
+        let (mut tick, mut passed, mut bytes) = (Time::ZERO, 0, 0);
+        let names: Vec<String> = (0..live).map(|tag| format!("live {tag}")).collect();
+        for tag in &names {
+            tick = tick.next();
+            assert!(map.merge(hashed(b"k"), &Delta::OrAdd { tag, value: b"1", at }, tick).is_ok());
+        }
+        let digest = map.digest();
+        for round in 0..ROUNDS {
+            let tag = format!("{:x}", round.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            let add = Delta::OrAdd { tag: &tag, value: b"2", at };
+            tick = tick.next();
+            if let Err(Refused::Crowded(lack)) = map.merge_within(hashed(b"k"), &add, tick, bytes_max) {
+                passed += map.make_room(hashed(b"k"), lack).passed;
+                assert!(map.merge_within(hashed(b"k"), &add, tick, bytes_max).is_ok(), "round {round}");
+            }
+            tick = tick.next();
+            let mut removal = [&*tag];
+            let removed = map.remove(hashed(b"k"), &mut Removal::Tags(&mut removal), tick, bytes_max, |_| ());
+            assert_eq!(removed.unwrap().tags, 1, "round {round}");
+            if round == ROUNDS / 2 {
+                bytes = map.heap_bytes();
+            }
+        }
+        assert_eq!((map.digest(), map.cells()), (digest, 1));
+        assert!(map.heap_bytes() <= 2 * bytes, "{} bytes, {bytes} at half time", map.heap_bytes());
+        assert!(passed <= 4 * ROUNDS as usize, "{passed} tags looked at");
+        assert!(Time::ZERO < map.pruned_through() && map.pruned_through() < tick, "older cursors start over");
+        assert!(map.is_consistent());
+        let State::OrSet(set) = map.cell(map.find(hashed(b"k")).unwrap()).state() else { unreachable!() };
+        let remembered: Vec<Time> = set.removed_at().map(|(_, applied)| applied).collect();
+        assert!(remembered.iter().all(|&applied| applied > map.pruned_through()), "oldest first");
+        while map.prune(tick.next(), 1).has_more {}
+        assert_eq!((map.next_prune(), map.live_entries()), (None, usize::from(live > 0)));
+        assert!(map.is_consistent());
+    }
+}
+
+#[test]
+fn live_tags_at_the_limit_refuse_more_and_nothing_is_forgotten_for_it() {
+    let at = Stamp { time: Time::new(1, 0), node: node(0) };
+    let mut map = Map::new(MapType::Or);
+    let mut tick = Time::ZERO;
+    let names: Vec<String> = (0..TAGS_PER_KEY_MAX).map(|tag| tag.to_string()).collect();
+    for tag in &names {
+        tick = tick.next();
+        assert!(map.merge(hashed(b"k"), &Delta::OrAdd { tag, value: b"1", at }, tick).is_ok());
+    }
+    let add = Delta::OrAdd { tag: "new", value: b"1", at };
+    assert_eq!(map.merge(hashed(b"k"), &add, tick.next()), Err(Refused::TooLarge));
+    let mut unknown = Removal::Tags(&mut ["new"]);
+    let removed = map.remove(hashed(b"k"), &mut unknown, tick.next(), usize::MAX, |_| ());
+    assert_eq!(removed, Err(Refused::TooLarge));
+    let mut known = Removal::Tags(&mut ["7"]);
+    assert!(map.remove(hashed(b"k"), &mut known, tick.next(), usize::MAX, |_| ()).is_ok());
+    let lack = Lack { tags: 1, bytes: 0 };
+    assert_eq!(map.merge(hashed(b"k"), &add, tick.next().next()), Err(Refused::Crowded(lack)));
+    // No room that could be made is enough.
+    let value = vec![b'1'; 1_000];
+    let large = Delta::OrAdd { tag: "new", value: &value, at };
+    let bytes_max = map.heap_bytes() / 2;
+    let merged = map.merge_within(hashed(b"k"), &large, tick.next().next(), bytes_max);
+    assert_eq!(merged, Err(Refused::CellFull));
+    assert_eq!(map.pruned_through(), Time::ZERO);
 }
 
 #[test]

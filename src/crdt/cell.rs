@@ -6,7 +6,7 @@
 use super::counter::{Counter, Totals};
 use super::lww::Lww;
 use super::or_set::{OrSet, Removal, Removed};
-use super::{Delta, MapType, Refused, Time};
+use super::{CellLimits, Delta, MapType, Refused, Time};
 use crate::limits::LARGE_SET_BYTES;
 
 /// The place of a cell in its map. Valid until the cell is pruned; then the place may get another tenant.
@@ -135,13 +135,13 @@ impl Cell {
     ///
     /// # Errors
     /// [`Refused::TooLarge`] for one tag or slot too many, [`Refused::MapType`] for a delta of another type,
-    /// [`Refused::CellFull`] where tags or slots would grow beyond `bytes_max`.
+    /// [`Refused::CellFull`] where tags or slots would grow beyond the limit, [`Refused::Crowded`] where removed tags do.
     #[inline]
     pub(super) fn merge(
         &mut self,
         delta: &Delta<'_>,
         applied: Time,
-        bytes_max: usize,
+        limits: CellLimits,
     ) -> Result<bool, Refused> {
         let key = &self.key;
         let digest_change = match (&mut self.state, delta) {
@@ -153,12 +153,12 @@ impl Cell {
                 return Ok(true);
             }
             (State::OrSet(set), Delta::OrAdd { tag, value, at }) => {
-                set.add(key, tag, value, (at, applied), bytes_max)?
+                set.add(key, tag, value, (at, applied), limits)?
             }
-            (State::OrSet(set), Delta::OrRemove { tag }) => set.remove(key, tag, applied)?,
+            (State::OrSet(set), Delta::OrRemove { tag }) => set.remove(key, tag, applied, limits)?,
             (State::Counter(counter), Delta::Counter { replica, added, subtracted }) => {
                 let totals = Totals { added: *added, subtracted: *subtracted };
-                counter.merge(key, replica, totals, bytes_max)?
+                counter.merge(key, replica, totals, limits.bytes)?
             }
             _ => return Err(Refused::MapType),
         };
@@ -172,13 +172,13 @@ impl Cell {
     /// As [`OrSet::remove_all`], and [`Refused::MapType`] if this is no set.
     pub(super) fn remove_all(
         &mut self,
-        removal: Removal<'_, '_>,
+        removal: &mut Removal<'_, '_>,
         applied: Time,
-        bytes_max: usize,
+        limits: CellLimits,
         each: impl FnMut(&str),
     ) -> Result<Removed, Refused> {
         let State::OrSet(set) = &mut self.state else { return Err(Refused::MapType) };
-        let (removed, digest_change) = set.remove_all(&self.key, removal, applied, bytes_max, each)?;
+        let (removed, digest_change) = set.remove_all(&self.key, removal, applied, limits, each)?;
         self.digest = self.digest.wrapping_add(digest_change);
         Ok(removed)
     }

@@ -3,7 +3,7 @@
 //! Invariant: a delta says what is now true, never what to do, so merging it again or late is harmless.
 
 use super::{Node, Stamp, Time};
-use crate::limits::{COUNTER_TOTAL_MAX, KEY_BYTES_MAX, TAG_BYTES_MAX};
+use crate::limits::{COUNTER_TOTAL_MAX, KEY_BYTES_MAX, TAG_BYTES_MAX, TAGS_PER_KEY_MAX};
 
 /// What a map holds at each key; fixed by the first write to the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,8 @@ pub enum MapType {
 }
 
 impl MapType {
+    pub const ALL: [Self; 3] = [Self::Lww, Self::Or, Self::Counter];
+
     /// The name on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -107,4 +109,33 @@ pub enum Refused {
     /// The tags or slots of the key would take more bytes than the caller allows.
     #[error("over the bytes of a key")]
     CellFull,
+    /// There is room only if removed tags of the key are forgotten.
+    #[error("too many removals are remembered")]
+    Crowded(Lack),
+}
+
+/// What a set has too much of for a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lack {
+    pub tags: usize,
+    pub bytes: usize,
+}
+
+/// How large the state of one key may become.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CellLimits {
+    /// Live and removed tags of a set.
+    pub tags: usize,
+    /// Bytes of tags or slots.
+    pub bytes: usize,
+}
+
+impl CellLimits {
+    /// Of a cell outside any map, which may remember what its owner has forgotten.
+    pub const DETACHED: Self = Self { tags: 2 * TAGS_PER_KEY_MAX, bytes: usize::MAX };
+
+    /// Of a cell in a map.
+    pub const fn of_bytes(bytes: usize) -> Self {
+        Self { tags: TAGS_PER_KEY_MAX, bytes }
+    }
 }

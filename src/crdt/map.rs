@@ -9,7 +9,7 @@ use super::cells::{Cells, LISTED_MAX, fold};
 use super::counter::Totals;
 use super::or_set::{Removal, Removed};
 use super::upkeep::Upkeep;
-use super::{Delta, HashedKey, MapType, Node, Refused, State, Time};
+use super::{CellLimits, Delta, HashedKey, MapType, Node, Refused, State, Time};
 use crate::limits::TAG_BYTES_MAX;
 
 /// The keys of one map that one shard owns.
@@ -65,7 +65,7 @@ impl Map {
     /// another time, may shrink. The value of an lww key has a bound of its own, as it is whole in its delta.
     ///
     /// # Errors
-    /// As [`Map::merge`], and [`Refused::CellFull`].
+    /// As [`Map::merge`], [`Refused::CellFull`], and [`Refused::Crowded`], after which [`Map::make_room`] helps.
     #[inline]
     pub fn merge_within(
         &mut self,
@@ -74,7 +74,7 @@ impl Map {
         applied: Time,
         cell_bytes_max: usize,
     ) -> Result<Merge, Refused> {
-        self.merge_removed_at(key, delta, applied, applied, cell_bytes_max)
+        self.merge_removed_at(key, delta, applied, applied, CellLimits::of_bytes(cell_bytes_max))
     }
 
     /// Removes all that `removal` names from the set at `key`, or nothing: one change, applied at one tick, which is greater
@@ -86,18 +86,19 @@ impl Map {
     pub fn remove(
         &mut self,
         key: HashedKey<'_>,
-        removal: Removal<'_, '_>,
+        removal: &mut Removal<'_, '_>,
         applied: Time,
         cell_bytes_max: usize,
         each: impl FnMut(&str),
     ) -> Result<Removed, Refused> {
+        let limits = CellLimits::of_bytes(cell_bytes_max);
         if self.map_type != MapType::Or {
             return Err(Refused::MapType);
         }
         let is_tag_in_limits = |tag: &&str| tag.len() <= TAG_BYTES_MAX;
-        let is_in_limits = match &removal {
+        let is_in_limits = match removal {
             Removal::Tags(tags) => tags.iter().all(is_tag_in_limits),
-            Removal::Value(_) => true,
+            Removal::Value(_) | Removal::All => true,
         };
         if !is_in_limits || !key.is_in_limits() {
             return Err(Refused::TooLarge);
@@ -105,7 +106,7 @@ impl Map {
         let (index, removed) = match self.cells.find(key) {
             Some(index) => {
                 let before = self.cells[index].tally();
-                let removed = self.cells[index].remove_all(removal, applied, cell_bytes_max, each)?;
+                let removed = self.cells[index].remove_all(removal, applied, limits, each)?;
                 if removed.tags > 0 {
                     self.changed(index, before, applied);
                 }
@@ -114,7 +115,7 @@ impl Map {
             None if self.cells.is_full() => return Err(Refused::TooLarge),
             None => {
                 let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
-                let removed = cell.remove_all(removal, applied, cell_bytes_max, each)?;
+                let removed = cell.remove_all(removal, applied, limits, each)?;
                 if removed.tags == 0 {
                     return Ok(removed);
                 }
@@ -122,7 +123,7 @@ impl Map {
             }
         };
         if removed.tags > 0 {
-            self.upkeep().prune.removed_tag(applied, index);
+            self.queue_removals(index, applied);
         }
         Ok(removed)
     }
@@ -135,7 +136,7 @@ impl Map {
         delta: &Delta<'_>,
         applied: Time,
         removed: Time,
-        cell_bytes_max: usize,
+        limits: CellLimits,
     ) -> Result<Merge, Refused> {
         if delta.map_type() != self.map_type {
             return Err(Refused::MapType);
@@ -147,7 +148,7 @@ impl Map {
             Some(index) => {
                 let cell = &mut self.cells[index];
                 let before = cell.tally();
-                if !cell.merge(delta, removed, cell_bytes_max)? {
+                if !cell.merge(delta, removed, limits)? {
                     return Ok(Merge::Lost);
                 }
                 self.changed(index, before, applied);
@@ -156,7 +157,7 @@ impl Map {
             None if self.cells.is_full() => return Err(Refused::TooLarge),
             None => {
                 let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
-                if !cell.merge(delta, removed, cell_bytes_max)? {
+                if !cell.merge(delta, removed, limits)? {
                     return Ok(Merge::Lost);
                 }
                 self.insert(cell, applied)
@@ -164,7 +165,7 @@ impl Map {
         };
         match delta {
             Delta::Lww { expires_ms, .. } if *expires_ms > 0 => self.schedule_expiry(index),
-            Delta::OrRemove { .. } => self.upkeep().prune.removed_tag(removed, index),
+            Delta::OrRemove { .. } => self.queue_removals(index, removed),
             _ => {}
         }
         Ok(Merge::Changed(index))

@@ -5,7 +5,7 @@
 
 mod removal;
 
-use super::{Refused, Stamp, Time, digest};
+use super::{CellLimits, Lack, Refused, Stamp, Time, digest};
 use crate::limits::TAGS_PER_KEY_MAX;
 
 pub use removal::{Removal, Removed};
@@ -50,6 +50,12 @@ struct Gone {
     applied: Time,
 }
 
+impl Gone {
+    const fn bytes(&self) -> usize {
+        size_of::<Self>() + self.tag.len()
+    }
+}
+
 /// A tag of a set.
 #[derive(Clone, Copy, Debug)]
 pub enum Tag<'a> {
@@ -80,7 +86,7 @@ pub struct OrSet {
     #[expect(clippy::vec_box, reason = "an insertion into a full set moves 8 bytes a tag instead of 96")]
     live: Vec<Box<Tagged>>,
     removed: Vec<Gone>,
-    /// No removal in `removed` was applied before this.
+    /// No removal in `removed` was applied before this, for which pruning has an entry (`prune.rs`).
     removed_since: Time,
     /// Bytes behind the boxes of both lists.
     content_bytes: usize,
@@ -114,6 +120,16 @@ impl OrSet {
         self.removed.iter().map(|removed| (&*removed.tag, removed.applied))
     }
 
+    /// When the tag was removed here, if that is remembered.
+    pub fn removed_when(&self, tag: &str) -> Option<Time> {
+        self.removed_position(tag).ok().map(|index| self.removed[index].applied)
+    }
+
+    /// No removal that is remembered was applied before this.
+    pub(super) const fn removed_since(&self) -> Time {
+        self.removed_since
+    }
+
     /// Whether the tag is in the set, or was and is remembered.
     pub fn knows(&self, tag: &str) -> bool {
         self.live_position(tag).is_ok() || self.removed_position(tag).is_ok()
@@ -137,15 +153,15 @@ impl OrSet {
     /// The change of the key's digest, or `None` if the set is as it was.
     ///
     /// # Errors
-    /// [`Refused::TooLarge`] for a new tag beyond [`TAGS_PER_KEY_MAX`], [`Refused::CellFull`] where the set would grow beyond
-    /// `bytes_max`.
+    /// [`Refused::TooLarge`] for a new tag beyond [`TAGS_PER_KEY_MAX`] live ones, [`Refused::CellFull`] where they would grow
+    /// beyond the limit, [`Refused::Crowded`] where there is room only without removed tags.
     pub(super) fn add(
         &mut self,
         key: &[u8],
         tag: &str,
         value: &[u8],
         (at, applied): (&Stamp, Time),
-        bytes_max: usize,
+        limits: CellLimits,
     ) -> Result<Option<u64>, Refused> {
         let mut digest_before = 0;
         match self.live_position(tag) {
@@ -154,7 +170,7 @@ impl OrSet {
                 if (at, value) <= (&ours.at, &*ours.value) {
                     return Ok(None);
                 }
-                self.check_growth(ours.value.len(), value.len(), bytes_max)?;
+                self.check_room(0, (ours.value.len(), value.len()), limits)?;
                 let ours = &mut self.live[index];
                 digest_before = ours.digest(key);
                 self.content_bytes = self.content_bytes - ours.value.len() + value.len();
@@ -162,9 +178,9 @@ impl OrSet {
                 ours.value = value.into();
             }
             Err(_) if self.removed_position(tag).is_ok() => return Ok(None),
-            Err(_) if self.is_full() => return Err(Refused::TooLarge),
+            Err(_) if self.live.len() >= TAGS_PER_KEY_MAX => return Err(Refused::TooLarge),
             Err(index) => {
-                self.check_growth(0, size_of::<Tagged>() + tag.len() + value.len(), bytes_max)?;
+                self.check_room(1, (0, size_of::<Tagged>() + tag.len() + value.len()), limits)?;
                 let tagged = Tagged { tag: tag.into(), value: value.into(), at: *at, applied };
                 self.content_bytes += tagged.heap_bytes();
                 self.live.insert(index, Box::new(tagged));
@@ -177,8 +193,14 @@ impl OrSet {
     /// if it was removed before.
     ///
     /// # Errors
-    /// [`Refused::TooLarge`] for an unknown tag beyond [`TAGS_PER_KEY_MAX`].
-    pub(super) fn remove(&mut self, key: &[u8], tag: &str, applied: Time) -> Result<Option<u64>, Refused> {
+    /// [`Refused::TooLarge`] and [`Refused::Crowded`] for an unknown tag beyond the limit; bytes have none here.
+    pub(super) fn remove(
+        &mut self,
+        key: &[u8],
+        tag: &str,
+        applied: Time,
+        limits: CellLimits,
+    ) -> Result<Option<u64>, Refused> {
         let Err(index) = self.removed_position(tag) else { return Ok(None) };
         let (tag, digest) = match self.live_position(tag) {
             Ok(live_index) => {
@@ -187,8 +209,10 @@ impl OrSet {
                 let digest = tagged.digest(key);
                 (tagged.tag, 0_u64.wrapping_sub(digest))
             }
-            Err(_) if self.is_full() => return Err(Refused::TooLarge),
-            Err(_) => (tag.into(), 0),
+            Err(_) => {
+                self.check_room(1, (0, 0), limits)?;
+                (tag.into(), 0)
+            }
         };
         self.content_bytes += tag.len();
         self.removed.insert(index, Gone { tag, applied });
@@ -218,7 +242,33 @@ impl OrSet {
         if self.removed.len() * 4 < self.removed.capacity() {
             self.removed.shrink_to(self.removed.len() * 2);
         }
-        Some(forgotten)
+        (forgotten.tags > 0).then_some(forgotten)
+    }
+
+    /// Forgets the oldest removals, until they were so many tags and so many bytes, or all, and with them what was removed at
+    /// the same tick as the last of them.
+    pub(super) fn forget_oldest(&mut self, tags: usize, bytes: usize) -> Option<Forgotten> {
+        let mut by_age: Vec<(Time, usize)> =
+            self.removed.iter().map(|gone| (gone.applied, gone.bytes())).collect();
+        by_age.sort_unstable();
+        let mut freed_bytes = 0;
+        let is_enough = |&(index, &(_, gone_bytes)): &(usize, &(Time, usize))| {
+            freed_bytes += gone_bytes;
+            index + 1 >= tags && freed_bytes >= bytes
+        };
+        let last = by_age.iter().enumerate().find(is_enough).map(|(_, age)| age);
+        let &(through, _) = last.or(by_age.last())?;
+        let since = self.removed_since;
+        let forgotten = self.forget_removed(through.next());
+        // The entry that pruning has stays where it is.
+        self.removed_since = since;
+        forgotten
+    }
+
+    /// Forgets the oldest removals beyond [`TAGS_PER_KEY_MAX`] tags, live ones included.
+    pub(super) fn forget_beyond_limit(&mut self) -> Option<Forgotten> {
+        let excess = (self.live.len() + self.removed.len()).saturating_sub(TAGS_PER_KEY_MAX);
+        if excess == 0 { None } else { self.forget_oldest(excess, 0) }
     }
 
     pub(super) const fn has_live(&self) -> bool {
@@ -246,16 +296,30 @@ impl OrSet {
         self.content_bytes + self.removed.len() * size_of::<Gone>()
     }
 
-    /// Whether there is room to give so many bytes for so many; what is too large already may shrink.
-    const fn check_growth(&self, freed: usize, added: usize, bytes_max: usize) -> Result<(), Refused> {
-        if added > freed && self.bytes() - freed + added > bytes_max {
-            return Err(Refused::CellFull);
-        }
-        Ok(())
+    /// Whether there is room for so many tags more, and to give so many bytes for so many; what is too large already may
+    /// shrink.
+    #[inline]
+    fn check_room(
+        &self,
+        tags: usize,
+        (freed, added): (usize, usize),
+        limits: CellLimits,
+    ) -> Result<(), Refused> {
+        let tags = (self.live.len() + self.removed.len() + tags).saturating_sub(limits.tags);
+        let bytes =
+            if added > freed { (self.bytes() - freed + added).saturating_sub(limits.bytes) } else { 0 };
+        if tags == 0 && bytes == 0 { Ok(()) } else { Err(self.refusal(Lack { tags, bytes })) }
     }
 
-    const fn is_full(&self) -> bool {
-        self.live.len() + self.removed.len() >= TAGS_PER_KEY_MAX
+    #[cold]
+    fn refusal(&self, lack: Lack) -> Refused {
+        if lack.tags > self.removed.len() {
+            Refused::TooLarge
+        } else if lack.bytes > self.removed.iter().map(Gone::bytes).sum() {
+            Refused::CellFull
+        } else {
+            Refused::Crowded(lack)
+        }
     }
 
     fn live_position(&self, tag: &str) -> Result<usize, usize> {
@@ -271,6 +335,8 @@ impl OrSet {
 mod tests {
     use super::*;
 
+    const UNBOUNDED: CellLimits = CellLimits::of_bytes(usize::MAX);
+
     fn stamp(text: &str) -> Stamp {
         Stamp::parse(text).unwrap()
     }
@@ -279,13 +345,13 @@ mod tests {
     fn a_removed_tag_never_comes_back_in_either_order() {
         let at = stamp("1:0:n");
         let mut removed_last = OrSet::new();
-        removed_last.add(b"k", "t", b"1", (&at, Time::ZERO), usize::MAX).unwrap();
-        removed_last.remove(b"k", "t", Time::new(1, 0)).unwrap();
+        removed_last.add(b"k", "t", b"1", (&at, Time::ZERO), UNBOUNDED).unwrap();
+        removed_last.remove(b"k", "t", Time::new(1, 0), UNBOUNDED).unwrap();
         let mut removed_first = OrSet::new();
-        removed_first.remove(b"k", "t", Time::new(1, 0)).unwrap();
+        removed_first.remove(b"k", "t", Time::new(1, 0), UNBOUNDED).unwrap();
         for set in [&mut removed_last, &mut removed_first] {
-            assert_eq!(set.add(b"k", "t", b"2", (&stamp("9:0:n"), Time::ZERO), usize::MAX), Ok(None));
-            assert_eq!(set.remove(b"k", "t", Time::new(2, 0)), Ok(None));
+            assert_eq!(set.add(b"k", "t", b"2", (&stamp("9:0:n"), Time::ZERO), UNBOUNDED), Ok(None));
+            assert_eq!(set.remove(b"k", "t", Time::new(2, 0), UNBOUNDED), Ok(None));
             assert_eq!((set.live().len(), set.removed().collect::<Vec<_>>()), (0, vec!["t"]));
         }
     }
@@ -295,26 +361,26 @@ mod tests {
         let at = stamp("1:0:n");
         let mut set = OrSet::new();
         for i in 0..TAGS_PER_KEY_MAX {
-            set.add(b"k", &i.to_string(), b"1", (&at, Time::ZERO), usize::MAX).unwrap();
+            set.add(b"k", &i.to_string(), b"1", (&at, Time::ZERO), UNBOUNDED).unwrap();
         }
-        assert_eq!(set.add(b"k", "new", b"1", (&at, Time::ZERO), usize::MAX), Err(Refused::TooLarge));
-        assert_eq!(set.remove(b"k", "new", Time::new(1, 0)), Err(Refused::TooLarge));
-        assert!(set.remove(b"k", "7", Time::new(1, 0)).unwrap().is_some());
-        assert!(set.add(b"k", "8", b"2", (&at, Time::ZERO), usize::MAX).unwrap().is_some());
+        assert_eq!(set.add(b"k", "new", b"1", (&at, Time::ZERO), UNBOUNDED), Err(Refused::TooLarge));
+        assert_eq!(set.remove(b"k", "new", Time::new(1, 0), UNBOUNDED), Err(Refused::TooLarge));
+        assert!(set.remove(b"k", "7", Time::new(1, 0), UNBOUNDED).unwrap().is_some());
+        assert!(set.add(b"k", "8", b"2", (&at, Time::ZERO), UNBOUNDED).unwrap().is_some());
         assert_eq!(
-            set.add(b"k", "new", b"1", (&at, Time::ZERO), usize::MAX),
-            Err(Refused::TooLarge),
+            set.add(b"k", "new", b"1", (&at, Time::ZERO), UNBOUNDED),
+            Err(Refused::Crowded(Lack { tags: 1, bytes: 0 })),
             "removed tags count"
         );
-        set.forget_removed(Time::new(2, 0));
-        assert!(set.add(b"k", "new", b"1", (&at, Time::ZERO), usize::MAX).unwrap().is_some());
+        set.forget_oldest(1, 0);
+        assert!(set.add(b"k", "new", b"1", (&at, Time::ZERO), UNBOUNDED).unwrap().is_some());
     }
 
     #[test]
     fn only_removals_applied_before_are_forgotten() {
         let mut set = OrSet::new();
         for (tag, millis) in [("c", 1), ("a", 2), ("b", 3)] {
-            set.remove(b"k", tag, Time::new(millis, 0)).unwrap();
+            set.remove(b"k", tag, Time::new(millis, 0), UNBOUNDED).unwrap();
         }
         assert_eq!(set.forget_removed(Time::new(1, 0)), None);
         let forgotten = set.forget_removed(Time::new(3, 0));

@@ -10,27 +10,25 @@
 //! walk again. So there is no queue to grow when a key is set and deleted without end. Each entry of the order is
 //! passed over once, which is a constant for each change, however long tombstones are remembered; where the walk
 //! goes on is a number, so asking when to prune next costs nothing. A removed tag stays for good while its cell
-//! goes on changing, so tags have a queue, one entry for each. Those that come back from storage come in the order of their
-//! cells, and have a heap beside it: to sort them all at the end would hold a turn up for as long as a map has tags.
+//! goes on changing, so cells with removed tags have a queue: one entry for each, of the tick of its oldest removal or an
+//! earlier one, however many are removed and forgotten there. Cells that come back from storage may have another for each
+//! removal that was older than those before it.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 
 use super::cell::CellIndex;
-use super::{Map, MapType, Time};
+use super::{HashedKey, Lack, Map, MapType, Time};
 
 /// Where pruning stands.
 #[derive(Debug, Default)]
 pub struct Prune {
     /// LWW: no tombstone was applied at or before this.
     examined: Time,
-    /// OR: when a tag was removed and where, oldest first; each stored removal has one, or shares it with
-    /// others of the same tick.
-    removals: VecDeque<(Time, CellIndex)>,
-    /// The same of those that came back when later ones were there.
-    restored: BinaryHeap<Reverse<(Time, CellIndex)>>,
-    /// The last of those, as many tags of a cell may share a tick.
-    last_restored: Option<(Time, CellIndex)>,
+    /// OR: cells with removed tags. An entry is stale unless its tick is the `removed_since` of the cell.
+    removals: BinaryHeap<Reverse<(Time, CellIndex)>>,
+    /// The entry made last, as many tags of a cell may share a tick.
+    latest: Option<(Time, CellIndex)>,
 }
 
 /// What one call of [`Map::prune`] did.
@@ -45,30 +43,20 @@ pub struct Pruned {
 }
 
 impl Prune {
-    /// Takes note of a removed tag: of the latest change, or of one that comes back from storage.
-    pub fn removed_tag(&mut self, applied: Time, cell: CellIndex) {
-        match self.removals.back() {
-            Some(&latest) if latest == (applied, cell) => {}
-            Some(&(latest, _)) if latest > applied => {
-                if self.last_restored.replace((applied, cell)) != Some((applied, cell)) {
-                    self.restored.push(Reverse((applied, cell)));
-                }
-            }
-            _ => self.removals.push_back((applied, cell)),
+    fn queue(&mut self, since: Time, cell: CellIndex) {
+        if self.latest.replace((since, cell)) != Some((since, cell)) {
+            self.removals.push(Reverse((since, cell)));
         }
     }
 
-    /// The oldest removal that is remembered.
+    /// Where the oldest removal may be that is remembered.
     fn oldest_removal(&self) -> Option<(Time, CellIndex)> {
-        let restored = self.restored.peek().map(|&Reverse(restored)| restored);
-        self.removals.front().copied().into_iter().chain(restored).min()
+        self.removals.peek().map(|&Reverse(oldest)| oldest)
     }
 
     fn pop_oldest_removal(&mut self) {
-        if self.removals.front().copied() == self.oldest_removal() {
-            self.removals.pop_front();
-        } else {
-            self.restored.pop();
+        if let Some(Reverse(oldest)) = self.removals.pop() {
+            self.latest.take_if(|latest| *latest == oldest);
         }
     }
 
@@ -78,7 +66,7 @@ impl Prune {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        (self.removals.capacity() + self.restored.capacity()) * size_of::<(Time, CellIndex)>()
+        self.removals.capacity() * size_of::<(Time, CellIndex)>()
     }
 }
 
@@ -189,18 +177,48 @@ impl Map {
             upkeep.prune.pop_oldest_removal();
             let before = self.cells[index].tally();
             let Some(set) = self.cells[index].or_set_mut() else { continue };
-            let looked_at = set.removed().len();
-            let Some(forgotten) = set.forget_removed(applied_before) else { continue };
-            let is_empty = set.is_empty();
-            pruned.passed += looked_at;
-            pruned.forgotten += forgotten.tags;
-            self.pruned_through = self.pruned_through.max(forgotten.applied);
-            upkeep.tally = upkeep.tally.minus(before).plus(self.cells[index].tally());
+            if set.removed_since() != applied {
+                continue;
+            }
+            pruned.passed += set.removed().len();
+            let forgotten = set.forget_removed(applied_before);
+            let (is_empty, since) = (set.is_empty(), set.removed_since());
+            if let Some(forgotten) = forgotten {
+                pruned.forgotten += forgotten.tags;
+                self.pruned_through = self.pruned_through.max(forgotten.applied);
+                upkeep.tally = upkeep.tally.minus(before).plus(self.cells[index].tally());
+            }
             if is_empty {
                 self.forget(index);
+            } else if since < Time::MAX {
+                upkeep.prune.queue(since, index);
             }
         }
         pruned
+    }
+
+    /// Takes note of tags of a cell that were removed then, or come back from storage.
+    pub(super) fn queue_removals(&mut self, index: CellIndex, removed: Time) {
+        if self.cells[index].or_set_mut().is_some_and(|set| set.removed_since() == removed) {
+            self.upkeep().prune.queue(removed, index);
+        }
+    }
+
+    /// Forgets removals before their time, as a change was [`Refused::Crowded`](super::Refused::Crowded): at least what lacks,
+    /// and the older half, so that each costs what a few tags cost.
+    pub fn make_room(&mut self, key: HashedKey<'_>, lack: Lack) -> Pruned {
+        let Some(index) = self.find(key) else { return Pruned::default() };
+        let before = self.cells[index].tally();
+        let Some(set) = self.cells[index].or_set_mut() else { return Pruned::default() };
+        let passed = set.removed().len();
+        let Some(forgotten) = set.forget_oldest(lack.tags.max(passed / 2), lack.bytes) else {
+            return Pruned::default();
+        };
+        let after = self.cells[index].tally();
+        self.pruned_through = self.pruned_through.max(forgotten.applied);
+        let upkeep = self.upkeep();
+        upkeep.tally = upkeep.tally.minus(before).plus(after);
+        Pruned { forgotten: forgotten.tags, passed, has_more: false }
     }
 }
 

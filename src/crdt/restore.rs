@@ -4,7 +4,7 @@
 //! removals that were forgotten meanwhile; [`Map::pruned_through`] tells of those.
 
 use super::cell::Cell;
-use super::{Delta, HashedKey, Map, MapType, Refused, State, Time, Totals};
+use super::{CellLimits, Delta, HashedKey, Map, MapType, Refused, State, Time, Totals};
 
 impl Cell {
     /// A cell outside any map, to merge stored deltas in.
@@ -12,12 +12,13 @@ impl Cell {
         Self::new(&[], map_type, 0)
     }
 
-    /// Joins a detached cell with `delta`, which was applied at `applied`; whether that changed it.
+    /// Joins a detached cell with `delta`, which was applied at `applied`; whether that changed it. A set may remember more
+    /// removals than in a map, until it is told to [forget](Cell::forget_beyond_limit) them.
     ///
     /// # Errors
     /// As [`Map::merge`].
     pub fn join(&mut self, delta: &Delta<'_>, applied: Time) -> Result<bool, Refused> {
-        let changed = self.merge(delta, applied, usize::MAX)?;
+        let changed = self.merge(delta, applied, CellLimits::DETACHED)?;
         if changed {
             self.applied = self.applied.max(applied);
         }
@@ -64,6 +65,11 @@ impl Cell {
         }
     }
 
+    /// Forgets the oldest removals that a cell in a map could not have beside the others, as [`Cell::forget_removals`].
+    pub fn forget_beyond_limit(&mut self) -> Option<Time> {
+        self.or_set_mut()?.forget_beyond_limit().map(|forgotten| forgotten.applied)
+    }
+
     /// Whether nothing is left that storage would have to keep.
     pub fn is_vacant(&self) -> bool {
         match self.state() {
@@ -95,7 +101,7 @@ impl Map {
             // What another delta has overtaken needs no place; it happens in nothing that `parts` has given.
             let removed = if is_removal { removed } else { applied };
             // What is larger than a cell may become today was not when it was written.
-            let _ = self.merge_removed_at(key, &delta, applied, removed, usize::MAX)?;
+            let _ = self.merge_removed_at(key, &delta, applied, removed, CellLimits::of_bytes(usize::MAX))?;
         }
         Ok(())
     }

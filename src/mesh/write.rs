@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use super::Span;
-use crate::crdt::{MapType, Node, Stamp, Time};
+use crate::crdt::{HashedKey, MapType, Node, Stamp, Time};
 
 /// An operation that was merged, and the stamp it has.
 ///
@@ -60,13 +60,35 @@ pub struct Write<'a> {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Action<'a> {
-    Set { value: &'a [u8], at: At, ttl_ms: Option<u64> },
-    Delete { at: At },
-    Add { value: &'a [u8], tag: Option<&'a str>, at: At },
-    RemoveTags { tags: TagList<'a> },
-    RemoveValue { value: &'a [u8] },
-    Increment { by: i64 },
-    IncrementTotals { replica: Node, added: u64, subtracted: u64 },
+    Set {
+        value: &'a [u8],
+        at: At,
+        ttl_ms: Option<u64>,
+    },
+    /// Of a map of any type, unless it has a stamp or names one.
+    Delete {
+        at: At,
+        map_type: Option<MapType>,
+    },
+    Add {
+        value: &'a [u8],
+        tag: Option<&'a str>,
+        at: At,
+    },
+    RemoveTags {
+        tags: TagList<'a>,
+    },
+    RemoveValue {
+        value: &'a [u8],
+    },
+    Increment {
+        by: i64,
+    },
+    IncrementTotals {
+        replica: Node,
+        added: u64,
+        subtracted: u64,
+    },
 }
 
 /// Where the stamp of an operation comes from.
@@ -86,7 +108,11 @@ impl From<Option<Stamp>> for At {
     }
 }
 
-impl Write<'_> {
+impl<'a> Write<'a> {
+    pub const fn hashed_key(&self) -> HashedKey<'a> {
+        HashedKey { hash: self.key_hash, bytes: self.key.as_bytes() }
+    }
+
     /// Bytes of its names and its value or tags.
     pub fn bytes(&self) -> usize {
         let tag_bytes = if let Action::Add { tag: Some(tag), .. } = self.action { tag.len() } else { 0 };
@@ -99,7 +125,7 @@ impl Action<'_> {
     pub const fn given(&self) -> Option<Stamp> {
         match *self {
             Self::Set { at: At::Given(at), .. }
-            | Self::Delete { at: At::Given(at) }
+            | Self::Delete { at: At::Given(at), .. }
             | Self::Add { at: At::Given(at), .. } => Some(at),
             _ => None,
         }
@@ -114,9 +140,15 @@ impl Action<'_> {
         }
     }
 
-    /// The type of map this action is for.
+    /// Whether it may be carried out in a map of this type.
+    pub fn fits(&self, map_type: MapType) -> bool {
+        matches!(self, Self::Delete { at: At::Now, map_type: None }) || self.map_type() == map_type
+    }
+
+    /// The type of map this action is for, where it has none yet.
     pub const fn map_type(&self) -> MapType {
         match self {
+            Self::Delete { map_type: Some(map_type), .. } => *map_type,
             Self::Set { .. } | Self::Delete { .. } => MapType::Lww,
             Self::Add { .. } | Self::RemoveTags { .. } | Self::RemoveValue { .. } => MapType::Or,
             Self::Increment { .. } | Self::IncrementTotals { .. } => MapType::Counter,
@@ -162,7 +194,7 @@ pub struct PackedWrite {
 #[derive(Clone, Copy, Debug)]
 enum PackedAction {
     Set { value: Span, at: At, ttl_ms: Option<u64> },
-    Delete { at: At },
+    Delete { at: At, map_type: Option<MapType> },
     Add { value: Span, tag: Option<Span>, at: At },
     RemoveTags { tags: Span },
     RemoveValue { value: Span },
@@ -183,7 +215,7 @@ impl PackedWrite {
                 Action::Set { value, at, ttl_ms } => {
                     PackedAction::Set { value: Span::append(bytes, value), at, ttl_ms }
                 }
-                Action::Delete { at } => PackedAction::Delete { at },
+                Action::Delete { at, map_type } => PackedAction::Delete { at, map_type },
                 Action::Add { value, tag, at } => PackedAction::Add {
                     value: Span::append(bytes, value),
                     tag: tag.map(|tag| Span::append(bytes, tag.as_bytes())),
@@ -214,7 +246,7 @@ impl PackedWrite {
             key_hash: self.key_hash,
             action: match self.action {
                 PackedAction::Set { value, at, ttl_ms } => Action::Set { value: value.of(bytes), at, ttl_ms },
-                PackedAction::Delete { at } => Action::Delete { at },
+                PackedAction::Delete { at, map_type } => Action::Delete { at, map_type },
                 PackedAction::Add { value, tag, at } => {
                     Action::Add { value: value.of(bytes), tag: tag.map(|tag| tag.text(bytes)), at }
                 }

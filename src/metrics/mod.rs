@@ -121,7 +121,7 @@ metrics! {
         buffer_shortages => "annulus_buffer_shortages_total",
         /// Cells removed because their time to live was over.
         expirations => "annulus_expirations_total",
-        /// Tombstones forgotten after their retention.
+        /// Tombstones forgotten after their retention, and removed tags for which there was no room.
         pruned => "annulus_pruned_total",
         /// Writes acknowledged as durable.
         durable_acks => "annulus_durable_acks_total",

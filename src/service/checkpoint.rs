@@ -1,13 +1,14 @@
 //! The checkpoint: folds complete segments into the base, forgets old removals in it, deletes the segments.
 //!
-//! Invariant: a segment is deleted only after everything in it is in the base, and what is said to be folded is.
+//! Invariant: a segment is deleted only after everything in it is in the base that the next start will find, and what is said
+//! to be folded is.
 
 use super::ending;
 use super::parts::Parts;
 use super::segments::Pace;
 use crate::crdt::Time;
 use crate::io::host;
-use crate::storage::{Disk, FinishedSegment, StorageError};
+use crate::storage::{BASE_FILE, Disk, FinishedSegment, StorageError};
 
 /// Cells a checkpoint looks at for old removals: about a tenth of what it folds from a full segment of small changes.
 const SWEEP_CELLS: usize = 50_000;
@@ -68,6 +69,8 @@ fn fold(parts: &Parts, segment: &FinishedSegment, pace: Pace) -> Result<End, Sto
     if folded.has_cleared {
         parts.types.clear();
     }
+    // Else the next start would find neither.
+    parts.base_place.check().map_err(StorageError::io("rely on", BASE_FILE))?;
     if folded.is_interrupted {
         return Ok(if folded.lacks_room { End::LacksRoom } else { End::Interrupted });
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::place::Place;
 use super::pressure::Pressure;
 use super::room::Room;
 use super::segments::Segments;
@@ -21,6 +22,7 @@ pub(super) struct Parts {
     pub format: Format,
     pub timeline: Timeline,
     pub base: Base,
+    pub base_place: Place,
     pub tail: Tail,
     pub types: Types,
     pub segments: Segments,

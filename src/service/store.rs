@@ -8,6 +8,7 @@ use std::time::Duration;
 use rtrb::Consumer;
 
 use super::parts::Parts;
+use super::place::Place;
 use super::pressure::Pressure;
 use super::room::Room;
 use super::segments::Segments;
@@ -22,8 +23,8 @@ use crate::mesh::KeyHasher;
 use crate::shard::SharedStorage;
 use crate::storage::clock::roughly;
 use crate::storage::{
-    Base, FinishedSegment, Fork, Format, HostDisk, Lock, Recovered, RecoveredSegment, RecoveryOptions,
-    Room as RoomOnDisk, StorageError, Tail, Timeline, check_ours, open_to_others, recover,
+    BASE_FILE, Base, FinishedSegment, Fork, Format, HostDisk, Lock, Recovered, RecoveredSegment,
+    RecoveryOptions, Room as RoomOnDisk, StorageError, Tail, Timeline, check_ours, open_to_others, recover,
 };
 
 /// What redb may hold of the base in memory, at the least and at the most: a checkpoint wants the inner pages of its
@@ -83,6 +84,7 @@ impl Store {
             limit => (limit / 4).clamp(BASE_CACHE_BYTES_MIN, BASE_CACHE_BYTES_MAX),
         };
         let base = Base::open(&disk, hasher, cache_bytes)?.salvaging(storage.salvage);
+        let base_place = Place::of(disk.path(BASE_FILE)).map_err(StorageError::io("read", BASE_FILE))?;
         let mut tail = Tail::new(hasher, base.folded());
         let recovered = read_journal(&disk, storage, &format, &base, &mut tail, &clock)?;
         base.follow(&tail)?;
@@ -108,6 +110,7 @@ impl Store {
             format,
             timeline,
             base,
+            base_place,
             tail,
             types: Types::default(),
             segments: Segments::default(),

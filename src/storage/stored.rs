@@ -4,6 +4,7 @@
 //! before it wins against it here, then the owner had forgotten that removal (`crdt/prune.rs`), and so it
 //! is forgotten here, too, before the record is merged: otherwise an acknowledged write would be lost to a
 //! tombstone that nobody remembers. Imported cells were accepted by somebody else and tell nothing of the kind.
+//! Of more tags than a key may have the owner had forgotten the oldest removals: they go in bulk, as each costs a pass.
 
 use crate::crdt::{Cell, Delta, MapType, Refused, State, Time};
 use crate::handover::{Image, ImageError};
@@ -55,6 +56,7 @@ pub(super) fn merge<'a>(
             Err(_) => merged.refused += 1,
         }
     }
+    merged.forgotten = merged.forgotten.max(cell.cell.forget_beyond_limit());
     merged.is_changed |= merged.forgotten.is_some();
     if merged.is_changed {
         cell.write(out);
@@ -163,14 +165,16 @@ impl StoredCell {
     ) -> Result<bool, Refused> {
         loop {
             let joined = self.cell.join(delta, applied);
-            let removal = match joined {
-                _ if source == Source::Import => None,
-                Ok(true) | Err(Refused::MapType | Refused::CellFull) => None,
-                Ok(false) => self.removal_against(delta).filter(|&removal| removal < applied),
-                // The owner had room, so it had forgotten at least the oldest removal that is still here.
-                Err(Refused::TooLarge) => self.oldest_removal(),
+            let through = match joined {
+                // The owner had room, so it had forgotten at least the oldest removals beyond the limit.
+                Err(Refused::Crowded(_)) => self.cell.forget_beyond_limit(),
+                Ok(false) if source == Source::Journal => {
+                    let removal = self.removal_against(delta).filter(|&removal| removal < applied);
+                    removal.and_then(|removal| self.cell.forget_removals(removal.next()))
+                }
+                Ok(_) | Err(_) => None,
             };
-            match removal.and_then(|removal| self.cell.forget_removals(removal.next())) {
+            match through {
                 Some(through) => *forgotten = (*forgotten).max(Some(through)),
                 None => {
                     if let Ok(true) = joined {
@@ -182,23 +186,14 @@ impl StoredCell {
         }
     }
 
-    /// When that was removed which `delta` would bring back.
+    /// When that was removed which `delta` would bring back, or remove again.
     fn removal_against(&self, delta: &Delta<'_>) -> Option<Time> {
         match (self.cell.state(), delta) {
             (State::Lww(lww), Delta::Lww { value: Some(_), .. }) => {
                 lww.value().is_none().then(|| self.cell.applied())
             }
-            (State::OrSet(set), Delta::OrAdd { tag, .. }) => {
-                set.removed_at().find(|(removed, _)| removed == tag).map(|(_, applied)| applied)
-            }
+            (State::OrSet(set), Delta::OrAdd { tag, .. } | Delta::OrRemove { tag }) => set.removed_when(tag),
             _ => None,
-        }
-    }
-
-    fn oldest_removal(&self) -> Option<Time> {
-        match self.cell.state() {
-            State::OrSet(set) => set.removed_at().map(|(_, applied)| applied).min(),
-            State::Lww(_) | State::Counter(_) => None,
         }
     }
 }

@@ -118,6 +118,24 @@ fn a_data_directory_that_is_taken_away_ends_the_process_before_the_next_ack() {
     }
 }
 
+/// Goal: no segment is deleted whose changes are in a base that nobody will find. Method: the base is replaced under a server
+/// that folds often.
+#[test]
+fn a_base_that_is_taken_away_ends_the_process_and_the_journal_stays() {
+    let directory = Directory::new();
+    let mut server = Running::on_disk(directory.path(), &["--checkpoint-interval-ms", "200"]);
+    let base = directory.path().join("base.redb");
+    fs::rename(&base, directory.path().join("base.moved")).unwrap();
+    let mut client = Client::connect(server.address);
+    assert_eq!(increment(&mut client), 1);
+    assert_eq!(server.exit_code(), Some(1));
+    await_that("its last words", || server.said(&["base.redb", "removed, moved or replaced"]));
+    fs::rename(directory.path().join("base.moved"), &base).unwrap();
+    let server = Running::on_disk(directory.path(), &[]);
+    assert_eq!(increment(&mut Client::connect(server.address)), 2);
+    server.stop();
+}
+
 #[test]
 fn a_second_server_is_refused_though_the_lock_file_is_gone() {
     let directory = Directory::new();

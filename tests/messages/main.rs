@@ -72,7 +72,10 @@ fn op_line(op: &Op<'_>) -> String {
         Action::Set { value, at, ttl_ms } => {
             format!("set {} at {} ttl {ttl_ms:?}", canonical(value), stamp_text(*at))
         }
-        Action::Delete { at } => format!("delete at {}", stamp_text(*at)),
+        Action::Delete { at, map_type } => {
+            let of_type = map_type.map_or(String::new(), |map_type| format!(" of {}", map_type.as_str()));
+            format!("delete at {}{of_type}", stamp_text(*at))
+        }
         Action::Add { value, tag, at } => {
             format!("add {} tag {tag:?} at {}", canonical(value), stamp_text(*at))
         }

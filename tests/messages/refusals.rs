@@ -173,7 +173,7 @@ fn an_operations_field_of_the_wrong_type_is_a_bad_request() {
             &[("map", "string"), ("key", "string"), ("at", "string null"), ("ttl_ms", "number null")],
         ),
         (r#""op":"set""#, &[("value", "null bool number string array object")]),
-        (r#""op":"delete""#, &[("at", "string null")]),
+        (r#""op":"delete""#, &[("at", "string null"), ("map_type", "null")]),
         (r#""op":"add","value":1"#, &[("tag", "string null"), ("at", "string null")]),
         (r#""op":"remove""#, &[("tags", "array")]),
         (r#""op":"increment""#, &[("by", "number")]),

@@ -8,6 +8,7 @@
 #[path = "../client_frames/mod.rs"]
 mod client_frames;
 mod host;
+mod tags;
 mod writes;
 
 use annulus::mesh::ConnectionId;

@@ -93,11 +93,12 @@ impl Oracle {
         self.now.floors.get(&map)?.cells.get(key).cloned()
     }
 
-    /// Tags acknowledged at `key` for this value, as far as that cannot have changed.
-    pub fn tags_of(&self, map: usize, key: &str, value: &str) -> Vec<String> {
+    /// Tags acknowledged at `key`, for this value if there is one, as far as that cannot have changed.
+    pub fn tags_of(&self, map: usize, key: &str, value: Option<&str>) -> Vec<String> {
         match self.floor_of_key(map, key) {
             Some(Cell::Or { live, .. }) => {
-                let is_certain = |tag: &str, held: &str| held == value && !tag.starts_with(TIE_TAG);
+                let is_meant = |held: &str| value.is_none_or(|value| held == value);
+                let is_certain = |tag: &str, held: &str| is_meant(held) && !tag.starts_with(TIE_TAG);
                 let tags = live.iter().filter(|(tag, (_, held))| is_certain(tag, held));
                 tags.map(|(tag, _)| tag.clone()).collect()
             }
@@ -111,6 +112,16 @@ impl Oracle {
             let range = book.counts.entry((map, key.to_owned())).or_default();
             range.low += by.min(0);
             range.high += by.max(0);
+        });
+    }
+
+    /// A counter may be taken to zero from now on, whatever it counted: all that is known then is that everybody agrees.
+    pub fn zero_sent(&mut self, map: usize, key: &str) {
+        const ANYTHING: i64 = 1 << 40;
+        self.books(true).for_each(|book| {
+            let range = book.counts.entry((map, key.to_owned())).or_default();
+            range.low -= ANYTHING;
+            range.high += ANYTHING;
         });
     }
 

@@ -12,6 +12,7 @@ mod clocks;
 #[path = "../crdt_histories/mod.rs"]
 #[allow(dead_code, reason = "another test uses the rest")]
 mod crdt_histories;
+mod crowded;
 mod data_dir;
 mod disks;
 mod exporting;

@@ -3,9 +3,8 @@
 //! Invariant: a removal is planned before anything changes, so it happens as a whole or not at all; and it costs one pass
 //! over what it names and one over the set, however many tags that are.
 
-use super::{Gone, OrSet};
-use crate::crdt::{Refused, Time};
-use crate::limits::TAGS_PER_KEY_MAX;
+use super::{Gone, OrSet, Tagged};
+use crate::crdt::{CellLimits, Refused, Time};
 
 /// Comparisons of a sort that take as long as comparing or moving one tag of a set, which lies anywhere.
 const SORT_COMPARISONS: usize = 4;
@@ -17,6 +16,8 @@ pub enum Removal<'a, 't> {
     Tags(&'a mut [&'t str]),
     /// The live tags of this value, given as canonical bytes.
     Value(&'a [u8]),
+    /// All live tags.
+    All,
 }
 
 /// What a removal did.
@@ -35,22 +36,23 @@ impl OrSet {
     /// One pass over the set and one over the tags: O(tags log tags + set).
     ///
     /// # Errors
-    /// [`Refused::TooLarge`] where unknown tags would be more than [`TAGS_PER_KEY_MAX`], [`Refused::CellFull`] where the set
-    /// would grow beyond `bytes_max`. Nothing has changed then.
+    /// [`Refused::TooLarge`] where unknown tags would be more than the limit, [`Refused::CellFull`] where the set would grow
+    /// beyond it, [`Refused::Crowded`] where there is room only without what was removed before. Nothing has changed then.
     pub(in crate::crdt) fn remove_all(
         &mut self,
         key: &[u8],
-        removal: Removal<'_, '_>,
+        removal: &mut Removal<'_, '_>,
         applied: Time,
-        bytes_max: usize,
+        limits: CellLimits,
         mut each: impl FnMut(&str),
     ) -> Result<(Removed, u64), Refused> {
         let mut work = 0;
         let plan = match removal {
             Removal::Tags(tags) => self.plan_tags(tags, &mut work),
-            Removal::Value(value) => self.plan_value(value, &mut work),
+            Removal::Value(value) => self.plan_live(|tagged| *tagged.value == **value, &mut work),
+            Removal::All => self.plan_live(|_| true, &mut work),
         };
-        self.check_plan(&plan, bytes_max)?;
+        self.check_plan(&plan, limits)?;
         let mut known = plan.iter().filter_map(|planned| planned.live).peekable();
         let mut looked_at = 0;
         let mut taken = self.live.extract_if(.., |_| {
@@ -109,12 +111,12 @@ impl OrSet {
         plan
     }
 
-    /// What removing the tags of this value takes. They stay where they are: only their places are told.
-    fn plan_value(&self, value: &[u8], work: &mut usize) -> Vec<Planned<'static>> {
+    /// What removing these live tags takes. They stay where they are: only their places are told.
+    fn plan_live(&self, is_meant: impl Fn(&Tagged) -> bool, work: &mut usize) -> Vec<Planned<'static>> {
         let mut plan = Vec::new();
         let mut place = 0;
         for (index, tagged) in self.live.iter().enumerate() {
-            if *tagged.value == *value {
+            if is_meant(tagged) {
                 let found = seek(&self.removed, place, |gone| &gone.tag, &tagged.tag, work);
                 place = found.unwrap_or_else(|place| place);
                 plan.push(Planned { tag: "", live: Some(index), place });
@@ -125,7 +127,7 @@ impl OrSet {
         plan
     }
 
-    fn check_plan(&self, plan: &[Planned<'_>], bytes_max: usize) -> Result<(), Refused> {
+    fn check_plan(&self, plan: &[Planned<'_>], limits: CellLimits) -> Result<(), Refused> {
         let mut unknown = 0;
         let (mut freed_bytes, mut added_bytes) = (0, plan.len() * size_of::<Gone>());
         for planned in plan {
@@ -141,10 +143,7 @@ impl OrSet {
                 }
             }
         }
-        if unknown > 0 && self.live.len() + self.removed.len() + unknown > TAGS_PER_KEY_MAX {
-            return Err(Refused::TooLarge);
-        }
-        self.check_growth(freed_bytes, added_bytes, bytes_max)
+        self.check_room(unknown, (freed_bytes, added_bytes), limits)
     }
 
     /// Merges ascending removals into the list, each at its place in it as it is.
@@ -209,7 +208,10 @@ fn seek<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crdt::{Stamp, Tagged};
+    use crate::crdt::Stamp;
+    use crate::limits::TAGS_PER_KEY_MAX;
+
+    const UNBOUNDED: CellLimits = CellLimits::of_bytes(usize::MAX);
 
     fn stamp(text: &str) -> Stamp {
         Stamp::parse(text).unwrap()
@@ -218,16 +220,16 @@ mod tests {
     fn set_of(tags: impl IntoIterator<Item = (String, &'static [u8])>) -> OrSet {
         let mut set = OrSet::new();
         for (tag, value) in tags {
-            set.add(b"k", &tag, value, (&stamp("1:0:n"), Time::ZERO), usize::MAX).unwrap();
+            set.add(b"k", &tag, value, (&stamp("1:0:n"), Time::ZERO), UNBOUNDED).unwrap();
         }
         set
     }
 
-    fn remove(set: &mut OrSet, removal: Removal<'_, '_>) -> Result<(Removed, Vec<String>), Refused> {
+    fn remove(set: &mut OrSet, mut removal: Removal<'_, '_>) -> Result<(Removed, Vec<String>), Refused> {
         let mut tags = Vec::new();
         let digest = set.digest(b"k");
         let (removed, change) =
-            set.remove_all(b"k", removal, Time::new(5, 0), usize::MAX, |tag| tags.push(tag.to_owned()))?;
+            set.remove_all(b"k", &mut removal, Time::new(5, 0), UNBOUNDED, |tag| tags.push(tag.to_owned()))?;
         assert_eq!(set.digest(b"k"), digest.wrapping_add(change));
         assert_eq!(removed.tags, tags.len());
         Ok((removed, tags))
@@ -238,7 +240,7 @@ mod tests {
         let mut set =
             set_of([("b", b"1"), ("a", b"1"), ("c", b"2")].map(|(tag, value)| (tag.to_owned(), &value[..])));
         assert_eq!(remove(&mut set, Removal::Value(b"1")).unwrap().1, ["a", "b"]);
-        set.add(b"k", "d", b"1", (&stamp("1:0:m"), Time::ZERO), usize::MAX).unwrap();
+        set.add(b"k", "d", b"1", (&stamp("1:0:m"), Time::ZERO), UNBOUNDED).unwrap();
         assert_eq!(set.live().map(Tagged::tag).collect::<Vec<_>>(), ["c", "d"]);
         assert_eq!(set.removed().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(remove(&mut set, Removal::Value(b"3")).unwrap().0.tags, 0);
@@ -253,13 +255,14 @@ mod tests {
             let mut sets =
                 [(); 2].map(|()| set_of(["a", "c", "d", "f"].map(|tag| (tag.to_owned(), &b"1"[..]))));
             for set in &mut sets {
-                set.remove(b"k", "d", Time::new(1, 0)).unwrap();
+                set.remove(b"k", "d", Time::new(1, 0), UNBOUNDED).unwrap();
             }
             let mut tags: Vec<&str> =
                 (0..all.len()).filter(|bit| chosen >> bit & 1 == 1).map(|bit| all[bit]).collect();
             let [at_once, one_by_one] = &mut sets;
-            let changed =
-                tags.iter().filter(|tag| one_by_one.remove(b"k", tag, Time::new(5, 0)).unwrap().is_some());
+            let changed = tags
+                .iter()
+                .filter(|tag| one_by_one.remove(b"k", tag, Time::new(5, 0), UNBOUNDED).unwrap().is_some());
             let changed: Vec<&str> = changed.copied().collect();
             tags.reverse();
             tags.extend(tags.clone());
@@ -288,12 +291,13 @@ mod tests {
         let mut small = set_of([("a".to_owned(), &b"1"[..])]);
         let bytes_max = small.bytes();
         let tag = "t".repeat(80);
-        let removed =
-            small.remove_all(b"k", Removal::Tags(&mut [&tag, "b"]), Time::new(5, 0), bytes_max, |_| ());
+        let mut removal = Removal::Tags(&mut [&tag, "b"]);
+        let limits = CellLimits::of_bytes(bytes_max);
+        let removed = small.remove_all(b"k", &mut removal, Time::new(5, 0), limits, |_| ());
         assert_eq!(removed, Err(Refused::CellFull));
         assert_eq!((small.removed().len(), small.bytes()), (0, bytes_max));
-        let removed =
-            small.remove_all(b"k", Removal::Tags(&mut ["a", "b"]), Time::new(5, 0), bytes_max, |_| ());
+        let mut removal = Removal::Tags(&mut ["a", "b"]);
+        let removed = small.remove_all(b"k", &mut removal, Time::new(5, 0), limits, |_| ());
         assert!(removed.is_ok() && small.bytes() < bytes_max, "it has shrunk");
     }
 

@@ -53,7 +53,7 @@ fn prepare<'a>(
             canonical(&value)?;
             Action::Set { value: scratch, at: at.into(), ttl_ms }
         }
-        message::Action::Delete { at } => Action::Delete { at: at.into() },
+        message::Action::Delete { at, map_type } => Action::Delete { at: at.into(), map_type },
         message::Action::Add { value, tag, at } => {
             canonical(&value)?;
             Action::Add { value: scratch, tag, at: at.into() }

@@ -28,7 +28,7 @@ const REQUESTS: Kinds = &[
 ];
 const OPERATIONS: Kinds = &[
     ("set", &["value", "at", "ttl_ms"]),
-    ("delete", &["at"]),
+    ("delete", &["at", "map_type"]),
     ("add", &["value", "tag", "at"]),
     ("remove", &["tags", "value"]),
     ("increment", &["by", "replica", "added", "subtracted"]),

@@ -26,6 +26,6 @@ impl Ops for Deletions<'_> {
 
     fn next<'a>(&'a mut self, _: &'a mut Vec<u8>) -> Option<Result<Op<'a>, Reject>> {
         let (document, key, at) = self.0.next()?;
-        Some(Ok(Op { map: document, key, action: Action::Delete { at: At::Given(*at) } }))
+        Some(Ok(Op { map: document, key, action: Action::Delete { at: At::Given(*at), map_type: None } }))
     }
 }

@@ -261,7 +261,8 @@ impl Ops for Operations<'_> {
         let write = self.writes.next()?;
         let at = At::After(write.seen);
         let Some(value) = write.value else {
-            return Some(Ok(Op { map: self.document, key: &write.key, action: Action::Delete { at } }));
+            let action = Action::Delete { at, map_type: None };
+            return Some(Ok(Op { map: self.document, key: &write.key, action }));
         };
         Value::new(value, self.scratch).write_canonical(scratch);
         // Of fields that was seen before. What a message has room for is longer here only by what numbers may grow.

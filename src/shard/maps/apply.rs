@@ -3,7 +3,7 @@
 use std::iter;
 
 use super::{Cells, MapSlot, Maps, SharedMap};
-use crate::crdt::{Delta, HashedKey, Merge, Refused, Removal, Stamp, State, Time};
+use crate::crdt::{Delta, MapType, Merge, Refused, Removal, Removed, Stamp, State, Time};
 use crate::mesh::{Action, At, Merged, MergedStamp, TagList, TaggedValue, Write, Writer};
 use crate::metrics::{OpKind, OpOutcome as Counted};
 use crate::shard::turn::Turn;
@@ -45,9 +45,10 @@ impl Maps {
         write: &Write<'_>,
         writer: Option<Writer>,
     ) -> Result<(Merged, bool), Reject> {
-        if self.table[slot].map_type() != Some(write.action.map_type()) {
+        let Some(map_type) = self.table[slot].map_type().filter(|&map_type| write.action.fits(map_type))
+        else {
             return Err(Reject::MapType);
-        }
+        };
         match write.action {
             Action::Set { value, at, ttl_ms } => {
                 let (at, merged) = self.stamp(turn, at)?;
@@ -59,7 +60,20 @@ impl Maps {
                 let applied = self.applied(turn, merged);
                 Ok((merged, self.merge(turn, slot, write, &delta, applied, writer)?))
             }
-            Action::Delete { at } => {
+            Action::Delete { .. } if map_type == MapType::Or => {
+                Ok((Merged::UNSTAMPED, self.remove_tags(turn, slot, write, Removal::All, writer)?))
+            }
+            Action::Delete { .. } if map_type == MapType::Counter => {
+                let count = match self.find_state(slot, write) {
+                    Some(State::Counter(counter)) => counter.count(),
+                    _ => 0,
+                };
+                // Another replica's slot is its own: what it has yet to tell must count from here on.
+                let changed =
+                    count != 0 && self.count(turn, slot, write, i64::try_from(-count).ok(), writer)?;
+                Ok((Merged::UNSTAMPED, changed))
+            }
+            Action::Delete { at, .. } => {
                 let (at, merged) = self.stamp(turn, at)?;
                 let delta = Delta::Lww { at, value: None, expires_ms: 0 };
                 let applied = self.applied(turn, merged);
@@ -88,11 +102,7 @@ impl Maps {
                 Ok((Merged::UNSTAMPED, self.remove_tags(turn, slot, write, Removal::Value(value), writer)?))
             }
             Action::Increment { by } => {
-                let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
-                let delta = self.table[slot].typed().and_then(|cells| cells.increment(key, turn.node, by));
-                let delta = delta.ok_or(Reject::ValueInvalid("the counter would pass 2^53 - 1"))?;
-                let applied = self.applied(turn, Merged::UNSTAMPED);
-                Ok((Merged::UNSTAMPED, self.merge(turn, slot, write, &delta, applied, writer)?))
+                Ok((Merged::UNSTAMPED, self.count(turn, slot, write, Some(by), writer)?))
             }
             Action::IncrementTotals { replica, added, subtracted } => {
                 let delta = Delta::Counter { replica, added, subtracted };
@@ -102,34 +112,41 @@ impl Maps {
         }
     }
 
+    /// Counts in this server's slot; what is no `i64` is too much for it, too.
+    fn count(
+        &mut self,
+        turn: &mut Turn,
+        slot: MapSlot,
+        write: &Write<'_>,
+        by: Option<i64>,
+        writer: Option<Writer>,
+    ) -> Result<bool, Reject> {
+        let cells = self.table[slot].typed();
+        let delta = by.and_then(|by| cells?.increment(write.hashed_key(), turn.node, by));
+        let delta = delta.ok_or(Reject::ValueInvalid("the counter would pass 2^53 - 1"))?;
+        let applied = self.applied(turn, Merged::UNSTAMPED);
+        self.merge(turn, slot, write, &delta, applied, writer)
+    }
+
     /// Removes tags, all of them in one change or none.
     fn remove_tags(
         &mut self,
         turn: &mut Turn,
         slot: MapSlot,
         write: &Write<'_>,
-        removal: Removal<'_, '_>,
+        mut removal: Removal<'_, '_>,
         writer: Option<Writer>,
     ) -> Result<bool, Reject> {
         let applied = self.applied(turn, Merged::UNSTAMPED);
-        let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
-        let (cell_bytes_max, journal) = (turn.config.cell_bytes_max, &mut self.journal);
-        let map = &mut self.table[slot];
-        let is_heard = map.interest.is_heard();
-        let SharedMap { interest, cells: Cells::Typed(cells), changed_at, .. } = map else {
-            return Err(Reject::MapType);
-        };
+        let is_heard = self.table[slot].interest.is_heard();
         let mut packed = Vec::new();
-        let removed = cells.remove(key, removal, applied, cell_bytes_max, |tag| {
-            if let Some(journal) = journal {
-                journal.push(interest.name(), key.bytes, &Delta::OrRemove { tag }, applied);
-                *changed_at = applied;
+        let removed = loop {
+            match self.try_remove(turn, slot, write, &mut removal, applied, &mut packed) {
+                // Where what it names was among what is forgotten, it lacks room again.
+                Err(Refused::Crowded(lack)) => self.make_room(turn, slot, write.hashed_key(), lack),
+                removed => break removed.map_err(reject)?,
             }
-            if is_heard {
-                TagList::push(&mut packed, tag);
-            }
-        });
-        let removed = removed.map_err(reject)?;
+        };
         turn.spend(work::TAG * removed.work as u64);
         if removed.tags == 0 {
             return Ok(false);
@@ -144,9 +161,36 @@ impl Maps {
         Ok(true)
     }
 
+    /// Removes tags if there is room for it; those it has removed are packed where somebody hears of them.
+    fn try_remove(
+        &mut self,
+        turn: &Turn,
+        slot: MapSlot,
+        write: &Write<'_>,
+        removal: &mut Removal<'_, '_>,
+        applied: Time,
+        packed: &mut Vec<u8>,
+    ) -> Result<Removed, Refused> {
+        let (key, journal) = (write.hashed_key(), &mut self.journal);
+        let map = &mut self.table[slot];
+        let is_heard = map.interest.is_heard();
+        let SharedMap { interest, cells: Cells::Typed(cells), changed_at, .. } = map else {
+            return Err(Refused::MapType);
+        };
+        cells.remove(key, removal, applied, turn.config.cell_bytes_max, |tag| {
+            if let Some(journal) = journal {
+                journal.push(interest.name(), key.bytes, &Delta::OrRemove { tag }, applied);
+                *changed_at = applied;
+            }
+            if is_heard {
+                TagList::push(packed, tag);
+            }
+        })
+    }
+
     fn find_state(&self, slot: MapSlot, write: &Write<'_>) -> Option<&State> {
         let cells = self.table[slot].typed()?;
-        let cell = cells.find(HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() })?;
+        let cell = cells.find(write.hashed_key())?;
         Some(cells.cell(cell).state())
     }
 
@@ -186,11 +230,15 @@ impl Maps {
         applied: Time,
         writer: Option<Writer>,
     ) -> Result<bool, Reject> {
-        let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
+        let key = write.hashed_key();
         let map = &mut self.table[slot];
         let is_heard = map.interest.is_heard();
         let Some(cells) = map.typed_mut() else { return Err(Reject::MapType) };
         match cells.merge_within(key, delta, applied, turn.config.cell_bytes_max) {
+            Err(Refused::Crowded(lack)) => {
+                self.make_room(turn, slot, key, lack);
+                self.merge(turn, slot, write, delta, applied, writer)
+            }
             Ok(Merge::Lost) => Ok(false),
             Ok(Merge::Changed(_)) => {
                 turn.metrics.changes += 1;
@@ -237,7 +285,9 @@ impl Maps {
 const fn reject(refused: Refused) -> Reject {
     match refused {
         Refused::MapType => Reject::MapType,
-        Refused::TooLarge => Reject::TooLarge("the key holds as many tags or slots as it may"),
+        Refused::TooLarge | Refused::Crowded(_) => {
+            Reject::TooLarge("the key holds as many tags or slots as it may")
+        }
         Refused::CellFull => Reject::TooLarge("the key holds as many bytes as it may"),
     }
 }

@@ -5,7 +5,7 @@
 //! of it: a write loads it again before it is applied, and so does a walk, and the end of a value, which must be told.
 
 use super::{Cells, MapSlot, Maps, SharedMap};
-use crate::crdt::{HashedKey, State, Time};
+use crate::crdt::{MapType, State, Time};
 use crate::handover::ToStorage;
 use crate::mesh::{Action, Write};
 use crate::shard::account::Use;
@@ -63,11 +63,14 @@ impl Maps {
         if !self.memory.is_short {
             return None;
         }
-        let key = HashedKey { hash: write.key_hash, bytes: write.key.as_bytes() };
+        let key = write.hashed_key();
         let cells = self.table[slot].typed();
         let state = cells.and_then(|cells| Some(cells.cell(cells.find(key)?).state()));
         let grows = match write.action {
-            Action::Delete { .. } => state.is_none(),
+            // Of an unknown set or counter nothing is remembered.
+            Action::Delete { .. } => {
+                state.is_none() && cells.is_none_or(|cells| cells.map_type() == MapType::Lww)
+            }
             Action::RemoveTags { tags } => match state {
                 Some(State::OrSet(set)) => tags.iter().any(|tag| !set.knows(tag)),
                 _ => true,

@@ -1,10 +1,10 @@
-//! What time removes: values whose time to live is over, and removals that were remembered long enough.
+//! What time removes: values whose time to live is over, and removals that were remembered long enough, or are too many.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::{Cells, MapSlot, Maps, SharedMap};
-use crate::crdt::{Delta, State, Time};
+use crate::crdt::{Delta, HashedKey, Lack, State, Time};
 use crate::shard::turn::Turn;
 use crate::shard::work;
 
@@ -106,6 +106,14 @@ impl Maps {
         let pruned = cells.prune(Time::new(oldest_kept_ms, 0), REMOVALS_PER_TURN_MAX);
         turn.metrics.pruned += pruned.forgotten as u64;
         turn.spend(work::CELL * pruned.forgotten as u64 + work::PASSED_OVER * pruned.passed as u64);
+    }
+
+    /// Forgets removals of a key early, as a change of it lacks room.
+    pub(super) fn make_room(&mut self, turn: &mut Turn, slot: MapSlot, key: HashedKey<'_>, lack: Lack) {
+        let Some(cells) = self.table[slot].typed_mut() else { return };
+        let pruned = cells.make_room(key, lack);
+        turn.metrics.pruned += pruned.forgotten as u64;
+        turn.spend(work::TAG * pruned.passed as u64);
     }
 
     /// When [`Self::run_removals`] has something to do, in Unix milliseconds.

@@ -9,6 +9,9 @@ use crate::scenario::{CLIENTS_MAX, Kind};
 /// The end of a value that has a time to live.
 pub const ENDS: &str = ".ends";
 
+/// The key of a counter that is deleted now and then.
+const ZEROED_KEY: &str = "k0";
+
 #[derive(Clone, Debug)]
 pub struct Op {
     pub map: usize,
@@ -44,20 +47,29 @@ pub enum OpKind {
         value: String,
         tags: Vec<String>,
     },
+    /// A `delete`, with all tags that had been acknowledged when it was made.
+    RemoveAll {
+        tags: Vec<String>,
+    },
     Increment {
         by: i64,
     },
     Totals {
         totals: (i64, i64),
     },
+    /// A `delete` of a counter.
+    Zero,
 }
 
 impl OpKind {
     pub fn map_type(&self) -> &'static str {
         match self {
             Self::Set { .. } | Self::Delete { .. } => "lww",
-            Self::Add { .. } | Self::RemoveTags { .. } | Self::RemoveValue { .. } => "or",
-            Self::Increment { .. } | Self::Totals { .. } => "counter",
+            Self::Add { .. }
+            | Self::RemoveTags { .. }
+            | Self::RemoveValue { .. }
+            | Self::RemoveAll { .. } => "or",
+            Self::Increment { .. } | Self::Totals { .. } | Self::Zero => "counter",
         }
     }
 }
@@ -97,14 +109,23 @@ impl Op {
                 let tag = tag.clone().unwrap_or_else(|| stamp.text());
                 Some(or(Some((tag, (stamp, value.clone()))), &[]))
             }
-            OpKind::RemoveTags { tags } | OpKind::RemoveValue { tags, .. } => Some(or(None, tags)),
-            OpKind::Increment { .. } | OpKind::Totals { .. } => None,
+            OpKind::RemoveTags { tags } | OpKind::RemoveValue { tags, .. } | OpKind::RemoveAll { tags } => {
+                Some(or(None, tags))
+            }
+            OpKind::Increment { .. } | OpKind::Totals { .. } | OpKind::Zero => None,
         }
     }
 
     /// Whether a client that does not hear its own changes cannot know what it did.
     pub fn is_opaque(&self) -> bool {
-        matches!(self.kind, OpKind::RemoveValue { .. } | OpKind::Increment { .. } | OpKind::Totals { .. })
+        matches!(
+            self.kind,
+            OpKind::RemoveValue { .. }
+                | OpKind::RemoveAll { .. }
+                | OpKind::Increment { .. }
+                | OpKind::Totals { .. }
+                | OpKind::Zero
+        )
     }
 
     pub fn write_to(&self, out: &mut String, map: &str, client: &str) {
@@ -114,6 +135,8 @@ impl Op {
                 let ttl = ttl_ms.map_or(String::new(), |ttl_ms| format!(r#","ttl_ms":{ttl_ms}"#));
                 write!(out, r#""set","value":{value}{ttl}"#)
             }
+            // Else it would be a deletion of a contested map, whatever its type.
+            OpKind::Delete { at: None } => write!(out, r#""delete","map_type":"lww""#),
             OpKind::Delete { .. } => write!(out, r#""delete""#),
             OpKind::Add { value, tag, .. } => {
                 let tag = tag.as_ref().map_or(String::new(), |tag| format!(r#","tag":"{tag}""#));
@@ -124,6 +147,8 @@ impl Op {
                 write!(out, r#""remove","tags":[{}]"#, tags.join(","))
             }
             OpKind::RemoveValue { value, .. } => write!(out, r#""remove","value":"{value}""#),
+            OpKind::RemoveAll { .. } => write!(out, r#""delete","map_type":"or""#),
+            OpKind::Zero => write!(out, r#""delete","map_type":"counter""#),
             OpKind::Increment { by } => write!(out, r#""increment","by":{by}"#),
             OpKind::Totals { totals: (added, subtracted) } => {
                 write!(out, r#""increment","replica":"{client}","added":{added},"subtracted":{subtracted}"#)
@@ -168,6 +193,11 @@ impl Client {
                 OpKind::Set { value: format!("\"{}{ends}\"", self.value(context)), at, ttl_ms }
             }
             Kind::Or => self.or_kind(map, key, context),
+            // Of one key of them, as nobody can say what it counts from then on.
+            Kind::Counter if key == ZEROED_KEY && context.random.per_mille(100) => {
+                context.oracle.zero_sent(map, key);
+                OpKind::Zero
+            }
             Kind::Counter | Kind::Rising | Kind::Contested => {
                 if context.random.per_mille(300) {
                     let totals = self.totals.entry((map, key.to_owned())).or_default();
@@ -211,8 +241,11 @@ impl Client {
             }
             2 if !live.is_empty() => {
                 let value = live[context.random.below(live.len())].1.clone();
-                let tags = context.oracle.tags_of(map, key, &value);
+                let tags = context.oracle.tags_of(map, key, Some(&value));
                 OpKind::RemoveValue { value, tags }
+            }
+            3 if context.random.per_mille(100) => {
+                OpKind::RemoveAll { tags: context.oracle.tags_of(map, key, None) }
             }
             _ => {
                 let own_tag = !context.scenario.forgets && context.random.per_mille(300);

@@ -6,7 +6,7 @@
 
 use simd_json::{Node, StaticNode};
 
-use crate::crdt::{Node as NodeName, Stamp};
+use crate::crdt::{MapType, Node as NodeName, Stamp};
 use crate::limits::{
     COUNTER_TOTAL_MAX, JSON_INTEGER_MAX, KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, TAG_BYTES_MAX, TTL_MS_MAX,
 };
@@ -107,6 +107,13 @@ pub(super) fn optional_stamp(field: Field<'_>) -> Result<Option<Stamp>, Reject> 
             stamp => Ok(stamp),
         },
     }
+}
+
+pub(super) fn optional_map_type(field: Field<'_>) -> Result<Option<MapType>, Reject> {
+    const RULE: &str = "map_type is lww, or or counter";
+    let Some(text) = optional_text(field, RULE)? else { return Ok(None) };
+    let map_type = MapType::ALL.into_iter().find(|map_type| map_type.as_str() == text);
+    map_type.ok_or(Reject::BadRequest(RULE)).map(Some)
 }
 
 pub(super) fn replica(field: Field<'_>) -> Result<NodeName, Reject> {

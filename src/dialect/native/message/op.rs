@@ -6,7 +6,7 @@ use simd_json::Node;
 
 use super::Tags;
 use super::field::{self, Field};
-use crate::crdt::{Node as NodeName, Stamp};
+use crate::crdt::{MapType, Node as NodeName, Stamp};
 use crate::limits::OPS_PER_REQUEST_MAX;
 use crate::wire::Reject;
 use crate::wire::json::{Elements, Members, Scratch, Value};
@@ -23,8 +23,8 @@ pub struct Op<'a> {
 pub enum Action<'a> {
     /// lww: `set`. The value lives for `ttl_ms` if there is one.
     Set { value: Value<'a>, at: Option<Stamp>, ttl_ms: Option<u64> },
-    /// lww: `delete`.
-    Delete { at: Option<Stamp> },
+    /// lww, and without a stamp of any type: `delete`.
+    Delete { at: Option<Stamp>, map_type: Option<MapType> },
     /// or: `add`.
     Add { value: Value<'a>, tag: Option<&'a str>, at: Option<Stamp> },
     /// or: `remove` with `tags`.
@@ -102,6 +102,7 @@ struct Fields<'a> {
     key: Field<'a>,
     op: Field<'a>,
     at: Field<'a>,
+    map_type: Field<'a>,
     ttl_ms: Field<'a>,
     tag: Field<'a>,
     by: Field<'a>,
@@ -123,6 +124,7 @@ impl<'a> Fields<'a> {
                 b"op" => fields.op = value.first(),
                 b"value" => fields.value = Some(value),
                 b"at" => fields.at = value.first(),
+                b"map_type" => fields.map_type = value.first(),
                 b"ttl_ms" => fields.ttl_ms = value.first(),
                 b"tag" => fields.tag = value.first(),
                 b"tags" => fields.tags = Some(value),
@@ -148,7 +150,10 @@ fn decode<'a>(element: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Op<'a>, R
             at: field::optional_stamp(fields.at)?,
             ttl_ms: field::optional_ttl_ms(fields.ttl_ms)?,
         },
-        b"delete" => Action::Delete { at: field::optional_stamp(fields.at)? },
+        b"delete" => Action::Delete {
+            at: field::optional_stamp(fields.at)?,
+            map_type: field::optional_map_type(fields.map_type)?,
+        },
         b"add" => Action::Add {
             value: value(&fields, scratch)?,
             tag: field::optional_text(fields.tag, "tag is not a string")?.map(field::tag).transpose()?,
