@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::dialect;
 use crate::io::failures::{ACCEPT_REST_US, RETRY_US};
 use crate::io::process;
+use crate::io::sockets::RECEIVES_AT_FIRST;
 use crate::limits::RECEIVE_BUFFER_BYTES;
 use crate::mesh::{self, KeyHasher};
 use crate::metrics::Metrics;
@@ -263,7 +264,7 @@ fn audience(subscribers: u64) -> (World, Vec<TcpStream>, TcpStream) {
     world.turn_until("all subscriptions", |driver| driver.shard.metrics_now().snapshots == subscribers);
     let writer = open(&mut world);
     // It is not received from as others are before it has sent a few messages.
-    for _ in 0..4 {
+    for _ in 0..RECEIVES_AT_FIRST {
         let before = world.metrics().messages_received;
         (&writer).write_all(&text(r#"{"type":"ping"}"#)).unwrap();
         world.turn_until("it", |driver| driver.shard.metrics_now().messages_received > before);
