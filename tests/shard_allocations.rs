@@ -9,22 +9,23 @@
 #[allow(dead_code, reason = "nothing is read here")]
 mod client_frames;
 mod counting_allocator;
+mod shards;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use annulus::config::{Config, DialectPath};
 use annulus::crdt::Time;
 use annulus::dialect;
 use annulus::handover::{self, Chunk, FromStorage, Progress, ShardPort, ToStorage};
 use annulus::limits::PARSE_PADDING_BYTES;
-use annulus::mesh::{self, ConnectionId, KeyHasher};
+use annulus::mesh::{self, ConnectionId};
 use annulus::metrics::Metrics;
-use annulus::shard::{Command, Now, Shard, Shared, SharedStorage};
+use annulus::shard::{Command, Now, Shard, SharedStorage};
 
 use client_frames::text_frame;
 use counting_allocator::{allocations, bytes, bytes_peak};
+use shards::{BEGIN, shared, upgrade};
 
 const TURNS: u64 = 1_000;
 /// Turns in which every buffer grows to its size; the applied order of a map is swept now and then.
@@ -272,27 +273,15 @@ impl Host {
             ..Config::default()
         };
         change(&mut config);
-        let shared = Shared {
-            config: Arc::new(config),
-            dialects: dialect::ALL,
-            epoch: 1,
-            hasher: KeyHasher::new(7),
-            connections: Arc::new(AtomicUsize::new(0)),
-            process: Default::default,
-            storage: progress.clone().map(|progress| SharedStorage {
-                progress,
-                clock_floor: Time::ZERO,
-                cleared_through: Time::ZERO,
-            }),
-        };
-        let now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };
+        let of = |progress| SharedStorage { progress, clock_floor: Time::ZERO, cleared_through: Time::ZERO };
+        let shared = shared(config, progress.clone().map(of));
         let ports = mesh::connect(1).pop().unwrap();
         let (storage, port) = handover::connect(1).pop().unwrap();
-        let shard = Shard::new(shared, 0, ports, progress.is_some().then_some(storage), now, 1);
+        let shard = Shard::new(shared, 0, ports, progress.is_some().then_some(storage), BEGIN, 1);
         let storage = progress.map(|progress| Storage { port, progress });
         Self {
             shard,
-            now,
+            now: BEGIN,
             commands: Vec::new(),
             sent: Vec::new(),
             buffer: Vec::new(),
@@ -308,13 +297,8 @@ impl Host {
     }
 
     fn open_at(&mut self, path: &str) -> ConnectionId {
-        let upgrade = format!(
-            "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\n\
-            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-        );
         let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
-        self.turn_with(|host| host.receive(id, upgrade.as_bytes()));
+        self.turn_with(|host| host.receive(id, upgrade(path).as_bytes()));
         self.turn_with(|_| {});
         id
     }

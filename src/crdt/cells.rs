@@ -57,15 +57,28 @@ impl Cells {
         self.more.is_none()
     }
 
+    /// Inlined whatever it weighs, as it is most of what a merge does that loses.
+    #[inline(always)]
     pub fn find(&self, key: HashedKey<'_>) -> Option<CellIndex> {
+        let Some(more) = &self.more else { return self.find_listed(key) };
         let hash = fold(key.hash);
-        let Some(more) = &self.more else {
-            // A vacant place has an empty key, which no cell has.
-            let is_key = |cell: &Cell| {
-                cell.index_hash == hash && cell.key() == key.bytes && cell.applied() > Time::ZERO
-            };
-            return self.first.iter().position(is_key).map(CellIndex::from_usize);
-        };
+        let found = more.index.find(spread(hash), |entry| entry.hash == hash)?.cell;
+        if self[found].key() == key.bytes { Some(found) } else { self.find_among_equal_hashes(more, key) }
+    }
+
+    #[inline(never)]
+    fn find_listed(&self, key: HashedKey<'_>) -> Option<CellIndex> {
+        let hash = fold(key.hash);
+        // A vacant place has an empty key, which no cell has.
+        let is_key =
+            |cell: &Cell| cell.index_hash == hash && cell.key() == key.bytes && cell.applied() > Time::ZERO;
+        self.first.iter().position(is_key).map(CellIndex::from_usize)
+    }
+
+    /// One of several keys that have one hash, or none of them. Apart, as a probe that compares keys takes longer.
+    #[cold]
+    fn find_among_equal_hashes(&self, more: &More, key: HashedKey<'_>) -> Option<CellIndex> {
+        let hash = fold(key.hash);
         let is_key = |entry: &Entry| entry.hash == hash && self[entry.cell].key() == key.bytes;
         Some(more.index.find(spread(hash), is_key)?.cell)
     }
@@ -95,13 +108,18 @@ impl Cells {
         if let Some(more) = &mut self.more {
             more.insert(Entry { hash, cell: index });
         } else if self.first.len() > LISTED_MAX {
-            let mut more = Box::<More>::default();
-            for (place, cell) in self.first.iter().enumerate() {
-                more.insert(Entry { hash: cell.index_hash, cell: CellIndex::from_usize(place) });
-            }
-            self.more = Some(more);
+            self.begin_index();
         }
         index
+    }
+
+    #[cold]
+    fn begin_index(&mut self) {
+        let mut more = Box::<More>::default();
+        for (place, cell) in self.first.iter().enumerate() {
+            more.insert(Entry { hash: cell.index_hash, cell: CellIndex::from_usize(place) });
+        }
+        self.more = Some(more);
     }
 
     /// Takes a cell out; its place is vacant then.
@@ -168,6 +186,7 @@ impl Cells {
 }
 
 impl More {
+    #[inline]
     fn insert(&mut self, entry: Entry) {
         self.index.insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash));
     }

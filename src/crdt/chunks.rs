@@ -20,14 +20,20 @@ impl<T, const SHIFT: u32> Chunks<T, SHIFT> {
         self.len
     }
 
+    #[inline]
     pub fn push(&mut self, item: T) {
         let chunk = self.len >> SHIFT;
         if chunk == self.chunks.len() {
-            let capacity = if chunk == 0 { 0 } else { Self::CHUNK };
-            self.chunks.push(Vec::with_capacity(capacity));
+            self.begin_chunk();
         }
         self.chunks[chunk].push(item);
         self.len += 1;
+    }
+
+    #[cold]
+    fn begin_chunk(&mut self) {
+        let capacity = if self.chunks.is_empty() { 0 } else { Self::CHUNK };
+        self.chunks.push(Vec::with_capacity(capacity));
     }
 
     /// Drops all items from `len` on. Their chunks stay for the next pushes.

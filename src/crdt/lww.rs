@@ -52,8 +52,8 @@ impl Lww {
     /// Takes over the given state if it is greater; whether it was.
     pub(super) fn merge(&mut self, at: &Stamp, value: Option<&[u8]>, expires_ms: u64) -> bool {
         let expires_ms = if value.is_some() { expires_ms } else { 0 };
-        let theirs = (at, rank(value, expires_ms));
-        if theirs <= (&self.at, rank(self.value(), self.expires_ms)) {
+        let by_rank = || rank(value, expires_ms).cmp(&rank(self.value(), self.expires_ms));
+        if at.cmp(&self.at).then_with(by_rank).is_le() {
             return false;
         }
         self.at = *at;

@@ -282,8 +282,7 @@ impl Map {
     /// What is kept beside the cells, from now on if it was not before.
     pub(super) fn upkeep(&mut self) -> &mut Upkeep {
         let cells = &self.cells;
-        self.upkeep
-            .get_or_insert_with(|| Box::new(Upkeep { tally: sum_of_listed(cells), ..Upkeep::default() }))
+        self.upkeep.get_or_insert_with(|| begin_upkeep(cells))
     }
 
     /// Books a change of a cell: its totals and its place in the applied order.
@@ -329,13 +328,9 @@ impl Map {
         cell.applied = applied;
         self.last_applied = applied;
         let (tally, is_large) = (cell.tally(), cell.is_large_set());
-        // The list is the order of its cells. When it ends, what it tells is where the log begins.
-        let listed = if self.cells.is_listed() && self.cells.len() == LISTED_MAX {
-            self.upkeep();
-            self.cells.listed_since(Time::ZERO).map(|(index, cell)| (index, cell.applied())).collect()
-        } else {
-            Vec::new()
-        };
+        if self.cells.is_listed() && self.cells.len() == LISTED_MAX {
+            self.begin_order();
+        }
         let index = self.cells.insert(cell);
         if let Some(upkeep) = self.upkeep.as_deref_mut() {
             upkeep.tally = upkeep.tally.plus(tally);
@@ -343,9 +338,7 @@ impl Map {
                 upkeep.prune.first_tombstone(applied);
             }
             if !self.cells.is_listed() {
-                for (index, applied) in listed.into_iter().chain([(index, applied)]) {
-                    upkeep.order.push_new(applied, index, |index| self.cells[index].applied());
-                }
+                upkeep.order.push_new(applied, index, |index| self.cells[index].applied());
             }
         }
         if is_large {
@@ -353,6 +346,21 @@ impl Map {
         }
         index
     }
+
+    /// The list is the order of its cells. When it ends, what it tells is where the log begins.
+    #[cold]
+    fn begin_order(&mut self) {
+        self.upkeep();
+        let Some(upkeep) = self.upkeep.as_deref_mut() else { return };
+        for (index, cell) in self.cells.listed_since(Time::ZERO) {
+            upkeep.order.push_new(cell.applied(), index, |index| self.cells[index].applied());
+        }
+    }
+}
+
+#[cold]
+fn begin_upkeep(cells: &Cells) -> Box<Upkeep> {
+    Box::new(Upkeep { tally: sum_of_listed(cells), ..Upkeep::default() })
 }
 
 fn sum_of_listed(cells: &Cells) -> Tally {

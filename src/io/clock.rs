@@ -27,9 +27,9 @@ impl Clock {
     /// A clock that does not follow the wall clock at once where that steps forward by more than `drift_max_ms`; all that are
     /// cloned from it agree.
     pub fn start_wary(drift_max_ms: u64) -> Self {
-        let Self { started, .. } = Self::start();
-        let now = Self::start().now();
-        Self { started, wall: Some(Arc::new(Wall::new(drift_max_ms, now))) }
+        let clock = Self::start();
+        let wall = Wall::new(drift_max_ms, clock.now());
+        Self { wall: Some(Arc::new(wall)), ..clock }
     }
 
     pub fn now(&self) -> Now {

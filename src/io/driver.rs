@@ -153,6 +153,10 @@ impl Driver {
         let began_ns = self.clock.elapsed_ns();
         let has_rested =
             completed.iter().all(Completion::is_timer) && began_ns / 1000 - self.now_us >= REST_US;
+        if has_rested {
+            // Before anything is queued: a full queue is submitted at once, and a receive of it may fill a buffer.
+            self.ring.buffers().give_back_pages();
+        }
         self.now_us = began_ns / 1000;
         self.shard.start_turn(self.clock.now());
         self.take_in(turned, &completed);
@@ -165,11 +169,8 @@ impl Driver {
             return Ok(true);
         }
         self.allocated.note(self.shard.held_bytes(), self.shard.maps_bytes());
-        if has_rested {
-            self.ring.buffers().give_back_pages();
-            if self.allocated.is_much_freed() {
-                self.allocated.give_back();
-            }
+        if has_rested && self.allocated.is_much_freed() {
+            self.allocated.give_back();
         }
         let ended_ns = self.clock.elapsed_ns();
         self.now_us = ended_ns / 1000;
@@ -260,7 +261,10 @@ impl Driver {
                 }
             }
         }
-        std::mem::take(&mut self.receive_next).into_iter().for_each(|id| self.receive(id));
+        let mut receive_next = std::mem::take(&mut self.receive_next);
+        receive_next.drain(..).for_each(|id| self.receive(id));
+        // In the place of an empty list, for its memory.
+        self.receive_next = receive_next;
         if !self.later.is_empty() && self.now_us >= self.later_at_us {
             std::mem::take(&mut self.later).into_iter().for_each(|operation| self.ask_again(operation));
         }

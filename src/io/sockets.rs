@@ -37,7 +37,7 @@ impl Socket {
 }
 
 /// Receives into one buffer with which a connection begins, its request among them, before it is trusted not to flood.
-const RECEIVES_AT_FIRST: u8 = 4;
+pub const RECEIVES_AT_FIRST: u8 = 4;
 /// Slots of one chunk. One array of all would double by copying, and leave the old one behind.
 const CHUNK: usize = 256;
 

@@ -205,6 +205,7 @@ enum PackedAction {
 impl PackedWrite {
     /// Copies what `write` borrows to the end of `bytes`.
     pub fn pack(write: &Write<'_>, bytes: &mut Vec<u8>) -> Self {
+        bytes.reserve(write.bytes());
         Self {
             map: Span::append(bytes, write.map.as_bytes()),
             map_hash: write.map_hash,

@@ -13,9 +13,6 @@ use crate::storage::{BASE_FILE, Disk, FinishedSegment, StorageError};
 /// Cells a checkpoint looks at for old removals: about a tenth of what it folds from a full segment of small changes.
 const SWEEP_CELLS: usize = 50_000;
 
-/// Bytes of room that a cell takes which the sweep changes: its page, and another where that is split.
-const SWEPT_CELL_BYTES: u64 = 2 * 4096;
-
 /// Folds what is finished until the storage stops.
 pub(super) fn run(parts: &Parts, pace: Pace) {
     if pace == Pace::Idle
@@ -41,6 +38,7 @@ pub(super) fn run(parts: &Parts, pace: Pace) {
             Err(_) if parts.room.is_stopping() => return,
             Err(error) => ending::end_process("the journal cannot be folded into the base", &error),
         }
+        parts.room.folded();
         parts.segments.folded();
         delete(parts, &segment.name);
         parts.progress.metrics().segments.set(parts.segments.waiting() as u64);
@@ -74,9 +72,7 @@ fn fold(parts: &Parts, segment: &FinishedSegment, pace: Pace) -> Result<End, Sto
     if folded.is_interrupted {
         return Ok(if folded.lacks_room { End::LacksRoom } else { End::Interrupted });
     }
-    let room_cells = usize::try_from(parts.base.room_left() / 4 / SWEPT_CELL_BYTES).unwrap_or(usize::MAX);
-    let cells = SWEEP_CELLS.min(room_cells);
-    let swept = parts.base.sweep(parts.forget_before(), parts.clock.now().unix_ms, cells)?;
+    let swept = parts.base.sweep(parts.forget_before(), parts.clock.now().unix_ms, SWEEP_CELLS)?;
     parts.types.folded(&parts.base)?;
     parts.tail.drop_through(segment.next_sequence.saturating_sub(1));
     for (shard, &through) in segment.last_applied.iter().enumerate() {

@@ -235,10 +235,12 @@ impl Writer {
     }
 
     fn roll(&mut self, Roll { done }: Roll) {
-        self.unfolded_since_ms = None;
         if self.retry_at_ms.is_some() {
             let _ = done.send(Rolled::WithoutRoom);
-        } else if self.journal.roll() {
+            return;
+        }
+        self.unfolded_since_ms = None;
+        if self.journal.roll() {
             self.rolling.push(Rolling { pushed: self.pushed.clone(), done });
         } else {
             // Who has asked may be gone.
@@ -297,8 +299,10 @@ impl Writer {
             Done::WithoutRoom(bytes) => return self.wait_for_room(bytes),
         };
         self.journal.step_done(self.now_ms(), bytes);
-        self.parts.pressure.set_current(self.journal.unfinished_bytes(), self.parts.clock.elapsed_ns());
         self.publish();
+        // First what is complete, which is not current any more: else the journal would seem shorter by a segment.
+        self.hand_back();
+        self.parts.pressure.set_current(self.journal.unfinished_bytes(), self.parts.clock.elapsed_ns());
         Ok(())
     }
 

@@ -47,6 +47,7 @@ pub(super) struct Room {
     is_journal_refused: AtomicBool,
     /// The base waits in the middle of a transaction.
     is_base_waiting: AtomicBool,
+    /// Rests since a segment was folded.
     base_waits: AtomicU64,
     is_stopping: Mutex<bool>,
     stops: Condvar,
@@ -151,9 +152,21 @@ impl Room {
         self.is_base_waiting.store(true, Ordering::Release);
         let free = || storage::Room::free(self);
         let worth = free().saturating_add(FOLD_BYTES_MIN).min(floor(self.reserve));
-        tracing::warn!("the disk of {} has no room to fold: the journal stays", self.root.display());
-        while !self.rest() && free() < worth {}
+        while !self.rest_for_base() && free() < worth {}
         self.is_base_waiting.store(false, Ordering::Release);
+    }
+
+    /// A segment was folded whole: who waits next is said to wait.
+    pub(super) fn folded(&self) {
+        self.base_waits.store(0, Ordering::Relaxed);
+    }
+
+    /// Rests as the base lacks room, which is said now and then. Whether the storage ends.
+    fn rest_for_base(&self) -> bool {
+        if self.base_waits.fetch_add(1, Ordering::Relaxed).is_multiple_of(WAITS_PER_WORD) {
+            tracing::warn!("the disk of {} has no room to fold: the journal stays", self.root.display());
+        }
+        self.rest()
     }
 
     /// Whether the storage ends.
@@ -190,10 +203,7 @@ impl storage::Room for Room {
 
     fn wait(&self) -> bool {
         self.is_base_waiting.store(true, Ordering::Release);
-        if self.base_waits.fetch_add(1, Ordering::Relaxed).is_multiple_of(WAITS_PER_WORD) {
-            tracing::warn!("the base finds no room on the disk of {} and waits for it", self.root.display());
-        }
-        let ends = self.rest();
+        let ends = self.rest_for_base();
         self.is_base_waiting.store(false, Ordering::Release);
         !ends
     }

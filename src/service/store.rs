@@ -88,12 +88,14 @@ impl Store {
         let mut tail = Tail::new(hasher, base.folded());
         let recovered = read_journal(&disk, storage, &format, &base, &mut tail, &clock)?;
         base.follow(&tail)?;
-        let first = (format.epoch == epoch).then_some(Timeline { epoch, incarnation: 0 });
+        let clock_floor = recovered.clock.max(base.clock());
+        // Also where a first start has ended before it came to this: nothing has happened that could have happened elsewhere.
+        let is_new = format.epoch == epoch || clock_floor == Time::ZERO;
+        let first = is_new.then_some(Timeline { epoch: format.epoch, incarnation: 0 });
         let fork = || Timeline { epoch, incarnation: secret as u32 | 1 };
         let (timeline, fork) = Timeline::follow(&disk, first, !recovered.lost.is_empty(), fork)?;
         warn_if_forked(fork, &timeline.node(&format.node));
         let cleared_through = base.cleared_through()?;
-        let clock_floor = recovered.clock.max(base.clock());
         warn_if_ahead(clock_floor, clock.now().unix_ms, config.clock_drift_max_ms);
 
         let (to_storage, ports): (Vec<_>, Vec<_>) = connect(controls.len()).into_iter().unzip();

@@ -105,14 +105,14 @@ impl Base {
         self.pages.shortage.heed(room);
     }
 
-    /// Bytes that may still be taken.
-    pub fn room_left(&self) -> u64 {
-        self.pages.shortage.free().saturating_sub(self.pages.shortage.floor())
-    }
-
-    /// Bytes that the disk has free.
+    /// Bytes that the disk has free. It takes a look.
     pub(super) fn room_free(&self) -> u64 {
         self.pages.shortage.free()
+    }
+
+    /// Those of `free` bytes that may still be taken.
+    pub(super) fn left_of(&self, free: u64) -> u64 {
+        free.saturating_sub(self.pages.shortage.floor())
     }
 
     /// Whether so little is free that the base should take nothing more of it.

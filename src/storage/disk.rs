@@ -1,6 +1,7 @@
 //! What the storage needs of a file system: a data directory with files and one folder deep. The host's is one
 //! implementation, the simulator's, which loses power, the other.
 
+use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
@@ -82,6 +83,18 @@ pub trait DiskFile: std::fmt::Debug + Send + Sync + 'static {
 /// # Errors
 /// [`StorageError::Io`].
 pub fn replace_file(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+    replace_file_with(disk, name, |_| Ok(bytes.into()))
+}
+
+/// The same with a content that says something of the file itself, which is there by then under the name that is given.
+///
+/// # Errors
+/// [`StorageError::Io`].
+pub(super) fn replace_file_with<'a>(
+    disk: &dyn Disk,
+    name: &str,
+    content: impl FnOnce(&str) -> io::Result<Cow<'a, [u8]>>,
+) -> Result<(), StorageError> {
     let temporary = format!("{name}.tmp");
     match disk.remove(&temporary) {
         // Of a process that ended in here.
@@ -90,7 +103,8 @@ pub fn replace_file(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<(), Sto
         Err(error) => return Err(StorageError::io("remove", temporary)(error)),
     }
     let file = disk.create(&temporary).map_err(StorageError::io("create", &temporary))?;
-    file.write_at(bytes, 0).map_err(StorageError::io("write", &temporary))?;
+    let written = content(&temporary).and_then(|bytes| file.write_at(&bytes, 0));
+    written.map_err(StorageError::io("write", &temporary))?;
     file.sync().map_err(StorageError::io("sync", &temporary))?;
     disk.rename(&temporary, name).map_err(StorageError::io("rename", &temporary))?;
     let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);

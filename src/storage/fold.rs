@@ -23,7 +23,7 @@ pub(super) const TRANSACTION_RECORDS: usize = 256 << 10;
 const TRANSACTION_RECORDS_MIN: usize = 64;
 /// Bytes that a record may take beside its own: the page of its cell, which is copied, and another where that is split.
 /// What the record itself brings may be rounded up to twice of it.
-const RECORD_PAGES_BYTES: u64 = 2 * 4096;
+pub(super) const RECORD_PAGES_BYTES: u64 = 2 * 4096;
 /// Cells between two looks at the room that is left, at the least.
 const CELLS_PER_LOOK: u64 = 16;
 
@@ -130,7 +130,8 @@ impl Base {
                 return Ok(());
             }
             free_before = Some(free);
-            count_max = count_max.min(records_within(self.room_left() / 4, records));
+            let next = &records[..count_max.min(records.len())];
+            count_max = count_max.min(records_within(self.left_of(free) / 4, next));
             let (now, later) = records.split_at(count_max.min(records.len()));
             match self.merge_records(now, Source::Journal, folded)? {
                 Merged::All => records = later,
@@ -197,11 +198,15 @@ pub(super) enum Merged {
     LacksRoom,
 }
 
-/// How many of the records, of which there are some, may take so many bytes together; a few in any case.
+/// How many of the first records may take so many bytes together; a few in any case.
 fn records_within(bytes: u64, records: &[Record<'_>]) -> usize {
-    let of_all: u64 = records.iter().map(|record| record.bytes as u64).sum();
-    let each = RECORD_PAGES_BYTES + 2 * of_all / records.len() as u64;
-    usize::try_from(bytes / each).unwrap_or(usize::MAX).max(TRANSACTION_RECORDS_MIN)
+    let mut left = bytes;
+    let fits = |record: &&Record<'_>| {
+        let after = left.checked_sub(RECORD_PAGES_BYTES + 2 * record.bytes as u64);
+        left = after.unwrap_or(0);
+        after.is_some()
+    };
+    records.iter().take_while(fits).count().max(TRANSACTION_RECORDS_MIN)
 }
 
 /// The latest time in a record. Where a server has written it that is the tick it was applied at; an import says when.
@@ -277,8 +282,8 @@ impl<'a> Merging<'a> {
         let mut cells = writing.transaction.open_table(CELLS).map_err(failed)?;
         let (mut cell_key, mut image) = (Vec::new(), Vec::new());
         // Bytes that may be taken before the next look.
-        let mut unlooked = self.base.room_left() / 2;
         let free_before = self.base.room_free();
+        let mut unlooked = self.base.left_of(free_before) / 2;
         let is_one_cell =
             |left: &Change<'_>, right: &Change<'_>| (left.map, left.key) == (right.map, right.key);
         for of_cell in self.changes.chunk_by(is_one_cell) {
@@ -320,7 +325,7 @@ impl<'a> Merging<'a> {
                     if self.base.lacks_room() || free < free_before && self.base.is_short(free) {
                         return Ok(Merged::TooLarge);
                     }
-                    unlooked = (self.base.room_left() / 2).max(CELLS_PER_LOOK * RECORD_PAGES_BYTES);
+                    unlooked = (self.base.left_of(free) / 2).max(CELLS_PER_LOOK * RECORD_PAGES_BYTES);
                 }
             }
         }

@@ -3,18 +3,16 @@
 //! Invariant: written once, and whole or not at all.
 
 use std::ffi::OsStr;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{Disk, HostDisk, JOURNAL_FOLDER, StorageError, TextFile, replace_file};
+use super::text_file::{self, TextFile};
+use super::{Disk, HostDisk, JOURNAL_FOLDER, StorageError, replace_file};
 use crate::crdt::Node;
 
 pub(super) const NAME: &str = "FORMAT";
 /// The version of everything in the directory. A change that an older server would misread raises it.
 const VERSION: u32 = 1;
 const MAGIC: &str = "annulus-data ";
-/// Many times what this version writes.
-const BYTES_MAX: u64 = 4 << 10;
 
 /// What a data set keeps for life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,15 +79,7 @@ impl Format {
 }
 
 fn read(disk: &dyn Disk) -> Result<Option<Vec<u8>>, StorageError> {
-    let file = match disk.open(NAME) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StorageError::io("open", NAME)(error)),
-    };
-    let size = file.size().map_err(StorageError::io("read", NAME))?;
-    let mut text = vec![0; size.min(BYTES_MAX) as usize];
-    file.read_at(&mut text, 0).map_err(StorageError::io("read", NAME))?;
-    Ok(Some(text))
+    text_file::read(disk, NAME)
 }
 
 /// What may be in a directory that is to become ours: what a first start has made before it ended, and what is put into

@@ -75,7 +75,6 @@ pub use room::{Room, is_without_room};
 pub use segment::{HeaderFault, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, first_sequence, segment_name};
 pub use sweep::Swept;
 pub use tail::Tail;
-use text_file::TextFile;
 pub use timeline::{Fork, Timeline};
 pub use unfolded::Unfolded;
 

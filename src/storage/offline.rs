@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::lock::ReadLock;
-use super::{Base, Format, HostDisk, Recovered, RecoveryOptions, StorageError, Tail, recover};
+use super::{Base, Format, HostDisk, Recovered, RecoveryOptions, StorageError, Tail};
 use crate::mesh::KeyHasher;
 
 /// Bytes of the base that a command may hold in memory.
@@ -48,14 +48,8 @@ impl Offline {
 
     /// What the journal has behind `folded`, which stays as it is on the disk.
     pub fn tail(&self, folded: u64, salvage: bool) -> Result<(Tail, Recovered), StorageError> {
-        let mut tail = Tail::new(self.hasher(), folded);
         let options = RecoveryOptions { epoch: self.format.epoch, folded, salvage, read_only: true };
-        let recovered = recover(&self.disk, options, &mut |record, location| tail.add(record, location));
-        let attached = recovered.and_then(|recovered| {
-            tail.attach(&self.disk, &recovered.segments)?;
-            Ok(recovered)
-        });
-        let recovered = attached.map_err(|error| error.within(self.disk.root()))?;
-        Ok((tail, recovered))
+        let read = Tail::read(&self.disk, self.hasher(), options);
+        read.map_err(|error| error.within(self.disk.root()))
     }
 }

@@ -11,10 +11,11 @@ use std::ops::Range;
 use super::recovery::{Evidence, Lost, RecoveryOptions, lost, missing};
 use super::scan::Found;
 use super::segment::{Segment, SegmentHeader, segment_name};
-use super::{Disk, JOURNAL_FOLDER, StorageError, replace_file};
+use super::{Disk, JOURNAL_FOLDER, StorageError, Timeline, replace_file};
 use crate::handover::{seal, write_mark};
 
-/// Repairs the segments `names`; says what was lost, in order.
+/// Repairs the segments `names`; says what was lost, in order. Before the first file is changed the timeline ends, as whoever
+/// starts after a crash in here finds nothing lost any more.
 ///
 /// # Errors
 /// [`StorageError::NotOurs`], [`StorageError::TooNew`], [`StorageError::Io`].
@@ -101,6 +102,7 @@ impl Repaired {
         if self.lost.is_empty() {
             return Ok(());
         }
+        Timeline::end(disk)?;
         if self.has_records {
             return replace_file(disk, name, &self.bytes);
         }
@@ -111,6 +113,7 @@ impl Repaired {
 
 /// Puts a segment where none is, or none with a record.
 fn fill(disk: &dyn Disk, epoch: u64, sequences: Range<u64>) -> Result<(), StorageError> {
+    Timeline::end(disk)?;
     // It will hold nothing that anybody could want to forge.
     let salt = 0;
     let header = SegmentHeader { salt, epoch, first_sequence: sequences.start };

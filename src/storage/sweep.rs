@@ -12,6 +12,7 @@ use redb::ReadableTable;
 use super::StorageError;
 use super::base::{Base, CELLS, Writing, failed};
 use super::database::again_if_refused;
+use super::fold::RECORD_PAGES_BYTES;
 use super::row::split_cell_key;
 use super::stored::{StoredCell, glance, type_of};
 use crate::crdt::Time;
@@ -36,7 +37,7 @@ enum Change {
 }
 
 impl Base {
-    /// Looks at up to `budget` cells and forgets removals applied before `forget_before`, and values that had
+    /// Looks at up to `budget` cells, as far as the disk has room for what would change, and forgets removals applied before `forget_before`, and values that had
     /// ended by then. `now_ms` is the wall clock.
     ///
     /// # Errors
@@ -46,6 +47,11 @@ impl Base {
     }
 
     fn sweep_once(&self, forget_before: Time, now_ms: u64, budget: usize) -> Result<Swept, StorageError> {
+        let room = self.left_of(self.room_free()) / 4 / RECORD_PAGES_BYTES;
+        let budget = budget.min(usize::try_from(room).unwrap_or(usize::MAX));
+        if budget == 0 {
+            return Ok(Swept::default());
+        }
         let mut from = self.sweep_from.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sweep = Sweep {
             forget_before,

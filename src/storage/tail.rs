@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::row::partition_of;
-use super::{Clear, Disk, DiskFile, Location, RecoveredSegment, StorageError};
+use super::{
+    Clear, Disk, DiskFile, Location, Recovered, RecoveredSegment, RecoveryOptions, StorageError, recover,
+};
 use crate::crdt::{Delta, MapType, Time};
 use crate::handover::{Body, RECORD_HEADER_BYTES, Record, read_record};
 use crate::mesh::KeyHasher;
@@ -77,6 +79,21 @@ impl Tail {
     #[expect(clippy::disallowed_types, reason = "as above")]
     pub fn new(hasher: KeyHasher, folded: u64) -> Self {
         Self { hasher, folded, clear: None, index: Mutex::new(Index::default()) }
+    }
+
+    /// The tail of a journal, with what recovery has found beside it.
+    ///
+    /// # Errors
+    /// As [`recover`].
+    pub(super) fn read(
+        disk: &dyn Disk,
+        hasher: KeyHasher,
+        options: RecoveryOptions,
+    ) -> Result<(Self, Recovered), StorageError> {
+        let mut tail = Self::new(hasher, options.folded);
+        let recovered = recover(disk, options, &mut |record, location| tail.add(record, location))?;
+        tail.attach(disk, &recovered.segments)?;
+        Ok((tail, recovered))
     }
 
     /// Notes a record that recovery has found.

@@ -10,11 +10,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::time::UNIX_EPOCH;
 
-use super::{Disk, HostDisk, StorageError, TextFile};
+use super::disk::replace_file_with;
+use super::text_file::{self, TextFile};
+use super::{Disk, HostDisk, StorageError};
 use crate::limits::NODE_BYTES_MAX;
 
 pub(super) const NAME: &str = "TIMELINE";
-const TEMPORARY: &str = "TIMELINE.tmp";
 
 /// One history of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +48,25 @@ impl Timeline {
         fresh: impl FnOnce() -> Self,
     ) -> Result<(Self, Option<Fork>), StorageError> {
         let fork = match Self::read(disk)? {
-            Some(timeline) if !is_salvaged => return Ok((timeline, None)),
-            Some(_) => Some(Fork::Salvaged),
+            _ if is_salvaged => Some(Fork::Salvaged),
+            Some(timeline) => return Ok((timeline, None)),
             None if first.is_some() => None,
             None => Some(Fork::Copied),
         };
         let timeline = first.filter(|_| fork.is_none()).unwrap_or_else(fresh);
         timeline.write(disk)?;
         Ok((timeline, fork))
+    }
+
+    /// Changes are about to be given up: whatever becomes of that, this history ends.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(super) fn end(disk: &dyn Disk) -> Result<(), StorageError> {
+        match disk.remove(NAME) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| disk.sync_folder("")).map_err(StorageError::io("remove", NAME)),
+        }
     }
 
     /// The name of the node in this history.
@@ -68,16 +80,9 @@ impl Timeline {
         format!("{}{suffix}", &name[..kept])
     }
 
-    /// `None`: there is none of this directory.
+    /// `None`: there is none of this directory. Whatever cannot be read as one says nothing, and who starts over loses nothing.
     fn read(disk: &HostDisk) -> Result<Option<Self>, StorageError> {
-        let text = match fs::read_to_string(disk.path(NAME)) {
-            Ok(text) => text,
-            // Whatever cannot be read as one says nothing, and who starts over loses nothing.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(StorageError::io("read", NAME)(error)),
-        };
+        let Some(Ok(text)) = text_file::read(disk, NAME)?.map(String::from_utf8) else { return Ok(None) };
         let place = place(disk, NAME).map_err(StorageError::io("read", NAME))?;
         Ok(Self::fields(&text).filter(|timeline| timeline.text(&place) == text))
     }
@@ -104,20 +109,7 @@ impl Timeline {
     }
 
     fn write(&self, disk: &HostDisk) -> Result<(), StorageError> {
-        match disk.remove(TEMPORARY) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StorageError::io("remove", TEMPORARY)(error));
-            }
-            _ => {}
-        }
-        let written = || -> io::Result<()> {
-            let file = disk.create(TEMPORARY)?;
-            file.write_at(self.text(&place(disk, TEMPORARY)?).as_bytes(), 0)?;
-            file.sync()?;
-            disk.rename(TEMPORARY, NAME)?;
-            disk.sync_folder("")
-        };
-        written().map_err(StorageError::io("write", NAME))
+        replace_file_with(disk, NAME, |file| Ok(self.text(&place(disk, file)?).into_bytes().into()))
     }
 
     fn text(&self, place: &str) -> String {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::backup::{self, Copied, CopyOptions};
 use super::export::{self, ExportOptions, Exported};
-use super::{Base, Disk, Recovered, RecoveryOptions, StorageError, Tail, recover};
+use super::{Base, Disk, RecoveryOptions, StorageError, Tail, recover};
 
 /// How often the files are listed anew because one of them was folded after all, and deleted.
 const TRIES: usize = 8;
@@ -28,8 +28,8 @@ impl Unfolded<'_> {
         options: CopyOptions,
         progress: &mut dyn FnMut(&Copied),
     ) -> Result<Copied, StorageError> {
-        let (_, Recovered { segments, .. }) = self.tail()?;
-        let journal = backup::Journal { segments: &segments, epoch: self.epoch };
+        let recovered = self.retried(|options| recover(self.disk, options, &mut |_, _| {}))?;
+        let journal = backup::Journal { segments: &recovered.segments, epoch: self.epoch };
         backup::copy_with(self.base, self.disk, Some(journal), target, options, progress)
     }
 
@@ -44,7 +44,7 @@ impl Unfolded<'_> {
         out: impl std::io::Write,
         progress: &mut dyn FnMut(&Exported),
     ) -> Result<Exported, StorageError> {
-        let (tail, _) = self.tail()?;
+        let (tail, _) = self.retried(|options| Tail::read(self.disk, self.base.hasher, options))?;
         if tail.clear().is_some() {
             let fault = || std::io::Error::other("all maps were dropped, and the base has not followed yet");
             return Err(StorageError::io("export", "the journal")(fault()));
@@ -54,22 +54,20 @@ impl Unfolded<'_> {
 
     /// Read before the base is: what is folded meanwhile is in both then, and not in neither. The group that is being
     /// written counts as torn, and is not taken.
-    fn tail(&self) -> Result<(Tail, Recovered), StorageError> {
+    fn retried<T>(
+        &self,
+        read: impl Fn(RecoveryOptions) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let once = || {
+            let folded = self.base.folded();
+            read(RecoveryOptions { epoch: self.epoch, folded, salvage: false, read_only: true })
+        };
         for _ in 1..TRIES {
-            match self.try_tail() {
+            match once() {
                 Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
                 read => return read,
             }
         }
-        self.try_tail()
-    }
-
-    fn try_tail(&self) -> Result<(Tail, Recovered), StorageError> {
-        let folded = self.base.folded();
-        let mut tail = Tail::new(self.base.hasher, folded);
-        let options = RecoveryOptions { epoch: self.epoch, folded, salvage: false, read_only: true };
-        let recovered = recover(self.disk, options, &mut |record, location| tail.add(record, location))?;
-        tail.attach(self.disk, &recovered.segments)?;
-        Ok((tail, recovered))
+        once()
     }
 }

@@ -91,11 +91,17 @@ fn read_hex(text: &str) -> Option<u64> {
 
 /// Appends all sixteen hexadecimal digits of `value`, lower case.
 pub fn write_hex(out: &mut Vec<u8>, value: u64) {
-    let digits: [u8; 16] = std::array::from_fn(|index| {
-        let digit = (value >> (60 - 4 * index)) as u8 & 15;
-        if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
-    });
-    out.extend_from_slice(&digits);
+    /// The same in each byte.
+    const EACH: u128 = u128::from_ne_bytes([1; 16]);
+    // All digits at once, each in a byte of its own.
+    let mut digits = u128::from(value);
+    digits = (digits | digits << 32) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & 0x0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f;
+    let is_letter = (digits + 6 * EACH) >> 4 & EACH;
+    let text = digits + u128::from(b'0') * EACH + u128::from(b'a' - b'0' - 10) * is_letter;
+    out.extend_from_slice(&text.to_be_bytes());
 }
 
 #[cfg(test)]

@@ -95,6 +95,21 @@ fn a_copy_of_a_data_directory_goes_on_with_a_history_of_its_own() {
     }
 }
 
+/// Goal: a start that ended before it was through makes no copy of a directory. Method: of a new one the file is gone that is
+/// written last.
+#[test]
+fn a_first_start_that_ended_early_is_no_copy() {
+    let directory = Directory::new();
+    let server = Running::on_disk(directory.path(), &[]);
+    let node = Client::connect(server.address).hello["node"].as_str().unwrap().to_owned();
+    server.kill();
+    fs::remove_file(directory.path().join("TIMELINE")).unwrap();
+    let server = Running::on_disk(directory.path(), &[]);
+    assert!(!server.said(&["this data directory is a copy"]));
+    assert_eq!(Client::connect(server.address).hello["node"], *node);
+    server.stop();
+}
+
 /// Goal: nothing is acknowledged as durable that the next start will not find. Method: the directory goes away in each way
 /// under a server that has an open segment; the next write is never acked.
 #[test]

@@ -12,10 +12,13 @@ use simd_json::prelude::*;
 
 use crate::client::{Client, by_key, set};
 use crate::process::{Running, annulus};
-use crate::server::{await_that, get};
+use crate::server::{await_for, await_that, get};
 use crate::small_disk::SmallDisk;
 
 const MIB: u64 = 1 << 20;
+/// A thread of the lowest priority does it, and builds or other tests may have both cores.
+const FOLDED_WITHIN: Duration = Duration::from_secs(60);
+
 /// Operations of one write.
 const OPS: usize = 200;
 const VALUE_BYTES: usize = 1000;
@@ -185,7 +188,9 @@ fn fills_up(disk: &SmallDisk, flags: &[&str], mut writer: Writer, least_free: u6
     disk.give("ballast");
     disk.give("more");
     await_that("writes to be taken again", || writer.write(&mut client) == Written::Durable);
-    await_that("everything to be folded", || get(server.address, "/healthz").contains("segments 0\n"));
+    await_for(FOLDED_WITHIN, "everything to be folded", || {
+        get(server.address, "/healthz").contains("segments 0\n")
+    });
     writer.check(&mut client);
     server.stop();
     let verified = verify(&data, 0, &mut |_| ()).unwrap();
@@ -226,7 +231,9 @@ fn a_fold_after_a_kill_leaves_the_journal_its_room() {
     server.stop();
     // All of it into the base, where each page is written once more by what follows.
     server = Running::on_disk(&data, &flags);
-    await_that("everything to be folded", || get(server.address, "/healthz").contains("segments 0\n"));
+    await_for(FOLDED_WITHIN, "everything to be folded", || {
+        get(server.address, "/healthz").contains("segments 0\n")
+    });
     client = Client::connect(server.address);
     while writer.next < 40_000 {
         assert_eq!(writer.write(&mut client), Written::Durable);

@@ -155,10 +155,15 @@ pub fn two_cores() -> Vec<usize> {
 }
 
 /// Looks again and again, without busy waiting, until `holds`.
-pub fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn await_that(what: &str, holds: impl FnMut() -> bool) {
+    await_for(PATIENCE, what, holds);
+}
+
+/// The same of what may take so long, as it lets all others go first.
+pub fn await_for(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < PATIENCE, "waited too long for: {what}");
+        assert!(began.elapsed() < patience, "waited too long for: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }

@@ -16,6 +16,8 @@ mod leaving;
 mod limits;
 mod memory;
 mod publishing;
+#[path = "../shards/mod.rs"]
+mod shards;
 mod slow;
 mod watching;
 mod words;

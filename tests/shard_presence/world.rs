@@ -1,8 +1,6 @@
 //! Shards and clients, all in the hands of the test: nothing happens that it does not ask for.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use annulus::config::{Config, DialectPath};
 use annulus::limits::PARSE_PADDING_BYTES;
@@ -11,11 +9,9 @@ use annulus::metrics::Metrics;
 use annulus::shard::{Command, Now, Shard, Shared};
 
 use crate::client_frames::{frame, take_text, text_frame};
+use crate::shards::{BEGIN, shared, upgrade};
 use crate::words::DIALECTS;
 
-/// When every test begins.
-const UNIX_START_MS: u64 = 1_700_000_000_000;
-const START_US: u64 = 1_000_000;
 const TURN_US: u64 = 100;
 /// Turns in a row that a shard may ask for without waiting.
 const BUSY_TURNS_MAX: usize = 10_000;
@@ -65,19 +61,10 @@ impl World {
         let dialects = vec![DialectPath::NATIVE, other];
         let mut config = Config { heartbeat_ms: 3_600_000, dialects, ..Config::default() };
         change(&mut config);
-        let hasher = KeyHasher::new(7);
-        let shared = Shared {
-            config: Arc::new(config),
-            dialects: DIALECTS,
-            epoch: 1,
-            hasher,
-            connections: Arc::new(AtomicUsize::new(0)),
-            process: Default::default,
-            storage: None,
-        };
-        let now = Now { unix_ms: UNIX_START_MS, monotonic_us: START_US };
+        let shared = Shared { dialects: DIALECTS, ..shared(config, None) };
+        let hasher = shared.hasher;
         let node = |(index, ports)| Node {
-            shard: Shard::new(shared.clone(), index as ShardIndex, ports, None, now, 1),
+            shard: Shard::new(shared.clone(), index as ShardIndex, ports, None, BEGIN, 1),
             is_stopped: false,
             arrived: Vec::new(),
             failed: Vec::new(),
@@ -91,7 +78,7 @@ impl World {
             quiet_turns: 0,
         };
         let ports = mesh::connect_with_capacity(shards, ENVELOPES);
-        Self { nodes: ports.into_iter().enumerate().map(node).collect(), hasher, now }
+        Self { nodes: ports.into_iter().enumerate().map(node).collect(), hasher, now: BEGIN }
     }
 
     /// A client of the given shard.
@@ -105,14 +92,10 @@ impl World {
     }
 
     fn connect_at(&mut self, shard: usize, path: &str) -> Client {
-        let upgrade = format!(
-            "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-        );
         let node = &mut self.nodes[shard];
         let id = node.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
         node.inbox.push((id, Vec::new()));
-        node.arrived.push((id, upgrade.into_bytes()));
+        node.arrived.push((id, upgrade(path).into_bytes()));
         self.settle();
         let response = self.nodes[shard].inbox(id);
         let end = response.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
@@ -189,7 +172,7 @@ impl World {
     /// One turn of each shard.
     pub fn turn(&mut self) {
         self.now.monotonic_us += TURN_US;
-        self.now.unix_ms = UNIX_START_MS + (self.now.monotonic_us - START_US) / 1000;
+        self.now.unix_ms = BEGIN.unix_ms + (self.now.monotonic_us - BEGIN.monotonic_us) / 1000;
         self.nodes.iter_mut().filter(|node| !node.is_stopped).for_each(|node| node.turn(self.now));
     }
 

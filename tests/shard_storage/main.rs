@@ -22,6 +22,8 @@ mod rates;
 mod records;
 mod requests;
 mod resuming;
+#[path = "../shards/mod.rs"]
+mod shards;
 mod silence;
 mod stamps;
 mod vectors;

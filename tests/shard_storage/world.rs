@@ -2,23 +2,22 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use annulus::config::Config;
 use annulus::crdt::Time;
-use annulus::dialect;
 use annulus::handover::{self, Chunk, FromStorage, Progress, ShardPort, ToStorage};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId, KeyHasher, ShardIndex, owner};
 use annulus::metrics::Metrics;
-use annulus::shard::{Command, Now, Shard, Shared, SharedStorage};
+use annulus::shard::{Command, Now, Shard, SharedStorage};
 use simd_json::OwnedValue as Value;
 
 use crate::client_frames::{frame, take_frame, take_text, text_frame};
 use crate::disk::Disk;
+use crate::shards::{BEGIN, shared, upgrade};
 
 /// When every test begins, and the last tick of the data set then.
-pub const UNIX_START_MS: u64 = 1_700_000_000_000;
+pub const UNIX_START_MS: u64 = BEGIN.unix_ms;
 pub const CLOCK_FLOOR: Time = Time::new(UNIX_START_MS - 1_000, 0);
 const TURN_US: u64 = 100;
 /// Turns in a row that a shard may ask for without waiting.
@@ -109,21 +108,13 @@ impl World {
         change(&mut config);
         let floor = CLOCK_FLOOR.max(disk.clock());
         let progress = Arc::new(Progress::new(shards, floor));
-        let hasher = KeyHasher::new(7);
-        let shared = Shared {
-            config: Arc::new(config),
-            dialects: dialect::ALL,
-            epoch: 1,
-            hasher,
-            connections: Arc::new(AtomicUsize::new(0)),
-            process: Default::default,
-            storage: is_stored.then(|| SharedStorage {
-                progress: Arc::clone(&progress),
-                clock_floor: floor,
-                cleared_through: disk.cleared_through(),
-            }),
-        };
-        let now = Now { unix_ms: UNIX_START_MS, monotonic_us: 1_000_000 };
+        let storage = is_stored.then(|| SharedStorage {
+            progress: Arc::clone(&progress),
+            clock_floor: floor,
+            cleared_through: disk.cleared_through(),
+        });
+        let shared = shared(config, storage);
+        let (hasher, now) = (shared.hasher, BEGIN);
         let parts = mesh::connect(shards).into_iter().zip(handover::connect(shards)).enumerate();
         let node = |(index, (mesh, (storage, port)))| Node {
             shard: Shard::new(
@@ -191,11 +182,7 @@ impl World {
 
     /// Asks for a WebSocket, which the shard reads in its next turn.
     pub fn upgrade(&mut self, client: Client, path: &str) {
-        let upgrade = format!(
-            "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-        );
-        self.nodes[client.shard].arrived.push((client.id, upgrade.into_bytes()));
+        self.nodes[client.shard].arrived.push((client.id, upgrade(path).into_bytes()));
     }
 
     /// Whether the answer to [`Self::upgrade`] has come, and is that it is open.
@@ -275,7 +262,7 @@ impl World {
     /// One turn of each shard.
     pub fn turn(&mut self) {
         self.now.monotonic_us += TURN_US;
-        self.now.unix_ms = UNIX_START_MS + (self.now.monotonic_us - 1_000_000) / 1000;
+        self.now.unix_ms = BEGIN.unix_ms + (self.now.monotonic_us - BEGIN.monotonic_us) / 1000;
         for (index, (node, &skew_ms)) in self.nodes.iter_mut().zip(&self.skews_ms).enumerate() {
             if self.stopped == Some(index) {
                 continue;

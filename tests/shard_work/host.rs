@@ -1,16 +1,14 @@
 //! One shard in the hands of a test, which hands it what has arrived and looks at the work of each turn.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use annulus::config::{Config, DialectPath};
-use annulus::dialect;
 use annulus::limits::PARSE_PADDING_BYTES;
-use annulus::mesh::{self, ConnectionId, KeyHasher};
-use annulus::shard::{Command, Now, Shard, Shared};
+use annulus::mesh::{self, ConnectionId};
+use annulus::shard::{Command, Now, Shard};
 
 use crate::client_frames::take_text;
+use crate::shards::{BEGIN, shared, upgrade};
 
 const TURN_US: u64 = 100;
 
@@ -32,20 +30,10 @@ impl Host {
         let mut config =
             Config { heartbeat_ms: 3_600_000, dialects: vec![DialectPath::NATIVE], ..Config::default() };
         change(&mut config);
-        let shared = Shared {
-            config: Arc::new(config),
-            dialects: dialect::ALL,
-            epoch: 1,
-            hasher: KeyHasher::new(7),
-            connections: Arc::new(AtomicUsize::new(0)),
-            process: Default::default,
-            storage: None,
-        };
-        let now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };
         let ports = mesh::connect(1).pop().unwrap();
         Self {
-            shard: Shard::new(shared, 0, ports, None, now, 1),
-            now,
+            shard: Shard::new(shared(config, None), 0, ports, None, BEGIN, 1),
+            now: BEGIN,
             arrived: Vec::new(),
             in_flight: Vec::new(),
             inboxes: Vec::new(),
@@ -57,10 +45,8 @@ impl Host {
 
     pub fn open(&mut self) -> ConnectionId {
         let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
-        let upgrade = "GET /v1 HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
         self.inboxes.push((id, Vec::new()));
-        self.receive(id, upgrade.as_bytes());
+        self.receive(id, upgrade("/v1").as_bytes());
         self.turn();
         self.turn();
         let inbox = self.inbox(id);

@@ -8,6 +8,8 @@
 #[path = "../client_frames/mod.rs"]
 mod client_frames;
 mod host;
+#[path = "../shards/mod.rs"]
+mod shards;
 mod tags;
 mod writes;
 

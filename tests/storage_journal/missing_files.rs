@@ -13,7 +13,7 @@ use crate::content::{Change, What};
 use crate::drive::{Drive, EPOCH, LOOK_HARD, SALVAGE, STRICT, Seen, batch, changes, find, options};
 use crate::every_byte::small_journal;
 use crate::memory_disk::MemoryDisk;
-use crate::random::Random;
+use crate::random::{Random, each_seed};
 
 /// Three segments with three changes each, which are numbered by their ticks.
 fn three_segments() -> (BTreeMap<String, Vec<u8>>, Vec<Seen>) {
@@ -97,6 +97,36 @@ fn a_record_that_is_cut_out_of_a_file_is_damage() {
         assert_eq!(found.len(), seen.len(), "the mark that gives it up stands for it");
         assert_eq!(find(&disk, STRICT).unwrap().1, found);
     }
+}
+
+/// Goal: who starts after a crash in a salvage knows of the loss, if not from the journal then from the timeline, which has ended.
+/// Method: the power is cut after each change to the disk, while a file is missing and while one is damaged.
+#[test]
+fn a_salvage_that_is_cut_short_leaves_the_damage_or_no_timeline() {
+    let (mut files, _) = three_segments();
+    files.insert("TIMELINE".to_owned(), b"of this directory".to_vec());
+    let (mut without, mut flipped) = (files.clone(), files);
+    without.remove(&segment_name(5));
+    let bytes = flipped.get_mut(&segment_name(5)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let has_ended = std::cell::Cell::new(0);
+    for (files, changes) in
+        [without, flipped].iter().flat_map(|files| (0..12).map(move |changes| (files, changes)))
+    {
+        each_seed(20, |random| {
+            let disk = MemoryDisk::with_files(files);
+            disk.fail_after(changes);
+            let is_whole = find(&disk, SALVAGE).is_ok();
+            disk.cut_power(random);
+            let is_damaged = find(&disk, STRICT).is_err();
+            let has_timeline = disk.files().contains_key("TIMELINE");
+            assert!(is_damaged || !has_timeline, "after {changes} changes");
+            assert!(!is_whole || !is_damaged && !has_timeline);
+            has_ended.set(has_ended.get() + u32::from(!has_timeline));
+        });
+    }
+    assert!(has_ended.get() > 0);
 }
 
 #[test]

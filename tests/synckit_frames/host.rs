@@ -1,23 +1,24 @@
 //! One shard without sockets, with connections that speak SyncKit's protocol: what `io/` is to a shard, each send taken
 //! whole. The fuzz targets of the dialects drive it, too.
 
+#[path = "../shards/mod.rs"]
+mod shards;
+
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use annulus::config::{Config, DialectPath};
 use annulus::dialect;
 use annulus::limits::PARSE_PADDING_BYTES;
-use annulus::mesh::{self, ConnectionId, KeyHasher};
+use annulus::mesh::{self, ConnectionId};
 use annulus::metrics::Metrics;
-use annulus::shard::{Command, Now, Shard, Shared};
+use annulus::shard::{Command, Now, Shard};
+
+use shards::{BEGIN, shared, upgrade};
 
 pub const TEXT: u8 = 1;
 pub const BINARY: u8 = 2;
 pub const CLOSE: u8 = 8;
 
-const UPGRADE: &str = "Host: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 const TURN_US: u64 = 100;
 
 /// See the module.
@@ -52,22 +53,12 @@ impl Host {
     pub fn with(dialect: DialectPath, target: &'static str, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { heartbeat_ms: 3_600_000, dialects: vec![dialect], ..Config::default() };
         change(&mut config);
-        let shared = Shared {
-            config: Arc::new(config),
-            dialects: dialect::ALL,
-            epoch: 1,
-            hasher: KeyHasher::new(7),
-            connections: Arc::new(AtomicUsize::new(0)),
-            process: Default::default,
-            storage: None,
-        };
-        let now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };
         let ports = mesh::connect(1).pop().expect("one shard");
-        let shard = Shard::new(shared, 0, ports, None, now, 1);
+        let shard = Shard::new(shared(config, None), 0, ports, None, BEGIN, 1);
         Self {
             shard,
             target,
-            now,
+            now: BEGIN,
             commands: Vec::new(),
             sent: Vec::new(),
             inboxes: Vec::new(),
@@ -82,8 +73,7 @@ impl Host {
     pub fn open(&mut self) -> ConnectionId {
         let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("there is room");
         self.inboxes.push((id, Vec::new()));
-        let request = format!("GET {} HTTP/1.1\r\n{UPGRADE}", self.target);
-        self.turn(Some((id, request.as_bytes())));
+        self.turn(Some((id, upgrade(self.target).as_bytes())));
         self.settle();
         let (_, inbox) = self.inboxes.last_mut().expect("it was put there");
         assert!(inbox.starts_with(b"HTTP/1.1 101 "));

@@ -10,7 +10,7 @@ use crate::shard::Now;
 
 /// For how long a step must last to be believed. Who sets a clock by hand has seen a mistake by then, and so has a time
 /// server that asks others.
-pub(super) const LASTS_MS: u64 = 5 * 60_000;
+const LASTS_MS: u64 = 5 * 60_000;
 /// No step of less is one, whatever is configured.
 const STEP_MS_MIN: u64 = 10_000;
 /// Steps of less are followed without a note, so that threads need not tell each other all the time.

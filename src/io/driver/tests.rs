@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::dialect;
 use crate::io::failures::{ACCEPT_REST_US, RETRY_US};
 use crate::io::process;
+use crate::io::sockets::RECEIVES_AT_FIRST;
 use crate::limits::RECEIVE_BUFFER_BYTES;
 use crate::mesh::{self, KeyHasher};
 use crate::metrics::Metrics;
@@ -263,7 +264,7 @@ fn audience(subscribers: u64) -> (World, Vec<TcpStream>, TcpStream) {
     world.turn_until("all subscriptions", |driver| driver.shard.metrics_now().snapshots == subscribers);
     let writer = open(&mut world);
     // It is not received from as others are before it has sent a few messages.
-    for _ in 0..4 {
+    for _ in 0..RECEIVES_AT_FIRST {
         let before = world.metrics().messages_received;
         (&writer).write_all(&text(r#"{"type":"ping"}"#)).unwrap();
         world.turn_until("it", |driver| driver.shard.metrics_now().messages_received > before);
@@ -326,11 +327,13 @@ fn whoever_sends_more_than_is_handled_is_received_from_one_buffer_at_a_time() {
     let id = world.driver.sockets.whole(0).unwrap();
     client.set_nonblocking(true).unwrap();
     // Pongs that nobody asked for, which nobody answers; as many as the socket takes.
-    let flood = [0x8A, 0x80, 0, 0, 0, 0].repeat(1_000_000);
+    let flood = [0x8A, 0x80, 0, 0, 0, 0].repeat(200_000);
     let mut sent = 0;
     let mut received = 0;
     for _ in 0..60 {
-        while let Ok(bytes) = (&client).write(&flood[sent..]) {
+        while sent < flood.len()
+            && let Ok(bytes) = (&client).write(&flood[sent..])
+        {
             sent += bytes;
         }
         world.turn();
@@ -343,7 +346,7 @@ fn whoever_sends_more_than_is_handled_is_received_from_one_buffer_at_a_time() {
     assert!(world.metrics().reads_paused > 0);
     world.turn_until("all of it", |driver| driver.shard.metrics_now().bytes_received as usize >= sent);
     let rest = (6 - sent % 6) % 6;
-    (&client).write_all(&flood[sent..sent + rest]).unwrap();
+    (&client).write_all(&flood[sent % 6..][..rest]).unwrap();
     let is_multishot = |driver: &mut Driver| driver.sockets.find(id).unwrap().1.one_by_one == 0;
     assert!(!is_multishot(&mut world.driver));
     for asked in 1..=RECEIVES_ONE_BY_ONE {

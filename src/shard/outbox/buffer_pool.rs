@@ -89,6 +89,14 @@ impl BufferPool {
         };
     }
 
+    /// A piece that has left its outbox.
+    pub(super) fn take_back(&mut self, piece: Piece) {
+        self.let_go(&piece);
+        if let Piece::Owned(bytes) = piece {
+            self.give(bytes);
+        }
+    }
+
     /// So many bytes of outboxes have been taken by peers, or dropped.
     pub(in crate::shard) fn no_longer_waiting(&mut self, bytes: usize) {
         self.waiting_bytes -= bytes;

@@ -160,10 +160,17 @@ impl Outbox {
         pool.took_in(appended);
     }
 
-    /// The owned buffer at the end of `filling`, made from the small shared frames there if need be.
+    /// The owned buffer at the end of `filling`.
+    #[inline]
     fn owned_tail(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
+        if self.filling.ends_owned() { self.filling.owned_end() } else { self.own_tail(pool) }
+    }
+
+    /// Makes the end of `filling` an owned buffer, from the small shared frames there if need be. Apart, as most of what is
+    /// appended finds one.
+    #[inline(never)]
+    fn own_tail(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
         match self.filling.last_mut() {
-            Some(Piece::Owned(_)) => {}
             Some(last) if last.is_small() => {
                 let mut owned = pool.take();
                 owned.extend_from_slice(last.bytes());
@@ -174,10 +181,7 @@ impl Outbox {
                 self.filling.push(Piece::Owned(owned), pool);
             }
         }
-        match self.filling.last_mut() {
-            Some(Piece::Owned(bytes)) => bytes,
-            _ => unreachable!("an owned piece was just put there"),
-        }
+        self.filling.owned_end()
     }
 
     /// What fills becomes what flies. Returns the number of messages.
@@ -186,7 +190,7 @@ impl Outbox {
     /// If a send is in flight.
     pub fn start_send(&mut self) -> u32 {
         assert!(!self.is_sending(), "one send in flight per connection");
-        self.in_flight = std::mem::take(&mut self.filling);
+        std::mem::swap(&mut self.in_flight, &mut self.filling);
         self.in_flight_bytes = std::mem::take(&mut self.filling_bytes);
         self.in_flight_sent = 0;
         std::mem::take(&mut self.messages)

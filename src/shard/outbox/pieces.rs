@@ -55,8 +55,13 @@ impl Pieces {
     pub fn push(&mut self, piece: Piece, pool: &mut BufferPool) {
         if self.first.is_none() {
             self.first = Some(piece);
-            return;
+        } else {
+            self.push_behind(piece, pool);
         }
+    }
+
+    #[inline(never)]
+    fn push_behind(&mut self, piece: Piece, pool: &mut BufferPool) {
         if self.rest.capacity() == 0 {
             self.rest = pool.take_list();
         }
@@ -78,20 +83,39 @@ impl Pieces {
         self.rest.last_mut().or(self.first.as_mut())
     }
 
+    pub fn ends_owned(&self) -> bool {
+        matches!(self.rest.last().or(self.first.as_ref()), Some(Piece::Owned(_)))
+    }
+
+    /// The owned piece at the end.
+    ///
+    /// # Panics
+    /// If [`Self::ends_owned`] is false.
+    pub fn owned_end(&mut self) -> &mut Vec<u8> {
+        match self.last_mut() {
+            Some(Piece::Owned(bytes)) => bytes,
+            _ => unreachable!("who asks has seen that the last piece is owned"),
+        }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.first.iter().chain(&self.rest).map(Piece::bytes)
     }
 
     pub fn recycle(&mut self, pool: &mut BufferPool) {
-        for piece in self.first.take().into_iter().chain(self.rest.drain(..)) {
-            pool.let_go(&piece);
-            if let Piece::Owned(bytes) = piece {
-                pool.give(bytes);
-            }
+        if let Some(piece) = self.first.take() {
+            pool.take_back(piece);
         }
         if self.rest.capacity() > 0 {
-            pool.give_list(std::mem::take(&mut self.rest));
+            self.recycle_rest(pool);
         }
+    }
+
+    #[inline(never)]
+    fn recycle_rest(&mut self, pool: &mut BufferPool) {
+        let mut list = std::mem::take(&mut self.rest);
+        list.drain(..).for_each(|piece| pool.take_back(piece));
+        pool.give_list(list);
     }
 }
 

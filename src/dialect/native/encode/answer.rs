@@ -35,8 +35,9 @@ pub fn ack(
     out.extend_from_slice(b",\"stamps\":[");
     for stamp in stamps {
         separate(out);
-        match stamp {
-            Some(stamp) => write_stamp(out, &stamp),
+        // By reference, as the compiler would copy it once more.
+        match &stamp {
+            Some(stamp) => write_stamp(out, stamp),
             None => out.extend_from_slice(b"null"),
         }
     }

@@ -60,7 +60,8 @@ impl<'a> Ops<'a> {
     pub fn targets(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.elements.map(|element| {
             let mut target = ("", "");
-            for (name, value) in Members::of(element).into_iter().flatten() {
+            let Some(members) = Members::of(element) else { return target };
+            for (name, value) in members {
                 match (name.as_bytes(), value.first()) {
                     (b"map", Some(Node::String(map))) => target.0 = map,
                     (b"key", Some(Node::String(key))) => target.1 = key,

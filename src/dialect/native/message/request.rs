@@ -99,7 +99,8 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn of(message: &'a [Node<'a>]) -> Self {
         let mut fields = Self::default();
-        for (name, value) in Members::of(message).into_iter().flatten() {
+        let Some(members) = Members::of(message) else { return fields };
+        for (name, value) in members {
             match name.as_bytes() {
                 b"type" => fields.kind = value.first(),
                 b"id" => fields.id = value.first(),
