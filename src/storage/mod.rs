@@ -12,6 +12,7 @@
 //!   database.rs  redb, opened anew over damage
 //!   pages.rs    its file, and the sums of it
 //!   backend.rs  what redb writes to                fold.rs      a segment into the base
+//!   blocks.rs   what of it is in memory
 //!   row.rs      its keys and rows
 //!   redb_header.rs  makes redb check its pages
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
@@ -24,6 +25,7 @@
 mod backend;
 pub mod backup;
 mod base;
+mod blocks;
 mod clear;
 pub mod clock;
 mod counts;
