@@ -4,8 +4,9 @@
 //! is tried at a few places: a sum covers all of a page, or nobody reads it.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 
 use annulus::storage::verify::{Verified, verify};
 use annulus::storage::{Fork, StorageError, Timeline};
@@ -32,7 +33,7 @@ impl Tried {
         let first = Timeline { epoch: EPOCH, incarnation: 0 };
         let followed: Result<(Timeline, Option<Fork>), StorageError> =
             Timeline::follow(&data.disk, Some(first), false, || unreachable!("it is the first history"));
-        assert_eq!(followed.unwrap(), (first, None));
+        assert_eq!(followed.ok(), Some((first, None)));
         let sound = data.verified();
         data.assert_same(&sound);
         assert_eq!(sound.torn_bytes, 0);
@@ -41,12 +42,11 @@ impl Tried {
 
     /// Whether a change of one bit of a byte is noticed; where it is not, everything must be as it was.
     fn is_noticed(&mut self, name: &str, bytes: &[u8], at: usize) -> bool {
-        let mut damaged = bytes.to_vec();
-        damaged[at] ^= 1 << self.random.below(8);
-        let path = self.data.folder.0.join(name);
-        fs::write(&path, &damaged).unwrap();
+        let file = File::options().write(true).open(self.data.folder.0.join(name)).expect("it is there");
+        let write = |byte: u8| file.write_all_at(&[byte], at as u64).expect("the byte is there");
+        write(bytes[at] ^ 1 << self.random.below(8));
         let verified = verify(&self.data.folder.0, 0, &mut |_| ());
-        fs::write(&path, bytes).unwrap();
+        write(bytes[at]);
         match verified {
             // Without a FORMAT it is no data directory.
             Err(error) => {
@@ -105,7 +105,7 @@ fn every_page_of_the_base_in_use_counts_and_so_does_its_sum() {
     // Some of each kind, as each look reads everything.
     let is_tried = |page: &usize| {
         page % 64 == 1
-            || page % 3 == 0
+            || page.is_multiple_of(3)
                 && sums.get(page * SUM_BYTES..(page + 1) * SUM_BYTES).is_some_and(|sum| sum != [0; SUM_BYTES])
     };
     for page in (1..base.len() / PAGE_BYTES).filter(is_tried) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -41,11 +41,25 @@ struct File {
     blocks: Arc<Blocks>,
 }
 
+impl Default for Blocks {
+    fn default() -> Self {
+        let endless = || AtomicU64::new(u64::MAX);
+        Self { left: endless(), sums_left: endless(), given: Mutex::default() }
+    }
+}
+
 impl Narrow {
     fn new() -> Self {
-        let none = || AtomicU64::new(u64::MAX);
-        let blocks = Blocks { left: none(), sums_left: none(), given: Mutex::default() };
-        Self(MemoryDisk::default(), Arc::new(blocks))
+        Self(MemoryDisk::default(), Arc::default())
+    }
+
+    /// What is synced of it, on another disk.
+    fn copy(&self) -> Self {
+        let blocks = Blocks {
+            given: Mutex::new(self.1.given.lock().expect("nobody panics with it").clone()),
+            ..Blocks::default()
+        };
+        Self(self.0.after_power_cut(), Arc::new(blocks))
     }
 
     fn leave(&self, bytes: u64) {
@@ -197,23 +211,26 @@ fn todos(base: &Base) -> Loaded {
 
 /// A base with the first round, and a segment with the second; and what must come of it.
 fn scene() -> (Narrow, Base, String, Loaded) {
-    scene_of(KEYS)
+    // It takes a while, so each test has a copy.
+    static MADE: OnceLock<(Narrow, String, Loaded)> = OnceLock::new();
+    let (disk, name, expected) = MADE.get_or_init(|| made(KEYS));
+    let disk = disk.copy();
+    let base = open_base(&disk);
+    (disk, base, name.clone(), expected.clone())
 }
 
-fn scene_of(keys: usize) -> (Narrow, Base, String, Loaded) {
+fn made(keys: usize) -> (Narrow, String, Loaded) {
     let (first, later) = two_rounds(keys);
-    let (disk, wide) = (Narrow::new(), MemoryDisk::default());
-    let mut names = Vec::new();
-    for disk in [&disk as &dyn Disk, &wide] {
-        let base = open_base(disk);
-        let mut journal = JournalFiles::new(disk);
-        base.fold(disk, &journal.write(&records_of("todos", &first)), EPOCH).expect("there is room");
-        names.push(journal.write(&records_of("todos", &later)));
-    }
-    let expected = open_base(&wide);
-    expected.fold(&wide, &names[1], EPOCH).expect("there is room");
+    let disk = Narrow::new();
+    let mut journal = JournalFiles::new(&disk);
     let base = open_base(&disk);
-    (disk, base, names.swap_remove(0), todos(&expected))
+    base.fold(&disk, &journal.write(&records_of("todos", &first)), EPOCH).expect("there is room");
+    drop(base);
+    let name = journal.write(&records_of("todos", &later));
+    let wide = disk.copy();
+    let base = open_base(&wide);
+    base.fold(&wide, &name, EPOCH).expect("there is room");
+    (disk, name, todos(&base))
 }
 
 #[test]
@@ -328,10 +345,10 @@ fn at_the_end_a_commit_without_room_fails_and_the_next_start_goes_on() {
 #[test]
 fn a_page_whose_sum_finds_no_room_is_read_as_it_was_written() {
     const CACHE_BYTES: usize = 64 << 10;
+    let (disk, name, expected) = made(500);
     let (mut given_up, mut waited) = (0, 0);
     for sums in (0..).step_by(7) {
-        let (disk, base, name, expected) = scene_of(500);
-        drop(base);
+        let disk = disk.copy();
         let base = Base::open(&disk, HASHER, CACHE_BYTES).unwrap();
         let room = told(&Narrow::new(), 0, {
             let disk = disk.clone();
