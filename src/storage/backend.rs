@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::sync::{Mutex, PoisonError};
 
 use super::blocks::Blocks;
+use super::pages::PageFile;
 use super::{DiskFile, Room, is_without_room};
 
 /// What the base and its file know of the room on the disk.
@@ -57,25 +58,23 @@ impl Shortage {
 /// reads may need, but writes with all of it locked.
 #[derive(Debug)]
 pub(super) struct FileBackend {
-    file: Arc<dyn DiskFile>,
+    file: Arc<PageFile>,
     shortage: Arc<Shortage>,
 }
 
 impl FileBackend {
     /// Of a new file.
-    pub fn new(file: Arc<dyn DiskFile>, shortage: Arc<Shortage>) -> Self {
+    pub fn new(file: Arc<PageFile>, shortage: Arc<Shortage>) -> Self {
         Self { file, shortage }
     }
 
-    /// Of a file that an earlier process has written. Its length is synced first, as redb writes a header that counts on it:
-    /// where that process has ended because it could not sync a longer file, a later sync alone may not bring the length.
+    /// Of a file that an earlier process has written.
     ///
     /// # Errors
     /// Of the file system.
-    pub fn open(file: Arc<dyn DiskFile>, shortage: Arc<Shortage>) -> io::Result<Self> {
-        file.set_len(file.size()?)?;
-        file.sync()?;
-        Ok(Self { file, shortage })
+    pub fn open(file: Arc<PageFile>, shortage: Arc<Shortage>) -> io::Result<Self> {
+        sync_length(&*file)?;
+        Ok(Self::new(file, shortage))
     }
 
     /// Keeps in memory what is to be written. Once anything is, all is, until the sync.
@@ -104,6 +103,16 @@ impl FileBackend {
     }
 }
 
+/// Syncs the length of a file that an earlier process has written, as redb writes a header that counts on it: where that
+/// process has ended because it could not sync a longer file, a later sync alone may not bring the length.
+///
+/// # Errors
+/// Of the file system.
+pub(super) fn sync_length(file: &dyn DiskFile) -> io::Result<()> {
+    file.set_len(file.size()?)?;
+    file.sync()
+}
+
 impl redb::StorageBackend for FileBackend {
     fn len(&self) -> io::Result<u64> {
         self.file.size()
@@ -113,7 +122,7 @@ impl redb::StorageBackend for FileBackend {
         let mut bytes = vec![0; len];
         let beneath = |rest: &mut [u8], at| self.file.read_at(rest, at);
         if self.shortage.is_spilled() {
-            // What has spilled may be in the file by half: a page without its sum.
+            // What has spilled may be in the file by half: without its end, or without its sum.
             self.shortage.with_spilled(|spilled| spilled.read(&mut bytes, offset, beneath))?;
         } else {
             beneath(&mut bytes, offset)?;
@@ -134,13 +143,19 @@ impl redb::StorageBackend for FileBackend {
         if self.shortage.is_spilled() {
             self.shortage.with_spilled(|spilled| spilled.cut(len));
         }
-        self.file.sync()
+        self.file.sync_length()
     }
 
     /// Eventual or not: a sync is the only barrier a file has.
     fn sync_data(&self, _eventual: bool) -> io::Result<()> {
         if self.shortage.is_spilled() {
             self.write_spilled()?;
+        }
+        loop {
+            match self.file.write_sums() {
+                Err(error) if is_without_room(&error) && self.may_wait() => {}
+                written => break written?,
+            }
         }
         self.file.sync()
     }

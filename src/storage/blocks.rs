@@ -42,20 +42,43 @@ impl Blocks {
         beneath: impl Fn(&mut [u8], u64) -> io::Result<()>,
     ) -> io::Result<()> {
         for (block, within, piece) in pieces(offset, bytes.len()) {
-            let content = match self.0.entry(block) {
-                Entry::Occupied(there) => there.into_mut(),
-                Entry::Vacant(place) => {
-                    let mut content = vec![0; BLOCK_BYTES as usize].into_boxed_slice();
-                    // What is wholly written over may be anything by now.
-                    if piece.len() < content.len() {
-                        beneath(&mut content, block * BLOCK_BYTES)?;
-                    }
-                    place.insert(content)
-                }
-            };
+            // What is wholly written over may be anything by now.
+            let is_read = piece.len() < BLOCK_BYTES as usize;
+            let content =
+                self.content(block, |content, at| if is_read { beneath(content, at) } else { Ok(()) })?;
             content[within..within + piece.len()].copy_from_slice(&bytes[piece]);
         }
         Ok(())
+    }
+
+    /// Takes in the blocks of so many bytes at `offset`.
+    pub fn hold(
+        &mut self,
+        offset: u64,
+        len: usize,
+        beneath: impl Fn(&mut [u8], u64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        pieces(offset, len).try_for_each(|(block, ..)| self.content(block, &beneath).map(drop))
+    }
+
+    /// A block, which is filled if it is not here.
+    fn content(
+        &mut self,
+        block: u64,
+        fill: impl FnOnce(&mut [u8], u64) -> io::Result<()>,
+    ) -> io::Result<&mut [u8]> {
+        match self.0.entry(block) {
+            Entry::Occupied(there) => Ok(there.into_mut()),
+            Entry::Vacant(place) => {
+                let mut content = vec![0; BLOCK_BYTES as usize].into_boxed_slice();
+                fill(&mut content, block * BLOCK_BYTES)?;
+                Ok(place.insert(content))
+            }
+        }
+    }
+
+    pub fn get(&self, block: u64) -> Option<&[u8]> {
+        self.0.get(&block).map(|content| &**content)
     }
 
     /// The file ends there now; where it grows again it has zeros.
@@ -78,6 +101,10 @@ impl Blocks {
 
     pub fn clear(&mut self) {
         self.0.clear();
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -13,7 +13,7 @@ use std::sync::{RwLock, RwLockReadGuard};
 
 use redb::{Builder, Database, ReadTransaction, StorageBackend, WriteTransaction};
 
-use super::backend::{FileBackend, LayeredBackend, Shortage};
+use super::backend::{FileBackend, LayeredBackend, Shortage, sync_length};
 use super::base::failed;
 use super::pages::{PageFile, SUMS_FILE, write_sums};
 use super::redb_header::{abort_rollback, check_everything, check_header};
@@ -54,7 +54,7 @@ impl Pages {
             }
         };
         // As for the base itself: the length counts.
-        FileBackend::open(Arc::clone(&sums), Arc::default()).map_err(StorageError::io("sync", SUMS_FILE))?;
+        sync_length(&*sums).map_err(StorageError::io("sync", SUMS_FILE))?;
         let file = Arc::new(PageFile::new(pages, sums));
         let shortage = Arc::default();
         let database = open_on(&file, &shortage, cache_bytes)?;
@@ -75,7 +75,7 @@ impl Pages {
         };
         let file = Arc::new(PageFile::new(create(BASE_FILE_NEW)?, create(SUMS_FILE)?));
         let shortage = Arc::default();
-        let backend = FileBackend::new(Arc::clone(&file) as _, Arc::clone(&shortage));
+        let backend = FileBackend::new(Arc::clone(&file), Arc::clone(&shortage));
         let database = builder(cache_bytes).create_with_backend(backend).map_err(failed)?;
         Ok(Self::of(database, Some(file), cache_bytes, shortage))
     }
@@ -184,7 +184,7 @@ fn open_on(
     shortage: &Arc<Shortage>,
     cache_bytes: usize,
 ) -> Result<Database, StorageError> {
-    let backend = FileBackend::open(Arc::clone(file) as _, Arc::clone(shortage));
+    let backend = FileBackend::open(Arc::clone(file), Arc::clone(shortage));
     let backend = backend.map_err(StorageError::io("sync", BASE_FILE))?;
     open_backend(backend, cache_bytes)
 }

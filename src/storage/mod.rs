@@ -10,7 +10,7 @@
 //!                                                  salvage.rs   what can be kept of a damaged journal
 //! base.rs    every cell as of the last checkpoint  tail.rs      records that are not folded yet
 //!   database.rs  redb, opened anew over damage
-//!   pages.rs    its file, and the sums of it
+//!   pages.rs    its file, and the sums of it (sums.rs)
 //!   backend.rs  what redb writes to                fold.rs      a segment into the base
 //!   blocks.rs   what of it is in memory
 //!   row.rs      its keys and rows
@@ -53,6 +53,7 @@ mod salvage;
 mod scan;
 mod segment;
 mod stored;
+mod sums;
 mod sweep;
 mod tail;
 mod text_file;

@@ -8,13 +8,14 @@
 //! │ page 1    │    │ 0    │ sum 1│ sum 2│ …         sum: CRC-32C of the number of the page (8) and of its bytes,
 //! │ page 2 …  │    └──────┴──────┴──────┴─────      0 written as 1; 0: never written, all zeros
 //! ```
-//! Invariant: the sum of a page is synced no later than the page. redb writes no page that the last commit needs, so
+//! Invariant: when a commit is synced, so are the sums of its pages. redb writes no page that the last commit needs, so
 //! after a crash all those have theirs. The header alone is changed in place, has no sum and is checked by `redb_header`.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::sums::Sums;
 use super::{BASE_FILE, Disk, DiskFile, StorageError, replace_file};
 
 /// The sums of a base.
@@ -29,16 +30,14 @@ const PIECE_PAGES: usize = 256;
 #[derive(Debug)]
 pub(super) struct PageFile {
     pages: Arc<dyn DiskFile>,
-    sums: Arc<dyn DiskFile>,
-    /// Sums were written since the last sync.
-    is_dirty: AtomicBool,
+    sums: Sums,
     /// A read has failed.
     has_failed: AtomicBool,
 }
 
 impl PageFile {
     pub fn new(pages: Arc<dyn DiskFile>, sums: Arc<dyn DiskFile>) -> Self {
-        Self { pages, sums, is_dirty: AtomicBool::new(false), has_failed: AtomicBool::new(false) }
+        Self { pages, sums: Sums::new(sums), has_failed: AtomicBool::new(false) }
     }
 
     /// Whether a read has failed: redb refuses everybody from then on.
@@ -50,6 +49,16 @@ impl PageFile {
         self.has_failed.store(false, Ordering::Release);
     }
 
+    /// Where it finds no room nothing is lost, and it may be tried again, unlike a sync.
+    pub fn write_sums(&self) -> io::Result<()> {
+        self.sums.write_changed()
+    }
+
+    /// Syncs what there is without sums: the length, and the header.
+    pub fn sync_length(&self) -> io::Result<()> {
+        self.pages.sync()
+    }
+
     fn read_checked(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.pages.read_at(buffer, offset).map_err(|error| {
             let place = format!("{} bytes at byte {offset} of {BASE_FILE}", buffer.len());
@@ -58,7 +67,8 @@ impl PageFile {
         let Some((first, whole)) = whole_pages(offset, buffer.len()) else { return Ok(()) };
         let pages = buffer[whole].chunks_exact(PAGE_BYTES);
         let mut expected = vec![0; pages.len() * SUM_BYTES];
-        self.read_sums(&mut expected, sum_offset(first))
+        self.sums
+            .read(&mut expected, sum_offset(first))
             .map_err(|error| io::Error::new(error.kind(), format!("{SUMS_FILE} cannot be read: {error}")))?;
         for (number, (page, expected)) in (first..).zip(pages.zip(expected.chunks_exact(SUM_BYTES))) {
             let is_sound = number == 0
@@ -71,19 +81,6 @@ impl PageFile {
             }
         }
         Ok(())
-    }
-
-    /// Behind the end of the file there is nothing that was ever written.
-    fn read_sums(&self, sums: &mut [u8], offset: u64) -> io::Result<()> {
-        match self.sums.read_at(sums, offset) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                let there = self.sums.size()?.saturating_sub(offset);
-                let there = usize::try_from(there).map_or(sums.len(), |there| there.min(sums.len()));
-                sums[there..].fill(0);
-                if there == 0 { Ok(()) } else { self.sums.read_at(&mut sums[..there], offset) }
-            }
-            read => read,
-        }
     }
 }
 
@@ -103,8 +100,7 @@ impl DiskFile for PageFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.pages.write_at(bytes, offset)?;
         let Some((first, whole)) = whole_pages(offset, bytes.len()) else { return Ok(()) };
-        self.is_dirty.store(true, Ordering::Release);
-        self.sums.write_at(&sums(first, &bytes[whole]), sum_offset(first))
+        self.sums.write(&sums(first, &bytes[whole]), sum_offset(first))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -112,9 +108,7 @@ impl DiskFile for PageFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if self.is_dirty.swap(false, Ordering::AcqRel) {
-            self.sums.sync()?;
-        }
+        self.sums.sync()?;
         self.pages.sync()
     }
 }
