@@ -197,6 +197,8 @@ fn what_an_owner_absorbs_is_absorbed_in_the_base() {
 }
 
 fn counted(map: &Map) -> i128 {
-    let State::Counter(counter) = map.cell(map.find(hashed(KEY)).expect("it was counted in")).state() else { unreachable!() };
+    let State::Counter(counter) = map.cell(map.find(hashed(KEY)).expect("it was counted in")).state() else {
+        unreachable!()
+    };
     counter.count()
 }
