@@ -9,7 +9,7 @@ use super::cells::{Cells, LISTED_MAX, fold};
 use super::counter::Totals;
 use super::or_set::{Removal, Removed};
 use super::upkeep::Upkeep;
-use super::{CellLimits, Delta, HashedKey, MapType, Node, Refused, State, Time};
+use super::{CellLimits, Count, Delta, HashedKey, MapType, Node, Refused, State, Time};
 use crate::limits::TAG_BYTES_MAX;
 
 /// The keys of one map that one shard owns.
@@ -74,7 +74,7 @@ impl Map {
         applied: Time,
         cell_bytes_max: usize,
     ) -> Result<Merge, Refused> {
-        self.merge_removed_at(key, delta, applied, applied, CellLimits::of_bytes(cell_bytes_max))
+        self.merge_dated(key, delta, applied, applied, CellLimits::of_bytes(cell_bytes_max))
     }
 
     /// Removes all that `removal` names from the set at `key`, or nothing: one change, applied at one tick, which is greater
@@ -128,14 +128,14 @@ impl Map {
         Ok(removed)
     }
 
-    /// As [`Map::merge_within`]; a removal counts as applied at `removed`, which may be earlier.
+    /// As [`Map::merge_within`]; a removal or a slot counts as applied at `dated`, which may be earlier.
     #[inline]
-    pub(super) fn merge_removed_at(
+    pub(super) fn merge_dated(
         &mut self,
         key: HashedKey<'_>,
         delta: &Delta<'_>,
         applied: Time,
-        removed: Time,
+        dated: Time,
         limits: CellLimits,
     ) -> Result<Merge, Refused> {
         if delta.map_type() != self.map_type {
@@ -148,7 +148,7 @@ impl Map {
             Some(index) => {
                 let cell = &mut self.cells[index];
                 let before = cell.tally();
-                if !cell.merge(delta, removed, limits)? {
+                if !cell.merge(delta, dated, limits)? {
                     return Ok(Merge::Lost);
                 }
                 self.changed(index, before, applied);
@@ -157,7 +157,7 @@ impl Map {
             None if self.cells.is_full() => return Err(Refused::TooLarge),
             None => {
                 let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
-                if !cell.merge(delta, removed, limits)? {
+                if !cell.merge(delta, dated, limits)? {
                     return Ok(Merge::Lost);
                 }
                 self.insert(cell, applied)
@@ -165,7 +165,7 @@ impl Map {
         };
         match delta {
             Delta::Lww { expires_ms, .. } if *expires_ms > 0 => self.schedule_expiry(index),
-            Delta::OrRemove { .. } => self.queue_removals(index, removed),
+            Delta::OrRemove { .. } => self.queue_removals(index, dated),
             _ => {}
         }
         Ok(Merge::Changed(index))
@@ -231,6 +231,18 @@ impl Map {
         };
         let Totals { added, subtracted } = totals.after(by)?;
         Some(Delta::Counter { replica, added, subtracted })
+    }
+
+    /// Slots of a counter.
+    pub fn slots(&self, key: HashedKey<'_>) -> usize {
+        self.find(key).and_then(|index| self.cell(index).counter()).map_or(0, |counter| counter.slots().len())
+    }
+
+    /// What is to be merged so that a counter has room: its slots that last counted at `through` or before, absorbed. `None`
+    /// if there are none. O(slots).
+    pub fn absorption(&self, key: HashedKey<'_>, through: Time) -> Option<Delta<'static>> {
+        let (count, through) = self.cell(self.find(key)?).counter()?.absorption(through)?;
+        Some(Delta::CounterAbsorbed { count: Count(count), through })
     }
 
     /// The sum of the hashes of everything a reader can see (`digest.rs`); replicas that agree have the same.

@@ -211,7 +211,7 @@ impl Map {
         let before = self.cells[index].tally();
         let Some(set) = self.cells[index].or_set_mut() else { return Pruned::default() };
         let passed = set.removed().len();
-        let Some(forgotten) = set.forget_oldest(lack.tags.max(passed / 2), lack.bytes) else {
+        let Some(forgotten) = set.forget_oldest(lack.parts.max(passed / 2), lack.bytes) else {
             return Pruned::default();
         };
         let after = self.cells[index].tally();
