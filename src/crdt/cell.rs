@@ -9,7 +9,7 @@ use super::or_set::{OrSet, Removal, Removed};
 use super::{CellLimits, Delta, MapType, Refused, Time};
 use crate::limits::LARGE_SET_BYTES;
 
-/// The place of a cell in its map. Valid until the cell is pruned; then the place may get another tenant.
+/// The place of a cell in its map. Valid until the map is pruned: then another cell may have it, and its cell one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CellIndex(u32);
 
@@ -17,8 +17,8 @@ impl CellIndex {
     /// Cells one map can have on one shard; beyond half a terabyte of them.
     pub(super) const CELLS_MAX: usize = u32::MAX as usize;
 
-    /// The first there may be.
-    pub const FIRST: Self = Self(0);
+    /// One behind the last there may be.
+    pub const END: Self = Self(u32::MAX);
 
     pub(super) const fn from_usize(index: usize) -> Self {
         assert!(index < Self::CELLS_MAX, "the map refuses cells beyond its limit");
@@ -103,7 +103,7 @@ impl Cell {
         Self { key: key.into(), applied: Time::ZERO, digest: 0, index_hash, state }
     }
 
-    /// What stands in the place of a pruned cell; allocates nothing.
+    /// One of which nothing is left; allocates nothing.
     pub(super) fn vacant() -> Self {
         Self::new(&[], MapType::Lww, 0)
     }

@@ -134,6 +134,9 @@ impl CellLimits {
     /// Of a cell outside any map, which may remember what its owner has forgotten.
     pub const DETACHED: Self = Self { tags: 2 * TAGS_PER_KEY_MAX, bytes: usize::MAX };
 
+    /// Of a cell in a map, of any bytes.
+    pub const OF_TAGS: Self = Self::of_bytes(usize::MAX);
+
     /// Of a cell in a map.
     pub const fn of_bytes(bytes: usize) -> Self {
         Self { tags: TAGS_PER_KEY_MAX, bytes }

@@ -4,7 +4,7 @@
 //! removals that were forgotten meanwhile; [`Map::pruned_through`] tells of those.
 
 use super::cell::Cell;
-use super::{CellLimits, Delta, HashedKey, Map, MapType, Refused, State, Time, Totals};
+use super::{CellLimits, Delta, HashedKey, Map, MapType, Merge, Refused, State, Time, Totals};
 
 impl Cell {
     /// A cell outside any map, to merge stored deltas in.
@@ -96,14 +96,23 @@ impl Map {
         parts: impl IntoIterator<Item = (Delta<'a>, Time)>,
     ) -> Result<(), Refused> {
         let applied = applied.max(self.last_applied().next());
-        for (delta, removed) in parts {
+        let mut restored = None;
+        let result = parts.into_iter().try_for_each(|(delta, removed)| {
             let is_removal = matches!(delta, Delta::OrRemove { .. });
             // What another delta has overtaken needs no place; it happens in nothing that `parts` has given.
             let removed = if is_removal { removed } else { applied };
             // What is larger than a cell may become today was not when it was written.
-            let _ = self.merge_removed_at(key, &delta, applied, removed, CellLimits::of_bytes(usize::MAX))?;
+            let merged = self.merge_removed_at(key, &delta, applied, removed, CellLimits::OF_TAGS)?;
+            if let Merge::Changed(index) = merged {
+                restored = Some(index);
+            }
+            Ok(())
+        });
+        // Once, as the oldest of its removals may come last.
+        if let Some(index) = restored {
+            self.queue_removals(index);
         }
-        Ok(())
+        result
     }
 
     /// Ends the putting back of cells: removals up to `pruned_through` may be missing.
