@@ -19,6 +19,11 @@ pub enum MapType {
 impl MapType {
     pub const ALL: [Self; 3] = [Self::Lww, Self::Or, Self::Counter];
 
+    /// The type of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|map_type| map_type.as_str() == name)
+    }
+
     /// The name on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -140,5 +145,16 @@ impl CellLimits {
     /// Of a cell in a map.
     pub const fn of_bytes(bytes: usize) -> Self {
         Self { tags: TAGS_PER_KEY_MAX, bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_has_one_name() {
+        assert_eq!(MapType::ALL.map(|map_type| MapType::parse(map_type.as_str())), MapType::ALL.map(Some));
+        assert_eq!(["", "Or", "lww "].map(MapType::parse), [None; 3]);
     }
 }
