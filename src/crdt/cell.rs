@@ -5,7 +5,7 @@
 
 use super::counter::{Counter, Totals};
 use super::lww::Lww;
-use super::or_set::{OrSet, Removal, Removed};
+use super::or_set::{OrSet, Removal};
 use super::{CellLimits, Delta, MapType, Refused, Time};
 use crate::limits::LARGE_SET_BYTES;
 
@@ -166,7 +166,7 @@ impl Cell {
         Ok(digest_change.is_some())
     }
 
-    /// Removes tags at once; what that did.
+    /// Removes tags at once; how many, and to `work` it adds what that took.
     ///
     /// # Errors
     /// As [`OrSet::remove_all`], and [`Refused::MapType`] if this is no set.
@@ -175,10 +175,11 @@ impl Cell {
         removal: &mut Removal<'_, '_>,
         applied: Time,
         limits: CellLimits,
+        work: &mut usize,
         each: impl FnMut(&str),
-    ) -> Result<Removed, Refused> {
+    ) -> Result<usize, Refused> {
         let State::OrSet(set) = &mut self.state else { return Err(Refused::MapType) };
-        let (removed, digest_change) = set.remove_all(&self.key, removal, applied, limits, each)?;
+        let (removed, digest_change) = set.remove_all(&self.key, removal, applied, limits, work, each)?;
         self.digest = self.digest.wrapping_add(digest_change);
         Ok(removed)
     }

@@ -7,7 +7,7 @@
 use super::cell::{Cell, CellIndex, Tally};
 use super::cells::{Cells, LISTED_MAX, fold};
 use super::counter::Totals;
-use super::or_set::{Removal, Removed};
+use super::or_set::Removal;
 use super::upkeep::Upkeep;
 use super::{CellLimits, Delta, HashedKey, MapType, Node, Refused, State, Time};
 use crate::limits::TAG_BYTES_MAX;
@@ -84,7 +84,8 @@ impl Map {
 
     /// Removes all that `removal` names from the set at `key`, or nothing: one change, applied at one tick, which is greater
     /// than every earlier one in this map. Calls `each` with every tag that was not removed before, ascending; the deltas of
-    /// these are what it was.
+    /// these are what it was. How many those are; to `work` it adds the tags that were compared and moved, also where it is
+    /// refused.
     ///
     /// # Errors
     /// [`Refused`]; nothing has changed then, and nothing was called.
@@ -94,8 +95,9 @@ impl Map {
         removal: &mut Removal<'_, '_>,
         applied: Time,
         cell_bytes_max: usize,
+        work: &mut usize,
         each: impl FnMut(&str),
-    ) -> Result<Removed, Refused> {
+    ) -> Result<usize, Refused> {
         let limits = CellLimits::of_bytes(cell_bytes_max);
         if self.map_type != MapType::Or {
             return Err(Refused::MapType);
@@ -111,8 +113,8 @@ impl Map {
         let (index, removed) = match self.cells.find(key) {
             Some(index) => {
                 let before = self.cells[index].tally();
-                let removed = self.cells[index].remove_all(removal, applied, limits, each)?;
-                if removed.tags > 0 {
+                let removed = self.cells[index].remove_all(removal, applied, limits, work, each)?;
+                if removed > 0 {
                     self.changed(index, before, applied);
                 }
                 (index, removed)
@@ -120,14 +122,14 @@ impl Map {
             None if self.cells.is_full() => return Err(Refused::TooLarge),
             None => {
                 let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
-                let removed = cell.remove_all(removal, applied, limits, each)?;
-                if removed.tags == 0 {
-                    return Ok(removed);
+                let removed = cell.remove_all(removal, applied, limits, work, each)?;
+                if removed == 0 {
+                    return Ok(0);
                 }
                 (self.insert(cell, applied), removed)
             }
         };
-        if removed.tags > 0 {
+        if removed > 0 {
             self.note_removal(index, applied);
         }
         Ok(removed)
