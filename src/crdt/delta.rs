@@ -21,6 +21,11 @@ pub enum MapType {
 impl MapType {
     pub const ALL: [Self; 3] = [Self::Lww, Self::Or, Self::Counter];
 
+    /// The type of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|map_type| map_type.as_str() == name)
+    }
+
     /// The name on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -147,6 +152,9 @@ impl CellLimits {
     /// Of a cell outside any map, which may remember what its owner has forgotten.
     pub const DETACHED: Self = Self { parts: 2 * TAGS_PER_KEY_MAX, bytes: usize::MAX };
 
+    /// Of a cell in a map, of any bytes.
+    pub const OF_PARTS: Self = Self::of_bytes(usize::MAX);
+
     /// Of a cell in a map.
     pub const fn of_bytes(bytes: usize) -> Self {
         Self { parts: TAGS_PER_KEY_MAX, bytes }
@@ -154,3 +162,13 @@ impl CellLimits {
 }
 
 const _: () = assert!(TAGS_PER_KEY_MAX == SLOTS_PER_COUNTER_MAX, "one limit for what a key consists of");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_has_one_name() {
+        assert_eq!(MapType::ALL.map(|map_type| MapType::parse(map_type.as_str())), MapType::ALL.map(Some));
+        assert_eq!(["", "Or", "lww "].map(MapType::parse), [None; 3]);
+    }
+}

@@ -38,6 +38,6 @@ use delta::CellLimits;
 pub use delta::{Count, Delta, HashedKey, Lack, MapType, Refused};
 pub use lww::Lww;
 pub use map::{Map, Merge};
-pub use or_set::{OrSet, Removal, Removed, Tag, TagMark, Tagged};
+pub use or_set::{OrSet, Removal, Tag, TagMark, Tagged};
 pub use prune::Pruned;
 pub use stamp::{Node, Stamp, Time};

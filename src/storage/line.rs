@@ -147,12 +147,8 @@ impl<'a> Line<'a> {
         let fields = Members::of(&tape.0).ok_or("it is not one JSON object")?;
         let map = text(fields, "map").filter(|map| is_name(map, MAP_NAME_BYTES_MAX));
         let map = map.ok_or("map is not a name of 1 to 256 bytes")?;
-        let map_type = match text(fields, "type") {
-            Some("lww") => MapType::Lww,
-            Some("or") => MapType::Or,
-            Some("counter") => MapType::Counter,
-            _ => return Err("type is none of lww, or, counter"),
-        };
+        let map_type = text(fields, "type").and_then(MapType::parse);
+        let map_type = map_type.ok_or("type is none of lww, or, counter")?;
         let cell = match field(fields, "key") {
             None => None,
             Some(_) => {

@@ -51,7 +51,7 @@ impl Owner {
             let mut tags: Vec<&str> = tags.iter().map(String::as_str).collect();
             let mut removal = Removal::Tags(&mut tags);
             let each = |tag: &str| gone.push(tag.to_owned());
-            match self.map.remove(hashed(KEY), &mut removal, self.tick, usize::MAX, each) {
+            match self.map.remove(hashed(KEY), &mut removal, self.tick, usize::MAX, &mut 0, each) {
                 Err(Refused::Crowded(lack)) => {
                     self.forgotten += self.map.make_room(hashed(KEY), lack).forgotten;
                 }
