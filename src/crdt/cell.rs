@@ -6,7 +6,7 @@
 use super::counter::{Counter, Totals};
 use super::lww::Lww;
 use super::or_set::{OrSet, Removal};
-use super::{CellLimits, Delta, MapType, Refused, Time};
+use super::{CellLimits, Count, Delta, MapType, Refused, Time};
 use crate::limits::LARGE_SET_BYTES;
 
 /// The place of a cell in its map. Valid until the map is pruned: then another cell may have it, and its cell one before it.
@@ -130,8 +130,8 @@ impl Cell {
         }
     }
 
-    /// Joins the state with a delta of its type; whether that changed it. `applied` dates a tag; the
-    /// cell's own is set by the map.
+    /// Joins the state with a delta of its type; whether that changed it. `applied` dates a tag or a
+    /// slot; the cell's own is set by the map.
     ///
     /// # Errors
     /// [`Refused::TooLarge`] for one tag or slot too many, [`Refused::MapType`] for a delta of another type,
@@ -158,7 +158,10 @@ impl Cell {
             (State::OrSet(set), Delta::OrRemove { tag }) => set.remove(key, tag, applied, limits)?,
             (State::Counter(counter), Delta::Counter { replica, added, subtracted }) => {
                 let totals = Totals { added: *added, subtracted: *subtracted };
-                counter.merge(key, replica, totals, limits.bytes)?
+                counter.merge(key, replica, (totals, applied), limits)?
+            }
+            (State::Counter(counter), &Delta::CounterAbsorbed { count: Count(count), through }) => {
+                counter.absorb(key, count, through)
             }
             _ => return Err(Refused::MapType),
         };
@@ -202,6 +205,13 @@ impl Cell {
     pub(super) const fn or_set_mut(&mut self) -> Option<&mut OrSet> {
         match &mut self.state {
             State::OrSet(set) => Some(set),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn counter(&self) -> Option<&Counter> {
+        match &self.state {
+            State::Counter(counter) => Some(counter),
             _ => None,
         }
     }

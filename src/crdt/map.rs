@@ -9,7 +9,7 @@ use super::cells::{Cells, LISTED_MAX, fold};
 use super::counter::Totals;
 use super::or_set::Removal;
 use super::upkeep::Upkeep;
-use super::{CellLimits, Delta, HashedKey, MapType, Node, Refused, State, Time};
+use super::{CellLimits, Count, Delta, HashedKey, MapType, Node, Refused, State, Time};
 use crate::limits::TAG_BYTES_MAX;
 
 /// The keys of one map that one shard owns.
@@ -75,7 +75,7 @@ impl Map {
         cell_bytes_max: usize,
     ) -> Result<Merge, Refused> {
         let limits = CellLimits::of_bytes(cell_bytes_max);
-        let merged = self.merge_removed_at(key, delta, applied, applied, limits)?;
+        let merged = self.merge_dated(key, delta, applied, applied, limits)?;
         if let (Merge::Changed(index), Delta::OrRemove { .. }) = (merged, delta) {
             self.note_removal(index, applied);
         }
@@ -135,14 +135,15 @@ impl Map {
         Ok(removed)
     }
 
-    /// As [`Map::merge_within`]; a removal counts as applied at `removed`, which may be earlier, and is yet to be noted.
+    /// As [`Map::merge_within`]; a removal or a slot counts as applied at `dated`, which may be earlier, and a removal is yet to
+    /// be noted.
     #[inline]
-    pub(super) fn merge_removed_at(
+    pub(super) fn merge_dated(
         &mut self,
         key: HashedKey<'_>,
         delta: &Delta<'_>,
         applied: Time,
-        removed: Time,
+        dated: Time,
         limits: CellLimits,
     ) -> Result<Merge, Refused> {
         if delta.map_type() != self.map_type {
@@ -155,7 +156,7 @@ impl Map {
             Some(index) => {
                 let cell = &mut self.cells[index];
                 let before = cell.tally();
-                if !cell.merge(delta, removed, limits)? {
+                if !cell.merge(delta, dated, limits)? {
                     return Ok(Merge::Lost);
                 }
                 self.changed(index, before, applied);
@@ -164,7 +165,7 @@ impl Map {
             None if self.cells.is_full() => return Err(Refused::TooLarge),
             None => {
                 let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
-                if !cell.merge(delta, removed, limits)? {
+                if !cell.merge(delta, dated, limits)? {
                     return Ok(Merge::Lost);
                 }
                 self.insert(cell, applied)
@@ -239,6 +240,18 @@ impl Map {
         };
         let Totals { added, subtracted } = totals.after(by)?;
         Some(Delta::Counter { replica, added, subtracted })
+    }
+
+    /// Slots of a counter.
+    pub fn slots(&self, key: HashedKey<'_>) -> usize {
+        self.find(key).and_then(|index| self.cell(index).counter()).map_or(0, |counter| counter.slots().len())
+    }
+
+    /// What is to be merged so that a counter has room: its slots that last counted at `through` or before, absorbed. `None`
+    /// if there are none. O(slots).
+    pub fn absorption(&self, key: HashedKey<'_>, through: Time) -> Option<Delta<'static>> {
+        let (count, through) = self.cell(self.find(key)?).counter()?.absorption(through)?;
+        Some(Delta::CounterAbsorbed { count: Count(count), through })
     }
 
     /// The sum of the hashes of everything a reader can see (`digest.rs`); replicas that agree have the same.

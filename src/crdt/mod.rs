@@ -35,7 +35,7 @@ pub use cell::{Cell, CellIndex, State};
 pub use clock::{COUNTER_MAX, Clock, ClockDrift, Reference};
 pub use counter::{Counter, Totals};
 use delta::CellLimits;
-pub use delta::{Delta, HashedKey, Lack, MapType, Refused};
+pub use delta::{Count, Delta, HashedKey, Lack, MapType, Refused};
 pub use lww::Lww;
 pub use map::{Map, Merge};
 pub use or_set::{OrSet, Removal, Tag, TagMark, Tagged};

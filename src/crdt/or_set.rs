@@ -305,15 +305,15 @@ impl OrSet {
         (freed, added): (usize, usize),
         limits: CellLimits,
     ) -> Result<(), Refused> {
-        let tags = (self.live.len() + self.removed.len() + tags).saturating_sub(limits.tags);
+        let parts = (self.live.len() + self.removed.len() + tags).saturating_sub(limits.parts);
         let bytes =
             if added > freed { (self.bytes() - freed + added).saturating_sub(limits.bytes) } else { 0 };
-        if tags == 0 && bytes == 0 { Ok(()) } else { Err(self.refusal(Lack { tags, bytes })) }
+        if parts == 0 && bytes == 0 { Ok(()) } else { Err(self.refusal(Lack { parts, bytes })) }
     }
 
     #[cold]
     fn refusal(&self, lack: Lack) -> Refused {
-        if lack.tags > self.removed.len() {
+        if lack.parts > self.removed.len() {
             Refused::TooLarge
         } else if lack.bytes > self.removed.iter().map(Gone::bytes).sum() {
             Refused::CellFull
@@ -373,7 +373,7 @@ mod tests {
         assert!(set.add(b"k", "8", b"2", (&at, Time::ZERO), CellLimits::OF_TAGS).unwrap().is_some());
         assert_eq!(
             set.add(b"k", "new", b"1", (&at, Time::ZERO), CellLimits::OF_TAGS),
-            Err(Refused::Crowded(Lack { tags: 1, bytes: 0 })),
+            Err(Refused::Crowded(Lack { parts: 1, bytes: 0 })),
             "removed tags count"
         );
         set.forget_oldest(1, 0);

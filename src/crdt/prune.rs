@@ -234,7 +234,7 @@ impl Map {
         let before = cell.tally();
         let Some(set) = cell.or_set_mut() else { return Pruned::default() };
         let passed = set.removed().len();
-        let Some(forgotten) = set.forget_oldest(lack.tags.max(passed / 2), lack.bytes) else {
+        let Some(forgotten) = set.forget_oldest(lack.parts.max(passed / 2), lack.bytes) else {
             return Pruned::default();
         };
         let after = cell.tally();

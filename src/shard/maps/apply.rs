@@ -143,7 +143,8 @@ impl Maps {
         let removed = loop {
             match self.try_remove(turn, slot, write, &mut removal, applied, &mut packed) {
                 // Where what it names was among what is forgotten, it lacks room again.
-                Err(Refused::Crowded(lack)) => self.make_room(turn, slot, write.hashed_key(), lack),
+                Err(Refused::Crowded(lack))
+                    if self.make_room(turn, slot, write.hashed_key(), lack, applied) => {}
                 removed => break removed.map_err(reject)?,
             }
         };
@@ -238,8 +239,7 @@ impl Maps {
         let is_heard = map.interest.is_heard();
         let Some(cells) = map.typed_mut() else { return Err(Reject::MapType) };
         match cells.merge_within(key, delta, applied, turn.config.cell_bytes_max) {
-            Err(Refused::Crowded(lack)) => {
-                self.make_room(turn, slot, key, lack);
+            Err(Refused::Crowded(lack)) if self.make_room(turn, slot, key, lack, applied) => {
                 turn.spend(work::CELL);
                 self.merge(turn, slot, write, delta, applied, writer)
             }
@@ -280,7 +280,7 @@ impl Maps {
                 entry.tags(write.key, iter::once(TaggedValue { tag, value, at }), iter::empty());
             }
             Delta::OrRemove { tag } => entry.tags(write.key, iter::empty(), iter::once(tag)),
-            Delta::Counter { .. } => entry.count(write.key, count),
+            Delta::Counter { .. } | Delta::CounterAbsorbed { .. } => entry.count(write.key, count),
         });
     }
 }
