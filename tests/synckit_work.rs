@@ -33,6 +33,15 @@ fn host_with_document(fields: usize, value_bytes: usize) -> (Host, ConnectionId)
     (host, writer)
 }
 
+/// The same, and who has asked for that document while it waits for changes of another.
+fn host_with_reader_under_way() -> (Host, ConnectionId, ConnectionId) {
+    let (mut host, writer) = host_with_document(100, 40_000);
+    let reader = host.open();
+    say(&mut host, reader, "subscribe", r#""documentId":"other""#);
+    host.receive(reader, TEXT, br#"{"type":"subscribe","id":"r","timestamp":1,"documentId":"d"}"#);
+    (host, writer, reader)
+}
+
 /// Units of all turns since this was asked last, and of the one with most.
 fn spent(host: &mut Host) -> (u64, u64) {
     let work = host.work.replace(Vec::new()).unwrap_or_default();
@@ -86,10 +95,7 @@ fn a_document_of_many_small_fields_is_made_over_turns() {
 
 #[test]
 fn what_changes_while_a_state_is_made_is_told_after_it() {
-    let (mut host, writer) = host_with_document(100, 40_000);
-    let reader = host.open();
-    say(&mut host, reader, "subscribe", r#""documentId":"other""#);
-    host.receive(reader, TEXT, br#"{"type":"subscribe","id":"r","timestamp":1,"documentId":"d"}"#);
+    let (mut host, writer, reader) = host_with_reader_under_way();
     // While it is collected and made others write, to this document and to another.
     for n in 0..200 {
         let message = format!(
@@ -119,10 +125,7 @@ fn what_changes_while_a_state_is_made_is_told_after_it() {
 
 #[test]
 fn who_leaves_while_its_state_is_made_hears_of_other_documents_again() {
-    let (mut host, writer) = host_with_document(100, 40_000);
-    let reader = host.open();
-    say(&mut host, reader, "subscribe", r#""documentId":"other""#);
-    host.receive(reader, TEXT, br#"{"type":"subscribe","id":"r","timestamp":1,"documentId":"d"}"#);
+    let (mut host, writer, reader) = host_with_reader_under_way();
     // Turns in which it has been collected, and is being made.
     for _ in 0..12 {
         host.receive(writer, TEXT, br#"{"type":"ping","id":"p","timestamp":1}"#);

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::{Cells, MapSlot, Maps, SharedMap};
-use crate::crdt::{Delta, HashedKey, Lack, State, Time};
+use crate::crdt::{Delta, HashedKey, Lack, MapType, Merge, State, Time};
 use crate::shard::turn::Turn;
 use crate::shard::work;
 
@@ -101,23 +101,55 @@ impl Maps {
     }
 
     fn prune(&mut self, turn: &mut Turn, slot: MapSlot) {
-        let oldest_kept_ms = turn.now.unix_ms.saturating_sub(turn.config.tombstone_retention_ms);
+        let oldest_kept = oldest_kept(turn);
         let Some(cells) = self.table[slot].typed_mut() else { return };
-        let pruned = cells.prune(Time::new(oldest_kept_ms, 0), REMOVALS_PER_TURN_MAX);
+        let pruned = cells.prune(oldest_kept, REMOVALS_PER_TURN_MAX);
         turn.metrics.pruned += pruned.forgotten as u64;
-        turn.spend(work::CELL * pruned.forgotten as u64 + work::PASSED_OVER * pruned.passed as u64);
+        let passed = pruned.passed + pruned.reindexed;
+        turn.spend(work::CELL * pruned.forgotten as u64 + work::PASSED_OVER * passed as u64);
     }
 
-    /// Forgets removals of a key early, as a change of it lacks room.
-    pub(super) fn make_room(&mut self, turn: &mut Turn, slot: MapSlot, key: HashedKey<'_>, lack: Lack) {
-        let Some(cells) = self.table[slot].typed_mut() else { return };
+    /// Forgets what it can of a key, as the change applied then lacks room; whether there is more now.
+    pub(super) fn make_room(
+        &mut self,
+        turn: &mut Turn,
+        slot: MapSlot,
+        key: HashedKey<'_>,
+        lack: Lack,
+        applied: Time,
+    ) -> bool {
+        let Some(cells) = self.table[slot].typed_mut() else { return false };
+        if cells.map_type() == MapType::Counter {
+            return self.absorb(turn, slot, key, applied);
+        }
         let pruned = cells.make_room(key, lack);
         turn.metrics.pruned += pruned.forgotten as u64;
         turn.spend(work::TAG * pruned.passed as u64);
+        pruned.forgotten > 0
+    }
+
+    /// Absorbs the slots of a counter that have not counted for the retention, if there are any, as a part of the change
+    /// applied then.
+    fn absorb(&mut self, turn: &mut Turn, slot: MapSlot, key: HashedKey<'_>, applied: Time) -> bool {
+        let oldest_kept = oldest_kept(turn);
+        let Some(cells) = self.table[slot].typed_mut() else { return false };
+        turn.spend(work::TAG * cells.slots(key) as u64);
+        let Some(delta) = cells.absorption(key, oldest_kept.previous()) else { return false };
+        let is_absorbed = matches!(cells.merge(key, &delta, applied), Ok(Merge::Changed(_)));
+        if is_absorbed {
+            self.changed(slot);
+            self.journal_change(slot, key.bytes, &delta, applied);
+        }
+        is_absorbed
     }
 
     /// When [`Self::run_removals`] has something to do, in Unix milliseconds.
     pub fn next_removal_ms(&self) -> Option<u64> {
         self.schedule.due.peek().map(|&Reverse((due_ms, _))| due_ms)
     }
+}
+
+/// What is older may be forgotten.
+fn oldest_kept(turn: &Turn) -> Time {
+    Time::new(turn.now.unix_ms.saturating_sub(turn.config.tombstone_retention_ms), 0)
 }
