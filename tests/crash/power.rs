@@ -8,7 +8,11 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
+/// How long a file system may be busy after all processes that used it have ended.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Room for a life; the file is sparse.
 const IMAGE_BYTES: u64 = 256 << 20;
 /// `_IOR('X', 125, __u32)`.
@@ -64,7 +68,14 @@ impl PowerDisk {
     /// # Errors
     /// Of the commands.
     pub fn restore(&self) -> Result<(), String> {
-        run(Command::new("umount").arg(&self.mount))?;
+        let began = Instant::now();
+        // The kernel closes the files of a ring some time after its process is gone.
+        while let Err(error) = run(Command::new("umount").arg(&self.mount)) {
+            if began.elapsed() > PATIENCE {
+                return Err(error);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
         self.mount()
     }
 
