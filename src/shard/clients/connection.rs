@@ -7,7 +7,6 @@ use super::own_members::OwnMembers;
 use super::rate::Window;
 use super::timers::Timer;
 use super::unread::Unread;
-use crate::limits::WRITER_SLOWED_MS_MAX;
 use crate::mesh::{ConnectionId, ReplyTo, SubscriptionRef};
 use crate::metrics::Refusal;
 use crate::shard::outbox::Outbox;
@@ -120,8 +119,8 @@ pub struct Connection {
     /// Reads whose answers are too long to be made while others are owed, oldest first. They come next.
     pub long_reads: VecDeque<ReplyTo>,
     pub bad_messages: u32,
-    /// Where writers are slowed: when its next message may be handled, in milliseconds, of which these are the low bits.
-    pub slowed_until_ms: u32,
+    /// Where writers are slowed: when its next message may be handled, in milliseconds; 0: it never was.
+    pub slowed_until_ms: u64,
     /// Messages it may send in the current second and minute.
     pub second: Window,
     pub minute: Window,
@@ -194,11 +193,9 @@ impl Connection {
         self.phase == Phase::Open
     }
 
-    /// Microseconds until its next message may be handled, as its writes are slowed. What is longer ago than the low bits
-    /// tell looks like the future, but hardly ever like one that is near.
-    pub fn slowed_for_us(&self, turn: &Turn) -> Option<u64> {
-        let left_ms = u64::from(self.slowed_until_ms.wrapping_sub(turn.now.timer_ms() as u32));
-        (1..=WRITER_SLOWED_MS_MAX + 1).contains(&left_ms).then_some(left_ms * 1000)
+    /// When its next message may be handled, in microseconds, if its writes are slowed.
+    pub fn slowed_until_us(&self, turn: &Turn) -> Option<u64> {
+        (self.slowed_until_ms > turn.now.timer_ms()).then_some(self.slowed_until_ms * 1000)
     }
 
     /// Whether what is in flight waits for the peer to take bytes: what the kernel has room for is sent by the next turn.

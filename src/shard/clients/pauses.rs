@@ -159,7 +159,7 @@ impl Clients {
     /// Handles no further message of a writer until then.
     pub fn slow(&mut self, turn: &mut Turn, id: ConnectionId, until_us: u64) {
         if let Some(connection) = self.get_mut(id) {
-            connection.slowed_until_ms = until_us.div_ceil(1000) as u32;
+            connection.slowed_until_ms = until_us.div_ceil(1000);
             turn.metrics.writes_slowed += 1;
         }
     }
@@ -179,7 +179,7 @@ impl Clients {
 fn rate_allows_at_us(turn: &Turn, connection: &Connection) -> Option<u64> {
     let Config { messages_per_second_max, messages_per_minute_max, rate_limit, .. } = *turn.config;
     let now_us = turn.now.monotonic_us;
-    let slowed = connection.slowed_for_us(turn).map(|left_us| now_us + left_us);
+    let slowed = connection.slowed_until_us(turn);
     if rate_limit == RateLimit::Refuse {
         return slowed;
     }
