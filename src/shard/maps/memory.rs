@@ -54,6 +54,8 @@ enum Standing {
     /// Not all of it is in the base.
     Unfolded,
     InUse,
+    /// It holds nothing, and its place is for those who hear of it.
+    Gone,
 }
 
 impl Maps {
@@ -142,6 +144,7 @@ impl Maps {
                 Standing::Unfolded => {}
                 // Out of the way of the next pass.
                 Standing::InUse => self.renew(slot),
+                Standing::Gone => self.order.unlink(&mut self.table, slot),
             }
         }
         pass.has_more = pass.evicted > 0 && self.is_memory_above(EVICT_BELOW) && next.is_some();
@@ -154,7 +157,7 @@ impl Maps {
             let cells = std::mem::replace(&mut self.table[slot].cells, Cells::Unloaded);
             self.changed(slot);
             self.count_changed(turn);
-            self.renew(slot);
+            self.order.unlink(&mut self.table, slot);
             cells
         } else {
             self.remove(slot).cells
@@ -183,9 +186,10 @@ struct Pass {
 }
 
 fn standing(map: &SharedMap, folded: Time) -> Standing {
-    let has_gone = map.interest.is_heard() && !matches!(map.cells, Cells::Typed(_));
-    if map.is_busy() || has_gone {
+    if map.is_busy() {
         Standing::InUse
+    } else if map.interest.is_heard() && map.typed().is_none() {
+        Standing::Gone
     } else if map.changed_at > folded {
         Standing::Unfolded
     } else {
