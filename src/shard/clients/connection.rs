@@ -118,6 +118,8 @@ pub struct Connection {
     pub owed_bytes: usize,
     /// Reads whose answers are too long to be made while others are owed, oldest first. They come next.
     pub long_reads: VecDeque<ReplyTo>,
+    /// In line to be looked at, as there may be room for one of them.
+    pub may_read_on: bool,
     pub bad_messages: u32,
     /// Where writers are slowed: when its next message may be handled, in milliseconds; 0: it never was.
     pub slowed_until_ms: u64,
@@ -172,6 +174,7 @@ impl Connection {
             request_bytes: 0,
             owed_bytes: 0,
             long_reads: VecDeque::new(),
+            may_read_on: false,
             bad_messages: 0,
             slowed_until_ms: 0,
             second: Window::default(),
