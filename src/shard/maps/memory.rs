@@ -65,13 +65,11 @@ impl Maps {
         if !self.memory.is_short {
             return None;
         }
-        let key = write.hashed_key();
-        let cells = self.table[slot].typed();
-        let state = cells.and_then(|cells| Some(cells.cell(cells.find(key)?).state()));
+        let state = self.find_state(slot, write);
         let grows = match write.action {
             // Of an unknown set or counter nothing is remembered.
             Action::Delete { .. } => {
-                state.is_none() && cells.is_none_or(|cells| cells.map_type() == MapType::Lww)
+                state.is_none() && self.table[slot].map_type().is_none_or(|map_type| map_type == MapType::Lww)
             }
             Action::RemoveTags { tags } => match state {
                 Some(State::OrSet(set)) => tags.iter().any(|tag| !set.knows(tag)),

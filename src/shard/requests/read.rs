@@ -79,8 +79,7 @@ impl Requests {
         map: &str,
         keys: impl Iterator<Item = &'k str>,
     ) {
-        turn.account.set(Use::Outboxes, clients.held_bytes());
-        if let Some(reject) = turn.account.refuses_answers() {
+        if let Some(reject) = turn.account.refuses_answers(clients.held_bytes()) {
             return clients.reject(turn, asked.connection(), asked.ticket(), reject);
         }
         let map_hash = turn.hasher.map(map);
