@@ -73,6 +73,8 @@ pub struct Connection {
     pub holds_changes: bool,
     /// Operations of its last message are left for the next turn, and it takes no further message until they are done.
     pub has_unfinished: bool,
+    /// Messages of it that some are yet to be sent; it takes no further one meanwhile, either.
+    pub undelivered: u32,
     /// Received and not yet handled: the request head, or what came while reading was paused.
     pub unread: Unread,
     /// It is not read, because this shard or this connection has too much under way.
@@ -147,6 +149,7 @@ impl Connection {
             takes_no_requests: false,
             holds_changes: false,
             has_unfinished: false,
+            undelivered: 0,
             unread: Unread::default(),
             paused: false,
             waits: Waits::No,
@@ -190,6 +193,11 @@ impl Connection {
 
     pub fn note_work(&mut self, turn: &Turn, units: u64) {
         (self.worked_in_turn, self.work_in_turn) = (turn.number(), u32::try_from(units).unwrap_or(u32::MAX));
+    }
+
+    /// Whether something of its last message is left for the next turn.
+    pub const fn is_unfinished(&self) -> bool {
+        self.has_unfinished || self.undelivered > 0
     }
 
     pub fn is_open(&self) -> bool {
