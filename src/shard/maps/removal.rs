@@ -114,8 +114,7 @@ impl Maps {
         let Some(cells) = self.table[slot].typed_mut() else { return };
         let pruned = cells.prune(oldest_kept, REMOVALS_PER_TURN_MAX);
         turn.metrics.pruned += pruned.forgotten as u64;
-        let passed = pruned.passed + pruned.reindexed;
-        turn.spend(work::CELL * pruned.forgotten as u64 + work::PASSED_OVER * passed as u64);
+        turn.spend(work::CELL * pruned.forgotten as u64 + work::PASSED_OVER * pruned.passed as u64);
     }
 
     /// Forgets what it can of a key, as the change applied then lacks room; whether there is more now.
