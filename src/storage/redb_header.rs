@@ -70,6 +70,23 @@ pub(super) fn check_header(backend: &impl StorageBackend) -> io::Result<Result<(
     Ok(if is_sound { Ok(()) } else { Err("the header of the file is wrong".to_owned()) })
 }
 
+/// Whether a commit was prepared and nothing more, as a crash leaves it. redb goes back to the one before; where that ended
+/// without another, the newer one would still be there after a clean end, as if the current one were not the last.
+///
+/// # Errors
+/// Of the backend.
+pub(super) fn has_prepared(backend: &impl StorageBackend) -> io::Result<bool> {
+    let header = backend.read(0, HEADER_BYTES)?;
+    Ok(slots(&header).is_some_and(|(current, other)| transaction_of(other) > transaction_of(current)))
+}
+
+/// The slot that counts, and the other one.
+fn slots(header: &[u8]) -> Option<(&[u8], &[u8])> {
+    let first = header.get(SLOTS_AT..SLOTS_AT + SLOT_BYTES)?;
+    let second = header.get(SLOTS_AT + SLOT_BYTES..HEADER_BYTES)?;
+    Some(if header.get(GOD_BYTE)? & WHICH_SLOT == 0 { (first, second) } else { (second, first) })
+}
+
 /// Whether the regions that the header tells of lie within the file.
 fn are_regions_within(header: &[u8], len: u64) -> bool {
     let number =
@@ -96,10 +113,8 @@ fn show_unclean(header: &mut [u8]) -> Option<()> {
         return None;
     }
     let god = *header.get(GOD_BYTE)?;
-    let first = header.get(SLOTS_AT..SLOTS_AT + SLOT_BYTES)?;
-    let second = header.get(SLOTS_AT + SLOT_BYTES..HEADER_BYTES)?;
-    let (current, other) = if god & WHICH_SLOT == 0 { (first, second) } else { (second, first) };
-    // A newer commit than the current one was only prepared, which does not happen before a clean end.
+    let (current, other) = slots(header)?;
+    // A newer commit than the current one was only prepared, which does not happen before a clean end: see `has_prepared`.
     let other_is_newer = transaction_of(other).is_some_and(|other| Some(other) > transaction_of(current));
     if other_is_newer && god & IS_UNCLEAN == 0 {
         return None;
