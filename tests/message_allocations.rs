@@ -6,8 +6,9 @@ mod counting_allocator;
 use annulus::crdt::{MapType, Stamp, Time};
 use annulus::dialect::native::encode::*;
 use annulus::dialect::native::message::{Action, Message, Request};
+use annulus::dialect::native::plain::{PlainRoom, PlainWrite};
 use annulus::limits::PARSE_PADDING_BYTES;
-use annulus::shard::{AckLevel, SnapshotEnd};
+use annulus::shard::{AckLevel, Ops, SnapshotEnd};
 use annulus::wire::json::Parser;
 use annulus::wire::{Cursor, Payload, Reject, Scope, Ticket};
 
@@ -66,6 +67,27 @@ fn reading_messages_allocates_nothing() {
         }
     });
     assert_eq!(ops_read, 102 * 2 * 4, "four of the five operations are good, and each is read twice");
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn reading_plain_writes_allocates_nothing() {
+    let message = |value: &str| {
+        format!(
+            r#"{{"type":"write","id":"0190c5a4-7e2d-7c3b","ops":[{{"map":"m","key":"k","op":"set","value":{value}}},{{"map":"m","key":"k","op":"remove","tags":["t","u"]}}]}}"#
+        )
+    };
+    // In canonical form, and out of order.
+    let messages = [r#"{"a":1,"b":[2]}"#, r#"{"b":[{"d":1,"c":2}],"a":1}"#].map(message);
+    let (mut room, mut scratch, mut ops_read) = (PlainRoom::default(), Vec::new(), 0);
+    let allocations = steady_allocations(|| {
+        for json in &messages {
+            let write = PlainWrite::read(json, 100, &mut room).expect("it is plain");
+            write.ops().for_each(&mut scratch, |op| ops_read += usize::from(op.is_ok()));
+            room.keep(write);
+        }
+    });
+    assert_eq!(ops_read, 102 * 2 * 2);
     assert_eq!(allocations, 0);
 }
 

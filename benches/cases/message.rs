@@ -1,9 +1,11 @@
-//! Messages from payloads: the tape, the fields, and the canonical form of each value.
+//! Messages from payloads: the tape, the fields, and the canonical form of each value; and the same without the tape.
 
 use std::hint::black_box;
 
 use annulus::dialect::native::message::{Action, Message, Request};
+use annulus::dialect::native::plain::{PlainRoom, PlainWrite};
 use annulus::limits::PARSE_PADDING_BYTES;
+use annulus::shard::Ops;
 use annulus::wire::Payload;
 use annulus::wire::json::Parser;
 
@@ -11,21 +13,47 @@ use super::{Meter, one};
 
 const PING: &str = r#"{"type":"ping","id":7}"#;
 const OPS: usize = 10;
+/// Of a canonical value.
+const VALUE_BYTES_MAX: usize = 1000;
 
 pub fn measure(meter: &mut impl Meter) {
     let mut ping = Sent::new(PING);
     meter.steady(one("message", "ping"), || assert_eq!(ping.read(), 0));
-    let mut write = Sent::new(&write_of_ten());
+    // Canonical form must sort it, respace it and rewrite a number of it.
+    let mut write = Sent::new(&write_of_ten(
+        r#"{ "title": "water the plants and feed the cat", "done": false, "at": [1.50, 20, -3e2] }"#,
+    ));
     meter.steady(one("message", "write of 10, canonicalised"), || assert_eq!(write.read(), OPS));
+    for (name, value) in [
+        (
+            "write of 10, plain",
+            r#""water the plants and feed the cat, then put the bread into the oven and wait for an hour""#,
+        ),
+        (
+            "write of 10, plain, sorted",
+            r#"{"title":"water the plants and feed the cat","done":false,"at":[1.5,20]}"#,
+        ),
+    ] {
+        let json = write_of_ten(value);
+        let (mut room, mut scratch) = (PlainRoom::default(), Vec::new());
+        meter.steady(one("message", name), || {
+            let write = PlainWrite::read(black_box(&json), VALUE_BYTES_MAX, &mut room);
+            let write = write.expect("the message is plain");
+            let mut good = 0;
+            write.ops().for_each(&mut scratch, |op| {
+                black_box(op).expect("it is plain");
+                good += 1;
+            });
+            assert_eq!(good, OPS);
+            room.keep(write);
+        });
+    }
 }
 
-/// Ten values of about 100 bytes that canonical form must sort, respace and rewrite a number of.
-fn write_of_ten() -> String {
-    let op = |index: usize| {
-        let value =
-            r#"{ "title": "water the plants and feed the cat", "done": false, "at": [1.50, 20, -3e2] }"#;
-        format!(r#"{{"map":"todos","key":"item-{index:04}","op":"set","value":{value}}}"#)
-    };
+/// Ten times the same value.
+fn write_of_ten(value: &str) -> String {
+    let op =
+        |index: usize| format!(r#"{{"map":"todos","key":"item-{index:04}","op":"set","value":{value}}}"#);
     let ops: Vec<String> = (0..OPS).map(op).collect();
     format!(r#"{{"type":"write","id":7,"ops":[{}]}}"#, ops.join(","))
 }

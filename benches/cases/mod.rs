@@ -9,6 +9,7 @@ mod merge;
 mod mesh;
 mod message;
 mod outbox;
+mod turn;
 
 /// Whatever is measured with.
 pub trait Meter {
@@ -36,6 +37,7 @@ pub fn measure_all(meter: &mut impl Meter) {
     encode::measure(meter);
     outbox::measure(meter);
     mesh::measure(meter);
+    turn::measure(meter);
 }
 
 /// A case whose run does one operation.

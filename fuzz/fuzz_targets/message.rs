@@ -1,5 +1,6 @@
-//! Goal: no bytes make the message layer panic; what it calls canonical stays as it is when read again; and what the parser
-//! refuses is answered, whole or mended, and is no end of the connection.
+//! Goal: no bytes make the message layer panic; what it calls canonical stays as it is when read again; what is read without the
+//! parser is what the parser makes of it; and what the parser refuses is answered, whole or mended, and is no end of the
+//! connection.
 //! Method: arbitrary bytes as a message, with arbitrary bytes behind it; every part of it is asked for, and each value is
 //! stored, read back, and stored again. A message that is refused is diagnosed, read again where it was mended, and sent to
 //! a shard as it was.
@@ -13,6 +14,8 @@ use annulus::wire::Payload;
 use annulus::wire::json::{Diagnosis, Fault, Object, Parser, Refused, Value, What, find_id};
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../../tests/messages/alike.rs"]
+mod alike;
 #[allow(dead_code, reason = "the target of the other dialect uses more of it")]
 #[path = "../../tests/synckit_frames/host.rs"]
 mod host;
@@ -25,6 +28,9 @@ fuzz_target!(|bytes: &[u8]| {
     let mut parser = Parser::new();
     // The first byte is what the padding is full of.
     let (filler, json) = bytes.split_first().unwrap_or((&0, &[]));
+    if let Ok(text) = str::from_utf8(json) {
+        alike::assert_alike(text);
+    }
     let mut padded = [json, &[*filler; PARSE_PADDING_BYTES]].concat();
     let mut payload = Payload::new(&mut padded, json.len());
     if let Some(place) = find_id(json) {

@@ -130,7 +130,8 @@ fn to_even(mantissa: &str, value: f64) -> String {
     String::from_utf8(digits).unwrap()
 }
 
-enum Model {
+/// A value.
+pub enum Model {
     Word(&'static str),
     Integer(i64),
     Double(f64),
@@ -140,7 +141,7 @@ enum Model {
 }
 
 impl Model {
-    fn random(random: &mut Random, depth: usize) -> Self {
+    pub fn random(random: &mut Random, depth: usize) -> Self {
         match random.below(if depth == 0 { 4 } else { 6 }) {
             0 => Self::Word(random.one_of(&["null", "true", "false"])),
             1 => Self::Integer(random.next() as i64 >> random.below(64)),
@@ -157,7 +158,7 @@ impl Model {
         }
     }
 
-    fn canonical(&self) -> String {
+    pub fn canonical(&self) -> String {
         let join = |parts: Vec<String>| parts.join(",");
         match self {
             Self::Word(word) => (*word).to_owned(),
@@ -174,7 +175,7 @@ impl Model {
     }
 
     /// The same value with spaces, needless escapes, members in any order, and members that are overwritten.
-    fn write_sloppily(&self, out: &mut String, random: &mut Random) {
+    pub fn write_sloppily(&self, out: &mut String, random: &mut Random) {
         space(out, random);
         match self {
             Self::Word(_) | Self::Integer(_) => out.push_str(&self.canonical()),

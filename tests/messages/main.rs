@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod alike;
 mod answers;
 mod canonical;
 mod faults;
+mod plain;
 mod random;
 mod random_bytes;
 mod refusals;
@@ -21,6 +23,9 @@ use annulus::wire::{Payload, Reject};
 
 /// Parses `json` as a shard does: in place, with foreign bytes behind it.
 fn with_message<R>(json: &[u8], look: impl FnOnce(Result<Message<'_>, Reject>) -> R) -> R {
+    if let Ok(text) = str::from_utf8(json) {
+        alike::assert_alike(text);
+    }
     // What follows would complete almost any truncated message, if the parser looked at it.
     let mut padded = [json, &b"9]}\"".repeat(PARSE_PADDING_BYTES / 4)].concat();
     let mut parser = Parser::new();

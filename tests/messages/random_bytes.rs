@@ -37,7 +37,7 @@ fn random_mutations_of_good_messages_are_refused_as_documented() {
     assert!(understood > 500, "only {understood} of 10000 were still JSON objects");
 }
 
-fn mutate(message: &mut Vec<u8>, random: &mut Random) {
+pub fn mutate(message: &mut Vec<u8>, random: &mut Random) {
     if message.is_empty() {
         return;
     }

@@ -153,7 +153,7 @@ impl Ops for One<'_> {
         self.op.iter().map(|op| (op.map, op.key))
     }
 
-    fn next<'a>(&'a mut self, _: &'a mut Vec<u8>) -> Option<Result<Op<'a>, Reject>> {
-        self.op.take().map(Ok)
+    fn for_each(self, _: &mut Vec<u8>, carry_out: impl FnMut(Result<&Op<'_>, Reject>)) {
+        self.op.as_ref().map(Ok).into_iter().for_each(carry_out);
     }
 }

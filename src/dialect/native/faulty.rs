@@ -102,7 +102,6 @@ struct FaultyOperations<'a> {
     operations: Operations<'a>,
     /// Why each is refused, by its place.
     rejects: Vec<Option<Reject>>,
-    index: usize,
 }
 
 impl<'a> FaultyOperations<'a> {
@@ -113,7 +112,7 @@ impl<'a> FaultyOperations<'a> {
                 reject.get_or_insert(reject_of(found));
             }
         }
-        Self { operations, rejects, index: 0 }
+        Self { operations, rejects }
     }
 }
 
@@ -122,12 +121,11 @@ impl shard::Ops for FaultyOperations<'_> {
         self.operations.targets()
     }
 
-    fn next<'a>(&'a mut self, scratch: &'a mut Vec<u8>) -> Option<Result<shard::Op<'a>, Reject>> {
-        let reject = self.rejects.get(self.index).copied().flatten();
-        self.index += 1;
-        match (self.operations.next(scratch)?, reject) {
-            (_, Some(reject)) => Some(Err(reject)),
-            (op, None) => Some(op),
-        }
+    fn for_each(self, scratch: &mut Vec<u8>, mut carry_out: impl FnMut(Result<&shard::Op<'_>, Reject>)) {
+        let mut rejects = self.rejects.into_iter();
+        self.operations.for_each(scratch, |op| {
+            let reject = rejects.next().flatten();
+            carry_out(reject.map_or(op, Err));
+        });
     }
 }

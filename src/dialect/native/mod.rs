@@ -4,19 +4,22 @@
 //! message/      what clients say          operations.rs  a write's operations, ready for their owners
 //! encode/       what the server says      requests.rs    messages to commands of the shard
 //! strict.rs     what is probably a slip   faulty.rs      what can be read of a message that cannot be read whole
-//! slips.rs      refuses a slip
+//! slips.rs      refuses a slip            plain.rs       the usual write, read without the parser
 //! ```
 //!
-//! order: mod → requests → faulty → { slips, operations } → { strict, encode, message }
+//! order: mod → requests → faulty → { plain, slips, operations } → { strict, encode, message }
 
 pub mod encode;
 pub mod message;
+pub mod plain;
 
 mod faulty;
 mod operations;
 mod requests;
 mod slips;
 mod strict;
+
+pub use operations::Operations;
 
 use crate::mesh::{Entry, EntryState};
 use crate::shard::Caller;

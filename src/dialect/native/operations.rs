@@ -25,13 +25,15 @@ impl shard::Ops for Operations<'_> {
         self.ops.targets()
     }
 
-    fn next<'a>(&'a mut self, scratch: &'a mut Vec<u8>) -> Option<Result<shard::Op<'a>, Reject>> {
-        let op = match self.ops.next()? {
-            Ok(op) => op,
-            Err(reject) => return Some(Err(reject)),
-        };
-        let action = prepare(op.action, scratch, self.value_bytes_max);
-        Some(action.map(|action| shard::Op { map: op.map, key: op.key, action }))
+    fn for_each(self, scratch: &mut Vec<u8>, mut carry_out: impl FnMut(Result<&shard::Op<'_>, Reject>)) {
+        for op in self.ops {
+            scratch.clear();
+            let prepared = op.and_then(|op| {
+                let action = prepare(op.action, scratch, self.value_bytes_max)?;
+                Ok(shard::Op { map: op.map, key: op.key, action })
+            });
+            carry_out(prepared.as_ref().map_err(|&reject| reject));
+        }
     }
 }
 

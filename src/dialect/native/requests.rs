@@ -4,6 +4,7 @@ use super::encode::{self, text_frame};
 use super::faulty;
 use super::message::{Message, Request};
 use super::operations::Operations;
+use super::plain::{PlainRoom, PlainWrite};
 use super::slips::refuses_slip;
 use crate::mesh::Filter;
 use crate::shard::Caller;
@@ -49,6 +50,9 @@ pub fn handle(
         shard.reject(caller, ticket.as_ref(), Reject::RateLimited { retry_after_ms });
         return Ok(());
     }
+    if !is_strict && handle_plain(shard, caller, payload.bytes()) {
+        return Ok(());
+    }
     let object = match shard.parser().parse(payload.reborrow()) {
         Ok(object) => object,
         Err(refused) => return faulty::handle(shard, caller, refused, payload, is_strict),
@@ -62,6 +66,23 @@ pub fn handle(
     }
     shard.parser().recycle(object);
     Ok(())
+}
+
+/// Handles a message that is a plain write; whether it was one.
+fn handle_plain(shard: &mut Shard, caller: Caller, bytes: &[u8]) -> bool {
+    let Ok(text) = simdutf8::basic::from_utf8(bytes) else { return false };
+    let value_bytes_max = shard.config().value_bytes_max;
+    let mut room = std::mem::take(shard.commons().of::<PlainRoom>());
+    let mut read = PlainWrite::read(text, value_bytes_max, &mut room);
+    if let Some(write) = &mut read {
+        shard.write(caller, write.ticket.take(), write.ack, write.ops());
+    }
+    let is_plain = read.is_some();
+    if let Some(write) = read {
+        room.keep(write);
+    }
+    *shard.commons().of() = room;
+    is_plain
 }
 
 fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request: Request<'_>) {

@@ -24,8 +24,10 @@ impl Ops for Deletions<'_> {
         self.0.clone().map(|(document, key, _)| (document.as_str(), key.as_str()))
     }
 
-    fn next<'a>(&'a mut self, _: &'a mut Vec<u8>) -> Option<Result<Op<'a>, Reject>> {
-        let (document, key, at) = self.0.next()?;
-        Some(Ok(Op { map: document, key, action: Action::Delete { at: At::Given(*at), map_type: None } }))
+    fn for_each(self, _: &mut Vec<u8>, mut carry_out: impl FnMut(Result<&Op<'_>, Reject>)) {
+        for (document, key, at) in self.0 {
+            let action = Action::Delete { at: At::Given(*at), map_type: None };
+            carry_out(Ok(&Op { map: document, key, action }));
+        }
     }
 }

@@ -257,19 +257,23 @@ impl Ops for Operations<'_> {
         self.writes.clone().map(|write| (self.document, &*write.key))
     }
 
-    fn next<'s>(&'s mut self, scratch: &'s mut Vec<u8>) -> Option<Result<Op<'s>, Reject>> {
-        let write = self.writes.next()?;
-        let at = At::After(write.seen);
-        let Some(value) = write.value else {
-            let action = Action::Delete { at, map_type: None };
-            return Some(Ok(Op { map: self.document, key: &write.key, action }));
-        };
-        Value::new(value, self.scratch).write_canonical(scratch);
-        // Of fields that was seen before. What a message has room for is longer here only by what numbers may grow.
-        if scratch.len() > self.bytes_max {
-            return Some(Err(Reject::TooLarge("the state of a text is larger than a message")));
+    fn for_each(self, scratch: &mut Vec<u8>, mut carry_out: impl FnMut(Result<&Op<'_>, Reject>)) {
+        for write in self.writes {
+            let at = At::After(write.seen);
+            scratch.clear();
+            let action = match write.value {
+                None => Action::Delete { at, map_type: None },
+                Some(value) => {
+                    Value::new(value, self.scratch).write_canonical(scratch);
+                    Action::Set { value: scratch, at, ttl_ms: None }
+                }
+            };
+            // Of fields that was seen before. What a message has room for is longer here only by what numbers may grow.
+            if action.bytes() > self.bytes_max {
+                carry_out(Err(Reject::TooLarge("the state of a text is larger than a message")));
+            } else {
+                carry_out(Ok(&Op { map: self.document, key: &write.key, action }));
+            }
         }
-        let action = Action::Set { value: scratch, at, ttl_ms: None };
-        Some(Ok(Op { map: self.document, key: &write.key, action }))
     }
 }

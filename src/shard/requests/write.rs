@@ -21,11 +21,12 @@ pub trait Ops {
     /// The map and key that each operation names; empty where it names none.
     fn targets(&self) -> impl Iterator<Item = (&str, &str)>;
 
-    /// Reads the next operation. `scratch` is empty, for its value in canonical form, or its tags, to lie in.
+    /// Reads the operations, each for `carry_out`, or says why it is refused; the others go on. `scratch` is for values in canonical
+    /// form, or tags, to lie in.
     ///
-    /// # Errors
-    /// Why this operation is refused; the others go on.
-    fn next<'a>(&'a mut self, scratch: &'a mut Vec<u8>) -> Option<Result<Op<'a>, Reject>>;
+    /// By reference, and not as an iterator: to hand on what was just put together from small parts costs more than a cache miss,
+    /// as wide loads must wait until every small store before them has left the core.
+    fn for_each(self, scratch: &mut Vec<u8>, carry_out: impl FnMut(Result<&Op<'_>, Reject>));
 }
 
 /// One operation on one key.
@@ -46,7 +47,7 @@ impl Requests {
         maps: &mut Maps,
         asked: Asked,
         ack: AckLevel,
-        mut ops: impl Ops,
+        ops: impl Ops,
     ) {
         let id = asked.connection();
         let is_put_off = clients.get(id).is_some_and(|connection| connection.has_unfinished);
@@ -59,14 +60,14 @@ impl Requests {
         let mut hashes = std::mem::take(&mut self.hashes);
         hash_and_warm(turn, maps, &ops, &mut hashes);
         let mut value = std::mem::take(&mut self.value);
-        for (index, &hash) in hashes.iter().enumerate() {
-            value.clear();
-            match ops.next(&mut value) {
-                Some(Ok(op)) => self.route(turn, clients, maps, &mut batch, (place(index), &op, hash)),
-                Some(Err(reject)) => batch.refuse(reject),
-                None => break,
+        let mut hashed = (0..).zip(&hashes);
+        ops.for_each(&mut value, |op| {
+            let Some((index, hash)) = hashed.next() else { return };
+            match op {
+                Ok(op) => self.route(turn, clients, maps, &mut batch, index, (op, hash)),
+                Err(reject) => batch.refuse(reject),
             }
-        }
+        });
         self.value = value;
         give_back(&mut self.value);
         let (ops, unanswered) = (hashes.len(), place(hashes.len()) - batch.answered);
@@ -112,7 +113,8 @@ impl Requests {
         clients: &mut Clients,
         maps: &mut Maps,
         batch: &mut OpBatch,
-        (index, op, hash): (u32, &Op<'_>, OpHash),
+        index: u32,
+        (op, hash): (&Op<'_>, &OpHash),
     ) {
         batch.outcomes.push(op.action.given());
         let write =
@@ -246,15 +248,17 @@ impl Requests {
 /// loop, their cache misses overlap; met one by one while applying, each would be waited for.
 fn hash_and_warm(turn: &Turn, maps: &Maps, ops: &impl Ops, hashes: &mut Vec<OpHash>) {
     hashes.clear();
-    let mut last = ("", turn.hasher.map(""));
+    // Operations on one map mostly follow each other.
+    let mut last = ("", turn.hasher.map(""), None);
     for (map, key) in ops.targets() {
-        if map != last.0 {
-            last = (map, turn.hasher.map(map));
+        if map != last.0 || hashes.is_empty() {
+            let hash = turn.hasher.map(map);
+            last = (map, hash, maps.find(map, hash));
         }
-        let key = turn.hasher.key(last.1, key);
+        let (_, map, slot) = last;
+        let key = turn.hasher.key(map, key);
         let owner = turn.owner(key);
-        let slot = if owner == turn.index { maps.find(map, last.1) } else { None };
-        hashes.push(OpHash { map: last.1, key, owner, slot });
+        hashes.push(OpHash { map, key, owner, slot: slot.filter(|_| owner == turn.index) });
     }
     for hash in hashes {
         if let Some(cells) = hash.slot.and_then(|slot| maps[slot].typed()) {

@@ -67,16 +67,42 @@ fn write_long(out: &mut Vec<u8>, mut bytes: &[u8]) {
 
 /// Bytes before the first that needs an escape.
 #[inline]
-fn plain_len(bytes: &[u8]) -> usize {
-    let (words, tail) = bytes.as_chunks::<WORD>();
-    for (index, word) in words.iter().enumerate() {
+pub(super) fn plain_len(bytes: &[u8]) -> usize {
+    match bytes.first_chunk::<WORD>().map(|word| escape_flags(u64::from_le_bytes(*word))) {
+        Some(0) => WORD + plain_len_of_long(&bytes[WORD..]),
+        Some(flags) => first_flag(flags),
+        None => first_flag(escape_flags(short_word(bytes))).min(bytes.len()),
+    }
+}
+
+/// The same of what is probably longer than a word.
+fn plain_len_of_long(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    while let Some(word) = bytes[len..].first_chunk::<WORD>() {
         let flags = escape_flags(u64::from_le_bytes(*word));
         if flags != 0 {
-            return index * WORD + first_flag(flags);
+            return len + first_flag(flags);
+        }
+        len += WORD;
+        if len == WORD {
+            len += plain_blocks(&bytes[len..]) * BLOCK;
         }
     }
-    let tail_flags = escape_flags(short_word(tail));
-    words.len() * WORD + first_flag(tail_flags).min(tail.len())
+    let tail = &bytes[len..];
+    len + first_flag(escape_flags(short_word(tail))).min(tail.len())
+}
+
+/// Bytes that are tested at once in a long text.
+const BLOCK: usize = 32;
+
+/// Blocks before the first with a byte that needs an escape.
+#[inline]
+fn plain_blocks(bytes: &[u8]) -> usize {
+    // No early exit within a block, so that the compiler tests many bytes at once.
+    let needs_escape = |block: &[u8; BLOCK]| {
+        block.iter().fold(false, |found, &byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
+    };
+    bytes.as_chunks::<BLOCK>().0.iter().take_while(|block| !needs_escape(block)).count()
 }
 
 /// Place of the first flagged byte; 8 if there is none.

@@ -1,6 +1,7 @@
 //! Answers without entries: `ack`, `pong`, `digest`, `unsubscribed` and `error`.
 
-use super::{separate, write_id, write_stamp};
+use super::stamps::Stamps;
+use super::{write_id, write_stamp};
 use crate::crdt::Stamp;
 use crate::shard::AckLevel;
 use crate::wire::json::{write_integer, write_string};
@@ -33,13 +34,16 @@ pub fn ack(
     out.extend_from_slice(b"\",\"applied\":");
     write_integer(out, ack.applied);
     out.extend_from_slice(b",\"stamps\":[");
+    let (start, mut texts) = (out.len(), Stamps::default());
     for stamp in stamps {
-        separate(out);
         // By reference, as the compiler would copy it once more.
         match &stamp {
-            Some(stamp) => write_stamp(out, stamp),
-            None => out.extend_from_slice(b"null"),
+            Some(stamp) => texts.write(out, stamp),
+            None => out.extend_from_slice(b"null,"),
         }
+    }
+    if out.len() > start {
+        out.pop();
     }
     out.push(b']');
     write_rejected(out, rejected);

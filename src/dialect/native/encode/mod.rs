@@ -8,6 +8,7 @@ mod answer;
 mod entry;
 mod feed;
 mod hello;
+mod stamps;
 
 pub use answer::{Ack, ack, digest, error, pong, refusal, unsubscribed};
 pub use entry::{entry_counter, entry_lww, entry_or, separate_entries};
