@@ -46,7 +46,7 @@ fn overwriting_allocates_nothing_in_steady_state() {
 /// for each of them, and what was asked of the allocator, which is what the map says, too.
 #[test]
 fn a_key_of_many_takes_one_allocation_and_little_beside_what_it_holds() {
-    const KEYS: u64 = 115_000;
+    const KEYS: u64 = 131_072;
     const VALUE: [u8; 100] = [b'1'; 100];
     const BESIDE_MAX: usize = 100;
     let mut clock = Clock::new(Node::new(b"annulus-1").unwrap());
