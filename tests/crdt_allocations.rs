@@ -63,8 +63,8 @@ fn a_key_of_many_takes_one_allocation_and_little_beside_what_it_holds() {
     let beside = taken / KEYS as usize - VALUE.len() - size_of::<u64>();
     println!("{beside} bytes beside what it holds, {allocated} allocations of {KEYS} keys");
     assert!(beside <= BESIDE_MAX, "{beside} bytes beside what it holds");
-    // Of the tables, a chunk of cells is for 256, one of the order for 1024.
-    assert!(allocated <= KEYS + KEYS / 100, "{allocated} allocations of {KEYS} keys");
+    // A chunk of cells is for 256, one of the order for 1024, and a table of the index grows eleven times on its way to 2048.
+    assert!(allocated <= KEYS + KEYS / 50, "{allocated} allocations of {KEYS} keys");
 }
 
 /// Goal: many maps of one key cost little more than the key. Method: the bytes asked of the allocator for a boxed map of a

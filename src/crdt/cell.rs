@@ -38,13 +38,13 @@ impl CellIndex {
 /// ```text
 ///  56  the cell: 16 allocation, 8 time of the stamp, 8 lengths and kind of state, 8 applied, 8 digest, 4 hash, 2 length of
 ///      the key, 2 padding
-///   1 to 40  the name of the stamp's node, beside key and value in one allocation
+///  10  the name of the stamp's node, in one allocation with key and value; a client's may have 1 to 40
 ///  10 to 21  its index entry: 8 bytes and 1 control byte, the table being 7/8 to 7/16 full
 ///  12 to 24  its entries in the applied order: 12 bytes, of which 1 to 2 for each cell
-///  79 to 141 together; 88 to 111 where the node is called `annulus-1`
+///  88 to 111 together
 /// ```
 ///
-/// and up to 15 bytes by which what has grown is rounded up. A value with a time to live has 16 bytes more there, and about
+/// and up to 15 bytes by which what has grown since it was new is rounded up. A value with a time to live has 16 bytes more there, and about
 /// 24 in `Expiries`. A map of up to four keys has neither index nor order.
 #[derive(Debug)]
 pub struct Cell {
