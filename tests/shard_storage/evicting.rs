@@ -10,7 +10,7 @@ use crate::world::{Client, World};
 
 const LIMIT_BYTES: usize = 400_000;
 /// Cells of one map for each shard: some 90 KB.
-pub const CELLS: usize = 450;
+pub const CELLS: usize = 400;
 
 pub fn limited(shards: usize) -> World {
     World::with(shards, |config| config.memory_limit_bytes = LIMIT_BYTES * shards)
