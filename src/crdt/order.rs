@@ -67,7 +67,7 @@ impl Order {
     /// before it.
     pub fn push(&mut self, applied: Time, cell: CellIndex, applied_of: impl Fn(CellIndex) -> Time) {
         self.log.push(Entry { applied, cell });
-        if self.log.len() % SWEEP_EVERY == 0 {
+        if self.log.len().is_multiple_of(SWEEP_EVERY) {
             self.sweep(applied_of);
         }
     }
@@ -81,7 +81,7 @@ impl Order {
     /// Takes note that a cell is gone; `applied_of` its place must say something else, so that its entry is stale.
     pub fn forget(&mut self, applied_of: impl Fn(CellIndex) -> Time) {
         self.current -= 1;
-        if self.current % SWEEP_EVERY == 0 {
+        if self.current.is_multiple_of(SWEEP_EVERY) {
             self.sweep(applied_of);
         }
     }

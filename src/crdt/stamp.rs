@@ -62,7 +62,7 @@ pub struct Node([u8; NODE_BYTES_MAX]);
 
 /// Bytes of a name that are looked at together to find its end.
 const WORD_BYTES: usize = size_of::<u64>();
-const _: () = assert!(NODE_BYTES_MAX % WORD_BYTES == 0);
+const _: () = assert!(NODE_BYTES_MAX.is_multiple_of(WORD_BYTES));
 
 impl Node {
     /// `None` unless `name` is 1 to [`NODE_BYTES_MAX`] visible ASCII bytes without `"`, `\` and `:`: it goes
