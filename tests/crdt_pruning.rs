@@ -95,8 +95,10 @@ fn a_map_takes_what_is_left_in_it_after_most_is_pruned() {
         let mut anew = Written::new(map_type);
         left.iter().for_each(|&key| anew.set(key, expires_ms));
         let needed = (bytes() - before) as usize;
-        assert!(taken <= needed + needed / 2, "{map_type:?}: {taken} bytes, {needed} made anew");
-        assert!(written.map.heap_bytes() <= needed + needed / 2, "{map_type:?}: what it says");
+        // The index may have twice as many places, the order half as many again, and there may be an empty chunk.
+        let bytes_max = needed + 60 * left.len();
+        assert!(taken <= bytes_max, "{map_type:?}: {taken} bytes, {needed} made anew");
+        assert!(written.map.heap_bytes() <= bytes_max, "{map_type:?}: what it says");
         assert!(written.map.is_consistent() && written.map.digest() != 0);
 
         left.iter().for_each(|&key| written.remove(key));

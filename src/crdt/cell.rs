@@ -4,10 +4,10 @@
 //! `applied` above [`Time::ZERO`].
 
 use super::counter::{Counter, Totals};
-use super::lww::Lww;
+use super::lww::{Head, Lww, LwwMut};
 use super::or_set::{OrSet, Removal};
-use super::{CellLimits, Count, Delta, MapType, Refused, Time};
-use crate::limits::LARGE_SET_BYTES;
+use super::{CellLimits, Count, Delta, MapType, Refused, Time, digest};
+use crate::limits::{KEY_BYTES_MAX, LARGE_SET_BYTES};
 
 /// The place of a cell in its map. Valid until the map is pruned: then another cell may have it, and its cell one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,32 +36,44 @@ impl CellIndex {
 /// What an LWW key costs beyond the bytes of its key and value:
 ///
 /// ```text
-/// 128  the cell: 48 stamp, 24 value, 16 key, 8 expires, 8 queued expiry, 8 applied, 8 digest, 4 hash, 4 padding
+///  56  the cell: 16 allocation, 8 time of the stamp, 8 lengths and kind of state, 8 applied, 8 digest, 4 hash, 2 length of
+///      the key, 2 padding
+///  10  the name of the stamp's node, in one allocation with key and value; a client's may have 1 to 40
 ///  10 to 21  its index entry: 8 bytes and 1 control byte, the table being 7/8 to 7/16 full
-///  12 to 32  its entries in the applied order: 12 bytes, of which 1 to 2.7 for each cell
-/// 150 to 181 together
+///  12 to 24  its entries in the applied order: 12 bytes, of which 1 to 2 for each cell
+///  88 to 111 together
 /// ```
 ///
-/// and up to 15 bytes by which the value's capacity is rounded up. A value with a time to live has about 24
-/// more in `Expiries`. A map of up to four keys has neither index nor order.
+/// and up to 15 bytes by which what has grown since it was new is rounded up. A value with a time to live has 16 bytes more there, and about
+/// 24 in `Expiries`. A map of up to four keys has neither index nor order.
 #[derive(Debug)]
 pub struct Cell {
-    key: Box<[u8]>,
+    /// The key; behind it whatever `content` has here.
+    bytes: Box<[u8]>,
+    content: Content,
     pub(super) applied: Time,
     digest: u64,
     /// What the index needs to find this cell's entry again.
     pub(super) index_hash: u32,
-    state: State,
+    key_bytes: u16,
 }
 
-const _: () = assert!(size_of::<Cell>() <= 128);
+const _: () = assert!(size_of::<Cell>() == 56 && KEY_BYTES_MAX <= u16::MAX as usize);
 
-/// The CRDT at one key.
+/// The state as the cell has it: an lww value is behind the key.
 #[derive(Debug)]
-pub enum State {
-    Lww(Lww),
+enum Content {
+    Lww(Head),
     OrSet(Box<OrSet>),
     Counter(Box<Counter>),
+}
+
+/// The CRDT at one key.
+#[derive(Clone, Copy, Debug)]
+pub enum State<'a> {
+    Lww(Lww<'a>),
+    OrSet(&'a OrSet),
+    Counter(&'a Counter),
 }
 
 /// What a cell adds to the totals of its map.
@@ -93,23 +105,27 @@ impl Tally {
 }
 
 impl Cell {
-    /// A key to which nothing has been written.
-    pub(super) fn new(key: &[u8], map_type: MapType, index_hash: u32) -> Self {
-        let state = match map_type {
-            MapType::Lww => State::Lww(Lww::new()),
-            MapType::Or => State::OrSet(Box::new(OrSet::new())),
-            MapType::Counter => State::Counter(Box::default()),
+    /// A key to which nothing has been written, with room for so many bytes behind it.
+    pub(super) fn new(key: &[u8], map_type: MapType, index_hash: u32, room: usize) -> Self {
+        let content = match map_type {
+            MapType::Lww => Content::Lww(Head::BOTTOM),
+            MapType::Or => Content::OrSet(Box::new(OrSet::new())),
+            MapType::Counter => Content::Counter(Box::default()),
         };
-        Self { key: key.into(), applied: Time::ZERO, digest: 0, index_hash, state }
+        let key_bytes = u16::try_from(key.len()).expect("no key is longer than KEY_BYTES_MAX");
+        let mut bytes = Vec::with_capacity(key.len() + room);
+        bytes.extend_from_slice(key);
+        bytes.resize(key.len() + room, 0);
+        Self { bytes: bytes.into(), content, applied: Time::ZERO, digest: 0, index_hash, key_bytes }
     }
 
     /// One of which nothing is left; allocates nothing.
     pub(super) fn vacant() -> Self {
-        Self::new(&[], MapType::Lww, 0)
+        Self::new(&[], MapType::Lww, 0, 0)
     }
 
-    pub const fn key(&self) -> &[u8] {
-        &self.key
+    pub fn key(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.key_bytes)]
     }
 
     /// The owner's tick when it accepted the latest change.
@@ -117,16 +133,20 @@ impl Cell {
         self.applied
     }
 
-    pub const fn state(&self) -> &State {
-        &self.state
+    pub fn state(&self) -> State<'_> {
+        match &self.content {
+            Content::Lww(head) => State::Lww(Lww::new(head, &self.bytes[usize::from(self.key_bytes)..])),
+            Content::OrSet(set) => State::OrSet(set),
+            Content::Counter(counter) => State::Counter(counter),
+        }
     }
 
     /// Whether a reader sees a value: it was not deleted, or not all of it.
-    pub fn is_live(&self) -> bool {
-        match &self.state {
-            State::Lww(lww) => lww.value().is_some(),
-            State::OrSet(set) => set.has_live(),
-            State::Counter(_) => true,
+    pub const fn is_live(&self) -> bool {
+        match &self.content {
+            Content::Lww(head) => head.has_value(),
+            Content::OrSet(set) => set.has_live(),
+            Content::Counter(_) => true,
         }
     }
 
@@ -143,24 +163,24 @@ impl Cell {
         applied: Time,
         limits: CellLimits,
     ) -> Result<bool, Refused> {
-        let key = &self.key;
-        let digest_change = match (&mut self.state, delta) {
-            (State::Lww(lww), Delta::Lww { at, value, expires_ms }) => {
-                if !lww.merge(at, *value, *expires_ms) {
-                    return Ok(false);
-                }
-                self.digest = lww.digest(key);
-                return Ok(true);
+        if let (Some(mut lww), Delta::Lww { at, value, expires_ms }) = (self.lww_mut(), delta) {
+            if !lww.merge(at, *value, *expires_ms) {
+                return Ok(false);
             }
-            (State::OrSet(set), Delta::OrAdd { tag, value, at }) => {
+            self.digest = value.map_or(0, |value| digest::of_lww(self.key(), at, value, *expires_ms));
+            return Ok(true);
+        }
+        let key = &self.bytes[..usize::from(self.key_bytes)];
+        let digest_change = match (&mut self.content, delta) {
+            (Content::OrSet(set), Delta::OrAdd { tag, value, at }) => {
                 set.add(key, tag, value, (at, applied), limits)?
             }
-            (State::OrSet(set), Delta::OrRemove { tag }) => set.remove(key, tag, applied, limits)?,
-            (State::Counter(counter), Delta::Counter { replica, added, subtracted }) => {
+            (Content::OrSet(set), Delta::OrRemove { tag }) => set.remove(key, tag, applied, limits)?,
+            (Content::Counter(counter), Delta::Counter { replica, added, subtracted }) => {
                 let totals = Totals { added: *added, subtracted: *subtracted };
                 counter.merge(key, replica, (totals, applied), limits)?
             }
-            (State::Counter(counter), &Delta::CounterAbsorbed { count: Count(count), through }) => {
+            (Content::Counter(counter), &Delta::CounterAbsorbed { count: Count(count), through }) => {
                 counter.absorb(key, count, through)
             }
             _ => return Err(Refused::MapType),
@@ -181,63 +201,66 @@ impl Cell {
         work: &mut usize,
         each: impl FnMut(&str),
     ) -> Result<usize, Refused> {
-        let State::OrSet(set) = &mut self.state else { return Err(Refused::MapType) };
-        let (removed, digest_change) = set.remove_all(&self.key, removal, applied, limits, work, each)?;
+        let Content::OrSet(set) = &mut self.content else { return Err(Refused::MapType) };
+        let key = &self.bytes[..usize::from(self.key_bytes)];
+        let (removed, digest_change) = set.remove_all(key, removal, applied, limits, work, each)?;
         self.digest = self.digest.wrapping_add(digest_change);
         Ok(removed)
     }
 
     /// Turns an LWW value whose time is up into its tombstone.
     pub(super) fn end_value(&mut self) {
-        if let State::Lww(lww) = &mut self.state {
+        if let Some(mut lww) = self.lww_mut() {
             lww.end();
             self.digest = 0;
         }
     }
 
-    pub(super) const fn lww_mut(&mut self) -> Option<&mut Lww> {
-        match &mut self.state {
-            State::Lww(lww) => Some(lww),
+    pub(super) fn lww_mut(&mut self) -> Option<LwwMut<'_>> {
+        match &mut self.content {
+            Content::Lww(head) => {
+                Some(LwwMut { head, bytes: &mut self.bytes, key_bytes: usize::from(self.key_bytes) })
+            }
             _ => None,
         }
     }
 
     pub(super) const fn or_set_mut(&mut self) -> Option<&mut OrSet> {
-        match &mut self.state {
-            State::OrSet(set) => Some(set),
+        match &mut self.content {
+            Content::OrSet(set) => Some(set),
             _ => None,
         }
     }
 
     pub(super) const fn counter(&self) -> Option<&Counter> {
-        match &self.state {
-            State::Counter(counter) => Some(counter),
+        match &self.content {
+            Content::Counter(counter) => Some(counter),
             _ => None,
         }
     }
 
     /// Whether it is a set larger than [`LARGE_SET_BYTES`].
     pub(super) const fn is_large_set(&self) -> bool {
-        matches!(&self.state, State::OrSet(set) if set.bytes() > LARGE_SET_BYTES)
+        matches!(&self.content, Content::OrSet(set) if set.bytes() > LARGE_SET_BYTES)
     }
 
     /// In O(1), from what the cell has cached.
     pub(super) fn tally(&self) -> Tally {
-        let state_bytes = match &self.state {
-            State::Lww(lww) => lww.heap_bytes(),
-            State::OrSet(set) => set.heap_bytes(),
-            State::Counter(counter) => counter.heap_bytes(),
+        let content_bytes = match &self.content {
+            Content::Lww(_) => 0,
+            Content::OrSet(set) => set.heap_bytes(),
+            Content::Counter(counter) => counter.heap_bytes(),
         };
-        let heap_bytes = self.key.len() + state_bytes;
+        let heap_bytes = self.bytes.len() + content_bytes;
         Tally { digest: self.digest, live: usize::from(self.is_live()), heap_bytes }
     }
 
     /// The digest from scratch.
     pub(super) fn recompute_digest(&self) -> u64 {
-        match &self.state {
-            State::Lww(lww) => lww.digest(&self.key),
-            State::OrSet(set) => set.digest(&self.key),
-            State::Counter(counter) => counter.digest(&self.key),
+        match self.state() {
+            State::Lww(lww) => lww.digest(self.key()),
+            State::OrSet(set) => set.digest(self.key()),
+            State::Counter(counter) => counter.digest(self.key()),
         }
     }
 }

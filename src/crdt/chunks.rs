@@ -39,6 +39,11 @@ impl<T, const SHIFT: u32> Chunks<T, SHIFT> {
         self.chunks.get(index >> SHIFT)?.get(index % Self::CHUNK)
     }
 
+    /// What is in the chunk of an item, from it on.
+    pub fn chunk_from(&self, index: usize) -> &[T] {
+        self.chunks.get(index >> SHIFT).map_or(&[], |chunk| &chunk[index % Self::CHUNK..])
+    }
+
     #[cold]
     fn begin_chunk(&mut self) {
         let capacity = if self.chunks.is_empty() { 0 } else { Self::CHUNK };

@@ -2,10 +2,13 @@
 //!
 //! Invariant: a delta says what is now true, never what to do, so merging it again or late is harmless.
 
-use super::{Node, Stamp, Time};
+use super::{Node, Stamp, Time, lww};
 use crate::limits::{
     COUNTER_TOTAL_MAX, KEY_BYTES_MAX, SLOTS_PER_COUNTER_MAX, TAG_BYTES_MAX, TAGS_PER_KEY_MAX,
 };
+
+/// Bytes of a value of an lww key: what a length of 32 bits takes, which no message reaches.
+const LWW_BYTES_MAX: usize = u32::MAX as usize;
 
 /// What a map holds at each key; fixed by the first write to the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,10 +93,22 @@ impl Delta<'_> {
         }
     }
 
-    /// Whether tags and totals keep within their limits.
+    /// Bytes that a new cell needs for it behind its key.
+    pub(super) fn bytes_behind_key(&self) -> usize {
+        match self {
+            Self::Lww { at, value, expires_ms } => lww::bytes_of(at, *value, *expires_ms),
+            Self::OrAdd { .. }
+            | Self::OrRemove { .. }
+            | Self::Counter { .. }
+            | Self::CounterAbsorbed { .. } => 0,
+        }
+    }
+
+    /// Whether values, tags and totals keep within their limits.
     pub(super) const fn is_in_limits(&self) -> bool {
         match *self {
-            Self::Lww { .. } | Self::CounterAbsorbed { .. } => true,
+            Self::Lww { value: Some(value), .. } => value.len() <= LWW_BYTES_MAX,
+            Self::Lww { value: None, .. } | Self::CounterAbsorbed { .. } => true,
             Self::OrAdd { tag, .. } | Self::OrRemove { tag } => tag.len() <= TAG_BYTES_MAX,
             Self::Counter { added, subtracted, .. } => {
                 added <= COUNTER_TOTAL_MAX && subtracted <= COUNTER_TOTAL_MAX
@@ -120,7 +135,7 @@ impl HashedKey<'_> {
 pub enum Refused {
     #[error("the map holds another type")]
     MapType,
-    /// A key, tag or total over its limit, or one tag or slot more than a key may hold.
+    /// A key, value, tag or total over its limit, or one tag or slot more than a key may hold.
     #[error("over a limit of the key")]
     TooLarge,
     /// The tags or slots of the key would take more bytes than the caller allows.

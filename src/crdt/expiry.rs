@@ -34,12 +34,12 @@ impl Expiries {
 impl Map {
     /// Makes sure that a cell that has changed comes up when its value expires.
     pub(super) fn schedule_expiry(&mut self, index: CellIndex) {
-        let Some(lww) = self.cells[index].lww_mut() else { return };
-        let (expires_ms, queued_ms) = (lww.expires_ms(), lww.expiry_queued_ms);
+        let Some(mut lww) = self.cells[index].lww_mut() else { return };
+        let (expires_ms, queued_ms) = (lww.as_ref().expires_ms(), lww.as_ref().expiry_queued_ms());
         if expires_ms == 0 || (queued_ms != 0 && queued_ms <= expires_ms) {
             return;
         }
-        lww.expiry_queued_ms = expires_ms;
+        lww.set_expiry_queued_ms(expires_ms);
         let Expiries(queued) = &mut self.upkeep().expiries;
         if queued_ms != 0 {
             queued.remove(&(queued_ms, index));
@@ -49,8 +49,9 @@ impl Map {
 
     /// Drops the entry of a cell that leaves the map.
     pub(super) fn cancel_expiry(&mut self, index: CellIndex) {
-        if let Some(lww) = self.cells[index].lww_mut().filter(|lww| lww.expiry_queued_ms != 0) {
-            let queued_ms = std::mem::take(&mut lww.expiry_queued_ms);
+        let State::Lww(lww) = self.cells[index].state() else { return };
+        let queued_ms = lww.expiry_queued_ms();
+        if queued_ms != 0 {
             self.upkeep().expiries.0.remove(&(queued_ms, index));
         }
     }
@@ -61,7 +62,7 @@ impl Map {
         let all = self.upkeep.as_ref().map(|upkeep| &upkeep.expiries.0);
         let all_come_up = self.since(Time::ZERO).all(|(index, cell)| {
             let State::Lww(lww) = cell.state() else { return true };
-            let queued_ms = lww.expiry_queued_ms;
+            let queued_ms = lww.expiry_queued_ms();
             count += usize::from(queued_ms != 0);
             let in_time = lww.expires_ms() == 0 || (1..=lww.expires_ms()).contains(&queued_ms);
             in_time && (queued_ms == 0 || all.is_some_and(|all| all.contains(&(queued_ms, index))))
@@ -92,9 +93,9 @@ impl Map {
             let (due_ms, index) = *queued.first().filter(|&&(due_ms, _)| due_ms <= now_ms)?;
             *budget -= 1;
             queued.remove(&(due_ms, index));
-            let lww = self.cells[index].lww_mut()?;
-            lww.expiry_queued_ms = 0;
-            match lww.expires_ms() {
+            let mut lww = self.cells[index].lww_mut()?;
+            lww.set_expiry_queued_ms(0);
+            match lww.as_ref().expires_ms() {
                 0 => {}
                 expires_ms if expires_ms > now_ms => self.schedule_expiry(index),
                 _ => {

@@ -121,7 +121,7 @@ impl Map {
             }
             None if self.cells.is_full() => return Err(Refused::TooLarge),
             None => {
-                let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
+                let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash), 0);
                 let removed = cell.remove_all(removal, applied, limits, work, each)?;
                 if removed == 0 {
                     return Ok(0);
@@ -163,7 +163,8 @@ impl Map {
             }
             None if self.cells.is_full() => return Err(Refused::TooLarge),
             None => {
-                let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
+                let room = delta.bytes_behind_key();
+                let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash), room);
                 if !cell.merge(delta, dated, limits)? {
                     return Ok(Merge::Lost);
                 }

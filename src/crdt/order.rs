@@ -12,22 +12,25 @@
 //! touch the cells. Overwriting a million keys at random was no faster, and it costs 8 bytes a cell.)
 //!
 //! Invariant: entries are sorted by `applied`, and each cell has exactly one current entry. A sweep moves the
-//! current entries down over the stale ones, [`SWEEP_STEPS`] for each push, so no write ever waits for a
+//! current entries down over the stale ones, four for each push, so no write ever waits for a
 //! compaction. While it is under way the log is two sorted runs with a gap:
 //!
 //! ```text
 //! [0 .. kept) swept     [kept .. next) gap, meaningless     [next .. len) not yet swept
 //! ```
 //!
-//! A sweep starts when half of the log is stale. At four steps a push it ends before the log is 2.7 times as
-//! long as there are cells (plus [`SWEEP_SLACK`]): 2n entries and the p pushes since take (2n + p) / 4 = p.
+//! A sweep starts when a third of the log is stale. At four steps a push it ends before the log is twice as
+//! long as there are cells (plus [`SWEEP_SLACK`]): 1.5n entries and the p pushes since take (1.5n + p) / 4 = p.
+//! It goes on every few pushes, as several steps at once cost less: the places of their entries are looked up together.
 
 use super::Time;
 use super::cell::CellIndex;
 use super::chunks::Chunks;
 
-/// Entries looked at for each push while a sweep is under way.
-const SWEEP_STEPS: usize = 4;
+/// Every so many pushes a sweep goes on.
+const SWEEP_EVERY: usize = 4;
+/// Entries that are looked at then. A sweep begins at the first entry, so that those are in one chunk.
+const SWEEP_STEPS: usize = 4 * SWEEP_EVERY;
 /// Stale entries that are not worth a sweep.
 const SWEEP_SLACK: usize = 16;
 
@@ -64,7 +67,9 @@ impl Order {
     /// before it.
     pub fn push(&mut self, applied: Time, cell: CellIndex, applied_of: impl Fn(CellIndex) -> Time) {
         self.log.push(Entry { applied, cell });
-        self.sweep(applied_of);
+        if self.log.len().is_multiple_of(SWEEP_EVERY) {
+            self.sweep(applied_of);
+        }
     }
 
     /// Takes note that a cell, applied then, has another place. O(log n).
@@ -76,11 +81,13 @@ impl Order {
     /// Takes note that a cell is gone; `applied_of` its place must say something else, so that its entry is stale.
     pub fn forget(&mut self, applied_of: impl Fn(CellIndex) -> Time) {
         self.current -= 1;
-        self.sweep(applied_of);
+        if self.current.is_multiple_of(SWEEP_EVERY) {
+            self.sweep(applied_of);
+        }
     }
 
     /// The log after `position`, oldest first: every cell applied since then, once, and between them the stale entries,
-    /// of which there are fewer than twice as many as cells, all of them in one place at worst. O(log n) to begin, O(1) a
+    /// of which there are no more than cells, all of them in one place at worst. O(log n) to begin, O(1) a
     /// step; whoever walks counts the steps.
     pub fn since<F: Fn(CellIndex) -> Time>(&self, position: Time, applied_of: F) -> Walk<'_, F> {
         Walk { order: self, at: self.first_after(position), applied_of }
@@ -92,28 +99,41 @@ impl Order {
     }
 
     /// Looks at a few entries: keeps the current ones, drops the stale ones.
+    #[inline(never)]
     fn sweep(&mut self, applied_of: impl Fn(CellIndex) -> Time) {
         if !self.is_sweeping {
-            if self.log.len() <= 2 * self.current + SWEEP_SLACK {
+            if self.log.len() <= self.current + self.current / 2 + SWEEP_SLACK {
                 return;
             }
             (self.is_sweeping, self.kept, self.next) = (true, 0, 0);
         }
-        for _ in 0..SWEEP_STEPS {
-            if self.next == self.log.len() {
-                self.is_sweeping = false;
-                self.log.truncate(self.kept);
-                // Enough for the longest log a sweep can leave behind, so that a steady map allocates nothing.
-                self.log.release_beyond(3 * self.current + 2 * SWEEP_SLACK);
-                return;
-            }
-            let Entry { applied, cell } = self.log[self.next];
-            self.next += 1;
-            if applied_of(cell) == applied {
-                self.log[self.kept] = Entry { applied, cell };
-                self.kept += 1;
-            }
+        if let Some(&entries) = self.log.chunk_from(self.next).first_chunk::<SWEEP_STEPS>() {
+            entries.into_iter().for_each(|entry| self.keep(entry, &applied_of));
+            self.next += SWEEP_STEPS;
+        } else {
+            (self.next..self.log.len()).for_each(|at| self.keep(self.log[at], &applied_of));
+            self.next = self.log.len();
         }
+        if self.next == self.log.len() {
+            self.end_sweep();
+        }
+    }
+
+    /// Keeps an entry if it is current.
+    #[inline]
+    fn keep(&mut self, Entry { applied, cell }: Entry, applied_of: &impl Fn(CellIndex) -> Time) {
+        if applied_of(cell) == applied {
+            self.log[self.kept] = Entry { applied, cell };
+            self.kept += 1;
+        }
+    }
+
+    #[cold]
+    fn end_sweep(&mut self) {
+        self.is_sweeping = false;
+        self.log.truncate(self.kept);
+        // Enough for the longest log a sweep can leave behind, so that a steady map allocates nothing.
+        self.log.release_beyond(2 * self.current + 2 * SWEEP_SLACK);
     }
 
     /// Where the first entry after `position` is, outside the gap; the end of the log if there is none.
@@ -245,7 +265,7 @@ mod tests {
             (model.applied.len()..cells).for_each(|cell| model.change(cell));
             for step in 0..10 * cells + 1_000 {
                 model.change(step * 31 % cells);
-                assert!(model.order.log.len() <= cells * 27 / 10 + 2 * SWEEP_SLACK, "{cells} cells");
+                assert!(model.order.log.len() <= 2 * cells + 2 * SWEEP_SLACK, "{cells} cells");
             }
         }
         (1..1_000).for_each(|cell| model.forget(cell));

@@ -9,7 +9,7 @@ use super::{CellLimits, Count, Delta, HashedKey, Map, MapType, Merge, Refused, S
 impl Cell {
     /// A cell outside any map, to merge stored deltas in.
     pub fn detached(map_type: MapType) -> Self {
-        Self::new(&[], map_type, 0)
+        Self::new(&[], map_type, 0, 0)
     }
 
     /// Joins a detached cell with `delta`, which was applied at `applied`; whether that changed it. A set may remember more
@@ -18,6 +18,9 @@ impl Cell {
     /// # Errors
     /// As [`Map::merge`].
     pub fn join(&mut self, delta: &Delta<'_>, applied: Time) -> Result<bool, Refused> {
+        if !delta.is_in_limits() {
+            return Err(Refused::TooLarge);
+        }
         let changed = self.merge(delta, applied, CellLimits::DETACHED)?;
         if changed {
             self.applied = self.applied.max(applied);
@@ -30,7 +33,7 @@ impl Cell {
     pub fn parts(&self, mut each: impl FnMut(Delta<'_>, Time)) {
         match self.state() {
             State::Lww(lww) => {
-                let delta = Delta::Lww { at: *lww.at(), value: lww.value(), expires_ms: lww.expires_ms() };
+                let delta = Delta::Lww { at: lww.at(), value: lww.value(), expires_ms: lww.expires_ms() };
                 each(delta, self.applied());
             }
             State::OrSet(set) => {

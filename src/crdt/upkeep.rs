@@ -36,7 +36,7 @@ impl Upkeep {
     /// Takes note that a cell has another place. Its order is the map's to tell.
     pub fn moved(&mut self, cell: &Cell, moved: Move) {
         match cell.state() {
-            State::Lww(lww) => self.expiries.moved(lww.expiry_queued_ms, moved),
+            State::Lww(lww) => self.expiries.moved(lww.expiry_queued_ms(), moved),
             State::OrSet(set) => {
                 self.prune.moved(set.removed_since(), moved);
                 if self.large.remove(&moved.from) {

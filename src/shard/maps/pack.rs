@@ -15,8 +15,8 @@ fn pack_in_entries(out: &mut Vec<u8>, cell: &Cell, entry_bytes_max: usize) {
     let mut entry = EntryPacker(out);
     match cell.state() {
         State::Lww(lww) => match lww.value() {
-            Some(value) => entry.ending(key, lww.at(), value, lww.expires_ms()),
-            None => entry.value(key, lww.at(), None),
+            Some(value) => entry.ending(key, &lww.at(), value, lww.expires_ms()),
+            None => entry.value(key, &lww.at(), None),
         },
         State::OrSet(set) => {
             let mut live = set.live().peekable();

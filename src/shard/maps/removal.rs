@@ -95,7 +95,7 @@ impl Maps {
             turn.spend(work::CELL);
             let cell = cells.cell(index);
             let State::Lww(lww) = cell.state() else { continue };
-            let (at, applied) = (*lww.at(), cell.applied());
+            let (at, applied) = (lww.at(), cell.applied());
             if let Some(journal) = &mut self.journal {
                 let delta = Delta::Lww { at, value: None, expires_ms: 0 };
                 journal.push(interest.name(), cell.key(), &delta, applied);
