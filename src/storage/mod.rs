@@ -10,7 +10,8 @@
 //!                                                  salvage.rs   what can be kept of a damaged journal
 //! base.rs    every cell as of the last checkpoint  tail.rs      records that are not folded yet
 //!   backend.rs  what redb writes to                fold.rs      a segment into the base
-//!   row.rs      its keys and rows
+//!   row.rs      its keys and rows                  pieces.rs  the segment, read piece by piece
+//!                                                  merging.rs its records, put in the order of the base
 //!   redb_header.rs  makes redb check its pages
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
 //!   view.rs     one map, base and tail             load.rs      a map to its shards
@@ -36,7 +37,9 @@ mod journal;
 mod line;
 mod load;
 mod lock;
+mod merging;
 mod offline;
+mod pieces;
 mod reach;
 mod recovery;
 mod redb_header;
