@@ -14,11 +14,8 @@ use counting_allocator::{bytes, bytes_peak};
 
 const EPOCH: u64 = 1;
 const CACHE_BYTES: usize = 8 << 20;
-/// What a fold may hold beside the cache of the base: a piece of 16 MiB, places, and what redb notes of the pages it has written.
-const FOLD_BYTES_MAX: i64 = 32 << 20;
-
 /// Bytes that folding a segment of so many records of some 170 bytes takes at the most.
-fn peak_of_fold(records: u64) -> i64 {
+fn peak_of_fold(records: u64, memory_limit: usize) -> i64 {
     let root = std::env::temp_dir().join(format!("annulus-fold-memory-{}-{records}", std::process::id()));
     let _ = std::fs::remove_dir_all(&root);
     let disk = HostDisk::new(&root).expect("a folder for the test");
@@ -39,6 +36,7 @@ fn peak_of_fold(records: u64) -> i64 {
         file.write_at(&batch.bytes, header.encode().len() as u64).expect("the disk takes it");
     }
     let base = Base::open(&disk, KeyHasher::new(1), CACHE_BYTES).expect("a new base");
+    let base = base.with_memory_limit(memory_limit);
     let before = bytes();
     bytes_peak();
     let folded = base.fold(&disk, &name, EPOCH).expect("it is not damaged");
@@ -48,16 +46,15 @@ fn peak_of_fold(records: u64) -> i64 {
     peak
 }
 
+/// Beside the cache of the base: a piece, places, and what redb notes of the pages it has written.
 #[test]
 fn a_fold_holds_a_piece_of_the_segment_whatever_its_size() {
-    for records in [50_000, 400_000] {
-        let peak = peak_of_fold(records);
-        let max = FOLD_BYTES_MAX + CACHE_BYTES as i64;
-        assert!(
-            peak < max,
-            "{records} records take {} KiB, {} bytes each",
-            peak >> 10,
-            peak / records as i64
-        );
+    for (memory_limit, max_mib) in [(0, 40), (32 << 20, 10)] {
+        for records in [50_000, 400_000] {
+            let peak = peak_of_fold(records, memory_limit) - CACHE_BYTES as i64;
+            let each = peak / records as i64;
+            println!("{records} records take {} KiB, {each} bytes each, limit {memory_limit}", peak >> 10);
+            assert!(peak < max_mib << 20, "{records} records take {} KiB, {each} bytes each", peak >> 10);
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! A fold holds one piece of the segment and a place of 24 bytes for each record in it ([`super::merging`]), beside the pages
 //! that redb holds: never the segment, nor what its records say.
 
-use super::merging::{Bytes, Merged, Places, RECORD_PAGES_BYTES};
+use super::merging::{Merged, Places, RECORD_PAGES_BYTES};
 use super::pieces::{PieceRecords, Pieces};
 use super::stored::Source;
 use super::{Base, Clear, Disk, StorageError};
@@ -18,8 +18,11 @@ use crate::handover::{Body, Record};
 pub(super) const TRANSACTION_RECORDS: usize = 256 << 10;
 /// The same where there is hardly any room on the disk: a step that needs no more than a few hundred pages.
 const TRANSACTION_RECORDS_MIN: usize = 64;
-/// Bytes of a segment that are in memory at once: about as many small records as a transaction takes.
-const PIECE_BYTES: usize = 16 << 20;
+/// What a record is reckoned at in a piece of a segment, which is as large as the records of one transaction then are: more than
+/// a small one has.
+const RECORD_BYTES: usize = 96;
+/// The least records of a transaction where memory is limited.
+const LIMITED_RECORDS_MIN: usize = 32 << 10;
 
 /// What a fold did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +47,16 @@ pub struct Folded {
 }
 
 impl Base {
+    /// Folds fewer records at once where maps may have only so many bytes (0: no limit): an eighth of that for a piece.
+    #[must_use]
+    pub fn with_memory_limit(self, limit: usize) -> Self {
+        if limit == 0 {
+            return self;
+        }
+        let records = limit / 8 / RECORD_BYTES;
+        self.with_transaction_records(records.clamp(LIMITED_RECORDS_MIN, TRANSACTION_RECORDS))
+    }
+
     /// Folds one finished segment of the data set `epoch`: several transactions of bounded size, and `folded`
     /// advances with each. Segments must come oldest first.
     ///
@@ -66,13 +79,12 @@ impl Base {
         epoch: u64,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Folded, StorageError> {
-        let mut pieces = Pieces::open(disk, segment, epoch, PIECE_BYTES)?;
+        let mut pieces = Pieces::open(disk, segment, epoch, self.transaction_records * RECORD_BYTES)?;
         let mut folded = Folded { through: self.folded(), ..Folded::default() };
         let mut places = Places::default();
         while !folded.is_interrupted && pieces.read_next()? {
             let mut records = pieces.records();
-            let bytes = Bytes { bytes: pieces.bytes(), salt: pieces.salt() };
-            self.fold_piece(bytes, &mut records, &mut places, &mut folded, may_go_on)?;
+            self.fold_piece(pieces.bytes(), &mut records, &mut places, &mut folded, may_go_on)?;
             let position = records.position();
             pieces.take_up_to(position);
         }
@@ -82,7 +94,7 @@ impl Base {
     /// Folds the records of a piece in as many transactions as there is room for at once: one if there is enough.
     fn fold_piece<'a>(
         &self,
-        bytes: Bytes<'a>,
+        bytes: &'a [u8],
         records: &mut PieceRecords<'a>,
         places: &mut Places,
         folded: &mut Folded,

@@ -18,7 +18,7 @@ use super::base::Base;
 use super::clock::{Redating, roughly};
 use super::fold::Folded;
 use super::line::{Fault, Line, Reader};
-use super::merging::{Bytes, Places};
+use super::merging::Places;
 use super::offline::CACHE_BYTES;
 use super::stored::Source;
 use super::{
@@ -279,8 +279,7 @@ impl Importing<'_> {
         });
         let mut folded = Folded::default();
         // Nobody tells this base how much room there is.
-        let from = Bytes { bytes: &bytes, salt: 0 };
-        let _ = self.base.merge_records(from, read, Source::Import, &mut self.places, &mut folded)?;
+        let _ = self.base.merge_records(&bytes, read, Source::Import, &mut self.places, &mut folded)?;
         debug_assert_eq!(folded.records, u64::from(records), "lines keep the limits of records");
         self.imported.changed += folded.cells;
         self.imported.refused += folded.skipped;

@@ -13,7 +13,7 @@ use super::fold::Folded;
 use super::row::{Row, partition_of, set_cell_key};
 use super::stored::{Source, merge};
 use crate::crdt::{Delta, MapType, Time};
-use crate::handover::{Body, RECORD_HEADER_BYTES, Record, read_record};
+use crate::handover::{Body, RECORD_HEADER_BYTES, Record, read_record_again};
 
 /// Bytes that a record may take of the disk beside its own: the page of its cell, which is copied, and another where that is
 /// split. What the record itself brings may be rounded up to twice of it.
@@ -31,19 +31,12 @@ pub(super) enum Merged {
     LacksRoom,
 }
 
-/// Bytes with records, which begin with this salt.
-#[derive(Clone, Copy)]
-pub(super) struct Bytes<'a> {
-    pub bytes: &'a [u8],
-    pub salt: u32,
-}
-
 impl Base {
     /// Merges records with their offsets in `bytes` in one transaction, after which everything up to the last of them is in the
     /// base if they are of the journal.
     pub(super) fn merge_records<'a>(
         &self,
-        bytes: Bytes<'a>,
+        bytes: &'a [u8],
         records: impl Iterator<Item = Result<(u32, Record<'a>), StorageError>>,
         source: Source,
         Places(places): &mut Places,
@@ -113,7 +106,7 @@ const _: () = assert!(size_of::<Place>() == 24);
 struct Merging<'a> {
     base: &'a Base,
     source: Source,
-    bytes: Bytes<'a>,
+    bytes: &'a [u8],
     maps: Maps<'a>,
 }
 
@@ -177,7 +170,7 @@ impl<'a> Merging<'a> {
     fn key(&self, place: &Place) -> &'a [u8] {
         let map = &self.maps.list[place.map as usize];
         let key_at = place.offset as usize + RECORD_HEADER_BYTES + map.name.len();
-        &self.bytes.bytes[key_at..][..usize::from(place.key_len)]
+        &self.bytes[key_at..][..usize::from(place.key_len)]
     }
 
     fn is_one_cell(&self, left: &Place, right: &Place) -> bool {
@@ -192,7 +185,7 @@ impl<'a> Merging<'a> {
         folded: &mut Folded,
     ) -> Result<Merged, StorageError> {
         let (source, must_place_all) = (self.source, self.must_place_all());
-        let Bytes { bytes, salt } = self.bytes;
+        let bytes = self.bytes;
         let mut cells = writing.transaction.open_table(CELLS).map_err(failed)?;
         let (mut cell_key, mut image) = (Vec::new(), Vec::new());
         // Bytes that may be taken before the next look.
@@ -206,7 +199,7 @@ impl<'a> Merging<'a> {
             let map = &mut self.maps.list[place.map as usize];
             set_cell_key(&mut cell_key, map.row.id, place.partition, key);
             image.clear();
-            let deltas = of_cell.iter().filter_map(|place| delta_at(&bytes[place.offset as usize..], salt));
+            let deltas = of_cell.iter().filter_map(|place| delta_at(&bytes[place.offset as usize..]));
             let stored = cells.get(&*cell_key).map_err(failed)?;
             let stored_image = stored.as_ref().map(|stored| stored.value());
             let merged = merge(map.row.map_type, stored_image, deltas.clone(), source, &mut image);
@@ -220,7 +213,7 @@ impl<'a> Merging<'a> {
             drop(stored);
             let merged = merged.map_err(|_| StorageError::damaged_cell(map.name, key))?;
             if merged.refused > 0 && must_place_all {
-                let record = read_record(&bytes[place.offset as usize..], salt);
+                let record = read_record_again(&bytes[place.offset as usize..]);
                 let sequence = record.map_or(0, |record| record.sequence);
                 return Err(StorageError::misfit(sequence, map.name, key));
             }
@@ -249,8 +242,8 @@ impl<'a> Merging<'a> {
 }
 
 /// The delta of a record that was read before, and when it was applied.
-fn delta_at(bytes: &[u8], salt: u32) -> Option<(Delta<'_>, Time)> {
-    match read_record(bytes, salt) {
+fn delta_at(bytes: &[u8]) -> Option<(Delta<'_>, Time)> {
+    match read_record_again(bytes) {
         Ok(Record { applied, body: Body::Delta(delta), .. }) => Some((delta, applied)),
         _ => None,
     }

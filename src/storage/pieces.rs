@@ -97,11 +97,6 @@ impl Pieces {
         &self.bytes
     }
 
-    /// What its records' checksums begin with.
-    pub const fn salt(&self) -> u32 {
-        self.salt
-    }
-
     fn is_to_end(&self) -> bool {
         self.start + self.bytes.len() == self.size
     }

@@ -20,7 +20,7 @@ use super::{
     Clear, Disk, DiskFile, Location, Recovered, RecoveredSegment, RecoveryOptions, StorageError, recover,
 };
 use crate::crdt::{Delta, MapType, Time};
-use crate::handover::{Body, RECORD_HEADER_BYTES, Record, read_record};
+use crate::handover::{Body, RECORD_HEADER_BYTES, Record, read_record, read_record_again};
 use crate::mesh::KeyHasher;
 
 /// Bytes that are read of a segment at once: one read for hundreds of neighbours, and not much of a waste for one
@@ -267,7 +267,7 @@ impl Taken {
                     let key_len = u16::try_from(key.len()).expect("a record gives it in 16 bits");
                     let at = cells.bytes.len();
                     let Entry { partition, .. } = *entry;
-                    cells.index.push(Place { at, begin: 0, key_len, partition, salt: segment.salt });
+                    cells.index.push(Place { at, begin: 0, key_len, partition });
                 }
                 Ok(_) => return Err(segment.damaged(entry, "another record stands there".to_owned())),
                 Err(fault) => return Err(segment.damaged(entry, fault.to_string())),
@@ -322,7 +322,6 @@ struct Place {
     at: usize,
     /// The bytes of the key behind what all keys begin with: telling places apart by it spares most looks at keys.
     begin: u64,
-    salt: u32,
     key_len: u16,
     partition: u16,
 }
@@ -389,7 +388,7 @@ impl<'a> TailCell<'a> {
     pub fn deltas(self) -> impl Iterator<Item = (Delta<'a>, Time)> + Clone {
         self.places.iter().filter_map(move |place| {
             // It has been read before.
-            match read_record(&self.cells.bytes[place.at..], place.salt) {
+            match read_record_again(&self.cells.bytes[place.at..]) {
                 Ok(Record { applied, body: Body::Delta(delta), .. }) => Some((delta, applied)),
                 _ => None,
             }
