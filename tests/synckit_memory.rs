@@ -323,3 +323,26 @@ fn what_is_remembered_of_connections_is_in_the_account() {
     host.drop(id);
     assert_eq!(host.metrics().session_bytes, 0);
 }
+
+/// Goal: what an answer frees is in the account no longer, though its connection takes and says nothing more. Method: a request
+/// with a short and one with a long id wait for a state that takes turns to make.
+#[test]
+fn a_request_that_was_answered_is_counted_no_longer() {
+    let mut host = host_with_document(50);
+    let writer = host.open();
+    let [short, long] = [2, 200].map(|id_bytes| {
+        let id = host.open();
+        write(&mut host, writer, 0, &"y".repeat(id_bytes));
+        let before = host.metrics().session_bytes;
+        host.is_stalled = true;
+        let request_id = "i".repeat(id_bytes);
+        let fields = r#""timestamp":1,"documentId":"large""#;
+        let message = format!(r#"{{"type":"subscribe","id":"{request_id}",{fields}}}"#);
+        host.send(id, TEXT, message.as_bytes());
+        let counted = host.metrics().session_bytes - before;
+        host.go_on();
+        assert_eq!(answers(&mut host, id), 1);
+        counted
+    });
+    assert_eq!(short, long);
+}

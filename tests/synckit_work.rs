@@ -163,6 +163,86 @@ fn texts_are_compared_over_turns() {
     assert!(most <= work::TURN_MAX + 2 * OVER, "{most} units in one turn");
 }
 
+/// Subscribers that one turn has no work for.
+const MANY: usize = 8_000;
+
+/// A host in which many subscribe to a document, and one more who writes to it.
+fn host_with_many_readers() -> (Host, ConnectionId, Vec<ConnectionId>) {
+    let mut host = Host::with(PATH, "/ws", |config| config.accepts_per_second_max = 0);
+    let mut subscriber = || {
+        let id = host.open();
+        say(&mut host, id, "subscribe", r#""documentId":"d""#);
+        id
+    };
+    let writer = subscriber();
+    let readers = (0..MANY).map(|_| subscriber()).collect();
+    host.work = Some(Vec::new());
+    (host, writer, readers)
+}
+
+/// A message that the server passes on to all who subscribe, and that nobody keeps.
+fn increment(host: &mut Host, id: ConnectionId, by: usize) {
+    let operation = format!(r#"{{"type":"counter","operation":"increment","value":{by}}}"#);
+    let message =
+        format!(r#"{{"type":"delta_batch","id":"i","timestamp":1,"documentId":"d","deltas":[{operation}]}}"#);
+    host.receive(id, TEXT, message.as_bytes());
+}
+
+/// By how much a client was told to increment.
+fn increments(host: &mut Host, id: ConnectionId) -> Vec<usize> {
+    let told = texts(host.take_frames(id));
+    let by = |text: &String| {
+        let (_, value) = text.split_once(r#""operation":"increment""#)?.1.split_once(r#""value":"#)?;
+        value.split(|other: char| !other.is_ascii_digit()).next()?.parse().ok()
+    };
+    told.iter().filter_map(by).collect()
+}
+
+#[test]
+fn messages_to_thousands_are_sent_over_turns_in_order() {
+    const MESSAGES: usize = 5;
+    let (mut host, writer, readers) = host_with_many_readers();
+    for by in 1..=MESSAGES {
+        increment(&mut host, writer, by);
+        let told = host.metrics();
+        let under_way = told.publishes * MANY as u64 - told.publish_deliveries;
+        assert!(
+            under_way <= MANY as u64,
+            "the sender waits until all have been sent its message: {under_way}"
+        );
+        assert!(told.waiting_request_bytes < 16 * MANY as u64);
+    }
+    host.finish();
+    let (all, most) = spent(&mut host);
+    assert!(all > MESSAGES as u64 * MANY as u64 * work::RECEIVER, "each receiver is counted: {all}");
+    assert!(most <= work::TURN_MAX + OVER, "{most} units in one turn");
+    assert_eq!(host.metrics().waiting_request_bytes, 0);
+    let expected: Vec<usize> = (1..=MESSAGES).collect();
+    for id in readers {
+        assert_eq!(increments(&mut host, id), expected);
+    }
+}
+
+/// Goal: whoever comes and goes while a message is under way, those who stay are sent it once. Method: one goes that was sent
+/// it, and one that was not, another comes, and then the sender is gone.
+#[test]
+fn a_message_under_way_reaches_who_stays_once() {
+    let (mut host, writer, readers) = host_with_many_readers();
+    increment(&mut host, writer, 1);
+    let unsubscribe = br#"{"type":"unsubscribe","id":"u","timestamp":1,"documentId":"d"}"#;
+    let leavers = [readers[0], readers[MANY / 2]];
+    leavers.iter().for_each(|&id| host.receive(id, TEXT, unsubscribe));
+    let newcomer = host.open();
+    host.drop(writer);
+    let told: Vec<usize> = leavers.iter().map(|&id| increments(&mut host, id).len()).collect();
+    assert_eq!(told, [1, 0]);
+    for id in readers.into_iter().filter(|id| !leavers.contains(id)) {
+        assert_eq!(increments(&mut host, id), [1]);
+    }
+    assert!(increments(&mut host, newcomer).is_empty());
+    assert_eq!(host.metrics().waiting_request_bytes, 0);
+}
+
 /// A piece of a message, with so many bytes of base64.
 fn piece(name: &str, count: usize, index: usize, base64: &str) -> String {
     format!(r#""chunkId":"{name}","totalChunks":{count},"chunkIndex":{index},"data":"{base64}""#)

@@ -1,16 +1,15 @@
 //! All cells of a map and the index that finds them by key.
 //!
 //! Invariant: up to [`LISTED_MAX`] cells are a list and nothing else, as most maps of many are small. Beyond that, and from
-//! then on, every cell has exactly one entry in an index. An entry holds 32 bits of the hash, so the table grows without
+//! then on, every cell has exactly one entry in an index. An entry holds 32 bits of the hash, so the index grows without
 //! touching a cell, and a probe touches only a cell that is very likely it. There are no gaps: the last cell takes the place
 //! of one that goes, so that what cells take falls with their number.
 
 use std::ops::{Index, IndexMut};
 
-use hashbrown::HashTable;
-
 use super::cell::{Cell, CellIndex};
 use super::chunks::Chunks;
+use super::index::KeyIndex;
 use super::{HashedKey, Time};
 
 /// Cells that are looked through one by one: no more cache lines than a probe of the index and its cell would touch.
@@ -18,15 +17,6 @@ pub const LISTED_MAX: usize = 4;
 /// `1 << CHUNK_SHIFT` cells a chunk.
 const CHUNK_SHIFT: u32 = 8;
 const CHUNK: usize = 1 << CHUNK_SHIFT;
-
-/// One cell of the index.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    hash: u32,
-    cell: CellIndex,
-}
-
-const _: () = assert!(size_of::<Entry>() == 8);
 
 #[derive(Debug)]
 pub struct Cells {
@@ -39,7 +29,7 @@ pub struct Cells {
 #[derive(Debug, Default)]
 struct More {
     chunks: Chunks<Cell, CHUNK_SHIFT>,
-    index: HashTable<Entry>,
+    index: KeyIndex,
 }
 
 /// That a cell has another place, always one before its own.
@@ -68,7 +58,7 @@ impl Cells {
     pub fn find(&self, key: HashedKey<'_>) -> Option<CellIndex> {
         let Some(more) = &self.more else { return self.find_listed(key) };
         let hash = fold(key.hash);
-        let found = more.index.find(spread(hash), |entry| entry.hash == hash)?.cell;
+        let found = more.index.find(hash, |_| true)?;
         if self[found].key() == key.bytes { Some(found) } else { self.find_among_equal_hashes(more, key) }
     }
 
@@ -83,8 +73,7 @@ impl Cells {
     #[cold]
     fn find_among_equal_hashes(&self, more: &More, key: HashedKey<'_>) -> Option<CellIndex> {
         let hash = fold(key.hash);
-        let is_key = |entry: &Entry| entry.hash == hash && self[entry.cell].key() == key.bytes;
-        Some(more.index.find(spread(hash), is_key)?.cell)
+        more.index.find(hash, |cell| self[cell].key() == key.bytes)
     }
 
     /// Loads what [`Self::find`] will need, without waiting for it: of several of these in a row, the cache misses
@@ -95,8 +84,8 @@ impl Cells {
             std::hint::black_box(self.first.first().map(Cell::applied));
             return;
         };
-        let found = more.index.find(spread(hash), |entry| entry.hash == hash);
-        std::hint::black_box(found.map(|entry| self[entry.cell].applied()));
+        let found = more.index.find(hash, |_| true);
+        std::hint::black_box(found.map(|cell| self[cell].applied()));
     }
 
     pub fn is_full(&self) -> bool {
@@ -108,7 +97,7 @@ impl Cells {
         let hash = cell.index_hash;
         let index = self.place(cell);
         if let Some(more) = &mut self.more {
-            more.insert(Entry { hash, cell: index });
+            more.index.insert(hash, index);
         } else if self.first.len() > LISTED_MAX {
             self.begin_index();
         }
@@ -119,7 +108,7 @@ impl Cells {
     fn begin_index(&mut self) {
         let mut more = Box::<More>::default();
         for (place, cell) in self.first.iter().enumerate() {
-            more.insert(Entry { hash: cell.index_hash, cell: CellIndex::from_usize(place) });
+            more.index.insert(cell.index_hash, CellIndex::from_usize(place));
         }
         self.more = Some(more);
     }
@@ -127,10 +116,10 @@ impl Cells {
     /// Takes a cell out. The last takes its place, unless it is that itself.
     pub fn remove(&mut self, index: CellIndex) -> (Cell, Option<Move>) {
         let moved = Move { from: CellIndex::from_usize(self.len() - 1), to: index };
-        let [removed, last] = [index, moved.from].map(|cell| Entry { hash: self[cell].index_hash, cell });
+        let [removed_hash, last_hash] = [index, moved.from].map(|cell| self[cell].index_hash);
         let popped = match &mut self.more {
             Some(more) => {
-                more.remove(removed);
+                more.index.remove(removed_hash, index);
                 more.chunks.pop().or_else(|| self.first.pop())
             }
             None => self.first.pop(),
@@ -140,22 +129,20 @@ impl Cells {
             return (cell, None);
         }
         if let Some(more) = &mut self.more {
-            more.replace(last, index);
+            more.index.replace(last_hash, moved.from, index);
         }
         (std::mem::replace(&mut self[index], cell), Some(moved))
     }
 
-    /// Gives back what cells that are gone have left; how many entries of the index were put elsewhere for that. Those are
-    /// fewer than were taken out since it was last done.
-    pub fn release_unused(&mut self) -> usize {
+    /// Gives back what cells that are gone have left.
+    pub fn release_unused(&mut self) {
         if self.first.capacity() > 4 * self.first.len().max(1) {
             self.first.shrink_to(2 * self.first.len());
         }
-        let Some(more) = &mut self.more else { return 0 };
+        let Some(more) = &mut self.more else { return };
         // One chunk stays for what comes next.
         let len = more.chunks.len();
         more.chunks.release_beyond(len + len.min(CHUNK));
-        more.release_index()
     }
 
     /// When the cell at a place was applied; [`Time::ZERO`] where none is any more.
@@ -183,7 +170,7 @@ impl Cells {
 
     /// Bytes allocated for the tables; what the cells own comes on top.
     pub fn heap_bytes(&self) -> usize {
-        let more = |more: &More| size_of::<More>() + more.chunks.heap_bytes() + more.index.allocation_size();
+        let more = |more: &More| size_of::<More>() + more.chunks.heap_bytes() + more.index.heap_bytes();
         self.first.capacity() * size_of::<Cell>() + self.more.as_deref().map_or(0, more)
     }
 
@@ -199,36 +186,6 @@ impl Cells {
         }
         self.first.push(cell);
         index
-    }
-}
-
-impl More {
-    #[inline]
-    fn insert(&mut self, entry: Entry) {
-        self.index.insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash));
-    }
-
-    fn remove(&mut self, Entry { hash, cell }: Entry) {
-        if let Ok(entry) = self.index.find_entry(spread(hash), |entry| entry.cell == cell) {
-            entry.remove();
-        }
-    }
-
-    /// Has an entry name another place.
-    fn replace(&mut self, Entry { hash, cell }: Entry, place: CellIndex) {
-        if let Some(entry) = self.index.find_mut(spread(hash), |entry| entry.cell == cell) {
-            entry.cell = place;
-        }
-    }
-
-    /// Makes the index smaller if it has room for four times as many; how many entries that has moved.
-    fn release_index(&mut self) -> usize {
-        let len = self.index.len();
-        if self.index.capacity() <= 4 * len.max(CHUNK) {
-            return 0;
-        }
-        self.index.shrink_to(2 * len, |entry| spread(entry.hash));
-        len
     }
 }
 
@@ -261,10 +218,4 @@ impl IndexMut<CellIndex> for Cells {
 /// other half makes up for them.
 pub const fn fold(hash: u64) -> u32 {
     (hash ^ (hash >> 32)) as u32
-}
-
-/// A table hash from the folded one. `hashbrown` takes the bucket from the low bits and its 7-bit tag from the
-/// top, so both ends must vary; they are independent up to 2^25 buckets, and only slower beyond.
-const fn spread(hash: u32) -> u64 {
-    (hash as u64) << 32 | hash as u64
 }

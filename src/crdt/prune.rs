@@ -36,9 +36,6 @@ pub struct Pruned {
     pub forgotten: usize,
     /// What was looked at: entries of the applied order, stale ones too, or tags.
     pub passed: usize,
-    /// Entries of the index of keys that were put elsewhere, as it takes less now: fewer than cells have gone since that was
-    /// last so.
-    pub reindexed: usize,
     /// The budget ended before the work did.
     pub has_more: bool,
 }
@@ -118,7 +115,8 @@ impl Map {
             MapType::Or => self.prune_tags(applied_before, budget),
             MapType::Counter => Pruned::default(),
         };
-        Pruned { reindexed: self.cells.release_unused(), ..pruned }
+        self.cells.release_unused();
+        pruned
     }
 
     fn prune_tombstones(&mut self, applied_before: Time, budget: usize) -> Pruned {

@@ -6,6 +6,7 @@
 //! A fold holds one piece of the segment and a place of 24 bytes for each record in it ([`super::merging`]), beside the pages
 //! that redb holds: never the segment, nor what its records say.
 
+use super::database::again_if_refused;
 use super::merging::{Merged, Places, RECORD_PAGES_BYTES};
 use super::pieces::{PieceRecords, Pieces};
 use super::stored::Source;
@@ -73,6 +74,16 @@ impl Base {
     /// # Errors
     /// As [`Base::fold`].
     pub fn fold_while(
+        &self,
+        disk: &dyn Disk,
+        segment: &str,
+        epoch: u64,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Folded, StorageError> {
+        again_if_refused(|| self.fold_segment(disk, segment, epoch, may_go_on))
+    }
+
+    fn fold_segment(
         &self,
         disk: &dyn Disk,
         segment: &str,

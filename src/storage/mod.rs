@@ -9,9 +9,11 @@
 //! error.rs   what its owner has to be told         recovery.rs  what is found at start
 //!                                                  salvage.rs   what can be kept of a damaged journal
 //! base.rs    every cell as of the last checkpoint  tail.rs      records that are not folded yet
+//!   database.rs  redb, opened anew over damage
+//!   pages.rs    its file, and the sums of it (sums.rs)
 //!   backend.rs  what redb writes to                fold.rs      a segment into the base
-//!   row.rs      its keys and rows                  pieces.rs  the segment, read piece by piece
-//!                                                  merging.rs its records, put in the order of the base
+//!   blocks.rs   what of it is in memory            pieces.rs  the segment, read piece by piece
+//!   row.rs      its keys and rows                  merging.rs its records, put in the order of the base
 //!   redb_header.rs  makes redb check its pages
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
 //!   view.rs     one map, base and tail             load.rs      a map to its shards
@@ -23,9 +25,11 @@
 mod backend;
 pub mod backup;
 mod base;
+mod blocks;
 mod clear;
 pub mod clock;
 mod counts;
+mod database;
 mod disk;
 mod error;
 pub mod export;
@@ -39,6 +43,7 @@ mod load;
 mod lock;
 mod merging;
 mod offline;
+mod pages;
 mod pieces;
 mod reach;
 mod recovery;
@@ -50,6 +55,7 @@ mod salvage;
 mod scan;
 mod segment;
 mod stored;
+mod sums;
 mod sweep;
 mod tail;
 mod text_file;

@@ -3,6 +3,8 @@
 //! Invariant: never panics, whatever the bytes are, and yields no record that was not written: the checksum, the
 //! segment's salt and the sequence number all have to fit.
 
+use std::ops::Range;
+
 use super::segment::SEGMENT_HEADER_BYTES;
 use crate::handover::{Body, Fault, Kind, RECORD_HEADER_BYTES, Record, read_record};
 
@@ -32,6 +34,12 @@ pub(super) struct Gap {
     /// The sequence number of the next record in this file that verifies.
     pub next: Option<u64>,
     pub flaw: Flaw,
+}
+
+impl Gap {
+    pub const fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.bytes
+    }
 }
 
 /// What is wrong at the beginning of a gap.

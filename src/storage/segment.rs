@@ -3,6 +3,8 @@
 //! Invariant: what [`Segment::records`] yields is exactly what was written, in order and without a hole, or an
 //! error that names the file and the offset.
 
+use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::scan::{Found, Scan};
@@ -105,24 +107,65 @@ pub struct Segment {
     /// `None`: damaged.
     header: Option<SegmentHeader>,
     first_sequence: u64,
+    /// Where zeros stand for what the disk does not give.
+    unreadable: Vec<Unreadable>,
 }
+
+/// Bytes of a file that cannot be read.
+#[derive(Debug)]
+struct Unreadable {
+    bytes: Range<usize>,
+    error: io::Error,
+}
+
+impl Unreadable {
+    fn fault(&self) -> String {
+        format!("{} bytes cannot be read: {}", self.bytes.len(), self.error)
+    }
+}
+
+/// Bytes that are read at once, and, where that fails, at once then: no disk gives less than a block.
+const PIECE_BYTES: usize = 1 << 20;
+const BLOCK_BYTES: usize = 4096;
 
 impl Segment {
     /// Reads the segment `name` of the data set `epoch`. A damaged header is no error here: it is the first
     /// thing that [`Segment::records`] yields.
     ///
     /// # Errors
-    /// Of the file system; [`StorageError::NotOurs`] and [`StorageError::TooNew`].
+    /// Of the file system; [`StorageError::Damaged`] where the disk does not give what is in it;
+    /// [`StorageError::NotOurs`] and [`StorageError::TooNew`].
     pub fn read(disk: &dyn Disk, name: &str, epoch: u64) -> Result<Self, StorageError> {
         let file = disk.open(name).map_err(StorageError::io("open", name))?;
         Self::read_file(&file, name, epoch)
     }
 
     pub(super) fn read_file(file: &Arc<dyn DiskFile>, name: &str, epoch: u64) -> Result<Self, StorageError> {
-        let mut bytes = vec![0; Self::size_of(&**file, name)?];
-        file.read_at(&mut bytes, 0).map_err(StorageError::io("read", name))?;
+        let segment = Self::read_around(&**file, name, epoch)?;
+        match segment.unreadable.first() {
+            None => Ok(segment),
+            Some(unreadable) => Err(StorageError::Damaged {
+                file: name.to_owned(),
+                offset: unreadable.bytes.start as u64,
+                fault: unreadable.fault(),
+            }),
+        }
+    }
+
+    /// The same for `--salvage`: what the disk does not give is left out, and everything around it is read.
+    ///
+    /// # Errors
+    /// As [`Segment::read`], but for what cannot be read.
+    pub(super) fn read_what_can_be(disk: &dyn Disk, name: &str, epoch: u64) -> Result<Self, StorageError> {
+        let file = disk.open(name).map_err(StorageError::io("open", name))?;
+        Self::read_around(&*file, name, epoch)
+    }
+
+    fn read_around(file: &dyn DiskFile, name: &str, epoch: u64) -> Result<Self, StorageError> {
+        let mut bytes = vec![0; Self::size_of(file, name)?];
+        let unreadable = read_pieces(file, &mut bytes);
         let (header, first) = Self::check_begin(&bytes, name, epoch)?;
-        Ok(Self { name: name.to_owned(), bytes, header, first_sequence: first })
+        Ok(Self { name: name.to_owned(), bytes, header, first_sequence: first, unreadable })
     }
 
     /// The size of the file of a segment, which fits in 32 bits, as the offset of a record is kept in so many.
@@ -192,4 +235,31 @@ impl Segment {
     pub(super) fn scan(&self) -> Scan<'_> {
         Scan::new(&self.bytes, self.salt(), self.first_sequence, self.header.is_some())
     }
+    /// Why some of these bytes could not be read; `None`: all could.
+    pub(super) fn unreadable_in(&self, bytes: Range<usize>) -> Option<String> {
+        let is_in = |it: &&Unreadable| it.bytes.start < bytes.end && bytes.start < it.bytes.end;
+        self.unreadable.iter().find(is_in).map(Unreadable::fault)
+    }
+}
+
+/// Reads a file, and where that fails block by block. Zeros are left where nothing can be read.
+fn read_pieces(file: &dyn DiskFile, bytes: &mut [u8]) -> Vec<Unreadable> {
+    let mut unreadable: Vec<Unreadable> = Vec::new();
+    for (index, piece) in bytes.chunks_mut(PIECE_BYTES).enumerate() {
+        let start = index * PIECE_BYTES;
+        if file.read_at(piece, start as u64).is_ok() {
+            continue;
+        }
+        for (index, block) in piece.chunks_mut(BLOCK_BYTES).enumerate() {
+            let start = start + index * BLOCK_BYTES;
+            let Err(error) = file.read_at(block, start as u64) else { continue };
+            block.fill(0);
+            let end = start + block.len();
+            match unreadable.last_mut() {
+                Some(last) if last.bytes.end == start => last.bytes.end = end,
+                _ => unreadable.push(Unreadable { bytes: start..end, error }),
+            }
+        }
+    }
+    unreadable
 }

@@ -28,4 +28,5 @@ mod shards;
 mod silence;
 mod stamps;
 mod vectors;
+mod watched;
 mod world;

@@ -64,7 +64,7 @@ fn part(what: What, applied: Time) -> (What, Option<Time>) {
 }
 
 /// A map as its shards have loaded it.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
     pub map_type: Option<MapType>,
     pub pruned_through: Time,

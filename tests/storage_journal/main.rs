@@ -14,3 +14,4 @@ mod power_cuts;
 mod random;
 mod round_trips;
 mod steps;
+mod unreadable;

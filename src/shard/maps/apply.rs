@@ -192,7 +192,7 @@ impl Maps {
         removed
     }
 
-    fn find_state(&self, slot: MapSlot, write: &Write<'_>) -> Option<&State> {
+    pub(super) fn find_state(&self, slot: MapSlot, write: &Write<'_>) -> Option<&State> {
         let cells = self.table[slot].typed()?;
         let cell = cells.find(write.hashed_key())?;
         Some(cells.cell(cell).state())

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::load::RETRY_MS;
 use super::{Cells, MapSlot, Maps, SharedMap};
 use crate::crdt::{Delta, HashedKey, Lack, MapType, Merge, State, Time};
 use crate::shard::turn::Turn;
@@ -25,14 +26,19 @@ impl Maps {
     /// Makes sure the map is looked at when its next removal is due.
     pub fn schedule_removals(&mut self, turn: &mut Turn, slot: MapSlot) {
         let retention_ms = turn.config.tombstone_retention_ms;
-        let map = &mut self.table[slot];
-        let Some(cells) = map.typed() else { return };
+        let Some(cells) = self.table[slot].typed() else { return };
         // Forgotten is what was applied before a millisecond, so that all of its own must have passed.
         let prune_ms = cells.next_prune().map(|applied| applied.millis() + retention_ms + 1);
         let due_ms = match (cells.next_expiry_ms(), prune_ms) {
             (None, None) => return,
             (expiry_ms, prune_ms) => expiry_ms.unwrap_or(u64::MAX).min(prune_ms.unwrap_or(u64::MAX)),
         };
+        self.schedule_at(slot, due_ms);
+    }
+
+    /// Has the map looked at then, unless it is sooner.
+    fn schedule_at(&mut self, slot: MapSlot, due_ms: u64) {
+        let map = &mut self.table[slot];
         if due_ms < map.scheduled_ms {
             map.scheduled_ms = due_ms;
             self.schedule.due.push(Reverse((due_ms, slot)));
@@ -62,9 +68,12 @@ impl Maps {
             // An entry that an earlier one has replaced, or of a map that was evicted.
             _ => return,
         }
-        if matches!(self.table[slot].cells, Cells::Unloaded) && self.table[slot].interest.is_heard() {
-            // What ends must be told to who watches. It is loaded first, and what is due then is ended with that.
+        let map = &self.table[slot];
+        if matches!(map.cells, Cells::Unloaded | Cells::Loading(_)) && map.interest.is_heard() {
+            // What ends must be told to who watches. It is loaded first, however often that fails, and what is due then is
+            // ended with that.
             self.must_wait(turn, slot);
+            self.schedule_at(slot, turn.now.unix_ms + RETRY_MS);
             return;
         }
         self.expire(turn, slot);
@@ -105,8 +114,7 @@ impl Maps {
         let Some(cells) = self.table[slot].typed_mut() else { return };
         let pruned = cells.prune(oldest_kept, REMOVALS_PER_TURN_MAX);
         turn.metrics.pruned += pruned.forgotten as u64;
-        let passed = pruned.passed + pruned.reindexed;
-        turn.spend(work::CELL * pruned.forgotten as u64 + work::PASSED_OVER * passed as u64);
+        turn.spend(work::CELL * pruned.forgotten as u64 + work::PASSED_OVER * pruned.passed as u64);
     }
 
     /// Forgets what it can of a key, as the change applied then lacks room; whether there is more now.
