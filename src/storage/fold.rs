@@ -13,14 +13,13 @@ use super::stored::Source;
 use super::{Base, Clear, Disk, StorageError};
 use crate::handover::{Body, Record};
 
-/// Records of one transaction, if they are in one piece. Neighbours in the tree share the page that a transaction copies for
+/// Records of one transaction, reckoned at [`RECORD_BYTES`] each: it takes a piece of the segment of so many. Neighbours in the tree share the page that a transaction copies for
 /// them, so the more records it sorts, the fewer pages it writes: with 16k records folding a million random keys cost
 /// twice the processor time.
 pub(super) const TRANSACTION_RECORDS: usize = 256 << 10;
 /// The same where there is hardly any room on the disk: a step that needs no more than a few hundred pages.
 const TRANSACTION_RECORDS_MIN: usize = 64;
-/// What a record is reckoned at in a piece of a segment, which is as large as the records of one transaction then are: more than
-/// a small one has.
+/// What a record is reckoned at where the size of a piece is said in records: a small one.
 const RECORD_BYTES: usize = 96;
 /// The least records of a transaction where memory is limited.
 const LIMITED_RECORDS_MIN: usize = 32 << 10;
@@ -111,7 +110,7 @@ impl Base {
         folded: &mut Folded,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<(), StorageError> {
-        let mut count_max = self.transaction_records;
+        let mut count_max = usize::MAX;
         let mut free_before = None;
         while let Some(next) = pass_over(records, folded.through)? {
             if folded.transactions > 0 && !may_go_on() {
