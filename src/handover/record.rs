@@ -165,17 +165,30 @@ pub enum Fault {
 /// # Errors
 /// [`Fault`]; never panics, whatever the bytes are.
 pub fn read_record(bytes: &[u8], salt: u32) -> Result<Record<'_>, Fault> {
+    let record = first_record(bytes)?;
+    let crc = u32::from_le_bytes([record[4], record[5], record[6], record[7]]);
+    if crc != checksum(record, salt) {
+        return Err(Fault::Checksum);
+    }
+    parse(record).ok_or(Fault::Content)
+}
+
+/// Reads a record that was read before, and whose checksum nobody has to compare again.
+///
+/// # Errors
+/// [`Fault`].
+pub fn read_record_again(bytes: &[u8]) -> Result<Record<'_>, Fault> {
+    parse(first_record(bytes)?).ok_or(Fault::Content)
+}
+
+/// The bytes of the record at the front, which are a header at the least.
+fn first_record(bytes: &[u8]) -> Result<&[u8], Fault> {
     let prefix: &[u8; PREFIX_BYTES] = bytes.first_chunk().ok_or(Fault::Cut)?;
     let length = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]) as usize;
     if !(RECORD_HEADER_BYTES - PREFIX_BYTES..=LENGTH_MAX).contains(&length) {
         return Err(Fault::Length);
     }
-    let record = bytes.get(..PREFIX_BYTES + length).ok_or(Fault::Cut)?;
-    let crc = u32::from_le_bytes([prefix[4], prefix[5], prefix[6], prefix[7]]);
-    if crc != checksum(record, salt) {
-        return Err(Fault::Checksum);
-    }
-    parse(record).ok_or(Fault::Content)
+    bytes.get(..PREFIX_BYTES + length).ok_or(Fault::Cut)
 }
 
 fn parse(record: &[u8]) -> Option<Record<'_>> {

@@ -43,9 +43,14 @@ impl Allocated {
     /// Gives back what this thread has freed.
     pub fn give_back(&mut self) {
         self.held_bytes_max = self.held_bytes;
-        // SAFETY: it may be called by any thread at any time.
-        unsafe { libmimalloc_sys::mi_collect(true) };
+        give_back();
     }
+}
+
+/// Gives back to the system what this thread has freed: for who has done something large, and rests.
+pub fn give_back() {
+    // SAFETY: it may be called by any thread at any time.
+    unsafe { libmimalloc_sys::mi_collect(true) };
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! The only place with `unsafe`, and the only one that knows io_uring. `driver.rs` is the loop; the shard it
 //! drives decides everything.
 
-mod allocator;
+pub mod allocator;
 mod buffers;
 mod clock;
 mod control;

@@ -2,12 +2,15 @@
 //!
 //! Invariant: a segment is deleted only after everything in it is in the base that the next start will find, and what is said
 //! to be folded is.
+//!
+//! Folds have the lowest priority, so what they share with the thread that writes the journal they hold for one look only
+//! (`segments.rs`, `types.rs`, `shards.rs`): who waits for a lock waits for a thread that may not get a core for long.
 
 use super::ending;
 use super::parts::Parts;
 use super::segments::Pace;
 use crate::crdt::Time;
-use crate::io::host;
+use crate::io::{allocator, host};
 use crate::storage::{BASE_FILE, Compaction, Disk, FinishedSegment, StorageError};
 
 /// Cells a checkpoint looks at for old removals: about a tenth of what it folds from a full segment of small changes.
@@ -28,6 +31,8 @@ pub(super) fn run(parts: &Parts, pace: Pace) {
     while let Some(segment) = parts.segments.next(pace) {
         parts.pressure.fold_began(segment.bytes, parts.clock.elapsed_ns());
         let folded = fold(parts, &segment, pace);
+        // The thread may rest for long now, and what it holds would be missing elsewhere.
+        allocator::give_back();
         parts.pressure.fold_ended(matches!(folded, Ok(End::Whole)), parts.clock.elapsed_ns());
         match folded {
             Ok(End::Whole) => {}

@@ -9,11 +9,15 @@ use std::time::Duration;
 use super::parts::Parts;
 use super::shards::NotSent;
 use crate::handover::FromStorage;
+use crate::io::allocator;
 use crate::mesh::ShardIndex;
 use crate::storage::LoadRequest;
 
 /// How long it leaves a shard alone whose queue is full: a few turns.
 const FULL_QUEUE_REST: Duration = Duration::from_micros(500);
+
+/// Bytes of a part from which on it is worth it to give back at once what gathering them has taken.
+const MUCH_BYTES: usize = 8 << 20;
 
 /// A shard wants its part of a map.
 #[derive(Debug)]
@@ -35,9 +39,11 @@ fn load(parts: &Parts, map: &Arc<str>, owner: ShardIndex) {
     let shards = parts.shards.count();
     let request = LoadRequest { map, owner, shards, forget_before: parts.forget_before() };
     let metrics = parts.progress.metrics();
+    let mut bytes = 0;
     let loaded = parts.base.load(&parts.tail, &request, &mut |mut chunk| {
         chunk.map_type = chunk.map_type.or(decided);
         metrics.loaded_bytes.add(chunk.cells.len() as u64);
+        bytes += chunk.cells.len();
         deliver(parts, owner, FromStorage::Chunk(chunk))
     });
     if let Err(error) = loaded {
@@ -45,6 +51,9 @@ fn load(parts: &Parts, map: &Arc<str>, owner: ShardIndex) {
             "the part of map {map:?} that shard {owner} owns cannot be loaded, its requests are refused with load_failed: {error}"
         );
         deliver(parts, owner, FromStorage::LoadFailed { map: Arc::clone(map) });
+    }
+    if bytes >= MUCH_BYTES {
+        allocator::give_back();
     }
 }
 

@@ -1,6 +1,9 @@
 //! The segments of the journal that are complete: they wait to be folded.
 //!
 //! Invariant: folded one at a time, oldest first.
+//!
+//! The thread that writes the journal waits for this lock, and a checkpoint, which holds it too, may not get a core for long:
+//! nobody holds it for more than a look at one segment, and never while it reads, writes or folds.
 
 use std::collections::VecDeque;
 #[expect(

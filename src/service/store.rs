@@ -83,7 +83,9 @@ impl Store {
             0 => BASE_CACHE_BYTES_MAX,
             limit => (limit / 4).clamp(BASE_CACHE_BYTES_MIN, BASE_CACHE_BYTES_MAX),
         };
-        let base = Base::open(&disk, hasher, cache_bytes)?.salvaging(storage.salvage);
+        let base = Base::open(&disk, hasher, cache_bytes)?
+            .salvaging(storage.salvage)
+            .with_memory_limit(config.memory_limit_bytes);
         let base_place = Place::of(disk.path(BASE_FILE)).map_err(StorageError::io("read", BASE_FILE))?;
         let mut tail = Tail::new(hasher, base.folded());
         let recovered = read_journal(&disk, storage, &format, &base, &mut tail, &clock)?;

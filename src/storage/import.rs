@@ -18,6 +18,7 @@ use super::base::Base;
 use super::clock::{Redating, roughly};
 use super::fold::Folded;
 use super::line::{Fault, Line, Reader};
+use super::merging::Places;
 use super::offline::CACHE_BYTES;
 use super::stored::Source;
 use super::{
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::config::DataMode;
 use crate::crdt::{Delta, MapType, Time};
-use crate::handover::{Batch, Record, read_record, seal};
+use crate::handover::{Batch, read_record, seal};
 use crate::mesh::KeyHasher;
 
 /// What the import needs to know of the world.
@@ -118,6 +119,7 @@ pub(super) fn import_redated(
         batch: Batch::default(),
         imported: Imported::default(),
         progress,
+        places: Places::default(),
     };
     let read = importing.read(input);
     // Whatever ended it, what was read before counts.
@@ -177,6 +179,7 @@ struct Importing<'a> {
     batch: Batch,
     imported: Imported,
     progress: &'a mut dyn FnMut(&Imported),
+    places: Places,
 }
 
 impl Importing<'_> {
@@ -267,17 +270,17 @@ impl Importing<'_> {
             return Ok(());
         }
         seal(&mut bytes, 1, 0);
-        let mut rest = &bytes[..];
-        let next = || -> Option<Record<'_>> {
-            let record = read_record(rest, 0).ok()?;
-            rest = &rest[record.bytes..];
-            Some(record)
-        };
-        let read: Vec<Record<'_>> = std::iter::from_fn(next).collect();
-        debug_assert_eq!(read.len(), records as usize, "lines keep the limits of records");
+        let mut offset = 0;
+        let read = std::iter::from_fn(|| {
+            let record = read_record(&bytes[offset as usize..], 0).ok()?;
+            let found = (offset, record);
+            offset += u32::try_from(record.bytes).expect("a record has its length in 32 bits");
+            Some(Ok(found))
+        });
         let mut folded = Folded::default();
         // Nobody tells this base how much room there is.
-        let _ = self.base.merge_records(&read, Source::Import, &mut folded)?;
+        let _ = self.base.merge_records(&bytes, read, Source::Import, &mut self.places, &mut folded)?;
+        debug_assert_eq!(folded.records, u64::from(records), "lines keep the limits of records");
         self.imported.changed += folded.cells;
         self.imported.refused += folded.skipped;
         (self.progress)(&self.imported);

@@ -1,7 +1,7 @@
 //! Loading a map: the part of it that one shard owns, in the order in which it restores it.
 //!
 //! Cells lie in the base by key and are wanted by `applied`, so a part is gathered first: the cells as they go
-//! into chunks, one behind the other, and for each 16 bytes that are sorted. Nothing is allocated for a cell.
+//! into chunks, one behind the other, and for each 24 bytes that are sorted. Nothing is allocated for a cell.
 
 use std::sync::Arc;
 
@@ -72,6 +72,7 @@ struct Place {
     applied: Time,
     block: u32,
     offset: u32,
+    bytes: u32,
 }
 
 impl Visitor for Part {
@@ -84,7 +85,8 @@ impl Visitor for Part {
             let offset = u32::try_from(block.len()).expect("a block has BLOCK_BYTES, or is one cell");
             Chunk::write_cell(block, key, image);
             let block = u32::try_from(self.blocks.len() - 1).expect("4 Gi blocks are beyond any memory");
-            self.order.push(Place { applied: glance.applied, block, offset });
+            let bytes = u32::try_from(bytes).expect("a key and an image have less than 4 GiB");
+            self.order.push(Place { applied: glance.applied, block, offset, bytes });
         }
         Ok(true)
     }
@@ -96,9 +98,9 @@ impl Part {
         self.order.sort_unstable();
         let mut piece = empty();
         for place in &self.order {
+            // Not by the lengths that stand there: the processor fetches many cells at once if it need not wait for those.
             let cells = &self.blocks[place.block as usize][place.offset as usize..];
-            let Some((key, image, _)) = Chunk::split_cell(cells) else { continue };
-            let cell = &cells[..Chunk::cell_bytes(key, image)];
+            let cell = &cells[..place.bytes as usize];
             let is_full = !piece.cells.is_empty() && piece.cells.len() + cell.len() > LOAD_CHUNK_BYTES;
             if is_full && !give(std::mem::replace(&mut piece, empty())) {
                 return;

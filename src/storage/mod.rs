@@ -12,8 +12,8 @@
 //!   database.rs  redb, opened anew over damage
 //!   pages.rs    its file, and the sums of it (sums.rs)
 //!   backend.rs  what redb writes to                fold.rs      a segment into the base
-//!   blocks.rs   what of it is in memory
-//!   compact.rs  into a smaller file
+//!   blocks.rs   what of it is in memory            pieces.rs  the segment, read piece by piece
+//!   compact.rs  into a smaller file                merging.rs its records, put in the order of the base
 //!   row.rs      its keys and rows
 //!   redb_header.rs  makes redb check its pages
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
@@ -43,8 +43,10 @@ mod journal;
 mod line;
 mod load;
 mod lock;
+mod merging;
 mod offline;
 mod pages;
+mod pieces;
 mod reach;
 mod recovery;
 mod redb_header;

@@ -60,6 +60,11 @@ impl<'a> Scan<'a> {
         Self { bytes, salt, offset: if has_header { SEGMENT_HEADER_BYTES } else { 0 }, expected }
     }
 
+    /// The same walk, begun at an offset.
+    pub const fn at(self, offset: usize) -> Self {
+        Self { offset, ..self }
+    }
+
     /// The sequence number that the next record should have.
     pub const fn expected(&self) -> u64 {
         self.expected

@@ -162,16 +162,30 @@ impl Segment {
     }
 
     fn read_around(file: &dyn DiskFile, name: &str, epoch: u64) -> Result<Self, StorageError> {
-        let not_ours = |what| StorageError::NotOurs { file: name.to_owned(), what };
-        let size = file.size().map_err(StorageError::io("read", name))?;
-        // The offset of a record is kept in 32 bits.
-        let size = u32::try_from(size).map_err(|_| not_ours("is larger than any segment"))?;
-        let mut bytes = vec![0; size as usize];
+        let mut bytes = vec![0; Self::size_of(file, name)?];
         let unreadable = read_pieces(file, &mut bytes);
+        let (header, first) = Self::check_begin(&bytes, name, epoch)?;
+        Ok(Self { name: name.to_owned(), bytes, header, first_sequence: first, unreadable })
+    }
 
+    /// The size of the file of a segment, which fits in 32 bits, as the offset of a record is kept in so many.
+    pub(super) fn size_of(file: &dyn DiskFile, name: &str) -> Result<usize, StorageError> {
+        let size = file.size().map_err(StorageError::io("read", name))?;
+        let what = "is larger than any segment";
+        let size = u32::try_from(size).map_err(|_| StorageError::NotOurs { file: name.to_owned(), what })?;
+        Ok(size as usize)
+    }
+
+    /// The header at the front of `bytes`, unless that is damaged, and the first sequence number.
+    pub(super) fn check_begin(
+        bytes: &[u8],
+        name: &str,
+        epoch: u64,
+    ) -> Result<(Option<SegmentHeader>, u64), StorageError> {
+        let not_ours = |what| StorageError::NotOurs { file: name.to_owned(), what };
         let in_folder = name.rsplit('/').next().unwrap_or(name);
         let first = first_sequence(in_folder).ok_or_else(|| not_ours("is not the name of a segment"))?;
-        let header = match SegmentHeader::decode(&bytes) {
+        let header = match SegmentHeader::decode(bytes) {
             Ok(header) if header.epoch != epoch => return Err(not_ours("belongs to another data set")),
             Ok(header) if header.first_sequence != first => return Err(not_ours("was renamed")),
             Ok(header) => Some(header),
@@ -180,7 +194,7 @@ impl Segment {
             }
             Err(HeaderFault::Damaged) => None,
         };
-        Ok(Self { name: name.to_owned(), bytes, header, first_sequence: first, unreadable })
+        Ok((header, first))
     }
 
     pub fn name(&self) -> &str {

@@ -12,7 +12,7 @@ use redb::ReadableTable;
 use super::StorageError;
 use super::base::{Base, CELLS, Writing, failed};
 use super::database::again_if_refused;
-use super::fold::RECORD_PAGES_BYTES;
+use super::merging::RECORD_PAGES_BYTES;
 use super::row::split_cell_key;
 use super::stored::{StoredCell, glance, type_of};
 use crate::crdt::Time;
@@ -52,7 +52,9 @@ impl Base {
         if budget == 0 {
             return Ok(Swept::default());
         }
-        let mut from = self.sweep_from.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is held meanwhile, and nobody else sweeps.
+        let sweep_from = || self.sweep_from.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = sweep_from().clone();
         let mut sweep = Sweep {
             forget_before,
             now: Time::new(now_ms, 0),
@@ -76,7 +78,7 @@ impl Base {
             writing.change_used(sweep.used);
             writing.commit()?;
         }
-        *from = next;
+        *sweep_from() = next;
         Ok(sweep.swept)
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! A map that is loaded after a restart needs them on top of the base. Invariant: each is in here, or in the base,
 //! or in both; who takes them out of here *before* looking at the base has them all.
+//!
+//! Loads and checkpoints, which may not get a core for long, share a lock that nobody holds for more than a look at the few
+//! segments: the index never changes once it is there, and is given back with the last of them.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -17,7 +20,7 @@ use super::{
     Clear, Disk, DiskFile, Location, Recovered, RecoveredSegment, RecoveryOptions, StorageError, recover,
 };
 use crate::crdt::{Delta, MapType, Time};
-use crate::handover::{Body, RECORD_HEADER_BYTES, Record, read_record};
+use crate::handover::{Body, RECORD_HEADER_BYTES, Record, read_record, read_record_again};
 use crate::mesh::KeyHasher;
 
 /// Bytes that are read of a segment at once: one read for hundreds of neighbours, and not much of a waste for one
@@ -36,11 +39,27 @@ pub struct Tail {
     index: Mutex<Index>,
 }
 
+/// What of it is kept goes by the segments.
 #[derive(Debug, Default)]
 struct Index {
-    maps: HashMap<Box<str>, MapTail>,
-    /// By [`Location::segment`]; `None` once it was folded.
-    segments: Vec<Option<Arc<SegmentFile>>>,
+    maps: Arc<Maps>,
+    segments: Segments,
+}
+
+type Maps = HashMap<Box<str>, MapTail>;
+
+/// By [`Location::segment`]; `None` once it was folded.
+#[derive(Clone, Debug, Default)]
+struct Segments(Vec<Option<Arc<SegmentFile>>>);
+
+impl Segments {
+    fn get(&self, segment: u32) -> Option<&SegmentFile> {
+        self.0.get(segment as usize)?.as_deref()
+    }
+
+    fn has(&self, segment: u32) -> bool {
+        self.get(segment).is_some()
+    }
 }
 
 #[derive(Debug)]
@@ -106,13 +125,13 @@ impl Tail {
             Body::Delta(delta) => delta.map_type(),
         };
         let hasher = self.hasher;
-        let index = self.index.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if !index.maps.contains_key(record.map) {
+        let maps = self.maps_mut();
+        if !maps.contains_key(record.map) {
             let map =
                 MapTail { map_type, hash: hasher.map(record.map), records: Vec::new(), last_segment: 0 };
-            index.maps.insert(record.map.into(), map);
+            maps.insert(record.map.into(), map);
         }
-        let Some(map) = index.maps.get_mut(record.map) else { return };
+        let Some(map) = maps.get_mut(record.map) else { return };
         map.last_segment = location.segment;
         if let (Body::Delta(_), Some(partition)) = (record.body, partition_of(hasher, map.hash, record.key)) {
             let Location { segment, offset, bytes } = location;
@@ -123,7 +142,12 @@ impl Tail {
     /// What it knows so far is gone.
     fn add_clear(&mut self, record: &Record<'_>) {
         self.clear = Some(Clear { sequence: record.sequence, tick: record.applied });
-        self.index.get_mut().unwrap_or_else(PoisonError::into_inner).maps.clear();
+        self.maps_mut().clear();
+    }
+
+    fn maps_mut(&mut self) -> &mut Maps {
+        let index = self.index.get_mut().unwrap_or_else(PoisonError::into_inner);
+        Arc::get_mut(&mut index.maps).expect("nobody has taken anything before all is added")
     }
 
     /// The record, if there is one, that makes what the base has worth nothing; see [`super::Base::follow`].
@@ -139,57 +163,62 @@ impl Tail {
         let open =
             |segment: &RecoveredSegment| SegmentFile::open(disk, segment).map(|file| Some(Arc::new(file)));
         let segments = segments.iter().map(open).collect::<Result<_, _>>()?;
-        let index = self.index.get_mut().unwrap_or_else(PoisonError::into_inner);
-        index.segments = segments;
-        index.maps.values_mut().for_each(|map| map.records.shrink_to_fit());
+        self.maps_mut().values_mut().for_each(|map| map.records.shrink_to_fit());
+        self.index.get_mut().unwrap_or_else(PoisonError::into_inner).segments = Segments(segments);
         Ok(())
     }
 
     /// Forgets the segments that have nothing behind `sequence`, as the base has them now.
     pub fn drop_through(&self, sequence: u64) {
         let mut index = self.lock();
-        let Index { maps, segments } = &mut *index;
-        for segment in segments.iter_mut() {
-            segment.take_if(|segment| segment.last_sequence <= sequence);
-        }
-        let is_kept = |segment: u32| segments.get(segment as usize).is_some_and(Option::is_some);
-        maps.retain(|_, map| {
-            let count = map.records.len();
-            map.records.retain(|entry| is_kept(entry.segment));
-            if map.records.len() < count {
-                map.records.shrink_to_fit();
-            }
-            is_kept(map.last_segment)
-        });
+        let is_folded = |segment: &mut Arc<SegmentFile>| segment.last_sequence <= sequence;
+        let dropped: Vec<_> =
+            index.segments.0.iter_mut().filter_map(|segment| segment.take_if(is_folded)).collect();
+        let maps = index.segments.0.iter().all(Option::is_none).then(|| std::mem::take(&mut index.maps));
+        drop(index);
+        // Files are closed, and the index is freed, with nothing held.
+        drop((dropped, maps));
     }
 
     /// The type of a map of which there is a record here.
     pub fn map_type(&self, map: &str) -> Option<MapType> {
-        self.lock().maps.get(map).map(|map| map.map_type)
+        let index = self.lock();
+        let found = index.maps.get(map)?;
+        index.segments.has(found.last_segment).then_some(found.map_type)
     }
 
     /// The names of all maps that have a record here, sorted.
     pub fn maps(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.lock().maps.keys().map(|name| String::from(&**name)).collect();
+        let (maps, segments) = self.kept();
+        let has_record = |map: &MapTail| segments.has(map.last_segment);
+        let found = maps.iter().filter(|(_, map)| has_record(map));
+        let mut names: Vec<String> = found.map(|(name, _)| String::from(&**name)).collect();
         names.sort_unstable();
         names
     }
 
     /// Records of cells that are indexed here.
     pub fn records(&self) -> usize {
-        self.lock().maps.values().map(|map| map.records.len()).sum()
+        let (maps, segments) = self.kept();
+        let entries = maps.values().flat_map(|map| &map.records);
+        entries.filter(|entry| segments.has(entry.segment)).count()
     }
 
     /// The records of one map in some partitions, to be [read](Taken::read) without holding anybody up.
     pub(super) fn take(&self, map: &str, partitions: &Range<u16>) -> Taken {
+        let (maps, segments) = self.kept();
+        let Some(found) = maps.get(map).filter(|map| segments.has(map.last_segment)) else {
+            return Taken::default();
+        };
+        let is_wanted = |entry: &&Entry| partitions.contains(&entry.partition) && segments.has(entry.segment);
+        let entries = found.records.iter().filter(is_wanted).copied().collect();
+        Taken { map_type: Some(found.map_type), entries, segments }
+    }
+
+    /// The index, of which only what is in these segments is kept.
+    fn kept(&self) -> (Arc<Maps>, Segments) {
         let index = self.lock();
-        let Some(found) = index.maps.get(map) else { return Taken::default() };
-        let is_wanted = |entry: &&Entry| partitions.contains(&entry.partition);
-        Taken {
-            map_type: Some(found.map_type),
-            entries: found.records.iter().filter(is_wanted).copied().collect(),
-            segments: index.segments.clone(),
-        }
+        (Arc::clone(&index.maps), index.segments.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
@@ -216,7 +245,7 @@ impl SegmentFile {
 pub(super) struct Taken {
     pub map_type: Option<MapType>,
     entries: Vec<Entry>,
-    segments: Vec<Option<Arc<SegmentFile>>>,
+    segments: Segments,
 }
 
 impl Taken {
@@ -230,10 +259,7 @@ impl Taken {
         cells.index.reserve_exact(self.entries.len());
         let mut window = Window::default();
         for entry in &self.entries {
-            // A map's records go with their segment, so what was taken has it.
-            let Some(segment) = self.segments.get(entry.segment as usize).and_then(Option::as_ref) else {
-                continue;
-            };
+            let Some(segment) = self.segments.get(entry.segment) else { continue };
             let bytes = window.read(segment, entry)?;
             match read_record(bytes, segment.salt) {
                 Ok(Record { sequence, .. }) if sequence <= folded => continue,
@@ -241,7 +267,7 @@ impl Taken {
                     let key_len = u16::try_from(key.len()).expect("a record gives it in 16 bits");
                     let at = cells.bytes.len();
                     let Entry { partition, .. } = *entry;
-                    cells.index.push(Place { at, begin: 0, key_len, partition, salt: segment.salt });
+                    cells.index.push(Place { at, begin: 0, key_len, partition });
                 }
                 Ok(_) => return Err(segment.damaged(entry, "another record stands there".to_owned())),
                 Err(fault) => return Err(segment.damaged(entry, fault.to_string())),
@@ -296,7 +322,6 @@ struct Place {
     at: usize,
     /// The bytes of the key behind what all keys begin with: telling places apart by it spares most looks at keys.
     begin: u64,
-    salt: u32,
     key_len: u16,
     partition: u16,
 }
@@ -363,7 +388,7 @@ impl<'a> TailCell<'a> {
     pub fn deltas(self) -> impl Iterator<Item = (Delta<'a>, Time)> + Clone {
         self.places.iter().filter_map(move |place| {
             // It has been read before.
-            match read_record(&self.cells.bytes[place.at..], place.salt) {
+            match read_record_again(&self.cells.bytes[place.at..]) {
                 Ok(Record { applied, body: Body::Delta(delta), .. }) => Some((delta, applied)),
                 _ => None,
             }

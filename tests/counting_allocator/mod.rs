@@ -15,6 +15,7 @@ thread_local! {
 }
 
 /// Allocations of this thread so far.
+#[allow(dead_code, reason = "some tests count bytes alone")]
 pub fn allocations() -> u64 {
     ALLOCATIONS.get()
 }

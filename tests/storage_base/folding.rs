@@ -76,7 +76,7 @@ fn a_fold_that_is_interrupted_goes_on_where_it_stopped() {
     let disk = MemoryDisk::default();
     let base = open_base(&disk).with_transaction_records(SMALL_TRANSACTION_RECORDS);
     // More than two transactions.
-    let accepted = many(10_000, 10);
+    let accepted = many(15_000, 10);
     let name = JournalFiles::new(&disk).write(&records_of("todos", &accepted));
     let mut records = 0;
     let mut interruptions = 0;

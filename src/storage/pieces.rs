@@ -1,0 +1,229 @@
+//! A segment that is read piece by piece, so that who walks over it holds a bounded part of it.
+//!
+//! Invariant: the pieces together yield what [`Segment::records`] yields, or the same error.
+
+use std::sync::Arc;
+
+use super::scan::{Flaw, Found, Scan};
+use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
+use super::{Disk, DiskFile, StorageError};
+use crate::handover::{Fault, Record};
+
+/// Pieces begin at multiples of this in the file.
+const BLOCK_BYTES: usize = 4096;
+
+/// See the module.
+pub(super) struct Pieces {
+    name: String,
+    file: Arc<dyn DiskFile>,
+    size: usize,
+    salt: u32,
+    piece_bytes: usize,
+    /// Behind what was taken.
+    next: Position,
+    /// Where in the file `bytes` begins.
+    start: usize,
+    bytes: Vec<u8>,
+}
+
+/// Where a record begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    offset: usize,
+    /// The sequence number that it should have.
+    expected: u64,
+}
+
+impl Pieces {
+    /// Opens a segment of the data set `epoch`. So many bytes of it are held at once, and more only for a record that has more.
+    ///
+    /// # Errors
+    /// As [`Segment::read`].
+    pub fn open(disk: &dyn Disk, name: &str, epoch: u64, piece_bytes: usize) -> Result<Self, StorageError> {
+        let file = disk.open(name).map_err(StorageError::io("open", name))?;
+        let size = Segment::size_of(&*file, name)?;
+        let mut begin = vec![0; size.min(SEGMENT_HEADER_BYTES)];
+        file.read_at(&mut begin, 0).map_err(StorageError::io("read", name))?;
+        let (header, expected) = Segment::check_begin(&begin, name, epoch)?;
+        let salt = header.map_or_else(|| SegmentHeader::salt_of(&begin), |header| header.salt);
+        // Without a header the walk begins where it should be.
+        let offset = header.map_or(0, |_| SEGMENT_HEADER_BYTES);
+        Ok(Self {
+            name: name.to_owned(),
+            file,
+            size,
+            salt,
+            piece_bytes: piece_bytes.max(2 * BLOCK_BYTES),
+            next: Position { offset, expected },
+            start: 0,
+            bytes: Vec::new(),
+        })
+    }
+
+    /// Reads the next piece; whether there is one. It has a record, an error or the end of the segment.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn read_next(&mut self) -> Result<bool, StorageError> {
+        if self.is_to_end() {
+            return Ok(false);
+        }
+        // A walk that begins where its bytes do looks for a header there.
+        self.start = self.next.offset.saturating_sub(1) / BLOCK_BYTES * BLOCK_BYTES;
+        let mut piece_bytes = self.piece_bytes;
+        loop {
+            self.bytes.resize(piece_bytes.min(self.size - self.start), 0);
+            let read = self.file.read_at(&mut self.bytes, self.start as u64);
+            read.map_err(StorageError::io("read", &self.name))?;
+            if self.is_to_end() || self.records().next().is_some() {
+                return Ok(true);
+            }
+            piece_bytes *= 2;
+        }
+    }
+
+    /// The records of this piece.
+    pub fn records(&self) -> PieceRecords<'_> {
+        let scan = Scan::new(&self.bytes, self.salt, self.next.expected, true);
+        PieceRecords { pieces: self, scan: Some(scan.at(self.next.offset - self.start)), position: self.next }
+    }
+
+    /// The next piece begins there.
+    pub fn take_up_to(&mut self, position: Position) {
+        self.next = position;
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn is_to_end(&self) -> bool {
+        self.start + self.bytes.len() == self.size
+    }
+}
+
+/// The records of one piece with their offsets in it, up to its end or to the first error.
+#[derive(Clone)]
+pub(super) struct PieceRecords<'a> {
+    pieces: &'a Pieces,
+    /// `None` behind an error.
+    scan: Option<Scan<'a>>,
+    position: Position,
+}
+
+impl PieceRecords<'_> {
+    /// Behind the record that was yielded last.
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+}
+
+impl<'a> Iterator for PieceRecords<'a> {
+    type Item = Result<(u32, Record<'a>), StorageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let scan = self.scan.as_mut()?;
+        match scan.next()? {
+            Found::Record { offset, record } => {
+                let end = self.pieces.start + offset + record.bytes;
+                self.position = Position { offset: end, expected: scan.expected() };
+                // The size of the segment fits in 32 bits.
+                Some(Ok((offset as u32, record)))
+            }
+            Found::Gap(gap) => {
+                self.scan = None;
+                let goes_on = gap.flaw == Flaw::Record(Fault::Cut) && !self.pieces.is_to_end();
+                (!goes_on).then(|| {
+                    Err(StorageError::Damaged {
+                        file: self.pieces.name.clone(),
+                        offset: (self.pieces.start + gap.offset) as u64,
+                        fault: gap.flaw.to_string(),
+                    })
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crdt::{MapType, Time};
+    use crate::handover::{Batch, seal};
+    use crate::storage::{HostDisk, segment_name};
+
+    const EPOCH: u64 = 5;
+
+    /// A segment of records of many sizes, one of them larger than a piece.
+    fn segment_bytes() -> Vec<u8> {
+        let mut batch = Batch::default();
+        for number in 0..2_000 {
+            let map = "m".repeat(1 + number * 7 % 200);
+            batch.push_type(&map, MapType::Lww, Time::new(number as u64, 0));
+            if number == 1_000 {
+                batch.push_type(&"x".repeat(40_000), MapType::Lww, Time::new(1, 0));
+            }
+        }
+        seal(&mut batch.bytes, 1, 7);
+        let header = SegmentHeader { salt: 7, epoch: EPOCH, first_sequence: 1 };
+        [&header.encode()[..], &batch.bytes].concat()
+    }
+
+    fn found(result: Result<(u64, Record<'_>), StorageError>) -> Result<(u64, u64, usize), String> {
+        let (offset, record) = result.map_err(|error| error.to_string())?;
+        Ok((offset, record.sequence, record.bytes))
+    }
+
+    /// What both ways of reading yield, and how many pieces there were.
+    fn read_both_ways(bytes: &[u8]) -> usize {
+        let root = std::env::temp_dir().join(format!("annulus-pieces-{}", std::process::id()));
+        let disk = HostDisk::new(&root).unwrap();
+        let name = segment_name(1);
+        let _ = disk.remove(&name);
+        disk.create(&name).unwrap().write_at(bytes, 0).unwrap();
+
+        let segment = Segment::read(&disk, &name, EPOCH).unwrap();
+        let wanted: Vec<_> = segment
+            .records()
+            .map(|result| found(result.map(|(offset, record)| (u64::from(offset), record))))
+            .collect();
+        let mut pieces = Pieces::open(&disk, &name, EPOCH, 0).unwrap();
+        let (mut got, mut count) = (Vec::new(), 0);
+        while pieces.read_next().unwrap() {
+            count += 1;
+            let mut records = pieces.records();
+            let mut has_failed = false;
+            for result in records.by_ref() {
+                has_failed |= result.is_err();
+                let in_file = |(offset, record)| (pieces.start as u64 + u64::from(offset), record);
+                got.push(found(result.map(in_file)));
+            }
+            if has_failed {
+                break;
+            }
+            let position = records.position();
+            pieces.take_up_to(position);
+        }
+        assert_eq!(got, wanted);
+        std::fs::remove_dir_all(root).unwrap();
+        count
+    }
+
+    /// Goal: who reads pieces meets what who reads the whole meets. Method: a good segment, cut short, and with a byte flipped
+    /// in many places.
+    #[test]
+    fn pieces_have_what_the_segment_has() {
+        let bytes = segment_bytes();
+        let pieces = read_both_ways(&bytes);
+        assert!(pieces > bytes.len() / (2 * BLOCK_BYTES) / 2, "{pieces} pieces");
+        for len in [0, 10, 64, 65, 4_096, 4_097, bytes.len() / 2, bytes.len() - 1] {
+            read_both_ways(&bytes[..len]);
+        }
+        let mut damaged = bytes.clone();
+        for offset in [0, 70].into_iter().chain((100..bytes.len()).step_by(9_973)) {
+            damaged[offset] ^= 0x40;
+            read_both_ways(&damaged);
+            damaged[offset] ^= 0x40;
+        }
+    }
+}
