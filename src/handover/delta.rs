@@ -18,6 +18,8 @@ pub enum Kind {
     Counter = 7,
     /// All maps were dropped.
     Clear = 8,
+    /// Nothing more is to come in this segment; a mark, too.
+    End = 9,
 }
 
 impl Kind {
@@ -31,6 +33,7 @@ impl Kind {
             6 => Self::OrRemove,
             7 => Self::Counter,
             8 => Self::Clear,
+            9 => Self::End,
             _ => return None,
         })
     }
@@ -100,7 +103,7 @@ pub fn encode_delta(out: &mut Vec<u8>, delta: &Delta<'_>) {
 pub fn decode_delta(kind: Kind, body: &[u8]) -> Option<Delta<'_>> {
     let mut rest = body;
     Some(match kind {
-        Kind::Mark | Kind::Type | Kind::Clear => return None,
+        Kind::Mark | Kind::End | Kind::Type | Kind::Clear => return None,
         Kind::LwwValue => {
             let time = take_time(&mut rest)?;
             let expires_ms = take_number(&mut rest)?;

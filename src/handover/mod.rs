@@ -17,4 +17,7 @@ pub use delta::{Kind, decode_delta, encode_delta, map_type_byte, map_type_of};
 pub use image::{Image, ImageError, Part};
 pub use port::{Chunk, FromStorage, ShardPort, StoragePort, ToStorage, connect};
 pub use progress::{Progress, ShardProgress};
-pub use record::{Batch, Body, Fault, RECORD_HEADER_BYTES, Record, read_record, seal, set_mark, write_mark};
+pub use record::{
+    Batch, Body, Fault, RECORD_HEADER_BYTES, Record, is_end, read_record, seal, set_mark, write_end,
+    write_mark,
+};

@@ -3,7 +3,7 @@
 //! Invariant: never panics, whatever the bytes are, and yields no record that was not written: the checksum, the
 //! segment's salt and the sequence number all have to fit.
 
-use super::segment::SEGMENT_HEADER_BYTES;
+use super::segment::{BLOCK_BYTES, SEGMENT_HEADER_BYTES};
 use crate::handover::{Body, Fault, Kind, RECORD_HEADER_BYTES, Record, read_record};
 
 /// Walks over the bytes of one segment.
@@ -13,6 +13,8 @@ pub(super) struct Scan<'a> {
     salt: u32,
     offset: usize,
     expected: u64,
+    /// Groups fill blocks, and what is behind them may be of an earlier life of the file.
+    is_in_blocks: bool,
 }
 
 #[derive(Debug)]
@@ -25,7 +27,7 @@ pub(super) enum Found<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gap {
     pub offset: usize,
-    /// 0: nothing is damaged here, but a record should be.
+    /// 0: nothing is damaged here, but a record may have been.
     pub bytes: usize,
     /// The sequence number of the record that should be here.
     pub expected: u64,
@@ -43,13 +45,21 @@ pub(super) enum Flaw {
     Record(#[from] Fault),
     #[error("records are missing")]
     Missing,
+    #[error("no record is here, and none behind")]
+    Nothing,
 }
 
 impl<'a> Scan<'a> {
     /// Reads a segment whose first record should have the sequence number `expected`. Without a good header the
     /// walk begins with a gap, and the salt is a guess.
     pub fn new(bytes: &'a [u8], salt: u32, expected: u64, has_header: bool) -> Self {
-        Self { bytes, salt, offset: if has_header { SEGMENT_HEADER_BYTES } else { 0 }, expected }
+        let offset = if has_header { SEGMENT_HEADER_BYTES } else { 0 };
+        Self { bytes, salt, offset, expected, is_in_blocks: false }
+    }
+
+    /// For a segment that was prepared.
+    pub fn in_blocks(self) -> Self {
+        Self { is_in_blocks: true, ..self }
     }
 
     /// The sequence number that the next record should have.
@@ -78,8 +88,38 @@ impl<'a> Scan<'a> {
         self.offset = next.map_or(self.bytes.len(), |(offset, _)| offset);
         let next = next.map(|(_, record)| record.sequence);
         self.expected = next.unwrap_or(expected);
-        Gap { offset, bytes: self.offset - offset, expected, next, flaw }
+        let bytes = self.offset - offset;
+        if !self.is_in_blocks || next.is_some() {
+            return Gap { offset, bytes, expected, next, flaw };
+        }
+        // Whatever is behind the block may be of an earlier life.
+        let bytes = bytes.min(to_block_end(offset));
+        let block = &self.bytes[offset..offset + bytes];
+        let is_blank = bytes == BLOCK_BYTES && block.iter().all(|&byte| byte == 0);
+        match flaw {
+            Flaw::Record(_) if bytes == BLOCK_BYTES => {
+                Gap { offset, bytes: 0, expected, next, flaw: Flaw::Nothing }
+            }
+            Flaw::Header if is_blank => Gap { offset, bytes: 0, expected, next, flaw },
+            _ => Gap { offset, bytes, expected, next, flaw },
+        }
     }
+
+    /// Passes over the zeros between two groups.
+    fn skip_padding(&mut self) {
+        if !self.is_in_blocks || self.offset.is_multiple_of(BLOCK_BYTES) {
+            return;
+        }
+        let end = self.bytes.len().min(self.offset + to_block_end(self.offset));
+        if self.bytes.get(self.offset..end).is_some_and(|rest| rest.iter().all(|&byte| byte == 0)) {
+            self.offset = end;
+        }
+    }
+}
+
+/// Bytes up to the end of the block, at least one.
+fn to_block_end(offset: usize) -> usize {
+    BLOCK_BYTES - offset % BLOCK_BYTES
 }
 
 impl<'a> Iterator for Scan<'a> {
@@ -89,6 +129,7 @@ impl<'a> Iterator for Scan<'a> {
         if self.offset == 0 && !self.bytes.is_empty() {
             return Some(Found::Gap(self.gap(SEGMENT_HEADER_BYTES, Flaw::Header)));
         }
+        self.skip_padding();
         if self.offset >= self.bytes.len() {
             return None;
         }

@@ -3,18 +3,25 @@
 //! Invariant: what [`Segment::records`] yields is exactly what was written, in order and without a hole, or an
 //! error that names the file and the offset.
 
+use std::io;
 use std::sync::Arc;
 
 use super::scan::{Found, Scan};
 use super::{Disk, DiskFile, JOURNAL_FOLDER, StorageError};
-use crate::handover::Record;
+use crate::handover::{Record, is_end};
 
 /// Bytes of a segment before its first record.
 pub const SEGMENT_HEADER_BYTES: usize = 64;
 const MAGIC: [u8; 8] = *b"annulusJ";
-const VERSION: u32 = 1;
+/// Of a file that grows, and of one that was prepared.
+const GROWING: u32 = 1;
+const PREPARED: u32 = 2;
 /// The checksum covers everything before it.
 const CHECKSUM_AT: usize = 60;
+/// What a device writes as one: groups in a prepared segment begin and end at multiples of it.
+pub const BLOCK_BYTES: usize = 4096;
+/// Bytes that are read at once.
+const PIECE_BYTES: usize = 1 << 20;
 const SUFFIX: &str = ".log";
 const SEQUENCE_DIGITS: usize = 16;
 
@@ -41,6 +48,8 @@ pub struct SegmentHeader {
     pub salt: u32,
     pub epoch: u64,
     pub first_sequence: u64,
+    /// Records end at an end record or where none verifies, and not only with the file; zeros are between groups.
+    pub is_prepared: bool,
 }
 
 /// Why there is no header at the front of a file.
@@ -57,7 +66,8 @@ impl SegmentHeader {
     pub fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        let version = if self.is_prepared { PREPARED } else { GROWING };
+        bytes[8..12].copy_from_slice(&version.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.salt.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.first_sequence.to_le_bytes());
@@ -77,15 +87,25 @@ impl SegmentHeader {
             return Err(HeaderFault::Damaged);
         }
         let version = short(header, 8);
-        if version != VERSION {
+        if !(GROWING..=PREPARED).contains(&version) {
             return Err(HeaderFault::TooNew { version });
         }
-        Ok(Self { salt: short(header, 12), epoch: long(header, 16), first_sequence: long(header, 24) })
+        Ok(Self {
+            salt: short(header, 12),
+            epoch: long(header, 16),
+            first_sequence: long(header, 24),
+            is_prepared: version == PREPARED,
+        })
     }
 
     /// The salt as it stands in a header that may be damaged elsewhere; records show whether it is the right one.
     pub(super) fn salt_of(bytes: &[u8]) -> u32 {
         bytes.first_chunk().map_or(0, |header| short(header, 12))
+    }
+
+    /// The same with which kind it is.
+    fn is_prepared_of(bytes: &[u8]) -> bool {
+        bytes.first_chunk().is_some_and(|header| short(header, 8) != GROWING)
     }
 }
 
@@ -97,10 +117,21 @@ fn long(header: &[u8; SEGMENT_HEADER_BYTES], at: usize) -> u64 {
     u64::from(short(header, at)) | u64::from(short(header, at + 4)) << 32
 }
 
+/// The multiple of [`BLOCK_BYTES`] that has room for so many bytes.
+pub(super) const fn padded(bytes: usize) -> usize {
+    bytes.next_multiple_of(BLOCK_BYTES)
+}
+
+/// Appends zeros up to a multiple of [`BLOCK_BYTES`].
+pub(super) fn pad(bytes: &mut Vec<u8>) {
+    bytes.resize(padded(bytes.len()), 0);
+}
+
 /// A whole segment in memory.
 #[derive(Debug)]
 pub struct Segment {
     name: String,
+    /// Up to the end record of one that was prepared, if it has one.
     bytes: Vec<u8>,
     /// `None`: damaged.
     header: Option<SegmentHeader>,
@@ -123,9 +154,7 @@ impl Segment {
         let size = file.size().map_err(StorageError::io("read", name))?;
         // The offset of a record is kept in 32 bits.
         let size = u32::try_from(size).map_err(|_| not_ours("is larger than any segment"))?;
-        let mut bytes = vec![0; size as usize];
-        file.read_at(&mut bytes, 0).map_err(StorageError::io("read", name))?;
-
+        let bytes = read_to_end(&**file, size as usize).map_err(StorageError::io("read", name))?;
         let in_folder = name.rsplit('/').next().unwrap_or(name);
         let first = first_sequence(in_folder).ok_or_else(|| not_ours("is not the name of a segment"))?;
         let header = match SegmentHeader::decode(&bytes) {
@@ -133,7 +162,7 @@ impl Segment {
             Ok(header) if header.first_sequence != first => return Err(not_ours("was renamed")),
             Ok(header) => Some(header),
             Err(HeaderFault::TooNew { version }) => {
-                return Err(StorageError::TooNew { found: version, known: VERSION });
+                return Err(StorageError::TooNew { found: version, known: PREPARED });
             }
             Err(HeaderFault::Damaged) => None,
         };
@@ -157,6 +186,16 @@ impl Segment {
         self.header.map_or_else(|| SegmentHeader::salt_of(&self.bytes), |header| header.salt)
     }
 
+    /// Whether it may go on behind its records.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.header.map_or_else(|| SegmentHeader::is_prepared_of(&self.bytes), |header| header.is_prepared)
+    }
+
+    /// Whether nothing was ever written to a spare file that was to become this.
+    pub(super) fn is_blank(&self) -> bool {
+        self.bytes.first_chunk() == Some(&[0; BLOCK_BYTES])
+    }
+
     /// Its records with their offsets, up to the end or to the first error.
     pub fn records(&self) -> impl Iterator<Item = Result<(u32, Record<'_>), StorageError>> {
         let mut scan = Some(self.scan());
@@ -176,6 +215,32 @@ impl Segment {
 
     /// Everything that verifies, and what is between.
     pub(super) fn scan(&self) -> Scan<'_> {
-        Scan::new(&self.bytes, self.salt(), self.first_sequence, self.header.is_some())
+        let scan = Scan::new(&self.bytes, self.salt(), self.first_sequence, self.header.is_some());
+        if self.is_prepared() { scan.in_blocks() } else { scan }
     }
+}
+
+/// Reads a file of so many bytes, but nothing behind an end record.
+fn read_to_end(file: &dyn DiskFile, size: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(size);
+    while bytes.len() < size {
+        let start = bytes.len();
+        bytes.resize(size.min(start + PIECE_BYTES), 0);
+        file.read_at(&mut bytes[start..], start as u64)?;
+        if SegmentHeader::is_prepared_of(&bytes)
+            && let Some(end) = end_behind(&bytes, start.max(BLOCK_BYTES))
+        {
+            bytes.truncate(end);
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Where the block of the end record ends that begins at `from` or behind it.
+fn end_behind(bytes: &[u8], from: usize) -> Option<usize> {
+    let salt = SegmentHeader::salt_of(bytes);
+    let mut blocks = (from..bytes.len()).step_by(BLOCK_BYTES);
+    let at = blocks.find(|&at| is_end(&bytes[at..], salt))?;
+    Some(bytes.len().min(at + BLOCK_BYTES))
 }
