@@ -40,7 +40,8 @@ pub const OPS_PER_REQUEST_MAX: usize = 1000;
 /// Live and removed tags one OR-map key may hold; past it removals are forgotten, and past as many live ones an `add` is
 /// `too_large`.
 pub const TAGS_PER_KEY_MAX: usize = 16_384;
-/// Replica slots one counter may hold; past it an `increment` of a new replica is `too_large`.
+/// Replica slots one counter may hold; past it those are absorbed that have not counted for the retention, and where there
+/// are none, an `increment` of a new replica is `too_large`.
 pub const SLOTS_PER_COUNTER_MAX: usize = 16_384;
 /// The largest total of one counter slot: the largest integer every JSON client reads exactly.
 pub const COUNTER_TOTAL_MAX: u64 = (1 << 53) - 1;

@@ -259,6 +259,33 @@ fn what_all_connections_have_in_pieces_has_one_bound() {
 }
 
 #[test]
+fn a_piece_that_is_refused_costs_nobody_its_messages() {
+    const VICTIMS: usize = 9;
+    let mut host = Host::new();
+    let victims: Vec<ConnectionId> = (0..VICTIMS).map(|_| host.open()).collect();
+    let piece = |name: &str, count: usize, index: usize, base64: &str| {
+        let of = format!(r#""chunkId":"{name}","totalChunks":{count},"chunkIndex":{index}"#);
+        format!(r#"{{"type":"delta_batch_chunk","id":"i","timestamp":1,{of},"data":"{base64}"}}"#)
+    };
+    let send = |host: &mut Host, id, piece: &str| host.send(id, TEXT, piece.as_bytes());
+    // 16 MB of the 16 MiB that there are.
+    let base64 = "AAAA".repeat(300_000);
+    for &id in &victims {
+        (0..2).for_each(|index| assert!(send(&mut host, id, &piece("c", 3, index, &base64)).is_empty()));
+    }
+    for (names, refused) in
+        [(&["a"][..], piece("a", 3, 1, &base64)), (&["a", "b", "c", "d"], piece("e", 2, 0, &base64))]
+    {
+        let id = host.open();
+        names.iter().for_each(|name| assert!(send(&mut host, id, &piece(name, 2, 0, "")).is_empty()));
+        let told = send(&mut host, id, &refused).remove(0).1;
+        assert!(String::from_utf8_lossy(&told).contains("Invalid message format"));
+        host.drop(id);
+        assert!(victims.iter().all(|&id| host.take_frames(id).is_empty()), "{names:?}");
+    }
+}
+
+#[test]
 fn messages_in_pieces_that_come_and_go_leave_nothing_behind() {
     let (mut host, id) = host(|_| {});
     let piece = |index: usize| format!(r#""chunkId":"c","totalChunks":2,"chunkIndex":{index},"data":"""#);
@@ -295,4 +322,27 @@ fn what_is_remembered_of_connections_is_in_the_account() {
     assert_eq!(host.metrics().session_bytes, idle);
     host.drop(id);
     assert_eq!(host.metrics().session_bytes, 0);
+}
+
+/// Goal: what an answer frees is in the account no longer, though its connection takes and says nothing more. Method: a request
+/// with a short and one with a long id wait for a state that takes turns to make.
+#[test]
+fn a_request_that_was_answered_is_counted_no_longer() {
+    let mut host = host_with_document(50);
+    let writer = host.open();
+    let [short, long] = [2, 200].map(|id_bytes| {
+        let id = host.open();
+        write(&mut host, writer, 0, &"y".repeat(id_bytes));
+        let before = host.metrics().session_bytes;
+        host.is_stalled = true;
+        let request_id = "i".repeat(id_bytes);
+        let fields = r#""timestamp":1,"documentId":"large""#;
+        let message = format!(r#"{{"type":"subscribe","id":"{request_id}",{fields}}}"#);
+        host.send(id, TEXT, message.as_bytes());
+        let counted = host.metrics().session_bytes - before;
+        host.go_on();
+        assert_eq!(answers(&mut host, id), 1);
+        counted
+    });
+    assert_eq!(short, long);
 }

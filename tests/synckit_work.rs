@@ -33,6 +33,15 @@ fn host_with_document(fields: usize, value_bytes: usize) -> (Host, ConnectionId)
     (host, writer)
 }
 
+/// The same, and who has asked for that document while it waits for changes of another.
+fn host_with_reader_under_way() -> (Host, ConnectionId, ConnectionId) {
+    let (mut host, writer) = host_with_document(100, 40_000);
+    let reader = host.open();
+    say(&mut host, reader, "subscribe", r#""documentId":"other""#);
+    host.receive(reader, TEXT, br#"{"type":"subscribe","id":"r","timestamp":1,"documentId":"d"}"#);
+    (host, writer, reader)
+}
+
 /// Units of all turns since this was asked last, and of the one with most.
 fn spent(host: &mut Host) -> (u64, u64) {
     let work = host.work.replace(Vec::new()).unwrap_or_default();
@@ -86,10 +95,7 @@ fn a_document_of_many_small_fields_is_made_over_turns() {
 
 #[test]
 fn what_changes_while_a_state_is_made_is_told_after_it() {
-    let (mut host, writer) = host_with_document(100, 40_000);
-    let reader = host.open();
-    say(&mut host, reader, "subscribe", r#""documentId":"other""#);
-    host.receive(reader, TEXT, br#"{"type":"subscribe","id":"r","timestamp":1,"documentId":"d"}"#);
+    let (mut host, writer, reader) = host_with_reader_under_way();
     // While it is collected and made others write, to this document and to another.
     for n in 0..200 {
         let message = format!(
@@ -119,10 +125,7 @@ fn what_changes_while_a_state_is_made_is_told_after_it() {
 
 #[test]
 fn who_leaves_while_its_state_is_made_hears_of_other_documents_again() {
-    let (mut host, writer) = host_with_document(100, 40_000);
-    let reader = host.open();
-    say(&mut host, reader, "subscribe", r#""documentId":"other""#);
-    host.receive(reader, TEXT, br#"{"type":"subscribe","id":"r","timestamp":1,"documentId":"d"}"#);
+    let (mut host, writer, reader) = host_with_reader_under_way();
     // Turns in which it has been collected, and is being made.
     for _ in 0..12 {
         host.receive(writer, TEXT, br#"{"type":"ping","id":"p","timestamp":1}"#);
@@ -158,6 +161,86 @@ fn texts_are_compared_over_turns() {
     let (all, most) = spent(&mut host);
     assert!(all > 2 * work::decoded(TEXTS * 120_000), "what is compared is counted: {all}");
     assert!(most <= work::TURN_MAX + 2 * OVER, "{most} units in one turn");
+}
+
+/// Subscribers that one turn has no work for.
+const MANY: usize = 8_000;
+
+/// A host in which many subscribe to a document, and one more who writes to it.
+fn host_with_many_readers() -> (Host, ConnectionId, Vec<ConnectionId>) {
+    let mut host = Host::with(PATH, "/ws", |config| config.accepts_per_second_max = 0);
+    let mut subscriber = || {
+        let id = host.open();
+        say(&mut host, id, "subscribe", r#""documentId":"d""#);
+        id
+    };
+    let writer = subscriber();
+    let readers = (0..MANY).map(|_| subscriber()).collect();
+    host.work = Some(Vec::new());
+    (host, writer, readers)
+}
+
+/// A message that the server passes on to all who subscribe, and that nobody keeps.
+fn increment(host: &mut Host, id: ConnectionId, by: usize) {
+    let operation = format!(r#"{{"type":"counter","operation":"increment","value":{by}}}"#);
+    let message =
+        format!(r#"{{"type":"delta_batch","id":"i","timestamp":1,"documentId":"d","deltas":[{operation}]}}"#);
+    host.receive(id, TEXT, message.as_bytes());
+}
+
+/// By how much a client was told to increment.
+fn increments(host: &mut Host, id: ConnectionId) -> Vec<usize> {
+    let told = texts(host.take_frames(id));
+    let by = |text: &String| {
+        let (_, value) = text.split_once(r#""operation":"increment""#)?.1.split_once(r#""value":"#)?;
+        value.split(|other: char| !other.is_ascii_digit()).next()?.parse().ok()
+    };
+    told.iter().filter_map(by).collect()
+}
+
+#[test]
+fn messages_to_thousands_are_sent_over_turns_in_order() {
+    const MESSAGES: usize = 5;
+    let (mut host, writer, readers) = host_with_many_readers();
+    for by in 1..=MESSAGES {
+        increment(&mut host, writer, by);
+        let told = host.metrics();
+        let under_way = told.publishes * MANY as u64 - told.publish_deliveries;
+        assert!(
+            under_way <= MANY as u64,
+            "the sender waits until all have been sent its message: {under_way}"
+        );
+        assert!(told.waiting_request_bytes < 16 * MANY as u64);
+    }
+    host.finish();
+    let (all, most) = spent(&mut host);
+    assert!(all > MESSAGES as u64 * MANY as u64 * work::RECEIVER, "each receiver is counted: {all}");
+    assert!(most <= work::TURN_MAX + OVER, "{most} units in one turn");
+    assert_eq!(host.metrics().waiting_request_bytes, 0);
+    let expected: Vec<usize> = (1..=MESSAGES).collect();
+    for id in readers {
+        assert_eq!(increments(&mut host, id), expected);
+    }
+}
+
+/// Goal: whoever comes and goes while a message is under way, those who stay are sent it once. Method: one goes that was sent
+/// it, and one that was not, another comes, and then the sender is gone.
+#[test]
+fn a_message_under_way_reaches_who_stays_once() {
+    let (mut host, writer, readers) = host_with_many_readers();
+    increment(&mut host, writer, 1);
+    let unsubscribe = br#"{"type":"unsubscribe","id":"u","timestamp":1,"documentId":"d"}"#;
+    let leavers = [readers[0], readers[MANY / 2]];
+    leavers.iter().for_each(|&id| host.receive(id, TEXT, unsubscribe));
+    let newcomer = host.open();
+    host.drop(writer);
+    let told: Vec<usize> = leavers.iter().map(|&id| increments(&mut host, id).len()).collect();
+    assert_eq!(told, [1, 0]);
+    for id in readers.into_iter().filter(|id| !leavers.contains(id)) {
+        assert_eq!(increments(&mut host, id), [1]);
+    }
+    assert!(increments(&mut host, newcomer).is_empty());
+    assert_eq!(host.metrics().waiting_request_bytes, 0);
 }
 
 /// A piece of a message, with so many bytes of base64.

@@ -5,11 +5,11 @@
 
 use super::counter::{Counter, Totals};
 use super::lww::Lww;
-use super::or_set::{OrSet, Removal, Removed};
-use super::{CellLimits, Delta, MapType, Refused, Time};
+use super::or_set::{OrSet, Removal};
+use super::{CellLimits, Count, Delta, MapType, Refused, Time};
 use crate::limits::LARGE_SET_BYTES;
 
-/// The place of a cell in its map. Valid until the cell is pruned; then the place may get another tenant.
+/// The place of a cell in its map. Valid until the map is pruned: then another cell may have it, and its cell one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CellIndex(u32);
 
@@ -17,8 +17,8 @@ impl CellIndex {
     /// Cells one map can have on one shard; beyond half a terabyte of them.
     pub(super) const CELLS_MAX: usize = u32::MAX as usize;
 
-    /// The first there may be.
-    pub const FIRST: Self = Self(0);
+    /// One behind the last there may be.
+    pub const END: Self = Self(u32::MAX);
 
     pub(super) const fn from_usize(index: usize) -> Self {
         assert!(index < Self::CELLS_MAX, "the map refuses cells beyond its limit");
@@ -103,7 +103,7 @@ impl Cell {
         Self { key: key.into(), applied: Time::ZERO, digest: 0, index_hash, state }
     }
 
-    /// What stands in the place of a pruned cell; allocates nothing.
+    /// One of which nothing is left; allocates nothing.
     pub(super) fn vacant() -> Self {
         Self::new(&[], MapType::Lww, 0)
     }
@@ -130,8 +130,8 @@ impl Cell {
         }
     }
 
-    /// Joins the state with a delta of its type; whether that changed it. `applied` dates a tag; the
-    /// cell's own is set by the map.
+    /// Joins the state with a delta of its type; whether that changed it. `applied` dates a tag or a
+    /// slot; the cell's own is set by the map.
     ///
     /// # Errors
     /// [`Refused::TooLarge`] for one tag or slot too many, [`Refused::MapType`] for a delta of another type,
@@ -158,7 +158,10 @@ impl Cell {
             (State::OrSet(set), Delta::OrRemove { tag }) => set.remove(key, tag, applied, limits)?,
             (State::Counter(counter), Delta::Counter { replica, added, subtracted }) => {
                 let totals = Totals { added: *added, subtracted: *subtracted };
-                counter.merge(key, replica, totals, limits.bytes)?
+                counter.merge(key, replica, (totals, applied), limits)?
+            }
+            (State::Counter(counter), &Delta::CounterAbsorbed { count: Count(count), through }) => {
+                counter.absorb(key, count, through)
             }
             _ => return Err(Refused::MapType),
         };
@@ -166,7 +169,7 @@ impl Cell {
         Ok(digest_change.is_some())
     }
 
-    /// Removes tags at once; what that did.
+    /// Removes tags at once; how many, and to `work` it adds what that took.
     ///
     /// # Errors
     /// As [`OrSet::remove_all`], and [`Refused::MapType`] if this is no set.
@@ -175,10 +178,11 @@ impl Cell {
         removal: &mut Removal<'_, '_>,
         applied: Time,
         limits: CellLimits,
+        work: &mut usize,
         each: impl FnMut(&str),
-    ) -> Result<Removed, Refused> {
+    ) -> Result<usize, Refused> {
         let State::OrSet(set) = &mut self.state else { return Err(Refused::MapType) };
-        let (removed, digest_change) = set.remove_all(&self.key, removal, applied, limits, each)?;
+        let (removed, digest_change) = set.remove_all(&self.key, removal, applied, limits, work, each)?;
         self.digest = self.digest.wrapping_add(digest_change);
         Ok(removed)
     }
@@ -201,6 +205,13 @@ impl Cell {
     pub(super) const fn or_set_mut(&mut self) -> Option<&mut OrSet> {
         match &mut self.state {
             State::OrSet(set) => Some(set),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn counter(&self) -> Option<&Counter> {
+        match &self.state {
+            State::Counter(counter) => Some(counter),
             _ => None,
         }
     }

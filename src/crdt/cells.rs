@@ -1,16 +1,15 @@
 //! All cells of a map and the index that finds them by key.
 //!
-//! Invariant: up to [`LISTED_MAX`] cells are a list and nothing else, as most maps of many are small; a vacant place in it
-//! is a cell with an `applied` of [`Time::ZERO`]. Beyond that, and from then on, every cell that is not vacant has exactly
-//! one entry in an index. An entry holds 32 bits of the hash, so the table grows without touching a cell, and a probe
-//! touches only a cell that is very likely it.
+//! Invariant: up to [`LISTED_MAX`] cells are a list and nothing else, as most maps of many are small. Beyond that, and from
+//! then on, every cell has exactly one entry in an index. An entry holds 32 bits of the hash, so the index grows without
+//! touching a cell, and a probe touches only a cell that is very likely it. There are no gaps: the last cell takes the place
+//! of one that goes, so that what cells take falls with their number.
 
 use std::ops::{Index, IndexMut};
 
-use hashbrown::HashTable;
-
 use super::cell::{Cell, CellIndex};
 use super::chunks::Chunks;
+use super::index::KeyIndex;
 use super::{HashedKey, Time};
 
 /// Cells that are looked through one by one: no more cache lines than a probe of the index and its cell would touch.
@@ -18,15 +17,6 @@ pub const LISTED_MAX: usize = 4;
 /// `1 << CHUNK_SHIFT` cells a chunk.
 const CHUNK_SHIFT: u32 = 8;
 const CHUNK: usize = 1 << CHUNK_SHIFT;
-
-/// One cell of the index.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    hash: u32,
-    cell: CellIndex,
-}
-
-const _: () = assert!(size_of::<Entry>() == 8);
 
 #[derive(Debug)]
 pub struct Cells {
@@ -39,8 +29,14 @@ pub struct Cells {
 #[derive(Debug, Default)]
 struct More {
     chunks: Chunks<Cell, CHUNK_SHIFT>,
-    vacant: Vec<CellIndex>,
-    index: HashTable<Entry>,
+    index: KeyIndex,
+}
+
+/// That a cell has another place, always one before its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Move {
+    pub from: CellIndex,
+    pub to: CellIndex,
 }
 
 impl Cells {
@@ -49,7 +45,7 @@ impl Cells {
     }
 
     pub fn len(&self) -> usize {
-        self.more.as_ref().map_or_else(|| self.listed().count(), |more| more.index.len())
+        self.first.len() + self.more.as_ref().map_or(0, |more| more.chunks.len())
     }
 
     /// Whether there is no index, so that there are few enough cells to look at all of them.
@@ -62,16 +58,14 @@ impl Cells {
     pub fn find(&self, key: HashedKey<'_>) -> Option<CellIndex> {
         let Some(more) = &self.more else { return self.find_listed(key) };
         let hash = fold(key.hash);
-        let found = more.index.find(spread(hash), |entry| entry.hash == hash)?.cell;
+        let found = more.index.find(hash, |_| true)?;
         if self[found].key() == key.bytes { Some(found) } else { self.find_among_equal_hashes(more, key) }
     }
 
     #[inline(never)]
     fn find_listed(&self, key: HashedKey<'_>) -> Option<CellIndex> {
         let hash = fold(key.hash);
-        // A vacant place has an empty key, which no cell has.
-        let is_key =
-            |cell: &Cell| cell.index_hash == hash && cell.key() == key.bytes && cell.applied() > Time::ZERO;
+        let is_key = |cell: &Cell| cell.index_hash == hash && cell.key() == key.bytes;
         self.first.iter().position(is_key).map(CellIndex::from_usize)
     }
 
@@ -79,8 +73,7 @@ impl Cells {
     #[cold]
     fn find_among_equal_hashes(&self, more: &More, key: HashedKey<'_>) -> Option<CellIndex> {
         let hash = fold(key.hash);
-        let is_key = |entry: &Entry| entry.hash == hash && self[entry.cell].key() == key.bytes;
-        Some(more.index.find(spread(hash), is_key)?.cell)
+        more.index.find(hash, |cell| self[cell].key() == key.bytes)
     }
 
     /// Loads what [`Self::find`] will need, without waiting for it: of several of these in a row, the cache misses
@@ -91,14 +84,12 @@ impl Cells {
             std::hint::black_box(self.first.first().map(Cell::applied));
             return;
         };
-        let found = more.index.find(spread(hash), |entry| entry.hash == hash);
-        std::hint::black_box(found.map(|entry| self[entry.cell].applied()));
+        let found = more.index.find(hash, |_| true);
+        std::hint::black_box(found.map(|cell| self[cell].applied()));
     }
 
     pub fn is_full(&self) -> bool {
-        let is_full =
-            |more: &More| CHUNK + more.chunks.len() >= CellIndex::CELLS_MAX && more.vacant.is_empty();
-        self.more.as_deref().is_some_and(is_full)
+        self.len() >= CellIndex::CELLS_MAX
     }
 
     /// Takes a cell whose key is not there yet, and which was applied. The caller has seen that the cells are not full.
@@ -106,7 +97,7 @@ impl Cells {
         let hash = cell.index_hash;
         let index = self.place(cell);
         if let Some(more) = &mut self.more {
-            more.insert(Entry { hash, cell: index });
+            more.index.insert(hash, index);
         } else if self.first.len() > LISTED_MAX {
             self.begin_index();
         }
@@ -117,27 +108,54 @@ impl Cells {
     fn begin_index(&mut self) {
         let mut more = Box::<More>::default();
         for (place, cell) in self.first.iter().enumerate() {
-            more.insert(Entry { hash: cell.index_hash, cell: CellIndex::from_usize(place) });
+            more.index.insert(cell.index_hash, CellIndex::from_usize(place));
         }
         self.more = Some(more);
     }
 
-    /// Takes a cell out; its place is vacant then.
-    pub fn remove(&mut self, index: CellIndex) -> Cell {
-        let cell = std::mem::replace(&mut self[index], Cell::vacant());
-        if cell.applied() > Time::ZERO
-            && let Some(more) = &mut self.more
-        {
-            more.remove(Entry { hash: cell.index_hash, cell: index });
+    /// Takes a cell out. The last takes its place, unless it is that itself.
+    pub fn remove(&mut self, index: CellIndex) -> (Cell, Option<Move>) {
+        let moved = Move { from: CellIndex::from_usize(self.len() - 1), to: index };
+        let [removed_hash, last_hash] = [index, moved.from].map(|cell| self[cell].index_hash);
+        let popped = match &mut self.more {
+            Some(more) => {
+                more.index.remove(removed_hash, index);
+                more.chunks.pop().or_else(|| self.first.pop())
+            }
+            None => self.first.pop(),
+        };
+        let cell = popped.expect("there is one that goes");
+        if moved.from == index {
+            return (cell, None);
         }
-        cell
+        if let Some(more) = &mut self.more {
+            more.index.replace(last_hash, moved.from, index);
+        }
+        (std::mem::replace(&mut self[index], cell), Some(moved))
+    }
+
+    /// Gives back what cells that are gone have left.
+    pub fn release_unused(&mut self) {
+        if self.first.capacity() > 4 * self.first.len().max(1) {
+            self.first.shrink_to(2 * self.first.len());
+        }
+        let Some(more) = &mut self.more else { return };
+        // One chunk stays for what comes next.
+        let len = more.chunks.len();
+        more.chunks.release_beyond(len + len.min(CHUNK));
+    }
+
+    /// When the cell at a place was applied; [`Time::ZERO`] where none is any more.
+    pub fn applied_at(&self, index: CellIndex) -> Time {
+        let place = index.to_usize();
+        let beyond = || self.more.as_ref()?.chunks.get(place.checked_sub(CHUNK)?);
+        self.first.get(place).or_else(beyond).map_or(Time::ZERO, Cell::applied)
     }
 
     /// The cells of a list, in no order; none where there is an index.
     pub fn listed(&self) -> impl Iterator<Item = (CellIndex, &Cell)> {
         let listed = if self.is_listed() { &*self.first } else { &[] };
-        let cells = listed.iter().enumerate().filter(|(_, cell)| cell.applied() > Time::ZERO);
-        cells.map(|(place, cell)| (CellIndex::from_usize(place), cell))
+        listed.iter().enumerate().map(|(place, cell)| (CellIndex::from_usize(place), cell))
     }
 
     /// Those of them that were applied after `position`, oldest first; what has an index has an order, too.
@@ -152,50 +170,22 @@ impl Cells {
 
     /// Bytes allocated for the tables; what the cells own comes on top.
     pub fn heap_bytes(&self) -> usize {
-        let more = |more: &More| {
-            size_of::<More>()
-                + more.chunks.heap_bytes()
-                + more.vacant.capacity() * size_of::<CellIndex>()
-                + more.index.allocation_size()
-        };
+        let more = |more: &More| size_of::<More>() + more.chunks.heap_bytes() + more.index.heap_bytes();
         self.first.capacity() * size_of::<Cell>() + self.more.as_deref().map_or(0, more)
     }
 
-    /// Puts the cell in a vacant place, or behind all others.
+    /// Puts the cell behind all others.
     fn place(&mut self, cell: Cell) -> CellIndex {
-        let vacant = match &mut self.more {
-            Some(more) => more.vacant.pop(),
-            None => {
-                self.first.iter().position(|cell| cell.applied() == Time::ZERO).map(CellIndex::from_usize)
-            }
-        };
-        if let Some(index) = vacant {
-            self[index] = cell;
+        let (index, len) = (CellIndex::from_usize(self.len()), self.first.len());
+        if let Some(more) = self.more.as_mut().filter(|_| len == CHUNK) {
+            more.chunks.push(cell);
             return index;
         }
-        if let Some(more) = self.more.as_mut().filter(|_| self.first.len() == CHUNK) {
-            more.chunks.push(cell);
-            return CellIndex::from_usize(CHUNK + more.chunks.len() - 1);
-        }
-        if self.first.len() == self.first.capacity() {
-            self.first.reserve_exact(self.first.len().max(1));
+        if len == self.first.capacity() {
+            self.first.reserve_exact(len.clamp(1, CHUNK - len));
         }
         self.first.push(cell);
-        CellIndex::from_usize(self.first.len() - 1)
-    }
-}
-
-impl More {
-    #[inline]
-    fn insert(&mut self, entry: Entry) {
-        self.index.insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash));
-    }
-
-    fn remove(&mut self, Entry { hash, cell }: Entry) {
-        if let Ok(entry) = self.index.find_entry(spread(hash), |entry| entry.cell == cell) {
-            entry.remove();
-            self.vacant.push(cell);
-        }
+        index
     }
 }
 
@@ -228,10 +218,4 @@ impl IndexMut<CellIndex> for Cells {
 /// other half makes up for them.
 pub const fn fold(hash: u64) -> u32 {
     (hash ^ (hash >> 32)) as u32
-}
-
-/// A table hash from the folded one. `hashbrown` takes the bucket from the low bits and its 7-bit tag from the
-/// top, so both ends must vary; they are independent up to 2^25 buckets, and only slower beyond.
-const fn spread(hash: u32) -> u64 {
-    (hash as u64) << 32 | hash as u64
 }

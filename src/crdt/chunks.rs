@@ -30,6 +30,15 @@ impl<T, const SHIFT: u32> Chunks<T, SHIFT> {
         self.len += 1;
     }
 
+    pub fn pop(&mut self) -> Option<T> {
+        self.len = self.len.checked_sub(1)?;
+        self.chunks[self.len >> SHIFT].pop()
+    }
+
+    pub fn get(&self, index: usize) -> Option<&T> {
+        self.chunks.get(index >> SHIFT)?.get(index % Self::CHUNK)
+    }
+
     #[cold]
     fn begin_chunk(&mut self) {
         let capacity = if self.chunks.is_empty() { 0 } else { Self::CHUNK };
@@ -96,6 +105,17 @@ mod tests {
             model.truncate(truncated);
             assert_eq!(chunks.len(), model.len());
             assert!((0..model.len()).all(|index| chunks[index] == model[index]), "after {truncated}");
+        }
+    }
+
+    #[test]
+    fn what_was_pushed_last_is_popped_first() {
+        let mut chunks = Chunks::<usize, 2>::default();
+        for len in [3, 4, 5, 9] {
+            (0..len).for_each(|item| chunks.push(item));
+            assert_eq!((chunks.get(len - 1), chunks.get(len)), (Some(&(len - 1)), None));
+            (0..len).rev().for_each(|item| assert_eq!(chunks.pop(), Some(item)));
+            assert_eq!((chunks.pop(), chunks.len()), (None, 0));
         }
     }
 

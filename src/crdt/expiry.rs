@@ -8,10 +8,11 @@
 use std::collections::BTreeSet;
 
 use super::cell::CellIndex;
+use super::cells::Move;
 use super::{Map, State, Time};
 
-/// Estimated bytes of one entry: 16, in B-tree nodes that are two thirds full.
-const ENTRY_BYTES: usize = 24;
+/// Estimated bytes of an entry of a time and a cell: 16, in B-tree nodes that are two thirds full.
+pub const ENTRY_BYTES: usize = 24;
 
 /// When to look at which cell.
 #[derive(Debug, Default)]
@@ -20,6 +21,13 @@ pub struct Expiries(BTreeSet<(u64, CellIndex)>);
 impl Expiries {
     pub fn heap_bytes(&self) -> usize {
         self.0.len() * ENTRY_BYTES
+    }
+
+    /// Takes note that a cell with an entry at that time, if there is one, has another place.
+    pub(super) fn moved(&mut self, queued_ms: u64, Move { from, to }: Move) {
+        if self.0.remove(&(queued_ms, from)) {
+            self.0.insert((queued_ms, to));
+        }
     }
 }
 

@@ -7,9 +7,9 @@
 use super::cell::{Cell, CellIndex, Tally};
 use super::cells::{Cells, LISTED_MAX, fold};
 use super::counter::Totals;
-use super::or_set::{Removal, Removed};
+use super::or_set::Removal;
 use super::upkeep::Upkeep;
-use super::{CellLimits, Delta, HashedKey, MapType, Node, Refused, State, Time};
+use super::{CellLimits, Count, Delta, HashedKey, MapType, Node, Refused, State, Time};
 use crate::limits::TAG_BYTES_MAX;
 
 /// The keys of one map that one shard owns.
@@ -74,12 +74,18 @@ impl Map {
         applied: Time,
         cell_bytes_max: usize,
     ) -> Result<Merge, Refused> {
-        self.merge_removed_at(key, delta, applied, applied, CellLimits::of_bytes(cell_bytes_max))
+        let limits = CellLimits::of_bytes(cell_bytes_max);
+        let merged = self.merge_dated(key, delta, applied, applied, limits)?;
+        if let (Merge::Changed(index), Delta::OrRemove { .. }) = (merged, delta) {
+            self.note_removal(index, applied);
+        }
+        Ok(merged)
     }
 
     /// Removes all that `removal` names from the set at `key`, or nothing: one change, applied at one tick, which is greater
     /// than every earlier one in this map. Calls `each` with every tag that was not removed before, ascending; the deltas of
-    /// these are what it was.
+    /// these are what it was. How many those are; to `work` it adds the tags that were compared and moved, also where it is
+    /// refused.
     ///
     /// # Errors
     /// [`Refused`]; nothing has changed then, and nothing was called.
@@ -89,8 +95,9 @@ impl Map {
         removal: &mut Removal<'_, '_>,
         applied: Time,
         cell_bytes_max: usize,
+        work: &mut usize,
         each: impl FnMut(&str),
-    ) -> Result<Removed, Refused> {
+    ) -> Result<usize, Refused> {
         let limits = CellLimits::of_bytes(cell_bytes_max);
         if self.map_type != MapType::Or {
             return Err(Refused::MapType);
@@ -106,8 +113,8 @@ impl Map {
         let (index, removed) = match self.cells.find(key) {
             Some(index) => {
                 let before = self.cells[index].tally();
-                let removed = self.cells[index].remove_all(removal, applied, limits, each)?;
-                if removed.tags > 0 {
+                let removed = self.cells[index].remove_all(removal, applied, limits, work, each)?;
+                if removed > 0 {
                     self.changed(index, before, applied);
                 }
                 (index, removed)
@@ -115,27 +122,27 @@ impl Map {
             None if self.cells.is_full() => return Err(Refused::TooLarge),
             None => {
                 let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
-                let removed = cell.remove_all(removal, applied, limits, each)?;
-                if removed.tags == 0 {
-                    return Ok(removed);
+                let removed = cell.remove_all(removal, applied, limits, work, each)?;
+                if removed == 0 {
+                    return Ok(0);
                 }
                 (self.insert(cell, applied), removed)
             }
         };
-        if removed.tags > 0 {
-            self.queue_removals(index, applied);
+        if removed > 0 {
+            self.note_removal(index, applied);
         }
         Ok(removed)
     }
 
-    /// As [`Map::merge_within`]; a removal counts as applied at `removed`, which may be earlier.
+    /// As [`Map::merge_within`]; a removal or a slot counts as applied at `dated`, which may be earlier. A removal is yet to be noted.
     #[inline]
-    pub(super) fn merge_removed_at(
+    pub(super) fn merge_dated(
         &mut self,
         key: HashedKey<'_>,
         delta: &Delta<'_>,
         applied: Time,
-        removed: Time,
+        dated: Time,
         limits: CellLimits,
     ) -> Result<Merge, Refused> {
         if delta.map_type() != self.map_type {
@@ -148,7 +155,7 @@ impl Map {
             Some(index) => {
                 let cell = &mut self.cells[index];
                 let before = cell.tally();
-                if !cell.merge(delta, removed, limits)? {
+                if !cell.merge(delta, dated, limits)? {
                     return Ok(Merge::Lost);
                 }
                 self.changed(index, before, applied);
@@ -157,16 +164,16 @@ impl Map {
             None if self.cells.is_full() => return Err(Refused::TooLarge),
             None => {
                 let mut cell = Cell::new(key.bytes, self.map_type, fold(key.hash));
-                if !cell.merge(delta, removed, limits)? {
+                if !cell.merge(delta, dated, limits)? {
                     return Ok(Merge::Lost);
                 }
                 self.insert(cell, applied)
             }
         };
-        match delta {
-            Delta::Lww { expires_ms, .. } if *expires_ms > 0 => self.schedule_expiry(index),
-            Delta::OrRemove { .. } => self.queue_removals(index, removed),
-            _ => {}
+        if let Delta::Lww { expires_ms, .. } = delta
+            && *expires_ms > 0
+        {
+            self.schedule_expiry(index);
         }
         Ok(Merge::Changed(index))
     }
@@ -200,7 +207,7 @@ impl Map {
     /// is gone. A walk may stop after any of them and be taken up from its tick, so that who counts the steps bounds the
     /// work, however many of them are stale.
     pub fn log_since(&self, position: Time) -> impl Iterator<Item = (Time, Option<(CellIndex, &Cell)>)> {
-        let applied_of = |index: CellIndex| self.cells[index].applied();
+        let applied_of = |index: CellIndex| self.cells.applied_at(index);
         let logged = self.upkeep.iter().flat_map(move |upkeep| upkeep.order.since(position, applied_of));
         let listed = self.cells.listed_since(position);
         listed.map(|(index, cell)| (cell.applied(), Some((index, cell)))).chain(
@@ -215,9 +222,10 @@ impl Map {
         self.upkeep.as_ref().is_some_and(|upkeep| upkeep.large.contains(&index))
     }
 
-    /// The large sets from this place on, in an order that stays as it is.
-    pub fn large_from(&self, index: CellIndex) -> impl Iterator<Item = (CellIndex, &Cell)> {
-        let large = self.upkeep.iter().flat_map(move |upkeep| upkeep.large.range(index..));
+    /// The large sets from this place back to the first. A cell only ever moves to a place before its own, so that who goes on
+    /// from where it was may meet one again, but misses none.
+    pub fn large_back_from(&self, index: CellIndex) -> impl Iterator<Item = (CellIndex, &Cell)> {
+        let large = self.upkeep.iter().flat_map(move |upkeep| upkeep.large.range(..=index).rev());
         large.map(|&index| (index, &self.cells[index]))
     }
 
@@ -231,6 +239,18 @@ impl Map {
         };
         let Totals { added, subtracted } = totals.after(by)?;
         Some(Delta::Counter { replica, added, subtracted })
+    }
+
+    /// Slots of a counter.
+    pub fn slots(&self, key: HashedKey<'_>) -> usize {
+        self.find(key).and_then(|index| self.cell(index).counter()).map_or(0, |counter| counter.slots().len())
+    }
+
+    /// What is to be merged so that a counter has room: its slots that last counted at `through` or before, absorbed. `None`
+    /// if there are none. O(slots).
+    pub fn absorption(&self, key: HashedKey<'_>, through: Time) -> Option<Delta<'static>> {
+        let (count, through) = self.cell(self.find(key)?).counter()?.absorption(through)?;
+        Some(Delta::CounterAbsorbed { count: Count(count), through })
     }
 
     /// The sum of the hashes of everything a reader can see (`digest.rs`); replicas that agree have the same.
@@ -259,7 +279,7 @@ impl Map {
         self.tally().heap_bytes + self.cells.heap_bytes() + upkeep
     }
 
-    /// Whether digest, counts, bytes, order and expiries are what they are from scratch. O(everything): for
+    /// Whether digest, counts, bytes, order, expiries and removals are what they are from scratch. O(everything): for
     /// tests and for a background check.
     pub fn is_consistent(&self) -> bool {
         let mut tally = Tally::default();
@@ -272,6 +292,7 @@ impl Map {
             && digest == tally.digest
             && self.since(Time::ZERO).count() == self.cells.len()
             && self.are_expiries_consistent()
+            && self.are_removals_consistent()
     }
 
     /// What all cells come to.
@@ -295,7 +316,7 @@ impl Map {
         let is_large = cell.is_large_set();
         let after = cell.tally();
         if let Some(upkeep) = self.upkeep.as_deref_mut() {
-            upkeep.tally = upkeep.tally.minus(before).plus(after);
+            upkeep.recount(before, after);
             if after.live < before.live && upkeep.tally.live + 1 == self.cells.len() {
                 upkeep.prune.first_tombstone(applied);
             }
@@ -303,7 +324,7 @@ impl Map {
                 upkeep.large.remove(&index);
             }
             if !is_same_change && !self.cells.is_listed() {
-                upkeep.order.push(applied, index, |index| self.cells[index].applied());
+                upkeep.order.push(applied, index, |index| self.cells.applied_at(index));
             }
         }
         if is_large {
@@ -314,12 +335,19 @@ impl Map {
     /// Drops a cell and everything the map has about it.
     pub(super) fn forget(&mut self, index: CellIndex) {
         self.cancel_expiry(index);
-        let cell = self.cells.remove(index);
+        let (cell, moved) = self.cells.remove(index);
         let Some(upkeep) = self.upkeep.as_deref_mut() else { return };
         upkeep.large.remove(&index);
-        upkeep.tally = upkeep.tally.minus(cell.tally());
+        upkeep.recount(cell.tally(), Tally::default());
+        if let Some(moved) = moved {
+            let cell = &self.cells[moved.to];
+            upkeep.moved(cell, moved);
+            if !self.cells.is_listed() {
+                upkeep.order.moved(cell.applied(), moved.to);
+            }
+        }
         if !self.cells.is_listed() {
-            upkeep.order.forget(|index| self.cells[index].applied());
+            upkeep.order.forget(|index| self.cells.applied_at(index));
         }
     }
 
@@ -333,12 +361,12 @@ impl Map {
         }
         let index = self.cells.insert(cell);
         if let Some(upkeep) = self.upkeep.as_deref_mut() {
-            upkeep.tally = upkeep.tally.plus(tally);
+            upkeep.recount(Tally::default(), tally);
             if tally.live == 0 && upkeep.tally.live + 1 == self.cells.len() {
                 upkeep.prune.first_tombstone(applied);
             }
             if !self.cells.is_listed() {
-                upkeep.order.push_new(applied, index, |index| self.cells[index].applied());
+                upkeep.order.push_new(applied, index, |index| self.cells.applied_at(index));
             }
         }
         if is_large {
@@ -353,7 +381,7 @@ impl Map {
         self.upkeep();
         let Some(upkeep) = self.upkeep.as_deref_mut() else { return };
         for (index, cell) in self.cells.listed_since(Time::ZERO) {
-            upkeep.order.push_new(cell.applied(), index, |index| self.cells[index].applied());
+            upkeep.order.push_new(cell.applied(), index, |index| self.cells.applied_at(index));
         }
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! map.rs      merge, find, walk, sums       upkeep.rs  what most small maps do without
-//!   cells.rs  all cells and their index       order.rs   what changed since a tick
+//!   cells.rs  all cells                       order.rs   what changed since a tick
+//!   index.rs  finds them by key
 //!     cell.rs one key                         expiry.rs  values with a time to live
 //!       lww.rs  or_set.rs  counter.rs         prune.rs   forgetting old removals
 //!         or_set/removal.rs  many tags at once  digest.rs  entry hashes
@@ -22,6 +23,7 @@ mod counter;
 mod delta;
 mod digest;
 mod expiry;
+mod index;
 mod lww;
 mod map;
 mod or_set;
@@ -35,9 +37,9 @@ pub use cell::{Cell, CellIndex, State};
 pub use clock::{COUNTER_MAX, Clock, ClockDrift, Reference};
 pub use counter::{Counter, Totals};
 use delta::CellLimits;
-pub use delta::{Delta, HashedKey, Lack, MapType, Refused};
+pub use delta::{Count, Delta, HashedKey, Lack, MapType, Refused};
 pub use lww::Lww;
 pub use map::{Map, Merge};
-pub use or_set::{OrSet, Removal, Removed, Tag, TagMark, Tagged};
+pub use or_set::{OrSet, Removal, Tag, TagMark, Tagged};
 pub use prune::Pruned;
 pub use stamp::{Node, Stamp, Time};

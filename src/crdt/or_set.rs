@@ -8,7 +8,7 @@ mod removal;
 use super::{CellLimits, Lack, Refused, Stamp, Time, digest};
 use crate::limits::TAGS_PER_KEY_MAX;
 
-pub use removal::{Removal, Removed};
+pub use removal::Removal;
 
 /// A tag that was added and not removed.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ pub struct TagMark<'a> {
 /// The set at one key.
 #[derive(Debug)]
 pub struct OrSet {
-    #[expect(clippy::vec_box, reason = "an insertion into a full set moves 8 bytes a tag instead of 96")]
+    #[expect(clippy::vec_box, reason = "an insertion into a full set moves 8 bytes a tag instead of 88")]
     live: Vec<Box<Tagged>>,
     removed: Vec<Gone>,
     /// No removal in `removed` was applied before this, for which pruning has an entry (`prune.rs`).
@@ -305,15 +305,15 @@ impl OrSet {
         (freed, added): (usize, usize),
         limits: CellLimits,
     ) -> Result<(), Refused> {
-        let tags = (self.live.len() + self.removed.len() + tags).saturating_sub(limits.tags);
+        let parts = (self.live.len() + self.removed.len() + tags).saturating_sub(limits.parts);
         let bytes =
             if added > freed { (self.bytes() - freed + added).saturating_sub(limits.bytes) } else { 0 };
-        if tags == 0 && bytes == 0 { Ok(()) } else { Err(self.refusal(Lack { tags, bytes })) }
+        if parts == 0 && bytes == 0 { Ok(()) } else { Err(self.refusal(Lack { parts, bytes })) }
     }
 
     #[cold]
     fn refusal(&self, lack: Lack) -> Refused {
-        if lack.tags > self.removed.len() {
+        if lack.parts > self.removed.len() {
             Refused::TooLarge
         } else if lack.bytes > self.removed.iter().map(Gone::bytes).sum() {
             Refused::CellFull
@@ -335,8 +335,6 @@ impl OrSet {
 mod tests {
     use super::*;
 
-    const UNBOUNDED: CellLimits = CellLimits::of_bytes(usize::MAX);
-
     fn stamp(text: &str) -> Stamp {
         Stamp::parse(text).unwrap()
     }
@@ -345,13 +343,16 @@ mod tests {
     fn a_removed_tag_never_comes_back_in_either_order() {
         let at = stamp("1:0:n");
         let mut removed_last = OrSet::new();
-        removed_last.add(b"k", "t", b"1", (&at, Time::ZERO), UNBOUNDED).unwrap();
-        removed_last.remove(b"k", "t", Time::new(1, 0), UNBOUNDED).unwrap();
+        removed_last.add(b"k", "t", b"1", (&at, Time::ZERO), CellLimits::OF_PARTS).unwrap();
+        removed_last.remove(b"k", "t", Time::new(1, 0), CellLimits::OF_PARTS).unwrap();
         let mut removed_first = OrSet::new();
-        removed_first.remove(b"k", "t", Time::new(1, 0), UNBOUNDED).unwrap();
+        removed_first.remove(b"k", "t", Time::new(1, 0), CellLimits::OF_PARTS).unwrap();
         for set in [&mut removed_last, &mut removed_first] {
-            assert_eq!(set.add(b"k", "t", b"2", (&stamp("9:0:n"), Time::ZERO), UNBOUNDED), Ok(None));
-            assert_eq!(set.remove(b"k", "t", Time::new(2, 0), UNBOUNDED), Ok(None));
+            assert_eq!(
+                set.add(b"k", "t", b"2", (&stamp("9:0:n"), Time::ZERO), CellLimits::OF_PARTS),
+                Ok(None)
+            );
+            assert_eq!(set.remove(b"k", "t", Time::new(2, 0), CellLimits::OF_PARTS), Ok(None));
             assert_eq!((set.live().len(), set.removed().collect::<Vec<_>>()), (0, vec!["t"]));
         }
     }
@@ -361,26 +362,29 @@ mod tests {
         let at = stamp("1:0:n");
         let mut set = OrSet::new();
         for i in 0..TAGS_PER_KEY_MAX {
-            set.add(b"k", &i.to_string(), b"1", (&at, Time::ZERO), UNBOUNDED).unwrap();
+            set.add(b"k", &i.to_string(), b"1", (&at, Time::ZERO), CellLimits::OF_PARTS).unwrap();
         }
-        assert_eq!(set.add(b"k", "new", b"1", (&at, Time::ZERO), UNBOUNDED), Err(Refused::TooLarge));
-        assert_eq!(set.remove(b"k", "new", Time::new(1, 0), UNBOUNDED), Err(Refused::TooLarge));
-        assert!(set.remove(b"k", "7", Time::new(1, 0), UNBOUNDED).unwrap().is_some());
-        assert!(set.add(b"k", "8", b"2", (&at, Time::ZERO), UNBOUNDED).unwrap().is_some());
         assert_eq!(
-            set.add(b"k", "new", b"1", (&at, Time::ZERO), UNBOUNDED),
-            Err(Refused::Crowded(Lack { tags: 1, bytes: 0 })),
+            set.add(b"k", "new", b"1", (&at, Time::ZERO), CellLimits::OF_PARTS),
+            Err(Refused::TooLarge)
+        );
+        assert_eq!(set.remove(b"k", "new", Time::new(1, 0), CellLimits::OF_PARTS), Err(Refused::TooLarge));
+        assert!(set.remove(b"k", "7", Time::new(1, 0), CellLimits::OF_PARTS).unwrap().is_some());
+        assert!(set.add(b"k", "8", b"2", (&at, Time::ZERO), CellLimits::OF_PARTS).unwrap().is_some());
+        assert_eq!(
+            set.add(b"k", "new", b"1", (&at, Time::ZERO), CellLimits::OF_PARTS),
+            Err(Refused::Crowded(Lack { parts: 1, bytes: 0 })),
             "removed tags count"
         );
         set.forget_oldest(1, 0);
-        assert!(set.add(b"k", "new", b"1", (&at, Time::ZERO), UNBOUNDED).unwrap().is_some());
+        assert!(set.add(b"k", "new", b"1", (&at, Time::ZERO), CellLimits::OF_PARTS).unwrap().is_some());
     }
 
     #[test]
     fn only_removals_applied_before_are_forgotten() {
         let mut set = OrSet::new();
         for (tag, millis) in [("c", 1), ("a", 2), ("b", 3)] {
-            set.remove(b"k", tag, Time::new(millis, 0), UNBOUNDED).unwrap();
+            set.remove(b"k", tag, Time::new(millis, 0), CellLimits::OF_PARTS).unwrap();
         }
         assert_eq!(set.forget_removed(Time::new(1, 0)), None);
         let forgotten = set.forget_removed(Time::new(3, 0));

@@ -67,7 +67,13 @@ impl Order {
         self.sweep(applied_of);
     }
 
-    /// Takes note that a cell is gone; its `applied` must have changed, so that its entry is stale.
+    /// Takes note that a cell, applied then, has another place. O(log n).
+    pub fn moved(&mut self, applied: Time, cell: CellIndex) {
+        let at = self.first_after(applied.previous());
+        self.log[at].cell = cell;
+    }
+
+    /// Takes note that a cell is gone; `applied_of` its place must say something else, so that its entry is stale.
     pub fn forget(&mut self, applied_of: impl Fn(CellIndex) -> Time) {
         self.current -= 1;
         self.sweep(applied_of);

@@ -11,24 +11,22 @@
 //! passed over once, which is a constant for each change, however long tombstones are remembered; where the walk
 //! goes on is a number, so asking when to prune next costs nothing. A removed tag stays for good while its cell
 //! goes on changing, so cells with removed tags have a queue: one entry for each, of the tick of its oldest removal or an
-//! earlier one, however many are removed and forgotten there. Cells that come back from storage may have another for each
-//! removal that was older than those before it.
+//! earlier one, however many are removed and forgotten there.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 
 use super::cell::CellIndex;
-use super::{HashedKey, Lack, Map, MapType, Time};
+use super::cells::Move;
+use super::expiry::ENTRY_BYTES;
+use super::{HashedKey, Lack, Map, MapType, State, Time};
 
 /// Where pruning stands.
 #[derive(Debug, Default)]
 pub struct Prune {
     /// LWW: no tombstone was applied at or before this.
     examined: Time,
-    /// OR: cells with removed tags. An entry is stale unless its tick is the `removed_since` of the cell.
-    removals: BinaryHeap<Reverse<(Time, CellIndex)>>,
-    /// The entry made last, as many tags of a cell may share a tick.
-    latest: Option<(Time, CellIndex)>,
+    /// OR: cells with removed tags, each at its `removed_since`.
+    removals: BTreeSet<(Time, CellIndex)>,
 }
 
 /// What one call of [`Map::prune`] did.
@@ -43,21 +41,23 @@ pub struct Pruned {
 }
 
 impl Prune {
+    /// Takes note of a cell whose oldest removal was then; [`Time::MAX`]: it has none.
     fn queue(&mut self, since: Time, cell: CellIndex) {
-        if self.latest.replace((since, cell)) != Some((since, cell)) {
-            self.removals.push(Reverse((since, cell)));
+        if since < Time::MAX {
+            self.removals.insert((since, cell));
+        }
+    }
+
+    /// Takes note that a cell whose oldest removal was then, if it has any, has another place.
+    pub fn moved(&mut self, since: Time, Move { from, to }: Move) {
+        if self.removals.remove(&(since, from)) {
+            self.removals.insert((since, to));
         }
     }
 
     /// Where the oldest removal may be that is remembered.
     fn oldest_removal(&self) -> Option<(Time, CellIndex)> {
-        self.removals.peek().map(|&Reverse(oldest)| oldest)
-    }
-
-    fn pop_oldest_removal(&mut self) {
-        if let Some(Reverse(oldest)) = self.removals.pop() {
-            self.latest.take_if(|latest| *latest == oldest);
-        }
+        self.removals.first().copied()
     }
 
     /// Takes note of a tombstone applied then, there being no other.
@@ -66,7 +66,7 @@ impl Prune {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        self.removals.capacity() * size_of::<(Time, CellIndex)>()
+        self.removals.len() * ENTRY_BYTES
     }
 }
 
@@ -103,17 +103,20 @@ impl Map {
     }
 
     /// Forgets tombstones and removed tags whose removal was applied before `applied_before`, oldest first.
-    /// Cells that hold nothing then are gone, and their indices with them.
+    /// Cells that hold nothing then are gone, and what they took is given back: other cells may have another
+    /// index then.
     ///
     /// `budget` bounds the work: the tags looked at, and the entries of the applied order, whether or not they are stale.
     /// The tags of one cell are looked at together,
     /// so it may be passed once.
     pub fn prune(&mut self, applied_before: Time, budget: usize) -> Pruned {
-        match self.map_type() {
+        let pruned = match self.map_type() {
             MapType::Lww => self.prune_tombstones(applied_before, budget),
             MapType::Or => self.prune_tags(applied_before, budget),
             MapType::Counter => Pruned::default(),
-        }
+        };
+        self.cells.release_unused();
+        pruned
     }
 
     fn prune_tombstones(&mut self, applied_before: Time, budget: usize) -> Pruned {
@@ -173,52 +176,69 @@ impl Map {
             if pruned.passed >= budget {
                 return Pruned { has_more: true, ..pruned };
             }
-            pruned.passed += 1;
-            upkeep.prune.pop_oldest_removal();
-            let before = self.cells[index].tally();
-            let Some(set) = self.cells[index].or_set_mut() else { continue };
-            if set.removed_since() != applied {
-                continue;
-            }
-            pruned.passed += set.removed().len();
-            let forgotten = set.forget_removed(applied_before);
-            let (is_empty, since) = (set.is_empty(), set.removed_since());
-            if let Some(forgotten) = forgotten {
+            upkeep.prune.removals.pop_first();
+            let cell = &mut self.cells[index];
+            let before = cell.tally();
+            let Some(set) = cell.or_set_mut() else { continue };
+            pruned.passed += 1 + set.removed().len();
+            if let Some(forgotten) = set.forget_removed(applied_before) {
                 pruned.forgotten += forgotten.tags;
                 self.pruned_through = self.pruned_through.max(forgotten.applied);
-                upkeep.tally = upkeep.tally.minus(before).plus(self.cells[index].tally());
             }
+            let is_empty = set.is_empty();
+            upkeep.prune.queue(set.removed_since(), index);
+            upkeep.recount(before, cell.tally());
             if is_empty {
                 self.forget(index);
-            } else if since < Time::MAX {
-                upkeep.prune.queue(since, index);
             }
         }
         pruned
     }
 
-    /// Takes note of tags of a cell that were removed then, or come back from storage.
-    pub(super) fn queue_removals(&mut self, index: CellIndex, removed: Time) {
-        if self.cells[index].or_set_mut().is_some_and(|set| set.removed_since() == removed) {
+    /// Takes note of tags of a cell that were removed then, after all others that are remembered.
+    pub(super) fn note_removal(&mut self, index: CellIndex, removed: Time) {
+        if self.removed_since(index) == removed {
             self.upkeep().prune.queue(removed, index);
         }
+    }
+
+    /// Takes note of the removed tags of a cell that has come back from storage.
+    pub(super) fn queue_removals(&mut self, index: CellIndex) {
+        let since = self.removed_since(index);
+        if since < Time::MAX {
+            self.upkeep().prune.queue(since, index);
+        }
+    }
+
+    fn removed_since(&self, index: CellIndex) -> Time {
+        match self.cells[index].state() {
+            State::OrSet(set) => set.removed_since(),
+            State::Lww(_) | State::Counter(_) => Time::MAX,
+        }
+    }
+
+    /// Whether there is an entry for each cell with removed tags, and no other.
+    pub(super) fn are_removals_consistent(&self) -> bool {
+        let entries = self.since(Time::ZERO).map(|(index, _)| (self.removed_since(index), index));
+        let expected: BTreeSet<_> = entries.filter(|&(since, _)| since < Time::MAX).collect();
+        self.upkeep.as_ref().map_or(expected.is_empty(), |upkeep| upkeep.prune.removals == expected)
     }
 
     /// Forgets removals before their time, as a change was [`Refused::Crowded`](super::Refused::Crowded): at least what lacks,
     /// and the older half, so that each costs what a few tags cost.
     pub fn make_room(&mut self, key: HashedKey<'_>, lack: Lack) -> Pruned {
         let Some(index) = self.find(key) else { return Pruned::default() };
-        let before = self.cells[index].tally();
-        let Some(set) = self.cells[index].or_set_mut() else { return Pruned::default() };
+        let cell = &mut self.cells[index];
+        let before = cell.tally();
+        let Some(set) = cell.or_set_mut() else { return Pruned::default() };
         let passed = set.removed().len();
-        let Some(forgotten) = set.forget_oldest(lack.tags.max(passed / 2), lack.bytes) else {
+        let Some(forgotten) = set.forget_oldest(lack.parts.max(passed / 2), lack.bytes) else {
             return Pruned::default();
         };
-        let after = self.cells[index].tally();
+        let after = cell.tally();
         self.pruned_through = self.pruned_through.max(forgotten.applied);
-        let upkeep = self.upkeep();
-        upkeep.tally = upkeep.tally.minus(before).plus(after);
-        Pruned { forgotten: forgotten.tags, passed, has_more: false }
+        self.upkeep().recount(before, after);
+        Pruned { forgotten: forgotten.tags, passed, ..Pruned::default() }
     }
 }
 
@@ -241,10 +261,7 @@ mod tests {
             map.restore(key, Time::new(1_000 + cell, 0), parts).unwrap();
         }
         map.finish_restore(Time::ZERO);
-        assert!(
-            map.upkeep.as_ref().unwrap().prune.heap_bytes() < 2 * 128 * size_of::<(Time, CellIndex)>(),
-            "one for each cell"
-        );
+        assert_eq!(map.upkeep.as_ref().unwrap().prune.removals.len(), CELLS as usize, "one for each cell");
         for millis in 1..=CELLS {
             assert_eq!(map.next_prune(), Some(Time::new(millis, 0)));
             let pruned = map.prune(Time::new(millis, 1), usize::MAX);

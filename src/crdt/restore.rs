@@ -4,7 +4,7 @@
 //! removals that were forgotten meanwhile; [`Map::pruned_through`] tells of those.
 
 use super::cell::Cell;
-use super::{CellLimits, Delta, HashedKey, Map, MapType, Refused, State, Time, Totals};
+use super::{CellLimits, Count, Delta, HashedKey, Map, MapType, Merge, Refused, State, Time, Totals};
 
 impl Cell {
     /// A cell outside any map, to merge stored deltas in.
@@ -25,7 +25,7 @@ impl Cell {
         Ok(changed)
     }
 
-    /// Calls `each` with deltas that together are this state, and for a removal when it was applied: merged into
+    /// Calls `each` with deltas that together are this state, and for a removal or a slot when it was applied: merged into
     /// an empty cell, in any order, they make the same cell.
     pub fn parts(&self, mut each: impl FnMut(Delta<'_>, Time)) {
         match self.state() {
@@ -43,8 +43,11 @@ impl Cell {
                 }
             }
             State::Counter(counter) => {
-                for (&replica, Totals { added, subtracted }) in counter.slots() {
-                    each(Delta::Counter { replica, added, subtracted }, self.applied());
+                if let Some((count, through)) = counter.absorbed() {
+                    each(Delta::CounterAbsorbed { count: Count(count), through }, self.applied());
+                }
+                for (&replica, Totals { added, subtracted }, counted) in counter.slots() {
+                    each(Delta::Counter { replica, added, subtracted }, counted);
                 }
             }
         }
@@ -96,14 +99,23 @@ impl Map {
         parts: impl IntoIterator<Item = (Delta<'a>, Time)>,
     ) -> Result<(), Refused> {
         let applied = applied.max(self.last_applied().next());
-        for (delta, removed) in parts {
-            let is_removal = matches!(delta, Delta::OrRemove { .. });
+        let mut restored = None;
+        let result = parts.into_iter().try_for_each(|(delta, dated)| {
+            let is_dated = matches!(delta, Delta::OrRemove { .. } | Delta::Counter { .. });
             // What another delta has overtaken needs no place; it happens in nothing that `parts` has given.
-            let removed = if is_removal { removed } else { applied };
+            let dated = if is_dated { dated } else { applied };
             // What is larger than a cell may become today was not when it was written.
-            let _ = self.merge_removed_at(key, &delta, applied, removed, CellLimits::of_bytes(usize::MAX))?;
+            let merged = self.merge_dated(key, &delta, applied, dated, CellLimits::OF_PARTS)?;
+            if let Merge::Changed(index) = merged {
+                restored = Some(index);
+            }
+            Ok(())
+        });
+        // Once, as the oldest of its removals may come last.
+        if let Some(index) = restored {
+            self.queue_removals(index);
         }
-        Ok(())
+        result
     }
 
     /// Ends the putting back of cells: removals up to `pruned_through` may be missing.

@@ -7,7 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use super::cell::{CellIndex, Tally};
+use super::State;
+use super::cell::{Cell, CellIndex, Tally};
+use super::cells::Move;
 use super::expiry::Expiries;
 use super::order::Order;
 use super::prune::Prune;
@@ -26,6 +28,25 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
+    /// Books that a cell came to something, and comes to something else.
+    pub const fn recount(&mut self, before: Tally, after: Tally) {
+        self.tally = self.tally.minus(before).plus(after);
+    }
+
+    /// Takes note that a cell has another place. Its order is the map's to tell.
+    pub fn moved(&mut self, cell: &Cell, moved: Move) {
+        match cell.state() {
+            State::Lww(lww) => self.expiries.moved(lww.expiry_queued_ms, moved),
+            State::OrSet(set) => {
+                self.prune.moved(set.removed_since(), moved);
+                if self.large.remove(&moved.from) {
+                    self.large.insert(moved.to);
+                }
+            }
+            State::Counter(_) => {}
+        }
+    }
+
     pub fn heap_bytes(&self) -> usize {
         size_of::<Self>() + self.order.heap_bytes() + self.expiries.heap_bytes() + self.prune.heap_bytes()
     }

@@ -1,6 +1,6 @@
 //! A delta as bytes, as `docs/storage.md` draws it. Records and images are made of these.
 
-use crate::crdt::{Delta, MapType, Node, Stamp, Time};
+use crate::crdt::{Count, Delta, MapType, Node, Stamp, Time};
 use crate::limits::{NODE_BYTES_MAX, TAG_BYTES_MAX};
 
 /// What the bytes of a delta, or of a record without one, mean.
@@ -18,8 +18,9 @@ pub enum Kind {
     Counter = 7,
     /// All maps were dropped.
     Clear = 8,
+    CounterAbsorbed = 9,
     /// Nothing more is to come in this segment; a mark, too.
-    End = 9,
+    End = 10,
 }
 
 impl Kind {
@@ -33,7 +34,8 @@ impl Kind {
             6 => Self::OrRemove,
             7 => Self::Counter,
             8 => Self::Clear,
-            9 => Self::End,
+            9 => Self::CounterAbsorbed,
+            10 => Self::End,
             _ => return None,
         })
     }
@@ -45,6 +47,7 @@ impl Kind {
             Delta::OrAdd { .. } => Self::OrAdd,
             Delta::OrRemove { .. } => Self::OrRemove,
             Delta::Counter { .. } => Self::Counter,
+            Delta::CounterAbsorbed { .. } => Self::CounterAbsorbed,
         }
     }
 }
@@ -96,6 +99,10 @@ pub fn encode_delta(out: &mut Vec<u8>, delta: &Delta<'_>) {
             put_number(out, subtracted);
             out.extend_from_slice(replica.as_bytes());
         }
+        Delta::CounterAbsorbed { count: Count(count), through } => {
+            out.extend_from_slice(&count.to_le_bytes());
+            put_number(out, through.to_bits());
+        }
     }
 }
 
@@ -126,6 +133,11 @@ pub fn decode_delta(kind: Kind, body: &[u8]) -> Option<Delta<'_>> {
             let added = take_number(&mut rest)?;
             let subtracted = take_number(&mut rest)?;
             Delta::Counter { replica: Node::new(rest)?, added, subtracted }
+        }
+        Kind::CounterAbsorbed => {
+            let (count, mut rest) = rest.split_first_chunk()?;
+            let (count, through) = (Count(i128::from_le_bytes(*count)), take_time(&mut rest)?);
+            rest.is_empty().then_some(Delta::CounterAbsorbed { count, through })?
         }
     })
 }

@@ -19,7 +19,7 @@ impl<'a> Image<'a> {
         Self(out)
     }
 
-    /// Adds a delta. `applied` is when a removal was applied; other deltas may give that of the cell.
+    /// Adds a delta. `applied` is when a removal or a slot was applied; other deltas may give that of the cell.
     pub fn push(&mut self, delta: &Delta<'_>, applied: Time) {
         let out = &mut *self.0;
         out.push(Kind::of(delta) as u8);
@@ -58,7 +58,7 @@ impl<'a> Image<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part<'a> {
     pub delta: Delta<'a>,
-    /// When it was applied, if it is a removal.
+    /// When it was applied, if it is a removal or a slot.
     pub applied: Time,
 }
 

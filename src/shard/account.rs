@@ -118,13 +118,12 @@ impl Account {
     /// Bytes that messages which a dialect puts together from several may take while they are not complete: one of the longest
     /// in any case.
     pub fn received_bytes_max(&self, message_bytes_max: usize) -> usize {
-        let share = if self.limit_bytes == 0 { usize::MAX } else { self.shares().1 / 8 };
-        share.min(RECEIVED_BYTES_MAX).max(2 * message_bytes_max)
+        (self.shares().1 / 8).min(RECEIVED_BYTES_MAX).max(2 * message_bytes_max)
     }
 
-    /// Why an answer of any size must be refused.
-    pub fn refuses_answers(&self) -> Option<Reject> {
-        self.is_full().then_some(Reject::Overloaded { retry_after_ms: RETRY_AFTER_MS })
+    /// Why an answer of any size must be refused, as outboxes hold so much by now.
+    pub fn refuses_answers(&mut self, outbox_bytes: usize) -> Option<Reject> {
+        (!self.has_room_beside(outbox_bytes)).then_some(Reject::Overloaded { retry_after_ms: RETRY_AFTER_MS })
     }
 
     /// Why states of members must not become `bytes` more: they stay, so they may take a quarter of what clients may.
@@ -155,7 +154,9 @@ mod tests {
         account.set(Use::Outboxes, usize::MAX / 2);
         assert!(!account.is_pressed() && !account.is_full());
         assert_eq!((account.soft_bytes(7), account.maps_limit_bytes()), (7, None));
-        assert!(account.refuses_answers().is_none() && account.refuses_states(1 << 40).is_none());
+        assert!(
+            account.refuses_answers(usize::MAX / 2).is_none() && account.refuses_states(1 << 40).is_none()
+        );
     }
 
     #[test]

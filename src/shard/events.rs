@@ -90,7 +90,7 @@ impl Shard {
         connection.ended = true;
         match connection.phase {
             // What came before the end is still waiting to be handled or finished, or to be answered by another shard.
-            Phase::Open if !connection.unread.is_empty() || connection.has_unfinished => {}
+            Phase::Open if !connection.unread.is_empty() || connection.is_unfinished() => {}
             Phase::Accepted | Phase::Admission => {}
             Phase::Lingering => self.clients.finish(&mut self.turn, id),
             Phase::Flushing | Phase::Disconnected => {}

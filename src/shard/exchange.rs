@@ -107,13 +107,7 @@ impl Shard {
     pub(super) fn refuse_request(&mut self, request: Request, reject: Reject) -> Option<Request> {
         let Self { turn, clients, maps, requests, .. } = self;
         match request {
-            Request::Write { reply, .. } if reply.shard == turn.index => {
-                requests.write_answered(turn, clients, maps, (reply, Err(reject)), (turn.index, 0));
-            }
-            Request::Write { reply, .. } => {
-                let answer = Answer::Write { reply, outcome: Err(reject) };
-                turn.outgoing.push(reply.shard, Item::Answer(answer));
-            }
+            Request::Write { reply, .. } => requests.answer_op(turn, clients, maps, reply, Err(reject)),
             Request::Read { reply, .. } => {
                 requests.answer_part(turn, clients, reply, ReadPart::Refused(reject));
             }

@@ -1,6 +1,6 @@
 //! Frames of open connections: complete messages go to the connection's dialect, the rest is answered here.
 
-use super::clients::{Phase, Unread};
+use super::clients::{Connection, Phase, Unread};
 use super::{Dialect, MessageKind, Shard, work};
 use crate::mesh::ConnectionId;
 use crate::wire::websocket::{self, Event, Input, Reader};
@@ -58,7 +58,7 @@ impl Shard {
         let mut is_brief = false;
         let ended = loop {
             if !self.may_take_requests(id) {
-                is_brief = self.clients.get(id).is_some_and(|connection| connection.has_unfinished);
+                is_brief = self.clients.get(id).is_some_and(Connection::is_unfinished);
                 break None;
             }
             let bytes = input.remaining().len() + reader.memory_bytes();

@@ -32,7 +32,7 @@ impl Shard {
     pub fn recounted(&self) -> Metrics {
         let waiting_bytes = self.clients.iter().map(|connection| connection.outbox.bytes()).sum();
         let bytes = (waiting_bytes, self.requests.recounted_owed_bytes());
-        self.metrics_with(self.maps.recounted(), self.rooms.recounted(), bytes)
+        self.metrics_with(self.maps.recounted(&self.turn), self.rooms.recounted(), bytes)
     }
 
     fn metrics_with(

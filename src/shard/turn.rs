@@ -133,7 +133,12 @@ impl Turn {
     /// with what it or the turn may do, [`work::MESSAGE_MIN`] from here at the earliest.
     pub fn begin_share(&mut self, spent: u64) {
         let left = work::CONNECTION_MAX.saturating_sub(spent).min(work::TURN_MAX.saturating_sub(self.work));
-        self.share_ends = self.work + left.max(work::MESSAGE_MIN);
+        self.begin_share_of(left.max(work::MESSAGE_MIN));
+    }
+
+    /// Begins what has a share of so many units, whatever has been done in this turn.
+    pub const fn begin_share_of(&mut self, units: u64) {
+        self.share_ends = self.work + units;
     }
 
     /// Whether who is being served has had its share, so that the rest waits for the next turn.

@@ -1,27 +1,25 @@
 //! What redb keeps its pages in: a file of a [`super::Disk`], or, for who must not change it, such a file under
 //! a layer of memory that takes the writes.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 #[expect(clippy::disallowed_types, reason = "redb calls from whatever thread of the storage uses it")]
 use std::sync::{Mutex, PoisonError};
 
+use super::blocks::Blocks;
+use super::pages::PageFile;
 use super::{DiskFile, Room, is_without_room};
 
 /// What the base and its file know of the room on the disk.
 #[derive(Debug, Default)]
+#[expect(clippy::disallowed_types, reason = "redb calls from whatever thread of the storage uses it")]
 pub(super) struct Shortage {
     room: OnceLock<Arc<dyn Room>>,
     /// Something was to be written for which there was no room. It is in memory until it is synced.
     is_spilled: AtomicBool,
-    spilled: Spilled,
+    spilled: Mutex<Blocks>,
 }
-
-#[expect(clippy::disallowed_types, reason = "redb calls from whatever thread of the storage uses it")]
-type Spilled = Mutex<BTreeMap<u64, Box<[u8]>>>;
 
 impl Shortage {
     /// From now on a write that finds no room is no error.
@@ -44,10 +42,10 @@ impl Shortage {
 
     /// What has spilled is of a transaction that was given up.
     pub fn forget(&self) {
-        self.with_spilled(BTreeMap::clear);
+        self.with_spilled(Blocks::clear);
     }
 
-    fn with_spilled<T>(&self, act: impl FnOnce(&mut BTreeMap<u64, Box<[u8]>>) -> T) -> T {
+    fn with_spilled<T>(&self, act: impl FnOnce(&mut Blocks) -> T) -> T {
         let mut spilled = self.spilled.lock().unwrap_or_else(PoisonError::into_inner);
         let result = act(&mut spilled);
         self.is_spilled.store(!spilled.is_empty(), Ordering::Release);
@@ -60,55 +58,39 @@ impl Shortage {
 /// reads may need, but writes with all of it locked.
 #[derive(Debug)]
 pub(super) struct FileBackend {
-    file: Arc<dyn DiskFile>,
+    file: Arc<PageFile>,
     shortage: Arc<Shortage>,
 }
 
 impl FileBackend {
     /// Of a new file.
-    pub fn new(file: Arc<dyn DiskFile>, shortage: Arc<Shortage>) -> Self {
+    pub fn new(file: Arc<PageFile>, shortage: Arc<Shortage>) -> Self {
         Self { file, shortage }
     }
 
-    /// Of a file that an earlier process has written. Its length is synced first, as redb writes a header that counts on it:
-    /// where that process has ended because it could not sync a longer file, a later sync alone may not bring the length.
+    /// Of a file that an earlier process has written.
     ///
     /// # Errors
     /// Of the file system.
-    pub fn open(file: Arc<dyn DiskFile>, shortage: Arc<Shortage>) -> io::Result<Self> {
-        file.set_len(file.size()?)?;
-        file.sync()?;
-        Ok(Self { file, shortage })
+    pub fn open(file: Arc<PageFile>, shortage: Arc<Shortage>) -> io::Result<Self> {
+        sync_length(&*file)?;
+        Ok(Self::new(file, shortage))
     }
 
     /// Keeps in memory what is to be written. Once anything is, all is, until the sync.
     fn spill(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.shortage.with_spilled(|spilled| {
-            for (block, within, piece) in pieces(offset, data.len()) {
-                let content = match spilled.entry(block) {
-                    Entry::Occupied(there) => there.into_mut(),
-                    Entry::Vacant(place) => {
-                        let mut content = vec![0; BLOCK_BYTES as usize].into_boxed_slice();
-                        // All of it is written over, but for the header, which is shorter than a block.
-                        if piece.len() < content.len() {
-                            self.file.read_at(&mut content, block * BLOCK_BYTES)?;
-                        }
-                        place.insert(content)
-                    }
-                };
-                content[within..within + piece.len()].copy_from_slice(&data[piece]);
-            }
-            Ok(())
-        })
+        let beneath = |rest: &mut [u8], at| self.file.read_at(rest, at);
+        self.shortage.with_spilled(|spilled| spilled.write(data, offset, beneath))
     }
 
     /// Writes what has spilled, for which it waits until there is room.
     fn write_spilled(&self) -> io::Result<()> {
-        while let Some((block, content)) = self.shortage.with_spilled(|spilled| {
-            spilled.first_key_value().map(|(block, content)| (*block, content.clone()))
-        }) {
-            match self.file.write_at(&content, block * BLOCK_BYTES) {
-                Ok(()) => drop(self.shortage.with_spilled(|spilled| spilled.remove(&block))),
+        while let Some((offset, content)) = self
+            .shortage
+            .with_spilled(|spilled| spilled.first().map(|(offset, content)| (offset, content.to_vec())))
+        {
+            match self.file.write_at(&content, offset) {
+                Ok(()) => self.shortage.with_spilled(Blocks::drop_first),
                 Err(error) if is_without_room(&error) && self.may_wait() => {}
                 Err(error) => return Err(error),
             }
@@ -121,6 +103,16 @@ impl FileBackend {
     }
 }
 
+/// Syncs the length of a file that an earlier process has written, as redb writes a header that counts on it: where that
+/// process has ended because it could not sync a longer file, a later sync alone may not bring the length.
+///
+/// # Errors
+/// Of the file system.
+pub(super) fn sync_length(file: &dyn DiskFile) -> io::Result<()> {
+    file.set_len(file.size()?)?;
+    file.sync()
+}
+
 impl redb::StorageBackend for FileBackend {
     fn len(&self) -> io::Result<u64> {
         self.file.size()
@@ -128,16 +120,12 @@ impl redb::StorageBackend for FileBackend {
 
     fn read(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; len];
-        self.file.read_at(&mut bytes, offset)?;
+        let beneath = |rest: &mut [u8], at| self.file.read_at(rest, at);
         if self.shortage.is_spilled() {
-            self.shortage.with_spilled(|spilled| {
-                for (block, within, piece) in pieces(offset, len) {
-                    if let Some(content) = spilled.get(&block) {
-                        let end = within + piece.len();
-                        bytes[piece].copy_from_slice(&content[within..end]);
-                    }
-                }
-            });
+            // What has spilled may be in the file by half: without its end, or without its sum.
+            self.shortage.with_spilled(|spilled| spilled.read(&mut bytes, offset, beneath))?;
+        } else {
+            beneath(&mut bytes, offset)?;
         }
         Ok(bytes)
     }
@@ -152,13 +140,22 @@ impl redb::StorageBackend for FileBackend {
                 set => break set?,
             }
         }
-        self.file.sync()
+        if self.shortage.is_spilled() {
+            self.shortage.with_spilled(|spilled| spilled.cut(len));
+        }
+        self.file.sync_length()
     }
 
     /// Eventual or not: a sync is the only barrier a file has.
     fn sync_data(&self, _eventual: bool) -> io::Result<()> {
         if self.shortage.is_spilled() {
             self.write_spilled()?;
+        }
+        loop {
+            match self.file.write_sums() {
+                Err(error) if is_without_room(&error) && self.may_wait() => {}
+                written => break written?,
+            }
         }
         self.file.sync()
     }
@@ -176,9 +173,6 @@ impl redb::StorageBackend for FileBackend {
     }
 }
 
-/// Bytes that the layer takes from the file at once, when a write needs some of them.
-const BLOCK_BYTES: u64 = 4096;
-
 /// Reads the file and keeps what is written in memory, as even opening a base and closing it writes.
 #[derive(Debug)]
 #[expect(clippy::disallowed_types, reason = "redb calls from whatever thread of the storage uses it")]
@@ -193,8 +187,8 @@ struct Layer {
     len: u64,
     /// Bytes of the file that still count; what lies behind them reads as zero.
     file_len: u64,
-    /// What was written, by the number of the block.
-    blocks: HashMap<u64, Box<[u8]>>,
+    /// What was written.
+    blocks: Blocks,
 }
 
 impl LayeredBackend {
@@ -203,7 +197,7 @@ impl LayeredBackend {
     #[expect(clippy::disallowed_types, reason = "as above")]
     pub fn new(file: Option<Arc<dyn DiskFile>>) -> io::Result<Self> {
         let len = file.as_ref().map_or(Ok(0), |file| file.size())?;
-        Ok(Self { file, layer: Mutex::new(Layer { len, file_len: len, blocks: HashMap::new() }) })
+        Ok(Self { file, layer: Mutex::new(Layer { len, file_len: len, blocks: Blocks::default() }) })
     }
 
     fn with_layer<T>(&self, act: impl FnOnce(&mut Layer) -> io::Result<T>) -> io::Result<T> {
@@ -224,20 +218,6 @@ impl LayeredBackend {
     }
 }
 
-/// The pieces, each within one block, of `len` bytes at `offset`: the block, where in it the piece begins, and
-/// which of the bytes it is.
-fn pieces(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        let at = offset + done as u64;
-        let within = (at % BLOCK_BYTES) as usize;
-        let end = len.min(done + BLOCK_BYTES as usize - within);
-        let piece = (done < len).then_some((at / BLOCK_BYTES, within, done..end));
-        done = end;
-        piece
-    })
-}
-
 impl redb::StorageBackend for LayeredBackend {
     fn len(&self) -> io::Result<u64> {
         self.with_layer(|layer| Ok(layer.len))
@@ -249,14 +229,8 @@ impl redb::StorageBackend for LayeredBackend {
             if offset + len as u64 > layer.len {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            self.read_file(layer.file_len, &mut bytes, offset)?;
-            for (block, within, piece) in pieces(offset, len) {
-                if let Some(written) = layer.blocks.get(&block) {
-                    let end = within + piece.len();
-                    bytes[piece].copy_from_slice(&written[within..end]);
-                }
-            }
-            Ok(())
+            let beneath = |rest: &mut [u8], at| self.read_file(layer.file_len, rest, at);
+            layer.blocks.read(&mut bytes, offset, beneath)
         })?;
         Ok(bytes)
     }
@@ -265,11 +239,7 @@ impl redb::StorageBackend for LayeredBackend {
         self.with_layer(|layer| {
             layer.len = len;
             layer.file_len = layer.file_len.min(len);
-            layer.blocks.retain(|block, _| block * BLOCK_BYTES < len);
-            let cut = (len % BLOCK_BYTES) as usize;
-            if let Some(last) = layer.blocks.get_mut(&(len / BLOCK_BYTES)) {
-                last[cut..].fill(0);
-            }
+            layer.blocks.cut(len);
             Ok(())
         })
     }
@@ -280,16 +250,8 @@ impl redb::StorageBackend for LayeredBackend {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.with_layer(|layer| {
-            for (block, within, piece) in pieces(offset, data.len()) {
-                if !layer.blocks.contains_key(&block) {
-                    let mut content = vec![0; BLOCK_BYTES as usize].into_boxed_slice();
-                    self.read_file(layer.file_len, &mut content, block * BLOCK_BYTES)?;
-                    layer.blocks.insert(block, content);
-                }
-                if let Some(content) = layer.blocks.get_mut(&block) {
-                    content[within..within + piece.len()].copy_from_slice(&data[piece]);
-                }
-            }
+            let beneath = |rest: &mut [u8], at| self.read_file(layer.file_len, rest, at);
+            layer.blocks.write(data, offset, beneath)?;
             layer.len = layer.len.max(offset + data.len() as u64);
             Ok(())
         })

@@ -13,21 +13,14 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use redb::{
-    Builder, Database, Durability, ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition,
-    WriteTransaction,
-};
+use redb::{Durability, ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
-use super::backend::{FileBackend, LayeredBackend, Shortage};
+use super::database::{Held, Pages, again_if_refused};
 use super::fold::TRANSACTION_RECORDS;
-use super::redb_header::{abort_rollback, check_everything};
 use super::row::Row;
-use super::{BASE_FILE, Disk, DiskFile, Room, StorageError};
+use super::{Disk, Room, StorageError};
 use crate::crdt::{MapType, Time};
 use crate::mesh::KeyHasher;
-
-/// What the file of the base is called until it is one.
-const BASE_FILE_NEW: &str = "base.redb.new";
 
 /// Map id, partition and key; then the image.
 pub(super) const CELLS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("cells");
@@ -45,7 +38,7 @@ pub(super) const NEXT_MAP_ID: &str = "next_map_id";
 #[derive(Debug)]
 #[expect(clippy::disallowed_types, reason = "as above")]
 pub struct Base {
-    database: Database,
+    pages: Pages,
     pub(super) hasher: KeyHasher,
     folded: AtomicU64,
     clock: AtomicU64,
@@ -54,22 +47,16 @@ pub struct Base {
     pub(super) salvages: bool,
     /// Records that one fold takes at once.
     pub(super) transaction_records: usize,
-    shortage: Arc<Shortage>,
 }
 
 impl Base {
     /// Opens the base of a data directory, or makes it. `cache_bytes` is what redb may hold of it in memory.
     ///
     /// # Errors
-    /// [`StorageError::Io`] and [`StorageError::Base`].
+    /// [`StorageError::Io`], [`StorageError::DamagedBase`] and [`StorageError::Base`].
     pub fn open(disk: &dyn Disk, hasher: KeyHasher, cache_bytes: usize) -> Result<Self, StorageError> {
-        match open_file(disk)? {
-            Some(file) => {
-                let shortage = Arc::<Shortage>::default();
-                let backend = FileBackend::open(file, Arc::clone(&shortage));
-                let backend = backend.map_err(StorageError::io("sync", BASE_FILE))?;
-                Self::of(builder(cache_bytes).create_with_backend(backend).map_err(failed)?, hasher, shortage)
-            }
+        match Pages::open(disk, cache_bytes)? {
+            Some(pages) => Self::of(pages, hasher),
             None => Self::create(disk, hasher, cache_bytes, |_| Ok(())),
         }
     }
@@ -84,13 +71,10 @@ impl Base {
         hasher: KeyHasher,
         cache_bytes: usize,
     ) -> Result<Self, StorageError> {
-        let backend = LayeredBackend::new(open_file(disk)?).map_err(StorageError::io("read", BASE_FILE))?;
-        let base = builder(cache_bytes).create_with_backend(backend).map_err(failed)?;
-        Self::of(base, hasher, Arc::<Shortage>::default())
+        Self::of(Pages::open_unchanged(disk, cache_bytes, false)?, hasher)
     }
 
-    /// As [`Base::open_unchanged`], after every page in use was read and its checksum compared: nothing that redb
-    /// then meets can make it panic.
+    /// As [`Base::open_unchanged`], after every page in use was read and compared with its checksums.
     ///
     /// # Errors
     /// [`StorageError::DamagedBase`].
@@ -99,14 +83,7 @@ impl Base {
         hasher: KeyHasher,
         cache_bytes: usize,
     ) -> Result<Self, StorageError> {
-        let damaged = |fault: String| StorageError::DamagedBase { fault };
-        let Some(file) = open_file(disk)? else { return Err(damaged("the file is not there".to_owned())) };
-        let backend = LayeredBackend::new(Some(file)).map_err(StorageError::io("read", BASE_FILE))?;
-        check_everything(&backend).map_err(StorageError::io("read", BASE_FILE))?.map_err(damaged)?;
-        let mut builder = builder(cache_bytes);
-        builder.set_repair_callback(abort_rollback);
-        let base = builder.create_with_backend(backend).map_err(|error| damaged(error.to_string()))?;
-        Self::of(base, hasher, Arc::<Shortage>::default())
+        Self::of(Pages::open_unchanged(disk, cache_bytes, true)?, hasher)
     }
 
     /// Keeps going over damage, as `--salvage` wants: an image or a record that is damaged counts as absent.
@@ -125,27 +102,27 @@ impl Base {
 
     /// From now on a commit that finds no room waits, and what is folded is bounded by what is left.
     pub fn heed(&self, room: Arc<dyn Room>) {
-        self.shortage.heed(room);
+        self.pages.shortage.heed(room);
     }
 
     /// Bytes that the disk has free. It takes a look.
     pub(super) fn room_free(&self) -> u64 {
-        self.shortage.free()
+        self.pages.shortage.free()
     }
 
     /// Those of `free` bytes that may still be taken.
     pub(super) fn left_of(&self, free: u64) -> u64 {
-        free.saturating_sub(self.shortage.floor())
+        free.saturating_sub(self.pages.shortage.floor())
     }
 
     /// Whether so little is free that the base should take nothing more of it.
     pub(super) fn is_short(&self, free: u64) -> bool {
-        free < self.shortage.floor() / 2
+        free < self.pages.shortage.floor() / 2
     }
 
     /// Whether something of the transaction at hand has found no room; it should be given up then.
     pub(super) fn lacks_room(&self) -> bool {
-        self.shortage.is_spilled()
+        self.pages.shortage.is_spilled()
     }
 
     /// Everything up to this sequence number is in the base.
@@ -163,7 +140,7 @@ impl Base {
     /// # Errors
     /// [`StorageError::Base`].
     pub fn map_type(&self, map: &str) -> Result<Option<MapType>, StorageError> {
-        Ok(self.begin_read()?.row(map)?.map(|row| row.map_type))
+        again_if_refused(|| Ok(self.begin_read()?.row(map)?.map(|row| row.map_type)))
     }
 
     /// Makes a base with what `fill` puts in. It has another name until that is done, so that a crash leaves all of
@@ -174,35 +151,24 @@ impl Base {
         cache_bytes: usize,
         fill: impl FnOnce(&Self) -> Result<(), StorageError>,
     ) -> Result<Self, StorageError> {
-        match disk.remove(BASE_FILE_NEW) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            removed => removed.map_err(StorageError::io("remove", BASE_FILE_NEW))?,
-        }
-        let file = disk.create(BASE_FILE_NEW).map_err(StorageError::io("create", BASE_FILE_NEW))?;
-        let shortage = Arc::<Shortage>::default();
-        let backend = FileBackend::new(Arc::clone(&file), Arc::clone(&shortage));
-        let base =
-            Self::of(builder(cache_bytes).create_with_backend(backend).map_err(failed)?, hasher, shortage)?;
+        let base = Self::of(Pages::create(disk, cache_bytes)?, hasher)?;
         fill(&base)?;
-        file.sync().map_err(StorageError::io("sync", BASE_FILE_NEW))?;
-        disk.rename(BASE_FILE_NEW, BASE_FILE).map_err(StorageError::io("rename", BASE_FILE_NEW))?;
-        disk.sync_folder("").map_err(StorageError::io("sync", "the data directory"))?;
+        base.pages.give_name(disk)?;
         Ok(base)
     }
 
     #[expect(clippy::disallowed_types, reason = "as above")]
-    fn of(database: Database, hasher: KeyHasher, shortage: Arc<Shortage>) -> Result<Self, StorageError> {
+    fn of(pages: Pages, hasher: KeyHasher) -> Result<Self, StorageError> {
         let base = Self {
-            database,
+            pages,
             hasher,
             folded: AtomicU64::new(0),
             clock: AtomicU64::new(0),
             sweep_from: Mutex::new(Vec::new()),
             salvages: false,
             transaction_records: TRANSACTION_RECORDS,
-            shortage,
         };
-        let is_new = base.database.begin_read().map_err(failed)?.list_tables().map_err(failed)?.count() == 0;
+        let is_new = base.pages.begin_read()?.list_tables().map_err(failed)?.count() == 0;
         if is_new {
             base.begin_write()?.commit()?;
         }
@@ -218,37 +184,30 @@ impl Base {
 
     /// One moment of the base, for several looks at it.
     pub(super) fn snapshot(&self) -> Result<ReadTransaction, StorageError> {
-        self.database.begin_read().map_err(failed)
+        self.pages.begin_read()
     }
 
     pub(super) fn begin_write(&self) -> Result<Writing<'_>, StorageError> {
-        let mut transaction = self.database.begin_write().map_err(failed)?;
+        let (mut transaction, held) = self.pages.begin_write()?;
         transaction.set_durability(Durability::Immediate);
         // Commits save which pages are free, so that opening after a crash does not read the whole file.
         transaction.set_quick_repair(true);
-        let writing = Writing { base: self, transaction, folded: None, clock: Time::ZERO };
+        let writing = Writing { base: self, transaction, folded: None, clock: Time::ZERO, _held: held };
         writing.open_tables()?;
         Ok(writing)
     }
 }
 
-/// `None`: there is none.
-fn open_file(disk: &dyn Disk) -> Result<Option<Arc<dyn DiskFile>>, StorageError> {
-    match disk.open(BASE_FILE) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        opened => opened.map(Some).map_err(StorageError::io("open", BASE_FILE)),
-    }
-}
-
-fn builder(cache_bytes: usize) -> Builder {
-    let mut builder = Builder::new();
-    builder.create_with_file_format_v3(true).set_cache_size(cache_bytes);
-    builder
-}
-
 /// For `map_err`: whatever redb says.
 pub(super) fn failed(error: impl Into<redb::Error>) -> StorageError {
-    StorageError::Base(Box::new(error.into()))
+    match error.into() {
+        redb::Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
+            StorageError::DamagedBase { fault: error.to_string() }
+        }
+        redb::Error::PreviousIo => StorageError::Refused,
+        redb::Error::Corrupted(fault) => StorageError::DamagedBase { fault },
+        error => StorageError::Base(Box::new(error)),
+    }
 }
 
 /// The state of the base at one moment.
@@ -288,6 +247,8 @@ pub(super) struct Writing<'a> {
     pub transaction: WriteTransaction,
     folded: Option<u64>,
     clock: Time,
+    // Dropped last.
+    _held: Held<'a>,
 }
 
 impl Writing<'_> {
@@ -352,7 +313,7 @@ impl Writing<'_> {
     /// # Errors
     /// [`StorageError::Base`]; whether it is there is not known then, and the base must be opened anew.
     pub fn commit(self) -> Result<(), StorageError> {
-        let Self { base, transaction, folded, clock } = self;
+        let Self { base, transaction, folded, clock, _held } = self;
         let folded = folded.map_or(base.folded(), |folded| folded.max(base.folded()));
         let clock = clock.max(base.clock());
         let mut numbers = transaction.open_table(NUMBERS).map_err(failed)?;
@@ -367,7 +328,7 @@ impl Writing<'_> {
 
     pub fn abort(self) -> Result<(), StorageError> {
         self.transaction.abort().map_err(failed)?;
-        self.base.shortage.forget();
+        self.base.pages.shortage.forget();
         Ok(())
     }
 }

@@ -146,8 +146,9 @@ impl Collector {
             found.push(cell.applied);
             let _ = reader.deltas(map_type, &cell, &mut |delta, removed| {
                 found.extend(removed);
-                if let Delta::Lww { at, .. } | Delta::OrAdd { at, .. } = delta {
-                    found.push(at.time);
+                found.extend(delta.stamped());
+                if let Delta::CounterAbsorbed { through, .. } = delta {
+                    found.push(*through);
                 }
             });
         }
@@ -211,6 +212,9 @@ impl Redating {
                 Delta::Lww { at: new, value, expires_ms: expires_ms - if goes_along { back_ms } else { 0 } }
             }
             Delta::OrAdd { tag, value, at } => Delta::OrAdd { tag, value, at: redated(&at) },
+            Delta::CounterAbsorbed { count, through } => {
+                Delta::CounterAbsorbed { count, through: self.time(through) }
+            }
             other => other,
         }
     }

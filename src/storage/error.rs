@@ -47,6 +47,9 @@ pub enum StorageError {
     Import { line: u64, fault: String },
     #[error("the base has as many maps as it can name, 2^32")]
     MapsFull,
+    /// Another thread has met a damaged page of the base at this moment. The next try goes on without its trouble.
+    #[error("the base was refused as another thread has met a damaged page of it")]
+    Refused,
     #[error("the base store failed: {0}")]
     Base(#[from] Box<redb::Error>),
 }

@@ -22,7 +22,7 @@ use super::offline::Offline;
 use super::stored::Glance;
 use super::view::{View, Visitor, WHOLE};
 use super::{Base, Counts, StorageError, Tail};
-use crate::crdt::{Delta, MapType, Stamp, Time};
+use crate::crdt::{Count, Delta, MapType, Stamp, Time};
 use crate::handover::{Image, Part};
 use crate::wire::json::{write_integer, write_string};
 
@@ -209,6 +209,7 @@ fn write_state(out: &mut Vec<u8>, map_type: MapType, parts: &[Part<'_>]) {
             write_list(out, parts, write_removed);
         }
         MapType::Counter => {
+            parts.iter().for_each(|part| write_absorbed(out, &part.delta));
             out.extend_from_slice(b",\"slots\":");
             write_list(out, parts, write_slot);
         }
@@ -270,6 +271,16 @@ fn write_removed(out: &mut Vec<u8>, part: &Part<'_>) {
     out.push(b'}');
 }
 
+fn write_absorbed(out: &mut Vec<u8>, delta: &Delta<'_>) {
+    let &Delta::CounterAbsorbed { count: Count(count), through } = delta else { return };
+    // No JSON number, as it may be beyond what one holds.
+    out.extend_from_slice(b",\"absorbed\":{\"count\":\"");
+    write_integer(out, count);
+    out.extend_from_slice(b"\",\"through\":");
+    write_time(out, through);
+    out.push(b'}');
+}
+
 fn write_slot(out: &mut Vec<u8>, part: &Part<'_>) {
     let Delta::Counter { replica, added, subtracted } = part.delta else { return };
     out.extend_from_slice(b"{\"replica\":");
@@ -278,6 +289,8 @@ fn write_slot(out: &mut Vec<u8>, part: &Part<'_>) {
     write_integer(out, added);
     out.extend_from_slice(b",\"subtracted\":");
     write_integer(out, subtracted);
+    out.extend_from_slice(b",\"counted\":");
+    write_time(out, part.applied);
     out.push(b'}');
 }
 

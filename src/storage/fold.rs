@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use redb::ReadableTable;
 
 use super::base::{Base, CELLS, Writing, failed};
+use super::database::again_if_refused;
 use super::row::{Row, partition_of, set_cell_key};
 use super::stored::{Source, merge};
 use super::{Clear, Disk, Segment, StorageError};
@@ -65,6 +66,16 @@ impl Base {
     /// # Errors
     /// As [`Base::fold`].
     pub fn fold_while(
+        &self,
+        disk: &dyn Disk,
+        segment: &str,
+        epoch: u64,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Folded, StorageError> {
+        again_if_refused(|| self.fold_segment(disk, segment, epoch, may_go_on))
+    }
+
+    fn fold_segment(
         &self,
         disk: &dyn Disk,
         segment: &str,

@@ -155,8 +155,8 @@ impl Ticks {
         }
     }
 
-    /// When a tag counts as removed.
-    fn of_removal(&self, exported: Time, of_cell: Time) -> Time {
+    /// When a tag counts as removed, or a slot as changed.
+    fn of_part(&self, exported: Time, of_cell: Time) -> Time {
         match self {
             Self::New(_) => of_cell,
             Self::Kept { .. } => exported.clamp(Time::ZERO.next(), of_cell),
@@ -232,15 +232,15 @@ impl Importing<'_> {
         let applied = ticks.of(redated(cell.applied));
         let before = (batch.bytes.len(), batch.records);
         let (mut is_live, mut latest) = (false, Time::ZERO);
-        let taken = reader.deltas(line.map_type, cell, &mut |delta, removed| {
+        let taken = reader.deltas(line.map_type, cell, &mut |delta, dated| {
             is_live |= match delta {
                 Delta::Lww { value, expires_ms, .. } => {
                     value.is_some() && (*expires_ms == 0 || expires_ms > now_ms)
                 }
-                Delta::OrAdd { .. } | Delta::Counter { .. } => true,
+                Delta::OrAdd { .. } | Delta::Counter { .. } | Delta::CounterAbsorbed { .. } => true,
                 Delta::OrRemove { .. } => false,
             };
-            let applied = removed.map_or(applied, |removed| ticks.of_removal(redated(removed), applied));
+            let applied = dated.map_or(applied, |dated| ticks.of_part(redated(dated), applied));
             let delta = redating.map_or(*delta, |redating| redating.delta(delta));
             latest = latest.max(delta.stamped().unwrap_or(latest));
             batch.push(line.map, cell.key.as_bytes(), &delta, applied);

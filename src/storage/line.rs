@@ -5,7 +5,7 @@
 
 use simd_json::{Buffers, Node as JsonNode, StaticNode, Tape, fill_tape};
 
-use crate::crdt::{Delta, MapType, Node, Stamp, Time};
+use crate::crdt::{Count, Delta, MapType, Node, Stamp, Time};
 use crate::limits::{
     COUNTER_TOTAL_MAX, JSON_DEPTH_MAX, JSON_INTEGER_MAX, KEY_BYTES_MAX, MAP_NAME_BYTES_MAX,
     MESSAGE_BYTES_CEILING, TAG_BYTES_MAX,
@@ -104,7 +104,7 @@ impl Reader {
         }
         for removed in list(fields, "removed")? {
             let fields = Members::of(removed).ok_or("an element of removed is not an object")?;
-            each(&Delta::OrRemove { tag: tag(fields)? }, Some(applied(fields)?));
+            each(&Delta::OrRemove { tag: tag(fields)? }, Some(tick(fields, "applied")?));
         }
         Ok(())
     }
@@ -120,6 +120,12 @@ impl Reader {
 }
 
 fn counter(fields: Members<'_>, each: &mut dyn FnMut(&Delta<'_>, Option<Time>)) -> Result<(), Fault> {
+    if let Some(absorbed) = field(fields, "absorbed") {
+        let fields = Members::of(absorbed).ok_or("absorbed is not an object")?;
+        let count = text(fields, "count").and_then(|count| count.parse().ok()).map(Count);
+        let count = count.ok_or("count is not a whole number in quotes")?;
+        each(&Delta::CounterAbsorbed { count, through: tick(fields, "through")? }, None);
+    }
     for slot in list(fields, "slots")? {
         let fields = Members::of(slot).ok_or("an element of slots is not an object")?;
         let replica = Node::new(text(fields, "replica").unwrap_or_default().as_bytes());
@@ -129,7 +135,9 @@ fn counter(fields: Members<'_>, each: &mut dyn FnMut(&Delta<'_>, Option<Time>)) 
             whole(field(fields, name).ok_or(RULE)?, COUNTER_TOTAL_MAX, RULE)
         };
         let (added, subtracted) = (total("added")?, total("subtracted")?);
-        each(&Delta::Counter { replica, added, subtracted }, None);
+        // Exports of earlier versions do not say when.
+        let counted = field(fields, "counted").map(|_| tick(fields, "counted")).transpose()?;
+        each(&Delta::Counter { replica, added, subtracted }, counted);
     }
     Ok(())
 }
@@ -139,18 +147,14 @@ impl<'a> Line<'a> {
         let fields = Members::of(&tape.0).ok_or("it is not one JSON object")?;
         let map = text(fields, "map").filter(|map| is_name(map, MAP_NAME_BYTES_MAX));
         let map = map.ok_or("map is not a name of 1 to 256 bytes")?;
-        let map_type = match text(fields, "type") {
-            Some("lww") => MapType::Lww,
-            Some("or") => MapType::Or,
-            Some("counter") => MapType::Counter,
-            _ => return Err("type is none of lww, or, counter"),
-        };
+        let map_type = text(fields, "type").and_then(MapType::parse);
+        let map_type = map_type.ok_or("type is none of lww, or, counter")?;
         let cell = match field(fields, "key") {
             None => None,
             Some(_) => {
                 let key = text(fields, "key").filter(|key| is_name(key, KEY_BYTES_MAX));
                 let key = key.ok_or("key is not a name of 1 to 512 bytes")?;
-                Some(LineCell { key, applied: applied(fields)?, fields })
+                Some(LineCell { key, applied: tick(fields, "applied")?, fields })
             }
         };
         Ok(Self { map, map_type, cell })
@@ -185,13 +189,13 @@ fn stamp(fields: Members<'_>) -> Result<Stamp, Fault> {
     text(fields, "at").and_then(Stamp::parse).ok_or("at is not a stamp such as \"1700000000000:0:node\"")
 }
 
-fn applied(fields: Members<'_>) -> Result<Time, Fault> {
-    let split = text(fields, "applied").and_then(|text| text.split_once(':'));
+fn tick(fields: Members<'_>, name: &str) -> Result<Time, Fault> {
+    let split = text(fields, name).and_then(|text| text.split_once(':'));
     let time = split.and_then(|(millis, counter)| {
         let millis = millis.parse().ok().filter(|&millis: &u64| millis <= Time::MILLIS_MAX)?;
         Some(Time::new(millis, counter.parse().ok()?))
     });
-    time.ok_or("applied is not a tick such as \"1700000000000:0\"")
+    time.ok_or("applied, counted or through is not a tick such as \"1700000000000:0\"")
 }
 
 fn whole(value: &[JsonNode<'_>], max: u64, rule: Fault) -> Result<u64, Fault> {

@@ -12,7 +12,10 @@
 //! error.rs   what its owner has to be told         recovery.rs  what is found at start
 //!                                                  salvage.rs   what can be kept of a damaged journal
 //! base.rs    every cell as of the last checkpoint  tail.rs      records that are not folded yet
+//!   database.rs  redb, opened anew over damage
+//!   pages.rs    its file, and the sums of it (sums.rs)
 //!   backend.rs  what redb writes to                fold.rs      a segment into the base
+//!   blocks.rs   what of it is in memory
 //!   row.rs      its keys and rows
 //!   redb_header.rs  makes redb check its pages
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
@@ -25,10 +28,12 @@
 mod backend;
 pub mod backup;
 mod base;
+mod blocks;
 mod clear;
 pub mod clock;
 mod counts;
 mod current;
+mod database;
 mod disk;
 mod error;
 pub mod export;
@@ -41,6 +46,7 @@ mod line;
 mod load;
 mod lock;
 mod offline;
+mod pages;
 mod reach;
 mod recovery;
 mod redb_header;
@@ -53,6 +59,7 @@ mod segment;
 mod spare;
 mod step;
 mod stored;
+mod sums;
 mod sweep;
 mod tail;
 mod text_file;

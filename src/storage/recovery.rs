@@ -110,7 +110,8 @@ pub fn recover(
     let mut reading = Reading::new(options, lost, each);
     for (index, (first, name)) in names.iter().enumerate() {
         let next_first = names.get(index + 1).map(|(first, _)| *first);
-        reading.read(&Segment::read(disk, name, options.epoch)?, *first, next_first)?;
+        let read = if options.salvage { Segment::read_what_can_be } else { Segment::read };
+        reading.read(&read(disk, name, options.epoch)?, *first, next_first)?;
     }
     folded.append(&mut reading.to_remove);
     let unsynced_from = reading.unsynced_from();
@@ -233,7 +234,7 @@ impl<'a> Reading<'a> {
         }
         let mut scan = segment.scan();
         self.unsynced.clear();
-        let mut evidence = Evidence::new(next_first, self.options.folded);
+        let mut evidence = Evidence::new(segment, next_first, self.options.folded);
         let (mut end, mut has_records, mut lacks_end) = (first, false, false);
         while let Some(found) = scan.next() {
             match found {
@@ -330,17 +331,18 @@ impl<'a> Reading<'a> {
 }
 
 /// What tells a torn tail from damage.
-pub(super) struct Evidence {
+pub(super) struct Evidence<'a> {
+    segment: &'a Segment,
     next_first: Option<u64>,
     folded: u64,
     /// The largest number that a mark behind the first gap calls synced.
     marked: Option<u64>,
 }
 
-impl Evidence {
-    /// For one file; `next_first` is what the one behind it begins with.
-    pub fn new(next_first: Option<u64>, folded: u64) -> Self {
-        Self { next_first, folded, marked: None }
+impl<'a> Evidence<'a> {
+    /// For one segment; `next_first` is what the one behind it begins with.
+    pub fn new(segment: &'a Segment, next_first: Option<u64>, folded: u64) -> Self {
+        Self { segment, next_first, folded, marked: None }
     }
 
     /// Whether what should be where `gap` is had been synced once, so that the gap is damage; `behind` goes on
@@ -353,6 +355,8 @@ impl Evidence {
             || gap.flaw != Flaw::Header && gap.next == Some(gap.expected)
             // Its checksum is right: it was written as a whole, by something that knows more.
             || gap.flaw == Flaw::Record(Fault::Content)
+            // No crash leaves what a disk refuses to give.
+            || self.segment.unreadable_in(gap.range()).is_some()
             // For a later gap the same marks will do: one before it cannot know of what is in it.
             || *self.marked.get_or_insert_with(|| newest_mark(behind.clone())) >= gap.expected
     }
@@ -390,7 +394,7 @@ pub(super) fn lost(segment: &Segment, gap: &Gap, next_first: Option<u64>) -> Los
         offset: gap.offset as u64,
         bytes: gap.bytes as u64,
         records: end.saturating_sub(gap.expected),
-        fault: gap.flaw.to_string(),
+        fault: segment.unreadable_in(gap.range()).unwrap_or_else(|| gap.flaw.to_string()),
     }
 }
 

@@ -56,6 +56,30 @@ pub(super) fn check_everything(backend: &impl StorageBackend) -> io::Result<Resu
     }
 }
 
+/// Checks the header alone, for whoever checks the pages as they are read. Says what is wrong, if something is.
+///
+/// # Errors
+/// Of the backend.
+pub(super) fn check_header(backend: &impl StorageBackend) -> io::Result<Result<(), String>> {
+    let len = backend.len()?;
+    if !is_len(len) {
+        return Ok(Err(format!("{len} bytes is no length that the file can have")));
+    }
+    let mut header = backend.read(0, HEADER_BYTES)?;
+    let is_sound = are_regions_within(&header, len) && show_unclean(&mut header).is_some();
+    Ok(if is_sound { Ok(()) } else { Err("the header of the file is wrong".to_owned()) })
+}
+
+/// Whether the regions that the header tells of lie within the file.
+fn are_regions_within(header: &[u8], len: u64) -> bool {
+    let number =
+        |at: usize| header.get(at..)?.first_chunk().map(|bytes| u64::from(u32::from_le_bytes(*bytes)));
+    let (Some(whole), Some(trailing)) = (number(REGIONS_AT), number(REGIONS_AT + 4)) else { return false };
+    let trailing = if trailing > 0 { REGION_HEADER_PAGES + trailing } else { 0 };
+    let pages = 1 + whole * (REGION_HEADER_PAGES + REGION_DATA_PAGES) + trailing;
+    trailing <= REGION_HEADER_PAGES + REGION_DATA_PAGES && whole + trailing > 0 && pages * PAGE_BYTES <= len
+}
+
 /// Whether a file of so many bytes can be cut into regions.
 const fn is_len(len: u64) -> bool {
     let pages = (len / PAGE_BYTES).saturating_sub(1);

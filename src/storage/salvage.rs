@@ -32,7 +32,7 @@ pub(super) fn repair(
             all_lost.push(missing(name.clone(), 0, expected..*first));
             fill(disk, options.epoch, expected..*first)?;
         }
-        let segment = Segment::read(disk, name, options.epoch)?;
+        let segment = Segment::read_what_can_be(disk, name, options.epoch)?;
         let next_first = names.get(index + 1).map(|(first, _)| *first);
         let repaired = Repaired::new(&segment, next_first, options);
         repaired.write(disk, name)?;
@@ -73,7 +73,7 @@ impl Repaired {
             lost: Vec::new(),
             lacks_end: false,
         };
-        let mut evidence = Evidence::new(next_first, options.folded);
+        let mut evidence = Evidence::new(segment, next_first, options.folded);
         let mut scan = segment.scan();
         while let Some(found) = scan.next() {
             match found {

@@ -3,6 +3,8 @@
 //! Invariant: never panics, whatever the bytes are, and yields no record that was not written: the checksum, the
 //! segment's salt and the sequence number all have to fit.
 
+use std::ops::Range;
+
 use super::segment::{BLOCK_BYTES, SEGMENT_HEADER_BYTES};
 use crate::handover::{Body, Fault, Kind, RECORD_HEADER_BYTES, Record, read_record};
 
@@ -34,6 +36,13 @@ pub(super) struct Gap {
     /// The sequence number of the next record in this file that verifies.
     pub next: Option<u64>,
     pub flaw: Flaw,
+}
+
+impl Gap {
+    /// Where it is; the first byte where there is nothing.
+    pub fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.bytes.max(1)
+    }
 }
 
 /// What is wrong at the beginning of a gap.
@@ -94,13 +103,10 @@ impl<'a> Scan<'a> {
         }
         // Whatever is behind the block may be of an earlier life.
         let bytes = bytes.min(to_block_end(offset));
-        let block = &self.bytes[offset..offset + bytes];
-        let is_blank = bytes == BLOCK_BYTES && block.iter().all(|&byte| byte == 0);
         match flaw {
             Flaw::Record(_) if bytes == BLOCK_BYTES => {
                 Gap { offset, bytes: 0, expected, next, flaw: Flaw::Nothing }
             }
-            Flaw::Header if is_blank => Gap { offset, bytes: 0, expected, next, flaw },
             _ => Gap { offset, bytes, expected, next, flaw },
         }
     }

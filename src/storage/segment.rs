@@ -4,6 +4,7 @@
 //! error that names the file and the offset.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::scan::{Found, Scan};
@@ -18,9 +19,9 @@ const GROWING: u32 = 1;
 const PREPARED: u32 = 2;
 /// The checksum covers everything before it.
 const CHECKSUM_AT: usize = 60;
-/// What a device writes as one: groups in a prepared segment begin and end at multiples of it.
+/// What a device writes as one, and gives at least: groups in a prepared segment begin and end at multiples of it.
 pub const BLOCK_BYTES: usize = 4096;
-/// Bytes that are read at once.
+/// Bytes that are read at once, and block by block where that fails.
 const PIECE_BYTES: usize = 1 << 20;
 const SUFFIX: &str = ".log";
 const SEQUENCE_DIGITS: usize = 16;
@@ -103,9 +104,9 @@ impl SegmentHeader {
         bytes.first_chunk().map_or(0, |header| short(header, 12))
     }
 
-    /// The same with which kind it is.
+    /// The same with which kind it is. A blank one says nothing, and is read to its end.
     fn is_prepared_of(bytes: &[u8]) -> bool {
-        bytes.first_chunk().is_some_and(|header| short(header, 8) != GROWING)
+        bytes.first_chunk().is_some_and(|header| !matches!(short(header, 8), 0 | GROWING))
     }
 }
 
@@ -136,6 +137,21 @@ pub struct Segment {
     /// `None`: damaged.
     header: Option<SegmentHeader>,
     first_sequence: u64,
+    /// Where zeros stand for what the disk does not give.
+    unreadable: Vec<Unreadable>,
+}
+
+/// Bytes of a file that cannot be read.
+#[derive(Debug)]
+struct Unreadable {
+    bytes: Range<usize>,
+    error: io::Error,
+}
+
+impl Unreadable {
+    fn fault(&self) -> String {
+        format!("{} bytes cannot be read: {}", self.bytes.len(), self.error)
+    }
 }
 
 impl Segment {
@@ -143,18 +159,41 @@ impl Segment {
     /// thing that [`Segment::records`] yields.
     ///
     /// # Errors
-    /// Of the file system; [`StorageError::NotOurs`] and [`StorageError::TooNew`].
+    /// Of the file system; [`StorageError::Damaged`] where the disk does not give what is in it;
+    /// [`StorageError::NotOurs`] and [`StorageError::TooNew`].
     pub fn read(disk: &dyn Disk, name: &str, epoch: u64) -> Result<Self, StorageError> {
         let file = disk.open(name).map_err(StorageError::io("open", name))?;
         Self::read_file(&file, name, epoch)
     }
 
     pub(super) fn read_file(file: &Arc<dyn DiskFile>, name: &str, epoch: u64) -> Result<Self, StorageError> {
+        let segment = Self::read_around(&**file, name, epoch)?;
+        match segment.unreadable.first() {
+            None => Ok(segment),
+            Some(unreadable) => Err(StorageError::Damaged {
+                file: name.to_owned(),
+                offset: unreadable.bytes.start as u64,
+                fault: unreadable.fault(),
+            }),
+        }
+    }
+
+    /// The same for `--salvage`: what the disk does not give is left out, and everything around it is read.
+    ///
+    /// # Errors
+    /// As [`Segment::read`], but for what cannot be read.
+    pub(super) fn read_what_can_be(disk: &dyn Disk, name: &str, epoch: u64) -> Result<Self, StorageError> {
+        let file = disk.open(name).map_err(StorageError::io("open", name))?;
+        Self::read_around(&*file, name, epoch)
+    }
+
+    fn read_around(file: &dyn DiskFile, name: &str, epoch: u64) -> Result<Self, StorageError> {
         let not_ours = |what| StorageError::NotOurs { file: name.to_owned(), what };
         let size = file.size().map_err(StorageError::io("read", name))?;
         // The offset of a record is kept in 32 bits.
         let size = u32::try_from(size).map_err(|_| not_ours("is larger than any segment"))?;
-        let bytes = read_to_end(&**file, size as usize).map_err(StorageError::io("read", name))?;
+        let (bytes, unreadable) = read_to_end(file, size as usize);
+
         let in_folder = name.rsplit('/').next().unwrap_or(name);
         let first = first_sequence(in_folder).ok_or_else(|| not_ours("is not the name of a segment"))?;
         let header = match SegmentHeader::decode(&bytes) {
@@ -166,7 +205,7 @@ impl Segment {
             }
             Err(HeaderFault::Damaged) => None,
         };
-        Ok(Self { name: name.to_owned(), bytes, header, first_sequence: first })
+        Ok(Self { name: name.to_owned(), bytes, header, first_sequence: first, unreadable })
     }
 
     pub fn name(&self) -> &str {
@@ -218,23 +257,47 @@ impl Segment {
         let scan = Scan::new(&self.bytes, self.salt(), self.first_sequence, self.header.is_some());
         if self.is_prepared() { scan.in_blocks() } else { scan }
     }
+
+    /// Why some of these bytes could not be read; `None`: all could.
+    pub(super) fn unreadable_in(&self, bytes: Range<usize>) -> Option<String> {
+        let is_in = |it: &&Unreadable| it.bytes.start < bytes.end && bytes.start < it.bytes.end;
+        self.unreadable.iter().find(is_in).map(Unreadable::fault)
+    }
 }
 
-/// Reads a file of so many bytes, but nothing behind an end record.
-fn read_to_end(file: &dyn DiskFile, size: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(size);
+/// Reads a file of so many bytes, but nothing behind an end record. Zeros are left where nothing can be read.
+fn read_to_end(file: &dyn DiskFile, size: usize) -> (Vec<u8>, Vec<Unreadable>) {
+    let (mut bytes, mut unreadable) = (Vec::with_capacity(size), Vec::new());
     while bytes.len() < size {
         let start = bytes.len();
         bytes.resize(size.min(start + PIECE_BYTES), 0);
-        file.read_at(&mut bytes[start..], start as u64)?;
+        read_piece(file, start, &mut bytes[start..], &mut unreadable);
         if SegmentHeader::is_prepared_of(&bytes)
             && let Some(end) = end_behind(&bytes, start.max(BLOCK_BYTES))
         {
             bytes.truncate(end);
+            unreadable.retain(|unreadable| unreadable.bytes.start < end);
             break;
         }
     }
-    Ok(bytes)
+    (bytes, unreadable)
+}
+
+/// Reads at once, and where that fails block by block.
+fn read_piece(file: &dyn DiskFile, start: usize, piece: &mut [u8], unreadable: &mut Vec<Unreadable>) {
+    if file.read_at(piece, start as u64).is_ok() {
+        return;
+    }
+    for (index, block) in piece.chunks_mut(BLOCK_BYTES).enumerate() {
+        let start = start + index * BLOCK_BYTES;
+        let Err(error) = file.read_at(block, start as u64) else { continue };
+        block.fill(0);
+        let end = start + block.len();
+        match unreadable.last_mut() {
+            Some(last) if last.bytes.end == start => last.bytes.end = end,
+            _ => unreadable.push(Unreadable { bytes: start..end, error }),
+        }
+    }
 }
 
 /// Where the block of the end record ends that begins at `from` or behind it.

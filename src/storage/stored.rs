@@ -233,7 +233,7 @@ pub(super) fn glance(map_type: Option<MapType>, image: &[u8]) -> Result<Glance, 
                 glance.is_live = true;
                 continue;
             }
-            Delta::OrAdd { .. } | Delta::Counter { .. } => {
+            Delta::OrAdd { .. } | Delta::Counter { .. } | Delta::CounterAbsorbed { .. } => {
                 glance.is_live = true;
                 continue;
             }

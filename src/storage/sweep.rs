@@ -11,6 +11,7 @@ use redb::ReadableTable;
 
 use super::StorageError;
 use super::base::{Base, CELLS, Writing, failed};
+use super::database::again_if_refused;
 use super::fold::RECORD_PAGES_BYTES;
 use super::row::split_cell_key;
 use super::stored::{StoredCell, glance, type_of};
@@ -42,6 +43,10 @@ impl Base {
     /// # Errors
     /// [`StorageError::Base`].
     pub fn sweep(&self, forget_before: Time, now_ms: u64, budget: usize) -> Result<Swept, StorageError> {
+        again_if_refused(|| self.sweep_once(forget_before, now_ms, budget))
+    }
+
+    fn sweep_once(&self, forget_before: Time, now_ms: u64, budget: usize) -> Result<Swept, StorageError> {
         let room = self.left_of(self.room_free()) / 4 / RECORD_PAGES_BYTES;
         let budget = budget.min(usize::try_from(room).unwrap_or(usize::MAX));
         if budget == 0 {

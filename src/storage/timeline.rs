@@ -15,7 +15,7 @@ use super::text_file::{self, TextFile};
 use super::{Disk, HostDisk, StorageError};
 use crate::limits::NODE_BYTES_MAX;
 
-const NAME: &str = "TIMELINE";
+pub(super) const NAME: &str = "TIMELINE";
 
 /// One history of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,22 @@ impl Timeline {
         let Some(Ok(text)) = text_file::read(disk, NAME)?.map(String::from_utf8) else { return Ok(None) };
         let place = place(disk, NAME).map_err(StorageError::io("read", NAME))?;
         Ok(Self::fields(&text).filter(|timeline| timeline.text(&place) == text))
+    }
+
+    /// Whether the file, if there is one, is as it was written, be that here or where this directory was copied from.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(super) fn is_whole(disk: &HostDisk) -> Result<bool, StorageError> {
+        match fs::read_to_string(disk.path(NAME)) {
+            Ok(text) => {
+                let place = TextFile::of(&text).value("file").unwrap_or_default();
+                Ok(Self::fields(&text).is_some_and(|timeline| timeline.text(place) == text))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(false),
+            Err(error) => Err(StorageError::io("read", NAME)(error)),
+        }
     }
 
     fn fields(text: &str) -> Option<Self> {

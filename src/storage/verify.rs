@@ -1,5 +1,5 @@
-//! Checks a data directory that no server uses: every record, every page and every image, and the digest of each
-//! map, as a server would tell it. Changes nothing, and goes on over damage.
+//! Checks a data directory that no server uses: its small files, every record, every page in use with both its checksums,
+//! every image, and the digest of each map, as a server would tell it. Changes nothing, and goes on over damage.
 
 use std::fmt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::load::Part;
 use super::offline::{CACHE_BYTES, Offline};
 use super::stored::Glance;
 use super::view::{View, Visitor, WHOLE};
-use super::{BASE_FILE, Base, Counts, StorageError, Tail};
+use super::{BASE_FILE, Base, Counts, StorageError, Tail, Timeline, timeline};
 use crate::crdt::{HashedKey, Map, MapType, Refused, Time};
 use crate::handover::{Chunk, Image};
 use crate::mesh::KeyHasher;
@@ -100,6 +100,9 @@ fn verify_offline(
     progress: &mut dyn FnMut(&Verified),
 ) -> Result<Verified, StorageError> {
     let mut verified = Verified::default();
+    if !Timeline::is_whole(&offline.disk)? {
+        verified.damage.push(format!("{}: it is not what was written", timeline::NAME));
+    }
     let base = verified.open_base(offline);
     let folded = base.as_ref().map_or(0, Base::folded);
     let tail = verified.read_journal(offline, folded)?;

@@ -3,12 +3,13 @@
 //! Goal: what issue 3 promises of the real server on a real disk. Method: a *life* is one data directory. In each
 //! of its rounds the built command is started on it, everything promised so far is compared with what is there,
 //! cursors from before are resumed, several connections write (small segments, checkpoints all the time, far more
-//! data than memory), and at a random moment the process is killed. Lost power is the simulator's business
-//! (`tests/simulator`): what a killed process has written, the kernel keeps.
+//! data than memory), and at a random moment the process is killed. What a killed process has written, the kernel keeps: then
+//! there are rounds on a file system of their own that loses its power at that moment (`power.rs`).
 //!
 //! ```text
 //! cargo test --test crash                            100 rounds
 //! cargo test --test crash -- --rounds 5000 --seed 7  more, and others
+//! cargo test --test crash -- --rounds 0 --power-cuts 300   power cuts alone, which need root and loop devices
 //! cargo test --test crash -- --memory                must fail: nothing is kept, and every ack is believed
 //! ```
 
@@ -17,10 +18,12 @@
 #![allow(clippy::disallowed_types, reason = "writers share what they were promised")]
 
 mod client;
+mod cuts;
 mod life;
 mod maps;
 mod op;
 mod options;
+mod power;
 mod promises;
 mod server;
 mod subscriber;
@@ -41,7 +44,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use life::Life;
+use life::{Life, World};
 use options::Options;
 use tally::Tally;
 
@@ -61,9 +64,12 @@ fn main() -> ExitCode {
     });
     let tally = run.tally.into_inner().unwrap();
     println!("{tally}");
-    let failed = u64::from(run.failed.into_inner());
+    let mut failed = u64::from(run.failed.into_inner());
+    if failed == 0 && !cuts::run(&options) {
+        failed = 1;
+    }
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
-    let passed = u64::from(failed == 0 && options.rounds > 0);
+    let passed = u64::from(failed == 0 && options.rounds + options.power_cuts > 0);
     let seconds = began.elapsed().as_secs();
     println!(
         "test result: {verdict}. {passed} passed; {failed} failed; {} rounds in {seconds} s\n",
@@ -89,7 +95,8 @@ impl Run {
                 return;
             }
             let seed = options.seed + life;
-            let mut life = Life::new(seed, options);
+            let world = if options.is_memory { World::Memory } else { World::Kills };
+            let mut life = Life::new(seed, world);
             let end = catch_unwind(AssertUnwindSafe(|| {
                 for round in 0..rounds {
                     life.round();

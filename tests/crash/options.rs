@@ -3,6 +3,7 @@
 /// Rounds of `cargo test`, which CI runs.
 const ROUNDS_DEFAULT: u64 = 100;
 const LANES_DEFAULT: u64 = 2;
+const POWER_CUTS_DEFAULT: u64 = 20;
 
 /// See the module.
 pub struct Options {
@@ -13,6 +14,8 @@ pub struct Options {
     pub lanes: u64,
     /// Memory storage, with every ack believed: to see that the loop fails when writes are lost.
     pub is_memory: bool,
+    /// Rounds that end in a power cut, where the machine allows it.
+    pub power_cuts: u64,
     pub is_verbose: bool,
     /// `--list`, as tools that look for tests ask.
     pub lists: bool,
@@ -27,6 +30,7 @@ impl Options {
             seed: variable("ANNULUS_SEED").unwrap_or(1),
             lanes: LANES_DEFAULT,
             is_memory: false,
+            power_cuts: variable("ANNULUS_POWER_CUTS").unwrap_or(POWER_CUTS_DEFAULT),
             is_verbose: false,
             lists: false,
         };
@@ -36,12 +40,17 @@ impl Options {
                 "--rounds" => options.rounds = number(arguments.next()).expect("--rounds takes a number"),
                 "--seed" => options.seed = number(arguments.next()).expect("--seed takes a number"),
                 "--lanes" => options.lanes = number(arguments.next()).expect("--lanes takes a number"),
-                "--memory" => options.is_memory = true,
+                "--power-cuts" => {
+                    options.power_cuts = number(arguments.next()).expect("--power-cuts takes a number");
+                }
+                "--memory" => (options.is_memory, options.power_cuts) = (true, 0),
                 "-v" | "--verbose" => options.is_verbose = true,
                 "--list" => options.lists = true,
                 "--test-threads" | "--skip" | "--format" | "--color" => drop(arguments.next()),
                 // A name of tests to run, which may not mean this one.
-                name if !name.starts_with('-') && !"crash".contains(name) => options.rounds = 0,
+                name if !name.starts_with('-') && !"crash".contains(name) => {
+                    (options.rounds, options.power_cuts) = (0, 0);
+                }
                 // Other arguments of the usual harness, such as `--nocapture`.
                 _ => {}
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use simd_json::OwnedValue as Value;
 use simd_json::prelude::*;
@@ -49,9 +50,12 @@ impl Subscriber {
         Ok((client, resumed))
     }
 
-    /// Takes in what comes until the connection ends.
-    pub fn listen(&mut self, mut client: Client) {
+    /// Takes in what comes until the connection ends, or hears nothing any more as `is_deaf`.
+    pub fn listen(&mut self, mut client: Client, is_deaf: &AtomicBool) {
         while let Ok(message) = client.receive() {
+            if is_deaf.load(Ordering::SeqCst) {
+                return;
+            }
             self.take(&message);
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -51,12 +52,20 @@ impl Writer {
         }
     }
 
-    /// Writes until the connection ends. `is_believing` takes every ack for a durable one.
-    pub fn run(&mut self, address: SocketAddr, promises: &Mutex<Promises>, is_believing: bool) {
+    /// Writes until the connection ends, or hears nothing any more as `is_deaf`. `is_believing` takes every ack for a durable one.
+    pub fn run(
+        &mut self,
+        address: SocketAddr,
+        promises: &Mutex<Promises>,
+        is_believing: bool,
+        is_deaf: &AtomicBool,
+    ) {
         let Ok(mut client) = Client::connect(address) else { return };
         let mut asked = VecDeque::new();
         let window = self.random.between(1, 4);
-        while self.step(&mut client, &mut asked, window, promises, is_believing).is_ok() {}
+        while !is_deaf.load(Ordering::SeqCst)
+            && self.step(&mut client, &mut asked, window, promises, is_believing, is_deaf).is_ok()
+        {}
         self.tally.unanswered += asked.iter().map(|asked: &Asked| asked.ops.len() as u64).sum::<u64>();
     }
 
@@ -67,6 +76,7 @@ impl Writer {
         window: usize,
         promises: &Mutex<Promises>,
         is_believing: bool,
+        is_deaf: &AtomicBool,
     ) -> Result<(), Gone> {
         if asked.len() < window {
             let (request, ops, is_durable) = self.request(promises);
@@ -77,6 +87,9 @@ impl Writer {
             return Ok(());
         }
         let answer = client.receive()?;
+        if is_deaf.load(Ordering::SeqCst) {
+            return Err(Gone);
+        }
         let id = answer.get_u64("id").unwrap_or_else(|| panic!("no answer: {answer}"));
         // Keys live on different cores, and some acks wait for a disk.
         let place = asked.iter().position(|asked| asked.id == id).expect("an answer to what was asked");

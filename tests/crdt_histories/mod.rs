@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use annulus::crdt::{Cell, CellIndex, Delta, HashedKey, Map, MapType, Merge, Node, Stamp, State, Time};
+use annulus::crdt::{
+    Cell, CellIndex, Count, Delta, HashedKey, Map, MapType, Merge, Node, Stamp, State, Time,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Seeds each law is tried with.
@@ -115,6 +117,7 @@ pub enum What {
     OrAdd { tag: String, value: Vec<u8>, at: Stamp },
     OrRemove { tag: String },
     Counter { replica: Node, added: u64, subtracted: u64 },
+    CounterAbsorbed { count: i128, through: Time },
 }
 
 impl What {
@@ -126,6 +129,9 @@ impl What {
             Delta::OrAdd { tag, value, at } => Self::OrAdd { tag: tag.to_owned(), value: value.to_vec(), at },
             Delta::OrRemove { tag } => Self::OrRemove { tag: tag.to_owned() },
             Delta::Counter { replica, added, subtracted } => Self::Counter { replica, added, subtracted },
+            Delta::CounterAbsorbed { count: Count(count), through } => {
+                Self::CounterAbsorbed { count, through }
+            }
         }
     }
 
@@ -138,6 +144,9 @@ impl What {
             Self::OrRemove { tag } => Delta::OrRemove { tag },
             Self::Counter { replica, added, subtracted } => {
                 Delta::Counter { replica: *replica, added: *added, subtracted: *subtracted }
+            }
+            &Self::CounterAbsorbed { count, through } => {
+                Delta::CounterAbsorbed { count: Count(count), through }
             }
         }
     }

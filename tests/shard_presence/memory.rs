@@ -81,6 +81,19 @@ fn who_drains_too_slowly_is_closed_and_who_does_not_stays() {
     assert_eq!(world.metrics().slow_consumers, 1);
 }
 
+/// Goal: no speed that can be asked for is one that cannot be counted with. Method: the largest, of peers that take some bytes.
+#[test]
+fn whoever_drains_slower_than_anybody_can_is_closed() {
+    let (mut world, _) = world(|config| config.drain_bytes_per_second_min = usize::MAX);
+    let clients = stalled(&mut world, 4);
+    for _ in 0..20 {
+        clients.iter().for_each(|&client| world.take(client, 5 << 10));
+        world.pass_ms(1_000);
+    }
+    assert!(world.metrics().slow_consumers > 0);
+    assert!(clients.iter().any(|&client| world.is_closed(client)));
+}
+
 #[test]
 fn who_drains_slowly_stays_while_there_is_memory() {
     let (mut world, _) = world(|config| config.memory_limit_bytes = 16 * LIMIT_BYTES);

@@ -3,29 +3,30 @@
 use annulus::crdt::MapType;
 use annulus::handover::{FromStorage, ToStorage};
 use annulus::limits::OPS_PER_REQUEST_MAX;
+use simd_json::OwnedValue as Value;
 use simd_json::prelude::*;
 
 use crate::world::{Client, World};
 
 const LIMIT_BYTES: usize = 400_000;
 /// Cells of one map for each shard: some 90 KB.
-const CELLS: usize = 300;
+pub const CELLS: usize = 300;
 
-fn limited(shards: usize) -> World {
+pub fn limited(shards: usize) -> World {
     World::with(shards, |config| config.memory_limit_bytes = LIMIT_BYTES * shards)
 }
 
-/// Writes a map of [`CELLS`] keys for each shard, which is durable then.
-fn fill(world: &mut World, client: Client, map: &str) {
+/// Writes a map of [`CELLS`] keys for each shard, which is durable then; what the client has been sent.
+pub fn fill(world: &mut World, client: Client, map: &str) -> Vec<Value> {
     const { assert!(2 * CELLS <= OPS_PER_REQUEST_MAX) };
     let op = |n| format!(r#"{{"map":"{map}","key":"k{n}","op":"set","value":"{n:0100}"}}"#);
     let ops = (0..CELLS * world.nodes.len()).map(op).collect::<Vec<_>>().join(",");
     world.ask(client, &format!(r#"{{"type":"write","id":1,"ops":[{ops}]}}"#));
     world.serve();
-    world.received(client);
+    world.received(client)
 }
 
-fn digest(world: &mut World, client: Client, map: &str) -> String {
+pub fn digest(world: &mut World, client: Client, map: &str) -> String {
     world.send(client, &format!(r#"{{"type":"digest","id":1,"map":"{map}"}}"#));
     world.serve();
     let answers = world.received(client);
@@ -295,7 +296,7 @@ fn a_map_that_is_being_loaded_counts_and_stays() {
 }
 
 /// Watches a map and writes others until it has left memory; the watcher.
-fn watched_and_evicted(world: &mut World, client: Client, map: &str) -> Client {
+pub fn watched_and_evicted(world: &mut World, client: Client, map: &str) -> Client {
     let shards = world.nodes.len();
     let watcher = world.connect(shards - 1);
     world.send(watcher, &format!(r#"{{"type":"subscribe","id":1,"map":"{map}"}}"#));

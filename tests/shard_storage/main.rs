@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod absorbing;
 mod admission;
 mod backpressure;
 mod cancelling;
@@ -27,4 +28,5 @@ mod shards;
 mod silence;
 mod stamps;
 mod vectors;
+mod watched;
 mod world;

@@ -86,3 +86,19 @@ fn one_that_goes_while_it_waits_is_forgotten() {
     send_pings(&mut world, successor, 0..1);
     assert_eq!(pongs(&mut world, successor), [0]);
 }
+
+/// Goal: whoever was never slowed is handled at once, whatever time it is. Method: the low 32 bits of the clock's
+/// milliseconds are about to begin anew, as after 49.7 days.
+#[test]
+fn nobody_is_slowed_when_the_low_bits_of_the_clock_begin_anew() {
+    let mut world = World::new(1);
+    world.stand_still_ms((1 << 32) - 2_000);
+    let client = world.connect(0);
+    world.received(client);
+    for id in 0..30 {
+        send_pings(&mut world, client, id..id + 1);
+        assert_eq!(pongs(&mut world, client), [id]);
+        assert!(!world.is_paused(client));
+        world.pass_ms(100);
+    }
+}

@@ -44,6 +44,29 @@ fn a_ping_is_answered_in_its_turn_beside_an_importer_whose_messages_take_turns()
 }
 
 #[test]
+fn a_chunk_of_the_smallest_entries_fits_into_a_turn_that_has_done_what_it_may() {
+    const COUNTERS: usize = 8 * OPS;
+    let mut host = Host::new(|_| {});
+    let (writer, watcher) = (host.open(), host.open());
+    for first in (0..COUNTERS).step_by(OPS) {
+        let op = |n| format!(r#"{{"map":"c","key":"{n:x}","op":"increment","by":1}}"#);
+        let ops: Vec<String> = (first..first + OPS).map(op).collect();
+        let write = format!(r#"{{"type":"write","id":1,"ops":[{}]}}"#, ops.join(","));
+        host.receive(writer, &text_frame(write.as_bytes()));
+        while host.acks(writer) == 0 {
+            host.turn();
+        }
+    }
+    host.receive(watcher, &text_frame(br#"{"type":"subscribe","map":"c"}"#));
+    let mut seen = 0;
+    while seen < COUNTERS {
+        host.turn();
+        seen += host.texts(watcher).iter().map(|text| text.matches("\"count\"").count()).sum::<usize>();
+        assert!(host.work() <= work::TURN_MAX * 3 / 2, "{} units in one turn", host.work());
+    }
+}
+
+#[test]
 fn importers_take_turns() {
     let mut host = Host::new(|_| {});
     let importers: Vec<ConnectionId> = (0..4).map(|_| host.open()).collect();

@@ -1,5 +1,6 @@
 //! Keys of or maps and counters that are written without end, and deleted.
 
+use annulus::limits::TAGS_PER_KEY_MAX;
 use annulus::mesh::ConnectionId;
 use annulus::shard::work;
 
@@ -92,4 +93,28 @@ fn a_delete_is_of_the_type_it_names_and_with_a_stamp_of_an_lww_map() {
         assert!(ack.contains(r#""code":"map_type""#), "{ack}");
     }
     assert!(read(&mut host, writer, "new").contains(r#""value":1"#));
+}
+
+// A removal that lacks room is planned, refused, and planned again once older removals are forgotten.
+#[test]
+fn a_removal_that_lacks_room_counts_twice() {
+    const NEW: usize = 1_000;
+    let remove = |host: &mut Host, writer, prefix: &str, tags: std::ops::Range<usize>| {
+        let tags: Vec<String> = tags.map(|n| format!(r#""{prefix}{n:05}""#)).collect();
+        let ops = [op("m", &format!(r#""op":"remove","tags":[{}]"#, tags.join(",")))];
+        let (ack, most) = write(host, writer, &ops);
+        assert!(ack.contains(r#""applied":1"#), "{ack:.300}");
+        most
+    };
+    // The older half is forgotten, so that both remember the same in the end.
+    let [crowded, roomy] = [0, TAGS_PER_KEY_MAX / 2].map(|first| {
+        let mut host = Host::new(|_| {});
+        let writer = host.open();
+        for from in (first..TAGS_PER_KEY_MAX).step_by(512) {
+            remove(&mut host, writer, "old", from..from + 512);
+        }
+        remove(&mut host, writer, "new", 0..NEW)
+    });
+    let more = work::TAG * (TAGS_PER_KEY_MAX + NEW) as u64;
+    assert!(crowded >= roomy + more, "{crowded} units, {roomy} where there is room");
 }

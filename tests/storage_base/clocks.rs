@@ -29,7 +29,7 @@ fn lines(times: &[(u64, u64); 4], ends_ms: u64) -> String {
             "\n",
             r#"{{"map":"b","type":"or","key":"k","applied":"{third}:{t}","values":[{{"tag":"x","value":3,"at":"{first}:{f}:n1"}}],"removed":[{{"tag":"z","applied":"{second}:{s}"}}]}}"#,
             "\n",
-            r#"{{"map":"c","type":"counter","key":"k","applied":"{second}:{s}","slots":[{{"replica":"n1","added":5,"subtracted":3}}]}}"#,
+            r#"{{"map":"c","type":"counter","key":"k","applied":"{second}:{s}","slots":[{{"replica":"n1","added":5,"subtracted":3,"counted":"{second}:{s}"}}]}}"#,
             "\n",
             r#"{{"map":"d","type":"counter"}}"#,
             "\n",

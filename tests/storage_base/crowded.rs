@@ -1,8 +1,8 @@
-//! Keys with more removals than they may remember: what the base makes of the records of an owner that forgets early.
+//! Keys with more removals or slots than they may have: what the base makes of the records of an owner that forgets early.
 
 use std::collections::BTreeSet;
 
-use annulus::crdt::{Delta, Map, MapType, Merge, Refused, Removal, Stamp, Time};
+use annulus::crdt::{Delta, Map, MapType, Merge, Node, Refused, Removal, Stamp, State, Time};
 use annulus::limits::TAGS_PER_KEY_MAX;
 
 use crate::crdt_histories::{Change, What, hashed, node};
@@ -51,7 +51,7 @@ impl Owner {
             let mut tags: Vec<&str> = tags.iter().map(String::as_str).collect();
             let mut removal = Removal::Tags(&mut tags);
             let each = |tag: &str| gone.push(tag.to_owned());
-            match self.map.remove(hashed(KEY), &mut removal, self.tick, usize::MAX, each) {
+            match self.map.remove(hashed(KEY), &mut removal, self.tick, usize::MAX, &mut 0, each) {
                 Err(Refused::Crowded(lack)) => {
                     self.forgotten += self.map.make_room(hashed(KEY), lack).forgotten;
                 }
@@ -141,4 +141,64 @@ fn what_an_owner_forgets_early_is_forgotten_in_the_base_and_nothing_else() {
         }
     }
     assert!(owner.forgotten > ROUNDS / 2 && came_again > 50, "{} {came_again}", owner.forgotten);
+}
+
+/// Goal: the base has what the owner has of a counter, slot by slot, whatever was absorbed. Method: replicas that count once, and
+/// some that go on, in a counter with room for ten; folded in pieces, loaded with a tail and without, and evicted in between.
+#[test]
+fn what_an_owner_absorbs_is_absorbed_in_the_base() {
+    const ROUNDS: u64 = 300;
+    const REPLICAS_MAX: u64 = 10;
+    let disk = MemoryDisk::default();
+    let base = open_base(&disk);
+    let mut journal = JournalFiles::new(&disk);
+    let mut map = Map::new(MapType::Counter);
+    let (mut records, mut absorbed, mut count) = (Vec::new(), 0, 0);
+    for round in 1..=ROUNDS {
+        let tick = Time::new(round, 0);
+        let mut accept = |map: &mut Map, delta: &Delta<'_>| {
+            let merged = map.merge_within(hashed(KEY), delta, tick, 64 * REPLICAS_MAX as usize);
+            if let Ok(Merge::Changed(_)) = merged {
+                let change = Change { key: KEY.to_vec(), what: What::of(delta) };
+                records.push(Accepted { change, applied: tick });
+            }
+            merged
+        };
+        // Every fifth round one of three counts on, which come often enough to keep their slots.
+        let (name, by) =
+            if round % 5 == 0 { (format!("stays {}", round % 3), 7) } else { (round.to_string(), -3) };
+        let replica = Node::new(name.replace(' ', "-").as_bytes()).unwrap();
+        let slot = map.increment(hashed(KEY), replica, by).unwrap();
+        if let Err(refused) = accept(&mut map, &slot) {
+            assert!(matches!(refused, Refused::Crowded(_)), "{refused}");
+            let absorption = map.absorption(hashed(KEY), Time::new(round.saturating_sub(20), 0));
+            let latest = map.absorption(hashed(KEY), Time::new(round - 5, 0)).unwrap();
+            assert!(accept(&mut map, &absorption.unwrap_or(latest)).is_ok());
+            assert!(matches!(accept(&mut map, &slot), Ok(Merge::Changed(_))));
+            absorbed += 1;
+        }
+        count += i128::from(by);
+        assert_eq!(counted(&map), count);
+        if round % 50 == 30 {
+            let segment = journal.write(&records_of("m", &std::mem::take(&mut records)));
+            let loaded = load(&base, &recovered_tail(&disk, &base), "m", 1, Time::ZERO);
+            assert_eq!((&loaded.state, loaded.digest), (&crate::model::state_of(&map), map.digest()));
+            base.fold(&disk, &segment, EPOCH).unwrap();
+            let loaded = load(&base, &no_tail(), "m", 1, Time::ZERO);
+            assert_eq!((&loaded.state, loaded.digest), (&crate::model::state_of(&map), map.digest()));
+            let (applied, parts) = &loaded.state[KEY];
+            map = Map::new(MapType::Counter);
+            let parts = parts.iter().map(|(what, counted)| (what.delta(), counted.unwrap_or(*applied)));
+            map.restore(hashed(KEY), *applied, parts).unwrap();
+            assert_eq!(counted(&map), count);
+        }
+    }
+    assert!(absorbed > 20, "{absorbed}");
+}
+
+fn counted(map: &Map) -> i128 {
+    let State::Counter(counter) = map.cell(map.find(hashed(KEY)).expect("it was counted in")).state() else {
+        unreachable!()
+    };
+    counter.count()
 }

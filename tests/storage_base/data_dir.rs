@@ -1,6 +1,9 @@
 //! A whole data directory on the host, partly folded, as a server leaves it.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use annulus::crdt::Map;
 use annulus::storage::verify::{Verified, verify};
@@ -92,4 +95,11 @@ pub fn files(folder: &TempFolder) -> BTreeMap<String, Vec<u8>> {
         }
     }
     files
+}
+
+/// Gives a file other content in its place: ext4 would write one that was cut off before to the disk at once.
+pub fn overwrite(path: &Path, bytes: &[u8]) {
+    let file = File::options().write(true).open(path).expect("it is there");
+    let written = file.set_len(bytes.len() as u64).and_then(|()| file.write_all_at(bytes, 0));
+    written.expect("it takes what it had");
 }

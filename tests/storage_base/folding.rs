@@ -11,11 +11,11 @@ use crate::model::{
     Accepted, HASHER, TYPES, accepted_history, load, no_tail, open_base, records_of, state_of,
 };
 
+/// Small enough that folds of ten thousand records take several transactions.
+const SMALL_TRANSACTION_RECORDS: usize = 4 << 10;
+
 /// Goal: replay is merging. Method: the records of a history are dealt to segments at random, in any order and
 /// some of them twice; what is folded must be the map that took them as they came.
-/// Small enough that folds of a few ten thousand records take several transactions.
-const SMALL_TRANSACTION_RECORDS: usize = 16 << 10;
-
 #[test]
 fn segments_in_any_order_and_twice_fold_to_the_merged_state() {
     each_seed_on_each_disk(|random, disk| {
@@ -76,7 +76,7 @@ fn a_fold_that_is_interrupted_goes_on_where_it_stopped() {
     let disk = MemoryDisk::default();
     let base = open_base(&disk).with_transaction_records(SMALL_TRANSACTION_RECORDS);
     // More than two transactions.
-    let accepted = many(40_000, 10);
+    let accepted = many(10_000, 10);
     let name = JournalFiles::new(&disk).write(&records_of("todos", &accepted));
     let mut records = 0;
     let mut interruptions = 0;
@@ -146,7 +146,7 @@ fn a_power_cut_at_any_sync_of_a_fold_loses_nothing() {
     let mut random = Random::from(11);
     // More than two transactions.
     let (accepted, map) = accepted_history(&mut random, MapType::Counter, 200);
-    let noise = accepted_noise(40_000);
+    let noise = accepted_noise(10_000);
     for syncs in 1.. {
         let disk = MemoryDisk::default();
         let mut journal = JournalFiles::new(&disk);
@@ -190,7 +190,7 @@ fn what_a_failed_sync_has_lost_is_not_counted_on_by_the_next_process() {
         let mut journal = JournalFiles::new(&disk);
         let names =
             [journal.write(&records_of("noise", &noise)), journal.write(&records_of("views", &accepted))];
-        let open = |disk: &MemoryDisk| open_base(disk).with_transaction_records(4 << 10);
+        let open = |disk: &MemoryDisk| open_base(disk).with_transaction_records(SMALL_TRANSACTION_RECORDS);
         let fold = |base: &Base, disk: &dyn Disk| {
             names.iter().try_for_each(|name| base.fold(disk, name, EPOCH).map(drop))
         };

@@ -13,8 +13,10 @@ mod clocks;
 #[allow(dead_code, reason = "another test uses the rest")]
 mod crdt_histories;
 mod crowded;
+mod damaged_pages;
 mod data_dir;
 mod disks;
+mod every_byte;
 mod exporting;
 mod folding;
 mod journal_files;

@@ -44,7 +44,7 @@ pub fn records_of<'a>(map: &str, changes: impl IntoIterator<Item = &'a Accepted>
     batch
 }
 
-/// Every key with its state, when it last changed, and when its removals were applied.
+/// Every key with its state, when it last changed, and when its removals were applied and its slots counted.
 pub type State = BTreeMap<Vec<u8>, (Time, Vec<(What, Option<Time>)>)>;
 
 /// The state of a map in memory.
@@ -59,12 +59,12 @@ pub fn state_of(map: &Map) -> State {
 }
 
 fn part(what: What, applied: Time) -> (What, Option<Time>) {
-    let is_tag_removal = matches!(what, What::OrRemove { .. });
-    (what, is_tag_removal.then_some(applied))
+    let is_dated = matches!(what, What::OrRemove { .. } | What::Counter { .. });
+    (what, is_dated.then_some(applied))
 }
 
 /// A map as its shards have loaded it.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
     pub map_type: Option<MapType>,
     pub pruned_through: Time,

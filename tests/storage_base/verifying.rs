@@ -7,7 +7,7 @@ use annulus::storage::verify::verify;
 use annulus::storage::{Lock, StorageError};
 
 use crate::crdt_histories::{EXPIRED_MS, Random};
-use crate::data_dir::{DataDir, files, verified};
+use crate::data_dir::{DataDir, files, overwrite, verified};
 use crate::disks::TempFolder;
 use crate::model::open_base;
 
@@ -71,14 +71,14 @@ fn damage_anywhere_is_found_and_never_a_panic() {
             for byte in damaged.iter_mut().skip(offset).take(1 + random.below(40) as usize) {
                 *byte ^= 1 << random.below(8);
             }
-            fs::write(data.folder.0.join(&name), &damaged).unwrap();
+            overwrite(&data.folder.0.join(&name), &damaged);
             let verified = data.verified();
             // Nothing behind the one group of the journal says that it was synced.
             let is_found = !verified.is_sound() || verified.torn_bytes > 0;
             assert!(is_found || verified.maps == sound.maps, "{name} at {offset}: {verified}");
             found += usize::from(is_found);
         }
-        fs::write(data.folder.0.join(&name), &bytes).unwrap();
+        overwrite(&data.folder.0.join(&name), &bytes);
     }
     assert!(found > 130, "{found}");
     assert_eq!(data.verified(), sound);
@@ -96,7 +96,7 @@ fn a_directory_without_a_lock_file_or_a_journal_is_read_and_stays_so() {
         names
     };
     let before = everything();
-    assert_eq!(before, ["FORMAT", "base.redb"]);
+    assert_eq!(before, ["FORMAT", "base.redb", "base.redb.sums"]);
     data.assert_same(&data.verified());
     let mut lines = Vec::new();
     export(&data.folder.0, ExportOptions { maps: &[], now_ms: 0 }, &mut lines, &mut |_| ()).unwrap();

@@ -1,6 +1,6 @@
 //! Random changes, and what is read back as changes.
 
-use annulus::crdt::{Delta, MapType, Node, Stamp, Time};
+use annulus::crdt::{Count, Delta, MapType, Node, Stamp, Time};
 use annulus::handover::{Batch, Body, Record};
 
 use crate::random::Random;
@@ -21,13 +21,14 @@ pub enum What {
     OrAdd { tag: String, value: Vec<u8>, at: Stamp },
     OrRemove { tag: String },
     Counter { replica: Node, added: u64, subtracted: u64 },
+    CounterAbsorbed { count: i128, through: Time },
     Clear,
 }
 
 /// How many kinds [`Change::of_kind`] knows.
-pub const KINDS: usize = 7;
+pub const KINDS: usize = 8;
 /// Those from 1 to this one are deltas.
-pub const DELTA_KINDS: usize = 5;
+pub const DELTA_KINDS: usize = 6;
 
 impl Change {
     pub fn random(random: &mut Random, applied: Time) -> Self {
@@ -36,7 +37,7 @@ impl Change {
     }
 
     pub fn of_kind(kind: usize, random: &mut Random, applied: Time) -> Self {
-        if kind == 6 {
+        if kind == 7 {
             return Self { map: String::new(), key: Vec::new(), applied, what: What::Clear };
         }
         let characters = random.within(1..20);
@@ -48,7 +49,11 @@ impl Change {
             2 => What::Lww { at: stamp(random), value: None, expires_ms: 0 },
             3 => What::OrAdd { tag: tag(random), value: value(random), at: stamp(random) },
             4 => What::OrRemove { tag: tag(random) },
-            _ => What::Counter { replica: node(random), added: random.next(), subtracted: random.next() },
+            5 => What::Counter { replica: node(random), added: random.next(), subtracted: random.next() },
+            _ => What::CounterAbsorbed {
+                count: i128::from(random.next()) - (1 << 70),
+                through: Time::from_bits(random.next()),
+            },
         };
         Self { map, key: random.bytes(key_len), applied, what }
     }
@@ -64,6 +69,9 @@ impl Change {
             What::OrRemove { tag } => Delta::OrRemove { tag },
             What::Counter { replica, added, subtracted } => {
                 Delta::Counter { replica: *replica, added: *added, subtracted: *subtracted }
+            }
+            &What::CounterAbsorbed { count, through } => {
+                Delta::CounterAbsorbed { count: Count(count), through }
             }
         })
     }
@@ -97,6 +105,7 @@ pub fn of_delta(delta: &Delta<'_>) -> What {
         Delta::OrAdd { tag, value, at } => What::OrAdd { tag: tag.to_owned(), value: value.to_vec(), at },
         Delta::OrRemove { tag } => What::OrRemove { tag: tag.to_owned() },
         Delta::Counter { replica, added, subtracted } => What::Counter { replica, added, subtracted },
+        Delta::CounterAbsorbed { count: Count(count), through } => What::CounterAbsorbed { count, through },
     }
 }
 

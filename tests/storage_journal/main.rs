@@ -15,3 +15,4 @@ mod prepared;
 mod random;
 mod round_trips;
 mod steps;
+mod unreadable;

@@ -11,11 +11,15 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use annulus::storage::{Disk, DiskFile};
 
 use crate::random::Random;
+
+/// What the kernel says of a block that the disk cannot read.
+const EIO: i32 = 5;
 
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk(Arc<Mutex<State>>);
@@ -30,6 +34,8 @@ struct State {
     unsynced: Vec<Renaming>,
     /// Changes until everything fails.
     changes_left: Option<u32>,
+    /// Bytes of a content that the disk does not give any more.
+    unreadable: Option<(usize, Range<usize>)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -70,6 +76,13 @@ impl MemoryDisk {
         }
         disk.sync_all();
         disk
+    }
+
+    /// The disk does not give these bytes of a file any more; what is written anew lies elsewhere.
+    pub fn lose(&self, name: &str, bytes: Range<usize>) {
+        let mut state = self.lock();
+        let content = state.names[name];
+        state.unreadable = Some((content, bytes));
     }
 
     pub fn sync_all(&self) {
@@ -245,6 +258,12 @@ impl DiskFile for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let state = self.disk.lock();
         let start = offset as usize;
+        let is_lost = |(content, lost): &(usize, Range<usize>)| {
+            *content == self.content && lost.start < start + buffer.len() && start < lost.end
+        };
+        if state.unreadable.as_ref().is_some_and(is_lost) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         let bytes = state.contents[self.content].live.get(start..start + buffer.len());
         buffer.copy_from_slice(bytes.ok_or(ErrorKind::UnexpectedEof)?);
         Ok(())

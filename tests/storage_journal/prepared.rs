@@ -407,6 +407,34 @@ fn blocks_of_the_last_group_may_be_there_or_not() {
     }
 }
 
+#[test]
+fn a_block_that_cannot_be_read_is_damage_up_to_the_end_record() {
+    let written = used_twice();
+    for (file, name) in written.names.iter().enumerate() {
+        for start in (0..SPARE_BYTES as usize).step_by(BLOCK_BYTES) {
+            let disk = MemoryDisk::with_files(&written.files);
+            disk.lose(name, start..start + BLOCK_BYTES);
+            let strict = written.find(&disk, LOOK);
+            if file == 0 && start >= written.ends[0] {
+                assert_eq!(strict.unwrap().0, written.records, "nobody reads it");
+                continue;
+            }
+            assert!(matches!(strict, Err(StorageError::Damaged { .. })), "{start} of {file}: {strict:?}");
+            let in_block = |seen: &&Seen| {
+                let at = seen.location.offset as usize;
+                let is_hit = at < start + BLOCK_BYTES && start < at + seen.location.bytes as usize;
+                seen.location.segment as usize != file || start > 0 && !is_hit
+            };
+            let kept: Vec<Seen> = written.records.iter().filter(in_block).cloned().collect();
+            assert_eq!(
+                changes(&written.find(&disk, LOOK_HARD).unwrap().0),
+                changes(&kept),
+                "{start} of {file}"
+            );
+        }
+    }
+}
+
 /// The second file as it was before its second life.
 fn used_before(written: &Twice) -> Vec<u8> {
     let mut bytes = written.files[&written.names[1]].clone();

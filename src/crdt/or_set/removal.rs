@@ -20,20 +20,12 @@ pub enum Removal<'a, 't> {
     All,
 }
 
-/// What a removal did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Removed {
-    /// Tags that were not removed before.
-    pub tags: usize,
-    /// Tags compared and moved to find them and to put them away.
-    pub work: usize,
-}
-
 impl OrSet {
     /// Removes all that `removal` names, or nothing, and calls `each` with every tag that was not removed before, ascending.
-    /// What it did, and the change of the key's digest.
+    /// How many those are, and the change of the key's digest.
     ///
-    /// One pass over the set and one over the tags: O(tags log tags + set).
+    /// One pass over the set and one over the tags: O(tags log tags + set). To `work` it adds the tags that were compared and
+    /// moved, be it to find that there is no room.
     ///
     /// # Errors
     /// [`Refused::TooLarge`] where unknown tags would be more than the limit, [`Refused::CellFull`] where the set would grow
@@ -44,13 +36,13 @@ impl OrSet {
         removal: &mut Removal<'_, '_>,
         applied: Time,
         limits: CellLimits,
+        work: &mut usize,
         mut each: impl FnMut(&str),
-    ) -> Result<(Removed, u64), Refused> {
-        let mut work = 0;
+    ) -> Result<(usize, u64), Refused> {
         let plan = match removal {
-            Removal::Tags(tags) => self.plan_tags(tags, &mut work),
-            Removal::Value(value) => self.plan_live(|tagged| *tagged.value == **value, &mut work),
-            Removal::All => self.plan_live(|_| true, &mut work),
+            Removal::Tags(tags) => self.plan_tags(tags, work),
+            Removal::Value(value) => self.plan_live(|tagged| *tagged.value == **value, work),
+            Removal::All => self.plan_live(|_| true, work),
         };
         self.check_plan(&plan, limits)?;
         let mut known = plan.iter().filter_map(|planned| planned.live).peekable();
@@ -76,12 +68,12 @@ impl OrSet {
             gone.push((planned.place, Gone { tag, applied }));
         }
         drop(taken);
-        work += looked_at;
+        *work += looked_at;
         if !gone.is_empty() {
             self.removed_since = self.removed_since.min(applied);
         }
-        self.put_away(gone, &mut work);
-        Ok((Removed { tags: plan.len(), work }, digest))
+        self.put_away(gone, work);
+        Ok((plan.len(), digest))
     }
 
     /// What removing these tags takes.
@@ -211,8 +203,6 @@ mod tests {
     use crate::crdt::Stamp;
     use crate::limits::TAGS_PER_KEY_MAX;
 
-    const UNBOUNDED: CellLimits = CellLimits::of_bytes(usize::MAX);
-
     fn stamp(text: &str) -> Stamp {
         Stamp::parse(text).unwrap()
     }
@@ -220,30 +210,32 @@ mod tests {
     fn set_of(tags: impl IntoIterator<Item = (String, &'static [u8])>) -> OrSet {
         let mut set = OrSet::new();
         for (tag, value) in tags {
-            set.add(b"k", &tag, value, (&stamp("1:0:n"), Time::ZERO), UNBOUNDED).unwrap();
+            set.add(b"k", &tag, value, (&stamp("1:0:n"), Time::ZERO), CellLimits::OF_PARTS).unwrap();
         }
         set
     }
 
-    fn remove(set: &mut OrSet, mut removal: Removal<'_, '_>) -> Result<(Removed, Vec<String>), Refused> {
-        let mut tags = Vec::new();
-        let digest = set.digest(b"k");
+    /// The tags that were removed, and the work that took.
+    fn remove(set: &mut OrSet, mut removal: Removal<'_, '_>) -> Result<(Vec<String>, usize), Refused> {
+        let (mut tags, mut work) = (Vec::new(), 0);
+        let (digest, at) = (set.digest(b"k"), Time::new(5, 0));
+        let each = |tag: &str| tags.push(tag.to_owned());
         let (removed, change) =
-            set.remove_all(b"k", &mut removal, Time::new(5, 0), UNBOUNDED, |tag| tags.push(tag.to_owned()))?;
+            set.remove_all(b"k", &mut removal, at, CellLimits::OF_PARTS, &mut work, each)?;
         assert_eq!(set.digest(b"k"), digest.wrapping_add(change));
-        assert_eq!(removed.tags, tags.len());
-        Ok((removed, tags))
+        assert_eq!(removed, tags.len());
+        Ok((tags, work))
     }
 
     #[test]
     fn removing_a_value_removes_the_tags_seen_and_a_concurrent_add_survives() {
         let mut set =
             set_of([("b", b"1"), ("a", b"1"), ("c", b"2")].map(|(tag, value)| (tag.to_owned(), &value[..])));
-        assert_eq!(remove(&mut set, Removal::Value(b"1")).unwrap().1, ["a", "b"]);
-        set.add(b"k", "d", b"1", (&stamp("1:0:m"), Time::ZERO), UNBOUNDED).unwrap();
+        assert_eq!(remove(&mut set, Removal::Value(b"1")).unwrap().0, ["a", "b"]);
+        set.add(b"k", "d", b"1", (&stamp("1:0:m"), Time::ZERO), CellLimits::OF_PARTS).unwrap();
         assert_eq!(set.live().map(Tagged::tag).collect::<Vec<_>>(), ["c", "d"]);
         assert_eq!(set.removed().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(remove(&mut set, Removal::Value(b"3")).unwrap().0.tags, 0);
+        assert!(remove(&mut set, Removal::Value(b"3")).unwrap().0.is_empty());
     }
 
     /// Goal: many tags at once leave what they leave one by one. Method: both, over all subsets of six tags, of which some
@@ -255,18 +247,18 @@ mod tests {
             let mut sets =
                 [(); 2].map(|()| set_of(["a", "c", "d", "f"].map(|tag| (tag.to_owned(), &b"1"[..]))));
             for set in &mut sets {
-                set.remove(b"k", "d", Time::new(1, 0), UNBOUNDED).unwrap();
+                set.remove(b"k", "d", Time::new(1, 0), CellLimits::OF_PARTS).unwrap();
             }
             let mut tags: Vec<&str> =
                 (0..all.len()).filter(|bit| chosen >> bit & 1 == 1).map(|bit| all[bit]).collect();
             let [at_once, one_by_one] = &mut sets;
-            let changed = tags
-                .iter()
-                .filter(|tag| one_by_one.remove(b"k", tag, Time::new(5, 0), UNBOUNDED).unwrap().is_some());
+            let changed = tags.iter().filter(|tag| {
+                one_by_one.remove(b"k", tag, Time::new(5, 0), CellLimits::OF_PARTS).unwrap().is_some()
+            });
             let changed: Vec<&str> = changed.copied().collect();
             tags.reverse();
             tags.extend(tags.clone());
-            assert_eq!(remove(at_once, Removal::Tags(&mut tags)).unwrap().1, changed);
+            assert_eq!(remove(at_once, Removal::Tags(&mut tags)).unwrap().0, changed);
             assert!(at_once.removed_at().eq(one_by_one.removed_at()));
             assert!(at_once.live().map(Tagged::tag).eq(one_by_one.live().map(Tagged::tag)));
             assert_eq!(at_once.content_bytes, one_by_one.content_bytes);
@@ -286,18 +278,20 @@ mod tests {
             (TAGS_PER_KEY_MAX - 1, 0, bytes)
         );
         let mut tags = ["new", "00003"];
-        assert_eq!(remove(&mut set, Removal::Tags(&mut tags)).unwrap().1, ["00003", "new"]);
+        assert_eq!(remove(&mut set, Removal::Tags(&mut tags)).unwrap().0, ["00003", "new"]);
 
         let mut small = set_of([("a".to_owned(), &b"1"[..])]);
         let bytes_max = small.bytes();
         let tag = "t".repeat(80);
         let mut removal = Removal::Tags(&mut [&tag, "b"]);
         let limits = CellLimits::of_bytes(bytes_max);
-        let removed = small.remove_all(b"k", &mut removal, Time::new(5, 0), limits, |_| ());
+        let mut work = 0;
+        let removed = small.remove_all(b"k", &mut removal, Time::new(5, 0), limits, &mut work, |_| ());
         assert_eq!(removed, Err(Refused::CellFull));
+        assert!(work > 0, "it was planned");
         assert_eq!((small.removed().len(), small.bytes()), (0, bytes_max));
         let mut removal = Removal::Tags(&mut ["a", "b"]);
-        let removed = small.remove_all(b"k", &mut removal, Time::new(5, 0), limits, |_| ());
+        let removed = small.remove_all(b"k", &mut removal, Time::new(5, 0), limits, &mut work, |_| ());
         assert!(removed.is_ok() && small.bytes() < bytes_max, "it has shrunk");
     }
 
@@ -311,15 +305,15 @@ mod tests {
             let mut set = set_of(names(HALF, 0).map(|tag| (tag, &b"1"[..])));
             let names: Vec<String> = names(count, usize::from(!known)).collect();
             let mut tags: Vec<&str> = names.iter().map(String::as_str).rev().collect();
-            let (removed, _) = remove(&mut set, Removal::Tags(&mut tags)).unwrap();
-            assert_eq!(removed.tags, count);
+            let (removed, work) = remove(&mut set, Removal::Tags(&mut tags)).unwrap();
+            assert_eq!(removed.len(), count);
             let work_max = 2 * HALF + count * (8 + 2 * count.ilog2() as usize);
-            assert!(removed.work <= work_max, "{} of {work_max}, {count} tags", removed.work);
+            assert!(work <= work_max, "{work} of {work_max}, {count} tags");
         }
         let mut set = set_of(names(HALF, 0).map(|tag| (tag, &b"1"[..])));
-        let (removed, _) = remove(&mut set, Removal::Value(b"1")).unwrap();
-        assert!(removed.tags == HALF && removed.work <= 5 * HALF, "{removed:?}");
-        let (removed, _) = remove(&mut set, Removal::Value(b"1")).unwrap();
-        assert_eq!(removed, Removed { tags: 0, work: 0 }, "nothing is left to look at");
+        let (removed, work) = remove(&mut set, Removal::Value(b"1")).unwrap();
+        assert!(removed.len() == HALF && work <= 5 * HALF, "{work}");
+        let (removed, work) = remove(&mut set, Removal::Value(b"1")).unwrap();
+        assert_eq!((removed.len(), work), (0, 0), "nothing is left to look at");
     }
 }

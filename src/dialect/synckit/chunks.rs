@@ -26,9 +26,6 @@ const NAME_BYTES_MAX: usize = 256;
 #[derive(Default)]
 pub struct Chunks {
     sets: HashMap<String, Set>,
-    /// Bytes of all pieces, and what those take with all that is around them.
-    bytes: usize,
-    memory_bytes: usize,
 }
 
 struct Set {
@@ -40,7 +37,7 @@ struct Set {
 
 /// One piece, as its message says it.
 pub struct Piece<'a> {
-    name: &'a str,
+    pub name: &'a str,
     count: usize,
     index: usize,
     base64: &'a [u8],
@@ -71,6 +68,10 @@ impl Set {
     fn memory_bytes(&self, name: &str) -> usize {
         memory_of(name, self.pieces.len()) + self.bytes
     }
+
+    fn has(&self, index: usize) -> bool {
+        self.pieces.get(index).is_some_and(Option::is_some)
+    }
 }
 
 /// Bytes that a message takes of which nothing has come.
@@ -81,15 +82,7 @@ const fn memory_of(name: &str, pieces: usize) -> usize {
 impl Chunks {
     /// Forgets messages that have not been completed in time.
     pub fn forget_old(&mut self, now_ms: u64) {
-        let (bytes, memory_bytes) = (&mut self.bytes, &mut self.memory_bytes);
-        self.sets.retain(|name, set| {
-            let is_kept = now_ms < set.began_ms + TIMEOUT_MS;
-            if !is_kept {
-                *bytes -= set.bytes;
-                *memory_bytes -= set.memory_bytes(name);
-            }
-            is_kept
-        });
+        self.sets.retain(|_, set| now_ms < set.began_ms + TIMEOUT_MS);
     }
 
     /// Forgets all of them.
@@ -99,84 +92,61 @@ impl Chunks {
 
     /// Forgets one message.
     pub fn forget(&mut self, name: &str) {
-        self.remove(name);
+        self.sets.remove(name);
     }
 
     /// What they take, and how long.
     pub fn held(&self) -> Held {
         let began_ms = self.sets.values().map(|set| set.began_ms).min();
-        Held { bytes: self.memory_bytes, due_ms: began_ms.map_or(0, |began_ms| began_ms + TIMEOUT_MS) }
+        let bytes = self.sets.iter().map(|(name, set)| set.memory_bytes(name)).sum();
+        Held { bytes, due_ms: began_ms.map_or(0, |began_ms| began_ms + TIMEOUT_MS) }
     }
 
     /// Bytes that a piece would take in addition.
     pub fn adds(&self, piece: &Piece<'_>) -> usize {
         match self.sets.get(piece.name) {
-            Some(set) if set.pieces.get(piece.index).is_some_and(Option::is_some) => 0,
+            Some(set) if set.has(piece.index) => 0,
             Some(_) => piece.bytes(),
             None => memory_of(piece.name, piece.count) + piece.bytes(),
         }
     }
 
-    /// Takes one piece; the message, if this was the last that was missing.
+    /// What a piece stands for, if it may be taken once there is room for it.
     ///
     /// # Errors
-    /// [`Refusal::InvalidFormat`] for a piece that fits nowhere, [`Refusal::TooLarge`] if the message would be. What came
-    /// of that message before is forgotten.
-    pub fn take(
-        &mut self,
-        piece: &Piece<'_>,
-        bytes_max: usize,
-        now_ms: u64,
-    ) -> Result<Option<Vec<u8>>, Refusal<'static>> {
-        match self.put(piece, bytes_max, now_ms) {
-            Ok(false) => Ok(None),
-            Ok(true) => Ok(self.remove(piece.name).map(|set| joined(&set))),
-            Err(refusal) => {
-                self.remove(piece.name);
-                Err(refusal)
-            }
+    /// [`Refusal::InvalidFormat`] for a piece that fits nowhere, [`Refusal::TooLarge`] if the message would be.
+    pub fn check(&self, piece: &Piece<'_>, bytes_max: usize) -> Result<Vec<u8>, Refusal<'static>> {
+        let set = self.sets.get(piece.name);
+        if set.map_or(self.sets.len() == SETS_MAX, |set| set.pieces.len() != piece.count) {
+            return Err(Refusal::InvalidFormat);
         }
+        let bytes = self.sets.values().map(|set| set.bytes).sum::<usize>() + piece.bytes();
+        if bytes > bytes_max && !set.is_some_and(|set| set.has(piece.index)) {
+            return Err(Refusal::TooLarge { bytes, bytes_max });
+        }
+        BASE64.decode(piece.base64).map_err(|_| Refusal::InvalidFormat)
     }
 
-    fn remove(&mut self, name: &str) -> Option<Set> {
-        let set = self.sets.remove(name)?;
-        self.bytes -= set.bytes;
-        self.memory_bytes -= set.memory_bytes(name);
-        Some(set)
-    }
-
-    /// Whether the message is complete now.
-    fn put(&mut self, piece: &Piece<'_>, bytes_max: usize, now_ms: u64) -> Result<bool, Refusal<'static>> {
-        let &Piece { name, count, index, base64 } = piece;
-        if !self.sets.contains_key(name) {
-            if self.sets.len() == SETS_MAX {
-                return Err(Refusal::InvalidFormat);
-            }
-            self.memory_bytes += memory_of(name, count);
-        }
-        let bytes = self.bytes + piece.bytes();
+    /// Takes a piece that [may be taken](Self::check), and what it stands for; the message, if this was the last that was
+    /// missing.
+    pub fn take(&mut self, piece: &Piece<'_>, bytes: Vec<u8>, now_ms: u64) -> Option<Vec<u8>> {
+        let &Piece { name, count, index, .. } = piece;
         let set = self.sets.entry_ref(name).or_insert_with(|| Set {
             pieces: vec![None; count],
             missing: count,
             bytes: 0,
             began_ms: now_ms,
         });
-        if set.pieces.len() != count {
-            return Err(Refusal::InvalidFormat);
-        }
-        let place = &mut set.pieces[index];
-        if place.is_none() {
-            if bytes > bytes_max {
-                return Err(Refusal::TooLarge { bytes, bytes_max });
-            }
-            let decoded = BASE64.decode(base64).map_err(|_| Refusal::InvalidFormat)?;
-            set.bytes += decoded.len();
+        let place = set.pieces.get_mut(index).filter(|place| place.is_none());
+        if let Some(place) = place {
+            set.bytes += bytes.len();
             set.missing -= 1;
-            self.bytes += decoded.len();
-            self.memory_bytes += decoded.len();
-            *place = Some(decoded);
+            *place = Some(bytes);
         }
-        Ok(set.missing == 0)
+        if set.missing > 0 {
+            return None;
+        }
+        self.sets.remove(name).map(|set| joined(&set))
     }
 }
 

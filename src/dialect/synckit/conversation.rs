@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::chunks::Chunks;
-use super::document::{Collecting, Documents, Stage};
+use super::document::{Collecting, Document, Documents, Stage, StateRequest};
 use super::frame::{ClockName, MessageId};
 use super::identity::Identity;
 use super::line::{Line, Reading};
@@ -122,11 +122,22 @@ impl Conversation {
         false
     }
 
+    /// Takes its place, unless a state is being collected: it is to be given back.
+    pub fn take_place(&mut self) -> Option<Caller> {
+        self.place.take_if(|_| self.collecting.is_none())
+    }
+
     /// Gives back its place, unless a state is being collected.
     pub fn end_collecting(&mut self, line: &mut Line) {
-        if let Some(caller) = self.place.take_if(|_| self.collecting.is_none()) {
+        if let Some(caller) = self.take_place() {
             line.leave(caller.connection());
         }
+    }
+
+    /// What a document waits for will not come.
+    pub fn give_up(&mut self, document: &Document) {
+        self.collecting.take_if(|_| document.is_collecting());
+        self.waiting_bytes -= document.waiting.iter().map(StateRequest::bytes).sum::<usize>();
     }
 
     /// The id of the next message.

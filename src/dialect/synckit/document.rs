@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashMap};
+use hashbrown::HashMap;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::parts::Parts;
@@ -39,14 +39,13 @@ impl Limits {
 pub struct Documents {
     /// By a hash of the name, which lies with the map: it is keyed at random, so that nobody can bring two about that are one.
     by_name: HashMap<u64, Document>,
-    hasher: DefaultHashBuilder,
     /// What they take.
     bytes: usize,
 }
 
 impl Documents {
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Document> {
-        self.by_name.get_mut(&self.hasher.hash_one(name))
+        self.by_name.get_mut(&self.hash_of(name))
     }
 
     /// Bytes that they take, here and in the shard.
@@ -59,7 +58,7 @@ impl Documents {
     /// # Errors
     /// Why there may be no more.
     pub fn admit(&mut self, name: &str, limits: Limits) -> Result<&mut Document, Reason<'static>> {
-        let hash = self.hasher.hash_one(name);
+        let hash = self.hash_of(name);
         if !self.by_name.contains_key(&hash) {
             if self.by_name.len() >= limits.documents {
                 return Err(Reason::of(Reject::TooManySubscriptions));
@@ -75,9 +74,13 @@ impl Documents {
     }
 
     pub fn remove(&mut self, name: &str) -> Option<Document> {
-        let removed = self.by_name.remove(&self.hasher.hash_one(name))?;
+        let removed = self.by_name.remove(&self.hash_of(name))?;
         self.bytes -= bytes_of(name);
         Some(removed)
+    }
+
+    fn hash_of(&self, name: &str) -> u64 {
+        self.by_name.hasher().hash_one(name)
     }
 }
 

@@ -166,10 +166,8 @@ pub fn leave(shard: &mut Shard, caller: Caller, document: &str) {
     let Some(session) = shard.session(caller) else { return };
     let conversation = Conversation::of(session);
     let Some(left) = conversation.documents.remove(document) else { return };
-    let place = if left.is_collecting() { conversation.place.take() } else { None };
-    conversation.collecting.take_if(|_| left.is_collecting());
-    conversation.waiting_bytes -= left.waiting.iter().map(StateRequest::bytes).sum::<usize>();
-    if let Some(caller) = place {
+    conversation.give_up(&left);
+    if let Some(caller) = conversation.take_place() {
         shard.commons().of::<Line>().leave(caller.connection());
     }
     shard.unsubscribe(caller, document);
@@ -197,8 +195,7 @@ pub fn failed(
     let Some(document) = conversation.documents.get_mut(name) else { return };
     // It goes on to count until the client leaves it, as it may be watched.
     let document = std::mem::take(document);
-    conversation.collecting.take_if(|_| document.is_collecting());
-    conversation.waiting_bytes -= document.waiting.iter().map(StateRequest::bytes).sum::<usize>();
+    conversation.give_up(&document);
     for request in &document.waiting {
         let refusal = Refusal::Failed { what: request.failure, document: name, reason: Reason::of(reject) };
         replies::write_refusal(conversation, framing, refusal, now, out);

@@ -198,7 +198,6 @@ impl Line {
     /// Goes on with the state whose turn it is; units that took, and who waited for it, if it is done now. Each is answered
     /// before the next is gone on with.
     pub fn make_on(&mut self) -> (u64, Vec<Caller>) {
-        self.finished = None;
         let Some(mut job) = self.making.pop_front() else { return (0, Vec::new()) };
         let units = job.making.go_on(&mut self.compared, work::CONNECTION_MAX);
         if !job.making.is_done() {

@@ -164,9 +164,9 @@ impl MadeState {
             changes.write(&mut news, std::iter::once(entry));
             starts.push(news.len());
         }
-        let start = starts.into_iter().find(|&start| news.len() - start <= room).unwrap_or(news.len());
-        out.own(|out| out.extend_from_slice(&news[start..]));
-        news.len() - start
+        let latest = latest(&starts, room);
+        out.own(|out| out.extend_from_slice(&news[latest.clone()]));
+        latest.len()
     }
 
     /// Appends the same of elements, and then texts and elements, for which there must be room beside.
@@ -176,11 +176,17 @@ impl MadeState {
     }
 
     fn write_latest(&self, starts: &[usize], room: usize, out: &mut Parts<'_>) -> usize {
-        let end = starts.last().copied().unwrap_or(0);
-        let start = starts.iter().copied().find(|&start| end - start <= room).unwrap_or(end);
-        out.shared(&self.frames, start..end);
-        end - start
+        let latest = latest(starts, room);
+        out.shared(&self.frames, latest.clone());
+        latest.len()
     }
+}
+
+/// The last of what begins at each of these places, but for the last of them, where it ends: as much as there is room for.
+fn latest(starts: &[usize], room: usize) -> Range<usize> {
+    let end = starts.last().copied().unwrap_or(0);
+    let start = starts.iter().copied().find(|&start| end - start <= room).unwrap_or(end);
+    start..end
 }
 
 /// When a field, which is a value, was changed.

@@ -68,7 +68,7 @@ impl Making {
 
     /// Bytes that it holds.
     pub fn bytes(&self) -> usize {
-        self.state.bytes() + self.frames.bytes.len()
+        self.state.bytes() + self.frames.bytes.len() + self.made.bytes()
     }
 
     /// Goes on for about so many units; how many it took.
@@ -120,9 +120,8 @@ impl Making {
     }
 
     fn begin_comparing(&mut self, compared: &mut Compared) -> u64 {
-        let texts = self.state.texts.iter().take(text::STATES_MAX);
-        let names: Vec<(&str, Stamp)> =
-            texts.filter_map(|packed| text_of(packed)).map(|(key, at, _)| (key, at)).collect();
+        let texts = self.state.texts.iter().filter_map(|packed| text_of(packed));
+        let names: Vec<(&str, Stamp)> = texts.map(|(key, at, _)| (key, at)).collect();
         if names.len() < 2 {
             return self.begin_object();
         }
@@ -135,8 +134,7 @@ impl Making {
 
     fn compare(&mut self, compared: &mut Compared) -> u64 {
         let Stage::Compare(name, comparison) = &mut self.stage else { return 0 };
-        let next = self.state.texts.get(self.done).filter(|_| self.done < text::STATES_MAX);
-        if let Some((.., operation)) = next.and_then(|packed| text_of(packed)) {
+        if let Some((.., operation)) = self.state.texts.get(self.done).and_then(|packed| text_of(packed)) {
             self.done += 1;
             // It is read, and then what is in it.
             return comparison.take(operation) + 2 * work::decoded(operation.len());
@@ -275,7 +273,18 @@ impl Making {
         let places = elements.iter().take(changes::SET_OPERATIONS_MAX).copied().collect();
         let units = write_set(self, places);
         self.made.rest.end = self.frames.bytes.len();
-        units.unwrap_or_else(|| self.begin(Stage::Done))
+        units.unwrap_or_else(|| self.end())
+    }
+
+    /// What is kept counts by its length, and takes little more than that.
+    fn end(&mut self) -> u64 {
+        let bytes = &mut self.frames.bytes;
+        let moves = bytes.capacity() > bytes.len() + bytes.len() / 8;
+        if moves {
+            bytes.shrink_to_fit();
+        }
+        let units = if moves { work::copied(bytes.len()) } else { 0 };
+        units + self.begin(Stage::Done)
     }
 }
 
@@ -352,6 +361,53 @@ mod tests {
         assert_eq!(told([1, 2, 4]).1, 2, "another state");
     }
 
+    /// That which makes the state of these entries, without a value where they are gone.
+    fn making(entries: &[(String, Option<String>)]) -> Making {
+        let mut packed = Vec::new();
+        for ((key, value), time) in entries.iter().zip(1..) {
+            let at = Stamp { time: Time::new(time, 0), node: Node::new(b"n").unwrap() };
+            EntryPacker(&mut packed).value(key, &at, value.as_ref().map(String::as_bytes));
+        }
+        let mut parts = Parts::default();
+        parts.take(Entries::new(&packed), |_| {});
+        Making::new(Framing::Text, "d", parts)
+    }
+
+    // What is kept counts by its length, so that it must not have grown to twice of that.
+    #[test]
+    fn a_state_takes_little_more_than_its_length_whatever_is_in_it() {
+        let some = |key: String, value: String| (key, Some(value));
+        let text = format!(r#"{{"type":"text-state","state":"{}"}}"#, "x".repeat(100_000));
+        for entries in [
+            (0..20).map(|n| some(format!("__synckit:text:{n}"), text.clone())).collect::<Vec<_>>(),
+            (0..9_000).map(|n| some(format!("__synckit:set:{n}"), "1".to_owned())).collect(),
+            (0..3_000).map(|n| (format!("__synckit:set:{n}"), None)).collect(),
+            (0..3_000).map(|n| (format!("f{n}"), None)).collect(),
+            (0..3_000).map(|n| some(format!("f{n}"), "1".to_owned())).collect(),
+        ] {
+            let mut making = making(&entries);
+            while !making.is_done() {
+                making.go_on(&mut Compared::default(), u64::MAX);
+            }
+            let (len, capacity) = (making.frames.bytes.len(), making.frames.bytes.capacity());
+            assert!(capacity < len + len / 2, "{}: {len} bytes in {capacity}", entries[0].0);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_while_a_state_is_made_counts() {
+        const FIELDS: usize = 4_000;
+        let entries: Vec<_> = (0..FIELDS).map(|n| (format!("f{n}"), None)).collect();
+        let mut making = making(&entries);
+        let parts = making.state.bytes() - 20 * FIELDS;
+        assert!(parts >= FIELDS * 5, "places of all keys: {parts}");
+        while !making.is_done() {
+            making.go_on(&mut Compared::default(), 1);
+        }
+        let told = making.state.bytes() + making.frames.bytes.len();
+        assert!(making.bytes() >= told + (FIELDS - REMOVED_TOLD_MAX) * 5, "removals that are told to some");
+    }
+
     #[test]
     fn a_state_is_the_same_in_however_many_steps_it_is_made_and_none_is_large() {
         let names: Vec<String> = (0..2_000).map(|n| format!("f{}", n % 1_500)).collect();
@@ -361,17 +417,9 @@ mod tests {
             [u64::MAX, 100].map(|step| made(&mut Compared::default(), &keys, step));
         assert_eq!((one.fields_bytes(), all), (other.fields_bytes(), in_steps));
         assert!(all > 2_000 * work::PASSED_OVER && one.answer_bytes() > 1_500 * 6);
-        let mut making = {
-            let value = vec![b'1'; 10_000];
-            let mut packed = Vec::new();
-            for name in &names[..1_500] {
-                let at = Stamp { time: Time::new(1, 0), node: Node::new(b"n").unwrap() };
-                EntryPacker(&mut packed).value(name, &at, Some(&value));
-            }
-            let mut parts = Parts::default();
-            parts.take(Entries::new(&packed), |_| {});
-            Making::new(Framing::Text, "d", parts)
-        };
+        let value = "1".repeat(10_000);
+        let entries: Vec<_> = names[..1_500].iter().map(|name| (name.clone(), Some(value.clone()))).collect();
+        let mut making = making(&entries);
         let mut compared = Compared::default();
         while !making.is_done() {
             let units = making.go_on(&mut compared, 1_000);

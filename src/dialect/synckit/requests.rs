@@ -289,23 +289,26 @@ fn take_chunk(shard: &mut Shard, caller: Caller, fields: &Fields<'_>) {
             return refuse(shard, caller, Refusal::InvalidFormat);
         }
     };
+    // Before others lose anything for it.
+    let Some(session) = shard.session(caller) else { return };
+    let bytes = match Conversation::of(session).chunks.check(&piece, bytes_max) {
+        Ok(bytes) => bytes,
+        Err(refusal) => {
+            with_chunks(shard, caller, |chunks| chunks.forget(piece.name));
+            return refuse(shard, caller, refusal);
+        }
+    };
     if !has_room_for_piece(shard, caller, &piece, bytes_max) {
         return;
     }
-    let mut taken = Ok(None);
-    with_chunks(shard, caller, |chunks| taken = chunks.take(&piece, bytes_max, now_ms));
-    match taken {
-        Ok(None) => {}
-        Ok(Some(mut message)) => {
-            let len = message.len();
-            // All of it is read at once, whatever its last piece was.
-            shard.spend(work::copied(len) + work::decoded(len));
-            message.resize(len + PARSE_PADDING_BYTES, 0);
-            let payload = Payload::new(&mut message, len);
-            handle_framed(shard, caller, MessageKind::Binary, payload, true);
-        }
-        Err(refusal) => refuse(shard, caller, refusal),
-    }
+    let mut taken = None;
+    with_chunks(shard, caller, |chunks| taken = chunks.take(&piece, bytes, now_ms));
+    let Some(mut message) = taken else { return };
+    let len = message.len();
+    // All of it is read at once, whatever its last piece was.
+    shard.spend(work::copied(len) + work::decoded(len));
+    message.resize(len + PARSE_PADDING_BYTES, 0);
+    handle_framed(shard, caller, MessageKind::Binary, Payload::new(&mut message, len), true);
 }
 
 /// Changes the messages in pieces of a connection, and keeps account of what they take.

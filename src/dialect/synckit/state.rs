@@ -5,9 +5,10 @@
 //! ```
 //! Entry by entry, so that whoever sorts out many can stop and go on another time.
 
-use hashbrown::{DefaultHashBuilder, HashTable};
-
 use std::hash::BuildHasher;
+
+use hashbrown::hash_table::Entry as Found;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::changes::{SetChange, SetStep, Told};
 use super::keys::Key;
@@ -17,9 +18,9 @@ use crate::mesh::{Entries, Entry, EntryState};
 use crate::shard::work;
 use crate::wire::json::string_bytes;
 
-/// Units of looking up one key, and of looking at one entry again.
+/// Units of looking up one key, and of finding its entry again.
 const INDEXED: u64 = work::CELL / 4;
-const LOOKED_AT: u64 = work::CELL / 16;
+const FOUND: u64 = work::CELL / 8;
 
 /// Keys of no use that are remembered. What is left is found again.
 const OF_NO_USE_MAX: usize = 1_000;
@@ -29,12 +30,10 @@ const OF_NO_USE_MAX: usize = 1_000;
 pub struct State {
     parts: Parts,
     hasher: DefaultHashBuilder,
-    /// Places in `last`, by their key: the hash of that, halved, and the place.
-    by_key: HashTable<(u32, u32)>,
-    /// The last change of each key, in their order; `None`: of a key that has changed again.
-    last: Vec<Option<Place>>,
-    indexed: Place,
-    sorted_out: usize,
+    /// Where the last change of each key is.
+    last: HashTable<Place>,
+    /// The entry that comes next.
+    next: Place,
     /// When the set was last cleared.
     cleared: Time,
     /// In the order in which they were written.
@@ -56,9 +55,8 @@ pub struct State {
 impl State {
     pub fn of(mut parts: Parts) -> Self {
         let texts = latest_texts(&mut parts);
-        let last = Vec::with_capacity(parts.count());
-        let by_key = HashTable::with_capacity(parts.count());
-        Self { by_key, last, texts, parts, ..Self::default() }
+        let last = HashTable::with_capacity(parts.count());
+        Self { last, texts, parts, ..Self::default() }
     }
 
     pub fn entry(&self, at: Place) -> Entry<'_> {
@@ -67,31 +65,31 @@ impl State {
 
     /// Bytes that it holds.
     pub fn bytes(&self) -> usize {
-        self.parts.all_bytes() + self.texts.iter().map(Vec::len).sum::<usize>()
+        let places = self.fields.capacity() + self.elements.capacity();
+        let removed = self.removed_fields.capacity() + self.removed_elements.capacity();
+        self.parts.all_bytes()
+            + self.texts.iter().map(Vec::len).sum::<usize>()
+            + self.last.allocation_size()
+            + places * size_of::<Place>()
+            + removed * size_of::<(Time, Place)>()
     }
 
     /// Looks up the key of the next entry; what that costs, and `None` once there is no more.
     pub fn index_next(&mut self) -> Option<u64> {
-        let (at, entry) = self.parts.next(&mut self.indexed)?;
-        let hash = self.hasher.hash_one(entry.key);
-        let half = (hash >> 32) as u32;
-        let (parts, last) = (&self.parts, &mut self.last);
-        let is_it = |&(of, place): &(u32, u32)| {
-            of == half && last[place as usize].is_some_and(|at| parts.entry(at).key == entry.key)
+        let Some((at, entry)) = self.parts.next(&mut self.next) else {
+            self.next = Place::default();
+            return None;
         };
-        let spread = |half: u32| u64::from(half) << 32 | u64::from(half);
-        let place = u32::try_from(last.len()).expect("entries have more than one byte each");
-        match self.by_key.find_mut(spread(half), is_it) {
+        let (parts, hasher) = (&self.parts, &self.hasher);
+        let is_it = |&known: &Place| parts.entry(known).key == entry.key;
+        let hash_of = |&known: &Place| hasher.hash_one(parts.entry(known).key);
+        match self.last.entry(hasher.hash_one(entry.key), is_it, hash_of) {
             // Of one key an owner tells in the order of its changes.
-            Some((_, known)) => {
-                last[*known as usize] = None;
-                *known = place;
-            }
-            None => {
-                self.by_key.insert_unique(spread(half), (half, place), |&(half, _)| spread(half));
+            Found::Occupied(mut last) => *last.get_mut() = at,
+            Found::Vacant(none) => {
+                none.insert(at);
             }
         }
-        self.last.push(Some(at));
         if let (Key::Cleared, EntryState::Value { at, value: Some(_), .. }) =
             (Key::of(entry.key), entry.state)
         {
@@ -102,14 +100,16 @@ impl State {
 
     /// Sorts out the next entry, once all are indexed; what that costs, and `None` once there is no more.
     pub fn sort_out_next(&mut self) -> Option<u64> {
-        let Some(&last) = self.last.get(self.sorted_out) else {
-            (self.last, self.by_key) = (Vec::new(), HashTable::new());
-            self.sorted_out = 0;
+        let Some((place, entry)) = self.parts.next(&mut self.next) else {
+            self.last = HashTable::new();
             return None;
         };
-        self.sorted_out += 1;
-        let Some(place) = last else { return Some(LOOKED_AT) };
-        let entry = self.parts.entry(place);
+        let hash = self.hasher.hash_one(entry.key);
+        let found = FOUND + work::copied(entry.key.len());
+        if self.last.find(hash, |&last| last == place).is_none() {
+            // The key has changed again.
+            return Some(found);
+        }
         let read =
             if matches!(Key::of(entry.key), Key::Element(_)) { work::decoded(entry.key.len()) } else { 0 };
         match Told::of(entry) {
@@ -133,7 +133,7 @@ impl State {
             }
             Some(Told::Set(_) | Told::Text { .. }) | None => {}
         }
-        Some(LOOKED_AT + read)
+        Some(found + read)
     }
 
     /// Puts what is gone in the order of its changes, once all is sorted out; what that costs. It comes nearly in that order.
@@ -143,11 +143,11 @@ impl State {
         work::PASSED_OVER * (self.removed_fields.len() + self.removed_elements.len()) as u64
     }
 
-    /// Takes out the texts that others contain, of the first of which there is a bit each, the first the lowest.
+    /// Takes out the texts that others contain: a bit each, the first the lowest.
     pub fn take_out_texts(&mut self, contained: u32) {
         let (mut place, of_no_use) = (0, &mut self.of_no_use);
         self.texts.retain(|packed| {
-            let is_contained = place < u32::BITS && contained >> place & 1 == 1;
+            let is_contained = contained >> place & 1 == 1;
             place += 1;
             if is_contained && let Some((key, at, _)) = text_of(packed) {
                 of_no_use.push((key.to_owned(), at));

@@ -17,9 +17,9 @@ use crate::shard::work;
 use crate::wire::Payload;
 use crate::wire::json::{Members, Object, Parser, Value, write_string};
 
-/// States with which each other one is compared, at most, states that are looked at, and their bytes: what is not looked at is
-/// kept.
+/// States with which each other one is compared, at most.
 const COMPARED_MAX: usize = 4;
+/// States of a document that are compared at all, and their bytes, at most: the latest (`parts.rs`).
 pub const STATES_MAX: usize = 32;
 pub const BYTES_MAX: usize = 4 << 20;
 
@@ -64,19 +64,14 @@ pub struct Comparison {
     hasher: DefaultHashBuilder,
     kept: Vec<Blocks>,
     place: u32,
-    bytes: usize,
     contained: u32,
 }
 
 impl Comparison {
-    /// Takes the next operation; units that its comparison took, beside reading it.
+    /// Takes the next operation, of [`STATES_MAX`]; units that its comparison took, beside reading it.
     pub fn take(&mut self, operation: &[u8]) -> u64 {
         let place = self.place;
         self.place += 1;
-        self.bytes += operation.len();
-        if self.bytes > BYTES_MAX {
-            return 0;
-        }
         let state = state_of(&mut self.parser, operation);
         let Some(blocks) = state.and_then(|state| Blocks::read(state, &mut self.parser, &self.hasher)) else {
             return 0;

@@ -7,7 +7,6 @@ use super::own_members::OwnMembers;
 use super::rate::Window;
 use super::timers::Timer;
 use super::unread::Unread;
-use crate::limits::WRITER_SLOWED_MS_MAX;
 use crate::mesh::{ConnectionId, ReplyTo, SubscriptionRef};
 use crate::metrics::Refusal;
 use crate::shard::outbox::Outbox;
@@ -74,6 +73,8 @@ pub struct Connection {
     pub holds_changes: bool,
     /// Operations of its last message are left for the next turn, and it takes no further message until they are done.
     pub has_unfinished: bool,
+    /// Messages of it that some are yet to be sent; it takes no further one meanwhile, either.
+    pub undelivered: u32,
     /// Received and not yet handled: the request head, or what came while reading was paused.
     pub unread: Unread,
     /// It is not read, because this shard or this connection has too much under way.
@@ -119,9 +120,11 @@ pub struct Connection {
     pub owed_bytes: usize,
     /// Reads whose answers are too long to be made while others are owed, oldest first. They come next.
     pub long_reads: VecDeque<ReplyTo>,
+    /// In line to be looked at, as there may be room for one of them.
+    pub may_read_on: bool,
     pub bad_messages: u32,
-    /// Where writers are slowed: when its next message may be handled, in milliseconds, of which these are the low bits.
-    pub slowed_until_ms: u32,
+    /// Where writers are slowed: when its next message may be handled, in milliseconds; 0: it never was.
+    pub slowed_until_ms: u64,
     /// Messages it may send in the current second and minute.
     pub second: Window,
     pub minute: Window,
@@ -146,6 +149,7 @@ impl Connection {
             takes_no_requests: false,
             holds_changes: false,
             has_unfinished: false,
+            undelivered: 0,
             unread: Unread::default(),
             paused: false,
             waits: Waits::No,
@@ -173,6 +177,7 @@ impl Connection {
             request_bytes: 0,
             owed_bytes: 0,
             long_reads: VecDeque::new(),
+            may_read_on: false,
             bad_messages: 0,
             slowed_until_ms: 0,
             second: Window::default(),
@@ -190,15 +195,18 @@ impl Connection {
         (self.worked_in_turn, self.work_in_turn) = (turn.number(), u32::try_from(units).unwrap_or(u32::MAX));
     }
 
+    /// Whether something of its last message is left for the next turn.
+    pub const fn is_unfinished(&self) -> bool {
+        self.has_unfinished || self.undelivered > 0
+    }
+
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Open
     }
 
-    /// Microseconds until its next message may be handled, as its writes are slowed. What is longer ago than the low bits
-    /// tell looks like the future, but hardly ever like one that is near.
-    pub fn slowed_for_us(&self, turn: &Turn) -> Option<u64> {
-        let left_ms = u64::from(self.slowed_until_ms.wrapping_sub(turn.now.timer_ms() as u32));
-        (1..=WRITER_SLOWED_MS_MAX + 1).contains(&left_ms).then_some(left_ms * 1000)
+    /// When its next message may be handled, in microseconds, if its writes are slowed.
+    pub fn slowed_until_us(&self, turn: &Turn) -> Option<u64> {
+        (self.slowed_until_ms > turn.now.timer_ms()).then_some(self.slowed_until_ms * 1000)
     }
 
     /// Whether what is in flight waits for the peer to take bytes: what the kernel has room for is sent by the next turn.

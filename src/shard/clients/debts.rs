@@ -96,7 +96,7 @@ impl Clients {
             }
             let took_ms = now_ms.saturating_sub(debtor.since_ms);
             let taken = connection.sent_bytes - debtor.sent_bytes;
-            let enough = turn.config.drain_bytes_per_second_min as u64 * took_ms / 1000;
+            let enough = (turn.config.drain_bytes_per_second_min as u64).saturating_mul(took_ms) / 1000;
             let is_slow = took_ms >= WINDOW_MS && taken < enough;
             if took_ms >= WINDOW_MS {
                 debtor.begin(now_ms, connection);

@@ -117,7 +117,7 @@ impl Clients {
     }
 
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.table.get_mut(id.index).filter(|connection| connection.id == id)
+        tenant(&mut self.table, id)
     }
 
     /// The connection in a slot that is known to be taken, as by a subscription or a watch.
@@ -227,7 +227,7 @@ impl Clients {
 
     /// The kernel took `bytes` of what a connection has in flight; whether that was all, and `None` if it is gone.
     pub fn sent(&mut self, turn: &Turn, id: ConnectionId, bytes: usize) -> Option<bool> {
-        let connection = self.table.get_mut(id.index).filter(|connection| connection.id == id)?;
+        let connection = tenant(&mut self.table, id)?;
         connection.sent_bytes += bytes as u64;
         if connection.waits_for_peer(turn) {
             // There was no room before the peer took bytes, and so it lives.
@@ -297,9 +297,7 @@ impl Clients {
         }
         for index in 0..self.dirty.len() {
             let id = self.dirty[index];
-            let Some(connection) = self.table.get_mut(id.index).filter(|found| found.id == id) else {
-                continue;
-            };
+            let Some(connection) = tenant(&mut self.table, id) else { continue };
             connection.dirty = false;
             if connection.outbox.is_filling()
                 && !connection.outbox.is_sending()
@@ -361,4 +359,14 @@ impl Clients {
         let connection = self.get(id).filter(|connection| !connection.holds_changes);
         connection.map_or(0, |connection| (self.soft_bytes / 2).saturating_sub(connection.outbox.bytes()))
     }
+}
+
+/// The connection, unless its slot has another tenant by now.
+fn tenant(table: &mut Table, id: ConnectionId) -> Option<&mut Connection> {
+    table.get_mut(id.index).filter(|connection| connection.id == id)
+}
+
+/// The same, unless it is gone or leaving: it takes nothing more.
+fn connected(table: &mut Table, id: ConnectionId) -> Option<&mut Connection> {
+    tenant(table, id).filter(|connection| connection.is_connected())
 }

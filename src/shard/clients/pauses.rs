@@ -81,11 +81,33 @@ impl Clients {
         }
     }
 
-    /// They are done, so that the next message may be handled, or the end of the connection that has come meanwhile.
+    /// They are done.
     pub fn unfinished_ended(&mut self, id: ConnectionId) {
-        let Some(connection) = self.get_mut(id) else { return };
-        connection.has_unfinished = false;
-        if connection.ended && connection.waits == Waits::No {
+        if let Some(connection) = self.get_mut(id) {
+            connection.has_unfinished = false;
+            self.something_finished(id);
+        }
+    }
+
+    /// Some are yet to be sent a message of the connection.
+    pub fn message_kept(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.undelivered += 1;
+        }
+    }
+
+    /// All have been sent it.
+    pub fn message_delivered(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.undelivered -= 1;
+            self.something_finished(id);
+        }
+    }
+
+    /// What may be handled now if nothing of the last message is left: the next, or the end that has come meanwhile.
+    fn something_finished(&mut self, id: ConnectionId) {
+        let connection = &mut self.table[id.index];
+        if connection.ended && connection.waits == Waits::No && !connection.is_unfinished() {
             connection.waits = Waits::InLine;
             self.pauses.line.push_back(id);
         }
@@ -148,7 +170,7 @@ impl Clients {
 
     fn has_too_much_under_way(&self, connection: &Connection) -> bool {
         connection.takes_no_requests
-            || connection.has_unfinished
+            || connection.is_unfinished()
             || connection.requests_pending as usize >= CONNECTION_REQUESTS_PENDING_MAX
             || connection.request_bytes > CONNECTION_REQUEST_BYTES_MAX
             || connection.owed_bytes > self.answer_bytes_max() / 2
@@ -159,7 +181,7 @@ impl Clients {
     /// Handles no further message of a writer until then.
     pub fn slow(&mut self, turn: &mut Turn, id: ConnectionId, until_us: u64) {
         if let Some(connection) = self.get_mut(id) {
-            connection.slowed_until_ms = until_us.div_ceil(1000) as u32;
+            connection.slowed_until_ms = until_us.div_ceil(1000);
             turn.metrics.writes_slowed += 1;
         }
     }
@@ -179,7 +201,7 @@ impl Clients {
 fn rate_allows_at_us(turn: &Turn, connection: &Connection) -> Option<u64> {
     let Config { messages_per_second_max, messages_per_minute_max, rate_limit, .. } = *turn.config;
     let now_us = turn.now.monotonic_us;
-    let slowed = connection.slowed_for_us(turn).map(|left_us| now_us + left_us);
+    let slowed = connection.slowed_until_us(turn);
     if rate_limit == RateLimit::Refuse {
         return slowed;
     }

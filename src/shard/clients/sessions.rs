@@ -3,7 +3,8 @@
 //! Invariant: once a turn has ended the sum is that of all sessions. A session is looked at in the turns in which it may have
 //! changed, so that none that is idle costs anything.
 
-use super::Clients;
+use super::connection::Connection;
+use super::{Clients, tenant};
 use crate::mesh::ConnectionId;
 use crate::shard::{Dialect, Session};
 
@@ -15,20 +16,22 @@ pub struct Sessions {
     touched: Vec<ConnectionId>,
 }
 
+impl Sessions {
+    /// The session of a connection may change, or has changed.
+    pub(super) fn touch(&mut self, connection: &mut Connection) {
+        if !connection.is_session_touched {
+            connection.is_session_touched = true;
+            self.touched.push(connection.id);
+        }
+    }
+}
+
 impl Clients {
     /// What the dialect of a connection remembers of it, which is about to change; `None` if it is gone.
     pub fn session(&mut self, id: ConnectionId) -> Option<&mut Session> {
-        self.touch_session(id);
-        self.get_mut(id).map(|connection| &mut connection.session)
-    }
-
-    /// The session of a connection may be about to change.
-    pub(super) fn touch_session(&mut self, id: ConnectionId) {
-        let connection = self.table.get_mut(id.index).filter(|connection| connection.id == id);
-        if let Some(connection) = connection.filter(|connection| !connection.is_session_touched) {
-            connection.is_session_touched = true;
-            self.sessions.touched.push(id);
-        }
+        let connection = tenant(&mut self.table, id)?;
+        self.sessions.touch(connection);
+        Some(&mut connection.session)
     }
 
     /// A session goes, which is counted no longer.

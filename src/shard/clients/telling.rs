@@ -1,7 +1,7 @@
 //! What connections are sent: frames of their own, what a dialect makes of an event or a change, and what many are sent
 //! alike, which is made once.
 
-use super::{Clients, DIALECTS_MAX};
+use super::{Clients, DIALECTS_MAX, connected};
 use crate::mesh::ConnectionId;
 use crate::shard::caller::Caller;
 use crate::shard::outbox::{Frames, SharedFrames};
@@ -14,8 +14,7 @@ pub struct Alike([Option<SharedFrames>; DIALECTS_MAX]);
 impl Clients {
     /// Appends one frame to the outbox of `id`. A connection that is gone or leaving takes nothing more.
     pub fn send(&mut self, id: ConnectionId, now: Now, write: impl FnOnce(&mut Vec<u8>)) {
-        let connection = self.table.get_mut(id.index).filter(|connection| connection.id == id);
-        if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
+        if let Some(connection) = connected(&mut self.table, id) {
             connection.outbox.append(&mut self.pool, write);
             self.queued(id.index, now);
         }
@@ -31,8 +30,7 @@ impl Clients {
 
     /// Appends what is no message, and waits for no company: HTTP, a ping or a pong.
     pub fn send_uncounted(&mut self, id: ConnectionId, now: Now, write: impl FnOnce(&mut Vec<u8>)) {
-        let connection = self.table.get_mut(id.index).filter(|connection| connection.id == id);
-        if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
+        if let Some(connection) = connected(&mut self.table, id) {
             connection.urgent = true;
             connection.outbox.append_uncounted(&mut self.pool, write);
             self.queued(id.index, now);
@@ -48,11 +46,7 @@ impl Clients {
     /// The same of what takes about so many bytes: there is room for them from the start, so that what is large does not grow
     /// by copying.
     pub fn tell_large(&mut self, id: ConnectionId, now: Now, event: Event<'_>, bytes: usize) {
-        if self.get(id).is_some_and(|connection| connection.session.is_some()) {
-            self.touch_session(id);
-        }
-        let connection = self.table.get_mut(id.index).filter(|connection| connection.id == id);
-        if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
+        if let Some(connection) = connected(&mut self.table, id) {
             let dialect = self.dialects[usize::from(connection.dialect)];
             let session = &mut connection.session;
             let is_end = match event {
@@ -64,6 +58,9 @@ impl Clients {
                 out.reserve(bytes);
                 dialect.event(event, session, now, out);
             });
+            if session.is_some() {
+                self.sessions.touch(connection);
+            }
             if is_end {
                 self.answer(id, now);
             } else {
@@ -74,14 +71,16 @@ impl Clients {
 
     /// Has a connection sent what its dialect answers by now.
     pub fn answer(&mut self, id: ConnectionId, now: Now) {
-        let connection = self.table.get_mut(id.index).filter(|connection| connection.id == id);
-        if let Some(connection) = connection.filter(|connection| connection.is_connected()) {
+        if let Some(connection) = connected(&mut self.table, id) {
             let dialect = self.dialects[usize::from(connection.dialect)];
             let (session, commons) = (&mut connection.session, &mut self.commons);
             let answered = connection
                 .outbox
                 .append_parts(&mut self.pool, |parts| dialect.answer(session, commons, now, parts));
             connection.holds_changes = answered.holds_changes;
+            if connection.session.is_some() {
+                self.sessions.touch(connection);
+            }
             self.drained.extend(answered.next.map(Caller::connection));
             self.queued(id.index, now);
         }
@@ -89,9 +88,7 @@ impl Clients {
 
     /// Tells a connection of a change that nobody else is told in the same way.
     pub fn tell_change(&mut self, id: ConnectionId, now: Now, change: Change<'_>) {
-        let Some(connection) = self.table.get_mut(id.index).filter(|found| found.id == id) else {
-            return;
-        };
+        let Some(connection) = connected(&mut self.table, id) else { return };
         let dialect = self.dialects[usize::from(connection.dialect)];
         let session = &connection.session;
         connection.outbox.append(&mut self.pool, |out| dialect.change(change, session, out));

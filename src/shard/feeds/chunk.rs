@@ -2,8 +2,9 @@
 //!
 //! A walk goes through the cells in the order in which they were applied, so that it meets each once, in its latest state. A
 //! set with thousands of tags may change more often than it can be told as a whole, so large ones are passed over until the
-//! tail is reached. Then of each, in an order that stays, the tags are told that have changed since the walk, or its last
-//! **round**, began; what has changed meanwhile is for the next round, and that is less each time.
+//! tail is reached. Then of each, from the last place in the map to the first, the tags are told that have changed since the
+//! walk, or its last **round**, began; what has changed meanwhile is for the next round, and that is less each time. A set
+//! whose place has changed meanwhile, as others have gone, comes later in this order, so that it may be told twice, but is.
 //!
 //! Invariant: a chunk looks at no more than [`CHUNK_CELLS_SCANNED_MAX`] entries of the map and tags of its large sets, whether
 //! they are stale, do not pass the filter, were seen before or are sent; and its entries have no more bytes than there is room
@@ -86,7 +87,7 @@ impl Filling<'_> {
         }
         let tail = self.cells.last_applied().max(self.chunk.position);
         // Nothing changes meanwhile, so nothing is left after the round.
-        self.take_large(SetPlace { tail, cell: CellIndex::FIRST, tag: None })
+        self.take_large(SetPlace { tail, cell: CellIndex::END, tag: None })
     }
 
     fn take_in_order(&mut self) -> bool {
@@ -158,8 +159,8 @@ impl Filling<'_> {
     fn take_large(&mut self, place: SetPlace) -> bool {
         let cells = self.cells;
         let mut after = place.tag;
-        for (index, cell) in cells.large_from(place.cell) {
-            // If it is not there any more, the place was in another set.
+        for (index, cell) in cells.large_back_from(place.cell) {
+            // If it is not there any more, the place was in another set: what is there now has changed since, or was told.
             let after = after.take().filter(|_| index == place.cell);
             let is_news = cell.applied() > self.chunk.round.since && self.passes(cell);
             let stopped_at = match cell.state() {

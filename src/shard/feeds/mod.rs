@@ -120,10 +120,9 @@ impl Feeds {
         &mut self,
         maps: &mut Maps,
         map: MapSlot,
-        filter: Option<Filter>,
+        (scope, filter): (Scope, Option<Filter>),
         make: impl FnOnce(FeedSlot, u32) -> Subscription,
     ) -> (u32, bool) {
-        let scope = scope_of(maps[map].interest.name(), filter.as_ref());
         let was_heard = !maps[map].interest.members().is_empty();
         let slot = self.find_feed(map, scope, filter.as_ref()).unwrap_or_else(|| {
             let vacant = self.feeds.vacant_entry();

@@ -3,6 +3,7 @@
 use super::Feeds;
 use super::chunk::Chunk;
 use crate::crdt::{Map, MapType};
+use crate::limits::{CHUNK_BYTES, CHUNK_CELLS_SCANNED_MAX};
 use crate::mesh::{Answer, Item, Request, Span, SubscriptionRef, WalkAnswer, WalkRequest, Writer};
 use crate::shard::clients::Clients;
 use crate::shard::maps::Maps;
@@ -12,6 +13,14 @@ use crate::wire::Reject;
 
 /// Units of work of making chunks that fit into a turn whatever else it has done, so that walks go on in every one.
 const WORK_PER_TURN_MIN: u64 = work::TURN_MAX / 8;
+/// The chunk of the smallest entries, which a turn may begin when it has done nearly what it may.
+const _: () = assert!(
+    CHUNK_CELLS_SCANNED_MAX as u64 * (work::WALKED + work::PASSED_OVER)
+        + work::encoded(CHUNK_BYTES)
+        + work::copied(CHUNK_BYTES)
+        + WORK_PER_TURN_MIN
+        <= work::TURN_MAX
+);
 
 impl Feeds {
     /// Another shard, or a request that was parked, asks for a chunk.
@@ -100,7 +109,7 @@ impl Feeds {
         }
         turn.metrics.chunks += 1;
         turn.metrics.snapshot_entries += u64::from(answer.count);
-        turn.spend(work::CELL * u64::from(answer.count) + work::copied(entries.len()));
+        turn.spend(work::WALKED * u64::from(answer.count) + work::copied(entries.len()));
         if is_own {
             self.walk_answered(turn, clients, maps, turn.index, (&answer, &entries));
         } else {

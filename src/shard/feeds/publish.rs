@@ -1,12 +1,17 @@
 //! Messages that nobody keeps: from one connection to all who subscribe to a map, at most once.
 //!
-//! A connection's messages wait unread once a turn has done too much. Those of other shards have been read already: where the
-//! turn has no more work for them, they wait here, in order.
+//! A message is sent to one subscriber after the other for as long as the turn has work for it. Who is left is sent it by the
+//! next turns, a share in each at least, and messages that come meanwhile wait behind it. A connection of this shard takes no
+//! further message while one of its own waits here; those of other shards have been read already, and wait in order.
+//!
+//! Invariant: none is sent before all that came before it, so every subscriber is sent the messages of one connection in
+//! order. Only the oldest that waits has been sent to any.
 
+use std::iter;
 use std::sync::Arc;
 
 use super::Feeds;
-use crate::mesh::{ConnectionId, Item, Span};
+use crate::mesh::{ConnectionId, Item, Span, SubscriptionRef};
 use crate::shard::caller::Caller;
 use crate::shard::clients::{Alike, Clients};
 use crate::shard::maps::{MapSlot, Maps, WaitingBytes};
@@ -14,19 +19,32 @@ use crate::shard::turn::Turn;
 use crate::shard::work;
 use crate::shard::{Dialect, DialectIndex, Frames, Published};
 
-/// A message of another shard that waits for a turn with work for it.
+/// A message on its way to the subscribers of a map.
+#[derive(Clone, Copy)]
+struct Message<'a> {
+    map: &'a Arc<str>,
+    from: DialectIndex,
+    body: &'a [u8],
+    /// If it is a connection of this shard.
+    sender: Option<ConnectionId>,
+}
+
+/// A message that waits for a turn with work for it.
 pub struct Undelivered {
     map: Arc<str>,
     from: DialectIndex,
     body: Box<[u8]>,
-    _counted: WaitingBytes,
+    sender: Option<ConnectionId>,
+    /// Who is yet to be sent it, once some have been.
+    left: Option<Vec<SubscriptionRef>>,
+    counted: WaitingBytes,
 }
 
 impl Feeds {
     /// Sends `body` to every subscriber of `map` but the caller. Filters of subscriptions are about keys, so each gets it
     /// all. The messages of one connection arrive in order, but in none with changes of the map.
     pub fn publish(
-        &self,
+        &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &Maps,
@@ -39,12 +57,14 @@ impl Feeds {
         let Some(connection) = clients.get(caller.connection()) else { return };
         let from = connection.dialect;
         let interest = &maps[slot].interest;
+        let map = interest.name();
         for target in interest.shards().iter() {
             let envelope = turn.outgoing.filling(target);
             let body = Span::append(&mut envelope.bytes, body);
-            envelope.items.push(Item::Published { map: Arc::clone(interest.name()), dialect: from, body });
+            envelope.items.push(Item::Published { map: Arc::clone(map), dialect: from, body });
         }
-        self.deliver_message(turn, clients, maps, slot, (from, body), Some(caller.connection()));
+        let message = Message { map, from, body, sender: Some(caller.connection()) };
+        self.deliver_or_keep(turn, clients, maps, slot, message);
     }
 
     /// A connection of another shard has sent a message.
@@ -56,27 +76,44 @@ impl Feeds {
         map: &Arc<str>,
         (from, body): (DialectIndex, &[u8]),
     ) {
-        if self.undelivered.is_empty() && !turn.is_spent() {
-            return self.deliver_by_name(turn, clients, maps, map, (from, body));
+        let Some(slot) = maps.find(map, turn.hasher.map(map)) else { return };
+        let message = Message { map, from, body, sender: None };
+        if turn.is_spent() {
+            return self.keep(turn, clients, maps, slot, (message, None));
         }
-        turn.spend(work::PACKED + work::copied(body.len()));
-        if maps.may_wait(body.len()).is_err() {
-            turn.metrics.publishes_missed += self.subscribers_of(turn, maps, map);
-            return;
-        }
-        let counted = maps.count_waiting(size_of::<Undelivered>() + body.len());
-        let undelivered = Undelivered { map: Arc::clone(map), from, body: body.into(), _counted: counted };
-        self.undelivered.push_back(undelivered);
+        turn.begin_share_of(work::MESSAGE_MIN);
+        self.deliver_or_keep(turn, clients, maps, slot, message);
     }
 
-    /// Delivers what waits, as much as the turn has work for, one at least.
+    /// Goes on with messages that wait, as much as the turn has work for: the oldest has a share in any case.
     pub fn deliver_waiting(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps) {
-        let mut is_first = true;
-        while (is_first || !turn.is_spent())
-            && let Some(Undelivered { map, from, body, .. }) = self.undelivered.pop_front()
-        {
-            self.deliver_by_name(turn, clients, maps, &map, (from, &body));
-            is_first = false;
+        if self.undelivered.is_empty() {
+            return;
+        }
+        turn.begin_share_of(work::CONNECTION_MAX);
+        while let Some(mut oldest) = self.undelivered.pop_front() {
+            let Undelivered { ref map, from, ref body, sender, .. } = oldest;
+            let message = Message { map, from, body, sender };
+            let left = match oldest.left.take() {
+                Some(left) => self.deliver_to_left(turn, clients, message, left),
+                None => {
+                    let slot = maps.find(map, turn.hasher.map(map));
+                    let left = slot.map(|slot| self.deliver_message(turn, clients, maps, slot, message));
+                    let left = left.unwrap_or_default();
+                    oldest.counted.add(left.len() * size_of::<SubscriptionRef>());
+                    left
+                }
+            };
+            if !left.is_empty() {
+                oldest.left = Some(left);
+                return self.undelivered.push_front(oldest);
+            }
+            if let Some(sender) = sender {
+                clients.message_delivered(sender);
+            }
+            if turn.is_spent() {
+                return;
+            }
         }
     }
 
@@ -85,40 +122,100 @@ impl Feeds {
         !self.undelivered.is_empty()
     }
 
-    fn subscribers_of(&self, turn: &Turn, maps: &Maps, map: &str) -> u64 {
-        let Some(slot) = maps.find(map, turn.hasher.map(map)) else { return 0 };
-        let subscribers = |feed: &u32| self.feeds[*feed as usize].subscribers.len() as u64;
-        maps[slot].interest.members().iter().map(subscribers).sum()
-    }
-
-    fn deliver_by_name(
-        &self,
+    /// Sends a message to all who subscribe, or keeps it for those for whom the turn has no work.
+    fn deliver_or_keep(
+        &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &Maps,
-        map: &str,
-        message: (DialectIndex, &[u8]),
+        slot: MapSlot,
+        message: Message<'_>,
     ) {
-        if let Some(slot) = maps.find(map, turn.hasher.map(map)) {
-            self.deliver_message(turn, clients, maps, slot, message, None);
+        if !self.undelivered.is_empty() {
+            return self.keep(turn, clients, maps, slot, (message, None));
+        }
+        let left = self.deliver_message(turn, clients, maps, slot, message);
+        if !left.is_empty() {
+            self.keep(turn, clients, maps, slot, (message, Some(left)));
         }
     }
 
-    /// Queues a message for every local subscriber of the map but its sender.
+    /// Keeps a message for a later turn, unless too much waits in this shard: then whoever is left misses it.
+    fn keep(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &Maps,
+        slot: MapSlot,
+        (message, left): (Message<'_>, Option<Vec<SubscriptionRef>>),
+    ) {
+        let Message { map, from, body, sender } = message;
+        let left_bytes = left.as_ref().map_or(0, |left| left.len() * size_of::<SubscriptionRef>());
+        turn.spend(work::PACKED + work::copied(body.len() + left_bytes));
+        if maps.may_wait(body.len() + left_bytes).is_err() {
+            let missed = left.map_or_else(|| self.subscribers(maps, slot).count(), |left| left.len());
+            turn.metrics.publishes_missed += missed as u64;
+            return;
+        }
+        if let Some(sender) = sender {
+            clients.message_kept(sender);
+        }
+        let counted = maps.count_waiting(size_of::<Undelivered>() + body.len() + left_bytes);
+        let (map, body) = (Arc::clone(map), body.into());
+        self.undelivered.push_back(Undelivered { map, from, body, sender, left, counted });
+    }
+
+    /// Slots of the subscriptions of a map.
+    fn subscribers(&self, maps: &Maps, slot: MapSlot) -> impl Iterator<Item = u32> {
+        let feeds = maps[slot].interest.members().iter();
+        feeds.flat_map(|&feed| &self.feeds[feed as usize].subscribers).copied()
+    }
+
+    /// Queues a message for every local subscriber of the map but its sender; who is left when the turn has done enough.
     fn deliver_message(
         &self,
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &Maps,
         slot: MapSlot,
-        (from, body): (DialectIndex, &[u8]),
-        sender: Option<ConnectionId>,
+        message: Message<'_>,
+    ) -> Vec<SubscriptionRef> {
+        let mut subscribers = self.subscribers(maps, slot);
+        self.deliver_to_each(turn, clients, message, &mut subscribers);
+        let serial = |slot: u32| self.subscriptions[slot as usize].serial;
+        subscribers.map(|slot| SubscriptionRef { slot, serial: serial(slot) }).collect()
+    }
+
+    /// The same for those who were left, but for subscriptions that have ended since.
+    fn deliver_to_left(
+        &self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        message: Message<'_>,
+        mut left: Vec<SubscriptionRef>,
+    ) -> Vec<SubscriptionRef> {
+        let lasts = |left: &SubscriptionRef| {
+            let found = self.subscriptions.get(left.slot as usize);
+            found.is_some_and(|subscription| subscription.serial == left.serial)
+        };
+        let mut lasting = iter::from_fn(|| left.pop()).filter(lasts).map(|left| left.slot);
+        self.deliver_to_each(turn, clients, message, &mut lasting);
+        left
+    }
+
+    /// Queues a message for one subscription after the other, until the turn and whose share of it this is have done enough.
+    fn deliver_to_each(
+        &self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        Message { map, from, body, sender }: Message<'_>,
+        subscriptions: &mut impl Iterator<Item = u32>,
     ) {
-        let interest = &maps[slot].interest;
-        let message = Published { map: interest.name(), from, body, now: turn.now };
+        let message = Published { map, from, body, now: turn.now };
         let mut alike = Alike::default();
-        let of_map = interest.members().iter().flat_map(|&feed| &self.feeds[feed as usize].subscribers);
-        for &subscription in of_map {
+        while !(turn.is_spent() && turn.is_share_over())
+            && let Some(subscription) = subscriptions.next()
+        {
             turn.spend(work::receivers(1, body.len()));
             let id = self.subscriptions[subscription as usize].connection;
             let make = |dialect: &dyn Dialect, out: &mut Frames| dialect.published(message, &mut out.bytes);

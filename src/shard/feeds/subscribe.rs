@@ -62,7 +62,7 @@ impl Feeds {
         let own_place = connection.subscriptions.len() as u32;
         let (serial, echo) = (turn.next_serial(), subscribe.echo);
         let walk = Some(Box::new(Walk::new(purpose, position, turn.shards)));
-        let (slot, is_first) = self.join(maps, map, subscribe.filter, |feed, place| Subscription {
+        let (slot, is_first) = self.join(maps, map, (scope, subscribe.filter), |feed, place| Subscription {
             serial,
             connection: id,
             feed,

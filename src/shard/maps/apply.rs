@@ -3,7 +3,7 @@
 use std::iter;
 
 use super::{Cells, MapSlot, Maps, SharedMap};
-use crate::crdt::{Delta, MapType, Merge, Refused, Removal, Removed, Stamp, State, Time};
+use crate::crdt::{Delta, MapType, Merge, Refused, Removal, Stamp, State, Time};
 use crate::mesh::{Action, At, Merged, MergedStamp, TagList, TaggedValue, Write, Writer};
 use crate::metrics::{OpKind, OpOutcome as Counted};
 use crate::shard::turn::Turn;
@@ -143,12 +143,12 @@ impl Maps {
         let removed = loop {
             match self.try_remove(turn, slot, write, &mut removal, applied, &mut packed) {
                 // Where what it names was among what is forgotten, it lacks room again.
-                Err(Refused::Crowded(lack)) => self.make_room(turn, slot, write.hashed_key(), lack),
+                Err(Refused::Crowded(lack))
+                    if self.make_room(turn, slot, write.hashed_key(), lack, applied) => {}
                 removed => break removed.map_err(reject)?,
             }
         };
-        turn.spend(work::TAG * removed.work as u64);
-        if removed.tags == 0 {
+        if removed == 0 {
             return Ok(false);
         }
         turn.metrics.changes += 1;
@@ -161,23 +161,25 @@ impl Maps {
         Ok(true)
     }
 
-    /// Removes tags if there is room for it; those it has removed are packed where somebody hears of them.
+    /// Removes tags if there is room for it, which costs where there is none, too; how many. Those it has removed are packed
+    /// where somebody hears of them.
     fn try_remove(
         &mut self,
-        turn: &Turn,
+        turn: &mut Turn,
         slot: MapSlot,
         write: &Write<'_>,
         removal: &mut Removal<'_, '_>,
         applied: Time,
         packed: &mut Vec<u8>,
-    ) -> Result<Removed, Refused> {
+    ) -> Result<usize, Refused> {
         let (key, journal) = (write.hashed_key(), &mut self.journal);
         let map = &mut self.table[slot];
         let is_heard = map.interest.is_heard();
         let SharedMap { interest, cells: Cells::Typed(cells), changed_at, .. } = map else {
             return Err(Refused::MapType);
         };
-        cells.remove(key, removal, applied, turn.config.cell_bytes_max, |tag| {
+        let mut work = 0;
+        let removed = cells.remove(key, removal, applied, turn.config.cell_bytes_max, &mut work, |tag| {
             if let Some(journal) = journal {
                 journal.push(interest.name(), key.bytes, &Delta::OrRemove { tag }, applied);
                 *changed_at = applied;
@@ -185,10 +187,12 @@ impl Maps {
             if is_heard {
                 TagList::push(packed, tag);
             }
-        })
+        });
+        turn.spend(work::TAG * work as u64);
+        removed
     }
 
-    fn find_state(&self, slot: MapSlot, write: &Write<'_>) -> Option<&State> {
+    pub(super) fn find_state(&self, slot: MapSlot, write: &Write<'_>) -> Option<&State> {
         let cells = self.table[slot].typed()?;
         let cell = cells.find(write.hashed_key())?;
         Some(cells.cell(cell).state())
@@ -235,8 +239,8 @@ impl Maps {
         let is_heard = map.interest.is_heard();
         let Some(cells) = map.typed_mut() else { return Err(Reject::MapType) };
         match cells.merge_within(key, delta, applied, turn.config.cell_bytes_max) {
-            Err(Refused::Crowded(lack)) => {
-                self.make_room(turn, slot, key, lack);
+            Err(Refused::Crowded(lack)) if self.make_room(turn, slot, key, lack, applied) => {
+                turn.spend(work::CELL);
                 self.merge(turn, slot, write, delta, applied, writer)
             }
             Ok(Merge::Lost) => Ok(false),
@@ -276,7 +280,7 @@ impl Maps {
                 entry.tags(write.key, iter::once(TaggedValue { tag, value, at }), iter::empty());
             }
             Delta::OrRemove { tag } => entry.tags(write.key, iter::empty(), iter::once(tag)),
-            Delta::Counter { .. } => entry.count(write.key, count),
+            Delta::Counter { .. } | Delta::CounterAbsorbed { .. } => entry.count(write.key, count),
         });
     }
 }

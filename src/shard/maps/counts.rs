@@ -5,7 +5,6 @@
 //! it took, it costs one look.
 
 use super::{MapSlot, Maps, SharedMap};
-use crate::mesh;
 use crate::shard::turn::Turn;
 
 /// See the module.
@@ -59,7 +58,7 @@ impl Maps {
     pub(super) fn count_changed(&mut self, turn: &mut Turn) {
         while let Some(slot) = self.uncounted.pop() {
             let Some(map) = self.table.get(slot) else { continue };
-            let after = self.counted(map);
+            let after = counted(turn, map);
             let map = &mut self.table[slot];
             let before = std::mem::replace(&mut map.counted, after);
             self.counts.replace(before, after);
@@ -70,20 +69,19 @@ impl Maps {
     }
 
     /// From scratch, which takes a look at every map: for tests.
-    pub fn recounted(&self) -> MapCounts {
+    pub fn recounted(&self, turn: &Turn) -> MapCounts {
         let mut counts = MapCounts::default();
-        self.table.iter().for_each(|map| counts.replace(Counted::default(), self.counted(map)));
+        self.table.iter().for_each(|map| counts.replace(Counted::default(), counted(turn, map)));
         counts
     }
+}
 
-    fn counted(&self, map: &SharedMap) -> Counted {
-        let (index, shards) = self.shard;
-        let is_home = || mesh::owner(map.interest.hash(), shards) == index;
-        Counted {
-            bytes: map.heap_bytes(),
-            cells: map.typed().map_or(0, |cells| cells.cells() as u32),
-            is_named: map.typed().is_some() && is_home(),
-            is_listed: false,
-        }
+/// What a map adds to the counts. Its type is decided by the shard that owns its name.
+fn counted(turn: &Turn, map: &SharedMap) -> Counted {
+    Counted {
+        bytes: map.heap_bytes(),
+        cells: map.typed().map_or(0, |cells| cells.cells() as u32),
+        is_named: map.typed().is_some() && turn.owner(map.interest.hash()) == turn.index,
+        is_listed: false,
     }
 }

@@ -18,7 +18,7 @@ use crate::wire::Reject;
 /// Chunks one turn takes in, each of some `LOAD_CHUNK_BYTES`.
 const CHUNKS_PER_TURN_MAX: usize = 4;
 /// Milliseconds for which a map that could not be loaded is not asked for again.
-const RETRY_MS: u64 = 1_000;
+pub(super) const RETRY_MS: u64 = 1_000;
 /// Milliseconds between two checks of what waits too long.
 const CHECK_EVERY_MS: u64 = 100;
 

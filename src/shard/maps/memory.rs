@@ -54,6 +54,8 @@ enum Standing {
     /// Not all of it is in the base.
     Unfolded,
     InUse,
+    /// It holds nothing, and its place is for those who hear of it.
+    Gone,
 }
 
 impl Maps {
@@ -63,13 +65,11 @@ impl Maps {
         if !self.memory.is_short {
             return None;
         }
-        let key = write.hashed_key();
-        let cells = self.table[slot].typed();
-        let state = cells.and_then(|cells| Some(cells.cell(cells.find(key)?).state()));
+        let state = self.find_state(slot, write);
         let grows = match write.action {
             // Of an unknown set or counter nothing is remembered.
             Action::Delete { .. } => {
-                state.is_none() && cells.is_none_or(|cells| cells.map_type() == MapType::Lww)
+                state.is_none() && self.table[slot].map_type().is_none_or(|map_type| map_type == MapType::Lww)
             }
             Action::RemoveTags { tags } => match state {
                 Some(State::OrSet(set)) => tags.iter().any(|tag| !set.knows(tag)),
@@ -142,6 +142,7 @@ impl Maps {
                 Standing::Unfolded => {}
                 // Out of the way of the next pass.
                 Standing::InUse => self.renew(slot),
+                Standing::Gone => self.order.unlink(&mut self.table, slot),
             }
         }
         pass.has_more = pass.evicted > 0 && self.is_memory_above(EVICT_BELOW) && next.is_some();
@@ -154,7 +155,7 @@ impl Maps {
             let cells = std::mem::replace(&mut self.table[slot].cells, Cells::Unloaded);
             self.changed(slot);
             self.count_changed(turn);
-            self.renew(slot);
+            self.order.unlink(&mut self.table, slot);
             cells
         } else {
             self.remove(slot).cells
@@ -183,9 +184,10 @@ struct Pass {
 }
 
 fn standing(map: &SharedMap, folded: Time) -> Standing {
-    let has_gone = map.interest.is_heard() && !matches!(map.cells, Cells::Typed(_));
-    if map.is_busy() || has_gone {
+    if map.is_busy() {
         Standing::InUse
+    } else if map.interest.is_heard() && map.typed().is_none() {
+        Standing::Gone
     } else if map.changed_at > folded {
         Standing::Unfolded
     } else {

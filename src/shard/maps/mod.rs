@@ -38,7 +38,7 @@ use super::interest::{Interest, NameTable, Named};
 use super::{Shared, turn::Turn};
 use crate::crdt::{self, MapType, Time};
 use crate::handover::StoragePort;
-use crate::mesh::{ShardIndex, ShardSet};
+use crate::mesh::ShardSet;
 use crate::wire::Reject;
 
 /// Slot of a map in this shard's table.
@@ -163,8 +163,6 @@ pub struct Maps {
     order: RecencyOrder,
     /// Sum of what each map was last counted with.
     counts: MapCounts,
-    /// Who this shard is among how many: it is the home of the maps whose names it owns.
-    shard: (ShardIndex, usize),
     /// All maps were dropped at this tick: whoever has seen only what was applied before must start anew.
     pub cleared_through: Time,
     /// What was pruned of maps that were forgotten since: whoever has seen less of a map that is not here, or came
@@ -197,7 +195,6 @@ impl Maps {
             is_stored: journal.is_some(),
             order: RecencyOrder::new(journal.is_some() && memory.is_limited()),
             counts: MapCounts::default(),
-            shard: (turn.index, turn.shards),
             cleared_through: shared.storage.as_ref().map_or(Time::ZERO, |storage| storage.cleared_through),
             forgotten_through: Time::ZERO,
             journal,

@@ -1,6 +1,6 @@
 //! Which maps were used how long ago: a list through their slots, least recently used first.
 //!
-//! Invariant: where the order is kept, every map is in the list exactly once. It is exact to [`STEP_MS`]: a map that
+//! Invariant: where the order is kept, every map that holds cells is in the list exactly once. It is exact to [`STEP_MS`]: a map that
 //! is used all the time is moved ten times a second, not for each operation.
 
 use super::{MapSlot, SharedMap};

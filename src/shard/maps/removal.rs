@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::load::RETRY_MS;
 use super::{Cells, MapSlot, Maps, SharedMap};
-use crate::crdt::{Delta, HashedKey, Lack, State, Time};
+use crate::crdt::{Delta, HashedKey, Lack, MapType, Merge, State, Time};
 use crate::shard::turn::Turn;
 use crate::shard::work;
 
@@ -25,14 +26,19 @@ impl Maps {
     /// Makes sure the map is looked at when its next removal is due.
     pub fn schedule_removals(&mut self, turn: &mut Turn, slot: MapSlot) {
         let retention_ms = turn.config.tombstone_retention_ms;
-        let map = &mut self.table[slot];
-        let Some(cells) = map.typed() else { return };
+        let Some(cells) = self.table[slot].typed() else { return };
         // Forgotten is what was applied before a millisecond, so that all of its own must have passed.
         let prune_ms = cells.next_prune().map(|applied| applied.millis() + retention_ms + 1);
         let due_ms = match (cells.next_expiry_ms(), prune_ms) {
             (None, None) => return,
             (expiry_ms, prune_ms) => expiry_ms.unwrap_or(u64::MAX).min(prune_ms.unwrap_or(u64::MAX)),
         };
+        self.schedule_at(slot, due_ms);
+    }
+
+    /// Has the map looked at then, unless it is sooner.
+    fn schedule_at(&mut self, slot: MapSlot, due_ms: u64) {
+        let map = &mut self.table[slot];
         if due_ms < map.scheduled_ms {
             map.scheduled_ms = due_ms;
             self.schedule.due.push(Reverse((due_ms, slot)));
@@ -62,9 +68,12 @@ impl Maps {
             // An entry that an earlier one has replaced, or of a map that was evicted.
             _ => return,
         }
-        if matches!(self.table[slot].cells, Cells::Unloaded) && self.table[slot].interest.is_heard() {
-            // What ends must be told to who watches. It is loaded first, and what is due then is ended with that.
+        let map = &self.table[slot];
+        if matches!(map.cells, Cells::Unloaded | Cells::Loading(_)) && map.interest.is_heard() {
+            // What ends must be told to who watches. It is loaded first, however often that fails, and what is due then is
+            // ended with that.
             self.must_wait(turn, slot);
+            self.schedule_at(slot, turn.now.unix_ms + RETRY_MS);
             return;
         }
         self.expire(turn, slot);
@@ -101,23 +110,54 @@ impl Maps {
     }
 
     fn prune(&mut self, turn: &mut Turn, slot: MapSlot) {
-        let oldest_kept_ms = turn.now.unix_ms.saturating_sub(turn.config.tombstone_retention_ms);
+        let oldest_kept = oldest_kept(turn);
         let Some(cells) = self.table[slot].typed_mut() else { return };
-        let pruned = cells.prune(Time::new(oldest_kept_ms, 0), REMOVALS_PER_TURN_MAX);
+        let pruned = cells.prune(oldest_kept, REMOVALS_PER_TURN_MAX);
         turn.metrics.pruned += pruned.forgotten as u64;
         turn.spend(work::CELL * pruned.forgotten as u64 + work::PASSED_OVER * pruned.passed as u64);
     }
 
-    /// Forgets removals of a key early, as a change of it lacks room.
-    pub(super) fn make_room(&mut self, turn: &mut Turn, slot: MapSlot, key: HashedKey<'_>, lack: Lack) {
-        let Some(cells) = self.table[slot].typed_mut() else { return };
+    /// Forgets what it can of a key, as the change applied then lacks room; whether there is more now.
+    pub(super) fn make_room(
+        &mut self,
+        turn: &mut Turn,
+        slot: MapSlot,
+        key: HashedKey<'_>,
+        lack: Lack,
+        applied: Time,
+    ) -> bool {
+        let Some(cells) = self.table[slot].typed_mut() else { return false };
+        if cells.map_type() == MapType::Counter {
+            return self.absorb(turn, slot, key, applied);
+        }
         let pruned = cells.make_room(key, lack);
         turn.metrics.pruned += pruned.forgotten as u64;
         turn.spend(work::TAG * pruned.passed as u64);
+        pruned.forgotten > 0
+    }
+
+    /// Absorbs the slots of a counter that have not counted for the retention, if there are any, as a part of the change
+    /// applied then.
+    fn absorb(&mut self, turn: &mut Turn, slot: MapSlot, key: HashedKey<'_>, applied: Time) -> bool {
+        let oldest_kept = oldest_kept(turn);
+        let Some(cells) = self.table[slot].typed_mut() else { return false };
+        turn.spend(work::TAG * cells.slots(key) as u64);
+        let Some(delta) = cells.absorption(key, oldest_kept.previous()) else { return false };
+        let is_absorbed = matches!(cells.merge(key, &delta, applied), Ok(Merge::Changed(_)));
+        if is_absorbed {
+            self.changed(slot);
+            self.journal_change(slot, key.bytes, &delta, applied);
+        }
+        is_absorbed
     }
 
     /// When [`Self::run_removals`] has something to do, in Unix milliseconds.
     pub fn next_removal_ms(&self) -> Option<u64> {
         self.schedule.due.peek().map(|&Reverse((due_ms, _))| due_ms)
     }
+}
+
+/// What is older may be forgotten.
+fn oldest_kept(turn: &Turn) -> Time {
+    Time::new(turn.now.unix_ms.saturating_sub(turn.config.tombstone_retention_ms), 0)
 }

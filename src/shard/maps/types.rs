@@ -44,6 +44,7 @@ impl Maps {
             }
             Cells::Unloaded | Cells::Loading(_) | Cells::Claiming(_) => None,
             Cells::Untyped if is_home => {
+                self.touch(slot, turn.now.timer_ms());
                 self.begin_map(slot, write.action.map_type());
                 self.journal_type(turn, slot, write.action.map_type());
                 Some(slot)

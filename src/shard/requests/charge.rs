@@ -56,7 +56,7 @@ impl Requests {
         client.owed_bytes -= charge.owed_bytes;
         if !client.long_reads.is_empty() {
             client.long_reads.retain(|reply| reply.serial != serial);
-            self.roomier.push_back(id);
+            self.roomier.note(client);
         }
         clients.something_ended(id);
     }

@@ -5,6 +5,7 @@ mod digest;
 mod durable;
 mod gathered;
 mod read;
+mod roomier;
 mod unfinished;
 mod write;
 
@@ -16,6 +17,7 @@ use slab::Slab;
 use charge::Charge;
 use durable::DurableWaits;
 use gathered::Gathered;
+use roomier::Roomier;
 use unfinished::Unfinished;
 use write::OpHash;
 
@@ -113,8 +115,8 @@ pub struct Requests {
     /// Scratch of a read: packed keys, and the cells found.
     keys: Vec<u8>,
     found: Vec<CellIndex>,
-    /// Connections that may have room for an answer that was too long.
-    roomier: VecDeque<ConnectionId>,
+    /// Connections that may have room for an answer that was too long, each once.
+    roomier: Roomier,
     /// The turn in which an answer was made that needed room of its own.
     large_made_in: Option<u32>,
     /// Bytes that the answers to all requests under way may take.
@@ -174,7 +176,7 @@ impl Requests {
             spare_outcomes: SpareOutcomes::default(),
             keys: Vec::new(),
             found: Vec::new(),
-            roomier: VecDeque::new(),
+            roomier: Roomier::default(),
             large_made_in: None,
             owed_bytes: 0,
         }

@@ -79,8 +79,7 @@ impl Requests {
         map: &str,
         keys: impl Iterator<Item = &'k str>,
     ) {
-        turn.account.set(Use::Outboxes, clients.held_bytes());
-        if let Some(reject) = turn.account.refuses_answers() {
+        if let Some(reject) = turn.account.refuses_answers(clients.held_bytes()) {
             return clients.reject(turn, asked.connection(), asked.ticket(), reject);
         }
         let map_hash = turn.hasher.map(map);
@@ -268,7 +267,7 @@ impl Requests {
                 self.owed_bytes -= owed_bytes;
                 client.long_reads.push_back(reply);
             }
-            self.roomier.push_back(request.connection);
+            self.roomier.note(client);
             return;
         }
         let Some(request) = self.end_wait(turn, clients, reply) else { return };
@@ -287,9 +286,9 @@ impl Requests {
     }
 
     /// Takes note that the peer of a connection has taken what it was sent.
-    pub fn has_drained(&mut self, clients: &Clients, id: ConnectionId) {
-        if clients.get(id).is_some_and(|client| !client.long_reads.is_empty()) {
-            self.roomier.push_back(id);
+    pub fn has_drained(&mut self, clients: &mut Clients, id: ConnectionId) {
+        if let Some(client) = clients.get_mut(id).filter(|client| !client.long_reads.is_empty()) {
+            self.roomier.note(client);
         }
     }
 
@@ -305,11 +304,11 @@ impl Requests {
         // However many have room, they may not in all.
         while turn.account.has_room_beside(clients.held_bytes())
             && !(has_asked && turn.is_spent())
-            && let Some(id) = self.roomier.pop_front()
+            && let Some(id) = self.roomier.next(clients)
         {
             while let Some(&reply) = clients.get(id).and_then(|client| client.long_reads.front()) {
                 if has_asked && turn.is_spent() {
-                    self.roomier.push_front(id);
+                    self.roomier.put_back(clients, id);
                     break;
                 }
                 if !self.read_on_if_room(turn, clients, maps, reply) {

@@ -64,7 +64,7 @@ impl Requests {
         let before = clients.get(id).map_or(0, |connection| connection.work_before(turn));
         let began = turn.work();
         turn.begin_share(before);
-        warm(maps, &left);
+        warm(turn, maps, &left);
         while let Some((reply, write)) = left.ops.pop_front() {
             // Otherwise whoever asked has been told that it was not carried out in time.
             if self.pending.find(reply).is_some() {
@@ -101,11 +101,14 @@ impl Requests {
     }
 }
 
-/// Brings the cells into the cache that the next share of a turn is about: see [`Requests::write`].
-fn warm(maps: &Maps, left: &Unfinished) {
+/// Brings the cells of this shard into the cache that the next share of a turn is about: see [`Requests::write`].
+fn warm(turn: &Turn, maps: &Maps, left: &Unfinished) {
     let mut last = None;
     for (_, write) in left.ops.iter().take(OPS_PER_SHARE) {
         let (map, map_hash, key_hash) = write.target(&left.bytes);
+        if turn.owner(key_hash) != turn.index {
+            continue;
+        }
         if last.is_none_or(|(hash, _)| hash != map_hash) {
             last = Some((map_hash, maps.find(map, map_hash)));
         }

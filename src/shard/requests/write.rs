@@ -161,6 +161,18 @@ impl Requests {
                 Err(reject) => Err(reject),
             },
         };
+        self.answer_op(turn, clients, maps, reply, outcome);
+    }
+
+    /// Answers one operation to whoever asked for it, here or elsewhere.
+    pub fn answer_op(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &Maps,
+        reply: ReplyTo,
+        outcome: Result<Merged, Reject>,
+    ) {
         if reply.shard == turn.index {
             let cover = (turn.index, maps.covering());
             self.write_answered(turn, clients, maps, (reply, outcome), cover);

@@ -112,8 +112,7 @@ pub(super) fn optional_stamp(field: Field<'_>) -> Result<Option<Stamp>, Reject> 
 pub(super) fn optional_map_type(field: Field<'_>) -> Result<Option<MapType>, Reject> {
     const RULE: &str = "map_type is lww, or or counter";
     let Some(text) = optional_text(field, RULE)? else { return Ok(None) };
-    let map_type = MapType::ALL.into_iter().find(|map_type| map_type.as_str() == text);
-    map_type.ok_or(Reject::BadRequest(RULE)).map(Some)
+    MapType::parse(text).ok_or(Reject::BadRequest(RULE)).map(Some)
 }
 
 pub(super) fn replica(field: Field<'_>) -> Result<NodeName, Reject> {

@@ -207,6 +207,39 @@ fn tags_that_are_no_news_count_as_looked_at_and_a_set_that_is_gone_ends() {
     assert!(walk.is_over);
 }
 
+/// Goal: a set that is put elsewhere while a walk is among the large ones comes all the same, as a whole. Method: that, after
+/// any number of chunks.
+#[test]
+fn a_set_that_is_put_elsewhere_while_a_walk_is_under_way_is_not_lost() {
+    const SETS: [&str; 4] = ["a", "b", "c", "d"];
+    const TAGS: usize = 400;
+    for chunks in 1.. {
+        let mut written = Written::new(MapType::Or);
+        ["x", "y"].iter().for_each(|key| written.add(key, 0, b"1"));
+        for set in SETS {
+            (0..TAGS).for_each(|tag| written.add(set, tag, &[b'1'; 100]));
+        }
+        ["x", "y"].iter().for_each(|key| written.remove(key, 0));
+        let (mut walk, mut replica) = (Walk::new(10_000), Replica::default());
+        while !walk.is_over && walk.chunks < chunks {
+            walk.step(&written.map, None);
+            replica.merge(&walk.packed);
+        }
+        let was_over = walk.is_over;
+        let _ = written.map.prune(written.time.next(), usize::MAX);
+        assert_eq!(written.map.cells(), SETS.len());
+        while !walk.is_over {
+            walk.step(&written.map, None);
+            replica.merge(&walk.packed);
+        }
+        assert_eq!(replica.live.len(), SETS.len() * TAGS, "pruned after {chunks} chunks");
+        if was_over {
+            assert!(chunks > 20, "{chunks} chunks");
+            break;
+        }
+    }
+}
+
 /// Goal: a set that a walk has passed over for being large comes though it is small by then.
 #[test]
 fn a_set_that_shrinks_while_a_walk_is_under_way_is_not_lost() {

@@ -7,33 +7,23 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[allow(dead_code, reason = "nothing is read here")]
+#[path = "../client_frames/mod.rs"]
 mod client_frames;
+#[path = "../counting_allocator/mod.rs"]
 mod counting_allocator;
+mod host;
+#[path = "../shards/mod.rs"]
 mod shards;
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
-
-use annulus::config::{Config, DialectPath};
-use annulus::crdt::Time;
-use annulus::dialect;
-use annulus::handover::{self, Chunk, FromStorage, Progress, ShardPort, ToStorage};
-use annulus::limits::PARSE_PADDING_BYTES;
-use annulus::mesh::{self, ConnectionId};
-use annulus::metrics::Metrics;
-use annulus::shard::{Command, Now, Shard, SharedStorage};
+use annulus::mesh::ConnectionId;
 
 use client_frames::text_frame;
-use counting_allocator::{allocations, bytes, bytes_peak};
-use shards::{BEGIN, shared, upgrade};
+use counting_allocator::{bytes, bytes_peak};
+use host::{Host, TURNS};
 
-const TURNS: u64 = 1_000;
-/// Turns in which every buffer grows to its size; the applied order of a map is swept now and then.
-const WARM_UP_TURNS: u64 = 1_000;
 const SUBSCRIBERS: u64 = 100;
 /// Keys that are overwritten in rotation.
 const KEYS: u64 = 64;
-const TURN_US: u64 = 100;
 
 #[test]
 fn a_steady_turn_of_ping_allocates_nothing() {
@@ -230,172 +220,4 @@ fn one_key(n: usize) -> Vec<u8> {
         n % 10_000
     );
     text_frame(text.as_bytes())
-}
-
-/// What `io/` is to a shard: each send is taken whole and completes in the next turn.
-struct Host {
-    shard: Shard,
-    now: Now,
-    commands: Vec<Command>,
-    sent: Vec<(ConnectionId, usize)>,
-    buffer: Vec<u8>,
-    storage: Option<Storage>,
-    /// Pieces of a send, at most.
-    pieces_max: usize,
-    /// Clients send more than a turn handles.
-    may_pause: bool,
-}
-
-/// A disk that takes everything at once, and gives every buffer back.
-struct Storage {
-    port: ShardPort,
-    progress: Arc<Progress>,
-}
-
-impl Host {
-    fn new() -> Self {
-        Self::with(None)
-    }
-
-    fn stored() -> Self {
-        Self::with(Some(Arc::new(Progress::new(1, Time::ZERO))))
-    }
-
-    fn with(progress: Option<Arc<Progress>>) -> Self {
-        Self::with_config(progress, |_| {})
-    }
-
-    fn with_config(progress: Option<Arc<Progress>>, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config {
-            heartbeat_ms: 3_600_000,
-            offers_durable: true,
-            dialects: vec![DialectPath::NATIVE, dialect::synckit::PATH],
-            ..Config::default()
-        };
-        change(&mut config);
-        let of = |progress| SharedStorage { progress, clock_floor: Time::ZERO, cleared_through: Time::ZERO };
-        let shared = shared(config, progress.clone().map(of));
-        let ports = mesh::connect(1).pop().unwrap();
-        let (storage, port) = handover::connect(1).pop().unwrap();
-        let shard = Shard::new(shared, 0, ports, progress.is_some().then_some(storage), BEGIN, 1);
-        let storage = progress.map(|progress| Storage { port, progress });
-        Self {
-            shard,
-            now: BEGIN,
-            commands: Vec::new(),
-            sent: Vec::new(),
-            buffer: Vec::new(),
-            storage,
-            pieces_max: 0,
-            may_pause: false,
-        }
-    }
-
-    /// An open WebSocket of the native dialect whose `hello` has been sent.
-    fn open(&mut self) -> ConnectionId {
-        self.open_at("/v1")
-    }
-
-    fn open_at(&mut self, path: &str) -> ConnectionId {
-        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
-        self.turn_with(|host| host.receive(id, upgrade(path).as_bytes()));
-        self.turn_with(|_| {});
-        id
-    }
-
-    fn subscribe(&mut self, id: ConnectionId) {
-        self.turn_with(|host| host.receive(id, &text_frame(br#"{"type":"subscribe","map":"board"}"#)));
-        self.turn_with(|_| {});
-    }
-
-    /// A turn in which connections are pinged, or end.
-    fn quiet_turn(&mut self) {
-        self.now.monotonic_us += TURN_US;
-        self.shard.start_turn(self.now);
-        while let Some((id, bytes)) = self.sent.pop() {
-            self.shard.sent(id, bytes);
-        }
-        self.shard.drain_mesh();
-        self.shard.end_turn();
-        self.shard.take_commands(&mut self.commands);
-        for command in &self.commands {
-            if let Command::Send(id) = *command {
-                self.sent.push((id, self.shard.in_flight(id).map(<[u8]>::len).sum()));
-            }
-        }
-        self.commands.clear();
-    }
-
-    fn receive(&mut self, id: ConnectionId, octets: &[u8]) {
-        self.buffer.clear();
-        self.buffer.extend_from_slice(octets);
-        self.buffer.resize(octets.len() + PARSE_PADDING_BYTES, 0);
-        self.shard.received(id, &mut self.buffer, octets.len());
-    }
-
-    fn turn_with(&mut self, receive: impl FnOnce(&mut Self)) {
-        self.now.monotonic_us += TURN_US;
-        self.now.unix_ms = 1_700_000_000_000 + self.now.monotonic_us / 1000;
-        self.shard.start_turn(self.now);
-        while let Some((id, bytes)) = self.sent.pop() {
-            self.shard.sent(id, bytes);
-        }
-        receive(self);
-        self.shard.drain_mesh();
-        self.shard.end_turn();
-        self.shard.take_commands(&mut self.commands);
-        for command in &self.commands {
-            match *command {
-                Command::Send(id) => {
-                    self.pieces_max = self.pieces_max.max(self.shard.in_flight(id).count());
-                    self.sent.push((id, self.shard.in_flight(id).map(<[u8]>::len).sum()));
-                }
-                Command::PauseReading(_) | Command::ResumeReading(_) if self.may_pause => {}
-                other => panic!("{other:?} in a steady turn"),
-            }
-        }
-        self.commands.clear();
-        self.shard.turn_took_ns(1_000);
-        self.storage.iter_mut().for_each(Storage::work);
-    }
-
-    /// Allocations of the turns after the warm-up, and what the shard counted in them.
-    fn steady(&mut self, mut receive: impl FnMut(&mut Self, u64)) -> (u64, Metrics) {
-        (0..WARM_UP_TURNS).for_each(|turn| self.turn_with(|host| receive(host, turn)));
-        let before = self.shard.metrics_now();
-        let allocated = allocations();
-        (0..TURNS).for_each(|turn| self.turn_with(|host| receive(host, turn)));
-        let allocations = allocations() - allocated;
-        let mut done = self.shard.metrics_now();
-        done.messages_received -= before.messages_received;
-        done.messages_sent -= before.messages_sent;
-        done.changes -= before.changes;
-        done.deliveries -= before.deliveries;
-        done.durable_acks -= before.durable_acks;
-        (allocations, done)
-    }
-}
-
-impl Storage {
-    fn work(&mut self) {
-        while let Ok(item) = self.port.from_shard.pop() {
-            let answer = match item {
-                ToStorage::Records(batch) => {
-                    let shard = self.progress.shard(0);
-                    shard.set_durable(batch.number, shard.durable_bytes() + batch.bytes.len() as u64);
-                    self.progress.advance_durable_clock(batch.last_applied);
-                    FromStorage::Recycled(batch.bytes)
-                }
-                ToStorage::Load { map } => FromStorage::Chunk(Chunk {
-                    map,
-                    map_type: None,
-                    pruned_through: Time::ZERO,
-                    cells: Vec::new(),
-                    is_last: true,
-                }),
-                _ => continue,
-            };
-            self.port.to_shard.push(answer).unwrap();
-        }
-    }
 }

@@ -1,0 +1,218 @@
+//! The redb database on its file, opened anew after it has met a damaged page.
+//!
+//! redb refuses everybody once one read has failed, whoever needs the page. What it has committed is on the disk, so
+//! it is dropped, which then writes nothing, and opened again: only what needs the damaged page fails.
+
+use std::io::ErrorKind;
+use std::sync::{Arc, PoisonError, TryLockError};
+#[expect(
+    clippy::disallowed_types,
+    reason = "storage threads only: who opens the database anew waits for nobody"
+)]
+use std::sync::{RwLock, RwLockReadGuard};
+
+use redb::{Builder, Database, ReadTransaction, StorageBackend, WriteTransaction};
+
+use super::backend::{FileBackend, LayeredBackend, Shortage, sync_length};
+use super::base::failed;
+use super::pages::{PageFile, SUMS_FILE, write_sums};
+use super::redb_header::{abort_rollback, check_everything, check_header};
+use super::{BASE_FILE, Disk, DiskFile, StorageError};
+
+/// What the file of the base is called until it is one.
+const BASE_FILE_NEW: &str = "base.redb.new";
+
+/// See the module.
+#[derive(Debug)]
+#[expect(clippy::disallowed_types, reason = "as above")]
+pub(super) struct Pages {
+    database: RwLock<Database>,
+    /// `None`: it is only read, by a command that ends at the first damage.
+    file: Option<Arc<PageFile>>,
+    cache_bytes: usize,
+    /// Of the disk.
+    pub shortage: Arc<Shortage>,
+}
+
+/// Keeps the database from being opened anew while a transaction writes.
+pub(super) type Held<'a> = RwLockReadGuard<'a, Database>;
+
+impl Pages {
+    /// `None`: there is no base yet.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`], [`StorageError::DamagedBase`] and [`StorageError::Base`].
+    pub fn open(disk: &dyn Disk, cache_bytes: usize) -> Result<Option<Self>, StorageError> {
+        let Some(pages) = open_file(disk, BASE_FILE)? else { return Ok(None) };
+        let sums = match open_file(disk, SUMS_FILE)? {
+            Some(sums) => sums,
+            None => {
+                // Of an earlier version, or taken away as nobody trusts them: redb compares its own, once.
+                drop(checked(Some(Arc::clone(&pages)), cache_bytes)?);
+                write_sums(disk, &*pages)?;
+                disk.open(SUMS_FILE).map_err(StorageError::io("open", SUMS_FILE))?
+            }
+        };
+        // As for the base itself: the length counts.
+        sync_length(&*sums).map_err(StorageError::io("sync", SUMS_FILE))?;
+        let file = Arc::new(PageFile::new(pages, sums));
+        let shortage = Arc::default();
+        let database = open_on(&file, &shortage, cache_bytes)?;
+        Ok(Some(Self::of(database, Some(file), cache_bytes, shortage)))
+    }
+
+    /// Makes an empty one under another name, which [`Pages::give_name`] ends.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] and [`StorageError::Base`].
+    pub fn create(disk: &dyn Disk, cache_bytes: usize) -> Result<Self, StorageError> {
+        let create = |name: &str| {
+            match disk.remove(name) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                removed => removed.map_err(StorageError::io("remove", name))?,
+            }
+            disk.create(name).map_err(StorageError::io("create", name))
+        };
+        let file = Arc::new(PageFile::new(create(BASE_FILE_NEW)?, create(SUMS_FILE)?));
+        let shortage = Arc::default();
+        let backend = FileBackend::new(Arc::clone(&file), Arc::clone(&shortage));
+        let database = builder(cache_bytes).create_with_backend(backend).map_err(failed)?;
+        Ok(Self::of(database, Some(file), cache_bytes, shortage))
+    }
+
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn give_name(&self, disk: &dyn Disk) -> Result<(), StorageError> {
+        if let Some(file) = &self.file {
+            file.sync().map_err(StorageError::io("sync", BASE_FILE_NEW))?;
+        }
+        disk.rename(BASE_FILE_NEW, BASE_FILE).map_err(StorageError::io("rename", BASE_FILE_NEW))?;
+        disk.sync_folder("").map_err(StorageError::io("sync", "the data directory"))
+    }
+
+    /// Opens it without writing to its file; one that is not there is empty. With `reads_all`, where it must be there, or
+    /// where there are no sums, every page in use is read and compared first.
+    ///
+    /// # Errors
+    /// As [`Pages::open`].
+    pub fn open_unchanged(
+        disk: &dyn Disk,
+        cache_bytes: usize,
+        reads_all: bool,
+    ) -> Result<Self, StorageError> {
+        let pages = open_file(disk, BASE_FILE)?;
+        let sums = open_file(disk, SUMS_FILE)?;
+        let database = match (pages, sums) {
+            (None, _) if reads_all => return Err(damaged("the file is not there".to_owned())),
+            (None, _) => {
+                let backend = LayeredBackend::new(None).map_err(StorageError::io("read", BASE_FILE))?;
+                builder(cache_bytes).create_with_backend(backend).map_err(failed)?
+            }
+            (Some(pages), None) => checked(Some(pages), cache_bytes)?,
+            (Some(pages), Some(sums)) => {
+                let file: Arc<dyn DiskFile> = Arc::new(PageFile::new(pages, sums));
+                if reads_all {
+                    checked(Some(file), cache_bytes)?
+                } else {
+                    let backend = LayeredBackend::new(Some(file));
+                    open_backend(backend.map_err(StorageError::io("read", BASE_FILE))?, cache_bytes)?
+                }
+            }
+        };
+        Ok(Self::of(database, None, cache_bytes, Arc::default()))
+    }
+
+    #[expect(clippy::disallowed_types, reason = "as above")]
+    const fn of(
+        database: Database,
+        file: Option<Arc<PageFile>>,
+        cache_bytes: usize,
+        shortage: Arc<Shortage>,
+    ) -> Self {
+        Self { database: RwLock::new(database), file, cache_bytes, shortage }
+    }
+
+    pub fn begin_read(&self) -> Result<ReadTransaction, StorageError> {
+        self.open_anew_if_failed()?;
+        self.held().begin_read().map_err(failed)
+    }
+
+    pub fn begin_write(&self) -> Result<(WriteTransaction, Held<'_>), StorageError> {
+        self.open_anew_if_failed()?;
+        let held = self.held();
+        Ok((held.begin_write().map_err(failed)?, held))
+    }
+
+    fn held(&self) -> Held<'_> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_anew_if_failed(&self) -> Result<(), StorageError> {
+        let Some(file) = self.file.as_ref().filter(|file| file.has_failed()) else { return Ok(()) };
+        let mut database = match self.database.try_write() {
+            Ok(database) => database,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Whoever writes meets the failure, too, and ends.
+            Err(TryLockError::WouldBlock) => return Err(StorageError::Refused),
+        };
+        file.forget_failure();
+        // Of the transaction that met the failure.
+        self.shortage.forget();
+        *database = open_on(file, &self.shortage, self.cache_bytes)?;
+        Ok(())
+    }
+}
+
+/// Does it once more where a load of another thread has met a damaged page, whereupon redb refused everybody.
+pub(super) fn again_if_refused<T>(act: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
+    match act() {
+        Err(StorageError::Refused) => act(),
+        done => done,
+    }
+}
+
+/// `None`: there is none.
+fn open_file(disk: &dyn Disk, name: &str) -> Result<Option<Arc<dyn DiskFile>>, StorageError> {
+    match disk.open(name) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some).map_err(StorageError::io("open", name)),
+    }
+}
+
+fn open_on(
+    file: &Arc<PageFile>,
+    shortage: &Arc<Shortage>,
+    cache_bytes: usize,
+) -> Result<Database, StorageError> {
+    let backend = FileBackend::open(Arc::clone(file), Arc::clone(shortage));
+    let backend = backend.map_err(StorageError::io("sync", BASE_FILE))?;
+    open_backend(backend, cache_bytes)
+}
+
+/// Of pages that are checked as they are read.
+fn open_backend(backend: impl StorageBackend, cache_bytes: usize) -> Result<Database, StorageError> {
+    check_header(&backend).map_err(StorageError::io("read", BASE_FILE))?.map_err(damaged)?;
+    builder(cache_bytes).create_with_backend(backend).map_err(failed)
+}
+
+/// Has redb read and compare every page in use. What is written to it is gone afterwards.
+fn checked(file: Option<Arc<dyn DiskFile>>, cache_bytes: usize) -> Result<Database, StorageError> {
+    let backend = LayeredBackend::new(file).map_err(StorageError::io("read", BASE_FILE))?;
+    check_everything(&backend).map_err(StorageError::io("read", BASE_FILE))?.map_err(damaged)?;
+    let mut builder = builder(cache_bytes);
+    builder.set_repair_callback(abort_rollback);
+    builder.create_with_backend(backend).map_err(|error| match failed(error) {
+        damage @ StorageError::DamagedBase { .. } => damage,
+        other => damaged(other.to_string()),
+    })
+}
+
+fn builder(cache_bytes: usize) -> Builder {
+    let mut builder = Builder::new();
+    builder.create_with_file_format_v3(true).set_cache_size(cache_bytes);
+    builder
+}
+
+const fn damaged(fault: String) -> StorageError {
+    StorageError::DamagedBase { fault }
+}
