@@ -3,13 +3,12 @@
 //!
 //! ```text
 //!   no segment ──Create──► empty ──Write──► written ──Sync──► synced ──SyncFolder (once)──► durable
-//!        ▲  └────Reuse───► blank ──Write────────────────────────┘                           │    │
-//!        │                                     ▲                                           │    │
-//!        │                                     └───────────────────Write───────────────────┘    │
-//!        └─────────────────── full, or rolled; Write of the end record if reused: finished ─────┘
+//!        ▲  └────Reuse───► blank ──Write, synced at once─────────┘ ▲                         │    │
+//!        │                                                         └──────────Write──────────┘    │
+//!        └──────────────── full, or rolled; Write of an end record if reused: finished ───────────┘
 //! ```
-//! A file that is created grows, and takes a write and a sync for each group. A spare file that is reused takes one write that
-//! is synced at once. Some time after the last group a mark follows by itself, so that damage to that group is no torn tail.
+//! A file that is created grows; one that is reused takes writes that are synced at once, and no others. Some time after the last
+//! group a mark follows by itself, so that damage to that group is no torn tail.
 //!
 //! Invariant: what is reported durable was synced, and so was the name of its file (`--fsync never`: it was
 //! written). A segment is created only after the one before was synced, with its name, whatever `--fsync` says.
@@ -187,8 +186,8 @@ impl Journal {
         let first_sequence = self.next_sequence;
         self.next_sequence = seal(&mut group.bytes, first_sequence, current.salt);
         if current.bytes == 0 {
-            let (salt, epoch, is_prepared) = (current.salt, self.options.epoch, !current.grows());
-            let header = SegmentHeader { salt, epoch, first_sequence, is_prepared };
+            let (salt, is_prepared) = (current.salt, !current.grows());
+            let header = SegmentHeader { salt, epoch: self.options.epoch, first_sequence, is_prepared };
             // Moves the group, once a segment; a second write would cost more.
             group.bytes.splice(0..0, header.encode());
         }
@@ -206,7 +205,8 @@ impl Journal {
 
     fn create_step(&mut self) -> Step {
         let bytes = self.groups.next_bytes().unwrap_or_default();
-        let spare = self.spares.pop_front_if(|spare| spare.has_room_for(bytes));
+        let is_fit = self.spares.front().is_some_and(|spare| spare.has_room_for(bytes));
+        let spare = if is_fit { self.spares.pop_front() } else { None };
         let name = segment_name(self.next_sequence);
         let current = Current::new(name.clone(), (self.salts.0)(), spare.as_ref());
         self.under_way = Some(UnderWay::Create(current, spare.clone()));
@@ -336,7 +336,7 @@ impl Journal {
         self.current.as_ref().map_or((0, 0), |current| (current.bytes, current.groups))
     }
 
-    /// Whether the next group is written where it takes no room on the disk.
+    /// Whether the next group takes no room on the disk.
     pub fn is_prepared(&self) -> bool {
         self.current.as_ref().is_some_and(|current| !current.grows())
     }
