@@ -299,7 +299,7 @@ impl<'a> Reading<'a> {
     fn tear(&mut self, segment: &Segment, gap: &Gap, behind: Scan<'_>) {
         let (file, offset) = (segment.name().to_owned(), gap.offset as u64);
         self.cut = Some((file.clone(), offset));
-        let end = if segment.is_prepared() { end_of(gap, behind) } else { segment.bytes().len() };
+        let end = if segment.is_prepared() { gap.end(behind) } else { segment.bytes().len() };
         let bytes = end as u64 - offset;
         self.recovered.torn = (bytes > 0).then_some(Torn { file, offset, bytes });
     }
@@ -360,15 +360,6 @@ impl<'a> Evidence<'a> {
             // For a later gap the same marks will do: one before it cannot know of what is in it.
             || *self.marked.get_or_insert_with(|| newest_mark(behind.clone())) >= gap.expected
     }
-}
-
-/// Where the last thing ends that a gap, or a record behind it, shows to have been written.
-fn end_of(gap: &Gap, behind: Scan<'_>) -> usize {
-    let records = behind.filter_map(|found| match found {
-        Found::Record { offset, record } => Some(offset + record.bytes),
-        Found::Gap(_) => None,
-    });
-    records.last().unwrap_or(gap.offset + gap.bytes)
 }
 
 /// The largest number that a mark calls synced; 0: there is none.

@@ -39,6 +39,15 @@ pub(super) struct Gap {
 }
 
 impl Gap {
+    /// Where the last thing ends that it, or a record `behind` it, shows to have been written.
+    pub fn end(&self, behind: Scan<'_>) -> usize {
+        let records = behind.filter_map(|found| match found {
+            Found::Record { offset, record } => Some(offset + record.bytes),
+            Found::Gap(_) => None,
+        });
+        records.last().unwrap_or(self.offset + self.bytes)
+    }
+
     /// Where it is; the first byte where there is nothing.
     pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.bytes.max(1)
