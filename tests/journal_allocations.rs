@@ -7,7 +7,7 @@ mod counting_allocator;
 use annulus::config::Fsync;
 use annulus::crdt::{Delta, Node, Stamp, Time};
 use annulus::handover::Batch;
-use annulus::storage::{Journal, JournalOptions, Step};
+use annulus::storage::{Journal, JournalOptions, Spare, Step};
 
 use counting_allocator::allocations;
 
@@ -16,6 +16,15 @@ const ROUNDS: u64 = 1_000;
 
 #[test]
 fn a_group_allocates_nothing_in_steady_state() {
+    run(None);
+}
+
+#[test]
+fn nor_does_one_in_a_segment_that_was_prepared() {
+    run(Some(Spare { name: "journal/spare.1".to_owned(), bytes: 64 << 20 }));
+}
+
+fn run(spare: Option<Spare>) {
     let options = JournalOptions {
         epoch: 1,
         next_sequence: 1,
@@ -24,6 +33,7 @@ fn a_group_allocates_nothing_in_steady_state() {
         shards: SHARDS,
     };
     let mut journal = Journal::new(options, || 7);
+    spare.into_iter().for_each(|spare| journal.add_spare(spare));
     let mut spare: [Vec<Vec<u8>>; SHARDS] = [vec![Vec::new(); 2], vec![Vec::new(); 2]];
     let mut round = |number: u64| {
         for (shard, spare) in spare.iter_mut().enumerate() {

@@ -70,7 +70,7 @@ fn file(first_sequence: u64, body: &[u8], is_sealed: bool) -> (String, Vec<u8>) 
             rest = tail;
         }
     }
-    let header = SegmentHeader { salt: SALT, epoch: EPOCH, first_sequence };
+    let header = SegmentHeader { salt: SALT, epoch: EPOCH, first_sequence, is_prepared: first_sequence % 2 == 0 };
     (segment_name(first_sequence), [&header.encode()[..], &body].concat())
 }
 

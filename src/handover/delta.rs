@@ -19,6 +19,8 @@ pub enum Kind {
     /// All maps were dropped.
     Clear = 8,
     CounterAbsorbed = 9,
+    /// Nothing more is to come in this segment; a mark, too.
+    End = 10,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
             7 => Self::Counter,
             8 => Self::Clear,
             9 => Self::CounterAbsorbed,
+            10 => Self::End,
             _ => return None,
         })
     }
@@ -107,7 +110,7 @@ pub fn encode_delta(out: &mut Vec<u8>, delta: &Delta<'_>) {
 pub fn decode_delta(kind: Kind, body: &[u8]) -> Option<Delta<'_>> {
     let mut rest = body;
     Some(match kind {
-        Kind::Mark | Kind::Type | Kind::Clear => return None,
+        Kind::Mark | Kind::End | Kind::Type | Kind::Clear => return None,
         Kind::LwwValue => {
             let time = take_time(&mut rest)?;
             let expires_ms = take_number(&mut rest)?;

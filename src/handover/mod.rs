@@ -18,6 +18,6 @@ pub use image::{Image, ImageError, Part};
 pub use port::{Chunk, FromStorage, ShardPort, StoragePort, ToStorage, connect};
 pub use progress::{Progress, ShardProgress};
 pub use record::{
-    Batch, Body, Fault, RECORD_HEADER_BYTES, Record, read_record, read_record_again, seal, set_mark,
-    write_mark,
+    Batch, Body, Fault, RECORD_HEADER_BYTES, Record, is_end, read_record, read_record_again, seal, set_mark,
+    write_end, write_mark,
 };

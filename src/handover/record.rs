@@ -71,10 +71,24 @@ impl Batch {
 
 /// Appends a record that says: everything up to `synced_through` was synced before this was written.
 pub fn write_mark(out: &mut Vec<u8>, synced_through: u64) {
+    write_mark_of(Kind::Mark, out, synced_through);
+}
+
+/// The same, and that nothing more is to come in this file.
+pub fn write_end(out: &mut Vec<u8>, synced_through: u64) {
+    write_mark_of(Kind::End, out, synced_through);
+}
+
+fn write_mark_of(kind: Kind, out: &mut Vec<u8>, synced_through: u64) {
     let start = out.len();
-    out.extend_from_slice(&header(Kind::Mark, 0, 0, Time::ZERO));
+    out.extend_from_slice(&header(kind, 0, 0, Time::ZERO));
     out.extend_from_slice(&synced_through.to_le_bytes());
     set_length(out, start);
+}
+
+/// Whether the record at the front of `bytes` is one that [`write_end`] has written.
+pub fn is_end(bytes: &[u8], salt: u32) -> bool {
+    bytes.get(24) == Some(&(Kind::End as u8)) && read_record(bytes, salt).is_ok()
 }
 
 /// Changes what the mark at the front of `bytes`, which [`write_mark`] has written, says.
@@ -199,7 +213,7 @@ fn parse(record: &[u8]) -> Option<Record<'_>> {
     let (map, rest) = record[RECORD_HEADER_BYTES..].split_at_checked(short(26)?)?;
     let (key, body) = rest.split_at_checked(short(28)?)?;
     let body = match kind {
-        Kind::Mark => Body::Mark { synced_through: u64::from_le_bytes(body.try_into().ok()?) },
+        Kind::Mark | Kind::End => Body::Mark { synced_through: u64::from_le_bytes(body.try_into().ok()?) },
         Kind::Type => Body::Type(map_type_of(*body.first().filter(|_| body.len() == 1)?)?),
         Kind::Clear => body.is_empty().then_some(Body::Clear)?,
         _ => Body::Delta(decode_delta(kind, body)?),

@@ -56,7 +56,7 @@ pub(super) fn run(parts: &Parts, pace: Pace) {
         }
         parts.room.folded();
         parts.segments.folded();
-        delete(parts, &segment.name);
+        use_again_or_delete(parts, &segment);
         parts.progress.metrics().segments.set(parts.segments.waiting() as u64);
     }
 }
@@ -139,9 +139,19 @@ fn compact(parts: &Parts, pace: Pace) -> Result<u64, StorageError> {
     Ok(ended_ns + (COMPACTION_PAUSE * (ended_ns - began_ns)).max(COMPACTION_PAUSE_NS_MIN))
 }
 
-/// Deletes a folded segment. One that stays is deleted at the next start, as the base knows that it is folded.
-fn delete(parts: &Parts, name: &str) {
-    if let Err(error) = parts.disk.remove(name) {
-        tracing::warn!("{name} is folded and cannot be deleted: {error}");
+/// What stays of a folded segment is deleted at the next start, as the base knows that it is folded.
+fn use_again_or_delete(parts: &Parts, segment: &FinishedSegment) {
+    let FinishedSegment { name, .. } = segment;
+    // Where room is short, that is what folds are for.
+    if !parts.progress.is_read_only() {
+        match parts.spares.recycle(&parts.disk, segment) {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => return tracing::warn!("{name} is folded and cannot be used again: {error}"),
+        }
+    }
+    match parts.disk.remove(name) {
+        Ok(()) => parts.spares.deleted(segment),
+        Err(error) => tracing::warn!("{name} is folded and cannot be deleted: {error}"),
     }
 }

@@ -236,6 +236,7 @@ impl Conversation {
         let copied = if is_folded {
             backup::copy(base, disk, target, options, &mut self.now_and_then())?
         } else {
+            let _reading = self.parts.spares.reading();
             self.unfolded().copy(target, options, &mut self.now_and_then())?
         };
         progress.metrics().backups.add(1);
@@ -252,6 +253,7 @@ impl Conversation {
         let exported = if is_folded {
             export::export_folded(base, disk.root(), options, Lines(self), &mut said)
         } else {
+            let _reading = self.parts.spares.reading();
             self.unfolded().export(disk.root(), options, Lines(self), &mut said)
         };
         match exported {

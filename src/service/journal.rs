@@ -77,6 +77,8 @@ pub(super) struct Writer {
     rolling: Vec<Rolling>,
     /// When the step is tried again that found no room.
     retry_at_ms: Option<u64>,
+    /// The end of the storage does without a mark that finds no room.
+    has_given_up: bool,
 }
 
 /// A roll that was asked for when the shards had pushed up to these ticks.
@@ -103,6 +105,7 @@ impl Writer {
             unfolded_since_ms: None,
             rolling: Vec::new(),
             retry_at_ms: None,
+            has_given_up: false,
         }
     }
 
@@ -123,7 +126,11 @@ impl Writer {
             let now_ms = self.now_ms();
             self.roll_if_due(now_ms);
             let is_stopping = self.parts.is_stopping.load(Ordering::Acquire);
+            self.take_spare();
             if under_way.is_none() {
+                if self.has_given_up {
+                    return Ok(());
+                }
                 if let Some(step) = self.next_step(now_ms, is_stopping) {
                     began_ns = self.parts.clock.elapsed_ns();
                     under_way.set(Some(carry_out(Rc::clone(&files), step)));
@@ -276,20 +283,32 @@ impl Writer {
         }
         let step = self.journal.next_step(now_ms)?;
         if let Step::Write { bytes, .. } = &step {
-            self.parts.room.before_write(bytes.len() as u64, self.journal.unwritten_bytes());
+            // What was prepared has its room.
+            let taken = if self.journal.is_prepared() { 0 } else { bytes.len() as u64 };
+            self.parts.room.before_write(taken, self.journal.unwritten_bytes());
         }
         Some(step)
+    }
+
+    fn take_spare(&mut self) {
+        if self.journal.spares() == 0
+            && let Some(spare) = self.parts.spares.take(self.journal.current())
+        {
+            self.journal.add_spare(spare);
+        }
     }
 
     fn carried_out(&mut self, done: Done, began_ns: u64) -> Result<(), StepError> {
         let metrics = self.parts.progress.metrics();
         let bytes = match done {
-            Done::Wrote(bytes) => {
-                metrics.groups.add(1);
-                metrics.written_bytes.add(bytes.len() as u64);
-                self.retry_at_ms = None;
-                self.parts.room.wrote(self.journal.unwritten_bytes());
-                Some(bytes)
+            Done::Wrote(bytes) => Some(self.wrote(bytes)),
+            Done::WroteSynced(bytes) => {
+                metrics.record_sync(self.parts.clock.elapsed_ns() - began_ns);
+                Some(self.wrote(bytes))
+            }
+            Done::Reused => {
+                self.parts.spares.used();
+                None
             }
             Done::Synced => {
                 metrics.record_sync(self.parts.clock.elapsed_ns() - began_ns);
@@ -306,12 +325,22 @@ impl Writer {
         Ok(())
     }
 
+    fn wrote(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+        let metrics = self.parts.progress.metrics();
+        metrics.groups.add(1);
+        metrics.written_bytes.add(bytes.len() as u64);
+        self.retry_at_ms = None;
+        self.parts.room.wrote(self.journal.unwritten_bytes());
+        bytes
+    }
+
     /// Keeps what the disk has no room for. Nobody was told that it is durable.
     fn wait_for_room(&mut self, bytes: Option<Vec<u8>>) -> Result<(), StepError> {
         self.journal.step_refused(bytes);
         let unwritten = self.journal.unwritten_bytes();
         if self.parts.is_stopping.load(Ordering::Acquire) {
-            return Err(StepError::without_room(unwritten));
+            self.has_given_up = !self.journal.has_unwritten_changes();
+            return if self.has_given_up { Ok(()) } else { Err(StepError::without_room(unwritten)) };
         }
         self.parts.room.refused(unwritten);
         self.retry_at_ms = Some(self.now_ms() + RETRY_MS);

@@ -9,12 +9,14 @@
 //! types.rs       of maps not folded yet        control.rs     what backup and export talk to
 //! shards.rs      the way back to the shards         signals.rs   what signals do
 //! parts.rs       what these threads share           ending.rs    the end of the process when it is not orderly
-//! place.rs       whether a file is where it was
+//! place.rs       whether a file is where it was      spares.rs      files that become segments
+//! blocks.rs      memory for them
 //! ```
 //!
-//! order: mod → { store, control, checkpoint, signals } → journal → loader → parts →
-//! { segments, shards, types, ending, room, files, pressure } → place
+//! order: mod → { store, control, checkpoint, signals } → journal → loader → parts → spares →
+//! { segments, shards, types, ending, room, files, pressure } → { place, blocks }
 
+mod blocks;
 mod checkpoint;
 mod control;
 mod ending;
@@ -28,6 +30,7 @@ mod room;
 mod segments;
 mod shards;
 pub mod signals;
+mod spares;
 mod store;
 mod types;
 
@@ -85,6 +88,7 @@ pub fn start(store: Option<Store>) -> io::Result<Service> {
     is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("the service thread panicked")))?;
     service.spawn_with(&parts, "loader", move |parts| loader::run(parts, &wanted))?;
     service.spawn_with(&parts, "disk", Parts::watch)?;
+    service.spawn_with(&parts, "spares", |parts| parts.spares.run(&parts.disk, &parts.room, &parts.event))?;
     service.spawn_with(&parts, "checkpoint", |parts| checkpoint::run(parts, Pace::Idle))?;
     service.spawn_with(&parts, "checkpoint-now", |parts| checkpoint::run(parts, Pace::Hurry))?;
     service.spawn("evicted", move || {
@@ -106,6 +110,7 @@ impl Service {
             }
             if index == 0 {
                 parts.segments.stop();
+                parts.spares.stop();
                 parts.room.stop();
             }
         }

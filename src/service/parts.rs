@@ -8,6 +8,7 @@ use super::pressure::Pressure;
 use super::room::Room;
 use super::segments::Segments;
 use super::shards::Shards;
+use super::spares::Spares;
 use super::types::Types;
 use crate::config::StorageConfig;
 use crate::crdt::Time;
@@ -26,6 +27,7 @@ pub(super) struct Parts {
     pub tail: Tail,
     pub types: Types,
     pub segments: Segments,
+    pub spares: Spares,
     pub room: Arc<Room>,
     pub pressure: Pressure,
     pub shards: Shards,
@@ -54,7 +56,11 @@ impl Parts {
     /// Looks after the disk and the journal now and then until the storage ends.
     pub fn watch(&self) {
         while !self.room.rest() {
-            self.room.look();
+            if !self.room.has_beside(0)
+                && let Err(error) = self.spares.give_back(&self.disk)
+            {
+                tracing::warn!("a spare file of the journal cannot be removed: {error}");
+            }
             self.pressure.judge(self.clock.elapsed_ns());
         }
     }

@@ -86,6 +86,13 @@ impl Room {
         Some(free)
     }
 
+    /// Whether writes would still be taken if `bytes` more were in use.
+    pub(super) fn has_beside(&self, bytes: u64) -> bool {
+        let taken = bytes.saturating_add(self.unwritten.load(Ordering::Relaxed));
+        let free = self.look().unwrap_or(u64::MAX);
+        free.saturating_sub(taken) >= wanted(true, self.reserve) && !self.progress.is_read_only()
+    }
+
     fn judge(&self, free: u64) {
         let was_read_only = self.progress.is_read_only();
         let left = free.saturating_sub(self.unwritten.load(Ordering::Relaxed));

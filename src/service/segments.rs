@@ -172,6 +172,7 @@ mod tests {
             next_sequence: number as u64,
             bytes: 1,
             last_applied: Vec::new(),
+            prepared_bytes: None,
         }
     }
 

@@ -13,6 +13,7 @@ use super::pressure::Pressure;
 use super::room::Room;
 use super::segments::Segments;
 use super::shards::Shards;
+use super::spares::Spares;
 use super::types::Types;
 use crate::config::{Config, StorageConfig};
 use crate::crdt::Time;
@@ -118,6 +119,7 @@ impl Store {
             tail,
             types: Types::default(),
             segments: Segments::default(),
+            spares: Spares::new(storage),
             room,
             pressure: Pressure::new(storage.journal_bytes_max, storage.segment_bytes, Arc::clone(&progress)),
             shards: Shards::new(to_shards, controls.to_vec()),
@@ -130,9 +132,16 @@ impl Store {
         };
         parts.progress.metrics().checkpoint_unix_ms.set(clock.now().unix_ms);
         for segment in recovered.segments {
-            // Without ticks: what is found at start is folded as far as the shards are concerned, as loads read it.
+            // Without ticks: what is found at start is folded as far as the shards are concerned, as loads read it. So it is
+            // not used again, either.
             let RecoveredSegment { name, next_sequence, bytes, .. } = segment;
-            parts.finished(FinishedSegment { name, next_sequence, bytes, last_applied: Vec::new() });
+            parts.finished(FinishedSegment {
+                name,
+                next_sequence,
+                bytes,
+                last_applied: Vec::new(),
+                prepared_bytes: None,
+            });
         }
         // Before the first request, which may come before the first look of the thread.
         parts.room.look();

@@ -122,7 +122,7 @@ pub(super) fn copy_with(
     let reading = Reading::of(&snapshot)?;
     let copy = Base::create(&to, base.hasher, CACHE_BYTES, |copy| copying.base(&reading, copy))?;
     if let Some(Journal { segments, epoch }) = journal.filter(|journal| !journal.segments.is_empty()) {
-        segments.iter().try_for_each(|segment| copying.file(disk, &to, &segment.name))?;
+        segments.iter().try_for_each(|segment| copying.segment(disk, &to, segment))?;
         fold_journal(&to, &copy, epoch)?;
         copying.count(&Reading::of(&copy.snapshot()?)?)?;
     }
@@ -175,10 +175,16 @@ impl Copying<'_> {
         Ok(())
     }
 
-    /// Copies one file under the same name, and syncs it.
-    fn file(&mut self, disk: &dyn Disk, to: &HostDisk, name: &str) -> Result<(), StorageError> {
+    /// Copies what counts in a segment under the same name, and syncs it.
+    fn segment(
+        &mut self,
+        disk: &dyn Disk,
+        to: &HostDisk,
+        segment: &RecoveredSegment,
+    ) -> Result<(), StorageError> {
+        let RecoveredSegment { name, bytes: size, .. } = segment;
+        let (name, size) = (name.as_str(), *size);
         let source = disk.open(name).map_err(StorageError::io("open", name))?;
-        let size = source.size().map_err(StorageError::io("read", name))?;
         let target = to.create(name).map_err(StorageError::io("create", name))?;
         let mut piece = vec![0; PIECE_BYTES];
         let mut offset = 0;

@@ -16,6 +16,8 @@ pub(super) struct Group {
     pub bytes: Vec<u8>,
     /// How far the journal is when this is written.
     pub reach: Reach,
+    /// There are batches behind the mark.
+    pub has_changes: bool,
 }
 
 /// Groups that are not written, oldest first; the last one collects.
@@ -34,17 +36,28 @@ impl Groups {
     pub fn push(&mut self, bytes: &[u8], reach: &Reach, bytes_max: usize) {
         let has_room = self.queued.back().is_some_and(|group| group.bytes.len() + bytes.len() <= bytes_max);
         if !has_room {
-            let fresh = || Group { bytes: Vec::new(), reach: reach.clone() };
-            let mut group = self.spare.pop().unwrap_or_else(fresh);
-            // Filled in when it is written.
-            write_mark(&mut group.bytes, 0);
-            self.queued.push_back(group);
-            self.begun += 1;
+            self.push_mark(reach);
         }
         if let Some(group) = self.queued.back_mut() {
             group.bytes.extend_from_slice(bytes);
             group.reach.copy_from(reach);
+            group.has_changes = true;
         }
+    }
+
+    /// Begins a group, which has no more than its mark yet.
+    pub fn push_mark(&mut self, reach: &Reach) {
+        let fresh = || Group { bytes: Vec::new(), reach: reach.clone(), has_changes: false };
+        let mut group = self.spare.pop().unwrap_or_else(fresh);
+        // Filled in when it is written.
+        write_mark(&mut group.bytes, 0);
+        group.reach.copy_from(reach);
+        self.queued.push_back(group);
+        self.begun += 1;
+    }
+
+    pub fn has_changes(&self) -> bool {
+        self.refused.iter().chain(&self.queued).any(|group| group.has_changes)
     }
 
     /// Groups begun since the start.
@@ -84,6 +97,7 @@ impl Groups {
     pub fn recycle(&mut self, mut group: Group) {
         if self.spare.len() < SPARE_GROUPS_MAX && group.bytes.capacity() <= SPARE_BYTES_MAX {
             group.bytes.clear();
+            group.has_changes = false;
             self.spare.push(group);
         }
     }

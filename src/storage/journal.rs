@@ -3,80 +3,38 @@
 //!
 //! ```text
 //!   no segment ──Create──► empty ──Write──► written ──Sync──► synced ──SyncFolder (once)──► durable
-//!        ▲                                     ▲                                           │    │
-//!        │                                     └───────────────────Write───────────────────┘    │
-//!        └────────────────────────────── full, or rolled: finished ─────────────────────────────┘
+//!        ▲  └────Reuse───► blank ──Write, synced at once─────────┘ ▲                         │    │
+//!        │                                                         └──────────Write──────────┘    │
+//!        └──────────────── full, or rolled; Write of an end record if reused: finished ───────────┘
 //! ```
+//! A file that is created grows; one that is reused takes writes that are synced at once, and no others. Some time after the last
+//! group a mark follows by itself, so that damage to that group is no torn tail.
 //!
 //! Invariant: what is reported durable was synced, and so was the name of its file (`--fsync never`: it was
 //! written). A segment is created only after the one before was synced, with its name, whatever `--fsync` says.
 
 use std::collections::VecDeque;
 
+use super::current::{Current, Salts, UnderWay};
 use super::groups::{Group, Groups};
 use super::reach::{Reach, ShardReach};
-use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, pad, segment_name};
+use super::{Durable, FinishedSegment, JournalOptions as Options, Spare, Step};
 use crate::config::Fsync;
-use crate::crdt::Time;
-use crate::handover::{Batch, seal, set_mark};
+use crate::handover::{Batch, seal, set_mark, write_end};
 
 /// Bytes past which what comes waits for the next group, so that a sync never waits for a huge write.
 const GROUP_BYTES_MAX: usize = 8 << 20;
 /// The largest segment, whatever is asked for: offsets in it have to fit 32 bits, behind the largest group too.
 const SEGMENT_BYTES_MAX: usize = 1 << 30;
-
-/// What to do with the files of the journal's folder.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Create a file, which becomes the current one. Its name is relative to the data directory.
-    Create { name: String },
-    /// Write all of `bytes` into the current file; they are handed back to [`Journal::step_done`].
-    Write { offset: u64, bytes: Vec<u8> },
-    /// Make the content of the current file survive.
-    Sync,
-    /// Make the names in the journal's folder survive.
-    SyncFolder,
-}
-
-/// How a journal is run.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    pub epoch: u64,
-    /// Of the first record. Everything before must have been synced, as recovery sees to.
-    pub next_sequence: u64,
-    /// Bytes at which a segment ends; only a single group that is larger makes one larger.
-    pub segment_bytes: usize,
-    pub fsync: Fsync,
-    pub shards: usize,
-}
-
-/// A segment that is synced and will not change any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FinishedSegment {
-    /// Relative to the data directory.
-    pub name: String,
-    /// The sequence number behind its last record.
-    pub next_sequence: u64,
-    pub bytes: u64,
-    /// For each shard the tick up to which all its changes are in this segment or in one before.
-    pub last_applied: Vec<Time>,
-}
-
-/// How far one shard's batches are safe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Durable {
-    /// The last batch that is durable (`--fsync never`: written); 0: none yet.
-    pub batch: u64,
-    /// Bytes of all its durable batches since the start.
-    pub bytes: u64,
-    /// The newest tick that is durable, of any shard.
-    pub clock: Time,
-}
+/// After the last group, until a mark says that it is synced: so late that one who writes all the time writes none.
+const MARK_AFTER_MS: u64 = 100;
 
 /// See the module.
+#[derive(Debug)]
 pub struct Journal {
     options: Options,
-    salt: Box<dyn FnMut() -> u32 + Send>,
+    salts: Salts,
     current: Option<Current>,
     under_way: Option<UnderWay>,
 
@@ -96,29 +54,12 @@ pub struct Journal {
     durable_reach: Reach,
     recycled: VecDeque<(usize, Vec<u8>)>,
     finished: VecDeque<FinishedSegment>,
-}
 
-/// The file that is written to.
-#[derive(Debug)]
-struct Current {
-    name: String,
-    salt: u32,
-    /// Bytes written.
-    bytes: u64,
-    /// When the first byte was written that is not synced; `None`: all is.
-    unsynced_since_ms: Option<u64>,
-    is_named: bool,
-    /// Nothing more is written to it.
-    is_ending: bool,
-}
-
-#[derive(Debug)]
-enum UnderWay {
-    Create(Current),
-    /// The group's bytes are with whoever carries the step out.
-    Write(Group),
-    Sync,
-    SyncFolder,
+    spares: VecDeque<Spare>,
+    /// The last group has changes, and no mark says that they are synced.
+    is_unmarked: bool,
+    /// When one is written by itself.
+    mark_at_ms: Option<u64>,
 }
 
 impl Journal {
@@ -128,7 +69,7 @@ impl Journal {
         let segment_bytes = options.segment_bytes.min(SEGMENT_BYTES_MAX);
         Self {
             options: Options { segment_bytes, ..options },
-            salt: Box::new(salt),
+            salts: Salts(Box::new(salt)),
             current: None,
             under_way: None,
             next_sequence: options.next_sequence,
@@ -141,6 +82,9 @@ impl Journal {
             durable_reach: nowhere,
             recycled: VecDeque::new(),
             finished: VecDeque::new(),
+            spares: VecDeque::new(),
+            is_unmarked: false,
+            mark_at_ms: None,
         }
     }
 
@@ -164,9 +108,10 @@ impl Journal {
         if let Some(step) = self.sync_step(now_ms) {
             return Some(step);
         }
+        self.mark_if_due(now_ms);
         self.end_full_segment();
         // Which may have to be synced first.
-        self.sync_step(now_ms).or_else(|| self.write_step())
+        self.sync_step(now_ms).or_else(|| self.end_step()).or_else(|| self.write_step())
     }
 
     /// As [`Journal::next_step`], where the disk has no room for anything more: syncs what is written.
@@ -195,13 +140,34 @@ impl Journal {
         }
     }
 
-    /// Ends the segment if the next group would make it too large.
+    /// A group of a mark alone.
+    fn mark_if_due(&mut self, now_ms: u64) {
+        if self.mark_at_ms.is_some_and(|at_ms| now_ms >= at_ms) {
+            self.mark_at_ms = None;
+            if self.groups.is_empty() && self.current.as_ref().is_some_and(|current| !current.is_ending) {
+                self.groups.push_mark(&self.pushed_reach);
+            }
+        }
+    }
+
+    /// Ends the segment if the next group would make it too large, or it grows and need not any more.
     fn end_full_segment(&mut self) {
         let (Some(current), Some(bytes)) = (&mut self.current, self.groups.next_bytes()) else { return };
-        if current.bytes > 0 && current.bytes + bytes as u64 > self.options.segment_bytes as u64 {
+        let is_full = !current.has_room_for(bytes, self.options.segment_bytes);
+        if current.bytes > 0 && (is_full || current.grows() && !self.spares.is_empty()) {
             current.is_ending = true;
             self.finish_if_over();
         }
+    }
+
+    fn end_step(&mut self) -> Option<Step> {
+        let current = self.current.as_ref().filter(|current| current.lacks_end())?;
+        let mut bytes = Vec::new();
+        write_end(&mut bytes, self.synced_through);
+        seal(&mut bytes, self.next_sequence, current.salt);
+        pad(&mut bytes);
+        self.under_way = Some(UnderWay::End(bytes.len() as u64));
+        Some(Step::Write { offset: current.bytes, bytes })
     }
 
     fn write_step(&mut self) -> Option<Step> {
@@ -220,9 +186,13 @@ impl Journal {
         let first_sequence = self.next_sequence;
         self.next_sequence = seal(&mut group.bytes, first_sequence, current.salt);
         if current.bytes == 0 {
-            let header = SegmentHeader { salt: current.salt, epoch: self.options.epoch, first_sequence };
+            let (salt, is_prepared) = (current.salt, !current.grows());
+            let header = SegmentHeader { salt, epoch: self.options.epoch, first_sequence, is_prepared };
             // Moves the group, once a segment; a second write would cost more.
             group.bytes.splice(0..0, header.encode());
+        }
+        if !current.grows() {
+            pad(&mut group.bytes);
         }
         Some(self.begin_write(offset, group))
     }
@@ -234,16 +204,16 @@ impl Journal {
     }
 
     fn create_step(&mut self) -> Step {
+        let bytes = self.groups.next_bytes().unwrap_or_default();
+        let is_fit = self.spares.front().is_some_and(|spare| spare.has_room_for(bytes));
+        let spare = if is_fit { self.spares.pop_front() } else { None };
         let name = segment_name(self.next_sequence);
-        self.under_way = Some(UnderWay::Create(Current {
-            name: name.clone(),
-            salt: (self.salt)(),
-            bytes: 0,
-            unsynced_since_ms: None,
-            is_named: false,
-            is_ending: false,
-        }));
-        Step::Create { name }
+        let current = Current::new(name.clone(), (self.salts.0)(), spare.as_ref());
+        self.under_way = Some(UnderWay::Create(current, spare.clone()));
+        match spare {
+            Some(spare) => Step::Reuse { spare, name },
+            None => Step::Create { name },
+        }
     }
 
     /// The step was carried out; the bytes of a write come back. One that fails is the end of the process, as
@@ -253,21 +223,28 @@ impl Journal {
     /// If no step is under way, or its bytes do not come back: a mistake of the caller.
     pub fn step_done(&mut self, now_ms: u64, bytes: Option<Vec<u8>>) {
         match self.under_way.take().expect("a step that is done was begun") {
-            UnderWay::Create(current) => self.current = Some(current),
+            UnderWay::Create(current, _) => self.current = Some(current),
             UnderWay::Write(group) => {
                 let bytes = bytes.expect("the bytes of a write come back");
                 self.write_done(now_ms, Group { bytes, ..group });
+            }
+            UnderWay::End(bytes) => {
+                let current = self.current.as_mut().expect("what ends is current");
+                current.bytes += bytes;
+                current.is_closed = true;
+                self.next_sequence += 1;
+                self.all_synced(now_ms);
             }
             UnderWay::Sync => {
                 let current = self.current.as_mut().expect("what is synced is current");
                 current.unsynced_since_ms = None;
                 if current.is_named {
-                    self.all_synced();
+                    self.all_synced(now_ms);
                 }
             }
             UnderWay::SyncFolder => {
                 self.current.as_mut().expect("what is named is current").is_named = true;
-                self.all_synced();
+                self.all_synced(now_ms);
             }
         }
     }
@@ -279,7 +256,8 @@ impl Journal {
     /// As [`Journal::step_done`], and for a sync: what was written had its room.
     pub fn step_refused(&mut self, bytes: Option<Vec<u8>>) {
         match self.under_way.take().expect("a step that is refused was begun") {
-            UnderWay::Create(_) => {}
+            UnderWay::Create(_, spare) => self.spares.extend(spare),
+            UnderWay::End(_) => {}
             UnderWay::Write(group) => {
                 let bytes = bytes.expect("the bytes of a write come back");
                 self.groups.refuse(Group { bytes, ..group });
@@ -291,7 +269,11 @@ impl Journal {
     fn write_done(&mut self, now_ms: u64, group: Group) {
         let current = self.current.as_mut().expect("what is written to is current");
         current.bytes += group.bytes.len() as u64;
-        current.unsynced_since_ms.get_or_insert(now_ms);
+        current.groups += 1;
+        if current.grows() {
+            current.unsynced_since_ms.get_or_insert(now_ms);
+        }
+        self.is_unmarked = group.has_changes;
         self.written += 1;
         if self.roll_after.is_some_and(|groups| self.written >= groups) {
             self.roll_after = None;
@@ -301,35 +283,67 @@ impl Journal {
         if self.options.fsync == Fsync::Never {
             self.durable_reach.copy_from(&group.reach);
         }
+        if current.is_safe() {
+            self.all_synced(now_ms);
+        }
         self.groups.recycle(group);
     }
 
     /// Everything that was written is synced, and so is the name of the file.
-    fn all_synced(&mut self) {
+    fn all_synced(&mut self, now_ms: u64) {
         self.synced_through = self.next_sequence - 1;
         self.durable_reach.copy_from(&self.written_reach);
+        self.mark_at_ms = self.is_unmarked.then(|| now_ms.saturating_add(MARK_AFTER_MS));
         self.finish_if_over();
     }
 
     fn finish_if_over(&mut self) {
-        let is_over = |current: &mut Current| {
-            current.is_ending && current.is_named && current.unsynced_since_ms.is_none()
-        };
-        if let Some(current) = self.current.take_if(is_over) {
+        if let Some(current) = self.current.take_if(|current| current.is_over()) {
+            // Its end record, or else that it was folded, says as much.
+            self.mark_at_ms = None;
             self.finished.push_back(FinishedSegment {
                 name: current.name,
                 next_sequence: self.next_sequence,
                 bytes: current.bytes,
                 last_applied: self.written_reach.shards.iter().map(|shard| shard.applied).collect(),
+                prepared_bytes: current.prepared_bytes,
             });
         }
     }
 
-    /// When [`Journal::next_step`] has something to do though nothing comes (`--fsync interval`).
+    /// When [`Journal::next_step`] has something to do though nothing comes: a sync of `--fsync interval`, or a mark.
     pub fn wake_at_ms(&self) -> Option<u64> {
-        let Fsync::Interval { ms } = self.options.fsync else { return None };
         let current = self.current.as_ref().filter(|_| self.under_way.is_none())?;
-        Some(current.unsynced_since_ms?.saturating_add(ms))
+        let sync_at_ms = match (self.options.fsync, current.unsynced_since_ms) {
+            (Fsync::Interval { ms }, Some(since_ms)) => Some(since_ms.saturating_add(ms)),
+            _ => None,
+        };
+        [sync_at_ms, self.mark_at_ms].into_iter().flatten().min()
+    }
+
+    /// A file that can become a segment. Only for `--fsync always`: each write to it will be synced.
+    pub fn add_spare(&mut self, spare: Spare) {
+        self.spares.push_back(spare);
+    }
+
+    /// Spare files that are not in use yet.
+    pub fn spares(&self) -> usize {
+        self.spares.len()
+    }
+
+    /// Bytes and groups of the segment that is written to.
+    pub fn current(&self) -> (u64, u64) {
+        self.current.as_ref().map_or((0, 0), |current| (current.bytes, current.groups))
+    }
+
+    /// Whether the next group takes no room on the disk.
+    pub fn is_prepared(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| !current.grows())
+    }
+
+    /// Whether changes are in no file, and not on their way into one.
+    pub fn has_unwritten_changes(&self) -> bool {
+        self.groups.has_changes()
     }
 
     /// How far the batches of a shard are safe.
@@ -379,22 +393,8 @@ impl Journal {
     /// Whether everything that has come is durable and no segment is about to end.
     pub fn is_idle(&self) -> bool {
         let is_settled = |current: &Current| {
-            let is_durable = current.is_named && current.unsynced_since_ms.is_none();
-            !current.is_ending && (is_durable || self.options.fsync == Fsync::Never)
+            !current.is_ending && (current.is_safe() || self.options.fsync == Fsync::Never)
         };
         self.under_way.is_none() && self.groups.is_empty() && self.current.as_ref().is_none_or(is_settled)
-    }
-}
-
-impl std::fmt::Debug for Journal {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Journal")
-            .field("current", &self.current)
-            .field("under_way", &self.under_way)
-            .field("next_sequence", &self.next_sequence)
-            .field("synced_through", &self.synced_through)
-            .field("groups", &self.groups)
-            .finish_non_exhaustive()
     }
 }

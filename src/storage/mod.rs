@@ -4,7 +4,10 @@
 //! disk.rs    what is needed of a file system       segment.rs   one file of the journal
 //! format.rs  what a data set keeps for life        scan.rs      everything in it that verifies
 //! timeline.rs which history of it this is          journal.rs   records on their way to the disk
-//! text_file.rs  what both are written as             groups.rs     collected for one write each
+//! text_file.rs  what both are written as             step.rs       what they take
+//!                                                  groups.rs     collected for one write each
+//!                                                  current.rs    the segment that is written to
+//!                                                  spare.rs      files that become segments
 //! room.rs    where there is none                   lock.rs      one process at a time
 //! error.rs   what its owner has to be told         recovery.rs  what is found at start
 //!                                                  salvage.rs   what can be kept of a damaged journal
@@ -31,6 +34,7 @@ mod clear;
 pub mod clock;
 mod compact;
 mod counts;
+mod current;
 mod database;
 mod disk;
 mod error;
@@ -56,6 +60,8 @@ mod row;
 mod salvage;
 mod scan;
 mod segment;
+mod spare;
+mod step;
 mod stored;
 mod sums;
 mod sweep;
@@ -74,13 +80,17 @@ pub use disk::{Disk, DiskFile, HostDisk, replace_file};
 pub use error::StorageError;
 pub use fold::Folded;
 pub use format::{Format, check_ours};
-pub use journal::{Durable, FinishedSegment, Journal, Options as JournalOptions, Step};
+pub use journal::Journal;
 pub use load::LoadRequest;
 pub use lock::Lock;
 pub use recovery::{Location, Lost, Recovered, RecoveredSegment, RecoveryOptions, Torn, recover};
 pub use rights::open_to_others;
 pub use room::{Room, is_without_room};
-pub use segment::{HeaderFault, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, first_sequence, segment_name};
+pub use segment::{
+    BLOCK_BYTES, HeaderFault, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, first_sequence, segment_name,
+};
+pub use spare::{Spare, adopt, prepare, recycle, spare_name, spare_number};
+pub use step::{Durable, FinishedSegment, Options as JournalOptions, Step};
 pub use sweep::Swept;
 pub use tail::Tail;
 pub use timeline::{Fork, Timeline};

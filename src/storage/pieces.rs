@@ -4,20 +4,19 @@
 
 use std::sync::Arc;
 
-use super::scan::{Flaw, Found, Scan};
-use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
+use super::scan::{Found, Scan};
+use super::segment::{BLOCK_BYTES, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, end_behind};
 use super::{Disk, DiskFile, StorageError};
-use crate::handover::{Fault, Record};
-
-/// Pieces begin at multiples of this in the file.
-const BLOCK_BYTES: usize = 4096;
+use crate::handover::Record;
 
 /// See the module.
 pub(super) struct Pieces {
     name: String,
     file: Arc<dyn DiskFile>,
+    /// Up to the end record of one that was prepared, once that was met.
     size: usize,
     salt: u32,
+    is_prepared: bool,
     piece_bytes: usize,
     /// Behind what was taken.
     next: Position,
@@ -46,6 +45,8 @@ impl Pieces {
         file.read_at(&mut begin, 0).map_err(StorageError::io("read", name))?;
         let (header, expected) = Segment::check_begin(&begin, name, epoch)?;
         let salt = header.map_or_else(|| SegmentHeader::salt_of(&begin), |header| header.salt);
+        let is_prepared =
+            header.map_or_else(|| SegmentHeader::is_prepared_of(&begin), |header| header.is_prepared);
         // Without a header the walk begins where it should be.
         let offset = header.map_or(0, |_| SEGMENT_HEADER_BYTES);
         Ok(Self {
@@ -53,6 +54,7 @@ impl Pieces {
             file,
             size,
             salt,
+            is_prepared,
             piece_bytes: piece_bytes.max(2 * BLOCK_BYTES),
             next: Position { offset, expected },
             start: 0,
@@ -69,12 +71,14 @@ impl Pieces {
             return Ok(false);
         }
         // A walk that begins where its bytes do looks for a header there.
+        // Pieces begin with a block.
         self.start = self.next.offset.saturating_sub(1) / BLOCK_BYTES * BLOCK_BYTES;
         let mut piece_bytes = self.piece_bytes;
         loop {
             self.bytes.resize(piece_bytes.min(self.size - self.start), 0);
             let read = self.file.read_at(&mut self.bytes, self.start as u64);
             read.map_err(StorageError::io("read", &self.name))?;
+            self.cut_behind_end();
             if self.is_to_end() || self.records().next().is_some() {
                 return Ok(true);
             }
@@ -82,9 +86,21 @@ impl Pieces {
         }
     }
 
+    /// What is behind an end record is of an earlier life of the file.
+    fn cut_behind_end(&mut self) {
+        let from = if self.start == 0 { BLOCK_BYTES } else { 0 };
+        if self.is_prepared
+            && let Some(end) = end_behind(&self.bytes, from, self.salt)
+        {
+            self.bytes.truncate(end);
+            self.size = self.start + end;
+        }
+    }
+
     /// The records of this piece.
     pub fn records(&self) -> PieceRecords<'_> {
         let scan = Scan::new(&self.bytes, self.salt, self.next.expected, true);
+        let scan = if self.is_prepared { scan.in_blocks() } else { scan };
         PieceRecords { pieces: self, scan: Some(scan.at(self.next.offset - self.start)), position: self.next }
     }
 
@@ -123,6 +139,7 @@ impl<'a> Iterator for PieceRecords<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let scan = self.scan.as_mut()?;
+        let before = scan.clone();
         match scan.next()? {
             Found::Record { offset, record } => {
                 let end = self.pieces.start + offset + record.bytes;
@@ -132,7 +149,7 @@ impl<'a> Iterator for PieceRecords<'a> {
             }
             Found::Gap(gap) => {
                 self.scan = None;
-                let goes_on = gap.flaw == Flaw::Record(Fault::Cut) && !self.pieces.is_to_end();
+                let goes_on = !self.pieces.is_to_end() && before.ends_in_a_cut();
                 (!goes_on).then(|| {
                     Err(StorageError::Damaged {
                         file: self.pieces.name.clone(),
@@ -149,24 +166,43 @@ impl<'a> Iterator for PieceRecords<'a> {
 mod tests {
     use super::*;
     use crate::crdt::{MapType, Time};
-    use crate::handover::{Batch, seal};
+    use crate::handover::{Batch, seal, write_end};
+    use crate::storage::segment::pad;
     use crate::storage::{HostDisk, segment_name};
 
     const EPOCH: u64 = 5;
 
-    /// A segment of records of many sizes, one of them larger than a piece.
-    fn segment_bytes() -> Vec<u8> {
-        let mut batch = Batch::default();
-        for number in 0..2_000 {
-            let map = "m".repeat(1 + number * 7 % 200);
-            batch.push_type(&map, MapType::Lww, Time::new(number as u64, 0));
-            if number == 1_000 {
-                batch.push_type(&"x".repeat(40_000), MapType::Lww, Time::new(1, 0));
+    /// A segment of records of many sizes, one of them larger than a piece; one that was prepared in groups of blocks, with an end
+    /// and what is left of an earlier life behind it.
+    fn segment_bytes(is_prepared: bool) -> Vec<u8> {
+        let header = SegmentHeader { salt: 7, epoch: EPOCH, first_sequence: 1, is_prepared };
+        let mut bytes = header.encode().to_vec();
+        let mut sequence = 1;
+        for group in 0..100 {
+            let mut batch = Batch::default();
+            for number in 20 * group..20 * (group + 1) {
+                let map = "m".repeat(1 + number * 7 % 200);
+                batch.push_type(&map, MapType::Lww, Time::new(number as u64, 0));
+                if number == 1_000 {
+                    batch.push_type(&"x".repeat(40_000), MapType::Lww, Time::new(1, 0));
+                }
             }
+            if is_prepared {
+                pad(&mut bytes);
+            }
+            sequence = seal(&mut batch.bytes, sequence, 7);
+            bytes.extend_from_slice(&batch.bytes);
         }
-        seal(&mut batch.bytes, 1, 7);
-        let header = SegmentHeader { salt: 7, epoch: EPOCH, first_sequence: 1 };
-        [&header.encode()[..], &batch.bytes].concat()
+        if is_prepared {
+            pad(&mut bytes);
+            let (mut end, former) = (Vec::new(), bytes[BLOCK_BYTES..].to_vec());
+            write_end(&mut end, sequence - 1);
+            seal(&mut end, sequence, 7);
+            bytes.extend_from_slice(&end);
+            pad(&mut bytes);
+            bytes.extend_from_slice(&former);
+        }
+        bytes
     }
 
     fn found(result: Result<(u64, Record<'_>), StorageError>) -> Result<(u64, u64, usize), String> {
@@ -213,17 +249,20 @@ mod tests {
     /// in many places.
     #[test]
     fn pieces_have_what_the_segment_has() {
-        let bytes = segment_bytes();
-        let pieces = read_both_ways(&bytes);
-        assert!(pieces > bytes.len() / (2 * BLOCK_BYTES) / 2, "{pieces} pieces");
-        for len in [0, 10, 64, 65, 4_096, 4_097, bytes.len() / 2, bytes.len() - 1] {
-            read_both_ways(&bytes[..len]);
-        }
-        let mut damaged = bytes.clone();
-        for offset in [0, 70].into_iter().chain((100..bytes.len()).step_by(9_973)) {
-            damaged[offset] ^= 0x40;
-            read_both_ways(&damaged);
-            damaged[offset] ^= 0x40;
+        for is_prepared in [false, true] {
+            let bytes = segment_bytes(is_prepared);
+            let used = if is_prepared { bytes.len() / 2 } else { bytes.len() };
+            let pieces = read_both_ways(&bytes);
+            assert!(pieces > used / (2 * BLOCK_BYTES) / 2, "{pieces} pieces");
+            for len in [0, 10, 64, 65, 4_096, 4_097, bytes.len() / 3, used - BLOCK_BYTES, bytes.len() - 1] {
+                read_both_ways(&bytes[..len]);
+            }
+            let mut damaged = bytes.clone();
+            for offset in [0, 70].into_iter().chain((100..bytes.len()).step_by(9_973)) {
+                damaged[offset] ^= 0x40;
+                read_both_ways(&damaged);
+                damaged[offset] ^= 0x40;
+            }
         }
     }
 }

@@ -250,14 +250,14 @@ impl<'a> Reading<'a> {
                     self.damage(lost(segment, &gap, next_first))?;
                 }
                 Found::Gap(gap) => {
-                    self.tear(segment, gap.offset);
+                    self.tear(segment, &gap, scan);
                     break;
                 }
             }
         }
         let is_last = next_first.is_none();
-        if is_last && !has_records && !lacks_end && !segment.bytes().is_empty() {
-            self.tear(segment, 0);
+        if is_last && !has_records && !lacks_end {
+            self.tear_all(segment);
         }
         self.recovered.next_sequence = self.recovered.next_sequence.max(end);
         if has_records && end > self.options.folded.saturating_add(1) {
@@ -295,11 +295,22 @@ impl<'a> Reading<'a> {
         });
     }
 
-    fn tear(&mut self, segment: &Segment, offset: usize) {
-        let (file, offset) = (segment.name().to_owned(), offset as u64);
+    /// `behind` goes on behind the gap.
+    fn tear(&mut self, segment: &Segment, gap: &Gap, behind: Scan<'_>) {
+        let (file, offset) = (segment.name().to_owned(), gap.offset as u64);
         self.cut = Some((file.clone(), offset));
-        let bytes = segment.bytes().len() as u64 - offset;
-        self.recovered.torn = Some(Torn { file, offset, bytes });
+        let end = if segment.is_prepared() { gap.end(behind) } else { segment.bytes().len() };
+        let bytes = end as u64 - offset;
+        self.recovered.torn = (bytes > 0).then_some(Torn { file, offset, bytes });
+    }
+
+    /// There is no record in it.
+    fn tear_all(&mut self, segment: &Segment) {
+        let torn = self.recovered.torn.take();
+        let bytes = torn.map_or(segment.bytes().len() as u64, |torn| torn.offset + torn.bytes);
+        if bytes > 0 && !segment.is_blank() {
+            self.recovered.torn = Some(Torn { file: segment.name().to_owned(), offset: 0, bytes });
+        }
     }
 
     /// The segment begins later than it should.
@@ -340,6 +351,8 @@ impl<'a> Evidence<'a> {
         // A file is begun only after the one before was synced.
         self.next_first.is_some()
             || gap.expected <= self.folded
+            // The next group was begun after everything before it was there.
+            || gap.flaw != Flaw::Header && gap.next == Some(gap.expected)
             // Its checksum is right: it was written as a whole, by something that knows more.
             || gap.flaw == Flaw::Record(Fault::Content)
             // No crash leaves what a disk refuses to give.

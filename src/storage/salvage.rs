@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::recovery::{Evidence, Lost, RecoveryOptions, lost, missing};
-use super::scan::Found;
+use super::scan::{Found, Gap};
 use super::segment::{Segment, SegmentHeader, segment_name};
 use super::{Disk, JOURNAL_FOLDER, StorageError, Timeline, replace_file};
 use crate::handover::{seal, write_mark};
@@ -65,7 +65,7 @@ struct Repaired {
 impl Repaired {
     fn new(segment: &Segment, next_first: Option<u64>, options: RecoveryOptions) -> Self {
         let (salt, first_sequence) = (segment.salt(), segment.first_sequence());
-        let header = SegmentHeader { salt, epoch: options.epoch, first_sequence };
+        let header = SegmentHeader { salt, epoch: options.epoch, first_sequence, is_prepared: false };
         let mut repaired = Self {
             bytes: header.encode().to_vec(),
             end: first_sequence,
@@ -89,7 +89,7 @@ impl Repaired {
                     }
                 }
                 Found::Gap(gap) => {
-                    repaired.bytes.extend_from_slice(&segment.bytes()[gap.offset..]);
+                    repaired.bytes.extend_from_slice(torn(segment, &gap));
                     break;
                 }
             }
@@ -111,12 +111,19 @@ impl Repaired {
     }
 }
 
+/// What recovery will cut off.
+fn torn<'a>(segment: &'a Segment, gap: &Gap) -> &'a [u8] {
+    let rest = &segment.bytes()[gap.offset..];
+    // What may be of an earlier life stays behind.
+    if segment.is_prepared() { &rest[..gap.bytes] } else { rest }
+}
+
 /// Puts a segment where none is, or none with a record.
 fn fill(disk: &dyn Disk, epoch: u64, sequences: Range<u64>) -> Result<(), StorageError> {
     Timeline::end(disk)?;
     // It will hold nothing that anybody could want to forge.
     let salt = 0;
-    let header = SegmentHeader { salt, epoch, first_sequence: sequences.start };
+    let header = SegmentHeader { salt, epoch, first_sequence: sequences.start, is_prepared: false };
     let mut bytes = header.encode().to_vec();
     give_up(&mut bytes, sequences.end - 1, salt);
     replace_file(disk, &segment_name(sequences.start), &bytes)

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::segment::SEGMENT_HEADER_BYTES;
+use super::segment::{BLOCK_BYTES, SEGMENT_HEADER_BYTES};
 use crate::handover::{Body, Fault, Kind, RECORD_HEADER_BYTES, Record, read_record};
 
 /// Walks over the bytes of one segment.
@@ -15,6 +15,8 @@ pub(super) struct Scan<'a> {
     salt: u32,
     offset: usize,
     expected: u64,
+    /// Groups fill blocks, and what is behind them may be of an earlier life of the file.
+    is_in_blocks: bool,
 }
 
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub(super) enum Found<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gap {
     pub offset: usize,
-    /// 0: nothing is damaged here, but a record should be.
+    /// 0: nothing is damaged here, but a record may have been.
     pub bytes: usize,
     /// The sequence number of the record that should be here.
     pub expected: u64,
@@ -37,8 +39,18 @@ pub(super) struct Gap {
 }
 
 impl Gap {
-    pub const fn range(&self) -> Range<usize> {
-        self.offset..self.offset + self.bytes
+    /// Where the last thing ends that it, or a record `behind` it, shows to have been written.
+    pub fn end(&self, behind: Scan<'_>) -> usize {
+        let records = behind.filter_map(|found| match found {
+            Found::Record { offset, record } => Some(offset + record.bytes),
+            Found::Gap(_) => None,
+        });
+        records.last().unwrap_or(self.offset + self.bytes)
+    }
+
+    /// Where it is; the first byte where there is nothing.
+    pub fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.bytes.max(1)
     }
 }
 
@@ -51,18 +63,35 @@ pub(super) enum Flaw {
     Record(#[from] Fault),
     #[error("records are missing")]
     Missing,
+    #[error("no record is here, and none behind")]
+    Nothing,
 }
 
 impl<'a> Scan<'a> {
     /// Reads a segment whose first record should have the sequence number `expected`. Without a good header the
     /// walk begins with a gap, and the salt is a guess.
     pub fn new(bytes: &'a [u8], salt: u32, expected: u64, has_header: bool) -> Self {
-        Self { bytes, salt, offset: if has_header { SEGMENT_HEADER_BYTES } else { 0 }, expected }
+        let offset = if has_header { SEGMENT_HEADER_BYTES } else { 0 };
+        Self { bytes, salt, offset, expected, is_in_blocks: false }
+    }
+
+    /// For a segment that was prepared.
+    pub fn in_blocks(self) -> Self {
+        Self { is_in_blocks: true, ..self }
     }
 
     /// The same walk, begun at an offset.
     pub const fn at(self, offset: usize) -> Self {
         Self { offset, ..self }
+    }
+
+    /// Whether these bytes end in the middle of what comes next.
+    pub fn ends_in_a_cut(mut self) -> bool {
+        self.skip_padding();
+        matches!(
+            self.bytes.get(self.offset..).map(|rest| read_record(rest, self.salt)),
+            Some(Err(Fault::Cut))
+        )
     }
 
     /// The sequence number that the next record should have.
@@ -91,8 +120,35 @@ impl<'a> Scan<'a> {
         self.offset = next.map_or(self.bytes.len(), |(offset, _)| offset);
         let next = next.map(|(_, record)| record.sequence);
         self.expected = next.unwrap_or(expected);
-        Gap { offset, bytes: self.offset - offset, expected, next, flaw }
+        let bytes = self.offset - offset;
+        if !self.is_in_blocks || next.is_some() {
+            return Gap { offset, bytes, expected, next, flaw };
+        }
+        // Whatever is behind the block may be of an earlier life.
+        let bytes = bytes.min(to_block_end(offset));
+        match flaw {
+            Flaw::Record(_) if bytes == BLOCK_BYTES => {
+                Gap { offset, bytes: 0, expected, next, flaw: Flaw::Nothing }
+            }
+            _ => Gap { offset, bytes, expected, next, flaw },
+        }
     }
+
+    /// Passes over the zeros between two groups.
+    fn skip_padding(&mut self) {
+        if !self.is_in_blocks || self.offset.is_multiple_of(BLOCK_BYTES) {
+            return;
+        }
+        let end = self.bytes.len().min(self.offset + to_block_end(self.offset));
+        if self.bytes.get(self.offset..end).is_some_and(|rest| rest.iter().all(|&byte| byte == 0)) {
+            self.offset = end;
+        }
+    }
+}
+
+/// Bytes up to the end of the block, at least one.
+fn to_block_end(offset: usize) -> usize {
+    BLOCK_BYTES - offset % BLOCK_BYTES
 }
 
 impl<'a> Iterator for Scan<'a> {
@@ -102,6 +158,7 @@ impl<'a> Iterator for Scan<'a> {
         if self.offset == 0 && !self.bytes.is_empty() {
             return Some(Found::Gap(self.gap(SEGMENT_HEADER_BYTES, Flaw::Header)));
         }
+        self.skip_padding();
         if self.offset >= self.bytes.len() {
             return None;
         }

@@ -9,14 +9,20 @@ use std::sync::Arc;
 
 use super::scan::{Found, Scan};
 use super::{Disk, DiskFile, JOURNAL_FOLDER, StorageError};
-use crate::handover::Record;
+use crate::handover::{Record, is_end};
 
 /// Bytes of a segment before its first record.
 pub const SEGMENT_HEADER_BYTES: usize = 64;
 const MAGIC: [u8; 8] = *b"annulusJ";
-const VERSION: u32 = 1;
+/// Of a file that grows, and of one that was prepared.
+const GROWING: u32 = 1;
+const PREPARED: u32 = 2;
 /// The checksum covers everything before it.
 const CHECKSUM_AT: usize = 60;
+/// What a device writes as one, and gives at least: groups in a prepared segment begin and end at multiples of it.
+pub const BLOCK_BYTES: usize = 4096;
+/// Bytes that are read at once, and block by block where that fails.
+const PIECE_BYTES: usize = 1 << 20;
 const SUFFIX: &str = ".log";
 const SEQUENCE_DIGITS: usize = 16;
 
@@ -43,6 +49,8 @@ pub struct SegmentHeader {
     pub salt: u32,
     pub epoch: u64,
     pub first_sequence: u64,
+    /// Records end at an end record or where none verifies, and not only with the file; zeros are between groups.
+    pub is_prepared: bool,
 }
 
 /// Why there is no header at the front of a file.
@@ -59,7 +67,8 @@ impl SegmentHeader {
     pub fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        let version = if self.is_prepared { PREPARED } else { GROWING };
+        bytes[8..12].copy_from_slice(&version.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.salt.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.first_sequence.to_le_bytes());
@@ -79,15 +88,25 @@ impl SegmentHeader {
             return Err(HeaderFault::Damaged);
         }
         let version = short(header, 8);
-        if version != VERSION {
+        if !(GROWING..=PREPARED).contains(&version) {
             return Err(HeaderFault::TooNew { version });
         }
-        Ok(Self { salt: short(header, 12), epoch: long(header, 16), first_sequence: long(header, 24) })
+        Ok(Self {
+            salt: short(header, 12),
+            epoch: long(header, 16),
+            first_sequence: long(header, 24),
+            is_prepared: version == PREPARED,
+        })
     }
 
     /// The salt as it stands in a header that may be damaged elsewhere; records show whether it is the right one.
     pub(super) fn salt_of(bytes: &[u8]) -> u32 {
         bytes.first_chunk().map_or(0, |header| short(header, 12))
+    }
+
+    /// The same with which kind it is. A blank one says nothing, and is read to its end.
+    pub(super) fn is_prepared_of(bytes: &[u8]) -> bool {
+        bytes.first_chunk().is_some_and(|header| !matches!(short(header, 8), 0 | GROWING))
     }
 }
 
@@ -99,10 +118,21 @@ fn long(header: &[u8; SEGMENT_HEADER_BYTES], at: usize) -> u64 {
     u64::from(short(header, at)) | u64::from(short(header, at + 4)) << 32
 }
 
+/// The multiple of [`BLOCK_BYTES`] that has room for so many bytes.
+pub(super) const fn padded(bytes: usize) -> usize {
+    bytes.next_multiple_of(BLOCK_BYTES)
+}
+
+/// Appends zeros up to a multiple of [`BLOCK_BYTES`].
+pub(super) fn pad(bytes: &mut Vec<u8>) {
+    bytes.resize(padded(bytes.len()), 0);
+}
+
 /// A whole segment in memory.
 #[derive(Debug)]
 pub struct Segment {
     name: String,
+    /// Up to the end record of one that was prepared, if it has one.
     bytes: Vec<u8>,
     /// `None`: damaged.
     header: Option<SegmentHeader>,
@@ -123,10 +153,6 @@ impl Unreadable {
         format!("{} bytes cannot be read: {}", self.bytes.len(), self.error)
     }
 }
-
-/// Bytes that are read at once, and, where that fails, at once then: no disk gives less than a block.
-const PIECE_BYTES: usize = 1 << 20;
-const BLOCK_BYTES: usize = 4096;
 
 impl Segment {
     /// Reads the segment `name` of the data set `epoch`. A damaged header is no error here: it is the first
@@ -162,8 +188,7 @@ impl Segment {
     }
 
     fn read_around(file: &dyn DiskFile, name: &str, epoch: u64) -> Result<Self, StorageError> {
-        let mut bytes = vec![0; Self::size_of(file, name)?];
-        let unreadable = read_pieces(file, &mut bytes);
+        let (bytes, unreadable) = read_to_end(file, Self::size_of(file, name)?);
         let (header, first) = Self::check_begin(&bytes, name, epoch)?;
         Ok(Self { name: name.to_owned(), bytes, header, first_sequence: first, unreadable })
     }
@@ -190,7 +215,7 @@ impl Segment {
             Ok(header) if header.first_sequence != first => return Err(not_ours("was renamed")),
             Ok(header) => Some(header),
             Err(HeaderFault::TooNew { version }) => {
-                return Err(StorageError::TooNew { found: version, known: VERSION });
+                return Err(StorageError::TooNew { found: version, known: PREPARED });
             }
             Err(HeaderFault::Damaged) => None,
         };
@@ -214,6 +239,16 @@ impl Segment {
         self.header.map_or_else(|| SegmentHeader::salt_of(&self.bytes), |header| header.salt)
     }
 
+    /// Whether it may go on behind its records.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.header.map_or_else(|| SegmentHeader::is_prepared_of(&self.bytes), |header| header.is_prepared)
+    }
+
+    /// Whether nothing was ever written to a spare file that was to become this.
+    pub(super) fn is_blank(&self) -> bool {
+        self.bytes.first_chunk() == Some(&[0; BLOCK_BYTES])
+    }
+
     /// Its records with their offsets, up to the end or to the first error.
     pub fn records(&self) -> impl Iterator<Item = Result<(u32, Record<'_>), StorageError>> {
         let mut scan = Some(self.scan());
@@ -233,8 +268,10 @@ impl Segment {
 
     /// Everything that verifies, and what is between.
     pub(super) fn scan(&self) -> Scan<'_> {
-        Scan::new(&self.bytes, self.salt(), self.first_sequence, self.header.is_some())
+        let scan = Scan::new(&self.bytes, self.salt(), self.first_sequence, self.header.is_some());
+        if self.is_prepared() { scan.in_blocks() } else { scan }
     }
+
     /// Why some of these bytes could not be read; `None`: all could.
     pub(super) fn unreadable_in(&self, bytes: Range<usize>) -> Option<String> {
         let is_in = |it: &&Unreadable| it.bytes.start < bytes.end && bytes.start < it.bytes.end;
@@ -242,24 +279,44 @@ impl Segment {
     }
 }
 
-/// Reads a file, and where that fails block by block. Zeros are left where nothing can be read.
-fn read_pieces(file: &dyn DiskFile, bytes: &mut [u8]) -> Vec<Unreadable> {
-    let mut unreadable: Vec<Unreadable> = Vec::new();
-    for (index, piece) in bytes.chunks_mut(PIECE_BYTES).enumerate() {
-        let start = index * PIECE_BYTES;
-        if file.read_at(piece, start as u64).is_ok() {
-            continue;
-        }
-        for (index, block) in piece.chunks_mut(BLOCK_BYTES).enumerate() {
-            let start = start + index * BLOCK_BYTES;
-            let Err(error) = file.read_at(block, start as u64) else { continue };
-            block.fill(0);
-            let end = start + block.len();
-            match unreadable.last_mut() {
-                Some(last) if last.bytes.end == start => last.bytes.end = end,
-                _ => unreadable.push(Unreadable { bytes: start..end, error }),
-            }
+/// Reads a file of so many bytes, but nothing behind an end record. Zeros are left where nothing can be read.
+fn read_to_end(file: &dyn DiskFile, size: usize) -> (Vec<u8>, Vec<Unreadable>) {
+    let (mut bytes, mut unreadable) = (Vec::with_capacity(size), Vec::new());
+    while bytes.len() < size {
+        let start = bytes.len();
+        bytes.resize(size.min(start + PIECE_BYTES), 0);
+        read_piece(file, start, &mut bytes[start..], &mut unreadable);
+        if SegmentHeader::is_prepared_of(&bytes)
+            && let Some(end) = end_behind(&bytes, start.max(BLOCK_BYTES), SegmentHeader::salt_of(&bytes))
+        {
+            bytes.truncate(end);
+            unreadable.retain(|unreadable| unreadable.bytes.start < end);
+            break;
         }
     }
-    unreadable
+    (bytes, unreadable)
+}
+
+/// Reads at once, and where that fails block by block.
+fn read_piece(file: &dyn DiskFile, start: usize, piece: &mut [u8], unreadable: &mut Vec<Unreadable>) {
+    if file.read_at(piece, start as u64).is_ok() {
+        return;
+    }
+    for (index, block) in piece.chunks_mut(BLOCK_BYTES).enumerate() {
+        let start = start + index * BLOCK_BYTES;
+        let Err(error) = file.read_at(block, start as u64) else { continue };
+        block.fill(0);
+        let end = start + block.len();
+        match unreadable.last_mut() {
+            Some(last) if last.bytes.end == start => last.bytes.end = end,
+            _ => unreadable.push(Unreadable { bytes: start..end, error }),
+        }
+    }
+}
+
+/// Where the block of the end record ends that begins at `from` or behind it.
+pub(super) fn end_behind(bytes: &[u8], from: usize, salt: u32) -> Option<usize> {
+    let mut blocks = (from..bytes.len()).step_by(BLOCK_BYTES);
+    let at = blocks.find(|&at| is_end(&bytes[at..], salt))?;
+    Some(bytes.len().min(at + BLOCK_BYTES))
 }

@@ -35,6 +35,8 @@ pub struct MapSpec {
 pub struct StorageSpec {
     pub fsync: Fsync,
     pub segment_bytes: usize,
+    /// Of spare files; 0: there are none.
+    pub spare_bytes: u64,
     pub checkpoint_interval_us: u64,
     /// Records that are folded in one transaction.
     pub transaction_records: usize,
@@ -206,6 +208,10 @@ fn storage(random: &mut Random, config: &mut Config) -> StorageSpec {
     StorageSpec {
         fsync,
         segment_bytes: random.pick(&[500, 5_000, 50_000, 1 << 20]),
+        spare_bytes: match fsync {
+            Fsync::Always => random.pick(&[0, 8 << 10, 16 << 10, 64 << 10]),
+            _ => 0,
+        },
         checkpoint_interval_us: random.pick(&[1_000, 20_000, 1_000_000]),
         transaction_records: random.pick(&[1, 5, 1000]),
         fold_us: random.pick(&[0, 3_000, 300_000]),

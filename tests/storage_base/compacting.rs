@@ -25,11 +25,14 @@ fn mostly_free(disk: &dyn Disk, keys: u64) -> Base {
     let base = open_base(disk);
     let mut journal = JournalFiles::new(disk);
     let sets = (0..keys).map(|n| change(n, Time::new(1 + n, 0), Some(vec![b'1'; VALUE_BYTES])));
-    base.fold(disk, &journal.write(&records_of("m", &sets.collect::<Vec<_>>())), EPOCH).unwrap();
+    base.fold(disk, &journal.write(&records_of("m", &sets.collect::<Vec<_>>())), EPOCH)
+        .expect("the disk does what it is told");
     let deleted = (0..keys).filter(|n| n % KEPT > 0);
     let deletes = deleted.map(|n| change(n, Time::new(keys + 1 + n, 0), None));
-    base.fold(disk, &journal.write(&records_of("m", &deletes.collect::<Vec<_>>())), EPOCH).unwrap();
-    while !base.sweep(Time::new(3 * keys, 0), 0, 10_000).unwrap().is_complete {}
+    base.fold(disk, &journal.write(&records_of("m", &deletes.collect::<Vec<_>>())), EPOCH)
+        .expect("the disk does what it is told");
+    while !base.sweep(Time::new(3 * keys, 0), 0, 10_000).expect("the disk does what it is told").is_complete {
+    }
     base
 }
 
@@ -40,7 +43,10 @@ fn loaded(base: &Base, keys: u64) -> Loaded {
 }
 
 fn file_bytes(disk: &dyn Disk) -> u64 {
-    disk.open(BASE_FILE).unwrap().size().unwrap()
+    disk.open(BASE_FILE)
+        .expect("the disk does what it is told")
+        .size()
+        .expect("the disk does what it is told")
 }
 
 #[test]

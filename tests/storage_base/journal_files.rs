@@ -28,7 +28,7 @@ impl<'a> JournalFiles<'a> {
         self.next_sequence = seal(&mut body, first_sequence, salt);
 
         let name = segment_name(first_sequence);
-        let header = SegmentHeader { salt, epoch: EPOCH, first_sequence };
+        let header = SegmentHeader { salt, epoch: EPOCH, first_sequence, is_prepared: false };
         let file = self.disk.create(&name).expect("the name is new");
         file.write_at(&header.encode(), 0).expect("the disk takes it");
         file.write_at(&body, header.encode().len() as u64).expect("the disk takes it");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use annulus::config::Fsync;
 use annulus::handover::{Batch, Body};
 use annulus::storage::{
-    Disk, DiskFile, JOURNAL_FOLDER, Journal, JournalOptions, Location, Recovered, RecoveryOptions, Step,
-    StorageError, recover,
+    BLOCK_BYTES, Disk, DiskFile, JOURNAL_FOLDER, Journal, JournalOptions, Location, Recovered,
+    RecoveryOptions, Spare, Step, StorageError, prepare, recover, recycle, spare_number,
 };
 
 use crate::content::Change;
@@ -17,6 +17,9 @@ pub struct Drive<D: Disk> {
     pub disk: D,
     pub journal: Journal,
     current: Option<Arc<dyn DiskFile>>,
+    /// Each write to the current file is synced.
+    is_reused: bool,
+    spares: u64,
 }
 
 impl<D: Disk + Clone> Drive<D> {
@@ -26,7 +29,26 @@ impl<D: Disk + Clone> Drive<D> {
             salt = salt.wrapping_mul(0x9E37_79B1).wrapping_add(1);
             salt
         });
-        Self { disk: disk.clone(), journal, current: None }
+        Self { disk: disk.clone(), journal, current: None, is_reused: false, spares: 0 }
+    }
+
+    /// Prepares a spare file of so many bytes for the journal.
+    pub fn prepare_spare(&mut self, bytes: u64) {
+        self.spares += 1;
+        let spare = prepare(&self.disk, self.spares, bytes, &mut || true).unwrap().unwrap();
+        self.journal.add_spare(spare);
+    }
+
+    /// Takes one of an earlier life.
+    pub fn adopt(&mut self, spare: Spare) {
+        self.spares = self.spares.max(spare_number(&spare.name).unwrap());
+        self.journal.add_spare(spare);
+    }
+
+    /// Has a folded segment used again.
+    pub fn recycle(&mut self, segment: &str, bytes: u64) {
+        self.spares += 1;
+        self.journal.add_spare(recycle(&self.disk, segment, self.spares, bytes).unwrap());
     }
 
     /// Carries out everything that there is to do now.
@@ -39,8 +61,24 @@ impl<D: Disk + Clone> Drive<D> {
 
     pub fn carry_out(&mut self, step: &Step) {
         match step {
-            Step::Create { name } => self.current = Some(self.disk.create(name).unwrap()),
-            Step::Write { offset, bytes } => self.file().write_at(bytes, *offset).unwrap(),
+            Step::Create { name } => {
+                self.current = Some(self.disk.create(name).unwrap());
+                self.is_reused = false;
+            }
+            Step::Reuse { spare, name } => {
+                self.disk.rename(&spare.name, name).unwrap();
+                self.current = Some(self.disk.open(name).unwrap());
+                self.is_reused = true;
+            }
+            Step::Write { offset, bytes } => {
+                self.file().write_at(bytes, *offset).unwrap();
+                if self.is_reused {
+                    assert!(
+                        offset.is_multiple_of(BLOCK_BYTES as u64) && bytes.len().is_multiple_of(BLOCK_BYTES)
+                    );
+                    self.file().sync().unwrap();
+                }
+            }
             Step::Sync => self.file().sync().unwrap(),
             Step::SyncFolder => self.disk.sync_folder(JOURNAL_FOLDER).unwrap(),
         }

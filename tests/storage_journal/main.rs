@@ -11,6 +11,7 @@ mod format_file;
 mod memory_disk;
 mod missing_files;
 mod power_cuts;
+mod prepared;
 mod random;
 mod round_trips;
 mod steps;

@@ -219,8 +219,8 @@ fn files_of_another_data_set_version_or_place_are_refused() {
         assert_eq!(not_ours(&other_epoch, options), "belongs to another data set");
         let renamed = with_header(&|bytes| bytes[24] ^= 1);
         assert_eq!(not_ours(&renamed, options), "was renamed");
-        let newer = with_header(&|bytes| bytes[8] = 2);
-        assert!(matches!(find(&newer, options), Err(StorageError::TooNew { found: 2, known: 1 })));
+        let newer = with_header(&|bytes| bytes[8] = 3);
+        assert!(matches!(find(&newer, options), Err(StorageError::TooNew { found: 3, known: 2 })));
     }
 }
 

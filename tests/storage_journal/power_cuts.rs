@@ -3,11 +3,14 @@
 //!
 //! Method: random histories, one seed each. Batches are pushed and steps carried out in random order; then the
 //! process ends, sometimes in the middle of a step, and at times the disk loses power with it (with `never` that may
-//! cost what was not finished). What is found must be a beginning of what was pushed.
+//! cost what was not finished). What is found must be a beginning of what was pushed. With `always` there may be spare files, and
+//! folded segments become some, so that what is behind the end of records is of earlier lives.
+
+use std::cell::Cell;
 
 use annulus::config::Fsync;
 use annulus::crdt::Time;
-use annulus::storage::{Disk, FinishedSegment, JournalOptions, RecoveryOptions, Segment};
+use annulus::storage::{BLOCK_BYTES, Disk, FinishedSegment, JournalOptions, RecoveryOptions, Segment, adopt};
 
 use crate::content::Change;
 use crate::drive::{Drive, EPOCH, STRICT, batch, bytes_of, changes, find};
@@ -19,21 +22,29 @@ const LIVES: usize = 5;
 
 #[test]
 fn nothing_durable_is_lost_with_fsync_always() {
-    each_seed(400, |random| History::new(random, Fsync::Always).play(random));
+    let reused = Cell::new(0);
+    each_seed(800, |random| {
+        let played = History::new(random, Fsync::Always).play(random);
+        reused.set(reused.get() + played.reused);
+    });
+    assert!(reused.get() != 0, "some were prepared");
 }
 
 #[test]
 fn nothing_durable_is_lost_with_fsync_interval() {
-    each_seed(400, |random| History::new(random, Fsync::Interval { ms: 20 }).play(random));
+    each_seed(400, |random| drop(History::new(random, Fsync::Interval { ms: 20 }).play(random)));
 }
 
 #[test]
 fn nothing_written_is_lost_without_fsync_unless_the_power_goes() {
-    each_seed(400, |random| History::new(random, Fsync::Never).play(random));
+    each_seed(400, |random| drop(History::new(random, Fsync::Never).play(random)));
 }
 
 struct History {
     disk: MemoryDisk,
+    /// 0: there are no spare files.
+    spare_bytes: u64,
+    reused: u64,
     fsync: Fsync,
     segment_bytes: usize,
     now_ms: u64,
@@ -53,6 +64,11 @@ impl History {
     fn new(random: &mut Random, fsync: Fsync) -> Self {
         Self {
             disk: MemoryDisk::default(),
+            spare_bytes: match fsync {
+                Fsync::Always => (random.below(5) * BLOCK_BYTES) as u64,
+                _ => 0,
+            },
+            reused: 0,
             fsync,
             segment_bytes: random.within(200..3_000),
             now_ms: 0,
@@ -65,12 +81,13 @@ impl History {
         }
     }
 
-    fn play(mut self, random: &mut Random) {
+    fn play(mut self, random: &mut Random) -> Self {
         for _ in 0..LIVES {
             let next_sequence = self.recover(random);
             self.live(random, next_sequence);
         }
         self.recover(random);
+        self
     }
 
     /// Crashes a few times, then checks what is there.
@@ -103,6 +120,9 @@ impl History {
             shards: SHARDS,
         };
         let mut drive = Drive::new(&self.disk, options, random.next() as u32);
+        for spare in adopt(&self.disk, self.spare_bytes, 2).unwrap() {
+            drive.adopt(spare);
+        }
         // For each shard its batches, by how many changes there are behind them.
         let mut ends: [Vec<usize>; SHARDS] = Default::default();
         for _ in 0..random.below(80) {
@@ -113,11 +133,14 @@ impl History {
                 _ if random.one_in(3) => {
                     drive.journal.roll();
                 }
+                _ if self.spare_bytes > 0 && drive.journal.spares() == 0 => {
+                    drive.prepare_spare(self.spare_bytes)
+                }
                 _ => {}
             }
             self.note_durable(&drive, &ends);
             while let Some(finished) = drive.journal.take_finished() {
-                self.finished(random, &finished);
+                self.finished(random, &mut drive, &finished);
             }
         }
         self.crash(random, &mut drive);
@@ -158,7 +181,8 @@ impl History {
     }
 
     /// What is finished is safe whatever `--fsync` says; at times it is folded, and at times removed.
-    fn finished(&mut self, random: &mut Random, finished: &FinishedSegment) {
+    fn finished(&mut self, random: &mut Random, drive: &mut Drive<MemoryDisk>, finished: &FinishedSegment) {
+        self.reused += u64::from(finished.prepared_bytes.is_some());
         let segment = Segment::read(&self.disk, &finished.name, EPOCH).unwrap();
         let records = segment.records().map(|found| Change::of(&found.unwrap().1));
         let changes: Vec<Change> = records.flatten().collect();
@@ -170,8 +194,10 @@ impl History {
         // Segments are folded in order: one that was left is folded with the next.
         if random.one_in(2) {
             (self.folded, self.folded_changes) = (finished.next_sequence - 1, end);
-            if random.one_in(2) {
-                self.disk.remove(&finished.name).unwrap();
+            match finished.prepared_bytes {
+                Some(bytes) if random.one_in(2) => drive.recycle(&finished.name, bytes),
+                _ if random.one_in(2) => self.disk.remove(&finished.name).unwrap(),
+                _ => {}
             }
         }
     }

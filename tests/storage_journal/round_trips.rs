@@ -143,7 +143,7 @@ fn a_cut_image_is_an_error_and_never_a_shorter_one() {
 #[test]
 fn random_bytes_are_no_delta_or_one_that_stays_as_it_is() {
     let kinds = (0..=u8::MAX).filter_map(Kind::from_byte).collect::<Vec<_>>();
-    assert_eq!(kinds.len(), 9);
+    assert_eq!(kinds.len(), 10);
     each_seed(5_000, |random| {
         let len = random.below(60);
         let bytes = random.bytes(len);

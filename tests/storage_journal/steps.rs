@@ -40,6 +40,7 @@ impl Scene {
         self.drive.carry_out(&step);
         let name = match step {
             Step::Create { .. } => "create",
+            Step::Reuse { .. } => "reuse",
             Step::Write { .. } => "write",
             Step::Sync => "sync",
             Step::SyncFolder => "sync folder",
@@ -159,8 +160,13 @@ fn with_an_interval_one_sync_is_for_all_groups_since_the_first() {
     assert_eq!((scene.durable(), scene.drive.journal.wake_at_ms()), (2, Some(1_200)));
     scene.now_ms = 1_200;
     assert_eq!(scene.steps(), ["sync"]);
-    assert_eq!((scene.durable(), scene.drive.journal.wake_at_ms()), (3, None));
+    assert_eq!((scene.durable(), scene.drive.journal.wake_at_ms()), (3, Some(1_300)), "for a mark");
     assert!(scene.drive.journal.is_idle());
+    scene.now_ms = 1_300;
+    assert_eq!(scene.steps(), ["write"]);
+    scene.now_ms = 1_400;
+    assert_eq!(scene.steps(), ["sync"]);
+    assert_eq!(scene.drive.journal.wake_at_ms(), None);
 }
 
 #[test]
@@ -235,6 +241,7 @@ fn a_roll_ends_the_segment_behind_everything_that_has_come() {
         next_sequence: 5,
         bytes: scene.drive.disk.open(&segment_name(1)).unwrap().size().unwrap(),
         last_applied: vec![Time::from_bits(2), Time::ZERO],
+        prepared_bytes: None,
     };
     assert_eq!(scene.drive.journal.take_finished(), Some(finished));
     assert!(!scene.drive.journal.roll() && scene.drive.journal.is_idle());

@@ -1,7 +1,7 @@
 //! Segments into the base, and only then out of the folder.
 
 use annulus::crdt::Time;
-use annulus::storage::{Disk, FinishedSegment, StorageError};
+use annulus::storage::{Disk, FinishedSegment, StorageError, is_without_room, prepare, recycle};
 
 use super::{Now, Service};
 use crate::random::Random;
@@ -12,16 +12,17 @@ pub struct Unfolded {
     next_sequence: u64,
     /// For each shard, up to where it is in the base then; empty for one that was found at start.
     last_applied: Vec<Time>,
+    prepared_bytes: Option<u64>,
 }
 
 impl Unfolded {
     pub fn finished(finished: FinishedSegment) -> Self {
-        let FinishedSegment { name, next_sequence, last_applied, .. } = finished;
-        Self { name, next_sequence, last_applied }
+        let FinishedSegment { name, next_sequence, last_applied, prepared_bytes, .. } = finished;
+        Self { name, next_sequence, last_applied, prepared_bytes }
     }
 
     pub fn found(name: String, next_sequence: u64) -> Self {
-        Self { name, next_sequence, last_applied: Vec::new() }
+        Self { name, next_sequence, last_applied: Vec::new(), prepared_bytes: None }
     }
 }
 
@@ -60,6 +61,30 @@ impl Service {
             self.progress.shard(shard).set_folded(applied);
             self.woken.push(shard);
         }
-        self.disk.remove(&segment.name).map_err(StorageError::io("remove", &segment.name))
+        match segment.prepared_bytes.filter(|_| self.journal.spares() < 2) {
+            Some(bytes) => {
+                self.spare_number += 1;
+                let spare = recycle(&self.disk, &segment.name, self.spare_number, bytes);
+                self.journal.add_spare(spare.map_err(StorageError::io("use again", &segment.name))?);
+                Ok(())
+            }
+            None => self.disk.remove(&segment.name).map_err(StorageError::io("remove", &segment.name)),
+        }
+    }
+
+    /// Zero-fills a spare file if there is none.
+    pub(super) fn prepare_spare(&mut self) -> Result<(), StorageError> {
+        if self.spec.spare_bytes == 0 || self.journal.spares() > 0 {
+            return Ok(());
+        }
+        self.spare_number += 1;
+        match prepare(&self.disk, self.spare_number, self.spec.spare_bytes, &mut || true) {
+            Ok(spare) => {
+                self.journal.add_spare(spare.expect("nothing ends it"));
+                Ok(())
+            }
+            Err(error) if is_without_room(&error) => Ok(()),
+            Err(error) => Err(StorageError::io("prepare", "a spare file")(error)),
+        }
     }
 }

@@ -54,6 +54,13 @@ impl Service {
                     return Ok(());
                 }
                 self.file = Some(created.map_err(StorageError::io("create", &name))?);
+                self.is_reused = false;
+            }
+            Step::Reuse { spare, name } => {
+                self.disk.rename(&spare.name, &name).map_err(StorageError::io("rename", &name))?;
+                self.file = Some(self.disk.open(&name).map_err(StorageError::io("open", &name))?);
+                self.is_reused = true;
+                self.counts.reused += 1;
             }
             Step::Write { offset, bytes } => {
                 let written = file().write_at(&bytes, offset);
@@ -62,6 +69,9 @@ impl Service {
                     return Ok(());
                 }
                 written.map_err(StorageError::io("write", "a segment"))?;
+                if self.is_reused {
+                    file().sync().map_err(StorageError::io("sync", "a segment"))?;
+                }
                 self.counts.groups += 1;
                 returned = Some(bytes);
             }

@@ -40,6 +40,10 @@ pub struct Service {
     /// The segment that is written to, and what is done to it.
     file: Option<Arc<dyn DiskFile>>,
     under_way: Option<UnderWay>,
+    /// It was a spare file: each write to it is synced.
+    is_reused: bool,
+    /// Of the last spare file.
+    spare_number: u64,
     /// The journal may have a step to be done.
     may_step: bool,
     /// Shards that have not been told how far the journal is; the last place stands for the clock.
@@ -76,6 +80,8 @@ pub struct Counts {
     pub loads: u64,
     /// Steps of the journal that found no room.
     pub refused: u64,
+    /// Segments that were made of spare files.
+    pub reused: u64,
 }
 
 impl Counts {
@@ -85,6 +91,7 @@ impl Counts {
         self.folds += other.folds;
         self.loads += other.loads;
         self.refused += other.refused;
+        self.reused += other.reused;
     }
 }
 
@@ -143,6 +150,7 @@ impl Service {
             6 => self.tell(random),
             7 => self.checkpoint(now, random)?,
             8 => self.load(now, random)?,
+            _ if random.per_mille(100) => self.prepare_spare()?,
             _ => self.deliver(random),
         }
         if self.has_nothing() && !self.is_due(now) {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use annulus::handover::{Progress, StoragePort, connect};
 use annulus::mesh::KeyHasher;
 use annulus::storage::{
-    Base, Format, Journal, JournalOptions, RecoveryOptions, Room, StorageError, Tail, recover,
+    Base, Format, Journal, JournalOptions, RecoveryOptions, Room, StorageError, Tail, adopt, recover,
+    spare_number,
 };
 
 use super::{Counts, Now, Service, Unfolded};
@@ -58,6 +59,8 @@ impl Service {
         base.follow(&tail)?;
         base.heed(Arc::new(SomeRoom));
         let clock = base.clock().max(recovered.clock);
+        let spares = adopt(disk, spec.spare_bytes, 2).map_err(StorageError::io("look for", "spare files"))?;
+        let spare_number = spares.iter().filter_map(|spare| spare_number(&spare.name)).max().unwrap_or(0);
         let mut salts = Random::new(random.next());
         let options = JournalOptions {
             epoch: format.epoch,
@@ -70,6 +73,8 @@ impl Service {
         let found = |segment: annulus::storage::RecoveredSegment| {
             Unfolded::found(segment.name, segment.next_sequence)
         };
+        let mut journal = Journal::new(options, move || salts.next() as u32);
+        spares.into_iter().for_each(|spare| journal.add_spare(spare));
         let service = Self {
             disk: disk.clone(),
             spec: spec.clone(),
@@ -78,10 +83,12 @@ impl Service {
             clock,
             base,
             tail,
-            journal: Journal::new(options, move || salts.next() as u32),
+            journal,
             ports,
             file: None,
             under_way: None,
+            is_reused: false,
+            spare_number,
             may_step: false,
             untold: vec![false; shards + 1],
             types: BTreeMap::new(),
