@@ -53,6 +53,7 @@ pub struct Life {
     root: PathBuf,
     random: Random,
     world: World,
+    data_dir: PathBuf,
     power: Option<PowerDisk>,
     starts: usize,
     /// How long starts took lately.
@@ -68,18 +69,25 @@ impl Life {
     pub const ROUNDS: u64 = 10;
 
     pub fn new(seed: u64, world: World) -> Self {
-        let root = std::env::temp_dir().join(format!("annulus-crash-{}-{seed}", std::process::id()));
-        fs::create_dir_all(&root).unwrap();
         let has_power = matches!(world, World::PowerCuts { .. });
-        let power = has_power.then(|| PowerDisk::new(&root).unwrap());
+        let power = has_power.then(|| PowerDisk::new(&root(seed)).unwrap());
+        let data_dir = power.as_ref().map_or_else(|| root(seed).join("data"), PowerDisk::data_dir);
+        Self { power, ..Self::on(data_dir, seed, world, Promises::default()) }
+    }
+
+    /// On a directory of somebody else, of which so much was promised.
+    pub fn on(data_dir: PathBuf, seed: u64, world: World, promises: Promises) -> Self {
+        let root = root(seed);
+        fs::create_dir_all(&root).unwrap();
         Self {
             root,
+            data_dir,
             random: Random::new(seed),
             world,
-            power,
+            power: None,
             starts: 0,
             start_ms: 100,
-            promises: Mutex::default(),
+            promises: Mutex::new(promises),
             writers: (0..WRITERS).map(|index| Writer::new(index, seed)).collect(),
             subscribers: (0..SUBSCRIBERS).map(|_| Subscriber::default()).collect(),
             tally: Tally::default(),
@@ -103,6 +111,18 @@ impl Life {
         self.tally.rounds += 1;
     }
 
+    /// Starts, compares, and ends with nothing written meanwhile.
+    pub fn look(&mut self) {
+        let (server, address) = self.start();
+        let digests = self.compare(address);
+        if self.random.per_mille(200) {
+            server.terminate();
+            self.verify(&digests);
+        } else {
+            server.kill();
+        }
+    }
+
     /// One last look, an orderly end, and nothing is left on the disk of this host.
     pub fn end(&mut self) {
         let (server, address) = self.start();
@@ -118,8 +138,8 @@ impl Life {
         fs::remove_dir_all(&self.root).unwrap();
     }
 
-    fn data_dir(&self) -> PathBuf {
-        self.power.as_ref().map_or_else(|| self.root.join("data"), PowerDisk::data_dir)
+    pub fn promises(&mut self) -> &mut Promises {
+        self.promises.get_mut().unwrap()
     }
 
     /// Where everything is; it stays there.
@@ -162,7 +182,7 @@ impl Life {
         if self.world == World::Memory {
             return Flags { cores, storage: ["--storage", "memory"].map(str::to_owned).into() };
         }
-        let data_dir = self.data_dir().display().to_string();
+        let data_dir = self.data_dir.display().to_string();
         let mut storage = vec!["--storage", "disk", "--data-dir", &data_dir];
         storage.extend(["--segment-bytes", "1MiB", "--disk-reserve", "1MiB"]);
         storage.extend(["--checkpoint-interval-ms", self.random.pick(&["20", "100", "1000", "60000"])]);
@@ -243,7 +263,7 @@ impl Life {
         if self.world == World::Memory {
             return;
         }
-        let verified = verify(&self.data_dir(), now_ms(), &mut |_| ()).expect("a data directory");
+        let verified = verify(&self.data_dir, now_ms(), &mut |_| ()).expect("a data directory");
         assert!(verified.is_sound(), "{verified}");
         for (map, (entries, hash)) in told {
             let name = maps::name(*map);
@@ -308,6 +328,11 @@ impl Life {
         self.tally.loads += metric(&page, "annulus_map_loads_total");
         self.tally.folds += metric(&page, "annulus_checkpoints_total");
     }
+}
+
+/// The logs of a life, and its data where that is nowhere else.
+fn root(seed: u64) -> PathBuf {
+    std::env::temp_dir().join(format!("annulus-crash-{}-{seed}", std::process::id()))
 }
 
 fn some_maps(random: &mut Random) -> Vec<usize> {
