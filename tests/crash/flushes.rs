@@ -1,5 +1,11 @@
 //! Every flush: a life is lived on a disk that is recorded, and afterwards the server is started on what the disk was
-//! behind each flush, and on what a volatile cache may have left of the writes up to the next.
+//! behind each flush, and on what a volatile cache may have left of the writes up to the next. What was acknowledged as
+//! durable by that flush must be there, and nothing may be that was not sent by then.
+//!
+//! ```text
+//! cargo test --test crash -- --every-flush --file-system xfs --seconds 10 --replays 100
+//! TMPDIR=/dev/shm cargo test ...     where the disk of this host is slow
+//! ```
 
 use std::fs::{self, File, OpenOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -127,7 +133,8 @@ impl<'a> Replay<'a> {
             }
         }
         println!(
-            "every flush, {}: {} flushes, {replays} starts on what was there behind {wanted} of them, {pieces} pieces of 4 KiB kept of writes without a flush; {acked} operations acked durable, 0 lost, {} cells compared",
+            "every flush, {}: {} flushes, {replays} starts behind {wanted} of them, {pieces} pieces of 4 KiB kept \
+             of writes behind the last; {acked} operations acked durable, 0 lost, {} cells compared",
             self.every_flush.file_system,
             flushes.len(),
             self.life.take_tally().checked

@@ -103,10 +103,11 @@ fn daemon(root: &Path) -> Result<Child, String> {
     let log = File::create(root.join("daemon.log")).map_err(|error| error.to_string())?;
     let path = |name: &str| root.join(name).display().to_string();
     let block = |text: String| ["--blockdev".to_owned(), text];
+    // Neither file is synced, as the machine goes on; what reaches the log does not change.
     let (disk, record, export) = (path("disk.img"), path("log.img"), path("export"));
     Command::new("qemu-storage-daemon")
-        .args(block(format!("driver=file,node-name=disk,filename={disk}")))
-        .args(block(format!("driver=file,node-name=log,filename={record}")))
+        .args(block(format!("driver=file,cache.no-flush=on,node-name=disk,filename={disk}")))
+        .args(block(format!("driver=file,cache.no-flush=on,node-name=log,filename={record}")))
         .args(block("driver=blklogwrites,node-name=both,file=disk,log=log,log-sector-size=512".to_owned()))
         .arg("--export")
         .arg(format!("type=fuse,id=export,node-name=both,mountpoint={export},writable=on"))
