@@ -54,7 +54,7 @@ fn record(disk: RecordedDisk, every_flush: &EveryFlush, seed: u64) -> Option<(us
     let first = recorded::entries(&log) as usize;
     let began = Instant::now();
     let promises = Promises::with_notes(Notes::new(log));
-    let mut life = Life::on(disk.mount().join("data"), seed, World::Kills, promises);
+    let mut life = Life::on(disk.mount().join("data"), seed, World::Recorded, promises);
     let end = catch_unwind(AssertUnwindSafe(|| {
         while began.elapsed() < every_flush.time {
             life.round();

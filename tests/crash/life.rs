@@ -25,6 +25,9 @@ use crate::writer::{Writer, now_ms};
 
 const WRITERS: usize = 5;
 const SUBSCRIBERS: usize = 2;
+/// Microseconds that clients write in a round.
+const LONGEST: usize = 600_000;
+const LONGEST_RECORDED: usize = 6_000_000;
 const GONE: &str = "the server is not killed meanwhile";
 
 /// Entries and hash of each map.
@@ -35,6 +38,8 @@ type Digests = BTreeMap<usize, (u64, String)>;
 pub enum World {
     /// The disk of this host; processes are killed.
     Kills,
+    /// As with kills, on a disk that is recorded: rounds are longer, so that more is in a record.
+    Recorded,
     /// No disk, and every ack is believed.
     Memory,
     /// A file system that loses its power. Without syncs every ack is believed.
@@ -277,7 +282,8 @@ impl Life {
 
     /// Lets everybody write and watch, and ends the server at some moment.
     fn write(&mut self, address: SocketAddr, server: Server) {
-        let time = Duration::from_micros(self.random.between(1_000, 600_000) as u64);
+        let longest = if self.world == World::Recorded { LONGEST_RECORDED } else { LONGEST };
+        let time = Duration::from_micros(self.random.between(1_000, longest) as u64);
         let is_orderly = self.random.per_mille(150);
         let watched: Vec<Vec<usize>> = self.subscribers.iter().map(|_| some_maps(&mut self.random)).collect();
         let (promises, is_believing) = (&self.promises, self.world.is_believing());
