@@ -21,6 +21,7 @@ pub struct StorageMetrics {
     pub unfolded_bytes: Gauge,
     pub write_rate_limit: Gauge,
     pub checkpoints: Counter,
+    pub compactions: Counter,
     pub folded_records: Counter,
     pub swept_cells: Counter,
     /// When the last checkpoint ended, or the server started; milliseconds since the Unix epoch.
@@ -93,6 +94,7 @@ impl StorageMetrics {
             ("annulus_journal_groups_total", "Groups of changes written to the journal.", &self.groups),
             ("annulus_journal_bytes_total", "Bytes written to the journal.", &self.written_bytes),
             ("annulus_checkpoints_total", "Segments of the journal folded into the base.", &self.checkpoints),
+            ("annulus_compactions_total", "Times the base was copied to a smaller file.", &self.compactions),
             ("annulus_folded_records_total", "Records folded into the base.", &self.folded_records),
             ("annulus_swept_cells_total", "Cells on disk that lost an old removal.", &self.swept_cells),
             ("annulus_loaded_bytes_total", "Bytes of cells read from disk.", &self.loaded_bytes),

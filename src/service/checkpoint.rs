@@ -8,10 +8,14 @@ use super::parts::Parts;
 use super::segments::Pace;
 use crate::crdt::Time;
 use crate::io::host;
-use crate::storage::{BASE_FILE, Disk, FinishedSegment, StorageError};
+use crate::storage::{BASE_FILE, Compaction, Disk, FinishedSegment, StorageError};
 
 /// Cells a checkpoint looks at for old removals: about a tenth of what it folds from a full segment of small changes.
 const SWEEP_CELLS: usize = 50_000;
+
+/// How long it is until another try to make the base smaller, as a multiple of the last, which came to nothing.
+const COMPACTION_PAUSE: u64 = 10;
+const COMPACTION_PAUSE_NS_MIN: u64 = 60_000_000_000;
 
 /// Folds what is finished until the storage stops.
 pub(super) fn run(parts: &Parts, pace: Pace) {
@@ -20,6 +24,7 @@ pub(super) fn run(parts: &Parts, pace: Pace) {
     {
         tracing::warn!("the checkpoint thread cannot lower its priority, so shards may notice it: {error}");
     }
+    let mut compact_from_ns = 0;
     while let Some(segment) = parts.segments.next(pace) {
         parts.pressure.fold_began(segment.bytes, parts.clock.elapsed_ns());
         let folded = fold(parts, &segment, pace);
@@ -37,6 +42,12 @@ pub(super) fn run(parts: &Parts, pace: Pace) {
             // It was waiting for room when the storage stopped. What it had not committed, the next start folds.
             Err(_) if parts.room.is_stopping() => return,
             Err(error) => ending::end_process("the journal cannot be folded into the base", &error),
+        }
+        if pace == Pace::Idle && parts.clock.elapsed_ns() >= compact_from_ns {
+            match compact(parts, pace) {
+                Ok(from_ns) => compact_from_ns = from_ns,
+                Err(error) => ending::end_process("a smaller base cannot take the place of the base", &error),
+            }
         }
         parts.room.folded();
         parts.segments.folded();
@@ -94,6 +105,33 @@ fn fold(parts: &Parts, segment: &FinishedSegment, pace: Pace) -> Result<End, Sto
         "folded"
     );
     Ok(End::Whole)
+}
+
+/// Gives back what the file of the base has free, if it is most of it, while nobody folds and nobody is in a hurry. When to
+/// look again.
+fn compact(parts: &Parts, pace: Pace) -> Result<u64, StorageError> {
+    let began_ns = parts.clock.elapsed_ns();
+    if !matches!(parts.base.is_worth_compacting(), Ok(true)) {
+        return Ok(began_ns);
+    }
+    // Before its names change, as what is there under them is about to be removed.
+    parts.base_place.check().map_err(StorageError::io("rely on", BASE_FILE))?;
+    let compaction = parts.base.compact(&parts.disk, &|| parts.segments.may_go_on(pace))?;
+    let ended_ns = parts.clock.elapsed_ns();
+    match compaction {
+        Compaction::Done { before, after } => {
+            parts.base_place.renew().map_err(StorageError::io("read", BASE_FILE))?;
+            parts.progress.metrics().compactions.add(1);
+            let ms = (ended_ns - began_ns) / 1_000_000;
+            tracing::info!(
+                "{BASE_FILE} had {before} bytes, most of them free, and has {after} now; it took {ms} ms"
+            );
+            return Ok(ended_ns);
+        }
+        Compaction::Interrupted => {}
+        Compaction::Failed(error) => tracing::warn!("{BASE_FILE} cannot be made smaller, and stays: {error}"),
+    }
+    Ok(ended_ns + (COMPACTION_PAUSE * (ended_ns - began_ns)).max(COMPACTION_PAUSE_NS_MIN))
 }
 
 /// Deletes a folded segment. One that stays is deleted at the next start, as the base knows that it is folded.

@@ -4,21 +4,34 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A path, and the file that was there.
 #[derive(Debug)]
 pub(super) struct Place {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    device: AtomicU64,
+    inode: AtomicU64,
 }
 
 impl Place {
     /// # Errors
     /// Of the file system.
     pub(super) fn of(path: PathBuf) -> io::Result<Self> {
-        let found = fs::metadata(&path)?;
-        Ok(Self { path, device: found.dev(), inode: found.ino() })
+        let place = Self { path, device: AtomicU64::new(0), inode: AtomicU64::new(0) };
+        place.renew()?;
+        Ok(place)
+    }
+
+    /// Takes what is there now, which this process has put there. Only who has done that looks.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub(super) fn renew(&self) -> io::Result<()> {
+        let found = fs::metadata(&self.path)?;
+        self.device.store(found.dev(), Ordering::Relaxed);
+        self.inode.store(found.ino(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Looks again.
@@ -30,7 +43,8 @@ impl Place {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             found => found.ok().map(|found| (found.dev(), found.ino())),
         };
-        if found == Some((self.device, self.inode)) {
+        let held = (self.device.load(Ordering::Relaxed), self.inode.load(Ordering::Relaxed));
+        if found == Some(held) {
             return Ok(());
         }
         let what = "it was removed, moved or replaced while this server held it, so the next start would not find it";

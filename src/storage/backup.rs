@@ -9,11 +9,11 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use redb::{ReadableTable, ReadableTableMetadata};
+use redb::ReadableTableMetadata;
 use serde::Serialize;
 
-use super::base::{CELLS, MAPS, NAMES, NEXT_MAP_ID, NUMBERS, Reading, failed};
-use super::clear::CLEARED;
+use super::base::{Reading, failed};
+use super::compact::copy_cells;
 use super::import::fold_journal;
 use super::offline::{CACHE_BYTES, Offline};
 use super::stored::glance;
@@ -21,7 +21,6 @@ use super::{
     Base, Counts, Disk, HostDisk, JOURNAL_FOLDER, RecoveredSegment, StorageError, format, replace_file,
 };
 use crate::config::DataMode;
-use crate::crdt::Time;
 
 /// How to copy.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,8 +52,6 @@ impl fmt::Display for Copied {
     }
 }
 
-/// Cells of one transaction.
-const TRANSACTION_CELLS: usize = 64 << 10;
 /// Bytes of a segment that are copied at once.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -147,46 +144,18 @@ struct Copying<'a> {
 
 impl Copying<'_> {
     fn base(&mut self, from: &Reading, to: &Base) -> Result<(), StorageError> {
-        let mut writing = to.begin_write()?;
-        writing.set_folded(from.number(super::base::FOLDED)?);
-        writing.advance_clock(Time::from_bits(from.number(super::base::CLOCK)?));
-        {
-            let mut maps = writing.transaction.open_table(MAPS).map_err(failed)?;
-            let mut names = writing.transaction.open_table(NAMES).map_err(failed)?;
-            for entry in from.maps.iter().map_err(failed)? {
-                let (name, bytes) = entry.map_err(failed)?;
-                let row = super::row::Row::of_bytes(bytes.value());
-                let row = row.ok_or_else(|| StorageError::damaged_map(name.value()))?;
-                maps.insert(name.value(), bytes.value()).map_err(failed)?;
-                names.insert(row.id, name.value()).map_err(failed)?;
-                self.copied.counts.maps += 1;
-            }
-            let mut numbers = writing.transaction.open_table(NUMBERS).map_err(failed)?;
-            for name in [NEXT_MAP_ID, CLEARED] {
-                numbers.insert(name, from.number(name)?).map_err(failed)?;
-            }
-        }
-        let mut entries = from.cells.range::<&[u8]>(..).map_err(failed)?;
-        loop {
-            let mut copied = 0;
-            {
-                let mut cells = writing.transaction.open_table(CELLS).map_err(failed)?;
-                for entry in entries.by_ref().take(TRANSACTION_CELLS) {
-                    let (cell_key, image) = entry.map_err(failed)?;
-                    let (cell_key, image) = (cell_key.value(), image.value());
-                    cells.insert(cell_key, image).map_err(failed)?;
+        self.copied.counts.maps = from.maps.len().map_err(failed)?;
+        let copied = copy_cells(from, to, &mut |cell| {
+            match cell {
+                Some((cell_key, image)) => {
                     self.see(image);
-                    copied += 1;
                     self.copied.bytes += (cell_key.len() + image.len()) as u64;
                 }
+                None => (self.progress)(&self.copied),
             }
-            writing.commit()?;
-            (self.progress)(&self.copied);
-            if copied < TRANSACTION_CELLS {
-                return Ok(());
-            }
-            writing = to.begin_write()?;
-        }
+            true
+        });
+        copied.map(drop)
     }
 
     fn see(&mut self, image: &[u8]) {

@@ -33,12 +33,14 @@ pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new(
 pub(super) const FOLDED: &str = "folded";
 pub(super) const CLOCK: &str = "clock";
 pub(super) const NEXT_MAP_ID: &str = "next_map_id";
+/// Bytes of keys and images; bases of earlier versions do not say.
+pub(super) const USED: &str = "used";
 
 /// The open base. Many may read while one writes; a second writer waits for the first.
 #[derive(Debug)]
 #[expect(clippy::disallowed_types, reason = "as above")]
 pub struct Base {
-    pages: Pages,
+    pub(super) pages: Pages,
     pub(super) hasher: KeyHasher,
     folded: AtomicU64,
     clock: AtomicU64,
@@ -158,7 +160,7 @@ impl Base {
     }
 
     #[expect(clippy::disallowed_types, reason = "as above")]
-    fn of(pages: Pages, hasher: KeyHasher) -> Result<Self, StorageError> {
+    pub(super) fn of(pages: Pages, hasher: KeyHasher) -> Result<Self, StorageError> {
         let base = Self {
             pages,
             hasher,
@@ -170,7 +172,9 @@ impl Base {
         };
         let is_new = base.pages.begin_read()?.list_tables().map_err(failed)?.count() == 0;
         if is_new {
-            base.begin_write()?.commit()?;
+            let writing = base.begin_write()?;
+            writing.set_used(0)?;
+            writing.commit()?;
         }
         let read = base.begin_read()?;
         base.folded.store(read.number(FOLDED)?, Ordering::Release);
@@ -192,7 +196,8 @@ impl Base {
         transaction.set_durability(Durability::Immediate);
         // Commits save which pages are free, so that opening after a crash does not read the whole file.
         transaction.set_quick_repair(true);
-        let writing = Writing { base: self, transaction, folded: None, clock: Time::ZERO, _held: held };
+        let writing =
+            Writing { base: self, transaction, folded: None, clock: Time::ZERO, used: 0, _held: held };
         writing.open_tables()?;
         Ok(writing)
     }
@@ -237,7 +242,11 @@ impl Reading {
     }
 
     pub fn number(&self, name: &str) -> Result<u64, StorageError> {
-        Ok(self.numbers.get(name).map_err(failed)?.map_or(0, |number| number.value()))
+        Ok(self.number_if_known(name)?.unwrap_or(0))
+    }
+
+    pub fn number_if_known(&self, name: &str) -> Result<Option<u64>, StorageError> {
+        Ok(self.numbers.get(name).map_err(failed)?.map(|number| number.value()))
     }
 }
 
@@ -247,6 +256,8 @@ pub(super) struct Writing<'a> {
     pub transaction: WriteTransaction,
     folded: Option<u64>,
     clock: Time,
+    /// By how much what is used grows.
+    used: i64,
     // Dropped last.
     _held: Held<'a>,
 }
@@ -269,6 +280,18 @@ impl Writing<'_> {
     /// The base has a change of that tick now.
     pub fn advance_clock(&mut self, to: Time) {
         self.clock = self.clock.max(to);
+    }
+
+    /// What is used is no longer what it was.
+    pub fn set_used(&self, bytes: u64) -> Result<(), StorageError> {
+        let mut numbers = self.transaction.open_table(NUMBERS).map_err(failed)?;
+        numbers.insert(USED, bytes).map_err(failed)?;
+        Ok(())
+    }
+
+    /// So many bytes of keys and images more, or fewer, are in the base with this transaction.
+    pub fn change_used(&mut self, by: i64) {
+        self.used += by;
     }
 
     /// The row of a map, which is made if there is none. One that is changed goes to [`Writing::set_row`].
@@ -313,12 +336,16 @@ impl Writing<'_> {
     /// # Errors
     /// [`StorageError::Base`]; whether it is there is not known then, and the base must be opened anew.
     pub fn commit(self) -> Result<(), StorageError> {
-        let Self { base, transaction, folded, clock, _held } = self;
+        let Self { base, transaction, folded, clock, used, _held } = self;
         let folded = folded.map_or(base.folded(), |folded| folded.max(base.folded()));
         let clock = clock.max(base.clock());
         let mut numbers = transaction.open_table(NUMBERS).map_err(failed)?;
         numbers.insert(FOLDED, folded).map_err(failed)?;
         numbers.insert(CLOCK, clock.to_bits()).map_err(failed)?;
+        let used_before = numbers.get(USED).map_err(failed)?.map(|number| number.value());
+        if let Some(before) = used_before {
+            numbers.insert(USED, before.saturating_add_signed(used)).map_err(failed)?;
+        }
         drop(numbers);
         transaction.commit().map_err(failed)?;
         base.clock.fetch_max(clock.to_bits(), Ordering::AcqRel);

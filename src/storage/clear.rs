@@ -37,6 +37,7 @@ impl Base {
             deleted.map_err(failed)?;
         }
         writing.open_tables()?;
+        writing.set_used(0)?;
         let mut numbers = writing.transaction.open_table(NUMBERS).map_err(failed)?;
         numbers.insert(CLEARED, clear.tick.to_bits()).map_err(failed)?;
         drop(numbers);

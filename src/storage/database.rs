@@ -2,6 +2,8 @@
 //!
 //! redb refuses everybody once one read has failed, whoever needs the page. What it has committed is on the disk, so
 //! it is dropped, which then writes nothing, and opened again: only what needs the damaged page fails.
+//!
+//! In the same way a copy takes its place ([`Pages::take_place`]); who reads the former one goes on with that.
 
 use std::io::ErrorKind;
 use std::sync::{Arc, PoisonError, TryLockError};
@@ -19,23 +21,29 @@ use super::pages::{PageFile, SUMS_FILE, write_sums};
 use super::redb_header::{abort_rollback, check_everything, check_header};
 use super::{BASE_FILE, Disk, DiskFile, StorageError};
 
-/// What the file of the base is called until it is one.
+/// What the file of the base is called until it is one, and the sums of a copy.
 const BASE_FILE_NEW: &str = "base.redb.new";
+const SUMS_FILE_NEW: &str = "base.redb.sums.new";
 
 /// See the module.
 #[derive(Debug)]
 #[expect(clippy::disallowed_types, reason = "as above")]
 pub(super) struct Pages {
-    database: RwLock<Database>,
-    /// `None`: it is only read, by a command that ends at the first damage.
-    file: Option<Arc<PageFile>>,
+    open: RwLock<Open>,
     cache_bytes: usize,
     /// Of the disk.
     pub shortage: Arc<Shortage>,
 }
 
+#[derive(Debug)]
+pub(super) struct Open {
+    database: Database,
+    /// `None`: it is only read, by a command that ends at the first damage.
+    file: Option<Arc<PageFile>>,
+}
+
 /// Keeps the database from being opened anew while a transaction writes.
-pub(super) type Held<'a> = RwLockReadGuard<'a, Database>;
+pub(super) type Held<'a> = RwLockReadGuard<'a, Open>;
 
 impl Pages {
     /// `None`: there is no base yet.
@@ -44,6 +52,18 @@ impl Pages {
     /// [`StorageError::Io`], [`StorageError::DamagedBase`] and [`StorageError::Base`].
     pub fn open(disk: &dyn Disk, cache_bytes: usize) -> Result<Option<Self>, StorageError> {
         let Some(pages) = open_file(disk, BASE_FILE)? else { return Ok(None) };
+        remove_copy(disk)?;
+        let shortage = Arc::default();
+        let open = Self::open_named(disk, pages, &shortage, cache_bytes)?;
+        Ok(Some(Self::of(open, cache_bytes, shortage)))
+    }
+
+    fn open_named(
+        disk: &dyn Disk,
+        pages: Arc<dyn DiskFile>,
+        shortage: &Arc<Shortage>,
+        cache_bytes: usize,
+    ) -> Result<Open, StorageError> {
         let sums = match open_file(disk, SUMS_FILE)? {
             Some(sums) => sums,
             None => {
@@ -56,9 +76,8 @@ impl Pages {
         // As for the base itself: the length counts.
         sync_length(&*sums).map_err(StorageError::io("sync", SUMS_FILE))?;
         let file = Arc::new(PageFile::new(pages, sums));
-        let shortage = Arc::default();
-        let database = open_on(&file, &shortage, cache_bytes)?;
-        Ok(Some(Self::of(database, Some(file), cache_bytes, shortage)))
+        let database = open_on(&file, shortage, cache_bytes)?;
+        Ok(Open { database, file: Some(file) })
     }
 
     /// Makes an empty one under another name, which [`Pages::give_name`] ends.
@@ -66,28 +85,75 @@ impl Pages {
     /// # Errors
     /// [`StorageError::Io`] and [`StorageError::Base`].
     pub fn create(disk: &dyn Disk, cache_bytes: usize) -> Result<Self, StorageError> {
+        Self::create_with_sums(disk, SUMS_FILE, cache_bytes)
+    }
+
+    /// Makes an empty one beside another, whose place it may [take](Pages::take_place).
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] and [`StorageError::Base`].
+    pub fn create_copy(disk: &dyn Disk, cache_bytes: usize) -> Result<Self, StorageError> {
+        Self::create_with_sums(disk, SUMS_FILE_NEW, cache_bytes)
+    }
+
+    fn create_with_sums(disk: &dyn Disk, sums_name: &str, cache_bytes: usize) -> Result<Self, StorageError> {
         let create = |name: &str| {
-            match disk.remove(name) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                removed => removed.map_err(StorageError::io("remove", name))?,
-            }
+            remove_if_there(disk, name)?;
             disk.create(name).map_err(StorageError::io("create", name))
         };
-        let file = Arc::new(PageFile::new(create(BASE_FILE_NEW)?, create(SUMS_FILE)?));
+        let file = Arc::new(PageFile::new(create(BASE_FILE_NEW)?, create(sums_name)?));
         let shortage = Arc::default();
         let backend = FileBackend::new(Arc::clone(&file), Arc::clone(&shortage));
         let database = builder(cache_bytes).create_with_backend(backend).map_err(failed)?;
-        Ok(Self::of(database, Some(file), cache_bytes, shortage))
+        Ok(Self::of(Open { database, file: Some(file) }, cache_bytes, shortage))
     }
 
     /// # Errors
     /// [`StorageError::Io`].
     pub fn give_name(&self, disk: &dyn Disk) -> Result<(), StorageError> {
-        if let Some(file) = &self.file {
+        if let Some(file) = &self.held().file {
             file.sync().map_err(StorageError::io("sync", BASE_FILE_NEW))?;
         }
-        disk.rename(BASE_FILE_NEW, BASE_FILE).map_err(StorageError::io("rename", BASE_FILE_NEW))?;
-        disk.sync_folder("").map_err(StorageError::io("sync", "the data directory"))
+        rename(disk, BASE_FILE_NEW, BASE_FILE)
+    }
+
+    /// Puts a copy, which is complete and closed, in the place of this one. Nobody may write meanwhile. A crash leaves the one
+    /// or the other, at worst without its sums, which the next start then computes.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] and [`StorageError::Base`]; the next start finds out which it is then.
+    pub fn take_place(&self, disk: &dyn Disk) -> Result<(), StorageError> {
+        for name in [BASE_FILE_NEW, SUMS_FILE_NEW] {
+            let synced = disk.open(name).and_then(|file| file.sync());
+            synced.map_err(StorageError::io("sync", name))?;
+        }
+        // The sums of one are never beside the pages of the other.
+        remove_if_there(disk, SUMS_FILE)?;
+        disk.sync_folder("").map_err(StorageError::io("sync", "the data directory"))?;
+        rename(disk, BASE_FILE_NEW, BASE_FILE)?;
+        rename(disk, SUMS_FILE_NEW, SUMS_FILE)?;
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let pages = disk.open(BASE_FILE).map_err(StorageError::io("open", BASE_FILE))?;
+        *open = Self::open_named(disk, pages, &self.shortage, self.cache_bytes)?;
+        Ok(())
+    }
+
+    /// Has redb put its pages to the front of the file and cut off the rest. Nobody else may use it.
+    ///
+    /// # Errors
+    /// [`StorageError::Base`].
+    pub fn trim(&mut self) -> Result<(), StorageError> {
+        let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner);
+        open.database.compact().map(drop).map_err(failed)
+    }
+
+    /// Bytes of its file.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn file_bytes(&self) -> Result<u64, StorageError> {
+        let size = self.held().file.as_ref().map_or(Ok(0), |file| file.size());
+        size.map_err(StorageError::io("read", BASE_FILE))
     }
 
     /// Opens it without writing to its file; one that is not there is empty. With `reads_all`, where it must be there, or
@@ -119,42 +185,40 @@ impl Pages {
                 }
             }
         };
-        Ok(Self::of(database, None, cache_bytes, Arc::default()))
+        Ok(Self::of(Open { database, file: None }, cache_bytes, Arc::default()))
     }
 
     #[expect(clippy::disallowed_types, reason = "as above")]
-    const fn of(
-        database: Database,
-        file: Option<Arc<PageFile>>,
-        cache_bytes: usize,
-        shortage: Arc<Shortage>,
-    ) -> Self {
-        Self { database: RwLock::new(database), file, cache_bytes, shortage }
+    const fn of(open: Open, cache_bytes: usize, shortage: Arc<Shortage>) -> Self {
+        Self { open: RwLock::new(open), cache_bytes, shortage }
     }
 
     pub fn begin_read(&self) -> Result<ReadTransaction, StorageError> {
         self.open_anew_if_failed()?;
-        self.held().begin_read().map_err(failed)
+        self.held().database.begin_read().map_err(failed)
     }
 
     pub fn begin_write(&self) -> Result<(WriteTransaction, Held<'_>), StorageError> {
         self.open_anew_if_failed()?;
         let held = self.held();
-        Ok((held.begin_write().map_err(failed)?, held))
+        Ok((held.database.begin_write().map_err(failed)?, held))
     }
 
     fn held(&self) -> Held<'_> {
-        self.database.read().unwrap_or_else(PoisonError::into_inner)
+        self.open.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open_anew_if_failed(&self) -> Result<(), StorageError> {
-        let Some(file) = self.file.as_ref().filter(|file| file.has_failed()) else { return Ok(()) };
-        let mut database = match self.database.try_write() {
-            Ok(database) => database,
+        if !self.held().file.as_ref().is_some_and(|file| file.has_failed()) {
+            return Ok(());
+        }
+        let mut open = match self.open.try_write() {
+            Ok(open) => open,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             // Whoever writes meets the failure, too, and ends.
             Err(TryLockError::WouldBlock) => return Err(StorageError::Refused),
         };
+        let Open { database, file: Some(file) } = &mut *open else { return Ok(()) };
         file.forget_failure();
         // Of the transaction that met the failure.
         self.shortage.forget();
@@ -169,6 +233,27 @@ pub(super) fn again_if_refused<T>(act: impl Fn() -> Result<T, StorageError>) -> 
         Err(StorageError::Refused) => act(),
         done => done,
     }
+}
+
+/// Removes what a copy has left that did not come to its end.
+///
+/// # Errors
+/// [`StorageError::Io`].
+pub(super) fn remove_copy(disk: &dyn Disk) -> Result<(), StorageError> {
+    [BASE_FILE_NEW, SUMS_FILE_NEW].into_iter().try_for_each(|name| remove_if_there(disk, name))
+}
+
+fn remove_if_there(disk: &dyn Disk, name: &str) -> Result<(), StorageError> {
+    match disk.remove(name) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(StorageError::io("remove", name)),
+    }
+}
+
+/// Makes another name survive.
+fn rename(disk: &dyn Disk, from: &str, to: &str) -> Result<(), StorageError> {
+    disk.rename(from, to).map_err(StorageError::io("rename", from))?;
+    disk.sync_folder("").map_err(StorageError::io("sync", "the data directory"))
 }
 
 /// `None`: there is none.

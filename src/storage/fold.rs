@@ -159,7 +159,7 @@ impl Base {
         so_far: &mut Folded,
     ) -> Result<Merged, StorageError> {
         let mut writing = self.begin_write()?;
-        let mut merging = Merging { base: self, source, maps: Maps::default(), changes: Vec::new() };
+        let mut merging = Merging { base: self, source, maps: Maps::default(), changes: Vec::new(), used: 0 };
         let mut folded = *so_far;
         merging.sort_in(records, &writing, &mut folded)?;
         let mut merged = merging.write_cells(&writing, &mut folded)?;
@@ -180,6 +180,7 @@ impl Base {
             folded.through = records.last().map_or(folded.through, |record| record.sequence);
             writing.set_folded(folded.through);
         }
+        writing.change_used(merging.used);
         writing.commit()?;
         folded.records += records.len() as u64;
         folded.transactions += 1;
@@ -223,6 +224,8 @@ struct Merging<'a> {
     source: Source,
     maps: Maps<'a>,
     changes: Vec<Change<'a>>,
+    /// By how much keys and images are longer together.
+    used: i64,
 }
 
 #[derive(Clone, Copy)]
@@ -296,6 +299,7 @@ impl<'a> Merging<'a> {
             let deltas = of_cell.iter().map(|change| (change.delta, change.applied));
             let stored = cells.get(&*cell_key).map_err(failed)?;
             let stored_image = stored.as_ref().map(|stored| stored.value());
+            let bytes_before = stored_image.map_or(0, |image| cell_key.len() + image.len());
             let merged = merge(map.row.map_type, stored_image, deltas.clone(), source, &mut image);
             let merged = match merged {
                 Err(_) if self.base.salvages => {
@@ -317,6 +321,7 @@ impl<'a> Merging<'a> {
             if merged.is_changed {
                 cells.insert(&*cell_key, &*image).map_err(failed)?;
                 folded.cells += 1;
+                self.used += (cell_key.len() + image.len()) as i64 - bytes_before as i64;
                 let taken = RECORD_PAGES_BYTES + 2 * image.len() as u64;
                 unlooked = unlooked.saturating_sub(taken);
                 if unlooked == 0 || self.base.lacks_room() {

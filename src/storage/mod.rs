@@ -13,6 +13,7 @@
 //!   pages.rs    its file, and the sums of it (sums.rs)
 //!   backend.rs  what redb writes to                fold.rs      a segment into the base
 //!   blocks.rs   what of it is in memory
+//!   compact.rs  into a smaller file
 //!   row.rs      its keys and rows
 //!   redb_header.rs  makes redb check its pages
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
@@ -28,6 +29,7 @@ mod base;
 mod blocks;
 mod clear;
 pub mod clock;
+mod compact;
 mod counts;
 mod database;
 mod disk;
@@ -64,6 +66,7 @@ mod view;
 
 pub use base::Base;
 pub use clear::Clear;
+pub use compact::Compaction;
 pub use counts::Counts;
 pub use disk::{Disk, DiskFile, HostDisk, replace_file};
 pub use error::StorageError;

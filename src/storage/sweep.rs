@@ -58,9 +58,10 @@ impl Base {
             now: Time::new(now_ms, 0),
             swept: Swept::default(),
             changes: Vec::new(),
+            used: 0,
             forgotten: HashMap::new(),
         };
-        let writing = self.begin_write()?;
+        let mut writing = self.begin_write()?;
         let next = sweep.look_at(&writing, &from, budget)?;
         sweep.swept.is_complete = next.is_empty();
         if sweep.changes.is_empty() {
@@ -72,6 +73,7 @@ impl Base {
                 writing.abort()?;
                 return Ok(Swept::default());
             }
+            writing.change_used(sweep.used);
             writing.commit()?;
         }
         *from = next;
@@ -84,6 +86,8 @@ struct Sweep {
     now: Time,
     swept: Swept,
     changes: Vec<(Vec<u8>, Change)>,
+    /// By how much keys and images are longer together.
+    used: i64,
     /// The latest removal forgotten, by map id.
     forgotten: HashMap<u32, Time>,
 }
@@ -144,8 +148,14 @@ impl Sweep {
         let mut cells = writing.transaction.open_table(CELLS).map_err(failed)?;
         for (cell_key, change) in &self.changes {
             match change {
-                Change::Remove => drop(cells.remove(&**cell_key).map_err(failed)?),
-                Change::Replace(image) => drop(cells.insert(&**cell_key, &**image).map_err(failed)?),
+                Change::Remove => {
+                    let before = cells.remove(&**cell_key).map_err(failed)?;
+                    self.used -= before.map_or(0, |image| cell_key.len() + image.value().len()) as i64;
+                }
+                Change::Replace(image) => {
+                    let before = cells.insert(&**cell_key, &**image).map_err(failed)?;
+                    self.used += image.len() as i64 - before.map_or(0, |before| before.value().len()) as i64;
+                }
             }
         }
         self.swept.forgotten = self.changes.len() as u64;

@@ -89,8 +89,9 @@ fn a_copy_of_a_data_directory_goes_on_with_a_history_of_its_own() {
         assert!(names[0].starts_with(&format!("{node}.")), "{names:?}, of {node}");
         let export = annulus(&["export", "--data-dir", copy.path().to_str().unwrap()]).output().unwrap();
         let lines = String::from_utf8(export.stdout).unwrap();
-        let slot =
-            |node: &str, added: u64| format!(r#"{{"replica":"{node}","added":{added},"subtracted":0}}"#);
+        let slot = |node: &str, added: u64| {
+            format!(r#"{{"replica":"{node}","added":{added},"subtracted":0,"counted":"#)
+        };
         assert!(lines.contains(&slot(&node, 1)) && lines.contains(&slot(&names[0], 2)), "{lines}");
     }
 }

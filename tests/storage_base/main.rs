@@ -9,6 +9,7 @@
 mod backing_up;
 mod clearing;
 mod clocks;
+mod compacting;
 #[path = "../crdt_histories/mod.rs"]
 #[allow(dead_code, reason = "another test uses the rest")]
 mod crdt_histories;
