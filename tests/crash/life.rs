@@ -25,6 +25,9 @@ use crate::writer::{Writer, now_ms};
 
 const WRITERS: usize = 5;
 const SUBSCRIBERS: usize = 2;
+/// Microseconds that clients write in a round.
+const LONGEST: usize = 600_000;
+const LONGEST_RECORDED: usize = 6_000_000;
 const GONE: &str = "the server is not killed meanwhile";
 
 /// Entries and hash of each map.
@@ -35,6 +38,8 @@ type Digests = BTreeMap<usize, (u64, String)>;
 pub enum World {
     /// The disk of this host; processes are killed.
     Kills,
+    /// As with kills, on a disk that is recorded: rounds are longer, so that more is in a record.
+    Recorded,
     /// No disk, and every ack is believed.
     Memory,
     /// A file system that loses its power. Without syncs every ack is believed.
@@ -53,6 +58,7 @@ pub struct Life {
     root: PathBuf,
     random: Random,
     world: World,
+    data_dir: PathBuf,
     power: Option<PowerDisk>,
     starts: usize,
     /// How long starts took lately.
@@ -68,18 +74,25 @@ impl Life {
     pub const ROUNDS: u64 = 10;
 
     pub fn new(seed: u64, world: World) -> Self {
-        let root = std::env::temp_dir().join(format!("annulus-crash-{}-{seed}", std::process::id()));
-        fs::create_dir_all(&root).unwrap();
         let has_power = matches!(world, World::PowerCuts { .. });
-        let power = has_power.then(|| PowerDisk::new(&root).unwrap());
+        let power = has_power.then(|| PowerDisk::new(&root(seed)).unwrap());
+        let data_dir = power.as_ref().map_or_else(|| root(seed).join("data"), PowerDisk::data_dir);
+        Self { power, ..Self::on(data_dir, seed, world, Promises::default()) }
+    }
+
+    /// On a directory of somebody else, of which so much was promised.
+    pub fn on(data_dir: PathBuf, seed: u64, world: World, promises: Promises) -> Self {
+        let root = root(seed);
+        fs::create_dir_all(&root).unwrap();
         Self {
             root,
+            data_dir,
             random: Random::new(seed),
             world,
-            power,
+            power: None,
             starts: 0,
             start_ms: 100,
-            promises: Mutex::default(),
+            promises: Mutex::new(promises),
             writers: (0..WRITERS).map(|index| Writer::new(index, seed)).collect(),
             subscribers: (0..SUBSCRIBERS).map(|_| Subscriber::default()).collect(),
             tally: Tally::default(),
@@ -103,6 +116,18 @@ impl Life {
         self.tally.rounds += 1;
     }
 
+    /// Starts, compares, and ends with nothing written meanwhile.
+    pub fn look(&mut self) {
+        let (server, address) = self.start();
+        let digests = self.compare(address);
+        if self.random.per_mille(200) {
+            server.terminate();
+            self.verify(&digests);
+        } else {
+            server.kill();
+        }
+    }
+
     /// One last look, an orderly end, and nothing is left on the disk of this host.
     pub fn end(&mut self) {
         let (server, address) = self.start();
@@ -118,8 +143,8 @@ impl Life {
         fs::remove_dir_all(&self.root).unwrap();
     }
 
-    fn data_dir(&self) -> PathBuf {
-        self.power.as_ref().map_or_else(|| self.root.join("data"), PowerDisk::data_dir)
+    pub fn promises(&mut self) -> &mut Promises {
+        self.promises.get_mut().unwrap()
     }
 
     /// Where everything is; it stays there.
@@ -162,7 +187,7 @@ impl Life {
         if self.world == World::Memory {
             return Flags { cores, storage: ["--storage", "memory"].map(str::to_owned).into() };
         }
-        let data_dir = self.data_dir().display().to_string();
+        let data_dir = self.data_dir.display().to_string();
         let mut storage = vec!["--storage", "disk", "--data-dir", &data_dir];
         storage.extend(["--segment-bytes", "1MiB", "--disk-reserve", "1MiB"]);
         storage.extend(["--checkpoint-interval-ms", self.random.pick(&["20", "100", "1000", "60000"])]);
@@ -243,7 +268,7 @@ impl Life {
         if self.world == World::Memory {
             return;
         }
-        let verified = verify(&self.data_dir(), now_ms(), &mut |_| ()).expect("a data directory");
+        let verified = verify(&self.data_dir, now_ms(), &mut |_| ()).expect("a data directory");
         assert!(verified.is_sound(), "{verified}");
         for (map, (entries, hash)) in told {
             let name = maps::name(*map);
@@ -257,7 +282,8 @@ impl Life {
 
     /// Lets everybody write and watch, and ends the server at some moment.
     fn write(&mut self, address: SocketAddr, server: Server) {
-        let time = Duration::from_micros(self.random.between(1_000, 600_000) as u64);
+        let longest = if self.world == World::Recorded { LONGEST_RECORDED } else { LONGEST };
+        let time = Duration::from_micros(self.random.between(1_000, longest) as u64);
         let is_orderly = self.random.per_mille(150);
         let watched: Vec<Vec<usize>> = self.subscribers.iter().map(|_| some_maps(&mut self.random)).collect();
         let (promises, is_believing) = (&self.promises, self.world.is_believing());
@@ -308,6 +334,11 @@ impl Life {
         self.tally.loads += metric(&page, "annulus_map_loads_total");
         self.tally.folds += metric(&page, "annulus_checkpoints_total");
     }
+}
+
+/// The logs of a life, and its data where that is nowhere else.
+fn root(seed: u64) -> PathBuf {
+    std::env::temp_dir().join(format!("annulus-crash-{}-{seed}", std::process::id()))
 }
 
 fn some_maps(random: &mut Random) -> Vec<usize> {

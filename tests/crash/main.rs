@@ -10,6 +10,7 @@
 //! cargo test --test crash                            100 rounds
 //! cargo test --test crash -- --rounds 5000 --seed 7  more, and others
 //! cargo test --test crash -- --rounds 0 --power-cuts 300   power cuts alone, which need root and loop devices
+//! cargo test --test crash -- --every-flush           a recorded disk, behind each of its flushes (`flushes.rs`)
 //! cargo test --test crash -- --memory                must fail: nothing is kept, and every ack is believed
 //! ```
 
@@ -19,12 +20,16 @@
 
 mod client;
 mod cuts;
+mod flushes;
 mod life;
+mod log;
 mod maps;
+mod notes;
 mod op;
 mod options;
 mod power;
 mod promises;
+mod recorded;
 mod server;
 mod subscriber;
 mod tally;
@@ -63,13 +68,16 @@ fn main() -> ExitCode {
         }
     });
     let tally = run.tally.into_inner().unwrap();
-    println!("{tally}");
+    if tally.rounds > 0 {
+        println!("{tally}");
+    }
     let mut failed = u64::from(run.failed.into_inner());
-    if failed == 0 && !cuts::run(&options) {
+    if failed == 0 && !(cuts::run(&options) && flushes::run(&options)) {
         failed = 1;
     }
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
-    let passed = u64::from(failed == 0 && options.rounds + options.power_cuts > 0);
+    let passed =
+        u64::from(failed == 0 && (options.rounds + options.power_cuts > 0 || options.every_flush.is_some()));
     let seconds = began.elapsed().as_secs();
     println!(
         "test result: {verdict}. {passed} passed; {failed} failed; {} rounds in {seconds} s\n",

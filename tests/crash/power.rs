@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a file system may be busy after all processes that used it have ended.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Room for a life; the file is sparse.
 const IMAGE_BYTES: u64 = 256 << 20;
 /// `_IOR('X', 125, __u32)`.
@@ -68,14 +68,7 @@ impl PowerDisk {
     /// # Errors
     /// Of the commands.
     pub fn restore(&self) -> Result<(), String> {
-        let began = Instant::now();
-        // The kernel closes the files of a ring some time after its process is gone.
-        while let Err(error) = run(Command::new("umount").arg(&self.mount)) {
-            if began.elapsed() > PATIENCE {
-                return Err(error);
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
+        unmount(&self.mount)?;
         self.mount()
     }
 
@@ -94,7 +87,23 @@ impl Drop for PowerDisk {
     }
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+/// Unmounts what no process uses any more.
+///
+/// # Errors
+/// Of the command.
+pub fn unmount(mount: &Path) -> Result<(), String> {
+    let began = Instant::now();
+    // The kernel closes the files of a ring some time after its process is gone.
+    while let Err(error) = run(Command::new("umount").arg(mount)) {
+        if began.elapsed() > PATIENCE {
+            return Err(error);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+pub fn run(command: &mut Command) -> Result<(), String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("{name}: {error}"))?;
     if output.status.success() {

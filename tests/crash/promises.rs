@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::maps::{self, Kind};
+use crate::notes::Notes;
 use crate::op::{self, Change, Op};
 use crate::replica::{Cell, Replica, Stamp};
 
@@ -26,6 +27,8 @@ pub struct Promises {
     values: BTreeMap<String, u64>,
     /// The latest stamp a server gave that is on disk.
     latest: Stamp,
+    /// When what was sent and promised, where somebody wants to know.
+    notes: Option<Notes>,
 }
 
 struct Put {
@@ -58,6 +61,14 @@ struct Slot {
 }
 
 impl Promises {
+    pub fn with_notes(notes: Notes) -> Self {
+        Self { notes: Some(notes), ..Self::default() }
+    }
+
+    pub fn take_notes(&mut self) -> Option<Notes> {
+        self.notes.take()
+    }
+
     pub fn stamp(&self, map: usize, key: &str) -> Option<Stamp> {
         self.puts.get(&(map, key.to_owned())).map(|put| put.at.clone())
     }
@@ -70,6 +81,9 @@ impl Promises {
 
     /// Before an operation is sent: from now on it may be there.
     pub fn sending(&mut self, writer: &str, number: u64, op: &Op) {
+        if let Some(notes) = &mut self.notes {
+            notes.sending(writer, number, op);
+        }
         self.values.insert(writer.to_owned(), number);
         let place = (op.map, op.key.clone());
         match &op.change {
@@ -120,6 +134,9 @@ impl Promises {
     }
 
     fn keep(&mut self, op: Op, stamp: Option<Stamp>) {
+        if let Some(notes) = &mut self.notes {
+            notes.kept(&op, stamp.as_ref());
+        }
         let place = (op.map, op.key);
         match op.change {
             Change::Put { value, at, ttl_ms } => {
