@@ -31,7 +31,7 @@ fn peak_of_fold(records: u64, memory_limit: usize) -> i64 {
         }
         seal(&mut batch.bytes, 1, 7);
         let file = disk.create(&name).expect("the name is new");
-        let header = SegmentHeader { salt: 7, epoch: EPOCH, first_sequence: 1 };
+        let header = SegmentHeader { salt: 7, epoch: EPOCH, first_sequence: 1, is_prepared: false };
         file.write_at(&header.encode(), 0).expect("the disk takes it");
         file.write_at(&batch.bytes, header.encode().len() as u64).expect("the disk takes it");
     }

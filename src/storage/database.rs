@@ -13,12 +13,12 @@ use std::sync::{Arc, PoisonError, TryLockError};
 )]
 use std::sync::{RwLock, RwLockReadGuard};
 
-use redb::{Builder, Database, Durability, ReadTransaction, StorageBackend, WriteTransaction};
+use redb::{Builder, Database, ReadTransaction, StorageBackend, WriteTransaction};
 
 use super::backend::{FileBackend, LayeredBackend, Shortage, sync_length};
 use super::base::failed;
 use super::pages::{PageFile, SUMS_FILE, write_sums};
-use super::redb_header::{abort_rollback, check_everything, check_header, has_prepared};
+use super::redb_header::{abort_rollback, check_everything, check_header, forget_prepared};
 use super::{BASE_FILE, Disk, DiskFile, StorageError};
 
 /// What the file of the base is called until it is one, and the sums of a copy.
@@ -271,16 +271,9 @@ fn open_on(
 ) -> Result<Database, StorageError> {
     let backend = FileBackend::open(Arc::clone(file), Arc::clone(shortage));
     let backend = backend.map_err(StorageError::io("sync", BASE_FILE))?;
-    let is_behind = backend.len().and_then(|len| if len == 0 { Ok(false) } else { has_prepared(&backend) });
-    let is_behind = is_behind.map_err(StorageError::io("read", BASE_FILE))?;
-    let database = open_backend(backend, cache_bytes)?;
-    if is_behind {
-        let mut transaction = database.begin_write().map_err(failed)?;
-        transaction.set_durability(Durability::Immediate);
-        transaction.set_quick_repair(true);
-        transaction.commit().map_err(failed)?;
-    }
-    Ok(database)
+    check_header(&backend).map_err(StorageError::io("read", BASE_FILE))?.map_err(damaged)?;
+    forget_prepared(&backend).map_err(StorageError::io("write", BASE_FILE))?;
+    open_backend(backend, cache_bytes)
 }
 
 /// Of pages that are checked as they are read.

@@ -24,6 +24,7 @@ const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
 const GOD_BYTE: usize = 9;
 const WHICH_SLOT: u8 = 1;
 const IS_UNCLEAN: u8 = 2;
+const TWO_PHASES: u8 = 4;
 const PAGE_BYTES: u64 = 4096;
 /// Pages of a region: before its data, and of data.
 const REGION_HEADER_PAGES: u64 = 130;
@@ -70,14 +71,23 @@ pub(super) fn check_header(backend: &impl StorageBackend) -> io::Result<Result<(
     Ok(if is_sound { Ok(()) } else { Err("the header of the file is wrong".to_owned()) })
 }
 
-/// Whether a commit was prepared and nothing more, as a crash leaves it. redb goes back to the one before; where that ended
-/// without another, the newer one would still be there after a clean end, as if the current one were not the last.
+/// Takes out a commit that was prepared and nothing more, as a crash leaves it. redb would go back to the one before and leave
+/// it there, and after a clean end the current one would look as if it were not the last. Takes no room on the disk.
 ///
 /// # Errors
 /// Of the backend.
-pub(super) fn has_prepared(backend: &impl StorageBackend) -> io::Result<bool> {
-    let header = backend.read(0, HEADER_BYTES)?;
-    Ok(slots(&header).is_some_and(|(current, other)| transaction_of(other) > transaction_of(current)))
+pub(super) fn forget_prepared(backend: &impl StorageBackend) -> io::Result<()> {
+    let mut header = backend.read(0, HEADER_BYTES)?;
+    let is_in_two_phases = header[GOD_BYTE] & (IS_UNCLEAN | TWO_PHASES) == IS_UNCLEAN | TWO_PHASES;
+    let Some((current, other)) = slots(&header).filter(|_| is_in_two_phases) else { return Ok(()) };
+    let newest = transaction_of(current);
+    if newest.is_none() || transaction_of(other) <= newest {
+        return Ok(());
+    }
+    let both = [current, current].concat();
+    header[SLOTS_AT..HEADER_BYTES].copy_from_slice(&both);
+    backend.write(0, &header)?;
+    backend.sync_data(false)
 }
 
 /// The slot that counts, and the other one.
@@ -114,7 +124,7 @@ fn show_unclean(header: &mut [u8]) -> Option<()> {
     }
     let god = *header.get(GOD_BYTE)?;
     let (current, other) = slots(header)?;
-    // A newer commit than the current one was only prepared, which does not happen before a clean end: see `has_prepared`.
+    // A newer commit than the current one was only prepared, which does not happen before a clean end: see `forget_prepared`.
     let other_is_newer = transaction_of(other).is_some_and(|other| Some(other) > transaction_of(current));
     if other_is_newer && god & IS_UNCLEAN == 0 {
         return None;
