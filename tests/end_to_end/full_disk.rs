@@ -89,6 +89,20 @@ impl Writer {
         }
     }
 
+    /// Writes until nothing is taken any more, though the journal may give back at first what it has spare.
+    fn fill_up(&mut self, client: &mut Client) {
+        loop {
+            self.write_until(client, Written::ReadOnly);
+            let refused = Instant::now();
+            while self.write(client) == Written::ReadOnly {
+                if refused.elapsed() > Duration::from_millis(2_500) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+
     /// Everything promised is there.
     fn check(&self, client: &mut Client) {
         let promised: Vec<usize> = (0..self.keys).filter(|&place| self.rounds[place].acked > 0).collect();
@@ -171,7 +185,7 @@ fn fills_up(disk: &SmallDisk, flags: &[&str], mut writer: Writer, least_free: u6
     let mut server = Running::on_disk(&data, flags);
     disk.take_until(disk.free_bytes() / 3 * 2, "ballast");
     let mut client = Client::connect(server.address);
-    writer.write_until(&mut client, Written::ReadOnly);
+    writer.fill_up(&mut client);
     lowest_free(disk, &mut server, Duration::from_secs(2));
     serves_who_reads(&server, disk, &data, &writer, "first");
     server.kill();
