@@ -19,6 +19,8 @@ const SWEEP_CELLS: usize = 50_000;
 /// How long it is until another try to make the base smaller, as a multiple of the last, which came to nothing.
 const COMPACTION_PAUSE: u64 = 10;
 const COMPACTION_PAUSE_NS_MIN: u64 = 60_000_000_000;
+/// The same after one that made the file hardly smaller.
+const USELESS_PAUSE_NS: u64 = 3_600_000_000_000;
 
 /// Folds what is finished until the storage stops.
 pub(super) fn run(parts: &Parts, pace: Pace) {
@@ -131,7 +133,9 @@ fn compact(parts: &Parts, pace: Pace) -> Result<u64, StorageError> {
             tracing::info!(
                 "{BASE_FILE} had {before} bytes, most of them free, and has {after} now; it took {ms} ms"
             );
-            return Ok(ended_ns);
+            // Where there is nothing to gain, there will not be for a while.
+            let pause_ns = if after <= before / 2 { COMPACTION_PAUSE_NS_MIN } else { USELESS_PAUSE_NS };
+            return Ok(ended_ns + pause_ns);
         }
         Compaction::Interrupted => {}
         Compaction::Failed(error) => tracing::warn!("{BASE_FILE} cannot be made smaller, and stays: {error}"),

@@ -138,13 +138,25 @@ impl Pages {
         Ok(())
     }
 
-    /// Has redb put its pages to the front of the file and cut off the rest. Nobody else may use it.
+    /// Has redb put its pages to the front of the file and cut off the rest, of which each commit takes a half. Nobody else may
+    /// use it.
     ///
     /// # Errors
     /// [`StorageError::Base`].
     pub fn trim(&mut self) -> Result<(), StorageError> {
         let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner);
-        open.database.compact().map(drop).map_err(failed)
+        open.database.compact().map_err(failed)?;
+        let Some(file) = &open.file else { return Ok(()) };
+        let size = || file.size().map_err(StorageError::io("read", BASE_FILE_NEW));
+        loop {
+            let before = size()?;
+            let mut transaction = open.database.begin_write().map_err(failed)?;
+            transaction.set_two_phase_commit(true);
+            transaction.commit().map_err(failed)?;
+            if size()? >= before {
+                return Ok(());
+            }
+        }
     }
 
     /// Bytes of its file.
