@@ -13,10 +13,11 @@ use std::sync::{Arc, PoisonError, TryLockError};
 )]
 use std::sync::{RwLock, RwLockReadGuard};
 
-use redb::{Builder, Database, ReadTransaction, StorageBackend, WriteTransaction};
+use redb::{Builder, Database, ReadTransaction, WriteTransaction};
 
 use super::backend::{FileBackend, LayeredBackend, Shortage, sync_length};
 use super::base::failed;
+use super::disk::remove_if_there;
 use super::pages::{PageFile, SUMS_FILE, write_sums};
 use super::redb_header::{abort_rollback, check_everything, check_header, forget_prepared};
 use super::{BASE_FILE, Disk, DiskFile, StorageError};
@@ -192,8 +193,7 @@ impl Pages {
                 if reads_all {
                     checked(Some(file), cache_bytes)?
                 } else {
-                    let backend = LayeredBackend::new(Some(file));
-                    open_backend(backend.map_err(StorageError::io("read", BASE_FILE))?, cache_bytes)?
+                    open_unchanged_on(file, cache_bytes)?
                 }
             }
         };
@@ -255,13 +255,6 @@ pub(super) fn remove_copy(disk: &dyn Disk) -> Result<(), StorageError> {
     [BASE_FILE_NEW, SUMS_FILE_NEW].into_iter().try_for_each(|name| remove_if_there(disk, name))
 }
 
-fn remove_if_there(disk: &dyn Disk, name: &str) -> Result<(), StorageError> {
-    match disk.remove(name) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(StorageError::io("remove", name)),
-    }
-}
-
 /// Makes another name survive.
 fn rename(disk: &dyn Disk, from: &str, to: &str) -> Result<(), StorageError> {
     disk.rename(from, to).map_err(StorageError::io("rename", from))?;
@@ -285,11 +278,12 @@ fn open_on(
     let backend = backend.map_err(StorageError::io("sync", BASE_FILE))?;
     check_header(&backend).map_err(StorageError::io("read", BASE_FILE))?.map_err(damaged)?;
     forget_prepared(&backend).map_err(StorageError::io("write", BASE_FILE))?;
-    open_backend(backend, cache_bytes)
+    builder(cache_bytes).create_with_backend(backend).map_err(failed)
 }
 
 /// Of pages that are checked as they are read.
-fn open_backend(backend: impl StorageBackend, cache_bytes: usize) -> Result<Database, StorageError> {
+fn open_unchanged_on(file: Arc<dyn DiskFile>, cache_bytes: usize) -> Result<Database, StorageError> {
+    let backend = LayeredBackend::new(Some(file)).map_err(StorageError::io("read", BASE_FILE))?;
     check_header(&backend).map_err(StorageError::io("read", BASE_FILE))?.map_err(damaged)?;
     builder(cache_bytes).create_with_backend(backend).map_err(failed)
 }

@@ -96,12 +96,8 @@ pub(super) fn replace_file_with<'a>(
     content: impl FnOnce(&str) -> io::Result<Cow<'a, [u8]>>,
 ) -> Result<(), StorageError> {
     let temporary = format!("{name}.tmp");
-    match disk.remove(&temporary) {
-        // Of a process that ended in here.
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(StorageError::io("remove", temporary)(error)),
-    }
+    // Of a process that ended in here.
+    remove_if_there(disk, &temporary)?;
     let file = disk.create(&temporary).map_err(StorageError::io("create", &temporary))?;
     let written = content(&temporary).and_then(|bytes| file.write_at(&bytes, 0));
     written.map_err(StorageError::io("write", &temporary))?;
@@ -109,6 +105,17 @@ pub(super) fn replace_file_with<'a>(
     disk.rename(&temporary, name).map_err(StorageError::io("rename", &temporary))?;
     let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
     disk.sync_folder(folder).map_err(StorageError::io("sync the folder of", name))
+}
+
+/// Removes a file, if there is one.
+///
+/// # Errors
+/// [`StorageError::Io`].
+pub(super) fn remove_if_there(disk: &dyn Disk, name: &str) -> Result<(), StorageError> {
+    match disk.remove(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(StorageError::io("remove", name)),
+    }
 }
 
 /// A directory of the host.
