@@ -4,25 +4,27 @@
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use annulus::config::{Config, DialectPath};
 use annulus::crdt::Time;
-use annulus::dialect;
-use annulus::handover::{self, Chunk, FromStorage, Progress, ShardPort, ToStorage};
+use annulus::handover::Progress;
 use annulus::limits::PARSE_PADDING_BYTES;
-use annulus::mesh::{self, ConnectionId, KeyHasher};
-use annulus::shard::{Command, Now, Shard, Shared, SharedStorage};
+use annulus::mesh::{self, ConnectionId};
+use annulus::shard::{Command, Now, Shard};
 
 use super::{Meter, many};
+use eager_storage::EagerStorage;
+use shards::{BEGIN, shared, upgrade};
+
+#[path = "../../tests/eager_storage/mod.rs"]
+mod eager_storage;
+#[path = "../../tests/shards/mod.rs"]
+mod shards;
 
 const OPS: usize = 10;
 /// Messages that take turns; each writes keys of its own.
 const MESSAGES: usize = 100;
-const BEGIN: Now = Now { unix_ms: 1_700_000_000_000, monotonic_us: 1_000_000 };
 const TURN_US: u64 = 100;
-const NATIVE: &str = "GET /v1 HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 
 pub fn measure(meter: &mut impl Meter) {
     write(meter, "write of 10 sets", Host::new(None), plain_set);
@@ -117,7 +119,7 @@ struct Host {
     now: Now,
     commands: Vec<Command>,
     sent: Vec<(ConnectionId, usize)>,
-    storage: Option<(ShardPort, Arc<Progress>)>,
+    storage: Option<EagerStorage>,
 }
 
 impl Host {
@@ -125,28 +127,19 @@ impl Host {
     fn new(progress: Option<Arc<Progress>>) -> Self {
         let config =
             Config { heartbeat_ms: 3_600_000, dialects: vec![DialectPath::NATIVE], ..Config::default() };
-        let of = |progress| SharedStorage { progress, clock_floor: Time::ZERO, cleared_through: Time::ZERO };
-        let shared = Shared {
-            config: Arc::new(config),
-            dialects: dialect::ALL,
-            epoch: 1,
-            hasher: KeyHasher::new(7),
-            connections: Arc::new(AtomicUsize::new(0)),
-            process: Default::default,
-            storage: progress.clone().map(of),
-        };
+        let (storage, port) = progress.map(EagerStorage::new).unzip();
+        let shared = shared(config, storage.as_ref().map(EagerStorage::shared));
         let ports = mesh::connect(1).pop().expect("one shard");
-        let (storage, port) = handover::connect(1).pop().expect("one shard");
-        let shard = Shard::new(shared, 0, ports, progress.is_some().then_some(storage), BEGIN, 1);
-        let storage = progress.map(|progress| (port, progress));
+        let shard = Shard::new(shared, 0, ports, port, BEGIN, 1);
         Self { shard, now: BEGIN, commands: Vec::new(), sent: Vec::new(), storage }
     }
 
     /// An open WebSocket whose `hello` has been sent.
     fn open(&mut self) -> ConnectionId {
         let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("there is room");
-        let mut padded = [NATIVE.as_bytes(), &[0; PARSE_PADDING_BYTES]].concat();
-        self.turn(id, &mut padded, NATIVE.len());
+        let request = upgrade("/v1");
+        let mut padded = [request.as_bytes(), &[0; PARSE_PADDING_BYTES]].concat();
+        self.turn(id, &mut padded, request.len());
         self.turn(id, &mut padded, 0);
         id
     }
@@ -170,30 +163,9 @@ impl Host {
                 self.sent.push((id, self.shard.in_flight(id).map(<[u8]>::len).sum()));
             }
         }
-        self.store();
-        self.sent.iter().map(|(_, bytes)| bytes).sum()
-    }
-
-    fn store(&mut self) {
-        let Some((port, progress)) = &mut self.storage else { return };
-        while let Ok(item) = port.from_shard.pop() {
-            let answer = match item {
-                ToStorage::Records(batch) => {
-                    let shard = progress.shard(0);
-                    shard.set_durable(batch.number, shard.durable_bytes() + batch.bytes.len() as u64);
-                    progress.advance_durable_clock(batch.last_applied);
-                    FromStorage::Recycled(batch.bytes)
-                }
-                ToStorage::Load { map } => FromStorage::Chunk(Chunk {
-                    map,
-                    map_type: None,
-                    pruned_through: Time::ZERO,
-                    cells: Vec::new(),
-                    is_last: true,
-                }),
-                _ => continue,
-            };
-            port.to_shard.push(answer).expect("the shard takes what it is sent");
+        if let Some(storage) = &mut self.storage {
+            storage.work();
         }
+        self.sent.iter().map(|(_, bytes)| bytes).sum()
     }
 }

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use annulus::config::{Config, DialectPath};
 use annulus::crdt::Time;
 use annulus::dialect;
-use annulus::handover::{self, Chunk, FromStorage, Progress, ShardPort, ToStorage};
+use annulus::handover::Progress;
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId};
 use annulus::metrics::Metrics;
-use annulus::shard::{Command, Now, Shard, SharedStorage};
+use annulus::shard::{Command, Now, Shard};
 
 use crate::client_frames::text_frame;
 use crate::counting_allocator::allocations;
+use crate::eager_storage::EagerStorage;
 use crate::shards::{BEGIN, shared, upgrade};
 
 pub const TURNS: u64 = 1_000;
@@ -28,17 +29,11 @@ pub struct Host {
     commands: Vec<Command>,
     sent: Vec<(ConnectionId, usize)>,
     buffer: Vec<u8>,
-    storage: Option<Storage>,
+    storage: Option<EagerStorage>,
     /// Pieces of a send, at most.
     pub pieces_max: usize,
     /// Clients send more than a turn handles.
     pub may_pause: bool,
-}
-
-/// A disk that takes everything at once, and gives every buffer back.
-struct Storage {
-    port: ShardPort,
-    progress: Arc<Progress>,
 }
 
 impl Host {
@@ -62,12 +57,9 @@ impl Host {
             ..Config::default()
         };
         change(&mut config);
-        let of = |progress| SharedStorage { progress, clock_floor: Time::ZERO, cleared_through: Time::ZERO };
-        let shared = shared(config, progress.clone().map(of));
-        let ports = mesh::connect(1).pop().unwrap();
-        let (storage, port) = handover::connect(1).pop().unwrap();
-        let shard = Shard::new(shared, 0, ports, progress.is_some().then_some(storage), BEGIN, 1);
-        let storage = progress.map(|progress| Storage { port, progress });
+        let (storage, port) = progress.map(EagerStorage::new).unzip();
+        let shared = shared(config, storage.as_ref().map(EagerStorage::shared));
+        let shard = Shard::new(shared, 0, mesh::connect(1).pop().unwrap(), port, BEGIN, 1);
         Self {
             shard,
             now: BEGIN,
@@ -145,7 +137,7 @@ impl Host {
         }
         self.commands.clear();
         self.shard.turn_took_ns(1_000);
-        self.storage.iter_mut().for_each(Storage::work);
+        self.storage.iter_mut().for_each(EagerStorage::work);
     }
 
     /// Allocations of the turns after the warm-up, and what the shard counted in them.
@@ -162,29 +154,5 @@ impl Host {
         done.deliveries -= before.deliveries;
         done.durable_acks -= before.durable_acks;
         (allocations, done)
-    }
-}
-
-impl Storage {
-    fn work(&mut self) {
-        while let Ok(item) = self.port.from_shard.pop() {
-            let answer = match item {
-                ToStorage::Records(batch) => {
-                    let shard = self.progress.shard(0);
-                    shard.set_durable(batch.number, shard.durable_bytes() + batch.bytes.len() as u64);
-                    self.progress.advance_durable_clock(batch.last_applied);
-                    FromStorage::Recycled(batch.bytes)
-                }
-                ToStorage::Load { map } => FromStorage::Chunk(Chunk {
-                    map,
-                    map_type: None,
-                    pruned_through: Time::ZERO,
-                    cells: Vec::new(),
-                    is_last: true,
-                }),
-                _ => continue,
-            };
-            self.port.to_shard.push(answer).unwrap();
-        }
     }
 }

@@ -11,6 +11,8 @@
 mod client_frames;
 #[path = "../counting_allocator/mod.rs"]
 mod counting_allocator;
+#[path = "../eager_storage/mod.rs"]
+mod eager_storage;
 mod host;
 #[path = "../shards/mod.rs"]
 mod shards;
