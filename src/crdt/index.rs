@@ -57,10 +57,7 @@ impl KeyIndex {
 
     /// Takes a cell that has no entry yet.
     pub fn insert(&mut self, hash: u32, cell: CellIndex) {
-        let place = self.place(hash);
-        self.change(place, |table| {
-            table.insert_unique(spread(hash), Entry { hash, cell }, |entry| spread(entry.hash));
-        });
+        self.put(Entry { hash, cell });
         self.len += 1;
         if self.len > ENTRIES_MAX * self.tables.len() {
             self.split();
@@ -112,12 +109,7 @@ impl KeyIndex {
         }
         let entries = std::mem::take(&mut self.tables[from]);
         self.heap_bytes -= entries.allocation_size();
-        entries.into_iter().for_each(|entry| {
-            let place = self.place(entry.hash);
-            self.change(place, |table| {
-                table.insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash));
-            });
-        });
+        entries.into_iter().for_each(|entry| self.put(entry));
     }
 
     /// Joins the last table to the one it was split off from, and has the table that has just lost an entry take no more
@@ -132,18 +124,21 @@ impl KeyIndex {
             }
             self.tables.shrink_to(2 * self.tables.len());
             self.heap_bytes -= last.allocation_size();
-            for entry in last {
-                let place = self.place(entry.hash);
-                self.change(place, |table| {
-                    table.insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash));
-                });
-            }
+            last.into_iter().for_each(|entry| self.put(entry));
         }
         let place = place.min(self.tables.len() - 1);
         self.change(place, |table| {
             if table.capacity() > 4 * table.len() {
                 table.shrink_to(2 * table.len(), |entry| spread(entry.hash));
             }
+        });
+    }
+
+    /// Puts an entry in the table that its hash names.
+    #[inline]
+    fn put(&mut self, entry: Entry) {
+        self.change(self.place(entry.hash), |table| {
+            table.insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash));
         });
     }
 
