@@ -43,6 +43,7 @@ impl Shard {
         self.fire_timers();
         self.maps.run_removals(&mut self.turn);
         self.give_up_old_requests();
+        self.go_on_leaving();
         self.end_gone();
         self.resume_waiting();
         self.refuse_given_up();
@@ -204,6 +205,7 @@ impl Shard {
             || self.clients.has_drained()
             || self.clients.has_to_go_on()
             || self.clients.has_gone()
+            || self.clients.has_leaving()
             || self.mesh_left
             || self.feeds.has_undelivered()
             || self.turn.storage_left

@@ -186,6 +186,9 @@ impl Feeds {
             let is_held = clients.holds_changes(id.index);
             let connection = clients.at_mut(id.index);
             if is_held {
+                if !connection.is_connected() {
+                    continue;
+                }
                 let position = delivery.first.previous();
                 if let Some(walk) = subscription.fall_behind(delivery.owner, position, turn.shards) {
                     walk.wait(walkers, id, slot);

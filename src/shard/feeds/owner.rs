@@ -63,7 +63,7 @@ impl Feeds {
 
     fn make_chunk(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps, request: WalkRequest) {
         let is_own = request.shard == turn.index;
-        if is_own && !self.is_current(request.subscription) {
+        if is_own && !self.is_current(clients, request.subscription) {
             // It ended while the request was parked.
             return self.refuse_walk(turn, clients, maps, (&request, Reject::Cancelled));
         }

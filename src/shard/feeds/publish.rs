@@ -219,7 +219,8 @@ impl Feeds {
             turn.spend(work::receivers(1, body.len()));
             let id = self.subscriptions[subscription as usize].connection;
             let make = |dialect: &dyn Dialect, out: &mut Frames| dialect.published(message, &mut out.bytes);
-            if Some(id) == sender || !clients.make_alike(&mut alike, id.index, make) {
+            let is_for_it = Some(id) != sender && clients.takes_frames(id.index);
+            if !is_for_it || !clients.make_alike(&mut alike, id.index, make) {
                 continue;
             }
             if clients.is_over_soft_limit(id.index) {

@@ -193,10 +193,12 @@ impl Feeds {
         }
     }
 
-    /// Whether a subscription of this shard is still the one that asked.
-    pub(super) fn is_current(&self, subscription: SubscriptionRef) -> bool {
+    /// Whether a subscription of this shard is still the one that asked, and its connection takes what it is told.
+    pub(super) fn is_current(&self, clients: &Clients, subscription: SubscriptionRef) -> bool {
         let current = self.subscriptions.get(subscription.slot as usize);
-        current.is_some_and(|current| current.serial == subscription.serial)
+        current.is_some_and(|current| {
+            current.serial == subscription.serial && clients.takes_frames(current.connection.index)
+        })
     }
 
     /// A chunk has come from `owner`: tell it, and ask for more.
@@ -209,7 +211,7 @@ impl Feeds {
         (answer, packed): (&WalkAnswer, &[u8]),
     ) {
         self.walkers.answered(answer.connection, answer.room as usize);
-        if self.is_current(answer.subscription) {
+        if self.is_current(clients, answer.subscription) {
             self.take_chunk(turn, clients, maps, owner, (answer, packed));
         }
         self.walk_on(turn, clients, maps, answer.connection);

@@ -225,6 +225,9 @@ impl Rooms {
         for &watch in interest.members() {
             let watch = &mut self.watches[watch as usize];
             let index = watch.connection.index;
+            if !clients.takes_frames(index) {
+                continue;
+            }
             match (watch.standing, state) {
                 (Standing::Nothing, _) | (Standing::Behind, Some(_)) => continue,
                 (Standing::Current, Some(_)) if clients.is_over_soft_limit(index) => {
