@@ -8,7 +8,7 @@
 //! folder are `impl Shard`: they put things in order.
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, life, disconnect, exchange, parked, clear } → pages → gauges →
-//! { rooms, feeds } → requests → maps → clients → dialect → { outbox, outcomes } → { caller, commons, interest, turn } →
+//! { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { caller, commons, interest, turn } →
 //! { account, slots, work }
 
 mod account;
@@ -20,6 +20,7 @@ mod commons;
 mod cycle;
 mod dialect;
 mod disconnect;
+mod divided;
 mod events;
 mod exchange;
 mod facade;

@@ -172,28 +172,23 @@ fn many_that_go_at_once_are_told_of_over_several_turns() {
         for &watcher in &watchers {
             world.received(watcher);
         }
+        let told = world.metrics().presence_deliveries;
         members.iter().for_each(|&member| world.fail(member));
-        let one = work::CELL + work::RECEIVER * MEMBERS as u64;
-        let all = one * MEMBERS as u64;
+        let all = work::RECEIVER * (MEMBERS * MEMBERS) as u64;
         assert!(all > 20 * work::TURN_MAX);
         let mut turns = 0;
-        while world.metrics().presence_members > 0 {
+        while world.metrics().presence_deliveries < told + (MEMBERS * MEMBERS) as u64 {
             world.turn();
             turns += 1;
             assert!(turns < 10_000, "nothing goes on");
             let spent = world.nodes.iter().map(|node| node.shard.work()).max().unwrap();
-            // What the home tells its own watchers. On the other shard, what one envelope brings is told at once.
-            if home == 0 {
-                assert!(spent <= work::TURN_MAX + one, "{spent} units in one turn");
-            }
+            assert!(spent <= TURN_AND_SHARES, "{spent} units in one turn");
         }
         world.settle();
         for &watcher in &watchers {
             assert_eq!(world.received(watcher).len(), MEMBERS, "each was told of");
         }
-        if home == 0 {
-            assert!(turns as u64 >= all / (work::TURN_MAX + one), "{turns} turns");
-        }
+        assert!(turns as u64 >= all / TURN_AND_SHARES, "{turns} turns");
     }
 }
 
