@@ -5,7 +5,7 @@ use std::vec;
 
 use super::maps::WaitingBytes;
 use super::{SetPresence, Shard, rooms};
-use crate::mesh::{Answer, Envelope, Item, ReadPart, Request, ShardIndex};
+use crate::mesh::{Answer, Envelope, Item, ReadPart, Request, ShardIndex, shard_index};
 use crate::wire::Reject;
 
 /// Requests of one envelope that wait, with the bytes their spans point into.
@@ -40,7 +40,7 @@ impl Shard {
                 }
                 let Some(queue) = &mut self.incoming[from] else { break };
                 let Some(envelope) = queue.pop() else { break };
-                self.open_envelope(from as ShardIndex, envelope);
+                self.open_envelope(shard_index(from), envelope);
                 taken += 1;
             }
             // Their wakes have been heard already, so nobody will wake this shard for the rest.

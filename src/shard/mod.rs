@@ -11,6 +11,14 @@
 //! { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { caller, commons, interest, turn } →
 //! { account, slots, work }
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::cast_possible_truncation,
+        reason = "a length that does not fit is an error, or a limit elsewhere makes it impossible and `expect` names it"
+    )
+)]
+
 mod account;
 mod caller;
 mod clear;

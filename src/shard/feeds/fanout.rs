@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::subscribe::told_live;
 use super::{Feed, FeedSlot, Feeds};
 use crate::crdt::Time;
-use crate::mesh::{Changes, Entries, Entry, Item, ShardIndex, Span, Writer};
+use crate::mesh::{Changes, Entries, Entry, Item, ShardIndex, Span, Writer, length};
 use crate::shard::Change;
 use crate::shard::clients::{Alike, Clients, DIALECTS_MAX};
 use crate::shard::maps::{Batch, MapSlot, Maps};
@@ -241,9 +241,9 @@ fn send_changes(turn: &mut Turn, maps: &Maps, target: ShardIndex, batch: &Batch)
         map,
         first: batch.first,
         entries: Span::append(&mut envelope.bytes, &batch.packed),
-        // One for each entry, and the bytes of all entries are counted in 32 bits.
-        writers_start: envelope.writers.len() as u32,
-        writers_len: batch.writers.len() as u32,
+        // One for each entry, which has bytes.
+        writers_start: length(envelope.writers.len()),
+        writers_len: length(batch.writers.len()),
     };
     envelope.writers.extend_from_slice(&batch.writers);
     envelope.items.push(Item::Changes(changes));
