@@ -183,7 +183,12 @@ impl Rooms {
                 break;
             }
             let Some((reply, room)) = self.to_answer.pop_front() else { break };
-            if reply.shard != turn.index && turn.outgoing.is_waiting(reply.shard) {
+            let is_held_up = if reply.shard == turn.index {
+                self.has_too_much_to_tell()
+            } else {
+                turn.outgoing.is_waiting(reply.shard)
+            };
+            if is_held_up {
                 self.to_answer.push_back((reply, room));
                 continue;
             }
