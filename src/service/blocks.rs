@@ -8,9 +8,8 @@ use crate::storage::BLOCK_BYTES;
 
 /// How a prepared segment is opened: one write brings its bytes to where they survive.
 pub(super) const DIRECT_AND_SYNCED: i32 = OFlags::DIRECT.union(OFlags::DSYNC).bits().cast_signed();
-/// Memory that is kept for the next group: what comes during a write, where clients write as fast as they can. Larger ones are
-/// rare, and would pay for the pages that the system clears for them.
-const KEPT_BYTES_MAX: usize = 4 << 20;
+/// Memory that is kept for the next group.
+const KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes, some of which begin at such an address.
 #[derive(Debug, Default)]
@@ -38,7 +37,7 @@ mod tests {
     #[test]
     fn what_is_filled_in_begins_at_a_block_whatever_was_there_before() {
         let mut blocks = Blocks::default();
-        for len in [1, 4096, 2 * KEPT_BYTES_MAX, 3, 8192] {
+        for len in [1, 4096, 2 << 20, 3, 8192] {
             let bytes = vec![len as u8; len];
             let place = blocks.fill(&bytes);
             assert_eq!(blocks.0[place.clone()], bytes);
