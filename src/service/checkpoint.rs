@@ -11,7 +11,7 @@ use super::parts::Parts;
 use super::segments::Pace;
 use crate::crdt::Time;
 use crate::io::{allocator, host};
-use crate::storage::{BASE_FILE, Compaction, Disk, FinishedSegment, StorageError};
+use crate::storage::{BASE_FILE, Compaction, Disk, FinishedSegment, StorageError, Swept};
 
 /// Cells a checkpoint looks at for old removals: about a tenth of what it folds from a full segment of small changes.
 const SWEEP_CELLS: usize = 50_000;
@@ -30,40 +30,40 @@ pub(super) fn run(parts: &Parts, pace: Pace) {
         tracing::warn!("the checkpoint thread cannot lower its priority, so shards may notice it: {error}");
     }
     let mut compact_from_ns = 0;
-    while let Some(segment) = parts.segments.next(pace) {
-        parts.pressure.fold_began(segment.bytes, parts.clock.elapsed_ns());
-        let folded = fold(parts, &segment, pace);
+    while let Some(segments) = parts.segments.next(pace) {
+        let bytes_of = |segments: &[FinishedSegment]| segments.iter().map(|segment| segment.bytes).sum();
+        parts.pressure.fold_began(bytes_of(&segments), parts.clock.elapsed_ns());
+        let result = fold(parts, &segments, pace);
         // The thread may rest for long now, and what it holds would be missing elsewhere.
         allocator::give_back();
-        parts.pressure.fold_ended(matches!(folded, Ok(End::Whole)), parts.clock.elapsed_ns());
-        match folded {
-            Ok(End::Whole) => {}
-            Ok(end) => {
-                if end == End::LacksRoom {
-                    // In the hands of this thread, so that the other one does not try the same.
-                    parts.room.await_fold();
-                }
-                parts.segments.put_back();
-                continue;
-            }
+        let folded = &segments[..result.as_ref().map_or(0, |(count, _)| *count)];
+        parts.pressure.fold_ended(bytes_of(folded), parts.clock.elapsed_ns());
+        match result {
+            Ok((_, End::Whole)) => {}
+            Ok((_, End::Interrupted)) => {}
+            // In the hands of this thread, so that the other one does not try the same.
+            Ok((_, End::LacksRoom)) => parts.room.await_fold(),
             // It was waiting for room when the storage stopped. What it had not committed, the next start folds.
             Err(_) if parts.room.is_stopping() => return,
             Err(error) => ending::end_process("the journal cannot be folded into the base", &error),
         }
-        if pace == Pace::Idle && parts.clock.elapsed_ns() >= compact_from_ns {
+        let is_whole = folded.len() == segments.len();
+        if is_whole && pace == Pace::Idle && parts.clock.elapsed_ns() >= compact_from_ns {
             match compact(parts, pace) {
                 Ok(from_ns) => compact_from_ns = from_ns,
                 Err(error) => ending::end_process("a smaller base cannot take the place of the base", &error),
             }
         }
-        parts.room.folded();
-        parts.segments.folded();
-        use_again_or_delete(parts, &segment);
+        if is_whole {
+            parts.room.folded();
+        }
+        parts.segments.folded(folded.len());
+        folded.iter().for_each(|segment| use_again_or_delete(parts, segment));
         parts.progress.metrics().segments.set(parts.segments.waiting() as u64);
     }
 }
 
-/// How far the fold of a segment got.
+/// How far a fold got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Whole,
@@ -71,15 +71,17 @@ enum End {
     LacksRoom,
 }
 
-fn fold(parts: &Parts, segment: &FinishedSegment, pace: Pace) -> Result<End, StorageError> {
+/// Folds segments; how many of them are wholly in the base.
+fn fold(parts: &Parts, segments: &[FinishedSegment], pace: Pace) -> Result<(usize, End), StorageError> {
     let (began_ns, metrics) = (parts.clock.elapsed_ns(), parts.progress.metrics());
     let may_go_on = || parts.segments.may_go_on(pace);
-    let folded = parts.base.fold_while(&parts.disk, &segment.name, parts.format.epoch, &may_go_on)?;
+    let names: Vec<&str> = segments.iter().map(|segment| &*segment.name).collect();
+    let folded = parts.base.fold_while(&parts.disk, &names, parts.format.epoch, &may_go_on)?;
     metrics.folded_records.add(folded.records);
     if folded.skipped > 0 {
-        let (skipped, name) = (folded.skipped, &segment.name);
+        let (skipped, name) = (folded.skipped, names[0]);
         tracing::error!(
-            "--salvage: {skipped} changes of {name} do not fit what is stored of their maps and are lost"
+            "--salvage: {skipped} changes of {name} and what follows it do not fit what is stored of their maps and are lost"
         );
     }
     if folded.has_cleared {
@@ -87,31 +89,42 @@ fn fold(parts: &Parts, segment: &FinishedSegment, pace: Pace) -> Result<End, Sto
     }
     // Else the next start would find neither.
     parts.base_place.check().map_err(StorageError::io("rely on", BASE_FILE))?;
-    if folded.is_interrupted {
-        return Ok(if folded.lacks_room { End::LacksRoom } else { End::Interrupted });
-    }
-    let swept = parts.base.sweep(parts.forget_before(), parts.clock.now().unix_ms, SWEEP_CELLS)?;
+    let (whole, end) = match folded.is_interrupted {
+        false => (segments, End::Whole),
+        true => {
+            let is_folded = |segment: &&FinishedSegment| segment.next_sequence <= folded.through + 1;
+            let end = if folded.lacks_room { End::LacksRoom } else { End::Interrupted };
+            (&segments[..segments.iter().take_while(is_folded).count()], end)
+        }
+    };
+    let Some(last) = whole.last() else { return Ok((0, end)) };
+    let swept = match end {
+        End::Whole => parts.base.sweep(parts.forget_before(), parts.clock.now().unix_ms, SWEEP_CELLS)?,
+        _ => Swept::default(),
+    };
     parts.types.folded(&parts.base)?;
-    parts.tail.drop_through(segment.next_sequence.saturating_sub(1));
-    for (shard, &through) in segment.last_applied.iter().enumerate() {
+    parts.tail.drop_through(last.next_sequence.saturating_sub(1));
+    for (shard, &through) in last.last_applied.iter().enumerate() {
         if through > Time::ZERO {
             parts.progress.shard(shard).set_folded(through);
         }
         // It may have waited for something it can evict.
         parts.shards.wake(shard);
     }
-    metrics.checkpoints.add(1);
+    metrics.checkpoints.add(whole.len() as u64);
     metrics.swept_cells.add(swept.forgotten);
     metrics.checkpoint_unix_ms.set(parts.clock.now().unix_ms);
     tracing::debug!(
-        segment = segment.name,
+        first = whole[0].name,
+        segments = whole.len(),
         records = folded.records,
         cells = folded.cells,
+        transactions = folded.transactions,
         swept = swept.forgotten,
         ms = (parts.clock.elapsed_ns() - began_ns) / 1_000_000,
         "folded"
     );
-    Ok(End::Whole)
+    Ok((whole.len(), end))
 }
 
 /// Gives back what the file of the base has free, if it is most of it, while nobody folds and nobody is in a hurry. When to

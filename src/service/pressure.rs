@@ -67,11 +67,10 @@ impl Pressure {
         self.fold_began_ns.store(now_ns.max(1), Ordering::Release);
     }
 
-    /// It is over: the segment is in the base, or was put back.
-    pub(super) fn fold_ended(&self, is_folded: bool, now_ns: u64) {
-        let (began_ns, bytes) =
-            (self.fold_began_ns.swap(0, Ordering::AcqRel), self.fold_bytes.load(Ordering::Relaxed));
-        if is_folded {
+    /// It is over: segments of so many bytes are in the base, and what is left of it waits.
+    pub(super) fn fold_ended(&self, bytes: u64, now_ns: u64) {
+        let began_ns = self.fold_began_ns.swap(0, Ordering::AcqRel);
+        if bytes > 0 {
             self.fold_rate.store(rate(bytes, now_ns.saturating_sub(began_ns)), Ordering::Relaxed);
             self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
@@ -153,7 +152,7 @@ mod tests {
         }
         assert!(rates.is_sorted_by(|one, next| one > next), "{rates:?}");
         (0..5).for_each(|_| {
-            pressure.fold_ended(true, now_ns);
+            pressure.fold_ended(MIB, now_ns);
             pressure.fold_began(MIB, now_ns);
         });
         pressure.judge(now_ns);

@@ -1,6 +1,6 @@
 //! The segments of the journal that are complete: they wait to be folded.
 //!
-//! Invariant: folded one at a time, oldest first.
+//! Invariant: folded by one thread at a time, oldest first.
 //!
 //! The thread that writes the journal waits for this lock, and a checkpoint, which holds it too, may not get a core for long:
 //! nobody holds it for more than a look at one segment, and never while it reads, writes or folds.
@@ -18,6 +18,11 @@ use crate::storage::FinishedSegment;
 /// Segments that may wait while the checkpoint yields to everything else. With more the disk fills up and the next
 /// start takes longer, which is worse than a core that is shared.
 const WAITING_MAX: usize = 16;
+
+/// Segments that are folded at once, and their bytes: the more, the fewer pages are copied for each record, and the longer it is
+/// until any of them can be used again.
+const AT_ONCE_MAX: usize = 8;
+const AT_ONCE_BYTES_MAX: u64 = 256 << 20;
 
 /// How often who waits for folds looks whether they stand still.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -75,34 +80,27 @@ impl Segments {
         self.lock().waiting.len()
     }
 
-    /// Waits for the next segment to fold; `None` at the end. [`Segments::folded`] or
-    /// [`Segments::put_back`] must follow.
-    pub(super) fn next(&self, pace: Pace) -> Option<FinishedSegment> {
+    /// Waits for segments to fold, those that wait or the first of them; `None` at the end. [`Segments::folded`] must follow.
+    pub(super) fn next(&self, pace: Pace) -> Option<Vec<FinishedSegment>> {
         let mut inner = self.lock();
         loop {
             if inner.is_stopping {
                 return None;
             }
             let is_turn = inner.is_hurrying == (pace == Pace::Hurry) && !inner.is_folding;
-            if let Some(segment) = inner.waiting.front().filter(|_| is_turn).cloned() {
+            if is_turn && !inner.waiting.is_empty() {
                 inner.is_folding = true;
-                return Some(segment);
+                return Some(inner.first());
             }
             inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Whether who folds at this pace goes on; otherwise it hands the segment to [`Segments::put_back`].
+    /// Whether who folds at this pace goes on; otherwise it gives up.
     pub(super) fn may_go_on(&self, pace: Pace) -> bool {
         let inner = self.lock();
         let must_yield = pace == Pace::Idle && inner.is_hurrying;
         !(inner.is_stopping || must_yield)
-    }
-
-    /// The segment that [`Segments::next`] gave is not wholly in the base.
-    pub(super) fn put_back(&self) {
-        self.lock().is_folding = false;
-        self.changed.notify_all();
     }
 
     /// Everything that waits, and the next segment if there is none, is folded without yielding to anybody: memory is
@@ -112,12 +110,12 @@ impl Segments {
         self.changed.notify_all();
     }
 
-    /// The segment that [`Segments::next`] gave is in the base.
-    pub(super) fn folded(&self) {
+    /// So many of the segments that [`Segments::next`] gave are in the base; the others go on waiting.
+    pub(super) fn folded(&self, count: usize) {
         let mut inner = self.lock();
-        inner.waiting.pop_front();
+        inner.waiting.drain(..count);
         inner.is_folding = false;
-        inner.is_hurrying &= !inner.waiting.is_empty();
+        inner.is_hurrying &= count == 0 || !inner.waiting.is_empty();
         drop(inner);
         self.changed.notify_all();
     }
@@ -162,6 +160,19 @@ impl Segments {
     }
 }
 
+impl Inner {
+    /// The first segments, as many as are folded at once.
+    fn first(&self) -> Vec<FinishedSegment> {
+        let mut bytes = 0;
+        let fits = |segment: &&FinishedSegment| {
+            bytes += segment.bytes;
+            bytes <= AT_ONCE_BYTES_MAX
+        };
+        let count = self.waiting.iter().take(AT_ONCE_MAX).take_while(fits).count();
+        self.waiting.iter().take(count.max(1)).cloned().collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,14 +188,19 @@ mod tests {
     }
 
     #[test]
-    fn segments_are_folded_in_order() {
+    fn what_waits_is_folded_at_once_and_in_order() {
         let segments = Segments::default();
-        (1..=2).for_each(|number| segments.finished(segment(number)));
-        for number in 1..=2 {
-            let next = segments.next(Pace::Idle).unwrap();
-            assert_eq!(next, segment(number));
-            segments.folded();
-        }
+        let sized = |number, bytes| FinishedSegment { bytes, ..segment(number) };
+        let waiting = [sized(1, 2 * AT_ONCE_BYTES_MAX), sized(2, AT_ONCE_BYTES_MAX / 2), segment(3)];
+        waiting.iter().for_each(|segment| segments.finished(segment.clone()));
+        assert_eq!(segments.next(Pace::Idle).unwrap(), waiting[..1], "one in any case");
+        segments.folded(1);
+        assert_eq!(segments.next(Pace::Idle).unwrap(), waiting[1..]);
+        segments.folded(1);
+        assert_eq!(segments.next(Pace::Idle).unwrap(), waiting[2..], "what was not folded waits");
+        (4..=4 + AT_ONCE_MAX).for_each(|number| segments.finished(segment(number)));
+        segments.folded(1);
+        assert_eq!(segments.next(Pace::Idle).unwrap().len(), AT_ONCE_MAX);
         segments.stop();
         assert_eq!(segments.next(Pace::Idle), None);
         assert_eq!(segments.next(Pace::Hurry), None);
@@ -202,10 +218,10 @@ mod tests {
             let waiting = scope.spawn(await_folded);
             // Only who does not yield gets them, as the other one has not come for so long.
             for number in 1..=2 {
-                assert_eq!(segments.next(Pace::Hurry), Some(segment(number)));
+                assert_eq!(segments.next(Pace::Hurry).unwrap()[0], segment(number));
                 assert!(!waiting.is_finished());
                 segments.finished(segment(number + 2));
-                segments.folded();
+                segments.folded(1);
             }
             assert_eq!(waiting.join().unwrap(), Awaited::Folded);
         });
@@ -223,12 +239,12 @@ mod tests {
         assert!(segments.may_go_on(Pace::Idle));
         segments.hurry();
         assert!(!segments.may_go_on(Pace::Idle) && segments.may_go_on(Pace::Hurry));
-        segments.put_back();
+        segments.folded(0);
         assert_eq!(segments.next(Pace::Hurry), Some(next));
-        segments.folded();
+        segments.folded(1);
         assert!(segments.may_go_on(Pace::Hurry) && !segments.may_go_on(Pace::Idle), "one still waits");
         segments.next(Pace::Hurry).unwrap();
-        segments.folded();
+        segments.folded(1);
         assert!(segments.may_go_on(Pace::Idle));
         segments.stop();
         assert!(!segments.may_go_on(Pace::Idle) && !segments.may_go_on(Pace::Hurry));
@@ -242,7 +258,7 @@ mod tests {
         let folded = |pace| {
             let mut count = 0;
             while segments.next(pace).is_some() {
-                segments.folded();
+                segments.folded(1);
                 count += 1;
                 if segments.waiting() == 0 {
                     segments.stop();

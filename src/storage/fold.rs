@@ -3,26 +3,33 @@
 //! Invariant: segments are folded oldest first, and a record whose sequence number is not above `folded` is passed
 //! over, so a crash between two transactions, or before the segment was deleted, costs nothing but time.
 //!
-//! A fold holds one piece of the segment and a place of 24 bytes for each record in it ([`super::merging`]), beside the pages
-//! that redb holds: never the segment, nor what its records say.
+//! **A transaction copies each page once that any of its records falls into**, and keys fall anywhere, so the more records it has,
+//! the fewer pages are written for each: all segments that wait are one transaction. It goes through them twice. The first time it
+//! notes where records are, 16 bytes for each ([`super::spots`]); then it reads them again, a window at a time, in the order
+//! of the base ([`super::merging`]). So it never holds a segment, nor what its records say.
 
+use super::chain::Chain;
 use super::database::again_if_refused;
-use super::merging::{Merged, Places, RECORD_PAGES_BYTES};
-use super::pieces::{PieceRecords, Pieces};
+use super::merging::{Merged, Merging, RECORD_PAGES_BYTES};
+use super::spots::Spots;
 use super::stored::Source;
 use super::{Base, Clear, Disk, StorageError};
 use crate::handover::{Body, Record};
 
-/// Records of one transaction, reckoned at [`RECORD_BYTES`] each: it takes a piece of the segment of so many. Neighbours in the tree share the page that a transaction copies for
-/// them, so the more records it sorts, the fewer pages it writes: with 16k records folding a million random keys cost
-/// twice the processor time.
-pub(super) const TRANSACTION_RECORDS: usize = 256 << 10;
+/// Records of one transaction at the most, and reckoned at [`RECORD_BYTES`] each: some segments of the usual size.
+pub(super) const TRANSACTION_RECORDS: usize = 3 << 20;
 /// The same where there is hardly any room on the disk: a step that needs no more than a few hundred pages.
 const TRANSACTION_RECORDS_MIN: usize = 64;
-/// What a record is reckoned at where the size of a piece is said in records: a small one.
+/// What a record is reckoned at where the size of a transaction is said in records: a small one.
 const RECORD_BYTES: usize = 96;
+/// Bytes of records that are not worth a transaction of their own.
+const TRANSACTION_BYTES_MIN: usize = 8 << 10;
+/// Each has its row in memory.
+const TRANSACTION_MAPS_MAX: usize = 64 << 10;
 /// The least records of a transaction where memory is limited.
 const LIMITED_RECORDS_MIN: usize = 32 << 10;
+/// Of a segment, read at once.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// What a fold did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,13 +54,13 @@ pub struct Folded {
 }
 
 impl Base {
-    /// Folds fewer records at once where maps may have only so many bytes (0: no limit): an eighth of that for a piece.
+    /// Folds fewer records at once where maps may have only so many bytes (0: no limit): an eighth of that for where they are.
     #[must_use]
     pub fn with_memory_limit(self, limit: usize) -> Self {
         if limit == 0 {
             return self;
         }
-        let records = limit / 8 / RECORD_BYTES;
+        let records = limit / 8 / Spots::RECORD_BYTES;
         self.with_transaction_records(records.clamp(LIMITED_RECORDS_MIN, TRANSACTION_RECORDS))
     }
 
@@ -64,63 +71,45 @@ impl Base {
     /// [`StorageError::Damaged`] for a record, [`StorageError::DamagedCell`] for an image, [`StorageError::Misfit`] for a record
     /// that has no place, [`StorageError::Io`] and [`StorageError::Base`]. What was folded before it stays folded.
     pub fn fold(&self, disk: &dyn Disk, segment: &str, epoch: u64) -> Result<Folded, StorageError> {
-        self.fold_while(disk, segment, epoch, &|| true)
+        self.fold_while(disk, &[segment], epoch, &|| true)
     }
 
-    /// The same, as long as `may_go_on` says so, which is asked between transactions. Folding the segment again goes
-    /// on where it stopped.
+    /// The same with several, as long as `may_go_on` says so, which is asked between transactions and between windows of one, which is given
+    /// up then. Folding the segment again goes on where the last whole transaction stopped.
     ///
     /// # Errors
     /// As [`Base::fold`].
     pub fn fold_while(
         &self,
         disk: &dyn Disk,
-        segment: &str,
+        segments: &[&str],
         epoch: u64,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Folded, StorageError> {
-        again_if_refused(|| self.fold_segment(disk, segment, epoch, may_go_on))
+        again_if_refused(|| self.fold_segments(disk, segments, epoch, may_go_on))
     }
 
-    fn fold_segment(
+    fn fold_segments(
         &self,
         disk: &dyn Disk,
-        segment: &str,
+        segments: &[&str],
         epoch: u64,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Folded, StorageError> {
-        let mut pieces = Pieces::open(disk, segment, epoch, self.transaction_records * RECORD_BYTES)?;
+        let mut chain = Chain::open(disk, segments, epoch, PIECE_BYTES)?;
         let mut folded = Folded { through: self.folded(), ..Folded::default() };
-        let mut places = Places::default();
-        while !folded.is_interrupted && pieces.read_next()? {
-            let mut records = pieces.records();
-            self.fold_piece(pieces.bytes(), &mut records, &mut places, &mut folded, may_go_on)?;
-            let position = records.position();
-            pieces.take_up_to(position);
-        }
-        Ok(folded)
-    }
-
-    /// Folds the records of a piece in as many transactions as there is room for at once: one if there is enough.
-    fn fold_piece<'a>(
-        &self,
-        bytes: &'a [u8],
-        records: &mut PieceRecords<'a>,
-        places: &mut Places,
-        folded: &mut Folded,
-        may_go_on: &dyn Fn() -> bool,
-    ) -> Result<(), StorageError> {
+        let mut spots = Spots::default();
         let mut count_max = usize::MAX;
         let mut free_before = None;
-        while let Some(next) = pass_over(records, folded.through)? {
+        while let Some(next) = pass_over(&mut chain, folded.through)? {
             if folded.transactions > 0 && !may_go_on() {
                 folded.is_interrupted = true;
-                return Ok(());
+                break;
             }
-            if next.body == Body::Clear {
-                self.clear(Clear { sequence: next.sequence, tick: next.applied })?;
+            if let Next::Clear(clear) = next {
+                self.clear(clear)?;
                 folded.records += 1;
-                folded.through = next.sequence;
+                folded.through = clear.sequence;
                 folded.has_cleared = true;
                 continue;
             }
@@ -128,67 +117,111 @@ impl Base {
             // Where hardly anything is left, one step finds out whether the file of the base has what it takes.
             if self.is_short(free) && free_before.is_some_and(|before| free < before) {
                 (folded.is_interrupted, folded.lacks_room) = (true, true);
-                return Ok(());
+                break;
             }
             free_before = Some(free);
-            let begin = records.clone();
-            let mut step = Step { records, count: 0, count_max, room: self.left_of(free) / 4 };
-            let merged = self.merge_records(bytes, &mut step, Source::Journal, places, folded)?;
-            let count = step.count;
-            match merged {
-                Merged::All => {}
+            let bytes_max = self.transaction_records.saturating_mul(RECORD_BYTES).max(TRANSACTION_BYTES_MIN);
+            let bounds = Bounds { bytes_max, count_max, room: self.left_of(free) / 4 };
+            let begin = chain.position();
+            let mut merging = self.begin_merge(Source::Journal, folded)?;
+            let count = gather(&mut chain, &mut merging, bounds, &mut spots)?;
+            let merged = spots.merge(&chain, &mut merging, may_go_on)?;
+            match merging.end(merged)? {
+                (Merged::All, done) => folded = done,
                 // What it took of the disk is the base's now, and the next, smaller try goes there first.
-                Merged::TooLarge if count > TRANSACTION_RECORDS_MIN => {
+                (Merged::TooLarge, _) if count > TRANSACTION_RECORDS_MIN => {
                     count_max = count / 4;
-                    *records = begin;
+                    chain.go_to(begin);
                 }
-                Merged::TooLarge | Merged::LacksRoom => {
+                (Merged::Interrupted, _) => {
+                    folded.is_interrupted = true;
+                    break;
+                }
+                (Merged::TooLarge | Merged::LacksRoom, _) => {
                     (folded.is_interrupted, folded.lacks_room) = (true, true);
-                    return Ok(());
+                    break;
                 }
             }
         }
-        Ok(())
+        Ok(folded)
     }
+}
+
+/// The next record that the base does not have.
+enum Next {
+    Clear(Clear),
+    Other,
 }
 
 /// Passes over what the base has; the next record, which is still to come.
-fn pass_over<'a>(records: &mut PieceRecords<'a>, folded: u64) -> Result<Option<Record<'a>>, StorageError> {
-    loop {
+fn pass_over(chain: &mut Chain, folded: u64) -> Result<Option<Next>, StorageError> {
+    while let Some((_, pieces)) = chain.read_next()? {
+        let mut records = pieces.records();
         let mut ahead = records.clone();
-        match ahead.next().transpose()? {
-            Some((_, record)) if record.sequence <= folded => *records = ahead,
-            next => return Ok(next.map(|(_, record)| record)),
+        let next = loop {
+            match ahead.next().transpose()? {
+                Some((_, record)) if record.sequence <= folded => records = ahead.clone(),
+                Some((_, Record { sequence, applied: tick, body: Body::Clear, .. })) => {
+                    break Some(Next::Clear(Clear { sequence, tick }));
+                }
+                Some(_) => break Some(Next::Other),
+                None => break None,
+            }
+        };
+        let position = records.position();
+        if next.is_some() {
+            pieces.go_to(position);
+            return Ok(next);
         }
+        pieces.take_up_to(position);
     }
+    Ok(None)
 }
 
-/// The next records that one transaction may take: a few in any case, and none behind one that drops all maps.
-struct Step<'r, 'a> {
-    records: &'r mut PieceRecords<'a>,
-    count: usize,
+/// What one transaction may take: a few records in any case, and none behind one that drops all maps.
+struct Bounds {
+    /// Of records.
+    bytes_max: usize,
     count_max: usize,
-    /// Bytes of the disk that they may take.
+    /// Bytes of the disk.
     room: u64,
 }
 
-impl<'a> Iterator for Step<'_, 'a> {
-    type Item = Result<(u32, Record<'a>), StorageError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.count >= self.count_max || self.room == 0 && self.count >= TRANSACTION_RECORDS_MIN {
-            return None;
-        }
-        let mut ahead = self.records.clone();
-        let found = ahead.next()?;
-        if let Ok((_, record)) = &found {
-            if record.body == Body::Clear {
-                return None;
+/// Has a transaction meet the next records, as many as it may take; how many that are.
+fn gather(
+    chain: &mut Chain,
+    merging: &mut Merging<'_>,
+    mut bounds: Bounds,
+    spots: &mut Spots,
+) -> Result<usize, StorageError> {
+    spots.clear();
+    let (mut count, mut bytes, mut is_full) = (0, 0, false);
+    while !is_full && let Some((segment, pieces)) = chain.read_next()? {
+        let mut records = pieces.records();
+        loop {
+            let mut ahead = records.clone();
+            let Some((offset, record)) = ahead.next().transpose()? else { break };
+            is_full = record.body == Body::Clear
+                || count >= bounds.count_max.min(TRANSACTION_RECORDS)
+                || bytes >= bounds.bytes_max
+                || merging.maps() >= TRANSACTION_MAPS_MAX
+                || bounds.room == 0 && count >= TRANSACTION_RECORDS_MIN;
+            if is_full {
+                break;
             }
-            self.count += 1;
-            self.room = self.room.saturating_sub(RECORD_PAGES_BYTES + 2 * record.bytes as u64);
+            count += 1;
+            bytes += record.bytes;
+            bounds.room = bounds.room.saturating_sub(RECORD_PAGES_BYTES + 2 * record.bytes as u64);
+            if let Some(region) = merging.meet(&record)? {
+                spots.push(region, (segment, pieces.in_file(offset)), &record);
+            }
+            records = ahead;
         }
-        *self.records = ahead;
-        Some(found)
+        let position = records.position();
+        match is_full {
+            true => pieces.go_to(position),
+            false => pieces.take_up_to(position),
+        }
     }
+    Ok(count)
 }

@@ -18,7 +18,7 @@ use super::base::Base;
 use super::clock::{Redating, roughly};
 use super::fold::Folded;
 use super::line::{Fault, Line, Reader};
-use super::merging::Places;
+use super::merging::{Merged, Place, sort_by_region};
 use super::offline::CACHE_BYTES;
 use super::stored::Source;
 use super::{
@@ -119,7 +119,7 @@ pub(super) fn import_redated(
         batch: Batch::default(),
         imported: Imported::default(),
         progress,
-        places: Places::default(),
+        places: Vec::new(),
     };
     let read = importing.read(input);
     // Whatever ended it, what was read before counts.
@@ -179,7 +179,7 @@ struct Importing<'a> {
     batch: Batch,
     imported: Imported,
     progress: &'a mut dyn FnMut(&Imported),
-    places: Places,
+    places: Vec<Place>,
 }
 
 impl Importing<'_> {
@@ -270,16 +270,20 @@ impl Importing<'_> {
             return Ok(());
         }
         seal(&mut bytes, 1, 0);
+        let mut merging = self.base.begin_merge(Source::Import, Folded::default())?;
+        self.places.clear();
         let mut offset = 0;
-        let read = std::iter::from_fn(|| {
-            let record = read_record(&bytes[offset as usize..], 0).ok()?;
-            let found = (offset, record);
+        while let Ok(record) = read_record(&bytes[offset as usize..], 0) {
+            if let Some(region) = merging.meet(&record)? {
+                self.places.push(Place::new(region, offset, record.key));
+            }
             offset += u32::try_from(record.bytes).expect("a record has its length in 32 bits");
-            Some(Ok(found))
-        });
-        let mut folded = Folded::default();
+        }
+        sort_by_region(&mut self.places);
+        let merged = merging.write(&bytes, &mut self.places)?;
         // Nobody tells this base how much room there is.
-        let _ = self.base.merge_records(&bytes, read, Source::Import, &mut self.places, &mut folded)?;
+        let (merged, folded) = merging.end(merged)?;
+        debug_assert_eq!(merged, Merged::All, "there is room without end");
         debug_assert_eq!(folded.records, u64::from(records), "lines keep the limits of records");
         self.imported.changed += folded.cells;
         self.imported.refused += folded.skipped;

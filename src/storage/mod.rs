@@ -14,9 +14,10 @@
 //! base.rs    every cell as of the last checkpoint  tail.rs      records that are not folded yet
 //!   database.rs  redb, opened anew over damage
 //!   pages.rs    its file, and the sums of it (sums.rs)
-//!   backend.rs  what redb writes to                fold.rs      a segment into the base
-//!   blocks.rs   what of it is in memory            pieces.rs  the segment, read piece by piece
-//!   compact.rs  into a smaller file                merging.rs its records, put in the order of the base
+//!   backend.rs  what redb writes to                fold.rs      segments into the base
+//!   blocks.rs   what of it is in memory            chain.rs   read one behind the other, piece by piece (pieces.rs)
+//!   compact.rs  into a smaller file                spots.rs   where its records are, in the order of the base
+//!                                                  merging.rs the records of one transaction
 //!   row.rs      its keys and rows
 //!   redb_header.rs  makes redb check its pages
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
@@ -30,6 +31,7 @@ mod backend;
 pub mod backup;
 mod base;
 mod blocks;
+mod chain;
 mod clear;
 pub mod clock;
 mod compact;
@@ -61,6 +63,7 @@ mod salvage;
 mod scan;
 mod segment;
 mod spare;
+mod spots;
 mod step;
 mod stored;
 mod sums;

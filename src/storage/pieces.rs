@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::scan::{Found, Scan};
 use super::segment::{BLOCK_BYTES, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, end_behind};
 use super::{Disk, DiskFile, StorageError};
-use crate::handover::Record;
+use crate::handover::{Record, read_record};
 
 /// See the module.
 pub(super) struct Pieces {
@@ -18,6 +18,8 @@ pub(super) struct Pieces {
     salt: u32,
     is_prepared: bool,
     piece_bytes: usize,
+    /// Of the first record.
+    begin: Position,
     /// Behind what was taken.
     next: Position,
     /// Where in the file `bytes` begins.
@@ -49,6 +51,7 @@ impl Pieces {
             header.map_or_else(|| SegmentHeader::is_prepared_of(&begin), |header| header.is_prepared);
         // Without a header the walk begins where it should be.
         let offset = header.map_or(0, |_| SEGMENT_HEADER_BYTES);
+        let begin = Position { offset, expected };
         Ok(Self {
             name: name.to_owned(),
             file,
@@ -56,7 +59,8 @@ impl Pieces {
             salt,
             is_prepared,
             piece_bytes: piece_bytes.max(2 * BLOCK_BYTES),
-            next: Position { offset, expected },
+            begin,
+            next: begin,
             start: 0,
             bytes: Vec::new(),
         })
@@ -104,13 +108,56 @@ impl Pieces {
         PieceRecords { pieces: self, scan: Some(scan.at(self.next.offset - self.start)), position: self.next }
     }
 
-    /// The next piece begins there.
+    /// The next piece begins there, which is the end of this one.
     pub fn take_up_to(&mut self, position: Position) {
         self.next = position;
     }
 
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// The next piece begins there, wherever that is.
+    pub fn go_to(&mut self, position: Position) {
+        self.next = position;
+        self.start = 0;
+        self.bytes.clear();
+    }
+
+    /// The same with the first piece.
+    pub fn go_to_begin(&mut self) {
+        self.go_to(self.begin);
+    }
+
+    /// Lets go of the piece at the end of the segment.
+    pub fn release(&mut self) {
+        self.start += self.bytes.len();
+        self.bytes = Vec::new();
+    }
+
+    /// Where the next piece begins.
+    pub const fn position(&self) -> Position {
+        self.next
+    }
+
+    /// The offset in the file of what is at this one in the piece.
+    pub fn in_file(&self, offset: u32) -> u32 {
+        u32::try_from(self.start).expect("the size of a segment fits") + offset
+    }
+
+    /// Appends a record to `out` that was met before.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`]; [`StorageError::Damaged`] if it is not what it was.
+    pub fn read_again<'o>(
+        &self,
+        (offset, len): (u32, u32),
+        out: &'o mut Vec<u8>,
+    ) -> Result<Record<'o>, StorageError> {
+        let at = out.len();
+        out.resize(at + len as usize, 0);
+        self.file.read_at(&mut out[at..], offset.into()).map_err(StorageError::io("read", &self.name))?;
+        read_record(&out[at..], self.salt).map_err(|fault| StorageError::Damaged {
+            file: self.name.clone(),
+            offset: offset.into(),
+            fault: fault.to_string(),
+        })
     }
 
     fn is_to_end(&self) -> bool {

@@ -1,5 +1,8 @@
 //! What a fold leaves in the base: the merged state, whatever came how often, and whenever the power went.
 
+use std::cell::Cell;
+use std::collections::HashSet;
+
 use annulus::crdt::{MapType, Time};
 use annulus::storage::{Base, Disk, StorageError};
 
@@ -81,7 +84,7 @@ fn a_fold_that_is_interrupted_goes_on_where_it_stopped() {
     let mut records = 0;
     let mut interruptions = 0;
     loop {
-        let folded = base.fold_while(&disk, &name, EPOCH, &|| false).unwrap();
+        let folded = base.fold_while(&disk, &[&name], EPOCH, &|| false).unwrap();
         records += folded.records;
         assert_eq!(base.folded(), folded.through);
         if !folded.is_interrupted {
@@ -95,6 +98,51 @@ fn a_fold_that_is_interrupted_goes_on_where_it_stopped() {
     assert_eq!(loaded.state.len(), accepted.len());
     // The type of the map and the mark of the group are records, too.
     assert!((accepted.len() as u64..=accepted.len() as u64 + 2).contains(&records), "{records}");
+}
+
+/// Goal: segments that wait are one transaction, which writes each cell once, and what comes out is as if they had been folded one
+/// by one. Method: each key is in all of them.
+#[test]
+fn segments_that_wait_are_folded_at_once() {
+    for map_type in MapType::ALL {
+        let (accepted, map) = accepted_history(&mut Random::from(21), map_type, 600);
+        let disk = MemoryDisk::default();
+        let mut journal = JournalFiles::new(&disk);
+        let names: Vec<String> =
+            accepted.chunks(200).map(|part| journal.write(&records_of("todos", part))).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let base = open_base(&disk);
+        let folded = base.fold_while(&disk, &names, EPOCH, &|| true).unwrap();
+        let keys: HashSet<&[u8]> = accepted.iter().map(|accepted| &*accepted.change.key).collect();
+        assert_eq!(folded.transactions, 1);
+        assert!(folded.cells <= keys.len() as u64, "{} cells of {} keys", folded.cells, keys.len());
+        assert_eq!(folded.through + 1, journal.next_sequence);
+        assert_eq!(load(&base, &no_tail(), "todos", 1, Time::ZERO).state, state_of(&map));
+    }
+}
+
+/// Goal: who must not go on waits for no more than a window, whatever a transaction has, and leaves nothing of it in the base.
+#[test]
+fn a_transaction_is_given_up_between_two_windows() {
+    let disk = MemoryDisk::default();
+    let base = open_base(&disk);
+    let accepted = many(15_000, 10);
+    let mut journal = JournalFiles::new(&disk);
+    let names =
+        [&accepted[..8_000], &accepted[8_000..]].map(|part| journal.write(&records_of("todos", part)));
+    let names = [&*names[0], &*names[1]];
+    let asked = Cell::new(0);
+    let may_go_on = || {
+        asked.set(asked.get() + 1);
+        asked.get() < 2
+    };
+    let folded = base.fold_while(&disk, &names, EPOCH, &may_go_on).unwrap();
+    assert!(folded.is_interrupted && !folded.lacks_room);
+    assert_eq!((folded.transactions, base.folded(), asked.get()), (0, 0, 2));
+    assert_eq!(base.map_type("todos").unwrap(), None);
+    let folded = base.fold_while(&disk, &names, EPOCH, &|| true).unwrap();
+    assert_eq!((folded.transactions, folded.cells), (1, accepted.len() as u64));
+    assert_eq!(load(&base, &no_tail(), "todos", 1, Time::ZERO).state.len(), accepted.len());
 }
 
 #[test]
