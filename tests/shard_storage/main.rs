@@ -27,6 +27,7 @@ mod resuming;
 mod shards;
 mod silence;
 mod stamps;
+mod ties;
 mod vectors;
 mod watched;
 mod world;

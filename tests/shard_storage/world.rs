@@ -56,7 +56,7 @@ pub struct Node {
     pub is_stopped: bool,
     /// Clients that take nothing, and what was to be sent to them.
     stalled: Vec<ConnectionId>,
-    held_back: Vec<(ConnectionId, usize)>,
+    held_back: Vec<(ConnectionId, Vec<u8>)>,
     /// Whether it has woken another shard in its last turn.
     has_woken: bool,
     paused: Vec<ConnectionId>,
@@ -321,7 +321,9 @@ impl World {
         let node = &mut self.nodes[client.shard];
         if let Some(place) = node.held_back.iter().position(|(id, _)| *id == client.id) {
             let (_, waiting) = node.held_back.remove(place);
-            node.sent.push((client.id, bytes.min(waiting)));
+            let taken = &waiting[..bytes.min(waiting.len())];
+            node.sent.push((client.id, taken.len()));
+            node.inbox(client.id).extend(taken);
         }
     }
 
@@ -509,7 +511,7 @@ impl Node {
                 Command::Send(id) => {
                     let bytes = self.shard.in_flight(id).collect::<Vec<_>>().concat();
                     if self.stalled.contains(&id) {
-                        self.held_back.push((id, bytes.len()));
+                        self.held_back.push((id, bytes));
                         continue;
                     }
                     self.sent.push((id, bytes.len()));

@@ -179,6 +179,7 @@ impl Maps {
             loading.stage = Stage::Complete;
             if let Some(cells) = &mut loading.cells {
                 cells.finish_restore(chunk.pruned_through);
+                cells.set_load(loading.serial);
                 // Cells of former shards may have ticks that this one has not reached.
                 turn.clock.follow(cells.last_applied());
             }
