@@ -19,6 +19,7 @@ mod durable;
 mod emptied;
 mod evicting;
 mod loading;
+mod look_ups;
 mod rates;
 mod records;
 mod requests;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use annulus::config::Config;
 use annulus::crdt::Time;
-use annulus::handover::{self, Chunk, FromStorage, Progress, ShardPort, ToStorage};
+use annulus::handover::{self, Chunk, Found, FromStorage, LookUp, Progress, ShardPort, ToStorage};
 use annulus::limits::PARSE_PADDING_BYTES;
-use annulus::mesh::{self, ConnectionId, KeyHasher, ShardIndex, owner};
+use annulus::mesh::{self, ConnectionId, KeyHasher, KeyList, ShardIndex, owner};
 use annulus::metrics::Metrics;
 use annulus::shard::{Command, Now, Shard, SharedStorage};
 use simd_json::OwnedValue as Value;
@@ -445,6 +445,10 @@ impl World {
                     self.push(shard, FromStorage::Chunk(chunk));
                 }
             }
+            ToStorage::LookUp(look_up) => {
+                let found = self.found(look_up);
+                self.push(shard, FromStorage::Found(found));
+            }
             ToStorage::Records(batch) => {
                 self.disk.take(&batch);
                 self.make_durable(shard, batch.number, batch.bytes.len() as u64, batch.last_applied);
@@ -464,6 +468,17 @@ impl World {
         let (hash, shards) = (self.hasher.map(map), self.nodes.len());
         let is_owned = |key: &[u8]| usize::from(owner(self.hasher.key_bytes(hash, key), shards)) == shard;
         self.disk.chunks(map, is_owned)
+    }
+
+    /// What looking up comes to.
+    pub fn found(&self, look_up: LookUp) -> Found {
+        let keys: Vec<&[u8]> = KeyList(&look_up.keys).iter().map(|(key, _)| key.as_bytes()).collect();
+        let chunks = self.disk.chunks(&look_up.map, |key| keys.contains(&key));
+        let joined = chunks.into_iter().reduce(|mut all, chunk| {
+            all.cells.extend(chunk.cells);
+            all
+        });
+        look_up.answer(joined)
     }
 
     /// `bytes` more of `shard` are durable, which ends its batch `number`.

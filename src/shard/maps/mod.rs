@@ -5,6 +5,7 @@ mod changes;
 mod counts;
 mod journal;
 mod load;
+mod look_up;
 mod memory;
 mod pack;
 mod recency;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use changes::Changes;
 use counts::Counted;
 use load::{Loading, Loads};
+use look_up::LookUps;
 use memory::Memory;
 use recency::{Recency, RecencyOrder};
 use removal::Schedule;
@@ -171,6 +173,7 @@ pub struct Maps {
     /// The way to the storage; `None`: maps are kept in memory only.
     journal: Option<Journal>,
     loads: Loads,
+    look_ups: LookUps,
     memory: Memory,
     schedule: Schedule,
     changes: Changes,
@@ -199,6 +202,7 @@ impl Maps {
             forgotten_through: Time::ZERO,
             journal,
             loads: Loads::default(),
+            look_ups: LookUps::default(),
             memory,
             schedule: Schedule::default(),
             changes: Changes::default(),
