@@ -21,7 +21,7 @@ const LOOKS_PER_PASS_MAX: usize = 1024;
 const PASS_EVERY_MS: u64 = 100;
 /// Milliseconds between two requests for a checkpoint, after which more can be evicted; also what a client is told
 /// to wait.
-const CHECKPOINT_EVERY_MS: u64 = 1_000;
+const CHECKPOINT_EVERY_MS: u32 = 1_000;
 /// Cells that are dropped here and now; more of them are handed to where dropping them stalls nobody.
 const DROPPED_HERE_MAX: usize = 64;
 /// Maps that may wait to be dropped elsewhere.
@@ -82,7 +82,7 @@ impl Maps {
             | Action::Increment { .. }
             | Action::IncrementTotals { .. } => true,
         };
-        grows.then_some(Reject::Overloaded { retry_after_ms: CHECKPOINT_EVERY_MS as u32 })
+        grows.then_some(Reject::Overloaded { retry_after_ms: CHECKPOINT_EVERY_MS })
     }
 
     /// Evicts maps if there are too many, a bounded number a turn.
@@ -112,7 +112,7 @@ impl Maps {
         }
         self.memory.next_pass_ms = now_ms + PASS_EVERY_MS;
         if self.is_memory_above(EVICT_ABOVE) && now_ms >= self.memory.next_checkpoint_ms {
-            self.memory.next_checkpoint_ms = now_ms + CHECKPOINT_EVERY_MS;
+            self.memory.next_checkpoint_ms = now_ms + u64::from(CHECKPOINT_EVERY_MS);
             if let Some(journal) = &mut self.journal {
                 journal.send(ToStorage::Checkpoint);
             }

@@ -4,6 +4,10 @@ mod apply;
 mod changes;
 mod counts;
 mod journal;
+#[cfg_attr(
+    not(test),
+    allow(clippy::cast_possible_truncation, reason = "`RETRY_MS`, of which all are at most, has 32 bits")
+)]
 mod load;
 mod look_up;
 mod memory;
