@@ -14,7 +14,7 @@ impl Service {
         if !self.look_ups.is_empty() {
             return self.look_up(now, random);
         }
-        if self.asked.is_empty() || now.us < self.held_until_us {
+        if self.asked.is_empty() || !self.is_calm && now.us < self.held_until_us {
             return Ok(());
         }
         // As if a large map came first: reads that wait are looked up meanwhile.
