@@ -197,6 +197,8 @@ pub const JOURNAL_BACKLOG_BYTES: usize = 64 << 20;
 const _: () = assert!(JOURNAL_OVERLOAD_BYTES * 2 <= JOURNAL_BACKLOG_BYTES);
 /// Bytes of cells in one chunk of a map that is being loaded, which is what a shard takes in at once.
 pub const LOAD_CHUNK_BYTES: usize = 64 << 10;
+/// Bytes of cells that are looked up for one read before its map is there; one that asks for more waits for the map.
+pub const LOOKED_UP_BYTES_MAX: usize = 4 * LOAD_CHUNK_BYTES;
 /// The smallest, the default and the largest `--segment-bytes`. A segment is read whole, and places in it are 32 bits
 /// wide, which leaves room for the last group to go past it.
 pub const SEGMENT_BYTES_MIN: usize = 1 << 20;

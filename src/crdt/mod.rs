@@ -12,6 +12,7 @@
 //!       lww.rs  or_set.rs  counter.rs         prune.rs   forgetting old removals
 //!         or_set/removal.rs  many tags at once  digest.rs  entry hashes
 //! delta.rs    what merges                   restore.rs to and from storage
+//!                                           ties.rs    equal ticks of former shards
 //!                                           stamp.rs, clock.rs   hybrid logical time
 //! ```
 
@@ -31,6 +32,7 @@ mod order;
 mod prune;
 mod restore;
 mod stamp;
+mod ties;
 mod upkeep;
 
 pub use cell::{Cell, CellIndex, State};

@@ -89,7 +89,7 @@ impl Cell {
 impl Map {
     /// Puts a stored cell back, whose deltas [`Cell::parts`] has given. The key must not be in the map yet, and
     /// cells come in the order of their `applied`. Where two have the same, as cells of former shards may, the
-    /// later one is moved behind the earlier: a walk must be able to stop between them.
+    /// later one is moved behind the earlier: a walk must be able to stop between them. See [`Map::lasting`].
     ///
     /// Call [`Map::finish_restore`] after the last, and before anything else.
     ///
@@ -101,7 +101,8 @@ impl Map {
         applied: Time,
         parts: impl IntoIterator<Item = (Delta<'a>, Time)>,
     ) -> Result<(), Refused> {
-        let applied = applied.max(self.last_applied().next());
+        let stored = applied;
+        let applied = stored.max(self.last_applied().next());
         let mut restored = None;
         let result = parts.into_iter().try_for_each(|(delta, dated)| {
             let is_dated = matches!(delta, Delta::OrRemove { .. } | Delta::Counter { .. });
@@ -117,6 +118,9 @@ impl Map {
         // Once, as the oldest of its removals may come last.
         if let Some(index) = restored {
             self.queue_removals(index);
+            if applied > stored {
+                self.upkeep().ties.moved(stored, applied);
+            }
         }
         result
     }
@@ -124,5 +128,24 @@ impl Map {
     /// Ends the putting back of cells: removals up to `pruned_through` may be missing.
     pub fn finish_restore(&mut self, pruned_through: Time) {
         self.pruned_through = self.pruned_through.max(pruned_through);
+    }
+
+    /// Takes note of which load it comes from. Without upkeep no place in it depends on that.
+    pub fn set_load(&mut self, load: u32) {
+        if let Some(upkeep) = &mut self.upkeep {
+            upkeep.load = load;
+        }
+    }
+
+    /// Which load it comes from: what tells places in it, or positions that do not [last](Map::lasting), from those of
+    /// another. 0 if there are none.
+    pub fn load(&self) -> u32 {
+        self.upkeep.as_ref().map_or(0, |upkeep| upkeep.load)
+    }
+
+    /// The latest position up to `position` from which a walk misses nothing even after another load. Only cells that came
+    /// with equal ticks make a difference. O(log n).
+    pub fn lasting(&self, position: Time) -> Time {
+        self.upkeep.as_ref().map_or(position, |upkeep| upkeep.ties.lasting(position))
     }
 }

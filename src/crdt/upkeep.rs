@@ -3,7 +3,8 @@
 //! Most maps of many have a key or two that live until they are set anew. All that there would be to know of those is
 //! looked up in the list of their cells, so they do without.
 //!
-//! Invariant: a map without upkeep has its cells listed, none of them large, and neither expiries nor removed tags.
+//! Invariant: a map without upkeep has its cells listed, none of them large or moved by a tie, and neither
+//! expiries nor removed tags.
 
 use std::collections::BTreeSet;
 
@@ -13,6 +14,7 @@ use super::cells::Move;
 use super::expiry::Expiries;
 use super::order::Order;
 use super::prune::Prune;
+use super::ties::Ties;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -25,6 +27,9 @@ pub struct Upkeep {
     pub prune: Prune,
     /// Sets that were large when they last changed: see [`Map::is_large`](super::Map::is_large).
     pub large: BTreeSet<CellIndex>,
+    pub ties: Ties,
+    /// See [`Map::load`](super::Map::load).
+    pub load: u32,
 }
 
 impl Upkeep {
@@ -48,6 +53,10 @@ impl Upkeep {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        size_of::<Self>() + self.order.heap_bytes() + self.expiries.heap_bytes() + self.prune.heap_bytes()
+        size_of::<Self>()
+            + self.order.heap_bytes()
+            + self.expiries.heap_bytes()
+            + self.prune.heap_bytes()
+            + self.ties.heap_bytes()
     }
 }

@@ -15,7 +15,7 @@ mod record;
 
 pub use delta::{Kind, decode_delta, encode_delta, map_type_byte, map_type_of};
 pub use image::{Image, ImageError, Part};
-pub use port::{Chunk, FromStorage, ShardPort, StoragePort, ToStorage, connect};
+pub use port::{Chunk, Found, FromStorage, LookUp, ShardPort, StoragePort, ToStorage, connect};
 pub use progress::{Progress, ShardProgress};
 pub use record::{
     Batch, Body, Fault, RECORD_HEADER_BYTES, Record, is_end, read_record, read_record_again, seal, set_mark,

@@ -25,6 +25,8 @@ pub enum ToStorage {
     Load {
         map: Arc<str>,
     },
+    /// Some cells of a map that is being loaded, sooner than the rest, please.
+    LookUp(LookUp),
     /// Memory is short and nothing can be evicted: fold what is in the journal.
     Checkpoint,
     /// An evicted map, to be dropped where that stalls nobody.
@@ -39,8 +41,36 @@ pub enum FromStorage {
     LoadFailed {
         map: Arc<str>,
     },
+    /// The answer to each [`ToStorage::LookUp`].
+    Found(Found),
     /// The bytes of a batch that was written, for the next one.
     Recycled(Vec<u8>),
+}
+
+/// Which cells a shard wants.
+#[derive(Debug)]
+pub struct LookUp {
+    pub map: Arc<str>,
+    /// Packed, as [`KeyList`](crate::mesh::KeyList) has them.
+    pub keys: Box<[u8]>,
+    /// What tells it from all others of the shard.
+    pub number: u32,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Found {
+    pub map: Arc<str>,
+    pub number: u32,
+    /// The cells that there are, in no order; `None`: they could not be read, or are too much.
+    pub cells: Option<Chunk>,
+}
+
+impl LookUp {
+    /// The answer to it.
+    pub fn answer(self, cells: Option<Chunk>) -> Found {
+        Found { map: self.map, number: self.number, cells }
+    }
 }
 
 /// Some cells of a map that is being loaded.

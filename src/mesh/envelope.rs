@@ -257,16 +257,40 @@ impl WalkRequest {
     }
 }
 
-/// What a walk remembers of large sets between two chunks. It passes over them and, once it has reached the tail, tells of
+/// What a walk remembers between two chunks: of the load that its position is of, and of large sets. It passes over them and, once it has reached the tail, tells of
 /// each what has changed since the round began; then the next round begins, with what has changed meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
     /// Where it began: of large sets everything up to here was seen.
     pub since: Time,
+    /// From where it goes on if the map has been evicted and loaded since then, and how it was told from other loads.
+    pub lasting: Time,
+    pub load: u32,
     /// Whether it has passed over any.
     pub has_passed: bool,
     /// Where it is among them, once it has reached the tail.
     pub place: Option<SetPlace>,
+}
+
+impl Round {
+    /// Up to where everything was seen, whatever becomes of the map.
+    pub fn seen_through(&self, map_type: Option<MapType>) -> Time {
+        // A large set may have tags that were changed before the position, and are told when the round ends.
+        if map_type == Some(MapType::Or) { self.since } else { self.lasting }
+    }
+
+    /// The same in another load, where it begins anew with the large sets.
+    pub fn in_load(self, load: u32) -> Self {
+        let place = self.place.map(|place| SetPlace::last(place.tail));
+        Self { load, place, ..self }
+    }
+}
+
+impl SetPlace {
+    /// Before all large sets, the last of which comes first.
+    pub const fn last(tail: Time) -> Self {
+        Self { tail, cell: CellIndex::END, tag: None }
+    }
 }
 
 /// A place between two tags of a set. Those removed come first, then the live ones, each sorted.

@@ -31,7 +31,7 @@ use super::files::{Done, Files, StepError, carry_out};
 use super::loader::Wanted;
 use super::parts::Parts;
 use crate::crdt::{Map, Time};
-use crate::handover::{FromStorage, ToStorage};
+use crate::handover::{FromStorage, LookUp, ToStorage};
 use crate::mesh::ShardIndex;
 use crate::storage::{Journal, Step};
 
@@ -60,6 +60,7 @@ pub(super) enum Rolled {
 /// Where what is no change goes.
 pub(super) struct Elsewhere {
     pub loader: Sender<Wanted>,
+    pub look_ups: Sender<(ShardIndex, LookUp)>,
     pub evicted: Sender<Box<Map>>,
 }
 
@@ -222,6 +223,9 @@ impl Writer {
             // The other threads end after this one.
             ToStorage::Load { map } => {
                 let _ = self.elsewhere.loader.send(Wanted { shard: shard as ShardIndex, map });
+            }
+            ToStorage::LookUp(look_up) => {
+                let _ = self.elsewhere.look_ups.send((shard as ShardIndex, look_up));
             }
             ToStorage::Evicted(map) => {
                 let _ = self.elsewhere.evicted.send(map);

@@ -1,5 +1,5 @@
 //! The loader: reads parts of maps for the shards that ask, one part at a time. A part that cannot be read fails for the
-//! shard that owns it, and for no other.
+//! shard that owns it, and for no other. Beside it single cells are looked up, for reads that need not wait for the rest.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::parts::Parts;
 use super::shards::NotSent;
-use crate::handover::FromStorage;
+use crate::handover::{FromStorage, LookUp};
 use crate::io::allocator;
-use crate::mesh::ShardIndex;
+use crate::mesh::{KeyList, ShardIndex};
 use crate::storage::LoadRequest;
 
 /// How long it leaves a shard alone whose queue is full: a few turns.
@@ -54,6 +54,17 @@ fn load(parts: &Parts, map: &Arc<str>, owner: ShardIndex) {
     }
     if bytes >= MUCH_BYTES {
         allocator::give_back();
+    }
+}
+
+/// Looks up what reads wait for, on a thread of its own, until `wanted` loses its other end.
+pub(super) fn run_look_ups(parts: &Parts, wanted: &Receiver<(ShardIndex, LookUp)>) {
+    while let Ok((shard, look_up)) = wanted.recv() {
+        let keys = KeyList(&look_up.keys).iter().map(|(key, _)| key);
+        let found = parts.base.look_up(&parts.tail, &look_up.map, keys, parts.forget_before());
+        // The load of the whole map meets the same error, and says so.
+        let cells = found.unwrap_or_default();
+        deliver(parts, shard, FromStorage::Found(look_up.answer(cells)));
     }
 }
 

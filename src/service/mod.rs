@@ -70,6 +70,7 @@ pub fn start(store: Option<Store>) -> io::Result<Service> {
     let parts = Arc::clone(&store.parts);
     service.storage = Some(Arc::clone(&parts));
     let (loader, wanted) = mpsc::channel();
+    let (look_ups, to_look_up) = mpsc::channel();
     let (evicted, to_drop) = mpsc::channel::<Box<Map>>();
     let (ready, is_ready) = mpsc::channel();
     let body = move || {
@@ -79,7 +80,7 @@ pub fn start(store: Option<Store>) -> io::Result<Service> {
                 // Before anybody is told that it serves.
                 let socket = control::Socket::open(&store.parts);
                 let _ = ready.send(Ok(()));
-                return serve(&runtime, store, Elsewhere { loader, evicted }, socket);
+                return serve(&runtime, store, Elsewhere { loader, look_ups, evicted }, socket);
             }
             Err(error) => ready.send(Err(error)),
         };
@@ -87,6 +88,7 @@ pub fn start(store: Option<Store>) -> io::Result<Service> {
     service.spawn("service", body)?;
     is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("the service thread panicked")))?;
     service.spawn_with(&parts, "loader", move |parts| loader::run(parts, &wanted))?;
+    service.spawn_with(&parts, "look-up", move |parts| loader::run_look_ups(parts, &to_look_up))?;
     service.spawn_with(&parts, "disk", Parts::watch)?;
     service.spawn_with(&parts, "spares", |parts| parts.spares.run(&parts.disk, &parts.room, &parts.event))?;
     service.spawn_with(&parts, "checkpoint", |parts| checkpoint::run(parts, Pace::Idle))?;

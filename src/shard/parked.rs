@@ -16,6 +16,7 @@ impl Shard {
             // First, so that who asked here is told the same as what is parked for the map.
             self.give_up_old_requests();
             self.maps.take_from_storage(&mut self.turn);
+            self.answer_found();
         }
         self.release_parked();
         if is_stored {
@@ -64,6 +65,16 @@ impl Shard {
             self.refuse_parked(parked, Reject::Timeout);
         } else {
             self.handle_request(parked.from, parked.request, &parked.bytes);
+        }
+    }
+
+    /// Answers reads whose cells are there before their map.
+    fn answer_found(&mut self) {
+        let Self { turn, clients, maps, requests, .. } = self;
+        while let Some((parked, cells)) = maps.next_found() {
+            if let Request::Read { reply, read } = parked.request {
+                requests.answer_from(turn, clients, reply, read.unpack(&parked.bytes), cells.as_deref());
+            }
         }
     }
 

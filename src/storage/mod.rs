@@ -22,6 +22,7 @@
 //!   redb_header.rs  makes redb check its pages
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
 //!   view.rs     one map, base and tail             load.rs      a map to its shards
+//!                                                  look_up.rs   some of its cells
 //! offline.rs what no server uses                   backup.rs, export.rs, import.rs (line.rs), verify.rs, clock.rs
 //! counts.rs  how much there is                     rights.rs    who may read it
 //! unfolded.rs  backup and export of a server that has no room to fold
@@ -49,6 +50,7 @@ mod journal;
 mod line;
 mod load;
 mod lock;
+mod look_up;
 mod merging;
 mod offline;
 mod pages;

@@ -1,11 +1,13 @@
 //! Which maps leave memory, when, and that they come back as they were.
 
+use annulus::config::Config;
 use annulus::crdt::MapType;
 use annulus::handover::{FromStorage, ToStorage};
 use annulus::limits::OPS_PER_REQUEST_MAX;
 use simd_json::OwnedValue as Value;
 use simd_json::prelude::*;
 
+use crate::disk::Disk;
 use crate::world::{Client, World};
 
 const LIMIT_BYTES: usize = 400_000;
@@ -13,7 +15,15 @@ const LIMIT_BYTES: usize = 400_000;
 pub const CELLS: usize = 440;
 
 pub fn limited(shards: usize) -> World {
-    World::with(shards, |config| config.memory_limit_bytes = LIMIT_BYTES * shards)
+    limited_over(Disk::default(), shards, |_| {})
+}
+
+/// The same over what another server has left, with other settings.
+pub fn limited_over(disk: Disk, shards: usize, change: impl FnOnce(&mut Config)) -> World {
+    World::over(disk, shards, |config| {
+        config.memory_limit_bytes = LIMIT_BYTES * shards;
+        change(config);
+    })
 }
 
 /// Writes a map of [`CELLS`] keys for each shard, which is durable then; what the client has been sent.

@@ -27,6 +27,7 @@ fn texts(items: &[ToStorage]) -> (Vec<u64>, Vec<String>) {
             }
             ToStorage::Typed { map, map_type } => texts.push(format!("{map} is {}", map_type.as_str())),
             ToStorage::Load { map } => texts.push(format!("load {map}")),
+            ToStorage::LookUp(look_up) => texts.push(format!("look up in {}", look_up.map)),
             ToStorage::Checkpoint => texts.push("checkpoint".to_owned()),
             ToStorage::Evicted(_) => texts.push("evicted".to_owned()),
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use annulus::config::Config;
 use annulus::crdt::Time;
-use annulus::handover::{self, Chunk, FromStorage, Progress, ShardPort, ToStorage};
+use annulus::handover::{self, Chunk, Found, FromStorage, LookUp, Progress, ShardPort, ToStorage};
 use annulus::limits::PARSE_PADDING_BYTES;
-use annulus::mesh::{self, ConnectionId, KeyHasher, ShardIndex, owner};
+use annulus::mesh::{self, ConnectionId, KeyHasher, KeyList, ShardIndex, owner};
 use annulus::metrics::Metrics;
 use annulus::shard::{Command, Now, Shard, SharedStorage};
 use simd_json::OwnedValue as Value;
@@ -56,7 +56,7 @@ pub struct Node {
     pub is_stopped: bool,
     /// Clients that take nothing, and what was to be sent to them.
     stalled: Vec<ConnectionId>,
-    held_back: Vec<(ConnectionId, usize)>,
+    held_back: Vec<(ConnectionId, Vec<u8>)>,
     /// Whether it has woken another shard in its last turn.
     has_woken: bool,
     paused: Vec<ConnectionId>,
@@ -321,7 +321,9 @@ impl World {
         let node = &mut self.nodes[client.shard];
         if let Some(place) = node.held_back.iter().position(|(id, _)| *id == client.id) {
             let (_, waiting) = node.held_back.remove(place);
-            node.sent.push((client.id, bytes.min(waiting)));
+            let taken = &waiting[..bytes.min(waiting.len())];
+            node.sent.push((client.id, taken.len()));
+            node.inbox(client.id).extend(taken);
         }
     }
 
@@ -443,6 +445,10 @@ impl World {
                     self.push(shard, FromStorage::Chunk(chunk));
                 }
             }
+            ToStorage::LookUp(look_up) => {
+                let found = self.found(look_up);
+                self.push(shard, FromStorage::Found(found));
+            }
             ToStorage::Records(batch) => {
                 self.disk.take(&batch);
                 self.make_durable(shard, batch.number, batch.bytes.len() as u64, batch.last_applied);
@@ -462,6 +468,17 @@ impl World {
         let (hash, shards) = (self.hasher.map(map), self.nodes.len());
         let is_owned = |key: &[u8]| usize::from(owner(self.hasher.key_bytes(hash, key), shards)) == shard;
         self.disk.chunks(map, is_owned)
+    }
+
+    /// What looking up comes to.
+    pub fn found(&self, look_up: LookUp) -> Found {
+        let keys: Vec<&[u8]> = KeyList(&look_up.keys).iter().map(|(key, _)| key.as_bytes()).collect();
+        let chunks = self.disk.chunks(&look_up.map, |key| keys.contains(&key));
+        let joined = chunks.into_iter().reduce(|mut all, chunk| {
+            all.cells.extend(chunk.cells);
+            all
+        });
+        look_up.answer(joined)
     }
 
     /// `bytes` more of `shard` are durable, which ends its batch `number`.
@@ -509,7 +526,7 @@ impl Node {
                 Command::Send(id) => {
                     let bytes = self.shard.in_flight(id).collect::<Vec<_>>().concat();
                     if self.stalled.contains(&id) {
-                        self.held_back.push((id, bytes.len()));
+                        self.held_back.push((id, bytes));
                         continue;
                     }
                     self.sent.push((id, bytes.len()));

@@ -1,6 +1,10 @@
 //! What shards get of a map, however many there are.
 
+use std::collections::BTreeSet;
+
 use annulus::crdt::Time;
+use annulus::handover::Image;
+use annulus::limits::LOOKED_UP_BYTES_MAX;
 use annulus::storage::{LoadRequest, StorageError};
 use redb::{Database, TableDefinition};
 
@@ -8,7 +12,8 @@ use crate::crdt_histories::{Change, What, each_seed, node};
 use crate::disks::{MemoryDisk, TempFolder, each_seed_on_each_disk, on_each_disk};
 use crate::journal_files::{EPOCH, JournalFiles};
 use crate::model::{
-    Accepted, HASHER, TYPES, accepted_history, load, no_tail, open_base, records_of, state_of,
+    Accepted, HASHER, TYPES, accepted_history, load, no_tail, open_base, part, records_of, recovered_tail,
+    state_of,
 };
 
 #[test]
@@ -73,6 +78,54 @@ fn removals_before_the_given_tick_are_left_out_and_told_of() {
             assert_eq!(loaded.digest, digest, "readers see the same");
         }
     });
+}
+
+/// Goal: what is looked up is what a load gives. Method: all keys of a history, and some unknown, of which part is in the base
+/// and part in the tail of the journal, some at a time.
+#[test]
+fn cells_that_are_looked_up_are_those_of_a_load() {
+    each_seed_on_each_disk(|random, disk| {
+        let base = open_base(disk);
+        let mut journal = JournalFiles::new(disk);
+        for map_type in TYPES {
+            let (accepted, map) = accepted_history(random, map_type, 200);
+            let (early, late) = accepted.split_at(accepted.len() / 2);
+            base.fold(disk, &journal.write(&records_of(map_type.as_str(), early)), EPOCH).unwrap();
+            journal.write(&records_of(map_type.as_str(), late));
+            let tail = recovered_tail(disk, &base);
+            let forget_before = Time::from_bits(random.below(map.last_applied().to_bits() + 2));
+            let expected = load(&base, &tail, map_type.as_str(), 1, forget_before).state;
+            let keys: Vec<&str> = expected.keys().map(|key| std::str::from_utf8(key).unwrap()).collect();
+            let mut found = BTreeSet::new();
+            for keys in keys.chunks(3) {
+                let wanted = keys.iter().copied().chain(["unknown"]);
+                let chunk = base.look_up(&tail, map_type.as_str(), wanted, forget_before).unwrap().unwrap();
+                assert_eq!((chunk.map_type, chunk.iter().count()), (Some(map_type), keys.len()));
+                for (key, image) in chunk.iter() {
+                    let (applied, parts) = Image::parts(image).unwrap();
+                    let parts = parts.map(|part| part.unwrap());
+                    let parts: Vec<_> = parts.map(|one| part(What::of(&one.delta), one.applied)).collect();
+                    assert_eq!((applied, parts), expected[key]);
+                    found.insert(key.to_vec());
+                }
+            }
+            assert_eq!(found.len(), expected.len());
+        }
+    });
+}
+
+#[test]
+fn what_is_too_much_is_not_looked_up() {
+    let disk = MemoryDisk::default();
+    let base = open_base(&disk);
+    let accepted = many(10, LOOKED_UP_BYTES_MAX / 4);
+    base.fold(&disk, &JournalFiles::new(&disk).write(&records_of("todos", &accepted)), EPOCH).unwrap();
+    for (keys, is_found) in
+        [(&["key-1", "key-2", "key-3"][..], true), (&["key-1", "key-2", "key-3", "key-4"], false)]
+    {
+        let found = base.look_up(&no_tail(), "todos", keys.iter().copied(), Time::ZERO).unwrap();
+        assert_eq!(found.is_some(), is_found);
+    }
 }
 
 /// Goal: damage is an error that names the cell, or, with `--salvage`, the cell is absent. Method: an image is

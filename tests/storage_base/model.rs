@@ -58,7 +58,7 @@ pub fn state_of(map: &Map) -> State {
     state
 }
 
-fn part(what: What, applied: Time) -> (What, Option<Time>) {
+pub fn part(what: What, applied: Time) -> (What, Option<Time>) {
     let is_dated = matches!(what, What::OrRemove { .. } | What::Counter { .. });
     (what, is_dated.then_some(applied))
 }

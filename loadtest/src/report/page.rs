@@ -130,6 +130,7 @@ const LINES: &[(&str, &[Shown])] = &[
         &[
             Shown("killed_listening_ms", "listens after ", " ms", 1),
             Shown("killed_first_read_ms", "first read after ", " ms", 1),
+            Shown("killed_whole_map_ms", "all of its map after ", " ms", 1),
             Shown("killed_overhead_bytes_per_cell", "", " B per cell beyond key and value", 0),
         ],
     ),
@@ -145,6 +146,7 @@ const LINES: &[(&str, &[Shown])] = &[
         &[
             Shown("stopped_listening_ms", "listens after ", " ms", 1),
             Shown("stopped_first_read_ms", "first read after ", " ms", 1),
+            Shown("stopped_whole_map_ms", "all of its map after ", " ms", 1),
             Shown("stopped_overhead_bytes_per_cell", "", " B per cell beyond key and value", 0),
         ],
     ),

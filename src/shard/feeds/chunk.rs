@@ -6,6 +6,9 @@
 //! walk, or its last **round**, began; what has changed meanwhile is for the next round, and that is less each time. A set
 //! whose place has changed meanwhile, as others have gone, comes later in this order, so that it may be told twice, but is.
 //!
+//! **The map may have left memory** between two chunks. Places in it are others then, so the round goes on from the last one;
+//! so may ticks be of cells that had the same ([`Map::lasting`]), so what was seen of those is seen again.
+//!
 //! Invariant: a chunk looks at no more than [`CHUNK_CELLS_SCANNED_MAX`] entries of the map and tags of its large sets, whether
 //! they are stale, do not pass the filter, were seen before or are sent; and its entries have no more bytes than there is room
 //! for. The next one begins where it stopped, which may be between two tags of a set. What is in one piece and larger than the
@@ -47,16 +50,23 @@ impl Chunk {
         room: usize,
         out: &mut Vec<u8>,
     ) -> Self {
-        let round = round.cloned().unwrap_or_else(|| new_round(position));
+        let load = cells.load();
+        let (position, round) = match round.cloned() {
+            None => (position, new_round(position, load)),
+            Some(round) if round.load == load => (position, round),
+            Some(round) => (round.lasting, round.in_load(load)),
+        };
         let chunk = Self { entries: 0, looked_at: 0, position, round, is_last: false, needs: 0 };
         let mut filling = Filling { cells, filter, chunk, room, out };
         filling.chunk.is_last = filling.take_all();
+        let Self { position, round, .. } = &mut filling.chunk;
+        round.lasting = round.lasting.max(cells.lasting(*position));
         filling.chunk
     }
 }
 
-const fn new_round(since: Time) -> Round {
-    Round { since, has_passed: false, place: None }
+const fn new_round(since: Time, load: u32) -> Round {
+    Round { since, lasting: since, load, has_passed: false, place: None }
 }
 
 /// The last tag that was looked at, and whether it is a live one.
@@ -87,7 +97,7 @@ impl Filling<'_> {
         }
         let tail = self.cells.last_applied().max(self.chunk.position);
         // Nothing changes meanwhile, so nothing is left after the round.
-        self.take_large(SetPlace { tail, cell: CellIndex::END, tag: None })
+        self.take_large(SetPlace::last(tail))
     }
 
     fn take_in_order(&mut self) -> bool {
@@ -174,7 +184,7 @@ impl Filling<'_> {
             }
         }
         self.chunk.position = place.tail;
-        self.chunk.round = new_round(place.tail);
+        self.chunk.round = new_round(place.tail, cells.load());
         true
     }
 

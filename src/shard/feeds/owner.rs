@@ -2,7 +2,7 @@
 
 use super::Feeds;
 use super::chunk::Chunk;
-use crate::crdt::{Map, MapType};
+use crate::crdt::Map;
 use crate::limits::{CHUNK_BYTES, CHUNK_CELLS_SCANNED_MAX};
 use crate::mesh::{Answer, Item, Request, Span, SubscriptionRef, WalkAnswer, WalkRequest, Writer, length};
 use crate::shard::clients::Clients;
@@ -89,9 +89,8 @@ impl Feeds {
         let cells = slot.and_then(|slot| maps[slot].typed());
         answer.map_type = cells.map(Map::map_type);
         let forgotten_through = maps.forgotten_through(slot);
-        // Of large sets it has seen no more than when the round began.
-        let round = request.round.as_ref().filter(|_| answer.map_type == Some(MapType::Or));
-        let seen_through = round.map_or(request.position, |round| round.since);
+        let round = request.round.as_ref();
+        let seen_through = round.map_or(request.position, |round| round.seen_through(answer.map_type));
         if request.resumes && seen_through < forgotten_through {
             answer.reset = true;
             turn.metrics.resets += 1;

@@ -82,9 +82,8 @@ impl Walk {
         let owners: RangeFrom<ShardIndex> = 0..;
         let seen = owners.zip(heard.iter().zip(&self.positions));
         let seen = seen.map(|(owner, (&heard, &walked))| if live.contains(owner) { heard } else { walked });
-        // A large set may have tags that were changed before the position, and are told when the round ends.
-        let round = self.round.as_ref().filter(|_| self.map_type == Some(MapType::Or));
-        seen.chain(round.map(|(_, round)| round.since)).min().unwrap_or(Time::ZERO)
+        let round = self.round.as_ref().map(|(_, round)| round.seen_through(self.map_type));
+        seen.chain(round).min().unwrap_or(Time::ZERO)
     }
 
     /// Starts over, because removals after the first position were forgotten.

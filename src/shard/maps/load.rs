@@ -78,6 +78,11 @@ impl Loading {
         self.stage == Stage::Complete
     }
 
+    /// Whether it is under way, and nothing is wrong with what has come.
+    pub fn is_asked(&self) -> bool {
+        self.stage == Stage::Asked
+    }
+
     /// Bytes of what has been put back so far.
     pub fn heap_bytes(&self) -> usize {
         self.cells.as_ref().map_or(0, |cells| cells.heap_bytes())
@@ -144,6 +149,10 @@ impl Maps {
                     chunks += 1;
                     self.chunk_arrived(turn, &chunk);
                 }
+                FromStorage::Found(found) => {
+                    chunks += 1;
+                    self.cells_found(turn, &found);
+                }
                 FromStorage::LoadFailed { map } => {
                     if let Some(slot) = self.find(&map, turn.hasher.map(&map)) {
                         self.load_failed(turn, slot);
@@ -179,6 +188,7 @@ impl Maps {
             loading.stage = Stage::Complete;
             if let Some(cells) = &mut loading.cells {
                 cells.finish_restore(chunk.pruned_through);
+                cells.set_load(loading.serial);
                 // Cells of former shards may have ticks that this one has not reached.
                 turn.clock.follow(cells.last_applied());
             }
@@ -239,7 +249,7 @@ impl Maps {
 
 // Loads that take long.
 impl Maps {
-    /// Gives up what has waited too long, and asks again for what could not be read, now or at the next use.
+    /// Gives up what has waited too long, looks up what reads have waited for, and asks again for what could not be read, now or at the next use.
     pub fn check_loads(&mut self, turn: &mut Turn) {
         let now_ms = turn.now.timer_ms();
         if self.loads.under_way.is_empty() || now_ms < self.loads.checked_at_ms + CHECK_EVERY_MS {
@@ -258,6 +268,7 @@ impl Maps {
             _ => return false,
         }
         self.take_late(turn, slot);
+        self.look_up_reads(turn, slot);
         let map = &mut self.table[slot];
         let Cells::Loading(loading) = &mut map.cells else { return false };
         let Stage::Failed { until_ms } = loading.stage else { return true };
@@ -284,7 +295,7 @@ impl Maps {
 }
 
 /// Puts the cells of a chunk back; whether all of it made sense.
-fn restore(cells: &mut Map, hasher: KeyHasher, map_hash: u64, chunk: &Chunk) -> bool {
+pub(super) fn restore(cells: &mut Map, hasher: KeyHasher, map_hash: u64, chunk: &Chunk) -> bool {
     let mut bytes = 0;
     for (key, image) in chunk.iter() {
         bytes += Chunk::CELL_HEADER_BYTES + key.len() + image.len();

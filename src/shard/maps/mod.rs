@@ -9,6 +9,7 @@ mod journal;
     allow(clippy::cast_possible_truncation, reason = "`RETRY_MS`, of which all are at most, has 32 bits")
 )]
 mod load;
+mod look_up;
 mod memory;
 mod pack;
 mod recency;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use changes::Changes;
 use counts::Counted;
 use load::{Loading, Loads};
+use look_up::LookUps;
 use memory::Memory;
 use recency::{Recency, RecencyOrder};
 use removal::Schedule;
@@ -177,6 +179,7 @@ pub struct Maps {
     /// The way to the storage; `None`: maps are kept in memory only.
     journal: Option<Journal>,
     loads: Loads,
+    look_ups: LookUps,
     memory: Memory,
     schedule: Schedule,
     changes: Changes,
@@ -205,6 +208,7 @@ impl Maps {
             forgotten_through: Time::ZERO,
             journal,
             loads: Loads::default(),
+            look_ups: LookUps::default(),
             memory,
             schedule: Schedule::default(),
             changes: Changes::default(),

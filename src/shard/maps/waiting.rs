@@ -20,10 +20,16 @@ pub struct Parked {
     since_us: u64,
     pub request: Request,
     pub bytes: Vec<u8>,
+    /// A read: the number under which its cells are looked up.
+    pub(super) look_up: Option<u32>,
     _counted: WaitingBytes,
 }
 
 impl Parked {
+    pub const fn since_us(&self) -> u64 {
+        self.since_us
+    }
+
     /// Whether it waits for the map however often that cannot be loaded, as no client waits for an answer.
     pub fn is_patient(&self) -> bool {
         matches!(&self.request, Request::Walk(walk) if !walk.is_owed)
@@ -115,7 +121,8 @@ impl Maps {
         bytes: Vec<u8>,
     ) {
         let _counted = self.count_waiting(size_of::<Parked>() + bytes.len());
-        let parked = Parked { from, since_us: turn.now.monotonic_us, request, bytes, _counted };
+        let since_us = turn.now.monotonic_us;
+        let parked = Parked { from, since_us, request, bytes, look_up: None, _counted };
         self.take_late(turn, slot);
         let queue = self.table[slot].parked();
         debug_assert!(queue.is_some(), "a map that is there has nothing to wait for");

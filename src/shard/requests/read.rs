@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 use super::charge::Charge;
 use super::gathered::Gathered;
 use super::{Requests, Waiting};
-use crate::crdt::HashedKey;
+use crate::crdt::{HashedKey, Map};
 use crate::limits::{CONNECTION_REQUESTS_PENDING_MAX, READ_ANSWER_BYTES_MAX};
 use crate::mesh::{
     Answer, ConnectionId, Entries, Item, KeyList, PackedRead, Read, ReadPart, ReplyTo, Request, ShardIndex,
@@ -155,10 +155,21 @@ impl Requests {
             let read = PackedRead::pack(&Read { room, ..read }, &mut bytes);
             return maps.park_request(turn, slot, turn.index, Request::Read { reply, read }, bytes);
         }
+        self.answer_from(turn, clients, reply, read, slot.and_then(|slot| maps[slot].typed()));
+    }
+
+    /// Answers a read from these cells.
+    pub fn answer_from(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        reply: ReplyTo,
+        read: Read<'_>,
+        cells: Option<&Map>,
+    ) {
         let mut found = mem::take(&mut self.found);
         found.clear();
         let mut text_bytes = 0;
-        let cells = slot.and_then(|slot| maps[slot].typed());
         for (key, hash) in read.keys.iter().take_while(|_| cells.is_some()) {
             if let Some(cells) = cells
                 && let Some(cell) = cells.find(HashedKey { hash, bytes: key.as_bytes() })

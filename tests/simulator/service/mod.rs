@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use annulus::crdt::{MapType, Time};
-use annulus::handover::{FromStorage, Progress, ShardPort, ToStorage};
+use annulus::handover::{FromStorage, LookUp, Progress, ShardPort, ToStorage};
 use annulus::storage::{Base, DiskFile, Format, Journal, StorageError, Tail};
 
 use crate::disk::SimDisk;
@@ -52,6 +52,9 @@ pub struct Service {
     types: BTreeMap<Arc<str>, MapType>,
     /// Maps that shards have asked for, and what is on its way to each shard.
     asked: Vec<(usize, Arc<str>)>,
+    look_ups: Vec<(usize, LookUp)>,
+    /// No load comes before.
+    held_until_us: u64,
     outgoing: Vec<VecDeque<FromStorage>>,
     /// Segments that are not in the base, oldest first.
     unfolded: VecDeque<Unfolded>,
@@ -78,6 +81,7 @@ pub struct Counts {
     pub segments: u64,
     pub folds: u64,
     pub loads: u64,
+    pub look_ups: u64,
     /// Steps of the journal that found no room.
     pub refused: u64,
     /// Segments that were made of spare files.
@@ -90,6 +94,7 @@ impl Counts {
         self.segments += other.segments;
         self.folds += other.folds;
         self.loads += other.loads;
+        self.look_ups += other.look_ups;
         self.refused += other.refused;
         self.reused += other.reused;
     }
@@ -174,6 +179,7 @@ impl Service {
             && !(self.may_step && self.under_way.is_none())
             && !self.untold.contains(&true)
             && self.asked.is_empty()
+            && self.look_ups.is_empty()
             && self.outgoing.iter().all(VecDeque::is_empty)
     }
 
@@ -197,6 +203,7 @@ impl Service {
                     assert!(is_new, "shard {shard} asks twice for {map}");
                     self.asked.push((shard, map));
                 }
+                ToStorage::LookUp(look_up) => self.look_ups.push((shard, look_up)),
                 ToStorage::Checkpoint => self.roll(),
                 ToStorage::Evicted(map) => drop(map),
             }

@@ -93,6 +93,8 @@ impl Service {
             untold: vec![false; shards + 1],
             types: BTreeMap::new(),
             asked: Vec::new(),
+            look_ups: Vec::new(),
+            held_until_us: 0,
             outgoing: (0..shards).map(|_| VecDeque::new()).collect(),
             unfolded: recovered.segments.into_iter().map(found).collect(),
             checkpoint_at_us: now.us + spec.checkpoint_interval_us,
