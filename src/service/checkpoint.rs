@@ -1,4 +1,4 @@
-//! The checkpoint: folds complete segments into the base, forgets old removals in it, deletes the segments.
+//! The checkpoint: has complete segments folded into the base, step by step (`folding.rs`), and deletes them.
 //!
 //! Invariant: a segment is deleted only after everything in it is in the base that the next start will find, and what is said
 //! to be folded is.
@@ -7,9 +7,9 @@
 //! (`segments.rs`, `types.rs`, `shards.rs`): who waits for a lock waits for a thread that may not get a core for long.
 
 use super::ending;
+use super::folding::{At, Folding};
 use super::parts::Parts;
 use super::segments::Pace;
-use crate::crdt::Time;
 use crate::io::{allocator, host};
 use crate::storage::{BASE_FILE, Compaction, Disk, FinishedSegment, StorageError};
 
@@ -72,42 +72,27 @@ enum End {
 }
 
 fn fold(parts: &Parts, segment: &FinishedSegment, pace: Pace) -> Result<End, StorageError> {
-    let (began_ns, metrics) = (parts.clock.elapsed_ns(), parts.progress.metrics());
-    let may_go_on = || parts.segments.may_go_on(pace);
-    let folded = parts.base.fold_while(&parts.disk, &segment.name, parts.format.epoch, &may_go_on)?;
-    metrics.folded_records.add(folded.records);
-    if folded.skipped > 0 {
-        let (skipped, name) = (folded.skipped, &segment.name);
-        tracing::error!(
-            "--salvage: {skipped} changes of {name} do not fit what is stored of their maps and are lost"
-        );
-    }
-    if folded.has_cleared {
-        parts.types.clear();
-    }
-    // Else the next start would find neither.
-    parts.base_place.check().map_err(StorageError::io("rely on", BASE_FILE))?;
-    if folded.is_interrupted {
-        return Ok(if folded.lacks_room { End::LacksRoom } else { End::Interrupted });
-    }
-    let swept = parts.base.sweep(parts.forget_before(), parts.clock.now().unix_ms, SWEEP_CELLS)?;
-    parts.types.folded(&parts.base)?;
-    parts.tail.drop_through(segment.next_sequence.saturating_sub(1));
-    for (shard, &through) in segment.last_applied.iter().enumerate() {
-        if through > Time::ZERO {
-            parts.progress.shard(shard).set_folded(through);
+    let began_ns = parts.clock.elapsed_ns();
+    let mut folding = Folding::new(segment.clone(), SWEEP_CELLS);
+    loop {
+        let at = folding.step(&parts.data_set(), parts.clock.now().unix_ms)?;
+        // Else the next start would find neither.
+        parts.base_place.check().map_err(StorageError::io("rely on", BASE_FILE))?;
+        match at {
+            At::Within if !parts.segments.may_go_on(pace) => return Ok(End::Interrupted),
+            At::Within | At::InBase => {}
+            At::WithoutRoom => return Ok(End::LacksRoom),
+            At::End => break,
         }
-        // It may have waited for something it can evict.
-        parts.shards.wake(shard);
     }
-    metrics.checkpoints.add(1);
-    metrics.swept_cells.add(swept.forgotten);
-    metrics.checkpoint_unix_ms.set(parts.clock.now().unix_ms);
+    // They may have waited for something they can evict.
+    (0..parts.shards.count()).for_each(|shard| parts.shards.wake(shard));
+    let folded = folding.folded();
     tracing::debug!(
         segment = segment.name,
         records = folded.records,
         cells = folded.cells,
-        swept = swept.forgotten,
+        swept = folding.swept(),
         ms = (parts.clock.elapsed_ns() - began_ns) / 1_000_000,
         "folded"
     );

@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Which of the two checkpoint threads asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pace {
+pub enum Pace {
     /// The one that yields to everything else: does the usual work.
     Idle,
     /// The one that does not: catches up when too many segments wait. A thread that has once stepped back may not
@@ -45,7 +45,7 @@ pub(super) enum Awaited {
 /// See the module.
 #[derive(Debug, Default)]
 #[expect(clippy::disallowed_types, reason = "as above")]
-pub(super) struct Segments {
+pub struct Segments {
     inner: Mutex<Inner>,
     changed: Condvar,
 }
@@ -60,9 +60,19 @@ struct Inner {
     is_stopping: bool,
 }
 
+impl Inner {
+    /// The next segment, if it is the turn of who folds at this pace.
+    fn take(&mut self, pace: Pace) -> Option<FinishedSegment> {
+        let is_turn = self.is_hurrying == (pace == Pace::Hurry) && !self.is_folding;
+        let segment = self.waiting.front().filter(|_| is_turn).cloned()?;
+        self.is_folding = true;
+        Some(segment)
+    }
+}
+
 impl Segments {
     /// Another segment is complete.
-    pub(super) fn finished(&self, segment: FinishedSegment) {
+    pub fn finished(&self, segment: FinishedSegment) {
         let mut inner = self.lock();
         inner.waiting.push_back(segment);
         inner.is_hurrying |= inner.waiting.len() > WAITING_MAX;
@@ -71,7 +81,7 @@ impl Segments {
     }
 
     /// Segments that are not folded yet.
-    pub(super) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.lock().waiting.len()
     }
 
@@ -83,37 +93,40 @@ impl Segments {
             if inner.is_stopping {
                 return None;
             }
-            let is_turn = inner.is_hurrying == (pace == Pace::Hurry) && !inner.is_folding;
-            if let Some(segment) = inner.waiting.front().filter(|_| is_turn).cloned() {
-                inner.is_folding = true;
+            if let Some(segment) = inner.take(pace) {
                 return Some(segment);
             }
             inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
+    /// The same for who does not wait: `None` also if there is nothing to do now.
+    pub fn next_if_any(&self, pace: Pace) -> Option<FinishedSegment> {
+        self.lock().take(pace)
+    }
+
     /// Whether who folds at this pace goes on; otherwise it hands the segment to [`Segments::put_back`].
-    pub(super) fn may_go_on(&self, pace: Pace) -> bool {
+    pub fn may_go_on(&self, pace: Pace) -> bool {
         let inner = self.lock();
         let must_yield = pace == Pace::Idle && inner.is_hurrying;
         !(inner.is_stopping || must_yield)
     }
 
     /// The segment that [`Segments::next`] gave is not wholly in the base.
-    pub(super) fn put_back(&self) {
+    pub fn put_back(&self) {
         self.lock().is_folding = false;
         self.changed.notify_all();
     }
 
     /// Everything that waits, and the next segment if there is none, is folded without yielding to anybody: memory is
     /// short, and only what is folded can leave it.
-    pub(super) fn hurry(&self) {
+    pub fn hurry(&self) {
         self.lock().is_hurrying = true;
         self.changed.notify_all();
     }
 
     /// The segment that [`Segments::next`] gave is in the base.
-    pub(super) fn folded(&self) {
+    pub fn folded(&self) {
         let mut inner = self.lock();
         inner.waiting.pop_front();
         inner.is_folding = false;

@@ -46,6 +46,14 @@ pub struct Folded {
     pub lacks_room: bool,
 }
 
+impl Folded {
+    /// The disk has none for the next step; whether the fold goes on.
+    const fn without_room(&mut self) -> bool {
+        (self.is_interrupted, self.lacks_room) = (true, true);
+        false
+    }
+}
+
 impl Base {
     /// Folds fewer records at once where maps may have only so many bytes (0: no limit): an eighth of that for a piece.
     #[must_use]
@@ -79,76 +87,112 @@ impl Base {
         epoch: u64,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Folded, StorageError> {
-        again_if_refused(|| self.fold_segment(disk, segment, epoch, may_go_on))
-    }
-
-    fn fold_segment(
-        &self,
-        disk: &dyn Disk,
-        segment: &str,
-        epoch: u64,
-        may_go_on: &dyn Fn() -> bool,
-    ) -> Result<Folded, StorageError> {
-        let mut pieces = Pieces::open(disk, segment, epoch, self.transaction_records * RECORD_BYTES)?;
-        let mut folded = Folded { through: self.folded(), ..Folded::default() };
-        let mut places = Places::default();
-        while !folded.is_interrupted && pieces.read_next()? {
-            let mut records = pieces.records();
-            self.fold_piece(pieces.bytes(), &mut records, &mut places, &mut folded, may_go_on)?;
-            let position = records.position();
-            pieces.take_up_to(position);
-        }
-        Ok(folded)
-    }
-
-    /// Folds the records of a piece in as many transactions as there is room for at once: one if there is enough.
-    fn fold_piece<'a>(
-        &self,
-        bytes: &'a [u8],
-        records: &mut PieceRecords<'a>,
-        places: &mut Places,
-        folded: &mut Folded,
-        may_go_on: &dyn Fn() -> bool,
-    ) -> Result<(), StorageError> {
-        let mut count_max = usize::MAX;
-        let mut free_before = None;
-        while let Some(next) = pass_over(records, folded.through)? {
-            if folded.transactions > 0 && !may_go_on() {
-                folded.is_interrupted = true;
-                return Ok(());
-            }
-            if next.body == Body::Clear {
-                self.clear(Clear { sequence: next.sequence, tick: next.applied })?;
-                folded.records += 1;
-                folded.through = next.sequence;
-                folded.has_cleared = true;
-                continue;
-            }
-            let free = self.room_free();
-            // Where hardly anything is left, one step finds out whether the file of the base has what it takes.
-            if self.is_short(free) && free_before.is_some_and(|before| free < before) {
-                (folded.is_interrupted, folded.lacks_room) = (true, true);
-                return Ok(());
-            }
-            free_before = Some(free);
-            let begin = records.clone();
-            let mut step = Step { records, count: 0, count_max, room: self.left_of(free) / 4 };
-            let merged = self.merge_records(bytes, &mut step, Source::Journal, places, folded)?;
-            let count = step.count;
-            match merged {
-                Merged::All => {}
-                // What it took of the disk is the base's now, and the next, smaller try goes there first.
-                Merged::TooLarge if count > TRANSACTION_RECORDS_MIN => {
-                    count_max = count / 4;
-                    *records = begin;
-                }
-                Merged::TooLarge | Merged::LacksRoom => {
-                    (folded.is_interrupted, folded.lacks_room) = (true, true);
-                    return Ok(());
-                }
+        let mut fold = Fold::new(self, disk, segment, epoch)?;
+        while fold.step(self)? {
+            if fold.folded.transactions > 0 && !may_go_on() {
+                fold.folded.is_interrupted = true;
+                break;
             }
         }
-        Ok(())
+        Ok(fold.folded)
+    }
+}
+
+/// [`Base::fold_while`] in steps, each of which is one transaction: anything may be read between two of them.
+pub struct Fold {
+    pieces: Pieces,
+    /// A piece is read, and there may be records in it that are not folded.
+    is_in_piece: bool,
+    /// Of the next transaction, in this piece.
+    count_max: usize,
+    /// What the disk had free before the last one.
+    free_before: Option<u64>,
+    places: Places,
+    folded: Folded,
+}
+
+impl Fold {
+    /// # Errors
+    /// As [`Base::fold`].
+    pub fn new(base: &Base, disk: &dyn Disk, segment: &str, epoch: u64) -> Result<Self, StorageError> {
+        let pieces = Pieces::open(disk, segment, epoch, base.transaction_records * RECORD_BYTES)?;
+        Ok(Self {
+            pieces,
+            is_in_piece: false,
+            count_max: usize::MAX,
+            free_before: None,
+            places: Places::default(),
+            folded: Folded { through: base.folded(), ..Folded::default() },
+        })
+    }
+
+    /// What was done so far.
+    pub const fn folded(&self) -> &Folded {
+        &self.folded
+    }
+
+    /// Does one transaction; whether there is more to be done. It is not where the disk has no room for the next.
+    ///
+    /// # Errors
+    /// As [`Base::fold`].
+    pub fn step(&mut self, base: &Base) -> Result<bool, StorageError> {
+        let has_more = self.find_next()? && again_if_refused(|| self.fold_some(base))?;
+        Ok(has_more && self.find_next()?)
+    }
+
+    /// Passes over what the base has; whether there is anything else.
+    fn find_next(&mut self) -> Result<bool, StorageError> {
+        loop {
+            if self.is_in_piece {
+                let mut records = self.pieces.records();
+                let next = pass_over(&mut records, self.folded.through)?;
+                self.is_in_piece = next.is_some();
+                let position = records.position();
+                self.pieces.take_up_to(position);
+            }
+            if self.is_in_piece {
+                return Ok(true);
+            }
+            if !self.pieces.read_next()? {
+                return Ok(false);
+            }
+            (self.is_in_piece, self.count_max, self.free_before) = (true, usize::MAX, None);
+        }
+    }
+
+    /// Folds the records at hand in one transaction; whether it could. Those of a piece, if there is room for all of them.
+    fn fold_some(&mut self, base: &Base) -> Result<bool, StorageError> {
+        let Self { pieces, count_max, free_before, places, folded, .. } = self;
+        let mut records = pieces.records();
+        if let Some((_, next)) = records.clone().next().transpose()?
+            && next.body == Body::Clear
+        {
+            base.clear(Clear { sequence: next.sequence, tick: next.applied })?;
+            folded.records += 1;
+            folded.through = next.sequence;
+            folded.has_cleared = true;
+            return Ok(true);
+        }
+        let free = base.room_free();
+        // Where hardly anything is left, one step finds out whether the file of the base has what it takes.
+        if base.is_short(free) && free_before.is_some_and(|before| free < before) {
+            return Ok(folded.without_room());
+        }
+        *free_before = Some(free);
+        let mut step =
+            Step { records: &mut records, count: 0, count_max: *count_max, room: base.left_of(free) / 4 };
+        let merged = base.merge_records(pieces.bytes(), &mut step, Source::Journal, places, folded)?;
+        let count = step.count;
+        match merged {
+            Merged::All => {
+                let position = records.position();
+                pieces.take_up_to(position);
+            }
+            // What it took of the disk is the base's now, and the next, smaller try goes there first.
+            Merged::TooLarge if count > TRANSACTION_RECORDS_MIN => *count_max = count / 4,
+            Merged::TooLarge | Merged::LacksRoom => return Ok(folded.without_room()),
+        }
+        Ok(true)
     }
 }
 
