@@ -24,7 +24,8 @@ pub fn measure(meter: &mut impl Meter) {
 
 fn overwrite(meter: &mut impl Meter, keys: &Keys) {
     let (mut map, mut clock) = (Map::new(MapType::Lww), Clock::new(node()));
-    let value = [b'1'; 100];
+    set_all(&mut map, keys, &mut clock);
+    let value = [b'2'; 100];
     let mut number = 0;
     meter.steady(one("merge", "lww, overwrite"), || {
         number = (number + 1) % KEYS;
@@ -88,12 +89,16 @@ fn add_and_remove(meter: &mut impl Meter, keys: &Keys) {
 
 fn count(meter: &mut impl Meter, keys: &Keys) {
     let (mut map, mut clock) = (Map::new(MapType::Counter), Clock::new(node()));
-    let mut number = 0;
-    meter.steady(one("merge", "counter, increment"), || {
-        number = (number + 1) % KEYS;
+    let mut increment = |number: usize| {
         let key = keys.key(number);
         let delta = map.increment(key, node(), 1).expect("the total is far from its limit");
         changes(&mut map, key, &delta, &mut clock);
+    };
+    (0..KEYS).for_each(&mut increment);
+    let mut number = 0;
+    meter.steady(one("merge", "counter, increment"), || {
+        number = (number + 1) % KEYS;
+        increment(number);
     });
 }
 

@@ -137,9 +137,16 @@ impl KeyIndex {
     /// Puts an entry in the table that its hash names.
     #[inline]
     fn put(&mut self, entry: Entry) {
-        self.change(self.place(entry.hash), |table| {
-            table.insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash));
-        });
+        let place = self.place(entry.hash);
+        if self.tables[place].len() == self.tables[place].capacity() {
+            self.grow(place);
+        }
+        self.tables[place].insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash));
+    }
+
+    #[cold]
+    fn grow(&mut self, place: usize) {
+        self.change(place, |table| table.reserve(1, |entry| spread(entry.hash)));
     }
 
     fn change(&mut self, place: usize, change: impl FnOnce(&mut HashTable<Entry>)) {
