@@ -32,6 +32,9 @@ pub const PRESENCE_STATE_BYTES_MAX: usize = 64 << 10;
 /// a turn makes in some two milliseconds.
 pub const PRESENCE_ROOM_BYTES_MAX: usize = 2 << 20;
 const _: () = assert!(PRESENCE_STATE_BYTES_MAX + KEY_BYTES_MAX <= PRESENCE_ROOM_BYTES_MAX);
+/// Bytes of changes and members that wait in a shard for its watchers to be told; past it the shard opens no envelope before it
+/// has told of some. A few of the largest rooms.
+pub const PRESENCE_TOLD_BYTES_MAX: usize = 4 * PRESENCE_ROOM_BYTES_MAX;
 
 /// The longest `ttl_ms`: ten years. What shall live longer needs no expiry.
 pub const TTL_MS_MAX: u64 = 10 * 365 * 24 * 3_600_000;

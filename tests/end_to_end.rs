@@ -19,6 +19,8 @@ mod data_dirs;
 mod delivery;
 #[path = "end_to_end/faults.rs"]
 mod faults;
+#[path = "end_to_end/frozen_disk.rs"]
+mod frozen_disk;
 #[path = "end_to_end/full_disk.rs"]
 mod full_disk;
 #[path = "end_to_end/http.rs"]

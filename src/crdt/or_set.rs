@@ -3,6 +3,7 @@
 //! Invariant: a tag is live or removed, never both, and once removed it never comes back. Both lists are
 //! sorted by tag. An add that nobody has seen has a tag of its own, so it survives a concurrent removal.
 
+mod forgetting;
 mod removal;
 
 use super::{CellLimits, Lack, Refused, Stamp, Time, digest};
@@ -88,21 +89,20 @@ pub struct OrSet {
     removed: Vec<Gone>,
     /// No removal in `removed` was applied before this, for which pruning has an entry (`prune.rs`).
     removed_since: Time,
-    /// Bytes behind the boxes of both lists.
-    content_bytes: usize,
-}
-
-/// What [`OrSet::forget_removed`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forgotten {
-    pub tags: usize,
-    /// When the latest of them was removed here.
-    pub applied: Time,
+    /// Bytes behind the boxes of each list.
+    live_bytes: usize,
+    removed_bytes: usize,
 }
 
 impl OrSet {
     pub(super) const fn new() -> Self {
-        Self { live: Vec::new(), removed: Vec::new(), removed_since: Time::MAX, content_bytes: 0 }
+        Self {
+            live: Vec::new(),
+            removed: Vec::new(),
+            removed_since: Time::MAX,
+            live_bytes: 0,
+            removed_bytes: 0,
+        }
     }
 
     /// The live tags, sorted.
@@ -173,7 +173,7 @@ impl OrSet {
                 self.check_room(0, (ours.value.len(), value.len()), limits)?;
                 let ours = &mut self.live[index];
                 digest_before = ours.digest(key);
-                self.content_bytes = self.content_bytes - ours.value.len() + value.len();
+                self.live_bytes = self.live_bytes - ours.value.len() + value.len();
                 (ours.at, ours.applied) = (*at, applied);
                 ours.value = value.into();
             }
@@ -182,7 +182,7 @@ impl OrSet {
             Err(index) => {
                 self.check_room(1, (0, size_of::<Tagged>() + tag.len() + value.len()), limits)?;
                 let tagged = Tagged { tag: tag.into(), value: value.into(), at: *at, applied };
-                self.content_bytes += tagged.heap_bytes();
+                self.live_bytes += tagged.heap_bytes();
                 self.live.insert(index, Box::new(tagged));
             }
         }
@@ -205,7 +205,7 @@ impl OrSet {
         let (tag, digest) = match self.live_position(tag) {
             Ok(live_index) => {
                 let tagged = self.live.remove(live_index);
-                self.content_bytes -= tagged.heap_bytes();
+                self.live_bytes -= tagged.heap_bytes();
                 let digest = tagged.digest(key);
                 (tagged.tag, 0_u64.wrapping_sub(digest))
             }
@@ -214,61 +214,10 @@ impl OrSet {
                 (tag.into(), 0)
             }
         };
-        self.content_bytes += tag.len();
+        self.removed_bytes += tag.len();
         self.removed.insert(index, Gone { tag, applied });
         self.removed_since = self.removed_since.min(applied);
         Ok(Some(digest))
-    }
-
-    /// Forgets all tags whose removal was applied before the given time; `None` if there is none, which is
-    /// known without looking at them. Their adds can come back from then on.
-    pub(super) fn forget_removed(&mut self, applied_before: Time) -> Option<Forgotten> {
-        if self.removed_since >= applied_before {
-            return None;
-        }
-        let mut forgotten = Forgotten { tags: 0, applied: Time::ZERO };
-        self.removed_since = Time::MAX;
-        self.removed.retain(|removed| {
-            let is_kept = removed.applied >= applied_before;
-            if is_kept {
-                self.removed_since = self.removed_since.min(removed.applied);
-            } else {
-                self.content_bytes -= removed.tag.len();
-                forgotten.tags += 1;
-                forgotten.applied = forgotten.applied.max(removed.applied);
-            }
-            is_kept
-        });
-        if self.removed.len() * 4 < self.removed.capacity() {
-            self.removed.shrink_to(self.removed.len() * 2);
-        }
-        (forgotten.tags > 0).then_some(forgotten)
-    }
-
-    /// Forgets the oldest removals, until they were so many tags and so many bytes, or all, and with them what was removed at
-    /// the same tick as the last of them.
-    pub(super) fn forget_oldest(&mut self, tags: usize, bytes: usize) -> Option<Forgotten> {
-        let mut by_age: Vec<(Time, usize)> =
-            self.removed.iter().map(|gone| (gone.applied, gone.bytes())).collect();
-        by_age.sort_unstable();
-        let mut freed_bytes = 0;
-        let is_enough = |&(index, &(_, gone_bytes)): &(usize, &(Time, usize))| {
-            freed_bytes += gone_bytes;
-            index + 1 >= tags && freed_bytes >= bytes
-        };
-        let last = by_age.iter().enumerate().find(is_enough).map(|(_, age)| age);
-        let &(through, _) = last.or(by_age.last())?;
-        let since = self.removed_since;
-        let forgotten = self.forget_removed(through.next());
-        // The entry that pruning has stays where it is.
-        self.removed_since = since;
-        forgotten
-    }
-
-    /// Forgets the oldest removals beyond [`TAGS_PER_KEY_MAX`] tags, live ones included.
-    pub(super) fn forget_beyond_limit(&mut self) -> Option<Forgotten> {
-        let excess = (self.live.len() + self.removed.len()).saturating_sub(TAGS_PER_KEY_MAX);
-        if excess == 0 { None } else { self.forget_oldest(excess, 0) }
     }
 
     pub(super) const fn has_live(&self) -> bool {
@@ -288,12 +237,18 @@ impl OrSet {
         size_of::<Self>()
             + self.live.capacity() * size_of::<Box<Tagged>>()
             + self.removed.capacity() * size_of::<Gone>()
-            + self.content_bytes
+            + self.live_bytes
+            + self.removed_bytes
     }
 
     /// Bytes of what it holds: its tags and values, and what each takes beside.
     pub(super) const fn bytes(&self) -> usize {
-        self.content_bytes + self.removed.len() * size_of::<Gone>()
+        self.live_bytes + self.bytes_of_removed()
+    }
+
+    /// What [`Self::bytes`] are fewer without the removed tags.
+    const fn bytes_of_removed(&self) -> usize {
+        self.removed_bytes + self.removed.len() * size_of::<Gone>()
     }
 
     /// Whether there is room for so many tags more, and to give so many bytes for so many; what is too large already may
@@ -315,7 +270,7 @@ impl OrSet {
     fn refusal(&self, lack: Lack) -> Refused {
         if lack.parts > self.removed.len() {
             Refused::TooLarge
-        } else if lack.bytes > self.removed.iter().map(Gone::bytes).sum() {
+        } else if lack.bytes > self.bytes_of_removed() {
             Refused::CellFull
         } else {
             Refused::Crowded(lack)
@@ -378,18 +333,5 @@ mod tests {
         );
         set.forget_oldest(1, 0);
         assert!(set.add(b"k", "new", b"1", (&at, Time::ZERO), CellLimits::OF_PARTS).unwrap().is_some());
-    }
-
-    #[test]
-    fn only_removals_applied_before_are_forgotten() {
-        let mut set = OrSet::new();
-        for (tag, millis) in [("c", 1), ("a", 2), ("b", 3)] {
-            set.remove(b"k", tag, Time::new(millis, 0), CellLimits::OF_PARTS).unwrap();
-        }
-        assert_eq!(set.forget_removed(Time::new(1, 0)), None);
-        let forgotten = set.forget_removed(Time::new(3, 0));
-        assert_eq!(forgotten, Some(Forgotten { tags: 2, applied: Time::new(2, 0) }));
-        assert_eq!(set.removed().collect::<Vec<_>>(), ["b"]);
-        assert_eq!(set.forget_removed(Time::new(3, 0)), None);
     }
 }

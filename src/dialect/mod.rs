@@ -3,6 +3,14 @@
 //!
 //! order: mod → { echo, native, synckit } → places
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::cast_possible_truncation,
+        reason = "a length that does not fit is an error, or a limit elsewhere makes it impossible and `expect` names it"
+    )
+)]
+
 pub mod echo;
 pub mod native;
 mod places;

@@ -146,8 +146,9 @@ impl Ring {
 
     /// Sends `bytes`, which stay where they are until the completion: the outbox keeps what is in flight.
     pub fn queue_send(&mut self, socket: BorrowedFd<'_>, id: ConnectionId, bytes: &[u8]) {
-        let send =
-            opcode::Send::new(fd(socket), bytes.as_ptr(), bytes.len() as u32).flags(libc::MSG_NOSIGNAL);
+        // More than that is sent by the sends that follow one which has not sent all.
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let send = opcode::Send::new(fd(socket), bytes.as_ptr(), len).flags(libc::MSG_NOSIGNAL);
         self.push(&send.build(), Operation::Send(id));
     }
 

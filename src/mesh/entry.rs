@@ -122,7 +122,7 @@ impl EntryPacker<'_> {
 ///
 /// # Panics
 /// If it does not fit, which none does: `ENTRY_BYTES_MAX` and `READ_ANSWER_BYTES_CEILING` are held against 32 bits.
-pub(super) fn length(len: usize) -> u32 {
+pub fn length(len: usize) -> u32 {
     u32::try_from(len).expect("an entry, and an envelope, is far below 4 GiB")
 }
 

@@ -13,7 +13,7 @@ mod read;
 mod write;
 
 pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
-pub use entry::{Entries, Entry, EntryPacker, EntryState, TaggedValue, TaggedValues};
+pub use entry::{Entries, Entry, EntryPacker, EntryState, TaggedValue, TaggedValues, length};
 pub use envelope::{
     Answer, Changes, ClearStep, DigestPart, Envelope, Item, Request, Round, SetPlace, Span, WalkAnswer,
     WalkRequest,
@@ -21,7 +21,7 @@ pub use envelope::{
 pub use filter::Filter;
 pub use member::{Member, MemberChanged, Members};
 pub use outgoing::Outgoing;
-pub use partition::{KeyHasher, ShardSet, owner, partition, partitions_of};
+pub use partition::{KeyHasher, ShardSet, owner, partition, partitions_of, shard_index};
 pub use queue::{Receiver, Sender};
 pub use read::{KeyList, PackedRead, Read, ReadPart};
 pub use write::{Action, At, Merged, MergedStamp, PackedWrite, TagList, Write};

@@ -69,6 +69,14 @@ pub const fn owner(hash: u64, shards: usize) -> ShardIndex {
     (partition(hash) as usize * shards / PARTITIONS) as ShardIndex
 }
 
+/// The shard in this place of a table that has all of them.
+///
+/// # Panics
+/// If it is beyond [`SHARDS_MAX`], of which there are no more.
+pub fn shard_index(place: usize) -> ShardIndex {
+    ShardIndex::try_from(place).expect("there are no more than `SHARDS_MAX` shards")
+}
+
 /// The partitions that a shard, of `shards`, owns: always one range.
 pub const fn partitions_of(shard: ShardIndex, shards: usize) -> Range<u16> {
     first_partition(shard as usize, shards)..first_partition(shard as usize + 1, shards)

@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 
-use rustix::fs::OFlags;
-
 use crate::storage::BLOCK_BYTES;
 
-/// How a prepared segment is opened: one write brings its bytes to where they survive.
-pub(super) const DIRECT_AND_SYNCED: i32 = OFlags::DIRECT.union(OFlags::DSYNC).bits().cast_signed();
+/// How a prepared segment is opened: one write brings its bytes to where they survive. Not the time of the write, which would have
+/// the file system commit its own journal for each group; what rustix calls `DSYNC` is `O_SYNC` (1.1).
+pub(super) const DIRECT_AND_SYNCED: i32 = libc::O_DIRECT | libc::O_DSYNC;
 /// Memory that is kept for the next group.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
@@ -44,5 +43,11 @@ mod tests {
             assert!(blocks.0[place].as_ptr().addr().is_multiple_of(BLOCK_BYTES));
         }
         assert!(blocks.0.capacity() <= KEPT_BYTES_MAX, "one large group is forgotten");
+    }
+
+    // `O_SYNC` has the bit of `O_DSYNC` and another one.
+    #[test]
+    fn a_group_does_not_wait_for_times_of_the_file() {
+        assert_eq!(DIRECT_AND_SYNCED & libc::O_SYNC, libc::O_DSYNC);
     }
 }

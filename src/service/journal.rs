@@ -75,6 +75,8 @@ pub(super) struct Writer {
     /// When the first change came that no checkpoint was asked for.
     unfolded_since_ms: Option<u64>,
     rolling: Vec<Rolling>,
+    /// Of the write under way.
+    under_way_bytes: u64,
     /// When the step is tried again that found no room.
     retry_at_ms: Option<u64>,
     /// The end of the storage does without a mark that finds no room.
@@ -104,6 +106,7 @@ impl Writer {
             pushed: vec![Time::ZERO; shards],
             unfolded_since_ms: None,
             rolling: Vec::new(),
+            under_way_bytes: 0,
             retry_at_ms: None,
             has_given_up: false,
         }
@@ -143,7 +146,11 @@ impl Writer {
                     return Ok(());
                 }
             }
+            // First what is complete, which is not current any more: else the journal would seem shorter by a segment.
             self.hand_back();
+            // While a step is under way, too, however long the disk takes for it.
+            let unfinished = self.journal.unfinished_bytes() + self.under_way_bytes;
+            self.parts.pressure.set_current(unfinished, self.parts.clock.elapsed_ns());
             let is_busy = under_way.is_some();
             if !is_busy {
                 self.parts.progress.fall_asleep();
@@ -283,6 +290,7 @@ impl Writer {
         }
         let step = self.journal.next_step(now_ms)?;
         if let Step::Write { bytes, .. } = &step {
+            self.under_way_bytes = bytes.len() as u64;
             // What was prepared has its room.
             let taken = if self.journal.is_prepared() { 0 } else { bytes.len() as u64 };
             self.parts.room.before_write(taken, self.journal.unwritten_bytes());
@@ -300,6 +308,7 @@ impl Writer {
 
     fn carried_out(&mut self, done: Done, began_ns: u64) -> Result<(), StepError> {
         let metrics = self.parts.progress.metrics();
+        self.under_way_bytes = 0;
         let bytes = match done {
             Done::Wrote(bytes) => Some(self.wrote(bytes)),
             Done::WroteSynced(bytes) => {
@@ -319,9 +328,6 @@ impl Writer {
         };
         self.journal.step_done(self.now_ms(), bytes);
         self.publish();
-        // First what is complete, which is not current any more: else the journal would seem shorter by a segment.
-        self.hand_back();
-        self.parts.pressure.set_current(self.journal.unfinished_bytes(), self.parts.clock.elapsed_ns());
         Ok(())
     }
 

@@ -31,6 +31,8 @@ const GROUP_BYTES: u64 = 1 << 20;
 const FLOOR_BYTES: std::ops::RangeInclusive<u64> = 8 << 20..=64 << 20;
 /// Bytes by which what is free has to grow for another try of a fold, unless it is the floor.
 const FOLD_BYTES_MIN: u64 = 1 << 20;
+/// What the base may grow by with what is folded, in bytes of that: each leaf may be half full. The segments are gone only then.
+const GROWTH: u64 = 2;
 
 /// See the module.
 #[derive(Debug)]
@@ -49,6 +51,9 @@ pub(super) struct Room {
     is_base_waiting: AtomicBool,
     /// Rests since a segment was folded.
     base_waits: AtomicU64,
+    /// Free bytes with which the fold that lacks room will surely end; 0: none does. Until it has, writes are refused: the
+    /// journal would take what is freed, and there would never be enough.
+    fold_wants: AtomicU64,
     is_stopping: Mutex<bool>,
     stops: Condvar,
 }
@@ -65,6 +70,7 @@ impl Room {
             is_journal_refused: AtomicBool::new(false),
             is_base_waiting: AtomicBool::new(false),
             base_waits: AtomicU64::new(0),
+            fold_wants: AtomicU64::new(0),
             is_stopping: Mutex::new(false),
             stops: Condvar::new(),
         }
@@ -96,9 +102,12 @@ impl Room {
     fn judge(&self, free: u64) {
         let was_read_only = self.progress.is_read_only();
         let left = free.saturating_sub(self.unwritten.load(Ordering::Relaxed));
-        let is_read_only =
-            left < wanted(was_read_only, self.reserve) || self.is_journal_refused.load(Ordering::Acquire);
-        let short = if is_read_only { wanted(true, self.reserve).saturating_sub(left).max(1) } else { 0 };
+        let fold_wants = self.fold_wants.load(Ordering::Acquire);
+        let is_read_only = left < wanted(was_read_only, self.reserve)
+            || fold_wants > 0
+            || self.is_journal_refused.load(Ordering::Acquire);
+        let all_want = wanted(true, self.reserve).max(fold_wants);
+        let short = if is_read_only { all_want.saturating_sub(left).max(1) } else { 0 };
         self.progress.metrics().short_bytes.set(short);
         if is_read_only == was_read_only {
             return;
@@ -107,9 +116,10 @@ impl Room {
         let (free_mib, reserve_mib, short_mib) = (free >> 20, self.reserve >> 20, (short >> 20) + 1);
         let directory = self.root.display();
         if is_read_only {
+            let why = if fold_wants > 0 { "too little to fold the journal" } else { "too little for writes" };
             tracing::warn!(
-                "the disk of {directory} has {free_mib} MiB left, and --disk-reserve is {reserve_mib} MiB: writes are \
-                 refused with read_only; free {short_mib} MiB there, and they are taken again, without a restart"
+                "the disk of {directory} has {free_mib} MiB left, {why}, and --disk-reserve is {reserve_mib} MiB: writes \
+                 are refused with read_only; free {short_mib} MiB there, and they are taken again, without a restart"
             );
         } else {
             tracing::info!("the disk of {directory} has {free_mib} MiB left again: writes are taken");
@@ -154,24 +164,43 @@ impl Room {
         self.is_base_waiting.load(Ordering::Acquire)
     }
 
-    /// Waits until a fold that lacked room is worth another try, or the storage ends.
+    /// A fold lacked room. Waits until it is worth another try, or the storage ends.
     pub(super) fn await_fold(&self) {
         self.is_base_waiting.store(true, Ordering::Release);
+        self.fold_lacks_room();
         let free = || storage::Room::free(self);
         let worth = free().saturating_add(FOLD_BYTES_MIN).min(floor(self.reserve));
         while !self.rest_for_base() && free() < worth {}
         self.is_base_waiting.store(false, Ordering::Release);
     }
 
+    /// Refuses writes until [`Self::folded`], and says how much has to be freed for all that is not folded.
+    fn fold_lacks_room(&self) {
+        let Some(free) = self.look() else { return };
+        let unfolded = self.progress.metrics().unfolded_bytes.value();
+        let enough = floor(self.reserve).saturating_add(GROWTH.saturating_mul(unfolded));
+        // More than there is, as that was not enough.
+        self.fold_wants.store(enough.max(free.saturating_add(FOLD_BYTES_MIN)), Ordering::Release);
+        self.judge(free);
+    }
+
     /// A segment was folded whole: who waits next is said to wait.
     pub(super) fn folded(&self) {
         self.base_waits.store(0, Ordering::Relaxed);
+        if self.fold_wants.swap(0, Ordering::AcqRel) > 0 {
+            tracing::info!("the disk of {} has room to fold again", self.root.display());
+            self.look();
+        }
     }
 
     /// Rests as the base lacks room, which is said now and then. Whether the storage ends.
     fn rest_for_base(&self) -> bool {
         if self.base_waits.fetch_add(1, Ordering::Relaxed).is_multiple_of(WAITS_PER_WORD) {
-            tracing::warn!("the disk of {} has no room to fold: the journal stays", self.root.display());
+            let short_mib = (self.progress.metrics().short_bytes.value() >> 20) + 1;
+            tracing::warn!(
+                "the disk of {} has no room to fold: the journal stays; free {short_mib} MiB there",
+                self.root.display()
+            );
         }
         self.rest()
     }
@@ -210,6 +239,7 @@ impl storage::Room for Room {
 
     fn wait(&self) -> bool {
         self.is_base_waiting.store(true, Ordering::Release);
+        self.fold_lacks_room();
         let ends = self.rest_for_base();
         self.is_base_waiting.store(false, Ordering::Release);
         !ends
@@ -263,5 +293,27 @@ mod tests {
         room.refused(0);
         room.look();
         assert!(progress.is_read_only(), "whatever the file system says");
+    }
+    // What is freed for a fold must not go to the journal, or there is never enough.
+    #[test]
+    fn a_fold_that_lacks_room_refuses_writes_and_says_what_it_needs() {
+        let progress = Arc::new(Progress::new(1, crate::crdt::Time::ZERO));
+        let room = Room::new(std::env::temp_dir(), 0, Arc::clone(&progress));
+        let free = room.look().unwrap();
+        assert!(!progress.is_read_only());
+        progress.metrics().unfolded_bytes.set(free);
+        room.fold_lacks_room();
+        assert!(progress.is_read_only(), "{free} bytes are free, but they are the fold's");
+        // Others use the same disk meanwhile.
+        let short = progress.metrics().short_bytes.value();
+        assert!((free / 2..2 * free).contains(&short), "{short} bytes are to be freed, of {free}");
+        room.look();
+        assert!(progress.is_read_only(), "until it is folded");
+        progress.metrics().unfolded_bytes.set(0);
+        room.fold_lacks_room();
+        assert!(progress.metrics().short_bytes.value() > 0, "what is free was not enough");
+        room.folded();
+        assert!(!progress.is_read_only());
+        assert_eq!(progress.metrics().short_bytes.value(), 0);
     }
 }

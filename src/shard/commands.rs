@@ -87,7 +87,7 @@ impl Shard {
     /// Sets or removes a member of a room; nobody needs to watch the room for that. There is an answer only if it is
     /// refused. The member is removed once the caller is gone, or removes it, unless another connection has set it since.
     pub fn set_presence(&mut self, caller: Caller, ticket: Option<Ticket>, set: SetPresence<'_>) {
-        let Self { turn, clients, requests, rooms, .. } = self;
-        rooms.set(turn, clients, requests, Asked { caller, ticket }, set);
+        let Self { turn, clients, maps, requests, rooms, .. } = self;
+        rooms.set(turn, clients, maps, requests, Asked { caller, ticket }, set);
     }
 }

@@ -43,6 +43,7 @@ impl Shard {
         self.fire_timers();
         self.maps.run_removals(&mut self.turn);
         self.give_up_old_requests();
+        self.go_on_leaving();
         self.end_gone();
         self.resume_waiting();
         self.refuse_given_up();
@@ -91,8 +92,8 @@ impl Shard {
             feeds.run_walks(turn, clients, maps);
             requests.read_on(turn, clients, maps);
         }
-        rooms.remove_leavers(turn, clients);
-        rooms.answer_watches(turn, clients, requests);
+        rooms.remove_leavers(turn, clients, maps);
+        rooms.answer_watches(turn, clients, maps, requests);
     }
 
     /// Lets dialects go on with what lasts for more than a turn.
@@ -204,8 +205,10 @@ impl Shard {
             || self.clients.has_drained()
             || self.clients.has_to_go_on()
             || self.clients.has_gone()
+            || self.clients.has_leaving()
             || self.mesh_left
             || self.feeds.has_undelivered()
+            || self.rooms.has_to_tell()
             || self.turn.storage_left
             || self.turn.outgoing.is_relieved()
             || has_requests && !self.turn.outgoing.any_waiting()

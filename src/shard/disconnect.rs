@@ -3,10 +3,17 @@
 //!
 //! ```text
 //! Open ──disconnect──► Flushing ──all sent──► Lingering ──peer's end or timer──► Disconnected ──► slot free
-//!        stop reading            close frame is out,         transport is closed,   after the last
-//!        leave, tell             our side is ended           `finish`               completion
+//!        stop reading     │ let go of what    close frame is out,  transport is closed,   after the last
+//!                         │ it has, tell      our side is ended    `finish`               completion
+//!                         └─► say goodbye
 //! ```
+//! A connection may have thousands of subscriptions, rooms and members. It lets go of them one after the other for as long as
+//! the turn has work for it, and goes on in the next. Meanwhile nothing more is queued for it (`Connection::is_leaving`). It
+//! says goodbye once it has nothing left, and its slot is free then at the earliest, so that nothing which names it finds
+//! another tenant.
 
+use super::clients::{Connection, Held};
+use super::turn::Turn;
 use super::{Shard, work};
 use crate::mesh::ConnectionId;
 use crate::wire::Close;
@@ -19,30 +26,62 @@ impl Shard {
 
     /// The same, where the log can say more than `close` does.
     pub(super) fn disconnect_for(&mut self, id: ConnectionId, close: Close, cause: &str) {
-        let Self { turn, clients, maps, feeds, rooms, .. } = self;
-        if !clients.get(id).is_some_and(super::Connection::is_connected) {
+        let Self { turn, clients, .. } = self;
+        if !clients.get(id).is_some_and(Connection::is_connected) {
             return;
         }
         clients.log_ended(turn, id, close, cause);
-        let Some(mut leaving) = clients.leave(turn, id) else { return };
-        let (heard, set) = (leaving.subscriptions.len() + leaving.watches.len(), leaving.members.len());
-        turn.spend(work::DISCONNECT + work::RECEIVER * heard as u64 + work::FRAME * set as u64);
-        // Leave every subscription, which tells the owners where this was the last. An end is an answer to everything.
-        for subscription in leaving.subscriptions.drain(..) {
-            let _owed = feeds.end_subscription(turn, maps, subscription);
+        let Some(leaving) = clients.leave(turn, id, close) else { return };
+        turn.spend(work::DISCONNECT);
+        if self.let_go(id, |turn| !turn.is_spent()) {
+            self.clients.say_goodbye(&mut self.turn, leaving);
+        } else {
+            self.clients.leave_later(leaving);
         }
-        // Leave every room: first as a watcher, then with the members that it has set, of which the home tells the others as it
-        // comes to it: a thousand that go at once are a million messages where there are a thousand watchers.
-        for watch in leaving.watches.drain(..) {
-            rooms.end_watch(turn, clients, watch);
+    }
+
+    /// Goes on with connections that have more to let go of, as much as the turn has work for: the one that has been leaving
+    /// longest has a share in any case.
+    pub(super) fn go_on_leaving(&mut self) {
+        if !self.clients.has_leaving() {
+            return;
         }
-        for member in std::mem::take(&mut leaving.members).into_all() {
-            rooms.release_member(turn, id, &member);
+        self.turn.begin_share_of(work::CONNECTION_MAX);
+        let may_go_on = |turn: &Turn| !(turn.is_spent() && turn.is_share_over());
+        while let Some(leaving) = self.clients.next_leaving() {
+            if !self.let_go(leaving.id, may_go_on) {
+                return self.clients.put_back_leaving(leaving);
+            }
+            self.clients.say_goodbye(&mut self.turn, leaving);
         }
-        // Tell who else must know.
-        if let Some(address) = leaving.counted {
-            clients.depart(turn, address);
+    }
+
+    /// Lets go of what a connection has, for as long as that `may_go_on`; whether it has nothing left.
+    fn let_go(&mut self, id: ConnectionId, may_go_on: impl Fn(&Turn) -> bool) -> bool {
+        let Self { turn, clients, maps, feeds, rooms, .. } = self;
+        while clients.get(id).is_some_and(Connection::holds_anything) {
+            if !may_go_on(turn) {
+                return false;
+            }
+            match clients.next_held(id) {
+                // Owners are told where this was the last. An end is an answer to everything.
+                Some(Held::Subscription(subscription)) => {
+                    turn.spend(work::LET_GO);
+                    let _owed = feeds.end_subscription(turn, maps, subscription);
+                }
+                Some(Held::Watch(watch)) => {
+                    turn.spend(work::LET_GO);
+                    rooms.end_watch(turn, clients, watch);
+                }
+                // The home of each tells the others as it comes to it: a thousand that go at once are a million messages
+                // where there are a thousand watchers.
+                Some(Held::Members(members)) => {
+                    turn.spend(work::FRAME * members.len() as u64);
+                    members.iter().for_each(|member| rooms.release_member(turn, id, member));
+                }
+                None => return true,
+            }
         }
-        clients.say_goodbye(turn, id, close, &leaving);
+        true
     }
 }

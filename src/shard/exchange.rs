@@ -5,7 +5,7 @@ use std::vec;
 
 use super::maps::WaitingBytes;
 use super::{SetPresence, Shard, rooms};
-use crate::mesh::{Answer, Envelope, Item, ReadPart, Request, ShardIndex};
+use crate::mesh::{Answer, Envelope, Item, ReadPart, Request, ShardIndex, shard_index};
 use crate::wire::Reject;
 
 /// Requests of one envelope that wait, with the bytes their spans point into.
@@ -23,9 +23,14 @@ impl Shard {
     /// Takes what other shards have sent, as much as a turn may: one envelope of them all in any case, and each peer's turn
     /// to be the first comes round.
     pub fn drain_mesh(&mut self) {
-        self.feeds.deliver_waiting(&mut self.turn, &mut self.clients, &self.maps);
+        let Self { turn, clients, maps, feeds, requests, rooms, .. } = &mut *self;
+        feeds.deliver_waiting(turn, clients, maps);
+        rooms.deliver_waiting(turn, clients, requests);
         self.resume_deferred();
         self.mesh_left = false;
+        if self.rooms.has_too_much_to_tell() {
+            return;
+        }
         let (shards, mut taken) = (self.turn.shards, 0);
         let first = self.turn.number() as usize % shards;
         for from in (first..shards).chain(0..first) {
@@ -35,7 +40,7 @@ impl Shard {
                 }
                 let Some(queue) = &mut self.incoming[from] else { break };
                 let Some(envelope) = queue.pop() else { break };
-                self.open_envelope(from as ShardIndex, envelope);
+                self.open_envelope(shard_index(from), envelope);
                 taken += 1;
             }
             // Their wakes have been heard already, so nobody will wake this shard for the rest.
@@ -84,7 +89,8 @@ impl Shard {
                     feeds.interest_told(turn, clients, maps, from, (&map, wanted));
                 }
                 Item::Member(changed) => {
-                    self.rooms.member_arrived(&mut self.turn, &mut self.clients, &changed, &bytes);
+                    let Self { turn, clients, maps, rooms, .. } = &mut *self;
+                    rooms.member_arrived(turn, clients, maps, &changed, &bytes);
                 }
                 Item::Published { map, dialect, body } => {
                     let Self { turn, clients, maps, feeds, .. } = &mut *self;
@@ -143,7 +149,7 @@ impl Shard {
                 let (room, member) = (room.text(bytes), member.text(bytes));
                 let state = state.map(|state| state.of(bytes));
                 let set = SetPresence { room, member, state, clock };
-                let outcome = rooms.set_member(turn, clients, &set, reply.writer());
+                let outcome = rooms.set_member(turn, clients, maps, &set, reply.writer());
                 turn.outgoing.push(from, Item::Answer(Answer::MemberSet { reply, outcome }));
             }
             Request::LeaveRoom { room, member, by } => {
@@ -179,7 +185,7 @@ impl Shard {
             }
             Answer::Admit { reply, admitted } => self.admission_answered(reply, admitted),
             Answer::Members { reply, room, members } => {
-                rooms.members_answered(turn, clients, requests, reply, (&room, members.of(bytes)));
+                rooms.members_answered(turn, clients, maps, requests, reply, (&room, members.of(bytes)));
             }
             Answer::MemberSet { reply, outcome } => {
                 rooms::member_answered(turn, clients, requests, reply, outcome);

@@ -19,7 +19,8 @@ impl Shard {
 
     /// Bytes that this shard holds and may free, as far as they are counted. O(1).
     pub fn held_bytes(&self) -> usize {
-        let connections = self.turn.metrics.connections as usize * size_of::<Connection>();
+        let connections = usize::try_from(self.turn.metrics.connections).unwrap_or(usize::MAX);
+        let connections = connections.saturating_mul(size_of::<Connection>());
         connections + self.turn.account.clients_bytes() + self.maps_bytes()
     }
 

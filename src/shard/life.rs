@@ -159,7 +159,8 @@ impl Shard {
     }
 
     pub(super) fn going_away(&mut self) -> Close {
-        Close::GoingAway { retry_after_ms: self.turn.random.below(self.turn.config.drain_ms.max(1)) as u32 }
+        let retry_after_ms = self.turn.random.below(self.turn.config.drain_ms.max(1));
+        Close::GoingAway { retry_after_ms: u32::try_from(retry_after_ms).unwrap_or(u32::MAX) }
     }
 
     /// Whether new clients had better go elsewhere.

@@ -8,8 +8,16 @@
 //! folder are `impl Shard`: they put things in order.
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, life, disconnect, exchange, parked, clear } → pages → gauges →
-//! { rooms, feeds } → requests → maps → clients → dialect → { outbox, outcomes } → { caller, commons, interest, turn } →
+//! { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { caller, commons, interest, turn } →
 //! { account, slots, work }
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::cast_possible_truncation,
+        reason = "a length that does not fit is an error, or a limit elsewhere makes it impossible and `expect` names it"
+    )
+)]
 
 mod account;
 mod caller;
@@ -20,6 +28,7 @@ mod commons;
 mod cycle;
 mod dialect;
 mod disconnect;
+mod divided;
 mod events;
 mod exchange;
 mod facade;

@@ -75,7 +75,7 @@ impl Shard {
         if self.turn.shards == 1 {
             return self.send_numbers(id, page, head_only, &sum);
         }
-        let others = self.turn.shards as u32 - 1;
+        let others = self.turn.shard_count() - 1;
         let waiting = Waiting::Metrics { sum, page, head_only };
         let reply = self.requests.wait_for(&mut self.turn, &mut self.clients, (id, None), waiting, others);
         for target in self.turn.others() {

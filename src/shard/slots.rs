@@ -77,13 +77,13 @@ impl<T> Slots<T> {
         let (number, at) = place(index);
         let chunk = &mut self.chunks[number];
         if chunk.len() == CHUNK {
-            self.with_room.push(number as u32);
+            self.with_room.push(slot(number));
         }
         let removed = chunk.remove(at);
         // While others have room; and what comes next takes one of those.
         if chunk.is_empty() && self.with_room.len() > 1 {
             *chunk = Slab::new();
-            if self.with_room.last() == Some(&(number as u32)) {
+            if self.with_room.last() == Some(&slot(number)) {
                 let last = self.with_room.len() - 1;
                 self.with_room.swap(0, last);
             }
@@ -102,7 +102,7 @@ impl<T> Slots<T> {
 
     /// Slots of all chunks, vacant ones included.
     pub fn slots(&self) -> u32 {
-        (self.chunks.len() * CHUNK) as u32
+        slot(self.chunks.len() * CHUNK)
     }
 
     /// What is in use, with its slot.

@@ -147,6 +147,10 @@ impl Turn {
     }
 
     /// Counts turns, and begins anew after 2^32.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "only whether two turns are one, or follow, is asked"
+    )]
     pub const fn number(&self) -> u32 {
         self.metrics.turns as u32
     }
@@ -172,6 +176,11 @@ impl Turn {
     /// The shard that owns what hashes to `hash`.
     pub fn owner(&self, hash: u64) -> ShardIndex {
         crate::mesh::owner(hash, self.shards)
+    }
+
+    /// How many shards there are, where answers are counted.
+    pub fn shard_count(&self) -> u32 {
+        u32::try_from(self.shards).expect("there are no more than `SHARDS_MAX`")
     }
 
     /// All shards but this one.

@@ -20,6 +20,8 @@ pub const FRAGMENT: u64 = 4;
 pub const TAG: u64 = 2;
 /// The end of a connection, beside what it has to let go of: its close frame, its timer, its line in the log.
 pub const DISCONNECT: u64 = 64;
+/// A subscription or a watch that a connection lets go of as it ends.
+pub const LET_GO: u64 = 32;
 /// Touching one subscriber or watcher that is sent what others get as well.
 pub const RECEIVER: u64 = 32;
 
@@ -36,6 +38,11 @@ pub const fn encoded(bytes: usize) -> u64 {
 /// Bytes copied as they are.
 pub const fn copied(bytes: usize) -> u64 {
     bytes as u64 / 64
+}
+
+/// Bytes of many small things that are freed.
+pub const fn freed(bytes: usize) -> u64 {
+    bytes as u64 / 16
 }
 
 /// So many that are sent these bytes as others are: each is touched, and the kernel copies the bytes for each.

@@ -196,8 +196,7 @@ impl Base {
         transaction.set_durability(Durability::Immediate);
         // Commits save which pages are free, so that opening after a crash does not read the whole file.
         transaction.set_quick_repair(true);
-        let writing =
-            Writing { base: self, transaction, folded: None, clock: Time::ZERO, used: 0, _held: held };
+        let writing = Writing { base: self, transaction, folded: None, clock: Time::ZERO, used: 0, held };
         writing.open_tables()?;
         Ok(writing)
     }
@@ -259,7 +258,7 @@ pub(super) struct Writing<'a> {
     /// By how much what is used grows.
     used: i64,
     // Dropped last.
-    _held: Held<'a>,
+    held: Held<'a>,
 }
 
 impl Writing<'_> {
@@ -270,6 +269,11 @@ impl Writing<'_> {
         self.transaction.open_table(NAMES).map_err(failed)?;
         self.transaction.open_table(NUMBERS).map_err(failed)?;
         Ok(())
+    }
+
+    /// To be called now and then by who writes many cells: what is written goes to the disk little by little.
+    pub fn write_out(&self) -> Result<(), StorageError> {
+        self.held.write_out()
     }
 
     /// Everything up to this sequence number is in the base with this transaction.
@@ -336,7 +340,7 @@ impl Writing<'_> {
     /// # Errors
     /// [`StorageError::Base`]; whether it is there is not known then, and the base must be opened anew.
     pub fn commit(self) -> Result<(), StorageError> {
-        let Self { base, transaction, folded, clock, used, _held } = self;
+        let Self { base, transaction, folded, clock, used, held: _held } = self;
         let folded = folded.map_or(base.folded(), |folded| folded.max(base.folded()));
         let clock = clock.max(base.clock());
         let mut numbers = transaction.open_table(NUMBERS).map_err(failed)?;

@@ -144,6 +144,7 @@ pub(super) fn copy_cells(
                 let (cell_key, image) = entry.map_err(failed)?;
                 let (cell_key, image) = (cell_key.value(), image.value());
                 cells.insert(cell_key, image).map_err(failed)?;
+                writing.write_out()?;
                 bytes += cell_key.len() + image.len();
                 copied += 1;
                 on(Some((cell_key, image)));

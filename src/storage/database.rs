@@ -43,6 +43,17 @@ pub(super) struct Open {
     file: Option<Arc<PageFile>>,
 }
 
+impl Open {
+    /// See [`PageFile::write_out`].
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn write_out(&self) -> Result<(), StorageError> {
+        let written = self.file.as_ref().map_or(Ok(()), |file| file.write_out());
+        written.map_err(StorageError::io("sync", BASE_FILE))
+    }
+}
+
 /// Keeps the database from being opened anew while a transaction writes.
 pub(super) type Held<'a> = RwLockReadGuard<'a, Open>;
 

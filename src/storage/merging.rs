@@ -228,6 +228,7 @@ impl<'a> Merging<'a> {
             }
             if merged.is_changed {
                 cells.insert(&*cell_key, &*image).map_err(failed)?;
+                writing.write_out()?;
                 folded.cells += 1;
                 self.used += (cell_key.len() + image.len()) as i64 - bytes_before as i64;
                 let taken = RECORD_PAGES_BYTES + 2 * image.len() as u64;

@@ -13,7 +13,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::sums::Sums;
 use super::{BASE_FILE, Disk, DiskFile, StorageError, replace_file};
@@ -26,6 +26,12 @@ const NEVER_WRITTEN: [u8; SUM_BYTES] = [0; SUM_BYTES];
 /// Pages that are read at once to compute their sums anew.
 const PIECE_PAGES: usize = 256;
 
+/// Bytes that a transaction has written and the disk has not taken yet, beyond which it waits for that. The sync of a commit
+/// would bring all of them at once, and the next group of the journal would be in the queue of the disk behind them.
+const UNSYNCED_BYTES: u64 = 1 << 20;
+/// The same where redb writes by itself: a commit writes once more what has a checksum since, which may be all of it.
+const UNSYNCED_BYTES_MAX: u64 = 2 * UNSYNCED_BYTES;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct PageFile {
@@ -33,11 +39,13 @@ pub(super) struct PageFile {
     sums: Sums,
     /// A read has failed.
     has_failed: AtomicBool,
+    /// Bytes of pages written since the last sync.
+    unsynced: AtomicU64,
 }
 
 impl PageFile {
     pub fn new(pages: Arc<dyn DiskFile>, sums: Arc<dyn DiskFile>) -> Self {
-        Self { pages, sums: Sums::new(sums), has_failed: AtomicBool::new(false) }
+        Self { pages, sums: Sums::new(sums), has_failed: AtomicBool::new(false), unsynced: AtomicU64::new(0) }
     }
 
     /// Whether a read has failed: redb refuses everybody from then on.
@@ -60,6 +68,21 @@ impl PageFile {
 
     /// Syncs what there is without sums: the length, and the header.
     pub fn sync_length(&self) -> io::Result<()> {
+        self.pages.sync()
+    }
+
+    /// Has the disk take what a transaction has written so far, if that is much. To be called between changes of it, where nobody
+    /// waits for what redb has locked while it writes.
+    pub fn write_out(&self) -> io::Result<()> {
+        self.write_out_beyond(UNSYNCED_BYTES)
+    }
+
+    fn write_out_beyond(&self, unsynced: u64) -> io::Result<()> {
+        if self.unsynced.load(Ordering::Relaxed) < unsynced { Ok(()) } else { self.sync_pages() }
+    }
+
+    fn sync_pages(&self) -> io::Result<()> {
+        self.unsynced.store(0, Ordering::Relaxed);
         self.pages.sync()
     }
 
@@ -103,8 +126,11 @@ impl DiskFile for PageFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.pages.write_at(bytes, offset)?;
-        let Some((first, whole)) = whole_pages(offset, bytes.len()) else { return Ok(()) };
-        self.sums.write(&sums(first, &bytes[whole]), sum_offset(first))
+        self.unsynced.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if let Some((first, whole)) = whole_pages(offset, bytes.len()) {
+            self.sums.write(&sums(first, &bytes[whole]), sum_offset(first))?;
+        }
+        self.write_out_beyond(UNSYNCED_BYTES_MAX)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -113,7 +139,7 @@ impl DiskFile for PageFile {
 
     fn sync(&self) -> io::Result<()> {
         self.sums.sync()?;
-        self.pages.sync()
+        self.sync_pages()
     }
 }
 

@@ -149,6 +149,7 @@ impl Sweep {
     fn write(&mut self, writing: &Writing<'_>) -> Result<(), StorageError> {
         let mut cells = writing.transaction.open_table(CELLS).map_err(failed)?;
         for (cell_key, change) in &self.changes {
+            writing.write_out()?;
             match change {
                 Change::Remove => {
                     let before = cells.remove(&**cell_key).map_err(failed)?;

@@ -6,6 +6,7 @@ use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use crate::life::{Life, World};
+use crate::names;
 use crate::options::Options;
 use crate::power::PowerDisk;
 use crate::tally::Tally;
@@ -47,6 +48,9 @@ pub fn run(options: &Options) -> bool {
     }
     println!("{tally}");
     println!("{} rounds with power cuts in {} s, nothing lost", tally.rounds, began.elapsed().as_secs());
+    if !names::run() {
+        return false;
+    }
     let is_missed = misses_without_sync(options.seed);
     if !is_missed {
         eprintln!("with --fsync never nothing was lost, so these rounds have shown nothing");

@@ -24,6 +24,7 @@ mod flushes;
 mod life;
 mod log;
 mod maps;
+mod names;
 mod notes;
 mod op;
 mod options;

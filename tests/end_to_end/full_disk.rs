@@ -228,6 +228,42 @@ fn a_full_disk_without_a_reserve_ends_nothing_and_is_left_by_itself() {
     fills_up(&disk, &flags, Writer::new(200_003), 0);
 }
 
+/// A number of `/healthz`.
+pub fn gauge(server: &Running, name: &str) -> u64 {
+    let health = get(server.address, "/healthz");
+    let line = health.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{health}"));
+    line.trim().parse().unwrap()
+}
+
+// Without a reserve nothing keeps the room of the next fold: it has to be said what that takes, and what is freed must not
+// go to the journal instead.
+#[test]
+fn a_disk_too_full_to_fold_says_what_to_free_and_that_is_enough() {
+    let Some(disk) = SmallDisk::new(150 * MIB) else { return };
+    let data = disk.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let flags = ["--segment-bytes", "8MiB", "--disk-reserve", "0", "--ack-timeout-ms", "500"];
+    let (mut server, mut writer) = (Running::on_disk(&data, &flags), Writer::new(200_003));
+    disk.take_until(60 * MIB, "ballast");
+    let mut client = Client::connect(server.address);
+    writer.fill_up(&mut client);
+    for _ in 0..2 {
+        await_that("what to free to be said", || gauge(&server, "disk_short_bytes ") > 8 * MIB);
+        assert!(gauge(&server, "segments ") > 0);
+        await_that("the log to say it", || server.said(&["no room to fold", "MiB there"]));
+        server.kill();
+        server = Running::on_disk(&data, &flags);
+        client = Client::connect(server.address);
+    }
+    await_that("what to free to be said", || gauge(&server, "disk_short_bytes ") > 8 * MIB);
+    disk.give_bytes("ballast", gauge(&server, "disk_short_bytes "));
+    await_for(FOLDED_WITHIN, "everything to be folded", || gauge(&server, "segments ") == 0);
+    await_that("writes to be taken again", || writer.write(&mut client) == Written::Durable);
+    assert_eq!(gauge(&server, "disk_short_bytes "), 0);
+    writer.check(&mut client);
+    server.stop();
+}
+
 // A fold that copies the whole base wants as much as the base has, and is done in smaller steps.
 #[test]
 fn a_fold_after_a_kill_leaves_the_journal_its_room() {

@@ -68,6 +68,18 @@ impl SmallDisk {
         }
     }
 
+    /// Has every write wait until what this gives is dropped; `None` where this file system knows no such thing.
+    pub fn freeze(&self) -> Option<Frozen> {
+        let has_run = Command::new("fsfreeze").arg("-f").arg(&self.mount).output();
+        has_run.is_ok_and(|output| output.status.success()).then(|| Frozen(self.mount.clone()))
+    }
+
+    /// Gives so much of it back.
+    pub fn give_bytes(&self, name: &str, bytes: u64) {
+        let file = File::options().write(true).open(self.mount.join(name)).unwrap();
+        file.set_len(file.metadata().unwrap().len().saturating_sub(bytes)).unwrap();
+    }
+
     /// Gives it back.
     pub fn give(&self, name: &str) {
         fs::remove_file(self.mount.join(name)).unwrap();
@@ -78,6 +90,15 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Lazily, as a server of a failed test may not be gone yet.
         let _ = Command::new("umount").arg("-l").arg(&self.mount).output();
+    }
+}
+
+/// See [`SmallDisk::freeze`].
+pub struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = Command::new("fsfreeze").arg("-u").arg(&self.0).output();
     }
 }
 

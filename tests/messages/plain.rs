@@ -74,6 +74,7 @@ fn values_in_any_form_are_read_as_the_parser_reads_them() {
 fn what_is_nearly_plain_is_left_to_the_parser() {
     let op = |fields: &str| format!(r#"{{"type":"write","ops":[{{"map":"m","key":"k",{fields}}}]}}"#);
     let (long, deep) = ("x".repeat(VALUE_BYTES_MAX), "[".repeat(33) + &"]".repeat(33));
+    let nested = r#"{"a":"#.repeat(33) + "1" + &"}".repeat(33);
     for json in [
         r#"{"type":"ping","id":1}"#.to_owned(),
         r#"{"type":"write"}"#.to_owned(),
@@ -104,6 +105,9 @@ fn what_is_nearly_plain_is_left_to_the_parser() {
         op(r#""op":"set","value":1e3"#),
         op(&format!(r#""op":"set","value":"{}""#, &long[..VALUE_BYTES_MAX - 1])),
         op(&format!(r#""op":"set","value":{deep}"#)),
+        op(&format!(r#""op":"set","value":{nested}"#)),
+        op(r#""op":"set","value":"\/""#),
+        op(r#""op":"set","value":8.000000000000003"#),
         op(r#""op":"set","value":"\ud83d\ude00""#),
         op(r#""op":"set","value":{"\n":1}"#),
         op(r#""op":"set","value":1,"key":"k""#),
@@ -132,6 +136,10 @@ fn what_is_nearly_plain_is_left_to_the_parser() {
     for json in [
         op(r#""op":"set","value":1,"by":7,"tags":["t"],"map_type":"?","replica":"a b""#),
         op(r#""op":"increment","by":-0,"at":"now""#).replace("-0", "0"),
+        op("\"op\":\"set\",\"value\":{\"😀\":2,\"\u{FF5E}\":1,\"a\":0}"),
+        op(r#""op":"set","value":{"a":1,"a":2}"#),
+        op(r#""op":"set","value":[[[{"b":1,"a":[]}]]]"#),
+        op(r#""op":"set","value":{"b":[{"d":{"f":1, "e":[2,3]},"c":4}],"a":[]}"#),
         op(&format!(r#""op":"set","value":"{}""#, &long[..VALUE_BYTES_MAX - 2])),
         op(&format!(r#""op":"remove","tags":["{}","t"]"#, &long[..80])),
         format!(r#"{{"type":"write","id":"{}","ops":[]}}"#, &long[..64]),

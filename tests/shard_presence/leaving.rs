@@ -2,7 +2,11 @@
 
 use annulus::shard::work;
 
-use crate::world::World;
+use crate::world::{Client, World};
+
+/// What a turn may do, the share of who goes on from earlier turns, and what is done as a whole: a few ends, and messages of
+/// a few words.
+const TURN_AND_SHARES: u64 = work::TURN_MAX + 3 * work::CONNECTION_MAX;
 
 /// Every way in which a watcher on shard 0 can stand to the home of a room and to who leaves: home, and shard of the
 /// client that leaves.
@@ -168,28 +172,23 @@ fn many_that_go_at_once_are_told_of_over_several_turns() {
         for &watcher in &watchers {
             world.received(watcher);
         }
+        let told = world.metrics().presence_deliveries;
         members.iter().for_each(|&member| world.fail(member));
-        let one = work::CELL + work::RECEIVER * MEMBERS as u64;
-        let all = one * MEMBERS as u64;
+        let all = work::RECEIVER * (MEMBERS * MEMBERS) as u64;
         assert!(all > 20 * work::TURN_MAX);
         let mut turns = 0;
-        while world.metrics().presence_members > 0 {
+        while world.metrics().presence_deliveries < told + (MEMBERS * MEMBERS) as u64 {
             world.turn();
             turns += 1;
             assert!(turns < 10_000, "nothing goes on");
             let spent = world.nodes.iter().map(|node| node.shard.work()).max().unwrap();
-            // What the home tells its own watchers. On the other shard, what one envelope brings is told at once.
-            if home == 0 {
-                assert!(spent <= work::TURN_MAX + one, "{spent} units in one turn");
-            }
+            assert!(spent <= TURN_AND_SHARES, "{spent} units in one turn");
         }
         world.settle();
         for &watcher in &watchers {
             assert_eq!(world.received(watcher).len(), MEMBERS, "each was told of");
         }
-        if home == 0 {
-            assert!(turns as u64 >= all / (work::TURN_MAX + one), "{turns} turns");
-        }
+        assert!(turns as u64 >= all / TURN_AND_SHARES, "{turns} turns");
     }
 }
 
@@ -224,34 +223,84 @@ fn a_removal_whose_way_is_blocked_is_late_and_not_lost() {
     }
 }
 
-/// Each has to let go of much, which is linear, and no turn does that for all of them.
+/// Each has to let go of much, and no turn does that for all of them.
 #[test]
 fn connections_with_much_to_let_go_of_that_go_at_once_take_turns() {
     const CLIENTS: usize = 20;
     const EACH: usize = 2_000;
     let mut world = World::new(1);
     let clients: Vec<_> = (0..CLIENTS).map(|_| world.connect(0)).collect();
-    for &client in &clients {
-        for n in 0..EACH {
-            world.send(client, &format!("subscribe map{n}"));
-            world.send(client, &format!("set room{n} a 1 x"));
-        }
-        world.settle();
-    }
+    clients.iter().for_each(|&client| hold_much(&mut world, client, EACH));
     let (gone, closing) = clients.split_at(CLIENTS / 2);
     gone.iter().for_each(|&client| world.fail(client));
     closing.iter().for_each(|&client| world.end(client));
-    let one = work::DISCONNECT + (work::RECEIVER + work::FRAME + work::CELL) * EACH as u64;
-    assert!(one > work::TURN_MAX && one < 3 * work::TURN_MAX);
+    let all = (2 * work::LET_GO + work::FRAME) * (CLIENTS * EACH) as u64;
+    let turns = turns_until_gone(&mut world);
+    assert!(turns >= all / TURN_AND_SHARES, "{turns} turns");
+    world.settle();
+    let metrics = world.metrics();
+    assert_eq!((metrics.presence_members, metrics.presence_rooms, metrics.connections), (0, 0, 0));
+}
+
+/// Whichever end it is, one connection with as much as it may have lets go of it over turns. Meanwhile it is told nothing, others
+/// are served in each turn, and its slot is its own.
+#[test]
+fn one_connection_with_much_to_let_go_of_is_gone_over_turns() {
+    const EACH: usize = 5_000;
+    for how in [World::fail, World::end, World::close] {
+        let mut world = World::new(1);
+        let (client, other) = (world.connect(0), world.connect(0));
+        hold_much(&mut world, client, EACH);
+        world.received(client);
+        how(&mut world, client);
+        world.turn();
+        let all = (2 * work::LET_GO + work::FRAME) * EACH as u64;
+        assert!(all > 4 * work::TURN_MAX);
+        let mut turns = 0;
+        while world.metrics().subscriptions + world.metrics().presence_watches > 0 {
+            world.send(other, &format!("publish map{turns} x"));
+            world.send(other, &format!("set room{turns} b 1 x"));
+            world.turn();
+            let spent = world.nodes[0].shard.work();
+            assert!(spent <= TURN_AND_SHARES, "{spent} units in turn {turns}");
+            let metrics = world.metrics();
+            if metrics.subscriptions > 0 {
+                assert_eq!((metrics.connections, metrics.sockets), (2, 2), "it is there until then");
+            }
+            turns += 1;
+            assert!(turns < 1_000, "nothing goes on");
+            assert_eq!(metrics.publishes, turns, "others are served");
+        }
+        assert!(turns >= all / TURN_AND_SHARES, "{turns} turns");
+        world.settle();
+        assert!(world.is_closed(client) && world.received(client).is_empty());
+        let metrics = world.metrics();
+        assert_eq!((metrics.connections, metrics.sockets, metrics.presence_members), (1, 1, turns));
+        assert_eq!((metrics.publish_deliveries, metrics.publishes_missed), (0, 0));
+    }
+}
+
+/// Subscriptions, watches and members, so many of each.
+fn hold_much(world: &mut World, client: Client, each: usize) {
+    for n in 0..each {
+        world.send(client, &format!("subscribe map{n}"));
+        world.send(client, &format!("watch 1 room{n}"));
+        world.send(client, &format!("set room{n} a 1 x"));
+        if n % 100 == 0 {
+            world.settle();
+        }
+    }
+    world.settle();
+}
+
+/// How many turns it takes until nobody is subscribed to anything.
+fn turns_until_gone(world: &mut World) -> u64 {
     let mut turns = 0;
     while world.metrics().subscriptions > 0 {
         world.turn();
         turns += 1;
         let spent = world.nodes[0].shard.work();
-        assert!(spent <= work::TURN_MAX + one, "{spent} units in one turn");
+        assert!(spent <= TURN_AND_SHARES, "{spent} units in turn {turns}");
     }
-    assert!(turns >= CLIENTS / 2, "{turns} turns");
-    world.settle();
-    let metrics = world.metrics();
-    assert_eq!((metrics.presence_members, metrics.presence_rooms, metrics.connections), (0, 0, 0));
+    turns
 }

@@ -11,6 +11,7 @@ mod random;
 
 #[path = "../client_frames/mod.rs"]
 mod client_frames;
+mod dividing;
 mod histories;
 mod leaving;
 mod limits;

@@ -17,6 +17,7 @@ mod disk;
 mod drift;
 mod durable;
 mod emptied;
+mod emptied_stored;
 mod evicting;
 mod loading;
 mod rates;

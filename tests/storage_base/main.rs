@@ -27,3 +27,4 @@ mod narrow;
 mod sweeping;
 mod tailing;
 mod verifying;
+mod writing_out;

@@ -57,14 +57,14 @@ impl OrSet {
         for planned in &plan {
             let tag = match planned.live.and_then(|_| taken.next()) {
                 Some(tagged) => {
-                    self.content_bytes -= tagged.heap_bytes();
+                    self.live_bytes -= tagged.heap_bytes();
                     digest = digest.wrapping_sub(tagged.digest(key));
                     tagged.tag
                 }
                 None => planned.tag.into(),
             };
             each(&tag);
-            self.content_bytes += tag.len();
+            self.removed_bytes += tag.len();
             gone.push((planned.place, Gone { tag, applied }));
         }
         drop(taken);
@@ -261,7 +261,10 @@ mod tests {
             assert_eq!(remove(at_once, Removal::Tags(&mut tags)).unwrap().0, changed);
             assert!(at_once.removed_at().eq(one_by_one.removed_at()));
             assert!(at_once.live().map(Tagged::tag).eq(one_by_one.live().map(Tagged::tag)));
-            assert_eq!(at_once.content_bytes, one_by_one.content_bytes);
+            assert_eq!(at_once.live_bytes, one_by_one.live_bytes);
+            // What a refusal goes by, which looks at no tag.
+            let counted: usize = at_once.removed.iter().map(Gone::bytes).sum();
+            assert_eq!((at_once.bytes_of_removed(), one_by_one.bytes_of_removed()), (counted, counted));
             assert_eq!(at_once.removed_since, one_by_one.removed_since);
         }
     }

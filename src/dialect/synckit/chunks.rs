@@ -54,7 +54,8 @@ impl<'a> Piece<'a> {
         let count = count.ok_or(Some(name))?;
         let index = fields.chunk_index.and_then(whole).filter(|&index| index < count).ok_or(Some(name))?;
         let base64 = fields.data.and_then(text).ok_or(Some(name))?.as_bytes();
-        Ok(Self { name, count: count as usize, index: index as usize, base64 })
+        let [count, index] = [count, index].map(|number| usize::try_from(number).map_err(|_| Some(name)));
+        Ok(Self { name, count: count?, index: index?, base64 })
     }
 
     /// Bytes that it stands for, if it is base64.

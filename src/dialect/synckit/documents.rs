@@ -8,7 +8,7 @@
 
 use super::conversation::Conversation;
 use super::document::{Collecting, Limits, Stage, StateRequest};
-use super::frame::Framing;
+use super::frame::{Framing, STATE_BYTES_CEILING};
 use super::line::Line;
 use super::refusal::{Reason, Refusal};
 use super::replies;
@@ -120,6 +120,7 @@ fn begin(shard: &mut Shard, caller: Caller) {
 fn collect(shard: &mut Shard, caller: Caller) {
     // A state is asked for on behalf of a peer that has less than the soft limit waiting.
     let room = shard.config().outbox_hard_bytes - shard.config().outbox_soft_bytes;
+    let room = room.min(STATE_BYTES_CEILING);
     let now = Time::new(shard.now().unix_ms, 0);
     let Some(session) = shard.session(caller) else { return };
     let conversation = Conversation::of(session);

@@ -97,7 +97,7 @@ impl Framing {
         match self {
             Self::Binary => {
                 out.extend_from_slice(&payload[..LENGTH_AT]);
-                out.extend_from_slice(&((payload_len - HEADER_BYTES) as u32).to_be_bytes());
+                out.extend_from_slice(&length_field(payload_len - HEADER_BYTES));
                 HEADER_BYTES
             }
             Self::Text => 0,
@@ -139,8 +139,8 @@ pub fn write_message(
     write(&mut Fields(out));
     out.push(b'}');
     if framing == Framing::Binary {
-        let length = (out.len() - object) as u32;
-        out[object - 4..object].copy_from_slice(&length.to_be_bytes());
+        let length = length_field(out.len() - object);
+        out[object - 4..object].copy_from_slice(&length);
     }
     end_frame(out, frame, framing.opcode());
 }
@@ -179,9 +179,22 @@ pub fn write_started(out: &mut Vec<u8>, framing: Framing, start: &[u8], object: 
     let from = out.len();
     out.extend_from_slice(start);
     if framing == Framing::Binary {
-        let length = (payload_len - object) as u32;
-        out[from + object - 4..from + object].copy_from_slice(&length.to_be_bytes());
+        let length = length_field(payload_len - object);
+        out[from + object - 4..from + object].copy_from_slice(&length);
     }
+}
+
+/// Bytes of a document of which a state is told, however much an outbox may hold: if all of it were escaped, the length of the
+/// message would fit in 32 bits.
+pub const STATE_BYTES_CEILING: usize = 1 << 29;
+const _: () = assert!(7 * STATE_BYTES_CEILING < u32::MAX as usize);
+
+/// How many bytes the object of a message takes.
+///
+/// # Panics
+/// Past 4 GiB: the longest messages are states, which [`STATE_BYTES_CEILING`] bounds.
+fn length_field(bytes: usize) -> [u8; 4] {
+    u32::try_from(bytes).expect("the longest is a state, below `STATE_BYTES_CEILING`").to_be_bytes()
 }
 
 /// The fields of a message after its `id`. Names are plain ASCII.

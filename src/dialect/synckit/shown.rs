@@ -48,7 +48,9 @@ impl Shown {
         let member = std::hash::BuildHasher::hash_one(&self.hasher, (document, client));
         let before = self.bytes_by_member.get(&member).copied().unwrap_or(0);
         let names = document.len() + 2 * client.len();
-        let after = state.map_or(0, |state| (MEMBER_BYTES + names + state.len()) as u32);
+        // What does not fit is more than may be shown.
+        let bytes = state.map_or(0, |state| MEMBER_BYTES + names + state.len());
+        let after = u32::try_from(bytes).unwrap_or(u32::MAX);
         if after > before && self.bytes - before as usize + after as usize > bytes_max {
             let text = "this connection shows as much of its clients as it may";
             return Err(Reason::too_large(text, bytes_max).flag("--synckit-max-awareness-bytes"));

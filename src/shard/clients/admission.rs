@@ -25,7 +25,7 @@ use crate::wire::Close;
 use crate::wire::http::is_trusted;
 
 /// Milliseconds after which a client that was turned away may come back, at the least and at the most.
-const RETRY_AFTER_MS: std::ops::Range<u64> = 500..5_000;
+const RETRY_AFTER_MS: std::ops::Range<u32> = 500..5_000;
 /// Names in the line of handshakes beyond twice as many as there are, past which it is swept.
 const STALE_MAX: usize = 64;
 
@@ -58,7 +58,7 @@ impl Admission {
     pub fn new(shared: &Shared, shards: usize, now: Now) -> Self {
         let accepts_per_second = match shared.config.accepts_per_second_max {
             0 => u32::MAX,
-            limit => limit.div_ceil(shards as u32),
+            limit => limit.div_ceil(u32::try_from(shards).expect("there are no more than `SHARDS_MAX`")),
         };
         Self {
             connections: Arc::clone(&shared.connections),
@@ -143,7 +143,8 @@ pub fn turned_away(refusal: Refusal, random: &mut Random) -> Close {
 
 fn retry_after_ms(random: &mut Random) -> u32 {
     let spread = RETRY_AFTER_MS.end - RETRY_AFTER_MS.start;
-    (RETRY_AFTER_MS.start + random.below(spread)) as u32
+    let more = random.below(u64::from(spread));
+    RETRY_AFTER_MS.start + u32::try_from(more).expect("it is below the spread")
 }
 
 impl Clients {
@@ -259,7 +260,10 @@ fn counted_as(address: IpAddr, ipv6_prefix: u8) -> IpAddr {
 fn admitting_shard(turn: &Turn, address: IpAddr) -> ShardIndex {
     let hash = match address {
         IpAddr::V4(v4) => u64::from(v4.to_bits()),
-        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64 ^ v6.to_bits() as u64,
+        IpAddr::V6(v6) => {
+            let [high, low] = [v6.to_bits() >> 64, v6.to_bits() & u128::from(u64::MAX)];
+            u64::try_from(high ^ low).expect("each half has 64 bits")
+        }
     };
     turn.owner(hash.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }

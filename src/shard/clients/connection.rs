@@ -83,6 +83,9 @@ pub struct Connection {
     pub waits: Waits,
     /// The peer has ended its side.
     pub ended: bool,
+    /// It lets go of what it has, which takes a while, before it says goodbye; and its slot may be free then.
+    pub is_leaving: bool,
+    pub is_released: bool,
     pub outbox: Outbox,
     /// The number of the turn, in its low bits, that has handed to the kernel what is in flight.
     pub sent_in_turn: u32,
@@ -154,6 +157,8 @@ impl Connection {
             paused: false,
             waits: Waits::No,
             ended: false,
+            is_leaving: false,
+            is_released: false,
             outbox: Outbox::default(),
             sent_in_turn: 0,
             worked_in_turn: 0,
@@ -218,6 +223,11 @@ impl Connection {
     /// that the peer could show by taking that it lives.
     pub fn is_unheard(&self, turn: &Turn) -> bool {
         self.paused && !self.waits_for_peer(turn)
+    }
+
+    /// Whether it has something to let go of elsewhere when it goes.
+    pub fn holds_anything(&self) -> bool {
+        !(self.subscriptions.is_empty() && self.watches.is_empty() && self.members.is_empty())
     }
 
     /// Whether frames may still be queued for it.

@@ -1,28 +1,34 @@
 //! What the way out of a connection does to its slot; `disconnect.rs` has the whole way.
 
-use std::net::IpAddr;
-
-use super::Clients;
 use super::connection::{Phase, Waits};
-use super::own_members::OwnMembers;
+use super::own_members::OwnMember;
 use super::unread::Unread;
+use super::{Clients, tenant};
 use crate::limits::CLOSE_TIMEOUT_MS;
 use crate::mesh::{ConnectionId, SubscriptionRef};
 use crate::shard::Command;
 use crate::shard::caller::Caller;
 use crate::shard::turn::Turn;
+use crate::shard::work;
 use crate::wire::Close;
 use crate::wire::websocket::{Reader, write_close};
 
-/// What a connection has to let go of elsewhere.
+/// Members that are let go of at once, which are one step of it.
+const MEMBERS_AT_ONCE: usize = 64;
+
+/// A connection that lets go of what it has, and how it says goodbye then.
 pub struct Leaving {
-    pub subscriptions: Vec<SubscriptionRef>,
-    pub watches: Vec<u32>,
-    pub members: OwnMembers,
-    /// The address that it was counted for.
-    pub counted: Option<IpAddr>,
+    pub id: ConnectionId,
+    close: Close,
     was_open: bool,
     was_paused: bool,
+}
+
+/// Something that a connection has to let go of elsewhere.
+pub enum Held {
+    Subscription(SubscriptionRef),
+    Watch(u32),
+    Members(Vec<OwnMember>),
 }
 
 /// How a peer has ended its side.
@@ -51,53 +57,87 @@ impl Clients {
     }
 
     /// What the dialect remembers of a connection goes first, so that nothing of the rest reaches it.
-    fn end_session(&mut self, id: ConnectionId) {
+    fn end_session(&mut self, turn: &mut Turn, id: ConnectionId) {
         let (Some(caller), dialect) = (self.caller(id), self.dialect_of(id)) else { return };
         let mut session = self.get_mut(id).and_then(|connection| connection.session.take());
         if session.is_some() {
-            self.forget_session(dialect, &mut session);
+            turn.spend(work::freed(self.forget_session(dialect, &mut session)));
             let next = dialect.closed(&mut session, &mut self.commons, caller);
             self.drained.extend(next.map(Caller::connection));
         }
     }
 
-    /// Stops reading: what still arrives is dropped unread, and the timer waits for the end. `None`: it is ending already.
-    pub fn leave(&mut self, turn: &Turn, id: ConnectionId) -> Option<Leaving> {
-        self.end_session(id);
-        let connection = self.get_mut(id).filter(|connection| connection.is_connected())?;
+    /// Stops reading: what still arrives is dropped unread, nothing more is queued, and the timer waits for the end. `None`: it
+    /// is ending already. [`Self::say_goodbye`] comes once it has let go of all that it holds.
+    pub fn leave(&mut self, turn: &mut Turn, id: ConnectionId, close: Close) -> Option<Leaving> {
+        self.end_session(turn, id);
+        let connection = tenant(&mut self.table, id).filter(|connection| connection.is_connected())?;
         let was_open = connection.is_open();
         let deadline_ms = turn.now.timer_ms() + CLOSE_TIMEOUT_MS;
         connection.phase = Phase::Flushing;
+        connection.is_leaving = true;
+        connection.holds_changes = true;
         connection.unread = Unread::default();
         connection.reader = Reader::new(0);
         connection.waits = Waits::No;
         connection.deadline_ms = deadline_ms;
-        let names_bytes = connection.members.names_bytes();
-        let was_counted = std::mem::take(&mut connection.is_of_address);
-        let leaving = Leaving {
-            subscriptions: std::mem::take(&mut connection.subscriptions),
-            watches: std::mem::take(&mut connection.watches),
-            members: std::mem::take(&mut connection.members),
-            counted: was_counted.then_some(connection.address),
-            was_open,
-            was_paused: std::mem::take(&mut connection.paused),
-        };
-        self.member_gone(names_bytes);
-        self.set_timer(id, deadline_ms);
-        Some(leaving)
-    }
-
-    /// Flushes the outbox, or drops it where the peer was too slow for it, and closes with the right code.
-    pub fn say_goodbye(&mut self, turn: &mut Turn, id: ConnectionId, close: Close, leaving: &Leaving) {
-        let Some(connection) = self.table.get_mut(id.index) else { return };
-        let pool = &mut self.pool;
+        let was_paused = std::mem::take(&mut connection.paused);
         if close == Close::SlowConsumer {
-            connection.outbox.drop_filling(pool);
+            connection.outbox.drop_filling(&mut self.pool);
             turn.metrics.slow_consumers += 1;
         }
-        if leaving.was_open {
+        self.set_timer(id, deadline_ms);
+        Some(Leaving { id, close, was_open, was_paused })
+    }
+
+    /// Takes the next thing that a connection which is leaving holds.
+    pub fn next_held(&mut self, id: ConnectionId) -> Option<Held> {
+        let connection = self.get_mut(id)?;
+        if let Some(subscription) = connection.subscriptions.pop() {
+            return Some(Held::Subscription(subscription));
+        }
+        if let Some(watch) = connection.watches.pop() {
+            return Some(Held::Watch(watch));
+        }
+        let members = connection.members.take_some(MEMBERS_AT_ONCE);
+        self.member_gone(members.iter().map(OwnMember::names_bytes).sum());
+        (!members.is_empty()).then_some(Held::Members(members))
+    }
+
+    /// Keeps a connection that has more to let go of than a turn has work for.
+    pub fn leave_later(&mut self, leaving: Leaving) {
+        self.leaving.push_back(leaving);
+    }
+
+    /// Takes the connection that has been leaving longest.
+    pub fn next_leaving(&mut self) -> Option<Leaving> {
+        self.leaving.pop_front()
+    }
+
+    /// Puts who was taken back in its place.
+    pub fn put_back_leaving(&mut self, leaving: Leaving) {
+        self.leaving.push_front(leaving);
+    }
+
+    /// Whether any have more to let go of, so that the next turn must not wait for an event.
+    pub fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Everything is let go of: tells who counts its address, flushes the outbox and closes with the right code.
+    pub fn say_goodbye(&mut self, turn: &mut Turn, leaving: Leaving) {
+        let Leaving { id, close, was_open, was_paused } = leaving;
+        let Some(connection) = tenant(&mut self.table, id) else { return };
+        connection.is_leaving = false;
+        connection.subscriptions = Vec::new();
+        connection.watches = Vec::new();
+        let is_connected = connection.phase == Phase::Flushing;
+        let counted = std::mem::take(&mut connection.is_of_address).then_some(connection.address);
+        if was_open {
             let close = self.dialects[usize::from(connection.dialect)].close(close);
-            connection.outbox.append_uncounted(pool, |out| write_close(out, close));
+            if is_connected {
+                connection.outbox.append_uncounted(&mut self.pool, |out| write_close(out, close));
+            }
             match close {
                 Close::Echoed { code: Some(code) } => turn.metrics.count_close_of_peer(code),
                 close => turn.metrics.count_close(close.code()),
@@ -106,7 +146,14 @@ impl Clients {
         }
         connection.urgent = true;
         let is_idle = !connection.outbox.is_filling() && !connection.outbox.is_sending();
-        if leaving.was_paused {
+        let is_released = connection.is_released;
+        if let Some(address) = counted {
+            self.depart(turn, address);
+        }
+        if is_released {
+            return self.remove(turn, id);
+        }
+        if was_paused && is_connected {
             // The peer's end must still be seen.
             turn.commands.push(Command::ResumeReading(id));
         }
@@ -121,7 +168,7 @@ impl Clients {
     /// bytes still under way with a reset that would overtake the close frame.
     pub fn linger(&mut self, turn: &mut Turn, id: ConnectionId) {
         let Some(connection) = self.get_mut(id) else { return };
-        if connection.phase != Phase::Flushing {
+        if connection.phase != Phase::Flushing || connection.is_leaving {
             return;
         }
         connection.phase = Phase::Lingering;
@@ -146,9 +193,11 @@ impl Clients {
         turn.commands.push(Command::Close(id));
     }
 
-    /// The last completion of a closed connection has come: its slot is free.
+    /// The last completion of a closed connection has come: its slot is free, once it has let go of all that names it.
     pub fn remove(&mut self, turn: &mut Turn, id: ConnectionId) {
-        if self.get(id).is_none() {
+        let Some(connection) = self.get_mut(id) else { return };
+        if connection.is_leaving {
+            connection.is_released = true;
             return;
         }
         self.timers.remove(&mut self.table, id.index);

@@ -27,7 +27,7 @@ use timers::Wheel;
 
 pub use admission::{NoRoom, turned_away};
 pub use connection::{Connection, Phase, Waits};
-pub use leaving::End;
+pub use leaving::{End, Held, Leaving};
 pub use own_members::{MemberName, OwnMember};
 pub use telling::Alike;
 pub use unread::Unread;
@@ -60,6 +60,8 @@ pub struct Clients {
     slow: Vec<ConnectionId>,
     /// Connections whose peers are gone, and which are ended by turns with work for it.
     gone: VecDeque<(ConnectionId, End)>,
+    /// Connections that let go of what they have, over turns.
+    leaving: VecDeque<Leaving>,
     /// Connections whose dialect is to be told that all is sent.
     drained: Vec<ConnectionId>,
     commons: Commons,
@@ -91,6 +93,7 @@ impl Clients {
             hard_bytes: config.outbox_hard_bytes,
             slow: Vec::new(),
             gone: VecDeque::new(),
+            leaving: VecDeque::new(),
             drained: Vec::new(),
             commons: Commons::default(),
             sessions: Sessions::default(),
@@ -242,6 +245,12 @@ impl Clients {
     #[inline]
     pub fn is_over_soft_limit(&self, index: u32) -> bool {
         self.table[index].outbox.bytes() > self.soft_bytes
+    }
+
+    /// Whether the connection in a slot takes frames. One that is leaving does not, though others still know of it.
+    #[inline]
+    pub fn takes_frames(&self, index: u32) -> bool {
+        self.table[index].is_connected()
     }
 
     /// Whether changes of maps must not be queued for the connection in a slot, but be fetched later.

@@ -50,14 +50,13 @@ impl OwnMembers {
         self.table.as_ref().map_or(0, |table| table.len())
     }
 
+    pub const fn is_empty(&self) -> bool {
+        self.table.is_none()
+    }
+
     /// Bytes of their names and states.
     pub const fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    /// Bytes of their names.
-    pub fn names_bytes(&self) -> usize {
-        self.table.iter().flat_map(|table| table.iter()).map(OwnMember::names_bytes).sum()
     }
 
     pub fn find(&self, name: MemberName<'_>) -> Option<&OwnMember> {
@@ -88,8 +87,14 @@ impl OwnMembers {
         Some(removed)
     }
 
-    pub fn into_all(self) -> impl Iterator<Item = OwnMember> {
-        self.table.into_iter().flat_map(|table| *table)
+    /// Takes some of them, as many as that or all there are. It looks at the table from its beginning, so that some are to be
+    /// dozens.
+    pub fn take_some(&mut self, count: usize) -> Vec<OwnMember> {
+        let Some(table) = &mut self.table else { return Vec::new() };
+        let taken: Vec<_> = table.extract_if(|_| true).take(count).collect();
+        self.bytes -= taken.iter().map(OwnMember::bytes).sum::<usize>();
+        self.table.take_if(|table| table.is_empty());
+        taken
     }
 }
 
@@ -103,12 +108,17 @@ mod tests {
         let mut own = OwnMembers::default();
         assert!(own.set(name("a"), 10) && own.set(name("b"), 20));
         assert!(!own.set(name("a"), 1), "it is known");
-        assert_eq!((own.len(), own.bytes(), own.names_bytes()), (2, 2 * 5 + 21, 10));
+        assert_eq!((own.len(), own.bytes()), (2, 2 * 5 + 21));
         assert_eq!(own.find(name("b")).map(OwnMember::bytes), Some(25));
         assert!(own.remove(name("c")).is_none());
         assert_eq!(own.remove(name("a")).map(|removed| removed.bytes()), Some(6));
         assert_eq!((own.len(), own.bytes()), (1, 25));
         assert!(own.remove(name("b")).is_some());
+        assert!(own.table.is_none() && own.bytes() == 0, "nothing is kept for none");
+        assert_eq!(["a", "b", "c"].map(|member| own.set(name(member), 1)), [true; 3]);
+        let taken = own.take_some(2);
+        assert_eq!((taken.len(), own.len(), own.bytes()), (2, 1, 6));
+        assert_eq!((own.take_some(2).len(), own.take_some(2).len()), (1, 0));
         assert!(own.table.is_none() && own.bytes() == 0, "nothing is kept for none");
     }
 }

@@ -18,7 +18,7 @@ impl Window {
             *self = Self { ends_us: now_us + u64::from(span_ms) * 1000, left: limit };
         }
         if self.left == 0 {
-            return Some((self.ends_us - now_us).div_ceil(1000) as u32);
+            return Some(u32::try_from((self.ends_us - now_us).div_ceil(1000)).unwrap_or(span_ms));
         }
         self.left -= 1;
         None

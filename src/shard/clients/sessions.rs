@@ -34,10 +34,11 @@ impl Clients {
         Some(&mut connection.session)
     }
 
-    /// A session goes, which is counted no longer.
-    pub(super) fn forget_session(&mut self, dialect: &dyn Dialect, session: &mut Session) {
-        let (before, _) = dialect.session_bytes(session);
+    /// A session goes, which is counted no longer; the bytes that it takes.
+    pub(super) fn forget_session(&mut self, dialect: &dyn Dialect, session: &mut Session) -> usize {
+        let (before, now) = dialect.session_bytes(session);
         self.sessions.bytes -= before;
+        now
     }
 
     /// Bytes that all sessions take, and what dialects remember besides.

@@ -49,7 +49,7 @@ pub struct Wheel {
 
 impl Wheel {
     pub fn new(now_ms: u64) -> Self {
-        let slots = vec![NONE; SLOTS as usize].into_boxed_slice();
+        let slots = (0..SLOTS).map(|_| NONE).collect();
         Self { slots, tick: now_ms / TICK_MS, entries: 0, firing: NONE }
     }
 

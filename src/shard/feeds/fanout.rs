@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::subscribe::told_live;
 use super::{Feed, FeedSlot, Feeds};
 use crate::crdt::Time;
-use crate::mesh::{Changes, Entries, Entry, Item, ShardIndex, Span, Writer};
+use crate::mesh::{Changes, Entries, Entry, Item, ShardIndex, Span, Writer, length};
 use crate::shard::Change;
 use crate::shard::clients::{Alike, Clients, DIALECTS_MAX};
 use crate::shard::maps::{Batch, MapSlot, Maps};
@@ -186,6 +186,9 @@ impl Feeds {
             let is_held = clients.holds_changes(id.index);
             let connection = clients.at_mut(id.index);
             if is_held {
+                if !connection.is_connected() {
+                    continue;
+                }
                 let position = delivery.first.previous();
                 if let Some(walk) = subscription.fall_behind(delivery.owner, position, turn.shards) {
                     walk.wait(walkers, id, slot);
@@ -238,9 +241,9 @@ fn send_changes(turn: &mut Turn, maps: &Maps, target: ShardIndex, batch: &Batch)
         map,
         first: batch.first,
         entries: Span::append(&mut envelope.bytes, &batch.packed),
-        // One for each entry, and the bytes of all entries are counted in 32 bits.
-        writers_start: envelope.writers.len() as u32,
-        writers_len: batch.writers.len() as u32,
+        // One for each entry, which has bytes.
+        writers_start: length(envelope.writers.len()),
+        writers_len: length(batch.writers.len()),
     };
     envelope.writers.extend_from_slice(&batch.writers);
     envelope.items.push(Item::Changes(changes));

@@ -18,7 +18,6 @@ mod subscribe;
 mod walk;
 mod walkers;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashTable};
@@ -33,6 +32,7 @@ use routes::{Routed, Routes};
 use walk::{Purpose, Walk};
 use walkers::Walkers;
 
+use super::divided::Divided;
 use super::interest::Left;
 use super::maps::{MapSlot, Maps};
 use super::slots;
@@ -56,8 +56,8 @@ pub struct Feeds {
     walkers: Walkers,
     /// Chunks that were asked for, here and elsewhere, and are to be made here.
     line: Line,
-    /// Messages of other shards, oldest first.
-    undelivered: VecDeque<Undelivered>,
+    /// Messages that wait for turns with work for them.
+    undelivered: Divided<Undelivered, SubscriptionRef>,
     /// Numbers the deliveries, to mark who wrote in which.
     delivery: u64,
     /// Whether any other shard has ever watched a map here, and must hear this shard's clock.

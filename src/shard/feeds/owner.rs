@@ -4,7 +4,7 @@ use super::Feeds;
 use super::chunk::Chunk;
 use crate::crdt::{Map, MapType};
 use crate::limits::{CHUNK_BYTES, CHUNK_CELLS_SCANNED_MAX};
-use crate::mesh::{Answer, Item, Request, Span, SubscriptionRef, WalkAnswer, WalkRequest, Writer};
+use crate::mesh::{Answer, Item, Request, Span, SubscriptionRef, WalkAnswer, WalkRequest, Writer, length};
 use crate::shard::clients::Clients;
 use crate::shard::maps::Maps;
 use crate::shard::turn::Turn;
@@ -63,7 +63,7 @@ impl Feeds {
 
     fn make_chunk(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps, request: WalkRequest) {
         let is_own = request.shard == turn.index;
-        if is_own && !self.is_current(request.subscription) {
+        if is_own && !self.is_current(clients, request.subscription) {
             // It ended while the request was parked.
             return self.refuse_walk(turn, clients, maps, (&request, Reject::Cancelled));
         }
@@ -102,7 +102,7 @@ impl Feeds {
             turn.spend(work::PASSED_OVER * chunk.looked_at as u64);
             answer.count = chunk.entries;
             answer.done = chunk.is_last;
-            answer.needs = chunk.needs as u32;
+            answer.needs = length(chunk.needs);
             if !chunk.is_last {
                 (answer.position, answer.round) = (chunk.position, Some(Box::new(chunk.round)));
             }

@@ -1,20 +1,15 @@
-//! Messages that nobody keeps: from one connection to all who subscribe to a map, at most once.
-//!
-//! A message is sent to one subscriber after the other for as long as the turn has work for it. Who is left is sent it by the
-//! next turns, a share in each at least, and messages that come meanwhile wait behind it. A connection of this shard takes no
-//! further message while one of its own waits here; those of other shards have been read already, and wait in order.
-//!
-//! Invariant: none is sent before all that came before it, so every subscriber is sent the messages of one connection in
-//! order. Only the oldest that waits has been sent to any.
+//! Messages that nobody keeps: from one connection to all who subscribe to a map, at most once. They are divided over turns
+//! (`shard/divided.rs`), so every subscriber is sent the messages of one connection in order.
 
-use std::iter;
 use std::sync::Arc;
+use std::{iter, mem};
 
 use super::Feeds;
 use crate::mesh::{ConnectionId, Item, Span, SubscriptionRef};
 use crate::shard::caller::Caller;
 use crate::shard::clients::{Alike, Clients};
-use crate::shard::maps::{MapSlot, Maps, WaitingBytes};
+use crate::shard::divided::{Divided, is_over};
+use crate::shard::maps::{MapSlot, Maps};
 use crate::shard::turn::Turn;
 use crate::shard::work;
 use crate::shard::{Dialect, DialectIndex, Frames, Published};
@@ -35,9 +30,6 @@ pub struct Undelivered {
     from: DialectIndex,
     body: Box<[u8]>,
     sender: Option<ConnectionId>,
-    /// Who is yet to be sent it, once some have been.
-    left: Option<Vec<SubscriptionRef>>,
-    counted: WaitingBytes,
 }
 
 impl Feeds {
@@ -85,36 +77,19 @@ impl Feeds {
         self.deliver_or_keep(turn, clients, maps, slot, message);
     }
 
-    /// Goes on with messages that wait, as much as the turn has work for: the oldest has a share in any case.
+    /// Goes on with messages that wait.
     pub fn deliver_waiting(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps) {
-        if self.undelivered.is_empty() {
-            return;
-        }
-        turn.begin_share_of(work::CONNECTION_MAX);
-        while let Some(mut oldest) = self.undelivered.pop_front() {
-            let Undelivered { ref map, from, ref body, sender, .. } = oldest;
-            let message = Message { map, from, body, sender };
-            let left = match oldest.left.take() {
-                Some(left) => self.deliver_to_left(turn, clients, message, left),
-                None => {
-                    let slot = maps.find(map, turn.hasher.map(map));
-                    let left = slot.map(|slot| self.deliver_message(turn, clients, maps, slot, message));
-                    let left = left.unwrap_or_default();
-                    oldest.counted.add(left.len() * size_of::<SubscriptionRef>());
-                    left
-                }
-            };
-            if !left.is_empty() {
-                oldest.left = Some(left);
-                return self.undelivered.push_front(oldest);
+        let mut undelivered = mem::take(&mut self.undelivered);
+        undelivered.go_on(turn, clients, |turn, clients, waiting, left| {
+            let Undelivered { map, from, body, sender } = waiting;
+            let message = Message { map, from: *from, body, sender: *sender };
+            match (left, maps.find(map, turn.hasher.map(map))) {
+                (Some(left), _) => self.deliver_to_left(turn, clients, message, left),
+                (None, Some(slot)) => self.deliver_message(turn, clients, maps, slot, message),
+                (None, None) => Vec::new(),
             }
-            if let Some(sender) = sender {
-                clients.message_delivered(sender);
-            }
-            if turn.is_spent() {
-                return;
-            }
-        }
+        });
+        self.undelivered = undelivered;
     }
 
     /// Whether messages wait.
@@ -150,19 +125,15 @@ impl Feeds {
         (message, left): (Message<'_>, Option<Vec<SubscriptionRef>>),
     ) {
         let Message { map, from, body, sender } = message;
-        let left_bytes = left.as_ref().map_or(0, |left| left.len() * size_of::<SubscriptionRef>());
-        turn.spend(work::PACKED + work::copied(body.len() + left_bytes));
+        let left_bytes = Divided::<Undelivered, _>::bytes_of(left.as_ref());
         if maps.may_wait(body.len() + left_bytes).is_err() {
+            turn.spend(work::PACKED);
             let missed = left.map_or_else(|| self.subscribers(maps, slot).count(), |left| left.len());
             turn.metrics.publishes_missed += missed as u64;
             return;
         }
-        if let Some(sender) = sender {
-            clients.message_kept(sender);
-        }
-        let counted = maps.count_waiting(size_of::<Undelivered>() + body.len() + left_bytes);
-        let (map, body) = (Arc::clone(map), body.into());
-        self.undelivered.push_back(Undelivered { map, from, body, sender, left, counted });
+        let undelivered = Undelivered { map: Arc::clone(map), from, body: body.into(), sender };
+        self.undelivered.keep(turn, clients, maps, (undelivered, body.len()), (sender, left));
     }
 
     /// Slots of the subscriptions of a map.
@@ -213,13 +184,14 @@ impl Feeds {
     ) {
         let message = Published { map, from, body, now: turn.now };
         let mut alike = Alike::default();
-        while !(turn.is_spent() && turn.is_share_over())
+        while !is_over(turn)
             && let Some(subscription) = subscriptions.next()
         {
             turn.spend(work::receivers(1, body.len()));
             let id = self.subscriptions[subscription as usize].connection;
             let make = |dialect: &dyn Dialect, out: &mut Frames| dialect.published(message, &mut out.bytes);
-            if Some(id) == sender || !clients.make_alike(&mut alike, id.index, make) {
+            let is_for_it = Some(id) != sender && clients.takes_frames(id.index);
+            if !is_for_it || !clients.make_alike(&mut alike, id.index, make) {
                 continue;
             }
             if clients.is_over_soft_limit(id.index) {

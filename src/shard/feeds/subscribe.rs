@@ -9,6 +9,7 @@ use crate::mesh::{ConnectionId, Filter, Item, ShardIndex, ShardSet, Subscription
 use crate::shard::caller::Asked;
 use crate::shard::clients::Clients;
 use crate::shard::maps::{MapSlot, Maps};
+use crate::shard::slots;
 use crate::shard::turn::Turn;
 use crate::wire::{Cursor, Reject, Scope, Ticket};
 
@@ -59,7 +60,7 @@ impl Feeds {
         let map = maps.find_or_insert(subscribe.map, turn.hasher.map(subscribe.map));
         let scope = scope_of(subscribe.map, subscribe.filter.as_ref());
         let (purpose, position) = start_of(turn, maps, subscribe.from, scope, asked.ticket);
-        let own_place = connection.subscriptions.len() as u32;
+        let own_place = slots::slot(connection.subscriptions.len());
         let (serial, echo) = (turn.next_serial(), subscribe.echo);
         let walk = Some(Box::new(Walk::new(purpose, position, turn.shards)));
         let (slot, is_first) = self.join(maps, map, (scope, subscribe.filter), |feed, place| Subscription {

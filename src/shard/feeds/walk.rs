@@ -4,6 +4,8 @@
 //! Invariant: a subscription has at most one chunk asked for, and all of a connection together no more than its outbox has
 //! room for (`walkers.rs`), so walks take memory by the chunk however large the map and however many subscribers.
 
+use std::ops::RangeFrom;
+
 use super::Feeds;
 use super::subscribe::hear_own;
 use super::walkers::Walkers;
@@ -11,7 +13,7 @@ use crate::crdt::{MapType, Time};
 use crate::limits::{CHUNK_BYTES, FIRST_CHUNK_BYTES};
 use crate::mesh::{
     ConnectionId, Entries, Item, Request, Round, ShardIndex, ShardSet, SubscriptionRef, WalkAnswer,
-    WalkRequest,
+    WalkRequest, length,
 };
 use crate::shard::clients::Clients;
 use crate::shard::maps::{MapSlot, Maps};
@@ -77,12 +79,9 @@ impl Walk {
 
     /// Up to where a subscription that is live for some owners, and walks the others, has seen everything.
     pub fn cursor(&self, live: ShardSet, heard: &[Time]) -> Time {
-        let seen = heard.iter().zip(&self.positions).enumerate();
-        let seen = seen.map(
-            |(owner, (&heard, &walked))| {
-                if live.contains(owner as ShardIndex) { heard } else { walked }
-            },
-        );
+        let owners: RangeFrom<ShardIndex> = 0..;
+        let seen = owners.zip(heard.iter().zip(&self.positions));
+        let seen = seen.map(|(owner, (&heard, &walked))| if live.contains(owner) { heard } else { walked });
         // A large set may have tags that were changed before the position, and are told when the round ends.
         let round = self.round.as_ref().filter(|_| self.map_type == Some(MapType::Or));
         seen.chain(round.map(|(_, round)| round.since)).min().unwrap_or(Time::ZERO)
@@ -120,7 +119,8 @@ impl Walk {
             return Some(owner);
         }
         let is_snapshot = self.is_snapshot();
-        (0..self.positions.len() as ShardIndex)
+        ShardSet::first(self.positions.len())
+            .iter()
             .find(|&owner| !(live.contains(owner) || is_snapshot && self.walked.contains(owner)))
     }
 }
@@ -154,7 +154,7 @@ impl Feeds {
             map: maps[feed.map].interest.name().clone(),
             position: walk.positions[usize::from(owner)],
             round: walk.round.as_ref().map(|(_, round)| round.clone()),
-            room: walk.chunk_bytes as u32,
+            room: length(walk.chunk_bytes),
             resumes: walk.resumes,
             is_owed: matches!(walk.purpose, Purpose::Snapshot { .. }),
             filter: feed.filter.clone(),
@@ -193,10 +193,12 @@ impl Feeds {
         }
     }
 
-    /// Whether a subscription of this shard is still the one that asked.
-    pub(super) fn is_current(&self, subscription: SubscriptionRef) -> bool {
+    /// Whether a subscription of this shard is still the one that asked, and its connection takes what it is told.
+    pub(super) fn is_current(&self, clients: &Clients, subscription: SubscriptionRef) -> bool {
         let current = self.subscriptions.get(subscription.slot as usize);
-        current.is_some_and(|current| current.serial == subscription.serial)
+        current.is_some_and(|current| {
+            current.serial == subscription.serial && clients.takes_frames(current.connection.index)
+        })
     }
 
     /// A chunk has come from `owner`: tell it, and ask for more.
@@ -209,7 +211,7 @@ impl Feeds {
         (answer, packed): (&WalkAnswer, &[u8]),
     ) {
         self.walkers.answered(answer.connection, answer.room as usize);
-        if self.is_current(answer.subscription) {
+        if self.is_current(clients, answer.subscription) {
             self.take_chunk(turn, clients, maps, owner, (answer, packed));
         }
         self.walk_on(turn, clients, maps, answer.connection);

@@ -9,6 +9,7 @@ use super::{MapSlot, Maps, NO_BATCH};
 use crate::crdt::Time;
 use crate::limits::CHUNK_BYTES;
 use crate::mesh::{EntryPacker, Writer};
+use crate::shard::slots;
 
 /// Changes of one map, in the order they were applied.
 #[derive(Default)]
@@ -46,8 +47,8 @@ impl Maps {
             let mut batch = changes.spare.pop().unwrap_or_default();
             batch.map = slot;
             batch.first = applied;
+            map.batch = slots::slot(changes.filling.len());
             changes.filling.push(batch);
-            map.batch = changes.filling.len() as u32 - 1;
         }
         let batch = &mut changes.filling[map.batch as usize];
         pack(&mut EntryPacker(&mut batch.packed));

@@ -5,6 +5,7 @@
 //! it took, it costs one look.
 
 use super::{MapSlot, Maps, SharedMap};
+use crate::mesh::length;
 use crate::shard::turn::Turn;
 
 /// See the module.
@@ -80,7 +81,7 @@ impl Maps {
 fn counted(turn: &Turn, map: &SharedMap) -> Counted {
     Counted {
         bytes: map.heap_bytes(),
-        cells: map.typed().map_or(0, |cells| cells.cells() as u32),
+        cells: map.typed().map_or(0, |cells| length(cells.cells())),
         is_named: map.typed().is_some() && turn.owner(map.interest.hash()) == turn.index,
         is_listed: false,
     }

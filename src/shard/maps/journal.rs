@@ -22,7 +22,7 @@ const SPARE_BYTES_MAX: usize = 4 << 20;
 /// Milliseconds over which the speed of the disk is measured.
 const SPEED_WINDOW_MS: u64 = 250;
 /// What a client that is told to come back waits, at the least and at the most.
-const RETRY_AFTER_MS: std::ops::RangeInclusive<u64> = 50..=5_000;
+const RETRY_AFTER_MS: std::ops::RangeInclusive<u32> = 50..=5_000;
 
 /// See the module.
 pub struct Journal {
@@ -157,7 +157,8 @@ impl Journal {
     pub fn retry_after_ms(&self) -> u32 {
         let excess = self.backlog_bytes().saturating_sub(JOURNAL_OVERLOAD_BYTES as u64 / 2);
         let wait_ms = (excess * 1000).checked_div(self.speed.bytes_per_second).unwrap_or(u64::MAX);
-        wait_ms.clamp(*RETRY_AFTER_MS.start(), *RETRY_AFTER_MS.end()) as u32
+        let wait_ms = u32::try_from(wait_ms).unwrap_or(u32::MAX);
+        wait_ms.clamp(*RETRY_AFTER_MS.start(), *RETRY_AFTER_MS.end())
     }
 
     /// Takes note of what has become durable.

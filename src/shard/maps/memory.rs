@@ -3,6 +3,9 @@
 //! Invariant: only a map is evicted that can be loaded again as it was: nothing waits for it, and every change of it is in
 //! the base. The least recently used go first. Of one that somebody watches the cells go and the slot stays, with who hears
 //! of it: a write loads it again before it is applied, and so does a walk, and the end of a value, which must be told.
+//! One that has no cell left goes in any case, once that is in the base.
+
+use std::collections::VecDeque;
 
 use super::{Cells, MapSlot, Maps, SharedMap};
 use crate::crdt::{MapType, State, Time};
@@ -21,7 +24,7 @@ const LOOKS_PER_PASS_MAX: usize = 1024;
 const PASS_EVERY_MS: u64 = 100;
 /// Milliseconds between two requests for a checkpoint, after which more can be evicted; also what a client is told
 /// to wait.
-const CHECKPOINT_EVERY_MS: u64 = 1_000;
+const CHECKPOINT_EVERY_MS: u32 = 1_000;
 /// Cells that are dropped here and now; more of them are handed to where dropping them stalls nobody.
 const DROPPED_HERE_MAX: usize = 64;
 /// Maps that may wait to be dropped elsewhere.
@@ -35,11 +38,28 @@ pub struct Memory {
     next_checkpoint_ms: u64,
     /// Over the limit, and the last pass found nothing to evict.
     is_short: bool,
+    emptied: Emptied,
+}
+
+/// Maps without cells that go once all that happened to them is in the base.
+#[derive(Default)]
+struct Emptied {
+    /// Each once ([`SharedMap::awaits_fold`]). Some may have been used since, or be gone.
+    slots: VecDeque<MapSlot>,
+    /// How many of them have not been looked at since this was folded.
+    unlooked: usize,
+    folded: Time,
 }
 
 impl Memory {
     pub fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, next_pass_ms: 0, next_checkpoint_ms: 0, is_short: false }
+        Self {
+            limit_bytes,
+            next_pass_ms: 0,
+            next_checkpoint_ms: 0,
+            is_short: false,
+            emptied: Emptied::default(),
+        }
     }
 
     /// Whether there is a limit at all.
@@ -82,12 +102,13 @@ impl Maps {
             | Action::Increment { .. }
             | Action::IncrementTotals { .. } => true,
         };
-        grows.then_some(Reject::Overloaded { retry_after_ms: CHECKPOINT_EVERY_MS as u32 })
+        grows.then_some(Reject::Overloaded { retry_after_ms: CHECKPOINT_EVERY_MS })
     }
 
     /// Evicts maps if there are too many, a bounded number a turn.
     pub fn evict_maps(&mut self, turn: &mut Turn) {
         self.count_changed(turn);
+        self.forget_emptied(turn);
         turn.account.set(Use::Maps, self.counts.bytes);
         let Some(limit_bytes) = turn.account.maps_limit_bytes() else { return };
         self.memory.limit_bytes = limit_bytes;
@@ -112,11 +133,42 @@ impl Maps {
         }
         self.memory.next_pass_ms = now_ms + PASS_EVERY_MS;
         if self.is_memory_above(EVICT_ABOVE) && now_ms >= self.memory.next_checkpoint_ms {
-            self.memory.next_checkpoint_ms = now_ms + CHECKPOINT_EVERY_MS;
+            self.memory.next_checkpoint_ms = now_ms + u64::from(CHECKPOINT_EVERY_MS);
             if let Some(journal) = &mut self.journal {
                 journal.send(ToStorage::Checkpoint);
             }
         }
+    }
+
+    /// Forgets a map of the storage without cells that nobody uses: now, or when all that happened to it is in the base.
+    pub(super) fn forget_stored(&mut self, slot: MapSlot) {
+        let Some(journal) = &self.journal else { return };
+        let map = &mut self.table[slot];
+        if journal.is_folded(map.changed_at) {
+            self.remove(slot);
+        } else if !map.awaits_fold {
+            map.awaits_fold = true;
+            self.memory.emptied.slots.push_back(slot);
+        }
+    }
+
+    /// Looks at maps that wait for that, each once after a fold and a bounded number a turn.
+    fn forget_emptied(&mut self, turn: &mut Turn) {
+        let Some(journal) = &self.journal else { return };
+        let folded = journal.progress().shard(usize::from(turn.index)).folded();
+        let emptied = &mut self.memory.emptied;
+        if folded > emptied.folded {
+            (emptied.folded, emptied.unlooked) = (folded, emptied.slots.len());
+        }
+        for _ in 0..emptied.unlooked.min(LOOKS_PER_PASS_MAX) {
+            self.memory.emptied.unlooked -= 1;
+            let Some(slot) = self.memory.emptied.slots.pop_front() else { break };
+            if let Some(map) = self.table.get_mut(slot) {
+                map.awaits_fold = false;
+                self.forget_if_empty(turn, slot);
+            }
+        }
+        turn.storage_left |= self.memory.emptied.unlooked > 0;
     }
 
     fn is_memory_above(&self, hundredths: usize) -> bool {

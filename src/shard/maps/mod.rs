@@ -4,6 +4,10 @@ mod apply;
 mod changes;
 mod counts;
 mod journal;
+#[cfg_attr(
+    not(test),
+    allow(clippy::cast_possible_truncation, reason = "`RETRY_MS`, of which all are at most, has 32 bits")
+)]
 mod load;
 mod memory;
 mod pack;
@@ -61,6 +65,8 @@ pub struct SharedMap {
     recency: Recency,
     /// What was parked for it is being released, one after the other: its slot must stay.
     is_retained: bool,
+    /// It has no cell, and goes once that is in the base (`memory.rs`).
+    awaits_fold: bool,
 }
 
 /// What a map takes in the table, of which most are never watched and hold a key or two.
@@ -226,6 +232,7 @@ impl Maps {
             changed_at: Time::ZERO,
             counted: Counted::default(),
             is_retained: false,
+            awaits_fold: false,
             recency: Recency::default(),
         });
         self.changed(slot);

@@ -58,6 +58,7 @@ impl RecencyOrder {
 
     /// Moves a map that is used now to the end, unless it was there lately.
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "only whether two times are one step is asked")]
     pub fn touch(&mut self, slots: &mut NameTable<SharedMap>, slot: MapSlot, now_ms: u64) {
         if !self.is_kept {
             return;

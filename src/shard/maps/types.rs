@@ -137,8 +137,11 @@ impl Maps {
     pub(super) fn forget_if_empty(&mut self, turn: &mut Turn, slot: MapSlot) {
         let Some(map) = self.table.get(slot) else { return };
         let Some(cells) = map.typed().filter(|cells| cells.cells() == 0) else { return };
-        if self.is_stored || map.holders.is_some() || !map.is_idle() {
+        if map.holders.is_some() || !map.is_idle() {
             return;
+        }
+        if self.is_stored {
+            return self.forget_stored(slot);
         }
         self.forgotten_through = self.forgotten_through.max(cells.pruned_through());
         let interest = self.remove(slot).interest;

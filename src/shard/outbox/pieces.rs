@@ -123,5 +123,6 @@ impl Pieces {
 pub const PART_END_MAX: usize = u32::MAX as usize;
 
 pub fn part(frames: &SharedFrames, range: Range<usize>) -> Piece {
-    Piece::Shared { frames: Rc::clone(frames), start: range.start as u32, end: range.end as u32 }
+    let place = |at: usize| u32::try_from(at).expect("who asks has seen that it ends by `PART_END_MAX`");
+    Piece::Shared { frames: Rc::clone(frames), start: place(range.start), end: place(range.end) }
 }

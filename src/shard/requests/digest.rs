@@ -22,7 +22,7 @@ impl Requests {
         map: &str,
     ) {
         let waiting = Waiting::Digest { map: map.into(), sum: Ok(DigestPart::default()) };
-        let shards = turn.shards as u32;
+        let shards = turn.shard_count();
         let reply = self.wait_for(turn, clients, (asked.connection(), asked.ticket), waiting, shards);
         let name: Arc<str> = map.into();
         for owner in turn.others() {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::{Requests, Waiting};
-use crate::mesh::{ReplyTo, ShardIndex};
+use crate::mesh::{ReplyTo, ShardIndex, ShardSet};
 use crate::shard::AckLevel;
 use crate::shard::clients::Clients;
 use crate::shard::maps::Maps;
@@ -63,8 +63,8 @@ impl Requests {
     /// Answers the writes that have become durable.
     pub fn answer_durable(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps) {
         let Some(journal) = maps.journal().filter(|_| self.has_durable_waits()) else { return };
-        for owner in 0..turn.shards {
-            let durable = journal.durable_batch_of(owner as ShardIndex);
+        for shard in ShardSet::first(turn.shards).iter() {
+            let (owner, durable) = (usize::from(shard), journal.durable_batch_of(shard));
             while let Some(&(number, reply)) = self.durable.by_owner[owner].front() {
                 let is_pending = self.pending.get_mut(reply).is_some();
                 if number > durable && is_pending {

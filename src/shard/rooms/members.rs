@@ -10,6 +10,8 @@ use crate::limits::{CHUNK_BYTES, PRESENCE_MEMBERS_MAX, PRESENCE_ROOM_BYTES_MAX};
 use crate::mesh::{Answer, Item, Member, MemberChanged, ReplyTo, ShardIndex, Span, Writer};
 use crate::shard::account::Use;
 use crate::shard::clients::Clients;
+use crate::shard::divided::is_over;
+use crate::shard::maps::Maps;
 use crate::shard::requests::Requests;
 use crate::shard::turn::Turn;
 use crate::shard::work;
@@ -31,14 +33,18 @@ impl Rooms {
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
+        maps: &Maps,
         set: &SetPresence<'_>,
         by: Writer,
     ) -> Result<(), Reject> {
         let hash = turn.hasher.map(set.room);
         let Some(state) = set.state else {
-            self.remove_member(turn, clients, (set.room, set.member), by, |_| set.clock);
+            self.remove_member(turn, clients, maps, (set.room, set.member), by, |_| set.clock);
             return Ok(());
         };
+        if !self.told.is_empty() {
+            maps.may_wait(set.bytes())?;
+        }
         let slot = self.find_or_insert(set.room, hash);
         let room = &mut self.table[slot];
         let earlier = room.members.get(set.member).map(|earlier| set.member.len() + earlier.state.len());
@@ -63,7 +69,7 @@ impl Rooms {
                 room.members.insert(set.member.into(), present);
             }
         }
-        self.member_changed(turn, clients, slot, set);
+        self.member_changed(turn, clients, maps, slot, set, by);
         Ok(())
     }
 
@@ -73,15 +79,16 @@ impl Rooms {
         self.to_leave.push_back(Leaver { room: room.into(), member: member.into(), by });
     }
 
-    /// Removes members whose connections are gone, as many as a turn may, and one at least: everybody who watches the room is
-    /// told of each.
-    pub fn remove_leavers(&mut self, turn: &mut Turn, clients: &mut Clients) {
-        while let Some(Leaver { room, member, by }) = self.to_leave.pop_front() {
+    /// Removes members whose connections are gone, as many as a turn may: everybody who watches the room is told of each, and
+    /// the next is not removed before.
+    pub fn remove_leavers(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps) {
+        turn.begin_share_of(work::MESSAGE_MIN);
+        while self.told.is_empty()
+            && !is_over(turn)
+            && let Some(Leaver { room, member, by }) = self.to_leave.pop_front()
+        {
             turn.spend(work::CELL);
-            self.remove_member(turn, clients, (&room, &member), by, |last| last.saturating_add(1));
-            if turn.is_spent() {
-                break;
-            }
+            self.remove_member(turn, clients, maps, (&room, &member), by, |last| last.saturating_add(1));
         }
     }
 
@@ -95,6 +102,7 @@ impl Rooms {
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
+        maps: &Maps,
         (name, member): (&str, &str),
         by: Writer,
         clock: impl FnOnce(u64) -> u64,
@@ -111,7 +119,7 @@ impl Rooms {
         self.counts.members -= 1;
         self.counts.rooms -= u64::from(room.members.is_empty());
         let removed = SetPresence { room: name, member, state: None, clock: clock(present.clock) };
-        self.member_changed(turn, clients, slot, &removed);
+        self.member_changed(turn, clients, maps, slot, &removed, by);
         self.release_if_unused(slot);
     }
 
@@ -120,8 +128,10 @@ impl Rooms {
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
+        maps: &Maps,
         slot: RoomSlot,
         set: &SetPresence<'_>,
+        by: Writer,
     ) {
         turn.metrics.presence_changes += 1;
         let interest = &self.table[slot].interest;
@@ -135,7 +145,8 @@ impl Rooms {
             };
             envelope.items.push(Item::Member(changed));
         }
-        self.deliver_member(turn, clients, slot, set);
+        let sender = (by.shard == turn.index).then_some(by.connection);
+        self.deliver_or_keep(turn, clients, maps, slot, (set, sender));
     }
 
     /// A connection watches a room whose home is here. It is answered at the end of this turn or a later one.
@@ -156,7 +167,13 @@ impl Rooms {
     }
 
     /// Answers watches with all members of their rooms, as many as a turn may.
-    pub fn answer_watches(&mut self, turn: &mut Turn, clients: &mut Clients, requests: &mut Requests) {
+    pub fn answer_watches(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &Maps,
+        requests: &mut Requests,
+    ) {
         if turn.account.is_full() {
             return;
         }
@@ -166,11 +183,16 @@ impl Rooms {
                 break;
             }
             let Some((reply, room)) = self.to_answer.pop_front() else { break };
-            if reply.shard != turn.index && turn.outgoing.is_waiting(reply.shard) {
+            let is_held_up = if reply.shard == turn.index {
+                self.has_too_much_to_tell()
+            } else {
+                turn.outgoing.is_waiting(reply.shard)
+            };
+            if is_held_up {
                 self.to_answer.push_back((reply, room));
                 continue;
             }
-            bytes += self.answer_watch(turn, clients, requests, reply, room);
+            bytes += self.answer_watch(turn, clients, maps, requests, (reply, room));
             answers += 1;
         }
     }
@@ -180,9 +202,9 @@ impl Rooms {
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
+        maps: &Maps,
         requests: &mut Requests,
-        reply: ReplyTo,
-        name: Arc<str>,
+        (reply, name): (ReplyTo, Arc<str>),
     ) -> usize {
         let mut packed = Vec::new();
         if let Some(slot) = self.find(&name, turn.hasher.map(&name)) {
@@ -193,7 +215,7 @@ impl Rooms {
             }
         }
         if reply.shard == turn.index {
-            self.members_answered(turn, clients, requests, reply, (&name, &packed));
+            self.members_answered(turn, clients, maps, requests, reply, (&name, &packed));
         } else {
             let envelope = turn.outgoing.filling(reply.shard);
             let members = Span::append(&mut envelope.bytes, &packed);

@@ -1,8 +1,10 @@
 //! Presence: who is in a room, and a small state of each, kept in memory only and gone with the connection that set it.
 //!
 //! A room has a home, the shard that owns its name, which alone keeps its members (`members.rs`) and tells every shard
-//! with watchers of each change, in order (`watch.rs`). What a connection does is in `presence.rs`.
+//! with watchers of each change, in order (`watch.rs`); there it is delivered (`deliver.rs`). What a connection does is in
+//! `presence.rs`.
 
+mod deliver;
 mod members;
 mod presence;
 mod watch;
@@ -14,8 +16,10 @@ use slab::Slab;
 
 pub use presence::{SetPresence, member_answered};
 
+use deliver::Told;
 use watch::Watch;
 
+use super::divided::Divided;
 use super::interest::{Interest, NameTable, Named};
 use crate::mesh::{ReplyTo, Writer};
 
@@ -31,6 +35,8 @@ pub struct Rooms {
     to_answer: VecDeque<(ReplyTo, Arc<str>)>,
     /// Members of rooms whose home is here that are gone with their connection, oldest first.
     to_leave: VecDeque<Leaver>,
+    /// What watchers are to be told, in order, by turns with work for it.
+    told: Divided<Told, u32>,
     counts: RoomCounts,
 }
 

@@ -5,6 +5,7 @@ use crate::limits::{KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, PRESENCE_STATE_BYTES_MAX}
 use crate::mesh::{ConnectionId, Item, ReplyTo, Request, Span};
 use crate::shard::caller::Asked;
 use crate::shard::clients::{Clients, MemberName, OwnMember};
+use crate::shard::maps::Maps;
 use crate::shard::requests::{Requests, Waiting};
 use crate::shard::turn::Turn;
 use crate::wire::Reject;
@@ -20,6 +21,13 @@ pub struct SetPresence<'a> {
     pub clock: u64,
 }
 
+impl SetPresence<'_> {
+    /// Of its member's name and state.
+    pub fn bytes(&self) -> usize {
+        self.member.len() + self.state.map_or(0, <[u8]>::len)
+    }
+}
+
 impl Rooms {
     /// Sets or removes a member of a room; nobody needs to watch the room for that. There is an answer only if it is
     /// refused. The member is removed once the caller is gone, or removes it, unless another connection has set it since.
@@ -27,6 +35,7 @@ impl Rooms {
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
+        maps: &Maps,
         requests: &mut Requests,
         asked: Asked,
         set: SetPresence<'_>,
@@ -37,7 +46,7 @@ impl Rooms {
         }
         let home = turn.owner(turn.hasher.map(set.room));
         if home == turn.index {
-            if let Err(reject) = self.set_member(turn, clients, &set, turn.writer(id)) {
+            if let Err(reject) = self.set_member(turn, clients, maps, &set, turn.writer(id)) {
                 clients.reject(turn, id, asked.ticket(), reject);
             }
             return;

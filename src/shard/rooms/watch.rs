@@ -7,32 +7,31 @@
 use std::sync::Arc;
 
 use super::presence::check_room;
-use super::{RoomSlot, Rooms, SetPresence};
-use crate::mesh::{ConnectionId, Item, MemberChanged, Members, ReplyTo, Request};
+use super::{RoomSlot, Rooms};
+use crate::mesh::{ConnectionId, Item, Members, ReplyTo, Request};
+use crate::shard::Event;
 use crate::shard::caller::Asked;
-use crate::shard::clients::{Alike, Clients};
+use crate::shard::clients::Clients;
 use crate::shard::interest::Left;
 use crate::shard::requests::{PendingRequest, Requests, Waiting};
 use crate::shard::slots;
 use crate::shard::turn::Turn;
-use crate::shard::work;
-use crate::shard::{Event, MemberChange};
 use crate::wire::{Reject, Ticket};
 
 /// One connection's interest in one room.
 pub struct Watch {
-    connection: ConnectionId,
+    pub connection: ConnectionId,
     room: RoomSlot,
     /// Its place among the watches of the room.
     place: u32,
-    standing: Standing,
+    pub standing: Standing,
     /// Serial number of the request whose answer makes it current.
     asked: Option<u32>,
 }
 
 /// What the connection knows of the room.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
+pub enum Standing {
     Nothing,
     /// Everything up to the last change.
     Current,
@@ -131,8 +130,8 @@ impl Rooms {
         }
     }
 
-    /// All members of a room have come.
-    pub fn members_answered(
+    /// All members of a room have come, and all changes before have been told.
+    pub(super) fn tell_members(
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
@@ -184,61 +183,6 @@ impl Rooms {
             Standing::Nothing => self.drop_watch(turn, clients, id, slot),
             Standing::Behind => self.ask_for_members(turn, clients, requests, slot, (None, true)),
             Standing::Current => {}
-        }
-    }
-
-    /// The home of a room has told of a change.
-    pub fn member_arrived(
-        &mut self,
-        turn: &mut Turn,
-        clients: &mut Clients,
-        changed: &MemberChanged,
-        bytes: &[u8],
-    ) {
-        let Some(slot) = self.find(&changed.room, turn.hasher.map(&changed.room)) else {
-            return;
-        };
-        let state = changed.state.map(|state| state.of(bytes));
-        let set = SetPresence {
-            room: &changed.room,
-            member: changed.member.text(bytes),
-            state,
-            clock: changed.clock,
-        };
-        self.deliver_member(turn, clients, slot, &set);
-    }
-
-    /// Queues a change for every local watcher of the room.
-    pub(super) fn deliver_member(
-        &mut self,
-        turn: &mut Turn,
-        clients: &mut Clients,
-        slot: RoomSlot,
-        set: &SetPresence<'_>,
-    ) {
-        let interest = &self.table[slot].interest;
-        let SetPresence { member, state, clock, .. } = *set;
-        let change = MemberChange { room: interest.name(), member, state, clock, now: turn.now };
-        let mut alike = Alike::default();
-        let bytes = state.map_or(0, <[u8]>::len);
-        turn.spend(work::receivers(interest.members().len(), bytes));
-        for &watch in interest.members() {
-            let watch = &mut self.watches[watch as usize];
-            let index = watch.connection.index;
-            match (watch.standing, state) {
-                (Standing::Nothing, _) | (Standing::Behind, Some(_)) => continue,
-                (Standing::Current, Some(_)) if clients.is_over_soft_limit(index) => {
-                    watch.standing = Standing::Behind;
-                    clients.at_mut(index).watches_behind += 1;
-                    turn.metrics.presence_conflations += 1;
-                    continue;
-                }
-                (Standing::Current, Some(_)) | (Standing::Current | Standing::Behind, None) => {}
-            }
-            turn.metrics.presence_deliveries += 1;
-            clients.send_alike(&mut alike, index, turn.now, |dialect, out| {
-                dialect.member(change, &mut out.bytes);
-            });
         }
     }
 

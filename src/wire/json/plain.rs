@@ -285,7 +285,10 @@ mod tests {
             "[]",
             "{}",
             r#"[true,false,null,[0.1,{"a":{},"b":[]}]]"#,
+            "8.00000000000003",
             r#"{"":1,"B":2,"a":3,"aa":4,"é":5}"#,
+            // In the order of UTF-16, these two are the other way round.
+            "{\"\u{FF5E}\":1,\"😀\":2}",
         ] {
             assert_eq!(read(json), Some(PlainValue { json, is_canonical: true }), "{json}");
         }
@@ -298,6 +301,7 @@ mod tests {
     #[test]
     fn what_is_not_plain_is_not_read() {
         let (deep, long) = ("[".repeat(33) + &"]".repeat(33), "1".repeat(19));
+        let nested = r#"{"a":"#.repeat(33) + "1" + &"}".repeat(33);
         for json in [
             "",
             " 1",
@@ -330,6 +334,10 @@ mod tests {
             "\"a",
             "\"\\",
             "\"\\x\"",
+            // A slash needs no backslash.
+            r#""\/""#,
+            // The double next to it is printed as 8.000000000000004.
+            "8.000000000000003",
             "\"\\u12\"",
             "\"\\u12g4\"",
             "\"\\ud800\"",
@@ -339,10 +347,12 @@ mod tests {
             "[1]]",
             r#"{"\u0061":1}"#,
             &deep,
+            &nested,
             &long,
         ] {
             assert_eq!(read(json), None, "{json}");
         }
         assert!(read(&deep[1..65]).is_some() && read(&long[1..]).is_some(), "just so much is plain");
+        assert!(read(&nested[5..nested.len() - 1]).is_some(), "just so deep is plain");
     }
 }

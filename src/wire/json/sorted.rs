@@ -86,3 +86,47 @@ fn write_part(json: &str, is_canonical: bool, out: &mut Vec<u8>, depth: usize) -
     }
     write_value(json, out, depth)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted(json: &str) -> Option<String> {
+        let mut out = b"before".to_vec();
+        let written = write_sorted(json, &mut out);
+        let out = String::from_utf8(out).unwrap();
+        let rest = out.strip_prefix("before").unwrap().to_owned();
+        assert!(written.is_some() || rest.is_empty(), "{json} has left {rest}");
+        written.map(|()| rest)
+    }
+
+    #[test]
+    fn names_are_put_in_order_at_each_level_and_spaces_left_out() {
+        for (json, expected) in [
+            ("[1, 2]", "[1,2]"),
+            (r#"{"b":1,"a":2}"#, r#"{"a":2,"b":1}"#),
+            (r#"{"a":1,"a":2,"a":3}"#, r#"{"a":3}"#),
+            ("{\"😀\":1,\"\u{FF5E}\":2}", "{\"\u{FF5E}\":2,\"😀\":1}"),
+            (r#"[[[{"b":1,"a":[]}]]]"#, r#"[[[{"a":[],"b":1}]]]"#),
+            (
+                r#"{"b":{"d":{"f":{"h":1,"g":2},"e":3},"c":4},"a":5}"#,
+                r#"{"a":5,"b":{"c":4,"d":{"e":3,"f":{"g":2,"h":1}}}}"#,
+            ),
+        ] {
+            assert_eq!(sorted(json).as_deref(), Some(expected), "{json}");
+        }
+    }
+
+    // What is in an object is read once more at each level, and each object is kept on the stack.
+    #[test]
+    fn what_is_nested_deeper_or_has_more_members_is_left_to_the_parser() {
+        let object = |members: usize| {
+            let members: Vec<String> = (0..members).rev().map(|n| format!(r#""{n:02}":0"#)).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        let within = |levels: usize, inner: &str| "[0, ".repeat(levels) + inner + &"]".repeat(levels);
+        assert!(sorted(&within(3, &object(16))).is_some());
+        assert_eq!(sorted(&within(4, &object(16))), None);
+        assert_eq!(sorted(&within(2, &object(17))), None);
+    }
+}
