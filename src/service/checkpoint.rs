@@ -1,4 +1,4 @@
-//! The checkpoint: folds complete segments into the base, forgets old removals in it, deletes the segments.
+//! The checkpoint: has complete segments folded into the base, step by step (`folding.rs`), and deletes them.
 //!
 //! Invariant: a segment is deleted only after everything in it is in the base that the next start will find, and what is said
 //! to be folded is.
@@ -7,11 +7,11 @@
 //! (`segments.rs`, `types.rs`, `shards.rs`): who waits for a lock waits for a thread that may not get a core for long.
 
 use super::ending;
+use super::folding::{At, Folding};
 use super::parts::Parts;
 use super::segments::Pace;
-use crate::crdt::Time;
 use crate::io::{allocator, host};
-use crate::storage::{BASE_FILE, Compaction, Disk, FinishedSegment, StorageError, Swept};
+use crate::storage::{BASE_FILE, Compaction, Disk, FinishedSegment, StorageError};
 
 /// Cells a checkpoint looks at for old removals: about a tenth of what it folds from a full segment of small changes.
 const SWEEP_CELLS: usize = 50_000;
@@ -73,58 +73,38 @@ enum End {
 
 /// Folds segments; how many of them are wholly in the base.
 fn fold(parts: &Parts, segments: &[FinishedSegment], pace: Pace) -> Result<(usize, End), StorageError> {
-    let (began_ns, metrics) = (parts.clock.elapsed_ns(), parts.progress.metrics());
+    let began_ns = parts.clock.elapsed_ns();
     let may_go_on = || parts.segments.may_go_on(pace);
-    let names: Vec<&str> = segments.iter().map(|segment| &*segment.name).collect();
-    let folded = parts.base.fold_while(&parts.disk, &names, parts.format.epoch, &may_go_on)?;
-    metrics.folded_records.add(folded.records);
-    if folded.skipped > 0 {
-        let (skipped, name) = (folded.skipped, names[0]);
-        tracing::error!(
-            "--salvage: {skipped} changes of {name} and what follows it do not fit what is stored of their maps and are lost"
-        );
-    }
-    if folded.has_cleared {
-        parts.types.clear();
-    }
-    // Else the next start would find neither.
-    parts.base_place.check().map_err(StorageError::io("rely on", BASE_FILE))?;
-    let (whole, end) = match folded.is_interrupted {
-        false => (segments, End::Whole),
-        true => {
-            let is_folded = |segment: &&FinishedSegment| segment.next_sequence <= folded.through + 1;
-            let end = if folded.lacks_room { End::LacksRoom } else { End::Interrupted };
-            (&segments[..segments.iter().take_while(is_folded).count()], end)
-        }
+    let unix_ms = || parts.clock.now().unix_ms;
+    let mut folding = Folding::new(segments.to_vec(), SWEEP_CELLS);
+    let (count, end) = loop {
+        let at = folding.step(&parts.data_set(), unix_ms(), &may_go_on)?;
+        // Else the next start would find neither.
+        parts.base_place.check().map_err(StorageError::io("rely on", BASE_FILE))?;
+        let end = match at {
+            At::Within if !may_go_on() => End::Interrupted,
+            At::Within | At::InBase => continue,
+            At::WithoutRoom => End::LacksRoom,
+            At::End => break (segments.len(), End::Whole),
+        };
+        break (folding.give_up(&parts.data_set(), unix_ms())?, end);
     };
-    let Some(last) = whole.last() else { return Ok((0, end)) };
-    let swept = match end {
-        End::Whole => parts.base.sweep(parts.forget_before(), parts.clock.now().unix_ms, SWEEP_CELLS)?,
-        _ => Swept::default(),
-    };
-    parts.types.folded(&parts.base)?;
-    parts.tail.drop_through(last.next_sequence.saturating_sub(1));
-    for (shard, &through) in last.last_applied.iter().enumerate() {
-        if through > Time::ZERO {
-            parts.progress.shard(shard).set_folded(through);
-        }
-        // It may have waited for something it can evict.
-        parts.shards.wake(shard);
+    if count > 0 {
+        // They may have waited for something they can evict.
+        (0..parts.shards.count()).for_each(|shard| parts.shards.wake(shard));
     }
-    metrics.checkpoints.add(whole.len() as u64);
-    metrics.swept_cells.add(swept.forgotten);
-    metrics.checkpoint_unix_ms.set(parts.clock.now().unix_ms);
+    let folded = folding.folded();
     tracing::debug!(
-        first = whole[0].name,
-        segments = whole.len(),
+        first = segments[0].name,
+        segments = count,
         records = folded.records,
         cells = folded.cells,
         transactions = folded.transactions,
-        swept = swept.forgotten,
+        swept = folding.swept(),
         ms = (parts.clock.elapsed_ns() - began_ns) / 1_000_000,
         "folded"
     );
-    Ok((whole.len(), end))
+    Ok((count, end))
 }
 
 /// Gives back what the file of the base has free, if it is most of it, while nobody folds and nobody is in a hurry. When to

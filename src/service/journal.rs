@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep};
 use tokio_uring::fs::File;
 
 use super::files::{Done, Files, StepError, carry_out};
-use super::loader::Wanted;
+use super::loading::Wanted;
 use super::parts::Parts;
 use crate::crdt::{Map, Time};
 use crate::handover::{FromStorage, LookUp, ToStorage};

@@ -2,8 +2,9 @@
 //! and watch for it, and one that waits for signals.
 //!
 //! ```text
-//! store.rs       opens a data directory        checkpoint.rs  folds complete segments into the base
-//! journal.rs     writes what the shards hand over   loader.rs  reads maps for the shards
+//! store.rs       opens a data directory        checkpoint.rs  folds complete segments into the base,
+//! journal.rs     writes what the shards hand over   folding.rs  one of them step by step
+//! data_set.rs    what these two and those work on   loader.rs  reads maps for the shards, loading.rs  one part step by step
 //! files.rs       its files                     room.rs        what to do where the disk has little of it
 //! segments.rs    which wait to be folded       pressure.rs    how fast clients may write for that
 //! types.rs       of maps not folded yet        control.rs     what backup and export talk to
@@ -13,16 +14,22 @@
 //! blocks.rs      memory for them
 //! ```
 //!
+//! What decides is in `folding.rs`, `loading.rs`, `segments.rs` and `types.rs`, which know no thread and no clock: the threads drive
+//! them, and so does `tests/simulator`, one step at a time and with anything in between.
+//!
 //! order: mod → { store, control, checkpoint, signals } → journal → loader → parts → spares →
-//! { segments, shards, types, ending, room, files, pressure } → { place, blocks }
+//! { folding, loading } → data_set → { segments, shards, types, ending, room, files, pressure } → { place, blocks }
 
 mod blocks;
 mod checkpoint;
 mod control;
+mod data_set;
 mod ending;
 mod files;
+mod folding;
 mod journal;
 mod loader;
+mod loading;
 mod parts;
 mod place;
 mod pressure;
@@ -42,7 +49,12 @@ use std::thread::{self, JoinHandle};
 use tokio_uring::Runtime;
 
 pub use control::{Answer, CONTROL_SOCKET, Request, at_socket};
+pub use data_set::{DataSet, follow_timeline, read_journal};
+pub use folding::{At, Folding};
+pub use loading::{Loading, Wanted, look_up};
+pub use segments::{Pace, Segments};
 pub use store::{Opening, Store, lock};
+pub use types::Types;
 
 use crate::crdt::Map;
 use crate::io::host;
@@ -51,7 +63,6 @@ use crate::limits::SERVICE_RING_ENTRIES;
 use crate::storage::{Journal, JournalOptions};
 use journal::{Elsewhere, Roll, Writer};
 use parts::Parts;
-use segments::Pace;
 
 /// What runs beside the shards.
 pub struct Service {

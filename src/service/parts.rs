@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::data_set::DataSet;
 use super::place::Place;
 use super::pressure::Pressure;
 use super::room::Room;
@@ -11,7 +12,6 @@ use super::shards::Shards;
 use super::spares::Spares;
 use super::types::Types;
 use crate::config::StorageConfig;
-use crate::crdt::Time;
 use crate::handover::Progress;
 use crate::io::{Clock, Event};
 use crate::storage::{Base, FinishedSegment, Format, HostDisk, Lock, Tail, Timeline};
@@ -65,8 +65,16 @@ impl Parts {
         }
     }
 
-    /// Removals before this tick are forgotten.
-    pub fn forget_before(&self) -> Time {
-        Time::new(self.clock.now().unix_ms.saturating_sub(self.retention_ms), 0)
+    /// What loads read and folds change.
+    pub fn data_set(&self) -> DataSet<'_> {
+        DataSet {
+            disk: &self.disk,
+            epoch: self.format.epoch,
+            base: &self.base,
+            tail: &self.tail,
+            types: &self.types,
+            progress: &self.progress,
+            retention_ms: self.retention_ms,
+        }
     }
 }

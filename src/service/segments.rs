@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Which of the two checkpoint threads asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pace {
+pub enum Pace {
     /// The one that yields to everything else: does the usual work.
     Idle,
     /// The one that does not: catches up when too many segments wait. A thread that has once stepped back may not
@@ -50,7 +50,7 @@ pub(super) enum Awaited {
 /// See the module.
 #[derive(Debug, Default)]
 #[expect(clippy::disallowed_types, reason = "as above")]
-pub(super) struct Segments {
+pub struct Segments {
     inner: Mutex<Inner>,
     changed: Condvar,
 }
@@ -67,7 +67,7 @@ struct Inner {
 
 impl Segments {
     /// Another segment is complete.
-    pub(super) fn finished(&self, segment: FinishedSegment) {
+    pub fn finished(&self, segment: FinishedSegment) {
         let mut inner = self.lock();
         inner.waiting.push_back(segment);
         inner.is_hurrying |= inner.waiting.len() > WAITING_MAX;
@@ -76,7 +76,7 @@ impl Segments {
     }
 
     /// Segments that are not folded yet.
-    pub(super) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.lock().waiting.len()
     }
 
@@ -87,17 +87,20 @@ impl Segments {
             if inner.is_stopping {
                 return None;
             }
-            let is_turn = inner.is_hurrying == (pace == Pace::Hurry) && !inner.is_folding;
-            if is_turn && !inner.waiting.is_empty() {
-                inner.is_folding = true;
-                return Some(inner.first());
+            if let Some(segments) = inner.take(pace) {
+                return Some(segments);
             }
             inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
+    /// The same for who does not wait: `None` also if there is nothing to do now.
+    pub fn next_if_any(&self, pace: Pace) -> Option<Vec<FinishedSegment>> {
+        self.lock().take(pace)
+    }
+
     /// Whether who folds at this pace goes on; otherwise it gives up.
-    pub(super) fn may_go_on(&self, pace: Pace) -> bool {
+    pub fn may_go_on(&self, pace: Pace) -> bool {
         let inner = self.lock();
         let must_yield = pace == Pace::Idle && inner.is_hurrying;
         !(inner.is_stopping || must_yield)
@@ -105,13 +108,13 @@ impl Segments {
 
     /// Everything that waits, and the next segment if there is none, is folded without yielding to anybody: memory is
     /// short, and only what is folded can leave it.
-    pub(super) fn hurry(&self) {
+    pub fn hurry(&self) {
         self.lock().is_hurrying = true;
         self.changed.notify_all();
     }
 
     /// So many of the segments that [`Segments::next`] gave are in the base; the others go on waiting.
-    pub(super) fn folded(&self, count: usize) {
+    pub fn folded(&self, count: usize) {
         let mut inner = self.lock();
         inner.waiting.drain(..count);
         inner.is_folding = false;
@@ -161,6 +164,16 @@ impl Segments {
 }
 
 impl Inner {
+    /// What is to be folded, if it is the turn of who folds at this pace.
+    fn take(&mut self, pace: Pace) -> Option<Vec<FinishedSegment>> {
+        let is_turn = self.is_hurrying == (pace == Pace::Hurry) && !self.is_folding;
+        if !is_turn || self.waiting.is_empty() {
+            return None;
+        }
+        self.is_folding = true;
+        Some(self.first())
+    }
+
     /// The first segments, as many as are folded at once.
     fn first(&self) -> Vec<FinishedSegment> {
         let mut bytes = 0;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rtrb::Consumer;
 
+use super::data_set::{follow_timeline, read_journal};
 use super::parts::Parts;
 use super::place::Place;
 use super::pressure::Pressure;
@@ -25,7 +26,7 @@ use crate::shard::SharedStorage;
 use crate::storage::clock::roughly;
 use crate::storage::{
     BASE_FILE, Base, FinishedSegment, Fork, Format, HostDisk, Lock, Recovered, RecoveredSegment,
-    RecoveryOptions, Room as RoomOnDisk, StorageError, Tail, Timeline, check_ours, open_to_others, recover,
+    Room as RoomOnDisk, StorageError, Tail, check_ours, open_to_others,
 };
 
 /// What redb may hold of the base in memory, at the least and at the most: a checkpoint wants the inner pages of its
@@ -88,15 +89,10 @@ impl Store {
             .salvaging(storage.salvage)
             .with_memory_limit(config.memory_limit_bytes);
         let base_place = Place::of(disk.path(BASE_FILE)).map_err(StorageError::io("read", BASE_FILE))?;
-        let mut tail = Tail::new(hasher, base.folded());
-        let recovered = read_journal(&disk, storage, &format, &base, &mut tail, &clock)?;
-        base.follow(&tail)?;
+        let (tail, recovered) = read_and_report(&disk, storage, &format, &base, &clock)?;
         let clock_floor = recovered.clock.max(base.clock());
-        // Also where a first start has ended before it came to this: nothing has happened that could have happened elsewhere.
-        let is_new = format.epoch == epoch || clock_floor == Time::ZERO;
-        let first = is_new.then_some(Timeline { epoch: format.epoch, incarnation: 0 });
-        let fork = || Timeline { epoch, incarnation: secret as u32 | 1 };
-        let (timeline, fork) = Timeline::follow(&disk, first, !recovered.lost.is_empty(), fork)?;
+        let has_lost = !recovered.lost.is_empty();
+        let (timeline, fork) = follow_timeline(&disk, &format, clock_floor, has_lost, [epoch, secret])?;
         warn_if_forked(fork, &timeline.node(&format.node));
         let cleared_through = base.cleared_through()?;
         warn_if_ahead(clock_floor, clock.now().unix_ms, config.clock_drift_max_ms);
@@ -234,34 +230,25 @@ fn holder(config: &Config) -> String {
     format!("process {}, which listens on {}", std::process::id(), listen.join(" and "))
 }
 
-fn read_journal(
+fn read_and_report(
     disk: &HostDisk,
     storage: &StorageConfig,
     format: &Format,
     base: &Base,
-    tail: &mut Tail,
     clock: &Clock,
-) -> Result<Recovered, StorageError> {
+) -> Result<(Tail, Recovered), StorageError> {
     let began_ns = clock.elapsed_ns();
     let mut reported_ns = began_ns;
     let mut records = 0_u64;
-    let options = RecoveryOptions {
-        epoch: format.epoch,
-        folded: base.folded(),
-        salvage: storage.salvage,
-        read_only: false,
-    };
-    let recovered = recover(disk, options, &mut |record, location| {
-        tail.add(record, location);
+    let (tail, recovered) = read_journal(disk, format, base, storage.salvage, &mut || {
         records += 1;
         if records.is_multiple_of(RECORDS_PER_LOOK) && clock.elapsed_ns() - reported_ns >= REPORT_EVERY_NS {
             reported_ns = clock.elapsed_ns();
             tracing::info!("reading the journal: {records} records so far");
         }
     })?;
-    tail.attach(disk, &recovered.segments)?;
     report(&recovered, (clock.elapsed_ns() - began_ns) / 1_000_000);
-    Ok(recovered)
+    Ok((tail, recovered))
 }
 
 fn report(recovered: &Recovered, took_ms: u64) {

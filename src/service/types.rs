@@ -19,7 +19,7 @@ use crate::storage::{Base, StorageError};
 /// See the module.
 #[derive(Debug, Default)]
 #[expect(clippy::disallowed_types, reason = "as above")]
-pub(super) struct Types(Mutex<Inner>);
+pub struct Types(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -29,14 +29,14 @@ struct Inner {
 }
 
 impl Types {
-    pub(super) fn insert(&self, map: Arc<str>, map_type: MapType) {
+    pub fn insert(&self, map: Arc<str>, map_type: MapType) {
         let mut inner = self.lock();
         if inner.by_map.insert(Arc::clone(&map), map_type).is_none() {
             inner.order.push_back(map);
         }
     }
 
-    pub(super) fn map_type(&self, map: &str) -> Option<MapType> {
+    pub fn map_type(&self, map: &str) -> Option<MapType> {
         self.lock().by_map.get(map).copied()
     }
 

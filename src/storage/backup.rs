@@ -90,7 +90,7 @@ pub fn copy_stopped(
 }
 
 /// What is not folded.
-pub(super) struct Journal<'a> {
+pub struct Journal<'a> {
     pub segments: &'a [RecoveredSegment],
     pub epoch: u64,
 }
@@ -115,24 +115,39 @@ pub(super) fn copy_with(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(StorageError::io("read", shown)(error)),
     }
-    let CopyOptions { now_ms, mode } = options;
-    let to = HostDisk::with_mode(target, mode).map_err(StorageError::io("make", &shown))?;
-    let mut copying = Copying { copied: Copied::default(), now_ms, progress };
-    let snapshot = base.snapshot()?;
-    let reading = Reading::of(&snapshot)?;
-    let copy = Base::create(&to, base.hasher, CACHE_BYTES, |copy| copying.base(&reading, copy))?;
-    if let Some(Journal { segments, epoch }) = journal.filter(|journal| !journal.segments.is_empty()) {
-        segments.iter().try_for_each(|segment| copying.segment(disk, &to, segment))?;
-        fold_journal(&to, &copy, epoch)?;
-        copying.count(&Reading::of(&copy.snapshot()?)?)?;
-    }
-    drop(copy);
-    to.sync_folder(JOURNAL_FOLDER).map_err(StorageError::io("sync", JOURNAL_FOLDER))?;
-    copying.format(disk, &to)?;
+    let to = HostDisk::with_mode(target, options.mode).map_err(StorageError::io("make", &shown))?;
+    let copied = copy_onto(base, disk, journal, &to, options.now_ms, progress)?;
     if let Some(parent) = target.canonicalize().ok().as_deref().and_then(Path::parent) {
         let synced = fs::File::open(parent).and_then(|parent| parent.sync_all());
         synced.map_err(StorageError::io("sync the folder of", shown))?;
     }
+    Ok(copied)
+}
+
+/// As [`copy`], onto a disk that has nothing yet, with what is not folded.
+///
+/// # Errors
+/// As [`copy`].
+pub fn copy_onto(
+    base: &Base,
+    disk: &dyn Disk,
+    journal: Option<Journal<'_>>,
+    to: &dyn Disk,
+    now_ms: u64,
+    progress: &mut dyn FnMut(&Copied),
+) -> Result<Copied, StorageError> {
+    let mut copying = Copying { copied: Copied::default(), now_ms, progress };
+    let snapshot = base.snapshot()?;
+    let reading = Reading::of(&snapshot)?;
+    let copy = Base::create(to, base.hasher, CACHE_BYTES, |copy| copying.base(&reading, copy))?;
+    if let Some(Journal { segments, epoch }) = journal.filter(|journal| !journal.segments.is_empty()) {
+        segments.iter().try_for_each(|segment| copying.segment(disk, to, segment))?;
+        fold_journal(to, &copy, epoch)?;
+        copying.count(&Reading::of(&copy.snapshot()?)?)?;
+    }
+    drop(copy);
+    to.sync_folder(JOURNAL_FOLDER).map_err(StorageError::io("sync", JOURNAL_FOLDER))?;
+    copying.format(disk, to)?;
     Ok(copying.copied)
 }
 
@@ -179,7 +194,7 @@ impl Copying<'_> {
     fn segment(
         &mut self,
         disk: &dyn Disk,
-        to: &HostDisk,
+        to: &dyn Disk,
         segment: &RecoveredSegment,
     ) -> Result<(), StorageError> {
         let RecoveredSegment { name, bytes: size, .. } = segment;
@@ -199,7 +214,7 @@ impl Copying<'_> {
         target.sync().map_err(StorageError::io("sync", name))
     }
 
-    fn format(&mut self, disk: &dyn Disk, to: &HostDisk) -> Result<(), StorageError> {
+    fn format(&mut self, disk: &dyn Disk, to: &dyn Disk) -> Result<(), StorageError> {
         let file = disk.open(format::NAME).map_err(StorageError::io("open", format::NAME))?;
         let size = file.size().map_err(StorageError::io("read", format::NAME))?;
         let mut text = vec![0; size as usize];

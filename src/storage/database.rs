@@ -245,13 +245,17 @@ impl Pages {
         file.forget_failure();
         // Of the transaction that met the failure.
         self.shortage.forget();
-        *database = open_on(file, &self.shortage, self.cache_bytes)?;
+        // Where that fails, too, the next one tries again.
+        let opened = open_on(file, &self.shortage, self.cache_bytes);
+        *database = opened.inspect_err(|_| file.note_failure())?;
         Ok(())
     }
 }
 
 /// Does it once more where a load of another thread has met a damaged page, whereupon redb refused everybody.
-pub(super) fn again_if_refused<T>(act: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
+pub(super) fn again_if_refused<T>(
+    mut act: impl FnMut() -> Result<T, StorageError>,
+) -> Result<T, StorageError> {
     match act() {
         Err(StorageError::Refused) => act(),
         done => done,

@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use super::StorageError;
 use crate::config::DataMode;
@@ -47,6 +48,12 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// Of the file system.
     fn sync_folder(&self, folder: &str) -> io::Result<()>;
+
+    /// What tells a file from all its copies, and stays as it is when it is renamed.
+    ///
+    /// # Errors
+    /// Of the file system.
+    fn birth(&self, name: &str) -> io::Result<String>;
 }
 
 /// One open file. Reads and writes at an offset, so that many may use it at once.
@@ -225,6 +232,14 @@ impl Disk for HostDisk {
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         File::open(self.path(folder))?.sync_all()
+    }
+
+    /// Its inode, and when that was made.
+    fn birth(&self, name: &str) -> io::Result<String> {
+        let metadata = fs::metadata(self.path(name))?;
+        // Not every file system knows.
+        let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        Ok(format!("{}.{}", metadata.ino(), born.unwrap_or_default().as_nanos()))
     }
 }
 

@@ -53,6 +53,14 @@ pub struct Folded {
     pub lacks_room: bool,
 }
 
+impl Folded {
+    /// The disk has none for the next step; whether the fold goes on.
+    const fn without_room(&mut self) -> bool {
+        (self.is_interrupted, self.lacks_room) = (true, true);
+        false
+    }
+}
+
 impl Base {
     /// Folds fewer records at once where maps may have only so many bytes (0: no limit): an eighth of that for where they are.
     #[must_use]
@@ -86,64 +94,97 @@ impl Base {
         epoch: u64,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Folded, StorageError> {
-        again_if_refused(|| self.fold_segments(disk, segments, epoch, may_go_on))
-    }
-
-    fn fold_segments(
-        &self,
-        disk: &dyn Disk,
-        segments: &[&str],
-        epoch: u64,
-        may_go_on: &dyn Fn() -> bool,
-    ) -> Result<Folded, StorageError> {
-        let mut chain = Chain::open(disk, segments, epoch, PIECE_BYTES)?;
-        let mut folded = Folded { through: self.folded(), ..Folded::default() };
-        let mut spots = Spots::default();
-        let mut count_max = usize::MAX;
-        let mut free_before = None;
-        while let Some(next) = pass_over(&mut chain, folded.through)? {
-            if folded.transactions > 0 && !may_go_on() {
-                folded.is_interrupted = true;
+        let mut fold = Fold::new(self, disk, segments, epoch)?;
+        while fold.step(self, may_go_on)? {
+            if fold.folded.transactions > 0 && !may_go_on() {
+                fold.folded.is_interrupted = true;
                 break;
-            }
-            if let Next::Clear(clear) = next {
-                self.clear(clear)?;
-                folded.records += 1;
-                folded.through = clear.sequence;
-                folded.has_cleared = true;
-                continue;
-            }
-            let free = self.room_free();
-            // Where hardly anything is left, one step finds out whether the file of the base has what it takes.
-            if self.is_short(free) && free_before.is_some_and(|before| free < before) {
-                (folded.is_interrupted, folded.lacks_room) = (true, true);
-                break;
-            }
-            free_before = Some(free);
-            let bytes_max = self.transaction_records.saturating_mul(RECORD_BYTES).max(TRANSACTION_BYTES_MIN);
-            let bounds = Bounds { bytes_max, count_max, room: self.left_of(free) / 4 };
-            let begin = chain.position();
-            let mut merging = self.begin_merge(Source::Journal, folded)?;
-            let count = gather(&mut chain, &mut merging, bounds, &mut spots)?;
-            let merged = spots.merge(&chain, &mut merging, may_go_on)?;
-            match merging.end(merged)? {
-                (Merged::All, done) => folded = done,
-                // What it took of the disk is the base's now, and the next, smaller try goes there first.
-                (Merged::TooLarge, _) if count > TRANSACTION_RECORDS_MIN => {
-                    count_max = count / 4;
-                    chain.go_to(begin);
-                }
-                (Merged::Interrupted, _) => {
-                    folded.is_interrupted = true;
-                    break;
-                }
-                (Merged::TooLarge | Merged::LacksRoom, _) => {
-                    (folded.is_interrupted, folded.lacks_room) = (true, true);
-                    break;
-                }
             }
         }
-        Ok(folded)
+        Ok(fold.folded)
+    }
+}
+
+/// [`Base::fold_while`] in steps, each of which is one transaction: anything may be read between two of them.
+pub struct Fold {
+    chain: Chain,
+    spots: Spots,
+    /// Records of the next transaction.
+    count_max: usize,
+    /// What the disk had free before the last one.
+    free_before: Option<u64>,
+    folded: Folded,
+}
+
+impl Fold {
+    /// # Errors
+    /// As [`Base::fold`].
+    pub fn new(base: &Base, disk: &dyn Disk, segments: &[&str], epoch: u64) -> Result<Self, StorageError> {
+        Ok(Self {
+            chain: Chain::open(disk, segments, epoch, PIECE_BYTES)?,
+            spots: Spots::default(),
+            count_max: usize::MAX,
+            free_before: None,
+            folded: Folded { through: base.folded(), ..Folded::default() },
+        })
+    }
+
+    /// What was done so far.
+    pub const fn folded(&self) -> &Folded {
+        &self.folded
+    }
+
+    /// Does one transaction, which is given up where `may_go_on` says no; whether there is more to be done. There is not where
+    /// [`Folded::is_interrupted`] says that it goes on another time.
+    ///
+    /// # Errors
+    /// As [`Base::fold`].
+    pub fn step(&mut self, base: &Base, may_go_on: &dyn Fn() -> bool) -> Result<bool, StorageError> {
+        let begin = self.chain.position();
+        let goes_on = again_if_refused(|| {
+            self.chain.go_to(begin);
+            self.fold_some(base, may_go_on)
+        })?;
+        Ok(goes_on && pass_over(&mut self.chain, self.folded.through)?.is_some())
+    }
+
+    /// Folds the next records in one transaction; whether it could.
+    fn fold_some(&mut self, base: &Base, may_go_on: &dyn Fn() -> bool) -> Result<bool, StorageError> {
+        let Self { chain, spots, count_max, free_before, folded } = self;
+        let Some(next) = pass_over(chain, folded.through)? else { return Ok(false) };
+        if let Next::Clear(clear) = next {
+            base.clear(clear)?;
+            folded.records += 1;
+            folded.through = clear.sequence;
+            folded.has_cleared = true;
+            return Ok(true);
+        }
+        let free = base.room_free();
+        // Where hardly anything is left, one step finds out whether the file of the base has what it takes.
+        if base.is_short(free) && free_before.is_some_and(|before| free < before) {
+            return Ok(folded.without_room());
+        }
+        *free_before = Some(free);
+        let bytes_max = base.transaction_records.saturating_mul(RECORD_BYTES).max(TRANSACTION_BYTES_MIN);
+        let bounds = Bounds { bytes_max, count_max: *count_max, room: base.left_of(free) / 4 };
+        let begin = chain.position();
+        let mut merging = base.begin_merge(Source::Journal, *folded)?;
+        let count = gather(chain, &mut merging, bounds, spots)?;
+        let merged = spots.merge(chain, &mut merging, may_go_on)?;
+        match merging.end(merged)? {
+            (Merged::All, done) => *folded = done,
+            // What it took of the disk is the base's now, and the next, smaller try goes there first.
+            (Merged::TooLarge, _) if count > TRANSACTION_RECORDS_MIN => {
+                *count_max = count / 4;
+                chain.go_to(begin);
+            }
+            (Merged::Interrupted, _) => {
+                folded.is_interrupted = true;
+                return Ok(false);
+            }
+            (Merged::TooLarge | Merged::LacksRoom, _) => return Ok(folded.without_room()),
+        }
+        Ok(true)
     }
 }
 

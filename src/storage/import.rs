@@ -128,7 +128,7 @@ pub(super) fn import_redated(
 }
 
 /// Brings everything into the base, whose clock is then the latest tick of all.
-pub(super) fn fold_journal(disk: &HostDisk, base: &Base, epoch: u64) -> Result<(), StorageError> {
+pub(super) fn fold_journal(disk: &dyn Disk, base: &Base, epoch: u64) -> Result<(), StorageError> {
     let options = RecoveryOptions { epoch, folded: base.folded(), salvage: false, read_only: false };
     let recovered = recover(disk, options, &mut |_, _| {})?;
     for segment in &recovered.segments {

@@ -3,12 +3,14 @@
 //! Cells lie in the base by key and are wanted by `applied`, so a part is gathered first: the cells as they go
 //! into chunks, one behind the other, and for each 24 bytes that are sorted. Nothing is allocated for a cell.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::stored::Glance;
+use super::tail::Taken;
 use super::view::{View, Visitor};
 use super::{Base, StorageError, Tail};
-use crate::crdt::Time;
+use crate::crdt::{MapType, Time};
 use crate::handover::Chunk;
 use crate::limits::LOAD_CHUNK_BYTES;
 use crate::mesh::{ShardIndex, partitions_of};
@@ -38,21 +40,61 @@ impl Base {
         request: &LoadRequest<'_>,
         chunk: &mut dyn FnMut(Chunk) -> bool,
     ) -> Result<(), StorageError> {
+        let mut load = Load::new(request);
+        loop {
+            let Some(piece) = load.step(self, tail)? else { continue };
+            let is_last = piece.is_last;
+            if !chunk(piece) || is_last {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// [`Base::load`] in steps: anything may be folded, and segments may go, between two of them.
+pub struct Load {
+    map: Arc<str>,
+    partitions: Range<u16>,
+    forget_before: Time,
+    stage: Stage,
+}
+
+/// What was done last.
+enum Stage {
+    Asked,
+    Taken(Taken),
+    Opened(Box<View>),
+    Gathered(GivingOut),
+}
+
+impl Load {
+    pub fn new(request: &LoadRequest<'_>) -> Self {
         let LoadRequest { map, owner, shards, forget_before } = *request;
-        let partitions = partitions_of(owner, shards);
-        let view = View::open(self, tail, map, partitions.clone())?;
-        let map: Arc<str> = map.into();
-        let mut part = Part::default();
-        let forgotten = view.visit(partitions, forget_before, &mut part)?;
-        let empty = || Chunk {
-            map: Arc::clone(&map),
-            map_type: view.map_type,
-            pruned_through: view.pruned_through.max(forgotten),
-            cells: Vec::new(),
-            is_last: false,
+        Self { map: map.into(), partitions: partitions_of(owner, shards), forget_before, stage: Stage::Asked }
+    }
+
+    /// Does a piece of it, after which the next chunk may be there. Nothing is to come behind the last one.
+    ///
+    /// # Errors
+    /// As [`Base::load`].
+    pub fn step(&mut self, base: &Base, tail: &Tail) -> Result<Option<Chunk>, StorageError> {
+        let Self { map, partitions, forget_before, .. } = self;
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Asked) {
+            Stage::Asked => Stage::Taken(tail.take(map, partitions)),
+            Stage::Taken(taken) => Stage::Opened(Box::new(View::open_behind(base, taken, map)?)),
+            Stage::Opened(view) => {
+                let mut part = Part::default();
+                let forgotten = view.visit(partitions.clone(), *forget_before, &mut part)?;
+                let pruned_through = view.pruned_through.max(forgotten);
+                Stage::Gathered(part.give_out(map, view.map_type, pruned_through))
+            }
+            Stage::Gathered(mut chunks) => {
+                let chunk = chunks.next();
+                self.stage = Stage::Gathered(chunks);
+                return Ok(chunk);
+            }
         };
-        part.give_out(empty, chunk);
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -93,24 +135,46 @@ impl Visitor for Part {
 }
 
 impl Part {
-    /// Gives out everything in applied order, until it is told to stop.
-    pub fn give_out(mut self, empty: impl Fn() -> Chunk, give: &mut dyn FnMut(Chunk) -> bool) {
+    /// Gives out everything in applied order, as chunks of that map.
+    pub fn give_out(mut self, map: &Arc<str>, map_type: Option<MapType>, pruned_through: Time) -> GivingOut {
         self.order.sort_unstable();
-        let mut piece = empty();
-        for place in &self.order {
-            // Not by the lengths that stand there: the processor fetches many cells at once if it need not wait for those.
-            let cells = &self.blocks[place.block as usize][place.offset as usize..];
-            let cell = &cells[..place.bytes as usize];
-            let is_full = !piece.cells.is_empty() && piece.cells.len() + cell.len() > LOAD_CHUNK_BYTES;
-            if is_full && !give(std::mem::replace(&mut piece, empty())) {
-                return;
-            }
-            if piece.cells.is_empty() {
-                piece.cells.reserve_exact(cell.len().max(LOAD_CHUNK_BYTES));
-            }
-            piece.cells.extend_from_slice(cell);
+        GivingOut { part: self, given: 0, is_over: false, map: Arc::clone(map), map_type, pruned_through }
+    }
+}
+
+/// The chunks of a part; the last one may be the only one, and empty.
+pub(super) struct GivingOut {
+    part: Part,
+    /// Cells that have been.
+    given: usize,
+    is_over: bool,
+    map: Arc<str>,
+    map_type: Option<MapType>,
+    pruned_through: Time,
+}
+
+impl Iterator for GivingOut {
+    type Item = Chunk;
+
+    fn next(&mut self) -> Option<Chunk> {
+        if self.is_over {
+            return None;
         }
-        piece.is_last = true;
-        give(piece);
+        let mut cells = Vec::new();
+        for place in &self.part.order[self.given..] {
+            // Not by the lengths that stand there: the processor fetches many cells at once if it need not wait for those.
+            let block = &self.part.blocks[place.block as usize][place.offset as usize..];
+            let cell = &block[..place.bytes as usize];
+            if cells.is_empty() {
+                cells.reserve_exact(cell.len().max(LOAD_CHUNK_BYTES));
+            } else if cells.len() + cell.len() > LOAD_CHUNK_BYTES {
+                break;
+            }
+            cells.extend_from_slice(cell);
+            self.given += 1;
+        }
+        self.is_over = self.given == self.part.order.len();
+        let Self { map_type, pruned_through, is_over, .. } = *self;
+        Some(Chunk { map: Arc::clone(&self.map), map_type, pruned_through, cells, is_last: is_over })
     }
 }

@@ -53,6 +53,10 @@ impl PageFile {
         self.has_failed.load(Ordering::Acquire)
     }
 
+    pub fn note_failure(&self) {
+        self.has_failed.store(true, Ordering::Release);
+    }
+
     pub fn forget_failure(&self) {
         self.has_failed.store(false, Ordering::Release);
     }
@@ -115,7 +119,7 @@ impl DiskFile for PageFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let read = self.read_checked(buffer, offset);
         if read.is_err() {
-            self.has_failed.store(true, Ordering::Release);
+            self.note_failure();
         }
         read
     }

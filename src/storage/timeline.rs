@@ -7,8 +7,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::time::UNIX_EPOCH;
 
 use super::disk::replace_file_with;
 use super::text_file::{self, TextFile};
@@ -42,7 +40,7 @@ impl Timeline {
     /// # Errors
     /// [`StorageError::Io`].
     pub fn follow(
-        disk: &HostDisk,
+        disk: &dyn Disk,
         first: Option<Self>,
         is_salvaged: bool,
         fresh: impl FnOnce() -> Self,
@@ -81,9 +79,9 @@ impl Timeline {
     }
 
     /// `None`: there is none of this directory. Whatever cannot be read as one says nothing, and who starts over loses nothing.
-    fn read(disk: &HostDisk) -> Result<Option<Self>, StorageError> {
+    fn read(disk: &dyn Disk) -> Result<Option<Self>, StorageError> {
         let Some(Ok(text)) = text_file::read(disk, NAME)?.map(String::from_utf8) else { return Ok(None) };
-        let place = place(disk, NAME).map_err(StorageError::io("read", NAME))?;
+        let place = disk.birth(NAME).map_err(StorageError::io("read", NAME))?;
         Ok(Self::fields(&text).filter(|timeline| timeline.text(&place) == text))
     }
 
@@ -108,8 +106,8 @@ impl Timeline {
         Some(Self { epoch: file.hex("epoch")?, incarnation: file.hex("incarnation")?.try_into().ok()? })
     }
 
-    fn write(&self, disk: &HostDisk) -> Result<(), StorageError> {
-        replace_file_with(disk, NAME, |file| Ok(self.text(&place(disk, file)?).into_bytes().into()))
+    fn write(&self, disk: &dyn Disk) -> Result<(), StorageError> {
+        replace_file_with(disk, NAME, |file| Ok(self.text(&disk.birth(file)?).into_bytes().into()))
     }
 
     fn text(&self, place: &str) -> String {
@@ -118,13 +116,4 @@ impl Timeline {
             "annulus-timeline 1\nepoch {epoch:016x}\nincarnation {incarnation:08x}\nfile {place}\n"
         ))
     }
-}
-
-/// What tells a file from all its copies, and stays as it is when it is renamed: its inode, and when that was made.
-fn place(disk: &HostDisk, name: &str) -> io::Result<String> {
-    let metadata = fs::metadata(disk.path(name))?;
-    // Not every file system knows.
-    let born =
-        metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-    Ok(format!("{}.{}", metadata.ino(), born.as_nanos()))
 }

@@ -13,7 +13,7 @@ use super::stored::Glance;
 use super::view::{View, Visitor, WHOLE};
 use super::{BASE_FILE, Base, Counts, StorageError, Tail, Timeline, timeline};
 use crate::crdt::{HashedKey, Map, MapType, Refused, Time};
-use crate::handover::{Chunk, Image};
+use crate::handover::Image;
 use crate::mesh::KeyHasher;
 
 /// What was found.
@@ -201,25 +201,14 @@ impl Visitor for Checking<'_> {
 fn restore(part: Part, hasher: KeyHasher, name: &str, map_type: MapType) -> Result<Map, Refused> {
     let mut map = Map::new(map_type);
     let map_hash = hasher.map(name);
-    let empty = || Chunk {
-        map: name.into(),
-        map_type: Some(map_type),
-        pruned_through: Time::ZERO,
-        cells: Vec::new(),
-        is_last: false,
-    };
-    let mut restored = Ok(());
-    part.give_out(empty, &mut |chunk| {
-        restored = chunk.iter().try_for_each(|(key, image)| {
+    part.give_out(&name.into(), Some(map_type), Time::ZERO).try_for_each(|chunk| {
+        chunk.iter().try_for_each(|(key, image)| {
             let Ok(key_text) = std::str::from_utf8(key) else { return Ok(()) };
             let Ok((applied, parts)) = Image::parts(image) else { return Ok(()) };
             let hashed = HashedKey { hash: hasher.key(map_hash, key_text), bytes: key };
             map.restore(hashed, applied, parts.flatten().map(|part| (part.delta, part.applied)))
-        });
-        restored.is_ok()
-    });
-    restored.map(|()| {
-        map.finish_restore(Time::ZERO);
-        map
-    })
+        })
+    })?;
+    map.finish_restore(Time::ZERO);
+    Ok(map)
 }

@@ -46,7 +46,14 @@ impl View {
     /// # Errors
     /// [`StorageError::Base`], and of the segments of the tail.
     pub fn open(base: &Base, tail: &Tail, map: &str, partitions: Range<u16>) -> Result<Self, StorageError> {
-        let taken = tail.take(map, &partitions);
+        Self::open_behind(base, tail.take(map, &partitions), map)
+    }
+
+    /// The same, where the records of the tail were taken before.
+    ///
+    /// # Errors
+    /// As [`View::open`].
+    pub fn open_behind(base: &Base, taken: Taken, map: &str) -> Result<Self, StorageError> {
         Self::of(base, base.begin_read()?, taken, map)
     }
 

@@ -152,7 +152,8 @@ impl World {
             }
             for (map, watch) in &client.watches {
                 let name = &self.scenario.maps[*map].name;
-                check_replica(watch, &truth[map], &format!("{} of {name}", client.name));
+                let is_revived = |key: &str| self.oracle.is_revived(*map, key);
+                check_replica(watch, &truth[map], &is_revived, &format!("{} of {name}", client.name));
             }
         }
     }
@@ -261,9 +262,9 @@ impl World {
     }
 }
 
-fn check_replica(watch: &Watch, truth: &Replica, whose: &str) {
+fn check_replica(watch: &Watch, truth: &Replica, is_revived: &dyn Fn(&str) -> bool, whose: &str) {
     let (ours, theirs) = (watch.replica.visible(), truth.visible());
-    for key in ours.keys().chain(theirs.keys()) {
+    for key in ours.keys().chain(theirs.keys()).filter(|key| !is_revived(key)) {
         let is_unclear = watch.is_excused || watch.unclear.contains(key);
         if watch.haunted.contains(key) {
             check_haunted(watch, truth, key, whose);

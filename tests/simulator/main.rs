@@ -12,6 +12,7 @@
 
 #![allow(clippy::disallowed_types, reason = "a disk may be used by many threads, so this one could be")]
 
+mod backup;
 mod calm;
 mod clear;
 mod client;
@@ -51,6 +52,8 @@ struct Outcome {
     clears: u64,
     /// Clears that the end of the process cut short.
     cut_short: u64,
+    /// Times that a server started on a backup.
+    restored: u64,
     divided: u64,
     slow_consumers: u64,
     evictions: u64,
@@ -73,6 +76,7 @@ impl Outcome {
         self.resets += other.resets;
         self.clears += other.clears;
         self.cut_short += other.cut_short;
+        self.restored += other.restored;
         self.divided += other.divided;
         self.slow_consumers += other.slow_consumers;
         self.evictions += other.evictions;
@@ -131,9 +135,15 @@ fn run(seed: u64) -> Outcome {
     let mut world = World::new(seed);
     for _ in 0..world.random.between(1, 4) {
         world.storm();
+        if world.random.per_mille(500) {
+            world.restore();
+        }
         world.heal();
         if world.random.per_mille(200) {
             world.clear();
+        }
+        if world.random.per_mille(250) {
+            world.take_backup();
         }
     }
     world.expire();
@@ -157,6 +167,7 @@ fn run(seed: u64) -> Outcome {
         resets: 0,
         clears: world.clears,
         cut_short: world.cut_short,
+        restored: world.restored,
         divided: 0,
         slow_consumers: 0,
         evictions: 0,

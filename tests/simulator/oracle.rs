@@ -3,11 +3,17 @@
 //! Two books are kept: what holds while the process lives, and what a crash must leave, which are the operations
 //! acknowledged as durable. After a crash the second is all there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::client::TIE_TAG;
 use crate::replica::{Cell, Replica, Stamp};
 use crate::scenario::MapSpec;
+
+/// What was promised at one moment.
+pub struct Snapshot {
+    book: Book,
+    latest: Stamp,
+}
 
 /// What the operations of one key of a counter allow.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,6 +37,8 @@ pub struct Oracle {
     /// The latest stamp a server gave that is durable, and what it was before the last crash.
     latest: Stamp,
     clock_floor: Stamp,
+    /// Keys at which something may be older than a removal that is forgotten, so that replicas that know of it differ.
+    revived: BTreeSet<(usize, String)>,
     pub acked: u64,
     pub acked_durable: u64,
     /// Of `acked`, those of SyncKit's clients.
@@ -179,6 +187,27 @@ impl Oracle {
     pub fn crashed(&mut self) {
         self.now = self.durable.clone();
         self.clock_floor = self.latest.clone();
+    }
+
+    /// Something that a client has dated itself is written, where removals are forgotten.
+    pub fn may_come_back(&mut self, map: usize, key: &str) {
+        self.revived.insert((map, key.to_owned()));
+    }
+
+    /// Whether a replica may have another state of this key than the shards.
+    pub fn is_revived(&self, map: usize, key: &str) -> bool {
+        self.revived.contains(&(map, key.to_owned()))
+    }
+
+    /// What must be there in a copy of what is there now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { book: self.now.clone(), latest: self.latest.clone() }
+    }
+
+    /// A server goes on from such a copy.
+    pub fn restored(&mut self, Snapshot { book, latest }: Snapshot) {
+        (self.now, self.durable) = (book.clone(), book);
+        (self.latest, self.clock_floor) = (latest.clone(), latest);
     }
 
     /// Whether a crash must leave at least this.

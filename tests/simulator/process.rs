@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use annulus::config::Config;
 use annulus::dialect;
 use annulus::mesh::{KeyHasher, ShardIndex, connect_with_capacity};
 use annulus::shard::{Now, Shard, Shared, SharedStorage};
@@ -50,10 +51,12 @@ impl World {
                 assert!(starts < STARTS_MAX, "the server does not start");
             };
             service.is_calm = self.is_calm;
-            shared.epoch = service.format.epoch;
+            shared.epoch = service.timeline.epoch;
+            let node = service.timeline.node(&service.format.node);
+            shared.config = Arc::new(Config { node, ..self.scenario.config.clone() });
             shared.hasher = KeyHasher::new(service.format.secret);
             let progress = Arc::clone(&service.progress);
-            let (clock_floor, cleared_through) = (service.clock, service.cleared_through());
+            let (clock_floor, cleared_through) = (service.clock, service.cleared_at_start);
             shared.storage = Some(SharedStorage { progress, clock_floor, cleared_through });
             storage_ports = given.into_iter().map(Some).collect();
             self.service = Some(service);
@@ -102,7 +105,7 @@ impl World {
         self.replace_process(crash);
     }
 
-    fn replace_process(&mut self, crash: Crash) {
+    pub fn replace_process(&mut self, crash: Crash) {
         for node in self.nodes.drain(..) {
             self.retired.add(&node.shard.metrics_now());
         }
@@ -116,7 +119,7 @@ impl World {
     }
 
     /// What the kernel has for clients may still reach them; then all connections are gone.
-    fn lose_connections(&mut self) {
+    pub fn lose_connections(&mut self) {
         for index in 0..self.clients.len() {
             if self.random.per_mille(500) {
                 self.with_client(index, |client, link, context| client.read(link, context));

@@ -2,6 +2,7 @@
 
 use crate::client::SyncKit;
 use crate::node::Node;
+use crate::scenario::StorageSpec;
 use crate::service::Service;
 use crate::world::World;
 
@@ -85,7 +86,8 @@ impl World {
 
     /// A map that could not be loaded is asked for again after a second.
     pub fn wait_us_max(&self) -> u64 {
-        let fails = self.scenario.storage.as_ref().is_some_and(|spec| spec.failed_loads_per_mille > 0);
+        let fails = |spec: &StorageSpec| spec.failed_loads_per_mille > 0 || spec.disk_faults > 0;
+        let fails = self.scenario.storage.as_ref().is_some_and(fails);
         if fails { WAIT_US_MAX + 1_100_000 } else { WAIT_US_MAX }
     }
 

@@ -38,10 +38,14 @@ pub struct StorageSpec {
     /// Of spare files; 0: there are none.
     pub spare_bytes: u64,
     pub checkpoint_interval_us: u64,
+    /// Bytes of the base that redb keeps in memory.
+    pub cache_bytes: usize,
     /// Records that are folded in one transaction.
     pub transaction_records: usize,
-    /// The longest time that folding a segment takes.
+    /// The longest time between two folds, and that a thread stands still in the middle of something.
     pub fold_us: u64,
+    /// Times in a thousand steps of a fold or a load that it does.
+    pub rests_per_mille: usize,
     /// How long removals are remembered.
     pub retention_ms: u64,
     /// Times in a hundred thousand steps that the process or the power ends, and that something is wrong with the
@@ -85,9 +89,12 @@ pub struct Scenario {
     pub jumps: usize,
     /// How far the wall clocks of some shards are from that of the first.
     pub skew_ms: i64,
-    /// Removals are forgotten during the run. Clients then bring no stamps and tags of their own, and hear
-    /// their own changes, as what is older than a forgotten removal may come back.
+    /// Removals are forgotten during the run. Clients then hear their own changes, as what is older than a forgotten removal may
+    /// come back.
     pub forgets: bool,
+    /// Whether clients bring stamps and tags of their own. With removals that are forgotten nobody knows what is at such a key
+    /// then, but all servers say the same of it.
+    pub brings_stamps: bool,
     /// Requests without an answer past which a client waits.
     pub asked_max: usize,
     /// Operations of one write; all of them fit into a message.
@@ -108,7 +115,7 @@ impl Scenario {
         // A map of 10 000 keys: what is wrong only there is wrong in production.
         let is_large = !is_heavy && random.per_mille(30);
         let is_tight = !is_heavy && !is_large && random.per_mille(100);
-        let forgets = random.per_mille(120);
+        let forgets = random.per_mille(200);
         let never_conflates = shards == 1 && random.per_mille(500);
         let mut maps = maps(random);
         if is_tight || is_heavy {
@@ -140,12 +147,14 @@ impl Scenario {
         }
         let storage = keeps.then(|| storage(random, &mut config));
         let maps_watched = random.between(1, maps.len());
+        let queue_envelopes = if is_heavy { 1 } else { random.pick(&[1, 1, 2, 3, 4, 24, 64]) };
+        let clients_synckit = random.pick(&[0, 0, 1, clients / 2, clients - 1]);
         Self {
             storage,
             shards,
-            queue_envelopes: if is_heavy { 1 } else { random.pick(&[1, 1, 2, 3, 4, 24, 64]) },
+            queue_envelopes,
             clients,
-            clients_synckit: random.pick(&[0, 0, 1, clients / 2, clients - 1]),
+            clients_synckit,
             steps: if is_heavy || is_large {
                 random.between(2000, 6000)
             } else {
@@ -174,6 +183,7 @@ impl Scenario {
             jumps: random.pick(&[0, 0, 5, 20]),
             skew_ms: [0, 3, 1_000][clients % 3],
             forgets,
+            brings_stamps: !forgets || clients_synckit == 0 && clients.is_multiple_of(2),
             never_conflates,
             maps,
             maps_watched,
@@ -213,8 +223,10 @@ fn storage(random: &mut Random, config: &mut Config) -> StorageSpec {
             _ => 0,
         },
         checkpoint_interval_us: random.pick(&[1_000, 20_000, 1_000_000]),
+        cache_bytes: random.pick(&[0, 16 << 10, 1 << 20]),
         transaction_records: random.pick(&[1, 5, 1000]),
-        fold_us: random.pick(&[0, 3_000, 300_000]),
+        fold_us: random.pick(&[0, 3_000, 60_000, 300_000]),
+        rests_per_mille: random.pick(&[0, 100, 400]),
         retention_ms: config.tombstone_retention_ms,
         crashes: random.pick(&[0, 10, 30, 100]),
         disk_faults: random.pick(&[0, 30, 100, 300]),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use annulus::metrics::Metrics;
 use annulus::shard::Now;
 
+use crate::backup::Backup;
 use crate::client::{Client, Context, Tie};
 use crate::disk::{Fault, SimDisk};
 use crate::frames::{self, TEXT};
@@ -27,6 +28,9 @@ pub struct World {
     pub disk: SimDisk,
     /// `None`: memory storage.
     pub service: Option<Service>,
+    /// The last one, until it is used.
+    pub backup: Option<Backup>,
+    pub restored: u64,
     /// Errors that the disk had given when the process started.
     pub errors_before: u64,
     /// What the shards of former processes have counted.
@@ -55,6 +59,8 @@ impl World {
             nodes: Vec::new(),
             disk: SimDisk::new(random.next()),
             service: None,
+            backup: None,
+            restored: 0,
             errors_before: 0,
             retired: Metrics::default(),
             links: Vec::new(),

@@ -15,7 +15,7 @@ use annulus::storage::{Base, Disk, HostDisk, LoadRequest, StorageError, backup};
 
 use crate::crdt_histories::Random;
 use crate::data_dir::{format, overwrite};
-use crate::disks::TempFolder;
+use crate::disks::{MemoryDisk, TempFolder};
 use crate::journal_files::{EPOCH, JournalFiles};
 use crate::loading::many;
 use crate::model::{HASHER, no_tail, open_base, records_of};
@@ -127,6 +127,29 @@ fn a_load_that_meets_a_damaged_page_fails_alone() {
     }
     assert!(failed > 20 && of_one_map > 20, "{failed} pages were needed, {of_one_map} by one map");
     assert_eq!(MAPS.map(|map| load(&base, map).unwrap()), [150; 3], "nothing of it stays");
+}
+
+/// Goal: one moment in which the disk does nothing costs what is asked in it. Method: a load meets damage, whereupon the base is
+/// opened anew, which fails once as well, as the length of its file cannot be synced.
+#[test]
+fn a_base_that_could_not_be_opened_anew_is_opened_at_the_next_try() {
+    let disk = MemoryDisk::default();
+    let segment = JournalFiles::new(&disk).write(&records_of("todos", &many(150, 500)));
+    open_base(&disk).fold(&disk, &segment, EPOCH).unwrap();
+    let base = Base::open(&disk, HASHER, 0).unwrap();
+    let file = disk.open("base.redb").unwrap();
+    let mut sound = vec![0; file.size().unwrap() as usize];
+    file.read_at(&mut sound, 0).unwrap();
+    let mut damaged = sound.clone();
+    let pages = damaged.chunks_mut(PAGE_BYTES as usize).skip(REGION_HEADER_PAGES as usize + 1);
+    pages.for_each(|page| page[7] ^= 1);
+    file.write_at(&damaged, 0).unwrap();
+    assert!(is_refusal(&load(&base, "todos").unwrap_err()));
+    file.write_at(&sound, 0).unwrap();
+    disk.lose_after_syncs(0);
+    assert!(matches!(load(&base, "todos").unwrap_err(), StorageError::Io { what: "sync", .. }));
+    assert!(disk.has_lost());
+    assert_eq!(load(&base, "todos").unwrap(), 150);
 }
 
 #[test]

@@ -189,6 +189,11 @@ impl Disk for MemoryDisk {
     fn sync_folder(&self, _folder: &str) -> io::Result<()> {
         self.0.count_sync()
     }
+
+    fn birth(&self, name: &str) -> io::Result<String> {
+        let files = lock(&self.0.files);
+        Ok(format!("{:p}", Arc::as_ptr(files.get(name).ok_or(io::ErrorKind::NotFound)?)))
+    }
 }
 
 impl DiskFile for MemoryFile {

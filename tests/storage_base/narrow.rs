@@ -110,6 +110,10 @@ impl Disk for Narrow {
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         self.0.sync_folder(folder)
     }
+
+    fn birth(&self, name: &str) -> io::Result<String> {
+        self.0.birth(name)
+    }
 }
 
 impl DiskFile for File {

@@ -79,6 +79,10 @@ impl Disk for Counting {
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         self.disk.sync_folder(folder)
     }
+
+    fn birth(&self, name: &str) -> io::Result<String> {
+        self.disk.birth(name)
+    }
 }
 
 impl DiskFile for File {

@@ -248,6 +248,10 @@ impl Disk for MemoryDisk {
         synced.into_iter().for_each(|renaming| renaming.apply(&mut state.durable_names));
         Ok(())
     }
+
+    fn birth(&self, name: &str) -> io::Result<String> {
+        Ok(self.lock().content(name)?.to_string())
+    }
 }
 
 impl DiskFile for MemoryFile {

@@ -86,6 +86,10 @@ impl Op {
         }
     }
 
+    pub fn brings_stamp_or_tag(&self) -> bool {
+        self.own_stamp().is_some() || matches!(self.kind, OpKind::Add { tag: Some(_), .. })
+    }
+
     /// Whether its stamp may be too far ahead: the clock of a server is at most a step back behind its own.
     pub fn is_far_ahead(&self) -> bool {
         self.own_stamp().is_some_and(|at| at.millis > self.made_ms + 40_000)
@@ -248,7 +252,7 @@ impl Client {
                 OpKind::RemoveAll { tags: context.oracle.tags_of(map, key, None) }
             }
             _ => {
-                let own_tag = !context.scenario.forgets && context.random.per_mille(300);
+                let own_tag = context.scenario.brings_stamps && context.random.per_mille(300);
                 let value = self.value(context);
                 let tag = own_tag.then(|| format!("{}-{}", self.name, self.next_op));
                 OpKind::Add { value, tag, at: self.at(context) }
@@ -265,7 +269,7 @@ impl Client {
 
     /// A stamp of its own, now and then: from a clock that is right, behind, ahead, or far ahead.
     fn at(&mut self, context: &mut Context<'_>) -> Option<Stamp> {
-        if context.scenario.forgets || !context.random.per_mille(300) {
+        if !context.scenario.brings_stamps || !context.random.per_mille(300) {
             return None;
         }
         let millis = match context.random.below(20) {

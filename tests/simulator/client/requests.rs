@@ -268,6 +268,9 @@ impl Client {
             if let OpKind::Increment { by } = op.kind {
                 context.oracle.increment_sent(op.map, &op.key, by);
             }
+            if context.scenario.forgets && op.brings_stamp_or_tag() {
+                context.oracle.may_come_back(op.map, &op.key);
+            }
             op.write_to(&mut list, &context.scenario.maps[op.map].name, &self.name);
             if op.is_opaque() {
                 self.mark_unclear(op);

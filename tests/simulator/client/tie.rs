@@ -35,9 +35,9 @@ pub struct Tie {
 
 impl Client {
     /// Now and then an operation of the tie that is on, or of a new one. SyncKit's clients see no node, no end and no
-    /// deletion in a stamp, and what is older than a forgotten removal may come back: there are none with either.
+    /// deletion in a stamp: there are none with those.
     pub(super) fn tie_op(&mut self, context: &mut Context<'_>) -> Option<Op> {
-        let has_ties = context.scenario.clients_synckit == 0 && !context.scenario.forgets;
+        let has_ties = context.scenario.clients_synckit == 0 && context.scenario.brings_stamps;
         if !has_ties || !context.random.per_mille(300) {
             return None;
         }

@@ -16,6 +16,8 @@ pub struct Fault {
 pub enum FaultKind {
     /// The process ends there, in the middle of whatever it does.
     End(Crash),
+    /// A read fails.
+    ReadError,
     /// A write fails and leaves nothing.
     WriteError,
     /// A write ends early.
@@ -36,6 +38,7 @@ impl Fault {
             FaultKind::End(Crash::PowerCut),
             FaultKind::End(Crash::PowerCut),
             FaultKind::End(Crash::Kill),
+            FaultKind::ReadError,
             FaultKind::WriteError,
             FaultKind::ShortWrite,
             FaultKind::SyncError,

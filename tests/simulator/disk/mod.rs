@@ -47,6 +47,8 @@ struct State {
     inodes: BTreeMap<u64, Inode>,
     next_inode: u64,
     fault: Option<Fault>,
+    /// Nothing can be read.
+    fails_reads: bool,
     /// What a file that was removed had in it: the disk gives it to whoever grows without writing.
     left_over: Vec<u8>,
     counts: Counts,
@@ -83,6 +85,7 @@ impl SimDisk {
             inodes: BTreeMap::new(),
             next_inode: 1,
             fault: None,
+            fails_reads: false,
             left_over: Vec::new(),
             counts: Counts::default(),
         })))
@@ -95,6 +98,17 @@ impl SimDisk {
 
     pub fn disarm(&self) {
         self.state().fault = None;
+    }
+
+    /// Whether no file can be read from now on.
+    pub fn fail_reads(&self, fails: bool) {
+        self.state().fails_reads = fails;
+    }
+
+    /// Goes on counting where another disk has ended.
+    pub fn count_on(&self, other: &Self) {
+        let counts = other.counts();
+        self.state().counts = counts;
     }
 
     /// The end that the process has met in the middle of something, if it has.
@@ -234,6 +248,12 @@ impl Disk for SimDisk {
         state.names.sync(folder);
         Ok(())
     }
+
+    fn birth(&self, name: &str) -> io::Result<String> {
+        let state = self.state();
+        state.check(state.process)?;
+        Ok(state.names.find(name).ok_or(ErrorKind::NotFound)?.to_string())
+    }
 }
 
 /// One open file of one process.
@@ -264,6 +284,9 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let mut state = self.state()?;
+        if state.fails_reads || state.take_error(&[FaultKind::ReadError]).is_some() {
+            return Err(io::Error::other("input/output error"));
+        }
         let offset = offset as usize;
         let bytes = state.inode(self.inode).live().get(offset..offset + buffer.len());
         buffer.copy_from_slice(bytes.ok_or(ErrorKind::UnexpectedEof)?);

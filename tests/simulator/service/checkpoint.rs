@@ -1,30 +1,15 @@
-//! Segments into the base, and only then out of the folder.
+//! Segments into the base, and only then out of the folder: the service's own folds, step by step.
 
-use annulus::crdt::Time;
+use std::cell::Cell;
+
+use annulus::service::{At, Folding, Pace};
 use annulus::storage::{Disk, FinishedSegment, StorageError, is_without_room, prepare, recycle};
 
 use super::{Now, Service};
 use crate::random::Random;
 
-/// A segment that is not in the base.
-pub struct Unfolded {
-    name: String,
-    next_sequence: u64,
-    /// For each shard, up to where it is in the base then; empty for one that was found at start.
-    last_applied: Vec<Time>,
-    prepared_bytes: Option<u64>,
-}
-
-impl Unfolded {
-    pub fn finished(finished: FinishedSegment) -> Self {
-        let FinishedSegment { name, next_sequence, last_applied, prepared_bytes, .. } = finished;
-        Self { name, next_sequence, last_applied, prepared_bytes }
-    }
-
-    pub fn found(name: String, next_sequence: u64) -> Self {
-        Self { name, next_sequence, last_applied: Vec::new(), prepared_bytes: None }
-    }
-}
+/// Times in a thousand that a fold is put back between two transactions, as by one that is in more of a hurry.
+const CUT_SHORT_PER_MILLE: usize = 50;
 
 impl Service {
     /// Has what has come so far end up in a finished segment.
@@ -34,41 +19,78 @@ impl Service {
         self.may_step = true;
     }
 
-    pub(super) fn checkpoint(&mut self, now: Now, random: &mut Random) -> Result<(), StorageError> {
+    pub(super) fn roll_if_due(&mut self, now: Now) {
         if self.checkpoint_at_us <= now.us {
             self.roll();
             self.checkpoint_at_us = now.us + self.spec.checkpoint_interval_us;
         }
+    }
+
+    /// One step of a fold.
+    pub(super) fn fold(&mut self, now: Now, random: &mut Random) -> Result<(), StorageError> {
         if self.fold_at_us > now.us {
             return Ok(());
         }
-        let Some(segment) = self.unfolded.pop_front() else { return Ok(()) };
-        self.fold_at_us = now.us + random.below(self.spec.fold_us as usize + 1) as u64;
-        let folded = self.base.fold(&self.disk, &segment.name, self.format.epoch)?;
-        if folded.is_interrupted {
-            // It has found no room.
-            self.unfolded.push_front(segment);
+        let Some((mut folding, pace)) = self.folding.take().or_else(|| self.begin_fold(random)) else {
             return Ok(());
+        };
+        let windows_left =
+            Cell::new(if random.per_mille(CUT_SHORT_PER_MILLE) { random.below(3) } else { usize::MAX });
+        let may_go_on = || {
+            let left = windows_left.get();
+            windows_left.set(left.saturating_sub(1));
+            left > 0 && self.segments.may_go_on(pace)
+        };
+        let at = folding.step(&self.data_set(), now.unix_ms, &may_go_on)?;
+        self.counts.fold_steps += 1;
+        match at {
+            At::Within if !self.segments.may_go_on(pace) || random.per_mille(CUT_SHORT_PER_MILLE) => {
+                self.counts.folds_cut_short += 1;
+                self.give_up(&folding, now)?;
+            }
+            At::Within | At::InBase => {
+                self.folding = Some((folding, pace));
+                self.fold_at_us = now.us + self.rest_us(random);
+            }
+            At::WithoutRoom => self.give_up(&folding, now)?,
+            At::End => {
+                self.counts.folds += 1;
+                self.fold_at_us = now.us + random.below(self.spec.fold_us as usize + 1) as u64;
+                self.woken.extend(0..self.ports.len());
+                self.taken_out(folding.segments())?;
+            }
         }
-        self.counts.folds += 1;
-        if folded.has_cleared {
-            self.types.clear();
-        }
-        let forget_before = Time::new(now.unix_ms.saturating_sub(self.spec.retention_ms), 0);
-        self.base.sweep(forget_before, now.unix_ms, random.between(1, 50))?;
-        self.tail.drop_through(segment.next_sequence - 1);
-        for (shard, &applied) in segment.last_applied.iter().enumerate() {
-            self.progress.shard(shard).set_folded(applied);
-            self.woken.push(shard);
-        }
-        match segment.prepared_bytes.filter(|_| self.journal.spares() < 2) {
+        Ok(())
+    }
+
+    fn begin_fold(&self, random: &mut Random) -> Option<(Folding, Pace)> {
+        let (pace, segments) = [Pace::Idle, Pace::Hurry]
+            .into_iter()
+            .find_map(|pace| Some((pace, self.segments.next_if_any(pace)?)))?;
+        Some((Folding::new(segments, random.between(1, 50)), pace))
+    }
+
+    /// Those of its segments that are in the base go, and the others wait for another fold.
+    fn give_up(&mut self, folding: &Folding, now: Now) -> Result<(), StorageError> {
+        let count = folding.give_up(&self.data_set(), now.unix_ms)?;
+        self.taken_out(&folding.segments()[..count])
+    }
+
+    fn taken_out(&mut self, segments: &[FinishedSegment]) -> Result<(), StorageError> {
+        self.segments.folded(segments.len());
+        segments.iter().try_for_each(|segment| self.use_again_or_remove(segment))
+    }
+
+    fn use_again_or_remove(&mut self, segment: &FinishedSegment) -> Result<(), StorageError> {
+        let FinishedSegment { name, prepared_bytes, .. } = segment;
+        match prepared_bytes.filter(|_| self.journal.spares() < 2) {
             Some(bytes) => {
                 self.spare_number += 1;
-                let spare = recycle(&self.disk, &segment.name, self.spare_number, bytes);
-                self.journal.add_spare(spare.map_err(StorageError::io("use again", &segment.name))?);
+                let spare = recycle(&self.disk, name, self.spare_number, bytes);
+                self.journal.add_spare(spare.map_err(StorageError::io("use again", name))?);
                 Ok(())
             }
-            None => self.disk.remove(&segment.name).map_err(StorageError::io("remove", &segment.name)),
+            None => self.disk.remove(name).map_err(StorageError::io("remove", name)),
         }
     }
 

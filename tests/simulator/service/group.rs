@@ -3,7 +3,7 @@
 use annulus::handover::FromStorage;
 use annulus::storage::{Disk, JOURNAL_FOLDER, Step, StorageError, is_without_room};
 
-use super::{Now, Service, Unfolded};
+use super::{Now, Service};
 use crate::random::Random;
 
 /// A step that the disk is busy with.
@@ -28,7 +28,7 @@ impl Service {
         }
         while let Some(finished) = self.journal.take_finished() {
             self.counts.segments += 1;
-            self.unfolded.push_back(Unfolded::finished(finished));
+            self.segments.finished(finished);
         }
         Ok(())
     }

@@ -1,66 +1,90 @@
-//! Maps for the shards, each of which gets its part by itself.
+//! Maps for the shards: the service's own loads, each in as many steps as it has, with anything in between.
 
-use annulus::crdt::Time;
+use std::io;
+
 use annulus::handover::FromStorage;
-use annulus::mesh::{KeyList, ShardIndex};
-use annulus::storage::{LoadRequest, StorageError};
+use annulus::mesh::ShardIndex;
+use annulus::service::{Loading, Wanted, look_up};
+use annulus::storage::StorageError;
 
 use super::{Now, Service};
 use crate::random::Random;
 
+/// Steps of a load before the disk cannot be read any more: it has some before its first chunk.
+const STEPS_BEFORE_FAILURE: usize = 4;
+
+/// A load that is under way.
+pub struct UnderWay {
+    loading: Loading,
+    /// Steps until the disk cannot be read for the moment.
+    steps_left: Option<usize>,
+    /// When its thread goes on.
+    pub due_us: u64,
+}
+
 impl Service {
-    /// One load, whole, or cut short anywhere before its end, as by a disk that cannot be read for the moment.
+    /// One step of a load. A part that cannot be read is that of one shard alone.
     pub(super) fn load(&mut self, now: Now, random: &mut Random) -> Result<(), StorageError> {
         if !self.look_ups.is_empty() {
-            return self.look_up(now, random);
-        }
-        if self.asked.is_empty() || !self.is_calm && now.us < self.held_until_us {
+            self.look_up(now, random);
             return Ok(());
+        }
+        let is_held = self.loading.is_none() && !self.is_calm && now.us < self.held_until_us;
+        if is_held || self.loading.as_ref().is_some_and(|under_way| under_way.due_us > now.us) {
+            return Ok(());
+        }
+        let Some(mut under_way) = self.loading.take().or_else(|| self.begin_load(now, random)) else {
+            return Ok(());
+        };
+        let fails = under_way.steps_left.is_some_and(|steps| steps == 0);
+        under_way.steps_left = under_way.steps_left.map(|steps| steps.saturating_sub(1));
+        self.disk.fail_reads(fails);
+        let item = under_way.loading.step(&self.data_set());
+        self.disk.fail_reads(false);
+        self.counts.failed_loads += u64::from(matches!(item, Some(FromStorage::LoadFailed { .. })));
+        self.outgoing[usize::from(under_way.loading.owner())].extend(item);
+        if !under_way.loading.is_over() {
+            under_way.due_us = now.us + self.rest_us(random);
+            self.loading = Some(under_way);
+        }
+        // What is an error to a load may have been the end of everybody.
+        match self.disk.is_over() {
+            Some(_) => Err(StorageError::io("load", "a map")(io::Error::other("the process ends here"))),
+            None => Ok(()),
+        }
+    }
+
+    fn begin_load(&mut self, now: Now, random: &mut Random) -> Option<UnderWay> {
+        if self.asked.is_empty() {
+            return None;
         }
         // As if a large map came first: reads that wait are looked up meanwhile.
         if !self.is_calm && random.per_mille(30) {
             self.held_until_us = now.us + 200_000;
-            return Ok(());
+            return None;
         }
         let (owner, map) = self.asked.swap_remove(random.below(self.asked.len()));
-        let forget_before = self.forget_before(now);
-        let outgoing = &mut self.outgoing[owner];
         self.counts.loads += 1;
         let fails = !self.is_calm && random.per_mille(self.spec.failed_loads_per_mille);
-        // Those that come before it fails; most maps have one.
-        let mut left = if fails { random.below(3) } else { usize::MAX };
-        // Before the base is looked at: what was decided since is told by whoever decided it.
-        let decided = self.types.get(&map).copied();
-        let request =
-            LoadRequest { map: &map, owner: owner as ShardIndex, shards: self.ports.len(), forget_before };
-        let mut is_whole = false;
-        self.base.load(&self.tail, &request, &mut |mut chunk| {
-            is_whole = chunk.is_last && !fails;
-            if left == 0 || (chunk.is_last && fails) {
-                return false;
-            }
-            left -= 1;
-            chunk.map_type = chunk.map_type.or(decided);
-            outgoing.push_back(FromStorage::Chunk(chunk));
-            true
-        })?;
-        if !is_whole {
-            outgoing.push_back(FromStorage::LoadFailed { map });
+        let steps_left = fails.then(|| random.below(STEPS_BEFORE_FAILURE));
+        let wanted = Wanted { shard: owner as ShardIndex, map };
+        let loading = Loading::new(&self.data_set(), wanted, now.unix_ms);
+        Some(UnderWay { loading, steps_left, due_us: now.us })
+    }
+
+    /// How long a thread that is in the middle of something gets no core: now and then for as long as a whole fold takes.
+    pub(super) fn rest_us(&self, random: &mut Random) -> u64 {
+        if self.is_calm || !random.per_mille(self.spec.rests_per_mille) {
+            return 0;
         }
-        Ok(())
+        random.below(self.spec.fold_us as usize + 1) as u64
     }
 
     /// The cells of a read that waits for its map.
-    fn look_up(&mut self, now: Now, random: &mut Random) -> Result<(), StorageError> {
-        let (owner, look_up) = self.look_ups.swap_remove(random.below(self.look_ups.len()));
+    fn look_up(&mut self, now: Now, random: &mut Random) {
+        let (owner, wanted) = self.look_ups.swap_remove(random.below(self.look_ups.len()));
         self.counts.look_ups += 1;
-        let keys = KeyList(&look_up.keys).iter().map(|(key, _)| key);
-        let cells = self.base.look_up(&self.tail, &look_up.map, keys, self.forget_before(now))?;
-        self.outgoing[owner].push_back(FromStorage::Found(look_up.answer(cells)));
-        Ok(())
-    }
-
-    fn forget_before(&self, now: Now) -> Time {
-        Time::new(now.unix_ms.saturating_sub(self.spec.retention_ms), 0)
+        let found = look_up(&self.data_set(), wanted, now.unix_ms);
+        self.outgoing[owner].push_back(found);
     }
 }

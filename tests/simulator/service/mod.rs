@@ -1,5 +1,6 @@
 //! The storage as `src/service` runs it, in one thread and at the pace of chance: between any two steps of it
-//! anything else may happen.
+//! anything else may happen. Loads, folds and what waits for them are the service's own; only the files of the journal, which it
+//! writes on a ring of the kernel, and the spare files for it are done here as it does them.
 //!
 //! ```text
 //! mod.rs      what there is, one step of it, and waking      loads.rs       maps for the shards
@@ -12,17 +13,17 @@ mod group;
 mod loads;
 mod start;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use annulus::crdt::{MapType, Time};
+use annulus::crdt::Time;
 use annulus::handover::{FromStorage, LookUp, Progress, ShardPort, ToStorage};
-use annulus::storage::{Base, DiskFile, Format, Journal, StorageError, Tail};
+use annulus::service::{DataSet, Folding, Pace, Segments, Types};
+use annulus::storage::{Base, DiskFile, Format, Journal, StorageError, Tail, Timeline, backup};
 
 use crate::disk::SimDisk;
 use crate::random::Random;
 use crate::scenario::StorageSpec;
-use checkpoint::Unfolded;
 use group::UnderWay;
 
 /// See the module. Whatever fails in it ends the process.
@@ -30,8 +31,11 @@ pub struct Service {
     disk: SimDisk,
     spec: StorageSpec,
     pub format: Format,
+    pub timeline: Timeline,
     pub progress: Arc<Progress>,
     pub clock: Time,
+    /// All maps were dropped at this tick, as far as was known at the start.
+    pub cleared_at_start: Time,
     base: Base,
     tail: Tail,
     journal: Journal,
@@ -48,16 +52,17 @@ pub struct Service {
     may_step: bool,
     /// Shards that have not been told how far the journal is; the last place stands for the clock.
     untold: Vec<bool>,
-    /// Types that shards have decided; some are in no file yet.
-    types: BTreeMap<Arc<str>, MapType>,
-    /// Maps that shards have asked for, and what is on its way to each shard.
+    types: Types,
+    /// Maps that shards have asked for, what is being loaded, and what is on its way to each shard.
     asked: Vec<(usize, Arc<str>)>,
     look_ups: Vec<(usize, LookUp)>,
     /// No load comes before.
     held_until_us: u64,
+    loading: Option<loads::UnderWay>,
     outgoing: Vec<VecDeque<FromStorage>>,
-    /// Segments that are not in the base, oldest first.
-    unfolded: VecDeque<Unfolded>,
+    /// Segments that are not in the base, and the one that is being folded.
+    segments: Segments,
+    folding: Option<(Folding, Pace)>,
     checkpoint_at_us: u64,
     /// When the next one of them is folded, as folding takes its time.
     fold_at_us: u64,
@@ -80,8 +85,11 @@ pub struct Counts {
     pub groups: u64,
     pub segments: u64,
     pub folds: u64,
+    pub fold_steps: u64,
+    pub folds_cut_short: u64,
     pub loads: u64,
     pub look_ups: u64,
+    pub failed_loads: u64,
     /// Steps of the journal that found no room.
     pub refused: u64,
     /// Segments that were made of spare files.
@@ -93,8 +101,11 @@ impl Counts {
         self.groups += other.groups;
         self.segments += other.segments;
         self.folds += other.folds;
+        self.fold_steps += other.fold_steps;
+        self.folds_cut_short += other.folds_cut_short;
         self.loads += other.loads;
         self.look_ups += other.look_ups;
+        self.failed_loads += other.failed_loads;
         self.refused += other.refused;
         self.reused += other.reused;
     }
@@ -115,6 +126,35 @@ impl Now {
 }
 
 impl Service {
+    fn data_set(&self) -> DataSet<'_> {
+        DataSet {
+            disk: &self.disk,
+            epoch: self.format.epoch,
+            base: &self.base,
+            tail: &self.tail,
+            types: &self.types,
+            progress: &self.progress,
+            retention_ms: self.spec.retention_ms,
+        }
+    }
+
+    /// Has everything folded that was handed over so far, as for a backup.
+    pub fn fold_everything(&mut self) {
+        self.roll();
+        self.is_woken = true;
+    }
+
+    /// Whether anything was ever folded.
+    pub fn has_folded(&self) -> bool {
+        self.base.clock() > Time::ZERO
+    }
+
+    /// Copies what is folded onto another disk.
+    pub fn copy_onto(&self, to: &dyn annulus::storage::Disk, now_ms: u64) {
+        backup::copy_onto(&self.base, &self.disk, None, to, now_ms, &mut |_| {})
+            .expect("nothing fails at rest");
+    }
+
     /// All maps were dropped at this tick, the last time that the base has followed.
     pub fn cleared_through(&self) -> Time {
         self.base.cleared_through().expect("reading does not fail on this disk")
@@ -130,7 +170,8 @@ impl Service {
         self.is_asleep
             && !self.is_woken
             && self.has_nothing()
-            && self.unfolded.is_empty()
+            && self.loading.is_none()
+            && self.segments.waiting() == 0
             && self.journal.is_idle()
     }
 
@@ -139,8 +180,9 @@ impl Service {
         let step = self.under_way.as_ref().map(|under_way| under_way.due_us);
         let sync = self.journal.wake_at_ms().map(|at_ms| at_ms * 1000);
         let checkpoint = self.has_unrolled.then_some(self.checkpoint_at_us);
-        let fold = (!self.unfolded.is_empty()).then_some(self.fold_at_us);
-        [step, sync, checkpoint, fold].into_iter().flatten().min()
+        let fold = (self.segments.waiting() > 0).then_some(self.fold_at_us);
+        let load = self.loading.as_ref().map(|under_way| under_way.due_us);
+        [step, sync, checkpoint, fold, load].into_iter().flatten().min()
     }
 
     /// Does one thing, or falls asleep. Returns the shards to wake.
@@ -153,7 +195,10 @@ impl Service {
             0..3 => self.drain(random),
             3..6 => self.step_journal(now, random)?,
             6 => self.tell(random),
-            7 => self.checkpoint(now, random)?,
+            7 => {
+                self.roll_if_due(now);
+                self.fold(now, random)?;
+            }
             8 => self.load(now, random)?,
             _ if random.per_mille(100) => self.prepare_spare()?,
             _ => self.deliver(random),
@@ -178,8 +223,8 @@ impl Service {
         self.ports.iter().all(|port| port.from_shard.is_empty())
             && !(self.may_step && self.under_way.is_none())
             && !self.untold.contains(&true)
-            && self.asked.is_empty()
             && self.look_ups.is_empty()
+            && (self.asked.is_empty() || self.loading.is_some())
             && self.outgoing.iter().all(VecDeque::is_empty)
     }
 
@@ -195,8 +240,12 @@ impl Service {
                     self.journal.push(shard, batch);
                 }
                 ToStorage::Typed { map, map_type } => {
-                    let known = *self.types.entry(Arc::clone(&map)).or_insert(map_type);
-                    assert_eq!(known, map_type, "the type of {map} was decided twice");
+                    let known = self.types.map_type(&map);
+                    assert!(
+                        known.is_none_or(|known| known == map_type),
+                        "the type of {map} was decided twice"
+                    );
+                    self.types.insert(map, map_type);
                 }
                 ToStorage::Load { map } => {
                     let is_new = !self.asked.contains(&(shard, Arc::clone(&map)));
@@ -204,7 +253,10 @@ impl Service {
                     self.asked.push((shard, map));
                 }
                 ToStorage::LookUp(look_up) => self.look_ups.push((shard, look_up)),
-                ToStorage::Checkpoint => self.roll(),
+                ToStorage::Checkpoint => {
+                    self.segments.hurry();
+                    self.roll();
+                }
                 ToStorage::Evicted(map) => drop(map),
             }
         }
@@ -254,7 +306,7 @@ impl std::fmt::Debug for Service {
             .field("untold", &self.untold)
             .field("asked", &self.asked)
             .field("outgoing", &self.outgoing.iter().map(VecDeque::len).collect::<Vec<_>>())
-            .field("unfolded", &self.unfolded.len())
+            .field("unfolded", &self.segments.waiting())
             .field("is_asleep", &self.is_asleep)
             .finish_non_exhaustive()
     }

@@ -1,22 +1,20 @@
 //! Recovery, in the order in which `src/server.rs` does it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use annulus::handover::{Progress, StoragePort, connect};
 use annulus::mesh::KeyHasher;
+use annulus::service::{Segments, Types, follow_timeline, read_journal};
 use annulus::storage::{
-    Base, Format, Journal, JournalOptions, RecoveryOptions, Room, StorageError, Tail, adopt, recover,
+    Base, FinishedSegment, Format, Journal, JournalOptions, RecoveredSegment, Room, StorageError, adopt,
     spare_number,
 };
 
-use super::{Counts, Now, Service, Unfolded};
+use super::{Counts, Now, Service};
 use crate::disk::SimDisk;
 use crate::random::Random;
-use crate::scenario::StorageSpec;
-
-/// Bytes of the base that redb keeps.
-const CACHE_BYTES: usize = 1 << 20;
+use crate::scenario::{NODE, StorageSpec};
 
 /// A disk that has room again as soon as it was asked.
 #[derive(Debug)]
@@ -46,19 +44,17 @@ impl Service {
         random: &mut Random,
         counts: Counts,
     ) -> Result<(Self, Vec<StoragePort>), StorageError> {
-        let fresh = Format { epoch: random.next(), secret: random.next(), node: "sim".to_owned() };
-        let format = Format::load_or_create(disk, || fresh)?;
+        let fresh @ [epoch, secret] = [random.next(), random.next()];
+        let format = Format::load_or_create(disk, || Format { epoch, secret, node: NODE.to_owned() })?;
         let hasher = KeyHasher::new(format.secret);
-        let base = Base::open(disk, hasher, CACHE_BYTES)?.with_transaction_records(spec.transaction_records);
-        let mut tail = Tail::new(hasher, base.folded());
-        let options =
-            RecoveryOptions { epoch: format.epoch, folded: base.folded(), salvage: false, read_only: false };
-        let recovered = recover(disk, options, &mut |record, location| tail.add(record, location))?;
+        let base =
+            Base::open(disk, hasher, spec.cache_bytes)?.with_transaction_records(spec.transaction_records);
+        let (tail, recovered) = read_journal(disk, &format, &base, false, &mut || {})?;
         assert!(recovered.lost.is_empty(), "a power cut is no damage: {recovered:?}");
-        tail.attach(disk, &recovered.segments)?;
-        base.follow(&tail)?;
-        base.heed(Arc::new(SomeRoom));
         let clock = base.clock().max(recovered.clock);
+        let (timeline, _) = follow_timeline(disk, &format, clock, false, fresh)?;
+        let cleared_at_start = base.cleared_through()?;
+        base.heed(Arc::new(SomeRoom));
         let spares = adopt(disk, spec.spare_bytes, 2).map_err(StorageError::io("look for", "spare files"))?;
         let spare_number = spares.iter().filter_map(|spare| spare_number(&spare.name)).max().unwrap_or(0);
         let mut salts = Random::new(random.next());
@@ -70,17 +66,22 @@ impl Service {
             shards,
         };
         let (shard_ends, ports) = connect(shards).into_iter().unzip();
-        let found = |segment: annulus::storage::RecoveredSegment| {
-            Unfolded::found(segment.name, segment.next_sequence)
-        };
+        let segments = Segments::default();
+        for segment in recovered.segments {
+            let RecoveredSegment { name, next_sequence, bytes, .. } = segment;
+            let (last_applied, prepared_bytes) = (Vec::new(), None);
+            segments.finished(FinishedSegment { name, next_sequence, bytes, last_applied, prepared_bytes });
+        }
         let mut journal = Journal::new(options, move || salts.next() as u32);
         spares.into_iter().for_each(|spare| journal.add_spare(spare));
         let service = Self {
             disk: disk.clone(),
             spec: spec.clone(),
             format,
+            timeline,
             progress: Arc::new(Progress::new(shards, clock)),
             clock,
+            cleared_at_start,
             base,
             tail,
             journal,
@@ -91,14 +92,16 @@ impl Service {
             spare_number,
             may_step: false,
             untold: vec![false; shards + 1],
-            types: BTreeMap::new(),
+            types: Types::default(),
             asked: Vec::new(),
             look_ups: Vec::new(),
             held_until_us: 0,
+            loading: None,
             outgoing: (0..shards).map(|_| VecDeque::new()).collect(),
-            unfolded: recovered.segments.into_iter().map(found).collect(),
+            segments,
+            folding: None,
             checkpoint_at_us: now.us + spec.checkpoint_interval_us,
-            fold_at_us: now.us + spec.fold_us,
+            fold_at_us: now.us + random.below(spec.fold_us as usize + 1) as u64,
             has_unrolled: false,
             is_asleep: false,
             is_woken: false,
