@@ -17,8 +17,7 @@ impl CellIndex {
     /// Cells one map can have on one shard; beyond half a terabyte of them.
     pub(super) const CELLS_MAX: usize = u32::MAX as usize;
 
-    /// One behind the last there may be.
-    pub const END: Self = Self(u32::MAX);
+    pub(super) const FIRST: Self = Self(0);
 
     pub(super) const fn from_usize(index: usize) -> Self {
         assert!(index < Self::CELLS_MAX, "the map refuses cells beyond its limit");
@@ -76,6 +75,20 @@ pub enum State<'a> {
     Counter(&'a Counter),
 }
 
+/// What finds a cell again, whatever became of its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellName {
+    /// What the index has of the hash of the key.
+    pub(super) hash: u32,
+    pub(super) key: Box<[u8]>,
+}
+
+impl CellName {
+    pub fn is_of(&self, cell: &Cell) -> bool {
+        *self.key == *cell.key()
+    }
+}
+
 /// What a cell adds to the totals of its map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -126,6 +139,10 @@ impl Cell {
 
     pub fn key(&self) -> &[u8] {
         &self.bytes[..usize::from(self.key_bytes)]
+    }
+
+    pub fn name(&self) -> CellName {
+        CellName { hash: self.index_hash, key: self.key().into() }
     }
 
     /// The owner's tick when it accepted the latest change.

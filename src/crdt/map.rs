@@ -4,7 +4,7 @@
 //! has one current entry in its order.
 //! Whatever the order and number of merges, two maps that got the same deltas hold the same state.
 
-use super::cell::{Cell, CellIndex, Tally};
+use super::cell::{Cell, CellIndex, CellName, Tally};
 use super::cells::{Cells, LISTED_MAX, fold};
 use super::counter::Totals;
 use super::or_set::Removal;
@@ -220,14 +220,24 @@ impl Map {
     /// That it has forgotten removals since then makes no difference: a walk may have passed over it for being large, and
     /// must find it again.
     pub fn is_large(&self, index: CellIndex) -> bool {
-        self.upkeep.as_ref().is_some_and(|upkeep| upkeep.large.contains(&index))
+        self.upkeep
+            .as_ref()
+            .is_some_and(|upkeep| upkeep.large.contains(&(self.cells[index].index_hash, index)))
     }
 
-    /// The large sets from this place back to the first. A cell only ever moves to a place before its own, so that who goes on
-    /// from where it was may meet one again, but misses none.
-    pub fn large_back_from(&self, index: CellIndex) -> impl Iterator<Item = (CellIndex, &Cell)> {
-        let large = self.upkeep.iter().flat_map(move |upkeep| upkeep.large.range(..=index).rev());
-        large.map(|&index| (index, &self.cells[index]))
+    /// The large sets in an order that no load and no change of their places makes another, from the one of that name, or from where it would
+    /// be, or from the first.
+    pub fn large_from(&self, name: Option<&CellName>) -> impl Iterator<Item = (CellIndex, &Cell)> {
+        let start = name.map_or(0, |name| name.hash);
+        let large =
+            self.upkeep.iter().flat_map(move |upkeep| upkeep.large.range((start, CellIndex::FIRST)..));
+        large.map(|&(_, index)| (index, &self.cells[index]))
+    }
+
+    /// The cell of that name, if there is one.
+    pub fn find_named(&self, name: &CellName) -> Option<&Cell> {
+        let key = HashedKey { hash: u64::from(name.hash), bytes: &name.key };
+        Some(self.cell(self.cells.find(key)?))
     }
 
     /// The delta of counting by `by` in the slot of `replica`; `None` if a total would pass its limit, or if
@@ -314,7 +324,7 @@ impl Map {
         debug_assert!(applied > self.last_applied || is_same_change, "applied went back");
         cell.applied = applied;
         self.last_applied = applied;
-        let is_large = cell.is_large_set();
+        let (is_large, hash) = (cell.is_large_set(), cell.index_hash);
         let after = cell.tally();
         if let Some(upkeep) = self.upkeep.as_deref_mut() {
             upkeep.recount(before, after);
@@ -322,14 +332,14 @@ impl Map {
                 upkeep.prune.first_tombstone(applied);
             }
             if !is_large && !upkeep.large.is_empty() {
-                upkeep.large.remove(&index);
+                upkeep.large.remove(&(hash, index));
             }
             if !is_same_change && !self.cells.is_listed() {
                 upkeep.order.push(applied, index, |index| self.cells.applied_at(index));
             }
         }
         if is_large {
-            self.upkeep().large.insert(index);
+            self.upkeep().large.insert((hash, index));
         }
     }
 
@@ -338,7 +348,7 @@ impl Map {
         self.cancel_expiry(index);
         let (cell, moved) = self.cells.remove(index);
         let Some(upkeep) = self.upkeep.as_deref_mut() else { return };
-        upkeep.large.remove(&index);
+        upkeep.large.remove(&(cell.index_hash, index));
         upkeep.recount(cell.tally(), Tally::default());
         if let Some(moved) = moved {
             let cell = &self.cells[moved.to];
@@ -356,7 +366,7 @@ impl Map {
         debug_assert!(applied > self.last_applied, "applied went back");
         cell.applied = applied;
         self.last_applied = applied;
-        let (tally, is_large) = (cell.tally(), cell.is_large_set());
+        let (tally, is_large, hash) = (cell.tally(), cell.is_large_set(), cell.index_hash);
         if self.cells.is_listed() && self.cells.len() == LISTED_MAX {
             self.begin_order();
         }
@@ -371,7 +381,7 @@ impl Map {
             }
         }
         if is_large {
-            self.upkeep().large.insert(index);
+            self.upkeep().large.insert((hash, index));
         }
         index
     }

@@ -35,7 +35,7 @@ mod stamp;
 mod ties;
 mod upkeep;
 
-pub use cell::{Cell, CellIndex, State};
+pub use cell::{Cell, CellIndex, CellName, State};
 pub use clock::{COUNTER_MAX, Clock, ClockDrift, Reference};
 pub use counter::{Counter, Totals};
 use delta::CellLimits;

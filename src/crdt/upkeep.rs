@@ -25,8 +25,8 @@ pub struct Upkeep {
     pub order: Order,
     pub expiries: Expiries,
     pub prune: Prune,
-    /// Sets that were large when they last changed: see [`Map::is_large`](super::Map::is_large).
-    pub large: BTreeSet<CellIndex>,
+    /// Sets that were large when they last changed, by the hashes of their keys: see [`Map::is_large`](super::Map::is_large).
+    pub large: BTreeSet<(u32, CellIndex)>,
     pub ties: Ties,
     /// See [`Map::load`](super::Map::load).
     pub load: u32,
@@ -44,8 +44,8 @@ impl Upkeep {
             State::Lww(lww) => self.expiries.moved(lww.expiry_queued_ms(), moved),
             State::OrSet(set) => {
                 self.prune.moved(set.removed_since(), moved);
-                if self.large.remove(&moved.from) {
-                    self.large.insert(moved.to);
+                if self.large.remove(&(cell.index_hash, moved.from)) {
+                    self.large.insert((cell.index_hash, moved.to));
                 }
             }
             State::Counter(_) => {}

@@ -8,7 +8,7 @@ use super::{
     ConnectionId, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo, ShardIndex,
     SubscriptionRef, Writer,
 };
-use crate::crdt::{CellIndex, MapType, Time};
+use crate::crdt::{CellName, MapType, Time};
 use crate::metrics::Metrics;
 use crate::wire::Reject;
 
@@ -257,16 +257,19 @@ impl WalkRequest {
     }
 }
 
-/// What a walk remembers between two chunks: of the load that its position is of, and of large sets. It passes over them and, once it has reached the tail, tells of
-/// each what has changed since the round began; then the next round begins, with what has changed meanwhile.
+/// What a walk remembers between two chunks: of the load that its position is of, and of large sets. It passes over them and,
+/// once it has reached the tail, tells of each what has changed since the round began; then the next round begins, with what
+/// has changed meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
     /// Where it began: of large sets everything up to here was seen.
     pub since: Time,
-    /// From where it goes on if the map has been evicted and loaded since then, and how it was told from other loads.
-    pub lasting: Time,
+    /// The load that the position is of, and the latest one before it that is good in any load.
     pub load: u32,
-    /// Whether it has passed over any.
+    pub lasting: Time,
+    /// The last cell that was seen, where the position is good in that load only.
+    pub last: Option<CellName>,
+    /// Whether it has passed over any large set.
     pub has_passed: bool,
     /// Where it is among them, once it has reached the tail.
     pub place: Option<SetPlace>,
@@ -278,27 +281,15 @@ impl Round {
         // A large set may have tags that were changed before the position, and are told when the round ends.
         if map_type == Some(MapType::Or) { self.since } else { self.lasting }
     }
-
-    /// The same in another load, where it begins anew with the large sets.
-    pub fn in_load(self, load: u32) -> Self {
-        let place = self.place.map(|place| SetPlace::last(place.tail));
-        Self { load, place, ..self }
-    }
 }
 
-impl SetPlace {
-    /// Before all large sets, the last of which comes first.
-    pub const fn last(tail: Time) -> Self {
-        Self { tail, cell: CellIndex::END, tag: None }
-    }
-}
-
-/// A place between two tags of a set. Those removed come first, then the live ones, each sorted.
+/// A place among large sets, between two tags of one. Those removed come first, then the live ones, each sorted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetPlace {
     /// The tail: of everything else everything up to here was seen.
     pub tail: Time,
-    pub cell: CellIndex,
+    /// `None`: before the first.
+    pub set: Option<CellName>,
     /// The last tag that was seen, and whether it is a live one.
     pub tag: Option<(Box<str>, bool)>,
 }

@@ -2,12 +2,12 @@
 //!
 //! A walk goes through the cells in the order in which they were applied, so that it meets each once, in its latest state. A
 //! set with thousands of tags may change more often than it can be told as a whole, so large ones are passed over until the
-//! tail is reached. Then of each, from the last place in the map to the first, the tags are told that have changed since the
-//! walk, or its last **round**, began; what has changed meanwhile is for the next round, and that is less each time. A set
-//! whose place has changed meanwhile, as others have gone, comes later in this order, so that it may be told twice, but is.
+//! tail is reached. Then of each, in the order of the hashes of their keys, the tags are told that have changed since the
+//! walk, or its last **round**, began; what has changed meanwhile is for the next round, and that is less each time.
 //!
-//! **The map may have left memory** between two chunks. Places in it are others then, so the round goes on from the last one;
-//! so may ticks be of cells that had the same ([`Map::lasting`]), so what was seen of those is seen again.
+//! **The map may have left memory** between two chunks. Ticks of cells that had the same may be others then ([`Map::lasting`]),
+//! but those that have not changed come in the same order in every load: the walk goes on behind the last that it has seen. If
+//! that has changed, what was seen of those with equal ticks is seen again; but each time there is one less of them.
 //!
 //! Invariant: a chunk looks at no more than [`CHUNK_CELLS_SCANNED_MAX`] entries of the map and tags of its large sets, whether
 //! they are stale, do not pass the filter, were seen before or are sent; and its entries have no more bytes than there is room
@@ -54,19 +54,32 @@ impl Chunk {
         let (position, round) = match round.cloned() {
             None => (position, new_round(position, load)),
             Some(round) if round.load == load => (position, round),
-            Some(round) => (round.lasting, round.in_load(load)),
+            Some(round) => (position_in_load(cells, position, &round), Round { load, ..round }),
         };
         let chunk = Self { entries: 0, looked_at: 0, position, round, is_last: false, needs: 0 };
-        let mut filling = Filling { cells, filter, chunk, room, out };
+        let mut filling = Filling { cells, filter, chunk, room, out, last: None };
         filling.chunk.is_last = filling.take_all();
         let Self { position, round, .. } = &mut filling.chunk;
         round.lasting = round.lasting.max(cells.lasting(*position));
+        if round.lasting == *position {
+            round.last = None;
+        } else if let Some(last) = filling.last {
+            round.last = Some(last.name());
+        }
         filling.chunk
     }
 }
 
 const fn new_round(since: Time, load: u32) -> Round {
-    Round { since, lasting: since, load, has_passed: false, place: None }
+    Round { since, load, lasting: since, last: None, has_passed: false, place: None }
+}
+
+/// Where a walk goes on whose position is of another load.
+fn position_in_load(cells: &Map, position: Time, round: &Round) -> Time {
+    let last = round.last.as_ref().and_then(|name| cells.find_named(name));
+    // Had it changed, its tick would be greater than all of then.
+    let unchanged = last.map(Cell::applied).filter(|&applied| applied <= position);
+    unchanged.unwrap_or(round.lasting).max(round.lasting)
 }
 
 /// The last tag that was looked at, and whether it is a live one.
@@ -79,6 +92,8 @@ struct Filling<'a> {
     chunk: Chunk,
     room: usize,
     out: &'a mut Vec<u8>,
+    /// The last cell that was seen in the order.
+    last: Option<&'a Cell>,
 }
 
 // What takes something returns whether it has come to its end.
@@ -97,7 +112,7 @@ impl Filling<'_> {
         }
         let tail = self.cells.last_applied().max(self.chunk.position);
         // Nothing changes meanwhile, so nothing is left after the round.
-        self.take_large(SetPlace::last(tail))
+        self.take_large(SetPlace { tail, set: None, tag: None })
     }
 
     fn take_in_order(&mut self) -> bool {
@@ -116,6 +131,7 @@ impl Filling<'_> {
                 return false;
             }
             self.chunk.position = applied;
+            self.last = current.map(|(_, cell)| cell).or(self.last);
         }
         true
     }
@@ -141,6 +157,7 @@ impl Filling<'_> {
                 return false;
             }
             self.chunk.position = cell.applied();
+            self.last = Some(cell);
         }
         true
     }
@@ -169,9 +186,9 @@ impl Filling<'_> {
     fn take_large(&mut self, place: SetPlace) -> bool {
         let cells = self.cells;
         let mut after = place.tag;
-        for (index, cell) in cells.large_back_from(place.cell) {
-            // If it is not there any more, the place was in another set: what is there now has changed since, or was told.
-            let after = after.take().filter(|_| index == place.cell);
+        for (_, cell) in cells.large_from(place.set.as_ref()) {
+            // If it is not there any more, the next one comes as a whole.
+            let after = after.take().filter(|_| place.set.as_ref().is_some_and(|set| set.is_of(cell)));
             let is_news = cell.applied() > self.chunk.round.since && self.passes(cell);
             let stopped_at = match cell.state() {
                 _ if !self.may_look() => Some(after),
@@ -179,7 +196,7 @@ impl Filling<'_> {
                 _ => None,
             };
             if let Some(tag) = stopped_at {
-                self.chunk.round.place = Some(SetPlace { tail: place.tail, cell: index, tag });
+                self.chunk.round.place = Some(SetPlace { tail: place.tail, set: Some(cell.name()), tag });
                 return false;
             }
         }

@@ -283,8 +283,8 @@ fn loaded_again(map: &Map, load: u32) -> Map {
     again
 }
 
-/// Goal: a walk among large sets misses none, though the map has left memory and come back. Method: the set that is to come
-/// last has changed last, so that its place is before where the walk is; it leaves after each chunk of the first.
+/// Goal: a walk among large sets misses none, though the map has left memory and come back. Method: one of them has changed
+/// last, so that the next load puts it elsewhere; it leaves after each chunk of the first.
 #[test]
 fn large_sets_are_all_told_though_their_places_are_others_after_a_load() {
     for chunks in 1..8 {
@@ -359,4 +359,46 @@ fn cells_of_equal_ticks_are_all_told_though_they_move_in_another_load() {
             assert_eq!(seen.len(), ticks.len(), "stopped at {stop} with {changed:b}");
         }
     }
+}
+
+/// Goal: a walk ends though the map leaves memory before every chunk. Method: cells of one tick, each in a chunk of its own and a
+/// load of its own; none is told twice. And the same where the last that was seen changes each time, for as long as any is there.
+#[test]
+fn a_walk_over_equal_ticks_ends_though_each_chunk_is_of_another_load() {
+    const CELLS: usize = 40;
+    let room = ENTRY_BYTES + "k00".len() + 1;
+    for changes in [false, true] {
+        let mut stored: BTreeMap<_, _> = (0..CELLS).map(|n| (format!("k{n:02}"), 3)).collect();
+        let (mut walk, mut seen, mut load) = (Walk::new(room), Vec::new(), 0);
+        while !walk.is_over {
+            load += 1;
+            walk.step(&loaded(load, &stored), None);
+            seen.extend(Entries::new(&walk.packed).map(|entry| entry.key.to_owned()));
+            let last = seen.last().filter(|_| changes && stored.values().any(|&tick| tick == 3));
+            if let Some(last) = last {
+                stored.insert(last.clone(), 1_000 + u64::from(load));
+            }
+            assert!(walk.chunks <= CELLS * CELLS, "it goes round and round");
+        }
+        assert!(changes || seen.len() == CELLS, "{} were told", seen.len());
+        assert_eq!(seen.into_iter().collect::<BTreeSet<_>>().len(), CELLS);
+    }
+}
+
+/// Goal: so does one among large sets.
+#[test]
+fn a_walk_among_large_sets_ends_though_each_chunk_is_of_another_load() {
+    let mut written = Written::new(MapType::Or);
+    let (sets, tags) = (["a", "b", "c", "d"], 2 * LARGE_SET_BYTES / 1_000);
+    for tag in 0..tags {
+        sets.iter().for_each(|set| written.add(set, tag, &[b'1'; 1_000]));
+    }
+    let (mut walk, mut replica) = (Walk::new(CHUNK_BYTES / 4), Replica::default());
+    let bytes = sets.len() * tags * 1_000;
+    while !walk.is_over {
+        walk.step(&loaded_again(&written.map, 1 + u32::try_from(walk.chunks).unwrap()), None);
+        replica.merge(&walk.packed);
+        assert!(walk.chunks < 3 * bytes / (CHUNK_BYTES / 4), "it goes round and round");
+    }
+    assert_eq!(replica.live.len(), sets.len() * tags);
 }
