@@ -18,7 +18,8 @@ use super::import::fold_journal;
 use super::offline::{CACHE_BYTES, Offline};
 use super::stored::glance;
 use super::{
-    Base, Counts, Disk, HostDisk, JOURNAL_FOLDER, RecoveredSegment, StorageError, format, replace_file,
+    Base, Counts, Disk, HostDisk, JOURNAL_FOLDER, RecoveredSegment, StorageError, Timeline, format,
+    replace_file,
 };
 use crate::config::DataMode;
 
@@ -147,6 +148,7 @@ pub fn copy_onto(
     }
     drop(copy);
     to.sync_folder(JOURNAL_FOLDER).map_err(StorageError::io("sync", JOURNAL_FOLDER))?;
+    Timeline::mark_copy(to)?;
     copying.format(disk, to)?;
     Ok(copying.copied)
 }

@@ -33,6 +33,14 @@ pub enum Fork {
     Salvaged,
 }
 
+/// What a directory says of its history.
+enum Found {
+    Own(Timeline),
+    /// One of another directory. Whatever cannot be read counts as such: who starts over loses nothing.
+    Foreign,
+    Nothing,
+}
+
 impl Timeline {
     /// The history of the directory, which for a new one is `first`. Where it is another one than before, that is said, and
     /// `fresh` gives it.
@@ -47,9 +55,9 @@ impl Timeline {
     ) -> Result<(Self, Option<Fork>), StorageError> {
         let fork = match Self::read(disk)? {
             _ if is_salvaged => Some(Fork::Salvaged),
-            Some(timeline) => return Ok((timeline, None)),
-            None if first.is_some() => None,
-            None => Some(Fork::Copied),
+            Found::Own(timeline) => return Ok((timeline, None)),
+            Found::Nothing if first.is_some() => None,
+            Found::Nothing | Found::Foreign => Some(Fork::Copied),
         };
         let timeline = first.filter(|_| fork.is_none()).unwrap_or_else(fresh);
         timeline.write(disk)?;
@@ -78,11 +86,21 @@ impl Timeline {
         format!("{}{suffix}", &name[..kept])
     }
 
-    /// `None`: there is none of this directory. Whatever cannot be read as one says nothing, and who starts over loses nothing.
-    fn read(disk: &dyn Disk) -> Result<Option<Self>, StorageError> {
-        let Some(Ok(text)) = text_file::read(disk, NAME)?.map(String::from_utf8) else { return Ok(None) };
+    /// Says of a copy what it is, even where nothing has happened yet that could tell it from a new data set.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(super) fn mark_copy(to: &dyn Disk) -> Result<(), StorageError> {
+        let text = Self { epoch: 0, incarnation: 0 }.text("copy");
+        replace_file_with(to, NAME, |_| Ok(text.into_bytes().into()))
+    }
+
+    fn read(disk: &dyn Disk) -> Result<Found, StorageError> {
+        let Some(text) = text_file::read(disk, NAME)? else { return Ok(Found::Nothing) };
+        let Ok(text) = String::from_utf8(text) else { return Ok(Found::Foreign) };
         let place = disk.birth(NAME).map_err(StorageError::io("read", NAME))?;
-        Ok(Self::fields(&text).filter(|timeline| timeline.text(&place) == text))
+        let own = Self::fields(&text).filter(|timeline| timeline.text(&place) == text);
+        Ok(own.map_or(Found::Foreign, Found::Own))
     }
 
     /// Whether the file, if there is one, is as it was written, be that here or where this directory was copied from.

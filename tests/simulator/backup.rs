@@ -21,8 +21,7 @@ impl World {
         let Some(service) = &mut self.service else { return };
         service.fold_everything();
         self.settle(REST_US, true);
-        // A copy of nothing is taken for a data set that is new, and goes on with its epoch.
-        let Some(service) = self.service.as_ref().filter(|service| service.has_folded()) else { return };
+        let Some(service) = &self.service else { return };
         let disk = SimDisk::new(self.random.next());
         service.copy_onto(&disk, self.unix_ms());
         self.backup = Some(Backup { disk, promised: self.oracle.snapshot() });

@@ -1,9 +1,10 @@
 //! A backup is a data directory with everything that was there when it began, whatever goes on meanwhile.
 
 use annulus::crdt::Time;
+use annulus::service::follow_timeline;
 use annulus::storage::backup::{self, CopyOptions};
 use annulus::storage::export::{ExportOptions, export_folded};
-use annulus::storage::{Counts, Format, HostDisk, StorageError};
+use annulus::storage::{Counts, Fork, Format, HostDisk, StorageError, Timeline};
 
 use crate::crdt_histories::{Random, What};
 use crate::data_dir::{DataDir, files, format, verified};
@@ -41,6 +42,19 @@ fn a_copy_of_a_stopped_server_has_its_journal_too_and_changes_nothing() {
             assert!(files(&source.folder) == before);
         }
     }
+}
+
+/// Goal: what clients know of the original is not taken for something that the copy had, even where nothing had happened yet.
+#[test]
+fn a_copy_of_nothing_is_a_copy_and_no_new_data_set() {
+    let source = DataDir::new(&mut Random::from(1), 2);
+    let target = TempFolder::new();
+    backup::copy_stopped(&source.folder.0, &target.0, CopyOptions::default(), &mut |_| ()).unwrap();
+    let disk = HostDisk::new(&target.0).unwrap();
+    let start = |fresh| follow_timeline(&disk, &format(), Time::ZERO, false, fresh).unwrap();
+    let own = Timeline { epoch: EPOCH + 1, incarnation: 3 };
+    assert_eq!(start([EPOCH + 1, 2]), (own, Some(Fork::Copied)));
+    assert_eq!(start([EPOCH + 2, 4]), (own, None));
 }
 
 #[test]

@@ -144,11 +144,6 @@ impl Service {
         self.is_woken = true;
     }
 
-    /// Whether anything was ever folded.
-    pub fn has_folded(&self) -> bool {
-        self.base.clock() > Time::ZERO
-    }
-
     /// Copies what is folded onto another disk.
     pub fn copy_onto(&self, to: &dyn annulus::storage::Disk, now_ms: u64) {
         backup::copy_onto(&self.base, &self.disk, None, to, now_ms, &mut |_| {})
