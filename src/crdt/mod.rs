@@ -25,6 +25,7 @@ mod delta;
 mod digest;
 mod expiry;
 mod index;
+mod large;
 mod lww;
 mod map;
 mod or_set;
