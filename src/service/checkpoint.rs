@@ -39,10 +39,9 @@ pub(super) fn run(parts: &Parts, pace: Pace) {
         let folded = &segments[..result.as_ref().map_or(0, |(count, _)| *count)];
         parts.pressure.fold_ended(bytes_of(folded), parts.clock.elapsed_ns());
         match result {
-            Ok((_, End::Whole)) => {}
-            Ok((_, End::Interrupted)) => {}
             // In the hands of this thread, so that the other one does not try the same.
-            Ok((_, End::LacksRoom)) => parts.room.await_fold(),
+            Ok((_, At::WithoutRoom)) => parts.room.await_fold(),
+            Ok(_) => {}
             // It was waiting for room when the storage stopped. What it had not committed, the next start folds.
             Err(_) if parts.room.is_stopping() => return,
             Err(error) => ending::end_process("the journal cannot be folded into the base", &error),
@@ -63,31 +62,22 @@ pub(super) fn run(parts: &Parts, pace: Pace) {
     }
 }
 
-/// How far a fold got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Whole,
-    Interrupted,
-    LacksRoom,
-}
-
-/// Folds segments; how many of them are wholly in the base.
-fn fold(parts: &Parts, segments: &[FinishedSegment], pace: Pace) -> Result<(usize, End), StorageError> {
+/// Folds segments; how many of them are wholly in the base, and where it has ended.
+fn fold(parts: &Parts, segments: &[FinishedSegment], pace: Pace) -> Result<(usize, At), StorageError> {
     let began_ns = parts.clock.elapsed_ns();
     let may_go_on = || parts.segments.may_go_on(pace);
     let unix_ms = || parts.clock.now().unix_ms;
     let mut folding = Folding::new(segments.to_vec(), SWEEP_CELLS);
-    let (count, end) = loop {
+    let (count, at) = loop {
         let at = folding.step(&parts.data_set(), unix_ms(), &may_go_on)?;
         // Else the next start would find neither.
         parts.base_place.check().map_err(StorageError::io("rely on", BASE_FILE))?;
-        let end = match at {
-            At::Within if !may_go_on() => End::Interrupted,
-            At::Within | At::InBase => continue,
-            At::WithoutRoom => End::LacksRoom,
-            At::End => break (segments.len(), End::Whole),
-        };
-        break (folding.give_up(&parts.data_set(), unix_ms())?, end);
+        match at {
+            At::Within if may_go_on() => {}
+            At::InBase => {}
+            At::Within | At::WithoutRoom => break (folding.give_up(&parts.data_set(), unix_ms())?, at),
+            At::End => break (segments.len(), at),
+        }
     };
     if count > 0 {
         // They may have waited for something they can evict.
@@ -104,7 +94,7 @@ fn fold(parts: &Parts, segments: &[FinishedSegment], pace: Pace) -> Result<(usiz
         ms = (parts.clock.elapsed_ns() - began_ns) / 1_000_000,
         "folded"
     );
-    Ok((count, end))
+    Ok((count, at))
 }
 
 /// Gives back what the file of the base has free, if it is most of it, while nobody folds and nobody is in a hurry. When to

@@ -34,7 +34,7 @@ enum Stage {
 /// Where it is behind a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
-    /// Some of the segments is in the base. Who gives it up here folds the rest another time ([`Folding::give_up`]).
+    /// Part of them is in the base. Who gives it up here folds the rest another time ([`Folding::give_up`]).
     Within,
     /// The disk has no room for the rest, which is to be folded another time.
     WithoutRoom,
@@ -62,7 +62,7 @@ impl Folding {
         self.swept
     }
 
-    /// Does a piece of it; what `may_go_on` is asked within. `unix_ms` is the wall clock.
+    /// Does a piece of it, which may be given up where `may_go_on` says no. `unix_ms` is the wall clock.
     ///
     /// # Errors
     /// [`StorageError`]: whatever it is, it is the end of the server, and the next start goes on from the transaction before.

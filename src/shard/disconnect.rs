@@ -47,9 +47,8 @@ impl Shard {
             return;
         }
         self.turn.begin_share_of(work::CONNECTION_MAX);
-        let may_go_on = |turn: &Turn| !(turn.is_spent() && turn.is_share_over());
         while let Some(leaving) = self.clients.next_leaving() {
-            if !self.let_go(leaving.id, may_go_on) {
+            if !self.let_go(leaving.id, |turn| !turn.is_over()) {
                 return self.clients.put_back_leaving(leaving);
             }
             self.clients.say_goodbye(&mut self.turn, leaving);

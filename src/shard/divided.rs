@@ -73,7 +73,7 @@ impl<T, R> Divided<T, R> {
     }
 
     /// Goes on with what waits, as much as the turn has work for: the oldest has a share in any case. `send` sends a thing to
-    /// those who are left, or to all if none has been sent it, until [`is_over`]; who is left then.
+    /// those who are left, or to all if none has been sent it, until [`Turn::is_over`]; who is left then.
     pub fn go_on(
         &mut self,
         turn: &mut Turn,
@@ -106,9 +106,4 @@ impl<T, R> Divided<T, R> {
             }
         }
     }
-}
-
-/// Whether who is left is sent it by the next turn.
-pub const fn is_over(turn: &Turn) -> bool {
-    turn.is_spent() && turn.is_share_over()
 }

@@ -146,6 +146,11 @@ impl Turn {
         self.work >= self.share_ends
     }
 
+    /// Whether both the turn and the share have done enough, as the rest of what has a share whatever was done waits then.
+    pub const fn is_over(&self) -> bool {
+        self.is_spent() && self.is_share_over()
+    }
+
     /// Counts turns, and begins anew after 2^32.
     #[expect(
         clippy::cast_possible_truncation,

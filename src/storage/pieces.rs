@@ -74,8 +74,7 @@ impl Pieces {
         if self.is_to_end() {
             return Ok(false);
         }
-        // A walk that begins where its bytes do looks for a header there.
-        // Pieces begin with a block.
+        // Pieces begin with a block, and before the record: a walk that begins where its bytes do looks for a header there.
         self.start = self.next.offset.saturating_sub(1) / BLOCK_BYTES * BLOCK_BYTES;
         let mut piece_bytes = self.piece_bytes;
         loop {

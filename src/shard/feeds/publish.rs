@@ -8,7 +8,7 @@ use super::Feeds;
 use crate::mesh::{ConnectionId, Item, Span, SubscriptionRef};
 use crate::shard::caller::Caller;
 use crate::shard::clients::{Alike, Clients};
-use crate::shard::divided::{Divided, is_over};
+use crate::shard::divided::Divided;
 use crate::shard::maps::{MapSlot, Maps};
 use crate::shard::turn::Turn;
 use crate::shard::work;
@@ -184,7 +184,7 @@ impl Feeds {
     ) {
         let message = Published { map, from, body, now: turn.now };
         let mut alike = Alike::default();
-        while !is_over(turn)
+        while !turn.is_over()
             && let Some(subscription) = subscriptions.next()
         {
             turn.spend(work::receivers(1, body.len()));

@@ -12,7 +12,6 @@ use crate::limits::PRESENCE_TOLD_BYTES_MAX;
 use crate::mesh::{ConnectionId, MemberChanged, ReplyTo};
 use crate::shard::MemberChange;
 use crate::shard::clients::{Alike, Clients};
-use crate::shard::divided::is_over;
 use crate::shard::maps::Maps;
 use crate::shard::requests::Requests;
 use crate::shard::turn::Turn;
@@ -169,7 +168,7 @@ fn tell_each(
     let SetPresence { member, state, clock, .. } = *set;
     let change = MemberChange { room, member, state, clock, now: turn.now };
     let mut alike = Alike::default();
-    while !is_over(turn)
+    while !turn.is_over()
         && let Some(watch) = left.next()
     {
         turn.spend(work::receivers(1, state.map_or(0, <[u8]>::len)));

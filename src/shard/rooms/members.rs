@@ -10,7 +10,6 @@ use crate::limits::{CHUNK_BYTES, PRESENCE_MEMBERS_MAX, PRESENCE_ROOM_BYTES_MAX};
 use crate::mesh::{Answer, Item, Member, MemberChanged, ReplyTo, ShardIndex, Span, Writer};
 use crate::shard::account::Use;
 use crate::shard::clients::Clients;
-use crate::shard::divided::is_over;
 use crate::shard::maps::Maps;
 use crate::shard::requests::Requests;
 use crate::shard::turn::Turn;
@@ -84,7 +83,7 @@ impl Rooms {
     pub fn remove_leavers(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps) {
         turn.begin_share_of(work::MESSAGE_MIN);
         while self.told.is_empty()
-            && !is_over(turn)
+            && !turn.is_over()
             && let Some(Leaver { room, member, by }) = self.to_leave.pop_front()
         {
             turn.spend(work::CELL);
