@@ -10,7 +10,7 @@ use super::flags::{Data, Flags, FsyncMode, LogFormat, Preset, RateLimitPolicy, S
 use super::inherited;
 use super::listen::Listen;
 use super::quantity::{Bytes, Span};
-use crate::config::{Coalesce, Config, DialectPath, Fsync, RateLimit, StorageConfig};
+use crate::config::{AuthMode, Coalesce, Config, DialectPath, Fsync, RateLimit, StorageConfig};
 use crate::dialect::echo;
 use crate::io::host;
 use crate::limits;
@@ -179,6 +179,8 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         },
         bad_messages_max: connections.max_bad_messages,
         allowed_origins: connections.allowed_origins.iter().flatten().cloned().collect(),
+        auth: AuthMode::None,
+        auth_timeout_ms: 5_000,
         dialects: [
             Some(DialectPath::NATIVE),
             synckit.dialect(),

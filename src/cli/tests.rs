@@ -175,6 +175,8 @@ fn every_flag_reaches_its_setting() {
         rate_limit: RateLimit::Wait,
         bad_messages_max: 12,
         allowed_origins: ["https://a", "https://b"].map(|origin| Origin::parse(origin).unwrap()).into(),
+        auth: crate::config::AuthMode::None,
+        auth_timeout_ms: 5_000,
         dialects: vec![DialectPath::NATIVE, DialectPath { path: "/kit".into(), ..synckit::PATH }, echo::PATH],
         test_reset: true,
         coalesce: Coalesce { delay_us: 13, bytes_max: 14, frames_max: 15 },
