@@ -12,7 +12,7 @@ use crate::dialect;
 use crate::handover::StoragePort;
 use crate::io::probe::{ProbeError, probe};
 use crate::io::ring_memory::{LockedMemory, RingSize, is_no_memory};
-use crate::io::{Clock, Control, Driver, Event, NotBound, Ring, bind};
+use crate::io::{Beside, Clock, Control, Driver, Event, NotBound, Ring, bind};
 use crate::mesh::{self, KeyHasher, Ports, ShardIndex};
 use crate::service::signals::Signals;
 use crate::service::{self, Opening, Store};
@@ -191,13 +191,13 @@ impl Server {
             let core = self.settings.cores[index];
             let shared = shared.clone();
             let storage = storage_ports.next();
-            let event = event.clone();
+            let beside = Beside { storage: event.clone(), desk: None };
             let (ready, ended) = (ready.clone(), ended.clone());
             let thread = thread::Builder::new().name(format!("shard-{index}"));
             let clock = self.clock.clone();
             let body = move || {
                 let part =
-                    Part { index, core, shared, storage, event, listeners, control, ports, clock, seed };
+                    Part { index, core, shared, storage, beside, listeners, control, ports, clock, seed };
                 // The main thread is gone only if this server could not start.
                 let _ = ended.send((index, part.run(&ready, &rings)));
             };
@@ -261,9 +261,9 @@ struct Part {
     index: usize,
     core: usize,
     shared: Shared,
-    /// Its ways to the storage, and what wakes that.
+    /// Its ways to the storage, and what wakes whoever is beside the shards.
     storage: Option<StoragePort>,
-    event: Option<Event>,
+    beside: Beside,
     listeners: Vec<OwnedFd>,
     control: Control,
     ports: Ports,
@@ -289,6 +289,6 @@ impl Part {
         let Ok(rings) = rings.recv() else { return Ok(()) };
         let (index, now) = (self.index as ShardIndex, self.clock.now());
         let shard = Shard::new(self.shared, index, self.ports, self.storage, now, self.seed);
-        Driver::new(ring, shard, self.clock, self.control, self.event, self.listeners, rings).run()
+        Driver::new(ring, shard, self.clock, self.control, self.beside, self.listeners, rings).run()
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use thiserror::Error;
 
 use super::claims::Claims;
 use super::numeric_date::milliseconds;
@@ -29,20 +28,33 @@ pub struct Identity {
 }
 
 /// What stands in the way of being somebody.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadIdentity {
-    #[error("`sub` has to be a string of 1 to {USER_BYTES_MAX} bytes without control characters")]
     User,
-    #[error(
-        "roles are strings, or one with spaces between them, at most {ROLES_MAX} of 1 to {ROLE_BYTES_MAX} bytes each"
-    )]
     Roles,
-    #[error("`session` has to be a string of 1 to {SESSION_BYTES_MAX} bytes")]
     Session,
-    #[error("`exp`, `nbf` and `iat` are seconds since 1970")]
     Date,
-    #[error("`jti` has to be a string")]
     TokenId,
+}
+
+impl BadIdentity {
+    /// What it has to be instead.
+    pub const fn text(self) -> &'static str {
+        const {
+            assert!(
+                USER_BYTES_MAX == 256 && ROLES_MAX == 32 && ROLE_BYTES_MAX == 64 && SESSION_BYTES_MAX == 64
+            );
+        };
+        match self {
+            Self::User => "`sub` has to be a string of 1 to 256 bytes without control characters",
+            Self::Roles => {
+                "roles are strings, or one with spaces between them, at most 32 of 1 to 64 bytes each"
+            }
+            Self::Session => "`session` has to be a string of 1 to 64 bytes",
+            Self::Date => "`exp`, `nbf` and `iat` are seconds since 1970",
+            Self::TokenId => "`jti` has to be a string",
+        }
+    }
 }
 
 impl Identity {

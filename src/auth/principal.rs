@@ -32,6 +32,13 @@ pub struct Standing {
     pub revocations: Arc<Revocations>,
 }
 
+impl Principal {
+    /// The same with another grant.
+    pub fn with(&self, grant: Grant) -> Self {
+        Self { identity: self.identity.clone(), grant, proof: self.proof.clone() }
+    }
+}
+
 impl Standing {
     /// What an identity may do, unless what it was believed by does not count any more.
     pub fn grant(&self, identity: &Identity, proof: &Proof) -> Option<Grant> {

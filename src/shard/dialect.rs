@@ -11,6 +11,7 @@ use super::commons::{Commons, DialectIndex};
 use super::outbox::{Frames, Parts, Personal};
 use super::outcomes::Outcomes;
 use super::{Now, Shard};
+use crate::auth::Identity;
 use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
 use crate::mesh::{Entries, Entry, Members};
@@ -140,6 +141,12 @@ pub enum Event<'a> {
     Acked { ticket: Option<&'a Ticket>, ack: Ack<'a> },
     /// A request was refused as a whole.
     Rejected { ticket: Option<&'a Ticket>, reject: Reject },
+    /// A token was believed. It has a ticket if it came with a request.
+    Authenticated { ticket: Option<&'a Ticket>, identity: &'a Identity },
+    /// The token is nearly over, at that Unix millisecond.
+    Expiring { expires_ms: u64 },
+    /// It hears no more of a map or room, without having asked for that.
+    Unsubscribed { name: &'a str, reject: Reject },
     /// The answer to a read.
     Entries { ticket: Option<&'a Ticket>, map: &'a str, entries: Entries<'a> },
     /// The answer to a digest: keys that are there, and the hash of what a reader can see.
@@ -163,7 +170,12 @@ impl Event<'_> {
         match self {
             Self::Entries { entries, .. } | Self::Snapshot { entries, .. } => entries.packed().len(),
             Self::Members { members, .. } => members.packed().len(),
-            Self::Acked { .. } | Self::Rejected { .. } | Self::Digest { .. } => 0,
+            Self::Acked { .. }
+            | Self::Rejected { .. }
+            | Self::Authenticated { .. }
+            | Self::Expiring { .. }
+            | Self::Unsubscribed { .. }
+            | Self::Digest { .. } => 0,
         }
     }
 }

@@ -66,6 +66,9 @@ impl Dialect for Native {
                 encode::ack(out, ticket, whole, ack.stamps(), ack.rejected());
             }
             Event::Rejected { ticket, reject } => encode::error(out, ticket, reject),
+            Event::Authenticated { ticket, identity } => encode::authenticated(out, ticket, identity),
+            Event::Expiring { expires_ms } => encode::expiring(out, expires_ms),
+            Event::Unsubscribed { name, reject } => encode::map_error(out, name, reject),
             Event::Digest { ticket, map, entries, hash } => encode::digest(out, ticket, map, entries, hash),
             Event::Entries { ticket, map, entries } => {
                 encode::entries_start(out, ticket, map);

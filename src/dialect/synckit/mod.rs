@@ -144,7 +144,13 @@ impl Dialect for SyncKit {
                 awareness::write_all(out, self.framing, id, room, members);
             }
             // Nothing else is asked for.
-            Event::Acked { .. } | Event::Rejected { .. } | Event::Entries { .. } | Event::Digest { .. } => {}
+            Event::Acked { .. }
+            | Event::Rejected { .. }
+            | Event::Authenticated { .. }
+            | Event::Expiring { .. }
+            | Event::Unsubscribed { .. }
+            | Event::Entries { .. }
+            | Event::Digest { .. } => {}
         }
     }
 
