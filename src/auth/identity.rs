@@ -63,7 +63,9 @@ impl Identity {
     /// # Errors
     /// [`BadIdentity`] for a claim of another kind or size; that of the user alone has to be there.
     pub fn of_claims(claims: Claims, roles_claim: &str) -> Result<Self, BadIdentity> {
-        let user = claims.get("sub").and_then(Value::as_str).filter(|name| is_name(name, USER_BYTES_MAX));
+        // Tokens of SyncKit's server say `userId`.
+        let user = claims.get("sub").or_else(|| claims.get("userId"));
+        let user = user.and_then(Value::as_str).filter(|name| is_name(name, USER_BYTES_MAX));
         let user = user.ok_or(BadIdentity::User)?.into();
         let roles = claims.at(roles_claim).map_or(Ok(Box::default()), roles)?;
         let session = text(&claims, "session", SESSION_BYTES_MAX).map_err(|()| BadIdentity::Session)?;
@@ -133,6 +135,10 @@ mod tests {
             let who = identity(&format!(r#"{{"sub":"{name}"}}"#)).expect("a name");
             assert_eq!((&*who.user, who.roles.len(), who.expires_ms), (name, 0, None));
         }
+        let who = |claims| identity(claims).map(|who| who.user.to_string());
+        assert_eq!(who(r#"{"userId":"a"}"#), Ok("a".to_owned()));
+        assert_eq!(who(r#"{"userId":"a","sub":"b"}"#), Ok("b".to_owned()));
+        assert_eq!(who(r#"{"userId":"a","sub":""}"#), Err(BadIdentity::User));
         let long = format!(r#"{{"sub":"{}"}}"#, "a".repeat(10 << 10));
         for bad in ["{}", r#"{"sub":""}"#, r#"{"sub":7}"#, r#"{"sub":null}"#, r#"{"sub":"a\nb"}"#, &long] {
             assert_eq!(identity(bad), Err(BadIdentity::User), "{bad:.40}");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::rules::{Grant, Rules};
+use super::rules::{Grant, Rules, granted_by_permissions};
 use super::{Identity, Revocations};
 
 /// Somebody who was believed, and what that allows.
@@ -27,7 +27,7 @@ pub enum Proof {
 /// What is in force.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
-    /// `None`: everybody may do everything.
+    /// `None`: everybody may do everything, or what the permissions of its token say.
     pub rules: Option<Arc<Rules>>,
     pub revocations: Arc<Revocations>,
 }
@@ -45,7 +45,10 @@ impl Standing {
         if self.revocations.are_about(identity, proof) {
             return None;
         }
-        Some(self.rules.as_ref().map_or(Grant::Everything, |rules| rules.grant(identity)))
+        Some(match &self.rules {
+            Some(rules) => rules.grant(identity),
+            None => granted_by_permissions(identity).unwrap_or(Grant::Everything),
+        })
     }
 
     /// Who shows nothing.

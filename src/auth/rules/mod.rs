@@ -10,6 +10,7 @@ mod condition;
 mod fields;
 mod file;
 mod pattern;
+mod permissions;
 mod place;
 mod view;
 
@@ -21,6 +22,7 @@ pub use condition::{BadCondition, Bound, Condition};
 pub use fields::Fields;
 pub use file::BadRules;
 pub use pattern::{BadPattern, Pattern, Template};
+pub use permissions::granted as granted_by_permissions;
 pub use place::Place;
 pub use view::{Asked, Facts, Part, Parts, View};
 
@@ -113,8 +115,7 @@ impl Rules {
         }
         let clause = |(index, rule): (usize, &Rule)| rule.clause(index, identity);
         let list: Box<[Clause]> = self.rules.iter().enumerate().filter_map(clause).collect();
-        let hash = HASHER.hash_one(&list);
-        Grant::Some(Arc::new(Clauses { rules: Arc::clone(self), list, hash }))
+        Grant::Some(Arc::new(Clauses::new(Arc::clone(self), list)))
     }
 }
 
@@ -129,6 +130,11 @@ impl Grant {
 }
 
 impl Clauses {
+    fn new(rules: Arc<Rules>, list: Box<[Clause]>) -> Self {
+        let hash = HASHER.hash_one(&list);
+        Self { rules, list, hash }
+    }
+
     /// Equal for equal ones of this process.
     pub const fn hash_of(&self) -> u64 {
         self.hash
