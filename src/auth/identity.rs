@@ -11,6 +11,8 @@ use crate::limits::{ROLE_BYTES_MAX, ROLES_MAX, SESSION_BYTES_MAX, USER_BYTES_MAX
 
 /// The user, and the role, of those who show nothing.
 pub const ANONYMOUS: &str = "anonymous";
+/// How the users begin that API keys name, and no tokens.
+pub const KEY_USERS: &str = "key:";
 
 /// A user with roles. Names are compared byte by byte and mean nothing else: a role `*` is a role of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Identity {
 pub enum BadIdentity {
     #[error("`sub` has to be a string of 1 to {USER_BYTES_MAX} bytes without control characters")]
     User,
+    #[error("`sub` begins with {KEY_USERS:?}, as only the users of API keys do")]
+    KeyUser,
     #[error(
         "roles are strings, or one with spaces between them, at most {ROLES_MAX} of 1 to {ROLE_BYTES_MAX} bytes each"
     )]
@@ -52,7 +56,11 @@ impl Identity {
     /// [`BadIdentity`] for a claim of another kind or size; that of the user alone has to be there.
     pub fn of_claims(claims: Claims, roles_claim: &str) -> Result<Self, BadIdentity> {
         let user = claims.get("sub").and_then(Value::as_str).filter(|name| is_name(name, USER_BYTES_MAX));
-        let user = user.ok_or(BadIdentity::User)?.into();
+        let user = user.ok_or(BadIdentity::User)?;
+        if user.starts_with(KEY_USERS) {
+            return Err(BadIdentity::KeyUser);
+        }
+        let user = user.into();
         let roles = claims.at(roles_claim).map_or(Ok(Box::default()), roles)?;
         let session = text(&claims, "session", SESSION_BYTES_MAX).map_err(|()| BadIdentity::Session)?;
         let token_id = text(&claims, "jti", usize::MAX).map_err(|()| BadIdentity::TokenId)?;
@@ -73,6 +81,14 @@ impl Identity {
             expires_ms: None,
             token_id: None,
         }
+    }
+
+    /// Bytes that it takes, at most.
+    pub fn bytes(&self) -> usize {
+        let roles: usize = self.roles.iter().map(|role| size_of::<Box<str>>() + role.len()).sum();
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let texts = self.user.len() + text(&self.session) + text(&self.token_id);
+        size_of::<Self>() + roles + texts + self.claims.bytes()
     }
 
     pub fn has_role(&self, role: &str) -> bool {
@@ -125,6 +141,8 @@ mod tests {
         for bad in ["{}", r#"{"sub":""}"#, r#"{"sub":7}"#, r#"{"sub":null}"#, r#"{"sub":"a\nb"}"#, &long] {
             assert_eq!(identity(bad), Err(BadIdentity::User), "{bad:.40}");
         }
+        assert_eq!(identity(r#"{"sub":"key:backend"}"#), Err(BadIdentity::KeyUser));
+        assert!(identity(r#"{"sub":"keys:backend"}"#).is_ok());
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub enum Proof {
     /// Nothing was shown.
     Nothing,
     Token,
-    /// An API key of that name.
+    /// The API key of that id.
     Key(Box<str>),
 }
 
@@ -38,13 +38,18 @@ impl Standing {
         if self.revocations.are_about(identity, proof) {
             return None;
         }
-        Some(self.rules.as_ref().map_or(Grant::Everything, |rules| rules.grant(identity)))
+        Some(self.granted(identity))
+    }
+
+    /// What the rules allow an identity, whatever it was believed by.
+    pub(super) fn granted(&self, identity: &Identity) -> Grant {
+        self.rules.as_ref().map_or(Grant::Everything, |rules| rules.grant(identity))
     }
 
     /// Who shows nothing.
     pub fn anonymous(&self) -> Principal {
         let identity = Identity::anonymous();
-        let grant = self.rules.as_ref().map_or(Grant::Everything, |rules| rules.grant(&identity));
+        let grant = self.granted(&identity);
         Principal { identity, grant, proof: Proof::Nothing }
     }
 }

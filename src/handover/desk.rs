@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::auth::{Principal, Standing, TokenError};
+pub use crate::auth::Refused;
+use crate::auth::{Principal, Standing};
 use crate::mesh::ConnectionId;
 
 /// A token or an API key, to be verified. Its text goes nowhere else.
@@ -36,20 +37,6 @@ pub enum FromDesk {
 pub struct Verified {
     pub connection: ConnectionId,
     pub outcome: Result<Arc<Principal>, Refused>,
-}
-
-/// Why a credential is not believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    #[error("there is no such API key")]
-    UnknownKey,
-    #[error("it was revoked")]
-    Revoked,
-    /// Who it names may not use this server.
-    #[error("this identity may not use this server")]
-    Forbidden,
 }
 
 /// The shard's end.

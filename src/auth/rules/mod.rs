@@ -105,6 +105,16 @@ impl Rules {
 }
 
 impl Grant {
+    /// Whether it allows nothing at all, whatever is asked for.
+    pub fn is_nothing(&self) -> bool {
+        match self {
+            Self::Everything => false,
+            Self::Some(clauses) => {
+                clauses.list.iter().all(|clause| clauses.rules.rule(clause.part.rule).is_deny)
+            }
+        }
+    }
+
     /// What it allows in one way with one map. O(rules that are about its owner).
     pub fn view(&self, action: Action, map: &str) -> View {
         match self {

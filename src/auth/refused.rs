@@ -1,0 +1,53 @@
+//! Why a credential is not believed.
+
+use super::TokenError;
+
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("there is no such API key")]
+    UnknownKey,
+    #[error("it was revoked")]
+    Revoked,
+    /// Who it names may not use this server.
+    #[error("this identity may not use this server")]
+    Forbidden,
+}
+
+impl Refused {
+    /// All that [`Self::reason`] may say.
+    pub const REASONS: [&str; 8] = [
+        "malformed",
+        "unknown_key",
+        "signature",
+        "time",
+        "audience",
+        "unknown_api_key",
+        "revoked",
+        "forbidden",
+    ];
+
+    /// Its place in [`Self::REASONS`]: what is to be told apart by who looks at many.
+    pub const fn reason(self) -> usize {
+        match self {
+            Self::Token(error) => match error {
+                TokenError::TooLong
+                | TokenError::Malformed
+                | TokenError::Type
+                | TokenError::Critical
+                | TokenError::Claims
+                | TokenError::NoExpiry
+                | TokenError::Identity(_) => 0,
+                TokenError::UnknownKey => 1,
+                TokenError::Signature => 2,
+                TokenError::Expired | TokenError::NotYet => 3,
+                TokenError::Issuer | TokenError::Audience => 4,
+            },
+            Self::UnknownKey => 5,
+            Self::Revoked => 6,
+            Self::Forbidden => 7,
+        }
+    }
+}
