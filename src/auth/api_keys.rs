@@ -179,8 +179,8 @@ fn check(name: &str, roles: &[Box<str>]) -> Result<(), BadApiKey> {
         return Err(BadApiKey::Name);
     }
     let is_role =
-        |role: &Box<str>| (1..=ROLE_BYTES_MAX).contains(&role.len()) && !role.chars().any(char::is_control);
-    if roles.len() > ROLES_MAX || !roles.iter().all(is_role) {
+        |role: &str| (1..=ROLE_BYTES_MAX).contains(&role.len()) && !role.chars().any(char::is_control);
+    if roles.len() > ROLES_MAX || !roles.iter().all(|role| is_role(role)) {
         return Err(BadApiKey::Roles);
     }
     Ok(())
