@@ -1,7 +1,9 @@
 //! What a user may tune, as the core sees it. `cli/flags` fills it, one flag a field.
 
+mod identity;
 mod origin;
 
+pub use identity::{IdentityConfig, Secret};
 pub use origin::{BadOrigin, Origin};
 
 use std::borrow::Cow;

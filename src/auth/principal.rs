@@ -20,7 +20,7 @@ pub enum Proof {
     /// Nothing was shown.
     Nothing,
     Token,
-    /// An API key of that name.
+    /// The API key of that id.
     Key(Box<str>),
 }
 
@@ -45,16 +45,21 @@ impl Standing {
         if self.revocations.are_about(identity, proof) {
             return None;
         }
-        Some(match &self.rules {
+        Some(self.granted(identity))
+    }
+
+    /// What an identity may do, whatever it was believed by.
+    pub(super) fn granted(&self, identity: &Identity) -> Grant {
+        match &self.rules {
             Some(rules) => rules.grant(identity),
             None => granted_by_permissions(identity).unwrap_or(Grant::Everything),
-        })
+        }
     }
 
     /// Who shows nothing.
     pub fn anonymous(&self) -> Principal {
         let identity = Identity::anonymous();
-        let grant = self.rules.as_ref().map_or(Grant::Everything, |rules| rules.grant(&identity));
+        let grant = self.granted(&identity);
         Principal { identity, grant, proof: Proof::Nothing }
     }
 }

@@ -120,11 +120,29 @@ impl Rules {
 }
 
 impl Grant {
-    /// What it allows in one way with one map, and how many rules that took: those that are about its owner.
-    pub fn view(&self, action: Action, map: &str) -> (View, usize) {
+    /// Whether it allows nothing at all, whatever is asked for.
+    pub fn is_nothing(&self) -> bool {
         match self {
-            Self::Everything => (View::All, 0),
-            Self::Some(clauses) => (clauses.view(action, map), clauses.list.len()),
+            Self::Everything => false,
+            Self::Some(clauses) => {
+                clauses.list.iter().all(|clause| clauses.rules.rule(clause.part.rule).is_deny)
+            }
+        }
+    }
+
+    /// How many rules are about its owner: what each [`Self::view`] looks at.
+    pub fn rules(&self) -> usize {
+        match self {
+            Self::Everything => 0,
+            Self::Some(clauses) => clauses.list.len(),
+        }
+    }
+
+    /// What it allows in one way with one map.
+    pub fn view(&self, action: Action, map: &str) -> View {
+        match self {
+            Self::Everything => View::All,
+            Self::Some(clauses) => clauses.view(action, map),
         }
     }
 }
