@@ -6,11 +6,15 @@ use super::access::{Access, Awaited, Due, GrantId, Regranted, Shown, Upgrade};
 use super::clients::Phase;
 use super::{About, Caller, Event, Shard, work};
 use crate::auth::rules::{Action, View};
-use crate::auth::{Principal, Standing};
+use crate::auth::{Principal, Standing, TokenError};
 use crate::handover::{DeskPort, FromDesk, Refused, Verified};
 use crate::limits::TOKEN_BYTES_MAX;
 use crate::mesh::ConnectionId;
+use crate::metrics::Refusal;
 use crate::wire::{Close, Reject, Ticket};
+
+/// Milliseconds after which to show a token again where too many wait.
+const RETRY_AFTER_MS: u32 = 1_000;
 
 impl Shard {
     /// From now on this is in force, and the desk, if there is one, says who tokens name. Called before the first connection.
@@ -26,7 +30,14 @@ impl Shard {
             return self.reject(caller, ticket.as_ref(), Reject::AuthUnavailable);
         }
         if credential.len() > TOKEN_BYTES_MAX {
-            return self.reject(caller, ticket.as_ref(), Reject::AuthFailed("the token is too long"));
+            return self.refuse_identity(id, ticket.as_ref(), Refused::Token(TokenError::TooLong));
+        }
+        if !self.access.has_room(credential.len()) {
+            return self.reject(
+                caller,
+                ticket.as_ref(),
+                Reject::Overloaded { retry_after_ms: RETRY_AFTER_MS },
+            );
         }
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.is_being_verified = true;
@@ -40,6 +51,10 @@ impl Shard {
             None => self.open(id, dialect, &response, None),
             Some(credential) => {
                 let Some(connection) = self.clients.get_mut(id) else { return };
+                if !self.access.has_room(credential.len()) {
+                    connection.refusal = Some(Refusal::Handshakes);
+                    return self.open(id, dialect, &response, None);
+                }
                 connection.phase = Phase::Admission;
                 let awaited = Awaited::Upgrade(Upgrade { dialect, response, credential: None });
                 self.access.verify(&mut self.turn, id, credential, awaited);

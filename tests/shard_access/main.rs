@@ -14,6 +14,7 @@ mod synckit;
 
 use annulus::auth::Revocations;
 use annulus::config::AuthMode;
+use annulus::limits::{TOKEN_BYTES_MAX, TOKENS_WAITING_BYTES_MAX};
 use host::Host;
 
 const PING: &str = r#"{"type":"ping","id":9}"#;
@@ -100,6 +101,29 @@ fn a_message_behind_a_token_waits_for_the_desk() {
     let texts = host.texts(id);
     assert_eq!(words(&texts), ["authenticated u1", "entries"]);
     assert!(texts[0].contains(r#""id":7"#));
+}
+
+#[test]
+fn tokens_that_wait_have_a_bound() {
+    let mut host = Host::new(AuthMode::Optional, "");
+    host.desk_answers = false;
+    let token = "x".repeat(TOKEN_BYTES_MAX);
+    let enough = TOKENS_WAITING_BYTES_MAX / TOKEN_BYTES_MAX;
+    let clients: Vec<_> = (0..=enough).map(|_| host.open(None).0).collect();
+    let (last, others) = clients.split_last().unwrap();
+    for &id in others {
+        host.send(id, &auth(&token));
+    }
+    host.settle();
+    assert_eq!(words(&host.ask(*last, &auth(&token))), ["overloaded"]);
+    let (id, _) = host.open(None);
+    assert_eq!(words(&host.ask(id, &auth(&format!("{token}x")))), ["auth_failed", "close 4002"]);
+    let header = "x".repeat(4_000);
+    assert_eq!(words(&host.open(Some(&header)).1), ["close 1013"]);
+    host.desk_answers = true;
+    host.settle();
+    assert_eq!(words(&host.texts(others[0])), ["auth_failed", "close 4002"]);
+    assert_eq!(words(&host.ask(*last, &auth(U1))), ["authenticated u1"], "there is room again");
 }
 
 #[test]

@@ -26,6 +26,7 @@ use crate::auth::rules::{Action, Asked, Facts, View};
 use crate::auth::{Principal, Standing};
 use crate::config::AuthMode;
 use crate::handover::{DeskPort, FromDesk, Verify};
+use crate::limits::TOKENS_WAITING_BYTES_MAX;
 use crate::mesh::ConnectionId;
 use crate::wire::Ticket;
 
@@ -39,7 +40,9 @@ pub struct Access {
     /// What the desk had no room for yet.
     unsent: VecDeque<Verify>,
     /// What waits for an answer of the desk; a connection is in it once at most.
-    awaited: HashMap<ConnectionId, Awaited>,
+    awaited: HashMap<ConnectionId, (Awaited, usize)>,
+    /// Bytes of the credentials of those.
+    waiting_bytes: usize,
     /// The slot of the connection that is looked at next, since another standing is in force.
     review: Option<u32>,
     /// Connections with another grant than before, oldest first.
@@ -85,6 +88,7 @@ impl Access {
             grants: Grants::default(),
             unsent: VecDeque::new(),
             awaited: HashMap::new(),
+            waiting_bytes: 0,
             review: None,
             regranted: VecDeque::new(),
             has_more: false,
@@ -101,9 +105,20 @@ impl Access {
         self.mode == AuthMode::Required
     }
 
-    /// Has the desk say whom a credential names.
+    /// Whether one more credential of so many bytes may wait for the desk.
+    pub const fn has_room(&self, bytes: usize) -> bool {
+        self.waiting_bytes + bytes <= TOKENS_WAITING_BYTES_MAX
+    }
+
+    /// Bytes of what waits for the desk.
+    pub const fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Has the desk say whom a credential names, for which there is room.
     pub fn verify(&mut self, turn: &mut Turn, id: ConnectionId, credential: Box<str>, awaited: Awaited) {
-        self.awaited.insert(id, awaited);
+        self.waiting_bytes += credential.len();
+        self.awaited.insert(id, (awaited, credential.len()));
         self.unsent.push_back(Verify { connection: id, credential });
         self.send(turn);
     }
@@ -167,7 +182,9 @@ impl Access {
 
     /// Takes what a connection waits for, if it still does.
     pub fn take_awaited(&mut self, id: ConnectionId) -> Option<Awaited> {
-        self.awaited.remove(&id)
+        let (awaited, bytes) = self.awaited.remove(&id)?;
+        self.waiting_bytes -= bytes;
+        Some(awaited)
     }
 
     /// Who shows nothing.
