@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::access::{Access, Awaited, Due, GrantId, Regranted, Shown, Upgrade};
+use super::access::{Access, Awaited, Due, GrantId, Regranted, Review, Shown, Upgrade};
 use super::clients::Phase;
 use super::{About, Caller, Event, Shard, work};
 use crate::auth::rules::{Action, View};
@@ -228,16 +228,27 @@ impl Shard {
 
     /// Looks at connections again since another standing is in force, as many as a turn may, one at least.
     pub(super) fn review_identities(&mut self) {
-        let Some(first) = self.access.review() else { return };
-        for slot in first..self.clients.slots() {
-            if slot > first && self.turn.is_spent() {
-                return self.access.review_from(Some(slot));
+        let Some(review) = self.access.review() else { return };
+        for slot in review.slot..self.clients.slots() {
+            if slot > review.slot && self.turn.is_spent() {
+                return self.access.set_review(Some(Review { slot, ..review }));
             }
-            if let Some((id, Phase::Open)) = self.clients.in_slot(slot) {
-                self.review_identity(id);
+            self.turn.spend(work::PASSED_OVER);
+            match self.clients.in_slot(slot) {
+                Some((id, Phase::Open)) if review.are_rules_new => self.review_identity(id),
+                Some((id, Phase::Open)) => self.review_revocation(id),
+                _ => {}
             }
         }
-        self.access.review_from(None);
+        self.access.set_review(None);
+    }
+
+    /// Ends a connection that was revoked.
+    fn review_revocation(&mut self, id: ConnectionId) {
+        let Some(principal) = self.clients.get(id).and_then(|found| found.principal.as_ref()) else { return };
+        if self.access.standing().revocations.are_about(&principal.identity, &principal.proof) {
+            self.refuse_identity(id, None, Refused::Revoked);
+        }
     }
 
     fn review_identity(&mut self, id: ConnectionId) {

@@ -43,12 +43,21 @@ pub struct Access {
     awaited: HashMap<ConnectionId, (Awaited, usize)>,
     /// Bytes of the credentials of those.
     waiting_bytes: usize,
-    /// The slot of the connection that is looked at next, since another standing is in force.
-    review: Option<u32>,
+    /// Connections that are to be looked at again, since another standing is in force.
+    review: Option<Review>,
     /// Connections with another grant than before, oldest first.
     regranted: VecDeque<Regranted>,
     /// The desk has said more than a turn had work for.
     has_more: bool,
+}
+
+/// How far all connections have been looked at again.
+#[derive(Clone, Copy)]
+pub struct Review {
+    /// The slot that is next.
+    pub slot: u32,
+    /// Whether there are other rules, and not only other revocations.
+    pub are_rules_new: bool,
 }
 
 /// A connection whose subscriptions and watches have to be looked at, as it has another grant.
@@ -228,23 +237,25 @@ impl Access {
 
     /// Another standing is in force: every connection is looked at again.
     pub fn stand(&mut self, standing: Arc<Standing>) {
+        let rules = [&self.standing, &standing].map(|standing| standing.rules.as_ref().map(Arc::as_ptr));
+        let are_rules_new = rules[0] != rules[1] || self.review.is_some_and(|review| review.are_rules_new);
         self.anonymous = Arc::new(standing.anonymous());
         self.standing = standing;
-        self.review = Some(0);
+        self.review = Some(Review { slot: 0, are_rules_new });
     }
 
     pub const fn standing(&self) -> &Arc<Standing> {
         &self.standing
     }
 
-    /// The slot to look at next, if any is left to be looked at.
-    pub const fn review(&self) -> Option<u32> {
+    /// Who is to be looked at again.
+    pub const fn review(&self) -> Option<Review> {
         self.review
     }
 
-    /// Looks at this slot next, or at none.
-    pub const fn review_from(&mut self, slot: Option<u32>) {
-        self.review = slot;
+    /// The same from now on.
+    pub const fn set_review(&mut self, review: Option<Review>) {
+        self.review = review;
     }
 }
 
