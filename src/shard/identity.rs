@@ -195,7 +195,7 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(id) else { return };
         (connection.due, connection.due_ms) = (due, at_ms);
         if due != Due::Never {
-            self.clients.set_timer(id, at_ms);
+            self.clients.set_timer_sooner(id, at_ms);
         }
     }
 

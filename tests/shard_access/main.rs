@@ -169,6 +169,20 @@ fn a_token_is_told_of_before_its_end_and_the_connection_ends_soon_after() {
 }
 
 #[test]
+fn a_token_that_lasts_keeps_nobody_from_being_pinged() {
+    let mut host = Host::with(MEMBERS_READ, |config| {
+        (config.auth, config.heartbeat_ms) = (AuthMode::Required, 20_000);
+    });
+    let (id, _) = host.open(Some("{'sub':'u1','roles':['member'],'exp':1700001000}"));
+    host.pass(9_000);
+    assert_eq!(words(&host.ask(id, &auth("{'sub':'u1','exp':1700002000}"))), ["authenticated u1"]);
+    host.pass(10_500);
+    assert_eq!(host.texts(id), ["ping"]);
+    host.pass(10_500);
+    assert_eq!(host.texts(id), ["close 4005"]);
+}
+
+#[test]
 fn what_is_no_longer_allowed_is_unsubscribed() {
     let mut host = Host::new(AuthMode::Required, MEMBERS_READ);
     let (id, _) = host.open(Some(U1));
