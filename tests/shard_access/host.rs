@@ -131,7 +131,7 @@ impl Host {
     fn believe(&self, token: &str) -> Result<Arc<Principal>, Refused> {
         let claims = token.replace('\'', "\"");
         let claims = serde_json::from_str(&claims).map_err(|_| Refused::Token(TokenError::Malformed))?;
-        let identity = Identity::of_claims(claims, "roles").map_err(|bad| Refused::Token(bad.into()))?;
+        let identity = Identity::of_claims(&claims, "roles").map_err(|bad| Refused::Token(bad.into()))?;
         let grant = self.standing.grant(&identity, &Proof::Token).ok_or(Refused::Revoked)?;
         Ok(Arc::new(Principal { identity, grant, proof: Proof::Token }))
     }
