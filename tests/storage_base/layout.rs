@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use annulus::crdt::{Stamp, Time};
 use annulus::handover::Image;
 use annulus::mesh::partition;
-use annulus::storage::{Base, Disk, DiskFile, HostDisk, LoadRequest};
-use redb::{Database, ReadableTable, ReadableTableMetadata, TableDefinition};
+use annulus::storage::{Base, Disk, DiskFile, LoadRequest};
+use redb::backends::InMemoryBackend;
+use redb::{Database, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition};
 
 use crate::crdt_histories::{Change, Random, What, each_seed, node};
-use crate::disks::{MemoryDisk, TempFolder};
+use crate::disks::MemoryDisk;
 use crate::journal_files::{EPOCH, JournalFiles};
 use crate::model::{Accepted, HASHER, no_tail, open_base, records_of};
 
@@ -25,13 +26,19 @@ const BLOCK_BYTES: usize = 4096 - 18;
 /// Where a cell is; then its image.
 type Cells = BTreeMap<(u16, Vec<u8>), Vec<u8>>;
 
-/// Opens a base that nobody has open, as redb sees it.
-pub fn database(disk: &HostDisk) -> Database {
-    Database::open(disk.path("base.redb")).expect("it is whole")
+/// A base that nobody has open, as redb sees it. What is written to it is gone afterwards.
+pub fn database(disk: &dyn Disk) -> Database {
+    let file = disk.open("base.redb").unwrap();
+    let mut bytes = vec![0; file.size().unwrap() as usize];
+    file.read_at(&mut bytes, 0).unwrap();
+    let backend = InMemoryBackend::new();
+    backend.set_len(bytes.len() as u64).unwrap();
+    backend.write(0, &bytes).unwrap();
+    Database::builder().create_with_backend(backend).expect("it is whole")
 }
 
 /// The cells of the only map of a base. Checks that blocks are what they should be; how many they are.
-fn cells_in_blocks(disk: &HostDisk) -> (Cells, u64) {
+fn cells_in_blocks(disk: &dyn Disk) -> (Cells, u64) {
     let reading = database(disk).begin_read().unwrap();
     let blocks = reading.open_table(BLOCKS).unwrap();
     let (mut cells, mut used, mut above) = (Cells::new(), 0, None);
@@ -100,14 +107,13 @@ pub fn set(key: &str, tick: u64, value: Option<usize>) -> Accepted {
 #[test]
 fn blocks_keep_their_bounds_whatever_is_folded_and_swept() {
     each_seed(|random| {
-        let folder = TempFolder::new();
-        let disk = HostDisk::new(&folder.0).unwrap();
+        let disk = MemoryDisk::default();
         let mut keys = keys_of_a_partition(80);
         keys.extend((0..80).map(|number| format!("other-{number}")));
         let mut model: BTreeMap<String, (u64, Option<usize>)> = BTreeMap::new();
         let mut journal_at = 1;
         let mut tick = 1_000;
-        for _ in 0..6 {
+        for _ in 0..4 {
             let base = open_base(&disk);
             for _ in 0..2 {
                 let deletes = random.below(3) == 0;
@@ -156,8 +162,7 @@ fn blocks_keep_their_bounds_whatever_is_folded_and_swept() {
 
 #[test]
 fn cells_that_were_deleted_leave_few_blocks_and_then_none() {
-    let folder = TempFolder::new();
-    let disk = HostDisk::new(&folder.0).unwrap();
+    let disk = MemoryDisk::default();
     let keys = keys_of_a_partition(1_000);
     let sets: Vec<_> = keys.iter().map(|key| set(key, 1, Some(100))).collect();
     let deletes: Vec<_> = keys.iter().map(|key| set(key, 2, None)).collect();
@@ -308,5 +313,5 @@ fn a_dense_fold_writes_the_base_about_twice() {
     let [read, written] = disk.take();
     let used = base.used_bytes().unwrap();
     // A page is written before the commit and in it, once it has a checksum, and is full to two thirds and more.
-    assert!(written < 4 * used && read < 4 * used, "{read} bytes read, {written} written, {used} used");
+    assert!(written < 3 * used && read < 4 * used, "{read} bytes read, {written} written, {used} used");
 }
