@@ -1,7 +1,9 @@
 //! What a user may tune, as the core sees it. `cli/flags` fills it, one flag a field.
 
+mod identity;
 mod origin;
 
+pub use identity::{IdentityConfig, Secret};
 pub use origin::{BadOrigin, Origin};
 
 use std::borrow::Cow;
@@ -64,6 +66,10 @@ pub struct Config {
     pub bad_messages_max: u32,
     /// Origins that may connect; empty: any.
     pub allowed_origins: Vec<Origin>,
+    /// Whether clients say who they are.
+    pub auth: AuthMode,
+    /// Where tokens are required: time from the open WebSocket to one that is believed.
+    pub auth_timeout_ms: u64,
     /// Paths at which a WebSocket opens, and what is spoken there.
     pub dialects: Vec<DialectPath>,
     /// Whether `POST /_test/clear` exists, which drops all maps.
@@ -146,6 +152,26 @@ pub struct StorageConfig {
     pub data_mode: DataMode,
     /// The core of the service thread; `None`: any.
     pub service_core: Option<usize>,
+}
+
+/// Whether clients say who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Nobody is asked, and no token is taken.
+    None,
+    /// Who shows no token is anonymous.
+    Optional,
+    Required,
+}
+
+impl AuthMode {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
 }
 
 /// What becomes of a message that is one too many in its second or minute.
@@ -244,6 +270,8 @@ impl Default for Config {
             rate_limit: RateLimit::Refuse,
             bad_messages_max: 10,
             allowed_origins: Vec::new(),
+            auth: AuthMode::None,
+            auth_timeout_ms: 5_000,
             dialects: vec![DialectPath::NATIVE],
             test_reset: false,
             coalesce: Coalesce::LOW_LATENCY,

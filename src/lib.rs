@@ -18,6 +18,8 @@ pub mod handover;
 pub mod mesh;
 pub mod wire;
 
+pub mod auth;
+
 pub mod shard;
 pub mod storage;
 

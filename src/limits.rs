@@ -212,3 +212,37 @@ pub const WRITER_SLOWED_MS_MAX: u64 = 3_000;
 const _: () = assert!(SEGMENT_BYTES_CEILING + 2 * MESSAGE_BYTES_CEILING < u32::MAX as usize);
 /// The smallest `--memory-limit` of one shard: below it every use of a map would be a load.
 pub const SHARD_MEMORY_BYTES_MIN: usize = 1 << 20;
+
+/// Bytes of a token, which is read whole before anything of it is believed: what `--max-header-bytes` lets through with
+/// room for the rest of a request.
+pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+const _: () = assert!(TOKEN_BYTES_MAX < HEADER_BYTES_DEFAULT);
+/// Bytes of a user's name, UTF-8: room for the identifiers of any identity provider.
+pub const USER_BYTES_MAX: usize = 256;
+/// Roles of one user, and bytes of the name of one.
+pub const ROLES_MAX: usize = 32;
+pub const ROLE_BYTES_MAX: usize = 64;
+/// Bytes of the name of a session.
+pub const SESSION_BYTES_MAX: usize = 64;
+/// Bytes of a file with keys for tokens.
+pub const KEY_FILE_BYTES_MAX: usize = 256 << 10;
+/// Keys that tokens may be signed with. All that fit a token without a name of a key are tried.
+pub const TOKEN_KEYS_MAX: usize = 64;
+/// API keys, and tokens and users that are revoked: each file is read whole when it changes, in a tenth of a second at most.
+pub const API_KEYS_MAX: usize = 10_000;
+pub const REVOCATIONS_MAX: usize = 100_000;
+/// Bytes of one of these files.
+pub const AUTH_FILE_BYTES_MAX: usize = 32 << 20;
+const _: () = assert!(AUTH_FILE_BYTES_MAX >= REVOCATIONS_MAX * (USER_BYTES_MAX + 64));
+/// Credentials that are remembered once they were believed, and bytes of that: as many as a server has connections.
+pub const BELIEVED_MAX: usize = 100_000;
+pub const BELIEVED_BYTES_MAX: usize = 48 << 20;
+/// Bytes of a pattern in a rule: the name of a map, or of a key, with some wildcards.
+pub const PATTERN_BYTES_MAX: usize = 512;
+const _: () = assert!(PATTERN_BYTES_MAX >= MAP_NAME_BYTES_MAX && PATTERN_BYTES_MAX >= KEY_BYTES_MAX);
+/// Bytes of a rules file, and rules in it: all are looked at for each new identity, and a fifth of a millisecond each at most.
+pub const RULES_BYTES_MAX: usize = 256 << 10;
+pub const RULES_MAX: usize = 1000;
+/// Bytes of a condition, and nodes of its tree: what it may cost, with the size of the value that it looks at.
+pub const CONDITION_BYTES_MAX: usize = 2 << 10;
+pub const CONDITION_NODES_MAX: usize = 200;

@@ -1,19 +1,21 @@
-//! What passes between the shards and the storage: records of changes one way, what is durable and the cells of
-//! loaded maps the other. Pure values and queues; files are the business of `storage/`.
+//! What passes between the shards and the threads beside them. To and from the storage: records of changes one way, what is
+//! durable and the cells of loaded maps the other. To and from the desk: tokens, and who they name. Pure values and queues.
 //!
 //! ```text
 //! delta.rs   a delta as bytes                 port.rs      the two ends of the queues of one shard
 //! record.rs  deltas on their way to the disk  progress.rs  what is durable and folded, for all to see
-//! image.rs   a whole cell, at rest
+//! image.rs   a whole cell, at rest            desk.rs      the two ends of the queues to and from the desk
 //! ```
 
 mod delta;
+mod desk;
 mod image;
 mod port;
 mod progress;
 mod record;
 
 pub use delta::{Kind, decode_delta, encode_delta, map_type_byte, map_type_of};
+pub use desk::{DeskEnd, DeskPort, FromDesk, Refused, Verified, Verify, connect_desk};
 pub use image::{Image, ImageError, Part};
 pub use port::{Chunk, Found, FromStorage, LookUp, ShardPort, StoragePort, ToStorage, connect};
 pub use progress::{Progress, ShardProgress};

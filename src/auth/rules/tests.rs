@@ -1,0 +1,189 @@
+//! Rules as their authors think of them.
+
+use super::*;
+
+fn rules(text: &str) -> Arc<Rules> {
+    Arc::new(Rules::parse(text).unwrap_or_else(|error| panic!("{error}")))
+}
+
+fn identity(claims: &str) -> Identity {
+    Identity::of_claims(serde_json::from_str(claims).expect("claims"), "roles").expect("an identity")
+}
+
+fn view(rules: &Arc<Rules>, claims: &str, action: Action, map: &str) -> View {
+    rules.grant(&identity(claims)).view(action, map)
+}
+
+fn seen(rules: &Arc<Rules>, claims: &str, (map, key): (&str, &str), value: &str) -> Option<String> {
+    let facts = Facts::read(map, key, value.as_bytes());
+    let fields = view(rules, claims, Action::Read, map).fields(&facts, &mut Asked::default())?;
+    Some(String::from_utf8(fields.seen(value.as_bytes())?.into()).expect("JSON"))
+}
+
+fn written(
+    rules: &Arc<Rules>,
+    claims: &str,
+    key: &str,
+    value: &str,
+    current: Option<&str>,
+) -> Option<String> {
+    let facts = Facts::new("m", key, Some(value.as_bytes()), current.map(str::as_bytes));
+    let View::Parts(parts) = view(rules, claims, Action::Write, "m") else {
+        panic!("it depends on the value")
+    };
+    let written = parts.written(&facts, &mut Asked::default())?;
+    Some(String::from_utf8(written.into_owned()).expect("JSON"))
+}
+
+const MEMBER: &str = r#"{"sub":"u1","roles":["member"],"team":"x"}"#;
+
+#[test]
+fn the_example_of_the_page_says_what_it_should() {
+    let rules = rules(
+        r#"
+        [[role]]
+        name = "member"
+        [[rule]]
+        allow = ["read", "write"]
+        maps = ["todos:{user.id}", "board:*"]
+        keys = ["*"]
+        roles = ["member"]
+        fields = ["title", "done"]
+        when = "claims.team == value.team"
+        [[rule]]
+        deny = ["write"]
+        maps = ["board:archive"]
+        "#,
+    );
+    let value = r#"{"done":true,"secret":1,"team":"x","title":"t"}"#;
+    let some = Some(r#"{"done":true,"title":"t"}"#);
+    assert_eq!(seen(&rules, MEMBER, ("todos:u1", "list-1:a"), value).as_deref(), some);
+    assert_eq!(seen(&rules, MEMBER, ("board:archive", "k"), value).as_deref(), some);
+    assert_eq!(seen(&rules, MEMBER, ("todos:u2", "k"), value), None);
+    assert_eq!(seen(&rules, MEMBER, ("board:a:b", "k"), value), None);
+    assert_eq!(seen(&rules, MEMBER, ("todos:u1", "k"), r#"{"done":true,"team":"y"}"#), None);
+    assert_eq!(seen(&rules, MEMBER, ("todos:u1", "k"), r#"{"done":true}"#), None, "no answer denies");
+    assert_eq!(seen(&rules, r#"{"sub":"u1"}"#, ("todos:u1", "k"), value), None);
+    assert_eq!(seen(&rules, r#"{"sub":"u9","roles":["admin"]}"#, ("x", "k"), value).as_deref(), Some(value));
+    for action in [Action::Write, Action::Delete] {
+        assert_eq!(view(&rules, MEMBER, action, "board:archive"), View::None);
+    }
+    assert_eq!(view(&rules, MEMBER, Action::Publish, "board:x"), View::None);
+    assert_ne!(view(&rules, MEMBER, Action::Subscribe, "board:archive"), View::None);
+}
+
+#[test]
+fn equal_rights_are_one_view() {
+    let rules = rules(
+        r#"
+        [[rule]]
+        allow = ["read"]
+        maps = ["m", "own:{user.id}"]
+        when = "claims.team == value.team"
+        [[rule]]
+        allow = ["read"]
+        maps = ["open"]
+        [[rule]]
+        allow = ["read"]
+        maps = ["open"]
+        when = "user.id == 'x'"
+        "#,
+    );
+    let [a, b, c] = [
+        r#"{"sub":"a","team":"x","exp":1}"#,
+        r#"{"sub":"b","team":"x","exp":2,"more":[1]}"#,
+        r#"{"sub":"c","team":"y"}"#,
+    ];
+    let read = |claims, map| view(&rules, claims, Action::Read, map);
+    assert_eq!(read(a, "m"), read(b, "m"));
+    assert_ne!(read(a, "m"), read(c, "m"));
+    assert_ne!(rules.grant(&identity(a)), rules.grant(&identity(b)), "they have maps of their own");
+    for claims in [a, b, c] {
+        assert_eq!((read(claims, "open"), read(claims, "closed")), (View::All, View::None));
+    }
+}
+
+#[test]
+fn no_field_that_may_not_change_opens_a_door() {
+    let rules = rules(
+        r#"
+        [[rule]]
+        allow = ["write"]
+        maps = ["m"]
+        fields = ["title"]
+        when = "claims.team == value.team"
+        "#,
+    );
+    let other = Some(r#"{"team":"y","title":"a"}"#);
+    assert_eq!(written(&rules, MEMBER, "k", r#"{"team":"x","title":"b"}"#, other), None, "the team stays y");
+    let own = Some(r#"{"team":"x","title":"a"}"#);
+    let expected = Some(r#"{"team":"x","title":"b"}"#);
+    assert_eq!(written(&rules, MEMBER, "k", r#"{"team":"y","title":"b"}"#, own).as_deref(), expected);
+    assert_eq!(
+        written(&rules, MEMBER, "k", r#"{"team":"x","title":"b"}"#, None),
+        None,
+        "the team would not be there"
+    );
+}
+
+#[test]
+fn denied_fields_and_states_stay() {
+    let rules = rules(
+        r#"
+        [[rule]]
+        allow = ["write"]
+        maps = ["m"]
+        [[rule]]
+        deny = ["write"]
+        maps = ["m"]
+        fields = ["owner"]
+        when = "current != null && current.owner != user.id"
+        [[rule]]
+        deny = ["write"]
+        maps = ["m"]
+        when = "current != null && has(current.locked) && current.locked"
+        "#,
+    );
+    let at = |value, current| written(&rules, MEMBER, "k", value, current);
+    assert_eq!(at(r#"{"owner":"u1"}"#, None).as_deref(), Some(r#"{"owner":"u1"}"#));
+    assert_eq!(
+        at(r#"{"a":1,"owner":"u1"}"#, Some(r#"{"owner":"u2"}"#)).as_deref(),
+        Some(r#"{"a":1,"owner":"u2"}"#)
+    );
+    assert_eq!(at(r#"{"owner":"u3"}"#, Some(r#"{"owner":"u1"}"#)).as_deref(), Some(r#"{"owner":"u3"}"#));
+    assert_eq!(at(r#"{"owner":"u1"}"#, Some(r#"{"locked":true,"owner":"u1"}"#)), None);
+    assert_eq!(at(r#"{"owner":"u1"}"#, Some("7")), None, "no answer denies");
+}
+
+#[test]
+fn a_bad_file_says_where() {
+    let rule = |more: &str| format!("[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]\n{more}");
+    for (text, expected) in [
+        (rule("rolls = [\"a\"]"), "unknown field `rolls`"),
+        (rule("deny = [\"read\"]"), "rule 1: it says either allow or deny"),
+        ("[[rule]]\nmaps = [\"m\"]".into(), "rule 1: it says either allow or deny"),
+        ("[[rule]]\nallow = []\nmaps = [\"m\"]".into(), "rule 1: it says either allow or deny"),
+        ("[[rule]]\nallow = [\"reed\"]\nmaps = [\"m\"]".into(), "there is no action \"reed\""),
+        ("[[rule]]\nallow = [\"read\"]\nmaps = []".into(), "rule 1: \"maps\" is empty"),
+        (rule("roles = [\"editor\"]"), "rule 1: there is no role \"editor\""),
+        (
+            format!("{}\n{}", rule(""), rule("keys = [\"{claims}\"]")),
+            "rule 2: \"{claims}\": in braces stands",
+        ),
+        (rule("when = \"vaule.x\""), "rule 1: when: there is no `vaule`"),
+        (rule("when = \"1 +\""), "rule 1: when: ERROR"),
+        ("rule = 7".into(), "invalid type"),
+        ("#".repeat(1 << 20), "more than 262144 bytes"),
+        (rule("").repeat(1001), "more than 1000 rules"),
+    ] {
+        let error = Rules::parse(&text).map(|_| ()).expect_err(&text[..text.len().min(60)]).to_string();
+        assert!(error.contains(expected), "{error}\nhas not: {expected}");
+    }
+}
+
+#[test]
+fn views_go_to_other_threads() {
+    const fn goes<T: Send + Sync>() {}
+    goes::<View>();
+    goes::<Grant>();
+}
