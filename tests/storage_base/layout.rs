@@ -28,22 +28,22 @@ type Cells = BTreeMap<(u16, Vec<u8>), Vec<u8>>;
 
 /// A base that nobody has open, as redb sees it. What is written to it is gone afterwards.
 pub fn database(disk: &dyn Disk) -> Database {
-    let file = disk.open("base.redb").unwrap();
-    let mut bytes = vec![0; file.size().unwrap() as usize];
-    file.read_at(&mut bytes, 0).unwrap();
+    let file = disk.open("base.redb").expect("it is whole");
+    let mut bytes = vec![0; file.size().expect("it is whole") as usize];
+    file.read_at(&mut bytes, 0).expect("it is whole");
     let backend = InMemoryBackend::new();
-    backend.set_len(bytes.len() as u64).unwrap();
-    backend.write(0, &bytes).unwrap();
+    backend.set_len(bytes.len() as u64).expect("it is whole");
+    backend.write(0, &bytes).expect("it is whole");
     Database::builder().create_with_backend(backend).expect("it is whole")
 }
 
 /// The cells of the only map of a base. Checks that blocks are what they should be; how many they are.
 fn cells_in_blocks(disk: &dyn Disk) -> (Cells, u64) {
-    let reading = database(disk).begin_read().unwrap();
-    let blocks = reading.open_table(BLOCKS).unwrap();
+    let reading = database(disk).begin_read().expect("it is whole");
+    let blocks = reading.open_table(BLOCKS).expect("it is whole");
     let (mut cells, mut used, mut above) = (Cells::new(), 0, None);
-    for entry in blocks.iter().unwrap() {
-        let (key, block) = entry.unwrap();
+    for entry in blocks.iter().expect("it is whole") {
+        let (key, block) = entry.expect("it is whole");
         let (prefix, bound) = key.value().split_at(6);
         let partition = u16::from_be_bytes([prefix[4], prefix[5]]);
         used += (key.value().len() + block.value().len()) as u64;
@@ -67,9 +67,9 @@ fn cells_in_blocks(disk: &dyn Disk) -> (Cells, u64) {
         );
         above = Some((partition, bound.to_vec()));
     }
-    let numbers = reading.open_table(NUMBERS).unwrap();
-    assert_eq!(numbers.get("used").unwrap().unwrap().value(), used);
-    (cells, blocks.len().unwrap())
+    let numbers = reading.open_table(NUMBERS).expect("it is whole");
+    assert_eq!(numbers.get("used").expect("it is whole").expect("it is whole").value(), used);
+    (cells, blocks.len().expect("it is whole"))
 }
 
 /// What a load gives, in the same form.
@@ -78,12 +78,12 @@ fn cells_loaded(base: &Base) -> Cells {
     let request = LoadRequest { map: "m", owner: 0, shards: 1, forget_before: Time::ZERO };
     base.load(&no_tail(), &request, &mut |chunk| {
         for (key, image) in chunk.iter() {
-            let hash = HASHER.key(HASHER.map("m"), std::str::from_utf8(key).unwrap());
+            let hash = HASHER.key(HASHER.map("m"), std::str::from_utf8(key).expect("it is whole"));
             cells.insert((partition(hash), key.to_vec()), image.to_vec());
         }
         true
     })
-    .unwrap();
+    .expect("it is whole");
     cells
 }
 
@@ -135,12 +135,12 @@ fn blocks_keep_their_bounds_whatever_is_folded_and_swept() {
                 journal.next_sequence = journal_at;
                 let name = journal.write(&records_of("m", &changes));
                 journal_at = journal.next_sequence;
-                base.fold(&disk, &name, EPOCH).unwrap();
-                disk.remove(&name).unwrap();
+                base.fold(&disk, &name, EPOCH).expect("it is whole");
+                disk.remove(&name).expect("it is whole");
             }
             if random.below(2) == 0 {
                 let before = tick - random.below(100);
-                while !base.sweep(Time::new(before, 0), 0, 37).unwrap().is_complete {}
+                while !base.sweep(Time::new(before, 0), 0, 37).expect("it is whole").is_complete {}
                 model.retain(|_, (tick, value)| value.is_some() || *tick >= before);
             }
             let loaded = cells_loaded(&base);
@@ -151,10 +151,13 @@ fn blocks_keep_their_bounds_whatever_is_folded_and_swept() {
             for (key, (tick, value)) in &model {
                 let hash = HASHER.key(HASHER.map("m"), key);
                 let image = &stored[&(partition(hash), key.as_bytes().to_vec())];
-                let (applied, mut parts) = Image::parts(image).unwrap();
+                let (applied, mut parts) = Image::parts(image).expect("it is whole");
                 assert_eq!(applied, Time::new(*tick, 0));
                 let expected = set(key, *tick, *value).change.what;
-                assert_eq!(What::of(&parts.next().unwrap().unwrap().delta), expected);
+                assert_eq!(
+                    What::of(&parts.next().expect("it is whole").expect("it is whole").delta),
+                    expected
+                );
             }
         }
     });
@@ -176,8 +179,8 @@ fn cells_that_were_deleted_leave_few_blocks_and_then_none() {
         kept.into_iter().map(|(_, delete)| delete).collect(),
     ] {
         let base = open_base(&disk);
-        base.fold(&disk, &journal.write(&records_of("m", &changes)), EPOCH).unwrap();
-        while !base.sweep(Time::new(9, 0), 0, 100).unwrap().is_complete {}
+        base.fold(&disk, &journal.write(&records_of("m", &changes)), EPOCH).expect("it is whole");
+        while !base.sweep(Time::new(9, 0), 0, 100).expect("it is whole").is_complete {}
         drop(base);
         blocks.push(cells_in_blocks(&disk).1);
     }
@@ -265,7 +268,7 @@ fn a_large_cell_is_neither_read_nor_written_for_its_neighbours() {
     const LARGE: usize = 16 << 20;
     let disk = Counting::default();
     let mut journal = JournalFiles::new(&disk);
-    let base = Base::open(&disk, HASHER, 0).unwrap();
+    let base = Base::open(&disk, HASHER, 0).expect("it is whole");
     let mut keys = keys_of_a_partition(60);
     keys.sort();
     let mut tick = 0;
@@ -275,7 +278,7 @@ fn a_large_cell_is_neither_read_nor_written_for_its_neighbours() {
             changes.iter().map(|&(key, bytes)| set(&keys[key], tick, Some(bytes))).collect();
         let name = journal.write(&records_of("m", &changes));
         disk.take();
-        base.fold(&disk, &name, EPOCH).unwrap();
+        base.fold(&disk, &name, EPOCH).expect("it is whole");
         disk.take()
     };
     fold(&[(30, LARGE)]);
@@ -301,7 +304,7 @@ fn a_large_cell_is_neither_read_nor_written_for_its_neighbours() {
 fn a_dense_fold_writes_the_base_about_twice() {
     let disk = Counting::default();
     let mut journal = JournalFiles::new(&disk);
-    let base = Base::open(&disk, HASHER, 1 << 20).unwrap();
+    let base = Base::open(&disk, HASHER, 1 << 20).expect("it is whole");
     let mut keys: Vec<String> = (0..100_000).map(|number| format!("key-{number}")).collect();
     let mut random = Random::from(3);
     for tick in [1, 2] {
@@ -309,10 +312,10 @@ fn a_dense_fold_writes_the_base_about_twice() {
         let changes: Vec<_> = keys.iter().map(|key| set(key, tick, Some(80))).collect();
         let name = journal.write(&records_of("m", &changes));
         disk.take();
-        base.fold(&disk, &name, EPOCH).unwrap();
+        base.fold(&disk, &name, EPOCH).expect("it is whole");
     }
     let [read, written] = disk.take();
-    let used = base.used_bytes().unwrap();
+    let used = base.used_bytes().expect("it is whole");
     // A page is written before the commit and in it, once it has a checksum, and is full to two thirds and more.
     assert!(written < 3 * used && read < 4 * used, "{read} bytes read, {written} written, {used} used");
 }

@@ -166,18 +166,18 @@ fn a_damaged_image_or_block_is_named_and_left_out_by_salvage() {
 /// Puts that in the place of the block of `key-3`, which has a partition for itself.
 fn overwrite_block(folder: &TempFolder, block: &[u8]) {
     const BLOCKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("blocks");
-    let database = Database::open(folder.0.join("base.redb")).unwrap();
-    let writing = database.begin_write().unwrap();
+    let database = Database::open(folder.0.join("base.redb")).expect("it is whole");
+    let writing = database.begin_write().expect("it is whole");
     {
-        let mut blocks = writing.open_table(BLOCKS).unwrap();
+        let mut blocks = writing.open_table(BLOCKS).expect("it is whole");
         let partition = annulus::mesh::partition(HASHER.key(HASHER.map("todos"), "key-3"));
         let entry_key = [&[0, 0, 0, 0][..], &partition.to_be_bytes(), &[0xFF]].concat();
-        assert!(blocks.insert(&*entry_key, block).unwrap().is_some());
+        assert!(blocks.insert(&*entry_key, block).expect("it is whole").is_some());
     }
-    writing.commit().unwrap();
+    writing.commit().expect("it is whole");
     drop(database);
     // They are not of this.
-    std::fs::remove_file(folder.0.join("base.redb.sums")).unwrap();
+    std::fs::remove_file(folder.0.join("base.redb.sums")).expect("it is whole");
 }
 
 /// Values of so many bytes each, set one after the other.
