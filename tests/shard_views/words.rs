@@ -123,9 +123,8 @@ impl Dialect for Words {
             _ => panic!("{text}"),
         };
         let one = One { op: Some(Op { map, key, action }) };
-        let writer =
-            Writer { write: view(grant, Right::Write, map), delete: view(grant, Right::Delete, map) };
-        shard.write_allowed(caller, None, AckLevel::None, (one, writer));
+        let views = (view(grant, Right::Write, map), view(grant, Right::Delete, map));
+        shard.write_through(caller, None, AckLevel::None, (one, views));
         Ok(())
     }
 
