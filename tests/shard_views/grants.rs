@@ -19,7 +19,7 @@ pub fn rule(rules: &str, claims: &[&str]) {
 pub fn grants(rules: &str, claims: &[&str]) -> Vec<Grant> {
     let rules = Arc::new(Rules::parse(rules).unwrap());
     let identity =
-        |claims: &&str| Identity::of_claims(serde_json::from_str(claims).unwrap(), "roles").unwrap();
+        |claims: &&str| Identity::of_claims(&serde_json::from_str(claims).unwrap(), "roles").unwrap();
     let of = |claims| rules.grant(&identity(claims));
     std::iter::once(Grant::Everything).chain(claims.iter().map(of)).collect()
 }

@@ -324,7 +324,7 @@ mod tests {
     fn view(keys: &str, when: &str) -> Arc<Parts> {
         let text = format!("[[rule]]\nallow = [\"read\"]\nmaps = [\"**\"]\n{keys}when = {when:?}\n");
         let claims = serde_json::from_str(r#"{"sub":"u"}"#).unwrap();
-        let identity = Identity::of_claims(claims, "roles").unwrap();
+        let identity = Identity::of_claims(&claims, "roles").unwrap();
         match Arc::new(Rules::parse(&text).unwrap()).grant(&identity).view(Action::Read, "1") {
             View::Parts(parts) => parts,
             view => panic!("{view:?}"),
