@@ -599,7 +599,7 @@ fn expiries_that_were_put_off_count_towards_the_budget() {
     while map.next_expiry_ms().is_some_and(|due_ms| due_ms <= 200) {
         let mut budget = 100;
         let mut now = tick;
-        while map.expire(200, &mut budget, || now.next()).is_some() {
+        while map.expire(200, &mut budget, |_| now.next()).is_some() {
             now = map.last_applied();
             ended += 1;
         }

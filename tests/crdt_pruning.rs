@@ -135,7 +135,7 @@ fn cells_are_found_and_walked_wherever_pruning_puts_them() {
                     _ => {
                         let (map, tick) = (&mut written.map, &mut written.tick);
                         let mut budget = 3;
-                        while map.expire(random.below(500), &mut budget, || tick.next()).is_some() {
+                        while map.expire(random.below(500), &mut budget, |_| tick.next()).is_some() {
                             *tick = map.last_applied();
                         }
                     }

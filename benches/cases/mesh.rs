@@ -32,6 +32,7 @@ pub fn measure(meter: &mut impl Meter) {
         key: "item-0001",
         key_hash: hasher.key(map_hash, "item-0001"),
         action: Action::Set { value: &value, at: At::Now, ttl_ms: None },
+        view: None,
     };
     meter.steady(many("mesh", "write, 10 a hop", u64::from(OPS)), || {
         for index in 0..OPS {

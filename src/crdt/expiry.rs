@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::cell::CellIndex;
+use super::cell::{Cell, CellIndex};
 use super::cells::Move;
 use super::{Map, State, Time};
 
@@ -77,7 +77,7 @@ impl Map {
     }
 
     /// Ends one value whose time is up: it becomes a tombstone with the stamp of its set (`lww.rs` says why),
-    /// applied at the tick that `applied` gives. Call it until it returns `None`, which means that nothing is
+    /// applied at the tick that `applied` gives when it has looked at what ends. Call it until it returns `None`, which means that nothing is
     /// due any more, or that the budget is spent; [`Map::next_expiry_ms`] tells.
     ///
     /// Each entry looked at takes one from `budget`, also those whose expiry was put off: as many of them come up at once
@@ -86,7 +86,7 @@ impl Map {
         &mut self,
         now_ms: u64,
         budget: &mut usize,
-        applied: impl FnOnce() -> Time,
+        applied: impl FnOnce(&Cell) -> Time,
     ) -> Option<CellIndex> {
         while *budget > 0 {
             let Expiries(queued) = &mut self.upkeep.as_mut()?.expiries;
@@ -99,9 +99,9 @@ impl Map {
                 0 => {}
                 expires_ms if expires_ms > now_ms => self.schedule_expiry(index),
                 _ => {
-                    let before = self.cells[index].tally();
+                    let (before, applied) = (self.cells[index].tally(), applied(&self.cells[index]));
                     self.cells[index].end_value();
-                    self.changed(index, before, applied());
+                    self.changed(index, before, applied);
                     return Some(index);
                 }
             }

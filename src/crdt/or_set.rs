@@ -110,6 +110,11 @@ impl OrSet {
         self.live.iter().map(|tagged| &**tagged)
     }
 
+    /// The live tag of that name.
+    pub fn live_tag(&self, tag: &str) -> Option<&Tagged> {
+        self.live_position(tag).ok().map(|index| &*self.live[index])
+    }
+
     /// The removed tags, sorted.
     pub fn removed(&self) -> impl ExactSizeIterator<Item = &str> {
         self.removed.iter().map(|removed| &*removed.tag)

@@ -8,6 +8,7 @@
 //! tombstone  time u64, node_len u8, node
 //! tags       removed_len u32, removed ([`TagList`]) | time u64, node_len u8, node, tag_len u8, tag, value_len u32, value | …
 //! count      count i128
+//! gone       nothing
 //! ```
 
 use std::str;
@@ -31,6 +32,8 @@ pub enum EntryState<'a> {
     Tags { added: TaggedValues<'a>, removed: TagList<'a> },
     /// counter: the sum.
     Count(i128),
+    /// A counter of which its subscriber may see nothing any more; in what was before a change: nothing.
+    Gone,
 }
 
 /// One value of an or-set.
@@ -46,6 +49,7 @@ const TOMBSTONE: u8 = 2;
 const TAGS: u8 = 3;
 const COUNT: u8 = 4;
 const ENDING: u8 = 5;
+const GONE: u8 = 6;
 
 /// Appends one entry for each call.
 pub struct EntryPacker<'a>(pub &'a mut Vec<u8>);
@@ -98,6 +102,11 @@ impl EntryPacker<'_> {
     pub fn count(&mut self, key: &str, count: i128) {
         let start = self.begin(key, COUNT);
         self.0.extend_from_slice(&count.to_le_bytes());
+        self.end(start);
+    }
+
+    pub fn gone(&mut self, key: &str) {
+        let start = self.begin(key, GONE);
         self.end(start);
     }
 
@@ -174,6 +183,7 @@ impl<'a> Iterator for Entries<'a> {
                 let removed = TagList(take_long(&mut rest));
                 EntryState::Tags { added: TaggedValues(rest), removed }
             }
+            GONE => EntryState::Gone,
             _ => EntryState::Count(i128::from_le_bytes(take_number(&mut rest))),
         };
         Some(Entry { key: text(key), state })
@@ -260,6 +270,7 @@ mod tests {
         packer.tags("tags", values.into_iter(), ["gone", "x"].into_iter());
         packer.tags("none", [].into_iter(), [].into_iter());
         packer.count("count", -7);
+        packer.gone("left");
 
         let read: Vec<String> = Entries::new(&packed)
             .map(|Entry { key, state }| match state {
@@ -271,6 +282,7 @@ mod tests {
                     format!("{key} {added:?} {:?}", removed.iter().collect::<Vec<_>>())
                 }
                 EntryState::Count(count) => format!("{key} {count}"),
+                EntryState::Gone => format!("{key} is gone"),
             })
             .collect();
         assert_eq!(
@@ -283,6 +295,7 @@ mod tests {
                 format!("tags {:?} [\"gone\", \"x\"]", [("t1", b"[1]".as_slice(), 1), ("é", b"", 2)]),
                 "none [] []".to_owned(),
                 "count -7".to_owned(),
+                "left is gone".to_owned(),
             ]
         );
     }

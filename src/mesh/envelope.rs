@@ -8,6 +8,7 @@ use super::{
     ConnectionId, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo, ShardIndex,
     SubscriptionRef, Writer,
 };
+use crate::auth::rules::Parts;
 use crate::crdt::{CellName, MapType, Time};
 use crate::metrics::Metrics;
 use crate::wire::Reject;
@@ -31,10 +32,10 @@ pub enum Item {
     Request(Request),
     Answer(Answer),
     Changes(Changes),
-    /// Whether the sender has subscribers of `map`.
+    /// Whether the sender has subscribers of `map`, and what they need.
     Interest {
         map: Arc<str>,
-        wanted: bool,
+        wanted: Wanted,
     },
     /// A member of a room whose home is the sender.
     Member(MemberChanged),
@@ -49,6 +50,16 @@ pub enum Item {
         address: std::net::IpAddr,
     },
     Clear(ClearStep),
+}
+
+/// What a shard wants to hear of the changes of a map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wanted {
+    #[default]
+    Nothing,
+    Outcomes,
+    /// And what was there before, as some of its subscribers see only values that their rules allow.
+    WithBefore,
 }
 
 /// A step of dropping all maps of all shards. Never waits.
@@ -226,6 +237,8 @@ pub struct Changes {
     pub first: Time,
     /// [`super::Entries`], one for each change.
     pub entries: Span,
+    /// [`super::Entries`] without keys, one for each change: what it has taken away; empty where the receiver wants none.
+    pub before: Span,
     /// Which of the envelope's `writers` made them; `None` there when no connection did, such as an expiry.
     pub writers_start: u32,
     pub writers_len: u32,
@@ -249,6 +262,8 @@ pub struct WalkRequest {
     /// Whether a client waits for its answer; else it waits for its map however long that takes.
     pub is_owed: bool,
     pub filter: Option<Arc<Filter>>,
+    /// What the subscriber may see; `None`: everything.
+    pub view: Option<Arc<Parts>>,
 }
 
 impl WalkRequest {

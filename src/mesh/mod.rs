@@ -16,7 +16,7 @@ pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
 pub use entry::{Entries, Entry, EntryPacker, EntryState, TaggedValue, TaggedValues, length};
 pub use envelope::{
     Answer, Changes, ClearStep, DigestPart, Envelope, Item, Request, Round, SetPlace, Span, WalkAnswer,
-    WalkRequest,
+    WalkRequest, Wanted,
 };
 pub use filter::Filter;
 pub use member::{Member, MemberChanged, Members};

@@ -4,8 +4,11 @@
 //! hash u64 | len u16, key        one for each key
 //! ```
 
+use std::sync::Arc;
+
 use super::Span;
 use super::entry::{short, take, take_number, text};
+use crate::auth::rules::Parts;
 use crate::wire::Reject;
 
 /// Keys of one map that one shard owns, to be read at once.
@@ -16,6 +19,8 @@ pub struct Read<'a> {
     pub keys: KeyList<'a>,
     /// Bytes that the asker has room for, as text; nothing is packed of what takes more.
     pub room: usize,
+    /// What the reader may see; `None`: everything.
+    pub view: Option<&'a Arc<Parts>>,
 }
 
 /// Packed keys, each with its hash.
@@ -44,12 +49,13 @@ impl<'a> KeyList<'a> {
 }
 
 /// A [`Read`] whose names lie in the bytes of an envelope.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct PackedRead {
     map: Span,
     map_hash: u64,
     keys: Span,
     room: usize,
+    view: Option<Arc<Parts>>,
 }
 
 impl PackedRead {
@@ -57,15 +63,16 @@ impl PackedRead {
     pub fn pack(read: &Read<'_>, bytes: &mut Vec<u8>) -> Self {
         let map = Span::append(bytes, read.map.as_bytes());
         let keys = Span::append(bytes, read.keys.0);
-        Self { map, map_hash: read.map_hash, keys, room: read.room }
+        Self { map, map_hash: read.map_hash, keys, room: read.room, view: read.view.cloned() }
     }
 
-    pub fn unpack(self, bytes: &[u8]) -> Read<'_> {
+    pub fn unpack<'a>(&'a self, bytes: &'a [u8]) -> Read<'a> {
         Read {
             map: self.map.text(bytes),
             map_hash: self.map_hash,
             keys: KeyList(self.keys.of(bytes)),
             room: self.room,
+            view: self.view.as_ref(),
         }
     }
 }
@@ -127,7 +134,7 @@ mod tests {
         let keys: Vec<_> = KeyList(&packed).iter().collect();
         assert_eq!(keys, [("a", 1), (&*long, u64::MAX), ("é", 0)]);
         let mut bytes = b"before".to_vec();
-        let read = Read { map: "m", map_hash: 5, keys: KeyList(&packed), room: 9 };
+        let read = Read { map: "m", map_hash: 5, keys: KeyList(&packed), room: 9, view: None };
         let unpacked = PackedRead::pack(&read, &mut bytes);
         let read = unpacked.unpack(&bytes);
         assert_eq!((read.map, read.map_hash, read.room, read.keys.0), ("m", 5, 9, &packed[..]));

@@ -1,8 +1,10 @@
 //! An operation on its way to the owner of its key, and what became of it.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use super::Span;
+use crate::auth::rules::Parts;
 use crate::crdt::{HashedKey, MapType, Node, Stamp, Time};
 
 /// An operation that was merged, and the stamp it has.
@@ -56,6 +58,8 @@ pub struct Write<'a> {
     pub key: &'a str,
     pub key_hash: u64,
     pub action: Action<'a>,
+    /// What the owner has to ask before it carries it out; `None`: nothing.
+    pub view: Option<&'a Arc<Parts>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +121,17 @@ impl<'a> Write<'a> {
     pub fn bytes(&self) -> usize {
         let tag_bytes = if let Action::Add { tag: Some(tag), .. } = self.action { tag.len() } else { 0 };
         self.map.len() + self.key.len() + tag_bytes + self.action.bytes()
+    }
+}
+
+impl<'a> Action<'a> {
+    /// The same with another value.
+    pub const fn with_value(self, value: &'a [u8]) -> Self {
+        match self {
+            Self::Set { at, ttl_ms, .. } => Self::Set { value, at, ttl_ms },
+            Self::Add { tag, at, .. } => Self::Add { value, tag, at },
+            other => other,
+        }
     }
 }
 
@@ -182,13 +197,14 @@ impl<'a> TagList<'a> {
 const _: () = assert!(crate::limits::TAG_BYTES_MAX <= u8::MAX as usize);
 
 /// A [`Write`] whose strings and value lie in the bytes of an envelope.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct PackedWrite {
     map: Span,
     map_hash: u64,
     key: Span,
     key_hash: u64,
     action: PackedAction,
+    view: Option<Arc<Parts>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -230,15 +246,16 @@ impl PackedWrite {
                     PackedAction::IncrementTotals { replica, added, subtracted }
                 }
             },
+            view: write.view.cloned(),
         }
     }
 
     /// The name of its map, with its hash, and the hash of its key.
-    pub fn target(self, bytes: &[u8]) -> (&str, u64, u64) {
+    pub fn target<'a>(&self, bytes: &'a [u8]) -> (&'a str, u64, u64) {
         (self.map.text(bytes), self.map_hash, self.key_hash)
     }
 
-    pub fn unpack(self, bytes: &[u8]) -> Write<'_> {
+    pub fn unpack<'a>(&'a self, bytes: &'a [u8]) -> Write<'a> {
         Write {
             map: self.map.text(bytes),
             map_hash: self.map_hash,
@@ -257,6 +274,7 @@ impl PackedWrite {
                     Action::IncrementTotals { replica, added, subtracted }
                 }
             },
+            view: self.view.as_ref(),
         }
     }
 }

@@ -125,6 +125,8 @@ metrics! {
         expirations => "annulus_expirations_total",
         /// Tombstones forgotten after their retention, and removed tags for which there was no room.
         pruned => "annulus_pruned_total",
+        /// Conditions of rules that could not be evaluated for a value, which denies.
+        rules_undecided => "annulus_rules_undecided_total",
         /// Writes acknowledged as durable.
         durable_acks => "annulus_durable_acks_total",
         /// Parts of maps that a shard has begun to load; a map counts once for each shard.

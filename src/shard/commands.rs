@@ -1,5 +1,7 @@
 //! What a dialect can have a shard do for a [`Caller`]. Each command is carried out by the part it is about.
 
+use super::access::GrantId;
+use super::allows::{ByGrant, Everything};
 use super::caller::{Asked, Caller};
 use super::clients::Clients;
 use super::turn::Turn;
@@ -13,8 +15,13 @@ impl Shard {
     /// Carries out the operations, each at the owner of its key. [`super::Event::Acked`] follows, unless `ack` is
     /// [`AckLevel::None`], which hears of what was rejected only.
     pub fn write(&mut self, caller: Caller, ticket: Option<Ticket>, ack: AckLevel, ops: impl Ops) {
-        let Self { turn, clients, maps, requests, .. } = self;
-        requests.write(turn, clients, maps, Asked { caller, ticket }, ack, ops);
+        let Self { turn, clients, maps, requests, access, .. } = self;
+        let grant = caller.grant();
+        let asked = Asked { caller, ticket };
+        if grant == GrantId::EVERYTHING {
+            return requests.write(turn, clients, maps, (asked, Everything), ack, ops);
+        }
+        requests.write(turn, clients, maps, (asked, ByGrant::new(access, grant)), ack, ops);
     }
 
     /// Reads keys wherever they live; [`super::Event::Entries`] follows.
@@ -26,10 +33,9 @@ impl Shard {
         keys: impl Iterator<Item = &'k str>,
     ) {
         let Self { turn, clients, maps, requests, access, .. } = self;
-        match access.view(turn, caller.grant(), Action::Read, map) {
-            View::All => requests.read(turn, clients, maps, Asked { caller, ticket }, map, keys),
-            View::None | View::Parts(_) => forbid(turn, clients, caller, ticket.as_ref()),
-        }
+        let view = access.view(turn, caller.grant(), Action::Read, map);
+        let Some(seen) = view.seen() else { return forbid(turn, clients, caller, ticket.as_ref()) };
+        requests.read(turn, clients, maps, (Asked { caller, ticket }, seen), map, keys);
     }
 
     /// Digests a map; [`super::Event::Digest`] follows.
@@ -47,10 +53,9 @@ impl Shard {
     /// instead: [`crate::wire::Reject::Cancelled`], before the answer to what has ended it, if it has a ticket.
     pub fn subscribe(&mut self, caller: Caller, ticket: Option<Ticket>, subscribe: Subscribe<'_>) {
         let Self { turn, clients, maps, feeds, access, .. } = self;
-        match access.view(turn, caller.grant(), Action::Subscribe, subscribe.map) {
-            View::All => feeds.subscribe(turn, clients, maps, Asked { caller, ticket }, subscribe),
-            View::None | View::Parts(_) => forbid(turn, clients, caller, ticket.as_ref()),
-        }
+        let view = access.view(turn, caller.grant(), Action::Subscribe, subscribe.map);
+        let Some(seen) = view.seen() else { return forbid(turn, clients, caller, ticket.as_ref()) };
+        feeds.subscribe(turn, clients, maps, (Asked { caller, ticket }, seen.cloned()), subscribe);
     }
 
     /// Ends a subscription, if there is one. Nothing more is told of its map.

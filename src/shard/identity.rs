@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::access::{Access, Awaited, Due, GrantId, Regranted, Review, Shown, Upgrade};
 use super::clients::Phase;
 use super::{About, Caller, Event, Shard, work};
-use crate::auth::rules::{Action, View};
+use crate::auth::rules::Action;
 use crate::auth::{Principal, Standing, TokenError};
 use crate::handover::{DeskPort, FromDesk, Refused, Verified};
 use crate::limits::TOKEN_BYTES_MAX;
@@ -309,10 +309,11 @@ impl Shard {
         if left.subscriptions > 0 {
             left.subscriptions -= 1;
             let subscription = connection.subscriptions[left.subscriptions];
-            if let Some(map) = feeds.map_of(maps, subscription)
-                && access.view(turn, caller.grant(), Action::Subscribe, &map) == View::None
-            {
-                self.dialect_of(left.id).forbidden(self, caller, About::Map(&map));
+            let Some(map) = feeds.map_of(maps, subscription) else { return true };
+            let view = access.view(turn, caller.grant(), Action::Subscribe, &map);
+            match view.seen() {
+                Some(seen) => feeds.change_view(turn, clients, maps, (left.id, &map), seen.cloned()),
+                None => self.dialect_of(left.id).forbidden(self, caller, About::Map(&map)),
             }
             return true;
         }

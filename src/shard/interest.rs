@@ -27,6 +27,8 @@ pub struct Interest {
 struct Hearers {
     members: Vec<u32>,
     shards: ShardSet,
+    /// Of all shards, this one too, those that need what was there before a change.
+    before: ShardSet,
 }
 
 /// What follows from a member's leaving.
@@ -65,6 +67,25 @@ impl Interest {
         self.heard.is_some()
     }
 
+    /// Whether any shard needs what was there before a change.
+    pub fn wants_before(&self) -> bool {
+        self.heard.as_ref().is_some_and(|heard| !heard.before.is_empty())
+    }
+
+    /// Whether a shard needs that.
+    pub fn wants_before_for(&self, shard: ShardIndex) -> bool {
+        self.heard.as_ref().is_some_and(|heard| heard.before.contains(shard))
+    }
+
+    /// A shard that hears of it needs that from now on, or no longer.
+    pub fn set_before_for(&mut self, shard: ShardIndex, wants: bool) {
+        match &mut self.heard {
+            Some(heard) if wants => heard.before.insert(shard),
+            Some(heard) => heard.before.remove(shard),
+            None => debug_assert!(!wants, "it does not hear of it"),
+        }
+    }
+
     /// Adds a member; its place, which is 0 for the first.
     pub fn join(&mut self, member: u32) -> u32 {
         let members = &mut self.hearers().members;
@@ -95,7 +116,8 @@ impl Interest {
     }
 
     fn hearers(&mut self) -> &mut Hearers {
-        self.heard.get_or_insert_with(|| Box::new(Hearers { members: Vec::new(), shards: ShardSet::EMPTY }))
+        let nobody = || Hearers { members: Vec::new(), shards: ShardSet::EMPTY, before: ShardSet::EMPTY };
+        self.heard.get_or_insert_with(|| Box::new(nobody()))
     }
 
     fn forget_nobody(&mut self) {

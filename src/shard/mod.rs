@@ -7,8 +7,9 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, life, disconnect, exchange, parked, clear } → pages → gauges →
-//! { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → caller → access → { commons, interest, turn } →
+//! order: { commands, through, facade, cycle, events, frames, handshake, identity, life, disconnect, exchange, parked, clear } → pages →
+//! gauges → { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { allows, caller } → access →
+//! { commons, interest, turn } →
 //! { account, slots, work }
 
 #![cfg_attr(
@@ -21,6 +22,7 @@
 
 mod access;
 mod account;
+mod allows;
 mod caller;
 mod clear;
 mod clients;
@@ -48,6 +50,7 @@ mod parked;
 mod requests;
 mod rooms;
 mod slots;
+mod through;
 mod turn;
 pub mod work;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::account::Account;
 use super::{Command, Now, Shared, work};
+use crate::auth::rules;
 use crate::config::Config;
 use crate::crdt::{Clock, ClockDrift, Node, Reference, Stamp, Time};
 use crate::mesh::{ConnectionId, KeyHasher, Outgoing, ShardIndex, ShardSet, Writer};
@@ -112,6 +113,12 @@ impl Turn {
     #[inline]
     pub const fn spend(&mut self, units: u64) {
         self.work += units;
+    }
+
+    /// Counts what rules have been asked.
+    pub const fn count_asked(&mut self, asked: rules::Asked) {
+        self.spend(asked.work as u64);
+        self.metrics.rules_undecided += asked.undecided as u64;
     }
 
     /// Units of work done so far in this turn.

@@ -165,7 +165,7 @@ impl VerifiedMap {
     fn of(name: &str, mut map: Map, now_ms: u64) -> Self {
         let (mut tick, mut budget) = (map.last_applied(), usize::MAX);
         while map.next_expiry_ms().is_some_and(|due_ms| due_ms <= now_ms) {
-            map.expire(now_ms, &mut budget, || {
+            map.expire(now_ms, &mut budget, |_| {
                 tick = tick.next();
                 tick
             });

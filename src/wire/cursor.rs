@@ -39,6 +39,11 @@ impl Scope {
         keys.fold(self.part(b"keys"), |scope, key| scope.part(key.as_bytes()))
     }
 
+    /// Of these, what a view shows that has this digest.
+    pub fn view(self, digest: u64) -> Self {
+        self.part(b"view").part(&digest.to_le_bytes())
+    }
+
     /// For tables of what has a scope.
     pub const fn hash(self) -> u64 {
         self.0

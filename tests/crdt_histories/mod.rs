@@ -189,7 +189,7 @@ impl Replica {
     /// Ends every value whose time is up.
     pub fn expire(&mut self, now_ms: u64) {
         let mut budget = usize::MAX;
-        while let Some(index) = self.map.expire(now_ms, &mut budget, || {
+        while let Some(index) = self.map.expire(now_ms, &mut budget, |_| {
             self.applied = self.applied.next();
             self.applied
         }) {

@@ -11,6 +11,7 @@ mod host;
 #[path = "../shards/mod.rs"]
 mod shards;
 mod synckit;
+mod views;
 
 use annulus::auth::Revocations;
 use annulus::config::AuthMode;

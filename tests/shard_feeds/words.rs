@@ -56,6 +56,7 @@ fn said<'a>(entries: impl Iterator<Item = Entry<'a>>) -> String {
                 removed.iter().for_each(|tag| write!(text, " {key}-{tag}").unwrap());
             }
             EntryState::Count(count) => write!(text, " {key}={count}").unwrap(),
+            EntryState::Gone => write!(text, " {key}=").unwrap(),
         }
     }
     text

@@ -49,6 +49,8 @@ pub struct Node {
     inbox: Vec<(ConnectionId, Vec<u8>)>,
     /// Turns since it last had anything for anybody.
     quiet_turns: u32,
+    /// Units of work of all turns.
+    work: u64,
 }
 
 impl World {
@@ -76,6 +78,7 @@ impl World {
             gone: Vec::new(),
             inbox: Vec::new(),
             quiet_turns: 0,
+            work: 0,
         };
         let ports = mesh::connect_with_capacity(shards, ENVELOPES);
         Self { nodes: ports.into_iter().enumerate().map(node).collect(), hasher, now: BEGIN }
@@ -200,6 +203,12 @@ impl World {
         sum
     }
 
+    /// Units of work done so far.
+    #[allow(dead_code, reason = "views ask for it")]
+    pub fn work(&self) -> u64 {
+        self.nodes.iter().map(|node| node.work).sum()
+    }
+
     /// The gauges that are kept as they change are what they are from scratch.
     pub fn check_gauges(&self) {
         for (index, node) in self.nodes.iter().enumerate() {
@@ -248,6 +257,7 @@ impl Node {
         }
         self.shard.drain_mesh();
         self.shard.end_turn();
+        self.work += self.shard.work();
         let mut commands = Vec::new();
         self.shard.take_commands(&mut commands);
         self.quiet_turns = if commands.is_empty() { self.quiet_turns + 1 } else { 0 };

@@ -33,7 +33,7 @@ fn values_whose_time_is_up_count_as_deleted() {
         let mut tick = map.last_applied();
         while map.next_expiry_ms().is_some() {
             let before = tick;
-            map.expire(EXPIRED_MS, &mut 1, || before.next());
+            map.expire(EXPIRED_MS, &mut 1, |_| before.next());
             tick = map.last_applied();
         }
     }

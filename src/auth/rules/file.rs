@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use thiserror::Error;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::action::Actions;
 use super::condition::{BadCondition, Condition};
@@ -79,7 +80,7 @@ impl Rules {
         let roles: Vec<&str> = file.role.iter().map(|role| &*role.name).chain(BUILT_IN_ROLES).collect();
         let numbered = file.rule.into_iter().zip(1..);
         let rules = numbered.map(|(entry, rule)| entry.compile(rule, &roles)).collect::<Result<_, _>>()?;
-        Ok(Self { rules })
+        Ok(Self { rules, digest: xxh3_64(text.as_bytes()) })
     }
 }
 

@@ -41,6 +41,8 @@ pub const ADMIN: &str = "admin";
 #[derive(Debug, Default)]
 pub struct Rules {
     rules: Vec<Rule>,
+    /// Of the text that they were.
+    digest: u64,
 }
 
 #[derive(Debug)]

@@ -158,6 +158,14 @@ impl Pattern {
         *self.0 == [Matched::Globstar]
     }
 
+    /// What all names begin with that it matches; `None` if that is no text.
+    pub fn beginning(&self) -> Option<&str> {
+        match self.0.first()? {
+            Matched::Text(text) => Some(text),
+            Matched::Star | Matched::Globstar => None,
+        }
+    }
+
     /// O(length of the name times pieces), whatever the pattern. A name that is longer than any is not matched.
     pub fn matches(&self, name: &str) -> bool {
         match &*self.0 {

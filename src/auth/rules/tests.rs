@@ -187,3 +187,36 @@ fn views_go_to_other_threads() {
     goes::<View>();
     goes::<Grant>();
 }
+
+#[test]
+fn keys_that_begin_in_certain_ways_are_known_by_that() {
+    let beginnings = |text: &str, claims: &str| match view(&rules(text), claims, Action::Read, "m") {
+        View::Parts(parts) => parts.key_beginnings().map(|texts| texts.join(" ")),
+        view => panic!("{view:?}"),
+    };
+    let rule = |keys: &str| format!("[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]\nkeys = {keys}\n");
+    let deny = "[[rule]]\ndeny = [\"read\"]\nmaps = [\"m\"]\nkeys = [\"*x\"]\n";
+    for (text, expected) in [
+        (rule(r#"["a:*", "b"]"#), Some("a: b")),
+        (rule(r#"["ab", "a**", "abc*", "b*"]"#), Some("a b")),
+        (rule(r#"["a*"]"#) + &rule(r#"["{user.id}:*"]"#) + deny, Some("a u1:")),
+        (rule(r#"["a*", "*b"]"#), None),
+        (rule(r#"["a*"]"#) + "[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]\nwhen = \"value.n > 1\"\n", None),
+    ] {
+        assert_eq!(beginnings(&text, MEMBER).as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
+fn equal_views_of_equal_files_have_one_digest_and_others_another() {
+    let text = "[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]\nkeys = [\"{user.id}*\"]\nwhen = \"claims.team == 'x'\"\n";
+    let digest = |text: &str, claims: &str| match view(&rules(text), claims, Action::Read, "m") {
+        View::Parts(parts) => parts.digest(),
+        view => panic!("{view:?}"),
+    };
+    let of_member = digest(text, MEMBER);
+    assert_eq!(digest(text, &MEMBER.replace("member", "other")), of_member, "nothing looks at roles");
+    assert_ne!(digest(text, &MEMBER.replace("u1", "u2")), of_member);
+    assert_ne!(digest(text, &MEMBER.replace(r#""x""#, r#""y""#)), of_member);
+    assert_ne!(digest(&format!("{text}# the same\n"), MEMBER), of_member);
+}

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use cel::common::value::Val;
 use serde_json::Value;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::condition::{Bound, Condition, Subject, val};
 use super::fields::Fields;
@@ -140,6 +141,15 @@ impl View {
         Self::Parts(Arc::new(Parts { rules: Arc::clone(rules), list, needs_values }))
     }
 
+    /// What one who reads may see: `None`: nothing; of a map that may be seen, the parts that decide, or none of these for all.
+    pub const fn seen(&self) -> Option<Option<&Arc<Parts>>> {
+        match self {
+            Self::All => Some(None),
+            Self::None => None,
+            Self::Parts(parts) => Some(Some(parts)),
+        }
+    }
+
     /// Which fields of a value the view has; `None`: it does not have the value.
     pub fn fields(&self, facts: &Facts<'_>, asked: &mut Asked) -> Option<Fields> {
         match self {
@@ -154,6 +164,27 @@ impl Parts {
     /// Whether keys alone do not decide.
     pub const fn need_values(&self) -> bool {
         self.needs_values
+    }
+
+    /// Texts with exactly one of which each key begins that they allow anything of; `None` where it may be any key.
+    pub fn key_beginnings(&self) -> Option<Vec<&str>> {
+        let mut beginnings = Vec::new();
+        for part in self.list.iter().filter(|part| !self.rules.rule(part.rule).is_deny) {
+            for pattern in part.keys.as_ref()? {
+                beginnings.push(pattern.beginning()?);
+            }
+        }
+        beginnings.sort_unstable();
+        beginnings.dedup_by(|next, last| next.starts_with(&**last));
+        Some(beginnings)
+    }
+
+    /// The same for equal parts of the same file, after a start, too: who has seen something through others may lack some of it.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = Xxh3::new();
+        self.rules.digest.hash(&mut hasher);
+        self.hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Which fields of a value they allow; `None`: not the value at all.

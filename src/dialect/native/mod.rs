@@ -116,6 +116,7 @@ fn write_entries<'a>(out: &mut Vec<u8>, entries: impl Iterator<Item = Entry<'a>>
                 encode::entry_or(out, key, added, removed.iter());
             }
             EntryState::Count(count) => encode::entry_counter(out, key, count),
+            EntryState::Gone => encode::entry_gone(out, key),
         }
     }
 }

@@ -193,6 +193,6 @@ fn latest(starts: &[usize], room: usize) -> Range<usize> {
 fn time_of(entry: &Entry<'_>) -> Time {
     match entry.state {
         EntryState::Value { at, .. } => at.time,
-        EntryState::Tags { .. } | EntryState::Count(_) => Time::ZERO,
+        EntryState::Tags { .. } | EntryState::Count(_) | EntryState::Gone => Time::ZERO,
     }
 }

@@ -49,6 +49,8 @@ pub struct Access {
     regranted: VecDeque<Regranted>,
     /// The desk has said more than a turn had work for.
     has_more: bool,
+    /// For the name of a map.
+    scratch: String,
 }
 
 /// How far all connections have been looked at again.
@@ -101,6 +103,7 @@ impl Access {
             review: None,
             regranted: VecDeque::new(),
             has_more: false,
+            scratch: String::new(),
         }
     }
 
@@ -214,6 +217,15 @@ impl Access {
     /// What a grant allows in one way with one map.
     pub fn view(&mut self, turn: &mut Turn, grant: GrantId, action: Action, map: &str) -> View {
         self.grants.view(turn, grant, action, map)
+    }
+
+    /// Room for the name of a map, so that no message has to make it anew.
+    pub fn take_scratch(&mut self) -> String {
+        std::mem::take(&mut self.scratch)
+    }
+
+    pub fn keep_scratch(&mut self, scratch: String) {
+        self.scratch = scratch;
     }
 
     /// Whether a grant allows something that is about no value.

@@ -17,7 +17,8 @@
 use crate::crdt::{Cell, CellIndex, HashedKey, Map, OrSet, State, Tag, TagMark, Time};
 use crate::limits::{CHUNK_CELLS_SCANNED_MAX, LARGE_SET_BYTES, NODE_BYTES_MAX, OPS_PER_REQUEST_MAX};
 use crate::mesh::{EntryPacker, Filter, Round, SetPlace, TaggedValue};
-use crate::shard::maps::pack_cell;
+use crate::shard::maps::{Lens, SeenTags, pack_cell, pack_tags};
+use crate::shard::work;
 
 /// Bytes of a packed entry beside its key and value, at most: lengths, kind, stamp and end.
 const ENTRY_BYTES: usize = 4 + 2 + 1 + 8 + 1 + NODE_BYTES_MAX + 8;
@@ -25,6 +26,17 @@ const ENTRY_BYTES: usize = 4 + 2 + 1 + 8 + 1 + NODE_BYTES_MAX + 8;
 const TAGS_BYTES: usize = 4 + 2 + 1 + 4;
 const LIVE_TAG_BYTES: usize = 8 + 1 + NODE_BYTES_MAX + 1 + 4;
 const REMOVED_TAG_BYTES: usize = 1;
+
+/// Whom it is for.
+pub struct Passed<'a, 'v> {
+    pub filter: Option<&'a Filter>,
+    /// What may be seen; `None`: everything.
+    pub lens: Option<&'a mut Lens<'v>>,
+}
+
+/// Units of work of looking through a view past which a chunk ends: it may look at a set of [`LARGE_SET_BYTES`] as a whole by
+/// then, or at one value.
+const ASKED_MAX: usize = (work::TURN_MAX / 4) as usize;
 
 /// What one chunk covers.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +57,7 @@ impl Chunk {
     /// Packs what passes the filter and was applied after the position, oldest change first, until `room` bytes are full.
     pub fn collect(
         cells: &Map,
-        filter: Option<&Filter>,
+        passed: Passed<'_, '_>,
         (position, round): (Time, Option<&Round>),
         room: usize,
         out: &mut Vec<u8>,
@@ -57,7 +69,8 @@ impl Chunk {
             Some(round) => (position_in_load(cells, position, &round), Round { load, ..round }),
         };
         let chunk = Self { entries: 0, looked_at: 0, position, round, is_last: false, needs: 0 };
-        let mut filling = Filling { cells, filter, chunk, room, out, last: None };
+        let Passed { filter, lens } = passed;
+        let mut filling = Filling { cells, filter, lens, chunk, room, out, last: None };
         filling.chunk.is_last = filling.take_all();
         let Self { position, round, .. } = &mut filling.chunk;
         round.lasting = round.lasting.max(cells.lasting(*position));
@@ -86,9 +99,10 @@ fn position_in_load(cells: &Map, position: Time, round: &Round) -> Time {
 type LastTag = Option<(Box<str>, bool)>;
 
 /// A chunk that is being filled.
-struct Filling<'a> {
+struct Filling<'a, 'v> {
     cells: &'a Map,
     filter: Option<&'a Filter>,
+    lens: Option<&'a mut Lens<'v>>,
     chunk: Chunk,
     room: usize,
     out: &'a mut Vec<u8>,
@@ -97,7 +111,7 @@ struct Filling<'a> {
 }
 
 // What takes something returns whether it has come to its end.
-impl Filling<'_> {
+impl Filling<'_, '_> {
     fn take_all(&mut self) -> bool {
         if let Some(place) = self.chunk.round.place.take()
             && !self.take_large(place)
@@ -168,6 +182,9 @@ impl Filling<'_> {
             self.chunk.round.has_passed = true;
             return true;
         }
+        if self.lens.is_some() {
+            return self.take_seen(cell);
+        }
         let value_bytes = match cell.state() {
             State::Lww(lww) => lww.value().map_or(0, <[u8]>::len),
             State::Counter(_) => size_of::<i128>(),
@@ -182,6 +199,22 @@ impl Filling<'_> {
         true
     }
 
+    /// Packs what may be seen of a cell that is in one piece.
+    fn take_seen(&mut self, cell: &Cell) -> bool {
+        let Some(lens) = &mut self.lens else { return true };
+        let start = self.out.len();
+        if !lens.pack(self.out, cell, usize::MAX) {
+            return true;
+        }
+        let bytes = self.out.len() - start;
+        if self.out.len() > self.room {
+            self.out.truncate(start);
+            return self.has_room(bytes);
+        }
+        self.chunk.entries += 1;
+        true
+    }
+
     /// Packs what has changed in large sets since the round began, from this place on. The next round begins then.
     fn take_large(&mut self, place: SetPlace) -> bool {
         let cells = self.cells;
@@ -189,9 +222,12 @@ impl Filling<'_> {
         for (_, cell) in cells.large_from(place.set.as_ref()) {
             // If it is not there any more, the next one comes as a whole.
             let after = after.take().filter(|_| place.set.as_ref().is_some_and(|set| set.is_of(cell)));
-            let is_news = cell.applied() > self.chunk.round.since && self.passes(cell);
+            let is_news = cell.applied() > self.chunk.round.since && self.passes(cell) && self.is_seen(cell);
             let stopped_at = match cell.state() {
                 _ if !self.may_look() => Some(after),
+                State::OrSet(set) if is_news && self.sees_values() => {
+                    self.take_seen_tags(cell.key(), set, after).err()
+                }
                 State::OrSet(set) if is_news => self.take_tags(cell.key(), set, after).err(),
                 _ => None,
             };
@@ -247,9 +283,56 @@ impl Filling<'_> {
         if is_whole { Ok(()) } else { Err(seen.map(|mark| (mark.tag.into(), mark.is_live))) }
     }
 
+    /// As [`Self::take_tags`], through a view that looks at values. What was removed is not told: who could see it is told when
+    /// that happens (`views.rs`).
+    fn take_seen_tags(&mut self, key: &[u8], set: &OrSet, after: LastTag) -> Result<(), LastTag> {
+        let since = self.chunk.round.since;
+        let after = after.as_ref().map(|(tag, is_live)| TagMark { tag, is_live: *is_live });
+        let key = std::str::from_utf8(key).expect("keys enter as text");
+        let (mut bytes, mut seen, mut shown) = (TAGS_BYTES + key.len(), after, SeenTags::new());
+        let mut is_whole = true;
+        for (tag, applied) in set.tags_after(after) {
+            if !self.may_look() {
+                is_whole = false;
+                break;
+            }
+            if let Tag::Live(tagged) = tag
+                && applied > since
+                && let Some(lens) = &mut self.lens
+                && let Some(value) = lens.seen(key, tagged.value())
+            {
+                let tag_bytes = LIVE_TAG_BYTES + tagged.tag().len() + value.len();
+                if !self.has_room(bytes + tag_bytes) {
+                    is_whole = false;
+                    break;
+                }
+                bytes += tag_bytes;
+                shown.push((tagged, value));
+            }
+            seen = Some(tag.mark());
+        }
+        if !shown.is_empty() {
+            self.chunk.needs = 0;
+            pack_tags(self.out, key, &shown);
+            self.chunk.entries += 1;
+        }
+        if is_whole { Ok(()) } else { Err(seen.map(|mark| (mark.tag.into(), mark.is_live))) }
+    }
+
+    fn sees_values(&self) -> bool {
+        self.lens.as_ref().is_some_and(|lens| lens.needs_values())
+    }
+
+    /// Whether anything of a set may be seen, as far as its key decides.
+    fn is_seen(&mut self, cell: &Cell) -> bool {
+        let Some(lens) = self.lens.as_mut().filter(|lens| !lens.needs_values()) else { return true };
+        lens.passes(std::str::from_utf8(cell.key()).expect("keys enter as text"))
+    }
+
     /// Whether one more entry or tag may be looked at.
     fn may_look(&mut self) -> bool {
-        let may = self.chunk.looked_at < CHUNK_CELLS_SCANNED_MAX;
+        let asked = self.lens.as_ref().map_or(0, |lens| lens.asked.work);
+        let may = self.chunk.looked_at < CHUNK_CELLS_SCANNED_MAX && asked < ASKED_MAX;
         self.chunk.looked_at += usize::from(may);
         may
     }

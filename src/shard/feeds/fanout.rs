@@ -5,24 +5,29 @@
 use std::ops::Range;
 
 use super::subscribe::told_live;
+use super::views::{Shown, tell_leaving};
 use super::{Feed, FeedSlot, Feeds};
 use crate::crdt::Time;
-use crate::mesh::{Changes, Entries, Entry, Item, ShardIndex, Span, Writer, length};
+use crate::mesh::{Changes, Entries, Entry, Item, ShardIndex, ShardSet, Span, Writer, length};
 use crate::shard::Change;
 use crate::shard::clients::{Alike, Clients, DIALECTS_MAX};
-use crate::shard::maps::{Batch, MapSlot, Maps};
+use crate::shard::maps::{Batch, Lens, MapSlot, Maps};
 use crate::shard::turn::Turn;
 use crate::shard::work;
 use crate::wire::Cursor;
 
 /// The changes of one owner in one map, wherever their bytes lie.
 #[derive(Clone, Copy)]
-struct Delivery<'a> {
-    map: MapSlot,
-    owner: ShardIndex,
-    first: Time,
-    entries: Entries<'a>,
-    writers: &'a [Option<Writer>],
+pub struct Delivery<'a> {
+    pub map: MapSlot,
+    pub owner: ShardIndex,
+    pub first: Time,
+    pub entries: Entries<'a>,
+    /// What each has taken away, where that was noted.
+    pub before: &'a [u8],
+    /// Of these, those that leave the view of the feed at hand.
+    pub leaving: Entries<'a>,
+    pub writers: &'a [Option<Writer>],
 }
 
 /// The part of a delivery that passes a filter.
@@ -30,14 +35,26 @@ struct Delivery<'a> {
 pub struct Narrowing {
     /// Which feed each entry goes to, and the bytes of the entry.
     matches: Vec<(FeedSlot, u32, Range<usize>)>,
-    packed: Vec<u8>,
-    writers: Vec<Option<Writer>>,
+    /// Where what each entry has taken away begins.
+    before_at: Vec<usize>,
+    pub shown: Shown,
 }
 
 impl<'a> Delivery<'a> {
     /// The entries one by one, each with its writer.
     fn iter(self) -> impl Iterator<Item = (Entry<'a>, Option<Writer>)> {
         self.entries.zip(self.writers.iter().copied())
+    }
+
+    /// The same, each entry as it is packed.
+    pub fn packed(self) -> impl Iterator<Item = (&'a [u8], Option<Writer>)> {
+        let mut rest = self.entries;
+        let packed = std::iter::from_fn(move || {
+            let from = rest.packed();
+            rest.next()?;
+            Some(&from[..from.len() - rest.packed().len()])
+        });
+        packed.zip(self.writers.iter().copied())
     }
 }
 
@@ -77,6 +94,8 @@ impl Feeds {
             owner: turn.index,
             first: batch.first,
             entries: Entries::new(&batch.packed),
+            before: &batch.before,
+            leaving: Entries::new(&[]),
             writers: &batch.writers,
         };
         self.deliver(turn, clients, maps, delivery);
@@ -94,8 +113,9 @@ impl Feeds {
     ) {
         let Some(map) = maps.find(&changes.map, turn.hasher.map(&changes.map)) else { return };
         let writers = &writers[changes.writers_start as usize..][..changes.writers_len as usize];
-        let entries = Entries::new(changes.entries.of(bytes));
-        self.deliver(turn, clients, maps, Delivery { map, owner, first: changes.first, entries, writers });
+        let (entries, before) = (Entries::new(changes.entries.of(bytes)), changes.before.of(bytes));
+        let (first, leaving) = (changes.first, Entries::new(&[]));
+        self.deliver(turn, clients, maps, Delivery { map, owner, first, entries, before, leaving, writers });
     }
 
     /// Queues the changes for every local subscriber of the map that is live for their owner.
@@ -112,6 +132,7 @@ impl Feeds {
         }
         if self.routes.is_filtered(delivery.map) {
             self.deliver_narrowed(turn, clients, maps, (delivery, told));
+            self.deliver_viewed(turn, clients, maps, (delivery, told));
         }
     }
 
@@ -125,19 +146,23 @@ impl Feeds {
         (delivery, told): (Delivery<'_>, Time),
     ) {
         let mut narrowing = std::mem::take(&mut self.narrowing);
-        let Narrowing { matches, packed, writers } = &mut narrowing;
+        let Narrowing { matches, before_at, shown } = &mut narrowing;
         matches.clear();
+        before_at.clear();
         let all = delivery.entries.packed();
         let (mut rest, seed) = (delivery.entries, maps[delivery.map].interest.hash());
+        let mut before = Entries::new(delivery.before);
         for place in 0.. {
             let start = all.len() - rest.packed().len();
             let Some(entry) = rest.next() else { break };
             let range = start..all.len() - rest.packed().len();
+            before_at.push(delivery.before.len() - before.packed().len());
+            before.next();
             let key = (entry.key.as_bytes(), turn.hasher.key(seed, entry.key));
             let feeds = &self.feeds;
             let lookups = self.routes.find((delivery.map, seed), key, |feed| {
                 let filter = &feeds[feed as usize].filter;
-                if filter.as_ref().is_some_and(|filter| filter.passes(key.0)) {
+                if filter.as_ref().is_none_or(|filter| filter.passes(key.0)) {
                     matches.push((feed, place, range.clone()));
                 }
             });
@@ -146,20 +171,30 @@ impl Feeds {
         turn.spend(work::PASSED_OVER * matches.len() as u64 + work::copied(all.len()));
         matches.sort_unstable_by_key(|&(feed, place, _)| (feed, place));
         for of_feed in matches.chunk_by(|(feed, ..), (other, ..)| feed == other) {
-            packed.clear();
-            writers.clear();
+            let (feed, view) = (of_feed[0].0, self.feeds[of_feed[0].0 as usize].view.clone());
+            let mut lens = view.as_deref().map(|parts| Lens::new(parts, maps[delivery.map].interest.name()));
+            shown.clear();
             for (_, place, range) in of_feed {
-                packed.extend_from_slice(&all[range.clone()]);
-                writers.push(delivery.writers[*place as usize]);
+                let (packed, place) = (&all[range.clone()], *place as usize);
+                let writer = delivery.writers[place];
+                match &mut lens {
+                    None => shown.add(packed, writer),
+                    Some(lens) => {
+                        let before = Entries::new(&delivery.before[before_at[place]..]).next();
+                        shown.look(lens, packed, before.map(|before| before.state), writer);
+                    }
+                }
             }
-            let narrowed = Delivery { entries: Entries::new(packed), writers, ..delivery };
-            self.deliver_to(turn, clients, maps, of_feed[0].0, (narrowed, told));
+            if let Some(lens) = lens {
+                turn.count_asked(lens.asked);
+            }
+            self.deliver_shown(turn, clients, maps, feed, (shown, delivery, told));
         }
         self.narrowing = narrowing;
     }
 
     /// Queues the changes for the subscribers of one feed, of whom those that are live have been `told` up to then.
-    fn deliver_to(
+    pub(super) fn deliver_to(
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
@@ -179,7 +214,11 @@ impl Feeds {
         turn.spend(work::receivers(subscribers.len(), delivery.entries.packed().len()));
         for &slot in subscribers {
             let subscription = &mut subscriptions[slot as usize];
+            let leaves = !delivery.leaving.packed().is_empty();
             if !subscription.live.contains(delivery.owner) {
+                if leaves {
+                    tell_leaving(turn, clients, maps, subscription, (delivery, *scope));
+                }
                 continue;
             }
             let id = subscription.connection;
@@ -193,6 +232,9 @@ impl Feeds {
                 if let Some(walk) = subscription.fall_behind(delivery.owner, position, turn.shards) {
                     walk.wait(walkers, id, slot);
                     turn.metrics.conflations += 1;
+                }
+                if leaves && subscription.walk.as_mut().is_some_and(|walk| walk.miss()) {
+                    subscription.live = ShardSet::EMPTY;
                 }
                 continue;
             }
@@ -235,12 +277,15 @@ impl Feeds {
 }
 
 fn send_changes(turn: &mut Turn, maps: &Maps, target: ShardIndex, batch: &Batch) {
-    let map = maps[batch.map].interest.name().clone();
+    let interest = &maps[batch.map].interest;
+    let before = if interest.wants_before_for(target) { &*batch.before } else { &[] };
+    let map = interest.name().clone();
     let envelope = turn.outgoing.filling(target);
     let changes = Changes {
         map,
         first: batch.first,
         entries: Span::append(&mut envelope.bytes, &batch.packed),
+        before: Span::append(&mut envelope.bytes, before),
         // One for each entry, which has bytes.
         writers_start: length(envelope.writers.len()),
         writers_len: length(batch.writers.len()),

@@ -75,6 +75,7 @@ mod tests {
             resumes: false,
             is_owed: true,
             filter: None,
+            view: None,
         }
     }
 

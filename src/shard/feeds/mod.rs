@@ -1,10 +1,10 @@
 //! Who hears of a map, from where on, and what passes.
 //!
 //! ```text
-//!  map ──► feeds: all of it, or what passes one filter ──► subscriptions ──► connections
+//!  map ──► feeds: all of it, or what passes one filter, as one view shows it ──► subscriptions ──► connections
 //! ```
-//! Subscribers with the same filter share one **feed**, and a change is filtered and encoded once for a feed and dialect,
-//! however many they are. What a feed is for is its [`Scope`], the same that its cursors name, and its filter.
+//! Subscribers with the same filter and view share one **feed**, and a change is filtered, looked at and encoded once for a feed
+//! and dialect, however many they are. What a feed is for is its [`Scope`], the same that its cursors name, its filter and view.
 //!
 //! Invariant: a map's interest has a feed as its member exactly while the feed has subscriptions.
 
@@ -15,6 +15,7 @@ mod owner;
 mod publish;
 mod routes;
 mod subscribe;
+mod views;
 mod walk;
 mod walkers;
 
@@ -36,6 +37,7 @@ use super::divided::Divided;
 use super::interest::Left;
 use super::maps::{MapSlot, Maps};
 use super::slots;
+use crate::auth::rules::Parts;
 use crate::crdt::Time;
 use crate::mesh::{ConnectionId, Filter, ShardIndex, ShardSet, SubscriptionRef};
 use crate::wire::Scope;
@@ -68,12 +70,14 @@ pub struct Feeds {
     wanted: Vec<bool>,
 }
 
-/// What subscribers of one map with one filter are told.
+/// What subscribers of one map with one filter and view are told.
 struct Feed {
     map: MapSlot,
     /// Which keys; `None`: all.
     filter: Option<Arc<Filter>>,
-    /// What its cursors are for: what passes the filter.
+    /// What of them may be seen; `None`: everything.
+    view: Option<Arc<Parts>>,
+    /// What its cursors are for: what passes the filter, as the view shows it.
     scope: Scope,
     /// Its place among the feeds of the map.
     place: u32,
@@ -115,23 +119,24 @@ impl Feeds {
         self.watchers_elsewhere
     }
 
-    /// Puts a subscription among those of its feed; whether it is the first of its map on this shard.
+    /// Puts a subscription among those of its feed.
     fn join(
         &mut self,
         maps: &mut Maps,
         map: MapSlot,
-        (scope, filter): (Scope, Option<Filter>),
+        (filter, view): (Option<Arc<Filter>>, Option<Arc<Parts>>),
         make: impl FnOnce(FeedSlot, u32) -> Subscription,
-    ) -> (u32, bool) {
-        let was_heard = !maps[map].interest.members().is_empty();
-        let slot = self.find_feed(map, scope, filter.as_ref()).unwrap_or_else(|| {
+    ) -> u32 {
+        let scope = scope_of(maps[map].interest.name(), filter.as_deref(), view.as_deref());
+        let slot = self.find_feed((map, scope), filter.as_ref(), view.as_ref()).unwrap_or_else(|| {
             let vacant = self.feeds.vacant_entry();
             let slot = slots::slot(vacant.key());
             let place = maps.interest_mut(map).join(slot);
-            let filter = filter.map(Arc::new);
             let seed = maps[map].interest.hash();
-            self.routes.insert(Routed { map, seed, feed: slot, filter: filter.as_ref() });
-            vacant.insert(Feed { map, filter, scope, place, subscribers: Vec::new() });
+            let (filter, view) = (filter.as_ref(), view.as_ref());
+            self.routes.insert(Routed { map, seed, feed: slot, filter, view });
+            let (filter, view) = (filter.cloned(), view.cloned());
+            vacant.insert(Feed { map, filter, view, scope, place, subscribers: Vec::new() });
             let feeds = &self.feeds;
             self.by_scope.insert_unique(scope.hash(), slot, |&slot| feeds[slot as usize].scope.hash());
             slot
@@ -142,20 +147,27 @@ impl Feeds {
         subscribers.push(subscription);
         let connection = self.subscriptions[subscription as usize].connection;
         self.by_connection.insert((map, connection), subscription);
-        (subscription, !was_heard)
+        subscription
     }
 
-    fn find_feed(&self, map: MapSlot, scope: Scope, filter: Option<&Filter>) -> Option<FeedSlot> {
+    fn find_feed(
+        &self,
+        (map, scope): (MapSlot, Scope),
+        filter: Option<&Arc<Filter>>,
+        view: Option<&Arc<Parts>>,
+    ) -> Option<FeedSlot> {
         let is_it = |slot: &FeedSlot| {
             let feed = &self.feeds[*slot as usize];
-            feed.scope == scope && feed.map == map && feed.filter.as_deref() == filter
+            feed.scope == scope
+                && feed.map == map
+                && feed.filter.as_ref() == filter
+                && feed.view.as_ref() == view
         };
         self.by_scope.find(scope.hash(), is_it).copied()
     }
 
-    /// Takes a subscription out of its feed, which ends with its last; the map, and whether that was the last of it on
-    /// this shard.
-    fn leave(&mut self, maps: &mut Maps, ended: SubscriptionRef) -> Option<(Subscription, MapSlot, bool)> {
+    /// Takes a subscription out of its feed, which ends with its last.
+    fn leave(&mut self, maps: &mut Maps, ended: SubscriptionRef) -> Option<Subscription> {
         let subscription = self.subscriptions.try_remove(ended.slot as usize)?;
         debug_assert_eq!(subscription.serial, ended.serial);
         let feed = &mut self.feeds[subscription.feed as usize];
@@ -165,34 +177,36 @@ impl Feeds {
         if let Some(&moved) = feed.subscribers.get(subscription.place as usize) {
             self.subscriptions[moved as usize].place = subscription.place;
         }
-        let ends = feed.subscribers.is_empty();
-        let was_last = ends && self.end_feed(maps, subscription.feed);
-        Some((subscription, map, was_last))
+        if feed.subscribers.is_empty() {
+            self.end_feed(maps, subscription.feed);
+        }
+        Some(subscription)
     }
 
-    /// Forgets a feed; whether it was the last of its map.
-    fn end_feed(&mut self, maps: &mut Maps, slot: FeedSlot) -> bool {
+    /// Forgets a feed.
+    fn end_feed(&mut self, maps: &mut Maps, slot: FeedSlot) {
         let feed = self.feeds.remove(slot as usize);
         if let Ok(entry) = self.by_scope.find_entry(feed.scope.hash(), |&candidate| candidate == slot) {
             entry.remove();
         }
         let seed = maps[feed.map].interest.hash();
-        self.routes.remove(Routed { map: feed.map, seed, feed: slot, filter: feed.filter.as_ref() });
-        let Left { moved, was_last } = maps.interest_mut(feed.map).leave(feed.place);
+        let (filter, view) = (feed.filter.as_ref(), feed.view.as_ref());
+        self.routes.remove(Routed { map: feed.map, seed, feed: slot, filter, view });
+        let Left { moved, .. } = maps.interest_mut(feed.map).leave(feed.place);
         if let Some(moved) = moved {
             self.feeds[moved as usize].place = feed.place;
         }
-        was_last
     }
 }
 
-/// What passes `filter`, of a map with this scope. Whether its own changes come back to a subscriber is no part of that:
-/// it has them.
-fn scope_of(map: &str, filter: Option<&Filter>) -> Scope {
+/// What passes `filter`, of a map with this name, and is shown by `view`. Whether its own changes come back to a subscriber is no
+/// part of that: it has them.
+fn scope_of(map: &str, filter: Option<&Filter>, view: Option<&Parts>) -> Scope {
     let map = Scope::of_map(map);
-    match filter {
+    let scope = match filter {
         None => map,
         Some(Filter::Prefix(prefix)) => map.prefix(prefix),
         Some(Filter::Keys(keys)) => map.keys(keys.iter().map(|(key, _)| &**key)),
-    }
+    };
+    view.map_or(scope, |view| scope.view(view.digest()))
 }

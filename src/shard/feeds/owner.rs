@@ -1,12 +1,12 @@
 //! The owner's side of walks: chunks are made for whoever asks, as much as a turn may.
 
 use super::Feeds;
-use super::chunk::Chunk;
+use super::chunk::{Chunk, Passed};
 use crate::crdt::Map;
 use crate::limits::{CHUNK_BYTES, CHUNK_CELLS_SCANNED_MAX};
 use crate::mesh::{Answer, Item, Request, Span, SubscriptionRef, WalkAnswer, WalkRequest, Writer, length};
 use crate::shard::clients::Clients;
-use crate::shard::maps::Maps;
+use crate::shard::maps::{Lens, Maps};
 use crate::shard::turn::Turn;
 use crate::shard::work;
 use crate::wire::Reject;
@@ -97,7 +97,12 @@ impl Feeds {
         } else if let Some(cells) = cells {
             let start = (request.position, request.round.as_deref());
             let filter = request.filter.as_deref();
-            let chunk = Chunk::collect(cells, filter, start, request.room as usize, &mut entries);
+            let mut lens = request.view.as_deref().map(|parts| Lens::new(parts, &request.map));
+            let passed = Passed { filter, lens: lens.as_mut() };
+            let chunk = Chunk::collect(cells, passed, start, request.room as usize, &mut entries);
+            if let Some(lens) = lens {
+                turn.count_asked(lens.asked);
+            }
             turn.spend(work::PASSED_OVER * chunk.looked_at as u64);
             answer.count = chunk.entries;
             answer.done = chunk.is_last;

@@ -3,9 +3,11 @@
 //!
 //! ```text
 //!  key ─► hash ───────────────────────► feeds of these keys
-//!      └► hash of each of its beginnings that is as long as some prefix ─► the feed of that prefix
+//!      └► hash of each of its beginnings that is as long as some prefix ─► the feeds of that prefix
 //! ```
-//! Invariant: every feed is in exactly one of the tables, for its whole life.
+//! A view whose keys all begin with certain texts has these for prefixes. One that may show any key is asked about each change.
+//!
+//! Invariant: every feed is in exactly one of the tables, for its whole life, and found once for a key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashTable};
 
 use super::FeedSlot;
+use crate::auth::rules::Parts;
 use crate::mesh::Filter;
 use crate::shard::maps::MapSlot;
 
@@ -32,6 +35,10 @@ struct OfMap {
     all: Option<FeedSlot>,
     /// Feeds of keys.
     keyed: usize,
+    /// Feeds of all its keys, of which a view shows some.
+    viewed: Vec<FeedSlot>,
+    /// Feeds with views that look at values.
+    looking: usize,
     /// How long prefixes are, and how many feeds have one of that length.
     lengths: BTreeMap<usize, usize>,
 }
@@ -41,7 +48,7 @@ struct Route {
     hash: u64,
     map: MapSlot,
     feed: FeedSlot,
-    filter: Arc<Filter>,
+    prefix: Box<str>,
 }
 
 /// A feed, and what it is for. `seed` is the hash of its map.
@@ -51,57 +58,84 @@ pub struct Routed<'a> {
     pub seed: u64,
     pub feed: FeedSlot,
     pub filter: Option<&'a Arc<Filter>>,
+    pub view: Option<&'a Arc<Parts>>,
+}
+
+impl<'a> Routed<'a> {
+    /// With what all of its keys begin, if that is how they are found.
+    fn prefixes(&self) -> Option<Vec<&'a str>> {
+        match (self.filter.map(|filter| &**filter), self.view) {
+            (Some(Filter::Prefix(prefix)), _) => Some(vec![prefix]),
+            (None, Some(view)) => view.key_beginnings(),
+            _ => None,
+        }
+    }
+
+    fn looks_at_values(&self) -> bool {
+        self.view.is_some_and(|view| view.need_values())
+    }
 }
 
 impl Routes {
     pub fn insert(&mut self, routed: Routed<'_>) {
-        let Routed { map, seed, feed, filter } = routed;
+        let Routed { map, seed, feed, filter, view } = routed;
         let of_map = self.maps.entry(map).or_default();
-        match filter.map(|filter| (filter, &**filter)) {
-            None => of_map.all = Some(feed),
-            Some((_, Filter::Keys(keys))) => {
-                of_map.keyed += 1;
-                self.keys.extend(keys.iter().map(|&(_, hash)| (hash, feed)));
+        of_map.looking += usize::from(routed.looks_at_values());
+        if let Some(Filter::Keys(keys)) = filter.map(|filter| &**filter) {
+            of_map.keyed += 1;
+            self.keys.extend(keys.iter().map(|&(_, hash)| (hash, feed)));
+            return;
+        }
+        let Some(prefixes) = routed.prefixes() else {
+            match view {
+                None => of_map.all = Some(feed),
+                Some(_) => of_map.viewed.push(feed),
             }
-            Some((filter, Filter::Prefix(prefix))) => {
-                *of_map.lengths.entry(prefix.len()).or_default() += 1;
-                let mut beginning = Beginning::of(seed);
-                beginning.extend(prefix.as_bytes());
-                let hash = beginning.hash();
-                let route = Route { hash, map, feed, filter: Arc::clone(filter) };
-                self.prefixes.insert_unique(hash, route, |route| route.hash);
-            }
+            return;
+        };
+        for prefix in prefixes {
+            *of_map.lengths.entry(prefix.len()).or_default() += 1;
+            let hash = Beginning::hash_of(seed, prefix);
+            let route = Route { hash, map, feed, prefix: prefix.into() };
+            self.prefixes.insert_unique(hash, route, |route| route.hash);
         }
     }
 
     pub fn remove(&mut self, routed: Routed<'_>) {
-        let Routed { map, seed, feed, filter } = routed;
+        let Routed { map, seed, feed, filter, view } = routed;
         let Some(of_map) = self.maps.get_mut(&map) else { return };
-        match filter.map(|filter| &**filter) {
-            None => of_map.all = None,
-            Some(Filter::Keys(keys)) => {
-                of_map.keyed -= 1;
-                for &(_, hash) in keys {
-                    self.keys.remove(&(hash, feed));
-                }
+        of_map.looking -= usize::from(routed.looks_at_values());
+        if let Some(Filter::Keys(keys)) = filter.map(|filter| &**filter) {
+            of_map.keyed -= 1;
+            for &(_, hash) in keys {
+                self.keys.remove(&(hash, feed));
             }
-            Some(Filter::Prefix(prefix)) => {
-                if let Some(count) = of_map.lengths.get_mut(&prefix.len()) {
-                    *count -= 1;
-                    if *count == 0 {
-                        of_map.lengths.remove(&prefix.len());
-                    }
-                }
-                let mut beginning = Beginning::of(seed);
-                beginning.extend(prefix.as_bytes());
-                if let Ok(entry) = self.prefixes.find_entry(beginning.hash(), |route| route.feed == feed) {
+        } else if let Some(prefixes) = routed.prefixes() {
+            for prefix in prefixes {
+                of_map.lose_length(prefix.len());
+                let is_it = |route: &Route| route.feed == feed && *route.prefix == *prefix;
+                if let Ok(entry) = self.prefixes.find_entry(Beginning::hash_of(seed, prefix), is_it) {
                     entry.remove();
                 }
             }
+        } else if view.is_none() {
+            of_map.all = None;
+        } else {
+            of_map.viewed.retain(|&viewed| viewed != feed);
         }
         if of_map.all.is_none() && !of_map.is_filtered() {
             self.maps.remove(&map);
         }
+    }
+
+    /// Whether any feed of a map has a view that looks at values.
+    pub fn looks_at_values(&self, map: MapSlot) -> bool {
+        self.maps.get(&map).is_some_and(|of_map| of_map.looking > 0)
+    }
+
+    /// The feeds of a map whose views may show any key, each by its place.
+    pub fn viewed(&self, map: MapSlot, place: usize) -> Option<FeedSlot> {
+        self.maps.get(&map)?.viewed.get(place).copied()
     }
 
     /// The feed of all keys of a map.
@@ -133,14 +167,9 @@ impl Routes {
             beginning.extend(&key[seen..len]);
             seen = len;
             lookups += 1;
-            let is_it = |route: &Route| {
-                let is_prefix =
-                    matches!(&*route.filter, Filter::Prefix(prefix) if prefix.as_bytes() == &key[..len]);
-                is_prefix && route.map == map
-            };
-            if let Some(route) = self.prefixes.find(beginning.hash(), is_it) {
-                found(route.feed);
-            }
+            let is_it = |route: &&Route| route.map == map && route.prefix.as_bytes() == &key[..len];
+            let routes = self.prefixes.iter_hash(beginning.hash());
+            routes.filter(is_it).for_each(|route| found(route.feed));
         }
         lookups
     }
@@ -148,7 +177,16 @@ impl Routes {
 
 impl OfMap {
     fn is_filtered(&self) -> bool {
-        self.keyed > 0 || !self.lengths.is_empty()
+        self.keyed > 0 || !self.lengths.is_empty() || !self.viewed.is_empty()
+    }
+
+    fn lose_length(&mut self, len: usize) {
+        if let Some(count) = self.lengths.get_mut(&len) {
+            *count -= 1;
+            if *count == 0 {
+                self.lengths.remove(&len);
+            }
+        }
     }
 }
 
@@ -170,11 +208,19 @@ impl Beginning {
     const fn hash(&self) -> u64 {
         self.0 ^ (self.0 >> 32)
     }
+
+    fn hash_of(seed: u64, prefix: &str) -> u64 {
+        let mut beginning = Self::of(seed);
+        beginning.extend(prefix.as_bytes());
+        beginning.hash()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Identity;
+    use crate::auth::rules::{Action, Rules, View};
     use crate::mesh::KeyHasher;
 
     const FILTERS: u32 = 10_000;
@@ -196,7 +242,7 @@ mod tests {
 
         fn routed(&self, feed: FeedSlot) -> Routed<'_> {
             let (map, filter) = &self.filters[feed as usize];
-            Routed { map: *map, seed: self.seed(*map), feed, filter: filter.as_ref() }
+            Routed { map: *map, seed: self.seed(*map), feed, filter: filter.as_ref(), view: None }
         }
 
         fn add(&mut self, map: MapSlot, filter: Option<Filter>) -> FeedSlot {
@@ -272,5 +318,42 @@ mod tests {
         world.remove(feeds[1]);
         assert_eq!(world.found(1, "éé"), (vec![feeds[0], feeds[2]], 2));
         assert_eq!(world.found(1, "x"), (vec![feeds[0]], 1));
+    }
+
+    /// What a rules file with these keys of a map shows to the user `u`.
+    fn view(keys: &str, when: &str) -> Arc<Parts> {
+        let text = format!("[[rule]]\nallow = [\"read\"]\nmaps = [\"**\"]\n{keys}when = {when:?}\n");
+        let claims = serde_json::from_str(r#"{"sub":"u"}"#).unwrap();
+        let identity = Identity::of_claims(&claims, "roles").unwrap();
+        match Arc::new(Rules::parse(&text).unwrap()).grant(&identity).view(Action::Read, "1") {
+            View::Parts(parts) => parts,
+            view => panic!("{view:?}"),
+        }
+    }
+
+    #[test]
+    fn a_view_is_found_by_what_its_keys_begin_with_once_or_asked_about_each() {
+        let mut world = world();
+        let of_keys = view("keys = [\"a*\", \"ab*\", \"{user.id}:**\"]\n", "true");
+        let of_values = view("", "value.n > 1");
+        let prefix = world.prefix(1, "a");
+        let mut routes = std::mem::take(&mut world.routes);
+        let seed = world.seed(1);
+        let routed = |feed, view| Routed { map: 1, seed, feed, filter: None, view: Some(view) };
+        routes.insert(routed(10, &of_keys));
+        routes.insert(routed(11, &of_values));
+        world.routes = routes;
+        assert_eq!(world.found(1, "abc").0, [prefix, 10], "another feed has the same prefix");
+        assert_eq!((world.found(1, "u:1").0, world.found(1, "x").0), (vec![10], vec![]));
+        assert_eq!((world.routes.viewed(1, 0), world.routes.viewed(1, 1)), (Some(11), None));
+        assert!(world.routes.looks_at_values(1) && world.routes.is_filtered(1));
+        let mut routes = std::mem::take(&mut world.routes);
+        routes.remove(routed(11, &of_values));
+        assert!(!routes.looks_at_values(1));
+        routes.remove(routed(10, &of_keys));
+        world.routes = routes;
+        world.remove(prefix);
+        let Routes { maps, keys, prefixes } = &world.routes;
+        assert!(maps.is_empty() && keys.is_empty() && prefixes.is_empty(), "nothing is left behind");
     }
 }

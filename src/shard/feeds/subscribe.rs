@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::walk::{Purpose, Walk};
 use super::{Feeds, Subscription, scope_of};
+use crate::auth::rules::Parts;
 use crate::crdt::Time;
-use crate::mesh::{ConnectionId, Filter, Item, ShardIndex, ShardSet, SubscriptionRef};
+use crate::mesh::{ConnectionId, Filter, ShardIndex, ShardSet, SubscriptionRef, Wanted};
 use crate::shard::caller::Asked;
 use crate::shard::clients::Clients;
 use crate::shard::maps::{MapSlot, Maps};
@@ -42,13 +43,13 @@ impl Feeds {
     /// Subscribes to a map: [`crate::shard::Event::Snapshot`]s follow, then changes. A second subscription of the same map
     /// takes the place of the first. What ends it before the last snapshot has it answered with
     /// [`crate::shard::Event::Rejected`] instead: [`Reject::Cancelled`], before the answer to what has ended it, if it has a
-    /// ticket.
+    /// ticket. The subscriber is told what `view` shows it; `None`: everything.
     pub fn subscribe(
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &mut Maps,
-        asked: Asked,
+        (asked, view): (Asked, Option<Arc<Parts>>),
         subscribe: Subscribe<'_>,
     ) {
         let id = asked.connection();
@@ -58,12 +59,16 @@ impl Feeds {
             return clients.reject(turn, id, asked.ticket(), Reject::TooManySubscriptions);
         }
         let map = maps.find_or_insert(subscribe.map, turn.hasher.map(subscribe.map));
-        let scope = scope_of(subscribe.map, subscribe.filter.as_ref());
-        let (purpose, position) = start_of(turn, maps, subscribe.from, scope, asked.ticket);
+        let scope = scope_of(subscribe.map, subscribe.filter.as_ref(), view.as_deref());
+        // What has left a view that looks at values while nobody listened is not known.
+        let resumes = view.as_ref().is_none_or(|view| !view.need_values()).then_some(scope);
+        let (purpose, position) = start_of(turn, maps, subscribe.from, resumes, asked.ticket);
         let own_place = slots::slot(connection.subscriptions.len());
         let (serial, echo) = (turn.next_serial(), subscribe.echo);
         let walk = Some(Box::new(Walk::new(purpose, position, turn.shards)));
-        let (slot, is_first) = self.join(maps, map, (scope, subscribe.filter), |feed, place| Subscription {
+        let was = self.wanted(maps, map);
+        let filter = subscribe.filter.map(Arc::new);
+        let slot = self.join(maps, map, (filter, view), |feed, place| Subscription {
             serial,
             connection: id,
             feed,
@@ -73,9 +78,7 @@ impl Feeds {
             live: ShardSet::EMPTY,
             walk,
         });
-        if is_first {
-            tell_interest(turn, maps, map, true);
-        }
+        self.tell_wanted(turn, maps, map, was);
         turn.metrics.subscriptions += 1;
         if let Some(connection) = clients.get_mut(id) {
             connection.subscriptions.push(SubscriptionRef { slot, serial });
@@ -145,46 +148,49 @@ impl Feeds {
         maps: &mut Maps,
         ended: SubscriptionRef,
     ) -> Option<Ticket> {
-        let (subscription, map, was_last) = self.leave(maps, ended)?;
+        let map = self.feeds[self.subscriptions.get(ended.slot as usize)?.feed as usize].map;
+        let was = self.wanted(maps, map);
+        let subscription = self.leave(maps, ended)?;
         turn.metrics.subscriptions -= 1;
         if let Some(walk) = &subscription.walk {
             self.stop_walking(turn, walk, subscription.connection, ended);
         }
-        if was_last {
-            tell_interest(turn, maps, map, false);
+        if self.tell_wanted(turn, maps, map, was) == Wanted::Nothing {
             maps.release_if_unused(map);
         }
         subscription.walk.and_then(|walk| walk.owed())
     }
 
-    /// Shard `from` has, or has no longer, subscribers of `map`.
+    /// Shard `from` has, or has no longer, subscribers of `map`, or what they need is another.
     pub fn interest_told(
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &mut Maps,
         from: ShardIndex,
-        (map, wanted): (&str, bool),
+        (map, wanted): (&str, Wanted),
     ) {
         let slot = maps.find_or_insert(map, turn.hasher.map(map));
-        if wanted {
+        if wanted > Wanted::Nothing {
             // Changes so far are in the snapshot that the subscriber will ask for.
             self.flush_batches_of(turn, clients, maps, slot);
             maps.interest_mut(slot).set_heard_by(from, true);
+            maps.interest_mut(slot).set_before_for(from, wanted == Wanted::WithBefore);
             self.watchers_elsewhere = true;
         } else {
+            maps.interest_mut(slot).set_before_for(from, false);
             maps.interest_mut(slot).set_heard_by(from, false);
             maps.release_if_unused(slot);
         }
     }
 }
 
-/// Where the walk of a new subscription begins and what it is for.
+/// Where the walk of a new subscription begins and what it is for. It `resumes` a cursor of this scope, if it can.
 fn start_of(
     turn: &mut Turn,
     maps: &Maps,
     from: From,
-    scope: Scope,
+    resumes: Option<Scope>,
     ticket: Option<Ticket>,
 ) -> (Purpose, Time) {
     let snapshot = |resumed, reset| Purpose::Snapshot { ticket, resumed, reset };
@@ -196,20 +202,12 @@ fn start_of(
     };
     // What was seen of another map, or through another filter, does not say what is missing of this. A tick that this
     // data set never had is from before a crash that has lost it.
-    if since.epoch == turn.epoch && since.scope == scope && maps.is_known(since.time) {
+    if since.epoch == turn.epoch && Some(since.scope) == resumes && maps.is_known(since.time) {
         turn.metrics.resumes += 1;
         (snapshot(true, false), since.time)
     } else {
         turn.metrics.resets += 1;
         (snapshot(false, true), Time::ZERO)
-    }
-}
-
-/// Tells every owner whether this shard wants the changes of the map.
-fn tell_interest(turn: &mut Turn, maps: &Maps, slot: MapSlot, wanted: bool) {
-    for owner in turn.others() {
-        let map = Arc::clone(maps[slot].interest.name());
-        turn.outgoing.push(owner, Item::Interest { map, wanted });
     }
 }
 

@@ -24,7 +24,7 @@ use crate::wire::{Cursor, Reject, Ticket};
 
 /// What a subscription lacks.
 pub struct Walk {
-    purpose: Purpose,
+    pub(super) purpose: Purpose,
     /// For each owner that is not live: everything up to here was seen.
     positions: Vec<Time>,
     /// Owners whose tail has been reached once.
@@ -40,6 +40,10 @@ pub struct Walk {
     /// Whether the client has seen an earlier state, and so must be told of every removal since.
     resumes: bool,
     map_type: Option<MapType>,
+    /// Whether its client has been told any of it.
+    has_told: bool,
+    /// Whether it was not told of something that has left its view, so that it must start over when this is at an end.
+    has_missed: bool,
 }
 
 /// Why a subscription walks, which decides how the chunks are told.
@@ -65,6 +69,8 @@ impl Walk {
             asked: None,
             chunk_bytes: FIRST_CHUNK_BYTES,
             map_type: None,
+            has_told: false,
+            has_missed: false,
         }
     }
 
@@ -86,8 +92,9 @@ impl Walk {
         seen.chain(round).min().unwrap_or(Time::ZERO)
     }
 
-    /// Starts over, because removals after the first position were forgotten.
+    /// Starts over, because removals after the first position were forgotten, or what has left the view was not told.
     fn reset(&mut self) {
+        self.has_missed = false;
         self.positions.fill(Time::ZERO);
         self.walked = ShardSet::EMPTY;
         self.round = None;
@@ -106,8 +113,36 @@ impl Walk {
         }
     }
 
+    /// What has left the view is not told: it starts over, at once if it can. A snapshot is brought to its end first, as nobody
+    /// could tell what of it was told anew. Whether it has started over.
+    pub(super) fn miss(&mut self) -> bool {
+        self.has_missed = true;
+        let starts_over = !self.is_snapshot() && self.asked.is_none();
+        if starts_over {
+            self.reset();
+        }
+        starts_over
+    }
+
+    pub(super) const fn map_type(&self) -> Option<MapType> {
+        self.map_type
+    }
+
+    pub(super) const fn has_told(&self) -> bool {
+        self.has_told
+    }
+
+    /// Takes note that a part of a snapshot is told; the request that it answers, if that is to be named.
+    pub(super) const fn begin_telling(&mut self) -> Option<&Ticket> {
+        self.has_told = true;
+        match &self.purpose {
+            Purpose::Snapshot { ticket, .. } => ticket.as_ref(),
+            Purpose::StartOver | Purpose::CatchUp => None,
+        }
+    }
+
     /// Whether chunks are told as a snapshot, and not as changes.
-    const fn is_snapshot(&self) -> bool {
+    pub(super) const fn is_snapshot(&self) -> bool {
         matches!(self.purpose, Purpose::Snapshot { .. } | Purpose::StartOver)
     }
 
@@ -157,6 +192,7 @@ impl Feeds {
             resumes: walk.resumes,
             is_owed: matches!(walk.purpose, Purpose::Snapshot { .. }),
             filter: feed.filter.clone(),
+            view: feed.view.clone(),
         };
         if owner == turn.index {
             self.line.push(request);
@@ -268,6 +304,12 @@ impl Feeds {
         }
         turn.metrics.deliveries += u64::from(answer.count);
         turn.spend(work::FRAME + work::encoded(packed.len()));
+        let subscription = &mut self.subscriptions[slot as usize];
+        if let Some(walk) = subscription.walk.as_mut().filter(|walk| walk.has_missed)
+            && walk.miss()
+        {
+            subscription.live = ShardSet::EMPTY;
+        }
         self.end_walk_if_live(turn, slot);
     }
 
@@ -316,6 +358,7 @@ impl Feeds {
         } else {
             SnapshotEnd::More
         };
+        walk.has_told = true;
         let (map, map_type, ticket) = (&**maps[map].interest.name(), walk.map_type, ticket.as_ref());
         let event = Event::Snapshot { ticket, map, map_type, entries, end };
         clients.tell(subscription.connection, turn.now, event);

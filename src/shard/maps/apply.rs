@@ -19,6 +19,20 @@ impl Maps {
         write: &Write<'_>,
         writer: Option<Writer>,
     ) -> Result<Merged, Reject> {
+        match write.view {
+            None => self.apply_allowed(turn, slot, write, writer),
+            Some(parts) => self.ask_and_apply(turn, slot, (write, parts), writer),
+        }
+    }
+
+    /// The same of one that is allowed.
+    pub(super) fn apply_allowed(
+        &mut self,
+        turn: &mut Turn,
+        slot: MapSlot,
+        write: &Write<'_>,
+        writer: Option<Writer>,
+    ) -> Result<Merged, Reject> {
         let kind = op_kind(&write.action);
         turn.spend(work::CELL + work::copied(write.action.bytes()));
         if let Some(reject) = self.refuses_growth(slot, write) {
@@ -139,6 +153,9 @@ impl Maps {
     ) -> Result<bool, Reject> {
         let applied = self.applied(turn, Merged::UNSTAMPED);
         let is_heard = self.table[slot].interest.is_heard();
+        if is_heard && self.wants_before(slot) {
+            self.note_removal(turn, slot, write.hashed_key(), &removal);
+        }
         let mut packed = Vec::new();
         let removed = loop {
             match self.try_remove(turn, slot, write, &mut removal, applied, &mut packed) {
@@ -235,9 +252,11 @@ impl Maps {
         writer: Option<Writer>,
     ) -> Result<bool, Reject> {
         let key = write.hashed_key();
-        let map = &mut self.table[slot];
-        let is_heard = map.interest.is_heard();
-        let Some(cells) = map.typed_mut() else { return Err(Reject::MapType) };
+        let is_heard = self.table[slot].interest.is_heard();
+        if is_heard && self.wants_before(slot) {
+            self.note_before(turn, slot, key, delta);
+        }
+        let Some(cells) = self.table[slot].typed_mut() else { return Err(Reject::MapType) };
         match cells.merge_within(key, delta, applied, turn.config.cell_bytes_max) {
             Err(Refused::Crowded(lack)) if self.make_room(turn, slot, key, lack, applied) => {
                 turn.spend(work::CELL);
@@ -296,7 +315,7 @@ const fn reject(refused: Refused) -> Reject {
     }
 }
 
-const fn op_kind(action: &Action<'_>) -> OpKind {
+pub(super) const fn op_kind(action: &Action<'_>) -> OpKind {
     match action {
         Action::Set { .. } => OpKind::Set,
         Action::Delete { .. } => OpKind::Delete,

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::{MapSlot, Maps, NO_BATCH};
 use crate::crdt::Time;
-use crate::limits::CHUNK_BYTES;
+use crate::limits::{CHUNK_BYTES, SCRATCH_BYTES_MAX};
 use crate::mesh::{EntryPacker, Writer};
 use crate::shard::slots;
 
@@ -18,6 +18,9 @@ pub struct Batch {
     pub first: Time,
     /// [`crate::mesh::Entries`].
     pub packed: Vec<u8>,
+    /// What each of them has taken away, as entries without keys, where anybody needs that.
+    pub before: Vec<u8>,
+    has_before: bool,
     /// Who made each of them.
     pub writers: Vec<Option<Writer>>,
 }
@@ -30,6 +33,27 @@ pub struct Changes {
     filling: Vec<Batch>,
     /// Emptied, for reuse.
     spare: Vec<Batch>,
+    /// What the next change takes away.
+    noted: Vec<u8>,
+}
+
+impl Changes {
+    /// Whether the batch in this place has what its changes take away.
+    pub(super) fn has_before(&self, batch: u32) -> bool {
+        self.filling[batch as usize].has_before
+    }
+
+    /// The buffer for what the next change takes away, empty.
+    pub(super) fn begin_before(&mut self) -> Vec<u8> {
+        let mut noted = std::mem::take(&mut self.noted);
+        noted.clear();
+        noted.shrink_to(SCRATCH_BYTES_MAX);
+        noted
+    }
+
+    pub(super) fn put_before(&mut self, noted: Vec<u8>) {
+        self.noted = noted;
+    }
 }
 
 impl Maps {
@@ -46,14 +70,20 @@ impl Maps {
         if map.batch == NO_BATCH {
             let mut batch = changes.spare.pop().unwrap_or_default();
             batch.map = slot;
-            batch.first = applied;
+            (batch.first, batch.has_before) = (applied, map.interest.wants_before());
             map.batch = slots::slot(changes.filling.len());
             changes.filling.push(batch);
         }
         let batch = &mut changes.filling[map.batch as usize];
         pack(&mut EntryPacker(&mut batch.packed));
         batch.writers.push(writer);
-        if batch.packed.len() > CHUNK_BYTES
+        if batch.has_before {
+            match changes.noted.is_empty() {
+                true => EntryPacker(&mut batch.before).gone(""),
+                false => batch.before.append(&mut changes.noted),
+            }
+        }
+        if batch.packed.len().max(batch.before.len()) > CHUNK_BYTES
             && let Some(batch) = self.take_filling(slot)
         {
             self.changes.full.push_back(batch);
@@ -76,6 +106,7 @@ impl Maps {
     /// Keeps a batch that everybody has been told of for another one.
     pub fn recycle_batch(&mut self, mut batch: Batch) {
         batch.packed.clear();
+        batch.before.clear();
         batch.writers.clear();
         self.changes.spare.push(batch);
     }

@@ -47,7 +47,7 @@ impl Maps {
                 return;
             }
             turn.spend(work::PASSED_OVER);
-            match parked.request {
+            match &parked.request {
                 Request::Write { reply, .. } => writers.push(reply.writer()),
                 Request::Read { reply, read }
                     if parked.look_up.is_none()

@@ -1,9 +1,12 @@
 //! The maps this shard knows: those it owns cells of, those its clients watch, those whose type it keeps.
 
+mod allowed;
 mod apply;
+mod before;
 mod changes;
 mod counts;
 mod journal;
+mod lens;
 #[cfg_attr(
     not(test),
     allow(clippy::cast_possible_truncation, reason = "`RETRY_MS`, of which all are at most, has 32 bits")
@@ -35,6 +38,7 @@ use types::Claim;
 pub use changes::Batch;
 pub use counts::MapCounts;
 pub use journal::Journal;
+pub use lens::{Lens, SeenTags, pack_tags, packed_text_bytes};
 pub use pack::{pack_cell, text_bytes};
 pub use release::RELEASED_PER_TURN_MAX;
 pub use types::refuse_type;

@@ -2,7 +2,7 @@
 
 use crate::crdt::{Cell, State, Tagged};
 use crate::limits::{ENTRY_BYTES_MAX, NODE_BYTES_MAX};
-use crate::mesh::{EntryPacker, TaggedValue};
+use crate::mesh::{Entry, EntryPacker, EntryState, TaggedValue};
 use crate::wire::json::string_bytes;
 
 /// Appends the whole state of a cell: as one entry, or, where its tags are more than an entry takes, as several.
@@ -79,6 +79,21 @@ pub fn text_bytes(cell: &Cell, bytes_max: usize) -> usize {
     }
 }
 
+/// The same of an entry that is packed.
+pub fn entry_text_bytes(entry: &Entry<'_>) -> usize {
+    let key_bytes = string_bytes(entry.key);
+    key_bytes
+        + match entry.state {
+            EntryState::Value { value, .. } => value.map_or(0, <[u8]>::len) + VALUE_BYTES_MAX,
+            EntryState::Tags { added, removed } => {
+                let live = added.map(|one| string_bytes(one.tag) + one.value.len() + TAG_BYTES_MAX);
+                let removed = removed.iter().map(|tag| string_bytes(tag) + 1);
+                TAGS_BYTES_MAX + live.chain(removed).sum::<usize>()
+            }
+            EntryState::Count(_) | EntryState::Gone => COUNT_BYTES_MAX,
+        }
+}
+
 fn key(cell: &Cell) -> &str {
     std::str::from_utf8(cell.key()).expect("keys enter as text")
 }
@@ -87,7 +102,7 @@ fn key(cell: &Cell) -> &str {
 mod tests {
     use super::*;
     use crate::crdt::{Delta, HashedKey, Map, MapType, Merge, Node, Stamp, Time};
-    use crate::mesh::{Entries, EntryState};
+    use crate::mesh::Entries;
 
     fn stamp(millis: u64) -> Stamp {
         Stamp { time: Time::new(millis, 65_535), node: Node::new(&[b'n'; NODE_BYTES_MAX]).unwrap() }

@@ -3,9 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::before::pack_value;
 use super::load::RETRY_MS;
 use super::{Cells, MapSlot, Maps, SharedMap};
-use crate::crdt::{Delta, HashedKey, Lack, MapType, Merge, State, Time};
+use crate::crdt::{Cell, Delta, HashedKey, Lack, MapType, Merge, State, Time};
 use crate::shard::turn::Turn;
 use crate::shard::work;
 
@@ -87,10 +88,22 @@ impl Maps {
         let mut budget = REMOVALS_PER_TURN_MAX;
         loop {
             let (clock, now_ms) = (&mut turn.clock, turn.now.unix_ms);
+            let wants_before = self.wants_before(slot);
             let map = &mut self.table[slot];
             let is_heard = map.interest.is_heard();
+            let mut noted = wants_before.then(|| self.changes.begin_before());
             let SharedMap { interest, cells: Cells::Typed(cells), changed_at, .. } = map else { return };
-            let Some(index) = cells.expire(now_ms, &mut budget, || clock.tick(now_ms)) else { return };
+            let ending = |cell: &Cell| {
+                if let Some(noted) = &mut noted {
+                    pack_value(noted, cell);
+                }
+                clock.tick(now_ms)
+            };
+            let Some(index) = cells.expire(now_ms, &mut budget, ending) else { return };
+            if let Some(noted) = noted {
+                turn.spend(work::copied(noted.len()));
+                self.changes.put_before(noted);
+            }
             turn.metrics.expirations += 1;
             turn.spend(work::CELL);
             let cell = cells.cell(index);

@@ -4,8 +4,10 @@ mod charge;
 mod digest;
 mod durable;
 mod gathered;
+mod op_batch;
 mod read;
 mod roomier;
+mod shown;
 mod unfinished;
 mod write;
 
@@ -31,6 +33,7 @@ use super::maps::Maps;
 use super::outcomes::{Outcomes, SpareOutcomes};
 use super::slots;
 use super::turn::Turn;
+use crate::auth::rules::Parts;
 use crate::crdt::CellIndex;
 use crate::limits::SCRATCH_BYTES_MAX;
 use crate::mesh::{ConnectionId, DigestPart, ReplyTo};
@@ -66,6 +69,8 @@ pub enum Waiting {
     },
     Read {
         map: Box<str>,
+        /// What the reader may see; `None`: everything.
+        view: Option<Arc<Parts>>,
         gathered: Gathered,
     },
     Digest {
@@ -110,6 +115,8 @@ pub struct Requests {
     /// Scratch of a read: packed keys, and the cells found.
     keys: Vec<u8>,
     found: Vec<CellIndex>,
+    /// The same of one through a view: what may be seen, packed.
+    shown: Vec<u8>,
     /// Connections that may have room for an answer that was too long, each once.
     roomier: Roomier,
     /// The turn in which an answer was made that needed room of its own.
@@ -171,6 +178,7 @@ impl Requests {
             spare_outcomes: SpareOutcomes::default(),
             keys: Vec::new(),
             found: Vec::new(),
+            shown: Vec::new(),
             roomier: Roomier::default(),
             large_made_in: None,
             owed_bytes: 0,

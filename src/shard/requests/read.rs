@@ -5,12 +5,15 @@
 //! else, so that its outbox stays below the hard limit whatever it has asked for.
 
 use std::mem;
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 
 use super::charge::Charge;
 use super::gathered::Gathered;
+use super::shown::pack_seen;
 use super::{Requests, Waiting};
+use crate::auth::rules::Parts;
 use crate::crdt::{HashedKey, Map};
 use crate::limits::{CONNECTION_REQUESTS_PENDING_MAX, READ_ANSWER_BYTES_MAX};
 use crate::mesh::{
@@ -75,7 +78,7 @@ impl Requests {
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &mut Maps,
-        asked: Asked,
+        (asked, view): (Asked, Option<&Arc<Parts>>),
         map: &str,
         keys: impl Iterator<Item = &'k str>,
     ) {
@@ -86,7 +89,7 @@ impl Requests {
         let wanted = distinct(turn, map_hash, keys);
         let bytes_max = bytes_max(clients, wanted.len());
         let gathered = Gathered { bytes_max, ..Gathered::default() };
-        let waiting = Waiting::Read { map: map.into(), gathered };
+        let waiting = Waiting::Read { map: map.into(), view: view.cloned(), gathered };
         // Counted one too many while keys are still being asked for, so that the request cannot end early.
         let reply = self.wait_for(turn, clients, (asked.connection(), asked.ticket), waiting, 1);
         let promised_bytes = promised_bytes(clients).min(bytes_max / turn.shards);
@@ -98,7 +101,7 @@ impl Requests {
             packed.clear();
             part.iter().for_each(|wanted| KeyList::push(&mut packed, wanted.key, wanted.hash));
             let room = if is_here { bytes_max.min(clients.answer_bytes_max() / 2) } else { promised_bytes };
-            let read = Read { map, map_hash, keys: KeyList(&packed), room };
+            let read = Read { map, map_hash, keys: KeyList(&packed), room, view };
             let charge =
                 Charge { request_bytes: read_bytes(&read), owed_bytes: if is_here { 0 } else { room } };
             self.charge(clients, reply, charge);
@@ -167,9 +170,14 @@ impl Requests {
         read: Read<'_>,
         cells: Option<&Map>,
     ) {
-        let mut found = mem::take(&mut self.found);
+        let (mut found, mut shown) = (mem::take(&mut self.found), mem::take(&mut self.shown));
         found.clear();
         let mut text_bytes = 0;
+        if let Some(parts) = read.view {
+            text_bytes = pack_seen(turn, &mut shown, (&read, parts), cells);
+        }
+        // Of what not all may be seen it is packed already.
+        let cells = cells.filter(|_| read.view.is_none());
         for (key, hash) in read.keys.iter().take_while(|_| cells.is_some()) {
             if let Some(cells) = cells
                 && let Some(cell) = cells.find(HashedKey { hash, bytes: key.as_bytes() })
@@ -182,7 +190,9 @@ impl Requests {
                 break;
             }
         }
-        turn.spend(work::CELL * found.len() as u64 + work::encoded(text_bytes.min(read.room)));
+        if cells.is_some() {
+            turn.spend(work::CELL * found.len() as u64 + work::encoded(text_bytes.min(read.room)));
+        }
         if text_bytes > read.room {
             let part = ReadPart::TooLong { room: read.room, keys: read.keys.0 };
             self.answer_part(turn, clients, reply, part);
@@ -190,6 +200,9 @@ impl Requests {
             read.keys.iter().for_each(|_| turn.metrics.count_op(OpKind::Read, OpOutcome::Applied));
             turn.metrics.read_bytes += text_bytes as u64;
             let pack = |out: &mut Vec<u8>| {
+                if read.view.is_some() {
+                    return out.extend_from_slice(&shown);
+                }
                 let cells = cells.into_iter().flat_map(|cells| found.iter().map(|&cell| cells.cell(cell)));
                 cells.for_each(|cell| pack_cell(out, cell));
             };
@@ -219,7 +232,8 @@ impl Requests {
                 );
             }
         }
-        self.found = found;
+        super::give_back(&mut shown);
+        (self.found, self.shown) = (found, shown);
     }
 
     /// Tells whoever asked what became of its part, of which nothing is packed.
@@ -247,7 +261,7 @@ impl Requests {
         part: ReadPart<&[u8]>,
     ) {
         let Some(request) = self.pending.get_mut(reply) else { return };
-        let Waiting::Read { map, gathered } = &mut request.waiting else { return };
+        let Waiting::Read { map, gathered, .. } = &mut request.waiting else { return };
         match part {
             ReadPart::Entries { text_bytes, entries } => {
                 gathered.text_bytes += text_bytes;
@@ -287,7 +301,7 @@ impl Requests {
             Waiting::Read { gathered: Gathered { refused: Some(reject), .. }, .. } => {
                 clients.reject(turn, id, ticket, reject);
             }
-            Waiting::Read { map, gathered } => {
+            Waiting::Read { map, gathered, .. } => {
                 let bytes = gathered.text_bytes + gathered.text_bytes / 64;
                 let entries = Entries::new(&gathered.entries);
                 clients.tell_large(id, turn.now, Event::Entries { ticket, map: &map, entries }, bytes);
@@ -344,7 +358,7 @@ impl Requests {
         else {
             return false;
         };
-        let Waiting::Read { map, gathered } = &mut request.waiting else { return false };
+        let Waiting::Read { map, view, gathered } = &mut request.waiting else { return false };
         let is_alone = client.owed_bytes == request.charge.owed_bytes;
         if is_over || !is_alone {
             return false;
@@ -355,8 +369,14 @@ impl Requests {
         let bytes_max = gathered.bytes_max;
         self.owed_bytes = self.owed_bytes + bytes_max - request.charge.owed_bytes;
         (client.owed_bytes, request.charge.owed_bytes) = (bytes_max, bytes_max);
-        let (map, room) = (map.clone(), bytes_max - gathered.text_bytes);
-        let read = Read { map: &map, map_hash: turn.hasher.map(&map), keys: KeyList(&keys), room };
+        let (map, view, room) = (map.clone(), view.clone(), bytes_max - gathered.text_bytes);
+        let read = Read {
+            map: &map,
+            map_hash: turn.hasher.map(&map),
+            keys: KeyList(&keys),
+            room,
+            view: view.as_ref(),
+        };
         self.ask(turn, clients, maps, (owner, reply), read);
         true
     }

@@ -1,12 +1,17 @@
 //! `write`: each operation goes to the owner of its key; one ack follows when all have answered.
 
+use std::sync::Arc;
+
 use super::charge::Charge;
+use super::op_batch::OpBatch;
 use super::{PendingRequest, Requests, Waiting, give_back};
+use crate::auth::rules::{Action as Right, Parts};
 use crate::handover::RECORD_HEADER_BYTES;
 use crate::limits::SCRATCH_BYTES_MAX;
 use crate::mesh::{
     Action, Answer, ConnectionId, Item, Merged, PackedWrite, ReplyTo, Request, ShardIndex, Write,
 };
+use crate::shard::allows::{Allows, May};
 use crate::shard::caller::Asked;
 use crate::shard::clients::Clients;
 use crate::shard::maps::{MapSlot, Maps};
@@ -37,15 +42,23 @@ pub struct Op<'a> {
     pub action: Action<'a>,
 }
 
+/// What is needed to carry it out.
+const fn right(action: &Action<'_>) -> Right {
+    match action {
+        Action::Delete { .. } | Action::RemoveTags { .. } | Action::RemoveValue { .. } => Right::Delete,
+        _ => Right::Write,
+    }
+}
+
 impl Requests {
-    /// Carries out the operations, each at the owner of its key. [`Event::Acked`] follows, unless `ack` is
+    /// Carries out the operations that the writer may, each at the owner of its key. [`Event::Acked`] follows, unless `ack` is
     /// [`AckLevel::None`], which hears of what was rejected only.
     pub fn write(
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &mut Maps,
-        asked: Asked,
+        (asked, mut allows): (Asked, impl Allows),
         ack: AckLevel,
         ops: impl Ops,
     ) {
@@ -64,7 +77,13 @@ impl Requests {
         ops.for_each(&mut value, |op| {
             let Some((index, hash)) = hashed.next() else { return };
             match op {
-                Ok(op) => self.route(turn, clients, maps, &mut batch, index, (op, hash)),
+                Ok(op) => match allows.may(turn, right(&op.action), op.map, op.key) {
+                    May::Yes => self.route(turn, clients, maps, &mut batch, index, (op, hash, None)),
+                    May::AskOwner(parts) => {
+                        self.route(turn, clients, maps, &mut batch, index, (op, hash, Some(parts)));
+                    }
+                    May::No => batch.refuse(Reject::Forbidden),
+                },
                 Err(reject) => batch.refuse(reject),
             }
         });
@@ -114,11 +133,11 @@ impl Requests {
         maps: &mut Maps,
         batch: &mut OpBatch,
         index: u32,
-        (op, hash): (&Op<'_>, &OpHash),
+        (op, hash, view): (&Op<'_>, &OpHash, Option<&Arc<Parts>>),
     ) {
         batch.outcomes.push(op.action.given());
-        let write =
-            Write { map: op.map, map_hash: hash.map, key: op.key, key_hash: hash.key, action: op.action };
+        let &OpHash { map: map_hash, key: key_hash, .. } = hash;
+        let write = Write { map: op.map, map_hash, key: op.key, key_hash, action: op.action, view };
         batch.write_bytes += RECORD_HEADER_BYTES + write.bytes();
         let is_here = hash.owner == turn.index;
         batch.is_put_off |= turn.is_share_over();
@@ -331,24 +350,6 @@ enum Reached {
     Durable,
 }
 
-/// One `write` while its operations are routed.
-struct OpBatch {
-    connection: ConnectionId,
-    outcomes: Outcomes,
-    /// Where other shards answer, once one of them has been asked.
-    reply: Option<ReplyTo>,
-    /// Operations that have been answered.
-    answered: u32,
-    /// Bytes that the others take wherever they wait.
-    request_bytes: usize,
-    /// Bytes that the operations come to in the journal, roughly.
-    write_bytes: usize,
-    /// Whether any was merged here.
-    has_merged: bool,
-    /// Whether what is left of them waits for a later turn.
-    is_put_off: bool,
-}
-
 /// Where one operation goes.
 #[derive(Clone, Copy)]
 pub struct OpHash {
@@ -357,33 +358,4 @@ pub struct OpHash {
     owner: ShardIndex,
     /// The map's slot, if this shard owns the key and knows the map.
     slot: Option<MapSlot>,
-}
-
-impl OpBatch {
-    fn new(connection: ConnectionId, mut outcomes: Outcomes, is_put_off: bool) -> Self {
-        outcomes.clear();
-        Self {
-            connection,
-            outcomes,
-            reply: None,
-            answered: 0,
-            request_bytes: 0,
-            write_bytes: 0,
-            has_merged: false,
-            is_put_off,
-        }
-    }
-
-    /// Rejects the next operation before anybody is asked.
-    fn refuse(&mut self, reject: Reject) {
-        let index = place(self.outcomes.len());
-        self.outcomes.push(None);
-        self.answer(index, Err(reject));
-    }
-
-    fn answer(&mut self, index: u32, outcome: Result<Merged, Reject>) {
-        self.has_merged |= outcome.is_ok();
-        self.outcomes.set(index, outcome);
-        self.answered += 1;
-    }
 }

@@ -64,6 +64,13 @@ pub fn entry_counter(out: &mut Vec<u8>, key: &str, count: impl itoa::Integer) {
     out.push(b'}');
 }
 
+/// Appends `{"key":…,"deleted":true}`.
+pub fn entry_gone(out: &mut Vec<u8>, key: &str) {
+    out.extend_from_slice(b"{\"key\":");
+    write_string(out, key);
+    out.extend_from_slice(b",\"deleted\":true}");
+}
+
 /// Appends the comma before an entry, unless it is the first of its message.
 #[inline]
 pub fn separate_entries(out: &mut Vec<u8>) {

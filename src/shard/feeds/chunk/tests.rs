@@ -93,12 +93,13 @@ impl Walk {
     fn step(&mut self, map: &Map, filter: Option<&Filter>) {
         self.packed.clear();
         let start = (self.position, self.round.as_ref());
-        let mut chunk = Chunk::collect(map, filter, start, self.room, &mut self.packed);
+        let mut chunk =
+            Chunk::collect(map, Passed { filter, lens: None }, start, self.room, &mut self.packed);
         assert!(chunk.looked_at <= CHUNK_CELLS_SCANNED_MAX && self.packed.len() <= self.room);
         if chunk.needs > 0 {
             assert!(chunk.needs > self.room && self.packed.is_empty());
             let (needs, start) = (chunk.needs, (chunk.position, Some(&chunk.round)));
-            chunk = Chunk::collect(map, filter, start, needs, &mut self.packed);
+            chunk = Chunk::collect(map, Passed { filter, lens: None }, start, needs, &mut self.packed);
             assert!((1..=needs).contains(&self.packed.len()), "what it needs is enough");
         }
         let has_moved = chunk.position > self.position || self.round.as_ref() != Some(&chunk.round);

@@ -1,0 +1,59 @@
+//! Views by the whole way: from a token and rules to what a client of `/v1` may write, read and hear.
+
+use annulus::auth::Revocations;
+use annulus::config::AuthMode;
+
+use crate::host::Host;
+
+const RULES: &str = r#"
+    [[rule]]
+    allow = ["read", "write"]
+    maps = ["m"]
+    when = "value.team == claims.team"
+    [[rule]]
+    allow = ["read"]
+    maps = ["m"]
+    fields = ["title"]
+"#;
+
+fn write(op: &str) -> String {
+    format!(r#"{{"type":"write","id":1,"ops":[{op}]}}"#)
+}
+
+fn set(key: &str, team: &str) -> String {
+    write(&format!(r#"{{"op":"set","map":"m","key":"{key}","value":{{"team":"{team}","title":"t"}}}}"#))
+}
+
+fn values(texts: &[String]) -> Vec<String> {
+    let value = |text: &String| {
+        let message: serde_json::Value = serde_json::from_str(text).unwrap();
+        let entries = message["entries"].as_array().unwrap().iter();
+        entries
+            .map(|entry| format!("{}={}", entry["key"].as_str().unwrap(), entry["value"]))
+            .collect::<Vec<_>>()
+    };
+    texts.iter().flat_map(value).collect()
+}
+
+#[test]
+fn what_a_token_claims_is_what_is_written_read_and_told() {
+    let mut host = Host::new(AuthMode::Required, RULES);
+    let (a, _) = host.open(Some("{'sub':'u','team':'a'}"));
+    let (b, _) = host.open(Some("{'sub':'v','team':'b'}"));
+    assert!(host.ask(a, &set("k", "a"))[0].contains(r#""type":"ack""#));
+    let refused = host.ask(b, &set("k", "a"));
+    assert!(refused[0].contains(r#""code":"forbidden""#), "{refused:?}");
+    let read = r#"{"type":"read","id":2,"map":"m","keys":["k"]}"#;
+    assert_eq!(values(&host.ask(a, read)), [r#"k={"team":"a","title":"t"}"#]);
+    assert_eq!(values(&host.ask(b, read)), [r#"k={"title":"t"}"#]);
+    let told = host.ask(b, r#"{"type":"subscribe","id":3,"map":"m"}"#);
+    assert_eq!(values(&told), [r#"k={"title":"t"}"#]);
+    host.ask(a, &set("n", "a"));
+    assert_eq!(values(&host.texts(b)), [r#"n={"title":"t"}"#]);
+
+    // Other rules: what is seen now is told anew, and what is not is gone with that.
+    host.stand(&RULES.replace("\"title\"", "\"team\""), Revocations::default());
+    let told = host.texts(b);
+    assert!(told.len() == 1 && told[0].contains(r#""reset":true"#), "{told:?}");
+    assert_eq!(values(&told), [r#"k={"team":"a"}"#, r#"n={"team":"a"}"#]);
+}
