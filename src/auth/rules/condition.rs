@@ -1,7 +1,7 @@
 //! Conditions of rules: CEL over who asks and what it is about.
 //!
-//! They have no loops within loops and a bounded tree, so that one costs at most its nodes times the size of the value, which
-//! is what it counts as work.
+//! They have no loops within loops and a bounded tree, so that one costs at most its nodes times the elements of the values, which
+//! is what it counts as work. Where that is too much it is not asked, and there is no answer.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,6 +29,7 @@ static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()
 pub struct Condition {
     program: Program,
     nodes: usize,
+    has_loop: bool,
     uses: Uses,
 }
 
@@ -93,12 +94,12 @@ impl Condition {
         let mut reader =
             Reader { uses: Uses { claims: Some(Vec::new()), ..Uses::default() }, ..Reader::default() };
         reader.read(program.expression())?;
-        let Reader { nodes, mut uses, .. } = reader;
+        let Reader { nodes, has_loop, mut uses, .. } = reader;
         if let Some(claims) = &mut uses.claims {
             claims.sort_unstable();
             claims.dedup();
         }
-        Ok(Self { program, nodes, uses })
+        Ok(Self { program, nodes, has_loop, uses })
     }
 
     pub const fn looks_at_current(&self) -> bool {
@@ -109,9 +110,9 @@ impl Condition {
         self.uses.values || self.uses.current
     }
 
-    /// Units of its own cost, to be multiplied with what the value has of elements.
-    pub const fn nodes(&self) -> usize {
-        self.nodes
+    /// Steps that it takes at most, of values with so many elements in them.
+    pub const fn steps(&self, elements: usize) -> usize {
+        self.nodes * if self.has_loop { 1 + elements } else { 1 }
     }
 
     /// What it may look at of somebody.
@@ -210,6 +211,7 @@ struct Reader<'a> {
     /// Variables of the loop that it is in.
     inner: Vec<&'a str>,
     is_in_loop: bool,
+    has_loop: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -241,7 +243,7 @@ impl<'a> Reader<'a> {
                     return Err(BadCondition::Nested);
                 }
                 self.read(&each.iter_range)?;
-                self.is_in_loop = true;
+                (self.is_in_loop, self.has_loop) = (true, true);
                 let names = [Some(&each.iter_var), each.iter_var2.as_ref(), Some(&each.accu_var)];
                 self.inner = names.into_iter().flatten().map(|name| &**name).collect();
                 for part in [&each.accu_init, &each.loop_cond, &each.loop_step, &each.result] {

@@ -220,3 +220,21 @@ fn equal_views_of_equal_files_have_one_digest_and_others_another() {
     assert_ne!(digest(text, &MEMBER.replace(r#""x""#, r#""y""#)), of_member);
     assert_ne!(digest(&format!("{text}# the same\n"), MEMBER), of_member);
 }
+
+#[test]
+fn a_condition_that_would_take_too_long_has_no_answer() {
+    let rules =
+        rules("[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]\nwhen = \"value.all(x, x >= 0 && x < 10)\"");
+    let View::Parts(parts) = view(&rules, MEMBER, Action::Read, "m") else { panic!("it depends") };
+    let asked = |elements: usize| {
+        let value = serde_json::to_vec(&vec![1; elements]).expect("JSON");
+        let (facts, mut asked) = (Facts::read("m", "k", &value), Asked::default());
+        let is_seen = parts.fields(&facts, &mut asked).is_some();
+        (is_seen, asked.undecided, asked.work)
+    };
+    assert_eq!(asked(100).0, true);
+    let (is_seen, undecided, most) = asked(100_000);
+    assert_eq!((is_seen, undecided), (false, 1));
+    let (.., some) = asked(1_000);
+    assert!(some < most && some > 1_000, "what it takes is counted: {some}, {most}");
+}

@@ -16,6 +16,10 @@ use super::condition::{Bound, Condition, Subject, val};
 use super::fields::Fields;
 use super::pattern::Pattern;
 use super::{Rule, Rules};
+use crate::limits::CONDITION_STEPS_MAX;
+
+/// Units of work of one step of a condition.
+const STEP: usize = 8;
 
 /// One rule as it is for somebody.
 #[derive(Clone, Debug)]
@@ -115,6 +119,12 @@ impl<'a> Facts<'a> {
             [map, key, val(&json(self.value)), val(&json(self.current))]
         });
         Subject { map: &**map, key: &**key, value: &**value, current: &**current }
+    }
+
+    /// Elements of lists and objects, at most.
+    fn elements(&self) -> usize {
+        let commas = |text: &[u8]| 1 + text.iter().filter(|&&byte| byte == b',').count();
+        self.value.map_or(0, commas) + self.current.map_or(0, commas)
     }
 
     fn bytes(&self) -> usize {
@@ -248,7 +258,13 @@ fn holds(part: &Part, rule: &Rule, facts: &Facts<'_>, asked: &mut Asked) -> Opti
         return Some(false);
     }
     let (Some(condition), Some(bound)) = (&rule.when, &part.bound) else { return Some(true) };
-    asked.work += condition.nodes() + if condition.looks_at_values() { facts.bytes() } else { 0 };
+    let steps = condition.steps(if condition.looks_at_values() { facts.elements() } else { 0 });
+    asked.work += STEP * steps.min(CONDITION_STEPS_MAX);
+    asked.work += if condition.looks_at_values() { facts.bytes() } else { 0 };
+    if steps > CONDITION_STEPS_MAX {
+        asked.undecided += 1;
+        return None;
+    }
     let met = condition.is_met(bound, facts.subject());
     asked.undecided += usize::from(met.is_err());
     met.ok()
