@@ -13,7 +13,7 @@ use crate::dialect;
 use crate::handover::{DeskPort, StoragePort};
 use crate::io::probe::{ProbeError, probe};
 use crate::io::ring_memory::{LockedMemory, RingSize, is_no_memory};
-use crate::io::{Clock, Control, Driver, Event, NotBound, Ring, bind};
+use crate::io::{Beside, Clock, Control, Driver, Event, NotBound, Ring, bind};
 use crate::mesh::{self, KeyHasher, Ports, ShardIndex};
 use crate::service::desk::{Desk, DeskError};
 use crate::service::signals::Signals;
@@ -207,9 +207,8 @@ impl Server {
             let core = self.settings.cores[index];
             let shared = shared.clone();
             let storage = storage_ports.next();
-            let event = event.clone();
-            let desk = desk_ports.next();
-            let (desk_event, standing) = (desk_event.clone(), standing.clone());
+            let (desk, standing) = (desk_ports.next(), standing.clone());
+            let beside = Beside { storage: event.clone(), desk: desk_event.clone() };
             let (ready, ended) = (ready.clone(), ended.clone());
             let thread = thread::Builder::new().name(format!("shard-{index}"));
             let clock = self.clock.clone();
@@ -219,10 +218,9 @@ impl Server {
                     core,
                     shared,
                     storage,
-                    event,
                     desk,
-                    desk_event,
                     standing,
+                    beside,
                     listeners,
                     control,
                     ports,
@@ -295,13 +293,13 @@ struct Part {
     index: usize,
     core: usize,
     shared: Shared,
-    /// Its ways to the storage, and what wakes that.
+    /// Its ways to the storage.
     storage: Option<StoragePort>,
-    event: Option<Event>,
-    /// Its way to the desk, what wakes that, and what is in force.
-    desk: Option<DeskPort>,
-    desk_event: Option<Event>,
+    /// What is in force at the start, and its way to the desk.
     standing: Option<Arc<Standing>>,
+    desk: Option<DeskPort>,
+    /// What wakes whoever is beside the shards.
+    beside: Beside,
     listeners: Vec<OwnedFd>,
     control: Control,
     ports: Ports,
@@ -325,10 +323,11 @@ impl Part {
         let _ = ready.send((self.index, Ok((ring.as_raw_fd(), ring.size()))));
         // Fails only if another shard could not start, which the main thread reports.
         let Ok(rings) = rings.recv() else { return Ok(()) };
-        // Held until the shard takes them.
-        let _desk = (self.desk, self.desk_event, self.standing);
         let (index, now) = (self.index as ShardIndex, self.clock.now());
-        let shard = Shard::new(self.shared, index, self.ports, self.storage, now, self.seed);
-        Driver::new(ring, shard, self.clock, self.control, self.event, self.listeners, rings).run()
+        let mut shard = Shard::new(self.shared, index, self.ports, self.storage, now, self.seed);
+        if let Some(standing) = self.standing {
+            shard.stand_under(standing, self.desk);
+        }
+        Driver::new(ring, shard, self.clock, self.control, self.beside, self.listeners, rings).run()
     }
 }

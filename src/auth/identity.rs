@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use thiserror::Error;
 
 use super::claims::Claims;
 use super::numeric_date::milliseconds;
@@ -31,22 +30,36 @@ pub struct Identity {
 }
 
 /// What stands in the way of being somebody.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadIdentity {
-    #[error("`sub` has to be a string of 1 to {USER_BYTES_MAX} bytes without control characters")]
     User,
-    #[error("`sub` begins with {KEY_USERS:?}, as only the users of API keys do")]
+    /// Only the users of API keys begin so.
     KeyUser,
-    #[error(
-        "roles are strings, or one with spaces between them, at most {ROLES_MAX} of 1 to {ROLE_BYTES_MAX} bytes each"
-    )]
     Roles,
-    #[error("`session` has to be a string of 1 to {SESSION_BYTES_MAX} bytes")]
     Session,
-    #[error("`exp`, `nbf` and `iat` are seconds since 1970")]
     Date,
-    #[error("`jti` has to be a string")]
     TokenId,
+}
+
+impl BadIdentity {
+    /// What it has to be instead.
+    pub const fn text(self) -> &'static str {
+        const {
+            assert!(
+                USER_BYTES_MAX == 256 && ROLES_MAX == 32 && ROLE_BYTES_MAX == 64 && SESSION_BYTES_MAX == 64
+            );
+        };
+        match self {
+            Self::User => "`sub` has to be a string of 1 to 256 bytes without control characters",
+            Self::KeyUser => "`sub` begins with `key:`, as only the users of API keys do",
+            Self::Roles => {
+                "roles are strings, or one with spaces between them, at most 32 of 1 to 64 bytes each"
+            }
+            Self::Session => "`session` has to be a string of 1 to 64 bytes",
+            Self::Date => "`exp`, `nbf` and `iat` are seconds since 1970",
+            Self::TokenId => "`jti` has to be a string",
+        }
+    }
 }
 
 impl Identity {
@@ -55,7 +68,9 @@ impl Identity {
     /// # Errors
     /// [`BadIdentity`] for a claim of another kind or size; that of the user alone has to be there.
     pub fn of_claims(claims: Claims, roles_claim: &str) -> Result<Self, BadIdentity> {
-        let user = claims.get("sub").and_then(Value::as_str).filter(|name| is_name(name, USER_BYTES_MAX));
+        // Tokens of SyncKit's server say `userId`.
+        let user = claims.get("sub").or_else(|| claims.get("userId"));
+        let user = user.and_then(Value::as_str).filter(|name| is_name(name, USER_BYTES_MAX));
         let user = user.ok_or(BadIdentity::User)?;
         if user.starts_with(KEY_USERS) {
             return Err(BadIdentity::KeyUser);
@@ -137,6 +152,10 @@ mod tests {
             let who = identity(&format!(r#"{{"sub":"{name}"}}"#)).expect("a name");
             assert_eq!((&*who.user, who.roles.len(), who.expires_ms), (name, 0, None));
         }
+        let who = |claims| identity(claims).map(|who| who.user.to_string());
+        assert_eq!(who(r#"{"userId":"a"}"#), Ok("a".to_owned()));
+        assert_eq!(who(r#"{"userId":"a","sub":"b"}"#), Ok("b".to_owned()));
+        assert_eq!(who(r#"{"userId":"a","sub":""}"#), Err(BadIdentity::User));
         let long = format!(r#"{{"sub":"{}"}}"#, "a".repeat(10 << 10));
         for bad in ["{}", r#"{"sub":""}"#, r#"{"sub":7}"#, r#"{"sub":null}"#, r#"{"sub":"a\nb"}"#, &long] {
             assert_eq!(identity(bad), Err(BadIdentity::User), "{bad:.40}");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::rules::{Grant, Rules};
+use super::rules::{Grant, Rules, granted_by_permissions};
 use super::{Identity, Revocations};
 
 /// Somebody who was believed, and what that allows.
@@ -27,9 +27,16 @@ pub enum Proof {
 /// What is in force.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
-    /// `None`: everybody may do everything.
+    /// `None`: everybody may do everything, or what the permissions of its token say.
     pub rules: Option<Arc<Rules>>,
     pub revocations: Arc<Revocations>,
+}
+
+impl Principal {
+    /// The same with another grant.
+    pub fn with(&self, grant: Grant) -> Self {
+        Self { identity: self.identity.clone(), grant, proof: self.proof.clone() }
+    }
 }
 
 impl Standing {
@@ -41,9 +48,12 @@ impl Standing {
         Some(self.granted(identity))
     }
 
-    /// What the rules allow an identity, whatever it was believed by.
+    /// What an identity may do, whatever it was believed by.
     pub(super) fn granted(&self, identity: &Identity) -> Grant {
-        self.rules.as_ref().map_or(Grant::Everything, |rules| rules.grant(identity))
+        match &self.rules {
+            Some(rules) => rules.grant(identity),
+            None => granted_by_permissions(identity).unwrap_or(Grant::Everything),
+        }
     }
 
     /// Who shows nothing.

@@ -3,20 +3,32 @@
 use super::TokenError;
 
 /// See the module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    #[error("there is no such API key")]
+    Token(TokenError),
     UnknownKey,
-    #[error("it was revoked")]
     Revoked,
     /// Who it names may not use this server.
-    #[error("this identity may not use this server")]
     Forbidden,
 }
 
+impl From<TokenError> for Refused {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
+}
+
 impl Refused {
+    /// The same in a few words.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Token(error) => error.text(),
+            Self::UnknownKey => "there is no such API key",
+            Self::Revoked => "it was revoked",
+            Self::Forbidden => "this identity may not use this server",
+        }
+    }
+
     /// All that [`Self::reason`] may say.
     pub const REASONS: [&str; 8] = [
         "malformed",

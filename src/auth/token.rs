@@ -2,7 +2,6 @@
 
 use jsonwebtoken::{Validation, decode, decode_header, errors::ErrorKind};
 use serde_json::Value;
-use thiserror::Error;
 
 use super::claims::Claims;
 use super::identity::{BadIdentity, Identity};
@@ -38,35 +37,54 @@ impl Default for Policy {
 }
 
 /// Why a token is not believed. Says nothing of what stands in it.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
-    #[error("the token is longer than {TOKEN_BYTES_MAX} bytes")]
     TooLong,
-    #[error("it is no JSON Web Token with an algorithm that is taken here")]
     Malformed,
-    #[error("the token is of another type than JWT or at+jwt")]
     Type,
-    #[error("the token has header fields that it calls critical, and that are not known here")]
     Critical,
     /// Perhaps the source of keys has a newer one.
-    #[error("the token is signed with a key that is not known here")]
     UnknownKey,
-    #[error("the signature of the token is wrong")]
     Signature,
-    #[error("the token has claims that are no JSON object, or a name twice")]
     Claims,
-    #[error("the token has no `exp`; tokens that never end are taken with --jwt-allow-no-expiry")]
     NoExpiry,
-    #[error("the token has expired")]
     Expired,
-    #[error("the token is not valid yet")]
     NotYet,
-    #[error("the token is of another issuer")]
     Issuer,
-    #[error("the token is for another audience")]
     Audience,
-    #[error(transparent)]
-    Identity(#[from] BadIdentity),
+    Identity(BadIdentity),
+}
+
+impl TokenError {
+    /// What is wrong with it.
+    pub const fn text(self) -> &'static str {
+        const { assert!(TOKEN_BYTES_MAX == 8 << 10) };
+        match self {
+            Self::TooLong => "the token is longer than 8 KiB",
+            Self::Malformed => "it is no JSON Web Token with an algorithm that is taken here",
+            Self::Type => "the token is of another type than JWT or at+jwt",
+            Self::Critical => {
+                "the token has header fields that it calls critical, and that are not known here"
+            }
+            Self::UnknownKey => "the token is signed with a key that is not known here",
+            Self::Signature => "the signature of the token is wrong",
+            Self::Claims => "the token has claims that are no JSON object, or a name twice",
+            Self::NoExpiry => {
+                "the token has no `exp`; tokens that never end are taken with --jwt-allow-no-expiry"
+            }
+            Self::Expired => "the token has expired",
+            Self::NotYet => "the token is not valid yet",
+            Self::Issuer => "the token is of another issuer",
+            Self::Audience => "the token is for another audience",
+            Self::Identity(bad) => bad.text(),
+        }
+    }
+}
+
+impl From<BadIdentity> for TokenError {
+    fn from(bad: BadIdentity) -> Self {
+        Self::Identity(bad)
+    }
 }
 
 /// Verifies tokens.

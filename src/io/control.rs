@@ -40,6 +40,13 @@ impl Event {
     }
 }
 
+/// What wakes the threads beside the shards, where there are any.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    pub storage: Option<Event>,
+    pub desk: Option<Event>,
+}
+
 /// What a shard is told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {

@@ -22,7 +22,7 @@ use std::time::Duration;
 use rustix::net::Shutdown;
 
 use super::allocator::{Allocated, REST_US};
-use super::control::{Control, Event};
+use super::control::{Beside, Control, Event};
 use super::failures::Telling;
 use super::operation::{Completion, Operation};
 use super::ring::{Ring, Turned};
@@ -68,8 +68,7 @@ pub struct Driver {
     shard: Shard,
     clock: Clock,
     control: Control,
-    /// Wakes the storage, where there is one.
-    storage: Option<Event>,
+    beside: Beside,
     sockets: Sockets,
     /// Emptied when accepting has ended.
     listeners: Vec<OwnedFd>,
@@ -102,7 +101,7 @@ impl Driver {
         shard: Shard,
         clock: Clock,
         control: Control,
-        storage: Option<Event>,
+        beside: Beside,
         listeners: Vec<OwnedFd>,
         rings: Arc<[RawFd]>,
     ) -> Self {
@@ -111,7 +110,7 @@ impl Driver {
             shard,
             clock,
             control,
-            storage,
+            beside,
             sockets: Sockets::default(),
             unarmed: (0..listeners.len() as u32).collect(),
             listeners,
@@ -325,11 +324,8 @@ impl Driver {
                 }
                 Command::Close(id) => self.close(id),
                 Command::Wake(target) => self.wake(target),
-                Command::WakeStorage => {
-                    if let Some(storage) = &self.storage {
-                        storage.raise();
-                    }
-                }
+                Command::WakeStorage => self.beside.storage.iter().for_each(Event::raise),
+                Command::WakeDesk => self.beside.desk.iter().for_each(Event::raise),
                 Command::StopAccepting => self.stop_accepting(),
                 Command::Exit => exit = true,
             }

@@ -24,7 +24,7 @@ mod sockets;
 pub mod volume;
 
 pub use clock::Clock;
-pub use control::{Control, Event, Signal};
+pub use control::{Beside, Control, Event, Signal};
 pub use driver::Driver;
 pub use listener::{Bound, NotBound, bind};
 pub use ring::Ring;

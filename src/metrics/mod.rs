@@ -79,6 +79,8 @@ metrics! {
         handshakes => "annulus_handshakes_total",
         /// Requests answered with an error.
         requests_rejected => "annulus_requests_rejected_total",
+        /// Tokens and API keys that were not believed.
+        auth_refused => "annulus_auth_refused_total",
         /// Bytes made for answers to reads, as text at most.
         read_bytes => "annulus_read_bytes_total",
         /// Times a connection was not read because this shard or the connection had too much under way.

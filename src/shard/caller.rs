@@ -3,6 +3,7 @@
 //! Invariant: only the shard makes callers, for the connection whose message or event it hands to the dialect. So no
 //! command can be given without one, and no path can forget to look at what it may do.
 
+use super::access::GrantId;
 use crate::mesh::ConnectionId;
 use crate::wire::Ticket;
 
@@ -10,34 +11,31 @@ use crate::wire::Ticket;
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
     connection: ConnectionId,
-    grant: Grant,
-}
-
-/// What a caller may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grant {
-    /// Everything, which everybody may where nobody says who they are.
-    Everything,
+    grant: GrantId,
 }
 
 impl Caller {
-    /// A connection of which nothing is known.
-    pub(super) const fn everybody(connection: ConnectionId) -> Self {
-        Self { connection, grant: Grant::Everything }
+    pub(super) const fn new(connection: ConnectionId, grant: GrantId) -> Self {
+        Self { connection, grant }
     }
 
-    /// The same where no shard is.
+    /// One that may do everything, where no shard is.
     #[cfg(test)]
     pub const fn of_test(connection: ConnectionId) -> Self {
-        Self::everybody(connection)
+        Self::new(connection, GrantId::EVERYTHING)
     }
 
     pub const fn connection(self) -> ConnectionId {
         self.connection
     }
 
-    pub const fn grant(self) -> Grant {
+    pub(super) const fn grant(self) -> GrantId {
         self.grant
+    }
+
+    /// Whether it has yet to say who it is.
+    pub fn is_nobody(self) -> bool {
+        self.grant == GrantId::NOTHING
     }
 }
 

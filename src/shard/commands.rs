@@ -1,10 +1,13 @@
 //! What a dialect can have a shard do for a [`Caller`]. Each command is carried out by the part it is about.
 
 use super::caller::{Asked, Caller};
+use super::clients::Clients;
+use super::turn::Turn;
 use super::{AckLevel, Ops, SetPresence, Shard, Subscribe};
+use crate::auth::rules::{Action, View};
 use crate::crdt::Time;
 use crate::mesh::Filter;
-use crate::wire::Ticket;
+use crate::wire::{Reject, Ticket};
 
 impl Shard {
     /// Carries out the operations, each at the owner of its key. [`super::Event::Acked`] follows, unless `ack` is
@@ -22,22 +25,32 @@ impl Shard {
         map: &str,
         keys: impl Iterator<Item = &'k str>,
     ) {
-        let Self { turn, clients, maps, requests, .. } = self;
-        requests.read(turn, clients, maps, Asked { caller, ticket }, map, keys);
+        let Self { turn, clients, maps, requests, access, .. } = self;
+        match access.view(turn, caller.grant(), Action::Read, map) {
+            View::All => requests.read(turn, clients, maps, Asked { caller, ticket }, map, keys),
+            View::None | View::Parts(_) => forbid(turn, clients, caller, ticket.as_ref()),
+        }
     }
 
     /// Digests a map; [`super::Event::Digest`] follows.
     pub fn digest(&mut self, caller: Caller, ticket: Option<Ticket>, map: &str) {
-        let Self { turn, clients, maps, requests, .. } = self;
-        requests.digest(turn, clients, maps, Asked { caller, ticket }, map);
+        let Self { turn, clients, maps, requests, access, .. } = self;
+        match access.view(turn, caller.grant(), Action::Read, map) {
+            View::All => requests.digest(turn, clients, maps, Asked { caller, ticket }, map),
+            // It would tell of what it is made of.
+            View::None | View::Parts(_) => forbid(turn, clients, caller, ticket.as_ref()),
+        }
     }
 
     /// Subscribes to a map: [`super::Event::Snapshot`]s follow, then changes. A second subscription of the same map takes
     /// the place of the first. What ends it before the last snapshot has it answered with [`super::Event::Rejected`]
     /// instead: [`crate::wire::Reject::Cancelled`], before the answer to what has ended it, if it has a ticket.
     pub fn subscribe(&mut self, caller: Caller, ticket: Option<Ticket>, subscribe: Subscribe<'_>) {
-        let Self { turn, clients, maps, feeds, .. } = self;
-        feeds.subscribe(turn, clients, maps, Asked { caller, ticket }, subscribe);
+        let Self { turn, clients, maps, feeds, access, .. } = self;
+        match access.view(turn, caller.grant(), Action::Subscribe, subscribe.map) {
+            View::All => feeds.subscribe(turn, clients, maps, Asked { caller, ticket }, subscribe),
+            View::None | View::Parts(_) => forbid(turn, clients, caller, ticket.as_ref()),
+        }
     }
 
     /// Ends a subscription, if there is one. Nothing more is told of its map.
@@ -61,14 +74,20 @@ impl Shard {
     /// Sends `body` to every subscriber of `map` but the caller. Filters of subscriptions are about keys, so each gets it
     /// all. The messages of one connection arrive in order, but in none with changes of the map.
     pub fn publish(&mut self, caller: Caller, map: &str, body: &[u8]) {
-        let Self { turn, clients, maps, feeds, .. } = self;
+        let Self { turn, clients, maps, feeds, access, .. } = self;
+        if !access.may(turn, caller.grant(), Action::Publish, map) {
+            return forbid(turn, clients, caller, None);
+        }
         feeds.publish(turn, clients, maps, caller, (map, body));
     }
 
     /// Watches a room: [`super::Event::Members`] follows, then each change as [`super::Dialect::member`] puts it, those
     /// made by the caller too. A second watch of the same room is only answered.
     pub fn watch_presence(&mut self, caller: Caller, ticket: Option<Ticket>, room: &str) {
-        let Self { turn, clients, requests, rooms, .. } = self;
+        let Self { turn, clients, requests, rooms, access, .. } = self;
+        if !access.may_be_in(turn, caller.grant(), room) {
+            return forbid(turn, clients, caller, ticket.as_ref());
+        }
         rooms.watch(turn, clients, requests, Asked { caller, ticket }, room);
     }
 
@@ -87,7 +106,15 @@ impl Shard {
     /// Sets or removes a member of a room; nobody needs to watch the room for that. There is an answer only if it is
     /// refused. The member is removed once the caller is gone, or removes it, unless another connection has set it since.
     pub fn set_presence(&mut self, caller: Caller, ticket: Option<Ticket>, set: SetPresence<'_>) {
-        let Self { turn, clients, maps, requests, rooms, .. } = self;
+        let Self { turn, clients, maps, requests, rooms, access, .. } = self;
+        // Who may not be there may still leave.
+        if set.state.is_some() && !access.may_be_in(turn, caller.grant(), set.room) {
+            return forbid(turn, clients, caller, ticket.as_ref());
+        }
         rooms.set(turn, clients, maps, requests, Asked { caller, ticket }, set);
     }
+}
+
+fn forbid(turn: &mut Turn, clients: &mut Clients, caller: Caller, ticket: Option<&Ticket>) {
+    clients.reject(turn, caller.connection(), ticket, Reject::Forbidden);
 }

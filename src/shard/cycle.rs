@@ -10,7 +10,7 @@ use crate::wire::Close;
 const CLOCK_SHARED_EVERY_MS: u64 = 100;
 /// Microseconds after which envelopes that found a full queue are offered again.
 const MESH_RETRY_US: u64 = 500;
-/// The same for what the storage had no room for.
+/// The same for what the storage or the desk had no room for.
 const STORAGE_RETRY_US: u64 = 500;
 
 impl Shard {
@@ -20,6 +20,7 @@ impl Shard {
         self.turn.begin(now);
         self.clients.forgive_standstill(&self.turn, before);
         self.receive_from_storage();
+        self.receive_from_desk();
         self.finish_writes();
     }
 
@@ -42,6 +43,8 @@ impl Shard {
         self.clients.end_rate_limits(&self.turn);
         self.fire_timers();
         self.maps.run_removals(&mut self.turn);
+        self.review_identities();
+        self.go_on_regranting();
         self.give_up_old_requests();
         self.go_on_leaving();
         self.end_gone();
@@ -174,6 +177,7 @@ impl Shard {
         sooner(self.maps.next_pass_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_clear_checkpoint_ms().map(|at_ms| at_ms * 1000));
         sooner(self.maps.has_unjournaled().then_some(now_us + STORAGE_RETRY_US));
+        sooner(self.access.has_unsent().then_some(now_us + STORAGE_RETRY_US));
         sooner(
             self.feeds
                 .has_watchers_elsewhere()
@@ -207,6 +211,7 @@ impl Shard {
             || self.clients.has_gone()
             || self.clients.has_leaving()
             || self.mesh_left
+            || self.access.has_work_left()
             || self.feeds.has_undelivered()
             || self.rooms.has_to_tell()
             || self.turn.storage_left

@@ -11,6 +11,7 @@ use super::commons::{Commons, DialectIndex};
 use super::outbox::{Frames, Parts, Personal};
 use super::outcomes::Outcomes;
 use super::{Now, Shard};
+use crate::auth::Identity;
 use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
 use crate::mesh::{Entries, Entry, Members};
@@ -52,6 +53,14 @@ pub trait Dialect: Sync {
         _out: &mut Parts<'_>,
     ) -> Answered {
         Answered::default()
+    }
+
+    /// The caller has become somebody, or has other rights than before.
+    fn identified(&self, _shard: &mut Shard, _caller: Caller) {}
+
+    /// The caller is subscribed to a map, or watches a room, and may not any more: it is to be ended and told.
+    fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {
+        about.end(shard, caller);
     }
 
     /// Goes on with what lasts for more than a turn, as was asked for with [`Commons::go_on`].
@@ -118,6 +127,23 @@ pub trait Dialect: Sync {
     }
 }
 
+/// What a connection hears of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About<'a> {
+    Map(&'a str),
+    Room(&'a str),
+}
+
+impl About<'_> {
+    /// Has it hear nothing more of it.
+    pub fn end(self, shard: &mut Shard, caller: Caller) {
+        match self {
+            Self::Map(map) => shard.unsubscribe(caller, map),
+            Self::Room(room) => shard.unwatch_presence(caller, room),
+        }
+    }
+}
+
 /// What follows from an answer.
 #[derive(Clone, Copy, Default)]
 pub struct Answered {
@@ -140,6 +166,10 @@ pub enum Event<'a> {
     Acked { ticket: Option<&'a Ticket>, ack: Ack<'a> },
     /// A request was refused as a whole.
     Rejected { ticket: Option<&'a Ticket>, reject: Reject },
+    /// A token was believed. It has a ticket if it came with a request.
+    Authenticated { ticket: Option<&'a Ticket>, identity: &'a Identity },
+    /// The token is nearly over, at that Unix millisecond.
+    Expiring { expires_ms: u64 },
     /// The answer to a read.
     Entries { ticket: Option<&'a Ticket>, map: &'a str, entries: Entries<'a> },
     /// The answer to a digest: keys that are there, and the hash of what a reader can see.
@@ -163,7 +193,11 @@ impl Event<'_> {
         match self {
             Self::Entries { entries, .. } | Self::Snapshot { entries, .. } => entries.packed().len(),
             Self::Members { members, .. } => members.packed().len(),
-            Self::Acked { .. } | Self::Rejected { .. } | Self::Digest { .. } => 0,
+            Self::Acked { .. }
+            | Self::Rejected { .. }
+            | Self::Authenticated { .. }
+            | Self::Expiring { .. }
+            | Self::Digest { .. } => 0,
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::access::{Shown, Upgrade};
 use super::clients::{Connection, Phase, Waits, turned_away};
-use super::requests::{Upgrade, Waiting};
+use super::requests::Waiting;
 use super::{DialectIndex, Shard};
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::metrics::Refusal;
@@ -36,21 +37,22 @@ impl Shard {
             Answer::Clear => self.clear_maps(id),
             Answer::Page { page, head_only } => self.page(id, page, head_only),
             Answer::Options => self.answer_options(id),
-            Answer::Upgrade { dialect, response, client, .. } => {
+            Answer::Upgrade { dialect, response, client, token } => {
                 connection.address = client;
-                self.upgrade(id, dialect, response);
+                let credential = token.map(String::into_boxed_str);
+                self.upgrade(id, Upgrade { dialect, response, credential });
             }
         }
     }
 
-    fn upgrade(&mut self, id: ConnectionId, dialect: DialectIndex, response: Vec<u8>) {
+    fn upgrade(&mut self, id: ConnectionId, upgrade: Upgrade) {
         let Some(connection) = self.clients.get_mut(id) else { return };
         let address = connection.address;
         let is_to_count = connection.refusal.is_none() && !connection.is_of_address;
         if is_to_count && self.clients.limits_addresses() {
-            self.count_address(id, address, Some(Upgrade { dialect, response }));
+            self.count_address(id, address, Some(upgrade));
         } else {
-            self.open(id, dialect, &response);
+            self.verify_and_open(id, upgrade);
         }
     }
 
@@ -84,7 +86,7 @@ impl Shard {
             connection.refusal = Some(Refusal::PerIp);
         }
         match upgrade {
-            Some(Upgrade { dialect, response }) => self.open(id, dialect, &response),
+            Some(upgrade) => self.verify_and_open(id, upgrade),
             None => self.begin_handshake(id),
         }
     }
@@ -105,7 +107,7 @@ impl Shard {
     }
 
     /// The WebSocket is open, if only to be told to come back later.
-    fn open(&mut self, id: ConnectionId, dialect: DialectIndex, response: &[u8]) {
+    pub(super) fn open(&mut self, id: ConnectionId, dialect: DialectIndex, response: &[u8], shown: Shown) {
         self.clients.send_uncounted(id, self.turn.now, |out| out.extend_from_slice(response));
         let now_ms = self.turn.now.timer_ms();
         let message_bytes_max = self.clients.dialect(dialect).message_bytes_max(&self.turn.config);
@@ -133,10 +135,12 @@ impl Shard {
             let close = self.going_away();
             return self.disconnect(id, close);
         }
+        self.clients.set_timer(id, now_ms + self.turn.config.heartbeat_ms / 2);
+        self.settle(id, &shown);
         if let Some(caller) = self.clients.caller(id) {
             self.dialect_of(id).opened(self, caller);
         }
-        self.clients.set_timer(id, now_ms + self.turn.config.heartbeat_ms / 2);
+        self.tell_shown(id, shown);
         if !early.is_empty() {
             self.handle_unread(id, early, false);
         }

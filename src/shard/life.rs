@@ -47,7 +47,11 @@ impl Shard {
     fn check_timer(&mut self, id: ConnectionId, now_ms: u64) {
         let Some(connection) = self.clients.get_mut(id) else { return };
         match connection.phase {
-            Phase::Open => self.check_silence(id, now_ms),
+            Phase::Open => {
+                if now_ms < connection.due_ms || self.identity_is_due(id) {
+                    self.check_silence(id, now_ms);
+                }
+            }
             Phase::Disconnected => {}
             _ if now_ms < connection.deadline_ms => {
                 let deadline_ms = connection.deadline_ms;

@@ -7,8 +7,8 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, life, disconnect, exchange, parked, clear } → pages → gauges →
-//! { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { caller, commons, interest, turn } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, life, disconnect, exchange, parked, clear } → pages → gauges →
+//! { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → caller → access → { commons, interest, turn } →
 //! { account, slots, work }
 
 #![cfg_attr(
@@ -19,6 +19,7 @@
     )
 )]
 
+mod access;
 mod account;
 mod caller;
 mod clear;
@@ -36,6 +37,7 @@ mod feeds;
 mod frames;
 mod gauges;
 mod handshake;
+mod identity;
 mod interest;
 mod life;
 mod maps;
@@ -49,12 +51,12 @@ mod slots;
 mod turn;
 pub mod work;
 
-pub use caller::{Caller, Grant};
+pub use caller::Caller;
 pub use clients::{Clients, Connection, Phase};
 pub use commons::{Commons, DialectIndex};
 pub use dialect::{
-    Ack, AckLevel, Answered, Change, Dialect, Event, Health, MemberChange, MessageKind, Published, Session,
-    SnapshotEnd,
+    About, Ack, AckLevel, Answered, Change, Dialect, Event, Health, MemberChange, MessageKind, Published,
+    Session, SnapshotEnd,
 };
 pub use feeds::{From, Subscribe};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};
@@ -73,6 +75,7 @@ use crate::mesh::{ConnectionId, KeyHasher, Outgoing, Ports, Receiver, ShardIndex
 use crate::metrics::ProcessMetrics;
 use crate::wire::json::Parser;
 
+use access::Access;
 use clear::Clearing;
 use exchange::Deferred;
 use feeds::Feeds;
@@ -114,6 +117,8 @@ pub enum Command {
     Wake(ShardIndex),
     /// Wake the storage: the queue to it has something.
     WakeStorage,
+    /// Wake the desk: the queue to it has something.
+    WakeDesk,
     /// Accept no more connections, but whoever is about to connect, then report [`Shard::stopped_accepting`].
     StopAccepting,
     /// Everything has ended; leave the loop.
@@ -155,6 +160,7 @@ pub struct Shard {
     feeds: Feeds,
     rooms: Rooms,
     requests: Requests,
+    access: Access,
     parser: Parser,
 
     life: Life,
@@ -196,6 +202,7 @@ impl Shard {
             feeds: Feeds::default(),
             rooms: Rooms::default(),
             requests: Requests::new(shards),
+            access: Access::new(shared.config.auth, Arc::default(), None),
             parser: Parser::new(),
             life: Life::Serving,
             is_accepting: true,

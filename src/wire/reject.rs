@@ -42,6 +42,12 @@ pub enum Reject {
     Timeout,
     /// A token was sent to a server that takes none.
     AuthUnavailable,
+    /// Nothing else is taken before a token.
+    AuthRequired,
+    /// The token is not believed.
+    AuthFailed(&'static str),
+    /// What it was believed by has expired; it ends soon unless it is renewed.
+    TokenExpired,
     /// The same client has asked for something else before this was done.
     Cancelled,
 }
@@ -66,6 +72,9 @@ impl Reject {
             Self::TooManySubscriptions => "too_many_subscriptions",
             Self::Timeout => "timeout",
             Self::AuthUnavailable => "auth_unavailable",
+            Self::AuthRequired => "auth_required",
+            Self::AuthFailed(_) => "auth_failed",
+            Self::TokenExpired => "token_expired",
             Self::Cancelled => "cancelled",
         }
     }
@@ -77,7 +86,8 @@ impl Reject {
             Self::BadRequest(what)
             | Self::TooLarge(what)
             | Self::KeyInvalid(what)
-            | Self::ValueInvalid(what) => what,
+            | Self::ValueInvalid(what)
+            | Self::AuthFailed(what) => what,
             Self::UnknownType => "no message has this type",
             Self::MapType => "the map holds another type, fixed by its first write",
             Self::ClockDrift => "the stamp is too far ahead of the server's clock",
@@ -91,6 +101,8 @@ impl Reject {
             Self::TooManySubscriptions => "this connection has as many subscriptions as it may",
             Self::Timeout => "the map could not be loaded in time, or another shard did not answer",
             Self::AuthUnavailable => "this server takes no tokens",
+            Self::AuthRequired => "this server takes nothing before a token: send auth",
+            Self::TokenExpired => "the token has expired: send auth with another now",
             Self::Cancelled => "a later request took its place before it was done",
         }
     }

@@ -65,7 +65,7 @@ fn requests_are_answered_in_the_order_they_came_however_many_are_under_way() {
 }
 
 #[test]
-fn auth_is_not_part_of_this_version_and_says_so() {
+fn a_token_is_not_taken_where_nobody_is_asked() {
     let server = TestServer::start();
     let mut client = Client::connect(server.address);
     assert_eq!(client.error(r#"{"type":"auth","token":"t"}"#), "auth_unavailable");

@@ -49,7 +49,7 @@ fn hello_names_the_rules() {
         connection: "0-7-1",
         node: "n\"",
         time: &at,
-        auth: AuthMode::None,
+        auth: "none",
         acks: &["none", "memory"],
         heartbeat_ms: 20_000,
         strict: false,

@@ -261,6 +261,7 @@ impl Node {
                 }
                 Command::Wake(target) => woken.push(usize::from(target)),
                 Command::WakeStorage => self.wakes_storage = true,
+                Command::WakeDesk => {}
                 Command::StopAccepting => self.is_stopping = true,
                 Command::Exit => {
                     assert!(!self.is_exited, "two exits");

@@ -28,10 +28,6 @@ pub enum Bearing {
 }
 
 impl Rules {
-    pub fn count(&self) -> usize {
-        self.rules.len()
-    }
-
     /// What each rule has to say, in the order of the file.
     pub fn bearings(
         self: &Arc<Self>,

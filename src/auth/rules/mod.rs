@@ -11,6 +11,7 @@ mod explain;
 mod fields;
 mod file;
 mod pattern;
+mod permissions;
 mod place;
 mod view;
 
@@ -23,14 +24,17 @@ pub use explain::Bearing;
 pub use fields::Fields;
 pub use file::BadRules;
 pub use pattern::{BadPattern, Pattern, Template};
+pub use permissions::granted as granted_by_permissions;
 pub use place::Place;
 pub use view::{Asked, Facts, Part, Parts, View};
 
-use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
 use super::Identity;
 use fields::Names;
+
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// The role that may do everything.
 pub const ADMIN: &str = "admin";
@@ -67,6 +71,8 @@ pub struct Clauses {
     /// Of which they are.
     rules: Arc<Rules>,
     list: Box<[Clause]>,
+    /// Of the list.
+    hash: u64,
 }
 
 /// One rule that is about somebody.
@@ -78,7 +84,7 @@ pub struct Clause {
 
 impl PartialEq for Clauses {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.rules, &other.rules) && self.list == other.list
+        self.hash == other.hash && Arc::ptr_eq(&self.rules, &other.rules) && self.list == other.list
     }
 }
 
@@ -86,7 +92,7 @@ impl Eq for Clauses {}
 
 impl Hash for Clauses {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.list.hash(state);
+        state.write_u64(self.hash);
     }
 }
 
@@ -95,14 +101,23 @@ impl Rules {
         &self.rules[index]
     }
 
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// What they allow somebody. O(rules).
     pub fn grant(self: &Arc<Self>, identity: &Identity) -> Grant {
         if identity.has_role(ADMIN) {
             return Grant::Everything;
         }
         let clause = |(index, rule): (usize, &Rule)| rule.clause(index, identity);
-        let list = self.rules.iter().enumerate().filter_map(clause).collect();
-        Grant::Some(Arc::new(Clauses { rules: Arc::clone(self), list }))
+        let list: Box<[Clause]> = self.rules.iter().enumerate().filter_map(clause).collect();
+        Grant::Some(Arc::new(Clauses::new(Arc::clone(self), list)))
     }
 }
 
@@ -117,16 +132,26 @@ impl Grant {
         }
     }
 
-    /// What it allows in one way with one map. O(rules that are about its owner).
-    pub fn view(&self, action: Action, map: &str) -> View {
+    /// What it allows in one way with one map, and how many rules that took: those that are about its owner.
+    pub fn view(&self, action: Action, map: &str) -> (View, usize) {
         match self {
-            Self::Everything => View::All,
-            Self::Some(clauses) => clauses.view(action, map),
+            Self::Everything => (View::All, 0),
+            Self::Some(clauses) => (clauses.view(action, map), clauses.list.len()),
         }
     }
 }
 
 impl Clauses {
+    fn new(rules: Arc<Rules>, list: Box<[Clause]>) -> Self {
+        let hash = HASHER.hash_one(&list);
+        Self { rules, list, hash }
+    }
+
+    /// Equal for equal ones of this process.
+    pub const fn hash_of(&self) -> u64 {
+        self.hash
+    }
+
     fn view(&self, action: Action, map: &str) -> View {
         let rule = |part: &Part| self.rules.rule(part.rule);
         let is_about = |clause: &&Clause| {

@@ -7,14 +7,14 @@ use serde_json::{Map, Value, json};
 
 use super::TaskError;
 use crate::auth::rules::{Action, Asked, Bearing, Facts, Fields, Rules, View};
-use crate::auth::{Claims, Identity};
+use crate::auth::{BadIdentity, Claims, Identity};
 use crate::cli::action::Question;
 use crate::cli::stdout;
 use crate::service::desk::read_rules;
 
 pub(super) fn check(file: &Path) -> Result<(), TaskError> {
     let rules = read_rules(file)?;
-    let text = format!("{}: {} rules, which can be used\n", file.display(), rules.count());
+    let text = format!("{}: {} rules, which can be used\n", file.display(), rules.len());
     stdout::print(&text).map_err(TaskError::Stdout)
 }
 
@@ -58,7 +58,7 @@ fn identity(question: &Question) -> Result<Identity, TaskError> {
     let user = question.user.as_deref().unwrap_or(crate::auth::ANONYMOUS);
     claims.insert("sub".to_owned(), json!(user));
     claims.insert("roles".to_owned(), json!(question.roles));
-    let bad = |error| TaskError::Usage(format!("no token names such a user: {error}"));
+    let bad = |error: BadIdentity| TaskError::Usage(format!("no token names such a user: {}", error.text()));
     Identity::of_claims(Claims::from(claims), "roles").map_err(bad)
 }
 
@@ -89,7 +89,7 @@ fn sentence(bearing: Bearing) -> &'static str {
 /// What comes of it, as the server decides.
 fn outcome(rules: &std::sync::Arc<Rules>, identity: &Identity, action: Action, facts: &Facts<'_>) -> String {
     const NO: &str = "forbidden";
-    let view = rules.grant(identity).view(action, facts.map);
+    let (view, _) = rules.grant(identity).view(action, facts.map);
     let asked = &mut Asked::default();
     if let (View::Parts(parts), Action::Write, Some(_)) = (&view, action, facts.value) {
         return match parts.written(facts, asked) {

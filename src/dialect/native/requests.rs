@@ -25,7 +25,7 @@ pub fn greet(shard: &mut Shard, caller: Caller, is_strict: bool) {
         connection: &shard.connection_name(caller),
         node: time.node.as_str(),
         time: &time,
-        auth: encode::AuthMode::None,
+        auth: config.auth.as_str(),
         acks: if shard.may_wait_for_disk() { &["none", "memory", "durable"] } else { &["none", "memory"] },
         heartbeat_ms: config.heartbeat_ms,
         strict: is_strict,
@@ -50,7 +50,7 @@ pub fn handle(
         shard.reject(caller, ticket.as_ref(), Reject::RateLimited { retry_after_ms });
         return Ok(());
     }
-    if !is_strict && handle_plain(shard, caller, payload.bytes()) {
+    if !is_strict && !caller.is_nobody() && handle_plain(shard, caller, payload.bytes()) {
         return Ok(());
     }
     let object = match shard.parser().parse(payload.reborrow()) {
@@ -86,6 +86,9 @@ fn handle_plain(shard: &mut Shard, caller: Caller, bytes: &[u8]) -> bool {
 }
 
 fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request: Request<'_>) {
+    if caller.is_nobody() && !matches!(request, Request::Ping | Request::Auth { .. }) {
+        return shard.reject(caller, ticket.as_ref(), Reject::AuthRequired);
+    }
     match request {
         Request::Ping => {
             let time = shard.clock_now();
@@ -126,6 +129,6 @@ fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request:
             shard.send(caller, |out| text_frame(out, |out| encode::unsubscribed(out, ticket.as_ref(), map)));
         }
         Request::Digest { map } => shard.digest(caller, ticket, map),
-        Request::Auth { .. } => shard.reject(caller, ticket.as_ref(), Reject::AuthUnavailable),
+        Request::Auth { token } => shard.authenticate(caller, ticket, token),
     }
 }

@@ -48,7 +48,8 @@ impl World {
         let (ring, other) = (Ring::new().unwrap(), Ring::new().unwrap());
         let rings = [ring.as_raw_fd(), other.as_raw_fd()].into();
         let listeners = vec![OwnedFd::from(listener)];
-        let mut driver = Driver::new(ring, shard, clock, control.clone(), None, listeners, rings);
+        let mut driver =
+            Driver::new(ring, shard, clock, control.clone(), Beside::default(), listeners, rings);
         driver.start();
         Self { driver, address, control, other }
     }

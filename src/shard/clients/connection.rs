@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::own_members::OwnMembers;
 use super::rate::Window;
 use super::timers::Timer;
 use super::unread::Unread;
+use crate::auth::Principal;
 use crate::mesh::{ConnectionId, ReplyTo, SubscriptionRef};
 use crate::metrics::Refusal;
+use crate::shard::access::{Due, GrantId};
 use crate::shard::outbox::Outbox;
 use crate::shard::turn::Turn;
 use crate::shard::{DialectIndex, Session};
@@ -110,6 +113,13 @@ pub struct Connection {
     pub timer: Timer,
     /// When the current phase must be over, for phases that end.
     pub deadline_ms: u64,
+    /// What it may do; who it is, if it has said so; and what is due for that, and when.
+    pub grant: GrantId,
+    pub principal: Option<Arc<Principal>>,
+    pub due: Due,
+    pub due_ms: u64,
+    /// A token of it is with the desk, and it takes no further message until that is believed or not.
+    pub is_being_verified: bool,
     pub subscriptions: Vec<SubscriptionRef>,
     /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
     pub watches: Vec<u32>,
@@ -174,6 +184,11 @@ impl Connection {
             pinged: false,
             timer: Timer::UNSET,
             deadline_ms: 0,
+            grant: GrantId::NOTHING,
+            principal: None,
+            due: Due::Never,
+            due_ms: u64::MAX,
+            is_being_verified: false,
             subscriptions: Vec::new(),
             watches: Vec::new(),
             watches_behind: 0,
@@ -237,4 +252,4 @@ impl Connection {
 }
 
 /// What an idle connection costs, beside its socket.
-const _: () = assert!(size_of::<Connection>() <= 536, "an idle connection must stay small");
+const _: () = assert!(size_of::<Connection>() <= 560, "an idle connection must stay small");

@@ -131,7 +131,7 @@ impl Clients {
 
     /// Who asks, when this connection does; `None` if it is gone.
     pub fn caller(&self, id: ConnectionId) -> Option<Caller> {
-        self.get(id).map(|_| Caller::everybody(id))
+        self.get(id).map(|connection| Caller::new(id, connection.grant))
     }
 
     /// What a connection speaks; any if it is gone.

@@ -170,6 +170,7 @@ impl Clients {
 
     fn has_too_much_under_way(&self, connection: &Connection) -> bool {
         connection.takes_no_requests
+            || connection.is_being_verified
             || connection.is_unfinished()
             || connection.requests_pending as usize >= CONNECTION_REQUESTS_PENDING_MAX
             || connection.request_bytes > CONNECTION_REQUEST_BYTES_MAX

@@ -114,7 +114,9 @@ impl Wheel {
 impl Clients {
     /// Has the timer of `id` checked at `at_ms`, and not sooner.
     pub fn set_timer(&mut self, id: ConnectionId, at_ms: u64) {
-        if self.get(id).is_some() {
+        if let Some(connection) = self.get(id) {
+            // Where something is due for its identity sooner, whoever looks sets it again.
+            let at_ms = if connection.is_open() { at_ms.min(connection.due_ms) } else { at_ms };
             self.timers.set(&mut self.table, id.index, at_ms);
         }
     }

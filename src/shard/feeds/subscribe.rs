@@ -105,6 +105,12 @@ impl Feeds {
         self.walk_on(turn, clients, maps, id);
     }
 
+    /// The map of a subscription.
+    pub fn map_of(&self, maps: &Maps, subscription: SubscriptionRef) -> Option<Arc<str>> {
+        let feed = self.subscriptions.get(subscription.slot as usize)?.feed;
+        Some(Arc::clone(maps[self.feeds[feed as usize].map].interest.name()))
+    }
+
     /// Takes a subscription out of those of its connection.
     pub(super) fn take_from_own(
         &mut self,

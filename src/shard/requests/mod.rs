@@ -23,13 +23,14 @@ use write::OpHash;
 
 pub use write::{Op, Ops};
 
+use super::AckLevel;
+use super::access::Upgrade;
 use super::account::Use;
 use super::clients::Clients;
 use super::maps::Maps;
 use super::outcomes::{Outcomes, SpareOutcomes};
 use super::slots;
 use super::turn::Turn;
-use super::{AckLevel, DialectIndex};
 use crate::crdt::CellIndex;
 use crate::limits::SCRATCH_BYTES_MAX;
 use crate::mesh::{ConnectionId, DigestPart, ReplyTo};
@@ -91,12 +92,6 @@ pub enum Waiting {
         head_only: bool,
     },
     Clear,
-}
-
-/// A WebSocket that opens once its address is counted.
-pub struct Upgrade {
-    pub dialect: DialectIndex,
-    pub response: Vec<u8>,
 }
 
 /// See the module.

@@ -75,6 +75,11 @@ impl Rooms {
         }
     }
 
+    /// The room of a watch.
+    pub fn room_of(&self, watch: u32) -> Arc<str> {
+        Arc::clone(self.table[self.watches[watch as usize].room].interest.name())
+    }
+
     /// Whether the connection watches a room.
     pub fn is_watching(&self, turn: &Turn, clients: &Clients, id: ConnectionId, room: &str) -> bool {
         self.find_watch(turn, clients, id, room).is_some()

@@ -2,6 +2,7 @@
 
 use super::stamps::Stamps;
 use super::{write_id, write_stamp};
+use crate::auth::Identity;
 use crate::crdt::Stamp;
 use crate::shard::AckLevel;
 use crate::wire::json::{write_integer, write_string};
@@ -104,6 +105,42 @@ pub fn error(out: &mut Vec<u8>, id: Option<&Ticket>, reject: Reject) {
     out.extend_from_slice(b"{\"type\":\"error\"");
     write_id(out, id);
     write_reject(out, reject);
+    out.push(b'}');
+}
+
+/// Appends an `error` about a map, which no request has asked for.
+pub fn map_error(out: &mut Vec<u8>, map: &str, reject: Reject) {
+    out.extend_from_slice(b"{\"type\":\"error\",\"map\":");
+    write_string(out, map);
+    write_reject(out, reject);
+    out.push(b'}');
+}
+
+/// Appends an `authenticated`.
+pub fn authenticated(out: &mut Vec<u8>, id: Option<&Ticket>, identity: &Identity) {
+    out.extend_from_slice(b"{\"type\":\"authenticated\"");
+    write_id(out, id);
+    out.extend_from_slice(b",\"user\":");
+    write_string(out, &identity.user);
+    out.extend_from_slice(b",\"roles\":[");
+    for (place, role) in identity.roles.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        write_string(out, role);
+    }
+    out.extend_from_slice(b"],\"expires_at\":");
+    match identity.expires_ms {
+        Some(expires_ms) => write_integer(out, expires_ms),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.push(b'}');
+}
+
+/// Appends an `auth.expiring`.
+pub fn expiring(out: &mut Vec<u8>, expires_ms: u64) {
+    out.extend_from_slice(b"{\"type\":\"auth.expiring\",\"expires_at\":");
+    write_integer(out, expires_ms);
     out.push(b'}');
 }
 

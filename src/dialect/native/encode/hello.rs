@@ -16,7 +16,8 @@ pub struct Hello<'a> {
     /// The server's clock.
     #[serde(serialize_with = "stamp_as_text")]
     pub time: &'a Stamp,
-    pub auth: AuthMode,
+    /// `none`, `optional` or `required`: whether the client must say who it is.
+    pub auth: &'a str,
     /// How far a write may be asked to come before it is answered.
     pub acks: &'a [&'a str],
     /// Silence for longer than this closes the connection.
@@ -25,15 +26,6 @@ pub struct Hello<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
     pub limits: Limits,
-}
-
-/// Whether the client must say who it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AuthMode {
-    None,
-    Optional,
-    Required,
 }
 
 /// What a well-behaved client keeps within.

@@ -10,10 +10,10 @@ mod feed;
 mod hello;
 mod stamps;
 
-pub use answer::{Ack, ack, digest, error, pong, refusal, unsubscribed};
+pub use answer::{Ack, ack, authenticated, digest, error, expiring, map_error, pong, refusal, unsubscribed};
 pub use entry::{entry_counter, entry_lww, entry_or, separate_entries};
 pub use feed::{change_end, change_start, entries_end, entries_start, snapshot_end, snapshot_start};
-pub use hello::{AuthMode, Hello, Limits, hello};
+pub use hello::{Hello, Limits, hello};
 
 use crate::crdt::Stamp;
 use crate::wire::Ticket;

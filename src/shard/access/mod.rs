@@ -1,0 +1,230 @@
+//! Who may do what here: principals as the desk names them, and what their grants come to for a map.
+//!
+//! ```text
+//!  upgrade or `auth` ──verify──► desk ──answer──► Principal ──enter──► GrantId of the connection ──view──► View
+//! ```
+//! Invariant: a connection holds its grant from [`Access::enter`] until [`Access::leave`], and a grant is kept while anybody
+//! holds it.
+
+mod grants;
+mod life;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+pub use grants::GrantId;
+pub use life::{Due, Shown};
+
+use grants::Grants;
+
+use super::commons::DialectIndex;
+use super::turn::Turn;
+use super::work;
+use crate::auth::rules::{Action, Asked, Facts, View};
+use crate::auth::{Principal, Standing};
+use crate::config::AuthMode;
+use crate::handover::{DeskPort, FromDesk, Verify};
+use crate::mesh::ConnectionId;
+use crate::wire::Ticket;
+
+/// See the module.
+pub struct Access {
+    mode: AuthMode,
+    desk: Option<DeskPort>,
+    standing: Arc<Standing>,
+    anonymous: Arc<Principal>,
+    grants: Grants,
+    /// What the desk had no room for yet.
+    unsent: VecDeque<Verify>,
+    /// What waits for an answer of the desk; a connection is in it once at most.
+    awaited: HashMap<ConnectionId, Awaited>,
+    /// The slot of the connection that is looked at next, since another standing is in force.
+    review: Option<u32>,
+    /// Connections with another grant than before, oldest first.
+    regranted: VecDeque<Regranted>,
+    /// The desk has said more than a turn had work for.
+    has_more: bool,
+}
+
+/// A connection whose subscriptions and watches have to be looked at, as it has another grant.
+pub struct Regranted {
+    pub id: ConnectionId,
+    /// How many of each are left.
+    pub subscriptions: usize,
+    pub watches: usize,
+}
+
+/// A WebSocket that opens once it is clear who asks for it.
+pub struct Upgrade {
+    pub dialect: DialectIndex,
+    pub response: Vec<u8>,
+    /// What the client has shown.
+    pub credential: Option<Box<str>>,
+}
+
+/// What a connection waits for the desk with.
+pub enum Awaited {
+    /// Its WebSocket opens then.
+    Upgrade(Upgrade),
+    /// The `auth` of a client, and what it calls that.
+    Request(Option<Ticket>),
+}
+
+impl Access {
+    pub fn new(mode: AuthMode, standing: Arc<Standing>, desk: Option<DeskPort>) -> Self {
+        let anonymous = Arc::new(standing.anonymous());
+        Self {
+            mode,
+            desk,
+            standing,
+            anonymous,
+            grants: Grants::default(),
+            unsent: VecDeque::new(),
+            awaited: HashMap::new(),
+            review: None,
+            regranted: VecDeque::new(),
+            has_more: false,
+        }
+    }
+
+    /// Whether tokens are taken here.
+    pub fn takes_tokens(&self) -> bool {
+        self.mode != AuthMode::None && self.desk.is_some()
+    }
+
+    /// Whether who shows nothing is nobody.
+    pub fn is_required(&self) -> bool {
+        self.mode == AuthMode::Required
+    }
+
+    /// Has the desk say whom a credential names.
+    pub fn verify(&mut self, turn: &mut Turn, id: ConnectionId, credential: Box<str>, awaited: Awaited) {
+        self.awaited.insert(id, awaited);
+        self.unsent.push_back(Verify { connection: id, credential });
+        self.send(turn);
+    }
+
+    /// Hands on what there is room for.
+    pub fn send(&mut self, turn: &mut Turn) {
+        let Some(desk) = &mut self.desk else { return };
+        let mut has_sent = false;
+        while let Some(verify) = self.unsent.pop_front() {
+            // Who has left is not asked about.
+            if !self.awaited.contains_key(&verify.connection) {
+                continue;
+            }
+            if let Err(rtrb::PushError::Full(verify)) = desk.to_desk.push(verify) {
+                self.unsent.push_front(verify);
+                break;
+            }
+            has_sent = true;
+        }
+        if has_sent {
+            turn.commands.push(super::Command::WakeDesk);
+        }
+    }
+
+    /// Whether the desk must be looked at again soon, as it had no room.
+    pub fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Takes what the desk has said next, if the turn has work for it.
+    pub fn next_said(&mut self, may_take: bool) -> Option<FromDesk> {
+        let from_desk = &mut self.desk.as_mut()?.from_desk;
+        self.has_more = !may_take && !from_desk.is_empty();
+        if may_take { from_desk.pop().ok() } else { None }
+    }
+
+    /// Whether the next turn has something to do of all this, even if nothing happens.
+    pub fn has_work_left(&self) -> bool {
+        self.has_more || self.review.is_some() || !self.regranted.is_empty()
+    }
+
+    /// A connection has another grant than before.
+    pub fn regrant(&mut self, id: ConnectionId) {
+        self.regranted.push_back(Regranted { id, subscriptions: usize::MAX, watches: usize::MAX });
+    }
+
+    /// Takes the connection that was given another grant first.
+    pub fn next_regranted(&mut self) -> Option<Regranted> {
+        self.regranted.pop_front()
+    }
+
+    /// Puts back one of which something is left.
+    pub fn put_back(&mut self, regranted: Regranted) {
+        self.regranted.push_front(regranted);
+    }
+
+    /// Takes what a connection waits for, if it still does.
+    pub fn take_awaited(&mut self, id: ConnectionId) -> Option<Awaited> {
+        self.awaited.remove(&id)
+    }
+
+    /// Who shows nothing.
+    pub const fn anonymous(&self) -> &Arc<Principal> {
+        &self.anonymous
+    }
+
+    /// Takes note of a grant that a connection has from now on.
+    pub fn enter(&mut self, principal: &Principal) -> GrantId {
+        self.grants.take(&principal.grant)
+    }
+
+    /// A connection has this grant no longer.
+    pub fn leave(&mut self, grant: GrantId) {
+        self.grants.give_back(grant);
+    }
+
+    /// What a grant allows in one way with one map.
+    pub fn view(&mut self, turn: &mut Turn, grant: GrantId, action: Action, map: &str) -> View {
+        self.grants.view(turn, grant, action, map)
+    }
+
+    /// Whether a grant allows something that is about no value.
+    pub fn may(&mut self, turn: &mut Turn, grant: GrantId, action: Action, name: &str) -> bool {
+        match self.view(turn, grant, action, name) {
+            View::All => true,
+            View::None => false,
+            View::Parts(parts) => {
+                let mut asked = Asked::default();
+                let may = parts.fields(&Facts::new(name, "", None, None), &mut asked).is_some();
+                turn.spend(work::PASSED_OVER * asked.work as u64);
+                may
+            }
+        }
+    }
+
+    /// Whether a grant allows to be in a room, and to know who is.
+    pub fn may_be_in(&mut self, turn: &mut Turn, grant: GrantId, room: &str) -> bool {
+        grant == GrantId::EVERYTHING || self.may(turn, grant, Action::Presence, &room_name(room))
+    }
+
+    /// Another standing is in force: every connection is looked at again.
+    pub fn stand(&mut self, standing: Arc<Standing>) {
+        self.anonymous = Arc::new(standing.anonymous());
+        self.standing = standing;
+        self.review = Some(0);
+    }
+
+    pub const fn standing(&self) -> &Arc<Standing> {
+        &self.standing
+    }
+
+    /// The slot to look at next, if any is left to be looked at.
+    pub const fn review(&self) -> Option<u32> {
+        self.review
+    }
+
+    /// Looks at this slot next, or at none.
+    pub const fn review_from(&mut self, slot: Option<u32>) {
+        self.review = slot;
+    }
+}
+
+/// What rules call a room.
+fn room_name(room: &str) -> String {
+    format!("room:{room}")
+}

@@ -1,0 +1,303 @@
+//! Who a connection is, from its first token to its last, and what changes for it when another standing is in force.
+
+use std::sync::Arc;
+
+use super::access::{Access, Awaited, Due, GrantId, Regranted, Shown, Upgrade};
+use super::clients::Phase;
+use super::{About, Caller, Event, Shard, work};
+use crate::auth::rules::{Action, View};
+use crate::auth::{Principal, Standing};
+use crate::handover::{DeskPort, FromDesk, Refused, Verified};
+use crate::limits::TOKEN_BYTES_MAX;
+use crate::mesh::ConnectionId;
+use crate::wire::{Close, Reject, Ticket};
+
+impl Shard {
+    /// From now on this is in force, and the desk, if there is one, says who tokens name. Called before the first connection.
+    pub fn stand_under(&mut self, standing: Arc<Standing>, desk: Option<DeskPort>) {
+        self.access = Access::new(self.turn.config.auth, standing, desk);
+    }
+
+    /// Has a client say who it is: [`Event::Authenticated`] follows, or [`Event::Rejected`] and the end. Its next message waits for
+    /// that.
+    pub fn authenticate(&mut self, caller: Caller, ticket: Option<Ticket>, credential: &str) {
+        let id = caller.connection();
+        if !self.access.takes_tokens() {
+            return self.reject(caller, ticket.as_ref(), Reject::AuthUnavailable);
+        }
+        if credential.len() > TOKEN_BYTES_MAX {
+            return self.reject(caller, ticket.as_ref(), Reject::AuthFailed("the token is too long"));
+        }
+        let Some(connection) = self.clients.get_mut(id) else { return };
+        connection.is_being_verified = true;
+        self.access.verify(&mut self.turn, id, credential.into(), Awaited::Request(ticket));
+    }
+
+    /// Has the desk say who asks for a WebSocket, or opens it if it shows nothing that anybody here looks at.
+    pub(super) fn verify_and_open(&mut self, id: ConnectionId, upgrade: Upgrade) {
+        let Upgrade { dialect, response, credential } = upgrade;
+        match credential.filter(|_| self.access.takes_tokens()) {
+            None => self.open(id, dialect, &response, None),
+            Some(credential) => {
+                let Some(connection) = self.clients.get_mut(id) else { return };
+                connection.phase = Phase::Admission;
+                let awaited = Awaited::Upgrade(Upgrade { dialect, response, credential: None });
+                self.access.verify(&mut self.turn, id, credential, awaited);
+            }
+        }
+    }
+
+    /// Takes what the desk has said, as much as a turn may.
+    pub(super) fn receive_from_desk(&mut self) {
+        self.access.send(&mut self.turn);
+        while let Some(said) = self.access.next_said(!self.turn.is_spent()) {
+            match said {
+                FromDesk::Standing(standing) => self.access.stand(standing),
+                FromDesk::Verified(verified) => {
+                    self.turn.spend(work::FRAME);
+                    self.verified(verified);
+                }
+            }
+        }
+    }
+
+    fn verified(&mut self, Verified { connection: id, outcome }: Verified) {
+        // What was in force when it was asked may not be any more.
+        let outcome = outcome.and_then(|principal| {
+            let grant = self.access.standing().grant(&principal.identity, &principal.proof);
+            match grant {
+                None => Err(Refused::Revoked),
+                Some(grant) if grant == principal.grant => Ok(principal),
+                Some(grant) => Ok(Arc::new(principal.with(grant))),
+            }
+        });
+        match self.access.take_awaited(id) {
+            None => {}
+            Some(Awaited::Upgrade(Upgrade { dialect, response, .. })) => {
+                self.open(id, dialect, &response, Some(outcome));
+            }
+            Some(Awaited::Request(ticket)) => {
+                if let Some(connection) = self.clients.get_mut(id) {
+                    connection.is_being_verified = false;
+                }
+                match outcome {
+                    Ok(principal) => self.renewed(id, ticket.as_ref(), principal),
+                    Err(refused) => self.refuse_identity(id, ticket.as_ref(), refused),
+                }
+                self.clients.something_ended(id);
+            }
+        }
+    }
+
+    /// Gives a connection that opens what it has shown a right to.
+    pub(super) fn settle(&mut self, id: ConnectionId, shown: &Shown) {
+        match shown {
+            Some(Ok(principal)) => self.be(id, Arc::clone(principal)),
+            Some(Err(_)) => self.set_grant(id, GrantId::NOTHING),
+            None if self.access.is_required() => {
+                let due_ms = self.turn.now.timer_ms() + self.turn.config.auth_timeout_ms;
+                self.set_grant(id, GrantId::NOTHING);
+                self.set_due(id, (Due::Token, due_ms));
+            }
+            None => {
+                let anonymous = Arc::clone(self.access.anonymous());
+                let grant = self.access.enter(&anonymous);
+                self.set_grant(id, grant);
+            }
+        }
+    }
+
+    /// Says what came of a token that came with the upgrade, after the dialect has said hello.
+    pub(super) fn tell_shown(&mut self, id: ConnectionId, shown: Shown) {
+        match shown {
+            None => {}
+            Some(Ok(principal)) => self.tell_identity(id, None, &principal),
+            Some(Err(refused)) => self.refuse_identity(id, None, refused),
+        }
+    }
+
+    fn tell_identity(&mut self, id: ConnectionId, ticket: Option<&Ticket>, principal: &Principal) {
+        let event = Event::Authenticated { ticket, identity: &principal.identity };
+        self.clients.tell_urgent(id, self.turn.now, event);
+        if let Some(caller) = self.clients.caller(id) {
+            self.dialect_of(id).identified(self, caller);
+        }
+    }
+
+    fn refuse_identity(&mut self, id: ConnectionId, ticket: Option<&Ticket>, refused: Refused) {
+        self.turn.metrics.auth_refused += 1;
+        let (reject, close) = match refused {
+            Refused::Forbidden => (Reject::Forbidden, Close::PermissionDenied),
+            _ => (Reject::AuthFailed(refused.text()), Close::AuthFailed),
+        };
+        self.clients.reject(&mut self.turn, id, ticket, reject);
+        self.disconnect_for(id, close, refused.text());
+    }
+
+    /// A client that is open has shown a token. It stays who it is, or becomes somebody if it was nobody in particular.
+    fn renewed(&mut self, id: ConnectionId, ticket: Option<&Ticket>, principal: Arc<Principal>) {
+        let Some(connection) = self.clients.get(id).filter(|found| found.is_open()) else { return };
+        let is_other = |before: &Arc<Principal>| before.identity.user != principal.identity.user;
+        if connection.principal.as_ref().is_some_and(is_other) {
+            const OTHER: Reject = Reject::AuthFailed("the token is of another user; open another connection");
+            return self.clients.reject(&mut self.turn, id, ticket, OTHER);
+        }
+        self.be(id, Arc::clone(&principal));
+        self.tell_identity(id, ticket, &principal);
+    }
+
+    /// Makes a connection one of a principal.
+    fn be(&mut self, id: ConnectionId, principal: Arc<Principal>) {
+        let grant = self.access.enter(&principal);
+        let due = Due::first(&principal, self.turn.now);
+        if let Some(connection) = self.clients.get_mut(id) {
+            connection.principal = Some(principal);
+        }
+        self.set_grant(id, grant);
+        self.set_due(id, due);
+    }
+
+    /// Puts a grant in the place of the one that a connection has.
+    fn set_grant(&mut self, id: ConnectionId, grant: GrantId) {
+        let Some(connection) = self.clients.get_mut(id) else { return self.access.leave(grant) };
+        let before = std::mem::replace(&mut connection.grant, grant);
+        self.access.leave(before);
+        if before != grant && connection.holds_anything() {
+            self.access.regrant(id);
+        }
+    }
+
+    /// A connection is ending, and has no rights any more.
+    pub(super) fn end_identity(&mut self, id: ConnectionId) {
+        let Some(connection) = self.clients.get_mut(id) else { return };
+        connection.principal = None;
+        let grant = std::mem::replace(&mut connection.grant, GrantId::NOTHING);
+        let _ = self.access.take_awaited(id);
+        self.access.leave(grant);
+    }
+
+    fn set_due(&mut self, id: ConnectionId, (due, at_ms): (Due, u64)) {
+        let Some(connection) = self.clients.get_mut(id) else { return };
+        (connection.due, connection.due_ms) = (due, at_ms);
+        if due != Due::Never {
+            self.clients.set_timer(id, at_ms);
+        }
+    }
+
+    /// Does what is due for the identity of an open connection; whether it goes on.
+    pub(super) fn identity_is_due(&mut self, id: ConnectionId) -> bool {
+        let now = self.turn.now;
+        let Some(connection) = self.clients.get(id) else { return false };
+        let (due, principal) = (connection.due, connection.principal.clone());
+        match (due, &principal) {
+            (Due::Never, _) => {}
+            (Due::Token, _) => {
+                self.disconnect(id, Close::AuthRequired);
+                return false;
+            }
+            (Due::Notice, Some(principal)) => {
+                let expires_ms = principal.identity.expires_ms.unwrap_or(now.unix_ms);
+                self.clients.tell_urgent(id, now, Event::Expiring { expires_ms });
+            }
+            (Due::Expiry, _) => self.clients.reject(&mut self.turn, id, None, Reject::TokenExpired),
+            (Due::End | Due::Notice, _) => {
+                self.disconnect_for(id, Close::AuthFailed, "its token has expired");
+                return false;
+            }
+        }
+        if let Some(principal) = principal {
+            self.set_due(id, due.next(&principal, now));
+        }
+        true
+    }
+
+    /// Looks at connections again since another standing is in force, as many as a turn may, one at least.
+    pub(super) fn review_identities(&mut self) {
+        let Some(first) = self.access.review() else { return };
+        for slot in first..self.clients.slots() {
+            if slot > first && self.turn.is_spent() {
+                return self.access.review_from(Some(slot));
+            }
+            if let Some((id, Phase::Open)) = self.clients.in_slot(slot) {
+                self.review_identity(id);
+            }
+        }
+        self.access.review_from(None);
+    }
+
+    fn review_identity(&mut self, id: ConnectionId) {
+        self.turn.spend(work::FRAME);
+        let Some(connection) = self.clients.get(id) else { return };
+        let Some(principal) = connection.principal.clone() else {
+            if connection.grant != GrantId::NOTHING {
+                let anonymous = Arc::clone(self.access.anonymous());
+                let grant = self.access.enter(&anonymous);
+                self.set_grant(id, grant);
+            }
+            return;
+        };
+        let standing = self.access.standing();
+        let rules = standing.rules.as_ref().map_or(0, |rules| rules.len());
+        let grant = standing.grant(&principal.identity, &principal.proof);
+        self.turn.spend(work::PASSED_OVER * rules as u64);
+        match grant {
+            None => self.refuse_identity(id, None, Refused::Revoked),
+            Some(grant) if grant == principal.grant => {}
+            Some(grant) => {
+                let principal = Arc::new(principal.with(grant));
+                let grant = self.access.enter(&principal);
+                if let Some(connection) = self.clients.get_mut(id) {
+                    connection.principal = Some(principal);
+                }
+                self.set_grant(id, grant);
+            }
+        }
+    }
+
+    /// Looks at what connections subscribe to and watch that have another grant than before, as much as a turn has work for.
+    pub(super) fn go_on_regranting(&mut self) {
+        let Some(mut regranted) = self.access.next_regranted() else { return };
+        self.turn.begin_share_of(work::CONNECTION_MAX);
+        loop {
+            if self.turn.is_over() {
+                return self.access.put_back(regranted);
+            }
+            if !self.regrant_next(&mut regranted) {
+                match self.access.next_regranted() {
+                    Some(next) => regranted = next,
+                    None => return,
+                }
+            }
+        }
+    }
+
+    /// Looks at one thing of a connection that has another grant; whether there was one. What is added meanwhile has the new one.
+    fn regrant_next(&mut self, left: &mut Regranted) -> bool {
+        let Self { turn, clients, maps, feeds, rooms, access, .. } = self;
+        let (Some(connection), Some(caller)) = (clients.get(left.id), clients.caller(left.id)) else {
+            return false;
+        };
+        left.subscriptions = left.subscriptions.min(connection.subscriptions.len());
+        left.watches = left.watches.min(connection.watches.len());
+        turn.spend(work::LET_GO);
+        if left.subscriptions > 0 {
+            left.subscriptions -= 1;
+            let subscription = connection.subscriptions[left.subscriptions];
+            if let Some(map) = feeds.map_of(maps, subscription)
+                && access.view(turn, caller.grant(), Action::Subscribe, &map) == View::None
+            {
+                self.dialect_of(left.id).forbidden(self, caller, About::Map(&map));
+            }
+            return true;
+        }
+        if left.watches > 0 {
+            left.watches -= 1;
+            let room = rooms.room_of(connection.watches[left.watches]);
+            if !access.may_be_in(turn, caller.grant(), &room) {
+                self.dialect_of(left.id).forbidden(self, caller, About::Room(&room));
+            }
+            return true;
+        }
+        false
+    }
+}
