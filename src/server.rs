@@ -207,8 +207,9 @@ impl Server {
             let core = self.settings.cores[index];
             let shared = shared.clone();
             let storage = storage_ports.next();
-            let (desk, standing) = (desk_ports.next(), standing.clone());
             let beside = Beside { storage: event.clone(), desk: desk_event.clone() };
+            let desk = desk_ports.next();
+            let standing = standing.clone();
             let (ready, ended) = (ready.clone(), ended.clone());
             let thread = thread::Builder::new().name(format!("shard-{index}"));
             let clock = self.clock.clone();
@@ -295,10 +296,9 @@ struct Part {
     shared: Shared,
     /// Its ways to the storage.
     storage: Option<StoragePort>,
-    /// What is in force at the start, and its way to the desk.
-    standing: Option<Arc<Standing>>,
+    /// Its way to the desk, and what is in force at first.
     desk: Option<DeskPort>,
-    /// What wakes whoever is beside the shards.
+    standing: Option<Arc<Standing>>,
     beside: Beside,
     listeners: Vec<OwnedFd>,
     control: Control,

@@ -30,6 +30,11 @@ fn broken_connections_and_restarts_lose_nothing() {
 }
 
 #[test]
+fn clients_show_tokens() {
+    run("tokens.test.mjs");
+}
+
+#[test]
 fn both_generations_of_the_sdk_share_a_document() {
     run("newer_sdk.test.mjs");
 }

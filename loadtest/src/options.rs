@@ -44,6 +44,11 @@ pub struct ServerOptions {
     /// Further arguments of the started server, separated by spaces
     #[arg(long, global = true, default_value = "", allow_hyphen_values = true, conflicts_with = "url")]
     pub server_args: String,
+    /// File of tokens, one a line, that connections show in turn with their upgrade [default: they show none]
+    ///
+    /// What the server must know to believe them goes into --server-args: --auth required --jwt-secret-file …
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
     /// Where the started server keeps its maps [default: disk if the scenario needs it, otherwise memory]
     #[arg(long, global = true, value_name = "KIND", conflicts_with = "url")]
     pub storage: Option<StorageKind>,

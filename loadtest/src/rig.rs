@@ -131,6 +131,10 @@ impl<'a> Rig<'a> {
             (Some(url), None) => Target::parse(url)?,
             (None, None) => Target::loopback(([127, 0, 0, 1], 0).into()),
         };
+        let target = match &self.options.server.tokens {
+            Some(file) => target.showing(file)?,
+            None => target,
+        };
         let pid = server.map(ServerProcess::pid).or_else(|| self.remote_pid());
         Ok(self.bench_of(target, pid, disk, run))
     }

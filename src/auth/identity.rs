@@ -33,7 +33,6 @@ pub struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadIdentity {
     User,
-    /// Only the users of API keys begin so.
     KeyUser,
     Roles,
     Session,

@@ -19,7 +19,7 @@ impl From<TokenError> for Refused {
 }
 
 impl Refused {
-    /// The same in a few words.
+    /// In a few words; nothing of the credential is in them.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Token(error) => error.text(),

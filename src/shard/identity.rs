@@ -298,6 +298,13 @@ impl Shard {
             }
             return true;
         }
+        // All at once: their bytes have a bound, and there are a few of each connection.
+        if std::mem::take(&mut left.members) {
+            turn.spend(work::LET_GO * connection.members.len() as u64);
+            let members = clients.take_members(left.id, |room| !access.may_be_in(turn, caller.grant(), room));
+            members.iter().for_each(|member| rooms.release_member(turn, left.id, member));
+            return true;
+        }
         false
     }
 }

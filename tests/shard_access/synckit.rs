@@ -116,3 +116,22 @@ fn a_document_that_may_no_longer_be_read_is_left() {
     host.stand(rules, Revocations::default());
     assert_eq!(ask(&mut host, id, SUBSCRIBE), ["sync_response"]);
 }
+
+#[test]
+fn who_may_not_be_in_a_room_any_more_is_shown_there_no_longer() {
+    let rules = "[[rule]]\nallow = [\"all\"]\nmaps = [\"doc\"]\n\
+                 [[rule]]\nallow = [\"presence\"]\nmaps = [\"room:doc\"]\nwhen = \"claims.team == 'x'\"";
+    let mut host = Host::new(AuthMode::Required, rules);
+    let [watcher, shown] = ["{'sub':'u1','team':'x'}", "{'sub':'u2','team':'x'}"]
+        .map(|token| host.open_at("/ws", Some(token)).0);
+    ask(&mut host, watcher, r#"{"type":"awareness_subscribe","id":"i","timestamp":1,"documentId":"doc"}"#);
+    let update = r#"{"type":"awareness_update","id":"i","timestamp":1,"documentId":"doc","clientId":"c2","state":{"x":1},"clock":1}"#;
+    host.ask(shown, update);
+    assert_eq!(words(&host.texts(watcher)), ["awareness_update"]);
+    let texts = words(&host.ask(shown, &auth("{'sub':'u2'}")));
+    assert_eq!(texts, ["auth_success", "Permission denied"], "who shows itself watches, too");
+    let texts = host.texts(watcher);
+    assert_eq!(words(&texts), ["awareness_update"]);
+    assert!(texts[0].contains(r#""state":null"#), "{texts:?}");
+    assert_eq!(ask(&mut host, shown, update), ["Permission denied"]);
+}

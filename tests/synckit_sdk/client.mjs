@@ -30,12 +30,23 @@ for (const level of ['log', 'warn', 'error', 'debug']) {
   }
 }
 
-/// A connected client without a store of its own, closed with the test `t`.
-export async function connect(t, server, clientId) {
+/// A connected client without a store of its own, closed with the test `t`. With `getAuthToken` it shows what that gives each time
+/// that it connects: the SDK's socket can, and has no option for it.
+export async function connect(t, server, clientId, getAuthToken) {
   // Each attempt that fails starts two more: with shorter delays a restart would be met by hundreds of connections.
   const network = { reconnect: { initialDelay: 100, multiplier: 2, maxDelay: 3_000 } }
   const kit = new SyncKit({ serverUrl: server.url, storage: 'memory', clientId, network })
   t.after(() => close(kit))
+  if (getAuthToken) {
+    let socket
+    Object.defineProperty(kit, 'websocket', {
+      get: () => socket,
+      set: made => {
+        socket = made
+        socket.config.getAuthToken = getAuthToken
+      },
+    })
+  }
   await kit.init()
   return kit
 }

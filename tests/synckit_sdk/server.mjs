@@ -2,14 +2,15 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 
-/// Ended with the test `t`, and what it stored removed.
-export async function startServer(t, { onDisk = false } = {}) {
+/// Ended with the test `t`, and what it stored removed. With a `secret` it asks everybody for a token that is signed with it.
+export async function startServer(t, { onDisk = false, secret = null } = {}) {
   const server = new Server(onDisk ? await mkdtemp(join(tmpdir(), 'annulus-synckit-')) : null)
+  if (secret) await server.askForTokens(secret)
   t.after(() => server.remove())
   await server.start('127.0.0.1:0')
   return server
@@ -18,6 +19,15 @@ export async function startServer(t, { onDisk = false } = {}) {
 class Server {
   constructor(directory) {
     this.directory = directory
+    this.folders = directory ? [directory] : []
+    this.identity = []
+  }
+
+  async askForTokens(secret) {
+    const folder = await mkdtemp(join(tmpdir(), 'annulus-secret-'))
+    this.folders.push(folder)
+    await writeFile(join(folder, 'secret'), secret, { mode: 0o600 })
+    this.identity = ['--auth', 'required', '--jwt-secret-file', join(folder, 'secret')]
   }
 
   get url() {
@@ -27,7 +37,7 @@ class Server {
   /// Starts it, and waits until the banner names its address.
   async start(listen) {
     const storage = this.directory ? ['disk', '--data-dir', this.directory] : ['memory']
-    const flags = ['--listen', listen, '--drain-ms', '200', '--storage', ...storage]
+    const flags = ['--listen', listen, '--drain-ms', '200', '--storage', ...storage, ...this.identity]
     this.process = spawn(process.env.ANNULUS_SERVER, flags, { env: {}, stdio: ['ignore', 'ignore', 'pipe'] })
     const lines = []
     this.address = await new Promise((resolve, reject) => {
@@ -56,6 +66,6 @@ class Server {
 
   async remove() {
     await this.stop('SIGKILL')
-    if (this.directory) await rm(this.directory, { recursive: true })
+    for (const folder of this.folders) await rm(folder, { recursive: true })
   }
 }

@@ -25,6 +25,8 @@ pub enum Stage {
     Upgrading,
     /// Upgraded, waiting for the `hello` of a dialect in which the server speaks first.
     Greeting,
+    /// Greeted, waiting for the answer to the token of the upgrade.
+    Authenticating,
     Open,
 }
 
@@ -47,6 +49,8 @@ pub struct Inbound {
     partial: Vec<u8>,
     /// Bytes of a fixed unit that have come so far.
     fixed_bytes: usize,
+    /// Whether a token went with the upgrade, whose answer follows the greeting.
+    has_token: bool,
 }
 
 /// An answer to an upgrade longer than this is not one.
@@ -55,7 +59,12 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 impl Inbound {
     pub fn new(framing: Framing, accept: String) -> Self {
         let stage = Stage::Upgrading;
-        Self { stage, framing, accept, partial: Vec::new(), fixed_bytes: 0 }
+        Self { stage, framing, accept, partial: Vec::new(), fixed_bytes: 0, has_token: false }
+    }
+
+    /// One that has sent a token with its upgrade.
+    pub fn with_token(self) -> Self {
+        Self { has_token: true, ..self }
     }
 
     /// Takes what was received and shows what it completes.
@@ -131,6 +140,13 @@ impl Inbound {
                 }
                 Kind::Text | Kind::Binary if self.stage == Stage::Greeting => {
                     greet(payload)?;
+                    self.stage = if self.has_token { Stage::Authenticating } else { Stage::Open };
+                    if self.stage == Stage::Open {
+                        show(Arrival::Opened)?;
+                    }
+                }
+                Kind::Text if self.stage == Stage::Authenticating => {
+                    Message::read(payload)?.expect("authenticated")?;
                     self.stage = Stage::Open;
                     show(Arrival::Opened)?;
                 }
@@ -286,6 +302,17 @@ mod tests {
         assert_eq!(seen, ["opened", "message of 5", "message of 8"]);
         let mut inbound = Inbound::new(Framing::Resp, String::new());
         assert!(matches!(feed_all(&mut inbound, &[b"-NOAUTH\r\n"]), Err(Failure::Refused(_))));
+    }
+
+    #[test]
+    fn a_token_is_answered_before_the_connection_is_open() {
+        let mut inbound = Inbound::new(NATIVE, "yes".to_owned()).with_token();
+        let believed: &[u8] = br#"{"type":"authenticated","user":"u"}"#;
+        let bytes = stream(0x81, &[HELLO, believed, b"{\"n\":1}"]);
+        assert_eq!(feed_all(&mut inbound, &[&bytes]).unwrap(), ["opened", "message of 7"]);
+        let mut inbound = Inbound::new(NATIVE, "yes".to_owned()).with_token();
+        let refused = stream(0x81, &[HELLO, br#"{"type":"error","code":"auth_failed"}"#]);
+        assert!(feed_all(&mut inbound, &[&refused]).is_err());
     }
 
     #[test]

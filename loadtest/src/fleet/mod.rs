@@ -214,12 +214,16 @@ impl Fleet {
         // The mask may be any number; four bytes of the random key are one.
         line.mask = *key.as_bytes().first_chunk().expect("a key has 24 characters");
         let (host, path) = (&self.target.host, dialect.path(&self.target.path));
+        let token = self.target.token(index);
+        let authorization =
+            token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+             {authorization}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
         );
         out.extend_from_slice(head.as_bytes());
-        self.inbound[index] = Inbound::new(line.framing, derive_accept_key(key.as_bytes()));
+        let inbound = Inbound::new(line.framing, derive_accept_key(key.as_bytes()));
+        self.inbound[index] = if token.is_some() { inbound.with_token() } else { inbound };
         Ok(())
     }
 }

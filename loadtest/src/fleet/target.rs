@@ -1,8 +1,11 @@
 //! Where to connect: a `ws://` address taken apart, and sockets to it.
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, ipproto, socket_with, sockopt};
 
@@ -18,6 +21,8 @@ pub struct Target {
     /// For the `Host` header.
     pub host: String,
     pub path: String,
+    /// What connections show with their upgrade, in turn; empty: nothing.
+    pub tokens: Arc<[String]>,
 }
 
 impl Target {
@@ -32,11 +37,31 @@ impl Target {
         let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
         let mut addresses = with_port.to_socket_addrs().map_err(|error| refuse(&error.to_string()))?;
         let address = addresses.next().ok_or_else(|| refuse("the name has no address"))?;
-        Ok(Self { address, host: host.to_owned(), path: path.to_owned() })
+        Ok(Self { address, host: host.to_owned(), path: path.to_owned(), tokens: Arc::default() })
     }
 
     pub fn loopback(address: SocketAddr) -> Self {
-        Self { address, host: address.to_string(), path: "/v1".to_owned() }
+        Self { address, host: address.to_string(), path: "/v1".to_owned(), tokens: Arc::default() }
+    }
+
+    /// The same with the tokens of a file, one a line.
+    ///
+    /// # Errors
+    /// [`Failure::Setup`] for a file that cannot be read or has none.
+    pub fn showing(self, file: &Path) -> Result<Self, Failure> {
+        let refuse = |why: String| Failure::Setup(format!("--tokens {}: {why}", file.display()));
+        let text = fs::read_to_string(file).map_err(|error| refuse(error.to_string()))?;
+        let tokens: Arc<[String]> = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        if tokens.is_empty() {
+            return Err(refuse("it has no token: write one a line".to_owned()));
+        }
+        Ok(Self { tokens, ..self })
+    }
+
+    /// What the how-manieth connection shows.
+    pub fn token(&self, number: usize) -> Option<&str> {
+        let place = number.checked_rem(self.tokens.len())?;
+        Some(&self.tokens[place])
     }
 
     /// A connected socket. Many to a loopback address use several source addresses, `127.0.0.2` and on, so that

@@ -132,11 +132,19 @@ impl Grant {
         }
     }
 
-    /// What it allows in one way with one map, and how many rules that took: those that are about its owner.
-    pub fn view(&self, action: Action, map: &str) -> (View, usize) {
+    /// How many rules are about its owner: what each [`Self::view`] looks at.
+    pub fn rules(&self) -> usize {
         match self {
-            Self::Everything => (View::All, 0),
-            Self::Some(clauses) => (clauses.view(action, map), clauses.list.len()),
+            Self::Everything => 0,
+            Self::Some(clauses) => clauses.list.len(),
+        }
+    }
+
+    /// What it allows in one way with one map.
+    pub fn view(&self, action: Action, map: &str) -> View {
+        match self {
+            Self::Everything => View::All,
+            Self::Some(clauses) => clauses.view(action, map),
         }
     }
 }

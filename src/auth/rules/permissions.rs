@@ -50,7 +50,7 @@ mod tests {
         let claims = format!(r#"{{"sub":"u","permissions":{permissions}}}"#);
         let claims = serde_json::from_str(&claims).expect("claims");
         let identity = Identity::of_claims(claims, "roles").expect("an identity");
-        match granted(&identity).expect("there are permissions").view(action, map).0 {
+        match granted(&identity).expect("there are permissions").view(action, map) {
             View::All => true,
             View::None => false,
             View::Parts(_) => panic!("documents are allowed as a whole"),

@@ -278,7 +278,10 @@ impl SyncKit {
             // Without an ack, which has no words for less than what was asked for, so that the client tries again or tells
             // its user.
             let (what, reason) = (requests::what_failed(kind), Reason::of(reject));
-            let refusal = Refusal::Failed { what, document, reason };
+            let refusal = match reject {
+                Reject::Forbidden => Refusal::PermissionDenied { document },
+                _ => Refusal::Failed { what, document, reason },
+            };
             return replies::write_refusal(conversation, self.framing, refusal, now, out);
         }
         let id = conversation.next_id(now.unix_ms);

@@ -54,6 +54,8 @@ pub struct Regranted {
     /// How many of each are left.
     pub subscriptions: usize,
     pub watches: usize,
+    /// Whether the members that it has set are.
+    pub members: bool,
 }
 
 /// A WebSocket that opens once it is clear who asks for it.
@@ -145,7 +147,12 @@ impl Access {
 
     /// A connection has another grant than before.
     pub fn regrant(&mut self, id: ConnectionId) {
-        self.regranted.push_back(Regranted { id, subscriptions: usize::MAX, watches: usize::MAX });
+        self.regranted.push_back(Regranted {
+            id,
+            subscriptions: usize::MAX,
+            watches: usize::MAX,
+            members: true,
+        });
     }
 
     /// Takes the connection that was given another grant first.

@@ -104,6 +104,14 @@ impl Clients {
         (!members.is_empty()).then_some(Held::Members(members))
     }
 
+    /// Takes members of a connection that are in rooms where it may not be any more.
+    pub fn take_members(&mut self, id: ConnectionId, is_one: impl FnMut(&str) -> bool) -> Vec<OwnMember> {
+        let Some(connection) = self.get_mut(id) else { return Vec::new() };
+        let members = connection.members.take_of(usize::MAX, is_one);
+        self.member_gone(members.iter().map(OwnMember::names_bytes).sum());
+        members
+    }
+
     /// Keeps a connection that has more to let go of than a turn has work for.
     pub fn leave_later(&mut self, leaving: Leaving) {
         self.leaving.push_back(leaving);

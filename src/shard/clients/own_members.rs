@@ -90,8 +90,13 @@ impl OwnMembers {
     /// Takes some of them, as many as that or all there are. It looks at the table from its beginning, so that some are to be
     /// dozens.
     pub fn take_some(&mut self, count: usize) -> Vec<OwnMember> {
+        self.take_of(count, |_| true)
+    }
+
+    /// The same of those in rooms of some kind.
+    pub fn take_of(&mut self, count: usize, mut is_one: impl FnMut(&str) -> bool) -> Vec<OwnMember> {
         let Some(table) = &mut self.table else { return Vec::new() };
-        let taken: Vec<_> = table.extract_if(|_| true).take(count).collect();
+        let taken: Vec<_> = table.extract_if(|member| is_one(&member.room)).take(count).collect();
         self.bytes -= taken.iter().map(OwnMember::bytes).sum::<usize>();
         self.table.take_if(|table| table.is_empty());
         taken
