@@ -31,8 +31,8 @@ fn tokens_are_judged_for_every_shard() {
     for shard in [0, 1, 0] {
         let principal = shards.judge(shard, &token).unwrap();
         assert_eq!((&*principal.identity.user, principal.identity.has_role("member")), ("u1", true));
-        assert_eq!(principal.grant.view(Action::Read, "m").0, View::All);
-        assert_eq!(principal.grant.view(Action::Write, "m").0, View::None);
+        assert_eq!(principal.grant.view(Action::Read, "m"), View::All);
+        assert_eq!(principal.grant.view(Action::Write, "m"), View::None);
     }
     assert_eq!(shards.judge(1, "x").unwrap_err(), Refused::Token(TokenError::Malformed));
     for index in 0..200 {
@@ -100,7 +100,7 @@ fn rules_and_keys_are_read_again_when_told_and_bad_ones_change_nothing() {
     let token = token_of("u1");
     let may_write = |shards: &mut Shards| {
         let principal = shards.judge(0, &token).unwrap();
-        principal.grant.view(Action::Write, "m").0 == View::All
+        principal.grant.view(Action::Write, "m") == View::All
     };
     folder.file("rules.toml", WRITERS);
     assert!(shards.next_within(0, Duration::from_millis(200)).is_none(), "nobody has said so");

@@ -41,7 +41,7 @@ impl Host {
         };
         let ports = mesh::connect(1).pop().unwrap();
         let mut shard = Shard::new(shared(config, None), 0, ports, None, BEGIN, 1);
-        let (port, desk) = connect_desk(1).pop().unwrap();
+        let (port, desk) = connect_desk(1, &Arc::default()).pop().unwrap();
         let standing = Arc::new(standing(rules, Revocations::default()));
         shard.stand_under(Arc::clone(&standing), Some(port));
         Self {

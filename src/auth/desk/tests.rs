@@ -50,7 +50,7 @@ fn a_token_is_verified_once_however_often_it_comes() {
     }
     assert_eq!((desk.counts().verifications, desk.counts().hits), (1, 4_999));
     assert_eq!((&*first.identity.user, &first.proof), ("u1", &Proof::Token));
-    assert_eq!(first.grant.view(Action::Write, "m").0, View::All, "there are no rules");
+    assert_eq!(first.grant.view(Action::Write, "m"), View::All, "there are no rules");
 }
 
 #[test]
@@ -123,8 +123,8 @@ fn other_rules_count_at_once_for_those_who_were_believed() {
     desk.set_rules(rules("[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]"));
     assert!(!Arc::ptr_eq(&before, desk.standing()));
     let principal = desk.believe(&token, NOW_MS).expect("it may read");
-    assert_eq!(principal.grant.view(Action::Read, "m").0, View::All);
-    assert_eq!(principal.grant.view(Action::Write, "m").0, View::None);
+    assert_eq!(principal.grant.view(Action::Read, "m"), View::All);
+    assert_eq!(principal.grant.view(Action::Write, "m"), View::None);
     // Whom no rule allows anything may not use the server; denials do not change that.
     desk.set_rules(rules(
         "[[role]]\nname = \"x\"\n[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]\nroles = [\"x\"]\n\

@@ -89,7 +89,7 @@ fn sentence(bearing: Bearing) -> &'static str {
 /// What comes of it, as the server decides.
 fn outcome(rules: &std::sync::Arc<Rules>, identity: &Identity, action: Action, facts: &Facts<'_>) -> String {
     const NO: &str = "forbidden";
-    let (view, _) = rules.grant(identity).view(action, facts.map);
+    let view = rules.grant(identity).view(action, facts.map);
     let asked = &mut Asked::default();
     if let (View::Parts(parts), Action::Write, Some(_)) = (&view, action, facts.value) {
         return match parts.written(facts, asked) {

@@ -27,6 +27,7 @@ use crate::auth::{Principal, Standing};
 use crate::config::AuthMode;
 use crate::handover::{DeskPort, FromDesk, Verify};
 use crate::mesh::ConnectionId;
+use crate::metrics::DeskMetrics;
 use crate::wire::Ticket;
 
 /// See the module.
@@ -89,6 +90,11 @@ impl Access {
             regranted: VecDeque::new(),
             has_more: false,
         }
+    }
+
+    /// What the desk counts, if there is one.
+    pub fn desk_metrics(&self) -> Option<&DeskMetrics> {
+        self.desk.as_ref().map(|desk| &*desk.metrics)
     }
 
     /// Whether tokens are taken here.
