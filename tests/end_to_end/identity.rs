@@ -56,7 +56,7 @@ fn a_token_is_verified_once_and_a_revoked_one_is_closed_within_a_second() {
         assert_eq!(client.closed().0, 4002);
     }
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-    assert!(bert.ask(r#"{"type":"read","keys":[["m","k"]]}"#)["type"].as_str().is_some());
+    assert!(bert.ask(r#"{"type":"read","map":"m","keys":["k"]}"#)["type"].as_str().is_some());
     for path in [secret_file, revoked_file] {
         fs::remove_file(path).unwrap();
     }
