@@ -176,7 +176,7 @@ pub(super) enum RulesAction {
         file: PathBuf,
     },
     /// Say what the rules of --rules let somebody do, and by which of them
-    Explain(Question),
+    Explain(Box<Question>),
 }
 
 /// Who asks for what.

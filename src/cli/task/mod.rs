@@ -86,7 +86,7 @@ pub enum Task {
     },
     ExplainRules {
         file: Option<PathBuf>,
-        question: Question,
+        question: Box<Question>,
     },
 }
 
