@@ -89,6 +89,8 @@ const _: () = assert!(CELL_BYTES_CEILING + MESSAGE_BYTES_CEILING < u32::MAX as u
 pub const CHUNK_BYTES: usize = 64 << 10;
 /// The same of the first chunk that is asked of an owner: most maps have less, so that a connection may ask for many at once.
 pub const FIRST_CHUNK_BYTES: usize = CHUNK_BYTES / 16;
+/// Bytes of tokens of one shard that wait for the desk: some thousand of them at their longest, and a second of the dearest.
+pub const TOKENS_WAITING_BYTES_MAX: usize = 16 << 20;
 /// Bytes of the set at one key past which walks tell it in pieces, and no more of it than has changed. What is smaller, or no
 /// set, is in one piece, so that every chunk is asked for with room for it.
 pub const LARGE_SET_BYTES: usize = CHUNK_BYTES / 4;

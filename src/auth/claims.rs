@@ -33,28 +33,34 @@ impl Claims {
 }
 
 impl Claims {
-    /// Bytes that they take beside themselves, at most.
-    pub fn bytes(&self) -> usize {
-        members_bytes(&self.0)
+    /// What is kept of them.
+    pub fn keep(&self) -> KeptClaims {
+        let is_empty = self.0.is_empty();
+        KeptClaims(if is_empty { Box::default() } else { Value::Object(self.0.clone()).to_string().into() })
     }
 }
 
-/// A tree of objects: its nodes have room for 11 members and are half full at least, but for the only one.
-fn members_bytes(members: &Map<String, Value>) -> usize {
-    const NODE_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 128;
-    let heap = |(name, value): (&String, &Value)| name.len() + value_bytes(value);
-    members.len().div_ceil(5) * NODE_BYTES + members.iter().map(heap).sum::<usize>()
+impl From<Map<String, Value>> for KeptClaims {
+    fn from(claims: Map<String, Value>) -> Self {
+        Claims(claims).keep()
+    }
 }
 
-/// Beside the value itself. As deep as it nests, which the parser bounds.
-fn value_bytes(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-        Value::String(text) => text.capacity(),
-        Value::Array(elements) => {
-            elements.capacity() * size_of::<Value>() + elements.iter().map(value_bytes).sum::<usize>()
+/// The claims of a token as they are kept, as JSON: a tree of them takes a kilobyte. Each look reads them anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptClaims(Box<str>);
+
+impl KeptClaims {
+    pub fn read(&self) -> Claims {
+        if self.0.is_empty() {
+            return Claims::default();
         }
-        Value::Object(members) => members_bytes(members),
+        Claims(serde_json::from_str(&self.0).expect("it was written from an object"))
+    }
+
+    /// Bytes that they take beside themselves.
+    pub const fn bytes(&self) -> usize {
+        self.0.len()
     }
 }
 

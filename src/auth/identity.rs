@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::claims::Claims;
+use super::claims::{Claims, KeptClaims};
 use super::numeric_date::milliseconds;
 use crate::limits::{ROLE_BYTES_MAX, ROLES_MAX, SESSION_BYTES_MAX, USER_BYTES_MAX};
 
@@ -22,7 +22,9 @@ pub struct Identity {
     pub roles: Box<[Box<str>]>,
     /// Which of the user's sessions this is, where the token tells.
     pub session: Option<Box<str>>,
-    pub claims: Claims,
+    pub claims: KeptClaims,
+    /// Whether `permissions` is one of them, which says what may be done where there are no rules.
+    pub has_permissions: bool,
     pub issued_ms: Option<u64>,
     pub expires_ms: Option<u64>,
     /// `jti`, by which one token is revoked.
@@ -66,7 +68,7 @@ impl Identity {
     ///
     /// # Errors
     /// [`BadIdentity`] for a claim of another kind or size; that of the user alone has to be there.
-    pub fn of_claims(claims: Claims, roles_claim: &str) -> Result<Self, BadIdentity> {
+    pub fn of_claims(claims: &Claims, roles_claim: &str) -> Result<Self, BadIdentity> {
         // Tokens of SyncKit's server say `userId`.
         let user = claims.get("sub").or_else(|| claims.get("userId"));
         let user = user.and_then(Value::as_str).filter(|name| is_name(name, USER_BYTES_MAX));
@@ -76,12 +78,22 @@ impl Identity {
         }
         let user = user.into();
         let roles = claims.at(roles_claim).map_or(Ok(Box::default()), roles)?;
-        let session = text(&claims, "session", SESSION_BYTES_MAX).map_err(|()| BadIdentity::Session)?;
-        let token_id = text(&claims, "jti", usize::MAX).map_err(|()| BadIdentity::TokenId)?;
+        let session = text(claims, "session", SESSION_BYTES_MAX).map_err(|()| BadIdentity::Session)?;
+        let token_id = text(claims, "jti", usize::MAX).map_err(|()| BadIdentity::TokenId)?;
         let date =
             |name| claims.get(name).map(|date| milliseconds(date).ok_or(BadIdentity::Date)).transpose();
         let (issued_ms, expires_ms) = (date("iat")?, date("exp")?);
-        Ok(Self { user, roles, session, issued_ms, expires_ms, token_id, claims })
+        let has_permissions = claims.get("permissions").is_some();
+        Ok(Self {
+            has_permissions,
+            user,
+            roles,
+            session,
+            issued_ms,
+            expires_ms,
+            token_id,
+            claims: claims.keep(),
+        })
     }
 
     /// Who does not say who it is: user and role are of that name.
@@ -90,7 +102,8 @@ impl Identity {
             user: ANONYMOUS.into(),
             roles: Box::new([ANONYMOUS.into()]),
             session: None,
-            claims: Claims::default(),
+            claims: KeptClaims::default(),
+            has_permissions: false,
             issued_ms: None,
             expires_ms: None,
             token_id: None,
@@ -107,6 +120,18 @@ impl Identity {
 
     pub fn has_role(&self, role: &str) -> bool {
         self.roles.binary_search_by(|own| (**own).cmp(role)).is_ok()
+    }
+}
+
+/// Who asks, with its claims read.
+pub struct Asker<'a> {
+    pub identity: &'a Identity,
+    pub claims: Claims,
+}
+
+impl<'a> From<&'a Identity> for Asker<'a> {
+    fn from(identity: &'a Identity) -> Self {
+        Self { identity, claims: identity.claims.read() }
     }
 }
 
@@ -142,7 +167,7 @@ mod tests {
 
     fn identity(claims: &str) -> Result<Identity, BadIdentity> {
         let claims = serde_json::from_str(claims).expect("claims are JSON");
-        Identity::of_claims(claims, "app.roles")
+        Identity::of_claims(&claims, "app.roles")
     }
 
     #[test]

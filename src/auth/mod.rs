@@ -23,9 +23,9 @@ pub mod rules;
 mod token;
 
 pub use api_keys::{API_KEY_RANDOM_BYTES, ApiKey, ApiKeys, BadApiKey};
-pub use claims::Claims;
+pub use claims::{Claims, KeptClaims};
 pub use desk::{Counts, Desk};
-pub use identity::{ANONYMOUS, BadIdentity, Identity};
+pub use identity::{ANONYMOUS, Asker, BadIdentity, Identity};
 pub use keys::{KeyError, Keys};
 pub use lines::BadFile;
 pub use principal::{Principal, Proof, Standing};

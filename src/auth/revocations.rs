@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     fn identity(claims: &str) -> Identity {
-        Identity::of_claims(serde_json::from_str(claims).expect("claims"), "roles").expect("an identity")
+        Identity::of_claims(&serde_json::from_str(claims).expect("claims"), "roles").expect("an identity")
     }
 
     #[test]

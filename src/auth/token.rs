@@ -102,7 +102,7 @@ impl Verifier {
     pub fn verify(&self, token: &str, unix_ms: u64) -> Result<Identity, TokenError> {
         let claims = self.verified(token)?;
         self.policy.check(&claims, unix_ms)?;
-        Ok(Identity::of_claims(claims, &self.policy.roles_claim)?)
+        Ok(Identity::of_claims(&claims, &self.policy.roles_claim)?)
     }
 
     /// The claims of a token whose signature is right.

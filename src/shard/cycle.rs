@@ -76,7 +76,7 @@ impl Shard {
         let (outboxes, rooms) = (self.clients.held_bytes(), self.rooms.counts().bytes);
         self.turn.account.set(Use::Outboxes, outboxes);
         self.turn.account.set(Use::Presence, rooms + self.clients.members_bytes());
-        self.turn.account.set(Use::Waiting, self.maps.waiting_bytes());
+        self.turn.account.set(Use::Waiting, self.maps.waiting_bytes() + self.access.waiting_bytes());
         self.turn.account.set(Use::Sessions, self.clients.session_bytes());
         self.clients.collect_debts(&self.turn);
         while let Some((id, at_once)) = self.clients.next_due() {

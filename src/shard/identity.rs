@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use super::access::{Access, Awaited, Due, GrantId, Regranted, Shown, Upgrade};
+use super::access::{Access, Awaited, Due, GrantId, Regranted, Review, Shown, Upgrade};
 use super::clients::Phase;
 use super::{About, Caller, Event, Shard, work};
 use crate::auth::rules::{Action, View};
-use crate::auth::{Principal, Standing};
+use crate::auth::{Principal, Standing, TokenError};
 use crate::handover::{DeskPort, FromDesk, Refused, Verified};
 use crate::limits::TOKEN_BYTES_MAX;
 use crate::mesh::ConnectionId;
+use crate::metrics::Refusal;
 use crate::wire::{Close, Reject, Ticket};
+
+/// Milliseconds after which to show a token again where too many wait.
+const RETRY_AFTER_MS: u32 = 1_000;
 
 impl Shard {
     /// From now on this is in force, and the desk, if there is one, says who tokens name. Called before the first connection.
@@ -26,7 +30,14 @@ impl Shard {
             return self.reject(caller, ticket.as_ref(), Reject::AuthUnavailable);
         }
         if credential.len() > TOKEN_BYTES_MAX {
-            return self.reject(caller, ticket.as_ref(), Reject::AuthFailed("the token is too long"));
+            return self.refuse_identity(id, ticket.as_ref(), Refused::Token(TokenError::TooLong));
+        }
+        if !self.access.has_room(credential.len()) {
+            return self.reject(
+                caller,
+                ticket.as_ref(),
+                Reject::Overloaded { retry_after_ms: RETRY_AFTER_MS },
+            );
         }
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.is_being_verified = true;
@@ -40,6 +51,10 @@ impl Shard {
             None => self.open(id, dialect, &response, None),
             Some(credential) => {
                 let Some(connection) = self.clients.get_mut(id) else { return };
+                if !self.access.has_room(credential.len()) {
+                    connection.refusal = Some(Refusal::Handshakes);
+                    return self.open(id, dialect, &response, None);
+                }
                 connection.phase = Phase::Admission;
                 let awaited = Awaited::Upgrade(Upgrade { dialect, response, credential: None });
                 self.access.verify(&mut self.turn, id, credential, awaited);
@@ -180,7 +195,7 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(id) else { return };
         (connection.due, connection.due_ms) = (due, at_ms);
         if due != Due::Never {
-            self.clients.set_timer(id, at_ms);
+            self.clients.set_timer_sooner(id, at_ms);
         }
     }
 
@@ -213,16 +228,27 @@ impl Shard {
 
     /// Looks at connections again since another standing is in force, as many as a turn may, one at least.
     pub(super) fn review_identities(&mut self) {
-        let Some(first) = self.access.review() else { return };
-        for slot in first..self.clients.slots() {
-            if slot > first && self.turn.is_spent() {
-                return self.access.review_from(Some(slot));
+        let Some(review) = self.access.review() else { return };
+        for slot in review.slot..self.clients.slots() {
+            if slot > review.slot && self.turn.is_spent() {
+                return self.access.set_review(Some(Review { slot, ..review }));
             }
-            if let Some((id, Phase::Open)) = self.clients.in_slot(slot) {
-                self.review_identity(id);
+            self.turn.spend(work::PASSED_OVER);
+            match self.clients.in_slot(slot) {
+                Some((id, Phase::Open)) if review.are_rules_new => self.review_identity(id),
+                Some((id, Phase::Open)) => self.review_revocation(id),
+                _ => {}
             }
         }
-        self.access.review_from(None);
+        self.access.set_review(None);
+    }
+
+    /// Ends a connection that was revoked.
+    fn review_revocation(&mut self, id: ConnectionId) {
+        let Some(principal) = self.clients.get(id).and_then(|found| found.principal.as_ref()) else { return };
+        if self.access.standing().revocations.are_about(&principal.identity, &principal.proof) {
+            self.refuse_identity(id, None, Refused::Revoked);
+        }
     }
 
     fn review_identity(&mut self, id: ConnectionId) {

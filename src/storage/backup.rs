@@ -17,10 +17,7 @@ use super::compact::copy_cells;
 use super::import::fold_journal;
 use super::offline::{CACHE_BYTES, Offline};
 use super::stored::glance;
-use super::{
-    Base, Counts, Disk, HostDisk, JOURNAL_FOLDER, RecoveredSegment, StorageError, Timeline, format,
-    replace_file,
-};
+use super::{Base, Counts, Disk, Format, HostDisk, JOURNAL_FOLDER, RecoveredSegment, StorageError, Timeline};
 use crate::config::DataMode;
 
 /// How to copy.
@@ -149,7 +146,7 @@ pub fn copy_onto(
     drop(copy);
     to.sync_folder(JOURNAL_FOLDER).map_err(StorageError::io("sync", JOURNAL_FOLDER))?;
     Timeline::mark_copy(to)?;
-    copying.format(disk, to)?;
+    Copying::format(disk, to)?;
     Ok(copying.copied)
 }
 
@@ -164,9 +161,9 @@ impl Copying<'_> {
         self.copied.counts.maps = from.maps.len().map_err(failed)?;
         let copied = copy_cells(from, to, &mut |cell| {
             match cell {
-                Some((cell_key, image)) => {
+                Some((key, image)) => {
                     self.see(image);
-                    self.copied.bytes += (cell_key.len() + image.len()) as u64;
+                    self.copied.bytes += (key.len() + image.len()) as u64;
                 }
                 None => (self.progress)(&self.copied),
             }
@@ -186,10 +183,13 @@ impl Copying<'_> {
     fn count(&mut self, reading: &Reading) -> Result<(), StorageError> {
         let maps = reading.maps.len().map_err(failed)?;
         self.copied = Copied { counts: Counts { maps, ..Counts::default() }, damaged: 0, ..self.copied };
-        for entry in reading.cells.range::<&[u8]>(..).map_err(failed)? {
-            self.see(entry.map_err(failed)?.1.value());
-        }
-        Ok(())
+        reading.cells.each(.., &mut |found| {
+            match found.cell {
+                Ok((_, image)) => self.see(image),
+                Err(_) => self.copied.damaged += 1,
+            }
+            Ok(true)
+        })
     }
 
     /// Copies what counts in a segment under the same name, and syncs it.
@@ -216,11 +216,8 @@ impl Copying<'_> {
         target.sync().map_err(StorageError::io("sync", name))
     }
 
-    fn format(&mut self, disk: &dyn Disk, to: &dyn Disk) -> Result<(), StorageError> {
-        let file = disk.open(format::NAME).map_err(StorageError::io("open", format::NAME))?;
-        let size = file.size().map_err(StorageError::io("read", format::NAME))?;
-        let mut text = vec![0; size as usize];
-        file.read_at(&mut text, 0).map_err(StorageError::io("read", format::NAME))?;
-        replace_file(to, format::NAME, &text)
+    fn format(disk: &dyn Disk, to: &dyn Disk) -> Result<(), StorageError> {
+        // In this version, as the base of the copy is, whatever the original is.
+        Format::load(disk)?.write(to)
     }
 }

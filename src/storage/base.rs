@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{Durability, ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
+use super::cells::{BLOCKS, CellTable};
 use super::database::{Held, Pages, again_if_refused};
 use super::fold::TRANSACTION_RECORDS;
 use super::row::Row;
@@ -22,8 +23,6 @@ use super::{Disk, Room, StorageError};
 use crate::crdt::{MapType, Time};
 use crate::mesh::KeyHasher;
 
-/// Map id, partition and key; then the image.
-pub(super) const CELLS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("cells");
 /// Name; then a [`Row`].
 pub(super) const MAPS: TableDefinition<'_, &str, &[u8; Row::BYTES]> = TableDefinition::new("maps");
 /// Map id; then the name.
@@ -33,7 +32,7 @@ pub(super) const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new(
 pub(super) const FOLDED: &str = "folded";
 pub(super) const CLOCK: &str = "clock";
 pub(super) const NEXT_MAP_ID: &str = "next_map_id";
-/// Bytes of keys and images; bases of earlier versions do not say.
+/// Bytes of keys and values of `blocks`.
 pub(super) const USED: &str = "used";
 
 /// The open base. Many may read while one writes; a second writer waits for the first.
@@ -44,7 +43,7 @@ pub struct Base {
     pub(super) hasher: KeyHasher,
     folded: AtomicU64,
     clock: AtomicU64,
-    /// The key of `cells` at which the next sweep begins.
+    /// The map id, partition and key at which the next sweep begins.
     pub(super) sweep_from: Mutex<Vec<u8>>,
     pub(super) salvages: bool,
     /// Records that one fold takes at once.
@@ -52,13 +51,14 @@ pub struct Base {
 }
 
 impl Base {
-    /// Opens the base of a data directory, or makes it. `cache_bytes` is what redb may hold of it in memory.
+    /// Opens the base of a data directory, or makes it; one of an earlier version is converted. `cache_bytes` is what redb may
+    /// hold of it in memory.
     ///
     /// # Errors
     /// [`StorageError::Io`], [`StorageError::DamagedBase`] and [`StorageError::Base`].
     pub fn open(disk: &dyn Disk, hasher: KeyHasher, cache_bytes: usize) -> Result<Self, StorageError> {
         match Pages::open(disk, cache_bytes)? {
-            Some(pages) => Self::of(pages, hasher),
+            Some(pages) => Self::of(pages, hasher)?.with_blocks(disk),
             None => Self::create(disk, hasher, cache_bytes, |_| Ok(())),
         }
     }
@@ -216,7 +216,7 @@ pub(super) fn failed(error: impl Into<redb::Error>) -> StorageError {
 
 /// The state of the base at one moment.
 pub(super) struct Reading {
-    pub cells: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    pub cells: CellTable,
     pub maps: ReadOnlyTable<&'static str, &'static [u8; Row::BYTES]>,
     numbers: ReadOnlyTable<&'static str, u64>,
 }
@@ -224,7 +224,7 @@ pub(super) struct Reading {
 impl Reading {
     pub fn of(transaction: &ReadTransaction) -> Result<Self, StorageError> {
         Ok(Self {
-            cells: transaction.open_table(CELLS).map_err(failed)?,
+            cells: CellTable::of(transaction)?,
             maps: transaction.open_table(MAPS).map_err(failed)?,
             numbers: transaction.open_table(NUMBERS).map_err(failed)?,
         })
@@ -264,7 +264,7 @@ pub(super) struct Writing<'a> {
 impl Writing<'_> {
     /// Makes the tables that are not there.
     pub fn open_tables(&self) -> Result<(), StorageError> {
-        self.transaction.open_table(CELLS).map_err(failed)?;
+        self.transaction.open_table(BLOCKS).map_err(failed)?;
         self.transaction.open_table(MAPS).map_err(failed)?;
         self.transaction.open_table(NAMES).map_err(failed)?;
         self.transaction.open_table(NUMBERS).map_err(failed)?;
@@ -293,7 +293,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// So many bytes of keys and images more, or fewer, are in the base with this transaction.
+    /// So many bytes of keys and values of `blocks` more, or fewer, are in the base with this transaction.
     pub fn change_used(&mut self, by: i64) {
         self.used += by;
     }

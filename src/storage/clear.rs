@@ -3,7 +3,8 @@
 //! Invariant: one transaction empties the base and says in `folded` that it has everything up to the record, so the
 //! segments before have nothing more to tell, whether they are folded afterwards or not.
 
-use super::base::{Base, CELLS, MAPS, NAMES, NUMBERS, failed};
+use super::base::{Base, MAPS, NAMES, NUMBERS, failed};
+use super::cells::{BLOCKS, CELLS};
 use super::{StorageError, Tail};
 use crate::crdt::Time;
 
@@ -31,6 +32,7 @@ impl Base {
         let mut writing = self.begin_write()?;
         for deleted in [
             writing.transaction.delete_table(CELLS),
+            writing.transaction.delete_table(BLOCKS),
             writing.transaction.delete_table(MAPS),
             writing.transaction.delete_table(NAMES),
         ] {

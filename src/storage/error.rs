@@ -28,6 +28,12 @@ pub enum StorageError {
          --salvage to go on without what is damaged (`annulus verify` says what that is)"
     )]
     DamagedCell { map: String, key: String },
+    /// The block of some cells in the base is not what was written.
+    #[error(
+        "the base is damaged: keys of map {map:?}, of partition {partition}, cannot be read; restore a backup, or start \
+         once with --salvage to go on without what is damaged"
+    )]
+    DamagedBlock { map: String, partition: u16 },
     /// A change that was accepted has no place in the base: it is of another type than its map, or over a limit.
     #[error(
         "a change of the journal, {sequence} or close behind, to key {key:?} of map {map:?}, does not fit what is stored of that map; nothing \
@@ -77,6 +83,11 @@ impl StorageError {
     /// For a record.
     pub(super) fn misfit(sequence: u64, map: &str, key: &[u8]) -> Self {
         Self::Misfit { sequence, map: map.to_owned(), key: String::from_utf8_lossy(key).into_owned() }
+    }
+
+    /// For a block of a map.
+    pub(super) fn damaged_block(map: &str, partition: u16) -> Self {
+        Self::DamagedBlock { map: map.to_owned(), partition }
     }
 
     /// For a key of a map.

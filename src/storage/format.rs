@@ -1,6 +1,6 @@
 //! `FORMAT`: what kind of data directory this is, and what must stay the same for as long as it lives.
 //!
-//! Invariant: written once, and whole or not at all.
+//! Invariant: written once, and once more by the first server that knows a later version; whole or not at all.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,10 @@ use super::{Disk, HostDisk, JOURNAL_FOLDER, StorageError, replace_file};
 use crate::crdt::Node;
 
 pub(super) const NAME: &str = "FORMAT";
-/// The version of everything in the directory. A change that an older server would misread raises it.
-const VERSION: u32 = 1;
+/// The version of everything in the directory. A change that an older server would misread raises it. In version 1 each cell was an
+/// entry of the base by itself.
+const VERSION: u32 = 2;
+const VERSION_MIN: u32 = 1;
 const MAGIC: &str = "annulus-data ";
 
 /// What a data set keeps for life.
@@ -26,21 +28,34 @@ pub struct Format {
 }
 
 impl Format {
-    /// Reads the file, or writes it with what `fresh` gives if this is a new directory.
+    /// Reads the file, or writes it with what `fresh` gives if this is a new directory. One of an earlier version gets this
+    /// one, before anything else in the directory is changed.
     ///
     /// # Errors
     /// As [`Format::load`]; [`StorageError::NotOurs`] also if the file is missing where data is.
     pub fn load_or_create(disk: &dyn Disk, fresh: impl FnOnce() -> Self) -> Result<Self, StorageError> {
         if let Some(text) = read(disk)? {
-            return Self::parse(&text);
+            let (format, version) = Self::parse(&text)?;
+            if version < VERSION {
+                format.write(disk)?;
+            }
+            return Ok(format);
         }
         // With a new secret no key would be found again.
         if has_data(disk)? {
             return Err(not_ours("is not there, but data is"));
         }
         let format = fresh();
-        replace_file(disk, NAME, format.text().as_bytes())?;
+        format.write(disk)?;
         Ok(format)
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(super) fn write(&self, disk: &dyn Disk) -> Result<(), StorageError> {
+        replace_file(disk, NAME, self.text(VERSION).as_bytes())
     }
 
     /// Reads the file.
@@ -49,15 +64,17 @@ impl Format {
     /// [`StorageError::TooNew`] if a newer server has written it, [`StorageError::NotOurs`] if it is not there or
     /// is damaged, [`StorageError::Io`].
     pub fn load(disk: &dyn Disk) -> Result<Self, StorageError> {
-        Self::parse(&read(disk)?.ok_or_else(|| not_ours("is not there"))?)
+        let text = read(disk)?.ok_or_else(|| not_ours("is not there"))?;
+        Self::parse(&text).map(|(format, _)| format)
     }
 
-    fn text(&self) -> String {
+    fn text(&self, version: u32) -> String {
         let Self { epoch, secret, node } = self;
-        TextFile::sealed(format!("{MAGIC}{VERSION}\nepoch {epoch:016x}\nsecret {secret:016x}\nnode {node}\n"))
+        TextFile::sealed(format!("{MAGIC}{version}\nepoch {epoch:016x}\nsecret {secret:016x}\nnode {node}\n"))
     }
 
-    fn parse(text: &[u8]) -> Result<Self, StorageError> {
+    /// What it says, and in which version.
+    fn parse(text: &[u8]) -> Result<(Self, u32), StorageError> {
         let damaged = || not_ours("is damaged or something else");
         let text = std::str::from_utf8(text).map_err(|_| damaged())?;
         let first = text.lines().next().and_then(|line| line.strip_prefix(MAGIC)).ok_or_else(damaged)?;
@@ -68,7 +85,8 @@ impl Format {
         }
         let format = Self::fields(text).ok_or_else(damaged)?;
         // Stricter than a checksum: this is the only text that is read as this.
-        if format.text() == text { Ok(format) } else { Err(damaged()) }
+        let is_known = version >= VERSION_MIN && format.text(version) == text;
+        if is_known { Ok((format, version)) } else { Err(damaged()) }
     }
 
     fn fields(text: &str) -> Option<Self> {

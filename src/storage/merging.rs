@@ -1,5 +1,5 @@
-//! The records of one transaction, merged into the base in the order of `cells`, so that neighbours in the tree share the page
-//! that is copied for them.
+//! The records of one transaction, merged into the base in the order of its cells, so that a block is read and written once for
+//! all of them.
 //!
 //! What is sorted are places of records among the bytes they were read from; a delta is decoded when it is merged. The caller has
 //! records met once, in the order of the journal, and hands them over again, some at a time, by map and partition.
@@ -7,21 +7,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use redb::ReadableTable;
-
 use super::StorageError;
-use super::base::{Base, CELLS, Writing, failed};
+use super::base::{Base, Writing, failed};
+use super::cells::BLOCKS;
+use super::editing::{CellPlace, Edit, Editor, Edits};
 use super::fold::Folded;
-use super::row::{Row, partition_of, set_cell_key};
+use super::row::{Row, partition_of};
 use super::stored::{Source, merge};
 use crate::crdt::{Delta, MapType, Time};
 use crate::handover::{Body, RECORD_HEADER_BYTES, Record, read_record_again};
 
-/// Bytes that a record may take of the disk beside its own: the page of its cell, which is copied, and another where that is
+/// Bytes that a record may take of the disk beside its own: the page of its block, which is copied, and another where that is
 /// split. What the record itself brings may be rounded up to twice of it.
 pub(super) const RECORD_PAGES_BYTES: u64 = 2 * 4096;
-/// Cells between two looks at the room that is left, at the least.
-const CELLS_PER_LOOK: u64 = 16;
+/// Blocks between two looks at the room that is left, at the least.
+const BLOCKS_PER_LOOK: u64 = 16;
 
 /// What became of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub(super) struct Merging<'a> {
     maps: Maps,
     /// What will have been done once it is committed.
     folded: Folded,
-    /// By how much keys and images are longer together.
+    /// By how much keys and values of `blocks` are longer together.
     used: i64,
     free_before: u64,
     /// Bytes that may be taken of the disk before the next look.
@@ -164,70 +164,112 @@ impl Merging<'_> {
     /// Merges records that it has met, with their places in `bytes`: region by region, and those of one key as they come in
     /// the journal. Whether there is room for them.
     pub fn write(&mut self, bytes: &[u8], places: &mut [Place]) -> Result<Merged, StorageError> {
-        let key = |place: &Place| {
-            let map = &self.maps.list[place.region.map as usize];
-            let key_at = place.offset as usize + RECORD_HEADER_BYTES + map.name.len();
-            &bytes[key_at..][..usize::from(place.key_len)]
+        sort(places, |place| key_at(&self.maps.list, bytes, place));
+        let mut edits = Records {
+            maps: &self.maps.list,
+            bytes,
+            places,
+            source: self.source,
+            salvages: self.base.salvages,
+            must_place_all: self.must_place_all(),
+            folded: &mut self.folded,
+            forgotten: Vec::new(),
         };
-        sort(places, key);
-        let is_one_cell = |left: &Place, right: &Place| {
-            (left.region, left.begin) == (right.region, right.begin) && key(left) == key(right)
-        };
-        let must_place_all = self.must_place_all();
-        let mut cells = self.writing.transaction.open_table(CELLS).map_err(failed)?;
-        let (mut cell_key, mut image, mut forgotten) = (Vec::new(), Vec::new(), Vec::new());
-        for of_cell in places.chunk_by(is_one_cell) {
-            let place = &of_cell[0];
-            let map = &self.maps.list[place.region.map as usize];
-            let key = key(place);
-            set_cell_key(&mut cell_key, map.row.id, place.region.partition, key);
-            image.clear();
-            let deltas = of_cell.iter().filter_map(|place| delta_at(&bytes[place.offset as usize..]));
-            let stored = cells.get(&*cell_key).map_err(failed)?;
-            let stored_image = stored.as_ref().map(|stored| stored.value());
-            let bytes_before = stored_image.map_or(0, |image| cell_key.len() + image.len());
-            let merged = merge(map.row.map_type, stored_image, deltas.clone(), self.source, &mut image);
-            let merged = match merged {
-                Err(_) if self.base.salvages => {
-                    self.folded.damaged += 1;
-                    merge(map.row.map_type, None, deltas, self.source, &mut image)
-                }
-                merged => merged,
-            };
-            drop(stored);
-            let merged = merged.map_err(|_| StorageError::damaged_cell(&map.name, key))?;
-            if merged.refused > 0 && must_place_all {
-                let record = read_record_again(&bytes[place.offset as usize..]);
-                let sequence = record.map_or(0, |record| record.sequence);
-                return Err(StorageError::misfit(sequence, &map.name, key));
+        let mut editor = Editor::default();
+        let mut blocks = self.writing.transaction.open_table(BLOCKS).map_err(failed)?;
+        while let Some(edited) = editor.edit_block(&mut blocks, &mut edits)? {
+            self.used += edited.used;
+            if edited.entries == 0 {
+                continue;
             }
-            self.folded.skipped += merged.refused;
-            if merged.is_changed {
-                cells.insert(&*cell_key, &*image).map_err(failed)?;
-                self.writing.write_out()?;
-                self.folded.cells += 1;
-                self.used += (cell_key.len() + image.len()) as i64 - bytes_before as i64;
-                self.unlooked = self.unlooked.saturating_sub(RECORD_PAGES_BYTES + 2 * image.len() as u64);
-            }
-            forgotten.extend(merged.forgotten.map(|through| (place.region.map, through)));
-            if merged.is_changed && (self.unlooked == 0 || self.base.lacks_room()) {
+            self.writing.write_out()?;
+            self.unlooked =
+                self.unlooked.saturating_sub(edited.entries * RECORD_PAGES_BYTES + 2 * edited.bytes);
+            if self.unlooked == 0 || self.base.lacks_room() {
                 let free = self.base.room_free();
                 // Pages that the file has already are free for everybody.
                 if self.base.lacks_room() || free < self.free_before && self.base.is_short(free) {
                     return Ok(Merged::TooLarge);
                 }
-                self.unlooked = (self.base.left_of(free) / 2).max(CELLS_PER_LOOK * RECORD_PAGES_BYTES);
+                self.unlooked = (self.base.left_of(free) / 2).max(BLOCKS_PER_LOOK * RECORD_PAGES_BYTES);
             }
         }
-        drop(cells);
-        for (map, through) in forgotten {
+        drop(blocks);
+        for (map, through) in edits.forgotten {
             self.maps.list[map as usize].raise_pruned_through(through);
         }
         Ok(Merged::All)
     }
 }
 
-/// Puts the places of each region in the order of `cells`, and those of one key as they come among the bytes.
+/// Records with their places among `bytes`, in the order in which they are merged.
+struct Records<'a> {
+    maps: &'a [MapMet],
+    bytes: &'a [u8],
+    /// Of those that are to come.
+    places: &'a [Place],
+    source: Source,
+    salvages: bool,
+    must_place_all: bool,
+    folded: &'a mut Folded,
+    /// The latest removals that turned out to be forgotten, by map.
+    forgotten: Vec<(u32, Time)>,
+}
+
+impl<'a> Edits<'a> for Records<'a> {
+    fn next(&self) -> Option<CellPlace<'a>> {
+        let place = self.places.first()?;
+        let map = &self.maps[place.region.map as usize];
+        Some((map.row.id, place.region.partition, key_at(self.maps, self.bytes, place)))
+    }
+
+    fn edit(&mut self, stored: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Edit, StorageError> {
+        let Self { maps, bytes, places, .. } = *self;
+        let Some(place) = places.first() else { return Ok(Edit::Kept) };
+        let key = key_at(maps, bytes, place);
+        let is_of_cell = |other: &&Place| {
+            (place.region, place.begin) == (other.region, other.begin) && key == key_at(maps, bytes, other)
+        };
+        let (of_cell, rest) = places.split_at(1 + places[1..].iter().take_while(is_of_cell).count());
+        self.places = rest;
+        let map = &maps[place.region.map as usize];
+        let deltas = of_cell.iter().filter_map(|place| delta_at(&bytes[place.offset as usize..]));
+        let merged = match merge(map.row.map_type, stored, deltas.clone(), self.source, out) {
+            Err(_) if self.salvages => {
+                self.folded.damaged += 1;
+                merge(map.row.map_type, None, deltas, self.source, out)
+            }
+            merged => merged,
+        };
+        let merged = merged.map_err(|_| StorageError::damaged_cell(&map.name, key))?;
+        if merged.refused > 0 && self.must_place_all {
+            let record = read_record_again(&bytes[place.offset as usize..]);
+            let sequence = record.map_or(0, |record| record.sequence);
+            return Err(StorageError::misfit(sequence, &map.name, key));
+        }
+        self.folded.skipped += merged.refused;
+        self.folded.cells += u64::from(merged.is_changed);
+        self.forgotten.extend(merged.forgotten.map(|through| (place.region.map, through)));
+        Ok(if merged.is_changed { Edit::Written } else { Edit::Kept })
+    }
+
+    fn damaged(&mut self) -> Result<(), StorageError> {
+        let Some(place) = self.places.first().filter(|_| !self.salvages) else {
+            self.folded.damaged += 1;
+            return Ok(());
+        };
+        let map = &self.maps[place.region.map as usize];
+        Err(StorageError::damaged_block(&map.name, place.region.partition))
+    }
+}
+
+fn key_at<'b>(maps: &[MapMet], bytes: &'b [u8], place: &Place) -> &'b [u8] {
+    let map = &maps[place.region.map as usize];
+    let key_at = place.offset as usize + RECORD_HEADER_BYTES + map.name.len();
+    &bytes[key_at..][..usize::from(place.key_len)]
+}
+
+/// Puts the places of each region in the order of the base, and those of one key as they come among the bytes.
 fn sort<'b>(places: &mut [Place], key: impl Fn(&Place) -> &'b [u8]) {
     for of_map in places.chunk_by_mut(|left, right| left.region.map == right.region.map) {
         let shared = of_map.iter().map(&key).reduce(common_beginning).map_or(0, <[u8]>::len);

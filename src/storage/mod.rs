@@ -17,8 +17,10 @@
 //!   backend.rs  what redb writes to                fold.rs      segments into the base
 //!   blocks.rs   what of it is in memory            chain.rs   read one behind the other, piece by piece (pieces.rs)
 //!   compact.rs  into a smaller file                spots.rs   where its records are, in the order of the base
-//!                                                  merging.rs the records of one transaction
-//!   row.rs      its keys and rows
+//!   convert.rs  one of an earlier version          merging.rs the records of one transaction
+//!   row.rs      its keys and rows                  editing.rs  put into the blocks of cells
+//!   block.rs    cells in one entry of its tree     filling.rs  blocks of a new base
+//!   cells.rs    read one by one
 //!   redb_header.rs  makes redb check its pages
 //!   stored.rs   one key at rest                    sweep.rs     old removals out of it
 //!   view.rs     one map, base and tail             load.rs      a map to its shards
@@ -31,17 +33,22 @@
 mod backend;
 pub mod backup;
 mod base;
+mod block;
 mod blocks;
+mod cells;
 mod chain;
 mod clear;
 pub mod clock;
 mod compact;
+mod convert;
 mod counts;
 mod current;
 mod database;
 mod disk;
+mod editing;
 mod error;
 pub mod export;
+mod filling;
 mod fold;
 mod format;
 mod groups;

@@ -1,4 +1,4 @@
-//! The keys of `cells`, and the rows of `maps`.
+//! Where cells are in the base, and the rows of `maps`.
 
 use crate::crdt::{MapType, Time};
 use crate::handover::{map_type_byte, map_type_of};
@@ -35,7 +35,7 @@ impl Row {
     }
 }
 
-/// Writes where a cell is in `cells`, over what was in `out`.
+/// Writes where a cell is in the base, or a block by its bound, over what was in `out`.
 pub(super) fn set_cell_key(out: &mut Vec<u8>, map_id: u32, partition: u16, key: &[u8]) {
     out.clear();
     out.extend_from_slice(&map_id.to_be_bytes());
@@ -43,7 +43,7 @@ pub(super) fn set_cell_key(out: &mut Vec<u8>, map_id: u32, partition: u16, key: 
     out.extend_from_slice(key);
 }
 
-/// Map id, partition and key of a key of `cells`.
+/// Map id, partition and key, or bound, of what [`set_cell_key`] has written.
 pub(super) fn split_cell_key(cell_key: &[u8]) -> Option<(u32, u16, &[u8])> {
     let (map_id, rest) = cell_key.split_first_chunk()?;
     let (partition, key) = rest.split_first_chunk()?;

@@ -1,4 +1,4 @@
-//! Where the records of one transaction are in their segments, in the order of `cells`: what is merged is read again, a window
+//! Where the records of one transaction are in their segments, in the order of the base: what is merged is read again, a window
 //! at a time.
 
 use super::StorageError;

@@ -1,4 +1,4 @@
-//! Forgetting what is in the base and nobody needs any more: a bounded walk over `cells`, which goes on where the
+//! Forgetting what is in the base and nobody needs any more: a bounded walk over its cells, which goes on where the
 //! last one stopped.
 //!
 //! Invariant: what is forgotten and the `pruned through` that tells of it are in one transaction. What readers see
@@ -10,10 +10,13 @@ use std::sync::PoisonError;
 use redb::ReadableTable;
 
 use super::StorageError;
-use super::base::{Base, CELLS, Writing, failed};
+use super::base::{Base, Writing, failed};
+use super::block::Cell;
+use super::cells::{BLOCKS, Found, each_in_blocks};
 use super::database::again_if_refused;
+use super::editing::{CellPlace, Edit, Editor, Edits};
 use super::merging::RECORD_PAGES_BYTES;
-use super::row::split_cell_key;
+use super::row::{set_cell_key, split_cell_key};
 use super::stored::{StoredCell, glance, type_of};
 use crate::crdt::Time;
 
@@ -87,35 +90,48 @@ struct Sweep {
     forget_before: Time,
     now: Time,
     swept: Swept,
+    /// By where the cell is.
     changes: Vec<(Vec<u8>, Change)>,
-    /// By how much keys and images are longer together.
+    /// By how much keys and values of `blocks` are longer together.
     used: i64,
     /// The latest removal forgotten, by map id.
     forgotten: HashMap<u32, Time>,
 }
 
 impl Sweep {
-    /// Returns the key at which the next walk begins; empty at the end.
+    /// Returns where the next walk begins; empty at the end.
     fn look_at(
         &mut self,
         writing: &Writing<'_>,
         from: &[u8],
         budget: usize,
     ) -> Result<Vec<u8>, StorageError> {
-        let cells = writing.transaction.open_table(CELLS).map_err(failed)?;
-        for entry in cells.range::<&[u8]>(from..).map_err(failed)? {
-            let (cell_key, image) = entry.map_err(failed)?;
+        let blocks = writing.transaction.open_table(BLOCKS).map_err(failed)?;
+        let mut next = Vec::new();
+        let begin = split_cell_key(from);
+        each_in_blocks(blocks.range::<&[u8]>(from..).map_err(failed)?, &mut |found| {
+            let Found { map_id, partition, cell } = found;
+            let Ok((key, image)) = cell else {
+                self.swept.damaged += 1;
+                return Ok(true);
+            };
+            // Of its block it may be one in the middle.
+            if begin.is_some_and(|begin| (map_id, partition, key) < begin) {
+                return Ok(true);
+            }
             if self.swept.examined == budget as u64 {
-                return Ok(cell_key.value().to_vec());
+                set_cell_key(&mut next, map_id, partition, key);
+                return Ok(false);
             }
             self.swept.examined += 1;
-            self.judge(cell_key.value(), image.value());
-        }
-        Ok(Vec::new())
+            self.judge((map_id, partition), (key, image));
+            Ok(true)
+        })?;
+        Ok(next)
     }
 
-    fn judge(&mut self, cell_key: &[u8], image: &[u8]) {
-        let (Some((map_id, ..)), Ok(glanced)) = (split_cell_key(cell_key), glance(None, image)) else {
+    fn judge(&mut self, (map_id, partition): (u32, u16), (key, image): Cell<'_>) {
+        let Ok(glanced) = glance(None, image) else {
             self.swept.damaged += 1;
             return;
         };
@@ -141,28 +157,49 @@ impl Sweep {
         } else {
             return;
         };
-        self.changes.push((cell_key.to_vec(), change));
+        let mut place = Vec::new();
+        set_cell_key(&mut place, map_id, partition, key);
+        self.changes.push((place, change));
         let forgotten = self.forgotten.entry(map_id).or_default();
         *forgotten = through.max(*forgotten);
     }
 
     fn write(&mut self, writing: &Writing<'_>) -> Result<(), StorageError> {
-        let mut cells = writing.transaction.open_table(CELLS).map_err(failed)?;
-        for (cell_key, change) in &self.changes {
+        let mut blocks = writing.transaction.open_table(BLOCKS).map_err(failed)?;
+        let mut editor = Editor::default();
+        let mut edits = Changes(&self.changes);
+        while let Some(edited) = editor.edit_block(&mut blocks, &mut edits)? {
             writing.write_out()?;
-            match change {
-                Change::Remove => {
-                    let before = cells.remove(&**cell_key).map_err(failed)?;
-                    self.used -= before.map_or(0, |image| cell_key.len() + image.value().len()) as i64;
-                }
-                Change::Replace(image) => {
-                    let before = cells.insert(&**cell_key, &**image).map_err(failed)?;
-                    self.used += image.len() as i64 - before.map_or(0, |before| before.value().len()) as i64;
-                }
-            }
+            self.used += edited.used;
         }
         self.swept.forgotten = self.changes.len() as u64;
-        drop(cells);
+        drop(blocks);
         writing.raise_pruned_through(&self.forgotten)
+    }
+}
+
+/// What is still to be changed.
+struct Changes<'a>(&'a [(Vec<u8>, Change)]);
+
+impl<'a> Edits<'a> for Changes<'a> {
+    fn next(&self) -> Option<CellPlace<'a>> {
+        self.0.first().and_then(|(place, _)| split_cell_key(place))
+    }
+
+    fn edit(&mut self, _: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Edit, StorageError> {
+        let Some(((_, change), rest)) = self.0.split_first() else { return Ok(Edit::Kept) };
+        self.0 = rest;
+        Ok(match change {
+            Change::Remove => Edit::Removed,
+            Change::Replace(image) => {
+                out.extend_from_slice(image);
+                Edit::Written
+            }
+        })
+    }
+
+    /// What could be read was.
+    fn damaged(&mut self) -> Result<(), StorageError> {
+        Ok(())
     }
 }

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use redb::ReadTransaction;
 
-use super::base::{Base, FOLDED, Reading, failed};
-use super::row::{Row, set_cell_key, split_cell_key};
+use super::base::{Base, FOLDED, Reading};
+use super::cells::Found;
+use super::row::{Row, set_cell_key};
 use super::stored::{Glance, Source, StoredCell, glance, merge};
 use super::tail::{TailCell, TailCells, Taken};
 use super::{StorageError, Tail};
@@ -33,7 +34,7 @@ pub(super) trait Visitor {
     /// One cell; whether to go on.
     fn cell(&mut self, key: &[u8], image: &[u8], glance: &Glance) -> Result<bool, StorageError>;
 
-    /// A cell whose image in the base is damaged. If this returns, it counts as absent.
+    /// A cell, or what is left of a block, that is damaged in the base. If this returns, it counts as absent.
     fn damaged(&mut self, error: StorageError) -> Result<(), StorageError> {
         Err(error)
     }
@@ -103,19 +104,22 @@ impl View {
             let (mut start, mut end) = (Vec::new(), Vec::new());
             set_cell_key(&mut start, row.id, partitions.start, &[]);
             set_cell_key(&mut end, row.id, partitions.end, &[]);
-            for entry in self.reading.cells.range::<&[u8]>(&*start..&*end).map_err(failed)? {
-                let (cell_key, image) = entry.map_err(failed)?;
-                let Some((_, partition, key)) = split_cell_key(cell_key.value()) else { continue };
+            let mut goes_on = true;
+            self.reading.cells.each(&*start..&*end, &mut |Found { partition, cell, .. }| {
+                let Ok((key, image)) = cell else { return visit.damaged_block(partition).map(|()| true) };
                 let place = (partition, key);
                 while let Some(before) = tail.next_if(|cell| (cell.partition, cell.key) < place) {
-                    if !visit.cell(before.key, None, Some(before))? {
-                        return Ok(visit.forgotten);
+                    goes_on = visit.cell(before.key, None, Some(before))?;
+                    if !goes_on {
+                        return Ok(false);
                     }
                 }
                 let same = tail.next_if(|cell| (cell.partition, cell.key) == place);
-                if !visit.cell(key, Some(image.value()), same)? {
-                    return Ok(visit.forgotten);
-                }
+                goes_on = visit.cell(key, Some(image), same)?;
+                Ok(goes_on)
+            })?;
+            if !goes_on {
+                return Ok(visit.forgotten);
             }
         }
         for cell in tail {
@@ -208,7 +212,14 @@ impl Visit<'_> {
     }
 
     fn damaged(&mut self, key: &[u8]) -> Result<(), StorageError> {
-        let error = StorageError::damaged_cell(&self.view.map, key);
+        self.leave_out(StorageError::damaged_cell(&self.view.map, key))
+    }
+
+    fn damaged_block(&mut self, partition: u16) -> Result<(), StorageError> {
+        self.leave_out(StorageError::damaged_block(&self.view.map, partition))
+    }
+
+    fn leave_out(&mut self, error: StorageError) -> Result<(), StorageError> {
         if self.view.salvages {
             tracing::warn!("left out: {error}");
             return Ok(());

@@ -33,12 +33,13 @@ pub struct Host {
 impl Host {
     /// With those rules; empty: none.
     pub fn new(auth: AuthMode, rules: &str) -> Self {
-        let config = Config {
-            heartbeat_ms: 3_600_000,
-            dialects: vec![DialectPath::NATIVE, annulus::dialect::synckit::PATH],
-            auth,
-            ..Config::default()
-        };
+        Self::with(rules, |config| config.auth = auth)
+    }
+
+    pub fn with(rules: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let dialects = vec![DialectPath::NATIVE, annulus::dialect::synckit::PATH];
+        let mut config = Config { heartbeat_ms: 3_600_000, dialects, ..Config::default() };
+        change(&mut config);
         let ports = mesh::connect(1).pop().unwrap();
         let mut shard = Shard::new(shared(config, None), 0, ports, None, BEGIN, 1);
         let (port, desk) = connect_desk(1, &Arc::default()).pop().unwrap();
@@ -130,7 +131,7 @@ impl Host {
     fn believe(&self, token: &str) -> Result<Arc<Principal>, Refused> {
         let claims = token.replace('\'', "\"");
         let claims = serde_json::from_str(&claims).map_err(|_| Refused::Token(TokenError::Malformed))?;
-        let identity = Identity::of_claims(claims, "roles").map_err(|bad| Refused::Token(bad.into()))?;
+        let identity = Identity::of_claims(&claims, "roles").map_err(|bad| Refused::Token(bad.into()))?;
         let grant = self.standing.grant(&identity, &Proof::Token).ok_or(Refused::Revoked)?;
         Ok(Arc::new(Principal { identity, grant, proof: Proof::Token }))
     }
@@ -175,6 +176,7 @@ impl Host {
             assert!(head.starts_with(b"HTTP/1.1 101 "), "{}{}", head.escape_ascii(), inbox.escape_ascii());
         }
         let text = |(opcode, payload): (u8, Vec<u8>)| match opcode {
+            0x89 => "ping".to_owned(),
             0x88 => format!("close {}", u16::from_be_bytes([payload[0], payload[1]])),
             _ => String::from_utf8(payload).unwrap(),
         };

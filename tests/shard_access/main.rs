@@ -14,6 +14,7 @@ mod synckit;
 
 use annulus::auth::Revocations;
 use annulus::config::AuthMode;
+use annulus::limits::{TOKEN_BYTES_MAX, TOKENS_WAITING_BYTES_MAX};
 use host::Host;
 
 const PING: &str = r#"{"type":"ping","id":9}"#;
@@ -103,6 +104,29 @@ fn a_message_behind_a_token_waits_for_the_desk() {
 }
 
 #[test]
+fn tokens_that_wait_have_a_bound() {
+    let mut host = Host::new(AuthMode::Optional, "");
+    host.desk_answers = false;
+    let token = "x".repeat(TOKEN_BYTES_MAX);
+    let enough = TOKENS_WAITING_BYTES_MAX / TOKEN_BYTES_MAX;
+    let clients: Vec<_> = (0..=enough).map(|_| host.open(None).0).collect();
+    let (last, others) = clients.split_last().unwrap();
+    for &id in others {
+        host.send(id, &auth(&token));
+    }
+    host.settle();
+    assert_eq!(words(&host.ask(*last, &auth(&token))), ["overloaded"]);
+    let (id, _) = host.open(None);
+    assert_eq!(words(&host.ask(id, &auth(&format!("{token}x")))), ["auth_failed", "close 4002"]);
+    let header = "x".repeat(4_000);
+    assert_eq!(words(&host.open(Some(&header)).1), ["close 1013"]);
+    host.desk_answers = true;
+    host.settle();
+    assert_eq!(words(&host.texts(others[0])), ["auth_failed", "close 4002"]);
+    assert_eq!(words(&host.ask(*last, &auth(U1))), ["authenticated u1"], "there is room again");
+}
+
+#[test]
 fn the_answer_for_who_has_left_reaches_nobody() {
     let mut host = Host::new(AuthMode::Required, MEMBERS_READ);
     let (id, _) = host.open(None);
@@ -142,6 +166,20 @@ fn a_token_is_told_of_before_its_end_and_the_connection_ends_soon_after() {
     assert_eq!(words(&host.texts(id)), ["token_expired"]);
     host.pass(5_200);
     assert_eq!(host.texts(id), ["close 4002"]);
+}
+
+#[test]
+fn a_token_that_lasts_keeps_nobody_from_being_pinged() {
+    let mut host = Host::with(MEMBERS_READ, |config| {
+        (config.auth, config.heartbeat_ms) = (AuthMode::Required, 20_000);
+    });
+    let (id, _) = host.open(Some("{'sub':'u1','roles':['member'],'exp':1700001000}"));
+    host.pass(9_000);
+    assert_eq!(words(&host.ask(id, &auth("{'sub':'u1','exp':1700002000}"))), ["authenticated u1"]);
+    host.pass(10_500);
+    assert_eq!(host.texts(id), ["ping"]);
+    host.pass(10_500);
+    assert_eq!(host.texts(id), ["close 4005"]);
 }
 
 #[test]

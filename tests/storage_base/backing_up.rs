@@ -81,7 +81,7 @@ fn a_copy_taken_while_checkpoints_go_on_is_of_one_moment() {
     Format::load_or_create(&disk, format).unwrap();
     let base = open_base(&disk);
     let mut journal = JournalFiles::new(&disk);
-    base.fold(&disk, &journal.write(&records_of("todos", &many(140_000, 1))), EPOCH).unwrap();
+    base.fold(&disk, &journal.write(&records_of("todos", &many(140_000, 20))), EPOCH).unwrap();
     let original = load(&base, &no_tail(), "todos", 2, Time::ZERO);
     let (folded, clock) = (base.folded(), base.clock());
     let mut later = Some(journal.write(&records_of("todos", &changed(140_000))));

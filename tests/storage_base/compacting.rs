@@ -55,7 +55,7 @@ fn a_base_of_free_pages_shrinks_to_what_is_used_while_it_is_read() {
         let base = mostly_free(disk, KEYS);
         let (before, used) = (loaded(&base, KEYS), base.used_bytes().unwrap());
         let long = file_bytes(disk);
-        assert!(base.is_worth_compacting().unwrap(), "{used:?} of {long} bytes");
+        assert!(base.is_worth_compacting().unwrap(), "{used} of {long} bytes");
 
         // Whoever reads goes on with what it has begun with.
         let mut compacted = None;
@@ -72,12 +72,10 @@ fn a_base_of_free_pages_shrinks_to_what_is_used_while_it_is_read() {
         assert!(
             matches!(compacted, Some(Compaction::Done { before, after }) if (before, after) == (long, short))
         );
-        assert!(short <= 2 * used.unwrap() + (4 << 20), "{short} bytes for {used:?} of {long}");
-        assert_eq!(
-            (loaded(&base, KEYS), base.used_bytes().unwrap()),
-            (before, used),
-            "counted anew, and as before"
-        );
+        assert!(short <= 2 * used + (4 << 20), "{short} bytes for {used} of {long}");
+        assert!(loaded(&base, KEYS) == before);
+        let used_then = base.used_bytes().unwrap();
+        assert!((used / 10 * 9..=used).contains(&used_then), "in fewer blocks: {used_then} of {used}");
         assert!(!base.is_worth_compacting().unwrap());
         assert!(disk.list("").unwrap().iter().all(|name| !name.ends_with(".new")));
 
@@ -90,7 +88,7 @@ fn a_base_of_free_pages_shrinks_to_what_is_used_while_it_is_read() {
         drop(base);
         let base = open_base(disk);
         assert_eq!(load(&base, &no_tail(), "m", 1, Time::ZERO).state.len() as u64, KEYS / KEPT + 1);
-        assert!(base.folded() > folded && base.used_bytes().unwrap() > used);
+        assert!(base.folded() > folded && base.used_bytes().unwrap() > used_then);
     });
 }
 

@@ -128,47 +128,56 @@ fn what_is_too_much_is_not_looked_up() {
     }
 }
 
-/// Goal: damage is an error that names the cell, or, with `--salvage`, the cell is absent. Method: an image is
-/// overwritten in the file of the base by redb itself.
+/// Goal: damage is an error that names the cell, or, with `--salvage`, the cell is absent. Method: the block of one key is
+/// overwritten in the file of the base by redb itself, by one with a damaged image, and by something that is no block.
 #[test]
-fn a_damaged_image_is_named_and_left_out_by_salvage() {
-    const CELLS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("cells");
-    let folder = TempFolder::new();
-    let disk = annulus::storage::HostDisk::new(&folder.0).unwrap();
-    let accepted = many(10, 10);
-    let base = open_base(&disk);
-    let mut journal = JournalFiles::new(&disk);
-    base.fold(&disk, &journal.write(&records_of("todos", &accepted)), EPOCH).unwrap();
-    drop(base);
+fn a_damaged_image_or_block_is_named_and_left_out_by_salvage() {
+    let nonsense = [&[5, 0, 8, 0, 0, 0][..], b"key-3", b"nonsense"].concat();
+    for (block, name_of_it) in [(&*nonsense, "\"key-3\""), (&nonsense[..12], "partition")] {
+        let folder = TempFolder::new();
+        let disk = annulus::storage::HostDisk::new(&folder.0).unwrap();
+        let accepted = many(10, 10);
+        let base = open_base(&disk);
+        let mut journal = JournalFiles::new(&disk);
+        base.fold(&disk, &journal.write(&records_of("todos", &accepted)), EPOCH).unwrap();
+        drop(base);
+        overwrite_block(&folder, block);
 
-    let database = Database::open(folder.0.join("base.redb")).unwrap();
-    let writing = database.begin_write().unwrap();
-    {
-        let mut cells = writing.open_table(CELLS).unwrap();
-        let key = annulus::mesh::partition(HASHER.key(HASHER.map("todos"), "key-3"));
-        let cell_key = [&[0, 0, 0, 0][..], &key.to_be_bytes(), b"key-3"].concat();
-        assert!(cells.insert(&*cell_key, &b"nonsense"[..]).unwrap().is_some());
+        let base = open_base(&disk);
+        let request = LoadRequest { map: "todos", owner: 0, shards: 1, forget_before: Time::ZERO };
+        let is_named = |error: StorageError| {
+            let text = error.to_string();
+            assert!(text.contains(name_of_it) && text.contains("\"todos\""), "{text}");
+        };
+        is_named(base.load(&no_tail(), &request, &mut |_| true).unwrap_err());
+        let again = Accepted { applied: Time::new(99, 0), ..many(4, 20)[3].clone() };
+        let name = journal.write(&records_of("todos", [&again]));
+        is_named(base.fold(&disk, &name, EPOCH).unwrap_err());
+        let swept = base.sweep(Time::new(1, 0), 0, 100).unwrap();
+        assert_eq!((swept.damaged, swept.forgotten), (1, 0));
+
+        let base = base.salvaging(true);
+        assert_eq!(load(&base, &no_tail(), "todos", 2, Time::ZERO).state.len(), 9);
+        assert_eq!(base.fold(&disk, &name, EPOCH).unwrap().damaged, 1);
+        assert_eq!(load(&base, &no_tail(), "todos", 2, Time::ZERO).state.len(), 10);
     }
-    writing.commit().unwrap();
+}
+
+/// Puts that in the place of the block of `key-3`, which has a partition for itself.
+fn overwrite_block(folder: &TempFolder, block: &[u8]) {
+    const BLOCKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("blocks");
+    let database = Database::open(folder.0.join("base.redb")).expect("it is whole");
+    let writing = database.begin_write().expect("it is whole");
+    {
+        let mut blocks = writing.open_table(BLOCKS).expect("it is whole");
+        let partition = annulus::mesh::partition(HASHER.key(HASHER.map("todos"), "key-3"));
+        let entry_key = [&[0, 0, 0, 0][..], &partition.to_be_bytes(), &[0xFF]].concat();
+        assert!(blocks.insert(&*entry_key, block).expect("it is whole").is_some());
+    }
+    writing.commit().expect("it is whole");
     drop(database);
     // They are not of this.
-    std::fs::remove_file(folder.0.join("base.redb.sums")).unwrap();
-
-    let base = open_base(&disk);
-    let request = LoadRequest { map: "todos", owner: 0, shards: 1, forget_before: Time::ZERO };
-    let is_named = |error: StorageError| {
-        let text = error.to_string();
-        assert!(text.contains("\"key-3\"") && text.contains("\"todos\""), "{text}");
-    };
-    is_named(base.load(&no_tail(), &request, &mut |_| true).unwrap_err());
-    let again = Accepted { applied: Time::new(99, 0), ..many(4, 20)[3].clone() };
-    let name = journal.write(&records_of("todos", [&again]));
-    is_named(base.fold(&disk, &name, EPOCH).unwrap_err());
-
-    let base = base.salvaging(true);
-    assert_eq!(load(&base, &no_tail(), "todos", 2, Time::ZERO).state.len(), 9);
-    assert_eq!(base.fold(&disk, &name, EPOCH).unwrap().damaged, 1);
-    assert_eq!(load(&base, &no_tail(), "todos", 2, Time::ZERO).state.len(), 10);
+    std::fs::remove_file(folder.0.join("base.redb.sums")).expect("it is whole");
 }
 
 /// Values of so many bytes each, set one after the other.

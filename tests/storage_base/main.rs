@@ -10,6 +10,7 @@ mod backing_up;
 mod clearing;
 mod clocks;
 mod compacting;
+mod converting;
 #[path = "../crdt_histories/mod.rs"]
 #[allow(dead_code, reason = "another test uses the rest")]
 mod crdt_histories;
@@ -21,7 +22,9 @@ mod every_byte;
 mod exporting;
 mod folding;
 mod journal_files;
+mod layout;
 mod loading;
+mod measuring;
 mod model;
 mod narrow;
 mod sweeping;

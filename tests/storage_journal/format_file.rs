@@ -35,7 +35,7 @@ fn it_is_the_text_that_the_page_draws() {
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(
         lines[..4],
-        ["annulus-data 1", "epoch 000000000000e90c", "secret ffffffffffffffff", "node n-1_x.example"]
+        ["annulus-data 2", "epoch 000000000000e90c", "secret ffffffffffffffff", "node n-1_x.example"]
     );
     assert!(lines[4].starts_with("crc32c ") && lines.len() == 5, "{text}");
     assert_eq!(load(text.as_bytes()).unwrap(), format());
@@ -52,9 +52,25 @@ fn a_new_directory_gets_one_and_keeps_it() {
 
 #[test]
 fn a_newer_version_is_refused_whatever_else_it_says() {
-    for text in ["annulus-data 2\n", "annulus-data 70000\nepoch none\n"] {
-        assert!(matches!(load(text.as_bytes()), Err(StorageError::TooNew { known: 1, .. })), "{text}");
+    for text in ["annulus-data 3\n", "annulus-data 70000\nepoch none\n"] {
+        assert!(matches!(load(text.as_bytes()), Err(StorageError::TooNew { known: 2, .. })), "{text}");
     }
+}
+
+/// Goal: a program that knows version 1 alone refuses the directory from the first change on. Method: the text that it has written.
+#[test]
+fn an_earlier_version_is_read_and_gets_this_one_where_it_is_to_change() {
+    let text = String::from_utf8(text()).unwrap().replace("annulus-data 2", "annulus-data 1");
+    let body = &text[..text.find("crc32c").unwrap()];
+    let old = format!("{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes()));
+    let disk = MemoryDisk::with_files(&BTreeMap::from([("FORMAT".to_owned(), old.clone().into_bytes())]));
+    assert_eq!(Format::load(&disk).unwrap(), format());
+    assert_eq!(disk.files()["FORMAT"], old.as_bytes());
+    assert_eq!(Format::load_or_create(&disk, never).unwrap(), format());
+    disk.cut_power(&mut Random(3));
+    assert!(disk.files()["FORMAT"].starts_with(b"annulus-data 2\n"));
+    assert_eq!(Format::load(&disk).unwrap(), format());
+    assert!(load(old.replace("data 1", "data 0").as_bytes()).is_err());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use cel::{Context, Env, Program, Value};
 use serde_json::{Map, json};
 use thiserror::Error;
 
-use crate::auth::Identity;
+use crate::auth::Asker;
 use crate::limits::{CONDITION_BYTES_MAX, CONDITION_NODES_MAX};
 
 /// Functions a condition may call beside the operators. Each takes time in proportion to its arguments at most.
@@ -115,15 +115,17 @@ impl Condition {
     }
 
     /// What it may look at of somebody.
-    pub fn bind(&self, identity: &Identity) -> Bound {
+    pub fn bind(&self, asker: &Asker<'_>) -> Bound {
         let user = match self.uses.user {
-            true => json!({ "id": &*identity.user, "roles": identity.roles, "session": identity.session }),
+            true => {
+                json!({ "id": &*asker.identity.user, "roles": asker.identity.roles, "session": asker.identity.session })
+            }
             false => serde_json::Value::Null,
         };
         let claims = match &self.uses.claims {
-            None => identity.claims.all().clone(),
+            None => asker.claims.all().clone(),
             Some(names) => {
-                let present = |name: &str| Some((name.to_owned(), identity.claims.get(name)?.clone()));
+                let present = |name: &str| Some((name.to_owned(), asker.claims.get(name)?.clone()));
                 names.iter().filter_map(|name| present(name)).collect::<Map<_, _>>()
             }
         };
@@ -312,11 +314,12 @@ impl fmt::Debug for Bound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Identity;
 
     fn identity() -> Identity {
         let claims =
             r#"{"sub":"u1","roles":["a","b"],"team":"x","n":3,"app":{"level":2},"https://e.org/t":"y"}"#;
-        Identity::of_claims(serde_json::from_str(claims).expect("claims"), "roles").expect("an identity")
+        Identity::of_claims(&serde_json::from_str(claims).expect("claims"), "roles").expect("an identity")
     }
 
     fn ask(condition: &str, value: &str, current: &str) -> Result<bool, Undecided> {
@@ -324,7 +327,7 @@ mod tests {
         let [value, current] = [value, current].map(|text| val(&serde_json::from_str(text).expect("JSON")));
         let [map, key] = ["todos", "k1"].map(|text| val(&json!(text)));
         let subject = Subject { map: &*map, key: &*key, value: &*value, current: &*current };
-        condition.is_met(&condition.bind(&identity()), subject)
+        condition.is_met(&condition.bind(&(&identity()).into()), subject)
     }
 
     #[test]
@@ -357,7 +360,7 @@ mod tests {
     #[test]
     fn only_what_a_condition_looks_at_tells_identities_apart() {
         let bound = |condition: &str| {
-            Condition::compile(condition).expect(condition).bind(&identity()).text.to_string()
+            Condition::compile(condition).expect(condition).bind(&(&identity()).into()).text.to_string()
         };
         assert_eq!(bound("claims.team == 'x'"), r#"[null,{"team":"x"}]"#);
         assert_eq!(bound("has(claims.app.level) || claims['n'] == 1"), r#"[null,{"app":{"level":2},"n":3}]"#);

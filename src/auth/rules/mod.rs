@@ -31,7 +31,7 @@ pub use view::{Asked, Facts, Part, Parts, View};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::{Arc, LazyLock};
 
-use super::Identity;
+use super::{Asker, Identity};
 use fields::Names;
 
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -115,7 +115,8 @@ impl Rules {
         if identity.has_role(ADMIN) {
             return Grant::Everything;
         }
-        let clause = |(index, rule): (usize, &Rule)| rule.clause(index, identity);
+        let asker = Asker::from(identity);
+        let clause = |(index, rule): (usize, &Rule)| rule.clause(index, &asker);
         let list: Box<[Clause]> = self.rules.iter().enumerate().filter_map(clause).collect();
         Grant::Some(Arc::new(Clauses::new(Arc::clone(self), list)))
     }
@@ -188,13 +189,13 @@ impl Clauses {
 
 impl Rule {
     /// What it is for somebody; `None` if it is about others.
-    fn clause(&self, index: usize, identity: &Identity) -> Option<Clause> {
-        let is_meant = |roles: &[Box<str>]| roles.iter().any(|role| identity.has_role(role));
+    fn clause(&self, index: usize, asker: &Asker<'_>) -> Option<Clause> {
+        let is_meant = |roles: &[Box<str>]| roles.iter().any(|role| asker.identity.has_role(role));
         if !self.roles.as_deref().is_none_or(is_meant) {
             return None;
         }
         let patterns = |templates: &[Template]| {
-            let patterns: Box<[_]> = templates.iter().filter_map(|template| template.of(identity)).collect();
+            let patterns: Box<[_]> = templates.iter().filter_map(|template| template.of(asker)).collect();
             (!patterns.is_empty()).then_some(patterns)
         };
         let maps = patterns(&self.maps)?;
@@ -202,7 +203,7 @@ impl Rule {
             None => None,
             Some(keys) => Some(patterns(keys)?),
         };
-        let bound = self.when.as_ref().map(|when| Arc::new(when.bind(identity)));
+        let bound = self.when.as_ref().map(|when| Arc::new(when.bind(asker)));
         Some(Clause { maps, part: Part { rule: index, keys, bound } })
     }
 }

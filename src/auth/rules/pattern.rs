@@ -6,7 +6,7 @@
 use thiserror::Error;
 
 use super::place::Place;
-use crate::auth::Identity;
+use crate::auth::Asker;
 use crate::limits::{KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, PATTERN_BYTES_MAX};
 
 /// A pattern as it stands in the file.
@@ -91,7 +91,7 @@ impl Template {
     }
 
     /// The pattern for one who asks; `None` if that has nothing to put in, or something that is more than a segment or none.
-    pub fn of(&self, identity: &Identity) -> Option<Pattern> {
+    pub fn of(&self, asker: &Asker<'_>) -> Option<Pattern> {
         let mut pieces: Vec<Matched> = Vec::with_capacity(self.0.len());
         for piece in &self.0 {
             let text = match piece {
@@ -104,7 +104,7 @@ impl Template {
                     continue;
                 }
                 Piece::Text(text) => text.clone(),
-                Piece::Of(place) => place.text(identity).filter(|text| is_segment(text))?.into(),
+                Piece::Of(place) => place.text(asker).filter(|text| is_segment(text))?.into(),
             };
             match pieces.last_mut() {
                 Some(Matched::Text(before)) => *before = format!("{before}{text}").into(),
@@ -204,14 +204,18 @@ fn matches_pieces(pieces: &[Matched], name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Identity;
 
     fn identity(claims: &str) -> Identity {
-        Identity::of_claims(serde_json::from_str(claims).expect("claims"), "roles").expect("an identity")
+        Identity::of_claims(&serde_json::from_str(claims).expect("claims"), "roles").expect("an identity")
     }
 
     fn matches(pattern: &str, name: &str) -> bool {
         let identity = identity(r#"{"sub":"u1"}"#);
-        Template::parse(pattern).expect(pattern).of(&identity).is_some_and(|pattern| pattern.matches(name))
+        Template::parse(pattern)
+            .expect(pattern)
+            .of(&(&identity).into())
+            .is_some_and(|pattern| pattern.matches(name))
     }
 
     /// Goal: the fast ways and the general one say the same as the definition. Method: all short patterns and names over an
@@ -260,7 +264,7 @@ mod tests {
     fn what_is_put_in_means_itself() {
         let of = |claims: &str, name: &str| {
             let pattern = Template::parse("team:{claims.team}:*").expect("a pattern");
-            pattern.of(&identity(claims)).is_some_and(|pattern| pattern.matches(name))
+            pattern.of(&(&identity(claims)).into()).is_some_and(|pattern| pattern.matches(name))
         };
         assert!(of(r#"{"sub":"u","team":"a"}"#, "team:a:x") && !of(r#"{"sub":"u","team":"a"}"#, "team:b:x"));
         assert!(of(r#"{"sub":"u","team":7}"#, "team:7:x"));

@@ -20,7 +20,11 @@ static MEANING: LazyLock<Arc<Rules>> = LazyLock::new(|| {
 
 /// What the permissions of an identity allow; `None` if it has none.
 pub fn granted(identity: &Identity) -> Option<Grant> {
-    let permissions = identity.claims.get("permissions")?;
+    if !identity.has_permissions {
+        return None;
+    }
+    let claims = identity.claims.read();
+    let permissions = claims.get("permissions")?;
     if permissions.get("isAdmin") == Some(&Value::Bool(true)) {
         return Some(Grant::Everything);
     }
@@ -49,7 +53,7 @@ mod tests {
     fn may(permissions: &str, action: Action, map: &str) -> bool {
         let claims = format!(r#"{{"sub":"u","permissions":{permissions}}}"#);
         let claims = serde_json::from_str(&claims).expect("claims");
-        let identity = Identity::of_claims(claims, "roles").expect("an identity");
+        let identity = Identity::of_claims(&claims, "roles").expect("an identity");
         match granted(&identity).expect("there are permissions").view(action, map) {
             View::All => true,
             View::None => false,
@@ -87,7 +91,7 @@ mod tests {
         let grant = |user: &str| {
             let claims = format!(r#"{{"sub":"{user}","permissions":{{"canRead":["a"]}}}}"#);
             let claims = serde_json::from_str(&claims).expect("claims");
-            granted(&Identity::of_claims(claims, "roles").expect("an identity"))
+            granted(&Identity::of_claims(&claims, "roles").expect("an identity"))
         };
         assert_eq!(grant("a"), grant("b"));
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::auth::Identity;
+use crate::auth::Asker;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
@@ -25,11 +25,11 @@ impl Place {
     }
 
     /// What is there as a text: a string, or a whole number.
-    pub fn text(&self, identity: &Identity) -> Option<String> {
+    pub fn text(&self, asker: &Asker<'_>) -> Option<String> {
         match self {
-            Self::UserId => Some(identity.user.to_string()),
-            Self::Session => identity.session.as_deref().map(str::to_owned),
-            Self::Claim(path) => match identity.claims.at(path)? {
+            Self::UserId => Some(asker.identity.user.to_string()),
+            Self::Session => asker.identity.session.as_deref().map(str::to_owned),
+            Self::Claim(path) => match asker.claims.at(path)? {
                 Value::String(text) => Some(text.clone()),
                 Value::Number(number) if !number.is_f64() => Some(number.to_string()),
                 _ => None,

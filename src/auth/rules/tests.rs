@@ -7,7 +7,7 @@ fn rules(text: &str) -> Arc<Rules> {
 }
 
 fn identity(claims: &str) -> Identity {
-    Identity::of_claims(serde_json::from_str(claims).expect("claims"), "roles").expect("an identity")
+    Identity::of_claims(&serde_json::from_str(claims).expect("claims"), "roles").expect("an identity")
 }
 
 fn view(rules: &Arc<Rules>, claims: &str, action: Action, map: &str) -> View {

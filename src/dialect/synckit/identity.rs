@@ -33,9 +33,8 @@ pub fn permit<'a>(
     // To their servers a token without permissions has none. Where there are rules, these say what it may do.
     let has_none = |shard: &Shard| {
         let principal = shard.principal(caller);
-        principal.is_some_and(|principal| {
-            principal.proof == Proof::Token && principal.identity.claims.get("permissions").is_none()
-        })
+        principal
+            .is_some_and(|principal| principal.proof == Proof::Token && !principal.identity.has_permissions)
     };
     let may = match access {
         _ if !shard.has_rules() && has_none(shard) => false,
@@ -49,7 +48,8 @@ pub fn permit<'a>(
 /// Appends what `auth_success` says of somebody, or of nobody in particular.
 pub fn write(identity: Option<&Identity>, fields: &mut Fields<'_>) {
     fields.text("userId", identity.map_or(ANONYMOUS, |identity| &identity.user));
-    let permissions = identity.and_then(|identity| identity.claims.get("permissions"));
+    let claims = identity.map(|identity| identity.claims.read()).unwrap_or_default();
+    let permissions = claims.get("permissions");
     let list = |name| {
         permissions
             .map_or_else(|| Value::from(["*"].as_slice()), |all| all.get(name).cloned().unwrap_or_default())

@@ -100,7 +100,7 @@ mod tests {
 
     fn grant(rules: &Arc<Rules>, claims: &str) -> Grant {
         let claims = serde_json::from_str(claims).expect("claims");
-        rules.grant(&Identity::of_claims(claims, "roles").expect("an identity"))
+        rules.grant(&Identity::of_claims(&claims, "roles").expect("an identity"))
     }
 
     #[test]

@@ -64,7 +64,7 @@ mod tests {
 
     fn principal(claims: &str) -> Principal {
         let claims = serde_json::from_str(claims).expect("claims");
-        let identity = Identity::of_claims(claims, "roles").expect("an identity");
+        let identity = Identity::of_claims(&claims, "roles").expect("an identity");
         Principal { identity, grant: Grant::Everything, proof: Proof::Token }
     }
 

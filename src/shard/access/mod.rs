@@ -26,6 +26,7 @@ use crate::auth::rules::{Action, Asked, Facts, View};
 use crate::auth::{Principal, Standing};
 use crate::config::AuthMode;
 use crate::handover::{DeskPort, FromDesk, Verify};
+use crate::limits::TOKENS_WAITING_BYTES_MAX;
 use crate::mesh::ConnectionId;
 use crate::metrics::DeskMetrics;
 use crate::wire::Ticket;
@@ -40,13 +41,24 @@ pub struct Access {
     /// What the desk had no room for yet.
     unsent: VecDeque<Verify>,
     /// What waits for an answer of the desk; a connection is in it once at most.
-    awaited: HashMap<ConnectionId, Awaited>,
-    /// The slot of the connection that is looked at next, since another standing is in force.
-    review: Option<u32>,
+    awaited: HashMap<ConnectionId, (Awaited, usize)>,
+    /// Bytes of the credentials of those.
+    waiting_bytes: usize,
+    /// Connections that are to be looked at again, since another standing is in force.
+    review: Option<Review>,
     /// Connections with another grant than before, oldest first.
     regranted: VecDeque<Regranted>,
     /// The desk has said more than a turn had work for.
     has_more: bool,
+}
+
+/// How far all connections have been looked at again.
+#[derive(Clone, Copy)]
+pub struct Review {
+    /// The slot that is next.
+    pub slot: u32,
+    /// Whether there are other rules, and not only other revocations.
+    pub are_rules_new: bool,
 }
 
 /// A connection whose subscriptions and watches have to be looked at, as it has another grant.
@@ -86,6 +98,7 @@ impl Access {
             grants: Grants::default(),
             unsent: VecDeque::new(),
             awaited: HashMap::new(),
+            waiting_bytes: 0,
             review: None,
             regranted: VecDeque::new(),
             has_more: false,
@@ -107,9 +120,20 @@ impl Access {
         self.mode == AuthMode::Required
     }
 
-    /// Has the desk say whom a credential names.
+    /// Whether one more credential of so many bytes may wait for the desk.
+    pub const fn has_room(&self, bytes: usize) -> bool {
+        self.waiting_bytes + bytes <= TOKENS_WAITING_BYTES_MAX
+    }
+
+    /// Bytes of what waits for the desk.
+    pub const fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Has the desk say whom a credential names, for which there is room.
     pub fn verify(&mut self, turn: &mut Turn, id: ConnectionId, credential: Box<str>, awaited: Awaited) {
-        self.awaited.insert(id, awaited);
+        self.waiting_bytes += credential.len();
+        self.awaited.insert(id, (awaited, credential.len()));
         self.unsent.push_back(Verify { connection: id, credential });
         self.send(turn);
     }
@@ -173,7 +197,9 @@ impl Access {
 
     /// Takes what a connection waits for, if it still does.
     pub fn take_awaited(&mut self, id: ConnectionId) -> Option<Awaited> {
-        self.awaited.remove(&id)
+        let (awaited, bytes) = self.awaited.remove(&id)?;
+        self.waiting_bytes -= bytes;
+        Some(awaited)
     }
 
     /// Who shows nothing.
@@ -217,23 +243,25 @@ impl Access {
 
     /// Another standing is in force: every connection is looked at again.
     pub fn stand(&mut self, standing: Arc<Standing>) {
+        let rules = [&self.standing, &standing].map(|standing| standing.rules.as_ref().map(Arc::as_ptr));
+        let are_rules_new = rules[0] != rules[1] || self.review.is_some_and(|review| review.are_rules_new);
         self.anonymous = Arc::new(standing.anonymous());
         self.standing = standing;
-        self.review = Some(0);
+        self.review = Some(Review { slot: 0, are_rules_new });
     }
 
     pub const fn standing(&self) -> &Arc<Standing> {
         &self.standing
     }
 
-    /// The slot to look at next, if any is left to be looked at.
-    pub const fn review(&self) -> Option<u32> {
+    /// Who is to be looked at again.
+    pub const fn review(&self) -> Option<Review> {
         self.review
     }
 
-    /// Looks at this slot next, or at none.
-    pub const fn review_from(&mut self, slot: Option<u32>) {
-        self.review = slot;
+    /// The same from now on.
+    pub const fn set_review(&mut self, review: Option<Review>) {
+        self.review = review;
     }
 }
 

@@ -121,6 +121,13 @@ impl Clients {
         }
     }
 
+    /// The same, or when it is checked anyway, if that is sooner.
+    pub fn set_timer_sooner(&mut self, id: ConnectionId, at_ms: u64) {
+        if self.get(id).is_some_and(|connection| connection.timer.tick > at_ms / TICK_MS) {
+            self.set_timer(id, at_ms);
+        }
+    }
+
     /// Takes a connection whose timer is due; call until `None`.
     pub fn next_fired(&mut self, now_ms: u64) -> Option<ConnectionId> {
         let index = self.timers.fire(&mut self.table, now_ms)?;
