@@ -19,7 +19,7 @@ fn rules(case: &str) -> Arc<Rules> {
 }
 
 fn user(claims: &str) -> Identity {
-    Identity::of_claims(serde_json::from_str(claims).unwrap(), "roles").unwrap()
+    Identity::of_claims(&serde_json::from_str(claims).unwrap(), "roles").unwrap()
 }
 
 fn may(rules: &Arc<Rules>, who: &Identity, action: Action, map: &str) -> bool {

@@ -45,7 +45,7 @@ fn check(signed: &[Signed]) -> usize {
             if other.key == signed.iter().find(|own| own.token == *token).unwrap().key {
                 let identity = verified.unwrap_or_else(|error| panic!("{algorithm} with {kind}: {error:?}"));
                 assert_eq!((&*identity.user, identity.has_role("member")), ("Jörg", true));
-                assert_eq!(identity.claims.at("team.a").unwrap().as_array().unwrap()[1], 2.5);
+                assert_eq!(identity.claims.read().at("team.a").unwrap().as_array().unwrap()[1], 2.5);
             } else if let Ok(identity) = verified {
                 // The same key in another form.
                 assert!(other.algorithm == *algorithm && other.kind != *kind, "{algorithm} with another key");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fields::Fields;
 use super::view::{Asked, Facts, holds};
 use super::{Action, Clause, Rule, Rules};
-use crate::auth::Identity;
+use crate::auth::{Asker, Identity};
 
 /// What one rule has to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,8 @@ impl Rules {
         action: Action,
         facts: &Facts<'_>,
     ) -> Vec<Bearing> {
-        let bearing = |(index, rule): (usize, &Rule)| match rule.clause(index, identity) {
+        let asker = Asker::from(identity);
+        let bearing = |(index, rule): (usize, &Rule)| match rule.clause(index, &asker) {
             Some(clause) => rule.bearing(&clause, action, facts),
             None => Bearing::OtherUsers,
         };

@@ -59,7 +59,7 @@ fn identity(question: &Question) -> Result<Identity, TaskError> {
     claims.insert("sub".to_owned(), json!(user));
     claims.insert("roles".to_owned(), json!(question.roles));
     let bad = |error: BadIdentity| TaskError::Usage(format!("no token names such a user: {}", error.text()));
-    Identity::of_claims(Claims::from(claims), "roles").map_err(bad)
+    Identity::of_claims(&Claims::from(claims), "roles").map_err(bad)
 }
 
 /// A value as a server has it: without spaces, its names in order.
