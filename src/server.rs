@@ -294,7 +294,7 @@ struct Part {
     index: usize,
     core: usize,
     shared: Shared,
-    /// Its ways to the storage, and what wakes whoever is beside the shards.
+    /// Its ways to the storage.
     storage: Option<StoragePort>,
     /// Its way to the desk, and what is in force at first.
     desk: Option<DeskPort>,

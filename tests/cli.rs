@@ -2,6 +2,9 @@
 
 use std::process::{Command, Output};
 
+#[path = "cli/identity.rs"]
+mod identity;
+
 /// Runs `annulus` with nothing in its environment but `variables`.
 fn annulus(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_annulus"))
@@ -36,6 +39,9 @@ fn help_shows_every_topic_and_command() {
         "export",
         "import",
         "verify",
+        "key",
+        "revoke",
+        "rules",
         "Listening:",
         "Connections:",
         "Identity:",
@@ -56,7 +62,7 @@ fn help_shows_every_topic_and_command() {
 
 #[test]
 fn every_task_teaches_with_an_example() {
-    for task in ["backup", "export", "import", "verify"] {
+    for task in ["backup", "export", "import", "verify", "key", "revoke", "rules"] {
         let output = annulus(&[task, "--help"], &[]);
         assert!(output.status.success(), "{}", stderr(&output));
         let example = stdout(&output).lines().find(|line| line.contains(&format!("annulus {task} ")));

@@ -25,6 +25,8 @@ mod frozen_disk;
 mod full_disk;
 #[path = "end_to_end/http.rs"]
 mod http;
+#[path = "end_to_end/identity.rs"]
+mod identity;
 #[path = "end_to_end/locked_memory.rs"]
 mod locked_memory;
 #[path = "end_to_end/logging.rs"]

@@ -8,6 +8,7 @@ use super::believed::{Believed, Entry};
 use super::rules::Rules;
 use super::{Identity, Keys, Principal, Proof, Refused, Revoked, Standing, TokenError, Verifier};
 use crate::limits::TOKEN_BYTES_MAX;
+use crate::metrics::CREDENTIALS_REFUSED;
 
 /// See the module.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub struct Counts {
     /// Credentials that were believed before.
     pub hits: u64,
     /// By [`Refused::reason`].
-    pub refused: [u64; Refused::REASONS.len()],
+    pub refused: [u64; CREDENTIALS_REFUSED.len()],
 }
 
 impl Desk {

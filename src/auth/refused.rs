@@ -1,6 +1,8 @@
 //! Why a credential is not believed.
 
 use super::TokenError;
+#[cfg(doc)]
+use crate::metrics::CREDENTIALS_REFUSED;
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,19 +31,7 @@ impl Refused {
         }
     }
 
-    /// All that [`Self::reason`] may say.
-    pub const REASONS: [&str; 8] = [
-        "malformed",
-        "unknown_key",
-        "signature",
-        "time",
-        "audience",
-        "unknown_api_key",
-        "revoked",
-        "forbidden",
-    ];
-
-    /// Its place in [`Self::REASONS`]: what is to be told apart by who looks at many.
+    /// Its place in [`CREDENTIALS_REFUSED`]: what is told apart by who looks at many.
     pub const fn reason(self) -> usize {
         match self {
             Self::Token(error) => match error {

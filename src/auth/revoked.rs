@@ -71,8 +71,12 @@ impl Revoked {
         lines::text(&self.0)
     }
 
-    pub fn is_full(&self) -> bool {
-        self.0.len() >= REVOCATIONS_MAX
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Revokes one token; twice is once.

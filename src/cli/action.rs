@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(super) enum Action {
@@ -87,4 +87,123 @@ pub(super) enum Action {
         /// The directory to check [default: --data-dir]
         dir: Option<PathBuf>,
     },
+    /// Make, list and revoke API keys, for backends and scripts
+    ///
+    /// They are in the file of --api-keys, of which a running server takes changes at once:
+    ///
+    ///   annulus key create --name backend --role service
+    ///   annulus key list
+    ///   annulus key revoke --name backend
+    #[command(verbatim_doc_comment)]
+    Key {
+        #[command(subcommand)]
+        action: KeyAction,
+    },
+    /// Revoke a token, or all tokens that a user has so far
+    ///
+    /// It is said in the file of --revoked, of which a running server takes changes at once: who came
+    /// with such a token is closed with 4002:
+    ///
+    ///   annulus revoke --token 6f1c0a2e
+    ///   annulus revoke --user anna
+    ///   annulus revoke --user anna --issued-before 2026-11-26T20:00:00Z
+    ///   annulus revoke list
+    #[command(verbatim_doc_comment, subcommand_negates_reqs = true)]
+    Revoke {
+        #[command(flatten)]
+        what: RevokeWhat,
+        #[command(subcommand)]
+        action: Option<RevokeAction>,
+    },
+    /// Check a file of rules, and say what they let somebody do
+    ///
+    ///   annulus rules check rules.toml
+    ///   annulus rules explain --rules rules.toml --user anna --role member --claim team=red \
+    ///     --action read --map board:red --key card-1 --value '{"title":"a","team":"red"}'
+    #[command(verbatim_doc_comment)]
+    Rules {
+        #[command(subcommand)]
+        action: RulesAction,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(super) enum KeyAction {
+    /// Make a key and print it, which is done this once
+    Create {
+        /// Who it is for; its user is key:NAME
+        #[arg(long)]
+        name: String,
+        /// A role of that user; may be repeated
+        #[arg(long = "role", value_name = "ROLE", value_delimiter = ',')]
+        roles: Vec<String>,
+    },
+    /// Print what keys there are
+    List,
+    /// Take a key away: who came with it is closed with 4002
+    Revoke {
+        /// Its name
+        #[arg(long)]
+        name: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct RevokeWhat {
+    /// The `jti` of a token
+    #[arg(long, value_name = "JTI", conflicts_with = "user")]
+    pub token: Option<String>,
+    /// The `sub` of tokens
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Only tokens that were issued (`iat`) before then, and those that do not say when [default: now]
+    #[arg(long, value_name = "TIME", requires = "user", conflicts_with = "token")]
+    pub issued_before: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(super) enum RevokeAction {
+    /// Print what is revoked
+    List,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(super) enum RulesAction {
+    /// Say whether a file can be used, and where not; the exit code is 1 then
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Say what the rules of --rules let somebody do, and by which of them
+    Explain(Box<Question>),
+}
+
+/// Who asks for what.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Question {
+    /// The user [default: who shows no token]
+    #[arg(long)]
+    pub user: Option<String>,
+    /// A role of the user; may be repeated
+    #[arg(long = "role", value_name = "ROLE", value_delimiter = ',')]
+    pub roles: Vec<String>,
+    /// A claim of the token, such as team=red or level=3; may be repeated
+    #[arg(long = "claim", value_name = "NAME=VALUE")]
+    pub claims: Vec<String>,
+    /// What is to be done: read, write, delete, subscribe, publish, presence, send or admin
+    #[arg(long)]
+    pub action: String,
+    /// The name of the map, or channel:NAME, room:NAME, user:NAME
+    #[arg(long)]
+    pub map: String,
+    /// The key
+    #[arg(long, default_value = "")]
+    pub key: String,
+    /// The value that is read or written, as JSON
+    #[arg(long, value_name = "JSON")]
+    pub value: Option<String>,
+    /// The value that is there before it is written, as JSON
+    #[arg(long, value_name = "JSON")]
+    pub current: Option<String>,
 }

@@ -10,6 +10,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 pub use crate::auth::Refused;
 use crate::auth::{Principal, Standing};
 use crate::mesh::ConnectionId;
+use crate::metrics::DeskMetrics;
 
 /// A token or an API key, to be verified. Its text goes nowhere else.
 pub struct Verify {
@@ -44,6 +45,8 @@ pub struct Verified {
 pub struct DeskPort {
     pub to_desk: Producer<Verify>,
     pub from_desk: Consumer<FromDesk>,
+    /// What the desk counts, for who is asked for it.
+    pub metrics: Arc<DeskMetrics>,
 }
 
 /// The desk's end.
@@ -56,12 +59,13 @@ pub struct DeskEnd {
 /// Items one queue holds in each direction.
 const DESK_ITEMS: usize = 256;
 
-/// The queues for `shards` shards.
-pub fn connect_desk(shards: usize) -> Vec<(DeskPort, DeskEnd)> {
+/// The queues for `shards` shards of a desk that counts in `metrics`.
+pub fn connect_desk(shards: usize, metrics: &Arc<DeskMetrics>) -> Vec<(DeskPort, DeskEnd)> {
     let pair = |_| {
         let (to_desk, from_shard) = RingBuffer::new(DESK_ITEMS);
         let (to_shard, from_desk) = RingBuffer::new(DESK_ITEMS);
-        (DeskPort { to_desk, from_desk }, DeskEnd { from_shard, to_shard })
+        let metrics = Arc::clone(metrics);
+        (DeskPort { to_desk, from_desk, metrics }, DeskEnd { from_shard, to_shard })
     };
     (0..shards).map(pair).collect()
 }

@@ -4,6 +4,7 @@
 //! [`Metrics::default`], and all labels are words and numbers of ours: no peer can make a series.
 
 mod closes;
+mod desk;
 mod exposition;
 mod latency;
 mod ops;
@@ -11,6 +12,7 @@ mod process;
 mod render;
 mod storage;
 
+pub use desk::{CREDENTIALS_REFUSED, DeskMetrics};
 pub use latency::Latency;
 pub use ops::{OpKind, OpOutcome, Refusal};
 pub use process::ProcessMetrics;

@@ -113,6 +113,9 @@ impl Shard {
         if let Some(progress) = self.maps.journal().map(Journal::progress) {
             progress.metrics().render(self.turn.now.unix_ms, progress.is_read_only(), &mut page);
         }
+        if let Some(desk) = self.access.desk_metrics() {
+            desk.render(&mut page);
+        }
         (self.process)().render(&mut page);
         self.respond_page(id, head_only, StatusCode::OK, Content::of(Metrics::CONTENT_TYPE), &page);
     }

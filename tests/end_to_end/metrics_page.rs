@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::server::{Directory, TestServer, get, two_cores};
+use annulus::config::IdentityConfig;
+
+use crate::server::{Directory, TestServer, get};
 
 #[test]
 fn the_page_of_metrics_names_each_series_with_its_type() {
@@ -18,7 +20,7 @@ fn the_page_of_metrics_names_each_series_with_its_type() {
         assert_eq!(told.insert(name.to_owned(), kind.to_owned()), None, "told twice: {name}");
     }
     let directory = Directory::new();
-    let server = TestServer::on_disk(directory.path(), two_cores(), |_| {});
+    let server = TestServer::asking(directory.path(), IdentityConfig::default());
     let printed: BTreeMap<String, String> = get(server.address, "/metrics")
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))

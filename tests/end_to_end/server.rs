@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use annulus::config::{Config, DataMode, DialectPath, Fsync, StorageConfig};
+use annulus::config::{AuthMode, Config, DataMode, DialectPath, Fsync, IdentityConfig, StorageConfig};
 use annulus::io::{Control, host};
 use annulus::server::{RunError, Server, Settings};
 
@@ -35,7 +35,7 @@ impl TestServer {
 
     /// With a shard on each of `cores`, and what `change` makes of the default configuration.
     pub fn on(cores: Vec<usize>, change: impl FnOnce(&mut Config)) -> Self {
-        Self::serve(cores, None, change)
+        Self::serve(cores, None, None, change)
     }
 
     /// With its data in `directory`, a shard on each of `cores`, and what `change` makes of the defaults.
@@ -43,17 +43,29 @@ impl TestServer {
         let mut storage = storage_in(directory);
         change(&mut storage);
         let offers_durable = storage.fsync != Fsync::Never;
-        Self::serve(cores, Some(storage), |config| config.offers_durable = offers_durable)
+        Self::serve(cores, Some(storage), None, |config| config.offers_durable = offers_durable)
     }
 
     /// With its data in `directory`, or in memory, and all of it to be dropped for whoever asks.
     pub fn resettable(directory: Option<&Path>) -> Self {
-        Self::serve(two_cores(), directory.map(storage_in), |config| {
+        Self::serve(two_cores(), directory.map(storage_in), None, |config| {
             (config.test_reset, config.offers_durable) = (true, directory.is_some());
         })
     }
 
-    fn serve(cores: Vec<usize>, storage: Option<StorageConfig>, change: impl FnOnce(&mut Config)) -> Self {
+    /// With its data in `directory`, and clients that have to say who they are.
+    pub fn asking(directory: &Path, identity: IdentityConfig) -> Self {
+        Self::serve(two_cores(), Some(storage_in(directory)), Some(identity), |config| {
+            (config.auth, config.offers_durable) = (AuthMode::Required, true);
+        })
+    }
+
+    fn serve(
+        cores: Vec<usize>,
+        storage: Option<StorageConfig>,
+        identity: Option<IdentityConfig>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             drain_ms: 500,
@@ -64,8 +76,7 @@ impl TestServer {
         let (bound, is_bound) = mpsc::channel();
         // It probes the kernel with a ring of its own, whose end interrupts a later system call of this thread.
         let thread = thread::spawn(move || {
-            let server =
-                Server::bind(Settings { config, cores, storage, identity: None, node_is_chosen: false })?;
+            let server = Server::bind(Settings { config, cores, storage, identity, node_is_chosen: false })?;
             let _ = bound.send((server.addresses()[0], server.controls()));
             server.serve()
         });

@@ -24,7 +24,7 @@ fn signals_that_mean_nothing_end_nothing() {
     let mut client = Client::connect(server.address);
     client.write(r#"{"map":"m","key":"k","op":"set","value":1}"#);
     for (signal, name) in [
-        (Signal::HUP, "SIGHUP: there is nothing yet"),
+        (Signal::HUP, "SIGHUP: there is nothing that could be read again"),
         (Signal::USR1, "SIGUSR1 means nothing here"),
         (Signal::USR2, "SIGUSR2 means nothing here"),
         (Signal::ALARM, "SIGALRM means nothing here"),

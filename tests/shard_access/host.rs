@@ -42,7 +42,7 @@ impl Host {
         change(&mut config);
         let ports = mesh::connect(1).pop().unwrap();
         let mut shard = Shard::new(shared(config, None), 0, ports, None, BEGIN, 1);
-        let (port, desk) = connect_desk(1).pop().unwrap();
+        let (port, desk) = connect_desk(1, &Arc::default()).pop().unwrap();
         let standing = Arc::new(standing(rules, Revocations::default()));
         shard.stand_under(Arc::clone(&standing), Some(port));
         Self {

@@ -7,6 +7,7 @@
 
 mod action;
 mod condition;
+mod explain;
 mod fields;
 mod file;
 mod pattern;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use action::{Action, Actions};
 pub use condition::{BadCondition, Bound, Condition};
+pub use explain::Bearing;
 pub use fields::Fields;
 pub use file::BadRules;
 pub use pattern::{BadPattern, Pattern, Template};

@@ -252,7 +252,7 @@ impl Parts {
 }
 
 /// Whether a rule is about a value; `None` if its condition has no answer.
-fn holds(part: &Part, rule: &Rule, facts: &Facts<'_>, asked: &mut Asked) -> Option<bool> {
+pub(super) fn holds(part: &Part, rule: &Rule, facts: &Facts<'_>, asked: &mut Asked) -> Option<bool> {
     asked.work += 1;
     if part.keys.as_ref().is_some_and(|keys| !keys.iter().any(|key| key.matches(facts.key))) {
         return Some(false);

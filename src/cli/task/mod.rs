@@ -1,9 +1,13 @@
-//! What is done to a data directory beside serving it: backup, export, import, verify.
+//! What is done beside serving: backup, export, import and verify of a data directory, API keys, revocations, rules.
 
 mod backup;
 mod clock;
+mod entries;
+mod keys;
 mod maps;
 mod output;
+mod revoking;
+mod rules;
 mod running;
 
 use std::fmt;
@@ -11,7 +15,7 @@ use std::fs;
 use std::io::{self, ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use super::action::Action;
+use super::action::{Action, KeyAction, Question, RevokeAction, RulesAction};
 use super::flags::Flags;
 use crate::config::DataMode;
 use crate::io::{Clock, log};
@@ -48,6 +52,42 @@ pub enum Task {
     Verify {
         data_dir: PathBuf,
     },
+    CreateKey {
+        file: PathBuf,
+        name: String,
+        roles: Vec<String>,
+        mode: DataMode,
+    },
+    ListKeys {
+        file: PathBuf,
+    },
+    RevokeKey {
+        file: PathBuf,
+        name: String,
+        mode: DataMode,
+    },
+    RevokeToken {
+        file: PathBuf,
+        token: String,
+        mode: DataMode,
+    },
+    /// `issued_before`: as it was written; `None`: now.
+    RevokeUser {
+        file: PathBuf,
+        user: String,
+        issued_before: Option<String>,
+        mode: DataMode,
+    },
+    ListRevoked {
+        file: PathBuf,
+    },
+    CheckRules {
+        file: PathBuf,
+    },
+    ExplainRules {
+        file: Option<PathBuf>,
+        question: Box<Question>,
+    },
 }
 
 /// Why it was not done; printed behind `annulus: `, exit code 1.
@@ -66,6 +106,13 @@ pub enum TaskError {
     Unreached { directory: String, holder: String, socket: PathBuf, error: io::Error, advice: &'static str },
     #[error("{}: {source}", file.display())]
     File { file: PathBuf, source: io::Error },
+    #[error("{}: {problem}", file.display())]
+    Content { file: PathBuf, problem: String },
+    /// What was asked for makes no sense; one sentence that says what to write.
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Rules(#[from] crate::service::desk::DeskError),
     #[error("stdout: {0}")]
     Stdout(#[source] io::Error),
     /// Whoever read stdout has seen enough: nothing is left to do, and nothing to say.
@@ -110,6 +157,8 @@ impl Action {
     /// The task this is; itself if it is none.
     pub(super) fn into_task(self, flags: &Flags) -> Result<Task, Self> {
         let (data_dir, mode) = (flags.data.data_dir.clone(), flags.data.data_mode);
+        let (api_keys, revoked) =
+            (flags.identity.api_keys_in(&data_dir), flags.identity.revoked_in(&data_dir));
         Ok(match self {
             Self::Backup { dir } => Task::Backup { data_dir, target: dir, mode },
             Self::Export { maps, output } => Task::Export { data_dir, maps, output, mode },
@@ -122,6 +171,27 @@ impl Action {
                 Task::Clock { data_dir, set_back, drift_max_ms: flags.data.max_clock_drift_ms, mode }
             }
             Self::Verify { dir } => Task::Verify { data_dir: dir.unwrap_or(data_dir) },
+            Self::Key { action: KeyAction::Create { name, roles } } => {
+                Task::CreateKey { file: api_keys, name, roles, mode }
+            }
+            Self::Key { action: KeyAction::List } => Task::ListKeys { file: api_keys },
+            Self::Key { action: KeyAction::Revoke { name } } => {
+                Task::RevokeKey { file: api_keys, name, mode }
+            }
+            Self::Revoke { action: Some(RevokeAction::List), .. } => Task::ListRevoked { file: revoked },
+            Self::Revoke { what, .. } => match what.token {
+                Some(token) => Task::RevokeToken { file: revoked, token, mode },
+                None => Task::RevokeUser {
+                    file: revoked,
+                    user: what.user.unwrap_or_default(),
+                    issued_before: what.issued_before,
+                    mode,
+                },
+            },
+            Self::Rules { action: RulesAction::Check { file } } => Task::CheckRules { file },
+            Self::Rules { action: RulesAction::Explain(question) } => {
+                Task::ExplainRules { file: flags.identity.rules.clone(), question }
+            }
             Self::Serve | Self::Doctor | Self::Config => return Err(self),
         })
     }
@@ -145,6 +215,16 @@ impl Task {
                 clock::run(data_dir, set_back.as_deref(), *drift_max_ms, *mode)?;
             }
             Self::Verify { data_dir } => maps::verify(data_dir)?,
+            Self::CreateKey { file, name, roles, mode } => keys::create(file, name, roles, *mode)?,
+            Self::ListKeys { file } => keys::list(file)?,
+            Self::RevokeKey { file, name, mode } => keys::revoke(file, name, *mode)?,
+            Self::RevokeToken { file, token, mode } => revoking::token(file, token, *mode)?,
+            Self::RevokeUser { file, user, issued_before, mode } => {
+                revoking::user(file, user, issued_before.as_deref(), *mode)?;
+            }
+            Self::ListRevoked { file } => revoking::list(file)?,
+            Self::CheckRules { file } => rules::check(file)?,
+            Self::ExplainRules { file, question } => rules::explain(file.as_deref(), question)?,
         }
         Ok(())
     }

@@ -44,13 +44,13 @@ pub(super) fn to_file<T>(
 }
 
 /// A file beside the one that it is to be; removed when this is dropped.
-struct Unfinished {
-    file: File,
+pub(super) struct Unfinished {
+    pub file: File,
     path: PathBuf,
 }
 
 impl Unfinished {
-    fn create(whole: &Path, mode: DataMode) -> io::Result<Self> {
+    pub fn create(whole: &Path, mode: DataMode) -> io::Result<Self> {
         let mut name = whole.as_os_str().to_owned();
         name.push(format!(".{}.tmp", std::process::id()));
         let path = PathBuf::from(name);
@@ -62,7 +62,7 @@ impl Unfinished {
         Ok(unfinished)
     }
 
-    fn finish(self, whole: &Path) -> io::Result<()> {
+    pub fn finish(self, whole: &Path) -> io::Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.path, whole)?;
         // The folder, so that the name survives as well.

@@ -10,6 +10,7 @@ use crate::auth::rules::Rules;
 use crate::auth::{ApiKeys, Desk, Keys, Policy, Revoked, Verifier};
 use crate::config::IdentityConfig;
 use crate::limits::{AUTH_FILE_BYTES_MAX, KEY_FILE_BYTES_MAX, RULES_BYTES_MAX};
+use crate::metrics::DeskMetrics;
 
 /// Why what is configured cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +30,8 @@ pub enum DeskError {
 struct Source {
     flag: &'static str,
     path: PathBuf,
-    /// What was read last; `None` for one that was not there.
-    seen: Option<Vec<u8>>,
+    /// What was read last; nothing of one that is not there.
+    seen: Vec<u8>,
 }
 
 /// See the module.
@@ -52,7 +53,7 @@ impl Files {
     /// Reads everything for the first time.
     pub fn open(config: &IdentityConfig) -> Result<(Self, Desk), DeskError> {
         let source =
-            |flag, path: &Option<PathBuf>| path.clone().map(|path| Source { flag, path, seen: None });
+            |flag, path: &Option<PathBuf>| path.clone().map(|path| Source { flag, path, seen: Vec::new() });
         let mut files = Self {
             api_keys: source(API_KEYS, &config.api_keys),
             revoked: source(REVOKED, &config.revoked),
@@ -74,28 +75,30 @@ impl Files {
     }
 
     /// Reads again what was changed of those.
-    pub fn look(&mut self, desk: &mut Desk) {
+    pub fn look(&mut self, desk: &mut Desk, metrics: &DeskMetrics) {
         if let Some(source) = &mut self.api_keys
-            && let Some(api_keys) = source.if_changed(Source::api_keys)
+            && let Some(api_keys) = source.if_changed(metrics, Source::api_keys)
         {
             desk.set_api_keys(api_keys);
         }
         if let Some(source) = &mut self.revoked
-            && let Some(revoked) = source.if_changed(Source::revoked)
+            && let Some(revoked) = source.if_changed(metrics, Source::revoked)
         {
             desk.set_revoked(revoked);
         }
     }
 
     /// Reads everything again.
-    pub fn reload(&mut self, desk: &mut Desk) {
-        self.look(desk);
+    pub fn reload(&mut self, desk: &mut Desk, metrics: &DeskMetrics) {
+        self.look(desk, metrics);
         if let Some(source) = &mut self.rules
-            && let Some(rules) = source.if_changed(Source::rules)
+            && let Some(rules) = source.if_changed(metrics, Source::rules)
         {
             desk.set_rules(Some(rules));
         }
-        self.restore_keys(desk);
+        if !self.restore_keys(desk) {
+            metrics.files_refused.add(1);
+        }
     }
 
     /// Takes a set of keys that was fetched. Whether there is any use in it.
@@ -156,7 +159,11 @@ impl Files {
 
 impl Source {
     /// What `read` makes of the file, if it is another one than before and can be used.
-    fn if_changed<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, DeskError>) -> Option<T> {
+    fn if_changed<T>(
+        &mut self,
+        metrics: &DeskMetrics,
+        read: impl FnOnce(&mut Self) -> Result<T, DeskError>,
+    ) -> Option<T> {
         let before = self.seen.clone();
         let found = read(self);
         if self.seen == before && found.is_ok() {
@@ -168,6 +175,7 @@ impl Source {
                 Some(found)
             }
             Err(error) => {
+                metrics.files_refused.add(1);
                 tracing::error!("{error}; what was in force stays");
                 None
             }
@@ -177,7 +185,7 @@ impl Source {
     fn rules(&mut self) -> Result<Arc<Rules>, DeskError> {
         let content = read(self.flag, &self.path, RULES_BYTES_MAX)?;
         let rules = self.parse(&content, |text| Rules::parse(text).map(Arc::new))?;
-        self.seen = Some(content);
+        self.seen = content;
         Ok(rules)
     }
 
@@ -195,10 +203,10 @@ impl Source {
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Result<T, DeskError> {
         let content = match read(self.flag, &self.path, AUTH_FILE_BYTES_MAX) {
-            Err(DeskError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => None,
-            content => Some(content?),
+            Err(DeskError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Vec::new(),
+            content => content?,
         };
-        let found = self.parse(content.as_deref().unwrap_or_default(), parse)?;
+        let found = self.parse(&content, parse)?;
         self.seen = content;
         Ok(found)
     }
@@ -227,7 +235,7 @@ pub fn check(config: &IdentityConfig) -> Result<(), DeskError> {
 /// # Errors
 /// [`DeskError`].
 pub fn read_rules(path: &Path) -> Result<Arc<Rules>, DeskError> {
-    Source { flag: RULES, path: path.to_owned(), seen: None }.rules()
+    Source { flag: RULES, path: path.to_owned(), seen: Vec::new() }.rules()
 }
 
 fn policy(config: &IdentityConfig) -> Policy {

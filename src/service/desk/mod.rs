@@ -25,6 +25,7 @@ use crate::auth::Standing;
 use crate::config::IdentityConfig;
 use crate::handover::{DeskPort, connect_desk};
 use crate::io::{Clock, Control, Event};
+use crate::metrics::DeskMetrics;
 use files::Files;
 pub use files::{DeskError, check, open_to_others, read_rules};
 pub use handle::Handle;
@@ -56,9 +57,11 @@ impl Desk {
         clock: Clock,
     ) -> Result<(Self, Vec<DeskPort>), DeskError> {
         let (files, desk) = Files::open(config)?;
-        let (ports, ends): (Vec<_>, Vec<_>) = connect_desk(controls.len()).into_iter().unzip();
+        let metrics = Arc::new(DeskMetrics::default());
+        let (ports, ends): (Vec<_>, Vec<_>) = connect_desk(controls.len(), &metrics).into_iter().unzip();
         let event = Event::new().map_err(DeskError::Event)?;
         let running = Running {
+            metrics,
             jwks: config.jwks_url.clone().map(|url| Jwks::new(url, event.clone())),
             handle: Handle::new(event),
             watch: Watch::of(files.watched()),

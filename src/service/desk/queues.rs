@@ -135,7 +135,7 @@ mod tests {
     use crate::mesh::ConnectionId;
 
     fn queues(shards: usize) -> (Vec<DeskPort>, Queues) {
-        let (ports, ends) = connect_desk(shards).into_iter().unzip();
+        let (ports, ends) = connect_desk(shards, &Arc::default()).into_iter().unzip();
         (ports, Queues::new(ends))
     }
 

@@ -12,6 +12,7 @@ use super::queues::{Judged, Left, Queues};
 use super::watching::Watch;
 use crate::auth::{Desk, Refused, TokenError};
 use crate::io::{Clock, Control, host};
+use crate::metrics::DeskMetrics;
 
 /// Passes over the shards between two looks at anything else, and until shards are woken: some milliseconds of the
 /// most expensive signatures.
@@ -30,6 +31,7 @@ pub(super) struct Running {
     pub queues: Queues,
     pub controls: Vec<Control>,
     pub clock: Clock,
+    pub metrics: Arc<DeskMetrics>,
     pub revalidate_ms: u64,
 }
 
@@ -55,9 +57,11 @@ impl Running {
             let standing = self.desk.standing().clone();
             self.look_around(&mut times);
             if !Arc::ptr_eq(&standing, self.desk.standing()) {
+                self.metrics.standings.add(1);
                 self.queues.send_standing(self.desk.standing());
             }
             let left = self.serve();
+            self.count();
             self.queues.take_told(|shard| self.controls[shard].wake());
             match left {
                 Left::More => {}
@@ -69,11 +73,15 @@ impl Running {
 
     /// Answers some of what has come.
     fn serve(&mut self) -> Left {
-        let Self { desk, jwks, clock, queues, .. } = self;
+        let Self { desk, jwks, clock, queues, metrics, .. } = self;
         for _ in 0..PASSES {
             let left = queues.pass(|credential, may_wait| {
                 let now = clock.now();
+                let (verifications, began_ns) = (desk.counts().verifications, clock.elapsed_ns());
                 let outcome = desk.believe(credential, now.unix_ms);
+                if desk.counts().verifications > verifications {
+                    metrics.record_verification(clock.elapsed_ns() - began_ns);
+                }
                 let is_unknown = matches!(outcome, Err(Refused::Token(TokenError::UnknownKey)));
                 let now_ms = now.monotonic_us / 1000;
                 match jwks.as_mut().filter(|_| is_unknown && may_wait).map(|jwks| jwks.may_bring(now_ms)) {
@@ -88,12 +96,22 @@ impl Running {
         Left::More
     }
 
+    /// Tells who looks at the metrics.
+    fn count(&self) {
+        let counts = self.desk.counts();
+        self.metrics.hits.set(counts.hits);
+        for (told, count) in self.metrics.refused.iter().zip(counts.refused) {
+            told.set(count);
+        }
+        self.metrics.believed_bytes.set(self.desk.believed_bytes() as u64);
+    }
+
     /// Reads what has changed, or may have.
     fn look_around(&mut self, times: &mut Times) {
         let now_ms = self.now_ms();
         if self.handle.take_reload() {
             tracing::info!("SIGHUP: rules, keys, API keys and revocations are read again");
-            self.files.reload(&mut self.desk);
+            self.files.reload(&mut self.desk, &self.metrics);
             self.fetch(now_ms);
         }
         times.is_look_wanted |= self.watch.take();
@@ -104,7 +122,7 @@ impl Running {
         }
         if times.is_look_wanted && now_ms >= times.looked_ms + LOOK_PAUSE_MS {
             (times.is_look_wanted, times.looked_ms) = (false, now_ms);
-            self.files.look(&mut self.desk);
+            self.files.look(&mut self.desk, &self.metrics);
         }
         self.take_fetched(now_ms);
     }
@@ -117,12 +135,13 @@ impl Running {
 
     /// What a fetch has brought, if one has ended; else begins the one that is due.
     fn take_fetched(&mut self, now_ms: u64) {
-        let Self { jwks: Some(jwks), desk, files, queues, clock, .. } = self else { return };
+        let Self { jwks: Some(jwks), desk, files, queues, clock, metrics, .. } = self else { return };
         jwks.begin_due(now_ms);
         let Some(fetched) = jwks.take() else { return };
-        if let Some(set) = fetched {
-            jwks.judged(files.take_fetched(set, desk));
-        }
+        let has_keys = fetched.is_some_and(|set| files.take_fetched(set, desk));
+        jwks.judged(has_keys);
+        metrics.jwks_fetches.add(1);
+        metrics.jwks_failures.add(u64::from(!has_keys));
         queues.release(|credential| desk.believe(credential, clock.now().unix_ms));
     }
 

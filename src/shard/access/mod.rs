@@ -28,6 +28,7 @@ use crate::config::AuthMode;
 use crate::handover::{DeskPort, FromDesk, Verify};
 use crate::limits::TOKENS_WAITING_BYTES_MAX;
 use crate::mesh::ConnectionId;
+use crate::metrics::DeskMetrics;
 use crate::wire::Ticket;
 
 /// See the module.
@@ -105,6 +106,11 @@ impl Access {
             has_more: false,
             scratch: String::new(),
         }
+    }
+
+    /// What the desk counts, if there is one.
+    pub fn desk_metrics(&self) -> Option<&DeskMetrics> {
+        self.desk.as_ref().map(|desk| &*desk.metrics)
     }
 
     /// Whether tokens are taken here.
