@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 
 use super::cores::CoreList;
 use super::error::ConfigError;
-use super::flags::{Data, Flags, FsyncMode, LogFormat, Preset, RateLimitPolicy, Storage};
+use super::flags::{Data, Flags, FsyncMode, LogFormat, Preset, RateLimitPolicy, SessionsPolicy, Storage};
 use super::inherited;
 use super::listen::Listen;
 use super::quantity::{Bytes, Span};
-use crate::config::{AuthMode, Coalesce, Config, DialectPath, Fsync, RateLimit, StorageConfig};
+use crate::config::{AuthMode, Coalesce, Config, DialectPath, Fsync, RateLimit, Sessions, StorageConfig};
 use crate::dialect::echo;
 use crate::io::host;
 use crate::limits;
@@ -157,6 +157,15 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         node: listening.node.clone().unwrap_or_default(),
         connections_max: connections.max_connections,
         connections_per_ip_max: connections.max_connections_per_ip,
+        connections_per_user_max: connections.max_connections_per_user,
+        sessions: match connections.sessions {
+            SessionsPolicy::Append => Sessions::Append,
+            SessionsPolicy::Replace => Sessions::Replace,
+            SessionsPolicy::Reject => Sessions::Reject,
+        },
+        connection_rates: connections.connection_rates,
+        user_rates: connections.user_rates,
+        address_rates: connections.address_rates,
         handshakes_max: connections.max_handshakes,
         ipv6_prefix: connections.ipv6_prefix,
         trusted_proxies: connections.trusted_proxies.clone().unwrap_or_default().0,

@@ -14,6 +14,7 @@ impl Shard {
     /// [`AckLevel::None`], which hears of what was rejected only.
     pub fn write(&mut self, caller: Caller, ticket: Option<Ticket>, ack: AckLevel, ops: impl Ops) {
         let Self { turn, clients, maps, requests, .. } = self;
+        clients.pay_for_ops(turn, caller.connection(), || ops.targets().count());
         requests.write(turn, clients, maps, Asked { caller, ticket }, ack, ops);
     }
 

@@ -44,7 +44,7 @@ pub fn handle(shard: &mut Shard, caller: Caller, kind: MessageKind, payload: Pay
 fn handle_framed(shard: &mut Shard, caller: Caller, kind: MessageKind, payload: Payload<'_>, was_cut: bool) {
     let (bytes, bytes_max) = (payload.bytes().len(), message_bytes_max(shard.config()));
     // A message in pieces has been counted by its pieces.
-    let is_over = !was_cut && shard.over_message_rate(caller).is_some();
+    let is_over = !was_cut && shard.over_message_rate(caller, bytes).is_some();
     if bytes > bytes_max {
         return refuse(shard, caller, Refusal::TooLarge { bytes, bytes_max });
     }

@@ -9,9 +9,9 @@ use super::rate::Window;
 use super::timers::Timer;
 use super::unread::Unread;
 use crate::auth::Principal;
-use crate::mesh::{ConnectionId, ReplyTo, SubscriptionRef};
-use crate::metrics::Refusal;
+use crate::mesh::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, TurnedAway};
 use crate::shard::access::{Due, GrantId};
+use crate::shard::budgets::Purse;
 use crate::shard::outbox::Outbox;
 use crate::shard::turn::Turn;
 use crate::shard::{DialectIndex, Session};
@@ -49,6 +49,13 @@ pub enum Waits {
     Rate,
 }
 
+/// Where the directory has a connection of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub home: ShardIndex,
+    pub place: u32,
+}
+
 /// See the module. Heap is owned only while something is half received, queued or subscribed.
 #[derive(Debug)]
 pub struct Connection {
@@ -62,7 +69,7 @@ pub struct Connection {
     /// Whether the session may have changed since its bytes were counted.
     pub is_session_touched: bool,
     /// Why it was taken only to be turned away: answered once the handshake is done. A page is served all the same.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<TurnedAway>,
     /// Counted at the shard that counts its address, which must hear when it is gone.
     pub is_of_address: bool,
     /// One of those that `--max-connections` counts; before, it is one of those that `--max-handshakes` counts.
@@ -120,6 +127,13 @@ pub struct Connection {
     pub due_ms: u64,
     /// A token of it is with the desk, and it takes no further message until that is believed or not.
     pub is_being_verified: bool,
+    /// What its upgrade calls its session, for tokens that name none.
+    #[expect(clippy::box_collection, reason = "almost nobody has one")]
+    pub named_session: Option<Box<String>>,
+    /// Where it is among the connections of its user.
+    pub listed: Option<Listed>,
+    /// What it pays with for its messages, where any rate is limited.
+    pub purse: Option<Box<Purse>>,
     pub subscriptions: Vec<SubscriptionRef>,
     /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
     pub watches: Vec<u32>,
@@ -189,6 +203,9 @@ impl Connection {
             due: Due::Never,
             due_ms: u64::MAX,
             is_being_verified: false,
+            named_session: None,
+            listed: None,
+            purse: None,
             subscriptions: Vec::new(),
             watches: Vec::new(),
             watches_behind: 0,
@@ -252,4 +269,4 @@ impl Connection {
 }
 
 /// What an idle connection costs, beside its socket.
-const _: () = assert!(size_of::<Connection>() <= 560, "an idle connection must stay small");
+const _: () = assert!(size_of::<Connection>() <= 592, "an idle connection must stay small");
