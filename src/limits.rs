@@ -228,6 +228,15 @@ pub const SESSION_BYTES_MAX: usize = 64;
 pub const KEY_FILE_BYTES_MAX: usize = 256 << 10;
 /// Keys that tokens may be signed with. All that fit a token without a name of a key are tried.
 pub const TOKEN_KEYS_MAX: usize = 64;
+/// API keys, and tokens and users that are revoked: each file is read whole when it changes, in a tenth of a second at most.
+pub const API_KEYS_MAX: usize = 10_000;
+pub const REVOCATIONS_MAX: usize = 100_000;
+/// Bytes of one of these files.
+pub const AUTH_FILE_BYTES_MAX: usize = 32 << 20;
+const _: () = assert!(AUTH_FILE_BYTES_MAX >= REVOCATIONS_MAX * (USER_BYTES_MAX + 64));
+/// Credentials that are remembered once they were believed, and bytes of that: as many as a server has connections.
+pub const BELIEVED_MAX: usize = 100_000;
+pub const BELIEVED_BYTES_MAX: usize = 48 << 20;
 /// Bytes of a pattern in a rule: the name of a map, or of a key, with some wildcards.
 pub const PATTERN_BYTES_MAX: usize = 512;
 const _: () = assert!(PATTERN_BYTES_MAX >= MAP_NAME_BYTES_MAX && PATTERN_BYTES_MAX >= KEY_BYTES_MAX);

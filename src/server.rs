@@ -7,13 +7,15 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
-use crate::config::{Config, StorageConfig};
+use crate::auth::Standing;
+use crate::config::{Config, IdentityConfig, StorageConfig};
 use crate::dialect;
-use crate::handover::StoragePort;
+use crate::handover::{DeskPort, StoragePort};
 use crate::io::probe::{ProbeError, probe};
 use crate::io::ring_memory::{LockedMemory, RingSize, is_no_memory};
 use crate::io::{Beside, Clock, Control, Driver, Event, NotBound, Ring, bind};
 use crate::mesh::{self, KeyHasher, Ports, ShardIndex};
+use crate::service::desk::{Desk, DeskError};
 use crate::service::signals::Signals;
 use crate::service::{self, Opening, Store};
 use crate::shard::{Shard, Shared};
@@ -27,6 +29,8 @@ pub struct Settings {
     pub cores: Vec<usize>,
     /// Where and how maps are kept on disk; `None`: in memory only.
     pub storage: Option<StorageConfig>,
+    /// By what clients say who they are, and what they may do; `None`: nobody is asked, and everybody may do everything.
+    pub identity: Option<IdentityConfig>,
     /// Whether the configuration's node name was chosen by the user, or made up for want of one.
     pub node_is_chosen: bool,
 }
@@ -56,6 +60,8 @@ pub enum RunError {
     Random(getrandom::Error),
     #[error("{0}{advice}", advice = advice(.0))]
     Storage(#[from] StorageError),
+    #[error(transparent)]
+    Desk(#[from] DeskError),
     #[error("shard {shard} failed: {source}")]
     Failed { shard: usize, source: io::Error },
 }
@@ -83,6 +89,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     controls: Vec<Control>,
     data: Option<Data>,
+    desk: Option<(Desk, Vec<DeskPort>)>,
 }
 
 /// Maps on disk: the storage, the shards' ways to it, and what wakes it.
@@ -114,6 +121,9 @@ impl Server {
         if let Some(storage) = &settings.storage {
             locked = Some((storage, service::lock(&settings.config, storage, &clock)?));
         }
+        // Once the directory is there, as API keys are in the data directory unless they are said to be elsewhere.
+        let open_desk = |identity| Desk::open(identity, &controls, clock.clone());
+        let desk = settings.identity.as_ref().map(open_desk).transpose()?;
         // Once the data is ours, as whoever has connected is reset if this start fails.
         let listeners = bound.listen(settings.config.backlog).map_err(not_bound)?;
         let open = |(storage, lock)| Data::open(&settings.config, storage, lock, &controls, clock.clone());
@@ -122,7 +132,7 @@ impl Server {
             let chosen = settings.node_is_chosen.then_some(&*settings.config.node);
             settings.config.node = data.store.node(chosen);
         }
-        Ok(Self { settings, clock, listeners, addresses, controls, data })
+        Ok(Self { settings, clock, listeners, addresses, controls, data, desk })
     }
 
     /// The name of this node: the one that was chosen, or else that of the data set.
@@ -146,7 +156,8 @@ impl Server {
     /// [`RunError`] with what to do about it.
     pub fn run(self, signals: Signals) -> Result<(), RunError> {
         // Before the shards, so that a signal that comes while they start is not lost.
-        signals.drain(self.controls.clone());
+        let desk = self.desk.as_ref().map(|(desk, _)| desk.handle());
+        signals.tell(self.controls.clone(), desk);
         self.serve()
     }
 
@@ -178,7 +189,12 @@ impl Server {
             true => RunError::NoServiceMemory(memory),
             false => RunError::Thread(error),
         })?;
-        let mut storage_ports = storage_ports.into_iter();
+        let (mut desk_event, mut standing, mut desk_ports, mut serving_desk) = (None, None, Vec::new(), None);
+        if let Some((desk, ports)) = self.desk {
+            (desk_event, standing, desk_ports) = (Some(desk.event()), Some(desk.standing()), ports);
+            serving_desk = Some(desk.start().map_err(RunError::Thread)?);
+        }
+        let (mut storage_ports, mut desk_ports) = (storage_ports.into_iter(), desk_ports.into_iter());
         let (ready, is_ready) = mpsc::channel();
         let (ended, has_ended) = mpsc::channel();
         let mut threads: Vec<JoinHandle<()>> = Vec::with_capacity(shards);
@@ -191,13 +207,27 @@ impl Server {
             let core = self.settings.cores[index];
             let shared = shared.clone();
             let storage = storage_ports.next();
-            let beside = Beside { storage: event.clone(), desk: None };
+            let beside = Beside { storage: event.clone(), desk: desk_event.clone() };
+            let desk = desk_ports.next();
+            let standing = standing.clone();
             let (ready, ended) = (ready.clone(), ended.clone());
             let thread = thread::Builder::new().name(format!("shard-{index}"));
             let clock = self.clock.clone();
             let body = move || {
-                let part =
-                    Part { index, core, shared, storage, beside, listeners, control, ports, clock, seed };
+                let part = Part {
+                    index,
+                    core,
+                    shared,
+                    storage,
+                    desk,
+                    standing,
+                    beside,
+                    listeners,
+                    control,
+                    ports,
+                    clock,
+                    seed,
+                };
                 // The main thread is gone only if this server could not start.
                 let _ = ended.send((index, part.run(&ready, &rings)));
             };
@@ -234,6 +264,9 @@ impl Server {
             let failed = |_| RunError::Failed { shard, source: io::Error::other("the thread panicked") };
             thread.join().map_err(failed)?;
         }
+        if let Some(desk) = serving_desk {
+            desk.stop();
+        }
         service.stop();
         Ok(())
     }
@@ -263,6 +296,9 @@ struct Part {
     shared: Shared,
     /// Its ways to the storage, and what wakes whoever is beside the shards.
     storage: Option<StoragePort>,
+    /// Its way to the desk, and what is in force at first.
+    desk: Option<DeskPort>,
+    standing: Option<Arc<Standing>>,
     beside: Beside,
     listeners: Vec<OwnedFd>,
     control: Control,
@@ -288,7 +324,10 @@ impl Part {
         // Fails only if another shard could not start, which the main thread reports.
         let Ok(rings) = rings.recv() else { return Ok(()) };
         let (index, now) = (self.index as ShardIndex, self.clock.now());
-        let shard = Shard::new(self.shared, index, self.ports, self.storage, now, self.seed);
+        let mut shard = Shard::new(self.shared, index, self.ports, self.storage, now, self.seed);
+        if let Some(standing) = self.standing {
+            shard.stand_under(standing, self.desk);
+        }
         Driver::new(ring, shard, self.clock, self.control, self.beside, self.listeners, rings).run()
     }
 }

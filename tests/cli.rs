@@ -38,6 +38,7 @@ fn help_shows_every_topic_and_command() {
         "verify",
         "Listening:",
         "Connections:",
+        "Identity:",
         "Delivery:",
         "Data:",
         "Stopping:",
@@ -160,7 +161,8 @@ fn what_the_environment_has_by_chance_stops_neither_server_nor_tools() {
 // An address of the documentation range is on no host (RFC 5737).
 #[test]
 fn an_address_of_another_host_is_told_with_the_variable_it_comes_from() {
-    let output = annulus(&["--storage", "memory"], &[("HOST", "192.0.2.1"), ("PORT", "9")]);
+    let output =
+        annulus(&["--storage", "memory", "--allow-anonymous"], &[("HOST", "192.0.2.1"), ("PORT", "9")]);
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);
     assert!(text.contains("192.0.2.1:9") && text.ends_with("from HOST and PORT\n"), "{text}");

@@ -32,6 +32,32 @@ impl Claims {
     }
 }
 
+impl Claims {
+    /// Bytes that they take beside themselves, at most.
+    pub fn bytes(&self) -> usize {
+        members_bytes(&self.0)
+    }
+}
+
+/// A tree of objects: its nodes have room for 11 members and are half full at least, but for the only one.
+fn members_bytes(members: &Map<String, Value>) -> usize {
+    const NODE_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 128;
+    let heap = |(name, value): (&String, &Value)| name.len() + value_bytes(value);
+    members.len().div_ceil(5) * NODE_BYTES + members.iter().map(heap).sum::<usize>()
+}
+
+/// Beside the value itself. As deep as it nests, which the parser bounds.
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.capacity(),
+        Value::Array(elements) => {
+            elements.capacity() * size_of::<Value>() + elements.iter().map(value_bytes).sum::<usize>()
+        }
+        Value::Object(members) => members_bytes(members),
+    }
+}
+
 impl From<Map<String, Value>> for Claims {
     fn from(claims: Map<String, Value>) -> Self {
         Self(claims)

@@ -10,6 +10,8 @@ use crate::limits::{ROLE_BYTES_MAX, ROLES_MAX, SESSION_BYTES_MAX, USER_BYTES_MAX
 
 /// The user, and the role, of those who show nothing.
 pub const ANONYMOUS: &str = "anonymous";
+/// How the users begin that API keys name, and no tokens.
+pub const KEY_USERS: &str = "key:";
 
 /// A user with roles. Names are compared byte by byte and mean nothing else: a role `*` is a role of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,7 @@ pub struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadIdentity {
     User,
+    KeyUser,
     Roles,
     Session,
     Date,
@@ -47,6 +50,7 @@ impl BadIdentity {
         };
         match self {
             Self::User => "`sub` has to be a string of 1 to 256 bytes without control characters",
+            Self::KeyUser => "`sub` begins with `key:`, as only the users of API keys do",
             Self::Roles => {
                 "roles are strings, or one with spaces between them, at most 32 of 1 to 64 bytes each"
             }
@@ -63,8 +67,14 @@ impl Identity {
     /// # Errors
     /// [`BadIdentity`] for a claim of another kind or size; that of the user alone has to be there.
     pub fn of_claims(claims: Claims, roles_claim: &str) -> Result<Self, BadIdentity> {
-        let user = claims.get("sub").and_then(Value::as_str).filter(|name| is_name(name, USER_BYTES_MAX));
-        let user = user.ok_or(BadIdentity::User)?.into();
+        // Tokens of SyncKit's server say `userId`.
+        let user = claims.get("sub").or_else(|| claims.get("userId"));
+        let user = user.and_then(Value::as_str).filter(|name| is_name(name, USER_BYTES_MAX));
+        let user = user.ok_or(BadIdentity::User)?;
+        if user.starts_with(KEY_USERS) {
+            return Err(BadIdentity::KeyUser);
+        }
+        let user = user.into();
         let roles = claims.at(roles_claim).map_or(Ok(Box::default()), roles)?;
         let session = text(&claims, "session", SESSION_BYTES_MAX).map_err(|()| BadIdentity::Session)?;
         let token_id = text(&claims, "jti", usize::MAX).map_err(|()| BadIdentity::TokenId)?;
@@ -85,6 +95,14 @@ impl Identity {
             expires_ms: None,
             token_id: None,
         }
+    }
+
+    /// Bytes that it takes, at most.
+    pub fn bytes(&self) -> usize {
+        let roles: usize = self.roles.iter().map(|role| size_of::<Box<str>>() + role.len()).sum();
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let texts = self.user.len() + text(&self.session) + text(&self.token_id);
+        size_of::<Self>() + roles + texts + self.claims.bytes()
     }
 
     pub fn has_role(&self, role: &str) -> bool {
@@ -133,10 +151,16 @@ mod tests {
             let who = identity(&format!(r#"{{"sub":"{name}"}}"#)).expect("a name");
             assert_eq!((&*who.user, who.roles.len(), who.expires_ms), (name, 0, None));
         }
+        let who = |claims| identity(claims).map(|who| who.user.to_string());
+        assert_eq!(who(r#"{"userId":"a"}"#), Ok("a".to_owned()));
+        assert_eq!(who(r#"{"userId":"a","sub":"b"}"#), Ok("b".to_owned()));
+        assert_eq!(who(r#"{"userId":"a","sub":""}"#), Err(BadIdentity::User));
         let long = format!(r#"{{"sub":"{}"}}"#, "a".repeat(10 << 10));
         for bad in ["{}", r#"{"sub":""}"#, r#"{"sub":7}"#, r#"{"sub":null}"#, r#"{"sub":"a\nb"}"#, &long] {
             assert_eq!(identity(bad), Err(BadIdentity::User), "{bad:.40}");
         }
+        assert_eq!(identity(r#"{"sub":"key:backend"}"#), Err(BadIdentity::KeyUser));
+        assert!(identity(r#"{"sub":"keys:backend"}"#).is_ok());
     }
 
     #[test]

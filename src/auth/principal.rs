@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::rules::{Grant, Rules};
+use super::rules::{Grant, Rules, granted_by_permissions};
 use super::{Identity, Revocations};
 
 /// Somebody who was believed, and what that allows.
@@ -20,14 +20,14 @@ pub enum Proof {
     /// Nothing was shown.
     Nothing,
     Token,
-    /// An API key of that name.
+    /// The API key of that id.
     Key(Box<str>),
 }
 
 /// What is in force.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
-    /// `None`: everybody may do everything.
+    /// `None`: everybody may do everything, or what the permissions of its token say.
     pub rules: Option<Arc<Rules>>,
     pub revocations: Arc<Revocations>,
 }
@@ -45,13 +45,21 @@ impl Standing {
         if self.revocations.are_about(identity, proof) {
             return None;
         }
-        Some(self.rules.as_ref().map_or(Grant::Everything, |rules| rules.grant(identity)))
+        Some(self.granted(identity))
+    }
+
+    /// What an identity may do, whatever it was believed by.
+    pub(super) fn granted(&self, identity: &Identity) -> Grant {
+        match &self.rules {
+            Some(rules) => rules.grant(identity),
+            None => granted_by_permissions(identity).unwrap_or(Grant::Everything),
+        }
     }
 
     /// Who shows nothing.
     pub fn anonymous(&self) -> Principal {
         let identity = Identity::anonymous();
-        let grant = self.rules.as_ref().map_or(Grant::Everything, |rules| rules.grant(&identity));
+        let grant = self.granted(&identity);
         Principal { identity, grant, proof: Proof::Nothing }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::cores::CoreList;
 use super::quantity::Bytes;
 use super::{LogFormat, Serve, inherited};
-use crate::config::{Config, DialectPath, Fsync, StorageConfig};
+use crate::config::{AuthMode, Config, DialectPath, Fsync, StorageConfig};
 use crate::dialect::synckit;
 use crate::io::host::OpenFiles;
 use crate::io::log;
@@ -44,6 +45,8 @@ impl Banner<'_> {
             subscriptions_max = config.subscriptions_max,
             open_files = self.open_files.soft,
             allowed_origins = allowed_origins(config),
+            auth = config.auth.as_str(),
+            rules = rules(self.serve).map(|path| path.display().to_string()),
             from_environment = (!inherited.is_empty()).then(|| inherited.join(",")),
             "annulus starts"
         );
@@ -87,6 +90,7 @@ impl fmt::Display for Banner<'_> {
             };
             writeln!(f, "  origins   {}{advice}", allowed_origins(config))?;
         }
+        writeln!(f, "  identity  {}", identity(self.serve))?;
         let inherited = counting(inherited);
         if !inherited.is_empty() {
             writeln!(f, "  from environment  {}", inherited.join(", "))?;
@@ -120,6 +124,24 @@ fn allowed_origins(config: &Config) -> String {
     if origins.is_empty() { "any page may connect".to_owned() } else { origins.join(",") }
 }
 
+/// The file that says who may do what.
+fn rules(serve: &Serve) -> Option<&Path> {
+    serve.identity.as_ref()?.rules.as_deref()
+}
+
+/// Who may come, and what they may do.
+fn identity(serve: &Serve) -> String {
+    let (who, all) = match serve.config.auth {
+        AuthMode::None => ("nobody is asked who they are", "everybody may do everything"),
+        AuthMode::Optional => ("who shows no token is anonymous", "everybody may do everything"),
+        AuthMode::Required => ("everybody shows a token", "who does may do everything"),
+    };
+    match rules(serve) {
+        Some(path) => format!("{who}  (rules of {})", path.display()),
+        None => format!("{who}, and {all}  (--auth, --rules)"),
+    }
+}
+
 /// An address a client on this machine can connect to: the unspecified one is none.
 pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
@@ -150,7 +172,8 @@ mod tests {
     #[test]
     fn the_banner_says_what_runs_and_where_to_go() {
         let core = crate::io::host::allowed_cores()[0].to_string();
-        let flags = ["annulus", "--listen", "0.0.0.0:9100,[::1]:9101", "--node", "eu-1"];
+        let flags =
+            ["annulus", "--auth", "optional", "--listen", "0.0.0.0:9100,[::1]:9101", "--node", "eu-1"];
         let flags =
             [&flags[..], &["--data-dir", "/data", "--memory-limit", "32MiB", "--cores", &core]].concat();
         let Ok(Command::Serve(serve)) = parse(flags, &|_| None) else { panic!("valid flags") };
@@ -166,6 +189,7 @@ mod tests {
             "100000 connections",
             "1MiB a message",
             "4096 open files",
+            "  identity  who shows no token is anonymous, and everybody may do everything  (--auth, --rules)\n",
             "  origins   any page may connect  (--allowed-origins names those that may)\n",
             "http://127.0.0.1:9100/healthz",
             "--url ws://127.0.0.1:9100/v1",
@@ -178,9 +202,8 @@ mod tests {
     #[test]
     fn the_banner_says_whose_pages_may_connect_where_others_reach_the_server() {
         let banner = |flags: &[&str]| {
-            let Ok(Command::Serve(serve)) = parse(["annulus"].iter().chain(flags), &|_| None) else {
-                panic!("valid flags")
-            };
+            let flags = ["annulus", "--auth", "optional"].iter().chain(flags);
+            let Ok(Command::Serve(serve)) = parse(flags, &|_| None) else { panic!("valid flags") };
             Banner { serve: &serve, open_files: OpenFiles { soft: 4096, hard: 4096 } }.to_string()
         };
         assert!(!banner(&["--listen", "127.0.0.1:9000,[::1]:9000"]).contains("origins"));
@@ -209,7 +232,11 @@ mod tests {
         let text = Banner { serve: &serve, open_files: OpenFiles { soft: 4096, hard: 4096 } }.to_string();
         let counted = "  from environment  PORT, WS_MAX_CONNECTIONS, SYNCKIT_AUTH_REQUIRED\n";
         assert!(text.contains(counted) && !text.contains("hush"), "{text}");
-        for unused in ["JWT_SECRET is not used yet", "DATABASE_URL is not used", "REDIS_URL is not used"] {
+        for unused in [
+            "JWT_SECRET is not used beside SYNCKIT_AUTH_REQUIRED=false",
+            "DATABASE_URL is not used",
+            "REDIS_URL is not used",
+        ] {
             assert!(text.contains(&format!("  WARNING   {unused}")), "{text}");
         }
         assert!(text.contains("  WARNING   --enable-test-reset: whoever"), "{text}");

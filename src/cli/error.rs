@@ -7,7 +7,7 @@ use super::quantity::{Bytes, Span};
 use super::synonyms::flag_meant;
 
 /// A configuration that cannot be served. Print it behind `annulus: ` and exit with code 2.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// What the parser of the command line refused, in one line.
     #[error("{0}")]
@@ -75,14 +75,19 @@ pub enum ConfigError {
     #[error("invalid value '{value}' for {name}; write {rule}")]
     Variable { name: &'static str, value: String, rule: String },
     #[error(
-        "SYNCKIT_AUTH_REQUIRED wants tokens, which this version does not have; set it to false to let anybody in"
+        "--auth required has nothing to verify tokens with; set --jwt-secret-file, --jwt-public-key-file, --jwks-file or \
+         --jwks-url, or make an API key with `annulus key create`"
     )]
-    NoTokens,
+    NoKeys,
     #[error(
-        "JWT_SECRET wants tokens, which this version does not have; set SYNCKIT_AUTH_REQUIRED=false to let anybody \
-         in, or --no-synckit where the variable is another program's"
+        "--listen {listen} lets in more than this machine, and --auth none asks nobody who they are; set --auth required \
+         and keys (docs/identity.md), or say --allow-anonymous, with which everybody may read and write everything"
     )]
-    SecretWithoutTokens,
+    OpenToAll { listen: std::net::SocketAddr },
+    #[error("JWT_SECRET: {0}; unset it or set --no-synckit where the variable is another program's")]
+    Secret(crate::auth::KeyError),
+    #[error("{0}; see docs/identity.md")]
+    Identity(#[from] crate::service::desk::DeskError),
     #[error("the kernel gives no random bytes for a node name; choose one with --node")]
     NoRandomness,
 }

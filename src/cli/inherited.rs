@@ -12,8 +12,9 @@ use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 
 use super::error::ConfigError;
-use super::flags::{Flags, HEARTBEAT_MS, HOUR_MS};
+use super::flags::{Auth, Flags, HEARTBEAT_MS, HOUR_MS, Identity};
 use super::listen::Listen;
+use crate::config::Secret;
 
 /// Characters of a value that are shown.
 const SHOWN_CHARACTERS: usize = 40;
@@ -57,13 +58,15 @@ pub(super) const HEARTBEAT_INTERVAL: Variable = Variable {
 };
 pub(super) const AUTH_REQUIRED: Variable = Variable {
     name: "SYNCKIT_AUTH_REQUIRED",
-    flag: None,
-    meaning: "With `true` the server does not start, as this version has no tokens.",
+    flag: Some("--auth"),
+    meaning: "`true`: required. `false`: none, and with it --allow-anonymous.",
 };
 pub(super) const JWT_SECRET: Variable = Variable {
     name: "JWT_SECRET",
-    flag: None,
-    meaning: "Wants tokens, so that the server does not start without `SYNCKIT_AUTH_REQUIRED=false`. Not used yet.",
+    flag: Some("--jwt-secret-file"),
+    meaning: "The secret itself, where no flag names a key. Alone it makes --auth required, as it does there; beside \
+              `SYNCKIT_AUTH_REQUIRED=false` it is not used. A file is better: what is in the environment can be read by \
+              whoever sees the process.",
 };
 pub(super) const DATABASE_URL: Variable =
     Variable { name: "DATABASE_URL", flag: None, meaning: "Not used: maps are kept in --data-dir." };
@@ -89,7 +92,7 @@ pub(super) const VARIABLES: [&Variable; 10] = [
 
 /// Whether a variable that is there changes anything.
 pub(super) fn counts(name: &str) -> bool {
-    ![JWT_SECRET, DATABASE_URL, REDIS_URL].iter().any(|unused| unused.name == name)
+    ![DATABASE_URL, REDIS_URL].iter().any(|unused| unused.name == name)
 }
 
 /// What `--help` says of them.
@@ -145,7 +148,7 @@ pub(super) fn fill(
     {
         connections.heartbeat_ms = 2 * u64::from(interval_ms);
     }
-    reader.check_auth()?;
+    reader.auth(&mut flags.identity, is_open("auth"))?;
     for unused in [&DATABASE_URL, &REDIS_URL] {
         reader.read(unused);
     }
@@ -222,23 +225,35 @@ impl Reader<'_> {
     }
 
     /// There, tokens are asked for unless this is `false`. Where neither it nor a secret is there, nobody wishes for any.
-    fn check_auth(&mut self) -> Result<(), ConfigError> {
-        let is_required = self.read(&AUTH_REQUIRED);
-        let has_secret = self.read(&JWT_SECRET).is_some();
-        let Some(value) = is_required else {
-            return if has_secret { Err(ConfigError::SecretWithoutTokens) } else { Ok(()) };
-        };
-        let is_required =
-            BoolishValueParser::new().parse_ref(&clap::Command::default(), None, value.trim().as_ref());
-        match is_required {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(ConfigError::NoTokens),
-            Err(_) => Err(refusal(&AUTH_REQUIRED, value, "false")),
+    fn auth(&mut self, identity: &mut Identity, is_open: bool) -> Result<(), ConfigError> {
+        if is_open {
+            let is_required = self.read(&AUTH_REQUIRED).map(is_true).transpose()?;
+            let has_secret = (self.environment)(JWT_SECRET.name).is_some_and(|value| !value.is_empty());
+            identity.auth = match is_required {
+                Some(false) => Auth::None,
+                Some(true) => Auth::Required,
+                None if has_secret => Auth::Required,
+                None => identity.auth,
+            };
+            identity.allow_anonymous |= is_required == Some(false);
+            if is_required == Some(false) && has_secret {
+                self.found
+                    .ignored
+                    .push("JWT_SECRET is not used beside SYNCKIT_AUTH_REQUIRED=false; set it to true".into());
+            }
         }
+        if identity.auth != Auth::None && !identity.has_keys() {
+            identity.secret = self.read(&JWT_SECRET).map(|secret| Secret(secret.into()));
+        }
+        Ok(())
     }
 }
 
+fn is_true(value: String) -> Result<bool, ConfigError> {
+    let parsed = BoolishValueParser::new().parse_ref(&clap::Command::default(), None, value.trim().as_ref());
+    parsed.map_err(|_| refusal(&AUTH_REQUIRED, value, "true or false"))
+}
+
 fn refusal(variable: &Variable, value: String, rule: &str) -> ConfigError {
-    let way_out = variable.flag.unwrap_or("--no-synckit");
-    ConfigError::Variable { name: variable.name, value, rule: format!("{rule}, or set {way_out}") }
+    ConfigError::Variable { name: variable.name, value, rule: format!("{rule}, or set --no-synckit") }
 }

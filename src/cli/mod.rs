@@ -32,6 +32,7 @@ pub use resolve::{LogSettings, Serve};
 pub use task::{Task, TaskError};
 
 use crate::io::host;
+use crate::service::desk;
 use crate::service::signals::{MEANINGS, Meaning};
 use action::Action;
 use flags::Cli;
@@ -94,7 +95,10 @@ pub fn parse(
             json: simd_json::to_string_pretty(&flags).expect("a struct of numbers and text has a JSON form"),
             remarks: serve.remarks,
         },
-        _ => Command::Serve(serve),
+        _ => {
+            serve.identity.as_ref().map_or(Ok(()), desk::check)?;
+            Command::Serve(serve)
+        }
     })
 }
 

@@ -6,14 +6,20 @@ use std::net::SocketAddr;
 
 use super::cores::CoreList;
 use super::error::ConfigError;
-use super::flags::{Data, Flags, FsyncMode, LogFormat, Preset, RateLimitPolicy, SessionsPolicy, Storage};
+use super::flags::{
+    Auth, Data, Flags, FsyncMode, Identity, LogFormat, Preset, RateLimitPolicy, SessionsPolicy, Storage,
+};
 use super::inherited;
 use super::listen::Listen;
 use super::quantity::{Bytes, Span};
-use crate::config::{AuthMode, Coalesce, Config, DialectPath, Fsync, RateLimit, Sessions, StorageConfig};
+use crate::auth::Keys;
+use crate::config::{
+    Coalesce, Config, DialectPath, Fsync, IdentityConfig, RateLimit, Sessions, StorageConfig,
+};
 use crate::dialect::echo;
 use crate::io::host;
 use crate::limits;
+use crate::service::desk;
 
 /// Everything `annulus serve` needs to know.
 #[derive(Clone, Debug)]
@@ -24,12 +30,16 @@ pub struct Serve {
     pub cores: Vec<usize>,
     /// Where and how maps are kept on disk; `None`: in memory only.
     pub storage: Option<StorageConfig>,
+    /// By what clients say who they are, and what they may do; `None`: nobody is asked, and everybody may do everything.
+    pub identity: Option<IdentityConfig>,
     /// Whether `--node` names this node. Otherwise the name that a data directory has is used.
     pub node_is_chosen: bool,
     /// Variables of SyncKit's servers that counted.
     pub inherited: Vec<&'static str>,
     /// Variables that look as if they should count and do not, a sentence each.
     pub remarks: Vec<String>,
+    /// What is open to others and need not be, a sentence each.
+    pub cautions: Vec<String>,
     /// How and what to log.
     pub log: LogSettings,
 }
@@ -45,7 +55,6 @@ impl Serve {
     /// What whoever starts this should think over.
     pub fn warnings(&self) -> Vec<&str> {
         let has = |variable: &inherited::Variable| self.inherited.contains(&variable.name);
-        let secret = "JWT_SECRET is not used yet: this version has no tokens, so anybody may read and write";
         let database = match self.storage {
             Some(_) => "DATABASE_URL is not used: maps are kept in --data-dir",
             None => "DATABASE_URL is not used: maps are kept in memory, or with --storage disk in --data-dir",
@@ -53,13 +62,12 @@ impl Serve {
         let redis = "REDIS_URL is not used: one process serves all cores, and there is nobody to tell";
         let reset = "--enable-test-reset: whoever reaches this port can drop all maps with POST /_test/clear";
         let all = [
-            (has(&inherited::JWT_SECRET), secret),
             (has(&inherited::DATABASE_URL), database),
             (has(&inherited::REDIS_URL), redis),
             (self.config.test_reset, reset),
         ];
         let warnings = all.into_iter().filter_map(|(applies, warning)| applies.then_some(warning));
-        warnings.chain(self.remarks.iter().map(String::as_str)).collect()
+        warnings.chain(self.remarks.iter().chain(&self.cautions).map(String::as_str)).collect()
     }
 }
 
@@ -118,13 +126,14 @@ pub(super) fn settings(
     node_is_chosen: bool,
     allowed_cores: &[usize],
 ) -> Result<Serve, ConfigError> {
-    let serve = unchecked(flags, addresses(&flags.listening.listen)?, node_is_chosen);
+    let mut serve = unchecked(flags, addresses(&flags.listening.listen)?, node_is_chosen);
     check_cores(&serve.cores, allowed_cores)?;
     check_listen(&serve.config)?;
     check_sizes(&serve.config)?;
     check_outbox(&serve.config)?;
     check_times(&serve.config)?;
     check_memory(&serve)?;
+    check_identity(&flags.identity, &mut serve)?;
     if let Some(storage) = &serve.storage {
         check_storage(storage, allowed_cores)?;
     }
@@ -148,7 +157,7 @@ fn addresses(listen: &[Listen]) -> Result<Vec<SocketAddr>, ConfigError> {
 }
 
 fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Serve {
-    let Flags { listening, connections, delivery, synckit, data, stopping, logs } = flags;
+    let Flags { listening, connections, identity, delivery, synckit, data, stopping, logs } = flags;
     let low_latency = Coalesce::LOW_LATENCY;
     let storage = storage_config(data);
     let config = Config {
@@ -188,8 +197,8 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         },
         bad_messages_max: connections.max_bad_messages,
         allowed_origins: connections.allowed_origins.iter().flatten().cloned().collect(),
-        auth: AuthMode::None,
-        auth_timeout_ms: 5_000,
+        auth: identity.auth.mode(),
+        auth_timeout_ms: identity.auth_timeout_ms,
         dialects: [
             Some(DialectPath::NATIVE),
             synckit.dialect(),
@@ -218,7 +227,9 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
     };
     let cores = listening.cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
     let log = LogSettings { format: logs.log_format, filter: logs.log_level.clone() };
-    Serve { config, cores, storage, node_is_chosen, inherited: Vec::new(), remarks: Vec::new(), log }
+    let identity = identity.config(storage.as_ref().map(|storage| &*storage.data_dir));
+    let (inherited, remarks, cautions) = Default::default();
+    Serve { config, cores, storage, identity, node_is_chosen, inherited, remarks, cautions, log }
 }
 
 fn storage_config(data: &Data) -> Option<StorageConfig> {
@@ -328,6 +339,31 @@ fn check_memory(serve: &Serve) -> Result<(), ConfigError> {
     if given.0 != 0 && given < min {
         return Err(ConfigError::MemoryLimitTooSmall { given, cores, min });
     }
+    Ok(())
+}
+
+fn check_identity(flags: &Identity, serve: &mut Serve) -> Result<(), ConfigError> {
+    let has_api_keys =
+        |identity: &IdentityConfig| identity.api_keys.as_ref().is_some_and(|path| path.exists());
+    if flags.auth == Auth::Required && !flags.has_keys() && !serve.identity.as_ref().is_some_and(has_api_keys)
+    {
+        return Err(ConfigError::NoKeys);
+    }
+    if let Some(secret) = &flags.secret {
+        Keys::default().add_secret(secret.0.as_bytes()).map_err(ConfigError::Secret)?;
+    }
+    let open = serve.config.listen.iter().find(|address| !address.ip().is_loopback());
+    if let Some(&listen) = open.filter(|_| flags.auth == Auth::None) {
+        if !flags.allow_anonymous {
+            return Err(ConfigError::OpenToAll { listen });
+        }
+        let what = match flags.rules {
+            Some(_) => "do what --rules lets `anonymous` do",
+            None => "read, write and remove everything",
+        };
+        serve.cautions.push(format!("--allow-anonymous: everybody who reaches {listen} may {what}"));
+    }
+    serve.cautions.extend(serve.identity.as_ref().and_then(desk::open_to_others));
     Ok(())
 }
 

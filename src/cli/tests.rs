@@ -4,12 +4,16 @@
 use std::ffi::OsString;
 
 use super::*;
-use crate::config::{AllowedOrigin, Coalesce, Config, DialectPath, Fsync, RateLimit, Rates};
+use crate::config::{
+    AllowedOrigin, AuthMode, Coalesce, Config, DialectPath, Fsync, RateLimit, Rates, Secret,
+};
 use crate::dialect::{echo, synckit};
 
 fn serve(flags: &[&str]) -> Result<Serve, ConfigError> {
     serve_in(&[], flags)
 }
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// With these variables of SyncKit's servers.
 fn serve_in(variables: &[(&str, &str)], flags: &[&str]) -> Result<Serve, ConfigError> {
@@ -225,8 +229,8 @@ fn the_variables_of_synckit_are_defaults() {
         ("SYNCKIT_MAX_CONNECTIONS_PER_IP", "50"),
         ("SYNCKIT_MAX_MESSAGES_PER_MINUTE", "500"),
         ("WS_HEARTBEAT_INTERVAL", "30000"),
-        ("SYNCKIT_AUTH_REQUIRED", "False"),
-        ("JWT_SECRET", "secret"),
+        ("SYNCKIT_AUTH_REQUIRED", "True"),
+        ("JWT_SECRET", SECRET),
         ("DATABASE_URL", "postgres://db"),
         ("REDIS_URL", "redis://cache"),
     ];
@@ -237,7 +241,9 @@ fn the_variables_of_synckit_are_defaults() {
     assert_eq!((config.messages_per_minute_max, config.heartbeat_ms), (500, 60_000));
     assert_eq!(given.inherited, variables.map(|(name, _)| name));
     assert_eq!(given.inherited, inherited::VARIABLES.map(|variable| variable.name), "all of them were tried");
-    assert_eq!(given.warnings().len(), 3);
+    assert_eq!(given.warnings().len(), 2);
+    assert_eq!(config.auth, AuthMode::Required);
+    assert_eq!(given.identity.and_then(|identity| identity.secret), Some(Secret(SECRET.into())));
 
     let without = serve_in(&variables, &["--no-synckit"]).unwrap();
     assert_eq!(without.config.listen, Config::default().listen);
@@ -246,7 +252,9 @@ fn the_variables_of_synckit_are_defaults() {
 
 #[test]
 fn port_and_host_change_their_part_of_the_default() {
-    let listen = |variables: &[(&str, &str)]| serve_in(variables, &[]).unwrap().config.listen[0].to_string();
+    let listen = |variables: &[(&str, &str)]| {
+        serve_in(variables, &["--allow-anonymous"]).unwrap().config.listen[0].to_string()
+    };
     assert_eq!(listen(&[("PORT", "80")]), "127.0.0.1:80");
     assert_eq!(listen(&[("HOST", "::")]), "[::]:9000");
     assert_eq!(listen(&[("HOST", ""), ("PORT", "")]), "127.0.0.1:9000");
@@ -267,10 +275,10 @@ fn the_command_line_wins_over_the_variables_of_synckit_and_those_that_lose_are_n
 #[test]
 fn a_bad_variable_of_synckit_is_named() {
     for (name, value, part) in [
-        ("SYNCKIT_AUTH_REQUIRED", "true", "set it to false"),
-        ("SYNCKIT_AUTH_REQUIRED", "1", "set it to false"),
-        ("SYNCKIT_AUTH_REQUIRED", "perhaps", "write false, or set --no-synckit"),
-        ("JWT_SECRET", "hush", "set SYNCKIT_AUTH_REQUIRED=false"),
+        ("SYNCKIT_AUTH_REQUIRED", "true", "set --jwt-secret-file"),
+        ("SYNCKIT_AUTH_REQUIRED", "1", "set --jwt-secret-file"),
+        ("SYNCKIT_AUTH_REQUIRED", "perhaps", "write true or false, or set --no-synckit"),
+        ("JWT_SECRET", "hush", "the secret has 4 bytes and needs at least 32"),
     ] {
         let text = serve_in(&[(name, value)], &[]).expect_err("it cannot be served").to_string();
         assert!(text.contains(name) && text.contains(part), "{name}={value}: {text}");
@@ -387,6 +395,17 @@ fn each_rule_between_flags_has_its_refusal() {
         (vec!["--trusted-proxies", "10.0.0.1,proxy"], "'proxy' is no network"),
         (vec!["--synckit-path", "ws"], "'ws' is no path"),
         (vec!["--log-level", "loud"], "'loud' is no filter"),
+        (vec!["--auth", "required"], "set --jwt-secret-file"),
+        (vec!["--listen", "0.0.0.0:9"], "--listen 0.0.0.0:9 lets in more than this machine"),
+        (vec!["--auth", "some"], "use one of none, optional, required"),
+        (
+            vec!["--jwks-url", "http://192.0.2.1/keys"],
+            "keys come over https, and over http from this host only",
+        ),
+        (vec!["--jwks-url", "http://localhost@192.0.2.1/keys"], "from this host only"),
+        (vec!["--jwks-url", "/keys"], "write one such as https://"),
+        (vec!["--jwt-issuer", ""], "a value is required for"),
+        (vec!["--auth-revalidate-ms", "999"], "1000..="),
         (vec!["--preset", "fast"], "use one of low-latency, balanced, high-throughput"),
     ] {
         let text = refusal(&flags);
@@ -421,4 +440,147 @@ fn the_printed_configuration_has_every_flag_by_name() {
     assert_eq!(printed["trusted-proxies"], simd_json::json!([]));
     assert_eq!(printed["node"], simd_json::json!("x"));
     assert_eq!(printed["tombstone-retention"], simd_json::json!("30d"));
+}
+
+/// A directory of its own, gone at the end.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("annulus-cli-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// A file in it, and its path.
+    fn file(&self, name: &str, content: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn every_flag_of_identity_reaches_its_setting() {
+    let folder = Folder::new("identity");
+    let rules = folder.file("rules.toml", "[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]");
+    let secret = folder.file("secret", SECRET);
+    let given = serve(&[
+        "--auth",
+        "required",
+        "--jwt-secret-file",
+        &secret,
+        "--jwks-url",
+        "https://login.example/keys",
+        "--jwt-issuer",
+        "i",
+        "--jwt-audience",
+        "a",
+        "--jwt-leeway-ms",
+        "2",
+        "--jwt-allow-no-expiry",
+        "--jwt-roles-claim",
+        "app.roles",
+        "--rules",
+        &rules,
+        "--api-keys",
+        "/k",
+        "--revoked",
+        "/r",
+        "--auth-timeout-ms",
+        "3",
+        "--auth-revalidate-ms",
+        "4000",
+        "--listen",
+        "0.0.0.0:0",
+    ])
+    .unwrap();
+    let expected = crate::config::IdentityConfig {
+        secret_file: Some(secret.clone().into()),
+        secret: None,
+        public_key_files: Vec::new(),
+        jwks_file: None,
+        jwks_url: Some("https://login.example/keys".to_owned()),
+        issuer: Some("i".into()),
+        audience: Some("a".into()),
+        leeway_ms: 2,
+        allow_no_expiry: true,
+        roles_claim: "app.roles".into(),
+        rules: Some(rules.clone().into()),
+        api_keys: Some("/k".into()),
+        revoked: Some("/r".into()),
+        revalidate_ms: 4_000,
+    };
+    assert_eq!(format!("{:?}", given.identity.as_ref().unwrap()), format!("{expected:?}"));
+    assert_eq!((given.config.auth, given.config.auth_timeout_ms), (AuthMode::Required, 3));
+    let caution = "has mode 644, so that others may use it";
+    assert!(given.warnings().iter().any(|warning| warning.contains(caution)), "{:?}", given.warnings());
+
+    let default = serve(&["--rules", &rules, "--data-dir", "/d"]).unwrap().identity.unwrap();
+    assert_eq!((default.api_keys, default.revoked), (Some("/d/api-keys".into()), Some("/d/revoked".into())));
+    let in_memory = serve(&["--rules", &rules, "--storage", "memory"]).unwrap().identity.unwrap();
+    assert_eq!((in_memory.api_keys, in_memory.revoked), (None, None));
+    assert!(serve(&["--jwt-secret-file", &secret]).unwrap().identity.is_none(), "nobody is asked");
+}
+
+#[test]
+fn what_the_desk_cannot_use_is_told_before_anything_starts() {
+    let folder = Folder::new("unusable");
+    let [short, bad] = [folder.file("short", "hush\n"), folder.file("bad", "[[rule]]\nallow = [\"reed\"]")];
+    for (flags, part) in [
+        (["--jwt-secret-file", &short], "the secret has 4 bytes and needs at least 32"),
+        (["--jwt-public-key-file", &short], "there is no public key in it"),
+        (["--jwks-file", &short], "it is no JSON Web Key Set"),
+        (["--jwks-file", "/nowhere"], "--jwks-file /nowhere: No such file"),
+        (["--rules", &bad], "there is no action \"reed\""),
+        (["--api-keys", &bad], "line 1: "),
+        (["--revoked", &bad], "line 1: "),
+    ] {
+        let text = refusal(&[&["--auth", "optional"][..], &flags].concat());
+        assert!(text.contains(part) && text.contains(flags[1]), "{text}");
+        assert!(text.ends_with("; see docs/identity.md"), "{text}");
+    }
+    let text = refusal(&["--rules", &bad]);
+    assert!(text.contains("there is no action"), "{text}");
+}
+
+#[test]
+fn who_lets_anybody_in_from_elsewhere_has_to_say_so() {
+    let open = ["--listen", "127.0.0.1:0", "--listen", "[::]:9"];
+    let text = serve_in(&[("HOST", "0.0.0.0")], &[]).expect_err("nobody has said so").to_string();
+    assert!(text.contains("--allow-anonymous") && text.ends_with("; --listen comes from HOST"), "{text}");
+    assert!(refusal(&open).contains("--listen [::]:9 lets in"));
+    let given = serve(&[&open[..], &["--allow-anonymous"]].concat()).unwrap();
+    let caution = "--allow-anonymous: everybody who reaches [::]:9 may read, write and remove everything";
+    assert_eq!(given.warnings(), [caution]);
+    assert!(serve(&["--allow-anonymous"]).unwrap().warnings().is_empty(), "nobody reaches it");
+    assert!(serve(&[&open[..], &["--auth", "optional"]].concat()).is_ok());
+}
+
+// There, tokens are asked for unless somebody says that they are not.
+#[test]
+fn what_synckit_asks_of_clients_is_asked_here() {
+    let auth = |variables: &[(&str, &str)], flags: &[&str]| {
+        let given = serve_in(variables, flags).unwrap();
+        let has_secret = given.identity.as_ref().is_some_and(|identity| identity.secret.is_some());
+        (given.config.auth, has_secret, given.remarks.len())
+    };
+    let (secret, open) = (("JWT_SECRET", SECRET), ("SYNCKIT_AUTH_REQUIRED", "false"));
+    assert_eq!(auth(&[secret], &[]), (AuthMode::Required, true, 0));
+    assert_eq!(auth(&[open], &[]), (AuthMode::None, false, 0));
+    assert_eq!(auth(&[secret, open], &[]), (AuthMode::None, false, 1));
+    assert_eq!(auth(&[secret, open], &["--auth", "optional"]), (AuthMode::Optional, true, 0));
+    assert_eq!(auth(&[secret], &["--auth", "none"]), (AuthMode::None, false, 0));
+    assert_eq!(auth(&[secret], &["--no-synckit"]), (AuthMode::None, false, 0));
+    assert!(serve_in(&[open, ("HOST", "0.0.0.0")], &[]).is_ok(), "it says so");
+    let own = auth(&[secret], &["--auth", "optional", "--jwks-url", "https://login.example/keys"]);
+    assert_eq!(own, (AuthMode::Optional, false, 0), "our own keys come first");
+    let given = serve_in(&[secret], &[]).unwrap();
+    assert!(!format!("{given:?}").contains(SECRET), "it is in no text");
 }

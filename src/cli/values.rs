@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::config::{AllowedOrigin, DataMode, DialectPath};
 use crate::dialect::{echo, synckit};
 use crate::limits;
+use crate::service::desk::check_url;
 use crate::wire::http;
 
 /// A node name that can stand inside the text form of a stamp and inside a JSON string as it is.
@@ -44,6 +45,14 @@ pub(super) fn parse_dialect_path(text: &str) -> Result<Cow<'static, str>, String
         return Err(format!("'{text}' has a meaning already; choose another path such as /ws"));
     }
     Ok(Cow::Owned(path.to_owned()))
+}
+
+/// Where keys are fetched from.
+pub(super) fn parse_jwks_url(text: &str) -> Result<String, String> {
+    let advice = "write one such as https://login.example/.well-known/jwks.json";
+    check_url(text)
+        .map(|()| text.to_owned())
+        .map_err(|why| format!("'{text}' cannot be used, as {why}; {advice}"))
 }
 
 /// Permission bits of files, in octal as for `chmod`.

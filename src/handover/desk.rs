@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::auth::{Principal, Standing, TokenError};
+pub use crate::auth::Refused;
+use crate::auth::{Principal, Standing};
 use crate::mesh::ConnectionId;
 
 /// A token or an API key, to be verified. Its text goes nowhere else.
@@ -36,28 +37,6 @@ pub enum FromDesk {
 pub struct Verified {
     pub connection: ConnectionId,
     pub outcome: Result<Arc<Principal>, Refused>,
-}
-
-/// Why a credential is not believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    Token(TokenError),
-    UnknownKey,
-    Revoked,
-    /// Who it names may not use this server.
-    Forbidden,
-}
-
-impl Refused {
-    /// The same in a few words.
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Token(error) => error.text(),
-            Self::UnknownKey => "there is no such API key",
-            Self::Revoked => "it was revoked",
-            Self::Forbidden => "this identity may not use this server",
-        }
-    }
 }
 
 /// The shard's end.

@@ -85,6 +85,14 @@ pub fn yield_to_all() -> io::Result<()> {
     Ok(rustix::process::setpriority_process(None, 19)?)
 }
 
+/// Lets the shards go before the calling thread where they share a core, but for a share that lets it go on.
+///
+/// # Errors
+/// None that is known: everybody may step back.
+pub fn yield_to_shards() -> io::Result<()> {
+    Ok(rustix::process::setpriority_process(None, 5)?)
+}
+
 /// Whether this process was started with `signal` ignored, as `nohup` does with SIGHUP.
 pub fn ignores_signal(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -11,19 +11,20 @@
 //! shards.rs      the way back to the shards         signals.rs   what signals do
 //! parts.rs       what these threads share           ending.rs    the end of the process when it is not orderly
 //! place.rs       whether a file is where it was      spares.rs      files that become segments
-//! blocks.rs      memory for them
+//! blocks.rs      memory for them                   desk/          who tokens name, and what is in force
 //! ```
 //!
 //! What decides is in `folding.rs`, `loading.rs`, `segments.rs` and `types.rs`, which know no thread and no clock: the threads drive
 //! them, and so does `tests/simulator`, one step at a time and with anything in between.
 //!
-//! order: mod → { store, control, checkpoint, signals } → journal → loader → parts → spares →
+//! order: mod → { store, control, checkpoint, signals } → { journal, desk } → loader → parts → spares →
 //! { folding, loading } → data_set → { segments, shards, types, ending, room, files, pressure } → { place, blocks }
 
 mod blocks;
 mod checkpoint;
 mod control;
 mod data_set;
+pub mod desk;
 mod ending;
 mod files;
 mod folding;

@@ -8,6 +8,7 @@ use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SI
 use signal_hook::iterator::Signals as Incoming;
 use signal_hook::low_level::signal_name;
 
+use super::desk;
 use super::ending::EXIT_AT_ONCE;
 use crate::io::{Control, host, log};
 
@@ -27,8 +28,8 @@ pub const MEANINGS: [Meaning; 5] = [
     },
     Meaning {
         signals: "SIGHUP",
-        meaning: "Read again what can be read again, which is nothing yet: a line in the log says so. It stays ignored \
-                  where it was ignored at the start, as under nohup.",
+        meaning: "Read again --rules, --api-keys, --revoked and the keys for tokens. What cannot be used is said in the log, \
+                  and what was in force stays. It stays ignored where it was ignored at the start, as under nohup.",
     },
     Meaning { signals: "SIGUSR1, SIGUSR2, SIGALRM", meaning: "Nothing; a line in the log says so." },
     Meaning {
@@ -43,13 +44,13 @@ pub const MEANINGS: [Meaning; 5] = [
     },
 ];
 
-/// What the thread drains, once there is something.
-type Shards = Arc<OnceLock<Vec<Control>>>;
+/// Whom the thread tells, once there is somebody.
+type Told = Arc<OnceLock<(Vec<Control>, Option<desk::Handle>)>>;
 
 /// The signals of this process, none of which does from here on what the kernel would do.
 #[derive(Debug)]
 pub struct Signals {
-    shards: Shards,
+    told: Told,
 }
 
 impl Signals {
@@ -63,23 +64,23 @@ impl Signals {
             taken.push(SIGHUP);
         }
         let incoming = Incoming::new(taken)?;
-        let shards = Shards::default();
-        let drained = Arc::clone(&shards);
-        thread::Builder::new().name("signals".to_owned()).spawn(move || wait(incoming, &drained))?;
-        Ok(Self { shards })
+        let told = Told::default();
+        let tells = Arc::clone(&told);
+        thread::Builder::new().name("signals".to_owned()).spawn(move || wait(incoming, &tells))?;
+        Ok(Self { told })
     }
 
-    /// From here on, what ends the process drains `shards` first.
-    pub(crate) fn drain(self, shards: Vec<Control>) {
+    /// From here on, what ends the process drains `shards` first, and `desk` reads again what it has read.
+    pub(crate) fn tell(self, shards: Vec<Control>, desk: Option<desk::Handle>) {
         // There is one server in a process that takes signals.
-        let _ = self.shards.set(shards);
+        let _ = self.told.set((shards, desk));
     }
 }
 
-fn wait(mut incoming: Incoming, shards: &Shards) {
+fn wait(mut incoming: Incoming, told: &Told) {
     let mut is_draining = false;
     for signal in incoming.forever() {
-        match (signal, shards.get()) {
+        match (signal, told.get()) {
             (SIGTERM | SIGINT, None) => {
                 tracing::info!("told to end before anything was served");
                 log::exit(0);
@@ -88,7 +89,7 @@ fn wait(mut incoming: Incoming, shards: &Shards) {
                 tracing::warn!("a second signal: ending at once");
                 log::exit(EXIT_AT_ONCE);
             }
-            (SIGTERM | SIGINT, Some(shards)) => {
+            (SIGTERM | SIGINT, Some((shards, _))) => {
                 is_draining = true;
                 tracing::info!(
                     "draining, after --drain-lead-ms: clients are told to come back later; a second signal ends the \
@@ -96,7 +97,8 @@ fn wait(mut incoming: Incoming, shards: &Shards) {
                 );
                 shards.iter().for_each(Control::drain);
             }
-            (SIGHUP, _) => tracing::info!("SIGHUP: there is nothing yet that could be read again"),
+            (SIGHUP, Some((_, Some(desk)))) => desk.reload(),
+            (SIGHUP, _) => tracing::info!("SIGHUP: there is nothing that could be read again"),
             // The write that has failed says more.
             (SIGXFSZ, _) => {}
             _ => tracing::info!("{} means nothing here", signal_name(signal).unwrap_or("this signal")),

@@ -55,6 +55,14 @@ pub trait Dialect: Sync {
         Answered::default()
     }
 
+    /// The caller has become somebody, or has other rights than before.
+    fn identified(&self, _shard: &mut Shard, _caller: Caller) {}
+
+    /// The caller is subscribed to a map, or watches a room, and may not any more: it is to be ended and told.
+    fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {
+        about.end(shard, caller);
+    }
+
     /// Goes on with what lasts for more than a turn, as was asked for with [`Commons::go_on`].
     fn go_on(&self, _shard: &mut Shard) {}
 
@@ -119,6 +127,23 @@ pub trait Dialect: Sync {
     }
 }
 
+/// What a connection hears of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About<'a> {
+    Map(&'a str),
+    Room(&'a str),
+}
+
+impl About<'_> {
+    /// Has it hear nothing more of it.
+    pub fn end(self, shard: &mut Shard, caller: Caller) {
+        match self {
+            Self::Map(map) => shard.unsubscribe(caller, map),
+            Self::Room(room) => shard.unwatch_presence(caller, room),
+        }
+    }
+}
+
 /// What follows from an answer.
 #[derive(Clone, Copy, Default)]
 pub struct Answered {
@@ -145,8 +170,6 @@ pub enum Event<'a> {
     Authenticated { ticket: Option<&'a Ticket>, identity: &'a Identity },
     /// The token is nearly over, at that Unix millisecond.
     Expiring { expires_ms: u64 },
-    /// It hears no more of a map or room, without having asked for that.
-    Unsubscribed { name: &'a str, reject: Reject },
     /// The answer to a read.
     Entries { ticket: Option<&'a Ticket>, map: &'a str, entries: Entries<'a> },
     /// The answer to a digest: keys that are there, and the hash of what a reader can see.
@@ -174,7 +197,6 @@ impl Event<'_> {
             | Self::Rejected { .. }
             | Self::Authenticated { .. }
             | Self::Expiring { .. }
-            | Self::Unsubscribed { .. }
             | Self::Digest { .. } => 0,
         }
     }

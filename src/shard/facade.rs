@@ -1,6 +1,8 @@
 //! The small things a dialect asks of its shard; the large ones are `write`, `read`, `subscribe` and their like.
 
 use super::{Caller, Commons, DialectIndex, Now, Session, Shard};
+use crate::auth::Principal;
+use crate::auth::rules::{Action, View};
 use crate::config::Config;
 use crate::crdt::Stamp;
 use crate::wire::json::Parser;
@@ -133,6 +135,36 @@ impl Shard {
     /// Counts one message of so many bytes; when to try again if it is over a rate, which none is where those wait.
     pub fn over_message_rate(&mut self, caller: Caller, bytes: usize) -> Option<u32> {
         self.clients.over_message_rate(&mut self.turn, caller.connection(), bytes)
+    }
+
+    /// Whether tokens are looked at here.
+    pub fn takes_tokens(&self) -> bool {
+        self.access.takes_tokens()
+    }
+
+    /// Whether there are rules; if not, everybody may do what its token says, or everything.
+    pub fn has_rules(&self) -> bool {
+        self.access.standing().rules.is_some()
+    }
+
+    /// Who the caller is, if it has said so.
+    pub fn principal(&self, caller: Caller) -> Option<&Principal> {
+        self.clients.get(caller.connection())?.principal.as_deref()
+    }
+
+    /// Whether the caller may do anything of this kind with a map.
+    pub fn may(&mut self, caller: Caller, action: Action, map: &str) -> bool {
+        self.access.view(&mut self.turn, caller.grant(), action, map) != View::None
+    }
+
+    /// Whether the caller may be in a room, and know who is.
+    pub fn may_be_in(&mut self, caller: Caller, room: &str) -> bool {
+        self.access.may_be_in(&mut self.turn, caller.grant(), room)
+    }
+
+    /// Ends a connection because of its identity.
+    pub fn end_unidentified(&mut self, caller: Caller) {
+        self.disconnect(caller.connection(), Close::AuthRequired);
     }
 
     /// Whether the ack level `durable` can be reached.

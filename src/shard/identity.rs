@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::access::{Access, Awaited, Due, GrantId, Regranted, Shown, Upgrade};
 use super::clients::Phase;
-use super::{Caller, Event, Shard, work};
+use super::{About, Caller, Event, Shard, work};
 use crate::auth::rules::{Action, View};
 use crate::auth::{Principal, Standing};
 use crate::handover::{DeskPort, FromDesk, Refused, Verified};
@@ -137,6 +137,9 @@ impl Shard {
     fn tell_identity(&mut self, id: ConnectionId, ticket: Option<&Ticket>, principal: &Principal) {
         let event = Event::Authenticated { ticket, identity: &principal.identity };
         self.clients.tell_urgent(id, self.turn.now, event);
+        if let Some(caller) = self.clients.caller(id) {
+            self.dialect_of(id).identified(self, caller);
+        }
     }
 
     fn refuse_identity(&mut self, id: ConnectionId, ticket: Option<&Ticket>, refused: Refused) {
@@ -293,27 +296,27 @@ impl Shard {
     /// Looks at one thing of a connection that has another grant; whether there was one. What is added meanwhile has the new one.
     fn regrant_next(&mut self, left: &mut Regranted) -> bool {
         let Self { turn, clients, maps, feeds, rooms, access, .. } = self;
-        let Some(connection) = clients.get(left.id) else { return false };
-        let grant = connection.grant;
+        let (Some(connection), Some(caller)) = (clients.get(left.id), clients.caller(left.id)) else {
+            return false;
+        };
         left.subscriptions = left.subscriptions.min(connection.subscriptions.len());
         left.watches = left.watches.min(connection.watches.len());
         turn.spend(work::LET_GO);
         if left.subscriptions > 0 {
             left.subscriptions -= 1;
             let subscription = connection.subscriptions[left.subscriptions];
-            let Some(map) = feeds.map_of(maps, subscription) else { return true };
-            if access.view(turn, grant, Action::Subscribe, &map) == View::None {
-                feeds.unsubscribe(turn, clients, maps, left.id, &map);
-                clients.end_subscription(turn, left.id, &map);
+            if let Some(map) = feeds.map_of(maps, subscription)
+                && access.view(turn, caller.grant(), Action::Subscribe, &map) == View::None
+            {
+                self.dialect_of(left.id).forbidden(self, caller, About::Map(&map));
             }
             return true;
         }
         if left.watches > 0 {
             left.watches -= 1;
             let room = rooms.room_of(connection.watches[left.watches]);
-            if !access.may_be_in(turn, grant, &room) {
-                rooms.unwatch(turn, clients, left.id, &room);
-                clients.end_subscription(turn, left.id, &room);
+            if !access.may_be_in(turn, caller.grant(), &room) {
+                self.dialect_of(left.id).forbidden(self, caller, About::Room(&room));
             }
             return true;
         }

@@ -58,8 +58,8 @@ pub use caller::Caller;
 pub use clients::{Clients, Connection, Phase};
 pub use commons::{Commons, DialectIndex};
 pub use dialect::{
-    Ack, AckLevel, Answered, Change, Dialect, Event, Health, MemberChange, MessageKind, Published, Session,
-    SnapshotEnd,
+    About, Ack, AckLevel, Answered, Change, Dialect, Event, Health, MemberChange, MessageKind, Published,
+    Session, SnapshotEnd,
 };
 pub use feeds::{From, Subscribe};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};

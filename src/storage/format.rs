@@ -83,9 +83,20 @@ fn read(disk: &dyn Disk) -> Result<Option<Vec<u8>>, StorageError> {
 }
 
 /// What may be in a directory that is to become ours: what a first start has made before it ended, and what is put into
-/// folders that are kept empty or are the root of a file system.
-const HARMLESS: [&str; 7] =
-    ["LOCK", "FORMAT.tmp", JOURNAL_FOLDER, "control.sock", "lost+found", ".gitignore", ".gitkeep"];
+/// folders that are kept empty or are the root of a file system. API keys may be made before the first start.
+const HARMLESS: [&str; 11] = [
+    "LOCK",
+    "FORMAT.tmp",
+    JOURNAL_FOLDER,
+    "control.sock",
+    "api-keys",
+    "api-keys.tmp",
+    "revoked",
+    "revoked.tmp",
+    "lost+found",
+    ".gitignore",
+    ".gitkeep",
+];
 
 /// Checks, before anything is made there, that `root` is a data directory or can become one: it is not there, or has
 /// nothing of somebody else.

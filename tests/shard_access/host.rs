@@ -35,7 +35,7 @@ impl Host {
     pub fn new(auth: AuthMode, rules: &str) -> Self {
         let config = Config {
             heartbeat_ms: 3_600_000,
-            dialects: vec![DialectPath::NATIVE],
+            dialects: vec![DialectPath::NATIVE, annulus::dialect::synckit::PATH],
             auth,
             ..Config::default()
         };
@@ -59,10 +59,15 @@ impl Host {
 
     /// Connects, with a token or without, and says what the client is sent first.
     pub fn open(&mut self, token: Option<&str>) -> (ConnectionId, Vec<String>) {
+        self.open_at("/v1", token)
+    }
+
+    /// The same at some path.
+    pub fn open_at(&mut self, path: &str, token: Option<&str>) -> (ConnectionId, Vec<String>) {
         let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
         self.inboxes.push((id, Vec::new()));
         let line = token.map(|token| format!("Authorization: Bearer {token}\r\n\r\n"));
-        let mut request = upgrade("/v1");
+        let mut request = upgrade(path);
         if let Some(line) = line {
             request.truncate(request.len() - 2);
             request.push_str(&line);
@@ -166,7 +171,8 @@ impl Host {
         let inbox = self.inbox(id);
         if inbox.starts_with(b"HTTP/") {
             let end = inbox.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-            inbox.drain(..end);
+            let head: Vec<u8> = inbox.drain(..end).collect();
+            assert!(head.starts_with(b"HTTP/1.1 101 "), "{}{}", head.escape_ascii(), inbox.escape_ascii());
         }
         let text = |(opcode, payload): (u8, Vec<u8>)| match opcode {
             0x88 => format!("close {}", u16::from_be_bytes([payload[0], payload[1]])),

@@ -10,6 +10,7 @@ mod client_frames;
 mod host;
 #[path = "../shards/mod.rs"]
 mod shards;
+mod synckit;
 
 use annulus::auth::Revocations;
 use annulus::config::AuthMode;

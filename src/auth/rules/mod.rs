@@ -10,6 +10,7 @@ mod condition;
 mod fields;
 mod file;
 mod pattern;
+mod permissions;
 mod place;
 mod view;
 
@@ -21,6 +22,7 @@ pub use condition::{BadCondition, Bound, Condition};
 pub use fields::Fields;
 pub use file::BadRules;
 pub use pattern::{BadPattern, Pattern, Template};
+pub use permissions::granted as granted_by_permissions;
 pub use place::Place;
 pub use view::{Asked, Facts, Part, Parts, View};
 
@@ -123,22 +125,44 @@ impl Rules {
         }
         let clause = |(index, rule): (usize, &Rule)| rule.clause(index, identity);
         let list: Box<[Clause]> = self.rules.iter().enumerate().filter_map(clause).collect();
-        let hash = HASHER.hash_one(&list);
-        Grant::Some(Arc::new(Clauses { rules: Arc::clone(self), list, hash }))
+        Grant::Some(Arc::new(Clauses::new(Arc::clone(self), list)))
     }
 }
 
 impl Grant {
-    /// What it allows in one way with one map, and how many rules that took: those that are about its owner.
-    pub fn view(&self, action: Action, map: &str) -> (View, usize) {
+    /// Whether it allows nothing at all, whatever is asked for.
+    pub fn is_nothing(&self) -> bool {
         match self {
-            Self::Everything => (View::All, 0),
-            Self::Some(clauses) => (clauses.view(action, map), clauses.list.len()),
+            Self::Everything => false,
+            Self::Some(clauses) => {
+                clauses.list.iter().all(|clause| clauses.rules.rule(clause.part.rule).is_deny)
+            }
+        }
+    }
+
+    /// How many rules are about its owner: what each [`Self::view`] looks at.
+    pub fn rules(&self) -> usize {
+        match self {
+            Self::Everything => 0,
+            Self::Some(clauses) => clauses.list.len(),
+        }
+    }
+
+    /// What it allows in one way with one map.
+    pub fn view(&self, action: Action, map: &str) -> View {
+        match self {
+            Self::Everything => View::All,
+            Self::Some(clauses) => clauses.view(action, map),
         }
     }
 }
 
 impl Clauses {
+    fn new(rules: Arc<Rules>, list: Box<[Clause]>) -> Self {
+        let hash = HASHER.hash_one(&list);
+        Self { rules, list, hash }
+    }
+
     /// Equal for equal ones of this process.
     pub const fn hash_of(&self) -> u64 {
         self.hash

@@ -143,6 +143,16 @@ impl Offsets {
 }
 
 impl Pattern {
+    /// Every name there is.
+    pub fn everything() -> Self {
+        Self(Box::new([Matched::Globstar]))
+    }
+
+    /// This name alone, whatever is in it.
+    pub fn literal(name: &str) -> Self {
+        Self(Box::new([Matched::Text(name.into())]))
+    }
+
     /// Whether it is every name there is.
     pub fn is_everything(&self) -> bool {
         *self.0 == [Matched::Globstar]

@@ -11,7 +11,7 @@ fn identity(claims: &str) -> Identity {
 }
 
 fn view(rules: &Arc<Rules>, claims: &str, action: Action, map: &str) -> View {
-    rules.grant(&identity(claims)).view(action, map).0
+    rules.grant(&identity(claims)).view(action, map)
 }
 
 fn seen(rules: &Arc<Rules>, claims: &str, (map, key): (&str, &str), value: &str) -> Option<String> {

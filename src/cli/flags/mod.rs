@@ -7,6 +7,7 @@
 mod connections;
 mod data;
 mod delivery;
+mod identity;
 mod listening;
 mod logs;
 mod stopping;
@@ -17,6 +18,7 @@ pub use logs::LogFormat;
 pub(super) use connections::{RateLimitPolicy, SessionsPolicy};
 pub(super) use data::{Data, FsyncMode, Storage};
 pub(super) use delivery::Preset;
+pub(super) use identity::{Auth, Identity};
 
 use std::ops::RangeInclusive;
 
@@ -54,6 +56,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     pub connections: Connections,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub identity: Identity,
     #[command(flatten)]
     #[serde(flatten)]
     pub delivery: Delivery,

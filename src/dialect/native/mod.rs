@@ -23,8 +23,8 @@ pub use operations::Operations;
 
 use crate::mesh::{Entry, EntryState};
 use crate::shard::Caller;
-use crate::shard::{Change, Dialect, Event, MessageKind, Now, Session, Shard};
-use crate::wire::{Close, Payload};
+use crate::shard::{About, Change, Dialect, Event, MessageKind, Now, Session, Shard};
+use crate::wire::{Close, Payload, Reject};
 
 /// See the module.
 pub struct Native {
@@ -68,7 +68,6 @@ impl Dialect for Native {
             Event::Rejected { ticket, reject } => encode::error(out, ticket, reject),
             Event::Authenticated { ticket, identity } => encode::authenticated(out, ticket, identity),
             Event::Expiring { expires_ms } => encode::expiring(out, expires_ms),
-            Event::Unsubscribed { name, reject } => encode::map_error(out, name, reject),
             Event::Digest { ticket, map, entries, hash } => encode::digest(out, ticket, map, entries, hash),
             Event::Entries { ticket, map, entries } => {
                 encode::entries_start(out, ticket, map);
@@ -83,6 +82,17 @@ impl Dialect for Native {
             // Nobody who speaks this watches a room.
             Event::Members { .. } => {}
         });
+    }
+
+    fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {
+        about.end(shard, caller);
+        // Nobody who speaks this watches a room.
+        if let About::Map(map) = about {
+            shard.count_refusal();
+            shard.send_urgent(caller, |out| {
+                encode::text_frame(out, |out| encode::map_error(out, map, Reject::Forbidden));
+            });
+        }
     }
 
     fn change(&self, change: Change<'_>, _: &Session, out: &mut Vec<u8>) {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::chunks::Chunks;
 use super::document::{Collecting, Document, Documents, Stage, StateRequest};
 use super::frame::{ClockName, MessageId};
-use super::identity::Identity;
+use super::held::Held;
 use super::line::{Line, Reading};
 use super::shown::Shown;
 use crate::crdt::Stamp;
@@ -16,14 +16,15 @@ use crate::shard::{Caller, Session};
 const FORGOTTEN_BYTES: usize = 256;
 
 /// See the module.
+#[derive(Default)]
 pub struct Conversation {
     /// Whether a message has come: the first decides how all are answered.
     pub has_spoken: bool,
     /// Messages written so far, of this connection.
     serial: u64,
     counted_bytes: usize,
-    /// Who it is.
-    pub identity: Option<Identity>,
+    /// What it has said before it said who it is.
+    pub held: Held,
     /// The name its client gives itself, and how it stands in clocks.
     pub client: Option<Box<str>>,
     pub clock_name: Option<ClockName>,
@@ -43,30 +44,6 @@ pub struct Conversation {
     pub shown: Shown,
     /// Document, key and stamp of what is of no use any more.
     pub to_forget: Vec<(String, String, Stamp)>,
-}
-
-impl Default for Conversation {
-    fn default() -> Self {
-        Self {
-            has_spoken: false,
-            serial: 0,
-            counted_bytes: 0,
-            // Nobody is asked.
-            identity: Some(Identity::anonymous()),
-            client: None,
-            clock_name: None,
-            documents: Documents::default(),
-            queue: VecDeque::new(),
-            collecting: None,
-            place: None,
-            in_line: None,
-            reading: None,
-            waiting_bytes: 0,
-            chunks: Chunks::default(),
-            shown: Shown::default(),
-            to_forget: Vec::new(),
-        }
-    }
 }
 
 impl Conversation {
@@ -100,6 +77,7 @@ impl Conversation {
             + self.documents.bytes()
             + self.waiting_bytes
             + self.chunks.held().bytes
+            + self.held.bytes()
             + self.shown.memory_bytes()
             + self.to_forget.len() * FORGOTTEN_BYTES
     }

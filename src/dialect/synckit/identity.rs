@@ -1,117 +1,66 @@
-//! Who a client is and what it may do. This version of the server takes no tokens, so that everybody is anonymous and may
-//! do everything; whoever lets tokens in decides in here.
+//! Who a client is and what it may do with a document, in the words of SyncKit.
+
+use serde_json::Value;
 
 use super::frame::Fields;
 use super::refusal::Refusal;
-use crate::wire::json::write_string;
+use crate::auth::rules::{ADMIN, Action};
+use crate::auth::{ANONYMOUS, Identity, Proof};
+use crate::shard::{Caller, Shard};
 
 /// What may be done to a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     Read,
     Write,
-}
-
-/// A client that has said who it is, or need not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub user: String,
-    can_read: Documents,
-    can_write: Documents,
-    is_admin: bool,
-}
-
-/// Some documents, or all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Documents {
-    All,
-    #[cfg_attr(not(test), expect(dead_code, reason = "tokens name them"))]
-    Some(Vec<String>),
-}
-
-impl Identity {
-    /// Whoever comes to a server that asks nobody.
-    pub fn anonymous() -> Self {
-        Self {
-            user: "anonymous".to_owned(),
-            can_read: Documents::All,
-            can_write: Documents::All,
-            is_admin: false,
-        }
-    }
-
-    /// Appends what `auth_success` says.
-    pub fn write_to(&self, fields: &mut Fields<'_>) {
-        fields.text("userId", &self.user);
-        let out = fields.begin("permissions");
-        out.extend_from_slice(b"{\"canRead\":");
-        self.can_read.write_to(out);
-        out.extend_from_slice(b",\"canWrite\":");
-        self.can_write.write_to(out);
-        out.extend_from_slice(if self.is_admin { b",\"isAdmin\":true}" } else { b",\"isAdmin\":false}" });
-    }
-}
-
-impl Documents {
-    fn include(&self, document: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Some(documents) => documents.iter().any(|named| named == document),
-        }
-    }
-
-    fn write_to(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::All => out.extend_from_slice(b"[\"*\"]"),
-            Self::Some(documents) => {
-                out.push(b'[');
-                for (index, document) in documents.iter().enumerate() {
-                    if index > 0 {
-                        out.push(b',');
-                    }
-                    write_string(out, document);
-                }
-                out.push(b']');
-            }
-        }
-    }
+    /// To be shown to who else has it open, and to see them.
+    Presence,
 }
 
 /// Whether a client may do this.
 ///
 /// # Errors
 /// [`Refusal::NotAuthenticated`] to who has yet to say who it is, [`Refusal::PermissionDenied`].
-pub fn check<'a>(identity: Option<&Identity>, access: Access, document: &'a str) -> Result<(), Refusal<'a>> {
-    let identity = identity.ok_or(Refusal::NotAuthenticated)?;
-    let documents = match access {
-        Access::Read => &identity.can_read,
-        Access::Write => &identity.can_write,
-    };
-    if identity.is_admin || documents.include(document) {
-        Ok(())
-    } else {
-        Err(Refusal::PermissionDenied { document })
+pub fn permit<'a>(
+    shard: &mut Shard,
+    caller: Caller,
+    access: Access,
+    document: &'a str,
+) -> Result<(), Refusal<'a>> {
+    if caller.is_nobody() {
+        return Err(Refusal::NotAuthenticated);
     }
+    // To their servers a token without permissions has none. Where there are rules, these say what it may do.
+    let has_none = |shard: &Shard| {
+        let principal = shard.principal(caller);
+        principal.is_some_and(|principal| {
+            principal.proof == Proof::Token && principal.identity.claims.get("permissions").is_none()
+        })
+    };
+    let may = match access {
+        _ if !shard.has_rules() && has_none(shard) => false,
+        Access::Read => shard.may(caller, Action::Subscribe, document),
+        Access::Write => shard.may(caller, Action::Write, document),
+        Access::Presence => shard.may_be_in(caller, document),
+    };
+    if may { Ok(()) } else { Err(Refusal::PermissionDenied { document }) }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_may_do_what_was_given() {
-        let some = |names: &[&str]| Documents::Some(names.iter().map(|&name| name.to_owned()).collect());
-        let mut reader =
-            Identity { can_read: some(&["a", "b"]), can_write: some(&["b"]), ..Identity::anonymous() };
-        assert_eq!(check(Some(&reader), Access::Read, "a"), Ok(()));
-        assert_eq!(check(Some(&reader), Access::Write, "b"), Ok(()));
-        assert_eq!(
-            check(Some(&reader), Access::Write, "a"),
-            Err(Refusal::PermissionDenied { document: "a" })
-        );
-        reader.is_admin = true;
-        assert_eq!(check(Some(&reader), Access::Write, "c"), Ok(()));
-        assert_eq!(check(Some(&Identity::anonymous()), Access::Write, "c"), Ok(()));
-        assert_eq!(check(None, Access::Read, "a"), Err(Refusal::NotAuthenticated));
-    }
+/// Appends what `auth_success` says of somebody, or of nobody in particular.
+pub fn write(identity: Option<&Identity>, fields: &mut Fields<'_>) {
+    fields.text("userId", identity.map_or(ANONYMOUS, |identity| &identity.user));
+    let permissions = identity.and_then(|identity| identity.claims.get("permissions"));
+    let list = |name| {
+        permissions
+            .map_or_else(|| Value::from(["*"].as_slice()), |all| all.get(name).cloned().unwrap_or_default())
+    };
+    let is_admin = identity.is_some_and(|identity| identity.has_role(ADMIN))
+        || permissions.and_then(|all| all.get("isAdmin")) == Some(&Value::Bool(true));
+    let as_list = |value: Value| if value.is_array() { value } else { Value::Array(Vec::new()) };
+    let out = fields.begin("permissions");
+    out.extend_from_slice(b"{\"canRead\":");
+    out.extend_from_slice(as_list(list("canRead")).to_string().as_bytes());
+    out.extend_from_slice(b",\"canWrite\":");
+    out.extend_from_slice(as_list(list("canWrite")).to_string().as_bytes());
+    out.extend_from_slice(if is_admin { b",\"isAdmin\":true}" } else { b",\"isAdmin\":false}" });
 }

@@ -17,14 +17,14 @@
 //! changes.rs       changes to deltas and batches      text.rs        states of texts
 //! keys.rs          what keys of a map stand for       identity.rs    who may do what
 //! message.rs       what clients say                   refusal.rs     the words of refusals
-//! frame.rs         the bytes of a message
+//! frame.rs         the bytes of a message         held.rs         what came before its client was somebody
 //! ```
 //!
 //! Imports point down this line, which `tests/layers.rs` reads:
 //!
 //! order: mod → { requests, health } → { documents, collected, awareness, forgetting, writes } → { answers, relay } →
 //! replies → conversation → line → making → made → state → { document, compared, shown, changes } → { parts, chunks } →
-//! unfinished → { text, keys, identity } → message → refusal → frame
+//! unfinished → { text, keys, identity, held } → message → refusal → frame
 
 mod answers;
 mod awareness;
@@ -38,6 +38,7 @@ mod documents;
 mod forgetting;
 mod frame;
 mod health;
+mod held;
 mod identity;
 mod keys;
 mod line;
@@ -69,8 +70,8 @@ use crate::config::{Config, DialectPath};
 use crate::mesh::Entry;
 use crate::shard::Caller;
 use crate::shard::{
-    self, Ack, Answered, Commons, Dialect, Event, Frames, Health, MemberChange, MessageKind, Now, Parts,
-    Personal, Published, Session, Shard,
+    self, About, Ack, Answered, Commons, Dialect, Event, Frames, Health, MemberChange, MessageKind, Now,
+    Parts, Personal, Published, Session, Shard,
 };
 use crate::wire::{Close, Payload, Reject, Ticket};
 
@@ -143,12 +144,17 @@ impl Dialect for SyncKit {
                 let id = conversation.next_id(now.unix_ms);
                 awareness::write_all(out, self.framing, id, room, members);
             }
+            Event::Authenticated { ticket: Some(_), identity } => {
+                let id = conversation.next_id(now.unix_ms);
+                write_message(out, self.framing, Code::AuthSuccess, id, |fields| {
+                    identity::write(Some(identity), fields);
+                });
+            }
             // Nothing else is asked for.
             Event::Acked { .. }
             | Event::Rejected { .. }
-            | Event::Authenticated { .. }
+            | Event::Authenticated { ticket: None, .. }
             | Event::Expiring { .. }
-            | Event::Unsubscribed { .. }
             | Event::Entries { .. }
             | Event::Digest { .. } => {}
         }
@@ -166,6 +172,19 @@ impl Dialect for SyncKit {
 
     fn go_on(&self, shard: &mut Shard) {
         collected::make_on(shard);
+    }
+
+    fn identified(&self, shard: &mut Shard, caller: Caller) {
+        requests::handle_held(shard, caller);
+    }
+
+    fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {
+        about.end(shard, caller);
+        let (About::Map(document) | About::Room(document)) = about;
+        if let About::Map(_) = about {
+            documents::leave(shard, caller, document);
+        }
+        replies::refuse(shard, caller, Refusal::PermissionDenied { document });
     }
 
     fn closed(&self, session: &mut Session, commons: &mut Commons, caller: Caller) -> Option<Caller> {
@@ -237,6 +256,9 @@ impl Dialect for SyncKit {
             Close::TooManyOfAddress { .. } => said(1008, "Too many connections from your IP"),
             Close::HeartbeatTimeout => said(1008, "Heartbeat timeout"),
             Close::TooBig => said(1009, "Message too large"),
+            Close::AuthRequired => said(1008, "Authentication required"),
+            Close::AuthFailed => said(1008, "Authentication failed"),
+            Close::PermissionDenied => said(1008, "Permission denied"),
             close => close,
         }
     }
@@ -275,6 +297,12 @@ impl SyncKit {
         let Some((&kind, rest)) = ticket.as_bytes().split_first() else { return };
         let document = std::str::from_utf8(rest).unwrap_or_default();
         let refusal = match kind {
+            requests::AUTH_TICKET => {
+                let id = conversation.next_id(now.unix_ms);
+                return write_message(out, self.framing, Code::AuthError, id, |fields| {
+                    fields.text("error", "Authentication failed");
+                });
+            }
             // By this dialect, which sees itself to those who wait for the state.
             documents::TICKET if reject == Reject::Cancelled => return,
             documents::TICKET => {

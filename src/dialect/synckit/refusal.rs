@@ -22,6 +22,8 @@ pub enum Refusal<'a> {
     /// All messages of the connection that have come in part are forgotten.
     PiecesDropped,
     NotAuthenticated,
+    /// The connection ends.
+    AuthenticationRequired,
     PermissionDenied {
         document: &'a str,
     },
@@ -130,6 +132,7 @@ impl Display for Refusal<'_> {
             Self::TooManyMessages => "Too many messages. Please slow down.",
             Self::PiecesDropped => "Message in chunks dropped",
             Self::NotAuthenticated => "Not authenticated",
+            Self::AuthenticationRequired => "Authentication required",
             Self::PermissionDenied { .. } => "Permission denied",
             Self::InvalidDocument => "Invalid document ID",
             Self::DocumentTooLong => "Document ID too long",
@@ -152,6 +155,7 @@ impl Refusal<'_> {
             Self::InvalidType(_) | Self::TooLarge { .. } => {
                 fields.json("details", br#"{"code":"INVALID_MESSAGE"}"#);
             }
+            Self::AuthenticationRequired => fields.json("details", br#"{"code":"AUTH_REQUIRED"}"#),
             Self::TooManyMessages => fields.json("details", br#"{"code":"RATE_LIMIT_EXCEEDED"}"#),
             Self::PiecesDropped => {
                 let text = "messages of which not all chunks have come take as much memory as they may";

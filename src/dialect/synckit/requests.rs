@@ -6,7 +6,7 @@ use super::conversation::Conversation;
 use super::document::StateRequest;
 use super::documents;
 use super::frame::Code;
-use super::identity::{Access, check};
+use super::identity::{self, Access, permit};
 use super::message::{self, Fields, Incoming, Nodes, Said};
 use super::refusal::Refusal;
 use super::replies::{refuse, reply};
@@ -22,6 +22,8 @@ use crate::wire::{Payload, Ticket};
 /// Tickets of writes: `delta` and `delta_batch`.
 pub const DELTA_TICKET: u8 = b'd';
 pub const BATCH_TICKET: u8 = b'b';
+/// The ticket of `auth`.
+pub const AUTH_TICKET: u8 = b'@';
 /// Stands in a ticket between the id that the ack names and the document.
 pub const TICKET_SEPARATOR: u8 = b'\n';
 
@@ -36,15 +38,65 @@ pub fn message_bytes_max(config: &Config) -> usize {
     config.message_bytes_max.max(MESSAGE_BYTES_MIN)
 }
 
-/// Handles one message.
-pub fn handle(shard: &mut Shard, caller: Caller, kind: MessageKind, payload: Payload<'_>) {
-    handle_framed(shard, caller, kind, payload, false);
+/// How a message comes to be handled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Came {
+    Now,
+    /// It was put together from pieces, which were counted.
+    InPieces,
+    /// It has waited until its client had said who it is.
+    Before,
 }
 
-fn handle_framed(shard: &mut Shard, caller: Caller, kind: MessageKind, payload: Payload<'_>, was_cut: bool) {
+/// Handles one message.
+pub fn handle(shard: &mut Shard, caller: Caller, kind: MessageKind, payload: Payload<'_>) {
+    if !caller.is_nobody() {
+        return handle_framed(shard, caller, (kind, payload), Came::Now);
+    }
+    let message: Box<[u8]> = payload.bytes().into();
+    if !is_before_identity(shard, kind, payload) {
+        return handle_kept(shard, caller, kind, &message, Came::Now);
+    }
+    if shard.over_message_rate(caller, message.len()).is_some() {
+        return refuse(shard, caller, Refusal::TooManyMessages);
+    }
+    let Some(session) = shard.session(caller) else { return };
+    if !Conversation::of(session).held.keep(kind, &message) {
+        refuse(shard, caller, Refusal::NotAuthenticated);
+    }
+}
+
+/// Whether a message has to wait until its client has said who it is.
+fn is_before_identity(shard: &mut Shard, kind: MessageKind, payload: Payload<'_>) -> bool {
+    let Ok((payload, code)) = message::unframe(kind, payload) else { return false };
+    let Ok(object) = shard.parser().parse(payload) else { return false };
+    let incoming = Incoming::new(object, code, None);
+    let must_wait = match incoming.message() {
+        Ok((said, _)) => !matches!(said, Said::Nothing | Said::Ping | Said::Auth),
+        Err(_) => false,
+    };
+    shard.parser().recycle(incoming.into_object());
+    must_wait
+}
+
+/// Handles what has waited until its client had said who it is.
+pub fn handle_held(shard: &mut Shard, caller: Caller) {
+    let Some(session) = shard.session(caller).filter(|session| session.is_some()) else { return };
+    for (kind, message) in Conversation::of(session).held.take() {
+        shard.spend(work::decoded(message.len()));
+        handle_kept(shard, caller, kind, &message, Came::Before);
+    }
+}
+
+fn handle_kept(shard: &mut Shard, caller: Caller, kind: MessageKind, message: &[u8], came: Came) {
+    let mut padded = message.to_vec();
+    padded.resize(message.len() + PARSE_PADDING_BYTES, 0);
+    handle_framed(shard, caller, (kind, Payload::new(&mut padded, message.len())), came);
+}
+
+fn handle_framed(shard: &mut Shard, caller: Caller, (kind, payload): (MessageKind, Payload<'_>), came: Came) {
     let (bytes, bytes_max) = (payload.bytes().len(), message_bytes_max(shard.config()));
-    // A message in pieces has been counted by its pieces.
-    let is_over = !was_cut && shard.over_message_rate(caller, bytes).is_some();
+    let is_over = came == Came::Now && shard.over_message_rate(caller, bytes).is_some();
     if bytes > bytes_max {
         return refuse(shard, caller, Refusal::TooLarge { bytes, bytes_max });
     }
@@ -68,7 +120,7 @@ fn handle_framed(shard: &mut Shard, caller: Caller, kind: MessageKind, payload: 
     match incoming.message() {
         // A client that is told to slow down must not take the server for dead.
         Ok((said, _)) if is_over && said != Said::Ping => refuse(shard, caller, Refusal::TooManyMessages),
-        Ok((Said::Chunk, fields)) if !was_cut => take_chunk(shard, caller, &fields),
+        Ok((Said::Chunk, fields)) if came != Came::InPieces => take_chunk(shard, caller, &fields),
         Ok((said, fields)) => {
             if let Err(refusal) = carry_out(shard, caller, said, &fields) {
                 refuse(shard, caller, refusal);
@@ -140,13 +192,13 @@ fn carry_out<'a>(
         Said::Chunk => return Err(Refusal::InvalidFormat),
         Said::AwarenessSubscribe => {
             let document = document(fields)?;
-            permit(shard, caller, Access::Read, document)?;
+            permit(shard, caller, Access::Presence, document)?;
             documents::admit(shard, caller, document).map_err(Refusal::AwarenessSubscribe)?;
             awareness::subscribe(shard, caller, document);
         }
         Said::AwarenessUpdate => {
             let document = document(fields)?;
-            permit(shard, caller, Access::Read, document)?;
+            permit(shard, caller, Access::Presence, document)?;
             documents::admit(shard, caller, document).map_err(Refusal::AwarenessUpdate)?;
             awareness::update(shard, caller, document, fields)?;
         }
@@ -168,27 +220,26 @@ fn ask<'a>(
     })
 }
 
-/// Answers `auth`. This version of the server has no tokens: everybody is let in, whatever they bring, and nobody is who
-/// a token says they are.
+/// Answers `auth`, or has the desk look at what it brings. Where nobody is asked, everybody is let in, whatever they bring, and nobody
+/// is who a token says they are.
 fn authenticate<'a>(shard: &mut Shard, caller: Caller, fields: &Fields<'a>) -> Result<(), Refusal<'a>> {
-    if fields.api_key.and_then(message::text).is_some() {
+    let api_key = fields.api_key.and_then(message::text);
+    if !shard.takes_tokens() && api_key.is_some() {
         return Err(Refusal::ApiKey);
     }
-    let identity = shard.session(caller).and_then(|session| Conversation::of(session).identity.clone());
-    let identity = identity.ok_or(Refusal::NotAuthenticated)?;
-    reply(shard, caller, Code::AuthSuccess, |reply| identity.write_to(reply));
+    let shown = fields.token.and_then(message::text).or(api_key).filter(|shown| !shown.is_empty());
+    if let Some(credential) = shown.filter(|_| shard.takes_tokens()) {
+        shard.authenticate(caller, Some(Ticket::new(&[&[AUTH_TICKET]])), credential);
+        return Ok(());
+    }
+    if caller.is_nobody() {
+        refuse(shard, caller, Refusal::AuthenticationRequired);
+        shard.end_unidentified(caller);
+        return Ok(());
+    }
+    let known = shard.principal(caller).map(|principal| principal.identity.clone());
+    reply(shard, caller, Code::AuthSuccess, |reply| identity::write(known.as_ref(), reply));
     Ok(())
-}
-
-/// Whether the client may do this.
-fn permit<'a>(
-    shard: &mut Shard,
-    caller: Caller,
-    access: Access,
-    document: &'a str,
-) -> Result<(), Refusal<'a>> {
-    let conversation = shard.session(caller).map(Conversation::of);
-    check(conversation.and_then(|known| known.identity.as_ref()), access, document)
 }
 
 /// The document of a message, as any map may be named.
@@ -308,7 +359,7 @@ fn take_chunk(shard: &mut Shard, caller: Caller, fields: &Fields<'_>) {
     // All of it is read at once, whatever its last piece was.
     shard.spend(work::copied(len) + work::decoded(len));
     message.resize(len + PARSE_PADDING_BYTES, 0);
-    handle_framed(shard, caller, MessageKind::Binary, Payload::new(&mut message, len), true);
+    handle_framed(shard, caller, (MessageKind::Binary, Payload::new(&mut message, len)), Came::InPieces);
 }
 
 /// Changes the messages in pieces of a connection, and keeps account of what they take.

@@ -80,8 +80,8 @@ impl Grants {
         if let Some(view) = views.get(map) {
             return view.clone();
         }
-        let (view, looked_at) = held.grant.view(action, map);
-        turn.spend(work::PASSED_OVER * looked_at as u64);
+        let view = held.grant.view(action, map);
+        turn.spend(work::PASSED_OVER * held.grant.rules() as u64);
         if views.len() == VIEWS_MAX {
             views.clear();
         }

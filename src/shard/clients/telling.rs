@@ -5,9 +5,7 @@ use super::{Clients, DIALECTS_MAX, connected};
 use crate::mesh::ConnectionId;
 use crate::shard::caller::Caller;
 use crate::shard::outbox::{Frames, SharedFrames};
-use crate::shard::turn::Turn;
 use crate::shard::{Change, Dialect, Event, Now, SnapshotEnd};
-use crate::wire::Reject;
 
 /// What many connections are sent alike: frames for each dialect that any of them speaks, made once.
 #[derive(Default)]
@@ -69,12 +67,6 @@ impl Clients {
                 self.queued(id.index, now);
             }
         }
-    }
-
-    /// Tells a connection that it hears no more of a map or room, as it may not any more.
-    pub fn end_subscription(&mut self, turn: &mut Turn, id: ConnectionId, name: &str) {
-        turn.metrics.requests_rejected += 1;
-        self.tell_urgent(id, turn.now, Event::Unsubscribed { name, reject: Reject::Forbidden });
     }
 
     /// Has a connection sent what its dialect answers by now.

@@ -1,0 +1,109 @@
+//! The desk: the thread that says who a token or an API key names, and what is in force.
+//!
+//! ```text
+//! files.rs    what is read, at first and again     queues.rs  tokens of all shards by turns, and the answers
+//! watching.rs who changes the files                running.rs the thread
+//! jwks.rs     keys that come over the network  handle.rs  what others tell it
+//! ```
+//! Invariant: no shard waits for it, and it waits for nobody: where a shard has no room for an answer, its tokens stay in the
+//! queue, and what comes over the network is fetched by a thread of its own.
+//!
+//! order: mod → running → { files, queues, watching, jwks, handle }
+
+mod files;
+mod handle;
+mod jwks;
+mod queues;
+mod running;
+mod watching;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crate::auth::Standing;
+use crate::config::IdentityConfig;
+use crate::handover::{DeskPort, connect_desk};
+use crate::io::{Clock, Control, Event};
+use files::Files;
+pub use files::{DeskError, check, open_to_others, read_rules};
+pub use handle::Handle;
+use jwks::Jwks;
+pub use jwks::check_url;
+use queues::Queues;
+use running::Running;
+use watching::Watch;
+
+/// A desk that has read everything and does not answer yet.
+pub struct Desk {
+    running: Running,
+}
+
+/// A desk that answers.
+pub struct Serving {
+    handle: Handle,
+    thread: JoinHandle<()>,
+}
+
+impl Desk {
+    /// Reads all that `config` names. Returns the shards' ends as well.
+    ///
+    /// # Errors
+    /// [`DeskError`] for what cannot be read or says nothing.
+    pub fn open(
+        config: &IdentityConfig,
+        controls: &[Control],
+        clock: Clock,
+    ) -> Result<(Self, Vec<DeskPort>), DeskError> {
+        let (files, desk) = Files::open(config)?;
+        let (ports, ends): (Vec<_>, Vec<_>) = connect_desk(controls.len()).into_iter().unzip();
+        let event = Event::new().map_err(DeskError::Event)?;
+        let running = Running {
+            jwks: config.jwks_url.clone().map(|url| Jwks::new(url, event.clone())),
+            handle: Handle::new(event),
+            watch: Watch::of(files.watched()),
+            files,
+            desk,
+            queues: Queues::new(ends),
+            controls: controls.to_vec(),
+            clock,
+            revalidate_ms: config.revalidate_ms,
+        };
+        Ok((Self { running }, ports))
+    }
+
+    /// What is in force at the start.
+    pub fn standing(&self) -> Arc<Standing> {
+        Arc::clone(self.running.desk.standing())
+    }
+
+    /// What wakes it once a shard has put something into its queue.
+    pub fn event(&self) -> Event {
+        self.running.handle.event().clone()
+    }
+
+    pub fn handle(&self) -> Handle {
+        self.running.handle.clone()
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If there is none to be had.
+    pub fn start(self) -> io::Result<Serving> {
+        let handle = self.handle();
+        let running = self.running;
+        let thread = thread::Builder::new().name("desk".to_owned()).spawn(move || running.run())?;
+        Ok(Serving { handle, thread })
+    }
+}
+
+impl Serving {
+    /// Ends it. Called once the shards have ended.
+    pub fn stop(self) {
+        self.handle.stop();
+        if self.thread.join().is_err() {
+            tracing::error!("the desk panicked; the log above says where");
+        }
+    }
+}
