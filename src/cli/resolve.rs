@@ -14,7 +14,7 @@ use super::listen::Listen;
 use super::quantity::{Bytes, Span};
 use crate::auth::Keys;
 use crate::config::{
-    Coalesce, Config, DialectPath, Fsync, IdentityConfig, RateLimit, Sessions, StorageConfig,
+    AuthMode, Coalesce, Config, DialectPath, Fsync, IdentityConfig, RateLimit, Sessions, StorageConfig,
 };
 use crate::dialect::echo;
 use crate::io::host;
@@ -61,7 +61,13 @@ impl Serve {
         };
         let redis = "REDIS_URL is not used: one process serves all cores, and there is nobody to tell";
         let reset = "--enable-test-reset: whoever reaches this port can drop all maps with POST /_test/clear";
+        let nobody = "--max-connections-per-user, --sessions and --user-rates mean nothing with --auth none";
+        let config = &self.config;
+        let is_about_users = config.connections_per_user_max > 0
+            || config.sessions != Sessions::Append
+            || !config.user_rates.are_none();
         let all = [
+            (config.auth == AuthMode::None && is_about_users, nobody),
             (has(&inherited::DATABASE_URL), database),
             (has(&inherited::REDIS_URL), redis),
             (self.config.test_reset, reset),

@@ -560,6 +560,8 @@ fn who_lets_anybody_in_from_elsewhere_has_to_say_so() {
     let caution = "--allow-anonymous: everybody who reaches [::]:9 may read, write and remove everything";
     assert_eq!(given.warnings(), [caution]);
     assert!(serve(&["--allow-anonymous"]).unwrap().warnings().is_empty(), "nobody reaches it");
+    let idle = serve(&["--max-connections-per-user", "3"]).unwrap();
+    assert!(idle.warnings()[0].contains("mean nothing with --auth none"));
     assert!(serve(&[&open[..], &["--auth", "optional"]].concat()).is_ok());
 }
 

@@ -195,6 +195,56 @@ fn of_two_sessions_that_come_at_one_moment_one_stays() {
 }
 
 #[test]
+fn the_session_that_came_last_stays_whichever_opens_first() {
+    let mut world = World::with(3, "", policy(Sessions::Replace));
+    let user = world.user_of(2, "u");
+    let enter = |world: &mut World, shard, session, listed| {
+        let client = world.connect(shard, Some(&token(&user, session)), "/v1", "127.0.0.1");
+        while world.listed(&user).len() < listed {
+            world.turn();
+        }
+        world.stop(shard, true);
+        client
+    };
+    let first = enter(&mut world, 0, "a", 1);
+    let last = enter(&mut world, 1, "b", 2);
+    world.stop(0, false);
+    world.settle();
+    assert!(is_in(&world.texts(first)), "it may stay while the other is not open");
+    assert_eq!(world.listed(&user).len(), 2);
+    world.stop(1, false);
+    world.settle();
+    assert!(is_in(&world.texts(last)));
+    assert_eq!(world.texts(first), ["close 4009 replaced by a newer session"]);
+    assert_eq!(clients(&world, &user), [last]);
+}
+
+#[test]
+fn thousands_come_and_go_at_once() {
+    let mut world = World::with(3, "", |_| {});
+    let one = world.user_of(1, "u");
+    let names: Vec<String> =
+        (0..3_000).map(|n| if n % 2 == 0 { one.clone() } else { format!("other{}", n % 700) }).collect();
+    let come = |world: &mut World| -> Vec<Client> {
+        let connect =
+            |(n, name): (usize, &String)| world.connect(n % 3, Some(&token(name, "")), "/v1", "127.0.0.1");
+        names.iter().enumerate().map(connect).collect()
+    };
+    let mut there = come(&mut world);
+    for _ in 0..2 {
+        world.settle();
+        assert_eq!((world.metrics().users, world.metrics().user_connections), (351, 3_000));
+        assert_eq!(world.listed(&one).len(), 1_500);
+        // All go, and as many come, in one turn.
+        there.iter().for_each(|&client| world.fail(client));
+        there = come(&mut world);
+    }
+    there.iter().for_each(|&client| world.fail(client));
+    world.settle();
+    assert_eq!((world.metrics().users, world.metrics().user_connections), (0, 0));
+}
+
+#[test]
 fn who_leaves_while_the_mesh_is_full_is_not_forgotten() {
     let mut world = World::with(2, "", |_| {});
     let user = world.user_of(0, "u");

@@ -232,9 +232,11 @@ impl Node {
         self.quiet_turns > 2 && self.shard.wait_us() != Some(0) && !has_input
     }
 
-    /// The desk answers everything that it was asked.
+    /// The desk answers what it was asked, as much as there is room for.
     fn answer(&mut self, standing: &Standing) {
-        while let Ok(verify) = self.desk.from_shard.pop() {
+        while !self.desk.to_shard.is_full()
+            && let Ok(verify) = self.desk.from_shard.pop()
+        {
             let outcome = believe(standing, &verify.credential);
             let verified = Verified { connection: verify.connection, outcome };
             self.desk.to_shard.push(FromDesk::Verified(verified)).unwrap();

@@ -52,7 +52,7 @@ pub struct Budgets {
     by_payer: HashMap<Payer, u32>,
     /// Those that were in use when that was last looked at.
     budgets_in_use: usize,
-    /// Budgets of which their homes are to hear, and when, in microseconds, ascending: those that are new at once.
+    /// Budgets of which their homes are to hear, and when, in microseconds, ascending: at once where somebody begins to pay.
     unsettled: VecDeque<(u64, u32)>,
     /// Of payers whose home is here.
     pools: HashMap<Payer, Pool>,
@@ -70,7 +70,8 @@ struct Budget {
     buckets: Buckets,
     /// Nanoseconds of each kind that the home has not heard of.
     unsettled_ns: [u64; Paid::COUNT],
-    is_unsettled: bool,
+    /// How often it is in line to be told of.
+    queued: u32,
 }
 
 /// What its home knows of a payer.
@@ -122,8 +123,13 @@ impl Budgets {
             None => self.insert(turn, payer, paces),
         };
         let budget = &mut self.budgets[slot as usize];
-        budget.holders += 1;
         budget.paces = paces;
+        budget.holders += 1;
+        // What it has paid elsewhere meanwhile is owed here, too.
+        if budget.holders == 1 && turn.shards > 1 {
+            budget.queued += 1;
+            self.unsettled.push_front((turn.now.monotonic_us, slot));
+        }
         slot
     }
 
@@ -135,15 +141,10 @@ impl Budgets {
             paces,
             buckets: Buckets::default(),
             unsettled_ns: [0; Paid::COUNT],
-            is_unsettled: false,
+            queued: 0,
         };
         let slot = slots::slot(self.budgets.insert(budget));
         self.by_payer.insert(payer.clone(), slot);
-        // What it has paid elsewhere is owed here, too.
-        if turn.shards > 1 {
-            self.budgets[slot as usize].is_unsettled = true;
-            self.unsettled.push_front((turn.now.monotonic_us, slot));
-        }
         slot
     }
 
@@ -160,7 +161,7 @@ impl Budgets {
         let now_ns = now_ns(turn);
         by_payer.retain(|_, &mut slot| {
             let budget = &budgets[slot as usize];
-            let is_used = budget.holders > 0 || budget.is_unsettled || !are_full(&budget.buckets, now_ns);
+            let is_used = budget.holders > 0 || budget.queued > 0 || !are_full(&budget.buckets, now_ns);
             if !is_used {
                 budgets.remove(slot as usize);
             }
@@ -184,7 +185,8 @@ impl Budgets {
         budget.buckets[kind as usize].take_ns(ns, now_ns(turn));
         if turn.shards > 1 {
             budget.unsettled_ns[kind as usize] += ns;
-            if !std::mem::replace(&mut budget.is_unsettled, true) {
+            if budget.queued == 0 {
+                budget.queued = 1;
                 self.unsettled.push_back((turn.now.monotonic_us + SETTLE_EVERY_MS * 1000, slot));
             }
         }
@@ -203,7 +205,7 @@ impl Budgets {
         {
             turn.spend(work::CELL);
             let budget = &mut self.budgets[slot as usize];
-            budget.is_unsettled = false;
+            budget.queued -= 1;
             let ns = std::mem::take(&mut budget.unsettled_ns);
             let spent = Spent { payer: budget.payer.clone(), ns };
             let home = spent.payer.home(&turn.hasher, turn.shards);

@@ -269,4 +269,4 @@ impl Connection {
 }
 
 /// What an idle connection costs, beside its socket.
-const _: () = assert!(size_of::<Connection>() <= 592, "an idle connection must stay small");
+const _: () = assert!(size_of::<Connection>() <= 584, "an idle connection must stay small");
