@@ -1,6 +1,7 @@
 //! What shards tell each other of who their clients are, and of what those use up.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::{KeyHasher, ReplyTo, ShardIndex, owner};
@@ -19,7 +20,7 @@ pub struct Enter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnedAway {
     pub reason: Refusal,
-    pub retry_after_ms: Option<u32>,
+    pub retry_after_ms: Option<NonZeroU32>,
 }
 
 impl From<Refusal> for TurnedAway {

@@ -1,5 +1,6 @@
 //! How a connection becomes one of its user's, and how it stops being one: `directory/` at the home of the user decides.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::Shard;
@@ -16,10 +17,8 @@ impl Shard {
     pub(super) fn enter(&mut self, id: ConnectionId, principal: Arc<Principal>, awaited: Awaited) {
         let Some(connection) = self.clients.get(id) else { return };
         let identity = &principal.identity;
-        let session = identity
-            .session
-            .clone()
-            .or_else(|| connection.named_session.as_ref().map(|named| named.as_str().into()));
+        let named = || connection.of_user.as_ref()?.named_session.clone();
+        let session = identity.session.clone().or_else(named);
         let rates = self.clients.rates_of(self.rates_of_roles(&principal));
         let user = Arc::clone(&identity.user);
         let home = self.home_of_user(&user);
@@ -45,7 +44,8 @@ impl Shard {
         let Self { turn, clients, directory, .. } = self;
         let Enter { reply, user, session, rates } = enter;
         let counted = clients.count_connection_of_user(turn, &user, rates);
-        counted.map_err(|ms| TurnedAway { reason: Refusal::UserRate, retry_after_ms: Some(ms) })?;
+        counted
+            .map_err(|ms| TurnedAway { reason: Refusal::UserRate, retry_after_ms: NonZeroU32::new(ms) })?;
         Ok(directory.enter(turn, reply.writer(), &user, session)?.place)
     }
 
@@ -63,7 +63,7 @@ impl Shard {
             return;
         };
         match outcome {
-            Ok(place) => connection.listed = Some(Listed { home, place }),
+            Ok(place) => connection.of_user.get_or_insert_default().listed = Some(Listed { home, place }),
             Err(refused) => connection.refusal = Some(refused),
         }
         let believed = self.still_believed(principal);
@@ -82,7 +82,11 @@ impl Shard {
 
     /// A connection of a user is open, which may end others.
     pub(super) fn tell_settled(&mut self, id: ConnectionId) {
-        let listed = self.clients.get(id).filter(|found| found.is_open()).and_then(|found| found.listed);
+        let listed = self
+            .clients
+            .get(id)
+            .filter(|found| found.is_open())
+            .and_then(|found| found.of_user.as_ref()?.listed);
         let Some(Listed { home, place }) = listed.filter(|_| self.directory.wants_settled()) else { return };
         let by = Writer { shard: self.turn.index, connection: id };
         if home == self.turn.index {
@@ -108,7 +112,8 @@ impl Shard {
     /// not lost.
     pub(super) fn end_entry(&mut self, id: ConnectionId) {
         self.clients.close_purse(id);
-        if let Some(listed) = self.clients.get_mut(id).and_then(|connection| connection.listed.take()) {
+        let of_user = self.clients.get_mut(id).and_then(|connection| connection.of_user.take());
+        if let Some(listed) = of_user.and_then(|of_user| of_user.listed) {
             self.leave_directory(id, listed);
         }
     }

@@ -38,7 +38,9 @@ impl Shard {
             Answer::Options => self.answer_options(id),
             Answer::Upgrade { dialect, response, client, token, session } => {
                 connection.address = client;
-                connection.named_session = session.filter(|_| self.access.takes_tokens()).map(Box::new);
+                if let Some(session) = session.filter(|_| self.access.takes_tokens()) {
+                    connection.of_user.get_or_insert_default().named_session = Some(session.into());
+                }
                 let credential = token.map(String::into_boxed_str);
                 self.upgrade(id, Upgrade { dialect, response, credential });
             }

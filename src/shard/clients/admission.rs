@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -135,7 +136,7 @@ impl Admission {
 
 /// What a client is told that is turned away.
 pub fn turned_away(turned_away: TurnedAway, random: &mut Random) -> Close {
-    let retry_after_ms = turned_away.retry_after_ms.unwrap_or_else(|| retry_after_ms(random));
+    let retry_after_ms = turned_away.retry_after_ms.map_or_else(|| retry_after_ms(random), NonZeroU32::get);
     match turned_away.reason {
         Refusal::PerIp | Refusal::AddressRate => Close::TooManyOfAddress { retry_after_ms },
         Refusal::PerUser | Refusal::UserRate => Close::TooManyOfUser { retry_after_ms },
@@ -241,7 +242,8 @@ impl Clients {
             return Err(Refusal::PerIp.into());
         }
         let counted = self.budgets.count_connection_of_address(turn, &Payer::Address(address));
-        counted.map_err(|ms| TurnedAway { reason: Refusal::AddressRate, retry_after_ms: Some(ms) })?;
+        counted
+            .map_err(|ms| TurnedAway { reason: Refusal::AddressRate, retry_after_ms: NonZeroU32::new(ms) })?;
         self.admission.admitted(address);
         Ok(())
     }

@@ -56,6 +56,17 @@ pub struct Listed {
     pub place: u32,
 }
 
+/// A connection as one of its user's.
+#[derive(Debug, Default)]
+pub struct OfUser {
+    /// What its upgrade calls its session, for tokens that name none.
+    pub named_session: Option<Box<str>>,
+    /// Where the directory has it, once it is one.
+    pub listed: Option<Listed>,
+    /// What it pays with for its messages, where any rate is limited: also one of nobody.
+    pub purse: Option<Box<Purse>>,
+}
+
 /// See the module. Heap is owned only while something is half received, queued or subscribed.
 #[derive(Debug)]
 pub struct Connection {
@@ -127,13 +138,8 @@ pub struct Connection {
     pub due_ms: u64,
     /// A token of it is with the desk, and it takes no further message until that is believed or not.
     pub is_being_verified: bool,
-    /// What its upgrade calls its session, for tokens that name none.
-    #[expect(clippy::box_collection, reason = "almost nobody has one")]
-    pub named_session: Option<Box<String>>,
-    /// Where it is among the connections of its user.
-    pub listed: Option<Listed>,
-    /// What it pays with for its messages, where any rate is limited.
-    pub purse: Option<Box<Purse>>,
+    /// As one of its user's, if it is one or may be, or as one that pays.
+    pub of_user: Option<Box<OfUser>>,
     pub subscriptions: Vec<SubscriptionRef>,
     /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
     pub watches: Vec<u32>,
@@ -203,9 +209,7 @@ impl Connection {
             due: Due::Never,
             due_ms: u64::MAX,
             is_being_verified: false,
-            named_session: None,
-            listed: None,
-            purse: None,
+            of_user: None,
             subscriptions: Vec::new(),
             watches: Vec::new(),
             watches_behind: 0,
@@ -235,6 +239,14 @@ impl Connection {
     /// Whether something of its last message is left for the next turn.
     pub const fn is_unfinished(&self) -> bool {
         self.has_unfinished || self.undelivered > 0
+    }
+
+    pub fn purse(&self) -> Option<&Purse> {
+        self.of_user.as_ref()?.purse.as_deref()
+    }
+
+    pub fn purse_mut(&mut self) -> Option<&mut Purse> {
+        self.of_user.as_mut()?.purse.as_deref_mut()
     }
 
     pub fn is_open(&self) -> bool {
@@ -269,4 +281,4 @@ impl Connection {
 }
 
 /// What an idle connection costs, beside its socket.
-const _: () = assert!(size_of::<Connection>() <= 584, "an idle connection must stay small");
+const _: () = assert!(size_of::<Connection>() <= 560, "an idle connection must stay small");

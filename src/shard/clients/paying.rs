@@ -17,7 +17,7 @@ impl Clients {
         let Config { messages_per_second_max, messages_per_minute_max, .. } = *turn.config;
         let now_us = turn.now.monotonic_us;
         let connection = tenant(&mut self.table, id)?;
-        let over = connection.purse.as_ref().and_then(|purse| self.budgets.is_over(turn, purse));
+        let over = connection.purse().and_then(|purse| self.budgets.is_over(turn, purse));
         let over = over.or_else(|| {
             let in_second = connection.second.count(messages_per_second_max, 1_000, now_us);
             let over = in_second.or_else(|| connection.minute.count(messages_per_minute_max, 60_000, now_us));
@@ -27,7 +27,7 @@ impl Clients {
             turn.metrics.count_rate_limited(of);
             return Some(retry_after_ms);
         }
-        if let Some(purse) = &mut connection.purse {
+        if let Some(purse) = connection.purse_mut() {
             self.budgets.pay_with(turn, purse, Paid::Messages, 1);
             self.budgets.pay_with(turn, purse, Paid::Bytes, bytes as u64);
         }
@@ -39,14 +39,14 @@ impl Clients {
         if !self.budgets.are_in_use() {
             return;
         }
-        if let Some(purse) = tenant(&mut self.table, id).and_then(|connection| connection.purse.as_mut()) {
+        if let Some(purse) = tenant(&mut self.table, id).and_then(Connection::purse_mut) {
             self.budgets.pay_with(turn, purse, Paid::Ops, count() as u64);
         }
     }
 
     /// When a connection may go on that is over what it, its user or its address may send.
     pub(super) fn budget_allows_at_us(&self, turn: &Turn, connection: &Connection) -> Option<u64> {
-        let (wait_ns, _) = self.budgets.next_in_ns(turn, connection.purse.as_ref()?);
+        let (wait_ns, _) = self.budgets.next_in_ns(turn, connection.purse()?);
         (wait_ns > 0).then(|| turn.now.monotonic_us + wait_ns.div_ceil(1000))
     }
 
@@ -54,21 +54,25 @@ impl Clients {
     pub fn open_purse(&mut self, turn: &Turn, id: ConnectionId) {
         let Some(connection) = tenant(&mut self.table, id) else { return };
         let address = counted_as(connection.address, turn.config.ipv6_prefix);
-        connection.purse = self.budgets.open_purse(turn, address);
+        if let Some(purse) = self.budgets.open_purse(turn, address) {
+            connection.of_user.get_or_insert_default().purse = Some(purse);
+        }
     }
 
     /// Its user does, whose roles have these rates or none of their own.
     pub fn join_user(&mut self, turn: &Turn, id: ConnectionId, user: &Arc<str>, of_roles: Option<Rates>) {
         let rates = self.budgets.rates_of(of_roles);
         if let Some(connection) = tenant(&mut self.table, id) {
-            self.budgets.join_user(turn, &mut connection.purse, user, rates);
+            let purse = &mut connection.of_user.get_or_insert_default().purse;
+            self.budgets.join_user(turn, purse, user, rates);
         }
     }
 
     /// Nobody pays for a connection that is gone.
     pub fn close_purse(&mut self, id: ConnectionId) {
-        if let Some(connection) = tenant(&mut self.table, id) {
-            self.budgets.close_purse(connection.purse.take());
+        let of_user = tenant(&mut self.table, id).and_then(|connection| connection.of_user.as_mut());
+        if let Some(of_user) = of_user {
+            self.budgets.close_purse(of_user.purse.take());
         }
     }
 
