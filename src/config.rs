@@ -1,10 +1,14 @@
 //! What a user may tune, as the core sees it. `cli/flags` fills it, one flag a field.
 
+mod allowed_origin;
 mod identity;
 mod origin;
+mod rates;
 
+pub use allowed_origin::AllowedOrigin;
 pub use identity::{IdentityConfig, Secret};
 pub use origin::{BadOrigin, Origin};
+pub use rates::{BadRates, Rates};
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -28,6 +32,14 @@ pub struct Config {
     pub connections_max: usize,
     /// Connections of one client address, over all shards; 0: no limit.
     pub connections_per_ip_max: usize,
+    /// Connections of one user, over all shards; 0: no limit.
+    pub connections_per_user_max: usize,
+    /// What a connection does to those of its user that are there already.
+    pub sessions: Sessions,
+    /// Rates of each connection, of each user whose roles have none of their own, and of each client address.
+    pub connection_rates: Rates,
+    pub user_rates: Rates,
+    pub address_rates: Rates,
     /// Connections of the whole process that have yet to open their WebSocket; spread evenly over its shards.
     pub handshakes_max: usize,
     /// Bits of an IPv6 address by which connections of it are counted; from 1 to 128.
@@ -65,7 +77,7 @@ pub struct Config {
     /// Messages that are not JSON objects before a connection is closed with 1007.
     pub bad_messages_max: u32,
     /// Origins that may connect; empty: any.
-    pub allowed_origins: Vec<Origin>,
+    pub allowed_origins: Vec<AllowedOrigin>,
     /// Whether clients say who they are.
     pub auth: AuthMode,
     /// Where tokens are required: time from the open WebSocket to one that is believed.
@@ -174,6 +186,18 @@ impl AuthMode {
     }
 }
 
+/// What a connection does to those of its user that are there already. Which session it is of it says itself; those that do
+/// not say are of one, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sessions {
+    /// Nothing.
+    Append,
+    /// It ends those of other sessions, once it is open.
+    Replace,
+    /// It is turned away while there are any of another session.
+    Reject,
+}
+
 /// What becomes of a message that is one too many in its second or minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateLimit {
@@ -251,6 +275,11 @@ impl Default for Config {
             node: "annulus".to_owned(),
             connections_max: 100_000,
             connections_per_ip_max: 0,
+            connections_per_user_max: 0,
+            sessions: Sessions::Append,
+            connection_rates: Rates::default(),
+            user_rates: Rates::default(),
+            address_rates: Rates::default(),
             handshakes_max: limits::HANDSHAKES_DEFAULT,
             ipv6_prefix: 64,
             trusted_proxies: Vec::new(),

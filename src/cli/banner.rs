@@ -7,7 +7,7 @@ use std::path::Path;
 use super::cores::CoreList;
 use super::quantity::Bytes;
 use super::{LogFormat, Serve, inherited};
-use crate::config::{AuthMode, Config, DialectPath, Fsync, Origin, StorageConfig};
+use crate::config::{AuthMode, Config, DialectPath, Fsync, StorageConfig};
 use crate::dialect::synckit;
 use crate::io::host::OpenFiles;
 use crate::io::log;
@@ -120,7 +120,7 @@ fn synckit_path(config: &Config) -> Option<&str> {
 
 /// Whose pages may connect.
 fn allowed_origins(config: &Config) -> String {
-    let origins: Vec<&str> = config.allowed_origins.iter().map(Origin::as_str).collect();
+    let origins: Vec<String> = config.allowed_origins.iter().map(ToString::to_string).collect();
     if origins.is_empty() { "any page may connect".to_owned() } else { origins.join(",") }
 }
 

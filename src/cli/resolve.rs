@@ -6,12 +6,16 @@ use std::net::SocketAddr;
 
 use super::cores::CoreList;
 use super::error::ConfigError;
-use super::flags::{Auth, Data, Flags, FsyncMode, Identity, LogFormat, Preset, RateLimitPolicy, Storage};
+use super::flags::{
+    Auth, Data, Flags, FsyncMode, Identity, LogFormat, Preset, RateLimitPolicy, SessionsPolicy, Storage,
+};
 use super::inherited;
 use super::listen::Listen;
 use super::quantity::{Bytes, Span};
 use crate::auth::Keys;
-use crate::config::{Coalesce, Config, DialectPath, Fsync, IdentityConfig, RateLimit, StorageConfig};
+use crate::config::{
+    AuthMode, Coalesce, Config, DialectPath, Fsync, IdentityConfig, RateLimit, Sessions, StorageConfig,
+};
 use crate::dialect::echo;
 use crate::io::host;
 use crate::limits;
@@ -57,7 +61,13 @@ impl Serve {
         };
         let redis = "REDIS_URL is not used: one process serves all cores, and there is nobody to tell";
         let reset = "--enable-test-reset: whoever reaches this port can drop all maps with POST /_test/clear";
+        let nobody = "--max-connections-per-user, --sessions and --user-rates mean nothing with --auth none";
+        let config = &self.config;
+        let is_about_users = config.connections_per_user_max > 0
+            || config.sessions != Sessions::Append
+            || !config.user_rates.are_none();
         let all = [
+            (config.auth == AuthMode::None && is_about_users, nobody),
             (has(&inherited::DATABASE_URL), database),
             (has(&inherited::REDIS_URL), redis),
             (self.config.test_reset, reset),
@@ -162,6 +172,15 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         node: listening.node.clone().unwrap_or_default(),
         connections_max: connections.max_connections,
         connections_per_ip_max: connections.max_connections_per_ip,
+        connections_per_user_max: connections.max_connections_per_user,
+        sessions: match connections.sessions {
+            SessionsPolicy::Append => Sessions::Append,
+            SessionsPolicy::Replace => Sessions::Replace,
+            SessionsPolicy::Reject => Sessions::Reject,
+        },
+        connection_rates: connections.connection_rates,
+        user_rates: connections.user_rates,
+        address_rates: connections.address_rates,
         handshakes_max: connections.max_handshakes,
         ipv6_prefix: connections.ipv6_prefix,
         trusted_proxies: connections.trusted_proxies.clone().unwrap_or_default().0,

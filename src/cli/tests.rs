@@ -4,7 +4,9 @@
 use std::ffi::OsString;
 
 use super::*;
-use crate::config::{AuthMode, Coalesce, Config, DialectPath, Fsync, Origin, RateLimit, Secret};
+use crate::config::{
+    AllowedOrigin, AuthMode, Coalesce, Config, DialectPath, Fsync, RateLimit, Rates, Secret,
+};
 use crate::dialect::{echo, synckit};
 
 fn serve(flags: &[&str]) -> Result<Serve, ConfigError> {
@@ -144,9 +146,9 @@ fn flags_are_the_same_before_and_after_serve() {
 #[test]
 fn every_flag_reaches_its_setting() {
     let flags = "--listen 127.0.0.1:1 --listen [::1]:2 --backlog 3 --node n --max-connections 4000 \
-        --max-connections-per-ip 5 --max-handshakes 70 --ipv6-prefix 56 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --max-header-bytes 8KiB --heartbeat-ms 800 \
+        --max-connections-per-ip 5 --max-connections-per-user 6 --sessions replace --connection-rates messages_per_second=1 --user-rates ops_per_second=2,burst_seconds=3 --address-rates connections_per_second=4 --max-handshakes 70 --ipv6-prefix 56 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --max-header-bytes 8KiB --heartbeat-ms 800 \
         --max-message-bytes 2MiB --max-value-bytes 9KiB --max-cell-bytes 70KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
-        --max-bad-messages 12 --allowed-origins HTTPS://A,https://b:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --synckit-max-subscription-bytes 18KiB --synckit-max-awareness-bytes 28KiB --coalesce-delay-us 13 \
+        --max-bad-messages 12 --allowed-origins HTTPS://A,https://*.b.c:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --synckit-max-subscription-bytes 18KiB --synckit-max-awareness-bytes 28KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
         --min-drain-bytes-per-second 5KiB --max-presence-bytes 2MiB \
         --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-lead-ms 190 --drain-ms 19 \
@@ -158,6 +160,11 @@ fn every_flag_reaches_its_setting() {
         node: "n".to_owned(),
         connections_max: 4000,
         connections_per_ip_max: 5,
+        connections_per_user_max: 6,
+        sessions: crate::config::Sessions::Replace,
+        connection_rates: Rates { messages_per_second: 1, ..Rates::default() },
+        user_rates: Rates { ops_per_second: 2, burst_seconds: 3, ..Rates::default() },
+        address_rates: Rates { connections_per_second: 4, ..Rates::default() },
         handshakes_max: 70,
         ipv6_prefix: 56,
         trusted_proxies: vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
@@ -176,7 +183,9 @@ fn every_flag_reaches_its_setting() {
         messages_per_minute_max: 110,
         rate_limit: RateLimit::Wait,
         bad_messages_max: 12,
-        allowed_origins: ["https://a", "https://b"].map(|origin| Origin::parse(origin).unwrap()).into(),
+        allowed_origins: ["https://a", "https://*.b.c"]
+            .map(|origin| AllowedOrigin::parse(origin).unwrap())
+            .into(),
         auth: crate::config::AuthMode::None,
         auth_timeout_ms: 5_000,
         dialects: vec![DialectPath::NATIVE, DialectPath { path: "/kit".into(), ..synckit::PATH }, echo::PATH],
@@ -551,6 +560,8 @@ fn who_lets_anybody_in_from_elsewhere_has_to_say_so() {
     let caution = "--allow-anonymous: everybody who reaches [::]:9 may read, write and remove everything";
     assert_eq!(given.warnings(), [caution]);
     assert!(serve(&["--allow-anonymous"]).unwrap().warnings().is_empty(), "nobody reaches it");
+    let idle = serve(&["--max-connections-per-user", "3"]).unwrap();
+    assert!(idle.warnings()[0].contains("mean nothing with --auth none"));
     assert!(serve(&[&open[..], &["--auth", "optional"]].concat()).is_ok());
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::config::{DataMode, DialectPath, Origin};
+use crate::config::{AllowedOrigin, DataMode, DialectPath};
 use crate::dialect::{echo, synckit};
 use crate::limits;
 use crate::service::desk::check_url;
@@ -18,14 +18,14 @@ pub(super) fn parse_node(text: &str) -> Result<String, String> {
     Err(format!("not a node name; write 1 to {most} visible ASCII characters without \" \\ and :"))
 }
 
-/// An origin in any spelling. An empty list in an environment variable arrives as one empty value, which is none.
-pub(super) fn parse_origin(text: &str) -> Result<Option<Origin>, String> {
+/// An origin, or a pattern of some, in any spelling. An empty list in an environment variable arrives as one empty value, which is none.
+pub(super) fn parse_origin(text: &str) -> Result<Option<AllowedOrigin>, String> {
     let text = text.trim();
     if text.is_empty() {
         return Ok(None);
     }
-    let advice = "write https://app.example or http://localhost:3000; leave the flag out for any";
-    Origin::parse(text).map(Some).map_err(|why| format!("'{text}' is no origin, as {why}; {advice}"))
+    let advice = "write https://app.example, https://*.example.org or http://localhost:3000; leave the flag out for any";
+    AllowedOrigin::parse(text).map(Some).map_err(|why| format!("'{text}' is no origin, as {why}; {advice}"))
 }
 
 /// A path for a dialect beside our own, as it stands in a request: nothing in it is decoded, and a slash at its end
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn what_is_no_origin_is_refused_with_the_reason_and_an_example() {
         let origin = parse_origin(" HTTPS://App.Example:443/ ").unwrap().unwrap();
-        assert_eq!(origin.as_str(), "https://app.example");
+        assert_eq!(origin.to_string(), "https://app.example");
         assert_eq!(parse_origin(" "), Ok(None));
         for (text, part) in [
             (

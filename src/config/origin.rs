@@ -21,8 +21,10 @@ pub enum BadOrigin {
     Path,
     #[error("it has a user name")]
     User,
-    #[error("there are no patterns")]
+    #[error("a pattern is a star for all labels in front of a domain, such as https://*.example.org")]
     Pattern,
+    #[error("behind the star stands no domain of somebody, such as example.org")]
+    Domain,
     #[error("browsers write such a host in ASCII, as xn--…")]
     NotAscii,
     #[error("its host is wrong")]
@@ -71,6 +73,19 @@ impl Origin {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Scheme, host and port; the port is there where it is not the default one. Of `null` there is none.
+    pub(super) fn parts(&self) -> (&str, &str, Option<&str>) {
+        let Some((scheme, authority)) = self.0.split_once("://") else { return ("", "", None) };
+        let end_of_address = authority.find(']').map_or(0, |at| at + 1);
+        match authority[end_of_address..].find(':') {
+            Some(at) => {
+                let at = end_of_address + at;
+                (scheme, &authority[..at], Some(&authority[at + 1..]))
+            }
+            None => (scheme, authority, None),
+        }
     }
 }
 

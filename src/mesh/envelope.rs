@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::entry::length;
 use super::{
-    ConnectionId, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo, ShardIndex,
-    SubscriptionRef, Writer,
+    Balance, ConnectionId, Enter, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo,
+    ShardIndex, Spent, SubscriptionRef, TurnedAway, Writer,
 };
 use crate::auth::rules::Parts;
 use crate::crdt::{CellName, MapType, Time};
@@ -49,6 +49,22 @@ pub enum Item {
     Departed {
         address: std::net::IpAddr,
     },
+    /// A connection that the receiver has in its directory, in this place, is open.
+    Settled {
+        place: u32,
+        by: Writer,
+    },
+    /// It is gone.
+    Left {
+        place: u32,
+        by: Writer,
+    },
+    /// A newer session of the same user is open: a connection of the receiver has to go.
+    Displaced {
+        connection: ConnectionId,
+    },
+    Spent(Box<Spent>),
+    Balance(Box<Balance>),
     Clear(ClearStep),
 }
 
@@ -107,6 +123,7 @@ pub enum Request {
         reply: ReplyTo,
         address: std::net::IpAddr,
     },
+    Enter(Box<Enter>),
     /// Answer with all members of `room`, and send its changes from then on.
     WatchRoom {
         reply: ReplyTo,
@@ -165,7 +182,12 @@ pub enum Answer {
     },
     Admit {
         reply: ReplyTo,
-        admitted: bool,
+        outcome: Result<(), TurnedAway>,
+    },
+    /// The place of the connection in the directory.
+    Enter {
+        reply: ReplyTo,
+        outcome: Result<u32, TurnedAway>,
     },
     /// [`super::Members`].
     Members {

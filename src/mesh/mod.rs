@@ -10,6 +10,7 @@ mod outgoing;
 mod partition;
 mod queue;
 mod read;
+mod user;
 mod write;
 
 pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
@@ -24,6 +25,7 @@ pub use outgoing::Outgoing;
 pub use partition::{KeyHasher, ShardSet, owner, partition, partitions_of, shard_index};
 pub use queue::{Receiver, Sender};
 pub use read::{KeyList, PackedRead, Read, ReadPart};
+pub use user::{Balance, Enter, Paid, Payer, Spent, TurnedAway};
 pub use write::{Action, At, Merged, MergedStamp, PackedWrite, TagList, Write};
 
 use crate::limits::MESH_QUEUE_ENVELOPES;

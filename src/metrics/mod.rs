@@ -14,7 +14,7 @@ mod storage;
 
 pub use desk::{CREDENTIALS_REFUSED, DeskMetrics};
 pub use latency::Latency;
-pub use ops::{OpKind, OpOutcome, Refusal};
+pub use ops::{OpKind, OpOutcome, RateOf, Refusal};
 pub use process::ProcessMetrics;
 pub use storage::{Counter, Gauge, StorageMetrics};
 
@@ -40,6 +40,7 @@ macro_rules! metrics {
             /// Nanoseconds from the first use of a map that is not in memory until it is.
             pub load_ns: Latency,
             refusals: Table<{ Refusal::ALL.len() }, 1>,
+            rate_limited: Table<{ RateOf::ALL.len() }, 1>,
             ops: Table<{ OpKind::ALL.len() }, { OpOutcome::ALL.len() }>,
             closes: Closes,
         }
@@ -157,6 +158,10 @@ metrics! {
         connections => "annulus_connections",
         /// Sockets held, as --max-connections counts: WebSockets, handshakes, what is closing, and the one that asks this.
         sockets => "annulus_sockets",
+        /// Users who have said who they are and have connections.
+        users => "annulus_users",
+        /// Connections of users who have said who they are.
+        user_connections => "annulus_user_connections",
         /// Subscriptions held.
         subscriptions => "annulus_subscriptions",
         /// Rooms with members.
@@ -202,6 +207,11 @@ impl Metrics {
         self.refusals.add_one(refusal as usize, 0);
     }
 
+    /// Counts a message that was refused for a rate.
+    pub fn count_rate_limited(&mut self, of: RateOf) {
+        self.rate_limited.add_one(of as usize, 0);
+    }
+
     /// Counts one operation on one key.
     pub fn count_op(&mut self, kind: OpKind, outcome: OpOutcome) {
         self.ops.add_one(kind as usize, outcome as usize);
@@ -220,6 +230,11 @@ impl Metrics {
     /// Connections turned away so far for this reason.
     pub fn refusals(&self, refusal: Refusal) -> u64 {
         self.refusals.count(refusal as usize, 0)
+    }
+
+    /// Messages refused so far for a rate of this.
+    pub fn rate_limited(&self, of: RateOf) -> u64 {
+        self.rate_limited.count(of as usize, 0)
     }
 
     /// Operations so far of this kind with this outcome.
@@ -241,6 +256,7 @@ impl Metrics {
     pub fn add(&mut self, other: &Self) {
         self.add_plain(other);
         self.refusals.add(&other.refusals);
+        self.rate_limited.add(&other.rate_limited);
         self.ops.add(&other.ops);
         self.closes.add(&other.closes);
         self.turn_ns.add(&other.turn_ns);
@@ -258,6 +274,7 @@ mod tests {
         let mut metrics = Metrics { accepts: n, cells: n, connections: n, turns: n, ..Metrics::default() };
         for _ in 0..n {
             Refusal::ALL.iter().for_each(|&refusal| metrics.count_refusal(refusal));
+            RateOf::ALL.iter().for_each(|&of| metrics.count_rate_limited(of));
             for &kind in &OpKind::ALL {
                 OpOutcome::ALL.iter().for_each(|&outcome| metrics.count_op(kind, outcome));
             }
@@ -274,6 +291,7 @@ mod tests {
         sum.add(&uniform(3));
         assert_eq!((sum.accepts, sum.cells, sum.connections, sum.turns), (5, 5, 5, 5));
         assert!(Refusal::ALL.iter().all(|&refusal| sum.refusals(refusal) == 5));
+        assert!(RateOf::ALL.iter().all(|&of| sum.rate_limited(of) == 5));
         for &kind in &OpKind::ALL {
             assert!(OpOutcome::ALL.iter().all(|&outcome| sum.ops(kind, outcome) == 5));
         }

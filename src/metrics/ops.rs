@@ -65,11 +65,28 @@ pub enum Refusal {
     Rate,
     /// `--max-handshakes`.
     Handshakes,
+    /// `--max-connections-per-user`.
+    PerUser,
+    /// `connections_per_second` of a user.
+    UserRate,
+    /// `connections_per_second` of an address.
+    AddressRate,
+    /// `--sessions reject`.
+    Session,
 }
 
 impl Refusal {
     /// Every reason, in the order of its discriminant.
-    pub const ALL: [Self; 4] = [Self::Connections, Self::PerIp, Self::Rate, Self::Handshakes];
+    pub const ALL: [Self; 8] = [
+        Self::Connections,
+        Self::PerIp,
+        Self::Rate,
+        Self::Handshakes,
+        Self::PerUser,
+        Self::UserRate,
+        Self::AddressRate,
+        Self::Session,
+    ];
 
     /// The value of the label `reason`.
     pub const fn label(self) -> &'static str {
@@ -78,6 +95,32 @@ impl Refusal {
             Self::PerIp => "per_ip",
             Self::Rate => "rate",
             Self::Handshakes => "handshakes",
+            Self::PerUser => "per_user",
+            Self::UserRate => "user_rate",
+            Self::AddressRate => "address_rate",
+            Self::Session => "session",
+        }
+    }
+}
+
+/// Whose rate a message was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateOf {
+    Connection,
+    User,
+    Address,
+}
+
+impl RateOf {
+    /// Every one, in the order of its discriminant.
+    pub const ALL: [Self; 3] = [Self::Connection, Self::User, Self::Address];
+
+    /// The value of the label `of`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::User => "user",
+            Self::Address => "address",
         }
     }
 }
@@ -118,6 +161,7 @@ mod tests {
     fn lists_are_in_the_order_of_their_discriminants() {
         assert!(OpKind::ALL.iter().enumerate().all(|(index, &kind)| kind as usize == index));
         assert!(OpOutcome::ALL.iter().enumerate().all(|(index, &outcome)| outcome as usize == index));
+        assert!(RateOf::ALL.iter().enumerate().all(|(index, &of)| of as usize == index));
         assert!(Refusal::ALL.iter().enumerate().all(|(index, &refusal)| refusal as usize == index));
     }
 }

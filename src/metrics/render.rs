@@ -1,7 +1,7 @@
 //! Renders the summed metrics as the answer of `GET /metrics`.
 
 use super::exposition::{Exposition, Kind};
-use super::{Latency, Metrics, OpKind, OpOutcome, Refusal};
+use super::{Latency, Metrics, OpKind, OpOutcome, RateOf, Refusal};
 
 /// The quantiles of every summary, as labels and as fractions.
 const QUANTILES: [(&str, f64); 4] = [("0.5", 0.5), ("0.9", 0.9), ("0.99", 0.99), ("0.999", 0.999)];
@@ -41,6 +41,14 @@ impl Metrics {
         page.family("annulus_refusals_total", Kind::Counter, help);
         for refusal in Refusal::ALL {
             page.labelled(format_args!("reason=\"{}\"", refusal.label()), self.refusals(refusal));
+        }
+        page.family(
+            "annulus_rate_limited_total",
+            Kind::Counter,
+            "Messages refused, by whose rate they were over.",
+        );
+        for of in RateOf::ALL {
+            page.labelled(format_args!("of=\"{}\"", of.label()), self.rate_limited(of));
         }
         let help = "WebSockets ended, by close code; 1006: without a close frame; other: a code that its peer made up.";
         page.family("annulus_closes_total", Kind::Counter, help);

@@ -16,6 +16,7 @@ impl Shard {
     /// [`AckLevel::None`], which hears of what was rejected only.
     pub fn write(&mut self, caller: Caller, ticket: Option<Ticket>, ack: AckLevel, ops: impl Ops) {
         let Self { turn, clients, maps, requests, access, .. } = self;
+        clients.pay_for_ops(turn, caller.connection(), || ops.targets().count());
         let grant = caller.grant();
         let asked = Asked { caller, ticket };
         if grant == GrantId::EVERYTHING {

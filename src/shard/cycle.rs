@@ -62,6 +62,7 @@ impl Shard {
         self.maps.evict_maps(&mut self.turn);
         self.maps.hand_over(&mut self.turn);
         self.watch_durable();
+        self.clients.settle_budgets(&mut self.turn);
         self.seal_envelopes();
         self.clients.flush(&mut self.turn);
         self.clients.log_more_ended(&self.turn);
@@ -164,6 +165,7 @@ impl Shard {
         };
         sooner(self.clients.next_timer_ms().map(|at_ms| at_ms * 1000));
         sooner(self.clients.next_rate_limited_us());
+        sooner(self.clients.next_settled_us());
         sooner(self.clients.next_look_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_life_us());
         sooner(

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::clients::{Connection, End, NoRoom, Phase, Unread, Waits};
 use super::{Command, Shard, work};
-use crate::mesh::ConnectionId;
+use crate::mesh::{ConnectionId, TurnedAway};
 use crate::metrics::Refusal;
 use crate::wire::Close;
 
@@ -22,7 +22,7 @@ impl Shard {
         self.turn.metrics.sockets += 1;
         let deadline_ms = now_ms + self.turn.config.handshake_timeout_ms;
         if let Some(connection) = self.clients.get_mut(id) {
-            connection.refusal = refusal;
+            connection.refusal = refusal.map(TurnedAway::from);
             connection.deadline_ms = deadline_ms;
         }
         self.clients.set_timer(id, deadline_ms);
@@ -122,6 +122,7 @@ impl Shard {
             match self.clients.next_gone() {
                 Some((id, End::Said)) => self.disconnect(id, Close::Gone),
                 Some((id, End::Failed)) => self.end_failed(id),
+                Some((id, End::Displaced)) => self.disconnect(id, Close::Replaced),
                 None => return,
             }
             is_first = false;

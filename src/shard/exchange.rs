@@ -3,6 +3,7 @@
 
 use std::vec;
 
+use super::clients::End;
 use super::maps::WaitingBytes;
 use super::{SetPresence, Shard, rooms};
 use crate::mesh::{Answer, Envelope, Item, ReadPart, Request, ShardIndex, shard_index};
@@ -97,6 +98,13 @@ impl Shard {
                     feeds.message_arrived(turn, clients, maps, &map, (dialect, body.of(&bytes)));
                 }
                 Item::Departed { address } => self.clients.departed(address),
+                Item::Settled { place, by } => self.settled(place, by),
+                Item::Left { place, by } => {
+                    self.directory.leave(&mut self.turn, place, by);
+                }
+                Item::Displaced { connection } => self.clients.end_later(connection, End::Displaced),
+                Item::Spent(spent) => self.clients.budget_spent(&mut self.turn, from, *spent),
+                Item::Balance(balance) => self.clients.balance_told(&self.turn, *balance),
                 Item::Clear(step) => self.clear_step(from, step),
             }
         }
@@ -143,6 +151,7 @@ impl Shard {
             Request::ClaimType { map, map_type } => maps.claim_type(turn, from, &map, map_type),
             Request::ReleaseType { map } => maps.type_released(turn, from, &map),
             Request::Admit { reply, address } => clients.admit(turn, reply, address),
+            Request::Enter(enter) => self.enter_asked(*enter),
             Request::WatchRoom { reply, room } => rooms.room_watched(turn, reply, room),
             Request::UnwatchRoom { room } => rooms.room_unwatched(turn, from, &room),
             Request::SetMember { reply, room, member, state, clock } => {
@@ -183,7 +192,8 @@ impl Shard {
                 maps.type_refused(turn, &map, reject);
                 self.refuse_given_up();
             }
-            Answer::Admit { reply, admitted } => self.admission_answered(reply, admitted),
+            Answer::Admit { reply, outcome } => self.admission_answered(reply, outcome),
+            Answer::Enter { reply, outcome } => self.entry_answered(reply, outcome),
             Answer::Members { reply, room, members } => {
                 rooms.members_answered(turn, clients, maps, requests, reply, (&room, members.of(bytes)));
             }

@@ -132,10 +132,9 @@ impl Shard {
         self.clients.bad_message(&mut self.turn, caller.connection(), ticket, reject)
     }
 
-    /// Counts one message; when to try again if it is one too many in its second or minute, which none is where those
-    /// wait.
-    pub fn over_message_rate(&mut self, caller: Caller) -> Option<u32> {
-        self.clients.over_message_rate(&self.turn, caller.connection())
+    /// Counts one message of so many bytes; when to try again if it is over a rate, which none is where those wait.
+    pub fn over_message_rate(&mut self, caller: Caller, bytes: usize) -> Option<u32> {
+        self.clients.over_message_rate(&mut self.turn, caller.connection(), bytes)
     }
 
     /// Whether tokens are looked at here.

@@ -6,8 +6,7 @@ use super::access::{Shown, Upgrade};
 use super::clients::{Connection, Phase, Waits, turned_away};
 use super::requests::Waiting;
 use super::{DialectIndex, Shard};
-use crate::mesh::{ConnectionId, ReplyTo};
-use crate::metrics::Refusal;
+use crate::mesh::{ConnectionId, ReplyTo, TurnedAway};
 use crate::wire::Close;
 use crate::wire::http::{self, Answer, Rules};
 use crate::wire::websocket::Reader;
@@ -37,8 +36,11 @@ impl Shard {
             Answer::Clear => self.clear_maps(id),
             Answer::Page { page, head_only } => self.page(id, page, head_only),
             Answer::Options => self.answer_options(id),
-            Answer::Upgrade { dialect, response, client, token } => {
+            Answer::Upgrade { dialect, response, client, token, session } => {
                 connection.address = client;
+                if let Some(session) = session.filter(|_| self.access.takes_tokens()) {
+                    connection.of_user.get_or_insert_default().named_session = Some(session.into());
+                }
                 let credential = token.map(String::into_boxed_str);
                 self.upgrade(id, Upgrade { dialect, response, credential });
             }
@@ -63,28 +65,26 @@ impl Shard {
         connection.phase = if upgrade.is_some() { Phase::Admission } else { Phase::Accepted };
         let waiting = Waiting::Admission { upgrade, address };
         let reply = self.requests.wait_for(&mut self.turn, &mut self.clients, (id, None), waiting, 1);
-        if let Some(admitted) = self.clients.request_admission(&mut self.turn, reply, address) {
-            self.admission_answered(reply, admitted);
+        if let Some(outcome) = self.clients.request_admission(&mut self.turn, reply, address) {
+            self.admission_answered(reply, outcome);
         }
     }
 
     /// The shard that counts the client's address has decided.
-    pub(super) fn admission_answered(&mut self, reply: ReplyTo, admitted: bool) {
+    pub(super) fn admission_answered(&mut self, reply: ReplyTo, outcome: Result<(), TurnedAway>) {
         let id = reply.connection;
         let Some(request) = self.requests.end_wait(&mut self.turn, &mut self.clients, reply) else { return };
         let Waiting::Admission { upgrade, address } = request.waiting else { return };
         let waits = |found: &&mut Connection| matches!(found.phase, Phase::Accepted | Phase::Admission);
         let Some(connection) = self.clients.get_mut(id).filter(waits) else {
             // It left before the answer came: what was counted for it must be given back.
-            if admitted {
+            if outcome.is_ok() {
                 self.clients.depart(&mut self.turn, address);
             }
             return;
         };
-        connection.is_of_address = admitted;
-        if !admitted {
-            connection.refusal = Some(Refusal::PerIp);
-        }
+        connection.is_of_address = outcome.is_ok();
+        connection.refusal = outcome.err();
         match upgrade {
             Some(upgrade) => self.verify_and_open(id, upgrade),
             None => self.begin_handshake(id),
@@ -124,11 +124,11 @@ impl Shard {
         self.clients.log_opened(&self.turn, id);
         self.clients.unpause(&mut self.turn, id);
         if refusal.is_none() {
-            refusal = self.clients.enter(id);
+            refusal = self.clients.enter(id).map(TurnedAway::from);
         }
-        if let Some(reason) = refusal {
-            let close = turned_away(reason, &mut self.turn.random);
-            self.turn.metrics.count_refusal(reason);
+        if let Some(refused) = refusal {
+            let close = turned_away(refused, &mut self.turn.random);
+            self.turn.metrics.count_refusal(refused.reason);
             return self.disconnect(id, close);
         }
         if self.is_draining() {
@@ -136,6 +136,7 @@ impl Shard {
             return self.disconnect(id, close);
         }
         self.clients.set_timer(id, now_ms + self.turn.config.heartbeat_ms / 2);
+        self.clients.open_purse(&self.turn, id);
         self.settle(id, &shown);
         if let Some(caller) = self.clients.caller(id) {
             self.dialect_of(id).opened(self, caller);

@@ -52,7 +52,7 @@ impl Shard {
             Some(credential) => {
                 let Some(connection) = self.clients.get_mut(id) else { return };
                 if !self.access.has_room(credential.len()) {
-                    connection.refusal = Some(Refusal::Handshakes);
+                    connection.refusal = Some(Refusal::Handshakes.into());
                     return self.open(id, dialect, &response, None);
                 }
                 connection.phase = Phase::Admission;
@@ -77,31 +77,46 @@ impl Shard {
     }
 
     fn verified(&mut self, Verified { connection: id, outcome }: Verified) {
-        // What was in force when it was asked may not be any more.
-        let outcome = outcome.and_then(|principal| {
-            let grant = self.access.standing().grant(&principal.identity, &principal.proof);
-            match grant {
-                None => Err(Refused::Revoked),
-                Some(grant) if grant == principal.grant => Ok(principal),
-                Some(grant) => Ok(Arc::new(principal.with(grant))),
-            }
-        });
-        match self.access.take_awaited(id) {
-            None => {}
-            Some(Awaited::Upgrade(Upgrade { dialect, response, .. })) => {
+        let Some(awaited) = self.access.take_awaited(id) else { return };
+        let Some(connection) = self.clients.get(id) else { return };
+        // Who is somebody already is on the list of its user, and stays; who is turned away does not come on one.
+        let enters = connection.principal.is_none() && connection.refusal.is_none();
+        match (awaited, outcome) {
+            (awaited, Ok(principal)) if enters => self.enter(id, principal, awaited),
+            (Awaited::Upgrade(Upgrade { dialect, response, .. }), outcome) => {
                 self.open(id, dialect, &response, Some(outcome));
             }
-            Some(Awaited::Request(ticket)) => {
-                if let Some(connection) = self.clients.get_mut(id) {
-                    connection.is_being_verified = false;
-                }
-                match outcome {
-                    Ok(principal) => self.renewed(id, ticket.as_ref(), principal),
-                    Err(refused) => self.refuse_identity(id, ticket.as_ref(), refused),
-                }
-                self.clients.something_ended(id);
+            (Awaited::Request(ticket), outcome) => {
+                let outcome = outcome.and_then(|principal| self.still_believed(principal));
+                self.request_verified(id, ticket.as_ref(), outcome);
             }
         }
+    }
+
+    /// Whom the desk has believed, as what is in force now has it: that may be something else than when the desk was asked.
+    pub(super) fn still_believed(&self, principal: Arc<Principal>) -> Result<Arc<Principal>, Refused> {
+        match self.access.standing().grant(&principal.identity, &principal.proof) {
+            None => Err(Refused::Revoked),
+            Some(grant) if grant == principal.grant => Ok(principal),
+            Some(grant) => Ok(Arc::new(principal.with(grant))),
+        }
+    }
+
+    /// What came of the token that an open connection has shown, which goes on with its next message.
+    pub(super) fn request_verified(
+        &mut self,
+        id: ConnectionId,
+        ticket: Option<&Ticket>,
+        outcome: Result<Arc<Principal>, Refused>,
+    ) {
+        if let Some(connection) = self.clients.get_mut(id) {
+            connection.is_being_verified = false;
+        }
+        match outcome {
+            Ok(principal) => self.renewed(id, ticket, principal),
+            Err(refused) => self.refuse_identity(id, ticket, refused),
+        }
+        self.clients.something_ended(id);
     }
 
     /// Gives a connection that opens what it has shown a right to.
@@ -126,7 +141,10 @@ impl Shard {
     pub(super) fn tell_shown(&mut self, id: ConnectionId, shown: Shown) {
         match shown {
             None => {}
-            Some(Ok(principal)) => self.tell_identity(id, None, &principal),
+            Some(Ok(principal)) => {
+                self.tell_identity(id, None, &principal);
+                self.tell_settled(id);
+            }
             Some(Err(refused)) => self.refuse_identity(id, None, refused),
         }
     }
@@ -159,10 +177,12 @@ impl Shard {
         }
         self.be(id, Arc::clone(&principal));
         self.tell_identity(id, ticket, &principal);
+        self.tell_settled(id);
     }
 
     /// Makes a connection one of a principal.
     fn be(&mut self, id: ConnectionId, principal: Arc<Principal>) {
+        self.join_user(id, &principal);
         let grant = self.access.enter(&principal);
         let due = Due::first(&principal, self.turn.now);
         if let Some(connection) = self.clients.get_mut(id) {
@@ -184,6 +204,7 @@ impl Shard {
 
     /// A connection is ending, and has no rights any more.
     pub(super) fn end_identity(&mut self, id: ConnectionId) {
+        self.end_entry(id);
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.principal = None;
         let grant = std::mem::replace(&mut connection.grant, GrantId::NOTHING);
@@ -266,6 +287,7 @@ impl Shard {
         let rules = standing.rules.as_ref().map_or(0, |rules| rules.len());
         let grant = standing.grant(&principal.identity, &principal.proof);
         self.turn.spend(work::PASSED_OVER * rules as u64);
+        self.join_user(id, &principal);
         match grant {
             None => self.refuse_identity(id, None, Refused::Revoked),
             Some(grant) if grant == principal.grant => {}

@@ -7,9 +7,9 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder are `impl Shard`: they put things in order.
 //!
-//! order: { commands, through, facade, cycle, events, frames, handshake, identity, life, disconnect, exchange, parked, clear } → pages →
-//! gauges → { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { allows, caller } → access →
-//! { commons, interest, turn } →
+//! order: { commands, through, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, exchange, parked, clear } →
+//! pages → gauges → { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
+//! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work }
 
 #![cfg_attr(
@@ -23,6 +23,7 @@
 mod access;
 mod account;
 mod allows;
+mod budgets;
 mod caller;
 mod clear;
 mod clients;
@@ -30,8 +31,10 @@ mod commands;
 mod commons;
 mod cycle;
 mod dialect;
+mod directory;
 mod disconnect;
 mod divided;
+mod entry;
 mod events;
 mod exchange;
 mod facade;
@@ -80,6 +83,7 @@ use crate::wire::json::Parser;
 
 use access::Access;
 use clear::Clearing;
+use directory::Directory;
 use exchange::Deferred;
 use feeds::Feeds;
 use life::Life;
@@ -164,6 +168,7 @@ pub struct Shard {
     rooms: Rooms,
     requests: Requests,
     access: Access,
+    directory: Directory,
     parser: Parser,
 
     life: Life,
@@ -206,6 +211,7 @@ impl Shard {
             rooms: Rooms::default(),
             requests: Requests::new(shards),
             access: Access::new(shared.config.auth, Arc::default(), None),
+            directory: Directory::new(&shared.config),
             parser: Parser::new(),
             life: Life::Serving,
             is_accepting: true,

@@ -23,6 +23,8 @@ pub enum Close {
     TryAgainLater { retry_after_ms: u32 },
     /// 1013: a limit of connections of one address; the reason says when to come back.
     TooManyOfAddress { retry_after_ms: u32 },
+    /// 1013: a limit of connections of one user; the reason says when to come back.
+    TooManyOfUser { retry_after_ms: u32 },
     /// As a dialect words it.
     Said { code: u16, reason: &'static str },
     /// 4001: no `auth` in time.
@@ -31,6 +33,8 @@ pub enum Close {
     AuthFailed,
     /// 4003: the identity may not use this server.
     PermissionDenied,
+    /// 4003: another session of the user is connected, where that may not be.
+    OtherSession,
     /// 4005: silence for longer than the heartbeat allows.
     HeartbeatTimeout,
     /// 4008: the peer reads slower than the hard outbound limit allows.
@@ -57,11 +61,11 @@ impl Close {
             Self::Policy(_) => 1008,
             Self::TooBig => 1009,
             Self::Internal => 1011,
-            Self::TryAgainLater { .. } | Self::TooManyOfAddress { .. } => 1013,
+            Self::TryAgainLater { .. } | Self::TooManyOfAddress { .. } | Self::TooManyOfUser { .. } => 1013,
             Self::Said { code, .. } => code,
             Self::AuthRequired => 4001,
             Self::AuthFailed => 4002,
-            Self::PermissionDenied => 4003,
+            Self::PermissionDenied | Self::OtherSession => 4003,
             Self::HeartbeatTimeout => 4005,
             Self::SlowConsumer => 4008,
             Self::Replaced => 4009,
@@ -81,10 +85,14 @@ impl Close {
             Self::TooBig => "a message over the limit of its dialect, such as --max-message-bytes",
             Self::Internal => "a fault of the server",
             Self::TryAgainLater { .. } => "over --max-connections or --accept-rate",
-            Self::TooManyOfAddress { .. } => "over --max-connections-per-ip",
+            Self::TooManyOfAddress { .. } => "over --max-connections-per-ip or --address-rates",
+            Self::TooManyOfUser { .. } => {
+                "over --max-connections-per-user, or its user's connections_per_second"
+            }
             Self::AuthRequired => "no token in time",
             Self::AuthFailed => "an invalid token",
             Self::PermissionDenied => "an identity that may not",
+            Self::OtherSession => "another session of its user is connected (--sessions reject)",
             Self::HeartbeatTimeout => "silent for --heartbeat-ms",
             Self::SlowConsumer => "more than --outbox-hard-bytes waited for it",
             Self::Replaced => "a newer session of the same identity",
@@ -109,6 +117,8 @@ impl Close {
             | Self::GoingAway { .. }
             | Self::TryAgainLater { .. }
             | Self::TooManyOfAddress { .. }
+            | Self::TooManyOfUser { .. }
+            | Self::OtherSession
             | Self::AuthRequired
             | Self::AuthFailed
             | Self::PermissionDenied
@@ -129,7 +139,8 @@ impl Close {
             }
             Self::GoingAway { retry_after_ms }
             | Self::TryAgainLater { retry_after_ms }
-            | Self::TooManyOfAddress { retry_after_ms } => {
+            | Self::TooManyOfAddress { retry_after_ms }
+            | Self::TooManyOfUser { retry_after_ms } => {
                 out.extend_from_slice(b"retry_after_ms=");
                 out.extend_from_slice(itoa::Buffer::new().format(retry_after_ms).as_bytes());
             }
@@ -140,6 +151,7 @@ impl Close {
             Self::AuthRequired => out.extend_from_slice(b"authentication required"),
             Self::AuthFailed => out.extend_from_slice(b"authentication failed"),
             Self::PermissionDenied => out.extend_from_slice(b"permission denied"),
+            Self::OtherSession => out.extend_from_slice(b"another session of this user is connected"),
             Self::HeartbeatTimeout => out.extend_from_slice(b"heartbeat timeout"),
             Self::SlowConsumer => out.extend_from_slice(b"slow consumer"),
             Self::Replaced => out.extend_from_slice(b"replaced by a newer session"),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use annulus::config::{DialectPath, Origin};
+use annulus::config::{AllowedOrigin, DialectPath};
 use annulus::dialect::synckit;
 
 use simd_json::prelude::*;
@@ -86,7 +86,7 @@ fn what_follows_a_header_block_of_the_very_limit_is_the_websockets() {
 #[test]
 fn what_is_not_served_says_what_to_do_instead() {
     let server = TestServer::with(|config| {
-        config.allowed_origins = vec![Origin::parse("https://app.example").unwrap()]
+        config.allowed_origins = vec![AllowedOrigin::parse("https://app.example").unwrap()]
     });
     let large = format!("GET / HTTP/1.1\r\nHost: test\r\nCookie: {}\r\n\r\n", "x".repeat(16 << 10));
     let foreign = format!("GET /v1 HTTP/1.1\r\n{UPGRADE}Origin: https://evil.example\r\n\r\n");
@@ -123,7 +123,7 @@ fn what_is_not_served_says_what_to_do_instead() {
 #[test]
 fn a_named_origin_and_no_origin_may_connect() {
     let server = TestServer::with(|config| {
-        config.allowed_origins = vec![Origin::parse("https://app.example").unwrap()]
+        config.allowed_origins = vec![AllowedOrigin::parse("https://app.example").unwrap()]
     });
     Client::connect(server.address);
     let mut raw = Raw::connect(server.address);

@@ -1,5 +1,7 @@
 //! The rules file: TOML, of which nothing is passed over that is not known.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
@@ -8,6 +10,7 @@ use super::action::Actions;
 use super::condition::{BadCondition, Condition};
 use super::pattern::{BadPattern, Template};
 use super::{Rule, Rules};
+use crate::config::{BadRates, Rates};
 use crate::limits::{ROLE_BYTES_MAX, RULES_BYTES_MAX, RULES_MAX};
 
 /// What everybody is who says nothing, and who may do everything.
@@ -20,6 +23,8 @@ struct File {
     role: Vec<RoleEntry>,
     #[serde(default)]
     rule: Vec<RuleEntry>,
+    #[serde(default)]
+    limits: BTreeMap<Box<str>, Rates>,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +66,12 @@ pub enum BadRules {
     Pattern { rule: usize, text: String, error: BadPattern },
     #[error("rule {rule}: when: {error}")]
     Condition { rule: usize, error: BadCondition },
+    #[error("[limits.{role}]: there is no such role; name it with [[role]]")]
+    LimitsOfNobody { role: Box<str> },
+    #[error("[limits.anonymous]: anonymous is no user; --connection-rates and --address-rates limit it")]
+    LimitsOfAnonymous,
+    #[error("[limits.{role}]: {error}")]
+    Limits { role: Box<str>, error: BadRates },
 }
 
 impl Rules {
@@ -80,7 +91,20 @@ impl Rules {
         let roles: Vec<&str> = file.role.iter().map(|role| &*role.name).chain(BUILT_IN_ROLES).collect();
         let numbered = file.rule.into_iter().zip(1..);
         let rules = numbered.map(|(entry, rule)| entry.compile(rule, &roles)).collect::<Result<_, _>>()?;
-        Ok(Self { rules, digest: xxh3_64(text.as_bytes()) })
+        let limits = file.limits.into_iter().map(|(role, rates)| {
+            if *role == *crate::auth::ANONYMOUS {
+                return Err(BadRules::LimitsOfAnonymous);
+            }
+            if !roles.contains(&&*role) {
+                return Err(BadRules::LimitsOfNobody { role });
+            }
+            match rates.checked() {
+                Ok(rates) => Ok((role, rates)),
+                Err(error) => Err(BadRules::Limits { role, error }),
+            }
+        });
+        let limits = limits.collect::<Result<_, _>>()?;
+        Ok(Self { rules, digest: xxh3_64(text.as_bytes()), limits })
     }
 }
 

@@ -28,10 +28,12 @@ pub use permissions::granted as granted_by_permissions;
 pub use place::Place;
 pub use view::{Asked, Facts, Part, Parts, View};
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::{Arc, LazyLock};
 
 use super::{Asker, Identity};
+use crate::config::Rates;
 use fields::Names;
 
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -45,6 +47,8 @@ pub struct Rules {
     rules: Vec<Rule>,
     /// Of the text that they were.
     digest: u64,
+    /// Rates of roles, of those that have some.
+    limits: BTreeMap<Box<str>, Rates>,
 }
 
 #[derive(Debug)]
@@ -110,6 +114,12 @@ impl Rules {
 
     pub const fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// What somebody may send: of the rates of its roles, of each kind the most generous; `None`: none has any.
+    pub fn rates(&self, identity: &Identity) -> Option<Rates> {
+        let of_roles = identity.roles.iter().filter_map(|role| self.limits.get(role)).copied();
+        of_roles.reduce(Rates::most_generous)
     }
 
     /// What they allow somebody. O(rules).

@@ -173,11 +173,38 @@ fn a_bad_file_says_where() {
         (rule("when = \"vaule.x\""), "rule 1: when: there is no `vaule`"),
         (rule("when = \"1 +\""), "rule 1: when: ERROR"),
         ("rule = 7".into(), "invalid type"),
+        ("[limits.editor]\nops_per_second = 1".into(), "[limits.editor]: there is no such role"),
+        ("[limits.anonymous]\nops_per_second = 1".into(), "[limits.anonymous]: anonymous is no user"),
+        ("[limits.admin]\nburst_seconds = 0".into(), "[limits.admin]: burst_seconds is from 1 to 3600"),
+        ("[limits.admin]\nops_per_second = -1".into(), "TOML parse error at line 2, column 18"),
+        ("[limits.admin]\nops = 1".into(), "unknown field `ops`"),
         ("#".repeat(1 << 20), "more than 262144 bytes"),
         (rule("").repeat(1001), "more than 1000 rules"),
     ] {
         let error = Rules::parse(&text).map(|_| ()).expect_err(&text[..text.len().min(60)]).to_string();
         assert!(error.contains(expected), "{error}\nhas not: {expected}");
+    }
+}
+
+#[test]
+fn of_several_roles_the_most_generous_rates_count() {
+    let text = "[[role]]\nname = \"a\"\n[[role]]\nname = \"b\"\n[[role]]\nname = \"c\"\n\
+        [limits.a]\nmessages_per_second = 5\nops_per_second = 1\n\
+        [limits.b]\nmessages_per_second = 3\nops_per_second = 2\nbytes_per_second = 9";
+    let rules = rules(text);
+    let rates = |roles: &str| {
+        let rates = rules.rates(&identity(&format!(r#"{{"sub":"u","roles":"{roles}"}}"#)))?;
+        Some([rates.messages_per_second, rates.ops_per_second, rates.bytes_per_second])
+    };
+    for (roles, expected) in [
+        ("a", Some([5, 1, 0])),
+        ("b", Some([3, 2, 9])),
+        ("a b", Some([5, 2, 0])),
+        ("b c", Some([3, 2, 9])),
+        ("c", None),
+        ("", None),
+    ] {
+        assert_eq!(rates(roles), expected, "{roles}");
     }
 }
 
@@ -232,7 +259,7 @@ fn a_condition_that_would_take_too_long_has_no_answer() {
         let is_seen = parts.fields(&facts, &mut asked).is_some();
         (is_seen, asked.undecided, asked.work)
     };
-    assert_eq!(asked(100).0, true);
+    assert!(asked(100).0);
     let (is_seen, undecided, most) = asked(100_000);
     assert_eq!((is_seen, undecided), (false, 1));
     let (.., some) = asked(1_000);

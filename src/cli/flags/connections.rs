@@ -8,7 +8,7 @@ use super::{HEARTBEAT_MS, HOUR_MS, at_least_one};
 use crate::cli::networks::NetworkList;
 use crate::cli::quantity::Bytes;
 use crate::cli::values::parse_origin;
-use crate::config::{Config, Origin};
+use crate::config::{AllowedOrigin, Config, Rates};
 
 /// What becomes of a message over the rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -18,6 +18,18 @@ pub(in crate::cli) enum RateLimitPolicy {
     Refuse,
     /// The connection is not read until it may go on
     Wait,
+}
+
+/// What a connection does to those of its user that are there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::cli) enum SessionsPolicy {
+    /// Nothing
+    Append,
+    /// Once it is open, it ends those of other sessions, with 4009
+    Replace,
+    /// It is turned away with 4003 while there are any of another session
+    Reject,
 }
 
 #[derive(Debug, Args, Serialize)]
@@ -37,6 +49,20 @@ pub(in crate::cli) struct Connections {
     #[arg(long, env = "ANNULUS_MAX_CONNECTIONS_PER_IP", value_name = "COUNT")]
     #[arg(default_value_t = Config::default().connections_per_ip_max)]
     pub max_connections_per_ip: usize,
+
+    /// Connections of one user who has said who it is, over all shards; 0: no limit
+    ///
+    /// One more is answered with 1013. With --sessions replace only those of its own session count, as the others make room.
+    #[arg(long, env = "ANNULUS_MAX_CONNECTIONS_PER_USER", value_name = "COUNT")]
+    #[arg(default_value_t = Config::default().connections_per_user_max)]
+    pub max_connections_per_user: usize,
+
+    /// What a connection does to those of its user that are there already
+    ///
+    /// Which session it is of says the claim `session` of its token, or else `?session=` of its URL. Those that say neither are of
+    /// one session, too.
+    #[arg(long, env = "ANNULUS_SESSIONS", value_name = "POLICY", value_enum, default_value = "append")]
+    pub sessions: SessionsPolicy,
 
     /// Connections that have yet to open their WebSocket, beside --max-connections
     ///
@@ -135,7 +161,7 @@ pub(in crate::cli) struct Connections {
     #[arg(default_value_t = Config::default().messages_per_minute_max)]
     pub max_messages_per_minute: u32,
 
-    /// What becomes of a message over one of these two
+    /// What becomes of a message over one of these two, or over other rates
     ///
     /// With wait nothing is lost and nothing is refused: what a client sends too fast stays in its socket. Its pings and its close
     /// wait there too, up to a minute with a limit for each minute.
@@ -148,6 +174,45 @@ pub(in crate::cli) struct Connections {
     )]
     pub rate_limit_policy: RateLimitPolicy,
 
+    /// Rates of each connection, such as messages_per_second=50,ops_per_second=500,burst_seconds=5 [default: none]
+    ///
+    /// Of messages_per_second, ops_per_second (operations of writes) and bytes_per_second (of messages), each with a bucket of its
+    /// own: who was silent for burst_seconds (1) may send what the rate allows in that time at once. Over it a message is
+    /// refused, or waits, as --rate-limit-policy says.
+    #[arg(
+        long,
+        env = "ANNULUS_CONNECTION_RATES",
+        value_name = "RATES",
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub connection_rates: Rates,
+
+    /// Rates of each user who has said who it is, with all its connections [default: none]
+    ///
+    /// As --connection-rates, and connections_per_second: one more is answered with 1013. What [limits.ROLE] in the rules file says
+    /// of its roles counts instead.
+    #[arg(
+        long,
+        env = "ANNULUS_USER_RATES",
+        value_name = "RATES",
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub user_rates: Rates,
+
+    /// Rates of each client address, with all its connections [default: none]
+    ///
+    /// As --user-rates. Addresses count as for --max-connections-per-ip.
+    #[arg(
+        long,
+        env = "ANNULUS_ADDRESS_RATES",
+        value_name = "RATES",
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub address_rates: Rates,
+
     /// Messages that are not JSON objects before a connection is closed with 1007
     ///
     /// A few are told what is wrong with them; a peer that speaks something else is not listened to for ever. JSON with values
@@ -159,10 +224,11 @@ pub(in crate::cli) struct Connections {
     /// Origins whose pages may connect, such as https://app.example; may be repeated [default: any]
     ///
     /// Browsers send the origin of the page; another one is answered with 403, and so is `null` unless it is named. Case,
-    /// the default port of the scheme and a slash at the end do not matter. What is no browser sends none and may connect.
+    /// the default port of the scheme and a slash at the end do not matter. https://*.example.org is every host below that domain,
+    /// one label or more, and not the domain itself. What is no browser sends none and may connect.
     #[arg(long, env = "ANNULUS_ALLOWED_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     #[arg(value_parser = parse_origin)]
-    pub allowed_origins: Vec<Option<Origin>>,
+    pub allowed_origins: Vec<Option<AllowedOrigin>>,
 
     /// Serve GET /v1/echo, which returns every message; for conformance suites
     ///

@@ -15,7 +15,7 @@ mod synckit;
 
 pub use logs::LogFormat;
 
-pub(super) use connections::RateLimitPolicy;
+pub(super) use connections::{RateLimitPolicy, SessionsPolicy};
 pub(super) use data::{Data, FsyncMode, Storage};
 pub(super) use delivery::Preset;
 pub(super) use identity::{Auth, Identity};

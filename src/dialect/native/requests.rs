@@ -44,7 +44,7 @@ pub fn handle(
     mut payload: Payload<'_>,
     is_strict: bool,
 ) -> Result<(), Close> {
-    if let Some(retry_after_ms) = shard.over_message_rate(caller) {
+    if let Some(retry_after_ms) = shard.over_message_rate(caller, payload.bytes().len()) {
         let front = &payload.bytes()[..payload.bytes().len().min(ID_WITHIN_BYTES)];
         let ticket = find_id(front).and_then(|place| faulty::ticket_of(shard, &front[place]));
         shard.reject(caller, ticket.as_ref(), Reject::RateLimited { retry_after_ms });

@@ -252,6 +252,7 @@ impl Dialect for SyncKit {
         match close {
             Close::GoingAway { .. } => said(1001, "Server shutdown"),
             Close::TryAgainLater { .. } => said(1008, "Server at maximum capacity"),
+            Close::TooManyOfUser { .. } => said(1008, "Too many connections of this user"),
             Close::TooManyOfAddress { .. } => said(1008, "Too many connections from your IP"),
             Close::HeartbeatTimeout => said(1008, "Heartbeat timeout"),
             Close::TooBig => said(1009, "Message too large"),

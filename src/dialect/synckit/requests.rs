@@ -57,7 +57,7 @@ pub fn handle(shard: &mut Shard, caller: Caller, kind: MessageKind, payload: Pay
     if !is_before_identity(shard, kind, payload) {
         return handle_kept(shard, caller, kind, &message, Came::Now);
     }
-    if shard.over_message_rate(caller).is_some() {
+    if shard.over_message_rate(caller, message.len()).is_some() {
         return refuse(shard, caller, Refusal::TooManyMessages);
     }
     let Some(session) = shard.session(caller) else { return };
@@ -96,7 +96,7 @@ fn handle_kept(shard: &mut Shard, caller: Caller, kind: MessageKind, message: &[
 
 fn handle_framed(shard: &mut Shard, caller: Caller, (kind, payload): (MessageKind, Payload<'_>), came: Came) {
     let (bytes, bytes_max) = (payload.bytes().len(), message_bytes_max(shard.config()));
-    let is_over = came == Came::Now && shard.over_message_rate(caller).is_some();
+    let is_over = came == Came::Now && shard.over_message_rate(caller, bytes).is_some();
     if bytes > bytes_max {
         return refuse(shard, caller, Refusal::TooLarge { bytes, bytes_max });
     }

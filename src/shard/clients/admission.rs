@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,7 +18,7 @@ use hashbrown::HashMap;
 use super::Clients;
 use super::connection::Phase;
 use crate::limits::CLOSING_RESERVE;
-use crate::mesh::{Answer, ConnectionId, Item, ReplyTo, Request, ShardIndex};
+use crate::mesh::{Answer, ConnectionId, Item, Payer, ReplyTo, Request, TurnedAway};
 use crate::metrics::Refusal;
 use crate::shard::turn::{Random, Turn};
 use crate::shard::{Now, Shared};
@@ -114,12 +115,13 @@ impl Admission {
         }
     }
 
-    /// Counts one more connection of `address`, if it may have one.
-    fn admit(&mut self, address: IpAddr) -> bool {
-        let count = self.by_address.entry(address).or_insert(0);
-        let admitted = *count < self.per_ip_max;
-        *count += usize::from(admitted);
-        admitted
+    /// Whether one more connection of `address` may be open.
+    fn has_room(&self, address: IpAddr) -> bool {
+        self.per_ip_max == 0 || self.by_address.get(&address).is_none_or(|&count| count < self.per_ip_max)
+    }
+
+    fn admitted(&mut self, address: IpAddr) {
+        *self.by_address.entry(address).or_insert(0) += 1;
     }
 
     fn departed(&mut self, address: IpAddr) {
@@ -133,10 +135,12 @@ impl Admission {
 }
 
 /// What a client is told that is turned away.
-pub fn turned_away(refusal: Refusal, random: &mut Random) -> Close {
-    let retry_after_ms = retry_after_ms(random);
-    match refusal {
-        Refusal::PerIp => Close::TooManyOfAddress { retry_after_ms },
+pub fn turned_away(turned_away: TurnedAway, random: &mut Random) -> Close {
+    let retry_after_ms = turned_away.retry_after_ms.map_or_else(|| retry_after_ms(random), NonZeroU32::get);
+    match turned_away.reason {
+        Refusal::PerIp | Refusal::AddressRate => Close::TooManyOfAddress { retry_after_ms },
+        Refusal::PerUser | Refusal::UserRate => Close::TooManyOfUser { retry_after_ms },
+        Refusal::Session => Close::OtherSession,
         Refusal::Connections | Refusal::Rate | Refusal::Handshakes => Close::TryAgainLater { retry_after_ms },
     }
 }
@@ -206,16 +210,21 @@ impl Clients {
     }
 
     pub fn limits_addresses(&self) -> bool {
-        self.admission.per_ip_max > 0
+        self.admission.per_ip_max > 0 || self.budgets.count_connections_of_addresses()
     }
 
     /// Asks for one more connection of `address`; whether it may be, if that is decided here. Otherwise the answer comes
     /// from another shard.
-    pub fn request_admission(&mut self, turn: &mut Turn, reply: ReplyTo, address: IpAddr) -> Option<bool> {
+    pub fn request_admission(
+        &mut self,
+        turn: &mut Turn,
+        reply: ReplyTo,
+        address: IpAddr,
+    ) -> Option<Result<(), TurnedAway>> {
         let address = counted_as(address, self.admission.ipv6_prefix);
-        let target = admitting_shard(turn, address);
+        let target = Payer::Address(address).home(&turn.hasher, turn.shards);
         if target == turn.index {
-            return Some(self.admission.admit(address));
+            return Some(self.admit_here(turn, address));
         }
         turn.outgoing.push(target, Item::Request(Request::Admit { reply, address }));
         None
@@ -223,14 +232,26 @@ impl Clients {
 
     /// Another shard asks for one more connection of what it counts as `address`.
     pub fn admit(&mut self, turn: &mut Turn, reply: ReplyTo, address: IpAddr) {
-        let admitted = self.admission.admit(address);
-        turn.outgoing.push(reply.shard, Item::Answer(Answer::Admit { reply, admitted }));
+        let outcome = self.admit_here(turn, address);
+        turn.outgoing.push(reply.shard, Item::Answer(Answer::Admit { reply, outcome }));
+    }
+
+    /// Counts one more connection of what is counted here as `address`, if it may have one.
+    fn admit_here(&mut self, turn: &Turn, address: IpAddr) -> Result<(), TurnedAway> {
+        if !self.admission.has_room(address) {
+            return Err(Refusal::PerIp.into());
+        }
+        let counted = self.budgets.count_connection_of_address(turn, &Payer::Address(address));
+        counted
+            .map_err(|ms| TurnedAway { reason: Refusal::AddressRate, retry_after_ms: NonZeroU32::new(ms) })?;
+        self.admission.admitted(address);
+        Ok(())
     }
 
     /// Tells the shard that counts `address` that a connection of it is gone.
     pub fn depart(&mut self, turn: &mut Turn, address: IpAddr) {
         let address = counted_as(address, self.admission.ipv6_prefix);
-        let target = admitting_shard(turn, address);
+        let target = Payer::Address(address).home(&turn.hasher, turn.shards);
         if target == turn.index {
             self.departed(address);
         } else {
@@ -246,7 +267,7 @@ impl Clients {
 
 /// What stands for an address where connections are counted. Whoever has one IPv6 address has a whole network of them, 2^64
 /// as a rule, so these count by their first bits. An IPv4 address is one, also where it is written as an IPv6 one.
-fn counted_as(address: IpAddr, ipv6_prefix: u8) -> IpAddr {
+pub(super) fn counted_as(address: IpAddr, ipv6_prefix: u8) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let network = u128::MAX.checked_shl(128 - u32::from(ipv6_prefix)).unwrap_or(0);
@@ -254,18 +275,6 @@ fn counted_as(address: IpAddr, ipv6_prefix: u8) -> IpAddr {
         }
         v4 => v4,
     }
-}
-
-/// The shard that counts the connections of `address`.
-fn admitting_shard(turn: &Turn, address: IpAddr) -> ShardIndex {
-    let hash = match address {
-        IpAddr::V4(v4) => u64::from(v4.to_bits()),
-        IpAddr::V6(v6) => {
-            let [high, low] = [v6.to_bits() >> 64, v6.to_bits() & u128::from(u64::MAX)];
-            u64::try_from(high ^ low).expect("each half has 64 bits")
-        }
-    };
-    turn.owner(hash.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
 #[cfg(test)]

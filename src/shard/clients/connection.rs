@@ -9,9 +9,9 @@ use super::rate::Window;
 use super::timers::Timer;
 use super::unread::Unread;
 use crate::auth::Principal;
-use crate::mesh::{ConnectionId, ReplyTo, SubscriptionRef};
-use crate::metrics::Refusal;
+use crate::mesh::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, TurnedAway};
 use crate::shard::access::{Due, GrantId};
+use crate::shard::budgets::Purse;
 use crate::shard::outbox::Outbox;
 use crate::shard::turn::Turn;
 use crate::shard::{DialectIndex, Session};
@@ -49,6 +49,24 @@ pub enum Waits {
     Rate,
 }
 
+/// Where the directory has a connection of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub home: ShardIndex,
+    pub place: u32,
+}
+
+/// A connection as one of its user's.
+#[derive(Debug, Default)]
+pub struct OfUser {
+    /// What its upgrade calls its session, for tokens that name none.
+    pub named_session: Option<Box<str>>,
+    /// Where the directory has it, once it is one.
+    pub listed: Option<Listed>,
+    /// What it pays with for its messages, where any rate is limited: also one of nobody.
+    pub purse: Option<Box<Purse>>,
+}
+
 /// See the module. Heap is owned only while something is half received, queued or subscribed.
 #[derive(Debug)]
 pub struct Connection {
@@ -62,7 +80,7 @@ pub struct Connection {
     /// Whether the session may have changed since its bytes were counted.
     pub is_session_touched: bool,
     /// Why it was taken only to be turned away: answered once the handshake is done. A page is served all the same.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<TurnedAway>,
     /// Counted at the shard that counts its address, which must hear when it is gone.
     pub is_of_address: bool,
     /// One of those that `--max-connections` counts; before, it is one of those that `--max-handshakes` counts.
@@ -120,6 +138,8 @@ pub struct Connection {
     pub due_ms: u64,
     /// A token of it is with the desk, and it takes no further message until that is believed or not.
     pub is_being_verified: bool,
+    /// As one of its user's, if it is one or may be, or as one that pays.
+    pub of_user: Option<Box<OfUser>>,
     pub subscriptions: Vec<SubscriptionRef>,
     /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
     pub watches: Vec<u32>,
@@ -189,6 +209,7 @@ impl Connection {
             due: Due::Never,
             due_ms: u64::MAX,
             is_being_verified: false,
+            of_user: None,
             subscriptions: Vec::new(),
             watches: Vec::new(),
             watches_behind: 0,
@@ -218,6 +239,14 @@ impl Connection {
     /// Whether something of its last message is left for the next turn.
     pub const fn is_unfinished(&self) -> bool {
         self.has_unfinished || self.undelivered > 0
+    }
+
+    pub fn purse(&self) -> Option<&Purse> {
+        self.of_user.as_ref()?.purse.as_deref()
+    }
+
+    pub fn purse_mut(&mut self) -> Option<&mut Purse> {
+        self.of_user.as_mut()?.purse.as_deref_mut()
     }
 
     pub fn is_open(&self) -> bool {

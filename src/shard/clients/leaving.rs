@@ -31,13 +31,15 @@ pub enum Held {
     Members(Vec<OwnMember>),
 }
 
-/// How a peer has ended its side.
+/// How a connection has ended that goes once a turn has work for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// It has said so.
     Said,
     /// The transport has failed.
     Failed,
+    /// It has not: a newer session of its user takes its place.
+    Displaced,
 }
 
 impl Clients {

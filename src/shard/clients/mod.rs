@@ -10,6 +10,7 @@ mod leaving;
 mod log;
 mod own_members;
 mod pauses;
+mod paying;
 mod rate;
 mod sessions;
 mod telling;
@@ -26,12 +27,13 @@ use sessions::Sessions;
 use timers::Wheel;
 
 pub use admission::{NoRoom, turned_away};
-pub use connection::{Connection, Phase, Waits};
+pub use connection::{Connection, Listed, Phase, Waits};
 pub use leaving::{End, Held, Leaving};
 pub use own_members::{MemberName, OwnMember};
 pub use telling::Alike;
 pub use unread::Unread;
 
+use super::budgets::Budgets;
 use super::caller::Caller;
 use super::commons::Commons;
 use super::outbox::BufferPool;
@@ -74,6 +76,7 @@ pub struct Clients {
     timers: Wheel,
     endings: Endings,
     admission: Admission,
+    budgets: Budgets,
 }
 
 /// Dialects there may be; see [`crate::shard::Shared::dialects`].
@@ -104,6 +107,7 @@ impl Clients {
             timers: Wheel::new(now.timer_ms()),
             endings: Endings::default(),
             admission: Admission::new(shared, shards, now),
+            budgets: Budgets::new(config),
         }
     }
 

@@ -50,7 +50,7 @@ impl Clients {
         let Some(connection) = self.get(id).filter(|connection| connection.waits == Waits::No) else {
             return;
         };
-        let waits = if let Some(at_us) = rate_allows_at_us(turn, connection) {
+        let waits = if let Some(at_us) = self.rate_allows_at_us(turn, connection) {
             self.pauses.rate_limited.push(Reverse((at_us, id)));
             Waits::Rate
         } else if self.has_too_much_under_way(connection) {
@@ -164,7 +164,7 @@ impl Clients {
         self.get(id).is_some_and(|connection| {
             connection.is_open()
                 && !self.has_too_much_under_way(connection)
-                && rate_allows_at_us(turn, connection).is_none()
+                && self.rate_allows_at_us(turn, connection).is_none()
         })
     }
 
@@ -187,26 +187,16 @@ impl Clients {
         }
     }
 
-    /// Counts one message; when to try again if it is one too many in its second or minute, which none is where those
-    /// wait.
-    pub fn over_message_rate(&mut self, turn: &Turn, id: ConnectionId) -> Option<u32> {
-        let Config { messages_per_second_max, messages_per_minute_max, .. } = *turn.config;
+    /// When a connection may send again that has sent as much as it may, and is to wait for that, or that is slowed as a writer.
+    fn rate_allows_at_us(&self, turn: &Turn, connection: &Connection) -> Option<u64> {
+        let Config { messages_per_second_max, messages_per_minute_max, rate_limit, .. } = *turn.config;
         let now_us = turn.now.monotonic_us;
-        let connection = self.get_mut(id)?;
-        let in_second = connection.second.count(messages_per_second_max, 1_000, now_us);
-        in_second.or_else(|| connection.minute.count(messages_per_minute_max, 60_000, now_us))
+        let slowed = connection.slowed_until_us(turn);
+        if rate_limit == RateLimit::Refuse {
+            return slowed;
+        }
+        let in_second = connection.second.allows_at_us(messages_per_second_max, now_us);
+        let in_minute = connection.minute.allows_at_us(messages_per_minute_max, now_us);
+        slowed.max(in_second).max(in_minute).max(self.budget_allows_at_us(turn, connection))
     }
-}
-
-/// When a connection may send again that has sent as much as it may, and is to wait for that, or that is slowed as a writer.
-fn rate_allows_at_us(turn: &Turn, connection: &Connection) -> Option<u64> {
-    let Config { messages_per_second_max, messages_per_minute_max, rate_limit, .. } = *turn.config;
-    let now_us = turn.now.monotonic_us;
-    let slowed = connection.slowed_until_us(turn);
-    if rate_limit == RateLimit::Refuse {
-        return slowed;
-    }
-    let in_second = connection.second.allows_at_us(messages_per_second_max, now_us);
-    let in_minute = connection.minute.allows_at_us(messages_per_minute_max, now_us);
-    slowed.max(in_second).max(in_minute)
 }

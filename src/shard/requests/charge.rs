@@ -19,8 +19,8 @@ impl Charge {
     /// Of a request that has just begun to wait.
     pub(super) const fn of(waiting: &Waiting) -> Self {
         let owed_bytes = match waiting {
-            // Of HTTP, which owes one page.
-            Waiting::Admission { .. } | Waiting::Metrics { .. } | Waiting::Clear => 0,
+            // Of HTTP, which owes one page, or of a token.
+            Waiting::Admission { .. } | Waiting::Entry { .. } | Waiting::Metrics { .. } | Waiting::Clear => 0,
             // As many as a room may hold. Whoever has fallen behind has not asked for them.
             Waiting::Members { catches_up: false, .. } => PRESENCE_ROOM_BYTES_MAX + ANSWER_FRAME_BYTES_MAX,
             _ => ANSWER_FRAME_BYTES_MAX,

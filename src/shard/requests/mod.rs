@@ -26,13 +26,14 @@ use write::OpHash;
 pub use write::{Op, Ops};
 
 use super::AckLevel;
-use super::access::Upgrade;
+use super::access::{Awaited, Upgrade};
 use super::account::Use;
 use super::clients::Clients;
 use super::maps::Maps;
 use super::outcomes::{Outcomes, SpareOutcomes};
 use super::slots;
 use super::turn::Turn;
+use crate::auth::Principal;
 use crate::auth::rules::Parts;
 use crate::crdt::CellIndex;
 use crate::limits::SCRATCH_BYTES_MAX;
@@ -89,6 +90,11 @@ pub enum Waiting {
     Admission {
         upgrade: Option<Upgrade>,
         address: std::net::IpAddr,
+    },
+    /// A connection is to be one of its user's, which somebody waits for.
+    Entry {
+        principal: Arc<Principal>,
+        awaited: Awaited,
     },
     /// For a page that is made of the numbers of all shards.
     Metrics {
@@ -225,9 +231,11 @@ impl Requests {
     ) -> ReplyTo {
         let serial = turn.next_serial();
         let began_us = turn.now.monotonic_us;
-        // An HTTP request ends by the deadline of its connection instead.
-        let may_be_late =
-            !matches!(waiting, Waiting::Admission { .. } | Waiting::Metrics { .. } | Waiting::Clear);
+        // An HTTP request ends by the deadline of its connection instead, and a token waits as long as it takes.
+        let may_be_late = !matches!(
+            waiting,
+            Waiting::Admission { .. } | Waiting::Entry { .. } | Waiting::Metrics { .. } | Waiting::Clear
+        );
         let charge = Charge::of(&waiting);
         let request = PendingRequest { serial, connection, ticket, waiting, remaining, began_us, charge };
         self.pending.begun += 1;

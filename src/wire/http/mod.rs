@@ -24,7 +24,7 @@ use ipnet::IpNet;
 use refusal::Refusal;
 use target::Target;
 
-use crate::config::{DialectPath, Origin};
+use crate::config::{AllowedOrigin, DialectPath};
 use crate::limits::HEADER_LINES_MAX;
 
 /// What this server lets in.
@@ -33,7 +33,7 @@ pub struct Rules<'a> {
     /// Bytes of a header block; past it the answer is 431.
     pub header_bytes_max: usize,
     /// Origins that may connect; empty: any. A client that names no origin, which no browser omits, may connect always.
-    pub allowed_origins: &'a [Origin],
+    pub allowed_origins: &'a [AllowedOrigin],
     /// Paths at which a WebSocket opens. They are none of [`is_reserved`].
     pub dialects: &'a [DialectPath],
     /// Whether `/_test/clear` exists.
@@ -57,6 +57,9 @@ pub enum Page {
 }
 
 const BAD_STRICT: Refusal = Refusal::bad_request("strict is 1 or 0, and there once: ask for /v1?strict=1");
+
+const BAD_SESSION: Refusal =
+    Refusal::bad_request("session is a name of at most 64 bytes, percent-encoded UTF-8, and there once");
 
 const PAGES: [(&str, Page); 3] =
     [("/", Page::Index), ("/healthz", Page::Health), ("/metrics", Page::Metrics)];
@@ -85,6 +88,8 @@ pub enum Answer {
         response: Vec<u8>,
         /// From `Authorization: Bearer`, else `?token=`, else the subprotocol `bearer.<token>`.
         token: Option<String>,
+        /// From `?session=`, which a token may name instead.
+        session: Option<String>,
         /// The address of the client, which behind a trusted proxy is not that of the peer.
         client: IpAddr,
     },
@@ -174,7 +179,8 @@ fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -
                 Some(strict) if target.is_strict().map_err(|_| BAD_STRICT)? => strict,
                 _ => found.dialect,
             };
-            Ok(Answer::Upgrade { dialect, response, token, client })
+            let session = target.session().map_err(|_| BAD_SESSION)?;
+            Ok(Answer::Upgrade { dialect, response, token, session, client })
         }
         (Place::Page(page), Some(method @ ("GET" | "HEAD"))) => {
             headers.check_bodiless()?;

@@ -1,5 +1,7 @@
 //! The request target: which path, and what its query says.
 
+use crate::limits::SESSION_BYTES_MAX;
+
 /// A request target without what this server does not look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Target<'a> {
@@ -35,6 +37,21 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// The value of `session=` in the query, which is a name of at most [`SESSION_BYTES_MAX`] bytes. An empty one is none.
+    ///
+    /// # Errors
+    /// [`BadSession`], as who asks for it in other words would be taken for another.
+    pub(super) fn session(self) -> Result<Option<String>, BadSession> {
+        let mut sessions =
+            self.query.unwrap_or("").split('&').filter_map(|pair| pair.strip_prefix("session="));
+        let session = percent_decoded(sessions.next().unwrap_or("")).map_err(|_| BadSession)?;
+        let is_bad = session.len() > SESSION_BYTES_MAX || session.chars().any(char::is_control);
+        if is_bad || sessions.next().is_some() {
+            return Err(BadSession);
+        }
+        Ok(if session.is_empty() { None } else { Some(session) })
+    }
+
     /// The value of `token=` in the query. An empty one is none.
     ///
     /// # Errors
@@ -49,6 +66,10 @@ impl<'a> Target<'a> {
         Ok(if token.is_empty() { None } else { Some(token) })
     }
 }
+
+/// A `session=` that is no name, or is there twice.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BadSession;
 
 /// A `strict=` that is neither 1 nor 0, or is there twice.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,6 +163,19 @@ mod tests {
     fn the_token_is_percent_decoded() {
         assert_eq!(token("/v1?a=1&token=x%2By+z%C3%A9&b"), Ok(Some("x+y+zé".to_owned())));
         assert_eq!(token("ws://h?token=abc"), Ok(Some("abc".to_owned())));
+    }
+
+    #[test]
+    fn a_session_is_a_short_name_there_once() {
+        let session = |target: &str| Target::parse(target).expect("a target").session();
+        assert_eq!(session("/v1?a=1&session=tab%201"), Ok(Some("tab 1".to_owned())));
+        for target in ["/v1", "/v1?session=", "/v1?sessions=a", "/v1?session"] {
+            assert_eq!(session(target), Ok(None), "{target}");
+        }
+        let long = format!("/v1?session={}", "a".repeat(SESSION_BYTES_MAX + 1));
+        for target in ["/?session=%", "/?session=%FF", "/?session=%00", "/?session=a&session=a", &long] {
+            assert_eq!(session(target), Err(BadSession), "{target:.40}");
+        }
     }
 
     #[test]

@@ -278,7 +278,7 @@ fn the_key_is_sixteen_bytes_in_base64_and_there_once() {
 #[test]
 fn only_allowed_origins_connect_and_clients_without_one() {
     let allowed = ["https://app.example", "http://localhost:5173"]
-        .map(|origin| Origin::parse(origin).expect("an origin"));
+        .map(|origin| AllowedOrigin::parse(origin).expect("an origin"));
     let rules = Rules { allowed_origins: &allowed, ..ANY };
     for origin in [
         "https://app.example",
@@ -305,7 +305,7 @@ fn only_allowed_origins_connect_and_clients_without_one() {
     ] {
         assert_eq!(refused_by(&and(&format!("Origin: {origin}")), &rules).0, 403, "{origin}");
     }
-    let null = [Origin::parse("null").expect("an origin")];
+    let null = [AllowedOrigin::parse("null").expect("an origin")];
     upgraded(&and("Origin: null"), &Rules { allowed_origins: &null, ..ANY });
     let twice = and("Origin: https://app.example\r\nOrigin: https://app.example");
     assert_eq!(refused_by(&twice, &rules).0, 400);

@@ -7,7 +7,7 @@ use super::headers::Headers;
 use super::refusal::Refusal;
 use super::target::Target;
 use super::{Rules, subprotocol};
-use crate::config::Origin;
+use crate::config::{AllowedOrigin, Origin};
 
 const BAD_TOKEN: Refusal =
     Refusal::bad_request("the token can not be read: send one ?token=, percent-encoded UTF-8");
@@ -40,13 +40,14 @@ pub(super) fn accept(
 }
 
 /// That the page that sends this, if a page does, may do so.
-pub(super) fn check_origin(headers: Headers<'_>, allowed: &[Origin]) -> Result<(), Refusal> {
+pub(super) fn check_origin(headers: Headers<'_>, allowed: &[AllowedOrigin]) -> Result<(), Refusal> {
     let Some(origin) = headers.single("Origin", TWO_ORIGINS)? else { return Ok(()) };
     if allowed.is_empty() {
         return Ok(());
     }
     let origin = str::from_utf8(origin).ok().and_then(|origin| Origin::parse(origin).ok());
-    if origin.is_some_and(|origin| allowed.contains(&origin)) { Ok(()) } else { Err(Refusal::ORIGIN) }
+    let is_allowed = origin.is_some_and(|origin| allowed.iter().any(|allowed| allowed.admits(&origin)));
+    if is_allowed { Ok(()) } else { Err(Refusal::ORIGIN) }
 }
 
 fn token(headers: Headers<'_>, target: Target<'_>) -> Result<Option<String>, Refusal> {

@@ -99,7 +99,7 @@ fn the_reset_is_posted_where_it_exists() {
     assert!(status == 405 && text.contains("\r\nAllow: POST\r\n"), "{text}");
     assert_eq!(refused_by(&post(""), &Rules { test_reset: false, ..ANY }).0, 404);
     // A page of another origin must not empty a server that its visitor can reach.
-    let allowed = [Origin::parse("https://app.example").expect("an origin")];
+    let allowed = [AllowedOrigin::parse("https://app.example").expect("an origin")];
     let rules = Rules { allowed_origins: &allowed, ..ANY };
     assert_eq!(refused_by(&post("Origin: https://evil.example\r\n"), &rules).0, 403);
 }
@@ -127,7 +127,7 @@ fn a_page_is_written_with_its_length_and_closes() {
 
 #[test]
 fn scripts_of_other_origins_read_the_health_of_a_dialect_as_far_as_they_may_connect() {
-    let allowed = [Origin::parse("https://app.example").expect("an origin")];
+    let allowed = [AllowedOrigin::parse("https://app.example").expect("an origin")];
     let rules = Rules { allowed_origins: &allowed, ..ANY };
     let may_read = |rules: &Rules<'_>, origin: &str| {
         let request = format!("GET /health HTTP/1.1\r\nHost: h\r\n{origin}\r\n");

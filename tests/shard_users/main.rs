@@ -1,0 +1,19 @@
+//! Which connections a user has on all shards, what one of them does to the others, and what they may send together.
+//!
+//! Method: shards with a desk that believes whatever a token claims, all in the hands of the test, with queues between shards
+//! that are soon full.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../client_frames/mod.rs"]
+#[allow(dead_code, reason = "others take texts alone")]
+mod client_frames;
+mod histories;
+#[path = "../simulator/random.rs"]
+#[allow(dead_code, reason = "the simulator asks it for more")]
+mod random;
+mod rates;
+mod sessions;
+#[path = "../shards/mod.rs"]
+mod shards;
+mod world;
