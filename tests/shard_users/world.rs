@@ -61,22 +61,24 @@ impl World {
         let shared = shared(config, None);
         let standing = Arc::new(standing(rules));
         let ports = mesh::connect_with_capacity(shards, ENVELOPES).into_iter();
-        let nodes = ports.zip(connect_desk(shards)).enumerate().map(|(index, (ports, (port, desk)))| {
-            let mut shard = Shard::new(shared.clone(), index as ShardIndex, ports, None, BEGIN, 1);
-            shard.stand_under(Arc::clone(&standing), Some(port));
-            Node {
-                shard,
-                desk,
-                is_stopped: false,
-                arrived: Vec::new(),
-                failed: Vec::new(),
-                sent: Vec::new(),
-                shut_down: Vec::new(),
-                closed: Vec::new(),
-                inbox: Vec::new(),
-                quiet_turns: 0,
-            }
-        });
+        let nodes = ports.zip(connect_desk(shards, &Arc::default())).enumerate().map(
+            |(index, (ports, (port, desk)))| {
+                let mut shard = Shard::new(shared.clone(), index as ShardIndex, ports, None, BEGIN, 1);
+                shard.stand_under(Arc::clone(&standing), Some(port));
+                Node {
+                    shard,
+                    desk,
+                    is_stopped: false,
+                    arrived: Vec::new(),
+                    failed: Vec::new(),
+                    sent: Vec::new(),
+                    shut_down: Vec::new(),
+                    closed: Vec::new(),
+                    inbox: Vec::new(),
+                    quiet_turns: 0,
+                }
+            },
+        );
         Self { nodes: nodes.collect(), standing, now: BEGIN }
     }
 
@@ -282,8 +284,9 @@ impl Node {
 
 fn believe(standing: &Standing, token: &str) -> Result<Arc<Principal>, Refused> {
     let claims = token.replace('\'', "\"");
-    let claims = serde_json::from_str(&claims).map_err(|_| Refused::Token(TokenError::Malformed))?;
-    let identity = Identity::of_claims(claims, "roles").map_err(|bad| Refused::Token(bad.into()))?;
+    let claims: annulus::auth::Claims =
+        serde_json::from_str(&claims).map_err(|_| Refused::Token(TokenError::Malformed))?;
+    let identity = Identity::of_claims(&claims, "roles").map_err(|bad| Refused::Token(bad.into()))?;
     let grant = standing.grant(&identity, &Proof::Token).ok_or(Refused::Revoked)?;
     Ok(Arc::new(Principal { identity, grant, proof: Proof::Token }))
 }
