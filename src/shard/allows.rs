@@ -68,14 +68,6 @@ impl Allows for ByGrant<'_> {
     }
 }
 
-/// Views of one map, for writing and for deleting.
-impl Allows for (View, View) {
-    fn may(&mut self, turn: &mut Turn, right: Right, map: &str, key: &str) -> May<'_> {
-        let (write, delete) = &*self;
-        May::of(turn, if right == Right::Delete { delete } else { write }, (map, key))
-    }
-}
-
 impl<'a> May<'a> {
     /// What a view says of a key: where that alone decides, at once.
     fn of(turn: &mut Turn, view: &'a View, (map, key): (&str, &str)) -> Self {

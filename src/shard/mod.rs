@@ -7,7 +7,7 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder are `impl Shard`: they put things in order.
 //!
-//! order: { commands, through, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, exchange, parked, clear } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, exchange, parked, clear } →
 //! pages → gauges → { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work }
@@ -53,7 +53,6 @@ mod parked;
 mod requests;
 mod rooms;
 mod slots;
-mod through;
 mod turn;
 pub mod work;
 

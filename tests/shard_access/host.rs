@@ -3,14 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use annulus::auth::rules::Rules;
-use annulus::auth::{Identity, Principal, Proof, Revocations, Standing, TokenError};
+use annulus::auth::{Revocations, Standing};
 use annulus::config::{AuthMode, Config, DialectPath};
-use annulus::handover::{DeskEnd, FromDesk, Refused, Verified, connect_desk};
+use annulus::handover::{DeskEnd, FromDesk, Verified, connect_desk};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId};
 use annulus::shard::{Command, Now, Shard};
 
+use crate::believing_desk::{believe, standing};
 use crate::client_frames::{take_frame, text_frame};
 use crate::shards::{BEGIN, shared, upgrade};
 
@@ -43,7 +43,7 @@ impl Host {
         let ports = mesh::connect(1).pop().unwrap();
         let mut shard = Shard::new(shared(config, None), 0, ports, None, BEGIN, 1);
         let (port, desk) = connect_desk(1, &Arc::default()).pop().unwrap();
-        let standing = Arc::new(standing(rules, Revocations::default()));
+        let standing = standing(rules, Revocations::default());
         shard.stand_under(Arc::clone(&standing), Some(port));
         Self {
             shard,
@@ -100,7 +100,7 @@ impl Host {
 
     /// From now on other rules are in force, and those revocations.
     pub fn stand(&mut self, rules: &str, revoked: Revocations) {
-        self.standing = Arc::new(standing(rules, revoked));
+        self.standing = standing(rules, revoked);
         self.desk.to_shard.push(FromDesk::Standing(Arc::clone(&self.standing))).unwrap();
         self.settle();
     }
@@ -120,20 +120,12 @@ impl Host {
     fn answer(&mut self) -> bool {
         let mut has_answered = false;
         while let Ok(verify) = self.desk.from_shard.pop() {
-            let outcome = self.believe(&verify.credential);
+            let outcome = believe(&self.standing, &verify.credential);
             let verified = Verified { connection: verify.connection, outcome };
             self.desk.to_shard.push(FromDesk::Verified(verified)).unwrap();
             has_answered = true;
         }
         has_answered
-    }
-
-    fn believe(&self, token: &str) -> Result<Arc<Principal>, Refused> {
-        let claims = token.replace('\'', "\"");
-        let claims = serde_json::from_str(&claims).map_err(|_| Refused::Token(TokenError::Malformed))?;
-        let identity = Identity::of_claims(&claims, "roles").map_err(|bad| Refused::Token(bad.into()))?;
-        let grant = self.standing.grant(&identity, &Proof::Token).ok_or(Refused::Revoked)?;
-        Ok(Arc::new(Principal { identity, grant, proof: Proof::Token }))
     }
 
     fn turn(&mut self) {
@@ -182,9 +174,4 @@ impl Host {
         };
         std::iter::from_fn(|| take_frame(inbox)).map(text).collect()
     }
-}
-
-fn standing(rules: &str, revoked: Revocations) -> Standing {
-    let parsed = (!rules.is_empty()).then(|| Arc::new(Rules::parse(rules).unwrap()));
-    Standing { rules: parsed, revocations: Arc::new(revoked) }
 }

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../believing_desk/mod.rs"]
+mod believing_desk;
 #[path = "../client_frames/mod.rs"]
 #[allow(dead_code, reason = "others take texts alone")]
 mod client_frames;

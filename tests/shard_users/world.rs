@@ -3,15 +3,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use annulus::auth::rules::Rules;
-use annulus::auth::{Identity, Principal, Proof, Revocations, Standing, TokenError};
+use annulus::auth::{Revocations, Standing};
 use annulus::config::{AuthMode, Config, DialectPath};
-use annulus::handover::{DeskEnd, FromDesk, Refused, Verified, connect_desk};
+use annulus::handover::{DeskEnd, FromDesk, Verified, connect_desk};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId, ShardIndex};
 use annulus::metrics::Metrics;
 use annulus::shard::{Command, Now, Shard};
 
+use crate::believing_desk::{believe, standing};
 use crate::client_frames::{frame, take_frame, text_frame};
 use crate::shards::{BEGIN, shared, upgrade};
 
@@ -59,7 +59,7 @@ impl World {
         };
         change(&mut config);
         let shared = shared(config, None);
-        let standing = Arc::new(standing(rules));
+        let standing = standing(rules, Revocations::default());
         let ports = mesh::connect_with_capacity(shards, ENVELOPES).into_iter();
         let nodes = ports.zip(connect_desk(shards, &Arc::default())).enumerate().map(
             |(index, (ports, (port, desk)))| {
@@ -139,7 +139,7 @@ impl World {
 
     /// From now on other rules are in force.
     pub fn stand(&mut self, rules: &str) {
-        self.standing = Arc::new(standing(rules));
+        self.standing = standing(rules, Revocations::default());
         for node in &mut self.nodes {
             node.desk.to_shard.push(FromDesk::Standing(Arc::clone(&self.standing))).unwrap();
         }
@@ -280,18 +280,4 @@ impl Node {
             }
         }
     }
-}
-
-fn believe(standing: &Standing, token: &str) -> Result<Arc<Principal>, Refused> {
-    let claims = token.replace('\'', "\"");
-    let claims: annulus::auth::Claims =
-        serde_json::from_str(&claims).map_err(|_| Refused::Token(TokenError::Malformed))?;
-    let identity = Identity::of_claims(&claims, "roles").map_err(|bad| Refused::Token(bad.into()))?;
-    let grant = standing.grant(&identity, &Proof::Token).ok_or(Refused::Revoked)?;
-    Ok(Arc::new(Principal { identity, grant, proof: Proof::Token }))
-}
-
-fn standing(rules: &str) -> Standing {
-    let parsed = (!rules.is_empty()).then(|| Arc::new(Rules::parse(rules).unwrap()));
-    Standing { rules: parsed, revocations: Arc::new(Revocations::default()) }
 }

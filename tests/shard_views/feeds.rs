@@ -1,8 +1,8 @@
 //! What subscribers are told of changes through views, and what that costs.
 
-use crate::grants::{ALL, bare, done, rule, subscriber, told};
+use crate::host::{ALL, Host, bare};
 use crate::words::encoded;
-use crate::world::{Client, World};
+use crate::world::Client;
 
 const BY_TEAM: &str = r#"
     [[rule]]
@@ -14,8 +14,7 @@ const TEAMS: [&str; 2] = [r#"{"sub":"u","team":"a"}"#, r#"{"sub":"v","team":"b"}
 
 #[test]
 fn a_view_of_keys_is_one_more_filter() {
-    rule(
-        r#"
+    let rules = r#"
         [[rule]]
         allow = ["read"]
         maps = ["m"]
@@ -24,24 +23,22 @@ fn a_view_of_keys_is_one_more_filter() {
         deny = ["read"]
         maps = ["m"]
         keys = ["**:secret"]
-        "#,
-        &[r#"{"sub":"u"}"#, r#"{"sub":"v"}"#],
-    );
+    "#;
     for shards in 1..=2 {
-        let mut world = World::new(shards);
-        let writer = world.connect(0);
-        done(&mut world, writer, &["set m u:1 1", "set m v:1 1", "set m u:gone 1", "delete m u:gone"]);
-        let (u, first) = subscriber(&mut world, shards - 1, 1, "");
+        let mut world = Host::new(shards, rules);
+        let writer = world.connect(0, ALL);
+        world.done(writer, &["set m u:1 1", "set m v:1 1", "set m u:gone 1", "delete m u:gone"]);
+        let (u, first) = world.subscriber(shards - 1, r#"{"sub":"u"}"#, "");
         assert!(first.last().unwrap().starts_with("snapshot m last"), "{first:?}");
         let words: Vec<_> = first.iter().flat_map(|text| text.split(' ')).collect();
         assert!(words.contains(&"u:1=1") && words.contains(&"u:gone="), "removals too: {first:?}");
         assert!(!first.concat().contains("v:"), "{first:?}");
-        let (v, _) = subscriber(&mut world, 0, 2, "prefix v");
+        let (v, _) = world.subscriber(0, r#"{"sub":"v"}"#, "prefix v");
         for text in ["set m u:2 2", "set m u:secret 2", "set m v:2 2", "set m all 3", "delete m u:1"] {
-            done(&mut world, writer, &[text]);
+            world.done(writer, &[text]);
         }
-        assert_eq!(told(&mut world, u), ["change m u:2=2", "change m all=3", "change m u:1="]);
-        assert_eq!(told(&mut world, v), ["change m v:2=2"], "filter and view");
+        assert_eq!(world.told(u), ["change m u:2=2", "change m all=3", "change m u:1="]);
+        assert_eq!(world.told(v), ["change m v:2=2"], "filter and view");
     }
 }
 
@@ -52,17 +49,17 @@ fn views_of_other_keys_cost_a_change_nothing() {
     let rules = "[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]\nkeys = [\"{user.id}:**\"]\n";
     let claims: Vec<String> = (0..1000).map(|n| format!(r#"{{"sub":"u{n:04}"}}"#)).collect();
     let work = |users: usize| {
-        rule(rules, &claims.iter().map(|claims| &**claims).collect::<Vec<_>>());
-        let mut world = World::new(1);
-        let writer = world.connect(0);
-        let clients: Vec<Client> = (1..=users).map(|grant| subscriber(&mut world, 0, grant, "").0).collect();
+        let mut world = Host::new(1, rules);
+        let writer = world.connect(0, ALL);
+        let clients: Vec<Client> =
+            claims[..users].iter().map(|claims| world.subscriber(0, claims, "").0).collect();
         encoded();
-        done(&mut world, writer, &["set m u0001:k 1"]);
+        world.done(writer, &["set m u0001:k 1"]);
         assert_eq!(encoded(), 1);
         let heard: Vec<_> = clients.iter().map(|&client| world.received(client).len()).collect();
         assert_eq!((heard.iter().sum::<usize>(), heard[1]), (1, 1));
         let before = world.work();
-        done(&mut world, writer, &["set m u0001:k 2"]);
+        world.done(writer, &["set m u0001:k 2"]);
         world.work() - before
     };
     assert_eq!(work(1000), work(2));
@@ -70,13 +67,12 @@ fn views_of_other_keys_cost_a_change_nothing() {
 
 #[test]
 fn what_enters_is_told_whole_and_what_leaves_as_gone() {
-    rule(BY_TEAM, &TEAMS);
     for shards in 1..=2 {
-        let mut world = World::new(shards);
-        let writer = world.connect(0);
-        done(&mut world, writer, &[r#"set m k0 {"team":"a"}"#, r#"set m k1 {"team":"b"}"#, "set m k2 7"]);
-        let clients: Vec<Client> = (0..shards).map(|shard| subscriber(&mut world, shard, 1, "").0).collect();
-        let (b, first) = subscriber(&mut world, shards - 1, 2, "");
+        let mut world = Host::new(shards, BY_TEAM);
+        let writer = world.connect(0, ALL);
+        world.done(writer, &[r#"set m k0 {"team":"a"}"#, r#"set m k1 {"team":"b"}"#, "set m k2 7"]);
+        let clients: Vec<Client> = (0..shards).map(|shard| world.subscriber(shard, TEAMS[0], "").0).collect();
+        let (b, first) = world.subscriber(shards - 1, TEAMS[1], "");
         assert_eq!(first.last().unwrap(), r#"snapshot m last k1={"team":"b"}"#);
         for (text, a_hears, b_hears) in [
             (r#"set m k0 {"n":1,"team":"a"}"#, Some(r#"k0={"n":1,"team":"a"}"#), None),
@@ -89,12 +85,12 @@ fn what_enters_is_told_whole_and_what_leaves_as_gone() {
             ("delete m k2", None, None),
             ("delete m k1", None, Some("k1=")),
         ] {
-            done(&mut world, writer, &[text]);
+            world.done(writer, &[text]);
             let change = |entry: Option<&str>| entry.map(|entry| format!("change m {entry}"));
             for &client in &clients {
-                assert_eq!(told(&mut world, client), Vec::from_iter(change(a_hears)), "{text}");
+                assert_eq!(world.told(client), Vec::from_iter(change(a_hears)), "{text}");
             }
-            assert_eq!(told(&mut world, b), Vec::from_iter(change(b_hears)), "{text}");
+            assert_eq!(world.told(b), Vec::from_iter(change(b_hears)), "{text}");
         }
     }
 }
@@ -112,10 +108,9 @@ fn fields_that_may_not_be_seen_are_left_out() {
         fields = ["done"]
         when = "value.done == true"
     "#;
-    rule(rules, &TEAMS);
-    let mut world = World::new(2);
-    let writer = world.connect(0);
-    let (reader, _) = subscriber(&mut world, 1, 1, "");
+    let mut world = Host::new(2, rules);
+    let writer = world.connect(0, ALL);
+    let (reader, _) = world.subscriber(1, TEAMS[0], "");
     for (text, hears) in [
         (r#"set m k {"done":false,"owner":"x","title":"t"}"#, Some(r#"k={"done":false,"title":"t"}"#)),
         (r#"set m k {"done":true,"owner":"x","title":"t"}"#, Some(r#"k={"title":"t"}"#)),
@@ -124,19 +119,19 @@ fn fields_that_may_not_be_seen_are_left_out() {
         (r#"set m k {"owner":"y"}"#, None),
         ("set m k 1", None),
     ] {
-        done(&mut world, writer, &[text]);
+        world.done(writer, &[text]);
         let hears = hears.map(|entry| format!("change m {entry}"));
-        assert_eq!(told(&mut world, reader), Vec::from_iter(hears), "{text}");
+        assert_eq!(world.told(reader), Vec::from_iter(hears), "{text}");
     }
 }
 
 /// A writer is not told of its own changes, but for what it cannot know: that it may not see what it has written.
 #[test]
 fn who_writes_what_it_may_not_see_is_told_what_it_may() {
-    rule(BY_TEAM, &TEAMS);
+    let rules = format!("{BY_TEAM}\n[[rule]]\nallow = [\"write\"]\nmaps = [\"m\"]\n");
     for shards in 1..=2 {
-        let mut world = World::new(shards);
-        let (client, _) = subscriber(&mut world, shards - 1, 1, "");
+        let mut world = Host::new(shards, &rules);
+        let (client, _) = world.subscriber(shards - 1, TEAMS[0], "");
         for (text, hears) in [
             (r#"set m k {"team":"a"}"#, None),
             (r#"set m k {"team":"b"}"#, Some("k=")),
@@ -144,7 +139,7 @@ fn who_writes_what_it_may_not_see_is_told_what_it_may() {
             (r#"set m k {"team":"a"}"#, None),
             ("delete m k", None),
         ] {
-            let said = bare(world.ask(client, &format!("{ALL} {text}")));
+            let said = bare(world.ask(client, text));
             assert_eq!(said, Vec::from_iter(hears.map(|entry| format!("change m {entry}"))), "{text}");
         }
     }
@@ -152,11 +147,10 @@ fn who_writes_what_it_may_not_see_is_told_what_it_may() {
 
 #[test]
 fn of_sets_only_tags_of_values_that_may_be_seen_are_named() {
-    rule(BY_TEAM, &TEAMS);
     for shards in 1..=2 {
-        let mut world = World::new(shards);
-        let writer = world.connect(0);
-        let (a, _) = subscriber(&mut world, shards - 1, 1, "");
+        let mut world = Host::new(shards, BY_TEAM);
+        let writer = world.connect(0, ALL);
+        let (a, _) = world.subscriber(shards - 1, TEAMS[0], "");
         for (text, hears) in [
             (r#"add m s t1 {"team":"a"}"#, Some(r#"s+t1={"team":"a"}"#)),
             (r#"add m s t2 {"team":"b"}"#, None),
@@ -170,16 +164,12 @@ fn of_sets_only_tags_of_values_that_may_be_seen_are_named() {
             (r#"add m s t6 {"team":"b"}"#, None),
             ("delete m s", Some("s-t5")),
         ] {
-            done(&mut world, writer, &[text]);
+            world.done(writer, &[text]);
             let hears = hears.map(|entry| format!("change m {entry}"));
-            assert_eq!(told(&mut world, a), Vec::from_iter(hears), "{text}");
+            assert_eq!(world.told(a), Vec::from_iter(hears), "{text}");
         }
-        done(
-            &mut world,
-            writer,
-            &[r#"add m s u1 {"team":"a"}"#, r#"add m s u2 {"team":"b"}"#, "remove m s u9"],
-        );
-        let (_, first) = subscriber(&mut world, 0, 1, "");
+        world.done(writer, &[r#"add m s u1 {"team":"a"}"#, r#"add m s u2 {"team":"b"}"#, "remove m s u9"]);
+        let (_, first) = world.subscriber(0, TEAMS[0], "");
         let told: Vec<_> = first.iter().flat_map(|text| text.split(' ').skip(3)).collect();
         assert_eq!(told, [r#"s+u1={"team":"a"}"#], "nothing that was removed");
     }
@@ -188,31 +178,29 @@ fn of_sets_only_tags_of_values_that_may_be_seen_are_named() {
 #[test]
 fn a_counter_is_seen_by_its_count() {
     let rules = "[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]\nwhen = \"value < 10\"\n";
-    rule(rules, &TEAMS);
-    let mut world = World::new(2);
-    let writer = world.connect(0);
-    let (reader, _) = subscriber(&mut world, 1, 1, "");
+    let mut world = Host::new(2, rules);
+    let writer = world.connect(0, ALL);
+    let (reader, _) = world.subscriber(1, TEAMS[0], "");
     for (by, hears) in [("4", Some("c=4")), ("6", Some("c=")), ("1", None), ("-5", Some("c=6"))] {
-        done(&mut world, writer, &[&format!("count m c {by}")]);
+        world.done(writer, &[&format!("count m c {by}")]);
         let hears = hears.map(|entry| format!("change m {entry}"));
-        assert_eq!(told(&mut world, reader), Vec::from_iter(hears), "{by}");
+        assert_eq!(world.told(reader), Vec::from_iter(hears), "{by}");
     }
-    done(&mut world, writer, &["count m big 100"]);
-    let (_, first) = subscriber(&mut world, 0, 1, "");
+    world.done(writer, &["count m big 100"]);
+    let (_, first) = world.subscriber(0, TEAMS[0], "");
     assert_eq!(first.iter().flat_map(|text| text.split(' ').skip(3)).collect::<Vec<_>>(), ["c=6"]);
 }
 
 #[test]
 fn a_value_that_ends_is_told_to_those_who_could_see_it() {
-    rule(BY_TEAM, &TEAMS);
     for shards in 1..=2 {
-        let mut world = World::new(shards);
-        let writer = world.connect(0);
-        let clients = [1, 2].map(|grant| subscriber(&mut world, shards - 1, grant, "").0);
-        done(&mut world, writer, &[r#"set m k {"team":"a"} 1000"#, r#"set m h {"team":"c"} 1000"#]);
+        let mut world = Host::new(shards, BY_TEAM);
+        let writer = world.connect(0, ALL);
+        let clients = TEAMS.map(|token| world.subscriber(shards - 1, token, "").0);
+        world.done(writer, &[r#"set m k {"team":"a"} 1000"#, r#"set m h {"team":"c"} 1000"#]);
         world.pass_ms(1_100);
-        assert_eq!(told(&mut world, clients[0]), [r#"change m k={"team":"a"}"#, "change m k="]);
-        assert!(told(&mut world, clients[1]).is_empty());
+        assert_eq!(world.told(clients[0]), [r#"change m k={"team":"a"}"#, "change m k="]);
+        assert!(world.told(clients[1]).is_empty());
     }
 }
 
@@ -220,24 +208,21 @@ fn a_value_that_ends_is_told_to_those_who_could_see_it() {
 #[test]
 fn a_thousand_subscribers_in_ten_views_cost_ten_looks() {
     let claims: Vec<String> = (0..10).map(|n| format!(r#"{{"sub":"u","team":"{n}"}}"#)).collect();
-    let claims: Vec<&str> = claims.iter().map(|claims| &**claims).collect();
-    rule(
-        "[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]\nwhen = \"value.teams.contains(claims.team)\"\n",
-        &claims,
-    );
+    let rules =
+        "[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]\nwhen = \"value.teams.contains(claims.team)\"\n";
     let value = r#"{"n":0,"teams":"0123456789"}"#;
     let work = |subscribers: usize| {
-        let mut world = World::new(1);
-        let writer = world.connect(0);
+        let mut world = Host::new(1, rules);
+        let writer = world.connect(0, ALL);
         let clients: Vec<Client> =
-            (0..subscribers).map(|n| subscriber(&mut world, 0, 1 + n % 10, "").0).collect();
-        done(&mut world, writer, &["set m other 1", &format!("set m k {value}")]);
+            (0..subscribers).map(|n| world.subscriber(0, &claims[n % 10], "").0).collect();
+        world.done(writer, &["set m other 1", &format!("set m k {value}")]);
         for &client in &clients {
-            assert_eq!(told(&mut world, client), [format!("change m k={value}")]);
+            assert_eq!(world.told(client), [format!("change m k={value}")]);
         }
         encoded();
         let before = world.work();
-        done(&mut world, writer, &[&format!("set m k {}", value.replace('0', "1"))]);
+        world.done(writer, &[&format!("set m k {}", value.replace('0', "1"))]);
         assert_eq!(encoded(), subscribers.min(10) as u32);
         (world.work() - before) as i64
     };
@@ -248,26 +233,25 @@ fn a_thousand_subscribers_in_ten_views_cost_ten_looks() {
 
 #[test]
 fn nobody_needs_what_was_there_once_the_last_view_of_values_is_gone() {
-    rule(BY_TEAM, &TEAMS);
-    let mut world = World::new(2);
-    let writer = world.connect(0);
-    let (plain, _) = subscriber(&mut world, 1, ALL, "");
+    let mut world = Host::new(2, BY_TEAM);
+    let writer = world.connect(0, ALL);
+    let (plain, _) = world.subscriber(1, ALL, "");
     let value = format!(r#"{{"pad":"{}","team":"a"}}"#, "x".repeat(10_000));
     let set = format!("set m k {value}");
-    let work_of = |world: &mut World| {
-        done(world, writer, &["set m k 1"]);
+    let work_of = |world: &mut Host| {
+        world.done(writer, &["set m k 1"]);
         let before = world.work();
-        done(world, writer, &[&set]);
-        done(world, writer, &["set m k 1"]);
+        world.done(writer, &[&set]);
+        world.done(writer, &["set m k 1"]);
         world.work() - before
     };
     let without = work_of(&mut world);
-    let (a, _) = subscriber(&mut world, 1, 1, "");
+    let (a, _) = world.subscriber(1, TEAMS[0], "");
     assert!(work_of(&mut world) > without);
-    world.ask(a, "1 subscribe m prefix other");
+    world.ask(a, "subscribe m prefix other");
     assert!(work_of(&mut world) > without, "another feed has the same view");
     world.fail(a);
     world.settle();
     assert_eq!(work_of(&mut world), without);
-    assert!(told(&mut world, plain).len() > 6);
+    assert!(world.told(plain).len() > 6);
 }

@@ -1,7 +1,8 @@
 //! Views: what those who may not see or change everything are told and may do, by rules that look at keys and at values.
 //!
-//! Method: one to three shards without sockets, in the hands of the test, and a dialect of words in which each message says by
-//! whose grant it is meant. What is asserted beside what is told is work, such as changes encoded, never time.
+//! Method: one or two shards without sockets and a desk that believes whatever a token claims, in the hands of the test, and a
+//! dialect of words. Clients show tokens, rules are in force as files have them, and a view changes with another token or other
+//! rules. What is asserted beside what is told is work, such as changes encoded, never time.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -9,6 +10,8 @@
 #[allow(dead_code, reason = "the simulator asks it for more")]
 mod random;
 
+#[path = "../believing_desk/mod.rs"]
+mod believing_desk;
 #[path = "../client_frames/mod.rs"]
 #[allow(dead_code, reason = "nobody says good-bye here")]
 mod client_frames;
@@ -20,10 +23,13 @@ mod world;
 
 mod changing;
 mod feeds;
-mod grants;
+mod guarded;
+mod history;
+mod host;
 mod naive;
 mod owner;
 mod property;
+mod readers;
 mod replica;
 mod walks;
 mod words;

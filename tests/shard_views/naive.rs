@@ -8,19 +8,34 @@ use serde_json::{Map, Value};
 use crate::random::Random;
 
 /// Who asks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Who {
-    pub user: &'static str,
-    pub team: &'static str,
+    user: &'static str,
+    name: &'static str,
+    team: &'static str,
 }
 
-pub const WHO: [Who; 3] =
-    [Who { user: "u", team: "a" }, Who { user: "v", team: "b" }, Who { user: "w", team: "a" }];
-
 impl Who {
-    pub fn claims(self) -> String {
-        format!(r#"{{"sub":"{}","team":"{}"}}"#, self.user, self.team)
+    pub fn random(random: &mut Random) -> Self {
+        Self { user: random.pick(&["u", "v", "w"]), name: "", team: "" }.changed(random)
     }
+
+    /// The same user with a token that claims something else, perhaps.
+    pub fn changed(self, random: &mut Random) -> Self {
+        Self { name: random.pick(&["u", "v", "x"]), team: random.pick(&["a", "b"]), ..self }
+    }
+
+    pub fn token(self) -> String {
+        format!(r#"{{"sub":"{}","name":"{}","team":"{}"}}"#, self.user, self.name, self.team)
+    }
+}
+
+/// What somebody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    Reading,
+    Subscribing,
+    Writing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +70,20 @@ impl When {
     }
 }
 
-/// One rule about reading any map.
+/// One rule about any map.
 #[derive(Clone, Debug)]
 struct Rule {
     is_deny: bool,
+    actions: &'static [&'static str],
     keys: Option<&'static str>,
     fields: Option<&'static [&'static str]>,
     when: Option<When>,
+}
+
+impl Rule {
+    const fn is_whole(&self) -> bool {
+        self.keys.is_none() && self.fields.is_none() && self.when.is_none()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -75,14 +97,32 @@ struct Fields {
 
 impl Rules {
     pub fn random(random: &mut Random) -> Self {
-        let rule = |random: &mut Random, is_deny| Rule {
+        const ACTIONS: [&[&str]; 6] =
+            [&["read"], &["read"], &["read", "write"], &["subscribe"], &["subscribe", "write"], &["write"]];
+        const KEYS: [Option<&str>; 6] =
+            [None, None, Some("u*"), Some("{user.id}*"), Some("{claims.name}*"), Some("*1")];
+        let rule = |random: &mut Random, is_deny, actions: &'static [&'static str]| Rule {
             is_deny,
-            keys: random.pick(&[None, None, Some("u*"), Some("{user.id}*"), Some("*1")]),
-            fields: random.pick(&[None, None, None, Some(&["team"][..]), Some(&["n", "pad"][..])]),
+            actions,
+            keys: random.pick(&KEYS),
+            // What is kept of a value depends on when that is written, which is not known here.
+            fields: if actions.contains(&"write") {
+                None
+            } else {
+                random.pick(&[None, None, None, Some(&["team"][..]), Some(&["n", "pad"][..])])
+            },
             when: if random.per_mille(600) { Some(random.pick(&When::ALL)) } else { None },
         };
-        let mut rules: Vec<Rule> = (0..random.between(1, 3)).map(|_| rule(random, false)).collect();
-        rules.extend((0..random.below(3)).map(|_| rule(random, true)));
+        let mut rules = vec![rule(random, false, &["read"])];
+        if random.per_mille(500) {
+            rules.push(rule(random, false, &["write"]));
+        }
+        for (is_deny, most) in [(false, 4), (true, 3)] {
+            for _ in 0..random.below(most) {
+                let actions = random.pick(&ACTIONS);
+                rules.push(rule(random, is_deny, actions));
+            }
+        }
         Self(rules)
     }
 
@@ -91,7 +131,7 @@ impl Rules {
         let mut text = String::new();
         for rule in &self.0 {
             let verb = if rule.is_deny { "deny" } else { "allow" };
-            write!(text, "[[rule]]\n{verb} = [\"read\"]\nmaps = [\"**\"]\n").unwrap();
+            write!(text, "[[rule]]\n{verb} = {:?}\nmaps = [\"**\"]\n", rule.actions).unwrap();
             rule.keys.iter().for_each(|keys| writeln!(text, "keys = [{keys:?}]").unwrap());
             rule.fields.iter().for_each(|fields| writeln!(text, "fields = {fields:?}").unwrap());
             rule.when.iter().for_each(|when| writeln!(text, "when = {:?}", when.text()).unwrap());
@@ -99,10 +139,26 @@ impl Rules {
         text
     }
 
-    /// What somebody sees of a value, or of a key of which nothing is there.
-    pub fn seen(&self, who: Who, key: &str, value: Option<&str>) -> Option<String> {
+    /// Those about one thing to do: who may read may subscribe.
+    fn about(&self, doing: Doing) -> impl Iterator<Item = &Rule> {
+        let names: &[&str] = match doing {
+            Doing::Reading => &["read"],
+            Doing::Subscribing => &["read", "subscribe"],
+            Doing::Writing => &["write"],
+        };
+        self.0.iter().filter(move |rule| names.iter().any(|name| rule.actions.contains(name)))
+    }
+
+    /// Whether it is not forbidden for all keys, whoever asks.
+    pub fn allow(&self, doing: Doing) -> bool {
+        self.about(doing).any(|rule| !rule.is_deny)
+            && !self.about(doing).any(|rule| rule.is_deny && rule.is_whole())
+    }
+
+    /// What somebody sees of a value, or of a key of which nothing is there, or may write.
+    pub fn seen(&self, doing: Doing, who: Who, key: &str, value: Option<&str>) -> Option<String> {
         let parsed: Option<Value> = value.map(|value| serde_json::from_str(value).unwrap());
-        let fields = self.fields(who, key, parsed.as_ref())?;
+        let fields = self.fields(doing, who, key, parsed.as_ref())?;
         if fields.allowed.is_none() && fields.denied.is_empty() {
             return Some(value.unwrap_or_default().to_owned());
         }
@@ -116,12 +172,13 @@ impl Rules {
         (!rest.is_empty()).then(|| Value::Object(rest).to_string())
     }
 
-    fn fields(&self, who: Who, key: &str, value: Option<&Value>) -> Option<Fields> {
+    fn fields(&self, doing: Doing, who: Who, key: &str, value: Option<&Value>) -> Option<Fields> {
         let holds = |rule: &Rule| {
             let has_key = match rule.keys {
                 None => true,
                 Some("*1") => key.ends_with('1'),
                 Some("u*") => key.starts_with('u'),
+                Some("{claims.name}*") => key.starts_with(who.name),
                 _ => key.starts_with(who.user),
             };
             if !has_key {
@@ -132,7 +189,7 @@ impl Rules {
         };
         let mut fields = Fields { allowed: Some(Vec::new()), denied: Vec::new() };
         let mut is_allowed = false;
-        for rule in self.0.iter().filter(|rule| !rule.is_deny && holds(rule) == Some(true)) {
+        for rule in self.about(doing).filter(|rule| !rule.is_deny && holds(rule) == Some(true)) {
             is_allowed = true;
             match (rule.fields, &mut fields.allowed) {
                 (Some(names), Some(allowed)) => allowed.extend(names),
@@ -140,7 +197,7 @@ impl Rules {
                 _ => {}
             }
         }
-        for rule in self.0.iter().filter(|rule| rule.is_deny && holds(rule) != Some(false)) {
+        for rule in self.about(doing).filter(|rule| rule.is_deny && holds(rule) != Some(false)) {
             match rule.fields {
                 Some(names) => fields.denied.extend(names),
                 None => is_allowed = false,
@@ -150,11 +207,10 @@ impl Rules {
     }
 
     /// Whether no value decides about anything: then a removal is told to all who might have seen what was removed.
-    pub fn is_about_keys(&self) -> bool {
+    pub fn are_about_keys(&self, doing: Doing) -> bool {
         let looks =
             |rule: &Rule| rule.fields.is_some() || rule.when.is_some_and(|when| when != When::KeyIsNot);
-        let is_whole = |rule: &&Rule| rule.keys.is_none() && rule.fields.is_none() && rule.when.is_none();
-        let has_whole = self.0.iter().filter(is_whole).any(|rule| !rule.is_deny);
-        !self.0.iter().any(|rule| looks(rule) && (rule.is_deny || !has_whole))
+        let has_whole = self.about(doing).any(|rule| !rule.is_deny && rule.is_whole());
+        !self.about(doing).any(|rule| looks(rule) && (rule.is_deny || !has_whole))
     }
 }

@@ -1,9 +1,10 @@
 //! What rules that look at values make of writes and reads, at the owner of the key.
 
-use crate::grants::{bare, done, rule};
-use crate::world::World;
+use crate::host::{ALL, Host, bare};
 
 const BY_TEAM: &str = r#"
+    [[role]]
+    name = "reader"
     [[rule]]
     allow = ["read", "write"]
     maps = ["m", "c"]
@@ -22,22 +23,20 @@ const BY_TEAM: &str = r#"
     maps = ["**"]
     roles = ["reader"]
 "#;
-const CLAIMS: [&str; 2] =
-    [r#"{"sub":"u","team":"a","roles":[]}"#, r#"{"sub":"v","team":"b","roles":["reader"]}"#];
+const A: &str = r#"{"sub":"u","team":"a","roles":[]}"#;
+const B: &str = r#"{"sub":"v","team":"b","roles":["reader"]}"#;
 
-/// Says each of `said` and asserts that it is answered so: nothing, where it is done.
-fn check(world: &mut World, shard: usize, grant: usize, said: &[(&str, &str)]) {
-    let client = world.connect(shard);
+/// Has one with that token say each of `said` and asserts that it is answered so: nothing, where it is done.
+fn check(world: &mut Host, shard: usize, token: &str, said: &[(&str, &str)]) {
+    let client = world.connect(shard, token);
     for (text, answer) in said {
-        let answers = bare(world.ask(client, &format!("{grant} {text}")));
+        let answers = bare(world.ask(client, text));
         assert_eq!(answers.join(" | "), *answer, "{text}");
     }
 }
 
-fn world(shards: usize) -> World {
-    let rules = format!("[[role]]\nname = \"reader\"\n{BY_TEAM}");
-    rule(&rules, &CLAIMS);
-    World::new(shards)
+fn world(shards: usize) -> Host {
+    Host::new(shards, BY_TEAM)
 }
 
 const NO: &str = "rejected forbidden";
@@ -51,16 +50,16 @@ fn what_is_written_and_what_is_there_decide() {
             let (set_a, set_b) =
                 (format!(r#"set m {k} {{"team":"a"}}"#), format!(r#"set m {k} {{"team":"b"}}"#));
             let (delete, set_1) = (format!("delete m {k}"), format!("set m {k} 1"));
-            check(&mut world, shard, 1, &[(&set_1, NO), (&set_b, NO), (&delete, NO), (&set_a, "")]);
-            check(&mut world, shard, 2, &[(&set_b, NO), (&set_a, NO), (&delete, NO)]);
-            check(&mut world, shard, 1, &[(&set_a, ""), (&delete, ""), (&delete, NO)]);
+            check(&mut world, shard, A, &[(&set_1, NO), (&set_b, NO), (&delete, NO), (&set_a, "")]);
+            check(&mut world, shard, B, &[(&set_b, NO), (&set_a, NO), (&delete, NO)]);
+            check(&mut world, shard, A, &[(&set_a, ""), (&delete, ""), (&delete, NO)]);
             check(
                 &mut world,
                 shard,
-                2,
+                B,
                 &[(&set_b, ""), (&format!("read m {k}"), &format!("read m {k}={{\"team\":\"b\"}}"))],
             );
-            check(&mut world, shard, 1, &[(&set_a, NO), (&format!("read m {k}"), "read m")]);
+            check(&mut world, shard, A, &[(&set_a, NO), (&format!("read m {k}"), "read m")]);
         }
         assert!(world.metrics().rules_undecided > 0, "there is no team in 1");
     }
@@ -69,11 +68,11 @@ fn what_is_written_and_what_is_there_decide() {
 #[test]
 fn a_value_that_has_ended_is_not_there() {
     let mut world = world(1);
-    check(&mut world, 0, 2, &[(r#"set m k {"team":"b"} 1000"#, "")]);
-    check(&mut world, 0, 1, &[(r#"set m k {"team":"a"}"#, NO)]);
+    check(&mut world, 0, B, &[(r#"set m k {"team":"b"} 1000"#, "")]);
+    check(&mut world, 0, A, &[(r#"set m k {"team":"a"}"#, NO)]);
     // The write is read before the end of the value is looked for.
-    let client = world.connect(0);
-    world.send(client, r#"1 set m k {"team":"a"}"#);
+    let client = world.connect(0, A);
+    world.send(client, r#"set m k {"team":"a"}"#);
     world.pass_ms(1_001);
     assert!(world.received(client).is_empty());
 }
@@ -82,46 +81,45 @@ fn a_value_that_has_ended_is_not_there() {
 fn a_field_that_may_not_change_is_kept_and_its_writer_told() {
     for shards in 1..=2 {
         let mut world = world(shards);
-        let admin = world.connect(0);
-        done(&mut world, admin, &[r#"set m f:1 {"a":1,"z":9}"#]);
-        let writer = world.connect(shards - 1);
-        world.ask(writer, "1 subscribe m");
-        let said = bare(world.ask(writer, r#"1 set m f:1 {"a":2,"z":7}"#));
+        let admin = world.connect(0, ALL);
+        world.done(admin, &[r#"set m f:1 {"a":1,"z":9}"#]);
+        let writer = world.connect(shards - 1, A);
+        world.ask(writer, "subscribe m");
+        let said = bare(world.ask(writer, r#"set m f:1 {"a":2,"z":7}"#));
         assert_eq!(said, [r#"change m f:1={"a":2}"#], "it reads no more than it writes");
-        check(&mut world, 0, 0, &[("read m f:1", r#"read m f:1={"a":2,"z":9}"#)]);
+        check(&mut world, 0, ALL, &[("read m f:1", r#"read m f:1={"a":2,"z":9}"#)]);
         check(
             &mut world,
             0,
-            1,
+            A,
             &[(r#"set m f:1 {"a":2,"z":8}"#, NO), ("delete m f:1", NO), ("set m f:1 1", NO)],
         );
-        let said = bare(world.ask(writer, r#"1 set m f:2 {"a":3}"#));
+        let said = bare(world.ask(writer, r#"set m f:2 {"a":3}"#));
         assert_eq!(said, [""; 0], "all of that is what it wrote");
-        check(&mut world, 0, 1, &[("read m f:1,f:2", r#"read m f:1={"a":2} f:2={"a":3}"#)]);
+        check(&mut world, 0, A, &[("read m f:1,f:2", r#"read m f:1={"a":2} f:2={"a":3}"#)]);
     }
 }
 
 #[test]
 fn a_value_is_not_longer_for_the_fields_that_are_kept() {
-    rule(&format!("[[role]]\nname = \"reader\"\n{BY_TEAM}"), &CLAIMS);
-    let mut world = World::with(1, |config| config.value_bytes_max = 100);
-    let admin = world.connect(0);
-    done(&mut world, admin, &[&format!(r#"set m f:1 {{"a":1,"z":"{}"}}"#, "z".repeat(60))]);
+    let mut world = Host::with(1, BY_TEAM, |config| config.value_bytes_max = 100);
+    let admin = world.connect(0, ALL);
+    world.done(admin, &[&format!(r#"set m f:1 {{"a":1,"z":"{}"}}"#, "z".repeat(60))]);
     let long = format!(r#"set m f:1 {{"a":"{}"}}"#, "a".repeat(60));
-    check(&mut world, 0, 1, &[(&long, "rejected too_large"), (r#"set m f:1 {"a":"a"}"#, "")]);
+    check(&mut world, 0, A, &[(&long, "rejected too_large"), (r#"set m f:1 {"a":"a"}"#, "")]);
 }
 
 #[test]
 fn of_a_set_nothing_goes_that_may_not_go() {
     for shards in 1..=2 {
         let mut world = world(shards);
-        let admin = world.connect(0);
+        let admin = world.connect(0, ALL);
         let both = [r#"add m s t1 {"team":"a"}"#, r#"add m s t2 {"team":"b"}"#, r#"add m s t3 {"team":"a"}"#];
-        done(&mut world, admin, &both);
+        world.done(admin, &both);
         check(
             &mut world,
             shards - 1,
-            1,
+            A,
             &[
                 ("delete m s", NO),
                 ("remove m s t1 t2", NO),
@@ -135,7 +133,7 @@ fn of_a_set_nothing_goes_that_may_not_go() {
                 ("read m s", "read m"),
             ],
         );
-        check(&mut world, 0, 2, &[("read m s", r#"read m s+t2={"team":"b"} s-t1 s-t3 s-t5"#)]);
+        check(&mut world, 0, B, &[("read m s", r#"read m s+t2={"team":"b"} s-t1 s-t3 s-t5"#)]);
     }
 }
 
@@ -146,7 +144,7 @@ fn an_increment_is_asked_about_what_it_adds_and_what_is_there() {
         check(
             &mut world,
             shards - 1,
-            1,
+            A,
             &[
                 ("count count c 6", NO),
                 ("count count c 5", ""),
@@ -154,8 +152,8 @@ fn an_increment_is_asked_about_what_it_adds_and_what_is_there() {
                 ("count count c 1", NO),
             ],
         );
-        check(&mut world, 0, 2, &[("read count c", "read count c=10")]);
-        check(&mut world, 0, 1, &[("count count c -3", ""), ("delete count c", NO)]);
+        check(&mut world, 0, B, &[("read count c", "read count c=10")]);
+        check(&mut world, 0, A, &[("count count c -3", ""), ("delete count c", NO)]);
     }
 }
 
@@ -163,12 +161,11 @@ fn an_increment_is_asked_about_what_it_adds_and_what_is_there() {
 #[test]
 fn a_removal_costs_no_more_than_it_may() {
     let mut world = world(1);
-    let admin = world.connect(0);
+    let admin = world.connect(0, ALL);
     let pad = "x".repeat(2_000);
-    (0..50)
-        .for_each(|n| done(&mut world, admin, &[&format!(r#"add m s t{n} {{"pad":"{pad}","team":"a"}}"#)]));
+    (0..50).for_each(|n| world.done(admin, &[&format!(r#"add m s t{n} {{"pad":"{pad}","team":"a"}}"#)]));
     let before = world.work();
-    check(&mut world, 0, 1, &[("delete m s", "rejected too_large"), ("remove m s t1", "")]);
+    check(&mut world, 0, A, &[("delete m s", "rejected too_large"), ("remove m s t1", "")]);
     let work = world.work() - before;
     assert!((25_000..60_000).contains(&work), "{work}");
 }
@@ -177,21 +174,22 @@ fn a_removal_costs_no_more_than_it_may() {
 #[test]
 fn a_read_is_as_long_as_what_it_shows() {
     let mut world = world(2);
-    let admin = world.connect(0);
+    let admin = world.connect(0, ALL);
     let pad = "x".repeat(400_000);
     for n in 0..8 {
-        done(&mut world, admin, &[&format!(r#"set m k{n} {{"pad":"{pad}","team":"b"}}"#)]);
+        world.done(admin, &[&format!(r#"set m k{n} {{"pad":"{pad}","team":"b"}}"#)]);
     }
-    done(&mut world, admin, &[r#"set m k8 {"team":"a"}"#]);
+    world.done(admin, &[r#"set m k8 {"team":"a"}"#]);
     let keys = "read m k0,k1,k2,k3,k4,k5,k6,k7,k8";
-    check(&mut world, 1, 2, &[(keys, "rejected too_large")]);
-    check(&mut world, 1, 1, &[(keys, r#"read m k8={"team":"a"}"#)]);
-    let client = world.connect(1);
-    let answer = bare(world.ask(client, "2 read m k1,k2,k3"));
+    check(&mut world, 1, B, &[(keys, "rejected too_large")]);
+    check(&mut world, 1, A, &[(keys, r#"read m k8={"team":"a"}"#)]);
+    let client = world.connect(1, B);
+    let answer = bare(world.ask(client, "read m k1,k2,k3"));
     assert_eq!(answer[0].matches(&*pad).count(), 3, "it is asked for once more, with room for it");
     for n in 0..4 {
-        done(&mut world, admin, &[&format!(r#"set m k{n} {{"pad":"{pad}","team":"a"}}"#)]);
+        world.done(admin, &[&format!(r#"set m k{n} {{"pad":"{pad}","team":"a"}}"#)]);
     }
-    let answer = bare(world.ask(client, "1 read m k0,k1,k2,k3,k4,k5"));
+    let client = world.connect(1, A);
+    let answer = bare(world.ask(client, "read m k0,k1,k2,k3,k4,k5"));
     assert_eq!(answer[0].matches(&*pad).count(), 4, "also of those, and no more than may be seen");
 }

@@ -1,111 +1,165 @@
-//! Whatever the rules, and whatever happens: nobody is told what it may not see, and everybody ends with what it may.
+//! Whatever the rules, and whatever happens: nobody is told what it may not see, everybody ends with what it may, and nothing is
+//! written that may not be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::grants::{ALL, rule};
-use crate::naive::{Rules, WHO};
+use crate::guarded::Guarded;
+use crate::history::{History, is_allowed, is_gone};
+use crate::host::{ALL, Host};
+use crate::naive::{Doing, Rules, Who};
 use crate::random::Random;
-use crate::replica::{Replica, Told, entries};
-use crate::world::{Client, World};
+use crate::readers::Reader;
+use crate::replica::{Replica, entries};
+use crate::world::Client;
 
-const MAPS: [&str; 3] = ["lww", "or", "counter"];
-const KEYS: [&str; 6] = ["u1", "u2", "v1", "v2", "x1", "x2"];
+pub const MAPS: [&str; 3] = ["lww", "or", "counter"];
+/// The last stays as it is, so that each map is of the type that it is meant to be of.
+pub const KEYS: [&str; 7] = ["u1", "u2", "v1", "v2", "x1", "x2", "x3"];
+pub const CHANGING: &[&str] = KEYS.split_at(6).0;
 const CLIENTS: usize = 5;
 const STEPS: usize = 250;
 
-/// What has ever been at a key: by map, key and tag.
-type History = BTreeMap<(usize, String, String), BTreeSet<String>>;
-
-/// A subscriber to one map.
-struct Reader {
-    client: Client,
-    map: usize,
-    /// The number of the grant that it has, and those that it has had since it had last taken everything.
-    grant: usize,
-    had: BTreeSet<usize>,
-    prefix: &'static str,
-    replica: Replica,
-    is_stalled: bool,
-}
-
-struct Run {
-    random: Random,
-    world: World,
-    rules: Rules,
+pub struct Run {
+    pub random: Random,
+    pub host: Host,
+    /// All that were in force, the last of them are.
+    pub rules: Vec<Rules>,
+    /// They may do everything, one on each shard.
     writers: Vec<Client>,
-    readers: Vec<Reader>,
+    pub guarded: Vec<Guarded>,
+    /// Those of [`MAPS`] who see everything, and others.
+    pub readers: Vec<Reader>,
     history: History,
     count: BTreeMap<String, i64>,
     next_tag: usize,
+    /// Whether somebody guarded has asked for something since all was quiet, and whether rules are new since then.
+    pub is_asking: bool,
+    pub are_rules_new: bool,
+    pub seen: Seen,
+}
+
+/// How much of what has happened.
+#[derive(Default)]
+pub struct Seen {
     told: usize,
     left: usize,
+    resets: u32,
+    refused: usize,
+    pub written: usize,
+    /// Subscriptions that ended, or did not begin, as nothing of the map may be seen.
+    pub out: usize,
 }
 
 /// Goal: see the module. Method: rules at random, and an oracle that asks each of them about every value that was ever there.
-/// Writers on each shard change keys of maps of all types, some values end; readers come and go, are slow, have filters, change
-/// who they are and come back with cursors. Each entry told is one that the oracle allows; when all is quiet each reader has
-/// exactly what the oracle says of what one who sees everything has.
+/// Writers on each shard who may do everything change keys of maps of all types, some values end, and others write what their
+/// grants allow, or try to. Readers come and go, are slow, have filters, show other tokens and come back with cursors; other rules
+/// come into force. Each entry told is one that the oracle allows; when all is quiet each reader has exactly what the oracle says
+/// of what one who sees everything has, and each writer was refused as often as it had to be.
 #[test]
 fn nobody_is_told_what_it_may_not_see_and_everybody_ends_with_what_it_may() {
     let seeds: u64 = std::env::var("SEEDS").map_or(300, |seeds| seeds.parse().unwrap());
     let first: u64 = std::env::var("SEED").map_or(0, |seed| seed.parse().unwrap());
-    let (mut told, mut left, mut resets) = (0, 0, 0);
+    let mut all = Seen::default();
     for seed in first..first + seeds {
         let mut run = Run::new(seed);
         (0..STEPS).for_each(|_| run.step(seed));
         run.end(seed);
-        (told, left) = (told + run.told, left + run.left);
-        resets += run.readers.iter().map(|reader| reader.replica.resets).sum::<u32>();
+        let Seen { told, left, refused, written, out, .. } = run.seen;
+        (all.told, all.left, all.out) = (all.told + told, all.left + left, all.out + out);
+        (all.refused, all.written) = (all.refused + refused, all.written + written);
+        all.resets += run.readers.iter().map(|reader| reader.replica.resets).sum::<u32>();
     }
-    println!("{told} entries, {left} gone, {resets} resets");
+    let Seen { told, left, resets, refused, written, out } = all;
+    println!("{told} entries, {left} gone, {resets} resets; {written} written, {refused} refused; {out} out");
     assert!(seeds < 300 || told > 20_000 && left > 4_000 && resets > 2_000);
+    assert!(seeds < 300 || written > 1_000 && refused > 2_000 && out > 200);
 }
 
 impl Run {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let rules = Rules::random(&mut random);
-        let claims = WHO.map(|who| who.claims());
-        rule(&rules.text(), &claims.each_ref().map(|claims| &**claims));
         let shards = random.between(1, 2);
-        let mut world = World::with(shards, |config| {
+        let mut host = Host::with(shards, &rules.text(), |config| {
             (config.outbox_soft_bytes, config.outbox_hard_bytes) = (8 << 10, 8 << 20);
         });
-        let writers = (0..shards).map(|shard| world.connect(shard)).collect();
-        let (readers, history, count) = (Vec::new(), History::new(), BTreeMap::new());
-        let mut run =
-            Self { random, world, rules, writers, readers, history, count, next_tag: 0, told: 0, left: 0 };
+        let writers = (0..shards).map(|shard| host.connect(shard, ALL)).collect();
+        let guarded = (0..shards).map(|shard| {
+            let who = Who::random(&mut random);
+            Guarded { client: host.connect(shard, &who.token()), who, refused: 0, is_to_be_refused: 0 }
+        });
+        let guarded = guarded.collect();
+        let mut run = Self {
+            random,
+            host,
+            rules: vec![rules],
+            writers,
+            guarded,
+            readers: Vec::new(),
+            history: History::new(),
+            count: BTreeMap::new(),
+            next_tag: 0,
+            is_asking: false,
+            are_rules_new: false,
+            seen: Seen::default(),
+        };
+        run.begin();
         (0..30).for_each(|_| run.write());
         for map in 0..MAPS.len() {
-            run.subscribe(map, ALL, "", None);
+            run.subscribe(map, None, "", Replica::default());
         }
         (0..CLIENTS).for_each(|_| run.join());
         run
     }
 
+    /// What stays.
+    fn begin(&mut self) {
+        let (key, writer) = (KEYS[6], self.writers[0]);
+        self.remember(0, key, "", "1");
+        self.remember(1, key, "t", "1");
+        self.counted(key, 1);
+        let [lww, or, counter] = MAPS;
+        let what =
+            [format!("set {lww} {key} 1"), format!("add {or} {key} t 1"), format!("count {counter} {key} 1")];
+        self.host.done(writer, &what.each_ref().map(|text| &**text));
+    }
+
     fn step(&mut self, seed: u64) {
         let reader = self.random.between(MAPS.len(), self.readers.len() - 1);
-        match self.random.below(20) {
+        match self.random.below(23) {
+            0 if self.random.per_mille(300) => self.change_rules(seed),
             0 => self.change_view(seed, reader),
             1 => self.leave(seed, reader),
             2 => {
                 let Reader { client, is_stalled, .. } = &mut self.readers[reader];
                 *is_stalled = !*is_stalled;
-                if *is_stalled { self.world.stall(*client) } else { self.world.resume(*client) }
+                if *is_stalled { self.host.stall(*client) } else { self.host.resume(*client) }
             }
-            3 => self.world.take_all(self.readers[reader].client),
+            3 => self.host.take_all(self.readers[reader].client),
             4 => {
                 let ms = self.random.below(300) as u64;
-                self.world.pass_ms(ms);
+                self.host.pass_ms(ms);
             }
-            5..7 => (0..self.random.below(4)).for_each(|_| self.world.turn()),
-            7..10 => self.world.settle(),
+            5..7 => (0..self.random.below(4)).for_each(|_| self.host.turn()),
+            7..10 => self.settle(),
+            10..12 => self.write_guarded(),
+            12 if self.random.per_mille(300) => self.renew_guarded(seed),
+            12 => self.read_guarded(),
             _ => self.write(),
         }
         self.take(seed);
     }
 
-    fn value(&mut self) -> String {
+    pub fn settle(&mut self) {
+        self.host.settle();
+        (self.is_asking, self.are_rules_new) = (false, false);
+    }
+
+    pub fn in_force(&self) -> &Rules {
+        self.rules.last().unwrap()
+    }
+
+    pub fn value(&mut self) -> String {
         let pad = "x".repeat(self.random.pick(&[0, 10, 1_000, 3_000]));
         let (n, team) = (self.random.below(8), self.random.pick(&["a", "b"]));
         match self.random.below(6) {
@@ -115,18 +169,20 @@ impl Run {
         }
     }
 
+    pub fn remember(&mut self, map: usize, key: &str, tag: &str, value: &str) {
+        let values = self.history.entry((map, key.to_owned(), tag.to_owned())).or_default();
+        values.insert(value.to_owned());
+    }
+
     fn write(&mut self) {
         let writer = self.random.below(self.writers.len());
-        let (map, key) = (self.random.below(MAPS.len()), self.random.pick(&KEYS));
+        let (map, key) = (self.random.below(MAPS.len()), self.random.pick(CHANGING));
         let value = self.value();
-        let remember = |history: &mut History, tag: &str, value: &str| {
-            history.entry((map, key.to_owned(), tag.to_owned())).or_default().insert(value.to_owned());
-        };
         let name = MAPS[map];
         let text = match (map, self.random.below(4)) {
             (0, 0) => format!("delete {name} {key}"),
             (0, what) => {
-                remember(&mut self.history, "", &value);
+                self.remember(map, key, "", &value);
                 let ttl = if what == 1 { " 200" } else { "" };
                 format!("set {name} {key} {value}{ttl}")
             }
@@ -136,159 +192,151 @@ impl Run {
             }
             (1, 1) if self.random.per_mille(300) => format!("delete {name} {key}"),
             (1, _) => {
-                self.next_tag += 1;
-                let tag = format!("t{}", self.next_tag);
-                remember(&mut self.history, &tag, &value);
+                let tag = self.new_tag();
+                self.remember(map, key, &tag, &value);
                 format!("add {name} {key} {tag} {value}")
             }
-            _ => {
-                let by = self.random.between(0, 6) as i64 - 2;
-                let count = self.count.entry(key.to_owned()).or_default();
-                *count += by;
-                remember(&mut self.history, "", &count.to_string());
-                format!("count {name} {key} {by}")
-            }
+            _ => self.count(key),
         };
         // Sums in between are known where one connection counts.
         let writer = if map == 2 { 0 } else { writer };
-        self.world.send(self.writers[writer], &format!("{ALL} {text}"));
+        self.host.send(self.writers[writer], &text);
+    }
+
+    fn count(&mut self, key: &str) -> String {
+        let by = self.random.between(0, 6) as i64 - 2;
+        self.counted(key, by);
+        format!("count {} {key} {by}", MAPS[2])
+    }
+
+    pub fn counted(&mut self, key: &str, by: i64) {
+        let count = self.count.entry(key.to_owned()).or_default();
+        *count += by;
+        let count = count.to_string();
+        self.remember(2, key, "", &count);
+    }
+
+    pub fn new_tag(&mut self) -> String {
+        self.next_tag += 1;
+        format!("t{}", self.next_tag)
     }
 
     fn known_tag(&mut self) -> String {
         format!("t{}", self.random.below(self.next_tag + 2))
     }
 
-    /// A grant that may read the map at all.
-    fn grant(&mut self) -> usize {
-        1 + self.random.below(WHO.len())
-    }
-
-    fn join(&mut self) {
-        let (map, grant) = (self.random.below(MAPS.len()), self.grant());
-        let prefix = self.random.pick(&["", "", "u"]);
-        self.subscribe(map, grant, prefix, None);
-    }
-
-    fn subscribe(&mut self, map: usize, grant: usize, prefix: &'static str, since: Option<(Replica, usize)>) {
-        let shard = self.random.below(self.writers.len());
-        let client = self.world.connect(shard);
-        let filter = if prefix.is_empty() { String::new() } else { format!(" prefix {prefix}") };
-        let cursor = since.as_ref().and_then(|(replica, _)| replica.cursor.clone());
-        let from = cursor.map_or_else(String::new, |cursor| format!(" since {cursor}"));
-        let mut had = BTreeSet::from([grant]);
-        had.extend(since.as_ref().map(|(_, had)| *had));
-        let replica = since.map(|(replica, _)| replica).unwrap_or_default();
-        let readable = grant == ALL || crate::words::may_read(grant, MAPS[map]);
-        if readable {
-            self.world.send(client, &format!("{grant} subscribe {}{filter}{from}", MAPS[map]));
-        }
-        self.readers.push(Reader { client, map, grant, had, prefix, replica, is_stalled: false });
-    }
-
-    /// A reader comes back with what it had last, as somebody else perhaps.
-    fn leave(&mut self, seed: u64, reader: usize) {
-        self.take(seed);
-        let Reader { client, map, grant, prefix, mut replica, .. } = self.readers.swap_remove(reader);
-        self.world.fail(client);
-        let now = if self.random.per_mille(300) { self.grant() } else { grant };
-        replica.break_off();
-        if !crate::words::may_read(now, MAPS[map]) {
-            replica = Replica::default();
-        }
-        let since = replica.cursor.is_some().then_some((replica, grant));
-        self.subscribe(map, now, prefix, since);
-    }
-
-    fn change_view(&mut self, seed: u64, reader: usize) {
-        let grant = self.grant();
-        if !self.readers[reader].is_stalled {
-            self.world.settle();
+    /// Other rules come into force, while anything may be under way but what somebody guarded has asked for.
+    fn change_rules(&mut self, seed: u64) {
+        let is_quiet = self.is_asking || self.random.per_mille(500);
+        if is_quiet {
+            self.settle();
             self.take(seed);
         }
-        let reader = &mut self.readers[reader];
-        let name = MAPS[reader.map];
-        let could_read = crate::words::may_read(reader.grant, name);
-        if !could_read || !crate::words::may_read(grant, name) {
-            return;
+        let rules = Rules::random(&mut self.random);
+        self.host.stand(&rules.text());
+        self.rules.push(rules);
+        self.are_rules_new = true;
+        if is_quiet {
+            // It is in the end of a turn that connections are looked at again.
+            self.host.turn();
         }
-        self.world.send(reader.client, &format!("{grant} view {name}"));
-        reader.grant = grant;
-        reader.had.insert(grant);
-        let is_stalled = reader.is_stalled;
-        let client = reader.client;
-        if is_stalled {
-            return;
-        }
-        // What it had taken before was all of before: from here on it is told nothing that only who it was might see.
-        if let Some(reader) = self.readers.iter_mut().find(|reader| reader.client == client) {
-            reader.had = BTreeSet::from([grant]);
-        }
+        let number = self.rules.len() - 1;
+        self.readers.iter_mut().for_each(|reader| reader.rules_change(number, is_quiet));
     }
 
-    /// Takes what readers have been told, which must be allowed.
-    fn take(&mut self, seed: u64) {
+    /// Takes what everybody has been told, which must be allowed.
+    pub fn take(&mut self, seed: u64) {
+        let Self { host, rules, history, seen, .. } = self;
         for reader in &mut self.readers {
-            for text in self.world.received(reader.client) {
-                if reader.grant != ALL {
-                    for told in entries(&text) {
-                        self.told += 1;
-                        let (rules, history) = (&self.rules, &self.history);
-                        self.left += usize::from(is_gone(&told));
-                        let is_allowed = reader
-                            .had
-                            .iter()
-                            .any(|&grant| is_allowed((rules, grant), history, reader.map, &told));
-                        assert!(is_allowed, "seed {seed}: {told:?} to {:?} by {}", reader.had, rules.text());
-                    }
+            for text in host.received(reader.client) {
+                let is_admin = reader.who.is_none();
+                for told in entries(&text).iter().filter(|_| !is_admin) {
+                    seen.told += 1;
+                    seen.left += usize::from(is_gone(told));
+                    let may = |&(rules_of, who): &(usize, Who)| {
+                        is_allowed((&rules[rules_of], Doing::Subscribing, who), history, reader.map, told)
+                    };
+                    let texts: Vec<_> = reader.had.iter().map(|(number, _)| rules[*number].text()).collect();
+                    assert!(
+                        reader.had.iter().any(may),
+                        "seed {seed}: {told:?} to {:?} by {texts:?}",
+                        reader.had
+                    );
                 }
-                reader.replica.take(&text);
+                reader.take(&text, rules, seen);
+            }
+        }
+        for guarded in &mut self.guarded {
+            for text in host.received(guarded.client) {
+                seen.refused += usize::from(text == "rejected forbidden");
+                guarded.refused += usize::from(text == "rejected forbidden");
+                let Some(map) = MAPS.iter().position(|name| text.split(' ').nth(1) == Some(name)) else {
+                    assert!(["rejected forbidden", "authenticated"].contains(&&*text), "seed {seed}: {text}");
+                    continue;
+                };
+                let in_force = (rules.last().unwrap(), Doing::Reading, guarded.who);
+                for told in entries(&text) {
+                    assert!(
+                        is_allowed(in_force, history, map, &told),
+                        "seed {seed}: {told:?} {:?}",
+                        guarded.who
+                    );
+                }
             }
         }
     }
 
+    /// What somebody sees who sees so much of what one who sees everything has.
+    fn expected(
+        &self,
+        doing: Doing,
+        who: Who,
+        map: usize,
+        prefix: &str,
+    ) -> BTreeMap<(String, String), String> {
+        let mut expected = self.readers[map].replica.visible();
+        expected.retain(|(key, _), value| {
+            let seen = self.in_force().seen(doing, who, key, Some(value));
+            *value = seen.clone().unwrap_or_default();
+            key.starts_with(prefix) && seen.is_some()
+        });
+        expected
+    }
+
     fn end(&mut self, seed: u64) {
         for reader in &mut self.readers {
-            self.world.resume(reader.client);
+            self.host.resume(reader.client);
             reader.is_stalled = false;
         }
-        self.world.settle();
+        self.settle();
+        // A value that ends is read no more a little before that is told.
+        self.host.pass_ms(300);
         self.take(seed);
-        for reader in MAPS.len()..self.readers.len() {
-            let Reader { map, grant, prefix, ref replica, .. } = self.readers[reader];
-            let who = WHO[grant - 1];
-            let mut expected = self.readers[map].replica.visible();
-            expected.retain(|(key, _), value| {
-                let seen = self.rules.seen(who, key, Some(value));
-                *value = seen.clone().unwrap_or_default();
-                key.starts_with(prefix) && seen.is_some()
-            });
-            let visible = replica.visible();
-            assert_eq!(visible, expected, "seed {seed}, {} of {who:?} by {}", MAPS[map], self.rules.text());
+        let text = self.in_force().text();
+        for Reader { map, who, prefix, replica, is_out, .. } in &self.readers[MAPS.len()..] {
+            let who = who.unwrap();
+            assert!(
+                *is_out || self.in_force().allow(Doing::Subscribing),
+                "seed {seed}: of {who:?} by {text}"
+            );
+            if !is_out {
+                let expected = self.expected(Doing::Subscribing, who, *map, prefix);
+                assert_eq!(replica.visible(), expected, "seed {seed}, {} of {who:?} by {text}", MAPS[*map]);
+            }
         }
-    }
-}
-
-fn is_gone(told: &Told) -> bool {
-    matches!(told, Told::Value { value: None, .. } | Told::Count { count: None, .. } | Told::Removed { .. })
-}
-
-/// Whether somebody may be told that, given all that has ever been.
-fn is_allowed((rules, grant): (&Rules, usize), history: &History, map: usize, told: &Told) -> bool {
-    let who = WHO[grant - 1];
-    let nothing = BTreeSet::new();
-    let ever = |key: &String, tag: &str| history.get(&(map, key.clone(), tag.to_owned())).unwrap_or(&nothing);
-    let is_of_keys = |key: &str| rules.is_about_keys() && rules.seen(who, key, None).is_some();
-    let could_be_seen = |key: &String, tag: &str| {
-        ever(key, tag).iter().any(|value| rules.seen(who, key, Some(value)).is_some()) || is_of_keys(key)
-    };
-    let was_seen_as = |key: &String, tag: &str, told: &String| {
-        ever(key, tag).iter().any(|value| rules.seen(who, key, Some(value)).as_ref() == Some(told))
-    };
-    match told {
-        Told::Value { key, value: Some(value), .. } => was_seen_as(key, "", value),
-        Told::Count { key, count: Some(count) } => was_seen_as(key, "", count),
-        Told::Tag { key, tag, value } => was_seen_as(key, tag, value),
-        Told::Value { key, value: None, .. } | Told::Count { key, count: None } => could_be_seen(key, ""),
-        Told::Removed { key, tag } => could_be_seen(key, tag),
+        for index in 0..self.guarded.len() {
+            let Guarded { client, who, refused, is_to_be_refused } = self.guarded[index];
+            assert_eq!(refused, is_to_be_refused, "seed {seed}: of {who:?} by {text}");
+            if !self.in_force().allow(Doing::Reading) {
+                continue;
+            }
+            for (map, name) in MAPS.into_iter().enumerate() {
+                let mut read = Replica::default();
+                let answer = self.host.ask(client, &format!("read {name} {}", KEYS.join(",")));
+                answer.iter().for_each(|text| read.take(text));
+                let expected = self.expected(Doing::Reading, who, map, "");
+                assert_eq!(read.visible(), expected, "seed {seed}, {name} read by {who:?} by {text}");
+            }
+        }
     }
 }

@@ -2,23 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use crate::grants::{bare, done, rule};
+use crate::host::{ALL, Host, bare};
 use crate::replica::Replica;
-use crate::world::{Client, World};
+use crate::world::Client;
 
 const SOFT_BYTES: usize = 64 << 10;
 const KEYS: usize = 60;
 const PAD_BYTES: usize = 3_000;
+const READER: &str = r#"{"sub":"u","team":"a"}"#;
 
-fn world(shards: usize) -> (World, Client) {
-    rule(
-        "[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]\nwhen = \"value.team == claims.team\"\n",
-        &[r#"{"sub":"u","team":"a"}"#],
-    );
-    let mut world = World::with(shards, |config| {
+fn world(shards: usize) -> (Host, Client) {
+    let rules = "[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]\nwhen = \"value.team == claims.team\"\n";
+    let mut world = Host::with(shards, rules, |config| {
         (config.outbox_soft_bytes, config.outbox_hard_bytes) = (SOFT_BYTES, 16 * SOFT_BYTES);
     });
-    let writer = world.connect(0);
+    let writer = world.connect(0, ALL);
     (world, writer)
 }
 
@@ -26,12 +24,12 @@ fn value(team: &str, pad: usize) -> String {
     format!(r#"{{"pad":"{}","team":"{team}"}}"#, "x".repeat(pad))
 }
 
-fn set(world: &mut World, writer: Client, key: &str, team: &str) {
-    done(world, writer, &[&format!("set m {key} {}", value(team, PAD_BYTES))]);
+fn set(world: &mut Host, writer: Client, key: &str, team: &str) {
+    world.done(writer, &[&format!("set m {key} {}", value(team, PAD_BYTES))]);
 }
 
 /// Takes what the client has been sent, and nothing of a hidden key.
-fn take(world: &mut World, client: Client, replica: &mut Replica) -> Vec<String> {
+fn take(world: &mut Host, client: Client, replica: &mut Replica) -> Vec<String> {
     let told = world.received(client);
     for text in &told {
         if std::env::var("TELL").is_ok() {
@@ -55,9 +53,9 @@ fn what_leaves_while_a_snapshot_is_told_is_gone_at_its_end() {
                 set(&mut world, writer, &format!("k{key:02}"), "a");
                 set(&mut world, writer, &format!("hidden{key}"), "b");
             }
-            let reader = world.connect(reader_shard);
+            let reader = world.connect(reader_shard, READER);
             world.stall(reader);
-            world.send(reader, "1 subscribe m");
+            world.send(reader, "subscribe m");
             world.settle();
             let (mut replica, mut rounds) = (Replica::default(), 0);
             while replica.snapshots == 0 {
@@ -66,7 +64,7 @@ fn what_leaves_while_a_snapshot_is_told_is_gone_at_its_end() {
                 set(&mut world, writer, &format!("k{:02}", (key + KEYS / 2) % KEYS), "b");
                 set(&mut world, writer, &format!("hidden{key}"), "c");
                 set(&mut world, writer, &format!("new{rounds}"), "a");
-                done(&mut world, writer, &[&format!("delete m k{:02}", (key + KEYS / 2 + 1) % KEYS)]);
+                world.done(writer, &[&format!("delete m k{:02}", (key + KEYS / 2 + 1) % KEYS)]);
                 world.take_all(reader);
                 world.settle();
                 take(&mut world, reader, &mut replica);
@@ -84,10 +82,10 @@ fn what_leaves_while_a_snapshot_is_told_is_gone_at_its_end() {
 }
 
 /// What a new reader of the same view sees.
-fn visible(world: &mut World, shard: usize) -> BTreeMap<(String, String), String> {
-    let client = world.connect(shard);
+fn visible(world: &mut Host, shard: usize) -> BTreeMap<(String, String), String> {
+    let client = world.connect(shard, READER);
     let mut replica = Replica::default();
-    for text in world.ask(client, "1 subscribe m") {
+    for text in world.ask(client, "subscribe m") {
         replica.take(&text);
     }
     replica.visible()
@@ -100,8 +98,8 @@ fn who_was_too_slow_for_what_has_left_starts_over() {
         for key in 0..KEYS {
             set(&mut world, writer, &format!("k{key:02}"), "a");
         }
-        let reader = world.connect(shards - 1);
-        world.send(reader, "1 subscribe m");
+        let reader = world.connect(shards - 1, READER);
+        world.send(reader, "subscribe m");
         world.settle();
         let mut replica = Replica::default();
         take(&mut world, reader, &mut replica);
@@ -138,8 +136,7 @@ fn of_a_large_set_no_tag_is_named_that_was_never_seen() {
     for shards in 1..=2 {
         let (mut world, writer) = world(shards);
         for tag in 0..KEYS {
-            done(
-                &mut world,
+            world.done(
                 writer,
                 &[
                     &format!("add m set k{tag} {}", value("a", PAD_BYTES)),
@@ -147,15 +144,14 @@ fn of_a_large_set_no_tag_is_named_that_was_never_seen() {
                 ],
             );
         }
-        (0..KEYS / 4).for_each(|tag| done(&mut world, writer, &[&format!("remove m set hidden{tag}")]));
-        let reader = world.connect(shards - 1);
+        (0..KEYS / 4).for_each(|tag| world.done(writer, &[&format!("remove m set hidden{tag}")]));
+        let reader = world.connect(shards - 1, READER);
         world.stall(reader);
-        world.send(reader, "1 subscribe m");
+        world.send(reader, "subscribe m");
         world.settle();
         let (mut replica, mut rounds) = (Replica::default(), 0);
         while replica.snapshots == 0 {
-            done(
-                &mut world,
+            world.done(
                 writer,
                 &[
                     &format!("remove m set k{rounds} hidden{}", KEYS / 4 + rounds),
@@ -184,8 +180,8 @@ fn of_a_large_set_no_tag_is_named_that_was_never_seen() {
 fn a_walk_that_shows_nothing_is_divided_by_what_it_looks_at() {
     let (mut world, writer) = world(1);
     (0..KEYS).for_each(|key| set(&mut world, writer, &format!("hidden{key}"), "b"));
-    let (reader, chunks) = (world.connect(0), world.metrics().chunks);
-    world.send(reader, "1 subscribe m");
+    let (reader, chunks) = (world.connect(0, READER), world.metrics().chunks);
+    world.send(reader, "subscribe m");
     let (mut work, mut most) = (world.work(), 0);
     while world.received(reader).is_empty() {
         world.turn();

@@ -1,14 +1,13 @@
-//! The dialect of the tests: a message is words with spaces between them, the first of them the number of the grant that its
-//! client has, and so is what the server says. Behind `#` stands a stamp, behind `^` a cursor.
+//! The dialect of the tests: a message is words with spaces between them, and so is what the server says. Behind `#` stands a
+//! stamp, behind `^` a cursor.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt::Write;
 use std::str;
 
-use annulus::auth::rules::{Action as Right, Grant, View};
 use annulus::mesh::{Action, At, Entry, EntryState, Filter, TagList};
 use annulus::shard::{
-    AckLevel, Caller, Change, Dialect, Event, Frames, From, MessageKind, Now, Op, Ops, Session, Shard,
+    About, AckLevel, Caller, Change, Dialect, Event, Frames, From, MessageKind, Now, Op, Ops, Session, Shard,
     SnapshotEnd, Subscribe,
 };
 use annulus::wire::websocket::{Opcode, write_frame};
@@ -21,26 +20,11 @@ pub static DIALECTS: &[&dyn Dialect] = &[&Words, &Words];
 
 thread_local! {
     static ENCODED: Cell<u32> = const { Cell::new(0) };
-    static GRANTS: RefCell<Vec<Grant>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Changes encoded since the last call, for many or for one.
 pub fn encoded() -> u32 {
     ENCODED.take()
-}
-
-/// Who may do what from now on.
-pub fn set_grants(grants: Vec<Grant>) {
-    GRANTS.set(grants);
-}
-
-fn view(grant: usize, right: Right, map: &str) -> View {
-    GRANTS.with_borrow(|grants| grants[grant].view(right, map))
-}
-
-/// Whether anything of a map may be read.
-pub fn may_read(grant: usize, map: &str) -> bool {
-    view(grant, Right::Read, map) != View::None
 }
 
 fn say(text: &str, out: &mut Vec<u8>) {
@@ -91,21 +75,20 @@ impl Dialect for Words {
     ) -> Result<(), Close> {
         let text = str::from_utf8(payload.bytes()).unwrap().to_owned();
         let words: Vec<&str> = text.split(' ').collect();
-        let (grant, map) = (words[0].parse().unwrap(), words[2]);
+        let map = words[1];
         let at = At::Now;
         let mut tags = Vec::new();
-        let (key, action) = match words[1..] {
+        let (key, action) = match words[..] {
             ["subscribe", _, ref how @ ..] => {
-                subscribe(shard, caller, (grant, map), how);
+                subscribe(shard, caller, map, how);
                 return Ok(());
             }
-            ["view", _] => {
-                shard.change_view(caller, map, &view(grant, Right::Read, map));
+            ["auth", token] => {
+                shard.authenticate(caller, None, token);
                 return Ok(());
             }
             ["read", _, keys] => {
-                let view = view(grant, Right::Read, map);
-                shard.read_through(caller, None, (map, &view), keys.split(','));
+                shard.read(caller, None, map, keys.split(','));
                 return Ok(());
             }
             ["set", _, key, value] => (key, Action::Set { value: value.as_bytes(), at, ttl_ms: None }),
@@ -123,8 +106,7 @@ impl Dialect for Words {
             _ => panic!("{text}"),
         };
         let one = One { op: Some(Op { map, key, action }) };
-        let views = (view(grant, Right::Write, map), view(grant, Right::Delete, map));
-        shard.write_through(caller, None, AckLevel::None, (one, views));
+        shard.write(caller, None, AckLevel::None, one);
         Ok(())
     }
 
@@ -146,8 +128,16 @@ impl Dialect for Words {
                 say(&format!("snapshot {map} last{how}{} ^{at}", said(entries)), out);
             }
             Event::Entries { map, entries, .. } => say(&format!("read {map}{}", said(entries)), out),
+            Event::Authenticated { .. } => say("authenticated", out),
             Event::Rejected { reject, .. } => say(&format!("rejected {}", reject.code()), out),
             _ => {}
+        }
+    }
+
+    fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {
+        about.end(shard, caller);
+        if let About::Map(map) = about {
+            shard.send_urgent(caller, |out| say(&format!("forbidden {map}"), out));
         }
     }
 
@@ -160,7 +150,7 @@ impl Dialect for Words {
     }
 }
 
-fn subscribe(shard: &mut Shard, caller: Caller, (grant, map): (usize, &str), how: &[&str]) {
+fn subscribe(shard: &mut Shard, caller: Caller, map: &str, how: &[&str]) {
     let (mut filter, mut from, mut echo) = (None, From::Everything, false);
     for pair in how.chunks(2) {
         match *pair {
@@ -171,8 +161,7 @@ fn subscribe(shard: &mut Shard, caller: Caller, (grant, map): (usize, &str), how
             _ => panic!("{how:?}"),
         }
     }
-    let view = view(grant, Right::Read, map);
-    shard.subscribe_through(caller, None, &view, Subscribe { map, from, filter, echo });
+    shard.subscribe(caller, None, Subscribe { map, from, filter, echo });
 }
 
 /// One operation.
