@@ -2,11 +2,17 @@
 
 use serde_json::Value;
 
-use super::frame::Fields;
+use super::frame::{Code, Fields};
+use super::message;
 use super::refusal::Refusal;
+use super::replies::{refuse, reply};
 use crate::auth::rules::{ADMIN, Action};
 use crate::auth::{ANONYMOUS, Identity, Proof};
 use crate::shard::{Caller, Shard};
+use crate::wire::Ticket;
+
+/// Tickets of `auth`.
+pub const TICKET: u8 = b'@';
 
 /// What may be done to a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +49,32 @@ pub fn permit<'a>(
         Access::Presence => shard.may_be_in(caller, document),
     };
     if may { Ok(()) } else { Err(Refusal::PermissionDenied { document }) }
+}
+
+/// Answers `auth`, or has the desk look at what it brings. Where nobody is asked, everybody is let in, whatever they bring, and nobody
+/// is who a token says they are.
+pub fn authenticate<'a>(
+    shard: &mut Shard,
+    caller: Caller,
+    fields: &message::Fields<'a>,
+) -> Result<(), Refusal<'a>> {
+    let api_key = fields.api_key.and_then(message::text);
+    if !shard.takes_tokens() && api_key.is_some() {
+        return Err(Refusal::ApiKey);
+    }
+    let shown = fields.token.and_then(message::text).or(api_key).filter(|shown| !shown.is_empty());
+    if let Some(credential) = shown.filter(|_| shard.takes_tokens()) {
+        shard.authenticate(caller, Some(Ticket::new(&[&[TICKET]])), credential);
+        return Ok(());
+    }
+    if caller.is_nobody() {
+        refuse(shard, caller, Refusal::AuthenticationRequired);
+        shard.end_unidentified(caller);
+        return Ok(());
+    }
+    let known = shard.principal(caller).map(|principal| principal.identity.clone());
+    reply(shard, caller, Code::AuthSuccess, |reply| write(known.as_ref(), reply));
+    Ok(())
 }
 
 /// Appends what `auth_success` says of somebody, or of nobody in particular.

@@ -22,9 +22,9 @@
 //!
 //! Imports point down this line, which `tests/layers.rs` reads:
 //!
-//! order: mod → { requests, health } → { documents, collected, awareness, forgetting, writes } → { answers, relay } →
+//! order: mod → { requests, health } → { documents, collected, awareness, forgetting, writes, identity } → { answers, relay } →
 //! replies → conversation → line → making → made → state → { document, compared, shown, changes } → { parts, chunks } →
-//! unfinished → { text, keys, identity, held } → message → refusal → frame
+//! unfinished → { text, keys, held } → message → refusal → frame
 
 mod answers;
 mod awareness;
@@ -300,7 +300,7 @@ impl SyncKit {
         let Some((&kind, rest)) = ticket.as_bytes().split_first() else { return };
         let document = std::str::from_utf8(rest).unwrap_or_default();
         let refusal = match kind {
-            requests::AUTH_TICKET => {
+            identity::TICKET => {
                 let id = conversation.next_id(now.unix_ms);
                 return write_message(out, self.framing, Code::AuthError, id, |fields| {
                     fields.text("error", "Authentication failed");

@@ -6,7 +6,7 @@ use super::conversation::Conversation;
 use super::document::StateRequest;
 use super::documents;
 use super::frame::Code;
-use super::identity::{self, Access, permit};
+use super::identity::{Access, authenticate, permit};
 use super::message::{self, Fields, Incoming, Nodes, Said};
 use super::refusal::Refusal;
 use super::replies::{refuse, reply};
@@ -22,8 +22,6 @@ use crate::wire::{Payload, Ticket};
 /// Tickets of writes: `delta` and `delta_batch`.
 pub const DELTA_TICKET: u8 = b'd';
 pub const BATCH_TICKET: u8 = b'b';
-/// The ticket of `auth`.
-pub const AUTH_TICKET: u8 = b'@';
 /// Stands in a ticket between the id that the ack names and the document.
 pub const TICKET_SEPARATOR: u8 = b'\n';
 
@@ -218,28 +216,6 @@ fn ask<'a>(
         document,
         reason,
     })
-}
-
-/// Answers `auth`, or has the desk look at what it brings. Where nobody is asked, everybody is let in, whatever they bring, and nobody
-/// is who a token says they are.
-fn authenticate<'a>(shard: &mut Shard, caller: Caller, fields: &Fields<'a>) -> Result<(), Refusal<'a>> {
-    let api_key = fields.api_key.and_then(message::text);
-    if !shard.takes_tokens() && api_key.is_some() {
-        return Err(Refusal::ApiKey);
-    }
-    let shown = fields.token.and_then(message::text).or(api_key).filter(|shown| !shown.is_empty());
-    if let Some(credential) = shown.filter(|_| shard.takes_tokens()) {
-        shard.authenticate(caller, Some(Ticket::new(&[&[AUTH_TICKET]])), credential);
-        return Ok(());
-    }
-    if caller.is_nobody() {
-        refuse(shard, caller, Refusal::AuthenticationRequired);
-        shard.end_unidentified(caller);
-        return Ok(());
-    }
-    let known = shard.principal(caller).map(|principal| principal.identity.clone());
-    reply(shard, caller, Code::AuthSuccess, |reply| identity::write(known.as_ref(), reply));
-    Ok(())
 }
 
 /// The document of a message, as any map may be named.
