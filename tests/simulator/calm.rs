@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use annulus::metrics::Metrics;
 
-use crate::client::{Filter, Spec, SyncKit, Watch};
+use crate::client::{Filter, Pass, Spec, SyncKit, Watch};
 use crate::disk::Crash;
 use crate::link::End;
 use crate::replica::{Cell, Replica};
@@ -35,6 +35,7 @@ impl World {
             client.stalled_until_us = 0;
             client.read_bytes_max = 1 << 20;
         }
+        self.heal_identities();
         self.settle(REST_US, true);
         self.is_calm = true;
         self.check_rest();
@@ -45,9 +46,15 @@ impl World {
 
     /// Lets everything with a time to live end.
     pub fn expire(&mut self) {
+        self.neglect_identities();
         let until_us = self.now_us + EXPIRY_US;
         while self.now_us < until_us {
             self.settle(20_000, true);
+        }
+        if self.desk.is_some() {
+            self.check_identities();
+            self.heal_identities();
+            self.settle(REST_US, true);
         }
         self.check_rest();
     }
@@ -60,6 +67,7 @@ impl World {
             for _ in 0..2 {
                 let mut observer = crate::client::Client::new(self.clients.len() + 100);
                 observer.is_observer = true;
+                observer.identity = self.desk.is_some().then(|| Pass::observer(observer.index));
                 self.clients.push(observer);
                 self.connect(self.clients.len() - 1, Some(shard), false);
             }
@@ -257,6 +265,7 @@ impl World {
         }
         assert_eq!(metrics.connections, 0, "connections are left");
         assert_eq!(metrics.subscriptions, 0, "subscriptions are left");
+        assert_eq!((metrics.users, metrics.user_connections), (0, 0), "users are left");
         assert_eq!(metrics.outbox_bytes, 0, "bytes are left");
         assert_eq!(metrics.closes_total(), metrics.handshakes, "each open connection is closed once");
     }

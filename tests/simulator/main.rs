@@ -16,6 +16,7 @@ mod backup;
 mod calm;
 mod clear;
 mod client;
+mod desk;
 mod disk;
 mod frames;
 mod link;
@@ -63,6 +64,7 @@ struct Outcome {
     acked_synckit: u64,
     disk: disk::Counts,
     storage: service::Counts,
+    desk: desk::Counts,
 }
 
 impl Outcome {
@@ -85,6 +87,7 @@ impl Outcome {
         self.acked_synckit += other.acked_synckit;
         self.disk.add(&other.disk);
         self.storage.add(&other.storage);
+        self.desk.add(&other.desk);
     }
 }
 
@@ -176,6 +179,7 @@ fn run(seed: u64) -> Outcome {
         acked_synckit: world.oracle.acked_synckit,
         disk: world.disk.counts(),
         storage: world.service.as_ref().map(|service| service.counts).unwrap_or_default(),
+        desk: world.desk.as_ref().map(|desk| desk.counts).unwrap_or_default(),
     };
     let metrics = world.nodes.iter().map(|node| node.shard.metrics_now());
     for metrics in metrics.chain([world.retired]) {

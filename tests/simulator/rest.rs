@@ -41,6 +41,7 @@ impl World {
             }
             for _ in 0..SERVICE_STEPS {
                 moves |= self.step_service();
+                moves |= self.step_desk();
             }
             if matters {
                 (moved_at_us, waited_us) = (self.now_us, 0);
@@ -136,6 +137,9 @@ impl World {
         let held: u64 = self.nodes.iter().map(|node| node.shard.metrics_now().subscriptions).sum();
         let watched: usize = self.clients.iter().map(|client| client.subscriptions()).sum();
         assert_eq!(held, watched as u64, "subscriptions are lost or left over");
+        if self.desk.is_some() {
+            self.check_users();
+        }
         for link in self.open_links.iter().map(|&index| &self.links[index]) {
             assert!(link.wanted && link.receiving, "a connection is not read");
         }
