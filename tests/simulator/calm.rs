@@ -36,6 +36,7 @@ impl World {
             client.read_bytes_max = 1 << 20;
         }
         self.heal_identities();
+        self.end_revocations(REST_US);
         self.settle(REST_US, true);
         self.is_calm = true;
         self.check_rest();

@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use annulus::auth::rules::Rules;
-use annulus::auth::{Identity, Principal, Proof, Standing, TokenError};
+use annulus::auth::{Identity, Principal, Proof, Revocations, Standing, TokenError};
 use annulus::config::AuthMode;
 use annulus::handover::{DeskEnd, DeskPort, FromDesk, Refused, Verified, Verify, connect_desk};
 use annulus::metrics::Metrics;
 
-use crate::client::Client;
+use crate::client::{Client, Pass};
 use crate::random::Random;
+use crate::revoked::Revoked;
 use crate::world::World;
 
 /// Seeds of which one has a desk.
@@ -36,6 +37,9 @@ pub struct Desk {
     /// Tokens without an answer, and whose they are.
     taken: Vec<(usize, Verify)>,
     standing: Arc<Standing>,
+    pub revoked: Revoked,
+    /// Users there are.
+    users: usize,
     /// Shards that have yet to be told what is in force.
     untold: Vec<bool>,
     /// Something may wait in a queue.
@@ -51,6 +55,7 @@ pub struct Counts {
     pub believed: u64,
     pub refused: u64,
     pub standings: u64,
+    pub revocations: u64,
 }
 
 impl Counts {
@@ -58,12 +63,13 @@ impl Counts {
         self.believed += other.believed;
         self.refused += other.refused;
         self.standings += other.standings;
+        self.revocations += other.revocations;
     }
 }
 
 impl Desk {
     /// The one of a seed, if it has one.
-    pub fn of(seed: u64) -> Option<Self> {
+    pub fn of(seed: u64, users: usize) -> Option<Self> {
         let mut random = Random::new(!seed);
         (seed % SEEDS_PER_DESK == 1).then(|| Self {
             mode: random.pick(&[AuthMode::Required, AuthMode::Required, AuthMode::Optional]),
@@ -71,6 +77,8 @@ impl Desk {
             ends: Vec::new(),
             taken: Vec::new(),
             standing: Arc::default(),
+            revoked: Revoked::default(),
+            users,
             untold: Vec::new(),
             is_woken: false,
             held_until_us: 0,
@@ -79,27 +87,68 @@ impl Desk {
     }
 
     /// Begins with the shards of another process: what was asked before nobody waits for.
-    pub fn start(&mut self, shards: usize) -> Vec<(Arc<Standing>, DeskPort)> {
+    pub fn start(&mut self, shards: usize, now_us: u64) -> Vec<(Arc<Standing>, DeskPort)> {
         let (ports, ends): (Vec<_>, Vec<_>) = connect_desk(shards, &Arc::default()).into_iter().unzip();
         self.ends = ends;
         self.taken.clear();
         self.untold = vec![false; shards];
-        self.renew_standing();
+        self.renew_rules();
+        self.revoked.start(shards, now_us);
         ports.into_iter().map(|port| (Arc::clone(&self.standing), port)).collect()
     }
 
     /// Reads the rules again, which say the same.
-    fn renew_standing(&mut self) {
+    fn renew_rules(&mut self) {
         let role = if self.mode == AuthMode::Required { "roles = [\"member\"]\n" } else { "" };
         let rules = Rules::parse(&format!("{RULES}{role}")).expect("rules");
-        self.standing = Arc::new(Standing { rules: Some(Arc::new(rules)), ..Standing::default() });
+        self.standing = Arc::new(Standing { rules: Some(Arc::new(rules)), ..(*self.standing).clone() });
     }
 
     /// What is in force changes, which shards are told one after the other.
-    pub fn change_standing(&mut self) {
+    fn change_standing(&mut self) {
+        match self.random.below(3) {
+            0 => return self.say_again(),
+            1 => drop(self.revoked.users.pop_first()),
+            _ => {
+                self.counts.revocations += 1;
+                let user = self.random.below(self.users);
+                self.revoked.users.insert(Pass::user(user));
+            }
+        }
+        self.revoke();
+    }
+
+    /// Tells all shards what is in force already, of rules that were read again.
+    pub fn say_again(&mut self) {
+        self.renew_rules();
+        self.tell();
+    }
+
+    /// Nobody is revoked any more.
+    pub fn allow_all(&mut self) {
+        self.revoked.users.clear();
+        self.revoke();
+    }
+
+    fn revoke(&mut self) {
+        let users = self.revoked.users.iter().map(|user| (user.as_str().into(), u64::MAX)).collect();
+        let revocations = Arc::new(Revocations { users, ..Revocations::default() });
+        self.standing = Arc::new(Standing { revocations, ..(*self.standing).clone() });
+        self.tell();
+    }
+
+    fn tell(&mut self) {
         self.counts.standings += 1;
-        self.renew_standing();
         self.untold.fill(true);
+    }
+
+    /// Takes note of shards that have taken everything out of their queues.
+    fn see_taken(&mut self, now_us: u64) {
+        for (shard, end) in self.ends.iter().enumerate() {
+            if end.to_shard.slots() == end.to_shard.buffer().capacity() {
+                self.revoked.taken(shard, now_us);
+            }
+        }
     }
 
     pub fn is_runnable(&self) -> bool {
@@ -114,9 +163,11 @@ impl Desk {
         let untold: Vec<usize> = (0..self.untold.len()).filter(|&shard| self.untold[shard]).collect();
         if !untold.is_empty() && (self.taken.is_empty() || self.random.per_mille(300)) {
             let shard = self.random.pick(&untold);
-            self.untold[shard] = false;
             let standing = FromDesk::Standing(Arc::clone(&self.standing));
-            self.untold[shard] = self.ends[shard].to_shard.push(standing).is_err();
+            if self.ends[shard].to_shard.push(standing).is_ok() {
+                self.untold[shard] = false;
+                self.revoked.told(shard);
+            }
             return Some(shard);
         }
         if self.taken.is_empty() {
@@ -160,6 +211,7 @@ impl Desk {
 impl World {
     /// Something happens at the desk, or nothing for a while.
     pub fn storm_desk(&mut self) {
+        self.desk.iter_mut().for_each(|desk| desk.see_taken(self.now_us));
         let Some(desk) = self.desk.as_mut().filter(|desk| desk.held_until_us <= self.now_us) else { return };
         match desk.random.below(1000) {
             0..2 => desk.change_standing(),
@@ -172,7 +224,11 @@ impl World {
     /// One step of the desk, if it has any to do; whether it had.
     pub fn step_desk(&mut self) -> bool {
         let unix_ms = self.unix_ms();
-        let Some(desk) = self.desk.as_mut().filter(|desk| desk.is_runnable()) else { return false };
+        let Some(desk) = &mut self.desk else { return false };
+        desk.see_taken(self.now_us);
+        if !desk.is_runnable() {
+            return false;
+        }
         if let Some(shard) = desk.step(unix_ms) {
             self.nodes[shard].is_woken = true;
         }
@@ -185,6 +241,42 @@ impl World {
             self.clients[index].identity.iter_mut().for_each(|identity| identity.is_careful = true);
             self.with_client(index, |client, link, context| client.take_care(link, context));
         }
+    }
+
+    /// Whoever is revoked is gone, and then nobody is any more.
+    pub fn end_revocations(&mut self, rest_us: u64) {
+        let is_anybody = self.desk.as_ref().is_some_and(|desk| !desk.revoked.users.is_empty());
+        if !is_anybody {
+            return;
+        }
+        self.settle(rest_us, true);
+        let Some(desk) = &mut self.desk else { return };
+        for client in &self.clients {
+            let is_revoked = client.user().is_some_and(|user| desk.revoked.users.contains(user));
+            assert!(!is_revoked, "{} is connected, and revoked", client.name);
+        }
+        desk.allow_all();
+    }
+
+    /// Whether a client is not of a user that is revoked.
+    pub fn is_allowed(&self, client: &Client) -> bool {
+        let users = self.desk.as_ref().map(|desk| &desk.revoked.users);
+        users.zip(client.identity.as_ref()).is_none_or(|(users, identity)| !users.contains(&identity.user))
+    }
+
+    /// What is in force is said again: nobody notices.
+    pub fn check_same_standing(&mut self) {
+        let Some(desk) = &mut self.desk else { return };
+        desk.say_again();
+        let noticed = |world: &Self| {
+            let mut metrics = Metrics::default();
+            world.nodes.iter().for_each(|node| metrics.add(&node.shard.metrics_now()));
+            [metrics.resets, metrics.subscriptions, metrics.auth_refused, metrics.closes_total()]
+        };
+        let before = noticed(self);
+        self.settle(15_000, false);
+        assert_eq!(noticed(self), before, "a standing that changes nothing");
+        self.check_rest();
     }
 
     /// Some clients have tokens that end soon, and may forget to bring others.

@@ -26,6 +26,7 @@ mod process;
 mod random;
 mod replica;
 mod rest;
+mod revoked;
 mod scenario;
 mod service;
 mod trace;
@@ -151,6 +152,7 @@ fn run(seed: u64) -> Outcome {
     }
     world.expire();
     world.check_promises();
+    world.check_same_standing();
     if world.scenario.storage.is_some() {
         world.check_restart();
     }

@@ -62,8 +62,9 @@ impl World {
             self.service = Some(service);
         }
         let now = Now { unix_ms: self.unix_ms(), monotonic_us: self.now_us };
+        let now_us = self.now_us;
         let mut desk_ports =
-            self.desk.iter_mut().flat_map(|desk| desk.start(shards)).collect::<Vec<_>>().into_iter();
+            self.desk.iter_mut().flat_map(|desk| desk.start(shards, now_us)).collect::<Vec<_>>().into_iter();
         for (index, storage_port) in storage_ports.into_iter().enumerate() {
             let ports = ports.next().expect("as many as shards");
             let seed = self.random.next();

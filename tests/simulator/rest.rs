@@ -29,7 +29,11 @@ impl World {
                 if client.link.is_some() {
                     matters |= self.with_client(index, |client, link, context| client.read(link, context))
                         == Some(true);
-                } else if reconnects && !client.is_observer && client.retry_at_us <= self.now_us {
+                } else if reconnects
+                    && !client.is_observer
+                    && client.retry_at_us <= self.now_us
+                    && self.is_allowed(client)
+                {
                     self.connect(index, None, false);
                     matters = true;
                 }
@@ -47,7 +51,9 @@ impl World {
                 (moved_at_us, waited_us) = (self.now_us, 0);
             } else if !moves && runnable.is_empty() {
                 let is_waiting = reconnects
-                    && self.clients.iter().any(|client| client.link.is_none() && !client.is_observer);
+                    && self.clients.iter().any(|client| {
+                        client.link.is_none() && !client.is_observer && self.is_allowed(client)
+                    });
                 let is_quiet = self.service.as_ref().is_none_or(Service::is_quiet);
                 let rested_us = self.now_us - moved_at_us;
                 let is_answered = !self.asks() || rested_us > self.wait_us_max();

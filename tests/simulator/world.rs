@@ -59,7 +59,7 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut scenario = Scenario::of(&mut random);
-        let desk = Desk::of(seed);
+        let desk = Desk::of(seed, scenario.clients.div_ceil(2));
         desk.iter().for_each(|desk| scenario.config.auth = desk.mode);
         let mut world = Self {
             nodes: Vec::new(),
@@ -293,6 +293,7 @@ impl World {
             oracle: &mut self.oracle,
             tie: &mut self.tie,
             scenario: &self.scenario,
+            revoked: self.desk.as_ref().map(|desk| &desk.revoked),
             now_us: self.now_us,
             unix_ms,
             is_calm: self.is_calm,
@@ -314,6 +315,7 @@ impl World {
             oracle: &mut self.oracle,
             tie: &mut self.tie,
             scenario: &self.scenario,
+            revoked: self.desk.as_ref().map(|desk| &desk.revoked),
             now_us: self.now_us,
             unix_ms,
             is_calm: self.is_calm,

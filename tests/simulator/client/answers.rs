@@ -175,7 +175,7 @@ impl Client {
         let Some(id) = id else {
             return match code {
                 "token_expired" => self.handle_expiry(link, context),
-                "auth_failed" => self.handle_auth_failed(None, message),
+                "auth_failed" => self.handle_auth_failed(None, message, context),
                 code => assert_eq!(code, "bad_json"),
             };
         };
@@ -186,7 +186,9 @@ impl Client {
         }
         match (self.answered(id, message), code) {
             (Asked::Ping, "unknown_type") => {}
-            (asked @ Asked::Auth { .. }, "auth_failed") => self.handle_auth_failed(Some(&asked), message),
+            (asked @ Asked::Auth { .. }, "auth_failed") => {
+                self.handle_auth_failed(Some(&asked), message, context)
+            }
             (Asked::Read { .. } | Asked::Digest { .. }, "timeout" | "load_failed") => {}
             (Asked::Subscribe { map }, "too_many_subscriptions") => {
                 // There is room for what takes the place of another, so this one is the first.

@@ -18,6 +18,8 @@ pub struct Pass {
     pub user: String,
     /// It has no other tokens than those that last.
     pub is_careful: bool,
+    /// When its connection began.
+    began_us: u64,
     /// What it showed with its upgrade, until that is answered.
     with_upgrade: Option<Shown>,
     is_believed: bool,
@@ -42,11 +44,16 @@ pub enum Shown {
 }
 
 impl Pass {
+    pub fn user(index: usize) -> String {
+        format!("u{index}")
+    }
+
     pub fn new(client: usize) -> Self {
         Self {
             // Some have two clients.
-            user: format!("u{}", client / 2),
+            user: Self::user(client / 2),
             is_careful: false,
+            began_us: 0,
             with_upgrade: None,
             is_believed: false,
             is_refused: false,
@@ -63,6 +70,7 @@ impl Pass {
     /// Another connection begins; the line of its upgrade that shows a token, if one does.
     pub fn connected(&mut self, lasts: bool, must_show: bool, context: &mut Context<'_>) -> String {
         *self = Self { user: std::mem::take(&mut self.user), is_careful: self.is_careful, ..Self::new(0) };
+        self.began_us = context.now_us;
         if !must_show && context.random.per_mille(400) {
             return String::new();
         }
@@ -73,6 +81,10 @@ impl Pass {
         self.note(&shown);
         self.with_upgrade = Some(shown);
         format!("Authorization: Bearer {token}\r\n")
+    }
+
+    fn may_be_revoked(&self, context: &Context<'_>) -> bool {
+        context.revoked.is_some_and(|revoked| revoked.may_be(&self.user, self.began_us))
     }
 
     fn note(&mut self, shown: &Shown) {
@@ -181,6 +193,7 @@ impl Client {
         context: &mut Context<'_>,
     ) {
         let asked = id.map(|id| self.answered(id, message));
+        self.check_is_allowed(link, context);
         let identity = self.identity.as_mut().expect("nobody was asked who it is");
         let shown = match asked {
             None => identity.with_upgrade.take(),
@@ -213,14 +226,21 @@ impl Client {
     }
 
     /// What it has shown was not believed.
-    pub(super) fn handle_auth_failed(&mut self, asked: Option<&Asked>, message: &OwnedValue) {
+    pub(super) fn handle_auth_failed(
+        &mut self,
+        asked: Option<&Asked>,
+        message: &OwnedValue,
+        context: &Context<'_>,
+    ) {
         let identity = self.identity.as_mut().expect("nobody was asked who it is");
         let shown = match asked {
             Some(Asked::Auth { shown }) => Some(shown.clone()),
             _ => identity.with_upgrade.take(),
         };
-        identity.is_refused = !matches!(shown, Some(Shown::Foreign));
+        let is_revoked = message.get_str("message") == Some("it was revoked");
+        identity.is_refused = !matches!(shown, Some(Shown::Foreign)) || is_revoked;
         let is_right = match shown {
+            _ if is_revoked => identity.may_be_revoked(context),
             Some(Shown::Own { ends_by_us, .. }) => ends_by_us.is_some(),
             Some(Shown::Foreign | Shown::Garbage) => true,
             None => false,
@@ -232,6 +252,13 @@ impl Client {
     pub(super) fn check_is_not_refused(&self, message: &OwnedValue) {
         let is_refused = self.identity.as_ref().is_some_and(|identity| identity.is_refused);
         assert!(!is_refused, "told {message} although it was not believed");
+    }
+
+    /// Nobody is let in, or told anything, who was revoked before its connection began, and has been since.
+    pub(super) fn check_is_allowed(&self, link: &Link, context: &Context<'_>) {
+        let Some((identity, revoked)) = self.identity.as_ref().zip(context.revoked) else { return };
+        let is_certain = revoked.is_certain(&identity.user, link.shard, identity.began_us);
+        assert!(!is_certain, "{} was believed although it is revoked", self.name);
     }
 
     /// Whose connection this is, if it is somebody's.
@@ -246,7 +273,7 @@ impl Client {
         let Some(identity) = &self.identity else { return false };
         match code {
             4001 => !identity.is_believed && !context.is_calm,
-            4002 => identity.may_fail,
+            4002 => identity.may_fail || identity.may_be_revoked(context),
             _ => false,
         }
     }

@@ -24,6 +24,7 @@ use crate::link::{End, Link};
 use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::replica::{Cell, Replica, Stamp};
+use crate::revoked::Revoked;
 use crate::scenario::{Kind, Scenario};
 
 /// What a client sees of the world while it acts.
@@ -33,6 +34,8 @@ pub struct Context<'a> {
     /// The tie that is on, if one is.
     pub tie: &'a mut Option<Tie>,
     pub scenario: &'a Scenario,
+    /// `None`: nobody is asked who it is.
+    pub revoked: Option<&'a Revoked>,
     pub now_us: u64,
     pub unix_ms: u64,
     /// No faults any more, and a writer may not hear itself.
@@ -227,6 +230,7 @@ impl Client {
         self.heard += u64::from(!matches!(opcode, PING | PONG));
         match opcode {
             TEXT | BINARY if self.synckit.is_some() => {
+                self.check_is_allowed(link, context);
                 self.with_synckit(link, context, |synckit, context| {
                     synckit.handle(opcode == TEXT, payload, context);
                 });
