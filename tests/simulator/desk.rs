@@ -3,6 +3,7 @@
 //! Only some seeds have one. Its chance is its own, so that the others mean what they meant without it.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use annulus::auth::rules::Rules;
@@ -12,6 +13,7 @@ use annulus::handover::{DeskEnd, DeskPort, FromDesk, Refused, Verified, Verify, 
 use annulus::metrics::Metrics;
 
 use crate::client::{Client, Pass};
+use crate::hiding::Hidden;
 use crate::random::Random;
 use crate::revoked::Revoked;
 use crate::world::World;
@@ -38,6 +40,7 @@ pub struct Desk {
     taken: Vec<(usize, Verify)>,
     standing: Arc<Standing>,
     pub revoked: Revoked,
+    hidden: Hidden,
     /// Users there are.
     users: usize,
     /// Shards that have yet to be told what is in force.
@@ -78,6 +81,7 @@ impl Desk {
             taken: Vec::new(),
             standing: Arc::default(),
             revoked: Revoked::default(),
+            hidden: Hidden::new(),
             users,
             untold: Vec::new(),
             is_woken: false,
@@ -100,7 +104,14 @@ impl Desk {
     /// Reads the rules again, which say the same.
     fn renew_rules(&mut self) {
         let role = if self.mode == AuthMode::Required { "roles = [\"member\"]\n" } else { "" };
-        let rules = Rules::parse(&format!("{RULES}{role}")).expect("rules");
+        let mut text = format!("{RULES}{role}");
+        for (user, prefix) in &self.hidden {
+            let _ = write!(
+                text,
+                "[[role]]\nname = \"{user}\"\n[[rule]]\ndeny = [\"read\"]\nmaps = [\"**\"]\nroles = [\"{user}\"]\nkeys = [\"{prefix}**\"]\n"
+            );
+        }
+        let rules = Rules::parse(&text).expect("rules");
         self.standing = Arc::new(Standing { rules: Some(Arc::new(rules)), ..(*self.standing).clone() });
     }
 
@@ -109,19 +120,27 @@ impl Desk {
         match self.random.below(3) {
             0 => return self.say_again(),
             1 => drop(self.revoked.users.pop_first()),
-            _ => {
-                self.counts.revocations += 1;
-                let user = self.random.below(self.users);
-                self.revoked.users.insert(Pass::user(user));
-            }
+            _ => self.revoke_somebody(),
         }
         self.revoke();
+    }
+
+    fn revoke_somebody(&mut self) {
+        self.counts.revocations += 1;
+        let user = self.random.below(self.users);
+        self.revoked.users.insert(Pass::user(user));
     }
 
     /// Tells all shards what is in force already, of rules that were read again.
     pub fn say_again(&mut self) {
         self.renew_rules();
         self.tell();
+    }
+
+    /// Keys are hidden from some users from now on.
+    pub fn hide(&mut self, hidden: Hidden) {
+        self.hidden = hidden;
+        self.say_again();
     }
 
     /// Nobody is revoked any more.
@@ -245,8 +264,12 @@ impl World {
 
     /// Whoever is revoked is gone, and then nobody is any more.
     pub fn end_revocations(&mut self, rest_us: u64) {
-        let is_anybody = self.desk.as_ref().is_some_and(|desk| !desk.revoked.users.is_empty());
-        if !is_anybody {
+        let Some(desk) = &mut self.desk else { return };
+        if desk.random.per_mille(500) {
+            desk.revoke_somebody();
+            desk.revoke();
+        }
+        if desk.revoked.users.is_empty() {
             return;
         }
         self.settle(rest_us, true);

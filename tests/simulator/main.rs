@@ -19,6 +19,7 @@ mod client;
 mod desk;
 mod disk;
 mod frames;
+mod hiding;
 mod link;
 mod node;
 mod oracle;
@@ -156,6 +157,7 @@ fn run(seed: u64) -> Outcome {
     if world.scenario.storage.is_some() {
         world.check_restart();
     }
+    world.check_hiding();
     world.check_each_change_is_heard_once();
     world.check_promises();
     if world.random.per_mille(500) {

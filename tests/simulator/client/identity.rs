@@ -113,7 +113,7 @@ impl Pass {
 fn token(user: &str, issued_ms: u64, expires_ms: Option<u64>) -> String {
     let date = |ms: u64| format!("{}.{:03}", ms / 1000, ms % 1000);
     let expiry = expires_ms.map(|at_ms| format!(",'exp':{}", date(at_ms))).unwrap_or_default();
-    format!("{{'sub':'{user}','roles':['member'],'iat':{}{expiry}}}", date(issued_ms))
+    format!("{{'sub':'{user}','roles':['member','{user}'],'iat':{}{expiry}}}", date(issued_ms))
 }
 
 impl Client {
