@@ -26,6 +26,7 @@ impl World {
             let hidden = self.some_hidden();
             self.hide(hidden);
             self.check_each_change_is_heard_once();
+            self.read_hidden();
             self.look_and_forget();
         }
         self.hide(Hidden::new());
@@ -48,6 +49,7 @@ impl World {
         let now_us = self.now_us;
         for client in &mut self.clients {
             let Some(prefix) = client.user().map(|user| hidden.get(user).cloned()) else { continue };
+            client.identity.iter_mut().for_each(|identity| identity.hides.clone_from(&prefix));
             // Views of the same keys are others where the rules were read again; all there is stays all there is.
             let is_other = |watch: &&mut Watch| watch.hides.is_some() || prefix.is_some();
             client
@@ -94,6 +96,17 @@ impl World {
         }
     }
 
+    /// Everybody asks for values that are hidden from some.
+    fn read_hidden(&mut self) {
+        for index in 0..self.scenario.clients - self.scenario.clients_synckit {
+            self.with_client(index, |client, link, context| {
+                let map = context.random.below(context.scenario.maps.len());
+                client.read_keys(map, ["k0", "k1", "k2"].map(str::to_owned).to_vec(), link, context);
+            });
+        }
+        self.settle(REST_US, false);
+    }
+
     /// Compares everything once, and has the observers leave again: there is room for those of one look.
     fn look_and_forget(&mut self) {
         let observers = self.clients.len();
@@ -109,7 +122,8 @@ impl World {
 impl Client {
     /// Whether a key is hidden from it.
     pub fn cannot_see(&self, key: &str) -> bool {
-        self.watches.values().any(|watch| watch.is_hidden(key))
+        let hides = self.identity.as_ref().and_then(|identity| identity.hides.as_deref());
+        is_hidden(hides, key)
     }
 }
 

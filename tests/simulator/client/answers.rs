@@ -83,6 +83,7 @@ impl Client {
                     let (key, cell) = Cell::of_entry(entry);
                     cell.latest().into_iter().for_each(|at| self.was_told(at));
                     assert!(keys.contains(&key), "{key} was not asked for");
+                    assert!(!self.cannot_see(&key), "{key} is hidden");
                     assert!(read.merge(&key, &cell), "{key} was answered twice");
                 }
                 for (key, floor) in keys.iter().zip(&floor) {

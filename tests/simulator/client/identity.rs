@@ -18,6 +18,8 @@ pub struct Pass {
     pub user: String,
     /// It has no other tokens than those that last.
     pub is_careful: bool,
+    /// What keys begin with that are hidden from it, once that is in force everywhere.
+    pub hides: Option<String>,
     /// When its connection began.
     began_us: u64,
     /// What it showed with its upgrade, until that is answered.
@@ -53,6 +55,7 @@ impl Pass {
             // Some have two clients.
             user: Self::user(client / 2),
             is_careful: false,
+            hides: None,
             began_us: 0,
             with_upgrade: None,
             is_believed: false,

@@ -80,7 +80,11 @@ impl Client {
     }
 
     pub fn read_keys(&mut self, map: usize, keys: Vec<String>, link: &mut Link, context: &mut Context<'_>) {
-        let floor = keys.iter().map(|key| context.oracle.floor_of_key(map, key)).collect();
+        let floor_of = |key: &String| {
+            let is_shown = !self.cannot_see(key);
+            is_shown.then(|| context.oracle.floor_of_key(map, key)).flatten()
+        };
+        let floor = keys.iter().map(floor_of).collect();
         let list: Vec<String> = keys.iter().map(|key| format!("{key:?}")).collect();
         let id = self.ask(Asked::Read { map, keys, floor });
         let name = &context.scenario.maps[map].name;
