@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use annulus::metrics::Metrics;
 
-use crate::client::{Filter, Spec, SyncKit, Watch};
+use crate::client::{Filter, Pass, Spec, SyncKit, Watch};
 use crate::disk::Crash;
 use crate::link::End;
 use crate::replica::{Cell, Replica};
@@ -13,7 +13,7 @@ use crate::world::World;
 
 /// Microseconds without a byte moving after which nothing will move any more: longer than any delay of the
 /// server but its timeouts.
-const REST_US: u64 = 300_000;
+pub const REST_US: u64 = 300_000;
 /// Times that an observer asks for what it is not told in time.
 const ASKS_MAX: usize = 3;
 /// Microseconds after which every value with a time to live has ended: the longest of them, set with a clock
@@ -35,6 +35,8 @@ impl World {
             client.stalled_until_us = 0;
             client.read_bytes_max = 1 << 20;
         }
+        self.heal_identities();
+        self.end_revocations(REST_US);
         self.settle(REST_US, true);
         self.is_calm = true;
         self.check_rest();
@@ -45,9 +47,15 @@ impl World {
 
     /// Lets everything with a time to live end.
     pub fn expire(&mut self) {
+        self.neglect_identities();
         let until_us = self.now_us + EXPIRY_US;
         while self.now_us < until_us {
             self.settle(20_000, true);
+        }
+        if self.desk.is_some() {
+            self.check_identities();
+            self.heal_identities();
+            self.settle(REST_US, true);
         }
         self.check_rest();
     }
@@ -60,6 +68,7 @@ impl World {
             for _ in 0..2 {
                 let mut observer = crate::client::Client::new(self.clients.len() + 100);
                 observer.is_observer = true;
+                observer.identity = self.desk.is_some().then(|| Pass::observer(observer.index));
                 self.clients.push(observer);
                 self.connect(self.clients.len() - 1, Some(shard), false);
             }
@@ -167,6 +176,9 @@ impl World {
                 client.synckit.iter_mut().for_each(SyncKit::clear_heard);
             }
             let mut writer = self.random.below(self.scenario.clients);
+            if self.clients[writer].cannot_see(key) {
+                writer = 0;
+            }
             let is_lww = self.write_certainly(&mut writer, map, key);
             // Longer than frames wait for company.
             self.settle(15_000, false);
@@ -176,7 +188,8 @@ impl World {
                     assert_eq!(heard, usize::from(is_lww), "{} heard a change of map {map}", client.name);
                 }
                 let Some(watch) = client.watches.get(&map) else { continue };
-                let wanted = watch.spec.filter.passes(key) && (index != writer || watch.spec.echo);
+                let is_shown = watch.spec.filter.passes(key) && !watch.is_hidden(key);
+                let wanted = is_shown && (index != writer || watch.spec.echo);
                 let heard = watch.heard.get(key).copied().unwrap_or(0);
                 assert_eq!(heard, usize::from(wanted), "{} heard a change of map {map}", client.name);
             }
@@ -184,7 +197,7 @@ impl World {
     }
 
     /// The client, or another that can, writes what is certain to change something; whether that is a register.
-    fn write_certainly(&mut self, writer: &mut usize, map: usize, key: &str) -> bool {
+    pub fn write_certainly(&mut self, writer: &mut usize, map: usize, key: &str) -> bool {
         let kind = self.kind_now(map);
         let is_lww = kind == Kind::Lww;
         let synckit = self.clients[*writer].synckit.as_ref();
@@ -257,6 +270,7 @@ impl World {
         }
         assert_eq!(metrics.connections, 0, "connections are left");
         assert_eq!(metrics.subscriptions, 0, "subscriptions are left");
+        assert_eq!((metrics.users, metrics.user_connections), (0, 0), "users are left");
         assert_eq!(metrics.outbox_bytes, 0, "bytes are left");
         assert_eq!(metrics.closes_total(), metrics.handshakes, "each open connection is closed once");
     }
@@ -265,6 +279,10 @@ impl World {
 fn check_replica(watch: &Watch, truth: &Replica, is_revived: &dyn Fn(&str) -> bool, whose: &str) {
     let (ours, theirs) = (watch.replica.visible(), truth.visible());
     for key in ours.keys().chain(theirs.keys()).filter(|key| !is_revived(key)) {
+        if watch.is_hidden(key) {
+            assert!(!watch.replica.cells.contains_key(key), "the replica {whose} has {key}, which is hidden");
+            continue;
+        }
         let is_unclear = watch.is_excused || watch.unclear.contains(key);
         if watch.haunted.contains(key) {
             check_haunted(watch, truth, key, whose);

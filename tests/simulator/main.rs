@@ -16,8 +16,10 @@ mod backup;
 mod calm;
 mod clear;
 mod client;
+mod desk;
 mod disk;
 mod frames;
+mod hiding;
 mod link;
 mod node;
 mod oracle;
@@ -25,6 +27,7 @@ mod process;
 mod random;
 mod replica;
 mod rest;
+mod revoked;
 mod scenario;
 mod service;
 mod trace;
@@ -63,6 +66,7 @@ struct Outcome {
     acked_synckit: u64,
     disk: disk::Counts,
     storage: service::Counts,
+    desk: desk::Counts,
 }
 
 impl Outcome {
@@ -85,6 +89,7 @@ impl Outcome {
         self.acked_synckit += other.acked_synckit;
         self.disk.add(&other.disk);
         self.storage.add(&other.storage);
+        self.desk.add(&other.desk);
     }
 }
 
@@ -148,9 +153,11 @@ fn run(seed: u64) -> Outcome {
     }
     world.expire();
     world.check_promises();
+    world.check_same_standing();
     if world.scenario.storage.is_some() {
         world.check_restart();
     }
+    world.check_hiding();
     world.check_each_change_is_heard_once();
     world.check_promises();
     if world.random.per_mille(500) {
@@ -176,6 +183,7 @@ fn run(seed: u64) -> Outcome {
         acked_synckit: world.oracle.acked_synckit,
         disk: world.disk.counts(),
         storage: world.service.as_ref().map(|service| service.counts).unwrap_or_default(),
+        desk: world.desk.as_ref().map(|desk| desk.counts).unwrap_or_default(),
     };
     let metrics = world.nodes.iter().map(|node| node.shard.metrics_now());
     for metrics in metrics.chain([world.retired]) {

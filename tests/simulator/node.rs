@@ -37,6 +37,8 @@ pub struct Node {
     pub is_woken: bool,
     /// The storage is to be woken.
     pub wakes_storage: bool,
+    /// The desk is to be woken.
+    pub wakes_desk: bool,
     /// When the shard wants its next turn, whatever happens.
     pub deadline_us: Option<u64>,
     pub starved_until_us: u64,
@@ -65,6 +67,7 @@ impl Node {
             starved: Vec::new(),
             is_woken: false,
             wakes_storage: false,
+            wakes_desk: false,
             deadline_us: None,
             starved_until_us: 0,
             skew_ms: 0,
@@ -261,7 +264,7 @@ impl Node {
                 }
                 Command::Wake(target) => woken.push(usize::from(target)),
                 Command::WakeStorage => self.wakes_storage = true,
-                Command::WakeDesk => {}
+                Command::WakeDesk => self.wakes_desk = true,
                 Command::StopAccepting => self.is_stopping = true,
                 Command::Exit => {
                     assert!(!self.is_exited, "two exits");

@@ -62,10 +62,16 @@ impl World {
             self.service = Some(service);
         }
         let now = Now { unix_ms: self.unix_ms(), monotonic_us: self.now_us };
+        let now_us = self.now_us;
+        let mut desk_ports =
+            self.desk.iter_mut().flat_map(|desk| desk.start(shards, now_us)).collect::<Vec<_>>().into_iter();
         for (index, storage_port) in storage_ports.into_iter().enumerate() {
             let ports = ports.next().expect("as many as shards");
             let seed = self.random.next();
-            let shard = Shard::new(shared.clone(), index as ShardIndex, ports, storage_port, now, seed);
+            let mut shard = Shard::new(shared.clone(), index as ShardIndex, ports, storage_port, now, seed);
+            if let Some((standing, port)) = desk_ports.next() {
+                shard.stand_under(standing, Some(port));
+            }
             let mut node = Node::new(index, shard);
             node.skew_ms = self.scenario.skew_ms * [0, 1, -1][index % 3];
             self.nodes.push(node);

@@ -29,7 +29,11 @@ impl World {
                 if client.link.is_some() {
                     matters |= self.with_client(index, |client, link, context| client.read(link, context))
                         == Some(true);
-                } else if reconnects && !client.is_observer && client.retry_at_us <= self.now_us {
+                } else if reconnects
+                    && !client.is_observer
+                    && client.retry_at_us <= self.now_us
+                    && self.is_allowed(client)
+                {
                     self.connect(index, None, false);
                     matters = true;
                 }
@@ -41,12 +45,15 @@ impl World {
             }
             for _ in 0..SERVICE_STEPS {
                 moves |= self.step_service();
+                moves |= self.step_desk();
             }
             if matters {
                 (moved_at_us, waited_us) = (self.now_us, 0);
             } else if !moves && runnable.is_empty() {
                 let is_waiting = reconnects
-                    && self.clients.iter().any(|client| client.link.is_none() && !client.is_observer);
+                    && self.clients.iter().any(|client| {
+                        client.link.is_none() && !client.is_observer && self.is_allowed(client)
+                    });
                 let is_quiet = self.service.as_ref().is_none_or(Service::is_quiet);
                 let rested_us = self.now_us - moved_at_us;
                 let is_answered = !self.asks() || rested_us > self.wait_us_max();
@@ -136,6 +143,9 @@ impl World {
         let held: u64 = self.nodes.iter().map(|node| node.shard.metrics_now().subscriptions).sum();
         let watched: usize = self.clients.iter().map(|client| client.subscriptions()).sum();
         assert_eq!(held, watched as u64, "subscriptions are lost or left over");
+        if self.desk.is_some() {
+            self.check_users();
+        }
         for link in self.open_links.iter().map(|&index| &self.links[index]) {
             assert!(link.wanted && link.receiving, "a connection is not read");
         }

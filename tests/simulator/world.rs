@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use annulus::config::AuthMode;
 use annulus::metrics::Metrics;
 use annulus::shard::Now;
 
 use crate::backup::Backup;
-use crate::client::{Client, Context, Tie};
+use crate::client::{Client, Context, Pass, Tie};
+use crate::desk::Desk;
 use crate::disk::{Fault, SimDisk};
 use crate::frames::{self, TEXT};
 use crate::link::{End, Link};
@@ -28,6 +30,8 @@ pub struct World {
     pub disk: SimDisk,
     /// `None`: memory storage.
     pub service: Option<Service>,
+    /// `None`: nobody is asked who it is.
+    pub desk: Option<Desk>,
     /// The last one, until it is used.
     pub backup: Option<Backup>,
     pub restored: u64,
@@ -54,11 +58,14 @@ pub struct World {
 impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let scenario = Scenario::of(&mut random);
+        let mut scenario = Scenario::of(&mut random);
+        let desk = Desk::of(seed, scenario.clients.div_ceil(2));
+        desk.iter().for_each(|desk| scenario.config.auth = desk.mode);
         let mut world = Self {
             nodes: Vec::new(),
             disk: SimDisk::new(random.next()),
             service: None,
+            desk,
             backup: None,
             restored: 0,
             errors_before: 0,
@@ -89,6 +96,9 @@ impl World {
     pub fn storm(&mut self) {
         self.is_calm = false;
         self.service.iter_mut().for_each(|service| service.is_calm = false);
+        for identity in self.clients.iter_mut().filter_map(|client| client.identity.as_mut()) {
+            identity.is_careful = false;
+        }
         let steps = self.random.between(1, self.scenario.steps);
         // Now and then a shard misses the end of it, and finds all of that waiting.
         let sleeper = self.random.per_mille(400).then(|| self.random.below(self.nodes.len()));
@@ -101,6 +111,7 @@ impl World {
             if self.scenario.storage.is_some() {
                 self.step_storage();
             }
+            self.storm_desk();
             match self.random.below(100) {
                 0..33 => self.step_link(),
                 33..56 => self.step_node(),
@@ -204,6 +215,8 @@ impl World {
         {
             service.is_woken = true;
         }
+        let wakes_desk = std::mem::take(&mut self.nodes[index].wakes_desk);
+        self.desk.iter_mut().for_each(|desk| desk.is_woken |= wakes_desk);
         self.open_links.retain(|&index| !self.links[index].is_over);
         self.now_us += 1;
     }
@@ -280,6 +293,7 @@ impl World {
             oracle: &mut self.oracle,
             tie: &mut self.tie,
             scenario: &self.scenario,
+            revoked: self.desk.as_ref().map(|desk| &desk.revoked),
             now_us: self.now_us,
             unix_ms,
             is_calm: self.is_calm,
@@ -301,6 +315,7 @@ impl World {
             oracle: &mut self.oracle,
             tie: &mut self.tie,
             scenario: &self.scenario,
+            revoked: self.desk.as_ref().map(|desk| &desk.revoked),
             now_us: self.now_us,
             unix_ms,
             is_calm: self.is_calm,
@@ -316,5 +331,8 @@ fn clients(scenario: &Scenario, random: &mut Random) -> Vec<Client> {
         true => Client::new(index),
         false => Client::of_synckit(index, random.per_mille(500)),
     };
-    (0..scenario.clients).map(client).collect()
+    let asks = scenario.config.auth != AuthMode::None;
+    let mut clients: Vec<Client> = (0..scenario.clients).map(client).collect();
+    clients.iter_mut().for_each(|client| client.identity = asks.then(|| Pass::new(client.index)));
+    clients
 }

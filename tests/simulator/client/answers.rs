@@ -25,12 +25,14 @@ impl Client {
         let message = simd_json::to_owned_value(&mut bytes)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&payload)));
         let kind = message.get_str("type").expect("every message has a type").to_owned();
+        self.check_is_not_refused(&message);
         if !std::mem::replace(&mut self.has_hello, true) {
             assert_eq!(kind, "hello", "the first message");
             if self.stage == Stage::Greeting {
                 self.stage = Stage::Open;
                 let time = message.get_str("time").expect("hello tells the time");
                 context.oracle.saw_time(&Stamp::parse(time));
+                self.introduce(&message, link, context);
                 self.resubscribe(link, context);
             }
             return;
@@ -39,7 +41,9 @@ impl Client {
         match &kind[..] {
             "change" => self.handle_change(&message, context),
             "snapshot" => self.handle_snapshot(&message, id, context),
-            "error" => self.handle_error(&message, id, context),
+            "error" => self.handle_error(&message, id, link, context),
+            "authenticated" => self.handle_authenticated(&message, id, link, context),
+            "auth.expiring" => self.handle_expiry(link, context),
             "ack" if id.is_some_and(|id| self.unanswered.contains_key(&id)) => {
                 panic!("an ack nobody asked for")
             }
@@ -53,7 +57,7 @@ impl Client {
     }
 
     /// What the request with this `id` had asked for, which has no other final answer.
-    fn answered(&mut self, id: u64, message: &OwnedValue) -> Asked {
+    pub(super) fn answered(&mut self, id: u64, message: &OwnedValue) -> Asked {
         let asked = self.asked.remove(&id);
         let asked = asked.unwrap_or_else(|| panic!("answered twice, or not asked: {message}"));
         if let Asked::Subscribe { map } | Asked::Unsubscribe { map, .. } = asked {
@@ -79,6 +83,7 @@ impl Client {
                     let (key, cell) = Cell::of_entry(entry);
                     cell.latest().into_iter().for_each(|at| self.was_told(at));
                     assert!(keys.contains(&key), "{key} was not asked for");
+                    assert!(!self.cannot_see(&key), "{key} is hidden");
                     assert!(read.merge(&key, &cell), "{key} was answered twice");
                 }
                 for (key, floor) in keys.iter().zip(&floor) {
@@ -144,7 +149,7 @@ impl Client {
         }
         let watch = self.watches.get_mut(&map).unwrap_or_else(|| panic!("{name} is not watched: {message}"));
         // A peer that has fallen too far behind is told anew without having asked.
-        assert!(id.is_some() || context.scenario.forgets, "a snapshot nobody asked for");
+        assert!(id.is_some() || context.scenario.forgets || watch.must_reset, "a snapshot nobody asked for");
         while let Some(id) = id.filter(|id| *id != watch.id) {
             assert!(watch.next.is_some(), "a snapshot for request {id} that is over: {message}");
             watch.begin_next();
@@ -160,11 +165,20 @@ impl Client {
         }
     }
 
-    fn handle_error(&mut self, message: &OwnedValue, id: Option<u64>, context: &Context<'_>) {
+    fn handle_error(
+        &mut self,
+        message: &OwnedValue,
+        id: Option<u64>,
+        link: &mut Link,
+        context: &mut Context<'_>,
+    ) {
         let code = message.get_str("code").expect("an error has a code");
         let Some(id) = id else {
-            assert_eq!(code, "bad_json");
-            return;
+            return match code {
+                "token_expired" => self.handle_expiry(link, context),
+                "auth_failed" => self.handle_auth_failed(None, message, context),
+                code => assert_eq!(code, "bad_json"),
+            };
         };
         if let Some(operations) = self.unanswered.get_mut(&id) {
             assert!(may_refuse(code, context), "{message}");
@@ -173,6 +187,9 @@ impl Client {
         }
         match (self.answered(id, message), code) {
             (Asked::Ping, "unknown_type") => {}
+            (asked @ Asked::Auth { .. }, "auth_failed") => {
+                self.handle_auth_failed(Some(&asked), message, context)
+            }
             (Asked::Read { .. } | Asked::Digest { .. }, "timeout" | "load_failed") => {}
             (Asked::Subscribe { map }, "too_many_subscriptions") => {
                 // There is room for what takes the place of another, so this one is the first.

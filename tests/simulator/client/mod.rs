@@ -2,12 +2,14 @@
 //! it is not told.
 
 mod answers;
+mod identity;
 mod op;
 mod requests;
 mod synckit;
 mod tie;
 mod watch;
 
+pub use identity::Pass;
 pub use op::{Op, OpKind};
 pub use synckit::SyncKit;
 pub use tie::{TIE_TAG, Tie};
@@ -15,11 +17,14 @@ pub use watch::{Filter, Spec, Watch};
 
 use std::collections::{BTreeMap, VecDeque};
 
+use identity::Shown;
+
 use crate::frames::{self, BINARY, CLOSE, PING, PONG, TEXT};
 use crate::link::{End, Link};
 use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::replica::{Cell, Replica, Stamp};
+use crate::revoked::Revoked;
 use crate::scenario::{Kind, Scenario};
 
 /// What a client sees of the world while it acts.
@@ -29,6 +34,8 @@ pub struct Context<'a> {
     /// The tie that is on, if one is.
     pub tie: &'a mut Option<Tie>,
     pub scenario: &'a Scenario,
+    /// `None`: nobody is asked who it is.
+    pub revoked: Option<&'a Revoked>,
     pub now_us: u64,
     pub unix_ms: u64,
     /// No faults any more, and a writer may not hear itself.
@@ -71,6 +78,9 @@ pub enum Asked {
     },
     Digest {
         map: usize,
+    },
+    Auth {
+        shown: Shown,
     },
 }
 
@@ -119,6 +129,8 @@ pub struct Client {
     pub close_code: Option<u16>,
     /// What it is as a client of SyncKit; `None`: it speaks `/v1`.
     pub synckit: Option<SyncKit>,
+    /// `None`: nobody asks who it is.
+    pub identity: Option<Pass>,
 }
 
 impl Client {
@@ -151,6 +163,7 @@ impl Client {
             digests: BTreeMap::new(),
             close_code: None,
             synckit: None,
+            identity: None,
         }
     }
 
@@ -167,6 +180,10 @@ impl Client {
         self.close_code = None;
         self.has_hello = false;
         self.inbox.clear();
+        let must_show = self.synckit.is_some();
+        let show =
+            |identity: &mut Pass| identity.connected(must_show || identity.is_careful, must_show, context);
+        let token = self.identity.as_mut().map(show).unwrap_or_default();
         let head = if is_plain {
             let path =
                 context.random.pick(&["/metrics", "/healthz", "/health", "/", "/nowhere", "/v1", "/ws"]);
@@ -175,7 +192,7 @@ impl Client {
             let path = if self.synckit.is_some() { "/ws" } else { "/v1" };
             format!(
                 "GET {path} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{token}\r\n"
             )
         };
         if let Some(synckit) = &mut self.synckit {
@@ -213,6 +230,7 @@ impl Client {
         self.heard += u64::from(!matches!(opcode, PING | PONG));
         match opcode {
             TEXT | BINARY if self.synckit.is_some() => {
+                self.check_is_allowed(link, context);
                 self.with_synckit(link, context, |synckit, context| {
                     synckit.handle(opcode == TEXT, payload, context);
                 });
@@ -246,7 +264,8 @@ impl Client {
         self.close_code = Some(code.unwrap_or(1005));
         // SyncKit's clients are told of limits and silence alike.
         let code = if code == Some(1008) && self.synckit.is_some() { Some(1013) } else { code };
-        let is_known = matches!(code, Some(1000 | 1001 | 1007 | 1013 | 4005 | 4008) | None);
+        let is_known = matches!(code, Some(1000 | 1001 | 1007 | 1013 | 4005 | 4008) | None)
+            || code.is_some_and(|code| self.may_be_closed_with(code, context));
         assert!(is_known || self.stage == Stage::Closing, "closed with {code:?}");
         let is_slow = code == Some(4008) && !context.is_calm;
         let is_late = code == Some(4005) && !context.is_calm;

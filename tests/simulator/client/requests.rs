@@ -18,6 +18,9 @@ impl Client {
         if self.synckit.is_some() {
             return self.with_synckit(link, context, SyncKit::act);
         }
+        if self.show_some(link, context) {
+            return;
+        }
         let map = context.random.below(context.scenario.maps.len());
         match context.random.below(100) {
             0..55 => self.write_some(link, context),
@@ -42,7 +45,7 @@ impl Client {
         }
     }
 
-    fn ask(&mut self, asked: Asked) -> u64 {
+    pub(super) fn ask(&mut self, asked: Asked) -> u64 {
         self.next_id += 1;
         if let Asked::Subscribe { map } | Asked::Unsubscribe { map, .. } = asked {
             self.in_order.entry(map).or_default().push_back(self.next_id);
@@ -77,7 +80,11 @@ impl Client {
     }
 
     pub fn read_keys(&mut self, map: usize, keys: Vec<String>, link: &mut Link, context: &mut Context<'_>) {
-        let floor = keys.iter().map(|key| context.oracle.floor_of_key(map, key)).collect();
+        let floor_of = |key: &String| {
+            let is_shown = !self.cannot_see(key);
+            is_shown.then(|| context.oracle.floor_of_key(map, key)).flatten()
+        };
+        let floor = keys.iter().map(floor_of).collect();
         let list: Vec<String> = keys.iter().map(|key| format!("{key:?}")).collect();
         let id = self.ask(Asked::Read { map, keys, floor });
         let name = &context.scenario.maps[map].name;

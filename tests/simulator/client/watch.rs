@@ -91,6 +91,8 @@ pub struct Watch {
     pub haunted: BTreeSet<String>,
     /// Its cursor is of before all maps were dropped, or of another map or filter.
     pub must_reset: bool,
+    /// What keys begin with that its view does not have, as the rules are or, while it must reset, will be.
+    pub hides: Option<String>,
     /// When it was asked for, or last complete, in microseconds.
     pub began_us: u64,
     /// It may lack removals: see [`Self::chunk`].
@@ -206,6 +208,7 @@ impl Watch {
             self.haunted.clear();
         }
         for (key, cell) in std::mem::take(&mut self.chunks) {
+            self.check_is_shown(&key);
             let is_news = self.delivered.merge(&key, &cell);
             // A reset may come in the middle, after which it starts over; and what was removed meanwhile brings no
             // news once the removal is forgotten. A large set comes in pieces, of which one may have been told already,
@@ -238,6 +241,7 @@ impl Watch {
         for entry in message.get_array("entries").expect("a change has entries") {
             let (key, cell) = Cell::of_entry(entry);
             assert!(self.spec.filter.passes(&key), "{map} {key} does not pass the filter");
+            self.check_is_shown(&key);
             let is_news = self.delivered.merge(&key, &cell);
             let may_repeat = rules.forgets || kind == Kind::Counter || matches!(cell, Cell::Or { .. });
             assert!(is_news || may_repeat, "{map} {key} was delivered twice or out of order: {cell:?}");
