@@ -18,6 +18,8 @@ pub struct Pass {
     pub user: String,
     /// It has no other tokens than those that last.
     pub is_careful: bool,
+    /// It brings no other token when this one ends.
+    forgets: bool,
     /// What keys begin with that are hidden from it, once that is in force everywhere.
     pub hides: Option<String>,
     /// When its connection began.
@@ -55,6 +57,7 @@ impl Pass {
             // Some have two clients.
             user: Self::user(client / 2),
             is_careful: false,
+            forgets: false,
             hides: None,
             began_us: 0,
             with_upgrade: None,
@@ -213,6 +216,7 @@ impl Client {
         assert!(is_near || said_ms.is_none() && meant_ms.is_none(), "{message}, shown {shown:?}");
         identity.is_believed = true;
         identity.ends_by_us = ends_by_us;
+        identity.forgets = context.random.per_mille(400);
         if identity.is_careful {
             self.take_care(link, context);
         }
@@ -223,7 +227,7 @@ impl Client {
         let identity = self.identity.as_ref().expect("nobody was asked who it is");
         assert!(identity.may_fail && identity.is_believed, "a token that lasts is said to end");
         let lasts = identity.is_careful;
-        if lasts || context.random.per_mille(500) {
+        if lasts || !identity.forgets && context.random.per_mille(500) {
             self.show_own(lasts, link, context);
         }
     }
