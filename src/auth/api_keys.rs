@@ -3,6 +3,7 @@
 //! A key is `ann_<id>_<secret>`, in whose secret are 256 random bits: too many to be guessed, so that a fast hash does.
 
 use std::collections::HashMap;
+use xxhash_rust::xxh3::xxh3_64;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
@@ -158,6 +159,12 @@ impl ApiKeys {
 impl ApiKey {
     fn hash(&self) -> Option<Fingerprint> {
         HEXLOWER.decode(self.sha256.as_bytes()).ok()?.try_into().ok()
+    }
+
+    /// What tells it from every other, and from what it is once its line is changed.
+    pub fn line(&self) -> Box<str> {
+        let text = [&*self.name, &self.sha256, &self.roles.join(" ")].join(" ");
+        format!("{}:{:016x}", self.id, xxh3_64(text.as_bytes())).into()
     }
 
     /// Whom it names.

@@ -20,7 +20,7 @@ pub enum Proof {
     /// Nothing was shown.
     Nothing,
     Token,
-    /// The API key of that id.
+    /// An API key, by its line.
     Key(Box<str>),
 }
 

@@ -11,7 +11,7 @@ pub struct Revocations {
     pub tokens: HashSet<Box<str>>,
     /// Of each user, tokens issued before then, in milliseconds since 1970; one that does not say when it was issued is among them.
     pub users: HashMap<Box<str>, u64>,
-    /// Ids of API keys.
+    /// Lines of API keys.
     pub keys: HashSet<Box<str>>,
 }
 

@@ -21,6 +21,9 @@ impl Shard {
         self.clients.forgive_standstill(&self.turn, before);
         self.receive_from_storage();
         self.receive_from_desk();
+        // At once: what comes from other shards in this turn goes out as it may be seen from now on.
+        self.review_identities();
+        self.go_on_regranting();
         self.finish_writes();
     }
 
@@ -43,8 +46,6 @@ impl Shard {
         self.clients.end_rate_limits(&self.turn);
         self.fire_timers();
         self.maps.run_removals(&mut self.turn);
-        self.review_identities();
-        self.go_on_regranting();
         self.give_up_old_requests();
         self.go_on_leaving();
         self.end_gone();

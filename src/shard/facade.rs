@@ -152,6 +152,11 @@ impl Shard {
         self.clients.get(caller.connection())?.principal.as_deref()
     }
 
+    /// The same connection with what it may do by now; `None` if it is gone.
+    pub fn current(&self, caller: Caller) -> Option<Caller> {
+        self.clients.caller(caller.connection())
+    }
+
     /// Whether the caller may do anything of this kind with a map.
     pub fn may(&mut self, caller: Caller, action: Action, map: &str) -> bool {
         self.access.view(&mut self.turn, caller.grant(), action, map) != View::None

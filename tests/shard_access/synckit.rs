@@ -135,3 +135,20 @@ fn who_may_not_be_in_a_room_any_more_is_shown_there_no_longer() {
     assert!(texts[0].contains(r#""state":null"#), "{texts:?}");
     assert_eq!(ask(&mut host, shown, update), ["Permission denied"]);
 }
+
+#[test]
+fn what_is_handed_on_and_not_kept_is_for_those_who_may_see_all() {
+    let rules = "[[role]]\nname = \"editor\"\n[[rule]]\nallow = [\"all\"]\nmaps = [\"doc\"]\nroles = [\"editor\"]\n\
+                 [[rule]]\nallow = [\"read\", \"write\"]\nmaps = [\"doc\"]\nkeys = [\"public*\"]";
+    let mut host = Host::new(AuthMode::Required, rules);
+    let editor = "{'sub':'e','roles':['editor']}";
+    let [one, two, viewer] = [editor, editor, "{'sub':'v'}"].map(|token| host.open_at("/ws", Some(token)).0);
+    for id in [one, two, viewer] {
+        assert_eq!(ask(&mut host, id, SUBSCRIBE), ["sync_response"]);
+    }
+    let batch = r#"{"type":"delta_batch","id":"i","timestamp":1,"documentId":"doc","deltas":[{"operation":{"type":"increment","documentId":"doc","counterId":"c","amount":1}}]}"#;
+    host.ask(one, batch);
+    let (told, seen) = (host.texts(two), host.texts(viewer));
+    assert!(!told.is_empty() && seen.is_empty(), "{told:?} {seen:?}");
+    assert_eq!(ask(&mut host, viewer, batch), ["Permission denied"]);
+}

@@ -187,9 +187,25 @@ fn an_api_key_names_a_user_until_it_is_withdrawn() {
     let second = create(&mut api_keys, 2).expect("a key");
     desk.set_api_keys(api_keys);
     assert!(desk.standing().grant(identity, proof).is_none());
-    assert_eq!(refused(&mut desk, &key, NOW_MS), Some(Refused::Revoked));
+    assert_eq!(refused(&mut desk, &key, NOW_MS), Some(Refused::UnknownKey));
     assert!(desk.believe(&second, NOW_MS).is_ok());
     desk.set_api_keys(before);
     assert!(desk.standing().grant(identity, proof).is_some() && desk.believe(&key, NOW_MS).is_ok());
     assert_eq!(desk.counts().verifications, 0);
+}
+
+#[test]
+fn an_api_key_whose_line_is_changed_is_what_it_says_now() {
+    let mut desk = desk();
+    let mut api_keys = ApiKeys::default();
+    let roles = [Box::from("admin")];
+    let made = api_keys.create("backend", &roles, "2026-11-26T20:00:00Z", &[1; API_KEY_RANDOM_BYTES]);
+    let key = made.expect("a key");
+    desk.set_api_keys(api_keys.clone());
+    let Principal { identity, proof, .. } = &*desk.believe(&key, NOW_MS).expect("it is there");
+    let fewer = api_keys.text().replace("admin", "reader");
+    desk.set_api_keys(ApiKeys::parse(&fewer).expect("a file of keys"));
+    assert!(desk.standing().grant(identity, proof).is_none(), "who came with it has to come again");
+    let now = desk.believe(&key, NOW_MS).expect("it is there");
+    assert!(now.identity.has_role("reader") && !now.identity.has_role("admin"));
 }

@@ -30,6 +30,8 @@ pub struct Condition {
     program: Program,
     nodes: usize,
     has_loop: bool,
+    /// Whether something is searched for in each round of a loop.
+    has_search: bool,
     uses: Uses,
 }
 
@@ -94,12 +96,12 @@ impl Condition {
         let mut reader =
             Reader { uses: Uses { claims: Some(Vec::new()), ..Uses::default() }, ..Reader::default() };
         reader.read(program.expression())?;
-        let Reader { nodes, has_loop, mut uses, .. } = reader;
+        let Reader { nodes, has_loop, has_search, mut uses, .. } = reader;
         if let Some(claims) = &mut uses.claims {
             claims.sort_unstable();
             claims.dedup();
         }
-        Ok(Self { program, nodes, has_loop, uses })
+        Ok(Self { program, nodes, has_loop, has_search, uses })
     }
 
     pub const fn looks_at_current(&self) -> bool {
@@ -112,7 +114,8 @@ impl Condition {
 
     /// Steps that it takes at most, of values with so many elements in them.
     pub const fn steps(&self, elements: usize) -> usize {
-        self.nodes * if self.has_loop { 1 + elements } else { 1 }
+        let rounds = if self.has_loop { 1 + elements } else { 1 };
+        self.nodes * rounds + if self.has_search { rounds.saturating_mul(elements) } else { 0 }
     }
 
     /// What it may look at of somebody.
@@ -212,6 +215,7 @@ struct Reader<'a> {
     inner: Vec<&'a str>,
     is_in_loop: bool,
     has_loop: bool,
+    has_search: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -258,6 +262,7 @@ impl<'a> Reader<'a> {
 
     fn call(&mut self, call: &'a CallExpr) -> Result<(), BadCondition> {
         let name = &*call.func_name;
+        self.has_search |= self.is_in_loop && matches!(name, operators::IN | "contains");
         if let (operators::INDEX, [of, at]) = (name, &*call.args)
             && is_claims(of)
             && let Expr::Literal(LiteralValue::String(claim)) = &at.expr

@@ -48,6 +48,16 @@ impl Fields {
         self.denied.extend(names.iter().cloned());
     }
 
+    /// Only those that are among `other`, too.
+    pub fn narrow(&mut self, other: &Self) {
+        self.denied.extend(other.denied.iter().cloned());
+        match (&mut self.allowed, &other.allowed) {
+            (_, None) => {}
+            (Some(allowed), Some(other)) => allowed.retain(|name| other.contains(name)),
+            (all @ None, Some(other)) => *all = Some(other.clone()),
+        }
+    }
+
     pub fn is_every(&self) -> bool {
         self.allowed.is_none() && self.denied.is_empty()
     }

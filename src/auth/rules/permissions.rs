@@ -11,9 +11,10 @@ use serde_json::Value;
 use super::{Clause, Clauses, Grant, Part, Pattern, Rules};
 use crate::auth::Identity;
 
-/// What the two lists allow, in their order.
+/// What being on a list allows: on the first with documents and with their rooms, on the second with documents.
 static MEANING: LazyLock<Arc<Rules>> = LazyLock::new(|| {
-    let text = "[[rule]]\nallow = [\"read\", \"presence\"]\nmaps = [\"**\"]\n\
+    let text = "[[rule]]\nallow = [\"read\"]\nmaps = [\"**\"]\n\
+                [[rule]]\nallow = [\"presence\"]\nmaps = [\"**\"]\n\
                 [[rule]]\nallow = [\"write\", \"publish\"]\nmaps = [\"**\"]";
     Arc::new(Rules::parse(text).expect("these are rules"))
 });
@@ -28,20 +29,19 @@ pub fn granted(identity: &Identity) -> Option<Grant> {
     if permissions.get("isAdmin") == Some(&Value::Bool(true)) {
         return Some(Grant::Everything);
     }
-    let lists = ["canRead", "canWrite"].map(|list| permissions.get(list).and_then(Value::as_array));
-    let clause = |(rule, documents): (usize, &Vec<Value>)| {
-        let mut maps: Vec<Pattern> = Vec::new();
-        for document in documents.iter().filter_map(Value::as_str) {
-            match document {
-                "*" => maps.push(Pattern::everything()),
-                // A room is called as the document is whose clients are in it.
-                name => maps.extend([Pattern::literal(name), Pattern::literal(&format!("room:{name}"))]),
-            }
-        }
+    let [read, write] = ["canRead", "canWrite"].map(|list| permissions.get(list).and_then(Value::as_array));
+    let clause = |(rule, (prefix, documents)): (usize, (&str, &Vec<Value>))| {
+        let pattern = |document: &str| match document {
+            "*" => Pattern::everything(),
+            name => Pattern::literal(&format!("{prefix}{name}")),
+        };
+        let maps: Box<[_]> = documents.iter().filter_map(Value::as_str).map(pattern).collect();
         let part = Part { rule, keys: None, bound: None };
-        (!maps.is_empty()).then(|| Clause { maps: maps.into(), part })
+        (!maps.is_empty()).then_some(Clause { maps, part })
     };
-    let of = lists.into_iter().enumerate().filter_map(|(rule, list)| Some((rule, list?)));
+    // A room is called as the document is whose clients are in it.
+    let lists = [("", read), ("room:", read), ("", write)];
+    let of = lists.into_iter().enumerate().filter_map(|(rule, (prefix, list))| Some((rule, (prefix, list?))));
     Some(Grant::Some(Arc::new(Clauses::new(Arc::clone(&MEANING), of.filter_map(clause).collect()))))
 }
 
@@ -74,6 +74,14 @@ mod tests {
                 && may(some, Action::Publish, "a")
         );
         assert!(!may(some, Action::Write, "b*") && !may(some, Action::Admin, "a"));
+        assert!(
+            !may(some, Action::Read, "room:a") && !may(some, Action::Write, "room:a"),
+            "it is another document"
+        );
+        assert!(
+            !may(r#"{"canRead":["room:a"]}"#, Action::Presence, "room:a"),
+            "that is in the room of another"
+        );
         let all = r#"{"canRead":["*"]}"#;
         assert!(
             may(all, Action::Read, "a:b/c")

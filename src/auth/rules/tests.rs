@@ -260,8 +260,58 @@ fn a_condition_that_would_take_too_long_has_no_answer() {
         (is_seen, asked.undecided, asked.work)
     };
     assert!(asked(100).0);
+    let quadratic = Arc::new(
+        Rules::parse("[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]\nwhen = \"value.all(x, x in value)\"")
+            .expect("rules"),
+    );
+    let View::Parts(searching) = view(&quadratic, MEMBER, Action::Read, "m") else { panic!("it depends") };
+    let is_met = |elements: usize| {
+        let value = serde_json::to_vec(&vec![1; elements]).expect("JSON");
+        searching.fields(&Facts::read("m", "k", &value), &mut Asked::default()).is_some()
+    };
+    assert!(is_met(50) && !is_met(2_000), "what is searched in each round counts for each");
     let (is_seen, undecided, most) = asked(100_000);
     assert_eq!((is_seen, undecided), (false, 1));
     let (.., some) = asked(1_000);
     assert!(some < most && some > 1_000, "what it takes is counted: {some}, {most}");
+}
+
+#[test]
+fn what_a_denial_keeps_is_asked_about_again() {
+    let rules = rules(
+        r#"
+        [[rule]]
+        allow = ["write"]
+        maps = ["m"]
+        when = "value.owner == user.id"
+        [[rule]]
+        deny = ["write"]
+        maps = ["m"]
+        fields = ["owner"]
+        when = "current != null"
+        "#,
+    );
+    let other = Some(r#"{"owner":"alice","t":1}"#);
+    assert_eq!(written(&rules, MEMBER, "k", r#"{"owner":"u1","t":2}"#, other), None, "the owner stays alice");
+    let own = Some(r#"{"owner":"u1","t":1}"#);
+    let expected = Some(r#"{"owner":"u1","t":2}"#);
+    assert_eq!(written(&rules, MEMBER, "k", r#"{"owner":"u1","t":2}"#, own).as_deref(), expected);
+    assert_eq!(written(&rules, MEMBER, "k", r#"{"owner":"u1","t":2}"#, None).as_deref(), expected);
+    let locked = self::rules(
+        r#"
+        [[rule]]
+        allow = ["write"]
+        maps = ["m"]
+        [[rule]]
+        deny = ["write"]
+        maps = ["m"]
+        when = "has(value.locked) && value.locked"
+        [[rule]]
+        deny = ["write"]
+        maps = ["m"]
+        fields = ["locked"]
+        "#,
+    );
+    let there = Some(r#"{"locked":true,"t":1}"#);
+    assert_eq!(written(&locked, MEMBER, "k", r#"{"locked":false,"t":2}"#, there), None);
 }

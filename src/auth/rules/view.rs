@@ -239,15 +239,16 @@ impl Parts {
             }
         }
         let mut fields = allowed?;
-        let written = fields.written(value, facts.current)?;
-        let after = facts.with(&written);
-        for part in &self.list {
-            let rule = self.rules.rule(part.rule);
-            if rule.is_deny && holds(part, rule, &after, asked) != Some(false) {
-                fields.deny(rule.fields.as_ref()?);
+        // What is kept may make another value than the one that was asked about: until they agree. Fields become only fewer.
+        for _ in 0..=self.list.len() {
+            let written = fields.written(value, facts.current)?;
+            let before = fields.clone();
+            fields.narrow(&self.fields(&facts.with(&written), asked)?);
+            if fields == before {
+                return Some(written);
             }
         }
-        fields.written(value, facts.current)
+        None
     }
 }
 

@@ -83,6 +83,8 @@ pub fn look_at_line(shard: &mut Shard) {
 }
 
 fn begin(shard: &mut Shard, caller: Caller) {
+    // It may have waited long, and have other rights by now.
+    let Some(caller) = shard.current(caller) else { return };
     let has_room = shard.has_room(caller);
     let now_ms = shard.now().timer_ms();
     let Some(session) = shard.session(caller) else { return };

@@ -13,6 +13,10 @@ pub struct Relayed {
 }
 
 impl Relayed {
+    pub const fn is_empty(&self) -> bool {
+        self.texts.is_empty() && self.others.is_empty()
+    }
+
     pub fn push(&mut self, is_text: bool, operation: &[u8]) {
         let joined = if is_text { &mut self.texts } else { &mut self.others };
         if !joined.is_empty() {

@@ -12,6 +12,7 @@ use super::refusal::Refusal;
 use super::replies::{refuse, reply};
 use super::unfinished::Unfinished;
 use super::writes::{Operations, Writes};
+use crate::auth::rules::Action;
 use crate::config::Config;
 use crate::limits::{MAP_NAME_BYTES_MAX, PARSE_PADDING_BYTES};
 use crate::shard::Caller;
@@ -281,6 +282,9 @@ fn write<'a>(
     let serial = conversation.next_id(0).serial << 40 ^ u64::from(id.generation) << 8 ^ u64::from(id.index);
     if let Err(reason) = documents::join(shard, caller, document) {
         return Err(Refusal::Failed { what, document, reason });
+    }
+    if !writes.relayed.is_empty() && !shard.may(caller, Action::Publish, document) {
+        return Err(Refusal::PermissionDenied { document });
     }
     for message in writes.relayed.messages(serial) {
         shard.publish(caller, document, &message);

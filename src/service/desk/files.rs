@@ -203,7 +203,12 @@ impl Source {
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Result<T, DeskError> {
         let content = match read(self.flag, &self.path, AUTH_FILE_BYTES_MAX) {
-            Err(DeskError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Vec::new(),
+            // One that was there and said something is not gone by intent: an empty one would say so.
+            Err(DeskError::Io { source, .. })
+                if source.kind() == ErrorKind::NotFound && self.seen.is_empty() =>
+            {
+                Vec::new()
+            }
             content => content?,
         };
         let found = self.parse(&content, parse)?;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::auth::{Principal, Refused, Standing};
 use crate::handover::{DeskEnd, FromDesk, Verified, Verify};
 
-/// Credentials that wait for keys, of all shards together.
-const HELD_MAX: usize = 1_024;
+/// Credentials of one shard that wait for keys: what others of it can be answered is as much as three times that.
+const HELD_MAX: usize = 64;
 
 /// See the module.
 pub(super) struct Queues {
@@ -80,7 +80,7 @@ impl Queues {
                 continue;
             }
             let Ok(verify) = end.queues.from_shard.pop() else { continue };
-            match judge(&verify.credential, self.held.len() < HELD_MAX) {
+            match judge(&verify.credential, end.held < HELD_MAX) {
                 Judged::Said(outcome) => {
                     end.answer(verify, outcome);
                     self.told.push(shard);
@@ -247,26 +247,29 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_keys_has_its_room() {
+    fn what_waits_for_keys_has_its_room_and_holds_up_no_other() {
         let (mut ports, mut queues) = queues(2);
-        let mut asked = 0;
-        for _ in 0..20 {
-            while ask(&mut ports[0], asked) {
-                asked += 1;
-            }
-            while queues.pass(|_, may_wait| if may_wait { Judged::Later } else { yes("", false) })
-                == Left::More
-            {}
-        }
+        while ask(&mut ports[0], 7) {}
+        let later = |_: &str, may_wait: bool| if may_wait { Judged::Later } else { yes("7", false) };
+        while queues.pass(later) == Left::More {}
         let held = queues.held.len();
-        assert_eq!((held, taken(&mut ports[0]).len()), (255, 0), "as many as there is room for");
-        assert!(ask(&mut ports[1], 3));
+        assert_eq!(
+            (held, taken(&mut ports[0]).len()),
+            (HELD_MAX, 256 - 1 - HELD_MAX),
+            "those who may not wait are told"
+        );
+        while queues.pass(later) != Left::Nothing {
+            taken(&mut ports[0]);
+        }
+        taken(&mut ports[0]);
+        // Others of the same shard, and of another, do not wait for them.
+        assert!(ask(&mut ports[0], 8) && ask(&mut ports[1], 3));
         queues.pass(yes);
-        assert_eq!(taken(&mut ports[1]), [3], "others do not wait for them");
+        assert_eq!((taken(&mut ports[0]), taken(&mut ports[1])), (vec![8], vec![3]));
         queues.send_standing(&Arc::new(Standing::default()));
         queues.pass(yes);
         queues.release(|credential| Ok(somebody(credential)));
-        let expected: Vec<_> = std::iter::once(-1).chain(0..255).collect();
+        let expected: Vec<_> = std::iter::once(-1).chain([7; HELD_MAX]).collect();
         assert_eq!(taken(&mut ports[0]), expected);
     }
 

@@ -8,7 +8,7 @@ use super::super::{slots, work};
 use crate::auth::rules::{Action, Grant, View};
 
 /// Views remembered of one grant; of more maps the rules are asked each time that all were forgotten.
-const VIEWS_MAX: usize = 256;
+const VIEWS_MAX: usize = 64;
 
 /// A grant, by its place among those that connections of this shard hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,10 @@ impl Grants {
         if views.len() == VIEWS_MAX {
             views.clear();
         }
-        views.insert(map.into(), view.clone());
+        // Names that somebody may not even see are anybody's invention.
+        if view != View::None {
+            views.insert(map.into(), view.clone());
+        }
         view
     }
 }

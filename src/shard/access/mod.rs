@@ -42,8 +42,9 @@ pub struct Access {
     unsent: VecDeque<Verify>,
     /// What waits for an answer of the desk; a connection is in it once at most.
     awaited: HashMap<ConnectionId, (Awaited, usize)>,
-    /// Bytes of the credentials of those.
+    /// Bytes of the credentials of those, and of those that are not handed on yet, of whom some may have left.
     waiting_bytes: usize,
+    unsent_bytes: usize,
     /// Connections that are to be looked at again, since another standing is in force.
     review: Option<Review>,
     /// Connections with another grant than before, oldest first.
@@ -101,6 +102,7 @@ impl Access {
             unsent: VecDeque::new(),
             awaited: HashMap::new(),
             waiting_bytes: 0,
+            unsent_bytes: 0,
             review: None,
             regranted: VecDeque::new(),
             has_more: false,
@@ -125,7 +127,9 @@ impl Access {
 
     /// Whether one more credential of so many bytes may wait for the desk.
     pub const fn has_room(&self, bytes: usize) -> bool {
-        self.waiting_bytes + bytes <= TOKENS_WAITING_BYTES_MAX
+        let waiting =
+            if self.waiting_bytes > self.unsent_bytes { self.waiting_bytes } else { self.unsent_bytes };
+        waiting + bytes <= TOKENS_WAITING_BYTES_MAX
     }
 
     /// Bytes of what waits for the desk.
@@ -136,6 +140,7 @@ impl Access {
     /// Has the desk say whom a credential names, for which there is room.
     pub fn verify(&mut self, turn: &mut Turn, id: ConnectionId, credential: Box<str>, awaited: Awaited) {
         self.waiting_bytes += credential.len();
+        self.unsent_bytes += credential.len();
         self.awaited.insert(id, (awaited, credential.len()));
         self.unsent.push_back(Verify { connection: id, credential });
         self.send(turn);
@@ -146,12 +151,15 @@ impl Access {
         let Some(desk) = &mut self.desk else { return };
         let mut has_sent = false;
         while let Some(verify) = self.unsent.pop_front() {
+            let bytes = verify.credential.len();
+            self.unsent_bytes -= bytes;
             // Who has left is not asked about.
             if !self.awaited.contains_key(&verify.connection) {
                 continue;
             }
             if let Err(rtrb::PushError::Full(verify)) = desk.to_desk.push(verify) {
                 self.unsent.push_front(verify);
+                self.unsent_bytes += bytes;
                 break;
             }
             has_sent = true;

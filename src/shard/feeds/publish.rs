@@ -136,10 +136,10 @@ impl Feeds {
         self.undelivered.keep(turn, clients, maps, (undelivered, body.len()), (sender, left));
     }
 
-    /// Slots of the subscriptions of a map.
+    /// Slots of the subscriptions of a map that may be told of all of it: nobody knows what a message is about.
     fn subscribers(&self, maps: &Maps, slot: MapSlot) -> impl Iterator<Item = u32> {
-        let feeds = maps[slot].interest.members().iter();
-        feeds.flat_map(|&feed| &self.feeds[feed as usize].subscribers).copied()
+        let feeds = maps[slot].interest.members().iter().map(|&feed| &self.feeds[feed as usize]);
+        feeds.filter(|feed| feed.view.is_none()).flat_map(|feed| &feed.subscribers).copied()
     }
 
     /// Queues a message for every local subscriber of the map but its sender; who is left when the turn has done enough.

@@ -36,10 +36,20 @@ impl Maps {
             Ok(None) => self.apply_allowed(turn, slot, write, writer),
             // It is not what its writer knows, who is told like everybody else.
             Ok(Some(value)) => {
-                let action = write.action.with_value(&value);
+                let mut action = write.action.with_value(&value);
+                // With its fields a value keeps its end.
+                if let Action::Set { ttl_ms: ttl_ms @ None, .. } = &mut action {
+                    *ttl_ms = self.left_ms(turn, slot, write);
+                }
                 self.apply_allowed(turn, slot, &Write { action, ..*write }, None)
             }
         }
+    }
+
+    /// How long the value that is there has yet to live, if it ends.
+    fn left_ms(&self, turn: &Turn, slot: MapSlot, write: &Write<'_>) -> Option<u64> {
+        let Some(State::Lww(lww)) = self.find_state(slot, write) else { return None };
+        (lww.expires_ms() > turn.now.unix_ms).then(|| lww.expires_ms() - turn.now.unix_ms)
     }
 
     /// What is written in place of the value that was sent; `None`: that, or nothing is.
@@ -57,12 +67,23 @@ impl Maps {
             _ => None,
         };
         match write.action {
-            Action::Set { value, .. } => {
+            Action::Set { value, ttl_ms, .. } => {
                 let facts = Facts::new(map, key, Some(value), live_value(turn, state));
-                written(turn, parts, &facts, asked)
+                let made = written(turn, parts, &facts, asked)?;
+                if ttl_ms.is_some() {
+                    // It will be gone, so who writes it must be allowed to delete it.
+                    let outcome = made.as_deref().or(Some(value));
+                    Removed { write, parts, asked }.may_go(outcome)?;
+                }
+                Ok(made)
             }
-            Action::Add { value, .. } => {
-                written(turn, parts, &Facts::new(map, key, Some(value), None), asked)
+            Action::Add { value, tag, .. } => {
+                // A tag that is there gets another value.
+                let current = match (state, tag) {
+                    (Some(State::OrSet(set)), Some(tag)) => set.live_tag(tag).map(|tagged| tagged.value()),
+                    _ => None,
+                };
+                written(turn, parts, &Facts::new(map, key, Some(value), current), asked)
             }
             Action::Increment { by } => counts(write, parts, (by.into(), count()), asked),
             Action::IncrementTotals { replica, added, subtracted } => {

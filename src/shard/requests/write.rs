@@ -50,6 +50,21 @@ const fn right(action: &Action<'_>) -> Right {
     }
 }
 
+/// Whether an operation writes a value that ends, and its writer may not delete it, or not by the same rules by which it writes.
+fn may_not_end(turn: &mut Turn, allows: &mut impl Allows, op: &Op<'_>) -> bool {
+    if !matches!(op.action, Action::Set { ttl_ms: Some(_), .. }) {
+        return false;
+    }
+    match allows.may(turn, Right::Delete, op.map, op.key) {
+        May::Yes => false,
+        May::No => true,
+        May::AskOwner(parts) => {
+            let parts = Arc::clone(parts);
+            !matches!(allows.may(turn, Right::Write, op.map, op.key), May::AskOwner(same) if *same == parts)
+        }
+    }
+}
+
 impl Requests {
     /// Carries out the operations that the writer may, each at the owner of its key. [`Event::Acked`] follows, unless `ack` is
     /// [`AckLevel::None`], which hears of what was rejected only.
@@ -77,6 +92,8 @@ impl Requests {
         ops.for_each(&mut value, |op| {
             let Some((index, hash)) = hashed.next() else { return };
             match op {
+                // A value that ends is a removal to come. What rules of removals alone say of it is not asked at its owner.
+                Ok(op) if may_not_end(turn, &mut allows, op) => batch.refuse(Reject::Forbidden),
                 Ok(op) => match allows.may(turn, right(&op.action), op.map, op.key) {
                     May::Yes => self.route(turn, clients, maps, &mut batch, index, (op, hash, None)),
                     May::AskOwner(parts) => {
