@@ -29,11 +29,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// What an entry takes beside its identity: its place in two tables, and the grant.
+    /// What an entry takes beside its identity and its grant: its place in two tables.
     const BYTES: usize = 512;
 
     fn bytes(&self) -> usize {
-        Self::BYTES + self.principal.identity.bytes()
+        Self::BYTES + self.principal.identity.bytes() + self.principal.grant.bytes()
     }
 }
 

@@ -49,7 +49,7 @@ impl Standing {
     }
 
     /// What an identity may do, whatever it was believed by.
-    pub(super) fn granted(&self, identity: &Identity) -> Grant {
+    pub fn granted(&self, identity: &Identity) -> Grant {
         match &self.rules {
             Some(rules) => rules.grant(identity),
             None => granted_by_permissions(identity).unwrap_or(Grant::Everything),

@@ -104,6 +104,15 @@ impl Condition {
         Ok(Self { program, nodes, has_loop, has_search, uses })
     }
 
+    pub const fn looks_at_user(&self) -> bool {
+        self.uses.user
+    }
+
+    /// The claims that it looks at; `None`: all.
+    pub fn claims(&self) -> Option<&[Box<str>]> {
+        self.uses.claims.as_deref()
+    }
+
     pub const fn looks_at_current(&self) -> bool {
         self.uses.current
     }

@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::action::Actions;
 use super::condition::{BadCondition, Condition};
+use super::known::LooksAt;
 use super::pattern::{BadPattern, Template};
 use super::{Rule, Rules};
 use crate::config::{BadRates, Rates};
@@ -104,7 +105,9 @@ impl Rules {
             }
         });
         let limits = limits.collect::<Result<_, _>>()?;
-        Ok(Self { rules, digest: xxh3_64(text.as_bytes()), limits })
+        let rules: Vec<Rule> = rules;
+        let looks_at = LooksAt::of(&rules);
+        Ok(Self { rules, digest: xxh3_64(text.as_bytes()), limits, looks_at })
     }
 }
 

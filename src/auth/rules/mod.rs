@@ -10,6 +10,7 @@ mod condition;
 mod explain;
 mod fields;
 mod file;
+mod known;
 mod pattern;
 mod permissions;
 mod place;
@@ -35,6 +36,7 @@ use std::sync::{Arc, LazyLock};
 use super::{Asker, Identity};
 use crate::config::Rates;
 use fields::Names;
+use known::{Known, LooksAt};
 
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
@@ -49,6 +51,8 @@ pub struct Rules {
     digest: u64,
     /// Rates of roles, of those that have some.
     limits: BTreeMap<Box<str>, Rates>,
+    /// What of somebody any of them looks at.
+    looks_at: LooksAt,
 }
 
 #[derive(Debug)]
@@ -76,9 +80,25 @@ pub enum Grant {
 pub struct Clauses {
     /// Of which they are.
     rules: Arc<Rules>,
-    list: Box<[Clause]>,
-    /// Of the list.
+    about: About,
+    /// Of what it is about.
     hash: u64,
+    /// Whether all of them deny.
+    is_nothing: bool,
+}
+
+/// Whom they are about.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum About {
+    /// Who may do what stands here.
+    Listed(Box<[Clause]>),
+    /// Somebody of whom this is known. What the rules are for them is made of it where it is asked for: with 200 rules that
+    /// name their user it would take 28 KiB of each.
+    Known {
+        /// A bit for each rule: whether it is about them.
+        rules: Box<[u64]>,
+        who: Known,
+    },
 }
 
 /// One rule that is about somebody.
@@ -88,9 +108,18 @@ pub struct Clause {
     part: Part,
 }
 
+impl Clause {
+    /// Bytes of one that lists documents, which are names as they stand.
+    fn bytes(&self) -> usize {
+        let names = self.maps.iter().map(|pattern| size_of::<Pattern>() + pattern.bytes());
+        size_of::<Self>() + names.sum::<usize>()
+    }
+}
+
 impl PartialEq for Clauses {
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && Arc::ptr_eq(&self.rules, &other.rules) && self.list == other.list
+        std::ptr::eq(self, other)
+            || self.hash == other.hash && Arc::ptr_eq(&self.rules, &other.rules) && self.about == other.about
     }
 }
 
@@ -128,9 +157,15 @@ impl Rules {
             return Grant::Everything;
         }
         let asker = Asker::from(identity);
-        let clause = |(index, rule): (usize, &Rule)| rule.clause(index, &asker);
-        let list: Box<[Clause]> = self.rules.iter().enumerate().filter_map(clause).collect();
-        Grant::Some(Arc::new(Clauses::new(Arc::clone(self), list)))
+        let (mut rules, mut is_nothing) = (vec![0_u64; self.rules.len().div_ceil(64)], true);
+        for (index, rule) in self.rules.iter().enumerate() {
+            if rule.clause(index, &asker).is_some() {
+                rules[index / 64] |= 1 << (index % 64);
+                is_nothing &= rule.is_deny;
+            }
+        }
+        let about = About::Known { rules: rules.into(), who: self.looks_at.known(&asker) };
+        Grant::Some(Arc::new(Clauses::new(Arc::clone(self), about, is_nothing)))
     }
 }
 
@@ -139,17 +174,38 @@ impl Grant {
     pub fn is_nothing(&self) -> bool {
         match self {
             Self::Everything => false,
-            Self::Some(clauses) => {
-                clauses.list.iter().all(|clause| clauses.rules.rule(clause.part.rule).is_deny)
-            }
+            Self::Some(clauses) => clauses.is_nothing,
         }
+    }
+
+    /// Whether it is of these rules, or of none where there are none.
+    pub fn is_of(&self, rules: Option<&Arc<Rules>>) -> bool {
+        match (self, rules) {
+            (Self::Some(clauses), Some(rules)) => Arc::ptr_eq(&clauses.rules, rules),
+            (Self::Some(clauses), None) => matches!(clauses.about, About::Listed(_)),
+            // To whom rules allow everything they allow it for its role.
+            (Self::Everything, _) => false,
+        }
+    }
+
+    /// Bytes that it takes beside itself, at most.
+    pub fn bytes(&self) -> usize {
+        let Self::Some(clauses) = self else { return 0 };
+        size_of::<Clauses>()
+            + match &clauses.about {
+                About::Listed(list) => list.iter().map(Clause::bytes).sum::<usize>(),
+                About::Known { rules, who } => size_of_val::<[u64]>(rules) + who.bytes(),
+            }
     }
 
     /// How many rules are about its owner: what each [`Self::view`] looks at.
     pub fn rules(&self) -> usize {
         match self {
             Self::Everything => 0,
-            Self::Some(clauses) => clauses.list.len(),
+            Self::Some(clauses) => match &clauses.about {
+                About::Listed(list) => list.len(),
+                About::Known { rules, .. } => rules.iter().map(|bits| bits.count_ones() as usize).sum(),
+            },
         }
     }
 
@@ -163,9 +219,29 @@ impl Grant {
 }
 
 impl Clauses {
-    fn new(rules: Arc<Rules>, list: Box<[Clause]>) -> Self {
-        let hash = HASHER.hash_one(&list);
-        Self { rules, list, hash }
+    fn new(rules: Arc<Rules>, about: About, is_nothing: bool) -> Self {
+        let hash = HASHER.hash_one(&about);
+        Self { rules, about, hash, is_nothing }
+    }
+
+    /// Those that are about one way to do something with one map.
+    fn parts(&self, action: Action, map: &str) -> Vec<Part> {
+        let covers = |part: usize| self.rules.rule(part).actions.cover(action);
+        let matches = |clause: &Clause| clause.maps.iter().any(|pattern| pattern.matches(map));
+        match &self.about {
+            About::Listed(list) => {
+                let found = list.iter().filter(|clause| covers(clause.part.rule) && matches(clause));
+                found.map(|clause| clause.part.clone()).collect()
+            }
+            About::Known { rules, who } => {
+                let identity = who.identity();
+                let asker = Asker::from(&identity);
+                let is_of = |index: &usize| rules[index / 64] & (1 << (index % 64)) != 0;
+                let found = (0..self.rules.len()).filter(|index| is_of(index) && covers(*index));
+                let clauses = found.filter_map(|index| self.rules.rule(index).named(index, &asker, matches));
+                clauses.collect()
+            }
+        }
     }
 
     /// Equal for equal ones of this process.
@@ -175,10 +251,8 @@ impl Clauses {
 
     fn view(&self, action: Action, map: &str) -> View {
         let rule = |part: &Part| self.rules.rule(part.rule);
-        let is_about = |clause: &&Clause| {
-            rule(&clause.part).actions.cover(action) && clause.maps.iter().any(|pattern| pattern.matches(map))
-        };
-        let parts: Vec<_> = self.list.iter().filter(is_about).map(|clause| &clause.part).collect();
+        let found = self.parts(action, map);
+        let parts: Vec<&Part> = found.iter().collect();
         let is_whole = |part: &&&Part| {
             let rule = rule(part);
             part.keys.is_none() && rule.fields.is_none() && rule.when.is_none()
@@ -206,16 +280,28 @@ impl Rule {
         if !self.roles.as_deref().is_none_or(is_meant) {
             return None;
         }
-        let patterns = |templates: &[Template]| {
-            let patterns: Box<[_]> = templates.iter().filter_map(|template| template.of(asker)).collect();
-            (!patterns.is_empty()).then_some(patterns)
-        };
-        let maps = patterns(&self.maps)?;
+        let maps = patterns(&self.maps, asker)?;
+        Some(Clause { maps, part: self.part(index, asker)? })
+    }
+
+    /// The same of one of whom it is known that it is about them, if its maps are those.
+    fn named(&self, index: usize, asker: &Asker<'_>, is_it: impl Fn(&Clause) -> bool) -> Option<Part> {
+        let maps = patterns(&self.maps, asker)?;
+        let bare = Clause { maps, part: Part { rule: index, keys: None, bound: None } };
+        is_it(&bare).then(|| self.part(index, asker)).flatten()
+    }
+
+    fn part(&self, index: usize, asker: &Asker<'_>) -> Option<Part> {
         let keys = match &self.keys {
             None => None,
-            Some(keys) => Some(patterns(keys)?),
+            Some(keys) => Some(patterns(keys, asker)?),
         };
         let bound = self.when.as_ref().map(|when| Arc::new(when.bind(asker)));
-        Some(Clause { maps, part: Part { rule: index, keys, bound } })
+        Some(Part { rule: index, keys, bound })
     }
+}
+
+fn patterns(templates: &[Template], asker: &Asker<'_>) -> Option<Box<[Pattern]>> {
+    let patterns: Box<[_]> = templates.iter().filter_map(|template| template.of(asker)).collect();
+    (!patterns.is_empty()).then_some(patterns)
 }

@@ -148,6 +148,12 @@ impl Pattern {
         Self(Box::new([Matched::Globstar]))
     }
 
+    /// Bytes that it takes beside itself.
+    pub fn bytes(&self) -> usize {
+        let text = |piece: &Matched| if let Matched::Text(text) = piece { text.len() } else { 0 };
+        self.0.iter().map(|piece| size_of::<Matched>() + text(piece)).sum()
+    }
+
     /// This name alone, whatever is in it.
     pub fn literal(name: &str) -> Self {
         Self(Box::new([Matched::Text(name.into())]))

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
-use super::{Clause, Clauses, Grant, Part, Pattern, Rules};
+use super::{About, Clause, Clauses, Grant, Part, Pattern, Rules};
 use crate::auth::Identity;
 
 /// What being on a list allows: on the first with documents and with their rooms, on the second with documents.
@@ -42,7 +42,9 @@ pub fn granted(identity: &Identity) -> Option<Grant> {
     // A room is called as the document is whose clients are in it.
     let lists = [("", read), ("room:", read), ("", write)];
     let of = lists.into_iter().enumerate().filter_map(|(rule, (prefix, list))| Some((rule, (prefix, list?))));
-    Some(Grant::Some(Arc::new(Clauses::new(Arc::clone(&MEANING), of.filter_map(clause).collect()))))
+    let list: Box<[Clause]> = of.filter_map(clause).collect();
+    let is_nothing = list.is_empty();
+    Some(Grant::Some(Arc::new(Clauses::new(Arc::clone(&MEANING), About::Listed(list), is_nothing))))
 }
 
 #[cfg(test)]

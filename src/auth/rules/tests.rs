@@ -315,3 +315,28 @@ fn what_a_denial_keeps_is_asked_about_again() {
     let there = Some(r#"{"locked":true,"t":1}"#);
     assert_eq!(written(&locked, MEMBER, "k", r#"{"locked":false,"t":2}"#, there), None);
 }
+
+#[test]
+fn a_grant_is_small_however_many_rules_name_their_user() {
+    let rule = |n: usize| {
+        format!(
+            "[[rule]]\nallow = [\"read\"]\nmaps = [\"area-{n}:{{user.id}}\", \"team-{n}:{{claims.team}}\"]\n"
+        )
+    };
+    let rules = rules(&(0..200).map(rule).collect::<String>());
+    let granted = |claims: &str| rules.grant(&identity(claims));
+    let Grant::Some(clauses) = granted(MEMBER) else { panic!("it is a member") };
+    let About::Known { who, rules: bits } = &clauses.about else { panic!("rules are in force") };
+    assert!(who.bytes() < 100 && bits.len() == 4, "{who:?}");
+    for (map, expected) in [
+        ("area-7:u1", View::All),
+        ("team-199:x", View::All),
+        ("area-7:u2", View::None),
+        ("team-7:y", View::None),
+    ] {
+        assert_eq!(view(&rules, MEMBER, Action::Read, map), expected, "{map}");
+    }
+    // What no rule looks at makes no other grant.
+    assert_eq!(granted(MEMBER), granted(r#"{"sub":"u1","team":"x","iat":7,"more":[1,2]}"#));
+    assert_ne!(granted(MEMBER), granted(r#"{"sub":"u1","team":"y"}"#));
+}
