@@ -9,6 +9,7 @@ mod believing_desk;
 #[path = "../client_frames/mod.rs"]
 #[allow(dead_code, reason = "others take texts alone")]
 mod client_frames;
+mod every_path;
 mod host;
 #[path = "../shards/mod.rs"]
 mod shards;
