@@ -140,7 +140,12 @@ impl<'a> Scan<'a> {
             return;
         }
         let end = self.bytes.len().min(self.offset + to_block_end(self.offset));
-        if self.bytes.get(self.offset..end).is_some_and(|rest| rest.iter().all(|&byte| byte == 0)) {
+        let is_zero = self.bytes.get(self.offset..end).is_some_and(|rest| rest.iter().all(|&byte| byte == 0));
+        // The length of a record may begin with zeros, too: one that begins so close to the end of a block and verifies is one.
+        let is_record = || {
+            end - self.offset < size_of::<u32>() && read_record(&self.bytes[self.offset..], self.salt).is_ok()
+        };
+        if is_zero && !is_record() {
             self.offset = end;
         }
     }
@@ -205,4 +210,35 @@ fn looks_like_record(bytes: &[u8], expected: u64) -> bool {
         && header[30..32] == [0, 0]
         && sequence >= expected
         && sequence - expected < SEQUENCE_LEAP_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crdt::{Delta, Node, Stamp, Time};
+    use crate::handover::{Batch, seal};
+
+    #[test]
+    fn a_length_that_begins_with_a_zero_at_the_end_of_a_block_is_no_padding() {
+        const SALT: u32 = 7;
+        let at = Stamp { time: Time::new(1, 0), node: Node::new(b"n").expect("a node") };
+        let record = |bytes: usize| {
+            let value = vec![b'1'; bytes];
+            let mut batch = Batch::default();
+            batch.push("m", b"k", &Delta::Lww { at, value: Some(&value), expires_ms: 0 }, at.time);
+            batch.bytes
+        };
+        let base = record(0).len();
+        // The length of the second, which does not count itself and the checksum, is 512: its first byte is zero.
+        let second = record(512 + 8 - base);
+        for left in 1..4 {
+            let mut records = [record(BLOCK_BYTES - left - base), second.clone()].concat();
+            seal(&mut records, 1, SALT);
+            let mut bytes = [vec![0; BLOCK_BYTES], records].concat();
+            bytes.resize(3 * BLOCK_BYTES, 0);
+            let scan = Scan::new(&bytes, SALT, 1, true).in_blocks().at(BLOCK_BYTES);
+            let found = scan.filter(|found| matches!(found, Found::Record { .. })).count();
+            assert_eq!(found, 2, "{left} bytes are left in the block");
+        }
+    }
 }
