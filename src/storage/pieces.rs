@@ -256,8 +256,8 @@ mod tests {
         Ok((offset, record.sequence, record.bytes))
     }
 
-    /// What both ways of reading yield, and how many pieces there were.
-    fn read_both_ways(bytes: &[u8]) -> usize {
+    /// Reads in both ways, which are to yield the same; how many pieces and good records there were.
+    fn read_both_ways(bytes: &[u8]) -> (usize, usize) {
         let root = std::env::temp_dir().join(format!("annulus-pieces-{}", std::process::id()));
         let disk = HostDisk::new(&root).unwrap();
         let name = segment_name(1);
@@ -288,7 +288,32 @@ mod tests {
         }
         assert_eq!(got, wanted);
         std::fs::remove_dir_all(root).unwrap();
-        count
+        (count, wanted.iter().filter(|found| found.is_ok()).count())
+    }
+
+    /// Method: a record that begins 1 to 3 bytes before the end of a block, with a length whose first bytes are zero and that is
+    /// more than a piece has.
+    #[test]
+    fn a_record_that_begins_like_padding_may_be_longer_than_a_piece() {
+        let record = |bytes: usize| {
+            let mut batch = Batch::default();
+            batch.push_type(&"m".repeat(bytes), MapType::Lww, Time::new(1, 0));
+            batch.bytes
+        };
+        let base = record(1).len() - 1;
+        for left in 1..4 {
+            let header = SegmentHeader { salt: 7, epoch: EPOCH, first_sequence: 1, is_prepared: true };
+            let mut bytes = header.encode().to_vec();
+            pad(&mut bytes);
+            // The length counts neither itself nor the checksum.
+            let mut records = [record(BLOCK_BYTES - left - base), record((4 << 12) + 8 - base)].concat();
+            write_end(&mut records, 2);
+            let sequence = seal(&mut records, 1, 7);
+            assert_eq!(sequence, 4, "two records and the end");
+            bytes.extend_from_slice(&records);
+            pad(&mut bytes);
+            assert_eq!(read_both_ways(&bytes).1, 3, "{left} bytes before the end of the block");
+        }
     }
 
     /// Goal: who reads pieces meets what who reads the whole meets. Method: a good segment, cut short, and with a byte flipped
@@ -298,7 +323,7 @@ mod tests {
         for is_prepared in [false, true] {
             let bytes = segment_bytes(is_prepared);
             let used = if is_prepared { bytes.len() / 2 } else { bytes.len() };
-            let pieces = read_both_ways(&bytes);
+            let (pieces, _) = read_both_ways(&bytes);
             assert!(pieces > used / (2 * BLOCK_BYTES) / 2, "{pieces} pieces");
             for len in [0, 10, 64, 65, 4_096, 4_097, bytes.len() / 3, used - BLOCK_BYTES, bytes.len() - 1] {
                 read_both_ways(&bytes[..len]);

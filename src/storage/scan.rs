@@ -85,13 +85,14 @@ impl<'a> Scan<'a> {
         Self { offset, ..self }
     }
 
-    /// Whether these bytes end in the middle of what comes next.
+    /// Whether these bytes may end in the middle of what comes next: of a record that begins like the zeros between two groups, too.
     pub fn ends_in_a_cut(mut self) -> bool {
+        let begin = self.offset;
         self.skip_padding();
-        matches!(
-            self.bytes.get(self.offset..).map(|rest| read_record(rest, self.salt)),
-            Some(Err(Fault::Cut))
-        )
+        [begin, self.offset].into_iter().any(|offset| {
+            let rest = self.bytes.get(offset..).map(|rest| read_record(rest, self.salt));
+            matches!(rest, Some(Err(Fault::Cut)))
+        })
     }
 
     /// The sequence number that the next record should have.
