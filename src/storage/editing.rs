@@ -35,8 +35,9 @@ pub(super) trait Edits<'k> {
     /// Edits that cell: what it is to be is appended to `out`.
     fn edit(&mut self, stored: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Edit, StorageError>;
 
-    /// The block of that cell is damaged. If this returns, what cannot be read of it counts as absent.
-    fn damaged(&mut self) -> Result<(), StorageError>;
+    /// The block of that cell is damaged. Whether what cannot be read of it counts as absent from now on: otherwise it stays as it
+    /// is, and each of its edits is made of no cell and comes to nothing.
+    fn damaged(&mut self) -> Result<bool, StorageError>;
 }
 
 type Blocks<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
@@ -111,10 +112,13 @@ impl Editor {
             rest = &stored[..block::sound_bytes(stored, &bound)];
             is_changed = rest.len() < stored.len();
         }
-        if is_changed {
-            edits.damaged()?;
-        }
         let is_in_it = |place: &CellPlace<'_>| region(*place) == (map_id, partition) && place.2 <= &*bound;
+        if is_changed && !edits.damaged()? {
+            while edits.next().as_ref().is_some_and(is_in_it) {
+                edits.edit(None, out)?;
+            }
+            return Ok(None);
+        }
         while let Some((.., key)) = edits.next().filter(is_in_it) {
             let (before, behind) = rest.split_at(block::bytes_before(rest, key));
             out.extend_from_slice(before);

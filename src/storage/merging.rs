@@ -253,10 +253,10 @@ impl<'a> Edits<'a> for Records<'a> {
         Ok(if merged.is_changed { Edit::Written } else { Edit::Kept })
     }
 
-    fn damaged(&mut self) -> Result<(), StorageError> {
+    fn damaged(&mut self) -> Result<bool, StorageError> {
         let Some(place) = self.places.first().filter(|_| !self.salvages) else {
             self.folded.damaged += 1;
-            return Ok(());
+            return Ok(true);
         };
         let map = &self.maps[place.region.map as usize];
         Err(StorageError::damaged_block(&map.name, place.region.partition))

@@ -27,7 +27,7 @@ pub struct Swept {
     pub examined: u64,
     /// Cells that lost a removal or are gone.
     pub forgotten: u64,
-    /// Images that are damaged; they are left as they are.
+    /// Images, and blocks, that are damaged; they are left as they are.
     pub damaged: u64,
     /// The walk has come to the end and will begin anew.
     pub is_complete: bool,
@@ -167,28 +167,35 @@ impl Sweep {
     fn write(&mut self, writing: &Writing<'_>) -> Result<(), StorageError> {
         let mut blocks = writing.transaction.open_table(BLOCKS).map_err(failed)?;
         let mut editor = Editor::default();
-        let mut edits = Changes(&self.changes);
+        let mut edits = Changes { left: &self.changes, made: 0 };
         while let Some(edited) = editor.edit_block(&mut blocks, &mut edits)? {
             writing.write_out()?;
             self.used += edited.used;
         }
-        self.swept.forgotten = self.changes.len() as u64;
+        self.swept.forgotten = edits.made;
         drop(blocks);
         writing.raise_pruned_through(&self.forgotten)
     }
 }
 
-/// What is still to be changed.
-struct Changes<'a>(&'a [(Vec<u8>, Change)]);
+struct Changes<'a> {
+    /// What is still to be changed.
+    left: &'a [(Vec<u8>, Change)],
+    made: u64,
+}
 
 impl<'a> Edits<'a> for Changes<'a> {
     fn next(&self) -> Option<CellPlace<'a>> {
-        self.0.first().and_then(|(place, _)| split_cell_key(place))
+        self.left.first().and_then(|(place, _)| split_cell_key(place))
     }
 
-    fn edit(&mut self, _: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Edit, StorageError> {
-        let Some(((_, change), rest)) = self.0.split_first() else { return Ok(Edit::Kept) };
-        self.0 = rest;
+    fn edit(&mut self, stored: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Edit, StorageError> {
+        let Some(((_, change), left)) = self.left.split_first() else { return Ok(Edit::Kept) };
+        self.left = left;
+        if stored.is_none() {
+            return Ok(Edit::Kept);
+        }
+        self.made += 1;
         Ok(match change {
             Change::Remove => Edit::Removed,
             Change::Replace(image) => {
@@ -198,8 +205,8 @@ impl<'a> Edits<'a> for Changes<'a> {
         })
     }
 
-    /// What could be read was.
-    fn damaged(&mut self) -> Result<(), StorageError> {
-        Ok(())
+    /// What is to be forgotten is no reason to lose what a backup or `--salvage` might still read.
+    fn damaged(&mut self) -> Result<bool, StorageError> {
+        Ok(false)
     }
 }

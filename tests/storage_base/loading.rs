@@ -6,7 +6,7 @@ use annulus::crdt::Time;
 use annulus::handover::Image;
 use annulus::limits::LOOKED_UP_BYTES_MAX;
 use annulus::storage::{LoadRequest, StorageError};
-use redb::{Database, TableDefinition};
+use redb::{Database, ReadableTable, TableDefinition};
 
 use crate::crdt_histories::{Change, What, each_seed, node};
 use crate::disks::{MemoryDisk, TempFolder, each_seed_on_each_disk, on_each_disk};
@@ -141,7 +141,7 @@ fn a_damaged_image_or_block_is_named_and_left_out_by_salvage() {
         let mut journal = JournalFiles::new(&disk);
         base.fold(&disk, &journal.write(&records_of("todos", &accepted)), EPOCH).unwrap();
         drop(base);
-        overwrite_block(&folder, block);
+        overwrite_block(&folder, |_| block.to_vec());
 
         let base = open_base(&disk);
         let request = LoadRequest { map: "todos", owner: 0, shards: 1, forget_before: Time::ZERO };
@@ -163,8 +163,8 @@ fn a_damaged_image_or_block_is_named_and_left_out_by_salvage() {
     }
 }
 
-/// Puts that in the place of the block of `key-3`, which has a partition for itself.
-fn overwrite_block(folder: &TempFolder, block: &[u8]) {
+/// Puts what is made of the block of `key-3` of `todos`, which has a partition for itself, in its place.
+pub fn overwrite_block(folder: &TempFolder, made_of: impl FnOnce(&[u8]) -> Vec<u8>) {
     const BLOCKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("blocks");
     let database = Database::open(folder.0.join("base.redb")).expect("it is whole");
     let writing = database.begin_write().expect("it is whole");
@@ -172,7 +172,8 @@ fn overwrite_block(folder: &TempFolder, block: &[u8]) {
         let mut blocks = writing.open_table(BLOCKS).expect("it is whole");
         let partition = annulus::mesh::partition(HASHER.key(HASHER.map("todos"), "key-3"));
         let entry_key = [&[0, 0, 0, 0][..], &partition.to_be_bytes(), &[0xFF]].concat();
-        assert!(blocks.insert(&*entry_key, block).expect("it is whole").is_some());
+        let block = made_of(blocks.get(&*entry_key).expect("it is whole").expect("it is there").value());
+        blocks.insert(&*entry_key, &*block).expect("it is whole");
     }
     writing.commit().expect("it is whole");
     drop(database);

@@ -1,10 +1,12 @@
 //! What the sweep takes out of the base: what may be forgotten, all of it, and nothing else.
 
 use annulus::crdt::{MapType, Time};
+use annulus::storage::LoadRequest;
 
 use crate::crdt_histories::{Change, What, node};
-use crate::disks::{MemoryDisk, each_seed_on_each_disk};
+use crate::disks::{MemoryDisk, TempFolder, each_seed_on_each_disk};
 use crate::journal_files::{EPOCH, JournalFiles};
+use crate::loading::overwrite_block;
 use crate::model::{Accepted, TYPES, accepted_history, load, no_tail, open_base, records_of, state_of};
 
 /// Goal: the sweep and the pruning of a map in memory forget the same. Method: both, at a random tick.
@@ -55,6 +57,31 @@ fn a_value_that_ended_before_is_gone_and_every_cursor_is_too_old() {
     let keys: Vec<_> = loaded.state.keys().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
     assert_eq!(keys, ["ends", "stays"]);
     assert_eq!(loaded.pruned_through, Time::new(9_000, 0));
+}
+
+/// Goal: a sweep has no part of a block go because it cannot be read. Method: a value that has ended, with damage behind it in its
+/// block, is swept by walks that see the damage and by one that stops before.
+#[test]
+fn a_damaged_block_stays_as_it_is() {
+    for budget in [1, 100] {
+        let folder = TempFolder::new();
+        let disk = annulus::storage::HostDisk::new(&folder.0).unwrap();
+        let base = open_base(&disk);
+        let at = annulus::crdt::Stamp { time: Time::new(10, 0), node: node(1) };
+        let what = What::Lww { at, value: Some(b"1".to_vec()), expires_ms: 499 };
+        let ended = Accepted { change: Change { key: b"key-3".to_vec(), what }, applied: Time::new(10, 0) };
+        base.fold(&disk, &JournalFiles::new(&disk).write(&records_of("todos", [&ended])), EPOCH).unwrap();
+        drop(base);
+        overwrite_block(&folder, |block| [block, b"nonsense"].concat());
+
+        let base = open_base(&disk);
+        for _ in 0..3 {
+            assert_eq!(base.sweep(Time::new(500, 0), 9_000, budget).unwrap().forgotten, 0);
+        }
+        let request = LoadRequest { map: "todos", owner: 0, shards: 1, forget_before: Time::ZERO };
+        let error = base.load(&no_tail(), &request, &mut |_| true).unwrap_err().to_string();
+        assert!(error.contains("partition") && error.contains("\"todos\""), "{error}");
+    }
 }
 
 /// Goal: a write that the owner took, because it had forgotten the removal that is newer, is not lost when the
