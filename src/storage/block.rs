@@ -76,6 +76,11 @@ pub(super) fn sound_bytes(block: &[u8], bound: &[u8]) -> usize {
     block.len() - cells.rest.len()
 }
 
+/// Whether all of a block can be read.
+pub(super) fn is_sound(block: &[u8], bound: &[u8]) -> bool {
+    cells(block, bound).all(|cell| cell.is_ok())
+}
+
 /// Of cells that are sound, bytes of those before a key.
 pub(super) fn bytes_before(cells: &[u8], key: &[u8]) -> usize {
     let mut rest = cells;

@@ -147,7 +147,7 @@ impl Editor {
         Ok(is_changed.then_some(stored.len()))
     }
 
-    /// Takes in the block before, if both are small enough, and removes that.
+    /// Takes in the block before, if both are small enough and it is sound, and removes that.
     fn join_with_last(&mut self, blocks: &mut Blocks<'_>, edited: &mut Edited) -> Result<(), StorageError> {
         let Self { entry_key, out } = self;
         let before = (Bound::Unbounded, Bound::Excluded(&**entry_key));
@@ -155,8 +155,9 @@ impl Editor {
         let Some((last_key, last)) = last.map(|(key, block)| (key.value().to_vec(), block)) else {
             return Ok(());
         };
-        let is_neighbour = split_cell_key(&last_key).map(region) == split_cell_key(entry_key).map(region);
-        if !is_neighbour || !block::may_join(last.value(), out) {
+        let Some(place @ (.., bound)) = split_cell_key(&last_key) else { return Ok(()) };
+        let is_neighbour = split_cell_key(entry_key).map(region) == Some(region(place));
+        if !is_neighbour || !block::may_join(last.value(), out) || !block::is_sound(last.value(), bound) {
             return Ok(());
         }
         edited.used -= (last_key.len() + last.value().len()) as i64;

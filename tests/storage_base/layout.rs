@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use annulus::crdt::{Stamp, Time};
 use annulus::handover::Image;
 use annulus::mesh::partition;
-use annulus::storage::{Base, Disk, DiskFile, LoadRequest};
+use annulus::storage::{Base, Disk, DiskFile, HostDisk, LoadRequest};
 use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition};
 
 use crate::crdt_histories::{Change, Random, What, each_seed, node};
-use crate::disks::MemoryDisk;
+use crate::disks::{MemoryDisk, TempFolder};
 use crate::journal_files::{EPOCH, JournalFiles};
+use crate::loading::change_blocks;
 use crate::model::{Accepted, HASHER, no_tail, open_base, records_of};
 
 pub const BLOCKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("blocks");
@@ -188,6 +189,40 @@ fn cells_that_were_deleted_leave_few_blocks_and_then_none() {
     assert!((35..60).contains(&all), "{blocks:?}");
     assert!(tenth <= all / 5, "{blocks:?}");
     assert_eq!(none, 0);
+}
+
+/// Goal: damage takes no cell of another block with it. Method: the second block of a partition shrinks, so that it would take in the
+/// first one, which is small and damaged.
+#[test]
+fn a_damaged_block_is_not_joined_with_its_neighbour() {
+    const DAMAGED: &[u8] = b"nonsense that is no cell";
+    let folder = TempFolder::new();
+    let disk = HostDisk::new(&folder.0).expect("it is whole");
+    let mut journal = JournalFiles::new(&disk);
+    let keys = keys_of_a_partition(100);
+    let sets: Vec<_> = keys.iter().map(|key| set(key, 1, Some(100))).collect();
+    let base = open_base(&disk);
+    base.fold(&disk, &journal.write(&records_of("m", &sets)), EPOCH).expect("it is whole");
+    drop(base);
+    let mut entries = Vec::new();
+    change_blocks(&folder, |blocks| {
+        let keys = blocks.iter().expect("it is whole").take(2);
+        entries = keys.map(|entry| entry.expect("it is whole").0.value().to_vec()).collect();
+        blocks.insert(&*entries[0], DAMAGED).expect("it is whole");
+    });
+    let of_second = |key: &&String| entries[0][6..] < *key.as_bytes() && *key.as_bytes() <= entries[1][6..];
+    let deletes: Vec<_> = keys.iter().filter(of_second).skip(1).map(|key| set(key, 2, None)).collect();
+    assert!(deletes.len() > 10);
+
+    let base = open_base(&disk);
+    base.fold(&disk, &journal.write(&records_of("m", &deletes)), EPOCH).expect("it is whole");
+    while !base.sweep(Time::new(9, 0), 0, 100).expect("it is whole").is_complete {}
+    drop(base);
+    change_blocks(&folder, |blocks| {
+        let bytes = |entry: &[u8]| blocks.get(entry).unwrap().map(|block| block.value().to_vec());
+        assert_eq!(bytes(&entries[0]).as_deref(), Some(DAMAGED));
+        assert!(bytes(&entries[1]).is_some_and(|block| block.len() < 300), "it has one cell");
+    });
 }
 
 /// Counts bytes that are read from the base and written to it.

@@ -6,11 +6,12 @@ use annulus::crdt::Time;
 use annulus::handover::Image;
 use annulus::limits::LOOKED_UP_BYTES_MAX;
 use annulus::storage::{LoadRequest, StorageError};
-use redb::{Database, ReadableTable, TableDefinition};
+use redb::{Database, ReadableTable, Table};
 
 use crate::crdt_histories::{Change, What, each_seed, node};
 use crate::disks::{MemoryDisk, TempFolder, each_seed_on_each_disk, on_each_disk};
 use crate::journal_files::{EPOCH, JournalFiles};
+use crate::layout::BLOCKS;
 use crate::model::{
     Accepted, HASHER, TYPES, accepted_history, load, no_tail, open_base, part, records_of, recovered_tail,
     state_of,
@@ -165,16 +166,19 @@ fn a_damaged_image_or_block_is_named_and_left_out_by_salvage() {
 
 /// Puts what is made of the block of `key-3` of `todos`, which has a partition for itself, in its place.
 pub fn overwrite_block(folder: &TempFolder, made_of: impl FnOnce(&[u8]) -> Vec<u8>) {
-    const BLOCKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("blocks");
-    let database = Database::open(folder.0.join("base.redb")).expect("it is whole");
-    let writing = database.begin_write().expect("it is whole");
-    {
-        let mut blocks = writing.open_table(BLOCKS).expect("it is whole");
-        let partition = annulus::mesh::partition(HASHER.key(HASHER.map("todos"), "key-3"));
-        let entry_key = [&[0, 0, 0, 0][..], &partition.to_be_bytes(), &[0xFF]].concat();
+    let partition = annulus::mesh::partition(HASHER.key(HASHER.map("todos"), "key-3"));
+    let entry_key = [&[0, 0, 0, 0][..], &partition.to_be_bytes(), &[0xFF]].concat();
+    change_blocks(folder, |blocks| {
         let block = made_of(blocks.get(&*entry_key).expect("it is whole").expect("it is there").value());
         blocks.insert(&*entry_key, &*block).expect("it is whole");
-    }
+    });
+}
+
+/// Has redb itself change the blocks of a base that nobody has open.
+pub fn change_blocks(folder: &TempFolder, change: impl FnOnce(&mut Table<'_, &[u8], &[u8]>)) {
+    let database = Database::open(folder.0.join("base.redb")).expect("it is whole");
+    let writing = database.begin_write().expect("it is whole");
+    change(&mut writing.open_table(BLOCKS).expect("it is whole"));
     writing.commit().expect("it is whole");
     drop(database);
     // They are not of this.
