@@ -265,6 +265,9 @@ impl Sets {
                 Ok(())
             }
             Reply::Bulk(None) => Err(Failure::Lost(format!("key c{from}-{sequence} is not in the database"))),
+            Reply::Simple(b"OK") => Err(Failure::Duplicated(format!(
+                "connection {from} got a reply of SET after each had its own"
+            ))),
             other => Err(Failure::Wrong(format!("GET c{from}-{sequence} was answered with {other:?}"))),
         }
     }
