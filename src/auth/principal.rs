@@ -40,14 +40,6 @@ impl Principal {
 }
 
 impl Standing {
-    /// What an identity may do, unless what it was believed by does not count any more.
-    pub fn grant(&self, identity: &Identity, proof: &Proof) -> Option<Grant> {
-        if self.revocations.are_about(identity, proof) {
-            return None;
-        }
-        Some(self.granted(identity))
-    }
-
     /// What an identity may do, whatever it was believed by.
     pub fn granted(&self, identity: &Identity) -> Grant {
         match &self.rules {
@@ -56,10 +48,8 @@ impl Standing {
         }
     }
 
-    /// Who shows nothing.
-    pub fn anonymous(&self) -> Principal {
-        let identity = Identity::anonymous();
-        let grant = self.granted(&identity);
-        Principal { identity, grant, proof: Proof::Nothing }
+    /// What one may do who shows nothing.
+    pub fn anonymous(&self) -> Grant {
+        self.granted(&Identity::anonymous())
     }
 }

@@ -94,7 +94,7 @@ impl Shard {
     }
 
     /// Whom the desk has believed, as what is in force now has it: that may be something else than when the desk was asked.
-    pub(super) fn still_believed(&self, principal: Arc<Principal>) -> Result<Arc<Principal>, Refused> {
+    pub(super) fn still_believed(&mut self, principal: Arc<Principal>) -> Result<Arc<Principal>, Refused> {
         let standing = self.access.standing();
         if standing.revocations.are_about(&principal.identity, &principal.proof) {
             return Err(Refused::Revoked);
@@ -103,6 +103,7 @@ impl Shard {
         if principal.grant.is_of(standing.rules.as_ref()) {
             return Ok(principal);
         }
+        self.turn.spend(work::PASSED_OVER * standing.rules.as_ref().map_or(0, |rules| rules.len()) as u64);
         let grant = standing.granted(&principal.identity);
         Ok(if grant == principal.grant { principal } else { Arc::new(principal.with(grant)) })
     }
@@ -135,8 +136,7 @@ impl Shard {
                 self.set_due(id, (Due::Token, due_ms));
             }
             None => {
-                let anonymous = Arc::clone(self.access.anonymous());
-                let grant = self.access.enter(&anonymous);
+                let grant = self.access.enter_anonymous();
                 self.set_grant(id, grant);
             }
         }
@@ -188,13 +188,17 @@ impl Shard {
     /// Makes a connection one of a principal.
     fn be(&mut self, id: ConnectionId, principal: Arc<Principal>) {
         self.join_user(id, &principal);
-        let grant = self.access.enter(&principal);
         let due = Due::first(&principal, self.turn.now);
+        self.set_principal(id, principal);
+        self.set_due(id, due);
+    }
+
+    fn set_principal(&mut self, id: ConnectionId, principal: Arc<Principal>) {
+        let grant = self.access.enter(&principal.grant);
         if let Some(connection) = self.clients.get_mut(id) {
             connection.principal = Some(principal);
         }
         self.set_grant(id, grant);
-        self.set_due(id, due);
     }
 
     /// Puts a grant in the place of the one that a connection has.
@@ -260,50 +264,33 @@ impl Shard {
                 return self.access.set_review(Some(Review { slot, ..review }));
             }
             self.turn.spend(work::PASSED_OVER);
-            match self.clients.in_slot(slot) {
-                Some((id, Phase::Open)) if review.are_rules_new => self.review_identity(id),
-                Some((id, Phase::Open)) => self.review_revocation(id),
-                _ => {}
+            if let Some((id, Phase::Open)) = self.clients.in_slot(slot) {
+                self.review_identity(id, review.are_rules_new);
             }
         }
         self.access.set_review(None);
     }
 
-    /// Ends a connection that was revoked.
-    fn review_revocation(&mut self, id: ConnectionId) {
-        let Some(principal) = self.clients.get(id).and_then(|found| found.principal.as_ref()) else { return };
-        if self.access.standing().revocations.are_about(&principal.identity, &principal.proof) {
-            self.refuse_identity(id, None, Refused::Revoked);
-        }
-    }
-
-    fn review_identity(&mut self, id: ConnectionId) {
-        self.turn.spend(work::FRAME);
+    fn review_identity(&mut self, id: ConnectionId, are_rules_new: bool) {
         let Some(connection) = self.clients.get(id) else { return };
-        let Some(principal) = connection.principal.clone() else {
-            if connection.grant != GrantId::NOTHING {
-                let anonymous = Arc::clone(self.access.anonymous());
-                let grant = self.access.enter(&anonymous);
+        let (before, grant) = (connection.principal.clone(), connection.grant);
+        if are_rules_new {
+            self.turn.spend(work::FRAME);
+        }
+        let Some(before) = before else {
+            if are_rules_new && grant != GrantId::NOTHING {
+                let grant = self.access.enter_anonymous();
                 self.set_grant(id, grant);
             }
             return;
         };
-        let standing = self.access.standing();
-        let rules = standing.rules.as_ref().map_or(0, |rules| rules.len());
-        let grant = standing.grant(&principal.identity, &principal.proof);
-        self.turn.spend(work::PASSED_OVER * rules as u64);
-        self.join_user(id, &principal);
-        match grant {
-            None => self.refuse_identity(id, None, Refused::Revoked),
-            Some(grant) if grant == principal.grant => {}
-            Some(grant) => {
-                let principal = Arc::new(principal.with(grant));
-                let grant = self.access.enter(&principal);
-                if let Some(connection) = self.clients.get_mut(id) {
-                    connection.principal = Some(principal);
-                }
-                self.set_grant(id, grant);
-            }
+        if are_rules_new {
+            self.join_user(id, &before);
+        }
+        match self.still_believed(Arc::clone(&before)) {
+            Err(refused) => self.refuse_identity(id, None, refused),
+            Ok(principal) if Arc::ptr_eq(&principal, &before) => {}
+            Ok(principal) => self.set_principal(id, principal),
         }
     }
 

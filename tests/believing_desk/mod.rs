@@ -11,7 +11,10 @@ pub fn believe(standing: &Standing, token: &str) -> Result<Arc<Principal>, Refus
     let claims = token.replace('\'', "\"");
     let claims: Claims = serde_json::from_str(&claims).map_err(|_| Refused::Token(TokenError::Malformed))?;
     let identity = Identity::of_claims(&claims, "roles").map_err(|bad| Refused::Token(bad.into()))?;
-    let grant = standing.grant(&identity, &Proof::Token).ok_or(Refused::Revoked)?;
+    if standing.revocations.are_about(&identity, &Proof::Token) {
+        return Err(Refused::Revoked);
+    }
+    let grant = standing.granted(&identity);
     Ok(Arc::new(Principal { identity, grant, proof: Proof::Token }))
 }
 

@@ -58,7 +58,7 @@ fn what_is_revoked_is_known_to_all_within_a_second() {
         replace(config.revoked.as_deref().unwrap(), &revoked.text());
         let standing = shards.other_standing();
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-        let is_revoked = standing.grant(&principal.identity, &principal.proof).is_none();
+        let is_revoked = standing.revocations.are_about(&principal.identity, &principal.proof);
         assert_eq!(is_revoked, round > 0);
     }
     assert_eq!(shards.judge(1, &token).unwrap_err(), Refused::Revoked);
@@ -92,7 +92,7 @@ fn api_keys_come_and_go_at_once() {
     keys.remove("backend");
     replace(path, &keys.text());
     let standing = shards.other_standing();
-    assert!(standing.grant(&principal.identity, &principal.proof).is_none());
+    assert!(standing.revocations.are_about(&principal.identity, &principal.proof));
     assert_eq!(shards.judge(1, &key).unwrap_err(), Refused::UnknownKey);
 }
 

@@ -222,7 +222,10 @@ impl Desk {
         if identity.expires_ms.is_some_and(|expires_ms| expires_ms <= unix_ms) {
             return Err(Refused::Token(TokenError::Expired));
         }
-        let grant = self.standing.grant(&identity, &Proof::Token).ok_or(Refused::Revoked)?;
+        if self.standing.revocations.are_about(&identity, &Proof::Token) {
+            return Err(Refused::Revoked);
+        }
+        let grant = self.standing.granted(&identity);
         Ok(Arc::new(Principal { identity, grant, proof: Proof::Token }))
     }
 }

@@ -180,17 +180,17 @@ fn an_api_key_names_a_user_until_it_is_withdrawn() {
     assert!(desk.believe(&key, NOW_MS).is_ok());
     assert_eq!((&*principal.identity.user, principal.identity.has_role("service")), ("key:backend", true));
     let Principal { identity, proof, .. } = &*principal;
-    assert!(desk.standing().grant(identity, proof).is_some());
+    assert!(!desk.standing().revocations.are_about(identity, proof));
     // Another of the same name is another key: who came with the first has to go.
     let before = api_keys.clone();
     api_keys.remove("backend").expect("it was there");
     let second = create(&mut api_keys, 2).expect("a key");
     desk.set_api_keys(api_keys);
-    assert!(desk.standing().grant(identity, proof).is_none());
+    assert!(desk.standing().revocations.are_about(identity, proof));
     assert_eq!(refused(&mut desk, &key, NOW_MS), Some(Refused::UnknownKey));
     assert!(desk.believe(&second, NOW_MS).is_ok());
     desk.set_api_keys(before);
-    assert!(desk.standing().grant(identity, proof).is_some() && desk.believe(&key, NOW_MS).is_ok());
+    assert!(!desk.standing().revocations.are_about(identity, proof) && desk.believe(&key, NOW_MS).is_ok());
     assert_eq!(desk.counts().verifications, 0);
 }
 
@@ -205,7 +205,7 @@ fn an_api_key_whose_line_is_changed_is_what_it_says_now() {
     let Principal { identity, proof, .. } = &*desk.believe(&key, NOW_MS).expect("it is there");
     let fewer = api_keys.text().replace("admin", "reader");
     desk.set_api_keys(ApiKeys::parse(&fewer).expect("a file of keys"));
-    assert!(desk.standing().grant(identity, proof).is_none(), "who came with it has to come again");
+    assert!(desk.standing().revocations.are_about(identity, proof), "who came with it has to come again");
     let now = desk.believe(&key, NOW_MS).expect("it is there");
     assert!(now.identity.has_role("reader") && !now.identity.has_role("admin"));
 }

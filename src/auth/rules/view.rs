@@ -197,6 +197,11 @@ impl Parts {
         hasher.finish()
     }
 
+    /// Whether they allow something of a key, as far as that alone decides.
+    pub fn allow_key(&self, map: &str, key: &str, asked: &mut Asked) -> bool {
+        self.fields(&Facts::new(map, key, None, None), asked).is_some()
+    }
+
     /// Which fields of a value they allow; `None`: not the value at all.
     pub fn fields(&self, facts: &Facts<'_>, asked: &mut Asked) -> Option<Fields> {
         let mut allowed: Option<Fields> = None;

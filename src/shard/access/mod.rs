@@ -21,9 +21,8 @@ use grants::Grants;
 
 use super::commons::DialectIndex;
 use super::turn::Turn;
-use super::work;
-use crate::auth::rules::{Action, Asked, Facts, View};
-use crate::auth::{Principal, Standing};
+use crate::auth::Standing;
+use crate::auth::rules::{Action, Asked, Grant, View};
 use crate::config::AuthMode;
 use crate::handover::{DeskPort, FromDesk, Verify};
 use crate::limits::TOKENS_WAITING_BYTES_MAX;
@@ -36,7 +35,8 @@ pub struct Access {
     mode: AuthMode,
     desk: Option<DeskPort>,
     standing: Arc<Standing>,
-    anonymous: Arc<Principal>,
+    /// Of who shows nothing.
+    anonymous: Grant,
     grants: Grants,
     /// What the desk had no room for yet.
     unsent: VecDeque<Verify>,
@@ -92,7 +92,7 @@ pub enum Awaited {
 
 impl Access {
     pub fn new(mode: AuthMode, standing: Arc<Standing>, desk: Option<DeskPort>) -> Self {
-        let anonymous = Arc::new(standing.anonymous());
+        let anonymous = standing.anonymous();
         Self {
             mode,
             desk,
@@ -126,10 +126,8 @@ impl Access {
     }
 
     /// Whether one more credential of so many bytes may wait for the desk.
-    pub const fn has_room(&self, bytes: usize) -> bool {
-        let waiting =
-            if self.waiting_bytes > self.unsent_bytes { self.waiting_bytes } else { self.unsent_bytes };
-        waiting + bytes <= TOKENS_WAITING_BYTES_MAX
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.waiting_bytes.max(self.unsent_bytes) + bytes <= TOKENS_WAITING_BYTES_MAX
     }
 
     /// Bytes of what waits for the desk.
@@ -213,14 +211,14 @@ impl Access {
         Some(awaited)
     }
 
-    /// Who shows nothing.
-    pub const fn anonymous(&self) -> &Arc<Principal> {
-        &self.anonymous
+    /// Takes note of a grant that a connection has from now on.
+    pub fn enter(&mut self, grant: &Grant) -> GrantId {
+        self.grants.take(grant)
     }
 
-    /// Takes note of a grant that a connection has from now on.
-    pub fn enter(&mut self, principal: &Principal) -> GrantId {
-        self.grants.take(&principal.grant)
+    /// The same for a connection that shows nothing.
+    pub fn enter_anonymous(&mut self) -> GrantId {
+        self.grants.take(&self.anonymous)
     }
 
     /// A connection has this grant no longer.
@@ -249,8 +247,8 @@ impl Access {
             View::None => false,
             View::Parts(parts) => {
                 let mut asked = Asked::default();
-                let may = parts.fields(&Facts::new(name, "", None, None), &mut asked).is_some();
-                turn.spend(work::PASSED_OVER * asked.work as u64);
+                let may = parts.allow_key(name, "", &mut asked);
+                turn.count_asked(asked);
                 may
             }
         }
@@ -265,7 +263,7 @@ impl Access {
     pub fn stand(&mut self, standing: Arc<Standing>) {
         let rules = [&self.standing, &standing].map(|standing| standing.rules.as_ref().map(Arc::as_ptr));
         let are_rules_new = rules[0] != rules[1] || self.review.is_some_and(|review| review.are_rules_new);
-        self.anonymous = Arc::new(standing.anonymous());
+        self.anonymous = standing.anonymous();
         self.standing = standing;
         self.review = Some(Review { slot: 0, are_rules_new });
     }
