@@ -230,6 +230,11 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// Any number: what happens to have the same is taken for the same, as seldom as that happens.
+    pub fn any(&mut self) -> u64 {
+        self.next()
+    }
+
     /// A number in `0..bound`, nearly uniform; 0 for an empty range.
     pub fn below(&mut self, bound: u64) -> u64 {
         if bound == 0 { 0 } else { self.next() % bound }
