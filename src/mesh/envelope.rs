@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::entry::length;
 use super::{
-    Balance, ConnectionId, Enter, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo,
-    ShardIndex, Spent, SubscriptionRef, TurnedAway, Writer,
+    Balance, ConnectionId, DirectAnswer, DirectPush, DirectRequest, Enter, Filter, MemberChanged, Merged,
+    PackedRead, PackedWrite, ReadPart, ReplyTo, ShardIndex, Spent, SubscriptionRef, TurnedAway, Writer,
 };
 use crate::auth::rules::Parts;
 use crate::crdt::{CellName, MapType, Time};
@@ -65,6 +65,8 @@ pub enum Item {
     },
     Spent(Box<Spent>),
     Balance(Box<Balance>),
+    /// A message for connections of a user whose home is the sender.
+    Direct(Box<DirectPush>),
     Clear(ClearStep),
 }
 
@@ -124,6 +126,7 @@ pub enum Request {
         address: std::net::IpAddr,
     },
     Enter(Box<Enter>),
+    Direct(Box<DirectRequest>),
     /// Answer with all members of `room`, and send its changes from then on.
     WatchRoom {
         reply: ReplyTo,
@@ -199,6 +202,7 @@ pub enum Answer {
         reply: ReplyTo,
         outcome: Result<(), Reject>,
     },
+    Direct(Box<DirectAnswer>),
     Metrics {
         reply: ReplyTo,
         metrics: Box<Metrics>,

@@ -2,6 +2,7 @@
 //! carrying at most one envelope a turn. FIFO order is what snapshots, cursors and conflation rest on.
 
 mod address;
+mod direct;
 mod entry;
 mod envelope;
 mod filter;
@@ -14,6 +15,10 @@ mod user;
 mod write;
 
 pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
+pub use direct::{
+    AnnounceRequest, Audience, BlockRequest, Direct, DirectAnswer, DirectPush, DirectRequest, Directs,
+    FetchRequest, Fetched, MessageId, NotSent, SendRequest, SendingId, Sent,
+};
 pub use entry::{Entries, Entry, EntryPacker, EntryState, TaggedValue, TaggedValues, length};
 pub use envelope::{
     Answer, Changes, ClearStep, DigestPart, Envelope, Item, Request, Round, SetPlace, Span, WalkAnswer,
@@ -22,7 +27,7 @@ pub use envelope::{
 pub use filter::Filter;
 pub use member::{Member, MemberChanged, Members};
 pub use outgoing::Outgoing;
-pub use partition::{KeyHasher, ShardSet, owner, partition, partitions_of, shard_index};
+pub use partition::{KeyHasher, ShardSet, USER_MAP, owner, partition, partitions_of, shard_index};
 pub use queue::{Receiver, Sender};
 pub use read::{KeyList, PackedRead, Read, ReadPart};
 pub use user::{Balance, Enter, Paid, Payer, Spent, TurnedAway};

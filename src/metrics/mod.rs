@@ -150,6 +150,18 @@ metrics! {
         publish_deliveries => "annulus_publish_deliveries_total",
         /// Such messages that a subscriber missed because it was over the soft outbound limit.
         publishes_missed => "annulus_publishes_missed_total",
+        /// Direct messages that clients have sent, to a user or to many.
+        directs_sent => "annulus_direct_sends_total",
+        /// Direct messages to a user that were refused.
+        directs_refused => "annulus_direct_refused_total",
+        /// Direct messages handed to connections of users.
+        direct_deliveries => "annulus_direct_deliveries_total",
+        /// Times a connection over the soft outbound limit was sent direct messages later, once it had drained.
+        directs_delayed => "annulus_direct_delays_total",
+        /// Direct messages to many that a connection missed because it was over the soft outbound limit.
+        directs_missed => "annulus_direct_missed_total",
+        /// Direct messages that a limit of the queue of their user has cost before it had acknowledged them.
+        directs_dropped => "annulus_direct_dropped_total",
         /// Turns of the shards.
         turns => "annulus_turns_total",
     }
@@ -170,6 +182,10 @@ metrics! {
         presence_members => "annulus_presence_members",
         /// Watches of rooms.
         presence_watches => "annulus_presence_watches",
+        /// Direct messages that are kept until their users acknowledge them.
+        directs_queued => "annulus_direct_queued",
+        /// Bytes of these, and of the names of users who are blocked.
+        direct_bytes => "annulus_direct_bytes",
         /// Maps held; a map counts once for each shard that owns cells of it.
         maps => "annulus_maps",
         /// Maps held by the shard that decides their type, so that each counts once.

@@ -27,9 +27,11 @@ pub enum Use {
     Answers,
     /// What dialects remember of connections, with messages that have come in part, and what they make for many.
     Sessions,
+    /// Direct messages that are kept for users, and whom these have blocked.
+    Directs,
 }
 
-const USES: usize = 6;
+const USES: usize = 7;
 
 /// The soft limit of an outbox when there is hardly any memory: what it may hold and its peer still be asked for more.
 const SOFT_BYTES_MIN: usize = 16 << 10;
@@ -124,6 +126,11 @@ impl Account {
     /// Why an answer of any size must be refused, as outboxes hold so much by now.
     pub fn refuses_answers(&mut self, outbox_bytes: usize) -> Option<Reject> {
         (!self.has_room_beside(outbox_bytes)).then_some(Reject::Overloaded { retry_after_ms: RETRY_AFTER_MS })
+    }
+
+    /// Whether no more may be kept for users: it stays for long, so it may take a quarter of what clients may.
+    pub fn refuses_queued(&self, bytes: usize) -> bool {
+        self.is_full() || self.used(Use::Directs).saturating_add(bytes) > self.shares().1 / 4
     }
 
     /// Why states of members must not become `bytes` more: they stay, so they may take a quarter of what clients may.

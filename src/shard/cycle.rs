@@ -1,6 +1,7 @@
 //! The turn: what happens between two waits, in the one order in which it is right.
 
 use super::account::Use;
+use super::directs::Around;
 use super::{Command, Now, Shard};
 use crate::metrics::Metrics;
 use crate::wire::Close;
@@ -79,6 +80,7 @@ impl Shard {
         self.turn.account.set(Use::Outboxes, outboxes);
         self.turn.account.set(Use::Presence, rooms + self.clients.members_bytes());
         self.turn.account.set(Use::Waiting, self.maps.waiting_bytes() + self.access.waiting_bytes());
+        self.turn.account.set(Use::Directs, self.directs.counts().bytes);
         self.turn.account.set(Use::Sessions, self.clients.session_bytes());
         self.clients.collect_debts(&self.turn);
         while let Some((id, at_once)) = self.clients.next_due() {
@@ -91,7 +93,7 @@ impl Shard {
 
     /// Tells subscribers what the turn has changed, walkers what they lack, and watchers who is in their rooms.
     fn tell_changes(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, directs, .. } = self;
         feeds.flush_batches(turn, clients, maps);
         if !self.clearing.is_under_way() {
             feeds.run_walks(turn, clients, maps);
@@ -99,6 +101,12 @@ impl Shard {
         }
         rooms.remove_leavers(turn, clients, maps);
         rooms.answer_watches(turn, clients, maps, requests);
+        directs.expire(turn, maps);
+        if !self.clearing.is_under_way() {
+            let mut around = Around { turn, clients, maps, requests };
+            directs.answer_fetches(&mut around);
+            directs.go_on_announcing(&mut around);
+        }
     }
 
     /// Lets dialects go on with what lasts for more than a turn.
@@ -174,6 +182,11 @@ impl Shard {
                 .next_removal_ms()
                 .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
         );
+        sooner(
+            self.directs
+                .next_due_ms()
+                .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
+        );
         sooner(self.clients.next_ending_ms().map(|at_ms| at_ms * 1000));
         sooner(self.turn.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
         sooner(self.maps.next_load_check_ms().map(|at_ms| at_ms * 1000));
@@ -200,6 +213,7 @@ impl Shard {
             && (!self.turn.account.is_full()
                 && (self.feeds.has_walks()
                     || self.rooms.has_watches_to_answer()
+                    || self.directs.has_fetches()
                     || self.requests.may_read_on())
                 || self.has_deferred() && !self.maps.is_backlogged());
         let has_line = self.clients.line_len() > 0 || self.requests.unfinished_len() > 0;
@@ -217,6 +231,7 @@ impl Shard {
             || self.access.has_work_left()
             || self.feeds.has_undelivered()
             || self.rooms.has_to_tell()
+            || self.directs.has_announcements() && !self.clearing.is_under_way()
             || self.turn.storage_left
             || self.turn.outgoing.is_relieved()
             || has_requests && !self.turn.outgoing.any_waiting()

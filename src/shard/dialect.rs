@@ -8,6 +8,7 @@ use std::any::Any;
 
 use super::caller::Caller;
 use super::commons::{Commons, DialectIndex};
+use super::direct::{DirectEvent, DirectMessage};
 use super::outbox::{Frames, Parts, Personal};
 use super::outcomes::Outcomes;
 use super::{Now, Shard};
@@ -106,6 +107,14 @@ pub trait Dialect: Sync {
     /// understands the bodies of no other, unless they have agreed on it.
     fn published(&self, _message: Published<'_>, _out: &mut Vec<u8>) {}
 
+    /// Whether its connections are sent direct messages.
+    fn hears_directs(&self) -> bool {
+        false
+    }
+
+    /// Appends the frames that tell a connection of a direct message. They are made once for all that get it.
+    fn direct(&self, _message: DirectMessage<'_>, _out: &mut Vec<u8>) {}
+
     /// Whether a subscriber that wants its own changes wants this one.
     fn echoes(&self, _own: &Entry<'_>) -> bool {
         true
@@ -185,6 +194,8 @@ pub enum Event<'a> {
     /// All members of a room: the answer to a watch, or because the connection was too slow for the changes since. Who
     /// was removed while it was slow, it has been told.
     Members { ticket: Option<&'a Ticket>, room: &'a str, members: Members<'a> },
+    /// About direct messages.
+    Direct { ticket: Option<&'a Ticket>, event: DirectEvent<'a> },
 }
 
 impl Event<'_> {
@@ -197,7 +208,8 @@ impl Event<'_> {
             | Self::Rejected { .. }
             | Self::Authenticated { .. }
             | Self::Expiring { .. }
-            | Self::Digest { .. } => 0,
+            | Self::Digest { .. }
+            | Self::Direct { .. } => 0,
         }
     }
 }

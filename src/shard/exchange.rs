@@ -105,6 +105,7 @@ impl Shard {
                 Item::Displaced { connection } => self.clients.end_later(connection, End::Displaced),
                 Item::Spent(spent) => self.clients.budget_spent(&mut self.turn, from, *spent),
                 Item::Balance(balance) => self.clients.balance_told(&self.turn, *balance),
+                Item::Direct(push) => self.direct_pushed(from, &push, &bytes),
                 Item::Clear(step) => self.clear_step(from, step),
             }
         }
@@ -129,6 +130,7 @@ impl Shard {
                 let answer = Answer::MemberSet { reply, outcome: Err(reject) };
                 turn.outgoing.push(reply.shard, Item::Answer(answer));
             }
+            Request::Direct(request) => return self.refuse_direct(*request, reject),
             other => return Some(other),
         }
         None
@@ -152,6 +154,7 @@ impl Shard {
             Request::ReleaseType { map } => maps.type_released(turn, from, &map),
             Request::Admit { reply, address } => clients.admit(turn, reply, address),
             Request::Enter(enter) => self.enter_asked(*enter),
+            Request::Direct(request) => self.direct_asked(*request, bytes),
             Request::WatchRoom { reply, room } => rooms.room_watched(turn, reply, room),
             Request::UnwatchRoom { room } => rooms.room_unwatched(turn, from, &room),
             Request::SetMember { reply, room, member, state, clock } => {
@@ -201,6 +204,7 @@ impl Shard {
                 rooms::member_answered(turn, clients, requests, reply, outcome);
             }
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
+            Answer::Direct(answer) => self.direct_answered((from, journaled), *answer, bytes),
             Answer::Cleared { reply } => self.clear_answered(reply),
         }
     }

@@ -5,10 +5,11 @@
 //! simulator of the tests, sees the same server.
 //!
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
-//! folder are `impl Shard`: they put things in order.
+//! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, exchange, parked, clear } →
-//! pages → gauges → { rooms, feeds } → divided → requests → log → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, exchange, exchange_directs, parked, clear } →
+//! pages → gauges → { rooms, feeds, directs } → divided → requests → log → maps → clients → dialect → { outbox, outcomes, direct } →
+//! { allows, caller } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work }
 
@@ -31,12 +32,15 @@ mod commands;
 mod commons;
 mod cycle;
 mod dialect;
+mod direct;
 mod directory;
+mod directs;
 mod disconnect;
 mod divided;
 mod entry;
 mod events;
 mod exchange;
+mod exchange_directs;
 mod facade;
 mod feeds;
 mod frames;
@@ -65,6 +69,8 @@ pub use dialect::{
     About, Ack, AckLevel, Answered, Change, Dialect, Event, Health, MemberChange, MessageKind, Published,
     Session, SnapshotEnd,
 };
+pub use direct::{DirectAudience, DirectEvent, DirectMessage};
+pub use directs::{SendDirect, To};
 pub use feeds::{From, Subscribe};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};
 pub use pages::INDEX_TITLE;
@@ -85,6 +91,7 @@ use crate::wire::json::Parser;
 use access::Access;
 use clear::Clearing;
 use directory::Directory;
+use directs::Directs;
 use exchange::Deferred;
 use feeds::Feeds;
 use life::Life;
@@ -167,6 +174,7 @@ pub struct Shard {
     maps: Maps,
     feeds: Feeds,
     rooms: Rooms,
+    directs: Directs,
     requests: Requests,
     access: Access,
     directory: Directory,
@@ -210,6 +218,7 @@ impl Shard {
             maps: Maps::new(&shared, &turn, storage),
             feeds: Feeds::default(),
             rooms: Rooms::default(),
+            directs: Directs::default(),
             requests: Requests::new(shards),
             access: Access::new(shared.config.auth, Arc::default(), None),
             directory: Directory::new(&shared.config),

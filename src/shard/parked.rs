@@ -92,6 +92,7 @@ impl Shard {
             Request::Digest { reply, .. } => requests.answer_digest(turn, clients, reply, Err(reject)),
             Request::Walk(request) => feeds.refuse_walk(turn, clients, maps, (&request, reject)),
             Request::ClaimType { map, .. } => refuse_type(turn, parked.from, &map, reject),
+            Request::Direct(request) => self.give_up_direct(*request, reject),
             // Nothing else waits for a map.
             _ => {}
         }

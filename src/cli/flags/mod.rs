@@ -7,6 +7,7 @@
 mod connections;
 mod data;
 mod delivery;
+mod direct;
 mod identity;
 mod listening;
 mod logs;
@@ -29,6 +30,7 @@ use serde::Serialize;
 use super::action::Action;
 use connections::Connections;
 use delivery::Delivery;
+use direct::Direct;
 use listening::Listening;
 use logs::Logs;
 use stopping::Stopping;
@@ -62,6 +64,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     pub delivery: Delivery,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub direct: Direct,
     #[command(flatten)]
     #[serde(flatten)]
     pub synckit: SyncKit,

@@ -5,14 +5,16 @@
 //! encode/       what the server says      requests.rs    messages to commands of the shard
 //! strict.rs     what is probably a slip   faulty.rs      what can be read of a message that cannot be read whole
 //! slips.rs      refuses a slip            plain.rs       the usual write, read without the parser
+//! directs.rs    direct messages, likewise
 //! ```
 //!
-//! order: mod → requests → faulty → { plain, slips, operations } → { strict, encode, message }
+//! order: mod → requests → faulty → { plain, slips, operations, directs } → { strict, encode, message }
 
 pub mod encode;
 pub mod message;
 pub mod plain;
 
+mod directs;
 mod faulty;
 mod operations;
 mod requests;
@@ -23,7 +25,7 @@ pub use operations::Operations;
 
 use crate::mesh::{Entry, EntryState};
 use crate::shard::Caller;
-use crate::shard::{About, Change, Dialect, Event, MessageKind, Now, Session, Shard};
+use crate::shard::{About, Change, Dialect, DirectMessage, Event, MessageKind, Now, Session, Shard};
 use crate::wire::{Close, Payload, Reject};
 
 /// See the module.
@@ -79,9 +81,18 @@ impl Dialect for Native {
                 write_entries(out, entries);
                 encode::snapshot_end(out, end);
             }
+            Event::Direct { ticket, event } => encode::direct_event(out, ticket, event),
             // Nobody who speaks this watches a room.
             Event::Members { .. } => {}
         });
+    }
+
+    fn hears_directs(&self) -> bool {
+        true
+    }
+
+    fn direct(&self, message: DirectMessage<'_>, out: &mut Vec<u8>) {
+        encode::text_frame(out, |out| encode::direct(out, message));
     }
 
     fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {

@@ -25,6 +25,10 @@ const REQUESTS: Kinds = &[
     ("subscribe", &["map", "since", "keys", "prefix", "snapshot", "echo"]),
     ("unsubscribe", &["map"]),
     ("digest", &["map"]),
+    ("send", &["to", "data", "ttl_ms", "ack"]),
+    ("direct.ack", &["through"]),
+    ("block", &["user"]),
+    ("unblock", &["user"]),
 ];
 const OPERATIONS: Kinds = &[
     ("set", &["value", "at", "ttl_ms"]),

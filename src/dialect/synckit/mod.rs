@@ -156,7 +156,8 @@ impl Dialect for SyncKit {
             | Event::Authenticated { ticket: None, .. }
             | Event::Expiring { .. }
             | Event::Entries { .. }
-            | Event::Digest { .. } => {}
+            | Event::Digest { .. }
+            | Event::Direct { .. } => {}
         }
     }
 

@@ -60,7 +60,23 @@ impl Requests {
         request.remaining > 0
     }
 
-    /// Answers the writes that have become durable.
+    /// Has a request that has been answered wait until a batch is durable; whether it must.
+    pub(super) fn wait_for_batch(
+        &mut self,
+        turn: &Turn,
+        maps: &Maps,
+        reply: ReplyTo,
+        (owner, number): (ShardIndex, u64),
+    ) -> bool {
+        let must_wait = maps.may_wait_for_disk(turn)
+            && maps.journal().is_some_and(|journal| journal.durable_batch_of(owner) < number);
+        if must_wait {
+            self.durable.push(owner, number, reply);
+        }
+        must_wait
+    }
+
+    /// Answers what has become durable.
     pub fn answer_durable(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps) {
         let Some(journal) = maps.journal().filter(|_| self.has_durable_waits()) else { return };
         for shard in ShardSet::first(turn.shards).iter() {
@@ -74,7 +90,10 @@ impl Requests {
                 self.durable.by_owner[owner].pop_front();
                 self.durable.count -= 1;
                 if let Some(request) = self.answered(turn, clients, reply) {
-                    self.answer_write(turn, clients, maps, request, false);
+                    match request.waiting {
+                        Waiting::Direct(_) => self.answer_direct(turn, clients, &request, false),
+                        _ => self.answer_write(turn, clients, maps, request, false),
+                    }
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 mod charge;
 mod digest;
+mod direct;
 mod durable;
 mod gathered;
 mod op_batch;
@@ -23,6 +24,7 @@ use roomier::Roomier;
 use unfinished::Unfinished;
 use write::OpHash;
 
+pub use direct::DirectWait;
 pub use write::{Op, Ops};
 
 use super::AckLevel;
@@ -86,6 +88,7 @@ pub enum Waiting {
     },
     /// A member is being set.
     Member,
+    Direct(DirectWait),
     /// A connection of this address is to be counted, at accept or with its upgrade.
     Admission {
         upgrade: Option<Upgrade>,
@@ -300,8 +303,10 @@ impl Requests {
         maps: &Maps,
         request: PendingRequest,
     ) {
-        if matches!(request.waiting, Waiting::Write { .. }) {
-            return self.answer_write(turn, clients, maps, request, true);
+        match request.waiting {
+            Waiting::Write { .. } => return self.answer_write(turn, clients, maps, request, true),
+            Waiting::Direct(_) => return self.answer_direct(turn, clients, &request, true),
+            _ => {}
         }
         clients.reject(turn, request.connection, request.ticket.as_ref(), Reject::Timeout);
     }

@@ -3,7 +3,7 @@
 use simd_json::Node;
 
 use super::field::{self, Field};
-use super::{Keys, Ops, RequestId};
+use super::{DirectRequest, Keys, Ops, RequestId};
 use crate::shard::AckLevel;
 use crate::wire::Reject;
 use crate::wire::json::{Members, Object, Scratch};
@@ -67,6 +67,7 @@ pub enum Request<'a> {
     Digest {
         map: &'a str,
     },
+    Direct(DirectRequest<'a>),
 }
 
 fn ack_level(field: Field<'_>) -> Result<AckLevel, Reject> {
@@ -127,7 +128,8 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
     {
         RequestId::of(id)?;
     }
-    match field::text(fields.kind, "type is missing or not a string")?.as_bytes() {
+    let kind = field::text(fields.kind, "type is missing or not a string")?;
+    match kind.as_bytes() {
         b"write" => {
             let ops = Ops::of(fields.ops, scratch)?;
             Ok(Request::Write { ack: ack_level(fields.ack)?, ops })
@@ -150,6 +152,9 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
         b"digest" => Ok(Request::Digest { map: field::map_name(fields.map)? }),
         b"auth" => {
             Ok(Request::Auth { token: field::text(fields.token, "token is missing or not a string")? })
+        }
+        b"send" | b"direct.ack" | b"block" | b"unblock" => {
+            DirectRequest::decode(kind, message, scratch).map(Request::Direct)
         }
         _ => Err(Reject::UnknownType),
     }
