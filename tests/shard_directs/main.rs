@@ -11,6 +11,7 @@ mod blocking;
 #[path = "../client_frames/mod.rs"]
 #[allow(dead_code, reason = "others take texts alone")]
 mod client_frames;
+mod crashes;
 mod delivery;
 #[path = "../shard_storage/disk.rs"]
 #[allow(dead_code, reason = "others look at more of it")]

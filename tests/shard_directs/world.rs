@@ -104,7 +104,9 @@ impl World {
             .zip(handover::connect(shards));
         let nodes = parts.enumerate().map(|(index, ((ports, (desk_port, desk)), (storage, port)))| {
             let storage = disk.is_some().then_some(storage);
-            let mut shard = Shard::new(shared.clone(), index as ShardIndex, ports, storage, now, 1);
+            // Each life has chances of its own.
+            let seed = now.monotonic_us + index as u64;
+            let mut shard = Shard::new(shared.clone(), index as ShardIndex, ports, storage, now, seed);
             shard.stand_under(Arc::clone(&standing), Some(desk_port));
             Node {
                 shard,
