@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::client::TIE_TAG;
+use crate::letters::Letters;
 use crate::replica::{Cell, Replica, Stamp};
 use crate::scenario::MapSpec;
 
@@ -44,6 +45,7 @@ pub struct Oracle {
     /// Of `acked`, those of SyncKit's clients.
     pub acked_synckit: u64,
     pub ambiguous: u64,
+    pub letters: Letters,
 }
 
 /// See the module.
@@ -181,6 +183,7 @@ impl Oracle {
     pub fn cleared(&mut self) {
         self.now = Book::default();
         self.durable = Book::default();
+        self.letters.cleared();
     }
 
     /// The process has ended: what was not durable may be gone.
@@ -208,6 +211,7 @@ impl Oracle {
     pub fn restored(&mut self, Snapshot { book, latest }: Snapshot) {
         (self.now, self.durable) = (book.clone(), book);
         (self.latest, self.clock_floor) = (latest.clone(), latest);
+        self.letters.restored();
     }
 
     /// Whether a crash must leave at least this.

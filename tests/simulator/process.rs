@@ -116,6 +116,7 @@ impl World {
             self.retired.add(&node.shard.metrics_now());
         }
         self.disk.crash(crash);
+        self.oracle.letters.crashed();
         self.now_us += self.random.pick(&[1_000, 30_000, 2_000_000]);
         if !self.is_calm && self.random.per_mille(200) {
             self.disk.arm(Fault::of(&mut self.random));

@@ -3,6 +3,7 @@
 
 mod answers;
 mod identity;
+mod letters;
 mod op;
 mod requests;
 mod synckit;
@@ -18,6 +19,7 @@ pub use watch::{Filter, Spec, Watch};
 use std::collections::{BTreeMap, VecDeque};
 
 use identity::Shown;
+use letters::Mail;
 
 use crate::frames::{self, BINARY, CLOSE, PING, PONG, TEXT};
 use crate::link::{End, Link};
@@ -82,6 +84,10 @@ pub enum Asked {
     Auth {
         shown: Shown,
     },
+    Letter {
+        number: u64,
+        is_durable: bool,
+    },
 }
 
 /// See the module.
@@ -131,6 +137,8 @@ pub struct Client {
     pub synckit: Option<SyncKit>,
     /// `None`: nobody asks who it is.
     pub identity: Option<Pass>,
+    /// Direct messages that its connection has been sent.
+    pub mail: Mail,
 }
 
 impl Client {
@@ -164,6 +172,7 @@ impl Client {
             close_code: None,
             synckit: None,
             identity: None,
+            mail: Mail::default(),
         }
     }
 
@@ -179,6 +188,7 @@ impl Client {
         self.is_plain = is_plain;
         self.close_code = None;
         self.has_hello = false;
+        self.mail = Mail::default();
         self.inbox.clear();
         let must_show = self.synckit.is_some();
         let show =
