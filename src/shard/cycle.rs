@@ -104,6 +104,7 @@ impl Shard {
         directs.expire(turn, maps);
         if !self.clearing.is_under_way() {
             let mut around = Around { turn, clients, maps, requests };
+            directs.fetch_late(around.turn, around.clients);
             directs.answer_fetches(&mut around);
             directs.go_on_announcing(&mut around);
         }
@@ -231,6 +232,7 @@ impl Shard {
             || self.access.has_work_left()
             || self.feeds.has_undelivered()
             || self.rooms.has_to_tell()
+            || self.directs.has_late() && !self.clearing.is_under_way()
             || self.directs.has_announcements() && !self.clearing.is_under_way()
             || self.turn.storage_left
             || self.turn.outgoing.is_relieved()

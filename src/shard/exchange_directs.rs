@@ -2,7 +2,7 @@
 
 use super::Shard;
 use super::directory::Directory;
-use super::directs::{Announce, Around, Arrived, Directs, deliver_fetched, push_arrived, refuse};
+use super::directs::{Announce, Around, Arrived, Directs, deliver_fetched, refuse};
 use crate::mesh::{self, DirectAnswer, DirectPush, DirectRequest, Request, ShardIndex};
 use crate::wire::Reject;
 
@@ -70,9 +70,9 @@ impl Shard {
     }
 
     pub(super) fn direct_pushed(&mut self, from: ShardIndex, push: &DirectPush, bytes: &[u8]) {
-        let (_, _, mut around) = self.directs_around();
+        let (directs, _, mut around) = self.directs_around();
         for message in mesh::Directs(push.message.of(bytes)) {
-            push_arrived(&mut around, from, push, &message);
+            directs.push_arrived(&mut around, from, push, &message);
         }
     }
 

@@ -24,6 +24,9 @@ struct Model {
     acked: BTreeMap<&'static str, u64>,
 }
 
+/// Names and numbers of direct messages, as they came.
+type Got = Vec<(String, u64)>;
+
 fn offset(id: &str) -> u64 {
     id.split_once('-').unwrap().1.parse().unwrap()
 }
@@ -35,7 +38,7 @@ impl Model {
     }
 
     /// Reads what a client has been sent; names and numbers of the direct messages.
-    fn read(&mut self, seed: u64, user: &'static str, messages: Vec<Value>) -> Vec<(String, u64)> {
+    fn read(&mut self, seed: u64, user: &'static str, messages: Vec<Value>) -> Got {
         let mut got = Vec::new();
         for message in messages {
             let id = message["message"].as_str().unwrap_or_default().to_owned();
@@ -81,7 +84,7 @@ fn run(seed: u64) -> usize {
     for _ in 0..random.between(2, 5) {
         let shards = random.between(1, 3);
         let mut world = World::over(disk, now, shards, |config| config.outbox_soft_bytes = 4 << 10);
-        let mut known: Vec<(Client, &'static str, Vec<(String, u64)>)> = Vec::new();
+        let mut known: Vec<(Client, &'static str, Got)> = Vec::new();
         for user in USERS {
             let (_, told) = world.open(random.below(shards), user);
             let got = model.read(seed, user, told);

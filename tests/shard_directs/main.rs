@@ -25,4 +25,5 @@ mod refusals;
 #[path = "../shards/mod.rs"]
 mod shards;
 mod stored;
+mod work;
 mod world;

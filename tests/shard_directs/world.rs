@@ -43,6 +43,8 @@ pub struct World {
     disk: Option<Disk>,
     /// Whether the disk takes what it is handed.
     pub disk_takes: bool,
+    /// The most that one turn of a shard did, in units of work, since a test has set it to zero.
+    pub work_max: u64,
     pub now: Now,
 }
 
@@ -124,7 +126,7 @@ impl World {
             }
         });
         let nodes = nodes.collect();
-        Self { nodes, standing, progress, hasher: shared.hasher, disk, disk_takes: true, now }
+        Self { nodes, standing, progress, hasher: shared.hasher, disk, disk_takes: true, work_max: 0, now }
     }
 
     /// Ends without a word; what the disk has.
@@ -215,6 +217,7 @@ impl World {
         for node in &mut self.nodes {
             node.turn(self.now);
             node.answer(&self.standing);
+            self.work_max = self.work_max.max(node.shard.work());
         }
         if self.disk_takes {
             self.serve();

@@ -1,11 +1,12 @@
 //! What is kept of direct messages.
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use serde::Serialize;
 
-use super::at_least_one;
 use crate::cli::quantity::{Bytes, Span};
 use crate::config::{Config, DirectConfig};
+use crate::limits::DIRECT_QUEUE_MAX;
 
 #[derive(Debug, Args, Serialize)]
 #[command(next_help_heading = "Direct messages")]
@@ -13,8 +14,8 @@ use crate::config::{Config, DirectConfig};
 pub(in crate::cli) struct Direct {
     /// Direct messages that are kept for one user until it acknowledges them
     ///
-    /// Past it the oldest are dropped, and the user is told how many.
-    #[arg(long, env = "ANNULUS_DIRECT_QUEUE", value_name = "COUNT", value_parser = at_least_one())]
+    /// Past it the oldest are dropped, and the user is told how many. At most 10000.
+    #[arg(long, env = "ANNULUS_DIRECT_QUEUE", value_name = "COUNT", value_parser = up_to_the_largest())]
     #[arg(default_value_t = Config::default().direct.messages_max)]
     pub direct_queue: usize,
 
@@ -41,4 +42,9 @@ impl Direct {
             ttl_ms: self.direct_queue_ttl.ms,
         }
     }
+}
+
+/// What each turn can go through.
+fn up_to_the_largest() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=DIRECT_QUEUE_MAX as u64)
 }

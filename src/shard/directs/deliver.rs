@@ -24,40 +24,60 @@ pub fn begin(clients: &mut Clients, id: ConnectionId) {
     }
 }
 
-/// Hands a message to those of these connections that are current; whether any has taken it.
-pub(super) fn push_here(
-    turn: &mut Turn,
-    clients: &mut Clients,
-    connections: impl Iterator<Item = ConnectionId>,
-    message: &Direct<'_>,
-) -> bool {
-    let (mut alike, mut is_taken) = (Alike::default(), false);
-    for id in connections {
-        turn.spend(work::receivers(1, message.data.len()));
-        let is_slow = clients.get(id).is_none() || clients.is_over_soft_limit(id.index);
-        let Some(receiving) = receiving(clients, id).filter(|receiving| receiving.is_current) else {
-            continue;
-        };
-        if is_slow {
-            receiving.is_current = false;
-            turn.metrics.directs_delayed += 1;
-            continue;
-        }
-        let before = std::mem::replace(&mut receiving.through, message.id);
-        debug_assert!(
-            before.epoch != message.id.epoch || before.offset < message.id.offset,
-            "each comes once"
-        );
-        is_taken = true;
-        turn.metrics.direct_deliveries += 1;
-        let told = DirectMessage::of_user(message, false);
-        clients
-            .send_alike(&mut alike, id.index, turn.now, |dialect, out| dialect.direct(told, &mut out.bytes));
-    }
-    is_taken
-}
-
 impl Directs {
+    /// Hands a message to those of these connections that are current; whether any has taken it. For whom the turn has no work it is not
+    /// for now: they fetch it later.
+    pub(super) fn push_here(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        connections: impl Iterator<Item = ConnectionId>,
+        message: &Direct<'_>,
+    ) -> bool {
+        let (mut alike, mut is_taken) = (Alike::default(), false);
+        for id in connections {
+            turn.spend(work::PASSED_OVER);
+            let is_slow = clients.get(id).is_none() || clients.is_over_soft_limit(id.index);
+            let Some(receiving) = receiving(clients, id).filter(|receiving| receiving.is_current) else {
+                continue;
+            };
+            if is_slow || turn.is_over() {
+                receiving.is_current = false;
+                turn.metrics.directs_delayed += 1;
+                if !is_slow {
+                    self.late.push_back(id);
+                }
+                continue;
+            }
+            turn.spend(work::receivers(1, message.data.len()));
+            let before = std::mem::replace(&mut receiving.through, message.id);
+            let is_later = before.epoch != message.id.epoch || before.offset < message.id.offset;
+            debug_assert!(is_later, "each comes once");
+            is_taken = true;
+            turn.metrics.direct_deliveries += 1;
+            let told = DirectMessage::of_user(message, false);
+            clients.send_alike(&mut alike, id.index, turn.now, |dialect, out| {
+                dialect.direct(told, &mut out.bytes);
+            });
+        }
+        is_taken
+    }
+
+    /// Has connections fetch what turns had no work for, as many as this one has.
+    pub fn fetch_late(&mut self, turn: &mut Turn, clients: &mut Clients) {
+        while !turn.is_spent()
+            && let Some(id) = self.late.pop_front()
+        {
+            turn.spend(work::FRAME);
+            self.fetch_on(turn, clients, id);
+        }
+    }
+
+    /// Whether there are such, so that the next turn must not wait for an event.
+    pub fn has_late(&self) -> bool {
+        !self.late.is_empty()
+    }
+
     /// Asks for what a connection lacks, if it has room for it and has not asked.
     pub fn fetch_on(&mut self, turn: &mut Turn, clients: &mut Clients, id: ConnectionId) {
         let room = clients.free_bytes(id);

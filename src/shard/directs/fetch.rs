@@ -121,7 +121,7 @@ impl Directs {
         let Around { turn, maps, .. } = around;
         let removed =
             self.change(turn, maps, slot, |mailbox, turn, maps| mailbox.acknowledge(turn, maps, through));
-        turn.spend(work::CELL * removed);
+        turn.spend(work::PASSED_OVER * removed);
         if let Some(reply) = reply {
             around.answer(reply, DirectAnswer::Acked { reply, outcome: Ok(()) });
         }

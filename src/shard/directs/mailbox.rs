@@ -122,9 +122,10 @@ impl Mailbox {
         self.log.entries().len()
     }
 
-    /// Bytes of what it keeps.
+    /// Bytes of what it keeps, and of itself.
     pub fn bytes(&self) -> usize {
-        self.log.entries().bytes() + self.blocks.as_ref().map_or(0, |blocks| blocks.bytes)
+        let own = size_of::<Self>() + 2 * self.user.len();
+        own + self.log.entries().bytes() + self.blocks.as_ref().map_or(0, |blocks| blocks.bytes)
     }
 
     /// Keeps a message, which counts as no more than all may; its name, and how many of the oldest had to go for it. It must be

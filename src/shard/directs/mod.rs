@@ -35,7 +35,7 @@ use slab::Slab;
 pub use announce::Announce;
 pub use blocks::check_user;
 pub use deliver::{begin, fetched as deliver_fetched};
-pub use send::{Arrived, SendDirect, To, push_arrived};
+pub use send::{Arrived, SendDirect, To};
 
 use announce::Announcement;
 use mailbox::Mailbox;
@@ -48,7 +48,8 @@ use super::slots::Slots;
 use super::turn::Turn;
 use super::work;
 use crate::mesh::{
-    Answer, DirectAnswer, DirectRequest, FetchRequest, Fetched, Item, KeyHasher, ReplyTo, Request, Span,
+    Answer, ConnectionId, DirectAnswer, DirectRequest, FetchRequest, Fetched, Item, KeyHasher, ReplyTo,
+    Request, Span,
 };
 use crate::wire::Reject;
 
@@ -61,6 +62,8 @@ pub struct Directs {
     sendings: Slab<Sending>,
     /// What connections lack, to be sent by turns with work for it, oldest first.
     fetches: VecDeque<FetchRequest>,
+    /// Connections of this shard for which a turn had no work, in order.
+    late: VecDeque<ConnectionId>,
     /// Messages to many, of which some are yet to be sent.
     announcements: VecDeque<Announcement>,
     /// When which mailbox is to be looked at, each once.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::deliver::push_here;
 use super::mailbox::{List, cost};
 use super::{Around, Directs};
 use crate::mesh::{
@@ -171,7 +170,7 @@ impl Directs {
         let of_shards = || hearers.chunk_by(|one, next| one.shard == next.shard);
         let of_here = of_shards().find(|group| group[0].shard == here).unwrap_or_default();
         let is_taken =
-            push_here(turn, around.clients, of_here.iter().map(|hearer| hearer.connection), &message);
+            self.push_here(turn, around.clients, of_here.iter().map(|hearer| hearer.connection), &message);
         let left = of_shards().filter(|group| group[0].shard != here).count();
         let sending = if is_taken || left == 0 {
             let sent = if is_taken { Sent::Delivered { id } } else { Sent::Queued { id } };
@@ -208,13 +207,21 @@ impl Directs {
         let sent = if is_taken { Sent::Delivered { id } } else { Sent::Queued { id } };
         around.answer(reply, DirectAnswer::Sent { reply, outcome: Ok(sent) });
     }
-}
 
-/// Hands a push to the connections that it is for, and says whether any has taken it.
-pub fn push_arrived(around: &mut Around<'_>, home: ShardIndex, push: &DirectPush, message: &Direct<'_>) {
-    let is_taken = push_here(around.turn, around.clients, push.connections.iter().copied(), message);
-    if push.sending != SendingId::NONE {
-        let taken = DirectAnswer::Taken { sending: push.sending, is_taken };
-        around.turn.outgoing.push(home, Item::Answer(Answer::Direct(Box::new(taken))));
+    /// Hands a push to the connections that it is for, and says whether any has taken it.
+    pub fn push_arrived(
+        &mut self,
+        around: &mut Around<'_>,
+        home: ShardIndex,
+        push: &DirectPush,
+        message: &Direct<'_>,
+    ) {
+        around.turn.begin_share_of(work::MESSAGE_MIN);
+        let connections = push.connections.iter().copied();
+        let is_taken = self.push_here(around.turn, around.clients, connections, message);
+        if push.sending != SendingId::NONE {
+            let taken = DirectAnswer::Taken { sending: push.sending, is_taken };
+            around.turn.outgoing.push(home, Item::Answer(Answer::Direct(Box::new(taken))));
+        }
     }
 }
