@@ -70,7 +70,7 @@ pub use dialect::{
     Session, SnapshotEnd,
 };
 pub use direct::{DirectAudience, DirectEvent, DirectMessage};
-pub use directs::{SendDirect, To};
+pub use directs::{SendDirect, To, check_user};
 pub use feeds::{From, Subscribe};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};
 pub use pages::INDEX_TITLE;

@@ -3,9 +3,9 @@
 use simd_json::Node;
 
 use super::field::{self, Field};
-use crate::limits::{ROLE_BYTES_MAX, USER_BYTES_MAX};
+use crate::limits::ROLE_BYTES_MAX;
 use crate::mesh::MessageId;
-use crate::shard::To;
+use crate::shard::{To, check_user};
 use crate::wire::Reject;
 use crate::wire::json::{Members, Scratch, Value};
 
@@ -121,12 +121,5 @@ fn user(field: Field<'_>) -> Result<&str, Reject> {
 }
 
 fn name_of_user(name: &str) -> Result<&str, Reject> {
-    const { assert!(USER_BYTES_MAX == 256) };
-    if name.len() > USER_BYTES_MAX {
-        return Err(Reject::TooLarge("the name of a user has at most 256 bytes"));
-    }
-    if name.is_empty() || name.chars().any(char::is_control) {
-        return Err(Reject::KeyInvalid("the name of a user is not empty and has no control characters"));
-    }
-    Ok(name)
+    check_user(name).map(|()| name)
 }
