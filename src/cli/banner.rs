@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::cores::CoreList;
-use super::quantity::Bytes;
+use crate::config::Bytes;
 use super::{LogFormat, Serve, inherited};
 use crate::config::{AuthMode, Config, DialectPath, Fsync, StorageConfig};
 use crate::dialect::synckit;

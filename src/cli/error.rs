@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::cores::CoreList;
-use super::quantity::{Bytes, Span};
+use crate::config::{Bytes, Span};
 use super::synonyms::flag_meant;
 
 /// A configuration that cannot be served. Print it behind `annulus: ` and exit with code 2.

@@ -6,7 +6,7 @@ use std::vec;
 use super::clients::End;
 use super::maps::WaitingBytes;
 use super::{SetPresence, Shard, rooms};
-use crate::mesh::{Answer, Envelope, Item, ReadPart, Request, ShardIndex, shard_index};
+use crate::mesh::{Answer, ChannelAnswer, ChannelRequest, Envelope, Item, ReadPart, Request, ShardIndex, shard_index};
 use crate::wire::Reject;
 
 /// Requests of one envelope that wait, with the bytes their spans point into.
@@ -24,7 +24,8 @@ impl Shard {
     /// Takes what other shards have sent, as much as a turn may: one envelope of them all in any case, and each peer's turn
     /// to be the first comes round.
     pub fn drain_mesh(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, .. } = &mut *self;
+        let Self { turn, clients, maps, feeds, requests, rooms, channels, .. } = &mut *self;
+        channels.deliver_waiting(turn, clients);
         feeds.deliver_waiting(turn, clients, maps);
         rooms.deliver_waiting(turn, clients, requests);
         self.resume_deferred();
@@ -97,6 +98,10 @@ impl Shard {
                     let Self { turn, clients, maps, feeds, .. } = &mut *self;
                     feeds.message_arrived(turn, clients, maps, &map, (dialect, body.of(&bytes)));
                 }
+                Item::Channel(message) => {
+                    let Self { turn, clients, maps, channels, .. } = &mut *self;
+                    channels.message_arrived(turn, clients, maps, &message, &bytes);
+                }
                 Item::Departed { address } => self.clients.departed(address),
                 Item::Settled { place, by } => self.settled(place, by),
                 Item::Left { place, by } => {
@@ -129,13 +134,20 @@ impl Shard {
                 let answer = Answer::MemberSet { reply, outcome: Err(reject) };
                 turn.outgoing.push(reply.shard, Item::Answer(answer));
             }
+            Request::Channel(request) => {
+                let ChannelRequest::Publish { reply, .. } = *request else {
+                    return Some(Request::Channel(request));
+                };
+                let answer = ChannelAnswer::Published { reply, outcome: Err(reject) };
+                turn.outgoing.push(reply.shard, Item::Answer(Answer::Channel(Box::new(answer))));
+            }
             other => return Some(other),
         }
         None
     }
 
     pub(super) fn handle_request(&mut self, from: ShardIndex, request: Request, bytes: &[u8]) {
-        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, channels, .. } = self;
         match request {
             Request::Write { reply, write } => {
                 requests.apply_and_answer(turn, clients, maps, reply, &write.unpack(bytes));
@@ -164,6 +176,7 @@ impl Shard {
             Request::LeaveRoom { room, member, by } => {
                 rooms.leave_room((room.text(bytes), member.text(bytes)), by);
             }
+            Request::Channel(request) => channels.handle(turn, clients, maps, (from, *request), bytes),
             Request::Metrics { reply } => {
                 let metrics = Box::new(self.metrics_now());
                 self.turn.outgoing.push(from, Item::Answer(Answer::Metrics { reply, metrics }));
@@ -173,7 +186,7 @@ impl Shard {
     }
 
     fn handle_answer(&mut self, from: ShardIndex, answer: Answer, journaled: u64, bytes: &[u8]) {
-        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, channels, .. } = self;
         match answer {
             Answer::Write { reply, outcome } => {
                 requests.write_answered(turn, clients, maps, (reply, outcome), (from, journaled));
@@ -199,6 +212,9 @@ impl Shard {
             }
             Answer::MemberSet { reply, outcome } => {
                 rooms::member_answered(turn, clients, requests, reply, outcome);
+            }
+            Answer::Channel(answer) => {
+                channels.answered(turn, clients, requests, maps, (*answer, (from, journaled)), bytes);
             }
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
             Answer::Cleared { reply } => self.clear_answered(reply),

@@ -8,7 +8,7 @@
 //! folder are `impl Shard`: they put things in order.
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, exchange, parked, clear } →
-//! pages → gauges → { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
+//! pages → gauges → { rooms, feeds, channels } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work }
 
@@ -25,6 +25,7 @@ mod account;
 mod allows;
 mod budgets;
 mod caller;
+mod channels;
 mod clear;
 mod clients;
 mod commands;
@@ -57,10 +58,11 @@ mod turn;
 pub mod work;
 
 pub use caller::Caller;
+pub use channels::Publish;
 pub use clients::{Clients, Connection, Phase};
 pub use commons::{Commons, DialectIndex};
 pub use dialect::{
-    About, Ack, AckLevel, Answered, Change, Dialect, Event, Health, MemberChange, MessageKind, Published,
+    About, Ack, AckLevel, Answered, Change, ChannelMessage, Dialect, Event, Health, MemberChange, MessageKind, Published,
     Session, SnapshotEnd,
 };
 pub use feeds::{From, Subscribe};
@@ -81,6 +83,7 @@ use crate::metrics::ProcessMetrics;
 use crate::wire::json::Parser;
 
 use access::Access;
+use channels::Channels;
 use clear::Clearing;
 use directory::Directory;
 use exchange::Deferred;
@@ -165,6 +168,7 @@ pub struct Shard {
     maps: Maps,
     feeds: Feeds,
     rooms: Rooms,
+    channels: Channels,
     requests: Requests,
     access: Access,
     directory: Directory,
@@ -208,6 +212,7 @@ impl Shard {
             maps: Maps::new(&shared, &turn, storage),
             feeds: Feeds::default(),
             rooms: Rooms::default(),
+            channels: Channels::default(),
             requests: Requests::new(shards),
             access: Access::new(shared.config.auth, Arc::default(), None),
             directory: Directory::new(&shared.config),

@@ -185,6 +185,13 @@ impl Turn {
         Stamp { time, node: self.node }
     }
 
+    /// Names a line of offsets that begins now: no other has had the name, on this or an earlier server.
+    pub fn fresh_epoch(&mut self) -> u64 {
+        let tick = self.clock.tick(self.now.unix_ms);
+        let ticks = tick.millis().rotate_left(20) ^ u64::from(tick.counter());
+        (self.random.next() ^ ticks.wrapping_mul(0x9E37_79B9_7F4A_7C15)).max(1)
+    }
+
     /// The shard that owns what hashes to `hash`.
     pub fn owner(&self, hash: u64) -> ShardIndex {
         crate::mesh::owner(hash, self.shards)

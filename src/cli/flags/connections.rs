@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{HEARTBEAT_MS, HOUR_MS, at_least_one};
 use crate::cli::networks::NetworkList;
-use crate::cli::quantity::Bytes;
+use crate::config::Bytes;
 use crate::cli::values::parse_origin;
 use crate::config::{AllowedOrigin, Config, Rates};
 

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use serde::Serialize;
 
-use crate::cli::quantity::Bytes;
+use crate::config::Bytes;
 use crate::cli::values::parse_dialect_path;
 use crate::config::{Config, DialectPath};
 use crate::dialect::synckit;

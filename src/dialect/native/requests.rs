@@ -1,5 +1,6 @@
 //! From messages to the commands each one asks for.
 
+use super::channels;
 use super::encode::{self, text_frame};
 use super::faulty;
 use super::message::{Message, Request};
@@ -129,6 +130,7 @@ fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request:
             shard.send(caller, |out| text_frame(out, |out| encode::unsubscribed(out, ticket.as_ref(), map)));
         }
         Request::Digest { map } => shard.digest(caller, ticket, map),
+        Request::Channel(request) => channels::carry_out(shard, caller, ticket, request),
         Request::Auth { token } => shard.authenticate(caller, ticket, token),
     }
 }

@@ -25,6 +25,10 @@ const REQUESTS: Kinds = &[
     ("subscribe", &["map", "since", "keys", "prefix", "snapshot", "echo"]),
     ("unsubscribe", &["map"]),
     ("digest", &["map"]),
+    ("join", &["channel", "since"]),
+    ("leave", &["channel"]),
+    ("publish", &["channel", "data", "ack", "echo"]),
+    ("history", &["channel", "before", "limit"]),
 ];
 const OPERATIONS: Kinds = &[
     ("set", &["value", "at", "ttl_ms"]),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::joined::JoinedChannels;
 use super::own_members::OwnMembers;
 use super::rate::Window;
 use super::timers::Timer;
@@ -144,6 +145,8 @@ pub struct Connection {
     /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
     pub watches: Vec<u32>,
     pub watches_behind: u32,
+    /// Channels that it is in.
+    pub joined: JoinedChannels,
     /// Members it has set, which are removed when it is gone.
     pub members: OwnMembers,
     /// Requests of it that wait for other shards, bytes that they take wherever they wait, and bytes that their answers
@@ -213,6 +216,7 @@ impl Connection {
             subscriptions: Vec::new(),
             watches: Vec::new(),
             watches_behind: 0,
+            joined: JoinedChannels::default(),
             members: OwnMembers::default(),
             requests_pending: 0,
             request_bytes: 0,
@@ -271,7 +275,10 @@ impl Connection {
 
     /// Whether it has something to let go of elsewhere when it goes.
     pub fn holds_anything(&self) -> bool {
-        !(self.subscriptions.is_empty() && self.watches.is_empty() && self.members.is_empty())
+        !(self.subscriptions.is_empty()
+            && self.watches.is_empty()
+            && self.joined.is_empty()
+            && self.members.is_empty())
     }
 
     /// Whether frames may still be queued for it.
@@ -281,4 +288,4 @@ impl Connection {
 }
 
 /// What an idle connection costs, beside its socket.
-const _: () = assert!(size_of::<Connection>() <= 560, "an idle connection must stay small");
+const _: () = assert!(size_of::<Connection>() <= 568, "an idle connection must stay small");

@@ -6,6 +6,7 @@
 mod admission;
 mod connection;
 mod debts;
+mod joined;
 mod leaving;
 mod log;
 mod own_members;
