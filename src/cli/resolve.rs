@@ -11,11 +11,11 @@ use super::flags::{
 };
 use super::inherited;
 use super::listen::Listen;
-use crate::config::{Bytes, Span};
 use crate::auth::Keys;
 use crate::config::{
     AuthMode, Coalesce, Config, DialectPath, Fsync, IdentityConfig, RateLimit, Sessions, StorageConfig,
 };
+use crate::config::{Bytes, Span};
 use crate::dialect::echo;
 use crate::io::host;
 use crate::limits;

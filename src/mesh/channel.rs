@@ -1,7 +1,7 @@
 //! What shards tell each other of channels; lists of messages are packed into bytes.
 //!
 //! ```text
-//! offset u64 | time u64 | said_len u32, said = (from_len u16, from | data)
+//! offset u64 | time u64 | said_len u32, said: (from_len u16, from | data)
 //! ```
 
 use std::sync::Arc;
@@ -11,29 +11,32 @@ use super::{ConnectionId, ReplyTo, Span};
 use crate::limits::USER_BYTES_MAX;
 use crate::wire::Reject;
 
-/// What somebody says: as these bytes it is kept.
+/// What somebody says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Said<'a> {
-    /// Its user; `None`: nobody who has said who it is.
-    pub from: Option<&'a str>,
+    /// Its user; empty: nobody who has said who it is.
+    pub from: &'a str,
     /// Canonical JSON.
     pub data: &'a [u8],
 }
 
 impl<'a> Said<'a> {
+    /// Bytes that it takes packed.
+    pub const fn packed_bytes(&self) -> usize {
+        2 + self.from.len() + self.data.len()
+    }
+
     /// Appends it.
     pub fn pack(&self, out: &mut Vec<u8>) {
-        let from = self.from.unwrap_or_default();
-        out.extend_from_slice(&short(from.len()).to_le_bytes());
-        out.extend_from_slice(from.as_bytes());
+        out.extend_from_slice(&short(self.from.len()).to_le_bytes());
+        out.extend_from_slice(self.from.as_bytes());
         out.extend_from_slice(self.data);
     }
 
     /// What [`Said::pack`] has packed.
     pub fn unpack(mut packed: &'a [u8]) -> Self {
         let from = u16::from_le_bytes(take_number(&mut packed));
-        let from = text(take(&mut packed, from.into()));
-        Self { from: (!from.is_empty()).then_some(from), data: packed }
+        Self { from: text(take(&mut packed, from.into())), data: packed }
     }
 }
 
@@ -45,8 +48,7 @@ pub struct Message<'a> {
     pub offset: u64,
     /// When it was given that, in Unix milliseconds.
     pub time_ms: u64,
-    /// [`Said`], packed.
-    pub said: &'a [u8],
+    pub said: Said<'a>,
 }
 
 impl Message<'_> {
@@ -54,8 +56,8 @@ impl Message<'_> {
     pub fn pack(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.offset.to_le_bytes());
         out.extend_from_slice(&self.time_ms.to_le_bytes());
-        out.extend_from_slice(&length(self.said.len()).to_le_bytes());
-        out.extend_from_slice(self.said);
+        out.extend_from_slice(&length(self.said.packed_bytes()).to_le_bytes());
+        self.said.pack(out);
     }
 }
 
@@ -83,7 +85,7 @@ impl<'a> Iterator for Messages<'a> {
         }
         let offset = u64::from_le_bytes(take_number(&mut self.0));
         let time_ms = u64::from_le_bytes(take_number(&mut self.0));
-        Some(Message { offset, time_ms, said: take_long(&mut self.0) })
+        Some(Message { offset, time_ms, said: Said::unpack(take_long(&mut self.0)) })
     }
 }
 
@@ -110,14 +112,23 @@ pub enum Recovery {
 
 /// What the home of a channel must do.
 pub enum ChannelRequest {
-    /// Answer with what was said since, as much as there is room for, and send what is said from then on.
+    /// As [`ChannelRequest::Since`], and send what is said from then on.
     Join { reply: ReplyTo, channel: Arc<str>, since: Option<Since>, room: u32 },
+    /// Answer with what was said since, as much as there is room for, one message in any case.
+    Since { reply: ReplyTo, channel: Arc<str>, since: Option<Since>, room: u32 },
     /// Send nothing more.
     Leave { channel: Arc<str> },
     /// Give it an offset.
     Publish { reply: ReplyTo, channel: Span, said: Span, how: Publishing },
     /// Answer with messages of before.
     History { reply: ReplyTo, channel: Arc<str>, page: Page },
+}
+
+impl ChannelRequest {
+    /// Whether it brings something to say.
+    pub const fn is_publish(&self) -> bool {
+        matches!(self, Self::Publish { .. })
+    }
 }
 
 /// How a message is published.
@@ -139,11 +150,34 @@ pub struct Page {
     pub room: u32,
 }
 
-/// What it comes to.
-pub enum ChannelAnswer {
-    Joined { reply: ReplyTo, outcome: Result<Joined<Span>, Reject> },
+/// What it comes to; messages are in a `T`.
+pub enum ChannelAnswer<T = Span> {
+    Joined { reply: ReplyTo, outcome: Result<Joined<T>, Reject> },
     Published { reply: ReplyTo, outcome: Result<u64, Reject> },
-    History { reply: ReplyTo, outcome: Result<History<Span>, Reject> },
+    History { reply: ReplyTo, outcome: Result<History<T>, Reject> },
+}
+
+impl<T> ChannelAnswer<T> {
+    /// What it answers.
+    pub const fn reply(&self) -> ReplyTo {
+        match self {
+            Self::Joined { reply, .. } | Self::Published { reply, .. } | Self::History { reply, .. } => {
+                *reply
+            }
+        }
+    }
+
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> ChannelAnswer<U> {
+        match self {
+            Self::Joined { reply, outcome } => {
+                ChannelAnswer::Joined { reply, outcome: outcome.map(|joined| joined.map(change)) }
+            }
+            Self::Published { reply, outcome } => ChannelAnswer::Published { reply, outcome },
+            Self::History { reply, outcome } => {
+                ChannelAnswer::History { reply, outcome: outcome.map(|history| history.map(change)) }
+            }
+        }
+    }
 }
 
 /// The answer to who joins, or a part of it.
@@ -174,7 +208,7 @@ impl<T> Joined<T> {
 /// Messages of before, ascending.
 #[derive(Clone, Copy, Debug)]
 pub struct History<T> {
-    /// `None`: there is no such channel.
+    /// `None`: nothing was ever said.
     pub epoch: Option<u64>,
     /// Packed [`Messages`].
     pub messages: T,
@@ -208,18 +242,16 @@ mod tests {
     fn messages_come_back_as_they_were_packed() {
         let long = "é".repeat(USER_BYTES_MAX / 2);
         let said = [
-            Said { from: None, data: b"null" },
-            Said { from: Some(&long), data: &[b'1'; 70_000] },
-            Said { from: Some("u"), data: b"{}" },
+            Said { from: "", data: b"null" },
+            Said { from: &long, data: &[b'1'; 70_000] },
+            Said { from: "u", data: b"{}" },
         ];
         let mut packed = Vec::new();
-        for (said, offset) in said.iter().zip([1, 2, u64::MAX]) {
-            let mut bytes = Vec::new();
-            said.pack(&mut bytes);
-            Message { offset, time_ms: 7, said: &bytes }.pack(&mut packed);
+        for (said, offset) in said.into_iter().zip([1, 2, u64::MAX]) {
+            Message { offset, time_ms: 7, said }.pack(&mut packed);
         }
         let found: Vec<_> = Messages::new(&packed).collect();
-        assert!(found.iter().map(|message| Said::unpack(message.said)).eq(said));
+        assert!(found.iter().map(|message| message.said).eq(said));
         assert_eq!(found.iter().map(|message| message.offset).collect::<Vec<_>>(), [1, 2, u64::MAX]);
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::entry::length;
 use super::{
-    Balance, ChannelAnswer, ChannelMessage, ChannelRequest, ConnectionId, Enter, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo,
-    ShardIndex, Spent, SubscriptionRef, TurnedAway, Writer,
+    Balance, ChannelAnswer, ChannelMessage, ChannelRequest, ConnectionId, Enter, Filter, MemberChanged,
+    Merged, PackedRead, PackedWrite, ReadPart, ReplyTo, ShardIndex, Spent, SubscriptionRef, TurnedAway,
+    Writer,
 };
 use crate::auth::rules::Parts;
 use crate::crdt::{CellName, MapType, Time};

@@ -16,7 +16,8 @@ mod write;
 
 pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
 pub use channel::{
-    ChannelAnswer, ChannelMessage, ChannelRequest, History, Joined, Message, Messages, Page, Publishing, Recovery, Said, Since,
+    ChannelAnswer, ChannelMessage, ChannelRequest, History, Joined, Message, Messages, Page, Publishing,
+    Recovery, Said, Since,
 };
 pub use entry::{Entries, Entry, EntryPacker, EntryState, TaggedValue, TaggedValues, length};
 pub use envelope::{

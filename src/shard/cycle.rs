@@ -100,7 +100,7 @@ impl Shard {
         }
         rooms.remove_leavers(turn, clients, maps);
         rooms.answer_watches(turn, clients, maps, requests);
-        channels.look_after(turn);
+        channels.look_after(turn, maps);
     }
 
     /// Lets dialects go on with what lasts for more than a turn.

@@ -234,18 +234,14 @@ pub struct Published<'a> {
 pub struct ChannelMessage<'a> {
     pub channel: &'a str,
     pub offset: u64,
-    /// The user who has said it; `None`: nobody who has said who it is.
-    pub from: Option<&'a str>,
-    /// Canonical JSON.
-    pub data: &'a [u8],
+    pub said: Said<'a>,
     /// Unix milliseconds.
     pub time_ms: u64,
 }
 
 impl<'a> ChannelMessage<'a> {
-    pub fn of(channel: &'a str, Message { offset, time_ms, said }: Message<'a>) -> Self {
-        let Said { from, data } = Said::unpack(said);
-        Self { channel, offset, from, data, time_ms }
+    pub const fn of(channel: &'a str, Message { offset, time_ms, said }: Message<'a>) -> Self {
+        Self { channel, offset, said, time_ms }
     }
 }
 

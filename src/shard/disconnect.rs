@@ -75,7 +75,7 @@ impl Shard {
                 }
                 Some(Held::Channel(member)) => {
                     turn.spend(work::LET_GO);
-                    channels.end_member(turn, member);
+                    channels.end_member(turn, maps, member);
                 }
                 // The home of each tells the others as it comes to it: a thousand that go at once are a million messages
                 // where there are a thousand watchers.

@@ -164,7 +164,7 @@ impl Shard {
             rooms.catch_up(turn, clients, requests, id);
         }
         if lacks_messages {
-            channels.catch_up(turn, clients, requests, id);
+            channels.catch_up(turn, clients, maps, requests, id);
         }
         self.tell_drained();
     }

@@ -6,7 +6,7 @@ use std::vec;
 use super::clients::End;
 use super::maps::WaitingBytes;
 use super::{SetPresence, Shard, rooms};
-use crate::mesh::{Answer, ChannelAnswer, ChannelRequest, Envelope, Item, ReadPart, Request, ShardIndex, shard_index};
+use crate::mesh::{Answer, Envelope, Item, ReadPart, Request, ShardIndex, shard_index};
 use crate::wire::Reject;
 
 /// Requests of one envelope that wait, with the bytes their spans point into.
@@ -124,7 +124,7 @@ impl Shard {
 
     /// Answers a request that must not wait here; gives back what is small and must not be lost.
     pub(super) fn refuse_request(&mut self, request: Request, reject: Reject) -> Option<Request> {
-        let Self { turn, clients, maps, requests, .. } = self;
+        let Self { turn, clients, maps, requests, channels, .. } = self;
         match request {
             Request::Write { reply, .. } => requests.answer_op(turn, clients, maps, reply, Err(reject)),
             Request::Read { reply, .. } => {
@@ -134,12 +134,9 @@ impl Shard {
                 let answer = Answer::MemberSet { reply, outcome: Err(reject) };
                 turn.outgoing.push(reply.shard, Item::Answer(answer));
             }
-            Request::Channel(request) => {
-                let ChannelRequest::Publish { reply, .. } = *request else {
-                    return Some(Request::Channel(request));
-                };
-                let answer = ChannelAnswer::Published { reply, outcome: Err(reject) };
-                turn.outgoing.push(reply.shard, Item::Answer(Answer::Channel(Box::new(answer))));
+            // What is small keeps its place.
+            Request::Channel(request) if request.is_publish() => {
+                channels.refuse(turn, clients, maps, requests, (*request, reject));
             }
             other => return Some(other),
         }
@@ -176,7 +173,9 @@ impl Shard {
             Request::LeaveRoom { room, member, by } => {
                 rooms.leave_room((room.text(bytes), member.text(bytes)), by);
             }
-            Request::Channel(request) => channels.handle(turn, clients, maps, (from, *request), bytes),
+            Request::Channel(request) => {
+                channels.handle(turn, clients, maps, requests, (from, *request), bytes);
+            }
             Request::Metrics { reply } => {
                 let metrics = Box::new(self.metrics_now());
                 self.turn.outgoing.push(from, Item::Answer(Answer::Metrics { reply, metrics }));
@@ -214,7 +213,8 @@ impl Shard {
                 rooms::member_answered(turn, clients, requests, reply, outcome);
             }
             Answer::Channel(answer) => {
-                channels.answered(turn, clients, requests, maps, (*answer, (from, journaled)), bytes);
+                let answer = answer.map(|span| span.of(bytes));
+                channels.answered(turn, clients, requests, maps, (answer, (from, journaled)));
             }
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
             Answer::Cleared { reply } => self.clear_answered(reply),

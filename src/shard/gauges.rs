@@ -5,9 +5,9 @@
 
 use super::Shard;
 use super::account::Use;
+use super::channels::ChannelCounts;
 use super::clients::Connection;
 use super::maps::{Journal, MapCounts};
-use super::channels::ChannelCounts;
 use super::rooms::RoomCounts;
 use crate::metrics::Metrics;
 

@@ -8,7 +8,7 @@
 //! folder are `impl Shard`: they put things in order.
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, exchange, parked, clear } →
-//! pages → gauges → { rooms, feeds, channels } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
+//! pages → gauges → { rooms, feeds, channels } → divided → requests → log → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work }
 
@@ -46,6 +46,8 @@ mod handshake;
 mod identity;
 mod interest;
 mod life;
+#[allow(dead_code, unused_imports, reason = "channels and direct messages are being built on it")]
+mod log;
 mod maps;
 mod outbox;
 mod outcomes;
@@ -62,8 +64,8 @@ pub use channels::Publish;
 pub use clients::{Clients, Connection, Phase};
 pub use commons::{Commons, DialectIndex};
 pub use dialect::{
-    About, Ack, AckLevel, Answered, Change, ChannelMessage, Dialect, Event, Health, MemberChange, MessageKind, Published,
-    Session, SnapshotEnd,
+    About, Ack, AckLevel, Answered, Change, ChannelMessage, Dialect, Event, Health, MemberChange,
+    MessageKind, Published, Session, SnapshotEnd,
 };
 pub use feeds::{From, Subscribe};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};

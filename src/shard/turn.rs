@@ -185,13 +185,6 @@ impl Turn {
         Stamp { time, node: self.node }
     }
 
-    /// Names a line of offsets that begins now: no other has had the name, on this or an earlier server.
-    pub fn fresh_epoch(&mut self) -> u64 {
-        let tick = self.clock.tick(self.now.unix_ms);
-        let ticks = tick.millis().rotate_left(20) ^ u64::from(tick.counter());
-        (self.random.next() ^ ticks.wrapping_mul(0x9E37_79B9_7F4A_7C15)).max(1)
-    }
-
     /// The shard that owns what hashes to `hash`.
     pub fn owner(&self, hash: u64) -> ShardIndex {
         crate::mesh::owner(hash, self.shards)
@@ -235,6 +228,11 @@ impl Random {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
+    }
+
+    /// Any number: what happens to have the same is taken for the same, as seldom as that happens.
+    pub fn any(&mut self) -> u64 {
+        self.next()
     }
 
     /// A number in `0..bound`, nearly uniform; 0 for an empty range.

@@ -11,10 +11,8 @@ pub fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, requ
     match request {
         ChannelRequest::Join { channel, since } => {
             // No channel has the epoch 0.
-            let since = since.map(|since| Since {
-                epoch: read_hex(since.epoch).unwrap_or(0),
-                offset: since.offset,
-            });
+            let since =
+                since.map(|since| Since { epoch: read_hex(since.epoch).unwrap_or(0), offset: since.offset });
             shard.join_channel(caller, ticket, channel, since);
         }
         ChannelRequest::Leave { channel } => {

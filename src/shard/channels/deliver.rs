@@ -8,7 +8,7 @@ use slab::Slab;
 
 use super::join::Member;
 use super::{ChannelSlot, Channels};
-use crate::mesh::{self, ConnectionId, Message};
+use crate::mesh::{self, ConnectionId, Message, Said};
 use crate::shard::clients::{Alike, Clients};
 use crate::shard::divided::Divided;
 use crate::shard::maps::Maps;
@@ -22,7 +22,8 @@ pub struct Undelivered {
     epoch: u64,
     offset: u64,
     time_ms: u64,
-    said: Box<[u8]>,
+    from: Box<str>,
+    data: Box<[u8]>,
     /// Who is not sent it.
     sender: Option<ConnectionId>,
 }
@@ -45,8 +46,8 @@ impl Channels {
         arrived: &mesh::ChannelMessage,
         bytes: &[u8],
     ) {
-        let Some(slot) = self.find(&arrived.channel, turn.hasher.map(&arrived.channel)) else { return };
-        let said = arrived.said.of(bytes);
+        let Some(slot) = self.find(turn, &arrived.channel) else { return };
+        let said = Said::unpack(arrived.said.of(bytes));
         let message = Message { offset: arrived.offset, time_ms: arrived.time_ms, said };
         if !turn.is_spent() {
             turn.begin_share_of(work::MESSAGE_MIN);
@@ -80,13 +81,17 @@ impl Channels {
         if left.as_ref().is_some_and(Vec::is_empty) {
             return;
         }
-        if maps.may_wait(message.said.len() + Divided::<Undelivered, _>::bytes_of(left.as_ref())).is_err() {
+        if maps
+            .may_wait(message.said.packed_bytes() + Divided::<Undelivered, _>::bytes_of(left.as_ref()))
+            .is_err()
+        {
             let left = left.unwrap_or_else(|| self.table[slot].interest.members().to_vec());
             return self.miss(turn, clients, delivery, left);
         }
         let Message { offset, time_ms, said } = message;
-        let bytes = said.len();
-        let undelivered = Undelivered { channel, epoch, offset, time_ms, said: said.into(), sender };
+        let bytes = said.packed_bytes();
+        let (from, data) = (said.from.into(), said.data.into());
+        let undelivered = Undelivered { channel, epoch, offset, time_ms, from, data, sender };
         self.undelivered.keep(turn, clients, maps, (undelivered, bytes), (by, left));
     }
 
@@ -94,12 +99,12 @@ impl Channels {
     pub fn deliver_waiting(&mut self, turn: &mut Turn, clients: &mut Clients) {
         let mut undelivered = mem::take(&mut self.undelivered);
         undelivered.go_on(turn, clients, |turn, clients, waiting, left| {
-            let Undelivered { channel, epoch, offset, time_ms, said, sender } = waiting;
-            let message = Message { offset: *offset, time_ms: *time_ms, said };
+            let Undelivered { channel, epoch, offset, time_ms, from, data, sender } = waiting;
+            let message = Message { offset: *offset, time_ms: *time_ms, said: Said { from, data } };
             let message = ChannelMessage::of(channel, message);
             let delivery = Delivery { epoch: *epoch, message, sender: *sender };
             let left = left.or_else(|| {
-                let slot = self.table.find(channel, turn.hasher.map(channel))?;
+                let slot = self.find(turn, channel)?;
                 Some(self.table[slot].interest.members().to_vec())
             });
             // Who is a member since then has been told as much, and is told nothing twice.
@@ -163,7 +168,7 @@ fn deliver_to_each(
     left: &mut impl Iterator<Item = u32>,
 ) {
     let (message, offset) = (delivery.message, delivery.message.offset);
-    let units = work::receivers(1, message.data.len());
+    let units = work::receivers(1, message.said.data.len());
     let mut alike = Alike::default();
     while !turn.is_over()
         && let Some(slot) = left.next()

@@ -1,10 +1,12 @@
 //! `history`: what was said before, page by page.
 
+use super::home::ask;
 use super::{Channels, check_name};
 use crate::limits::CHUNK_BYTES;
-use crate::mesh::{ChannelRequest, Item, Page, Request};
+use crate::mesh::{ChannelRequest, Page};
 use crate::shard::caller::Asked;
 use crate::shard::clients::Clients;
+use crate::shard::maps::Maps;
 use crate::shard::requests::{ChannelWait, Requests, Waiting};
 use crate::shard::turn::Turn;
 
@@ -14,6 +16,7 @@ impl Channels {
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
+        maps: &mut Maps,
         requests: &mut Requests,
         asked: Asked,
         (channel, before, limit): (&str, Option<u64>, u32),
@@ -27,12 +30,11 @@ impl Channels {
         let waiting = Waiting::Channel(ChannelWait::History { channel: channel.into(), owed_bytes });
         let reply = requests.wait_for(turn, clients, (id, asked.ticket), waiting, 1);
         let page = Page { before, limit, room: u32::try_from(CHUNK_BYTES).unwrap_or(u32::MAX) };
-        let home = turn.owner(turn.hasher.map(channel));
-        if home == turn.index {
-            let history = self.history_home(turn, channel, page);
-            return requests.channel_history(turn, clients, reply, Ok(&history));
-        }
+        let home = self.home_of(turn, channel);
         let request = ChannelRequest::History { reply, channel: channel.into(), page };
-        turn.outgoing.push(home, Item::Request(Request::Channel(Box::new(request))));
+        if home == turn.index {
+            return self.handle(turn, clients, maps, requests, (home, request), &[]);
+        }
+        ask(turn, home, request);
     }
 }

@@ -9,12 +9,14 @@
 use std::mem;
 use std::sync::Arc;
 
+use super::home::ask;
 use super::{ChannelSlot, Channels, check_name};
 use crate::limits::CHUNK_BYTES;
-use crate::mesh::{ChannelRequest, ConnectionId, Item, Joined, Messages, ReplyTo, Request, Since};
+use crate::mesh::{ChannelRequest, ConnectionId, Joined, Messages, ReplyTo, Since};
 use crate::shard::caller::Asked;
 use crate::shard::clients::Clients;
 use crate::shard::interest::Left;
+use crate::shard::maps::Maps;
 use crate::shard::requests::{ChannelWait, PendingRequest, Requests, Waiting};
 use crate::shard::turn::Turn;
 use crate::shard::work;
@@ -44,6 +46,8 @@ pub struct Joining {
     since: Option<Since>,
     /// Serial number of the request that is under way.
     asked: Option<u32>,
+    /// The home has heard of it.
+    is_known: bool,
 }
 
 impl Channels {
@@ -53,6 +57,7 @@ impl Channels {
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
+        maps: &mut Maps,
         requests: &mut Requests,
         asked: Asked,
         (channel, since): (&str, Option<Since>),
@@ -61,19 +66,26 @@ impl Channels {
         if let Err(reject) = check_name(channel) {
             return clients.reject(turn, id, asked.ticket(), reject);
         }
-        self.leave(turn, clients, id, channel);
+        self.leave(turn, clients, maps, id, channel);
         let Some(connection) = clients.get(id) else { return };
         if connection.joined.len() >= turn.config.subscriptions_max {
             return clients.reject(turn, id, asked.ticket(), Reject::TooManySubscriptions);
         }
-        let joining = Joining { ticket: asked.ticket, since, asked: None };
+        let joining = Joining { ticket: asked.ticket, since, asked: None, is_known: false };
         let member = self.begin_member(turn, clients, (id, channel), joining);
-        self.ask_home(turn, clients, requests, member);
+        self.ask_home(turn, clients, maps, requests, member);
     }
 
     /// Leaves a channel, if the connection is in it. Nothing more is told of it, but what it lacks, and
     /// [`Event::Rejected`] with [`Reject::Cancelled`] where a request to join was under way.
-    pub fn leave(&mut self, turn: &mut Turn, clients: &mut Clients, id: ConnectionId, channel: &str) {
+    pub fn leave(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        id: ConnectionId,
+        channel: &str,
+    ) {
         let Some(slot) = self.find_member(turn, clients, id, channel) else { return };
         self.tell_missed(turn, clients, slot);
         let joining = self.members[slot as usize].joining.take();
@@ -83,7 +95,7 @@ impl Channels {
         if let Some(connection) = clients.get_mut(id) {
             connection.joined.remove(slot);
         }
-        self.end_member(turn, slot);
+        self.end_member(turn, maps, slot);
     }
 
     /// The channel of a membership.
@@ -93,7 +105,7 @@ impl Channels {
 
     /// Looked for where there are fewer: many channels have few members, and many members few channels.
     fn find_member(&self, turn: &Turn, clients: &Clients, id: ConnectionId, channel: &str) -> Option<u32> {
-        let slot = self.find(channel, turn.hasher.map(channel))?;
+        let slot = self.find(turn, channel)?;
         let (of_channel, of_connection) =
             (self.table[slot].interest.members(), clients.get(id)?.joined.members());
         let fewer = if of_channel.len() < of_connection.len() { of_channel } else { of_connection };
@@ -108,12 +120,20 @@ impl Channels {
         (id, channel): (ConnectionId, &str),
         joining: Joining,
     ) -> u32 {
-        let slot = self.find_or_insert(channel, turn.hasher.map(channel));
+        let slot = self.find_or_insert(turn, channel);
         let vacant = self.members.vacant_entry();
         let member = slots::slot(vacant.key());
         let place = self.table[slot].interest.join(member);
         let joining = Some(Box::new(joining));
-        vacant.insert(Member { connection: id, channel: slot, place, epoch: 0, told: 0, missed: None, joining });
+        vacant.insert(Member {
+            connection: id,
+            channel: slot,
+            place,
+            epoch: 0,
+            told: 0,
+            missed: None,
+            joining,
+        });
         turn.metrics.channel_members += 1;
         if let Some(connection) = clients.get_mut(id) {
             connection.joined.push(member);
@@ -122,7 +142,14 @@ impl Channels {
     }
 
     /// Asks the home for what a member lacks, as much as its peer has room for; if there is none, once it has drained.
-    fn ask_home(&mut self, turn: &mut Turn, clients: &mut Clients, requests: &mut Requests, slot: u32) {
+    fn ask_home(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        requests: &mut Requests,
+        slot: u32,
+    ) {
         let member = &mut self.members[slot as usize];
         let Some(joining) = &mut member.joining else { return };
         let (id, since) = (member.connection, joining.since);
@@ -143,12 +170,14 @@ impl Channels {
         let interest = &self.table[member.channel].interest;
         let (channel, home) = (Arc::clone(interest.name()), turn.owner(interest.hash()));
         let room = u32::try_from(room).unwrap_or(u32::MAX);
+        let request = match std::mem::replace(&mut joining.is_known, true) {
+            true => ChannelRequest::Since { reply, channel, since, room },
+            false => ChannelRequest::Join { reply, channel, since, room },
+        };
         if home == turn.index {
-            let joined = self.join_home(turn, (home, &channel), (since, room));
-            return self.joined(turn, clients, requests, reply, Ok(&joined));
+            return self.handle(turn, clients, maps, requests, (home, request), &[]);
         }
-        let request = ChannelRequest::Join { reply, channel, since, room };
-        turn.outgoing.push(home, Item::Request(Request::Channel(Box::new(request))));
+        ask(turn, home, request);
     }
 
     /// The home has said what a member lacks, or some of it.
@@ -156,6 +185,7 @@ impl Channels {
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
+        maps: &mut Maps,
         requests: &mut Requests,
         reply: ReplyTo,
         outcome: Result<&Joined<impl AsRef<[u8]>>, Reject>,
@@ -164,10 +194,10 @@ impl Channels {
         if let Some(slot) = self.end_ask(clients, &request) {
             match outcome {
                 Ok(joined) => self.told_since(turn, clients, slot, joined),
-                Err(reject) => self.refuse_join(turn, clients, slot, reject),
+                Err(reject) => self.refuse_join(turn, clients, maps, slot, reject),
             }
         }
-        self.catch_up(turn, clients, requests, request.connection);
+        self.catch_up(turn, clients, maps, requests, request.connection);
     }
 
     /// The home of a channel has not answered in time.
@@ -175,13 +205,14 @@ impl Channels {
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
+        maps: &mut Maps,
         requests: &mut Requests,
         request: &PendingRequest,
     ) {
         if let Some(slot) = self.end_ask(clients, request) {
-            self.refuse_join(turn, clients, slot, Reject::Timeout);
+            self.refuse_join(turn, clients, maps, slot, Reject::Timeout);
         }
-        self.catch_up(turn, clients, requests, request.connection);
+        self.catch_up(turn, clients, maps, requests, request.connection);
     }
 
     /// The request of a member that joins has ended; the member, if it is still about that.
@@ -208,7 +239,7 @@ impl Channels {
         let channel = self.table[member.channel].interest.name();
         for message in Messages::new(joined.messages.as_ref()) {
             turn.metrics.channel_recovered += 1;
-            turn.spend(work::FRAME + work::encoded(message.said.len()));
+            turn.spend(work::FRAME + work::encoded(message.said.data.len()));
             let message = ChannelMessage::of(channel, message);
             clients.send_as(id, turn.now, |dialect, out| dialect.channel_message(message, out));
         }
@@ -225,18 +256,29 @@ impl Channels {
         let ticket = mem::take(&mut member.joining).and_then(|joining| joining.ticket);
         (member.epoch, member.told) = (joined.epoch, joined.last);
         let (epoch, offset, recovery) = (joined.epoch, joined.last, joined.recovery);
-        clients.tell(id, turn.now, Event::Joined { ticket: ticket.as_ref(), channel, epoch, offset, recovery });
+        clients.tell(
+            id,
+            turn.now,
+            Event::Joined { ticket: ticket.as_ref(), channel, epoch, offset, recovery },
+        );
     }
 
     /// A member will not be one.
-    fn refuse_join(&mut self, turn: &mut Turn, clients: &mut Clients, slot: u32, reject: Reject) {
+    fn refuse_join(
+        &mut self,
+        turn: &mut Turn,
+        clients: &mut Clients,
+        maps: &mut Maps,
+        slot: u32,
+        reject: Reject,
+    ) {
         let member = &mut self.members[slot as usize];
         let (id, joining) = (member.connection, member.joining.take());
         clients.reject(turn, id, joining.and_then(|joining| joining.ticket).as_ref(), reject);
         if let Some(connection) = clients.get_mut(id) {
             connection.joined.remove(slot);
         }
-        self.end_member(turn, slot);
+        self.end_member(turn, maps, slot);
     }
 
     /// Tells `id` what it missed, and asks for more of what it is yet to be told since it joined: of one channel at a time.
@@ -244,6 +286,7 @@ impl Channels {
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
+        maps: &mut Maps,
         requests: &mut Requests,
         id: ConnectionId,
     ) {
@@ -259,7 +302,7 @@ impl Channels {
             if member.missed.is_some() {
                 self.tell_missed(turn, clients, slot);
             } else if !mem::replace(&mut is_asking, true) {
-                self.ask_home(turn, clients, requests, slot);
+                self.ask_home(turn, clients, maps, requests, slot);
             } else if let Some(connection) = clients.get_mut(id) {
                 connection.joined.fall_behind(slot);
             }
@@ -279,7 +322,7 @@ impl Channels {
     }
 
     /// Forgets a membership that its connection has already forgotten.
-    pub fn end_member(&mut self, turn: &mut Turn, slot: u32) {
+    pub fn end_member(&mut self, turn: &mut Turn, maps: &mut Maps, slot: u32) {
         let Some(ended) = self.members.try_remove(slot as usize) else { return };
         turn.metrics.channel_members -= 1;
         let interest = &mut self.table[ended.channel].interest;
@@ -290,10 +333,9 @@ impl Channels {
         if was_last {
             let (channel, home) = (Arc::clone(interest.name()), turn.owner(interest.hash()));
             if home != turn.index {
-                let request = Request::Channel(Box::new(ChannelRequest::Leave { channel }));
-                turn.outgoing.push(home, Item::Request(request));
+                ask(turn, home, ChannelRequest::Leave { channel });
             }
-            self.release_if_unused(ended.channel);
+            self.release_if_unused(turn, maps, ended.channel);
         }
     }
 }

@@ -10,7 +10,6 @@ mod deliver;
 mod history;
 mod home;
 mod join;
-mod log;
 mod publish;
 mod upkeep;
 
@@ -28,8 +27,12 @@ use join::Member;
 
 use super::divided::Divided;
 use super::interest::{Interest, NameTable, Named};
+use super::log::OwnMap;
+use super::maps::Maps;
+use super::turn::Turn;
 use crate::auth::rules::Rules;
 use crate::limits::CHANNEL_NAME_BYTES_MAX;
+use crate::mesh::ShardIndex;
 use crate::wire::Reject;
 
 /// Slot of a channel in this shard's table.
@@ -94,31 +97,42 @@ impl Channels {
         for channel in self.table.iter() {
             let Some(home) = &channel.home else { continue };
             counts.channels += 1;
-            counts.messages += home.log.len() as u64;
-            counts.bytes += channel.own_bytes() + home.log.bytes();
+            let (messages, bytes) = home.size();
+            counts.messages += messages as u64;
+            counts.bytes += channel.own_bytes() + bytes;
         }
         counts
     }
 
-    fn find(&self, name: &str, hash: u64) -> Option<ChannelSlot> {
-        self.table.find(name, hash)
+    fn find(&self, turn: &Turn, name: &str) -> Option<ChannelSlot> {
+        self.table.find(name, OwnMap::hash_of_channel(&turn.hasher, name))
     }
 
-    fn find_or_insert(&mut self, name: &str, hash: u64) -> ChannelSlot {
+    fn find_or_insert(&mut self, turn: &Turn, name: &str) -> ChannelSlot {
+        let hash = OwnMap::hash_of_channel(&turn.hasher, name);
         self.table.find_or_insert(name, hash, |interest| Channel { interest, home: None })
     }
 
+    /// The shard that has what is kept of a channel.
+    fn home_of(&self, turn: &Turn, name: &str) -> ShardIndex {
+        turn.owner(OwnMap::hash_of_channel(&turn.hasher, name))
+    }
+
     /// Forgets a channel in which nobody is and of which nothing is kept.
-    fn release_if_unused(&mut self, slot: ChannelSlot) {
+    fn release_if_unused(&mut self, turn: &mut Turn, maps: &mut Maps, slot: ChannelSlot) {
         let is_unused = |channel: &Channel| {
-            !channel.interest.is_heard() && channel.home.as_ref().is_none_or(|home| home.log.is_empty())
+            !channel.interest.is_heard()
+                && channel.home.as_ref().is_none_or(|home| home.log.entries().is_empty())
         };
-        if self.table.get(slot).is_some_and(is_unused) {
-            let channel = self.table.remove(slot);
-            if let Some(home) = &channel.home {
-                self.counts.channels -= 1;
-                self.counts.bytes -= channel.own_bytes() + home.log.bytes();
-            }
+        if !self.table.get(slot).is_some_and(is_unused) {
+            return;
+        }
+        let channel = self.table.remove(slot);
+        let own_bytes = channel.own_bytes();
+        if let Some(home) = channel.home {
+            self.counts.channels -= 1;
+            self.counts.bytes -= own_bytes;
+            home.log.erase(turn, maps);
         }
     }
 }

@@ -3,9 +3,11 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use super::home::log_bounds;
 use super::{ChannelSlot, Channels};
 use crate::auth::rules::Rules;
 use crate::config::ChannelBounds;
+use crate::shard::maps::Maps;
 use crate::shard::turn::Turn;
 use crate::shard::work;
 
@@ -34,7 +36,7 @@ impl Channels {
     }
 
     /// Drops what is too old, and looks at channels again under other rules, as much as the turn has work for.
-    pub fn look_after(&mut self, turn: &mut Turn) {
+    pub fn look_after(&mut self, turn: &mut Turn, maps: &mut Maps) {
         while !turn.is_spent()
             && let Some(Reverse((at_ms, slot, epoch))) = self.due.peek().copied()
             && at_ms <= turn.now.unix_ms
@@ -42,16 +44,16 @@ impl Channels {
             self.due.pop();
             turn.spend(work::CELL);
             let home = self.table.get_mut(slot).and_then(|channel| channel.home.as_mut());
-            let Some(home) = home.filter(|home| home.epoch == epoch) else { continue };
+            let Some(home) = home.filter(|home| home.log.entries().epoch() == epoch) else { continue };
             home.is_due = false;
-            self.trim(turn, slot);
+            self.expire(turn, slot);
             self.note_due(slot);
-            self.release_if_unused(slot);
+            self.release_if_unused(turn, maps, slot);
         }
-        self.review_next(turn);
+        self.review_next(turn, maps);
     }
 
-    fn review_next(&mut self, turn: &mut Turn) {
+    fn review_next(&mut self, turn: &mut Turn, maps: &mut Maps) {
         let Some(first) = self.review else { return };
         for slot in first..self.table.slot_count() {
             if turn.is_spent() {
@@ -59,13 +61,21 @@ impl Channels {
                 return;
             }
             turn.spend(work::PASSED_OVER);
-            let Some(channel) = self.table.get(slot).filter(|channel| channel.home.is_some()) else { continue };
+            let Some(channel) = self.table.get(slot).filter(|channel| channel.home.is_some()) else {
+                continue;
+            };
             let name = Arc::clone(channel.interest.name());
             let bounds = self.bounds_of(turn, &name);
-            self.home_mut(slot).bounds = bounds;
-            self.trim(turn, slot);
-            self.note_due(slot);
-            self.release_if_unused(slot);
+            let home = self.home_mut(slot);
+            let before = home.size();
+            home.bounds = bounds;
+            // One whose map is not there is trimmed with its next message.
+            if home.log.ready(turn, maps).is_ok() {
+                home.log.trim(turn, maps, log_bounds(&bounds));
+                turn.spend(work::freed(before.1 - home.size().1));
+            }
+            self.recount(slot, before);
+            self.release_if_unused(turn, maps, slot);
         }
         self.review = None;
     }
@@ -80,37 +90,38 @@ impl Channels {
         self.due.peek().map(|Reverse((at_ms, ..))| *at_ms)
     }
 
-    /// Drops what is too old or too much.
-    pub(super) fn trim(&mut self, turn: &mut Turn, slot: ChannelSlot) {
+    /// Drops what is too old.
+    pub(super) fn expire(&mut self, turn: &mut Turn, slot: ChannelSlot) {
         let home = self.home_mut(slot);
-        let before = (home.log.len(), home.log.bytes());
-        home.log.trim(turn.now.unix_ms, &home.bounds);
-        turn.spend(work::freed(before.1 - home.log.bytes()));
+        let before = home.size();
+        home.log.expire(turn.now.unix_ms);
+        turn.spend(work::freed(before.1 - home.size().1));
         self.recount(slot, before);
     }
 
     /// Has a channel looked at when its oldest message is too old.
     pub(super) fn note_due(&mut self, slot: ChannelSlot) {
         let home = self.home_mut(slot);
-        let Some(oldest_ms) = home.log.oldest_ms().filter(|_| !home.is_due) else { return };
-        home.is_due = true;
+        let entries = home.log.entries();
+        let Some(oldest) = entries.first().filter(|_| !home.is_due) else { return };
         // Some are too old by then, and those are dropped together.
-        let at_ms = oldest_ms.saturating_add(home.bounds.ttl_ms).saturating_add(LOOK_EVERY_MS);
-        let epoch = home.epoch;
+        let (at_ms, epoch) = (oldest.expires_ms.saturating_add(LOOK_EVERY_MS), entries.epoch());
+        home.is_due = true;
         self.due.push(Reverse((at_ms, slot, epoch)));
     }
 
-    /// Drops all that is kept. Members stay, and offsets go on.
-    pub fn clear(&mut self) {
+    /// Drops all that is kept, as all maps are dropped. Members stay, and offsets go on.
+    pub fn clear(&mut self, turn: &mut Turn, maps: &mut Maps) {
         let slots: Vec<ChannelSlot> = self.table.slots().collect();
         for slot in slots {
-            if self.table[slot].home.is_some() {
-                let home = self.home_mut(slot);
-                let before = (home.log.len(), home.log.bytes());
-                home.log.clear();
-                self.recount(slot, before);
-                self.release_if_unused(slot);
+            if self.table[slot].home.is_none() {
+                continue;
             }
+            let home = self.home_mut(slot);
+            let before = home.size();
+            home.log.clear();
+            self.recount(slot, before);
+            self.release_if_unused(turn, maps, slot);
         }
     }
 }

@@ -17,18 +17,18 @@ impl Shard {
         channel: &str,
         since: Option<Since>,
     ) {
-        let Self { turn, clients, requests, channels, access, .. } = self;
+        let Self { turn, clients, maps, requests, channels, access, .. } = self;
         if !access.may_in_channel(turn, caller.grant(), Action::Subscribe, channel) {
             return forbid(turn, clients, caller, ticket.as_ref());
         }
-        channels.join(turn, clients, requests, Asked { caller, ticket }, (channel, since));
+        channels.join(turn, clients, maps, requests, Asked { caller, ticket }, (channel, since));
     }
 
     /// Leaves a channel, if the caller is in it. Nothing more is told of it, but what it missed, and
     /// [`crate::shard::Event::Rejected`] with [`crate::wire::Reject::Cancelled`] where a request to join was under way.
     pub fn leave_channel(&mut self, caller: Caller, channel: &str) {
-        let Self { turn, clients, channels, .. } = self;
-        channels.leave(turn, clients, caller.connection(), channel);
+        let Self { turn, clients, maps, channels, .. } = self;
+        channels.leave(turn, clients, maps, caller.connection(), channel);
     }
 
     /// Publishes a message in a channel, in which the caller need not be; [`crate::shard::Event::Placed`] follows. Those who are
@@ -50,10 +50,10 @@ impl Shard {
         before: Option<u64>,
         limit: u32,
     ) {
-        let Self { turn, clients, requests, channels, access, .. } = self;
+        let Self { turn, clients, maps, requests, channels, access, .. } = self;
         if !access.may_in_channel(turn, caller.grant(), Action::Subscribe, channel) {
             return forbid(turn, clients, caller, ticket.as_ref());
         }
-        channels.history(turn, clients, requests, Asked { caller, ticket }, (channel, before, limit));
+        channels.history(turn, clients, maps, requests, Asked { caller, ticket }, (channel, before, limit));
     }
 }

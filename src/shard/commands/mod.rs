@@ -2,15 +2,15 @@
 
 mod channels;
 
+use crate::auth::rules::{Action, View};
+use crate::crdt::Time;
+use crate::mesh::Filter;
 use crate::shard::access::GrantId;
 use crate::shard::allows::{ByGrant, Everything};
 use crate::shard::caller::{Asked, Caller};
 use crate::shard::clients::Clients;
 use crate::shard::turn::Turn;
 use crate::shard::{AckLevel, Ops, SetPresence, Shard, Subscribe};
-use crate::auth::rules::{Action, View};
-use crate::crdt::Time;
-use crate::mesh::Filter;
 use crate::wire::{Reject, Ticket};
 
 impl Shard {

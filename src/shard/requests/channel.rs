@@ -11,10 +11,20 @@ use crate::wire::Reject;
 /// See the module.
 pub enum ChannelWait {
     /// A member, by its slot, is told what it lacks.
-    Join { member: u32, owed_bytes: usize },
+    Join {
+        member: u32,
+        owed_bytes: usize,
+    },
     /// A message is given its offset, and once it has that, the disk has it.
-    Publish { channel: Box<str>, how: Publishing, offset: Option<u64> },
-    History { channel: Box<str>, owed_bytes: usize },
+    Publish {
+        channel: Box<str>,
+        how: Publishing,
+        offset: Option<u64>,
+    },
+    History {
+        channel: Box<str>,
+        owed_bytes: usize,
+    },
 }
 
 impl ChannelWait {
@@ -70,11 +80,8 @@ impl Requests {
         let Waiting::Channel(ChannelWait::History { channel, .. }) = &request.waiting else { return };
         match outcome {
             Ok(history) => {
-                let history = History {
-                    epoch: history.epoch,
-                    messages: history.messages.as_ref(),
-                    more: history.more,
-                };
+                let history =
+                    History { epoch: history.epoch, messages: history.messages.as_ref(), more: history.more };
                 clients.tell(id, turn.now, Event::History { ticket, channel, history });
             }
             Err(reject) => clients.reject(turn, id, ticket, reject),

@@ -19,12 +19,12 @@ pub fn channel_message(out: &mut Vec<u8>, message: ChannelMessage<'_>) {
 fn write_said(out: &mut Vec<u8>, message: ChannelMessage<'_>) {
     out.extend_from_slice(b"\"offset\":");
     write_integer(out, message.offset);
-    if let Some(from) = message.from {
+    if !message.said.from.is_empty() {
         out.extend_from_slice(b",\"from\":");
-        write_string(out, from);
+        write_string(out, message.said.from);
     }
     out.extend_from_slice(b",\"data\":");
-    out.extend_from_slice(message.data);
+    out.extend_from_slice(message.said.data);
     out.extend_from_slice(b",\"time\":");
     write_integer(out, message.time_ms);
     out.push(b'}');

@@ -2,8 +2,8 @@
 
 use simd_json::Node;
 
-use super::field::{self, Field};
 use super::channel::{self, ChannelRequest};
+use super::field::{self, Field};
 use super::{Keys, Ops, RequestId};
 use crate::shard::AckLevel;
 use crate::wire::Reject;
