@@ -166,11 +166,11 @@ fn what_was_missed_comes_as_there_is_room_and_live_messages_after_it() {
         let channel = channel_of(&world, home, "chat:");
         let (sender, reader) = (world.connect(0), world.connect(1));
         let epoch = epoch_of(&ask(&mut world, reader, &join(&channel)));
-        ask(&mut world, reader, &leave(&channel));
         let filler = "f".repeat(300);
         for n in 1..=200 {
             ask(&mut world, sender, &publish(&channel, &json!([n, filler])));
         }
+        ask(&mut world, reader, &leave(&channel));
         world.stall(reader);
         world.send(reader, &join_since(&channel, &epoch, 0).to_string());
         world.settle();
@@ -183,9 +183,9 @@ fn what_was_missed_comes_as_there_is_room_and_live_messages_after_it() {
         world.settle();
         ask(&mut world, sender, &publish(&channel, &json!([211, filler])));
         let rest = told(&mut world, reader);
-        let offsets = rest.iter().map(|message| message["offset"].as_u64().unwrap());
-        let expected = (first as u64 + 1..=210).chain([210, 211]);
-        assert!(offsets.eq(expected), "all of them once, then joined, then what is live");
+        let offsets: Vec<_> = rest.iter().map(|message| message["offset"].as_u64().unwrap()).collect();
+        let expected: Vec<_> = (first as u64 + 1..=210).chain([210, 211]).collect();
+        assert_eq!(offsets, expected, "all of them once, then joined, then what is live");
         assert_eq!(rest.len(), 210 - first + 2);
         assert_eq!(world.metrics().channel_missed, 0);
     }

@@ -8,8 +8,8 @@ use serde_json::Value;
 #[derive(Default)]
 pub struct Truth {
     pub epoch: String,
-    /// By offset from 1.
-    pub said: Vec<Said>,
+    /// By offset.
+    pub said: BTreeMap<u64, Said>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Membership {
         match message["type"].as_str().unwrap() {
             "message" => {
                 let (at, said) = (offset("offset"), Said::of(&message["data"]));
-                assert_eq!(truth.said[index(at)], said, "the offset means the same to everybody");
+                assert_eq!(truth.said[&at], said, "the offset means the same to everybody");
                 if self.is_live {
                     self.own_until(at, truth);
                     assert!(said.by != self.me || said.echo, "its own without echo");
@@ -71,7 +71,7 @@ impl Membership {
                 assert!(from <= to);
                 self.own_until(from, truth);
                 for end in [from, to] {
-                    let said = &truth.said[index(end)];
+                    let said = &truth.said[&end];
                     assert!(said.by != self.me || said.echo, "it would not have been sent {end}");
                 }
                 self.through = to;
@@ -98,17 +98,13 @@ impl Membership {
     pub fn own_until(&self, end: u64, truth: &Truth) {
         assert!(self.through < end, "{end} after {}", self.through);
         for between in self.through + 1..end {
-            let said = &truth.said[index(between)];
+            let said = &truth.said[&between];
             assert!(
                 said.by == self.me && !said.echo,
                 "{between} is missing before {end}, and is not its own"
             );
         }
     }
-}
-
-fn index(offset: u64) -> usize {
-    usize::try_from(offset - 1).unwrap()
 }
 
 /// Memberships of one client by channel.
