@@ -184,7 +184,7 @@ impl<T> ChannelAnswer<T> {
 #[derive(Clone, Copy, Debug)]
 pub struct Joined<T> {
     pub epoch: u64,
-    /// The last offset that was given.
+    /// Whoever knows everything up to here knows all there is.
     pub last: u64,
     /// Everything since then up to here is in this answer and those before.
     pub through: u64,

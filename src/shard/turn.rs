@@ -32,6 +32,8 @@ pub struct Turn {
     pub heard: Vec<Time>,
     /// No cursor names a later tick, as a later one may come again after a crash.
     pub cursor_limit: Time,
+    /// Tells this life of the shard from those of before.
+    pub life: u64,
     pub random: Random,
     serial: u32,
     /// Units of work done so far in this turn.
@@ -84,6 +86,7 @@ impl Turn {
             reference,
             heard: vec![Time::ZERO; shards],
             cursor_limit,
+            life: seed,
             random: Random(seed),
             serial: 0,
             work: 0,

@@ -26,6 +26,8 @@ pub(in crate::cli) struct Channels {
     pub channel_history_bytes: Bytes,
 
     /// How long they are kept
+    ///
+    /// Longer than clients are away whose link breaks. What must stay belongs in a map.
     #[arg(long, env = "ANNULUS_CHANNEL_HISTORY_TTL", value_name = "SPAN")]
     #[arg(default_value_t = Span { ms: ChannelBounds::default().ttl_ms })]
     pub channel_history_ttl: Span,

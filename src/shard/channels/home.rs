@@ -158,7 +158,7 @@ impl Channels {
         self.expire(turn, slot);
         let name = self.table[slot].interest.name();
         let entries = self.home(slot).log.entries();
-        let (epoch, last) = (entries.epoch(), entries.last());
+        let (epoch, last) = (entries.epoch(), entries.newest());
         let nothing = |recovery| Joined { epoch, last, through: last, recovery, messages: Vec::new() };
         let Some(since) = since else { return nothing(Recovery::NotAsked) };
         match entries.follows(since.offset) {

@@ -1,12 +1,12 @@
 //! One client: a slot of the shard's connection table.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::joined::JoinedChannels;
 use super::own_members::OwnMembers;
 use super::rate::Window;
+use super::seldom::Seldom;
 use super::timers::Timer;
 use super::unread::Unread;
 use crate::auth::Principal;
@@ -155,7 +155,7 @@ pub struct Connection {
     pub request_bytes: usize,
     pub owed_bytes: usize,
     /// Reads whose answers are too long to be made while others are owed, oldest first. They come next.
-    pub long_reads: VecDeque<ReplyTo>,
+    pub long_reads: Seldom<ReplyTo>,
     /// In line to be looked at, as there may be room for one of them.
     pub may_read_on: bool,
     pub bad_messages: u32,
@@ -221,7 +221,7 @@ impl Connection {
             requests_pending: 0,
             request_bytes: 0,
             owed_bytes: 0,
-            long_reads: VecDeque::new(),
+            long_reads: Seldom::default(),
             may_read_on: false,
             bad_messages: 0,
             slowed_until_ms: 0,
@@ -288,4 +288,4 @@ impl Connection {
 }
 
 /// What an idle connection costs, beside its socket.
-const _: () = assert!(size_of::<Connection>() <= 568, "an idle connection must stay small");
+const _: () = assert!(size_of::<Connection>() <= 560, "an idle connection must stay small");

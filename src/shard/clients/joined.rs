@@ -92,7 +92,8 @@ mod tests {
     #[test]
     fn nothing_is_kept_of_who_has_left_them_all() {
         let mut joined = JoinedChannels::default();
-        [7, 8].map(|member| joined.push(member));
+        joined.push(7);
+        joined.push(8);
         joined.fall_behind(8);
         joined.remove(8);
         assert_eq!((joined.members(), joined.behind()), (&[7][..], &[][..]));

@@ -13,6 +13,7 @@ mod own_members;
 mod pauses;
 mod paying;
 mod rate;
+mod seldom;
 mod sessions;
 mod telling;
 mod timers;

@@ -1,7 +1,7 @@
 //! The entries of a log as cells of a map.
 //!
 //! ```text
-//!  __annulus:head        {"epoch":"…","reserved":2048,"slots":1001,"undone":[[7,1024]]}
+//!  __annulus:head        {"epoch":"…","life":"…","reserved":2048,"slots":1001,"undone":[[7,1024]]}
 //!  __annulus:log:<place> [offset, time, expires, "from", data]        places 0 … slots − 1, in a ring
 //!
 //!    … │ live, in the order of offsets … last │ next: empty, or what has just fallen out │ …
@@ -9,8 +9,8 @@
 //! A ring has one place more than its log may have entries. So the next entry never takes the place of one that is live, and
 //! takes that of the one that fell out last: a log that is full costs no removals. Whatever else goes is deleted.
 //!
-//! Invariant: `next` is never live. Offsets up to `reserved` may have been given: after a crash, whose last entries may be undone,
-//! the log goes on above.
+//! Invariant: `next` is never live. Offsets up to `reserved` may have been given by the last life of the server whose head is
+//! stored. Whatever a crash has undone, heads too, another life goes on so far above, by chance, that none is given twice.
 
 use std::collections::VecDeque;
 
@@ -30,6 +30,9 @@ const HEAD: &str = "__annulus:head";
 const PLACE: &str = "__annulus:log:";
 /// Offsets that are reserved at once: one more write in so many.
 const RESERVED_AT_ONCE: u64 = 1024;
+/// Offsets that another life of the server skips, at the most. What the one before has given without any of it, nor a head,
+/// being durable is some hundreds at the most, so that both meet less than once in ten thousand such crashes.
+const SKIPPED_MAX: u64 = 1 << 24;
 /// Ranges of undone offsets that are remembered; past it the two oldest become one.
 const UNDONE_MAX: usize = 32;
 
@@ -50,6 +53,7 @@ pub struct Kept {
 #[derive(Serialize, Deserialize)]
 struct Head {
     epoch: String,
+    life: String,
     reserved: u64,
     slots: u32,
     undone: Vec<(u64, u64)>,
@@ -73,8 +77,12 @@ impl Kept {
         let ring = Ring { slots: head.slots, next: next_after(stored.last(), head.slots) };
         let (live, stale) = ring.split(stored, turn.now.unix_ms);
         let survived = live.last().map(|entry| entry.offset);
-        let undone = undone(head.undone, survived, head.reserved);
-        let epoch = u64::from_str_radix(&head.epoch, 16).unwrap_or_default();
+        let is_same_life = head.life == hex(turn.life);
+        let skipped = if is_same_life { 0 } else { turn.random.below(SKIPPED_MAX) };
+        let last = head.reserved + skipped;
+        let undone = undone(head.undone, survived, last);
+        // That of a copy of the data set is another one: its original goes on with other messages.
+        let epoch = u64::from_str_radix(&head.epoch, 16).unwrap_or_default() ^ turn.epoch;
         let mut kept =
             Self { map, slots: head.slots, next: ring.next, is_next_stale: false, reserved: head.reserved };
         stale.into_iter().for_each(|place| kept.delete(turn, maps, place));
@@ -82,7 +90,7 @@ impl Kept {
         if kept.slots != slots {
             kept.resize(turn, maps, &mut live, slots);
         }
-        (Entries::restored(epoch, live, head.reserved, undone), kept)
+        (Entries::restored(epoch, live, last, undone), kept)
     }
 
     pub const fn map(&self) -> &OwnMap {
@@ -185,7 +193,8 @@ impl Kept {
         reserved: u64,
     ) -> Result<(), Reject> {
         let head = Head {
-            epoch: format!("{:016x}", entries.epoch()),
+            epoch: hex(entries.epoch() ^ turn.epoch),
+            life: hex(turn.life),
             reserved,
             slots: self.slots,
             undone: entries.undone().to_vec(),
@@ -235,6 +244,10 @@ impl Kept {
     }
 }
 
+fn hex(number: u64) -> String {
+    format!("{number:016x}")
+}
+
 fn key(place: u32) -> String {
     format!("{PLACE}{place}")
 }
@@ -282,12 +295,12 @@ impl Ring {
 }
 
 /// The ranges of before, and that of what has not survived.
-fn undone(mut before: Vec<(u64, u64)>, survived: Option<u64>, reserved: u64) -> Vec<(u64, u64)> {
+fn undone(mut before: Vec<(u64, u64)>, survived: Option<u64>, last: u64) -> Vec<(u64, u64)> {
     // Where nothing is left, everything is gone, and nobody can say what of it has ever been there.
     let Some(survived) = survived else { return Vec::new() };
     before.retain(|&(start, _)| start <= survived);
-    if survived < reserved {
-        before.push((survived + 1, reserved));
+    if survived < last {
+        before.push((survived + 1, last));
     }
     while before.len() > UNDONE_MAX {
         let (start, _) = before.remove(0);

@@ -19,6 +19,9 @@ use super::turn::Turn;
 use crate::wire::Reject;
 use kept::Kept;
 
+#[cfg(test)]
+mod tests;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Log {
