@@ -30,6 +30,7 @@ pub fn greet(shard: &mut Shard, caller: Caller, is_strict: bool) {
         acks: if shard.may_wait_for_disk() { &["none", "memory", "durable"] } else { &["none", "memory"] },
         heartbeat_ms: config.heartbeat_ms,
         strict: is_strict,
+        features: &["channels"],
         limits: encode::Limits {
             message_bytes: config.message_bytes_max,
             subscriptions: config.subscriptions_max,
