@@ -60,7 +60,7 @@ fn what_was_published_as_durable_is_there_after_a_kill() {
         }
         for n in 0..40 {
             let data = round * 100 + n;
-            let client = &mut clients[1 + n % 2 - 1];
+            let client = &mut clients[n % 2];
             client.send(&publish("chat:1", data, if n % 4 == 3 { "memory" } else { "durable" }));
             let answer = loop {
                 let message = client.receive();
@@ -98,7 +98,10 @@ fn other_rules_count_at_once_for_what_is_kept() {
     write(50);
     let server = Running::in_memory(&["--rules", rules.to_str().unwrap()]);
     let mut client = Client::connect(server.address);
-    (0..60).for_each(|n| drop(client.ask(&publish("c", n, "memory"))));
+    for n in 0..60 {
+        client.send(&publish("c", n, "memory"));
+        assert_eq!(client.receive()["type"], "published");
+    }
     let kept = |count: usize| {
         get(server.address, "/metrics").contains(&format!("\nannulus_channel_messages {count}\n"))
     };
