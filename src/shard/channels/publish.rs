@@ -17,7 +17,8 @@ use crate::shard::turn::Turn;
 use crate::shard::work;
 use crate::wire::Reject;
 
-const NOT_DURABLE: Reject = Reject::BadRequest("nothing of this channel is kept on disk, so ack is memory");
+const NOT_DURABLE: Reject =
+    Reject::BadRequest("this channel is not kept on a disk that can be waited for, so ack is memory");
 
 /// A message for a channel.
 #[derive(Clone, Copy)]
@@ -85,7 +86,7 @@ impl Channels {
             maps.may_wait(said.packed_bytes())?;
         }
         let is_kept = self.home(slot).log.is_kept();
-        if how.is_durable && !is_kept {
+        if how.is_durable && !(is_kept && maps.may_wait_for_disk(turn)) {
             return Err(NOT_DURABLE);
         }
         if is_kept && let Some(reject) = maps.refuses_writes(turn, AckLevel::Memory) {
