@@ -8,7 +8,7 @@
 //! folder are `impl Shard`: they put things in order.
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, dismissal, exchange, parked, clear } →
-//! pages → gauges → { rooms, feeds } → divided → requests → log → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
+//! pages → gauges → { rooms, feeds, channels } → divided → requests → log → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work }
 
@@ -25,6 +25,7 @@ mod account;
 mod allows;
 mod budgets;
 mod caller;
+mod channels;
 mod clear;
 mod clients;
 mod commands;
@@ -60,11 +61,12 @@ mod turn;
 pub mod work;
 
 pub use caller::Caller;
+pub use channels::Publish;
 pub use clients::{Clients, Connection, Phase};
 pub use commons::{Commons, DialectIndex};
 pub use dialect::{
-    About, Ack, AckLevel, Answered, Change, Dialect, Event, Health, MemberChange, MessageKind, Published,
-    Session, SnapshotEnd,
+    About, Ack, AckLevel, Answered, Change, ChannelMessage, Dialect, Event, Health, MemberChange,
+    MessageKind, Published, Session, SnapshotEnd,
 };
 pub use feeds::{From, Subscribe};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};
@@ -84,6 +86,7 @@ use crate::metrics::ProcessMetrics;
 use crate::wire::json::Parser;
 
 use access::Access;
+use channels::Channels;
 use clear::Clearing;
 use directory::Directory;
 use exchange::Deferred;
@@ -168,6 +171,7 @@ pub struct Shard {
     maps: Maps,
     feeds: Feeds,
     rooms: Rooms,
+    channels: Channels,
     requests: Requests,
     access: Access,
     directory: Directory,
@@ -211,6 +215,7 @@ impl Shard {
             maps: Maps::new(&shared, &turn, storage),
             feeds: Feeds::default(),
             rooms: Rooms::default(),
+            channels: Channels::default(),
             requests: Requests::new(shards),
             access: Access::new(shared.config.auth, Arc::default(), None),
             directory: Directory::new(&shared.config),
