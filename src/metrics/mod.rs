@@ -150,6 +150,16 @@ metrics! {
         publish_deliveries => "annulus_publish_deliveries_total",
         /// Such messages that a subscriber missed because it was over the soft outbound limit.
         publishes_missed => "annulus_publishes_missed_total",
+        /// Messages of channels that were given an offset.
+        channel_publishes => "annulus_channel_publishes_total",
+        /// Such messages handed to members as they were published.
+        channel_deliveries => "annulus_channel_deliveries_total",
+        /// Such messages handed to who has joined with since, as it had missed them.
+        channel_recovered => "annulus_channel_recovered_total",
+        /// Such messages that a member missed because it was over the soft outbound limit; it is told which.
+        channel_missed => "annulus_channel_missed_total",
+        /// Times a member was told that it had missed messages.
+        channel_gaps => "annulus_channel_gaps_total",
         /// Direct messages that clients have sent, to a user or to many.
         directs_sent => "annulus_direct_sends_total",
         /// Direct messages to a user that were refused.
@@ -182,6 +192,14 @@ metrics! {
         presence_members => "annulus_presence_members",
         /// Watches of rooms.
         presence_watches => "annulus_presence_watches",
+        /// Channels with members or a history.
+        channels => "annulus_channels",
+        /// Connections in channels, each once for each channel.
+        channel_members => "annulus_channel_members",
+        /// Messages that channels keep.
+        channel_messages => "annulus_channel_messages",
+        /// Bytes of what channels keep, and of their names.
+        channel_bytes => "annulus_channel_bytes",
         /// Direct messages that are kept until their users acknowledge them.
         directs_queued => "annulus_direct_queued",
         /// Bytes of these, and of the names of users who are blocked.

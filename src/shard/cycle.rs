@@ -77,6 +77,7 @@ impl Shard {
     /// Says what clients hold, and closes those that hold too much where that is too much in all.
     fn settle_account(&mut self) {
         let (outboxes, rooms) = (self.clients.held_bytes(), self.rooms.counts().bytes);
+        self.turn.account.set(Use::Channels, self.channels.counts().bytes);
         self.turn.account.set(Use::Outboxes, outboxes);
         self.turn.account.set(Use::Presence, rooms + self.clients.members_bytes());
         self.turn.account.set(Use::Waiting, self.maps.waiting_bytes() + self.access.waiting_bytes());
@@ -93,7 +94,7 @@ impl Shard {
 
     /// Tells subscribers what the turn has changed, walkers what they lack, and watchers who is in their rooms.
     fn tell_changes(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, directs, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, channels, directs, .. } = self;
         feeds.flush_batches(turn, clients, maps);
         if !self.clearing.is_under_way() {
             feeds.run_walks(turn, clients, maps);
@@ -101,6 +102,7 @@ impl Shard {
         }
         rooms.remove_leavers(turn, clients, maps);
         rooms.answer_watches(turn, clients, maps, requests);
+        channels.look_after(turn, maps);
         directs.expire(turn, maps);
         if !self.clearing.is_under_way() {
             let mut around = Around { turn, clients, maps, requests };
@@ -184,6 +186,11 @@ impl Shard {
                 .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
         );
         sooner(
+            self.channels
+                .next_due_ms()
+                .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
+        );
+        sooner(
             self.directs
                 .next_due_ms()
                 .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
@@ -232,6 +239,8 @@ impl Shard {
             || self.access.has_work_left()
             || self.feeds.has_undelivered()
             || self.rooms.has_to_tell()
+            || self.channels.has_undelivered()
+            || self.channels.has_review()
             || self.directs.has_late() && !self.clearing.is_under_way()
             || self.directs.has_announcements() && !self.clearing.is_under_way()
             || self.turn.storage_left

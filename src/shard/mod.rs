@@ -7,8 +7,9 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, exchange, exchange_directs, parked, clear } →
-//! pages → gauges → { rooms, feeds, directs } → divided → requests → log → maps → clients → dialect → { outbox, outcomes, direct } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, dismissal, exchange, exchange_directs,
+//! parked, clear } →
+//! pages → gauges → { rooms, feeds, channels, directs } → divided → requests → log → maps → clients → dialect → { outbox, outcomes, direct } →
 //! { allows, caller } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work }
@@ -26,6 +27,7 @@ mod account;
 mod allows;
 mod budgets;
 mod caller;
+mod channels;
 mod clear;
 mod clients;
 mod commands;
@@ -36,6 +38,7 @@ mod direct;
 mod directory;
 mod directs;
 mod disconnect;
+mod dismissal;
 mod divided;
 mod entry;
 mod events;
@@ -63,11 +66,12 @@ mod turn;
 pub mod work;
 
 pub use caller::Caller;
+pub use channels::Publish;
 pub use clients::{Clients, Connection, Phase};
 pub use commons::{Commons, DialectIndex};
 pub use dialect::{
-    About, Ack, AckLevel, Answered, Change, Dialect, Event, Health, MemberChange, MessageKind, Published,
-    Session, SnapshotEnd,
+    About, Ack, AckLevel, Answered, Change, ChannelMessage, Dialect, Event, Health, MemberChange,
+    MessageKind, Published, Session, SnapshotEnd,
 };
 pub use direct::{DirectAudience, DirectEvent, DirectMessage};
 pub use directs::{SendDirect, To, check_user};
@@ -89,6 +93,7 @@ use crate::metrics::ProcessMetrics;
 use crate::wire::json::Parser;
 
 use access::Access;
+use channels::Channels;
 use clear::Clearing;
 use directory::Directory;
 use directs::Directs;
@@ -174,6 +179,7 @@ pub struct Shard {
     maps: Maps,
     feeds: Feeds,
     rooms: Rooms,
+    channels: Channels,
     directs: Directs,
     requests: Requests,
     access: Access,
@@ -218,6 +224,7 @@ impl Shard {
             maps: Maps::new(&shared, &turn, storage),
             feeds: Feeds::default(),
             rooms: Rooms::default(),
+            channels: Channels::default(),
             directs: Directs::default(),
             requests: Requests::new(shards),
             access: Access::new(shared.config.auth, Arc::default(), None),

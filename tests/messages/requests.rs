@@ -28,6 +28,7 @@ pub const GOLDEN: &[(&str, &str)] = &[
     ),
     (r#"{"type":"unsubscribe","id":3,"map":"todos"}"#, "unsubscribe todos"),
     (r#"{"type":"digest","id":4,"map":"todos"}"#, "digest todos"),
+    (r#"{"type":"disconnect","id":5,"user":"u1"}"#, "disconnect u1"),
     (
         r#"{"type":"send","id":8,"to":"user:u:2","data":{"b":1,"a":[]}}"#,
         r#"send User("u:2") {"a":[],"b":1} ttl None durable false"#,

@@ -10,16 +10,19 @@ use data_encoding::BASE64;
 
 use crate::host::Host;
 
-const RULES: &str =
-    "[[rule]]\nallow = [\"all\"]\nmaps = [\"open\", \"open:**\", \"room:open\", \"user:open\"]";
+const RULES: &str = "[[rule]]\nallow = [\"all\"]\nmaps = [\"open\", \"open:**\", \"room:open\", \"channel:open\", \"user:open\"]";
 const USER: &str = "{'sub':'u'}";
 const FORBIDDEN: [&str; 2] = ["\"forbidden\"", "Permission denied"];
 
 /// Type of the message or `op` of the operation, and the message, in which a map is called MAP.
-const NATIVE: [(&str, &str); 9] = [
+const NATIVE: [(&str, &str); 13] = [
+    ("join", r#"{"type":"join","id":1,"channel":"MAP"}"#),
+    ("publish", r#"{"type":"publish","id":1,"channel":"MAP","data":1}"#),
+    ("history", r#"{"type":"history","id":1,"channel":"MAP"}"#),
     ("read", r#"{"type":"read","id":1,"map":"MAP","keys":["k"]}"#),
     ("subscribe", r#"{"type":"subscribe","id":1,"map":"MAP"}"#),
     ("digest", r#"{"type":"digest","id":1,"map":"MAP"}"#),
+    ("disconnect", r#"{"type":"disconnect","id":1,"user":"MAP"}"#),
     ("set", r#"{"type":"write","id":1,"ops":[{"op":"set","map":"MAP","key":"k","value":1}]}"#),
     ("delete", r#"{"type":"write","id":1,"ops":[{"op":"delete","map":"MAP","key":"k"}]}"#),
     ("add", r#"{"type":"write","id":1,"ops":[{"op":"add","map":"MAP:or","key":"k","value":1,"tag":"t"}]}"#),
@@ -28,7 +31,8 @@ const NATIVE: [(&str, &str); 9] = [
     ("send", r#"{"type":"send","id":1,"to":"user:MAP","data":1}"#),
 ];
 /// Those that ask for nothing, or are tried by their operations.
-const NATIVE_FREE: [&str; 7] = ["write", "ping", "unsubscribe", "auth", "direct.ack", "block", "unblock"];
+const NATIVE_FREE: [&str; 8] =
+    ["write", "ping", "unsubscribe", "auth", "leave", "direct.ack", "block", "unblock"];
 
 const SYNCKIT: [(&str, &str); 9] = [
     ("Subscribe", r#"{"type":"subscribe","id":"i","timestamp":1,"documentId":"MAP"}"#),
@@ -53,10 +57,15 @@ const SYNCKIT: [(&str, &str); 9] = [
 const SYNCKIT_FREE: [&str; 3] = ["Auth", "Ping", "Nothing"];
 
 /// Commands, and the messages above that come to them; those without end something of the caller's own, or say what it has.
-const COMMANDS: [(&str, &[&str]); 14] = [
+const COMMANDS: [(&str, &[&str]); 19] = [
+    ("join_channel", &["join"]),
+    ("publish_in_channel", &["publish"]),
+    ("channel_history", &["history"]),
+    ("leave_channel", &[]),
     ("write", &["set", "delete", "add", "remove", "increment", "Delta", "Chunk"]),
     ("read", &["read"]),
     ("digest", &["digest"]),
+    ("dismiss", &["disconnect"]),
     ("subscribe", &["subscribe", "Subscribe", "SyncRequest"]),
     ("publish", &["DeltaBatch"]),
     ("watch_presence", &["AwarenessSubscribe"]),
@@ -100,6 +109,7 @@ fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
 fn nothing_is_left_out() {
     let quoted = ("b\"", "\" =>");
     let mut types = names("dialect/native/message/request.rs", ("type is missing", "}"), quoted);
+    types.extend(names("dialect/native/message/channel.rs", ("Fields::of(message)", "}"), quoted));
     // What is about one thing is read in a file of its own.
     types.retain(|name| !name.contains('|'));
     types.extend(names("dialect/native/message/direct.rs", ("fn decode", "    }"), quoted));
@@ -107,7 +117,8 @@ fn nothing_is_left_out() {
     assert_eq!(types, set(NATIVE.map(|(name, _)| name).into_iter().chain(NATIVE_FREE)));
     let said = names("dialect/synckit/message.rs", ("pub enum Said", "}"), ("", ","));
     assert_eq!(said, set(SYNCKIT.map(|(name, _)| name).into_iter().chain(SYNCKIT_FREE)));
-    let text = ["mod", "directs"].map(|file| source(&format!("shard/commands/{file}.rs"))).concat();
+    let text =
+        ["mod", "channels", "directs"].map(|file| source(&format!("shard/commands/{file}.rs"))).concat();
     let commands = text.split("pub fn ").skip(1).filter(|function| {
         function.split(" {\n").next().is_some_and(|signature| signature.contains("caller: Caller"))
     });

@@ -9,6 +9,7 @@ use crate::client::TIE_TAG;
 use crate::letters::Letters;
 use crate::replica::{Cell, Replica, Stamp};
 use crate::scenario::MapSpec;
+use crate::talk::Talk;
 
 /// What was promised at one moment.
 pub struct Snapshot {
@@ -45,6 +46,8 @@ pub struct Oracle {
     /// Of `acked`, those of SyncKit's clients.
     pub acked_synckit: u64,
     pub ambiguous: u64,
+    /// What was said in channels.
+    pub talk: Talk,
     pub letters: Letters,
 }
 

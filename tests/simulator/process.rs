@@ -115,6 +115,7 @@ impl World {
         for node in self.nodes.drain(..) {
             self.retired.add(&node.shard.metrics_now());
         }
+        self.oracle.talk.ended();
         self.disk.crash(crash);
         self.oracle.letters.crashed();
         self.now_us += self.random.pick(&[1_000, 30_000, 2_000_000]);

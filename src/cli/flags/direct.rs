@@ -4,8 +4,7 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use serde::Serialize;
 
-use crate::cli::quantity::{Bytes, Span};
-use crate::config::{Config, DirectConfig};
+use crate::config::{Bytes, Config, DirectConfig, Span};
 use crate::limits::DIRECT_QUEUE_MAX;
 
 #[derive(Debug, Args, Serialize)]

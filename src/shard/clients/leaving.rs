@@ -28,6 +28,7 @@ pub struct Leaving {
 pub enum Held {
     Subscription(SubscriptionRef),
     Watch(u32),
+    Channel(u32),
     Members(Vec<OwnMember>),
 }
 
@@ -40,6 +41,8 @@ pub enum End {
     Failed,
     /// It has not: a newer session of its user takes its place.
     Displaced,
+    /// It has not: somebody who may has said that it has to go.
+    Dismissed,
 }
 
 impl Clients {
@@ -100,6 +103,9 @@ impl Clients {
         }
         if let Some(watch) = connection.watches.pop() {
             return Some(Held::Watch(watch));
+        }
+        if let Some(member) = connection.joined.pop() {
+            return Some(Held::Channel(member));
         }
         let members = connection.members.take_some(MEMBERS_AT_ONCE);
         self.member_gone(members.iter().map(OwnMember::names_bytes).sum());

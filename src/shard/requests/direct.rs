@@ -119,7 +119,7 @@ impl Requests {
             return false;
         }
         *known = Some(sent);
-        self.wait_for_batch(turn, maps, reply, batch)
+        maps.may_wait_for_disk(turn) && self.wait_for_batch(maps, reply, batch)
     }
 
     /// A message has become durable, or has waited for too long.

@@ -1,10 +1,11 @@
-//! Writes that wait until their changes are durable.
+//! Writes and messages that wait until they are durable.
 //!
 //! Invariant: a request waits for one batch of each shard that has merged an operation of it: the one that holds
 //! the change, or, where the operation lost, the state it has lost to.
 
 use std::collections::VecDeque;
 
+use super::channel::answer_published;
 use super::{Requests, Waiting};
 use crate::mesh::{ReplyTo, ShardIndex, ShardSet};
 use crate::shard::AckLevel;
@@ -60,20 +61,17 @@ impl Requests {
         request.remaining > 0
     }
 
-    /// Has a request that has been answered wait until a batch is durable; whether it must.
-    pub(super) fn wait_for_batch(
-        &mut self,
-        turn: &Turn,
-        maps: &Maps,
-        reply: ReplyTo,
-        (owner, number): (ShardIndex, u64),
-    ) -> bool {
-        let must_wait = maps.may_wait_for_disk(turn)
-            && maps.journal().is_some_and(|journal| journal.durable_batch_of(owner) < number);
-        if must_wait {
-            self.durable.push(owner, number, reply);
+    /// Has a request wait until a batch of a shard is durable; whether it must.
+    pub(super) fn wait_for_batch(&mut self, maps: &Maps, reply: ReplyTo, cover: (ShardIndex, u64)) -> bool {
+        let (owner, number) = cover;
+        let Some(journal) = maps.journal() else { return false };
+        let Some(request) = self.pending.get_mut(reply) else { return false };
+        if journal.durable_batch_of(owner) >= number {
+            return false;
         }
-        must_wait
+        request.remaining = 1;
+        self.durable.push(owner, number, reply);
+        true
     }
 
     /// Answers what has become durable.
@@ -91,8 +89,9 @@ impl Requests {
                 self.durable.count -= 1;
                 if let Some(request) = self.answered(turn, clients, reply) {
                     match request.waiting {
+                        Waiting::Write { .. } => self.answer_write(turn, clients, maps, request, false),
                         Waiting::Direct(_) => self.answer_direct(turn, clients, &request, false),
-                        _ => self.answer_write(turn, clients, maps, request, false),
+                        _ => answer_published(turn, clients, &request, false),
                     }
                 }
             }

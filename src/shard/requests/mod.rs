@@ -1,5 +1,6 @@
 //! Requests that wait for other shards, and for how long at most.
 
+mod channel;
 mod charge;
 mod digest;
 mod direct;
@@ -24,6 +25,7 @@ use roomier::Roomier;
 use unfinished::Unfinished;
 use write::OpHash;
 
+pub use channel::ChannelWait;
 pub use direct::DirectWait;
 pub use write::{Op, Ops};
 
@@ -58,6 +60,11 @@ pub struct PendingRequest {
 }
 
 impl PendingRequest {
+    /// Whether it joins a channel.
+    pub const fn joins_channel(&self) -> bool {
+        matches!(self.waiting, Waiting::Channel(ChannelWait::Join { .. }))
+    }
+
     /// Whether it asks for the members of a room.
     pub const fn is_for_members(&self) -> bool {
         matches!(self.waiting, Waiting::Members { .. })
@@ -88,6 +95,7 @@ pub enum Waiting {
     },
     /// A member is being set.
     Member,
+    Channel(ChannelWait),
     Direct(DirectWait),
     /// A connection of this address is to be counted, at accept or with its upgrade.
     Admission {
@@ -99,6 +107,8 @@ pub enum Waiting {
         principal: Arc<Principal>,
         awaited: Awaited,
     },
+    /// The connections of a user are to be ended.
+    Dismissal,
     /// For a page that is made of the numbers of all shards.
     Metrics {
         sum: Box<Metrics>,
@@ -295,7 +305,7 @@ impl Requests {
         self.end_wait(turn, clients, reply)
     }
 
-    /// Answers a write, a read or a digest that has waited too long with what there is.
+    /// Answers what has waited too long with what there is.
     pub fn answer_late(
         &mut self,
         turn: &mut Turn,
@@ -307,6 +317,9 @@ impl Requests {
             Waiting::Write { .. } => return self.answer_write(turn, clients, maps, request, true),
             Waiting::Direct(_) => return self.answer_direct(turn, clients, &request, true),
             _ => {}
+        }
+        if matches!(request.waiting, Waiting::Channel(ChannelWait::Publish { .. })) {
+            return channel::answer_published(turn, clients, &request, true);
         }
         clients.reject(turn, request.connection, request.ticket.as_ref(), Reject::Timeout);
     }

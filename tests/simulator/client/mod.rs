@@ -7,6 +7,7 @@ mod letters;
 mod op;
 mod requests;
 mod synckit;
+mod talk;
 mod tie;
 mod watch;
 
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use identity::Shown;
 use letters::Mail;
+use talk::Talking;
 
 use crate::frames::{self, BINARY, CLOSE, PING, PONG, TEXT};
 use crate::link::{End, Link};
@@ -84,6 +86,17 @@ pub enum Asked {
     Auth {
         shown: Shown,
     },
+    Join {
+        channel: usize,
+    },
+    Leave,
+    Publish {
+        text: String,
+        wants_durable: bool,
+    },
+    History {
+        limit: u64,
+    },
     Letter {
         number: u64,
         is_durable: bool,
@@ -135,6 +148,7 @@ pub struct Client {
     pub close_code: Option<u16>,
     /// What it is as a client of SyncKit; `None`: it speaks `/v1`.
     pub synckit: Option<SyncKit>,
+    pub talking: Talking,
     /// `None`: nobody asks who it is.
     pub identity: Option<Pass>,
     /// Direct messages that its connection has been sent.
@@ -171,6 +185,7 @@ impl Client {
             digests: BTreeMap::new(),
             close_code: None,
             synckit: None,
+            talking: Talking::default(),
             identity: None,
             mail: Mail::default(),
         }
@@ -318,6 +333,7 @@ impl Client {
                 ops.into_iter().for_each(|op| self.unclear(op, context));
             }
         }
+        self.talking.disconnected();
         if let Some(synckit) = &mut self.synckit {
             synckit.disconnected(context);
         }

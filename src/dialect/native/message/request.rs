@@ -2,6 +2,7 @@
 
 use simd_json::Node;
 
+use super::channel::{self, ChannelRequest};
 use super::field::{self, Field};
 use super::{DirectRequest, Keys, Ops, RequestId};
 use crate::shard::AckLevel;
@@ -67,6 +68,10 @@ pub enum Request<'a> {
     Digest {
         map: &'a str,
     },
+    Disconnect {
+        user: &'a str,
+    },
+    Channel(ChannelRequest<'a>),
     Direct(DirectRequest<'a>),
 }
 
@@ -93,6 +98,7 @@ struct Fields<'a> {
     snapshot: Field<'a>,
     echo: Field<'a>,
     token: Field<'a>,
+    user: Field<'a>,
     ops: Option<&'a [Node<'a>]>,
     keys: Option<&'a [Node<'a>]>,
 }
@@ -112,6 +118,7 @@ impl<'a> Fields<'a> {
                 b"snapshot" => fields.snapshot = value.first(),
                 b"echo" => fields.echo = value.first(),
                 b"token" => fields.token = value.first(),
+                b"user" => fields.user = value.first(),
                 b"ops" => fields.ops = Some(value),
                 b"keys" => fields.keys = Some(value),
                 _ => {}
@@ -150,12 +157,16 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
         }),
         b"unsubscribe" => Ok(Request::Unsubscribe { map: field::map_name(fields.map)? }),
         b"digest" => Ok(Request::Digest { map: field::map_name(fields.map)? }),
+        b"disconnect" => Ok(Request::Disconnect { user: field::user(fields.user)? }),
         b"auth" => {
             Ok(Request::Auth { token: field::text(fields.token, "token is missing or not a string")? })
         }
         b"send" | b"direct.ack" | b"block" | b"unblock" => {
             DirectRequest::decode(kind, message, scratch).map(Request::Direct)
         }
-        _ => Err(Reject::UnknownType),
+        _ => match channel::decode(kind, message, scratch) {
+            Some(request) => request.map(Request::Channel),
+            None => Err(Reject::UnknownType),
+        },
     }
 }
