@@ -33,7 +33,7 @@ pub enum Use {
     Directs,
 }
 
-const USES: usize = 7;
+const USES: usize = 8;
 
 /// The soft limit of an outbox when there is hardly any memory: what it may hold and its peer still be asked for more.
 const SOFT_BYTES_MIN: usize = 16 << 10;

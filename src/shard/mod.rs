@@ -7,8 +7,7 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, dismissal, exchange, exchange_directs,
-//! parked, clear } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
 //! pages → gauges → { rooms, feeds, channels, directs } → divided → requests → log → maps → clients → dialect → { outbox, outcomes, direct } →
 //! { allows, caller } →
 //! { access, directory, budgets } → { commons, interest, turn } →
