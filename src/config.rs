@@ -1,11 +1,13 @@
 //! What a user may tune, as the core sees it. `cli/flags` fills it, one flag a field.
 
 mod allowed_origin;
+mod hooks;
 mod identity;
 mod origin;
 mod rates;
 
 pub use allowed_origin::AllowedOrigin;
+pub use hooks::{HooksConfig, NatsConfig};
 pub use identity::{IdentityConfig, Secret};
 pub use origin::{BadOrigin, Origin};
 pub use rates::{BadRates, Rates};

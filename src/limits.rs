@@ -267,7 +267,8 @@ pub const HOOK_QUEUE_BYTES_MAX: usize = 4 << 20;
 /// Keys, and bytes of keys, that one event of a changed map names; what has changed beyond is another event.
 pub const HOOK_CHANGED_KEYS_MAX: usize = 256;
 pub const HOOK_CHANGED_BYTES_MAX: usize = 64 << 10;
-const _: () = assert!(HOOK_CHANGED_BYTES_MAX >= 2 * KEY_BYTES_MAX && HOOK_CHANGED_BYTES_MAX <= HOOK_QUEUE_BYTES_MAX);
+const _: () =
+    assert!(HOOK_CHANGED_BYTES_MAX >= 2 * KEY_BYTES_MAX && HOOK_CHANGED_BYTES_MAX <= HOOK_QUEUE_BYTES_MAX);
 /// Events in one request, bytes of it that no further event begins beyond, and the time for which it waits for more of them.
 pub const HOOK_BATCH_EVENTS_MAX: usize = 100;
 pub const HOOK_BATCH_BYTES_MAX: usize = 1 << 20;
@@ -282,4 +283,4 @@ pub const QUESTIONS_WAITING_BYTES_MAX: usize = 16 << 20;
 pub const ANSWER_BYTES_MAX: usize = 64 << 10;
 pub const QUESTION_MESSAGES_MAX: usize = 64;
 /// Default of `--hooks-dead-letters-bytes`.
-pub const DEAD_LETTERS_BYTES_DEFAULT: u64 = 64 << 20;
+pub const DEAD_LETTERS_BYTES_DEFAULT: usize = 64 << 20;

@@ -14,7 +14,8 @@ use super::listen::Listen;
 use super::quantity::{Bytes, Span};
 use crate::auth::Keys;
 use crate::config::{
-    AuthMode, Coalesce, Config, DialectPath, Fsync, IdentityConfig, RateLimit, Sessions, StorageConfig,
+    AuthMode, Coalesce, Config, DialectPath, Fsync, HooksConfig, IdentityConfig, RateLimit, Sessions,
+    StorageConfig,
 };
 use crate::dialect::echo;
 use crate::io::host;
@@ -32,6 +33,8 @@ pub struct Serve {
     pub storage: Option<StorageConfig>,
     /// By what clients say who they are, and what they may do; `None`: nobody is asked, and everybody may do everything.
     pub identity: Option<IdentityConfig>,
+    /// How the application is told and asked.
+    pub hooks: HooksConfig,
     /// Whether `--node` names this node. Otherwise the name that a data directory has is used.
     pub node_is_chosen: bool,
     /// Variables of SyncKit's servers that counted.
@@ -163,7 +166,7 @@ fn addresses(listen: &[Listen]) -> Result<Vec<SocketAddr>, ConfigError> {
 }
 
 fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Serve {
-    let Flags { listening, connections, identity, delivery, synckit, data, stopping, logs } = flags;
+    let Flags { listening, connections, identity, hooks, delivery, synckit, data, stopping, logs } = flags;
     let low_latency = Coalesce::LOW_LATENCY;
     let storage = storage_config(data);
     let config = Config {
@@ -235,7 +238,18 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
     let log = LogSettings { format: logs.log_format, filter: logs.log_level.clone() };
     let identity = identity.config(storage.as_ref().map(|storage| &*storage.data_dir));
     let (inherited, remarks, cautions) = Default::default();
-    Serve { config, cores, storage, identity, node_is_chosen, inherited, remarks, cautions, log }
+    Serve {
+        config,
+        cores,
+        storage,
+        identity,
+        hooks: hooks.config(),
+        node_is_chosen,
+        inherited,
+        remarks,
+        cautions,
+        log,
+    }
 }
 
 fn storage_config(data: &Data) -> Option<StorageConfig> {

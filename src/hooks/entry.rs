@@ -161,7 +161,9 @@ impl HookEntry {
             false => names.into_iter().map(pattern).collect::<Result<Box<[_]>, _>>(),
         });
         let url = match self.url {
-            Some(url) => Some(endpoint(url, self.allow_http, self.secret_file, self.timeout_ms, HOOK_TIMEOUT_MS)?),
+            Some(url) => {
+                Some(endpoint(url, self.allow_http, self.secret_file, self.timeout_ms, HOOK_TIMEOUT_MS)?)
+            }
             None if self.secret_file.is_some() => return Err(BadHook::WithoutUrl("secret_file")),
             None if self.timeout_ms.is_some() => return Err(BadHook::WithoutUrl("timeout_ms")),
             None if self.allow_http => return Err(BadHook::WithoutUrl("allow_http")),
@@ -218,8 +220,8 @@ impl WelcomeEntry {
                 Greeting::Data(value.to_string().into_bytes().into())
             }
             (None, Some(map), Some(key)) => {
-                let is_name = (1..=MAP_NAME_BYTES_MAX).contains(&map.len())
-                    && (1..=KEY_BYTES_MAX).contains(&key.len());
+                let is_name =
+                    (1..=MAP_NAME_BYTES_MAX).contains(&map.len()) && (1..=KEY_BYTES_MAX).contains(&key.len());
                 if !is_name {
                     return Err(BadHook::Name);
                 }

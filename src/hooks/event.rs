@@ -34,18 +34,45 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happened {
     /// The first connection of a user has come.
-    Connected { user: Arc<str>, session: Option<Box<str>> },
+    Connected {
+        user: Arc<str>,
+        session: Option<Box<str>>,
+    },
     /// The last one is gone; why, as its close code.
-    Disconnected { user: Arc<str>, code: u16 },
+    Disconnected {
+        user: Arc<str>,
+        code: u16,
+    },
     /// Somebody is in a room or a channel; `user`: `None` of who is anonymous.
-    Joined { place: Place, name: Arc<str>, user: Option<Arc<str>> },
-    Left { place: Place, name: Arc<str>, user: Option<Arc<str>> },
+    Joined {
+        place: Place,
+        name: Arc<str>,
+        user: Option<Arc<str>>,
+    },
+    Left {
+        place: Place,
+        name: Arc<str>,
+        user: Option<Arc<str>>,
+    },
     /// A message of a channel. `data` is JSON.
-    Published { channel: Arc<str>, offset: u64, from: Option<Arc<str>>, data: Box<[u8]> },
+    Published {
+        channel: Arc<str>,
+        offset: u64,
+        from: Option<Arc<str>>,
+        data: Box<[u8]>,
+    },
     /// A direct message.
-    Sent { to: Arc<str>, from: Option<Arc<str>>, message: Box<str>, data: Box<[u8]> },
+    Sent {
+        to: Arc<str>,
+        from: Option<Arc<str>>,
+        message: Box<str>,
+        data: Box<[u8]>,
+    },
     /// Keys of a map have other values than before, or none.
-    Changed { map: Arc<str>, keys: Vec<Box<str>> },
+    Changed {
+        map: Arc<str>,
+        keys: Vec<Box<str>>,
+    },
 }
 
 /// Where somebody is.

@@ -87,7 +87,10 @@ pub struct Welcome {
 pub enum Greeting {
     /// JSON.
     Data(Box<[u8]>),
-    Key { map: Box<str>, key: Box<str> },
+    Key {
+        map: Box<str>,
+        key: Box<str>,
+    },
 }
 
 impl HookSet {

@@ -26,7 +26,9 @@ mod tests {
         // printf '1700000000.[]' | openssl dgst -sha256 -hmac secret
         let expected = "t=1700000000,v1=74f76d8933679a54d6be8c7560a5233b124658241ca5a3b0f09af80d3ea60d78";
         assert_eq!(signature(b"secret", 1_700_000_000, b"[]"), expected);
-        for (secret, time, body) in [("secrets", 1_700_000_000, "[]"), ("secret", 1, "[]"), ("secret", 1_700_000_000, "[1]")] {
+        for (secret, time, body) in
+            [("secrets", 1_700_000_000, "[]"), ("secret", 1, "[]"), ("secret", 1_700_000_000, "[1]")]
+        {
             assert_ne!(signature(secret.as_bytes(), time, body.as_bytes())[13..], expected[13..]);
         }
     }

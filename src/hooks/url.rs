@@ -12,7 +12,9 @@ pub enum BadUrl {
     Syntax,
     #[error("it begins with https://")]
     Scheme,
-    #[error("http goes to this host only, as everybody on the way could read it; allow_http = true lets it go elsewhere")]
+    #[error(
+        "http goes to this host only, as everybody on the way could read it; allow_http = true lets it go elsewhere"
+    )]
     Http,
     #[error("it has a name or a password in it; sign with a secret_file instead")]
     Credentials,
@@ -47,7 +49,9 @@ mod tests {
 
     #[test]
     fn http_stays_on_this_host_unless_it_may_leave() {
-        for fine in ["https://a.example/x?y=1", "http://localhost:1/", "http://127.0.0.1/", "http://[::1]:2/x"] {
+        for fine in
+            ["https://a.example/x?y=1", "http://localhost:1/", "http://127.0.0.1/", "http://[::1]:2/x"]
+        {
             assert_eq!(check(fine, false), Ok(()), "{fine}");
         }
         assert_eq!(check("http://a.example/", true), Ok(()));

@@ -11,7 +11,9 @@ use crate::limits::{CLOSE_REASON_BYTES_MAX, MAP_NAME_BYTES_MAX, QUESTION_MESSAGE
 pub enum Verdict {
     Allow(Box<Allowed>),
     /// With a reason for the client, if the application gives one.
-    Deny { reason: Option<Box<str>> },
+    Deny {
+        reason: Option<Box<str>>,
+    },
 }
 
 /// What the application adds to it.
@@ -130,7 +132,15 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_none() {
-        for bad in ["null", "{}", "<html>", r#"{"allow":"yes"}"#, r#"{"allow":true,"role":"vip"}"#, "\u{0}", "[true]"] {
+        for bad in [
+            "null",
+            "{}",
+            "<html>",
+            r#"{"allow":"yes"}"#,
+            r#"{"allow":true,"role":"vip"}"#,
+            "\u{0}",
+            "[true]",
+        ] {
             assert!(matches!(read(bad), Err(BadVerdict::Syntax(_))), "{bad}");
         }
         assert_eq!(read(r#"{"allow":true,"roles":["admin"]}"#), Err(BadVerdict::Role("admin".into())));

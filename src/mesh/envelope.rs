@@ -54,10 +54,11 @@ pub enum Item {
         place: u32,
         by: Writer,
     },
-    /// It is gone.
+    /// It is gone; with what close code.
     Left {
         place: u32,
         by: Writer,
+        code: u16,
     },
     /// A newer session of the same user is open: a connection of the receiver has to go.
     Displaced {

@@ -26,16 +26,8 @@ impl HookMetrics {
     pub fn render(&self, now_unix_ms: u64, out: &mut String) {
         let mut page = Exposition::new(out);
         for (name, help, counter) in [
-            (
-                "annulus_hooks_delivered_total",
-                "Events delivered, once for each target.",
-                &self.delivered,
-            ),
-            (
-                "annulus_hooks_requests_total",
-                "Attempts to deliver a batch of events.",
-                &self.requests,
-            ),
+            ("annulus_hooks_delivered_total", "Events delivered, once for each target.", &self.delivered),
+            ("annulus_hooks_requests_total", "Attempts to deliver a batch of events.", &self.requests),
             ("annulus_hooks_failures_total", "Those of them that failed.", &self.failures),
             (
                 "annulus_hooks_dead_letters_total",

@@ -20,6 +20,7 @@ impl Shard {
     /// From now on this is in force, and the desk, if there is one, says who tokens name. Called before the first connection.
     pub fn stand_under(&mut self, standing: Arc<Standing>, desk: Option<DeskPort>) {
         self.access = Access::new(self.turn.config.auth, standing, desk);
+        self.heed_hooks();
     }
 
     /// Has a client say who it is: [`Event::Authenticated`] follows, or [`Event::Rejected`] and the end. Its next message waits for
@@ -48,7 +49,13 @@ impl Shard {
     pub(super) fn verify_and_open(&mut self, id: ConnectionId, upgrade: Upgrade) {
         let Upgrade { dialect, response, credential } = upgrade;
         match credential.filter(|_| self.access.takes_tokens()) {
-            None => self.open(id, dialect, &response, None),
+            None => {
+                let is_turned_away = self.clients.get(id).is_some_and(|found| found.refusal.is_some());
+                if is_turned_away || self.access.is_required() {
+                    return self.open(id, dialect, &response, None);
+                }
+                self.ask_about(id, None, Awaited::Upgrade(Upgrade { dialect, response, credential: None }));
+            }
             Some(credential) => {
                 let Some(connection) = self.clients.get_mut(id) else { return };
                 if !self.access.has_room(credential.len()) {
@@ -67,7 +74,10 @@ impl Shard {
         self.access.send(&mut self.turn);
         while let Some(said) = self.access.next_said(!self.turn.is_spent()) {
             match said {
-                FromDesk::Standing(standing) => self.access.stand(standing),
+                FromDesk::Standing(standing) => {
+                    self.access.stand(standing);
+                    self.heed_hooks();
+                }
                 FromDesk::Verified(verified) => {
                     self.turn.spend(work::FRAME);
                     self.verified(verified);
@@ -82,7 +92,7 @@ impl Shard {
         // Who is somebody already is on the list of its user, and stays; who is turned away does not come on one.
         let enters = connection.principal.is_none() && connection.refusal.is_none();
         match (awaited, outcome) {
-            (awaited, Ok(principal)) if enters => self.enter(id, principal, awaited),
+            (awaited, Ok(principal)) if enters => self.ask_about(id, Some(principal), awaited),
             (Awaited::Upgrade(Upgrade { dialect, response, .. }), outcome) => {
                 self.open(id, dialect, &response, Some(outcome));
             }
@@ -136,7 +146,7 @@ impl Shard {
                 self.set_due(id, (Due::Token, due_ms));
             }
             None => {
-                let grant = self.access.enter_anonymous();
+                let grant = self.enter_anonymous(id);
                 self.set_grant(id, grant);
             }
         }
@@ -180,9 +190,12 @@ impl Shard {
             const OTHER: Reject = Reject::AuthFailed("the token is of another user; open another connection");
             return self.clients.reject(&mut self.turn, id, ticket, OTHER);
         }
+        let roles = self.given_roles(id);
+        let principal = self.with_roles(principal, &roles);
         self.be(id, Arc::clone(&principal));
         self.tell_identity(id, ticket, &principal);
         self.tell_settled(id);
+        self.welcome(id);
     }
 
     /// Makes a connection one of a principal.
@@ -212,8 +225,9 @@ impl Shard {
     }
 
     /// A connection is ending, and has no rights any more.
-    pub(super) fn end_identity(&mut self, id: ConnectionId) {
-        self.end_entry(id);
+    pub(super) fn end_identity(&mut self, id: ConnectionId, code: u16) {
+        let _ = self.questions.forget(id);
+        self.end_entry(id, code);
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.principal = None;
         let grant = std::mem::replace(&mut connection.grant, GrantId::NOTHING);
@@ -279,7 +293,7 @@ impl Shard {
         }
         let Some(before) = before else {
             if are_rules_new && grant != GrantId::NOTHING {
-                let grant = self.access.enter_anonymous();
+                let grant = self.enter_anonymous(id);
                 self.set_grant(id, grant);
             }
             return;

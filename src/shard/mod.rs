@@ -7,10 +7,10 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, exchange, parked, clear } →
-//! pages → gauges → { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, life, disconnect, exchange, parked, clear } →
+//! pages → gauges → { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
-//! { account, slots, work }
+//! { account, slots, work, happenings }
 
 #![cfg_attr(
     not(test),
@@ -23,6 +23,7 @@
 mod access;
 mod account;
 mod allows;
+mod asking;
 mod budgets;
 mod caller;
 mod clear;
@@ -42,6 +43,7 @@ mod feeds;
 mod frames;
 mod gauges;
 mod handshake;
+mod happenings;
 mod identity;
 mod interest;
 mod life;
@@ -50,6 +52,7 @@ mod outbox;
 mod outcomes;
 mod pages;
 mod parked;
+mod questions;
 mod requests;
 mod rooms;
 mod slots;
@@ -87,6 +90,7 @@ use exchange::Deferred;
 use feeds::Feeds;
 use life::Life;
 use maps::Maps;
+use questions::Questions;
 use requests::Requests;
 use rooms::Rooms;
 use turn::Turn;
@@ -125,6 +129,8 @@ pub enum Command {
     WakeStorage,
     /// Wake the desk: the queue to it has something.
     WakeDesk,
+    /// Wake the thread of the hooks: a queue to it has something.
+    WakeHooks,
     /// Accept no more connections, but whoever is about to connect, then report [`Shard::stopped_accepting`].
     StopAccepting,
     /// Everything has ended; leave the loop.
@@ -168,6 +174,7 @@ pub struct Shard {
     requests: Requests,
     access: Access,
     directory: Directory,
+    questions: Questions,
     parser: Parser,
 
     life: Life,
@@ -211,6 +218,7 @@ impl Shard {
             requests: Requests::new(shards),
             access: Access::new(shared.config.auth, Arc::default(), None),
             directory: Directory::new(&shared.config),
+            questions: Questions::default(),
             parser: Parser::new(),
             life: Life::Serving,
             is_accepting: true,

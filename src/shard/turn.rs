@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::account::Account;
+use super::happenings::Happenings;
 use super::{Command, Now, Shared, work};
 use crate::auth::rules;
 use crate::config::Config;
@@ -46,6 +47,8 @@ pub struct Turn {
     pub metrics: Metrics,
     /// What memory is used for.
     pub account: Account,
+    /// To the application.
+    pub happenings: Happenings,
     /// Something is left of the storage for the next turn, which must not wait for an event.
     pub storage_left: bool,
 }
@@ -95,6 +98,7 @@ impl Turn {
                 shared.config.memory_limit_bytes.div_ceil(shards),
                 shared.config.outbox_hard_bytes,
             ),
+            happenings: Happenings::default(),
             storage_left: false,
         }
     }

@@ -7,6 +7,7 @@
 mod connections;
 mod data;
 mod delivery;
+mod hooks;
 mod identity;
 mod listening;
 mod logs;
@@ -18,6 +19,7 @@ pub use logs::LogFormat;
 pub(super) use connections::{RateLimitPolicy, SessionsPolicy};
 pub(super) use data::{Data, FsyncMode, Storage};
 pub(super) use delivery::Preset;
+pub(super) use hooks::Hooks;
 pub(super) use identity::{Auth, Identity};
 
 use std::ops::RangeInclusive;
@@ -59,6 +61,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     pub identity: Identity,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub hooks: Hooks,
     #[command(flatten)]
     #[serde(flatten)]
     pub delivery: Delivery,

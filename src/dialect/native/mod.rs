@@ -67,6 +67,7 @@ impl Dialect for Native {
             }
             Event::Rejected { ticket, reject } => encode::error(out, ticket, reject),
             Event::Authenticated { ticket, identity } => encode::authenticated(out, ticket, identity),
+            Event::Welcome { data } => encode::welcome(out, data),
             Event::Expiring { expires_ms } => encode::expiring(out, expires_ms),
             Event::Digest { ticket, map, entries, hash } => encode::digest(out, ticket, map, entries, hash),
             Event::Entries { ticket, map, entries } => {
@@ -82,6 +83,10 @@ impl Dialect for Native {
             // Nobody who speaks this watches a room.
             Event::Members { .. } => {}
         });
+    }
+
+    fn takes_welcomes(&self) -> bool {
+        true
     }
 
     fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {

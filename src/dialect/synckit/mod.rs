@@ -155,6 +155,7 @@ impl Dialect for SyncKit {
             | Event::Rejected { .. }
             | Event::Authenticated { ticket: None, .. }
             | Event::Expiring { .. }
+            | Event::Welcome { .. }
             | Event::Entries { .. }
             | Event::Digest { .. } => {}
         }
@@ -258,7 +259,7 @@ impl Dialect for SyncKit {
             Close::TooBig => said(1009, "Message too large"),
             Close::AuthRequired => said(1008, "Authentication required"),
             Close::AuthFailed => said(1008, "Authentication failed"),
-            Close::PermissionDenied => said(1008, "Permission denied"),
+            Close::PermissionDenied | Close::Denied => said(1008, "Permission denied"),
             close => close,
         }
     }

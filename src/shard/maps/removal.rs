@@ -7,6 +7,7 @@ use super::before::pack_value;
 use super::load::RETRY_MS;
 use super::{Cells, MapSlot, Maps, SharedMap};
 use crate::crdt::{Cell, Delta, HashedKey, Lack, MapType, Merge, State, Time};
+use crate::hooks::Kind;
 use crate::shard::turn::Turn;
 use crate::shard::work;
 
@@ -113,6 +114,10 @@ impl Maps {
                 let delta = Delta::Lww { at, value: None, expires_ms: 0 };
                 journal.push(interest.name(), cell.key(), &delta, applied);
                 *changed_at = applied;
+            }
+            if turn.happenings.wants(Kind::Changed) {
+                let key = String::from_utf8_lossy(cell.key());
+                turn.happenings.changed(now_ms, interest.name(), &key);
             }
             if !is_heard {
                 continue;
