@@ -268,3 +268,86 @@ fn is_subject(subject: &str) -> bool {
     };
     subject.len() <= MAP_NAME_BYTES_MAX && subject.split('.').all(is_token)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::rules::{BadRules, Rules};
+
+    fn bad(text: &str) -> (String, BadHook) {
+        match Rules::parse(text) {
+            Err(BadRules::Hook { table, error }) => (table, error),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_table_is_said_with_its_place() {
+        let url = "url = \"https://a.example/\"\n";
+        let hook = |lines: &str| bad(&format!("[[hook]]\nevents = [\"changed\"]\n{lines}")).1;
+        let (table, error) =
+            bad(&format!("[[hook]]\nevents = [\"changed\"]\n{url}[[hook]]\nevents = []\n{url}"));
+        assert_eq!((table.as_str(), error), ("[[hook]] 2", BadHook::NoEvents));
+        assert_eq!(bad(&format!("[[hook]]\nevents = [\"sent\"]\n{url}")).1, BadHook::NotTold("sent"));
+        assert_eq!(hook(""), BadHook::NoTarget);
+        assert_eq!(hook("secret_file = \"s\"\nsubject = \"s\"\n"), BadHook::WithoutUrl("secret_file"));
+        assert_eq!(hook("timeout_ms = 1\n"), BadHook::WithoutUrl("timeout_ms"));
+        assert_eq!(hook("allow_http = true\n"), BadHook::WithoutUrl("allow_http"));
+        assert_eq!(hook(&format!("{url}names = []\n")), BadHook::NoNames);
+        assert!(matches!(hook(&format!("{url}names = [\"***\"]\n")), BadHook::Pattern { .. }));
+        assert_eq!(hook(&format!("{url}names = [\"{{user.id}}\"]\n")), BadHook::Braces("{user.id}".into()));
+        assert!(matches!(hook("url = \"http://a.example/\"\n"), BadHook::Url { error: BadUrl::Http, .. }));
+        for subject in ["", "a b", "a.", ".a", "a.*", "a.>", "\u{e4}"] {
+            assert_eq!(hook(&format!("subject = \"{subject}\"\n")), BadHook::Subject(subject.into()));
+        }
+        assert_eq!(hook(&format!("{url}attempts = 0\n")), BadHook::Attempts);
+        assert_eq!(hook(&format!("{url}attempts = 501\n")), BadHook::Attempts);
+        assert_eq!(hook(&format!("{url}timeout_ms = 60001\n")), BadHook::Timeout);
+        let question = |lines: &str| bad(&format!("[question.on_connect]\notherwise = \"deny\"\n{lines}"));
+        assert_eq!(
+            question(&format!("{url}timeout_ms = 0\n")),
+            ("[question.on_connect]".to_owned(), BadHook::Timeout)
+        );
+        let welcome = |lines: &str| bad(&format!("[[welcome]]\n{lines}")).1;
+        assert_eq!(welcome("roles = []\njson = \"1\"\n"), BadHook::NoRoles);
+        assert_eq!(welcome("roles = [\"vip\"]\njson = \"1\"\n"), BadHook::UnknownRole("vip".into()));
+        for lines in ["", "map = \"m\"\n", "key = \"k\"\n", "json = \"1\"\nmap = \"m\"\nkey = \"k\"\n"] {
+            assert_eq!(welcome(lines), BadHook::Greeting, "{lines}");
+        }
+        assert!(matches!(welcome("json = \"{\"\n"), BadHook::Json(_)));
+        assert_eq!(welcome(&format!("json = '\"{}\"'\n", "x".repeat(WELCOME_BYTES_MAX))), BadHook::TooLong);
+        assert_eq!(welcome("map = \"\"\nkey = \"k\"\n"), BadHook::Name);
+        let many = format!("[[hook]]\nevents = [\"changed\"]\n{url}").repeat(HOOKS_MAX + 1);
+        assert_eq!(bad(&many), ("[[hook]]".to_owned(), BadHook::TooMany));
+        for syntax in [
+            "[[hook]]\nevents = [\"exploded\"]\n",
+            "[[hook]]\nevents = [\"changed\"]\nurls = \"x\"\n",
+            "[question.on_connect]\nurl = \"https://a.example/\"\n",
+            "[question.on_connect]\notherwise = \"maybe\"\nurl = \"https://a.example/\"\n",
+            "[question.on_publish]\notherwise = \"deny\"\nurl = \"https://a.example/\"\n",
+            "[[welcome]]\njson = 1\n",
+        ] {
+            assert!(matches!(Rules::parse(syntax), Err(BadRules::Syntax(_))), "{syntax}");
+        }
+    }
+
+    #[test]
+    fn hooks_hear_of_what_they_name() {
+        let rules = Rules::parse(
+            "[[hook]]\nevents = [\"changed\"]\nnames = [\"a:*\", \"b\"]\nurl = \"https://a.example/\"\n\
+             [[hook]]\nevents = [\"connected\"]\nsubject = \"s.t-1\"\n",
+        );
+        let rules = rules.expect("rules");
+        let hooks = rules.hooks().expect("hooks");
+        for (kind, name, expected) in [
+            (Kind::Changed, "a:1", true),
+            (Kind::Changed, "a:1:2", false),
+            (Kind::Changed, "b", true),
+            (Kind::Connected, "anybody", true),
+            (Kind::Disconnected, "b", false),
+        ] {
+            assert_eq!(hooks.wants(kind, name), expected, "{kind:?} {name}");
+        }
+        assert!(hooks.needs_nats() && Rules::parse("").expect("no rules").hooks().is_none());
+    }
+}

@@ -6,7 +6,7 @@
 //! sign.rs   by what it knows that they are of this server
 //! ```
 //!
-//! order: mod → entry → { event, url, sign, verdict }
+//! order: entry → { event, url, sign, verdict }
 
 mod entry;
 mod event;

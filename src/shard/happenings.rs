@@ -64,15 +64,14 @@ impl Happenings {
         }
     }
 
-    /// Takes note that a key has changed.
+    /// Whether any hook is about changes.
     #[inline]
-    pub fn changed(&mut self, unix_ms: u64, map: &Arc<str>, key: &str) {
-        if self.wants_changes {
-            self.note(unix_ms, map, key);
-        }
+    pub const fn wants_changes(&self) -> bool {
+        self.wants_changes
     }
 
-    fn note(&mut self, unix_ms: u64, map: &Arc<str>, key: &str) {
+    /// Takes note that a key has changed.
+    pub fn changed(&mut self, unix_ms: u64, map: &Arc<str>, key: &str) {
         let place = self.place(map);
         let changed = &mut self.changed[place];
         // Often the same key follows itself.

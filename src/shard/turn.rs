@@ -119,6 +119,15 @@ impl Turn {
         self.work += units;
     }
 
+    /// Takes note that a key has changed, for the application.
+    #[inline]
+    pub fn note_change(&mut self, map: &Arc<str>, key: &str) {
+        if self.happenings.wants_changes() {
+            self.spend(work::RECEIVER);
+            self.happenings.changed(self.now.unix_ms, map, key);
+        }
+    }
+
     /// Counts what rules have been asked.
     pub const fn count_asked(&mut self, asked: rules::Asked) {
         self.spend(asked.work as u64);

@@ -33,7 +33,9 @@ pub(in crate::cli) struct Hooks {
     #[serde(serialize_with = "text_of_one")]
     pub hooks_dead_letters: Option<PathBuf>,
 
-    /// Bytes that this file may have; what comes beyond is lost, and counted
+    /// Bytes that this file may have
+    ///
+    /// What comes beyond is lost, and counted in annulus_hooks_lost_total.
     #[arg(long, env = "ANNULUS_HOOKS_DEAD_LETTERS_BYTES", value_name = "BYTES", default_value_t = Bytes(DEAD_LETTERS_BYTES_DEFAULT))]
     pub hooks_dead_letters_bytes: Bytes,
 }

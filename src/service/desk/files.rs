@@ -117,12 +117,19 @@ impl Files {
         let Some(source) = &mut self.rules else { return };
         let has_nats = self.hooks.as_ref().is_some_and(hooks::Handle::has_nats);
         let read = |source: &mut Source| {
+            let before = source.seen.clone();
             let rules = source.rules()?;
-            let hooks = source.hooks(Some(&rules), has_nats)?;
-            Ok((rules, hooks))
+            match source.hooks(Some(&rules), has_nats) {
+                Ok(hooks) => Ok((rules, hooks)),
+                Err(error) => {
+                    // They count once what they need is there.
+                    source.seen = before;
+                    Err(error)
+                }
+            }
         };
         let read = source.if_changed(metrics, read);
-        // Where the rules are the same, secrets may be others.
+        // Where the rules are the same, secrets may be others. What is wrong with them was said just now.
         let hooks = match read {
             Some((rules, hooks)) => {
                 desk.set_rules(Some(rules));
@@ -130,10 +137,8 @@ impl Files {
             }
             None => source.hooks(desk.standing().rules.as_ref(), has_nats),
         };
-        match (&self.hooks, hooks) {
-            (Some(handle), Ok(hooks)) => handle.heed(hooks),
-            (None, _) => {}
-            (Some(_), Err(error)) => tracing::error!("{error}; what was in force stays"),
+        if let (Some(handle), Ok(hooks)) = (&self.hooks, hooks) {
+            handle.heed(hooks);
         }
     }
 

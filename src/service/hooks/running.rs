@@ -122,6 +122,8 @@ impl Work {
     async fn serve(mut self) -> io::Result<()> {
         #[expect(deprecated, reason = "it is sound for a file, which has one descriptor until it is closed")]
         let woken = AsyncFd::with_interest(self.handle.event().file()?, Interest::READABLE)?;
+        // What was raised twice may be seen twice, and read once.
+        rustix::io::ioctl_fionbio(woken.get_ref(), true)?;
         while !self.handle.is_stopping() {
             let has_more = self.pass();
             if has_more {
@@ -130,7 +132,7 @@ impl Work {
             }
             let looked_at = Instant::now() + if self.is_busy() { LOOK_BUSY } else { LOOK_IDLE };
             if let Ok(ready) = timeout_at(looked_at, woken.readable()).await {
-                rustix::io::read(woken.get_ref(), &mut [0; 8])?;
+                let _ = rustix::io::read(woken.get_ref(), &mut [0; 8]);
                 ready?.clear_ready();
             }
         }

@@ -169,7 +169,7 @@ impl Maps {
             return Ok(false);
         }
         turn.metrics.changes += 1;
-        turn.happenings.changed(turn.now.unix_ms, self.table[slot].interest.name(), write.key);
+        turn.note_change(self.table[slot].interest.name(), write.key);
         self.changed(slot);
         self.schedule_removals(turn, slot);
         if is_heard {
@@ -266,7 +266,7 @@ impl Maps {
             Ok(Merge::Lost) => Ok(false),
             Ok(Merge::Changed(_)) => {
                 turn.metrics.changes += 1;
-                turn.happenings.changed(turn.now.unix_ms, self.table[slot].interest.name(), write.key);
+                turn.note_change(self.table[slot].interest.name(), write.key);
                 self.changed(slot);
                 self.journal_change(slot, write.key.as_bytes(), delta, applied);
                 self.schedule_removals(turn, slot);

@@ -7,7 +7,6 @@ use super::before::pack_value;
 use super::load::RETRY_MS;
 use super::{Cells, MapSlot, Maps, SharedMap};
 use crate::crdt::{Cell, Delta, HashedKey, Lack, MapType, Merge, State, Time};
-use crate::hooks::Kind;
 use crate::shard::turn::Turn;
 use crate::shard::work;
 
@@ -115,10 +114,7 @@ impl Maps {
                 journal.push(interest.name(), cell.key(), &delta, applied);
                 *changed_at = applied;
             }
-            if turn.happenings.wants(Kind::Changed) {
-                let key = String::from_utf8_lossy(cell.key());
-                turn.happenings.changed(now_ms, interest.name(), &key);
-            }
+            turn.note_change(interest.name(), &String::from_utf8_lossy(cell.key()));
             if !is_heard {
                 continue;
             }
