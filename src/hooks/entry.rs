@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::event::{Kind, Kinds};
 use super::url::{self, BadUrl};
-use super::{Endpoint, Greeting, Hook, HookSet, Otherwise, Question, Welcome};
+use super::{Endpoint, Greeting, Hook, HookSet, Otherwise, Question, Welcome, is_map};
 use crate::auth::rules::{BadPattern, Pattern, Template};
 use crate::auth::{Asker, Identity};
 use crate::limits::{
@@ -113,7 +113,9 @@ pub enum BadHook {
     Json(String),
     #[error("json has more than {WELCOME_BYTES_MAX} bytes")]
     TooLong,
-    #[error("a map has a name of 1 to {MAP_NAME_BYTES_MAX} bytes, a key one of 1 to {KEY_BYTES_MAX}")]
+    #[error(
+        "a map has a name of 1 to {MAP_NAME_BYTES_MAX} bytes that is not the server's own, a key one of 1 to {KEY_BYTES_MAX}"
+    )]
     Name,
 }
 
@@ -220,8 +222,7 @@ impl WelcomeEntry {
                 Greeting::Data(value.to_string().into_bytes().into())
             }
             (None, Some(map), Some(key)) => {
-                let is_name =
-                    (1..=MAP_NAME_BYTES_MAX).contains(&map.len()) && (1..=KEY_BYTES_MAX).contains(&key.len());
+                let is_name = is_map(&map) && (1..=KEY_BYTES_MAX).contains(&key.len());
                 if !is_name {
                     return Err(BadHook::Name);
                 }
@@ -316,7 +317,9 @@ mod tests {
         }
         assert!(matches!(welcome("json = \"{\"\n"), BadHook::Json(_)));
         assert_eq!(welcome(&format!("json = '\"{}\"'\n", "x".repeat(WELCOME_BYTES_MAX))), BadHook::TooLong);
-        assert_eq!(welcome("map = \"\"\nkey = \"k\"\n"), BadHook::Name);
+        for name in ["", "__annulus:log"] {
+            assert_eq!(welcome(&format!("map = \"{name}\"\nkey = \"k\"\n")), BadHook::Name);
+        }
         let many = format!("[[hook]]\nevents = [\"changed\"]\n{url}").repeat(HOOKS_MAX + 1);
         assert_eq!(bad(&many), ("[[hook]]".to_owned(), BadHook::TooMany));
         for syntax in [

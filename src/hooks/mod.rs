@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use crate::auth::Identity;
 use crate::auth::rules::Pattern;
+use crate::limits::{MAP_NAME_BYTES_MAX, OWN_PREFIX};
 
 /// Everything of one rules file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -131,4 +132,9 @@ impl Welcome {
     pub fn is_for(&self, identity: &Identity) -> bool {
         self.roles.as_ref().is_none_or(|roles| roles.iter().any(|role| identity.has_role(role)))
     }
+}
+
+/// Whether a client may name such a map.
+fn is_map(name: &str) -> bool {
+    (1..=MAP_NAME_BYTES_MAX).contains(&name.len()) && !name.starts_with(OWN_PREFIX)
 }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+use super::is_map;
 use crate::limits::{CLOSE_REASON_BYTES_MAX, MAP_NAME_BYTES_MAX, QUESTION_MESSAGES_MAX, ROLES_MAX};
 
 /// Whether something is done.
@@ -38,7 +39,9 @@ pub enum BadVerdict {
     Role(Box<str>),
     #[error("it has more than {QUESTION_MESSAGES_MAX} messages and maps, or {ROLES_MAX} roles")]
     TooMany,
-    #[error("it subscribes to a name of 0 or more than {MAP_NAME_BYTES_MAX} bytes")]
+    #[error(
+        "it subscribes to what no client may: a map has 1 to {MAP_NAME_BYTES_MAX} bytes, and is not the server's own"
+    )]
     Map,
 }
 
@@ -78,7 +81,7 @@ impl Verdict {
         if messages > QUESTION_MESSAGES_MAX || answer.roles.len() > ROLES_MAX {
             return Err(BadVerdict::TooMany);
         }
-        if !answer.subscribe.iter().all(|map| (1..=MAP_NAME_BYTES_MAX).contains(&map.len())) {
+        if !answer.subscribe.iter().all(|map| is_map(map)) {
             return Err(BadVerdict::Map);
         }
         let json = |raw: &RawValue| Box::from(raw.get().as_bytes());
@@ -144,7 +147,9 @@ mod tests {
             assert!(matches!(read(bad), Err(BadVerdict::Syntax(_))), "{bad}");
         }
         assert_eq!(read(r#"{"allow":true,"roles":["admin"]}"#), Err(BadVerdict::Role("admin".into())));
-        assert_eq!(read(r#"{"allow":true,"subscribe":[""]}"#), Err(BadVerdict::Map));
+        for map in ["", "__annulus:log"] {
+            assert_eq!(read(&format!(r#"{{"allow":true,"subscribe":["{map}"]}}"#)), Err(BadVerdict::Map));
+        }
         let many = format!(r#"{{"allow":true,"welcome":[{}1]}}"#, "1,".repeat(QUESTION_MESSAGES_MAX));
         assert_eq!(read(&many), Err(BadVerdict::TooMany));
     }

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use crate::handover::EventsPort;
 use crate::hooks::{Event, Happened, HookSet, Kind};
-use crate::limits::{HOOK_CHANGED_BYTES_MAX, HOOK_CHANGED_KEYS_MAX};
+use crate::limits::{HOOK_CHANGED_BYTES_MAX, HOOK_CHANGED_KEYS_MAX, OWN_PREFIX};
 use crate::metrics::HookMetrics;
 
 /// See the module.
@@ -96,7 +96,9 @@ impl Happenings {
         if let Some(&place) = self.places.get(map) {
             return place;
         }
-        let is_wanted = self.wanted.as_ref().is_some_and(|hooks| hooks.wants(Kind::Changed, map));
+        // What the server keeps for itself is nobody's business.
+        let is_own = map.starts_with(OWN_PREFIX);
+        let is_wanted = !is_own && self.wanted.as_ref().is_some_and(|hooks| hooks.wants(Kind::Changed, map));
         let place = self.changed.len();
         self.changed.push(ChangedMap { map: Arc::clone(map), is_wanted, keys: Vec::new(), bytes: 0 });
         self.places.insert(Arc::clone(map), place);

@@ -8,7 +8,7 @@
 //! folder are `impl Shard`: they put things in order.
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, life, disconnect, exchange, parked, clear } →
-//! pages → gauges → { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { allows, caller, questions } →
+//! pages → gauges → { rooms, feeds } → divided → requests → log → maps → clients → dialect → { outbox, outcomes } → { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work, happenings }
 
@@ -47,6 +47,8 @@ mod happenings;
 mod identity;
 mod interest;
 mod life;
+#[allow(dead_code, unused_imports, reason = "channels and direct messages are being built on it")]
+mod log;
 mod maps;
 mod outbox;
 mod outcomes;
