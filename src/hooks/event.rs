@@ -38,10 +38,11 @@ pub enum Happened {
         user: Arc<str>,
         session: Option<Box<str>>,
     },
-    /// The last one is gone; why, as its close code.
+    /// The last one is gone; why, as its close code and in words.
     Disconnected {
         user: Arc<str>,
         code: u16,
+        reason: &'static str,
     },
     /// Somebody is in a room or a channel; `user`: `None` of who is anonymous.
     Joined {
@@ -174,10 +175,11 @@ impl Event {
                     text(&mut out, "session", session);
                 }
             }
-            Happened::Disconnected { user, code } => {
+            Happened::Disconnected { user, code, reason } => {
                 text(&mut out, "user", user);
                 name(&mut out, "code");
                 write_integer(&mut out, u64::from(*code));
+                text(&mut out, "reason", reason);
             }
             Happened::Joined { place, name, user } | Happened::Left { place, name, user } => {
                 text(&mut out, place.field(), name);
@@ -277,8 +279,8 @@ mod tests {
                 r#""connected","time":7,"user":"u","session":"s"}"#,
             ),
             (
-                Happened::Disconnected { user: "u".into(), code: 1001 },
-                r#""disconnected","time":7,"user":"u","code":1001}"#,
+                Happened::Disconnected { user: "u".into(), code: 1001, reason: "r" },
+                r#""disconnected","time":7,"user":"u","code":1001,"reason":"r"}"#,
             ),
             (
                 Happened::Joined { place: room, name: "r".into(), user: user() },

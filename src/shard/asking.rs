@@ -106,10 +106,12 @@ impl Shard {
         match answered.verdict {
             Verdict::Allow(allowed) => {
                 let principal = waiter.principal.map(|principal| self.with_roles(principal, &allowed.roles));
-                if !allowed.is_empty()
-                    && let Some(connection) = self.clients.get_mut(id)
+                // Also where nothing is given, as it may have been given something as anonymous.
+                if let Some(connection) = self.clients.get_mut(id)
+                    && (connection.of_user.is_some() || !allowed.is_empty())
                 {
-                    connection.of_user.get_or_insert_default().allowed = Some(allowed);
+                    let of_user = connection.of_user.get_or_insert_default();
+                    of_user.allowed = (!allowed.is_empty()).then_some(allowed);
                 }
                 self.come_in(id, principal, waiter.awaited);
             }
@@ -142,7 +144,7 @@ impl Shard {
 
     /// The same with more roles, and what these may do.
     pub(super) fn with_roles(&mut self, principal: Arc<Principal>, roles: &[Box<str>]) -> Arc<Principal> {
-        if roles.is_empty() {
+        if roles.iter().all(|role| principal.identity.has_role(role)) {
             return principal;
         }
         let identity = principal.identity.with_roles(roles);

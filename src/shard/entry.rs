@@ -65,7 +65,7 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(id).filter(|found| found.is_connected()) else {
             // It left before the answer came: it must be taken off the list again.
             if let Ok(place) = outcome {
-                self.leave_directory(id, Listed { home, place }, Close::Gone.code());
+                self.leave_directory(id, Listed { home, place }, Close::Gone);
             }
             return;
         };
@@ -117,27 +117,28 @@ impl Shard {
 
     /// A connection is gone, of whatever cause: tells the home of its user. That waits in order where the mesh is full, and is
     /// not lost.
-    pub(super) fn end_entry(&mut self, id: ConnectionId, code: u16) {
+    pub(super) fn end_entry(&mut self, id: ConnectionId, close: Close) {
         self.clients.close_purse(id);
         let of_user = self.clients.get_mut(id).and_then(|connection| connection.of_user.take());
         if let Some(listed) = of_user.and_then(|of_user| of_user.listed) {
-            self.leave_directory(id, listed, code);
+            self.leave_directory(id, listed, close);
         }
     }
 
-    fn leave_directory(&mut self, connection: ConnectionId, Listed { home, place }: Listed, code: u16) {
+    fn leave_directory(&mut self, connection: ConnectionId, Listed { home, place }: Listed, close: Close) {
         let by = Writer { shard: self.turn.index, connection };
         if home == self.turn.index {
-            self.left(place, by, code);
+            self.left(place, by, close);
         } else {
-            self.turn.outgoing.push(home, Item::Left { place, by, code });
+            self.turn.outgoing.push(home, Item::Left { place, by, close });
         }
     }
 
     /// A connection of a user whose home is here is gone.
-    pub(super) fn left(&mut self, place: u32, by: Writer, code: u16) {
+    pub(super) fn left(&mut self, place: u32, by: Writer, close: Close) {
         if let Some(user) = self.directory.leave(&mut self.turn, place, by) {
-            self.turn.happenings.tell(self.turn.now.unix_ms, Happened::Disconnected { user, code });
+            let what = Happened::Disconnected { user, code: close.code(), reason: close.cause() };
+            self.turn.happenings.tell(self.turn.now.unix_ms, what);
         }
     }
 

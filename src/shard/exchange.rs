@@ -99,7 +99,7 @@ impl Shard {
                 }
                 Item::Departed { address } => self.clients.departed(address),
                 Item::Settled { place, by } => self.settled(place, by),
-                Item::Left { place, by, code } => self.left(place, by, code),
+                Item::Left { place, by, close } => self.left(place, by, close),
                 Item::Displaced { connection } => self.clients.end_later(connection, End::Displaced),
                 Item::Spent(spent) => self.clients.budget_spent(&mut self.turn, from, *spent),
                 Item::Balance(balance) => self.clients.balance_told(&self.turn, *balance),

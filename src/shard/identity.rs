@@ -225,9 +225,9 @@ impl Shard {
     }
 
     /// A connection is ending, and has no rights any more.
-    pub(super) fn end_identity(&mut self, id: ConnectionId, code: u16) {
+    pub(super) fn end_identity(&mut self, id: ConnectionId, close: Close) {
         let _ = self.questions.forget(id);
-        self.end_entry(id, code);
+        self.end_entry(id, close);
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.principal = None;
         let grant = std::mem::replace(&mut connection.grant, GrantId::NOTHING);

@@ -205,7 +205,7 @@ fn events_of_the_last_moment_are_told_or_kept_when_the_server_ends() {
     hooked.server.stop();
     let events = receiver.events();
     assert_eq!(told(&events), ["disconnected anna"]);
-    assert_eq!(events[0]["code"], 1001);
+    assert_eq!((&events[0]["code"], &events[0]["reason"]), (&1001.into(), &"the server drains".into()));
 }
 
 #[test]
@@ -231,8 +231,15 @@ fn hooks_change_at_a_hangup_and_a_bad_file_changes_nothing() {
         !receiver.events().is_empty()
     });
     assert!(receiver.events().iter().all(|event| keys(event) == ["heard"]));
-    for bad in ["secret_file = \"none\"\n", "subject = \"s\"\n", "attempts = 0\n"] {
+    for (bad, said) in [
+        ("secret_file = \"none\"\n", "none: No such file"),
+        ("subject = \"s\"\n", "--nats-url names no server"),
+        ("attempts = 0\n", "[[hook]] 1: attempts are 1 to"),
+    ] {
         hang_up(format!("{ALL}{hook}{bad}"), "what was in force stays");
+        let checked = annulus(&["rules", "check", rules.to_str().unwrap()]).output().unwrap();
+        assert_eq!(checked.status.code(), Some(1));
+        assert!(stderr(&checked).contains(said), "{}", stderr(&checked));
     }
     let count = receiver.events().len();
     await_that("the hook of before", || {

@@ -42,6 +42,8 @@ fn no_more_is_asked_than_there_is_room_for_and_all_are_asked_in_order() {
     while answered < count {
         let asked = world.asked(0);
         assert!(!asked.is_empty() && asked.len() <= QUESTIONS_ASKED_MAX, "{}", asked.len());
+        world.settle();
+        assert!(world.asked(0).is_empty(), "there would be no room for more answers");
         for ask in &asked {
             let body: serde_json::Value = serde_json::from_slice(&ask.body).unwrap();
             assert_eq!(body["user"], format!("u{answered}"));
@@ -131,6 +133,30 @@ fn roles_that_are_given_count_and_go_with_the_rules_that_name_them() {
     assert!(world.ask(client, write)[0].contains("forbidden"));
     world.stand(&rules(ASKED));
     assert!(world.ask(client, write)[0].contains(r#""applied":1"#), "the role has stayed");
+}
+
+#[test]
+fn what_was_given_to_nobody_in_particular_is_not_the_users() {
+    let mut world = World::with(1, &rules(ASKED), |_| {});
+    let client = world.connect(0, None, "/v1", "127.0.0.1");
+    world.settle();
+    let vip = || Allowed { roles: ["vip".into()].into(), ..Allowed::default() };
+    let ask = world.asked(0).pop().unwrap();
+    world.say(0, &ask, Verdict::Allow(Box::new(vip())));
+    world.settle();
+    world.texts(client);
+    let write = r#"{"type":"write","id":1,"ops":[{"map":"vip","key":"k","op":"set","value":1}]}"#;
+    assert!(world.ask(client, write)[0].contains(r#""applied":1"#));
+    let auth = format!(r#"{{"type":"auth","id":2,"token":"{}"}}"#, token(0));
+    for _ in 0..2 {
+        assert!(world.ask(client, &auth).is_empty() || world.asked(0).is_empty());
+        for ask in world.asked(0) {
+            world.say(0, &ask, ALLOW());
+        }
+        world.settle();
+        world.texts(client);
+        assert!(world.ask(client, write)[0].contains("forbidden"));
+    }
 }
 
 #[test]

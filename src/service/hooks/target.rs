@@ -22,6 +22,8 @@ use crate::metrics::HookMetrics;
 /// The pause after the first attempt that fails, which doubles with each, and the longest.
 const PAUSE_MS: u64 = 250;
 const PAUSE_MS_MAX: u64 = 30_000;
+/// The shortest time between two lines about events that are buried.
+const SAID_EVERY: Duration = Duration::from_secs(1);
 
 /// What all targets use.
 pub struct Common {
@@ -46,6 +48,8 @@ pub struct Target {
     is_retired: Cell<bool>,
     /// Whether the last attempt has failed.
     is_failing: Cell<bool>,
+    /// When it may be said again that events are buried.
+    silent_until: Cell<Option<Instant>>,
 }
 
 impl Target {
@@ -59,6 +63,7 @@ impl Target {
             has_more: Notify::new(),
             is_retired: Cell::new(false),
             is_failing: Cell::new(false),
+            silent_until: Cell::new(None),
         }
     }
 
@@ -191,16 +196,18 @@ impl Target {
             return;
         }
         let way = self.way.borrow();
+        let outcome = common.dead_letters.put(&way, events);
+        let counted = if outcome.is_ok() { &common.metrics.dead_letters } else { &common.metrics.lost };
+        counted.add(events.len() as u64);
+        let now = Instant::now();
+        if self.silent_until.get().is_some_and(|until| now < until) {
+            return;
+        }
+        self.silent_until.set(Some(now + SAID_EVERY));
         let (name, count) = (way.name(), events.len());
-        match common.dead_letters.put(&way, events) {
-            Ok(()) => {
-                common.metrics.dead_letters.add(count as u64);
-                tracing::error!("hook {name}: {problem}; {count} events are dead letters");
-            }
-            Err(why) => {
-                common.metrics.lost.add(count as u64);
-                tracing::error!("hook {name}: {problem}; {count} events are lost, as {why}");
-            }
+        match outcome {
+            Ok(()) => tracing::error!("hook {name}: {problem}; {count} events are dead letters"),
+            Err(why) => tracing::error!("hook {name}: {problem}; {count} events are lost, as {why}"),
         }
     }
 }
