@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use annulus::auth::rules::Rules;
 use annulus::config::{AuthMode, HooksConfig, IdentityConfig};
-use annulus::hooks::signature;
+use annulus::hooks::{Verdict, signature};
 use annulus::io::Clock;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -73,7 +75,7 @@ fn keys(event: &Value) -> Vec<&str> {
 
 #[test]
 fn users_and_changes_are_told_signed_and_each_with_an_id() {
-    let receiver = Receiver::start(|_, _| Reply::ok());
+    let receiver = Receiver::start(|_, _| Reply::Status(201, "x".repeat(100 << 10)));
     let tables = format!(
         "[[hook]]\nevents = [\"connected\", \"disconnected\", \"changed\"]\nnames = [\"anna\", \"open:a*\"]\n\
          url = \"{}\"\nsecret_file = \"secret\"\n",
@@ -109,6 +111,7 @@ fn users_and_changes_are_told_signed_and_each_with_an_id() {
         assert_eq!(given, signature(SECRET.as_bytes(), seconds, &received.body));
     }
     assert!(hooked.server.metric("annulus_hooks_delivered_total") >= 3.0);
+    assert_eq!(hooked.server.metric("annulus_hooks_failures_total"), 0.0, "whatever the answer says");
     await_that("nothing waits", || hooked.server.metric("annulus_hooks_waiting") == 0.0);
     hooked.server.stop();
 }
@@ -258,4 +261,41 @@ fn hooks_change_at_a_hangup_and_a_bad_file_changes_nothing() {
     client.write(&set("open:a", "over", 1));
     server.stop();
     assert!(receiver.events().iter().all(|event| keys(event) != ["over"]));
+}
+
+/// The blocks of one language in the section of the page.
+fn blocks(language: &str) -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/messaging.md");
+    let page = fs::read_to_string(page).unwrap();
+    let section = page.split("\n## Hooks").nth(1).unwrap().split("\n## ").next().unwrap();
+    let begins = format!("\n```{language}\n");
+    let blocks = section.split(&begins).skip(1);
+    blocks.map(|block| block.split("\n```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_stands_on_the_page_can_be_used() {
+    let tables = blocks("toml");
+    assert_eq!(tables.len(), 3);
+    for table in tables {
+        let rules = Rules::parse(&format!("{ALL}{table}")).unwrap_or_else(|error| panic!("{error}: {table}"));
+        assert!(rules.hooks().is_some(), "{table}");
+    }
+    let [events, answer] = blocks("json").try_into().unwrap();
+    let Value::Array(events) = serde_json::from_str(&events).unwrap() else { panic!("an array") };
+    assert_eq!(told(&events), ["connected anna", "changed board:7"]);
+    assert!(Verdict::read(answer.as_bytes(), &["vip".into()]).is_ok());
+    let [script] = blocks("js").try_into().unwrap();
+    let body = "[{\"id\":\"\u{e4}\"}]";
+    let header = signature(SECRET.as_bytes(), Clock::start().now().unix_ms / 1000, body.as_bytes());
+    let old = signature(SECRET.as_bytes(), 1_700_000_000, body.as_bytes());
+    let calls = [(header.as_str(), body), (header.as_str(), "[]"), (old.as_str(), body), ("", body)];
+    let calls = calls
+        .map(|(header, body)| format!("isOurs('{SECRET}', '{header}', Buffer.from('{body}'))"))
+        .join(", ");
+    let script = format!("{script}\nconsole.log(JSON.stringify([{calls}]))");
+    let output = Command::new("node").args(["--input-type=module", "--eval", &script]).output();
+    let output = output.expect("it is installed; run scripts/setup if it is not");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.trim(), "[true,false,false,false]", "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::batch::{Encoded, array};
-use super::http::{Http, without_query};
+use super::http::{Failure, Http, without_query};
 use super::nats::Nats;
 use crate::config::NatsConfig;
 use crate::hooks::Endpoint;
@@ -69,7 +69,11 @@ impl Sender {
             Way::Webhook { endpoint, secret } => {
                 let now_ms = self.clock.now().unix_ms;
                 let sent = self.http.post(endpoint, secret.as_deref(), now_ms, array(events)).await;
-                sent.map(drop).map_err(|failure| failure.to_string())
+                match sent {
+                    // Its status was a receipt.
+                    Ok(_) | Err(Failure::Body) => Ok(()),
+                    Err(failure) => Err(failure.to_string()),
+                }
             }
             Way::Nats { subject } => {
                 let nats = self.nats.as_ref().ok_or("--nats-url names no server")?;
