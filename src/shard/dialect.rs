@@ -176,6 +176,8 @@ pub enum Event<'a> {
     Authenticated { ticket: Option<&'a Ticket>, identity: &'a Identity },
     /// Something that the client is to see first, as JSON. Only who takes welcomes is told.
     Welcome { data: &'a [u8] },
+    /// So many connections of a user are being ended.
+    Dismissed { ticket: Option<&'a Ticket>, connections: u32 },
     /// The token is nearly over, at that Unix millisecond.
     Expiring { expires_ms: u64 },
     /// The answer to a read.
@@ -204,6 +206,7 @@ impl Event<'_> {
             Self::Acked { .. }
             | Self::Rejected { .. }
             | Self::Authenticated { .. }
+            | Self::Dismissed { .. }
             | Self::Expiring { .. }
             | Self::Welcome { .. }
             | Self::Digest { .. } => 0,

@@ -2,7 +2,6 @@
 
 mod backup;
 mod clock;
-mod entries;
 mod hooks;
 mod keys;
 mod maps;

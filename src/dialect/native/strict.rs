@@ -25,6 +25,7 @@ const REQUESTS: Kinds = &[
     ("subscribe", &["map", "since", "keys", "prefix", "snapshot", "echo"]),
     ("unsubscribe", &["map"]),
     ("digest", &["map"]),
+    ("disconnect", &["user"]),
 ];
 const OPERATIONS: Kinds = &[
     ("set", &["value", "at", "ttl_ms"]),

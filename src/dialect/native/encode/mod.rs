@@ -11,7 +11,8 @@ mod hello;
 mod stamps;
 
 pub use answer::{
-    Ack, ack, authenticated, digest, error, expiring, map_error, pong, refusal, unsubscribed, welcome,
+    Ack, ack, authenticated, digest, disconnected, error, expiring, map_error, pong, refusal, unsubscribed,
+    welcome,
 };
 pub use entry::{entry_counter, entry_gone, entry_lww, entry_or, separate_entries};
 pub use feed::{change_end, change_start, entries_end, entries_start, snapshot_end, snapshot_start};
