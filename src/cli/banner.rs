@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::cores::CoreList;
-use super::quantity::Bytes;
 use super::{LogFormat, Serve, inherited};
+use crate::config::Bytes;
 use crate::config::{AuthMode, Config, DialectPath, Fsync, StorageConfig};
 use crate::dialect::synckit;
 use crate::io::host::{OpenFiles, reachable};

@@ -3,8 +3,8 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::cores::CoreList;
-use super::quantity::{Bytes, Span};
 use super::synonyms::flag_meant;
+use crate::config::{Bytes, Span};
 
 /// A configuration that cannot be served. Print it behind `annulus: ` and exit with code 2.
 #[derive(Debug, thiserror::Error)]

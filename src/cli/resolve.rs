@@ -11,12 +11,12 @@ use super::flags::{
 };
 use super::inherited;
 use super::listen::Listen;
-use super::quantity::{Bytes, Span};
 use crate::auth::Keys;
 use crate::config::{
     AuthMode, Coalesce, Config, DialectPath, Fsync, HooksConfig, IdentityConfig, RateLimit, Sessions,
     StorageConfig,
 };
+use crate::config::{Bytes, Span};
 use crate::dialect::echo;
 use crate::io::host;
 use crate::limits;
@@ -168,7 +168,8 @@ fn addresses(listen: &[Listen]) -> Result<Vec<SocketAddr>, ConfigError> {
 }
 
 fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Serve {
-    let Flags { listening, connections, identity, hooks, delivery, synckit, data, stopping, logs } = flags;
+    let Flags { listening, connections, identity, hooks, delivery, channels, synckit, data, stopping, logs } =
+        flags;
     let low_latency = Coalesce::LOW_LATENCY;
     let storage = storage_config(data);
     let config = Config {
@@ -228,6 +229,7 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         outbox_hard_bytes: delivery.outbox_hard_bytes.0,
         drain_bytes_per_second_min: delivery.min_drain_bytes_per_second.0,
         presence_bytes_max: delivery.max_presence_bytes.0,
+        channel_history: channels.bounds(),
         clock_drift_max_ms: data.max_clock_drift_ms,
         tombstone_retention_ms: data.tombstone_retention.ms,
         ack_timeout_ms: data.ack_timeout_ms,

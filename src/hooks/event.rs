@@ -98,7 +98,7 @@ impl Kind {
 
     /// Whether this server has such events.
     pub const fn is_told(self) -> bool {
-        matches!(self, Self::Connected | Self::Disconnected | Self::Changed)
+        matches!(self, Self::Connected | Self::Disconnected | Self::Published | Self::Changed)
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::entry::length;
 use super::{
-    Balance, ConnectionId, Enter, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo,
-    ShardIndex, Spent, SubscriptionRef, TurnedAway, Writer,
+    Balance, ChannelAnswer, ChannelMessage, ChannelRequest, ConnectionId, Enter, Filter, MemberChanged,
+    Merged, PackedRead, PackedWrite, ReadPart, ReplyTo, ShardIndex, Spent, SubscriptionRef, TurnedAway,
+    Writer,
 };
 use crate::auth::rules::Parts;
 use crate::crdt::{CellName, MapType, Time};
@@ -45,6 +46,8 @@ pub enum Item {
         dialect: u8,
         body: Span,
     },
+    /// A message of a channel whose home is the sender.
+    Channel(Box<ChannelMessage>),
     /// A connection that this shard had admitted for its address is gone.
     Departed {
         address: std::net::IpAddr,
@@ -157,6 +160,7 @@ pub enum Request {
         member: Span,
         by: Writer,
     },
+    Channel(Box<ChannelRequest>),
     Metrics {
         reply: ReplyTo,
     },
@@ -214,6 +218,7 @@ pub enum Answer {
         reply: ReplyTo,
         outcome: Result<(), Reject>,
     },
+    Channel(Box<ChannelAnswer>),
     Metrics {
         reply: ReplyTo,
         metrics: Box<Metrics>,

@@ -78,6 +78,7 @@ impl Shard {
     /// Says what clients hold, and closes those that hold too much where that is too much in all.
     fn settle_account(&mut self) {
         let (outboxes, rooms) = (self.clients.held_bytes(), self.rooms.counts().bytes);
+        self.turn.account.set(Use::Channels, self.channels.counts().bytes);
         self.turn.account.set(Use::Outboxes, outboxes);
         self.turn.account.set(Use::Presence, rooms + self.clients.members_bytes());
         self.turn.account.set(
@@ -96,7 +97,7 @@ impl Shard {
 
     /// Tells subscribers what the turn has changed, walkers what they lack, and watchers who is in their rooms.
     fn tell_changes(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, channels, .. } = self;
         feeds.flush_batches(turn, clients, maps);
         if !self.clearing.is_under_way() {
             feeds.run_walks(turn, clients, maps);
@@ -104,6 +105,7 @@ impl Shard {
         }
         rooms.remove_leavers(turn, clients, maps);
         rooms.answer_watches(turn, clients, maps, requests);
+        channels.look_after(turn, maps);
     }
 
     /// Tells the application what the turn has changed.
@@ -188,6 +190,11 @@ impl Shard {
                 .next_removal_ms()
                 .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
         );
+        sooner(
+            self.channels
+                .next_due_ms()
+                .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
+        );
         sooner(self.clients.next_ending_ms().map(|at_ms| at_ms * 1000));
         sooner(self.turn.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
         sooner(self.maps.next_load_check_ms().map(|at_ms| at_ms * 1000));
@@ -232,6 +239,8 @@ impl Shard {
             || self.questions.has_work_left()
             || self.feeds.has_undelivered()
             || self.rooms.has_to_tell()
+            || self.channels.has_undelivered()
+            || self.channels.has_review()
             || self.turn.storage_left
             || self.turn.outgoing.is_relieved()
             || has_requests && !self.turn.outgoing.any_waiting()

@@ -137,7 +137,7 @@ impl Shard {
 
     /// The kernel took `bytes` of [`Self::in_flight`].
     pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
-        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, channels, .. } = self;
         turn.metrics.sends += 1;
         turn.metrics.bytes_sent += bytes as u64;
         let Some(all) = clients.sent(turn, id, bytes) else { return };
@@ -151,6 +151,7 @@ impl Shard {
             return;
         }
         let behind = connection.watches_behind > 0;
+        let lacks_messages = !connection.joined.behind().is_empty();
         if connection.outbox.is_filling() {
             clients.mark(id, turn.now);
         } else if connection.phase == Phase::Flushing {
@@ -162,6 +163,9 @@ impl Shard {
         feeds.walk_on(turn, clients, maps, id);
         if behind {
             rooms.catch_up(turn, clients, requests, id);
+        }
+        if lacks_messages {
+            channels.catch_up(turn, clients, maps, requests, id);
         }
         self.tell_drained();
     }

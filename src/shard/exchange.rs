@@ -24,7 +24,8 @@ impl Shard {
     /// Takes what other shards have sent, as much as a turn may: one envelope of them all in any case, and each peer's turn
     /// to be the first comes round.
     pub fn drain_mesh(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, .. } = &mut *self;
+        let Self { turn, clients, maps, feeds, requests, rooms, channels, .. } = &mut *self;
+        channels.deliver_waiting(turn, clients);
         feeds.deliver_waiting(turn, clients, maps);
         rooms.deliver_waiting(turn, clients, requests);
         self.resume_deferred();
@@ -97,6 +98,10 @@ impl Shard {
                     let Self { turn, clients, maps, feeds, .. } = &mut *self;
                     feeds.message_arrived(turn, clients, maps, &map, (dialect, body.of(&bytes)));
                 }
+                Item::Channel(message) => {
+                    let Self { turn, clients, maps, channels, .. } = &mut *self;
+                    channels.message_arrived(turn, clients, maps, &message, &bytes);
+                }
                 Item::Departed { address } => self.clients.departed(address),
                 Item::Settled { place, by } => self.settled(place, by),
                 Item::Left { place, by, close } => self.left(place, by, close),
@@ -118,7 +123,7 @@ impl Shard {
 
     /// Answers a request that must not wait here; gives back what is small and must not be lost.
     pub(super) fn refuse_request(&mut self, request: Request, reject: Reject) -> Option<Request> {
-        let Self { turn, clients, maps, requests, .. } = self;
+        let Self { turn, clients, maps, requests, channels, .. } = self;
         match request {
             Request::Write { reply, .. } => requests.answer_op(turn, clients, maps, reply, Err(reject)),
             Request::Read { reply, .. } => {
@@ -128,13 +133,17 @@ impl Shard {
                 let answer = Answer::MemberSet { reply, outcome: Err(reject) };
                 turn.outgoing.push(reply.shard, Item::Answer(answer));
             }
+            // What is small keeps its place.
+            Request::Channel(request) if request.is_publish() => {
+                channels.refuse(turn, clients, maps, requests, (*request, reject));
+            }
             other => return Some(other),
         }
         None
     }
 
     pub(super) fn handle_request(&mut self, from: ShardIndex, request: Request, bytes: &[u8]) {
-        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, channels, .. } = self;
         match request {
             Request::Write { reply, write } => {
                 requests.apply_and_answer(turn, clients, maps, reply, &write.unpack(bytes));
@@ -164,6 +173,9 @@ impl Shard {
             Request::LeaveRoom { room, member, by } => {
                 rooms.leave_room((room.text(bytes), member.text(bytes)), by);
             }
+            Request::Channel(request) => {
+                channels.handle(turn, clients, maps, requests, (from, *request), bytes);
+            }
             Request::Metrics { reply } => {
                 let metrics = Box::new(self.metrics_now());
                 self.turn.outgoing.push(from, Item::Answer(Answer::Metrics { reply, metrics }));
@@ -173,7 +185,7 @@ impl Shard {
     }
 
     fn handle_answer(&mut self, from: ShardIndex, answer: Answer, journaled: u64, bytes: &[u8]) {
-        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, channels, .. } = self;
         match answer {
             Answer::Write { reply, outcome } => {
                 requests.write_answered(turn, clients, maps, (reply, outcome), (from, journaled));
@@ -200,6 +212,10 @@ impl Shard {
             }
             Answer::MemberSet { reply, outcome } => {
                 rooms::member_answered(turn, clients, requests, reply, outcome);
+            }
+            Answer::Channel(answer) => {
+                let answer = answer.map(|span| span.of(bytes));
+                channels.answered(turn, clients, requests, maps, (answer, (from, journaled)));
             }
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
             Answer::Cleared { reply } => self.clear_answered(reply),

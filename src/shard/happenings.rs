@@ -56,6 +56,12 @@ impl Happenings {
         self.wanted.as_ref().is_some_and(|hooks| hooks.wants_any(kind))
     }
 
+    /// Whether any hook is about such an event.
+    #[inline]
+    pub fn hears(&self, kind: Kind, name: &str) -> bool {
+        self.wanted.as_ref().is_some_and(|hooks| hooks.wants(kind, name))
+    }
+
     /// Tells the application of something that has happened, if it wants to hear of it.
     pub fn tell(&mut self, unix_ms: u64, what: Happened) {
         let Some(hooks) = &self.wanted else { return };

@@ -8,7 +8,7 @@
 //! folder are `impl Shard`: they put things in order.
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, life, disconnect, dismissal, exchange, parked, clear } →
-//! pages → gauges → { rooms, feeds } → divided → requests → log → maps → clients → dialect → { outbox, outcomes } → { allows, caller, questions } →
+//! pages → gauges → { rooms, feeds, channels } → divided → requests → log → maps → clients → dialect → { outbox, outcomes } → { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work, happenings }
 
@@ -26,6 +26,7 @@ mod allows;
 mod asking;
 mod budgets;
 mod caller;
+mod channels;
 mod clear;
 mod clients;
 mod commands;
@@ -63,11 +64,12 @@ mod turn;
 pub mod work;
 
 pub use caller::Caller;
+pub use channels::Publish;
 pub use clients::{Clients, Connection, Phase};
 pub use commons::{Commons, DialectIndex};
 pub use dialect::{
-    About, Ack, AckLevel, Answered, Change, Dialect, Event, Health, MemberChange, MessageKind, Published,
-    Session, SnapshotEnd,
+    About, Ack, AckLevel, Answered, Change, ChannelMessage, Dialect, Event, Health, MemberChange,
+    MessageKind, Published, Session, SnapshotEnd,
 };
 pub use feeds::{From, Subscribe};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};
@@ -87,6 +89,7 @@ use crate::metrics::ProcessMetrics;
 use crate::wire::json::Parser;
 
 use access::Access;
+use channels::Channels;
 use clear::Clearing;
 use directory::Directory;
 use exchange::Deferred;
@@ -174,6 +177,7 @@ pub struct Shard {
     maps: Maps,
     feeds: Feeds,
     rooms: Rooms,
+    channels: Channels,
     requests: Requests,
     access: Access,
     directory: Directory,
@@ -218,6 +222,7 @@ impl Shard {
             maps: Maps::new(&shared, &turn, storage),
             feeds: Feeds::default(),
             rooms: Rooms::default(),
+            channels: Channels::default(),
             requests: Requests::new(shards),
             access: Access::new(shared.config.auth, Arc::default(), None),
             directory: Directory::new(&shared.config),

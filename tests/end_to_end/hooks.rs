@@ -263,6 +263,32 @@ fn hooks_change_at_a_hangup_and_a_bad_file_changes_nothing() {
     assert!(receiver.events().iter().all(|event| keys(event) != ["over"]));
 }
 
+#[test]
+fn messages_of_channels_are_told_with_their_offsets() {
+    let receiver = Receiver::start(|_, _| Reply::ok());
+    let tables = format!(
+        "[[rule]]\nallow = [\"publish\"]\nmaps = [\"channel:**\"]\n\
+         [[hook]]\nevents = [\"published\"]\nnames = [\"chat:*\"]\nurl = \"{}\"\n",
+        receiver.url("/")
+    );
+    let hooked = hooked(&tables, |_| {});
+    let (mut anna, mut nobody) = (come(&hooked, "anna"), Client::connect(hooked.server.address));
+    let publish =
+        |channel: &str, data: &str| format!(r#"{{"type":"publish","channel":"{channel}","data":{data}}}"#);
+    assert_eq!(anna.ask(&publish("chat:1", r#"{"text":"hi"}"#))["type"], "published");
+    assert_eq!(anna.ask(&publish("log:1", "1"))["type"], "published");
+    assert_eq!(nobody.ask(&publish("chat:1", "2"))["offset"], 2);
+    let events = receiver.await_events(2);
+    let said: Vec<_> = events
+        .iter()
+        .map(|event| (&event["channel"], &event["offset"], &event["from"], &event["data"]))
+        .collect();
+    let (chat, anna) = (Value::from("chat:1"), Value::from("anna"));
+    let hi = serde_json::json!({"text": "hi"});
+    assert_eq!(said, [(&chat, &1.into(), &anna, &hi), (&chat, &2.into(), &Value::Null, &2.into())]);
+    hooked.server.stop();
+}
+
 /// The blocks of one language in the section of the page.
 fn blocks(language: &str) -> Vec<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/messaging.md");

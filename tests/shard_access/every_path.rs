@@ -10,13 +10,15 @@ use data_encoding::BASE64;
 
 use crate::host::Host;
 
-const RULES: &str =
-    "[[rule]]\nallow = [\"all\"]\nmaps = [\"open\", \"open:**\", \"room:open\", \"user:open\"]";
+const RULES: &str = "[[rule]]\nallow = [\"all\"]\nmaps = [\"open\", \"open:**\", \"room:open\", \"channel:open\", \"user:open\"]";
 const USER: &str = "{'sub':'u'}";
 const FORBIDDEN: [&str; 2] = ["\"forbidden\"", "Permission denied"];
 
 /// Type of the message or `op` of the operation, and the message, in which a map is called MAP.
-const NATIVE: [(&str, &str); 9] = [
+const NATIVE: [(&str, &str); 12] = [
+    ("join", r#"{"type":"join","id":1,"channel":"MAP"}"#),
+    ("publish", r#"{"type":"publish","id":1,"channel":"MAP","data":1}"#),
+    ("history", r#"{"type":"history","id":1,"channel":"MAP"}"#),
     ("read", r#"{"type":"read","id":1,"map":"MAP","keys":["k"]}"#),
     ("subscribe", r#"{"type":"subscribe","id":1,"map":"MAP"}"#),
     ("digest", r#"{"type":"digest","id":1,"map":"MAP"}"#),
@@ -28,7 +30,7 @@ const NATIVE: [(&str, &str); 9] = [
     ("increment", r#"{"type":"write","id":1,"ops":[{"op":"increment","map":"MAP:count","key":"k","by":1}]}"#),
 ];
 /// Those that ask for nothing, or are tried by their operations.
-const NATIVE_FREE: [&str; 4] = ["write", "ping", "unsubscribe", "auth"];
+const NATIVE_FREE: [&str; 5] = ["write", "ping", "unsubscribe", "auth", "leave"];
 
 const SYNCKIT: [(&str, &str); 9] = [
     ("Subscribe", r#"{"type":"subscribe","id":"i","timestamp":1,"documentId":"MAP"}"#),
@@ -53,7 +55,11 @@ const SYNCKIT: [(&str, &str); 9] = [
 const SYNCKIT_FREE: [&str; 3] = ["Auth", "Ping", "Nothing"];
 
 /// Commands, and the messages above that come to them; those without end something of the caller's own, or say what it has.
-const COMMANDS: [(&str, &[&str]); 12] = [
+const COMMANDS: [(&str, &[&str]); 16] = [
+    ("join_channel", &["join"]),
+    ("publish_in_channel", &["publish"]),
+    ("channel_history", &["history"]),
+    ("leave_channel", &[]),
     ("write", &["set", "delete", "add", "remove", "increment", "Delta", "Chunk"]),
     ("read", &["read"]),
     ("digest", &["digest"]),
@@ -98,11 +104,12 @@ fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
 fn nothing_is_left_out() {
     let quoted = ("b\"", "\" =>");
     let mut types = names("dialect/native/message/request.rs", ("type is missing", "}"), quoted);
+    types.extend(names("dialect/native/message/channel.rs", ("Fields::of(message)", "}"), quoted));
     types.extend(names("dialect/native/message/op.rs", ("b\"subtracted\"", "nowhere"), quoted));
     assert_eq!(types, set(NATIVE.map(|(name, _)| name).into_iter().chain(NATIVE_FREE)));
     let said = names("dialect/synckit/message.rs", ("pub enum Said", "}"), ("", ","));
     assert_eq!(said, set(SYNCKIT.map(|(name, _)| name).into_iter().chain(SYNCKIT_FREE)));
-    let text = source("shard/commands.rs");
+    let text = ["mod", "channels"].map(|file| source(&format!("shard/commands/{file}.rs"))).concat();
     let commands = text.split("pub fn ").skip(1).filter(|function| {
         function.split(" {\n").next().is_some_and(|signature| signature.contains("caller: Caller"))
     });

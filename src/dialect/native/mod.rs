@@ -4,15 +4,17 @@
 //! message/      what clients say          operations.rs  a write's operations, ready for their owners
 //! encode/       what the server says      requests.rs    messages to commands of the shard
 //! strict.rs     what is probably a slip   faulty.rs      what can be read of a message that cannot be read whole
+//! channels.rs   what is said in channels
 //! slips.rs      refuses a slip            plain.rs       the usual write, read without the parser
 //! ```
 //!
-//! order: mod → requests → faulty → { plain, slips, operations } → { strict, encode, message }
+//! order: mod → requests → { faulty, channels } → { plain, slips, operations } → { strict, encode, message }
 
 pub mod encode;
 pub mod message;
 pub mod plain;
 
+mod channels;
 mod faulty;
 mod operations;
 mod requests;
@@ -23,7 +25,7 @@ pub use operations::Operations;
 
 use crate::mesh::{Entry, EntryState};
 use crate::shard::Caller;
-use crate::shard::{About, Change, Dialect, Event, MessageKind, Now, Session, Shard};
+use crate::shard::{About, Change, ChannelMessage, Dialect, Event, MessageKind, Now, Session, Shard};
 use crate::wire::{Close, Payload, Reject};
 
 /// See the module.
@@ -81,6 +83,14 @@ impl Dialect for Native {
                 write_entries(out, entries);
                 encode::snapshot_end(out, end);
             }
+            Event::Joined { ticket, channel, epoch, offset, recovery } => {
+                encode::joined(out, ticket, channel, (epoch, offset), recovery);
+            }
+            Event::Placed { ticket, channel, offset, timeout } => {
+                encode::published(out, ticket, channel, offset, timeout);
+            }
+            Event::History { ticket, channel, history } => encode::history(out, ticket, channel, history),
+            Event::Gap { channel, from, to } => encode::gap(out, channel, from, to),
             // Nobody who speaks this watches a room.
             Event::Members { .. } => {}
         });
@@ -92,13 +102,21 @@ impl Dialect for Native {
 
     fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {
         about.end(shard, caller);
-        // Nobody who speaks this watches a room.
-        if let About::Map(map) = about {
-            shard.count_refusal();
-            shard.send_urgent(caller, |out| {
-                encode::text_frame(out, |out| encode::map_error(out, map, Reject::Forbidden));
-            });
-        }
+        let error: fn(&mut Vec<u8>, &str, Reject) = match about {
+            About::Map(_) => encode::map_error,
+            About::Channel(_) => encode::channel_error,
+            // Nobody who speaks this watches a room.
+            About::Room(_) => return,
+        };
+        let (About::Map(name) | About::Room(name) | About::Channel(name)) = about;
+        shard.count_refusal();
+        shard.send_urgent(caller, |out| {
+            encode::text_frame(out, |out| error(out, name, Reject::Forbidden));
+        });
+    }
+
+    fn channel_message(&self, message: ChannelMessage<'_>, out: &mut Vec<u8>) {
+        encode::text_frame(out, |out| encode::channel_message(out, message));
     }
 
     fn change(&self, change: Change<'_>, _: &Session, out: &mut Vec<u8>) {

@@ -26,6 +26,10 @@ const REQUESTS: Kinds = &[
     ("unsubscribe", &["map"]),
     ("digest", &["map"]),
     ("disconnect", &["user"]),
+    ("join", &["channel", "since"]),
+    ("leave", &["channel"]),
+    ("publish", &["channel", "data", "ack", "echo"]),
+    ("history", &["channel", "before", "limit"]),
 ];
 const OPERATIONS: Kinds = &[
     ("set", &["value", "at", "ttl_ms"]),

@@ -158,7 +158,11 @@ impl Dialect for SyncKit {
             | Event::Expiring { .. }
             | Event::Welcome { .. }
             | Event::Entries { .. }
-            | Event::Digest { .. } => {}
+            | Event::Digest { .. }
+            | Event::Joined { .. }
+            | Event::Placed { .. }
+            | Event::History { .. }
+            | Event::Gap { .. } => {}
         }
     }
 
@@ -182,7 +186,11 @@ impl Dialect for SyncKit {
 
     fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {
         about.end(shard, caller);
-        let (About::Map(document) | About::Room(document)) = about;
+        let document = match about {
+            About::Map(document) | About::Room(document) => document,
+            // Nobody who speaks this is in a channel.
+            About::Channel(_) => return,
+        };
         if let About::Map(_) = about {
             documents::leave(shard, caller, document);
         }

@@ -1,11 +1,12 @@
 //! One client: a slot of the shard's connection table.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::joined::JoinedChannels;
 use super::own_members::OwnMembers;
 use super::rate::Window;
+use super::seldom::Seldom;
 use super::timers::Timer;
 use super::unread::Unread;
 use crate::auth::Principal;
@@ -157,6 +158,8 @@ pub struct Connection {
     /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
     pub watches: Vec<u32>,
     pub watches_behind: u32,
+    /// Channels that it is in.
+    pub joined: JoinedChannels,
     /// Members it has set, which are removed when it is gone.
     pub members: OwnMembers,
     /// Requests of it that wait for other shards, bytes that they take wherever they wait, and bytes that their answers
@@ -165,7 +168,7 @@ pub struct Connection {
     pub request_bytes: usize,
     pub owed_bytes: usize,
     /// Reads whose answers are too long to be made while others are owed, oldest first. They come next.
-    pub long_reads: VecDeque<ReplyTo>,
+    pub long_reads: Seldom<ReplyTo>,
     /// In line to be looked at, as there may be room for one of them.
     pub may_read_on: bool,
     pub bad_messages: u32,
@@ -227,11 +230,12 @@ impl Connection {
             subscriptions: Vec::new(),
             watches: Vec::new(),
             watches_behind: 0,
+            joined: JoinedChannels::default(),
             members: OwnMembers::default(),
             requests_pending: 0,
             request_bytes: 0,
             owed_bytes: 0,
-            long_reads: VecDeque::new(),
+            long_reads: Seldom::default(),
             may_read_on: false,
             bad_messages: 0,
             slowed_until_ms: 0,
@@ -285,7 +289,10 @@ impl Connection {
 
     /// Whether it has something to let go of elsewhere when it goes.
     pub fn holds_anything(&self) -> bool {
-        !(self.subscriptions.is_empty() && self.watches.is_empty() && self.members.is_empty())
+        !(self.subscriptions.is_empty()
+            && self.watches.is_empty()
+            && self.joined.is_empty()
+            && self.members.is_empty())
     }
 
     /// Whether frames may still be queued for it.

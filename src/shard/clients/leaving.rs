@@ -30,6 +30,7 @@ pub struct Leaving {
 pub enum Held {
     Subscription(SubscriptionRef),
     Watch(u32),
+    Channel(u32),
     Members(Vec<OwnMember>),
 }
 
@@ -106,6 +107,9 @@ impl Clients {
         }
         if let Some(watch) = connection.watches.pop() {
             return Some(Held::Watch(watch));
+        }
+        if let Some(member) = connection.joined.pop() {
+            return Some(Held::Channel(member));
         }
         let members = connection.members.take_some(MEMBERS_AT_ONCE);
         self.member_gone(members.iter().map(OwnMember::names_bytes).sum());

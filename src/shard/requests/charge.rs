@@ -23,6 +23,7 @@ impl Charge {
             Waiting::Admission { .. } | Waiting::Entry { .. } | Waiting::Metrics { .. } | Waiting::Clear => 0,
             // As many as a room may hold. Whoever has fallen behind has not asked for them.
             Waiting::Members { catches_up: false, .. } => PRESENCE_ROOM_BYTES_MAX + ANSWER_FRAME_BYTES_MAX,
+            Waiting::Channel(wait) => wait.owed_bytes() + ANSWER_FRAME_BYTES_MAX,
             _ => ANSWER_FRAME_BYTES_MAX,
         };
         Self { request_bytes: 0, owed_bytes }

@@ -6,6 +6,7 @@ mod identity;
 mod op;
 mod requests;
 mod synckit;
+mod talk;
 mod tie;
 mod watch;
 
@@ -18,6 +19,7 @@ pub use watch::{Filter, Spec, Watch};
 use std::collections::{BTreeMap, VecDeque};
 
 use identity::Shown;
+use talk::Talking;
 
 use crate::frames::{self, BINARY, CLOSE, PING, PONG, TEXT};
 use crate::link::{End, Link};
@@ -82,6 +84,17 @@ pub enum Asked {
     Auth {
         shown: Shown,
     },
+    Join {
+        channel: usize,
+    },
+    Leave,
+    Publish {
+        text: String,
+        wants_durable: bool,
+    },
+    History {
+        limit: u64,
+    },
 }
 
 /// See the module.
@@ -129,6 +142,7 @@ pub struct Client {
     pub close_code: Option<u16>,
     /// What it is as a client of SyncKit; `None`: it speaks `/v1`.
     pub synckit: Option<SyncKit>,
+    pub talking: Talking,
     /// `None`: nobody asks who it is.
     pub identity: Option<Pass>,
 }
@@ -163,6 +177,7 @@ impl Client {
             digests: BTreeMap::new(),
             close_code: None,
             synckit: None,
+            talking: Talking::default(),
             identity: None,
         }
     }
@@ -308,6 +323,7 @@ impl Client {
                 ops.into_iter().for_each(|op| self.unclear(op, context));
             }
         }
+        self.talking.disconnected();
         if let Some(synckit) = &mut self.synckit {
             synckit.disconnected(context);
         }

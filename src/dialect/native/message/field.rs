@@ -107,7 +107,7 @@ pub(super) fn tag(text: &str) -> Result<&str, Reject> {
 }
 
 #[inline]
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     // No early exit, so that the compiler scans many bytes at once.
     let has_nul = text.bytes().fold(false, |found, byte| found | (byte == 0));
     !text.is_empty() && !has_nul

@@ -2,6 +2,7 @@
 
 use simd_json::Node;
 
+use super::channel::{self, ChannelRequest};
 use super::field::{self, Field};
 use super::{Keys, Ops, RequestId};
 use crate::shard::AckLevel;
@@ -70,6 +71,7 @@ pub enum Request<'a> {
     Disconnect {
         user: &'a str,
     },
+    Channel(ChannelRequest<'a>),
 }
 
 fn ack_level(field: Field<'_>) -> Result<AckLevel, Reject> {
@@ -132,7 +134,8 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
     {
         RequestId::of(id)?;
     }
-    match field::text(fields.kind, "type is missing or not a string")?.as_bytes() {
+    let kind = field::text(fields.kind, "type is missing or not a string")?;
+    match kind.as_bytes() {
         b"write" => {
             let ops = Ops::of(fields.ops, scratch)?;
             Ok(Request::Write { ack: ack_level(fields.ack)?, ops })
@@ -157,6 +160,9 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
         b"auth" => {
             Ok(Request::Auth { token: field::text(fields.token, "token is missing or not a string")? })
         }
-        _ => Err(Reject::UnknownType),
+        _ => match channel::decode(kind, message, scratch) {
+            Some(request) => request.map(Request::Channel),
+            None => Err(Reject::UnknownType),
+        },
     }
 }
