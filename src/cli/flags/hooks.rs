@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Serialize, Serializer};
 
-use crate::cli::quantity::Bytes;
-use crate::config::{HooksConfig, NatsConfig};
+use crate::config::{Bytes, HooksConfig, NatsConfig};
 use crate::limits::DEAD_LETTERS_BYTES_DEFAULT;
 
 #[derive(Debug, Args, Serialize)]
