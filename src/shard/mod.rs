@@ -7,11 +7,11 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
 //! pages → gauges → { rooms, feeds, channels, directs } → divided → requests → log → maps → clients → dialect → { outbox, outcomes, direct } →
-//! { allows, caller } →
+//! { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
-//! { account, slots, work }
+//! { account, slots, work, happenings }
 
 #![cfg_attr(
     not(test),
@@ -24,6 +24,7 @@
 mod access;
 mod account;
 mod allows;
+mod asking;
 mod budgets;
 mod caller;
 mod channels;
@@ -48,6 +49,7 @@ mod feeds;
 mod frames;
 mod gauges;
 mod handshake;
+mod happenings;
 mod identity;
 mod interest;
 mod life;
@@ -58,6 +60,7 @@ mod outbox;
 mod outcomes;
 mod pages;
 mod parked;
+mod questions;
 mod requests;
 mod rooms;
 mod slots;
@@ -100,6 +103,7 @@ use exchange::Deferred;
 use feeds::Feeds;
 use life::Life;
 use maps::Maps;
+use questions::Questions;
 use requests::Requests;
 use rooms::Rooms;
 use turn::Turn;
@@ -138,6 +142,8 @@ pub enum Command {
     WakeStorage,
     /// Wake the desk: the queue to it has something.
     WakeDesk,
+    /// Wake the thread of the hooks: a queue to it has something.
+    WakeHooks,
     /// Accept no more connections, but whoever is about to connect, then report [`Shard::stopped_accepting`].
     StopAccepting,
     /// Everything has ended; leave the loop.
@@ -183,6 +189,7 @@ pub struct Shard {
     requests: Requests,
     access: Access,
     directory: Directory,
+    questions: Questions,
     parser: Parser,
 
     life: Life,
@@ -228,6 +235,7 @@ impl Shard {
             requests: Requests::new(shards),
             access: Access::new(shared.config.auth, Arc::default(), None),
             directory: Directory::new(&shared.config),
+            questions: Questions::default(),
             parser: Parser::new(),
             life: Life::Serving,
             is_accepting: true,
