@@ -3,11 +3,13 @@
 mod allowed_origin;
 mod identity;
 mod origin;
+mod presence;
 mod rates;
 
 pub use allowed_origin::AllowedOrigin;
 pub use identity::{IdentityConfig, Secret};
 pub use origin::{BadOrigin, Origin};
+pub use presence::Presence;
 pub use rates::{BadRates, Rates};
 
 use std::borrow::Cow;
@@ -99,6 +101,9 @@ pub struct Config {
     pub drain_bytes_per_second_min: usize,
     /// Bytes of names and states of the members that one connection has set.
     pub presence_bytes_max: usize,
+
+    /// Presence over `/v1`.
+    pub presence: Presence,
 
     /// How far ahead of the server a client's stamp may be.
     pub clock_drift_max_ms: u64,
@@ -308,6 +313,7 @@ impl Default for Config {
             outbox_hard_bytes: limits::OUTBOX_HARD_BYTES_DEFAULT,
             drain_bytes_per_second_min: 4 << 10,
             presence_bytes_max: 512 << 10,
+            presence: Presence::default(),
             clock_drift_max_ms: 60_000,
             tombstone_retention_ms: 30 * 24 * 3_600_000,
             ack_timeout_ms: 5_000,

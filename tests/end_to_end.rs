@@ -41,6 +41,8 @@ mod metrics;
 mod metrics_page;
 #[path = "end_to_end/opening.rs"]
 mod opening;
+#[path = "end_to_end/presence.rs"]
+mod presence;
 #[path = "end_to_end/process.rs"]
 mod process;
 #[path = "end_to_end/protocol_page.rs"]

@@ -163,7 +163,7 @@ fn addresses(listen: &[Listen]) -> Result<Vec<SocketAddr>, ConfigError> {
 }
 
 fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Serve {
-    let Flags { listening, connections, identity, delivery, synckit, data, stopping, logs } = flags;
+    let Flags { listening, connections, identity, delivery, synckit, presence, data, stopping, logs } = flags;
     let low_latency = Coalesce::LOW_LATENCY;
     let storage = storage_config(data);
     let config = Config {
@@ -223,6 +223,7 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         outbox_hard_bytes: delivery.outbox_hard_bytes.0,
         drain_bytes_per_second_min: delivery.min_drain_bytes_per_second.0,
         presence_bytes_max: delivery.max_presence_bytes.0,
+        presence: presence.config(),
         clock_drift_max_ms: data.max_clock_drift_ms,
         tombstone_retention_ms: data.tombstone_retention.ms,
         ack_timeout_ms: data.ack_timeout_ms,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::entry::length;
 use super::{
     Balance, ConnectionId, Enter, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo,
-    ShardIndex, Spent, SubscriptionRef, TurnedAway, Writer,
+    RoomAnswer, RoomNews, RoomRequest, ShardIndex, Spent, SubscriptionRef, TurnedAway, Writer,
 };
 use crate::auth::rules::Parts;
 use crate::crdt::{CellName, MapType, Time};
@@ -39,6 +39,8 @@ pub enum Item {
     },
     /// A member of a room whose home is the sender.
     Member(MemberChanged),
+    /// What becomes of a room of `/v1` whose home is the sender.
+    Room(Box<RoomNews>),
     /// A message for the subscribers of `map`, by a connection that speaks the dialect with this index.
     Published {
         map: Arc<str>,
@@ -147,6 +149,8 @@ pub enum Request {
         member: Span,
         by: Writer,
     },
+    /// About presence in `/v1`.
+    Room(Box<RoomRequest>),
     Metrics {
         reply: ReplyTo,
     },
@@ -199,6 +203,7 @@ pub enum Answer {
         reply: ReplyTo,
         outcome: Result<(), Reject>,
     },
+    Room(Box<RoomAnswer>),
     Metrics {
         reply: ReplyTo,
         metrics: Box<Metrics>,

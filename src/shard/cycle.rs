@@ -77,7 +77,8 @@ impl Shard {
     fn settle_account(&mut self) {
         let (outboxes, rooms) = (self.clients.held_bytes(), self.rooms.counts().bytes);
         self.turn.account.set(Use::Outboxes, outboxes);
-        self.turn.account.set(Use::Presence, rooms + self.clients.members_bytes());
+        let presence = rooms + self.clients.members_bytes() + self.presence.counts().bytes;
+        self.turn.account.set(Use::Presence, presence);
         self.turn.account.set(Use::Waiting, self.maps.waiting_bytes() + self.access.waiting_bytes());
         self.turn.account.set(Use::Sessions, self.clients.session_bytes());
         self.clients.collect_debts(&self.turn);
@@ -91,7 +92,7 @@ impl Shard {
 
     /// Tells subscribers what the turn has changed, walkers what they lack, and watchers who is in their rooms.
     fn tell_changes(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, .. } = self;
         feeds.flush_batches(turn, clients, maps);
         if !self.clearing.is_under_way() {
             feeds.run_walks(turn, clients, maps);
@@ -99,6 +100,7 @@ impl Shard {
         }
         rooms.remove_leavers(turn, clients, maps);
         rooms.answer_watches(turn, clients, maps, requests);
+        presence.run_ticks(turn, clients, maps, requests, rooms);
     }
 
     /// Lets dialects go on with what lasts for more than a turn.
@@ -169,6 +171,7 @@ impl Shard {
         sooner(self.clients.next_settled_us());
         sooner(self.clients.next_look_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_life_us());
+        sooner(self.presence.next_us().filter(|_| !self.turn.account.is_full()));
         sooner(
             self.maps
                 .next_removal_ms()
@@ -217,6 +220,8 @@ impl Shard {
             || self.access.has_work_left()
             || self.feeds.has_undelivered()
             || self.rooms.has_to_tell()
+            || self.presence.has_to_tell()
+            || self.presence.has_to_answer()
             || self.turn.storage_left
             || self.turn.outgoing.is_relieved()
             || has_requests && !self.turn.outgoing.any_waiting()

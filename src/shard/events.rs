@@ -136,7 +136,7 @@ impl Shard {
 
     /// The kernel took `bytes` of [`Self::in_flight`].
     pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
-        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, .. } = self;
         turn.metrics.sends += 1;
         turn.metrics.bytes_sent += bytes as u64;
         let Some(all) = clients.sent(turn, id, bytes) else { return };
@@ -150,6 +150,7 @@ impl Shard {
             return;
         }
         let behind = connection.watches_behind > 0;
+        let stays_behind = connection.stays.as_ref().is_some_and(|stays| stays.behind > 0);
         if connection.outbox.is_filling() {
             clients.mark(id, turn.now);
         } else if connection.phase == Phase::Flushing {
@@ -161,6 +162,9 @@ impl Shard {
         feeds.walk_on(turn, clients, maps, id);
         if behind {
             rooms.catch_up(turn, clients, requests, id);
+        }
+        if stays_behind {
+            presence.catch_up(turn, clients, requests, id);
         }
         self.tell_drained();
     }

@@ -5,7 +5,7 @@ use std::vec;
 
 use super::clients::End;
 use super::maps::WaitingBytes;
-use super::{SetPresence, Shard, rooms};
+use super::{SetPresence, Shard, presence, rooms};
 use crate::mesh::{Answer, Envelope, Item, ReadPart, Request, ShardIndex, shard_index};
 use crate::wire::Reject;
 
@@ -24,12 +24,13 @@ impl Shard {
     /// Takes what other shards have sent, as much as a turn may: one envelope of them all in any case, and each peer's turn
     /// to be the first comes round.
     pub fn drain_mesh(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, .. } = &mut *self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, .. } = &mut *self;
         feeds.deliver_waiting(turn, clients, maps);
         rooms.deliver_waiting(turn, clients, requests);
+        presence.deliver_waiting(turn, clients, requests);
         self.resume_deferred();
         self.mesh_left = false;
-        if self.rooms.has_too_much_to_tell() {
+        if self.rooms.has_too_much_to_tell() || self.presence.has_too_much_to_tell() {
             return;
         }
         let (shards, mut taken) = (self.turn.shards, 0);
@@ -93,6 +94,10 @@ impl Shard {
                     let Self { turn, clients, maps, rooms, .. } = &mut *self;
                     rooms.member_arrived(turn, clients, maps, &changed, &bytes);
                 }
+                Item::Room(news) => {
+                    let Self { turn, clients, maps, requests, presence, .. } = &mut *self;
+                    presence.news_arrived(turn, clients, maps, requests, (&news, &bytes));
+                }
                 Item::Published { map, dialect, body } => {
                     let Self { turn, clients, maps, feeds, .. } = &mut *self;
                     feeds.message_arrived(turn, clients, maps, &map, (dialect, body.of(&bytes)));
@@ -129,13 +134,14 @@ impl Shard {
                 let answer = Answer::MemberSet { reply, outcome: Err(reject) };
                 turn.outgoing.push(reply.shard, Item::Answer(answer));
             }
+            Request::Room(request) => return presence::refuse(turn, request, reject).map(Request::Room),
             other => return Some(other),
         }
         None
     }
 
     pub(super) fn handle_request(&mut self, from: ShardIndex, request: Request, bytes: &[u8]) {
-        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, .. } = self;
         match request {
             Request::Write { reply, write } => {
                 requests.apply_and_answer(turn, clients, maps, reply, &write.unpack(bytes));
@@ -164,6 +170,9 @@ impl Shard {
             Request::LeaveRoom { room, member, by } => {
                 rooms.leave_room((room.text(bytes), member.text(bytes)), by);
             }
+            Request::Room(request) => {
+                presence.asked(turn, clients, maps, requests, (rooms, from, *request, bytes));
+            }
             Request::Metrics { reply } => {
                 let metrics = Box::new(self.metrics_now());
                 self.turn.outgoing.push(from, Item::Answer(Answer::Metrics { reply, metrics }));
@@ -173,7 +182,7 @@ impl Shard {
     }
 
     fn handle_answer(&mut self, from: ShardIndex, answer: Answer, journaled: u64, bytes: &[u8]) {
-        let Self { turn, clients, maps, feeds, requests, rooms, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, .. } = self;
         match answer {
             Answer::Write { reply, outcome } => {
                 requests.write_answered(turn, clients, maps, (reply, outcome), (from, journaled));
@@ -199,6 +208,9 @@ impl Shard {
             }
             Answer::MemberSet { reply, outcome } => {
                 rooms::member_answered(turn, clients, requests, reply, outcome);
+            }
+            Answer::Room(answer) => {
+                presence.answered(turn, clients, maps, requests, (*answer, bytes));
             }
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
             Answer::Cleared { reply } => self.clear_answered(reply),

@@ -7,6 +7,7 @@ use super::Shard;
 use super::account::Use;
 use super::clients::Connection;
 use super::maps::{Journal, MapCounts};
+use super::presence::PresenceCounts;
 use super::rooms::RoomCounts;
 use crate::metrics::Metrics;
 
@@ -14,7 +15,8 @@ impl Shard {
     /// The counters with the gauges as they are now. O(1).
     pub fn metrics_now(&self) -> Metrics {
         let bytes = (self.clients.waiting_bytes(), self.requests.owed_bytes());
-        self.metrics_with(self.maps.counts(), self.rooms.counts(), bytes)
+        let rooms = (self.rooms.counts(), self.presence.counts());
+        self.metrics_with(self.maps.counts(), rooms, bytes)
     }
 
     /// Bytes that this shard holds and may free, as far as they are counted. O(1).
@@ -33,13 +35,14 @@ impl Shard {
     pub fn recounted(&self) -> Metrics {
         let waiting_bytes = self.clients.iter().map(|connection| connection.outbox.bytes()).sum();
         let bytes = (waiting_bytes, self.requests.recounted_owed_bytes());
-        self.metrics_with(self.maps.recounted(&self.turn), self.rooms.recounted(), bytes)
+        let rooms = (self.rooms.recounted(), self.presence.recounted());
+        self.metrics_with(self.maps.recounted(&self.turn), rooms, bytes)
     }
 
     fn metrics_with(
         &self,
         maps: MapCounts,
-        rooms: RoomCounts,
+        (rooms, presence): (RoomCounts, PresenceCounts),
         (outbox_bytes, owed_bytes): (usize, usize),
     ) -> Metrics {
         let mut metrics = self.turn.metrics.clone();
@@ -48,11 +51,12 @@ impl Shard {
         metrics.cells = maps.cells;
         metrics.resident_bytes = maps.bytes as u64;
         (metrics.presence_rooms, metrics.presence_members) = (rooms.rooms, rooms.members);
+        (metrics.presence_user_rooms, metrics.presence_user_members) = (presence.rooms, presence.members);
         metrics.journal_pending_bytes = self.maps.journal().map_or(0, Journal::backlog_bytes);
         metrics.outbox_bytes = outbox_bytes as u64;
         metrics.owed_bytes = owed_bytes as u64;
         metrics.outbox_held_bytes = self.clients.held_bytes() as u64;
-        metrics.presence_bytes = (rooms.bytes + self.clients.members_bytes()) as u64;
+        metrics.presence_bytes = (rooms.bytes + self.clients.members_bytes() + presence.bytes) as u64;
         metrics.waiting_request_bytes = self.maps.waiting_bytes() as u64;
         metrics.session_bytes = self.turn.account.used(Use::Sessions) as u64;
         metrics.answers_bytes = self.turn.account.used(Use::Answers) as u64;

@@ -5,10 +5,10 @@
 //! simulator of the tests, sees the same server.
 //!
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
-//! folder are `impl Shard`: they put things in order.
+//! folder and in `commands/` are `impl Shard`: they put things in order.
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, exchange, parked, clear } →
-//! pages → gauges → { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
+//! pages → gauges → presence → { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work }
 
@@ -50,6 +50,7 @@ mod outbox;
 mod outcomes;
 mod pages;
 mod parked;
+mod presence;
 mod requests;
 mod rooms;
 mod slots;
@@ -66,6 +67,7 @@ pub use dialect::{
 pub use feeds::{From, Subscribe};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};
 pub use pages::INDEX_TITLE;
+pub use presence::JoinRoom;
 pub use requests::{Op, Ops};
 pub use rooms::SetPresence;
 
@@ -87,6 +89,7 @@ use exchange::Deferred;
 use feeds::Feeds;
 use life::Life;
 use maps::Maps;
+use presence::Presence;
 use requests::Requests;
 use rooms::Rooms;
 use turn::Turn;
@@ -165,6 +168,7 @@ pub struct Shard {
     maps: Maps,
     feeds: Feeds,
     rooms: Rooms,
+    presence: Presence,
     requests: Requests,
     access: Access,
     directory: Directory,
@@ -208,6 +212,7 @@ impl Shard {
             maps: Maps::new(&shared, &turn, storage),
             feeds: Feeds::default(),
             rooms: Rooms::default(),
+            presence: Presence::default(),
             requests: Requests::new(shards),
             access: Access::new(shared.config.auth, Arc::default(), None),
             directory: Directory::new(&shared.config),

@@ -99,10 +99,12 @@ impl Shard {
 
     /// Answers the requests that have waited for `--ack-timeout-ms` with what was reached.
     pub(super) fn give_up_old_requests(&mut self) {
-        let Self { turn, clients, maps, requests, rooms, .. } = self;
+        let Self { turn, clients, maps, requests, rooms, presence, .. } = self;
         while let Some(request) = requests.next_late(turn, clients) {
             if request.is_for_members() {
                 rooms.members_late(turn, clients, requests, &request);
+            } else if request.is_for_gathered() {
+                presence.not_answered(turn, clients, requests, &request, Reject::Timeout);
             } else {
                 requests.answer_late(turn, clients, maps, request);
             }

@@ -48,6 +48,8 @@ pub enum Reject {
     AuthFailed(&'static str),
     /// What it was believed by has expired; it ends soon unless it is renewed.
     TokenExpired,
+    /// It is not in the room whose member it would change.
+    NotJoined,
     /// The same client has asked for something else before this was done.
     Cancelled,
 }
@@ -75,6 +77,7 @@ impl Reject {
             Self::AuthRequired => "auth_required",
             Self::AuthFailed(_) => "auth_failed",
             Self::TokenExpired => "token_expired",
+            Self::NotJoined => "not_joined",
             Self::Cancelled => "cancelled",
         }
     }
@@ -103,6 +106,7 @@ impl Reject {
             Self::AuthUnavailable => "this server takes no tokens",
             Self::AuthRequired => "this server takes nothing before a token: send auth",
             Self::TokenExpired => "the token has expired: send auth with another now",
+            Self::NotJoined => "this connection is not in the room: send presence.join first",
             Self::Cancelled => "a later request took its place before it was done",
         }
     }

@@ -15,7 +15,7 @@ const USER: &str = "{'sub':'u'}";
 const FORBIDDEN: [&str; 2] = ["\"forbidden\"", "Permission denied"];
 
 /// Type of the message or `op` of the operation, and the message, in which a map is called MAP.
-const NATIVE: [(&str, &str); 8] = [
+const NATIVE: [(&str, &str); 12] = [
     ("read", r#"{"type":"read","id":1,"map":"MAP","keys":["k"]}"#),
     ("subscribe", r#"{"type":"subscribe","id":1,"map":"MAP"}"#),
     ("digest", r#"{"type":"digest","id":1,"map":"MAP"}"#),
@@ -24,9 +24,13 @@ const NATIVE: [(&str, &str); 8] = [
     ("add", r#"{"type":"write","id":1,"ops":[{"op":"add","map":"MAP:or","key":"k","value":1,"tag":"t"}]}"#),
     ("remove", r#"{"type":"write","id":1,"ops":[{"op":"remove","map":"MAP:or","key":"k","tags":["t"]}]}"#),
     ("increment", r#"{"type":"write","id":1,"ops":[{"op":"increment","map":"MAP:count","key":"k","by":1}]}"#),
+    ("presence.join", r#"{"type":"presence.join","id":1,"room":"MAP","state":1}"#),
+    ("presence.watch", r#"{"type":"presence.watch","id":1,"room":"MAP"}"#),
+    ("presence.update", r#"{"type":"presence.update","id":1,"room":"MAP","state":1}"#),
+    ("presence.list", r#"{"type":"presence.list","id":1,"room":"MAP"}"#),
 ];
 /// Those that ask for nothing, or are tried by their operations.
-const NATIVE_FREE: [&str; 4] = ["write", "ping", "unsubscribe", "auth"];
+const NATIVE_FREE: [&str; 5] = ["write", "ping", "unsubscribe", "auth", "presence.leave"];
 
 const SYNCKIT: [(&str, &str); 9] = [
     ("Subscribe", r#"{"type":"subscribe","id":"i","timestamp":1,"documentId":"MAP"}"#),
@@ -51,7 +55,7 @@ const SYNCKIT: [(&str, &str); 9] = [
 const SYNCKIT_FREE: [&str; 3] = ["Auth", "Ping", "Nothing"];
 
 /// Commands, and the messages above that come to them; those without end something of the caller's own, or say what it has.
-const COMMANDS: [(&str, &[&str]); 11] = [
+const COMMANDS: [(&str, &[&str]); 16] = [
     ("write", &["set", "delete", "add", "remove", "increment", "Delta", "Chunk"]),
     ("read", &["read"]),
     ("digest", &["digest"]),
@@ -59,6 +63,11 @@ const COMMANDS: [(&str, &[&str]); 11] = [
     ("publish", &["DeltaBatch"]),
     ("watch_presence", &["AwarenessSubscribe"]),
     ("set_presence", &["AwarenessUpdate"]),
+    ("join_room", &["presence.join"]),
+    ("watch_room", &["presence.watch"]),
+    ("update_member", &["presence.update"]),
+    ("list_room", &["presence.list"]),
+    ("leave_room", &[]),
     ("unsubscribe", &[]),
     ("unwatch_presence", &[]),
     ("watches_presence", &[]),
@@ -95,11 +104,13 @@ fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
 fn nothing_is_left_out() {
     let quoted = ("b\"", "\" =>");
     let mut types = names("dialect/native/message/request.rs", ("type is missing", "}"), quoted);
+    types.extend(names("dialect/native/message/presence.rs", ("match name {", "}"), quoted));
     types.extend(names("dialect/native/message/op.rs", ("b\"subtracted\"", "nowhere"), quoted));
     assert_eq!(types, set(NATIVE.map(|(name, _)| name).into_iter().chain(NATIVE_FREE)));
     let said = names("dialect/synckit/message.rs", ("pub enum Said", "}"), ("", ","));
     assert_eq!(said, set(SYNCKIT.map(|(name, _)| name).into_iter().chain(SYNCKIT_FREE)));
-    let text = source("shard/commands.rs");
+    let files = ["mod", "presence"].map(|file| source(&format!("shard/commands/{file}.rs")));
+    let text = files.concat();
     let commands = text.split("pub fn ").skip(1).filter(|function| {
         function.split(" {\n").next().is_some_and(|signature| signature.contains("caller: Caller"))
     });

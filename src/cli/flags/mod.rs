@@ -10,6 +10,7 @@ mod delivery;
 mod identity;
 mod listening;
 mod logs;
+mod presence;
 mod stopping;
 mod synckit;
 
@@ -31,6 +32,7 @@ use connections::Connections;
 use delivery::Delivery;
 use listening::Listening;
 use logs::Logs;
+use presence::Presence;
 use stopping::Stopping;
 use synckit::SyncKit;
 
@@ -65,6 +67,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     pub synckit: SyncKit,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub presence: Presence,
     #[command(flatten)]
     #[serde(flatten)]
     pub data: Data,

@@ -5,9 +5,10 @@
 //! encode/       what the server says      requests.rs    messages to commands of the shard
 //! strict.rs     what is probably a slip   faulty.rs      what can be read of a message that cannot be read whole
 //! slips.rs      refuses a slip            plain.rs       the usual write, read without the parser
+//! presence.rs   who is in a room
 //! ```
 //!
-//! order: mod → requests → faulty → { plain, slips, operations } → { strict, encode, message }
+//! order: mod → requests → faulty → { plain, slips, operations, presence } → { strict, encode, message }
 
 pub mod encode;
 pub mod message;
@@ -15,13 +16,14 @@ pub mod plain;
 
 mod faulty;
 mod operations;
+mod presence;
 mod requests;
 mod slips;
 mod strict;
 
 pub use operations::Operations;
 
-use crate::mesh::{Entry, EntryState};
+use crate::mesh::{Entry, EntryState, Gathered};
 use crate::shard::Caller;
 use crate::shard::{About, Change, Dialect, Event, MessageKind, Now, Session, Shard};
 use crate::wire::{Close, Payload, Reject};
@@ -79,20 +81,31 @@ impl Dialect for Native {
                 write_entries(out, entries);
                 encode::snapshot_end(out, end);
             }
-            // Nobody who speaks this watches a room.
+            Event::Gathered { ticket, room, member, gathered } => {
+                encode::room_state(out, ticket, (room, member), gathered);
+            }
+            Event::MemberUpdated { ticket, room } => encode::member_updated(out, ticket, room),
+            Event::People { ticket, room, people, has_more } => {
+                encode::room_list(out, ticket, room, people, has_more);
+            }
+            // Nobody who speaks this watches a room as others do.
             Event::Members { .. } => {}
         });
     }
 
     fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {
         about.end(shard, caller);
-        // Nobody who speaks this watches a room.
-        if let About::Map(map) = about {
-            shard.count_refusal();
-            shard.send_urgent(caller, |out| {
-                encode::text_frame(out, |out| encode::map_error(out, map, Reject::Forbidden));
+        shard.count_refusal();
+        shard.send_urgent(caller, |out| {
+            encode::text_frame(out, |out| match about {
+                About::Map(map) => encode::map_error(out, map, Reject::Forbidden),
+                About::Room(room) => encode::room_error(out, room, Reject::Forbidden),
             });
-        }
+        });
+    }
+
+    fn gathered(&self, room: &str, gathered: Gathered<&[u8]>, out: &mut Vec<u8>) {
+        encode::text_frame(out, |out| encode::room_news(out, room, gathered));
     }
 
     fn change(&self, change: Change<'_>, _: &Session, out: &mut Vec<u8>) {

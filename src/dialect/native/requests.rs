@@ -5,6 +5,7 @@ use super::faulty;
 use super::message::{Message, Request};
 use super::operations::Operations;
 use super::plain::{PlainRoom, PlainWrite};
+use super::presence;
 use super::slips::refuses_slip;
 use crate::mesh::Filter;
 use crate::shard::Caller;
@@ -29,6 +30,7 @@ pub fn greet(shard: &mut Shard, caller: Caller, is_strict: bool) {
         acks: if shard.may_wait_for_disk() { &["none", "memory", "durable"] } else { &["none", "memory"] },
         heartbeat_ms: config.heartbeat_ms,
         strict: is_strict,
+        features: &["presence"],
         limits: encode::Limits {
             message_bytes: config.message_bytes_max,
             subscriptions: config.subscriptions_max,
@@ -129,6 +131,7 @@ fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request:
             shard.send(caller, |out| text_frame(out, |out| encode::unsubscribed(out, ticket.as_ref(), map)));
         }
         Request::Digest { map } => shard.digest(caller, ticket, map),
+        Request::Presence(request) => presence::carry_out(shard, caller, ticket, request),
         Request::Auth { token } => shard.authenticate(caller, ticket, token),
     }
 }

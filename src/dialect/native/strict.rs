@@ -25,6 +25,11 @@ const REQUESTS: Kinds = &[
     ("subscribe", &["map", "since", "keys", "prefix", "snapshot", "echo"]),
     ("unsubscribe", &["map"]),
     ("digest", &["map"]),
+    ("presence.join", &["room", "state", "grace_ms"]),
+    ("presence.watch", &["room"]),
+    ("presence.update", &["room", "state"]),
+    ("presence.leave", &["room"]),
+    ("presence.list", &["room", "after", "limit"]),
 ];
 const OPERATIONS: Kinds = &[
     ("set", &["value", "at", "ttl_ms"]),

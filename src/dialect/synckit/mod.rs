@@ -156,6 +156,9 @@ impl Dialect for SyncKit {
             | Event::Authenticated { ticket: None, .. }
             | Event::Expiring { .. }
             | Event::Entries { .. }
+            | Event::Gathered { .. }
+            | Event::MemberUpdated { .. }
+            | Event::People { .. }
             | Event::Digest { .. } => {}
         }
     }

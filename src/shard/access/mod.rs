@@ -70,6 +70,7 @@ pub struct Regranted {
     /// How many of each are left.
     pub subscriptions: usize,
     pub watches: usize,
+    pub stays: usize,
     /// Whether the members that it has set are.
     pub members: bool,
 }
@@ -190,6 +191,7 @@ impl Access {
             id,
             subscriptions: usize::MAX,
             watches: usize::MAX,
+            stays: usize::MAX,
             members: true,
         });
     }

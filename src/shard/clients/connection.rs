@@ -67,6 +67,18 @@ pub struct OfUser {
     pub purse: Option<Box<Purse>>,
 }
 
+/// Rooms of `/v1` that a connection is in or hears of.
+#[derive(Debug, Default)]
+pub struct Stays {
+    pub slots: Vec<u32>,
+    /// How many of them are behind and catch up when the outbox has drained.
+    pub behind: u32,
+    /// Whether the members that it is are gone with it, and do not come back.
+    pub are_final: bool,
+    /// Bytes of names and states of these.
+    pub bytes: usize,
+}
+
 /// See the module. Heap is owned only while something is half received, queued or subscribed.
 #[derive(Debug)]
 pub struct Connection {
@@ -144,6 +156,8 @@ pub struct Connection {
     /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
     pub watches: Vec<u32>,
     pub watches_behind: u32,
+    /// Rooms of `/v1` that it is in or hears of; `None`: none.
+    pub stays: Option<Box<Stays>>,
     /// Members it has set, which are removed when it is gone.
     pub members: OwnMembers,
     /// Requests of it that wait for other shards, bytes that they take wherever they wait, and bytes that their answers
@@ -213,6 +227,7 @@ impl Connection {
             subscriptions: Vec::new(),
             watches: Vec::new(),
             watches_behind: 0,
+            stays: None,
             members: OwnMembers::default(),
             requests_pending: 0,
             request_bytes: 0,
@@ -271,7 +286,8 @@ impl Connection {
 
     /// Whether it has something to let go of elsewhere when it goes.
     pub fn holds_anything(&self) -> bool {
-        !(self.subscriptions.is_empty() && self.watches.is_empty() && self.members.is_empty())
+        let has_stays = self.stays.as_ref().is_some_and(|stays| !stays.slots.is_empty());
+        has_stays || !(self.subscriptions.is_empty() && self.watches.is_empty() && self.members.is_empty())
     }
 
     /// Whether frames may still be queued for it.
@@ -281,4 +297,4 @@ impl Connection {
 }
 
 /// What an idle connection costs, beside its socket.
-const _: () = assert!(size_of::<Connection>() <= 560, "an idle connection must stay small");
+const _: () = assert!(size_of::<Connection>() <= 568, "an idle connection must stay small");

@@ -28,6 +28,11 @@ pub struct Leaving {
 pub enum Held {
     Subscription(SubscriptionRef),
     Watch(u32),
+    /// In a room of `/v1`; `is_final`: its member does not come back.
+    Stay {
+        stay: u32,
+        is_final: bool,
+    },
     Members(Vec<OwnMember>),
 }
 
@@ -84,6 +89,9 @@ impl Clients {
         connection.waits = Waits::No;
         connection.deadline_ms = deadline_ms;
         let was_paused = std::mem::take(&mut connection.paused);
+        if let Some(stays) = &mut connection.stays {
+            stays.are_final = close.is_final();
+        }
         if close == Close::SlowConsumer {
             connection.outbox.drop_filling(&mut self.pool);
             turn.metrics.slow_consumers += 1;
@@ -100,6 +108,11 @@ impl Clients {
         }
         if let Some(watch) = connection.watches.pop() {
             return Some(Held::Watch(watch));
+        }
+        if let Some(stays) = &mut connection.stays
+            && let Some(stay) = stays.slots.pop()
+        {
+            return Some(Held::Stay { stay, is_final: stays.are_final });
         }
         let members = connection.members.take_some(MEMBERS_AT_ONCE);
         self.member_gone(members.iter().map(OwnMember::names_bytes).sum());
@@ -141,6 +154,7 @@ impl Clients {
         connection.is_leaving = false;
         connection.subscriptions = Vec::new();
         connection.watches = Vec::new();
+        connection.stays = None;
         let is_connected = connection.phase == Phase::Flushing;
         let counted = std::mem::take(&mut connection.is_of_address).then_some(connection.address);
         if was_open {

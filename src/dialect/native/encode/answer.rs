@@ -161,7 +161,7 @@ fn write_reason(out: &mut Vec<u8>, code: &str, message: &str) {
 }
 
 /// Appends `,"code":…,"message":…`, and `,"retry_after_ms":…` where trying again makes sense.
-fn write_reject(out: &mut Vec<u8>, reject: Reject) {
+pub(super) fn write_reject(out: &mut Vec<u8>, reject: Reject) {
     write_reason(out, reject.code(), reject.message());
     if let Some(byte) = reject.byte() {
         out.pop();

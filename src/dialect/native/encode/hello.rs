@@ -25,6 +25,8 @@ pub struct Hello<'a> {
     /// Whether what is unknown is refused; left out if not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
+    /// What there is beside maps.
+    pub features: &'a [&'a str],
     pub limits: Limits,
 }
 

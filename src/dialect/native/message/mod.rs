@@ -10,10 +10,12 @@
 mod field;
 mod list;
 mod op;
+mod presence;
 mod request;
 mod request_id;
 
 pub use list::{Keys, Tags};
 pub use op::{Action, Op, Ops};
+pub use presence::PresenceRequest;
 pub use request::{Message, Request};
 pub use request_id::RequestId;

@@ -3,7 +3,8 @@
 use simd_json::Node;
 
 use super::field::{self, Field};
-use super::{Keys, Ops, RequestId};
+use super::presence::{Kind, RoomFields};
+use super::{Keys, Ops, PresenceRequest, RequestId};
 use crate::shard::AckLevel;
 use crate::wire::Reject;
 use crate::wire::json::{Members, Object, Scratch};
@@ -67,6 +68,7 @@ pub enum Request<'a> {
     Digest {
         map: &'a str,
     },
+    Presence(PresenceRequest<'a>),
 }
 
 fn ack_level(field: Field<'_>) -> Result<AckLevel, Reject> {
@@ -94,6 +96,7 @@ struct Fields<'a> {
     token: Field<'a>,
     ops: Option<&'a [Node<'a>]>,
     keys: Option<&'a [Node<'a>]>,
+    room: RoomFields<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -113,7 +116,7 @@ impl<'a> Fields<'a> {
                 b"token" => fields.token = value.first(),
                 b"ops" => fields.ops = Some(value),
                 b"keys" => fields.keys = Some(value),
-                _ => {}
+                name => fields.room.take(name, value),
             }
         }
         fields
@@ -151,6 +154,9 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
         b"auth" => {
             Ok(Request::Auth { token: field::text(fields.token, "token is missing or not a string")? })
         }
-        _ => Err(Reject::UnknownType),
+        kind => match Kind::of(kind) {
+            Some(kind) => PresenceRequest::of(kind, &fields.room, scratch).map(Request::Presence),
+            None => Err(Reject::UnknownType),
+        },
     }
 }

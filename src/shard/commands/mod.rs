@@ -1,5 +1,7 @@
 //! What a dialect can have a shard do for a [`Caller`]. Each command is carried out by the part it is about.
 
+mod presence;
+
 use super::access::GrantId;
 use super::allows::{ByGrant, Everything};
 use super::caller::{Asked, Caller};
