@@ -16,6 +16,11 @@ pub const PARSE_RETAINED_BYTES_MAX: usize = 64 << 10;
 pub const KEY_BYTES_MAX: usize = 512;
 /// Bytes of a map's name, UTF-8.
 pub const MAP_NAME_BYTES_MAX: usize = 256;
+/// What the names of the server's own maps begin with, and of the keys in any map that belong to the home of its name. No
+/// client may name such a map.
+pub const OWN_PREFIX: &str = "__annulus:";
+/// Bytes of the name of such a map: that of a channel or a user, behind what says which of them it is.
+pub const OWN_NAME_BYTES_MAX: usize = OWN_PREFIX.len() + 8 + MAP_NAME_BYTES_MAX;
 /// Bytes of a node name inside a stamp: room for a UUID with its hyphens (36).
 pub const NODE_BYTES_MAX: usize = 40;
 /// Bytes of an OR-map tag: room for the text form of any stamp.

@@ -5,7 +5,7 @@
 
 use super::delta::{Kind, decode_delta, encode_delta, map_type_byte, map_type_of};
 use crate::crdt::{Delta, MapType, Time};
-use crate::limits::{KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, MESSAGE_BYTES_CEILING};
+use crate::limits::{KEY_BYTES_MAX, MESSAGE_BYTES_CEILING, OWN_NAME_BYTES_MAX};
 
 /// Bytes of a record before its map's name.
 pub const RECORD_HEADER_BYTES: usize = 32;
@@ -15,7 +15,7 @@ const PREFIX_BYTES: usize = 8;
 const LENGTH_MAX: usize = MESSAGE_BYTES_CEILING + (4 << 10);
 const _: () = assert!(LENGTH_MAX <= u32::MAX as usize);
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
-const _: () = assert!(MAP_NAME_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(OWN_NAME_BYTES_MAX <= u16::MAX as usize);
 
 /// The records of one or more turns of one shard, handed over as one.
 #[derive(Debug, Default)]
@@ -107,7 +107,7 @@ fn header(kind: Kind, map_len: u16, key_len: u16, applied: Time) -> [u8; RECORD_
 
 /// The length of the name of a map or a key, both of which are held against their limits where they enter.
 fn name_len(name: &[u8]) -> u16 {
-    u16::try_from(name.len()).expect("KEY_BYTES_MAX and MAP_NAME_BYTES_MAX fit")
+    u16::try_from(name.len()).expect("KEY_BYTES_MAX and OWN_NAME_BYTES_MAX fit")
 }
 
 fn set_length(bytes: &mut [u8], start: usize) {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::ShardIndex;
-use crate::limits::{PARTITIONS, SHARDS_MAX};
+use crate::limits::{OWN_PREFIX, PARTITIONS, SHARDS_MAX};
 
 const _: () = assert!(PARTITIONS <= u16::MAX as usize);
 
@@ -24,7 +24,8 @@ impl KeyHasher {
         xxh3_64_with_seed(name.as_bytes(), self.secret)
     }
 
-    /// The hash of `(map, key)`, given the map's own. Keys of one [`family`] have one partition.
+    /// The hash of `(map, key)`, given the map's own. Keys of one [`family`] have one partition, and those of the server's own
+    /// have that of their map's name.
     pub fn key(&self, map_hash: u64, key: &str) -> u64 {
         self.key_bytes(map_hash, key.as_bytes())
     }
@@ -33,20 +34,21 @@ impl KeyHasher {
     #[inline]
     pub fn key_bytes(&self, map_hash: u64, key: &[u8]) -> u64 {
         let hash = xxh3_64_with_seed(key, map_hash);
-        match family(key) {
-            None => hash,
-            Some(family) => hash & !PARTITION_BITS | xxh3_64_with_seed(family, map_hash) & PARTITION_BITS,
+        if !key.starts_with(b"__") {
+            return hash;
         }
+        let of_partition = match family(key) {
+            _ if key.starts_with(OWN_PREFIX.as_bytes()) => map_hash,
+            None => return hash,
+            Some(family) => xxh3_64_with_seed(family, map_hash),
+        };
+        hash & !PARTITION_BITS | of_partition & PARTITION_BITS
     }
 }
 
-/// What keys have in common that one shard must own, so that their changes have one order: of `__a:b:c` it is `__a:b:`.
-/// Such names are made by dialects, for what they keep beside what their clients name.
-#[inline]
+/// What keys that begin with `__` have in common that one shard must own, so that their changes have one order: of `__a:b:c`
+/// it is `__a:b:`. Such names are made by dialects, for what they keep beside what their clients name.
 fn family(key: &[u8]) -> Option<&[u8]> {
-    if !key.starts_with(b"__") {
-        return None;
-    }
     let mut colons = key.iter().enumerate().filter(|&(_, &byte)| byte == b':').map(|(at, _)| at);
     colons.nth(1).map(|end| &key[..=end])
 }
@@ -140,6 +142,17 @@ mod tests {
                 owned[usize::from(owner(hasher.key(map, &key.to_string()), shards))] += 1;
             }
             assert!(owned.iter().all(|&count| (500..2000).contains(&count)), "{shards} shards: {owned:?}");
+        }
+    }
+
+    #[test]
+    fn keys_of_the_servers_own_belong_to_the_home_of_their_map() {
+        let hasher = KeyHasher::new(7);
+        for map in ["a", "b", "c"].map(|name| hasher.map(name)) {
+            for key in ["__annulus:head", "__annulus:log:1", "__annulus:log:2", "__annulus:"] {
+                assert_eq!(partition(hasher.key(map, key)), partition(map), "{key}");
+            }
+            assert_ne!(hasher.key(map, "__annulus:log:1"), hasher.key(map, "__annulus:log:2"));
         }
     }
 

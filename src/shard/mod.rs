@@ -8,7 +8,8 @@
 //! folder and in `commands/` are `impl Shard`: they put things in order.
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, exchange, parked, clear } →
-//! pages → gauges → presence → { rooms, feeds } → divided → requests → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
+//! pages → gauges → presence → { rooms, feeds } → divided → requests → log → maps → clients → dialect →
+//! { outbox, outcomes } → { allows, caller } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work }
 
@@ -45,6 +46,8 @@ mod handshake;
 mod identity;
 mod interest;
 mod life;
+#[allow(dead_code, unused_imports, reason = "channels and direct messages are being built on it")]
+mod log;
 mod maps;
 mod outbox;
 mod outcomes;

@@ -32,6 +32,8 @@ pub struct Turn {
     pub heard: Vec<Time>,
     /// No cursor names a later tick, as a later one may come again after a crash.
     pub cursor_limit: Time,
+    /// Tells this life of the shard from those of before.
+    pub life: u64,
     pub random: Random,
     serial: u32,
     /// Units of work done so far in this turn.
@@ -84,6 +86,7 @@ impl Turn {
             reference,
             heard: vec![Time::ZERO; shards],
             cursor_limit,
+            life: seed,
             random: Random(seed),
             serial: 0,
             work: 0,
@@ -228,6 +231,11 @@ impl Random {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
+    }
+
+    /// Any number: what happens to have the same is taken for the same, as seldom as that happens.
+    pub fn any(&mut self) -> u64 {
+        self.next()
     }
 
     /// A number in `0..bound`, nearly uniform; 0 for an empty range.

@@ -8,7 +8,7 @@ use simd_json::{Buffers, Node as JsonNode, StaticNode, Tape, fill_tape};
 use crate::crdt::{Count, Delta, MapType, Node, Stamp, Time};
 use crate::limits::{
     COUNTER_TOTAL_MAX, JSON_DEPTH_MAX, JSON_INTEGER_MAX, KEY_BYTES_MAX, MAP_NAME_BYTES_MAX,
-    MESSAGE_BYTES_CEILING, TAG_BYTES_MAX,
+    MESSAGE_BYTES_CEILING, OWN_NAME_BYTES_MAX, OWN_PREFIX, TAG_BYTES_MAX,
 };
 use crate::wire::json::{Elements, Members, Number, Scratch, write_canonical};
 
@@ -145,7 +145,9 @@ fn counter(fields: Members<'_>, each: &mut dyn FnMut(&Delta<'_>, Option<Time>)) 
 impl<'a> Line<'a> {
     pub fn of(tape: &'a Tape<'a>) -> Result<Self, Fault> {
         let fields = Members::of(&tape.0).ok_or("it is not one JSON object")?;
-        let map = text(fields, "map").filter(|map| is_name(map, MAP_NAME_BYTES_MAX));
+        let bytes_max =
+            |map: &str| if map.starts_with(OWN_PREFIX) { OWN_NAME_BYTES_MAX } else { MAP_NAME_BYTES_MAX };
+        let map = text(fields, "map").filter(|map| is_name(map, bytes_max(map)));
         let map = map.ok_or("map is not a name of 1 to 256 bytes")?;
         let map_type = text(fields, "type").and_then(MapType::parse);
         let map_type = map_type.ok_or("type is none of lww, or, counter")?;

@@ -265,6 +265,24 @@ fn names_have_their_limits() {
 }
 
 #[test]
+fn maps_of_the_servers_own_cannot_be_named() {
+    for name in ["__annulus:", "__annulus:channel:a", "__annulus:user:u1"] {
+        for json in [
+            format!(r#"{{"type":"digest","map":"{name}"}}"#),
+            format!(r#"{{"type":"read","map":"{name}","keys":["a"]}}"#),
+            format!(r#"{{"type":"subscribe","map":"{name}"}}"#),
+            format!(r#"{{"type":"unsubscribe","map":"{name}"}}"#),
+        ] {
+            assert_eq!(outcome(&json), KEY_INVALID, "{json}");
+        }
+        let op = format!(r#"{{"map":"{name}","key":"k","op":"set","value":1}}"#);
+        let json = format!(r#"{{"type":"write","ops":[{op}]}}"#);
+        assert_eq!(outcome(&json), format!("write memory 1; {KEY_INVALID}"), "{json}");
+    }
+    assert!(outcome(r#"{"type":"digest","map":"__annulu:"}"#).contains("__annulu:"));
+}
+
+#[test]
 fn numbers_have_their_ranges() {
     for ttl_ms in ["0", "-1", "0.5", "315360000001", "1e300"] {
         assert_eq!(

@@ -35,6 +35,7 @@ fn messages_with_wrong_fields_are_refused_in_words() {
         }
         cases.push((kind, &long, "Document ID too long"));
         cases.push((kind, r#""documentId":"a\u0000""#, "Document ID contains invalid characters"));
+        cases.push((kind, r#""documentId":"__annulus:a""#, "Document ID contains invalid characters"));
     }
     for rest in ["", r#","delta":{}"#, r#","delta":[1]"#, r#","delta":null"#, r#","field":"f""#] {
         cases.push(("delta", rest, BAD_DELTA));

@@ -9,7 +9,7 @@
 use super::message::RequestId;
 use crate::crdt::{MapType, Node, Stamp};
 use crate::limits::{
-    COUNTER_TOTAL_MAX, JSON_INTEGER_MAX, KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, OPS_PER_REQUEST_MAX,
+    COUNTER_TOTAL_MAX, JSON_INTEGER_MAX, KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, OPS_PER_REQUEST_MAX, OWN_PREFIX,
     REQUEST_ID_BYTES_MAX, SCRATCH_BYTES_MAX, TAG_BYTES_MAX, TAGS_PER_KEY_MAX, TTL_MS_MAX,
 };
 use crate::mesh::{Action, TagList};
@@ -206,7 +206,8 @@ impl<'a> Fields<'a> {
     }
 
     fn op(&self, made: &mut Vec<u8>) -> Option<PlainOp<'a>> {
-        let map = self.map.filter(|map| is_name(map, MAP_NAME_BYTES_MAX))?;
+        let is_map = |map: &&str| is_name(map, MAP_NAME_BYTES_MAX) && !map.starts_with(OWN_PREFIX);
+        let map = self.map.filter(is_map)?;
         let key = self.key.filter(|key| is_name(key, KEY_BYTES_MAX))?;
         let mut made_of_value = None;
         let mut value = || {

@@ -14,7 +14,7 @@ use super::unfinished::Unfinished;
 use super::writes::{Operations, Writes};
 use crate::auth::rules::Action;
 use crate::config::Config;
-use crate::limits::{MAP_NAME_BYTES_MAX, PARSE_PADDING_BYTES};
+use crate::limits::{MAP_NAME_BYTES_MAX, OWN_PREFIX, PARSE_PADDING_BYTES};
 use crate::shard::Caller;
 use crate::shard::{AckLevel, MessageKind, Shard, work};
 use crate::wire::json::Diagnosis;
@@ -226,7 +226,7 @@ fn document<'a>(fields: &Fields<'a>) -> Result<&'a str, Refusal<'a>> {
     if document.len() > MAP_NAME_BYTES_MAX {
         return Err(Refusal::DocumentTooLong);
     }
-    if document.contains('\0') {
+    if document.contains('\0') || document.starts_with(OWN_PREFIX) {
         return Err(Refusal::DocumentCharacters);
     }
     Ok(document)

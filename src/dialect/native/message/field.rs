@@ -8,7 +8,8 @@ use simd_json::{Node, StaticNode};
 
 use crate::crdt::{MapType, Node as NodeName, Stamp};
 use crate::limits::{
-    COUNTER_TOTAL_MAX, JSON_INTEGER_MAX, KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, TAG_BYTES_MAX, TTL_MS_MAX,
+    COUNTER_TOTAL_MAX, JSON_INTEGER_MAX, KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, OWN_PREFIX, TAG_BYTES_MAX,
+    TTL_MS_MAX,
 };
 use crate::wire::Reject;
 use crate::wire::json::Number;
@@ -56,6 +57,9 @@ pub(super) fn map_name(field: Field<'_>) -> Result<&str, Reject> {
     }
     if !is_name(name) {
         return Err(Reject::KeyInvalid("the name of a map is not empty and has no U+0000"));
+    }
+    if name.starts_with(OWN_PREFIX) {
+        return Err(Reject::KeyInvalid("maps whose names begin with __annulus: are the server's own"));
     }
     Ok(name)
 }
