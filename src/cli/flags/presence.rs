@@ -13,9 +13,10 @@ use crate::limits::{PRESENCE_FULL_MAX_CEILING, PRESENCE_GRACE_MS_MAX};
 pub(in crate::cli) struct Presence {
     /// Milliseconds between two times that a room of /v1 is told of
     ///
-    /// What changes in between is told as one. The first change after a while is told at once.
+    /// What changes in between is told as one. The first change after a while is told at once. At most a second, as who joins is
+    /// answered behind it.
     #[arg(long, env = "ANNULUS_PRESENCE_TICK_MS", value_name = "MS")]
-    #[arg(default_value_t = config::Presence::default().tick_ms, value_parser = value_parser!(u64).range(1..=60_000))]
+    #[arg(default_value_t = config::Presence::default().tick_ms, value_parser = value_parser!(u64).range(1..=1_000))]
     pub presence_tick_ms: u64,
 
     /// Milliseconds a user stays in a room, away, once the last connection is gone without a word

@@ -2,7 +2,8 @@
 
 use super::Presence;
 use super::deliver::Told;
-use super::stays::{Standing, ask};
+use super::stay::Standing;
+use super::stays::ask;
 use crate::mesh::{ConnectionId, People, ReplyTo, RoomAnswer, RoomRequest};
 use crate::shard::Event;
 use crate::shard::clients::Clients;
@@ -19,15 +20,13 @@ impl Presence {
         clients: &mut Clients,
         requests: &mut Requests,
         stay: u32,
-        (ticket, begins, catches_up): (Option<Ticket>, bool, bool),
+        (ticket, joins, catches_up): (Option<Ticket>, bool, bool),
     ) -> ReplyTo {
         let room = self.room_of(stay);
         let stay = &mut self.stays[stay as usize];
-        let waiting = Waiting::Gathered { room, begins, catches_up };
+        let waiting = Waiting::Gathered { room, joins, catches_up };
         let reply = requests.wait_for(turn, clients, (stay.connection, ticket), waiting, 1);
-        if stay.standing != Standing::Current {
-            stay.asked = Some(reply.serial);
-        }
+        stay.note_asked(reply.serial);
         reply
     }
 
@@ -76,7 +75,7 @@ impl Presence {
         reject: Reject,
     ) {
         let id = request.connection;
-        let Waiting::Gathered { room, begins, catches_up } = &request.waiting else {
+        let Waiting::Gathered { room, catches_up, .. } = &request.waiting else {
             return clients.reject(turn, id, request.ticket.as_ref(), reject);
         };
         if !catches_up {
@@ -88,7 +87,7 @@ impl Presence {
         match stay.standing {
             Standing::Nothing if was_asked => self.drop_stay(turn, clients, id, slot),
             Standing::Behind if was_asked => self.ask_again(turn, clients, requests, slot),
-            _ if *begins => self.leave_as_member(turn, clients, slot, true),
+            _ if stay.is_out_without(request.serial) => self.leave_as_member(turn, clients, slot, true),
             _ => {}
         }
     }

@@ -5,16 +5,17 @@ use std::mem;
 use std::sync::Arc;
 
 use super::Presence;
-use super::stays::Standing;
+use super::stay::Standing;
 use crate::limits::PRESENCE_TOLD_BYTES_MAX;
 use crate::mesh::{Gathered, ReplyTo, RoomNews};
 use crate::shard::Event;
 use crate::shard::clients::{Alike, Clients};
 use crate::shard::maps::Maps;
-use crate::shard::requests::Requests;
+use crate::shard::requests::{Requests, Waiting};
 use crate::shard::slots;
 use crate::shard::turn::Turn;
 use crate::shard::work;
+use crate::wire::Reject;
 
 /// What waits for a turn with work for it.
 pub enum Told {
@@ -158,19 +159,16 @@ impl Presence {
     ) {
         let Some(request) = requests.end_wait(turn, clients, reply) else { return };
         let (id, ticket) = (request.connection, request.ticket.as_ref());
-        let Some(stay) = self.find_stay(turn, clients, id, room) else {
+        let joins = matches!(request.waiting, Waiting::Gathered { joins: true, .. });
+        let stay = self.find_stay(turn, clients, id, room).map(|stay| &mut self.stays[stay as usize]);
+        let Some(stay) = stay.and_then(|stay| stay.answered(clients, reply.serial, joins).then_some(stay))
+        else {
             if ticket.is_some() {
-                clients.reject(turn, id, ticket, crate::wire::Reject::Cancelled);
+                clients.reject(turn, id, ticket, Reject::Cancelled);
             }
             return;
         };
-        let stay = &mut self.stays[stay as usize];
-        if ticket.is_none() && stay.asked != Some(reply.serial) {
-            // It was for a stay of before, or another request has taken its place.
-            return;
-        }
-        stay.answered(clients, reply.serial);
-        let member = stay.member().cloned();
+        let member = stay.member_name().cloned();
         clients.tell(id, turn.now, Event::Gathered { ticket, room, member: member.as_deref(), gathered });
         self.catch_up(turn, clients, requests, id);
     }

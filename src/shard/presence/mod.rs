@@ -15,6 +15,7 @@ mod asking;
 mod deliver;
 mod home;
 mod shown;
+mod stay;
 mod stays;
 mod tick;
 
@@ -28,7 +29,7 @@ pub use stays::JoinRoom;
 
 use deliver::Told;
 use home::{Home, Joining};
-use stays::Stay;
+use stay::Stay;
 
 use super::divided::Divided;
 use super::interest::{Interest, NameTable, Named};

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use super::asking::{listed, updated};
-use super::{Joining, Presence, Slot};
+use super::stay::Stay;
+use super::{Joining, Presence};
 use crate::limits::{KEY_BYTES_MAX, PRESENCE_LIST_MAX};
 use crate::mesh::{ConnectionId, Item, Request, RoomRequest, Span};
 use crate::shard::caller::Asked;
@@ -20,30 +21,6 @@ use crate::shard::slots;
 use crate::shard::turn::Turn;
 use crate::wire::Reject;
 
-/// See the module.
-pub struct Stay {
-    pub connection: ConnectionId,
-    room: Slot,
-    /// Its place among the stays of the room.
-    place: u32,
-    pub standing: Standing,
-    /// Serial number of the request whose answer makes it current.
-    pub asked: Option<u32>,
-    /// As which member it is in the room, if it is, and bytes of the state that it has set.
-    member: Option<Arc<str>>,
-    state_bytes: usize,
-}
-
-/// What the connection knows of the room.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    Nothing,
-    /// Everything up to the last news.
-    Current,
-    /// Not what came since.
-    Behind,
-}
-
 /// How to be in a room.
 #[derive(Clone, Copy)]
 pub struct JoinRoom<'a> {
@@ -52,45 +29,6 @@ pub struct JoinRoom<'a> {
     pub state: Option<&'a [u8]>,
     /// How long the member stays when its last connection is gone without a word.
     pub grace_ms: u32,
-}
-
-impl Stay {
-    pub const fn member(&self) -> Option<&Arc<str>> {
-        self.member.as_ref()
-    }
-
-    pub fn name_bytes(&self) -> usize {
-        self.member.as_ref().map_or(0, |member| member.len())
-    }
-
-    /// Bytes that it counts towards what its connection may set.
-    fn bytes(&self) -> usize {
-        self.name_bytes() + self.state_bytes
-    }
-
-    /// The answer to a request has come, after all that came before it.
-    pub fn answered(&mut self, clients: &mut Clients, serial: u32) {
-        if self.asked == Some(serial) {
-            self.asked = None;
-            self.leave_behind(clients);
-            self.standing = Standing::Current;
-        }
-    }
-
-    pub fn fall_behind(&mut self, clients: &mut Clients) {
-        self.standing = Standing::Behind;
-        if let Some(stays) = clients.stays_mut(self.connection) {
-            stays.behind += 1;
-        }
-    }
-
-    fn leave_behind(&self, clients: &mut Clients) {
-        if self.standing == Standing::Behind
-            && let Some(stays) = clients.stays_mut(self.connection)
-        {
-            stays.behind -= 1;
-        }
-    }
 }
 
 impl Presence {
@@ -111,15 +49,12 @@ impl Presence {
             Err(reject) => return clients.reject(turn, id, asked.ticket(), reject),
         };
         // Who has said since who it is comes as somebody else.
-        let begins = self.stays[stay as usize].member.as_deref() != Some(member);
-        if begins {
+        if self.stays[stay as usize].member_name().is_some_and(|name| **name != *member) {
             self.leave_as_member(turn, clients, stay, true);
-            self.set_own(clients, stay, Some(member.into()), 0);
         }
-        if let Some(state) = join.state {
-            self.set_own(clients, stay, None, state.len());
-        }
-        let reply = self.begin_asking(turn, clients, requests, stay, (asked.ticket, begins, false));
+        let reply = self.begin_asking(turn, clients, requests, stay, (asked.ticket, true, false));
+        let state_bytes = join.state.map(<[u8]>::len);
+        self.change_own(clients, stay, |stay| stay.note_joins(reply.serial, member, state_bytes));
         let JoinRoom { room, state, grace_ms } = join;
         let home = turn.owner(turn.hasher.map(room));
         if home == turn.index {
@@ -219,14 +154,16 @@ impl Presence {
     ) {
         let id = asked.connection();
         let stay = self.find_stay(turn, clients, id, room);
-        let member = stay.and_then(|stay| self.stays[stay as usize].member.clone());
+        let member = stay.and_then(|stay| self.stays[stay as usize].member_name().cloned());
         let (Some(stay), Some(member)) = (stay, member) else {
             return clients.reject(turn, id, asked.ticket(), Reject::NotJoined);
         };
         if let Err(reject) = self.may_set(turn, clients, id, Some(stay), (member.len(), Some(state))) {
             return clients.reject(turn, id, asked.ticket(), reject);
         }
-        self.set_own(clients, stay, None, state.len());
+        self.change_own(clients, stay, |stay| {
+            stay.member.iter_mut().for_each(|own| own.state_bytes = state.len());
+        });
         let name = self.name(self.stays[stay as usize].room);
         let waiting = Waiting::MemberUpdate { room: Arc::clone(&name) };
         let reply = requests.wait_for(turn, clients, (id, asked.ticket), waiting, 1);
@@ -302,15 +239,7 @@ impl Presence {
         let vacant = self.stays.vacant_entry();
         let stay = slots::slot(vacant.key());
         let place = self.table[slot].interest.join(stay);
-        vacant.insert(Stay {
-            connection: id,
-            room: slot,
-            place,
-            standing: Standing::Nothing,
-            asked: None,
-            member: None,
-            state_bytes: 0,
-        });
+        vacant.insert(Stay::new(id, slot, place));
         turn.metrics.presence_watches += 1;
         if let Some(connection) = clients.get_mut(id) {
             connection.stays.get_or_insert_default().slots.push(stay);
@@ -318,17 +247,14 @@ impl Presence {
         stay
     }
 
-    /// Takes note of what a stay sets: as which member, if it is another one, and of so many bytes.
-    fn set_own(&mut self, clients: &mut Clients, stay: u32, member: Option<Arc<str>>, state_bytes: usize) {
+    /// Changes what a stay sets, and keeps count of it.
+    fn change_own(&mut self, clients: &mut Clients, stay: u32, change: impl FnOnce(&mut Stay)) {
         let stay = &mut self.stays[stay as usize];
-        let before = stay.bytes();
-        if let Some(member) = member {
-            self.counts.bytes += member.len();
-            stay.member = Some(member);
-        }
-        stay.state_bytes = state_bytes;
+        let (names, bytes) = (stay.name_bytes(), stay.bytes());
+        change(stay);
+        self.counts.bytes = self.counts.bytes + stay.name_bytes() - names;
         if let Some(stays) = clients.stays_mut(stay.connection) {
-            stays.bytes = stays.bytes + stay.bytes() - before;
+            stays.bytes = stays.bytes + stay.bytes() - bytes;
         }
     }
 
@@ -340,15 +266,10 @@ impl Presence {
         stay: u32,
         is_final: bool,
     ) {
-        let stay = &mut self.stays[stay as usize];
-        let before = stay.bytes();
-        let Some(member) = stay.member.take() else { return };
-        stay.state_bytes = 0;
-        self.counts.bytes -= member.len();
-        let (id, slot) = (stay.connection, stay.room);
-        if let Some(stays) = clients.stays_mut(id) {
-            stays.bytes -= before;
-        }
+        let mut member = None;
+        self.change_own(clients, stay, |stay| member = stay.member.take().map(|own| own.name));
+        let Some(member) = member else { return };
+        let Stay { connection: id, room: slot, .. } = self.stays[stay as usize];
         let (room, by) = (self.name(slot), turn.writer(id));
         let home = turn.owner(self.table[slot].interest.hash());
         if home == turn.index {

@@ -91,10 +91,10 @@ pub enum Waiting {
     },
     /// A member is being set.
     Member,
-    /// Who is in a room of `/v1`. `begins`: for a connection that becomes one of a member; `catches_up`: as it was too slow.
+    /// Who is in a room of `/v1`. `joins`: for a connection that becomes one of a member; `catches_up`: as it was too slow.
     Gathered {
         room: Arc<str>,
-        begins: bool,
+        joins: bool,
         catches_up: bool,
     },
     /// A member of such a room is being changed.

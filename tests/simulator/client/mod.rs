@@ -5,12 +5,14 @@ mod answers;
 mod identity;
 mod op;
 mod requests;
+mod rooms;
 mod synckit;
 mod tie;
 mod watch;
 
 pub use identity::Pass;
 pub use op::{Op, OpKind};
+pub use rooms::Rooms;
 pub use synckit::SyncKit;
 pub use tie::{TIE_TAG, Tie};
 pub use watch::{Filter, Spec, Watch};
@@ -131,6 +133,8 @@ pub struct Client {
     pub synckit: Option<SyncKit>,
     /// `None`: nobody asks who it is.
     pub identity: Option<Pass>,
+    /// Rooms that it is in or hears of on this connection.
+    pub rooms: Rooms,
 }
 
 impl Client {
@@ -164,6 +168,7 @@ impl Client {
             close_code: None,
             synckit: None,
             identity: None,
+            rooms: Rooms::default(),
         }
     }
 
@@ -302,6 +307,7 @@ impl Client {
         self.in_order.clear();
         self.given.clear();
         self.told = Stamp::default();
+        self.rooms = Rooms::default();
         self.retry_at_us = context.now_us + 20_000;
         for (_, asked) in std::mem::take(&mut self.asked) {
             if let Asked::Write { ops, .. } = asked {
