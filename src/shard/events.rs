@@ -149,7 +149,7 @@ impl Shard {
             turn.commands.push(Command::Send(id));
             return;
         }
-        let behind = connection.watches_behind > 0;
+        let behind = connection.watches_behind() > 0;
         let stays_behind = connection.stays.as_ref().is_some_and(|stays| stays.behind > 0);
         if connection.outbox.is_filling() {
             clients.mark(id, turn.now);

@@ -318,7 +318,7 @@ impl Shard {
             return false;
         };
         left.subscriptions = left.subscriptions.min(connection.subscriptions.len());
-        left.watches = left.watches.min(connection.watches.len());
+        left.watches = left.watches.min(connection.watches().len());
         left.stays = left.stays.min(connection.stays.as_ref().map_or(0, |stays| stays.slots.len()));
         turn.spend(work::LET_GO);
         if left.subscriptions > 0 {
@@ -334,7 +334,7 @@ impl Shard {
         }
         if left.watches > 0 {
             left.watches -= 1;
-            let room = rooms.room_of(connection.watches[left.watches]);
+            let room = rooms.room_of(connection.watches()[left.watches]);
             if !access.may_be_in(turn, caller.grant(), &room) {
                 self.dialect_of(left.id).forbidden(self, caller, About::Room(&room));
             }

@@ -67,6 +67,14 @@ pub struct OfUser {
     pub purse: Option<Box<Purse>>,
 }
 
+/// Watches of rooms of a connection.
+#[derive(Debug, Default)]
+pub struct Watches {
+    pub slots: Vec<u32>,
+    /// How many of them are behind and catch up when the outbox has drained.
+    pub behind: u32,
+}
+
 /// Rooms of `/v1` that a connection is in or hears of.
 #[derive(Debug, Default)]
 pub struct Stays {
@@ -153,9 +161,8 @@ pub struct Connection {
     /// As one of its user's, if it is one or may be, or as one that pays.
     pub of_user: Option<Box<OfUser>>,
     pub subscriptions: Vec<SubscriptionRef>,
-    /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
-    pub watches: Vec<u32>,
-    pub watches_behind: u32,
+    /// Its watches of rooms, as other dialects have them; `None`: it never had any.
+    pub watches: Option<Box<Watches>>,
     /// Rooms of `/v1` that it is in or hears of; `None`: none.
     pub stays: Option<Box<Stays>>,
     /// Members it has set, which are removed when it is gone.
@@ -225,8 +232,7 @@ impl Connection {
             is_being_verified: false,
             of_user: None,
             subscriptions: Vec::new(),
-            watches: Vec::new(),
-            watches_behind: 0,
+            watches: None,
             stays: None,
             members: OwnMembers::default(),
             requests_pending: 0,
@@ -284,10 +290,27 @@ impl Connection {
         self.paused && !self.waits_for_peer(turn)
     }
 
+    /// Slots of its watches of rooms.
+    pub fn watches(&self) -> &[u32] {
+        self.watches.as_ref().map_or(&[], |watches| &watches.slots)
+    }
+
+    /// How many of these are behind.
+    pub fn watches_behind(&self) -> u32 {
+        self.watches.as_ref().map_or(0, |watches| watches.behind)
+    }
+
+    /// Takes note of one more that is behind, or of one less.
+    pub fn note_watch_behind(&mut self, is_behind: bool) {
+        let behind = &mut self.watches.get_or_insert_default().behind;
+        *behind = if is_behind { *behind + 1 } else { *behind - 1 };
+    }
+
     /// Whether it has something to let go of elsewhere when it goes.
     pub fn holds_anything(&self) -> bool {
         let has_stays = self.stays.as_ref().is_some_and(|stays| !stays.slots.is_empty());
-        has_stays || !(self.subscriptions.is_empty() && self.watches.is_empty() && self.members.is_empty())
+        let has_members = !(self.watches().is_empty() && self.members.is_empty());
+        has_stays || has_members || !self.subscriptions.is_empty()
     }
 
     /// Whether frames may still be queued for it.
@@ -297,4 +320,4 @@ impl Connection {
 }
 
 /// What an idle connection costs, beside its socket.
-const _: () = assert!(size_of::<Connection>() <= 568, "an idle connection must stay small");
+const _: () = assert!(size_of::<Connection>() <= 552, "an idle connection must stay small");

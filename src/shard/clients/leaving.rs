@@ -106,7 +106,7 @@ impl Clients {
         if let Some(subscription) = connection.subscriptions.pop() {
             return Some(Held::Subscription(subscription));
         }
-        if let Some(watch) = connection.watches.pop() {
+        if let Some(watch) = connection.watches.as_mut().and_then(|watches| watches.slots.pop()) {
             return Some(Held::Watch(watch));
         }
         if let Some(stays) = &mut connection.stays
@@ -153,7 +153,7 @@ impl Clients {
         let Some(connection) = tenant(&mut self.table, id) else { return };
         connection.is_leaving = false;
         connection.subscriptions = Vec::new();
-        connection.watches = Vec::new();
+        connection.watches = None;
         connection.stays = None;
         let is_connected = connection.phase == Phase::Flushing;
         let counted = std::mem::take(&mut connection.is_of_address).then_some(connection.address);
