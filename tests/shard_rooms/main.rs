@@ -20,6 +20,7 @@ mod refusing;
 #[path = "../shards/mod.rs"]
 mod shards;
 mod slow;
+mod storm;
 mod synckit;
 mod ticking;
 mod users;
