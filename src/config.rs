@@ -1,15 +1,19 @@
 //! What a user may tune, as the core sees it. `cli/flags` fills it, one flag a field.
 
 mod allowed_origin;
+mod channels;
 mod identity;
 mod origin;
 mod presence;
+mod quantity;
 mod rates;
 
 pub use allowed_origin::AllowedOrigin;
+pub use channels::ChannelBounds;
 pub use identity::{IdentityConfig, Secret};
 pub use origin::{BadOrigin, Origin};
 pub use presence::Presence;
+pub use quantity::{Bytes, Span};
 pub use rates::{BadRates, Rates};
 
 use std::borrow::Cow;
@@ -104,6 +108,8 @@ pub struct Config {
 
     /// Presence over `/v1`.
     pub presence: Presence,
+    /// What channels keep of which no rule says otherwise.
+    pub channel_history: ChannelBounds,
 
     /// How far ahead of the server a client's stamp may be.
     pub clock_drift_max_ms: u64,
@@ -314,6 +320,7 @@ impl Default for Config {
             drain_bytes_per_second_min: 4 << 10,
             presence_bytes_max: 512 << 10,
             presence: Presence::default(),
+            channel_history: ChannelBounds::default(),
             clock_drift_max_ms: 60_000,
             tombstone_retention_ms: 30 * 24 * 3_600_000,
             ack_timeout_ms: 5_000,

@@ -29,6 +29,13 @@ const _: () = assert!(TAG_BYTES_MAX >= 15 + 1 + 5 + 1 + NODE_BYTES_MAX);
 /// Bytes of a request `id` when it is a string.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 
+/// Bytes of a channel's name, UTF-8.
+pub const CHANNEL_NAME_BYTES_MAX: usize = MAP_NAME_BYTES_MAX;
+/// The most messages that a channel may be told to keep.
+pub const CHANNEL_HISTORY_MAX: u32 = 1_000_000;
+/// Messages in one answer to `history`.
+pub const HISTORY_PAGE_MAX: u32 = 1000;
+
 /// Members of one room.
 pub const PRESENCE_MEMBERS_MAX: usize = 16_384;
 /// Bytes of one member's state, as canonical JSON: a cursor and a name, not a document.

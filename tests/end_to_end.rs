@@ -7,6 +7,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait for a real server in real time")]
 #![allow(clippy::disallowed_types, reason = "what shards must not use, a test may")]
 
+#[path = "end_to_end/channels.rs"]
+mod channels;
 #[path = "end_to_end/clearing.rs"]
 mod clearing;
 #[path = "end_to_end/client.rs"]
@@ -55,6 +57,8 @@ mod resuming;
 mod rights;
 #[path = "end_to_end/server.rs"]
 mod server;
+#[path = "end_to_end/server_api.rs"]
+mod server_api;
 #[path = "end_to_end/signals.rs"]
 mod signals;
 #[path = "end_to_end/small_disk.rs"]

@@ -83,7 +83,7 @@ Exit code:
 Examples:
   loadtest
   loadtest fanout --subscribers 1000 --window 16 --runs 5
-  loadtest fanout --dialect native,synckit --runs 5
+  loadtest fanout --dialect native,synckit,channels --runs 5
   loadtest shared --dialect synckit --connections 1000
   loadtest write --rate 200000 --url ws://127.0.0.1:9000/v1
   loadtest write --runs 5 --warm-memory 3GiB

@@ -12,7 +12,6 @@ mod inherited;
 mod listen;
 pub mod logging;
 mod networks;
-mod quantity;
 mod resolve;
 pub mod stdout;
 mod synonyms;

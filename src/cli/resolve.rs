@@ -11,11 +11,11 @@ use super::flags::{
 };
 use super::inherited;
 use super::listen::Listen;
-use super::quantity::{Bytes, Span};
 use crate::auth::Keys;
 use crate::config::{
     AuthMode, Coalesce, Config, DialectPath, Fsync, IdentityConfig, RateLimit, Sessions, StorageConfig,
 };
+use crate::config::{Bytes, Span};
 use crate::dialect::echo;
 use crate::io::host;
 use crate::limits;
@@ -32,6 +32,8 @@ pub struct Serve {
     pub storage: Option<StorageConfig>,
     /// By what clients say who they are, and what they may do; `None`: nobody is asked, and everybody may do everything.
     pub identity: Option<IdentityConfig>,
+    /// Where the HTTP API for backends listens, if there is one.
+    pub admin: Option<SocketAddr>,
     /// Whether `--node` names this node. Otherwise the name that a data directory has is used.
     pub node_is_chosen: bool,
     /// Variables of SyncKit's servers that counted.
@@ -163,7 +165,18 @@ fn addresses(listen: &[Listen]) -> Result<Vec<SocketAddr>, ConfigError> {
 }
 
 fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Serve {
-    let Flags { listening, connections, identity, delivery, synckit, presence, data, stopping, logs } = flags;
+    let Flags {
+        listening,
+        connections,
+        identity,
+        delivery,
+        channels,
+        synckit,
+        presence,
+        data,
+        stopping,
+        logs,
+    } = flags;
     let low_latency = Coalesce::LOW_LATENCY;
     let storage = storage_config(data);
     let config = Config {
@@ -224,6 +237,7 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         drain_bytes_per_second_min: delivery.min_drain_bytes_per_second.0,
         presence_bytes_max: delivery.max_presence_bytes.0,
         presence: presence.config(),
+        channel_history: channels.bounds(),
         clock_drift_max_ms: data.max_clock_drift_ms,
         tombstone_retention_ms: data.tombstone_retention.ms,
         ack_timeout_ms: data.ack_timeout_ms,
@@ -236,7 +250,8 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
     let log = LogSettings { format: logs.log_format, filter: logs.log_level.clone() };
     let identity = identity.config(storage.as_ref().map(|storage| &*storage.data_dir));
     let (inherited, remarks, cautions) = Default::default();
-    Serve { config, cores, storage, identity, node_is_chosen, inherited, remarks, cautions, log }
+    let admin = listening.admin_listen;
+    Serve { config, cores, storage, identity, admin, node_is_chosen, inherited, remarks, cautions, log }
 }
 
 fn storage_config(data: &Data) -> Option<StorageConfig> {
@@ -369,6 +384,10 @@ fn check_identity(flags: &Identity, serve: &mut Serve) -> Result<(), ConfigError
             None => "read, write and remove everything",
         };
         serve.cautions.push(format!("--allow-anonymous: everybody who reaches {listen} may {what}"));
+    }
+    let admin = serve.admin.filter(|address| !address.ip().is_loopback());
+    if let Some(listen) = admin.filter(|_| flags.auth == Auth::None) {
+        return Err(ConfigError::AdminOpenToAll { listen });
     }
     serve.cautions.extend(serve.identity.as_ref().and_then(desk::open_to_others));
     Ok(())

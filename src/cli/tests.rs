@@ -8,7 +8,7 @@ use std::ffi::OsString;
 
 use super::*;
 use crate::config::{
-    AllowedOrigin, AuthMode, Coalesce, Config, DialectPath, Fsync, RateLimit, Rates, Secret,
+    AllowedOrigin, AuthMode, ChannelBounds, Coalesce, Config, DialectPath, Fsync, RateLimit, Rates, Secret,
 };
 use crate::dialect::{echo, synckit};
 
@@ -153,7 +153,7 @@ fn every_flag_reaches_its_setting() {
         --max-message-bytes 2MiB --max-value-bytes 9KiB --max-cell-bytes 70KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
         --max-bad-messages 12 --allowed-origins HTTPS://A,https://*.b.c:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --synckit-max-subscription-bytes 18KiB --synckit-max-awareness-bytes 28KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
-        --min-drain-bytes-per-second 5KiB --max-presence-bytes 2MiB --presence-tick-ms 51 --presence-grace-ms 52 --presence-full-max 53 --max-presence-state-bytes 5KiB \
+        --min-drain-bytes-per-second 5KiB --max-presence-bytes 2MiB --presence-tick-ms 51 --presence-grace-ms 52 --presence-full-max 53 --max-presence-state-bytes 5KiB --channel-history 20 --channel-history-bytes 21KiB --channel-history-ttl 22s \
         --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-lead-ms 190 --drain-ms 19 \
         --log-format json --log-level debug --storage memory --memory-limit 0 --preset balanced";
     let given = serve(&flags.split_whitespace().collect::<Vec<_>>()).unwrap();
@@ -204,6 +204,7 @@ fn every_flag_reaches_its_setting() {
             full_max: 53,
             state_bytes_max: 5 << 10,
         },
+        channel_history: ChannelBounds { messages: 20, bytes: 21 << 10, ttl_ms: 22_000, is_durable: false },
         clock_drift_max_ms: 16,
         tombstone_retention_ms: 17_000,
         ack_timeout_ms: 18,

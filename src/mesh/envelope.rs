@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::entry::length;
 use super::{
-    Balance, ConnectionId, Enter, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo,
-    RoomAnswer, RoomNews, RoomRequest, ShardIndex, Spent, SubscriptionRef, TurnedAway, Writer,
+    Balance, ChannelAnswer, ChannelMessage, ChannelRequest, ConnectionId, Enter, Filter, MemberChanged,
+    Merged, PackedRead, PackedWrite, ReadPart, ReplyTo, RoomAnswer, RoomNews, RoomRequest, ShardIndex, Spent,
+    SubscriptionRef, TurnedAway, Writer,
 };
 use crate::auth::rules::Parts;
 use crate::crdt::{CellName, MapType, Time};
@@ -47,6 +48,8 @@ pub enum Item {
         dialect: u8,
         body: Span,
     },
+    /// A message of a channel whose home is the sender.
+    Channel(Box<ChannelMessage>),
     /// A connection that this shard had admitted for its address is gone.
     Departed {
         address: std::net::IpAddr,
@@ -63,6 +66,10 @@ pub enum Item {
     },
     /// A newer session of the same user is open: a connection of the receiver has to go.
     Displaced {
+        connection: ConnectionId,
+    },
+    /// Somebody who may has said that a connection of the receiver has to go.
+    Dismissed {
         connection: ConnectionId,
     },
     Spent(Box<Spent>),
@@ -126,6 +133,11 @@ pub enum Request {
         address: std::net::IpAddr,
     },
     Enter(Box<Enter>),
+    /// End all connections of a user, whose home is the receiver.
+    Dismiss {
+        reply: ReplyTo,
+        user: Arc<str>,
+    },
     /// Answer with all members of `room`, and send its changes from then on.
     WatchRoom {
         reply: ReplyTo,
@@ -151,6 +163,7 @@ pub enum Request {
     },
     /// About presence in `/v1`.
     Room(Box<RoomRequest>),
+    Channel(Box<ChannelRequest>),
     Metrics {
         reply: ReplyTo,
     },
@@ -193,6 +206,11 @@ pub enum Answer {
         reply: ReplyTo,
         outcome: Result<u32, TurnedAway>,
     },
+    /// How many connections are being ended.
+    Dismissed {
+        reply: ReplyTo,
+        connections: u32,
+    },
     /// [`super::Members`].
     Members {
         reply: ReplyTo,
@@ -204,6 +222,7 @@ pub enum Answer {
         outcome: Result<(), Reject>,
     },
     Room(Box<RoomAnswer>),
+    Channel(Box<ChannelAnswer>),
     Metrics {
         reply: ReplyTo,
         metrics: Box<Metrics>,

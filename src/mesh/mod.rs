@@ -2,6 +2,7 @@
 //! carrying at most one envelope a turn. FIFO order is what snapshots, cursors and conflation rest on.
 
 mod address;
+mod channel;
 mod entry;
 mod envelope;
 mod filter;
@@ -15,6 +16,10 @@ mod user;
 mod write;
 
 pub use address::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, Writer};
+pub use channel::{
+    ChannelAnswer, ChannelMessage, ChannelRequest, History, Joined, Message, Messages, Page, Publishing,
+    Recovery, Said, Since,
+};
 pub use entry::{Entries, Entry, EntryPacker, EntryState, TaggedValue, TaggedValues, length};
 pub use envelope::{
     Answer, Changes, ClearStep, DigestPart, Envelope, Item, Request, Round, SetPlace, Span, WalkAnswer,

@@ -156,6 +156,16 @@ metrics! {
         publish_deliveries => "annulus_publish_deliveries_total",
         /// Such messages that a subscriber missed because it was over the soft outbound limit.
         publishes_missed => "annulus_publishes_missed_total",
+        /// Messages of channels that were given an offset.
+        channel_publishes => "annulus_channel_publishes_total",
+        /// Such messages handed to members as they were published.
+        channel_deliveries => "annulus_channel_deliveries_total",
+        /// Such messages handed to who has joined with since, as it had missed them.
+        channel_recovered => "annulus_channel_recovered_total",
+        /// Such messages that a member missed because it was over the soft outbound limit; it is told which.
+        channel_missed => "annulus_channel_missed_total",
+        /// Times a member was told that it had missed messages.
+        channel_gaps => "annulus_channel_gaps_total",
         /// Turns of the shards.
         turns => "annulus_turns_total",
     }
@@ -180,6 +190,14 @@ metrics! {
         presence_user_members => "annulus_presence_user_members",
         /// Watches of rooms.
         presence_watches => "annulus_presence_watches",
+        /// Channels with members or a history.
+        channels => "annulus_channels",
+        /// Connections in channels, each once for each channel.
+        channel_members => "annulus_channel_members",
+        /// Messages that channels keep.
+        channel_messages => "annulus_channel_messages",
+        /// Bytes of what channels keep, and of their names.
+        channel_bytes => "annulus_channel_bytes",
         /// Maps held; a map counts once for each shard that owns cells of it.
         maps => "annulus_maps",
         /// Maps held by the shard that decides their type, so that each counts once.

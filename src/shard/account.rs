@@ -21,6 +21,8 @@ pub enum Use {
     Outboxes,
     /// States of members in rooms, and what connections know of those they have set.
     Presence,
+    /// What channels keep.
+    Channels,
     /// Requests that wait for their map, or because their shard is congested.
     Waiting,
     /// Answers that are being gathered.
@@ -29,7 +31,7 @@ pub enum Use {
     Sessions,
 }
 
-const USES: usize = 6;
+const USES: usize = 7;
 
 /// The soft limit of an outbox when there is hardly any memory: what it may hold and its peer still be asked for more.
 const SOFT_BYTES_MIN: usize = 16 << 10;
@@ -124,6 +126,11 @@ impl Account {
     /// Why an answer of any size must be refused, as outboxes hold so much by now.
     pub fn refuses_answers(&mut self, outbox_bytes: usize) -> Option<Reject> {
         (!self.has_room_beside(outbox_bytes)).then_some(Reject::Overloaded { retry_after_ms: RETRY_AFTER_MS })
+    }
+
+    /// Bytes that channels may take beside what they `hold`: it stays, so all of it may be a quarter of what clients may hold.
+    pub fn history_room(&self, hold: usize) -> usize {
+        if self.is_full() { 0 } else { (self.shares().1 / 4).saturating_sub(hold) }
     }
 
     /// Why states of members must not become `bytes` more: they stay, so they may take a quarter of what clients may.

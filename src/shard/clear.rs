@@ -124,6 +124,7 @@ impl Shard {
         // Subscribers are told of everything that was acknowledged, even if it is gone the next moment.
         self.feeds.flush_batches(&mut self.turn, &mut self.clients, &mut self.maps);
         self.maps.clear();
+        self.channels.clear(&mut self.turn, &mut self.maps);
         self.clearing.stage = Stage::Syncing;
         if self.maps.journal().is_none() {
             self.dropped();

@@ -76,6 +76,7 @@ impl Shard {
     /// Says what clients hold, and closes those that hold too much where that is too much in all.
     fn settle_account(&mut self) {
         let (outboxes, rooms) = (self.clients.held_bytes(), self.rooms.counts().bytes);
+        self.turn.account.set(Use::Channels, self.channels.counts().bytes);
         self.turn.account.set(Use::Outboxes, outboxes);
         let presence = rooms + self.clients.members_bytes() + self.presence.counts().bytes;
         self.turn.account.set(Use::Presence, presence);
@@ -92,7 +93,7 @@ impl Shard {
 
     /// Tells subscribers what the turn has changed, walkers what they lack, and watchers who is in their rooms.
     fn tell_changes(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, presence, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, .. } = self;
         feeds.flush_batches(turn, clients, maps);
         if !self.clearing.is_under_way() {
             feeds.run_walks(turn, clients, maps);
@@ -101,6 +102,7 @@ impl Shard {
         rooms.remove_leavers(turn, clients, maps);
         rooms.answer_watches(turn, clients, maps, requests);
         presence.run_ticks(turn, clients, maps, requests, rooms);
+        channels.look_after(turn, maps);
     }
 
     /// Lets dialects go on with what lasts for more than a turn.
@@ -177,6 +179,11 @@ impl Shard {
                 .next_removal_ms()
                 .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
         );
+        sooner(
+            self.channels
+                .next_due_ms()
+                .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
+        );
         sooner(self.clients.next_ending_ms().map(|at_ms| at_ms * 1000));
         sooner(self.turn.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
         sooner(self.maps.next_load_check_ms().map(|at_ms| at_ms * 1000));
@@ -222,6 +229,8 @@ impl Shard {
             || self.rooms.has_to_tell()
             || self.presence.has_to_tell()
             || self.presence.has_to_answer()
+            || self.channels.has_undelivered()
+            || self.channels.has_review()
             || self.turn.storage_left
             || self.turn.outgoing.is_relieved()
             || has_requests && !self.turn.outgoing.any_waiting()

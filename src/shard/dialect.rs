@@ -14,7 +14,7 @@ use super::{Now, Shard};
 use crate::auth::Identity;
 use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
-use crate::mesh::{Crowd, Entries, Entry, Gathered, Members, People};
+use crate::mesh::{Crowd, Entries, Entry, Gathered, History, Members, Message, People, Recovery, Said};
 use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
 
 /// What a dialect remembers of one connection; `None`: nothing, which costs nothing.
@@ -58,7 +58,7 @@ pub trait Dialect: Sync {
     /// The caller has become somebody, or has other rights than before.
     fn identified(&self, _shard: &mut Shard, _caller: Caller) {}
 
-    /// The caller is subscribed to a map, or watches a room, and may not any more: it is to be ended and told.
+    /// The caller is subscribed to a map, watches a room or is in a channel, and may not any more: it is to be ended and told.
     fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {
         about.end(shard, caller);
     }
@@ -109,6 +109,9 @@ pub trait Dialect: Sync {
     /// understands the bodies of no other, unless they have agreed on it.
     fn published(&self, _message: Published<'_>, _out: &mut Vec<u8>) {}
 
+    /// Appends the frames that tell a member of a channel of a message. They are made once for all.
+    fn channel_message(&self, _message: ChannelMessage<'_>, _out: &mut Vec<u8>) {}
+
     /// Whether a subscriber that wants its own changes wants this one.
     fn echoes(&self, _own: &Entry<'_>) -> bool {
         true
@@ -135,6 +138,7 @@ pub trait Dialect: Sync {
 pub enum About<'a> {
     Map(&'a str),
     Room(&'a str),
+    Channel(&'a str),
 }
 
 impl About<'_> {
@@ -146,6 +150,7 @@ impl About<'_> {
                 shard.unwatch_presence(caller, room);
                 shard.leave_room(caller, room);
             }
+            Self::Channel(channel) => shard.leave_channel(caller, channel),
         }
     }
 }
@@ -174,6 +179,8 @@ pub enum Event<'a> {
     Rejected { ticket: Option<&'a Ticket>, reject: Reject },
     /// A token was believed. It has a ticket if it came with a request.
     Authenticated { ticket: Option<&'a Ticket>, identity: &'a Identity },
+    /// So many connections of a user are being ended.
+    Dismissed { ticket: Option<&'a Ticket>, connections: u32 },
     /// The token is nearly over, at that Unix millisecond.
     Expiring { expires_ms: u64 },
     /// The answer to a read.
@@ -202,6 +209,14 @@ pub enum Event<'a> {
     MemberUpdated { ticket: Option<&'a Ticket>, room: &'a str },
     /// Some of those who are in a room.
     People { ticket: Option<&'a Ticket>, room: &'a str, people: People<'a>, has_more: bool },
+    /// The connection is in a channel: it has been told what it may have missed, and is told everything after `offset`.
+    Joined { ticket: Option<&'a Ticket>, channel: &'a str, epoch: u64, offset: u64, recovery: Recovery },
+    /// A message has its place in a channel; on a timeout it is not known whether it is on disk.
+    Placed { ticket: Option<&'a Ticket>, channel: &'a str, offset: u64, timeout: bool },
+    /// What was said before in a channel.
+    History { ticket: Option<&'a Ticket>, channel: &'a str, history: History<&'a [u8]> },
+    /// Messages of a channel that the connection was too slow for.
+    Gap { channel: &'a str, from: u64, to: u64 },
 }
 
 impl Event<'_> {
@@ -215,12 +230,17 @@ impl Event<'_> {
                 Crowd::Diff { .. } | Crowd::Count => 0,
             },
             Self::People { people, .. } => people.0.len(),
+            Self::History { history, .. } => history.messages.len(),
             Self::Acked { .. }
             | Self::MemberUpdated { .. }
             | Self::Rejected { .. }
             | Self::Authenticated { .. }
+            | Self::Dismissed { .. }
             | Self::Expiring { .. }
-            | Self::Digest { .. } => 0,
+            | Self::Digest { .. }
+            | Self::Joined { .. }
+            | Self::Placed { .. }
+            | Self::Gap { .. } => 0,
         }
     }
 }
@@ -233,6 +253,22 @@ pub struct Published<'a> {
     pub from: DialectIndex,
     pub body: &'a [u8],
     pub now: Now,
+}
+
+/// A message of a channel.
+#[derive(Clone, Copy)]
+pub struct ChannelMessage<'a> {
+    pub channel: &'a str,
+    pub offset: u64,
+    pub said: Said<'a>,
+    /// Unix milliseconds.
+    pub time_ms: u64,
+}
+
+impl<'a> ChannelMessage<'a> {
+    pub const fn of(channel: &'a str, Message { offset, time_ms, said }: Message<'a>) -> Self {
+        Self { channel, offset, said, time_ms }
+    }
 }
 
 /// What a member of a room is now.

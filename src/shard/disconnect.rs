@@ -58,7 +58,7 @@ impl Shard {
 
     /// Lets go of what a connection has, for as long as that `may_go_on`; whether it has nothing left.
     fn let_go(&mut self, id: ConnectionId, may_go_on: impl Fn(&Turn) -> bool) -> bool {
-        let Self { turn, clients, maps, feeds, rooms, presence, .. } = self;
+        let Self { turn, clients, maps, feeds, rooms, presence, channels, .. } = self;
         while clients.get(id).is_some_and(Connection::holds_anything) {
             if !may_go_on(turn) {
                 return false;
@@ -76,6 +76,10 @@ impl Shard {
                 Some(Held::Stay { stay, is_final }) => {
                     turn.spend(work::LET_GO);
                     presence.end_stay(turn, clients, stay, is_final);
+                }
+                Some(Held::Channel(member)) => {
+                    turn.spend(work::LET_GO);
+                    channels.end_member(turn, maps, member);
                 }
                 // The home of each tells the others as it comes to it: a thousand that go at once are a million messages
                 // where there are a thousand watchers.

@@ -123,6 +123,7 @@ impl Shard {
                 Some((id, End::Said)) => self.disconnect(id, Close::Gone),
                 Some((id, End::Failed)) => self.end_failed(id),
                 Some((id, End::Displaced)) => self.disconnect(id, Close::Replaced),
+                Some((id, End::Dismissed)) => self.disconnect(id, Close::Dismissed),
                 None => return,
             }
             is_first = false;
@@ -136,7 +137,7 @@ impl Shard {
 
     /// The kernel took `bytes` of [`Self::in_flight`].
     pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
-        let Self { turn, clients, maps, feeds, requests, rooms, presence, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, .. } = self;
         turn.metrics.sends += 1;
         turn.metrics.bytes_sent += bytes as u64;
         let Some(all) = clients.sent(turn, id, bytes) else { return };
@@ -151,6 +152,7 @@ impl Shard {
         }
         let behind = connection.watches_behind() > 0;
         let stays_behind = connection.stays.as_ref().is_some_and(|stays| stays.behind > 0);
+        let lacks_messages = !connection.joined.behind().is_empty();
         if connection.outbox.is_filling() {
             clients.mark(id, turn.now);
         } else if connection.phase == Phase::Flushing {
@@ -165,6 +167,9 @@ impl Shard {
         }
         if stays_behind {
             presence.catch_up(turn, clients, requests, id);
+        }
+        if lacks_messages {
+            channels.catch_up(turn, clients, maps, requests, id);
         }
         self.tell_drained();
     }

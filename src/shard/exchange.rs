@@ -24,7 +24,8 @@ impl Shard {
     /// Takes what other shards have sent, as much as a turn may: one envelope of them all in any case, and each peer's turn
     /// to be the first comes round.
     pub fn drain_mesh(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, presence, .. } = &mut *self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, .. } = &mut *self;
+        channels.deliver_waiting(turn, clients);
         feeds.deliver_waiting(turn, clients, maps);
         rooms.deliver_waiting(turn, clients, requests);
         presence.deliver_waiting(turn, clients, requests);
@@ -102,12 +103,17 @@ impl Shard {
                     let Self { turn, clients, maps, feeds, .. } = &mut *self;
                     feeds.message_arrived(turn, clients, maps, &map, (dialect, body.of(&bytes)));
                 }
+                Item::Channel(message) => {
+                    let Self { turn, clients, maps, channels, .. } = &mut *self;
+                    channels.message_arrived(turn, clients, maps, &message, &bytes);
+                }
                 Item::Departed { address } => self.clients.departed(address),
                 Item::Settled { place, by } => self.settled(place, by),
                 Item::Left { place, by } => {
                     self.directory.leave(&mut self.turn, place, by);
                 }
                 Item::Displaced { connection } => self.clients.end_later(connection, End::Displaced),
+                Item::Dismissed { connection } => self.clients.end_later(connection, End::Dismissed),
                 Item::Spent(spent) => self.clients.budget_spent(&mut self.turn, from, *spent),
                 Item::Balance(balance) => self.clients.balance_told(&self.turn, *balance),
                 Item::Clear(step) => self.clear_step(from, step),
@@ -124,7 +130,7 @@ impl Shard {
 
     /// Answers a request that must not wait here; gives back what is small and must not be lost.
     pub(super) fn refuse_request(&mut self, request: Request, reject: Reject) -> Option<Request> {
-        let Self { turn, clients, maps, requests, .. } = self;
+        let Self { turn, clients, maps, requests, channels, .. } = self;
         match request {
             Request::Write { reply, .. } => requests.answer_op(turn, clients, maps, reply, Err(reject)),
             Request::Read { reply, .. } => {
@@ -135,13 +141,17 @@ impl Shard {
                 turn.outgoing.push(reply.shard, Item::Answer(answer));
             }
             Request::Room(request) => return presence::refuse(turn, request, reject).map(Request::Room),
+            // What is small keeps its place.
+            Request::Channel(request) if request.is_publish() => {
+                channels.refuse(turn, clients, maps, requests, (*request, reject));
+            }
             other => return Some(other),
         }
         None
     }
 
     pub(super) fn handle_request(&mut self, from: ShardIndex, request: Request, bytes: &[u8]) {
-        let Self { turn, clients, maps, feeds, requests, rooms, presence, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, .. } = self;
         match request {
             Request::Write { reply, write } => {
                 requests.apply_and_answer(turn, clients, maps, reply, &write.unpack(bytes));
@@ -158,6 +168,7 @@ impl Shard {
             Request::ReleaseType { map } => maps.type_released(turn, from, &map),
             Request::Admit { reply, address } => clients.admit(turn, reply, address),
             Request::Enter(enter) => self.enter_asked(*enter),
+            Request::Dismiss { reply, user } => self.dismiss_asked(reply, &user),
             Request::WatchRoom { reply, room } => rooms.room_watched(turn, reply, room),
             Request::UnwatchRoom { room } => rooms.room_unwatched(turn, from, &room),
             Request::SetMember { reply, room, member, state, clock } => {
@@ -173,6 +184,9 @@ impl Shard {
             Request::Room(request) => {
                 presence.asked(turn, clients, maps, requests, (rooms, from, *request, bytes));
             }
+            Request::Channel(request) => {
+                channels.handle(turn, clients, maps, requests, (from, *request), bytes);
+            }
             Request::Metrics { reply } => {
                 let metrics = Box::new(self.metrics_now());
                 self.turn.outgoing.push(from, Item::Answer(Answer::Metrics { reply, metrics }));
@@ -182,7 +196,7 @@ impl Shard {
     }
 
     fn handle_answer(&mut self, from: ShardIndex, answer: Answer, journaled: u64, bytes: &[u8]) {
-        let Self { turn, clients, maps, feeds, requests, rooms, presence, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, .. } = self;
         match answer {
             Answer::Write { reply, outcome } => {
                 requests.write_answered(turn, clients, maps, (reply, outcome), (from, journaled));
@@ -203,6 +217,7 @@ impl Shard {
             }
             Answer::Admit { reply, outcome } => self.admission_answered(reply, outcome),
             Answer::Enter { reply, outcome } => self.entry_answered(reply, outcome),
+            Answer::Dismissed { reply, connections } => self.dismissed(reply, connections),
             Answer::Members { reply, room, members } => {
                 rooms.members_answered(turn, clients, maps, requests, reply, (&room, members.of(bytes)));
             }
@@ -211,6 +226,10 @@ impl Shard {
             }
             Answer::Room(answer) => {
                 presence.answered(turn, clients, maps, requests, (*answer, bytes));
+            }
+            Answer::Channel(answer) => {
+                let answer = answer.map(|span| span.of(bytes));
+                channels.answered(turn, clients, requests, maps, (answer, (from, journaled)));
             }
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
             Answer::Cleared { reply } => self.clear_answered(reply),

@@ -5,6 +5,7 @@
 
 use super::Shard;
 use super::account::Use;
+use super::channels::ChannelCounts;
 use super::clients::Connection;
 use super::maps::{Journal, MapCounts};
 use super::presence::PresenceCounts;
@@ -15,8 +16,8 @@ impl Shard {
     /// The counters with the gauges as they are now. O(1).
     pub fn metrics_now(&self) -> Metrics {
         let bytes = (self.clients.waiting_bytes(), self.requests.owed_bytes());
-        let rooms = (self.rooms.counts(), self.presence.counts());
-        self.metrics_with(self.maps.counts(), rooms, bytes)
+        let kept = (self.rooms.counts(), self.presence.counts(), self.channels.counts());
+        self.metrics_with(self.maps.counts(), kept, bytes)
     }
 
     /// Bytes that this shard holds and may free, as far as they are counted. O(1).
@@ -35,14 +36,14 @@ impl Shard {
     pub fn recounted(&self) -> Metrics {
         let waiting_bytes = self.clients.iter().map(|connection| connection.outbox.bytes()).sum();
         let bytes = (waiting_bytes, self.requests.recounted_owed_bytes());
-        let rooms = (self.rooms.recounted(), self.presence.recounted());
-        self.metrics_with(self.maps.recounted(&self.turn), rooms, bytes)
+        let kept = (self.rooms.recounted(), self.presence.recounted(), self.channels.recounted());
+        self.metrics_with(self.maps.recounted(&self.turn), kept, bytes)
     }
 
     fn metrics_with(
         &self,
         maps: MapCounts,
-        (rooms, presence): (RoomCounts, PresenceCounts),
+        (rooms, presence, channels): (RoomCounts, PresenceCounts, ChannelCounts),
         (outbox_bytes, owed_bytes): (usize, usize),
     ) -> Metrics {
         let mut metrics = self.turn.metrics.clone();
@@ -52,6 +53,8 @@ impl Shard {
         metrics.resident_bytes = maps.bytes as u64;
         (metrics.presence_rooms, metrics.presence_members) = (rooms.rooms, rooms.members);
         (metrics.presence_user_rooms, metrics.presence_user_members) = (presence.rooms, presence.members);
+        (metrics.channels, metrics.channel_messages) = (channels.channels, channels.messages);
+        metrics.channel_bytes = channels.bytes as u64;
         metrics.journal_pending_bytes = self.maps.journal().map_or(0, Journal::backlog_bytes);
         metrics.outbox_bytes = outbox_bytes as u64;
         metrics.owed_bytes = owed_bytes as u64;

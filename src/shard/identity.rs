@@ -19,6 +19,7 @@ const RETRY_AFTER_MS: u32 = 1_000;
 impl Shard {
     /// From now on this is in force, and the desk, if there is one, says who tokens name. Called before the first connection.
     pub fn stand_under(&mut self, standing: Arc<Standing>, desk: Option<DeskPort>) {
+        self.channels.stand_under(standing.rules.clone());
         self.access = Access::new(self.turn.config.auth, standing, desk);
     }
 
@@ -67,7 +68,10 @@ impl Shard {
         self.access.send(&mut self.turn);
         while let Some(said) = self.access.next_said(!self.turn.is_spent()) {
             match said {
-                FromDesk::Standing(standing) => self.access.stand(standing),
+                FromDesk::Standing(standing) => {
+                    self.channels.stand_under(standing.rules.clone());
+                    self.access.stand(standing);
+                }
                 FromDesk::Verified(verified) => {
                     self.turn.spend(work::FRAME);
                     self.verified(verified);
@@ -313,13 +317,14 @@ impl Shard {
 
     /// Looks at one thing of a connection that has another grant; whether there was one. What is added meanwhile has the new one.
     fn regrant_next(&mut self, left: &mut Regranted) -> bool {
-        let Self { turn, clients, maps, feeds, rooms, presence, access, .. } = self;
+        let Self { turn, clients, maps, feeds, rooms, presence, access, channels, .. } = self;
         let (Some(connection), Some(caller)) = (clients.get(left.id), clients.caller(left.id)) else {
             return false;
         };
         left.subscriptions = left.subscriptions.min(connection.subscriptions.len());
         left.watches = left.watches.min(connection.watches().len());
         left.stays = left.stays.min(connection.stays.as_ref().map_or(0, |stays| stays.slots.len()));
+        left.channels = left.channels.min(connection.joined.len());
         turn.spend(work::LET_GO);
         if left.subscriptions > 0 {
             left.subscriptions -= 1;
@@ -348,6 +353,14 @@ impl Shard {
             let room = presence.room_of(stay);
             if !access.may_be_in(turn, caller.grant(), &room) {
                 self.dialect_of(left.id).forbidden(self, caller, About::Room(&room));
+            }
+            return true;
+        }
+        if left.channels > 0 {
+            left.channels -= 1;
+            let channel = channels.channel_of(connection.joined.members()[left.channels]);
+            if !access.may_in_channel(turn, caller.grant(), Action::Subscribe, &channel) {
+                self.dialect_of(left.id).forbidden(self, caller, About::Channel(&channel));
             }
             return true;
         }

@@ -177,6 +177,11 @@ impl<T: Named> NameTable<T> {
         self.slots.get_mut(slot)
     }
 
+    /// Slots there have been at once, in whole chunks: every slot is below.
+    pub fn slot_count(&self) -> u32 {
+        self.slots.slots()
+    }
+
     pub fn len(&self) -> usize {
         self.slots.len()
     }

@@ -7,8 +7,8 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder and in `commands/` are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, exchange, parked, clear } →
-//! pages → gauges → presence → { rooms, feeds } → divided → requests → log → maps → clients → dialect →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, dismissal, exchange, parked, clear } →
+//! pages → gauges → presence → { rooms, feeds, channels } → divided → requests → log → maps → clients → dialect →
 //! { outbox, outcomes } → { allows, caller } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work }
@@ -26,6 +26,7 @@ mod account;
 mod allows;
 mod budgets;
 mod caller;
+mod channels;
 mod clear;
 mod clients;
 mod commands;
@@ -34,6 +35,7 @@ mod cycle;
 mod dialect;
 mod directory;
 mod disconnect;
+mod dismissal;
 mod divided;
 mod entry;
 mod events;
@@ -61,11 +63,12 @@ mod turn;
 pub mod work;
 
 pub use caller::Caller;
+pub use channels::Publish;
 pub use clients::{Clients, Connection, Phase};
 pub use commons::{Commons, DialectIndex};
 pub use dialect::{
-    About, Ack, AckLevel, Answered, Change, Dialect, Event, Health, MemberChange, MessageKind, Published,
-    Session, SnapshotEnd,
+    About, Ack, AckLevel, Answered, Change, ChannelMessage, Dialect, Event, Health, MemberChange,
+    MessageKind, Published, Session, SnapshotEnd,
 };
 pub use feeds::{From, Subscribe};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};
@@ -86,6 +89,7 @@ use crate::metrics::ProcessMetrics;
 use crate::wire::json::Parser;
 
 use access::Access;
+use channels::Channels;
 use clear::Clearing;
 use directory::Directory;
 use exchange::Deferred;
@@ -172,6 +176,7 @@ pub struct Shard {
     feeds: Feeds,
     rooms: Rooms,
     presence: Presence,
+    channels: Channels,
     requests: Requests,
     access: Access,
     directory: Directory,
@@ -216,6 +221,7 @@ impl Shard {
             feeds: Feeds::default(),
             rooms: Rooms::default(),
             presence: Presence::default(),
+            channels: Channels::default(),
             requests: Requests::new(shards),
             access: Access::new(shared.config.auth, Arc::default(), None),
             directory: Directory::new(&shared.config),

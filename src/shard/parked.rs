@@ -87,11 +87,14 @@ impl Shard {
 
     fn refuse_parked(&mut self, parked: Parked, reject: Reject) {
         let Some(request) = self.refuse_request(parked.request, reject) else { return };
-        let Self { turn, clients, maps, feeds, requests, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, channels, .. } = self;
         match request {
             Request::Digest { reply, .. } => requests.answer_digest(turn, clients, reply, Err(reject)),
             Request::Walk(request) => feeds.refuse_walk(turn, clients, maps, (&request, reject)),
             Request::ClaimType { map, .. } => refuse_type(turn, parked.from, &map, reject),
+            Request::Channel(request) => {
+                channels.refuse(turn, clients, maps, requests, (*request, reject));
+            }
             // Nothing else waits for a map.
             _ => {}
         }
@@ -99,12 +102,14 @@ impl Shard {
 
     /// Answers the requests that have waited for `--ack-timeout-ms` with what was reached.
     pub(super) fn give_up_old_requests(&mut self) {
-        let Self { turn, clients, maps, requests, rooms, presence, .. } = self;
+        let Self { turn, clients, maps, requests, rooms, presence, channels, .. } = self;
         while let Some(request) = requests.next_late(turn, clients) {
             if request.is_for_members() {
                 rooms.members_late(turn, clients, requests, &request);
             } else if request.is_for_gathered() {
                 presence.not_answered(turn, clients, requests, &request, Reject::Timeout);
+            } else if request.joins_channel() {
+                channels.join_late(turn, clients, maps, requests, &request);
             } else {
                 requests.answer_late(turn, clients, maps, request);
             }

@@ -88,7 +88,7 @@ impl Cursor {
 }
 
 /// Reads exactly what [`write_hex`] writes.
-fn read_hex(text: &str) -> Option<u64> {
+pub fn read_hex(text: &str) -> Option<u64> {
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let is_written = text.len() == 16 && text.bytes().all(is_hex);
     if is_written { u64::from_str_radix(text, 16).ok() } else { None }

@@ -12,7 +12,7 @@ pub mod http;
 pub mod websocket;
 
 pub use close::Close;
-pub use cursor::{Cursor, Scope, write_hex};
+pub use cursor::{Cursor, Scope, read_hex, write_hex};
 pub use payload::Payload;
 pub use reject::Reject;
 pub use ticket::Ticket;

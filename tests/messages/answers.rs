@@ -3,8 +3,9 @@
 use annulus::crdt::{MapType, Time};
 use annulus::dialect::native::encode::*;
 use annulus::dialect::native::message::RequestId;
-use annulus::mesh::{Crowd, Gathered, People, Person, pack_name};
+use annulus::mesh::{Crowd, Gathered, History, Message, People, Person, Recovery, Said, pack_name};
 use annulus::shard::AckLevel;
+use annulus::shard::ChannelMessage;
 use annulus::shard::SnapshotEnd;
 use annulus::wire::json::{Fault, What};
 use annulus::wire::{Cursor, Reject, Scope, Ticket};
@@ -54,11 +55,11 @@ fn hello_names_the_rules() {
         acks: &["none", "memory"],
         heartbeat_ms: 20_000,
         strict: false,
-        features: &["presence"],
+        features: &["presence", "channels"],
         limits: Limits { message_bytes: 1_048_576, subscriptions: 1_000 },
     };
     expect(
-        r#"{"type":"hello","protocol":1,"connection":"0-7-1","node":"n\"","time":"1:0:n","auth":"none","acks":["none","memory"],"heartbeat_ms":20000,"features":["presence"],"limits":{"message_bytes":1048576,"subscriptions":1000}}"#,
+        r#"{"type":"hello","protocol":1,"connection":"0-7-1","node":"n\"","time":"1:0:n","auth":"none","acks":["none","memory"],"heartbeat_ms":20000,"features":["presence","channels"],"limits":{"message_bytes":1048576,"subscriptions":1000}}"#,
         |out| hello(out, &greeting),
     );
 }
@@ -241,5 +242,57 @@ fn who_is_in_a_room() {
     expect(
         r#"{"type":"error","room":"r","code":"forbidden","message":"not allowed for this identity"}"#,
         |out| room_error(out, "r", Reject::Forbidden),
+    );
+}
+
+#[test]
+fn what_is_said_in_channels() {
+    let said = Said { from: "a\"", data: b"{\"x\":1}" };
+    let nobody = Said { from: "", data: b"null" };
+    let messages =
+        [Message { offset: 7, time_ms: 8, said }, Message { offset: 9, time_ms: 10, said: nobody }];
+    let text = r#""offset":7,"from":"a\"","data":{"x":1},"time":8}"#;
+    expect(&format!(r#"{{"type":"message","channel":"c\n",{text}"#), |out| {
+        channel_message(out, ChannelMessage::of("c\n", messages[0]))
+    });
+    expect(r#"{"type":"message","channel":"c","offset":9,"data":null,"time":10}"#, |out| {
+        channel_message(out, ChannelMessage::of("c", messages[1]))
+    });
+    let mut packed = Vec::new();
+    messages.iter().for_each(|message| message.pack(&mut packed));
+    let page = History { epoch: Some(255), messages: &*packed, more: true };
+    let list = format!(r#"[{{{text},{{"offset":9,"data":null,"time":10}}]"#);
+    expect(
+        &format!(
+            r#"{{"type":"history","id":"i","channel":"c","epoch":"00000000000000ff","messages":{list},"more":true}}"#
+        ),
+        |out| history(out, Some(&id("i")), "c", page),
+    );
+    let nothing = History { epoch: None, messages: &[][..], more: false };
+    expect(r#"{"type":"history","channel":"c","messages":[],"more":false}"#, |out| {
+        history(out, None, "c", nothing)
+    });
+    for (recovery, rest) in [
+        (Recovery::NotAsked, ""),
+        (Recovery::Whole, r#","recovered":true"#),
+        (Recovery::Epoch, r#","recovered":false,"reason":"epoch""#),
+        (Recovery::Trimmed, r#","recovered":false,"reason":"trimmed""#),
+    ] {
+        let epoch = r#""epoch":"0123456789abcdef","offset":7"#;
+        expect(&format!(r#"{{"type":"joined","id":"i","channel":"c",{epoch}{rest}}}"#), |out| {
+            joined(out, Some(&id("i")), "c", (0x0123_4567_89ab_cdef, 7), recovery)
+        });
+    }
+    expect(r#"{"type":"published","id":"i","channel":"c","offset":7}"#, |out| {
+        published(out, Some(&id("i")), "c", 7, false)
+    });
+    expect(r#"{"type":"published","channel":"c","offset":7,"timeout":true}"#, |out| {
+        published(out, None, "c", 7, true)
+    });
+    expect(r#"{"type":"left","id":"i","channel":"c"}"#, |out| left(out, Some(&id("i")), "c"));
+    expect(r#"{"type":"gap","channel":"c","from":3,"to":9}"#, |out| gap(out, "c", 3, 9));
+    expect(
+        r#"{"type":"error","channel":"c","code":"forbidden","message":"not allowed for this identity"}"#,
+        |out| channel_error(out, "c", Reject::Forbidden),
     );
 }

@@ -42,6 +42,7 @@ pub const GOLDEN: &[(&str, &str)] = &[
     (r#"{"type":"presence.leave","room":"doc"}"#, "leave doc"),
     (r#"{"type":"presence.list","room":"doc"}"#, r#"list doc after "" 100"#),
     (r#"{"type":"presence.list","room":"doc","after":"user:a","limit":7}"#, r#"list doc after "user:a" 7"#),
+    (r#"{"type":"disconnect","id":5,"user":"u1"}"#, "disconnect u1"),
     (r#"{"type":"write","ops":[]}"#, "write memory 0"),
     (
         r#"{"type":"write","id":7,"ack":"durable","ops":[{"map":"todos","key":"t1","op":"set","value":{"done":false},"at":"1700000000000:3:n-1","ttl_ms":60000},{"map":"todos","key":"t2","op":"delete"},{"map":"tags","key":"t1","op":"add","value":"urgent"},{"map":"tags","key":"t1","op":"remove","tags":["1:0:a","x"]},{"map":"views","key":"t1","op":"increment","by":1}]}"#,

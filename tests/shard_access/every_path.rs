@@ -10,15 +10,19 @@ use data_encoding::BASE64;
 
 use crate::host::Host;
 
-const RULES: &str = "[[rule]]\nallow = [\"all\"]\nmaps = [\"open\", \"open:**\", \"room:open\"]";
+const RULES: &str = "[[rule]]\nallow = [\"all\"]\nmaps = [\"open\", \"open:**\", \"room:open\", \"channel:open\", \"user:open\"]";
 const USER: &str = "{'sub':'u'}";
 const FORBIDDEN: [&str; 2] = ["\"forbidden\"", "Permission denied"];
 
 /// Type of the message or `op` of the operation, and the message, in which a map is called MAP.
-const NATIVE: [(&str, &str); 12] = [
+const NATIVE: [(&str, &str); 16] = [
+    ("join", r#"{"type":"join","id":1,"channel":"MAP"}"#),
+    ("publish", r#"{"type":"publish","id":1,"channel":"MAP","data":1}"#),
+    ("history", r#"{"type":"history","id":1,"channel":"MAP"}"#),
     ("read", r#"{"type":"read","id":1,"map":"MAP","keys":["k"]}"#),
     ("subscribe", r#"{"type":"subscribe","id":1,"map":"MAP"}"#),
     ("digest", r#"{"type":"digest","id":1,"map":"MAP"}"#),
+    ("disconnect", r#"{"type":"disconnect","id":1,"user":"MAP"}"#),
     ("set", r#"{"type":"write","id":1,"ops":[{"op":"set","map":"MAP","key":"k","value":1}]}"#),
     ("delete", r#"{"type":"write","id":1,"ops":[{"op":"delete","map":"MAP","key":"k"}]}"#),
     ("add", r#"{"type":"write","id":1,"ops":[{"op":"add","map":"MAP:or","key":"k","value":1,"tag":"t"}]}"#),
@@ -30,7 +34,7 @@ const NATIVE: [(&str, &str); 12] = [
     ("presence.list", r#"{"type":"presence.list","id":1,"room":"MAP"}"#),
 ];
 /// Those that ask for nothing, or are tried by their operations.
-const NATIVE_FREE: [&str; 5] = ["write", "ping", "unsubscribe", "auth", "presence.leave"];
+const NATIVE_FREE: [&str; 6] = ["write", "ping", "unsubscribe", "auth", "leave", "presence.leave"];
 
 const SYNCKIT: [(&str, &str); 9] = [
     ("Subscribe", r#"{"type":"subscribe","id":"i","timestamp":1,"documentId":"MAP"}"#),
@@ -55,10 +59,15 @@ const SYNCKIT: [(&str, &str); 9] = [
 const SYNCKIT_FREE: [&str; 3] = ["Auth", "Ping", "Nothing"];
 
 /// Commands, and the messages above that come to them; those without end something of the caller's own, or say what it has.
-const COMMANDS: [(&str, &[&str]); 16] = [
+const COMMANDS: [(&str, &[&str]); 21] = [
+    ("join_channel", &["join"]),
+    ("publish_in_channel", &["publish"]),
+    ("channel_history", &["history"]),
+    ("leave_channel", &[]),
     ("write", &["set", "delete", "add", "remove", "increment", "Delta", "Chunk"]),
     ("read", &["read"]),
     ("digest", &["digest"]),
+    ("dismiss", &["disconnect"]),
     ("subscribe", &["subscribe", "Subscribe", "SyncRequest"]),
     ("publish", &["DeltaBatch"]),
     ("watch_presence", &["AwarenessSubscribe"]),
@@ -105,12 +114,13 @@ fn nothing_is_left_out() {
     let quoted = ("b\"", "\" =>");
     let mut types = names("dialect/native/message/request.rs", ("type is missing", "}"), quoted);
     types.extend(names("dialect/native/message/presence.rs", ("match name {", "}"), quoted));
+    types.extend(names("dialect/native/message/channel.rs", ("Fields::of(message)", "}"), quoted));
     types.extend(names("dialect/native/message/op.rs", ("b\"subtracted\"", "nowhere"), quoted));
     assert_eq!(types, set(NATIVE.map(|(name, _)| name).into_iter().chain(NATIVE_FREE)));
     let said = names("dialect/synckit/message.rs", ("pub enum Said", "}"), ("", ","));
     assert_eq!(said, set(SYNCKIT.map(|(name, _)| name).into_iter().chain(SYNCKIT_FREE)));
-    let files = ["mod", "presence"].map(|file| source(&format!("shard/commands/{file}.rs")));
-    let text = files.concat();
+    let text =
+        ["mod", "presence", "channels"].map(|file| source(&format!("shard/commands/{file}.rs"))).concat();
     let commands = text.split("pub fn ").skip(1).filter(|function| {
         function.split(" {\n").next().is_some_and(|signature| signature.contains("caller: Caller"))
     });

@@ -6,6 +6,7 @@
 
 #[path = "../believing_desk/mod.rs"]
 mod believing_desk;
+mod channels;
 #[path = "../client_frames/mod.rs"]
 #[allow(dead_code, reason = "others take texts alone")]
 mod client_frames;

@@ -213,7 +213,10 @@ impl World {
     pub fn check_gauges(&self) {
         for (index, node) in self.nodes.iter().enumerate() {
             let (kept, counted) = (node.shard.metrics_now(), node.shard.recounted());
-            let gauges = |of: &Metrics| [of.presence_rooms, of.presence_members, of.outbox_bytes, of.maps];
+            let gauges = |of: &Metrics| {
+                let channels = [of.channels, of.channel_messages, of.channel_bytes];
+                ([of.presence_rooms, of.presence_members, of.outbox_bytes, of.maps], channels)
+            };
             assert_eq!(gauges(&kept), gauges(&counted), "of shard {index}");
         }
     }

@@ -64,22 +64,26 @@ fn a_list_is_read_a_page_at_a_time_and_has_everybody_once() {
         let clients: Vec<Client> =
             users.iter().enumerate().map(|(n, user)| join(&mut world, n % shards, user).0).collect();
         clients.iter().for_each(|&client| drop(told(&mut world, client)));
-        let reader = connect(&mut world, shards - 1, "");
-        let (mut after, mut found, mut pages) = (String::new(), Vec::new(), 0);
-        loop {
-            let message =
-                format!("{{'type':'presence.list','id':{pages},'room':'doc','after':'{after}','limit':10}}");
-            let answer = ask(&mut world, reader, &message);
-            assert_eq!((&answer[0]["type"], &answer[0]["id"]), (&json!("presence.list"), &json!(pages)));
-            let names = answer[0]["members"].as_array().unwrap();
-            found.extend(names.iter().map(|entry| entry["user"].as_str().unwrap().to_owned()));
-            after = names.last().unwrap()["member"].as_str().unwrap().to_owned();
-            pages += 1;
-            if answer[0]["more"] == false {
-                break;
+        for shard in 0..shards {
+            let reader = connect(&mut world, shard, "");
+            let (mut after, mut found, mut pages) = (String::new(), Vec::new(), 0);
+            loop {
+                let message = format!(
+                    "{{'type':'presence.list','id':{pages},'room':'doc','after':'{after}','limit':10}}"
+                );
+                let answer = ask(&mut world, reader, &message);
+                assert_eq!((&answer[0]["type"], &answer[0]["id"]), (&json!("presence.list"), &json!(pages)));
+                let names = answer[0]["members"].as_array().unwrap();
+                found.extend(names.iter().map(|entry| entry["user"].as_str().unwrap().to_owned()));
+                after = names.last().unwrap()["member"].as_str().unwrap().to_owned();
+                pages += 1;
+                if answer[0]["more"] == false {
+                    break;
+                }
             }
+            assert_eq!((&found, pages), (&users, 3));
         }
-        assert_eq!((found, pages), (users, 3));
+        let reader = connect(&mut world, shards - 1, "");
         let empty = ask(&mut world, reader, "{'type':'presence.list','id':9,'room':'nobody'}");
         assert_eq!(
             empty,

@@ -9,6 +9,7 @@ mod absorbing;
 mod admission;
 mod backpressure;
 mod cancelling;
+mod channels;
 mod clearing;
 mod clearing_stored;
 #[path = "../client_frames/mod.rs"]

@@ -30,6 +30,7 @@ mod rest;
 mod revoked;
 mod scenario;
 mod service;
+mod talk;
 mod trace;
 mod world;
 
@@ -67,6 +68,7 @@ struct Outcome {
     disk: disk::Counts,
     storage: service::Counts,
     desk: desk::Counts,
+    talk: talk::Counts,
 }
 
 impl Outcome {
@@ -90,6 +92,7 @@ impl Outcome {
         self.disk.add(&other.disk);
         self.storage.add(&other.storage);
         self.desk.add(&other.desk);
+        self.talk.add(&other.talk);
     }
 }
 
@@ -184,6 +187,7 @@ fn run(seed: u64) -> Outcome {
         disk: world.disk.counts(),
         storage: world.service.as_ref().map(|service| service.counts).unwrap_or_default(),
         desk: world.desk.as_ref().map(|desk| desk.counts).unwrap_or_default(),
+        talk: world.oracle.talk.counts,
     };
     let metrics = world.nodes.iter().map(|node| node.shard.metrics_now());
     for metrics in metrics.chain([world.retired]) {

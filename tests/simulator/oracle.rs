@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::client::TIE_TAG;
 use crate::replica::{Cell, Replica, Stamp};
 use crate::scenario::MapSpec;
+use crate::talk::Talk;
 
 /// What was promised at one moment.
 pub struct Snapshot {
@@ -44,6 +45,8 @@ pub struct Oracle {
     /// Of `acked`, those of SyncKit's clients.
     pub acked_synckit: u64,
     pub ambiguous: u64,
+    /// What was said in channels.
+    pub talk: Talk,
 }
 
 /// See the module.

@@ -115,6 +115,7 @@ impl World {
         for node in self.nodes.drain(..) {
             self.retired.add(&node.shard.metrics_now());
         }
+        self.oracle.talk.ended();
         self.disk.crash(crash);
         self.now_us += self.random.pick(&[1_000, 30_000, 2_000_000]);
         if !self.is_calm && self.random.per_mille(200) {

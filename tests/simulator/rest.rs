@@ -148,6 +148,10 @@ impl World {
         let watched: usize = self.clients.iter().map(|client| client.subscriptions()).sum();
         assert_eq!(held, watched as u64, "subscriptions are lost or left over");
         self.check_rooms();
+        let members: u64 = self.nodes.iter().map(|node| node.shard.metrics_now().channel_members).sum();
+        let joined: usize = self.clients.iter().map(|client| client.talking.count()).sum();
+        assert_eq!(members, joined as u64, "members of channels are lost or left over");
+        self.clients.iter().for_each(|client| client.check_talk(&self.oracle.talk));
         if self.desk.is_some() {
             self.check_users();
         }

@@ -1,6 +1,6 @@
 //! What one seed makes of the world: how many shards and clients, how small the limits, how often what fails.
 
-use annulus::config::{Coalesce, Config, DialectPath, Fsync, Presence};
+use annulus::config::{ChannelBounds, Coalesce, Config, DialectPath, Fsync, Presence};
 
 use crate::random::Random;
 
@@ -201,6 +201,11 @@ impl Scenario {
         self.storage.is_none() && self.config.subscriptions_max >= self.maps.len() && self.jumps == 0
     }
 
+    /// Whether a message may be asked to be on disk before it is answered.
+    pub fn keeps_durable_channels(&self) -> bool {
+        self.config.channel_history.is_durable && self.storage.is_some() && self.config.offers_durable
+    }
+
     /// Whether a crash while nothing moves loses nothing.
     pub fn keeps_all_at_rest(&self) -> bool {
         self.storage.as_ref().is_some_and(|spec| spec.fsync != Fsync::Never)
@@ -272,6 +277,12 @@ fn config(random: &mut Random, clients: usize, shards: usize, maps: usize) -> Co
         ]),
         outbox_soft_bytes: soft_bytes,
         outbox_hard_bytes: hard_bytes,
+        channel_history: ChannelBounds {
+            messages: random.pick(&[0, 3, 30, 1_000]),
+            bytes: random.pick(&[1_500, 1 << 20, 1 << 20]),
+            ttl_ms: random.pick(&[300, 3_600_000, 3_600_000]),
+            is_durable: random.per_mille(500),
+        },
         ack_timeout_ms: random.pick(&[50, 5_000, 5_000]),
         drain_ms: 2_000,
         presence: Presence {

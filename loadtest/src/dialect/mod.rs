@@ -3,6 +3,7 @@
 //! Whatever the dialect, an answer is read into a [`Message`] as the native one names things: a SyncKit document is a
 //! map, its fields are keys.
 
+mod channel;
 pub mod synckit;
 
 use clap::ValueEnum;
@@ -22,13 +23,15 @@ pub enum Dialect {
     /// That of the SyncKit SDK.
     #[value(name = "synckit")]
     SyncKit,
+    /// Protocol v1, where a channel stands for a map, and a message for a write.
+    Channels,
 }
 
 impl Dialect {
     /// Path of the upgrade. `native`: the path of the native dialect.
     pub fn path(self, native: &str) -> &str {
         match self {
-            Self::Native => native,
+            Self::Native | Self::Channels => native,
             Self::SyncKit => synckit::PATH,
         }
     }
@@ -36,14 +39,14 @@ impl Dialect {
     /// The frames that carry its messages, both ways.
     pub fn frame_kind(self) -> Kind {
         match self {
-            Self::Native => Kind::Text,
+            Self::Native | Self::Channels => Kind::Text,
             Self::SyncKit => Kind::Binary,
         }
     }
 
     /// Whether the server speaks first.
     pub fn is_greeted(self) -> bool {
-        self == Self::Native
+        self != Self::SyncKit
     }
 
     /// Whether who writes to a map is subscribed to it by that, and sent its own changes.
@@ -56,6 +59,7 @@ impl Dialect {
         match self {
             Self::Native => 'n',
             Self::SyncKit => 's',
+            Self::Channels => 'c',
         }
     }
 
@@ -64,6 +68,7 @@ impl Dialect {
         match self {
             Self::Native => scenario.to_owned(),
             Self::SyncKit => format!("{scenario} in synckit"),
+            Self::Channels => format!("{scenario} in channels"),
         }
     }
 
@@ -72,8 +77,11 @@ impl Dialect {
     /// # Errors
     /// [`Failure::Setup`].
     pub fn check_level(self, level: AckLevel) -> Result<(), Failure> {
-        if self == Self::SyncKit && level != AckLevel::default() {
-            return Err(Failure::Setup(format!("--ack {}: acks of SyncKit have no levels", level.name())));
+        if self != Self::Native && level != AckLevel::default() {
+            return Err(Failure::Setup(format!(
+                "--ack {}: only writes of the native dialect ask for it",
+                level.name()
+            )));
         }
         Ok(())
     }
@@ -82,7 +90,7 @@ impl Dialect {
 /// For a scenario that speaks several.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DialectOptions {
-    /// Dialect: native or synckit. Several, such as native,synckit, run one after the other on the same server, and are
+    /// Dialect: native, synckit or channels. Several, such as native,synckit, run one after the other on the same server, and are
     /// compared with native
     #[arg(
         long,
@@ -116,6 +124,7 @@ pub fn compare(dialects: &[Dialect], outcomes: &mut [Outcome]) {
 pub enum Codec {
     Native(Request),
     SyncKit(synckit::Request),
+    Channels(channel::Request),
 }
 
 impl Codec {
@@ -124,6 +133,7 @@ impl Codec {
         match dialect {
             Dialect::Native => Self::Native(Request::asking(ack)),
             Dialect::SyncKit => Self::SyncKit(synckit::Request::default()),
+            Dialect::Channels => Self::Channels(channel::Request::default()),
         }
     }
 
@@ -131,6 +141,7 @@ impl Codec {
         match self {
             Self::Native(_) => Dialect::Native,
             Self::SyncKit(_) => Dialect::SyncKit,
+            Self::Channels(_) => Dialect::Channels,
         }
     }
 
@@ -138,7 +149,7 @@ impl Codec {
     pub fn is_acked(&self) -> bool {
         match self {
             Self::Native(request) => request.ack() != AckLevel::None,
-            Self::SyncKit(_) => true,
+            Self::SyncKit(_) | Self::Channels(_) => true,
         }
     }
 
@@ -146,6 +157,7 @@ impl Codec {
         match self {
             Self::Native(request) => request.ping(id),
             Self::SyncKit(request) => request.ping(),
+            Self::Channels(request) => request.ping(id),
         }
     }
 
@@ -160,6 +172,7 @@ impl Codec {
                 }
             }
             Self::SyncKit(request) => request.subscribe(id, map),
+            Self::Channels(request) => request.join(id, map, echo),
         }
     }
 
@@ -168,6 +181,7 @@ impl Codec {
         match self {
             Self::Native(request) => request.write(id, values, sets),
             Self::SyncKit(request) => request.write(id, values, sets),
+            Self::Channels(request) => request.publish(id, values, sets),
         }
     }
 
@@ -177,6 +191,7 @@ impl Codec {
         match self {
             Self::Native(_) => Message::read(message),
             Self::SyncKit(_) => synckit::read(message),
+            Self::Channels(_) => channel::read(message),
         }
     }
 
@@ -185,6 +200,7 @@ impl Codec {
         match self {
             Self::Native(_) => message.starts_with(br#"{"type":"change","#),
             Self::SyncKit(_) => message.first() == Some(&synckit::DELTA),
+            Self::Channels(_) => message.starts_with(channel::MESSAGE),
         }
     }
 
@@ -195,8 +211,10 @@ impl Codec {
     pub fn expect_ack(&self, message: &Message<'_>, id: u64, ops: u64) -> Result<(), Failure> {
         match self {
             Self::Native(request) => message.expect_ack(id, ops, request.ack()),
-            Self::SyncKit(_) if message.kind == b"ack" && message.id == Some(id) => Ok(()),
-            Self::SyncKit(_) => {
+            Self::SyncKit(_) | Self::Channels(_) if message.kind == b"ack" && message.id == Some(id) => {
+                Ok(())
+            }
+            Self::SyncKit(_) | Self::Channels(_) => {
                 let kind = excerpt(message.kind);
                 Err(Failure::Wrong(format!("waited for ack {id}, got {kind} {:?}", message.id)))
             }
@@ -207,7 +225,7 @@ impl Codec {
     pub fn is_pong_of(&self, message: &Message<'_>, id: u64) -> bool {
         message.kind == b"pong"
             && match self {
-                Self::Native(_) => message.id == Some(id),
+                Self::Native(_) | Self::Channels(_) => message.id == Some(id),
                 Self::SyncKit(_) => true,
             }
     }

@@ -103,6 +103,11 @@ fn run_part(
     // One letter for the level: maps of all levels have names of the same length.
     let map = format!("write-{}-{}", bench.run, &level.name()[..1]);
     let (maps, prover) = match dialect {
+        Dialect::Channels => {
+            return Err(Failure::Setup(
+                "--dialect channels: nothing of what is published can be read key by key".to_owned(),
+            ));
+        }
         Dialect::Native => (vec![map], None),
         Dialect::SyncKit => {
             let prover = fleet.open(1, Dialect::Native, bench.timing.timeout_ns)?.start;

@@ -7,6 +7,7 @@ use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::action::Actions;
+use super::channels::ChannelEntry;
 use super::condition::{BadCondition, Condition};
 use super::known::LooksAt;
 use super::pattern::{BadPattern, Template};
@@ -24,6 +25,8 @@ struct File {
     role: Vec<RoleEntry>,
     #[serde(default)]
     rule: Vec<RuleEntry>,
+    #[serde(default)]
+    channel: Vec<ChannelEntry>,
     #[serde(default)]
     limits: BTreeMap<Box<str>, Rates>,
 }
@@ -51,7 +54,7 @@ struct RuleEntry {
 pub enum BadRules {
     #[error("it has more than {RULES_BYTES_MAX} bytes")]
     TooLong,
-    #[error("it has more than {RULES_MAX} rules")]
+    #[error("it has more than {RULES_MAX} rules, or entries about channels")]
     TooMany,
     #[error("{0}")]
     Syntax(String),
@@ -67,6 +70,8 @@ pub enum BadRules {
     Pattern { rule: usize, text: String, error: BadPattern },
     #[error("rule {rule}: when: {error}")]
     Condition { rule: usize, error: BadCondition },
+    #[error("channel {entry}: {what}")]
+    Channel { entry: usize, what: &'static str },
     #[error("[limits.{role}]: there is no such role; name it with [[role]]")]
     LimitsOfNobody { role: Box<str> },
     #[error("[limits.anonymous]: anonymous is no user; --connection-rates and --address-rates limit it")]
@@ -83,7 +88,7 @@ impl Rules {
             return Err(BadRules::TooLong);
         }
         let file: File = toml::from_str(text).map_err(|error| BadRules::Syntax(error.to_string()))?;
-        if file.rule.len() > RULES_MAX {
+        if file.rule.len().max(file.channel.len()) > RULES_MAX {
             return Err(BadRules::TooMany);
         }
         if !file.role.iter().all(|role| (1..=ROLE_BYTES_MAX).contains(&role.name.len())) {
@@ -105,9 +110,11 @@ impl Rules {
             }
         });
         let limits = limits.collect::<Result<_, _>>()?;
+        let numbered = file.channel.into_iter().zip(1..);
+        let channels = numbered.map(|(entry, place)| entry.compile(place)).collect::<Result<_, _>>()?;
         let rules: Vec<Rule> = rules;
         let looks_at = LooksAt::of(&rules);
-        Ok(Self { rules, digest: xxh3_64(text.as_bytes()), limits, looks_at })
+        Ok(Self { rules, digest: xxh3_64(text.as_bytes()), limits, channels, looks_at })
     }
 }
 

@@ -6,6 +6,7 @@
 //! Denials win over permissions, and nothing is allowed that no rule allows. A condition without an answer denies.
 
 mod action;
+mod channels;
 mod condition;
 mod explain;
 mod fields;
@@ -35,6 +36,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::{Asker, Identity};
 use crate::config::Rates;
+use channels::ChannelRule;
 use fields::Names;
 use known::{Known, LooksAt};
 
@@ -51,6 +53,8 @@ pub struct Rules {
     digest: u64,
     /// Rates of roles, of those that have some.
     limits: BTreeMap<Box<str>, Rates>,
+    /// What channels keep; the first that is about one counts.
+    channels: Vec<ChannelRule>,
     /// What of somebody any of them looks at.
     looks_at: LooksAt,
 }

@@ -90,6 +90,17 @@ impl Template {
         })
     }
 
+    /// The pattern that it is for everybody; `None` if it is another for each.
+    pub fn fixed(&self) -> Option<Pattern> {
+        let pieces = self.0.iter().map(|piece| match piece {
+            Piece::Text(text) => Some(Matched::Text(text.clone())),
+            Piece::Star => Some(Matched::Star),
+            Piece::Globstar => Some(Matched::Globstar),
+            Piece::Of(_) => None,
+        });
+        pieces.collect::<Option<Box<[_]>>>().map(Pattern)
+    }
+
     /// The pattern for one who asks; `None` if that has nothing to put in, or something that is more than a segment or none.
     pub fn of(&self, asker: &Asker<'_>) -> Option<Pattern> {
         let mut pieces: Vec<Matched> = Vec::with_capacity(self.0.len());

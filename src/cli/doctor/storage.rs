@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Check;
 use crate::cli::Serve;
-use crate::cli::quantity::Bytes;
+use crate::config::Bytes;
 use crate::config::{Fsync, StorageConfig};
 use crate::io::Clock;
 use crate::io::volume::{self, VolumeKind};

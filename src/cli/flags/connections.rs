@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{HEARTBEAT_MS, HOUR_MS, at_least_one};
 use crate::cli::networks::NetworkList;
-use crate::cli::quantity::Bytes;
 use crate::cli::values::parse_origin;
+use crate::config::Bytes;
 use crate::config::{AllowedOrigin, Config, Rates};
 
 /// What becomes of a message over the rate.

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum, value_parser};
 use serde::{Serialize, Serializer};
 
 use super::HOUR_MS;
-use crate::cli::quantity::{Bytes, Span};
 use crate::cli::values::parse_data_mode;
+use crate::config::{Bytes, Span};
 use crate::config::{Config, DataMode};
 use crate::limits;
 

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum, value_parser};
 use serde::Serialize;
 
 use super::at_least_one;
-use crate::cli::quantity::Bytes;
+use crate::config::Bytes;
 use crate::config::Config;
 
 /// A named choice of the three coalescing flags.

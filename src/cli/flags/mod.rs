@@ -4,6 +4,7 @@
 //! Invariant: each flag has a variable `ANNULUS_<NAME>` and a topic; a test walks the command and holds that.
 //! Defaults are those of [`crate::config::Config::default`], so that tests and the command start from the same server.
 
+mod channels;
 mod connections;
 mod data;
 mod delivery;
@@ -28,6 +29,7 @@ use clap::{Args, Parser};
 use serde::Serialize;
 
 use super::action::Action;
+use channels::Channels;
 use connections::Connections;
 use delivery::Delivery;
 use listening::Listening;
@@ -64,6 +66,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     pub delivery: Delivery,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub channels: Channels,
     #[command(flatten)]
     #[serde(flatten)]
     pub synckit: SyncKit,

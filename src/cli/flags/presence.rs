@@ -3,8 +3,8 @@
 use clap::{Args, value_parser};
 use serde::Serialize;
 
-use crate::cli::quantity::Bytes;
 use crate::config;
+use crate::config::Bytes;
 use crate::limits::{PRESENCE_FULL_MAX_CEILING, PRESENCE_GRACE_MS_MAX};
 
 #[derive(Debug, Args, Serialize)]

@@ -6,8 +6,8 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use serde::Serialize;
 
-use crate::cli::quantity::Bytes;
 use crate::cli::values::parse_dialect_path;
+use crate::config::Bytes;
 use crate::config::{Config, DialectPath};
 use crate::dialect::synckit;
 

@@ -4,16 +4,18 @@
 //! message/      what clients say          operations.rs  a write's operations, ready for their owners
 //! encode/       what the server says      requests.rs    messages to commands of the shard
 //! strict.rs     what is probably a slip   faulty.rs      what can be read of a message that cannot be read whole
+//! channels.rs   what is said in channels
 //! slips.rs      refuses a slip            plain.rs       the usual write, read without the parser
 //! presence.rs   who is in a room
 //! ```
 //!
-//! order: mod → requests → faulty → { plain, slips, operations, presence } → { strict, encode, message }
+//! order: mod → requests → { faulty, channels, presence } → { plain, slips, operations } → { strict, encode, message }
 
 pub mod encode;
 pub mod message;
 pub mod plain;
 
+mod channels;
 mod faulty;
 mod operations;
 mod presence;
@@ -25,7 +27,7 @@ pub use operations::Operations;
 
 use crate::mesh::{Entry, EntryState, Gathered};
 use crate::shard::Caller;
-use crate::shard::{About, Change, Dialect, Event, MessageKind, Now, Session, Shard};
+use crate::shard::{About, Change, ChannelMessage, Dialect, Event, MessageKind, Now, Session, Shard};
 use crate::wire::{Close, Payload, Reject};
 
 /// See the module.
@@ -69,6 +71,7 @@ impl Dialect for Native {
             }
             Event::Rejected { ticket, reject } => encode::error(out, ticket, reject),
             Event::Authenticated { ticket, identity } => encode::authenticated(out, ticket, identity),
+            Event::Dismissed { ticket, connections } => encode::disconnected(out, ticket, connections),
             Event::Expiring { expires_ms } => encode::expiring(out, expires_ms),
             Event::Digest { ticket, map, entries, hash } => encode::digest(out, ticket, map, entries, hash),
             Event::Entries { ticket, map, entries } => {
@@ -88,6 +91,14 @@ impl Dialect for Native {
             Event::People { ticket, room, people, has_more } => {
                 encode::room_list(out, ticket, room, people, has_more);
             }
+            Event::Joined { ticket, channel, epoch, offset, recovery } => {
+                encode::joined(out, ticket, channel, (epoch, offset), recovery);
+            }
+            Event::Placed { ticket, channel, offset, timeout } => {
+                encode::published(out, ticket, channel, offset, timeout);
+            }
+            Event::History { ticket, channel, history } => encode::history(out, ticket, channel, history),
+            Event::Gap { channel, from, to } => encode::gap(out, channel, from, to),
             // Nobody who speaks this watches a room as others do.
             Event::Members { .. } => {}
         });
@@ -100,12 +111,17 @@ impl Dialect for Native {
             encode::text_frame(out, |out| match about {
                 About::Map(map) => encode::map_error(out, map, Reject::Forbidden),
                 About::Room(room) => encode::room_error(out, room, Reject::Forbidden),
+                About::Channel(channel) => encode::channel_error(out, channel, Reject::Forbidden),
             });
         });
     }
 
     fn gathered(&self, room: &str, gathered: Gathered<&[u8]>, out: &mut Vec<u8>) {
         encode::text_frame(out, |out| encode::room_news(out, room, gathered));
+    }
+
+    fn channel_message(&self, message: ChannelMessage<'_>, out: &mut Vec<u8>) {
+        encode::text_frame(out, |out| encode::channel_message(out, message));
     }
 
     fn change(&self, change: Change<'_>, _: &Session, out: &mut Vec<u8>) {

@@ -1,5 +1,6 @@
 //! From messages to the commands each one asks for.
 
+use super::channels;
 use super::encode::{self, text_frame};
 use super::faulty;
 use super::message::{Message, Request};
@@ -30,7 +31,7 @@ pub fn greet(shard: &mut Shard, caller: Caller, is_strict: bool) {
         acks: if shard.may_wait_for_disk() { &["none", "memory", "durable"] } else { &["none", "memory"] },
         heartbeat_ms: config.heartbeat_ms,
         strict: is_strict,
-        features: &["presence"],
+        features: &["presence", "channels"],
         limits: encode::Limits {
             message_bytes: config.message_bytes_max,
             subscriptions: config.subscriptions_max,
@@ -132,6 +133,8 @@ fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request:
         }
         Request::Digest { map } => shard.digest(caller, ticket, map),
         Request::Presence(request) => presence::carry_out(shard, caller, ticket, request),
+        Request::Disconnect { user } => shard.dismiss(caller, ticket, user),
+        Request::Channel(request) => channels::carry_out(shard, caller, ticket, request),
         Request::Auth { token } => shard.authenticate(caller, ticket, token),
     }
 }

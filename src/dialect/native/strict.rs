@@ -30,6 +30,11 @@ const REQUESTS: Kinds = &[
     ("presence.update", &["room", "state"]),
     ("presence.leave", &["room"]),
     ("presence.list", &["room", "after", "limit"]),
+    ("disconnect", &["user"]),
+    ("join", &["channel", "since"]),
+    ("leave", &["channel"]),
+    ("publish", &["channel", "data", "ack", "echo"]),
+    ("history", &["channel", "before", "limit"]),
 ];
 const OPERATIONS: Kinds = &[
     ("set", &["value", "at", "ttl_ms"]),

@@ -154,12 +154,17 @@ impl Dialect for SyncKit {
             Event::Acked { .. }
             | Event::Rejected { .. }
             | Event::Authenticated { ticket: None, .. }
+            | Event::Dismissed { .. }
             | Event::Expiring { .. }
             | Event::Entries { .. }
             | Event::Gathered { .. }
             | Event::MemberUpdated { .. }
             | Event::People { .. }
-            | Event::Digest { .. } => {}
+            | Event::Digest { .. }
+            | Event::Joined { .. }
+            | Event::Placed { .. }
+            | Event::History { .. }
+            | Event::Gap { .. } => {}
         }
     }
 
@@ -183,7 +188,11 @@ impl Dialect for SyncKit {
 
     fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {
         about.end(shard, caller);
-        let (About::Map(document) | About::Room(document)) = about;
+        let document = match about {
+            About::Map(document) | About::Room(document) => document,
+            // Nobody who speaks this is in a channel.
+            About::Channel(_) => return,
+        };
         if let About::Map(_) = about {
             documents::leave(shard, caller, document);
         }

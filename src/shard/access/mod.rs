@@ -71,6 +71,7 @@ pub struct Regranted {
     pub subscriptions: usize,
     pub watches: usize,
     pub stays: usize,
+    pub channels: usize,
     /// Whether the members that it has set are.
     pub members: bool,
 }
@@ -192,6 +193,7 @@ impl Access {
             subscriptions: usize::MAX,
             watches: usize::MAX,
             stays: usize::MAX,
+            channels: usize::MAX,
             members: true,
         });
     }
@@ -259,6 +261,11 @@ impl Access {
     /// Whether a grant allows to be in a room, and to know who is.
     pub fn may_be_in(&mut self, turn: &mut Turn, grant: GrantId, room: &str) -> bool {
         grant == GrantId::EVERYTHING || self.may(turn, grant, Action::Presence, &room_name(room))
+    }
+
+    /// Whether a grant allows something in a channel.
+    pub fn may_in_channel(&mut self, turn: &mut Turn, grant: GrantId, action: Action, channel: &str) -> bool {
+        grant == GrantId::EVERYTHING || self.may(turn, grant, action, &format!("channel:{channel}"))
     }
 
     /// Another standing is in force: every connection is looked at again.

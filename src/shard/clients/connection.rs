@@ -1,11 +1,12 @@
 //! One client: a slot of the shard's connection table.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::joined::JoinedChannels;
 use super::own_members::OwnMembers;
 use super::rate::Window;
+use super::seldom::Seldom;
 use super::timers::Timer;
 use super::unread::Unread;
 use crate::auth::Principal;
@@ -165,6 +166,8 @@ pub struct Connection {
     pub watches: Option<Box<Watches>>,
     /// Rooms of `/v1` that it is in or hears of; `None`: none.
     pub stays: Option<Box<Stays>>,
+    /// Channels that it is in.
+    pub joined: JoinedChannels,
     /// Members it has set, which are removed when it is gone.
     pub members: OwnMembers,
     /// Requests of it that wait for other shards, bytes that they take wherever they wait, and bytes that their answers
@@ -173,7 +176,7 @@ pub struct Connection {
     pub request_bytes: usize,
     pub owed_bytes: usize,
     /// Reads whose answers are too long to be made while others are owed, oldest first. They come next.
-    pub long_reads: VecDeque<ReplyTo>,
+    pub long_reads: Seldom<ReplyTo>,
     /// In line to be looked at, as there may be room for one of them.
     pub may_read_on: bool,
     pub bad_messages: u32,
@@ -234,11 +237,12 @@ impl Connection {
             subscriptions: Vec::new(),
             watches: None,
             stays: None,
+            joined: JoinedChannels::default(),
             members: OwnMembers::default(),
             requests_pending: 0,
             request_bytes: 0,
             owed_bytes: 0,
-            long_reads: VecDeque::new(),
+            long_reads: Seldom::default(),
             may_read_on: false,
             bad_messages: 0,
             slowed_until_ms: 0,
@@ -310,7 +314,7 @@ impl Connection {
     pub fn holds_anything(&self) -> bool {
         let has_stays = self.stays.as_ref().is_some_and(|stays| !stays.slots.is_empty());
         let has_members = !(self.watches().is_empty() && self.members.is_empty());
-        has_stays || has_members || !self.subscriptions.is_empty()
+        has_stays || has_members || !(self.subscriptions.is_empty() && self.joined.is_empty())
     }
 
     /// Whether frames may still be queued for it.

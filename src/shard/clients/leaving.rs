@@ -33,6 +33,7 @@ pub enum Held {
         stay: u32,
         is_final: bool,
     },
+    Channel(u32),
     Members(Vec<OwnMember>),
 }
 
@@ -45,6 +46,8 @@ pub enum End {
     Failed,
     /// It has not: a newer session of its user takes its place.
     Displaced,
+    /// It has not: somebody who may has said that it has to go.
+    Dismissed,
 }
 
 impl Clients {
@@ -113,6 +116,9 @@ impl Clients {
             && let Some(stay) = stays.slots.pop()
         {
             return Some(Held::Stay { stay, is_final: stays.are_final });
+        }
+        if let Some(member) = connection.joined.pop() {
+            return Some(Held::Channel(member));
         }
         let members = connection.members.take_some(MEMBERS_AT_ONCE);
         self.member_gone(members.iter().map(OwnMember::names_bytes).sum());

@@ -6,12 +6,14 @@
 mod admission;
 mod connection;
 mod debts;
+mod joined;
 mod leaving;
 mod log;
 mod own_members;
 mod pauses;
 mod paying;
 mod rate;
+mod seldom;
 mod sessions;
 mod telling;
 mod timers;

@@ -20,6 +20,17 @@ impl Clients {
         }
     }
 
+    /// Appends a frame in the words of the dialect of `id`.
+    pub fn send_as(
+        &mut self,
+        id: ConnectionId,
+        now: Now,
+        write: impl FnOnce(&'static dyn Dialect, &mut Vec<u8>),
+    ) {
+        let dialect = self.dialect_of(id);
+        self.send(id, now, |out| write(dialect, out));
+    }
+
     /// Like [`Self::send`] for what must not wait for company: the hello, pong, auth and error of a dialect.
     pub fn send_urgent(&mut self, id: ConnectionId, now: Now, write: impl FnOnce(&mut Vec<u8>)) {
         if let Some(connection) = self.get_mut(id) {

@@ -1,20 +1,21 @@
 //! What a dialect can have a shard do for a [`Caller`]. Each command is carried out by the part it is about.
 
+mod channels;
 mod presence;
 
-use super::access::GrantId;
-use super::allows::{ByGrant, Everything};
-use super::caller::{Asked, Caller};
-use super::clients::Clients;
-use super::turn::Turn;
-use super::{AckLevel, Ops, SetPresence, Shard, Subscribe};
 use crate::auth::rules::{Action, View};
 use crate::crdt::Time;
 use crate::mesh::Filter;
+use crate::shard::access::GrantId;
+use crate::shard::allows::{ByGrant, Everything};
+use crate::shard::caller::{Asked, Caller};
+use crate::shard::clients::Clients;
+use crate::shard::turn::Turn;
+use crate::shard::{AckLevel, Ops, SetPresence, Shard, Subscribe};
 use crate::wire::{Reject, Ticket};
 
 impl Shard {
-    /// Carries out the operations, each at the owner of its key. [`super::Event::Acked`] follows, unless `ack` is
+    /// Carries out the operations, each at the owner of its key. [`crate::shard::Event::Acked`] follows, unless `ack` is
     /// [`AckLevel::None`], which hears of what was rejected only.
     pub fn write(&mut self, caller: Caller, ticket: Option<Ticket>, ack: AckLevel, ops: impl Ops) {
         let Self { turn, clients, maps, requests, access, .. } = self;
@@ -27,7 +28,7 @@ impl Shard {
         requests.write(turn, clients, maps, (asked, ByGrant::new(access, grant)), ack, ops);
     }
 
-    /// Reads keys wherever they live; [`super::Event::Entries`] follows.
+    /// Reads keys wherever they live; [`crate::shard::Event::Entries`] follows.
     pub fn read<'k>(
         &mut self,
         caller: Caller,
@@ -41,7 +42,7 @@ impl Shard {
         requests.read(turn, clients, maps, (Asked { caller, ticket }, seen), map, keys);
     }
 
-    /// Digests a map; [`super::Event::Digest`] follows.
+    /// Digests a map; [`crate::shard::Event::Digest`] follows.
     pub fn digest(&mut self, caller: Caller, ticket: Option<Ticket>, map: &str) {
         let Self { turn, clients, maps, requests, access, .. } = self;
         match access.view(turn, caller.grant(), Action::Read, map) {
@@ -51,8 +52,8 @@ impl Shard {
         }
     }
 
-    /// Subscribes to a map: [`super::Event::Snapshot`]s follow, then changes. A second subscription of the same map takes
-    /// the place of the first. What ends it before the last snapshot has it answered with [`super::Event::Rejected`]
+    /// Subscribes to a map: [`crate::shard::Event::Snapshot`]s follow, then changes. A second subscription of the same map takes
+    /// the place of the first. What ends it before the last snapshot has it answered with [`crate::shard::Event::Rejected`]
     /// instead: [`crate::wire::Reject::Cancelled`], before the answer to what has ended it, if it has a ticket.
     pub fn subscribe(&mut self, caller: Caller, ticket: Option<Ticket>, subscribe: Subscribe<'_>) {
         let Self { turn, clients, maps, feeds, access, .. } = self;
@@ -89,7 +90,18 @@ impl Shard {
         feeds.publish(turn, clients, maps, caller, (map, body));
     }
 
-    /// Watches a room: [`super::Event::Members`] follows, then each change as [`super::Dialect::member`] puts it, those
+    /// Ends all connections of a user, on all shards, with [`Close::Dismissed`](crate::wire::Close::Dismissed);
+    /// [`crate::shard::Event::Dismissed`] follows.
+    pub fn dismiss(&mut self, caller: Caller, ticket: Option<Ticket>, user: &str) {
+        let Self { turn, clients, access, .. } = self;
+        let name = ["user:", user].concat();
+        if !access.may(turn, caller.grant(), Action::Admin, &name) {
+            return forbid(turn, clients, caller, ticket.as_ref());
+        }
+        self.ask_to_dismiss(Asked { caller, ticket }, user);
+    }
+
+    /// Watches a room: [`crate::shard::Event::Members`] follows, then each change as [`crate::shard::Dialect::member`] puts it, those
     /// made by the caller too. A second watch of the same room is only answered.
     pub fn watch_presence(&mut self, caller: Caller, ticket: Option<Ticket>, room: &str) {
         let Self { turn, clients, requests, rooms, access, .. } = self;
@@ -99,7 +111,7 @@ impl Shard {
         rooms.watch(turn, clients, requests, Asked { caller, ticket }, room);
     }
 
-    /// Ends a watch, if there is one. Nothing more is told of the room, but [`super::Event::Rejected`] with
+    /// Ends a watch, if there is one. Nothing more is told of the room, but [`crate::shard::Event::Rejected`] with
     /// [`crate::wire::Reject::Cancelled`] where a request to watch it was under way.
     pub fn unwatch_presence(&mut self, caller: Caller, room: &str) {
         let Self { turn, clients, rooms, .. } = self;

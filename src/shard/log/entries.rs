@@ -87,6 +87,12 @@ impl Entries {
         self.last
     }
 
+    /// Whoever knows everything up to here knows all there is: the offset of the last entry, or the last that was given where none
+    /// is left.
+    pub fn newest(&self) -> u64 {
+        self.entries.back().map_or(self.last, |entry| entry.offset)
+    }
+
     /// Bytes of what it keeps.
     pub const fn bytes(&self) -> usize {
         self.bytes

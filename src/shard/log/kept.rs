@@ -149,6 +149,27 @@ impl Kept {
         }
     }
 
+    /// Nothing is left of the log.
+    pub fn erase(mut self, turn: &mut Turn, maps: &mut Maps) {
+        if self.reserved == 0 {
+            return self.map.release(maps);
+        }
+        if self.map.ready(turn, maps).is_err() {
+            return;
+        }
+        if std::mem::take(&mut self.is_next_stale) {
+            self.delete(turn, maps, self.next);
+        }
+        let deleted = self.map.delete(turn, maps, HEAD);
+        debug_assert!(deleted.is_ok(), "the cell is there");
+        self.map.release(maps);
+    }
+
+    /// All cells are gone.
+    pub fn clear(&mut self) {
+        (self.next, self.is_next_stale, self.reserved) = (0, false, 0);
+    }
+
     /// The log is left as it is, and goes on at the next offset.
     pub fn close(mut self, turn: &mut Turn, maps: &mut Maps, entries: &Entries) {
         if self.map.ready(turn, maps).is_err() {

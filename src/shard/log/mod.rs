@@ -144,6 +144,21 @@ impl Log {
         dropped
     }
 
+    /// Forgets a log of which nothing is left, and that it ever was if it is [`Self::ready`]: the next of its name is another.
+    pub fn erase(self, turn: &mut Turn, maps: &mut Maps) {
+        if let Some(kept) = self.kept {
+            kept.erase(turn, maps);
+        }
+    }
+
+    /// Forgets all entries, as all maps were dropped. Offsets go on.
+    pub fn clear(&mut self) {
+        while self.entries.drop_through(u64::MAX).is_some() {}
+        if let Some(kept) = &mut self.kept {
+            kept.clear();
+        }
+    }
+
     /// Lets go of a log that is not needed for now. If it is [`Self::ready`], it goes on without a gap in its offsets when it is
     /// opened again.
     pub fn close(self, turn: &mut Turn, maps: &mut Maps) {

@@ -22,6 +22,11 @@ impl OwnMap {
         Self::named(hasher, "channel:", channel)
     }
 
+    /// The hash of the name of that, by which the channel has its home.
+    pub fn hash_of_channel(hasher: &KeyHasher, channel: &str) -> u64 {
+        hasher.map(&[OWN_PREFIX, "channel:", channel].concat())
+    }
+
     /// Of what is kept for a user.
     pub fn of_user(hasher: &KeyHasher, user: &str) -> Self {
         Self::named(hasher, "user:", user)

@@ -30,6 +30,7 @@ impl Charge {
             Waiting::People { .. } => {
                 PRESENCE_LIST_BYTES_MAX + PRESENCE_STATE_BYTES_MAX + ANSWER_FRAME_BYTES_MAX
             }
+            Waiting::Channel(wait) => wait.owed_bytes() + ANSWER_FRAME_BYTES_MAX,
             _ => ANSWER_FRAME_BYTES_MAX,
         };
         Self { request_bytes: 0, owed_bytes }

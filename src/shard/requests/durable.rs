@@ -1,10 +1,11 @@
-//! Writes that wait until their changes are durable.
+//! Writes and messages that wait until they are durable.
 //!
 //! Invariant: a request waits for one batch of each shard that has merged an operation of it: the one that holds
 //! the change, or, where the operation lost, the state it has lost to.
 
 use std::collections::VecDeque;
 
+use super::channel::answer_published;
 use super::{Requests, Waiting};
 use crate::mesh::{ReplyTo, ShardIndex, ShardSet};
 use crate::shard::AckLevel;
@@ -60,7 +61,20 @@ impl Requests {
         request.remaining > 0
     }
 
-    /// Answers the writes that have become durable.
+    /// Has a request wait until a batch of a shard is durable; whether it must.
+    pub(super) fn wait_for_batch(&mut self, maps: &Maps, reply: ReplyTo, cover: (ShardIndex, u64)) -> bool {
+        let (owner, number) = cover;
+        let Some(journal) = maps.journal() else { return false };
+        let Some(request) = self.pending.get_mut(reply) else { return false };
+        if journal.durable_batch_of(owner) >= number {
+            return false;
+        }
+        request.remaining = 1;
+        self.durable.push(owner, number, reply);
+        true
+    }
+
+    /// Answers what has become durable.
     pub fn answer_durable(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &Maps) {
         let Some(journal) = maps.journal().filter(|_| self.has_durable_waits()) else { return };
         for shard in ShardSet::first(turn.shards).iter() {
@@ -74,7 +88,10 @@ impl Requests {
                 self.durable.by_owner[owner].pop_front();
                 self.durable.count -= 1;
                 if let Some(request) = self.answered(turn, clients, reply) {
-                    self.answer_write(turn, clients, maps, request, false);
+                    match request.waiting {
+                        Waiting::Write { .. } => self.answer_write(turn, clients, maps, request, false),
+                        _ => answer_published(turn, clients, &request, false),
+                    }
                 }
             }
         }

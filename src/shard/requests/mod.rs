@@ -1,5 +1,6 @@
 //! Requests that wait for other shards, and for how long at most.
 
+mod channel;
 mod charge;
 mod digest;
 mod durable;
@@ -23,6 +24,7 @@ use roomier::Roomier;
 use unfinished::Unfinished;
 use write::OpHash;
 
+pub use channel::ChannelWait;
 pub use write::{Op, Ops};
 
 use super::AckLevel;
@@ -56,6 +58,11 @@ pub struct PendingRequest {
 }
 
 impl PendingRequest {
+    /// Whether it joins a channel.
+    pub const fn joins_channel(&self) -> bool {
+        matches!(self.waiting, Waiting::Channel(ChannelWait::Join { .. }))
+    }
+
     /// Whether it asks for the members of a room.
     pub const fn is_for_members(&self) -> bool {
         matches!(self.waiting, Waiting::Members { .. })
@@ -105,6 +112,7 @@ pub enum Waiting {
     People {
         room: Box<str>,
     },
+    Channel(ChannelWait),
     /// A connection of this address is to be counted, at accept or with its upgrade.
     Admission {
         upgrade: Option<Upgrade>,
@@ -115,6 +123,8 @@ pub enum Waiting {
         principal: Arc<Principal>,
         awaited: Awaited,
     },
+    /// The connections of a user are to be ended.
+    Dismissal,
     /// For a page that is made of the numbers of all shards.
     Metrics {
         sum: Box<Metrics>,
@@ -311,7 +321,7 @@ impl Requests {
         self.end_wait(turn, clients, reply)
     }
 
-    /// Answers a write, a read or a digest that has waited too long with what there is.
+    /// Answers what has waited too long with what there is.
     pub fn answer_late(
         &mut self,
         turn: &mut Turn,
@@ -321,6 +331,9 @@ impl Requests {
     ) {
         if matches!(request.waiting, Waiting::Write { .. }) {
             return self.answer_write(turn, clients, maps, request, true);
+        }
+        if matches!(request.waiting, Waiting::Channel(ChannelWait::Publish { .. })) {
+            return channel::answer_published(turn, clients, &request, true);
         }
         clients.reject(turn, request.connection, request.ticket.as_ref(), Reject::Timeout);
     }

@@ -40,6 +40,7 @@ impl Client {
         let id = message.get_u64("id");
         match &kind[..] {
             "change" => self.handle_change(&message, context),
+            "message" | "gap" => self.handle_talk(&kind, &message, context),
             "snapshot" => self.handle_snapshot(&message, id, context),
             "error" => self.handle_error(&message, id, link, context),
             "authenticated" => self.handle_authenticated(&message, id, link, context),
@@ -52,7 +53,15 @@ impl Client {
             _ => {
                 let id = id.unwrap_or_else(|| panic!("no id: {message}"));
                 let asked = self.answered(id, &message);
-                self.handle_answer(asked, &kind, &message, context);
+                match (&asked, &kind[..]) {
+                    (Asked::Join { .. }, "joined")
+                    | (Asked::Leave, "left")
+                    | (Asked::Publish { .. }, "published")
+                    | (Asked::History { .. }, "history") => {
+                        self.handle_talked(id, &asked, &message, context);
+                    }
+                    _ => self.handle_answer(asked, &kind, &message, context),
+                }
             }
         }
     }
@@ -216,6 +225,10 @@ impl Client {
             (Asked::Subscribe { map }, "cancelled") => {
                 self.watches.get_mut(&map).expect("it was asked for").cancel(id);
             }
+            (
+                asked @ (Asked::Join { .. } | Asked::Leave | Asked::Publish { .. } | Asked::History { .. }),
+                code,
+            ) => self.talk_refused(id, &asked, code),
             (asked, code) => panic!("{asked:?} was refused with {code}: {REQUEST_CODES:?} are expected"),
         }
     }

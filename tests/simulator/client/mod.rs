@@ -7,6 +7,7 @@ mod op;
 mod requests;
 mod rooms;
 mod synckit;
+mod talk;
 mod tie;
 mod watch;
 
@@ -20,6 +21,7 @@ pub use watch::{Filter, Spec, Watch};
 use std::collections::{BTreeMap, VecDeque};
 
 use identity::Shown;
+use talk::Talking;
 
 use crate::frames::{self, BINARY, CLOSE, PING, PONG, TEXT};
 use crate::link::{End, Link};
@@ -84,6 +86,17 @@ pub enum Asked {
     Auth {
         shown: Shown,
     },
+    Join {
+        channel: usize,
+    },
+    Leave,
+    Publish {
+        text: String,
+        wants_durable: bool,
+    },
+    History {
+        limit: u64,
+    },
 }
 
 /// See the module.
@@ -131,6 +144,7 @@ pub struct Client {
     pub close_code: Option<u16>,
     /// What it is as a client of SyncKit; `None`: it speaks `/v1`.
     pub synckit: Option<SyncKit>,
+    pub talking: Talking,
     /// `None`: nobody asks who it is.
     pub identity: Option<Pass>,
     /// Rooms that it is in or hears of on this connection.
@@ -167,6 +181,7 @@ impl Client {
             digests: BTreeMap::new(),
             close_code: None,
             synckit: None,
+            talking: Talking::default(),
             identity: None,
             rooms: Rooms::default(),
         }
@@ -314,6 +329,7 @@ impl Client {
                 ops.into_iter().for_each(|op| self.unclear(op, context));
             }
         }
+        self.talking.disconnected();
         if let Some(synckit) = &mut self.synckit {
             synckit.disconnected(context);
         }

@@ -26,7 +26,8 @@ impl Client {
         }
         let map = context.random.below(context.scenario.maps.len());
         match context.random.below(100) {
-            0..55 => self.write_some(link, context),
+            0..40 => self.write_some(link, context),
+            40..55 => self.talk(link, context),
             55..65 => self.read_some(map, link, context),
             65..69 => self.ping(link, context),
             69..72 => self.send_frame(link, context.random, PING, b"hello"),

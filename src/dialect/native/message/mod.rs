@@ -7,6 +7,7 @@
 //! Unknown fields are ignored. Of a field sent twice the last counts. `null` in an optional field is the same
 //! as leaving it out (but is a value in `value`).
 
+mod channel;
 mod field;
 mod list;
 mod op;
@@ -14,6 +15,7 @@ mod presence;
 mod request;
 mod request_id;
 
+pub use channel::{ChannelRequest, Since};
 pub use list::{Keys, Tags};
 pub use op::{Action, Op, Ops};
 pub use presence::PresenceRequest;

@@ -2,6 +2,7 @@
 
 use simd_json::Node;
 
+use super::channel::{self, ChannelRequest};
 use super::field::{self, Field};
 use super::presence::{Kind, RoomFields};
 use super::{Keys, Ops, PresenceRequest, RequestId};
@@ -69,6 +70,10 @@ pub enum Request<'a> {
         map: &'a str,
     },
     Presence(PresenceRequest<'a>),
+    Disconnect {
+        user: &'a str,
+    },
+    Channel(ChannelRequest<'a>),
 }
 
 fn ack_level(field: Field<'_>) -> Result<AckLevel, Reject> {
@@ -94,6 +99,7 @@ struct Fields<'a> {
     snapshot: Field<'a>,
     echo: Field<'a>,
     token: Field<'a>,
+    user: Field<'a>,
     ops: Option<&'a [Node<'a>]>,
     keys: Option<&'a [Node<'a>]>,
     room: RoomFields<'a>,
@@ -114,6 +120,7 @@ impl<'a> Fields<'a> {
                 b"snapshot" => fields.snapshot = value.first(),
                 b"echo" => fields.echo = value.first(),
                 b"token" => fields.token = value.first(),
+                b"user" => fields.user = value.first(),
                 b"ops" => fields.ops = Some(value),
                 b"keys" => fields.keys = Some(value),
                 name => fields.room.take(name, value),
@@ -130,7 +137,8 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
     {
         RequestId::of(id)?;
     }
-    match field::text(fields.kind, "type is missing or not a string")?.as_bytes() {
+    let kind = field::text(fields.kind, "type is missing or not a string")?;
+    match kind.as_bytes() {
         b"write" => {
             let ops = Ops::of(fields.ops, scratch)?;
             Ok(Request::Write { ack: ack_level(fields.ack)?, ops })
@@ -151,12 +159,14 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
         }),
         b"unsubscribe" => Ok(Request::Unsubscribe { map: field::map_name(fields.map)? }),
         b"digest" => Ok(Request::Digest { map: field::map_name(fields.map)? }),
+        b"disconnect" => Ok(Request::Disconnect { user: field::user(fields.user)? }),
         b"auth" => {
             Ok(Request::Auth { token: field::text(fields.token, "token is missing or not a string")? })
         }
-        kind => match Kind::of(kind) {
-            Some(kind) => PresenceRequest::of(kind, &fields.room, scratch).map(Request::Presence),
-            None => Err(Reject::UnknownType),
+        name => match (Kind::of(name), channel::decode(kind, message, scratch)) {
+            (Some(kind), _) => PresenceRequest::of(kind, &fields.room, scratch).map(Request::Presence),
+            (None, Some(request)) => request.map(Request::Channel),
+            (None, None) => Err(Reject::UnknownType),
         },
     }
 }

@@ -1,0 +1,135 @@
+//! Channels as if they were maps, so that what they cost is compared with that: a publish is a write of one key, and its data are
+//! the key and the value.
+
+use crate::failure::{Failure, excerpt};
+use crate::json::{self, Malformed};
+use crate::message::{Entry, Message, Set};
+use crate::value::{Values, write_number};
+
+/// How the server begins a message of a channel.
+pub const MESSAGE: &[u8] = br#"{"type":"message","#;
+
+/// Reads a message of the server.
+///
+/// # Errors
+/// As [`Message::read`].
+pub fn read(text: &[u8]) -> Result<Message<'_>, Failure> {
+    let mut message = Message::read(text)?;
+    match message.kind {
+        b"joined" => (message.kind, message.entries) = (b"snapshot", b"[]"),
+        b"published" => message.kind = b"ack",
+        b"message" => {
+            let mut entry = Entry::default();
+            let walked = json::each_field(text, |name, raw| {
+                match name {
+                    b"data" => json::each_field(raw, |name, raw| {
+                        match name {
+                            b"k" => entry.key = json::plain_string(raw).ok_or(Malformed)?,
+                            b"v" => entry.value = raw,
+                            _ => {}
+                        }
+                        Ok::<(), Malformed>(())
+                    })?,
+                    _ => {}
+                }
+                Ok::<(), Malformed>(())
+            });
+            if walked.is_err() || entry.key.is_empty() || entry.value.is_empty() {
+                return Err(Failure::Wrong(format!("no message of ours: {}", excerpt(text))));
+            }
+            (message.kind, message.entry) = (b"change", Some(entry));
+        }
+        _ => return Ok(message),
+    }
+    json::each_field(text, |name, raw| {
+        if name == b"channel" {
+            message.map = json::plain_string(raw).ok_or(Malformed)?;
+        }
+        Ok::<(), Malformed>(())
+    })?;
+    Ok(message)
+}
+
+/// Builds requests in one buffer that is used again and again.
+#[derive(Default)]
+pub struct Request {
+    text: Vec<u8>,
+    echo: bool,
+}
+
+impl Request {
+    pub fn ping(&mut self, id: u64) -> &[u8] {
+        self.open("ping", id);
+        self.close()
+    }
+
+    /// `echo`: whether what is published from now on is to come back.
+    pub fn join(&mut self, id: u64, channel: &str, echo: bool) -> &[u8] {
+        self.echo = echo;
+        self.open("join", id);
+        self.channel(channel);
+        self.close()
+    }
+
+    /// One message; there is but one in `sets`.
+    pub fn publish<'a>(&mut self, id: u64, values: &Values, sets: impl Iterator<Item = Set<'a>>) -> &[u8] {
+        for set in sets {
+            self.open("publish", id);
+            self.channel(set.map);
+            self.text.extend_from_slice(br#","data":{"k":""#);
+            self.text.extend_from_slice(set.prefix.as_bytes());
+            write_number(&mut self.text, set.key);
+            self.text.extend_from_slice(br#"","v":"#);
+            values.write(&mut self.text, set.stamp);
+            self.text.extend_from_slice(if self.echo { br#"},"echo":true"# } else { b"}" });
+        }
+        self.close()
+    }
+
+    fn open(&mut self, kind: &str, id: u64) {
+        self.text.clear();
+        self.text.extend_from_slice(br#"{"type":""#);
+        self.text.extend_from_slice(kind.as_bytes());
+        self.text.extend_from_slice(br#"","id":"#);
+        write_number(&mut self.text, id);
+    }
+
+    fn channel(&mut self, name: &str) {
+        self.text.extend_from_slice(br#","channel":""#);
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.push(b'"');
+    }
+
+    fn close(&mut self) -> &[u8] {
+        self.text.push(b'}');
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Stamp;
+
+    #[test]
+    fn a_message_is_read_as_the_change_that_it_stands_for() {
+        let text = br#"{"type":"message","channel":"m","offset":7,"data":{"k":"k0-1","v":"x"},"time":1}"#;
+        let message = read(text).expect("a message");
+        assert_eq!((message.kind, message.map), (&b"change"[..], &b"m"[..]));
+        assert_eq!(message.entry, Some(Entry { key: b"k0-1", value: b"\"x\"" }));
+        let ack = read(br#"{"type":"published","id":3,"channel":"m","offset":7}"#).expect("an answer");
+        assert_eq!((ack.kind, ack.id), (&b"ack"[..], Some(3)));
+        assert!(read(br#"{"type":"message","channel":"m","offset":7,"data":1,"time":1}"#).is_err());
+        assert!(read(br#"{"type":"gap","channel":"m","from":7,"to":8}"#).is_ok_and(|gap| gap.kind == b"gap"));
+    }
+
+    #[test]
+    fn a_set_is_published() {
+        let set = Set { map: "m", prefix: "k0-", key: 7, stamp: Stamp { writer: 0, sequence: 7 } };
+        let mut request = Request::default();
+        let text = request.publish(9, &Values::new(20), std::iter::once(set));
+        let expected =
+            r#"{"type":"publish","id":9,"channel":"m","data":{"k":"k0-7","v":"000000.0000000007."}}"#;
+        assert_eq!(String::from_utf8_lossy(text), expected);
+    }
+}

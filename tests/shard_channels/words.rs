@@ -1,0 +1,3 @@
+//! What is spoken here.
+
+pub use annulus::dialect::ALL as DIALECTS;
