@@ -2,6 +2,7 @@
 
 mod allowed_origin;
 mod channels;
+mod direct;
 mod identity;
 mod origin;
 mod presence;
@@ -10,6 +11,7 @@ mod rates;
 
 pub use allowed_origin::AllowedOrigin;
 pub use channels::ChannelBounds;
+pub use direct::DirectConfig;
 pub use identity::{IdentityConfig, Secret};
 pub use origin::{BadOrigin, Origin};
 pub use presence::Presence;
@@ -105,6 +107,8 @@ pub struct Config {
     pub drain_bytes_per_second_min: usize,
     /// Bytes of names and states of the members that one connection has set.
     pub presence_bytes_max: usize,
+    /// What is kept of direct messages.
+    pub direct: DirectConfig,
 
     /// Presence over `/v1`.
     pub presence: Presence,
@@ -321,6 +325,7 @@ impl Default for Config {
             presence_bytes_max: 512 << 10,
             presence: Presence::default(),
             channel_history: ChannelBounds::default(),
+            direct: DirectConfig::default(),
             clock_drift_max_ms: 60_000,
             tombstone_retention_ms: 30 * 24 * 3_600_000,
             ack_timeout_ms: 5_000,

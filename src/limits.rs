@@ -252,6 +252,10 @@ pub const USER_BYTES_MAX: usize = 256;
 /// Roles of one user, and bytes of the name of one.
 pub const ROLES_MAX: usize = 32;
 pub const ROLE_BYTES_MAX: usize = 64;
+/// The largest `--direct-queue`: an acknowledgement of all of them is a removal each, in one turn.
+pub const DIRECT_QUEUE_MAX: usize = 10_000;
+/// Users whom one user may have blocked.
+pub const DIRECT_BLOCKS_MAX: usize = 1_000;
 /// Bytes of the name of a session.
 pub const SESSION_BYTES_MAX: usize = 64;
 /// Bytes of a file with keys for tokens.

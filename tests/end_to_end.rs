@@ -19,6 +19,8 @@ mod connections;
 mod data_dirs;
 #[path = "end_to_end/delivery.rs"]
 mod delivery;
+#[path = "end_to_end/directs.rs"]
+mod directs;
 #[path = "end_to_end/faults.rs"]
 mod faults;
 #[path = "end_to_end/frozen_disk.rs"]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::entry::length;
 use super::{
-    Balance, ChannelAnswer, ChannelMessage, ChannelRequest, ConnectionId, Enter, Filter, MemberChanged,
-    Merged, PackedRead, PackedWrite, ReadPart, ReplyTo, RoomAnswer, RoomNews, RoomRequest, ShardIndex, Spent,
-    SubscriptionRef, TurnedAway, Writer,
+    Balance, ChannelAnswer, ChannelMessage, ChannelRequest, ConnectionId, DirectAnswer, DirectPush,
+    DirectRequest, Enter, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo,
+    RoomAnswer, RoomNews, RoomRequest, ShardIndex, Spent, SubscriptionRef, TurnedAway, Writer,
 };
 use crate::auth::rules::Parts;
 use crate::crdt::{CellName, MapType, Time};
@@ -74,6 +74,8 @@ pub enum Item {
     },
     Spent(Box<Spent>),
     Balance(Box<Balance>),
+    /// A message for connections of a user whose home is the sender.
+    Direct(Box<DirectPush>),
     Clear(ClearStep),
 }
 
@@ -138,6 +140,7 @@ pub enum Request {
         reply: ReplyTo,
         user: Arc<str>,
     },
+    Direct(Box<DirectRequest>),
     /// Answer with all members of `room`, and send its changes from then on.
     WatchRoom {
         reply: ReplyTo,
@@ -223,6 +226,7 @@ pub enum Answer {
     },
     Room(Box<RoomAnswer>),
     Channel(Box<ChannelAnswer>),
+    Direct(Box<DirectAnswer>),
     Metrics {
         reply: ReplyTo,
         metrics: Box<Metrics>,

@@ -166,6 +166,18 @@ metrics! {
         channel_missed => "annulus_channel_missed_total",
         /// Times a member was told that it had missed messages.
         channel_gaps => "annulus_channel_gaps_total",
+        /// Direct messages that clients have sent, to a user or to many.
+        directs_sent => "annulus_direct_sends_total",
+        /// Direct messages to a user that were refused.
+        directs_refused => "annulus_direct_refused_total",
+        /// Direct messages handed to connections of users.
+        direct_deliveries => "annulus_direct_deliveries_total",
+        /// Times a connection over the soft outbound limit was sent direct messages later, once it had drained.
+        directs_delayed => "annulus_direct_delays_total",
+        /// Direct messages to many that a connection missed because it was over the soft outbound limit.
+        directs_missed => "annulus_direct_missed_total",
+        /// Direct messages that a limit of the queue of their user has cost before it had acknowledged them.
+        directs_dropped => "annulus_direct_dropped_total",
         /// Turns of the shards.
         turns => "annulus_turns_total",
     }
@@ -198,6 +210,10 @@ metrics! {
         channel_messages => "annulus_channel_messages",
         /// Bytes of what channels keep, and of their names.
         channel_bytes => "annulus_channel_bytes",
+        /// Direct messages that are kept until their users acknowledge them.
+        directs_queued => "annulus_direct_queued",
+        /// Bytes of these, and of the names of users who are blocked.
+        direct_bytes => "annulus_direct_bytes",
         /// Maps held; a map counts once for each shard that owns cells of it.
         maps => "annulus_maps",
         /// Maps held by the shard that decides their type, so that each counts once.

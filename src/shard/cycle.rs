@@ -1,6 +1,7 @@
 //! The turn: what happens between two waits, in the one order in which it is right.
 
 use super::account::Use;
+use super::directs::Around;
 use super::{Command, Now, Shard};
 use crate::metrics::Metrics;
 use crate::wire::Close;
@@ -81,6 +82,7 @@ impl Shard {
         let presence = rooms + self.clients.members_bytes() + self.presence.counts().bytes;
         self.turn.account.set(Use::Presence, presence);
         self.turn.account.set(Use::Waiting, self.maps.waiting_bytes() + self.access.waiting_bytes());
+        self.turn.account.set(Use::Directs, self.directs.counts().bytes);
         self.turn.account.set(Use::Sessions, self.clients.session_bytes());
         self.clients.collect_debts(&self.turn);
         while let Some((id, at_once)) = self.clients.next_due() {
@@ -93,7 +95,7 @@ impl Shard {
 
     /// Tells subscribers what the turn has changed, walkers what they lack, and watchers who is in their rooms.
     fn tell_changes(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, directs, .. } = self;
         feeds.flush_batches(turn, clients, maps);
         if !self.clearing.is_under_way() {
             feeds.run_walks(turn, clients, maps);
@@ -103,6 +105,13 @@ impl Shard {
         rooms.answer_watches(turn, clients, maps, requests);
         presence.run_ticks(turn, clients, maps, requests, rooms);
         channels.look_after(turn, maps);
+        directs.expire(turn, maps);
+        if !self.clearing.is_under_way() {
+            let mut around = Around { turn, clients, maps, requests };
+            directs.fetch_late(around.turn, around.clients);
+            directs.answer_fetches(&mut around);
+            directs.go_on_announcing(&mut around);
+        }
     }
 
     /// Lets dialects go on with what lasts for more than a turn.
@@ -184,6 +193,11 @@ impl Shard {
                 .next_due_ms()
                 .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
         );
+        sooner(
+            self.directs
+                .next_due_ms()
+                .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
+        );
         sooner(self.clients.next_ending_ms().map(|at_ms| at_ms * 1000));
         sooner(self.turn.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
         sooner(self.maps.next_load_check_ms().map(|at_ms| at_ms * 1000));
@@ -210,6 +224,7 @@ impl Shard {
             && (!self.turn.account.is_full()
                 && (self.feeds.has_walks()
                     || self.rooms.has_watches_to_answer()
+                    || self.directs.has_fetches()
                     || self.requests.may_read_on())
                 || self.has_deferred() && !self.maps.is_backlogged());
         let has_line = self.clients.line_len() > 0 || self.requests.unfinished_len() > 0;
@@ -231,6 +246,8 @@ impl Shard {
             || self.presence.has_to_answer()
             || self.channels.has_undelivered()
             || self.channels.has_review()
+            || self.directs.has_late() && !self.clearing.is_under_way()
+            || self.directs.has_announcements() && !self.clearing.is_under_way()
             || self.turn.storage_left
             || self.turn.outgoing.is_relieved()
             || has_requests && !self.turn.outgoing.any_waiting()

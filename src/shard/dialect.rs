@@ -8,6 +8,7 @@ use std::any::Any;
 
 use super::caller::Caller;
 use super::commons::{Commons, DialectIndex};
+use super::direct::{DirectEvent, DirectMessage};
 use super::outbox::{Frames, Parts, Personal};
 use super::outcomes::Outcomes;
 use super::{Now, Shard};
@@ -111,6 +112,14 @@ pub trait Dialect: Sync {
 
     /// Appends the frames that tell a member of a channel of a message. They are made once for all.
     fn channel_message(&self, _message: ChannelMessage<'_>, _out: &mut Vec<u8>) {}
+
+    /// Whether its connections are sent direct messages.
+    fn hears_directs(&self) -> bool {
+        false
+    }
+
+    /// Appends the frames that tell a connection of a direct message. They are made once for all that get it.
+    fn direct(&self, _message: DirectMessage<'_>, _out: &mut Vec<u8>) {}
 
     /// Whether a subscriber that wants its own changes wants this one.
     fn echoes(&self, _own: &Entry<'_>) -> bool {
@@ -217,6 +226,8 @@ pub enum Event<'a> {
     History { ticket: Option<&'a Ticket>, channel: &'a str, history: History<&'a [u8]> },
     /// Messages of a channel that the connection was too slow for.
     Gap { channel: &'a str, from: u64, to: u64 },
+    /// About direct messages.
+    Direct { ticket: Option<&'a Ticket>, event: DirectEvent<'a> },
 }
 
 impl Event<'_> {
@@ -240,7 +251,8 @@ impl Event<'_> {
             | Self::Digest { .. }
             | Self::Joined { .. }
             | Self::Placed { .. }
-            | Self::Gap { .. } => 0,
+            | Self::Gap { .. }
+            | Self::Direct { .. } => 0,
         }
     }
 }

@@ -22,9 +22,14 @@ impl Shard {
         let rates = self.clients.rates_of(self.rates_of_roles(&principal));
         let user = Arc::clone(&identity.user);
         let home = self.home_of_user(&user);
+        let dialect = match &awaited {
+            Awaited::Upgrade(upgrade) => upgrade.dialect,
+            Awaited::Request(_) => connection.dialect,
+        };
+        let hears_directs = self.clients.dialect(dialect).hears_directs();
         let waiting = Waiting::Entry { principal, awaited };
         let reply = self.requests.wait_for(&mut self.turn, &mut self.clients, (id, None), waiting, 1);
-        let enter = Enter { reply, user, session, rates };
+        let enter = Enter { reply, user, session, rates, hears_directs };
         if home == self.turn.index {
             let outcome = self.enter_here(enter);
             self.entry_answered(reply, outcome);
@@ -42,11 +47,11 @@ impl Shard {
 
     fn enter_here(&mut self, enter: Enter) -> Result<u32, TurnedAway> {
         let Self { turn, clients, directory, .. } = self;
-        let Enter { reply, user, session, rates } = enter;
+        let Enter { reply, user, session, rates, hears_directs } = enter;
         let counted = clients.count_connection_of_user(turn, &user, rates);
         counted
             .map_err(|ms| TurnedAway { reason: Refusal::UserRate, retry_after_ms: NonZeroU32::new(ms) })?;
-        Ok(directory.enter(turn, reply.writer(), &user, session)?.place)
+        Ok(directory.enter(turn, reply.writer(), &user, (session, hears_directs))?.place)
     }
 
     /// The home of its user has decided about a connection.
@@ -145,6 +150,6 @@ impl Shard {
 
     /// The shard that knows the connections of a user.
     pub fn home_of_user(&self, user: &str) -> ShardIndex {
-        self.turn.owner(self.turn.hasher.map(user))
+        self.turn.owner(self.turn.hasher.user(user))
     }
 }

@@ -116,6 +116,7 @@ impl Shard {
                 Item::Dismissed { connection } => self.clients.end_later(connection, End::Dismissed),
                 Item::Spent(spent) => self.clients.budget_spent(&mut self.turn, from, *spent),
                 Item::Balance(balance) => self.clients.balance_told(&self.turn, *balance),
+                Item::Direct(push) => self.direct_pushed(from, &push, &bytes),
                 Item::Clear(step) => self.clear_step(from, step),
             }
         }
@@ -141,6 +142,7 @@ impl Shard {
                 turn.outgoing.push(reply.shard, Item::Answer(answer));
             }
             Request::Room(request) => return presence::refuse(turn, request, reject).map(Request::Room),
+            Request::Direct(request) => return self.refuse_direct(*request, reject),
             // What is small keeps its place.
             Request::Channel(request) if request.is_publish() => {
                 channels.refuse(turn, clients, maps, requests, (*request, reject));
@@ -169,6 +171,7 @@ impl Shard {
             Request::Admit { reply, address } => clients.admit(turn, reply, address),
             Request::Enter(enter) => self.enter_asked(*enter),
             Request::Dismiss { reply, user } => self.dismiss_asked(reply, &user),
+            Request::Direct(request) => self.direct_asked(*request, bytes),
             Request::WatchRoom { reply, room } => rooms.room_watched(turn, reply, room),
             Request::UnwatchRoom { room } => rooms.room_unwatched(turn, from, &room),
             Request::SetMember { reply, room, member, state, clock } => {
@@ -232,6 +235,7 @@ impl Shard {
                 channels.answered(turn, clients, requests, maps, (answer, (from, journaled)));
             }
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
+            Answer::Direct(answer) => self.direct_answered((from, journaled), *answer, bytes),
             Answer::Cleared { reply } => self.clear_answered(reply),
         }
     }

@@ -5,11 +5,11 @@
 //! simulator of the tests, sees the same server.
 //!
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
-//! folder and in `commands/` are `impl Shard`: they put things in order.
+//! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, dismissal, exchange, parked, clear } →
-//! pages → gauges → presence → { rooms, feeds, channels } → divided → requests → log → maps → clients → dialect →
-//! { outbox, outcomes } → { allows, caller } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
+//! pages → gauges → presence → { rooms, feeds, channels, directs } → divided → requests → log → maps → clients → dialect →
+//! { outbox, outcomes, direct } → { allows, caller } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work }
 
@@ -33,13 +33,16 @@ mod commands;
 mod commons;
 mod cycle;
 mod dialect;
+mod direct;
 mod directory;
+mod directs;
 mod disconnect;
 mod dismissal;
 mod divided;
 mod entry;
 mod events;
 mod exchange;
+mod exchange_directs;
 mod facade;
 mod feeds;
 mod frames;
@@ -70,6 +73,8 @@ pub use dialect::{
     About, Ack, AckLevel, Answered, Change, ChannelMessage, Dialect, Event, Health, MemberChange,
     MessageKind, Published, Session, SnapshotEnd,
 };
+pub use direct::{DirectAudience, DirectEvent, DirectMessage};
+pub use directs::{SendDirect, To, check_user};
 pub use feeds::{From, Subscribe};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};
 pub use pages::INDEX_TITLE;
@@ -92,6 +97,7 @@ use access::Access;
 use channels::Channels;
 use clear::Clearing;
 use directory::Directory;
+use directs::Directs;
 use exchange::Deferred;
 use feeds::Feeds;
 use life::Life;
@@ -177,6 +183,7 @@ pub struct Shard {
     rooms: Rooms,
     presence: Presence,
     channels: Channels,
+    directs: Directs,
     requests: Requests,
     access: Access,
     directory: Directory,
@@ -222,6 +229,7 @@ impl Shard {
             rooms: Rooms::default(),
             presence: Presence::default(),
             channels: Channels::default(),
+            directs: Directs::default(),
             requests: Requests::new(shards),
             access: Access::new(shared.config.auth, Arc::default(), None),
             directory: Directory::new(&shared.config),

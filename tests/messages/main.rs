@@ -16,7 +16,7 @@ mod requests;
 use std::fmt::Write;
 
 use annulus::crdt::{Node, Stamp, Time};
-use annulus::dialect::native::message::{Action, Message, Op, PresenceRequest, Request};
+use annulus::dialect::native::message::{Action, DirectRequest, Message, Op, PresenceRequest, Request};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::wire::json::{Diagnosis, Parser, Value};
 use annulus::wire::{Payload, Reject};
@@ -61,6 +61,7 @@ fn line(request: &Request<'_>) -> String {
         Request::Presence(request) => presence_line(request),
         Request::Disconnect { user } => format!("disconnect {user}"),
         Request::Channel(request) => format!("{request:?}"),
+        Request::Direct(request) => direct_line(request),
         Request::Write { ack, ops } => {
             let mut line = format!("write {} {}", ack.as_str(), ops.len());
             for op in ops.clone() {
@@ -83,6 +84,17 @@ fn presence_line(request: &PresenceRequest<'_>) -> String {
         PresenceRequest::Update { room, state } => format!("update {room} {}", canonical(state)),
         PresenceRequest::Leave { room } => format!("leave {room}"),
         PresenceRequest::List { room, after, limit } => format!("list {room} after {after:?} {limit}"),
+    }
+}
+
+fn direct_line(request: &DirectRequest<'_>) -> String {
+    match request {
+        DirectRequest::Send { to, data, ttl_ms, is_durable } => {
+            format!("send {to:?} {} ttl {ttl_ms:?} durable {is_durable}", canonical(data))
+        }
+        DirectRequest::Ack { through } => format!("ack {:x} {}", through.epoch, through.offset),
+        DirectRequest::Block { user, is_blocked: true } => format!("block {user}"),
+        DirectRequest::Block { user, is_blocked: false } => format!("unblock {user}"),
     }
 }
 

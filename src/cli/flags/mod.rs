@@ -8,6 +8,7 @@ mod channels;
 mod connections;
 mod data;
 mod delivery;
+mod direct;
 mod identity;
 mod listening;
 mod logs;
@@ -32,6 +33,7 @@ use super::action::Action;
 use channels::Channels;
 use connections::Connections;
 use delivery::Delivery;
+use direct::Direct;
 use listening::Listening;
 use logs::Logs;
 use presence::Presence;
@@ -69,6 +71,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     pub channels: Channels,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub direct: Direct,
     #[command(flatten)]
     #[serde(flatten)]
     pub synckit: SyncKit,

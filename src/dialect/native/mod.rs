@@ -7,15 +7,17 @@
 //! channels.rs   what is said in channels
 //! slips.rs      refuses a slip            plain.rs       the usual write, read without the parser
 //! presence.rs   who is in a room
+//! directs.rs    direct messages, likewise
 //! ```
 //!
-//! order: mod → requests → { faulty, channels, presence } → { plain, slips, operations } → { strict, encode, message }
+//! order: mod → requests → { faulty, channels, presence } → { plain, slips, operations, directs } → { strict, encode, message }
 
 pub mod encode;
 pub mod message;
 pub mod plain;
 
 mod channels;
+mod directs;
 mod faulty;
 mod operations;
 mod presence;
@@ -27,7 +29,9 @@ pub use operations::Operations;
 
 use crate::mesh::{Entry, EntryState, Gathered};
 use crate::shard::Caller;
-use crate::shard::{About, Change, ChannelMessage, Dialect, Event, MessageKind, Now, Session, Shard};
+use crate::shard::{
+    About, Change, ChannelMessage, Dialect, DirectMessage, Event, MessageKind, Now, Session, Shard,
+};
 use crate::wire::{Close, Payload, Reject};
 
 /// See the module.
@@ -99,9 +103,18 @@ impl Dialect for Native {
             }
             Event::History { ticket, channel, history } => encode::history(out, ticket, channel, history),
             Event::Gap { channel, from, to } => encode::gap(out, channel, from, to),
+            Event::Direct { ticket, event } => encode::direct_event(out, ticket, event),
             // Nobody who speaks this watches a room as others do.
             Event::Members { .. } => {}
         });
+    }
+
+    fn hears_directs(&self) -> bool {
+        true
+    }
+
+    fn direct(&self, message: DirectMessage<'_>, out: &mut Vec<u8>) {
+        encode::text_frame(out, |out| encode::direct(out, message));
     }
 
     fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {

@@ -164,7 +164,8 @@ impl Dialect for SyncKit {
             | Event::Joined { .. }
             | Event::Placed { .. }
             | Event::History { .. }
-            | Event::Gap { .. } => {}
+            | Event::Gap { .. }
+            | Event::Direct { .. } => {}
         }
     }
 

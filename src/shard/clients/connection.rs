@@ -10,7 +10,7 @@ use super::seldom::Seldom;
 use super::timers::Timer;
 use super::unread::Unread;
 use crate::auth::Principal;
-use crate::mesh::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, TurnedAway};
+use crate::mesh::{ConnectionId, MessageId, ReplyTo, ShardIndex, SubscriptionRef, TurnedAway};
 use crate::shard::access::{Due, GrantId};
 use crate::shard::budgets::Purse;
 use crate::shard::outbox::Outbox;
@@ -57,6 +57,17 @@ pub struct Listed {
     pub place: u32,
 }
 
+/// How far a connection has been sent the direct messages of its user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Receiving {
+    /// Everything up to here it was sent, or told that it is lost.
+    pub through: MessageId,
+    /// It has been sent all there was, and takes what comes.
+    pub is_current: bool,
+    /// It has asked for what it lacks.
+    pub is_asked: bool,
+}
+
 /// A connection as one of its user's.
 #[derive(Debug, Default)]
 pub struct OfUser {
@@ -64,6 +75,8 @@ pub struct OfUser {
     pub named_session: Option<Box<str>>,
     /// Where the directory has it, once it is one.
     pub listed: Option<Listed>,
+    /// What it hears of direct messages, once it has been told who it is.
+    pub receiving: Option<Receiving>,
     /// What it pays with for its messages, where any rate is limited: also one of nobody.
     pub purse: Option<Box<Purse>>,
 }
@@ -308,6 +321,12 @@ impl Connection {
     pub fn note_watch_behind(&mut self, is_behind: bool) {
         let behind = &mut self.watches.get_or_insert_default().behind;
         *behind = if is_behind { *behind + 1 } else { *behind - 1 };
+    }
+
+    /// Whether it lacks direct messages and has not asked for them.
+    pub fn lacks_directs(&self) -> bool {
+        let receiving = self.of_user.as_ref().and_then(|of_user| of_user.receiving);
+        receiving.is_some_and(|receiving| !receiving.is_current && !receiving.is_asked)
     }
 
     /// Whether it has something to let go of elsewhere when it goes.

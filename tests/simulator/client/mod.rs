@@ -3,6 +3,7 @@
 
 mod answers;
 mod identity;
+mod letters;
 mod op;
 mod requests;
 mod rooms;
@@ -21,6 +22,7 @@ pub use watch::{Filter, Spec, Watch};
 use std::collections::{BTreeMap, VecDeque};
 
 use identity::Shown;
+use letters::Mail;
 use talk::Talking;
 
 use crate::frames::{self, BINARY, CLOSE, PING, PONG, TEXT};
@@ -97,6 +99,10 @@ pub enum Asked {
     History {
         limit: u64,
     },
+    Letter {
+        number: u64,
+        is_durable: bool,
+    },
 }
 
 /// See the module.
@@ -149,6 +155,8 @@ pub struct Client {
     pub identity: Option<Pass>,
     /// Rooms that it is in or hears of on this connection.
     pub rooms: Rooms,
+    /// Direct messages that its connection has been sent.
+    pub mail: Mail,
 }
 
 impl Client {
@@ -184,6 +192,7 @@ impl Client {
             talking: Talking::default(),
             identity: None,
             rooms: Rooms::default(),
+            mail: Mail::default(),
         }
     }
 
@@ -199,6 +208,7 @@ impl Client {
         self.is_plain = is_plain;
         self.close_code = None;
         self.has_hello = false;
+        self.mail = Mail::default();
         self.inbox.clear();
         let must_show = self.synckit.is_some();
         let show =

@@ -5,7 +5,7 @@ use simd_json::Node;
 use super::channel::{self, ChannelRequest};
 use super::field::{self, Field};
 use super::presence::{Kind, RoomFields};
-use super::{Keys, Ops, PresenceRequest, RequestId};
+use super::{DirectRequest, Keys, Ops, PresenceRequest, RequestId};
 use crate::shard::AckLevel;
 use crate::wire::Reject;
 use crate::wire::json::{Members, Object, Scratch};
@@ -74,6 +74,7 @@ pub enum Request<'a> {
         user: &'a str,
     },
     Channel(ChannelRequest<'a>),
+    Direct(DirectRequest<'a>),
 }
 
 fn ack_level(field: Field<'_>) -> Result<AckLevel, Reject> {
@@ -162,6 +163,9 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
         b"disconnect" => Ok(Request::Disconnect { user: field::user(fields.user)? }),
         b"auth" => {
             Ok(Request::Auth { token: field::text(fields.token, "token is missing or not a string")? })
+        }
+        b"send" | b"direct.ack" | b"block" | b"unblock" => {
+            DirectRequest::decode(kind, message, scratch).map(Request::Direct)
         }
         name => match (Kind::of(name), channel::decode(kind, message, scratch)) {
             (Some(kind), _) => PresenceRequest::of(kind, &fields.room, scratch).map(Request::Presence),
