@@ -6,6 +6,7 @@ mod direct;
 mod hooks;
 mod identity;
 mod origin;
+mod presence;
 mod quantity;
 mod rates;
 
@@ -15,6 +16,7 @@ pub use direct::DirectConfig;
 pub use hooks::{HooksConfig, NatsConfig};
 pub use identity::{IdentityConfig, Secret};
 pub use origin::{BadOrigin, Origin};
+pub use presence::Presence;
 pub use quantity::{Bytes, Span};
 pub use rates::{BadRates, Rates};
 
@@ -110,6 +112,8 @@ pub struct Config {
     /// What is kept of direct messages.
     pub direct: DirectConfig,
 
+    /// Presence over `/v1`.
+    pub presence: Presence,
     /// What channels keep of which no rule says otherwise.
     pub channel_history: ChannelBounds,
 
@@ -321,6 +325,7 @@ impl Default for Config {
             outbox_hard_bytes: limits::OUTBOX_HARD_BYTES_DEFAULT,
             drain_bytes_per_second_min: 4 << 10,
             presence_bytes_max: 512 << 10,
+            presence: Presence::default(),
             channel_history: ChannelBounds::default(),
             direct: DirectConfig::default(),
             clock_drift_max_ms: 60_000,

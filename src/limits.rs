@@ -48,6 +48,20 @@ const _: () = assert!(PRESENCE_STATE_BYTES_MAX + KEY_BYTES_MAX <= PRESENCE_ROOM_
 /// has told of some. A few of the largest rooms.
 pub const PRESENCE_TOLD_BYTES_MAX: usize = 4 * PRESENCE_ROOM_BYTES_MAX;
 
+/// Bytes of all that is kept of one room over `/v1`, where a watcher is told its members only as long as they are few: names, states
+/// and what keeping them takes, of some hundred thousand who are small.
+pub const PRESENCE_CROWD_BYTES_MAX: usize = 64 << 20;
+/// Bytes of the same past which only the count is told: what one that joins is sent at once.
+pub const PRESENCE_FULL_BYTES_MAX: usize = 1 << 20;
+const _: () = assert!(PRESENCE_FULL_BYTES_MAX <= PRESENCE_ROOM_BYTES_MAX);
+/// The largest `--presence-full-max`.
+pub const PRESENCE_FULL_MAX_CEILING: usize = 10_000;
+/// Members in one page of a `presence.list`, and bytes past which it ends.
+pub const PRESENCE_LIST_MAX: usize = 1_000;
+pub const PRESENCE_LIST_BYTES_MAX: usize = 64 << 10;
+/// The longest time a member stays whose last connection is gone without a word: five minutes.
+pub const PRESENCE_GRACE_MS_MAX: u64 = 300_000;
+
 /// The longest `ttl_ms`: ten years. What shall live longer needs no expiry.
 pub const TTL_MS_MAX: u64 = 10 * 365 * 24 * 3_600_000;
 /// Operations in one `write`, and keys in one `read` or `subscribe`.

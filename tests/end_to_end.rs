@@ -49,6 +49,8 @@ mod metrics_page;
 mod nats;
 #[path = "end_to_end/opening.rs"]
 mod opening;
+#[path = "end_to_end/presence.rs"]
+mod presence;
 #[path = "end_to_end/process.rs"]
 mod process;
 #[path = "end_to_end/protocol_page.rs"]

@@ -153,7 +153,7 @@ fn every_flag_reaches_its_setting() {
         --max-message-bytes 2MiB --max-value-bytes 9KiB --max-cell-bytes 70KiB --max-subscriptions 10 --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
         --max-bad-messages 12 --allowed-origins HTTPS://A,https://*.b.c:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --synckit-max-subscription-bytes 18KiB --synckit-max-awareness-bytes 28KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
-        --min-drain-bytes-per-second 5KiB --max-presence-bytes 2MiB --channel-history 20 --channel-history-bytes 21KiB --channel-history-ttl 22s \
+        --min-drain-bytes-per-second 5KiB --max-presence-bytes 2MiB --presence-tick-ms 51 --presence-grace-ms 52 --presence-full-max 53 --max-presence-state-bytes 5KiB --channel-history 20 --channel-history-bytes 21KiB --channel-history-ttl 22s \
         --direct-queue 20 --direct-queue-bytes 21KiB --direct-queue-ttl 22m \
         --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-lead-ms 190 --drain-ms 19 \
         --log-format json --log-level debug --storage memory --memory-limit 0 --preset balanced";
@@ -199,6 +199,12 @@ fn every_flag_reaches_its_setting() {
         outbox_hard_bytes: 3 << 20,
         drain_bytes_per_second_min: 5 << 10,
         presence_bytes_max: 2 << 20,
+        presence: crate::config::Presence {
+            tick_ms: 51,
+            grace_ms: 52,
+            full_max: 53,
+            state_bytes_max: 5 << 10,
+        },
         channel_history: ChannelBounds { messages: 20, bytes: 21 << 10, ttl_ms: 22_000, is_durable: false },
         direct: crate::config::DirectConfig { messages_max: 20, bytes_max: 21 << 10, ttl_ms: 22 * 60_000 },
         clock_drift_max_ms: 16,

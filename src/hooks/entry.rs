@@ -83,8 +83,6 @@ pub enum BadHook {
     TooMany,
     #[error("events names none")]
     NoEvents,
-    #[error("there are no events {0:?} yet")]
-    NotTold(&'static str),
     #[error("names is empty: leave it out where it is about all")]
     NoNames,
     #[error("{text:?}: {error}")]
@@ -154,9 +152,6 @@ impl HookEntry {
     fn compile(self) -> Result<Hook, BadHook> {
         if self.events.is_empty() {
             return Err(BadHook::NoEvents);
-        }
-        if let Some(kind) = self.events.iter().find(|kind| !kind.is_told()) {
-            return Err(BadHook::NotTold(kind.name()));
         }
         let names = self.names.map(|names| match names.is_empty() {
             true => Err(BadHook::NoNames),
@@ -289,7 +284,6 @@ mod tests {
         let (table, error) =
             bad(&format!("[[hook]]\nevents = [\"changed\"]\n{url}[[hook]]\nevents = []\n{url}"));
         assert_eq!((table.as_str(), error), ("[[hook]] 2", BadHook::NoEvents));
-        assert_eq!(bad(&format!("[[hook]]\nevents = [\"sent\"]\n{url}")).1, BadHook::NotTold("sent"));
         assert_eq!(hook(""), BadHook::NoTarget);
         assert_eq!(hook("secret_file = \"s\"\nsubject = \"s\"\n"), BadHook::WithoutUrl("secret_file"));
         assert_eq!(hook("timeout_ms = 1\n"), BadHook::WithoutUrl("timeout_ms"));

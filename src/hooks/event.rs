@@ -95,11 +95,6 @@ impl Kind {
             Self::Changed => "changed",
         }
     }
-
-    /// Whether this server has such events.
-    pub const fn is_told(self) -> bool {
-        matches!(self, Self::Connected | Self::Disconnected | Self::Published | Self::Changed)
-    }
 }
 
 impl Kinds {

@@ -12,7 +12,7 @@ pub struct ConnectionId {
 }
 
 /// A connection of any shard, such as the one that made a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Writer {
     pub shard: ShardIndex,
     pub connection: ConnectionId,

@@ -4,6 +4,7 @@
 //! epoch u64 | offset u64 | time_ms u64 | from_len u16, from | data_len u32, data
 //! ```
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::entry::{length, short, take, take_long, take_number, text};
@@ -17,6 +18,13 @@ pub struct MessageId {
     pub epoch: u64,
     /// The place in it; 0: before all.
     pub offset: u64,
+}
+
+impl fmt::Display for MessageId {
+    /// As clients are told it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:016x}-{}", self.epoch, self.offset)
+    }
 }
 
 /// A message to one user.

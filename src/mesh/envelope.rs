@@ -7,7 +7,7 @@ use super::entry::length;
 use super::{
     Balance, ChannelAnswer, ChannelMessage, ChannelRequest, ConnectionId, DirectAnswer, DirectPush,
     DirectRequest, Enter, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo,
-    ShardIndex, Spent, SubscriptionRef, TurnedAway, Writer,
+    RoomAnswer, RoomNews, RoomRequest, ShardIndex, Spent, SubscriptionRef, TurnedAway, Writer,
 };
 use crate::auth::rules::Parts;
 use crate::crdt::{CellName, MapType, Time};
@@ -40,6 +40,8 @@ pub enum Item {
     },
     /// A member of a room whose home is the sender.
     Member(MemberChanged),
+    /// What becomes of a room of `/v1` whose home is the sender.
+    Room(Box<RoomNews>),
     /// A message for the subscribers of `map`, by a connection that speaks the dialect with this index.
     Published {
         map: Arc<str>,
@@ -163,6 +165,8 @@ pub enum Request {
         member: Span,
         by: Writer,
     },
+    /// About presence in `/v1`.
+    Room(Box<RoomRequest>),
     Channel(Box<ChannelRequest>),
     Metrics {
         reply: ReplyTo,
@@ -221,6 +225,7 @@ pub enum Answer {
         reply: ReplyTo,
         outcome: Result<(), Reject>,
     },
+    Room(Box<RoomAnswer>),
     Channel(Box<ChannelAnswer>),
     Direct(Box<DirectAnswer>),
     Metrics {

@@ -12,6 +12,7 @@ mod outgoing;
 mod partition;
 mod queue;
 mod read;
+mod room;
 mod user;
 mod write;
 
@@ -35,6 +36,7 @@ pub use outgoing::Outgoing;
 pub use partition::{KeyHasher, ShardSet, USER_MAP, owner, partition, partitions_of, shard_index};
 pub use queue::{Receiver, Sender};
 pub use read::{KeyList, PackedRead, Read, ReadPart};
+pub use room::{Crowd, Gathered, Names, People, Person, RoomAnswer, RoomNews, RoomRequest, pack_name};
 pub use user::{Balance, Enter, Paid, Payer, Spent, TurnedAway};
 pub use write::{Action, At, Merged, MergedStamp, PackedWrite, TagList, Write};
 

@@ -148,6 +148,12 @@ metrics! {
         presence_deliveries => "annulus_presence_deliveries_total",
         /// Times a watcher was over the soft outbound limit and was sent all members once it had drained.
         presence_conflations => "annulus_presence_conflations_total",
+        /// Members that have come into a room over /v1: the first connection of a user there, or one of nobody in particular.
+        presence_joined => "annulus_presence_joined_total",
+        /// Members that are gone from there: with their last connection, and its grace.
+        presence_left => "annulus_presence_left_total",
+        /// Times a room has told over /v1 who is in it, or how many.
+        presence_ticks => "annulus_presence_ticks_total",
         /// Messages published that nobody keeps.
         publishes => "annulus_publishes_total",
         /// Such messages handed to subscribers.
@@ -190,10 +196,14 @@ metrics! {
         user_connections => "annulus_user_connections",
         /// Subscriptions held.
         subscriptions => "annulus_subscriptions",
-        /// Rooms with members.
+        /// Rooms with members of clients of SyncKit.
         presence_rooms => "annulus_presence_rooms",
-        /// Members of rooms.
+        /// Members of these.
         presence_members => "annulus_presence_members",
+        /// Rooms with members over /v1.
+        presence_user_rooms => "annulus_presence_user_rooms",
+        /// Members of rooms over /v1.
+        presence_user_members => "annulus_presence_user_members",
         /// Watches of rooms.
         presence_watches => "annulus_presence_watches",
         /// Channels with members or a history.

@@ -81,7 +81,8 @@ impl Shard {
         let (outboxes, rooms) = (self.clients.held_bytes(), self.rooms.counts().bytes);
         self.turn.account.set(Use::Channels, self.channels.counts().bytes);
         self.turn.account.set(Use::Outboxes, outboxes);
-        self.turn.account.set(Use::Presence, rooms + self.clients.members_bytes());
+        let presence = rooms + self.clients.members_bytes() + self.presence.counts().bytes;
+        self.turn.account.set(Use::Presence, presence);
         self.turn.account.set(
             Use::Waiting,
             self.maps.waiting_bytes() + self.access.waiting_bytes() + self.questions.bytes(),
@@ -99,7 +100,7 @@ impl Shard {
 
     /// Tells subscribers what the turn has changed, walkers what they lack, and watchers who is in their rooms.
     fn tell_changes(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, channels, directs, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, directs, .. } = self;
         feeds.flush_batches(turn, clients, maps);
         if !self.clearing.is_under_way() {
             feeds.run_walks(turn, clients, maps);
@@ -107,6 +108,7 @@ impl Shard {
         }
         rooms.remove_leavers(turn, clients, maps);
         rooms.answer_watches(turn, clients, maps, requests);
+        presence.run_ticks(turn, clients, maps, requests, rooms);
         channels.look_after(turn, maps);
         directs.expire(turn, maps);
         if !self.clearing.is_under_way() {
@@ -194,6 +196,7 @@ impl Shard {
         sooner(self.clients.next_settled_us());
         sooner(self.clients.next_look_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_life_us());
+        sooner(self.presence.next_us().filter(|_| !self.turn.account.is_full()));
         sooner(
             self.maps
                 .next_removal_ms()
@@ -254,6 +257,8 @@ impl Shard {
             || self.questions.has_work_left()
             || self.feeds.has_undelivered()
             || self.rooms.has_to_tell()
+            || self.presence.has_to_tell()
+            || self.presence.has_to_answer()
             || self.channels.has_undelivered()
             || self.channels.has_review()
             || self.directs.has_late() && !self.clearing.is_under_way()

@@ -15,7 +15,7 @@ use super::{Now, Shard};
 use crate::auth::Identity;
 use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
-use crate::mesh::{Entries, Entry, History, Members, Message, Recovery, Said};
+use crate::mesh::{Crowd, Entries, Entry, Gathered, History, Members, Message, People, Recovery, Said};
 use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
 
 /// What a dialect remembers of one connection; `None`: nothing, which costs nothing.
@@ -109,6 +109,9 @@ pub trait Dialect: Sync {
     /// Appends the frames that tell watchers of a room of a change in it. They are made once for all.
     fn member(&self, _change: MemberChange<'_>, _out: &mut Vec<u8>) {}
 
+    /// Appends the frames that tell those who hear of a room what became of it. They are made once for all.
+    fn gathered(&self, _room: &str, _gathered: Gathered<&[u8]>, _out: &mut Vec<u8>) {}
+
     /// Appends the frames, if any, that tell subscribers of a map of a message. They are made once for all. A dialect
     /// understands the bodies of no other, unless they have agreed on it.
     fn published(&self, _message: Published<'_>, _out: &mut Vec<u8>) {}
@@ -158,7 +161,10 @@ impl About<'_> {
     pub fn end(self, shard: &mut Shard, caller: Caller) {
         match self {
             Self::Map(map) => shard.unsubscribe(caller, map),
-            Self::Room(room) => shard.unwatch_presence(caller, room),
+            Self::Room(room) => {
+                shard.unwatch_presence(caller, room);
+                shard.leave_room(caller, room);
+            }
             Self::Channel(channel) => shard.leave_channel(caller, channel),
         }
     }
@@ -209,6 +215,17 @@ pub enum Event<'a> {
     /// All members of a room: the answer to a watch, or because the connection was too slow for the changes since. Who
     /// was removed while it was slow, it has been told.
     Members { ticket: Option<&'a Ticket>, room: &'a str, members: Members<'a> },
+    /// Who is in a room that the connection has joined, as that member, or watches; or because it was too slow for the news since.
+    Gathered {
+        ticket: Option<&'a Ticket>,
+        room: &'a str,
+        member: Option<&'a str>,
+        gathered: Gathered<&'a [u8]>,
+    },
+    /// The state of the member that it is has changed.
+    MemberUpdated { ticket: Option<&'a Ticket>, room: &'a str },
+    /// Some of those who are in a room.
+    People { ticket: Option<&'a Ticket>, room: &'a str, people: People<'a>, has_more: bool },
     /// The connection is in a channel: it has been told what it may have missed, and is told everything after `offset`.
     Joined { ticket: Option<&'a Ticket>, channel: &'a str, epoch: u64, offset: u64, recovery: Recovery },
     /// A message has its place in a channel; on a timeout it is not known whether it is on disk.
@@ -227,8 +244,14 @@ impl Event<'_> {
         match self {
             Self::Entries { entries, .. } | Self::Snapshot { entries, .. } => entries.packed().len(),
             Self::Members { members, .. } => members.packed().len(),
+            Self::Gathered { gathered, .. } => match gathered.crowd {
+                Crowd::All(all) => all.len(),
+                Crowd::Diff { .. } | Crowd::Count => 0,
+            },
+            Self::People { people, .. } => people.0.len(),
             Self::History { history, .. } => history.messages.len(),
             Self::Acked { .. }
+            | Self::MemberUpdated { .. }
             | Self::Rejected { .. }
             | Self::Authenticated { .. }
             | Self::Dismissed { .. }

@@ -58,7 +58,7 @@ impl Shard {
 
     /// Lets go of what a connection has, for as long as that `may_go_on`; whether it has nothing left.
     fn let_go(&mut self, id: ConnectionId, may_go_on: impl Fn(&Turn) -> bool) -> bool {
-        let Self { turn, clients, maps, feeds, rooms, channels, .. } = self;
+        let Self { turn, clients, maps, feeds, rooms, presence, channels, .. } = self;
         while clients.get(id).is_some_and(Connection::holds_anything) {
             if !may_go_on(turn) {
                 return false;
@@ -72,6 +72,10 @@ impl Shard {
                 Some(Held::Watch(watch)) => {
                     turn.spend(work::LET_GO);
                     rooms.end_watch(turn, clients, watch);
+                }
+                Some(Held::Stay { stay, is_final }) => {
+                    turn.spend(work::LET_GO);
+                    presence.end_stay(turn, clients, stay, is_final);
                 }
                 Some(Held::Channel(member)) => {
                     turn.spend(work::LET_GO);

@@ -137,7 +137,7 @@ impl Shard {
 
     /// The kernel took `bytes` of [`Self::in_flight`].
     pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
-        let Self { turn, clients, maps, feeds, requests, rooms, channels, directs, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, directs, .. } = self;
         turn.metrics.sends += 1;
         turn.metrics.bytes_sent += bytes as u64;
         let Some(all) = clients.sent(turn, id, bytes) else { return };
@@ -150,7 +150,9 @@ impl Shard {
             turn.commands.push(Command::Send(id));
             return;
         }
-        let (behind, lacks_directs) = (connection.watches_behind > 0, connection.lacks_directs());
+        let behind = connection.watches_behind() > 0;
+        let stays_behind = connection.stays.as_ref().is_some_and(|stays| stays.behind > 0);
+        let lacks_directs = connection.lacks_directs();
         let lacks_messages = !connection.joined.behind().is_empty();
         if connection.outbox.is_filling() {
             clients.mark(id, turn.now);
@@ -163,6 +165,9 @@ impl Shard {
         feeds.walk_on(turn, clients, maps, id);
         if behind {
             rooms.catch_up(turn, clients, requests, id);
+        }
+        if stays_behind {
+            presence.catch_up(turn, clients, requests, id);
         }
         if lacks_messages {
             channels.catch_up(turn, clients, maps, requests, id);

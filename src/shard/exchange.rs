@@ -5,7 +5,7 @@ use std::vec;
 
 use super::clients::End;
 use super::maps::WaitingBytes;
-use super::{SetPresence, Shard, rooms};
+use super::{SetPresence, Shard, presence, rooms};
 use crate::mesh::{Answer, Envelope, Item, ReadPart, Request, ShardIndex, shard_index};
 use crate::wire::Reject;
 
@@ -24,13 +24,14 @@ impl Shard {
     /// Takes what other shards have sent, as much as a turn may: one envelope of them all in any case, and each peer's turn
     /// to be the first comes round.
     pub fn drain_mesh(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, channels, .. } = &mut *self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, .. } = &mut *self;
         channels.deliver_waiting(turn, clients);
         feeds.deliver_waiting(turn, clients, maps);
         rooms.deliver_waiting(turn, clients, requests);
+        presence.deliver_waiting(turn, clients, requests);
         self.resume_deferred();
         self.mesh_left = false;
-        if self.rooms.has_too_much_to_tell() {
+        if self.rooms.has_too_much_to_tell() || self.presence.has_too_much_to_tell() {
             return;
         }
         let (shards, mut taken) = (self.turn.shards, 0);
@@ -94,6 +95,10 @@ impl Shard {
                     let Self { turn, clients, maps, rooms, .. } = &mut *self;
                     rooms.member_arrived(turn, clients, maps, &changed, &bytes);
                 }
+                Item::Room(news) => {
+                    let Self { turn, clients, maps, requests, presence, .. } = &mut *self;
+                    presence.news_arrived(turn, clients, maps, requests, (&news, &bytes));
+                }
                 Item::Published { map, dialect, body } => {
                     let Self { turn, clients, maps, feeds, .. } = &mut *self;
                     feeds.message_arrived(turn, clients, maps, &map, (dialect, body.of(&bytes)));
@@ -134,6 +139,7 @@ impl Shard {
                 let answer = Answer::MemberSet { reply, outcome: Err(reject) };
                 turn.outgoing.push(reply.shard, Item::Answer(answer));
             }
+            Request::Room(request) => return presence::refuse(turn, request, reject).map(Request::Room),
             Request::Direct(request) => return self.refuse_direct(*request, reject),
             // What is small keeps its place.
             Request::Channel(request) if request.is_publish() => {
@@ -145,7 +151,7 @@ impl Shard {
     }
 
     pub(super) fn handle_request(&mut self, from: ShardIndex, request: Request, bytes: &[u8]) {
-        let Self { turn, clients, maps, feeds, requests, rooms, channels, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, .. } = self;
         match request {
             Request::Write { reply, write } => {
                 requests.apply_and_answer(turn, clients, maps, reply, &write.unpack(bytes));
@@ -176,6 +182,9 @@ impl Shard {
             Request::LeaveRoom { room, member, by } => {
                 rooms.leave_room((room.text(bytes), member.text(bytes)), by);
             }
+            Request::Room(request) => {
+                presence.asked(turn, clients, maps, requests, (rooms, from, *request, bytes));
+            }
             Request::Channel(request) => {
                 channels.handle(turn, clients, maps, requests, (from, *request), bytes);
             }
@@ -188,7 +197,7 @@ impl Shard {
     }
 
     fn handle_answer(&mut self, from: ShardIndex, answer: Answer, journaled: u64, bytes: &[u8]) {
-        let Self { turn, clients, maps, feeds, requests, rooms, channels, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, .. } = self;
         match answer {
             Answer::Write { reply, outcome } => {
                 requests.write_answered(turn, clients, maps, (reply, outcome), (from, journaled));
@@ -215,6 +224,9 @@ impl Shard {
             }
             Answer::MemberSet { reply, outcome } => {
                 rooms::member_answered(turn, clients, requests, reply, outcome);
+            }
+            Answer::Room(answer) => {
+                presence.answered(turn, clients, maps, requests, (*answer, bytes));
             }
             Answer::Channel(answer) => {
                 let answer = answer.map(|span| span.of(bytes));

@@ -9,6 +9,7 @@ use super::channels::ChannelCounts;
 use super::clients::Connection;
 use super::directs::DirectCounts;
 use super::maps::{Journal, MapCounts};
+use super::presence::PresenceCounts;
 use super::rooms::RoomCounts;
 use crate::metrics::Metrics;
 
@@ -16,7 +17,8 @@ impl Shard {
     /// The counters with the gauges as they are now. O(1).
     pub fn metrics_now(&self) -> Metrics {
         let bytes = (self.clients.waiting_bytes(), self.requests.owed_bytes());
-        let kept = (self.rooms.counts(), self.channels.counts(), self.directs.counts());
+        let kept =
+            (self.rooms.counts(), self.presence.counts(), self.channels.counts(), self.directs.counts());
         self.metrics_with(self.maps.counts(), kept, bytes)
     }
 
@@ -36,14 +38,19 @@ impl Shard {
     pub fn recounted(&self) -> Metrics {
         let waiting_bytes = self.clients.iter().map(|connection| connection.outbox.bytes()).sum();
         let bytes = (waiting_bytes, self.requests.recounted_owed_bytes());
-        let kept = (self.rooms.recounted(), self.channels.recounted(), self.directs.recounted());
+        let kept = (
+            self.rooms.recounted(),
+            self.presence.recounted(),
+            self.channels.recounted(),
+            self.directs.recounted(),
+        );
         self.metrics_with(self.maps.recounted(&self.turn), kept, bytes)
     }
 
     fn metrics_with(
         &self,
         maps: MapCounts,
-        (rooms, channels, directs): (RoomCounts, ChannelCounts, DirectCounts),
+        (rooms, presence, channels, directs): (RoomCounts, PresenceCounts, ChannelCounts, DirectCounts),
         (outbox_bytes, owed_bytes): (usize, usize),
     ) -> Metrics {
         let mut metrics = self.turn.metrics.clone();
@@ -52,6 +59,7 @@ impl Shard {
         metrics.cells = maps.cells;
         metrics.resident_bytes = maps.bytes as u64;
         (metrics.presence_rooms, metrics.presence_members) = (rooms.rooms, rooms.members);
+        (metrics.presence_user_rooms, metrics.presence_user_members) = (presence.rooms, presence.members);
         (metrics.channels, metrics.channel_messages) = (channels.channels, channels.messages);
         metrics.channel_bytes = channels.bytes as u64;
         (metrics.directs_queued, metrics.direct_bytes) = (directs.queued, directs.bytes as u64);
@@ -59,7 +67,7 @@ impl Shard {
         metrics.outbox_bytes = outbox_bytes as u64;
         metrics.owed_bytes = owed_bytes as u64;
         metrics.outbox_held_bytes = self.clients.held_bytes() as u64;
-        metrics.presence_bytes = (rooms.bytes + self.clients.members_bytes()) as u64;
+        metrics.presence_bytes = (rooms.bytes + self.clients.members_bytes() + presence.bytes) as u64;
         metrics.waiting_request_bytes = self.maps.waiting_bytes() as u64;
         metrics.session_bytes = self.turn.account.used(Use::Sessions) as u64;
         metrics.answers_bytes = self.turn.account.used(Use::Answers) as u64;

@@ -331,12 +331,13 @@ impl Shard {
 
     /// Looks at one thing of a connection that has another grant; whether there was one. What is added meanwhile has the new one.
     fn regrant_next(&mut self, left: &mut Regranted) -> bool {
-        let Self { turn, clients, maps, feeds, rooms, channels, access, .. } = self;
+        let Self { turn, clients, maps, feeds, rooms, presence, access, channels, .. } = self;
         let (Some(connection), Some(caller)) = (clients.get(left.id), clients.caller(left.id)) else {
             return false;
         };
         left.subscriptions = left.subscriptions.min(connection.subscriptions.len());
-        left.watches = left.watches.min(connection.watches.len());
+        left.watches = left.watches.min(connection.watches().len());
+        left.stays = left.stays.min(connection.stays.as_ref().map_or(0, |stays| stays.slots.len()));
         left.channels = left.channels.min(connection.joined.len());
         turn.spend(work::LET_GO);
         if left.subscriptions > 0 {
@@ -352,7 +353,18 @@ impl Shard {
         }
         if left.watches > 0 {
             left.watches -= 1;
-            let room = rooms.room_of(connection.watches[left.watches]);
+            let room = rooms.room_of(connection.watches()[left.watches]);
+            if !access.may_be_in(turn, caller.grant(), &room) {
+                self.dialect_of(left.id).forbidden(self, caller, About::Room(&room));
+            }
+            return true;
+        }
+        if left.stays > 0 {
+            left.stays -= 1;
+            let Some(&stay) = connection.stays.as_ref().and_then(|stays| stays.slots.get(left.stays)) else {
+                return true;
+            };
+            let room = presence.room_of(stay);
             if !access.may_be_in(turn, caller.grant(), &room) {
                 self.dialect_of(left.id).forbidden(self, caller, About::Room(&room));
             }

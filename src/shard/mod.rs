@@ -8,8 +8,8 @@
 //! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
-//! pages → gauges → { rooms, feeds, channels, directs } → divided → requests → log → maps → clients → dialect → { outbox, outcomes, direct } →
-//! { allows, caller, questions } →
+//! pages → gauges → presence → { rooms, feeds, channels, directs } → divided → requests → log → maps → clients → dialect →
+//! { outbox, outcomes, direct } → { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work, happenings }
 
@@ -60,6 +60,7 @@ mod outbox;
 mod outcomes;
 mod pages;
 mod parked;
+mod presence;
 mod questions;
 mod requests;
 mod rooms;
@@ -80,6 +81,7 @@ pub use directs::{SendDirect, To, check_user};
 pub use feeds::{From, Subscribe};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};
 pub use pages::INDEX_TITLE;
+pub use presence::JoinRoom;
 pub use requests::{Op, Ops};
 pub use rooms::SetPresence;
 
@@ -103,6 +105,7 @@ use exchange::Deferred;
 use feeds::Feeds;
 use life::Life;
 use maps::Maps;
+use presence::Presence;
 use questions::Questions;
 use requests::Requests;
 use rooms::Rooms;
@@ -184,6 +187,7 @@ pub struct Shard {
     maps: Maps,
     feeds: Feeds,
     rooms: Rooms,
+    presence: Presence,
     channels: Channels,
     directs: Directs,
     requests: Requests,
@@ -230,6 +234,7 @@ impl Shard {
             maps: Maps::new(&shared, &turn, storage),
             feeds: Feeds::default(),
             rooms: Rooms::default(),
+            presence: Presence::default(),
             channels: Channels::default(),
             directs: Directs::default(),
             requests: Requests::new(shards),

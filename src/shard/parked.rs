@@ -103,10 +103,12 @@ impl Shard {
 
     /// Answers the requests that have waited for `--ack-timeout-ms` with what was reached.
     pub(super) fn give_up_old_requests(&mut self) {
-        let Self { turn, clients, maps, requests, rooms, channels, .. } = self;
+        let Self { turn, clients, maps, requests, rooms, presence, channels, .. } = self;
         while let Some(request) = requests.next_late(turn, clients) {
             if request.is_for_members() {
                 rooms.members_late(turn, clients, requests, &request);
+            } else if request.is_for_gathered() {
+                presence.not_answered(turn, clients, requests, &request, Reject::Timeout);
             } else if request.joins_channel() {
                 channels.join_late(turn, clients, maps, requests, &request);
             } else {

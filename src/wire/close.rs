@@ -107,6 +107,19 @@ impl Close {
         }
     }
 
+    /// Whether who is gone with this does not come back by itself: both sides are done, or it may not.
+    pub const fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::Normal
+                | Self::Echoed { code: Some(1000) }
+                | Self::AuthRequired
+                | Self::AuthFailed
+                | Self::PermissionDenied
+                | Self::OtherSession
+        )
+    }
+
     /// Whether no healthy client meets this: something is wrong with it, with the way to it, or here.
     pub const fn is_abnormal(self) -> bool {
         match self {

@@ -50,6 +50,8 @@ pub enum Reject {
     AuthFailed(&'static str),
     /// What it was believed by has expired; it ends soon unless it is renewed.
     TokenExpired,
+    /// It is not in the room whose member it would change.
+    NotJoined,
     /// The same client has asked for something else before this was done.
     Cancelled,
 }
@@ -77,6 +79,7 @@ impl Reject {
             Self::AuthRequired | Self::NoUser => "auth_required",
             Self::AuthFailed(_) => "auth_failed",
             Self::TokenExpired => "token_expired",
+            Self::NotJoined => "not_joined",
             Self::Cancelled => "cancelled",
         }
     }
@@ -106,6 +109,7 @@ impl Reject {
             Self::AuthRequired => "this server takes nothing before a token: send auth",
             Self::NoUser => "only users have direct messages, and this connection is of none",
             Self::TokenExpired => "the token has expired: send auth with another now",
+            Self::NotJoined => "this connection is not in the room: send presence.join first",
             Self::Cancelled => "a later request took its place before it was done",
         }
     }

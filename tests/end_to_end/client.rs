@@ -264,6 +264,31 @@ impl Client {
         }
     }
 
+    /// Sends a close frame with this code and reads what comes until the end.
+    pub fn close_with(mut self, code: u16) {
+        let frame = tungstenite::protocol::CloseFrame { code: code.into(), reason: "".into() };
+        self.socket.close(Some(frame)).unwrap();
+        while self.socket.read().is_ok() {}
+    }
+
+    /// Only listens, for so long, or until a text comes, which is put into `text`.
+    pub fn answer_pings_until_text(&mut self, time: Duration, text: &mut Value) {
+        if let Some(event) = self.events.pop_front() {
+            *text = event;
+            return;
+        }
+        self.socket.get_ref().set_read_timeout(Some(time)).unwrap();
+        match self.socket.read() {
+            Ok(Message::Text(said)) => {
+                *text = simd_json::to_owned_value(&mut said.as_bytes().to_vec()).unwrap()
+            }
+            Ok(_) => {}
+            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
+            other => panic!("expected pings, got {other:?}"),
+        }
+        self.socket.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+
     /// Only listens, for so long; nothing but pings may come.
     pub fn answer_pings(&mut self, time: Duration) {
         let began = Instant::now();

@@ -69,6 +69,10 @@ fn told(events: &[Value]) -> Vec<String> {
     events.iter().map(told).collect()
 }
 
+fn text(value: &simd_json::OwnedValue) -> String {
+    simd_json::to_string(value).unwrap()
+}
+
 fn keys(event: &Value) -> Vec<&str> {
     event["keys"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect()
 }
@@ -113,6 +117,49 @@ fn users_and_changes_are_told_signed_and_each_with_an_id() {
     assert!(hooked.server.metric("annulus_hooks_delivered_total") >= 3.0);
     assert_eq!(hooked.server.metric("annulus_hooks_failures_total"), 0.0, "whatever the answer says");
     await_that("nothing waits", || hooked.server.metric("annulus_hooks_waiting") == 0.0);
+    hooked.server.stop();
+}
+
+#[test]
+fn what_is_said_and_who_is_where_are_told() {
+    let receiver = Receiver::start(|_, _| Reply::ok());
+    let tables = format!(
+        "[[rule]]\nallow = [\"all\"]\nmaps = [\"room:**\", \"channel:**\", \"user:**\"]\n\
+         [[hook]]\nevents = [\"joined\", \"left\", \"published\", \"sent\"]\nurl = \"{}\"\n",
+        receiver.url("/")
+    );
+    let hooked = hooked(&tables, |_| {});
+    let mut anna = come(&hooked, "anna");
+    anna.ask(r#"{"type":"presence.join","id":1,"room":"open:r"}"#);
+    anna.ask(r#"{"type":"join","id":2,"channel":"open:c"}"#);
+    anna.ask(r#"{"type":"publish","id":3,"channel":"open:c","data":{"a":1}}"#);
+    let sent = anna.ask(r#"{"type":"send","id":4,"to":"user:open:bert","data":[2]}"#);
+    anna.ask(r#"{"type":"leave","id":5,"channel":"open:c"}"#);
+    anna.leave();
+    let mut events = receiver.await_events(6);
+    // Those of one shard are in order, those of two are not.
+    events.sort_by_key(|event| event["event"].to_string());
+    let fields = |name: &str| -> Vec<String> {
+        let of_name = events.iter().filter(|event| event["event"] == name);
+        let mut texts: Vec<String> = of_name
+            .map(|event| {
+                let mut event = event.clone();
+                let fields = event.as_object_mut().unwrap();
+                ["id", "event", "time"].iter().for_each(|field| drop(fields.remove(*field)));
+                event.to_string()
+            })
+            .collect();
+        texts.sort_unstable();
+        texts
+    };
+    let places = [r#"{"channel":"open:c","user":"anna"}"#, r#"{"room":"open:r","user":"anna"}"#];
+    assert_eq!(fields("joined"), places);
+    assert_eq!(fields("left"), places);
+    let published = r#"{"channel":"open:c","data":{"a":1},"from":"anna","offset":1}"#;
+    assert_eq!(fields("published"), [published]);
+    let sent =
+        format!(r#"{{"data":[2],"from":"anna","message":{},"to":"open:bert"}}"#, text(&sent["message"]));
+    assert_eq!(fields("sent"), [sent]);
     hooked.server.stop();
 }
 

@@ -3,7 +3,9 @@
 use annulus::crdt::{MapType, Time};
 use annulus::dialect::native::encode::*;
 use annulus::dialect::native::message::RequestId;
-use annulus::mesh::{History, Message, MessageId, NotSent, Recovery, Said, Sent};
+use annulus::mesh::{
+    Crowd, Gathered, History, Message, MessageId, NotSent, People, Person, Recovery, Said, Sent, pack_name,
+};
 use annulus::shard::AckLevel;
 use annulus::shard::{ChannelMessage, DirectAudience, DirectEvent, DirectMessage, SnapshotEnd};
 use annulus::wire::json::{Fault, What};
@@ -54,11 +56,11 @@ fn hello_names_the_rules() {
         acks: &["none", "memory"],
         heartbeat_ms: 20_000,
         strict: false,
-        features: &["channels"],
+        features: &["presence", "channels"],
         limits: Limits { message_bytes: 1_048_576, subscriptions: 1_000 },
     };
     expect(
-        r#"{"type":"hello","protocol":1,"connection":"0-7-1","node":"n\"","time":"1:0:n","auth":"none","acks":["none","memory"],"heartbeat_ms":20000,"features":["channels"],"limits":{"message_bytes":1048576,"subscriptions":1000}}"#,
+        r#"{"type":"hello","protocol":1,"connection":"0-7-1","node":"n\"","time":"1:0:n","auth":"none","acks":["none","memory"],"heartbeat_ms":20000,"features":["presence","channels"],"limits":{"message_bytes":1048576,"subscriptions":1000}}"#,
         |out| hello(out, &greeting),
     );
 }
@@ -260,6 +262,52 @@ fn error_says_when_to_try_again() {
         assert_eq!(parsed["message"], reject.message());
         assert!(parsed.get("retry_after_ms").is_none() && parsed.get("id").is_none());
     }
+}
+
+#[test]
+fn who_is_in_a_room() {
+    let people = [
+        Person { name: "user:a\"", state: b"{}", since_ms: 7, connections: 2, is_away: false },
+        Person { name: "anon:0-1-2", state: b"null", since_ms: 8, connections: 0, is_away: true },
+    ];
+    let mut packed = Vec::new();
+    people.iter().for_each(|person| person.pack(&mut packed));
+    let list = r#"[{"member":"user:a\"","user":"a\"","connections":2,"state":{},"since":7,"away":false},{"member":"anon:0-1-2","user":null,"connections":0,"state":null,"since":8,"away":true}]"#;
+    let all = Gathered { count: 2, crowd: Crowd::All(&*packed) };
+    expect(
+        &format!(
+            r#"{{"type":"presence.state","id":"i","room":"r","member":"user:b","members":{list},"count":2}}"#
+        ),
+        |out| room_state(out, Some(&id("i")), ("r", Some("user:b")), all),
+    );
+    expect(&format!(r#"{{"type":"presence.state","room":"r","members":{list},"count":2}}"#), |out| {
+        room_news(out, "r", all)
+    });
+    let mut names = Vec::new();
+    ["user:c", "client:\n"].iter().for_each(|name| pack_name(name, &mut names));
+    let diff = Crowd::Diff { joined: &*packed, updated: &[], left: &*names };
+    expect(
+        &format!(
+            r#"{{"type":"presence.diff","room":"r","joined":{list},"updated":[],"left":["user:c","client:\n"],"count":9}}"#
+        ),
+        |out| room_news(out, "r", Gathered { count: 9, crowd: diff }),
+    );
+    let count = Gathered { count: 50_000, crowd: Crowd::Count };
+    expect(r#"{"type":"presence.count","room":"r","count":50000}"#, |out| room_news(out, "r", count));
+    expect(r#"{"type":"presence.state","id":"i","room":"r","count":50000}"#, |out| {
+        room_state(out, Some(&id("i")), ("r", None), count)
+    });
+    expect(&format!(r#"{{"type":"presence.list","room":"r","members":{list},"more":true}}"#), |out| {
+        room_list(out, None, "r", People(&packed), true)
+    });
+    expect(r#"{"type":"presence.left","id":"i","room":"r"}"#, |out| room_left(out, Some(&id("i")), "r"));
+    expect(r#"{"type":"presence.updated","id":"i","room":"r"}"#, |out| {
+        member_updated(out, Some(&id("i")), "r")
+    });
+    expect(
+        r#"{"type":"error","room":"r","code":"forbidden","message":"not allowed for this identity"}"#,
+        |out| room_error(out, "r", Reject::Forbidden),
+    );
 }
 
 #[test]

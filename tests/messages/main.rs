@@ -16,7 +16,7 @@ mod requests;
 use std::fmt::Write;
 
 use annulus::crdt::{Node, Stamp, Time};
-use annulus::dialect::native::message::{Action, DirectRequest, Message, Op, Request};
+use annulus::dialect::native::message::{Action, DirectRequest, Message, Op, PresenceRequest, Request};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::wire::json::{Diagnosis, Parser, Value};
 use annulus::wire::{Payload, Reject};
@@ -58,6 +58,7 @@ fn line(request: &Request<'_>) -> String {
         ),
         Request::Unsubscribe { map } => format!("unsubscribe {map}"),
         Request::Digest { map } => format!("digest {map}"),
+        Request::Presence(request) => presence_line(request),
         Request::Disconnect { user } => format!("disconnect {user}"),
         Request::Channel(request) => format!("{request:?}"),
         Request::Direct(request) => direct_line(request),
@@ -71,6 +72,18 @@ fn line(request: &Request<'_>) -> String {
             }
             line
         }
+    }
+}
+
+fn presence_line(request: &PresenceRequest<'_>) -> String {
+    match request {
+        PresenceRequest::Join { room, state, grace_ms } => {
+            format!("join {room} {:?} grace {grace_ms:?}", state.as_ref().map(canonical))
+        }
+        PresenceRequest::Watch { room } => format!("watch {room}"),
+        PresenceRequest::Update { room, state } => format!("update {room} {}", canonical(state)),
+        PresenceRequest::Leave { room } => format!("leave {room}"),
+        PresenceRequest::List { room, after, limit } => format!("list {room} after {after:?} {limit}"),
     }
 }
 

@@ -108,7 +108,7 @@ fn a_message_has_one_known_type() {
     for kind in ["null", "1", "[]", "{}", "true"] {
         assert_eq!(outcome(&format!(r#"{{"type":{kind}}}"#)), BAD_REQUEST, "{kind}");
     }
-    for kind in ["", "Ping", "ping ", "pong", "hello", "type", "presence.join"] {
+    for kind in ["", "Ping", "ping ", "pong", "hello", "type", "presence", "presence.joi"] {
         assert_eq!(outcome(&format!(r#"{{"type":"{kind}"}}"#)), "unknown_type", "{kind}");
     }
 }
@@ -138,6 +138,16 @@ fn a_field_of_the_wrong_type_is_a_bad_request() {
         ),
         ("unsubscribe", r#","map":"m""#, &[("map", "string")]),
         ("digest", r#","map":"m""#, &[("map", "string")]),
+        ("presence.join", r#","room":"r""#, &[("room", "string"), ("grace_ms", "number null")]),
+        ("presence.join", r#","room":"r""#, &[("state", "null bool number string array object")]),
+        ("presence.watch", r#","room":"r""#, &[("room", "string")]),
+        ("presence.update", r#","room":"r","state":1"#, &[("room", "string")]),
+        ("presence.leave", r#","room":"r""#, &[("room", "string")]),
+        (
+            "presence.list",
+            r#","room":"r""#,
+            &[("room", "string"), ("after", "string null"), ("limit", "number null")],
+        ),
         ("disconnect", r#","user":"u""#, &[("user", "string")]),
         ("write", r#","ops":[]"#, &[("ops", "array")]),
         // A wrong word is as wrong as a wrong type.

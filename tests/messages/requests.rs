@@ -28,6 +28,20 @@ pub const GOLDEN: &[(&str, &str)] = &[
     ),
     (r#"{"type":"unsubscribe","id":3,"map":"todos"}"#, "unsubscribe todos"),
     (r#"{"type":"digest","id":4,"map":"todos"}"#, "digest todos"),
+    (r#"{"type":"presence.join","id":5,"room":"doc"}"#, "join doc None grace None"),
+    (
+        r#"{"type":"presence.join","room":"doc","state":{"b":1.0,"a":null},"grace_ms":3e5}"#,
+        r#"join doc Some("{\"a\":null,\"b\":1}") grace Some(300000)"#,
+    ),
+    (
+        r#"{"type":"presence.join","room":"doc","state":null,"grace_ms":null}"#,
+        r#"join doc Some("null") grace None"#,
+    ),
+    (r#"{"type":"presence.watch","room":"doc"}"#, "watch doc"),
+    (r#"{"type":"presence.update","room":"doc","state":[1]}"#, "update doc [1]"),
+    (r#"{"type":"presence.leave","room":"doc"}"#, "leave doc"),
+    (r#"{"type":"presence.list","room":"doc"}"#, r#"list doc after "" 100"#),
+    (r#"{"type":"presence.list","room":"doc","after":"user:a","limit":7}"#, r#"list doc after "user:a" 7"#),
     (r#"{"type":"disconnect","id":5,"user":"u1"}"#, "disconnect u1"),
     (
         r#"{"type":"send","id":8,"to":"user:u:2","data":{"b":1,"a":[]}}"#,

@@ -15,7 +15,7 @@ const USER: &str = "{'sub':'u'}";
 const FORBIDDEN: [&str; 2] = ["\"forbidden\"", "Permission denied"];
 
 /// Type of the message or `op` of the operation, and the message, in which a map is called MAP.
-const NATIVE: [(&str, &str); 13] = [
+const NATIVE: [(&str, &str); 17] = [
     ("join", r#"{"type":"join","id":1,"channel":"MAP"}"#),
     ("publish", r#"{"type":"publish","id":1,"channel":"MAP","data":1}"#),
     ("history", r#"{"type":"history","id":1,"channel":"MAP"}"#),
@@ -28,11 +28,15 @@ const NATIVE: [(&str, &str); 13] = [
     ("add", r#"{"type":"write","id":1,"ops":[{"op":"add","map":"MAP:or","key":"k","value":1,"tag":"t"}]}"#),
     ("remove", r#"{"type":"write","id":1,"ops":[{"op":"remove","map":"MAP:or","key":"k","tags":["t"]}]}"#),
     ("increment", r#"{"type":"write","id":1,"ops":[{"op":"increment","map":"MAP:count","key":"k","by":1}]}"#),
+    ("presence.join", r#"{"type":"presence.join","id":1,"room":"MAP","state":1}"#),
+    ("presence.watch", r#"{"type":"presence.watch","id":1,"room":"MAP"}"#),
+    ("presence.update", r#"{"type":"presence.update","id":1,"room":"MAP","state":1}"#),
+    ("presence.list", r#"{"type":"presence.list","id":1,"room":"MAP"}"#),
     ("send", r#"{"type":"send","id":1,"to":"user:MAP","data":1}"#),
 ];
 /// Those that ask for nothing, or are tried by their operations.
-const NATIVE_FREE: [&str; 8] =
-    ["write", "ping", "unsubscribe", "auth", "leave", "direct.ack", "block", "unblock"];
+const NATIVE_FREE: [&str; 9] =
+    ["write", "ping", "unsubscribe", "auth", "leave", "direct.ack", "block", "unblock", "presence.leave"];
 
 const SYNCKIT: [(&str, &str); 9] = [
     ("Subscribe", r#"{"type":"subscribe","id":"i","timestamp":1,"documentId":"MAP"}"#),
@@ -57,7 +61,7 @@ const SYNCKIT: [(&str, &str); 9] = [
 const SYNCKIT_FREE: [&str; 3] = ["Auth", "Ping", "Nothing"];
 
 /// Commands, and the messages above that come to them; those without end something of the caller's own, or say what it has.
-const COMMANDS: [(&str, &[&str]); 19] = [
+const COMMANDS: [(&str, &[&str]); 24] = [
     ("join_channel", &["join"]),
     ("publish_in_channel", &["publish"]),
     ("channel_history", &["history"]),
@@ -70,6 +74,11 @@ const COMMANDS: [(&str, &[&str]); 19] = [
     ("publish", &["DeltaBatch"]),
     ("watch_presence", &["AwarenessSubscribe"]),
     ("set_presence", &["AwarenessUpdate"]),
+    ("join_room", &["presence.join"]),
+    ("watch_room", &["presence.watch"]),
+    ("update_member", &["presence.update"]),
+    ("list_room", &["presence.list"]),
+    ("leave_room", &[]),
     ("send_direct", &["send"]),
     ("ack_directs", &[]),
     ("block_user", &[]),
@@ -109,6 +118,7 @@ fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
 fn nothing_is_left_out() {
     let quoted = ("b\"", "\" =>");
     let mut types = names("dialect/native/message/request.rs", ("type is missing", "}"), quoted);
+    types.extend(names("dialect/native/message/presence.rs", ("match name {", "}"), quoted));
     types.extend(names("dialect/native/message/channel.rs", ("Fields::of(message)", "}"), quoted));
     // What is about one thing is read in a file of its own.
     types.retain(|name| !name.contains('|'));
@@ -117,8 +127,9 @@ fn nothing_is_left_out() {
     assert_eq!(types, set(NATIVE.map(|(name, _)| name).into_iter().chain(NATIVE_FREE)));
     let said = names("dialect/synckit/message.rs", ("pub enum Said", "}"), ("", ","));
     assert_eq!(said, set(SYNCKIT.map(|(name, _)| name).into_iter().chain(SYNCKIT_FREE)));
-    let text =
-        ["mod", "channels", "directs"].map(|file| source(&format!("shard/commands/{file}.rs"))).concat();
+    let text = ["mod", "presence", "channels", "directs"]
+        .map(|file| source(&format!("shard/commands/{file}.rs")))
+        .concat();
     let commands = text.split("pub fn ").skip(1).filter(|function| {
         function.split(" {\n").next().is_some_and(|signature| signature.contains("caller: Caller"))
     });

@@ -1,5 +1,7 @@
 //! Shards, their desk and their clients: nothing happens that the test does not ask for.
 
+#![allow(dead_code, reason = "not every test asks for all of it")]
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -31,19 +33,22 @@ pub struct Client {
 
 /// See the module.
 pub struct World {
-    nodes: Vec<Node>,
+    pub nodes: Vec<Node>,
     standing: Arc<Standing>,
     now: Now,
 }
 
-struct Node {
-    shard: Shard,
+pub struct Node {
+    pub shard: Shard,
     desk: DeskEnd,
     hooks: HooksEnd,
     is_stopped: bool,
     arrived: Vec<(ConnectionId, Vec<u8>)>,
     failed: Vec<ConnectionId>,
     sent: Vec<(ConnectionId, usize)>,
+    /// Clients that take nothing, and what was to be sent to them.
+    stalled: Vec<ConnectionId>,
+    held_back: Vec<(ConnectionId, usize)>,
     shut_down: Vec<ConnectionId>,
     closed: Vec<ConnectionId>,
     inbox: Vec<(ConnectionId, Vec<u8>)>,
@@ -78,6 +83,8 @@ impl World {
                     arrived: Vec::new(),
                     failed: Vec::new(),
                     sent: Vec::new(),
+                    stalled: Vec::new(),
+                    held_back: Vec::new(),
                     shut_down: Vec::new(),
                     closed: Vec::new(),
                     inbox: Vec::new(),
@@ -135,6 +142,18 @@ impl World {
     /// The client says good-bye.
     pub fn close(&mut self, client: Client) {
         self.nodes[client.shard].arrived.push((client.id, frame(0x88, &1000_u16.to_be_bytes())));
+    }
+
+    /// The client takes nothing any more, or everything again.
+    pub fn stall(&mut self, client: Client, is_stalled: bool) {
+        let node = &mut self.nodes[client.shard];
+        if is_stalled {
+            return node.stalled.push(client.id);
+        }
+        node.stalled.retain(|&id| id != client.id);
+        let (taken, held_back) =
+            std::mem::take(&mut node.held_back).into_iter().partition(|&(id, _)| id == client.id);
+        (node.sent, node.held_back) = ([std::mem::take(&mut node.sent), taken].concat(), held_back);
     }
 
     /// The shard takes no turns, or some again.
@@ -285,6 +304,7 @@ impl Node {
         std::mem::take(&mut self.shut_down).into_iter().for_each(|id| self.shard.received_end(id));
         for id in std::mem::take(&mut self.closed) {
             self.sent.retain(|&(of, _)| of != id);
+            self.held_back.retain(|&(of, _)| of != id);
             self.shard.released(id);
         }
         self.shard.drain_mesh();
@@ -296,7 +316,9 @@ impl Node {
             match command {
                 Command::Send(id) => {
                     let bytes = self.shard.in_flight(id).collect::<Vec<_>>().concat();
-                    self.sent.push((id, bytes.len()));
+                    let is_stalled = self.stalled.contains(&id);
+                    let sent = if is_stalled { &mut self.held_back } else { &mut self.sent };
+                    sent.push((id, bytes.len()));
                     self.inbox(id).extend(bytes);
                 }
                 Command::Shutdown(id) => self.shut_down.push(id),

@@ -1,6 +1,6 @@
 //! What one seed makes of the world: how many shards and clients, how small the limits, how often what fails.
 
-use annulus::config::{ChannelBounds, Coalesce, Config, DialectPath, Fsync};
+use annulus::config::{ChannelBounds, Coalesce, Config, DialectPath, Fsync, Presence};
 
 use crate::random::Random;
 
@@ -10,6 +10,9 @@ pub const NODE: &str = "sim";
 pub const SHARDS_MAX: usize = 5;
 /// The most clients, observers aside.
 pub const CLIENTS_MAX: usize = 9;
+
+/// Milliseconds that a member is away at most: less than it takes until nothing moves any more.
+pub const GRACE_MS_MAX: u64 = 200;
 
 /// What the operations on a map may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -282,6 +285,12 @@ fn config(random: &mut Random, clients: usize, shards: usize, maps: usize) -> Co
         },
         ack_timeout_ms: random.pick(&[50, 5_000, 5_000]),
         drain_ms: 2_000,
+        presence: Presence {
+            tick_ms: random.pick(&[1, 50]),
+            grace_ms: random.pick(&[0, 30, GRACE_MS_MAX]),
+            full_max: random.pick(&[1, 3, 200]),
+            ..Presence::default()
+        },
         ..Config::default()
     }
 }

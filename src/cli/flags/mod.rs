@@ -13,6 +13,7 @@ mod hooks;
 mod identity;
 mod listening;
 mod logs;
+mod presence;
 mod stopping;
 mod synckit;
 
@@ -37,6 +38,7 @@ use delivery::Delivery;
 use direct::Direct;
 use listening::Listening;
 use logs::Logs;
+use presence::Presence;
 use stopping::Stopping;
 use synckit::SyncKit;
 
@@ -80,6 +82,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     pub synckit: SyncKit,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub presence: Presence,
     #[command(flatten)]
     #[serde(flatten)]
     pub data: Data,

@@ -12,7 +12,7 @@ use crate::wire::json::{Diagnosis, Fault, Faults, Found, Refused, Step, What};
 use crate::wire::{Close, Payload, Reject, Ticket};
 
 /// The members whose faults have a meaning of their own.
-const NAMES: &[&str] = &["id", "ops", "map", "key", "keys", "prefix", "channel"];
+const NAMES: &[&str] = &["id", "ops", "map", "key", "keys", "prefix", "room", "channel"];
 
 /// Bytes of an `id` as JSON: each may be an escape.
 const ID_JSON_BYTES_MAX: usize = 6 * REQUEST_ID_BYTES_MAX + 2;
@@ -92,7 +92,9 @@ fn operation_of(found: &Found) -> Option<usize> {
 fn reject_of(found: &Found) -> Reject {
     let member = if operation_of(found).is_some() { found.path.get(2) } else { found.path.first() };
     match member {
-        Some(Step::Member("map" | "key" | "keys" | "prefix" | "channel")) => Reject::KeyFault(found.fault),
+        Some(Step::Member("map" | "key" | "keys" | "prefix" | "room" | "channel")) => {
+            Reject::KeyFault(found.fault)
+        }
         _ => Reject::ValueFault(found.fault),
     }
 }

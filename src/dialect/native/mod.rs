@@ -6,10 +6,11 @@
 //! strict.rs     what is probably a slip   faulty.rs      what can be read of a message that cannot be read whole
 //! channels.rs   what is said in channels
 //! slips.rs      refuses a slip            plain.rs       the usual write, read without the parser
+//! presence.rs   who is in a room
 //! directs.rs    direct messages, likewise
 //! ```
 //!
-//! order: mod → requests → { faulty, channels } → { plain, slips, operations, directs } → { strict, encode, message }
+//! order: mod → requests → { faulty, channels, presence } → { plain, slips, operations, directs } → { strict, encode, message }
 
 pub mod encode;
 pub mod message;
@@ -19,13 +20,14 @@ mod channels;
 mod directs;
 mod faulty;
 mod operations;
+mod presence;
 mod requests;
 mod slips;
 mod strict;
 
 pub use operations::Operations;
 
-use crate::mesh::{Entry, EntryState};
+use crate::mesh::{Entry, EntryState, Gathered};
 use crate::shard::Caller;
 use crate::shard::{
     About, Change, ChannelMessage, Dialect, DirectMessage, Event, MessageKind, Now, Session, Shard,
@@ -87,6 +89,13 @@ impl Dialect for Native {
                 write_entries(out, entries);
                 encode::snapshot_end(out, end);
             }
+            Event::Gathered { ticket, room, member, gathered } => {
+                encode::room_state(out, ticket, (room, member), gathered);
+            }
+            Event::MemberUpdated { ticket, room } => encode::member_updated(out, ticket, room),
+            Event::People { ticket, room, people, has_more } => {
+                encode::room_list(out, ticket, room, people, has_more);
+            }
             Event::Joined { ticket, channel, epoch, offset, recovery } => {
                 encode::joined(out, ticket, channel, (epoch, offset), recovery);
             }
@@ -96,7 +105,7 @@ impl Dialect for Native {
             Event::History { ticket, channel, history } => encode::history(out, ticket, channel, history),
             Event::Gap { channel, from, to } => encode::gap(out, channel, from, to),
             Event::Direct { ticket, event } => encode::direct_event(out, ticket, event),
-            // Nobody who speaks this watches a room.
+            // Nobody who speaks this watches a room as others do.
             Event::Members { .. } => {}
         });
     }
@@ -115,17 +124,18 @@ impl Dialect for Native {
 
     fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {
         about.end(shard, caller);
-        let error: fn(&mut Vec<u8>, &str, Reject) = match about {
-            About::Map(_) => encode::map_error,
-            About::Channel(_) => encode::channel_error,
-            // Nobody who speaks this watches a room.
-            About::Room(_) => return,
-        };
-        let (About::Map(name) | About::Room(name) | About::Channel(name)) = about;
         shard.count_refusal();
         shard.send_urgent(caller, |out| {
-            encode::text_frame(out, |out| error(out, name, Reject::Forbidden));
+            encode::text_frame(out, |out| match about {
+                About::Map(map) => encode::map_error(out, map, Reject::Forbidden),
+                About::Room(room) => encode::room_error(out, room, Reject::Forbidden),
+                About::Channel(channel) => encode::channel_error(out, channel, Reject::Forbidden),
+            });
         });
+    }
+
+    fn gathered(&self, room: &str, gathered: Gathered<&[u8]>, out: &mut Vec<u8>) {
+        encode::text_frame(out, |out| encode::room_news(out, room, gathered));
     }
 
     fn channel_message(&self, message: ChannelMessage<'_>, out: &mut Vec<u8>) {

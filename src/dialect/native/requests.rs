@@ -7,6 +7,7 @@ use super::faulty;
 use super::message::{Message, Request};
 use super::operations::Operations;
 use super::plain::{PlainRoom, PlainWrite};
+use super::presence;
 use super::slips::refuses_slip;
 use crate::mesh::Filter;
 use crate::shard::Caller;
@@ -31,7 +32,7 @@ pub fn greet(shard: &mut Shard, caller: Caller, is_strict: bool) {
         acks: if shard.may_wait_for_disk() { &["none", "memory", "durable"] } else { &["none", "memory"] },
         heartbeat_ms: config.heartbeat_ms,
         strict: is_strict,
-        features: &["channels", "direct"],
+        features: &["presence", "channels", "direct"],
         limits: encode::Limits {
             message_bytes: config.message_bytes_max,
             subscriptions: config.subscriptions_max,
@@ -132,6 +133,7 @@ fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request:
             shard.send(caller, |out| text_frame(out, |out| encode::unsubscribed(out, ticket.as_ref(), map)));
         }
         Request::Digest { map } => shard.digest(caller, ticket, map),
+        Request::Presence(request) => presence::carry_out(shard, caller, ticket, request),
         Request::Disconnect { user } => shard.dismiss(caller, ticket, user),
         Request::Channel(request) => channels::carry_out(shard, caller, ticket, request),
         Request::Direct(request) => directs::carry_out(shard, caller, ticket, request),

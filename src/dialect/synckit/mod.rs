@@ -158,6 +158,9 @@ impl Dialect for SyncKit {
             | Event::Expiring { .. }
             | Event::Welcome { .. }
             | Event::Entries { .. }
+            | Event::Gathered { .. }
+            | Event::MemberUpdated { .. }
+            | Event::People { .. }
             | Event::Digest { .. }
             | Event::Joined { .. }
             | Event::Placed { .. }

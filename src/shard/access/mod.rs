@@ -70,6 +70,7 @@ pub struct Regranted {
     /// How many of each are left.
     pub subscriptions: usize,
     pub watches: usize,
+    pub stays: usize,
     pub channels: usize,
     /// Whether the members that it has set are.
     pub members: bool,
@@ -191,6 +192,7 @@ impl Access {
             id,
             subscriptions: usize::MAX,
             watches: usize::MAX,
+            stays: usize::MAX,
             channels: usize::MAX,
             members: true,
         });

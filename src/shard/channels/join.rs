@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::home::ask;
 use super::{ChannelSlot, Channels, check_name};
+use crate::hooks::{Happened, Kind, Place};
 use crate::limits::CHUNK_BYTES;
 use crate::mesh::{ChannelRequest, ConnectionId, Joined, Messages, ReplyTo, Since};
 use crate::shard::caller::Asked;
@@ -37,6 +38,8 @@ pub struct Member {
     pub missed: Option<(u64, u64)>,
     /// Until the home has said what it has missed.
     pub joining: Option<Box<Joining>>,
+    /// As whom the application has heard of it, if it wants to: `None` in it is nobody in particular.
+    heard_as: Option<Box<Option<Arc<str>>>>,
 }
 
 /// What is known of a membership that begins.
@@ -133,6 +136,7 @@ impl Channels {
             told: 0,
             missed: None,
             joining,
+            heard_as: None,
         });
         turn.metrics.channel_members += 1;
         if let Some(connection) = clients.get_mut(id) {
@@ -255,6 +259,14 @@ impl Channels {
         }
         let ticket = mem::take(&mut member.joining).and_then(|joining| joining.ticket);
         (member.epoch, member.told) = (joined.epoch, joined.last);
+        if turn.happenings.hears(Kind::Joined, channel) || turn.happenings.hears(Kind::Left, channel) {
+            let principal = clients.get(id).and_then(|connection| connection.principal.as_ref());
+            let user = principal.map(|principal| Arc::clone(&principal.identity.user));
+            let (place, name) = (Place::Channel, Arc::clone(channel));
+            let what = Happened::Joined { place, name, user: user.clone() };
+            turn.happenings.tell(turn.now.unix_ms, what);
+            member.heard_as = Some(Box::new(user));
+        }
         let (epoch, offset, recovery) = (joined.epoch, joined.last, joined.recovery);
         clients.tell(
             id,
@@ -326,6 +338,10 @@ impl Channels {
         let Some(ended) = self.members.try_remove(slot as usize) else { return };
         turn.metrics.channel_members -= 1;
         let interest = &mut self.table[ended.channel].interest;
+        if let Some(user) = ended.heard_as {
+            let (place, name) = (Place::Channel, Arc::clone(interest.name()));
+            turn.happenings.tell(turn.now.unix_ms, Happened::Left { place, name, user: *user });
+        }
         let Left { moved, was_last } = interest.leave(ended.place);
         if let Some(moved) = moved {
             self.members[moved as usize].place = ended.place;

@@ -93,6 +93,26 @@ pub enum Welcomed {
     Somebody,
 }
 
+/// Watches of rooms of a connection.
+#[derive(Debug, Default)]
+pub struct Watches {
+    pub slots: Vec<u32>,
+    /// How many of them are behind and catch up when the outbox has drained.
+    pub behind: u32,
+}
+
+/// Rooms of `/v1` that a connection is in or hears of.
+#[derive(Debug, Default)]
+pub struct Stays {
+    pub slots: Vec<u32>,
+    /// How many of them are behind and catch up when the outbox has drained.
+    pub behind: u32,
+    /// Whether the members that it is are gone with it, and do not come back.
+    pub are_final: bool,
+    /// Bytes of names and states of these.
+    pub bytes: usize,
+}
+
 /// See the module. Heap is owned only while something is half received, queued or subscribed.
 #[derive(Debug)]
 pub struct Connection {
@@ -168,9 +188,10 @@ pub struct Connection {
     /// As one of its user's, if it is one or may be, or as one that pays.
     pub of_user: Option<Box<OfUser>>,
     pub subscriptions: Vec<SubscriptionRef>,
-    /// Slots of its watches of rooms, and how many of them are behind and catch up when the outbox has drained.
-    pub watches: Vec<u32>,
-    pub watches_behind: u32,
+    /// Its watches of rooms, as other dialects have them; `None`: it never had any.
+    pub watches: Option<Box<Watches>>,
+    /// Rooms of `/v1` that it is in or hears of; `None`: none.
+    pub stays: Option<Box<Stays>>,
     /// Channels that it is in.
     pub joined: JoinedChannels,
     /// Members it has set, which are removed when it is gone.
@@ -241,8 +262,8 @@ impl Connection {
             welcomed: Welcomed::No,
             of_user: None,
             subscriptions: Vec::new(),
-            watches: Vec::new(),
-            watches_behind: 0,
+            watches: None,
+            stays: None,
             joined: JoinedChannels::default(),
             members: OwnMembers::default(),
             requests_pending: 0,
@@ -300,6 +321,22 @@ impl Connection {
         self.paused && !self.waits_for_peer(turn)
     }
 
+    /// Slots of its watches of rooms.
+    pub fn watches(&self) -> &[u32] {
+        self.watches.as_ref().map_or(&[], |watches| &watches.slots)
+    }
+
+    /// How many of these are behind.
+    pub fn watches_behind(&self) -> u32 {
+        self.watches.as_ref().map_or(0, |watches| watches.behind)
+    }
+
+    /// Takes note of one more that is behind, or of one less.
+    pub fn note_watch_behind(&mut self, is_behind: bool) {
+        let behind = &mut self.watches.get_or_insert_default().behind;
+        *behind = if is_behind { *behind + 1 } else { *behind - 1 };
+    }
+
     /// Whether it lacks direct messages and has not asked for them.
     pub fn lacks_directs(&self) -> bool {
         let receiving = self.of_user.as_ref().and_then(|of_user| of_user.receiving);
@@ -308,10 +345,9 @@ impl Connection {
 
     /// Whether it has something to let go of elsewhere when it goes.
     pub fn holds_anything(&self) -> bool {
-        !(self.subscriptions.is_empty()
-            && self.watches.is_empty()
-            && self.joined.is_empty()
-            && self.members.is_empty())
+        let has_stays = self.stays.as_ref().is_some_and(|stays| !stays.slots.is_empty());
+        let has_members = !(self.watches().is_empty() && self.members.is_empty());
+        has_stays || has_members || !(self.subscriptions.is_empty() && self.joined.is_empty())
     }
 
     /// Whether frames may still be queued for it.
@@ -321,4 +357,4 @@ impl Connection {
 }
 
 /// What an idle connection costs, beside its socket.
-const _: () = assert!(size_of::<Connection>() <= 560, "an idle connection must stay small");
+const _: () = assert!(size_of::<Connection>() <= 552, "an idle connection must stay small");

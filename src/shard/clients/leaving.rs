@@ -30,6 +30,11 @@ pub struct Leaving {
 pub enum Held {
     Subscription(SubscriptionRef),
     Watch(u32),
+    /// In a room of `/v1`; `is_final`: its member does not come back.
+    Stay {
+        stay: u32,
+        is_final: bool,
+    },
     Channel(u32),
     Members(Vec<OwnMember>),
 }
@@ -91,6 +96,9 @@ impl Clients {
         connection.waits = Waits::No;
         connection.deadline_ms = deadline_ms;
         let was_paused = std::mem::take(&mut connection.paused);
+        if let Some(stays) = &mut connection.stays {
+            stays.are_final = close.is_final();
+        }
         if close == Close::SlowConsumer {
             connection.outbox.drop_filling(&mut self.pool);
             turn.metrics.slow_consumers += 1;
@@ -105,8 +113,13 @@ impl Clients {
         if let Some(subscription) = connection.subscriptions.pop() {
             return Some(Held::Subscription(subscription));
         }
-        if let Some(watch) = connection.watches.pop() {
+        if let Some(watch) = connection.watches.as_mut().and_then(|watches| watches.slots.pop()) {
             return Some(Held::Watch(watch));
+        }
+        if let Some(stays) = &mut connection.stays
+            && let Some(stay) = stays.slots.pop()
+        {
+            return Some(Held::Stay { stay, is_final: stays.are_final });
         }
         if let Some(member) = connection.joined.pop() {
             return Some(Held::Channel(member));
@@ -150,7 +163,8 @@ impl Clients {
         let Some(connection) = tenant(&mut self.table, id) else { return };
         connection.is_leaving = false;
         connection.subscriptions = Vec::new();
-        connection.watches = Vec::new();
+        connection.watches = None;
+        connection.stays = None;
         let is_connected = connection.phase == Phase::Flushing;
         let counted = std::mem::take(&mut connection.is_of_address).then_some(connection.address);
         if was_open {

@@ -29,7 +29,7 @@ use sessions::Sessions;
 use timers::Wheel;
 
 pub use admission::{NoRoom, turned_away};
-pub use connection::{Connection, Listed, OfUser, Phase, Receiving, Waits, Welcomed};
+pub use connection::{Connection, Listed, OfUser, Phase, Receiving, Stays, Waits, Welcomed};
 pub use leaving::{End, Held, Leaving};
 pub use own_members::{MemberName, OwnMember};
 pub use telling::Alike;
@@ -127,6 +127,11 @@ impl Clients {
 
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         tenant(&mut self.table, id)
+    }
+
+    /// The rooms of `/v1` of a connection, if it has any.
+    pub fn stays_mut(&mut self, id: ConnectionId) -> Option<&mut Stays> {
+        self.get_mut(id)?.stays.as_deref_mut()
     }
 
     /// The connection in a slot that is known to be taken, as by a subscription or a watch.

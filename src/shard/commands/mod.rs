@@ -2,6 +2,7 @@
 
 mod channels;
 mod directs;
+mod presence;
 
 use crate::auth::rules::{Action, View};
 use crate::crdt::Time;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::mailbox::{List, cost};
 use super::{Around, Directs};
+use crate::hooks::{Happened, Kind};
 use crate::mesh::{
     Answer, ConnectionId, Direct, DirectAnswer, DirectPush, DirectRequest, Item, MessageId, NotSent, ReplyTo,
     Request, SendRequest, SendingId, Sent, ShardIndex, Span, Writer,
@@ -15,6 +16,7 @@ use crate::shard::directory::Directory;
 use crate::shard::log::Draft;
 use crate::shard::requests::DirectWait;
 use crate::shard::slots;
+use crate::shard::turn::Turn;
 use crate::shard::work;
 use crate::wire::Reject;
 
@@ -114,7 +116,10 @@ impl Directs {
             Err(map) => return self.park(around, map, arrived.pack()),
         };
         let outcome = match self.keep(around, slot, arrived) {
-            Ok(id) => return self.push(around, directory, arrived, id),
+            Ok(id) => {
+                tell_application(around.turn, arrived, id);
+                return self.push(around, directory, arrived, id);
+            }
             Err(Refused::AsAnswer(why)) => Ok(Sent::Refused(why)),
             Err(Refused::AsError(reject)) => Err(reject),
         };
@@ -224,4 +229,19 @@ impl Directs {
             around.turn.outgoing.push(home, Item::Answer(Answer::Direct(Box::new(taken))));
         }
     }
+}
+
+/// Tells the application of a message that is kept for its user.
+fn tell_application(turn: &mut Turn, arrived: &Arrived<'_>, id: MessageId) {
+    if !turn.happenings.hears(Kind::Sent, arrived.to) {
+        return;
+    }
+    turn.spend(work::copied(arrived.data.len()));
+    let what = Happened::Sent {
+        to: arrived.to.into(),
+        from: Some(Arc::clone(arrived.from)),
+        message: id.to_string().into(),
+        data: arrived.data.into(),
+    };
+    turn.happenings.tell(turn.now.unix_ms, what);
 }

@@ -4,7 +4,10 @@
 //! Invariant: what a connection is charged with is the sum over its requests that have not ended.
 
 use super::{Requests, Waiting};
-use crate::limits::{ACK_OP_BYTES_MAX, ANSWER_FRAME_BYTES_MAX, PRESENCE_ROOM_BYTES_MAX};
+use crate::limits::{
+    ACK_OP_BYTES_MAX, ANSWER_FRAME_BYTES_MAX, PRESENCE_FULL_BYTES_MAX, PRESENCE_LIST_BYTES_MAX,
+    PRESENCE_ROOM_BYTES_MAX, PRESENCE_STATE_BYTES_MAX,
+};
 use crate::mesh::{ConnectionId, ReplyTo};
 use crate::shard::clients::Clients;
 
@@ -23,6 +26,10 @@ impl Charge {
             Waiting::Admission { .. } | Waiting::Entry { .. } | Waiting::Metrics { .. } | Waiting::Clear => 0,
             // As many as a room may hold. Whoever has fallen behind has not asked for them.
             Waiting::Members { catches_up: false, .. } => PRESENCE_ROOM_BYTES_MAX + ANSWER_FRAME_BYTES_MAX,
+            Waiting::Gathered { catches_up: false, .. } => PRESENCE_FULL_BYTES_MAX + ANSWER_FRAME_BYTES_MAX,
+            Waiting::People { .. } => {
+                PRESENCE_LIST_BYTES_MAX + PRESENCE_STATE_BYTES_MAX + ANSWER_FRAME_BYTES_MAX
+            }
             Waiting::Channel(wait) => wait.owed_bytes() + ANSWER_FRAME_BYTES_MAX,
             _ => ANSWER_FRAME_BYTES_MAX,
         };

@@ -69,6 +69,11 @@ impl PendingRequest {
     pub const fn is_for_members(&self) -> bool {
         matches!(self.waiting, Waiting::Members { .. })
     }
+
+    /// Whether it asks for who is in a room of `/v1`.
+    pub const fn is_for_gathered(&self) -> bool {
+        matches!(self.waiting, Waiting::Gathered { .. })
+    }
 }
 
 /// What has been answered so far.
@@ -95,6 +100,20 @@ pub enum Waiting {
     },
     /// A member is being set.
     Member,
+    /// Who is in a room of `/v1`. `joins`: for a connection that becomes one of a member; `catches_up`: as it was too slow.
+    Gathered {
+        room: Arc<str>,
+        joins: bool,
+        catches_up: bool,
+    },
+    /// A member of such a room is being changed.
+    MemberUpdate {
+        room: Arc<str>,
+    },
+    /// A part of its members.
+    People {
+        room: Box<str>,
+    },
     Channel(ChannelWait),
     Direct(DirectWait),
     /// A connection of this address is to be counted, at accept or with its upgrade.

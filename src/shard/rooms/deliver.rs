@@ -181,7 +181,7 @@ fn tell_each(
             (Standing::Nothing, _) | (Standing::Behind, Some(_)) => continue,
             (Standing::Current, Some(_)) if clients.is_over_soft_limit(index) => {
                 watch.standing = Standing::Behind;
-                clients.at_mut(index).watches_behind += 1;
+                clients.at_mut(index).note_watch_behind(true);
                 turn.metrics.presence_conflations += 1;
                 continue;
             }

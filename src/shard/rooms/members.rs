@@ -59,14 +59,10 @@ impl Rooms {
         turn.account.add(Use::Presence, more);
         self.counts.bytes = self.counts.bytes + bytes - room.bytes;
         room.bytes = bytes;
-        let present = Present { state: state.into(), clock: set.clock, by };
-        match room.members.get_mut(set.member) {
-            Some(earlier) => *earlier = present,
-            None => {
-                self.counts.rooms += u64::from(room.members.is_empty());
-                self.counts.members += 1;
-                room.members.insert(set.member.into(), present);
-            }
+        let since_ms = room.members.get(set.member).map_or(turn.now.unix_ms, |earlier| earlier.since_ms);
+        let present = Present { state: state.into(), clock: set.clock, since_ms, by };
+        if room.members.insert(set.member.into(), present).is_none() {
+            self.count(slot, by, true);
         }
         self.member_changed(turn, clients, maps, slot, set, by);
         Ok(())
@@ -97,7 +93,7 @@ impl Rooms {
     }
 
     /// Removes a member, if it is there and `by` has set it last; `clock` makes what watchers are told from the last.
-    fn remove_member(
+    pub(super) fn remove_member(
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
@@ -115,8 +111,7 @@ impl Rooms {
         let bytes = member.len() + present.state.len();
         room.bytes -= bytes;
         self.counts.bytes -= bytes;
-        self.counts.members -= 1;
-        self.counts.rooms -= u64::from(room.members.is_empty());
+        self.count(slot, by, false);
         let removed = SetPresence { room: name, member, state: None, clock: clock(present.clock) };
         self.member_changed(turn, clients, maps, slot, &removed, by);
         self.release_if_unused(slot);
@@ -133,6 +128,7 @@ impl Rooms {
         by: Writer,
     ) {
         turn.metrics.presence_changes += 1;
+        self.note(slot, set.member, by);
         let interest = &self.table[slot].interest;
         for target in interest.shards().iter() {
             let envelope = turn.outgoing.filling(target);
@@ -154,6 +150,7 @@ impl Rooms {
             let slot = self.find_or_insert(&room, turn.hasher.map(&room));
             self.table[slot].interest.set_heard_by(reply.shard, true);
         }
+        self.note_watch(&room);
         self.to_answer.push_back((reply, room));
     }
 

@@ -2,11 +2,12 @@
 //!
 //! A room has a home, the shard that owns its name, which alone keeps its members (`members.rs`) and tells every shard
 //! with watchers of each change, in order (`watch.rs`); there it is delivered (`deliver.rs`). What a connection does is in
-//! `presence.rs`.
+//! `presence.rs`. Members of `/v1` (`shard/presence/`) are shown here as well, and hers are theirs (`shown.rs`).
 
 mod deliver;
 mod members;
 mod presence;
+mod shown;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,7 +15,8 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-pub use presence::{SetPresence, member_answered};
+pub use presence::{SetPresence, check_room, member_answered};
+pub use shown::{ANONYMOUS, Noted, USER};
 
 use deliver::Told;
 use watch::Watch;
@@ -37,6 +39,9 @@ pub struct Rooms {
     to_leave: VecDeque<Leaver>,
     /// What watchers are to be told, in order, by turns with work for it.
     told: Divided<Told, u32>,
+    /// What `presence/` is to look at, where it shows anything on this shard: changes of clients' members, and first watches.
+    noted: Vec<Noted>,
+    pub are_noted: bool,
     counts: RoomCounts,
 }
 
@@ -65,13 +70,17 @@ struct Room {
     members: BTreeMap<Box<str>, Present>,
     /// Bytes of the names and states of `members`.
     bytes: usize,
+    /// Of those, members of `/v1`, which `presence/` shows here.
+    shown: usize,
 }
 
 /// What is known of a member.
 struct Present {
     /// Canonical JSON.
-    state: Box<[u8]>,
+    state: Arc<[u8]>,
     clock: u64,
+    /// When it was set first, in Unix milliseconds.
+    since_ms: u64,
     /// Who has set it last.
     by: Writer,
 }
@@ -91,13 +100,33 @@ impl Rooms {
     /// From scratch, which takes a look at each room: for tests.
     pub fn recounted(&self) -> RoomCounts {
         let rooms = || self.table.iter().filter(|room| !room.members.is_empty());
+        let own =
+            |room: &Room| room.members.values().filter(|present| !shown::is_shown(present.by)).count() as u64;
         RoomCounts {
-            rooms: rooms().count() as u64,
-            members: rooms().map(|room| room.members.len() as u64).sum(),
+            rooms: rooms().filter(|room| own(room) > 0).count() as u64,
+            members: rooms().map(own).sum(),
             bytes: rooms()
                 .flat_map(|room| &room.members)
                 .map(|(name, present)| name.len() + present.state.len())
                 .sum(),
+        }
+    }
+
+    /// Counts one more of a client's members in a room, or one less.
+    fn count(&mut self, slot: RoomSlot, by: Writer, is_new: bool) {
+        let Self { table, counts, .. } = self;
+        let room = &mut table[slot];
+        if shown::is_shown(by) {
+            room.shown = if is_new { room.shown + 1 } else { room.shown - 1 };
+            return;
+        }
+        let own = room.members.len() - room.shown;
+        if is_new {
+            counts.members += 1;
+            counts.rooms += u64::from(own == 1);
+        } else {
+            counts.members -= 1;
+            counts.rooms -= u64::from(own == 0);
         }
     }
 
@@ -110,6 +139,7 @@ impl Rooms {
             interest,
             members: BTreeMap::new(),
             bytes: 0,
+            shown: 0,
         })
     }
 

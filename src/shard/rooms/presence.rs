@@ -1,6 +1,7 @@
 //! What a connection does in rooms: it sets members, and remembers which, as they leave with it.
 
 use super::Rooms;
+use super::shown::{ANONYMOUS, USER};
 use crate::limits::{KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, PRESENCE_STATE_BYTES_MAX};
 use crate::mesh::{ConnectionId, Item, ReplyTo, Request, Span};
 use crate::shard::caller::Asked;
@@ -41,7 +42,10 @@ impl Rooms {
         set: SetPresence<'_>,
     ) {
         let id = asked.connection();
-        if let Err(reject) = check(&set).and_then(|()| remember_member(turn, clients, id, &set)) {
+        if let Err(reject) = check(&set)
+            .and_then(|()| check_client(&set))
+            .and_then(|()| remember_member(turn, clients, id, &set))
+        {
             return clients.reject(turn, id, asked.ticket(), reject);
         }
         let home = turn.owner(turn.hasher.map(set.room));
@@ -131,6 +135,15 @@ pub fn check_room(name: &str) -> Result<(), Reject> {
     }
     if name.is_empty() || name.contains('\0') {
         return Err(Reject::KeyInvalid("the name of a room is not empty and has no U+0000"));
+    }
+    Ok(())
+}
+
+/// That a client does not take the name of a member of `/v1`, as that is somebody who has been believed.
+fn check_client(set: &SetPresence<'_>) -> Result<(), Reject> {
+    let is_taken = |prefix: &str| set.member.starts_with(prefix);
+    if set.state.is_some() && [USER, ANONYMOUS].into_iter().any(is_taken) {
+        return Err(Reject::KeyInvalid("names that begin with user: or anon: are those of members of /v1"));
     }
     Ok(())
 }

@@ -58,7 +58,7 @@ impl Rooms {
             Some(watch) => watch,
             None => {
                 let Some(connection) = clients.get(id) else { return };
-                if connection.watches.len() >= turn.config.subscriptions_max {
+                if connection.watches().len() >= turn.config.subscriptions_max {
                     return clients.reject(turn, id, asked.ticket(), Reject::TooManySubscriptions);
                 }
                 self.begin_watch(turn, clients, id, room)
@@ -88,7 +88,7 @@ impl Rooms {
     /// Looked for where there are fewer: many rooms have few watchers, and many watchers few rooms.
     fn find_watch(&self, turn: &Turn, clients: &Clients, id: ConnectionId, room: &str) -> Option<u32> {
         let slot = self.find(room, turn.hasher.map(room))?;
-        let (of_room, of_connection) = (self.table[slot].interest.members(), &*clients.get(id)?.watches);
+        let (of_room, of_connection) = (self.table[slot].interest.members(), clients.get(id)?.watches());
         let fewer = if of_room.len() < of_connection.len() { of_room } else { of_connection };
         let is_it = |watch: &Watch| watch.room == slot && watch.connection == id;
         fewer.iter().copied().find(|&watch| is_it(&self.watches[watch as usize]))
@@ -102,7 +102,7 @@ impl Rooms {
         vacant.insert(Watch { connection: id, room: slot, place, standing: Standing::Nothing, asked: None });
         turn.metrics.presence_watches += 1;
         if let Some(connection) = clients.get_mut(id) {
-            connection.watches.push(watch);
+            connection.watches.get_or_insert_default().slots.push(watch);
         }
         watch
     }
@@ -156,8 +156,10 @@ impl Rooms {
         if watch.asked == Some(reply.serial) {
             watch.asked = None;
             let before = std::mem::replace(&mut watch.standing, Standing::Current);
-            if let Some(connection) = clients.get_mut(id) {
-                connection.watches_behind -= u32::from(before == Standing::Behind);
+            if before == Standing::Behind
+                && let Some(connection) = clients.get_mut(id)
+            {
+                connection.note_watch_behind(false);
             }
         }
         let event = Event::Members { ticket: request.ticket.as_ref(), room, members: Members::new(packed) };
@@ -200,11 +202,11 @@ impl Rooms {
         id: ConnectionId,
     ) {
         let Some(connection) = clients.get(id) else { return };
-        if connection.watches_behind == 0 || !clients.has_room(id) {
+        if connection.watches_behind() == 0 || !clients.has_room(id) {
             return;
         }
         let mut behind = connection
-            .watches
+            .watches()
             .iter()
             .filter(|&&watch| self.watches[watch as usize].standing == Standing::Behind);
         let is_asked = |watch: &u32| self.watches[*watch as usize].asked.is_some();
@@ -215,8 +217,8 @@ impl Rooms {
     }
 
     fn drop_watch(&mut self, turn: &mut Turn, clients: &mut Clients, id: ConnectionId, watch: u32) {
-        if let Some(connection) = clients.get_mut(id) {
-            connection.watches.retain(|&other| other != watch);
+        if let Some(watches) = clients.get_mut(id).and_then(|connection| connection.watches.as_mut()) {
+            watches.slots.retain(|&other| other != watch);
         }
         self.end_watch(turn, clients, watch);
     }
@@ -228,7 +230,7 @@ impl Rooms {
         if ended.standing == Standing::Behind
             && let Some(connection) = clients.get_mut(ended.connection)
         {
-            connection.watches_behind -= 1;
+            connection.note_watch_behind(false);
         }
         let interest = &mut self.table[ended.room].interest;
         let Left { moved, was_last } = interest.leave(ended.place);

@@ -50,6 +50,7 @@ impl Client {
                 panic!("an ack nobody asked for")
             }
             "pong" if id.is_none() => {}
+            _ if kind.starts_with("presence.") => self.hear_of_room(&kind, &message),
             _ => {
                 let id = id.unwrap_or_else(|| panic!("no id: {message}"));
                 let asked = self.answered(id, &message);
@@ -193,6 +194,9 @@ impl Client {
                 code => assert_eq!(code, "bad_json"),
             };
         };
+        if self.rooms.is_asked(id) {
+            return self.rooms.refused(id, code);
+        }
         if let Some(operations) = self.unanswered.get_mut(&id) {
             assert!(may_refuse(code, context), "{message}");
             *operations = operations.checked_sub(1).expect("an error for each operation at most");

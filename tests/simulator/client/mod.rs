@@ -6,6 +6,7 @@ mod identity;
 mod letters;
 mod op;
 mod requests;
+mod rooms;
 mod synckit;
 mod talk;
 mod tie;
@@ -13,6 +14,7 @@ mod watch;
 
 pub use identity::Pass;
 pub use op::{Op, OpKind};
+pub use rooms::Rooms;
 pub use synckit::SyncKit;
 pub use tie::{TIE_TAG, Tie};
 pub use watch::{Filter, Spec, Watch};
@@ -151,6 +153,8 @@ pub struct Client {
     pub talking: Talking,
     /// `None`: nobody asks who it is.
     pub identity: Option<Pass>,
+    /// Rooms that it is in or hears of on this connection.
+    pub rooms: Rooms,
     /// Direct messages that its connection has been sent.
     pub mail: Mail,
 }
@@ -187,6 +191,7 @@ impl Client {
             synckit: None,
             talking: Talking::default(),
             identity: None,
+            rooms: Rooms::default(),
             mail: Mail::default(),
         }
     }
@@ -327,6 +332,7 @@ impl Client {
         self.in_order.clear();
         self.given.clear();
         self.told = Stamp::default();
+        self.rooms = Rooms::default();
         self.retry_at_us = context.now_us + 20_000;
         for (_, asked) in std::mem::take(&mut self.asked) {
             if let Asked::Write { ops, .. } = asked {

@@ -21,6 +21,9 @@ impl Client {
         if self.show_some(link, context) || self.write_letter(link, context) {
             return;
         }
+        if context.random.per_mille(100) {
+            return self.act_in_rooms(link, context);
+        }
         let map = context.random.below(context.scenario.maps.len());
         match context.random.below(100) {
             0..40 => self.write_some(link, context),

@@ -10,6 +10,7 @@ mod direct;
 mod entry;
 mod feed;
 mod hello;
+mod presence;
 mod stamps;
 
 pub use answer::{
@@ -21,6 +22,10 @@ pub use direct::{direct, direct_event};
 pub use entry::{entry_counter, entry_gone, entry_lww, entry_or, separate_entries};
 pub use feed::{change_end, change_start, entries_end, entries_start, snapshot_end, snapshot_start};
 pub use hello::{Hello, Limits, hello};
+
+pub use presence::{member_updated, room_error, room_left, room_list, room_news, room_state};
+
+use answer::write_reject;
 
 use crate::crdt::Stamp;
 use crate::wire::Ticket;

@@ -64,6 +64,26 @@ pub(super) fn map_name(field: Field<'_>) -> Result<&str, Reject> {
     Ok(name)
 }
 
+/// Of a room; nothing else is looked at here, as whoever takes it checks it.
+pub(super) fn room_name(field: Field<'_>) -> Result<&str, Reject> {
+    text(field, "room is missing or not a string")
+}
+
+/// A whole number of at least `least` and at most `most`, if there is any.
+pub(super) fn optional_whole(
+    field: Field<'_>,
+    (least, most): (u64, u64),
+    rule: &'static str,
+) -> Result<Option<u64>, Reject> {
+    if !is_sent(field) {
+        return Ok(None);
+    }
+    match u64::try_from(whole(field, rule)?) {
+        Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
+        _ => Err(Reject::ValueInvalid(rule)),
+    }
+}
+
 #[inline]
 pub(super) fn key(field: Field<'_>) -> Result<&str, Reject> {
     let key = text(field, "key is missing or not a string")?;

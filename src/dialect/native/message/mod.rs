@@ -12,6 +12,7 @@ mod direct;
 mod field;
 mod list;
 mod op;
+mod presence;
 mod request;
 mod request_id;
 
@@ -19,5 +20,6 @@ pub use channel::{ChannelRequest, Since};
 pub use direct::DirectRequest;
 pub use list::{Keys, Tags};
 pub use op::{Action, Op, Ops};
+pub use presence::PresenceRequest;
 pub use request::{Message, Request};
 pub use request_id::RequestId;

@@ -4,7 +4,8 @@ use simd_json::Node;
 
 use super::channel::{self, ChannelRequest};
 use super::field::{self, Field};
-use super::{DirectRequest, Keys, Ops, RequestId};
+use super::presence::{Kind, RoomFields};
+use super::{DirectRequest, Keys, Ops, PresenceRequest, RequestId};
 use crate::shard::AckLevel;
 use crate::wire::Reject;
 use crate::wire::json::{Members, Object, Scratch};
@@ -68,6 +69,7 @@ pub enum Request<'a> {
     Digest {
         map: &'a str,
     },
+    Presence(PresenceRequest<'a>),
     Disconnect {
         user: &'a str,
     },
@@ -101,6 +103,7 @@ struct Fields<'a> {
     user: Field<'a>,
     ops: Option<&'a [Node<'a>]>,
     keys: Option<&'a [Node<'a>]>,
+    room: RoomFields<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -121,7 +124,7 @@ impl<'a> Fields<'a> {
                 b"user" => fields.user = value.first(),
                 b"ops" => fields.ops = Some(value),
                 b"keys" => fields.keys = Some(value),
-                _ => {}
+                name => fields.room.take(name, value),
             }
         }
         fields
@@ -164,9 +167,10 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
         b"send" | b"direct.ack" | b"block" | b"unblock" => {
             DirectRequest::decode(kind, message, scratch).map(Request::Direct)
         }
-        _ => match channel::decode(kind, message, scratch) {
-            Some(request) => request.map(Request::Channel),
-            None => Err(Reject::UnknownType),
+        name => match (Kind::of(name), channel::decode(kind, message, scratch)) {
+            (Some(kind), _) => PresenceRequest::of(kind, &fields.room, scratch).map(Request::Presence),
+            (None, Some(request)) => request.map(Request::Channel),
+            (None, None) => Err(Reject::UnknownType),
         },
     }
 }

@@ -1,0 +1,116 @@
+//! Who is in a room: everybody, what has changed, how many there are, a page of them.
+
+use super::{separate, write_id, write_reject};
+use crate::mesh::{Crowd, Gathered, Names, People, Person};
+use crate::wire::json::{write_integer, write_string};
+use crate::wire::{Reject, Ticket};
+
+/// How the name of a user's member begins.
+const USER: &str = "user:";
+
+/// Appends a `presence.state`: who is in a room, to one who has joined as `member`, or hears of it.
+pub fn room_state(
+    out: &mut Vec<u8>,
+    id: Option<&Ticket>,
+    (room, member): (&str, Option<&str>),
+    gathered: Gathered<&[u8]>,
+) {
+    start(out, "presence.state", id, room);
+    if let Some(member) = member {
+        out.extend_from_slice(b",\"member\":");
+        write_string(out, member);
+    }
+    if let Crowd::All(all) = gathered.crowd {
+        write_people(out, "members", People(all));
+    }
+    end(out, gathered.count);
+}
+
+/// Appends what all who hear of a room are told: a `presence.diff`, a `presence.count`, or everybody.
+pub fn room_news(out: &mut Vec<u8>, room: &str, gathered: Gathered<&[u8]>) {
+    match gathered.crowd {
+        Crowd::All(_) => return room_state(out, None, (room, None), gathered),
+        Crowd::Count => start(out, "presence.count", None, room),
+        Crowd::Diff { joined, updated, left } => {
+            start(out, "presence.diff", None, room);
+            write_people(out, "joined", People(joined));
+            write_people(out, "updated", People(updated));
+            out.extend_from_slice(b",\"left\":[");
+            for name in Names(left) {
+                separate(out);
+                write_string(out, name);
+            }
+            out.push(b']');
+        }
+    }
+    end(out, gathered.count);
+}
+
+/// Appends the answer to a `presence.list`.
+pub fn room_list(out: &mut Vec<u8>, id: Option<&Ticket>, room: &str, people: People<'_>, has_more: bool) {
+    start(out, "presence.list", id, room);
+    write_people(out, "members", people);
+    out.extend_from_slice(if has_more { b",\"more\":true}" } else { b",\"more\":false}" });
+}
+
+/// Appends the answer to a `presence.update`.
+pub fn member_updated(out: &mut Vec<u8>, id: Option<&Ticket>, room: &str) {
+    start(out, "presence.updated", id, room);
+    out.push(b'}');
+}
+
+/// Appends the answer to a `presence.leave`.
+pub fn room_left(out: &mut Vec<u8>, id: Option<&Ticket>, room: &str) {
+    start(out, "presence.left", id, room);
+    out.push(b'}');
+}
+
+/// Appends an `error` about a room, which no request has asked for.
+pub fn room_error(out: &mut Vec<u8>, room: &str, reject: Reject) {
+    start(out, "error", None, room);
+    write_reject(out, reject);
+    out.push(b'}');
+}
+
+fn start(out: &mut Vec<u8>, kind: &str, id: Option<&Ticket>, room: &str) {
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.push(b'"');
+    write_id(out, id);
+    out.extend_from_slice(b",\"room\":");
+    write_string(out, room);
+}
+
+fn end(out: &mut Vec<u8>, count: u64) {
+    out.extend_from_slice(b",\"count\":");
+    write_integer(out, count);
+    out.push(b'}');
+}
+
+fn write_people(out: &mut Vec<u8>, field: &str, people: People<'_>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(field.as_bytes());
+    out.extend_from_slice(b"\":[");
+    for person in people {
+        separate(out);
+        write_person(out, person);
+    }
+    out.push(b']');
+}
+
+fn write_person(out: &mut Vec<u8>, person: Person<'_>) {
+    out.extend_from_slice(b"{\"member\":");
+    write_string(out, person.name);
+    out.extend_from_slice(b",\"user\":");
+    match person.name.strip_prefix(USER) {
+        Some(user) => write_string(out, user),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"connections\":");
+    write_integer(out, person.connections);
+    out.extend_from_slice(b",\"state\":");
+    out.extend_from_slice(person.state);
+    out.extend_from_slice(b",\"since\":");
+    write_integer(out, person.since_ms);
+    out.extend_from_slice(if person.is_away { b",\"away\":true}" } else { b",\"away\":false}" });
+}

@@ -1,0 +1,134 @@
+//! Large rooms: their count is told instead of their members, and these are read a page at a time.
+
+use annulus::shard::work;
+use serde_json::{Value, json};
+
+use crate::person::{ask, connect, members, told, world_with};
+use crate::world::{Client, World};
+
+const MAX: usize = 8;
+
+fn small(shards: usize) -> World {
+    world_with(shards, |config| config.presence.full_max = MAX)
+}
+
+fn join(world: &mut World, shard: usize, user: &str) -> (Client, Vec<Value>) {
+    let client = connect(world, shard, user);
+    let answer = ask(world, client, "{'type':'presence.join','id':1,'room':'doc','state':0}");
+    (client, answer)
+}
+
+#[test]
+fn past_some_members_the_count_is_told_and_below_them_everybody_again() {
+    for shards in 1..=3 {
+        let mut world = small(shards);
+        let mut clients: Vec<Client> = Vec::new();
+        for n in 0..MAX {
+            let (client, answer) = join(&mut world, n % shards, &format!("u{n}"));
+            assert_eq!(members(&answer[0], "members").len(), n + 1);
+            clients.push(client);
+        }
+        clients.iter().for_each(|&client| drop(told(&mut world, client)));
+        let (last, answer) = join(&mut world, 0, "last");
+        assert_eq!(answer[0]["type"], "presence.state");
+        assert_eq!((answer[0].get("members"), &answer[0]["count"]), (None, &json!(MAX + 1)));
+        for &client in &clients {
+            let news = told(&mut world, client);
+            assert_eq!(news, [json!({"type": "presence.count", "room": "doc", "count": MAX + 1})]);
+        }
+        ask(&mut world, last, "{'type':'presence.update','room':'doc','state':5}");
+        assert!(told(&mut world, clients[0]).is_empty(), "the count is the same");
+        // A few less are not told by name yet, so that one who comes and goes does not cost everybody everything.
+        for expected in [MAX, MAX - 1] {
+            world.close(if expected == MAX { last } else { clients.pop().unwrap() });
+            world.pass_ms(50);
+            let news = told(&mut world, clients[0]);
+            assert_eq!(news, [json!({"type": "presence.count", "room": "doc", "count": expected})]);
+        }
+        world.close(clients.pop().unwrap());
+        world.pass_ms(50);
+        for &client in &clients {
+            let news = told(&mut world, client);
+            let state = news.last().unwrap();
+            assert_eq!((&state["type"], state.get("id")), (&json!("presence.state"), None));
+            assert_eq!(members(state, "members").len(), MAX - 2);
+        }
+    }
+}
+
+#[test]
+fn a_list_is_read_a_page_at_a_time_and_has_everybody_once() {
+    for shards in 1..=3 {
+        let mut world = small(shards);
+        let users: Vec<String> = (0..25).map(|n| format!("u{n:02}")).collect();
+        let clients: Vec<Client> =
+            users.iter().enumerate().map(|(n, user)| join(&mut world, n % shards, user).0).collect();
+        clients.iter().for_each(|&client| drop(told(&mut world, client)));
+        for shard in 0..shards {
+            let reader = connect(&mut world, shard, "");
+            let (mut after, mut found, mut pages) = (String::new(), Vec::new(), 0);
+            loop {
+                let message = format!(
+                    "{{'type':'presence.list','id':{pages},'room':'doc','after':'{after}','limit':10}}"
+                );
+                let answer = ask(&mut world, reader, &message);
+                assert_eq!((&answer[0]["type"], &answer[0]["id"]), (&json!("presence.list"), &json!(pages)));
+                let names = answer[0]["members"].as_array().unwrap();
+                found.extend(names.iter().map(|entry| entry["user"].as_str().unwrap().to_owned()));
+                after = names.last().unwrap()["member"].as_str().unwrap().to_owned();
+                pages += 1;
+                if answer[0]["more"] == false {
+                    break;
+                }
+            }
+            assert_eq!((&found, pages), (&users, 3));
+        }
+        let reader = connect(&mut world, shards - 1, "");
+        let empty = ask(&mut world, reader, "{'type':'presence.list','id':9,'room':'nobody'}");
+        assert_eq!(
+            empty,
+            [json!({"type": "presence.list", "id": 9, "room": "nobody", "members": [], "more": false})]
+        );
+    }
+}
+
+#[test]
+fn joining_and_leaving_cost_the_same_however_many_there_are() {
+    let mut world = small(1);
+    let mut costs = Vec::new();
+    for n in 0..1_500 {
+        let client = connect(&mut world, 0, &format!("u{n}"));
+        world.send(client, r#"{"type":"presence.join","room":"doc"}"#);
+        let mut cost = 0;
+        world.turn();
+        cost += world.nodes[0].shard.work();
+        costs.push(cost);
+        world.settle();
+    }
+    // In turns in which nothing is due to be told.
+    let least = |costs: &[u64]| *costs.iter().min().unwrap();
+    let (few, many) = (least(&costs[20..100]), least(&costs[1_400..]));
+    assert!(many < few + work::CELL, "{few} units at first, {many} at last");
+}
+
+#[test]
+fn a_large_room_is_counted_the_less_often_the_larger_it_is() {
+    let mut world = small(1);
+    let clients: Vec<Client> = (0..1_000).map(|n| connect(&mut world, 0, &format!("u{n}"))).collect();
+    for &client in &clients {
+        world.send(client, r#"{"type":"presence.join","room":"doc"}"#);
+    }
+    world.settle();
+    world.pass_ms(1_000);
+    clients.iter().for_each(|&client| drop(told(&mut world, client)));
+    let ticks = world.metrics().presence_ticks;
+    let more: Vec<Client> = (0..20).map(|n| connect(&mut world, 0, &format!("more{n}"))).collect();
+    for &client in &more {
+        world.send(client, r#"{"type":"presence.join","room":"doc"}"#);
+        world.pass_ms(50);
+    }
+    let told_times = world.metrics().presence_ticks - ticks;
+    assert!((5..=11).contains(&told_times), "{told_times} times in a second");
+    world.pass_ms(1_000);
+    assert_eq!(told(&mut world, clients[7]).last().unwrap()["count"], 1_020);
+}
