@@ -8,13 +8,14 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
 use crate::auth::Standing;
-use crate::config::{Config, IdentityConfig, StorageConfig};
+use crate::config::{AuthMode, Config, IdentityConfig, StorageConfig};
 use crate::dialect;
 use crate::handover::{DeskPort, StoragePort};
 use crate::io::probe::{ProbeError, probe};
 use crate::io::ring_memory::{LockedMemory, RingSize, is_no_memory};
 use crate::io::{Beside, Clock, Control, Driver, Event, NotBound, Ring, bind};
 use crate::mesh::{self, KeyHasher, Ports, ShardIndex};
+use crate::service::admin::{Admin, AdminConfig};
 use crate::service::desk::{Desk, DeskError};
 use crate::service::signals::Signals;
 use crate::service::{self, Opening, Store};
@@ -31,6 +32,8 @@ pub struct Settings {
     pub storage: Option<StorageConfig>,
     /// By what clients say who they are, and what they may do; `None`: nobody is asked, and everybody may do everything.
     pub identity: Option<IdentityConfig>,
+    /// Where the HTTP API for backends listens, if there is one.
+    pub admin: Option<SocketAddr>,
     /// Whether the configuration's node name was chosen by the user, or made up for want of one.
     pub node_is_chosen: bool,
 }
@@ -47,6 +50,8 @@ pub enum RunError {
     AddressInUse { address: SocketAddr },
     #[error("cannot listen on {address}: {source}; choose an address of this host with --listen")]
     Bind { address: SocketAddr, source: io::Error },
+    #[error("cannot listen on {address}: {source}; choose another with --admin-listen")]
+    AdminBind { address: SocketAddr, source: io::Error },
     /// There is not even memory for smaller rings.
     #[error("no memory for the ring of shard {shard}: {memory}; {}", memory.advice())]
     NoRingMemory { shard: usize, memory: LockedMemory },
@@ -90,6 +95,7 @@ pub struct Server {
     controls: Vec<Control>,
     data: Option<Data>,
     desk: Option<(Desk, Vec<DeskPort>)>,
+    admin: Option<Admin>,
 }
 
 /// Maps on disk: the storage, the shards' ways to it, and what wakes it.
@@ -124,6 +130,9 @@ impl Server {
         // Once the directory is there, as API keys are in the data directory unless they are said to be elsewhere.
         let open_desk = |identity| Desk::open(identity, &controls, clock.clone());
         let desk = settings.identity.as_ref().map(open_desk).transpose()?;
+        let bind_admin =
+            |address| Admin::bind(address).map_err(|source| RunError::AdminBind { address, source });
+        let admin = settings.admin.map(bind_admin).transpose()?;
         // Once the data is ours, as whoever has connected is reset if this start fails.
         let listeners = bound.listen(settings.config.backlog).map_err(not_bound)?;
         let open = |(storage, lock)| Data::open(&settings.config, storage, lock, &controls, clock.clone());
@@ -132,7 +141,7 @@ impl Server {
             let chosen = settings.node_is_chosen.then_some(&*settings.config.node);
             settings.config.node = data.store.node(chosen);
         }
-        Ok(Self { settings, clock, listeners, addresses, controls, data, desk })
+        Ok(Self { settings, clock, listeners, addresses, controls, data, desk, admin })
     }
 
     /// The name of this node: the one that was chosen, or else that of the data set.
@@ -143,6 +152,11 @@ impl Server {
     /// Where it listens, with the ports that port 0 became.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where the HTTP API for backends listens, with the port that port 0 became.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.address().ok()
     }
 
     /// What tells the shards to end, one for each.
@@ -183,6 +197,16 @@ impl Server {
             connections: Arc::new(AtomicUsize::new(0)),
             process: crate::io::process::metrics,
             storage: store.as_ref().map(Store::shared),
+        };
+        let admin_config = AdminConfig {
+            target: self.addresses[0],
+            asks_for_keys: shared.config.auth != AuthMode::None,
+            revoked: self.settings.identity.and_then(|identity| {
+                let mode =
+                    self.settings.storage.as_ref().map_or_else(Default::default, |data| data.data_mode);
+                Some((identity.revoked?, mode))
+            }),
+            message_bytes_max: shared.config.message_bytes_max,
         };
         let memory = LockedMemory::of(shards, store.is_some());
         let service = service::start(store).map_err(|error| match is_no_memory(&error) {
@@ -256,6 +280,9 @@ impl Server {
             // A shard that is gone by now has said why.
             let _ = start.send(Arc::clone(&rings));
         }
+        // Once there is somebody to ask.
+        let start = |admin: Admin| admin.start(admin_config).map_err(RunError::Thread);
+        let serving_admin = self.admin.map(start).transpose()?;
         // The first that fails ends the server, whichever it is: the others would wait for its answers for ever.
         for (shard, outcome) in has_ended {
             outcome.map_err(|source| RunError::Failed { shard, source })?;
@@ -263,6 +290,9 @@ impl Server {
         for (shard, thread) in threads.into_iter().enumerate() {
             let failed = |_| RunError::Failed { shard, source: io::Error::other("the thread panicked") };
             thread.join().map_err(failed)?;
+        }
+        if let Some(admin) = serving_admin {
+            admin.stop();
         }
         if let Some(desk) = serving_desk {
             desk.stop();

@@ -55,6 +55,8 @@ mod resuming;
 mod rights;
 #[path = "end_to_end/server.rs"]
 mod server;
+#[path = "end_to_end/server_api.rs"]
+mod server_api;
 #[path = "end_to_end/signals.rs"]
 mod signals;
 #[path = "end_to_end/small_disk.rs"]

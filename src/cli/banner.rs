@@ -9,7 +9,7 @@ use super::{LogFormat, Serve, inherited};
 use crate::config::Bytes;
 use crate::config::{AuthMode, Config, DialectPath, Fsync, StorageConfig};
 use crate::dialect::synckit;
-use crate::io::host::OpenFiles;
+use crate::io::host::{OpenFiles, reachable};
 use crate::io::log;
 
 /// Writes the banner to stderr, as a page for people or as one event of the JSON log.
@@ -35,6 +35,7 @@ impl Banner<'_> {
             version = env!("CARGO_PKG_VERSION"),
             node = config.node,
             listen = listen.join(","),
+            admin = self.serve.admin.map(|address| address.to_string()),
             synckit_path = synckit_path(config),
             cores = %CoreList(cores.clone()),
             shards = cores.len(),
@@ -63,6 +64,9 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "annulus {}   node {}", env!("CARGO_PKG_VERSION"), config.node)?;
         for address in &config.listen {
             writeln!(f, "  listen    ws://{address}/v1")?;
+        }
+        if let Some(admin) = self.serve.admin {
+            writeln!(f, "  admin     http://{admin}/api")?;
         }
         if let Some(synckit) = synckit_path(config) {
             for address in &config.listen {
@@ -140,15 +144,6 @@ fn identity(serve: &Serve) -> String {
         Some(path) => format!("{who}  (rules of {})", path.display()),
         None => format!("{who}, and {all}  (--auth, --rules)"),
     }
-}
-
-/// An address a client on this machine can connect to: the unspecified one is none.
-pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        let localhost = SocketAddr::from(([127, 0, 0, 1], 0)).ip();
-        address.set_ip(if address.is_ipv4() { localhost } else { std::net::Ipv6Addr::LOCALHOST.into() });
-    }
-    address
 }
 
 fn write_storage(f: &mut fmt::Formatter<'_>, storage: &StorageConfig, config: &Config) -> fmt::Result {

@@ -84,6 +84,11 @@ pub enum ConfigError {
          and keys (docs/identity.md), or say --allow-anonymous, with which everybody may read and write everything"
     )]
     OpenToAll { listen: std::net::SocketAddr },
+    #[error(
+        "--admin-listen {listen} lets in more than this machine, and --auth none asks nobody for an API key; set --auth \
+         optional or required, or listen on 127.0.0.1"
+    )]
+    AdminOpenToAll { listen: std::net::SocketAddr },
     #[error("JWT_SECRET: {0}; unset it or set --no-synckit where the variable is another program's")]
     Secret(crate::auth::KeyError),
     #[error("{0}; see docs/identity.md")]

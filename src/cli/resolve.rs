@@ -32,6 +32,8 @@ pub struct Serve {
     pub storage: Option<StorageConfig>,
     /// By what clients say who they are, and what they may do; `None`: nobody is asked, and everybody may do everything.
     pub identity: Option<IdentityConfig>,
+    /// Where the HTTP API for backends listens, if there is one.
+    pub admin: Option<SocketAddr>,
     /// Whether `--node` names this node. Otherwise the name that a data directory has is used.
     pub node_is_chosen: bool,
     /// Variables of SyncKit's servers that counted.
@@ -236,7 +238,8 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
     let log = LogSettings { format: logs.log_format, filter: logs.log_level.clone() };
     let identity = identity.config(storage.as_ref().map(|storage| &*storage.data_dir));
     let (inherited, remarks, cautions) = Default::default();
-    Serve { config, cores, storage, identity, node_is_chosen, inherited, remarks, cautions, log }
+    let admin = listening.admin_listen;
+    Serve { config, cores, storage, identity, admin, node_is_chosen, inherited, remarks, cautions, log }
 }
 
 fn storage_config(data: &Data) -> Option<StorageConfig> {
@@ -369,6 +372,10 @@ fn check_identity(flags: &Identity, serve: &mut Serve) -> Result<(), ConfigError
             None => "read, write and remove everything",
         };
         serve.cautions.push(format!("--allow-anonymous: everybody who reaches {listen} may {what}"));
+    }
+    let admin = serve.admin.filter(|address| !address.ip().is_loopback());
+    if let Some(listen) = admin.filter(|_| flags.auth == Auth::None) {
+        return Err(ConfigError::AdminOpenToAll { listen });
     }
     serve.cautions.extend(serve.identity.as_ref().and_then(desk::open_to_others));
     Ok(())

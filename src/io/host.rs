@@ -1,6 +1,7 @@
 //! What the host lets this process have: open files and cores. Asks the kernel, changes only the soft limit.
 
 use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use crate::limits::CLOSING_RESERVE;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -122,6 +123,15 @@ fn cgroup_memory_bytes(groups: &str, read: impl Fn(&std::path::Path) -> Option<S
     let around = own.ancestors().take_while(|group| group.starts_with(root));
     // A group without a limit says `max`.
     around.filter_map(|group| read(&group.join("memory.max"))?.trim().parse().ok()).min()
+}
+
+/// An address a client on this machine can connect to: the unspecified one is none.
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let localhost = SocketAddr::from(([127, 0, 0, 1], 0)).ip();
+        address.set_ip(if address.is_ipv4() { localhost } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    address
 }
 
 #[cfg(test)]

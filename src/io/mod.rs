@@ -8,6 +8,7 @@ mod buffers;
 mod clock;
 mod control;
 mod driver;
+pub mod entries;
 mod failures;
 #[cfg(test)]
 mod faults;
@@ -21,6 +22,7 @@ pub mod process;
 mod ring;
 pub mod ring_memory;
 mod sockets;
+mod unfinished;
 pub mod volume;
 
 pub use clock::Clock;
@@ -28,3 +30,4 @@ pub use control::{Beside, Control, Event, Signal};
 pub use driver::Driver;
 pub use listener::{Bound, NotBound, bind};
 pub use ring::Ring;
+pub use unfinished::Unfinished;

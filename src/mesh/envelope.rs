@@ -66,6 +66,10 @@ pub enum Item {
     Displaced {
         connection: ConnectionId,
     },
+    /// Somebody who may has said that a connection of the receiver has to go.
+    Dismissed {
+        connection: ConnectionId,
+    },
     Spent(Box<Spent>),
     Balance(Box<Balance>),
     Clear(ClearStep),
@@ -127,6 +131,11 @@ pub enum Request {
         address: std::net::IpAddr,
     },
     Enter(Box<Enter>),
+    /// End all connections of a user, whose home is the receiver.
+    Dismiss {
+        reply: ReplyTo,
+        user: Arc<str>,
+    },
     /// Answer with all members of `room`, and send its changes from then on.
     WatchRoom {
         reply: ReplyTo,
@@ -192,6 +201,11 @@ pub enum Answer {
     Enter {
         reply: ReplyTo,
         outcome: Result<u32, TurnedAway>,
+    },
+    /// How many connections are being ended.
+    Dismissed {
+        reply: ReplyTo,
+        connections: u32,
     },
     /// [`super::Members`].
     Members {

@@ -12,14 +12,16 @@
 //! parts.rs       what these threads share           ending.rs    the end of the process when it is not orderly
 //! place.rs       whether a file is where it was      spares.rs      files that become segments
 //! blocks.rs      memory for them                   desk/          who tokens name, and what is in force
+//! admin/         an HTTP API for backends
 //! ```
 //!
 //! What decides is in `folding.rs`, `loading.rs`, `segments.rs` and `types.rs`, which know no thread and no clock: the threads drive
 //! them, and so does `tests/simulator`, one step at a time and with anything in between.
 //!
-//! order: mod → { store, control, checkpoint, signals } → { journal, desk } → loader → parts → spares →
+//! order: mod → { store, control, checkpoint, signals } → { journal, desk, admin } → loader → parts → spares →
 //! { folding, loading } → data_set → { segments, shards, types, ending, room, files, pressure } → { place, blocks }
 
+pub mod admin;
 mod blocks;
 mod checkpoint;
 mod control;

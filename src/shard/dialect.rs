@@ -173,6 +173,8 @@ pub enum Event<'a> {
     Rejected { ticket: Option<&'a Ticket>, reject: Reject },
     /// A token was believed. It has a ticket if it came with a request.
     Authenticated { ticket: Option<&'a Ticket>, identity: &'a Identity },
+    /// So many connections of a user are being ended.
+    Dismissed { ticket: Option<&'a Ticket>, connections: u32 },
     /// The token is nearly over, at that Unix millisecond.
     Expiring { expires_ms: u64 },
     /// The answer to a read.
@@ -210,6 +212,7 @@ impl Event<'_> {
             Self::Acked { .. }
             | Self::Rejected { .. }
             | Self::Authenticated { .. }
+            | Self::Dismissed { .. }
             | Self::Expiring { .. }
             | Self::Digest { .. }
             | Self::Joined { .. }

@@ -123,6 +123,7 @@ impl Shard {
                 Some((id, End::Said)) => self.disconnect(id, Close::Gone),
                 Some((id, End::Failed)) => self.end_failed(id),
                 Some((id, End::Displaced)) => self.disconnect(id, Close::Replaced),
+                Some((id, End::Dismissed)) => self.disconnect(id, Close::Dismissed),
                 None => return,
             }
             is_first = false;

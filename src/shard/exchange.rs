@@ -108,6 +108,7 @@ impl Shard {
                     self.directory.leave(&mut self.turn, place, by);
                 }
                 Item::Displaced { connection } => self.clients.end_later(connection, End::Displaced),
+                Item::Dismissed { connection } => self.clients.end_later(connection, End::Dismissed),
                 Item::Spent(spent) => self.clients.budget_spent(&mut self.turn, from, *spent),
                 Item::Balance(balance) => self.clients.balance_told(&self.turn, *balance),
                 Item::Clear(step) => self.clear_step(from, step),
@@ -161,6 +162,7 @@ impl Shard {
             Request::ReleaseType { map } => maps.type_released(turn, from, &map),
             Request::Admit { reply, address } => clients.admit(turn, reply, address),
             Request::Enter(enter) => self.enter_asked(*enter),
+            Request::Dismiss { reply, user } => self.dismiss_asked(reply, &user),
             Request::WatchRoom { reply, room } => rooms.room_watched(turn, reply, room),
             Request::UnwatchRoom { room } => rooms.room_unwatched(turn, from, &room),
             Request::SetMember { reply, room, member, state, clock } => {
@@ -206,6 +208,7 @@ impl Shard {
             }
             Answer::Admit { reply, outcome } => self.admission_answered(reply, outcome),
             Answer::Enter { reply, outcome } => self.entry_answered(reply, outcome),
+            Answer::Dismissed { reply, connections } => self.dismissed(reply, connections),
             Answer::Members { reply, room, members } => {
                 rooms.members_answered(turn, clients, maps, requests, reply, (&room, members.of(bytes)));
             }

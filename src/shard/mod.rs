@@ -7,7 +7,7 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, exchange, parked, clear } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, dismissal, exchange, parked, clear } →
 //! pages → gauges → { rooms, feeds, channels } → divided → requests → log → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work }
@@ -34,6 +34,7 @@ mod cycle;
 mod dialect;
 mod directory;
 mod disconnect;
+mod dismissal;
 mod divided;
 mod entry;
 mod events;

@@ -35,6 +35,8 @@ pub enum Close {
     PermissionDenied,
     /// 4003: another session of the user is connected, where that may not be.
     OtherSession,
+    /// 4003: an administrator has ended it.
+    Dismissed,
     /// 4005: silence for longer than the heartbeat allows.
     HeartbeatTimeout,
     /// 4008: the peer reads slower than the hard outbound limit allows.
@@ -65,7 +67,7 @@ impl Close {
             Self::Said { code, .. } => code,
             Self::AuthRequired => 4001,
             Self::AuthFailed => 4002,
-            Self::PermissionDenied | Self::OtherSession => 4003,
+            Self::PermissionDenied | Self::OtherSession | Self::Dismissed => 4003,
             Self::HeartbeatTimeout => 4005,
             Self::SlowConsumer => 4008,
             Self::Replaced => 4009,
@@ -93,6 +95,7 @@ impl Close {
             Self::AuthFailed => "an invalid token",
             Self::PermissionDenied => "an identity that may not",
             Self::OtherSession => "another session of its user is connected (--sessions reject)",
+            Self::Dismissed => "an administrator has ended it",
             Self::HeartbeatTimeout => "silent for --heartbeat-ms",
             Self::SlowConsumer => "more than --outbox-hard-bytes waited for it",
             Self::Replaced => "a newer session of the same identity",
@@ -122,6 +125,7 @@ impl Close {
             | Self::AuthRequired
             | Self::AuthFailed
             | Self::PermissionDenied
+            | Self::Dismissed
             | Self::Replaced
             | Self::Echoed { .. }
             | Self::Gone => false,
@@ -152,6 +156,7 @@ impl Close {
             Self::AuthFailed => out.extend_from_slice(b"authentication failed"),
             Self::PermissionDenied => out.extend_from_slice(b"permission denied"),
             Self::OtherSession => out.extend_from_slice(b"another session of this user is connected"),
+            Self::Dismissed => out.extend_from_slice(b"disconnected by an administrator"),
             Self::HeartbeatTimeout => out.extend_from_slice(b"heartbeat timeout"),
             Self::SlowConsumer => out.extend_from_slice(b"slow consumer"),
             Self::Replaced => out.extend_from_slice(b"replaced by a newer session"),

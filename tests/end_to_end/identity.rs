@@ -12,9 +12,9 @@ use simd_json::prelude::*;
 use crate::client::Client;
 use crate::server::{Directory, TestServer, get};
 
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-fn token(user: &str) -> String {
+pub fn token(user: &str) -> String {
     let expires = Clock::start().now().unix_ms / 1000 + 60;
     let claims = serde_json::json!({ "sub": user, "exp": expires, "jti": format!("t-{user}") });
     encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()

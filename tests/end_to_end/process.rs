@@ -120,6 +120,17 @@ impl Running {
     }
 
     /// Whether it has said a line with these words in it.
+    /// What follows `prefix` on a line that it has written.
+    pub fn line(&self, prefix: &str) -> String {
+        let mut found = None;
+        await_that(prefix, || {
+            let lines = self.lines.lock().unwrap();
+            found = lines.iter().find_map(|line| line.trim().strip_prefix(prefix).map(str::to_owned));
+            found.is_some()
+        });
+        found.expect("it was awaited")
+    }
+
     pub fn said(&self, words: &[&str]) -> bool {
         self.count_said(words) > 0
     }

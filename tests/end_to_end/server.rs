@@ -76,7 +76,14 @@ impl TestServer {
         let (bound, is_bound) = mpsc::channel();
         // It probes the kernel with a ring of its own, whose end interrupts a later system call of this thread.
         let thread = thread::spawn(move || {
-            let server = Server::bind(Settings { config, cores, storage, identity, node_is_chosen: false })?;
+            let server = Server::bind(Settings {
+                config,
+                cores,
+                storage,
+                identity,
+                admin: None,
+                node_is_chosen: false,
+            })?;
             let _ = bound.send((server.addresses()[0], server.controls()));
             server.serve()
         });

@@ -58,6 +58,7 @@ fn line(request: &Request<'_>) -> String {
         ),
         Request::Unsubscribe { map } => format!("unsubscribe {map}"),
         Request::Digest { map } => format!("digest {map}"),
+        Request::Disconnect { user } => format!("disconnect {user}"),
         Request::Channel(request) => format!("{request:?}"),
         Request::Write { ack, ops } => {
             let mut line = format!("write {} {}", ack.as_str(), ops.len());

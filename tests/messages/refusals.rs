@@ -138,6 +138,7 @@ fn a_field_of_the_wrong_type_is_a_bad_request() {
         ),
         ("unsubscribe", r#","map":"m""#, &[("map", "string")]),
         ("digest", r#","map":"m""#, &[("map", "string")]),
+        ("disconnect", r#","user":"u""#, &[("user", "string")]),
         ("write", r#","ops":[]"#, &[("ops", "array")]),
         // A wrong word is as wrong as a wrong type.
         ("write", r#","ops":[]"#, &[("ack", "null")]),
@@ -202,6 +203,7 @@ fn a_missing_field_is_a_bad_request() {
         r#"{"type":"subscribe"}"#,
         r#"{"type":"unsubscribe"}"#,
         r#"{"type":"digest"}"#,
+        r#"{"type":"disconnect"}"#,
     ] {
         assert_eq!(outcome(json), BAD_REQUEST, "{json}");
     }

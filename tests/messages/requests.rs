@@ -28,6 +28,7 @@ pub const GOLDEN: &[(&str, &str)] = &[
     ),
     (r#"{"type":"unsubscribe","id":3,"map":"todos"}"#, "unsubscribe todos"),
     (r#"{"type":"digest","id":4,"map":"todos"}"#, "digest todos"),
+    (r#"{"type":"disconnect","id":5,"user":"u1"}"#, "disconnect u1"),
     (r#"{"type":"write","ops":[]}"#, "write memory 0"),
     (
         r#"{"type":"write","id":7,"ack":"durable","ops":[{"map":"todos","key":"t1","op":"set","value":{"done":false},"at":"1700000000000:3:n-1","ttl_ms":60000},{"map":"todos","key":"t2","op":"delete"},{"map":"tags","key":"t1","op":"add","value":"urgent"},{"map":"tags","key":"t1","op":"remove","tags":["1:0:a","x"]},{"map":"views","key":"t1","op":"increment","by":1}]}"#,

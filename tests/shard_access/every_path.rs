@@ -10,19 +10,19 @@ use data_encoding::BASE64;
 
 use crate::host::Host;
 
-const RULES: &str =
-    "[[rule]]\nallow = [\"all\"]\nmaps = [\"open\", \"open:**\", \"room:open\", \"channel:open\"]";
+const RULES: &str = "[[rule]]\nallow = [\"all\"]\nmaps = [\"open\", \"open:**\", \"room:open\", \"channel:open\", \"user:open\"]";
 const USER: &str = "{'sub':'u'}";
 const FORBIDDEN: [&str; 2] = ["\"forbidden\"", "Permission denied"];
 
 /// Type of the message or `op` of the operation, and the message, in which a map is called MAP.
-const NATIVE: [(&str, &str); 11] = [
+const NATIVE: [(&str, &str); 12] = [
     ("join", r#"{"type":"join","id":1,"channel":"MAP"}"#),
     ("publish", r#"{"type":"publish","id":1,"channel":"MAP","data":1}"#),
     ("history", r#"{"type":"history","id":1,"channel":"MAP"}"#),
     ("read", r#"{"type":"read","id":1,"map":"MAP","keys":["k"]}"#),
     ("subscribe", r#"{"type":"subscribe","id":1,"map":"MAP"}"#),
     ("digest", r#"{"type":"digest","id":1,"map":"MAP"}"#),
+    ("disconnect", r#"{"type":"disconnect","id":1,"user":"MAP"}"#),
     ("set", r#"{"type":"write","id":1,"ops":[{"op":"set","map":"MAP","key":"k","value":1}]}"#),
     ("delete", r#"{"type":"write","id":1,"ops":[{"op":"delete","map":"MAP","key":"k"}]}"#),
     ("add", r#"{"type":"write","id":1,"ops":[{"op":"add","map":"MAP:or","key":"k","value":1,"tag":"t"}]}"#),
@@ -55,7 +55,7 @@ const SYNCKIT: [(&str, &str); 9] = [
 const SYNCKIT_FREE: [&str; 3] = ["Auth", "Ping", "Nothing"];
 
 /// Commands, and the messages above that come to them; those without end something of the caller's own, or say what it has.
-const COMMANDS: [(&str, &[&str]); 15] = [
+const COMMANDS: [(&str, &[&str]); 16] = [
     ("join_channel", &["join"]),
     ("publish_in_channel", &["publish"]),
     ("channel_history", &["history"]),
@@ -63,6 +63,7 @@ const COMMANDS: [(&str, &[&str]); 15] = [
     ("write", &["set", "delete", "add", "remove", "increment", "Delta", "Chunk"]),
     ("read", &["read"]),
     ("digest", &["digest"]),
+    ("dismiss", &["disconnect"]),
     ("subscribe", &["subscribe", "Subscribe", "SyncRequest"]),
     ("publish", &["DeltaBatch"]),
     ("watch_presence", &["AwarenessSubscribe"]),

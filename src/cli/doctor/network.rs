@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Check, read_number};
 use crate::cli::Serve;
-use crate::cli::banner::reachable;
+use crate::io::host::reachable;
 use crate::shard::INDEX_TITLE;
 
 pub(super) fn checks(serve: &Serve) -> Vec<Check> {

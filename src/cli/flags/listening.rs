@@ -22,6 +22,13 @@ pub(in crate::cli) struct Listening {
     #[arg(default_values_t = Config::default().listen.into_iter().map(Listen::from))]
     pub listen: Vec<Listen>,
 
+    /// Address and port of the HTTP API for backends; there is none without
+    ///
+    /// Requests show an API key (`annulus key create`), where --auth asks who clients are. Without --auth only this machine
+    /// may reach it. docs/messaging.md has what there is.
+    #[arg(long, env = "ANNULUS_ADMIN_LISTEN", value_name = "ADDR:PORT")]
+    pub admin_listen: Option<std::net::SocketAddr>,
+
     /// Cores to run on, one shard each, such as 0-3,6 [default: all this process may use]
     ///
     /// Leave out the cores that serve the network card's interrupts or other programs.

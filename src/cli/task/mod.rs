@@ -2,7 +2,6 @@
 
 mod backup;
 mod clock;
-mod entries;
 mod keys;
 mod maps;
 mod output;

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::{TaskError, entries, say};
+use super::{TaskError, say};
 use crate::auth::{Revoked, Time};
 use crate::cli::stdout;
 use crate::config::DataMode;
-use crate::io::Clock;
+use crate::io::{Clock, entries};
 use crate::limits::REVOCATIONS_MAX;
 
 pub(super) fn token(file: &Path, token: &str, mode: DataMode) -> Result<(), TaskError> {
@@ -31,13 +31,13 @@ pub(super) fn user(
 }
 
 pub(super) fn list(file: &Path) -> Result<(), TaskError> {
-    let revoked = parse(file, &entries::read(file)?)?;
+    let revoked = parse(file, &entries::read(file).map_err(|error| TaskError::file(file, error))?)?;
     let lines: String = revoked.sentences().map(|sentence| sentence + "\n").collect();
     stdout::print(&lines).map_err(TaskError::Stdout)
 }
 
 fn add(file: &Path, mode: DataMode, add: impl FnOnce(&mut Revoked)) -> Result<(), TaskError> {
-    entries::change(file, mode, |text| {
+    let change = |text: &str| {
         let mut revoked = parse(file, text)?;
         add(&mut revoked);
         if revoked.len() > REVOCATIONS_MAX {
@@ -46,7 +46,8 @@ fn add(file: &Path, mode: DataMode, add: impl FnOnce(&mut Revoked)) -> Result<()
             return Err(TaskError::Content { file: file.to_owned(), problem });
         }
         Ok((revoked.text(), ()))
-    })
+    };
+    entries::change(file, mode, change, |error| TaskError::file(file, error))
 }
 
 fn parse(file: &Path, text: &str) -> Result<Revoked, TaskError> {

@@ -69,6 +69,7 @@ impl Dialect for Native {
             }
             Event::Rejected { ticket, reject } => encode::error(out, ticket, reject),
             Event::Authenticated { ticket, identity } => encode::authenticated(out, ticket, identity),
+            Event::Dismissed { ticket, connections } => encode::disconnected(out, ticket, connections),
             Event::Expiring { expires_ms } => encode::expiring(out, expires_ms),
             Event::Digest { ticket, map, entries, hash } => encode::digest(out, ticket, map, entries, hash),
             Event::Entries { ticket, map, entries } => {

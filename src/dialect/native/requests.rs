@@ -131,6 +131,7 @@ fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request:
             shard.send(caller, |out| text_frame(out, |out| encode::unsubscribed(out, ticket.as_ref(), map)));
         }
         Request::Digest { map } => shard.digest(caller, ticket, map),
+        Request::Disconnect { user } => shard.dismiss(caller, ticket, user),
         Request::Channel(request) => channels::carry_out(shard, caller, ticket, request),
         Request::Auth { token } => shard.authenticate(caller, ticket, token),
     }

@@ -25,6 +25,7 @@ const REQUESTS: Kinds = &[
     ("subscribe", &["map", "since", "keys", "prefix", "snapshot", "echo"]),
     ("unsubscribe", &["map"]),
     ("digest", &["map"]),
+    ("disconnect", &["user"]),
     ("join", &["channel", "since"]),
     ("leave", &["channel"]),
     ("publish", &["channel", "data", "ack", "echo"]),

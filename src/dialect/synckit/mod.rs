@@ -154,6 +154,7 @@ impl Dialect for SyncKit {
             Event::Acked { .. }
             | Event::Rejected { .. }
             | Event::Authenticated { ticket: None, .. }
+            | Event::Dismissed { .. }
             | Event::Expiring { .. }
             | Event::Entries { .. }
             | Event::Digest { .. }

@@ -41,6 +41,8 @@ pub enum End {
     Failed,
     /// It has not: a newer session of its user takes its place.
     Displaced,
+    /// It has not: somebody who may has said that it has to go.
+    Dismissed,
 }
 
 impl Clients {

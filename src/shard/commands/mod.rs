@@ -89,6 +89,17 @@ impl Shard {
         feeds.publish(turn, clients, maps, caller, (map, body));
     }
 
+    /// Ends all connections of a user, on all shards, with [`Close::Dismissed`](crate::wire::Close::Dismissed);
+    /// [`crate::shard::Event::Dismissed`] follows.
+    pub fn dismiss(&mut self, caller: Caller, ticket: Option<Ticket>, user: &str) {
+        let Self { turn, clients, access, .. } = self;
+        let name = ["user:", user].concat();
+        if !access.may(turn, caller.grant(), Action::Admin, &name) {
+            return forbid(turn, clients, caller, ticket.as_ref());
+        }
+        self.ask_to_dismiss(Asked { caller, ticket }, user);
+    }
+
     /// Watches a room: [`crate::shard::Event::Members`] follows, then each change as [`crate::shard::Dialect::member`] puts it, those
     /// made by the caller too. A second watch of the same room is only answered.
     pub fn watch_presence(&mut self, caller: Caller, ticket: Option<Ticket>, room: &str) {

@@ -104,6 +104,8 @@ pub enum Waiting {
         principal: Arc<Principal>,
         awaited: Awaited,
     },
+    /// The connections of a user are to be ended.
+    Dismissal,
     /// For a page that is made of the numbers of all shards.
     Metrics {
         sum: Box<Metrics>,

@@ -137,6 +137,15 @@ pub fn authenticated(out: &mut Vec<u8>, id: Option<&Ticket>, identity: &Identity
     out.push(b'}');
 }
 
+/// Appends the answer to a `disconnect`.
+pub fn disconnected(out: &mut Vec<u8>, id: Option<&Ticket>, connections: u32) {
+    out.extend_from_slice(b"{\"type\":\"disconnected\"");
+    write_id(out, id);
+    out.extend_from_slice(b",\"connections\":");
+    write_integer(out, connections);
+    out.push(b'}');
+}
+
 /// Appends an `auth.expiring`.
 pub fn expiring(out: &mut Vec<u8>, expires_ms: u64) {
     out.extend_from_slice(b"{\"type\":\"auth.expiring\",\"expires_at\":");

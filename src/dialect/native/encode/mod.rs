@@ -11,7 +11,9 @@ mod feed;
 mod hello;
 mod stamps;
 
-pub use answer::{Ack, ack, authenticated, digest, error, expiring, map_error, pong, refusal, unsubscribed};
+pub use answer::{
+    Ack, ack, authenticated, digest, disconnected, error, expiring, map_error, pong, refusal, unsubscribed,
+};
 pub use channel::{channel_error, channel_message, gap, history, joined, left, published};
 pub use entry::{entry_counter, entry_gone, entry_lww, entry_or, separate_entries};
 pub use feed::{change_end, change_start, entries_end, entries_start, snapshot_end, snapshot_start};

@@ -9,7 +9,7 @@ use simd_json::{Node, StaticNode};
 use crate::crdt::{MapType, Node as NodeName, Stamp};
 use crate::limits::{
     COUNTER_TOTAL_MAX, JSON_INTEGER_MAX, KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, OWN_PREFIX, TAG_BYTES_MAX,
-    TTL_MS_MAX,
+    TTL_MS_MAX, USER_BYTES_MAX,
 };
 use crate::wire::Reject;
 use crate::wire::json::Number;
@@ -74,6 +74,17 @@ pub(super) fn key(field: Field<'_>) -> Result<&str, Reject> {
         return Err(Reject::KeyInvalid("a key is not empty and has no U+0000"));
     }
     Ok(key)
+}
+
+pub(super) fn user(field: Field<'_>) -> Result<&str, Reject> {
+    let user = text(field, "user is missing or not a string")?;
+    if user.len() > USER_BYTES_MAX {
+        return Err(Reject::TooLarge("the name of a user has at most 256 bytes"));
+    }
+    if !is_name(user) {
+        return Err(Reject::KeyInvalid("the name of a user is not empty and has no U+0000"));
+    }
+    Ok(user)
 }
 
 /// What keys begin with; unlike a key it may be empty.

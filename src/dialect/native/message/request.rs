@@ -68,6 +68,9 @@ pub enum Request<'a> {
     Digest {
         map: &'a str,
     },
+    Disconnect {
+        user: &'a str,
+    },
     Channel(ChannelRequest<'a>),
 }
 
@@ -94,6 +97,7 @@ struct Fields<'a> {
     snapshot: Field<'a>,
     echo: Field<'a>,
     token: Field<'a>,
+    user: Field<'a>,
     ops: Option<&'a [Node<'a>]>,
     keys: Option<&'a [Node<'a>]>,
 }
@@ -113,6 +117,7 @@ impl<'a> Fields<'a> {
                 b"snapshot" => fields.snapshot = value.first(),
                 b"echo" => fields.echo = value.first(),
                 b"token" => fields.token = value.first(),
+                b"user" => fields.user = value.first(),
                 b"ops" => fields.ops = Some(value),
                 b"keys" => fields.keys = Some(value),
                 _ => {}
@@ -151,6 +156,7 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
         }),
         b"unsubscribe" => Ok(Request::Unsubscribe { map: field::map_name(fields.map)? }),
         b"digest" => Ok(Request::Digest { map: field::map_name(fields.map)? }),
+        b"disconnect" => Ok(Request::Disconnect { user: field::user(fields.user)? }),
         b"auth" => {
             Ok(Request::Auth { token: field::text(fields.token, "token is missing or not a string")? })
         }

@@ -8,29 +8,34 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::TaskError;
-use super::output::Unfinished;
+use super::unfinished::Unfinished;
 use crate::config::DataMode;
 
 /// The text of the file; empty where there is none.
-pub(super) fn read(path: &Path) -> Result<String, TaskError> {
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(path: &Path) -> io::Result<String> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
-        text => text.map_err(|error| TaskError::file(path, error)),
+        text => text,
     }
 }
 
 /// Puts what `change` makes of the text in its place. The file is made if it is not there, with its folder, and belongs to
 /// whom that belongs to, so that a server can read what root has made.
-pub(super) fn change<T>(
+///
+/// # Errors
+/// Those of `change`, and what `failed` makes of those of the file.
+pub fn change<T, E>(
     path: &Path,
     mode: DataMode,
-    change: impl FnOnce(&str) -> Result<(String, T), TaskError>,
-) -> Result<T, TaskError> {
-    let failed = |error| TaskError::file(path, error);
-    let (mut locked, path) = lock(path, mode).map_err(failed)?;
+    change: impl FnOnce(&str) -> Result<(String, T), E>,
+    failed: impl Fn(io::Error) -> E,
+) -> Result<T, E> {
+    let (mut locked, path) = lock(path, mode).map_err(&failed)?;
     let mut text = String::new();
-    locked.read_to_string(&mut text).map_err(failed)?;
+    locked.read_to_string(&mut text).map_err(&failed)?;
     let (text, done) = change(&text)?;
     let replace = || {
         let before = locked.metadata()?;

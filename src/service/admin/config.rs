@@ -1,0 +1,19 @@
+//! What the admin listener needs to know of the server.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::config::DataMode;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct AdminConfig {
+    /// Where the shards listen.
+    pub target: SocketAddr,
+    /// Whether requests must show an API key.
+    pub asks_for_keys: bool,
+    /// Where it is kept what is revoked, and who else may read that.
+    pub revoked: Option<(PathBuf, DataMode)>,
+    /// Bytes of one request.
+    pub message_bytes_max: usize,
+}

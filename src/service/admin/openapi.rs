@@ -1,0 +1,16 @@
+//! What there is, for people and for tools.
+
+/// OpenAPI 3.1, written by hand beside this file; `tests/server_api` holds it against a running server.
+pub const PAGE: &str = include_str!("openapi.json");
+
+pub const INDEX: &str = "Annulus: the server API, for backends. docs/messaging.md says more, /api/openapi.json all of it.
+
+  POST /api/write       {\"ops\":[{\"map\":\"todos\",\"key\":\"t1\",\"op\":\"set\",\"value\":1}]}
+  POST /api/read        {\"map\":\"todos\",\"keys\":[\"t1\"]}
+  POST /api/disconnect  {\"user\":\"u1\"}
+  POST /api/revoke      {\"user\":\"u1\"} or {\"token\":\"<jti>\"}
+  POST /api/batch       {\"requests\":[{\"type\":\"write\",\"ops\":[]}, …]}, at most 100
+
+Each is the message of /v1 of that name without type and id, and so is its answer. Where the server asks who its clients are, show
+an API key: Authorization: Bearer ann_…
+";
