@@ -137,3 +137,30 @@ fn what_is_said_in_one_turn_is_sent_as_one() {
         assert_eq!(world.metrics().channel_deliveries, 16 + 9 * 17);
     }
 }
+
+/// Goal: an offset is never taken for one of another epoch. Method: a message waits behind what is for many, while the only member of
+/// its channel leaves, so that the channel is gone, and joins it anew.
+#[test]
+fn what_waits_of_another_epoch_is_for_nobody() {
+    let mut world = World::with(2, |config| config.channel_history.messages = 0);
+    let [quiet, loud] = ["quiet:", "loud:"].map(|prefix| channel_of(&world, 0, prefix));
+    let (sender, member) = (world.connect(0), world.connect(1));
+    ask(&mut world, member, &join(&quiet));
+    for _ in 0..3_000 {
+        let listener = world.connect(1);
+        world.send(listener, &join(&loud).to_string());
+    }
+    world.settle();
+    (0..15).for_each(|_| world.send(sender, &publish(&loud, &json!("x".repeat(2_000))).to_string()));
+    world.send(sender, &publish(&quiet, &json!("old")).to_string());
+    (0..2).for_each(|_| world.turn());
+    world.send(member, &leave(&quiet).to_string());
+    (0..2).for_each(|_| world.turn());
+    world.send(member, &join(&quiet).to_string());
+    (0..2).for_each(|_| world.turn());
+    assert!(world.metrics().waiting_request_bytes > 0, "it still waits");
+    world.settle();
+    assert_eq!(short(&told(&mut world, member)), ["left", "joined 0"]);
+    ask(&mut world, sender, &publish(&quiet, &json!("new")));
+    assert_eq!(short(&told(&mut world, member)), ["message 1 \"new\""]);
+}

@@ -176,9 +176,9 @@ impl Batch {
 }
 
 impl Member {
-    /// Whether any of it is for this member.
+    /// Whether any of it is for this member. One that joins is of no epoch yet.
     fn lacks(&self, batch: &Batch) -> bool {
-        self.joining.is_none() && self.epoch == batch.epoch && self.told < batch.last
+        self.epoch == batch.epoch && self.told < batch.last
     }
 
     /// Those that it is to be sent, of a batch that not all is for.

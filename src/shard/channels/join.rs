@@ -29,7 +29,7 @@ pub struct Member {
     channel: ChannelSlot,
     /// Its place among the members of the channel.
     place: u32,
-    /// Of which the offsets are.
+    /// Of which the offsets are; 0: it joins, and has been told none.
     pub epoch: u64,
     /// Up to here it has been told everything, or what it lacks is in `missed`.
     pub told: u64,
