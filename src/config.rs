@@ -2,6 +2,8 @@
 
 mod allowed_origin;
 mod channels;
+mod direct;
+mod hooks;
 mod identity;
 mod origin;
 mod quantity;
@@ -9,6 +11,8 @@ mod rates;
 
 pub use allowed_origin::AllowedOrigin;
 pub use channels::ChannelBounds;
+pub use direct::DirectConfig;
+pub use hooks::{HooksConfig, NatsConfig};
 pub use identity::{IdentityConfig, Secret};
 pub use origin::{BadOrigin, Origin};
 pub use quantity::{Bytes, Span};
@@ -103,6 +107,8 @@ pub struct Config {
     pub drain_bytes_per_second_min: usize,
     /// Bytes of names and states of the members that one connection has set.
     pub presence_bytes_max: usize,
+    /// What is kept of direct messages.
+    pub direct: DirectConfig,
 
     /// What channels keep of which no rule says otherwise.
     pub channel_history: ChannelBounds,
@@ -316,6 +322,7 @@ impl Default for Config {
             drain_bytes_per_second_min: 4 << 10,
             presence_bytes_max: 512 << 10,
             channel_history: ChannelBounds::default(),
+            direct: DirectConfig::default(),
             clock_drift_max_ms: 60_000,
             tombstone_retention_ms: 30 * 24 * 3_600_000,
             ack_timeout_ms: 5_000,

@@ -176,6 +176,14 @@ fn unknown_types_and_wrong_fields_are_refused_with_the_id_they_came_with() {
         (r#""type":"subscribe","map":"m","since":"now""#, "bad_request"),
         (r#""type":"unsubscribe""#, "bad_request"),
         (r#""type":"digest","map":null"#, "bad_request"),
+        (r#""type":"send","to":"u1","data":1"#, "bad_request"),
+        (r#""type":"send","to":"user:","data":1"#, "key_invalid"),
+        (r#""type":"send","to":"user:u1""#, "bad_request"),
+        (r#""type":"send","to":"user:u1","data":1,"ttl_ms":-1"#, "value_invalid"),
+        (r#""type":"send","to":"user:u1","data":1"#, "auth_required"),
+        (r#""type":"direct.ack","through":"now""#, "value_invalid"),
+        (r#""type":"block","user":7"#, "bad_request"),
+        (r#""type":"unblock""#, "bad_request"),
     ] {
         peer.send_text(format!(r#"{{"id":"x",{fields}}}"#).as_bytes());
         let answer = peer.text();

@@ -19,12 +19,16 @@ mod connections;
 mod data_dirs;
 #[path = "end_to_end/delivery.rs"]
 mod delivery;
+#[path = "end_to_end/directs.rs"]
+mod directs;
 #[path = "end_to_end/faults.rs"]
 mod faults;
 #[path = "end_to_end/frozen_disk.rs"]
 mod frozen_disk;
 #[path = "end_to_end/full_disk.rs"]
 mod full_disk;
+#[path = "end_to_end/hooks.rs"]
+mod hooks;
 #[path = "end_to_end/http.rs"]
 mod http;
 #[path = "end_to_end/identity.rs"]
@@ -41,14 +45,20 @@ mod messages;
 mod metrics;
 #[path = "end_to_end/metrics_page.rs"]
 mod metrics_page;
+#[path = "end_to_end/nats.rs"]
+mod nats;
 #[path = "end_to_end/opening.rs"]
 mod opening;
 #[path = "end_to_end/process.rs"]
 mod process;
 #[path = "end_to_end/protocol_page.rs"]
 mod protocol_page;
+#[path = "end_to_end/questions.rs"]
+mod questions;
 #[path = "end_to_end/raw.rs"]
 mod raw;
+#[path = "end_to_end/receiver.rs"]
+mod receiver;
 #[path = "end_to_end/resuming.rs"]
 mod resuming;
 #[path = "end_to_end/rights.rs"]

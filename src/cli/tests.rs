@@ -154,6 +154,7 @@ fn every_flag_reaches_its_setting() {
         --max-bad-messages 12 --allowed-origins HTTPS://A,https://*.b.c:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --synckit-max-subscription-bytes 18KiB --synckit-max-awareness-bytes 28KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
         --min-drain-bytes-per-second 5KiB --max-presence-bytes 2MiB --channel-history 20 --channel-history-bytes 21KiB --channel-history-ttl 22s \
+        --direct-queue 20 --direct-queue-bytes 21KiB --direct-queue-ttl 22m \
         --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-lead-ms 190 --drain-ms 19 \
         --log-format json --log-level debug --storage memory --memory-limit 0 --preset balanced";
     let given = serve(&flags.split_whitespace().collect::<Vec<_>>()).unwrap();
@@ -199,6 +200,7 @@ fn every_flag_reaches_its_setting() {
         drain_bytes_per_second_min: 5 << 10,
         presence_bytes_max: 2 << 20,
         channel_history: ChannelBounds { messages: 20, bytes: 21 << 10, ttl_ms: 22_000, is_durable: false },
+        direct: crate::config::DirectConfig { messages_max: 20, bytes_max: 21 << 10, ttl_ms: 22 * 60_000 },
         clock_drift_max_ms: 16,
         tombstone_retention_ms: 17_000,
         ack_timeout_ms: 18,

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::entry::length;
 use super::{
-    Balance, ChannelAnswer, ChannelMessage, ChannelRequest, ConnectionId, Enter, Filter, MemberChanged,
-    Merged, PackedRead, PackedWrite, ReadPart, ReplyTo, ShardIndex, Spent, SubscriptionRef, TurnedAway,
-    Writer,
+    Balance, ChannelAnswer, ChannelMessage, ChannelRequest, ConnectionId, DirectAnswer, DirectPush,
+    DirectRequest, Enter, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo,
+    ShardIndex, Spent, SubscriptionRef, TurnedAway, Writer,
 };
 use crate::auth::rules::Parts;
 use crate::crdt::{CellName, MapType, Time};
 use crate::metrics::Metrics;
-use crate::wire::Reject;
+use crate::wire::{Close, Reject};
 
 /// Everything one shard has for another after one turn.
 #[derive(Default)]
@@ -57,10 +57,11 @@ pub enum Item {
         place: u32,
         by: Writer,
     },
-    /// It is gone.
+    /// It is gone; why.
     Left {
         place: u32,
         by: Writer,
+        close: Close,
     },
     /// A newer session of the same user is open: a connection of the receiver has to go.
     Displaced {
@@ -72,6 +73,8 @@ pub enum Item {
     },
     Spent(Box<Spent>),
     Balance(Box<Balance>),
+    /// A message for connections of a user whose home is the sender.
+    Direct(Box<DirectPush>),
     Clear(ClearStep),
 }
 
@@ -136,6 +139,7 @@ pub enum Request {
         reply: ReplyTo,
         user: Arc<str>,
     },
+    Direct(Box<DirectRequest>),
     /// Answer with all members of `room`, and send its changes from then on.
     WatchRoom {
         reply: ReplyTo,
@@ -218,6 +222,7 @@ pub enum Answer {
         outcome: Result<(), Reject>,
     },
     Channel(Box<ChannelAnswer>),
+    Direct(Box<DirectAnswer>),
     Metrics {
         reply: ReplyTo,
         metrics: Box<Metrics>,

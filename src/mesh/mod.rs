@@ -3,6 +3,7 @@
 
 mod address;
 mod channel;
+mod direct;
 mod entry;
 mod envelope;
 mod filter;
@@ -19,6 +20,10 @@ pub use channel::{
     ChannelAnswer, ChannelMessage, ChannelRequest, History, Joined, Message, Messages, Page, Publishing,
     Recovery, Said, Since,
 };
+pub use direct::{
+    AnnounceRequest, Audience, BlockRequest, Direct, DirectAnswer, DirectPush, DirectRequest, Directs,
+    FetchRequest, Fetched, MessageId, NotSent, SendRequest, SendingId, Sent,
+};
 pub use entry::{Entries, Entry, EntryPacker, EntryState, TaggedValue, TaggedValues, length};
 pub use envelope::{
     Answer, Changes, ClearStep, DigestPart, Envelope, Item, Request, Round, SetPlace, Span, WalkAnswer,
@@ -27,7 +32,7 @@ pub use envelope::{
 pub use filter::Filter;
 pub use member::{Member, MemberChanged, Members};
 pub use outgoing::Outgoing;
-pub use partition::{KeyHasher, ShardSet, owner, partition, partitions_of, shard_index};
+pub use partition::{KeyHasher, ShardSet, USER_MAP, owner, partition, partitions_of, shard_index};
 pub use queue::{Receiver, Sender};
 pub use read::{KeyList, PackedRead, Read, ReadPart};
 pub use user::{Balance, Enter, Paid, Payer, Spent, TurnedAway};

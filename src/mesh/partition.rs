@@ -5,7 +5,7 @@ use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::ShardIndex;
-use crate::limits::{OWN_PREFIX, PARTITIONS, SHARDS_MAX};
+use crate::limits::{OWN_NAME_BYTES_MAX, OWN_PREFIX, PARTITIONS, SHARDS_MAX};
 
 const _: () = assert!(PARTITIONS <= u16::MAX as usize);
 
@@ -22,6 +22,18 @@ impl KeyHasher {
 
     pub fn map(&self, name: &str) -> u64 {
         xxh3_64_with_seed(name.as_bytes(), self.secret)
+    }
+
+    /// By which a user has its home: that of the map in which the server keeps what is the user's.
+    pub fn user(&self, name: &str) -> u64 {
+        let mut map = [0; OWN_NAME_BYTES_MAX];
+        let len = USER_MAP.len() + name.len();
+        if len > map.len() {
+            return self.map(&[USER_MAP, name].concat());
+        }
+        map[..USER_MAP.len()].copy_from_slice(USER_MAP.as_bytes());
+        map[USER_MAP.len()..len].copy_from_slice(name.as_bytes());
+        xxh3_64_with_seed(&map[..len], self.secret)
     }
 
     /// The hash of `(map, key)`, given the map's own. Keys of one [`family`] have one partition, and those of the server's own
@@ -52,6 +64,9 @@ fn family(key: &[u8]) -> Option<&[u8]> {
     let mut colons = key.iter().enumerate().filter(|&(_, &byte)| byte == b':').map(|(at, _)| at);
     colons.nth(1).map(|end| &key[..=end])
 }
+
+/// How the names of maps begin in which the server keeps what is of a user.
+pub const USER_MAP: &str = "__annulus:user:";
 
 /// The bits of a hash that make the partition, and nothing else.
 const PARTITION_BITS: u64 = (PARTITIONS as u64 - 1) << PARTITION_SHIFT;

@@ -14,6 +14,8 @@ pub struct Enter {
     pub user: Arc<str>,
     pub session: Option<Box<str>>,
     pub rates: Rates,
+    /// Whether it speaks a dialect that has direct messages.
+    pub hears_directs: bool,
 }
 
 /// Why a connection is not taken, and when it may be; `None`: a while, spread so that not all come back at once.
@@ -41,7 +43,7 @@ impl Payer {
     /// The shard, of `shards`, that knows what it has used up.
     pub fn home(&self, hasher: &KeyHasher, shards: usize) -> ShardIndex {
         let hash = match self {
-            Self::User(user) => hasher.map(user),
+            Self::User(user) => hasher.user(user),
             Self::Address(address) => {
                 let bits = match address {
                     IpAddr::V4(v4) => u64::from(v4.to_bits()),

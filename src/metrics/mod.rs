@@ -6,6 +6,7 @@
 mod closes;
 mod desk;
 mod exposition;
+mod hooks;
 mod latency;
 mod ops;
 mod process;
@@ -13,6 +14,7 @@ mod render;
 mod storage;
 
 pub use desk::{CREDENTIALS_REFUSED, DeskMetrics};
+pub use hooks::HookMetrics;
 pub use latency::Latency;
 pub use ops::{OpKind, OpOutcome, RateOf, Refusal};
 pub use process::ProcessMetrics;
@@ -94,6 +96,8 @@ metrics! {
         writes_divided => "annulus_writes_divided_total",
         /// Messages that were not JSON objects.
         bad_messages => "annulus_bad_messages_total",
+        /// Events for the application that were dropped, as the thread of the hooks had no room for them.
+        hooks_dropped => "annulus_hooks_dropped_total",
         /// Changes accepted by the owner of their key.
         changes => "annulus_changes_total",
         /// Entries handed to subscribers.
@@ -160,6 +164,18 @@ metrics! {
         channel_missed => "annulus_channel_missed_total",
         /// Times a member was told that it had missed messages.
         channel_gaps => "annulus_channel_gaps_total",
+        /// Direct messages that clients have sent, to a user or to many.
+        directs_sent => "annulus_direct_sends_total",
+        /// Direct messages to a user that were refused.
+        directs_refused => "annulus_direct_refused_total",
+        /// Direct messages handed to connections of users.
+        direct_deliveries => "annulus_direct_deliveries_total",
+        /// Times a connection over the soft outbound limit was sent direct messages later, once it had drained.
+        directs_delayed => "annulus_direct_delays_total",
+        /// Direct messages to many that a connection missed because it was over the soft outbound limit.
+        directs_missed => "annulus_direct_missed_total",
+        /// Direct messages that a limit of the queue of their user has cost before it had acknowledged them.
+        directs_dropped => "annulus_direct_dropped_total",
         /// Turns of the shards.
         turns => "annulus_turns_total",
     }
@@ -188,6 +204,10 @@ metrics! {
         channel_messages => "annulus_channel_messages",
         /// Bytes of what channels keep, and of their names.
         channel_bytes => "annulus_channel_bytes",
+        /// Direct messages that are kept until their users acknowledge them.
+        directs_queued => "annulus_direct_queued",
+        /// Bytes of these, and of the names of users who are blocked.
+        direct_bytes => "annulus_direct_bytes",
         /// Maps held; a map counts once for each shard that owns cells of it.
         maps => "annulus_maps",
         /// Maps held by the shard that decides their type, so that each counts once.

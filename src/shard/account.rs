@@ -29,9 +29,11 @@ pub enum Use {
     Answers,
     /// What dialects remember of connections, with messages that have come in part, and what they make for many.
     Sessions,
+    /// Direct messages that are kept for users, and whom these have blocked.
+    Directs,
 }
 
-const USES: usize = 7;
+const USES: usize = 8;
 
 /// The soft limit of an outbox when there is hardly any memory: what it may hold and its peer still be asked for more.
 const SOFT_BYTES_MIN: usize = 16 << 10;
@@ -131,6 +133,11 @@ impl Account {
     /// Bytes that channels may take beside what they `hold`: it stays, so all of it may be a quarter of what clients may hold.
     pub fn history_room(&self, hold: usize) -> usize {
         if self.is_full() { 0 } else { (self.shares().1 / 4).saturating_sub(hold) }
+    }
+
+    /// Whether no more may be kept for users: it stays for long, so it may take a quarter of what clients may.
+    pub fn refuses_queued(&self, bytes: usize) -> bool {
+        self.is_full() || self.used(Use::Directs).saturating_add(bytes) > self.shares().1 / 4
     }
 
     /// Why states of members must not become `bytes` more: they stay, so they may take a quarter of what clients may.

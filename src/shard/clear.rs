@@ -125,6 +125,7 @@ impl Shard {
         self.feeds.flush_batches(&mut self.turn, &mut self.clients, &mut self.maps);
         self.maps.clear();
         self.channels.clear(&mut self.turn, &mut self.maps);
+        self.directs.clear();
         self.clearing.stage = Stage::Syncing;
         if self.maps.journal().is_none() {
             self.dropped();

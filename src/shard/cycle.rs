@@ -1,6 +1,7 @@
 //! The turn: what happens between two waits, in the one order in which it is right.
 
 use super::account::Use;
+use super::directs::Around;
 use super::{Command, Now, Shard};
 use crate::metrics::Metrics;
 use crate::wire::Close;
@@ -21,6 +22,7 @@ impl Shard {
         self.clients.forgive_standstill(&self.turn, before);
         self.receive_from_storage();
         self.receive_from_desk();
+        self.receive_from_hooks();
         // At once: what comes from other shards in this turn goes out as it may be seen from now on.
         self.review_identities();
         self.go_on_regranting();
@@ -64,6 +66,7 @@ impl Shard {
         self.maps.hand_over(&mut self.turn);
         self.watch_durable();
         self.clients.settle_budgets(&mut self.turn);
+        self.tell_application();
         self.seal_envelopes();
         self.clients.flush(&mut self.turn);
         self.clients.log_more_ended(&self.turn);
@@ -79,7 +82,11 @@ impl Shard {
         self.turn.account.set(Use::Channels, self.channels.counts().bytes);
         self.turn.account.set(Use::Outboxes, outboxes);
         self.turn.account.set(Use::Presence, rooms + self.clients.members_bytes());
-        self.turn.account.set(Use::Waiting, self.maps.waiting_bytes() + self.access.waiting_bytes());
+        self.turn.account.set(
+            Use::Waiting,
+            self.maps.waiting_bytes() + self.access.waiting_bytes() + self.questions.bytes(),
+        );
+        self.turn.account.set(Use::Directs, self.directs.counts().bytes);
         self.turn.account.set(Use::Sessions, self.clients.session_bytes());
         self.clients.collect_debts(&self.turn);
         while let Some((id, at_once)) = self.clients.next_due() {
@@ -92,7 +99,7 @@ impl Shard {
 
     /// Tells subscribers what the turn has changed, walkers what they lack, and watchers who is in their rooms.
     fn tell_changes(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, channels, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, channels, directs, .. } = self;
         feeds.flush_batches(turn, clients, maps);
         channels.flush_batches(turn, clients, maps);
         if !self.clearing.is_under_way() {
@@ -102,6 +109,22 @@ impl Shard {
         rooms.remove_leavers(turn, clients, maps);
         rooms.answer_watches(turn, clients, maps, requests);
         channels.look_after(turn, maps);
+        directs.expire(turn, maps);
+        if !self.clearing.is_under_way() {
+            let mut around = Around { turn, clients, maps, requests };
+            directs.fetch_late(around.turn, around.clients);
+            directs.answer_fetches(&mut around);
+            directs.go_on_announcing(&mut around);
+        }
+    }
+
+    /// Tells the application what the turn has changed.
+    fn tell_application(&mut self) {
+        let (dropped, is_to_wake) = self.turn.happenings.flush(self.turn.now.unix_ms);
+        self.turn.metrics.hooks_dropped += dropped;
+        if is_to_wake {
+            self.turn.commands.push(Command::WakeHooks);
+        }
     }
 
     /// Lets dialects go on with what lasts for more than a turn.
@@ -182,6 +205,11 @@ impl Shard {
                 .next_due_ms()
                 .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
         );
+        sooner(
+            self.directs
+                .next_due_ms()
+                .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
+        );
         sooner(self.clients.next_ending_ms().map(|at_ms| at_ms * 1000));
         sooner(self.turn.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
         sooner(self.maps.next_load_check_ms().map(|at_ms| at_ms * 1000));
@@ -208,6 +236,7 @@ impl Shard {
             && (!self.turn.account.is_full()
                 && (self.feeds.has_walks()
                     || self.rooms.has_watches_to_answer()
+                    || self.directs.has_fetches()
                     || self.requests.may_read_on())
                 || self.has_deferred() && !self.maps.is_backlogged());
         let has_line = self.clients.line_len() > 0 || self.requests.unfinished_len() > 0;
@@ -223,10 +252,13 @@ impl Shard {
             || self.clients.has_leaving()
             || self.mesh_left
             || self.access.has_work_left()
+            || self.questions.has_work_left()
             || self.feeds.has_undelivered()
             || self.rooms.has_to_tell()
             || self.channels.has_undelivered()
             || self.channels.has_review()
+            || self.directs.has_late() && !self.clearing.is_under_way()
+            || self.directs.has_announcements() && !self.clearing.is_under_way()
             || self.turn.storage_left
             || self.turn.outgoing.is_relieved()
             || has_requests && !self.turn.outgoing.any_waiting()

@@ -8,6 +8,7 @@ use std::any::Any;
 
 use super::caller::Caller;
 use super::commons::{Commons, DialectIndex};
+use super::direct::{DirectEvent, DirectMessage};
 use super::outbox::{Frames, Parts, Personal};
 use super::outcomes::Outcomes;
 use super::{Now, Shard};
@@ -63,6 +64,12 @@ pub trait Dialect: Sync {
         about.end(shard, caller);
     }
 
+    /// Whether clients of this dialect may be sent what they have not asked for: [`Event::Welcome`], and entries and snapshots
+    /// without a ticket.
+    fn takes_welcomes(&self) -> bool {
+        false
+    }
+
     /// Goes on with what lasts for more than a turn, as was asked for with [`Commons::go_on`].
     fn go_on(&self, _shard: &mut Shard) {}
 
@@ -108,6 +115,14 @@ pub trait Dialect: Sync {
 
     /// Appends the frames that tell a member of a channel of a message. They are made once for all.
     fn channel_message(&self, _message: ChannelMessage<'_>, _out: &mut Vec<u8>) {}
+
+    /// Whether its connections are sent direct messages.
+    fn hears_directs(&self) -> bool {
+        false
+    }
+
+    /// Appends the frames that tell a connection of a direct message. They are made once for all that get it.
+    fn direct(&self, _message: DirectMessage<'_>, _out: &mut Vec<u8>) {}
 
     /// Whether a subscriber that wants its own changes wants this one.
     fn echoes(&self, _own: &Entry<'_>) -> bool {
@@ -173,6 +188,8 @@ pub enum Event<'a> {
     Rejected { ticket: Option<&'a Ticket>, reject: Reject },
     /// A token was believed. It has a ticket if it came with a request.
     Authenticated { ticket: Option<&'a Ticket>, identity: &'a Identity },
+    /// Something that the client is to see first, as JSON. Only who takes welcomes is told.
+    Welcome { data: &'a [u8] },
     /// So many connections of a user are being ended.
     Dismissed { ticket: Option<&'a Ticket>, connections: u32 },
     /// The token is nearly over, at that Unix millisecond.
@@ -200,6 +217,8 @@ pub enum Event<'a> {
     History { ticket: Option<&'a Ticket>, channel: &'a str, history: History<&'a [u8]> },
     /// Messages of a channel that the connection was too slow for.
     Gap { channel: &'a str, from: u64, to: u64 },
+    /// About direct messages.
+    Direct { ticket: Option<&'a Ticket>, event: DirectEvent<'a> },
 }
 
 impl Event<'_> {
@@ -214,10 +233,12 @@ impl Event<'_> {
             | Self::Authenticated { .. }
             | Self::Dismissed { .. }
             | Self::Expiring { .. }
+            | Self::Welcome { .. }
             | Self::Digest { .. }
             | Self::Joined { .. }
             | Self::Placed { .. }
-            | Self::Gap { .. } => 0,
+            | Self::Gap { .. }
+            | Self::Direct { .. } => 0,
         }
     }
 }

@@ -137,7 +137,7 @@ impl Shard {
 
     /// The kernel took `bytes` of [`Self::in_flight`].
     pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
-        let Self { turn, clients, maps, feeds, requests, rooms, channels, .. } = self;
+        let Self { turn, clients, maps, feeds, requests, rooms, channels, directs, .. } = self;
         turn.metrics.sends += 1;
         turn.metrics.bytes_sent += bytes as u64;
         let Some(all) = clients.sent(turn, id, bytes) else { return };
@@ -150,7 +150,7 @@ impl Shard {
             turn.commands.push(Command::Send(id));
             return;
         }
-        let behind = connection.watches_behind > 0;
+        let (behind, lacks_directs) = (connection.watches_behind > 0, connection.lacks_directs());
         let lacks_messages = !connection.joined.behind().is_empty();
         if connection.outbox.is_filling() {
             clients.mark(id, turn.now);
@@ -166,6 +166,9 @@ impl Shard {
         }
         if lacks_messages {
             channels.catch_up(turn, clients, maps, requests, id);
+        }
+        if lacks_directs {
+            directs.fetch_on(turn, clients, id);
         }
         self.tell_drained();
     }

@@ -104,13 +104,12 @@ impl Shard {
                 }
                 Item::Departed { address } => self.clients.departed(address),
                 Item::Settled { place, by } => self.settled(place, by),
-                Item::Left { place, by } => {
-                    self.directory.leave(&mut self.turn, place, by);
-                }
+                Item::Left { place, by, close } => self.left(place, by, close),
                 Item::Displaced { connection } => self.clients.end_later(connection, End::Displaced),
                 Item::Dismissed { connection } => self.clients.end_later(connection, End::Dismissed),
                 Item::Spent(spent) => self.clients.budget_spent(&mut self.turn, from, *spent),
                 Item::Balance(balance) => self.clients.balance_told(&self.turn, *balance),
+                Item::Direct(push) => self.direct_pushed(from, &push, &bytes),
                 Item::Clear(step) => self.clear_step(from, step),
             }
         }
@@ -135,6 +134,7 @@ impl Shard {
                 let answer = Answer::MemberSet { reply, outcome: Err(reject) };
                 turn.outgoing.push(reply.shard, Item::Answer(answer));
             }
+            Request::Direct(request) => return self.refuse_direct(*request, reject),
             // What is small keeps its place.
             Request::Channel(request) if request.is_publish() => {
                 channels.refuse(turn, clients, maps, requests, (*request, reject));
@@ -163,6 +163,7 @@ impl Shard {
             Request::Admit { reply, address } => clients.admit(turn, reply, address),
             Request::Enter(enter) => self.enter_asked(*enter),
             Request::Dismiss { reply, user } => self.dismiss_asked(reply, &user),
+            Request::Direct(request) => self.direct_asked(*request, bytes),
             Request::WatchRoom { reply, room } => rooms.room_watched(turn, reply, room),
             Request::UnwatchRoom { room } => rooms.room_unwatched(turn, from, &room),
             Request::SetMember { reply, room, member, state, clock } => {
@@ -220,6 +221,7 @@ impl Shard {
                 channels.answered(turn, clients, requests, maps, (answer, (from, journaled)));
             }
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
+            Answer::Direct(answer) => self.direct_answered((from, journaled), *answer, bytes),
             Answer::Cleared { reply } => self.clear_answered(reply),
         }
     }

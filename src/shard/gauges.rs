@@ -7,6 +7,7 @@ use super::Shard;
 use super::account::Use;
 use super::channels::ChannelCounts;
 use super::clients::Connection;
+use super::directs::DirectCounts;
 use super::maps::{Journal, MapCounts};
 use super::rooms::RoomCounts;
 use crate::metrics::Metrics;
@@ -15,7 +16,8 @@ impl Shard {
     /// The counters with the gauges as they are now. O(1).
     pub fn metrics_now(&self) -> Metrics {
         let bytes = (self.clients.waiting_bytes(), self.requests.owed_bytes());
-        self.metrics_with(self.maps.counts(), (self.rooms.counts(), self.channels.counts()), bytes)
+        let kept = (self.rooms.counts(), self.channels.counts(), self.directs.counts());
+        self.metrics_with(self.maps.counts(), kept, bytes)
     }
 
     /// Bytes that this shard holds and may free, as far as they are counted. O(1).
@@ -34,14 +36,14 @@ impl Shard {
     pub fn recounted(&self) -> Metrics {
         let waiting_bytes = self.clients.iter().map(|connection| connection.outbox.bytes()).sum();
         let bytes = (waiting_bytes, self.requests.recounted_owed_bytes());
-        let kept = (self.rooms.recounted(), self.channels.recounted());
+        let kept = (self.rooms.recounted(), self.channels.recounted(), self.directs.recounted());
         self.metrics_with(self.maps.recounted(&self.turn), kept, bytes)
     }
 
     fn metrics_with(
         &self,
         maps: MapCounts,
-        (rooms, channels): (RoomCounts, ChannelCounts),
+        (rooms, channels, directs): (RoomCounts, ChannelCounts, DirectCounts),
         (outbox_bytes, owed_bytes): (usize, usize),
     ) -> Metrics {
         let mut metrics = self.turn.metrics.clone();
@@ -52,6 +54,7 @@ impl Shard {
         (metrics.presence_rooms, metrics.presence_members) = (rooms.rooms, rooms.members);
         (metrics.channels, metrics.channel_messages) = (channels.channels, channels.messages);
         metrics.channel_bytes = channels.bytes as u64;
+        (metrics.directs_queued, metrics.direct_bytes) = (directs.queued, directs.bytes as u64);
         metrics.journal_pending_bytes = self.maps.journal().map_or(0, Journal::backlog_bytes);
         metrics.outbox_bytes = outbox_bytes as u64;
         metrics.owed_bytes = owed_bytes as u64;

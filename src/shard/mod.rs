@@ -5,12 +5,13 @@
 //! simulator of the tests, sees the same server.
 //!
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
-//! folder are `impl Shard`: they put things in order.
+//! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, dismissal, exchange, parked, clear } →
-//! pages → gauges → { rooms, feeds, channels } → divided → requests → log → maps → clients → dialect → { outbox, outcomes } → { allows, caller } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
+//! pages → gauges → { rooms, feeds, channels, directs } → divided → requests → log → maps → clients → dialect → { outbox, outcomes, direct } →
+//! { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
-//! { account, slots, work }
+//! { account, slots, work, happenings }
 
 #![cfg_attr(
     not(test),
@@ -23,6 +24,7 @@
 mod access;
 mod account;
 mod allows;
+mod asking;
 mod budgets;
 mod caller;
 mod channels;
@@ -32,18 +34,22 @@ mod commands;
 mod commons;
 mod cycle;
 mod dialect;
+mod direct;
 mod directory;
+mod directs;
 mod disconnect;
 mod dismissal;
 mod divided;
 mod entry;
 mod events;
 mod exchange;
+mod exchange_directs;
 mod facade;
 mod feeds;
 mod frames;
 mod gauges;
 mod handshake;
+mod happenings;
 mod identity;
 mod interest;
 mod life;
@@ -54,6 +60,7 @@ mod outbox;
 mod outcomes;
 mod pages;
 mod parked;
+mod questions;
 mod requests;
 mod rooms;
 mod slots;
@@ -68,6 +75,8 @@ pub use dialect::{
     About, Ack, AckLevel, Answered, Change, ChannelMessage, Dialect, Event, Health, MemberChange,
     MessageKind, Published, Session, SnapshotEnd,
 };
+pub use direct::{DirectAudience, DirectEvent, DirectMessage};
+pub use directs::{SendDirect, To, check_user};
 pub use feeds::{From, Subscribe};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};
 pub use pages::INDEX_TITLE;
@@ -89,10 +98,12 @@ use access::Access;
 use channels::Channels;
 use clear::Clearing;
 use directory::Directory;
+use directs::Directs;
 use exchange::Deferred;
 use feeds::Feeds;
 use life::Life;
 use maps::Maps;
+use questions::Questions;
 use requests::Requests;
 use rooms::Rooms;
 use turn::Turn;
@@ -131,6 +142,8 @@ pub enum Command {
     WakeStorage,
     /// Wake the desk: the queue to it has something.
     WakeDesk,
+    /// Wake the thread of the hooks: a queue to it has something.
+    WakeHooks,
     /// Accept no more connections, but whoever is about to connect, then report [`Shard::stopped_accepting`].
     StopAccepting,
     /// Everything has ended; leave the loop.
@@ -172,9 +185,11 @@ pub struct Shard {
     feeds: Feeds,
     rooms: Rooms,
     channels: Channels,
+    directs: Directs,
     requests: Requests,
     access: Access,
     directory: Directory,
+    questions: Questions,
     parser: Parser,
 
     life: Life,
@@ -216,9 +231,11 @@ impl Shard {
             feeds: Feeds::default(),
             rooms: Rooms::default(),
             channels: Channels::default(),
+            directs: Directs::default(),
             requests: Requests::new(shards),
             access: Access::new(shared.config.auth, Arc::default(), None),
             directory: Directory::new(&shared.config),
+            questions: Questions::default(),
             parser: Parser::new(),
             life: Life::Serving,
             is_accepting: true,

@@ -95,6 +95,7 @@ impl Shard {
             Request::Channel(request) => {
                 channels.refuse(turn, clients, maps, requests, (*request, reject));
             }
+            Request::Direct(request) => self.give_up_direct(*request, reject),
             // Nothing else waits for a map.
             _ => {}
         }

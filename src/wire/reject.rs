@@ -44,6 +44,8 @@ pub enum Reject {
     AuthUnavailable,
     /// Nothing else is taken before a token.
     AuthRequired,
+    /// Only who has said who it is may ask for this.
+    NoUser,
     /// The token is not believed.
     AuthFailed(&'static str),
     /// What it was believed by has expired; it ends soon unless it is renewed.
@@ -72,7 +74,7 @@ impl Reject {
             Self::TooManySubscriptions => "too_many_subscriptions",
             Self::Timeout => "timeout",
             Self::AuthUnavailable => "auth_unavailable",
-            Self::AuthRequired => "auth_required",
+            Self::AuthRequired | Self::NoUser => "auth_required",
             Self::AuthFailed(_) => "auth_failed",
             Self::TokenExpired => "token_expired",
             Self::Cancelled => "cancelled",
@@ -102,6 +104,7 @@ impl Reject {
             Self::Timeout => "the map could not be loaded in time, or another shard did not answer",
             Self::AuthUnavailable => "this server takes no tokens",
             Self::AuthRequired => "this server takes nothing before a token: send auth",
+            Self::NoUser => "only users have direct messages, and this connection is of none",
             Self::TokenExpired => "the token has expired: send auth with another now",
             Self::Cancelled => "a later request took its place before it was done",
         }

@@ -69,7 +69,7 @@ fn a_token_is_not_taken_where_nobody_is_asked() {
     let server = TestServer::start();
     let mut client = Client::connect(server.address);
     assert_eq!(client.error(r#"{"type":"auth","token":"t"}"#), "auth_unavailable");
-    for later in ["presence.join", "send"] {
+    for later in ["presence.join", "presence.leave"] {
         assert_eq!(client.error(&format!(r#"{{"type":"{later}"}}"#)), "unknown_type");
     }
 }

@@ -3,10 +3,9 @@
 use annulus::crdt::{MapType, Time};
 use annulus::dialect::native::encode::*;
 use annulus::dialect::native::message::RequestId;
-use annulus::mesh::{History, Message, Recovery, Said};
+use annulus::mesh::{History, Message, MessageId, NotSent, Recovery, Said, Sent};
 use annulus::shard::AckLevel;
-use annulus::shard::ChannelMessage;
-use annulus::shard::SnapshotEnd;
+use annulus::shard::{ChannelMessage, DirectAudience, DirectEvent, DirectMessage, SnapshotEnd};
 use annulus::wire::json::{Fault, What};
 use annulus::wire::{Cursor, Reject, Scope, Ticket};
 use simd_json::OwnedValue;
@@ -88,6 +87,70 @@ fn entries_of_every_map_type() {
 
     expect(r#"{"key":"k","count":-9223372036854775808}"#, |out| entry_counter(out, "k", i64::MIN));
     expect(r#"{"key":"k","count":0}"#, |out| entry_counter(out, "k", 0_i128));
+}
+
+#[test]
+fn direct_messages_say_whom_they_are_from_and_whether_they_have_waited() {
+    let of_user = Some(MessageId { epoch: 0x0f, offset: 42 });
+    let message = |id, audience, is_queued| DirectMessage {
+        id,
+        audience,
+        from: "u\"1",
+        data: br#"{"text":"x"}"#,
+        time_ms: 1_700_000_000_123,
+        is_queued,
+    };
+    let rest = r#""from":"u\"1","data":{"text":"x"},"time":1700000000123"#;
+    for (audience, id, is_queued, golden) in [
+        (
+            DirectAudience::User,
+            of_user,
+            true,
+            format!(r#""message":"000000000000000f-42",{rest},"queued":true"#),
+        ),
+        (DirectAudience::All, None, false, format!(r#""to":"all",{rest},"queued":false"#)),
+        (DirectAudience::Role("a\"b"), None, false, format!(r#""to":"role:a\"b",{rest},"queued":false"#)),
+    ] {
+        let golden = format!(r#"{{"type":"direct",{golden}}}"#);
+        expect(&golden, |out| direct(out, message(id, audience, is_queued)));
+    }
+}
+
+#[test]
+fn what_becomes_of_a_direct_message_is_told_with_its_name_or_a_reason() {
+    let id = MessageId { epoch: u64::MAX, offset: 7 };
+    let (delivered, queued) = (Sent::Delivered { id }, Sent::Queued { id });
+    let sent = |sent, count, timeout| DirectEvent::Sent { sent, count, timeout };
+    let named = r#""id":8,"message":"ffffffffffffffff-7""#;
+    for (event, golden) in [
+        (sent(delivered, None, false), format!(r#"{{"type":"sent",{named},"status":"delivered"}}"#)),
+        (sent(queued, None, true), format!(r#"{{"type":"sent",{named},"status":"queued","timeout":true}}"#)),
+        (
+            sent(delivered, Some(3), false),
+            r#"{"type":"sent","id":8,"status":"delivered","count":3}"#.to_owned(),
+        ),
+        (
+            sent(Sent::Refused(NotSent::QueueFull), None, false),
+            r#"{"type":"sent","id":8,"status":"refused","reason":"queue_full"}"#.to_owned(),
+        ),
+        (
+            DirectEvent::Acked { through: id },
+            r#"{"type":"direct.acked","id":8,"through":"ffffffffffffffff-7"}"#.to_owned(),
+        ),
+        (
+            DirectEvent::Blocked { user: "é\n", is_blocked: true },
+            r#"{"type":"blocked","id":8,"user":"é\n"}"#.to_owned(),
+        ),
+        (
+            DirectEvent::Blocked { user: "u", is_blocked: false },
+            r#"{"type":"unblocked","id":8,"user":"u"}"#.to_owned(),
+        ),
+    ] {
+        expect(&golden, |out| direct_event(out, Some(&Ticket::new(&[b"8"])), event));
+    }
+    expect(r#"{"type":"queue.dropped","count":3}"#, |out| {
+        direct_event(out, None, DirectEvent::Dropped { count: 3 });
+    });
 }
 
 #[test]

@@ -16,7 +16,7 @@ mod requests;
 use std::fmt::Write;
 
 use annulus::crdt::{Node, Stamp, Time};
-use annulus::dialect::native::message::{Action, Message, Op, Request};
+use annulus::dialect::native::message::{Action, DirectRequest, Message, Op, Request};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::wire::json::{Diagnosis, Parser, Value};
 use annulus::wire::{Payload, Reject};
@@ -60,6 +60,7 @@ fn line(request: &Request<'_>) -> String {
         Request::Digest { map } => format!("digest {map}"),
         Request::Disconnect { user } => format!("disconnect {user}"),
         Request::Channel(request) => format!("{request:?}"),
+        Request::Direct(request) => direct_line(request),
         Request::Write { ack, ops } => {
             let mut line = format!("write {} {}", ack.as_str(), ops.len());
             for op in ops.clone() {
@@ -70,6 +71,17 @@ fn line(request: &Request<'_>) -> String {
             }
             line
         }
+    }
+}
+
+fn direct_line(request: &DirectRequest<'_>) -> String {
+    match request {
+        DirectRequest::Send { to, data, ttl_ms, is_durable } => {
+            format!("send {to:?} {} ttl {ttl_ms:?} durable {is_durable}", canonical(data))
+        }
+        DirectRequest::Ack { through } => format!("ack {:x} {}", through.epoch, through.offset),
+        DirectRequest::Block { user, is_blocked: true } => format!("block {user}"),
+        DirectRequest::Block { user, is_blocked: false } => format!("unblock {user}"),
     }
 }
 

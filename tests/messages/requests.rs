@@ -29,6 +29,24 @@ pub const GOLDEN: &[(&str, &str)] = &[
     (r#"{"type":"unsubscribe","id":3,"map":"todos"}"#, "unsubscribe todos"),
     (r#"{"type":"digest","id":4,"map":"todos"}"#, "digest todos"),
     (r#"{"type":"disconnect","id":5,"user":"u1"}"#, "disconnect u1"),
+    (
+        r#"{"type":"send","id":8,"to":"user:u:2","data":{"b":1,"a":[]}}"#,
+        r#"send User("u:2") {"a":[],"b":1} ttl None durable false"#,
+    ),
+    (
+        r#"{"data":null,"ack":"durable","ttl_ms":1e3,"to":"role:staff","type":"send"}"#,
+        r#"send Role("staff") null ttl Some(1000) durable true"#,
+    ),
+    (
+        r#"{"type":"send","to":"all","data":"x","ack":"memory","ttl_ms":null}"#,
+        r#"send All "x" ttl None durable false"#,
+    ),
+    (
+        r#"{"type":"direct.ack","through":"0f00000000000001-18446744073709551615"}"#,
+        "ack f00000000000001 18446744073709551615",
+    ),
+    (r#"{"type":"block","user":"u:2"}"#, "block u:2"),
+    (r#"{"type":"unblock","id":1,"user":"é"}"#, "unblock é"),
     (r#"{"type":"write","ops":[]}"#, "write memory 0"),
     (
         r#"{"type":"write","id":7,"ack":"durable","ops":[{"map":"todos","key":"t1","op":"set","value":{"done":false},"at":"1700000000000:3:n-1","ttl_ms":60000},{"map":"todos","key":"t2","op":"delete"},{"map":"tags","key":"t1","op":"add","value":"urgent"},{"map":"tags","key":"t1","op":"remove","tags":["1:0:a","x"]},{"map":"views","key":"t1","op":"increment","by":1}]}"#,

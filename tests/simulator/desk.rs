@@ -27,7 +27,7 @@ const RULES: &str = r#"
 [[role]]
 name = "member"
 [[rule]]
-allow = ["read", "write", "publish", "presence"]
+allow = ["read", "write", "publish", "presence", "send"]
 maps = ["**"]
 "#;
 

@@ -20,6 +20,7 @@ mod desk;
 mod disk;
 mod frames;
 mod hiding;
+mod letters;
 mod link;
 mod node;
 mod oracle;
@@ -65,6 +66,8 @@ struct Outcome {
     work_max: u64,
     acked_durable: u64,
     acked_synckit: u64,
+    /// Direct messages that have come.
+    letters: u64,
     disk: disk::Counts,
     storage: service::Counts,
     desk: desk::Counts,
@@ -89,6 +92,7 @@ impl Outcome {
         self.work_max = self.work_max.max(other.work_max);
         self.acked_durable += other.acked_durable;
         self.acked_synckit += other.acked_synckit;
+        self.letters += other.letters;
         self.disk.add(&other.disk);
         self.storage.add(&other.storage);
         self.desk.add(&other.desk);
@@ -184,6 +188,7 @@ fn run(seed: u64) -> Outcome {
         work_max: world.nodes.iter().map(|node| node.work_max).max().unwrap_or(0),
         acked_durable: world.oracle.acked_durable,
         acked_synckit: world.oracle.acked_synckit,
+        letters: world.oracle.letters.arrived,
         disk: world.disk.counts(),
         storage: world.service.as_ref().map(|service| service.counts).unwrap_or_default(),
         desk: world.desk.as_ref().map(|desk| desk.counts).unwrap_or_default(),

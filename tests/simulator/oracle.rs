@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::client::TIE_TAG;
+use crate::letters::Letters;
 use crate::replica::{Cell, Replica, Stamp};
 use crate::scenario::MapSpec;
 use crate::talk::Talk;
@@ -47,6 +48,7 @@ pub struct Oracle {
     pub ambiguous: u64,
     /// What was said in channels.
     pub talk: Talk,
+    pub letters: Letters,
 }
 
 /// See the module.
@@ -184,6 +186,7 @@ impl Oracle {
     pub fn cleared(&mut self) {
         self.now = Book::default();
         self.durable = Book::default();
+        self.letters.cleared();
     }
 
     /// The process has ended: what was not durable may be gone.
@@ -211,6 +214,7 @@ impl Oracle {
     pub fn restored(&mut self, Snapshot { book, latest }: Snapshot) {
         (self.now, self.durable) = (book.clone(), book);
         (self.latest, self.clock_floor) = (latest.clone(), latest);
+        self.letters.restored();
     }
 
     /// Whether a crash must leave at least this.

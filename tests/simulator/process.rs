@@ -117,6 +117,7 @@ impl World {
         }
         self.oracle.talk.ended();
         self.disk.crash(crash);
+        self.oracle.letters.crashed();
         self.now_us += self.random.pick(&[1_000, 30_000, 2_000_000]);
         if !self.is_calm && self.random.per_mille(200) {
             self.disk.arm(Fault::of(&mut self.random));

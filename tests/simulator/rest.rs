@@ -1,5 +1,7 @@
 //! Coming to rest: everything that can move moves, until nothing does and nobody waits.
 
+use annulus::metrics::Metrics;
+
 use crate::client::SyncKit;
 use crate::node::Node;
 use crate::scenario::StorageSpec;
@@ -130,8 +132,14 @@ impl World {
                 assert!(is_settled, "{} never got all of map {map}: {watch:?}", client.name);
             }
         }
+        for client in self.clients.iter().filter(|client| client.synckit.is_none()) {
+            client.user().into_iter().for_each(|user| self.oracle.letters.check(user, &client.mail.got));
+        }
         for node in &self.nodes {
             let metrics = node.shard.metrics_now();
+            let counted = node.shard.recounted();
+            let gauges = |of: &Metrics| (of.directs_queued, of.direct_bytes);
+            assert_eq!(gauges(&metrics), gauges(&counted), "mailboxes of shard {}", node.index);
             assert_eq!(metrics.outbox_bytes, 0, "bytes are left in an outbox of shard {}", node.index);
             assert_eq!(metrics.mesh_pending_envelopes, 0, "envelopes wait at shard {}", node.index);
             assert_eq!(metrics.mesh_pending_bytes, 0);

@@ -8,6 +8,8 @@ mod channels;
 mod connections;
 mod data;
 mod delivery;
+mod direct;
+mod hooks;
 mod identity;
 mod listening;
 mod logs;
@@ -19,6 +21,7 @@ pub use logs::LogFormat;
 pub(super) use connections::{RateLimitPolicy, SessionsPolicy};
 pub(super) use data::{Data, FsyncMode, Storage};
 pub(super) use delivery::Preset;
+pub(super) use hooks::Hooks;
 pub(super) use identity::{Auth, Identity};
 
 use std::ops::RangeInclusive;
@@ -31,6 +34,7 @@ use super::action::Action;
 use channels::Channels;
 use connections::Connections;
 use delivery::Delivery;
+use direct::Direct;
 use listening::Listening;
 use logs::Logs;
 use stopping::Stopping;
@@ -63,10 +67,16 @@ pub(super) struct Flags {
     pub identity: Identity,
     #[command(flatten)]
     #[serde(flatten)]
+    pub hooks: Hooks,
+    #[command(flatten)]
+    #[serde(flatten)]
     pub delivery: Delivery,
     #[command(flatten)]
     #[serde(flatten)]
     pub channels: Channels,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub direct: Direct,
     #[command(flatten)]
     #[serde(flatten)]
     pub synckit: SyncKit,

@@ -6,15 +6,17 @@
 //! strict.rs     what is probably a slip   faulty.rs      what can be read of a message that cannot be read whole
 //! channels.rs   what is said in channels
 //! slips.rs      refuses a slip            plain.rs       the usual write, read without the parser
+//! directs.rs    direct messages, likewise
 //! ```
 //!
-//! order: mod → requests → { faulty, channels } → { plain, slips, operations } → { strict, encode, message }
+//! order: mod → requests → { faulty, channels } → { plain, slips, operations, directs } → { strict, encode, message }
 
 pub mod encode;
 pub mod message;
 pub mod plain;
 
 mod channels;
+mod directs;
 mod faulty;
 mod operations;
 mod requests;
@@ -25,7 +27,9 @@ pub use operations::Operations;
 
 use crate::mesh::{Entry, EntryState};
 use crate::shard::Caller;
-use crate::shard::{About, Change, ChannelMessage, Dialect, Event, MessageKind, Now, Session, Shard};
+use crate::shard::{
+    About, Change, ChannelMessage, Dialect, DirectMessage, Event, MessageKind, Now, Session, Shard,
+};
 use crate::wire::{Close, Payload, Reject};
 
 /// See the module.
@@ -69,6 +73,7 @@ impl Dialect for Native {
             }
             Event::Rejected { ticket, reject } => encode::error(out, ticket, reject),
             Event::Authenticated { ticket, identity } => encode::authenticated(out, ticket, identity),
+            Event::Welcome { data } => encode::welcome(out, data),
             Event::Dismissed { ticket, connections } => encode::disconnected(out, ticket, connections),
             Event::Expiring { expires_ms } => encode::expiring(out, expires_ms),
             Event::Digest { ticket, map, entries, hash } => encode::digest(out, ticket, map, entries, hash),
@@ -90,9 +95,22 @@ impl Dialect for Native {
             }
             Event::History { ticket, channel, history } => encode::history(out, ticket, channel, history),
             Event::Gap { channel, from, to } => encode::gap(out, channel, from, to),
+            Event::Direct { ticket, event } => encode::direct_event(out, ticket, event),
             // Nobody who speaks this watches a room.
             Event::Members { .. } => {}
         });
+    }
+
+    fn hears_directs(&self) -> bool {
+        true
+    }
+
+    fn direct(&self, message: DirectMessage<'_>, out: &mut Vec<u8>) {
+        encode::text_frame(out, |out| encode::direct(out, message));
+    }
+
+    fn takes_welcomes(&self) -> bool {
+        true
     }
 
     fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {

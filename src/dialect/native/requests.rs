@@ -1,6 +1,7 @@
 //! From messages to the commands each one asks for.
 
 use super::channels;
+use super::directs;
 use super::encode::{self, text_frame};
 use super::faulty;
 use super::message::{Message, Request};
@@ -30,7 +31,7 @@ pub fn greet(shard: &mut Shard, caller: Caller, is_strict: bool) {
         acks: if shard.may_wait_for_disk() { &["none", "memory", "durable"] } else { &["none", "memory"] },
         heartbeat_ms: config.heartbeat_ms,
         strict: is_strict,
-        features: &["channels"],
+        features: &["channels", "direct"],
         limits: encode::Limits {
             message_bytes: config.message_bytes_max,
             subscriptions: config.subscriptions_max,
@@ -133,6 +134,7 @@ fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request:
         Request::Digest { map } => shard.digest(caller, ticket, map),
         Request::Disconnect { user } => shard.dismiss(caller, ticket, user),
         Request::Channel(request) => channels::carry_out(shard, caller, ticket, request),
+        Request::Direct(request) => directs::carry_out(shard, caller, ticket, request),
         Request::Auth { token } => shard.authenticate(caller, ticket, token),
     }
 }

@@ -30,6 +30,10 @@ const REQUESTS: Kinds = &[
     ("leave", &["channel"]),
     ("publish", &["channel", "data", "ack", "echo"]),
     ("history", &["channel", "before", "limit"]),
+    ("send", &["to", "data", "ttl_ms", "ack"]),
+    ("direct.ack", &["through"]),
+    ("block", &["user"]),
+    ("unblock", &["user"]),
 ];
 const OPERATIONS: Kinds = &[
     ("set", &["value", "at", "ttl_ms"]),

@@ -10,7 +10,8 @@ use super::seldom::Seldom;
 use super::timers::Timer;
 use super::unread::Unread;
 use crate::auth::Principal;
-use crate::mesh::{ConnectionId, ReplyTo, ShardIndex, SubscriptionRef, TurnedAway};
+use crate::hooks::Allowed;
+use crate::mesh::{ConnectionId, MessageId, ReplyTo, ShardIndex, SubscriptionRef, TurnedAway};
 use crate::shard::access::{Due, GrantId};
 use crate::shard::budgets::Purse;
 use crate::shard::outbox::Outbox;
@@ -57,6 +58,17 @@ pub struct Listed {
     pub place: u32,
 }
 
+/// How far a connection has been sent the direct messages of its user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Receiving {
+    /// Everything up to here it was sent, or told that it is lost.
+    pub through: MessageId,
+    /// It has been sent all there was, and takes what comes.
+    pub is_current: bool,
+    /// It has asked for what it lacks.
+    pub is_asked: bool,
+}
+
 /// A connection as one of its user's.
 #[derive(Debug, Default)]
 pub struct OfUser {
@@ -64,8 +76,21 @@ pub struct OfUser {
     pub named_session: Option<Box<str>>,
     /// Where the directory has it, once it is one.
     pub listed: Option<Listed>,
+    /// What it hears of direct messages, once it has been told who it is.
+    pub receiving: Option<Receiving>,
     /// What it pays with for its messages, where any rate is limited: also one of nobody.
     pub purse: Option<Box<Purse>>,
+    /// What the application has given it, and with what reason it has turned it away.
+    pub allowed: Option<Box<Allowed>>,
+    pub denied: Option<Box<str>>,
+}
+
+/// As whom a connection was sent what it is to see first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Welcomed {
+    No,
+    Anonymous,
+    Somebody,
 }
 
 /// See the module. Heap is owned only while something is half received, queued or subscribed.
@@ -139,6 +164,7 @@ pub struct Connection {
     pub due_ms: u64,
     /// A token of it is with the desk, and it takes no further message until that is believed or not.
     pub is_being_verified: bool,
+    pub welcomed: Welcomed,
     /// As one of its user's, if it is one or may be, or as one that pays.
     pub of_user: Option<Box<OfUser>>,
     pub subscriptions: Vec<SubscriptionRef>,
@@ -212,6 +238,7 @@ impl Connection {
             due: Due::Never,
             due_ms: u64::MAX,
             is_being_verified: false,
+            welcomed: Welcomed::No,
             of_user: None,
             subscriptions: Vec::new(),
             watches: Vec::new(),
@@ -271,6 +298,12 @@ impl Connection {
     /// that the peer could show by taking that it lives.
     pub fn is_unheard(&self, turn: &Turn) -> bool {
         self.paused && !self.waits_for_peer(turn)
+    }
+
+    /// Whether it lacks direct messages and has not asked for them.
+    pub fn lacks_directs(&self) -> bool {
+        let receiving = self.of_user.as_ref().and_then(|of_user| of_user.receiving);
+        receiving.is_some_and(|receiving| !receiving.is_current && !receiving.is_asked)
     }
 
     /// Whether it has something to let go of elsewhere when it goes.

@@ -1,6 +1,7 @@
 //! What a dialect can have a shard do for a [`Caller`]. Each command is carried out by the part it is about.
 
 mod channels;
+mod directs;
 
 use crate::auth::rules::{Action, View};
 use crate::crdt::Time;

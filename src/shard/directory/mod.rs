@@ -53,6 +53,7 @@ struct Present {
     at: u32,
     /// Its place in the order of all that have entered.
     number: u64,
+    hears_directs: bool,
 }
 
 /// A connection that is here.
@@ -89,7 +90,7 @@ impl Directory {
         turn: &mut Turn,
         by: Writer,
         user: &Arc<str>,
-        session: Option<Box<str>>,
+        (session, hears_directs): (Option<Box<str>>, bool),
     ) -> Result<Entered, Refusal> {
         turn.spend(work::CELL);
         let session_hash = hash_of_session(&turn.hasher, session.as_deref());
@@ -101,7 +102,7 @@ impl Directory {
         self.entered += 1;
         let at = slots::slot(self.users[user].present.len());
         let number = self.entered;
-        let place = self.present.insert(|_| Present { by, session, user, at, number });
+        let place = self.present.insert(|_| Present { by, session, user, at, number, hears_directs });
         self.users[user].present.push(place);
         if self.sessions != Sessions::Append {
             self.users[user].count_session(session_hash);
@@ -123,10 +124,10 @@ impl Directory {
         if is_full { Err(Refusal::PerUser) } else { Ok(()) }
     }
 
-    /// A connection has left; whether it was the last of its user. It may have been displaced, and be none any more.
-    pub fn leave(&mut self, turn: &mut Turn, place: u32, by: Writer) -> bool {
+    /// A connection has left; its user, if it was the last. It may have been displaced, and be none any more.
+    pub fn leave(&mut self, turn: &mut Turn, place: u32, by: Writer) -> Option<Arc<str>> {
         turn.spend(work::CELL);
-        self.is_at(place, by) && self.remove(turn, place)
+        if self.is_at(place, by) { self.remove(turn, place) } else { None }
     }
 
     /// A connection is open: where one session replaces another, those of its user go that entered before and have another. What
@@ -164,12 +165,19 @@ impl Directory {
         places.iter().map(|&place| (self.present[place].by, self.present[place].session.as_deref()))
     }
 
+    /// The connections of a user that direct messages are for.
+    pub fn hearers_of(&self, hasher: &KeyHasher, user: &str) -> impl Iterator<Item = Writer> {
+        let places = self.find(hasher, user).map_or(&[][..], |user| &self.users[user].present);
+        let present = places.iter().map(|&place| &self.present[place]);
+        present.filter(|present| present.hears_directs).map(|present| present.by)
+    }
+
     fn is_at(&self, place: u32, by: Writer) -> bool {
         self.present.get(place).is_some_and(|present| present.by == by)
     }
 
-    /// Takes a connection off its user's list; whether it was the last.
-    fn remove(&mut self, turn: &mut Turn, place: u32) -> bool {
+    /// Takes a connection off its user's list; the user, if it was the last.
+    fn remove(&mut self, turn: &mut Turn, place: u32) -> Option<Arc<str>> {
         let Present { session, user: slot, at, .. } = self.present.remove(place);
         let user = &mut self.users[slot];
         user.present.swap_remove(at as usize);
@@ -183,27 +191,26 @@ impl Directory {
             user.forget_session(hash_of_session(&turn.hasher, session.as_deref()));
         }
         turn.metrics.user_connections -= 1;
-        let is_last = user.present.is_empty();
-        if is_last {
-            let hash = turn.hasher.map(&user.name);
-            if let Ok(entry) = self.by_name.find_entry(hash, |&found| found == slot) {
-                entry.remove();
-            }
-            self.users.remove(slot);
-            turn.metrics.users -= 1;
+        if !user.present.is_empty() {
+            return None;
         }
-        is_last
+        let hash = turn.hasher.user(&user.name);
+        if let Ok(entry) = self.by_name.find_entry(hash, |&found| found == slot) {
+            entry.remove();
+        }
+        turn.metrics.users -= 1;
+        Some(self.users.remove(slot).name)
     }
 
     fn find(&self, hasher: &KeyHasher, user: &str) -> Option<u32> {
-        self.by_name.find(hasher.map(user), |&slot| *self.users[slot].name == *user).copied()
+        self.by_name.find(hasher.user(user), |&slot| *self.users[slot].name == *user).copied()
     }
 
     fn insert_user(&mut self, hasher: &KeyHasher, name: &Arc<str>) -> u32 {
         let make = |_| User { name: Arc::clone(name), present: Vec::new(), of_session: Vec::new() };
         let slot = self.users.insert(make);
         let users = &self.users;
-        self.by_name.insert_unique(hasher.map(name), slot, |&slot| hasher.map(&users[slot].name));
+        self.by_name.insert_unique(hasher.user(name), slot, |&slot| hasher.user(&users[slot].name));
         slot
     }
 }

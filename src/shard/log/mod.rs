@@ -12,7 +12,7 @@ mod own_map;
 use std::sync::Arc;
 
 pub use entries::{Bounds, Entries, Entry, Lost};
-pub use own_map::OwnMap;
+pub use own_map::{OwnMap, entries as own_entries};
 
 use super::maps::{MapSlot, Maps};
 use super::turn::Turn;

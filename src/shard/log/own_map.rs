@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::crdt::{HashedKey, MapType, State};
 use crate::limits::OWN_PREFIX;
-use crate::mesh::{Action, At, KeyHasher, ShardIndex, Write};
+use crate::mesh::{Action, At, KeyHasher, ShardIndex, USER_MAP, Write};
 use crate::shard::maps::{MapSlot, Maps};
 use crate::shard::turn::Turn;
 use crate::wire::Reject;
@@ -29,6 +29,7 @@ impl OwnMap {
 
     /// Of what is kept for a user.
     pub fn of_user(hasher: &KeyHasher, user: &str) -> Self {
+        debug_assert_eq!(USER_MAP, [OWN_PREFIX, "user:"].concat());
         Self::named(hasher, "user:", user)
     }
 

@@ -90,6 +90,7 @@ impl Requests {
                 if let Some(request) = self.answered(turn, clients, reply) {
                     match request.waiting {
                         Waiting::Write { .. } => self.answer_write(turn, clients, maps, request, false),
+                        Waiting::Direct(_) => self.answer_direct(turn, clients, &request, false),
                         _ => answer_published(turn, clients, &request, false),
                     }
                 }

@@ -3,6 +3,7 @@
 mod channel;
 mod charge;
 mod digest;
+mod direct;
 mod durable;
 mod gathered;
 mod op_batch;
@@ -25,6 +26,7 @@ use unfinished::Unfinished;
 use write::OpHash;
 
 pub use channel::ChannelWait;
+pub use direct::DirectWait;
 pub use write::{Op, Ops};
 
 use super::AckLevel;
@@ -94,6 +96,7 @@ pub enum Waiting {
     /// A member is being set.
     Member,
     Channel(ChannelWait),
+    Direct(DirectWait),
     /// A connection of this address is to be counted, at accept or with its upgrade.
     Admission {
         upgrade: Option<Upgrade>,
@@ -310,8 +313,10 @@ impl Requests {
         maps: &Maps,
         request: PendingRequest,
     ) {
-        if matches!(request.waiting, Waiting::Write { .. }) {
-            return self.answer_write(turn, clients, maps, request, true);
+        match request.waiting {
+            Waiting::Write { .. } => return self.answer_write(turn, clients, maps, request, true),
+            Waiting::Direct(_) => return self.answer_direct(turn, clients, &request, true),
+            _ => {}
         }
         if matches!(request.waiting, Waiting::Channel(ChannelWait::Publish { .. })) {
             return channel::answer_published(turn, clients, &request, true);

@@ -41,6 +41,7 @@ impl Client {
         match &kind[..] {
             "change" => self.handle_change(&message, context),
             "message" | "gap" => self.handle_talk(&kind, &message, context),
+            "direct" => self.letter_arrived(&message, context),
             "snapshot" => self.handle_snapshot(&message, id, context),
             "error" => self.handle_error(&message, id, link, context),
             "authenticated" => self.handle_authenticated(&message, id, link, context),
@@ -82,6 +83,9 @@ impl Client {
         };
         match (asked, kind) {
             (Asked::Ping, "pong") => {}
+            (Asked::Letter { number, is_durable }, "sent") => {
+                self.letter_sent((number, is_durable), message, context);
+            }
             (Asked::Write { ops, wants_durable, told }, "ack") => {
                 self.handle_ack(ops, wants_durable, &told, message, context);
             }
@@ -196,6 +200,7 @@ impl Client {
         }
         match (self.answered(id, message), code) {
             (Asked::Ping, "unknown_type") => {}
+            (Asked::Letter { .. }, code) => self.letter_refused(code, message),
             (asked @ Asked::Auth { .. }, "auth_failed") => {
                 self.handle_auth_failed(Some(&asked), message, context)
             }

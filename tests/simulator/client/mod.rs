@@ -3,6 +3,7 @@
 
 mod answers;
 mod identity;
+mod letters;
 mod op;
 mod requests;
 mod synckit;
@@ -19,6 +20,7 @@ pub use watch::{Filter, Spec, Watch};
 use std::collections::{BTreeMap, VecDeque};
 
 use identity::Shown;
+use letters::Mail;
 use talk::Talking;
 
 use crate::frames::{self, BINARY, CLOSE, PING, PONG, TEXT};
@@ -95,6 +97,10 @@ pub enum Asked {
     History {
         limit: u64,
     },
+    Letter {
+        number: u64,
+        is_durable: bool,
+    },
 }
 
 /// See the module.
@@ -145,6 +151,8 @@ pub struct Client {
     pub talking: Talking,
     /// `None`: nobody asks who it is.
     pub identity: Option<Pass>,
+    /// Direct messages that its connection has been sent.
+    pub mail: Mail,
 }
 
 impl Client {
@@ -179,6 +187,7 @@ impl Client {
             synckit: None,
             talking: Talking::default(),
             identity: None,
+            mail: Mail::default(),
         }
     }
 
@@ -194,6 +203,7 @@ impl Client {
         self.is_plain = is_plain;
         self.close_code = None;
         self.has_hello = false;
+        self.mail = Mail::default();
         self.inbox.clear();
         let must_show = self.synckit.is_some();
         let show =

@@ -18,7 +18,7 @@ impl Client {
         if self.synckit.is_some() {
             return self.with_synckit(link, context, SyncKit::act);
         }
-        if self.show_some(link, context) {
+        if self.show_some(link, context) || self.write_letter(link, context) {
             return;
         }
         let map = context.random.below(context.scenario.maps.len());

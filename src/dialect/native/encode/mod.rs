@@ -6,6 +6,7 @@
 
 mod answer;
 mod channel;
+mod direct;
 mod entry;
 mod feed;
 mod hello;
@@ -13,8 +14,10 @@ mod stamps;
 
 pub use answer::{
     Ack, ack, authenticated, digest, disconnected, error, expiring, map_error, pong, refusal, unsubscribed,
+    welcome,
 };
 pub use channel::{channel_error, channel_message, gap, history, joined, left, published};
+pub use direct::{direct, direct_event};
 pub use entry::{entry_counter, entry_gone, entry_lww, entry_or, separate_entries};
 pub use feed::{change_end, change_start, entries_end, entries_start, snapshot_end, snapshot_start};
 pub use hello::{Hello, Limits, hello};

@@ -8,6 +8,7 @@
 //! as leaving it out (but is a value in `value`).
 
 mod channel;
+mod direct;
 mod field;
 mod list;
 mod op;
@@ -15,6 +16,7 @@ mod request;
 mod request_id;
 
 pub use channel::{ChannelRequest, Since};
+pub use direct::DirectRequest;
 pub use list::{Keys, Tags};
 pub use op::{Action, Op, Ops};
 pub use request::{Message, Request};

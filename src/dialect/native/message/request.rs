@@ -4,7 +4,7 @@ use simd_json::Node;
 
 use super::channel::{self, ChannelRequest};
 use super::field::{self, Field};
-use super::{Keys, Ops, RequestId};
+use super::{DirectRequest, Keys, Ops, RequestId};
 use crate::shard::AckLevel;
 use crate::wire::Reject;
 use crate::wire::json::{Members, Object, Scratch};
@@ -72,6 +72,7 @@ pub enum Request<'a> {
         user: &'a str,
     },
     Channel(ChannelRequest<'a>),
+    Direct(DirectRequest<'a>),
 }
 
 fn ack_level(field: Field<'_>) -> Result<AckLevel, Reject> {
@@ -159,6 +160,9 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
         b"disconnect" => Ok(Request::Disconnect { user: field::user(fields.user)? }),
         b"auth" => {
             Ok(Request::Auth { token: field::text(fields.token, "token is missing or not a string")? })
+        }
+        b"send" | b"direct.ack" | b"block" | b"unblock" => {
+            DirectRequest::decode(kind, message, scratch).map(Request::Direct)
         }
         _ => match channel::decode(kind, message, scratch) {
             Some(request) => request.map(Request::Channel),
