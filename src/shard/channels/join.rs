@@ -9,6 +9,8 @@
 use std::mem;
 use std::sync::Arc;
 
+use slab::Slab;
+
 use super::home::ask;
 use super::{ChannelSlot, Channels, check_name};
 use crate::limits::CHUNK_BYTES;
@@ -324,6 +326,9 @@ impl Channels {
     /// Forgets a membership that its connection has already forgotten.
     pub fn end_member(&mut self, turn: &mut Turn, maps: &mut Maps, slot: u32) {
         let Some(ended) = self.members.try_remove(slot as usize) else { return };
+        if self.members.is_empty() {
+            self.members = Slab::new();
+        }
         turn.metrics.channel_members -= 1;
         let interest = &mut self.table[ended.channel].interest;
         let Left { moved, was_last } = interest.leave(ended.place);
