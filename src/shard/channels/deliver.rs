@@ -132,7 +132,7 @@ impl Channels {
     /// Goes on with batches that wait.
     pub fn deliver_waiting(&mut self, turn: &mut Turn, clients: &mut Clients) {
         let mut undelivered = mem::take(&mut self.undelivered);
-        undelivered.go_on(turn, clients, |turn, clients, batch: &Box<Batch>, left| {
+        undelivered.go_on(turn, clients, |turn, clients, batch, left| {
             let left = left.or_else(|| {
                 let slot = self.find(turn, &batch.channel)?;
                 Some(self.table[slot].interest.members().to_vec())
