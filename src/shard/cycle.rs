@@ -102,6 +102,7 @@ impl Shard {
     fn tell_changes(&mut self) {
         let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, directs, .. } = self;
         feeds.flush_batches(turn, clients, maps);
+        channels.flush_batches(turn, clients, maps);
         if !self.clearing.is_under_way() {
             feeds.run_walks(turn, clients, maps);
             requests.read_on(turn, clients, maps);

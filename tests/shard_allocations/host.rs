@@ -153,6 +153,7 @@ impl Host {
         done.changes -= before.changes;
         done.deliveries -= before.deliveries;
         done.durable_acks -= before.durable_acks;
+        done.channel_deliveries -= before.channel_deliveries;
         (allocations, done)
     }
 }

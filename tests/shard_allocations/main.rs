@@ -199,6 +199,52 @@ fn a_map_of_one_key_holds_little() {
     }
 }
 
+/// What one publish allocates, whatever is kept of it and whoever is there: its text, what the log keeps, the batch.
+const PUBLISH_ALLOCATIONS_MAX: u64 = 24;
+
+#[test]
+fn a_publish_allocates_the_same_however_many_are_in_the_channel() {
+    for members in [1, SUBSCRIBERS] {
+        let mut host = Host::new();
+        let publisher = host.open();
+        for _ in 0..members {
+            let member = host.open();
+            host.turn_with(|host| host.receive(member, &text_frame(br#"{"type":"join","channel":"chat"}"#)));
+        }
+        let publish = text_frame(br#"{"type":"publish","channel":"chat","data":{"text":"hello"}}"#);
+        let (allocations, done) = host.steady(|host, _| host.receive(publisher, &publish));
+        assert_eq!(done.channel_deliveries, TURNS * members, "every message reached every member");
+        let each = allocations / TURNS;
+        assert!(each <= PUBLISH_ALLOCATIONS_MAX, "{each} allocations with {members} members");
+    }
+}
+
+/// Goal: a channel in which nobody is and of which nothing is kept takes no memory. Method: many with a history, until that is over.
+#[test]
+fn channels_that_are_over_leave_no_memory_behind() {
+    const CHANNELS: usize = 2_000;
+    let mut host = Host::with_config(None, |config| config.channel_history.ttl_ms = 1_000);
+    let client = host.open();
+    host.turn_with(|_| {});
+    let before = bytes();
+    let say = |host: &mut Host, kind: &str, n: usize| {
+        let data = "x".repeat(2_000);
+        let text = format!(r#"{{"type":"{kind}","channel":"chat:{n}","data":"{data}"}}"#);
+        host.turn_with(|host| host.receive(client, &text_frame(text.as_bytes())));
+    };
+    for kind in ["join", "publish", "leave"] {
+        (0..CHANNELS).for_each(|n| say(&mut host, kind, n));
+    }
+    let held = bytes() - before;
+    assert!(held > 2_000 * CHANNELS as i64, "{held} B of {CHANNELS} histories");
+    host.now.unix_ms += 10_000;
+    (0..10).for_each(|_| host.quiet_turn());
+    let metrics = host.shard.metrics_now();
+    assert_eq!([metrics.channels, metrics.channel_members, metrics.channel_bytes], [0; 3]);
+    let left = bytes() - before;
+    assert!(left < 100 * CHANNELS as i64, "{left} B are left of {CHANNELS} channels");
+}
+
 #[test]
 fn the_counter_counts() {
     let mut host = Host::new();

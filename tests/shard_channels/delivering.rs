@@ -107,3 +107,60 @@ fn who_joins_while_messages_wait_is_sent_those_that_follow_its_answer() {
     let offsets: Vec<_> = told[1..].iter().map(|message| message["offset"].as_u64().unwrap()).collect();
     assert_eq!(offsets, (joined + 1..=10).collect::<Vec<_>>());
 }
+
+#[test]
+fn what_is_said_in_one_turn_is_sent_as_one() {
+    for home in 0..2 {
+        let mut world = World::new(2);
+        let channel = channel_of(&world, home, "chat:");
+        let members: Vec<_> = (0..10).map(|n| world.connect(n % 2)).collect();
+        for &member in &members {
+            ask(&mut world, member, &join(&channel));
+        }
+        let sender = world.connect(0);
+        told(&mut world, sender);
+        let before = world.metrics();
+        (0..16).for_each(|n| world.send(sender, &publish(&channel, &json!(n)).to_string()));
+        // One who is there says something, too, and is not sent that.
+        world.send(members[0], &publish(&channel, &json!("own")).to_string());
+        world.settle();
+        let sent = world.metrics().messages_sent - before.messages_sent;
+        assert!(
+            sent <= 17 + 9 + 16,
+            "{sent} messages were sent: 17 answers, one to nine of ten members, 16 to the other"
+        );
+        for (place, &member) in members.iter().enumerate() {
+            let messages = told(&mut world, member);
+            let count = messages.iter().filter(|message| message["type"] == "message").count();
+            assert_eq!(count, if place == 0 { 16 } else { 17 });
+        }
+        assert_eq!(world.metrics().channel_deliveries, 16 + 9 * 17);
+    }
+}
+
+/// Goal: an offset is never taken for one of another epoch. Method: a message waits behind what is for many, while the only member of
+/// its channel leaves, so that the channel is gone, and joins it anew.
+#[test]
+fn what_waits_of_another_epoch_is_for_nobody() {
+    let mut world = World::with(2, |config| config.channel_history.messages = 0);
+    let [quiet, loud] = ["quiet:", "loud:"].map(|prefix| channel_of(&world, 0, prefix));
+    let (sender, member) = (world.connect(0), world.connect(1));
+    ask(&mut world, member, &join(&quiet));
+    for _ in 0..3_000 {
+        let listener = world.connect(1);
+        world.send(listener, &join(&loud).to_string());
+    }
+    world.settle();
+    (0..15).for_each(|_| world.send(sender, &publish(&loud, &json!("x".repeat(2_000))).to_string()));
+    world.send(sender, &publish(&quiet, &json!("old")).to_string());
+    (0..2).for_each(|_| world.turn());
+    world.send(member, &leave(&quiet).to_string());
+    (0..2).for_each(|_| world.turn());
+    world.send(member, &join(&quiet).to_string());
+    (0..2).for_each(|_| world.turn());
+    assert!(world.metrics().waiting_request_bytes > 0, "it still waits");
+    world.settle();
+    assert_eq!(short(&told(&mut world, member)), ["left", "joined 0"]);
+    ask(&mut world, sender, &publish(&quiet, &json!("new")));
+    assert_eq!(short(&told(&mut world, member)), ["message 1 \"new\""]);
+}

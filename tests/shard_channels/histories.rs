@@ -27,7 +27,7 @@ impl Run {
     fn new(random: &mut Random) -> Self {
         let shards = random.between(1, 3);
         let mut world = World::with(shards, |config| {
-            config.outbox_soft_bytes = 6_000;
+            config.outbox_soft_bytes = 2_000;
             config.channel_history.messages = KEPT;
             config.heartbeat_ms = 3_600_000;
         });

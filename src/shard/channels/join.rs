@@ -9,6 +9,8 @@
 use std::mem;
 use std::sync::Arc;
 
+use slab::Slab;
+
 use super::home::ask;
 use super::{ChannelSlot, Channels, check_name};
 use crate::hooks::{Happened, Kind, Place};
@@ -30,7 +32,7 @@ pub struct Member {
     channel: ChannelSlot,
     /// Its place among the members of the channel.
     place: u32,
-    /// Of which the offsets are.
+    /// Of which the offsets are; 0: it joins, and has been told none.
     pub epoch: u64,
     /// Up to here it has been told everything, or what it lacks is in `missed`.
     pub told: u64,
@@ -336,6 +338,9 @@ impl Channels {
     /// Forgets a membership that its connection has already forgotten.
     pub fn end_member(&mut self, turn: &mut Turn, maps: &mut Maps, slot: u32) {
         let Some(ended) = self.members.try_remove(slot as usize) else { return };
+        if self.members.is_empty() {
+            self.members = Slab::new();
+        }
         turn.metrics.channel_members -= 1;
         let interest = &mut self.table[ended.channel].interest;
         if let Some(user) = ended.heard_as {

@@ -21,7 +21,7 @@ use slab::Slab;
 
 pub use publish::Publish;
 
-use deliver::Undelivered;
+use deliver::Batch;
 use home::Home;
 use join::Member;
 
@@ -43,8 +43,10 @@ type ChannelSlot = u32;
 pub struct Channels {
     table: NameTable<Channel>,
     members: Slab<Member>,
+    /// Channels in which something was said in this turn, once for each batch.
+    batched: Vec<ChannelSlot>,
     /// What members of this shard are to be sent, in order, by turns with work for it.
-    undelivered: Divided<Undelivered, u32>,
+    undelivered: Divided<Box<Batch>, u32>,
     /// What says which channels keep how much.
     rules: Option<Arc<Rules>>,
     /// Channels whose oldest message is too old, and when, in Unix milliseconds: each with a history once.
@@ -68,6 +70,8 @@ pub struct ChannelCounts {
 struct Channel {
     /// Its members are memberships; at its home, other shards are those with members.
     interest: Interest,
+    /// What members of this shard are to be sent of it at the end of the turn.
+    batch: Option<Box<Batch>>,
     /// At its home.
     home: Option<Box<Home>>,
 }
@@ -110,7 +114,7 @@ impl Channels {
 
     fn find_or_insert(&mut self, turn: &Turn, name: &str) -> ChannelSlot {
         let hash = OwnMap::hash_of_channel(&turn.hasher, name);
-        self.table.find_or_insert(name, hash, |interest| Channel { interest, home: None })
+        self.table.find_or_insert(name, hash, |interest| Channel { interest, batch: None, home: None })
     }
 
     /// The shard that has what is kept of a channel.

@@ -119,7 +119,7 @@ impl Channels {
             turn.outgoing.push(target, Item::Channel(Box::new(told)));
         }
         let by = (reply.shard == turn.index).then_some(reply.connection);
-        self.deliver_or_keep(turn, clients, maps, slot, (epoch, message), (by, sender(turn.index)));
+        self.deliver(turn, clients, maps, slot, (epoch, message), (by, sender(turn.index)));
         Ok(message.offset)
     }
 

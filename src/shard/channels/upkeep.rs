@@ -1,6 +1,7 @@
 //! What becomes of a history as time passes and rules change.
 
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::home::log_bounds;
@@ -49,6 +50,9 @@ impl Channels {
             self.expire(turn, slot);
             self.note_due(slot);
             self.release_if_unused(turn, maps, slot);
+        }
+        if self.due.is_empty() && self.due.capacity() > 0 {
+            self.due = BinaryHeap::new();
         }
         self.review_next(turn, maps);
     }

@@ -95,6 +95,8 @@ pub enum Asked {
     Publish {
         text: String,
         wants_durable: bool,
+        /// The membership that it had when it said this, so that what it is told is of the epoch of that.
+        member: Option<u64>,
     },
     History {
         limit: u64,

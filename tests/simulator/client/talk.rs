@@ -70,9 +70,12 @@ impl Client {
                 }
                 let wants_durable =
                     context.scenario.keeps_durable_channels() && context.random.per_mille(400);
+                let member = self.talking.members[channel].front();
+                let member = member.filter(|member| member.epoch.is_some() && member.leaves.is_none());
+                let member = member.map(|member| member.id);
                 let filler = "~".repeat(context.random.pick(&[0, 0, 20, 700]));
                 let ack = if wants_durable { "durable" } else { "memory" };
-                let id = self.ask(Asked::Publish { text: text.clone(), wants_durable });
+                let id = self.ask(Asked::Publish { text: text.clone(), wants_durable, member });
                 self.send_text(
                     link,
                     context,
@@ -161,14 +164,12 @@ impl Client {
         let talk = &mut context.oracle.talk;
         let members = &mut self.talking.members[channel];
         match asked {
-            Asked::Publish { text, wants_durable, .. } => {
+            Asked::Publish { text, wants_durable, member } => {
                 talk.counts.published += 1;
                 let offset = message.get_u64("offset").expect("an offset");
                 talk.placed(channel, offset, text);
-                let epoch = members
-                    .front()
-                    .filter(|member| member.through < offset)
-                    .and_then(|member| member.epoch.clone());
+                let front = members.front().filter(|front| Some(front.id) == *member);
+                let epoch = front.and_then(|front| front.epoch.clone());
                 if let Some(epoch) = epoch {
                     talk.told(channel, &epoch, offset, text);
                     if *wants_durable && message.get_bool("timeout") != Some(true) {
