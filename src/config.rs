@@ -3,6 +3,7 @@
 mod allowed_origin;
 mod channels;
 mod direct;
+mod hooks;
 mod identity;
 mod origin;
 mod presence;
@@ -12,6 +13,7 @@ mod rates;
 pub use allowed_origin::AllowedOrigin;
 pub use channels::ChannelBounds;
 pub use direct::DirectConfig;
+pub use hooks::{HooksConfig, NatsConfig};
 pub use identity::{IdentityConfig, Secret};
 pub use origin::{BadOrigin, Origin};
 pub use presence::Presence;

@@ -19,6 +19,7 @@ pub mod mesh;
 pub mod wire;
 
 pub mod auth;
+pub mod hooks;
 
 pub mod shard;
 pub mod storage;

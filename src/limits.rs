@@ -280,3 +280,37 @@ pub const RULES_MAX: usize = 1000;
 /// Bytes of a condition, and nodes of its tree: what it may cost, with the size of the value that it looks at.
 pub const CONDITION_BYTES_MAX: usize = 2 << 10;
 pub const CONDITION_NODES_MAX: usize = 200;
+
+/// Bytes of the reason in a close frame (RFC 6455 section 5.5).
+pub const CLOSE_REASON_BYTES_MAX: usize = 123;
+/// Tables `[[hook]]`, and `[[welcome]]`, of a rules file.
+pub const HOOKS_MAX: usize = 100;
+/// The most attempts to deliver a batch of events: some hours.
+pub const HOOK_ATTEMPTS_MAX: u32 = 500;
+/// The longest time that a request to the application may take.
+pub const HOOK_TIMEOUT_MS_MAX: u64 = 60_000;
+/// Bytes of the static JSON of a `[[welcome]]`.
+pub const WELCOME_BYTES_MAX: usize = 16 << 10;
+/// Events of one shard that the thread of the hooks has yet to take, and bytes of them. What finds more is dropped, and counted.
+pub const HOOK_QUEUE_EVENTS: usize = 4096;
+pub const HOOK_QUEUE_BYTES_MAX: usize = 4 << 20;
+/// Keys, and bytes of keys, that one event of a changed map names; what has changed beyond is another event.
+pub const HOOK_CHANGED_KEYS_MAX: usize = 256;
+pub const HOOK_CHANGED_BYTES_MAX: usize = 64 << 10;
+const _: () =
+    assert!(HOOK_CHANGED_BYTES_MAX >= 2 * KEY_BYTES_MAX && HOOK_CHANGED_BYTES_MAX <= HOOK_QUEUE_BYTES_MAX);
+/// Events in one request, bytes of it that no further event begins beyond, and the time for which it waits for more of them.
+pub const HOOK_BATCH_EVENTS_MAX: usize = 100;
+pub const HOOK_BATCH_BYTES_MAX: usize = 1 << 20;
+pub const HOOK_BATCH_MS: u64 = 100;
+/// Bytes of events that wait for one target; past it events are dead letters at once.
+pub const HOOK_TARGET_BYTES_MAX: usize = 16 << 20;
+const _: () = assert!(HOOK_TARGET_BYTES_MAX >= 2 * (HOOK_BATCH_BYTES_MAX + MESSAGE_BYTES_DEFAULT));
+/// Questions of one shard that are being asked, and bytes of all that wait; past it connections are told to come back later.
+pub const QUESTIONS_ASKED_MAX: usize = 256;
+pub const QUESTIONS_WAITING_BYTES_MAX: usize = 16 << 20;
+/// Bytes of an answer of the application, and messages and maps in it.
+pub const ANSWER_BYTES_MAX: usize = 64 << 10;
+pub const QUESTION_MESSAGES_MAX: usize = 64;
+/// Default of `--hooks-dead-letters-bytes`.
+pub const DEAD_LETTERS_BYTES_DEFAULT: usize = 64 << 20;

@@ -90,6 +90,7 @@ fn bind_and_run(mut serve: Serve, open_files: OpenFiles, signals: Signals) -> Re
         cores: serve.cores.clone(),
         storage: serve.storage.clone(),
         identity: serve.identity.clone(),
+        hooks: serve.hooks.clone(),
         admin: serve.admin,
         node_is_chosen: serve.node_is_chosen,
     })?;

@@ -8,15 +8,16 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
 use crate::auth::Standing;
-use crate::config::{AuthMode, Config, IdentityConfig, StorageConfig};
+use crate::config::{AuthMode, Config, HooksConfig, IdentityConfig, StorageConfig};
 use crate::dialect;
-use crate::handover::{DeskPort, StoragePort};
+use crate::handover::{DeskPort, HooksPort, StoragePort};
 use crate::io::probe::{ProbeError, probe};
 use crate::io::ring_memory::{LockedMemory, RingSize, is_no_memory};
 use crate::io::{Beside, Clock, Control, Driver, Event, NotBound, Ring, bind};
 use crate::mesh::{self, KeyHasher, Ports, ShardIndex};
 use crate::service::admin::{Admin, AdminConfig};
 use crate::service::desk::{Desk, DeskError};
+use crate::service::hooks::Hooks;
 use crate::service::signals::Signals;
 use crate::service::{self, Opening, Store};
 use crate::shard::{Shard, Shared};
@@ -32,6 +33,8 @@ pub struct Settings {
     pub storage: Option<StorageConfig>,
     /// By what clients say who they are, and what they may do; `None`: nobody is asked, and everybody may do everything.
     pub identity: Option<IdentityConfig>,
+    /// How the application is reached, where the rules of `identity` name anything of it.
+    pub hooks: HooksConfig,
     /// Where the HTTP API for backends listens, if there is one.
     pub admin: Option<SocketAddr>,
     /// Whether the configuration's node name was chosen by the user, or made up for want of one.
@@ -61,6 +64,8 @@ pub enum RunError {
     Shard { shard: usize, source: io::Error },
     #[error("cannot start a thread or open an event: {0}; see `ulimit -u` and `ulimit -n`")]
     Thread(#[source] io::Error),
+    #[error("the application cannot be told anything: {0}")]
+    Hooks(#[source] io::Error),
     #[error("no random numbers from the kernel: {0}")]
     Random(getrandom::Error),
     #[error("{0}{advice}", advice = advice(.0))]
@@ -95,6 +100,7 @@ pub struct Server {
     controls: Vec<Control>,
     data: Option<Data>,
     desk: Option<(Desk, Vec<DeskPort>)>,
+    hooks: Option<(Hooks, Vec<HooksPort>)>,
     admin: Option<Admin>,
 }
 
@@ -129,7 +135,13 @@ impl Server {
         }
         // Once the directory is there, as API keys are in the data directory unless they are said to be elsewhere.
         let open_desk = |identity| Desk::open(identity, &controls, clock.clone());
-        let desk = settings.identity.as_ref().map(open_desk).transpose()?;
+        let mut desk = settings.identity.as_ref().map(open_desk).transpose()?;
+        let has_rules = settings.identity.as_ref().is_some_and(|identity| identity.rules.is_some());
+        let open_hooks = || Hooks::open(&settings.hooks, &controls, clock.clone()).map_err(RunError::Hooks);
+        let hooks = has_rules.then(open_hooks).transpose()?;
+        if let (Some((desk, _)), Some((hooks, _))) = (&mut desk, &hooks) {
+            desk.tell(hooks.handle())?;
+        }
         let bind_admin =
             |address| Admin::bind(address).map_err(|source| RunError::AdminBind { address, source });
         let admin = settings.admin.map(bind_admin).transpose()?;
@@ -141,7 +153,7 @@ impl Server {
             let chosen = settings.node_is_chosen.then_some(&*settings.config.node);
             settings.config.node = data.store.node(chosen);
         }
-        Ok(Self { settings, clock, listeners, addresses, controls, data, desk, admin })
+        Ok(Self { settings, clock, listeners, addresses, controls, data, desk, hooks, admin })
     }
 
     /// The name of this node: the one that was chosen, or else that of the data set.
@@ -218,7 +230,13 @@ impl Server {
             (desk_event, standing, desk_ports) = (Some(desk.event()), Some(desk.standing()), ports);
             serving_desk = Some(desk.start().map_err(RunError::Thread)?);
         }
+        let (mut hooks_event, mut hooks_ports, mut serving_hooks) = (None, Vec::new(), None);
+        if let Some((hooks, ports)) = self.hooks {
+            (hooks_event, hooks_ports) = (Some(hooks.handle().event().clone()), ports);
+            serving_hooks = Some(hooks.start().map_err(RunError::Thread)?);
+        }
         let (mut storage_ports, mut desk_ports) = (storage_ports.into_iter(), desk_ports.into_iter());
+        let mut hooks_ports = hooks_ports.into_iter();
         let (ready, is_ready) = mpsc::channel();
         let (ended, has_ended) = mpsc::channel();
         let mut threads: Vec<JoinHandle<()>> = Vec::with_capacity(shards);
@@ -231,8 +249,10 @@ impl Server {
             let core = self.settings.cores[index];
             let shared = shared.clone();
             let storage = storage_ports.next();
-            let beside = Beside { storage: event.clone(), desk: desk_event.clone() };
+            let beside =
+                Beside { storage: event.clone(), desk: desk_event.clone(), hooks: hooks_event.clone() };
             let desk = desk_ports.next();
+            let hooks = hooks_ports.next();
             let standing = standing.clone();
             let (ready, ended) = (ready.clone(), ended.clone());
             let thread = thread::Builder::new().name(format!("shard-{index}"));
@@ -245,6 +265,7 @@ impl Server {
                     storage,
                     desk,
                     standing,
+                    hooks,
                     beside,
                     listeners,
                     control,
@@ -297,6 +318,9 @@ impl Server {
         if let Some(desk) = serving_desk {
             desk.stop();
         }
+        if let Some(hooks) = serving_hooks {
+            hooks.stop();
+        }
         service.stop();
         Ok(())
     }
@@ -329,6 +353,8 @@ struct Part {
     /// Its way to the desk, and what is in force at first.
     desk: Option<DeskPort>,
     standing: Option<Arc<Standing>>,
+    /// Its way to the application.
+    hooks: Option<HooksPort>,
     beside: Beside,
     listeners: Vec<OwnedFd>,
     control: Control,
@@ -357,6 +383,9 @@ impl Part {
         let mut shard = Shard::new(self.shared, index, self.ports, self.storage, now, self.seed);
         if let Some(standing) = self.standing {
             shard.stand_under(standing, self.desk);
+        }
+        if let Some(hooks) = self.hooks {
+            shard.hook_up(hooks);
         }
         Driver::new(ring, shard, self.clock, self.control, self.beside, self.listeners, rings).run()
     }

@@ -27,6 +27,8 @@ mod faults;
 mod frozen_disk;
 #[path = "end_to_end/full_disk.rs"]
 mod full_disk;
+#[path = "end_to_end/hooks.rs"]
+mod hooks;
 #[path = "end_to_end/http.rs"]
 mod http;
 #[path = "end_to_end/identity.rs"]
@@ -43,6 +45,8 @@ mod messages;
 mod metrics;
 #[path = "end_to_end/metrics_page.rs"]
 mod metrics_page;
+#[path = "end_to_end/nats.rs"]
+mod nats;
 #[path = "end_to_end/opening.rs"]
 mod opening;
 #[path = "end_to_end/presence.rs"]
@@ -51,8 +55,12 @@ mod presence;
 mod process;
 #[path = "end_to_end/protocol_page.rs"]
 mod protocol_page;
+#[path = "end_to_end/questions.rs"]
+mod questions;
 #[path = "end_to_end/raw.rs"]
 mod raw;
+#[path = "end_to_end/receiver.rs"]
+mod receiver;
 #[path = "end_to_end/resuming.rs"]
 mod resuming;
 #[path = "end_to_end/rights.rs"]

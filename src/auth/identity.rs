@@ -118,6 +118,15 @@ impl Identity {
         size_of::<Self>() + roles + texts + self.claims.bytes()
     }
 
+    /// The same with these roles beside its own.
+    #[must_use]
+    pub fn with_roles(&self, roles: &[Box<str>]) -> Self {
+        let mut all: Vec<Box<str>> = self.roles.iter().chain(roles).cloned().collect();
+        all.sort_unstable();
+        all.dedup();
+        Self { roles: all.into(), ..self.clone() }
+    }
+
     pub fn has_role(&self, role: &str) -> bool {
         self.roles.binary_search_by(|own| (**own).cmp(role)).is_ok()
     }

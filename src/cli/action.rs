@@ -115,6 +115,18 @@ pub(super) enum Action {
         #[command(subcommand)]
         action: Option<RevokeAction>,
     },
+    /// Send again what the application could not be told
+    ///
+    /// Events that were tried as often as their hook says are in the file of --hooks-dead-letters. They go to
+    /// the hook of --rules that has the same URL or subject; the server may run meanwhile. What cannot be
+    /// delivered now either stays for the next time, and the exit code is 1:
+    ///
+    ///   annulus hooks replay --rules rules.toml --hooks-dead-letters dead.jsonl
+    #[command(verbatim_doc_comment)]
+    Hooks {
+        #[command(subcommand)]
+        action: HooksAction,
+    },
     /// Check a file of rules, and say what they let somebody do
     ///
     ///   annulus rules check rules.toml
@@ -166,6 +178,12 @@ pub(super) struct RevokeWhat {
 pub(super) enum RevokeAction {
     /// Print what is revoked
     List,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub(super) enum HooksAction {
+    /// Send all dead letters again, in their order
+    Replay,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]

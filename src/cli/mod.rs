@@ -95,7 +95,8 @@ pub fn parse(
             remarks: serve.remarks,
         },
         _ => {
-            serve.identity.as_ref().map_or(Ok(()), desk::check)?;
+            let check = |identity| desk::check(identity, serve.hooks.nats.is_some());
+            serve.identity.as_ref().map_or(Ok(()), check)?;
             Command::Serve(serve)
         }
     })

@@ -13,7 +13,8 @@ use super::inherited;
 use super::listen::Listen;
 use crate::auth::Keys;
 use crate::config::{
-    AuthMode, Coalesce, Config, DialectPath, Fsync, IdentityConfig, RateLimit, Sessions, StorageConfig,
+    AuthMode, Coalesce, Config, DialectPath, Fsync, HooksConfig, IdentityConfig, RateLimit, Sessions,
+    StorageConfig,
 };
 use crate::config::{Bytes, Span};
 use crate::dialect::echo;
@@ -32,6 +33,8 @@ pub struct Serve {
     pub storage: Option<StorageConfig>,
     /// By what clients say who they are, and what they may do; `None`: nobody is asked, and everybody may do everything.
     pub identity: Option<IdentityConfig>,
+    /// How the application is told and asked.
+    pub hooks: HooksConfig,
     /// Where the HTTP API for backends listens, if there is one.
     pub admin: Option<SocketAddr>,
     /// Whether `--node` names this node. Otherwise the name that a data directory has is used.
@@ -169,6 +172,7 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         listening,
         connections,
         identity,
+        hooks,
         delivery,
         channels,
         direct,
@@ -252,8 +256,20 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
     let log = LogSettings { format: logs.log_format, filter: logs.log_level.clone() };
     let identity = identity.config(storage.as_ref().map(|storage| &*storage.data_dir));
     let (inherited, remarks, cautions) = Default::default();
-    let admin = listening.admin_listen;
-    Serve { config, cores, storage, identity, admin, node_is_chosen, inherited, remarks, cautions, log }
+    let (admin, hooks) = (listening.admin_listen, hooks.config());
+    Serve {
+        config,
+        cores,
+        storage,
+        identity,
+        hooks,
+        admin,
+        node_is_chosen,
+        inherited,
+        remarks,
+        cautions,
+        log,
+    }
 }
 
 fn storage_config(data: &Data) -> Option<StorageConfig> {

@@ -45,6 +45,7 @@ impl Event {
 pub struct Beside {
     pub storage: Option<Event>,
     pub desk: Option<Event>,
+    pub hooks: Option<Event>,
 }
 
 /// What a shard is told from outside.

@@ -12,7 +12,7 @@ use super::{
 use crate::auth::rules::Parts;
 use crate::crdt::{CellName, MapType, Time};
 use crate::metrics::Metrics;
-use crate::wire::Reject;
+use crate::wire::{Close, Reject};
 
 /// Everything one shard has for another after one turn.
 #[derive(Default)]
@@ -59,10 +59,11 @@ pub enum Item {
         place: u32,
         by: Writer,
     },
-    /// It is gone.
+    /// It is gone; why.
     Left {
         place: u32,
         by: Writer,
+        close: Close,
     },
     /// A newer session of the same user is open: a connection of the receiver has to go.
     Displaced {

@@ -6,6 +6,7 @@
 mod closes;
 mod desk;
 mod exposition;
+mod hooks;
 mod latency;
 mod ops;
 mod process;
@@ -13,6 +14,7 @@ mod render;
 mod storage;
 
 pub use desk::{CREDENTIALS_REFUSED, DeskMetrics};
+pub use hooks::HookMetrics;
 pub use latency::Latency;
 pub use ops::{OpKind, OpOutcome, RateOf, Refusal};
 pub use process::ProcessMetrics;
@@ -94,6 +96,8 @@ metrics! {
         writes_divided => "annulus_writes_divided_total",
         /// Messages that were not JSON objects.
         bad_messages => "annulus_bad_messages_total",
+        /// Events for the application that were dropped, as the thread of the hooks had no room for them.
+        hooks_dropped => "annulus_hooks_dropped_total",
         /// Changes accepted by the owner of their key.
         changes => "annulus_changes_total",
         /// Entries handed to subscribers.

@@ -73,11 +73,13 @@ pub enum Refusal {
     AddressRate,
     /// `--sessions reject`.
     Session,
+    /// `on_connect`.
+    Application,
 }
 
 impl Refusal {
     /// Every reason, in the order of its discriminant.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Connections,
         Self::PerIp,
         Self::Rate,
@@ -86,6 +88,7 @@ impl Refusal {
         Self::UserRate,
         Self::AddressRate,
         Self::Session,
+        Self::Application,
     ];
 
     /// The value of the label `reason`.
@@ -99,6 +102,7 @@ impl Refusal {
             Self::UserRate => "user_rate",
             Self::AddressRate => "address_rate",
             Self::Session => "session",
+            Self::Application => "application",
         }
     }
 }

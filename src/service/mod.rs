@@ -12,13 +12,13 @@
 //! parts.rs       what these threads share           ending.rs    the end of the process when it is not orderly
 //! place.rs       whether a file is where it was      spares.rs      files that become segments
 //! blocks.rs      memory for them                   desk/          who tokens name, and what is in force
-//! admin/         an HTTP API for backends
+//! admin/         an HTTP API for backends             hooks/         what the application is told and asked
 //! ```
 //!
 //! What decides is in `folding.rs`, `loading.rs`, `segments.rs` and `types.rs`, which know no thread and no clock: the threads drive
 //! them, and so does `tests/simulator`, one step at a time and with anything in between.
 //!
-//! order: mod → { store, control, checkpoint, signals } → { journal, desk, admin } → loader → parts → spares →
+//! order: mod → { store, control, checkpoint, signals } → { journal, desk, admin } → { loader, hooks } → parts → spares →
 //! { folding, loading } → data_set → { segments, shards, types, ending, room, files, pressure } → { place, blocks }
 
 pub mod admin;
@@ -30,6 +30,7 @@ pub mod desk;
 mod ending;
 mod files;
 mod folding;
+pub mod hooks;
 mod journal;
 mod loader;
 mod loading;

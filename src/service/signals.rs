@@ -28,7 +28,7 @@ pub const MEANINGS: [Meaning; 5] = [
     },
     Meaning {
         signals: "SIGHUP",
-        meaning: "Read again --rules, --api-keys, --revoked and the keys for tokens. What cannot be used is said in the log, \
+        meaning: "Read again --rules with the secrets of its hooks, --api-keys, --revoked and the keys for tokens. What cannot be used is said in the log, \
                   and what was in force stays. It stays ignored where it was ignored at the start, as under nohup.",
     },
     Meaning { signals: "SIGUSR1, SIGUSR2, SIGALRM", meaning: "Nothing; a line in the log says so." },

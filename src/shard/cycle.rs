@@ -22,6 +22,7 @@ impl Shard {
         self.clients.forgive_standstill(&self.turn, before);
         self.receive_from_storage();
         self.receive_from_desk();
+        self.receive_from_hooks();
         // At once: what comes from other shards in this turn goes out as it may be seen from now on.
         self.review_identities();
         self.go_on_regranting();
@@ -65,6 +66,7 @@ impl Shard {
         self.maps.hand_over(&mut self.turn);
         self.watch_durable();
         self.clients.settle_budgets(&mut self.turn);
+        self.tell_application();
         self.seal_envelopes();
         self.clients.flush(&mut self.turn);
         self.clients.log_more_ended(&self.turn);
@@ -81,7 +83,10 @@ impl Shard {
         self.turn.account.set(Use::Outboxes, outboxes);
         let presence = rooms + self.clients.members_bytes() + self.presence.counts().bytes;
         self.turn.account.set(Use::Presence, presence);
-        self.turn.account.set(Use::Waiting, self.maps.waiting_bytes() + self.access.waiting_bytes());
+        self.turn.account.set(
+            Use::Waiting,
+            self.maps.waiting_bytes() + self.access.waiting_bytes() + self.questions.bytes(),
+        );
         self.turn.account.set(Use::Directs, self.directs.counts().bytes);
         self.turn.account.set(Use::Sessions, self.clients.session_bytes());
         self.clients.collect_debts(&self.turn);
@@ -111,6 +116,15 @@ impl Shard {
             directs.fetch_late(around.turn, around.clients);
             directs.answer_fetches(&mut around);
             directs.go_on_announcing(&mut around);
+        }
+    }
+
+    /// Tells the application what the turn has changed.
+    fn tell_application(&mut self) {
+        let (dropped, is_to_wake) = self.turn.happenings.flush(self.turn.now.unix_ms);
+        self.turn.metrics.hooks_dropped += dropped;
+        if is_to_wake {
+            self.turn.commands.push(Command::WakeHooks);
         }
     }
 
@@ -240,6 +254,7 @@ impl Shard {
             || self.clients.has_leaving()
             || self.mesh_left
             || self.access.has_work_left()
+            || self.questions.has_work_left()
             || self.feeds.has_undelivered()
             || self.rooms.has_to_tell()
             || self.presence.has_to_tell()

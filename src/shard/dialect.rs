@@ -64,6 +64,12 @@ pub trait Dialect: Sync {
         about.end(shard, caller);
     }
 
+    /// Whether clients of this dialect may be sent what they have not asked for: [`Event::Welcome`], and entries and snapshots
+    /// without a ticket.
+    fn takes_welcomes(&self) -> bool {
+        false
+    }
+
     /// Goes on with what lasts for more than a turn, as was asked for with [`Commons::go_on`].
     fn go_on(&self, _shard: &mut Shard) {}
 
@@ -188,6 +194,8 @@ pub enum Event<'a> {
     Rejected { ticket: Option<&'a Ticket>, reject: Reject },
     /// A token was believed. It has a ticket if it came with a request.
     Authenticated { ticket: Option<&'a Ticket>, identity: &'a Identity },
+    /// Something that the client is to see first, as JSON. Only who takes welcomes is told.
+    Welcome { data: &'a [u8] },
     /// So many connections of a user are being ended.
     Dismissed { ticket: Option<&'a Ticket>, connections: u32 },
     /// The token is nearly over, at that Unix millisecond.
@@ -248,6 +256,7 @@ impl Event<'_> {
             | Self::Authenticated { .. }
             | Self::Dismissed { .. }
             | Self::Expiring { .. }
+            | Self::Welcome { .. }
             | Self::Digest { .. }
             | Self::Joined { .. }
             | Self::Placed { .. }

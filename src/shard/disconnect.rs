@@ -33,7 +33,7 @@ impl Shard {
         clients.log_ended(turn, id, close, cause);
         let Some(leaving) = clients.leave(turn, id, close) else { return };
         turn.spend(work::DISCONNECT);
-        self.end_identity(id);
+        self.end_identity(id, close);
         if self.let_go(id, |turn| !turn.is_spent()) {
             self.clients.say_goodbye(&mut self.turn, leaving);
         } else {

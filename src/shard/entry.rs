@@ -9,8 +9,10 @@ use super::clients::{End, Listed, turned_away};
 use super::requests::Waiting;
 use crate::auth::Principal;
 use crate::config::Rates;
+use crate::hooks::{Happened, Kind};
 use crate::mesh::{Answer, ConnectionId, Enter, Item, ReplyTo, Request, ShardIndex, TurnedAway, Writer};
 use crate::metrics::Refusal;
+use crate::wire::Close;
 
 impl Shard {
     /// Has the home of its user take on a connection; what is awaited goes on then.
@@ -51,7 +53,12 @@ impl Shard {
         let counted = clients.count_connection_of_user(turn, &user, rates);
         counted
             .map_err(|ms| TurnedAway { reason: Refusal::UserRate, retry_after_ms: NonZeroU32::new(ms) })?;
-        Ok(directory.enter(turn, reply.writer(), &user, (session, hears_directs))?.place)
+        let told = turn.happenings.wants(Kind::Connected).then(|| session.clone());
+        let entered = directory.enter(turn, reply.writer(), &user, (session, hears_directs))?;
+        if let Some(session) = told.filter(|_| entered.is_first) {
+            turn.happenings.tell(turn.now.unix_ms, Happened::Connected { user, session });
+        }
+        Ok(entered.place)
     }
 
     /// The home of its user has decided about a connection.
@@ -63,7 +70,7 @@ impl Shard {
         let Some(connection) = self.clients.get_mut(id).filter(|found| found.is_connected()) else {
             // It left before the answer came: it must be taken off the list again.
             if let Ok(place) = outcome {
-                self.leave_directory(id, Listed { home, place });
+                self.leave_directory(id, Listed { home, place }, Close::Gone);
             }
             return;
         };
@@ -115,20 +122,28 @@ impl Shard {
 
     /// A connection is gone, of whatever cause: tells the home of its user. That waits in order where the mesh is full, and is
     /// not lost.
-    pub(super) fn end_entry(&mut self, id: ConnectionId) {
+    pub(super) fn end_entry(&mut self, id: ConnectionId, close: Close) {
         self.clients.close_purse(id);
         let of_user = self.clients.get_mut(id).and_then(|connection| connection.of_user.take());
         if let Some(listed) = of_user.and_then(|of_user| of_user.listed) {
-            self.leave_directory(id, listed);
+            self.leave_directory(id, listed, close);
         }
     }
 
-    fn leave_directory(&mut self, connection: ConnectionId, Listed { home, place }: Listed) {
+    fn leave_directory(&mut self, connection: ConnectionId, Listed { home, place }: Listed, close: Close) {
         let by = Writer { shard: self.turn.index, connection };
         if home == self.turn.index {
-            self.directory.leave(&mut self.turn, place, by);
+            self.left(place, by, close);
         } else {
-            self.turn.outgoing.push(home, Item::Left { place, by });
+            self.turn.outgoing.push(home, Item::Left { place, by, close });
+        }
+    }
+
+    /// A connection of a user whose home is here is gone.
+    pub(super) fn left(&mut self, place: u32, by: Writer, close: Close) {
+        if let Some(user) = self.directory.leave(&mut self.turn, place, by) {
+            let what = Happened::Disconnected { user, code: close.code(), reason: close.cause() };
+            self.turn.happenings.tell(self.turn.now.unix_ms, what);
         }
     }
 

@@ -109,9 +109,7 @@ impl Shard {
                 }
                 Item::Departed { address } => self.clients.departed(address),
                 Item::Settled { place, by } => self.settled(place, by),
-                Item::Left { place, by } => {
-                    self.directory.leave(&mut self.turn, place, by);
-                }
+                Item::Left { place, by, close } => self.left(place, by, close),
                 Item::Displaced { connection } => self.clients.end_later(connection, End::Displaced),
                 Item::Dismissed { connection } => self.clients.end_later(connection, End::Dismissed),
                 Item::Spent(spent) => self.clients.budget_spent(&mut self.turn, from, *spent),

@@ -142,6 +142,9 @@ impl Shard {
             self.dialect_of(id).opened(self, caller);
         }
         self.tell_shown(id, shown);
+        if self.clients.caller(id).is_some_and(|caller| !caller.is_nobody()) {
+            self.welcome(id);
+        }
         if !early.is_empty() {
             self.handle_unread(id, early, false);
         }

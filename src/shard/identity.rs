@@ -21,6 +21,7 @@ impl Shard {
     pub fn stand_under(&mut self, standing: Arc<Standing>, desk: Option<DeskPort>) {
         self.channels.stand_under(standing.rules.clone());
         self.access = Access::new(self.turn.config.auth, standing, desk);
+        self.heed_hooks();
     }
 
     /// Has a client say who it is: [`Event::Authenticated`] follows, or [`Event::Rejected`] and the end. Its next message waits for
@@ -49,7 +50,13 @@ impl Shard {
     pub(super) fn verify_and_open(&mut self, id: ConnectionId, upgrade: Upgrade) {
         let Upgrade { dialect, response, credential } = upgrade;
         match credential.filter(|_| self.access.takes_tokens()) {
-            None => self.open(id, dialect, &response, None),
+            None => {
+                let is_turned_away = self.clients.get(id).is_some_and(|found| found.refusal.is_some());
+                if is_turned_away || self.access.is_required() {
+                    return self.open(id, dialect, &response, None);
+                }
+                self.ask_about(id, None, Awaited::Upgrade(Upgrade { dialect, response, credential: None }));
+            }
             Some(credential) => {
                 let Some(connection) = self.clients.get_mut(id) else { return };
                 if !self.access.has_room(credential.len()) {
@@ -71,6 +78,7 @@ impl Shard {
                 FromDesk::Standing(standing) => {
                     self.channels.stand_under(standing.rules.clone());
                     self.access.stand(standing);
+                    self.heed_hooks();
                 }
                 FromDesk::Verified(verified) => {
                     self.turn.spend(work::FRAME);
@@ -86,7 +94,7 @@ impl Shard {
         // Who is somebody already is on the list of its user, and stays; who is turned away does not come on one.
         let enters = connection.principal.is_none() && connection.refusal.is_none();
         match (awaited, outcome) {
-            (awaited, Ok(principal)) if enters => self.enter(id, principal, awaited),
+            (awaited, Ok(principal)) if enters => self.ask_about(id, Some(principal), awaited),
             (Awaited::Upgrade(Upgrade { dialect, response, .. }), outcome) => {
                 self.open(id, dialect, &response, Some(outcome));
             }
@@ -140,7 +148,7 @@ impl Shard {
                 self.set_due(id, (Due::Token, due_ms));
             }
             None => {
-                let grant = self.access.enter_anonymous();
+                let grant = self.enter_anonymous(id);
                 self.set_grant(id, grant);
             }
         }
@@ -186,9 +194,12 @@ impl Shard {
             const OTHER: Reject = Reject::AuthFailed("the token is of another user; open another connection");
             return self.clients.reject(&mut self.turn, id, ticket, OTHER);
         }
+        let roles = self.given_roles(id);
+        let principal = self.with_roles(principal, &roles);
         self.be(id, Arc::clone(&principal));
         self.tell_identity(id, ticket, &principal);
         self.tell_settled(id);
+        self.welcome(id);
     }
 
     /// Makes a connection one of a principal.
@@ -218,8 +229,9 @@ impl Shard {
     }
 
     /// A connection is ending, and has no rights any more.
-    pub(super) fn end_identity(&mut self, id: ConnectionId) {
-        self.end_entry(id);
+    pub(super) fn end_identity(&mut self, id: ConnectionId, close: Close) {
+        let _ = self.questions.forget(id);
+        self.end_entry(id, close);
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.principal = None;
         let grant = std::mem::replace(&mut connection.grant, GrantId::NOTHING);
@@ -285,7 +297,7 @@ impl Shard {
         }
         let Some(before) = before else {
             if are_rules_new && grant != GrantId::NOTHING {
-                let grant = self.access.enter_anonymous();
+                let grant = self.enter_anonymous(id);
                 self.set_grant(id, grant);
             }
             return;

@@ -7,11 +7,11 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
 //! pages → gauges → presence → { rooms, feeds, channels, directs } → divided → requests → log → maps → clients → dialect →
-//! { outbox, outcomes, direct } → { allows, caller } →
+//! { outbox, outcomes, direct } → { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
-//! { account, slots, work }
+//! { account, slots, work, happenings }
 
 #![cfg_attr(
     not(test),
@@ -24,6 +24,7 @@
 mod access;
 mod account;
 mod allows;
+mod asking;
 mod budgets;
 mod caller;
 mod channels;
@@ -48,6 +49,7 @@ mod feeds;
 mod frames;
 mod gauges;
 mod handshake;
+mod happenings;
 mod identity;
 mod interest;
 mod life;
@@ -59,6 +61,7 @@ mod outcomes;
 mod pages;
 mod parked;
 mod presence;
+mod questions;
 mod requests;
 mod rooms;
 mod slots;
@@ -103,6 +106,7 @@ use feeds::Feeds;
 use life::Life;
 use maps::Maps;
 use presence::Presence;
+use questions::Questions;
 use requests::Requests;
 use rooms::Rooms;
 use turn::Turn;
@@ -141,6 +145,8 @@ pub enum Command {
     WakeStorage,
     /// Wake the desk: the queue to it has something.
     WakeDesk,
+    /// Wake the thread of the hooks: a queue to it has something.
+    WakeHooks,
     /// Accept no more connections, but whoever is about to connect, then report [`Shard::stopped_accepting`].
     StopAccepting,
     /// Everything has ended; leave the loop.
@@ -187,6 +193,7 @@ pub struct Shard {
     requests: Requests,
     access: Access,
     directory: Directory,
+    questions: Questions,
     parser: Parser,
 
     life: Life,
@@ -233,6 +240,7 @@ impl Shard {
             requests: Requests::new(shards),
             access: Access::new(shared.config.auth, Arc::default(), None),
             directory: Directory::new(&shared.config),
+            questions: Questions::default(),
             parser: Parser::new(),
             life: Life::Serving,
             is_accepting: true,

@@ -116,6 +116,9 @@ impl Shard {
         if let Some(desk) = self.access.desk_metrics() {
             desk.render(&mut page);
         }
+        if let Some(hooks) = self.turn.happenings.metrics() {
+            hooks.render(self.turn.now.unix_ms, &mut page);
+        }
         (self.process)().render(&mut page);
         self.respond_page(id, head_only, StatusCode::OK, Content::of(Metrics::CONTENT_TYPE), &page);
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::account::Account;
+use super::happenings::Happenings;
 use super::{Command, Now, Shared, work};
 use crate::auth::rules;
 use crate::config::Config;
@@ -48,6 +49,8 @@ pub struct Turn {
     pub metrics: Metrics,
     /// What memory is used for.
     pub account: Account,
+    /// To the application.
+    pub happenings: Happenings,
     /// Something is left of the storage for the next turn, which must not wait for an event.
     pub storage_left: bool,
 }
@@ -98,6 +101,7 @@ impl Turn {
                 shared.config.memory_limit_bytes.div_ceil(shards),
                 shared.config.outbox_hard_bytes,
             ),
+            happenings: Happenings::default(),
             storage_left: false,
         }
     }
@@ -116,6 +120,15 @@ impl Turn {
     #[inline]
     pub const fn spend(&mut self, units: u64) {
         self.work += units;
+    }
+
+    /// Takes note that a key has changed, for the application.
+    #[inline]
+    pub fn note_change(&mut self, map: &Arc<str>, key: &str) {
+        if self.happenings.wants_changes() {
+            self.spend(work::RECEIVER);
+            self.happenings.changed(self.now.unix_ms, map, key);
+        }
     }
 
     /// Counts what rules have been asked.

@@ -35,6 +35,8 @@ pub enum Close {
     PermissionDenied,
     /// 4003: another session of the user is connected, where that may not be.
     OtherSession,
+    /// 4003: the application has said no, with a reason of its own, or without.
+    Denied,
     /// 4003: an administrator has ended it.
     Dismissed,
     /// 4005: silence for longer than the heartbeat allows.
@@ -67,7 +69,7 @@ impl Close {
             Self::Said { code, .. } => code,
             Self::AuthRequired => 4001,
             Self::AuthFailed => 4002,
-            Self::PermissionDenied | Self::OtherSession | Self::Dismissed => 4003,
+            Self::PermissionDenied | Self::OtherSession | Self::Dismissed | Self::Denied => 4003,
             Self::HeartbeatTimeout => 4005,
             Self::SlowConsumer => 4008,
             Self::Replaced => 4009,
@@ -95,6 +97,7 @@ impl Close {
             Self::AuthFailed => "an invalid token",
             Self::PermissionDenied => "an identity that may not",
             Self::OtherSession => "another session of its user is connected (--sessions reject)",
+            Self::Denied => "the application has said no (on_connect)",
             Self::Dismissed => "an administrator has ended it",
             Self::HeartbeatTimeout => "silent for --heartbeat-ms",
             Self::SlowConsumer => "more than --outbox-hard-bytes waited for it",
@@ -138,6 +141,7 @@ impl Close {
             | Self::AuthRequired
             | Self::AuthFailed
             | Self::PermissionDenied
+            | Self::Denied
             | Self::Dismissed
             | Self::Replaced
             | Self::Echoed { .. }
@@ -169,6 +173,7 @@ impl Close {
             Self::AuthFailed => out.extend_from_slice(b"authentication failed"),
             Self::PermissionDenied => out.extend_from_slice(b"permission denied"),
             Self::OtherSession => out.extend_from_slice(b"another session of this user is connected"),
+            Self::Denied => out.extend_from_slice(b"refused by the application"),
             Self::Dismissed => out.extend_from_slice(b"disconnected by an administrator"),
             Self::HeartbeatTimeout => out.extend_from_slice(b"heartbeat timeout"),
             Self::SlowConsumer => out.extend_from_slice(b"slow consumer"),

@@ -48,6 +48,16 @@ impl Client {
         Self::open(TcpStream::connect(address).unwrap(), target).expect("the server takes the connection")
     }
 
+    /// The same over a stream, or the close.
+    pub fn try_open(stream: TcpStream, target: &str) -> Result<Self, Closed> {
+        Self::open(stream, target)
+    }
+
+    /// Events to be heard again, before all others.
+    pub fn put_back(&mut self, events: Vec<Value>) {
+        events.into_iter().rev().for_each(|event| self.events.push_front(event));
+    }
+
     /// Speaks over a connected stream.
     pub fn over(stream: TcpStream) -> Result<Self, Closed> {
         Self::open(stream, "/v1")

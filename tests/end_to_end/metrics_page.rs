@@ -20,7 +20,11 @@ fn the_page_of_metrics_names_each_series_with_its_type() {
         assert_eq!(told.insert(name.to_owned(), kind.to_owned()), None, "told twice: {name}");
     }
     let directory = Directory::new();
-    let server = TestServer::asking(directory.path(), IdentityConfig::default());
+    let rules = directory.path().with_extension("toml");
+    fs::write(&rules, "").unwrap();
+    let identity = IdentityConfig { rules: Some(rules.clone()), ..IdentityConfig::default() };
+    let server = TestServer::asking(directory.path(), identity);
+    fs::remove_file(rules).unwrap();
     let printed: BTreeMap<String, String> = get(server.address, "/metrics")
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))

@@ -8,7 +8,9 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use annulus::config::{AuthMode, Config, DataMode, DialectPath, Fsync, IdentityConfig, StorageConfig};
+use annulus::config::{
+    AuthMode, Config, DataMode, DialectPath, Fsync, HooksConfig, IdentityConfig, StorageConfig,
+};
 use annulus::io::{Control, host};
 use annulus::server::{RunError, Server, Settings};
 
@@ -60,10 +62,24 @@ impl TestServer {
         })
     }
 
+    /// In memory, with rules and what the application is told and asked.
+    pub fn hooked(auth: AuthMode, identity: IdentityConfig, hooks: HooksConfig) -> Self {
+        Self::serve_with(two_cores(), None, (Some(identity), hooks), |config| config.auth = auth)
+    }
+
     fn serve(
         cores: Vec<usize>,
         storage: Option<StorageConfig>,
         identity: Option<IdentityConfig>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::serve_with(cores, storage, (identity, HooksConfig::default()), change)
+    }
+
+    fn serve_with(
+        cores: Vec<usize>,
+        storage: Option<StorageConfig>,
+        (identity, hooks): (Option<IdentityConfig>, HooksConfig),
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let mut config = Config {
@@ -81,6 +97,7 @@ impl TestServer {
                 cores,
                 storage,
                 identity,
+                hooks,
                 admin: None,
                 node_is_chosen: false,
             })?;

@@ -68,8 +68,14 @@ fn every_example_of_its_page_is_answered_as_the_page_says() {
         let example = &post["requestBody"]["content"]["application/json"]["example"];
         let expected = &post["responses"]["200"]["content"]["application/json"]["example"];
         let (status, answer) = api.post(path, example);
-        if path == "/api/revoke" {
-            assert_eq!((status, &answer["error"]["code"]), (400, &json!("auth_unavailable")));
+        // Without tokens there is nothing to revoke, and nobody to write to.
+        let refused = match &**path {
+            "/api/revoke" => Some((400, "auth_unavailable")),
+            "/api/send" => Some((401, "auth_required")),
+            _ => None,
+        };
+        if let Some((expected, code)) = refused {
+            assert_eq!((status, &answer["error"]["code"]), (expected, &json!(code)));
             continue;
         }
         assert_eq!((status, names(&answer)), (200, names(expected)), "{path}: {answer}");
@@ -170,6 +176,27 @@ fn a_key_may_do_what_its_rules_allow() {
     assert_eq!(refused["rejected"][0]["code"], "forbidden");
     assert_eq!(reader_api.code("/api/disconnect", r#"{"user":"key:root"}"#), (403, "forbidden".to_owned()));
     assert_eq!(reader_api.code("/api/revoke", r#"{"user":"key:root"}"#), (403, "forbidden".to_owned()));
+
+    let (status, sent) = api.with_key(&root).post("/api/send", json!({"to": "user:eve", "data": {"a": 1}}));
+    assert_eq!((status, &sent["status"]), (200, &json!("queued")), "{sent}");
+    assert_eq!(reader_api.post("/api/send", json!({"to": "user:root", "data": 1})).1["reason"], "forbidden");
+    let said = api.with_key(&root).post("/api/publish", json!({"channel": "c", "data": 1, "ack": "memory"}));
+    assert_eq!(said, (200, json!({"channel": "c", "offset": 1})));
+    assert_eq!(
+        reader_api.code("/api/publish", json!({"channel": "c", "data": 1})),
+        (403, "forbidden".to_owned())
+    );
+
+    // What the page tells people to type.
+    let page = include_str!("../../docs/messaging.md");
+    let mut typed = 0;
+    for line in page.lines().filter(|line| line.starts_with("curl ")) {
+        let (path, body) = line.split_once("127.0.0.1:9001").unwrap().1.split_once(" -d '").unwrap();
+        let (status, answer) = api.with_key(&root).post(path, body.strip_suffix('\'').unwrap());
+        assert_eq!(status, 200, "{line}: {answer}");
+        typed += 1;
+    }
+    assert!(typed >= 5);
 
     // Its connection over the gateway is one of its own, and is opened anew.
     let target = format!("/v1?token={reader}");

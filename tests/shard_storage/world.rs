@@ -535,7 +535,7 @@ impl Node {
                 Command::PauseReading(id) => self.paused.push(id),
                 Command::ResumeReading(id) => self.paused.retain(|&paused| paused != id),
                 Command::WakeStorage => self.storage_wakes += 1,
-                Command::WakeDesk => {}
+                Command::WakeDesk | Command::WakeHooks => {}
                 Command::Exit => self.has_exited = true,
                 Command::Shutdown(id) => self.shut_down.push(id),
                 Command::Close(id) => self.closed.push(id),

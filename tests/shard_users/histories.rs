@@ -3,12 +3,22 @@
 use std::collections::BTreeMap;
 
 use annulus::config::Sessions;
+use annulus::hooks::{Happened, Kind};
 
 use crate::random::Random;
 use crate::world::{Client, World};
 
 const USERS: [&str; 6] = ["ada", "bob", "cleo", "dan", "eve", "fay"];
 const SESSIONS: [&str; 3] = ["", "s1", "s2"];
+
+const TOLD: &str = r#"
+    [[rule]]
+    allow = ["read"]
+    maps = ["**"]
+    [[hook]]
+    events = ["connected", "disconnected"]
+    url = "http://localhost/"
+"#;
 
 /// What the test knows of a client.
 struct Known {
@@ -29,7 +39,7 @@ impl Known {
 fn run(seed: u64, sessions: Sessions, connections_max: usize) {
     let mut random = Random::new(seed);
     let shards = random.between(1, 4);
-    let mut world = World::with(shards, "", |config| {
+    let mut world = World::with(shards, TOLD, |config| {
         config.sessions = sessions;
         config.connections_per_user_max = connections_max;
     });
@@ -83,11 +93,29 @@ fn run(seed: u64, sessions: Sessions, connections_max: usize) {
     }
     let count = |known: &[Known]| known.iter().filter(|who| who.is_in()).count() as u64;
     assert_eq!(world.metrics().user_connections, count(&known), "seed {seed}");
+    let mut told = world.told();
+    check_told(&world, &told, seed);
     known.iter().for_each(|who| world.fail(who.client));
     world.settle();
+    told.extend(world.told());
+    check_told(&world, &told, seed);
     let metrics = world.metrics();
     assert_eq!((metrics.users, metrics.user_connections), (0, 0), "seed {seed}: somebody is left behind");
     assert_eq!(metrics.connections, 0, "seed {seed}");
+}
+
+/// The application was told of each user's first connection and its last, in turns, as it is now.
+fn check_told(world: &World, told: &[Happened], seed: u64) {
+    for user in USERS {
+        let of_user = told.iter().filter(|what| **what.name() == *user).map(Happened::kind);
+        let mut is_there = false;
+        for kind in of_user {
+            let expected = if is_there { Kind::Disconnected } else { Kind::Connected };
+            assert_eq!(kind, expected, "seed {seed}: {user}");
+            is_there = !is_there;
+        }
+        assert_eq!(is_there, !world.listed(user).is_empty(), "seed {seed}: {user}");
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use annulus::auth::{Revocations, Standing};
 use annulus::config::{AuthMode, Config, DialectPath};
-use annulus::handover::{DeskEnd, FromDesk, Verified, connect_desk};
+use annulus::handover::{Answered, Ask, DeskEnd, FromDesk, HooksEnd, Verified, connect_desk, connect_hooks};
+use annulus::hooks::{Happened, Verdict};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId, ShardIndex};
 use annulus::metrics::Metrics;
@@ -40,6 +41,7 @@ pub struct World {
 pub struct Node {
     pub shard: Shard,
     desk: DeskEnd,
+    hooks: HooksEnd,
     is_stopped: bool,
     arrived: Vec<(ConnectionId, Vec<u8>)>,
     failed: Vec<ConnectionId>,
@@ -66,13 +68,17 @@ impl World {
         let shared = shared(config, None);
         let standing = standing(rules, Revocations::default());
         let ports = mesh::connect_with_capacity(shards, ENVELOPES).into_iter();
-        let nodes = ports.zip(connect_desk(shards, &Arc::default())).enumerate().map(
-            |(index, (ports, (port, desk)))| {
+        let beside =
+            connect_desk(shards, &Arc::default()).into_iter().zip(connect_hooks(shards, &Arc::default()));
+        let nodes =
+            ports.zip(beside).enumerate().map(|(index, (ports, ((port, desk), (hooks_port, hooks))))| {
                 let mut shard = Shard::new(shared.clone(), index as ShardIndex, ports, None, BEGIN, 1);
                 shard.stand_under(Arc::clone(&standing), Some(port));
+                shard.hook_up(hooks_port);
                 Node {
                     shard,
                     desk,
+                    hooks,
                     is_stopped: false,
                     arrived: Vec::new(),
                     failed: Vec::new(),
@@ -84,8 +90,7 @@ impl World {
                     inbox: Vec::new(),
                     quiet_turns: 0,
                 }
-            },
-        );
+            });
         Self { nodes: nodes.collect(), standing, now: BEGIN }
     }
 
@@ -222,6 +227,26 @@ impl World {
         let mut listed: Vec<_> = listed.collect();
         listed.sort();
         listed
+    }
+
+    /// Takes what the application was told, shard by shard.
+    pub fn told(&mut self) -> Vec<Happened> {
+        let of_node =
+            |node: &mut Node| std::iter::from_fn(|| node.hooks.pop_event().map(|event| event.what)).collect();
+        self.nodes.iter_mut().flat_map(|node| -> Vec<Happened> { of_node(node) }).collect()
+    }
+
+    /// Takes the questions of a shard, in their order.
+    pub fn asked(&mut self, shard: usize) -> Vec<Ask> {
+        let questions = &mut self.nodes[shard].hooks.questions;
+        std::iter::from_fn(|| questions.pop().ok()).collect()
+    }
+
+    /// The application says this to one.
+    pub fn say(&mut self, shard: usize, ask: &Ask, verdict: Verdict) {
+        let answered = Answered { connection: ask.connection, serial: ask.serial, verdict };
+        self.nodes[shard].hooks.answers.push(answered).expect("there is room for each answer");
+        self.nodes[shard].quiet_turns = 0;
     }
 
     /// Takes what a client was sent: its messages, and `close <code> <reason>`.

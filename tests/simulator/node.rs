@@ -265,6 +265,8 @@ impl Node {
                 Command::Wake(target) => woken.push(usize::from(target)),
                 Command::WakeStorage => self.wakes_storage = true,
                 Command::WakeDesk => self.wakes_desk = true,
+                // Nobody here is told anything.
+                Command::WakeHooks => {}
                 Command::StopAccepting => self.is_stopping = true,
                 Command::Exit => {
                     assert!(!self.is_exited, "two exits");

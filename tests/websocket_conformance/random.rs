@@ -193,7 +193,7 @@ fn a_client_hears_what_was_written() {
         write_pong(&mut out, b"pong");
         expected.push(Heard::Pong(b"pong".to_vec()));
     }
-    write_close(&mut out, Close::GoingAway { retry_after_ms: 1500 });
+    write_close(&mut out, Close::GoingAway { retry_after_ms: 1500 }, None);
     expected.push(Heard::Close(Some(1001)));
     assert_eq!(heard_by_tungstenite(&out, Role::Client), expected);
 }

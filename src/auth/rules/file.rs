@@ -13,6 +13,7 @@ use super::known::LooksAt;
 use super::pattern::{BadPattern, Template};
 use super::{Rule, Rules};
 use crate::config::{BadRates, Rates};
+use crate::hooks::{BadHook, Entries, HookEntry, Questions, WelcomeEntry};
 use crate::limits::{ROLE_BYTES_MAX, RULES_BYTES_MAX, RULES_MAX};
 
 /// What everybody is who says nothing, and who may do everything.
@@ -29,6 +30,12 @@ struct File {
     channel: Vec<ChannelEntry>,
     #[serde(default)]
     limits: BTreeMap<Box<str>, Rates>,
+    #[serde(default)]
+    hook: Vec<HookEntry>,
+    #[serde(default)]
+    question: Questions,
+    #[serde(default)]
+    welcome: Vec<WelcomeEntry>,
 }
 
 #[derive(Deserialize)]
@@ -78,6 +85,8 @@ pub enum BadRules {
     LimitsOfAnonymous,
     #[error("[limits.{role}]: {error}")]
     Limits { role: Box<str>, error: BadRates },
+    #[error("{table}: {error}")]
+    Hook { table: String, error: BadHook },
 }
 
 impl Rules {
@@ -114,7 +123,9 @@ impl Rules {
         let channels = numbered.map(|(entry, place)| entry.compile(place)).collect::<Result<_, _>>()?;
         let rules: Vec<Rule> = rules;
         let looks_at = LooksAt::of(&rules);
-        Ok(Self { rules, digest: xxh3_64(text.as_bytes()), limits, channels, looks_at })
+        let entries = Entries { hook: file.hook, question: file.question, welcome: file.welcome };
+        let hooks = entries.compile(&roles).map_err(|(table, error)| BadRules::Hook { table, error })?;
+        Ok(Self { rules, digest: xxh3_64(text.as_bytes()), limits, channels, looks_at, hooks })
     }
 }
 

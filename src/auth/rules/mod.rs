@@ -36,6 +36,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::{Asker, Identity};
 use crate::config::Rates;
+use crate::hooks::HookSet;
 use channels::ChannelRule;
 use fields::Names;
 use known::{Known, LooksAt};
@@ -57,6 +58,8 @@ pub struct Rules {
     channels: Vec<ChannelRule>,
     /// What of somebody any of them looks at.
     looks_at: LooksAt,
+    /// What the application hears of, and is asked; `None`: nothing.
+    hooks: Option<Arc<HookSet>>,
 }
 
 #[derive(Debug)]
@@ -147,6 +150,11 @@ impl Rules {
 
     pub const fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// What the application hears of, and is asked; `None`: nothing.
+    pub const fn hooks(&self) -> Option<&Arc<HookSet>> {
+        self.hooks.as_ref()
     }
 
     /// What somebody may send: of the rates of its roles, of each kind the most generous; `None`: none has any.

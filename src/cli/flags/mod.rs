@@ -9,6 +9,7 @@ mod connections;
 mod data;
 mod delivery;
 mod direct;
+mod hooks;
 mod identity;
 mod listening;
 mod logs;
@@ -21,6 +22,7 @@ pub use logs::LogFormat;
 pub(super) use connections::{RateLimitPolicy, SessionsPolicy};
 pub(super) use data::{Data, FsyncMode, Storage};
 pub(super) use delivery::Preset;
+pub(super) use hooks::Hooks;
 pub(super) use identity::{Auth, Identity};
 
 use std::ops::RangeInclusive;
@@ -65,6 +67,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     pub identity: Identity,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub hooks: Hooks,
     #[command(flatten)]
     #[serde(flatten)]
     pub delivery: Delivery,

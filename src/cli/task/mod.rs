@@ -1,7 +1,8 @@
-//! What is done beside serving: backup, export, import and verify of a data directory, API keys, revocations, rules.
+//! What is done beside serving: backup, export, import and verify of a data directory, API keys, revocations, rules, hooks.
 
 mod backup;
 mod clock;
+mod hooks;
 mod keys;
 mod maps;
 mod output;
@@ -14,9 +15,9 @@ use std::fs;
 use std::io::{self, ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use super::action::{Action, KeyAction, Question, RevokeAction, RulesAction};
+use super::action::{Action, HooksAction, KeyAction, Question, RevokeAction, RulesAction};
 use super::flags::Flags;
-use crate::config::DataMode;
+use crate::config::{DataMode, HooksConfig};
 use crate::io::{Clock, log};
 use crate::storage::StorageError;
 
@@ -82,6 +83,11 @@ pub enum Task {
     },
     CheckRules {
         file: PathBuf,
+        has_nats: bool,
+    },
+    ReplayHooks {
+        config: HooksConfig,
+        rules: Option<PathBuf>,
     },
     ExplainRules {
         file: Option<PathBuf>,
@@ -112,6 +118,8 @@ pub enum TaskError {
     Usage(String),
     #[error(transparent)]
     Rules(#[from] crate::service::desk::DeskError),
+    #[error("{0}")]
+    Replay(String),
     #[error("stdout: {0}")]
     Stdout(#[source] io::Error),
     /// Whoever read stdout has seen enough: nothing is left to do, and nothing to say.
@@ -187,7 +195,12 @@ impl Action {
                     mode,
                 },
             },
-            Self::Rules { action: RulesAction::Check { file } } => Task::CheckRules { file },
+            Self::Rules { action: RulesAction::Check { file } } => {
+                Task::CheckRules { file, has_nats: flags.hooks.nats_url.is_some() }
+            }
+            Self::Hooks { action: HooksAction::Replay } => {
+                Task::ReplayHooks { config: flags.hooks.config(), rules: flags.identity.rules.clone() }
+            }
             Self::Rules { action: RulesAction::Explain(question) } => {
                 Task::ExplainRules { file: flags.identity.rules.clone(), question }
             }
@@ -222,7 +235,8 @@ impl Task {
                 revoking::user(file, user, issued_before.as_deref(), *mode)?;
             }
             Self::ListRevoked { file } => revoking::list(file)?,
-            Self::CheckRules { file } => rules::check(file)?,
+            Self::CheckRules { file, has_nats } => rules::check(file, *has_nats)?,
+            Self::ReplayHooks { config, rules } => hooks::replay(config, rules.as_deref())?,
             Self::ExplainRules { file, question } => rules::explain(file.as_deref(), question)?,
         }
         Ok(())

@@ -10,10 +10,11 @@ use crate::auth::rules::{Action, Asked, Bearing, Facts, Fields, Rules, View};
 use crate::auth::{BadIdentity, Claims, Identity};
 use crate::cli::action::Question;
 use crate::cli::stdout;
-use crate::service::desk::read_rules;
+use crate::service::desk::{read_hooks, read_rules};
 
-pub(super) fn check(file: &Path) -> Result<(), TaskError> {
+pub(super) fn check(file: &Path, has_nats: bool) -> Result<(), TaskError> {
     let rules = read_rules(file)?;
+    read_hooks(file, has_nats)?;
     let text = format!("{}: {} rules, which can be used\n", file.display(), rules.len());
     stdout::print(&text).map_err(TaskError::Stdout)
 }

@@ -75,6 +75,7 @@ impl Dialect for Native {
             }
             Event::Rejected { ticket, reject } => encode::error(out, ticket, reject),
             Event::Authenticated { ticket, identity } => encode::authenticated(out, ticket, identity),
+            Event::Welcome { data } => encode::welcome(out, data),
             Event::Dismissed { ticket, connections } => encode::disconnected(out, ticket, connections),
             Event::Expiring { expires_ms } => encode::expiring(out, expires_ms),
             Event::Digest { ticket, map, entries, hash } => encode::digest(out, ticket, map, entries, hash),
@@ -115,6 +116,10 @@ impl Dialect for Native {
 
     fn direct(&self, message: DirectMessage<'_>, out: &mut Vec<u8>) {
         encode::text_frame(out, |out| encode::direct(out, message));
+    }
+
+    fn takes_welcomes(&self) -> bool {
+        true
     }
 
     fn forbidden(&self, shard: &mut Shard, caller: Caller, about: About<'_>) {

@@ -156,6 +156,7 @@ impl Dialect for SyncKit {
             | Event::Authenticated { ticket: None, .. }
             | Event::Dismissed { .. }
             | Event::Expiring { .. }
+            | Event::Welcome { .. }
             | Event::Entries { .. }
             | Event::Gathered { .. }
             | Event::MemberUpdated { .. }
@@ -271,7 +272,7 @@ impl Dialect for SyncKit {
             Close::TooBig => said(1009, "Message too large"),
             Close::AuthRequired => said(1008, "Authentication required"),
             Close::AuthFailed => said(1008, "Authentication failed"),
-            Close::PermissionDenied => said(1008, "Permission denied"),
+            Close::PermissionDenied | Close::Denied => said(1008, "Permission denied"),
             close => close,
         }
     }

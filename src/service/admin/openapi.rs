@@ -7,6 +7,9 @@ pub const INDEX: &str = "Annulus: the server API, for backends. docs/messaging.m
 
   POST /api/write       {\"ops\":[{\"map\":\"todos\",\"key\":\"t1\",\"op\":\"set\",\"value\":1}]}
   POST /api/read        {\"map\":\"todos\",\"keys\":[\"t1\"]}
+  POST /api/publish     {\"channel\":\"chat:1\",\"data\":\"hello\"}
+  POST /api/history     {\"channel\":\"chat:1\",\"limit\":50}
+  POST /api/send        {\"to\":\"user:u1\",\"data\":\"hello\"}
   POST /api/disconnect  {\"user\":\"u1\"}
   POST /api/revoke      {\"user\":\"u1\"} or {\"token\":\"<jti>\"}
   POST /api/batch       {\"requests\":[{\"type\":\"write\",\"ops\":[]}, …]}, at most 100

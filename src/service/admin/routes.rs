@@ -21,7 +21,14 @@ use super::{openapi, revoking};
 const BATCH_MAX: usize = 100;
 
 /// The path of a request and the message that it is.
-const KINDS: [(&str, &str); 3] = [("write", "write"), ("read", "read"), ("disconnect", "disconnect")];
+const KINDS: [(&str, &str); 6] = [
+    ("write", "write"),
+    ("read", "read"),
+    ("publish", "publish"),
+    ("history", "history"),
+    ("send", "send"),
+    ("disconnect", "disconnect"),
+];
 
 struct Api {
     gateway: Gateway,

@@ -11,6 +11,7 @@ use crate::auth::{ApiKeys, Desk, Keys, Policy, Revoked, Verifier};
 use crate::config::IdentityConfig;
 use crate::limits::{AUTH_FILE_BYTES_MAX, KEY_FILE_BYTES_MAX, RULES_BYTES_MAX};
 use crate::metrics::DeskMetrics;
+use crate::service::hooks::{self, LoadError, Loaded};
 
 /// Why what is configured cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,8 @@ pub(super) struct Files {
     rules: Option<Source>,
     /// The set of keys that was fetched last.
     fetched: Option<Vec<u8>>,
+    /// Who is told of the hooks that stand in the rules.
+    hooks: Option<hooks::Handle>,
 }
 
 const API_KEYS: &str = "--api-keys";
@@ -60,6 +63,7 @@ impl Files {
             rules: source(RULES, &config.rules),
             config: config.clone(),
             fetched: None,
+            hooks: None,
         };
         let verifier = Verifier { keys: files.keys()?, policy: policy(config) };
         let rules = files.rules.as_mut().map(Source::rules).transpose()?;
@@ -67,6 +71,18 @@ impl Files {
         let revoked = files.revoked.as_mut().map_or_else(|| Ok(Revoked::default()), Source::revoked)?;
         let desk = Desk::new(verifier, api_keys, revoked, rules);
         Ok((files, desk))
+    }
+
+    /// From now on the hooks of the rules are told there.
+    ///
+    /// # Errors
+    /// [`DeskError`] for a secret that cannot be read, and hooks that need what there is not.
+    pub fn tell(&mut self, handle: hooks::Handle, rules: Option<&Arc<Rules>>) -> Result<(), DeskError> {
+        if let Some(source) = &self.rules {
+            handle.heed(source.hooks(rules, handle.has_nats())?);
+        }
+        self.hooks = Some(handle);
+        Ok(())
     }
 
     /// The files whose changes count at once.
@@ -91,13 +107,38 @@ impl Files {
     /// Reads everything again.
     pub fn reload(&mut self, desk: &mut Desk, metrics: &DeskMetrics) {
         self.look(desk, metrics);
-        if let Some(source) = &mut self.rules
-            && let Some(rules) = source.if_changed(metrics, Source::rules)
-        {
-            desk.set_rules(Some(rules));
-        }
+        self.reload_rules(desk, metrics);
         if !self.restore_keys(desk) {
             metrics.files_refused.add(1);
+        }
+    }
+
+    fn reload_rules(&mut self, desk: &mut Desk, metrics: &DeskMetrics) {
+        let Some(source) = &mut self.rules else { return };
+        let has_nats = self.hooks.as_ref().is_some_and(hooks::Handle::has_nats);
+        let read = |source: &mut Source| {
+            let before = source.seen.clone();
+            let rules = source.rules()?;
+            match source.hooks(Some(&rules), has_nats) {
+                Ok(hooks) => Ok((rules, hooks)),
+                Err(error) => {
+                    // They count once what they need is there.
+                    source.seen = before;
+                    Err(error)
+                }
+            }
+        };
+        let read = source.if_changed(metrics, read);
+        // Where the rules are the same, secrets may be others. What is wrong with them was said just now.
+        let hooks = match read {
+            Some((rules, hooks)) => {
+                desk.set_rules(Some(rules));
+                Ok(hooks)
+            }
+            None => source.hooks(desk.standing().rules.as_ref(), has_nats),
+        };
+        if let (Some(handle), Ok(hooks)) = (&self.hooks, hooks) {
+            handle.heed(hooks);
         }
     }
 
@@ -189,6 +230,20 @@ impl Source {
         Ok(rules)
     }
 
+    /// The hooks of the rules in it, with their secrets.
+    fn hooks(&self, rules: Option<&Arc<Rules>>, has_nats: bool) -> Result<Loaded, DeskError> {
+        let set = rules.and_then(|rules| rules.hooks());
+        if !has_nats && set.is_some_and(|set| set.needs_nats()) {
+            let problem = "a [[hook]] has a subject, and --nats-url names no server".to_owned();
+            return Err(DeskError::Content { flag: self.flag, path: self.path.clone(), problem });
+        }
+        Loaded::read(set, &self.path).map_err(|LoadError { path, problem }| DeskError::Content {
+            flag: "secret_file",
+            path,
+            problem,
+        })
+    }
+
     fn api_keys(&mut self) -> Result<ApiKeys, DeskError> {
         self.entries(ApiKeys::parse)
     }
@@ -227,12 +282,14 @@ impl Source {
     }
 }
 
-/// Whether all that is configured can be used.
+/// Whether all that is configured can be used. `has_nats`: whether hooks may have subjects.
 ///
 /// # Errors
 /// [`DeskError`].
-pub fn check(config: &IdentityConfig) -> Result<(), DeskError> {
-    Files::open(config).map(drop)
+pub fn check(config: &IdentityConfig, has_nats: bool) -> Result<(), DeskError> {
+    let (files, desk) = Files::open(config)?;
+    let hooks = |source: &Source| source.hooks(desk.standing().rules.as_ref(), has_nats);
+    files.rules.as_ref().map_or(Ok(()), |source| hooks(source).map(drop))
 }
 
 /// The rules in a file.
@@ -241,6 +298,16 @@ pub fn check(config: &IdentityConfig) -> Result<(), DeskError> {
 /// [`DeskError`].
 pub fn read_rules(path: &Path) -> Result<Arc<Rules>, DeskError> {
     Source { flag: RULES, path: path.to_owned(), seen: Vec::new() }.rules()
+}
+
+/// The hooks in a file of rules, with their secrets.
+///
+/// # Errors
+/// [`DeskError`].
+pub fn read_hooks(path: &Path, has_nats: bool) -> Result<Loaded, DeskError> {
+    let mut source = Source { flag: RULES, path: path.to_owned(), seen: Vec::new() };
+    let rules = source.rules()?;
+    source.hooks(Some(&rules), has_nats)
 }
 
 fn policy(config: &IdentityConfig) -> Policy {

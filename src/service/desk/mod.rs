@@ -26,8 +26,9 @@ use crate::config::IdentityConfig;
 use crate::handover::{DeskPort, connect_desk};
 use crate::io::{Clock, Control, Event};
 use crate::metrics::DeskMetrics;
+use crate::service::hooks;
 use files::Files;
-pub use files::{DeskError, check, open_to_others, read_rules};
+pub use files::{DeskError, check, open_to_others, read_hooks, read_rules};
 pub use handle::Handle;
 use jwks::Jwks;
 pub use jwks::check_url;
@@ -73,6 +74,15 @@ impl Desk {
             revalidate_ms: config.revalidate_ms,
         };
         Ok((Self { running }, ports))
+    }
+
+    /// From now on the hooks that stand in the rules are told there.
+    ///
+    /// # Errors
+    /// [`DeskError`] for a secret that cannot be read, and hooks that need what there is not.
+    pub fn tell(&mut self, handle: hooks::Handle) -> Result<(), DeskError> {
+        let Running { files, desk, .. } = &mut self.running;
+        files.tell(handle, desk.standing().rules.as_ref())
     }
 
     /// What is in force at the start.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::home::{ask, log_bounds};
 use super::{ChannelSlot, Channels, check_name};
+use crate::hooks::{Happened, Kind};
 use crate::mesh::{
     ChannelMessage, ChannelRequest, ConnectionId, Item, Message, Publishing, ReplyTo, Said, ShardIndex, Span,
 };
@@ -101,6 +102,13 @@ impl Channels {
         };
         let epoch = self.home(slot).log.entries().epoch();
         let interest = &self.table[slot].interest;
+        if turn.happenings.hears(Kind::Published, interest.name()) {
+            turn.spend(work::copied(said.packed_bytes()));
+            let from = (!said.from.is_empty()).then(|| said.from.into());
+            let (channel, offset) = (Arc::clone(interest.name()), message.offset);
+            let what = Happened::Published { channel, offset, from, data: said.data.into() };
+            turn.happenings.tell(turn.now.unix_ms, what);
+        }
         for target in interest.shards().iter() {
             let bytes = &mut turn.outgoing.filling(target).bytes;
             let start = bytes.len();

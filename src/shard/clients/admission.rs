@@ -141,6 +141,7 @@ pub fn turned_away(turned_away: TurnedAway, random: &mut Random) -> Close {
         Refusal::PerIp | Refusal::AddressRate => Close::TooManyOfAddress { retry_after_ms },
         Refusal::PerUser | Refusal::UserRate => Close::TooManyOfUser { retry_after_ms },
         Refusal::Session => Close::OtherSession,
+        Refusal::Application => Close::Denied,
         Refusal::Connections | Refusal::Rate | Refusal::Handshakes => Close::TryAgainLater { retry_after_ms },
     }
 }

@@ -10,6 +10,7 @@ use super::seldom::Seldom;
 use super::timers::Timer;
 use super::unread::Unread;
 use crate::auth::Principal;
+use crate::hooks::Allowed;
 use crate::mesh::{ConnectionId, MessageId, ReplyTo, ShardIndex, SubscriptionRef, TurnedAway};
 use crate::shard::access::{Due, GrantId};
 use crate::shard::budgets::Purse;
@@ -79,6 +80,17 @@ pub struct OfUser {
     pub receiving: Option<Receiving>,
     /// What it pays with for its messages, where any rate is limited: also one of nobody.
     pub purse: Option<Box<Purse>>,
+    /// What the application has given it, and with what reason it has turned it away.
+    pub allowed: Option<Box<Allowed>>,
+    pub denied: Option<Box<str>>,
+}
+
+/// As whom a connection was sent what it is to see first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Welcomed {
+    No,
+    Anonymous,
+    Somebody,
 }
 
 /// Watches of rooms of a connection.
@@ -172,6 +184,7 @@ pub struct Connection {
     pub due_ms: u64,
     /// A token of it is with the desk, and it takes no further message until that is believed or not.
     pub is_being_verified: bool,
+    pub welcomed: Welcomed,
     /// As one of its user's, if it is one or may be, or as one that pays.
     pub of_user: Option<Box<OfUser>>,
     pub subscriptions: Vec<SubscriptionRef>,
@@ -246,6 +259,7 @@ impl Connection {
             due: Due::Never,
             due_ms: u64::MAX,
             is_being_verified: false,
+            welcomed: Welcomed::No,
             of_user: None,
             subscriptions: Vec::new(),
             watches: None,

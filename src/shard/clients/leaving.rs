@@ -20,6 +20,8 @@ const MEMBERS_AT_ONCE: usize = 64;
 pub struct Leaving {
     pub id: ConnectionId,
     close: Close,
+    /// Why, in other words than those of `close`.
+    said: Option<Box<str>>,
     was_open: bool,
     was_paused: bool,
 }
@@ -83,6 +85,8 @@ impl Clients {
         self.end_session(turn, id);
         let connection = tenant(&mut self.table, id).filter(|connection| connection.is_connected())?;
         let was_open = connection.is_open();
+        let said = connection.of_user.as_mut().and_then(|of_user| of_user.denied.take());
+        let said = said.filter(|_| close == Close::Denied);
         let deadline_ms = turn.now.timer_ms() + CLOSE_TIMEOUT_MS;
         connection.phase = Phase::Flushing;
         connection.is_leaving = true;
@@ -100,7 +104,7 @@ impl Clients {
             turn.metrics.slow_consumers += 1;
         }
         self.set_timer(id, deadline_ms);
-        Some(Leaving { id, close, was_open, was_paused })
+        Some(Leaving { id, close, said, was_open, was_paused })
     }
 
     /// Takes the next thing that a connection which is leaving holds.
@@ -155,7 +159,7 @@ impl Clients {
 
     /// Everything is let go of: tells who counts its address, flushes the outbox and closes with the right code.
     pub fn say_goodbye(&mut self, turn: &mut Turn, leaving: Leaving) {
-        let Leaving { id, close, was_open, was_paused } = leaving;
+        let Leaving { id, close, said, was_open, was_paused } = leaving;
         let Some(connection) = tenant(&mut self.table, id) else { return };
         connection.is_leaving = false;
         connection.subscriptions = Vec::new();
@@ -166,7 +170,8 @@ impl Clients {
         if was_open {
             let close = self.dialects[usize::from(connection.dialect)].close(close);
             if is_connected {
-                connection.outbox.append_uncounted(&mut self.pool, |out| write_close(out, close));
+                let said = said.as_deref().filter(|_| close == Close::Denied);
+                connection.outbox.append_uncounted(&mut self.pool, |out| write_close(out, close, said));
             }
             match close {
                 Close::Echoed { code: Some(code) } => turn.metrics.count_close_of_peer(code),

@@ -29,7 +29,7 @@ use sessions::Sessions;
 use timers::Wheel;
 
 pub use admission::{NoRoom, turned_away};
-pub use connection::{Connection, Listed, Phase, Receiving, Stays, Waits};
+pub use connection::{Connection, Listed, OfUser, Phase, Receiving, Stays, Waits, Welcomed};
 pub use leaving::{End, Held, Leaving};
 pub use own_members::{MemberName, OwnMember};
 pub use telling::Alike;

@@ -124,10 +124,10 @@ impl Directory {
         if is_full { Err(Refusal::PerUser) } else { Ok(()) }
     }
 
-    /// A connection has left; whether it was the last of its user. It may have been displaced, and be none any more.
-    pub fn leave(&mut self, turn: &mut Turn, place: u32, by: Writer) -> bool {
+    /// A connection has left; its user, if it was the last. It may have been displaced, and be none any more.
+    pub fn leave(&mut self, turn: &mut Turn, place: u32, by: Writer) -> Option<Arc<str>> {
         turn.spend(work::CELL);
-        self.is_at(place, by) && self.remove(turn, place)
+        if self.is_at(place, by) { self.remove(turn, place) } else { None }
     }
 
     /// A connection is open: where one session replaces another, those of its user go that entered before and have another. What
@@ -176,8 +176,8 @@ impl Directory {
         self.present.get(place).is_some_and(|present| present.by == by)
     }
 
-    /// Takes a connection off its user's list; whether it was the last.
-    fn remove(&mut self, turn: &mut Turn, place: u32) -> bool {
+    /// Takes a connection off its user's list; the user, if it was the last.
+    fn remove(&mut self, turn: &mut Turn, place: u32) -> Option<Arc<str>> {
         let Present { session, user: slot, at, .. } = self.present.remove(place);
         let user = &mut self.users[slot];
         user.present.swap_remove(at as usize);
@@ -191,16 +191,15 @@ impl Directory {
             user.forget_session(hash_of_session(&turn.hasher, session.as_deref()));
         }
         turn.metrics.user_connections -= 1;
-        let is_last = user.present.is_empty();
-        if is_last {
-            let hash = turn.hasher.user(&user.name);
-            if let Ok(entry) = self.by_name.find_entry(hash, |&found| found == slot) {
-                entry.remove();
-            }
-            self.users.remove(slot);
-            turn.metrics.users -= 1;
+        if !user.present.is_empty() {
+            return None;
         }
-        is_last
+        let hash = turn.hasher.user(&user.name);
+        if let Ok(entry) = self.by_name.find_entry(hash, |&found| found == slot) {
+            entry.remove();
+        }
+        turn.metrics.users -= 1;
+        Some(self.users.remove(slot).name)
     }
 
     fn find(&self, hasher: &KeyHasher, user: &str) -> Option<u32> {

@@ -169,6 +169,7 @@ impl Maps {
             return Ok(false);
         }
         turn.metrics.changes += 1;
+        turn.note_change(self.table[slot].interest.name(), write.key);
         self.changed(slot);
         self.schedule_removals(turn, slot);
         if is_heard {
@@ -265,6 +266,7 @@ impl Maps {
             Ok(Merge::Lost) => Ok(false),
             Ok(Merge::Changed(_)) => {
                 turn.metrics.changes += 1;
+                turn.note_change(self.table[slot].interest.name(), write.key);
                 self.changed(slot);
                 self.journal_change(slot, write.key.as_bytes(), delta, applied);
                 self.schedule_removals(turn, slot);

@@ -114,6 +114,7 @@ impl Maps {
                 journal.push(interest.name(), cell.key(), &delta, applied);
                 *changed_at = applied;
             }
+            turn.note_change(interest.name(), &String::from_utf8_lossy(cell.key()));
             if !is_heard {
                 continue;
             }

@@ -99,8 +99,8 @@ pub fn write_pong(out: &mut Vec<u8>, ping: &[u8]) {
     write_frame(out, Opcode::Pong, ping);
 }
 
-/// Appends the close frame for `close`; nothing for [`Close::Gone`], which has no one to read it.
-pub fn write_close(out: &mut Vec<u8>, close: Close) {
+/// Appends the close frame for `close`; nothing for [`Close::Gone`], which has no one to read it. `said`: a reason in other words.
+pub fn write_close(out: &mut Vec<u8>, close: Close, said: Option<&str>) {
     if close == Close::Gone {
         return;
     }
@@ -109,7 +109,10 @@ pub fn write_close(out: &mut Vec<u8>, close: Close) {
         out.extend_from_slice(&close.code().to_be_bytes());
     }
     let reason = out.len();
-    close.write_reason(out);
+    match said {
+        Some(said) => out.extend_from_slice(said.as_bytes()),
+        None => close.write_reason(out),
+    }
     // The code is what counts: a reason that does not fit is left out rather than cut inside a character.
     if out.len() - reason > CONTROL_BYTES_MAX - CLOSE_CODE_BYTES {
         out.truncate(reason);
@@ -198,14 +201,14 @@ mod tests {
     #[test]
     fn a_close_carries_its_code_and_reason() {
         let mut out = Vec::new();
-        write_close(&mut out, Close::TryAgainLater { retry_after_ms: 250 });
+        write_close(&mut out, Close::TryAgainLater { retry_after_ms: 250 }, None);
         assert_eq!(out, frame_by_the_book(0x88, b"\x03\xF5retry_after_ms=250"));
     }
 
     #[test]
     fn a_peer_that_is_gone_is_sent_nothing() {
         let mut out = Vec::new();
-        write_close(&mut out, Close::Gone);
+        write_close(&mut out, Close::Gone, None);
         assert!(out.is_empty());
     }
 
@@ -217,18 +220,18 @@ mod tests {
             Err(_) => "",
         };
         let mut out = Vec::new();
-        write_close(&mut out, Close::Policy(LONG));
+        write_close(&mut out, Close::Policy(LONG), None);
         assert_eq!(out, frame_by_the_book(0x88, b"\x03\xF0"));
         out.clear();
-        write_close(&mut out, Close::Policy(&LONG[..123]));
+        write_close(&mut out, Close::Policy(&LONG[..123]), None);
         assert_eq!(out.len(), 2 + 125);
     }
 
     #[test]
     fn a_peers_close_is_answered_with_its_code() {
         let mut out = Vec::new();
-        write_close(&mut out, Close::Echoed { code: Some(4999) });
-        write_close(&mut out, Close::Echoed { code: None });
+        write_close(&mut out, Close::Echoed { code: Some(4999) }, None);
+        write_close(&mut out, Close::Echoed { code: None }, None);
         assert_eq!(out, [0x88, 2, 0x13, 0x87, 0x88, 0]);
     }
 

@@ -137,6 +137,13 @@ pub fn authenticated(out: &mut Vec<u8>, id: Option<&Ticket>, identity: &Identity
     out.push(b'}');
 }
 
+/// Appends a `welcome`, whose `data` is JSON.
+pub fn welcome(out: &mut Vec<u8>, data: &[u8]) {
+    out.extend_from_slice(b"{\"type\":\"welcome\",\"data\":");
+    out.extend_from_slice(data);
+    out.push(b'}');
+}
+
 /// Appends the answer to a `disconnect`.
 pub fn disconnected(out: &mut Vec<u8>, id: Option<&Ticket>, connections: u32) {
     out.extend_from_slice(b"{\"type\":\"disconnected\"");

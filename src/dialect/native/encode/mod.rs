@@ -15,6 +15,7 @@ mod stamps;
 
 pub use answer::{
     Ack, ack, authenticated, digest, disconnected, error, expiring, map_error, pong, refusal, unsubscribed,
+    welcome,
 };
 pub use channel::{channel_error, channel_message, gap, history, joined, left, published};
 pub use direct::{direct, direct_event};
