@@ -53,7 +53,6 @@ mod happenings;
 mod identity;
 mod interest;
 mod life;
-#[allow(dead_code, unused_imports, reason = "channels and direct messages are being built on it")]
 mod log;
 mod maps;
 mod outbox;

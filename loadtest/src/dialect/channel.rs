@@ -21,18 +21,17 @@ pub fn read(text: &[u8]) -> Result<Message<'_>, Failure> {
         b"message" => {
             let mut entry = Entry::default();
             let walked = json::each_field(text, |name, raw| {
-                match name {
-                    b"data" => json::each_field(raw, |name, raw| {
-                        match name {
-                            b"k" => entry.key = json::plain_string(raw).ok_or(Malformed)?,
-                            b"v" => entry.value = raw,
-                            _ => {}
-                        }
-                        Ok::<(), Malformed>(())
-                    })?,
-                    _ => {}
+                if name != b"data" {
+                    return Ok::<(), Malformed>(());
                 }
-                Ok::<(), Malformed>(())
+                json::each_field(raw, |name, raw| {
+                    match name {
+                        b"k" => entry.key = json::plain_string(raw).ok_or(Malformed)?,
+                        b"v" => entry.value = raw,
+                        _ => {}
+                    }
+                    Ok::<(), Malformed>(())
+                })
             });
             if walked.is_err() || entry.key.is_empty() || entry.value.is_empty() {
                 return Err(Failure::Wrong(format!("no message of ours: {}", excerpt(text))));

@@ -10,6 +10,7 @@ pub const INDEX: &str = "Annulus: the server API, for backends. docs/messaging.m
   POST /api/publish     {\"channel\":\"chat:1\",\"data\":\"hello\"}
   POST /api/history     {\"channel\":\"chat:1\",\"limit\":50}
   POST /api/send        {\"to\":\"user:u1\",\"data\":\"hello\"}
+  POST /api/presence    {\"room\":\"doc-1\",\"limit\":100}
   POST /api/disconnect  {\"user\":\"u1\"}
   POST /api/revoke      {\"user\":\"u1\"} or {\"token\":\"<jti>\"}
   POST /api/batch       {\"requests\":[{\"type\":\"write\",\"ops\":[]}, …]}, at most 100

@@ -21,12 +21,13 @@ use super::{openapi, revoking};
 const BATCH_MAX: usize = 100;
 
 /// The path of a request and the message that it is.
-const KINDS: [(&str, &str); 6] = [
+const KINDS: [(&str, &str); 7] = [
     ("write", "write"),
     ("read", "read"),
     ("publish", "publish"),
     ("history", "history"),
     ("send", "send"),
+    ("presence", "presence.list"),
     ("disconnect", "disconnect"),
 ];
 
