@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::entry::{length, short, take, take_long, take_number, text};
+use super::entry::{length, pack_name, take_long, take_name, take_number};
 use super::{ConnectionId, ReplyTo, Span};
 use crate::limits::USER_BYTES_MAX;
 use crate::wire::Reject;
@@ -28,15 +28,13 @@ impl<'a> Said<'a> {
 
     /// Appends it.
     pub fn pack(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&short(self.from.len()).to_le_bytes());
-        out.extend_from_slice(self.from.as_bytes());
+        pack_name(self.from, out);
         out.extend_from_slice(self.data);
     }
 
     /// What [`Said::pack`] has packed.
     pub fn unpack(mut packed: &'a [u8]) -> Self {
-        let from = u16::from_le_bytes(take_number(&mut packed));
-        Self { from: text(take(&mut packed, from.into())), data: packed }
+        Self { from: take_name(&mut packed), data: packed }
     }
 }
 
@@ -63,18 +61,7 @@ impl Message<'_> {
 
 /// Packed messages, one by one. They come from [`Message::pack`] alone, so reading them cannot fail.
 #[derive(Clone, Copy, Debug)]
-pub struct Messages<'a>(&'a [u8]);
-
-impl<'a> Messages<'a> {
-    pub const fn new(packed: &'a [u8]) -> Self {
-        Self(packed)
-    }
-
-    /// Those that have not been read, as they are packed.
-    pub const fn packed(self) -> &'a [u8] {
-        self.0
-    }
-}
+pub struct Messages<'a>(pub &'a [u8]);
 
 impl<'a> Iterator for Messages<'a> {
     type Item = Message<'a>;
@@ -250,7 +237,7 @@ mod tests {
         for (said, offset) in said.into_iter().zip([1, 2, u64::MAX]) {
             Message { offset, time_ms: 7, said }.pack(&mut packed);
         }
-        let found: Vec<_> = Messages::new(&packed).collect();
+        let found: Vec<_> = Messages(&packed).collect();
         assert!(found.iter().map(|message| message.said).eq(said));
         assert_eq!(found.iter().map(|message| message.offset).collect::<Vec<_>>(), [1, 2, u64::MAX]);
     }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::entry::{length, short, take, take_long, take_number, text};
+use super::entry::{pack_long, pack_name, take_long, take_name, take_number};
 use super::{ConnectionId, ReplyTo, Span, Writer};
 use crate::wire::Reject;
 
@@ -45,10 +45,8 @@ impl Direct<'_> {
         out.extend_from_slice(&self.id.epoch.to_le_bytes());
         out.extend_from_slice(&self.id.offset.to_le_bytes());
         out.extend_from_slice(&self.time_ms.to_le_bytes());
-        out.extend_from_slice(&short(self.from.len()).to_le_bytes());
-        out.extend_from_slice(self.from.as_bytes());
-        out.extend_from_slice(&length(self.data.len()).to_le_bytes());
-        out.extend_from_slice(self.data);
+        pack_name(self.from, out);
+        pack_long(self.data, out);
     }
 }
 
@@ -67,8 +65,7 @@ impl<'a> Iterator for Directs<'a> {
         let offset = u64::from_le_bytes(take_number(&mut self.0));
         let id = MessageId { epoch, offset };
         let time_ms = u64::from_le_bytes(take_number(&mut self.0));
-        let from_len = u16::from_le_bytes(take_number(&mut self.0));
-        let from = text(take(&mut self.0, from_len.into()));
+        let from = take_name(&mut self.0);
         Some(Direct { id, time_ms, from, data: take_long(&mut self.0) })
     }
 }

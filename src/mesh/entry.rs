@@ -139,7 +139,7 @@ pub fn length(len: usize) -> u32 {
 ///
 /// # Panics
 /// If it does not fit.
-pub(super) fn short(len: usize) -> u16 {
+fn short(len: usize) -> u16 {
     u16::try_from(len).expect("a key is at most KEY_BYTES_MAX long")
 }
 
@@ -238,12 +238,31 @@ fn take_short<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     take(rest, len.into())
 }
 
+/// Appends a name behind its length.
+pub fn pack_name(name: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(&short(name.len()).to_le_bytes());
+    out.extend_from_slice(name.as_bytes());
+}
+
+/// What [`pack_name`] has packed.
+pub(super) fn take_name<'a>(rest: &mut &'a [u8]) -> &'a str {
+    let len = u16::from_le_bytes(take_number(rest));
+    text(take(rest, len.into()))
+}
+
+/// Appends bytes behind their length.
+pub(super) fn pack_long(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&length(bytes.len()).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// What [`pack_long`] has packed.
 pub(super) fn take_long<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     let len = u32::from_le_bytes(take_number(rest));
     take(rest, len as usize)
 }
 
-pub(super) fn text(bytes: &[u8]) -> &str {
+fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).expect("packed from a str")
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::Span;
-use super::entry::{length, short, take, take_long, take_number, text};
+use super::entry::{pack_long, pack_name, take_long, take_name, take_number};
 
 /// One member of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +22,9 @@ pub struct Member<'a> {
 impl Member<'_> {
     /// Appends it to packed [`Members`].
     pub fn pack(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&short(self.name.len()).to_le_bytes());
-        out.extend_from_slice(self.name.as_bytes());
+        pack_name(self.name, out);
         out.extend_from_slice(&self.clock.to_le_bytes());
-        out.extend_from_slice(&length(self.state.len()).to_le_bytes());
-        out.extend_from_slice(self.state);
+        pack_long(self.state, out);
     }
 }
 
@@ -52,8 +50,7 @@ impl<'a> Iterator for Members<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let name = u16::from_le_bytes(take_number(&mut self.0));
-        let name = text(take(&mut self.0, name.into()));
+        let name = take_name(&mut self.0);
         let clock = u64::from_le_bytes(take_number(&mut self.0));
         Some(Member { name, state: take_long(&mut self.0), clock })
     }

@@ -25,7 +25,7 @@ pub use direct::{
     AnnounceRequest, Audience, BlockRequest, Direct, DirectAnswer, DirectPush, DirectRequest, Directs,
     FetchRequest, Fetched, MessageId, NotSent, SendRequest, SendingId, Sent,
 };
-pub use entry::{Entries, Entry, EntryPacker, EntryState, TaggedValue, TaggedValues, length};
+pub use entry::{Entries, Entry, EntryPacker, EntryState, TaggedValue, TaggedValues, length, pack_name};
 pub use envelope::{
     Answer, Changes, ClearStep, DigestPart, Envelope, Item, Request, Round, SetPlace, Span, WalkAnswer,
     WalkRequest, Wanted,
@@ -36,7 +36,7 @@ pub use outgoing::Outgoing;
 pub use partition::{KeyHasher, ShardSet, USER_MAP, owner, partition, partitions_of, shard_index};
 pub use queue::{Receiver, Sender};
 pub use read::{KeyList, PackedRead, Read, ReadPart};
-pub use room::{Crowd, Gathered, Names, People, Person, RoomAnswer, RoomNews, RoomRequest, pack_name};
+pub use room::{Crowd, Gathered, Names, People, Person, RoomAnswer, RoomNews, RoomRequest, USER_PREFIX};
 pub use user::{Balance, Enter, Paid, Payer, Spent, TurnedAway};
 pub use write::{Action, At, Merged, MergedStamp, PackedWrite, TagList, Write};
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::Span;
-use super::entry::{short, take, take_number, text};
+use super::entry::{pack_name, take_name, take_number};
 use crate::auth::rules::Parts;
 use crate::wire::Reject;
 
@@ -31,8 +31,7 @@ impl<'a> KeyList<'a> {
     /// Appends a key to a packed list.
     pub fn push(packed: &mut Vec<u8>, key: &str, hash: u64) {
         packed.extend_from_slice(&hash.to_le_bytes());
-        packed.extend_from_slice(&short(key.len()).to_le_bytes());
-        packed.extend_from_slice(key.as_bytes());
+        pack_name(key, packed);
     }
 
     pub fn iter(self) -> impl Iterator<Item = (&'a str, u64)> {
@@ -42,8 +41,7 @@ impl<'a> KeyList<'a> {
                 return None;
             }
             let hash = u64::from_le_bytes(take_number(&mut rest));
-            let len = u16::from_le_bytes(take_number(&mut rest));
-            Some((text(take(&mut rest, len.into())), hash))
+            Some((take_name(&mut rest), hash))
         })
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::entry::{length, short, take, take_long, take_number, text};
+use super::entry::{pack_long, pack_name, take, take_long, take_name, take_number};
 use super::{ReplyTo, Span, Writer};
 
 /// One member of a room as it is told: a user with its connections, or a client of another dialect.
@@ -23,27 +23,23 @@ pub struct Person<'a> {
     pub is_away: bool,
 }
 
-impl Person<'_> {
+/// How the name of a user's member begins.
+pub const USER_PREFIX: &str = "user:";
+
+impl<'a> Person<'a> {
+    /// Whose member it is; `None`: that of nobody in particular.
+    pub fn user(&self) -> Option<&'a str> {
+        self.name.strip_prefix(USER_PREFIX)
+    }
+
     /// Appends it to packed [`People`].
     pub fn pack(&self, out: &mut Vec<u8>) {
         pack_name(self.name, out);
         out.extend_from_slice(&self.since_ms.to_le_bytes());
         out.extend_from_slice(&self.connections.to_le_bytes());
         out.push(u8::from(self.is_away));
-        out.extend_from_slice(&length(self.state.len()).to_le_bytes());
-        out.extend_from_slice(self.state);
+        pack_long(self.state, out);
     }
-}
-
-/// Appends the name of one who has left to packed [`Names`].
-pub fn pack_name(name: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(&short(name.len()).to_le_bytes());
-    out.extend_from_slice(name.as_bytes());
-}
-
-fn take_name<'a>(rest: &mut &'a [u8]) -> &'a str {
-    let len = u16::from_le_bytes(take_number(rest));
-    text(take(rest, len.into()))
 }
 
 /// Packed members, one by one. They come from [`Person::pack`] alone, so reading them cannot fail.

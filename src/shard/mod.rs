@@ -76,7 +76,7 @@ pub use dialect::{
     MessageKind, Published, Session, SnapshotEnd,
 };
 pub use direct::{DirectAudience, DirectEvent, DirectMessage};
-pub use directs::{SendDirect, To, check_user};
+pub use directs::{SendDirect, To};
 pub use feeds::{From, Subscribe};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};
 pub use pages::INDEX_TITLE;

@@ -306,7 +306,7 @@ fn who_is_in_a_room() {
     });
     expect(
         r#"{"type":"error","room":"r","code":"forbidden","message":"not allowed for this identity"}"#,
-        |out| room_error(out, "r", Reject::Forbidden),
+        |out| error_about(out, ("room", "r"), Reject::Forbidden),
     );
 }
 
@@ -358,6 +358,6 @@ fn what_is_said_in_channels() {
     expect(r#"{"type":"gap","channel":"c","from":3,"to":9}"#, |out| gap(out, "c", 3, 9));
     expect(
         r#"{"type":"error","channel":"c","code":"forbidden","message":"not allowed for this identity"}"#,
-        |out| channel_error(out, "c", Reject::Forbidden),
+        |out| error_about(out, ("channel", "c"), Reject::Forbidden),
     );
 }

@@ -1,10 +1,11 @@
 //! What messages of channels have the shard do.
 
+use super::data::canonical;
 use super::encode::{self, text_frame};
 use super::message::ChannelRequest;
 use crate::mesh::{Publishing, Since};
 use crate::shard::{Caller, Publish, Shard};
-use crate::wire::{Reject, Ticket, read_hex};
+use crate::wire::{Ticket, read_hex};
 
 /// See the module.
 pub fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request: ChannelRequest<'_>) {
@@ -20,14 +21,11 @@ pub fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, requ
             shard.send(caller, |out| text_frame(out, |out| encode::left(out, ticket.as_ref(), channel)));
         }
         ChannelRequest::Publish { channel, data, is_durable, echo } => {
-            let mut canonical = Vec::new();
-            data.write_canonical(&mut canonical);
-            if canonical.len() > shard.config().value_bytes_max {
-                const LONG: Reject = Reject::TooLarge("the data is over --max-value-bytes");
-                return shard.reject(caller, ticket.as_ref(), LONG);
-            }
             let how = Publishing { is_durable, echo };
-            shard.publish_in_channel(caller, ticket, Publish { channel, data: &canonical, how });
+            match canonical(shard, &data) {
+                Ok(data) => shard.publish_in_channel(caller, ticket, Publish { channel, data: &data, how }),
+                Err(reject) => shard.reject(caller, ticket.as_ref(), reject),
+            }
         }
         ChannelRequest::History { channel, before, limit } => {
             shard.channel_history(caller, ticket, channel, before, limit);

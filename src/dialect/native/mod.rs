@@ -4,19 +4,19 @@
 //! message/      what clients say          operations.rs  a write's operations, ready for their owners
 //! encode/       what the server says      requests.rs    messages to commands of the shard
 //! strict.rs     what is probably a slip   faulty.rs      what can be read of a message that cannot be read whole
-//! channels.rs   what is said in channels
 //! slips.rs      refuses a slip            plain.rs       the usual write, read without the parser
-//! presence.rs   who is in a room
-//! directs.rs    direct messages, likewise
+//! presence.rs, channels.rs, directs.rs    requests about rooms, channels and direct messages to commands of the shard
+//! data.rs       what a message says
 //! ```
 //!
-//! order: mod → requests → { faulty, channels, presence } → { plain, slips, operations, directs } → { strict, encode, message }
+//! order: mod → requests → { faulty, channels, directs, presence } → { plain, slips, operations } → { data, strict, encode, message }
 
 pub mod encode;
 pub mod message;
 pub mod plain;
 
 mod channels;
+mod data;
 mod directs;
 mod faulty;
 mod operations;
@@ -126,11 +126,12 @@ impl Dialect for Native {
         about.end(shard, caller);
         shard.count_refusal();
         shard.send_urgent(caller, |out| {
-            encode::text_frame(out, |out| match about {
-                About::Map(map) => encode::map_error(out, map, Reject::Forbidden),
-                About::Room(room) => encode::room_error(out, room, Reject::Forbidden),
-                About::Channel(channel) => encode::channel_error(out, channel, Reject::Forbidden),
-            });
+            let about = match about {
+                About::Map(map) => ("map", map),
+                About::Room(room) => ("room", room),
+                About::Channel(channel) => ("channel", channel),
+            };
+            encode::text_frame(out, |out| encode::error_about(out, about, Reject::Forbidden));
         });
     }
 

@@ -167,7 +167,7 @@ impl Channels {
 
 impl Batch {
     fn messages(&self) -> impl Iterator<Item = ChannelMessage<'_>> {
-        Messages::new(&self.packed).map(|message| ChannelMessage::of(&self.channel, message))
+        Messages(&self.packed).map(|message| ChannelMessage::of(&self.channel, message))
     }
 
     fn is_by(&self, connection: ConnectionId) -> bool {
@@ -217,7 +217,7 @@ fn deliver_to_each(
     left: &mut impl Iterator<Item = u32>,
 ) {
     let units = work::receivers(1, batch.packed.len()) + batch.senders.len() as u64 / 16;
-    let count = Messages::new(&batch.packed).count() as u64;
+    let count = Messages(&batch.packed).count() as u64;
     let mut alike = Alike::default();
     while !turn.is_over()
         && let Some(slot) = left.next()

@@ -1,7 +1,7 @@
 //! `history`: what was said before, page by page.
 
+use super::Channels;
 use super::home::ask;
-use super::{Channels, check_name};
 use crate::limits::CHUNK_BYTES;
 use crate::mesh::{ChannelRequest, Page};
 use crate::shard::caller::Asked;
@@ -22,8 +22,7 @@ impl Channels {
         (channel, before, limit): (&str, Option<u64>, u32),
     ) {
         let id = asked.connection();
-        let refused = check_name(channel).err();
-        if let Some(reject) = refused.or_else(|| turn.account.refuses_answers(clients.held_bytes())) {
+        if let Some(reject) = turn.account.refuses_answers(clients.held_bytes()) {
             return clients.reject(turn, id, asked.ticket(), reject);
         }
         let owed_bytes = CHUNK_BYTES + turn.config.value_bytes_max;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::home::ask;
-use super::{ChannelSlot, Channels, check_name};
+use super::{ChannelSlot, Channels};
 use crate::hooks::{Happened, Kind, Place};
 use crate::limits::CHUNK_BYTES;
 use crate::mesh::{ChannelRequest, ConnectionId, Joined, Messages, ReplyTo, Since};
@@ -68,9 +68,6 @@ impl Channels {
         (channel, since): (&str, Option<Since>),
     ) {
         let id = asked.connection();
-        if let Err(reject) = check_name(channel) {
-            return clients.reject(turn, id, asked.ticket(), reject);
-        }
         self.leave(turn, clients, maps, id, channel);
         let Some(connection) = clients.get(id) else { return };
         if connection.joined.len() >= turn.config.subscriptions_max {
@@ -243,7 +240,7 @@ impl Channels {
         let member = &mut self.members[slot as usize];
         let id = member.connection;
         let channel = self.table[member.channel].interest.name();
-        for message in Messages::new(joined.messages.as_ref()) {
+        for message in Messages(joined.messages.as_ref()) {
             turn.metrics.channel_recovered += 1;
             turn.spend(work::FRAME + work::encoded(message.said.data.len()));
             let message = ChannelMessage::of(channel, message);

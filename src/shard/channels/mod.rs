@@ -31,9 +31,7 @@ use super::log::OwnMap;
 use super::maps::Maps;
 use super::turn::Turn;
 use crate::auth::rules::Rules;
-use crate::limits::CHANNEL_NAME_BYTES_MAX;
 use crate::mesh::ShardIndex;
-use crate::wire::Reject;
 
 /// Slot of a channel in this shard's table.
 type ChannelSlot = u32;
@@ -140,16 +138,3 @@ impl Channels {
         }
     }
 }
-
-/// Whether channels may be called `name`.
-fn check_name(name: &str) -> Result<(), Reject> {
-    if name.len() > CHANNEL_NAME_BYTES_MAX {
-        return Err(Reject::TooLarge("the name of a channel has at most 256 bytes"));
-    }
-    if name.is_empty() || name.contains('\0') {
-        return Err(Reject::KeyInvalid("the name of a channel is not empty and has no U+0000"));
-    }
-    Ok(())
-}
-
-const _: () = assert!(CHANNEL_NAME_BYTES_MAX == 256);

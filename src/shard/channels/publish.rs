@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::home::{ask, log_bounds};
-use super::{ChannelSlot, Channels, check_name};
+use super::{ChannelSlot, Channels};
 use crate::hooks::{Happened, Kind};
 use crate::mesh::{
     ChannelMessage, ChannelRequest, ConnectionId, Item, Message, Publishing, ReplyTo, Said, ShardIndex, Span,
@@ -42,9 +42,6 @@ impl Channels {
         Publish { channel, data, how }: Publish<'_>,
     ) {
         let id = asked.connection();
-        if let Err(reject) = check_name(channel) {
-            return clients.reject(turn, id, asked.ticket(), reject);
-        }
         if how.is_durable
             && let Some(reject) = maps.refuses_writes(turn, AckLevel::Durable)
         {

@@ -6,7 +6,7 @@ use crate::auth::rules::Action;
 use crate::mesh::{Audience, MessageId, NotSent, Sent};
 use crate::shard::access::GrantId;
 use crate::shard::caller::{Asked, Caller};
-use crate::shard::directs::{SendDirect, To, check_user};
+use crate::shard::directs::{SendDirect, To};
 use crate::shard::{DirectEvent, Event, Shard};
 use crate::wire::{Reject, Ticket};
 
@@ -16,11 +16,6 @@ impl Shard {
         let Some(from) = self.user_of(caller) else {
             return self.reject(caller, ticket.as_ref(), Reject::NoUser);
         };
-        if let To::User(user) = send.to
-            && let Err(reject) = check_user(user)
-        {
-            return self.reject(caller, ticket.as_ref(), reject);
-        }
         if !self.may_send(caller, send.to) {
             self.turn.metrics.directs_refused += 1;
             let event = DirectEvent::sent(Sent::Refused(NotSent::Forbidden));
@@ -68,9 +63,8 @@ impl Shard {
         let Some(user) = self.user_of(caller) else {
             return self.reject(caller, ticket.as_ref(), Reject::NoUser);
         };
-        let checked = check_user(other).and_then(|()| if *user == *other { Err(SELF) } else { Ok(()) });
-        if let Err(reject) = checked {
-            return self.reject(caller, ticket.as_ref(), reject);
+        if *user == *other {
+            return self.reject(caller, ticket.as_ref(), SELF);
         }
         let (directs, _, mut around) = self.directs_around();
         directs.block(&mut around, Asked { caller, ticket }, (&user, other), is_blocked);

@@ -4,24 +4,12 @@ use std::sync::Arc;
 
 use super::mailbox::List;
 use super::{Around, Directs, refuse};
-use crate::limits::{DIRECT_BLOCKS_MAX, USER_BYTES_MAX};
+use crate::limits::DIRECT_BLOCKS_MAX;
 use crate::mesh::{BlockRequest, DirectAnswer, DirectRequest, Item, Request};
 use crate::shard::AckLevel;
 use crate::shard::caller::Asked;
 use crate::shard::requests::DirectWait;
 use crate::wire::Reject;
-
-/// Whether a user may be called `name`.
-pub fn check_user(name: &str) -> Result<(), Reject> {
-    const { assert!(USER_BYTES_MAX == 256) };
-    if name.len() > USER_BYTES_MAX {
-        return Err(Reject::TooLarge("the name of a user has at most 256 bytes"));
-    }
-    if name.is_empty() || name.chars().any(char::is_control) {
-        return Err(Reject::KeyInvalid("the name of a user is not empty and has no control characters"));
-    }
-    Ok(())
-}
 
 impl Directs {
     /// Has a user block another, or no longer; [`super::super::DirectEvent::Blocked`] follows.

@@ -33,7 +33,6 @@ use hashbrown::HashTable;
 use slab::Slab;
 
 pub use announce::Announce;
-pub use blocks::check_user;
 pub use deliver::{begin, fetched as deliver_fetched};
 pub use send::{Arrived, SendDirect, To};
 

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use super::{RoomSlot, Rooms, SetPresence};
-use crate::mesh::{ConnectionId, Writer};
+use crate::mesh::{ConnectionId, USER_PREFIX, Writer};
 use crate::shard::clients::Clients;
 use crate::shard::maps::Maps;
 use crate::shard::turn::Turn;
 
 /// How the names of members of `/v1` begin: users, and connections of nobody in particular.
-pub const USER: &str = "user:";
+pub const USER: &str = USER_PREFIX;
 pub const ANONYMOUS: &str = "anon:";
 
 /// What `presence/` is to look at.

@@ -1,7 +1,7 @@
 //! Answers without entries: `ack`, `pong`, `digest`, `unsubscribed` and `error`.
 
 use super::stamps::Stamps;
-use super::{write_id, write_stamp};
+use super::{begin_about, write_about, write_id, write_stamp};
 use crate::auth::Identity;
 use crate::crdt::Stamp;
 use crate::shard::AckLevel;
@@ -93,11 +93,7 @@ pub fn digest(out: &mut Vec<u8>, id: Option<&Ticket>, map: &str, entries: u64, h
 
 /// Appends the answer to an `unsubscribe`.
 pub fn unsubscribed(out: &mut Vec<u8>, id: Option<&Ticket>, map: &str) {
-    out.extend_from_slice(b"{\"type\":\"unsubscribed\"");
-    write_id(out, id);
-    out.extend_from_slice(b",\"map\":");
-    write_string(out, map);
-    out.push(b'}');
+    write_about(out, "unsubscribed", id, ("map", map));
 }
 
 /// Appends an `error`, the answer to a request that was refused as a whole.
@@ -108,10 +104,9 @@ pub fn error(out: &mut Vec<u8>, id: Option<&Ticket>, reject: Reject) {
     out.push(b'}');
 }
 
-/// Appends an `error` about a map, which no request has asked for.
-pub fn map_error(out: &mut Vec<u8>, map: &str, reject: Reject) {
-    out.extend_from_slice(b"{\"type\":\"error\",\"map\":");
-    write_string(out, map);
+/// Appends an `error` about a map, a room or a channel, which no request has asked for.
+pub fn error_about(out: &mut Vec<u8>, about: (&str, &str), reject: Reject) {
+    begin_about(out, "error", None, about);
     write_reject(out, reject);
     out.push(b'}');
 }

@@ -1,11 +1,10 @@
 //! Messages, answers and events of channels.
 
-use super::answer::write_reject;
-use super::{separate, write_id};
+use super::{begin_about, separate, write_about};
 use crate::mesh::{History, Messages, Recovery};
 use crate::shard::ChannelMessage;
 use crate::wire::json::{write_integer, write_string};
-use crate::wire::{Reject, Ticket, write_hex};
+use crate::wire::{Ticket, write_hex};
 
 /// Appends a `message`.
 pub fn channel_message(out: &mut Vec<u8>, message: ChannelMessage<'_>) {
@@ -38,7 +37,7 @@ pub fn joined(
     (epoch, offset): (u64, u64),
     recovery: Recovery,
 ) {
-    start(out, b"{\"type\":\"joined\"", id, channel);
+    begin_about(out, "joined", id, ("channel", channel));
     write_epoch(out, epoch);
     out.extend_from_slice(b",\"offset\":");
     write_integer(out, offset);
@@ -52,7 +51,7 @@ pub fn joined(
 
 /// Appends a `published`.
 pub fn published(out: &mut Vec<u8>, id: Option<&Ticket>, channel: &str, offset: u64, timeout: bool) {
-    start(out, b"{\"type\":\"published\"", id, channel);
+    begin_about(out, "published", id, ("channel", channel));
     out.extend_from_slice(b",\"offset\":");
     write_integer(out, offset);
     out.extend_from_slice(if timeout { b",\"timeout\":true}" } else { b"}" });
@@ -60,12 +59,12 @@ pub fn published(out: &mut Vec<u8>, id: Option<&Ticket>, channel: &str, offset: 
 
 /// Appends a `history`.
 pub fn history(out: &mut Vec<u8>, id: Option<&Ticket>, channel: &str, history: History<&[u8]>) {
-    start(out, b"{\"type\":\"history\"", id, channel);
+    begin_about(out, "history", id, ("channel", channel));
     if let Some(epoch) = history.epoch {
         write_epoch(out, epoch);
     }
     out.extend_from_slice(b",\"messages\":[");
-    for message in Messages::new(history.messages) {
+    for message in Messages(history.messages) {
         separate(out);
         out.push(b'{');
         write_said(out, ChannelMessage::of(channel, message));
@@ -75,32 +74,17 @@ pub fn history(out: &mut Vec<u8>, id: Option<&Ticket>, channel: &str, history: H
 
 /// Appends a `left`.
 pub fn left(out: &mut Vec<u8>, id: Option<&Ticket>, channel: &str) {
-    start(out, b"{\"type\":\"left\"", id, channel);
-    out.push(b'}');
+    write_about(out, "left", id, ("channel", channel));
 }
 
 /// Appends a `gap`.
 pub fn gap(out: &mut Vec<u8>, channel: &str, from: u64, to: u64) {
-    start(out, b"{\"type\":\"gap\"", None, channel);
+    begin_about(out, "gap", None, ("channel", channel));
     out.extend_from_slice(b",\"from\":");
     write_integer(out, from);
     out.extend_from_slice(b",\"to\":");
     write_integer(out, to);
     out.push(b'}');
-}
-
-/// Appends an `error` about a channel, which no request has asked for.
-pub fn channel_error(out: &mut Vec<u8>, channel: &str, reject: Reject) {
-    start(out, b"{\"type\":\"error\"", None, channel);
-    write_reject(out, reject);
-    out.push(b'}');
-}
-
-fn start(out: &mut Vec<u8>, kind: &[u8], id: Option<&Ticket>, channel: &str) {
-    out.extend_from_slice(kind);
-    write_id(out, id);
-    out.extend_from_slice(b",\"channel\":");
-    write_string(out, channel);
 }
 
 fn write_epoch(out: &mut Vec<u8>, epoch: u64) {

@@ -1,6 +1,6 @@
 //! Direct messages, and what is said about them.
 
-use super::write_id;
+use super::{write_about, write_id};
 use crate::mesh::{MessageId, NotSent, Sent};
 use crate::shard::{DirectAudience, DirectEvent, DirectMessage};
 use crate::wire::Ticket;
@@ -47,15 +47,7 @@ pub fn direct_event(out: &mut Vec<u8>, id: Option<&Ticket>, event: DirectEvent<'
             out.push(b'}');
         }
         DirectEvent::Blocked { user, is_blocked } => {
-            out.extend_from_slice(if is_blocked {
-                b"{\"type\":\"blocked\"".as_slice()
-            } else {
-                b"{\"type\":\"unblocked\""
-            });
-            write_id(out, id);
-            out.extend_from_slice(b",\"user\":");
-            write_string(out, user);
-            out.push(b'}');
+            write_about(out, if is_blocked { "blocked" } else { "unblocked" }, id, ("user", user));
         }
     }
 }

@@ -14,21 +14,19 @@ mod presence;
 mod stamps;
 
 pub use answer::{
-    Ack, ack, authenticated, digest, disconnected, error, expiring, map_error, pong, refusal, unsubscribed,
+    Ack, ack, authenticated, digest, disconnected, error, error_about, expiring, pong, refusal, unsubscribed,
     welcome,
 };
-pub use channel::{channel_error, channel_message, gap, history, joined, left, published};
+pub use channel::{channel_message, gap, history, joined, left, published};
 pub use direct::{direct, direct_event};
 pub use entry::{entry_counter, entry_gone, entry_lww, entry_or, separate_entries};
 pub use feed::{change_end, change_start, entries_end, entries_start, snapshot_end, snapshot_start};
 pub use hello::{Hello, Limits, hello};
-
-pub use presence::{member_updated, room_error, room_left, room_list, room_news, room_state};
-
-use answer::write_reject;
+pub use presence::{member_updated, room_left, room_list, room_news, room_state};
 
 use crate::crdt::Stamp;
 use crate::wire::Ticket;
+use crate::wire::json::write_string;
 use crate::wire::websocket::{Opcode, write_frame_with};
 
 /// Appends `,"id":…` for a request that had one.
@@ -38,6 +36,24 @@ fn write_id(out: &mut Vec<u8>, id: Option<&Ticket>) {
         out.extend_from_slice(b",\"id\":");
         out.extend_from_slice(id.as_bytes());
     }
+}
+
+/// Begins a message of this type about a map, a room, a channel or a user, which has that field.
+fn begin_about(out: &mut Vec<u8>, kind: &str, id: Option<&Ticket>, (field, name): (&str, &str)) {
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.push(b'"');
+    write_id(out, id);
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(field.as_bytes());
+    out.extend_from_slice(b"\":");
+    write_string(out, name);
+}
+
+/// Appends a message that says nothing else.
+fn write_about(out: &mut Vec<u8>, kind: &str, id: Option<&Ticket>, about: (&str, &str)) {
+    begin_about(out, kind, id, about);
+    out.push(b'}');
 }
 
 /// Appends a stamp's text with its quotes.

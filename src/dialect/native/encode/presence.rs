@@ -1,12 +1,9 @@
 //! Who is in a room: everybody, what has changed, how many there are, a page of them.
 
-use super::{separate, write_id, write_reject};
+use super::{begin_about, separate, write_about};
 use crate::mesh::{Crowd, Gathered, Names, People, Person};
+use crate::wire::Ticket;
 use crate::wire::json::{write_integer, write_string};
-use crate::wire::{Reject, Ticket};
-
-/// How the name of a user's member begins.
-const USER: &str = "user:";
 
 /// Appends a `presence.state`: who is in a room, to one who has joined as `member`, or hears of it.
 pub fn room_state(
@@ -15,7 +12,7 @@ pub fn room_state(
     (room, member): (&str, Option<&str>),
     gathered: Gathered<&[u8]>,
 ) {
-    start(out, "presence.state", id, room);
+    begin_about(out, "presence.state", id, ("room", room));
     if let Some(member) = member {
         out.extend_from_slice(b",\"member\":");
         write_string(out, member);
@@ -30,9 +27,9 @@ pub fn room_state(
 pub fn room_news(out: &mut Vec<u8>, room: &str, gathered: Gathered<&[u8]>) {
     match gathered.crowd {
         Crowd::All(_) => return room_state(out, None, (room, None), gathered),
-        Crowd::Count => start(out, "presence.count", None, room),
+        Crowd::Count => begin_about(out, "presence.count", None, ("room", room)),
         Crowd::Diff { joined, updated, left } => {
-            start(out, "presence.diff", None, room);
+            begin_about(out, "presence.diff", None, ("room", room));
             write_people(out, "joined", People(joined));
             write_people(out, "updated", People(updated));
             out.extend_from_slice(b",\"left\":[");
@@ -48,37 +45,19 @@ pub fn room_news(out: &mut Vec<u8>, room: &str, gathered: Gathered<&[u8]>) {
 
 /// Appends the answer to a `presence.list`.
 pub fn room_list(out: &mut Vec<u8>, id: Option<&Ticket>, room: &str, people: People<'_>, has_more: bool) {
-    start(out, "presence.list", id, room);
+    begin_about(out, "presence.list", id, ("room", room));
     write_people(out, "members", people);
     out.extend_from_slice(if has_more { b",\"more\":true}" } else { b",\"more\":false}" });
 }
 
 /// Appends the answer to a `presence.update`.
 pub fn member_updated(out: &mut Vec<u8>, id: Option<&Ticket>, room: &str) {
-    start(out, "presence.updated", id, room);
-    out.push(b'}');
+    write_about(out, "presence.updated", id, ("room", room));
 }
 
 /// Appends the answer to a `presence.leave`.
 pub fn room_left(out: &mut Vec<u8>, id: Option<&Ticket>, room: &str) {
-    start(out, "presence.left", id, room);
-    out.push(b'}');
-}
-
-/// Appends an `error` about a room, which no request has asked for.
-pub fn room_error(out: &mut Vec<u8>, room: &str, reject: Reject) {
-    start(out, "error", None, room);
-    write_reject(out, reject);
-    out.push(b'}');
-}
-
-fn start(out: &mut Vec<u8>, kind: &str, id: Option<&Ticket>, room: &str) {
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(kind.as_bytes());
-    out.push(b'"');
-    write_id(out, id);
-    out.extend_from_slice(b",\"room\":");
-    write_string(out, room);
+    write_about(out, "presence.left", id, ("room", room));
 }
 
 fn end(out: &mut Vec<u8>, count: u64) {
@@ -102,7 +81,7 @@ fn write_person(out: &mut Vec<u8>, person: Person<'_>) {
     out.extend_from_slice(b"{\"member\":");
     write_string(out, person.name);
     out.extend_from_slice(b",\"user\":");
-    match person.name.strip_prefix(USER) {
+    match person.user() {
         Some(user) => write_string(out, user),
         None => out.extend_from_slice(b"null"),
     }

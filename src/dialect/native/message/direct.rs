@@ -1,13 +1,12 @@
 //! Requests about direct messages.
 
-use simd_json::Node;
-
 use super::field::{self, Field};
+use super::fields::Fields;
 use crate::limits::ROLE_BYTES_MAX;
 use crate::mesh::MessageId;
-use crate::shard::{To, check_user};
+use crate::shard::To;
 use crate::wire::Reject;
-use crate::wire::json::{Members, Scratch, Value};
+use crate::wire::json::{Scratch, Value};
 
 /// What a client asks for.
 #[derive(Clone, Debug)]
@@ -28,54 +27,22 @@ pub enum DirectRequest<'a> {
     },
 }
 
-/// Every field that one of them may have, as it was sent.
-#[derive(Default)]
-struct Fields<'a> {
-    to: Field<'a>,
-    data: Option<&'a [Node<'a>]>,
-    ttl_ms: Field<'a>,
-    ack: Field<'a>,
-    through: Field<'a>,
-    user: Field<'a>,
-}
-
-impl<'a> Fields<'a> {
-    fn of(message: &'a [Node<'a>]) -> Self {
-        let mut fields = Self::default();
-        for (name, value) in Members::of(message).into_iter().flatten() {
-            match name.as_bytes() {
-                b"to" => fields.to = value.first(),
-                b"data" => fields.data = Some(value),
-                b"ttl_ms" => fields.ttl_ms = value.first(),
-                b"ack" => fields.ack = value.first(),
-                b"through" => fields.through = value.first(),
-                b"user" => fields.user = value.first(),
-                _ => {}
-            }
-        }
-        fields
-    }
-}
-
 impl<'a> DirectRequest<'a> {
-    /// The request that a message of this `kind` is.
-    ///
-    /// # Errors
-    /// As for every message; [`Reject::UnknownType`] where it is about something else.
-    pub(super) fn decode(kind: &str, message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Self, Reject> {
-        let fields = Fields::of(message);
-        match kind.as_bytes() {
-            b"send" => Ok(Self::Send {
-                to: to(fields.to)?,
-                data: Value::new(fields.data.ok_or(Reject::BadRequest("data is missing"))?, scratch),
-                ttl_ms: field::optional_ttl_ms(fields.ttl_ms)?,
-                is_durable: is_durable(fields.ack)?,
-            }),
-            b"direct.ack" => Ok(Self::Ack { through: through(fields.through)? }),
-            b"block" => Ok(Self::Block { user: user(fields.user)?, is_blocked: true }),
-            b"unblock" => Ok(Self::Block { user: user(fields.user)?, is_blocked: false }),
-            _ => Err(Reject::UnknownType),
-        }
+    pub(super) fn send(fields: &Fields<'a>, scratch: &'a Scratch) -> Result<Self, Reject> {
+        Ok(Self::Send {
+            to: to(fields.to)?,
+            data: field::data(fields.data, scratch)?,
+            ttl_ms: field::optional_ttl_ms(fields.ttl_ms)?,
+            is_durable: field::is_durable(fields.ack)?,
+        })
+    }
+
+    pub(super) fn ack(fields: &Fields<'a>) -> Result<Self, Reject> {
+        Ok(Self::Ack { through: through(fields.through)? })
+    }
+
+    pub(super) fn block(fields: &Fields<'a>, is_blocked: bool) -> Result<Self, Reject> {
+        Ok(Self::Block { user: field::user(fields.user)?, is_blocked })
     }
 }
 
@@ -88,19 +55,10 @@ fn to(field: Field<'_>) -> Result<To<'_>, Reject> {
         return Ok(To::All);
     }
     match text.split_once(':') {
-        Some(("user", name)) => name_of_user(name).map(To::User),
+        Some(("user", name)) => field::name_of_user(name).map(To::User),
         Some(("role", name)) if (1..=ROLE_BYTES_MAX).contains(&name.len()) => Ok(To::Role(name)),
         Some(("role", _)) => Err(ROLE),
         _ => Err(RULE),
-    }
-}
-
-fn is_durable(field: Field<'_>) -> Result<bool, Reject> {
-    const RULE: &str = "ack is memory or durable";
-    match field::optional_text(field, RULE)? {
-        None | Some("memory") => Ok(false),
-        Some("durable") => Ok(true),
-        Some(_) => Err(Reject::BadRequest(RULE)),
     }
 }
 
@@ -114,12 +72,4 @@ fn through(field: Field<'_>) -> Result<MessageId, Reject> {
         Some(MessageId { epoch, offset: offset.parse().ok()? })
     };
     text.split_once('-').and_then(of_parts).ok_or(Reject::ValueInvalid(RULE))
-}
-
-fn user(field: Field<'_>) -> Result<&str, Reject> {
-    name_of_user(field::text(field, "user is missing or not a string")?)
-}
-
-fn name_of_user(name: &str) -> Result<&str, Reject> {
-    check_user(name).map(|()| name)
 }

@@ -6,13 +6,14 @@
 
 use simd_json::{Node, StaticNode};
 
+use super::fields::Whole;
 use crate::crdt::{MapType, Node as NodeName, Stamp};
 use crate::limits::{
     COUNTER_TOTAL_MAX, JSON_INTEGER_MAX, KEY_BYTES_MAX, MAP_NAME_BYTES_MAX, OWN_PREFIX, TAG_BYTES_MAX,
     TTL_MS_MAX, USER_BYTES_MAX,
 };
 use crate::wire::Reject;
-use crate::wire::json::Number;
+use crate::wire::json::{Number, Scratch, Value};
 
 /// A field as it was sent, if it was.
 pub(super) type Field<'a> = Option<&'a Node<'a>>;
@@ -51,13 +52,12 @@ pub(super) fn flag(field: Field<'_>, default: bool, wrong: &'static str) -> Resu
 
 #[inline]
 pub(super) fn map_name(field: Field<'_>) -> Result<&str, Reject> {
-    let name = text(field, "map is missing or not a string")?;
-    if name.len() > MAP_NAME_BYTES_MAX {
-        return Err(Reject::TooLarge("the name of a map has at most 256 bytes"));
-    }
-    if !is_name(name) {
-        return Err(Reject::KeyInvalid("the name of a map is not empty and has no U+0000"));
-    }
+    let name = name_within(
+        text(field, "map is missing or not a string")?,
+        MAP_NAME_BYTES_MAX,
+        Reject::TooLarge("the name of a map has at most 256 bytes"),
+        Reject::KeyInvalid("the name of a map is not empty and has no U+0000"),
+    )?;
     if name.starts_with(OWN_PREFIX) {
         return Err(Reject::KeyInvalid("maps whose names begin with __annulus: are the server's own"));
     }
@@ -70,6 +70,7 @@ pub(super) fn room_name(field: Field<'_>) -> Result<&str, Reject> {
 }
 
 /// A whole number of at least `least` and at most `most`, if there is any.
+#[inline]
 pub(super) fn optional_whole(
     field: Field<'_>,
     (least, most): (u64, u64),
@@ -86,25 +87,41 @@ pub(super) fn optional_whole(
 
 #[inline]
 pub(super) fn key(field: Field<'_>) -> Result<&str, Reject> {
-    let key = text(field, "key is missing or not a string")?;
-    if key.len() > KEY_BYTES_MAX {
-        return Err(Reject::TooLarge("a key has at most 512 bytes"));
-    }
-    if !is_name(key) {
-        return Err(Reject::KeyInvalid("a key is not empty and has no U+0000"));
-    }
-    Ok(key)
+    name_within(
+        text(field, "key is missing or not a string")?,
+        KEY_BYTES_MAX,
+        Reject::TooLarge("a key has at most 512 bytes"),
+        Reject::KeyInvalid("a key is not empty and has no U+0000"),
+    )
 }
 
 pub(super) fn user(field: Field<'_>) -> Result<&str, Reject> {
-    let user = text(field, "user is missing or not a string")?;
-    if user.len() > USER_BYTES_MAX {
+    name_of_user(text(field, "user is missing or not a string")?)
+}
+
+pub(super) fn name_of_user(name: &str) -> Result<&str, Reject> {
+    if name.len() > USER_BYTES_MAX {
         return Err(Reject::TooLarge("the name of a user has at most 256 bytes"));
     }
-    if !is_name(user) {
-        return Err(Reject::KeyInvalid("the name of a user is not empty and has no U+0000"));
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err(Reject::KeyInvalid("the name of a user is not empty and has no control characters"));
     }
-    Ok(user)
+    Ok(name)
+}
+
+/// What a message of somebody says.
+pub(super) fn data<'a>(field: Whole<'a>, scratch: &'a Scratch) -> Result<Value<'a>, Reject> {
+    Ok(Value::new(field.ok_or(Reject::BadRequest("data is missing"))?, scratch))
+}
+
+/// Whether a message is answered once it is on disk.
+pub(super) fn is_durable(field: Field<'_>) -> Result<bool, Reject> {
+    const RULE: &str = "ack is memory or durable";
+    match optional_text(field, RULE)? {
+        None | Some("memory") => Ok(false),
+        Some("durable") => Ok(true),
+        Some(_) => Err(Reject::BadRequest(RULE)),
+    }
 }
 
 /// What keys begin with; unlike a key it may be empty.
@@ -117,17 +134,30 @@ pub(super) fn optional_prefix(field: Field<'_>) -> Result<Option<&str>, Reject> 
 }
 
 pub(super) fn tag(text: &str) -> Result<&str, Reject> {
-    if text.len() > TAG_BYTES_MAX {
-        return Err(Reject::TooLarge("a tag has at most 80 bytes"));
+    name_within(
+        text,
+        TAG_BYTES_MAX,
+        Reject::TooLarge("a tag has at most 80 bytes"),
+        Reject::ValueInvalid("a tag is not empty and has no U+0000"),
+    )
+}
+
+/// A name of at most so many bytes, and what it is refused with otherwise.
+#[inline]
+pub(super) fn name_within(
+    name: &str,
+    bytes_max: usize,
+    too_long: Reject,
+    invalid: Reject,
+) -> Result<&str, Reject> {
+    if name.len() > bytes_max {
+        return Err(too_long);
     }
-    if !is_name(text) {
-        return Err(Reject::ValueInvalid("a tag is not empty and has no U+0000"));
-    }
-    Ok(text)
+    if is_name(name) { Ok(name) } else { Err(invalid) }
 }
 
 #[inline]
-pub(super) fn is_name(text: &str) -> bool {
+fn is_name(text: &str) -> bool {
     // No early exit, so that the compiler scans many bytes at once.
     let has_nul = text.bytes().fold(false, |found, byte| found | (byte == 0));
     !text.is_empty() && !has_nul
@@ -158,14 +188,7 @@ pub(super) fn replica(field: Field<'_>) -> Result<NodeName, Reject> {
 
 #[inline]
 pub(super) fn optional_ttl_ms(field: Field<'_>) -> Result<Option<u64>, Reject> {
-    const RULE: &str = "ttl_ms is a whole number from 1 to ten years";
-    match field {
-        None | Some(Node::Static(StaticNode::Null)) => Ok(None),
-        Some(node) => match whole(Some(node), RULE)? {
-            ttl_ms if (1..=TTL_MS_MAX as i64).contains(&ttl_ms) => Ok(Some(ttl_ms as u64)),
-            _ => Err(Reject::ValueInvalid(RULE)),
-        },
-    }
+    optional_whole(field, (1, TTL_MS_MAX), "ttl_ms is a whole number from 1 to ten years")
 }
 
 pub(super) fn increment(field: Field<'_>) -> Result<i64, Reject> {

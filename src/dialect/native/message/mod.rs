@@ -1,7 +1,7 @@
 //! What clients say: the requests of protocol v1, parsed where they arrived.
 //!
-//! `request.rs` reads the message's own fields, `op.rs` one operation of a `write`, `field.rs` holds the rule of
-//! each kind of field. Invariant: what comes out of here is within the limits of the protocol, and borrows from the
+//! `fields.rs` finds the message's own fields, `request.rs` makes the request of them (`presence.rs`, `channel.rs`, `direct.rs`
+//! those about these), `op.rs` reads one operation of a `write`, `field.rs` holds the rule of each kind of field. Invariant: what comes out of here is within the limits of the protocol, and borrows from the
 //! payload.
 //!
 //! Unknown fields are ignored. Of a field sent twice the last counts. `null` in an optional field is the same
@@ -10,6 +10,7 @@
 mod channel;
 mod direct;
 mod field;
+mod fields;
 mod list;
 mod op;
 mod presence;

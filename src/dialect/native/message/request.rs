@@ -1,14 +1,13 @@
-//! The fields of a message, read in one pass over its members, and the request they make.
+//! What a message asks for.
 
 use simd_json::Node;
 
-use super::channel::{self, ChannelRequest};
 use super::field::{self, Field};
-use super::presence::{Kind, RoomFields};
-use super::{DirectRequest, Keys, Ops, PresenceRequest, RequestId};
+use super::fields::Fields;
+use super::{ChannelRequest, DirectRequest, Keys, Ops, PresenceRequest, RequestId};
 use crate::shard::AckLevel;
 use crate::wire::Reject;
-use crate::wire::json::{Members, Object, Scratch};
+use crate::wire::json::{Object, Scratch};
 
 /// One message that a client sent.
 #[derive(Clone, Copy, Debug)]
@@ -88,49 +87,6 @@ fn ack_level(field: Field<'_>) -> Result<AckLevel, Reject> {
     }
 }
 
-/// Every field a request may have, as it was sent.
-#[derive(Default)]
-struct Fields<'a> {
-    kind: Field<'a>,
-    id: Field<'a>,
-    map: Field<'a>,
-    ack: Field<'a>,
-    since: Field<'a>,
-    prefix: Field<'a>,
-    snapshot: Field<'a>,
-    echo: Field<'a>,
-    token: Field<'a>,
-    user: Field<'a>,
-    ops: Option<&'a [Node<'a>]>,
-    keys: Option<&'a [Node<'a>]>,
-    room: RoomFields<'a>,
-}
-
-impl<'a> Fields<'a> {
-    fn of(message: &'a [Node<'a>]) -> Self {
-        let mut fields = Self::default();
-        let Some(members) = Members::of(message) else { return fields };
-        for (name, value) in members {
-            match name.as_bytes() {
-                b"type" => fields.kind = value.first(),
-                b"id" => fields.id = value.first(),
-                b"map" => fields.map = value.first(),
-                b"ack" => fields.ack = value.first(),
-                b"since" => fields.since = value.first(),
-                b"prefix" => fields.prefix = value.first(),
-                b"snapshot" => fields.snapshot = value.first(),
-                b"echo" => fields.echo = value.first(),
-                b"token" => fields.token = value.first(),
-                b"user" => fields.user = value.first(),
-                b"ops" => fields.ops = Some(value),
-                b"keys" => fields.keys = Some(value),
-                name => fields.room.take(name, value),
-            }
-        }
-        fields
-    }
-}
-
 fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'a>, Reject> {
     let fields = Fields::of(message);
     if let Some(id) = fields.id
@@ -138,8 +94,7 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
     {
         RequestId::of(id)?;
     }
-    let kind = field::text(fields.kind, "type is missing or not a string")?;
-    match kind.as_bytes() {
+    match field::text(fields.kind, "type is missing or not a string")?.as_bytes() {
         b"write" => {
             let ops = Ops::of(fields.ops, scratch)?;
             Ok(Request::Write { ack: ack_level(fields.ack)?, ops })
@@ -152,7 +107,7 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
         }
         b"subscribe" => Ok(Request::Subscribe {
             map: field::map_name(fields.map)?,
-            since: field::optional_text(fields.since, "since is not a string")?,
+            since: field::optional_text(fields.since.and_then(<[_]>::first), "since is not a string")?,
             keys: Keys::of(fields.keys)?,
             prefix: field::optional_prefix(fields.prefix)?,
             snapshot: field::flag(fields.snapshot, true, "snapshot is not true or false")?,
@@ -164,13 +119,19 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
         b"auth" => {
             Ok(Request::Auth { token: field::text(fields.token, "token is missing or not a string")? })
         }
-        b"send" | b"direct.ack" | b"block" | b"unblock" => {
-            DirectRequest::decode(kind, message, scratch).map(Request::Direct)
-        }
-        name => match (Kind::of(name), channel::decode(kind, message, scratch)) {
-            (Some(kind), _) => PresenceRequest::of(kind, &fields.room, scratch).map(Request::Presence),
-            (None, Some(request)) => request.map(Request::Channel),
-            (None, None) => Err(Reject::UnknownType),
-        },
+        b"presence.join" => PresenceRequest::join(&fields, scratch).map(Request::Presence),
+        b"presence.watch" => PresenceRequest::watch(&fields).map(Request::Presence),
+        b"presence.update" => PresenceRequest::update(&fields, scratch).map(Request::Presence),
+        b"presence.leave" => PresenceRequest::leave(&fields).map(Request::Presence),
+        b"presence.list" => PresenceRequest::list(&fields).map(Request::Presence),
+        b"join" => ChannelRequest::join(&fields).map(Request::Channel),
+        b"leave" => ChannelRequest::leave(&fields).map(Request::Channel),
+        b"publish" => ChannelRequest::publish(&fields, scratch).map(Request::Channel),
+        b"history" => ChannelRequest::history(&fields).map(Request::Channel),
+        b"send" => DirectRequest::send(&fields, scratch).map(Request::Direct),
+        b"direct.ack" => DirectRequest::ack(&fields).map(Request::Direct),
+        b"block" => DirectRequest::block(&fields, true).map(Request::Direct),
+        b"unblock" => DirectRequest::block(&fields, false).map(Request::Direct),
+        _ => Err(Reject::UnknownType),
     }
 }
