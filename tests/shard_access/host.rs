@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use annulus::auth::{Revocations, Standing};
 use annulus::config::{AuthMode, Config, DialectPath};
-use annulus::handover::{DeskEnd, FromDesk, Verified, connect_desk};
+use annulus::handover::{DeskEnd, FromDesk, connect_desk};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId};
 use annulus::shard::{Command, Now, Shard};
 
-use crate::believing_desk::{believe, standing};
+use crate::believing_desk::{answer, standing};
 use crate::client_frames::{take_frame, text_frame};
 use crate::shards::{BEGIN, shared, upgrade};
 
@@ -109,23 +109,11 @@ impl Host {
         for turn in 0.. {
             assert!(turn < 10_000, "the shard takes turns for ever");
             self.turn();
-            let has_answered = self.desk_answers && self.answer();
+            let has_answered = self.desk_answers && answer(&mut self.desk, &self.standing);
             if self.shard.wait_us() != Some(0) && self.in_flight.is_empty() && !has_answered {
                 return;
             }
         }
-    }
-
-    /// The desk answers everything that it was asked; whether it was.
-    fn answer(&mut self) -> bool {
-        let mut has_answered = false;
-        while let Ok(verify) = self.desk.from_shard.pop() {
-            let outcome = believe(&self.standing, &verify.credential);
-            let verified = Verified { connection: verify.connection, outcome };
-            self.desk.to_shard.push(FromDesk::Verified(verified)).unwrap();
-            has_answered = true;
-        }
-        has_answered
     }
 
     fn turn(&mut self) {

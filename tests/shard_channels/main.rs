@@ -11,6 +11,8 @@ mod random;
 #[path = "../client_frames/mod.rs"]
 mod client_frames;
 mod delivering;
+#[path = "../driven_shard/mod.rs"]
+mod driven_shard;
 mod histories;
 mod joining;
 mod keeping;

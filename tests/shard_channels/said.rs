@@ -1,19 +1,14 @@
 //! What clients say and are told, as short texts: `message 3 "x"`, `joined 3 true`, `gap 2-5`.
 
 use annulus::limits::OWN_PREFIX;
-use annulus::mesh::{KeyHasher, owner};
 use serde_json::{Value, json};
 
 use crate::world::{Client, World};
 
 /// A channel whose home is `shard`.
 pub fn channel_of(world: &World, shard: usize, prefix: &str) -> String {
-    let hasher = KeyHasher::new(7);
-    let is_home = |name: &String| {
-        let hash = hasher.map(&format!("{OWN_PREFIX}channel:{name}"));
-        usize::from(owner(hash, world.nodes.len())) == shard
-    };
-    (0..).map(|count| format!("{prefix}{count}")).find(is_home).unwrap()
+    let own = format!("{OWN_PREFIX}channel:");
+    world.name_of(shard, &format!("{own}{prefix}")).split_off(own.len())
 }
 
 pub fn join(channel: &str) -> Value {

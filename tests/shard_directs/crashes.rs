@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::disk::Disk;
 use crate::random::Random;
 use crate::shards::BEGIN;
-use crate::world::{Client, World};
+use crate::world::{Client, World, offset};
 
 const USERS: [&str; 3] = ["ada", "bob", "cleo"];
 
@@ -26,10 +26,6 @@ struct Model {
 
 /// Names and numbers of direct messages, as they came.
 type Got = Vec<(String, u64)>;
-
-fn offset(id: &str) -> u64 {
-    id.split_once('-').unwrap().1.parse().unwrap()
-}
 
 impl Model {
     fn name(&mut self, seed: u64, user: &'static str, id: &str, number: u64) {

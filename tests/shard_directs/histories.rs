@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::random::Random;
-use crate::world::{Client, World, say};
+use crate::world::{Client, World, offset, say};
 
 const USERS: [&str; 4] = ["ada", "bob", "cleo", "dan"];
 
@@ -20,11 +20,6 @@ struct Known {
     got: Vec<u64>,
     ids: Vec<String>,
     dropped: u64,
-}
-
-/// Of a message id: its place.
-fn offset(id: &str) -> u64 {
-    id.split_once('-').unwrap().1.parse().unwrap()
 }
 
 #[derive(Default)]

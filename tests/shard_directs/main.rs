@@ -16,6 +16,8 @@ mod delivery;
 #[path = "../shard_storage/disk.rs"]
 #[allow(dead_code, reason = "others look at more of it")]
 mod disk;
+#[path = "../driven_shard/mod.rs"]
+mod driven_shard;
 mod histories;
 mod many;
 #[path = "../simulator/random.rs"]

@@ -12,6 +12,8 @@ mod random;
 #[path = "../client_frames/mod.rs"]
 mod client_frames;
 mod dividing;
+#[path = "../driven_shard/mod.rs"]
+mod driven_shard;
 mod histories;
 mod leaving;
 mod limits;

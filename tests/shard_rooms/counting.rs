@@ -101,7 +101,7 @@ fn joining_and_leaving_cost_the_same_however_many_there_are() {
         world.send(client, r#"{"type":"presence.join","room":"doc"}"#);
         let mut cost = 0;
         world.turn();
-        cost += world.nodes[0].shard.work();
+        cost += world.nodes[0].driven.shard.work();
         costs.push(cost);
         world.settle();
     }

@@ -198,11 +198,11 @@ impl History {
                 assert_eq!(view, &truth, "seed {seed}, {room}, {:?}", tab.client);
             }
         }
-        for node in &self.world.nodes {
+        for shard in self.world.nodes.iter().map(|node| &node.driven.shard) {
             let gauges = |of: annulus::metrics::Metrics| {
                 [of.presence_user_rooms, of.presence_user_members, of.presence_bytes, of.presence_members]
             };
-            assert_eq!(gauges(node.shard.metrics_now()), gauges(node.shard.recounted()), "seed {seed}");
+            assert_eq!(gauges(shard.metrics_now()), gauges(shard.recounted()), "seed {seed}");
         }
         self.tabs.iter().for_each(|tab| self.world.close(tab.client));
         self.world.close(late);

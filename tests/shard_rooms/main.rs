@@ -14,6 +14,8 @@ mod believing_desk;
 #[allow(dead_code, reason = "others ask it for more")]
 mod client_frames;
 mod counting;
+#[path = "../driven_shard/mod.rs"]
+mod driven_shard;
 mod histories;
 mod person;
 mod refusing;

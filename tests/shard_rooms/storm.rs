@@ -16,7 +16,7 @@ fn run(world: &mut World, ms: u64) -> u64 {
     let (until_ms, mut most) = (world.now_ms() + ms, 0);
     while world.now_ms() < until_ms {
         world.turn();
-        most = world.nodes.iter().map(|node| node.shard.work()).fold(most, u64::max);
+        most = world.nodes.iter().map(|node| node.driven.shard.work()).fold(most, u64::max);
     }
     most
 }

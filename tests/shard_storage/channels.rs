@@ -2,7 +2,6 @@
 
 use annulus::config::Config;
 use annulus::limits::OWN_PREFIX;
-use annulus::mesh::{KeyHasher, owner};
 use simd_json::prelude::*;
 
 use crate::disk::Disk;
@@ -14,12 +13,8 @@ fn durable(config: &mut Config) {
 }
 
 fn channel_of(world: &World, shard: usize) -> String {
-    let hasher = KeyHasher::new(7);
-    let is_home = |name: &String| {
-        let hash = hasher.map(&format!("{OWN_PREFIX}channel:{name}"));
-        usize::from(owner(hash, world.nodes.len())) == shard
-    };
-    (0..).map(|count| format!("chat:{count}")).find(is_home).unwrap()
+    let own = format!("{OWN_PREFIX}channel:");
+    world.map_of(shard, &format!("{own}chat:")).split_off(own.len())
 }
 
 fn publish(channel: &str, data: u32, ack: &str) -> String {

@@ -109,7 +109,7 @@ fn a_load_takes_few_chunks_a_turn_and_many_requests_several_turns() {
         world.push(0, FromStorage::Chunk(chunk));
     }
     let mut changes = 0;
-    while world.nodes[0].shard.wait_us() == Some(0) || turns == 0 {
+    while world.nodes[0].driven.shard.wait_us() == Some(0) || turns == 0 {
         world.turn();
         turns += 1;
         let now = world.metrics().changes;

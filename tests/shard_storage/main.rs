@@ -16,6 +16,8 @@ mod clearing_stored;
 mod client_frames;
 mod disk;
 mod drift;
+#[path = "../driven_shard/mod.rs"]
+mod driven_shard;
 mod durable;
 mod emptied;
 mod emptied_stored;

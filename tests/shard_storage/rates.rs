@@ -43,7 +43,7 @@ fn what_is_too_much_waits_in_order_and_nothing_is_refused() {
         assert_eq!(pongs(&mut world, client), expected.collect::<Vec<_>>());
         assert_eq!(world.is_paused(client), is_paused);
         // The driver must know when it is over, and not turn until then.
-        let wait_us = world.nodes[0].shard.wait_us().unwrap();
+        let wait_us = world.nodes[0].driven.shard.wait_us().unwrap();
         assert!((1..=1_000_000).contains(&wait_us), "{wait_us}");
         send_pings(&mut world, other, 0..1);
         assert_eq!(pongs(&mut world, other), [0], "each connection has its own");

@@ -191,7 +191,7 @@ fn a_shard_exits_only_when_all_is_handed_over() {
         );
         world.turn();
     }
-    world.nodes[0].shard.drain();
+    world.nodes[0].driven.shard.drain();
     world.settle();
     assert!(!world.nodes[0].has_exited, "its queue is full");
     assert!(world.take(0).len() > 60);

@@ -118,7 +118,7 @@ const REASONS: [Reason; 6] = [
         });
         let client = client(&mut world);
         let key = world.key_of(1, "m", 0);
-        world.nodes[1].is_stopped = true;
+        world.nodes[1].driven.is_stopped = true;
         // Others have sent what waits for it, each no more than a connection may.
         for _ in 0..2 {
             let other = world.connect(0);
@@ -136,7 +136,7 @@ const REASONS: [Reason; 6] = [
         let mut world = World::with(2, beating);
         let client = client(&mut world);
         let key = world.key_of(1, "m", 0);
-        world.nodes[1].is_stopped = true;
+        world.nodes[1].driven.is_stopped = true;
         for _ in 0..=CONNECTION_REQUESTS_PENDING_MAX {
             world.send(client, &write("m", &key, 1));
         }
@@ -263,7 +263,7 @@ fn a_drain_tells_many_over_several_turns_and_all_of_them() {
     }
     world.settle();
     let silent = world.accept(0, IpAddr::V4(Ipv4Addr::LOCALHOST));
-    world.nodes[0].shard.drain();
+    world.nodes[0].driven.shard.drain();
     let (mut closes, mut turns) = (0, 0);
     while closes < CLIENTS as u64 {
         world.turn();
@@ -273,7 +273,7 @@ fn a_drain_tells_many_over_several_turns_and_all_of_them() {
         (closes, turns) = (now, turns + 1);
         assert!(turns < 1_000, "nothing goes on");
         assert!(
-            closes == CLIENTS as u64 || world.nodes[0].shard.wait_us() == Some(0),
+            closes == CLIENTS as u64 || world.nodes[0].driven.shard.wait_us() == Some(0),
             "it goes on by itself"
         );
     }

@@ -1,34 +1,27 @@
 //! Shards, clients and a storage, all in the hands of the test: nothing happens that it does not ask for.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use annulus::config::Config;
 use annulus::crdt::Time;
 use annulus::handover::{self, Chunk, Found, FromStorage, LookUp, Progress, ShardPort, ToStorage};
-use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId, KeyHasher, KeyList, ShardIndex, owner};
 use annulus::metrics::Metrics;
 use annulus::shard::{Command, Now, Shard, SharedStorage};
 use simd_json::OwnedValue as Value;
 
-use crate::client_frames::{frame, take_frame, take_text, text_frame};
+use crate::client_frames::{frame, take_frame, take_text};
 use crate::disk::Disk;
+pub use crate::driven_shard::Client;
+use crate::driven_shard::{Driven, LOCALHOST, TURN_US, next_turn};
 use crate::shards::{BEGIN, shared, upgrade};
 
 /// When every test begins, and the last tick of the data set then.
 pub const UNIX_START_MS: u64 = BEGIN.unix_ms;
 pub const CLOCK_FLOOR: Time = Time::new(UNIX_START_MS - 1_000, 0);
-const TURN_US: u64 = 100;
 /// Turns in a row that a shard may ask for without waiting.
 const BUSY_TURNS_MAX: usize = 10_000;
-
-/// One client, and the shard it is connected to.
-#[derive(Clone, Copy)]
-pub struct Client {
-    pub shard: usize,
-    id: ConnectionId,
-}
 
 /// See the module.
 pub struct World {
@@ -45,26 +38,16 @@ pub struct World {
     now: Now,
 }
 
-/// One shard with its driver.
+/// One shard with what is beside it.
 pub struct Node {
-    pub shard: Shard,
+    pub driven: Driven,
     pub port: ShardPort,
     /// Times the shard asked for the storage to be woken.
     pub storage_wakes: u32,
     pub has_exited: bool,
-    /// It takes no turns.
-    pub is_stopped: bool,
-    /// Clients that take nothing, and what was to be sent to them.
-    stalled: Vec<ConnectionId>,
-    held_back: Vec<(ConnectionId, Vec<u8>)>,
     /// Whether it has woken another shard in its last turn.
     has_woken: bool,
     paused: Vec<ConnectionId>,
-    arrived: Vec<(ConnectionId, Vec<u8>)>,
-    sent: Vec<(ConnectionId, usize)>,
-    shut_down: Vec<ConnectionId>,
-    closed: Vec<ConnectionId>,
-    inbox: Vec<(ConnectionId, Vec<u8>)>,
 }
 
 impl World {
@@ -117,27 +100,19 @@ impl World {
         let (hasher, now) = (shared.hasher, BEGIN);
         let parts = mesh::connect(shards).into_iter().zip(handover::connect(shards)).enumerate();
         let node = |(index, (mesh, (storage, port)))| Node {
-            shard: Shard::new(
+            driven: Driven::new(Shard::new(
                 shared.clone(),
                 index as ShardIndex,
                 mesh,
                 is_stored.then_some(storage),
                 now,
                 1,
-            ),
+            )),
             port,
             storage_wakes: 0,
             has_exited: false,
-            is_stopped: false,
-            stalled: Vec::new(),
-            held_back: Vec::new(),
             has_woken: false,
             paused: Vec::new(),
-            arrived: Vec::new(),
-            sent: Vec::new(),
-            shut_down: Vec::new(),
-            closed: Vec::new(),
-            inbox: Vec::new(),
         };
         Self {
             nodes: parts.map(node).collect(),
@@ -158,12 +133,10 @@ impl World {
 
     /// A client of the given shard that speaks what is spoken at `path`.
     pub fn connect_at(&mut self, shard: usize, path: &str) -> Client {
-        let client = self.accept(shard, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let client = self.accept(shard, LOCALHOST);
         self.upgrade(client, path);
         self.settle();
-        let response = &mut self.nodes[shard].inbox(client.id);
-        let end = response.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-        response.drain(..end);
+        self.nodes[shard].driven.read_head(client.id);
         client
     }
 
@@ -174,34 +147,30 @@ impl World {
 
     /// The same, if there is room for one more.
     pub fn try_accept(&mut self, shard: usize, address: IpAddr) -> Option<Client> {
-        let node = &mut self.nodes[shard];
-        let id = node.shard.accepted(address)?;
-        node.inbox.push((id, Vec::new()));
+        let id = self.nodes[shard].driven.accept(address)?;
         Some(Client { shard, id })
     }
 
     /// Asks for a WebSocket, which the shard reads in its next turn.
     pub fn upgrade(&mut self, client: Client, path: &str) {
-        self.nodes[client.shard].arrived.push((client.id, upgrade(path).into_bytes()));
+        self.nodes[client.shard].driven.receive(client.id, upgrade(path).into_bytes());
     }
 
     /// Whether the answer to [`Self::upgrade`] has come, and is that it is open.
     pub fn is_open(&mut self, client: Client) -> bool {
-        self.nodes[client.shard].inbox(client.id).starts_with(b"HTTP/1.1 101 ")
+        self.nodes[client.shard].driven.inbox(client.id).starts_with(b"HTTP/1.1 101 ")
     }
 
     /// Asks the given shard to drop all maps, as an HTTP client does.
     pub fn clear(&mut self, shard: usize) -> Client {
-        let node = &mut self.nodes[shard];
-        let id = node.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
-        node.inbox.push((id, Vec::new()));
-        node.shard.clear_maps(id);
-        Client { shard, id }
+        let client = self.accept(shard, LOCALHOST);
+        self.nodes[shard].driven.shard.clear_maps(client.id);
+        client
     }
 
     /// Whether an HTTP client has been told of its success.
     pub fn has_succeeded(&mut self, client: Client) -> bool {
-        let response = String::from_utf8(self.nodes[client.shard].inbox(client.id).clone()).unwrap();
+        let response = String::from_utf8(self.nodes[client.shard].driven.inbox(client.id).clone()).unwrap();
         assert!(response.is_empty() || response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
         response.ends_with("\r\n\r\n{\"success\":true}")
     }
@@ -209,13 +178,13 @@ impl World {
     /// Sends one message, which the shard reads in its next turn.
     pub fn send(&mut self, client: Client, text: &str) {
         assert!(!self.is_paused(client), "nothing is read from a client that is paused");
-        self.nodes[client.shard].arrived.push((client.id, text_frame(text.as_bytes())));
+        self.send_at_once(client, text);
     }
 
     /// Sends one message, whether the client is read or not, as what has arrived before it was paused is reported all the
     /// same.
     pub fn send_at_once(&mut self, client: Client, text: &str) {
-        self.nodes[client.shard].arrived.push((client.id, text_frame(text.as_bytes())));
+        self.nodes[client.shard].driven.send(client.id, text);
     }
 
     /// Sends one message and returns what the client has been sent when nothing happens any more.
@@ -236,18 +205,18 @@ impl World {
     pub fn answer_text(&mut self, client: Client, text: &str) -> String {
         self.send(client, text);
         self.settle();
-        let answer = take_text(self.nodes[client.shard].inbox(client.id)).unwrap();
+        let answer = take_text(self.nodes[client.shard].driven.inbox(client.id)).unwrap();
         String::from_utf8(answer).unwrap()
     }
 
     /// The client goes without a word.
     pub fn close(&mut self, client: Client) {
-        self.nodes[client.shard].shard.failed(client.id);
+        self.nodes[client.shard].driven.shard.failed(client.id);
     }
 
     /// The messages a client has been sent since the last call.
     pub fn received(&mut self, client: Client) -> Vec<Value> {
-        let inbox = self.nodes[client.shard].inbox(client.id);
+        let inbox = self.nodes[client.shard].driven.inbox(client.id);
         let mut messages = Vec::new();
         while let Some(mut text) = take_text(inbox) {
             messages.push(simd_json::to_owned_value(&mut text).unwrap());
@@ -261,14 +230,13 @@ impl World {
 
     /// One turn of each shard.
     pub fn turn(&mut self) {
-        self.now.monotonic_us += TURN_US;
-        self.now.unix_ms = BEGIN.unix_ms + (self.now.monotonic_us - BEGIN.monotonic_us) / 1000;
+        next_turn(&mut self.now);
         for (index, (node, &skew_ms)) in self.nodes.iter_mut().zip(&self.skews_ms).enumerate() {
             if self.stopped == Some(index) {
                 continue;
             }
             let unix_ms = self.now.unix_ms.saturating_add_signed(skew_ms);
-            if !node.is_stopped {
+            if !node.driven.is_stopped {
                 node.turn(Now { unix_ms, ..self.now });
             }
         }
@@ -281,9 +249,7 @@ impl World {
             let mut is_quiet = true;
             for _ in 0..4 {
                 self.turn();
-                let is_idle =
-                    |node: &Node| node.is_stopped || !node.has_woken && node.shard.wait_us() != Some(0);
-                is_quiet &= self.nodes.iter().all(is_idle);
+                is_quiet &= self.nodes.iter().all(Node::is_idle);
             }
             if is_quiet {
                 self.check_gauges();
@@ -297,8 +263,8 @@ impl World {
     pub fn pass_ms(&mut self, ms: u64) {
         let end_us = self.now.monotonic_us + ms * 1000;
         while self.now.monotonic_us < end_us {
-            let waits =
-                self.nodes.iter().filter(|node| !node.is_stopped).filter_map(|node| node.shard.wait_us());
+            let running = self.nodes.iter().map(|node| &node.driven).filter(|driven| !driven.is_stopped);
+            let waits = running.filter_map(|driven| driven.shard.wait_us());
             let left_us = end_us - self.now.monotonic_us;
             self.now.monotonic_us += waits.min().unwrap_or(left_us).clamp(TURN_US, left_us.max(TURN_US));
             self.settle();
@@ -313,41 +279,35 @@ impl World {
 
     /// From now on the client takes nothing that it is sent.
     pub fn stall(&mut self, client: Client) {
-        self.nodes[client.shard].stalled.push(client.id);
+        self.nodes[client.shard].driven.stall(client.id);
     }
 
     /// The client takes this much of what it is sent, and what is left waits.
     pub fn take_bytes(&mut self, client: Client, bytes: usize) {
-        let node = &mut self.nodes[client.shard];
-        if let Some(place) = node.held_back.iter().position(|(id, _)| *id == client.id) {
-            let (_, waiting) = node.held_back.remove(place);
-            let taken = &waiting[..bytes.min(waiting.len())];
-            node.sent.push((client.id, taken.len()));
-            node.inbox(client.id).extend(taken);
-        }
+        self.nodes[client.shard].driven.take(client.id, bytes);
     }
 
     /// Takes the pings that a client has been sent since the last call, and all else.
     pub fn pings(&mut self, client: Client) -> usize {
-        let mut inbox = std::mem::take(self.nodes[client.shard].inbox(client.id));
+        let mut inbox = std::mem::take(self.nodes[client.shard].driven.inbox(client.id));
         std::iter::from_fn(|| take_frame(&mut inbox)).filter(|(first, _)| *first == 0x89).count()
     }
 
     /// Answers a ping, as a client does that is well.
     pub fn pong(&mut self, client: Client) {
-        self.nodes[client.shard].arrived.push((client.id, frame(0x8A, &[])));
+        self.nodes[client.shard].driven.receive(client.id, frame(0x8A, &[]));
     }
 
     pub fn metrics(&self) -> Metrics {
         let mut sum = Metrics::default();
-        self.nodes.iter().for_each(|node| sum.add(&node.shard.metrics_now()));
+        self.nodes.iter().for_each(|node| sum.add(&node.driven.shard.metrics_now()));
         sum
     }
 
     /// The gauges that are kept as they change are what they are from scratch.
     pub fn check_gauges(&self) {
         for (index, node) in self.nodes.iter().enumerate() {
-            let (kept, counted) = (node.shard.metrics_now(), node.shard.recounted());
+            let (kept, counted) = (node.driven.shard.metrics_now(), node.driven.shard.recounted());
             let gauges = |of: &Metrics| {
                 [of.maps, of.map_names, of.cells, of.resident_bytes, of.outbox_bytes, of.presence_members]
             };
@@ -500,48 +460,24 @@ impl World {
 }
 
 impl Node {
-    fn inbox(&mut self, id: ConnectionId) -> &mut Vec<u8> {
-        &mut self.inbox.iter_mut().find(|(of, _)| *of == id).unwrap().1
+    /// Whether it wants no turn at once, and nobody else wants one because of it.
+    fn is_idle(&self) -> bool {
+        self.driven.is_stopped || !self.has_woken && self.driven.shard.wait_us() != Some(0)
     }
 
     fn turn(&mut self, now: Now) {
         self.has_woken = false;
-        self.shard.start_turn(now);
-        for (id, bytes) in std::mem::take(&mut self.sent) {
-            self.shard.sent(id, bytes);
-        }
-        for (id, mut octets) in std::mem::take(&mut self.arrived) {
-            let len = octets.len();
-            octets.resize(len + PARSE_PADDING_BYTES, 0);
-            self.shard.received(id, &mut octets, len);
-        }
-        std::mem::take(&mut self.shut_down).into_iter().for_each(|id| self.shard.received_end(id));
-        std::mem::take(&mut self.closed).into_iter().for_each(|id| self.shard.released(id));
-        self.shard.drain_mesh();
-        self.shard.end_turn();
-        let mut commands = Vec::new();
-        self.shard.take_commands(&mut commands);
-        for command in commands {
+        for command in self.driven.turn(now) {
             match command {
-                Command::Send(id) => {
-                    let bytes = self.shard.in_flight(id).collect::<Vec<_>>().concat();
-                    if self.stalled.contains(&id) {
-                        self.held_back.push((id, bytes));
-                        continue;
-                    }
-                    self.sent.push((id, bytes.len()));
-                    self.inbox(id).extend(bytes);
-                }
                 Command::PauseReading(id) => self.paused.push(id),
                 Command::ResumeReading(id) => self.paused.retain(|&paused| paused != id),
                 Command::WakeStorage => self.storage_wakes += 1,
-                Command::WakeDesk | Command::WakeHooks => {}
                 Command::Exit => self.has_exited = true,
-                Command::Shutdown(id) => self.shut_down.push(id),
-                Command::Close(id) => self.closed.push(id),
                 // Every shard has a turn anyway.
                 Command::Wake(_) => self.has_woken = true,
-                Command::StopAccepting => self.shard.stopped_accepting(),
+                Command::StopAccepting => self.driven.shard.stopped_accepting(),
+                Command::Send(_) | Command::Shutdown(_) | Command::Close(_) => unreachable!("they are done"),
+                Command::WakeDesk | Command::WakeHooks => {}
             }
         }
     }

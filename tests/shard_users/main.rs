@@ -12,6 +12,8 @@ mod believing_desk;
 #[path = "../client_frames/mod.rs"]
 #[allow(dead_code, reason = "others take texts alone")]
 mod client_frames;
+#[path = "../driven_shard/mod.rs"]
+mod driven_shard;
 mod histories;
 #[path = "../simulator/random.rs"]
 #[allow(dead_code, reason = "the simulator asks it for more")]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use annulus::auth::{Revocations, Standing};
 use annulus::config::{AuthMode, Config};
-use annulus::handover::{DeskEnd, FromDesk, Verified, connect_desk};
+use annulus::handover::{DeskEnd, FromDesk, connect_desk};
 
-use crate::believing_desk::{believe, standing};
+use crate::believing_desk::{answer, standing};
 use crate::world::{Client, World};
 
 /// The token of one who may do everything.
@@ -123,12 +123,7 @@ impl Host {
     fn answer(&mut self) -> bool {
         let mut has_answered = false;
         for desk in &mut self.desks {
-            while let Ok(verify) = desk.from_shard.pop() {
-                let outcome = believe(&self.standing, &verify.credential);
-                let verified = Verified { connection: verify.connection, outcome };
-                desk.to_shard.push(FromDesk::Verified(verified)).unwrap();
-                has_answered = true;
-            }
+            has_answered |= answer(desk, &self.standing);
         }
         has_answered
     }

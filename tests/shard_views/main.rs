@@ -15,6 +15,8 @@ mod believing_desk;
 #[path = "../client_frames/mod.rs"]
 #[allow(dead_code, reason = "nobody says good-bye here")]
 mod client_frames;
+#[path = "../driven_shard/mod.rs"]
+mod driven_shard;
 #[path = "../shards/mod.rs"]
 mod shards;
 #[path = "../shard_presence/world.rs"]
