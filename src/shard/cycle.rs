@@ -197,22 +197,11 @@ impl Shard {
         sooner(self.clients.next_settled_us());
         sooner(self.clients.next_look_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_life_us());
-        sooner(self.presence.next_us().filter(|_| !self.turn.account.is_full()));
-        sooner(
-            self.maps
-                .next_removal_ms()
-                .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
-        );
-        sooner(
-            self.channels
-                .next_due_ms()
-                .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
-        );
-        sooner(
-            self.directs
-                .next_due_ms()
-                .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
-        );
+        sooner(self.presence.next_us(self.turn.account.is_full()));
+        let of_unix = |at_ms: u64| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000;
+        sooner(self.maps.next_removal_ms().map(of_unix));
+        sooner(self.channels.next_due_ms().map(of_unix));
+        sooner(self.directs.next_due_ms().map(of_unix));
         sooner(self.clients.next_ending_ms().map(|at_ms| at_ms * 1000));
         sooner(self.turn.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
         sooner(self.maps.next_load_check_ms().map(|at_ms| at_ms * 1000));

@@ -24,8 +24,9 @@ pub struct Questions {
     /// Questions that the thread has, which may be of connections that are gone.
     asked: usize,
     waiting: HashMap<ConnectionId, (Waiter, u32)>,
-    /// Bytes of all of them.
+    /// Bytes of all of them, and of what is unsent, some of which may be of connections that are gone.
     bytes: usize,
+    unsent_bytes: usize,
     /// More was answered than a turn had work for.
     has_more: bool,
 }
@@ -49,13 +50,13 @@ impl Questions {
     }
 
     /// Whether a question of so many bytes may wait.
-    pub const fn has_room(&self, bytes: usize) -> bool {
-        self.bytes + bytes <= QUESTIONS_WAITING_BYTES_MAX
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.bytes() + bytes <= QUESTIONS_WAITING_BYTES_MAX
     }
 
-    /// Bytes of what waits.
-    pub const fn bytes(&self) -> usize {
-        self.bytes
+    /// Bytes of what waits, or is kept of connections that have left meanwhile.
+    pub fn bytes(&self) -> usize {
+        self.bytes.max(self.unsent_bytes)
     }
 
     /// Asks, for which there is room.
@@ -67,6 +68,7 @@ impl Questions {
     ) {
         let bytes = bytes_of(&ask);
         self.bytes += bytes;
+        self.unsent_bytes += bytes;
         self.waiting.insert(ask.connection, (Waiter { principal, awaited, bytes }, ask.serial));
         self.unsent.push_back(ask);
         self.send(turn);
@@ -79,12 +81,15 @@ impl Questions {
         while self.asked < QUESTIONS_ASKED_MAX
             && let Some(ask) = self.unsent.pop_front()
         {
+            let bytes = bytes_of(&ask);
+            self.unsent_bytes -= bytes;
             // Who has left is not asked about.
             if self.waiting.get(&ask.connection).is_none_or(|(_, serial)| *serial != ask.serial) {
                 continue;
             }
             if let Err(rtrb::PushError::Full(ask)) = port.to_hooks.push(ask) {
                 self.unsent.push_front(ask);
+                self.unsent_bytes += bytes;
                 break;
             }
             self.asked += 1;

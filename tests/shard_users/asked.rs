@@ -78,6 +78,18 @@ fn who_finds_no_room_comes_back_later_and_others_are_served() {
     assert!(said[0].contains("pong"), "{said:?}");
     clients.iter().for_each(|&client| world.fail(client));
     world.settle();
+    // What those who left had asked is still kept where the application has not taken it.
+    let crowd: Vec<_> =
+        (0..fit).map(|user| world.connect(0, Some(&large(user)), "/v1", "127.0.0.1")).collect();
+    world.settle();
+    let is_away = |texts: &[String]| texts.iter().any(|text| text.starts_with("close 1013"));
+    let away = crowd.iter().filter(|&&client| is_away(&world.texts(client))).count();
+    assert!(away >= 100, "{away} of {fit} are turned away");
+    crowd.iter().for_each(|&client| world.fail(client));
+    for ask in world.asked(0) {
+        world.say(0, &ask, ALLOW());
+    }
+    world.settle();
     let again = world.connect(0, Some(&token(1)), "/v1", "127.0.0.1");
     world.settle();
     // Those who have left are answered all the same, which lets nobody in.
