@@ -33,7 +33,9 @@ pub use envelope::{
 pub use filter::Filter;
 pub use member::{Member, MemberChanged, Members};
 pub use outgoing::Outgoing;
-pub use partition::{KeyHasher, ShardSet, USER_MAP, owner, partition, partitions_of, shard_index};
+pub use partition::{
+    CHANNEL_MAP, KeyHasher, ShardSet, USER_MAP, owner, partition, partitions_of, shard_index,
+};
 pub use queue::{Receiver, Sender};
 pub use read::{KeyList, PackedRead, Read, ReadPart};
 pub use room::{Crowd, Gathered, Names, People, Person, RoomAnswer, RoomNews, RoomRequest, USER_PREFIX};

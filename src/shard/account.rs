@@ -135,9 +135,10 @@ impl Account {
         if self.is_full() { 0 } else { (self.shares().1 / 4).saturating_sub(hold) }
     }
 
-    /// Whether no more may be kept for users: it stays for long, so it may take a quarter of what clients may.
-    pub fn refuses_queued(&self, bytes: usize) -> bool {
-        self.is_full() || self.used(Use::Directs).saturating_add(bytes) > self.shares().1 / 4
+    /// Why no more may be kept for users: it stays for long, so it may take a quarter of what clients may.
+    pub fn refuses_queued(&self, bytes: usize) -> Option<Reject> {
+        let is_over = self.is_full() || self.used(Use::Directs).saturating_add(bytes) > self.shares().1 / 4;
+        is_over.then_some(Reject::Overloaded { retry_after_ms: RETRY_AFTER_MS })
     }
 
     /// Why states of members must not become `bytes` more: they stay, so they may take a quarter of what clients may.

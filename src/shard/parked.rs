@@ -3,6 +3,7 @@
 
 use super::Shard;
 use super::maps::{Parked, RELEASED_PER_TURN_MAX, refuse_type};
+use super::requests::{ChannelWait, Waiting};
 use crate::mesh::Request;
 use crate::wire::Reject;
 
@@ -105,14 +106,15 @@ impl Shard {
     pub(super) fn give_up_old_requests(&mut self) {
         let Self { turn, clients, maps, requests, rooms, presence, channels, .. } = self;
         while let Some(request) = requests.next_late(turn, clients) {
-            if request.is_for_members() {
-                rooms.members_late(turn, clients, requests, &request);
-            } else if request.is_for_gathered() {
-                presence.not_answered(turn, clients, requests, &request, Reject::Timeout);
-            } else if request.joins_channel() {
-                channels.join_late(turn, clients, maps, requests, &request);
-            } else {
-                requests.answer_late(turn, clients, maps, request);
+            match request.waiting {
+                Waiting::Members { .. } => rooms.members_late(turn, clients, requests, &request),
+                Waiting::Gathered { .. } => {
+                    presence.not_answered(turn, clients, requests, &request, Reject::Timeout);
+                }
+                Waiting::Channel(ChannelWait::Join { .. }) => {
+                    channels.join_late(turn, clients, maps, requests, &request);
+                }
+                _ => requests.answer(turn, clients, maps, request, true),
             }
         }
     }

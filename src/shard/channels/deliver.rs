@@ -112,7 +112,7 @@ impl Channels {
         let Some(batch) = channel.batch.take() else { return };
         let mut left = None;
         turn.begin_share_of(work::MESSAGE_MIN);
-        if self.undelivered.is_empty() && !turn.is_over() {
+        if self.undelivered.is_empty() {
             let mut members = channel.interest.members().iter().copied();
             deliver_to_each(turn, clients, &mut self.members, &batch, &mut members);
             left = Some(members.collect::<Vec<_>>());

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Around, Directs};
-use crate::mesh::{
-    ConnectionId, Direct, DirectRequest, Directs as Packed, FetchRequest, Fetched, Item, Request,
-};
+use super::{Around, Directs, ask};
+use crate::mesh::{ConnectionId, Direct, DirectRequest, Directs as Packed, FetchRequest, Fetched};
 use crate::shard::clients::{Alike, Clients, Receiving};
 use crate::shard::turn::Turn;
 use crate::shard::work;
@@ -96,8 +94,7 @@ impl Directs {
         if home == turn.index {
             self.fetches.push_back(fetch);
         } else {
-            let request = Request::Direct(Box::new(DirectRequest::Fetch(fetch)));
-            turn.outgoing.push(home, Item::Request(request));
+            ask(turn, home, DirectRequest::Fetch(fetch));
         }
     }
 }

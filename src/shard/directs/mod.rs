@@ -48,7 +48,7 @@ use super::turn::Turn;
 use super::work;
 use crate::mesh::{
     Answer, ConnectionId, DirectAnswer, DirectRequest, FetchRequest, Fetched, Item, KeyHasher, ReplyTo,
-    Request, Span,
+    Request, ShardIndex, Span,
 };
 use crate::wire::Reject;
 
@@ -223,6 +223,11 @@ impl Directs {
     pub fn has_announcements(&self) -> bool {
         !self.announcements.is_empty()
     }
+}
+
+/// Asks the home of a user, on another shard.
+fn ask(turn: &mut Turn, home: ShardIndex, request: DirectRequest) {
+    turn.outgoing.push(home, Item::Request(Request::Direct(Box::new(request))));
 }
 
 /// Answers a request that waits for a map in vain, or must not wait.
