@@ -192,6 +192,8 @@ pub enum Event<'a> {
     Acked { ticket: Option<&'a Ticket>, ack: Ack<'a> },
     /// A request was refused as a whole.
     Rejected { ticket: Option<&'a Ticket>, reject: Reject },
+    /// The application does not want what was to be published, and may have said why.
+    Denied { ticket: Option<&'a Ticket>, reason: Option<&'a str> },
     /// A token was believed. It has a ticket if it came with a request.
     Authenticated { ticket: Option<&'a Ticket>, identity: &'a Identity },
     /// Something that the client is to see first, as JSON. Only who takes welcomes is told.
@@ -253,6 +255,7 @@ impl Event<'_> {
             Self::Acked { .. }
             | Self::MemberUpdated { .. }
             | Self::Rejected { .. }
+            | Self::Denied { .. }
             | Self::Authenticated { .. }
             | Self::Dismissed { .. }
             | Self::Expiring { .. }

@@ -7,7 +7,7 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, proposals, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
 //! pages → gauges → presence → { rooms, feeds, channels, directs } → divided → requests → log → maps → clients → dialect →
 //! { outbox, outcomes, direct } → { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
@@ -60,6 +60,7 @@ mod outcomes;
 mod pages;
 mod parked;
 mod presence;
+mod proposals;
 mod questions;
 mod requests;
 mod rooms;

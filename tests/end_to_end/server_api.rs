@@ -150,7 +150,11 @@ fn a_key_may_do_what_its_rules_allow() {
     let roles =
         "[[role]]\nname = \"reader\"\n[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]\nroles = [\"reader\"]\n";
     let everybody = "[[rule]]\nallow = [\"read\", \"write\"]\nmaps = [\"own:{user.id}\"]\n";
-    fs::write(&rules, [roles, everybody].concat()).unwrap();
+    // Who has a key is not asked about: nobody answers there.
+    let asked =
+        |name: &str| format!("[question.{name}]\nurl = \"http://127.0.0.1:9/\"\notherwise = \"deny\"\n");
+    let questions = ["on_publish", "on_send"].map(asked).concat();
+    fs::write(&rules, [roles, everybody, &questions].concat()).unwrap();
     let create = |name: &str, role: &str| {
         let arguments = ["key", "create", "--data-dir", data, "--name", name, "--role", role];
         let output = annulus(&arguments).output().unwrap();

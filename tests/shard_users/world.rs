@@ -28,6 +28,8 @@ pub struct World {
     pub nodes: Vec<Node>,
     standing: Arc<Standing>,
     now: Now,
+    /// Questions that the test keeps for later.
+    pub held: Vec<Ask>,
 }
 
 pub struct Node {
@@ -58,7 +60,7 @@ impl World {
                 shard.hook_up(hooks_port);
                 Node { driven: Driven::new(shard), desk, hooks }
             });
-        Self { nodes: nodes.collect(), standing, now: BEGIN }
+        Self { nodes: nodes.collect(), standing, now: BEGIN, held: Vec::new() }
     }
 
     /// A client asks for a WebSocket, with a token or without.

@@ -74,6 +74,7 @@ impl Dialect for Native {
                 encode::ack(out, ticket, whole, ack.stamps(), ack.rejected());
             }
             Event::Rejected { ticket, reject } => encode::error(out, ticket, reject),
+            Event::Denied { ticket, reason } => encode::denied(out, ticket, reason),
             Event::Authenticated { ticket, identity } => encode::authenticated(out, ticket, identity),
             Event::Welcome { data } => encode::welcome(out, data),
             Event::Dismissed { ticket, connections } => encode::disconnected(out, ticket, connections),

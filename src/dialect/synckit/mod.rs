@@ -153,6 +153,7 @@ impl Dialect for SyncKit {
             // Nothing else is asked for.
             Event::Acked { .. }
             | Event::Rejected { .. }
+            | Event::Denied { .. }
             | Event::Authenticated { ticket: None, .. }
             | Event::Dismissed { .. }
             | Event::Expiring { .. }

@@ -1,5 +1,6 @@
 //! A message to one user: from the shard of its sender to the home of the user, which knows what becomes of it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::mailbox::{List, cost};
@@ -28,6 +29,26 @@ pub enum To<'a> {
     Role(&'a str),
     /// All users that are there.
     All,
+}
+
+impl<'a> To<'a> {
+    /// As it stands in messages and rules.
+    pub fn name(self) -> Cow<'a, str> {
+        match self {
+            Self::User(user) => ["user:", user].concat().into(),
+            Self::Role(role) => ["role:", role].concat().into(),
+            Self::All => "all".into(),
+        }
+    }
+
+    /// Whom such a name is for. The rest of it may be of any length.
+    pub fn of_name(name: &'a str) -> Option<Self> {
+        match name.split_once(':') {
+            Some(("user", user)) => Some(Self::User(user)),
+            Some(("role", role)) => Some(Self::Role(role)),
+            _ => (name == "all").then_some(Self::All),
+        }
+    }
 }
 
 /// A message that a client sends.
