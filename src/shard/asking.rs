@@ -7,7 +7,7 @@ use serde_json::json;
 use super::access::{Awaited, GrantId, Upgrade};
 use super::clients::{Phase, Welcomed};
 use super::questions::Waiting;
-use super::{Event, From, Shard, Subscribe, work};
+use super::{Event, From, Shard, Subscribe, directs, work};
 use crate::auth::rules::Action;
 use crate::auth::{Identity, Principal};
 use crate::handover::{Answered, Ask, HooksPort};
@@ -194,8 +194,15 @@ impl Shard {
         self.access.enter(&grant)
     }
 
-    /// Sends a client what it is to see first, or what it is to see beside that once it has become somebody.
+    /// Sends a client what it is to see first, or what it is to see beside that once it has become somebody; then what its user was
+    /// sent while it was away.
     pub(super) fn welcome(&mut self, id: ConnectionId) {
+        directs::begin(&mut self.clients, id);
+        self.greet_with_all(id);
+        self.directs.fetch_on(&mut self.turn, &mut self.clients, id);
+    }
+
+    fn greet_with_all(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.get_mut(id).filter(|found| found.is_open()) else { return };
         let welcomed = connection.welcomed;
         let now = if connection.principal.is_some() { Welcomed::Somebody } else { Welcomed::Anonymous };
@@ -237,9 +244,7 @@ impl Shard {
             Greeting::Data(data) => self.send_welcome(id, data),
             Greeting::Key { map, key } => {
                 let Some(caller) = self.clients.caller(id) else { return };
-                if self.may(caller, Action::Read, map) {
-                    self.read(caller, None, map, std::iter::once(&**key));
-                }
+                self.read_greeting(caller, map, key);
             }
         }
     }

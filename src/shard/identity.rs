@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::access::{Access, Awaited, Due, GrantId, Regranted, Review, Shown, Upgrade};
 use super::clients::Phase;
-use super::{About, Caller, Event, Shard, directs, work};
+use super::{About, Caller, Event, Shard, work};
 use crate::auth::rules::Action;
 use crate::auth::{Principal, Standing, TokenError};
 use crate::handover::{DeskPort, FromDesk, Refused, Verified};
@@ -172,8 +172,6 @@ impl Shard {
         if let Some(caller) = self.clients.caller(id) {
             self.dialect_of(id).identified(self, caller);
         }
-        directs::begin(&mut self.clients, id);
-        self.directs.fetch_on(&mut self.turn, &mut self.clients, id);
     }
 
     fn refuse_identity(&mut self, id: ConnectionId, ticket: Option<&Ticket>, refused: Refused) {

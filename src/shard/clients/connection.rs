@@ -67,6 +67,8 @@ pub struct Receiving {
     pub is_current: bool,
     /// It has asked for what it lacks.
     pub is_asked: bool,
+    /// Keys that it is to be sent before them and has not been.
+    pub greetings: u32,
 }
 
 /// A connection as one of its user's.

@@ -40,7 +40,16 @@ impl Shard {
         let Self { turn, clients, maps, requests, access, .. } = self;
         let view = access.view(turn, caller.grant(), Action::Read, map);
         let Some(seen) = view.seen() else { return forbid(turn, clients, caller, ticket.as_ref()) };
-        requests.read(turn, clients, maps, (Asked { caller, ticket }, seen), map, keys);
+        requests.read(turn, clients, maps, (Asked { caller, ticket }, seen), (map, false), keys);
+    }
+
+    /// Reads a key that a client is to see first, if it may see it.
+    pub(in crate::shard) fn read_greeting(&mut self, caller: Caller, map: &str, key: &str) {
+        let Self { turn, clients, maps, requests, access, .. } = self;
+        let view = access.view(turn, caller.grant(), Action::Read, map);
+        let Some(seen) = view.seen() else { return };
+        let asked = Asked { caller, ticket: None };
+        requests.read(turn, clients, maps, (asked, seen), (map, true), std::iter::once(key));
     }
 
     /// Digests a map; [`crate::shard::Event::Digest`] follows.

@@ -70,6 +70,7 @@ pub enum Waiting {
         /// What the reader may see; `None`: everything.
         view: Option<Arc<Parts>>,
         gathered: Gathered,
+        is_greeting: bool,
     },
     Digest {
         map: Box<str>,
@@ -287,8 +288,11 @@ impl Requests {
         reply: ReplyTo,
     ) -> Option<PendingRequest> {
         let request = self.pending.remove(reply)?;
-        if let Waiting::Read { gathered, .. } = &request.waiting {
+        if let &Waiting::Read { ref gathered, is_greeting, .. } = &request.waiting {
             turn.account.take(Use::Answers, gathered.held_bytes());
+            if is_greeting && let Some(receiving) = clients.receiving(request.connection) {
+                receiving.greetings -= 1;
+            }
         }
         if request.began_us == turn.now.monotonic_us {
             self.answered_at_once += 1;
