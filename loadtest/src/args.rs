@@ -10,6 +10,7 @@ use crate::scenario::idle::IdleOptions;
 use crate::scenario::mixed::MixedOptions;
 use crate::scenario::neighbours::NeighboursOptions;
 use crate::scenario::ping::PingOptions;
+use crate::scenario::presence::PresenceOptions;
 use crate::scenario::redis::RedisOptions;
 use crate::scenario::shared::SharedOptions;
 use crate::scenario::snapshot::SnapshotOptions;
@@ -41,12 +42,16 @@ What each scenario measures, and what it fails on:
             fails on a change that is missing, doubled, wrong or out of order
   shared    the time from a write to every screen, when everybody writes to one map and watches it;
             fails on a change as fanout does
+  presence  the cost of one state of a member at another's screen, beside the same over a map, and the time to every
+            screen; with --join-burst the time until thousands who join and drop at once are counted right, and pings beside;
+            fails on a state that is missing, doubled, wrong or out of order, on a wrong count, and on members that stay
   mixed     reads among edits, and the time from an edit to its delivery;
             fails on a stale read, and on deliveries as fanout does
   idle      the server's memory per connection that does nothing;
             fails on a connection that no longer answers
   storm     the time until all clients that dropped at once are in sync again;
-            fails on a client that does not end with the last acked values
+            fails on a client that does not end with the last acked values; with --channels on a message that is missing,
+            doubled, wrong or out of order, and on one who is not told that it has recovered
   snapshot  the delay, at p99, of pings while a large map is sent whole to another client;
             fails on a key that is missing, doubled or wrong
   neighbours  the delay of an ordinary client beside one heavy or hostile client at a time, and the server's memory;
@@ -90,6 +95,10 @@ Examples:
   loadtest write --ack memory,durable --runs 5
   loadtest start --keys 1000000 --data-parent /srv/scratch
   loadtest fanout --any-order --server-args='--cores 0,1'
+  loadtest presence --members 1000 --runs 5
+  loadtest presence --told count --rooms 10 --members 5000 --everywhere
+  loadtest presence --join-burst 10000
+  loadtest storm --channels
   loadtest idle --connections 15000 --json idle.json";
 
 #[derive(Clone, Debug, Subcommand)]
@@ -102,6 +111,8 @@ pub enum ScenarioChoice {
     Fanout(FanoutOptions),
     /// One map, everybody writes to it and watches it: the time from a write to every screen
     Shared(SharedOptions),
+    /// Members of rooms, each told of the others: the cost of a delivery beside that of a map, and a burst of joins
+    Presence(PresenceOptions),
     /// Rooms of clients that read, edit and watch
     Mixed(MixedOptions),
     /// Many silent connections: memory of each
@@ -145,6 +156,7 @@ impl ScenarioChoice {
     pub fn server_arguments(&self) -> Vec<String> {
         match self {
             Self::Bigger(options) => options.server_arguments(),
+            Self::Presence(options) => options.server_arguments(),
             _ => Vec::new(),
         }
     }

@@ -70,6 +70,18 @@ impl Request {
         self.close()
     }
 
+    /// Comes back: what was said after `offset` of `epoch` is to come first.
+    pub fn join_since(&mut self, id: u64, channel: &str, epoch: &[u8], offset: u64) -> &[u8] {
+        self.open("join", id);
+        self.channel(channel);
+        self.text.extend_from_slice(br#","since":{"epoch":""#);
+        self.text.extend_from_slice(epoch);
+        self.text.extend_from_slice(br#"","offset":"#);
+        write_number(&mut self.text, offset);
+        self.text.push(b'}');
+        self.close()
+    }
+
     /// One message; there is but one in `sets`.
     pub fn publish<'a>(&mut self, id: u64, values: &Values, sets: impl Iterator<Item = Set<'a>>) -> &[u8] {
         for set in sets {

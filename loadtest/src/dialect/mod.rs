@@ -3,7 +3,7 @@
 //! Whatever the dialect, an answer is read into a [`Message`] as the native one names things: a SyncKit document is a
 //! map, its fields are keys.
 
-mod channel;
+pub mod channel;
 pub mod synckit;
 
 use clap::ValueEnum;

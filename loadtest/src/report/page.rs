@@ -43,6 +43,13 @@ const LINES: &[(&str, &[Shown])] = &[
         ],
     ),
     (
+        "of maps",
+        &[
+            Shown("operations_per_cpu_second_percent_of_map", "", " % in {ops} per CPU second", 1),
+            Shown("throughput_per_second_percent_of_map", "", " % of the throughput", 1),
+        ],
+    ),
+    (
         "of Redis",
         &[
             Shown("throughput_per_second_percent_of_redis", "", " % of the throughput", 1),
@@ -93,6 +100,55 @@ const LINES: &[(&str, &[Shown])] = &[
         ],
     ),
     (
+        "messages",
+        &[
+            Shown("states_per_message", "", " states each", 2),
+            Shown("server_cpu_us_per_message", "", " µs of server CPU each", 3),
+            Shown("states_passed_over", "", " states that a later one stood for", 0),
+        ],
+    ),
+    (
+        "counts",
+        &[
+            Shown("joins_per_second", "", " joins/s", 0),
+            Shown("right_count_ms", "right for all ", " ms after the last", 1),
+            Shown("counts_told", "", " counts told", 0),
+        ],
+    ),
+    (
+        "pings joining",
+        &[
+            Shown("ping_joining_p50_us", "p50 ", " µs", 1),
+            Shown("ping_joining_p99_us", "p99 ", "", 1),
+            Shown("ping_joining_max_us", "max ", "", 1),
+        ],
+    ),
+    (
+        "drop",
+        &[
+            Shown("gone_ms", "the watcher sees 0 after ", " ms", 1),
+            Shown("dropping_ms", "of which to drop ", " ms", 1),
+            Shown("news_of_the_drop", "it was told ", " times", 0),
+        ],
+    ),
+    (
+        "pings dropping",
+        &[
+            Shown("ping_dropping_p50_us", "p50 ", " µs", 1),
+            Shown("ping_dropping_p99_us", "p99 ", "", 1),
+            Shown("ping_dropping_max_us", "max ", "", 1),
+        ],
+    ),
+    (
+        "RSS",
+        &[
+            Shown("rss_empty_mib", "empty ", " MiB", 1),
+            Shown("rss_opened_mib", "connected ", "", 1),
+            Shown("rss_joined_mib", "joined ", "", 1),
+            Shown("rss_gone_mib", "gone ", "", 1),
+        ],
+    ),
+    (
         "ping alone",
         &[
             Shown("ping_alone_p50_us", "p50 ", " µs", 1),
@@ -101,7 +157,7 @@ const LINES: &[(&str, &[Shown])] = &[
         ],
     ),
     (
-        "with snapshots",
+        "ping beside",
         &[
             Shown("ping_beside_p50_us", "p50 ", " µs", 1),
             Shown("ping_beside_p99_us", "p99 ", "", 1),
@@ -183,6 +239,8 @@ const LINES: &[(&str, &[Shown])] = &[
             Shown("resumed", "", " resumed", 0),
             Shown("reset", "", " reset", 0),
             Shown("resent_entries", "", " entries resent", 0),
+            Shown("recovered", "", " recovered", 0),
+            Shown("recovered_messages", "", " messages they had missed", 0),
         ],
     ),
     (
