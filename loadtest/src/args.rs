@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::ack::AckLevel;
 use crate::options::Options;
 use crate::scenario::bigger::BiggerOptions;
+use crate::scenario::direct::DirectOptions;
 use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::idle::IdleOptions;
 use crate::scenario::mixed::MixedOptions;
@@ -45,6 +46,8 @@ What each scenario measures, and what it fails on:
   presence  the cost of one state of a member at another's screen, beside the same over a map, and the time to every
             screen; with --join-burst the time until thousands who join and drop at once are counted right, and pings beside;
             fails on a state that is missing, doubled, wrong or out of order, on a wrong count, and on members that stay
+  direct    the time until users who come back have the messages that have waited, and from sending one to a user who is
+            there; fails on a message that is missing, doubled, wrong or out of order, or comes again once acknowledged
   mixed     reads among edits, and the time from an edit to its delivery;
             fails on a stale read, and on deliveries as fanout does
   idle      the server's memory per connection that does nothing;
@@ -98,6 +101,7 @@ Examples:
   loadtest presence --members 1000 --runs 5
   loadtest presence --told count --rooms 10 --members 5000 --everywhere
   loadtest presence --join-burst 10000
+  loadtest direct --messages 100000 --users 1000
   loadtest storm --channels
   loadtest idle --connections 15000 --json idle.json";
 
@@ -113,6 +117,8 @@ pub enum ScenarioChoice {
     Shared(SharedOptions),
     /// Members of rooms, each told of the others: the cost of a delivery beside that of a map, and a burst of joins
     Presence(PresenceOptions),
+    /// Direct messages: queued for users who are away and come back, and to users who are there
+    Direct(DirectOptions),
     /// Rooms of clients that read, edit and watch
     Mixed(MixedOptions),
     /// Many silent connections: memory of each

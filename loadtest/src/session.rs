@@ -18,7 +18,7 @@ use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::write::WriteOptions;
 use crate::scenario::{
-    bigger, fanout, idle, mixed, neighbours, ping, presence, redis, shared, snapshot, start, storm,
+    bigger, direct, fanout, idle, mixed, neighbours, ping, presence, redis, shared, snapshot, start, storm,
     storm_channels, write,
 };
 use crate::server::process::with_server_output;
@@ -82,6 +82,7 @@ fn run_choice(
         ScenarioChoice::Neighbours(options) => neighbours::run(rig, options, run),
         ScenarioChoice::Start(options) => start::run(rig, options, run),
         ScenarioChoice::Redis(options) => redis::run(rig, options, run),
+        ScenarioChoice::Direct(options) => direct::run(rig, options, run),
         ScenarioChoice::Floor(options) => {
             let bench = rig.bench(None, None, run)?;
             let core = bench.floor_core.unwrap_or(rig.server_core());
@@ -130,6 +131,7 @@ fn run_once(bench: &Bench, choice: &ScenarioChoice) -> Result<Vec<Outcome>, Fail
         ScenarioChoice::Neighbours(_)
         | ScenarioChoice::Start(_)
         | ScenarioChoice::Redis(_)
+        | ScenarioChoice::Direct(_)
         | ScenarioChoice::Floor(_) => {
             return Ok(Vec::new());
         }

@@ -116,6 +116,20 @@ const LINES: &[(&str, &[Shown])] = &[
         ],
     ),
     (
+        "queueing",
+        &[
+            Shown("queued_per_second", "", " {ops}/s", 0),
+            Shown("queueing_cpu_us_per_message", "", " µs of server CPU each", 3),
+        ],
+    ),
+    (
+        "returning",
+        &[
+            Shown("returned_all_ms", "all have theirs after ", " ms", 1),
+            Shown("returned_p50_ms", "half of them after ", " ms", 1),
+        ],
+    ),
+    (
         "pings joining",
         &[
             Shown("ping_joining_p50_us", "p50 ", " µs", 1),

@@ -2,6 +2,7 @@
 
 pub mod bigger;
 pub mod deliveries;
+pub mod direct;
 pub mod fanout;
 pub mod fanout_checks;
 pub mod fill;
