@@ -10,6 +10,7 @@ use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::idle::IdleOptions;
 use crate::scenario::mixed::MixedOptions;
 use crate::scenario::neighbours::NeighboursOptions;
+use crate::scenario::peers::PeersOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::presence::PresenceOptions;
 use crate::scenario::redis::RedisOptions;
@@ -66,6 +67,8 @@ What each scenario measures, and what it fails on:
             fails on a key that is missing or wrong
   redis     the same writes to Redis, as durable as it can be, and to this server, one after the other;
             fails on either as write does
+  peers     the same messages over channels of ws and of Socket.IO on Node, and of this server, one after the other;
+            fails on each as fanout does (scripts/compare-node installs what it needs)
   floor     what the kernel alone costs for messages of that size; nothing is parsed
 
 How to read the page:
@@ -135,6 +138,8 @@ pub enum ScenarioChoice {
     Bigger(BiggerOptions),
     /// Redis, and the same load on this server with durable acks
     Redis(RedisOptions),
+    /// ws and Socket.IO on Node, and the same load on channels of this server: the cost of a delivery
+    Peers(PeersOptions),
     /// The floor alone, for a shape given in bytes; needs no server
     Floor(FloorOptions),
 }

@@ -18,8 +18,8 @@ use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::write::WriteOptions;
 use crate::scenario::{
-    bigger, direct, fanout, idle, mixed, neighbours, ping, presence, redis, shared, snapshot, start, storm,
-    storm_channels, write,
+    bigger, direct, fanout, idle, mixed, neighbours, peers, ping, presence, redis, shared, snapshot, start,
+    storm, storm_channels, write,
 };
 use crate::server::process::with_server_output;
 use crate::server::warm_memory;
@@ -83,6 +83,7 @@ fn run_choice(
         ScenarioChoice::Start(options) => start::run(rig, options, run),
         ScenarioChoice::Redis(options) => redis::run(rig, options, run),
         ScenarioChoice::Direct(options) => direct::run(rig, options, run),
+        ScenarioChoice::Peers(options) => peers::run(rig, options, run),
         ScenarioChoice::Floor(options) => {
             let bench = rig.bench(None, None, run)?;
             let core = bench.floor_core.unwrap_or(rig.server_core());
@@ -132,6 +133,7 @@ fn run_once(bench: &Bench, choice: &ScenarioChoice) -> Result<Vec<Outcome>, Fail
         | ScenarioChoice::Start(_)
         | ScenarioChoice::Redis(_)
         | ScenarioChoice::Direct(_)
+        | ScenarioChoice::Peers(_)
         | ScenarioChoice::Floor(_) => {
             return Ok(Vec::new());
         }

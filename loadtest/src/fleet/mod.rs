@@ -288,6 +288,10 @@ impl Wire<'_> {
                 handler.opened(self, from, now)
             }
             Arrival::Message(message) => handler.message(self, from, message, now),
+            Arrival::Asked(answer) => {
+                self.send(from, answer);
+                Ok(())
+            }
             Arrival::Ping(payload) => {
                 self.frame(from, Kind::Pong, payload);
                 Ok(())

@@ -50,6 +50,20 @@ const LINES: &[(&str, &[Shown])] = &[
         ],
     ),
     (
+        "of ws",
+        &[
+            Shown("operations_per_cpu_second_percent_of_ws", "", " % in {ops} per CPU second", 1),
+            Shown("throughput_per_second_percent_of_ws", "", " % of the throughput", 1),
+        ],
+    ),
+    (
+        "of Socket.IO",
+        &[
+            Shown("operations_per_cpu_second_percent_of_socket_io", "", " % in {ops} per CPU second", 1),
+            Shown("throughput_per_second_percent_of_socket_io", "", " % of the throughput", 1),
+        ],
+    ),
+    (
         "of Redis",
         &[
             Shown("throughput_per_second_percent_of_redis", "", " % of the throughput", 1),

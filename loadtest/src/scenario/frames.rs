@@ -96,6 +96,10 @@ mod tests {
                 r#"{{"type":"message","channel":"m","offset":7,"data":{{"k":"k0-{key}","v":"000000.{sequence:010x}."}},"time":1}}"#
             )
             .into_bytes(),
+            Dialect::SocketIo => format!(
+                r#"42["message",{{"channel":"m","offset":7,"data":{{"k":"k0-{key}","v":"000000.{sequence:010x}."}},"time":1}}]"#
+            )
+            .into_bytes(),
             Dialect::SyncKit => synckit::message(
                 synckit::DELTA,
                 &format!(
@@ -109,7 +113,7 @@ mod tests {
     /// read more frames than are kept.
     #[test]
     fn each_frame_brings_its_own_deliveries_to_everybody_however_far_apart() {
-        for dialect in [Dialect::Native, Dialect::SyncKit, Dialect::Channels] {
+        for dialect in [Dialect::Native, Dialect::SyncKit, Dialect::Channels, Dialect::SocketIo] {
             for apart in [0, 1, 3, LATEST_MAX, 3 * LATEST_MAX] {
                 let (codec, mut frames) = (Codec::new(dialect, AckLevel::Memory), frames());
                 let mut places = [0, 0];
@@ -126,7 +130,7 @@ mod tests {
 
     #[test]
     fn frame_is_kept_once_for_all_and_one_that_fails_is_not() {
-        for dialect in [Dialect::Native, Dialect::SyncKit, Dialect::Channels] {
+        for dialect in [Dialect::Native, Dialect::SyncKit, Dialect::Channels, Dialect::SocketIo] {
             let (codec, mut frames) = (Codec::new(dialect, AckLevel::Memory), frames());
             for mut place in [0; 5] {
                 for sequence in 0..10 {

@@ -11,6 +11,7 @@ pub mod idle;
 pub mod known;
 pub mod mixed;
 pub mod neighbours;
+pub mod peers;
 pub mod ping;
 pub mod pinger;
 pub mod presence;
