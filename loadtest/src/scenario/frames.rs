@@ -76,10 +76,10 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
-    use super::super::known::LATEST_MAX;
     use super::*;
     use crate::ack::AckLevel;
     use crate::dialect::{Dialect, synckit};
+    use crate::scenario::known::LATEST_MAX;
 
     fn frames() -> Frames {
         Frames::new(Values::new(20), "m".to_owned(), 1, 1)

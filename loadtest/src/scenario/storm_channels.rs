@@ -194,14 +194,15 @@ impl Storm {
             let kind = excerpt(message.kind);
             return Err(Failure::Wrong(format!("publisher {from} got {kind} {:?}", message.id)));
         };
-        channel.answered += 1;
-        if channel.answered > channel.published || message.offset != Some(channel.answered) {
-            let (answered, offset) = (channel.answered, message.offset);
-            return Err(Failure::Wrong(format!(
-                "publish {answered} of {} got the offset {offset:?}",
-                channel.name
-            )));
+        let (right, offset) = (channel.answered + 1, message.offset.unwrap_or(0));
+        let what = || format!("a publish in {} got the offset {offset}, not {right}", channel.name);
+        if offset < right || right > channel.published {
+            return Err(Failure::Duplicated(what()));
         }
+        if offset > right {
+            return Err(Failure::Lost(what()));
+        }
+        channel.answered = right;
         self.unanswered -= 1;
         Ok(())
     }

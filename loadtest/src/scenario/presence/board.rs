@@ -17,6 +17,8 @@ pub struct Board {
     /// By screen, then member: how many states it has had, those that a later one stood for included.
     had: Vec<u32>,
     members: Vec<Member>,
+    /// Whether a later state must stand for an earlier one at every screen or at none.
+    is_alike: bool,
     /// States that are not on every screen yet.
     pub unreached: u64,
     /// Deliveries so far, and those that a later state stood for.
@@ -31,21 +33,27 @@ struct Member {
     /// Of the states under way, by number: screens reached, and when it was sent.
     reached: [u32; UNDER_WAY_MAX as usize],
     sent_ns: [u64; UNDER_WAY_MAX as usize],
+    /// A bit for each: whether some screen was told of it, and whether one was told of a later one instead.
+    told: u64,
+    passed: u64,
     /// All before this one have reached every screen.
     done: u64,
 }
 
 impl Board {
-    pub fn new(members: usize) -> Self {
+    pub fn new(members: usize, is_alike: bool) -> Self {
         let member = || Member {
             sent: 0,
             reached: [0; UNDER_WAY_MAX as usize],
             sent_ns: [0; UNDER_WAY_MAX as usize],
+            told: 0,
+            passed: 0,
             done: 0,
         };
         Self {
             had: vec![0; members * members],
             members: (0..members).map(|_| member()).collect(),
+            is_alike,
             unreached: 0,
             deliveries: 0,
             passed_over: 0,
@@ -68,6 +76,8 @@ impl Board {
         member.sent += 1;
         member.reached[(sequence % UNDER_WAY_MAX) as usize] = 0;
         member.sent_ns[(sequence % UNDER_WAY_MAX) as usize] = now;
+        member.told &= !(1 << (sequence % UNDER_WAY_MAX));
+        member.passed &= !(1 << (sequence % UNDER_WAY_MAX));
         self.unreached += 1;
         Ok(Stamp { writer: index as u32, sequence })
     }
@@ -75,7 +85,7 @@ impl Board {
     /// A screen is told of a state. `again`: it may have been told before, as it is told of everybody.
     ///
     /// # Errors
-    /// [`Failure::Wrong`], [`Failure::Duplicated`] or [`Failure::OutOfOrder`].
+    /// [`Failure::Wrong`], [`Failure::Duplicated`], [`Failure::OutOfOrder`], or [`Failure::Lost`] for one that some were told.
     pub fn hear(
         &mut self,
         screen: usize,
@@ -108,6 +118,13 @@ impl Board {
         for number in next..=sequence {
             let slot = (number % UNDER_WAY_MAX) as usize;
             member.reached[slot] += 1;
+            member.told |= u64::from(number == sequence) << slot;
+            member.passed |= u64::from(number < sequence && !again) << slot;
+            if self.is_alike && (member.told & member.passed) >> slot & 1 == 1 {
+                return Err(Failure::Lost(format!(
+                    "state {number} of member {index} came to some screens, and not to others such as {screen}"
+                )));
+            }
             if member.reached[slot] as usize == screens {
                 member.done = number + 1;
                 self.unreached -= 1;
@@ -137,20 +154,21 @@ mod tests {
 
     #[test]
     fn last_state_stands_for_those_before_and_must_reach_every_screen() {
-        let mut board = Board::new(2);
+        let mut board = Board::new(2, true);
         for now in 0..3 {
             board.send(0, now).unwrap();
         }
         hear(&mut board, 0, 0, false).unwrap();
         hear(&mut board, 0, 2, false).unwrap();
         assert_eq!((board.unreached, board.passed_over, board.behind()), (3, 1, Some((1, 0))));
+        hear(&mut board, 1, 0, false).unwrap();
         hear(&mut board, 1, 2, false).unwrap();
-        assert_eq!((board.unreached, board.deliveries, board.behind()), (0, 3, None));
+        assert_eq!((board.unreached, board.deliveries, board.behind()), (0, 4, None));
     }
 
     #[test]
     fn state_that_comes_twice_late_or_from_nowhere_is_noticed() {
-        let mut board = Board::new(2);
+        let mut board = Board::new(2, true);
         for now in 0..3 {
             board.send(0, now).unwrap();
         }
@@ -162,8 +180,19 @@ mod tests {
     }
 
     #[test]
+    fn state_that_came_to_some_only_is_lost_unless_one_was_told_of_all_anew() {
+        for again in [false, true] {
+            let mut board = Board::new(2, true);
+            board.send(0, 0).unwrap();
+            board.send(0, 1).unwrap();
+            hear(&mut board, 0, 0, false).unwrap();
+            assert_eq!(hear(&mut board, 1, 1, again).is_ok(), again);
+        }
+    }
+
+    #[test]
     fn too_many_states_under_way_end_the_run() {
-        let mut board = Board::new(1);
+        let mut board = Board::new(1, true);
         for now in 0..UNDER_WAY_MAX {
             board.send(0, now).unwrap();
         }

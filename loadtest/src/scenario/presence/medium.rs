@@ -179,7 +179,7 @@ impl Request {
     pub fn update(&mut self, medium: Medium, room: &str, values: &Values, stamp: Stamp) -> &[u8] {
         match medium {
             Medium::Map => {
-                self.open(br#"{"type":"write","ack":"none","ops":[{"op":"set","map":""#, room);
+                self.open(br#"{"type":"write","id":0,"ack":"none","ops":[{"op":"set","map":""#, room);
                 self.text.extend_from_slice(b",\"key\":\"");
                 self.text.extend_from_slice(PREFIX.as_bytes());
                 write_number(&mut self.text, u64::from(stamp.writer));

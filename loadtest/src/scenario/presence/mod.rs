@@ -54,6 +54,9 @@ pub struct PresenceOptions {
     /// named by --url
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub tick_ms: u64,
+    /// With --told names: without the same over maps
+    #[arg(long)]
+    pub alone: bool,
     /// Bytes of one state as JSON text
     #[arg(long, default_value_t = 100, value_parser = value_bytes)]
     pub state_bytes: usize,
@@ -62,7 +65,7 @@ pub struct PresenceOptions {
     pub ping_rate: u32,
     /// Instead of all that: so many join one room within a second, and once all know how many they are, drop at once
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..),
-        conflicts_with_all = ["rooms", "members", "everywhere", "told", "rate", "churn"])]
+        conflicts_with_all = ["rooms", "members", "everywhere", "told", "rate", "churn", "alone"])]
     pub join_burst: Option<u32>,
 }
 
@@ -111,6 +114,9 @@ pub fn run(bench: &Bench, options: &PresenceOptions) -> Result<Vec<Outcome>, Fai
     }
     if options.told == Told::Count {
         return Ok(vec![run_counted(bench, options)?]);
+    }
+    if options.alone {
+        return Ok(vec![run_named(bench, options, Medium::Presence)?]);
     }
     let media = [Medium::Map, Medium::Presence];
     let mut outcomes = bench.run_parts(&media, |&medium| run_named(bench, options, medium))?;

@@ -2,7 +2,7 @@
 //! the states of all others. The same load goes over maps, to be compared.
 //!
 //! Checked: every screen has every member, under one name; is told each state once and in order, where a later one may stand
-//! for earlier ones, each with what was set; and ends with the last of everybody. Nobody leaves, and the count is right.
+//! for earlier ones if it does so for all, each with what was set; and ends with the last of everybody. Nobody leaves, and the count is right.
 
 use std::ops::Range;
 
@@ -65,7 +65,7 @@ impl Named {
             known: Known::new(FRAMES_APART),
             names: vec![Vec::new(); members],
             places: vec![0; members],
-            board: Board::new(members),
+            board: Board::new(members, medium == Medium::Presence),
         };
         Self {
             medium,
