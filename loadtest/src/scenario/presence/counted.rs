@@ -40,6 +40,8 @@ pub struct Counted {
     /// Steps of coming or going so far, each of one member of each room.
     steps: u64,
     stopping: bool,
+    /// Whether everybody who was out then has been brought back.
+    is_back: bool,
     /// Counts that were sent to members.
     pub counts: u64,
     barrier: Barrier,
@@ -52,6 +54,8 @@ struct Stay {
     count: u64,
     /// States it has set.
     sent: u64,
+    /// Whether it has come or gone, and has no answer yet.
+    waits: bool,
 }
 
 impl Counted {
@@ -72,6 +76,7 @@ impl Counted {
             updates: 0,
             steps: 0,
             stopping: false,
+            is_back: false,
             counts: 0,
             barrier: Barrier::new(Dialect::Native),
             tally: Tally::new(),
@@ -94,12 +99,14 @@ impl Counted {
         let room = &rooms[self.shape.room(membership)];
         let text = self.request.enter(Medium::Presence, membership as u64, room, values, stamp);
         wire.send(self.shape.connection(membership), text);
+        self.stays[membership].waits = true;
         self.waiting += 1;
     }
 
     fn leave(&mut self, wire: &mut Wire<'_>, membership: usize) {
         let room = &self.shape.rooms[self.shape.room(membership)];
         wire.send(self.shape.connection(membership), self.request.leave(membership as u64, room));
+        self.stays[membership].waits = true;
         self.waiting += 1;
     }
 
@@ -124,14 +131,35 @@ impl Counted {
     }
 
     /// One member of each room goes, and once all who come and go have gone, comes back.
-    fn step(&mut self, wire: &mut Wire<'_>) {
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`] where one has no answer yet to what it has asked a round ago.
+    fn step(&mut self, wire: &mut Wire<'_>) -> Result<(), Failure> {
         let churn = self.churn as u64;
         let (is_out, number) = (self.steps / churn % 2 == 1, (self.steps % churn) as usize);
         self.steps += 1;
         for room in 0..self.shape.rooms.len() {
             let membership = room * self.shape.members + self.shape.members - 1 - number;
             self.tally.operations += 1;
+            if self.stays[membership].waits {
+                return Err(Failure::Timeout(format!(
+                    "membership {membership} has waited for a second: the server does not keep up; use a lower --churn"
+                )));
+            }
             if is_out { self.enter(wire, membership) } else { self.leave(wire, membership) }
+        }
+        Ok(())
+    }
+
+    /// Whoever is out comes back, so that everybody can be told the right count.
+    fn bring_back(&mut self, wire: &mut Wire<'_>) {
+        let (churn, members) = (self.churn as u64, self.shape.members);
+        let step = self.steps % (2 * churn).max(1);
+        let out = if step < churn { 0..step } else { step - churn..churn };
+        for room in 0..self.shape.rooms.len() {
+            for number in out.clone() {
+                self.enter(wire, room * members + members - 1 - number as usize);
+            }
         }
     }
 
@@ -156,6 +184,7 @@ impl Handler for Counted {
                 return Err(Failure::Wrong(format!("membership {membership} got the answer to {id}")));
             }
             self.waiting -= 1;
+            self.stays[membership].waits = false;
             self.tally.operations += u64::from(self.start_ns == 0);
         }
         if let Kind::Gone { .. } = news.kind {
@@ -185,11 +214,10 @@ impl Scenario for Counted {
     }
 
     fn tick(&mut self, wire: &mut Wire<'_>, now: u64) -> Result<Option<u64>, Failure> {
+        if self.stopping && !std::mem::replace(&mut self.is_back, true) {
+            self.bring_back(wire);
+        }
         if self.start_ns == 0 || self.stopping {
-            // Whoever is out comes back, so that everybody can be told the right count.
-            while self.stopping && self.churn > 0 && !self.steps.is_multiple_of(2 * self.churn as u64) {
-                self.step(wire);
-            }
             return Ok(None);
         }
         loop {
@@ -200,7 +228,7 @@ impl Scenario for Counted {
             let step_ns = due(self.steps + 1, self.churn_interval_ns);
             match now_ns().max(now) {
                 now if update_ns <= now => self.update(wire),
-                now if step_ns <= now && self.churn > 0 => self.step(wire),
+                now if step_ns <= now && self.churn > 0 => self.step(wire)?,
                 _ => return Ok(Some(update_ns.min(step_ns))),
             }
         }
@@ -212,8 +240,7 @@ impl Scenario for Counted {
 
     fn is_quiet(&self) -> bool {
         let all_are_in = self.unasked.is_empty() && self.waiting == 0;
-        let none_is_out = self.churn == 0 || self.steps.is_multiple_of(2 * self.churn as u64);
-        all_are_in && none_is_out && self.wrong == 0 && self.barrier.waiting == 0
+        all_are_in && self.stopping == self.is_back && self.wrong == 0 && self.barrier.waiting == 0
     }
 
     fn missing(&self) -> Failure {

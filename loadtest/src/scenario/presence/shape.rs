@@ -7,6 +7,7 @@ use memchr::memmem;
 use super::PresenceOptions;
 use super::medium::Medium;
 use crate::failure::{Failure, excerpt};
+use crate::message::Message;
 use crate::value::Values;
 
 pub struct Shape {
@@ -53,7 +54,7 @@ impl Shape {
     /// The membership of a connection that a message to it is about. `mark`: what stands before the name of the room.
     ///
     /// # Errors
-    /// [`Failure::Wrong`] for a message that names no room of that connection.
+    /// [`Failure::Wrong`] for a message that names no room of that connection, [`Failure::Refused`] for an error.
     pub fn membership(&self, connection: usize, text: &[u8], mark: &[u8]) -> Result<usize, Failure> {
         let named = memmem::find(text, mark).and_then(|place| {
             let rest = &text[place + mark.len()..];
@@ -65,9 +66,14 @@ impl Shape {
             self.room(connection)..self.room(connection) + 1
         };
         let room = own.into_iter().find(|&room| named == Some(self.rooms[room].as_bytes()));
-        let room = room.ok_or_else(|| {
-            Failure::Wrong(format!("connection {connection} is in no such room: {}", excerpt(text)))
-        })?;
+        let Some(room) = room else {
+            // An error names none, and says what is wrong by itself.
+            Message::read(text)?;
+            return Err(Failure::Wrong(format!(
+                "connection {connection} is in no such room: {}",
+                excerpt(text)
+            )));
+        };
         Ok(room * self.members + self.member(connection))
     }
 }
