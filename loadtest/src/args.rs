@@ -78,6 +78,8 @@ it takes seconds to mean something, and after less than 0.2 s of CPU it is n/a.
 them: 100 % is what the kernel allows.
 - The load thread polls, unless it shares a core with the server, as waking a sleeping client costs the server what \
 no client on another host would; its CPU is shown without the time it found nothing.
+- `of maps` compares presence with the same states under the keys of a map; `of ws` and `of Socket.IO` this server's channels \
+with theirs.
 - `of native` compares another dialect with the native one on the same server; with several --runs they take turns in \
 which is first. In SyncKit who writes is sent its own changes, too.
 - `of the disk` compares acks that are durable with what the disk itself takes for an append and a sync, measured just \
@@ -106,6 +108,7 @@ Examples:
   loadtest presence --join-burst 10000
   loadtest direct --messages 100000 --users 1000
   loadtest storm --channels
+  loadtest peers --window 16 --runs 5
   loadtest idle --connections 15000 --json idle.json";
 
 #[derive(Clone, Debug, Subcommand)]
