@@ -56,6 +56,33 @@ fn past_some_members_the_count_is_told_and_below_them_everybody_again() {
     }
 }
 
+/// The kernel sends to each once the turn has ended, and whoever is answered meanwhile waits for that.
+#[test]
+fn no_turn_tells_the_count_to_more_than_some_watchers() {
+    const WATCHERS: usize = 3_000;
+    let mut world = small(1);
+    for n in 0..=MAX {
+        join(&mut world, 0, &format!("u{n}"));
+    }
+    let watch = "{'type':'presence.watch','id':1,'room':'doc'}".replace('\'', "\"");
+    let watchers: Vec<Client> = (0..WATCHERS).map(|_| world.connect(0, None, "/v1", "127.0.0.1")).collect();
+    watchers.iter().for_each(|&watcher| world.send(watcher, &watch));
+    world.settle();
+    world.pass_ms(100);
+    let late = connect(&mut world, 0, "late");
+    world.send(late, &"{'type':'presence.join','id':1,'room':'doc'}".replace('\'', "\""));
+    let first = world.metrics().presence_deliveries;
+    let (mut before, mut turns) = (first, 0);
+    while before < first + WATCHERS as u64 {
+        world.turn();
+        turns += 1;
+        let told = world.metrics().presence_deliveries - before;
+        assert!(told <= u64::from(work::RECEIVERS_MAX), "{told} in turn {turns}");
+        before += told;
+        assert!(turns < 100, "it is told");
+    }
+}
+
 #[test]
 fn a_list_is_read_a_page_at_a_time_and_has_everybody_once() {
     for shards in 1..=3 {

@@ -216,13 +216,13 @@ fn deliver_to_each(
     batch: &Batch,
     left: &mut impl Iterator<Item = u32>,
 ) {
-    let units = work::receivers(1, batch.packed.len()) + batch.senders.len() as u64 / 16;
     let count = Messages(&batch.packed).count() as u64;
     let mut alike = Alike::default();
     while !turn.is_over()
         && let Some(slot) = left.next()
     {
-        turn.spend(units);
+        turn.reach_one(batch.packed.len());
+        turn.spend(batch.senders.len() as u64 / 16);
         let Some(member) = members.get_mut(slot as usize) else { continue };
         let index = member.connection.index;
         if !member.lacks(batch) || !clients.takes_frames(index) {
