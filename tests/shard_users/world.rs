@@ -153,6 +153,11 @@ impl World {
         self.settle();
     }
 
+    /// Lets time pass, and nothing happen.
+    pub fn wait_ms(&mut self, ms: u64) {
+        self.now.monotonic_us += ms * 1000;
+    }
+
     pub fn now_ms(&self) -> u64 {
         self.now.timer_ms()
     }
