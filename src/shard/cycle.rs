@@ -38,6 +38,7 @@ impl Shard {
             }
             let Self { turn, clients, maps, requests, .. } = self;
             requests.finish_next(turn, clients, maps);
+            self.tell_much();
         }
     }
 
@@ -117,6 +118,15 @@ impl Shard {
             directs.fetch_late(around.turn, around.clients);
             directs.answer_fetches(&mut around);
             directs.go_on_announcing(&mut around);
+        }
+    }
+
+    /// Tells subscribers what is too much to wait for the end of the turn, with all that it costs: many may hear of it. Called
+    /// whenever something was carried out and more may be.
+    pub(super) fn tell_much(&mut self) {
+        if self.maps.has_full_batch() {
+            let Self { turn, clients, maps, feeds, .. } = self;
+            feeds.flush_full_batches(turn, clients, maps);
         }
     }
 
@@ -243,6 +253,7 @@ impl Shard {
             || self.clients.has_gone()
             || self.clients.has_leaving()
             || self.mesh_left
+            || self.opened.is_some()
             || self.access.has_work_left()
             || self.questions.has_work_left()
             || self.feeds.has_undelivered()

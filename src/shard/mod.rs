@@ -101,7 +101,7 @@ use channels::Channels;
 use clear::Clearing;
 use directory::Directory;
 use directs::Directs;
-use exchange::Deferred;
+use exchange::{Deferred, Opened};
 use feeds::Feeds;
 use life::Life;
 use maps::Maps;
@@ -207,6 +207,8 @@ pub struct Shard {
     incoming: Vec<Option<Receiver>>,
     /// The last turn left envelopes in a queue, for the next one.
     mesh_left: bool,
+    /// An envelope that the last turn has not gone through to its end.
+    opened: Option<Opened>,
     /// Requests of other shards that wait because this one is congested.
     deferred: VecDeque<Deferred>,
     /// When other shards last heard this shard's clock though nothing had changed.
@@ -250,6 +252,7 @@ impl Shard {
             process: shared.process,
             incoming: ports.incoming,
             mesh_left: false,
+            opened: None,
             deferred: VecDeque::new(),
             clock_shared_at_ms: 0,
             turn,

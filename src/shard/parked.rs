@@ -45,6 +45,7 @@ impl Shard {
                 let Some(parked) = release.next() else { break true };
                 left -= 1;
                 self.resume_parked(parked);
+                self.tell_much();
             };
             self.maps.end_release(&mut self.turn, release, is_over);
         }

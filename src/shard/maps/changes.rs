@@ -103,6 +103,16 @@ impl Maps {
         })
     }
 
+    /// Whether a batch has grown enough, so that what comes later is told by itself.
+    pub fn has_full_batch(&self) -> bool {
+        !self.changes.full.is_empty()
+    }
+
+    /// Takes the next batch that has grown enough.
+    pub fn take_full_batch(&mut self) -> Option<Batch> {
+        self.changes.full.pop_front()
+    }
+
     /// Keeps a batch that everybody has been told of for another one.
     pub fn recycle_batch(&mut self, mut batch: Batch) {
         batch.packed.clear();

@@ -282,6 +282,9 @@ impl Client {
             if context.scenario.forgets && op.brings_stamp_or_tag() {
                 context.oracle.may_come_back(op.map, &op.key);
             }
+            if context.scenario.forgets_maps() && op.may_end_something() {
+                context.oracle.may_vanish(op.map, &op.key);
+            }
             op.write_to(&mut list, &context.scenario.maps[op.map].name, &self.name);
             if op.is_opaque() {
                 self.mark_unclear(op);
