@@ -76,6 +76,12 @@ pub const QUERY_DEPTH_MAX: usize = 16;
 pub const QUERY_SORT_MAX: usize = 8;
 /// Names in the path of a field.
 pub const QUERY_PATH_PARTS_MAX: usize = 16;
+/// Queries of one connection, which are looked up one by one.
+pub const QUERIES_PER_CONNECTION_MAX: usize = 256;
+/// Different queries of one map through one view: a change of a field that all of them look at takes a hundred microseconds.
+pub const QUERIES_PER_VIEW_MAX: usize = 10_000;
+/// Bytes of the entries that a query shows, which a subscriber is sent at once: a share of what its outbox has room for.
+pub const QUERY_RESULT_BYTES_MAX: usize = 4 << 20;
 const _: () = assert!(QUERY_NODES_MAX + QUERY_SORT_MAX <= u16::MAX as usize);
 /// Live and removed tags one OR-map key may hold; past it removals are forgotten, and past as many live ones an `add` is
 /// `too_large`.

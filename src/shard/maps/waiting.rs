@@ -32,7 +32,11 @@ impl Parked {
 
     /// Whether it waits for the map however often that cannot be loaded, as no client waits for an answer.
     pub fn is_patient(&self) -> bool {
-        matches!(&self.request, Request::Walk(walk) if !walk.is_owed)
+        match &self.request {
+            Request::Walk(walk) => !walk.is_owed,
+            Request::ScanQueries { is_owed, .. } => !is_owed,
+            _ => false,
+        }
     }
 }
 
