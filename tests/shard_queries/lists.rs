@@ -182,17 +182,23 @@ pub fn connect(world: &mut World, shard: usize) -> Client {
 /// All that a map holds, as one who subscribes to it is told.
 pub fn held(world: &mut World, client: Client, map: &str, serve: bool) -> BTreeMap<String, Value> {
     world.send(client, &format!(r#"{{"type":"subscribe","id":"all","map":"{map}"}}"#));
-    if serve {
-        world.serve();
-    }
-    world.settle();
-    let mut entries = BTreeMap::new();
-    for message in world.received(client) {
-        let message = parsed(&message);
-        assert_eq!(message["type"], "snapshot", "{message}");
-        for entry in message["entries"].as_array().unwrap() {
-            if entry.get("deleted").is_none() {
-                entries.insert(entry["key"].as_str().unwrap().to_owned(), entry["value"].clone());
+    let (mut entries, mut is_whole) = (BTreeMap::new(), false);
+    // Where there is little room at a time, each part of it comes in a turn of its own.
+    while !is_whole {
+        if serve {
+            world.serve();
+        }
+        world.settle();
+        for message in world.received(client) {
+            let message = parsed(&message);
+            assert!(message["type"] == "snapshot" || message["type"] == "change", "{message}");
+            is_whole |= message["more"] == false;
+            for entry in message["entries"].as_array().unwrap() {
+                let key = entry["key"].as_str().unwrap().to_owned();
+                match entry.get("deleted") {
+                    None => drop(entries.insert(key, entry["value"].clone())),
+                    Some(_) => drop(entries.remove(&key)),
+                }
             }
         }
     }

@@ -576,7 +576,7 @@ impl Owned {
 
     /// Appends what is shown behind the position of each watcher of a query, as much as there is room for; whether that is all
     /// for now.
-    pub(super) fn fill(&mut self, turn: &mut Turn, maps: &Maps, slot: u32) -> bool {
+    pub(super) fn fill(&mut self, turn: &mut Turn, maps: &Maps, (slot, enough): (u32, u64)) -> bool {
         let asked = &mut self.asked[slot as usize];
         let group = &self.groups[asked.group as usize];
         let (mut is_all, mut is_touched) = (true, false);
@@ -588,7 +588,7 @@ impl Owned {
             }
             let mut last = through.clone();
             for row in asked.kept.shown_behind(through.as_ref()) {
-                if watcher.steps.len() > CHUNK_BYTES || turn.is_spent() && !watcher.steps.is_empty() {
+                if watcher.steps.len() > CHUNK_BYTES || turn.work() >= enough && !watcher.steps.is_empty() {
                     is_all = false;
                     break;
                 }

@@ -34,7 +34,7 @@ impl Owned {
             }
             let Some(group) = self.line.pop_front() else { return };
             self.groups[group as usize].is_in_line = false;
-            if self.advance(turn, maps, group) && self.groups.contains(group as usize) {
+            if self.advance(turn, maps, (group, enough)) && self.groups.contains(group as usize) {
                 self.line_up(group);
             }
         }
@@ -63,7 +63,7 @@ impl Owned {
     }
 
     /// Goes on with one group; whether something is left.
-    fn advance(&mut self, turn: &mut Turn, maps: &mut Maps, slot: u32) -> bool {
+    fn advance(&mut self, turn: &mut Turn, maps: &mut Maps, (slot, enough): (u32, u64)) -> bool {
         let group = &self.groups[slot as usize];
         let map = group.map;
         if maps.must_load(turn, map) {
@@ -81,17 +81,18 @@ impl Owned {
             self.refuse(turn, maps, slot, (Reject::MapType, false));
             return false;
         }
-        let is_scanning = self.scan(turn, maps, slot);
+        let is_scanning = self.scan(turn, maps, (slot, enough));
         let mut is_filled = true;
         for place in 0..self.groups[slot as usize].queries.len() {
             let asked = self.groups[slot as usize].queries[place];
-            is_filled &= self.fill(turn, maps, asked);
+            turn.spend(work::PASSED_OVER);
+            is_filled &= self.fill(turn, maps, (asked, enough));
         }
         is_scanning || !is_filled
     }
 
     /// Looks at some cells for all that wait; whether any still does.
-    fn scan(&mut self, turn: &mut Turn, maps: &Maps, slot: u32) -> bool {
+    fn scan(&mut self, turn: &mut Turn, maps: &Maps, (slot, enough): (u32, u64)) -> bool {
         let is_scanning = |asked: &&u32| self.asked[**asked as usize].joined.is_some();
         let scanning: Vec<u32> =
             self.groups[slot as usize].queries.iter().filter(is_scanning).copied().collect();
@@ -115,7 +116,7 @@ impl Owned {
             for (applied, current) in cells.log_since(group.position) {
                 let asked_work = lens.as_ref().map_or(0, |lens| lens.asked.work as u64);
                 if looked_at == CHUNK_CELLS_SCANNED_MAX
-                    || turn.is_spent() && looked_at > 0
+                    || turn.work() >= enough && looked_at > 0
                     || asked_work > work::CONNECTION_MAX
                 {
                     is_at_end = false;
