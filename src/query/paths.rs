@@ -122,11 +122,6 @@ impl Fields {
         if range.is_empty() { MISSING } else { &self.bytes[range.clone()] }
     }
 
-    /// Bytes they take.
-    pub const fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
     /// Calls `differs` with each slot in which the other has something else.
     pub fn compare(&self, other: &Self, mut differs: impl FnMut(u32)) {
         for slot in 0.. {

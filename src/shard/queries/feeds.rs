@@ -107,6 +107,9 @@ pub(super) struct Subscription {
     pub resume: Option<Box<Resume>>,
 }
 
+/// The map of a feed that nobody needs to be told of any more.
+pub(super) type Closed = (Arc<str>, QueryRef);
+
 /// What a subscription is to be told next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -234,7 +237,7 @@ impl QueryFeeds {
         &mut self,
         turn: &mut Turn,
         ended: SubscriptionRef,
-    ) -> Option<(Subscription, Option<(Arc<str>, QueryRef)>)> {
+    ) -> Option<(Subscription, Option<Closed>)> {
         let subscription = self.subscriptions.get(ended.slot as usize)?;
         if subscription.serial != ended.serial {
             return None;
@@ -250,7 +253,7 @@ impl QueryFeeds {
         Some((subscription, closed))
     }
 
-    fn end_feed(&mut self, turn: &mut Turn, slot: u32) -> (Arc<str>, QueryRef) {
+    fn end_feed(&mut self, turn: &mut Turn, slot: u32) -> Closed {
         let feed = self.feeds.remove(slot as usize);
         turn.spend(work::freed(feed.memory()));
         self.bytes -= feed.memory() + feed.query.bytes();

@@ -2,15 +2,18 @@
 //! `docs/architecture.md` (Live queries) how a change gets to those who see it.
 //!
 //! ```text
-//!  change ─► owned.rs: who looks at it ─► kept.rs: its place among those that come first ─► steps to each shard with subscribers
+//!  change ─► looking.rs: who looks at it ─► kept.rs: its place among those that come first ─► watchers.rs: steps to each shard
 //!            scan.rs: the first of a map                                                        │
 //!  subscribers ◄─ tell.rs ◄─ what is shown of one list (feeds.rs, shown.rs, rows.rs) ◄──────────┘
 //! ```
 //!
-//! order: subscribe → tell → { resume, scan } → { feeds, owned } → { kept, shown, returning } → rows
+//! order: subscribe → tell → { looking, resume, scan } → { feeds, watchers } → owned → groups →
+//! { kept, shown, returning } → rows
 
 mod feeds;
+mod groups;
 mod kept;
+mod looking;
 mod owned;
 mod resume;
 mod returning;
@@ -19,6 +22,7 @@ mod scan;
 mod shown;
 mod subscribe;
 mod tell;
+mod watchers;
 
 pub use subscribe::SubscribeQuery;
 

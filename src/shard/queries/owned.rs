@@ -1,13 +1,8 @@
-//! The owner's side of queries: which of its entries match, and what shards with subscribers are told of them.
+//! The owner's side of queries: who asks for what, of which of its entries those know that match.
 //!
 //! ```text
 //!  map ──► groups: its values as one view shows them, their fields read once ──► queries ──► what is kept, who is told
 //! ```
-//! **A change** is looked at by queries that keep its key, and by those that look at a field of it that has changed: these alone may
-//! begin or cease to match. What it was before comes with it (`maps/before.rs`).
-//!
-//! Invariant: a query keeps a row for a key exactly if `holders` says so, with the place of its value as of the last change that
-//! was looked at.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -16,25 +11,18 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use slab::Slab;
 
-use super::kept::{Kept, Outcome, Told};
+use super::groups::{Asked, Group, HELD_BYTES, HOLDER_BYTES, Position, Watcher, hold, release};
+use super::kept::{Kept, Outcome};
 use super::rows::Row;
-use crate::auth::rules::Parts;
-use crate::crdt::{Cell, HashedKey, MapType, Time};
-use crate::limits::{CHUNK_BYTES, QUERIES_PER_VIEW_MAX};
-use crate::mesh::{
-    Entries, Entry, EntryPacker, EntryState, Filter, Item, OpenQuery, QueryNews, QueryRef, QuerySteps,
-    ShardIndex, Span, Standing,
-};
+use crate::crdt::Time;
+use crate::limits::QUERIES_PER_VIEW_MAX;
+use crate::mesh::{Filter, Item, OpenQuery, QueryNews, QueryRef, QuerySteps, ShardIndex, Span, Standing};
 use crate::query::{Fields, Paths, Query};
-use crate::shard::maps::{Batch, Lens, MapSlot, Maps, pack_cell};
+use crate::shard::maps::{MapSlot, Maps};
 use crate::shard::slots;
 use crate::shard::turn::Turn;
 use crate::shard::work;
 use crate::wire::Reject;
-
-/// Bytes that a key takes which any query keeps, beside itself, and for each query that does.
-const HOLDER_BYTES: usize = 64;
-const HELD_BYTES: usize = 32;
 
 /// See the module.
 #[derive(Default)]
@@ -45,12 +33,12 @@ pub struct Owned {
     /// Groups with a scan under way, or with rows to tell.
     pub(super) line: VecDeque<u32>,
     /// Queries whose watchers have something to be told.
-    touched: Vec<u32>,
+    pub(super) touched: Vec<u32>,
     /// What is told to feeds of this shard.
     own_news: Vec<QueryNews<Vec<u8>>>,
     has_watchers_elsewhere: bool,
     /// Marks the queries that have looked at the change at hand.
-    change: u64,
+    pub(super) change: u64,
     pub(super) bytes: usize,
     pub(super) scratch: Scratch,
 }
@@ -61,99 +49,8 @@ pub(super) struct Scratch {
     pub fields: Fields,
     pub before: Fields,
     pub place: Vec<u8>,
-    candidates: Vec<u32>,
-    entry: Vec<u8>,
-}
-
-/// The queries of one map through one view.
-pub(super) struct Group {
-    pub map: MapSlot,
-    pub name: Arc<str>,
-    pub view: Option<Arc<Parts>>,
-    pub paths: Paths,
-    /// For each slot of a path the queries that look at it.
-    looking: Vec<Vec<u32>>,
-    pub queries: Vec<u32>,
-    /// Who keeps a key, and in which place.
-    pub holders: HashMap<Box<str>, Vec<(u32, Row)>>,
-    /// Where the scan is, in the order in which cells were applied, and in which load of the map.
-    pub position: Time,
-    pub load: u32,
-    pub is_in_line: bool,
-    /// It waits for its map.
-    pub is_parked: bool,
-}
-
-/// A query, for as long as any shard has subscribers of it.
-pub(super) struct Asked {
-    pub group: u32,
-    pub query: Arc<Query>,
-    pub filter: Option<Arc<Filter>>,
-    /// Of its paths, in the group.
-    pub slots: Vec<u32>,
-    pub kept: Kept,
-    /// Of a scan: where it was when this one joined, and whether it has begun anew since.
-    pub joined: Option<(Time, bool)>,
-    pub watchers: Vec<Watcher>,
-    is_touched: bool,
-    seen: u64,
-}
-
-/// A feed that is told what is shown.
-pub(super) struct Watcher {
-    pub shard: ShardIndex,
-    feed: QueryRef,
-    pub position: Position,
-    pub steps: Vec<u8>,
-    told: Option<Standing>,
-    /// Whether it has ever been told all.
-    was_complete: bool,
-}
-
-/// How far a watcher has been told.
-#[derive(Clone, Debug)]
-pub(super) enum Position {
-    /// All that is shown up to this row; `None`: nothing.
-    Through(Option<Row>),
-    /// All that is shown.
-    End,
-}
-
-impl Watcher {
-    fn covers(&self, row: &Row) -> bool {
-        match &self.position {
-            Position::End => true,
-            Position::Through(through) => {
-                through.as_ref().is_some_and(|through| row.place() <= through.place())
-            }
-        }
-    }
-}
-
-impl Asked {
-    /// Whether a value with these fields matches; its place is left in `place` then.
-    pub fn matches(&self, key: &str, fields: &Fields, place: &mut Vec<u8>) -> bool {
-        let passes = self.filter.as_ref().is_none_or(|filter| filter.passes(key.as_bytes()));
-        if !passes || !self.query.matches(fields, &self.slots) {
-            return false;
-        }
-        place.clear();
-        self.query.write_place(fields, &self.slots, key.as_bytes(), place);
-        true
-    }
-
-    /// Whether any shard waits for its first answer.
-    pub fn is_owed(&self) -> bool {
-        self.watchers.iter().any(|watcher| !watcher.was_complete)
-    }
-}
-
-/// A change as one group sees it.
-struct Seen<'a> {
-    key: &'a str,
-    /// What is shown of it; empty: nothing.
-    packed: &'a [u8],
-    applied: Time,
+    pub candidates: Vec<u32>,
+    pub entry: Vec<u8>,
 }
 
 impl Owned {
@@ -362,111 +259,8 @@ impl Owned {
         }
     }
 
-    /// What has changed in a map is looked at by those who ask for it.
-    pub fn take_batch(&mut self, turn: &mut Turn, maps: &mut Maps, batch: &Batch) {
-        let mut before = Entries::new(&batch.before);
-        let applied = turn.clock.last();
-        let mut entries = Entries::new(&batch.packed);
-        loop {
-            let all = entries.packed();
-            let Some(entry) = entries.next() else { return };
-            let packed = &all[..all.len() - entries.packed().len()];
-            let before = before.next().map(|before| before.state);
-            for group in self.groups_of(batch.map) {
-                let EntryState::Value { .. } = entry.state else {
-                    self.refuse(turn, maps, group, (Reject::MapType, false));
-                    continue;
-                };
-                self.take_change(turn, maps, group, (&entry, packed, before, applied));
-            }
-        }
-    }
-
-    fn take_change(
-        &mut self,
-        turn: &mut Turn,
-        maps: &Maps,
-        group: u32,
-        (entry, packed, before, applied): (&Entry<'_>, &[u8], Option<EntryState<'_>>, Time),
-    ) {
-        let mut scratch = mem::take(&mut self.scratch);
-        let Group { view, name, paths, looking, queries, holders, .. } = &self.groups[group as usize];
-        let EntryState::Value { at, value, expires_ms } = entry.state else { return };
-        let was = before.and_then(|before| match before {
-            EntryState::Value { value, .. } => value,
-            _ => None,
-        });
-        scratch.entry.clear();
-        // Whether there was anything to be seen.
-        let was_there;
-        match view {
-            None => {
-                was_there = was.is_some();
-                paths.read(value, &mut scratch.fields);
-                paths.read(was, &mut scratch.before);
-                if value.is_some() {
-                    scratch.entry.extend_from_slice(packed);
-                }
-            }
-            Some(parts) => {
-                let mut lens = Lens::new(parts, name);
-                let seen = value.and_then(|value| lens.seen(entry.key, value));
-                let was_seen = was.and_then(|was| lens.seen(entry.key, was));
-                paths.read(seen.as_deref(), &mut scratch.fields);
-                paths.read(was_seen.as_deref(), &mut scratch.before);
-                was_there = was_seen.is_some();
-                if let Some(seen) = &seen {
-                    EntryPacker(&mut scratch.entry).ending(entry.key, &at, seen, expires_ms);
-                }
-                turn.count_asked(lens.asked);
-            }
-        }
-        turn.spend(work::CELL + work::decoded(packed.len()));
-        self.change += 1;
-        let mut candidates = mem::take(&mut scratch.candidates);
-        candidates.clear();
-        candidates.extend(holders.get(entry.key).into_iter().flatten().map(|&(asked, _)| asked));
-        let held = candidates.len();
-        for &asked in &candidates {
-            self.asked[asked as usize].seen = self.change;
-        }
-        if !scratch.entry.is_empty() {
-            let mut look = |asked: u32| {
-                let of = &mut self.asked[asked as usize];
-                if mem::replace(&mut of.seen, self.change) != self.change {
-                    candidates.push(asked);
-                }
-            };
-            // What is there at all is looked at by everybody.
-            if !was_there {
-                queries.iter().copied().for_each(&mut look);
-            } else {
-                let differs = |slot: u32| looking[slot as usize].iter().copied().for_each(&mut look);
-                scratch.fields.compare(&scratch.before, differs);
-            }
-        }
-        turn.spend(work::PASSED_OVER * candidates.len() as u64);
-        let seen = Seen { key: entry.key, packed: &scratch.entry, applied };
-        for (place, &asked) in candidates.iter().enumerate() {
-            let of = &self.asked[asked as usize];
-            let is_match =
-                !scratch.entry.is_empty() && of.matches(entry.key, &scratch.fields, &mut scratch.place);
-            if !is_match && place >= held || is_match && place >= held && !of.kept.may_take(&scratch.place) {
-                continue;
-            }
-            let old = match place < held {
-                true => self.held(group, asked, entry.key),
-                false => None,
-            };
-            let new = is_match.then(|| Row::new(&scratch.place, entry.key.as_bytes()));
-            let outcome = self.replace(group, asked, (old.as_ref(), new.as_ref()));
-            self.tell_outcome(turn, maps, asked, (old.as_ref(), &seen), outcome);
-        }
-        scratch.candidates = candidates;
-        self.scratch = scratch;
-    }
-
-    fn held(&self, group: u32, asked: u32, key: &str) -> Option<Row> {
+    /// The row that a query keeps of a key.
+    pub(super) fn held(&self, group: u32, asked: u32, key: &str) -> Option<Row> {
         let held = self.groups[group as usize].holders.get(key)?;
         held.iter().find(|(holder, _)| *holder == asked).map(|(_, row)| row.clone())
     }
@@ -494,56 +288,6 @@ impl Owned {
             self.bytes -= release(group, asked, dropped.key());
         }
         outcome
-    }
-
-    /// Tells watchers of a query what a change of one entry comes to.
-    fn tell_outcome(
-        &mut self,
-        turn: &mut Turn,
-        maps: &Maps,
-        slot: u32,
-        (old, seen): (Option<&Row>, &Seen<'_>),
-        outcome: Outcome,
-    ) {
-        let asked = &mut self.asked[slot as usize];
-        let group = &self.groups[asked.group as usize];
-        for told in outcome.told.into_iter().flatten() {
-            for watcher in &mut asked.watchers {
-                let (covers_old, steps) = (old.is_some_and(|old| watcher.covers(old)), watcher.steps.len());
-                match &told {
-                    Told::Put(row) if !watcher.covers(row) => {
-                        if row.key() == seen.key && covers_old {
-                            QuerySteps::push_out(&mut watcher.steps, seen.key);
-                        }
-                    }
-                    Told::Put(row) if row.key() == seen.key => {
-                        QuerySteps::push_put(&mut watcher.steps, seen.applied, |out| {
-                            out.extend_from_slice(seen.packed);
-                        });
-                    }
-                    Told::Put(row) => put_row(turn, maps, group, row, &mut watcher.steps),
-                    Told::Out(row) if watcher.covers(row) => {
-                        QuerySteps::push_out(&mut watcher.steps, row.key())
-                    }
-                    Told::Out(_) => {}
-                }
-                turn.spend(work::FRAME + work::copied(watcher.steps.len() - steps));
-            }
-        }
-        if asked.kept.is_lacking() {
-            let last = asked.kept.last_shown().cloned();
-            for watcher in
-                asked.watchers.iter_mut().filter(|watcher| matches!(watcher.position, Position::End))
-            {
-                watcher.position = Position::Through(last.clone());
-            }
-        }
-        let (group, wants_scan) = (asked.group, asked.kept.wants_scan());
-        self.touch(slot);
-        if wants_scan {
-            self.begin_scan(slot);
-            self.line_up(group);
-        }
     }
 
     pub(super) fn begin_scan(&mut self, slot: u32) {
@@ -574,64 +318,8 @@ impl Owned {
         }
     }
 
-    /// Appends what is shown behind the position of each watcher of a query, as much as there is room for; whether that is all
-    /// for now.
-    pub(super) fn fill(&mut self, turn: &mut Turn, maps: &Maps, (slot, enough): (u32, u64)) -> bool {
-        let asked = &mut self.asked[slot as usize];
-        let group = &self.groups[asked.group as usize];
-        let (mut is_all, mut is_touched) = (true, false);
-        for watcher in &mut asked.watchers {
-            let Position::Through(through) = &watcher.position else { continue };
-            if turn.outgoing.is_waiting(watcher.shard) {
-                is_all = false;
-                continue;
-            }
-            let mut last = through.clone();
-            for row in asked.kept.shown_behind(through.as_ref()) {
-                if watcher.steps.len() > CHUNK_BYTES || turn.work() >= enough && !watcher.steps.is_empty() {
-                    is_all = false;
-                    break;
-                }
-                put_row(turn, maps, group, row, &mut watcher.steps);
-                last = Some(row.clone());
-            }
-            is_touched |= !watcher.steps.is_empty();
-            let is_end = is_all && !asked.kept.is_lacking();
-            watcher.position = if is_end { Position::End } else { Position::Through(last) };
-            is_touched |= is_end;
-        }
-        if is_touched {
-            self.touch(slot);
-        }
-        is_all
-    }
-
-    /// Sends what watchers are to be told.
-    pub fn flush(&mut self, turn: &mut Turn) {
-        for slot in mem::take(&mut self.touched) {
-            let Some(asked) = self.asked.get_mut(slot as usize) else { continue };
-            asked.is_touched = false;
-            let mut told = Vec::new();
-            for watcher in &mut asked.watchers {
-                let standing = match watcher.position {
-                    Position::End => Standing::Complete,
-                    Position::Through(_) => Standing::Lacking,
-                };
-                if watcher.steps.is_empty() && watcher.told.unwrap_or(Standing::Lacking) == standing {
-                    continue;
-                }
-                watcher.was_complete |= standing == Standing::Complete;
-                watcher.told = Some(standing);
-                let steps = mem::take(&mut watcher.steps);
-                told.push((watcher.shard, QueryNews { feed: watcher.feed, steps, standing }));
-            }
-            for (shard, news) in told {
-                self.tell(turn, shard, news);
-            }
-        }
-    }
-
-    fn tell(&mut self, turn: &mut Turn, shard: ShardIndex, news: QueryNews<Vec<u8>>) {
+    /// Tells a feed, here or elsewhere.
+    pub(super) fn tell(&mut self, turn: &mut Turn, shard: ShardIndex, news: QueryNews<Vec<u8>>) {
         if shard == turn.index {
             return self.own_news.push(news);
         }
@@ -648,60 +336,4 @@ impl Owned {
     pub(super) fn release_row(&mut self, group: u32, asked: u32, row: &Row) {
         self.bytes -= release(&mut self.groups[group as usize], asked, row.key());
     }
-}
-
-/// Appends an entry as it is now, or that it is not there any more.
-fn put_row(turn: &mut Turn, maps: &Maps, group: &Group, row: &Row, steps: &mut Vec<u8>) {
-    let start = steps.len();
-    let hash = turn.hasher.key(maps[group.map].interest.hash(), row.key());
-    let cells = maps[group.map].typed().filter(|cells| cells.map_type() == MapType::Lww);
-    let cell = cells
-        .and_then(|cells| Some(cells.cell(cells.find(HashedKey { hash, bytes: row.key().as_bytes() })?)));
-    turn.spend(work::CELL);
-    if let Some(cell) = cell {
-        QuerySteps::push_put(steps, cell.applied(), |out| pack_seen(turn, group, cell, out));
-        // Only its kind and its tick.
-        if steps.len() > start + 9 {
-            return;
-        }
-    }
-    steps.truncate(start);
-    QuerySteps::push_out(steps, row.key());
-}
-
-fn pack_seen(turn: &mut Turn, group: &Group, cell: &Cell, out: &mut Vec<u8>) {
-    match &group.view {
-        None => pack_cell(out, cell),
-        Some(parts) => {
-            let mut lens = Lens::new(parts, &group.name);
-            lens.pack(out, cell, usize::MAX);
-            turn.count_asked(lens.asked);
-        }
-    }
-}
-
-/// Takes note that a query keeps a row; bytes that this takes.
-fn hold(group: &mut Group, asked: u32, row: &Row) -> usize {
-    if let Some(held) = group.holders.get_mut(row.key()) {
-        if let Some((_, known)) = held.iter_mut().find(|(holder, _)| *holder == asked) {
-            *known = row.clone();
-            return 0;
-        }
-        held.push((asked, row.clone()));
-        return HELD_BYTES;
-    }
-    group.holders.insert(row.key().into(), vec![(asked, row.clone())]);
-    HOLDER_BYTES + row.key().len() + HELD_BYTES
-}
-
-/// Takes note that a query keeps the row of a key no more; bytes that this gives back.
-fn release(group: &mut Group, asked: u32, key: &str) -> usize {
-    let Some(held) = group.holders.get_mut(key) else { return 0 };
-    let Some(place) = held.iter().position(|(holder, _)| *holder == asked) else { return 0 };
-    held.swap_remove(place);
-    if !held.is_empty() {
-        return HELD_BYTES;
-    }
-    group.holders.remove(key);
-    HOLDER_BYTES + key.len() + HELD_BYTES
 }

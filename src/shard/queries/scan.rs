@@ -112,8 +112,7 @@ impl Owned {
             let view = group.view.clone();
             let name = group.name.clone();
             let mut lens = view.as_deref().map(|parts| Lens::new(parts, &name));
-            let mut looked_at = 0;
-            for (applied, current) in cells.log_since(group.position) {
+            for (looked_at, (applied, current)) in cells.log_since(group.position).enumerate() {
                 let asked_work = lens.as_ref().map_or(0, |lens| lens.asked.work as u64);
                 if looked_at == CHUNK_CELLS_SCANNED_MAX
                     || turn.work() >= enough && looked_at > 0
@@ -122,7 +121,6 @@ impl Owned {
                     is_at_end = false;
                     break;
                 }
-                looked_at += 1;
                 turn.spend(work::PASSED_OVER);
                 if let Some((_, cell)) = current
                     && let State::Lww(lww) = cell.state()
@@ -168,7 +166,7 @@ impl Owned {
                     *is_round = true;
                     is_left = true;
                 }
-                Some((since, is_round)) if !is_at_end && !(*is_round && *since <= position) => is_left = true,
+                Some((since, is_round)) if !(is_at_end || *is_round && *since <= position) => is_left = true,
                 _ => {
                     self.end_scan(slot, asked);
                     is_left |= self.asked[asked as usize].joined.is_some();
