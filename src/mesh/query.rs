@@ -146,6 +146,6 @@ mod tests {
                 QueryStep::Out { key } => key.to_owned(),
             })
             .collect();
-        assert_eq!(read, ["7 a 18", "é", "8 b 19"]);
+        assert_eq!(read, ["7 a 19", "é", "8 b 20"]);
     }
 }
