@@ -4,6 +4,8 @@
 //! Method: the vectors are made here, by the naive reading of `docs/queries.md`, from a seed; the file must be these (set
 //! `WRITE_VECTORS` to write it), and what the server compiles must say the same.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "naive_query/mod.rs"]
 mod naive;
 
