@@ -95,6 +95,26 @@ fn a_scan_is_divided_over_turns_and_others_are_answered_meanwhile() {
 }
 
 #[test]
+fn a_query_that_joins_a_scan_sees_what_that_had_passed() {
+    let mut world = World::in_memory(1);
+    let (writer, client) = (connect(&mut world, 0), connect(&mut world, 0));
+    fill(&mut world, writer, 20_000, |n| json!({"n": n}));
+    let mut lists = Lists::default();
+    let text = lists.subscribe(1, "m", &json!({"sort": ["-n"], "limit": 3}));
+    world.send(client, &text);
+    (0..2).for_each(|_| world.turn());
+    let text = lists.subscribe(2, "m", &json!({"sort": ["n"], "limit": 3}));
+    world.send(client, &text);
+    world.turn();
+    lists.take(&mut world, client);
+    assert_eq!(lists.lists[&1].snapshots, 0, "the first scan is under way");
+    world.settle();
+    lists.take(&mut world, client);
+    let entries = held(&mut world, writer, "m", false);
+    lists.check(&entries, "both");
+}
+
+#[test]
 fn equal_queries_are_looked_at_once_for_all_who_have_them() {
     let mut works = Vec::new();
     for clients in [1, 50] {
