@@ -89,6 +89,7 @@ impl Shard {
             self.maps.waiting_bytes() + self.access.waiting_bytes() + self.questions.bytes(),
         );
         self.turn.account.set(Use::Directs, self.directs.counts().bytes);
+        self.turn.account.set(Use::Queries, self.queries.bytes());
         self.turn.account.set(Use::Sessions, self.clients.session_bytes());
         self.clients.collect_debts(&self.turn);
         while let Some((id, at_once)) = self.clients.next_due() {
@@ -101,13 +102,17 @@ impl Shard {
 
     /// Tells subscribers what the turn has changed, walkers what they lack, and watchers who is in their rooms.
     fn tell_changes(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, directs, .. } = self;
+        let Self {
+            turn, clients, maps, feeds, queries, requests, rooms, presence, channels, directs, ..
+        } = self;
         feeds.flush_batches(turn, clients, maps);
         channels.flush_batches(turn, clients, maps);
         if !self.clearing.is_under_way() {
             feeds.run_walks(turn, clients, maps);
             requests.read_on(turn, clients, maps);
         }
+        let is_quiet = self.clearing.is_under_way() || turn.account.is_full();
+        queries.end_turn(turn, clients, maps, is_quiet);
         rooms.remove_leavers(turn, clients, maps);
         rooms.answer_watches(turn, clients, maps, requests);
         presence.run_ticks(turn, clients, maps, requests, rooms);
@@ -219,11 +224,7 @@ impl Shard {
         sooner(self.next_clear_checkpoint_ms().map(|at_ms| at_ms * 1000));
         sooner(self.maps.has_unjournaled().then_some(now_us + STORAGE_RETRY_US));
         sooner(self.access.has_unsent().then_some(now_us + STORAGE_RETRY_US));
-        sooner(
-            self.feeds
-                .has_watchers_elsewhere()
-                .then_some((self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS) * 1000),
-        );
+        sooner(self.is_heard_elsewhere().then_some((self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS) * 1000));
         sooner(
             self.requests
                 .oldest_us(&self.turn)
@@ -232,11 +233,18 @@ impl Shard {
         at_us.map(|at_us| at_us.saturating_sub(now_us))
     }
 
+    /// Whether any other shard has ever had subscribers of what is here, and must hear this shard's clock.
+    const fn is_heard_elsewhere(&self) -> bool {
+        self.feeds.has_watchers_elsewhere() || self.queries.has_watchers_elsewhere()
+    }
+
     /// Whether the next turn has something to do even if nothing happens.
     fn has_work_left(&self) -> bool {
         let has_requests = !self.clearing.is_under_way()
             && (!self.turn.account.is_full()
                 && (self.feeds.has_walks()
+                    || self.queries.has_scans()
+                    || self.queries.has_to_tell()
                     || self.rooms.has_watches_to_answer()
                     || self.directs.has_fetches()
                     || self.requests.may_read_on())
@@ -275,8 +283,7 @@ impl Shard {
             return;
         }
         let now_ms = self.turn.now.timer_ms();
-        let is_time =
-            self.feeds.has_watchers_elsewhere() && now_ms >= self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS;
+        let is_time = self.is_heard_elsewhere() && now_ms >= self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS;
         if is_time {
             self.clock_shared_at_ms = now_ms;
             self.turn.clock.advance(self.turn.now.unix_ms);

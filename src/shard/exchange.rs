@@ -155,6 +155,7 @@ impl Shard {
                 Item::Spent(spent) => self.clients.budget_spent(&mut self.turn, from, *spent),
                 Item::Balance(balance) => self.clients.balance_told(&self.turn, *balance),
                 Item::Direct(push) => self.direct_pushed(from, &push, bytes),
+                Item::Query(news) => self.queries.news_arrived(&mut self.turn, from, news.of(bytes)),
                 Item::Clear(step) => self.clear_step(from, step),
             }
         }
@@ -192,7 +193,7 @@ impl Shard {
     }
 
     pub(super) fn handle_request(&mut self, from: ShardIndex, request: Request, bytes: &[u8]) {
-        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, .. } = self;
+        let Self { turn, clients, maps, feeds, queries, requests, rooms, presence, channels, .. } = self;
         match request {
             Request::Write { reply, write } => {
                 requests.apply_and_answer(turn, clients, maps, reply, &write.unpack(bytes));
@@ -205,6 +206,10 @@ impl Shard {
             Request::CancelWalk { by, subscription } => {
                 feeds.walk_cancelled(turn, clients, maps, by, subscription);
             }
+            Request::OpenQuery(open) => queries.open(turn, maps, from, *open),
+            Request::CloseQuery { map, feed } => queries.close(turn, maps, (from, &map), feed),
+            Request::ChangedKeys(asked) => queries.changed_asked(turn, maps, (from, *asked)),
+            Request::ScanQueries { map, .. } => queries.map_released(turn, maps, &map),
             Request::ClaimType { map, map_type } => maps.claim_type(turn, from, &map, map_type),
             Request::ReleaseType { map } => maps.type_released(turn, from, &map),
             Request::Admit { reply, address } => clients.admit(turn, reply, address),
@@ -272,6 +277,9 @@ impl Shard {
             Answer::Channel(answer) => {
                 let answer = answer.map(|span| span.of(bytes));
                 channels.answered(turn, clients, requests, maps, (answer, (from, journaled)));
+            }
+            Answer::ChangedKeys { subscription, keys } => {
+                self.queries.changed_answered(from, subscription, keys.map(|keys| keys.of(bytes)));
             }
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
             Answer::Direct(answer) => self.direct_answered((from, journaled), *answer, bytes),

@@ -8,8 +8,8 @@
 //! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, proposals, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
-//! pages → gauges → presence → { rooms, feeds, channels, directs } → divided → requests → log → maps → clients → dialect →
-//! { outbox, outcomes, direct } → { allows, caller, questions } →
+//! pages → gauges → presence → { rooms, queries, channels, directs } → feeds → divided → requests → log → maps → clients → dialect →
+//! { lists, outbox, outcomes, direct } → { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work, happenings }
 
@@ -53,6 +53,7 @@ mod happenings;
 mod identity;
 mod interest;
 mod life;
+mod lists;
 mod log;
 mod maps;
 mod outbox;
@@ -61,6 +62,7 @@ mod pages;
 mod parked;
 mod presence;
 mod proposals;
+mod queries;
 mod questions;
 mod requests;
 mod rooms;
@@ -79,9 +81,11 @@ pub use dialect::{
 pub use direct::{DirectAudience, DirectEvent, DirectMessage};
 pub use directs::{SendDirect, To};
 pub use feeds::{From, Subscribe};
+pub use lists::{ListStep, ListSteps};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};
 pub use pages::INDEX_TITLE;
 pub use presence::JoinRoom;
+pub use queries::SubscribeQuery;
 pub use requests::{Op, Ops};
 pub use rooms::SetPresence;
 
@@ -106,6 +110,7 @@ use feeds::Feeds;
 use life::Life;
 use maps::Maps;
 use presence::Presence;
+use queries::Queries;
 use questions::Questions;
 use requests::Requests;
 use rooms::Rooms;
@@ -186,6 +191,7 @@ pub struct Shard {
     clients: Clients,
     maps: Maps,
     feeds: Feeds,
+    queries: Queries,
     rooms: Rooms,
     presence: Presence,
     channels: Channels,
@@ -235,6 +241,7 @@ impl Shard {
             clients: Clients::new(&shared, shards, now),
             maps: Maps::new(&shared, &turn, storage),
             feeds: Feeds::default(),
+            queries: Queries::default(),
             rooms: Rooms::default(),
             presence: Presence::default(),
             channels: Channels::default(),

@@ -89,10 +89,11 @@ impl Shard {
 
     fn refuse_parked(&mut self, parked: Parked, reject: Reject) {
         let Some(request) = self.refuse_request(parked.request, reject) else { return };
-        let Self { turn, clients, maps, feeds, requests, channels, .. } = self;
+        let Self { turn, clients, maps, feeds, queries, requests, channels, .. } = self;
         match request {
             Request::Digest { reply, .. } => requests.answer_digest(turn, clients, reply, Err(reject)),
             Request::Walk(request) => feeds.refuse_walk(turn, clients, maps, (&request, reject)),
+            Request::ScanQueries { map, .. } => queries.map_refused(turn, maps, &map, reject),
             Request::ClaimType { map, .. } => refuse_type(turn, parked.from, &map, reject),
             Request::Channel(request) => {
                 channels.refuse(turn, clients, maps, requests, (*request, reject));

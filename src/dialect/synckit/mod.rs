@@ -162,6 +162,9 @@ impl Dialect for SyncKit {
             | Event::Gathered { .. }
             | Event::MemberUpdated { .. }
             | Event::People { .. }
+            | Event::List { .. }
+            | Event::ListResumed { .. }
+            | Event::ListEnded { .. }
             | Event::Digest { .. }
             | Event::Joined { .. }
             | Event::Placed { .. }

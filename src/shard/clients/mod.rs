@@ -10,6 +10,7 @@ mod joined;
 mod leaving;
 mod log;
 mod own_members;
+mod own_queries;
 mod pauses;
 mod paying;
 mod rate;

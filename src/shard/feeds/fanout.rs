@@ -107,7 +107,7 @@ impl Feeds {
             writers: &batch.writers,
         };
         self.deliver(turn, clients, maps, delivery);
-        maps.recycle_batch(batch);
+        maps.put_told(batch);
     }
 
     /// Changes of another owner have come.

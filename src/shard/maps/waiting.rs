@@ -35,6 +35,7 @@ impl Parked {
         match &self.request {
             Request::Walk(walk) => !walk.is_owed,
             Request::Direct(direct) => matches!(**direct, DirectRequest::Fetch(_)),
+            Request::ScanQueries { is_owed, .. } => !is_owed,
             _ => false,
         }
     }

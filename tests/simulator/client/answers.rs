@@ -35,10 +35,14 @@ impl Client {
                 context.oracle.saw_time(&Stamp::parse(time));
                 self.introduce(&message, link, context);
                 self.resubscribe(link, context);
+                self.take_lists_up(link, context);
             }
             return;
         }
         let id = message.get_u64("id");
+        if self.hear_of_list(&kind, &message) {
+            return;
+        }
         match &kind[..] {
             "change" => self.handle_change(&message, context),
             "message" | "gap" => self.handle_talk(&kind, &message, context),
@@ -84,7 +88,7 @@ impl Client {
             assert_eq!(message.get_str("map"), Some(&context.scenario.maps[map].name[..]), "{message}");
         };
         match (asked, kind) {
-            (Asked::Ping, "pong") => {}
+            (Asked::Ping, "pong") | (Asked::EndList, "unsubscribed") => {}
             (Asked::Letter { number, is_durable }, "sent") => {
                 self.letter_sent((number, is_durable), message, context);
             }

@@ -24,6 +24,9 @@ impl Client {
         if context.random.per_mille(100) {
             return self.act_in_rooms(link, context);
         }
+        if context.random.per_mille(40) {
+            return self.ask_for_list(link, context);
+        }
         let map = context.random.below(context.scenario.maps.len());
         match context.random.below(100) {
             0..40 => self.write_some(link, context),
