@@ -1,0 +1,15 @@
+// What applications import.
+
+export { Annulus, type Events, type MapOptions, type Options, type Selection } from './annulus'
+export type { Channel, ChannelMessage, ChannelOptions } from './channel'
+export type { ConnectionState, Identity, Token } from './connection/connection'
+export type { DirectMessage, Recipient, SendOptions, Sent, User } from './directs'
+export type { Unsubscribe } from './emitter'
+export type { InvalidValue, Rejection } from './engine'
+export { AnnulusError, type ClientCode, type ErrorCode, type ServerCode } from './errors'
+export type { CounterMap, LwwMap, SetMap, WriteOptions } from './maps/map'
+export type { Change, View } from './maps/view'
+export type { Query, QueryOptions } from './query/query'
+export type { Conditions, Where } from './query/where'
+export type { Member, Room } from './room'
+export type { AckLevel, Json, Operation } from './wire'
