@@ -11,11 +11,14 @@ import type { Filter } from './maps/filter'
 import { CounterMap, LwwMap, SetMap } from './maps/map'
 import type { AnyView } from './maps/view'
 import { Room } from './room'
+import type { Store } from './store/store'
 import type { AckLevel, Incoming, Json, MapType } from './wire'
 
 export interface Options {
   /** A JSON Web Token or an API key, or who fetches one: asked before each attempt, and when one is about to expire. */
   token?: Token
+  /** Where writes and replicas outlast this client: `indexedDb(name)`, `fileStore(path)`. Else they are in memory. */
+  offline?: Store
   /** Where there is no standard WebSocket, as in Node 20: the `WebSocket` of `ws`. */
   webSocket?: SocketConstructor
   /** How far writes must have come; else `memory`, and `durable` for what is written without a connection. */
@@ -63,7 +66,13 @@ export class Annulus extends Emitter<Events> {
   /** `url`: such as `wss://sync.example/v1`. */
   constructor(url: string, options: Options = {}) {
     super()
-    this.#engine = new Engine(url, socketFrom(options.webSocket), options.token, options.ack)
+    this.#engine = new Engine({
+      url,
+      open: socketFrom(options.webSocket),
+      token: options.token,
+      ack: options.ack,
+      store: options.offline,
+    })
     this.#connection = this.#engine.connection
     this.#directs = new Directs(this.#connection, this as unknown as Emitter<DirectEvents>)
     this.#connection.on('hello', () => {
@@ -79,7 +88,7 @@ export class Annulus extends Emitter<Events> {
     for (const name of ['error', 'rejected', 'invalid', 'pending'] as const) {
       this.#engine.on(name, event => this.emit(name, event as never))
     }
-    if (options.autoConnect !== false) this.#connection.connect()
+    this.#engine.begin(options.autoConnect !== false)
   }
 
   /** The name of this client in stamps. */
@@ -180,9 +189,22 @@ export class Annulus extends Emitter<Events> {
     this.#connection.disconnect()
   }
 
-  /** Ends it for good. What the server has yet to take rejects with `closed`. */
-  close(): void {
-    this.#connection.close()
+  /** Resolves once all that was written is in the store, and rejects where that fails. */
+  saved(): Promise<void> {
+    return this.#engine.saved()
+  }
+
+  /**
+   * Ends it for good. What the server has yet to take rejects with `closed`, and stays in the store for the next
+   * client. Resolves once the store is closed.
+   */
+  close(): Promise<void> {
+    return this.#engine.close(false)
+  }
+
+  /** Ends it for good, and removes all that the store has, as when somebody logs out. */
+  erase(): Promise<void> {
+    return this.#engine.close(true)
   }
 
   #view<V extends AnyView>(

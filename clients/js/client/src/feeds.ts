@@ -27,6 +27,8 @@ export class Feed {
   readonly views = new Set<AnyView>()
   /** What the cursor is for. */
   filterName: string | null = null
+  /** Whether what was kept of the map is in the replica, if anything was. */
+  isReady = true
   /** The subscription that is asked for or under way; answers to others are old. */
   #current: object | null = null
 
@@ -47,7 +49,7 @@ export class Feed {
 
   subscribe(): void {
     const { connection } = this.host
-    if (connection.state !== 'open' || this.views.size === 0) return
+    if (connection.state !== 'open' || this.views.size === 0 || !this.isReady) return
     const { filter, replica } = this
     const name = nameOf(filter)
     if (name !== this.filterName) {
@@ -64,6 +66,11 @@ export class Feed {
       if (part) this.snapshot(part as unknown as Snapshot, since === null)
       else if (error) this.#failed(error)
     })
+  }
+
+  /** Takes what was kept. */
+  restore(entries: Entry[], cursor: string | null): void {
+    this.host.batch(() => this.replica.restore(entries, cursor))
   }
 
   /** Nobody wants to see it any more. */

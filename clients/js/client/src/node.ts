@@ -1,1 +1,3 @@
-export {}
+// What is for Node, Deno and Bun alone.
+
+export { type FileOptions, fileStore } from './store/file'

@@ -66,10 +66,15 @@ export class Outbox {
     return size
   }
 
+  *writes(): Iterable<Write> {
+    for (const writes of this.#underWay) yield* writes
+    yield* this.#waiting
+  }
+
   /** Whether something is written to a map that the server has yet to take. */
   has(map: string): boolean {
-    const isOf = (write: Write) => write.op.map === map
-    return this.#waiting.some(isOf) || [...this.#underWay].some(writes => writes.some(isOf))
+    for (const { op } of this.writes()) if (op.map === map) return true
+    return false
   }
 
   add(write: Write): void {

@@ -54,6 +54,8 @@ export class Connection extends Emitter<Events> {
   /** Why the connection is `closed`, if not by `close()`. */
   error: AnnulusError<string> | null = null
   identity: Identity | null = null
+  /** What every attempt waits for before it begins. */
+  ready: Promise<void> = Promise.resolve()
 
   constructor(
     private readonly url: string,
@@ -125,6 +127,8 @@ export class Connection extends Emitter<Events> {
 
   async #begin(attempt: number): Promise<void> {
     const protocols = ['annulus.v1']
+    await this.ready
+    if (attempt !== this.#attempt) return
     try {
       const token = typeof this.token === 'function' ? await this.token() : this.token
       if (token !== undefined) protocols.push(`bearer.${token}`)

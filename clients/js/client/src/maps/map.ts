@@ -18,8 +18,11 @@ export interface WriteOptions {
 /** What writing takes, beside what a view does. */
 export interface MapHost extends ViewHost {
   stamp(): string
-  /** Resolves once the server has taken it, and rejects once it has refused it. Nobody has to wait for that. */
-  write(replica: Replica, op: Operation, options: WriteOptions | undefined, undo?: () => void): Promise<void>
+  /**
+   * `make` is called again where the clock or the ledger was not yet what it should be. Resolves once the server has taken it, and rejects once it has refused it. Nobody
+   * has to wait for that.
+   */
+  write(replica: Replica, make: () => Operation, options: WriteOptions | undefined, undo?: () => void): Promise<void>
 }
 
 /** Values by key; of two writes to one key the later one stays. */
@@ -40,12 +43,13 @@ export class LwwMap<T = Json> extends View<T> {
   /** Sets a value: at once here, later everywhere. `ttlMs`: it ends by itself so long after now. */
   set(key: string, value: T, options?: WriteOptions & { ttlMs?: number }): Promise<void> {
     const ttl = options?.ttlMs === undefined ? {} : { ttl_ms: options.ttlMs }
-    const op = { map: this.name, key, op: 'set' as const, value: plain(value), at: this.host.stamp(), ...ttl }
-    return this.host.write(this.replica, op, options)
+    const op = { map: this.name, key, op: 'set' as const, value: plain(value), ...ttl }
+    return this.host.write(this.replica, () => ({ ...op, at: this.host.stamp() }), options)
   }
 
   delete(key: string, options?: WriteOptions): Promise<void> {
-    return this.host.write(this.replica, { map: this.name, key, op: 'delete', at: this.host.stamp() }, options)
+    const op = { map: this.name, key, op: 'delete' as const }
+    return this.host.write(this.replica, () => ({ ...op, at: this.host.stamp() }), options)
   }
 
   /** The rows that match, sorted, and kept so. Close it when it is not needed any more. */
@@ -97,15 +101,8 @@ export class SetMap<T = Json> extends View<readonly T[]> {
   }
 
   add(key: string, value: T, options?: WriteOptions): Promise<void> {
-    const op = {
-      map: this.name,
-      key,
-      op: 'add' as const,
-      value: plain(value),
-      tag: randomName(),
-      at: this.host.stamp(),
-    }
-    return this.host.write(this.replica, op, options)
+    const op = { map: this.name, key, op: 'add' as const, value: plain(value), tag: randomName() }
+    return this.host.write(this.replica, () => ({ ...op, at: this.host.stamp() }), options)
   }
 
   /** Removes every addition of a value that is known here. */
@@ -124,7 +121,7 @@ export class SetMap<T = Json> extends View<readonly T[]> {
     const live = liveTags(this.replica.base.get(key) as OrCell | undefined, ops)
     const tags = live.filter(([, value]) => isMeant(value)).map(([tag]) => tag)
     if (tags.length === 0) return Promise.resolve()
-    return this.host.write(this.replica, { map: this.name, key, op: 'remove', tags }, options)
+    return this.host.write(this.replica, () => ({ map: this.name, key, op: 'remove', tags }), options)
   }
 
   protected override read(key: string): readonly T[] | undefined {
@@ -157,8 +154,9 @@ export class CounterMap extends View<number> {
   increment(key: string, by = 1, options?: WriteOptions): Promise<void> {
     if (!Number.isSafeInteger(by)) throw new TypeError('a counter counts in whole numbers')
     if (by === 0) return Promise.resolve()
-    const op = { map: this.name, key, op: 'increment' as const, ...this.ledger.count(key, by) }
-    return this.host.write(this.replica, op, options, () => this.ledger.undo(key, by))
+    const op = { map: this.name, key, op: 'increment' as const }
+    const make = () => ({ ...op, ...this.ledger.count(key, by) })
+    return this.host.write(this.replica, make, options, () => this.ledger.undo(key, by))
   }
 
   protected override read(key: string): number | undefined {

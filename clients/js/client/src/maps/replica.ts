@@ -17,16 +17,17 @@ export interface Viewer {
   touched(key: string): void
 }
 
-/** Who keeps the replica for the next time. */
-export interface Keeper {
-  saveCell(map: string, key: string, entry: Entry | null): void
-  saveCursor(map: string, cursor: string | null, covers: string): void
+/** Who keeps the replica for the next time, and is told what is not as it was kept. */
+export interface CellKeeper {
+  cell(key: string): void
+  cursor(): void
 }
 
 export class Replica<Cell = unknown, Shown = unknown> {
   readonly base = new Map<string, Cell>()
   readonly pending = new Map<string, Pending[]>()
   readonly viewers = new Set<Viewer>()
+  keeper: CellKeeper | null = null
   cursor: string | null = null
   /** Whether the map is as the server has it, but for changes on their way. */
   isSynced = false
@@ -37,7 +38,6 @@ export class Replica<Cell = unknown, Shown = unknown> {
     readonly map: string,
     readonly rules: Rules<Cell, Shown>,
     private readonly now: () => number,
-    private readonly keeper: Keeper | null = null,
   ) {}
 
   /** What is shown of a key. */
@@ -127,7 +127,13 @@ export class Replica<Cell = unknown, Shown = unknown> {
 
   /** Takes what was kept of another time. */
   restore(entries: Entry[], cursor: string | null): void {
-    for (const entry of entries) this.base.set(entry.key, this.rules.told(undefined, entry))
+    for (const entry of entries) {
+      const { key } = entry
+      const since = this.base.get(key)
+      this.base.set(key, this.rules.told(undefined, entry))
+      // The server has taken a write meanwhile.
+      if (since !== undefined) this.#put(key, this.rules.told(this.base.get(key), this.rules.save(key, since)))
+    }
     this.cursor = cursor
     for (const { key } of entries) this.touch(key)
   }
@@ -152,7 +158,7 @@ export class Replica<Cell = unknown, Shown = unknown> {
     for (const key of [...this.base.keys()]) {
       if (cells.has(key)) continue
       this.base.delete(key)
-      this.keeper?.saveCell(this.map, key, null)
+      this.keeper?.cell(key)
       this.touch(key)
     }
     for (const [key, cell] of cells) {
@@ -163,12 +169,12 @@ export class Replica<Cell = unknown, Shown = unknown> {
 
   #put(key: string, cell: Cell): void {
     this.base.set(key, cell)
-    this.keeper?.saveCell(this.map, key, this.rules.save(key, cell))
+    this.keeper?.cell(key)
   }
 
   #setCursor(cursor: string | null): void {
     this.cursor = cursor
-    this.keeper?.saveCursor(this.map, cursor, this.rules.type)
+    this.keeper?.cursor()
   }
 
   #forget(pending: Pending): void {
