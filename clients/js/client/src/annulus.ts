@@ -179,7 +179,10 @@ export class Annulus extends Emitter<Events> {
     return new Recipient('all', this.#directs)
   }
 
-  /** Connects now: after `disconnect()`, or instead of waiting for the next attempt. */
+  /**
+   * Connects now: after `disconnect()`, instead of waiting for the next attempt, or after the server has closed it for
+   * a reason that is gone.
+   */
   connect(): void {
     this.#connection.connect()
   }

@@ -232,7 +232,10 @@ export class Engine extends Emitter<Events> implements MapHost {
     try {
       await store.open()
       const { writes, slots } = await keeper.restore()
+      const early = this.#early ?? []
+      for (const { write } of early) write.undo?.()
       for (const { map, key, slot } of slots) this.ledger(map).slots.set(key, slot)
+      for (const one of early) one.write.op = one.make()
       this.#keeper = keeper
       store.onLost = () => this.#keepAll()
       for (const { seq, op, ack } of writes) {
@@ -247,7 +250,7 @@ export class Engine extends Emitter<Events> implements MapHost {
     } catch (cause) {
       const error = cause instanceof AnnulusError ? cause : new AnnulusError('storage_failed', `${cause}`, { cause })
       // Two that write one store would lose each other's; without any store it goes on in memory.
-      if (error.code === 'storage_in_use') this.connection.close(error)
+      if (error.code === 'storage_in_use') this.connection.stop(error)
       else this.emit('error', error)
       this.#keeper = null
       for (const feed of this.#feeds.values()) feed.isReady = true
@@ -256,6 +259,7 @@ export class Engine extends Emitter<Events> implements MapHost {
     this.#early = null
     this.batch.run(() => {
       for (const { write, make } of early) {
+        write.undo?.()
         write.op = make()
         this.#enqueue(write)
         write.replica.touch(write.op.key)

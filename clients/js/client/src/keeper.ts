@@ -176,8 +176,7 @@ export class Keeper {
       for (const [name, slot] of slots) if (!this.#slots.has(name)) this.#slots.set(name, slot)
       for (const [feed, keys] of cells) for (const key of keys) this.cell(feed, key)
       for (const feed of feeds) this.#feeds.add(feed)
-      this.#fail(cause)
-      throw cause
+      throw this.#fail(cause)
     }
   }
 
@@ -211,15 +210,14 @@ export class Keeper {
     return changes
   }
 
-  #fail(cause: unknown): void {
-    if (!this.#isFailing) {
-      const error = cause instanceof AnnulusError ? cause : new AnnulusError('storage_failed', `${cause}`, { cause })
-      this.failed(error)
-    }
+  #fail(cause: unknown): AnnulusError<string> {
+    const error = cause instanceof AnnulusError ? cause : new AnnulusError('storage_failed', `${cause}`, { cause })
+    if (!this.#isFailing) this.failed(error)
     this.#isFailing = true
-    if (this.#isClosed) return
+    if (this.#isClosed) return error
     clearTimeout(this.#timer)
     this.#timer = setTimeout(() => void this.#flush().catch(() => undefined), RETRY_MS)
+    return error
   }
 }
 

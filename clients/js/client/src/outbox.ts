@@ -101,12 +101,9 @@ export class Outbox {
     this.#again(again)
   }
 
-  /** Gives all up. */
+  /** There will be no connection, unless somebody asks for one: whoever waits is told, and writes stay. */
   close(error: AnnulusError<string>): void {
-    clearTimeout(this.#timer)
-    for (const write of [...[...this.#underWay].flat(), ...this.#waiting]) write.reject(error)
-    this.#underWay.clear()
-    this.#waiting = []
+    for (const write of this.writes()) write.reject(error)
   }
 
   #send(): void {

@@ -13,7 +13,7 @@ import { watchWorld } from './world'
 
 /**
  * `connecting`: the first attempt, or another one, is under way. `open`: the server has said hello. `offline`: waiting
- * for the next attempt, or for `connect()`. `closed`: for good, see `error`.
+ * for the next attempt, or for `connect()`. `closed`: it does not come back by itself; `error` says why.
  */
 export type ConnectionState = 'connecting' | 'open' | 'offline' | 'closed'
 
@@ -48,6 +48,8 @@ export class Connection extends Emitter<Events> {
   #openedAt = 0
   /** Whether the last token was refused, so that a second refusal is the end. */
   #wasRefused = false
+  /** Whether it was closed here, for good. */
+  #isOver = false
   readonly #requests = new Requests()
   readonly #backoff = new Backoff()
   readonly #unwatch: () => void
@@ -75,7 +77,7 @@ export class Connection extends Emitter<Events> {
 
   /** Connects now, unless it is connected or connecting. */
   connect(): void {
-    if (this.#state === 'connecting' || this.#state === 'open') return
+    if (this.#state === 'connecting' || this.#state === 'open' || this.#isOver) return
     this.error = null
     this.#stopTimer()
     this.#enter('connecting')
@@ -89,10 +91,17 @@ export class Connection extends Emitter<Events> {
     this.#enter('offline')
   }
 
-  close(error: AnnulusError<string> | null = null): void {
-    if (this.#state === 'closed') return
-    this.#leave(1000)
+  /** Ends it for good. */
+  close(): void {
+    if (this.#isOver) return
+    this.#isOver = true
     this.#unwatch()
+    if (this.#state !== 'closed') this.stop(null)
+  }
+
+  /** Ends it until somebody calls `connect()`. */
+  stop(error: AnnulusError<string> | null): void {
+    this.#leave(1000)
     this.error = error
     this.#enter('closed')
     if (error) this.emit('error', error)
@@ -144,7 +153,7 @@ export class Connection extends Emitter<Events> {
       socket = this.open(this.url, protocols)
     } catch (cause) {
       // The URL, or a token that no header can carry: it will not be better the next time.
-      this.close(new AnnulusError('bad_request', `no WebSocket can be opened: ${cause}`, { cause }))
+      this.stop(new AnnulusError('bad_request', `no WebSocket can be opened: ${cause}`, { cause }))
       return
     }
     this.#socket = socket
@@ -200,12 +209,12 @@ export class Connection extends Emitter<Events> {
     if (socket !== this.#socket) return
     if (this.#state === 'open') this.#backoff.held(Date.now() - this.#openedAt)
     this.#leave()
-    if (code === 4009) return this.close(new AnnulusError('replaced', 'another session of this user has taken over'))
-    if (code === 4003) return this.close(new AnnulusError('denied', reason || 'the identity may not use this server'))
+    if (code === 4009) return this.stop(new AnnulusError('replaced', 'another session of this user has taken over'))
+    if (code === 4003) return this.stop(new AnnulusError('denied', reason || 'the identity may not use this server'))
     if (code === 4001 || code === 4002) {
       const isOver = this.#wasRefused || typeof this.token !== 'function'
       const cause = code === 4001 ? 'auth_required' : 'auth_failed'
-      if (isOver) return this.close(new AnnulusError(cause, reason || 'the token is not believed'))
+      if (isOver) return this.stop(new AnnulusError(cause, reason || 'the token is not believed'))
       this.#wasRefused = true
       return this.#retry(0)
     }
