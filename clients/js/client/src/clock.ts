@@ -78,7 +78,10 @@ export class HybridClock {
 
   /** Takes note of a stamp that was told, so that later ones are greater. */
   observe(at: string): void {
-    const { millis, counter } = parseStamp(at)
+    // Most that come are older: their milliseconds say so.
+    const millis = Number.parseInt(at, 10)
+    if (millis < this.#millis) return
+    const { counter } = parseStamp(at)
     if (millis > this.#millis || (millis === this.#millis && counter > this.#counter)) this.#set(millis, counter)
   }
 

@@ -7,16 +7,13 @@ import type { OpenSocket } from './connection/socket'
 import { Emitter } from './emitter'
 import { AnnulusError } from './errors'
 import { Feed } from './feeds'
-import { Keeper } from './keeper'
+import type { Keeper } from './keeper'
 import { Batch } from './maps/batch'
-import { counterRules } from './maps/counter'
-import { Ledger } from './maps/ledger'
+import type { Counting } from './maps/counting'
 import { lwwRules } from './maps/lww'
 import type { MapHost, WriteOptions } from './maps/map'
-import { orRules } from './maps/or'
 import { Replica } from './maps/replica'
 import type { Rules } from './maps/rules'
-import { Sums } from './maps/sums'
 import type { AnyView } from './maps/view'
 import { Outbox, type Write } from './outbox'
 import type { Store } from './store/store'
@@ -50,7 +47,20 @@ export interface EngineOptions {
   open: OpenSocket
   token: Token | undefined
   ack: AckLevel | undefined
-  store: Store | undefined
+  offline: Offline | undefined
+  extras: Extras
+}
+
+/** Where a client keeps what must outlast it, and who keeps it. */
+export interface Offline {
+  readonly store: Store
+  readonly Keeper: typeof Keeper
+}
+
+/** What only some applications use, so that the others need not load it. */
+export interface Extras {
+  or?: Rules<never, never>
+  Counting?: typeof Counting
 }
 
 /** What a message may have before the server has said. */
@@ -70,8 +80,7 @@ export class Engine extends Emitter<Events> implements MapHost {
   readonly connection: Connection
   readonly outbox: Outbox
   readonly #feeds = new Map<string, Feed>()
-  readonly #ledgers = new Map<string, Ledger>()
-  readonly #sums: Sums
+  readonly counting: Counting | null
   readonly #waiters = new Set<{ map: string; resolve(): void; reject(error: Error): void }>()
   #hello: Hello | null = null
   #keeper: Keeper | null = null
@@ -90,11 +99,15 @@ export class Engine extends Emitter<Events> implements MapHost {
       rejected: (write, error) => this.#rejected(write, error),
       restamp: writes => this.#restamp(writes),
     })
-    this.#sums = new Sums(this.connection, (replica, key, count, taken) => {
-      this.ledger(replica.map).seen(key, taken)
-      this.#keepSlot(replica.map, key)
-      this.batch.run(() => replica.told([count === undefined ? { key, deleted: true } : { key, count }]))
-    })
+    const { Counting } = options.extras
+    this.counting = Counting
+      ? new Counting({
+          connection: this.connection,
+          batch: work => this.batch.run(work),
+          newName: () => this.clock.node,
+          changed: slot => this.#keeper?.slot(slot),
+        })
+      : null
     this.connection.on('hello', hello => this.#opened(hello))
     this.connection.on('message', message => this.#message(message))
     this.connection.on('error', error => this.emit('error', error))
@@ -106,10 +119,10 @@ export class Engine extends Emitter<Events> implements MapHost {
 
   /** Takes what an earlier client has left in the store, if there is one, and connects. */
   begin(isConnecting: boolean): void {
-    const { store } = this.options
-    if (store) {
+    const { offline } = this.options
+    if (offline) {
       this.#early = []
-      this.#loaded = this.#load(store)
+      this.#loaded = this.#load(offline)
     }
     this.connection.ready = this.#loaded
     if (isConnecting) this.connection.connect()
@@ -140,8 +153,9 @@ export class Engine extends Emitter<Events> implements MapHost {
       if (other !== type) throw new AnnulusError('map_type', `the map ${map} is used as ${other}, not as ${type}`)
       return known
     }
-    const rules = type === 'lww' ? lwwRules : type === 'or' ? orRules : counterRules(this.ledger(map))
-    const replica = new Replica<unknown, unknown>(map, rules as Rules<unknown, unknown>, () => this.now())
+    const rules = type === 'lww' ? lwwRules : type === 'or' ? this.options.extras.or : this.counting?.rules(map)
+    if (!rules) throw new AnnulusError('map_type', `this client was built without maps of the type ${type}`)
+    const replica = new Replica(map, rules as unknown as Rules<unknown, unknown>, () => this.now())
     const feed = new Feed(replica, {
       connection: this.connection,
       batch: work => this.batch.run(work),
@@ -153,18 +167,6 @@ export class Engine extends Emitter<Events> implements MapHost {
     if (this.#keeper) void this.#restoreFeed(feed, this.#keeper)
     else feed.isReady = this.#early === null
     return feed
-  }
-
-  ledger(map: string): Ledger {
-    let ledger = this.#ledgers.get(map)
-    if (!ledger) {
-      ledger = new Ledger(
-        () => this.clock.node,
-        () => Date.now(),
-      )
-      this.#ledgers.set(map, ledger)
-    }
-    return ledger
   }
 
   write(replica: Replica, make: () => Operation, options: WriteOptions | undefined, undo?: () => void): Promise<void> {
@@ -215,7 +217,7 @@ export class Engine extends Emitter<Events> implements MapHost {
     this.connection.close()
     await this.#loaded
     const keeper = this.#keeper
-    const { store } = this.options
+    const store = this.options.offline?.store
     if (!keeper || !store) return
     this.#keeper = null
     if (isErased) {
@@ -227,14 +229,14 @@ export class Engine extends Emitter<Events> implements MapHost {
     await store.close()
   }
 
-  async #load(store: Store): Promise<void> {
+  async #load({ store, Keeper }: Offline): Promise<void> {
     const keeper = new Keeper(store, 'main', this.clock, error => this.emit('error', error))
     try {
       await store.open()
       const { writes, slots } = await keeper.restore()
       const early = this.#early ?? []
       for (const { write } of early) write.undo?.()
-      for (const { map, key, slot } of slots) this.ledger(map).slots.set(key, slot)
+      for (const slot of slots) this.counting?.restore(slot)
       for (const one of early) one.write.op = one.make()
       this.#keeper = keeper
       store.onLost = () => this.#keepAll()
@@ -284,7 +286,7 @@ export class Engine extends Emitter<Events> implements MapHost {
     const keeper = this.#keeper
     if (!keeper) return
     for (const write of this.outbox.writes()) keeper.write(write)
-    for (const [map, ledger] of this.#ledgers) for (const key of ledger.slots.keys()) keeper.slot(map, key, ledger)
+    for (const slot of this.counting?.slots() ?? []) keeper.slot(slot)
     for (const feed of this.#feeds.values()) {
       for (const key of feed.replica.base.keys()) keeper.cell(feed, key)
       keeper.cursor(feed)
@@ -294,14 +296,14 @@ export class Engine extends Emitter<Events> implements MapHost {
   #enqueue(write: Write): void {
     if (this.connection.state === 'closed') return write.reject(this.#end())
     write.seq = this.#nextSeq++
-    this.#keepSlot(write.op.map, write.op.key, write.op.op)
+    this.#keepSlot(write.op)
     this.#keeper?.write(write)
     this.outbox.add(write)
     this.emit('pending', this.outbox.size)
   }
 
-  #keepSlot(map: string, key: string, op: Operation['op'] = 'increment'): void {
-    if (op === 'increment') this.#keeper?.slot(map, key, this.ledger(map))
+  #keepSlot({ op, map, key }: Operation): void {
+    if (op === 'increment') this.counting?.keep(map, key)
   }
 
   #opened(hello: Hello): void {
@@ -336,10 +338,7 @@ export class Engine extends Emitter<Events> implements MapHost {
   }
 
   #synced(replica: Replica): void {
-    if (replica.rules.type === 'counter') {
-      const ledger = this.ledger(replica.map)
-      for (const key of ledger.unread()) this.#sums.read(replica, key, ledger)
-    }
+    if (replica.rules.type === 'counter') this.counting?.synced(replica)
     this.#checkWaiters()
   }
 
@@ -362,12 +361,9 @@ export class Engine extends Emitter<Events> implements MapHost {
 
   #taken(write: Write): void {
     const { op, replica } = write
-    if (op.op === 'increment') {
-      this.ledger(op.map).taken(op.key, op)
-      this.#keepSlot(op.map, op.key)
-    }
-    this.batch.run(() => replica.taken(write))
-    if (op.op === 'increment') this.#sums.read(replica, op.key, this.ledger(op.map))
+    const take = () => this.batch.run(() => replica.taken(write))
+    if (op.op === 'increment') this.counting?.taken(replica, op, take)
+    else take()
     write.resolve()
     this.#left(write)
   }
@@ -378,7 +374,7 @@ export class Engine extends Emitter<Events> implements MapHost {
       write.undo?.()
       replica.rejected(write)
     })
-    this.#keepSlot(op.map, op.key, op.op)
+    this.#keepSlot(op)
     this.emit('rejected', { map: op.map, key: op.key, operation: op, error })
     write.reject(error)
     this.#left(write)

@@ -12,7 +12,7 @@
 import type { HybridClock } from './clock'
 import { AnnulusError } from './errors'
 import type { Feed } from './feeds'
-import type { Ledger, Slot } from './maps/ledger'
+import type { KeptSlot } from './maps/counting'
 import type { Write } from './outbox'
 import type { Store, StoreChange } from './store/store'
 import type { AckLevel, Entry, MapType, Operation } from './wire'
@@ -35,12 +35,12 @@ interface KeptFeed {
 
 export interface Restored {
   writes: { seq: number; op: Operation; ack: AckLevel }[]
-  slots: { map: string; key: string; slot: Slot }[]
+  slots: KeptSlot[]
 }
 
 export class Keeper {
   readonly #writes = new Map<number, Write | undefined>()
-  readonly #slots = new Map<string, Slot>()
+  readonly #slots = new Map<string, KeptSlot>()
   readonly #cells = new Map<Feed, Set<string>>()
   readonly #feeds = new Set<Feed>()
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -69,7 +69,7 @@ export class Keeper {
       writes: writes
         .map(([key, write]) => ({ seq: Number(key.slice(key.lastIndexOf('/') + 1)), ...(write as KeptWrite) }))
         .sort((a, b) => a.seq - b.seq),
-      slots: slots.map(([, value]) => value as { map: string; key: string; slot: Slot }),
+      slots: slots.map(([, value]) => value as KeptSlot),
     }
   }
 
@@ -98,9 +98,9 @@ export class Keeper {
     this.#due(CELLS_MS)
   }
 
-  slot(map: string, key: string, ledger: Ledger): void {
-    const slot = ledger.slots.get(key)
-    if (slot) this.#slots.set(`${JSON.stringify(map)}/${key}`, slot)
+  slot(kept: KeptSlot): void {
+    this.#slots.set(`${JSON.stringify(kept.map)}/${kept.key}`, kept)
+    this.#due(CELLS_MS)
   }
 
   cell(feed: Feed, key: string): void {
@@ -182,7 +182,7 @@ export class Keeper {
 
   #changes(
     writes: Map<number, Write | undefined>,
-    slots: Map<string, Slot>,
+    slots: Map<string, KeptSlot>,
     cells: Map<Feed, Set<string>>,
     feeds: Set<Feed>,
   ): StoreChange[] {
@@ -192,8 +192,7 @@ export class Keeper {
       changes.push([key, write && { op: write.op, ack: write.ack }])
     }
     for (const [name, slot] of slots) {
-      const [map, key] = splitName(name)
-      changes.push([`c/${this.section}/${name}`, { map, key, slot: { ...slot } }])
+      changes.push([`c/${this.section}/${name}`, { ...slot, slot: { ...slot.slot } }])
     }
     for (const [feed, keys] of cells) {
       const { base, map, rules } = feed.replica
@@ -219,10 +218,4 @@ export class Keeper {
     this.#timer = setTimeout(() => void this.#flush().catch(() => undefined), RETRY_MS)
     return error
   }
-}
-
-/** Of `<map as JSON>/<key>`. */
-function splitName(name: string): [map: string, key: string] {
-  const end = /^"(?:[^"\\]|\\.)*"/.exec(name)?.[0].length ?? 0
-  return [JSON.parse(name.slice(0, end)) as string, name.slice(end + 1)]
 }

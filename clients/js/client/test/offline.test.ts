@@ -4,14 +4,14 @@ import { appendFile, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import 'fake-indexeddb/auto'
 import { expect, test } from 'vitest'
-import { indexedDb, memoryStore, type Store } from '../src'
+import { indexedDb, memoryStore, type Offline } from '../src'
 import { fileStore } from '../src/node'
 import { startPeer } from './peer'
 import { connect, folder, startServer, until } from './server'
 
 const NOBODY = { url: 'ws://127.0.0.1:1/v1' }
 
-const stores: [string, () => Promise<() => Store>][] = [
+const stores: [string, () => Promise<() => Offline>][] = [
   [
     'memory',
     async () => {
@@ -183,7 +183,7 @@ test('a second client is kept away from a file, and one whose process is gone is
 
 test('half a line at the end of a file is cut off, and a long history is written anew', async () => {
   const path = join(await folder(), 'app.log')
-  const first = fileStore(path)
+  const { store: first } = fileStore(path)
   await first.open()
   await first.write([['a', 1]])
   await first.write([
@@ -192,14 +192,14 @@ test('half a line at the end of a file is cut off, and a long history is written
   ])
   await first.close()
   await appendFile(path, '[["c",')
-  const second = fileStore(path, { sync: false })
+  const { store: second } = fileStore(path, { sync: false })
   await second.open()
   expect(await second.read('')).toEqual([['b', { text: 'é' }]])
   for (let i = 0; i < 300; i++) await second.write([['d', `${i} ${'x'.repeat(10_000)}`]])
   await second.write([['e', 1]])
   await second.close()
   expect((await readFile(path)).length).toBeLessThan(1.2e6)
-  const third = fileStore(path)
+  const { store: third } = fileStore(path)
   await third.open()
   expect((await third.read('')).map(([key]) => key).sort()).toEqual(['b', 'd', 'e'])
   await third.close()
@@ -208,9 +208,10 @@ test('half a line at the end of a file is cut off, and a long history is written
 test('a store that fails loses nothing that stays in memory, and is told of once', async () => {
   const server = await startServer()
   const store = memoryStore()
-  const write = store.write.bind(store)
+  const { store: records } = store
+  const write = records.write.bind(records)
   let fails = true
-  store.write = async changes => {
+  records.write = async changes => {
     if (fails) throw new DOMException('the disk is full', 'QuotaExceededError')
     return write(changes)
   }
@@ -232,7 +233,7 @@ test('a store that fails loses nothing that stays in memory, and is told of once
 test('a store that cannot be opened leaves the client without one', async () => {
   const server = await startServer()
   const store = memoryStore()
-  store.open = () => Promise.reject(new Error('private mode'))
+  store.store.open = () => Promise.reject(new Error('private mode'))
   const db = connect(server, { offline: store })
   const errors: string[] = []
   db.on('error', error => errors.push(error.code))
@@ -247,20 +248,20 @@ test('erasing leaves nothing for whoever comes next', async () => {
   await db.map('todos').set('a', 1)
   await db.saved()
   await db.erase()
-  await store.open()
-  expect(await store.read('')).toEqual([])
+  await store.store.open()
+  expect(await store.store.read('')).toEqual([])
 })
 
 test('a write with a stamp too far ahead is stamped anew', async () => {
   const server = await startServer()
   const store = memoryStore()
   const ahead = Date.now() + 5 * 3600 * 1000
-  await store.open()
-  await store.write([
+  await store.store.open()
+  await store.store.write([
     ['clock', { last: `${ahead}:0:x`, ahead: 0 }],
     ['o/main/000000000007', { op: { map: 'todos', key: 'a', op: 'set', value: 1, at: `${ahead}:1:x` }, ack: 'memory' }],
   ])
-  await store.close()
+  await store.store.close()
   const db = connect(server, { offline: store })
   const todos = db.map<number>('todos')
   await todos.synced()

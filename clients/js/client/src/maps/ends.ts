@@ -22,6 +22,7 @@ export class Ends {
   ) {}
 
   set(key: string, at: number | undefined): void {
+    if (at === undefined && this.#byKey.size === 0) return
     const known = this.#byKey.get(key)
     if (known?.at === at) return
     if (known) {

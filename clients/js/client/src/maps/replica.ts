@@ -42,7 +42,7 @@ export class Replica<Cell = unknown, Shown = unknown> {
 
   /** What is shown of a key. */
   shown(key: string): Shown | undefined {
-    return this.rules.shown(this.base.get(key), this.#ops(key), key, this.now())
+    return this.rules.shown(this.base.get(key), this.#ops(key), key, this.now)
   }
 
   endsAt(key: string): number | undefined {
@@ -143,7 +143,7 @@ export class Replica<Cell = unknown, Shown = unknown> {
   }
 
   #ops(key: string): readonly Operation[] {
-    const list = this.pending.get(key)
+    const list = this.pending.size > 0 ? this.pending.get(key) : undefined
     return list ? list.map(({ op }) => op) : NONE
   }
 

@@ -10,7 +10,7 @@ export interface Rules<Cell, Shown> {
   /** Merges a write of this client that the server has taken. */
   taken(cell: Cell | undefined, op: Operation): Cell
   /** What is shown of a key with writes that the server has yet to take. `undefined`: the key is not there. */
-  shown(cell: Cell | undefined, ops: readonly Operation[], key: string, now: number): Shown | undefined
+  shown(cell: Cell | undefined, ops: readonly Operation[], key: string, now: () => number): Shown | undefined
   /** Whether there is nothing new to show. */
   same(a: Shown, b: Shown): boolean
   /** When what is shown of a key ends by itself, in Unix milliseconds of the server. */

@@ -40,7 +40,7 @@ type Listener<S, V> = (view: S, changes: readonly Change<V>[]) => void
 
 export abstract class View<V> {
   protected readonly rows = new Map<string, V>()
-  readonly #listeners = new Set<Listener<this, V>>()
+  readonly #listeners = new Set<(changes: readonly Change<V>[]) => void>()
   readonly #keyListeners = new Map<string, Set<(value: V | undefined) => void>>()
   /** Queries, which are told before all others. */
   protected readonly followers = new Set<(changes: readonly Change<V>[]) => void>()
@@ -122,9 +122,9 @@ export abstract class View<V> {
   subscribe(key: string, listener: (value: V | undefined) => void): Unsubscribe
   subscribe(first: string | Listener<this, V>, second?: (value: V | undefined) => void): Unsubscribe {
     if (typeof first !== 'string') {
-      const own: Listener<this, V> = (view, changes) => first(view, changes)
+      const own = (changes: readonly Change<V>[]) => first(this, changes)
       this.#listeners.add(own)
-      call(() => own(this, []))
+      call(() => own([]))
       return () => this.#listeners.delete(own)
     }
     const own = (value: V | undefined) => second?.(value)
@@ -188,6 +188,6 @@ export abstract class View<V> {
         for (const listener of [...(this.#keyListeners.get(key) ?? [])]) call(() => listener(value))
       }
     }
-    for (const listener of [...this.#listeners]) call(() => listener(this, changes))
+    for (const listener of [...this.#listeners]) call(() => listener(changes))
   }
 }

@@ -6,7 +6,9 @@
 
 import { type FileHandle, mkdir, open, readFile, rename, truncate } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import type { Offline } from '../engine'
 import { AnnulusError } from '../errors'
+import { Keeper } from '../keeper'
 import { LockFile } from './lockfile'
 import type { Store, StoreChange } from './store'
 
@@ -16,8 +18,8 @@ export interface FileOptions {
 }
 
 /** A file of this client's alone; beside it a file `<path>.lock` keeps others away. */
-export function fileStore(path: string, options: FileOptions = {}): Store {
-  return new FileStore(path, options.sync !== false)
+export function fileStore(path: string, options: FileOptions = {}): Offline {
+  return { store: new FileStore(path, options.sync !== false), Keeper }
 }
 
 /** Below this no log is worth writing anew. */

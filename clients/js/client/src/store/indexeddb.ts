@@ -1,13 +1,15 @@
 // A store in IndexedDB, which all tabs of an origin share.
 
+import type { Offline } from '../engine'
 import { AnnulusError } from '../errors'
+import { Keeper } from '../keeper'
 import type { Store, StoreChange } from './store'
 
 const TABLE = 'records'
 
 /** `name`: one for each application and user, as what is written by one user is sent as that one. */
-export function indexedDb(name: string): Store {
-  return new IndexedDbStore(`annulus:${name}`)
+export function indexedDb(name: string): Offline {
+  return { store: new IndexedDbStore(`annulus:${name}`), Keeper }
 }
 
 class IndexedDbStore implements Store {

@@ -1,10 +1,12 @@
 // A store that lasts as long as the process: for tests, and for clients that come and go within one page.
 
+import type { Offline } from '../engine'
 import { AnnulusError } from '../errors'
+import { Keeper } from '../keeper'
 import type { Store, StoreChange } from './store'
 
-export function memoryStore(): Store {
-  return new MemoryStore()
+export function memoryStore(): Offline {
+  return { store: new MemoryStore(), Keeper }
 }
 
 class MemoryStore implements Store {
