@@ -1,20 +1,11 @@
 // How a connection ends, and whether and when it is opened again.
 
-import { createHmac } from 'node:crypto'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { Annulus } from '../src'
 import { Backoff } from '../src/connection/backoff'
 import { startPeer } from './peer'
 import { connect, startServer, until } from './server'
-
-const SECRET = 'a secret of at least thirty-two bytes'
-
-function tokenFor(user: string, lifeMs: number, secret = SECRET): string {
-  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
-  const now = Date.now() / 1000
-  const signed = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ sub: user, iat: Math.floor(now), exp: now + lifeMs / 1000 })}`
-  return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`
-}
+import { SECRET, tokenFor } from './tokens'
 
 test('attempts come after random times that grow to half a minute', () => {
   const most = new Backoff(() => 1)

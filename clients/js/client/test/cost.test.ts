@@ -1,22 +1,26 @@
 // What the client costs: bytes on the wire to a page, and time with 100 000 entries.
 
-import { resolve } from 'node:path'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
-import { expect, onTestFinished, test } from 'vitest'
+import { afterAll, expect, onTestFinished, test } from 'vitest'
 import type { LwwMap } from '../src'
 import type { Socket } from '../src/connection/socket'
 
 // Bundled, as an application has it: a test runner's own way to load modules is far slower.
-const { outputFiles } = await build({
+const folder = mkdtempSync(join(tmpdir(), 'annulus-cost-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+const bundle = join(folder, 'client.mjs')
+await build({
   entryPoints: [resolve(import.meta.dirname, '../src/index.ts')],
   bundle: true,
   format: 'esm',
   target: 'es2022',
-  write: false,
+  outfile: bundle,
 })
-const code = `data:text/javascript,${encodeURIComponent(outputFiles[0]?.text as string)}`
-const { Annulus } = (await import(/* @vite-ignore */ code)) as typeof import('../src')
+const { Annulus } = (await import(/* @vite-ignore */ bundle)) as typeof import('../src')
 
 const ENTRIES = 100_000
 
@@ -94,7 +98,7 @@ async function filled(): Promise<{ items: LwwMap<{ done: boolean; priority: numb
   return { items, ms }
 }
 
-test('a snapshot of 100 000 entries is applied in 300 ms', async () => {
+test('a snapshot of 100 000 entries is applied in 300 ms', { timeout: 120_000 }, async () => {
   const runs: number[] = []
   for (let run = 0; run < 4; run++) {
     const { items, ms } = await filled()
@@ -107,7 +111,7 @@ test('a snapshot of 100 000 entries is applied in 300 ms', async () => {
   expect(Math.min(...runs)).toBeLessThan(Math.max(300, 2 * parsing))
 })
 
-test('one change among 100 000 entries takes 0.1 ms, with order, listeners and queries', async () => {
+test('one change among 100 000 entries takes 0.1 ms, with order, listeners and queries', { timeout: 120_000 }, async () => {
   const { items } = await filled()
   expect([...items.keys()].length).toBe(ENTRIES)
   const some = items.query({ where: { done: false }, sort: ['-priority'], limit: 50 })
@@ -117,13 +121,13 @@ test('one change among 100 000 entries takes 0.1 ms, with order, listeners and q
   items.subscribe(() => told++)
   some.subscribe(() => told++)
   all.subscribe(() => told++)
-  const changes = Array.from({ length: 4000 }, (_, i) => {
+  const changes = Array.from({ length: 8000 }, (_, i) => {
     const key = i % 4 === 0 ? `new-${i}` : keyOf(i * 31)
     const entry = i % 4 === 1 ? { key, deleted: true } : { key, value: todoOf(i * 3 + 1) }
     return JSON.stringify({
       type: 'change',
       map: 'items',
-      entries: [{ ...entry, at: `170000000${1000 + i}:0:n` }],
+      entries: [{ ...entry, at: `17000000${10000 + i}:0:n` }],
       cursor: `c${i}`,
     })
   })
