@@ -32,6 +32,11 @@ interface Events<D> {
 export class Channel<D = Json> extends Emitter<Events<D>> {
   readonly #keep: number
   #isJoined = false
+  /** Other tabs that are in the channel through this one's connection. */
+  #pins = 0
+  /** Whether what the epoch and the offset say is of this connection. */
+  #isPlaced = false
+  readonly #waiting: (() => void)[] = []
   #epoch: string | null = null
   /** The last offset that was told, in `#epoch`. */
   #offset = 0
@@ -62,8 +67,7 @@ export class Channel<D = Json> extends Emitter<Events<D>> {
   join(): this {
     if (!this.#isJoined) {
       this.#isJoined = true
-      this.#error = null
-      this.#enter()
+      if (this.#pins === 0) this.#enter()
     }
     return this
   }
@@ -71,7 +75,30 @@ export class Channel<D = Json> extends Emitter<Events<D>> {
   leave(): void {
     if (!this.#isJoined) return
     this.#isJoined = false
-    this.connection.send({ type: 'leave', channel: this.name })
+    this.#left()
+  }
+
+  /** @internal */
+  pin(): void {
+    this.#pins += 1
+    if (this.#pins === 1 && !this.#isJoined) this.#enter()
+  }
+
+  /** @internal */
+  unpin(): void {
+    this.#pins -= 1
+    this.#left()
+  }
+
+  /** @internal Up to where it was told, once it is in the channel. */
+  async place(): Promise<{ epoch: string; offset: number }> {
+    while (!this.#isPlaced) await new Promise<void>(resolve => this.#waiting.push(resolve))
+    return { epoch: this.#epoch as string, offset: this.#offset }
+  }
+
+  /** @internal The connection is gone. */
+  interrupted(): void {
+    this.#isPlaced = false
   }
 
   /**
@@ -104,18 +131,26 @@ export class Channel<D = Json> extends Emitter<Events<D>> {
 
   /** @internal There is a connection. */
   connected(): void {
-    if (this.#isJoined) this.#enter()
+    if (this.#isJoined || this.#pins > 0) this.#enter()
   }
 
   /** @internal */
   message(message: Incoming): void {
-    if (!this.#isJoined) return
+    if (!this.#isJoined && this.#pins === 0) return
     if (message.type === 'message') this.#add([message as unknown as WireMessage])
     else if (message.type === 'gap') this.#gap(message.to)
     else if (message.type === 'error') this.#failed(errorOf(message as never))
   }
 
+  /** Somebody has left; the last one leaves the channel. */
+  #left(): void {
+    if (this.#isJoined || this.#pins > 0) return
+    this.#isPlaced = false
+    this.connection.send({ type: 'leave', channel: this.name })
+  }
+
   #enter(): void {
+    this.#error = null
     const since = this.#epoch === null ? {} : { since: { epoch: this.#epoch, offset: this.#offset } }
     this.connection.ask({ type: 'join', channel: this.name, ...since }, (error, answer) => {
       if (error) {
@@ -124,8 +159,11 @@ export class Channel<D = Json> extends Emitter<Events<D>> {
       }
       const isNew = this.#epoch === null
       this.#epoch = answer?.epoch
-      if (!isNew && answer?.recovered) return
-      this.#offset = answer?.offset
+      const isRecovered = !isNew && answer?.recovered === true
+      if (!isRecovered) this.#offset = answer?.offset
+      this.#isPlaced = true
+      for (const resolve of this.#waiting.splice(0)) resolve()
+      if (isRecovered) return
       if (!isNew) this.emit('gap', { reason: answer?.reason })
       // What was said before one came is shown, and is news to nobody.
       void this.history({ limit: Math.min(this.#keep, 1000) }).then(

@@ -81,12 +81,16 @@ export class Annulus extends Emitter<Events> {
     this.#connection.on('message', message => this.message(message))
     this.#connection.on('identity', identity => this.emit('identity', identity))
     this.#connection.on('state', state => {
-      if (state === 'offline' || state === 'closed') for (const room of this.#rooms.values()) room.interrupted()
+      if (state === 'offline' || state === 'closed') {
+        for (const room of this.#rooms.values()) room.interrupted()
+        for (const channel of this.#channels.values()) channel.interrupted()
+      }
       this.emit('state', state)
     })
     for (const name of ['error', 'rejected', 'invalid', 'pending'] as const) {
       this.engine.on(name, event => this.emit(name, event as never))
     }
+    this.engine.talks = { room: name => this.room(name), channel: name => this.channel(name) }
     this.engine.begin(options.autoConnect !== false)
   }
 

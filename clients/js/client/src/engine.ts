@@ -1,9 +1,10 @@
 // Keeps replicas, outbox, store and connection together: what is written goes through here, and what the server says.
 
+import type { Channel } from './channel'
 import { HybridClock, randomName } from './clock'
 import { Connection, type Token } from './connection/connection'
 import { errorOf } from './connection/requests'
-import type { OpenSocket } from './connection/socket'
+import type { OpenSocket, Sockets } from './connection/socket'
 import { Emitter } from './emitter'
 import { AnnulusError } from './errors'
 import { Feed } from './feeds'
@@ -16,7 +17,9 @@ import { Replica } from './maps/replica'
 import type { Rules } from './maps/rules'
 import type { AnyView } from './maps/view'
 import { Outbox, type Write } from './outbox'
+import type { Room } from './room'
 import type { Store } from './store/store'
+import type { Tabs } from './tabs/tabs'
 import type { AckLevel, Entry, Hello, Incoming, MapType, Operation } from './wire'
 
 /** A write that the server has refused. What it changed on the screen is undone. */
@@ -55,6 +58,8 @@ export interface EngineOptions {
 export interface Offline {
   readonly store: Store
   readonly Keeper: typeof Keeper
+  /** How tabs that share the store share one connection. */
+  readonly Tabs?: typeof Tabs
 }
 
 /** What only some applications use, so that the others need not load it. */
@@ -82,7 +87,10 @@ export class Engine extends Emitter<Events> implements MapHost {
   readonly #feeds = new Map<string, Feed>()
   readonly counting: Counting | null
   readonly #waiters = new Set<{ map: string; resolve(): void; reject(error: Error): void }>()
-  #hello: Hello | null = null
+  hello: Hello | null = null
+  /** The rooms and channels of the client. */
+  talks: { room(name: string): Room; channel(name: string): Channel } | null = null
+  #tabs: Tabs | null = null
   #keeper: Keeper | null = null
   /** What was written before it was known what an earlier client has left. */
   #early: { write: Write; make: () => Operation }[] | null = null
@@ -91,10 +99,17 @@ export class Engine extends Emitter<Events> implements MapHost {
 
   constructor(private readonly options: EngineOptions) {
     super()
-    this.connection = new Connection(options.url, options.open, options.token)
+    const engine = this
+    const sockets: Sockets = {
+      open: (url, protocols) => (this.#tabs?.open ?? options.open)(url, protocols),
+      get isRelayed() {
+        return engine.#tabs?.isLeader === false
+      },
+    }
+    this.connection = new Connection(options.url, sockets, options.token)
     this.outbox = new Outbox({
       connection: this.connection,
-      messageBytes: () => this.#hello?.limits.message_bytes ?? MESSAGE_BYTES,
+      messageBytes: () => this.hello?.limits.message_bytes ?? MESSAGE_BYTES,
       taken: write => this.#taken(write),
       rejected: (write, error) => this.#rejected(write, error),
       restamp: writes => this.#restamp(writes),
@@ -216,6 +231,7 @@ export class Engine extends Emitter<Events> implements MapHost {
   async close(isErased: boolean): Promise<void> {
     this.connection.close()
     await this.#loaded
+    this.#tabs?.close()
     const keeper = this.#keeper
     const store = this.options.offline?.store
     if (!keeper || !store) return
@@ -229,10 +245,62 @@ export class Engine extends Emitter<Events> implements MapHost {
     await store.close()
   }
 
-  async #load({ store, Keeper }: Offline): Promise<void> {
-    const keeper = new Keeper(store, 'main', this.clock, error => this.emit('error', error))
+  /** Under which type a map is used here. */
+  typeOf(map: string): MapType | undefined {
+    return this.#feeds.get(map)?.replica.rules.type
+  }
+
+  /** Writes for another tab, which keeps it. */
+  relay(op: Operation, ack: AckLevel): Promise<void> {
+    const { replica } = this.feed(op.map, TYPES[op.op])
+    return new Promise((resolve, reject) => {
+      const write: Write = { seq: this.#nextSeq++, op, ack, replica, isRelayed: true, undo: undefined, resolve, reject }
+      this.batch.run(() => replica.written(write))
+      this.outbox.add(write)
+    })
+  }
+
+  /** Takes over the writes that a tab has left. */
+  async adopt(section: string): Promise<void> {
+    for (const { op, ack } of (await this.#keeper?.adopt(section)) ?? []) {
+      const { replica } = this.feed(op.map, TYPES[op.op])
+      const nobody = { undo: undefined, resolve: () => undefined, reject: () => undefined }
+      const write: Write = { seq: 0, op, ack, replica, ...nobody }
+      this.batch.run(() => replica.written(write))
+      this.#enqueue(write)
+    }
+  }
+
+  /** This tab leads from now on. */
+  promoted(): void {
+    if (!this.#keeper) return
+    this.#keeper.isOwner = true
+    this.#keepAll()
+    void this.#adoptAll('').catch(error => this.emit('error', error))
+  }
+
+  /** Takes over what tabs that are gone have left, and what others leave once they are. */
+  async #adoptAll(own: string): Promise<void> {
+    for (const section of (await this.#keeper?.sections()) ?? []) {
+      if (this.#tabs) this.#tabs.adopt(section)
+      else if (section !== own) await this.adopt(section)
+    }
+  }
+
+  async #load({ store, Keeper, Tabs }: Offline): Promise<void> {
+    let section = 'main'
     try {
       await store.open()
+      if (store.shared !== undefined) {
+        // Without locks nobody knows who else is there: each has a section of its own, and replicas are nobody's.
+        section = this.clock.node
+        if (Tabs?.arePossible()) {
+          this.#tabs = new Tabs(store.shared, this.options.open, this)
+          section = await this.#tabs.begin()
+        }
+      }
+      const keeper = new Keeper(store, section, this.clock, error => this.emit('error', error))
+      keeper.isOwner = store.shared === undefined || this.#tabs?.isLeader === true
       const { writes, slots } = await keeper.restore()
       const early = this.#early ?? []
       for (const { write } of early) write.undo?.()
@@ -248,6 +316,7 @@ export class Engine extends Emitter<Events> implements MapHost {
         this.batch.run(() => replica.written(write))
         this.outbox.add(write)
       }
+      if (store.shared !== undefined && this.#tabs?.isLeader !== false) await this.#adoptAll(section)
       await Promise.all([...this.#feeds.values()].map(feed => feed.isReady || this.#restoreFeed(feed, keeper)))
     } catch (cause) {
       const error = cause instanceof AnnulusError ? cause : new AnnulusError('storage_failed', `${cause}`, { cause })
@@ -276,7 +345,7 @@ export class Engine extends Emitter<Events> implements MapHost {
     } catch (error) {
       this.emit('error', error as AnnulusError<string>)
     }
-    feed.replica.keeper = { cell: key => keeper.cell(feed, key), cursor: () => keeper.cursor(feed) }
+    feed.replica.taps.add({ cell: key => keeper.cell(feed, key), cursor: () => keeper.cursor(feed) })
     feed.isReady = true
     feed.subscribe()
   }
@@ -285,7 +354,7 @@ export class Engine extends Emitter<Events> implements MapHost {
   #keepAll(): void {
     const keeper = this.#keeper
     if (!keeper) return
-    for (const write of this.outbox.writes()) keeper.write(write)
+    for (const write of this.outbox.writes()) if (!write.isRelayed) keeper.write(write)
     for (const slot of this.counting?.slots() ?? []) keeper.slot(slot)
     for (const feed of this.#feeds.values()) {
       for (const key of feed.replica.base.keys()) keeper.cell(feed, key)
@@ -307,7 +376,7 @@ export class Engine extends Emitter<Events> implements MapHost {
   }
 
   #opened(hello: Hello): void {
-    this.#hello = hello
+    this.hello = hello
     this.clock.follow(hello.time)
     for (const feed of this.#feeds.values()) feed.subscribe()
     this.outbox.flush()
@@ -375,7 +444,7 @@ export class Engine extends Emitter<Events> implements MapHost {
       replica.rejected(write)
     })
     this.#keepSlot(op)
-    this.emit('rejected', { map: op.map, key: op.key, operation: op, error })
+    if (!write.isRelayed) this.emit('rejected', { map: op.map, key: op.key, operation: op, error })
     write.reject(error)
     this.#left(write)
   }

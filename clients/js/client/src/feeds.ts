@@ -18,6 +18,12 @@ export interface FeedHost {
   failed(map: string, error: AnnulusError<string>): void
 }
 
+/** Who waits for the map to be as the server has it. */
+export interface FeedWatcher {
+  synced(): void
+  failed(error: AnnulusError<string>): void
+}
+
 /** How long to wait before a subscription that failed for a reason that passes is asked for again. */
 const RETRY_MS = 2_000
 const PASSES = new Set(['timeout', 'overloaded', 'load_failed', 'rate_limited'])
@@ -25,6 +31,7 @@ const PASSES = new Set(['timeout', 'overloaded', 'load_failed', 'rate_limited'])
 export class Feed {
   /** Those that show the map. */
   readonly views = new Set<AnyView>()
+  readonly watchers = new Set<FeedWatcher>()
   /** What the cursor is for. */
   filterName: string | null = null
   /** Whether what was kept of the map is in the replica, if anything was. */
@@ -91,7 +98,9 @@ export class Feed {
       this.host.observe(this.replica, part.entries)
       this.replica.snapshot(part, isWhole)
     })
-    if (!part.more) this.host.synced(this)
+    if (part.more) return
+    this.host.synced(this)
+    for (const watcher of [...this.watchers]) watcher.synced()
   }
 
   change(message: ChangeMessage): void {
@@ -122,6 +131,7 @@ export class Feed {
     this.replica.interrupted()
     // What may not be seen is not shown, either.
     if (error.code === 'forbidden') this.host.batch(() => this.replica.clear())
+    for (const watcher of [...this.watchers]) watcher.failed(error)
     this.host.failed(this.replica.map, error)
   }
 }

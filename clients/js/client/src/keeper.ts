@@ -39,7 +39,11 @@ export interface Restored {
 }
 
 export class Keeper {
+  /** Whether replicas are kept here: of tabs that share a store, one does. */
+  isOwner = true
   readonly #writes = new Map<number, Write | undefined>()
+  /** Records of tabs that are gone, which are this one's now. */
+  readonly #adopted = new Set<string>()
   readonly #slots = new Map<string, KeptSlot>()
   readonly #cells = new Map<Feed, Set<string>>()
   readonly #feeds = new Set<Feed>()
@@ -73,6 +77,18 @@ export class Keeper {
     }
   }
 
+  /** Sections in which writes wait. */
+  async sections(): Promise<Set<string>> {
+    return new Set((await this.store.read('o/')).map(([key]) => key.split('/')[1] as string))
+  }
+
+  /** What another section's outbox has. Once it is in this one's, it is removed there, both at once. */
+  async adopt(section: string): Promise<KeptWrite[]> {
+    const writes = await this.store.read(`o/${section}/`)
+    for (const [key] of writes) this.#adopted.add(key)
+    return writes.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, write]) => write as KeptWrite)
+  }
+
   /** What was kept of a map, into its replica. */
   async restoreFeed(feed: Feed): Promise<void> {
     const { map, rules } = feed.replica
@@ -104,6 +120,7 @@ export class Keeper {
   }
 
   cell(feed: Feed, key: string): void {
+    if (!this.isOwner) return
     const keys = this.#cells.get(feed)
     if (keys) keys.add(key)
     else this.#cells.set(feed, new Set([key]))
@@ -111,6 +128,7 @@ export class Keeper {
   }
 
   cursor(feed: Feed): void {
+    if (!this.isOwner) return
     this.#feeds.add(feed)
     this.#due(CELLS_MS)
   }
@@ -136,7 +154,7 @@ export class Keeper {
   }
 
   #isDirty(): boolean {
-    return this.#writes.size + this.#slots.size + this.#cells.size + this.#feeds.size > 0
+    return this.#writes.size + this.#adopted.size + this.#slots.size + this.#cells.size + this.#feeds.size > 0
   }
 
   /** Writes what has changed, in so many milliseconds at the latest. */
@@ -166,9 +184,11 @@ export class Keeper {
     const slots = new Map(this.#slots)
     const cells = new Map(this.#cells)
     const feeds = new Set(this.#feeds)
-    for (const dirty of [this.#writes, this.#slots, this.#cells, this.#feeds]) dirty.clear()
+    const adopted = [...this.#adopted]
+    for (const dirty of [this.#adopted, this.#writes, this.#slots, this.#cells, this.#feeds]) dirty.clear()
     try {
-      await this.store.write(this.#changes(writes, slots, cells, feeds))
+      const gone = adopted.map(key => [key, undefined] as const)
+      await this.store.write([...this.#changes(writes, slots, cells, feeds), ...gone])
       this.#isFailing = false
     } catch (cause) {
       // All of it again, with what has changed since.
@@ -176,6 +196,7 @@ export class Keeper {
       for (const [name, slot] of slots) if (!this.#slots.has(name)) this.#slots.set(name, slot)
       for (const [feed, keys] of cells) for (const key of keys) this.cell(feed, key)
       for (const feed of feeds) this.#feeds.add(feed)
+      for (const key of adopted) this.#adopted.add(key)
       throw this.#fail(cause)
     }
   }

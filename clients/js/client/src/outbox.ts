@@ -14,6 +14,8 @@ export interface Write extends Pending {
   seq: number
   ack: AckLevel
   replica: Replica
+  /** Of another tab, which keeps it and is told what has become of it. */
+  isRelayed?: boolean
   /** Takes back what was done here beside the replica. */
   undo: (() => void) | undefined
   resolve(): void
@@ -170,7 +172,7 @@ export class Outbox {
       } else if (PASSES.has(refused.code)) {
         again.push(write)
         waitMs = Math.max(waitMs, refused.retry_after_ms ?? RETRY_MS)
-      } else if (refused.code === 'clock_drift') {
+      } else if (refused.code === 'clock_drift' && !write.isRelayed) {
         drifted.push(write)
       } else {
         this.host.rejected(write, errorOf(refused))

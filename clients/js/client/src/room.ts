@@ -34,6 +34,8 @@ export class Room<S = Json> {
   readonly #listeners = new Set<(room: this) => void>()
   #timer: ReturnType<typeof setTimeout> | undefined
   #sentAt = 0
+  /** Other tabs that are in the room through this one's connection. */
+  #pins = 0
 
   constructor(
     readonly name: string,
@@ -98,9 +100,20 @@ export class Room<S = Json> {
     this.#isWatched = false
     clearTimeout(this.#timer)
     this.#timer = undefined
-    this.connection.send({ type: 'presence.leave', room: this.name })
+    this.#left()
     this.#reset()
     this.#tell()
+  }
+
+  /** @internal */
+  pin(): void {
+    this.#pins += 1
+  }
+
+  /** @internal */
+  unpin(): void {
+    this.#pins -= 1
+    this.#left()
   }
 
   /** Members in the order of their names, page by page. */
@@ -176,6 +189,13 @@ export class Room<S = Json> {
     this.#members = new Map((message.members as WireMember<S>[] | undefined)?.map(member => [member.member, member]))
     this.#count = message.count
     if (message.member !== undefined) this.#self = message.member
+  }
+
+  /** Somebody has left; the last one leaves the room. */
+  #left(): void {
+    if (this.#pins === 0 && !this.#joined && !this.#isWatched) {
+      this.connection.send({ type: 'presence.leave', room: this.name })
+    }
   }
 
   #reset(): void {

@@ -111,7 +111,9 @@ test('a snapshot of 100 000 entries is applied in 300 ms', { timeout: 120_000 },
   expect(Math.min(...runs)).toBeLessThan(Math.max(300, 2 * parsing))
 })
 
-test('one change among 100 000 entries takes 0.1 ms, with order, listeners and queries', { timeout: 120_000 }, async () => {
+test('one change among 100 000 entries takes 0.1 ms, with order, listeners and queries', {
+  timeout: 120_000,
+}, async () => {
   const { items } = await filled()
   expect([...items.keys()].length).toBe(ENTRIES)
   const some = items.query({ where: { done: false }, sort: ['-priority'], limit: 50 })

@@ -8,7 +8,7 @@ import type { Hello, Incoming } from '../wire'
 import { Backoff, retryAfterMs } from './backoff'
 import { Liveness } from './liveness'
 import { type Answer, Requests } from './requests'
-import type { OpenSocket, Socket } from './socket'
+import type { Socket, Sockets } from './socket'
 import { watchWorld } from './world'
 
 /**
@@ -61,7 +61,7 @@ export class Connection extends Emitter<Events> {
 
   constructor(
     private readonly url: string,
-    private readonly open: OpenSocket,
+    private readonly sockets: Sockets,
     private readonly token: Token | undefined,
   ) {
     super()
@@ -139,7 +139,8 @@ export class Connection extends Emitter<Events> {
     await this.ready
     if (attempt !== this.#attempt) return
     try {
-      const token = typeof this.token === 'function' ? await this.token() : this.token
+      const own = this.sockets.isRelayed ? undefined : this.token
+      const token = typeof own === 'function' ? await own() : own
       if (token !== undefined) protocols.push(`bearer.${token}`)
     } catch (cause) {
       if (attempt !== this.#attempt) return
@@ -150,7 +151,7 @@ export class Connection extends Emitter<Events> {
     if (attempt !== this.#attempt) return
     let socket: Socket
     try {
-      socket = this.open(this.url, protocols)
+      socket = this.sockets.open(this.url, protocols)
     } catch (cause) {
       // The URL, or a token that no header can carry: it will not be better the next time.
       this.stop(new AnnulusError('bad_request', `no WebSocket can be opened: ${cause}`, { cause }))

@@ -18,6 +18,13 @@ export type SocketConstructor = new (url: string, protocols?: string[]) => any
 
 export type OpenSocket = (url: string, protocols: string[]) => Socket
 
+/** Where a connection has its sockets from. */
+export interface Sockets {
+  open: OpenSocket
+  /** Whether it is another tab's connection in the end, which has shown a token. */
+  readonly isRelayed: boolean
+}
+
 export function socketFrom(given: SocketConstructor | undefined): OpenSocket {
   const Constructor = given ?? (globalThis as { WebSocket?: SocketConstructor }).WebSocket
   if (!Constructor) {

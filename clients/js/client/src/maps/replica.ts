@@ -17,7 +17,7 @@ export interface Viewer {
   touched(key: string): void
 }
 
-/** Who keeps the replica for the next time, and is told what is not as it was kept. */
+/** Who is told what the server has told, or taken: whoever keeps it for the next time, and other tabs. */
 export interface CellKeeper {
   cell(key: string): void
   cursor(): void
@@ -27,7 +27,7 @@ export class Replica<Cell = unknown, Shown = unknown> {
   readonly base = new Map<string, Cell>()
   readonly pending = new Map<string, Pending[]>()
   readonly viewers = new Set<Viewer>()
-  keeper: CellKeeper | null = null
+  readonly taps = new Set<CellKeeper>()
   cursor: string | null = null
   /** Whether the map is as the server has it, but for changes on their way. */
   isSynced = false
@@ -158,7 +158,7 @@ export class Replica<Cell = unknown, Shown = unknown> {
     for (const key of [...this.base.keys()]) {
       if (cells.has(key)) continue
       this.base.delete(key)
-      this.keeper?.cell(key)
+      for (const tap of this.taps) tap.cell(key)
       this.touch(key)
     }
     for (const [key, cell] of cells) {
@@ -169,12 +169,12 @@ export class Replica<Cell = unknown, Shown = unknown> {
 
   #put(key: string, cell: Cell): void {
     this.base.set(key, cell)
-    this.keeper?.cell(key)
+    for (const tap of this.taps) tap.cell(key)
   }
 
   #setCursor(cursor: string | null): void {
     this.cursor = cursor
-    this.keeper?.cursor()
+    for (const tap of this.taps) tap.cursor()
   }
 
   #forget(pending: Pending): void {

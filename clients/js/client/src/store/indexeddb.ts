@@ -3,13 +3,14 @@
 import type { Offline } from '../engine'
 import { AnnulusError } from '../errors'
 import { Keeper } from '../keeper'
+import { Tabs } from '../tabs/tabs'
 import type { Store, StoreChange } from './store'
 
 const TABLE = 'records'
 
 /** `name`: one for each application and user, as what is written by one user is sent as that one. */
 export function indexedDb(name: string): Offline {
-  return { store: new IndexedDbStore(`annulus:${name}`), Keeper }
+  return { store: new IndexedDbStore(`annulus:${name}`), Keeper, Tabs }
 }
 
 class IndexedDbStore implements Store {

@@ -1,0 +1,111 @@
+// A map that one of the other tabs shows: it is told what the leader's replica has, and what changes there.
+
+import type { AnnulusError } from '../errors'
+import type { Feed, FeedWatcher } from '../feeds'
+import { type Filter, passes } from '../maps/filter'
+import type { CellKeeper } from '../maps/replica'
+import type { AnyView } from '../maps/view'
+import type { Entry } from '../wire'
+
+/** Entries in a part of a snapshot. */
+const PART = 500
+
+export class PeerMap implements CellKeeper, FeedWatcher, AnyView {
+  readonly name: string
+  readonly #dirty = new Set<string>()
+  /** The subscription that has yet to be answered. */
+  #asked: { id: number | undefined; since: string | undefined } | null
+  #isScheduled = false
+
+  constructor(
+    private readonly feed: Feed,
+    readonly filter: Filter,
+    asked: { id: number | undefined; since: string | undefined },
+    private readonly tell: (message: object) => void,
+  ) {
+    this.name = feed.replica.map
+    this.#asked = asked
+    feed.replica.taps.add(this)
+    feed.watchers.add(this)
+    feed.views.add(this)
+    feed.wanted()
+    if (feed.replica.isSynced) this.synced()
+  }
+
+  begin(): void {}
+
+  /** A cell of the leader's replica is another one. */
+  cell(key: string): void {
+    if (this.#asked || !passes(this.filter, key)) return
+    this.#dirty.add(key)
+    this.#schedule()
+  }
+
+  cursor(): void {}
+
+  /** The leader's replica is as the server has it. */
+  synced(): void {
+    const { replica } = this.feed
+    const asked = this.#asked
+    if (!asked) return
+    this.#asked = null
+    if (asked.since !== undefined && asked.since === replica.cursor) {
+      this.tell({ type: 'snapshot', id: asked.id, map: this.name, entries: [], ...this.#end(true) })
+    } else {
+      this.#all(asked.id)
+    }
+  }
+
+  failed(error: AnnulusError<string>): void {
+    const { code, message } = error
+    this.tell({ type: 'error', id: this.#asked?.id, map: this.name, code, message })
+    this.close()
+  }
+
+  close(): void {
+    this.feed.replica.taps.delete(this)
+    this.feed.watchers.delete(this)
+    if (this.feed.views.delete(this) && this.feed.views.size === 0) this.feed.unsubscribe()
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    queueMicrotask(() => {
+      this.#isScheduled = false
+      if (!this.feed.watchers.has(this)) return
+      const { base } = this.feed.replica
+      const keys = [...this.#dirty]
+      this.#dirty.clear()
+      // A cell that is gone without a word was never there: all of it anew.
+      if (keys.some(key => !base.has(key))) this.#all(undefined)
+      else
+        this.tell({
+          type: 'change',
+          map: this.name,
+          entries: keys.map(key => this.#entry(key)),
+          cursor: this.feed.replica.cursor,
+        })
+    })
+  }
+
+  #all(id: number | undefined): void {
+    const keys = [...this.feed.replica.base.keys()].filter(key => passes(this.filter, key))
+    for (let i = 0; i === 0 || i < keys.length; i += PART) {
+      const entries = keys.slice(i, i + PART).map(key => this.#entry(key))
+      const end = i + PART >= keys.length ? this.#end(false) : { more: true }
+      this.tell({ type: 'snapshot', id, map: this.name, entries, ...end })
+    }
+  }
+
+  #end(resumed: boolean): object {
+    return { more: false, cursor: this.feed.replica.cursor, resumed, reset: !resumed }
+  }
+
+  #entry(key: string): Entry {
+    const { base, rules } = this.feed.replica
+    // Whose write it was is between the leader and the server.
+    const { own: _, ...entry } = rules.save(key, base.get(key)) as Entry & { own?: true }
+    return entry as Entry
+  }
+}
