@@ -253,30 +253,44 @@ export class Engine extends Emitter<Events> implements MapHost {
   /** Writes for another tab, which keeps it. */
   relay(op: Operation, ack: AckLevel): Promise<void> {
     const { replica } = this.feed(op.map, TYPES[op.op])
-    return new Promise((resolve, reject) => {
+    const done = new Promise<void>((resolve, reject) => {
       const write: Write = { seq: this.#nextSeq++, op, ack, replica, isRelayed: true, undo: undefined, resolve, reject }
       this.batch.run(() => replica.written(write))
       this.outbox.add(write)
     })
+    // The other tab forgets it then, and a cursor that covers it may be in the store: its effect has to be there, too.
+    return done.then(() => this.saved().catch(() => undefined))
   }
 
   /** Takes over the writes that a tab has left. */
   async adopt(section: string): Promise<void> {
-    for (const { op, ack } of (await this.#keeper?.adopt(section)) ?? []) {
-      const { replica } = this.feed(op.map, TYPES[op.op])
-      const nobody = { undo: undefined, resolve: () => undefined, reject: () => undefined }
-      const write: Write = { seq: 0, op, ack, replica, ...nobody }
-      this.batch.run(() => replica.written(write))
-      this.#enqueue(write)
-    }
+    for (const { op, ack } of (await this.#keeper?.adopt(section)) ?? []) this.#again(op, ack)
+  }
+
+  /** Sends what was written before this client was there. */
+  #again(op: Operation, ack: AckLevel): void {
+    const { replica } = this.feed(op.map, TYPES[op.op])
+    const nobody = { undo: undefined, resolve: () => undefined, reject: () => undefined }
+    const write: Write = { seq: 0, op, ack, replica, ...nobody }
+    this.batch.run(() => replica.written(write))
+    this.#enqueue(write)
   }
 
   /** This tab leads from now on. */
   promoted(): void {
-    if (!this.#keeper) return
-    this.#keeper.isOwner = true
-    this.#keepAll()
-    void this.#adoptAll('').catch(error => this.emit('error', error))
+    const keeper = this.#keeper
+    if (!keeper) return
+    const take = async () => {
+      // The cursors of this tab may cover writes of the last leader that it was not told of. Those of the store do not.
+      for (const feed of this.#feeds.values()) {
+        feed.replica.cursor = null
+        await keeper.restoreFeed(feed)
+      }
+      keeper.isOwner = true
+      this.#keepAll()
+      await this.#adoptAll('')
+    }
+    this.connection.ready = take().catch(error => this.emit('error', error))
   }
 
   /** Takes over what tabs that are gone have left, and what others leave once they are. */
@@ -309,12 +323,11 @@ export class Engine extends Emitter<Events> implements MapHost {
       this.#keeper = keeper
       store.onLost = () => this.#keepAll()
       for (const { seq, op, ack } of writes) {
-        const { replica } = this.feed(op.map, TYPES[op.op])
-        const nobody = { undo: undefined, resolve: () => undefined, reject: () => undefined }
-        const write: Write = { seq, op, ack, replica, ...nobody }
-        this.#nextSeq = seq + 1
-        this.batch.run(() => replica.written(write))
-        this.outbox.add(write)
+        this.#nextSeq = Math.max(this.#nextSeq, seq)
+        this.#again(op, ack)
+      }
+      for (const op of [...(this.counting?.untaken() ?? [])]) {
+        if (!this.feed(op.map, 'counter').replica.pending.has(op.key)) this.#again(op, 'durable')
       }
       if (store.shared !== undefined && this.#tabs?.isLeader !== false) await this.#adoptAll(section)
       await Promise.all([...this.#feeds.values()].map(feed => feed.isReady || this.#restoreFeed(feed, keeper)))

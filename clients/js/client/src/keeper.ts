@@ -98,10 +98,10 @@ export class Keeper {
     const kept = feeds[0]?.[1] as KeptFeed | undefined
     if (!kept || kept.type !== rules.type) return
     feed.filterName = kept.filter
-    feed.restore(
-      entries.map(([, entry]) => entry as Entry),
-      kept.cursor,
-    )
+    // What another tab has counted is in no sum before that tab has asked for one: sums are asked for anew.
+    const isWhole = this.store.shared === undefined || kept.type !== 'counter'
+    const told = entries.map(([, entry]) => entry as Entry)
+    feed.restore(told, isWhole ? kept.cursor : null)
   }
 
   write(write: Write): void {

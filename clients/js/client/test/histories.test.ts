@@ -1,11 +1,13 @@
-// Random histories of many clients: offline and online, with clocks that are hours off, reloads in the middle, stores
-// that fail, and a server that is killed and started again. At rest every client shows what the server has, and nothing
+// Random histories of many clients, two of which are tabs of one origin: offline and online, with clocks that are hours
+// off, reloads in the middle, stores that fail, and a server that is killed and started again. At rest every client shows what the server has, and nothing
 // that was written is lost.
 //
 // A failure names its seed; `ANNULUS_SEED=<n>` runs that one alone, `ANNULUS_SEEDS=<n>` so many.
 
-import { expect, test, vi } from 'vitest'
-import { type AckLevel, type Annulus, memoryStore, type Offline } from '../src'
+import 'fake-indexeddb/auto'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { type AckLevel, type Annulus, indexedDb, memoryStore, type Offline } from '../src'
+import { FakeLocks } from './locks'
 import { Random } from './random'
 import { connect, type Server, startServer, until } from './server'
 
@@ -20,26 +22,28 @@ const seeds = chosen
 
 class Actor {
   db: Annulus
-  readonly #offline: Offline = memoryStore()
   #storeFails = false
 
   constructor(
     private readonly server: Server,
     readonly name: string,
     private readonly skewMs: number,
+    /** What it keeps things in, opened anew with each reload. */
+    private readonly offline: () => Offline,
   ) {
-    const { store } = this.#offline
-    const write = store.write.bind(store)
-    store.write = changes => (this.#storeFails ? Promise.reject(new Error('the disk is full')) : write(changes))
     this.db = this.#open()
   }
 
   #open(): Annulus {
+    const offline = this.offline()
+    const { store } = offline
+    const write = Object.getPrototypeOf(store).write.bind(store)
+    store.write = changes => (this.#storeFails ? Promise.reject(new Error('the disk is full')) : write(changes))
     // What the client takes for the time when it begins; from then on it goes by the monotonic clock.
     const now = Date.now() + this.skewMs
     const clock = vi.spyOn(Date, 'now').mockReturnValue(now)
     try {
-      return connect(this.server, { offline: this.#offline, ack: 'durable' satisfies AckLevel })
+      return connect(this.server, { offline, ack: 'durable' satisfies AckLevel })
     } finally {
       clock.mockRestore()
     }
@@ -125,6 +129,14 @@ class Actor {
   }
 }
 
+/** The keys that are shown otherwise here than there. */
+function difference(shown: object, truth: object): unknown {
+  const rows = (of: object) =>
+    Object.entries(of).flatMap(([map, rows]) => (rows as [string, unknown][]).map(row => JSON.stringify([map, ...row])))
+  const [here, there] = [rows(shown), rows(truth)]
+  return { here: here.filter(row => !there.includes(row)), there: there.filter(row => !here.includes(row)) }
+}
+
 interface Written {
   count: number
   own: Set<string>
@@ -140,7 +152,15 @@ test.each(seeds)(
     const random = new Random(seed)
     const server = await startServer({ onDisk: true })
     const skews = [0, 3 * 3600_000, -5 * 3600_000, 1_000]
-    const actors = Array.from({ length: CLIENTS }, (_, i) => new Actor(server, 'wxyz'[i] as string, skews[i] as number))
+    vi.stubGlobal('navigator', { locks: new FakeLocks() })
+    onTestFinished(() => void vi.unstubAllGlobals())
+    const origin = `histories-${seed}-${Math.random()}`
+    const stores = [memoryStore(), memoryStore()]
+    const offline = (i: number) => (i < 2 ? () => indexedDb(origin) : () => stores[i - 2] as Offline)
+    const actors = Array.from(
+      { length: CLIENTS },
+      (_, i) => new Actor(server, 'wxyz'[i] as string, skews[i] as number, offline(i)),
+    )
     const written: Written = { count: 0, own: new Set(), added: new Set(), removed: new Set(), counted: 0 }
     for (const { values, sets, counts } of actors) expect([values.size, sets.size, counts.size]).toBeDefined()
     for (let step = 0; step < STEPS; step++) {
@@ -164,7 +184,7 @@ test.each(seeds)(
     }
     for (const actor of actors) {
       const isSame = () => JSON.stringify(actor.shown()) === JSON.stringify(truth)
-      await until(isSame, () => [actor.name, actor.shown(), truth])
+      await until(isSame, () => [actor.name, difference(actor.shown(), truth)])
       expect(actor.db.pending).toBe(0)
     }
     for (const word of written.own) expect(values.get(`own:${word}`)).toBe(word)
