@@ -89,7 +89,6 @@ export class Counting {
 
   /** The map is as the server has it: what was taken by an earlier connection is in no sum yet. */
   synced(replica: Replica): void {
-    const ledger = this.ledger(replica.map)
-    for (const key of ledger.unread()) this.#sums.read(replica, key, ledger)
+    this.#sums.synced(replica, this.ledger(replica.map))
   }
 }

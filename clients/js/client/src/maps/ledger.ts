@@ -74,11 +74,6 @@ export class Ledger {
     for (const [key, slot] of this.slots) if (isUnread(slot)) yield key
   }
 
-  isUnread(key: string): boolean {
-    const slot = this.slots.get(key)
-    return slot !== undefined && isUnread(slot)
-  }
-
   /** A sum was told that has everything that was taken when it was asked for. */
   seen(key: string, taken: { added: number; subtracted: number }): void {
     const slot = this.slots.get(key)

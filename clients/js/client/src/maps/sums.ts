@@ -1,12 +1,18 @@
-// Has the sums of counters told that have what was counted here (`Ledger`).
+// Has the sums of counters told that have what was counted through this connection (`Ledger`): the server tells a
+// connection what others count, and not what it has counted itself.
 
 import type { Connection } from '../connection/connection'
 import type { Ledger } from './ledger'
 import type { Replica } from './replica'
 
+export interface Taken {
+  added: number
+  subtracted: number
+}
+
 export class Sums {
-  /** Counters that are being read, by map and key. */
-  readonly #reading = new Set<string>()
+  /** Keys of which a sum is owed, until it has come. `again`: what is on its way may lack something. */
+  readonly #owed = new Map<Replica, Map<string, { isAsked: boolean; again: boolean }>>()
 
   constructor(
     private readonly connection: Connection,
@@ -14,30 +20,38 @@ export class Sums {
     private readonly told: (replica: Replica, key: string, count: number | undefined, taken: Taken) => void,
   ) {}
 
-  /**
-   * Reads a counter of which the server has taken something. A change that comes meanwhile may be newer than the
-   * answer, or lack what was taken: then it is read again.
-   */
+  /** The server has taken something: asks for the sum. */
   read(replica: Replica, key: string, ledger: Ledger): void {
-    const name = JSON.stringify([replica.map, key])
-    if (replica.viewers.size === 0 || this.#reading.has(name)) return
-    let isStale = false
-    const viewer = { touched: (other: string) => void (isStale ||= other === key) }
-    this.#reading.add(name)
+    let keys = this.#owed.get(replica)
+    if (!keys) this.#owed.set(replica, (keys = new Map()))
+    const known = keys.get(key)
+    if (known?.isAsked) {
+      known.again = true
+      return
+    }
+    const owed = { isAsked: false, again: false }
+    keys.set(key, owed)
+    // Nobody looks: it is asked for with the rest of the map, once somebody does.
+    if (replica.viewers.size === 0) return
+    owed.isAsked = true
+    // A change that comes meanwhile may be newer than the answer, or lack what was taken.
+    const viewer = { touched: (other: string) => void (owed.again ||= other === key) }
     replica.viewers.add(viewer)
     const taken = ledger.takenOf(key)
     this.connection.ask({ type: 'read', map: replica.map, keys: [key] }, (error, answer) => {
       replica.viewers.delete(viewer)
-      this.#reading.delete(name)
-      // After `connection_lost` it is read once the map is synced again.
+      owed.isAsked = false
+      // Without an answer it is asked for again once the map is synced.
       if (error) return
-      if (!isStale) this.told(replica, key, answer?.entries[0]?.count, taken)
-      if (ledger.isUnread(key)) this.read(replica, key, ledger)
+      keys.delete(key)
+      if (owed.again) this.read(replica, key, ledger)
+      else this.told(replica, key, answer?.entries[0]?.count, taken)
     })
   }
-}
 
-export interface Taken {
-  added: number
-  subtracted: number
+  /** The map is as the server has it, but for what is owed. */
+  synced(replica: Replica, ledger: Ledger): void {
+    const keys = new Set([...(this.#owed.get(replica)?.keys() ?? []), ...ledger.unread()])
+    for (const key of keys) this.read(replica, key, ledger)
+  }
 }
