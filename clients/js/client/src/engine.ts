@@ -284,7 +284,8 @@ export class Engine extends Emitter<Events> implements MapHost {
       // The cursors of this tab may cover writes of the last leader that it was not told of. Those of the store do not.
       for (const feed of this.#feeds.values()) {
         feed.replica.cursor = null
-        await keeper.restoreFeed(feed)
+        const kept = await keeper.feed(feed)
+        if (kept) feed.restore(kept, true)
       }
       keeper.isOwner = true
       this.#keepAll()
@@ -354,7 +355,8 @@ export class Engine extends Emitter<Events> implements MapHost {
   async #restoreFeed(feed: Feed, keeper: Keeper): Promise<void> {
     feed.isReady = false
     try {
-      await keeper.restoreFeed(feed)
+      const kept = await keeper.feed(feed)
+      if (kept) feed.restore(kept, false)
     } catch (error) {
       this.emit('error', error as AnnulusError<string>)
     }

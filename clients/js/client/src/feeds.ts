@@ -18,6 +18,14 @@ export interface FeedHost {
   failed(map: string, error: AnnulusError<string>): void
 }
 
+/** What was kept of a map. */
+export interface Kept {
+  entries: Entry[]
+  /** What the cursor is for (`nameOf`). */
+  filter: string
+  cursor: string | null
+}
+
 /** Who waits for the map to be as the server has it. */
 export interface FeedWatcher {
   synced(): void
@@ -75,9 +83,11 @@ export class Feed {
     })
   }
 
-  /** Takes what was kept. */
-  restore(entries: Entry[], cursor: string | null): void {
-    this.host.batch(() => this.replica.restore(entries, cursor))
+  /** Takes what was kept of another time, or, in place of all there is, by another tab. */
+  restore(kept: Kept, isOther: boolean): void {
+    const { entries, filter, cursor } = kept
+    this.filterName = filter
+    this.host.batch(() => (isOther ? this.replica.takeOver(entries, cursor) : this.replica.restore(entries, cursor)))
   }
 
   /** Nobody wants to see it any more. */

@@ -11,7 +11,7 @@
 
 import type { HybridClock } from './clock'
 import { AnnulusError } from './errors'
-import type { Feed } from './feeds'
+import type { Feed, Kept } from './feeds'
 import type { KeptSlot } from './maps/counting'
 import type { Write } from './outbox'
 import type { Store, StoreChange } from './store/store'
@@ -89,19 +89,21 @@ export class Keeper {
     return writes.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, write]) => write as KeptWrite)
   }
 
-  /** What was kept of a map, into its replica. */
-  async restoreFeed(feed: Feed): Promise<void> {
+  /** What was kept of a map under its type. */
+  async feed(feed: Feed): Promise<Kept | null> {
     const { map, rules } = feed.replica
     const name = JSON.stringify(map)
     // Both at once: what is written from now on is not among them.
     const [feeds, entries] = await Promise.all([this.store.read(`f/${name}`), this.store.read(`e/${name}/`)])
     const kept = feeds[0]?.[1] as KeptFeed | undefined
-    if (!kept || kept.type !== rules.type) return
-    feed.filterName = kept.filter
+    if (kept?.type !== rules.type) return null
     // What another tab has counted is in no sum before that tab has asked for one: sums are asked for anew.
     const isWhole = this.store.shared === undefined || kept.type !== 'counter'
-    const told = entries.map(([, entry]) => entry as Entry)
-    feed.restore(told, isWhole ? kept.cursor : null)
+    return {
+      entries: entries.map(([, entry]) => entry as Entry),
+      filter: kept.filter,
+      cursor: isWhole ? kept.cursor : null,
+    }
   }
 
   write(write: Write): void {

@@ -185,7 +185,10 @@ test.each(seeds)(
     for (const actor of actors) {
       const isSame = () => JSON.stringify(actor.shown()) === JSON.stringify(truth)
       await until(isSame, () => [actor.name, difference(actor.shown(), truth)])
-      expect(actor.db.pending).toBe(0)
+      await until(
+        () => actor.db.pending === 0,
+        () => [actor.name, actor.db.pending],
+      )
     }
     for (const word of written.own) expect(values.get(`own:${word}`)).toBe(word)
     const present = new Set([...sets.values()].flat())

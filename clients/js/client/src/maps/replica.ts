@@ -21,6 +21,8 @@ export interface Viewer {
 export interface CellKeeper {
   cell(key: string): void
   cursor(): void
+  /** What was there before counts no more, also of keys that are there still. */
+  replaced?(): void
 }
 
 export class Replica<Cell = unknown, Shown = unknown> {
@@ -125,6 +127,12 @@ export class Replica<Cell = unknown, Shown = unknown> {
     this.#setCursor(null)
   }
 
+  /** Takes what another tab has kept, in place of all there is. */
+  takeOver(entries: Entry[], cursor: string | null): void {
+    this.#replace(new Map(entries.map(entry => [entry.key, this.rules.told(undefined, entry)])))
+    this.#setCursor(cursor)
+  }
+
   /** Takes what was kept of another time. */
   restore(entries: Entry[], cursor: string | null): void {
     for (const entry of entries) {
@@ -155,6 +163,7 @@ export class Replica<Cell = unknown, Shown = unknown> {
   }
 
   #replace(cells: Map<string, Cell>): void {
+    for (const tap of this.taps) tap.replaced?.()
     for (const key of [...this.base.keys()]) {
       if (cells.has(key)) continue
       this.base.delete(key)

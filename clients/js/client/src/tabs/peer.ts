@@ -75,12 +75,12 @@ export class Peer {
   }
 
   #subscribe(message: Incoming, mapType: MapType | undefined): void {
-    const { id, map, prefix = '', keys, since } = message
+    const { id, map, prefix = '', keys } = message
     this.#maps.get(map)?.close()
     try {
       const filter = keys ? { keys: keys as string[] } : { prefix: prefix as string }
       const tell = (message: object) => this.tell(message)
-      this.#maps.set(map, new PeerMap(this.engine.feed(map, mapType ?? 'lww'), filter, { id, since }, tell))
+      this.#maps.set(map, new PeerMap(this.engine.feed(map, mapType ?? 'lww'), filter, { id }, tell))
     } catch (error) {
       this.#refuse(id, error)
     }

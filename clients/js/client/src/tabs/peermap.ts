@@ -13,14 +13,15 @@ const PART = 500
 export class PeerMap implements CellKeeper, FeedWatcher, AnyView {
   readonly name: string
   readonly #dirty = new Set<string>()
+  #isReplaced = false
   /** The subscription that has yet to be answered. */
-  #asked: { id: number | undefined; since: string | undefined } | null
+  #asked: { id: number | undefined } | null
   #isScheduled = false
 
   constructor(
     private readonly feed: Feed,
     readonly filter: Filter,
-    asked: { id: number | undefined; since: string | undefined },
+    asked: { id: number | undefined },
     private readonly tell: (message: object) => void,
   ) {
     this.name = feed.replica.map
@@ -43,17 +44,20 @@ export class PeerMap implements CellKeeper, FeedWatcher, AnyView {
 
   cursor(): void {}
 
+  /** What it had counts no more. */
+  replaced(): void {
+    if (this.#asked) return
+    this.#isReplaced = true
+    this.#schedule()
+  }
+
   /** The leader's replica is as the server has it. */
   synced(): void {
-    const { replica } = this.feed
     const asked = this.#asked
     if (!asked) return
     this.#asked = null
-    if (asked.since !== undefined && asked.since === replica.cursor) {
-      this.tell({ type: 'snapshot', id: asked.id, map: this.name, entries: [], ...this.#end(true) })
-    } else {
-      this.#all(asked.id)
-    }
+    // Never only what has changed since: what is written through this connection moves no cursor.
+    this.#all(asked.id)
   }
 
   failed(error: AnnulusError<string>): void {
@@ -74,11 +78,11 @@ export class PeerMap implements CellKeeper, FeedWatcher, AnyView {
     queueMicrotask(() => {
       this.#isScheduled = false
       if (!this.feed.watchers.has(this)) return
-      const { base } = this.feed.replica
       const keys = [...this.#dirty]
       this.#dirty.clear()
-      // A cell that is gone without a word was never there: all of it anew.
-      if (keys.some(key => !base.has(key))) this.#all(undefined)
+      const isReplaced = this.#isReplaced
+      this.#isReplaced = false
+      if (isReplaced) this.#all(undefined)
       else
         this.tell({
           type: 'change',
@@ -93,13 +97,13 @@ export class PeerMap implements CellKeeper, FeedWatcher, AnyView {
     const keys = [...this.feed.replica.base.keys()].filter(key => passes(this.filter, key))
     for (let i = 0; i === 0 || i < keys.length; i += PART) {
       const entries = keys.slice(i, i + PART).map(key => this.#entry(key))
-      const end = i + PART >= keys.length ? this.#end(false) : { more: true }
+      const end = i + PART >= keys.length ? this.#end() : { more: true }
       this.tell({ type: 'snapshot', id, map: this.name, entries, ...end })
     }
   }
 
-  #end(resumed: boolean): object {
-    return { more: false, cursor: this.feed.replica.cursor, resumed, reset: !resumed }
+  #end(): object {
+    return { more: false, cursor: this.feed.replica.cursor, resumed: false, reset: true }
   }
 
   #entry(key: string): Entry {
