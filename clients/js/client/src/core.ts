@@ -168,7 +168,7 @@ export class Annulus extends Emitter<Events> {
 
   /** Resolves once all that was written is in the store, and rejects where that fails. */
   saved(): Promise<void> {
-    return this.engine.saved()
+    return this.engine.lasting?.saved() ?? Promise.resolve()
   }
 
   /**
@@ -176,12 +176,17 @@ export class Annulus extends Emitter<Events> {
    * client. Resolves once the store is closed.
    */
   close(): Promise<void> {
-    return this.engine.close(false)
+    return this.#close(false)
   }
 
   /** Ends it for good, and removes all that the store has, as when somebody logs out. */
   erase(): Promise<void> {
-    return this.engine.close(true)
+    return this.#close(true)
+  }
+
+  async #close(isErased: boolean): Promise<void> {
+    this.#connection.close()
+    await this.engine.lasting?.close(isErased)
   }
 
   /** @internal */

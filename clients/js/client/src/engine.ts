@@ -4,11 +4,11 @@ import type { Channel } from './channel'
 import { HybridClock, randomName } from './clock'
 import { Connection, type Token } from './connection/connection'
 import { errorOf } from './connection/requests'
-import type { OpenSocket, Sockets } from './connection/socket'
+import type { OpenSocket } from './connection/socket'
 import { Emitter } from './emitter'
 import { AnnulusError } from './errors'
 import { Feed } from './feeds'
-import type { Keeper } from './keeper'
+import type { Lasting } from './lasting'
 import { Batch } from './maps/batch'
 import type { Counting } from './maps/counting'
 import { lwwRules } from './maps/lww'
@@ -54,10 +54,10 @@ export interface EngineOptions {
   extras: Extras
 }
 
-/** Where a client keeps what must outlast it, and who keeps it. */
+/** Where a client keeps what must outlast it, and who keeps it there. */
 export interface Offline {
   readonly store: Store
-  readonly Keeper: typeof Keeper
+  readonly Lasting: typeof Lasting
   /** How tabs that share the store share one connection. */
   readonly Tabs?: typeof Tabs
 }
@@ -84,29 +84,23 @@ export class Engine extends Emitter<Events> implements MapHost {
   readonly clock = new HybridClock(randomName())
   readonly connection: Connection
   readonly outbox: Outbox
-  readonly #feeds = new Map<string, Feed>()
+  readonly feeds = new Map<string, Feed>()
   readonly counting: Counting | null
   readonly #waiters = new Set<{ map: string; resolve(): void; reject(error: Error): void }>()
   hello: Hello | null = null
   /** The rooms and channels of the client. */
   talks: { room(name: string): Room; channel(name: string): Channel } | null = null
-  #tabs: Tabs | null = null
-  #keeper: Keeper | null = null
-  /** What was written before it was known what an earlier client has left. */
-  #early: { write: Write; make: () => Operation }[] | null = null
-  #loaded: Promise<void> = Promise.resolve()
+  readonly lasting: Lasting | null
   #nextSeq = 1
 
   constructor(private readonly options: EngineOptions) {
     super()
-    const engine = this
-    const sockets: Sockets = {
-      open: (url, protocols) => (this.#tabs?.open ?? options.open)(url, protocols),
-      get isRelayed() {
-        return engine.#tabs?.isLeader === false
-      },
-    }
-    this.connection = new Connection(options.url, sockets, options.token)
+    this.lasting = options.offline ? new options.offline.Lasting(this, options.offline, options.open) : null
+    this.connection = new Connection(
+      options.url,
+      this.lasting ?? { open: options.open, isRelayed: false },
+      options.token,
+    )
     this.outbox = new Outbox({
       connection: this.connection,
       messageBytes: () => this.hello?.limits.message_bytes ?? MESSAGE_BYTES,
@@ -120,7 +114,7 @@ export class Engine extends Emitter<Events> implements MapHost {
           connection: this.connection,
           batch: work => this.batch.run(work),
           newName: () => this.clock.node,
-          changed: slot => this.#keeper?.slot(slot),
+          changed: slot => this.lasting?.slot(slot),
         })
       : null
     this.connection.on('hello', hello => this.#opened(hello))
@@ -134,12 +128,7 @@ export class Engine extends Emitter<Events> implements MapHost {
 
   /** Takes what an earlier client has left in the store, if there is one, and connects. */
   begin(isConnecting: boolean): void {
-    const { offline } = this.options
-    if (offline) {
-      this.#early = []
-      this.#loaded = this.#load(offline)
-    }
-    this.connection.ready = this.#loaded
+    if (this.lasting) this.connection.ready = this.lasting.load()
     if (isConnecting) this.connection.connect()
   }
 
@@ -162,7 +151,7 @@ export class Engine extends Emitter<Events> implements MapHost {
 
   /** The feed of a map, which has one type for good. */
   feed(map: string, type: MapType): Feed {
-    const known = this.#feeds.get(map)
+    const known = this.feeds.get(map)
     if (known) {
       const { type: other } = known.replica.rules
       if (other !== type) throw new AnnulusError('map_type', `the map ${map} is used as ${other}, not as ${type}`)
@@ -178,9 +167,8 @@ export class Engine extends Emitter<Events> implements MapHost {
       synced: () => this.#synced(replica),
       failed: (map, error) => this.#failed(map, error),
     })
-    this.#feeds.set(map, feed)
-    if (this.#keeper) void this.#restoreFeed(feed, this.#keeper)
-    else feed.isReady = this.#early === null
+    this.feeds.set(map, feed)
+    this.lasting?.came(feed)
     return feed
   }
 
@@ -199,8 +187,7 @@ export class Engine extends Emitter<Events> implements MapHost {
       const ack = options?.ack ?? this.options.ack ?? (this.connection.state === 'open' ? 'memory' : 'durable')
       const write: Write = { seq: 0, op, ack, replica, undo, resolve, reject }
       this.batch.run(() => replica.written(write))
-      if (this.#early) this.#early.push({ write, make })
-      else this.#enqueue(write)
+      if (!this.lasting?.holds(write, make)) this.enqueue(write)
     })
     // Whoever does not wait for it hears of a rejection by the event.
     done.catch(() => undefined)
@@ -215,39 +202,15 @@ export class Engine extends Emitter<Events> implements MapHost {
     })
   }
 
-  /** Resolves once all that was written is in the store. */
-  async saved(): Promise<void> {
-    await this.#loaded
-    await this.#keeper?.saved()
-  }
-
   /** A view is not needed any more. */
   closed(view: AnyView): void {
-    const feed = this.#feeds.get(view.name)
+    const feed = this.feeds.get(view.name)
     if (feed?.views.delete(view) && feed.views.size === 0) feed.unsubscribe()
-  }
-
-  /** Ends it, with what is kept or without. */
-  async close(isErased: boolean): Promise<void> {
-    this.connection.close()
-    await this.#loaded
-    this.#tabs?.close()
-    const keeper = this.#keeper
-    const store = this.options.offline?.store
-    if (!keeper || !store) return
-    this.#keeper = null
-    if (isErased) {
-      keeper.stop()
-      await store.erase()
-    } else {
-      await keeper.close()
-    }
-    await store.close()
   }
 
   /** Under which type a map is used here. */
   typeOf(map: string): MapType | undefined {
-    return this.#feeds.get(map)?.replica.rules.type
+    return this.feeds.get(map)?.replica.rules.type
   }
 
   /** Writes for another tab, which keeps it. */
@@ -259,129 +222,25 @@ export class Engine extends Emitter<Events> implements MapHost {
       this.outbox.add(write)
     })
     // The other tab forgets it then, and a cursor that covers it may be in the store: its effect has to be there, too.
-    return done.then(() => this.saved().catch(() => undefined))
+    return done.then(() => this.lasting?.saved().catch(() => undefined))
   }
 
-  /** Takes over the writes that a tab has left. */
-  async adopt(section: string): Promise<void> {
-    for (const { op, ack } of (await this.#keeper?.adopt(section)) ?? []) this.#again(op, ack)
-  }
-
-  /** Sends what was written before this client was there. */
-  #again(op: Operation, ack: AckLevel): void {
+  /** Sends what was written before this client was there, as `seq` if it was this section's. */
+  again(op: Operation, ack: AckLevel, seq = 0): void {
+    this.#nextSeq = Math.max(this.#nextSeq, seq)
     const { replica } = this.feed(op.map, TYPES[op.op])
     const nobody = { undo: undefined, resolve: () => undefined, reject: () => undefined }
     const write: Write = { seq: 0, op, ack, replica, ...nobody }
     this.batch.run(() => replica.written(write))
-    this.#enqueue(write)
+    this.enqueue(write)
   }
 
-  /** This tab leads from now on. */
-  promoted(): void {
-    const keeper = this.#keeper
-    if (!keeper) return
-    const take = async () => {
-      // The cursors of this tab may cover writes of the last leader that it was not told of. Those of the store do not.
-      for (const feed of this.#feeds.values()) {
-        feed.replica.cursor = null
-        const kept = await keeper.feed(feed)
-        if (kept) feed.restore(kept, true)
-      }
-      keeper.isOwner = true
-      this.#keepAll()
-      await this.#adoptAll('')
-    }
-    this.connection.ready = take().catch(error => this.emit('error', error))
-  }
-
-  /** Takes over what tabs that are gone have left, and what others leave once they are. */
-  async #adoptAll(own: string): Promise<void> {
-    for (const section of (await this.#keeper?.sections()) ?? []) {
-      if (this.#tabs) this.#tabs.adopt(section)
-      else if (section !== own) await this.adopt(section)
-    }
-  }
-
-  async #load({ store, Keeper, Tabs }: Offline): Promise<void> {
-    let section = 'main'
-    try {
-      await store.open()
-      if (store.shared !== undefined) {
-        // Without locks nobody knows who else is there: each has a section of its own, and replicas are nobody's.
-        section = this.clock.node
-        if (Tabs?.arePossible()) {
-          this.#tabs = new Tabs(store.shared, this.options.open, this)
-          section = await this.#tabs.begin()
-        }
-      }
-      const keeper = new Keeper(store, section, this.clock, error => this.emit('error', error))
-      keeper.isOwner = store.shared === undefined || this.#tabs?.isLeader === true
-      const { writes, slots } = await keeper.restore()
-      const early = this.#early ?? []
-      for (const { write } of early) write.undo?.()
-      for (const slot of slots) this.counting?.restore(slot)
-      for (const one of early) one.write.op = one.make()
-      this.#keeper = keeper
-      store.onLost = () => this.#keepAll()
-      for (const { seq, op, ack } of writes) {
-        this.#nextSeq = Math.max(this.#nextSeq, seq)
-        this.#again(op, ack)
-      }
-      for (const op of [...(this.counting?.untaken() ?? [])]) {
-        if (!this.feed(op.map, 'counter').replica.pending.has(op.key)) this.#again(op, 'durable')
-      }
-      if (store.shared !== undefined && this.#tabs?.isLeader !== false) await this.#adoptAll(section)
-      await Promise.all([...this.#feeds.values()].map(feed => feed.isReady || this.#restoreFeed(feed, keeper)))
-    } catch (cause) {
-      const error = cause instanceof AnnulusError ? cause : new AnnulusError('storage_failed', `${cause}`, { cause })
-      // Two that write one store would lose each other's; without any store it goes on in memory.
-      if (error.code === 'storage_in_use') this.connection.stop(error)
-      else this.emit('error', error)
-      this.#keeper = null
-      for (const feed of this.#feeds.values()) feed.isReady = true
-    }
-    const early = this.#early ?? []
-    this.#early = null
-    this.batch.run(() => {
-      for (const { write, make } of early) {
-        write.undo?.()
-        write.op = make()
-        this.#enqueue(write)
-        write.replica.touch(write.op.key)
-      }
-    })
-  }
-
-  async #restoreFeed(feed: Feed, keeper: Keeper): Promise<void> {
-    feed.isReady = false
-    try {
-      const kept = await keeper.feed(feed)
-      if (kept) feed.restore(kept, false)
-    } catch (error) {
-      this.emit('error', error as AnnulusError<string>)
-    }
-    feed.replica.taps.add({ cell: key => keeper.cell(feed, key), cursor: () => keeper.cursor(feed) })
-    feed.isReady = true
-    feed.subscribe()
-  }
-
-  /** Has everything written to the store again. */
-  #keepAll(): void {
-    const keeper = this.#keeper
-    if (!keeper) return
-    for (const write of this.outbox.writes()) if (!write.isRelayed) keeper.write(write)
-    for (const slot of this.counting?.slots() ?? []) keeper.slot(slot)
-    for (const feed of this.#feeds.values()) {
-      for (const key of feed.replica.base.keys()) keeper.cell(feed, key)
-      keeper.cursor(feed)
-    }
-  }
-
-  #enqueue(write: Write): void {
+  /** Sends a write that has its place in the replica. */
+  enqueue(write: Write): void {
     if (this.connection.state === 'closed') return write.reject(this.#end())
     write.seq = this.#nextSeq++
     this.#keepSlot(write.op)
-    this.#keeper?.write(write)
+    this.lasting?.write(write)
     this.outbox.add(write)
     this.emit('pending', this.outbox.size)
   }
@@ -393,12 +252,12 @@ export class Engine extends Emitter<Events> implements MapHost {
   #opened(hello: Hello): void {
     this.hello = hello
     this.clock.follow(hello.time)
-    for (const feed of this.#feeds.values()) feed.subscribe()
+    for (const feed of this.feeds.values()) feed.subscribe()
     this.outbox.flush()
   }
 
   #interrupted(): void {
-    for (const feed of this.#feeds.values()) feed.interrupted()
+    for (const feed of this.feeds.values()) feed.interrupted()
     this.outbox.interrupted()
   }
 
@@ -414,7 +273,7 @@ export class Engine extends Emitter<Events> implements MapHost {
 
   #message(message: Incoming): void {
     const { map } = message
-    if (typeof map === 'string') this.#feeds.get(map)?.message(message)
+    if (typeof map === 'string') this.feeds.get(map)?.message(message)
   }
 
   #observe(replica: Replica, entries: Entry[]): void {
@@ -437,7 +296,7 @@ export class Engine extends Emitter<Events> implements MapHost {
 
   #checkWaiters(): void {
     for (const waiter of this.#waiters) {
-      if (!this.#feeds.get(waiter.map)?.replica.isSynced || this.outbox.has(waiter.map)) continue
+      if (!this.feeds.get(waiter.map)?.replica.isSynced || this.outbox.has(waiter.map)) continue
       this.#waiters.delete(waiter)
       waiter.resolve()
     }
@@ -466,7 +325,7 @@ export class Engine extends Emitter<Events> implements MapHost {
 
   /** A write has left the outbox, which it does once its answer was looked at. */
   #left(write: Write): void {
-    this.#keeper?.done(write)
+    this.lasting?.done(write)
     queueMicrotask(() => {
       this.emit('pending', this.outbox.size)
       this.#checkWaiters()
@@ -483,7 +342,7 @@ export class Engine extends Emitter<Events> implements MapHost {
     this.batch.run(() => {
       for (const write of writes) {
         if ('at' in write.op) write.op = { ...write.op, at: this.stamp() }
-        this.#keeper?.write(write)
+        this.lasting?.write(write)
         write.replica.touch(write.op.key)
       }
     })

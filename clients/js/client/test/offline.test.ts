@@ -3,11 +3,17 @@
 import { appendFile, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import 'fake-indexeddb/auto'
-import { expect, test } from 'vitest'
+import { beforeEach, expect, test, vi } from 'vitest'
 import { indexedDb, memoryStore, type Offline } from '../src'
 import { fileStore } from '../src/node'
+import { FakeLocks } from './locks'
 import { startPeer } from './peer'
 import { connect, folder, startServer, until } from './server'
+
+beforeEach(() => {
+  vi.stubGlobal('navigator', { locks: new FakeLocks() })
+  return () => vi.unstubAllGlobals()
+})
 
 const NOBODY = { url: 'ws://127.0.0.1:1/v1' }
 

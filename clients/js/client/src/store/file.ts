@@ -8,7 +8,7 @@ import { type FileHandle, mkdir, open, readFile, rename, truncate } from 'node:f
 import { dirname } from 'node:path'
 import type { Offline } from '../engine'
 import { AnnulusError } from '../errors'
-import { Keeper } from '../keeper'
+import { Lasting } from '../lasting'
 import { LockFile } from './lockfile'
 import type { Store, StoreChange } from './store'
 
@@ -19,7 +19,7 @@ export interface FileOptions {
 
 /** A file of this client's alone; beside it a file `<path>.lock` keeps others away. */
 export function fileStore(path: string, options: FileOptions = {}): Offline {
-  return { store: new FileStore(path, options.sync !== false), Keeper }
+  return { store: new FileStore(path, options.sync !== false), Lasting }
 }
 
 /** Below this no log is worth writing anew. */

@@ -2,7 +2,7 @@
 
 import type { Offline } from '../engine'
 import { AnnulusError } from '../errors'
-import { Keeper } from '../keeper'
+import { Lasting } from '../lasting'
 import { Tabs } from '../tabs/tabs'
 import type { Store, StoreChange } from './store'
 
@@ -10,7 +10,7 @@ const TABLE = 'records'
 
 /** `name`: one for each application and user, as what is written by one user is sent as that one. */
 export function indexedDb(name: string): Offline {
-  return { store: new IndexedDbStore(`annulus:${name}`), Keeper, Tabs }
+  return { store: new IndexedDbStore(`annulus:${name}`), Lasting, Tabs }
 }
 
 class IndexedDbStore implements Store {

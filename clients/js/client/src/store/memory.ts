@@ -2,11 +2,11 @@
 
 import type { Offline } from '../engine'
 import { AnnulusError } from '../errors'
-import { Keeper } from '../keeper'
+import { Lasting } from '../lasting'
 import type { Store, StoreChange } from './store'
 
 export function memoryStore(): Offline {
-  return { store: new MemoryStore(), Keeper }
+  return { store: new MemoryStore(), Lasting }
 }
 
 class MemoryStore implements Store {

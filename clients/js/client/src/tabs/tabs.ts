@@ -6,6 +6,7 @@
 
 import type { OpenSocket, Socket } from '../connection/socket'
 import type { Engine } from '../engine'
+import type { Lasting } from '../lasting'
 import { Locks } from './locks'
 import { Port } from './port'
 import { Relay } from './relay'
@@ -28,6 +29,7 @@ export class Tabs {
     private readonly name: string,
     private readonly real: OpenSocket,
     private readonly engine: Engine,
+    private readonly lasting: Lasting,
   ) {
     this.#port = new Port(name)
   }
@@ -58,7 +60,7 @@ export class Tabs {
     if (section === this.#section || this.#awaited.has(section)) return
     this.#awaited.add(section)
     void this.#locks.take(this.#lockOf(section), true).then(async () => {
-      if (!this.#isClosed) await this.engine.adopt(section)
+      if (!this.#isClosed) await this.lasting.adopt(section)
       this.#awaited.delete(section)
       this.#locks.release(this.#lockOf(section))
     })
@@ -78,7 +80,7 @@ export class Tabs {
       return
     }
     this.#lead()
-    this.engine.promoted()
+    this.lasting.promoted()
     // What it has of a connection was the other leader's.
     this.#socket?.end(1001, 'retry_after_ms=0')
   }
