@@ -3,14 +3,14 @@
 import type { AnnulusError } from '../errors'
 import type { Feed, FeedWatcher } from '../feeds'
 import { type Filter, passes } from '../maps/filter'
-import type { CellKeeper } from '../maps/replica'
+import type { CellKeeper, Viewer } from '../maps/replica'
 import type { AnyView } from '../maps/view'
 import type { Entry } from '../wire'
 
 /** Entries in a part of a snapshot. */
 const PART = 500
 
-export class PeerMap implements CellKeeper, FeedWatcher, AnyView {
+export class PeerMap implements CellKeeper, FeedWatcher, Viewer, AnyView {
   readonly name: string
   readonly #dirty = new Set<string>()
   #isReplaced = false
@@ -27,6 +27,8 @@ export class PeerMap implements CellKeeper, FeedWatcher, AnyView {
     this.name = feed.replica.map
     this.#asked = asked
     feed.replica.taps.add(this)
+    // Somebody looks: sums of counters are asked for.
+    feed.replica.viewers.add(this)
     feed.watchers.add(this)
     feed.views.add(this)
     feed.wanted()
@@ -34,6 +36,8 @@ export class PeerMap implements CellKeeper, FeedWatcher, AnyView {
   }
 
   begin(): void {}
+
+  touched(): void {}
 
   /** A cell of the leader's replica is another one. */
   cell(key: string): void {
@@ -68,6 +72,7 @@ export class PeerMap implements CellKeeper, FeedWatcher, AnyView {
 
   close(): void {
     this.feed.replica.taps.delete(this)
+    this.feed.replica.viewers.delete(this)
     this.feed.watchers.delete(this)
     if (this.feed.views.delete(this) && this.feed.views.size === 0) this.feed.unsubscribe()
   }
