@@ -4,10 +4,14 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { expect, test } from 'vitest'
 import { canonical } from '../src/canonical'
+import { Batch } from '../src/maps/batch'
 import { compareCells, lwwRules } from '../src/maps/lww'
 import { orRules } from '../src/maps/or'
 import { Replica } from '../src/maps/replica'
 import type { Rules } from '../src/maps/rules'
+import { compareValues } from '../src/query/order'
+import { Query } from '../src/query/query'
+import { compile, type Where } from '../src/query/where'
 import type { Entry, LwwEntry, OrEntry } from '../src/wire'
 import { Random } from './random'
 
@@ -50,6 +54,36 @@ function sorted(entry: Entry): Entry {
   removed?.sort()
   return entry
 }
+
+interface QueryVectors {
+  ascending: unknown[]
+  equal: [unknown, unknown][]
+  values: unknown[]
+  where: { matching: number[]; where: Where }[]
+  sort: { keys: string[]; sort: string[] }[]
+}
+
+const queries = read('docs/vectors/queries.json') as QueryVectors
+
+test('values are in the order that the server has them in', () => {
+  const ascending = [undefined, ...queries.ascending]
+  expect(ascending.length).toBeGreaterThan(40)
+  for (const [i, a] of ascending.entries()) {
+    for (const [j, b] of ascending.entries()) expect(Math.sign(compareValues(a, b))).toBe(Math.sign(i - j))
+  }
+  for (const [a, b] of queries.equal) expect(compareValues(a, b) === 0).toBe(true)
+})
+
+test.each(queries.where)('$where matches what it matches on the server', ({ where, matching }) => {
+  const test = compile(where)
+  expect([...queries.values.keys()].filter(place => test(queries.values[place]))).toEqual(matching)
+})
+
+test.each(queries.sort)('sorting by $sort is that of the server', ({ sort, keys }) => {
+  const rows = queries.values.map((value, place): [string, unknown] => [`k${place}`, value])
+  const query = new Query(rows, { sort }, new Set(), new Batch())
+  expect(query.rows.map(([key]) => key)).toEqual(keys)
+})
 
 test('of two states of a key the one that wins on the server wins', () => {
   const { ascending } = read('docs/vectors/lww.json') as { ascending: (LwwEntry & { canonical?: string })[] }

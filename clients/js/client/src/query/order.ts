@@ -1,8 +1,8 @@
-// The one order of all values, and of rows by some of their fields.
+// The one order of all values, and of rows by some of their fields (docs/queries.md).
 
-import { canonical, compareText } from '../canonical'
+import { compareText } from '../canonical'
 
-/** Missing, null, false, true, numbers, texts by their UTF-8 bytes, lists and objects by their canonical JSON. */
+/** Missing, null, false and true, numbers, texts, arrays, objects. */
 function rankOf(value: unknown): number {
   if (value === undefined) return 0
   if (value === null) return 1
@@ -18,7 +18,24 @@ export function compareValues(a: unknown, b: unknown): number {
   if (difference !== 0 || rank < 2) return difference
   if (rank < 4) return Number(a) - Number(b)
   if (rank === 4) return compareText(a as string, b as string)
-  return compareText(canonical(a), canonical(b))
+  return rank === 5 ? compareLists(a as unknown[], b as unknown[]) : compareLists(membersOf(a), membersOf(b))
+}
+
+/** Element by element; one that is the beginning of another is before it. */
+function compareLists(a: unknown[], b: unknown[]): number {
+  const length = Math.min(a.length, b.length)
+  for (let i = 0; i < length; i++) {
+    const order = compareValues(a[i], b[i])
+    if (order !== 0) return order
+  }
+  return a.length - b.length
+}
+
+/** The first name, its value, the second name, and so on, by the bytes of the names. */
+function membersOf(value: unknown): unknown[] {
+  return Object.entries(value as object)
+    .sort(([a], [b]) => compareText(a, b))
+    .flat()
 }
 
 /** Reads the field at a path such as `a.b`. */

@@ -8,6 +8,7 @@ import { Sorted } from '../sorted'
 import { type Row, sorting } from './order'
 import { compile, type Test, type Where } from './where'
 
+/** What is wanted, with the meaning that it has on the server (docs/queries.md). It is asked of what is here. */
 export interface QueryOptions<T = unknown> {
   where?: Where
   /** Paths of fields, `-` before one turning its order around. Rows that are equal by them come in the order of their keys. */

@@ -1,4 +1,4 @@
-// Which values a query wants (docs/protocol.md, Live queries).
+// Which values a query wants (docs/queries.md, Conditions).
 
 import { canonical } from '../canonical'
 import { compareValues, fieldOf } from './order'
@@ -30,7 +30,7 @@ export type Where =
   | { and: readonly Where[] }
   | { or: readonly Where[] }
   | { not: Where }
-  | { [path: string]: Conditions | Scalar }
+  | { [path: string]: Conditions | Scalar | readonly unknown[] }
 
 export type Test = (value: unknown) => boolean
 
@@ -55,9 +55,9 @@ const TESTS: { [name: string]: (field: unknown, operand: never) => boolean } = {
 TESTS.lte = TESTS.le as never
 TESTS.gte = TESTS.ge as never
 
-/** Only values of one type are before or behind each other in a condition. */
+/** Of the kinds that conditions compare, which numbers, texts, and true and false are. */
 function isComparable(field: unknown, operand: unknown): boolean {
-  return field !== undefined && typeof field === typeof operand && (field === null) === (operand === null)
+  return typeof field === typeof operand && ['number', 'string', 'boolean'].includes(typeof field)
 }
 
 /** A test for values, made once. */
@@ -72,14 +72,15 @@ export function compile(where: Where | undefined): Test {
       const part = compile(operand as unknown as Where)
       return value => !part(value)
     }
-    return ofField(name, operand as Conditions | Scalar)
+    return ofField(name, operand as Conditions | Scalar | readonly unknown[])
   })
   return value => tests.every(test => test(value))
 }
 
-function ofField(path: string, conditions: Conditions | Scalar): Test {
+function ofField(path: string, conditions: Conditions | Scalar | readonly unknown[]): Test {
   const field = fieldOf(path)
-  if (conditions === null || typeof conditions !== 'object') return value => same(field(value), conditions)
+  if (conditions === null || typeof conditions !== 'object' || Array.isArray(conditions))
+    return value => same(field(value), conditions)
   const tests = Object.entries(conditions).map(([name, operand]) => {
     const test = TESTS[name]
     if (!test) throw new TypeError(`a query knows no condition ${canonical(name)}`)
