@@ -4,7 +4,7 @@ export default defineConfig({
   entry: ['src/index.ts', 'src/core.ts', 'src/node.ts'],
   format: ['esm', 'cjs'],
   target: 'es2022',
-  dts: true,
+  dts: { compilerOptions: { stripInternal: true } },
   clean: true,
   sourcemap: true,
   splitting: true,

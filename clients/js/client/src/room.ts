@@ -28,6 +28,7 @@ export class Room<S = Json> {
   #isWatched = false
   #members = new Map<string, Member<S>>()
   #list: readonly Member<S>[] | null = null
+  #others: { of: readonly Member<S>[]; list: readonly Member<S>[] } | null = null
   #count = 0
   #self: string | null = null
   #error: AnnulusError<string> | null = null
@@ -48,9 +49,13 @@ export class Room<S = Json> {
     return this.#list
   }
 
-  /** All but oneself. */
+  /** All but oneself; the same list until somebody changes, as `members`. */
   get others(): readonly Member<S>[] {
-    return this.members.filter(({ member }) => member !== this.#self)
+    const { members } = this
+    if (this.#others?.of !== members) {
+      this.#others = { of: members, list: members.filter(({ member }) => member !== this.#self) }
+    }
+    return this.#others.list
   }
 
   /** Oneself, once the server has said so. */

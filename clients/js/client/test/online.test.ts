@@ -74,6 +74,7 @@ test('sets have what is added until that very addition is removed', async () => 
   expect(one.has('t', 'red')).toBe(true)
   await one.delete('t')
   await until(() => !other.has('t'))
+  expect(other.get('t')).toBe(other.get('nobody'))
 })
 
 test('counters add what everybody counts, and never jump back', async () => {
@@ -173,6 +174,8 @@ test('who is in a room is told to all, with states', async () => {
   await until(() => mine.count === 2 && theirs.count === 2)
   expect(mine.self?.state).toEqual({ x: 1 })
   expect(mine.others.map(({ state }) => state)).toEqual([{ x: 2 }])
+  // What has not changed is the same, for whoever compares.
+  expect(mine.others).toBe(mine.others)
   for (let x = 3; x < 20; x++) theirs.update({ x })
   await until(() => mine.others[0]?.state.x === 19)
   expect((await mine.list()).members).toHaveLength(2)

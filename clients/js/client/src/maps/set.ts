@@ -22,7 +22,7 @@ export class SetMap<T = Json> extends View<readonly T[]> {
 
   /** The values of a key, those that were added first in front; none where there is no such key. */
   override get(key: string): readonly T[] {
-    return this.rows.get(key) ?? []
+    return this.rows.get(key) ?? NONE
   }
 
   /** Whether a key has any value, or this one. */
@@ -64,3 +64,6 @@ export class SetMap<T = Json> extends View<readonly T[]> {
     return this.replica.rules.same(a, b)
   }
 }
+
+/** One list for all keys that are not there, so that it is the same each time. */
+const NONE: readonly never[] = []
