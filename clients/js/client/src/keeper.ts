@@ -137,7 +137,8 @@ export class Keeper {
 
   /** Resolves once everything until now is in the store. */
   async saved(): Promise<void> {
-    if (this.#writing) await this.#writing
+    // What is on its way has not all of it, and is tried again if it fails.
+    await this.#writing?.catch(() => undefined)
     if (this.#isDirty()) await this.#flush()
   }
 
