@@ -60,7 +60,7 @@ export class Query<T> {
     return this.rows[Symbol.iterator]() as Iterator<[key: string, value: T]>
   }
 
-  /** How many match, with those that `limit` and `offset` leave out. */
+  /** How many match, with those that `limit` and `offset` leave out. Listeners hear of it with the rows only. */
   get total(): number {
     return this.#sorted.size
   }
