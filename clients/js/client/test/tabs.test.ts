@@ -178,3 +178,21 @@ test('without locks each tab has a connection and an outbox, and leaves nothing 
   await maps[0]?.set('b', 2)
   await until(() => maps[1]?.get('b') === 2)
 })
+
+test('where the tab that leads is told to disconnect, the others wait, and what they write is sent later', async () => {
+  const server = await startServer()
+  const open = origin(server)
+  const [one, two] = [await open(), await open()]
+  const todos = two.map<number>('todos')
+  await todos.synced()
+  one.disconnect()
+  await until(() => two.state !== 'open')
+  const written = todos.set('a', 1)
+  await new Promise(resolve => setTimeout(resolve, 300))
+  expect([one.state, two.pending]).toEqual(['offline', 1])
+  one.connect()
+  await written
+  const outside = connect(server).map('todos')
+  await outside.synced()
+  expect(outside.get('a')).toBe(1)
+})

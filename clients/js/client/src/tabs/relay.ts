@@ -44,7 +44,6 @@ export class Relay {
       if (section !== undefined) this.came(section)
       if (this.engine.connection.state === 'open') peer.hello()
       else if (this.engine.connection.state === 'closed') this.#ended()
-      else this.engine.connection.connect()
     } else if (kind === 'close') {
       this.#peers.get(from)?.close()
       this.#peers.delete(from)
