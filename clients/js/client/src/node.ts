@@ -1,0 +1,3 @@
+// What is for Node, Deno and Bun alone.
+
+export { type FileOptions, fileStore } from './store/file'
