@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::access::{Awaited, GrantId, Upgrade};
 use super::clients::{Phase, Welcomed};
-use super::questions::Waiting;
+use super::questions::{RETRY_AFTER_MS, Waiting};
 use super::{Event, From, Shard, Subscribe, directs, work};
 use crate::auth::rules::Action;
 use crate::auth::{Identity, Principal};
@@ -15,9 +15,6 @@ use crate::hooks::{Allowed, Greeting, HookSet, Verdict};
 use crate::mesh::ConnectionId;
 use crate::metrics::Refusal;
 use crate::wire::{Close, Reject};
-
-/// Milliseconds after which to show a token again or to send a message where too many wait for the application.
-pub(super) const RETRY_AFTER_MS: u32 = 1_000;
 
 impl Shard {
     /// From now on the application hears of what it wants to, and is asked. Called after [`Shard::stand_under`].

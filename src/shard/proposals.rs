@@ -11,9 +11,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::asking::RETRY_AFTER_MS;
 use super::caller::{Asked, Caller};
-use super::questions::{Proposal, Proposed, Waiting};
+use super::questions::{Proposal, Proposed, RETRY_AFTER_MS, Waiting};
 use super::{DirectEvent, Event, Publish, SendDirect, Shard, To, work};
 use crate::auth::Proof;
 use crate::handover::Ask;

@@ -17,6 +17,9 @@ use crate::limits::{QUESTIONS_ASKED_MAX, QUESTIONS_WAITING_BYTES_MAX};
 use crate::mesh::{ConnectionId, Publishing};
 use crate::wire::Ticket;
 
+/// Milliseconds after which to show a token again or to send a message where too many wait for the application.
+pub const RETRY_AFTER_MS: u32 = 1_000;
+
 /// See the module.
 #[derive(Default)]
 pub struct Questions {

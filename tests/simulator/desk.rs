@@ -43,6 +43,8 @@ pub struct Desk {
     hidden: Hidden,
     /// Users there are.
     users: usize,
+    /// What stands in the rules file beside rules.
+    pub tables: &'static str,
     /// Shards that have yet to be told what is in force.
     untold: Vec<bool>,
     /// Something may wait in a queue.
@@ -83,6 +85,7 @@ impl Desk {
             revoked: Revoked::default(),
             hidden: Hidden::new(),
             users,
+            tables: "",
             untold: Vec::new(),
             is_woken: false,
             held_until_us: 0,
@@ -104,7 +107,7 @@ impl Desk {
     /// Reads the rules again, which say the same.
     fn renew_rules(&mut self) {
         let role = if self.mode == AuthMode::Required { "roles = [\"member\"]\n" } else { "" };
-        let mut text = format!("{RULES}{role}");
+        let mut text = format!("{RULES}{role}{}", self.tables);
         for (user, prefix) in &self.hidden {
             let _ = write!(
                 text,

@@ -56,6 +56,12 @@ impl Letters {
         self.arrived += 1;
     }
 
+    /// The application was told of one.
+    pub fn is_named(&mut self, user: &str, name: &Name, number: u64) {
+        assert_eq!(self.to[&number], user, "it is for another");
+        self.name(user, name, number);
+    }
+
     fn name(&mut self, user: &str, name: &Name, number: u64) {
         let earlier = self.names.insert((user.to_owned(), name.clone()), number);
         assert!(earlier.is_none_or(|earlier| earlier == number), "{name:?} of {user} names two messages");

@@ -12,6 +12,7 @@
 
 #![allow(clippy::disallowed_types, reason = "a disk may be used by many threads, so this one could be")]
 
+mod application;
 mod backup;
 mod calm;
 mod clear;
@@ -72,6 +73,7 @@ struct Outcome {
     disk: disk::Counts,
     storage: service::Counts,
     desk: desk::Counts,
+    application: application::Counts,
     talk: talk::Counts,
 }
 
@@ -97,6 +99,7 @@ impl Outcome {
         self.disk.add(&other.disk);
         self.storage.add(&other.storage);
         self.desk.add(&other.desk);
+        self.application.add(&other.application);
         self.talk.add(&other.talk);
     }
 }
@@ -193,6 +196,7 @@ fn run(seed: u64) -> Outcome {
         disk: world.disk.counts(),
         storage: world.service.as_ref().map(|service| service.counts).unwrap_or_default(),
         desk: world.desk.as_ref().map(|desk| desk.counts).unwrap_or_default(),
+        application: world.application.as_ref().map(|found| found.counts).unwrap_or_default(),
         talk: world.oracle.talk.counts,
     };
     let metrics = world.nodes.iter().map(|node| node.shard.metrics_now());

@@ -39,6 +39,8 @@ pub struct Node {
     pub wakes_storage: bool,
     /// The desk is to be woken.
     pub wakes_desk: bool,
+    /// The application is to be woken.
+    pub wakes_application: bool,
     /// When the shard wants its next turn, whatever happens.
     pub deadline_us: Option<u64>,
     pub starved_until_us: u64,
@@ -68,6 +70,7 @@ impl Node {
             is_woken: false,
             wakes_storage: false,
             wakes_desk: false,
+            wakes_application: false,
             deadline_us: None,
             starved_until_us: 0,
             skew_ms: 0,
@@ -265,8 +268,7 @@ impl Node {
                 Command::Wake(target) => woken.push(usize::from(target)),
                 Command::WakeStorage => self.wakes_storage = true,
                 Command::WakeDesk => self.wakes_desk = true,
-                // Nobody here is told anything.
-                Command::WakeHooks => {}
+                Command::WakeHooks => self.wakes_application = true,
                 Command::StopAccepting => self.is_stopping = true,
                 Command::Exit => {
                     assert!(!self.is_exited, "two exits");

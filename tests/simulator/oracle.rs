@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::application::Decided;
 use crate::client::TIE_TAG;
 use crate::letters::Letters;
 use crate::replica::{Cell, Replica, Stamp};
@@ -50,6 +51,7 @@ pub struct Oracle {
     /// What was said in channels.
     pub talk: Talk,
     pub letters: Letters,
+    pub decided: Decided,
 }
 
 /// See the module.

@@ -65,12 +65,17 @@ impl World {
         let now_us = self.now_us;
         let mut desk_ports =
             self.desk.iter_mut().flat_map(|desk| desk.start(shards, now_us)).collect::<Vec<_>>().into_iter();
+        let mut hooks_ports =
+            self.application.iter_mut().flat_map(|found| found.start(shards)).collect::<Vec<_>>().into_iter();
         for (index, storage_port) in storage_ports.into_iter().enumerate() {
             let ports = ports.next().expect("as many as shards");
             let seed = self.random.next();
             let mut shard = Shard::new(shared.clone(), index as ShardIndex, ports, storage_port, now, seed);
             if let Some((standing, port)) = desk_ports.next() {
                 shard.stand_under(standing, Some(port));
+            }
+            if let Some(port) = hooks_ports.next() {
+                shard.hook_up(port);
             }
             let mut node = Node::new(index, shard);
             node.skew_ms = self.scenario.skew_ms * [0, 1, -1][index % 3];

@@ -53,6 +53,7 @@ impl World {
             for _ in 0..SERVICE_STEPS {
                 moves |= self.step_service();
                 moves |= self.step_desk();
+                moves |= self.step_application();
             }
             if matters {
                 (moved_at_us, waited_us) = (self.now_us, 0);

@@ -6,6 +6,7 @@ use annulus::config::AuthMode;
 use annulus::metrics::Metrics;
 use annulus::shard::Now;
 
+use crate::application::{Application, TABLES};
 use crate::backup::Backup;
 use crate::client::{Client, Context, Pass, Tie};
 use crate::desk::Desk;
@@ -32,6 +33,8 @@ pub struct World {
     pub service: Option<Service>,
     /// `None`: nobody is asked who it is.
     pub desk: Option<Desk>,
+    /// `None`: nobody is told anything, nor decides.
+    pub application: Option<Application>,
     /// The last one, until it is used.
     pub backup: Option<Backup>,
     pub restored: u64,
@@ -59,13 +62,16 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut scenario = Scenario::of(&mut random);
-        let desk = Desk::of(seed, scenario.clients.div_ceil(2));
+        let mut desk = Desk::of(seed, scenario.clients.div_ceil(2));
+        let application = Application::of(seed).filter(|_| desk.is_some());
+        desk.iter_mut().filter(|_| application.is_some()).for_each(|desk| desk.tables = TABLES);
         desk.iter().for_each(|desk| scenario.config.auth = desk.mode);
         let mut world = Self {
             nodes: Vec::new(),
             disk: SimDisk::new(random.next()),
             service: None,
             desk,
+            application,
             backup: None,
             restored: 0,
             errors_before: 0,
@@ -112,6 +118,7 @@ impl World {
                 self.step_storage();
             }
             self.storm_desk();
+            self.storm_application();
             match self.random.below(100) {
                 0..33 => self.step_link(),
                 33..56 => self.step_node(),
@@ -217,6 +224,8 @@ impl World {
         }
         let wakes_desk = std::mem::take(&mut self.nodes[index].wakes_desk);
         self.desk.iter_mut().for_each(|desk| desk.is_woken |= wakes_desk);
+        let wakes_application = std::mem::take(&mut self.nodes[index].wakes_application);
+        self.application.iter_mut().for_each(|found| found.is_woken |= wakes_application);
         self.open_links.retain(|&index| !self.links[index].is_over);
         self.now_us += 1;
     }

@@ -215,6 +215,7 @@ impl Client {
         match (self.answered(id, message), code) {
             (Asked::Ping, "unknown_type") => {}
             (Asked::Letter { .. }, code) => self.letter_refused(code, message),
+            (Asked::Publish { text, .. }, "denied") => context.oracle.decided.refused(&text),
             (asked @ Asked::Auth { .. }, "auth_failed") => {
                 self.handle_auth_failed(Some(&asked), message, context)
             }

@@ -57,7 +57,11 @@ impl Client {
         context: &mut Context<'_>,
     ) {
         if message.get_str("status") == Some("refused") {
-            return assert_eq!(message.get_str("reason"), Some("queue_full"), "{message}");
+            match message.get_str("reason") {
+                Some("denied") => context.oracle.decided.refused(&number.to_string()),
+                reason => assert_eq!(reason, Some("queue_full"), "{message}"),
+            }
+            return;
         }
         let is_late = message.get_bool("timeout") == Some(true);
         let is_durable = is_durable && !is_late && context.scenario.config.offers_durable;
@@ -76,6 +80,7 @@ impl Client {
         let named = name(message.get_str("message").expect("a name"));
         let number = message.get_u64("data").expect("a number");
         context.oracle.letters.arrived(&user, &named, number);
+        context.oracle.decided.told(&number.to_string(), None);
         let is_in_order = self.mail.last.as_ref().is_none_or(|last| last.0 != named.0 || last.1 < named.1);
         assert!(is_in_order, "{} was sent {named:?} after {:?}", self.name, self.mail.last);
         assert!(self.mail.got.insert(named.clone()), "{} was sent {named:?} twice", self.name);

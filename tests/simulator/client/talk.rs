@@ -143,6 +143,7 @@ impl Client {
         }
         context.oracle.talk.counts.told += 1;
         let (offset, text) = (number("offset"), text_of(message));
+        context.oracle.decided.told(&text, message["data"][1].as_str());
         assert!(offset > member.through, "{message} after {}", member.through);
         let epoch = member.epoch.as_ref().or(member.since.as_ref().map(|(epoch, _)| epoch));
         let epoch = epoch.unwrap_or_else(|| panic!("it has not joined: {message}"));
