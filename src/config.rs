@@ -80,6 +80,8 @@ pub struct Config {
     pub cell_bytes_max: usize,
     /// Subscriptions of one connection.
     pub subscriptions_max: usize,
+    /// Entries that a query shows, with those before the first.
+    pub query_results_max: usize,
     /// Messages one connection may send each second; 0: no limit.
     pub messages_per_second_max: u32,
     /// Messages one connection may send each minute; 0: no limit.
@@ -315,6 +317,7 @@ impl Default for Config {
             synckit_awareness_bytes_max: 512 << 10,
             cell_bytes_max: limits::CELL_BYTES_DEFAULT,
             subscriptions_max: 10_000,
+            query_results_max: 10_000,
             messages_per_second_max: 0,
             messages_per_minute_max: 0,
             rate_limit: RateLimit::Refuse,

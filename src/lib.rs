@@ -20,6 +20,7 @@ pub mod wire;
 
 pub mod auth;
 pub mod hooks;
+pub mod query;
 
 pub mod shard;
 pub mod storage;

@@ -66,6 +66,23 @@ pub const PRESENCE_GRACE_MS_MAX: u64 = 300_000;
 pub const TTL_MS_MAX: u64 = 10 * 365 * 24 * 3_600_000;
 /// Operations in one `write`, and keys in one `read` or `subscribe`.
 pub const OPS_PER_REQUEST_MAX: usize = 1000;
+/// Bytes of a `query`, as canonical JSON: some hundred values of a key's length, and what a shard keeps for each subscriber.
+pub const QUERY_BYTES_MAX: usize = 8 << 10;
+/// Conditions and values of its `where`, each of which may be looked at for every change of a map.
+pub const QUERY_NODES_MAX: usize = 256;
+/// How deep its conditions nest, as whatever looks at them calls itself.
+pub const QUERY_DEPTH_MAX: usize = 16;
+/// Fields it sorts by.
+pub const QUERY_SORT_MAX: usize = 8;
+/// Names in the path of a field.
+pub const QUERY_PATH_PARTS_MAX: usize = 16;
+/// Queries of one connection, which are looked up one by one.
+pub const QUERIES_PER_CONNECTION_MAX: usize = 256;
+/// Different queries of one map through one view: a change of a field that all of them look at takes a hundred microseconds.
+pub const QUERIES_PER_VIEW_MAX: usize = 10_000;
+/// Bytes of the entries that a query shows, which a subscriber is sent at once: a share of what its outbox has room for.
+pub const QUERY_RESULT_BYTES_MAX: usize = 4 << 20;
+const _: () = assert!(QUERY_NODES_MAX + QUERY_SORT_MAX <= u16::MAX as usize);
 /// Live and removed tags one OR-map key may hold; past it removals are forgotten, and past as many live ones an `add` is
 /// `too_large`.
 pub const TAGS_PER_KEY_MAX: usize = 16_384;

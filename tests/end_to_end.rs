@@ -55,6 +55,8 @@ mod presence;
 mod process;
 #[path = "end_to_end/protocol_page.rs"]
 mod protocol_page;
+#[path = "end_to_end/queries.rs"]
+mod queries;
 #[path = "end_to_end/questions.rs"]
 mod questions;
 #[path = "end_to_end/raw.rs"]

@@ -52,7 +52,7 @@ fn peak_of_fold(records: u64, memory_limit: usize) -> i64 {
 /// Beside the cache of the base: a window, where records are, and what redb notes of the pages it has written.
 #[test]
 fn a_fold_holds_a_window_of_the_segment_whatever_its_size() {
-    for (memory_limit, max_mib) in [(0, 16), (32 << 20, 10)] {
+    for (memory_limit, max_mib) in [(0, 20), (32 << 20, 10)] {
         for records in [50_000, 400_000] {
             let peak = peak_of_fold(records, memory_limit) - CACHE_BYTES as i64;
             let each = peak / records as i64;

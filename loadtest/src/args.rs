@@ -5,11 +5,14 @@ use clap::{Args, Parser, Subcommand};
 use crate::ack::AckLevel;
 use crate::options::Options;
 use crate::scenario::bigger::BiggerOptions;
+use crate::scenario::direct::DirectOptions;
 use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::idle::IdleOptions;
 use crate::scenario::mixed::MixedOptions;
 use crate::scenario::neighbours::NeighboursOptions;
+use crate::scenario::peers::PeersOptions;
 use crate::scenario::ping::PingOptions;
+use crate::scenario::presence::PresenceOptions;
 use crate::scenario::redis::RedisOptions;
 use crate::scenario::shared::SharedOptions;
 use crate::scenario::snapshot::SnapshotOptions;
@@ -41,12 +44,18 @@ What each scenario measures, and what it fails on:
             fails on a change that is missing, doubled, wrong or out of order
   shared    the time from a write to every screen, when everybody writes to one map and watches it;
             fails on a change as fanout does
+  presence  the cost of one state of a member at another's screen, beside the same over a map, and the time to every
+            screen; with --join-burst the time until thousands who join and drop at once are counted right, and pings beside;
+            fails on a state that is missing, doubled, wrong or out of order, on a wrong count, and on members that stay
+  direct    the time until users who come back have the messages that have waited, and from sending one to a user who is
+            there; fails on a message that is missing, doubled, wrong or out of order, or comes again once acknowledged
   mixed     reads among edits, and the time from an edit to its delivery;
             fails on a stale read, and on deliveries as fanout does
   idle      the server's memory per connection that does nothing;
             fails on a connection that no longer answers
   storm     the time until all clients that dropped at once are in sync again;
-            fails on a client that does not end with the last acked values
+            fails on a client that does not end with the last acked values; with --channels on a message that is missing,
+            doubled, wrong or out of order, and on one who is not told that it has recovered
   snapshot  the delay, at p99, of pings while a large map is sent whole to another client;
             fails on a key that is missing, doubled or wrong
   neighbours  the delay of an ordinary client beside one heavy or hostile client at a time, and the server's memory;
@@ -58,6 +67,8 @@ What each scenario measures, and what it fails on:
             fails on a key that is missing or wrong
   redis     the same writes to Redis, as durable as it can be, and to this server, one after the other;
             fails on either as write does
+  peers     the same messages over channels of ws and of Socket.IO on Node, and of this server, one after the other;
+            fails on each as fanout does (scripts/compare-node installs what it needs)
   floor     what the kernel alone costs for messages of that size; nothing is parsed
 
 How to read the page:
@@ -67,6 +78,8 @@ it takes seconds to mean something, and after less than 0.2 s of CPU it is n/a.
 them: 100 % is what the kernel allows.
 - The load thread polls, unless it shares a core with the server, as waking a sleeping client costs the server what \
 no client on another host would; its CPU is shown without the time it found nothing.
+- `of maps` compares presence with the same states under the keys of a map; `of ws` and `of Socket.IO` this server's channels \
+with theirs.
 - `of native` compares another dialect with the native one on the same server; with several --runs they take turns in \
 which is first. In SyncKit who writes is sent its own changes, too.
 - `of the disk` compares acks that are durable with what the disk itself takes for an append and a sync, measured just \
@@ -90,6 +103,12 @@ Examples:
   loadtest write --ack memory,durable --runs 5
   loadtest start --keys 1000000 --data-parent /srv/scratch
   loadtest fanout --any-order --server-args='--cores 0,1'
+  loadtest presence --members 1000 --runs 5
+  loadtest presence --told count --rooms 10 --members 5000 --everywhere
+  loadtest presence --join-burst 10000
+  loadtest direct --messages 100000 --users 1000
+  loadtest storm --channels
+  loadtest peers --window 16 --runs 5
   loadtest idle --connections 15000 --json idle.json";
 
 #[derive(Clone, Debug, Subcommand)]
@@ -102,6 +121,10 @@ pub enum ScenarioChoice {
     Fanout(FanoutOptions),
     /// One map, everybody writes to it and watches it: the time from a write to every screen
     Shared(SharedOptions),
+    /// Members of rooms, each told of the others: the cost of a delivery beside that of a map, and a burst of joins
+    Presence(PresenceOptions),
+    /// Direct messages: queued for users who are away and come back, and to users who are there
+    Direct(DirectOptions),
     /// Rooms of clients that read, edit and watch
     Mixed(MixedOptions),
     /// Many silent connections: memory of each
@@ -118,6 +141,8 @@ pub enum ScenarioChoice {
     Bigger(BiggerOptions),
     /// Redis, and the same load on this server with durable acks
     Redis(RedisOptions),
+    /// ws and Socket.IO on Node, and the same load on channels of this server: the cost of a delivery
+    Peers(PeersOptions),
     /// The floor alone, for a shape given in bytes; needs no server
     Floor(FloorOptions),
 }
@@ -145,6 +170,7 @@ impl ScenarioChoice {
     pub fn server_arguments(&self) -> Vec<String> {
         match self {
             Self::Bigger(options) => options.server_arguments(),
+            Self::Presence(options) => options.server_arguments(),
             _ => Vec::new(),
         }
     }

@@ -25,6 +25,12 @@ pub struct Message<'a> {
     pub text: &'a [u8],
     /// Of a digest: 16 hex digits over all cells.
     pub hash: &'a [u8],
+    /// Of a channel.
+    pub offset: Option<u64>,
+    pub epoch: &'a [u8],
+    /// Why something is not as it was asked.
+    pub reason: &'a [u8],
+    pub recovered: bool,
     pub more: bool,
     pub resumed: bool,
     pub reset: bool,
@@ -64,6 +70,10 @@ impl<'a> Message<'a> {
                 b"rejected" => message.rejected = raw,
                 b"code" => message.code = raw,
                 b"message" => message.text = raw,
+                b"offset" => message.offset = json::number(raw),
+                b"epoch" => message.epoch = json::plain_string(raw).unwrap_or_default(),
+                b"reason" => message.reason = raw,
+                b"recovered" => message.recovered = raw == b"true",
                 b"more" => message.more = raw == b"true",
                 b"resumed" => message.resumed = raw == b"true",
                 b"reset" => message.reset = raw == b"true",

@@ -17,7 +17,7 @@ use crate::fleet::Target;
 use crate::options::{Options, StorageKind};
 use crate::polling;
 use crate::server::process::ServerProcess;
-use crate::server::{annulus, locate, redis};
+use crate::server::{annulus, locate};
 use crate::window::Meter;
 
 pub struct Rig<'a> {
@@ -108,12 +108,15 @@ impl<'a> Rig<'a> {
         self.started_on(&self.cores, || launch.start())
     }
 
-    /// Redis, with all its threads and children on the core that is the server's otherwise.
+    /// A server of another kind, with all its threads and children on the core that is the server's otherwise.
     ///
     /// # Errors
     /// As [`ServerProcess::start`].
-    pub fn start_redis(&self, launch: &redis::Launch<'_>) -> Result<ServerProcess, Failure> {
-        self.started_on(&[self.server_core()], || launch.start())
+    pub fn start_alone(
+        &self,
+        start: impl FnOnce() -> Result<ServerProcess, Failure>,
+    ) -> Result<ServerProcess, Failure> {
+        self.started_on(&[self.server_core()], start)
     }
 
     /// What a scenario needs, for a server of ours or the one that was named.

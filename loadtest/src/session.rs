@@ -18,7 +18,8 @@ use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::write::WriteOptions;
 use crate::scenario::{
-    bigger, fanout, idle, mixed, neighbours, ping, redis, shared, snapshot, start, storm, write,
+    bigger, direct, fanout, idle, mixed, neighbours, peers, ping, presence, redis, shared, snapshot, start,
+    storm, storm_channels, write,
 };
 use crate::server::process::with_server_output;
 use crate::server::warm_memory;
@@ -81,6 +82,8 @@ fn run_choice(
         ScenarioChoice::Neighbours(options) => neighbours::run(rig, options, run),
         ScenarioChoice::Start(options) => start::run(rig, options, run),
         ScenarioChoice::Redis(options) => redis::run(rig, options, run),
+        ScenarioChoice::Direct(options) => direct::run(rig, options, run),
+        ScenarioChoice::Peers(options) => peers::run(rig, options, run),
         ScenarioChoice::Floor(options) => {
             let bench = rig.bench(None, None, run)?;
             let core = bench.floor_core.unwrap_or(rig.server_core());
@@ -119,14 +122,18 @@ fn run_once(bench: &Bench, choice: &ScenarioChoice) -> Result<Vec<Outcome>, Fail
         ScenarioChoice::Ping(options) => ping::run(bench, options),
         ScenarioChoice::Fanout(options) => return fanout::run(bench, options),
         ScenarioChoice::Shared(options) => return shared::run(bench, options),
+        ScenarioChoice::Presence(options) => return presence::run(bench, options),
         ScenarioChoice::Mixed(options) => mixed::run(bench, options),
         ScenarioChoice::Idle(options) => idle::run(bench, options),
+        ScenarioChoice::Storm(options) if options.channels => storm_channels::run(bench, options),
         ScenarioChoice::Storm(options) => storm::run(bench, options),
         ScenarioChoice::Snapshot(options) => snapshot::run(bench, options),
         ScenarioChoice::Bigger(options) => bigger::run(bench, options),
         ScenarioChoice::Neighbours(_)
         | ScenarioChoice::Start(_)
         | ScenarioChoice::Redis(_)
+        | ScenarioChoice::Direct(_)
+        | ScenarioChoice::Peers(_)
         | ScenarioChoice::Floor(_) => {
             return Ok(Vec::new());
         }

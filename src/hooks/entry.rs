@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::event::{Kind, Kinds};
 use super::url::{self, BadUrl};
-use super::{Endpoint, Greeting, Hook, HookSet, Otherwise, Question, Welcome, is_map};
+use super::{Before, Endpoint, Greeting, Hook, HookSet, Otherwise, Question, Welcome, is_map};
 use crate::auth::rules::{BadPattern, Pattern, Template};
 use crate::auth::{Asker, Identity};
 use crate::limits::{
@@ -47,11 +47,14 @@ pub struct HookEntry {
 #[serde(deny_unknown_fields)]
 pub struct Questions {
     on_connect: Option<QuestionEntry>,
+    on_publish: Option<QuestionEntry>,
+    on_send: Option<QuestionEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct QuestionEntry {
+    names: Option<Vec<String>>,
     url: String,
     secret_file: Option<PathBuf>,
     #[serde(default)]
@@ -85,6 +88,8 @@ pub enum BadHook {
     NoEvents,
     #[error("names is empty: leave it out where it is about all")]
     NoNames,
+    #[error("names are of channels and receivers, and it is about neither")]
+    Nameless,
     #[error("{text:?}: {error}")]
     Pattern { text: String, error: BadPattern },
     #[error("{0:?} has braces, which mean nothing where nobody asks")]
@@ -140,10 +145,16 @@ impl Entries {
             .map(|(number, entry)| entry.compile(roles).map_err(|error| (number, error)))
             .collect::<Result<_, _>>()
             .map_err(numbered("welcome"))?;
-        let on_connect = question.on_connect.map(|entry| entry.compile(roles).map(Arc::new)).transpose();
-        let on_connect = on_connect.map_err(|error| ("[question.on_connect]".to_owned(), error))?;
+        let Questions { on_connect, on_publish, on_send } = question;
+        let question = |entry: Option<QuestionEntry>, before: Before| {
+            let compiled = entry.map(|entry| entry.compile(before, roles).map(Arc::new)).transpose();
+            compiled.map_err(|error| (format!("[question.{}]", before.name()), error))
+        };
+        let on_connect = question(on_connect, Before::Connect)?;
+        let on_publish = question(on_publish, Before::Publish)?;
+        let on_send = question(on_send, Before::Send)?;
         let kinds = hooks.iter().fold(Kinds::default(), |kinds, hook: &Arc<Hook>| kinds.with(hook.kinds));
-        let set = HookSet { hooks, on_connect, welcome, kinds };
+        let set = HookSet { hooks, on_connect, on_publish, on_send, welcome, kinds };
         Ok((set != HookSet::default()).then(|| Arc::new(set)))
     }
 }
@@ -153,10 +164,6 @@ impl HookEntry {
         if self.events.is_empty() {
             return Err(BadHook::NoEvents);
         }
-        let names = self.names.map(|names| match names.is_empty() {
-            true => Err(BadHook::NoNames),
-            false => names.into_iter().map(pattern).collect::<Result<Box<[_]>, _>>(),
-        });
         let url = match self.url {
             Some(url) => {
                 Some(endpoint(url, self.allow_http, self.secret_file, self.timeout_ms, HOOK_TIMEOUT_MS)?)
@@ -176,7 +183,7 @@ impl HookEntry {
         }
         Ok(Hook {
             kinds: self.events.into_iter().collect(),
-            names: names.transpose()?,
+            names: self.names.map(patterns).transpose()?,
             url,
             subject: self.subject.map(String::into_boxed_str),
             attempts,
@@ -185,7 +192,10 @@ impl HookEntry {
 }
 
 impl QuestionEntry {
-    fn compile(self, roles: &[&str]) -> Result<Question, BadHook> {
+    fn compile(self, before: Before, roles: &[&str]) -> Result<Question, BadHook> {
+        if self.names.is_some() && before == Before::Connect {
+            return Err(BadHook::Nameless);
+        }
         let endpoint =
             endpoint(self.url, self.allow_http, self.secret_file, self.timeout_ms, QUESTION_TIMEOUT_MS)?;
         let otherwise = match self.otherwise {
@@ -194,7 +204,8 @@ impl QuestionEntry {
         };
         // Who may do everything has a token that says so.
         let may_give = roles.iter().filter(|role| **role != crate::auth::rules::ADMIN);
-        Ok(Question { endpoint, otherwise, roles: may_give.map(|role| Box::from(*role)).collect() })
+        let roles = may_give.map(|role| Box::from(*role)).collect();
+        Ok(Question { before, names: self.names.map(patterns).transpose()?, endpoint, otherwise, roles })
     }
 }
 
@@ -244,6 +255,10 @@ fn endpoint(
         return Err(BadHook::Timeout);
     }
     Ok(Endpoint { url: url.into(), secret_file, timeout_ms })
+}
+
+fn patterns(names: Vec<String>) -> Result<Box<[Pattern]>, BadHook> {
+    if names.is_empty() { Err(BadHook::NoNames) } else { names.into_iter().map(pattern).collect() }
 }
 
 fn pattern(text: String) -> Result<Pattern, BadHook> {
@@ -303,6 +318,12 @@ mod tests {
             question(&format!("{url}timeout_ms = 0\n")),
             ("[question.on_connect]".to_owned(), BadHook::Timeout)
         );
+        assert_eq!(question(&format!("{url}names = [\"chat:*\"]\n")).1, BadHook::Nameless);
+        let question =
+            |name: &str, lines: &str| bad(&format!("[question.{name}]\notherwise = \"deny\"\n{url}{lines}"));
+        let no_names = ("[question.on_publish]".to_owned(), BadHook::NoNames);
+        assert_eq!(question("on_publish", "names = []\n"), no_names);
+        assert!(matches!(question("on_send", "names = [\"***\"]\n").1, BadHook::Pattern { .. }));
         let welcome = |lines: &str| bad(&format!("[[welcome]]\n{lines}")).1;
         assert_eq!(welcome("roles = []\njson = \"1\"\n"), BadHook::NoRoles);
         assert_eq!(welcome("roles = [\"vip\"]\njson = \"1\"\n"), BadHook::UnknownRole("vip".into()));
@@ -321,7 +342,7 @@ mod tests {
             "[[hook]]\nevents = [\"changed\"]\nurls = \"x\"\n",
             "[question.on_connect]\nurl = \"https://a.example/\"\n",
             "[question.on_connect]\notherwise = \"maybe\"\nurl = \"https://a.example/\"\n",
-            "[question.on_publish]\notherwise = \"deny\"\nurl = \"https://a.example/\"\n",
+            "[question.on_read]\notherwise = \"deny\"\nurl = \"https://a.example/\"\n",
             "[[welcome]]\njson = 1\n",
         ] {
             assert!(matches!(Rules::parse(syntax), Err(BadRules::Syntax(_))), "{syntax}");

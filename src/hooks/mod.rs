@@ -32,6 +32,8 @@ use crate::limits::{MAP_NAME_BYTES_MAX, OWN_PREFIX};
 pub struct HookSet {
     pub hooks: Vec<Arc<Hook>>,
     pub on_connect: Option<Arc<Question>>,
+    pub on_publish: Option<Arc<Question>>,
+    pub on_send: Option<Arc<Question>>,
     pub welcome: Vec<Welcome>,
     /// Of all hooks.
     kinds: Kinds,
@@ -63,11 +65,25 @@ pub struct Endpoint {
 /// What the application is asked before something is done.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Question {
+    pub before: Before,
+    /// Of channels or of receivers; `None`: all.
+    names: Option<Box<[Pattern]>>,
     pub endpoint: Endpoint,
     /// What is done where there is no answer.
     pub otherwise: Otherwise,
     /// The roles that an answer may give.
     pub roles: Box<[Box<str>]>,
+}
+
+/// What is done once it is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Somebody comes in.
+    Connect,
+    /// Something is said in a channel.
+    Publish,
+    /// A direct message is sent.
+    Send,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +125,8 @@ impl HookSet {
     /// Files with what messages are signed with.
     pub fn secret_files(&self) -> impl Iterator<Item = &PathBuf> {
         let of_hooks = self.hooks.iter().filter_map(|hook| hook.url.as_ref());
-        let of_questions = self.on_connect.iter().map(|question| &question.endpoint);
+        let of_questions = [&self.on_connect, &self.on_publish, &self.on_send];
+        let of_questions = of_questions.into_iter().flatten().map(|question| &question.endpoint);
         of_hooks.chain(of_questions).filter_map(|endpoint| endpoint.secret_file.as_ref())
     }
 
@@ -122,9 +139,30 @@ impl HookSet {
 impl Hook {
     /// Whether it is about such an event.
     pub fn wants(&self, kind: Kind, name: &str) -> bool {
-        let matches = |names: &[Pattern]| names.iter().any(|pattern| pattern.matches(name));
-        self.kinds.has(kind) && self.names.as_deref().is_none_or(matches)
+        self.kinds.has(kind) && is_one_of(self.names.as_deref(), name)
     }
+}
+
+impl Question {
+    /// Whether it is asked about this channel, or this receiver.
+    pub fn is_about(&self, name: &str) -> bool {
+        is_one_of(self.names.as_deref(), name)
+    }
+}
+
+impl Before {
+    /// What the question is called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "on_connect",
+            Self::Publish => "on_publish",
+            Self::Send => "on_send",
+        }
+    }
+}
+
+fn is_one_of(names: Option<&[Pattern]>, name: &str) -> bool {
+    names.is_none_or(|names| names.iter().any(|pattern| pattern.matches(name)))
 }
 
 impl Welcome {

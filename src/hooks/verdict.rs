@@ -4,8 +4,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::is_map;
-use crate::limits::{CLOSE_REASON_BYTES_MAX, MAP_NAME_BYTES_MAX, QUESTION_MESSAGES_MAX, ROLES_MAX};
+use super::{Before, is_map};
+use crate::limits::{
+    CLOSE_REASON_BYTES_MAX, MAP_NAME_BYTES_MAX, PARSE_PADDING_BYTES, QUESTION_MESSAGES_MAX, ROLES_MAX,
+};
+use crate::wire::Payload;
+use crate::wire::json::{Parser, Value};
 
 /// Whether something is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +30,7 @@ pub struct Allowed {
     pub welcome: Box<[Box<[u8]>]>,
     /// Maps to subscribe to.
     pub subscribe: Box<[Box<str>]>,
-    /// What is to be written or sent in place of what was, as JSON.
+    /// What is to be published or sent in place of what was, as canonical JSON.
     pub data: Option<Box<[u8]>>,
 }
 
@@ -43,6 +47,10 @@ pub enum BadVerdict {
         "it subscribes to what no client may: a map has 1 to {MAP_NAME_BYTES_MAX} bytes, and is not the server's own"
     )]
     Map,
+    #[error("it has {0}, which is no answer to {1}")]
+    Field(&'static str, &'static str),
+    #[error("its data is JSON that nothing here can hold")]
+    Data,
 }
 
 #[derive(Deserialize)]
@@ -65,7 +73,7 @@ impl Verdict {
     ///
     /// # Errors
     /// [`BadVerdict`].
-    pub fn read(body: &[u8], may_give: &[Box<str>]) -> Result<Self, BadVerdict> {
+    pub fn read(body: &[u8], before: Before, may_give: &[Box<str>]) -> Result<Self, BadVerdict> {
         if body.is_empty() {
             return Ok(Self::Allow(Box::default()));
         }
@@ -73,6 +81,15 @@ impl Verdict {
         let answer: Answer<'_> = serde_json::from_slice(body).map_err(syntax)?;
         if !answer.allow {
             return Ok(Self::Deny { reason: answer.reason.map(|reason| shortened(&reason).into()) });
+        }
+        let unfit = match before {
+            Before::Connect => answer.data.is_some().then_some("data"),
+            Before::Publish | Before::Send if !answer.roles.is_empty() => Some("roles"),
+            Before::Publish | Before::Send if !answer.welcome.is_empty() => Some("welcome"),
+            Before::Publish | Before::Send => (!answer.subscribe.is_empty()).then_some("subscribe"),
+        };
+        if let Some(field) = unfit {
+            return Err(BadVerdict::Field(field, before.name()));
         }
         if let Some(role) = answer.roles.iter().find(|role| !may_give.contains(role)) {
             return Err(BadVerdict::Role(role.clone()));
@@ -89,9 +106,21 @@ impl Verdict {
             roles: answer.roles.into(),
             welcome: answer.welcome.into_iter().map(json).collect(),
             subscribe: answer.subscribe.into(),
-            data: answer.data.map(json),
+            data: answer.data.map(canonical).transpose()?,
         })))
     }
+}
+
+/// As a server has it that takes it from a client.
+fn canonical(raw: &RawValue) -> Result<Box<[u8]>, BadVerdict> {
+    let mut text = format!("{{\"data\":{raw}}}").into_bytes();
+    let len = text.len();
+    text.resize(len + PARSE_PADDING_BYTES, 0);
+    let object = Parser::new().parse(Payload::new(&mut text, len)).map_err(|_| BadVerdict::Data)?;
+    let (_, value) = object.members().next().ok_or(BadVerdict::Data)?;
+    let mut canonical = Vec::with_capacity(len);
+    Value::new(value, object.scratch()).write_canonical(&mut canonical);
+    Ok(canonical.into())
 }
 
 impl Allowed {
@@ -115,7 +144,11 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<Verdict, BadVerdict> {
-        Verdict::read(body.as_bytes(), &["vip".into()])
+        Verdict::read(body.as_bytes(), Before::Connect, &["vip".into()])
+    }
+
+    fn of_message(body: &str) -> Result<Verdict, BadVerdict> {
+        Verdict::read(body.as_bytes(), Before::Publish, &["vip".into()])
     }
 
     #[test]
@@ -126,11 +159,15 @@ mod tests {
         let long = format!(r#"{{"allow":false,"reason":"{}"}}"#, "\u{e4}".repeat(200));
         let Ok(Verdict::Deny { reason: Some(reason) }) = read(&long) else { panic!("it denies") };
         assert_eq!(reason.len(), 122, "a close frame has room for 123 bytes");
-        let allowed = r#"{"allow":true,"roles":["vip"],"welcome":[{"a": 1},2],"subscribe":["m"],"data":"x"}"#;
+        let allowed = r#"{"allow":true,"roles":["vip"],"welcome":[{"a": 1},2],"subscribe":["m"]}"#;
         let Ok(Verdict::Allow(allowed)) = read(allowed) else { panic!("it allows") };
         assert_eq!((&*allowed.roles[0], &*allowed.welcome[0]), ("vip", &br#"{"a": 1}"#[..]));
-        assert_eq!((&*allowed.subscribe[0], allowed.data.as_deref()), ("m", Some(&b"\"x\""[..])));
+        assert_eq!((&*allowed.subscribe[0], allowed.data.as_deref()), ("m", None));
         assert!(!allowed.is_empty());
+        let replaced = of_message(r#"{"allow":true,"data":{"b": 1.50, "a":"\u00e4"}}"#);
+        let Ok(Verdict::Allow(allowed)) = replaced else { panic!("{replaced:?}") };
+        assert_eq!(allowed.data.as_deref(), Some("{\"a\":\"\u{e4}\",\"b\":1.5}".as_bytes()), "canonical");
+        assert_eq!(of_message(""), Ok(Verdict::Allow(Box::default())));
     }
 
     #[test]
@@ -149,6 +186,16 @@ mod tests {
         assert_eq!(read(r#"{"allow":true,"roles":["admin"]}"#), Err(BadVerdict::Role("admin".into())));
         for map in ["", "__annulus:log"] {
             assert_eq!(read(&format!(r#"{{"allow":true,"subscribe":["{map}"]}}"#)), Err(BadVerdict::Map));
+        }
+        let field = |name, question| Err(BadVerdict::Field(name, question));
+        assert_eq!(read(r#"{"allow":true,"data":1}"#), field("data", "on_connect"));
+        for (name, value) in [("roles", "[\"vip\"]"), ("welcome", "[1]"), ("subscribe", "[\"m\"]")] {
+            let answer = format!(r#"{{"allow":true,"{name}":{value}}}"#);
+            assert_eq!(of_message(&answer), field(name, "on_publish"));
+        }
+        for data in ["1e999", r#""\ud800""#, &format!("{}{}", "[".repeat(200), "]".repeat(200))] {
+            let answer = of_message(&format!(r#"{{"allow":true,"data":{data}}}"#));
+            assert!(matches!(answer, Err(BadVerdict::Data | BadVerdict::Syntax(_))), "{data}: {answer:?}");
         }
         let many = format!(r#"{{"allow":true,"welcome":[{}1]}}"#, "1,".repeat(QUESTION_MESSAGES_MAX));
         assert_eq!(read(&many), Err(BadVerdict::TooMany));

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::entry::length;
 use super::{
-    Balance, ChannelAnswer, ChannelMessage, ChannelRequest, ConnectionId, DirectAnswer, DirectPush,
-    DirectRequest, Enter, Filter, MemberChanged, Merged, PackedRead, PackedWrite, ReadPart, ReplyTo,
-    RoomAnswer, RoomNews, RoomRequest, ShardIndex, Spent, SubscriptionRef, TurnedAway, Writer,
+    Balance, ChangedKeys, ChannelAnswer, ChannelMessage, ChannelRequest, ConnectionId, DirectAnswer,
+    DirectPush, DirectRequest, Enter, Filter, MemberChanged, Merged, OpenQuery, PackedRead, PackedWrite,
+    QueryNews, QueryRef, ReadPart, ReplyTo, RoomAnswer, RoomNews, RoomRequest, ShardIndex, Spent,
+    SubscriptionRef, TurnedAway, Writer,
 };
 use crate::auth::rules::Parts;
 use crate::crdt::{CellName, MapType, Time};
@@ -77,6 +78,8 @@ pub enum Item {
     Balance(Box<Balance>),
     /// A message for connections of a user whose home is the sender.
     Direct(Box<DirectPush>),
+    /// What becomes of a query that the receiver has asked for.
+    Query(Box<QueryNews<Span>>),
     Clear(ClearStep),
 }
 
@@ -120,6 +123,18 @@ pub enum Request {
     CancelWalk {
         by: Writer,
         subscription: SubscriptionRef,
+    },
+    OpenQuery(Box<OpenQuery>),
+    /// The feed has no subscribers any more. There is no answer.
+    CloseQuery {
+        map: Arc<str>,
+        feed: QueryRef,
+    },
+    ChangedKeys(Box<ChangedKeys>),
+    /// Of a shard to itself, while it waits for the map: go on with its queries. With `is_owed` a client waits.
+    ScanQueries {
+        map: Arc<str>,
+        is_owed: bool,
     },
     /// Fix the type of `map`, which lives on the receiver, unless it is fixed already.
     ClaimType {
@@ -227,6 +242,11 @@ pub enum Answer {
     },
     Room(Box<RoomAnswer>),
     Channel(Box<ChannelAnswer>),
+    /// Packed names, or that it cannot say.
+    ChangedKeys {
+        subscription: SubscriptionRef,
+        keys: Option<Span>,
+    },
     Direct(Box<DirectAnswer>),
     Metrics {
         reply: ReplyTo,

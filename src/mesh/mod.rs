@@ -10,6 +10,7 @@ mod filter;
 mod member;
 mod outgoing;
 mod partition;
+mod query;
 mod queue;
 mod read;
 mod room;
@@ -33,7 +34,10 @@ pub use envelope::{
 pub use filter::Filter;
 pub use member::{Member, MemberChanged, Members};
 pub use outgoing::Outgoing;
-pub use partition::{KeyHasher, ShardSet, USER_MAP, owner, partition, partitions_of, shard_index};
+pub use partition::{
+    CHANNEL_MAP, KeyHasher, ShardSet, USER_MAP, owner, partition, partitions_of, shard_index,
+};
+pub use query::{ChangedKeys, OpenQuery, QueryNews, QueryRef, QueryStep, QuerySteps, Standing};
 pub use queue::{Receiver, Sender};
 pub use read::{KeyList, PackedRead, Read, ReadPart};
 pub use room::{Crowd, Gathered, Names, People, Person, RoomAnswer, RoomNews, RoomRequest, USER_PREFIX};

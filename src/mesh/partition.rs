@@ -26,13 +26,23 @@ impl KeyHasher {
 
     /// By which a user has its home: that of the map in which the server keeps what is the user's.
     pub fn user(&self, name: &str) -> u64 {
+        self.own(USER_MAP, name)
+    }
+
+    /// By which a channel has its home, in the same way.
+    pub fn channel(&self, name: &str) -> u64 {
+        self.own(CHANNEL_MAP, name)
+    }
+
+    /// The hash of the map of the server's own that is called `kind` and then `name`; nothing is allocated for it.
+    fn own(&self, kind: &str, name: &str) -> u64 {
         let mut map = [0; OWN_NAME_BYTES_MAX];
-        let len = USER_MAP.len() + name.len();
+        let len = kind.len() + name.len();
         if len > map.len() {
-            return self.map(&[USER_MAP, name].concat());
+            return self.map(&[kind, name].concat());
         }
-        map[..USER_MAP.len()].copy_from_slice(USER_MAP.as_bytes());
-        map[USER_MAP.len()..len].copy_from_slice(name.as_bytes());
+        map[..kind.len()].copy_from_slice(kind.as_bytes());
+        map[kind.len()..len].copy_from_slice(name.as_bytes());
         xxh3_64_with_seed(&map[..len], self.secret)
     }
 
@@ -67,6 +77,8 @@ fn family(key: &[u8]) -> Option<&[u8]> {
 
 /// How the names of maps begin in which the server keeps what is of a user.
 pub const USER_MAP: &str = "__annulus:user:";
+/// The same of a channel.
+pub const CHANNEL_MAP: &str = "__annulus:channel:";
 
 /// The bits of a hash that make the partition, and nothing else.
 const PARTITION_BITS: u64 = (PARTITIONS as u64 - 1) << PARTITION_SHIFT;

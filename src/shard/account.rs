@@ -31,9 +31,11 @@ pub enum Use {
     Sessions,
     /// Direct messages that are kept for users, and whom these have blocked.
     Directs,
+    /// What is kept of queries, at owners and for subscribers.
+    Queries,
 }
 
-const USES: usize = 8;
+const USES: usize = 9;
 
 /// The soft limit of an outbox when there is hardly any memory: what it may hold and its peer still be asked for more.
 const SOFT_BYTES_MIN: usize = 16 << 10;
@@ -135,9 +137,20 @@ impl Account {
         if self.is_full() { 0 } else { (self.shares().1 / 4).saturating_sub(hold) }
     }
 
-    /// Whether no more may be kept for users: it stays for long, so it may take a quarter of what clients may.
-    pub fn refuses_queued(&self, bytes: usize) -> bool {
-        self.is_full() || self.used(Use::Directs).saturating_add(bytes) > self.shares().1 / 4
+    /// Why no more may be kept for users: it stays for long, so it may take a quarter of what clients may.
+    pub fn refuses_queued(&self, bytes: usize) -> Option<Reject> {
+        let is_over = self.is_full() || self.used(Use::Directs).saturating_add(bytes) > self.shares().1 / 4;
+        is_over.then_some(Reject::Overloaded { retry_after_ms: RETRY_AFTER_MS })
+    }
+
+    /// Whether no more queries are kept: they stay, so they may take half of what clients may.
+    pub fn refuses_queries(&self) -> bool {
+        self.is_full() || self.used(Use::Queries) > self.shares().1 / 2
+    }
+
+    /// What is refused for want of memory.
+    pub const fn busy(&self) -> Reject {
+        Reject::Overloaded { retry_after_ms: RETRY_AFTER_MS }
     }
 
     /// Why states of members must not become `bytes` more: they stay, so they may take a quarter of what clients may.

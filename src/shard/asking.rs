@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::access::{Awaited, GrantId, Upgrade};
 use super::clients::{Phase, Welcomed};
-use super::{Event, From, Shard, Subscribe, work};
+use super::questions::Waiting;
+use super::{Event, From, Shard, Subscribe, directs, work};
 use crate::auth::rules::Action;
 use crate::auth::{Identity, Principal};
 use crate::handover::{Answered, Ask, HooksPort};
@@ -15,8 +16,8 @@ use crate::mesh::ConnectionId;
 use crate::metrics::Refusal;
 use crate::wire::{Close, Reject};
 
-/// Milliseconds after which to show a token again where too many wait for the application.
-const RETRY_AFTER_MS: u32 = 1_000;
+/// Milliseconds after which to show a token again or to send a message where too many wait for the application.
+pub(super) const RETRY_AFTER_MS: u32 = 1_000;
 
 impl Shard {
     /// From now on the application hears of what it wants to, and is asked. Called after [`Shard::stand_under`].
@@ -32,7 +33,7 @@ impl Shard {
         self.turn.happenings.want(rules.and_then(|rules| rules.hooks()));
     }
 
-    fn hooks(&self) -> Option<&Arc<HookSet>> {
+    pub(super) fn hooks(&self) -> Option<&Arc<HookSet>> {
         self.access.standing().rules.as_ref()?.hooks()
     }
 
@@ -52,7 +53,7 @@ impl Shard {
         let named = || connection.of_user.as_ref()?.named_session.as_deref();
         let session = identity.and_then(|identity| identity.session.as_deref()).or_else(named);
         let body = json!({
-            "question": "on_connect",
+            "question": question.before.name(),
             "connection": self.turn.connection_name(id),
             "time": self.turn.now.unix_ms,
             "address": connection.address,
@@ -70,7 +71,7 @@ impl Shard {
             connection.phase = Phase::Admission;
         }
         let ask = Ask { connection: id, serial: self.turn.next_serial(), question, body };
-        self.questions.ask(&mut self.turn, ask, (principal, awaited));
+        self.questions.ask(&mut self.turn, ask, Waiting::Entry { principal, awaited });
     }
 
     /// Too many wait for the application.
@@ -92,6 +93,14 @@ impl Shard {
 
     /// Takes what the application has said, as much as a turn may.
     pub(super) fn receive_from_hooks(&mut self) {
+        while let Some((id, waiting)) = self.questions.next_late(&self.turn) {
+            self.turn.spend(work::FRAME);
+            if let Waiting::Message { ticket, .. } = waiting {
+                self.clients.message_delivered(id);
+                let reject = Reject::Overloaded { retry_after_ms: RETRY_AFTER_MS };
+                self.clients.reject(&mut self.turn, id, ticket.as_ref(), reject);
+            }
+        }
         self.questions.send(&mut self.turn);
         while let Some(answered) = self.questions.next_answered(!self.turn.is_spent()) {
             self.turn.spend(work::FRAME);
@@ -99,13 +108,24 @@ impl Shard {
         }
     }
 
-    fn answered(&mut self, answered: Answered) {
-        let Some(waiter) = self.questions.take(&answered) else { return };
-        let id = answered.connection;
+    fn answered(&mut self, Answered { connection: id, serial, verdict }: Answered) {
+        match self.questions.take(id, serial) {
+            Some(Waiting::Entry { principal, awaited }) => self.admit(id, (principal, awaited), verdict),
+            Some(Waiting::Message { ticket, proposed }) => self.decided(id, ticket, proposed, verdict),
+            None => {}
+        }
+    }
+
+    fn admit(
+        &mut self,
+        id: ConnectionId,
+        (principal, awaited): (Option<Arc<Principal>>, Awaited),
+        verdict: Verdict,
+    ) {
         let Some(connection) = self.clients.get_mut(id) else { return };
-        match answered.verdict {
+        match verdict {
             Verdict::Allow(allowed) => {
-                let principal = waiter.principal.map(|principal| self.with_roles(principal, &allowed.roles));
+                let principal = principal.map(|principal| self.with_roles(principal, &allowed.roles));
                 // Also where nothing is given, as it may have been given something as anonymous.
                 if let Some(connection) = self.clients.get_mut(id)
                     && (connection.of_user.is_some() || !allowed.is_empty())
@@ -113,11 +133,11 @@ impl Shard {
                     let of_user = connection.of_user.get_or_insert_default();
                     of_user.allowed = (!allowed.is_empty()).then_some(allowed);
                 }
-                self.come_in(id, principal, waiter.awaited);
+                self.come_in(id, principal, awaited);
             }
             Verdict::Deny { reason } => {
                 connection.of_user.get_or_insert_default().denied = reason;
-                match waiter.awaited {
+                match awaited {
                     Awaited::Upgrade(Upgrade { dialect, response, .. }) => {
                         connection.refusal = Some(Refusal::Application.into());
                         self.open(id, dialect, &response, None);
@@ -174,8 +194,15 @@ impl Shard {
         self.access.enter(&grant)
     }
 
-    /// Sends a client what it is to see first, or what it is to see beside that once it has become somebody.
+    /// Sends a client what it is to see first, or what it is to see beside that once it has become somebody; then what its user was
+    /// sent while it was away.
     pub(super) fn welcome(&mut self, id: ConnectionId) {
+        directs::begin(&mut self.clients, id);
+        self.greet_with_all(id);
+        self.directs.fetch_on(&mut self.turn, &mut self.clients, id);
+    }
+
+    fn greet_with_all(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.get_mut(id).filter(|found| found.is_open()) else { return };
         let welcomed = connection.welcomed;
         let now = if connection.principal.is_some() { Welcomed::Somebody } else { Welcomed::Anonymous };
@@ -217,9 +244,7 @@ impl Shard {
             Greeting::Data(data) => self.send_welcome(id, data),
             Greeting::Key { map, key } => {
                 let Some(caller) = self.clients.caller(id) else { return };
-                if self.may(caller, Action::Read, map) {
-                    self.read(caller, None, map, std::iter::once(&**key));
-                }
+                self.read_greeting(caller, map, key);
             }
         }
     }

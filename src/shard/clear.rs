@@ -123,6 +123,9 @@ impl Shard {
         }
         // Subscribers are told of everything that was acknowledged, even if it is gone the next moment.
         self.feeds.flush_batches(&mut self.turn, &mut self.clients, &mut self.maps);
+        let Self { turn, clients, maps, queries, .. } = &mut *self;
+        queries.end_turn(turn, clients, maps, true);
+        queries.clear();
         self.maps.clear();
         self.channels.clear(&mut self.turn, &mut self.maps);
         self.directs.clear();

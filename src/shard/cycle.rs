@@ -38,6 +38,7 @@ impl Shard {
             }
             let Self { turn, clients, maps, requests, .. } = self;
             requests.finish_next(turn, clients, maps);
+            self.tell_much();
         }
     }
 
@@ -88,6 +89,7 @@ impl Shard {
             self.maps.waiting_bytes() + self.access.waiting_bytes() + self.questions.bytes(),
         );
         self.turn.account.set(Use::Directs, self.directs.counts().bytes);
+        self.turn.account.set(Use::Queries, self.queries.bytes());
         self.turn.account.set(Use::Sessions, self.clients.session_bytes());
         self.clients.collect_debts(&self.turn);
         while let Some((id, at_once)) = self.clients.next_due() {
@@ -100,13 +102,17 @@ impl Shard {
 
     /// Tells subscribers what the turn has changed, walkers what they lack, and watchers who is in their rooms.
     fn tell_changes(&mut self) {
-        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, directs, .. } = self;
+        let Self {
+            turn, clients, maps, feeds, queries, requests, rooms, presence, channels, directs, ..
+        } = self;
         feeds.flush_batches(turn, clients, maps);
         channels.flush_batches(turn, clients, maps);
         if !self.clearing.is_under_way() {
             feeds.run_walks(turn, clients, maps);
             requests.read_on(turn, clients, maps);
         }
+        let is_quiet = self.clearing.is_under_way() || turn.account.is_full();
+        queries.end_turn(turn, clients, maps, is_quiet);
         rooms.remove_leavers(turn, clients, maps);
         rooms.answer_watches(turn, clients, maps, requests);
         presence.run_ticks(turn, clients, maps, requests, rooms);
@@ -117,6 +123,15 @@ impl Shard {
             directs.fetch_late(around.turn, around.clients);
             directs.answer_fetches(&mut around);
             directs.go_on_announcing(&mut around);
+        }
+    }
+
+    /// Tells subscribers what is too much to wait for the end of the turn, with all that it costs: many may hear of it. Called
+    /// whenever something was carried out and more may be.
+    pub(super) fn tell_much(&mut self) {
+        if self.maps.has_full_batch() {
+            let Self { turn, clients, maps, feeds, .. } = self;
+            feeds.flush_full_batches(turn, clients, maps);
         }
     }
 
@@ -197,22 +212,11 @@ impl Shard {
         sooner(self.clients.next_settled_us());
         sooner(self.clients.next_look_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_life_us());
-        sooner(self.presence.next_us().filter(|_| !self.turn.account.is_full()));
-        sooner(
-            self.maps
-                .next_removal_ms()
-                .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
-        );
-        sooner(
-            self.channels
-                .next_due_ms()
-                .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
-        );
-        sooner(
-            self.directs
-                .next_due_ms()
-                .map(|at_ms| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000),
-        );
+        sooner(self.presence.next_us(self.turn.account.is_full()));
+        let of_unix = |at_ms: u64| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000;
+        sooner(self.maps.next_removal_ms().map(of_unix));
+        sooner(self.channels.next_due_ms().map(of_unix));
+        sooner(self.directs.next_due_ms().map(of_unix));
         sooner(self.clients.next_ending_ms().map(|at_ms| at_ms * 1000));
         sooner(self.turn.outgoing.any_waiting().then_some(now_us + MESH_RETRY_US));
         sooner(self.maps.next_load_check_ms().map(|at_ms| at_ms * 1000));
@@ -220,11 +224,7 @@ impl Shard {
         sooner(self.next_clear_checkpoint_ms().map(|at_ms| at_ms * 1000));
         sooner(self.maps.has_unjournaled().then_some(now_us + STORAGE_RETRY_US));
         sooner(self.access.has_unsent().then_some(now_us + STORAGE_RETRY_US));
-        sooner(
-            self.feeds
-                .has_watchers_elsewhere()
-                .then_some((self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS) * 1000),
-        );
+        sooner(self.is_heard_elsewhere().then_some((self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS) * 1000));
         sooner(
             self.requests
                 .oldest_us(&self.turn)
@@ -233,11 +233,18 @@ impl Shard {
         at_us.map(|at_us| at_us.saturating_sub(now_us))
     }
 
+    /// Whether any other shard has ever had subscribers of what is here, and must hear this shard's clock.
+    const fn is_heard_elsewhere(&self) -> bool {
+        self.feeds.has_watchers_elsewhere() || self.queries.has_watchers_elsewhere()
+    }
+
     /// Whether the next turn has something to do even if nothing happens.
     fn has_work_left(&self) -> bool {
         let has_requests = !self.clearing.is_under_way()
             && (!self.turn.account.is_full()
                 && (self.feeds.has_walks()
+                    || self.queries.has_scans()
+                    || self.queries.has_to_tell()
                     || self.rooms.has_watches_to_answer()
                     || self.directs.has_fetches()
                     || self.requests.may_read_on())
@@ -254,6 +261,7 @@ impl Shard {
             || self.clients.has_gone()
             || self.clients.has_leaving()
             || self.mesh_left
+            || self.opened.is_some()
             || self.access.has_work_left()
             || self.questions.has_work_left()
             || self.feeds.has_undelivered()
@@ -275,8 +283,7 @@ impl Shard {
             return;
         }
         let now_ms = self.turn.now.timer_ms();
-        let is_time =
-            self.feeds.has_watchers_elsewhere() && now_ms >= self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS;
+        let is_time = self.is_heard_elsewhere() && now_ms >= self.clock_shared_at_ms + CLOCK_SHARED_EVERY_MS;
         if is_time {
             self.clock_shared_at_ms = now_ms;
             self.turn.clock.advance(self.turn.now.unix_ms);

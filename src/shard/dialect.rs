@@ -9,13 +9,16 @@ use std::any::Any;
 use super::caller::Caller;
 use super::commons::{Commons, DialectIndex};
 use super::direct::{DirectEvent, DirectMessage};
+use super::lists::ListSteps;
 use super::outbox::{Frames, Parts, Personal};
 use super::outcomes::Outcomes;
 use super::{Now, Shard};
 use crate::auth::Identity;
 use crate::config::Config;
 use crate::crdt::{MapType, Node, Stamp};
-use crate::mesh::{Crowd, Entries, Entry, Gathered, History, Members, Message, People, Recovery, Said};
+use crate::mesh::{
+    Crowd, Entries, Entry, Gathered, History, Members, Message, Names, People, Recovery, Said,
+};
 use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
 
 /// What a dialect remembers of one connection; `None`: nothing, which costs nothing.
@@ -106,6 +109,12 @@ pub trait Dialect: Sync {
         false
     }
 
+    /// Appends what becomes of the list of a query, as all who have it are told.
+    fn list_changes(&self, _steps: ListSteps<'_>, _cursor: Cursor, _out: &mut Vec<u8>) {}
+
+    /// Appends the frames that tell one of them, who knows the query by that name, with what [`Self::list_changes`] has appended.
+    fn list_changed(&self, _map: &str, _query: &Ticket, _changes: &[u8], _out: &mut Vec<u8>) {}
+
     /// Appends the frames that tell watchers of a room of a change in it. They are made once for all.
     fn member(&self, _change: MemberChange<'_>, _out: &mut Vec<u8>) {}
 
@@ -160,7 +169,10 @@ impl About<'_> {
     /// Has it hear nothing more of it.
     pub fn end(self, shard: &mut Shard, caller: Caller) {
         match self {
-            Self::Map(map) => shard.unsubscribe(caller, map),
+            Self::Map(map) => {
+                shard.unsubscribe(caller, map);
+                shard.unsubscribe_query(caller, map, None);
+            }
             Self::Room(room) => {
                 shard.unwatch_presence(caller, room);
                 shard.leave_room(caller, room);
@@ -192,6 +204,8 @@ pub enum Event<'a> {
     Acked { ticket: Option<&'a Ticket>, ack: Ack<'a> },
     /// A request was refused as a whole.
     Rejected { ticket: Option<&'a Ticket>, reject: Reject },
+    /// The application does not want what was to be published, and may have said why.
+    Denied { ticket: Option<&'a Ticket>, reason: Option<&'a str> },
     /// A token was believed. It has a ticket if it came with a request.
     Authenticated { ticket: Option<&'a Ticket>, identity: &'a Identity },
     /// Something that the client is to see first, as JSON. Only who takes welcomes is told.
@@ -212,6 +226,28 @@ pub enum Event<'a> {
         entries: Entries<'a>,
         end: SnapshotEnd,
     },
+    /// A part of the list of a query, all of which is told at once: the answer to a subscribe, or because the connection was too
+    /// slow for the changes since, or may see something else now.
+    List {
+        ticket: Option<&'a Ticket>,
+        query: &'a Ticket,
+        map: &'a str,
+        entries: ListSteps<'a>,
+        end: SnapshotEnd,
+    },
+    /// The same of one that resumes: what is new or has changed, at its rank, names that are shown no more, if they were, and how
+    /// many are shown.
+    ListResumed {
+        ticket: Option<&'a Ticket>,
+        query: &'a Ticket,
+        map: &'a str,
+        entries: ListSteps<'a>,
+        gone: Names<'a>,
+        count: usize,
+        cursor: Cursor,
+    },
+    /// A query is over.
+    ListEnded { query: &'a Ticket, map: &'a str, reject: Reject },
     /// All members of a room: the answer to a watch, or because the connection was too slow for the changes since. Who
     /// was removed while it was slow, it has been told.
     Members { ticket: Option<&'a Ticket>, room: &'a str, members: Members<'a> },
@@ -243,6 +279,7 @@ impl Event<'_> {
     pub(in crate::shard) const fn packed_bytes(&self) -> usize {
         match self {
             Self::Entries { entries, .. } | Self::Snapshot { entries, .. } => entries.packed().len(),
+            Self::List { entries, .. } | Self::ListResumed { entries, .. } => entries.bytes(),
             Self::Members { members, .. } => members.packed().len(),
             Self::Gathered { gathered, .. } => match gathered.crowd {
                 Crowd::All(all) => all.len(),
@@ -252,7 +289,9 @@ impl Event<'_> {
             Self::History { history, .. } => history.messages.len(),
             Self::Acked { .. }
             | Self::MemberUpdated { .. }
+            | Self::ListEnded { .. }
             | Self::Rejected { .. }
+            | Self::Denied { .. }
             | Self::Authenticated { .. }
             | Self::Dismissed { .. }
             | Self::Expiring { .. }

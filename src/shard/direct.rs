@@ -44,6 +44,10 @@ pub enum DirectEvent<'a> {
         count: Option<u64>,
         timeout: bool,
     },
+    /// The application does not want it to be sent, and may have said why.
+    Denied {
+        reason: Option<&'a str>,
+    },
     /// So many messages are lost that were to come before those that follow.
     Dropped {
         count: u64,

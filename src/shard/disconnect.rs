@@ -58,7 +58,7 @@ impl Shard {
 
     /// Lets go of what a connection has, for as long as that `may_go_on`; whether it has nothing left.
     fn let_go(&mut self, id: ConnectionId, may_go_on: impl Fn(&Turn) -> bool) -> bool {
-        let Self { turn, clients, maps, feeds, rooms, presence, channels, .. } = self;
+        let Self { turn, clients, maps, feeds, queries, rooms, presence, channels, .. } = self;
         while clients.get(id).is_some_and(Connection::holds_anything) {
             if !may_go_on(turn) {
                 return false;
@@ -68,6 +68,10 @@ impl Shard {
                 Some(Held::Subscription(subscription)) => {
                     turn.spend(work::LET_GO);
                     let _owed = feeds.end_subscription(turn, maps, subscription);
+                }
+                Some(Held::Query(subscription)) => {
+                    turn.spend(work::LET_GO);
+                    let _owed = queries.end_subscription(turn, maps, subscription);
                 }
                 Some(Held::Watch(watch)) => {
                     turn.spend(work::LET_GO);

@@ -137,7 +137,9 @@ impl Shard {
 
     /// The kernel took `bytes` of [`Self::in_flight`].
     pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
-        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, directs, .. } = self;
+        let Self {
+            turn, clients, maps, feeds, queries, requests, rooms, presence, channels, directs, ..
+        } = self;
         turn.metrics.sends += 1;
         turn.metrics.bytes_sent += bytes as u64;
         let Some(all) = clients.sent(turn, id, bytes) else { return };
@@ -163,6 +165,7 @@ impl Shard {
         clients.check_drained(id);
         requests.has_drained(clients, id);
         feeds.walk_on(turn, clients, maps, id);
+        queries.has_drained(clients, id);
         if behind {
             rooms.catch_up(turn, clients, requests, id);
         }

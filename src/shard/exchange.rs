@@ -1,12 +1,13 @@
 //! What other shards send: requests are carried out, or wait while this shard is congested; answers, changes
-//! and notices are taken at once.
+//! and notices are taken as they come, as far as the turn may tell of changes.
 
 use std::vec;
 
 use super::clients::End;
 use super::maps::WaitingBytes;
 use super::{SetPresence, Shard, presence, rooms};
-use crate::mesh::{Answer, Envelope, Item, ReadPart, Request, ShardIndex, shard_index};
+use crate::crdt::Time;
+use crate::mesh::{Answer, Envelope, Item, ReadPart, Request, ShardIndex, Writer, shard_index};
 use crate::wire::Reject;
 
 /// Requests of one envelope that wait, with the bytes their spans point into.
@@ -15,6 +16,19 @@ pub struct Deferred {
     requests: vec::IntoIter<Request>,
     bytes: Vec<u8>,
     _counted: WaitingBytes,
+}
+
+/// An envelope of which all is handled but `items`, and what those point into.
+pub struct Opened {
+    from: ShardIndex,
+    as_of: Time,
+    journaled: u64,
+    items: vec::IntoIter<Item>,
+    bytes: Vec<u8>,
+    writers: Vec<Option<Writer>>,
+    /// Requests of it that wait.
+    waiting: Vec<Request>,
+    has_stalled: bool,
 }
 
 /// Envelopes taken from one peer in one turn: a busy peer must not keep this shard from its own clients.
@@ -35,10 +49,14 @@ impl Shard {
             return;
         }
         let (shards, mut taken) = (self.turn.shards, 0);
+        if let Some(opened) = self.opened.take() {
+            self.go_through(opened);
+            taken += 1;
+        }
         let first = self.turn.number() as usize % shards;
         for from in (first..shards).chain(0..first) {
             for _ in 0..ENVELOPES_PER_TURN_MAX {
-                if taken > 0 && self.turn.is_spent() {
+                if self.opened.is_some() || taken > 0 && self.turn.is_spent() {
                     break;
                 }
                 let Some(queue) = &mut self.incoming[from] else { break };
@@ -57,6 +75,7 @@ impl Shard {
             let Some(request) = oldest.requests.next() else { continue };
             self.handle_request(oldest.from, request, &oldest.bytes);
             self.deferred.push_front(oldest);
+            self.tell_much();
         }
     }
 
@@ -65,27 +84,48 @@ impl Shard {
         // First: what is asked for in here comes after all that its client has been told, and whoever is told of what
         // is in here comes after it with what it asks for next.
         self.turn.clock.follow(as_of);
-        let (mut waiting, mut has_stalled) = (Vec::new(), false);
-        for item in items {
+        let (items, waiting) = (items.into_iter(), Vec::new());
+        self.go_through(Opened {
+            from,
+            as_of,
+            journaled,
+            items,
+            bytes,
+            writers,
+            waiting,
+            has_stalled: false,
+        });
+    }
+
+    /// Handles what is left of an envelope. Past the work of a turn the next changes wait for another, as many may hear of each,
+    /// and what follows them waits with them.
+    fn go_through(&mut self, mut opened: Opened) {
+        let Opened { from, journaled, ref bytes, ref writers, .. } = opened;
+        while let Some(item) = opened.items.next() {
             match item {
                 Item::Request(request) => {
                     if self.deferred.is_empty()
-                        && waiting.is_empty()
+                        && opened.waiting.is_empty()
                         && !self.is_congested()
                         && !self.turn.is_spent()
                     {
-                        self.handle_request(from, request, &bytes);
+                        self.handle_request(from, request, bytes);
+                        self.tell_much();
                     } else if let Err(reject) = self.maps.may_wait(bytes.len()) {
-                        waiting.extend(self.refuse_request(request, reject));
+                        opened.waiting.extend(self.refuse_request(request, reject));
                     } else {
-                        has_stalled |= !self.turn.is_spent();
-                        waiting.push(request);
+                        opened.has_stalled |= !self.turn.is_spent();
+                        opened.waiting.push(request);
                     }
                 }
-                Item::Answer(answer) => self.handle_answer(from, answer, journaled, &bytes),
+                Item::Answer(answer) => self.handle_answer(from, answer, journaled, bytes),
                 Item::Changes(changes) => {
                     let Self { turn, clients, maps, feeds, .. } = &mut *self;
-                    feeds.changes_arrived(turn, clients, maps, (from, &changes), (&bytes, &writers));
+                    feeds.changes_arrived(turn, clients, maps, (from, &changes), (bytes, writers));
+                    if self.turn.is_spent() && opened.items.len() > 0 {
+                        self.opened = Some(opened);
+                        return;
+                    }
                 }
                 Item::Interest { map, wanted } => {
                     let Self { turn, clients, maps, feeds, .. } = &mut *self;
@@ -93,19 +133,19 @@ impl Shard {
                 }
                 Item::Member(changed) => {
                     let Self { turn, clients, maps, rooms, .. } = &mut *self;
-                    rooms.member_arrived(turn, clients, maps, &changed, &bytes);
+                    rooms.member_arrived(turn, clients, maps, &changed, bytes);
                 }
                 Item::Room(news) => {
                     let Self { turn, clients, maps, requests, presence, .. } = &mut *self;
-                    presence.news_arrived(turn, clients, maps, requests, (&news, &bytes));
+                    presence.news_arrived(turn, clients, maps, requests, (&news, bytes));
                 }
                 Item::Published { map, dialect, body } => {
                     let Self { turn, clients, maps, feeds, .. } = &mut *self;
-                    feeds.message_arrived(turn, clients, maps, &map, (dialect, body.of(&bytes)));
+                    feeds.message_arrived(turn, clients, maps, &map, (dialect, body.of(bytes)));
                 }
                 Item::Channel(message) => {
                     let Self { turn, clients, maps, channels, .. } = &mut *self;
-                    channels.message_arrived(turn, clients, maps, &message, &bytes);
+                    channels.message_arrived(turn, clients, maps, &message, bytes);
                 }
                 Item::Departed { address } => self.clients.departed(address),
                 Item::Settled { place, by } => self.settled(place, by),
@@ -114,10 +154,12 @@ impl Shard {
                 Item::Dismissed { connection } => self.clients.end_later(connection, End::Dismissed),
                 Item::Spent(spent) => self.clients.budget_spent(&mut self.turn, from, *spent),
                 Item::Balance(balance) => self.clients.balance_told(&self.turn, *balance),
-                Item::Direct(push) => self.direct_pushed(from, &push, &bytes),
+                Item::Direct(push) => self.direct_pushed(from, &push, bytes),
+                Item::Query(news) => self.queries.news_arrived(&mut self.turn, from, news.of(bytes)),
                 Item::Clear(step) => self.clear_step(from, step),
             }
         }
+        let Opened { from, as_of, bytes, waiting, has_stalled, .. } = opened;
         self.turn.heard[usize::from(from)] = as_of;
         if !waiting.is_empty() {
             self.turn.metrics.mesh_stalls += u64::from(has_stalled);
@@ -151,7 +193,7 @@ impl Shard {
     }
 
     pub(super) fn handle_request(&mut self, from: ShardIndex, request: Request, bytes: &[u8]) {
-        let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, .. } = self;
+        let Self { turn, clients, maps, feeds, queries, requests, rooms, presence, channels, .. } = self;
         match request {
             Request::Write { reply, write } => {
                 requests.apply_and_answer(turn, clients, maps, reply, &write.unpack(bytes));
@@ -164,6 +206,10 @@ impl Shard {
             Request::CancelWalk { by, subscription } => {
                 feeds.walk_cancelled(turn, clients, maps, by, subscription);
             }
+            Request::OpenQuery(open) => queries.open(turn, maps, from, *open),
+            Request::CloseQuery { map, feed } => queries.close(turn, maps, (from, &map), feed),
+            Request::ChangedKeys(asked) => queries.changed_asked(turn, maps, (from, *asked)),
+            Request::ScanQueries { map, .. } => queries.map_released(turn, maps, &map),
             Request::ClaimType { map, map_type } => maps.claim_type(turn, from, &map, map_type),
             Request::ReleaseType { map } => maps.type_released(turn, from, &map),
             Request::Admit { reply, address } => clients.admit(turn, reply, address),
@@ -231,6 +277,9 @@ impl Shard {
             Answer::Channel(answer) => {
                 let answer = answer.map(|span| span.of(bytes));
                 channels.answered(turn, clients, requests, maps, (answer, (from, journaled)));
+            }
+            Answer::ChangedKeys { subscription, keys } => {
+                self.queries.changed_answered(from, subscription, keys.map(|keys| keys.of(bytes)));
             }
             Answer::Metrics { reply, metrics } => self.metrics_answered(reply, &metrics),
             Answer::Direct(answer) => self.direct_answered((from, journaled), *answer, bytes),

@@ -87,7 +87,17 @@ impl Shard {
 
     /// Answers a request that has waited for its map in vain.
     pub(super) fn give_up_direct(&mut self, request: DirectRequest, reject: Reject) {
-        let (_, _, mut around) = self.directs_around();
+        let (directs, _, mut around) = self.directs_around();
+        let here = around.turn.index;
+        let again = match &request {
+            DirectRequest::Fetch(fetch) if reject == Reject::Timeout && fetch.by.shard == here => {
+                Some(fetch.by.connection)
+            }
+            _ => None,
+        };
         refuse(&mut around, request, reject);
+        if let Some(connection) = again {
+            directs.fetch_on(around.turn, around.clients, connection);
+        }
     }
 }

@@ -136,6 +136,7 @@ impl Shard {
         if self.requests.begun() == waiting {
             self.requests.count_answered_at_once();
         }
+        self.tell_much();
         handled
     }
 

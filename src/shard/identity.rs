@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::access::{Access, Awaited, Due, GrantId, Regranted, Review, Shown, Upgrade};
 use super::clients::Phase;
-use super::{About, Caller, Event, Shard, directs, work};
+use super::{About, Caller, Event, Shard, work};
 use crate::auth::rules::Action;
 use crate::auth::{Principal, Standing, TokenError};
 use crate::handover::{DeskPort, FromDesk, Refused, Verified};
@@ -172,8 +172,6 @@ impl Shard {
         if let Some(caller) = self.clients.caller(id) {
             self.dialect_of(id).identified(self, caller);
         }
-        directs::begin(&mut self.clients, id);
-        self.directs.fetch_on(&mut self.turn, &mut self.clients, id);
     }
 
     fn refuse_identity(&mut self, id: ConnectionId, ticket: Option<&Ticket>, refused: Refused) {
@@ -331,11 +329,12 @@ impl Shard {
 
     /// Looks at one thing of a connection that has another grant; whether there was one. What is added meanwhile has the new one.
     fn regrant_next(&mut self, left: &mut Regranted) -> bool {
-        let Self { turn, clients, maps, feeds, rooms, presence, access, channels, .. } = self;
+        let Self { turn, clients, maps, feeds, queries, rooms, presence, access, channels, .. } = self;
         let (Some(connection), Some(caller)) = (clients.get(left.id), clients.caller(left.id)) else {
             return false;
         };
         left.subscriptions = left.subscriptions.min(connection.subscriptions.len());
+        left.queries = left.queries.min(connection.queries.subscriptions().len());
         left.watches = left.watches.min(connection.watches().len());
         left.stays = left.stays.min(connection.stays.as_ref().map_or(0, |stays| stays.slots.len()));
         left.channels = left.channels.min(connection.joined.len());
@@ -347,6 +346,17 @@ impl Shard {
             let view = access.view(turn, caller.grant(), Action::Subscribe, &map);
             match view.seen() {
                 Some(seen) => feeds.change_view(turn, clients, maps, (left.id, &map), seen.cloned()),
+                None => self.dialect_of(left.id).forbidden(self, caller, About::Map(&map)),
+            }
+            return true;
+        }
+        if left.queries > 0 {
+            left.queries -= 1;
+            let subscription = connection.queries.subscriptions()[left.queries];
+            let Some(map) = queries.map_of(subscription) else { return true };
+            let view = access.view(turn, caller.grant(), Action::Subscribe, &map);
+            match view.seen() {
+                Some(seen) => queries.change_view(turn, clients, maps, subscription, seen.cloned()),
                 None => self.dialect_of(left.id).forbidden(self, caller, About::Map(&map)),
             }
             return true;

@@ -29,6 +29,8 @@ struct Hearers {
     shards: ShardSet,
     /// Of all shards, this one too, those that need what was there before a change.
     before: ShardSet,
+    /// Whether queries look at its changes here, where its owner is: they need what was there before.
+    is_queried: bool,
 }
 
 /// What follows from a member's leaving.
@@ -69,7 +71,7 @@ impl Interest {
 
     /// Whether any shard needs what was there before a change.
     pub fn wants_before(&self) -> bool {
-        self.heard.as_ref().is_some_and(|heard| !heard.before.is_empty())
+        self.heard.as_ref().is_some_and(|heard| heard.is_queried || !heard.before.is_empty())
     }
 
     /// Whether a shard needs that.
@@ -83,6 +85,21 @@ impl Interest {
             Some(heard) if wants => heard.before.insert(shard),
             Some(heard) => heard.before.remove(shard),
             None => debug_assert!(!wants, "it does not hear of it"),
+        }
+    }
+
+    /// Whether queries look at its changes.
+    pub fn is_queried(&self) -> bool {
+        self.heard.as_ref().is_some_and(|heard| heard.is_queried)
+    }
+
+    /// Queries look at its changes from now on, or no longer.
+    pub fn set_queried(&mut self, is_queried: bool) {
+        if is_queried {
+            self.hearers().is_queried = true;
+        } else if let Some(heard) = &mut self.heard {
+            heard.is_queried = false;
+            self.forget_nobody();
         }
     }
 
@@ -116,12 +133,17 @@ impl Interest {
     }
 
     fn hearers(&mut self) -> &mut Hearers {
-        let nobody = || Hearers { members: Vec::new(), shards: ShardSet::EMPTY, before: ShardSet::EMPTY };
+        let nobody = || Hearers {
+            members: Vec::new(),
+            shards: ShardSet::EMPTY,
+            before: ShardSet::EMPTY,
+            is_queried: false,
+        };
         self.heard.get_or_insert_with(|| Box::new(nobody()))
     }
 
     fn forget_nobody(&mut self) {
-        self.heard.take_if(|heard| heard.members.is_empty() && heard.shards.is_empty());
+        self.heard.take_if(|heard| heard.members.is_empty() && heard.shards.is_empty() && !heard.is_queried);
     }
 }
 

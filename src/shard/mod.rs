@@ -7,9 +7,9 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
-//! pages → gauges → presence → { rooms, feeds, channels, directs } → divided → requests → log → maps → clients → dialect →
-//! { outbox, outcomes, direct } → { allows, caller, questions } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, proposals, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
+//! pages → gauges → presence → { rooms, queries, channels, directs } → feeds → divided → requests → log → maps → clients → dialect →
+//! { lists, outbox, outcomes, direct } → { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work, happenings }
 
@@ -53,6 +53,7 @@ mod happenings;
 mod identity;
 mod interest;
 mod life;
+mod lists;
 mod log;
 mod maps;
 mod outbox;
@@ -60,6 +61,8 @@ mod outcomes;
 mod pages;
 mod parked;
 mod presence;
+mod proposals;
+mod queries;
 mod questions;
 mod requests;
 mod rooms;
@@ -78,9 +81,11 @@ pub use dialect::{
 pub use direct::{DirectAudience, DirectEvent, DirectMessage};
 pub use directs::{SendDirect, To};
 pub use feeds::{From, Subscribe};
+pub use lists::{ListStep, ListSteps};
 pub use outbox::{BufferPool, Frames, Hole, Outbox, Parts, Personal, SharedFrames};
 pub use pages::INDEX_TITLE;
 pub use presence::JoinRoom;
+pub use queries::SubscribeQuery;
 pub use requests::{Op, Ops};
 pub use rooms::SetPresence;
 
@@ -100,11 +105,12 @@ use channels::Channels;
 use clear::Clearing;
 use directory::Directory;
 use directs::Directs;
-use exchange::Deferred;
+use exchange::{Deferred, Opened};
 use feeds::Feeds;
 use life::Life;
 use maps::Maps;
 use presence::Presence;
+use queries::Queries;
 use questions::Questions;
 use requests::Requests;
 use rooms::Rooms;
@@ -185,6 +191,7 @@ pub struct Shard {
     clients: Clients,
     maps: Maps,
     feeds: Feeds,
+    queries: Queries,
     rooms: Rooms,
     presence: Presence,
     channels: Channels,
@@ -206,6 +213,8 @@ pub struct Shard {
     incoming: Vec<Option<Receiver>>,
     /// The last turn left envelopes in a queue, for the next one.
     mesh_left: bool,
+    /// An envelope that the last turn has not gone through to its end.
+    opened: Option<Opened>,
     /// Requests of other shards that wait because this one is congested.
     deferred: VecDeque<Deferred>,
     /// When other shards last heard this shard's clock though nothing had changed.
@@ -232,6 +241,7 @@ impl Shard {
             clients: Clients::new(&shared, shards, now),
             maps: Maps::new(&shared, &turn, storage),
             feeds: Feeds::default(),
+            queries: Queries::default(),
             rooms: Rooms::default(),
             presence: Presence::default(),
             channels: Channels::default(),
@@ -249,6 +259,7 @@ impl Shard {
             process: shared.process,
             incoming: ports.incoming,
             mesh_left: false,
+            opened: None,
             deferred: VecDeque::new(),
             clock_shared_at_ms: 0,
             turn,

@@ -3,6 +3,7 @@
 
 use super::Shard;
 use super::maps::{Parked, RELEASED_PER_TURN_MAX, refuse_type};
+use super::requests::{ChannelWait, Waiting};
 use crate::mesh::Request;
 use crate::wire::Reject;
 
@@ -44,6 +45,7 @@ impl Shard {
                 let Some(parked) = release.next() else { break true };
                 left -= 1;
                 self.resume_parked(parked);
+                self.tell_much();
             };
             self.maps.end_release(&mut self.turn, release, is_over);
         }
@@ -87,10 +89,11 @@ impl Shard {
 
     fn refuse_parked(&mut self, parked: Parked, reject: Reject) {
         let Some(request) = self.refuse_request(parked.request, reject) else { return };
-        let Self { turn, clients, maps, feeds, requests, channels, .. } = self;
+        let Self { turn, clients, maps, feeds, queries, requests, channels, .. } = self;
         match request {
             Request::Digest { reply, .. } => requests.answer_digest(turn, clients, reply, Err(reject)),
             Request::Walk(request) => feeds.refuse_walk(turn, clients, maps, (&request, reject)),
+            Request::ScanQueries { map, .. } => queries.map_refused(turn, maps, &map, reject),
             Request::ClaimType { map, .. } => refuse_type(turn, parked.from, &map, reject),
             Request::Channel(request) => {
                 channels.refuse(turn, clients, maps, requests, (*request, reject));
@@ -105,14 +108,15 @@ impl Shard {
     pub(super) fn give_up_old_requests(&mut self) {
         let Self { turn, clients, maps, requests, rooms, presence, channels, .. } = self;
         while let Some(request) = requests.next_late(turn, clients) {
-            if request.is_for_members() {
-                rooms.members_late(turn, clients, requests, &request);
-            } else if request.is_for_gathered() {
-                presence.not_answered(turn, clients, requests, &request, Reject::Timeout);
-            } else if request.joins_channel() {
-                channels.join_late(turn, clients, maps, requests, &request);
-            } else {
-                requests.answer_late(turn, clients, maps, request);
+            match request.waiting {
+                Waiting::Members { .. } => rooms.members_late(turn, clients, requests, &request),
+                Waiting::Gathered { .. } => {
+                    presence.not_answered(turn, clients, requests, &request, Reject::Timeout);
+                }
+                Waiting::Channel(ChannelWait::Join { .. }) => {
+                    channels.join_late(turn, clients, maps, requests, &request);
+                }
+                _ => requests.answer(turn, clients, maps, request, true),
             }
         }
     }

@@ -14,7 +14,8 @@ use super::turn::Turn;
 use crate::auth::Principal;
 use crate::handover::{Answered, Ask, QuestionsPort};
 use crate::limits::{QUESTIONS_ASKED_MAX, QUESTIONS_WAITING_BYTES_MAX};
-use crate::mesh::ConnectionId;
+use crate::mesh::{ConnectionId, Publishing};
+use crate::wire::Ticket;
 
 /// See the module.
 #[derive(Default)]
@@ -23,18 +24,48 @@ pub struct Questions {
     unsent: VecDeque<Ask>,
     /// Questions that the thread has, which may be of connections that are gone.
     asked: usize,
-    waiting: HashMap<ConnectionId, (Waiter, u32)>,
-    /// Bytes of all of them.
+    waiting: HashMap<ConnectionId, Waiter>,
+    /// Bytes of all of them, and of what is unsent, some of which may be of connections that are gone.
     bytes: usize,
+    unsent_bytes: usize,
     /// More was answered than a turn had work for.
     has_more: bool,
 }
 
-/// A connection that comes in once the application has allowed it.
-pub struct Waiter {
-    /// `None`: anonymous.
-    pub principal: Option<Arc<Principal>>,
-    pub awaited: Awaited,
+/// What is done once the application has allowed it.
+pub enum Waiting {
+    /// A connection comes in. Without a principal it is anonymous.
+    Entry { principal: Option<Arc<Principal>>, awaited: Awaited },
+    /// A message goes on its way, with what its answer is known by.
+    Message { ticket: Option<Ticket>, proposed: Proposed },
+}
+
+/// A message that waits.
+pub struct Proposed {
+    pub what: Proposal,
+    /// Canonical JSON.
+    pub data: Box<[u8]>,
+}
+
+/// What a message is, beside its data.
+pub enum Proposal {
+    Publish {
+        channel: Box<str>,
+        how: Publishing,
+    },
+    /// `to` as it stands in the message.
+    Send {
+        to: Box<str>,
+        ttl_ms: Option<u64>,
+        is_durable: bool,
+    },
+}
+
+struct Waiter {
+    waiting: Waiting,
+    serial: u32,
+    /// By the monotonic clock.
+    since_ms: u64,
     bytes: usize,
 }
 
@@ -49,27 +80,45 @@ impl Questions {
     }
 
     /// Whether a question of so many bytes may wait.
-    pub const fn has_room(&self, bytes: usize) -> bool {
-        self.bytes + bytes <= QUESTIONS_WAITING_BYTES_MAX
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.bytes() + bytes <= QUESTIONS_WAITING_BYTES_MAX
     }
 
-    /// Bytes of what waits.
-    pub const fn bytes(&self) -> usize {
-        self.bytes
+    /// Bytes of what waits, or is kept of connections that have left meanwhile.
+    pub fn bytes(&self) -> usize {
+        self.bytes.max(self.unsent_bytes)
     }
 
     /// Asks, for which there is room.
-    pub fn ask(
-        &mut self,
-        turn: &mut Turn,
-        ask: Ask,
-        (principal, awaited): (Option<Arc<Principal>>, Awaited),
-    ) {
-        let bytes = bytes_of(&ask);
+    pub fn ask(&mut self, turn: &mut Turn, ask: Ask, waiting: Waiting) {
+        let bytes = bytes_of(&ask) + waiting.bytes();
         self.bytes += bytes;
-        self.waiting.insert(ask.connection, (Waiter { principal, awaited, bytes }, ask.serial));
+        self.unsent_bytes += bytes_of(&ask);
+        let waiter = Waiter { waiting, serial: ask.serial, since_ms: turn.now.timer_ms(), bytes };
+        self.waiting.insert(ask.connection, waiter);
         self.unsent.push_back(ask);
         self.send(turn);
+    }
+
+    /// Takes the oldest message that has not been asked about in the time that the application has for an answer: others were
+    /// before it for as long, and nobody knows what would be said.
+    pub fn next_late(&mut self, turn: &Turn) -> Option<(ConnectionId, Waiting)> {
+        loop {
+            let ask = self.unsent.front()?;
+            let id = ask.connection;
+            if let Some(waiter) = self.waiting.get(&id).filter(|waiter| waiter.serial == ask.serial) {
+                let late_ms = waiter.since_ms + ask.question.endpoint.timeout_ms;
+                if matches!(waiter.waiting, Waiting::Entry { .. }) || turn.now.timer_ms() < late_ms {
+                    return None;
+                }
+            }
+            // Of those that have left, too.
+            let ask = self.unsent.pop_front()?;
+            self.unsent_bytes -= bytes_of(&ask);
+            if let Some(waiting) = self.take(id, ask.serial) {
+                return Some((id, waiting));
+            }
+        }
     }
 
     /// Hands on what there is room for.
@@ -79,12 +128,15 @@ impl Questions {
         while self.asked < QUESTIONS_ASKED_MAX
             && let Some(ask) = self.unsent.pop_front()
         {
+            let bytes = bytes_of(&ask);
+            self.unsent_bytes -= bytes;
             // Who has left is not asked about.
-            if self.waiting.get(&ask.connection).is_none_or(|(_, serial)| *serial != ask.serial) {
+            if self.waiting.get(&ask.connection).is_none_or(|waiter| waiter.serial != ask.serial) {
                 continue;
             }
             if let Err(rtrb::PushError::Full(ask)) = port.to_hooks.push(ask) {
                 self.unsent.push_front(ask);
+                self.unsent_bytes += bytes;
                 break;
             }
             self.asked += 1;
@@ -109,20 +161,36 @@ impl Questions {
         self.has_more
     }
 
-    /// Takes who waits for an answer, if it still does.
-    pub fn take(&mut self, answered: &Answered) -> Option<Waiter> {
-        let (_, serial) = self.waiting.get(&answered.connection)?;
-        if *serial != answered.serial { None } else { self.forget(answered.connection) }
+    /// Takes what waits for this answer, if it still does.
+    pub fn take(&mut self, id: ConnectionId, serial: u32) -> Option<Waiting> {
+        if self.waiting.get(&id)?.serial == serial { self.forget(id) } else { None }
     }
 
     /// A connection waits no longer.
-    pub fn forget(&mut self, id: ConnectionId) -> Option<Waiter> {
+    pub fn forget(&mut self, id: ConnectionId) -> Option<Waiting> {
         if self.waiting.is_empty() {
             return None;
         }
-        let (waiter, _) = self.waiting.remove(&id)?;
+        let waiter = self.waiting.remove(&id)?;
         self.bytes -= waiter.bytes;
-        Some(waiter)
+        Some(waiter.waiting)
+    }
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Entry { .. } => 0,
+            Self::Message { proposed, .. } => proposed.bytes(),
+        }
+    }
+}
+
+impl Proposed {
+    /// What it takes beside itself.
+    pub fn bytes(&self) -> usize {
+        let (Proposal::Publish { channel: name, .. } | Proposal::Send { to: name, .. }) = &self.what;
+        self.data.len() + name.len()
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Turn {
     serial: u32,
     /// Units of work done so far in this turn.
     work: u64,
+    /// Members of channels and rooms that have been sent something in this turn.
+    receivers: u32,
     /// Past so many, who is being served has had its share of this turn.
     share_ends: u64,
 
@@ -93,6 +95,7 @@ impl Turn {
             random: Random(seed),
             serial: 0,
             work: 0,
+            receivers: 0,
             share_ends: 0,
             outgoing,
             commands: Vec::new(),
@@ -114,12 +117,20 @@ impl Turn {
         self.outgoing.look();
         self.metrics.turns += 1;
         self.work = 0;
+        self.receivers = 0;
     }
 
     /// Counts work that is being done, in the units of `work.rs`.
     #[inline]
     pub const fn spend(&mut self, units: u64) {
         self.work += units;
+    }
+
+    /// Counts one of many members who are sent the same bytes: in units, and by itself ([`work::RECEIVERS_MAX`]).
+    #[inline]
+    pub const fn reach_one(&mut self, bytes: usize) {
+        self.work += work::receivers(1, bytes);
+        self.receivers += 1;
     }
 
     /// Takes note that a key has changed, for the application.
@@ -144,7 +155,7 @@ impl Turn {
 
     /// Whether this turn has done as much as it may, so that what is large waits for the next.
     pub const fn is_spent(&self) -> bool {
-        self.work >= work::TURN_MAX
+        self.work >= work::TURN_MAX || self.receivers >= work::RECEIVERS_MAX
     }
 
     /// Whether it has done so much that what is small waits, too.

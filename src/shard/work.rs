@@ -52,6 +52,10 @@ pub const fn receivers(count: usize, bytes: usize) -> u64 {
 
 /// Past this a turn begins nothing large: about a millisecond. What waits goes on in the next, in order.
 pub const TURN_MAX: u64 = 100_000;
+/// Members of channels and rooms that a turn sends to, past which it has done as much as past [`TURN_MAX`]: the kernel takes
+/// some 4 µs to send to each once the turn has ended, 5 ms in all, and who is answered meanwhile waits for that. It is not
+/// in units, as one send takes along whatever is there for a connection. A message to a thousand still is one turn's.
+pub const RECEIVERS_MAX: u32 = 1024;
 /// Past this not even what is small is begun: what it causes may be large, as a message to all who watch a map.
 pub const TURN_CEILING: u64 = 2 * TURN_MAX;
 /// Past this a connection's next operation or message waits for the next turn, so that the connections with work take turns.

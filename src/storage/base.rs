@@ -19,6 +19,7 @@ use super::cells::{BLOCKS, CellTable};
 use super::database::{Held, Pages, again_if_refused};
 use super::fold::TRANSACTION_RECORDS;
 use super::row::Row;
+use super::spots::WINDOW_BYTES_MAX;
 use super::{Disk, Room, StorageError};
 use crate::crdt::{MapType, Time};
 use crate::mesh::KeyHasher;
@@ -48,6 +49,8 @@ pub struct Base {
     pub(super) salvages: bool,
     /// Records that one fold takes at once.
     pub(super) transaction_records: usize,
+    /// Bytes of them that it reads again at once.
+    pub(super) window_bytes: usize,
 }
 
 impl Base {
@@ -169,6 +172,7 @@ impl Base {
             sweep_from: Mutex::new(Vec::new()),
             salvages: false,
             transaction_records: TRANSACTION_RECORDS,
+            window_bytes: WINDOW_BYTES_MAX,
         };
         let is_new = base.pages.begin_read()?.list_tables().map_err(failed)?.count() == 0;
         if is_new {

@@ -1,8 +1,7 @@
 //! Segments one behind the other, read piece by piece.
 
-use super::pieces::{Pieces, Position};
+use super::pieces::{Again, Pieces, Position};
 use super::{Disk, StorageError};
-use crate::handover::Record;
 
 /// See the module.
 pub(super) struct Chain {
@@ -59,16 +58,16 @@ impl Chain {
         }
     }
 
-    /// Appends a record to `out` that was met before, of so many bytes.
+    /// Reads some bytes that were read before.
     ///
     /// # Errors
     /// As [`Pieces::read_again`].
-    pub fn read_again<'o>(
-        &self,
+    pub fn read_again<'b>(
+        &'b self,
         (segment, offset): InChain,
-        bytes: u32,
-        out: &'o mut Vec<u8>,
-    ) -> Result<Record<'o>, StorageError> {
-        self.segments[usize::from(segment)].read_again((offset, bytes), out)
+        bytes: usize,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<Again<'b>, StorageError> {
+        self.segments[usize::from(segment)].read_again(offset, bytes, buffer)
     }
 }

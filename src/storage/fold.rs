@@ -11,7 +11,7 @@
 use super::chain::Chain;
 use super::database::again_if_refused;
 use super::merging::{Merged, Merging, RECORD_PAGES_BYTES};
-use super::spots::Spots;
+use super::spots::{Spots, WINDOW_BYTES_MAX, WINDOW_BYTES_MIN};
 use super::stored::Source;
 use super::{Base, Clear, Disk, StorageError};
 use crate::handover::{Body, Record};
@@ -62,12 +62,14 @@ impl Folded {
 }
 
 impl Base {
-    /// Folds fewer records at once where maps may have only so many bytes (0: no limit): an eighth of that for where they are.
+    /// Folds fewer records at once where maps may have only so many bytes (0: no limit): an eighth of that for where they are, and
+    /// a 64th for those that are read again.
     #[must_use]
-    pub fn with_memory_limit(self, limit: usize) -> Self {
+    pub fn with_memory_limit(mut self, limit: usize) -> Self {
         if limit == 0 {
             return self;
         }
+        self.window_bytes = (limit / 64).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
         let records = limit / 8 / Spots::RECORD_BYTES;
         self.with_transaction_records(records.clamp(LIMITED_RECORDS_MIN, TRANSACTION_RECORDS))
     }
@@ -170,7 +172,7 @@ impl Fold {
         let begin = chain.position();
         let mut merging = base.begin_merge(Source::Journal, *folded)?;
         let count = gather(chain, &mut merging, bounds, spots)?;
-        let merged = spots.merge(chain, &mut merging, may_go_on)?;
+        let merged = spots.merge(chain, &mut merging, base.window_bytes, may_go_on)?;
         match merging.end(merged)? {
             (Merged::All, done) => *folded = done,
             // What it took of the disk is the base's now, and the next, smaller try goes there first.

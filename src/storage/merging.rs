@@ -59,6 +59,10 @@ impl Place {
         let key_len = u16::try_from(key.len()).expect("a record gives it in 16 bits");
         Self { begin: 0, region, offset, key_len }
     }
+
+    pub const fn region(&self) -> Region {
+        self.region
+    }
 }
 
 /// Puts places in the order in which [`Merging::write`] takes them.

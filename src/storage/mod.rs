@@ -14,6 +14,7 @@
 //! base.rs    every cell as of the last checkpoint  tail.rs      records that are not folded yet
 //!   database.rs  redb, opened anew over damage
 //!   pages.rs    its file, and the sums of it (sums.rs)
+//!   repeats.rs   what need not be written twice
 //!   backend.rs  what redb writes to                fold.rs      segments into the base
 //!   blocks.rs   what of it is in memory            chain.rs   read one behind the other, piece by piece (pieces.rs)
 //!   compact.rs  into a smaller file                spots.rs   where its records are, in the order of the base
@@ -65,6 +66,7 @@ mod pieces;
 mod reach;
 mod recovery;
 mod redb_header;
+mod repeats;
 mod rights;
 mod room;
 mod row;

@@ -12,9 +12,13 @@
 //! after a crash all those have theirs. The header alone is changed in place, has no sum and is checked by `redb_header`.
 
 use std::io;
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+#[expect(clippy::disallowed_types, reason = "redb calls from whatever thread of the storage uses it")]
+use std::sync::{Mutex, MutexGuard};
 
+use super::repeats::Repeats;
 use super::sums::Sums;
 use super::{BASE_FILE, Disk, DiskFile, StorageError, replace_file};
 
@@ -34,9 +38,11 @@ const UNSYNCED_BYTES_MAX: u64 = 2 * UNSYNCED_BYTES;
 
 /// See the module.
 #[derive(Debug)]
+#[expect(clippy::disallowed_types, reason = "as above")]
 pub(super) struct PageFile {
     pages: Arc<dyn DiskFile>,
     sums: Sums,
+    repeats: Mutex<Repeats>,
     /// A read has failed.
     has_failed: AtomicBool,
     /// Bytes of pages written since the last sync.
@@ -45,7 +51,13 @@ pub(super) struct PageFile {
 
 impl PageFile {
     pub fn new(pages: Arc<dyn DiskFile>, sums: Arc<dyn DiskFile>) -> Self {
-        Self { pages, sums: Sums::new(sums), has_failed: AtomicBool::new(false), unsynced: AtomicU64::new(0) }
+        Self {
+            pages,
+            sums: Sums::new(sums),
+            repeats: Default::default(),
+            has_failed: AtomicBool::new(false),
+            unsynced: AtomicU64::new(0),
+        }
     }
 
     /// Whether a read has failed: redb refuses everybody from then on.
@@ -68,7 +80,7 @@ impl PageFile {
 
     /// Syncs what there is without sums: the length, and the header.
     pub fn sync_length(&self) -> io::Result<()> {
-        self.pages.sync()
+        self.sync_pages()
     }
 
     /// Has the disk take what a transaction has written so far, if that is much. To be called between changes of it, where nobody
@@ -83,7 +95,16 @@ impl PageFile {
 
     fn sync_pages(&self) -> io::Result<()> {
         self.unsynced.store(0, Ordering::Relaxed);
-        self.pages.sync()
+        let synced = self.pages.sync();
+        if synced.is_err() {
+            // Nobody knows what is in the file.
+            self.repeats().clear();
+        }
+        synced
+    }
+
+    fn repeats(&self) -> MutexGuard<'_, Repeats> {
+        self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read_checked(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -125,19 +146,31 @@ impl DiskFile for PageFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let whole = whole_pages(offset, bytes.len()).map(|(first, whole)| (first, &bytes[whole]));
+        let pages = whole.filter(|(_, pages)| pages.len() == bytes.len());
+        match pages {
+            Some((first, pages)) if self.repeats().is_there(first, pages) => return Ok(()),
+            Some(_) => {}
+            None => self.repeats().forget(pages_touched(offset, bytes.len())),
+        }
         self.pages.write_at(bytes, offset)?;
         self.unsynced.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        if let Some((first, whole)) = whole_pages(offset, bytes.len()) {
-            self.sums.write(&sums(first, &bytes[whole]), sum_offset(first))?;
+        if let Some((first, pages)) = whole {
+            self.sums.write(&sums(first, pages), sum_offset(first))?;
+        }
+        if let Some((first, pages)) = pages {
+            self.repeats().note(first, pages);
         }
         self.write_out_beyond(UNSYNCED_BYTES_MAX)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.repeats().forget(len / PAGE_BYTES as u64..u64::MAX);
         self.pages.set_len(len)
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.repeats().clear();
         self.sums.sync()?;
         self.sync_pages()
     }
@@ -163,11 +196,16 @@ pub(super) fn write_sums(disk: &dyn Disk, pages: &dyn DiskFile) -> Result<(), St
 }
 
 /// The pages that lie wholly in so many bytes at `offset`: the number of the first one, and which of the bytes they are.
-fn whole_pages(offset: u64, bytes: usize) -> Option<(u64, std::ops::Range<usize>)> {
+fn whole_pages(offset: u64, bytes: usize) -> Option<(u64, Range<usize>)> {
     let first = offset.div_ceil(PAGE_BYTES as u64);
     let start = usize::try_from(first * PAGE_BYTES as u64 - offset).ok()?;
     let pages = bytes.checked_sub(start)? / PAGE_BYTES;
     (pages > 0).then(|| (first, start..start + pages * PAGE_BYTES))
+}
+
+/// The pages that have at least one of so many bytes at `offset`.
+fn pages_touched(offset: u64, bytes: usize) -> Range<u64> {
+    offset / PAGE_BYTES as u64..(offset + bytes as u64).div_ceil(PAGE_BYTES as u64)
 }
 
 const fn sum_offset(page: u64) -> u64 {

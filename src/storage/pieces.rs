@@ -140,27 +140,50 @@ impl Pieces {
         u32::try_from(self.start).expect("the size of a segment fits") + offset
     }
 
-    /// Appends a record to `out` that was met before.
+    /// Reads some bytes that were read before into `buffer`, which only grows.
     ///
     /// # Errors
-    /// [`StorageError::Io`]; [`StorageError::Damaged`] if it is not what it was.
-    pub fn read_again<'o>(
-        &self,
-        (offset, len): (u32, u32),
-        out: &'o mut Vec<u8>,
-    ) -> Result<Record<'o>, StorageError> {
-        let at = out.len();
-        out.resize(at + len as usize, 0);
-        self.file.read_at(&mut out[at..], offset.into()).map_err(StorageError::io("read", &self.name))?;
-        read_record(&out[at..], self.salt).map_err(|fault| StorageError::Damaged {
-            file: self.name.clone(),
-            offset: offset.into(),
-            fault: fault.to_string(),
-        })
+    /// [`StorageError::Io`].
+    pub fn read_again<'b>(
+        &'b self,
+        start: u32,
+        bytes: usize,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<Again<'b>, StorageError> {
+        if buffer.len() < bytes {
+            buffer.resize(bytes, 0);
+        }
+        let bytes = &mut buffer[..bytes];
+        self.file.read_at(bytes, start.into()).map_err(StorageError::io("read", &self.name))?;
+        Ok(Again { pieces: self, start, bytes })
     }
 
     fn is_to_end(&self) -> bool {
         self.start + self.bytes.len() == self.size
+    }
+}
+
+/// Bytes of a segment that were read before, and are read again.
+pub(super) struct Again<'a> {
+    pieces: &'a Pieces,
+    /// Where in the file they begin.
+    start: u32,
+    bytes: &'a [u8],
+}
+
+impl<'a> Again<'a> {
+    /// A record that was met at this offset of the file, and its bytes.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] if it is not what it was.
+    pub fn record(&self, offset: u32) -> Result<(&'a [u8], Record<'a>), StorageError> {
+        let rest = &self.bytes[(offset - self.start) as usize..];
+        let record = read_record(rest, self.pieces.salt).map_err(|fault| StorageError::Damaged {
+            file: self.pieces.name.clone(),
+            offset: offset.into(),
+            fault: fault.to_string(),
+        })?;
+        Ok((&rest[..record.bytes], record))
     }
 }
 

@@ -107,17 +107,13 @@ impl Close {
         }
     }
 
-    /// Whether who is gone with this does not come back by itself: both sides are done, or it may not.
+    /// Whether who is gone with this does not come back by itself: both sides are done, or it may not (4001 to 4003), unless it is
+    /// the peer that says so.
     pub const fn is_final(self) -> bool {
-        matches!(
-            self,
-            Self::Normal
-                | Self::Echoed { code: Some(1000) }
-                | Self::AuthRequired
-                | Self::AuthFailed
-                | Self::PermissionDenied
-                | Self::OtherSession
-        )
+        match self {
+            Self::Echoed { code } => matches!(code, Some(1000)),
+            _ => matches!(self.code(), 1000 | 4001..=4003),
+        }
     }
 
     /// Whether no healthy client meets this: something is wrong with it, with the way to it, or here.

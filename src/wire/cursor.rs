@@ -44,6 +44,11 @@ impl Scope {
         self.part(b"view").part(&digest.to_le_bytes())
     }
 
+    /// Of these, what a query shows that has this digest.
+    pub fn query(self, digest: &[u8]) -> Self {
+        self.part(b"query").part(digest)
+    }
+
     /// For tables of what has a scope.
     pub const fn hash(self) -> u64 {
         self.0

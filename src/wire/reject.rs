@@ -15,6 +15,8 @@ pub enum Reject {
     /// The stamp is further ahead of the server than `--max-clock-drift-ms`.
     ClockDrift,
     Forbidden,
+    /// The application, which is asked, does not want it.
+    Denied,
     /// A key, value, tag list or request over its limit.
     TooLarge(&'static str),
     KeyInvalid(&'static str),
@@ -66,6 +68,7 @@ impl Reject {
             Self::MapType => "map_type",
             Self::ClockDrift => "clock_drift",
             Self::Forbidden => "forbidden",
+            Self::Denied => "denied",
             Self::TooLarge(_) => "too_large",
             Self::KeyInvalid(_) | Self::KeyFault(_) => "key_invalid",
             Self::ValueInvalid(_) | Self::ValueFault(_) => "value_invalid",
@@ -97,6 +100,7 @@ impl Reject {
             Self::MapType => "the map holds another type, fixed by its first write",
             Self::ClockDrift => "the stamp is too far ahead of the server's clock",
             Self::Forbidden => "not allowed for this identity",
+            Self::Denied => "the application does not allow it",
             Self::Overloaded { .. } => "the server is busy, send it again later",
             Self::ReadOnly => "the server takes no writes now",
             Self::LoadFailed { .. } => {

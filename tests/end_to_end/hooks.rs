@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use annulus::auth::rules::Rules;
 use annulus::config::{AuthMode, HooksConfig, IdentityConfig};
-use annulus::hooks::{Verdict, signature};
+use annulus::hooks::{Before, Verdict, signature};
 use annulus::io::Clock;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -349,15 +349,16 @@ fn blocks(language: &str) -> Vec<String> {
 #[test]
 fn what_stands_on_the_page_can_be_used() {
     let tables = blocks("toml");
-    assert_eq!(tables.len(), 3);
+    assert_eq!(tables.len(), 4);
     for table in tables {
         let rules = Rules::parse(&format!("{ALL}{table}")).unwrap_or_else(|error| panic!("{error}: {table}"));
         assert!(rules.hooks().is_some(), "{table}");
     }
-    let [events, answer] = blocks("json").try_into().unwrap();
+    let [events, answer, replaced] = blocks("json").try_into().unwrap();
     let Value::Array(events) = serde_json::from_str(&events).unwrap() else { panic!("an array") };
     assert_eq!(told(&events), ["connected anna", "changed board:7"]);
-    assert!(Verdict::read(answer.as_bytes(), &["vip".into()]).is_ok());
+    assert!(Verdict::read(answer.as_bytes(), Before::Connect, &["vip".into()]).is_ok());
+    assert!(Verdict::read(replaced.as_bytes(), Before::Send, &[]).is_ok());
     let [script] = blocks("js").try_into().unwrap();
     let body = "[{\"id\":\"\u{e4}\"}]";
     let header = signature(SECRET.as_bytes(), Clock::start().now().unix_ms / 1000, body.as_bytes());

@@ -225,3 +225,61 @@ fn next_that(client: &mut Client, is_it: impl Fn(&simd_json::OwnedValue) -> bool
 fn json_of(value: Value) -> simd_json::OwnedValue {
     simd_json::to_owned_value(&mut value.to_string().into_bytes()).unwrap()
 }
+
+#[test]
+fn the_application_decides_what_is_said() {
+    let receiver = Receiver::start(|asked, _| match asked.json()["data"].as_str() {
+        Some("rude") => Reply::json(r#"{"allow":false,"reason":"mind your language"}"#),
+        Some("loud") => Reply::json(r#"{"allow":true,"data":"quiet"}"#),
+        Some("slow") => Reply::Late(600, Box::new(Reply::ok())),
+        Some("hang") => Reply::Hang,
+        Some("close") => Reply::Close,
+        Some("wrong") => Reply::json(r#"{"allow":true,"roles":["vip"]}"#),
+        Some("large") => Reply::Status(200, "x".repeat(100 << 10)),
+        _ => Reply::ok(),
+    });
+    for (otherwise, passes) in [("deny", false), ("allow", true)] {
+        let rules =
+            "[[rule]]\nallow = [\"subscribe\", \"publish\", \"send\"]\nmaps = [\"channel:*\", \"user:*\"]\n";
+        let question = |name: &str| {
+            let url = receiver.url("/ask");
+            format!(
+                "[question.{name}]\nurl = \"{url}\"\notherwise = \"{otherwise}\"\ntimeout_ms = 1000\nsecret_file = \"secret\"\n"
+            )
+        };
+        let tables = [rules, &question("on_publish"), &question("on_send")].concat();
+        let hooked = hooked(&tables, |_| {});
+        let mut eve = come(&hooked, "eve");
+        eve.ask(r#"{"type":"join","channel":"chat"}"#);
+        let mut anna = come(&hooked, "anna");
+        let said = ["hi", "rude", "loud", "slow", "hang", "close", "wrong", "large", "bye"];
+        let (mut heard, mut direct) = (Vec::new(), Vec::new());
+        for data in said {
+            let passed =
+                !["rude", "hang", "close", "wrong", "large"].contains(&data) || passes && data != "rude";
+            let answer = anna.ask(&json!({"type": "publish", "channel": "chat", "data": data}).to_string());
+            assert_eq!(answer["type"] == "published", passed, "{data}: {answer}");
+            let answer = anna.ask(&json!({"type": "send", "to": "user:eve", "data": data}).to_string());
+            assert_eq!(answer["status"] == "delivered", passed, "{data}: {answer}");
+            if data == "rude" {
+                assert_eq!(
+                    (&answer["reason"], &answer["message"]),
+                    (&json_of(json!("denied")), &json_of(json!("mind your language")))
+                );
+            }
+            if passed {
+                let data = if data == "loud" { "quiet" } else { data };
+                heard.push(data);
+                direct.push(data);
+            }
+        }
+        for _ in 0..heard.len() + direct.len() {
+            let told = eve.receive();
+            let due = if told["type"] == "direct" { &mut direct } else { &mut heard };
+            assert_eq!(told["data"], due.remove(0), "{told}");
+        }
+        assert!(receiver.received().iter().all(|received| received.signature.is_some()));
+        assert_eq!(hooked.server.metric("annulus_questions_total{outcome=\"unanswered\"}"), 8.0);
+        hooked.server.stop();
+    }
+}

@@ -53,10 +53,16 @@ fn line(request: &Request<'_>) -> String {
         Request::Ping => "ping".to_owned(),
         Request::Auth { token } => format!("auth {token}"),
         Request::Read { map, keys } => format!("read {map} {keys:?}"),
-        Request::Subscribe { map, since, keys, prefix, snapshot, echo } => format!(
-            "subscribe {map} since {since:?} keys {keys:?} prefix {prefix:?} snapshot {snapshot} echo {echo}"
-        ),
-        Request::Unsubscribe { map } => format!("unsubscribe {map}"),
+        Request::Subscribe { map, since, keys, prefix, snapshot, echo, query } => {
+            let query = query.as_ref().map(|query| format!(" query {query:?}")).unwrap_or_default();
+            format!(
+                "subscribe {map} since {since:?} keys {keys:?} prefix {prefix:?} snapshot {snapshot} echo {echo}{query}"
+            )
+        }
+        Request::Unsubscribe { map, query } => {
+            let query = query.as_ref().map(|query| format!(" query {query:?}")).unwrap_or_default();
+            format!("unsubscribe {map}{query}")
+        }
         Request::Digest { map } => format!("digest {map}"),
         Request::Presence(request) => presence_line(request),
         Request::Disconnect { user } => format!("disconnect {user}"),

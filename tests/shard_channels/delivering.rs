@@ -87,6 +87,29 @@ fn a_message_to_many_is_divided_over_turns_and_comes_in_order() {
     }
 }
 
+/// The kernel sends to each once the turn has ended, and whoever is answered meanwhile waits for that.
+#[test]
+fn no_turn_sends_a_message_to_more_than_some_members() {
+    const MEMBERS: usize = 3_000;
+    let mut world = World::new(1);
+    let channel = channel_of(&world, 0, "chat:");
+    let sender = world.connect(0);
+    let members: Vec<_> = (0..MEMBERS).map(|_| world.connect(0)).collect();
+    members.iter().for_each(|&member| world.send(member, &join(&channel).to_string()));
+    world.settle();
+    members.iter().for_each(|&member| drop(told(&mut world, member)));
+    world.send(sender, &publish(&channel, &json!(1)).to_string());
+    let (mut before, mut turns) = (0, 0);
+    while before < MEMBERS as u64 {
+        world.turn();
+        turns += 1;
+        let sent = world.metrics().channel_deliveries - before;
+        assert!(sent <= u64::from(work::RECEIVERS_MAX), "{sent} in turn {turns}");
+        before += sent;
+        assert!(turns < 100, "it is delivered");
+    }
+}
+
 #[test]
 fn who_joins_while_messages_wait_is_sent_those_that_follow_its_answer() {
     let mut world = World::new(2);

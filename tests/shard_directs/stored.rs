@@ -45,6 +45,36 @@ fn what_is_durable_is_there_after_a_crash_and_in_order() {
 }
 
 #[test]
+fn what_is_kept_comes_as_soon_as_it_can_be_read() {
+    for shards in [1, 2] {
+        let mut world = World::over(Disk::default(), BEGIN, shards, |_| {});
+        let user = world.user_of(shards - 1, "u");
+        let (ada, _) = world.open(0, "ada");
+        world.ask(ada, &durable(&format!("user:{user}"), 7));
+        let (disk, now) = world.kill();
+        let mut world = World::over(disk, now, shards, |_| {});
+        world.disk_gives = false;
+        let (first, told) = world.open(0, &user);
+        assert!(numbers(&told).is_empty());
+        let (second, told) = world.open(0, &user);
+        assert!(numbers(&told).is_empty(), "nor who comes while nobody tries to read it");
+        // Longer than any request waits.
+        for _ in 0..60 {
+            world.pass_ms(100);
+        }
+        assert!(numbers(&world.take(first)).is_empty() && numbers(&world.take(second)).is_empty());
+        let (third, _) = world.open(0, &user);
+        world.disk_gives = true;
+        for _ in 0..12 {
+            world.pass_ms(100);
+        }
+        for client in [first, second, third] {
+            assert_eq!(numbers(&world.take(client)), [7], "with {shards} shards");
+        }
+    }
+}
+
+#[test]
 fn a_sender_that_wants_it_waits_for_the_disk() {
     let mut world = World::over(Disk::default(), BEGIN, 2, |_| {});
     let user = world.user_of(1, "u");

@@ -32,6 +32,8 @@ pub struct World {
     disk: Option<Disk>,
     /// Whether the disk takes what it is handed.
     pub disk_takes: bool,
+    /// Whether what is on it can be read.
+    pub disk_gives: bool,
     /// The most that one turn of a shard did, in units of work, since a test has set it to zero.
     pub work_max: u64,
     pub now: Now,
@@ -92,7 +94,9 @@ impl World {
             Node { driven: Driven::new(shard), desk, port }
         });
         let nodes = nodes.collect();
-        Self { nodes, standing, progress, hasher: shared.hasher, disk, disk_takes: true, work_max: 0, now }
+        let hasher = shared.hasher;
+        let (disk_takes, disk_gives, work_max) = (true, true, 0);
+        Self { nodes, standing, progress, hasher, disk, disk_takes, disk_gives, work_max, now }
     }
 
     /// Ends without a word; what the disk has.
@@ -232,6 +236,9 @@ impl World {
             {
                 node.driven.stir();
                 match item {
+                    ToStorage::Load { map } if !self.disk_gives => {
+                        node.port.to_shard.push(FromStorage::LoadFailed { map }).unwrap();
+                    }
                     ToStorage::Load { map } => {
                         let hash = self.hasher.map(&map);
                         let is_owned = |key: &[u8]| {

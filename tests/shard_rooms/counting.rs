@@ -56,6 +56,73 @@ fn past_some_members_the_count_is_told_and_below_them_everybody_again() {
     }
 }
 
+/// The kernel sends to each once the turn has ended, and whoever is answered meanwhile waits for that.
+#[test]
+fn no_turn_tells_the_count_to_more_than_some_watchers() {
+    const WATCHERS: usize = 3_000;
+    let mut world = small(1);
+    for n in 0..=MAX {
+        join(&mut world, 0, &format!("u{n}"));
+    }
+    let watch = "{'type':'presence.watch','id':1,'room':'doc'}".replace('\'', "\"");
+    let watchers: Vec<Client> = (0..WATCHERS).map(|_| world.connect(0, None, "/v1", "127.0.0.1")).collect();
+    watchers.iter().for_each(|&watcher| world.send(watcher, &watch));
+    world.settle();
+    world.pass_ms(100);
+    let late = connect(&mut world, 0, "late");
+    world.send(late, &"{'type':'presence.join','id':1,'room':'doc'}".replace('\'', "\""));
+    let first = world.metrics().presence_deliveries;
+    let (mut before, mut turns) = (first, 0);
+    while before < first + WATCHERS as u64 {
+        world.turn();
+        turns += 1;
+        let told = world.metrics().presence_deliveries - before;
+        assert!(told <= u64::from(work::RECEIVERS_MAX), "{told} in turn {turns}");
+        before += told;
+        assert!(turns < 100, "it is told");
+    }
+}
+
+/// A shard that cannot tell as often as it might tells what is true when it does, and keeps nothing that no longer is.
+#[test]
+fn where_there_is_too_much_to_tell_counts_come_late_and_not_one_after_the_other() {
+    const WATCHERS: usize = 2_000;
+    const ROOMS: usize = 6;
+    let mut world = small(1);
+    let rooms: Vec<String> = (0..ROOMS).map(|room| format!("room-{room}")).collect();
+    let say = |world: &mut World, client, what: &str, room: &str| {
+        world.send(client, &json!({"type": what, "room": room}).to_string());
+    };
+    for n in 0..=MAX {
+        let client = connect(&mut world, 0, &format!("u{n}"));
+        rooms.iter().for_each(|room| say(&mut world, client, "presence.join", room));
+    }
+    let watchers: Vec<Client> = (0..WATCHERS).map(|_| world.connect(0, None, "/v1", "127.0.0.1")).collect();
+    for &watcher in &watchers {
+        rooms.iter().for_each(|room| say(&mut world, watcher, "presence.watch", room));
+    }
+    world.settle();
+    world.pass_ms(1_000);
+    let one = connect(&mut world, 0, "one");
+    for turn in 0..200 {
+        let what = if turn % 2 == 0 { "presence.join" } else { "presence.leave" };
+        rooms.iter().for_each(|room| say(&mut world, one, what, room));
+        world.wait_ms(60);
+        world.turn();
+    }
+    let before = world.metrics().presence_deliveries;
+    world.settle();
+    world.pass_ms(1_000);
+    let left = world.metrics().presence_deliveries - before;
+    assert!(left <= 2 * (ROOMS * WATCHERS) as u64, "{left} are told of what was once");
+    let last = told(&mut world, watchers[0]);
+    for room in &rooms {
+        let mut counts =
+            last.iter().filter(|news| news["type"] == "presence.count" && news["room"] == **room);
+        assert_eq!(counts.next_back().unwrap()["count"], MAX + 1);
+    }
+}
+
 #[test]
 fn a_list_is_read_a_page_at_a_time_and_has_everybody_once() {
     for shards in 1..=3 {

@@ -107,13 +107,18 @@ fn who_drops_without_a_word_is_away_for_its_grace_and_may_come_back_unnoticed() 
 }
 
 #[test]
-fn a_leave_and_a_close_are_at_once_whatever_the_grace() {
+fn a_leave_a_close_and_a_dismissal_are_at_once_whatever_the_grace() {
     let mut world = world(2);
     let watcher = watcher(&mut world, "doc");
     for goes in [
         (|world: &mut World, client| world.send(client, r#"{"type":"presence.leave","room":"doc"}"#))
             as fn(&mut World, Client),
         |world, client| world.close(client),
+        |world, _| {
+            let other = connect(world, 0, "bob");
+            let answer = ask(world, other, "{'type':'disconnect','id':1,'user':'ada'}");
+            assert_eq!(answer[0]["type"], "disconnected", "{answer:?}");
+        },
     ] {
         let client = connect(&mut world, 1, "ada");
         ask(&mut world, client, "{'type':'presence.join','id':1,'room':'doc','grace_ms':10000}");

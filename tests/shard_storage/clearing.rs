@@ -199,11 +199,13 @@ fn a_conflated_subscriber_is_told_to_start_anew() {
             world.answer(writer, &op("m", &world.key_of(shard, "m", 0), false));
         }
         world.ask(reader, &subscribe("m", None));
-        // In one message, so that nothing is sent meanwhile and all but the first find the outbox full.
-        let ops = (0..4).map(|n| format!(r#"{{"map":"m","key":"k{n}","op":"set","value":{value}}}"#));
-        let ops = ops.collect::<Vec<_>>().join(",");
-        world.send(writer, &format!(r#"{{"type":"write","id":1,"ops":[{ops}]}}"#));
-        // It is read in one turn, and carried out in the next.
+        // In one turn, so that nothing is sent meanwhile and all but the first find the outbox full.
+        let writers: Vec<_> = (0..4).map(|_| client(&mut world, 0)).collect();
+        for (n, &writer) in writers.iter().enumerate() {
+            let op = format!(r#"{{"map":"m","key":"k{n}","op":"set","value":{value}}}"#);
+            world.send(writer, &format!(r#"{{"type":"write","id":1,"ops":[{op}]}}"#));
+        }
+        // What another shard is asked for is carried out in the next.
         (0..2).for_each(|_| world.turn());
         let request = world.clear(0);
         world.settle();

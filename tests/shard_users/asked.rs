@@ -76,7 +76,20 @@ fn who_finds_no_room_comes_back_later_and_others_are_served() {
     assert!((20..100).contains(&away), "{away} of {} are turned away", clients.len());
     let said = world.ask(inside, r#"{"type":"ping","id":1}"#);
     assert!(said[0].contains("pong"), "{said:?}");
-    clients.iter().for_each(|&client| world.fail(client));
+    // Who is first in line stays, so that what those behind it had asked is still kept, and counts.
+    let stays = clients[QUESTIONS_ASKED_MAX];
+    clients.iter().filter(|&&client| client != stays).for_each(|&client| world.fail(client));
+    world.settle();
+    let crowd: Vec<_> =
+        (0..fit).map(|user| world.connect(0, Some(&large(user)), "/v1", "127.0.0.1")).collect();
+    world.settle();
+    let is_away = |texts: &[String]| texts.iter().any(|text| text.starts_with("close 1013"));
+    let away = crowd.iter().filter(|&&client| is_away(&world.texts(client))).count();
+    assert!(away >= 100, "{away} of {fit} are turned away");
+    crowd.iter().for_each(|&client| world.fail(client));
+    for ask in world.asked(0) {
+        world.say(0, &ask, ALLOW());
+    }
     world.settle();
     let again = world.connect(0, Some(&token(1)), "/v1", "127.0.0.1");
     world.settle();
@@ -88,7 +101,8 @@ fn who_finds_no_room_comes_back_later_and_others_are_served() {
         world.settle();
     }
     assert!(is_in(&world.texts(again)));
-    assert_eq!(world.metrics().connections, 2);
+    assert!(is_in(&world.texts(stays)));
+    assert_eq!(world.metrics().connections, 3);
 }
 
 #[test]
@@ -185,4 +199,37 @@ fn changes_are_told_by_the_owner_once_a_turn_and_map_and_nobody_else_hears() {
     world.stand(RULES);
     world.ask(client, &format!(r#"{{"type":"write","id":1,"ops":[{}]}}"#, op("m", 7)));
     assert!(world.told().is_empty(), "nobody wants to hear of anything");
+}
+
+#[test]
+fn keys_that_are_to_be_seen_first_come_before_messages_that_have_waited() {
+    let greetings: String =
+        (0..6).map(|key| format!("[[welcome]]\nmap = \"m\"\nkey = \"k{key}\"\n")).collect();
+    let send = "[[rule]]\nallow = [\"send\"]\nmaps = [\"user:*\"]\n";
+    let mut world = World::with(3, &rules(&[send, &greetings].concat()), |_| {});
+    let (writer, _) = world.open(0, "{'sub':'writer'}");
+    for key in 0..6 {
+        let op = format!(r#"{{"map":"m","key":"k{key}","op":"set","value":{key}}}"#);
+        world.ask(writer, &format!(r#"{{"type":"write","id":1,"ops":[{op}]}}"#));
+    }
+    for home in 0..3 {
+        let user = world.user_of(home, "reader");
+        let sent =
+            world.ask(writer, &format!(r#"{{"type":"send","id":2,"to":"user:{user}","data":"later"}}"#));
+        assert!(sent[0].contains("queued"), "{sent:?}");
+        // One in which what it may be sent is looked at later, and one that becomes somebody when it is open.
+        let at_once = world.open(1, &format!("{{'sub':'{user}'}}")).1;
+        let anonymous = world.connect(2, None, "/v1", "127.0.0.1");
+        world.settle();
+        world.texts(anonymous);
+        let later = world.ask(anonymous, &format!(r#"{{"type":"auth","token":"{{'sub':'{user}'}}"}}"#));
+        for texts in [at_once, later] {
+            let places = |of: &str| -> Vec<usize> {
+                (0..texts.len()).filter(|&place| texts[place].contains(of)).collect()
+            };
+            let (entries, direct) = (places(r#""type":"entries""#), places(r#""type":"direct""#));
+            assert!(entries.len() == 6 || entries.is_empty(), "who was welcomed as nobody is not again");
+            assert_eq!(direct, [texts.len() - 1], "it comes once, after all others: {texts:?}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ mod client_frames;
 #[path = "../driven_shard/mod.rs"]
 mod driven_shard;
 mod histories;
+mod proposals;
 #[path = "../simulator/random.rs"]
 #[allow(dead_code, reason = "the simulator asks it for more")]
 mod random;

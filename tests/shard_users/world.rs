@@ -28,6 +28,8 @@ pub struct World {
     pub nodes: Vec<Node>,
     standing: Arc<Standing>,
     now: Now,
+    /// Questions that the test keeps for later.
+    pub held: Vec<Ask>,
 }
 
 pub struct Node {
@@ -58,7 +60,7 @@ impl World {
                 shard.hook_up(hooks_port);
                 Node { driven: Driven::new(shard), desk, hooks }
             });
-        Self { nodes: nodes.collect(), standing, now: BEGIN }
+        Self { nodes: nodes.collect(), standing, now: BEGIN, held: Vec::new() }
     }
 
     /// A client asks for a WebSocket, with a token or without.
@@ -149,6 +151,11 @@ impl World {
     pub fn pass_ms(&mut self, ms: u64) {
         self.now.monotonic_us += ms * 1000;
         self.settle();
+    }
+
+    /// Lets time pass, and nothing happen.
+    pub fn wait_ms(&mut self, ms: u64) {
+        self.now.monotonic_us += ms * 1000;
     }
 
     pub fn now_ms(&self) -> u64 {

@@ -7,9 +7,12 @@
 
 #[path = "../client_frames/mod.rs"]
 mod client_frames;
+#[path = "../driven_shard/mod.rs"]
+mod driven_shard;
 mod host;
 #[path = "../shards/mod.rs"]
 mod shards;
+mod subscribers;
 mod tags;
 mod writes;
 

@@ -42,6 +42,7 @@ impl World {
             client.kept.retain(|&map, _| maps[map].kind != Kind::Contested);
             client.kept.values_mut().for_each(|kept| kept.must_reset = true);
             client.synckit.iter_mut().for_each(SyncKit::server_crashed);
+            client.lists.server_crashed();
         }
         self.replace_process(Crash::Kill);
     }

@@ -159,6 +159,7 @@ impl World {
             if let Some(synckit) = &client.synckit {
                 synckit.check(truth, &self.scenario);
             }
+            client.lists.check(truth, |key| !client.cannot_see(key), &client.name);
             for (map, watch) in &client.watches {
                 let name = &self.scenario.maps[*map].name;
                 let is_revived = |key: &str| self.oracle.is_revived(*map, key);

@@ -84,11 +84,13 @@ impl Letters {
         self.names.clear();
     }
 
-    /// A connection of the user has been sent these, and everything that is to be sent.
-    pub fn check(&self, user: &str, got: &BTreeSet<Name>) {
-        for (name, number) in self.now.get(user).into_iter().flatten() {
+    /// A message that a connection of the user has yet to be sent, which has been sent these.
+    pub fn lacks(&self, user: &str, got: &BTreeSet<Name>) -> Option<(&Name, u64)> {
+        let of_user = self.now.get(user).into_iter().flatten();
+        let mut lacking = of_user.filter(|(name, _)| {
             let acked = self.acked.get(&(user.to_owned(), name.0.clone())).copied().unwrap_or_default();
-            assert!(name.1 <= acked || got.contains(name), "{user} lacks {number}, which is {name:?}");
-        }
+            name.1 > acked && !got.contains(*name)
+        });
+        lacking.next().map(|(name, &number)| (name, number))
     }
 }

@@ -33,6 +33,7 @@ mod scenario;
 mod service;
 mod talk;
 mod trace;
+mod types;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -10,6 +10,7 @@ use crate::letters::Letters;
 use crate::replica::{Cell, Replica, Stamp};
 use crate::scenario::MapSpec;
 use crate::talk::Talk;
+use crate::types::{Sight, Types};
 
 /// What was promised at one moment.
 pub struct Snapshot {
@@ -58,28 +59,28 @@ struct Book {
     floors: BTreeMap<usize, Replica>,
     counts: BTreeMap<(usize, String), Range>,
     slots: BTreeMap<(usize, String, usize), Slot>,
-    /// The type each map was seen to have.
-    types: BTreeMap<usize, &'static str>,
+    types: Types,
 }
 
 impl Oracle {
     /// The owner has acknowledged an operation with this outcome.
     pub fn acked(&mut self, map: usize, key: &str, cell: &Cell, is_durable: bool) {
-        if matches!(cell, Cell::Or { live, removed } if live.is_empty() && removed.is_empty()) {
-            // The removal of a value of which nothing was acknowledged, so that a crash may have taken it before.
-            return;
-        }
         self.books(is_durable).for_each(|book| {
             book.floors.entry(map).or_default().merge(key, cell);
         });
     }
 
-    /// An operation of this type was acknowledged: the map is of this type for everybody.
-    pub fn saw_type(&mut self, map: usize, map_type: &'static str, is_durable: bool) {
-        self.books(is_durable).for_each(|book| {
-            let known = *book.types.entry(map).or_insert(map_type);
-            assert_eq!(known, map_type, "map {map} took operations of two types");
-        });
+    /// An operation of this type was acknowledged, or the type was told: the map is of this type for everybody. False if
+    /// that was said of a map that is gone, and was another one.
+    pub fn saw_type(&mut self, sight: &Sight<'_>, is_durable: bool) -> bool {
+        let mut is_now = true;
+        self.books(is_durable).for_each(|book| is_now &= book.saw_type(sight));
+        is_now
+    }
+
+    /// Something was sent that may have nothing be left of a key, of which nothing is remembered in the end.
+    pub fn may_vanish(&mut self, map: usize, key: &str) {
+        self.books(true).for_each(|book| book.types.may_vanish(map, key));
     }
 
     /// A server gave this stamp.
@@ -259,11 +260,23 @@ impl Oracle {
     }
 
     pub fn type_of(&self, map: usize) -> Option<&'static str> {
-        self.now.types.get(&map).copied()
+        self.now.types.of(map)
     }
 
     fn is_counter(&self, map: usize) -> bool {
         self.type_of(map) == Some("counter")
+    }
+}
+
+impl Book {
+    fn saw_type(&mut self, sight: &Sight<'_>) -> bool {
+        let before = self.types.of(sight.map);
+        let is_now = self.types.saw(sight);
+        if self.types.of(sight.map) != before {
+            // What was promised of the map that is gone.
+            self.floors.remove(&sight.map);
+        }
+        is_now
     }
 }
 

@@ -2,14 +2,18 @@
 
 use annulus::metrics::Metrics;
 
-use crate::client::SyncKit;
+use crate::client::{Client, SyncKit};
+use crate::letters::Name;
 use crate::node::Node;
 use crate::scenario::StorageSpec;
 use crate::service::Service;
 use crate::world::World;
 
-/// Rounds after which a world that does not come to rest never will.
+/// Rounds after which a world that does not come to rest never will; and one with maps of so many keys that it takes as many
+/// rounds to tell a client of one where its outbox has room for a key at a time.
 const ROUNDS_MAX: usize = 300_000;
+const ROUNDS_MAX_OF_LARGE: usize = 10 * ROUNDS_MAX;
+const LARGE_KEYS: usize = 10_000;
 /// Steps of the service for each turn of all shards.
 const SERVICE_STEPS: usize = 20;
 /// Microseconds a request may wait while nothing moves: longer than answers wait for company in an outbox.
@@ -19,7 +23,8 @@ impl World {
     /// Runs until nothing but pings has moved for `rest_us`.
     pub fn settle(&mut self, rest_us: u64, reconnects: bool) {
         let (mut moved_at_us, mut waited_us) = (self.now_us, 0);
-        for _ in 0..ROUNDS_MAX {
+        let is_large = self.scenario.keys >= LARGE_KEYS;
+        for _ in 0..if is_large { ROUNDS_MAX_OF_LARGE } else { ROUNDS_MAX } {
             let (mut moves, mut matters) = (false, false);
             for index in self.open_links.clone() {
                 while self.step_one_link(index, 1 << 20, 1 << 20) {
@@ -58,7 +63,8 @@ impl World {
                     });
                 let is_quiet = self.service.as_ref().is_none_or(Service::is_quiet);
                 let rested_us = self.now_us - moved_at_us;
-                let is_answered = !self.asks() || rested_us > self.wait_us_max();
+                let lacks = self.asks() || self.lacking_letter().is_some();
+                let is_answered = !lacks || rested_us > self.wait_us_max();
                 let is_at_rest = is_quiet && is_answered && rested_us > rest_us;
                 if !is_waiting && is_at_rest && self.outbox_bytes() == 0 {
                     return;
@@ -91,6 +97,17 @@ impl World {
 
     fn asks(&self) -> bool {
         self.clients.iter().any(|client| client.is_open() && client.asked() > 0)
+    }
+
+    /// A message that a connection of its user has yet to be sent: no client asks for it, and what it is kept in may have to
+    /// be loaded.
+    fn lacking_letter(&self) -> Option<(&str, &Name, u64)> {
+        let speaks = |client: &&Client| client.is_open() && client.synckit.is_none();
+        self.clients.iter().filter(speaks).find_map(|client| {
+            let user = client.user()?;
+            let (name, number) = self.oracle.letters.lacks(user, &client.mail.got)?;
+            Some((user, name, number))
+        })
     }
 
     /// A map that could not be loaded is asked for again after a second.
@@ -136,9 +153,8 @@ impl World {
                 assert!(is_settled, "{} never got all of map {map}: {watch:?}", client.name);
             }
         }
-        for client in self.clients.iter().filter(|client| client.synckit.is_none()) {
-            client.user().into_iter().for_each(|user| self.oracle.letters.check(user, &client.mail.got));
-        }
+        let lacking = self.lacking_letter();
+        assert!(lacking.is_none(), "a user lacks a message, its name, its number: {lacking:?}");
         for node in &self.nodes {
             let metrics = node.shard.metrics_now();
             let counted = node.shard.recounted();

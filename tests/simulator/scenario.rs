@@ -206,6 +206,11 @@ impl Scenario {
         self.config.channel_history.is_durable && self.storage.is_some() && self.config.offers_durable
     }
 
+    /// Whether a map may come to have nothing, and be none.
+    pub fn forgets_maps(&self) -> bool {
+        self.forgets && self.storage.is_none()
+    }
+
     /// Whether a crash while nothing moves loses nothing.
     pub fn keeps_all_at_rest(&self) -> bool {
         self.storage.as_ref().is_some_and(|spec| spec.fsync != Fsync::Never)

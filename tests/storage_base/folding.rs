@@ -121,9 +121,9 @@ fn segments_that_wait_are_folded_at_once() {
     }
 }
 
-/// Goal: who must not go on waits for no more than a window, whatever a transaction has, and leaves nothing of it in the base.
+/// Goal: who must not go on waits for no more than some records, whatever a transaction has, and leaves nothing of it in the base.
 #[test]
-fn a_transaction_is_given_up_between_two_windows() {
+fn a_transaction_is_given_up_within_a_window() {
     let disk = MemoryDisk::default();
     let base = open_base(&disk);
     let accepted = many(15_000, 10);

@@ -336,7 +336,7 @@ fn a_large_cell_is_neither_read_nor_written_for_its_neighbours() {
 
 /// Goal: a fold of many records for each block reads and writes it once. Method: each cell of a map, in random order, again.
 #[test]
-fn a_dense_fold_writes_the_base_about_twice() {
+fn a_dense_fold_writes_the_base_once() {
     let disk = Counting::default();
     let mut journal = JournalFiles::new(&disk);
     let base = Base::open(&disk, HASHER, 1 << 20).expect("it is whole");
@@ -351,6 +351,6 @@ fn a_dense_fold_writes_the_base_about_twice() {
     }
     let [read, written] = disk.take();
     let used = base.used_bytes().expect("it is whole");
-    // A page is written before the commit and in it, once it has a checksum, and is full to two thirds and more.
-    assert!(written < 3 * used && read < 4 * used, "{read} bytes read, {written} written, {used} used");
+    // A page has its checksum in the commit, which reads it for that. It is full to two thirds and more.
+    assert!(written < 2 * used && read < 4 * used, "{read} bytes read, {written} written, {used} used");
 }

@@ -18,35 +18,61 @@ pub fn read(text: &[u8]) -> Result<Message<'_>, Failure> {
     match message.kind {
         b"joined" => (message.kind, message.entries) = (b"snapshot", b"[]"),
         b"published" => message.kind = b"ack",
-        b"message" => {
-            let mut entry = Entry::default();
-            let walked = json::each_field(text, |name, raw| {
-                if name != b"data" {
-                    return Ok::<(), Malformed>(());
-                }
-                json::each_field(raw, |name, raw| {
-                    match name {
-                        b"k" => entry.key = json::plain_string(raw).ok_or(Malformed)?,
-                        b"v" => entry.value = raw,
-                        _ => {}
-                    }
-                    Ok::<(), Malformed>(())
-                })
-            });
-            if walked.is_err() || entry.key.is_empty() || entry.value.is_empty() {
-                return Err(Failure::Wrong(format!("no message of ours: {}", excerpt(text))));
-            }
-            (message.kind, message.entry) = (b"change", Some(entry));
-        }
+        b"message" => return read_message(text),
         _ => return Ok(message),
     }
+    message.map = channel_of(text)?;
+    Ok(message)
+}
+
+/// Reads what was said in a channel, whatever says that it is that.
+///
+/// # Errors
+/// [`Failure::Wrong`] for what is not ours.
+pub fn read_message(text: &[u8]) -> Result<Message<'_>, Failure> {
+    let (mut message, mut entry) = (Message { kind: b"change", ..Message::default() }, Entry::default());
+    let walked = json::each_field(text, |name, raw| {
+        match name {
+            b"offset" => message.offset = json::number(raw),
+            b"channel" => message.map = json::plain_string(raw).ok_or(Malformed)?,
+            b"data" => json::each_field(raw, |name, raw| {
+                match name {
+                    b"k" => entry.key = json::plain_string(raw).ok_or(Malformed)?,
+                    b"v" => entry.value = raw,
+                    _ => {}
+                }
+                Ok::<(), Malformed>(())
+            })?,
+            _ => {}
+        }
+        Ok::<(), Malformed>(())
+    });
+    if walked.is_err() || entry.key.is_empty() || entry.value.is_empty() {
+        return Err(Failure::Wrong(format!("no message of ours: {}", excerpt(text))));
+    }
+    message.entry = Some(entry);
+    Ok(message)
+}
+
+fn channel_of(text: &[u8]) -> Result<&[u8], Failure> {
+    let mut channel = &b""[..];
     json::each_field(text, |name, raw| {
         if name == b"channel" {
-            message.map = json::plain_string(raw).ok_or(Malformed)?;
+            channel = json::plain_string(raw).ok_or(Malformed)?;
         }
         Ok::<(), Malformed>(())
     })?;
-    Ok(message)
+    Ok(channel)
+}
+
+/// The data of a message: the key and the value of a set.
+pub fn write_data(out: &mut Vec<u8>, values: &Values, set: &Set<'_>) {
+    out.extend_from_slice(br#"{"k":""#);
+    out.extend_from_slice(set.prefix.as_bytes());
+    write_number(out, set.key);
+    out.extend_from_slice(br#"","v":"#);
+    values.write(out, set.stamp);
+    out.push(b'}');
 }
 
 /// Builds requests in one buffer that is used again and again.
@@ -70,17 +96,28 @@ impl Request {
         self.close()
     }
 
+    /// Comes back: what was said after `offset` of `epoch` is to come first.
+    pub fn join_since(&mut self, id: u64, channel: &str, epoch: &[u8], offset: u64) -> &[u8] {
+        self.open("join", id);
+        self.channel(channel);
+        self.text.extend_from_slice(br#","since":{"epoch":""#);
+        self.text.extend_from_slice(epoch);
+        self.text.extend_from_slice(br#"","offset":"#);
+        write_number(&mut self.text, offset);
+        self.text.push(b'}');
+        self.close()
+    }
+
     /// One message; there is but one in `sets`.
     pub fn publish<'a>(&mut self, id: u64, values: &Values, sets: impl Iterator<Item = Set<'a>>) -> &[u8] {
         for set in sets {
             self.open("publish", id);
             self.channel(set.map);
-            self.text.extend_from_slice(br#","data":{"k":""#);
-            self.text.extend_from_slice(set.prefix.as_bytes());
-            write_number(&mut self.text, set.key);
-            self.text.extend_from_slice(br#"","v":"#);
-            values.write(&mut self.text, set.stamp);
-            self.text.extend_from_slice(if self.echo { br#"},"echo":true"# } else { b"}" });
+            self.text.extend_from_slice(br#","data":"#);
+            write_data(&mut self.text, values, &set);
+            if self.echo {
+                self.text.extend_from_slice(br#","echo":true"#);
+            }
         }
         self.close()
     }

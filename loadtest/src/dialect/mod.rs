@@ -3,7 +3,8 @@
 //! Whatever the dialect, an answer is read into a [`Message`] as the native one names things: a SyncKit document is a
 //! map, its fields are keys.
 
-mod channel;
+pub mod channel;
+pub mod socketio;
 pub mod synckit;
 
 use clap::ValueEnum;
@@ -25,6 +26,9 @@ pub enum Dialect {
     SyncKit,
     /// Protocol v1, where a channel stands for a map, and a message for a write.
     Channels,
+    /// That of Socket.IO, with channels in the same way: for a server of ours that is one of its.
+    #[value(name = "socket.io")]
+    SocketIo,
 }
 
 impl Dialect {
@@ -33,13 +37,14 @@ impl Dialect {
         match self {
             Self::Native | Self::Channels => native,
             Self::SyncKit => synckit::PATH,
+            Self::SocketIo => socketio::PATH,
         }
     }
 
     /// The frames that carry its messages, both ways.
     pub fn frame_kind(self) -> Kind {
         match self {
-            Self::Native | Self::Channels => Kind::Text,
+            Self::Native | Self::Channels | Self::SocketIo => Kind::Text,
             Self::SyncKit => Kind::Binary,
         }
     }
@@ -60,6 +65,7 @@ impl Dialect {
             Self::Native => 'n',
             Self::SyncKit => 's',
             Self::Channels => 'c',
+            Self::SocketIo => 'i',
         }
     }
 
@@ -69,6 +75,7 @@ impl Dialect {
             Self::Native => scenario.to_owned(),
             Self::SyncKit => format!("{scenario} in synckit"),
             Self::Channels => format!("{scenario} in channels"),
+            Self::SocketIo => format!("{scenario} in socket.io"),
         }
     }
 
@@ -125,6 +132,7 @@ pub enum Codec {
     Native(Request),
     SyncKit(synckit::Request),
     Channels(channel::Request),
+    SocketIo(socketio::Request),
 }
 
 impl Codec {
@@ -134,6 +142,7 @@ impl Codec {
             Dialect::Native => Self::Native(Request::asking(ack)),
             Dialect::SyncKit => Self::SyncKit(synckit::Request::default()),
             Dialect::Channels => Self::Channels(channel::Request::default()),
+            Dialect::SocketIo => Self::SocketIo(socketio::Request::default()),
         }
     }
 
@@ -142,6 +151,7 @@ impl Codec {
             Self::Native(_) => Dialect::Native,
             Self::SyncKit(_) => Dialect::SyncKit,
             Self::Channels(_) => Dialect::Channels,
+            Self::SocketIo(_) => Dialect::SocketIo,
         }
     }
 
@@ -149,7 +159,7 @@ impl Codec {
     pub fn is_acked(&self) -> bool {
         match self {
             Self::Native(request) => request.ack() != AckLevel::None,
-            Self::SyncKit(_) | Self::Channels(_) => true,
+            Self::SyncKit(_) | Self::Channels(_) | Self::SocketIo(_) => true,
         }
     }
 
@@ -158,6 +168,7 @@ impl Codec {
             Self::Native(request) => request.ping(id),
             Self::SyncKit(request) => request.ping(),
             Self::Channels(request) => request.ping(id),
+            Self::SocketIo(request) => request.ping(id),
         }
     }
 
@@ -173,6 +184,7 @@ impl Codec {
             }
             Self::SyncKit(request) => request.subscribe(id, map),
             Self::Channels(request) => request.join(id, map, echo),
+            Self::SocketIo(request) => request.join(id, map),
         }
     }
 
@@ -182,6 +194,7 @@ impl Codec {
             Self::Native(request) => request.write(id, values, sets),
             Self::SyncKit(request) => request.write(id, values, sets),
             Self::Channels(request) => request.publish(id, values, sets),
+            Self::SocketIo(request) => request.publish(id, values, sets),
         }
     }
 
@@ -192,6 +205,7 @@ impl Codec {
             Self::Native(_) => Message::read(message),
             Self::SyncKit(_) => synckit::read(message),
             Self::Channels(_) => channel::read(message),
+            Self::SocketIo(_) => socketio::read(message),
         }
     }
 
@@ -201,6 +215,7 @@ impl Codec {
             Self::Native(_) => message.starts_with(br#"{"type":"change","#),
             Self::SyncKit(_) => message.first() == Some(&synckit::DELTA),
             Self::Channels(_) => message.starts_with(channel::MESSAGE),
+            Self::SocketIo(_) => message.starts_with(socketio::MESSAGE),
         }
     }
 
@@ -211,10 +226,8 @@ impl Codec {
     pub fn expect_ack(&self, message: &Message<'_>, id: u64, ops: u64) -> Result<(), Failure> {
         match self {
             Self::Native(request) => message.expect_ack(id, ops, request.ack()),
-            Self::SyncKit(_) | Self::Channels(_) if message.kind == b"ack" && message.id == Some(id) => {
-                Ok(())
-            }
-            Self::SyncKit(_) | Self::Channels(_) => {
+            _ if message.kind == b"ack" && message.id == Some(id) => Ok(()),
+            _ => {
                 let kind = excerpt(message.kind);
                 Err(Failure::Wrong(format!("waited for ack {id}, got {kind} {:?}", message.id)))
             }
@@ -225,7 +238,7 @@ impl Codec {
     pub fn is_pong_of(&self, message: &Message<'_>, id: u64) -> bool {
         message.kind == b"pong"
             && match self {
-                Self::Native(_) | Self::Channels(_) => message.id == Some(id),
+                Self::Native(_) | Self::Channels(_) | Self::SocketIo(_) => message.id == Some(id),
                 Self::SyncKit(_) => true,
             }
     }

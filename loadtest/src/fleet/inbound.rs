@@ -2,7 +2,7 @@
 //!
 //! Invariant: `partial` holds the beginning of exactly one unit that is not complete yet, or nothing.
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, socketio};
 use crate::failure::{Failure, excerpt};
 use crate::frame::{self, Frame, Kind};
 use crate::message::Message;
@@ -25,7 +25,7 @@ pub enum Stage {
     Upgrading,
     /// Upgraded, waiting for the `hello` of a dialect in which the server speaks first.
     Greeting,
-    /// Greeted, waiting for the answer to the token of the upgrade.
+    /// Greeted, waiting for the answer to the token of the upgrade, or to coming into Socket.IO's namespace.
     Authenticating,
     Open,
 }
@@ -34,6 +34,8 @@ pub enum Stage {
 pub enum Arrival<'a> {
     Opened,
     Message(&'a [u8]),
+    /// Something that the protocol wants answered so, in a message.
+    Asked(&'static [u8]),
     /// A WebSocket ping, to be answered with its payload.
     Ping(&'a [u8]),
     /// The server's close frame: code and reason.
@@ -138,6 +140,14 @@ impl Inbound {
                 Kind::Text | Kind::Binary if kind != dialect.frame_kind() => {
                     return Err(Failure::Wrong(format!("a {kind:?} frame: {}", excerpt(payload))));
                 }
+                Kind::Text if dialect == Dialect::SocketIo && payload == socketio::PING => {
+                    show(Arrival::Asked(socketio::PONG))?;
+                }
+                Kind::Text if dialect == Dialect::SocketIo && self.stage == Stage::Greeting => {
+                    socketio::expect_open(payload)?;
+                    self.stage = Stage::Authenticating;
+                    show(Arrival::Asked(socketio::CONNECT))?;
+                }
                 Kind::Text | Kind::Binary if self.stage == Stage::Greeting => {
                     greet(payload)?;
                     self.stage = if self.has_token { Stage::Authenticating } else { Stage::Open };
@@ -146,7 +156,10 @@ impl Inbound {
                     }
                 }
                 Kind::Text if self.stage == Stage::Authenticating => {
-                    Message::read(payload)?.expect("authenticated")?;
+                    match dialect {
+                        Dialect::SocketIo => socketio::expect_connected(payload)?,
+                        _ => Message::read(payload)?.expect("authenticated")?,
+                    }
                     self.stage = Stage::Open;
                     show(Arrival::Opened)?;
                 }
@@ -255,6 +268,7 @@ mod tests {
                 seen.push(match arrival {
                     Arrival::Opened => "opened".to_owned(),
                     Arrival::Message(text) => format!("message of {}", text.len()),
+                    Arrival::Asked(answer) => format!("asked for {}", excerpt(answer)),
                     Arrival::Ping(_) => "ping".to_owned(),
                     Arrival::Close(code, _) => format!("close {code}"),
                 });
@@ -275,6 +289,14 @@ mod tests {
                 assert_eq!(seen, ["opened", "message of 7", "message of 300"], "{framing:?} cut at {cut}");
             }
         }
+    }
+
+    #[test]
+    fn socket_io_is_open_once_it_was_asked_and_its_pings_are_answered() {
+        let mut inbound = Inbound::new(Framing::WebSocket(Dialect::SocketIo), "yes".to_owned());
+        let bytes = stream(0x81, &[b"0{}", b"40{}", b"2", b"42[]"]);
+        let seen = feed_all(&mut inbound, &[&bytes]).unwrap();
+        assert_eq!(seen, ["asked for 40", "opened", "asked for 3", "message of 4"]);
     }
 
     #[test]

@@ -105,13 +105,8 @@ impl Fleet {
         role: u8,
         timeout_ns: u64,
     ) -> Result<Range<usize>, Failure> {
-        let first = self.inbound.len();
-        for index in first..first + count {
-            self.inbound.push(Inbound::new(framing, String::new()));
-            let line = Line { socket: None, framing, role, mask: [0; 4] };
-            self.lines.lines.push(line);
-            self.lines.starts.push_back(index);
-        }
+        let range = self.enlist(count, framing, role);
+        self.lines.starts.extend(range.clone());
         let mut opened = Opened { count: 0 };
         let (mut last_count, mut last_progress) = (0, now_ns());
         while opened.count < count {
@@ -122,7 +117,17 @@ impl Fleet {
                 return Err(Failure::Timeout(format!("{} of {count} connections were opened", opened.count)));
             }
         }
-        Ok(first..first + count)
+        Ok(range)
+    }
+
+    /// Adds `count` connections that [`Wire::reconnect`] is to start: what they are sent first is for a handler.
+    pub fn enlist(&mut self, count: usize, framing: Framing, role: u8) -> Range<usize> {
+        let first = self.inbound.len();
+        for _ in 0..count {
+            self.inbound.push(Inbound::new(framing, String::new()));
+            self.lines.lines.push(Line { socket: None, framing, role, mask: [0; 4] });
+        }
+        first..first + count
     }
 
     /// Waits up to `wait` for something to arrive, and shows it.
@@ -283,6 +288,10 @@ impl Wire<'_> {
                 handler.opened(self, from, now)
             }
             Arrival::Message(message) => handler.message(self, from, message, now),
+            Arrival::Asked(answer) => {
+                self.send(from, answer);
+                Ok(())
+            }
             Arrival::Ping(payload) => {
                 self.frame(from, Kind::Pong, payload);
                 Ok(())

@@ -2,5 +2,6 @@
 
 pub mod figures;
 pub mod file;
+mod lines;
 pub mod page;
 pub mod table;

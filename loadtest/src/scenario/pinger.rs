@@ -30,14 +30,14 @@ pub struct Pinged {
 }
 
 impl Pinger {
-    /// Opens its connection. The thread inherits the core of the caller.
+    /// Opens its connection. The thread inherits the core of the caller. `timing`: of its warm-up and window.
     ///
     /// # Errors
     /// When the connection cannot be opened.
-    pub fn connect(bench: &Bench, rate: u32) -> Result<Self, Failure> {
+    pub fn connect(bench: &Bench, timing: Timing, rate: u32) -> Result<Self, Failure> {
         let (ready, started) = channel();
         let (begin, begun) = channel();
-        let (target, timing) = (bench.target.clone(), bench.timing);
+        let target = bench.target.clone();
         let handle = std::thread::Builder::new()
             .name("pinger".to_owned())
             .spawn(move || ping(&target, timing, rate, &ready, &begun))?;
@@ -47,7 +47,7 @@ impl Pinger {
         }
     }
 
-    /// Starts the pings: warm-up and window, as long as those of the other load.
+    /// Starts the pings: warm-up and window.
     pub fn begin(&self) {
         // A thread that has ended says why when it is joined.
         let _ = self.begin.send(());

@@ -94,7 +94,7 @@ fn run_redis(rig: &Rig<'_>, options: &RedisOptions, run: &Run) -> Result<Outcome
     let disk = rig.probe_disk(Some(&data))?;
     let launch =
         redis::Launch { binary: &options.redis_bin, data: data.path(), arguments: &options.redis_args };
-    let mut server = rig.start_redis(&launch)?;
+    let mut server = rig.start_alone(|| launch.start())?;
     let bench = rig.bench_at(Target::loopback(server.address), Some(server.pid()), disk, run);
     measure(&bench, options).map_err(|failure| with_server_output(failure, Some(&mut server)))
 }

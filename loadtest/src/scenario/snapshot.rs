@@ -54,11 +54,11 @@ pub fn run(bench: &Bench, options: &SnapshotOptions) -> Result<Outcome, Failure>
         bench,
     )?;
 
-    let pinger = Pinger::connect(bench, options.ping_rate)?;
+    let pinger = Pinger::connect(bench, bench.timing, options.ping_rate)?;
     pinger.begin();
     rest_while(&mut fleet, || !pinger.is_done())?;
     let alone = pinger.finish()?;
-    let pinger = Pinger::connect(bench, options.ping_rate)?;
+    let pinger = Pinger::connect(bench, bench.timing, options.ping_rate)?;
     let priority = pinger.priority;
     let mut snapshots = Snapshots::new(map, values, options.keys);
     pinger.begin();

@@ -26,7 +26,7 @@ pub struct StormOptions {
     /// Clients that fall off and come back
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
     pub clients: u32,
-    /// Maps they share; each client subscribes to one
+    /// Maps, or channels, they share; each client subscribes to one
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub maps: u32,
     /// Writes per second that go on meanwhile
@@ -35,6 +35,10 @@ pub struct StormOptions {
     /// Bytes of one value as JSON text
     #[arg(long, default_value_t = 100, value_parser = value_bytes)]
     pub value_bytes: usize,
+    /// Channels in the place of maps: each client joins one and comes back with the offset it knows; every message
+    /// published meanwhile must come, once and in order
+    #[arg(long)]
+    pub channels: bool,
 }
 
 /// Keys of one map; `k<number>`.

@@ -103,9 +103,9 @@ fn run_part(
     // One letter for the level: maps of all levels have names of the same length.
     let map = format!("write-{}-{}", bench.run, &level.name()[..1]);
     let (maps, prover) = match dialect {
-        Dialect::Channels => {
+        Dialect::Channels | Dialect::SocketIo => {
             return Err(Failure::Setup(
-                "--dialect channels: nothing of what is published can be read key by key".to_owned(),
+                "--dialect: nothing of what is published in channels can be read key by key".to_owned(),
             ));
         }
         Dialect::Native => (vec![map], None),

@@ -42,7 +42,12 @@ pub fn scrape(target: &Target) -> Option<Sends> {
 
 /// Bytes that maps take in memory; `None` when it does not say, or not in time.
 pub fn map_resident_bytes(target: &Target) -> Option<f64> {
-    counter(&fetch(target).ok()?, "annulus_map_resident_bytes")
+    gauge(target, "annulus_map_resident_bytes")
+}
+
+/// What the server says is there now, over all its shards; `None` when it does not say, or not in time.
+pub fn gauge(target: &Target, name: &str) -> Option<f64> {
+    counter(&fetch(target).ok()?, name)
 }
 
 fn fetch(target: &Target) -> std::io::Result<String> {

@@ -3,6 +3,7 @@
 pub mod annulus;
 pub mod locate;
 pub mod metrics;
+pub mod node;
 pub mod process;
 pub mod redis;
 pub mod warm_memory;

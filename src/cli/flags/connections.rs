@@ -147,6 +147,13 @@ pub(in crate::cli) struct Connections {
     #[arg(value_parser = at_least_one(), default_value_t = Config::default().subscriptions_max)]
     pub max_subscriptions: usize,
 
+    /// Entries that a query shows, with its offset
+    ///
+    /// The shard of its subscribers keeps as many of each other shard, and each shard some more than that of its own.
+    #[arg(long, env = "ANNULUS_MAX_QUERY_RESULTS", value_name = "COUNT")]
+    #[arg(value_parser = at_least_one(), default_value_t = Config::default().query_results_max)]
+    pub max_query_results: usize,
+
     /// Messages one connection may send each second; 0: no limit
     ///
     /// Holds back a client gone wild before it costs the others.

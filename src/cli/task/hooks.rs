@@ -35,7 +35,7 @@ pub(super) fn replay(config: &HooksConfig, rules: Option<&Path>) -> Result<(), T
         Err(error) => return Err(failed(error)),
     };
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let sender = Sender::new(Http::new().map_err(failed)?, config.nats.as_ref(), Clock::start());
+    let sender = Sender::new(Http::default(), config.nats.as_ref(), Clock::start());
     let outcome = runtime.block_on(send_all(&sender, &hooks, &mut taken));
     // What was delivered is not sent again, whatever has happened.
     let left = taken.left();

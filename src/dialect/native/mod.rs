@@ -27,12 +27,15 @@ mod strict;
 
 pub use operations::Operations;
 
+use std::iter;
+
 use crate::mesh::{Entry, EntryState, Gathered};
 use crate::shard::Caller;
 use crate::shard::{
-    About, Change, ChannelMessage, Dialect, DirectMessage, Event, MessageKind, Now, Session, Shard,
+    About, Change, ChannelMessage, Dialect, DirectMessage, Event, ListStep, ListSteps, MessageKind, Now,
+    Session, Shard,
 };
-use crate::wire::{Close, Payload, Reject};
+use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
 
 /// See the module.
 pub struct Native {
@@ -74,6 +77,7 @@ impl Dialect for Native {
                 encode::ack(out, ticket, whole, ack.stamps(), ack.rejected());
             }
             Event::Rejected { ticket, reject } => encode::error(out, ticket, reject),
+            Event::Denied { ticket, reason } => encode::denied(out, ticket, reason),
             Event::Authenticated { ticket, identity } => encode::authenticated(out, ticket, identity),
             Event::Welcome { data } => encode::welcome(out, data),
             Event::Dismissed { ticket, connections } => encode::disconnected(out, ticket, connections),
@@ -89,6 +93,18 @@ impl Dialect for Native {
                 write_entries(out, entries);
                 encode::snapshot_end(out, end);
             }
+            Event::List { ticket, query, map, entries, end } => {
+                encode::list_start(out, ticket, map, query);
+                write_list(out, entries);
+                encode::snapshot_end(out, end);
+            }
+            Event::ListResumed { ticket, query, map, entries, gone, count, cursor } => {
+                encode::list_start(out, ticket, map, query);
+                write_list(out, entries);
+                encode::list_difference(out, gone, count);
+                encode::list_resumed_end(out, cursor);
+            }
+            Event::ListEnded { query, map, reject } => encode::error_about_query(out, map, query, reject),
             Event::Gathered { ticket, room, member, gathered } => {
                 encode::room_state(out, ticket, (room, member), gathered);
             }
@@ -143,12 +159,38 @@ impl Dialect for Native {
         encode::text_frame(out, |out| encode::channel_message(out, message));
     }
 
+    fn list_changes(&self, steps: ListSteps<'_>, cursor: Cursor, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"entries\":[");
+        write_list(out, steps);
+        encode::change_end(out, cursor);
+    }
+
+    fn list_changed(&self, map: &str, query: &Ticket, changes: &[u8], out: &mut Vec<u8>) {
+        encode::text_frame(out, |out| {
+            encode::list_change_start(out, map, query);
+            out.extend_from_slice(changes);
+        });
+    }
+
     fn change(&self, change: Change<'_>, _: &Session, out: &mut Vec<u8>) {
         encode::text_frame(out, |out| {
             encode::change_start(out, change.map);
             write_entries(out, change.entries());
             encode::change_end(out, change.cursor);
         });
+    }
+}
+
+fn write_list(out: &mut Vec<u8>, steps: ListSteps<'_>) {
+    for (step, rank, entry) in steps {
+        match step {
+            ListStep::Leave => {
+                encode::separate_entries(out);
+                encode::entry_name(out, entry.key);
+            }
+            _ => write_entries(out, iter::once(entry)),
+        }
+        encode::ranked(out, step, rank);
     }
 }
 

@@ -10,9 +10,10 @@ use super::plain::{PlainRoom, PlainWrite};
 use super::presence;
 use super::slips::refuses_slip;
 use crate::mesh::Filter;
+use crate::query::Query;
 use crate::shard::Caller;
-use crate::shard::{From, Shard, Subscribe};
-use crate::wire::json::find_id;
+use crate::shard::{From, Shard, Subscribe, SubscribeQuery};
+use crate::wire::json::{Value, find_id};
 use crate::wire::{Close, Cursor, Payload, Reject, Ticket};
 
 /// Bytes of a message over the rate in which its `id` is looked for, whatever its length: a flood of large messages must not
@@ -32,7 +33,7 @@ pub fn greet(shard: &mut Shard, caller: Caller, is_strict: bool) {
         acks: if shard.may_wait_for_disk() { &["none", "memory", "durable"] } else { &["none", "memory"] },
         heartbeat_ms: config.heartbeat_ms,
         strict: is_strict,
-        features: &["presence", "channels", "direct"],
+        features: &["presence", "channels", "direct", "queries"],
         limits: encode::Limits {
             message_bytes: config.message_bytes_max,
             subscriptions: config.subscriptions_max,
@@ -103,7 +104,7 @@ fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request:
             shard.write(caller, ticket, ack, Operations::new(ops, value_bytes_max));
         }
         Request::Read { map, keys } => shard.read(caller, ticket, map, keys),
-        Request::Subscribe { map, since, keys, prefix, snapshot, echo } => {
+        Request::Subscribe { map, since, keys, prefix, snapshot, echo, query } => {
             let from = match since.map(Cursor::parse) {
                 None if snapshot => From::Everything,
                 None => From::Nothing,
@@ -126,10 +127,16 @@ fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request:
                     prefix.filter(|prefix| !prefix.is_empty()).map(|prefix| Filter::Prefix(prefix.into()))
                 }
             };
-            shard.subscribe(caller, ticket, Subscribe { map, from, filter, echo });
+            match query {
+                None => shard.subscribe(caller, ticket, Subscribe { map, from, filter, echo }),
+                Some(query) => subscribe_query(shard, caller, ticket, (map, filter, from), query),
+            }
         }
-        Request::Unsubscribe { map } => {
-            shard.unsubscribe(caller, map);
+        Request::Unsubscribe { map, query } => {
+            match query {
+                None => shard.unsubscribe(caller, map),
+                Some(name) => shard.unsubscribe_query(caller, map, Some(&name.to_ticket())),
+            }
             shard.send(caller, |out| text_frame(out, |out| encode::unsubscribed(out, ticket.as_ref(), map)));
         }
         Request::Digest { map } => shard.digest(caller, ticket, map),
@@ -139,4 +146,26 @@ fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request:
         Request::Direct(request) => directs::carry_out(shard, caller, ticket, request),
         Request::Auth { token } => shard.authenticate(caller, ticket, token),
     }
+}
+
+fn subscribe_query(
+    shard: &mut Shard,
+    caller: Caller,
+    ticket: Option<Ticket>,
+    (map, filter, from): (&str, Option<Filter>, From),
+    query: Value<'_>,
+) {
+    let mut canonical = Vec::new();
+    query.write_canonical(&mut canonical);
+    // The message has counted its bytes when it was read.
+    let query = match Query::parse(&canonical, shard.config().query_results_max) {
+        Ok(query) => query,
+        Err(reject) => return shard.reject(caller, ticket.as_ref(), reject),
+    };
+    let since = match from {
+        From::Cursor(since) => Some(since),
+        From::Everything | From::Now | From::Nothing => None,
+    };
+    let Some(name) = ticket.clone() else { return };
+    shard.subscribe_query(caller, ticket, SubscribeQuery { map, filter, query, since, name });
 }

@@ -22,8 +22,8 @@ const REQUESTS: Kinds = &[
     ("auth", &["token"]),
     ("write", &["ack", "ops"]),
     ("read", &["map", "keys"]),
-    ("subscribe", &["map", "since", "keys", "prefix", "snapshot", "echo"]),
-    ("unsubscribe", &["map"]),
+    ("subscribe", &["map", "since", "keys", "prefix", "snapshot", "echo", "query"]),
+    ("unsubscribe", &["map", "query"]),
     ("digest", &["map"]),
     ("presence.join", &["room", "state", "grace_ms"]),
     ("presence.watch", &["room"]),
@@ -47,6 +47,8 @@ const OPERATIONS: Kinds = &[
     ("remove", &["tags", "value"]),
     ("increment", &["by", "replica", "added", "subtracted"]),
 ];
+const QUERY: &[&str] = &["where", "sort", "limit", "offset"];
+const QUERIES: Kinds = &[("query", QUERY)];
 const ACKS: Kinds = &[("none", &[]), ("memory", &[]), ("durable", &[]), ("replicated", &[])];
 
 /// How alike two words must be for one to be meant by the other, as `clap` has it.
@@ -60,6 +62,11 @@ pub fn check(object: &Object<'_>) -> Result<(), Slip> {
     let kind = known_word(object.members(), "type", REQUESTS, "", "unknown_type")?;
     let Some((kind, fields)) = kind else { return Ok(()) };
     check_names(object.members(), &["type", "id"], kind, fields, REQUESTS, "")?;
+    if kind == "subscribe" {
+        let query = object.members().filter(|(name, _)| *name == "query").last();
+        let query = query.and_then(|(_, value)| Members::of(value));
+        return query.map_or(Ok(()), |query| check_names(query, &[], "query", QUERY, QUERIES, " in query"));
+    }
     if kind != "write" {
         return Ok(());
     }

@@ -153,6 +153,7 @@ impl Dialect for SyncKit {
             // Nothing else is asked for.
             Event::Acked { .. }
             | Event::Rejected { .. }
+            | Event::Denied { .. }
             | Event::Authenticated { ticket: None, .. }
             | Event::Dismissed { .. }
             | Event::Expiring { .. }
@@ -161,6 +162,9 @@ impl Dialect for SyncKit {
             | Event::Gathered { .. }
             | Event::MemberUpdated { .. }
             | Event::People { .. }
+            | Event::List { .. }
+            | Event::ListResumed { .. }
+            | Event::ListEnded { .. }
             | Event::Digest { .. }
             | Event::Joined { .. }
             | Event::Placed { .. }

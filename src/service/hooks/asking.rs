@@ -29,7 +29,9 @@ impl Asking {
         let now_ms = self.clock.now().unix_ms;
         let answer = self.http.post(&question.endpoint, secret, now_ms, body).await;
         let verdict = match answer {
-            Ok(body) => Verdict::read(&body, &question.roles).map_err(|error| error.to_string()),
+            Ok(body) => {
+                Verdict::read(&body, question.before, &question.roles).map_err(|error| error.to_string())
+            }
             Err(failure) => Err(failure.to_string()),
         };
         match verdict {

@@ -16,9 +16,8 @@ use serde_json::value::RawValue;
 use super::batch::Encoded;
 use super::http::without_query;
 use super::way::Way;
-
-/// Rights of the file: events are nobody's business but its owner's.
-const MODE: u32 = 0o600;
+use crate::config::DataMode;
+use crate::io::Unfinished;
 
 /// The file, for who appends to it.
 pub struct DeadLetters {
@@ -47,6 +46,8 @@ struct Event {
 /// Letters that somebody has taken, to send them again.
 pub struct Taken {
     path: PathBuf,
+    /// Held as long as they are.
+    _locked: File,
     /// One a line, in their order.
     lines: Vec<String>,
     next: usize,
@@ -114,38 +115,59 @@ impl Letter {
 /// Opens what is there under this name, and is not taken away any more until it is closed.
 fn open_locked(path: &Path) -> io::Result<File> {
     loop {
-        let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
+        let file =
+            OpenOptions::new().append(true).create(true).mode(DataMode::OWNER.of_files()).open(path)?;
         flock(&file, FlockOperation::LockExclusive)?;
-        let (opened, named) = (file.metadata()?, fs::metadata(path));
-        if named.is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())) {
+        if is_still(&file, path)? {
             return Ok(file);
         }
     }
 }
 
-/// Takes all letters of the file, and those that a replay before has left; the server begins another file.
+/// Whether a file has this name still.
+fn is_still(file: &File, path: &Path) -> io::Result<bool> {
+    let (opened, named) = (file.metadata()?, fs::metadata(path));
+    Ok(named.is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())))
+}
+
+/// Takes all letters of the file, or those that a replay before has left; the server begins another file.
 ///
 /// # Errors
-/// What the file system says; [`ErrorKind::NotFound`] where there are none.
+/// What the file system says; [`ErrorKind::NotFound`] where there are none, [`ErrorKind::WouldBlock`] where somebody has them: two
+/// at a time would send everything twice.
 pub fn take(path: &Path) -> io::Result<Taken> {
     let mut name = path.as_os_str().to_owned();
     name.push(".replaying");
     let taken = PathBuf::from(name);
-    // Two at a time would send everything twice.
-    let left = match File::open(&taken) {
-        Ok(file) => flock(&file, FlockOperation::NonBlockingLockExclusive).map(|()| Some(file))?,
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
-    if left.is_none() {
-        if !path.try_exists()? {
-            return Err(ErrorKind::NotFound.into());
+    loop {
+        match File::open(&taken) {
+            Ok(file) => {
+                flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+                if is_still(&file, &taken)? {
+                    let lines = BufReader::new(&file).lines().collect::<io::Result<_>>()?;
+                    return Ok(Taken { path: taken, _locked: file, lines, next: 0 });
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => set_aside(path, &taken)?,
+            Err(error) => return Err(error),
         }
-        let _locked = open_locked(path)?;
-        fs::rename(path, &taken)?;
     }
-    let lines = BufReader::new(File::open(&taken)?).lines().collect::<io::Result<_>>()?;
-    Ok(Taken { path: taken, lines, next: 0 })
+}
+
+/// Copies what is there to another file, so that the server, which may be waiting for this one, never waits for a replay.
+fn set_aside(path: &Path, taken: &Path) -> io::Result<()> {
+    if !path.try_exists()? {
+        return Err(ErrorKind::NotFound.into());
+    }
+    let _locked = open_locked(path)?;
+    // Who had the lock before may have done it.
+    if taken.try_exists()? {
+        return Ok(());
+    }
+    let mut aside = Unfinished::create(taken, DataMode::OWNER)?;
+    io::copy(&mut File::open(path)?, &mut aside.file)?;
+    aside.finish(taken)?;
+    fs::remove_file(path)
 }
 
 impl Taken {
@@ -181,15 +203,12 @@ impl Taken {
         if left.is_empty() {
             return fs::remove_file(&self.path);
         }
-        let written = self.path.with_extension("tmp");
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&written)?;
+        let mut kept = Unfinished::create(&self.path, DataMode::OWNER)?;
         for line in left {
-            file.write_all(line.as_bytes())?;
-            file.write_all(b"\n")?;
+            kept.file.write_all(line.as_bytes())?;
+            kept.file.write_all(b"\n")?;
         }
-        file.sync_all()?;
-        fs::rename(written, self.path)
+        kept.finish(&self.path)
     }
 }
 
@@ -214,6 +233,8 @@ mod tests {
         let mut taken = take(&path).expect("there are some");
         letters.put(&way, &[encoded(77)]).expect("another file is begun");
         assert_eq!(taken.len(), put);
+        let second = take(&path).err().map(|error| error.kind());
+        assert_eq!(second, Some(ErrorKind::WouldBlock), "somebody sends them");
         let letter: Letter = serde_json::from_str(taken.next().expect("one")).expect("a letter");
         assert_eq!((letter.subject.as_deref(), letter.url), (Some("events"), None));
         taken.done();

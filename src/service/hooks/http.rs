@@ -1,6 +1,7 @@
 //! Requests to the application. No redirect is followed, and no more of an answer is read than it may have.
 
 use std::io;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -19,10 +20,13 @@ use crate::limits::ANSWER_BYTES_MAX;
 /// How long a connection is kept for the next request.
 const IDLE: Duration = Duration::from_secs(60);
 
+type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
 /// See the module.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// Made for the first request, so that the certificates of a host are read only where there is one; or why it cannot be.
+    client: Arc<OnceLock<Result<HttpClient, String>>>,
 }
 
 /// Why a request has failed. It says nothing of what was in it, nor in the answer.
@@ -39,16 +43,6 @@ pub enum Failure {
 }
 
 impl Http {
-    /// # Errors
-    /// If certificates cannot be checked here.
-    pub fn new() -> io::Result<Self> {
-        let https = HttpsConnectorBuilder::new().with_provider_and_platform_verifier(default_provider())?;
-        let connector = https.https_or_http().enable_http1().build();
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
-        Ok(Self { client: builder.build(connector) })
-    }
-
     /// Posts JSON, signed if there is a secret. The body of the answer, whose status says that all is well.
     ///
     /// # Errors
@@ -67,9 +61,10 @@ impl Http {
             request = request.header(SIGNATURE_HEADER, signature(secret, unix_ms / 1000, &body));
         }
         let request = request.body(Full::new(body.into())).expect("its URL was checked");
+        let client = self.client.get_or_init(|| client().map_err(|error| cause(&error)));
+        let client = client.as_ref().map_err(|problem| Failure::Transport(problem.clone()))?;
         let exchange = async {
-            let answer =
-                self.client.request(request).await.map_err(|error| Failure::Transport(cause(&error)))?;
+            let answer = client.request(request).await.map_err(|error| Failure::Transport(cause(&error)))?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
             match (status.is_success(), body) {
@@ -81,6 +76,14 @@ impl Http {
         let patience = Duration::from_millis(endpoint.timeout_ms);
         tokio::time::timeout(patience, exchange).await.unwrap_or(Err(Failure::Timeout(endpoint.timeout_ms)))
     }
+}
+
+fn client() -> io::Result<HttpClient> {
+    let https = HttpsConnectorBuilder::new().with_provider_and_platform_verifier(default_provider())?;
+    let connector = https.https_or_http().enable_http1().build();
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
+    Ok(builder.build(connector))
 }
 
 /// An error with what has caused it, as its own text says little.

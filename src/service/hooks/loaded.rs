@@ -57,8 +57,11 @@ fn read(path: &Path) -> Result<Arc<[u8]>, LoadError> {
     let bad = |problem: String| LoadError { path: path.to_owned(), problem };
     let mut content = Vec::new();
     let file = File::open(path).map_err(|error| bad(error.to_string()))?;
-    let mut file = file.take(KEY_FILE_BYTES_MAX as u64);
+    let mut file = file.take(KEY_FILE_BYTES_MAX as u64 + 1);
     file.read_to_end(&mut content).map_err(|error| bad(error.to_string()))?;
+    if content.len() > KEY_FILE_BYTES_MAX {
+        return Err(bad(format!("it has more than {KEY_FILE_BYTES_MAX} bytes")));
+    }
     let secret = content.trim_ascii_end();
     if secret.len() < SECRET_BYTES_MIN {
         return Err(bad(format!(

@@ -56,7 +56,7 @@ impl Hooks {
     /// Also the shards' ends.
     ///
     /// # Errors
-    /// If no descriptor is left, or certificates cannot be checked here.
+    /// If no descriptor is left, or there is no randomness.
     pub fn open(
         config: &HooksConfig,
         controls: &[Control],
@@ -71,7 +71,7 @@ impl Hooks {
             ends,
             controls: controls.to_vec(),
             config: config.clone(),
-            http: Http::new()?,
+            http: Http::default(),
             metrics,
             clock,
             instance: getrandom::u64().map_err(io::Error::other)?,

@@ -69,6 +69,7 @@ pub struct Regranted {
     pub id: ConnectionId,
     /// How many of each are left.
     pub subscriptions: usize,
+    pub queries: usize,
     pub watches: usize,
     pub stays: usize,
     pub channels: usize,
@@ -191,6 +192,7 @@ impl Access {
         self.regranted.push_back(Regranted {
             id,
             subscriptions: usize::MAX,
+            queries: usize::MAX,
             watches: usize::MAX,
             stays: usize::MAX,
             channels: usize::MAX,

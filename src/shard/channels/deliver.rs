@@ -112,7 +112,7 @@ impl Channels {
         let Some(batch) = channel.batch.take() else { return };
         let mut left = None;
         turn.begin_share_of(work::MESSAGE_MIN);
-        if self.undelivered.is_empty() && !turn.is_over() {
+        if self.undelivered.is_empty() {
             let mut members = channel.interest.members().iter().copied();
             deliver_to_each(turn, clients, &mut self.members, &batch, &mut members);
             left = Some(members.collect::<Vec<_>>());
@@ -216,13 +216,13 @@ fn deliver_to_each(
     batch: &Batch,
     left: &mut impl Iterator<Item = u32>,
 ) {
-    let units = work::receivers(1, batch.packed.len()) + batch.senders.len() as u64 / 16;
     let count = Messages(&batch.packed).count() as u64;
     let mut alike = Alike::default();
     while !turn.is_over()
         && let Some(slot) = left.next()
     {
-        turn.spend(units);
+        turn.reach_one(batch.packed.len());
+        turn.spend(batch.senders.len() as u64 / 16);
         let Some(member) = members.get_mut(slot as usize) else { continue };
         let index = member.connection.index;
         if !member.lacks(batch) || !clients.takes_frames(index) {

@@ -276,11 +276,15 @@ impl Channels {
         self.table[slot].home.as_mut().expect("it is opened before anything is asked of it")
     }
 
-    /// Takes note of what a log has become, which had so many entries of so many bytes.
-    pub(super) fn recount(&mut self, slot: ChannelSlot, (messages, bytes): (usize, usize)) {
-        let (messages_now, bytes_now) = self.home(slot).size();
+    /// Changes what is kept of a channel, and counts what that changes.
+    pub(super) fn change<R>(&mut self, slot: ChannelSlot, change: impl FnOnce(&mut Home) -> R) -> R {
+        let home = self.home_mut(slot);
+        let (messages, bytes) = home.size();
+        let changed = change(home);
+        let (messages_now, bytes_now) = home.size();
         self.counts.messages = self.counts.messages + messages_now as u64 - messages as u64;
         self.counts.bytes = self.counts.bytes + bytes_now - bytes;
+        changed
     }
 }
 

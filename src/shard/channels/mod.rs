@@ -27,7 +27,6 @@ use join::Member;
 
 use super::divided::Divided;
 use super::interest::{Interest, NameTable, Named};
-use super::log::OwnMap;
 use super::maps::Maps;
 use super::turn::Turn;
 use crate::auth::rules::Rules;
@@ -107,17 +106,17 @@ impl Channels {
     }
 
     fn find(&self, turn: &Turn, name: &str) -> Option<ChannelSlot> {
-        self.table.find(name, OwnMap::hash_of_channel(&turn.hasher, name))
+        self.table.find(name, turn.hasher.channel(name))
     }
 
     fn find_or_insert(&mut self, turn: &Turn, name: &str) -> ChannelSlot {
-        let hash = OwnMap::hash_of_channel(&turn.hasher, name);
+        let hash = turn.hasher.channel(name);
         self.table.find_or_insert(name, hash, |interest| Channel { interest, batch: None, home: None })
     }
 
     /// The shard that has what is kept of a channel.
     fn home_of(&self, turn: &Turn, name: &str) -> ShardIndex {
-        turn.owner(OwnMap::hash_of_channel(&turn.hasher, name))
+        turn.owner(turn.hasher.channel(name))
     }
 
     /// Forgets a channel in which nobody is and of which nothing is kept.

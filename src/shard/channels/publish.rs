@@ -132,15 +132,14 @@ impl Channels {
         said: Said<'a>,
     ) -> Result<Message<'a>, Reject> {
         let room = turn.account.history_room(self.counts.bytes);
-        let home = self.home_mut(slot);
-        let before = home.size();
-        // Where channels have all the memory they may have, each goes on in what it has.
-        let bytes = home.bounds.bytes.min(before.1.saturating_add(room));
-        let bounds = Bounds { bytes, ..log_bounds(&home.bounds) };
-        let ttl_ms = home.bounds.ttl_ms;
-        let draft = Draft { from: said.from.into(), data: said.data.into(), ttl_ms, is_kept: true };
-        let pushed = home.log.push(turn, maps, bounds, draft);
-        self.recount(slot, before);
+        let pushed = self.change(slot, |home| {
+            // Where channels have all the memory they may have, each goes on in what it has.
+            let bytes = home.bounds.bytes.min(home.size().1.saturating_add(room));
+            let bounds = Bounds { bytes, ..log_bounds(&home.bounds) };
+            let ttl_ms = home.bounds.ttl_ms;
+            let draft = Draft { from: said.from.into(), data: said.data.into(), ttl_ms, is_kept: true };
+            home.log.push(turn, maps, bounds, draft)
+        });
         self.note_due(slot);
         let offset = pushed?.offset;
         Ok(Message { offset, time_ms: turn.now.unix_ms, said })

@@ -70,15 +70,15 @@ impl Channels {
             };
             let name = Arc::clone(channel.interest.name());
             let bounds = self.bounds_of(turn, &name);
-            let home = self.home_mut(slot);
-            let before = home.size();
-            home.bounds = bounds;
-            // One whose map is not there is trimmed with its next message.
-            if home.log.ready(turn, maps).is_ok() {
-                home.log.trim(turn, maps, log_bounds(&bounds));
-                turn.spend(work::freed(before.1 - home.size().1));
-            }
-            self.recount(slot, before);
+            self.change(slot, |home| {
+                home.bounds = bounds;
+                // One whose map is not there is trimmed with its next message.
+                if home.log.ready(turn, maps).is_ok() {
+                    let (_, bytes) = home.size();
+                    home.log.trim(turn, maps, log_bounds(&bounds));
+                    turn.spend(work::freed(bytes - home.size().1));
+                }
+            });
             self.release_if_unused(turn, maps, slot);
         }
         self.review = None;
@@ -96,11 +96,12 @@ impl Channels {
 
     /// Drops what is too old.
     pub(super) fn expire(&mut self, turn: &mut Turn, slot: ChannelSlot) {
-        let home = self.home_mut(slot);
-        let before = home.size();
-        home.log.expire(turn.now.unix_ms);
-        turn.spend(work::freed(before.1 - home.size().1));
-        self.recount(slot, before);
+        let freed = self.change(slot, |home| {
+            let (_, bytes) = home.size();
+            home.log.expire(turn.now.unix_ms);
+            bytes - home.size().1
+        });
+        turn.spend(work::freed(freed));
     }
 
     /// Has a channel looked at when its oldest message is too old.
@@ -121,10 +122,7 @@ impl Channels {
             if self.table[slot].home.is_none() {
                 continue;
             }
-            let home = self.home_mut(slot);
-            let before = home.size();
-            home.log.clear();
-            self.recount(slot, before);
+            self.change(slot, |home| home.log.clear());
             self.release_if_unused(turn, maps, slot);
         }
     }

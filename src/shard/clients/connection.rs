@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::joined::JoinedChannels;
 use super::own_members::OwnMembers;
+use super::own_queries::OwnQueries;
 use super::rate::Window;
 use super::seldom::Seldom;
 use super::timers::Timer;
@@ -67,6 +68,8 @@ pub struct Receiving {
     pub is_current: bool,
     /// It has asked for what it lacks.
     pub is_asked: bool,
+    /// Keys that it is to be sent before them and has not been.
+    pub greetings: u32,
 }
 
 /// A connection as one of its user's.
@@ -188,6 +191,7 @@ pub struct Connection {
     /// As one of its user's, if it is one or may be, or as one that pays.
     pub of_user: Option<Box<OfUser>>,
     pub subscriptions: Vec<SubscriptionRef>,
+    pub queries: OwnQueries,
     /// Its watches of rooms, as other dialects have them; `None`: it never had any.
     pub watches: Option<Box<Watches>>,
     /// Rooms of `/v1` that it is in or hears of; `None`: none.
@@ -262,6 +266,7 @@ impl Connection {
             welcomed: Welcomed::No,
             of_user: None,
             subscriptions: Vec::new(),
+            queries: OwnQueries::default(),
             watches: None,
             stays: None,
             joined: JoinedChannels::default(),
@@ -347,7 +352,9 @@ impl Connection {
     pub fn holds_anything(&self) -> bool {
         let has_stays = self.stays.as_ref().is_some_and(|stays| !stays.slots.is_empty());
         let has_members = !(self.watches().is_empty() && self.members.is_empty());
-        has_stays || has_members || !(self.subscriptions.is_empty() && self.joined.is_empty())
+        has_stays
+            || has_members
+            || !(self.subscriptions.is_empty() && self.queries.is_empty() && self.joined.is_empty())
     }
 
     /// Whether frames may still be queued for it.

@@ -29,6 +29,7 @@ pub struct Leaving {
 /// Something that a connection has to let go of elsewhere.
 pub enum Held {
     Subscription(SubscriptionRef),
+    Query(SubscriptionRef),
     Watch(u32),
     /// In a room of `/v1`; `is_final`: its member does not come back.
     Stay {
@@ -112,6 +113,9 @@ impl Clients {
         let connection = self.get_mut(id)?;
         if let Some(subscription) = connection.subscriptions.pop() {
             return Some(Held::Subscription(subscription));
+        }
+        if let Some(query) = connection.queries.pop() {
+            return Some(Held::Query(query));
         }
         if let Some(watch) = connection.watches.as_mut().and_then(|watches| watches.slots.pop()) {
             return Some(Held::Watch(watch));

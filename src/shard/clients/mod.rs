@@ -10,6 +10,7 @@ mod joined;
 mod leaving;
 mod log;
 mod own_members;
+mod own_queries;
 mod pauses;
 mod paying;
 mod rate;
@@ -262,6 +263,12 @@ impl Clients {
     #[inline]
     pub fn takes_frames(&self, index: u32) -> bool {
         self.table[index].is_connected()
+    }
+
+    /// What a connection hears of direct messages, if it is open and does.
+    pub fn receiving(&mut self, id: ConnectionId) -> Option<&mut Receiving> {
+        let connection = self.get_mut(id).filter(|connection| connection.is_open())?;
+        connection.of_user.as_mut()?.receiving.as_mut()
     }
 
     /// Whether changes of maps must not be queued for the connection in a slot, but be fetched later.

@@ -12,7 +12,7 @@ use crate::shard::allows::{ByGrant, Everything};
 use crate::shard::caller::{Asked, Caller};
 use crate::shard::clients::Clients;
 use crate::shard::turn::Turn;
-use crate::shard::{AckLevel, Ops, SetPresence, Shard, Subscribe};
+use crate::shard::{AckLevel, Ops, SetPresence, Shard, Subscribe, SubscribeQuery};
 use crate::wire::{Reject, Ticket};
 
 impl Shard {
@@ -40,7 +40,16 @@ impl Shard {
         let Self { turn, clients, maps, requests, access, .. } = self;
         let view = access.view(turn, caller.grant(), Action::Read, map);
         let Some(seen) = view.seen() else { return forbid(turn, clients, caller, ticket.as_ref()) };
-        requests.read(turn, clients, maps, (Asked { caller, ticket }, seen), map, keys);
+        requests.read(turn, clients, maps, (Asked { caller, ticket }, seen), (map, false), keys);
+    }
+
+    /// Reads a key that a client is to see first, if it may see it.
+    pub(in crate::shard) fn read_greeting(&mut self, caller: Caller, map: &str, key: &str) {
+        let Self { turn, clients, maps, requests, access, .. } = self;
+        let view = access.view(turn, caller.grant(), Action::Read, map);
+        let Some(seen) = view.seen() else { return };
+        let asked = Asked { caller, ticket: None };
+        requests.read(turn, clients, maps, (asked, seen), (map, true), std::iter::once(key));
     }
 
     /// Digests a map; [`crate::shard::Event::Digest`] follows.
@@ -61,6 +70,20 @@ impl Shard {
         let view = access.view(turn, caller.grant(), Action::Subscribe, subscribe.map);
         let Some(seen) = view.seen() else { return forbid(turn, clients, caller, ticket.as_ref()) };
         feeds.subscribe(turn, clients, maps, (Asked { caller, ticket }, seen.cloned()), subscribe);
+    }
+
+    /// Subscribes to what a query shows of a map; [`crate::shard::Event::List`]s follow, then changes of it.
+    pub fn subscribe_query(&mut self, caller: Caller, ticket: Option<Ticket>, subscribe: SubscribeQuery<'_>) {
+        let Self { turn, clients, maps, queries, access, .. } = self;
+        let view = access.view(turn, caller.grant(), Action::Subscribe, subscribe.map);
+        let Some(seen) = view.seen() else { return forbid(turn, clients, caller, ticket.as_ref()) };
+        queries.subscribe(turn, clients, maps, (Asked { caller, ticket }, seen.cloned()), subscribe);
+    }
+
+    /// Ends the query of a map that has this name, if there is one; `None`: all of that map.
+    pub fn unsubscribe_query(&mut self, caller: Caller, map: &str, name: Option<&Ticket>) {
+        let Self { turn, clients, maps, queries, .. } = self;
+        queries.unsubscribe(turn, clients, maps, caller.connection(), (map, name));
     }
 
     /// Ends a subscription, if there is one. Nothing more is told of its map.

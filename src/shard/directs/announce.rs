@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{Around, Directs};
-use crate::mesh::{
-    AnnounceRequest, Audience, ConnectionId, DirectAnswer, DirectRequest, Item, ReplyTo, Request, Span,
-};
+use super::{Around, Directs, ask};
+use crate::mesh::{AnnounceRequest, Audience, ConnectionId, DirectAnswer, DirectRequest, ReplyTo, Span};
 use crate::shard::caller::Asked;
 use crate::shard::clients::{Alike, Clients, Phase};
 use crate::shard::maps::WaitingBytes;
@@ -54,11 +52,10 @@ impl Directs {
         let reply = requests.wait_for_direct(turn, clients, asked, waiting, (shards, data.len()));
         let time_ms = turn.now.unix_ms;
         for target in turn.others() {
-            let envelope = turn.outgoing.filling(target);
-            let span = Span::append(&mut envelope.bytes, data);
+            let span = Span::append(&mut turn.outgoing.filling(target).bytes, data);
             let (to, from) = (to.clone(), Arc::clone(from));
             let announce = DirectRequest::Announce(AnnounceRequest { reply, to, from, data: span, time_ms });
-            envelope.items.push(Item::Request(Request::Direct(Box::new(announce))));
+            ask(turn, target, announce);
             turn.spend(work::copied(data.len()));
         }
         clients.message_kept(sender);

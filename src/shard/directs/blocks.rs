@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::mailbox::List;
-use super::{Around, Directs, refuse};
+use super::{Around, Directs, ask, refuse};
 use crate::limits::DIRECT_BLOCKS_MAX;
-use crate::mesh::{BlockRequest, DirectAnswer, DirectRequest, Item, Request};
+use crate::mesh::{BlockRequest, DirectAnswer, DirectRequest};
 use crate::shard::AckLevel;
 use crate::shard::caller::Asked;
 use crate::shard::requests::DirectWait;
@@ -26,13 +26,7 @@ impl Directs {
         let reply = requests.wait_for_direct(turn, clients, asked, waiting, (1, 0));
         let block =
             BlockRequest { reply: Some(reply), user: Arc::clone(user), other: other.into(), is_blocked };
-        let home = turn.owner(turn.hasher.user(other));
-        if home == turn.index {
-            self.block_other_asked(around, block);
-        } else {
-            let request = Request::Direct(Box::new(DirectRequest::BlockOther(block)));
-            turn.outgoing.push(home, Item::Request(request));
-        }
+        self.ask_home_of_other(around, block);
     }
 
     /// The home of who is blocked takes note, and hands it on.
@@ -60,7 +54,7 @@ impl Directs {
         if home == turn.index {
             self.block_asked(around, block);
         } else {
-            turn.outgoing.push(home, Item::Request(Request::Direct(Box::new(DirectRequest::Block(block)))));
+            ask(turn, home, DirectRequest::Block(block));
         }
     }
 
@@ -80,22 +74,21 @@ impl Directs {
             mailbox.set(turn, maps, (List::Blocked, other), is_blocked)
         });
         if outcome.is_err() && is_blocked {
-            self.unblock_other(around, BlockRequest { reply: None, is_blocked: false, ..block });
+            // What the home of the other has taken note of is not to be.
+            self.ask_home_of_other(around, BlockRequest { reply: None, is_blocked: false, ..block });
         }
         if let Some(reply) = reply {
             around.answer(reply, DirectAnswer::Blocked { reply, outcome });
         }
     }
 
-    /// What the home of the other has taken note of is not to be.
-    fn unblock_other(&mut self, around: &mut Around<'_>, block: BlockRequest) {
+    fn ask_home_of_other(&mut self, around: &mut Around<'_>, block: BlockRequest) {
         let turn = &mut *around.turn;
         let home = turn.owner(turn.hasher.user(&block.other));
         if home == turn.index {
             self.block_other_asked(around, block);
         } else {
-            let request = Request::Direct(Box::new(DirectRequest::BlockOther(block)));
-            turn.outgoing.push(home, Item::Request(request));
+            ask(turn, home, DirectRequest::BlockOther(block));
         }
     }
 }
@@ -103,10 +96,6 @@ impl Directs {
 /// Why nobody may be blocked for now.
 fn refuses(around: &mut Around<'_>, user: &str, is_blocked: bool) -> Option<Reject> {
     let Around { turn, maps, .. } = around;
-    let is_full = is_blocked && turn.account.refuses_queued(user.len());
-    let overloaded = is_full.then_some(Reject::Overloaded { retry_after_ms: RETRY_AFTER_MS });
+    let overloaded = if is_blocked { turn.account.refuses_queued(user.len()) } else { None };
     overloaded.or_else(|| maps.refuses_writes(turn, AckLevel::Memory))
 }
-
-/// What a client is told to wait.
-const RETRY_AFTER_MS: u32 = 1_000;

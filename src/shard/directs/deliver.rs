@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Around, Directs};
-use crate::mesh::{
-    ConnectionId, Direct, DirectRequest, Directs as Packed, FetchRequest, Fetched, Item, Request,
-};
-use crate::shard::clients::{Alike, Clients, Receiving};
+use super::{Around, Directs, ask};
+use crate::mesh::{ConnectionId, Direct, DirectRequest, Directs as Packed, FetchRequest, Fetched};
+use crate::shard::clients::{Alike, Clients};
 use crate::shard::turn::Turn;
 use crate::shard::work;
 use crate::shard::{DirectEvent, DirectMessage, Event};
@@ -38,7 +36,7 @@ impl Directs {
         for id in connections {
             turn.spend(work::PASSED_OVER);
             let is_slow = clients.get(id).is_none() || clients.is_over_soft_limit(id.index);
-            let Some(receiving) = receiving(clients, id).filter(|receiving| receiving.is_current) else {
+            let Some(receiving) = clients.receiving(id).filter(|receiving| receiving.is_current) else {
                 continue;
             };
             if is_slow || turn.is_over() {
@@ -78,12 +76,13 @@ impl Directs {
         !self.late.is_empty()
     }
 
-    /// Asks for what a connection lacks, if it has room for it and has not asked.
+    /// Asks for what a connection lacks, if it has room for it and has not asked. Where something comes before, it is called again
+    /// once that is sent.
     pub fn fetch_on(&mut self, turn: &mut Turn, clients: &mut Clients, id: ConnectionId) {
         let room = clients.free_bytes(id);
         let is_open = clients.get(id).is_some_and(|connection| connection.is_open());
-        let Some(receiving) = receiving(clients, id) else { return };
-        if receiving.is_current || receiving.is_asked || room == 0 || !is_open {
+        let Some(receiving) = clients.receiving(id) else { return };
+        if receiving.is_current || receiving.is_asked || receiving.greetings > 0 || room == 0 || !is_open {
             return;
         }
         receiving.is_asked = true;
@@ -96,8 +95,7 @@ impl Directs {
         if home == turn.index {
             self.fetches.push_back(fetch);
         } else {
-            let request = Request::Direct(Box::new(DirectRequest::Fetch(fetch)));
-            turn.outgoing.push(home, Item::Request(request));
+            ask(turn, home, DirectRequest::Fetch(fetch));
         }
     }
 }
@@ -106,7 +104,7 @@ impl Directs {
 pub fn fetched(around: &mut Around<'_>, (fetched, messages): (&Fetched, &[u8])) {
     let Around { turn, clients, .. } = around;
     let id = fetched.connection;
-    let Some(receiving) = receiving(clients, id) else { return };
+    let Some(receiving) = clients.receiving(id) else { return };
     receiving.is_asked = false;
     receiving.through = fetched.through;
     receiving.is_current = fetched.is_all;
@@ -120,10 +118,4 @@ pub fn fetched(around: &mut Around<'_>, (fetched, messages): (&Fetched, &[u8])) 
         turn.metrics.direct_deliveries += 1;
         clients.send(id, turn.now, |out| dialect.direct(DirectMessage::of_user(&message, true), out));
     }
-}
-
-/// What a connection hears, if it is open and does.
-fn receiving(clients: &mut Clients, id: ConnectionId) -> Option<&mut Receiving> {
-    let connection = clients.get_mut(id).filter(|connection| connection.is_open())?;
-    connection.of_user.as_mut()?.receiving.as_mut()
 }

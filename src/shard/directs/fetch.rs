@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Around, Directs, deliver};
+use super::{Around, Directs, ask, deliver};
 use crate::limits::CHUNK_BYTES;
 use crate::mesh::{
-    Answer, Direct, DirectAnswer, DirectRequest, FetchRequest, Fetched, Item, MessageId, ReplyTo, Request,
-    Span,
+    Answer, Direct, DirectAnswer, DirectRequest, FetchRequest, Fetched, Item, MessageId, ReplyTo, Span,
 };
 use crate::shard::caller::Asked;
 use crate::shard::log::Entry;
@@ -24,7 +23,7 @@ impl Directs {
 
     /// Answers connections with what they lack, as much as a turn may.
     pub fn answer_fetches(&mut self, around: &mut Around<'_>) {
-        if around.turn.account.is_full() {
+        if self.fetches.is_empty() || around.turn.account.is_full() {
             return;
         }
         let (mut answers, mut bytes) = (0, 0);
@@ -101,7 +100,7 @@ impl Directs {
             return self.ack_asked(around, reply, (user, through));
         }
         let ack = DirectRequest::Ack { reply, user: Arc::clone(user), through };
-        turn.outgoing.push(home, Item::Request(Request::Direct(Box::new(ack))));
+        ask(turn, home, ack);
     }
 
     /// A connection of the user has everything up to an offset.

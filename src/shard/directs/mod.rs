@@ -48,7 +48,7 @@ use super::turn::Turn;
 use super::work;
 use crate::mesh::{
     Answer, ConnectionId, DirectAnswer, DirectRequest, FetchRequest, Fetched, Item, KeyHasher, ReplyTo,
-    Request, Span,
+    Request, ShardIndex, Span,
 };
 use crate::wire::Reject;
 
@@ -179,7 +179,12 @@ impl Directs {
     /// Keeps a request until the map of a mailbox is there.
     fn park(&mut self, around: &mut Around<'_>, map: MapSlot, (request, bytes): (DirectRequest, Vec<u8>)) {
         let Around { turn, maps, .. } = around;
-        if let Err(reject) = maps.may_wait_for(turn, map, bytes.len()) {
+        // No client waits for the answer to a fetch, so it waits for a map that cannot be loaded.
+        let may_wait = match request {
+            DirectRequest::Fetch(_) => maps.may_wait(bytes.len()),
+            _ => maps.may_wait_for(turn, map, bytes.len()),
+        };
+        if let Err(reject) = may_wait {
             return refuse(around, request, reject);
         }
         let request = Request::Direct(Box::new(request));
@@ -225,6 +230,11 @@ impl Directs {
     }
 }
 
+/// Asks the home of a user, on another shard.
+fn ask(turn: &mut Turn, home: ShardIndex, request: DirectRequest) {
+    turn.outgoing.push(home, Item::Request(Request::Direct(Box::new(request))));
+}
+
 /// Answers a request that waits for a map in vain, or must not wait.
 pub fn refuse(around: &mut Around<'_>, request: DirectRequest, reject: Reject) {
     let (reply, answer) = match request {
@@ -244,8 +254,9 @@ pub fn refuse(around: &mut Around<'_>, request: DirectRequest, reject: Reject) {
         }
         DirectRequest::Fetch(FetchRequest { by, through, .. }) => {
             let (connection, messages) = (by.connection, Span::default());
-            let fetched =
-                Fetched { connection, through, is_all: false, is_refused: true, dropped: 0, messages };
+            // Who has waited in vain may wait again.
+            let is_refused = reject != Reject::Timeout;
+            let fetched = Fetched { connection, through, is_all: false, is_refused, dropped: 0, messages };
             if by.shard == around.turn.index {
                 return deliver::fetched(around, (&fetched, &[]));
             }

@@ -1,13 +1,14 @@
 //! A message to one user: from the shard of its sender to the home of the user, which knows what becomes of it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::mailbox::{List, cost};
-use super::{Around, Directs};
+use super::{Around, Directs, ask};
 use crate::hooks::{Happened, Kind};
 use crate::mesh::{
     Answer, ConnectionId, Direct, DirectAnswer, DirectPush, DirectRequest, Item, MessageId, NotSent, ReplyTo,
-    Request, SendRequest, SendingId, Sent, ShardIndex, Span, Writer,
+    SendRequest, SendingId, Sent, ShardIndex, Span, Writer,
 };
 use crate::shard::AckLevel;
 use crate::shard::account::Use;
@@ -28,6 +29,26 @@ pub enum To<'a> {
     Role(&'a str),
     /// All users that are there.
     All,
+}
+
+impl<'a> To<'a> {
+    /// As it stands in messages and rules.
+    pub fn name(self) -> Cow<'a, str> {
+        match self {
+            Self::User(user) => ["user:", user].concat().into(),
+            Self::Role(role) => ["role:", role].concat().into(),
+            Self::All => "all".into(),
+        }
+    }
+
+    /// Whom such a name is for. The rest of it may be of any length.
+    pub fn of_name(name: &'a str) -> Option<Self> {
+        match name.split_once(':') {
+            Some(("user", user)) => Some(Self::User(user)),
+            Some(("role", role)) => Some(Self::Role(role)),
+            _ => (name == "all").then_some(Self::All),
+        }
+    }
 }
 
 /// A message that a client sends.
@@ -68,14 +89,13 @@ enum Refused {
 }
 
 impl Arrived<'_> {
-    /// The same for a while.
-    fn pack(&self) -> (DirectRequest, Vec<u8>) {
+    /// The same for a while, or for another shard: what it borrows goes to `bytes`.
+    fn pack(&self, bytes: &mut Vec<u8>) -> DirectRequest {
         let &Arrived { reply, to, from, data, ttl_ms, is_durable } = self;
-        let mut bytes = Vec::with_capacity(to.len() + data.len());
-        let to = Span::append(&mut bytes, to.as_bytes());
-        let data = Span::append(&mut bytes, data);
+        let to = Span::append(bytes, to.as_bytes());
+        let data = Span::append(bytes, data);
         let send = SendRequest { reply, to, from: Arc::clone(from), data, ttl_ms, is_durable };
-        (DirectRequest::Send(send), bytes)
+        DirectRequest::Send(send)
     }
 }
 
@@ -95,25 +115,23 @@ impl Directs {
         let waiting = DirectWait::Send { is_durable, sent: None };
         let reply = requests.wait_for_direct(turn, clients, asked, waiting, (1, data.len()));
         let home = turn.owner(turn.hasher.user(to));
+        let arrived = Arrived { reply, to, from, data, ttl_ms, is_durable };
         if home == turn.index {
-            return self.send_arrived(
-                around,
-                directory,
-                &Arrived { reply, to, from, data, ttl_ms, is_durable },
-            );
+            return self.send_arrived(around, directory, &arrived);
         }
-        let envelope = turn.outgoing.filling(home);
-        let to = Span::append(&mut envelope.bytes, to.as_bytes());
-        let data = Span::append(&mut envelope.bytes, data);
-        let send = SendRequest { reply, to, from: Arc::clone(from), data, ttl_ms, is_durable };
-        envelope.items.push(Item::Request(Request::Direct(Box::new(DirectRequest::Send(send)))));
+        let request = arrived.pack(&mut turn.outgoing.filling(home).bytes);
+        ask(turn, home, request);
     }
 
     /// A message has come to the home of its user, which is here.
     pub fn send_arrived(&mut self, around: &mut Around<'_>, directory: &Directory, arrived: &Arrived<'_>) {
         let slot = match self.open(around.turn, around.maps, arrived.to) {
             Ok(slot) => slot,
-            Err(map) => return self.park(around, map, arrived.pack()),
+            Err(map) => {
+                let mut bytes = Vec::with_capacity(arrived.to.len() + arrived.data.len());
+                let request = arrived.pack(&mut bytes);
+                return self.park(around, map, (request, bytes));
+            }
         };
         let outcome = match self.keep(around, slot, arrived) {
             Ok(id) => {
@@ -145,7 +163,7 @@ impl Directs {
             } else if bytes > config.bytes_max {
                 Some(NotSent::TooLarge)
             } else {
-                turn.account.refuses_queued(bytes).then_some(NotSent::QueueFull)
+                turn.account.refuses_queued(bytes).map(|_| NotSent::QueueFull)
             };
             if let Some(why) = why {
                 return Err(Refused::AsAnswer(why));

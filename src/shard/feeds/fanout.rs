@@ -66,6 +66,13 @@ impl Feeds {
         }
     }
 
+    /// Sends what has grown enough, as what that costs is to be known before the turn begins anything more.
+    pub fn flush_full_batches(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps) {
+        while let Some(batch) = maps.take_full_batch() {
+            self.flush_batch(turn, clients, maps, batch);
+        }
+    }
+
     /// Sends what the turn has changed so far in one map, so that whoever joins now starts after it.
     pub(super) fn flush_batches_of(
         &mut self,
@@ -87,6 +94,7 @@ impl Feeds {
 
     fn flush_batch(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps, batch: Batch) {
         for target in maps[batch.map].interest.shards().iter() {
+            turn.spend(work::PACKED + work::copied(batch.packed.len() + batch.before.len()));
             send_changes(turn, maps, target, &batch);
         }
         let delivery = Delivery {
@@ -99,7 +107,7 @@ impl Feeds {
             writers: &batch.writers,
         };
         self.deliver(turn, clients, maps, delivery);
-        maps.recycle_batch(batch);
+        maps.put_told(batch);
     }
 
     /// Changes of another owner have come.

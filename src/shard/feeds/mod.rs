@@ -201,7 +201,7 @@ impl Feeds {
 
 /// What passes `filter`, of a map with this name, and is shown by `view`. Whether its own changes come back to a subscriber is no
 /// part of that: it has them.
-fn scope_of(map: &str, filter: Option<&Filter>, view: Option<&Parts>) -> Scope {
+pub(in crate::shard) fn scope_of(map: &str, filter: Option<&Filter>, view: Option<&Parts>) -> Scope {
     let map = Scope::of_map(map);
     let scope = match filter {
         None => map,

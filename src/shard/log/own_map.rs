@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::crdt::{HashedKey, MapType, State};
 use crate::limits::OWN_PREFIX;
-use crate::mesh::{Action, At, KeyHasher, ShardIndex, USER_MAP, Write};
+use crate::mesh::{Action, At, CHANNEL_MAP, KeyHasher, USER_MAP, Write};
 use crate::shard::maps::{MapSlot, Maps};
 use crate::shard::turn::Turn;
 use crate::wire::Reject;
@@ -19,28 +19,12 @@ pub struct OwnMap {
 impl OwnMap {
     /// Of what a channel keeps.
     pub fn of_channel(hasher: &KeyHasher, channel: &str) -> Self {
-        Self::named(hasher, "channel:", channel)
-    }
-
-    /// The hash of the name of that, by which the channel has its home.
-    pub fn hash_of_channel(hasher: &KeyHasher, channel: &str) -> u64 {
-        hasher.map(&[OWN_PREFIX, "channel:", channel].concat())
+        Self { name: [CHANNEL_MAP, channel].concat().into(), hash: hasher.channel(channel) }
     }
 
     /// Of what is kept for a user.
     pub fn of_user(hasher: &KeyHasher, user: &str) -> Self {
-        debug_assert_eq!(USER_MAP, [OWN_PREFIX, "user:"].concat());
-        Self::named(hasher, "user:", user)
-    }
-
-    fn named(hasher: &KeyHasher, kind: &str, name: &str) -> Self {
-        let name: Arc<str> = [OWN_PREFIX, kind, name].concat().into();
-        Self { hash: hasher.map(&name), name }
-    }
-
-    /// The shard that has all of it.
-    pub fn home(&self, turn: &Turn) -> ShardIndex {
-        turn.owner(self.hash)
+        Self { name: [USER_MAP, user].concat().into(), hash: hasher.user(user) }
     }
 
     /// The slot of the map at its home, if its cells are there.
@@ -48,7 +32,7 @@ impl OwnMap {
     /// # Errors
     /// The slot, for which whoever asks waits with [`Maps::park_request`], if [`Maps::may_wait_for`] allows that.
     pub fn ready(&self, turn: &mut Turn, maps: &mut Maps) -> Result<MapSlot, MapSlot> {
-        debug_assert_eq!(self.home(turn), turn.index, "only its home has the map");
+        debug_assert_eq!(turn.owner(self.hash), turn.index, "only its home has the map");
         let slot = maps.find_or_insert(&self.name, self.hash);
         if maps.must_wait(turn, slot) { Err(slot) } else { Ok(slot) }
     }

@@ -31,6 +31,8 @@ pub struct Changes {
     /// Those that have grown enough, oldest first.
     full: VecDeque<Batch>,
     filling: Vec<Batch>,
+    /// Told to subscribers, and yet to be looked at by queries; oldest first.
+    queried: VecDeque<Batch>,
     /// Emptied, for reuse.
     spare: Vec<Batch>,
     /// What the next change takes away.
@@ -101,6 +103,29 @@ impl Maps {
             let slot = self.changes.filling.last()?.map;
             self.take_filling(slot)
         })
+    }
+
+    /// Whether a batch has grown enough, so that what comes later is told by itself.
+    pub fn has_full_batch(&self) -> bool {
+        !self.changes.full.is_empty()
+    }
+
+    /// Takes the next batch that has grown enough.
+    pub fn take_full_batch(&mut self) -> Option<Batch> {
+        self.changes.full.pop_front()
+    }
+
+    /// Takes back a batch that subscribers have been told of.
+    pub fn put_told(&mut self, batch: Batch) {
+        match self.table.get(batch.map).is_some_and(|map| map.interest.is_queried()) {
+            true => self.changes.queried.push_back(batch),
+            false => self.recycle_batch(batch),
+        }
+    }
+
+    /// Takes the next batch that queries have yet to look at.
+    pub fn take_queried(&mut self) -> Option<Batch> {
+        self.changes.queried.pop_front()
     }
 
     /// Keeps a batch that everybody has been told of for another one.

@@ -247,6 +247,11 @@ impl Maps {
         slot
     }
 
+    /// Whether maps that are not here may be in the storage.
+    pub const fn may_be_stored(&self) -> bool {
+        self.is_stored
+    }
+
     /// The slot of a map that is to be read; `None` if there is nothing of it.
     pub fn find_to_read(&mut self, name: &str, hash: u64) -> Option<MapSlot> {
         // What is not in memory may be in the storage.

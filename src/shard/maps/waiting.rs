@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::{Cells, MapSlot, Maps};
 use crate::limits::WAITING_REQUEST_BYTES_MAX;
-use crate::mesh::{Request, ShardIndex};
+use crate::mesh::{DirectRequest, Request, ShardIndex};
 use crate::shard::turn::Turn;
 use crate::wire::Reject;
 
@@ -32,7 +32,12 @@ impl Parked {
 
     /// Whether it waits for the map however often that cannot be loaded, as no client waits for an answer.
     pub fn is_patient(&self) -> bool {
-        matches!(&self.request, Request::Walk(walk) if !walk.is_owed)
+        match &self.request {
+            Request::Walk(walk) => !walk.is_owed,
+            Request::Direct(direct) => matches!(**direct, DirectRequest::Fetch(_)),
+            Request::ScanQueries { is_owed, .. } => !is_owed,
+            _ => false,
+        }
     }
 }
 

@@ -84,11 +84,15 @@ impl Presence {
         let Some(slot) = self.find_stay(turn, clients, id, room) else { return };
         let stay = &self.stays[slot as usize];
         let was_asked = stay.asked == Some(request.serial);
-        match stay.standing {
-            Standing::Nothing if was_asked => self.drop_stay(turn, clients, id, slot),
-            Standing::Behind if was_asked => self.ask_again(turn, clients, requests, slot),
-            _ if stay.is_out_without(request.serial) => self.leave_as_member(turn, clients, slot, true),
-            _ => {}
+        let (standing, is_out) = (stay.standing, stay.is_out_without(request.serial));
+        if standing == Standing::Nothing && was_asked {
+            return self.drop_stay(turn, clients, id, slot);
+        }
+        if is_out {
+            self.leave_as_member(turn, clients, slot, true);
+        }
+        if standing == Standing::Behind && was_asked {
+            self.ask_again(turn, clients, requests, slot);
         }
     }
 

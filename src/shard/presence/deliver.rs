@@ -130,7 +130,7 @@ impl Presence {
         while !turn.is_over()
             && let Some(stay) = left.pop()
         {
-            turn.spend(work::receivers(1, bytes));
+            turn.reach_one(bytes);
             let Some(stay) = self.stays.get_mut(stay as usize) else { continue };
             let index = stay.connection.index;
             if stay.standing != Standing::Current || !clients.takes_frames(index) {

@@ -103,9 +103,10 @@ impl Presence {
         !self.again.is_empty()
     }
 
-    /// When something is due next, in microseconds of the monotonic clock.
-    pub fn next_us(&self) -> Option<u64> {
-        let tick = self.due.first().map(|&(at_us, _)| at_us);
+    /// When something is due next, in microseconds of the monotonic clock. Nothing is told while memory is full, but whoever is
+    /// away for too long leaves.
+    pub fn next_us(&self, is_full: bool) -> Option<u64> {
+        let tick = self.due.first().filter(|_| !is_full).map(|&(at_us, _)| at_us);
         let grace = self.away.first().map(|&(until_ms, ..)| until_ms * 1000);
         tick.into_iter().chain(grace).min()
     }
@@ -142,5 +143,19 @@ impl Presence {
             }
         }
         self.table.remove(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_memory_holds_back_what_is_told_and_no_grace() {
+        let mut presence = Presence::default();
+        presence.due.insert((1_000, 0));
+        assert_eq!((presence.next_us(false), presence.next_us(true)), (Some(1_000), None));
+        presence.away.insert((7, 0, "user:ada".into()));
+        assert_eq!((presence.next_us(false), presence.next_us(true)), (Some(1_000), Some(7_000)));
     }
 }

@@ -126,7 +126,8 @@ impl Presence {
         let now_us = turn.now.monotonic_us;
         while !turn.is_over()
             && !turn.account.is_full()
-            && !self.has_too_much_to_tell()
+            // What is told later is what is true then.
+            && !self.has_to_tell()
             && let Some(&(at_us, slot)) = self.due.first()
             && at_us <= now_us
         {

@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 
-use super::channel::answer_published;
 use super::{Requests, Waiting};
 use crate::mesh::{ReplyTo, ShardIndex, ShardSet};
 use crate::shard::AckLevel;
@@ -88,11 +87,7 @@ impl Requests {
                 self.durable.by_owner[owner].pop_front();
                 self.durable.count -= 1;
                 if let Some(request) = self.answered(turn, clients, reply) {
-                    match request.waiting {
-                        Waiting::Write { .. } => self.answer_write(turn, clients, maps, request, false),
-                        Waiting::Direct(_) => self.answer_direct(turn, clients, &request, false),
-                        _ => answer_published(turn, clients, &request, false),
-                    }
+                    self.answer(turn, clients, maps, request, false);
                 }
             }
         }

@@ -59,23 +59,6 @@ pub struct PendingRequest {
     charge: Charge,
 }
 
-impl PendingRequest {
-    /// Whether it joins a channel.
-    pub const fn joins_channel(&self) -> bool {
-        matches!(self.waiting, Waiting::Channel(ChannelWait::Join { .. }))
-    }
-
-    /// Whether it asks for the members of a room.
-    pub const fn is_for_members(&self) -> bool {
-        matches!(self.waiting, Waiting::Members { .. })
-    }
-
-    /// Whether it asks for who is in a room of `/v1`.
-    pub const fn is_for_gathered(&self) -> bool {
-        matches!(self.waiting, Waiting::Gathered { .. })
-    }
-}
-
 /// What has been answered so far.
 pub enum Waiting {
     Write {
@@ -87,6 +70,7 @@ pub enum Waiting {
         /// What the reader may see; `None`: everything.
         view: Option<Arc<Parts>>,
         gathered: Gathered,
+        is_greeting: bool,
     },
     Digest {
         map: Box<str>,
@@ -304,8 +288,11 @@ impl Requests {
         reply: ReplyTo,
     ) -> Option<PendingRequest> {
         let request = self.pending.remove(reply)?;
-        if let Waiting::Read { gathered, .. } = &request.waiting {
+        if let &Waiting::Read { ref gathered, is_greeting, .. } = &request.waiting {
             turn.account.take(Use::Answers, gathered.held_bytes());
+            if is_greeting && let Some(receiving) = clients.receiving(request.connection) {
+                receiving.greetings -= 1;
+            }
         }
         if request.began_us == turn.now.monotonic_us {
             self.answered_at_once += 1;
@@ -324,23 +311,23 @@ impl Requests {
         self.end_wait(turn, clients, reply)
     }
 
-    /// Answers what has waited too long with what there is.
-    pub fn answer_late(
+    /// Answers a request with what has been reached: all of it, or what there is after `--ack-timeout-ms`.
+    pub fn answer(
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &Maps,
         request: PendingRequest,
+        timeout: bool,
     ) {
         match request.waiting {
-            Waiting::Write { .. } => return self.answer_write(turn, clients, maps, request, true),
-            Waiting::Direct(_) => return self.answer_direct(turn, clients, &request, true),
-            _ => {}
+            Waiting::Write { .. } => self.answer_write(turn, clients, maps, request, timeout),
+            Waiting::Direct(_) => self.answer_direct(turn, clients, &request, timeout),
+            Waiting::Channel(ChannelWait::Publish { .. }) => {
+                channel::answer_published(turn, clients, &request, timeout);
+            }
+            _ => clients.reject(turn, request.connection, request.ticket.as_ref(), Reject::Timeout),
         }
-        if matches!(request.waiting, Waiting::Channel(ChannelWait::Publish { .. })) {
-            return channel::answer_published(turn, clients, &request, true);
-        }
-        clients.reject(turn, request.connection, request.ticket.as_ref(), Reject::Timeout);
     }
 
     /// When the oldest request that may be given up began; it may have been answered since.

@@ -72,14 +72,14 @@ fn distinct<'k>(turn: &Turn, map_hash: u64, keys: impl Iterator<Item = &'k str>)
 }
 
 impl Requests {
-    /// Reads keys wherever they live; [`Event::Entries`] follows.
+    /// Reads keys wherever they live; [`Event::Entries`] follows, before direct messages that have waited where it is a greeting.
     pub fn read<'k>(
         &mut self,
         turn: &mut Turn,
         clients: &mut Clients,
         maps: &mut Maps,
         (asked, view): (Asked, Option<&Arc<Parts>>),
-        map: &str,
+        (map, is_greeting): (&str, bool),
         keys: impl Iterator<Item = &'k str>,
     ) {
         if let Some(reject) = turn.account.refuses_answers(clients.held_bytes()) {
@@ -89,7 +89,9 @@ impl Requests {
         let wanted = distinct(turn, map_hash, keys);
         let bytes_max = bytes_max(clients, wanted.len());
         let gathered = Gathered { bytes_max, ..Gathered::default() };
-        let waiting = Waiting::Read { map: map.into(), view: view.cloned(), gathered };
+        let receiving = clients.receiving(asked.connection()).filter(|_| is_greeting);
+        let is_greeting = receiving.map(|receiving| receiving.greetings += 1).is_some();
+        let waiting = Waiting::Read { map: map.into(), view: view.cloned(), gathered, is_greeting };
         // Counted one too many while keys are still being asked for, so that the request cannot end early.
         let reply = self.wait_for(turn, clients, (asked.connection(), asked.ticket), waiting, 1);
         let promised_bytes = promised_bytes(clients).min(bytes_max / turn.shards);
@@ -358,7 +360,7 @@ impl Requests {
         else {
             return false;
         };
-        let Waiting::Read { map, view, gathered } = &mut request.waiting else { return false };
+        let Waiting::Read { map, view, gathered, .. } = &mut request.waiting else { return false };
         let is_alone = client.owed_bytes == request.charge.owed_bytes;
         if is_over || !is_alone {
             return false;

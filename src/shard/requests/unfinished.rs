@@ -70,7 +70,8 @@ impl Requests {
             if self.pending.find(reply).is_some() {
                 self.carry_out(turn, clients, maps, reply, &write.unpack(&left.bytes));
             }
-            if turn.is_share_over() {
+            // What telling of it costs is not known yet.
+            if turn.is_share_over() || maps.has_full_batch() {
                 break;
             }
         }

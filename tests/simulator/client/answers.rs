@@ -10,6 +10,7 @@ use super::{Asked, Client, Context, Op, OpKind, Stage};
 use crate::link::Link;
 use crate::oracle::Answer;
 use crate::replica::{Cell, Replica, Stamp};
+use crate::types::Sight;
 
 /// Codes an operation of the simulator may be refused with, and those it may be refused with where maps are on a
 /// disk that is full or slow beside them.
@@ -34,10 +35,14 @@ impl Client {
                 context.oracle.saw_time(&Stamp::parse(time));
                 self.introduce(&message, link, context);
                 self.resubscribe(link, context);
+                self.take_lists_up(link, context);
             }
             return;
         }
         let id = message.get_u64("id");
+        if self.hear_of_list(&kind, &message) {
+            return;
+        }
         match &kind[..] {
             "change" => self.handle_change(&message, context),
             "message" | "gap" => self.handle_talk(&kind, &message, context),
@@ -83,7 +88,7 @@ impl Client {
             assert_eq!(message.get_str("map"), Some(&context.scenario.maps[map].name[..]), "{message}");
         };
         match (asked, kind) {
-            (Asked::Ping, "pong") => {}
+            (Asked::Ping, "pong") | (Asked::EndList, "unsubscribed") => {}
             (Asked::Letter { number, is_durable }, "sent") => {
                 self.letter_sent((number, is_durable), message, context);
             }
@@ -159,7 +164,12 @@ impl Client {
         self.was_told_entries(message);
         if let Some(map_type) = message.get_str("map_type") {
             let map_type = ["lww", "or", "counter"].into_iter().find(|known| *known == map_type);
-            context.oracle.saw_type(map, map_type.expect("a type of map"), false);
+            let map_type = map_type.expect("a type of map");
+            // A type that is on a disk stays.
+            let left_at = context.scenario.storage.is_some().then_some("");
+            let asked_us = self.watches.get(&map).map_or(0, |watch| watch.began_us);
+            let sight = Sight { map, map_type, asked_us, now_us: context.now_us, left_at };
+            context.oracle.saw_type(&sight, false);
         }
         let watch = self.watches.get_mut(&map).unwrap_or_else(|| panic!("{name} is not watched: {message}"));
         // A peer that has fallen too far behind is told anew without having asked.
@@ -209,6 +219,10 @@ impl Client {
                 self.handle_auth_failed(Some(&asked), message, context)
             }
             (Asked::Read { .. } | Asked::Digest { .. }, "timeout" | "load_failed") => {}
+            // What waits for all clients takes what memory there is for it.
+            (Asked::Read { .. }, "overloaded") if context.scenario.config.memory_limit_bytes > 0 => {
+                assert!(message.get_u64("retry_after_ms").is_some(), "{message}");
+            }
             (Asked::Subscribe { map }, "too_many_subscriptions") => {
                 // There is room for what takes the place of another, so this one is the first.
                 let watch = self.watches.remove(&map).expect("it was asked for");
@@ -295,7 +309,14 @@ impl Client {
     fn acked(&mut self, op: Op, stamp: Option<Stamp>, is_durable: bool, context: &mut Context<'_>) {
         context.oracle.acked += 1;
         context.oracle.acked_durable += u64::from(is_durable);
-        context.oracle.saw_type(op.map, op.kind.map_type(), is_durable);
+        let left_at = match context.scenario.storage {
+            // A type that is on a disk stays.
+            Some(_) => Some(""),
+            None => op.leaves_something().then_some(&op.key[..]),
+        };
+        let (map, map_type, asked_us) = (op.map, op.kind.map_type(), op.made_us);
+        let sight = Sight { map, map_type, asked_us, now_us: context.now_us, left_at };
+        let is_of_now = context.oracle.saw_type(&sight, is_durable);
         if let (Some(own), Some(stamp)) = (op.own_stamp(), &stamp) {
             assert_eq!(own, stamp, "the stamp the client brought");
         }
@@ -313,7 +334,7 @@ impl Client {
             }
             _ => {}
         }
-        let Some(cell) = op.outcome(stamp) else { return };
+        let Some(cell) = op.outcome(stamp).filter(|_| is_of_now) else { return };
         context.oracle.acked(op.map, &op.key, &cell, is_durable);
         if context.scenario.forgets {
             // It hears its own changes, and may have heard of their removal, which nobody remembers any more.

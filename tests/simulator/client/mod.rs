@@ -4,6 +4,7 @@
 mod answers;
 mod identity;
 mod letters;
+mod lists;
 mod op;
 mod requests;
 mod rooms;
@@ -23,6 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use identity::Shown;
 use letters::Mail;
+use lists::Lists;
 use talk::Talking;
 
 use crate::frames::{self, BINARY, CLOSE, PING, PONG, TEXT};
@@ -85,6 +87,8 @@ pub enum Asked {
     Digest {
         map: usize,
     },
+    List,
+    EndList,
     Auth {
         shown: Shown,
     },
@@ -159,6 +163,8 @@ pub struct Client {
     pub rooms: Rooms,
     /// Direct messages that its connection has been sent.
     pub mail: Mail,
+    /// What it has of its queries.
+    pub lists: Lists,
 }
 
 impl Client {
@@ -195,6 +201,7 @@ impl Client {
             identity: None,
             rooms: Rooms::default(),
             mail: Mail::default(),
+            lists: Lists::default(),
         }
     }
 
@@ -342,6 +349,7 @@ impl Client {
             }
         }
         self.talking.disconnected();
+        self.lists.disconnected();
         if let Some(synckit) = &mut self.synckit {
             synckit.disconnected(context);
         }
@@ -361,6 +369,7 @@ impl Client {
             kept.note_lost(|key, cell| !context.oracle.is_durable(*map, key, cell));
         }
         self.synckit.iter_mut().for_each(SyncKit::server_crashed);
+        self.lists.server_crashed();
     }
 
     pub fn send_frame(&mut self, link: &mut Link, random: &mut Random, opcode: u8, payload: &[u8]) {

@@ -17,8 +17,9 @@ pub struct Op {
     pub map: usize,
     pub key: String,
     pub kind: OpKind,
-    /// Milliseconds since 1970 when it was made, as the client's stamps count.
+    /// Milliseconds since 1970 when it was made, as the client's stamps count, and when that was by the clock of the run.
     pub made_ms: u64,
+    pub made_us: u64,
     /// Its place among all operations of its client.
     pub number: u64,
 }
@@ -113,11 +114,39 @@ impl Op {
                 let tag = tag.clone().unwrap_or_else(|| stamp.text());
                 Some(or(Some((tag, (stamp, value.clone()))), &[]))
             }
+            // Else nothing was acknowledged of what it removes, so that a crash may have taken it before.
             OpKind::RemoveTags { tags } | OpKind::RemoveValue { tags, .. } | OpKind::RemoveAll { tags } => {
-                Some(or(None, tags))
+                (!tags.is_empty()).then(|| or(None, tags))
             }
             OpKind::Increment { .. } | OpKind::Totals { .. } | OpKind::Zero => None,
         }
+    }
+
+    /// Whether something is left of its key once it is acknowledged, be it what remembers that something is gone.
+    pub fn leaves_something(&self) -> bool {
+        match &self.kind {
+            OpKind::RemoveTags { tags } | OpKind::RemoveValue { tags, .. } | OpKind::RemoveAll { tags } => {
+                !tags.is_empty()
+            }
+            OpKind::Zero => false,
+            OpKind::Set { .. }
+            | OpKind::Delete { .. }
+            | OpKind::Add { .. }
+            | OpKind::Increment { .. }
+            | OpKind::Totals { .. } => true,
+        }
+    }
+
+    /// Whether nothing may be left of its key after it, now or when a time is up.
+    pub fn may_end_something(&self) -> bool {
+        !matches!(
+            self.kind,
+            OpKind::Set { ttl_ms: None, .. }
+                | OpKind::Add { .. }
+                | OpKind::Increment { .. }
+                | OpKind::Totals { .. }
+                | OpKind::Zero
+        )
     }
 
     /// Whether a client that does not hear its own changes cannot know what it did.
@@ -168,7 +197,7 @@ impl Op {
 impl Client {
     pub(super) fn op(&mut self, map: usize, key: String, kind: OpKind, context: &Context<'_>) -> Op {
         self.next_op += 1;
-        Op { map, key, kind, made_ms: context.unix_ms, number: self.next_op }
+        Op { map, key, kind, made_ms: context.unix_ms, made_us: context.now_us, number: self.next_op }
     }
 
     /// Notes the stamp the server gave an operation: on one key they are applied in the order they were sent.
@@ -281,8 +310,11 @@ impl Client {
         // No two stamps of clients have the same time and counter, as SyncKit's clients see nothing else of a stamp.
         let count = self.stamped.entry(millis).or_default();
         let counter = *count * CLIENTS_MAX as u64 + self.index as u64;
+        if counter >= COUNTERS {
+            // These are one and the same to SyncKit's clients.
+            return None;
+        }
         *count += 1;
-        assert!(counter < COUNTERS, "counters above are one and the same to SyncKit's clients");
         Some(Stamp { millis, counter, node: self.name.clone() })
     }
 }

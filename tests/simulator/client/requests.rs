@@ -24,6 +24,9 @@ impl Client {
         if context.random.per_mille(100) {
             return self.act_in_rooms(link, context);
         }
+        if context.random.per_mille(40) {
+            return self.ask_for_list(link, context);
+        }
         let map = context.random.below(context.scenario.maps.len());
         match context.random.below(100) {
             0..40 => self.write_some(link, context),
@@ -281,6 +284,9 @@ impl Client {
             }
             if context.scenario.forgets && op.brings_stamp_or_tag() {
                 context.oracle.may_come_back(op.map, &op.key);
+            }
+            if context.scenario.forgets_maps() && op.may_end_something() {
+                context.oracle.may_vanish(op.map, &op.key);
             }
             op.write_to(&mut list, &context.scenario.maps[op.map].name, &self.name);
             if op.is_opaque() {

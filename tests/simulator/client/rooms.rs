@@ -45,6 +45,8 @@ struct Stay {
     /// It has asked to be in the room; as whom, once it was told.
     has_joined: bool,
     member: Option<String>,
+    /// A request to join was answered: that another comes to nothing changes nothing.
+    is_certain: bool,
     view: Option<View>,
 }
 
@@ -110,7 +112,7 @@ impl Rooms {
         if stay.view.is_none() && others.clone().next().is_none() {
             self.stays.remove(request.room);
         } else if request.joins {
-            stay.has_joined = stay.member.is_some() || others.any(|other| other.joins);
+            stay.has_joined = stay.is_certain || others.any(|other| other.joins);
         }
     }
 }
@@ -169,11 +171,16 @@ impl Client {
             if let Some(member) = message.get_str("member") {
                 stay.member = Some(member.to_owned());
             }
+            stay.is_certain |= request.joins;
             return stay.view.get_or_insert_default().hear(kind, message);
         }
         // Before there is an answer it is of a stay that it has left meanwhile.
-        if let Some(view) = stay.and_then(|stay| stay.view.as_mut()) {
+        if let Some(Stay { view: Some(view), member, has_joined, .. }) = stay {
             view.hear(kind, message);
+            // To join may take longer than whoever asks for it waits, who is told then.
+            if let Some(name) = message.get_str("member") {
+                (*member, *has_joined) = (Some(name.to_owned()), true);
+            }
         }
     }
 }

@@ -104,6 +104,18 @@ pub fn error(out: &mut Vec<u8>, id: Option<&Ticket>, reject: Reject) {
     out.push(b'}');
 }
 
+/// Appends an `error` where the application does not want something, in its words if it has any.
+pub fn denied(out: &mut Vec<u8>, id: Option<&Ticket>, reason: Option<&str>) {
+    let Some(reason) = reason else { return error(out, id, Reject::Denied) };
+    out.extend_from_slice(b"{\"type\":\"error\"");
+    write_id(out, id);
+    out.extend_from_slice(b",\"code\":");
+    write_string(out, Reject::Denied.code());
+    out.extend_from_slice(b",\"message\":");
+    write_string(out, reason);
+    out.push(b'}');
+}
+
 /// Appends an `error` about a map, a room or a channel, which no request has asked for.
 pub fn error_about(out: &mut Vec<u8>, about: (&str, &str), reject: Reject) {
     begin_about(out, "error", None, about);

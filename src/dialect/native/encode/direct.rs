@@ -3,9 +3,9 @@
 use super::{write_about, write_id};
 use crate::mesh::{MessageId, NotSent, Sent};
 use crate::shard::{DirectAudience, DirectEvent, DirectMessage};
-use crate::wire::Ticket;
 use crate::wire::json::{write_integer, write_string};
 use crate::wire::write_hex;
+use crate::wire::{Reject, Ticket};
 
 /// Appends a `direct`.
 pub fn direct(out: &mut Vec<u8>, message: DirectMessage<'_>) {
@@ -34,6 +34,17 @@ pub fn direct(out: &mut Vec<u8>, message: DirectMessage<'_>) {
 pub fn direct_event(out: &mut Vec<u8>, id: Option<&Ticket>, event: DirectEvent<'_>) {
     match event {
         DirectEvent::Sent { sent, count, timeout } => write_sent(out, id, sent, count, timeout),
+        DirectEvent::Denied { reason } => {
+            out.extend_from_slice(b"{\"type\":\"sent\"");
+            write_id(out, id);
+            out.extend_from_slice(b",\"status\":\"refused\",\"reason\":");
+            write_string(out, Reject::Denied.code());
+            if let Some(reason) = reason {
+                out.extend_from_slice(b",\"message\":");
+                write_string(out, reason);
+            }
+            out.push(b'}');
+        }
         DirectEvent::Dropped { count } => {
             out.extend_from_slice(b"{\"type\":\"queue.dropped\",\"count\":");
             write_integer(out, count);

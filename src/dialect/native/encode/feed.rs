@@ -66,7 +66,7 @@ pub fn entries_end(out: &mut Vec<u8>) {
 }
 
 #[inline]
-fn write_cursor(out: &mut Vec<u8>, cursor: Cursor) {
+pub(super) fn write_cursor(out: &mut Vec<u8>, cursor: Cursor) {
     out.push(b'"');
     cursor.write_to(out);
     out.push(b'"');

@@ -10,18 +10,22 @@ mod direct;
 mod entry;
 mod feed;
 mod hello;
+mod list;
 mod presence;
 mod stamps;
 
 pub use answer::{
-    Ack, ack, authenticated, digest, disconnected, error, error_about, expiring, pong, refusal, unsubscribed,
-    welcome,
+    Ack, ack, authenticated, denied, digest, disconnected, error, error_about, expiring, pong, refusal,
+    unsubscribed, welcome,
 };
 pub use channel::{channel_message, gap, history, joined, left, published};
 pub use direct::{direct, direct_event};
 pub use entry::{entry_counter, entry_gone, entry_lww, entry_or, separate_entries};
 pub use feed::{change_end, change_start, entries_end, entries_start, snapshot_end, snapshot_start};
 pub use hello::{Hello, Limits, hello};
+pub use list::{
+    entry_name, error_about_query, list_change_start, list_difference, list_resumed_end, list_start, ranked,
+};
 pub use presence::{member_updated, room_left, room_list, room_news, room_state};
 
 use crate::crdt::Stamp;

@@ -51,14 +51,10 @@ fn to(field: Field<'_>) -> Result<To<'_>, Reject> {
     const ROLE: Reject = Reject::KeyInvalid("the name of a role has from 1 to 64 bytes");
     const { assert!(ROLE_BYTES_MAX == 64) };
     let text = field::text(field, "to is missing or not a string")?;
-    if text == "all" {
-        return Ok(To::All);
-    }
-    match text.split_once(':') {
-        Some(("user", name)) => field::name_of_user(name).map(To::User),
-        Some(("role", name)) if (1..=ROLE_BYTES_MAX).contains(&name.len()) => Ok(To::Role(name)),
-        Some(("role", _)) => Err(ROLE),
-        _ => Err(RULE),
+    match To::of_name(text).ok_or(RULE)? {
+        To::User(name) => field::name_of_user(name).map(To::User),
+        To::Role(name) if !(1..=ROLE_BYTES_MAX).contains(&name.len()) => Err(ROLE),
+        to => Ok(to),
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) struct Fields<'a> {
     pub since: Whole<'a>,
     pub state: Whole<'a>,
     pub data: Whole<'a>,
+    pub query: Whole<'a>,
 }
 
 /// A field of which more than the first node is looked at.
@@ -64,6 +65,7 @@ impl<'a> Fields<'a> {
                 b"since" => fields.since = Some(value),
                 b"state" => fields.state = Some(value),
                 b"data" => fields.data = Some(value),
+                b"query" => fields.query = Some(value),
                 _ => {}
             }
         }

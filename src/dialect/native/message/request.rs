@@ -7,7 +7,7 @@ use super::fields::Fields;
 use super::{ChannelRequest, DirectRequest, Keys, Ops, PresenceRequest, RequestId};
 use crate::shard::AckLevel;
 use crate::wire::Reject;
-use crate::wire::json::{Object, Scratch};
+use crate::wire::json::{Object, Scratch, Value};
 
 /// One message that a client sent.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +61,13 @@ pub enum Request<'a> {
         snapshot: bool,
         /// Whether the subscriber gets its own changes back.
         echo: bool,
+        /// Which of them are shown, and in which order; the request has an `id` then.
+        query: Option<Value<'a>>,
     },
     Unsubscribe {
         map: &'a str,
+        /// The `id` of the query that is to end; `None`: the subscription of the map.
+        query: Option<RequestId<'a>>,
     },
     Digest {
         map: &'a str,
@@ -84,6 +88,26 @@ fn ack_level(field: Field<'_>) -> Result<AckLevel, Reject> {
         Some("durable") => Ok(AckLevel::Durable),
         Some("replicated") => Ok(AckLevel::Replicated),
         Some(_) => Err(Reject::BadRequest(WRONG)),
+    }
+}
+
+fn query_of<'a>(fields: &Fields<'a>, scratch: &'a Scratch) -> Result<Option<Value<'a>>, Reject> {
+    let Some(query) = fields.query.filter(|query| field::is_sent(query.first())) else { return Ok(None) };
+    if !field::is_sent(fields.id) {
+        return Err(Reject::BadRequest("a subscribe with a query has an id, by which the query is known"));
+    }
+    if field::flag(fields.snapshot, true, "snapshot is not true or false")? {
+        Ok(Some(Value::new(query, scratch)))
+    } else {
+        Err(Reject::BadRequest("a query begins with a snapshot: snapshot is not false"))
+    }
+}
+
+fn query_name(field: Field<'_>) -> Result<Option<RequestId<'_>>, Reject> {
+    const RULE: &str = "query is the id of the subscribe that is to end";
+    match field.filter(|_| field::is_sent(field)) {
+        None => Ok(None),
+        Some(name) => RequestId::of(name).map(Some).map_err(|_| Reject::BadRequest(RULE)),
     }
 }
 
@@ -112,8 +136,12 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
             prefix: field::optional_prefix(fields.prefix)?,
             snapshot: field::flag(fields.snapshot, true, "snapshot is not true or false")?,
             echo: field::flag(fields.echo, false, "echo is not true or false")?,
+            query: query_of(&fields, scratch)?,
         }),
-        b"unsubscribe" => Ok(Request::Unsubscribe { map: field::map_name(fields.map)? }),
+        b"unsubscribe" => Ok(Request::Unsubscribe {
+            map: field::map_name(fields.map)?,
+            query: query_name(fields.query.and_then(<[_]>::first))?,
+        }),
         b"digest" => Ok(Request::Digest { map: field::map_name(fields.map)? }),
         b"disconnect" => Ok(Request::Disconnect { user: field::user(fields.user)? }),
         b"auth" => {

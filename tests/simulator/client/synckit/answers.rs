@@ -10,6 +10,7 @@ use super::message::{ACK, DELTA, DELTA_BATCH, ERROR, PONG, SUBSCRIBE, SYNC_RESPO
 use super::{Context, Kind, Request, SyncKit, Write, stamp_of};
 use crate::replica::{Cell, Stamp};
 use crate::scenario;
+use crate::types::Sight;
 
 impl SyncKit {
     /// Takes one message.
@@ -164,7 +165,13 @@ impl SyncKit {
         self.is_named = self.is_sdk;
         let map = write.kind.0;
         let is_durable = context.scenario.config.offers_durable;
-        context.oracle.saw_type(map, "lww", is_durable);
+        let left_at = match context.scenario.storage {
+            // A type that is on a disk stays.
+            Some(_) => Some(""),
+            None => write.ops.first().map(|op| &op.field[..]),
+        };
+        let (asked_us, now_us) = (write.sent_us, context.now_us);
+        context.oracle.saw_type(&Sight { map, map_type: "lww", asked_us, now_us, left_at }, is_durable);
         for op in write.ops {
             context.oracle.acked += 1;
             context.oracle.acked_synckit += 1;

@@ -34,6 +34,6 @@ impl Client {
 
     /// Maps it is subscribed to.
     pub fn subscriptions(&self) -> usize {
-        self.watches.len() + self.synckit.as_ref().map_or(0, SyncKit::subscriptions)
+        self.watches.len() + self.lists.count() + self.synckit.as_ref().map_or(0, SyncKit::subscriptions)
     }
 }

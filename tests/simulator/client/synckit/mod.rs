@@ -103,6 +103,8 @@ type Kind = (usize, bool);
 
 struct Write {
     kind: Kind,
+    /// When it was sent, in microseconds.
+    sent_us: u64,
     ops: Vec<Op>,
     /// Elements it adds to a set.
     added: Vec<String>,

@@ -184,7 +184,11 @@ impl SyncKit {
             let delta = delta.join(",");
             (DELTA, format!(r#"{document},{named},"delta":{{{delta}}},"vectorClock":{clock}"#))
         };
-        self.writes.insert(id, Write { kind: (map, is_batch), ops, added: Vec::new(), removed: Vec::new() });
+        if context.scenario.forgets_maps() {
+            ops.iter().for_each(|op| context.oracle.may_vanish(map, &op.field));
+        }
+        let (kind, sent_us) = ((map, is_batch), context.now_us);
+        self.writes.insert(id, Write { kind, sent_us, ops, added: Vec::new(), removed: Vec::new() });
         self.send(code, &fields, context);
     }
 

@@ -39,7 +39,8 @@ impl SyncKit {
         }
         let id = self.id();
         let (document, steps) = (document_id(map, context), steps.join(","));
-        self.writes.insert(id.clone(), Write { kind: (map, true), ops: Vec::new(), added, removed });
+        let (kind, sent_us) = ((map, true), context.now_us);
+        self.writes.insert(id.clone(), Write { kind, sent_us, ops: Vec::new(), added, removed });
         let fields = format!(r#"{document},"id":"{id}","messageId":"{id}","deltas":[{steps}]"#);
         self.send(DELTA_BATCH, &fields, context);
     }

@@ -2,6 +2,8 @@
 //!
 //! The program runs as a person runs it, so exit code, page and file are tested along.
 
+mod messaging;
+mod neighbours;
 mod standin;
 
 use std::process::{Command, Output};
@@ -69,7 +71,6 @@ const SNAPSHOT: &str = "snapshot --keys 1234";
 const BIGGER: &str = "bigger --memory-limit 10KiB --times 12 --map-keys 60 --connections 3";
 const START: &str = "start --keys 3000 --lazy-keys 1100";
 const SHARED: &str = "shared --connections 8 --rate 20";
-const NEIGHBOURS: &str = "neighbours --quick --storage disk --seconds 0.6 --timeout 1.5";
 /// Those that speak SyncKit, in it.
 const SYNCKIT_WRITE: &str = "write --connections 4 --batch 5 --dialect synckit";
 const SYNCKIT_FANOUT: &str = "fanout --publishers 2 --subscribers 8 --window 4 --dialect synckit";
@@ -373,67 +374,6 @@ fn closed_connection_fails_the_run() {
     for scenario in [PING, WRITE, FANOUT, SHARED, MIXED, IDLE, STORM, SNAPSHOT].into_iter().chain(synckit) {
         fails(Fault::CloseConnection(1), "CLOSED", scenario);
     }
-}
-
-/// Goal: a row says what was measured, and a run has one for each behaviour. Method: the stand-in knows nothing of SyncKit's
-/// awareness and of `/metrics`, which a behaviour must live with.
-#[test]
-fn neighbours_prints_a_row_for_each_behaviour_on_a_server_of_its_own() {
-    let output =
-        loadtest_with_servers("None", &format!("{NEIGHBOURS} --only reconnects,held-awareness,scrapes"));
-    let (page, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "without --check the figures are all that is wanted: {errors}");
-    assert!(page.contains("of 3 rows"), "{page}");
-    for name in ["reconnects", "held-awareness", "scrapes"] {
-        let row = page.lines().find(|line| line.starts_with(name)).expect("a row");
-        assert!(row.split_whitespace().count() >= 12 && !row.contains('–'), "{row}");
-    }
-}
-
-#[test]
-fn neighbour_that_costs_the_victim_an_answer_is_missed_and_the_next_row_follows() {
-    let arguments = format!("{NEIGHBOURS} --only one-byte-frames,reconnects --check");
-    let output = loadtest_with_servers("LosePong", &arguments);
-    let (page, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(1), "{errors}");
-    assert!(errors.contains("FAILED MISSED"), "{errors}");
-    assert!(page.contains("the victim was not answered 1 times") && page.contains("reconnects"), "{page}");
-}
-
-/// Goal: a server that is gone or frozen is a result and never a hang. Method: it ends or freezes while the load is on; the
-/// run must be over long before the test program would be.
-#[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the rule protects the server; how long a run takes is what is tested"
-)]
-fn server_that_ends_or_freezes_is_said_to_and_nothing_hangs() {
-    for (fault, word) in [("EndSoon", "the server ended with"), ("FreezeSoon", "the victim was not answered")]
-    {
-        let began = std::time::Instant::now();
-        let output = loadtest_with_servers(fault, &format!("{NEIGHBOURS} --only reconnects --check"));
-        let (page, errors) =
-            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert_eq!(output.status.code(), Some(1), "{fault}: {errors}");
-        assert!(page.contains(word), "{fault}: {page}{errors}");
-        assert!(began.elapsed().as_secs() < 30, "{fault} took {:?}", began.elapsed());
-    }
-}
-
-#[test]
-fn behaviours_are_listed_and_others_are_refused() {
-    let loadtest = |arguments: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_loadtest")).arg("neighbours").args(arguments).output().unwrap()
-    };
-    let listed = loadtest(&["--list"]);
-    assert!(listed.status.success());
-    assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 28);
-    assert_eq!(loadtest(&["--only", "nobody"]).status.code(), Some(2));
-    assert_eq!(
-        loadtest(&["--url", "ws://127.0.0.1:1/v1"]).status.code(),
-        Some(2),
-        "it starts its own servers"
-    );
 }
 
 #[test]

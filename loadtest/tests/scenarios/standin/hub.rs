@@ -4,16 +4,29 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 use tungstenite::Message;
 
-use super::{Event, Fault, Peer, synckit};
+use super::messaging::{Messaging, Sent};
+use super::{Event, Fault, Peer, Speech, socketio, synckit};
 
 /// Entries of one snapshot chunk: few, so that chunks are exercised.
 const CHUNK_ENTRIES: usize = 100;
+/// Between two times that rooms are told of.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What says whose, or which, a delivery is, and that of another.
+const MISPLACED: [(&str, &str); 5] = [
+    (r#""key":""#, r#""key":"9"#),
+    (r#""member":""#, r#""member":"9"#),
+    (r#""k":"k"#, r#""k":"k9"#),
+    (r#""from":""#, r#""from":"9"#),
+    (r#""count":"#, r#""count":9"#),
+];
 
 pub struct Hub {
     fault: Fault,
@@ -28,6 +41,7 @@ pub struct Hub {
     writes: u64,
     pongs: u64,
     said: u64,
+    messaging: Messaging,
     /// A delivery that is held back, and for whom.
     held: Option<(u64, String)>,
     /// Writes that were stored before it started.
@@ -49,6 +63,7 @@ impl Hub {
             writes: 0,
             pongs: 0,
             said: 0,
+            messaging: Messaging::new(fault),
             held: None,
             found: 0,
             log: None,
@@ -71,22 +86,39 @@ impl Hub {
         self
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the rule protects the server; rooms here are told of by the clock, too"
+    )]
     pub fn run(mut self, inbox: &Receiver<Event>) {
-        for event in inbox {
-            match event {
-                Event::Joined(connection, peer) => {
-                    let is_greeted = !peer.speaks_synckit;
-                    self.connections.insert(connection, peer);
-                    if !is_greeted {
-                        continue;
-                    }
-                    let hello =
-                        r#"{"type":"hello","protocol":1,"connection":"c","node":"standin","auth":"none"}"#;
-                    self.send(connection, hello.to_owned());
-                }
-                Event::Said(connection, text) => self.answer(connection, text),
-                Event::Gone(connection) => self.leave(connection),
+        let mut told = Instant::now();
+        loop {
+            if told.elapsed() >= TICK {
+                told = Instant::now();
+                let sent = self.messaging.tick();
+                self.send_all(sent);
             }
+            match inbox.recv_timeout(TICK.saturating_sub(told.elapsed())) {
+                Ok(Event::Joined(connection, peer)) => self.come(connection, peer),
+                Ok(Event::Said(connection, text)) => self.answer(connection, text),
+                Ok(Event::Gone(connection)) => self.leave(connection),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn come(&mut self, connection: u64, peer: Box<Peer>) {
+        let (is_greeted, user) = (peer.speech != Speech::SyncKit, peer.user.clone());
+        self.connections.insert(connection, peer);
+        if is_greeted {
+            let hello = r#"{"type":"hello","protocol":1,"connection":"c","node":"standin","auth":"none"}"#;
+            self.send(connection, hello.to_owned());
+        }
+        if let Some(user) = user {
+            self.send(connection, format!(r#"{{"type":"authenticated","user":"{user}"}}"#));
+            let sent = self.messaging.user_comes(connection, &user);
+            self.send_all(sent);
         }
     }
 
@@ -94,6 +126,13 @@ impl Hub {
         self.connections.remove(&connection);
         for subscribers in self.subscribers.values_mut() {
             subscribers.remove(&connection);
+        }
+        self.messaging.leave(connection);
+    }
+
+    fn send_all(&mut self, sent: Vec<Sent>) {
+        for Sent { to, text, is_delivery } in sent {
+            if is_delivery { self.send_delivery(to, text) } else { self.send(to, text) }
         }
     }
 
@@ -103,6 +142,10 @@ impl Hub {
             return self.leave_with_close(connection);
         }
         let request = simd_json::to_owned_value(&mut text.clone().into_bytes()).expect("the load sends JSON");
+        let user = self.connections.get(&connection).and_then(|peer| peer.user.clone());
+        if let Some(sent) = self.messaging.answer(connection, user.as_deref(), &request) {
+            return self.send_all(sent);
+        }
         let id = request["id"].as_u64().expect("every request of the load has an id");
         let map = request.get_str("map").unwrap_or_default().to_owned();
         match request.get_str("type") {
@@ -158,7 +201,8 @@ impl Hub {
                 format!(r#"{{"type":"ack","id":{id},"level":"memory","applied":0,"rejected":{rejected}}}"#);
             return self.send(connection, text);
         }
-        let speaks_synckit = self.connections.get(&connection).is_some_and(|peer| peer.speaks_synckit);
+        let speaks_synckit =
+            self.connections.get(&connection).is_some_and(|peer| peer.speech == Speech::SyncKit);
         for (map, entries) in self.merge_as(number, request) {
             if speaks_synckit {
                 self.subscribers.entry(map.clone()).or_default().insert(connection, true);
@@ -222,25 +266,31 @@ impl Hub {
             if subscriber == writer && !echo {
                 continue;
             }
-            let number = count(&mut self.deliveries);
-            let mut text = right.clone();
-            match self.fault {
-                Fault::LoseDelivery(at) if at == number => continue,
-                Fault::RepeatDelivery(at) if at == number => self.send(subscriber, text.clone()),
-                Fault::DamageDelivery(at) if at == number => text = text.replacen("abc", "abd", 1),
-                Fault::MisplaceDelivery(at) if at == number => {
-                    text = text.replacen(r#""key":""#, r#""key":"9"#, 1)
+            self.send_delivery(subscriber, right.clone());
+        }
+    }
+
+    /// Sends something that a fault may be about.
+    fn send_delivery(&mut self, subscriber: u64, mut text: String) {
+        let number = count(&mut self.deliveries);
+        match self.fault {
+            Fault::LoseDelivery(at) if at == number => return,
+            Fault::RepeatDelivery(at) if at == number => self.send(subscriber, text.clone()),
+            Fault::DamageDelivery(at) if at == number => text = text.replacen("abc", "abd", 1),
+            Fault::MisplaceDelivery(at) if at == number => {
+                for (right, wrong) in MISPLACED {
+                    text = text.replacen(right, wrong, 1);
                 }
-                Fault::SwapDelivery(at) if at == number => {
-                    self.held = Some((subscriber, text));
-                    continue;
-                }
-                _ => {}
             }
-            self.send(subscriber, text);
-            if let Some((_, held)) = self.held.take_if(|(held_for, _)| *held_for == subscriber) {
-                self.send(subscriber, held);
+            Fault::SwapDelivery(at) if at == number => {
+                self.held = Some((subscriber, text));
+                return;
             }
+            _ => {}
+        }
+        self.send(subscriber, text);
+        if let Some((_, held)) = self.held.take_if(|(held_for, _)| *held_for == subscriber) {
+            self.send(subscriber, held);
         }
     }
 
@@ -288,15 +338,17 @@ impl Hub {
 
     fn send(&mut self, connection: u64, text: String) {
         let Some(peer) = self.connections.get_mut(&connection) else { return };
-        let Peer { outgoing, speaks_synckit } = peer.as_mut();
+        let Peer { outgoing, speech, .. } = peer.as_mut();
         // A client that is gone is told of by its reader.
-        if *speaks_synckit {
-            for message in synckit::answers(&text) {
-                let _ = outgoing.write(Message::binary(message));
+        match speech {
+            Speech::SyncKit => {
+                for message in synckit::answers(&text) {
+                    let _ = outgoing.write(Message::binary(message));
+                }
+                let _ = outgoing.flush();
             }
-            let _ = outgoing.flush();
-        } else {
-            let _ = outgoing.send(Message::text(text));
+            Speech::SocketIo => drop(outgoing.send(Message::text(socketio::answer(&text)))),
+            Speech::Native => drop(outgoing.send(Message::text(text))),
         }
     }
 }

@@ -4,14 +4,18 @@
 //! change once and in order.
 
 mod hub;
+mod messaging;
+mod presence;
 pub mod process;
 pub mod redis;
+mod socketio;
 mod synckit;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
+use jsonwebtoken::{DecodingKey, Validation, decode};
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
@@ -53,12 +57,42 @@ pub enum Fault {
     DamageOnStart,
     /// Ends on its own in an orderly stop, but not well.
     EndBadly,
+    /// Keeps a member whose connection is gone.
+    KeepMember,
+    /// Has kept less of a channel than a client has missed, and says so.
+    TrimChannel,
+    /// Keeps direct messages that were acknowledged.
+    ForgetAcks,
 }
 
 /// The sending side of a connection.
 pub struct Peer {
     outgoing: WebSocket<TcpStream>,
-    speaks_synckit: bool,
+    speech: Speech,
+    /// Who it has shown to be.
+    user: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speech {
+    Native,
+    SyncKit,
+    SocketIo,
+}
+
+/// What tokens are signed with.
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+#[derive(serde::Deserialize)]
+struct Claims {
+    sub: String,
+}
+
+/// The user of a token; `None` for one that is not believed.
+fn user_of(header: &str) -> Option<String> {
+    let (key, validation) = (DecodingKey::from_secret(SECRET.as_bytes()), Validation::default());
+    let token = header.strip_prefix("Bearer ")?;
+    Some(decode::<Claims>(token, &key, &validation).ok()?.claims.sub)
 }
 
 pub enum Event {
@@ -90,19 +124,25 @@ fn start_at(address: &str, hub: hub::Hub) -> SocketAddr {
 #[expect(clippy::result_large_err, reason = "tungstenite wants the closure to return a whole response")]
 fn serve(connection: u64, stream: TcpStream, events: &Sender<Event>) -> Option<()> {
     stream.set_nodelay(true).ok()?;
-    let mut speaks_synckit = false;
+    let (mut speech, mut user) = (Speech::Native, None);
     let mut incoming = tungstenite::accept_hdr(stream, |request: &Request, response: Response| {
-        speaks_synckit = request.uri().path() == synckit::PATH;
+        speech = match request.uri().path() {
+            synckit::PATH => Speech::SyncKit,
+            socketio::PATH => Speech::SocketIo,
+            _ => Speech::Native,
+        };
+        user = request.headers().get("Authorization").and_then(|header| user_of(header.to_str().ok()?));
         Ok(response)
     })
     .ok()?;
     let twin = incoming.get_ref().try_clone().ok()?;
     let outgoing = WebSocket::from_raw_socket(twin, Role::Server, None);
-    events.send(Event::Joined(connection, Box::new(Peer { outgoing, speaks_synckit }))).ok()?;
+    events.send(Event::Joined(connection, Box::new(Peer { outgoing, speech, user }))).ok()?;
     while let Ok(message) = incoming.read() {
         let text = match message {
-            Message::Text(text) if !speaks_synckit => text.as_str().to_owned(),
-            Message::Binary(bytes) if speaks_synckit => synckit::request(&bytes),
+            Message::Text(text) if speech == Speech::Native => text.as_str().to_owned(),
+            Message::Text(text) if speech == Speech::SocketIo => socketio::request(text.as_str()),
+            Message::Binary(bytes) if speech == Speech::SyncKit => synckit::request(&bytes),
             _ => continue,
         };
         events.send(Event::Said(connection, text)).ok()?;
