@@ -3,6 +3,7 @@
 mod allowed_origin;
 mod channels;
 mod direct;
+mod front_page;
 mod hooks;
 mod identity;
 mod origin;
@@ -13,6 +14,7 @@ mod rates;
 pub use allowed_origin::AllowedOrigin;
 pub use channels::ChannelBounds;
 pub use direct::DirectConfig;
+pub use front_page::FrontPage;
 pub use hooks::{HooksConfig, NatsConfig};
 pub use identity::{IdentityConfig, Secret};
 pub use origin::{BadOrigin, Origin};
@@ -96,6 +98,8 @@ pub struct Config {
     pub auth_timeout_ms: u64,
     /// Paths at which a WebSocket opens, and what is spoken there.
     pub dialects: Vec<DialectPath>,
+    /// What browsers get of `/`; `None`: the text that everybody else gets.
+    pub front_page: Option<FrontPage>,
     /// Whether `POST /_test/clear` exists, which drops all maps.
     pub test_reset: bool,
 
@@ -322,6 +326,7 @@ impl Default for Config {
             auth: AuthMode::None,
             auth_timeout_ms: 5_000,
             dialects: vec![DialectPath::NATIVE],
+            front_page: None,
             test_reset: false,
             coalesce: Coalesce::LOW_LATENCY,
             outbox_soft_bytes: limits::OUTBOX_SOFT_BYTES_DEFAULT,

@@ -2,7 +2,8 @@
 //! runtimes ask of one.
 //!
 //! Method: its tests are vitest's, in `clients/js/*/test`. They start the server, and end it, as often as they need.
-//! `scripts/setup` installs node and the packages that `package-lock.json` names.
+//! Those of the page, of the examples and of what they use run in Chromium. `scripts/setup` installs it, node, and the packages that
+//! `package-lock.json` names.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "tests wait for a real server in real time")]

@@ -104,7 +104,12 @@ impl fmt::Display for Banner<'_> {
         }
         let Some(&address) = config.listen.first() else { return Ok(()) };
         let reachable = reachable(address);
-        writeln!(f, "  next      curl http://{reachable}/healthz")?;
+        let mut next = "  next    ";
+        if config.front_page.is_some() {
+            writeln!(f, "{next}  http://{reachable}/ in a browser, twice")?;
+            next = "          ";
+        }
+        writeln!(f, "{next}  curl http://{reachable}/healthz")?;
         writeln!(f, "            curl http://{reachable}/metrics")?;
         writeln!(f, "            cargo run --release -p loadtest -- ping --url ws://{reachable}/v1")?;
         writeln!(f, "            annulus --help, annulus doctor")

@@ -8,6 +8,7 @@ mod cores;
 pub mod doctor;
 mod error;
 mod flags;
+mod front_page;
 mod inherited;
 mod listen;
 pub mod logging;

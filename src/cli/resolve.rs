@@ -9,6 +9,7 @@ use super::error::ConfigError;
 use super::flags::{
     Auth, Data, Flags, FsyncMode, Identity, LogFormat, Preset, RateLimitPolicy, SessionsPolicy, Storage,
 };
+use super::front_page::front_page;
 use super::inherited;
 use super::listen::Listen;
 use crate::auth::Keys;
@@ -232,6 +233,7 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         .into_iter()
         .flatten()
         .collect(),
+        front_page: if listening.no_page || identity.rules.is_some() { None } else { front_page() },
         test_reset: data.enable_test_reset,
         coalesce: Coalesce {
             delay_us: delivery.coalesce_delay_us.unwrap_or(low_latency.delay_us),

@@ -61,7 +61,9 @@ fn without_flags_the_defaults_are_served() {
     assert!(node.len() == 10 && node.starts_with("n-"), "{node}");
     let memory_limit_bytes = ((host::memory_bytes() / 2) >> 20) << 20;
     let dialects = vec![DialectPath::NATIVE, synckit::PATH];
-    let defaults = Config { node, dialects, memory_limit_bytes, offers_durable: true, ..Config::default() };
+    let front_page = front_page::front_page();
+    let defaults =
+        Config { node, dialects, front_page, memory_limit_bytes, offers_durable: true, ..Config::default() };
     assert_eq!(format!("{:?}", serve.config), format!("{defaults:?}"));
     assert_eq!(serve.cores, host::allowed_cores());
     assert!(!serve.node_is_chosen);
@@ -151,7 +153,7 @@ fn every_flag_reaches_its_setting() {
     let flags = "--listen 127.0.0.1:1 --listen [::1]:2 --backlog 3 --node n --max-connections 4000 \
         --max-connections-per-ip 5 --max-connections-per-user 6 --sessions replace --connection-rates messages_per_second=1 --user-rates ops_per_second=2,burst_seconds=3 --address-rates connections_per_second=4 --max-handshakes 70 --ipv6-prefix 56 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --max-header-bytes 8KiB --heartbeat-ms 800 \
         --max-message-bytes 2MiB --max-value-bytes 9KiB --max-cell-bytes 70KiB --max-subscriptions 10 --max-query-results 100 --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
-        --max-bad-messages 12 --allowed-origins HTTPS://A,https://*.b.c:443/ --enable-echo --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --synckit-max-subscription-bytes 18KiB --synckit-max-awareness-bytes 28KiB --coalesce-delay-us 13 \
+        --max-bad-messages 12 --allowed-origins HTTPS://A,https://*.b.c:443/ --enable-echo --no-page --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --synckit-max-subscription-bytes 18KiB --synckit-max-awareness-bytes 28KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
         --min-drain-bytes-per-second 5KiB --max-presence-bytes 2MiB --presence-tick-ms 51 --presence-grace-ms 52 --presence-full-max 53 --max-presence-state-bytes 5KiB --channel-history 20 --channel-history-bytes 21KiB --channel-history-ttl 22s \
         --direct-queue 20 --direct-queue-bytes 21KiB --direct-queue-ttl 22m \
@@ -194,6 +196,7 @@ fn every_flag_reaches_its_setting() {
         auth: crate::config::AuthMode::None,
         auth_timeout_ms: 5_000,
         dialects: vec![DialectPath::NATIVE, DialectPath { path: "/kit".into(), ..synckit::PATH }, echo::PATH],
+        front_page: None,
         test_reset: true,
         coalesce: Coalesce { delay_us: 13, bytes_max: 14, frames_max: 15 },
         outbox_soft_bytes: 1 << 20,
@@ -231,6 +234,16 @@ fn a_preset_sets_what_is_not_set_one_by_one() {
 fn synckit_can_be_left_out() {
     let config = serve(&["--no-synckit", "--synckit-path", "/kit"]).unwrap().config;
     assert_eq!(config.dialects, [DialectPath::NATIVE]);
+}
+
+#[test]
+fn browsers_get_a_page_unless_it_is_left_out_or_there_are_rules() {
+    let folder = Folder::new("page");
+    let rules = folder.file("rules.toml", "[[rule]]\nallow = [\"read\"]\nmaps = [\"m\"]");
+    let has_page = |flags: &[&str]| serve(flags).unwrap().config.front_page.is_some();
+    assert!(has_page(&[]));
+    assert!(!has_page(&["--no-page"]));
+    assert!(!has_page(&["--rules", &rules]), "it would have to be allowed first");
 }
 
 #[test]

@@ -20,6 +20,7 @@ impl Shard {
             header_bytes_max: config.header_bytes_max,
             allowed_origins: &config.allowed_origins,
             dialects: &config.dialects,
+            has_front_page: config.front_page.is_some(),
             test_reset: config.test_reset,
             trusted_proxies: &config.trusted_proxies,
         };

@@ -1,5 +1,7 @@
 //! The pages of plain HTTP: what this is, how it is, and its numbers. The connection ends with its page.
 
+use std::sync::Arc;
+
 use super::clients::Phase;
 use super::maps::Journal;
 use super::requests::Waiting;
@@ -13,6 +15,12 @@ use crate::wire::http::{self, Content, Page, StatusCode};
 impl Shard {
     pub(super) fn page(&mut self, id: ConnectionId, page: Page, head_only: bool) {
         match page {
+            Page::Front => {
+                let config = Arc::clone(&self.turn.config);
+                if let Some(page) = &config.front_page {
+                    self.respond(id, |out| http::write_front_page(out, page, head_only));
+                }
+            }
             Page::Index => {
                 let body = index(&self.turn.config.dialects);
                 self.respond_page(id, head_only, StatusCode::OK, PLAIN_TEXT, &body);

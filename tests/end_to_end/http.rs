@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use annulus::config::{AllowedOrigin, DialectPath};
+use annulus::config::{AllowedOrigin, DialectPath, FrontPage};
 use annulus::dialect::synckit;
 
 use simd_json::prelude::*;
@@ -282,5 +282,36 @@ fn what_was_asked_before_the_end_of_a_clients_side_is_answered_and_then_it_is_ov
         let answer = String::from_utf8_lossy(&raw.rest()).into_owned();
         assert!(answer.contains(r#"{"type":"pong","id":5,"#), "{answer}");
         assert!(began.elapsed() < Duration::from_secs(5), "it was kept open for {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn a_browser_gets_the_page_with_a_policy_and_everybody_else_the_text() {
+    let html = "<!doctype html><script>1</script>";
+    let page = FrontPage { html: html.as_bytes().into(), policy: "script-src 'sha256-x'".to_owned() };
+    let ask = |server: &TestServer, method: &str, accept: &str| {
+        exchange(server.address, &format!("{method} / HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\n\r\n"))
+    };
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let server = TestServer::with(|config| config.front_page = Some(page));
+    let answer = ask(&server, "GET", browser);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, html);
+    for line in [
+        "HTTP/1.1 200 OK",
+        "Content-Type: text/html; charset=utf-8",
+        &format!("Content-Length: {}", html.len()),
+        "Content-Security-Policy: script-src 'sha256-x'",
+        "X-Content-Type-Options: nosniff",
+        "Cache-Control: no-store",
+    ] {
+        assert!(head.split("\r\n").any(|found| found == line), "{line} is not in {head}");
+    }
+    assert_eq!(ask(&server, "HEAD", browser), format!("{head}\r\n\r\n"));
+    let without = TestServer::start();
+    for (server, accept) in [(&server, "*/*"), (&without, browser)] {
+        let answer = ask(server, "GET", accept);
+        assert!(answer.contains("\r\nContent-Type: text/plain; charset=utf-8\r\n"), "{answer}");
+        assert!(answer.contains("GET /metrics"), "{answer}");
     }
 }

@@ -1,5 +1,6 @@
 //! Where to listen, and who this node is.
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, value_parser};
 use serde::Serialize;
 
@@ -28,6 +29,13 @@ pub(in crate::cli) struct Listening {
     /// may reach it. docs/messaging.md has what there is.
     #[arg(long, env = "ANNULUS_ADMIN_LISTEN", value_name = "ADDR:PORT")]
     pub admin_listen: Option<std::net::SocketAddr>,
+
+    /// Leave out the page that browsers get of /
+    ///
+    /// It shows a board, a channel and a counter that all who open it share, in maps that begin with demo:. Without it
+    /// everybody gets the text that curl gets. With --rules there is none either, as it would have to be allowed first.
+    #[arg(long, env = "ANNULUS_NO_PAGE", value_parser = BoolishValueParser::new())]
+    pub no_page: bool,
 
     /// Cores to run on, one shard each, such as 0-3,6 [default: all this process may use]
     ///

@@ -42,6 +42,19 @@ impl<'a> Headers<'a> {
         self.list(name).any(|listed| listed.eq_ignore_ascii_case(member.as_bytes()))
     }
 
+    /// Whether HTML is named as something its sender takes, as browsers do. `*/*` names nothing.
+    pub(super) fn accepts_html(self) -> bool {
+        self.list("Accept").any(|range| {
+            let mut parts = range.split(|&octet| octet == b';').map(<[u8]>::trim_ascii);
+            let is_html = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/html"));
+            let is_unwanted = |part: &[u8]| {
+                let weight = part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q="));
+                weight.is_some_and(|weight| weight.iter().all(|octet| b"0.".contains(octet)))
+            };
+            is_html && !parts.any(is_unwanted)
+        })
+    }
+
     /// One `Host`, which HTTP/1.1 requires (RFC 9112 section 3.2).
     pub(super) fn check_host(self, is_required: bool) -> Result<(), Refusal> {
         const WRONG: Refusal = Refusal::bad_request("send one Host header with the name of this server");

@@ -12,7 +12,7 @@ mod target;
 mod upgrade;
 
 pub use forwarded::is_trusted;
-pub use response::{Content, write_options, write_page, write_page_head};
+pub use response::{Content, write_front_page, write_options, write_page, write_page_head};
 pub use target::canonical_path;
 pub use tungstenite::http::StatusCode;
 
@@ -36,6 +36,8 @@ pub struct Rules<'a> {
     pub allowed_origins: &'a [AllowedOrigin],
     /// Paths at which a WebSocket opens. They are none of [`is_reserved`].
     pub dialects: &'a [DialectPath],
+    /// Whether browsers get [`Page::Front`].
+    pub has_front_page: bool,
     /// Whether `/_test/clear` exists.
     pub test_reset: bool,
     /// Proxies that are believed who their clients are.
@@ -47,6 +49,8 @@ pub struct Rules<'a> {
 pub enum Page {
     /// `/`
     Index,
+    /// `/`, for who takes HTML.
+    Front,
     /// `/healthz`
     Health,
     /// `/metrics`
@@ -189,6 +193,7 @@ fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -
                     let may_be_read = upgrade::check_origin(headers, rules.allowed_origins).is_ok();
                     Page::DialectHealth { dialect, may_be_read }
                 }
+                Page::Index if rules.has_front_page && headers.accepts_html() => Page::Front,
                 page => page,
             };
             Ok(Answer::Page { page, head_only: method == "HEAD" })

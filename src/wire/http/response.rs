@@ -2,6 +2,8 @@
 
 use tungstenite::http::StatusCode;
 
+use crate::config::FrontPage;
+
 /// What a page is.
 #[derive(Clone, Copy, Debug)]
 pub struct Content {
@@ -31,6 +33,20 @@ pub fn write_page_head(out: &mut Vec<u8>, status: StatusCode, content: Content, 
     }
     // Pages tell the state of this moment.
     out.extend_from_slice(b"Cache-Control: no-store\r\nConnection: close\r\n\r\n");
+}
+
+/// Appends the page for browsers, or its head alone, with what browsers shall keep it from doing.
+pub fn write_front_page(out: &mut Vec<u8>, page: &FrontPage, head_only: bool) {
+    write_status_and_content(out, StatusCode::OK, "text/html; charset=utf-8", page.html.len());
+    out.extend_from_slice(b"Content-Security-Policy: ");
+    out.extend_from_slice(page.policy.as_bytes());
+    out.extend_from_slice(
+        b"\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-store\r\n\
+          Connection: close\r\n\r\n",
+    );
+    if !head_only {
+        out.extend_from_slice(&page.html);
+    }
 }
 
 /// Appends the answer to `OPTIONS`, which has no body: `status` tells load balancers whether to send clients here.

@@ -15,6 +15,7 @@ const ANY: Rules<'static> = Rules {
     header_bytes_max: BYTES_MAX,
     allowed_origins: &[],
     dialects: &[DialectPath::NATIVE, OTHER],
+    has_front_page: true,
     test_reset: true,
     trusted_proxies: &[],
 };

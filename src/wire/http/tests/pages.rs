@@ -146,3 +146,26 @@ fn scripts_of_other_origins_read_the_health_of_a_dialect_as_far_as_they_may_conn
     write_page_head(&mut head, StatusCode::OK, content, 2);
     assert!(String::from_utf8_lossy(&head).contains("\r\nAccess-Control-Allow-Origin: *\r\n"));
 }
+
+#[test]
+fn who_takes_html_gets_the_page_for_browsers() {
+    let accepting = |accept: &str| format!("GET / HTTP/1.1\r\nHost: h\r\n{accept}\r\n").into_bytes();
+    let page = |accept: &str, rules: &Rules<'_>| match answer(&accepting(accept), PEER, rules) {
+        Some((Answer::Page { page, head_only: false }, _)) => page,
+        other => panic!("{accept}: {other:?}"),
+    };
+    for (accept, found) in [
+        ("Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n", Page::Front),
+        ("Accept: */*;q=0.1\r\nAccept: Text/HTML ; level=1; q=0.2\r\n", Page::Front),
+        ("", Page::Index),
+        ("Accept: */*\r\n", Page::Index),
+        ("Accept: text/plain, text/html;q=0\r\n", Page::Index),
+        ("Accept: text/html; q=0.000\r\n", Page::Index),
+        ("Accept: text/html-like\r\n", Page::Index),
+    ] {
+        assert_eq!(page(accept, &ANY), found, "{accept}");
+        assert_eq!(page(accept, &Rules { has_front_page: false, ..ANY }), Page::Index, "{accept}");
+    }
+    let elsewhere = b"GET /metrics HTTP/1.1\r\nHost: h\r\nAccept: text/html\r\n\r\n";
+    assert_eq!(ask(elsewhere), Answer::Page { page: Page::Metrics, head_only: false });
+}

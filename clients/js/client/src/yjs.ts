@@ -1,0 +1,3 @@
+// Documents of Yjs, for text editors: `annulus-client/yjs`.
+
+export { YjsProvider, type YjsProviderOptions } from './yjs/provider'
