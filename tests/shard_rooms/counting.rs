@@ -117,7 +117,8 @@ fn where_there_is_too_much_to_tell_counts_come_late_and_not_one_after_the_other(
     assert!(left <= 2 * (ROOMS * WATCHERS) as u64, "{left} are told of what was once");
     let last = told(&mut world, watchers[0]);
     for room in &rooms {
-        let mut counts = last.iter().filter(|news| news["type"] == "presence.count" && news["room"] == **room);
+        let mut counts =
+            last.iter().filter(|news| news["type"] == "presence.count" && news["room"] == **room);
         assert_eq!(counts.next_back().unwrap()["count"], MAX + 1);
     }
 }
