@@ -72,6 +72,10 @@ pub const QUERY_BYTES_MAX: usize = 8 << 10;
 pub const QUERY_NODES_MAX: usize = 256;
 /// How deep its conditions nest, as whatever looks at them calls itself.
 pub const QUERY_DEPTH_MAX: usize = 16;
+/// Bytes of a value by which a query is found, encoded: names and numbers. For a longer one it is asked of every change of its fields.
+pub const QUERY_PIN_BYTES_MAX: usize = 256;
+/// Places in which a query is found, one for each of its fields and each of the values that it needs: at most some 20 KiB of them.
+pub const QUERY_PIN_PLACES_MAX: usize = 64;
 /// Fields it sorts by.
 pub const QUERY_SORT_MAX: usize = 8;
 /// Names in the path of a field.

@@ -34,7 +34,26 @@ pub enum Test {
     Exists,
 }
 
+/// That a field has one of some values.
+#[derive(Clone, Copy, Debug)]
+pub struct Pin<'c> {
+    pub path: u16,
+    pub values: &'c [Box<[u8]>],
+}
+
 impl Condition {
+    /// Appends what must be true in any case.
+    pub(super) fn push_pins<'c>(&'c self, pins: &mut Vec<Pin<'c>>) {
+        match self {
+            Self::All(all) => all.iter().for_each(|one| one.push_pins(pins)),
+            Self::Field(path, Test::Equal(value)) => {
+                pins.push(Pin { path: *path, values: std::slice::from_ref(value) });
+            }
+            Self::Field(path, Test::OneOf(values)) => pins.push(Pin { path: *path, values }),
+            _ => {}
+        }
+    }
+
     /// Whether it is true of the fields that `field` has.
     pub(super) fn is_met<'f>(&self, field: &impl Fn(u16) -> &'f [u8]) -> bool {
         match self {

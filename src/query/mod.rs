@@ -20,6 +20,7 @@ mod sort;
 use condition::Condition;
 use sort::By;
 
+pub use condition::Pin;
 pub use order::encode;
 pub use paths::{Fields, Path, Paths};
 
@@ -56,6 +57,13 @@ impl Query {
     /// Whether a value matches whose fields are at these `slots` of `fields`.
     pub fn matches(&self, fields: &Fields, slots: &[u32]) -> bool {
         self.condition.is_met(&|path| fields.of(slots[usize::from(path)]))
+    }
+
+    /// Its conditions that a field is one of some values, each of which must be true. The same ones in the same order every time.
+    pub fn pins(&self) -> Vec<Pin<'_>> {
+        let mut pins = Vec::new();
+        self.condition.push_pins(&mut pins);
+        pins
     }
 
     /// Appends the place of an entry: bytes that compare as entries do, of which no two are equal.

@@ -52,11 +52,6 @@ impl Paths {
         }
     }
 
-    /// Slots there are, in use or not.
-    pub const fn slots(&self) -> usize {
-        self.users.len()
-    }
-
     /// Reads the fields of a canonical value; `None`: there is no value, and all of them are missing.
     pub fn read(&self, value: Option<&[u8]>, fields: &mut Fields) {
         fields.bytes.clear();

@@ -71,6 +71,44 @@ fn a_change_costs_those_who_look_at_what_has_changed_however_large_the_map_is() 
 }
 
 #[test]
+fn a_change_is_looked_at_by_those_alone_who_need_the_value_that_is_there() {
+    let mut works = Vec::new();
+    for queries in [10, 1_000_u64] {
+        let mut world = World::in_memory(1);
+        let writer = connect(&mut world, 0);
+        let owner = |n: u64| json!({"name": format!("u{n}")});
+        fill(&mut world, writer, 4_000, |n| json!({"n": n, "owner": owner(n as u64 % queries)}));
+        let mut clients: Vec<_> = (0..4).map(|_| (connect(&mut world, 0), Lists::default())).collect();
+        for id in 0..queries {
+            let (client, lists) = &mut clients[id as usize % 4];
+            let condition = match id % 3 {
+                0 => json!({"n": {"ge": 0}, "owner.name": {"in": [format!("u{id}"), "nobody"]}}),
+                _ => json!({"n": {"ge": 0}, "owner.name": format!("u{id}")}),
+            };
+            let text = lists.subscribe(id, "m", &json!({"where": condition, "sort": ["n"], "limit": 3}));
+            world.send(*client, &text);
+        }
+        world.settle();
+        works.push([
+            // One shows it, and goes on to; another begins to; nobody needs what it has then; it is new; it goes.
+            work_of(&mut world, writer, "k000005", &json!({"n": 1, "owner": owner(5)})),
+            work_of(&mut world, writer, "k000005", &json!({"n": 1, "owner": owner(4)})),
+            work_of(&mut world, writer, "k000005", &json!({"n": 2, "owner": "nobody's"})),
+            work_of(&mut world, writer, "new", &json!({"n": 3, "owner": owner(7)})),
+            work_of(&mut world, writer, "new", &json!(null)),
+        ]);
+        let entries = held(&mut world, writer, "m", false);
+        for (client, lists) in &mut clients {
+            lists.take(&mut world, *client);
+            lists.check(&entries, "after all");
+        }
+    }
+    for (few, many) in works[0].iter().zip(&works[1]) {
+        assert!(many < &(few + 20), "{works:?}: a hundred times as many queries");
+    }
+}
+
+#[test]
 fn a_scan_is_divided_over_turns_and_others_are_answered_meanwhile() {
     let mut world = World::in_memory(1);
     let (writer, client, other) = (connect(&mut world, 0), connect(&mut world, 0), connect(&mut world, 0));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::kept::Kept;
+use super::lookers::Lookers;
 use super::rows::Row;
 use crate::auth::rules::Parts;
 use crate::crdt::Time;
@@ -25,8 +26,8 @@ pub(super) struct Group {
     pub name: Arc<str>,
     pub view: Option<Arc<Parts>>,
     pub paths: Paths,
-    /// For each slot of a path the queries that look at it.
-    pub looking: Vec<Vec<u32>>,
+    /// Which queries look at which of them.
+    pub lookers: Lookers,
     pub queries: Vec<u32>,
     /// Who keeps a key, and in which place.
     pub holders: HashMap<Box<str>, Vec<(u32, Row)>>,
@@ -45,6 +46,8 @@ pub(super) struct Asked {
     pub filter: Option<Arc<Filter>>,
     /// Of its paths, in the group.
     pub slots: Vec<u32>,
+    /// By which of its conditions it is found (`lookers.rs`).
+    pub pin: Option<usize>,
     pub kept: Kept,
     /// Of a scan: where it was when this one joined, and whether it has begun anew since.
     pub joined: Option<(Time, bool)>,

@@ -1,5 +1,6 @@
-//! Which queries a change concerns: those that keep its key, and those that look at a field of it that has changed, as these alone
-//! may begin or cease to match. What was there before comes with the change (`maps/before.rs`).
+//! Which queries a change concerns: those that keep its key, and those that look at a field of it that has changed and need no other
+//! value than it has now (`lookers.rs`), as these alone may begin or cease to match. What was there before comes with the change
+//! (`maps/before.rs`).
 
 use std::mem;
 
@@ -43,7 +44,7 @@ impl Owned {
         (entry, packed, before, applied): (&Entry<'_>, &[u8], Option<EntryState<'_>>, Time),
     ) {
         let mut scratch = mem::take(&mut self.scratch);
-        let Group { view, name, paths, looking, queries, holders, .. } = &self.groups[group as usize];
+        let Group { view, name, paths, lookers, holders, .. } = &self.groups[group as usize];
         let EntryState::Value { at, value, expires_ms } = entry.state else { return };
         let was = before.and_then(|before| match before {
             EntryState::Value { value, .. } => value,
@@ -83,6 +84,7 @@ impl Owned {
         for &asked in &candidates {
             self.asked[asked as usize].seen = self.change;
         }
+        let mut looked_up = 0;
         if !scratch.entry.is_empty() {
             let mut look = |asked: u32| {
                 let of = &mut self.asked[asked as usize];
@@ -90,15 +92,13 @@ impl Owned {
                     candidates.push(asked);
                 }
             };
-            // What is there at all is looked at by everybody.
             if !was_there {
-                queries.iter().copied().for_each(&mut look);
-            } else {
-                let differs = |slot: u32| looking[slot as usize].iter().copied().for_each(&mut look);
-                scratch.fields.compare(&scratch.before, differs);
+                lookers.appeared(&mut look);
             }
+            let differs = |slot: u32| looked_up += lookers.changed(slot, &scratch.fields, &mut look);
+            scratch.fields.compare(&scratch.before, differs);
         }
-        turn.spend(work::PASSED_OVER * candidates.len() as u64);
+        turn.spend(work::PASSED_OVER * (candidates.len() + looked_up) as u64);
         let seen = Seen { key: entry.key, packed: &scratch.entry, applied };
         for (place, &asked) in candidates.iter().enumerate() {
             let of = &self.asked[asked as usize];

@@ -8,11 +8,12 @@
 //! ```
 //!
 //! order: subscribe → tell → { looking, resume, scan } → { feeds, watchers } → owned → groups →
-//! { kept, shown, returning } → rows
+//! { kept, lookers, shown, returning } → rows
 
 mod feeds;
 mod groups;
 mod kept;
+mod lookers;
 mod looking;
 mod owned;
 mod resume;

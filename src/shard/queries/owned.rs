@@ -13,6 +13,7 @@ use slab::Slab;
 
 use super::groups::{Asked, Group, HELD_BYTES, HOLDER_BYTES, Position, Watcher, hold, release};
 use super::kept::{Kept, Outcome};
+use super::lookers::Lookers;
 use super::rows::Row;
 use crate::crdt::Time;
 use crate::limits::QUERIES_PER_VIEW_MAX;
@@ -92,7 +93,7 @@ impl Owned {
                 name: map,
                 view,
                 paths: Paths::default(),
-                looking: Vec::new(),
+                lookers: Lookers::default(),
                 queries: Vec::new(),
                 holders: HashMap::new(),
                 position: Time::ZERO,
@@ -116,14 +117,11 @@ impl Owned {
     fn ask(&mut self, group: u32, query: Arc<Query>, filter: Option<Arc<Filter>>) -> u32 {
         let of_group = &mut self.groups[group as usize];
         let slots: Vec<u32> = query.paths().iter().map(|path| of_group.paths.enter(path)).collect();
-        of_group.looking.resize_with(of_group.paths.slots(), Vec::new);
         let kept = Kept::new(query.end());
-        self.bytes += query.bytes();
         let entry = self.asked.vacant_entry();
         let asked = slots::slot(entry.key());
-        for &slot in &slots {
-            of_group.looking[slot as usize].push(asked);
-        }
+        let (pin, bytes) = of_group.lookers.enter(asked, &query, &slots);
+        self.bytes += query.bytes() + bytes;
         of_group.queries.push(asked);
         let watchers = Vec::new();
         entry.insert(Asked {
@@ -131,6 +129,7 @@ impl Owned {
             query,
             filter,
             slots,
+            pin,
             kept,
             joined: None,
             watchers,
@@ -176,12 +175,13 @@ impl Owned {
         for row in asked.kept.rows() {
             self.bytes -= release(group, slot, row.key());
         }
+        let left = group.lookers.leave(slot, &asked.query, &asked.slots, asked.pin);
+        self.bytes -= left.bytes;
         for (path, &place) in asked.query.paths().iter().zip(&asked.slots) {
-            group.looking[place as usize].retain(|&other| other != slot);
             group.paths.leave(path, place);
         }
         group.queries.retain(|&other| other != slot);
-        turn.spend(work::PASSED_OVER * group.queries.len() as u64);
+        turn.spend(work::PASSED_OVER * (group.queries.len() + left.passed_over) as u64);
     }
 
     fn forget_if_empty(&mut self, maps: &mut Maps, group: u32) {
