@@ -95,6 +95,8 @@ export class Board {
     if (element) return element.show(content, place)
     const made = new NoteElement(id, this, content, place)
     this.#elements.set(id, made)
+    // Who is at it may have been told before.
+    made.busy(this.people().at.get(id) ?? null)
   }
 
   #at({ clientX, clientY }: PointerEvent): { x: number; y: number } {
