@@ -253,6 +253,7 @@ impl Shard {
         // The last connection may be gone after the turn in which it was closed.
         let is_to_exit = self.is_drained() && !self.exited;
         has_line && !self.is_congested()
+            || self.queries.has_to_free()
             || self.rooms.has_leavers()
             || self.has_more_to_send_away()
             || is_to_exit

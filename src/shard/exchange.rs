@@ -97,8 +97,8 @@ impl Shard {
         });
     }
 
-    /// Handles what is left of an envelope. Past the work of a turn the next changes wait for another, as many may hear of each,
-    /// and what follows them waits with them.
+    /// Handles what is left of an envelope. Past the work of a turn the next changes of maps or of lists wait for another, as many may
+    /// hear of each, and what follows them waits with them.
     fn go_through(&mut self, mut opened: Opened) {
         let Opened { from, journaled, ref bytes, ref writers, .. } = opened;
         while let Some(item) = opened.items.next() {
@@ -155,7 +155,13 @@ impl Shard {
                 Item::Spent(spent) => self.clients.budget_spent(&mut self.turn, from, *spent),
                 Item::Balance(balance) => self.clients.balance_told(&self.turn, *balance),
                 Item::Direct(push) => self.direct_pushed(from, &push, bytes),
-                Item::Query(news) => self.queries.news_arrived(&mut self.turn, from, news.of(bytes)),
+                Item::Query(news) => {
+                    self.queries.news_arrived(&mut self.turn, from, news.of(bytes));
+                    if self.turn.is_spent() && opened.items.len() > 0 {
+                        self.opened = Some(opened);
+                        return;
+                    }
+                }
                 Item::Clear(step) => self.clear_step(from, step),
             }
         }

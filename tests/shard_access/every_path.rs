@@ -15,12 +15,13 @@ const USER: &str = "{'sub':'u'}";
 const FORBIDDEN: [&str; 2] = ["\"forbidden\"", "Permission denied"];
 
 /// Type of the message or `op` of the operation, and the message, in which a map is called MAP.
-const NATIVE: [(&str, &str); 17] = [
+const NATIVE: [(&str, &str); 18] = [
     ("join", r#"{"type":"join","id":1,"channel":"MAP"}"#),
     ("publish", r#"{"type":"publish","id":1,"channel":"MAP","data":1}"#),
     ("history", r#"{"type":"history","id":1,"channel":"MAP"}"#),
     ("read", r#"{"type":"read","id":1,"map":"MAP","keys":["k"]}"#),
     ("subscribe", r#"{"type":"subscribe","id":1,"map":"MAP"}"#),
+    ("subscribe", r#"{"type":"subscribe","id":1,"map":"MAP","query":{}}"#),
     ("digest", r#"{"type":"digest","id":1,"map":"MAP"}"#),
     ("disconnect", r#"{"type":"disconnect","id":1,"user":"MAP"}"#),
     ("set", r#"{"type":"write","id":1,"ops":[{"op":"set","map":"MAP","key":"k","value":1}]}"#),
@@ -61,11 +62,13 @@ const SYNCKIT: [(&str, &str); 9] = [
 const SYNCKIT_FREE: [&str; 3] = ["Auth", "Ping", "Nothing"];
 
 /// Commands, and the messages above that come to them; those without end something of the caller's own, or say what it has.
-const COMMANDS: [(&str, &[&str]); 24] = [
+const COMMANDS: [(&str, &[&str]); 26] = [
     ("join_channel", &["join"]),
     ("publish_in_channel", &["publish"]),
     ("channel_history", &["history"]),
     ("leave_channel", &[]),
+    ("subscribe_query", &["subscribe"]),
+    ("unsubscribe_query", &[]),
     ("write", &["set", "delete", "add", "remove", "increment", "Delta", "Chunk"]),
     ("read", &["read"]),
     ("digest", &["digest"]),

@@ -11,6 +11,7 @@
 //!
 //! Invariant: whoever is current has been told exactly what is shown, but for `steps`, which the end of the turn tells.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
@@ -49,9 +50,11 @@ pub struct QueryFeeds {
     /// Feeds with something to tell.
     pub(super) touched: Vec<u32>,
     /// Subscriptions that are to be told all that is shown.
-    pub(super) waiting: std::collections::VecDeque<SubscriptionRef>,
+    pub(super) waiting: VecDeque<SubscriptionRef>,
     /// Feeds that have come to an end, and why.
     pub(super) ended: Vec<(u32, Reject)>,
+    /// Feeds that nobody needs any more, with the bytes they took, which are freed a part at a time.
+    pub(super) unused: VecDeque<(Feed, usize)>,
     pub(super) bytes: usize,
     fields: Fields,
     place: Vec<u8>,
@@ -255,17 +258,35 @@ impl QueryFeeds {
 
     fn end_feed(&mut self, turn: &mut Turn, slot: u32) -> Closed {
         let feed = self.feeds.remove(slot as usize);
-        turn.spend(work::freed(feed.memory()));
-        self.bytes -= feed.memory() + feed.query.bytes();
+        self.bytes -= feed.query.bytes();
         if let Ok(entry) = self.by_scope.find_entry(feed.scope.hash(), |&candidate| candidate == slot) {
             entry.remove();
         }
-        let of = QueryRef { slot, serial: feed.serial };
+        let (of, memory) = (QueryRef { slot, serial: feed.serial }, feed.memory());
         for owner in turn.others() {
             let close = Request::CloseQuery { map: feed.map.clone(), feed: of };
             turn.outgoing.push(owner, Item::Request(close));
         }
-        (feed.map, of)
+        let map = feed.map.clone();
+        self.unused.push_back((feed, memory));
+        (map, of)
+    }
+
+    /// Frees what nobody needs any more, as much as the turn has work for, and something in any case.
+    pub(super) fn free_unused(&mut self, turn: &mut Turn) {
+        let mut has_freed = false;
+        while !(has_freed && turn.is_spent())
+            && let Some((feed, memory)) = self.unused.front_mut()
+        {
+            has_freed = true;
+            let Some(row) = feed.rows.pop() else {
+                self.bytes -= *memory;
+                self.unused.pop_front();
+                continue;
+            };
+            let packed = feed.entries.remove(row.key()).map_or(0, |listed| listed.packed.len());
+            turn.spend(work::CELL + work::copied(packed));
+        }
     }
 
     /// An owner has told what becomes of a query.

@@ -98,6 +98,7 @@ impl Queries {
         if !is_quiet {
             self.owned.run(turn, maps);
         }
+        self.feeds.free_unused(turn);
         self.owned.flush(turn);
         for news in self.owned.take_own_news() {
             let QueryNews { feed, standing, .. } = news;

@@ -27,6 +27,11 @@ impl Queries {
         !self.feeds.waiting.is_empty()
     }
 
+    /// Whether the next turn has something to free.
+    pub fn has_to_free(&self) -> bool {
+        !self.feeds.unused.is_empty()
+    }
+
     /// The outbox of a connection has drained: it is told what it lacks.
     pub fn has_drained(&mut self, clients: &mut Clients, id: ConnectionId) {
         if let Some(connection) = clients.get_mut(id)
