@@ -60,14 +60,7 @@ struct QuestionEntry {
     #[serde(default)]
     allow_http: bool,
     timeout_ms: Option<u64>,
-    otherwise: OtherwiseEntry,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum OtherwiseEntry {
-    Allow,
-    Deny,
+    otherwise: Otherwise,
 }
 
 #[derive(Deserialize)]
@@ -198,14 +191,16 @@ impl QuestionEntry {
         }
         let endpoint =
             endpoint(self.url, self.allow_http, self.secret_file, self.timeout_ms, QUESTION_TIMEOUT_MS)?;
-        let otherwise = match self.otherwise {
-            OtherwiseEntry::Allow => Otherwise::Allow,
-            OtherwiseEntry::Deny => Otherwise::Deny,
-        };
         // Who may do everything has a token that says so.
         let may_give = roles.iter().filter(|role| **role != crate::auth::rules::ADMIN);
         let roles = may_give.map(|role| Box::from(*role)).collect();
-        Ok(Question { before, names: self.names.map(patterns).transpose()?, endpoint, otherwise, roles })
+        Ok(Question {
+            before,
+            names: self.names.map(patterns).transpose()?,
+            endpoint,
+            otherwise: self.otherwise,
+            roles,
+        })
     }
 }
 

@@ -23,6 +23,8 @@ pub use verdict::{Allowed, BadVerdict, Verdict};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use crate::auth::Identity;
 use crate::auth::rules::Pattern;
 use crate::limits::{MAP_NAME_BYTES_MAX, OWN_PREFIX};
@@ -86,7 +88,8 @@ pub enum Before {
     Send,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Otherwise {
     Allow,
     Deny,

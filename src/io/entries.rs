@@ -72,11 +72,19 @@ fn lock(path: &Path, mode: DataMode) -> io::Result<(File, PathBuf)> {
         flock(&file, FlockOperation::LockExclusive)?;
         // Who had it before has put another file in its place.
         let path = fs::canonicalize(path)?;
-        let is_same = |found: fs::Metadata| file.metadata().map(|own| own.ino() == found.ino());
-        if fs::metadata(&path).and_then(is_same).unwrap_or(false) {
+        if is_named(&file, &path)? {
             return Ok((file, path));
         }
     }
+}
+
+/// Whether a file has this name still, and no other has it by now.
+///
+/// # Errors
+/// Nothing can be said of the file.
+pub fn is_named(file: &File, path: &Path) -> io::Result<bool> {
+    let (own, named) = (file.metadata()?, fs::metadata(path));
+    Ok(named.is_ok_and(|named| (named.dev(), named.ino()) == (own.dev(), own.ino())))
 }
 
 /// Only root can; for who is somebody else it belongs to the right one already.

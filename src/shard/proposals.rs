@@ -6,6 +6,7 @@
 //! ```
 //! Invariant: what the application has denied, or was not asked about in time, has gone nowhere.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -36,13 +37,13 @@ struct Body<'a> {
 }
 
 impl Shard {
-    /// What the application is to be asked before a message to `name` goes on its way, if anything. Who has shown an API key is the
-    /// application.
-    pub(super) fn question_before(
+    /// What the application is to be asked before a message to `name` goes on its way, if anything; the name is looked at only where
+    /// there is such a question. Who has shown an API key is the application.
+    pub(super) fn question_before<'a>(
         &self,
         caller: Caller,
         before: Before,
-        name: &str,
+        name: impl FnOnce() -> Cow<'a, str>,
     ) -> Option<Arc<Question>> {
         if !self.questions.is_connected() {
             return None;
@@ -53,7 +54,7 @@ impl Shard {
             Before::Publish => &hooks.on_publish,
             Before::Send => &hooks.on_send,
         };
-        let question = question.as_ref().filter(|question| question.is_about(name))?;
+        let question = question.as_ref().filter(|question| question.is_about(&name()))?;
         let is_own = self.principal(caller).is_some_and(|found| matches!(found.proof, Proof::Key(_)));
         (!is_own).then(|| Arc::clone(question))
     }
@@ -61,8 +62,8 @@ impl Shard {
     /// Has the application decide on a message; its connection waits for that with the next.
     pub(super) fn propose(&mut self, asked: Asked, question: Arc<Question>, proposed: Proposed) {
         let id = asked.connection();
-        let given = self.given_roles(id);
         let identity = self.principal(asked.caller).map(|principal| &principal.identity);
+        let given = if identity.is_none() { self.given_roles(id) } else { Box::default() };
         let (channel, to) = match &proposed.what {
             Proposal::Publish { channel, .. } => (Some(&**channel), None),
             Proposal::Send { to, .. } => (None, Some(&**to)),

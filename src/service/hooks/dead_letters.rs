@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -17,7 +17,7 @@ use super::batch::Encoded;
 use super::http::without_query;
 use super::way::Way;
 use crate::config::DataMode;
-use crate::io::Unfinished;
+use crate::io::{Unfinished, entries};
 
 /// The file, for who appends to it.
 pub struct DeadLetters {
@@ -118,16 +118,10 @@ fn open_locked(path: &Path) -> io::Result<File> {
         let file =
             OpenOptions::new().append(true).create(true).mode(DataMode::OWNER.of_files()).open(path)?;
         flock(&file, FlockOperation::LockExclusive)?;
-        if is_still(&file, path)? {
+        if entries::is_named(&file, path)? {
             return Ok(file);
         }
     }
-}
-
-/// Whether a file has this name still.
-fn is_still(file: &File, path: &Path) -> io::Result<bool> {
-    let (opened, named) = (file.metadata()?, fs::metadata(path));
-    Ok(named.is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())))
 }
 
 /// Takes all letters of the file, or those that a replay before has left; the server begins another file.
@@ -143,7 +137,7 @@ pub fn take(path: &Path) -> io::Result<Taken> {
         match File::open(&taken) {
             Ok(file) => {
                 flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-                if is_still(&file, &taken)? {
+                if entries::is_named(&file, &taken)? {
                     let lines = BufReader::new(&file).lines().collect::<io::Result<_>>()?;
                     return Ok(Taken { path: taken, _locked: file, lines, next: 0 });
                 }

@@ -38,7 +38,7 @@ impl Shard {
     pub fn publish_in_channel(&mut self, caller: Caller, ticket: Option<Ticket>, publish: Publish<'_>) {
         let asked = Asked { caller, ticket };
         let Publish { channel, data, how } = publish;
-        match self.question_before(caller, Before::Publish, channel) {
+        match self.question_before(caller, Before::Publish, || channel.into()) {
             Some(question) if self.may_publish_in(caller, channel) => {
                 let what = Proposal::Publish { channel: channel.into(), how };
                 self.propose(asked, question, Proposed { what, data: data.into() });

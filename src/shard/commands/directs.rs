@@ -18,7 +18,7 @@ impl Shard {
     pub fn send_direct(&mut self, caller: Caller, ticket: Option<Ticket>, send: &SendDirect<'_>) {
         let asked = Asked { caller, ticket };
         let &SendDirect { to, data, ttl_ms, is_durable } = send;
-        match self.question_before(caller, Before::Send, &to.name()) {
+        match self.question_before(caller, Before::Send, || to.name()) {
             Some(question) if self.user_of(caller).is_some() && self.may_send(caller, to) => {
                 let what = Proposal::Send { to: to.name().into(), ttl_ms, is_durable };
                 self.propose(asked, question, Proposed { what, data: data.into() });
