@@ -11,6 +11,24 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
+/// So many a second, one as long after another.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    interval_ns: f64,
+}
+
+impl Rate {
+    /// None ever is due at a rate of 0, but for the first.
+    pub fn per_second(rate: f64) -> Self {
+        Self { interval_ns: NANOS_PER_SECOND as f64 / rate }
+    }
+
+    /// When that one is due, of which the first is number 0.
+    pub fn due_ns(self, start_ns: u64, number: u64) -> u64 {
+        start_ns.saturating_add((number as f64 * self.interval_ns) as u64)
+    }
+}
+
 /// Nanoseconds since the first call in this process.
 #[expect(
     clippy::disallowed_methods,

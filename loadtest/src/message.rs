@@ -281,25 +281,35 @@ impl Request {
     }
 
     fn open(&mut self, kind: &str, id: u64) {
-        self.text.clear();
-        self.text.extend_from_slice(br#"{"type":""#);
-        self.text.extend_from_slice(kind.as_bytes());
-        self.text.extend_from_slice(br#"","id":"#);
-        write_number(&mut self.text, id);
+        begin(&mut self.text, kind, id);
     }
 
     fn field(&mut self, name: &str, text: &[u8]) {
-        self.text.extend_from_slice(b",\"");
-        self.text.extend_from_slice(name.as_bytes());
-        self.text.extend_from_slice(b"\":\"");
-        self.text.extend_from_slice(text);
-        self.text.push(b'"');
+        write_field(&mut self.text, name, &[text]);
     }
 
     fn close(&mut self, end: &[u8]) -> &[u8] {
         self.text.extend_from_slice(end);
         &self.text
     }
+}
+
+/// Begins a request in the place of what is there.
+pub fn begin(text: &mut Vec<u8>, kind: &str, id: u64) {
+    text.clear();
+    text.extend_from_slice(br#"{"type":""#);
+    text.extend_from_slice(kind.as_bytes());
+    text.extend_from_slice(br#"","id":"#);
+    write_number(text, id);
+}
+
+/// Appends a field with text that needs no escapes, in its parts.
+pub fn write_field(text: &mut Vec<u8>, name: &str, parts: &[&[u8]]) {
+    text.extend_from_slice(b",\"");
+    text.extend_from_slice(name.as_bytes());
+    text.extend_from_slice(b"\":\"");
+    parts.iter().for_each(|part| text.extend_from_slice(part));
+    text.push(b'"');
 }
 
 /// The number of a key `<prefix><number>`.

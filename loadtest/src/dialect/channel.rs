@@ -3,7 +3,7 @@
 
 use crate::failure::{Failure, excerpt};
 use crate::json::{self, Malformed};
-use crate::message::{Entry, Message, Set};
+use crate::message::{Entry, Message, Set, begin, write_field};
 use crate::value::{Values, write_number};
 
 /// How the server begins a message of a channel.
@@ -84,21 +84,21 @@ pub struct Request {
 
 impl Request {
     pub fn ping(&mut self, id: u64) -> &[u8] {
-        self.open("ping", id);
+        begin(&mut self.text, "ping", id);
         self.close()
     }
 
     /// `echo`: whether what is published from now on is to come back.
     pub fn join(&mut self, id: u64, channel: &str, echo: bool) -> &[u8] {
         self.echo = echo;
-        self.open("join", id);
+        begin(&mut self.text, "join", id);
         self.channel(channel);
         self.close()
     }
 
     /// Comes back: what was said after `offset` of `epoch` is to come first.
     pub fn join_since(&mut self, id: u64, channel: &str, epoch: &[u8], offset: u64) -> &[u8] {
-        self.open("join", id);
+        begin(&mut self.text, "join", id);
         self.channel(channel);
         self.text.extend_from_slice(br#","since":{"epoch":""#);
         self.text.extend_from_slice(epoch);
@@ -111,7 +111,7 @@ impl Request {
     /// One message; there is but one in `sets`.
     pub fn publish<'a>(&mut self, id: u64, values: &Values, sets: impl Iterator<Item = Set<'a>>) -> &[u8] {
         for set in sets {
-            self.open("publish", id);
+            begin(&mut self.text, "publish", id);
             self.channel(set.map);
             self.text.extend_from_slice(br#","data":"#);
             write_data(&mut self.text, values, &set);
@@ -122,18 +122,8 @@ impl Request {
         self.close()
     }
 
-    fn open(&mut self, kind: &str, id: u64) {
-        self.text.clear();
-        self.text.extend_from_slice(br#"{"type":""#);
-        self.text.extend_from_slice(kind.as_bytes());
-        self.text.extend_from_slice(br#"","id":"#);
-        write_number(&mut self.text, id);
-    }
-
     fn channel(&mut self, name: &str) {
-        self.text.extend_from_slice(br#","channel":""#);
-        self.text.extend_from_slice(name.as_bytes());
-        self.text.push(b'"');
+        write_field(&mut self.text, "channel", &[name.as_bytes()]);
     }
 
     fn close(&mut self) -> &[u8] {

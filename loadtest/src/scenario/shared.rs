@@ -17,7 +17,7 @@ use super::setup::{SubscribeToEmpty, ask_each};
 use super::write::value_bytes;
 use crate::ack::AckLevel;
 use crate::bench::Bench;
-use crate::clock::{NANOS_PER_SECOND, now_ns, seconds};
+use crate::clock::{Rate, now_ns, seconds};
 use crate::dialect::{self, Codec, Dialect, DialectOptions};
 use crate::drive::Scenario;
 use crate::failure::Failure;
@@ -92,7 +92,7 @@ fn run_dialect(bench: &Bench, options: &SharedOptions, dialect: Dialect) -> Resu
         deliveries: Deliveries::new(audience),
         clients,
         screens,
-        interval_ns: NANOS_PER_SECOND as f64 / (rate * clients as f64),
+        rate: Rate::per_second(rate * clients as f64),
         start_ns: 0,
         sent: 0,
         stopping: false,
@@ -123,7 +123,7 @@ struct Shared {
     /// Clients whose changes are looked at.
     screens: usize,
     /// Between two writes, whosever they are.
-    interval_ns: f64,
+    rate: Rate,
     start_ns: u64,
     sent: u64,
     stopping: bool,
@@ -175,7 +175,7 @@ impl Scenario for Shared {
 
     fn tick(&mut self, wire: &mut Wire<'_>, now: u64) -> Result<Option<u64>, Failure> {
         while !self.stopping {
-            let due = self.start_ns + (self.sent as f64 * self.interval_ns) as u64;
+            let due = self.rate.due_ns(self.start_ns, self.sent);
             if due > now {
                 return Ok(Some(due));
             }

@@ -11,7 +11,7 @@ use super::fanout_checks::Barrier;
 use super::write::value_bytes;
 use crate::ack::AckLevel;
 use crate::bench::Bench;
-use crate::clock::{NANOS_PER_SECOND, now_ns};
+use crate::clock::{NANOS_PER_SECOND, Rate, now_ns};
 use crate::dialect::Dialect;
 use crate::drive::{Drive, Scenario};
 use crate::failure::{Failure, excerpt};
@@ -104,7 +104,7 @@ struct Storm {
     /// Map by map, key by key.
     cells: Vec<Cell>,
     phase: Phase,
-    interval_ns: f64,
+    rate: Rate,
     writing_since_ns: u64,
     written: u64,
     waiting_acks: usize,
@@ -146,7 +146,7 @@ impl Storm {
             values: Values::new(options.value_bytes),
             clients: (0..options.clients).map(|_| client()).collect(),
             phase: Phase::Subscribing,
-            interval_ns: NANOS_PER_SECOND as f64 / options.rate as f64,
+            rate: Rate::per_second(options.rate as f64),
             writing_since_ns: 0,
             written: 0,
             waiting_acks: 0,
@@ -341,7 +341,7 @@ impl Scenario for Storm {
             return Ok(None);
         }
         loop {
-            let due = self.writing_since_ns + (self.written as f64 * self.interval_ns) as u64;
+            let due = self.rate.due_ns(self.writing_since_ns, self.written);
             if due > now {
                 return Ok(Some(due));
             }

@@ -10,7 +10,7 @@
 use super::fanout_checks::{Barrier, KEYS};
 use super::storm::StormOptions;
 use crate::bench::Bench;
-use crate::clock::{NANOS_PER_SECOND, now_ns};
+use crate::clock::{Rate, now_ns};
 use crate::dialect::{Dialect, channel};
 use crate::drive::{Drive, Scenario};
 use crate::failure::{Failure, excerpt};
@@ -82,7 +82,7 @@ struct Storm {
     values: Values,
     clients: Vec<Client>,
     phase: Phase,
-    interval_ns: f64,
+    rate: Rate,
     publishing_since_ns: u64,
     published: u64,
     unanswered: u64,
@@ -126,7 +126,7 @@ impl Storm {
             values: Values::new(options.value_bytes),
             clients: vec![Client::default(); options.clients as usize],
             phase: Phase::Joining,
-            interval_ns: NANOS_PER_SECOND as f64 / options.rate as f64,
+            rate: Rate::per_second(options.rate as f64),
             publishing_since_ns: 0,
             published: 0,
             unanswered: 0,
@@ -303,7 +303,7 @@ impl Scenario for Storm {
             return Ok(None);
         }
         loop {
-            let due = self.publishing_since_ns + (self.published as f64 * self.interval_ns) as u64;
+            let due = self.rate.due_ns(self.publishing_since_ns, self.published);
             if due > now {
                 return Ok(Some(due));
             }

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use super::write_checks::{Echoes, Places, Proof, check_digest};
 use crate::ack::AckLevel;
 use crate::bench::Bench;
-use crate::clock::NANOS_PER_SECOND;
+use crate::clock::Rate;
 use crate::dialect::{self, Codec, Dialect, DialectOptions};
 use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};
@@ -176,7 +176,7 @@ struct Batch {
 }
 
 struct Pace {
-    interval_ns: f64,
+    rate: Rate,
     start_ns: u64,
     sent: u64,
 }
@@ -184,7 +184,7 @@ struct Pace {
 impl Write {
     fn new(options: &WriteOptions, codec: Codec, maps: Vec<String>, proof: Proof) -> Self {
         let batch = u64::from(options.batch);
-        let interval = |rate: f64| NANOS_PER_SECOND as f64 * batch as f64 / rate.max(1.0);
+        let messages = |rate: f64| Rate::per_second(rate.max(1.0) / batch as f64);
         let prefixes = (0..options.connections).map(|index| format!("c{index}-")).collect();
         Self {
             is_acked: codec.is_acked(),
@@ -194,7 +194,7 @@ impl Write {
             values: Values::new(options.value_bytes),
             batch,
             writers: (0..options.connections).map(|_| Writer::default()).collect(),
-            pace: options.rate.map(|rate| Pace { interval_ns: interval(rate), start_ns: 0, sent: 0 }),
+            pace: options.rate.map(|rate| Pace { rate: messages(rate), start_ns: 0, sent: 0 }),
             waiting: 0,
             echoes_owed: 0,
             stopping: false,
@@ -332,7 +332,7 @@ impl Scenario for Write {
         loop {
             let writers = self.writers.len() as u64;
             let Some(pace) = self.pace.as_mut().filter(|_| !self.stopping) else { return Ok(None) };
-            let due = pace.start_ns + (pace.sent as f64 * pace.interval_ns) as u64;
+            let due = pace.rate.due_ns(pace.start_ns, pace.sent);
             if due > now {
                 return Ok(Some(due));
             }

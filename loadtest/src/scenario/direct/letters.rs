@@ -6,8 +6,8 @@
 use super::users::Users;
 use crate::failure::{Failure, excerpt};
 use crate::json::{self, Malformed};
-use crate::message::Message;
-use crate::value::{Stamp, Values, write_number};
+use crate::message::{Message, begin, write_field};
+use crate::value::{Stamp, Values};
 
 /// Builds requests in one buffer that is used again and again.
 #[derive(Default)]
@@ -17,8 +17,8 @@ pub struct Request {
 
 impl Request {
     pub fn send(&mut self, id: u64, to: &str, values: &Values, stamp: Stamp) -> &[u8] {
-        self.open("send", id);
-        self.field("to", b"user:", to.as_bytes());
+        begin(&mut self.text, "send", id);
+        write_field(&mut self.text, "to", &[b"user:", to.as_bytes()]);
         self.text.extend_from_slice(br#","data":"#);
         values.write(&mut self.text, stamp);
         self.close()
@@ -26,26 +26,9 @@ impl Request {
 
     /// All up to that message have arrived.
     pub fn acknowledge(&mut self, id: u64, through: &[u8]) -> &[u8] {
-        self.open("direct.ack", id);
-        self.field("through", b"", through);
+        begin(&mut self.text, "direct.ack", id);
+        write_field(&mut self.text, "through", &[through]);
         self.close()
-    }
-
-    fn open(&mut self, kind: &str, id: u64) {
-        self.text.clear();
-        self.text.extend_from_slice(br#"{"type":""#);
-        self.text.extend_from_slice(kind.as_bytes());
-        self.text.extend_from_slice(br#"","id":"#);
-        write_number(&mut self.text, id);
-    }
-
-    fn field(&mut self, name: &str, start: &[u8], text: &[u8]) {
-        self.text.extend_from_slice(b",\"");
-        self.text.extend_from_slice(name.as_bytes());
-        self.text.extend_from_slice(b"\":\"");
-        self.text.extend_from_slice(start);
-        self.text.extend_from_slice(text);
-        self.text.push(b'"');
     }
 
     fn close(&mut self) -> &[u8] {

@@ -9,7 +9,7 @@ use super::DirectOptions;
 use super::letters::{Had, Request, expect_sent};
 use super::users::Users;
 use crate::bench::Bench;
-use crate::clock::{NANOS_PER_SECOND, now_ns};
+use crate::clock::{Rate, now_ns};
 use crate::dialect::Dialect;
 use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};
@@ -47,7 +47,7 @@ struct Live {
     values: Values,
     request: Request,
     ack_every: u64,
-    interval_ns: f64,
+    rate: Rate,
     start_ns: u64,
     /// Messages sent so far, and answers that have not come.
     number: u64,
@@ -71,7 +71,7 @@ impl Live {
             values: Values::new(options.data_bytes),
             request: Request::default(),
             ack_every: options.ack_every,
-            interval_ns: NANOS_PER_SECOND as f64 / options.rate as f64,
+            rate: Rate::per_second(options.rate as f64),
             start_ns: 0,
             number: 0,
             unanswered: 0,
@@ -167,7 +167,7 @@ impl Scenario for Live {
 
     fn tick(&mut self, wire: &mut Wire<'_>, now: u64) -> Result<Option<u64>, Failure> {
         while !self.stopping {
-            let due = self.start_ns + (self.number as f64 * self.interval_ns) as u64;
+            let due = self.rate.due_ns(self.start_ns, self.number);
             if due > now {
                 return Ok(Some(due));
             }

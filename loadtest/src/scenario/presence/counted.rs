@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::medium::{Kind, Medium, News, Request};
 use super::shape::Shape;
-use crate::clock::{NANOS_PER_SECOND, now_ns};
+use crate::clock::{Rate, now_ns};
 use crate::dialect::Dialect;
 use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};
@@ -32,8 +32,8 @@ pub struct Counted {
     unasked: Range<usize>,
     /// Answers to coming and going that are to come.
     waiting: usize,
-    update_interval_ns: f64,
-    churn_interval_ns: f64,
+    update_rate: Rate,
+    churn_rate: Rate,
     /// When all this begins; 0: it has not.
     start_ns: u64,
     updates: u64,
@@ -62,7 +62,6 @@ impl Counted {
     /// `rate`: states a second of each member.
     pub fn new(shape: Shape, rate: f64, churn: usize) -> Self {
         let memberships = shape.memberships();
-        let every = |per_second: f64| NANOS_PER_SECOND as f64 / per_second;
         Self {
             churn: churn.min(shape.members - 1),
             stays: vec![Stay::default(); memberships],
@@ -70,8 +69,8 @@ impl Counted {
             request: Request::default(),
             unasked: 0..memberships,
             waiting: 0,
-            update_interval_ns: every(rate * memberships as f64),
-            churn_interval_ns: every(churn as f64),
+            update_rate: Rate::per_second(rate * memberships as f64),
+            churn_rate: Rate::per_second(churn as f64),
             start_ns: 0,
             updates: 0,
             steps: 0,
@@ -221,11 +220,8 @@ impl Scenario for Counted {
             return Ok(None);
         }
         loop {
-            let due = |count: u64, interval_ns: f64| {
-                self.start_ns.saturating_add((count as f64 * interval_ns) as u64)
-            };
-            let update_ns = due(self.updates + 1, self.update_interval_ns);
-            let step_ns = due(self.steps + 1, self.churn_interval_ns);
+            let update_ns = self.update_rate.due_ns(self.start_ns, self.updates + 1);
+            let step_ns = self.churn_rate.due_ns(self.start_ns, self.steps + 1);
             match now_ns().max(now) {
                 now if update_ns <= now => self.update(wire),
                 now if step_ns <= now && self.churn > 0 => self.step(wire)?,

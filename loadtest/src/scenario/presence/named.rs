@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use super::board::Board;
 use super::medium::{Kind, Medium, News, Request, Told};
 use super::shape::Shape;
-use crate::clock::{NANOS_PER_SECOND, now_ns};
+use crate::clock::{Rate, now_ns};
 use crate::dialect::Dialect;
 use crate::drive::Scenario;
 use crate::failure::{Failure, excerpt};
@@ -35,7 +35,7 @@ pub struct Named {
     /// Memberships that have not been asked for yet, and those that were and have no answer.
     unasked: Range<usize>,
     entering: usize,
-    interval_ns: f64,
+    rate: Rate,
     /// When states are set from; 0: nobody does yet.
     start_ns: u64,
     updates: u64,
@@ -73,7 +73,7 @@ impl Named {
             request: Request::default(),
             unasked: 0..shape.memberships(),
             entering: 0,
-            interval_ns: NANOS_PER_SECOND as f64 / (rate * shape.memberships() as f64),
+            rate: Rate::per_second(rate * shape.memberships() as f64),
             start_ns: 0,
             updates: 0,
             stopping: false,
@@ -244,7 +244,7 @@ impl Scenario for Named {
 
     fn tick(&mut self, wire: &mut Wire<'_>, now: u64) -> Result<Option<u64>, Failure> {
         while self.start_ns > 0 && !self.stopping {
-            let due = self.start_ns + (self.updates as f64 * self.interval_ns) as u64;
+            let due = self.rate.due_ns(self.start_ns, self.updates);
             if due > now {
                 return Ok(Some(due));
             }
