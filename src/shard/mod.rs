@@ -8,7 +8,7 @@
 //! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
 //! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, proposals, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
-//! pages → gauges → presence → { rooms, queries, channels, directs } → feeds → divided → requests → log → maps → clients → dialect →
+//! pages → gauges → presence → { rooms, queries, channels, directs } → feeds → divided → requests → log → maps → clients → dialect → told →
 //! { lists, outbox, outcomes, direct } → { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
 //! { account, slots, work, happenings }
@@ -67,6 +67,7 @@ mod questions;
 mod requests;
 mod rooms;
 mod slots;
+mod told;
 mod turn;
 pub mod work;
 
@@ -74,10 +75,7 @@ pub use caller::Caller;
 pub use channels::Publish;
 pub use clients::{Clients, Connection, Phase};
 pub use commons::{Commons, DialectIndex};
-pub use dialect::{
-    About, Ack, AckLevel, Answered, Change, ChannelMessage, Dialect, Event, Health, MemberChange,
-    MessageKind, Published, Session, SnapshotEnd,
-};
+pub use dialect::{About, Answered, Dialect, Health, MessageKind, Session};
 pub use direct::{DirectAudience, DirectEvent, DirectMessage};
 pub use directs::{SendDirect, To};
 pub use feeds::{From, Subscribe};
@@ -88,6 +86,7 @@ pub use presence::JoinRoom;
 pub use queries::SubscribeQuery;
 pub use requests::{Op, Ops};
 pub use rooms::SetPresence;
+pub use told::{Ack, AckLevel, Change, ChannelMessage, Event, MemberChange, Published, SnapshotEnd};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
