@@ -7,14 +7,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "tests wait for a real server in real time")]
 
-use std::io::Read;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+#[path = "node_run/mod.rs"]
+mod node_run;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use std::time::Duration;
 
 /// How long all cases of a file may take together. One that waits in vain gives up sooner.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -41,31 +37,5 @@ fn both_generations_of_the_sdk_share_a_document() {
 
 /// Runs the cases of one file.
 fn run(file: &str) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/synckit_sdk");
-    assert!(directory.join("node_modules").is_dir(), "the SDK is not installed: run scripts/setup");
-    let mut node = Command::new("node")
-        .args(["--test", "--test-reporter=spec", file])
-        .current_dir(&directory)
-        .env("ANNULUS_SERVER", env!("CARGO_BIN_EXE_annulus"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .expect("node is installed; run scripts/setup if it is not");
-    let mut output = node.stdout.take().unwrap();
-    let report = thread::spawn(move || {
-        let mut text = String::new();
-        output.read_to_string(&mut text).map(|_| text)
-    });
-    let began = Instant::now();
-    while node.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
-        thread::sleep(Duration::from_millis(20));
-    }
-    if node.try_wait().unwrap().is_none() {
-        // The servers that the cases have started, too.
-        kill_process_group(Pid::from_child(&node), Signal::KILL).unwrap();
-    }
-    let status = node.wait().unwrap();
-    let report = report.join().unwrap().unwrap();
-    assert!(status.success(), "{file} fails ({status}):\n{report}");
+    node_run::run("node", &["--test", "--test-reporter=spec", file], "tests/synckit_sdk", PATIENCE);
 }
