@@ -102,6 +102,7 @@ impl Shard {
     fn go_through(&mut self, mut opened: Opened) {
         let Opened { from, journaled, ref bytes, ref writers, .. } = opened;
         while let Some(item) = opened.items.next() {
+            let is_for_many = matches!(item, Item::Changes(_) | Item::Query(_));
             match item {
                 Item::Request(request) => {
                     if self.deferred.is_empty()
@@ -122,10 +123,6 @@ impl Shard {
                 Item::Changes(changes) => {
                     let Self { turn, clients, maps, feeds, .. } = &mut *self;
                     feeds.changes_arrived(turn, clients, maps, (from, &changes), (bytes, writers));
-                    if self.turn.is_spent() && opened.items.len() > 0 {
-                        self.opened = Some(opened);
-                        return;
-                    }
                 }
                 Item::Interest { map, wanted } => {
                     let Self { turn, clients, maps, feeds, .. } = &mut *self;
@@ -155,14 +152,12 @@ impl Shard {
                 Item::Spent(spent) => self.clients.budget_spent(&mut self.turn, from, *spent),
                 Item::Balance(balance) => self.clients.balance_told(&self.turn, *balance),
                 Item::Direct(push) => self.direct_pushed(from, &push, bytes),
-                Item::Query(news) => {
-                    self.queries.news_arrived(&mut self.turn, from, news.of(bytes));
-                    if self.turn.is_spent() && opened.items.len() > 0 {
-                        self.opened = Some(opened);
-                        return;
-                    }
-                }
+                Item::Query(news) => self.queries.news_arrived(&mut self.turn, from, news.of(bytes)),
                 Item::Clear(step) => self.clear_step(from, step),
+            }
+            if is_for_many && self.turn.is_spent() && opened.items.len() > 0 {
+                self.opened = Some(opened);
+                return;
             }
         }
         let Opened { from, as_of, bytes, waiting, has_stalled, .. } = opened;
