@@ -82,7 +82,7 @@ pub const QUERY_SORT_MAX: usize = 8;
 pub const QUERY_PATH_PARTS_MAX: usize = 16;
 /// Queries of one connection, which are looked up one by one.
 pub const QUERIES_PER_CONNECTION_MAX: usize = 256;
-/// Different queries of one map through one view: a change of a field that all of them look at takes a hundred microseconds.
+/// Different queries of one map through one view: a change that concerns all of them takes a turn, some two milliseconds.
 pub const QUERIES_PER_VIEW_MAX: usize = 10_000;
 /// Bytes of the entries that a query shows, which a subscriber is sent at once: a share of what its outbox has room for.
 pub const QUERY_RESULT_BYTES_MAX: usize = 4 << 20;

@@ -41,7 +41,30 @@ pub struct Pin<'c> {
     pub values: &'c [Box<[u8]>],
 }
 
+/// That a field is in a span of the order of values, as far as its first bytes say ([`order::leading`]), both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub path: u16,
+    pub first: u64,
+    pub last: u64,
+}
+
 impl Condition {
+    /// Narrows what fields must be in in any case.
+    pub(super) fn narrow_spans(&self, spans: &mut Vec<Span>) {
+        match self {
+            Self::All(all) => all.iter().for_each(|one| one.narrow_spans(spans)),
+            Self::Field(path, test) => {
+                let Some((first, last)) = test.span() else { return };
+                match spans.iter_mut().find(|span| span.path == *path) {
+                    Some(span) => (span.first, span.last) = (span.first.max(first), span.last.min(last)),
+                    None => spans.push(Span { path: *path, first, last }),
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Appends what must be true in any case.
     pub(super) fn push_pins<'c>(&'c self, pins: &mut Vec<Pin<'c>>) {
         match self {
@@ -85,6 +108,21 @@ impl Condition {
 }
 
 impl Test {
+    /// The first bytes of the first and of the last value of which it may be true, where that is less than all.
+    fn span(&self) -> Option<(u64, u64)> {
+        let leading = |value: &[u8]| order::leading(value, 0);
+        match self {
+            Self::Equal(value) => Some((leading(value), leading(value))),
+            Self::Below(value) | Self::AtMost(value) => Some((Kind::of(value).leading().0, leading(value))),
+            Self::Above(value) | Self::AtLeast(value) => Some((leading(value), Kind::of(value).leading().1)),
+            Self::OneOf(values) => Some((leading(values.first()?), leading(values.last()?))),
+            Self::Prefix(value) => {
+                order::beginning(value).map(|text| (order::leading(text, 0), order::leading(text, u8::MAX)))
+            }
+            Self::Contains(_) | Self::Exists => None,
+        }
+    }
+
     fn is_met(&self, field: &[u8]) -> bool {
         let is_alike = |value: &[u8]| Kind::of(field) == Kind::of(value);
         match self {

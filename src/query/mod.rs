@@ -20,8 +20,8 @@ mod sort;
 use condition::Condition;
 use sort::By;
 
-pub use condition::Pin;
-pub use order::encode;
+pub use condition::{Pin, Span};
+pub use order::{encode, leading};
 pub use paths::{Fields, Path, Paths};
 
 /// What a client wants to see of a map. Immutable, so that all shards read one copy. Two that ask for the same in the same
@@ -66,6 +66,13 @@ impl Query {
         pins
     }
 
+    /// The spans in which fields must be, one of a path at most. The same ones in the same order every time.
+    pub fn spans(&self) -> Vec<Span> {
+        let mut spans = Vec::new();
+        self.condition.narrow_spans(&mut spans);
+        spans
+    }
+
     /// Appends the place of an entry: bytes that compare as entries do, of which no two are equal.
     pub fn write_place(&self, fields: &Fields, slots: &[u32], key: &[u8], out: &mut Vec<u8>) {
         sort::write_place(&self.sort, |path| fields.of(slots[usize::from(path)]), key, out);
@@ -74,6 +81,11 @@ impl Query {
     /// What makes it this query and no other, the same after every start.
     pub fn digest(&self) -> &[u8] {
         &self.digest
+    }
+
+    /// What makes asking it of a value more or less: its conditions and values, in bytes.
+    pub fn asked_bytes(&self) -> usize {
+        self.digest.len()
     }
 
     /// Bytes of memory it takes, by and large.

@@ -49,6 +49,30 @@ impl Kind {
             _ => Self::Missing,
         }
     }
+
+    /// What [`leading`] is at least and at most for values of this kind.
+    pub fn leading(self) -> (u64, u64) {
+        let (first, last) = match self {
+            Self::Missing => (MISSING[0], MISSING[0]),
+            Self::Null => (NULL, NULL),
+            Self::Truth => (FALSE, TRUE),
+            Self::Number => (NUMBER, NUMBER),
+            Self::Text => (TEXT, TEXT),
+            Self::Array => (ARRAY, ARRAY),
+            Self::Object => (OBJECT, OBJECT),
+        };
+        (leading(&[first], 0), leading(&[last], u8::MAX))
+    }
+}
+
+/// The first eight bytes of an encoding, or what has `missing` behind it where it has fewer: numbers that compare as encodings do,
+/// as far as these tell them apart.
+#[inline]
+pub fn leading(encoded: &[u8], missing: u8) -> u64 {
+    let mut bytes = [missing; 8];
+    let len = encoded.len().min(bytes.len());
+    bytes[..len].copy_from_slice(&encoded[..len]);
+    u64::from_be_bytes(bytes)
 }
 
 /// Appends a canonical value so that bytes compare as values do. Recurses as deep as it nests, which the parser bounds

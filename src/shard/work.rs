@@ -8,6 +8,8 @@
 pub const PACKED: u64 = 8;
 /// Finding, merging, expiring or packing one cell, beside its bytes.
 pub const CELL: u64 = 64;
+/// Asking a query of one value, beside the bytes of its conditions: its own memory is seldom in the cache.
+pub const QUERY: u64 = 12;
 /// Packing one cell of many that a walk comes to in a row, of which the cache misses overlap, beside its bytes.
 pub const WALKED: u64 = CELL / 4;
 /// An entry of a map's log that is passed over as it is stale, or does not pass a filter.

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::kept::Kept;
-use super::lookers::Lookers;
+use super::lookers::{Lookers, Mark};
 use super::rows::Row;
 use crate::auth::rules::Parts;
 use crate::crdt::Time;
 use crate::mesh::{Filter, QueryRef, ShardIndex, Standing};
 use crate::query::{Fields, Paths, Query};
 use crate::shard::maps::MapSlot;
+use crate::shard::work;
 
 /// Bytes that a key takes which any query keeps, beside itself, and for each query that does.
 pub(super) const HOLDER_BYTES: usize = 64;
@@ -46,8 +47,8 @@ pub(super) struct Asked {
     pub filter: Option<Arc<Filter>>,
     /// Of its paths, in the group.
     pub slots: Vec<u32>,
-    /// By which of its conditions it is found (`lookers.rs`).
-    pub pin: Option<usize>,
+    /// By what it is found (`lookers.rs`).
+    pub mark: Mark,
     pub kept: Kept,
     /// Of a scan: where it was when this one joined, and whether it has begun anew since.
     pub joined: Option<(Time, bool)>,
@@ -98,6 +99,11 @@ impl Asked {
         place.clear();
         self.query.write_place(fields, &self.slots, key.as_bytes(), place);
         true
+    }
+
+    /// What asking it of one value costs.
+    pub fn work(&self) -> u64 {
+        work::QUERY + work::copied(self.query.asked_bytes())
     }
 
     /// Whether any shard waits for its first answer.

@@ -98,10 +98,11 @@ impl Owned {
             let differs = |slot: u32| looked_up += lookers.changed(slot, &scratch.fields, &mut look);
             scratch.fields.compare(&scratch.before, differs);
         }
-        turn.spend(work::PASSED_OVER * (candidates.len() + looked_up) as u64);
+        turn.spend(work::PASSED_OVER * looked_up as u64);
         let seen = Seen { key: entry.key, packed: &scratch.entry, applied };
         for (place, &asked) in candidates.iter().enumerate() {
             let of = &self.asked[asked as usize];
+            turn.spend(of.work());
             let is_match =
                 !scratch.entry.is_empty() && of.matches(entry.key, &scratch.fields, &mut scratch.place);
             if place >= held && !(is_match && of.kept.may_take(&scratch.place)) {

@@ -120,7 +120,7 @@ impl Owned {
         let kept = Kept::new(query.end());
         let entry = self.asked.vacant_entry();
         let asked = slots::slot(entry.key());
-        let (pin, bytes) = of_group.lookers.enter(asked, &query, &slots);
+        let (mark, bytes) = of_group.lookers.enter(asked, &query, &slots);
         self.bytes += query.bytes() + bytes;
         of_group.queries.push(asked);
         let watchers = Vec::new();
@@ -129,7 +129,7 @@ impl Owned {
             query,
             filter,
             slots,
-            pin,
+            mark,
             kept,
             joined: None,
             watchers,
@@ -175,7 +175,7 @@ impl Owned {
         for row in asked.kept.rows() {
             self.bytes -= release(group, slot, row.key());
         }
-        let left = group.lookers.leave(slot, &asked.query, &asked.slots, asked.pin);
+        let left = group.lookers.leave(slot, &asked.query, &asked.slots, asked.mark);
         self.bytes -= left.bytes;
         for (path, &place) in asked.query.paths().iter().zip(&asked.slots) {
             group.paths.leave(path, place);

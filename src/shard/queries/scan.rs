@@ -99,6 +99,7 @@ impl Owned {
         if scanning.is_empty() {
             return false;
         }
+        let work_of_each: u64 = scanning.iter().map(|&asked| self.asked[asked as usize].work()).sum();
         let mut scratch = mem::take(&mut self.scratch);
         let mut is_at_end = true;
         if let Some(cells) = maps[self.groups[slot as usize].map].typed() {
@@ -127,9 +128,7 @@ impl Owned {
                     && let Some(value) = lww.value()
                 {
                     let key = std::str::from_utf8(cell.key()).expect("keys enter as text");
-                    turn.spend(
-                        work::WALKED + work::decoded(value.len()) + scanning.len() as u64 * work::PASSED_OVER,
-                    );
+                    turn.spend(work::WALKED + work::decoded(value.len()) + work_of_each);
                     let seen = match &mut lens {
                         None => Some(std::borrow::Cow::Borrowed(value)),
                         Some(lens) => lens.seen(key, value),
