@@ -13,6 +13,7 @@ use crate::scenario::neighbours::NeighboursOptions;
 use crate::scenario::peers::PeersOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::presence::PresenceOptions;
+use crate::scenario::queries::QueriesOptions;
 use crate::scenario::redis::RedisOptions;
 use crate::scenario::shared::SharedOptions;
 use crate::scenario::snapshot::SnapshotOptions;
@@ -47,6 +48,9 @@ What each scenario measures, and what it fails on:
   presence  the cost of one state of a member at another's screen, beside the same over a map, and the time to every
             screen; with --join-burst the time until thousands who join and drop at once are counted right, and pings beside;
             fails on a state that is missing, doubled, wrong or out of order, on a wrong count, and on members that stay
+  queries   the cost of a change of a map that many live queries look at, and the time to the screens that show it; before
+            it the time to the first result of a query; pings beside both;
+            fails on a list that is not what its query shows, and on a step that does not fit
   direct    the time until users who come back have the messages that have waited, and from sending one to a user who is
             there; fails on a message that is missing, doubled, wrong or out of order, or comes again once acknowledged
   mixed     reads among edits, and the time from an edit to its delivery;
@@ -106,6 +110,7 @@ Examples:
   loadtest presence --members 1000 --runs 5
   loadtest presence --told count --rooms 10 --members 5000 --everywhere
   loadtest presence --join-burst 10000
+  loadtest queries --queries 1000 --entries 100000 --rate 10000
   loadtest direct --messages 100000 --users 1000
   loadtest storm --channels
   loadtest peers --window 16 --runs 5
@@ -123,6 +128,8 @@ pub enum ScenarioChoice {
     Shared(SharedOptions),
     /// Members of rooms, each told of the others: the cost of a delivery beside that of a map, and a burst of joins
     Presence(PresenceOptions),
+    /// Live queries of one large map: first results, and changes on many lists
+    Queries(QueriesOptions),
     /// Direct messages: queued for users who are away and come back, and to users who are there
     Direct(DirectOptions),
     /// Rooms of clients that read, edit and watch

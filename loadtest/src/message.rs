@@ -12,6 +12,8 @@ pub struct Message<'a> {
     pub id: Option<u64>,
     pub protocol: Option<u64>,
     pub map: &'a [u8],
+    /// Whose list it is about.
+    pub query: Option<u64>,
     /// Raw JSON: a list of entries, an object with a field for each, or the number of a digest.
     pub entries: &'a [u8],
     /// Of a message that is about one entry and has no `entries`.
@@ -62,6 +64,7 @@ impl<'a> Message<'a> {
                 b"id" => message.id = json::number(raw),
                 b"protocol" => message.protocol = json::number(raw),
                 b"map" => message.map = json::plain_string(raw).unwrap_or_default(),
+                b"query" => message.query = json::number(raw),
                 b"entries" => message.entries = raw,
                 b"cursor" => message.cursor = json::plain_string(raw).unwrap_or_default(),
                 b"level" => message.level = json::plain_string(raw).unwrap_or_default(),
@@ -310,6 +313,14 @@ pub fn write_field(text: &mut Vec<u8>, name: &str, parts: &[&[u8]]) {
     text.extend_from_slice(b"\":\"");
     parts.iter().for_each(|part| text.extend_from_slice(part));
     text.push(b'"');
+}
+
+/// Appends a field with a number.
+pub fn write_number_field(text: &mut Vec<u8>, name: &str, number: u64) {
+    text.extend_from_slice(b",\"");
+    text.extend_from_slice(name.as_bytes());
+    text.extend_from_slice(b"\":");
+    write_number(text, number);
 }
 
 /// The number of a key `<prefix><number>`.

@@ -18,8 +18,8 @@ use crate::scenario::fanout::FanoutOptions;
 use crate::scenario::ping::PingOptions;
 use crate::scenario::write::WriteOptions;
 use crate::scenario::{
-    bigger, direct, fanout, idle, mixed, neighbours, peers, ping, presence, redis, shared, snapshot, start,
-    storm, storm_channels, write,
+    bigger, direct, fanout, idle, mixed, neighbours, peers, ping, presence, queries, redis, shared, snapshot,
+    start, storm, storm_channels, write,
 };
 use crate::server::process::with_server_output;
 use crate::server::warm_memory;
@@ -123,6 +123,7 @@ fn run_once(bench: &Bench, choice: &ScenarioChoice) -> Result<Vec<Outcome>, Fail
         ScenarioChoice::Fanout(options) => return fanout::run(bench, options),
         ScenarioChoice::Shared(options) => return shared::run(bench, options),
         ScenarioChoice::Presence(options) => return presence::run(bench, options),
+        ScenarioChoice::Queries(options) => return queries::run(bench, options),
         ScenarioChoice::Mixed(options) => mixed::run(bench, options),
         ScenarioChoice::Idle(options) => idle::run(bench, options),
         ScenarioChoice::Storm(options) if options.channels => storm_channels::run(bench, options),

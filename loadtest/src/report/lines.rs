@@ -107,6 +107,7 @@ pub const LINES: &[(&str, &[Shown])] = &[
             Shown("late_max_us", "max ", "", 1),
         ],
     ),
+    ("steps", &[Shown("steps_per_second", "", " steps of lists a second", 0)]),
     (
         "messages",
         &[

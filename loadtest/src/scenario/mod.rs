@@ -15,6 +15,7 @@ pub mod peers;
 pub mod ping;
 pub mod pinger;
 pub mod presence;
+pub mod queries;
 pub mod redis;
 pub mod setup;
 pub mod shared;
