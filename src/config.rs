@@ -9,6 +9,7 @@ mod identity;
 mod origin;
 mod presence;
 mod quantity;
+mod query_index;
 mod rates;
 
 pub use allowed_origin::AllowedOrigin;
@@ -20,6 +21,7 @@ pub use identity::{IdentityConfig, Secret};
 pub use origin::{BadOrigin, Origin};
 pub use presence::Presence;
 pub use quantity::{Bytes, Span};
+pub use query_index::QueryIndex;
 pub use rates::{BadRates, Rates};
 
 use std::borrow::Cow;
@@ -82,6 +84,8 @@ pub struct Config {
     pub subscriptions_max: usize,
     /// Entries that a query shows, with those before the first.
     pub query_results_max: usize,
+    /// Fields of maps of which an index is kept for queries.
+    pub query_indexes: Vec<QueryIndex>,
     /// Messages one connection may send each second; 0: no limit.
     pub messages_per_second_max: u32,
     /// Messages one connection may send each minute; 0: no limit.
@@ -318,6 +322,7 @@ impl Default for Config {
             cell_bytes_max: limits::CELL_BYTES_DEFAULT,
             subscriptions_max: 10_000,
             query_results_max: 10_000,
+            query_indexes: Vec::new(),
             messages_per_second_max: 0,
             messages_per_minute_max: 0,
             rate_limit: RateLimit::Refuse,

@@ -84,6 +84,8 @@ pub const QUERY_PATH_PARTS_MAX: usize = 16;
 pub const QUERIES_PER_CONNECTION_MAX: usize = 256;
 /// Different queries of one map through one view: a change that concerns all of them takes a turn, some two milliseconds.
 pub const QUERIES_PER_VIEW_MAX: usize = 10_000;
+/// Maps and views of them that nobody asks anything any more, of which a shard keeps the indexes all the same.
+pub const QUERY_GROUPS_IDLE_MAX: usize = 64;
 /// Bytes of the entries that a query shows, which a subscriber is sent at once: a share of what its outbox has room for.
 pub const QUERY_RESULT_BYTES_MAX: usize = 4 << 20;
 const _: () = assert!(QUERY_NODES_MAX + QUERY_SORT_MAX <= u16::MAX as usize);

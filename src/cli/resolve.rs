@@ -215,6 +215,7 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         synckit_awareness_bytes_max: synckit.synckit_max_awareness_bytes.0,
         subscriptions_max: connections.max_subscriptions,
         query_results_max: connections.max_query_results,
+        query_indexes: connections.index.clone(),
         messages_per_second_max: connections.max_messages_per_second,
         messages_per_minute_max: connections.max_messages_per_minute,
         rate_limit: match connections.rate_limit_policy {

@@ -152,7 +152,7 @@ fn flags_are_the_same_before_and_after_serve() {
 fn every_flag_reaches_its_setting() {
     let flags = "--listen 127.0.0.1:1 --listen [::1]:2 --backlog 3 --node n --max-connections 4000 \
         --max-connections-per-ip 5 --max-connections-per-user 6 --sessions replace --connection-rates messages_per_second=1 --user-rates ops_per_second=2,burst_seconds=3 --address-rates connections_per_second=4 --max-handshakes 70 --ipv6-prefix 56 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --max-header-bytes 8KiB --heartbeat-ms 800 \
-        --max-message-bytes 2MiB --max-value-bytes 9KiB --max-cell-bytes 70KiB --max-subscriptions 10 --max-query-results 100 --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
+        --max-message-bytes 2MiB --max-value-bytes 9KiB --max-cell-bytes 70KiB --max-subscriptions 10 --max-query-results 100 --index tasks:due --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
         --max-bad-messages 12 --allowed-origins HTTPS://A,https://*.b.c:443/ --enable-echo --no-page --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --synckit-max-subscription-bytes 18KiB --synckit-max-awareness-bytes 28KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
         --min-drain-bytes-per-second 5KiB --max-presence-bytes 2MiB --presence-tick-ms 51 --presence-grace-ms 52 --presence-full-max 53 --max-presence-state-bytes 5KiB --channel-history 20 --channel-history-bytes 21KiB --channel-history-ttl 22s \
@@ -186,6 +186,7 @@ fn every_flag_reaches_its_setting() {
         synckit_awareness_bytes_max: 28 << 10,
         subscriptions_max: 10,
         query_results_max: 100,
+        query_indexes: vec![crate::config::QueryIndex::parse("tasks:due").unwrap()],
         messages_per_second_max: 11,
         messages_per_minute_max: 110,
         rate_limit: RateLimit::Wait,

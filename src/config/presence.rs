@@ -15,6 +15,6 @@ pub struct Presence {
 
 impl Default for Presence {
     fn default() -> Self {
-        Self { tick_ms: 50, grace_ms: 0, full_max: 200, state_bytes_max: 4 << 10 }
+        Self { tick_ms: 30, grace_ms: 0, full_max: 200, state_bytes_max: 4 << 10 }
     }
 }

@@ -108,17 +108,17 @@ impl Condition {
 }
 
 impl Test {
-    /// The first bytes of the first and of the last value of which it may be true, where that is less than all.
+    /// What values of which it may be true begin with, the first and the last, where that is less than all. What is behind a value,
+    /// as a key in a place, makes no difference.
     fn span(&self) -> Option<(u64, u64)> {
-        let leading = |value: &[u8]| order::leading(value, 0);
+        let (first, last) =
+            (|value: &[u8]| order::leading(value, 0), |value: &[u8]| order::leading(value, u8::MAX));
         match self {
-            Self::Equal(value) => Some((leading(value), leading(value))),
-            Self::Below(value) | Self::AtMost(value) => Some((Kind::of(value).leading().0, leading(value))),
-            Self::Above(value) | Self::AtLeast(value) => Some((leading(value), Kind::of(value).leading().1)),
-            Self::OneOf(values) => Some((leading(values.first()?), leading(values.last()?))),
-            Self::Prefix(value) => {
-                order::beginning(value).map(|text| (order::leading(text, 0), order::leading(text, u8::MAX)))
-            }
+            Self::Equal(value) => Some((first(value), last(value))),
+            Self::Below(value) | Self::AtMost(value) => Some((Kind::of(value).leading().0, last(value))),
+            Self::Above(value) | Self::AtLeast(value) => Some((first(value), Kind::of(value).leading().1)),
+            Self::OneOf(values) => Some((first(values.first()?), last(values.last()?))),
+            Self::Prefix(value) => order::beginning(value).map(|text| (first(text), last(text))),
             Self::Contains(_) | Self::Exists => None,
         }
     }

@@ -18,11 +18,11 @@ mod paths;
 mod sort;
 
 use condition::Condition;
-use sort::By;
 
 pub use condition::{Pin, Span};
 pub use order::{encode, leading};
 pub use paths::{Fields, Path, Paths};
+pub use sort::By;
 
 /// What a client wants to see of a map. Immutable, so that all shards read one copy. Two that ask for the same in the same
 /// words are equal, however they were spelled.
@@ -42,6 +42,11 @@ impl Query {
     /// Fields that it looks at, each once.
     pub fn paths(&self) -> &[Path] {
         &self.paths
+    }
+
+    /// What it is sorted by, the first first.
+    pub fn sort(&self) -> &[By] {
+        &self.sort
     }
 
     /// Entries before the first that is shown.

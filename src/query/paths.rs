@@ -27,7 +27,7 @@ struct Step {
 
 impl Paths {
     /// The slot of a path, which one more looks at.
-    pub fn enter(&mut self, path: &Path) -> u32 {
+    pub fn enter(&mut self, path: &[Box<str>]) -> u32 {
         let mut step = &mut self.root;
         for name in path {
             step = step.steps.entry(name.clone()).or_default();

@@ -1,5 +1,6 @@
 //! What queries cost, and where it ends.
 
+use annulus::config::QueryIndex;
 use serde_json::{Value, json};
 
 use crate::lists::{Lists, connect, held, parsed};
@@ -68,6 +69,65 @@ fn a_change_costs_those_who_look_at_what_has_changed_however_large_the_map_is() 
         lists.check(&entries, "drained");
     }
     assert!(works[1] < works[0] + 100, "{works:?}: eight times as many entries");
+}
+
+/// Work until a query is answered, and nothing is left to do.
+fn work_until_answered(world: &mut World, client: Client, text: &str) -> u64 {
+    world.send(client, text);
+    let mut work = 0;
+    loop {
+        world.turn();
+        let driven = &world.nodes[client.shard].driven;
+        work += driven.shard.work();
+        if driven.is_idle() {
+            break;
+        }
+    }
+    work
+}
+
+#[test]
+fn an_index_finds_what_comes_first_without_going_through_the_map() {
+    const ENTRIES: usize = 8_000;
+    let queries = [
+        json!({"sort": ["-n"], "limit": 5}),
+        json!({"sort": ["n"], "where": {"n": {"gt": 4_000}}, "limit": 5}),
+        json!({"sort": ["owner"], "where": {"n": 70}, "limit": 5}),
+        json!({"where": {"n": {"ge": 100, "lt": 103}}, "limit": 5}),
+        json!({"sort": ["-n"], "where": {"n": {"in": [5, 7_000, 3]}}, "limit": 5}),
+    ];
+    let works = ["m:n", "another:n"].map(|index| {
+        let mut world =
+            World::in_memory_with(1, |config| config.query_indexes = vec![QueryIndex::parse(index).unwrap()]);
+        let (writer, client) = (connect(&mut world, 0), connect(&mut world, 0));
+        fill(&mut world, writer, ENTRIES, |n| json!({"n": n, "owner": n % 7}));
+        let mut lists = Lists::default();
+        // The first makes it; it stays although nobody asks.
+        let text = lists.subscribe(0, "m", &json!({"where": {"owner": 9}}));
+        world.send(client, &text);
+        world.settle();
+        world.send(client, r#"{"type":"unsubscribe","id":"end","map":"m","query":0}"#);
+        world.settle();
+        lists.take(&mut world, client);
+        lists.lists.clear();
+        for n in 0..50 {
+            set(&mut world, writer, &format!("k{:06}", 71 * n), &json!({"n": n, "owner": 8}));
+            set(&mut world, writer, &format!("k{:06}", 90 * n + 1), &json!(null));
+        }
+        world.settle();
+        let works = queries.iter().zip(1..).map(|(query, id)| {
+            let text = lists.subscribe(id, "m", query);
+            work_until_answered(&mut world, client, &text)
+        });
+        let works: Vec<u64> = works.collect();
+        lists.take(&mut world, client);
+        let entries = held(&mut world, writer, "m", false);
+        lists.check(&entries, index);
+        works
+    });
+    for (with, without) in works[0].iter().zip(&works[1]) {
+        assert!(*with < 30_000 && *without > 8 * with, "{works:?}");
+    }
 }
 
 #[test]

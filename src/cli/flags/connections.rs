@@ -8,7 +8,7 @@ use super::{HEARTBEAT_MS, HOUR_MS, at_least_one};
 use crate::cli::networks::NetworkList;
 use crate::cli::values::parse_origin;
 use crate::config::Bytes;
-use crate::config::{AllowedOrigin, Config, Rates};
+use crate::config::{AllowedOrigin, Config, QueryIndex, Rates};
 
 /// What becomes of a message over the rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -153,6 +153,15 @@ pub(in crate::cli) struct Connections {
     #[arg(long, env = "ANNULUS_MAX_QUERY_RESULTS", value_name = "COUNT")]
     #[arg(value_parser = at_least_one(), default_value_t = Config::default().query_results_max)]
     pub max_query_results: usize,
+
+    /// Field of maps of which an index is kept for queries, such as tasks:due or list-*:owner.name; may be repeated
+    ///
+    /// With it the first result of a query that is sorted by the field first, or that needs values of it, is found without going
+    /// through the map. Each takes some 100 bytes an entry from the first query of a map on, for each view of it, and each change
+    /// of the field a little more. A star at the end of the map stands for all that begin so.
+    #[arg(long, env = "ANNULUS_INDEX", value_name = "MAP:FIELD", value_delimiter = ',')]
+    #[arg(value_parser = QueryIndex::parse)]
+    pub index: Vec<QueryIndex>,
 
     /// Messages one connection may send each second; 0: no limit
     ///

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::index::{Index, Way};
 use super::kept::Kept;
 use super::lookers::{Lookers, Mark};
 use super::rows::Row;
@@ -32,6 +33,8 @@ pub(super) struct Group {
     pub queries: Vec<u32>,
     /// Who keeps a key, and in which place.
     pub holders: HashMap<Box<str>, Vec<(u32, Row)>>,
+    /// Of the fields that `--index` names.
+    pub indexes: Vec<Index>,
     /// Where the scan is, in the order in which cells were applied, and in which load of the map.
     pub position: Time,
     pub load: u32,
@@ -52,6 +55,8 @@ pub(super) struct Asked {
     pub kept: Kept,
     /// Of a scan: where it was when this one joined, and whether it has begun anew since.
     pub joined: Option<(Time, bool)>,
+    /// Instead of a scan: what it looks at of an index.
+    pub way: Option<Way>,
     pub watchers: Vec<Watcher>,
     pub is_touched: bool,
     /// The last change that it has looked at.
@@ -99,6 +104,11 @@ impl Asked {
         place.clear();
         self.query.write_place(fields, &self.slots, key.as_bytes(), place);
         true
+    }
+
+    /// Whether what comes first is being looked for.
+    pub fn is_searching(&self) -> bool {
+        self.joined.is_some() || self.way.is_some()
     }
 
     /// What asking it of one value costs.

@@ -80,6 +80,11 @@ impl Kept {
         self.rows.len()
     }
 
+    /// How many are kept at most.
+    pub const fn rows_max(&self) -> usize {
+        self.rows_max
+    }
+
     pub const fn is_scanning(&self) -> bool {
         self.scan.is_some()
     }

@@ -197,7 +197,8 @@ impl Lookers {
     /// Calls `look` with those who may begin to match as the field in `slot` has changed, given what fields are now. How many
     /// values were looked up for it, and spans compared, [`SPANS_PER_UNIT`] of which are as much.
     pub fn changed(&self, slot: u32, fields: &Fields, mut look: impl FnMut(u32)) -> usize {
-        let looked = &self.fields[slot as usize];
+        // At what an index has nobody may look.
+        let Some(looked) = self.fields.get(slot as usize) else { return 0 };
         looked.unmarked.iter().copied().for_each(&mut look);
         for (&pin, by_value) in &looked.pinned {
             let value = fields.of(pin);

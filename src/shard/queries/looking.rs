@@ -5,6 +5,7 @@
 use std::mem;
 
 use super::groups::Group;
+use super::index;
 use super::owned::Owned;
 use super::rows::Row;
 use super::watchers::Seen;
@@ -44,7 +45,7 @@ impl Owned {
         (entry, packed, before, applied): (&Entry<'_>, &[u8], Option<EntryState<'_>>, Time),
     ) {
         let mut scratch = mem::take(&mut self.scratch);
-        let Group { view, name, paths, lookers, holders, .. } = &self.groups[group as usize];
+        let Group { view, name, paths, .. } = &self.groups[group as usize];
         let EntryState::Value { at, value, expires_ms } = entry.state else { return };
         let was = before.and_then(|before| match before {
             EntryState::Value { value, .. } => value,
@@ -76,6 +77,17 @@ impl Owned {
             }
         }
         turn.spend(work::CELL + work::decoded(packed.len()));
+        let is_there = !scratch.entry.is_empty();
+        let of_group = &mut self.groups[group as usize];
+        if !of_group.indexes.is_empty() {
+            turn.spend(work::CELL * of_group.indexes.len() as u64);
+            let was = was_there.then_some(&scratch.before);
+            let now = is_there.then_some(&scratch.fields);
+            let bytes = index::bytes(&of_group.indexes);
+            index::change(&mut of_group.indexes, entry.key, (was, now), &mut scratch.place);
+            self.bytes = self.bytes + index::bytes(&of_group.indexes) - bytes;
+        }
+        let Group { lookers, holders, .. } = &self.groups[group as usize];
         self.change += 1;
         let mut candidates = mem::take(&mut scratch.candidates);
         candidates.clear();
@@ -85,7 +97,7 @@ impl Owned {
             self.asked[asked as usize].seen = self.change;
         }
         let mut looked_up = 0;
-        if !scratch.entry.is_empty() {
+        if is_there {
             let mut look = |asked: u32| {
                 let of = &mut self.asked[asked as usize];
                 if mem::replace(&mut of.seen, self.change) != self.change {
@@ -103,8 +115,7 @@ impl Owned {
         for (place, &asked) in candidates.iter().enumerate() {
             let of = &self.asked[asked as usize];
             turn.spend(of.work());
-            let is_match =
-                !scratch.entry.is_empty() && of.matches(entry.key, &scratch.fields, &mut scratch.place);
+            let is_match = is_there && of.matches(entry.key, &scratch.fields, &mut scratch.place);
             if place >= held && !(is_match && of.kept.may_take(&scratch.place)) {
                 continue;
             }

@@ -3,15 +3,17 @@
 //!
 //! ```text
 //!  change ─► looking.rs: who looks at it ─► kept.rs: its place among those that come first ─► watchers.rs: steps to each shard
-//!            scan.rs: the first of a map                                                        │
+//!            scan.rs, walk.rs: the first                                                        │
 //!  subscribers ◄─ tell.rs ◄─ what is shown of one list (feeds.rs, shown.rs, rows.rs) ◄──────────┘
 //! ```
 //!
-//! order: subscribe → tell → { looking, resume, scan } → { feeds, watchers } → owned → groups →
-//! { kept, lookers, shown, returning } → rows
+//! order: subscribe → tell → { looking, resume, scan } → walk → { feeds, watchers } → idle → owned → groups →
+//! { index, kept, lookers, shown, returning } → rows
 
 mod feeds;
 mod groups;
+mod idle;
+mod index;
 mod kept;
 mod lookers;
 mod looking;
@@ -23,6 +25,7 @@ mod scan;
 mod shown;
 mod subscribe;
 mod tell;
+mod walk;
 mod watchers;
 
 pub use subscribe::SubscribeQuery;

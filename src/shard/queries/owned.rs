@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use slab::Slab;
 
 use super::groups::{Asked, Group, HELD_BYTES, HOLDER_BYTES, Position, Watcher, hold, release};
+use super::index::{self, Index, Way};
 use super::kept::{Kept, Outcome};
 use super::lookers::Lookers;
 use super::rows::Row;
@@ -38,6 +39,8 @@ pub struct Owned {
     /// What is told to feeds of this shard.
     own_news: Vec<QueryNews<Vec<u8>>>,
     has_watchers_elsewhere: bool,
+    /// Groups that nobody asks anything, kept for their indexes; the longest first.
+    pub(super) idle: VecDeque<u32>,
     /// Marks the queries that have looked at the change at hand.
     pub(super) change: u64,
     pub(super) bytes: usize,
@@ -88,14 +91,18 @@ impl Owned {
             );
         }
         let group = found.unwrap_or_else(|| {
+            let mut paths = Paths::default();
+            let hints = turn.config.query_indexes.iter().filter(|hint| hint.is_of(&map));
+            let indexes = hints.map(|hint| Index::new(paths.enter(hint.field()))).collect();
             let group = slots::slot(self.groups.insert(Group {
                 map: slot,
                 name: map,
                 view,
-                paths: Paths::default(),
+                paths,
                 lookers: Lookers::default(),
                 queries: Vec::new(),
                 holders: HashMap::new(),
+                indexes,
                 position: Time::ZERO,
                 load: 0,
                 is_in_line: false,
@@ -105,6 +112,9 @@ impl Owned {
             maps.interest_mut(slot).set_queried(true);
             group
         });
+        if self.groups[group as usize].queries.is_empty() {
+            self.idle.retain(|&idle| idle != group);
+        }
         let asked = asked.unwrap_or_else(|| self.ask(group, query, filter));
         let position = Position::Through(None);
         let watcher =
@@ -132,6 +142,7 @@ impl Owned {
             mark,
             kept,
             joined: None,
+            way: None,
             watchers,
             is_touched: false,
             seen: 0,
@@ -185,10 +196,15 @@ impl Owned {
     }
 
     fn forget_if_empty(&mut self, maps: &mut Maps, group: u32) {
-        if !self.groups[group as usize].queries.is_empty() {
-            return;
+        if self.groups[group as usize].queries.is_empty() && !self.keep_idle(maps, group) {
+            self.forget_group(maps, group);
         }
-        let Group { map, .. } = self.groups.remove(group as usize);
+    }
+
+    /// Forgets a group that nobody asks anything.
+    pub(super) fn forget_group(&mut self, maps: &mut Maps, group: u32) {
+        let Group { map, indexes, .. } = self.groups.remove(group as usize);
+        self.bytes -= index::bytes(&indexes);
         self.line.retain(|&other| other != group);
         if let Some(groups) = self.by_map.get_mut(&map) {
             groups.retain(|&other| other != group);
@@ -225,7 +241,10 @@ impl Owned {
                 self.forget(turn, asked);
             }
         }
-        self.forget_if_empty(maps, group);
+        if self.groups[group as usize].queries.is_empty() {
+            self.idle.retain(|&idle| idle != group);
+            self.forget_group(maps, group);
+        }
     }
 
     /// The groups of a map.
@@ -245,7 +264,7 @@ impl Owned {
             }
             self.bytes -= asked.kept.bytes();
             asked.kept.clear();
-            asked.joined = None;
+            (asked.joined, asked.way) = (None, None);
             for watcher in &mut asked.watchers {
                 watcher.position = Position::End;
             }
@@ -256,6 +275,8 @@ impl Owned {
                 self.bytes -= HOLDER_BYTES + key.len() + HELD_BYTES * held.len();
             }
             group.position = Time::ZERO;
+            self.bytes -= index::bytes(&group.indexes);
+            group.indexes.iter_mut().for_each(Index::clear);
         }
     }
 
@@ -294,13 +315,17 @@ impl Owned {
         let asked = &mut self.asked[slot as usize];
         let group = asked.group;
         asked.kept.begin_scan();
-        let is_first = {
-            let of_group = &self.groups[group as usize];
-            of_group.queries.iter().all(|&other| self.asked[other as usize].joined.is_none())
-        };
+        let indexes = &self.groups[group as usize].indexes;
+        asked.way = Way::best(indexes, &asked.query, &asked.slots, asked.kept.rows_max());
+        if asked.way.is_some() {
+            return;
+        }
         let of_group = &mut self.groups[group as usize];
+        let is_first = of_group.indexes.iter().all(|index| index.joined.is_none())
+            && of_group.queries.iter().all(|&other| self.asked[other as usize].joined.is_none());
         if is_first {
             of_group.position = Time::ZERO;
+            of_group.indexes.iter_mut().for_each(Index::begin);
         }
         self.asked[slot as usize].joined = Some((of_group.position, false));
     }

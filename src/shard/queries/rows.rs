@@ -56,9 +56,20 @@ impl Rows {
 
     /// Rows before this place.
     pub fn rank(&self, place: &[u8]) -> usize {
-        let run = self.run_of(place);
+        self.rank_by(|row| row.place() < place)
+    }
+
+    /// Rows of which this is true, given that these are the first.
+    pub fn rank_by(&self, is_before: impl Fn(&Row) -> bool) -> usize {
+        let run = self.runs.partition_point(|run| run.last().is_some_and(&is_before));
         let before: usize = self.runs[..run].iter().map(Vec::len).sum();
-        before + self.runs.get(run).map_or(0, |run| run.partition_point(|row| row.place() < place))
+        before + self.runs.get(run).map_or(0, |run| run.partition_point(is_before))
+    }
+
+    /// Whether a row has this place.
+    pub fn contains(&self, place: &[u8]) -> bool {
+        let run = self.runs.get(self.run_of(place));
+        run.is_some_and(|run| run.binary_search_by(|row| row.place().cmp(place)).is_ok())
     }
 
     /// Rows up to this place.

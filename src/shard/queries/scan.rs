@@ -6,11 +6,12 @@
 
 use std::mem;
 
+use super::index::{self, Index};
 use super::owned::Owned;
-use super::rows::Row;
 use crate::crdt::{MapType, State, Time};
 use crate::limits::CHUNK_CELLS_SCANNED_MAX;
 use crate::mesh::Request;
+use crate::query::Fields;
 use crate::shard::maps::{Lens, Maps};
 use crate::shard::turn::Turn;
 use crate::shard::work;
@@ -27,6 +28,7 @@ impl Owned {
 
     /// Goes on with scans and with what is to be told, as much as a turn may.
     pub fn run(&mut self, turn: &mut Turn, maps: &mut Maps) {
+        self.free_idle(turn, maps);
         let enough = work::TURN_MAX.max(turn.work() + WORK_PER_TURN_MIN);
         for _ in 0..self.line.len() {
             if turn.work() >= enough {
@@ -81,26 +83,30 @@ impl Owned {
             self.refuse(turn, maps, slot, (Reject::MapType, false));
             return false;
         }
-        let is_scanning = self.scan(turn, maps, (slot, enough));
+        let mut is_searching = self.scan(turn, maps, (slot, enough));
         let mut is_filled = true;
         for place in 0..self.groups[slot as usize].queries.len() {
             let asked = self.groups[slot as usize].queries[place];
             turn.spend(work::PASSED_OVER);
+            is_searching |= self.walk(turn, maps, (asked, enough));
             is_filled &= self.fill(turn, maps, (asked, enough));
         }
-        is_scanning || !is_filled
+        is_searching || !is_filled
     }
 
-    /// Looks at some cells for all that wait; whether any still does.
+    /// Looks at some cells for all that wait, and for indexes; whether any still does.
     fn scan(&mut self, turn: &mut Turn, maps: &Maps, (slot, enough): (u32, u64)) -> bool {
+        self.give_up_indexes(turn, slot);
         let is_scanning = |asked: &&u32| self.asked[**asked as usize].joined.is_some();
         let scanning: Vec<u32> =
             self.groups[slot as usize].queries.iter().filter(is_scanning).copied().collect();
-        if scanning.is_empty() {
+        let filled = self.groups[slot as usize].indexes.iter().filter(|index| index.joined.is_some()).count();
+        if scanning.is_empty() && filled == 0 {
             return false;
         }
         let work_of_each: u64 = scanning.iter().map(|&asked| self.asked[asked as usize].work()).sum();
-        let mut scratch = mem::take(&mut self.scratch);
+        let work_of_each = work_of_each + filled as u64 * work::CELL;
+        let mut fields = mem::take(&mut self.scratch.fields);
         let mut is_at_end = true;
         if let Some(cells) = maps[self.groups[slot as usize].map].typed() {
             let group = &mut self.groups[slot as usize];
@@ -109,6 +115,8 @@ impl Owned {
                 for &asked in &scanning {
                     self.asked[asked as usize].joined = Some((Time::ZERO, false));
                 }
+                let filled = group.indexes.iter_mut().filter(|index| index.joined.is_some());
+                filled.for_each(Index::begin);
             }
             let view = group.view.clone();
             let name = group.name.clone();
@@ -134,18 +142,10 @@ impl Owned {
                         Some(lens) => lens.seen(key, value),
                     };
                     if let Some(seen) = seen {
-                        self.groups[slot as usize].paths.read(Some(&seen), &mut scratch.fields);
+                        self.groups[slot as usize].paths.read(Some(&seen), &mut fields);
+                        self.fill_indexes(slot, key, &fields);
                         for &asked in &scanning {
-                            let of = &self.asked[asked as usize];
-                            if of.matches(key, &scratch.fields, &mut scratch.place)
-                                && of.kept.may_take(&scratch.place)
-                                && !self.holds(slot, asked, key)
-                            {
-                                turn.spend(work::CELL);
-                                let row = Row::new(&scratch.place, key.as_bytes());
-                                let outcome = self.replace(slot, asked, (None, Some(&row)));
-                                debug_assert!(outcome.told.iter().all(Option::is_none));
-                            }
+                            self.consider(turn, (slot, asked), key, &fields);
                         }
                     }
                 }
@@ -155,22 +155,24 @@ impl Owned {
                 turn.count_asked(lens.asked);
             }
         }
-        self.scratch = scratch;
-        let position = self.groups[slot as usize].position;
+        self.scratch.fields = fields;
+        let group = &mut self.groups[slot as usize];
+        let position = group.position;
         let mut is_left = false;
+        for index in &mut group.indexes {
+            let Some(joined) = &mut index.joined else { continue };
+            if goes_on(joined, is_at_end, position) {
+                is_left = true;
+            } else {
+                index.complete();
+            }
+        }
         for asked in scanning {
             let joined = &mut self.asked[asked as usize].joined;
-            match joined {
-                Some((since, is_round)) if is_at_end && !*is_round && *since > Time::ZERO => {
-                    *is_round = true;
-                    is_left = true;
-                }
-                Some((since, is_round)) if !(is_at_end || *is_round && *since <= position) => is_left = true,
-                _ => {
-                    self.end_scan(slot, asked);
-                    is_left |= self.asked[asked as usize].joined.is_some();
-                }
+            if !joined.as_mut().is_some_and(|joined| goes_on(joined, is_at_end, position)) {
+                self.end_scan(slot, asked);
             }
+            is_left |= self.asked[asked as usize].is_searching();
         }
         if is_at_end {
             self.groups[slot as usize].position = Time::ZERO;
@@ -178,12 +180,27 @@ impl Owned {
         is_left
     }
 
-    fn holds(&self, group: u32, asked: u32, key: &str) -> bool {
-        let held = self.groups[group as usize].holders.get(key);
-        held.is_some_and(|held| held.iter().any(|(holder, _)| *holder == asked))
+    fn fill_indexes(&mut self, slot: u32, key: &str, fields: &Fields) {
+        let indexes = &mut self.groups[slot as usize].indexes;
+        let before = index::bytes(indexes);
+        for index in indexes.iter_mut().filter(|index| index.joined.is_some()) {
+            index.put(fields, key, &mut self.scratch.place);
+        }
+        self.bytes = self.bytes + index::bytes(indexes) - before;
     }
 
-    fn end_scan(&mut self, group: u32, slot: u32) {
+    /// Fills no index for which there is no memory.
+    fn give_up_indexes(&mut self, turn: &Turn, slot: u32) {
+        let indexes = &mut self.groups[slot as usize].indexes;
+        if indexes.iter().any(|index| index.joined.is_some()) && turn.account.refuses_queries() {
+            for index in indexes.iter_mut().filter(|index| index.joined.is_some()) {
+                self.bytes -= index.bytes();
+                index.give_up();
+            }
+        }
+    }
+
+    pub(super) fn end_scan(&mut self, group: u32, slot: u32) {
         let asked = &mut self.asked[slot as usize];
         asked.joined = None;
         let bytes = asked.kept.bytes();
@@ -196,4 +213,13 @@ impl Owned {
         }
         self.touch(slot);
     }
+}
+
+/// Whether somebody who joined a scan there has not seen everything yet. At the end it begins anew for those who joined on the way.
+fn goes_on((since, is_round): &mut (Time, bool), is_at_end: bool, position: Time) -> bool {
+    if is_at_end && !*is_round && *since > Time::ZERO {
+        *is_round = true;
+        return true;
+    }
+    !(is_at_end || *is_round && *since <= position)
 }
