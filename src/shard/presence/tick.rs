@@ -17,8 +17,8 @@ use crate::shard::rooms::Rooms;
 use crate::shard::turn::Turn;
 use crate::shard::work;
 
-/// Microseconds between two counts for each member: what a message to each costs, some twenty times.
-const COUNT_EACH_US: u64 = 100;
+/// Microseconds between two counts for each member: what a message to each costs, some forty times.
+const COUNT_EACH_US: u64 = 200;
 /// However many there are, the count is told as often as that.
 const COUNT_US_MAX: u64 = 1_000_000;
 

@@ -52,7 +52,7 @@ pub struct PresenceOptions {
     pub churn: u32,
     /// Milliseconds between two times that a room is told of: the --presence-tick-ms of the started server, or of the one
     /// named by --url
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub tick_ms: u64,
     /// With --told names: without the same over maps
     #[arg(long)]
