@@ -113,7 +113,8 @@ export class Engine extends Emitter<Events> implements MapHost {
       ? new Counting({
           connection: this.connection,
           batch: work => this.batch.run(work),
-          newName: () => this.clock.node,
+          name: this.clock.node,
+          retentionMs: () => this.hello?.tombstone_retention_ms,
           changed: slot => this.lasting?.slot(slot),
         })
       : null
@@ -272,12 +273,15 @@ export class Engine extends Emitter<Events> implements MapHost {
   }
 
   #message(message: Incoming): void {
-    const { map } = message
-    if (typeof map === 'string') this.feeds.get(map)?.message(message)
+    const { map, query } = message
+    // What is said of a list that the server keeps is no news of a replica.
+    if (typeof map === 'string' && query === undefined) this.feeds.get(map)?.message(message)
   }
 
   #observe(replica: Replica, entries: Entry[]): void {
-    for (const entry of entries) for (const at of replica.rules.stampsOf(entry)) this.clock.observe(at)
+    const { clock } = this
+    const see = (at: string) => clock.observe(at)
+    for (const entry of entries) replica.rules.observe(entry, see)
   }
 
   #synced(replica: Replica): void {

@@ -3,8 +3,8 @@
 import { createHmac } from 'node:crypto'
 import axe from 'axe-core'
 import type { Locator, Page } from 'playwright-core'
-import { expect, test } from 'vitest'
-import { type Server, startServer } from '../../client/test/server'
+import { expect, onTestFinished, test } from 'vitest'
+import { Server, startServer } from '../../client/test/server'
 import { complaintsOf, person, picture, visit, withBrowser } from './browser'
 
 withBrowser()
@@ -199,6 +199,29 @@ test('the page runs its own script only, and talks to its own server only', asyn
   })
   expect(refused.intruder).toBeUndefined()
   expect(refused.violations).toEqual(['connect-src', 'img-src', 'script-src-elem', 'style-src-attr'])
+  complaintsOf.get(page)?.splice(0)
+})
+
+test('a page whose origin is not allowed says so, and what to do', async () => {
+  const server = await startServer({ flags: ['--allowed-origins', 'https://app.example'] })
+  const page = await person(home(server))
+  await says(
+    page.getByRole('alert'),
+    new RegExp(`its origin, http://${server.address}, is not among --allowed-origins`),
+  )
+  expect(await page.getByRole('alert').isVisible()).toBe(true)
+  await says(status(page), 'Not let in')
+  await picture(page, 'page-refused')
+  // One that may connect is not told of it.
+  const own = new Server(['--storage', 'memory', '--allowed-origins', `http://${server.address}`])
+  own.address = server.address
+  await server.stop()
+  await own.start()
+  onTestFinished(() => own.stop('SIGKILL'))
+  await page.reload()
+  await online(page)
+  expect(await page.getByRole('alert').isVisible()).toBe(false)
+  // The browser says it of its own accord, too.
   complaintsOf.get(page)?.splice(0)
 })
 
