@@ -6,6 +6,7 @@ import type { ComponentType } from 'react'
 import { createRoot } from 'react-dom/client'
 import { expect, onTestFinished, test } from 'vitest'
 import { blocksOf, faultsOf, run } from '../../client/test/blocks'
+import { FakeLocks } from '../../client/test/locks'
 import { connect, startServer, until } from '../../client/test/server'
 
 const files = blocksOf('clients/js/react/README.md', import.meta.dirname)
@@ -21,7 +22,9 @@ test('the list shows what is written, who is there and what is said, and takes a
   const todos = db.map<{ title: string; done: boolean; due: number }>('todos')
   await todos.set('a', { title: 'Milk', done: false, due: 2 })
   await todos.set('b', { title: 'Bread', done: false, due: 1 })
-  const { List } = (await run(files[0] as string, server.url, {})) as { List: ComponentType }
+  const { List } = (await run(files[0] as string, server.url, { navigator: { locks: new FakeLocks() } })) as {
+    List: ComponentType
+  }
   const container = document.createElement('div')
   const root = createRoot(container)
   root.render(<List />)
