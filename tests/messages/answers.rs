@@ -55,12 +55,13 @@ fn hello_names_the_rules() {
         auth: "none",
         acks: &["none", "memory"],
         heartbeat_ms: 20_000,
+        tombstone_retention_ms: 60_000,
         strict: false,
         features: &["presence", "channels"],
         limits: Limits { message_bytes: 1_048_576, subscriptions: 1_000 },
     };
     expect(
-        r#"{"type":"hello","protocol":1,"connection":"0-7-1","node":"n\"","time":"1:0:n","auth":"none","acks":["none","memory"],"heartbeat_ms":20000,"features":["presence","channels"],"limits":{"message_bytes":1048576,"subscriptions":1000}}"#,
+        r#"{"type":"hello","protocol":1,"connection":"0-7-1","node":"n\"","time":"1:0:n","auth":"none","acks":["none","memory"],"heartbeat_ms":20000,"tombstone_retention_ms":60000,"features":["presence","channels"],"limits":{"message_bytes":1048576,"subscriptions":1000}}"#,
         |out| hello(out, &greeting),
     );
 }

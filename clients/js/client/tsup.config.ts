@@ -1,7 +1,7 @@
 import { defineConfig } from 'tsup'
 
 export default defineConfig({
-  entry: ['src/index.ts', 'src/core.ts', 'src/node.ts', 'src/yjs.ts'],
+  entry: ['src/index.ts', 'src/core.ts', 'src/node.ts', 'src/remote.ts', 'src/yjs.ts'],
   format: ['esm', 'cjs'],
   target: 'es2022',
   dts: { compilerOptions: { stripInternal: true } },

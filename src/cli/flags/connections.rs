@@ -241,7 +241,8 @@ pub(in crate::cli) struct Connections {
     ///
     /// Browsers send the origin of the page; another one is answered with 403, and so is `null` unless it is named. Case,
     /// the default port of the scheme and a slash at the end do not matter. https://*.example.org is every host below that domain,
-    /// one label or more, and not the domain itself. What is no browser sends none and may connect.
+    /// one label or more, and not the domain itself. What is no browser sends none and may connect. The page of this server is a page
+    /// like any other: where its origin is missing here, it says so.
     #[arg(long, env = "ANNULUS_ALLOWED_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     #[arg(value_parser = parse_origin)]
     pub allowed_origins: Vec<Option<AllowedOrigin>>,

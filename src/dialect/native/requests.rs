@@ -32,6 +32,7 @@ pub fn greet(shard: &mut Shard, caller: Caller, is_strict: bool) {
         auth: config.auth.as_str(),
         acks: if shard.may_wait_for_disk() { &["none", "memory", "durable"] } else { &["none", "memory"] },
         heartbeat_ms: config.heartbeat_ms,
+        tombstone_retention_ms: config.tombstone_retention_ms,
         strict: is_strict,
         features: &["presence", "channels", "direct", "queries"],
         limits: encode::Limits {

@@ -208,7 +208,11 @@ fn route(request: &httparse::Request<'_, '_>, peer: IpAddr, rules: &Rules<'_>) -
             Ok(Answer::Clear)
         }
         (Place::Clear, _) => Err(Refusal::CLEAR_METHOD),
-        (Place::Dialect(..), _) => Err(Refusal::ENDPOINT_METHOD),
+        (Place::Dialect(..), _) => {
+            // Browsers do not tell a page why its WebSocket was refused; a `POST` tells it.
+            upgrade::check_origin(headers, rules.allowed_origins)?;
+            Err(Refusal::ENDPOINT_METHOD)
+        }
         (Place::Page(_), _) => Err(Refusal::PAGE_METHOD),
     }
 }

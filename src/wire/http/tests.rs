@@ -313,6 +313,19 @@ fn only_allowed_origins_connect_and_clients_without_one() {
 }
 
 #[test]
+fn a_page_learns_by_a_post_whether_its_origin_may_connect() {
+    let allowed = [AllowedOrigin::parse("https://app.example").expect("an origin")];
+    let rules = Rules { allowed_origins: &allowed, ..ANY };
+    let post = |origin| {
+        let request =
+            format!("POST /v1 HTTP/1.1\r\nHost: h\r\nOrigin: {origin}\r\nContent-Length: 0\r\n\r\n");
+        refused_by(request.as_bytes(), &rules).0
+    };
+    assert_eq!(post("https://elsewhere.example"), 403);
+    assert_eq!(post("https://app.example"), 405);
+}
+
+#[test]
 fn a_request_with_a_body_is_refused() {
     for line in ["Content-Length: 1", "Content-Length: ", "Content-Length: x", "Transfer-Encoding: chunked"] {
         assert_eq!(refused(&and(line)), 400, "{line}");

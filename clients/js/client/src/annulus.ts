@@ -1,10 +1,11 @@
 // The client: what an application opens, and where it finds everything else.
 
-import { Annulus as Core, type MapOptions, type Options, type Selection } from './core'
+import { Annulus as Core, type MapOptions, type Options } from './core'
 import { type DirectEvents, Directs, Recipient, User } from './directs'
 import type { Emitter } from './emitter'
 import { CounterMap } from './maps/countermap'
 import { Counting } from './maps/counting'
+import type { Selection } from './maps/filter'
 import { orRules } from './maps/or'
 import { SetMap } from './maps/set'
 import { LwwMap } from './query/map'

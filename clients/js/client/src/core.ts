@@ -7,7 +7,7 @@ import type { DirectEvents } from './directs'
 import { call, Emitter, type Unsubscribe } from './emitter'
 import { Engine, type Extras, type InvalidValue, type Offline, type Rejection } from './engine'
 import type { AnnulusError } from './errors'
-import type { Filter } from './maps/filter'
+import { type Filter, filterOf, type Selection } from './maps/filter'
 import { PlainMap } from './maps/map'
 import type { AnyView } from './maps/view'
 import { Room } from './room'
@@ -24,12 +24,6 @@ export interface Options {
   ack?: AckLevel
   /** Connect by oneself, with `connect()`. */
   autoConnect?: boolean
-}
-
-/** Which keys of a map: all, those that begin so, or these. */
-export interface Selection {
-  prefix?: string
-  keys?: readonly string[]
 }
 
 export interface MapOptions<T> extends Selection {
@@ -56,7 +50,7 @@ export interface Events extends DirectEvents {
 
 export class Annulus extends Emitter<Events> {
   /** @internal */
-  protected readonly engine: Engine
+  readonly engine: Engine
   readonly #connection: Connection
   readonly #views = new Map<string, AnyView>()
   readonly #rooms = new Map<string, Room<never>>()
@@ -196,9 +190,7 @@ export class Annulus extends Emitter<Events> {
     selection: Selection,
     make: (filter: Filter, feed: ReturnType<Engine['feed']>) => V,
   ): V {
-    const { prefix, keys } = selection
-    if (prefix !== undefined && keys !== undefined) throw new TypeError('either a prefix or keys')
-    const filter: Filter = keys ? { keys: [...keys] } : { prefix: prefix ?? '' }
+    const filter = filterOf(selection)
     const id = JSON.stringify([name, filter])
     const feed = this.engine.feed(name, type)
     const known = this.#views.get(id)

@@ -13,6 +13,7 @@ export interface Hello {
   auth: 'none' | 'optional' | 'required'
   acks: string[]
   heartbeat_ms: number
+  tombstone_retention_ms?: number
   features?: string[]
   limits: { message_bytes: number }
 }

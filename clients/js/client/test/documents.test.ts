@@ -1,41 +1,40 @@
-// What docs/client.md and the README of annulus-react show is compiled, strictly.
+// What docs/client.md shows is compiled, strictly, and run against the real server.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
-import ts from 'typescript'
-import { expect, onTestFinished, test } from 'vitest'
+import 'fake-indexeddb/auto'
+import { expect, test } from 'vitest'
+import * as Y from 'yjs'
+import { YjsProvider } from '../src/yjs'
+import { blocksOf, faultsOf, run } from './blocks'
+import { connect, startServer, until } from './server'
 
-const root = resolve(import.meta.dirname, '../../../..')
-const source = (path: string) => [join(root, 'clients/js', path)]
+const files = blocksOf('docs/client.md', import.meta.dirname)
+const [remote, yjs] = files as [string, string]
 
 test('every block compiles', () => {
-  const folder = mkdtempSync(join(import.meta.dirname, '.documents-'))
-  onTestFinished(() => rmSync(folder, { recursive: true }))
-  const files = ['docs/client.md', 'clients/js/react/README.md'].flatMap((path, i) => {
-    const blocks = [...readFileSync(join(root, path), 'utf8').matchAll(/^```(tsx?)\n(.*?)^```/gms)]
-    expect(blocks.length, path).toBeGreaterThan(0)
-    return blocks.map(([, kind, code], j) => {
-      const file = join(folder, `block-${i}-${j}.${kind}`)
-      writeFileSync(file, code as string)
-      return file
-    })
-  })
-  const program = ts.createProgram(files, {
-    target: ts.ScriptTarget.ES2022,
-    module: ts.ModuleKind.ESNext,
-    moduleResolution: ts.ModuleResolutionKind.Bundler,
-    jsx: ts.JsxEmit.ReactJSX,
-    lib: ['lib.es2022.d.ts', 'lib.dom.d.ts', 'lib.dom.iterable.d.ts'],
-    paths: {
-      'annulus-client': source('client/src/index.ts'),
-      'annulus-client/yjs': source('client/src/yjs.ts'),
-      'annulus-react': source('react/src/index.ts'),
-    },
-    strict: true,
-    noEmit: true,
-    skipLibCheck: true,
-    types: ['node'],
-  })
-  const faults = ts.getPreEmitDiagnostics(program)
-  expect(faults.map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))).toEqual([])
+  expect(files.length).toBe(2)
+  expect(faultsOf(files)).toEqual([])
 }, 120_000)
+
+test('the query that the server answers shows what is written', async () => {
+  const server = await startServer()
+  const todos = connect(server).map('todos')
+  await todos.set('list-1:b', { title: 'Eggs', done: false, priority: 3 })
+  await todos.set('list-2:c', { title: 'Nothing of this list', done: false, priority: 3 })
+  const said: unknown[] = []
+  await run(remote, server.url, { console: { ...console, log: (titles: unknown) => said.push(titles) } })
+  await until(
+    () => JSON.stringify(said.at(-1)) === '["Eggs","Milk"]',
+    () => said,
+  )
+})
+
+test('the letter is at others', async () => {
+  const server = await startServer()
+  await run(yjs, server.url, {})
+  const doc = new Y.Doc()
+  const provider = new YjsProvider(connect(server), 'letter', doc)
+  await provider.synced()
+  await until(() => doc.getText('body').toString() === 'Dear Bob')
+  await until(() => [...(provider.awareness?.getStates().values() ?? [])].some(({ user }) => user?.name === 'Ada'))
+  provider.destroy()
+})

@@ -1,63 +1,18 @@
 // What the README shows is compiled, strictly, and run against the real server.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
 import 'fake-indexeddb/auto'
-import { build } from 'esbuild'
 import { Window } from 'happy-dom'
-import ts from 'typescript'
-import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
-import { WebSocket } from 'ws'
+import { expect, test } from 'vitest'
+import { blocksOf, faultsOf, run } from './blocks'
 import { connect, startServer, until } from './server'
 import { SECRET, tokenFor } from './tokens'
 
-const here = import.meta.dirname
-const readme = readFileSync(resolve(here, '../README.md'), 'utf8')
-const blocks = [...readme.matchAll(/^```ts\n(.*?)^```/gms)].map(([, code]) => code as string)
-
-const folder = mkdtempSync(join(here, '.readme-'))
-afterAll(() => rmSync(folder, { recursive: true }))
-const files = blocks.map((code, i) => {
-  const file = join(folder, `block-${i}.ts`)
-  writeFileSync(file, code)
-  return file
-})
+const files = blocksOf('clients/js/client/README.md', import.meta.dirname)
 
 test('every block of the README compiles', () => {
-  expect(blocks.length).toBe(2)
-  const program = ts.createProgram(files, {
-    target: ts.ScriptTarget.ES2022,
-    module: ts.ModuleKind.ESNext,
-    moduleResolution: ts.ModuleResolutionKind.Bundler,
-    lib: ['lib.es2022.d.ts', 'lib.dom.d.ts', 'lib.dom.iterable.d.ts'],
-    paths: { 'annulus-client': [resolve(here, '../src/index.ts')] },
-    strict: true,
-    noEmit: true,
-    skipLibCheck: true,
-    types: ['node'],
-  })
-  const faults = ts
-    .getPreEmitDiagnostics(program)
-    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
-  expect(faults).toEqual([])
+  expect(files.length).toBe(2)
+  expect(faultsOf(files)).toEqual([])
 }, 120_000)
-
-/** Runs a block in a page, on this server. */
-async function run(file: string, url: string, page: object): Promise<void> {
-  const bundle = file.replace('.ts', '.mjs')
-  await build({
-    entryPoints: [file],
-    outfile: bundle,
-    alias: { 'annulus-client': resolve(here, '../src/index.ts') },
-    bundle: true,
-    format: 'esm',
-    target: 'es2022',
-  })
-  writeFileSync(bundle, readFileSync(bundle, 'utf8').replaceAll('ws://127.0.0.1:9000/v1', url))
-  for (const [name, value] of Object.entries({ WebSocket, ...page })) vi.stubGlobal(name, value)
-  onTestFinished(() => void vi.unstubAllGlobals())
-  await import(/* @vite-ignore */ bundle)
-}
 
 test('the todo list shows what is entered, here and elsewhere', async () => {
   const server = await startServer()

@@ -41,7 +41,7 @@ export class Board {
       for (const { key } of changes) this.#show(key)
     })
     const board = byId('board')
-    board.addEventListener('pointermove', event => this.people().update({ cursor: this.#at(event) }))
+    board.addEventListener('pointermove', event => this.people().update({ cursor: this.at(event) }))
     board.addEventListener('pointerleave', () => this.people().update({ cursor: null }))
     byId('add').addEventListener('click', () => this.#add())
   }
@@ -55,6 +55,21 @@ export class Board {
     const place = clamped({ x, y, z: Math.floor(this.db.now() / 1000) })
     this.#places.set(id, place)
     return place
+  }
+
+  /** Where on the board it is that a pointer is, whatever of the board is in view. */
+  at({ clientX, clientY }: PointerEvent): { x: number; y: number } {
+    const { left, top } = byId('notes').getBoundingClientRect()
+    return { x: Math.round(clientX - left), y: Math.round(clientY - top) }
+  }
+
+  /** Scrolls the board, and not the page, until a note at this place is in view. */
+  reveal({ x, y }: Place): void {
+    const board = byId('board')
+    const within = (at: number, size: number, shown: number, now: number) =>
+      Math.min(Math.max(now, at + size - shown), at)
+    board.scrollLeft = within(x, NOTE.width, board.clientWidth, board.scrollLeft)
+    board.scrollTop = within(y, NOTE.height, board.clientHeight, board.scrollTop)
   }
 
   edit(id: string, text: string): void {
@@ -97,11 +112,6 @@ export class Board {
     this.#elements.set(id, made)
     // Who is at it may have been told before.
     made.busy(this.people().at.get(id) ?? null)
-  }
-
-  #at({ clientX, clientY }: PointerEvent): { x: number; y: number } {
-    const { left, top } = byId('notes').getBoundingClientRect()
-    return { x: Math.round(clientX - left), y: Math.round(clientY - top) }
   }
 }
 

@@ -83,8 +83,13 @@ export class NoteElement {
   #drag(event: PointerEvent): void {
     if (event.button !== 0) return
     const handle = this.#handle
-    const [dx, dy] = [this.#place.x - event.clientX, this.#place.y - event.clientY]
-    const move = (at: PointerEvent) => this.board.move(this.id, at.clientX + dx, at.clientY + dy)
+    const { board } = this
+    const from = board.at(event)
+    const [dx, dy] = [this.#place.x - from.x, this.#place.y - from.y]
+    const move = (event: PointerEvent) => {
+      const { x, y } = board.at(event)
+      board.reveal(board.move(this.id, x + dx, y + dy))
+    }
     const end = () => {
       this.#root.classList.remove('dragged')
       handle.removeEventListener('pointermove', move)

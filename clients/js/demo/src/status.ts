@@ -18,7 +18,10 @@ export function storedToken(): string | null {
 export function showStatus(db: Annulus): void {
   const status = byId('status')
   const offline = byId<HTMLInputElement>('offline')
+  const problem = byId('problem')
   offline.checked = wasOffline()
+  let wasOpen = false
+  problem.textContent = `The server does not let this page in: its origin, ${location.origin}, is not among --allowed-origins. Add it there, or open the page at an address that is.`
   const show = () => {
     const { state, pending, error } = db
     const waiting = pending === 0 ? '' : `, ${pending === 1 ? '1 change waits' : `${pending} changes wait`}`
@@ -26,7 +29,7 @@ export function showStatus(db: Annulus): void {
       // What is on its way for a moment is not worth a word.
       open: 'Connected',
       connecting: 'Connecting…',
-      offline: offline.checked ? `Offline${waiting}` : `No server${waiting}`,
+      offline: `${offline.checked ? 'Offline' : problem.hidden ? 'No server' : 'Not let in'}${waiting}`,
       closed: error?.message ?? 'Closed',
     }[state]
     if (status.textContent !== said) status.textContent = said
@@ -35,7 +38,13 @@ export function showStatus(db: Annulus): void {
     if (button) button.disabled = state !== 'open'
     if (state === 'closed' && (error?.code.startsWith('auth_') || error?.code === 'token_expired')) ask(error.message)
   }
-  db.subscribe(show)
+  db.subscribe(async state => {
+    show()
+    wasOpen ||= state === 'open'
+    if (state === 'offline' && !offline.checked && !wasOpen) problem.hidden = !(await isOriginRefused())
+    else if (wasOpen) problem.hidden = true
+    show()
+  })
   db.on('pending', show)
   db.on('error', error => {
     if (error.code === 'storage_failed') status.title = error.message
@@ -47,6 +56,15 @@ export function showStatus(db: Annulus): void {
     else db.connect()
     show()
   })
+}
+
+/** Whether `--allowed-origins` keeps this page out. A browser does not say why it has no WebSocket; the server does. */
+async function isOriginRefused(): Promise<boolean> {
+  try {
+    return (await fetch('/v1', { method: 'POST' })).status === 403
+  } catch {
+    return false
+  }
 }
 
 function ask(problem: string): void {

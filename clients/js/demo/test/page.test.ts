@@ -3,8 +3,8 @@
 import { createHmac } from 'node:crypto'
 import axe from 'axe-core'
 import type { Locator, Page } from 'playwright-core'
-import { expect, test } from 'vitest'
-import { type Server, startServer } from '../../client/test/server'
+import { expect, onTestFinished, test } from 'vitest'
+import { Server, startServer } from '../../client/test/server'
 import { complaintsOf, person, picture, visit, withBrowser } from './browser'
 
 withBrowser()
@@ -202,6 +202,29 @@ test('the page runs its own script only, and talks to its own server only', asyn
   complaintsOf.get(page)?.splice(0)
 })
 
+test('a page whose origin is not allowed says so, and what to do', async () => {
+  const server = await startServer({ flags: ['--allowed-origins', 'https://app.example'] })
+  const page = await person(home(server))
+  await says(
+    page.getByRole('alert'),
+    new RegExp(`its origin, http://${server.address}, is not among --allowed-origins`),
+  )
+  expect(await page.getByRole('alert').isVisible()).toBe(true)
+  await says(status(page), 'Not let in')
+  await picture(page, 'page-refused')
+  // One that may connect is not told of it.
+  const own = new Server(['--storage', 'memory', '--allowed-origins', `http://${server.address}`])
+  own.address = server.address
+  await server.stop()
+  await own.start()
+  onTestFinished(() => own.stop('SIGKILL'))
+  await page.reload()
+  await online(page)
+  expect(await page.getByRole('alert').isVisible()).toBe(false)
+  // The browser says it of its own accord, too.
+  complaintsOf.get(page)?.splice(0)
+})
+
 test('where the server asks who one is the page does, and again when that is over', async () => {
   const secret = 'a secret of the test that is long enough'
   const server = await startServer({ secret })
@@ -226,10 +249,39 @@ function token(claims: object, secret: string): string {
   return `${body}.${createHmac('sha256', secret).update(body).digest('base64url')}`
 }
 
+test('on a phone the board says that there is more of it, and a note is dragged there', async () => {
+  const server = await startServer()
+  const page = await online(await person(home(server), { viewport: { width: 360, height: 740 }, hasTouch: true }))
+  expect(await page.locator('#swipe').isVisible()).toBe(true)
+  await add(page, 'Milk')
+  const board = page.locator('#board')
+  await board.scrollIntoViewIfNeeded()
+  const handle = await notes(page).locator('.handle').boundingBox()
+  if (!handle) throw new Error('the handle is not to be seen')
+  const y = handle.y + handle.height / 2
+  await page.mouse.move(handle.x + 20, y)
+  await page.mouse.down()
+  // At the edge each move takes the board on.
+  for (let i = 0; i < 12; i++) await page.mouse.move(330 + (i % 2), y)
+  await page.mouse.up()
+  const scrolled = await board.evaluate(({ scrollLeft }) => scrollLeft)
+  expect(scrolled).toBeGreaterThan(300)
+  const { x } = await placed(notes(page))
+  const { x: left, width } = (await board.boundingBox()) as { x: number; width: number }
+  expect(x).toBeGreaterThanOrEqual(Math.floor(left))
+  expect(x + 172).toBeLessThanOrEqual(Math.ceil(left + width))
+  await picture(page, 'page-phone-scrolled')
+  // The page itself has not moved sideways.
+  expect(await page.evaluate('scrollX')).toBe(0)
+  // There is nothing to swipe where all of it is in view.
+  await page.setViewportSize({ width: 1280, height: 900 })
+  expect(await page.locator('#swipe').isVisible()).toBe(false)
+})
+
 for (const colorScheme of ['light', 'dark'] as const) {
   for (const [width, height] of [
     [1280, 900],
-    [390, 844],
+    [360, 740],
   ] as const) {
     test(`nobody is kept out, and it looks well: ${colorScheme}, ${width} wide`, async () => {
       const server = await startServer()

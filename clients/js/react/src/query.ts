@@ -1,8 +1,20 @@
 // Queries over a map. Components that ask the same of a map share one.
 
-import type { LwwMap, Query, QueryOptions } from 'annulus-client'
+import type { QueryOptions } from 'annulus-client'
 import type { Entries } from './maps'
 import { type None, useSnapshot } from './snapshot'
+
+/** What these hooks need of a query. */
+export interface Queried<T> {
+  readonly rows: Entries<T>
+  subscribe(listener: () => void): () => void
+  close(): void
+}
+
+/** A map that is queried here, or one that the server is asked about (`annulus-client/remote`). */
+export interface Queryable<T> {
+  query(options: QueryOptions<T>): Queried<T>
+}
 
 /** How long a query stays open for whoever comes back to it: a rendering that was begun, a component that moves. */
 const LINGER_MS = 1_000
@@ -10,12 +22,12 @@ const LINGER_MS = 1_000
 const NO_ROWS: Entries<never> = []
 
 class SharedQuery<T> {
-  #query: Query<T> | null = null
+  #query: Queried<T> | null = null
   #users = 0
   #timer: ReturnType<typeof setTimeout> | undefined
 
   constructor(
-    private readonly map: LwwMap<T>,
+    private readonly map: Queryable<T>,
     private readonly options: QueryOptions<T>,
     private readonly forget: () => void,
   ) {}
@@ -34,7 +46,7 @@ class SharedQuery<T> {
     }
   }
 
-  #open(): Query<T> {
+  #open(): Queried<T> {
     this.#query ??= this.map.query(this.options)
     this.#lingers()
     return this.#query
@@ -54,7 +66,7 @@ class SharedQuery<T> {
 
 const queries = new WeakMap<object, Map<string, SharedQuery<never>>>()
 
-function shared<T>(map: LwwMap<T>, options: QueryOptions<T>): SharedQuery<T> {
+function shared<T>(map: Queryable<T>, options: QueryOptions<T>): SharedQuery<T> {
   let ofMap = queries.get(map) as Map<string, SharedQuery<T>> | undefined
   if (!ofMap) queries.set(map, (ofMap = new Map()) as unknown as Map<string, SharedQuery<never>>)
   const name = JSON.stringify(options)
@@ -70,7 +82,7 @@ const follow = <T>(query: SharedQuery<T>, changed: () => void) => query.subscrib
 const read = <T>(query: SharedQuery<T>) => query.rows
 
 /** The rows that match, sorted. Changes that do not show in them are without this component. */
-export function useQuery<T>(map: LwwMap<T> | None, options: QueryOptions<T> = {}): Entries<T> {
+export function useQuery<T>(map: Queryable<T> | None, options: QueryOptions<T> = {}): Entries<T> {
   const query = map && typeof window !== 'undefined' ? shared(map, options) : null
   return useSnapshot(query, follow, read<T>, NO_ROWS)
 }

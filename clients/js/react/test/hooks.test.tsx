@@ -5,6 +5,7 @@ import type { Annulus } from 'annulus-client'
 import { memo, type ReactNode, StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { expect, onTestFinished, test } from 'vitest'
+import { remoteMap } from '../../client/src/remote'
 import { connect, startServer, until } from '../../client/test/server'
 import { useChannel, useConnection, useKey, useMap, usePending, usePresence, useQuery } from '../src'
 
@@ -80,6 +81,37 @@ test('a row is rendered when it changes, a list when any does, a query when its 
   await settled()
   expect(times('open')).toBe(0)
   expect(times('list')).toBeLessThan(10)
+})
+
+test('a query that the server answers is rendered as one that is answered here', async () => {
+  const server = await startServer()
+  const db = connect(server)
+  const todos = remoteMap<Todo>(db, 'todos')
+  function Open() {
+    rendered('remote')
+    const open = useQuery(todos, { where: { done: false }, sort: ['due'], limit: 2 })
+    return <p>{open.map(([, { title }]) => title).join()}</p>
+  }
+  const page = show(
+    <>
+      <Open />
+      <Open />
+    </>,
+  )
+  const writer = connect(server).map<Todo>('todos')
+  await writer.set('a', { title: 'Milk', done: false, due: 1 })
+  await writer.set('b', { title: 'Bread', done: false, due: 2 })
+  await until(() => page.text() === 'Milk,BreadMilk,Bread', page.text)
+  await settled()
+  counts.clear()
+  // One that shows in no row, and then one that does.
+  await writer.set('c', { title: 'Beer', done: false, due: 3 })
+  await settled()
+  expect(times('remote')).toBe(0)
+  await writer.set('c', { title: 'Beer', done: false, due: 0 })
+  await until(() => page.text() === 'Beer,MilkBeer,Milk', page.text)
+  await settled()
+  expect(times('remote')).toBe(2)
 })
 
 test('a component that asks for something else shows that', async () => {

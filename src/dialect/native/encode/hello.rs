@@ -22,6 +22,8 @@ pub struct Hello<'a> {
     pub acks: &'a [&'a str],
     /// Silence for longer than this closes the connection.
     pub heartbeat_ms: u64,
+    /// How long a removal is remembered, and who has counted in a counter.
+    pub tombstone_retention_ms: u64,
     /// Whether what is unknown is refused; left out if not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,

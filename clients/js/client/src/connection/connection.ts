@@ -114,19 +114,23 @@ export class Connection extends Emitter<Events> {
     return true
   }
 
-  /** As `send`, with an answer, which is called in any case. */
-  ask(message: object, answer: Answer): void {
-    if (this.#state !== 'open') return answer(new AnnulusError('connection_lost', 'there is no connection'), null)
+  /** As `send`, with an answer, which is called in any case. The `id` of the request; 0: there is no connection. */
+  ask(message: object, answer: Answer): number {
+    if (this.#state !== 'open') {
+      answer(new AnnulusError('connection_lost', 'there is no connection'), null)
+      return 0
+    }
     const id = this.#requests.add(answer)
     // The id comes first, as the server reads it from there also when it reads nothing else.
     this.send({ id, ...message })
+    return id
   }
 
   /** As `ask`, with a promise; an attempt that is under way is waited for. */
   request(message: object): Promise<Incoming> {
     return new Promise((resolve, reject) => {
       const answer: Answer = (error, answer) => (error ? reject(error) : resolve(answer as Incoming))
-      if (this.#state !== 'connecting') return this.ask(message, answer)
+      if (this.#state !== 'connecting') return void this.ask(message, answer)
       const unsubscribe = this.on('state', () => {
         unsubscribe()
         this.ask(message, answer)

@@ -7,6 +7,7 @@ const PATIENCE_MS = 5_000
 export class Liveness {
   #timer: ReturnType<typeof setTimeout> | undefined
   #isAsked = false
+  #heardAt = 0
 
   constructor(
     private readonly quietMs: number,
@@ -14,10 +15,13 @@ export class Liveness {
     private readonly lost: () => void,
   ) {
     this.heard()
+    this.#wait(quietMs)
   }
 
-  /** Something has come. */
+  /** Something has come. It is only noted, as timers cost more than most messages do. */
   heard(): void {
+    this.#heardAt = performance.now()
+    if (!this.#isAsked) return
     this.#isAsked = false
     this.#wait(this.quietMs)
   }
@@ -36,6 +40,13 @@ export class Liveness {
 
   #wait(ms: number): void {
     clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => (this.#isAsked ? this.lost() : this.check()), ms)
+    this.#timer = setTimeout(() => this.#due(), ms)
+  }
+
+  #due(): void {
+    if (this.#isAsked) return this.lost()
+    const restMs = this.#heardAt + this.quietMs - performance.now()
+    if (restMs > 0) this.#wait(restMs)
+    else this.check()
   }
 }

@@ -21,6 +21,6 @@ export function counterRules(ledger: Ledger): Rules<CounterCell, number> {
     },
     same: (a, b) => a === b,
     save: (key, cell) => (cell.count === undefined ? { key, deleted: true } : { key, count: cell.count }),
-    stampsOf: () => [],
+    observe: () => undefined,
   }
 }

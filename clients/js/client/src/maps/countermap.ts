@@ -32,8 +32,8 @@ export class CounterMap extends View<number> {
     return this.host.write(this.replica, make, options, () => this.ledger.undo(key, by))
   }
 
-  protected override read(key: string): number | undefined {
-    return this.replica.shown(key) as number | undefined
+  protected override read(key: string, cell: unknown): number | undefined {
+    return this.replica.shown(key, cell) as number | undefined
   }
 
   protected override isSame(a: number, b: number): boolean {

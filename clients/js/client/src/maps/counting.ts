@@ -17,11 +17,16 @@ export interface KeptSlot {
 export interface CountingHost {
   readonly connection: Connection
   batch(work: () => void): void
-  /** The name of a slot that is begun. */
-  newName(): string
+  /** The name under which this client counts. */
+  readonly name: string
+  /** For how long the server remembers who has counted; `undefined`: it does not say. */
+  retentionMs(): number | undefined
   /** A slot is not as it was kept. */
   changed(slot: KeptSlot): void
 }
+
+/** What servers remember that do not say how long: the default of `--tombstone-retention`. */
+const RETENTION_MS = 30 * 24 * 60 * 60 * 1000
 
 export class Counting {
   readonly #ledgers = new Map<string, Ledger>()
@@ -39,8 +44,10 @@ export class Counting {
     let ledger = this.#ledgers.get(map)
     if (!ledger) {
       ledger = new Ledger(
-        () => this.host.newName(),
+        this.host.name,
         () => Date.now(),
+        // The rest is for totals that wait for a connection.
+        () => (this.host.retentionMs() ?? RETENTION_MS) / 4,
       )
       this.#ledgers.set(map, ledger)
     }

@@ -4,6 +4,17 @@ export type Filter = { keys: readonly string[] } | { prefix: string }
 
 export const ALL: Filter = { prefix: '' }
 
+/** Which keys of a map: all, those that begin so, or these. */
+export interface Selection {
+  prefix?: string
+  keys?: readonly string[]
+}
+
+export function filterOf({ prefix, keys }: Selection): Filter {
+  if (prefix !== undefined && keys !== undefined) throw new TypeError('either a prefix or keys')
+  return keys ? { keys: [...keys] } : { prefix: prefix ?? '' }
+}
+
 export function passes(filter: Filter, key: string): boolean {
   return 'keys' in filter ? filter.keys.includes(key) : key.startsWith(filter.prefix)
 }

@@ -5,6 +5,8 @@
 // only then is what was counted here no longer added to the sum: the number on the screen does not jump back.
 // Invariant: `seen <= taken <= totals`, in both directions of counting.
 
+import { randomName } from '../clock'
+
 export interface Slot {
   replica: string
   added: number
@@ -15,24 +17,24 @@ export interface Slot {
   /** What is in the sum that was told last. */
   seenAdded: number
   seenSubtracted: number
-  /** When the server last took something, in Unix milliseconds. */
-  takenAt: number
+  /** Until when it may be counted in, in Unix milliseconds; 0: the server has taken nothing yet. */
+  goodUntil: number
 }
 
 export type Totals = { replica: string; added: number; subtracted: number }
-
-/**
- * A slot that was silent for longer is left, and another one begun: the server forgets who has counted after its
- * `--tombstone-retention`, and would take the old totals for new ones.
- */
-const SILENT_MS = 7 * 24 * 60 * 60 * 1000
 
 export class Ledger {
   readonly slots = new Map<string, Slot>()
 
   constructor(
-    private readonly newName: () => string,
+    /** Of the first slot of each counter. */
+    private readonly name: string,
     private readonly now: () => number,
+    /**
+     * After so much silence a slot is left, and another one begun: the server forgets who has counted, and would take
+     * the old totals for new ones.
+     */
+    private readonly silentMs: () => number,
   ) {}
 
   /** Counts `by`, and returns the totals to send. */
@@ -52,7 +54,7 @@ export class Ledger {
     // Totals that were sent before one of their increments was undone count all the same.
     slot.added = Math.max(slot.added, slot.takenAdded)
     slot.subtracted = Math.max(slot.subtracted, slot.takenSubtracted)
-    slot.takenAt = this.now()
+    slot.goodUntil = this.now() + this.silentMs()
   }
 
   /** The server has rejected what `by` was counted for. */
@@ -89,11 +91,12 @@ export class Ledger {
 
   #slot(key: string): Slot {
     const known = this.slots.get(key)
-    const isOld = known && known.takenAt > 0 && this.now() - known.takenAt > SILENT_MS
+    const isOld = known && known.goodUntil > 0 && this.now() > known.goodUntil
     if (known && !(isOld && known.added === known.takenAdded && known.subtracted === known.takenSubtracted))
       return known
     const fresh = { added: 0, subtracted: 0, takenAdded: 0, takenSubtracted: 0, seenAdded: 0, seenSubtracted: 0 }
-    const slot: Slot = { replica: this.newName(), ...fresh, takenAt: 0 }
+    // A slot that begins at zero has no name that was ever counted under.
+    const slot: Slot = { replica: known ? randomName() : this.name, ...fresh, goodUntil: 0 }
     this.slots.set(key, slot)
     return slot
   }

@@ -38,7 +38,7 @@ function greater(a: LwwCell | undefined, b: LwwCell): LwwCell {
 }
 
 function overlaid(cell: LwwCell | undefined, ops: readonly Operation[]): LwwCell | undefined {
-  for (const op of ops) cell = greater(cell, cellOfOperation(op))
+  for (let i = 0; i < ops.length; i++) cell = greater(cell, cellOfOperation(ops[i] as Operation))
   return cell
 }
 
@@ -62,5 +62,5 @@ export const lwwRules: Rules<LwwCell, unknown> = {
     return top?.deleted ? undefined : top?.expires_at
   },
   save: (_key, cell) => cell as Entry,
-  stampsOf: entry => [(entry as LwwEntry).at],
+  observe: (entry, see) => see((entry as LwwEntry).at),
 }

@@ -1,10 +1,10 @@
 // Maps as applications use them.
 
-import { plain } from '../canonical'
 import type { AckLevel, Json, Operation } from '../wire'
 import type { Filter } from './filter'
 import type { Replica } from './replica'
 import { View, type ViewHost } from './view'
+import { type SetOptions, writeDelete, writeSet } from './writes'
 
 export interface WriteOptions {
   /** How far the write must have come before its promise resolves. */
@@ -37,19 +37,16 @@ export class PlainMap<T = Json> extends View<T> {
   }
 
   /** Sets a value: at once here, later everywhere. `ttlMs`: it ends by itself so long after now. */
-  set(key: string, value: T, options?: WriteOptions & { ttlMs?: number }): Promise<void> {
-    const ttl = options?.ttlMs === undefined ? {} : { ttl_ms: options.ttlMs }
-    const op = { map: this.name, key, op: 'set' as const, value: plain(value), ...ttl }
-    return this.host.write(this.replica, () => ({ ...op, at: this.host.stamp() }), options)
+  set(key: string, value: T, options?: SetOptions): Promise<void> {
+    return writeSet(this.host, this.replica, key, value, options)
   }
 
   delete(key: string, options?: WriteOptions): Promise<void> {
-    const op = { map: this.name, key, op: 'delete' as const }
-    return this.host.write(this.replica, () => ({ ...op, at: this.host.stamp() }), options)
+    return writeDelete(this.host, this.replica, key, options)
   }
 
-  protected override read(key: string): T | undefined {
-    const value = this.replica.shown(key)
+  protected override read(key: string, cell: unknown): T | undefined {
+    const value = this.replica.shown(key, cell)
     if (!this.parse) return value as T | undefined
     if (this.#raw.get(key) === value) return this.rows.get(key)
     if (value === undefined) this.#raw.delete(key)

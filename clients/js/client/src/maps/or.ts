@@ -77,7 +77,7 @@ export const orRules: Rules<OrCell, readonly unknown[]> = {
     const values = [...cell.live].map(([tag, { value, at }]) => ({ tag, value, at }))
     return { key, values, removed: [...cell.removed] }
   },
-  *stampsOf(entry) {
-    for (const { at } of (entry as OrEntry).values ?? []) yield at
+  observe(entry, see) {
+    for (const { at } of (entry as OrEntry).values ?? []) see(at)
   },
 }

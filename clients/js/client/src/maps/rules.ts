@@ -17,6 +17,6 @@ export interface Rules<Cell, Shown> {
   endsAt?(cell: Cell | undefined, ops: readonly Operation[]): number | undefined
   /** A cell as an entry, which `told` makes the same cell of. */
   save(key: string, cell: Cell): Entry
-  /** The greatest stamp of an entry, which the clock has to pass. */
-  stampsOf(entry: Entry): Iterable<string>
+  /** Shows the stamps of an entry, which the clock has to pass. */
+  observe(entry: Entry, see: (at: string) => void): void
 }

@@ -56,8 +56,8 @@ export class SetMap<T = Json> extends View<readonly T[]> {
     return this.host.write(this.replica, () => ({ map: this.name, key, op: 'remove', tags }), options)
   }
 
-  protected override read(key: string): readonly T[] | undefined {
-    return this.replica.shown(key) as readonly T[] | undefined
+  protected override read(key: string, cell: unknown): readonly T[] | undefined {
+    return this.replica.shown(key, cell) as readonly T[] | undefined
   }
 
   protected override isSame(a: readonly T[], b: readonly T[]): boolean {

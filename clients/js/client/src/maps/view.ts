@@ -46,7 +46,12 @@ export abstract class View<V> {
   protected readonly followers = new Set<(changes: readonly Change<V>[]) => void>()
   /** Sorted once somebody asks. */
   #order: Sorted<string> | null = null
-  #changed = new Map<string, V | undefined>()
+  /** What rows of this batch were before, as far as somebody wants to hear of them. */
+  #before = new Map<string, V | undefined>()
+  /** Rows have changed of which nobody wants to hear. */
+  #isUnheard = false
+  /** Whether the batch knows that there is something to tell. */
+  #isWaiting = false
   #version = 0
   readonly #ends: Ends
 
@@ -59,7 +64,7 @@ export abstract class View<V> {
   ) {
     this.#ends = new Ends(
       () => host.now(),
-      key => host.batch.run(() => this.touched(key)),
+      key => host.batch.run(() => this.touched(key, replica.base.get(key))),
     )
   }
 
@@ -67,12 +72,12 @@ export abstract class View<V> {
   begin(): void {
     this.replica.viewers.add(this)
     this.host.batch.run(() => {
-      for (const key of this.replica.keys()) this.touched(key)
+      for (const key of this.replica.keys()) this.touched(key, this.replica.base.get(key))
     })
   }
 
   /** What is shown of a key: the value itself, or what the application makes of it. */
-  protected abstract read(key: string): V | undefined
+  protected abstract read(key: string, cell: unknown): V | undefined
   protected abstract isSame(a: V, b: V): boolean
 
   get(key: string): V | undefined {
@@ -155,11 +160,11 @@ export abstract class View<V> {
   }
 
   /** @internal The replica has another state of a key. */
-  touched(key: string): void {
+  touched(key: string, cell: unknown): void {
     if (!passes(this.filter, key)) return
-    const value = this.read(key)
+    const value = this.read(key, cell)
     const before = this.rows.get(key)
-    this.#ends.set(key, value === undefined ? undefined : this.replica.endsAt(key))
+    this.#ends.set(key, value === undefined ? undefined : this.replica.endsAt(key, cell))
     if (value === before || (value !== undefined && before !== undefined && this.isSame(value, before))) return
     if (value === undefined) {
       this.rows.delete(key)
@@ -168,20 +173,30 @@ export abstract class View<V> {
       this.rows.set(key, value)
       if (before === undefined) this.#order?.add(key)
     }
-    if (!this.#changed.has(key)) this.#changed.set(key, before)
+    if (!this.#isHeard(key)) this.#isUnheard = true
+    else if (!this.#before.has(key)) this.#before.set(key, before)
+    if (this.#isWaiting) return
+    this.#isWaiting = true
     this.host.batch.later(this)
+  }
+
+  #isHeard(key: string): boolean {
+    const keys = this.#keyListeners
+    return this.#listeners.size > 0 || this.followers.size > 0 || (keys.size > 0 && keys.has(key))
   }
 
   /** @internal The batch is at its end. */
   tell(): void {
+    this.#isWaiting = false
     const changes: Change<V>[] = []
-    for (const [key, before] of this.#changed) {
+    for (const [key, before] of this.#before) {
       const value = this.rows.get(key)
       if (value !== before) changes.push({ key, value, before })
     }
-    this.#changed = new Map()
+    if (changes.length > 0 || this.#isUnheard) this.#version += 1
+    this.#isUnheard = false
+    if (this.#before.size > 0) this.#before = new Map()
     if (changes.length === 0) return
-    this.#version += 1
     for (const follower of this.followers) follower(changes)
     if (this.#keyListeners.size > 0) {
       for (const { key, value } of changes) {

@@ -1,11 +1,11 @@
 // Rows of a map that match, sorted, and kept so as the map changes. A change costs its own row and its place among the
 // sorted ones; listeners hear of it only if it shows between `offset` and `limit`.
 
-import { call, type Unsubscribe } from '../emitter'
 import type { Batch } from '../maps/batch'
 import type { Change } from '../maps/view'
 import { Sorted } from '../sorted'
 import { type Row, sorting } from './order'
+import { Rows } from './rows'
 import { compile, type Test, type Where } from './where'
 
 /** What is wanted, with the meaning that it has on the server (docs/queries.md). It is asked of what is here. */
@@ -17,7 +17,7 @@ export interface QueryOptions<T = unknown> {
   offset?: number
 }
 
-export class Query<T> {
+export class Query<T> extends Rows<T> {
   readonly #rows = new Map<string, Row<T>>()
   readonly #sorted: Sorted<Row<T>>
   readonly #test: Test
@@ -25,17 +25,15 @@ export class Query<T> {
   readonly #compare: (a: Row<T>, b: Row<T>) => number
   readonly #start: number
   readonly #end: number
-  readonly #listeners = new Set<(query: this) => void>()
   readonly #follow = (changes: readonly Change<T>[]) => this.#changed(changes)
-  #shown: readonly [key: string, value: T][] | null = null
-  #version = 0
 
   constructor(
     entries: Iterable<[string, T]>,
     readonly options: QueryOptions<T>,
     private readonly followers: Set<(changes: readonly Change<T>[]) => void>,
-    private readonly batch: Batch,
+    batch: Batch,
   ) {
+    super(batch)
     const { fields, compare } = sorting<T>(options.sort ?? [])
     this.#test = compile(options.where)
     this.#fields = fields
@@ -50,14 +48,8 @@ export class Query<T> {
     followers.add(this.#follow)
   }
 
-  /** The rows, in order. The same list until they change. */
-  get rows(): readonly [key: string, value: T][] {
-    this.#shown ??= this.#sorted.slice(this.#start, this.#end).map(({ key, value }) => [key, value])
-    return this.#shown
-  }
-
-  [Symbol.iterator](): Iterator<[key: string, value: T]> {
-    return this.rows[Symbol.iterator]() as Iterator<[key: string, value: T]>
+  protected override list(): [key: string, value: T][] {
+    return this.#sorted.slice(this.#start, this.#end).map(({ key, value }) => [key, value])
   }
 
   /** How many match, with those that `limit` and `offset` leave out. Listeners hear of it with the rows only. */
@@ -65,21 +57,9 @@ export class Query<T> {
     return this.#sorted.size
   }
 
-  get version(): number {
-    return this.#version
-  }
-
-  /** Calls the listener now, and whenever the rows change. */
-  subscribe(listener: (query: this) => void): Unsubscribe {
-    const own = (query: this) => listener(query)
-    this.#listeners.add(own)
-    call(() => own(this))
-    return () => this.#listeners.delete(own)
-  }
-
-  close(): void {
+  override close(): void {
     this.followers.delete(this.#follow)
-    this.#listeners.clear()
+    super.close()
   }
 
   #changed(changes: readonly Change<T>[]): void {
@@ -99,19 +79,11 @@ export class Query<T> {
         shows ||= this.#isBeforeEnd(after)
       }
     }
-    if (!shows) return
-    this.#shown = null
-    this.#version += 1
-    this.batch.later(this)
+    if (shows) this.changed()
   }
 
   #isBeforeEnd(row: Row<T>): boolean {
     const last = this.#end === Number.POSITIVE_INFINITY ? undefined : this.#sorted.at(this.#end - 1)
     return last === undefined || this.#compare(row, last) <= 0
-  }
-
-  /** @internal */
-  tell(): void {
-    for (const listener of [...this.#listeners]) call(() => listener(this))
   }
 }

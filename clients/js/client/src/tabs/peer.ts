@@ -4,18 +4,23 @@ import type { Engine } from '../engine'
 import { AnnulusError } from '../errors'
 import type { AckLevel, Incoming, MapType, Operation } from '../wire'
 import { PeerMap } from './peermap'
+import { PeerQueries } from './peerqueries'
 
 export class Peer {
   readonly #maps = new Map<string, PeerMap>()
   readonly #rooms = new Set<string>()
   readonly #channels = new Set<string>()
+  readonly #queries: PeerQueries
   isGreeted = false
   #isClosed = false
 
   constructor(
     private readonly engine: Engine,
     private readonly say: (text: string) => void,
-  ) {}
+  ) {
+    const tell = (message: object) => this.tell(message)
+    this.#queries = new PeerQueries(engine.connection, tell, (id, error) => this.#refuse(id, error))
+  }
 
   /** There is a connection. */
   hello(): void {
@@ -30,12 +35,16 @@ export class Peer {
   }
 
   handle(message: Incoming, mapType: MapType | undefined): void {
-    const { type, id, map, room, channel } = message
+    const { type, id, map, room, channel, query } = message
     if (type === 'ping') this.tell({ type: 'pong', id, time: `${this.engine.now()}:0:${this.engine.hello?.node}` })
+    else if (type === 'subscribe' && query !== undefined) this.#queries.subscribe(message)
     else if (type === 'subscribe') this.#subscribe(message, mapType)
     else if (type === 'unsubscribe') {
-      this.#maps.get(map)?.close()
-      this.#maps.delete(map)
+      if (query !== undefined) this.#queries.unsubscribe(query)
+      else {
+        this.#maps.get(map)?.close()
+        this.#maps.delete(map)
+      }
       this.tell({ type: 'unsubscribed', id, map })
     } else if (type === 'write') void this.#write(message)
     else if (type === 'presence.leave') {
@@ -54,6 +63,7 @@ export class Peer {
   /** The server has said something that answers nothing. */
   pushed(message: Incoming): void {
     const { type, room, channel } = message
+    if (this.isGreeted) this.#queries.pushed(message)
     const isMine =
       typeof room === 'string'
         ? this.#rooms.has(room)
@@ -66,6 +76,7 @@ export class Peer {
   close(): void {
     this.#isClosed = true
     for (const map of this.#maps.values()) map.close()
+    this.#queries.close()
     for (const room of [...this.#rooms]) this.#leaveRoom(room)
     for (const channel of [...this.#channels]) this.#leaveChannel(channel)
   }
