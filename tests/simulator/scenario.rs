@@ -1,6 +1,6 @@
 //! What one seed makes of the world: how many shards and clients, how small the limits, how often what fails.
 
-use annulus::config::{ChannelBounds, Coalesce, Config, DialectPath, Fsync, Presence};
+use annulus::config::{ChannelBounds, Coalesce, Config, DialectPath, Fsync, Presence, QueryIndex};
 
 use crate::random::Random;
 
@@ -13,6 +13,8 @@ pub const CLIENTS_MAX: usize = 9;
 
 /// Milliseconds that a member is away at most: less than it takes until nothing moves any more.
 pub const GRACE_MS_MAX: u64 = 200;
+/// Indexes for queries that a node keeps, or none.
+const INDEXES: [&str; 3] = ["*:n", "*:kind", "*:by"];
 
 /// What the operations on a map may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -273,6 +275,11 @@ fn config(random: &mut Random, clients: usize, shards: usize, maps: usize) -> Co
         value_bytes_max: 200_000,
         // So that no key of a long life is full.
         cell_bytes_max: 64 << 20,
+        query_indexes: random
+            .pick(&[&[][..], &INDEXES])
+            .iter()
+            .map(|index| QueryIndex::parse(index).expect("it names a map and a field"))
+            .collect(),
         subscriptions_max: random.pick(&[1000, 1000, maps.saturating_sub(1).max(1)]),
         coalesce: random.pick(&[
             Coalesce::LOW_LATENCY,
