@@ -2,6 +2,7 @@
 //! each rule between flags has its refusal.
 
 mod environment;
+mod file;
 mod identity;
 
 use std::ffi::OsString;
@@ -318,7 +319,7 @@ fn a_bad_value_is_told_with_its_flag_and_variable() {
 #[test]
 fn the_printed_configuration_has_every_flag_by_name() {
     let words = ["annulus", "config", "--node", "x", "--preset", "balanced"];
-    let Ok(Command::Config { json, .. }) = parse(words, &|_| None) else {
+    let Ok(Command::Config { text: json, .. }) = parse(words, &|_| None) else {
         panic!("valid flags");
     };
     let printed: std::collections::BTreeMap<String, simd_json::OwnedValue> =

@@ -13,6 +13,7 @@ mod failures;
 #[cfg(test)]
 mod faults;
 mod gather;
+pub mod inherited;
 pub mod host;
 mod listener;
 pub mod log;
@@ -26,8 +27,9 @@ mod unfinished;
 pub mod volume;
 
 pub use clock::Clock;
-pub use control::{Beside, Control, Event, Signal};
+pub use control::{Beside, Control, Event, Pulse, Signal};
 pub use driver::Driver;
-pub use listener::{Bound, NotBound, bind};
+pub use inherited::Inherited;
+pub use listener::{Bound, Listener, NotBound, bind};
 pub use ring::Ring;
 pub use unfinished::Unfinished;
