@@ -138,7 +138,11 @@ fn become_next(next: Next) -> ExitCode {
     log::flush();
     let (error, listeners) =
         inherited::pass(&Program { path: &next.program, arguments: &arguments }, next.listeners);
-    log::say(&format!("annulus: {} cannot be started: {error}; starting this one again\n", next.program.display()));
+    log::say(&format!(
+        "annulus: {} cannot be started: {error}; starting this one again\n",
+        next.program.display()
+    ));
+    log::flush();
     let itself = Program { path: Path::new("/proc/self/exe"), arguments: &arguments };
     let (error, _) = inherited::pass(&itself, listeners);
     fail(&format!("and this one neither: {error}"), EXIT_RUNTIME)

@@ -75,7 +75,8 @@ impl ConfigFile {
             let line = line_of(key.span().start);
             let name: &str = key.get_ref();
             if matches!(value.get_ref(), DeValue::Table(_)) {
-                let advice = "is a section, and keys stand without any; write the names of flags, such as listen";
+                let advice =
+                    "is a section, and keys stand without any; write the names of flags, such as listen";
                 return Err(self.wrong(line, &format!("{name} {advice}")));
             }
             let arg = command.get_arguments().find(|arg| arg.get_long() == Some(name));

@@ -180,7 +180,9 @@ fn configuration(form: ConfigForm, flags: &Flags, command: &clap::Command, origi
 fn sample() -> String {
     let command = command().mut_args(|arg| arg.env(Resettable::<clap::builder::OsStr>::Reset));
     let matches = command.clone().try_get_matches_from(["annulus"]);
-    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches)).expect("every flag has a default or is none");
+    let cli = matches
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .expect("every flag has a default or is none");
     explain::sample(&command, &by_flag(&cli.flags))
 }
 

@@ -13,8 +13,8 @@ mod failures;
 #[cfg(test)]
 mod faults;
 mod gather;
-pub mod inherited;
 pub mod host;
+pub mod inherited;
 mod listener;
 pub mod log;
 mod operation;

@@ -75,7 +75,8 @@ impl Store {
     /// # Errors
     /// [`StorageError`], which says what to do.
     pub fn open(opening: Opening<'_>) -> Result<(Self, Vec<StoragePort>), StorageError> {
-        let Opening { config, storage, lock, controls, drains, event, clock, fresh: [epoch, secret] } = opening;
+        let Opening { config, storage, lock, controls, drains, event, clock, fresh: [epoch, secret] } =
+            opening;
         let root = &storage.data_dir;
         let disk = HostDisk::with_mode(root, storage.data_mode);
         let disk = disk.map_err(StorageError::io("make", root.display().to_string()))?;

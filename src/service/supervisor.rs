@@ -127,7 +127,8 @@ fn watch(
         if !matches!(is_stopped.recv_timeout(interval), Err(RecvTimeoutError::Timeout)) {
             return;
         }
-        let mut silent = asked.iter().filter(|(_, pulse)| !pulse.is_answered()).map(|(name, _)| name).peekable();
+        let mut silent =
+            asked.iter().filter(|(_, pulse)| !pulse.is_answered()).map(|(name, _)| name).peekable();
         if silent.peek().is_none() {
             are_alive();
         }

@@ -28,10 +28,19 @@ static START: OnceLock<Start> = OnceLock::new();
 
 /// Takes note of how this process was started: of its `arguments`, whose first is its name, and of those that are settings.
 /// Called at its start, as a package may put another program there later.
-pub fn note_start(arguments: impl Iterator<Item = OsString>, settings: impl FnOnce(&[OsString]) -> Vec<OsString>) {
+pub fn note_start(
+    arguments: impl Iterator<Item = OsString>,
+    settings: impl FnOnce(&[OsString]) -> Vec<OsString>,
+) {
     let arguments: Vec<OsString> = arguments.skip(1).collect();
     let settings = settings(&arguments);
-    let _ = START.set(Start { program: std::env::current_exe().ok(), arguments, settings });
+    let _ = START.set(Start { program: std::env::current_exe().ok().map(without_mark), arguments, settings });
+}
+
+/// The kernel marks the path of a program whose file was removed or replaced.
+fn without_mark(program: PathBuf) -> PathBuf {
+    let unmarked = program.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map(PathBuf::from);
+    unmarked.unwrap_or(program)
 }
 
 /// Where the program was that this process was started from.
@@ -68,7 +77,8 @@ pub fn check(program: &Path) -> Result<String, String> {
 /// Runs it and returns the line that it prints.
 fn ask(program: &Path, arguments: &[OsString]) -> Result<String, String> {
     let name = program.display();
-    let failed = |why: &dyn std::fmt::Display| format!("{name} cannot take over: {why}; this server serves on");
+    let failed =
+        |why: &dyn std::fmt::Display| format!("{name} cannot take over: {why}; this server serves on");
     let mut command = Command::new(program);
     let command = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| failed(&error))?;

@@ -221,7 +221,12 @@ impl Manager {
     pub fn await_that(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let began = Instant::now();
         while !holds() {
-            assert!(began.elapsed() < PATIENCE, "waited too long for: {what}\n{}\n{:?}", self.log(), self.lines());
+            assert!(
+                began.elapsed() < PATIENCE,
+                "waited too long for: {what}\n{}\n{:?}",
+                self.log(),
+                self.lines()
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -256,7 +261,9 @@ fn hear(socket: &UnixDatagram, told: &Mutex<Told>) -> bool {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut pieces = [IoSliceMut::new(&mut bytes)];
-    let Ok(received) = recvmsg(socket, &mut pieces, &mut ancillary, RecvFlags::CMSG_CLOEXEC) else { return false };
+    let Ok(received) = recvmsg(socket, &mut pieces, &mut ancillary, RecvFlags::CMSG_CLOEXEC) else {
+        return false;
+    };
     let came: Vec<OwnedFd> = ancillary
         .drain()
         .filter_map(|message| match message {

@@ -170,7 +170,8 @@ fn connections_are_sent_away_in_batches() {
             })
         })
         .collect();
-    let mut told: Vec<(Duration, Duration, String)> = threads.into_iter().map(|one| one.join().unwrap()).collect();
+    let mut told: Vec<(Duration, Duration, String)> =
+        threads.into_iter().map(|one| one.join().unwrap()).collect();
     told.sort_unstable();
     assert_eq!(manager.exit_code(), Some(0));
     // Two of each of two shards at once, as far as the kernel has spread them evenly.

@@ -83,8 +83,7 @@ fn a_program_that_cannot_serve_is_refused_and_the_server_serves_on() {
 fn where_the_next_program_cannot_be_started_the_old_one_is_again() {
     let mut manager = Manager::new();
     let data_dir = manager.data_dir();
-    let address =
-        manager.start(&["--listen", "127.0.0.1:0", "--cores", one_core(), "--data-dir", &data_dir]);
+    let address = manager.start(&["--listen", "127.0.0.1:0", "--cores", one_core(), "--data-dir", &data_dir]);
     let program = manager.folder.path().join("annulus-9");
     let script = "#!/bin/sh\necho annulus 9\ncase \"$*\" in *--check) rm \"$0\";; esac\n";
     std::fs::write(&program, script).unwrap();
@@ -96,6 +95,24 @@ fn where_the_next_program_cannot_be_started_the_old_one_is_again() {
     assert!(manager.log().contains("annulus-9 cannot be started: No such file"), "{}", manager.log());
     assert!(Client::connect(address).unwrap().is_ok());
     manager.stop();
+}
+
+#[test]
+fn a_next_program_that_ends_is_told_of() {
+    let mut manager = Manager::new();
+    let data_dir = manager.data_dir();
+    manager.start(&["--listen", "127.0.0.1:0", "--cores", one_core(), "--data-dir", &data_dir]);
+    let program = manager.folder.path().join("annulus-9");
+    std::fs::write(
+        &program,
+        "#!/bin/sh\necho annulus 9\ncase \"$*\" in *-dir*--check|--version) ;; *) exit 3;; esac\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let upgrading = thread::spawn(move || upgrade(&data_dir, &["--binary", program.to_str().unwrap()]));
+    assert_eq!(manager.exit_code(), Some(3));
+    let (is_done, said) = upgrading.join().unwrap();
+    assert!(!is_done && said.contains("the next one does not serve"), "{said}");
 }
 
 #[test]

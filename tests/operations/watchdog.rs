@@ -9,7 +9,9 @@ use crate::manager::{Manager, one_core, two_cores};
 /// The thread of this process with this name.
 fn thread_named(process_id: u32, name: &str) -> i32 {
     let tasks = std::fs::read_dir(format!("/proc/{process_id}/task")).unwrap();
-    let is_it = |path: &std::path::Path| std::fs::read_to_string(path.join("comm")).unwrap_or_default().trim() == name;
+    let is_it = |path: &std::path::Path| {
+        std::fs::read_to_string(path.join("comm")).unwrap_or_default().trim() == name
+    };
     let found = tasks.map(|task| task.unwrap().path()).find(|path| is_it(path)).expect(name);
     found.file_name().unwrap().to_str().unwrap().parse().unwrap()
 }
@@ -29,7 +31,9 @@ fn a_thread_that_hangs_keeps_the_manager_from_hearing_that_all_are_alive() {
     manager.start(&["--listen", "127.0.0.1:0", "--cores", two_cores(), "--data-dir", &data_dir]);
     assert_eq!(manager.count("WATCHDOG_USEC=1000000"), 1);
     manager.await_that("signs of life", || manager.count("WATCHDOG=1") >= 3);
-    for (name, told) in [("shard-1", "shard 1 makes no turn"), ("service", "the service thread makes no turn")] {
+    for (name, told) in
+        [("shard-1", "shard 1 makes no turn"), ("service", "the service thread makes no turn")]
+    {
         let stopped = thread_named(manager.process_id(), name);
         ptrace(libc::PTRACE_SEIZE, stopped);
         ptrace(libc::PTRACE_INTERRUPT, stopped);

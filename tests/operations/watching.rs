@@ -66,7 +66,8 @@ fn names_and_help_are_as_prometheus_wants_them() {
     let (data_dir, rules) = (manager.data_dir(), manager.folder.path().join("rules.toml"));
     std::fs::write(&rules, "").unwrap();
     let rules = rules.to_str().unwrap();
-    let arguments = ["--listen", "127.0.0.1:0", "--auth", "optional", "--rules", rules, "--data-dir", &data_dir];
+    let arguments =
+        ["--listen", "127.0.0.1:0", "--auth", "optional", "--rules", rules, "--data-dir", &data_dir];
     let address = manager.start(&arguments);
     let page = get(address, "/metrics");
     assert!(page.contains("annulus_hooks_lag_seconds") && page.contains("annulus_read_only"), "{page}");
@@ -157,7 +158,8 @@ fn a_real_prometheus_scrapes_a_server_and_an_alert_fires() {
     let data_dir = manager.data_dir();
     // No disk has so much free.
     let short = ["--disk-reserve", "1000000GiB"];
-    let arguments = [&["--listen", "127.0.0.1:0", "--cores", one_core(), "--data-dir", &data_dir], &short[..]].concat();
+    let arguments =
+        [&["--listen", "127.0.0.1:0", "--cores", one_core(), "--data-dir", &data_dir], &short[..]].concat();
     let address = manager.start(&arguments);
     let prometheus = Prometheus::start(manager.folder.path(), address);
     manager.await_that("an alert", || prometheus.firing() == ["AnnulusReadOnly"]);

@@ -210,7 +210,9 @@ impl Action {
             Self::Rules { action: RulesAction::Explain(question) } => {
                 Task::ExplainRules { file: flags.identity.rules.clone(), question }
             }
-            Self::Serve | Self::Doctor | Self::Config(_) | Self::Man | Self::Completions { .. } => return Err(self),
+            Self::Serve | Self::Doctor | Self::Config(_) | Self::Man | Self::Completions { .. } => {
+                return Err(self);
+            }
         })
     }
 }

@@ -4,6 +4,8 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use rustix::process::Pid;
+
 use super::{TaskError, say, say_progress};
 use crate::service::{Answer, CONTROL_SOCKET, Request, at_socket};
 use crate::storage::StorageError;
@@ -52,6 +54,11 @@ impl Server {
 }
 
 impl Server {
+    /// The server itself, where it can be seen from here.
+    pub fn process(&self) -> Option<Pid> {
+        rustix::net::sockopt::socket_peercred(&self.0).ok().map(|server| server.pid)
+    }
+
     /// Sends the request, says what is answered, and waits until the server ends the connection.
     pub fn ask_until_gone(self, request: &Request) -> Result<(), TaskError> {
         let broken =

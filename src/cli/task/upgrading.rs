@@ -5,6 +5,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::running::Server;
 use super::{TaskError, check_there};
 use crate::io::Clock;
@@ -12,6 +14,8 @@ use crate::service::Request;
 
 /// How long the next one has to serve: it reads what of the journal is not in the base.
 const SERVES_WITHIN_MS: u64 = 600_000;
+/// How long a service manager has to start it again, where its process has ended.
+const AGAIN_WITHIN_MS: u64 = 10_000;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const NS_PER_MS: u64 = 1_000_000;
 
@@ -28,6 +32,9 @@ pub(super) fn run(data_dir: &Path, binary: Option<&Path>) -> Result<String, Task
         ))
     };
     let server = connect().map_err(none)?;
+    let process = server.process();
+    let is_gone =
+        || process.is_some_and(|process| rustix::process::test_kill_process(process) == Err(Errno::SRCH));
     server.ask_until_gone(&Request::Upgrade(binary.transpose()?))?;
     let clock = Clock::start();
     loop {
@@ -36,8 +43,10 @@ pub(super) fn run(data_dir: &Path, binary: Option<&Path>) -> Result<String, Task
         if let Some(version) = version {
             return Ok(format!("{version}, serves; nobody was accepted for {gap_ms} ms after the drain"));
         }
-        if gap_ms > SERVES_WITHIN_MS {
-            return Err(TaskError::Server("nothing more; see its log, as the next one does not serve".to_owned()));
+        if gap_ms > SERVES_WITHIN_MS || gap_ms > AGAIN_WITHIN_MS && is_gone() {
+            return Err(TaskError::Server(
+                "nothing more, as the next one does not serve; its log says why".to_owned(),
+            ));
         }
         thread::sleep(LOOK_EVERY);
     }
