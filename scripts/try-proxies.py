@@ -231,7 +231,7 @@ with tempfile.TemporaryDirectory() as directory:
     connects, failed, longest = try_restarts(0, directory)
     check(f"without it, {failed} of {connects} failed; the longest took {longest:.2f} s", connects > 100)
     unit = f"{directory}/annulus.service"
-    open(unit, "w").write(snippet("ini").replace("/usr/local/bin/annulus", BINARY))
+    open(unit, "w").write(open("ops/annulus.service").read().replace("/usr/bin/annulus", BINARY))
     print(subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True).stdout.splitlines()[0])
     verified = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
     print(verified.stdout + verified.stderr, end="")

@@ -137,6 +137,10 @@ pub struct Config {
     pub drain_lead_ms: u64,
     /// Over how long connections are closed when the server stops.
     pub drain_ms: u64,
+    /// Connections that are closed at once then, over all shards, and the next as many an interval later; 0: all.
+    pub drain_batch: usize,
+    /// How long that is.
+    pub drain_interval_ms: u64,
     /// Bytes of memory for maps and for what is held for clients, over all shards; 0: no limit. Past it cold maps are
     /// evicted, if there is a storage, and growth is refused.
     pub memory_limit_bytes: usize,
@@ -346,6 +350,8 @@ impl Default for Config {
             ack_timeout_ms: 5_000,
             drain_lead_ms: 0,
             drain_ms: 5_000,
+            drain_batch: 0,
+            drain_interval_ms: 100,
             memory_limit_bytes: 0,
             offers_durable: false,
         }

@@ -10,13 +10,16 @@
 
 use std::fmt::Display;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use annulus::cli::{self, Command, Serve, TaskError, stdout};
 use annulus::io::host::{self, OpenFiles};
+use annulus::io::inherited::{self, Inherited, Program};
 use annulus::io::log;
-use annulus::server::{RunError, Server, Settings};
+use annulus::server::{Next, RunError, Server, Settings};
 use annulus::service::signals::Signals;
+use annulus::service::upgrade;
 
 /// Its per-thread heaps suit threads that share nothing.
 #[global_allocator]
@@ -26,21 +29,31 @@ const EXIT_RUNTIME: u8 = 1;
 const EXIT_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
+    upgrade::note_start(std::env::args_os(), cli::without_action);
     // Until there is much to find.
     host::allow_huge_pages(false);
     let strange = cli::variables::strange(std::env::vars_os());
     match cli::parse(std::env::args_os(), &|name| std::env::var_os(name)) {
         Ok(Command::Serve(mut serve)) => {
             serve.remarks.extend(strange);
-            run(serve)
+            // Before anything else is opened.
+            let inherited = match inherited::take() {
+                Ok(inherited) => inherited,
+                Err(error) => return fail(&error, EXIT_CONFIGURATION),
+            };
+            let of_units = inherited.iter().filter(|listener| !listener.is_ours());
+            match serve.serve_at(of_units.map(|listener| listener.address)) {
+                Ok(()) => run(serve, inherited),
+                Err(error) => fail(&error, EXIT_CONFIGURATION),
+            }
         }
         Ok(Command::Doctor(mut serve)) => {
             serve.remarks.extend(strange);
             printed(cli::doctor::run(&serve))
         }
-        Ok(Command::Config { json, remarks }) => {
+        Ok(Command::Config { text, remarks }) => {
             remark(&[remarks, strange].concat());
-            printed(stdout::print(&format!("{json}\n")).map(|()| true))
+            printed(stdout::print(&text).map(|()| true))
         }
         Ok(Command::Task(task)) => {
             remark(&strange);
@@ -55,7 +68,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(serve: Serve) -> ExitCode {
+fn run(serve: Serve, inherited: Vec<Inherited>) -> ExitCode {
+    let listeners_max = serve.cores.len() * serve.config.listen.len() + inherited.len();
+    if let Err(error) = inherited::reserve(listeners_max) {
+        return fail(&RunError::Thread(error), EXIT_RUNTIME);
+    }
     if let Err(error) = cli::logging::start(&serve.log) {
         return fail(&RunError::Thread(error), EXIT_RUNTIME);
     }
@@ -66,11 +83,12 @@ fn run(serve: Serve) -> ExitCode {
     // Before any socket opens, as each needs a descriptor.
     let open_files = host::raise_nofile();
     let origin = serve.origin_of_listen();
-    match bind_and_run(serve, open_files, signals) {
-        Ok(()) => {
+    match bind_and_run(serve, inherited, open_files, signals) {
+        Ok(None) => {
             log::flush();
             ExitCode::SUCCESS
         }
+        Ok(Some(next)) => become_next(next),
         Err(error @ (RunError::AddressInUse { .. } | RunError::Bind { .. })) => {
             fail(&format!("{error}{}", origin.unwrap_or_default()), EXIT_RUNTIME)
         }
@@ -78,14 +96,19 @@ fn run(serve: Serve) -> ExitCode {
     }
 }
 
-fn bind_and_run(mut serve: Serve, open_files: OpenFiles, signals: Signals) -> Result<(), RunError> {
+fn bind_and_run(
+    mut serve: Serve,
+    inherited: Vec<Inherited>,
+    open_files: OpenFiles,
+    signals: Signals,
+) -> Result<Option<Next>, RunError> {
     // A socket is a descriptor: what the limit does not allow, no flag can. Clients beyond it are told so.
     let wanted = serve.config.connections_max;
     let possible = host::connections_possible(open_files, serve.cores.len());
     serve.config.connections_max = wanted.min(possible);
     let handshakes = host::handshakes_possible(open_files, serve.cores.len(), serve.config.connections_max);
     serve.config.handshakes_max = serve.config.handshakes_max.min(handshakes);
-    let server = Server::bind(Settings {
+    let settings = Settings {
         config: serve.config.clone(),
         cores: serve.cores.clone(),
         storage: serve.storage.clone(),
@@ -93,7 +116,8 @@ fn bind_and_run(mut serve: Serve, open_files: OpenFiles, signals: Signals) -> Re
         hooks: serve.hooks.clone(),
         admin: serve.admin,
         node_is_chosen: serve.node_is_chosen,
-    })?;
+    };
+    let server = Server::bind_with(settings, inherited)?;
     // The banner names the ports that port 0 became, and comes only once they are really ours.
     serve.config.listen = server.addresses().to_vec();
     serve.admin = server.admin_address();
@@ -106,6 +130,22 @@ fn bind_and_run(mut serve: Serve, open_files: OpenFiles, signals: Signals) -> Re
         );
     }
     server.run(signals)
+}
+
+/// Becomes the program that takes the place of this one, or this one again where that cannot be started.
+fn become_next(next: Next) -> ExitCode {
+    let arguments = upgrade::arguments();
+    log::flush();
+    let (error, listeners) =
+        inherited::pass(&Program { path: &next.program, arguments: &arguments }, next.listeners);
+    log::say(&format!(
+        "annulus: {} cannot be started: {error}; starting this one again\n",
+        next.program.display()
+    ));
+    log::flush();
+    let itself = Program { path: Path::new("/proc/self/exe"), arguments: &arguments };
+    let (error, _) = inherited::pass(&itself, listeners);
+    fail(&format!("and this one neither: {error}"), EXIT_RUNTIME)
 }
 
 /// The end of a command that prints: whether what it printed was good news.

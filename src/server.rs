@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -13,12 +14,14 @@ use crate::dialect;
 use crate::handover::{DeskPort, HooksPort, StoragePort};
 use crate::io::probe::{ProbeError, probe};
 use crate::io::ring_memory::{LockedMemory, RingSize, is_no_memory};
-use crate::io::{Beside, Clock, Control, Driver, Event, NotBound, Ring, bind};
+use crate::io::{Beside, Clock, Control, Driver, Event, Inherited, Listener, NotBound, Ring, bind};
 use crate::mesh::{self, KeyHasher, Ports, ShardIndex};
 use crate::service::admin::{Admin, AdminConfig};
 use crate::service::desk::{Desk, DeskError};
+use crate::service::drains::Drains;
 use crate::service::hooks::Hooks;
 use crate::service::signals::Signals;
+use crate::service::supervisor::{self, Watchdog};
 use crate::service::{self, Opening, Store};
 use crate::shard::{Shard, Shared};
 use crate::storage::{Lock, StorageError};
@@ -95,13 +98,22 @@ fn not_bound((address, source): NotBound) -> RunError {
 pub struct Server {
     settings: Settings,
     clock: Clock,
-    listeners: Vec<Vec<OwnedFd>>,
+    listeners: Vec<Vec<Listener>>,
     addresses: Vec<SocketAddr>,
     controls: Vec<Control>,
+    drains: Drains,
     data: Option<Data>,
     desk: Option<(Desk, Vec<DeskPort>)>,
     hooks: Option<(Hooks, Vec<HooksPort>)>,
     admin: Option<Admin>,
+}
+
+/// What follows the end of a server.
+pub struct Next {
+    /// The program that takes its place.
+    pub program: PathBuf,
+    /// What it is to accept from.
+    pub listeners: Vec<OwnedFd>,
 }
 
 /// Maps on disk: the storage, the shards' ways to it, and what wakes it.
@@ -117,15 +129,29 @@ impl Server {
     ///
     /// # Errors
     /// [`RunError`] with what to do about it.
-    pub fn bind(mut settings: Settings) -> Result<Self, RunError> {
+    pub fn bind(settings: Settings) -> Result<Self, RunError> {
+        Self::bind_with(settings, Vec::new())
+    }
+
+    /// The same, with listeners that another process has opened for this one.
+    ///
+    /// # Errors
+    /// [`RunError`] with what to do about it.
+    pub fn bind_with(mut settings: Settings, inherited: Vec<Inherited>) -> Result<Self, RunError> {
         let missing = probe()?.missing();
         if !missing.is_empty() {
             return Err(RunError::RingFeatures(missing.join(", ")));
         }
         let shards = settings.cores.len();
-        let bound = bind(&settings.config.listen, shards).map_err(not_bound)?;
+        let mut bound = bind(&settings.config.listen, shards, inherited).map_err(not_bound)?;
+        for listener in bound.left_over.drain(..) {
+            tracing::warn!("--listen names {} no more: whoever waits there is reset", listener.address);
+            supervisor::forget(listener.address);
+            listener.end();
+        }
         let controls: Vec<Control> =
             (0..shards).map(|_| Control::new()).collect::<io::Result<_>>().map_err(RunError::Thread)?;
+        let drains = Drains::new(controls.clone(), supervisor::is_there());
         let addresses = bound.addresses.clone();
         settings.config.listen.clone_from(&addresses);
         let clock = Clock::start_wary(settings.config.clock_drift_max_ms);
@@ -147,13 +173,18 @@ impl Server {
         let admin = settings.admin.map(bind_admin).transpose()?;
         // Once the data is ours, as whoever has connected is reset if this start fails.
         let listeners = bound.listen(settings.config.backlog).map_err(not_bound)?;
-        let open = |(storage, lock)| Data::open(&settings.config, storage, lock, &controls, clock.clone());
+        if supervisor::is_there() {
+            supervisor::keep(listeners.iter().flatten().map(|one| (one.address(), one.as_fd())));
+        }
+        let open = |(storage, lock)| {
+            Data::open(&settings.config, storage, lock, (&controls, drains.clone()), clock.clone())
+        };
         let data = locked.map(open).transpose()?;
         if let Some(data) = &data {
             let chosen = settings.node_is_chosen.then_some(&*settings.config.node);
             settings.config.node = data.store.node(chosen);
         }
-        Ok(Self { settings, clock, listeners, addresses, controls, data, desk, hooks, admin })
+        Ok(Self { settings, clock, listeners, addresses, controls, drains, data, desk, hooks, admin })
     }
 
     /// The name of this node: the one that was chosen, or else that of the data set.
@@ -176,15 +207,21 @@ impl Server {
         self.controls.clone()
     }
 
-    /// Serves until one of `signals` ends it.
+    /// Serves until one of `signals` ends it, or another program is to take over.
     ///
     /// # Errors
     /// [`RunError`] with what to do about it.
-    pub fn run(self, signals: Signals) -> Result<(), RunError> {
+    pub fn run(self, signals: Signals) -> Result<Option<Next>, RunError> {
         // Before the shards, so that a signal that comes while they start is not lost.
         let desk = self.desk.as_ref().map(|(desk, _)| desk.handle());
-        signals.tell(self.controls.clone(), desk);
-        self.serve()
+        let drains = self.drains.clone();
+        signals.tell(drains.clone(), desk);
+        let listeners = self.serve_until_drained()?;
+        let next = drains.next().map(|program| Next {
+            program: program.to_owned(),
+            listeners: listeners.into_iter().map(|listener| listener.socket).collect(),
+        });
+        Ok(next)
     }
 
     /// Serves until every shard was told to drain through [`Self::controls`].
@@ -192,6 +229,11 @@ impl Server {
     /// # Errors
     /// [`RunError`] with what to do about it.
     pub fn serve(self) -> Result<(), RunError> {
+        self.serve_until_drained().map(drop)
+    }
+
+    /// The same; returns the listeners that go on to listen.
+    fn serve_until_drained(self) -> Result<Vec<Listener>, RunError> {
         let shards = self.settings.cores.len();
         let random = || getrandom::u64().map_err(RunError::Random);
         let (mut store, mut event, mut storage_ports) = (None, None, Vec::new());
@@ -225,6 +267,11 @@ impl Server {
             true => RunError::NoServiceMemory(memory),
             false => RunError::Thread(error),
         })?;
+        let shard_pulses = self.controls.iter().map(Control::pulse).zip(0..);
+        let mut pulses: Vec<_> =
+            shard_pulses.map(|(pulse, shard)| (format!("shard {shard}"), pulse.clone())).collect();
+        pulses.extend(service.pulse().map(|pulse| ("the service thread".to_owned(), pulse.clone())));
+        let status = status(&self.addresses, shards);
         let (mut desk_event, mut standing, mut desk_ports, mut serving_desk) = (None, None, Vec::new(), None);
         if let Some((desk, ports)) = self.desk {
             (desk_event, standing, desk_ports) = (Some(desk.event()), Some(desk.standing()), ports);
@@ -304,9 +351,16 @@ impl Server {
         // Once there is somebody to ask.
         let start = |admin: Admin| admin.start(admin_config).map_err(RunError::Thread);
         let serving_admin = self.admin.map(start).transpose()?;
+        supervisor::serves(&status);
+        let mut watchdog = Watchdog::start(pulses).map_err(RunError::Thread)?;
+        let mut kept = Vec::new();
         // The first that fails ends the server, whichever it is: the others would wait for its answers for ever.
         for (shard, outcome) in has_ended {
-            outcome.map_err(|source| RunError::Failed { shard, source })?;
+            kept.extend(outcome.map_err(|source| RunError::Failed { shard, source })?);
+            // What has ended answers nobody.
+            if let Some(watchdog) = watchdog.take() {
+                watchdog.stop();
+            }
         }
         for (shard, thread) in threads.into_iter().enumerate() {
             let failed = |_| RunError::Failed { shard, source: io::Error::other("the thread panicked") };
@@ -322,8 +376,14 @@ impl Server {
             hooks.stop();
         }
         service.stop();
-        Ok(())
+        Ok(kept)
     }
+}
+
+/// What the service manager shows of a server.
+fn status(addresses: &[SocketAddr], shards: usize) -> String {
+    let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    format!("annulus {} serves on {} with {shards} shards", env!("CARGO_PKG_VERSION"), addresses.join(", "))
 }
 
 impl Data {
@@ -331,13 +391,13 @@ impl Data {
         config: &Config,
         storage: &StorageConfig,
         lock: Lock,
-        controls: &[Control],
+        (controls, drains): (&[Control], Drains),
         clock: Clock,
     ) -> Result<Self, RunError> {
         let random = || getrandom::u64().map_err(RunError::Random);
         let event = Event::new().map_err(RunError::Thread)?;
         let fresh = [random()?, random()?];
-        let opening = Opening { config, storage, lock, controls, event: event.clone(), clock, fresh };
+        let opening = Opening { config, storage, lock, controls, drains, event: event.clone(), clock, fresh };
         let (store, ports) = Store::open(opening)?;
         Ok(Self { store, ports, event })
     }
@@ -356,7 +416,7 @@ struct Part {
     /// Its way to the application.
     hooks: Option<HooksPort>,
     beside: Beside,
-    listeners: Vec<OwnedFd>,
+    listeners: Vec<Listener>,
     control: Control,
     ports: Ports,
     clock: Clock,
@@ -366,19 +426,19 @@ struct Part {
 type Ready = mpsc::Sender<(usize, io::Result<(RawFd, RingSize)>)>;
 
 impl Part {
-    fn run(self, ready: &Ready, rings: &mpsc::Receiver<Arc<[RawFd]>>) -> io::Result<()> {
+    fn run(self, ready: &Ready, rings: &mpsc::Receiver<Arc<[RawFd]>>) -> io::Result<Vec<Listener>> {
         // The ring belongs to the thread that makes it, so it is made here, and its memory on this core.
         let ring = crate::io::host::pin_to(self.core).and_then(|()| Ring::new());
         let ring = match ring {
             Ok(ring) => ring,
             Err(error) => {
                 let _ = ready.send((self.index, Err(error)));
-                return Ok(());
+                return Ok(Vec::new());
             }
         };
         let _ = ready.send((self.index, Ok((ring.as_raw_fd(), ring.size()))));
         // Fails only if another shard could not start, which the main thread reports.
-        let Ok(rings) = rings.recv() else { return Ok(()) };
+        let Ok(rings) = rings.recv() else { return Ok(Vec::new()) };
         let (index, now) = (self.index as ShardIndex, self.clock.now());
         let mut shard = Shard::new(self.shared, index, self.ports, self.storage, now, self.seed);
         if let Some(standing) = self.standing {

@@ -10,8 +10,13 @@ pub(super) enum Action {
     Serve,
     /// Check kernel, ring features, limits and data directory, and say what to raise and how
     Doctor,
-    /// Print the effective configuration as JSON, after flags, variables and presets
-    Config,
+    /// Print the effective configuration as JSON, after flags, variables, the file and presets
+    ///
+    ///   annulus config --explain                        each setting, where it comes from, what it means
+    ///   annulus config --sample > annulus.toml          a file for --config with every key, commented out
+    ///   annulus --config annulus.toml config --check    whether it can be served; the exit code is 2 if not
+    #[command(verbatim_doc_comment)]
+    Config(ConfigForm),
     /// Copy the data of a running server, as of now, into a new directory
     ///
     /// The server of --data-dir goes on serving meanwhile; without one the directory itself is
@@ -24,6 +29,20 @@ pub(super) enum Action {
     Backup {
         /// Where the copy goes; must be empty or not there yet
         dir: PathBuf,
+    },
+    /// Put another version in the place of the running server, and refuse nobody meanwhile
+    ///
+    /// The new program is asked whether it can serve the settings of the running one. Then that one drains as at SIGTERM,
+    /// syncs, and becomes the new one: the same process, with the same arguments and listeners, in which whoever comes waits
+    /// until it serves. With --storage memory there is no such way, and nothing to keep. --data-dir says which server:
+    ///
+    ///   apt-get install ./annulus.deb && annulus --data-dir /var/lib/annulus upgrade
+    ///   annulus upgrade --binary /opt/annulus-2/annulus
+    #[command(verbatim_doc_comment)]
+    Upgrade {
+        /// The program [default: what is now where the server was started from]
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
     },
     /// Write maps as JSON Lines, one line a key, with everything needed to bring them back
     ///
@@ -127,6 +146,19 @@ pub(super) enum Action {
         #[command(subcommand)]
         action: HooksAction,
     },
+    /// Print the manual page, for `man`
+    ///
+    ///   annulus man > annulus.1
+    #[command(verbatim_doc_comment)]
+    Man,
+    /// Print what completes words of the command line in a shell
+    ///
+    ///   annulus completions bash > /etc/bash_completion.d/annulus
+    #[command(verbatim_doc_comment)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Check a file of rules, and say what they let somebody do
     ///
     ///   annulus rules check rules.toml
@@ -137,6 +169,21 @@ pub(super) enum Action {
         #[command(subcommand)]
         action: RulesAction,
     },
+}
+
+/// How the configuration is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+#[group(multiple = false)]
+pub(super) struct ConfigForm {
+    /// Each setting with its value, where that comes from, and what it means
+    #[arg(long)]
+    pub explain: bool,
+    /// A file for --config with every key commented out
+    #[arg(long)]
+    pub sample: bool,
+    /// Nothing but whether it can be served, keys and rules included
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]

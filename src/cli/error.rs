@@ -12,6 +12,9 @@ pub enum ConfigError {
     /// What the parser of the command line refused, in one line.
     #[error("{0}")]
     Usage(String),
+    /// Something in the file of `--config`, or that it cannot be read; `place` is its path, and the line behind a colon.
+    #[error("{place}: {problem}")]
+    File { place: String, problem: String },
     #[error(
         "core {core} does not exist or is not allowed to this process; use cores out of {allowed} in --cores"
     )]

@@ -12,8 +12,11 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/flags.md");
 const HEAD: &str = "# Flags
 
 Made from `src/cli/flags`; do not edit. Every flag is also read from the variable `ANNULUS_` with its name in capitals and
-`_` for `-`, such as `ANNULUS_LOG_FORMAT`; the command line wins, and an empty variable is one that is not set. A variable that
-begins so and is none of these is warned about. `annulus config` prints what is in effect. Sizes are written
+`_` for `-`, such as `ANNULUS_LOG_FORMAT`, and from the file of `--config`, whose keys are the flags without their hyphens, such as
+`log-format = \"json\"`. The command line wins, then the variable, then the file, then what a SyncKit server would read (below),
+then the default. An empty variable is one that is not set; one that begins so and is none of these is warned about. A key of
+the file that is none is an error, which names the line. `annulus config` prints what is in effect, `annulus config --explain`
+where each of it comes from, and [ops/annulus.toml](../ops/annulus.toml) is a file with every key. Sizes are written
 `65536`, `64KiB` or `1MiB`; spans of time `30d`, `12h`, `10m`, `5s` or `250ms`.
 ";
 
@@ -21,7 +24,7 @@ const INHERITED_HEAD: &str = "
 ## Variables of SyncKit's servers
 
 Where SyncKit's clients are served, these are read as well, so that an environment that was made for one of its servers goes on
-to work. They are defaults only: the command line wins, then `ANNULUS_` variables, then these. An empty one counts as none. The
+to work. They are defaults only: the command line wins, then `ANNULUS_` variables, then the file of `--config`, then these. An empty one counts as none. The
 banner lists those that counted. Some have common names: what sets `PORT` or `HOST` for another program sets them here, too. A
 value that can be none of theirs, such as a `HOST` that conda sets, does not count, and the banner says so.
 

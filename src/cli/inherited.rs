@@ -1,6 +1,6 @@
 //! The variables of SyncKit's servers, as defaults of our flags: whoever moves here can keep the environment as it is.
 //!
-//! What is on the command line or in a variable of our own wins over them, and a variable that loses is not looked at. An
+//! What is on the command line, in a variable of our own or in the file of `--config` wins over them, and a variable that loses is not looked at. An
 //! empty one counts as none, as it does there. A value that cannot be one of ours is ignored with a remark, as the variable
 //! may be another program's; only what would leave a server open that should not be keeps it from starting.
 

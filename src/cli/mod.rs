@@ -1,12 +1,14 @@
-//! The command line: flags and variables in, settings or one line of advice out.
+//! The command line: flags, variables and a file in, settings or one line of advice out.
 //!
 //! Invariant: whatever the user can get wrong is found here, before a thread starts or a port opens.
 
 mod action;
 pub mod banner;
+mod config_file;
 mod cores;
 pub mod doctor;
 mod error;
+mod explain;
 mod flags;
 mod front_page;
 mod inherited;
@@ -22,6 +24,7 @@ pub mod variables;
 
 use std::ffi::OsString;
 
+use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
@@ -34,8 +37,10 @@ pub use task::{Task, TaskError};
 use crate::io::host;
 use crate::service::desk;
 use crate::service::signals::{MEANINGS, Meaning};
-use action::Action;
-use flags::Cli;
+use action::{Action, ConfigForm};
+use config_file::ConfigFile;
+use explain::Origins;
+use flags::{Cli, Flags};
 use inherited::Inherited;
 
 /// What the user asked for.
@@ -45,8 +50,8 @@ pub enum Command {
     Serve(Serve),
     /// Check the host for these settings.
     Doctor(Serve),
-    /// Print this JSON: the effective configuration, keyed by flag.
-    Config { json: String, remarks: Vec<String> },
+    /// Print this text, such as the effective configuration.
+    Config { text: String, remarks: Vec<String> },
     /// Do this to a data directory.
     Task(Task),
     /// Print this page: `--help` or `--version`.
@@ -62,8 +67,9 @@ pub fn parse(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     environment: Environment<'_>,
 ) -> Result<Command, ConfigError> {
-    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let mut arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
     let mut command = variables::without_empty(command(), environment);
+    let file = ConfigFile::fill(&mut arguments, &command)?;
     let parsed = command.try_get_matches_from_mut(&arguments);
     let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (Cli { action, mut flags }, matches) = match parsed {
@@ -73,8 +79,11 @@ pub fn parse(
             let page = self::command().try_get_matches_from(arguments).err().unwrap_or(page);
             return Ok(Command::Page(Box::new(page)));
         }
-        Err(error) => return Err(ConfigError::from_usage(&error, &command)),
+        Err(error) => return Err(file.refusal(&error, ConfigError::from_usage(&error, &command))),
     };
+    if let Some(text) = action.as_ref().and_then(page) {
+        return Ok(Command::Config { text, remarks: Vec::new() });
+    }
     let action = match action.unwrap_or(Action::Serve).into_task(&flags) {
         Ok(task) => return Ok(Command::Task(task)),
         Err(action) => action,
@@ -87,20 +96,102 @@ pub fn parse(
     };
     resolve::fill(&mut flags, &allowed_cores)?;
     let mut serve = resolve::settings(&flags, node_is_chosen, &allowed_cores)
-        .map_err(|error| inherited::blame(error, &inherited.used))?;
+        .map_err(|error| file.blame(inherited::blame(error, &inherited.used)))?;
     (serve.inherited, serve.remarks) = (inherited.used, inherited.ignored);
+    let is_default =
+        matches.value_source("listen").is_none_or(|source| source == clap::parser::ValueSource::DefaultValue);
+    serve.listen_is_chosen = !is_default || serve.origin_of_listen().is_some();
+    let check = |serve: &Serve| {
+        let check = |identity| desk::check(identity, serve.hooks.nats.is_some());
+        serve.identity.as_ref().map_or(Ok(()), check)
+    };
     Ok(match action {
         Action::Doctor => Command::Doctor(serve),
-        Action::Config => Command::Config {
-            json: simd_json::to_string_pretty(&flags).expect("a struct of numbers and text has a JSON form"),
-            remarks: serve.remarks,
-        },
+        Action::Config(form) => {
+            if form.check {
+                check(&serve)?;
+            }
+            let origins = Origins {
+                matches: &matches,
+                file: &file,
+                inherited: &serve.inherited,
+                preset: flags.delivery.preset.name(),
+            };
+            Command::Config { text: configuration(form, &flags, &command, &origins), remarks: serve.remarks }
+        }
         _ => {
-            let check = |identity| desk::check(identity, serve.hooks.nats.is_some());
-            serve.identity.as_ref().map_or(Ok(()), check)?;
+            check(&serve)?;
             Command::Serve(serve)
         }
     })
+}
+
+/// What an action prints that needs no settings.
+fn page(action: &Action) -> Option<String> {
+    let mut bytes = Vec::new();
+    match action {
+        Action::Man => clap_mangen::Man::new(command()).render(&mut bytes).ok()?,
+        Action::Completions { shell } => {
+            clap_complete::generate(*shell, &mut command(), "annulus", &mut bytes);
+        }
+        _ => return None,
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The arguments of a server without the name of the action, which may be left out: others may be put behind them.
+///
+/// A flag that takes a value without `=` takes the word behind it, whatever that is.
+pub fn without_action(arguments: &[OsString]) -> Vec<OsString> {
+    let command = command();
+    let takes_next = |word: &OsString| {
+        let Some(long) = word.to_str().and_then(|word| word.strip_prefix("--")) else { return false };
+        let is_it = |arg: &&clap::Arg| arg.get_long() == Some(long);
+        command.get_arguments().find(is_it).is_some_and(|arg| arg.get_action().takes_values())
+    };
+    let mut is_value = false;
+    let mut kept = Vec::new();
+    for word in arguments {
+        let is_action = !is_value && word == "serve";
+        is_value = !is_value && takes_next(word);
+        if !is_action {
+            kept.push(word.clone());
+        }
+    }
+    kept
+}
+
+/// What `annulus config` prints.
+fn configuration(form: ConfigForm, flags: &Flags, command: &clap::Command, origins: &Origins<'_>) -> String {
+    if form.check {
+        return "these settings can be served\n".to_owned();
+    }
+    if form.sample {
+        return sample();
+    }
+    let values = by_flag(flags);
+    if form.explain {
+        return explain::explain(command, &values, origins);
+    }
+    format!("{:#}\n", serde_json::Value::Object(values))
+}
+
+/// A file of settings with every key commented out; the same on every host.
+fn sample() -> String {
+    let command = command().mut_args(|arg| arg.env(Resettable::<clap::builder::OsStr>::Reset));
+    let matches = command.clone().try_get_matches_from(["annulus"]);
+    let cli = matches
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .expect("every flag has a default or is none");
+    explain::sample(&command, &by_flag(&cli.flags))
+}
+
+/// The flags as JSON, by their names.
+fn by_flag(flags: &Flags) -> serde_json::Map<String, serde_json::Value> {
+    match serde_json::to_value(flags).expect("a struct of numbers and text has a JSON form") {
+        serde_json::Value::Object(values) => values,
+        _ => unreachable!("a struct becomes an object"),
+    }
 }
 
 /// The command with every flag valid before and after the name of the action, so that `annulus --listen …`
@@ -122,6 +213,8 @@ fn is_page(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::DisplayHelp | ErrorKind::DisplayVersion)
 }
 
+#[cfg(test)]
+mod config_page;
 #[cfg(test)]
 mod flags_page;
 #[cfg(test)]

@@ -38,6 +38,10 @@ pub struct Serve {
     pub hooks: HooksConfig,
     /// Where the HTTP API for backends listens, if there is one.
     pub admin: Option<SocketAddr>,
+    /// Whether anybody has said where to listen.
+    pub listen_is_chosen: bool,
+    /// Whether everybody may do everything beyond this machine, where nobody is asked who they are.
+    pub is_open: bool,
     /// Whether `--node` names this node. Otherwise the name that a data directory has is used.
     pub node_is_chosen: bool,
     /// Variables of SyncKit's servers that counted.
@@ -51,6 +55,32 @@ pub struct Serve {
 }
 
 impl Serve {
+    /// Serves where a socket unit listens for this server, too, and nowhere else if nobody has said where to listen.
+    ///
+    /// # Errors
+    /// [`ConfigError::OpenToAll`]
+    pub fn serve_at(&mut self, inherited: impl Iterator<Item = SocketAddr>) -> Result<(), ConfigError> {
+        let mut found: Vec<SocketAddr> = Vec::new();
+        for address in inherited {
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+        let listen = &mut self.config.listen;
+        if !found.is_empty() && !self.listen_is_chosen {
+            listen.clear();
+        }
+        found.retain(|address| !listen.contains(address));
+        listen.extend(found);
+        let open = listen.iter().find(|address| !address.ip().is_loopback());
+        match open {
+            Some(&listen) if self.config.auth == AuthMode::None && !self.is_open => {
+                Err(ConfigError::OpenToAll { listen })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Where `--listen` comes from, if it may surprise whoever reads that it cannot be used.
     pub fn origin_of_listen(&self) -> Option<String> {
         let of_listen = [inherited::HOST.name, inherited::PORT.name].into_iter();
@@ -182,6 +212,7 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         data,
         stopping,
         logs,
+        file: _,
     } = flags;
     let low_latency = Coalesce::LOW_LATENCY;
     let storage = storage_config(data);
@@ -253,6 +284,8 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         ack_timeout_ms: data.ack_timeout_ms,
         drain_lead_ms: stopping.drain_lead_ms,
         drain_ms: stopping.drain_ms,
+        drain_batch: stopping.drain_batch,
+        drain_interval_ms: stopping.drain_interval_ms,
         memory_limit_bytes: data.memory_limit.map_or(0, |bytes| bytes.0),
         offers_durable: storage.as_ref().is_some_and(|storage| storage.fsync != Fsync::Never),
     };
@@ -268,6 +301,9 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         identity,
         hooks,
         admin,
+        // Until it is known.
+        listen_is_chosen: true,
+        is_open: flags.identity.allow_anonymous,
         node_is_chosen,
         inherited,
         remarks,

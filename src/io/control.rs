@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -54,6 +54,47 @@ pub enum Signal {
     Serve,
     /// Stop accepting, send everyone away, exit.
     Drain,
+    /// The same, but that the listeners go on to listen: whoever connects waits in their backlogs for who accepts next.
+    HandOver,
+}
+
+/// Whether a thread makes turns: one that does answers in its next what it was asked.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    event: Event,
+    asked: Arc<AtomicU32>,
+    answered: Arc<AtomicU32>,
+}
+
+impl Pulse {
+    /// Of a thread that `event` wakes.
+    pub fn new(event: Event) -> Self {
+        Self { event, asked: Arc::default(), answered: Arc::default() }
+    }
+
+    /// Asks, and wakes the thread.
+    pub fn ask(&self) {
+        self.asked.fetch_add(1, Ordering::AcqRel);
+        self.event.raise();
+    }
+
+    /// By the thread itself, in each turn that the event has begun.
+    pub fn answer(&self) {
+        self.answered.store(self.asked.load(Ordering::Acquire), Ordering::Release);
+    }
+
+    /// Whether everything that was asked is answered.
+    pub fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Acquire) == self.asked.load(Ordering::Acquire)
+    }
+
+    /// What wakes the thread, as a file of its own.
+    ///
+    /// # Errors
+    /// If no descriptor is left.
+    pub fn file(&self) -> io::Result<File> {
+        self.event.file()
+    }
 }
 
 /// One for each shard, shared by the shard and whoever tells it.
@@ -61,13 +102,16 @@ pub enum Signal {
 pub struct Control {
     signal: Arc<AtomicU8>,
     event: Event,
+    pulse: Pulse,
 }
 
 impl Control {
     /// # Errors
     /// If no descriptor is left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { signal: Arc::new(AtomicU8::new(Signal::Serve as u8)), event: Event::new()? })
+        let event = Event::new()?;
+        let pulse = Pulse::new(event.clone());
+        Ok(Self { signal: Arc::new(AtomicU8::new(Signal::Serve as u8)), event, pulse })
     }
 
     /// Tells the shard, once and for all, to drain.
@@ -76,13 +120,30 @@ impl Control {
         self.event.raise();
     }
 
+    /// Tells the shard, once and for all, to drain and to leave its listeners as they are.
+    pub fn hand_over(&self) {
+        self.signal.store(Signal::HandOver as u8, Ordering::Release);
+        self.event.raise();
+    }
+
+    /// Whether the shard makes turns.
+    pub const fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
     /// Has the shard run a turn, at whose start it looks at what the storage has done.
     pub fn wake(&self) {
         self.event.raise();
     }
 
     pub fn signal(&self) -> Signal {
-        if self.signal.load(Ordering::Acquire) == Signal::Drain as u8 { Signal::Drain } else { Signal::Serve }
+        const DRAIN: u8 = Signal::Drain as u8;
+        const HAND_OVER: u8 = Signal::HandOver as u8;
+        match self.signal.load(Ordering::Acquire) {
+            DRAIN => Signal::Drain,
+            HAND_OVER => Signal::HandOver,
+            _ => Signal::Serve,
+        }
     }
 
     /// Becomes readable when the signal changes and when the shard is woken.

@@ -15,15 +15,16 @@ mod completions;
 mod tests;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::Shutdown;
 
 use super::allocator::{Allocated, REST_US};
-use super::control::{Beside, Control, Event};
+use super::control::{Beside, Control, Event, Signal};
 use super::failures::Telling;
+use super::listener::Listener;
 use super::operation::{Completion, Operation};
 use super::ring::{Ring, Turned};
 use super::sockets::Sockets;
@@ -70,8 +71,8 @@ pub struct Driver {
     control: Control,
     beside: Beside,
     sockets: Sockets,
-    /// Emptied when accepting has ended.
-    listeners: Vec<OwnedFd>,
+    /// Emptied when accepting has ended, unless they are handed over.
+    listeners: Vec<Listener>,
     accepting: Accepting,
     /// Listeners whose accept has ended and must be armed again.
     unarmed: Vec<u32>,
@@ -102,7 +103,7 @@ impl Driver {
         clock: Clock,
         control: Control,
         beside: Beside,
-        listeners: Vec<OwnedFd>,
+        listeners: Vec<Listener>,
         rings: Arc<[RawFd]>,
     ) -> Self {
         Self {
@@ -129,14 +130,14 @@ impl Driver {
         }
     }
 
-    /// Serves until the shard has drained.
+    /// Serves until the shard has drained. Returns the listeners that are handed over.
     ///
     /// # Errors
     /// Only such as make the ring unusable.
-    pub fn run(mut self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<Vec<Listener>> {
         self.start();
         while !self.turn()? {}
-        Ok(())
+        Ok(if self.hands_over() { self.listeners } else { Vec::new() })
     }
 
     fn start(&mut self) {
@@ -256,7 +257,7 @@ impl Driver {
         if !self.unarmed.is_empty() && self.may_accept() && self.now_us >= self.accept_at_us {
             for index in std::mem::take(&mut self.unarmed) {
                 if let Some(listener) = self.listeners.get(index as usize) {
-                    self.ring.queue_accept(listener.as_fd(), index);
+                    self.ring.queue_accept(listener.as_fd(), index, listener.takes());
                 }
             }
         }
@@ -284,6 +285,10 @@ impl Driver {
 
 // The end of accepting.
 impl Driver {
+    fn hands_over(&self) -> bool {
+        self.control.signal() == Signal::HandOver
+    }
+
     fn may_accept(&self) -> bool {
         matches!(self.accepting, Accepting::Everyone | Accepting::Begun { .. })
     }
@@ -298,7 +303,9 @@ impl Driver {
         }
         if self.accepting == Accepting::Ending && self.unarmed.len() == self.listeners.len() {
             self.accepting = Accepting::Nobody;
-            self.listeners.clear();
+            if !self.hands_over() {
+                self.listeners.clear();
+            }
             self.unarmed.clear();
             self.shard.stopped_accepting();
         }
@@ -389,6 +396,10 @@ impl Driver {
     }
 
     fn stop_accepting(&mut self) {
+        if self.hands_over() {
+            self.accepting = Accepting::Begun { until_us: self.now_us };
+            return;
+        }
         self.listeners.iter().for_each(|listener| listener::refuse_more(listener.as_fd()));
         self.accepting = Accepting::Begun { until_us: self.now_us + ACCEPT_LINGER_MS * 1000 };
     }

@@ -21,6 +21,7 @@ use super::buffers::{BUFFER_GROUP, Buffers};
 #[cfg(test)]
 use super::faults::Faults;
 use super::gather::Gather;
+use super::listener::Takes;
 use super::operation::{Completion, Operation};
 use super::ring_memory::{RingSize, is_no_memory, patiently};
 use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
@@ -125,9 +126,17 @@ impl Ring {
         &mut self.buffers
     }
 
-    pub fn queue_accept(&mut self, listener: BorrowedFd<'_>, index: u32) {
-        let accept = opcode::AcceptMulti::new(fd(listener)).flags(libc::SOCK_CLOEXEC);
-        self.push(&accept.build(), Operation::Accept(index));
+    /// Accepts connections until cancelled, or one of them where others accept from the same listener: who has taken one waits
+    /// behind the others for the next, as the kernel wakes who has waited longest.
+    pub fn queue_accept(&mut self, listener: BorrowedFd<'_>, index: u32, takes: Takes) {
+        let accept = match takes {
+            Takes::All => opcode::AcceptMulti::new(fd(listener)).flags(libc::SOCK_CLOEXEC).build(),
+            Takes::Turns => {
+                let nobody = std::ptr::null_mut();
+                opcode::Accept::new(fd(listener), nobody, nobody.cast()).flags(libc::SOCK_CLOEXEC).build()
+            }
+        };
+        self.push(&accept, Operation::Accept(index));
     }
 
     /// Receives into provided buffers until cancelled, ended or out of buffers.

@@ -2,7 +2,7 @@
 //! JSON back, of which the last has `done` or `error`.
 //!
 //! ```text
-//! → {"backup":"/absolute/directory"}  or  {"export":["map",…]}
+//! → {"backup":"/absolute/directory"}  or  {"export":["map",…]}  or  {"upgrade":"/absolute/program"}  or  "version"
 //! ← {"progress":"…"}  and  {"lines":1234}, behind which so many bytes of an export follow, …
 //! ← {"done":"…"}  or  {"error":"…"}
 //! ```
@@ -11,8 +11,10 @@
 //! and no ack waits for them. They run on a thread that yields to all others. Where the disk has no room to fold, they
 //! read the journal, too.
 //!
-//! Only who may write the files of the data directory may connect: the socket has `--data-mode`.
+//! Only who may write the files of the data directory may connect: the socket has `--data-mode`. Another program is started for
+//! the user of the server and for root alone, as it may do what the server may.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -30,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::journal::{Roll, Rolled};
 use super::parts::Parts;
 use super::segments::Awaited;
+use super::{supervisor, upgrade};
 use crate::io::host;
 use crate::storage::backup::{self, CopyOptions};
 use crate::storage::export::{self, ExportOptions};
@@ -58,6 +61,11 @@ pub enum Request {
     Backup(PathBuf),
     /// The same as lines, of these maps or of all if none is named.
     Export(Vec<String>),
+    /// This program in the place of the server, or the one that it was started from where it is `null`. The connection ends once
+    /// the server has drained.
+    Upgrade(Option<PathBuf>),
+    /// Which version serves, and as which process.
+    Version,
 }
 
 /// What is answered.
@@ -203,10 +211,17 @@ impl Conversation {
         {
             return Err(format!("{} is no absolute path", target.display()));
         }
-        let is_folded = self.fold_everything()?;
         let done = match request {
-            Request::Backup(target) => self.backup(target, is_folded),
-            Request::Export(maps) => self.export(maps, is_folded),
+            Request::Backup(target) => {
+                let is_folded = self.fold_everything()?;
+                self.backup(target, is_folded)
+            }
+            Request::Export(maps) => {
+                let is_folded = self.fold_everything()?;
+                self.export(maps, is_folded)
+            }
+            Request::Upgrade(program) => match self.upgrade(program.clone())? {},
+            Request::Version => return Ok(Answer::Done(upgrade::this_version())),
         };
         done.map(Answer::Done).map_err(|error| error.to_string())
     }
@@ -266,6 +281,29 @@ impl Conversation {
                 tracing::warn!("an export is not complete: {error}");
                 Err(error)
             }
+        }
+    }
+
+    /// Has another program take over, once it is known that it can.
+    fn upgrade(&self, program: Option<PathBuf>) -> Result<Infallible, String> {
+        let own = rustix::process::getuid();
+        let asks = rustix::net::sockopt::socket_peercred(&self.stream).map_err(|error| error.to_string())?;
+        if asks.uid != own && !asks.uid.is_root() {
+            return Err("only the user of the server, and root, may upgrade it".to_owned());
+        }
+        let program = match program.or_else(upgrade::started_from) {
+            Some(program) => program,
+            None => return Err("it is not known where this program is; name it with --binary".to_owned()),
+        };
+        let version = upgrade::check(&program)?;
+        self.parts.drains.upgrade(program.clone()).map_err(str::to_owned)?;
+        supervisor::upgrades();
+        let program = program.display();
+        tracing::info!("draining for an upgrade: {program}, {version}, takes over the listeners");
+        self.say(&Answer::Progress(format!("{program}, {version}, can serve these settings; draining")));
+        // Who has asked sees the end of this connection when this process becomes the next program, or ends.
+        loop {
+            thread::park();
         }
     }
 

@@ -13,13 +13,16 @@
 //! place.rs       whether a file is where it was      spares.rs      files that become segments
 //! blocks.rs      memory for them                   desk/          who tokens name, and what is in force
 //! admin/         an HTTP API for backends             hooks/         what the application is told and asked
+//! drains.rs      the end of service, and what follows  supervisor.rs  the service manager
+//! upgrade.rs     whether another program can take over
 //! ```
 //!
 //! What decides is in `folding.rs`, `loading.rs`, `segments.rs` and `types.rs`, which know no thread and no clock: the threads drive
 //! them, and so does `tests/simulator`, one step at a time and with anything in between.
 //!
 //! order: mod → { store, control, checkpoint, signals } → { journal, desk, admin } → { loader, hooks } → parts → spares →
-//! { folding, loading } → data_set → { segments, shards, types, ending, room, files, pressure } → { place, blocks }
+//! { folding, loading } → data_set → { segments, shards, types, ending, room, files, pressure } →
+//! { place, blocks, drains, supervisor, upgrade }
 
 pub mod admin;
 mod blocks;
@@ -27,6 +30,7 @@ mod checkpoint;
 mod control;
 mod data_set;
 pub mod desk;
+pub mod drains;
 mod ending;
 mod files;
 mod folding;
@@ -43,7 +47,9 @@ mod shards;
 pub mod signals;
 mod spares;
 mod store;
+pub mod supervisor;
 mod types;
+pub mod upgrade;
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -61,8 +67,8 @@ pub use store::{Opening, Store, lock};
 pub use types::Types;
 
 use crate::crdt::Map;
-use crate::io::host;
 use crate::io::ring_memory::patiently;
+use crate::io::{Event, Pulse, host};
 use crate::limits::SERVICE_RING_ENTRIES;
 use crate::storage::{Journal, JournalOptions};
 use journal::{Elsewhere, Roll, Writer};
@@ -73,6 +79,7 @@ pub struct Service {
     /// The service thread first, as the others end when it does.
     threads: Vec<JoinHandle<()>>,
     storage: Option<Arc<Parts>>,
+    pulse: Option<Pulse>,
 }
 
 /// Starts it; without storage there is nothing to do.
@@ -80,8 +87,10 @@ pub struct Service {
 /// # Errors
 /// If a thread cannot be started, or has no memory for its ring.
 pub fn start(store: Option<Store>) -> io::Result<Service> {
-    let mut service = Service { threads: Vec::new(), storage: None };
+    let mut service = Service { threads: Vec::new(), storage: None, pulse: None };
     let Some(store) = store else { return Ok(service) };
+    let pulse = Pulse::new(Event::new()?);
+    service.pulse = Some(pulse.clone());
     let parts = Arc::clone(&store.parts);
     service.storage = Some(Arc::clone(&parts));
     let (loader, wanted) = mpsc::channel();
@@ -95,7 +104,7 @@ pub fn start(store: Option<Store>) -> io::Result<Service> {
                 // Before anybody is told that it serves.
                 let socket = control::Socket::open(&store.parts);
                 let _ = ready.send(Ok(()));
-                return serve(&runtime, store, Elsewhere { loader, look_ups, evicted }, socket);
+                return serve(&runtime, store, Elsewhere { loader, look_ups, evicted }, socket, pulse);
             }
             Err(error) => ready.send(Err(error)),
         };
@@ -116,6 +125,11 @@ pub fn start(store: Option<Store>) -> io::Result<Service> {
 }
 
 impl Service {
+    /// Whether the service thread makes turns; `None`: there is none.
+    pub const fn pulse(&self) -> Option<&Pulse> {
+        self.pulse.as_ref()
+    }
+
     /// Has everything synced that the shards have handed over, and ends. Called once the shards have ended.
     pub fn stop(mut self) {
         let Some(parts) = self.storage.take() else { return };
@@ -149,8 +163,30 @@ impl Service {
     }
 }
 
+/// Answers whoever asks whether this thread makes turns.
+async fn answer(pulse: Pulse) {
+    // Without it the watchdog hears nothing, which says as much.
+    let Ok(file) = pulse.file() else { return };
+    let file = tokio_uring::fs::File::from_std(file);
+    let mut buffer = vec![0; 8];
+    loop {
+        let (read, same) = file.read_at(buffer, 0).await;
+        if read.is_err() {
+            return;
+        }
+        pulse.answer();
+        buffer = same;
+    }
+}
+
 /// The service thread where there is storage.
-fn serve(runtime: &Runtime, store: Store, elsewhere: Elsewhere, socket: Option<control::Socket>) {
+fn serve(
+    runtime: &Runtime,
+    store: Store,
+    elsewhere: Elsewhere,
+    socket: Option<control::Socket>,
+    pulse: Pulse,
+) {
     let Store { parts, from_shards, next_sequence, .. } = store;
     if let Some(core) = parts.config.service_core
         && let Err(error) = host::pin_to(core)
@@ -170,6 +206,7 @@ fn serve(runtime: &Runtime, store: Store, elsewhere: Elsewhere, socket: Option<c
     });
     let writer = Writer::new(Arc::clone(&parts), journal, from_shards, elsewhere);
     runtime.block_on(async move {
+        tokio_uring::spawn(answer(pulse));
         let (asks, rolls) = tokio::sync::mpsc::unbounded_channel::<Roll>();
         if let Some(socket) = socket {
             tokio_uring::spawn(socket.serve(asks.clone()));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::data_set::DataSet;
+use super::drains::Drains;
 use super::place::Place;
 use super::pressure::Pressure;
 use super::room::Room;
@@ -31,6 +32,7 @@ pub(super) struct Parts {
     pub room: Arc<Room>,
     pub pressure: Pressure,
     pub shards: Shards,
+    pub drains: Drains,
     pub progress: Arc<Progress>,
     pub clock: Clock,
     pub retention_ms: u64,

@@ -8,9 +8,10 @@ use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SI
 use signal_hook::iterator::Signals as Incoming;
 use signal_hook::low_level::signal_name;
 
-use super::desk;
+use super::drains::Drains;
 use super::ending::EXIT_AT_ONCE;
-use crate::io::{Control, host, log};
+use super::{desk, supervisor};
+use crate::io::{host, log};
 
 /// Some signals, and what they do.
 pub struct Meaning {
@@ -23,13 +24,13 @@ pub const MEANINGS: [Meaning; 5] = [
     Meaning {
         signals: "SIGTERM, SIGINT",
         meaning: "Drain, after --drain-lead-ms in which all goes on: nobody else is let in, every client is told when to come back, what was accepted is synced. The \
-                  exit code is 0. A second one of them ends the process at once, with 1. While the server starts, \
+                  exit code is 0. Where a service manager keeps the listeners, whoever comes waits for the next start. A second one of them ends the process at once, with 1. While the server starts, \
                   nothing is served and one ends it at once, with 0.",
     },
     Meaning {
         signals: "SIGHUP",
         meaning: "Read again --rules with the secrets of its hooks, --api-keys, --revoked and the keys for tokens. What cannot be used is said in the log, \
-                  and what was in force stays. It stays ignored where it was ignored at the start, as under nohup.",
+                  and what was in force stays. The file of --config is not read again. It stays ignored where it was ignored at the start, as under nohup.",
     },
     Meaning { signals: "SIGUSR1, SIGUSR2, SIGALRM", meaning: "Nothing; a line in the log says so." },
     Meaning {
@@ -45,7 +46,7 @@ pub const MEANINGS: [Meaning; 5] = [
 ];
 
 /// Whom the thread tells, once there is somebody.
-type Told = Arc<OnceLock<(Vec<Control>, Option<desk::Handle>)>>;
+type Told = Arc<OnceLock<(Drains, Option<desk::Handle>)>>;
 
 /// The signals of this process, none of which does from here on what the kernel would do.
 #[derive(Debug)]
@@ -70,34 +71,35 @@ impl Signals {
         Ok(Self { told })
     }
 
-    /// From here on, what ends the process drains `shards` first, and `desk` reads again what it has read.
-    pub(crate) fn tell(self, shards: Vec<Control>, desk: Option<desk::Handle>) {
+    /// From here on, what ends the process is told to `drains` first, and `desk` reads again what it has read.
+    pub(crate) fn tell(self, drains: Drains, desk: Option<desk::Handle>) {
         // There is one server in a process that takes signals.
-        let _ = self.told.set((shards, desk));
+        let _ = self.told.set((drains, desk));
     }
 }
 
 fn wait(mut incoming: Incoming, told: &Told) {
-    let mut is_draining = false;
     for signal in incoming.forever() {
         match (signal, told.get()) {
             (SIGTERM | SIGINT, None) => {
                 tracing::info!("told to end before anything was served");
                 log::exit(0);
             }
-            (SIGTERM | SIGINT, Some(_)) if is_draining => {
-                tracing::warn!("a second signal: ending at once");
-                log::exit(EXIT_AT_ONCE);
-            }
-            (SIGTERM | SIGINT, Some((shards, _))) => {
-                is_draining = true;
+            (SIGTERM | SIGINT, Some((drains, _))) => {
+                if !drains.stop() {
+                    tracing::warn!("a second signal: ending at once");
+                    log::exit(EXIT_AT_ONCE);
+                }
                 tracing::info!(
                     "draining, after --drain-lead-ms: clients are told to come back later; a second signal ends the \
                      process at once"
                 );
-                shards.iter().for_each(Control::drain);
+                supervisor::stops();
             }
-            (SIGHUP, Some((_, Some(desk)))) => desk.reload(),
+            (SIGHUP, Some((_, Some(desk)))) => {
+                desk.reload();
+                supervisor::reloads();
+            }
             (SIGHUP, _) => tracing::info!("SIGHUP: there is nothing that could be read again"),
             // The write that has failed says more.
             (SIGXFSZ, _) => {}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rtrb::Consumer;
 
 use super::data_set::{follow_timeline, read_journal};
+use super::drains::Drains;
 use super::parts::Parts;
 use super::place::Place;
 use super::pressure::Pressure;
@@ -58,6 +59,8 @@ pub struct Opening<'a> {
     pub lock: Lock,
     /// One for each shard.
     pub controls: &'a [Control],
+    /// What ends their service.
+    pub drains: Drains,
     /// Wakes the service thread.
     pub event: Event,
     pub clock: Clock,
@@ -72,7 +75,8 @@ impl Store {
     /// # Errors
     /// [`StorageError`], which says what to do.
     pub fn open(opening: Opening<'_>) -> Result<(Self, Vec<StoragePort>), StorageError> {
-        let Opening { config, storage, lock, controls, event, clock, fresh: [epoch, secret] } = opening;
+        let Opening { config, storage, lock, controls, drains, event, clock, fresh: [epoch, secret] } =
+            opening;
         let root = &storage.data_dir;
         let disk = HostDisk::with_mode(root, storage.data_mode);
         let disk = disk.map_err(StorageError::io("make", root.display().to_string()))?;
@@ -119,6 +123,7 @@ impl Store {
             room,
             pressure: Pressure::new(storage.journal_bytes_max, storage.segment_bytes, Arc::clone(&progress)),
             shards: Shards::new(to_shards, controls.to_vec()),
+            drains,
             progress,
             clock: clock.clone(),
             retention_ms: config.tombstone_retention_ms,

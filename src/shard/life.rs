@@ -2,6 +2,7 @@
 
 use super::clients::Phase;
 use super::{Command, Shard};
+use crate::config::Config;
 use crate::limits::{CLOSE_TIMEOUT_MS, DRAIN_HANDSHAKE_MS};
 use crate::mesh::ConnectionId;
 use crate::wire::Close;
@@ -29,7 +30,49 @@ pub enum Life {
     Draining {
         until_us: u64,
         next: u32,
+        pace: Pace,
     },
+}
+
+/// How fast connections are sent away: so many, and the next as many an interval later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Connections of one interval; `None`: all at once.
+    batch: Option<u32>,
+    interval_us: u64,
+    /// How many more may be told in this one, and when the next begins.
+    left: u32,
+    next_us: u64,
+    /// When the last of those who are here will be told.
+    last_us: u64,
+}
+
+impl Pace {
+    /// Of one of `shards` that has so many connections.
+    fn new(config: &Config, shards: usize, connections: usize, now_us: u64) -> Self {
+        let share = config.drain_batch.div_ceil(shards);
+        let batch = (share > 0).then(|| u32::try_from(share).unwrap_or(u32::MAX));
+        let interval_us = config.drain_interval_ms * 1000;
+        let waits = connections.div_ceil(share.max(1)).saturating_sub(1) as u64;
+        let last_us = now_us + batch.map_or(0, |_| waits.saturating_mul(interval_us));
+        Self { batch, interval_us, left: batch.unwrap_or(0), next_us: now_us + interval_us, last_us }
+    }
+
+    /// Whether one more may be told now.
+    fn take(&mut self, now_us: u64) -> bool {
+        let Some(batch) = self.batch else { return true };
+        if self.left == 0 && now_us >= self.next_us {
+            (self.left, self.next_us) = (batch, now_us + self.interval_us);
+        }
+        let may = self.left > 0;
+        self.left -= u32::from(may);
+        may
+    }
+
+    /// When somebody may be told again; `None`: now.
+    fn waits_until_us(&self, now_us: u64) -> Option<u64> {
+        (self.batch.is_some() && self.left == 0 && now_us < self.next_us).then_some(self.next_us)
+    }
 }
 
 impl Shard {
@@ -114,27 +157,37 @@ impl Shard {
             Life::Draining { .. } => return self.send_away(),
             _ => return,
         }
-        let until_us = self.turn.now.monotonic_us + self.turn.config.drain_ms * 1000;
-        self.life = Life::Draining { until_us, next: 0 };
+        let now_us = self.turn.now.monotonic_us;
+        let pace = Pace::new(&self.turn.config, self.turn.shards, self.clients.len(), now_us);
+        let until_us = pace.last_us + self.turn.config.drain_ms * 1000;
+        self.life = Life::Draining { until_us, next: 0, pace };
         self.turn.commands.push(Command::StopAccepting);
         self.send_away();
     }
 
-    /// Tells connections that the server goes away, as many as a turn may. Who connects meanwhile is told with its upgrade.
+    /// Tells connections that the server goes away, as many as a turn and `--drain-batch` may. Who connects meanwhile is told
+    /// with its upgrade.
     fn send_away(&mut self) {
         let end = self.clients.slots();
         for told in 1.. {
-            let Life::Draining { next, .. } = &mut self.life else { return };
+            let Life::Draining { next, pace, .. } = &mut self.life else { return };
             if *next >= end || told > SENT_AWAY_MIN && self.turn.is_spent() {
                 return;
             }
             let index = *next;
-            *next += 1;
-            let Some((id, phase)) = self.clients.in_slot(index) else { continue };
-            match phase {
+            let found = self.clients.in_slot(index);
+            match found {
+                None => *next += 1,
                 // It may have asked already, and is answered: with the same, or with a page.
-                Phase::Accepted | Phase::Handshake | Phase::Admission => self.hurry(id),
-                _ => {
+                Some((id, Phase::Accepted | Phase::Handshake | Phase::Admission)) => {
+                    *next += 1;
+                    self.hurry(id);
+                }
+                Some((id, _)) => {
+                    if !pace.take(self.turn.now.monotonic_us) {
+                        return;
+                    }
+                    *next += 1;
                     let close = self.going_away();
                     self.disconnect(id, close);
                 }
@@ -144,7 +197,8 @@ impl Shard {
 
     /// Whether connections are yet to be told that the server goes away.
     pub(super) fn has_more_to_send_away(&self) -> bool {
-        matches!(self.life, Life::Draining { next, .. } if next < self.clients.slots())
+        let Life::Draining { next, pace, .. } = self.life else { return false };
+        next < self.clients.slots() && pace.waits_until_us(self.turn.now.monotonic_us).is_none()
     }
 
     /// Gives a connection that is not open yet what time it has while the server drains.
@@ -163,7 +217,12 @@ impl Shard {
     }
 
     pub(super) fn going_away(&mut self) -> Close {
-        let retry_after_ms = self.turn.random.below(self.turn.config.drain_ms.max(1));
+        // Not before everybody is told, as nobody is let in until then.
+        let left_us = match self.life {
+            Life::Draining { pace, .. } => pace.last_us.saturating_sub(self.turn.now.monotonic_us),
+            Life::Serving | Life::Leaving { .. } => 0,
+        };
+        let retry_after_ms = left_us / 1000 + self.turn.random.below(self.turn.config.drain_ms.max(1));
         Close::GoingAway { retry_after_ms: u32::try_from(retry_after_ms).unwrap_or(u32::MAX) }
     }
 
@@ -176,11 +235,16 @@ impl Shard {
         matches!(self.life, Life::Draining { .. })
     }
 
-    /// When the lead or the drain is over, in microseconds of the monotonic clock.
+    /// When the lead, a batch or the drain is over, in microseconds of the monotonic clock.
     pub(super) fn next_life_us(&self) -> Option<u64> {
         match self.life {
             Life::Serving => None,
-            Life::Leaving { until_us } | Life::Draining { until_us, .. } => Some(until_us),
+            Life::Leaving { until_us } => Some(until_us),
+            Life::Draining { until_us, next, pace } => {
+                let has_more = next < self.clients.slots();
+                let batch_us = pace.waits_until_us(self.turn.now.monotonic_us).filter(|_| has_more);
+                Some(batch_us.map_or(until_us, |batch_us| batch_us.min(until_us)))
+            }
         }
     }
 

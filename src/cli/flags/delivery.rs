@@ -19,6 +19,13 @@ pub(in crate::cli) enum Preset {
     HighThroughput,
 }
 
+impl Preset {
+    /// As it is written.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
 #[derive(Debug, Args, Serialize)]
 #[command(next_help_heading = "Delivery")]
 #[serde(rename_all = "kebab-case")]

@@ -9,6 +9,7 @@ mod connections;
 mod data;
 mod delivery;
 mod direct;
+mod file;
 mod hooks;
 mod identity;
 mod listening;
@@ -36,6 +37,7 @@ use channels::Channels;
 use connections::Connections;
 use delivery::Delivery;
 use direct::Direct;
+use file::File;
 use listening::Listening;
 use logs::Logs;
 use presence::Presence;
@@ -44,8 +46,8 @@ use synckit::SyncKit;
 
 /// A real-time sync server: CRDT maps over WebSocket on pinned io_uring shards.
 ///
-/// `annulus` alone serves on 127.0.0.1:9000. Every flag can be set by its environment variable as well; the
-/// command line wins.
+/// `annulus` alone serves on 127.0.0.1:9000. Every flag can be set by its environment variable as well, and in the file of
+/// --config; the command line wins, then the variable.
 #[derive(Debug, Parser)]
 #[command(name = "annulus", version, max_term_width = 110)]
 pub(super) struct Cli {
@@ -94,6 +96,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     pub logs: Logs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub file: File,
 }
 
 /// A whole number of at least one, for what makes no sense without any.

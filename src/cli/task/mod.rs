@@ -9,6 +9,7 @@ mod output;
 mod revoking;
 mod rules;
 mod running;
+mod upgrading;
 
 use std::fmt;
 use std::fs;
@@ -28,6 +29,10 @@ pub enum Task {
         data_dir: PathBuf,
         target: PathBuf,
         mode: DataMode,
+    },
+    Upgrade {
+        data_dir: PathBuf,
+        binary: Option<PathBuf>,
     },
     Export {
         data_dir: PathBuf,
@@ -168,6 +173,7 @@ impl Action {
             (flags.identity.api_keys_in(&data_dir), flags.identity.revoked_in(&data_dir));
         Ok(match self {
             Self::Backup { dir } => Task::Backup { data_dir, target: dir, mode },
+            Self::Upgrade { binary } => Task::Upgrade { data_dir, binary },
             Self::Export { maps, output } => Task::Export { data_dir, maps, output, mode },
             Self::Import { file, allow_future } => {
                 let ahead_ms_max = if allow_future { u64::MAX } else { flags.data.max_clock_drift_ms };
@@ -204,7 +210,9 @@ impl Action {
             Self::Rules { action: RulesAction::Explain(question) } => {
                 Task::ExplainRules { file: flags.identity.rules.clone(), question }
             }
-            Self::Serve | Self::Doctor | Self::Config => return Err(self),
+            Self::Serve | Self::Doctor | Self::Config(_) | Self::Man | Self::Completions { .. } => {
+                return Err(self);
+            }
         })
     }
 }
@@ -217,6 +225,7 @@ impl Task {
     pub fn run(&self) -> Result<(), TaskError> {
         match self {
             Self::Backup { data_dir, target, mode } => say(&backup::run(data_dir, target, *mode)?),
+            Self::Upgrade { data_dir, binary } => say(&upgrading::run(data_dir, binary.as_deref())?),
             Self::Export { data_dir, maps, output, mode } => {
                 say(&maps::export(data_dir, maps, output.as_deref(), *mode)?);
             }

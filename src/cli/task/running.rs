@@ -4,7 +4,9 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use super::{TaskError, say_progress};
+use rustix::process::Pid;
+
+use super::{TaskError, say, say_progress};
 use crate::service::{Answer, CONTROL_SOCKET, Request, at_socket};
 use crate::storage::StorageError;
 
@@ -46,6 +48,34 @@ impl Server {
                 Answer::Lines(bytes) => copy(&mut answers, bytes, out)?,
                 Answer::Done(report) => return Ok(report),
                 Answer::Error(problem) => return Err(TaskError::Server(problem)),
+            }
+        }
+    }
+}
+
+impl Server {
+    /// The server itself, where it can be seen from here.
+    pub fn process(&self) -> Option<Pid> {
+        rustix::net::sockopt::socket_peercred(&self.0).ok().map(|server| server.pid)
+    }
+
+    /// Sends the request, says what is answered, and waits until the server ends the connection.
+    pub fn ask_until_gone(self, request: &Request) -> Result<(), TaskError> {
+        let broken =
+            |error: io::Error| TaskError::Server(format!("nothing more, as the connection broke: {error}"));
+        let mut line = simd_json::to_vec(request).map_err(|error| broken(io::Error::other(error)))?;
+        line.push(b'\n');
+        (&self.0).write_all(&line).map_err(broken)?;
+        let mut answers = BufReader::new(self.0);
+        loop {
+            line.clear();
+            if answers.read_until(b'\n', &mut line).map_err(broken)? == 0 {
+                return Ok(());
+            }
+            match simd_json::from_slice(&mut line).map_err(|error| broken(io::Error::other(error)))? {
+                Answer::Error(problem) => return Err(TaskError::Server(problem)),
+                Answer::Progress(text) | Answer::Done(text) => say(&text),
+                Answer::Lines(_) => {}
             }
         }
     }

@@ -19,7 +19,8 @@ impl Driver {
             Operation::Send(id) => self.sent(id, completion),
             Operation::Control => {
                 // Or the storage has progressed, which the turn that has begun has seen.
-                if self.control.signal() == Signal::Drain {
+                self.control.pulse().answer();
+                if self.control.signal() != Signal::Serve {
                     self.shard.drain();
                 }
                 match completion.result {

@@ -5,6 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -47,7 +48,7 @@ impl World {
         let control = Control::new().unwrap();
         let (ring, other) = (Ring::new().unwrap(), Ring::new().unwrap());
         let rings = [ring.as_raw_fd(), other.as_raw_fd()].into();
-        let listeners = vec![OwnedFd::from(listener)];
+        let listeners = vec![OwnedFd::from(listener).into()];
         let mut driver =
             Driver::new(ring, shard, clock, control.clone(), Beside::default(), listeners, rings);
         driver.start();

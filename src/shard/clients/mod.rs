@@ -169,6 +169,10 @@ impl Clients {
         self.table.is_empty()
     }
 
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Connection> {
         self.table.iter().map(|(_, connection)| connection)
     }
