@@ -90,12 +90,13 @@ fn bind_and_run(mut serve: Serve, open_files: OpenFiles, signals: Signals) -> Re
         cores: serve.cores.clone(),
         storage: serve.storage.clone(),
         identity: serve.identity.clone(),
+        tls: serve.tls.clone(),
         hooks: serve.hooks.clone(),
         admin: serve.admin,
         node_is_chosen: serve.node_is_chosen,
     })?;
     // The banner names the ports that port 0 became, and comes only once they are really ours.
-    serve.config.listen = server.addresses().to_vec();
+    (serve.config.listen, serve.config.tls_listen) = (server.addresses().to_vec(), server.tls_addresses().to_vec());
     serve.admin = server.admin_address();
     server.node().clone_into(&mut serve.config.node);
     cli::banner::show(&serve, open_files);

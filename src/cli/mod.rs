@@ -32,7 +32,7 @@ pub use resolve::{LogSettings, Serve};
 pub use task::{Task, TaskError};
 
 use crate::io::host;
-use crate::service::desk;
+use crate::service::{certificates, desk};
 use crate::service::signals::{MEANINGS, Meaning};
 use action::Action;
 use flags::Cli;
@@ -98,6 +98,7 @@ pub fn parse(
         _ => {
             let check = |identity| desk::check(identity, serve.hooks.nats.is_some());
             serve.identity.as_ref().map_or(Ok(()), check)?;
+            serve.tls.as_ref().map_or(Ok(()), certificates::check)?;
             Command::Serve(serve)
         }
     })

@@ -30,7 +30,7 @@ use super::sockets::Sockets;
 use super::{Clock, listener};
 use crate::limits::ACCEPT_LINGER_MS;
 use crate::mesh::{ConnectionId, ShardIndex};
-use crate::shard::{Command, Shard};
+use crate::shard::{Command, Shard, Transport};
 
 /// Waits of at least this are ended by the timer.
 const LONG_WAIT: Duration = Duration::from_millis(2);
@@ -72,6 +72,8 @@ pub struct Driver {
     sockets: Sockets,
     /// Emptied when accepting has ended.
     listeners: Vec<OwnedFd>,
+    /// Those from here on speak TLS.
+    tls_from: usize,
     accepting: Accepting,
     /// Listeners whose accept has ended and must be armed again.
     unarmed: Vec<u32>,
@@ -105,6 +107,7 @@ impl Driver {
         listeners: Vec<OwnedFd>,
         rings: Arc<[RawFd]>,
     ) -> Self {
+        let tls_from = shard.config().listen.len();
         Self {
             ring,
             shard,
@@ -113,6 +116,7 @@ impl Driver {
             beside,
             sockets: Sockets::default(),
             unarmed: (0..listeners.len() as u32).collect(),
+            tls_from,
             listeners,
             accepting: Accepting::Everyone,
             receive_next: Vec::new(),
@@ -282,8 +286,13 @@ impl Driver {
     }
 }
 
-// The end of accepting.
+// Accepting, and its end.
 impl Driver {
+    /// What is spoken where this listener listens.
+    const fn transport(&self, index: u32) -> Transport {
+        if index as usize >= self.tls_from { Transport::Tls } else { Transport::Plain }
+    }
+
     fn may_accept(&self) -> bool {
         matches!(self.accepting, Accepting::Everyone | Accepting::Begun { .. })
     }

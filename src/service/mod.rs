@@ -13,16 +13,19 @@
 //! place.rs       whether a file is where it was      spares.rs      files that become segments
 //! blocks.rs      memory for them                   desk/          who tokens name, and what is in force
 //! admin/         an HTTP API for backends             hooks/         what the application is told and asked
+//! certificates/  of TLS, read again when they change  watching.rs    who changes files
+//! handle.rs      what others tell threads that read files
 //! ```
 //!
 //! What decides is in `folding.rs`, `loading.rs`, `segments.rs` and `types.rs`, which know no thread and no clock: the threads drive
 //! them, and so does `tests/simulator`, one step at a time and with anything in between.
 //!
-//! order: mod → { store, control, checkpoint, signals } → { journal, desk, admin } → { loader, hooks } → parts → spares →
+//! order: mod → { store, control, checkpoint, signals } → { journal, desk, admin, certificates } → { loader, hooks, handle, watching } → parts → spares →
 //! { folding, loading } → data_set → { segments, shards, types, ending, room, files, pressure } → { place, blocks }
 
 pub mod admin;
 mod blocks;
+pub mod certificates;
 mod checkpoint;
 mod control;
 mod data_set;
@@ -30,6 +33,7 @@ pub mod desk;
 mod ending;
 mod files;
 mod folding;
+mod handle;
 pub mod hooks;
 mod journal;
 mod loader;
@@ -44,6 +48,7 @@ pub mod signals;
 mod spares;
 mod store;
 mod types;
+mod watching;
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -55,6 +60,7 @@ use tokio_uring::Runtime;
 pub use control::{Answer, CONTROL_SOCKET, Request, at_socket};
 pub use data_set::{DataSet, follow_timeline, read_journal};
 pub use folding::{At, Folding};
+pub use handle::Handle;
 pub use loading::{Loading, Wanted, look_up};
 pub use segments::{Pace, Segments};
 pub use store::{Opening, Store, lock};

@@ -8,8 +8,8 @@ use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SI
 use signal_hook::iterator::Signals as Incoming;
 use signal_hook::low_level::signal_name;
 
-use super::desk;
 use super::ending::EXIT_AT_ONCE;
+use super::handle::Handle;
 use crate::io::{Control, host, log};
 
 /// Some signals, and what they do.
@@ -28,7 +28,7 @@ pub const MEANINGS: [Meaning; 5] = [
     },
     Meaning {
         signals: "SIGHUP",
-        meaning: "Read again --rules with the secrets of its hooks, --api-keys, --revoked and the keys for tokens. What cannot be used is said in the log, \
+        meaning: "Read again --rules with the secrets of its hooks, --api-keys, --revoked, the keys for tokens and the certificates of TLS. What cannot be used is said in the log, \
                   and what was in force stays. It stays ignored where it was ignored at the start, as under nohup.",
     },
     Meaning { signals: "SIGUSR1, SIGUSR2, SIGALRM", meaning: "Nothing; a line in the log says so." },
@@ -45,7 +45,7 @@ pub const MEANINGS: [Meaning; 5] = [
 ];
 
 /// Whom the thread tells, once there is somebody.
-type Told = Arc<OnceLock<(Vec<Control>, Option<desk::Handle>)>>;
+type Told = Arc<OnceLock<(Vec<Control>, Vec<Handle>)>>;
 
 /// The signals of this process, none of which does from here on what the kernel would do.
 #[derive(Debug)]
@@ -70,10 +70,10 @@ impl Signals {
         Ok(Self { told })
     }
 
-    /// From here on, what ends the process drains `shards` first, and `desk` reads again what it has read.
-    pub(crate) fn tell(self, shards: Vec<Control>, desk: Option<desk::Handle>) {
+    /// From here on, what ends the process drains `shards` first, and `readers` read again what they have read.
+    pub(crate) fn tell(self, shards: Vec<Control>, readers: Vec<Handle>) {
         // There is one server in a process that takes signals.
-        let _ = self.told.set((shards, desk));
+        let _ = self.told.set((shards, readers));
     }
 }
 
@@ -97,7 +97,7 @@ fn wait(mut incoming: Incoming, told: &Told) {
                 );
                 shards.iter().for_each(Control::drain);
             }
-            (SIGHUP, Some((_, Some(desk)))) => desk.reload(),
+            (SIGHUP, Some((_, readers))) if !readers.is_empty() => readers.iter().for_each(Handle::reload),
             (SIGHUP, _) => tracing::info!("SIGHUP: there is nothing that could be read again"),
             // The write that has failed says more.
             (SIGXFSZ, _) => {}
