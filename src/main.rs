@@ -96,7 +96,8 @@ fn bind_and_run(mut serve: Serve, open_files: OpenFiles, signals: Signals) -> Re
         node_is_chosen: serve.node_is_chosen,
     })?;
     // The banner names the ports that port 0 became, and comes only once they are really ours.
-    (serve.config.listen, serve.config.tls_listen) = (server.addresses().to_vec(), server.tls_addresses().to_vec());
+    (serve.config.listen, serve.config.tls_listen) =
+        (server.addresses().to_vec(), server.tls_addresses().to_vec());
     serve.admin = server.admin_address();
     server.node().clone_into(&mut serve.config.node);
     cli::banner::show(&serve, open_files);

@@ -136,7 +136,8 @@ impl Host {
 
     /// An open WebSocket whose `hello` has been sent.
     fn open(&mut self) -> ConnectionId {
-        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST), Transport::Plain).expect("there is room");
+        let id =
+            self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST), Transport::Plain).expect("there is room");
         let request = upgrade("/v1");
         let mut padded = [request.as_bytes(), &[0; PARSE_PADDING_BYTES]].concat();
         self.turn(id, &mut padded, request.len());

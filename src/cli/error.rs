@@ -25,7 +25,9 @@ pub enum ConfigError {
     TlsPairs { certificates: usize, keys: usize },
     #[error("--tls-listen has no certificate; set --tls-cert and --tls-key")]
     TlsWithoutCertificate,
-    #[error("{flag} is of no use without --tls-listen; say where TLS is spoken, such as --tls-listen 0.0.0.0:443")]
+    #[error(
+        "{flag} is of no use without --tls-listen; say where TLS is spoken, such as --tls-listen 0.0.0.0:443"
+    )]
     TlsNowhere { flag: &'static str },
     #[error(transparent)]
     Certificates(#[from] CertificatesError),
@@ -34,7 +36,9 @@ pub enum ConfigError {
          127.0.0.1,10.0.0.0/8"
     )]
     ProxyProtocolOfNobody,
-    #[error("--listen and --tls-listen name {0} twice; name each address once, every shard listens on it anyway")]
+    #[error("--listen and --tls-listen both name {0}; name it once, for TLS or without")]
+    ListenBoth(std::net::SocketAddr),
+    #[error("--listen names {0} twice; name each address once, every shard listens on it anyway")]
     ListenTwice(std::net::SocketAddr),
     #[error("--listen {listen} cannot be looked up: {problem}; write a name or an address of this host")]
     ListenUnknown { listen: String, problem: String },
@@ -96,10 +100,10 @@ pub enum ConfigError {
     )]
     NoKeys,
     #[error(
-        "{listen} lets in more than this machine, and --auth none asks nobody who they are; set --auth required \
+        "{flag} {listen} lets in more than this machine, and --auth none asks nobody who they are; set --auth required \
          and keys (docs/identity.md), or say --allow-anonymous, with which everybody may read and write everything"
     )]
-    OpenToAll { listen: std::net::SocketAddr },
+    OpenToAll { flag: &'static str, listen: std::net::SocketAddr },
     #[error(
         "--admin-listen {listen} lets in more than this machine, and --auth none asks nobody for an API key; set --auth \
          optional or required, or listen on 127.0.0.1"

@@ -32,8 +32,8 @@ pub use resolve::{LogSettings, Serve};
 pub use task::{Task, TaskError};
 
 use crate::io::host;
-use crate::service::{certificates, desk};
 use crate::service::signals::{MEANINGS, Meaning};
+use crate::service::{certificates, desk};
 use action::Action;
 use flags::Cli;
 use inherited::Inherited;

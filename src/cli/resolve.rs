@@ -323,13 +323,15 @@ fn check_cores(cores: &[usize], allowed: &[usize]) -> Result<(), ConfigError> {
 
 /// Port 0 asks for any free port, and so may be asked for twice.
 fn check_listen(config: &Config) -> Result<(), ConfigError> {
-    let all: Vec<_> = config.listen.iter().chain(&config.tls_listen).copied().collect();
-    for (index, address) in all.iter().enumerate() {
-        if address.port() != 0 && all[..index].contains(address) {
-            return Err(ConfigError::ListenTwice(*address));
+    for listen in [&config.listen, &config.tls_listen] {
+        for (index, address) in listen.iter().enumerate() {
+            if address.port() != 0 && listen[..index].contains(address) {
+                return Err(ConfigError::ListenTwice(*address));
+            }
         }
     }
-    Ok(())
+    let is_both = |address: &&SocketAddr| address.port() != 0 && config.listen.contains(address);
+    config.tls_listen.iter().find(is_both).map_or(Ok(()), |&address| Err(ConfigError::ListenBoth(address)))
 }
 
 fn check_tls(Flags { tls, connections, .. }: &Flags) -> Result<(), ConfigError> {
@@ -440,11 +442,13 @@ fn check_identity(flags: &Identity, serve: &mut Serve) -> Result<(), ConfigError
     }
     // Where clients need a certificate somebody has said who may connect.
     let asks_nobody = serve.tls.as_ref().is_some_and(|tls| tls.client_ca.is_none());
-    let with_tls = serve.config.tls_listen.iter().filter(|_| asks_nobody);
-    let open = serve.config.listen.iter().chain(with_tls).find(|address| !address.ip().is_loopback());
-    if let Some(&listen) = open.filter(|_| flags.auth == Auth::None) {
+    let with_tls =
+        serve.config.tls_listen.iter().filter(|_| asks_nobody).map(|listen| ("--tls-listen", listen));
+    let all = serve.config.listen.iter().map(|listen| ("--listen", listen)).chain(with_tls);
+    let open = all.into_iter().find(|(_, address)| !address.ip().is_loopback());
+    if let Some((flag, &listen)) = open.filter(|_| flags.auth == Auth::None) {
         if !flags.allow_anonymous {
-            return Err(ConfigError::OpenToAll { listen });
+            return Err(ConfigError::OpenToAll { flag, listen });
         }
         let what = match flags.rules {
             Some(_) => "do what --rules lets `anonymous` do",

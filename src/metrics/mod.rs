@@ -378,7 +378,8 @@ mod tests {
         assert!(Refusal::ALL.iter().all(|&refusal| sum.refusals(refusal) == 5));
         assert!(RateOf::ALL.iter().all(|&of| sum.rate_limited(of) == 5));
         assert!(TlsFailure::ALL.iter().all(|&failure| sum.tls_failures(failure) == 5));
-        let handshakes = TlsVersion::ALL.map(|version| (sum.tls_handshakes(version, false), sum.tls_handshakes(version, true)));
+        let handshakes = TlsVersion::ALL
+            .map(|version| (sum.tls_handshakes(version, false), sum.tls_handshakes(version, true)));
         assert_eq!(handshakes, [(5, 5); 2]);
         for &kind in &OpKind::ALL {
             assert!(OpOutcome::ALL.iter().all(|&outcome| sum.ops(kind, outcome) == 5));

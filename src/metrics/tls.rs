@@ -40,8 +40,7 @@ pub enum TlsFailure {
 
 impl TlsFailure {
     /// Every reason, in the order of its discriminant.
-    pub const ALL: [Self; 5] =
-        [Self::Handshake, Self::Abandoned, Self::Record, Self::Truncated, Self::Plain];
+    pub const ALL: [Self; 5] = [Self::Handshake, Self::Abandoned, Self::Record, Self::Truncated, Self::Plain];
 
     /// The value of the label `reason`.
     pub const fn label(self) -> &'static str {
@@ -86,7 +85,8 @@ impl Tls {
     }
 
     pub(super) fn render(&self, page: &mut Exposition<'_>) {
-        let help = "Handshakes of TLS that came to their end, by version; resumed: an earlier session went on.";
+        let help =
+            "Handshakes of TLS that came to their end, by version; resumed: an earlier session went on.";
         page.family("annulus_tls_handshakes_total", Kind::Counter, help);
         for version in TlsVersion::ALL {
             for is_resumed in [false, true] {

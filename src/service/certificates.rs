@@ -189,7 +189,9 @@ pub fn open_to_others(config: &TlsConfig) -> Vec<String> {
         let mode = fs::metadata(key).ok()?.permissions().mode() & 0o777;
         let key = key.display();
         (mode & 0o007 != 0).then(|| {
-            format!("--tls-key {key} has mode {mode:03o}, so that others may use it; `chmod o= {key}` closes it")
+            format!(
+                "--tls-key {key} has mode {mode:03o}, so that others may use it; `chmod o= {key}` closes it"
+            )
         })
     });
     open.collect()

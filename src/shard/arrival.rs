@@ -131,7 +131,8 @@ impl Shard {
     /// What a connection has sent is no TLS, or not such as is spoken here: it is told so by an alert, if that can be, and
     /// closed.
     fn break_off(&mut self, id: ConnectionId, broken: &Broken) {
-        let is_established = self.clients.get(id).and_then(Connection::tls_progress).is_some_and(|(it_is, _)| it_is);
+        let is_established =
+            self.clients.get(id).and_then(Connection::tls_progress).is_some_and(|(it_is, _)| it_is);
         let failure = if is_established { TlsFailure::Record } else { TlsFailure::Handshake };
         self.turn.metrics.count_tls_failure(failure);
         self.turn.metrics.handshakes_refused += u64::from(!is_established);

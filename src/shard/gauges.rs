@@ -16,8 +16,7 @@ use crate::metrics::Metrics;
 impl Shard {
     /// The counters with the gauges as they are now. O(1).
     pub fn metrics_now(&self) -> Metrics {
-        let bytes =
-            (self.clients.waiting_bytes(), self.requests.owed_bytes(), self.clients.tls_bytes());
+        let bytes = (self.clients.waiting_bytes(), self.requests.owed_bytes(), self.clients.tls_bytes());
         let kept =
             (self.rooms.counts(), self.presence.counts(), self.channels.counts(), self.directs.counts());
         self.metrics_with(self.maps.counts(), kept, bytes)
@@ -38,8 +37,7 @@ impl Shard {
     /// As [`Self::metrics_now`], with every gauge counted from scratch. O(everything): for tests.
     pub fn recounted(&self) -> Metrics {
         let waiting_bytes = self.clients.iter().map(|connection| connection.outbox.bytes()).sum();
-        let bytes =
-            (waiting_bytes, self.requests.recounted_owed_bytes(), self.clients.recounted_tls_bytes());
+        let bytes = (waiting_bytes, self.requests.recounted_owed_bytes(), self.clients.recounted_tls_bytes());
         let kept = (
             self.rooms.recounted(),
             self.presence.recounted(),

@@ -29,8 +29,10 @@ impl Offer {
     /// [`BadPem`] for what cannot be used.
     pub fn new(pairs: &[Pair], client_ca: Option<&Pem>, before: Option<&Self>) -> Result<Self, BadPem> {
         let certificates = Certificates::read(pairs)?;
-        let failed =
-            |error: rustls::Error| BadPem { name: "TLS".to_owned(), problem: format!("it cannot be had: {error}") };
+        let failed = |error: rustls::Error| BadPem {
+            name: "TLS".to_owned(),
+            problem: format!("it cannot be had: {error}"),
+        };
         let builder = ServerConfig::builder_with_provider(certificates.provider())
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
             .map_err(failed)?;

@@ -18,8 +18,8 @@ use rustls::unbuffered::{
 };
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 
-use crate::metrics::TlsVersion;
 use crate::limits::{TLS_FLIGHT_BYTES_MAX, TLS_INCOMING_BYTES_MAX};
+use crate::metrics::TlsVersion;
 
 /// Bytes of plaintext in one record (RFC 8446 section 5.1).
 pub(super) const RECORD_BYTES_MAX: usize = 16 << 10;
@@ -272,7 +272,8 @@ impl Session {
             let is_sealed = with_traffic(tls, incoming, &mut buffer, |traffic, out| {
                 let mut seal = |plaintext: &[u8]| {
                     plain += plaintext.len();
-                    let bytes = plaintext.len() + plaintext.len().div_ceil(RECORD_BYTES_MAX) * RECORD_OVERHEAD;
+                    let bytes =
+                        plaintext.len() + plaintext.len().div_ceil(RECORD_BYTES_MAX) * RECORD_OVERHEAD;
                     append(out, bytes, |space| traffic.encrypt(plaintext, space))
                 };
                 match gather(pieces, gathered, &mut seal) {
@@ -381,7 +382,8 @@ fn with_traffic(
 
 fn encode<Data>(data: &mut EncodeTlsData<'_, Data>, out: &mut Vec<u8>) {
     let begin = out.len();
-    if let Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) = data.encode(&mut []) {
+    if let Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) = data.encode(&mut [])
+    {
         out.resize(begin + required_size, 0);
         let written = data.encode(&mut out[begin..]).unwrap_or(0);
         out.truncate(begin + written);

@@ -54,7 +54,8 @@ impl Authority {
     }
 
     fn client(&self, versions: &[&'static SupportedProtocolVersion], shows: Option<&Pair>) -> ClientConfig {
-        let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
+        let builder =
+            ClientConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
         let builder = builder.dangerous().with_custom_certificate_verifier(self.verifier());
         let mut config = match shows {
             Some(pair) => {
@@ -218,7 +219,8 @@ fn every_chunking_of_a_handshake_and_a_message_gives_the_same_plaintext() {
             assert_eq!(talk.read(), message);
             assert_eq!(talk.session.held_bytes(), 0, "an idle session holds no buffer");
             assert!(talk.held_max <= 2 * TLS_INCOMING_BYTES_MAX, "{}", talk.held_max);
-            let expected = if version.version == ProtocolVersion::TLSv1_3 { TlsVersion::V1_3 } else { TlsVersion::V1_2 };
+            let expected =
+                if version.version == ProtocolVersion::TLSv1_3 { TlsVersion::V1_3 } else { TlsVersion::V1_2 };
             assert_eq!(talk.session.version(), Some((expected, false)));
         }
     }
@@ -534,7 +536,9 @@ fn what_cannot_be_used_says_which_file_and_why() {
         Offer::new(&[pair], None, None).unwrap_err().to_string()
     };
     assert_eq!(problem(&one.certificate, &two.key), "key: it is not the key of a.example");
-    assert!(problem(&text("cert.pem", b"nothing"), &one.key).starts_with("cert.pem: there is no certificate"));
+    assert!(
+        problem(&text("cert.pem", b"nothing"), &one.key).starts_with("cert.pem: there is no certificate")
+    );
     assert!(problem(&one.certificate, &text("key.pem", b"")).starts_with("key.pem: there is no private key"));
     let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     assert!(problem(&text("cert.pem", broken), &one.key).starts_with("cert.pem: "));

@@ -76,12 +76,8 @@ mod tests {
 
     #[test]
     fn a_header_names_the_client_however_it_comes_in() {
-        let mapped = binary(
-            0x21,
-            0x21,
-            &[&[0; 10][..], &[0xFF, 0xFF, 192, 0, 2, 1], &[0; 16], &[0; 4]].concat(),
-            0,
-        );
+        let mapped =
+            binary(0x21, 0x21, &[&[0; 10][..], &[0xFF, 0xFF, 192, 0, 2, 1], &[0; 16], &[0; 4]].concat(), 0);
         for (header, client) in [
             (TEXT_4.to_vec(), Some("192.0.2.1")),
             (TEXT_6.to_vec(), Some("2001:db8::1")),
@@ -95,7 +91,8 @@ mod tests {
             (binary(0x21, 0x31, &[1; 216], 0), None),
             (mapped, Some("192.0.2.1")),
         ] {
-            let named = Beginning::Header { client: client.map(|ip| ip.parse().unwrap()), bytes: header.len() };
+            let named =
+                Beginning::Header { client: client.map(|ip| ip.parse().unwrap()), bytes: header.len() };
             for end in 0..header.len() {
                 assert_eq!(beginning(&header[..end]), Beginning::Awaited, "{end} bytes of {header:?}");
             }
@@ -125,7 +122,7 @@ mod tests {
             &[b"PROXY TCP4 ", &[b'1'; 107][..]].concat(),
             &binary(0x22, 0x11, &[0; 12], 0),
             &binary(0x21, 0x41, &[0; 12], 0),
-            &binary(0x21, 0x11, &[0; 11], 0),
+            &[&binary(0x21, 0x11, &[0; 11], 0)[..], b"GET / HTTP/1.1"].concat(),
         ] {
             assert_eq!(beginning(wrong), Beginning::Wrong, "{}", String::from_utf8_lossy(wrong));
         }

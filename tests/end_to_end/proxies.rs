@@ -89,10 +89,18 @@ fn a_header_in_pieces_is_the_same_and_what_follows_it_is_not_lost() {
 fn a_proxy_without_a_header_is_told_so_where_it_has_to_send_one() {
     let server = TestServer::with(|config| limited(config, ProxyProtocol::Require));
     let begin = || TcpStream::connect(server.address).unwrap();
-    let wrong = [&b""[..], b"PROXY TCP4 192.0.2.300 127.0.0.1 1 2\r\n", b"PROXY TCP4 ", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xFF\xFF"];
+    let wrong = [
+        &b""[..],
+        b"PROXY TCP4 192.0.2.300 127.0.0.1 1 2\r\n",
+        b"PROXY TCP4 ",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xFF\xFF",
+    ];
     for header in wrong {
         let answer = answer(begin(), header);
-        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("must begin with a header"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") && answer.contains("must begin with a header"),
+            "{answer}"
+        );
     }
     let counted = answer(begin(), b"PROXY UNKNOWN\r\n");
     assert!(counted.starts_with("HTTP/1.1 200 "), "{counted}");
@@ -138,5 +146,8 @@ fn tls_follows_the_header_in_one_segment_or_another() {
     let _third = Client::open_over(stream, "/v1").unwrap();
     // Without one there is no TLS.
     let refused = answer(TcpStream::connect(address).unwrap(), b"");
-    assert!(refused.starts_with("HTTP/1.1 400 ") && refused.contains("must begin with a header"), "{refused}");
+    assert!(
+        refused.starts_with("HTTP/1.1 400 ") && refused.contains("must begin with a header"),
+        "{refused}"
+    );
 }

@@ -28,6 +28,8 @@ pub struct Authority {
 impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        // Not that of what it signs, which `openssl` would take to have signed itself.
+        params.distinguished_name.push(rcgen::DnType::CommonName, "an authority of a test");
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let folder = Directory::new();

@@ -71,7 +71,8 @@ impl Host {
 
     /// An open WebSocket.
     pub fn open(&mut self) -> ConnectionId {
-        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST), Transport::Plain).expect("there is room");
+        let id =
+            self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST), Transport::Plain).expect("there is room");
         self.inboxes.push((id, Vec::new()));
         self.turn(Some((id, upgrade(self.target).as_bytes())));
         self.settle();

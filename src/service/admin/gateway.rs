@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_util::{SinkExt, StreamExt};
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};

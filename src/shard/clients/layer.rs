@@ -121,7 +121,8 @@ impl Connection {
     /// Whether anything waits that could be sent.
     #[inline]
     pub fn has_to_send(&self) -> bool {
-        let has_records = |layer: &Layer| matches!(layer, Layer::Tls(secured) if secured.session.has_outgoing());
+        let has_records =
+            |layer: &Layer| matches!(layer, Layer::Tls(secured) if secured.session.has_outgoing());
         self.outbox.is_filling() && self.takes_plaintext() || has_records(&self.layer)
     }
 
@@ -296,9 +297,8 @@ impl Clients {
         pool: &mut BufferPool,
         connection: &mut Connection,
     ) -> bool {
-        let is_last = connection.phase == Phase::Flushing
-            && !connection.is_leaving
-            && !connection.outbox.is_filling();
+        let is_last =
+            connection.phase == Phase::Flushing && !connection.is_leaving && !connection.outbox.is_filling();
         let Layer::Tls(secured) = &mut connection.layer else { return true };
         let pieces = connection.outbox.in_flight();
         secured.session.take_off(pool.take(), pieces, &mut secure.gathered, is_last);

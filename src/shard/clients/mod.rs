@@ -344,9 +344,7 @@ impl Clients {
             let Self { table, secure, pool, .. } = self;
             let Some(connection) = tenant(table, id) else { continue };
             connection.dirty = false;
-            if connection.has_to_send()
-                && !connection.is_sending()
-                && connection.phase != Phase::Disconnected
+            if connection.has_to_send() && !connection.is_sending() && connection.phase != Phase::Disconnected
             {
                 connection.urgent = false;
                 connection.sent_in_turn = turn.number();
