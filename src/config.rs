@@ -35,8 +35,12 @@ use crate::limits;
 /// Settings every shard has a copy of.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Addresses every shard listens on.
+    /// Addresses every shard listens on without TLS.
     pub listen: Vec<SocketAddr>,
+    /// Addresses every shard listens on with TLS.
+    pub tls_listen: Vec<SocketAddr>,
+    /// Whether a plain request at one of these is told where the same is with TLS.
+    pub http_redirect: bool,
     /// Length of the accept queue of each listener.
     pub backlog: i32,
     /// Name of this node in stamps, at most [`limits::NODE_BYTES_MAX`] bytes.
@@ -60,6 +64,8 @@ pub struct Config {
     pub ipv6_prefix: u8,
     /// Proxies that are believed who their clients are.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether these begin their connections with a header of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
     /// Connections accepted each second by the whole process; 0: no limit.
     pub accepts_per_second_max: u32,
     /// Time from accept to the end of the WebSocket handshake.
@@ -197,6 +203,26 @@ pub struct StorageConfig {
     pub service_core: Option<usize>,
 }
 
+/// By what TLS is spoken. Files are read at the start and whenever they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Certificates and their keys; the first is for clients that ask for no name that is known. One at least.
+    pub pairs: Vec<(PathBuf, PathBuf)>,
+    /// Certificates that those of clients must be signed by; `None`: clients need none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Whether connections of trusted proxies begin with a header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// No header is looked for.
+    Off,
+    /// They may.
+    Accept,
+    /// They must.
+    Require,
+}
+
 /// Whether clients say who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMode {
@@ -302,6 +328,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 9000))],
+            tls_listen: Vec::new(),
+            http_redirect: false,
             backlog: 4096,
             node: "annulus".to_owned(),
             connections_max: 100_000,
@@ -314,6 +342,7 @@ impl Default for Config {
             handshakes_max: limits::HANDSHAKES_DEFAULT,
             ipv6_prefix: 64,
             trusted_proxies: Vec::new(),
+            proxy_protocol: ProxyProtocol::Off,
             accepts_per_second_max: 20_000,
             handshake_timeout_ms: 10_000,
             header_bytes_max: limits::HEADER_BYTES_DEFAULT,

@@ -16,6 +16,7 @@ pub mod metrics;
 
 pub mod handover;
 pub mod mesh;
+pub mod tls;
 pub mod wire;
 
 pub mod auth;

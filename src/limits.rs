@@ -216,6 +216,15 @@ const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32
 /// Bytes beyond a message that its buffer must own, so that `simd-json` parses in place without a copy.
 pub const PARSE_PADDING_BYTES: usize = 64;
 const _: () = assert!(PARSE_PADDING_BYTES >= simd_json::INPUT_PADDING);
+/// Bytes of records that are kept of a connection while they are no whole message: the largest record (RFC 5246 section
+/// 6.2.3) and a receive buffer; a handshake with a chain of certificates of its client takes less. Past it, it is closed.
+pub const TLS_INCOMING_BYTES_MAX: usize = 32 << 10;
+const _: () = assert!(TLS_INCOMING_BYTES_MAX >= (16 << 10) + (2 << 10) + 5 + RECEIVE_BUFFER_BYTES);
+/// Bytes of plaintext that are encrypted for one connection at a time, as the kernel takes them: four records. What waits
+/// behind them waits as plaintext, which others may share.
+pub const TLS_FLIGHT_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a header of the PROXY protocol, at most: version 1 has 107, version 2 16 and what it says of addresses and TLS.
+pub const PROXY_HEADER_BYTES_MAX: usize = 552;
 /// Submission queue entries of one ring. A fan-out to more connections submits in several rounds.
 pub const RING_ENTRIES: u32 = 4096;
 /// Completion queue entries of one ring: every connection may complete a send and a receive at once.

@@ -41,7 +41,10 @@ fn main() -> ExitCode {
                 Ok(inherited) => inherited,
                 Err(error) => return fail(&error, EXIT_CONFIGURATION),
             };
-            let of_units = inherited.iter().filter(|listener| !listener.is_ours());
+            let tls_listen = serve.config.tls_listen.clone();
+            let of_units = inherited
+                .iter()
+                .filter(|listener| !listener.is_ours() && !tls_listen.contains(&listener.address));
             match serve.serve_at(of_units.map(|listener| listener.address)) {
                 Ok(()) => run(serve, inherited),
                 Err(error) => fail(&error, EXIT_CONFIGURATION),
@@ -69,7 +72,8 @@ fn main() -> ExitCode {
 }
 
 fn run(serve: Serve, inherited: Vec<Inherited>) -> ExitCode {
-    let listeners_max = serve.cores.len() * serve.config.listen.len() + inherited.len();
+    let listeners_max =
+        serve.cores.len() * (serve.config.listen.len() + serve.config.tls_listen.len()) + inherited.len();
     if let Err(error) = inherited::reserve(listeners_max) {
         return fail(&RunError::Thread(error), EXIT_RUNTIME);
     }
@@ -113,13 +117,15 @@ fn bind_and_run(
         cores: serve.cores.clone(),
         storage: serve.storage.clone(),
         identity: serve.identity.clone(),
+        tls: serve.tls.clone(),
         hooks: serve.hooks.clone(),
         admin: serve.admin,
         node_is_chosen: serve.node_is_chosen,
     };
     let server = Server::bind_with(settings, inherited)?;
     // The banner names the ports that port 0 became, and comes only once they are really ours.
-    serve.config.listen = server.addresses().to_vec();
+    (serve.config.listen, serve.config.tls_listen) =
+        (server.addresses().to_vec(), server.tls_addresses().to_vec());
     serve.admin = server.admin_address();
     server.node().clone_into(&mut serve.config.node);
     cli::banner::show(&serve, open_files);

@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
 use crate::auth::Standing;
-use crate::config::{AuthMode, Config, HooksConfig, IdentityConfig, StorageConfig};
+use crate::config::{AuthMode, Config, HooksConfig, IdentityConfig, ProxyProtocol, StorageConfig, TlsConfig};
 use crate::dialect;
 use crate::handover::{DeskPort, HooksPort, StoragePort};
 use crate::io::probe::{ProbeError, probe};
@@ -17,6 +17,7 @@ use crate::io::ring_memory::{LockedMemory, RingSize, is_no_memory};
 use crate::io::{Beside, Clock, Control, Driver, Event, Inherited, Listener, NotBound, Ring, bind};
 use crate::mesh::{self, KeyHasher, Ports, ShardIndex};
 use crate::service::admin::{Admin, AdminConfig};
+use crate::service::certificates::{Certificates, CertificatesError};
 use crate::service::desk::{Desk, DeskError};
 use crate::service::drains::Drains;
 use crate::service::hooks::Hooks;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub storage: Option<StorageConfig>,
     /// By what clients say who they are, and what they may do; `None`: nobody is asked, and everybody may do everything.
     pub identity: Option<IdentityConfig>,
+    /// By what TLS is spoken at `config.tls_listen`; `None`: there is no such address.
+    pub tls: Option<TlsConfig>,
     /// How the application is reached, where the rules of `identity` name anything of it.
     pub hooks: HooksConfig,
     /// Where the HTTP API for backends listens, if there is one.
@@ -75,6 +78,8 @@ pub enum RunError {
     Storage(#[from] StorageError),
     #[error(transparent)]
     Desk(#[from] DeskError),
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
     #[error("shard {shard} failed: {source}")]
     Failed { shard: usize, source: io::Error },
 }
@@ -100,12 +105,14 @@ pub struct Server {
     clock: Clock,
     listeners: Vec<Vec<Listener>>,
     addresses: Vec<SocketAddr>,
+    tls_addresses: Vec<SocketAddr>,
     controls: Vec<Control>,
     drains: Drains,
     data: Option<Data>,
     desk: Option<(Desk, Vec<DeskPort>)>,
     hooks: Option<(Hooks, Vec<HooksPort>)>,
     admin: Option<Admin>,
+    certificates: Option<Certificates>,
 }
 
 /// What follows the end of a server.
@@ -143,17 +150,25 @@ impl Server {
             return Err(RunError::RingFeatures(missing.join(", ")));
         }
         let shards = settings.cores.len();
-        let mut bound = bind(&settings.config.listen, shards, inherited).map_err(not_bound)?;
+        // Those with TLS behind the others, by which a shard knows them.
+        let wanted = [&*settings.config.listen, &*settings.config.tls_listen].concat();
+        let mut bound = bind(&wanted, shards, inherited).map_err(not_bound)?;
         for listener in bound.left_over.drain(..) {
-            tracing::warn!("--listen names {} no more: whoever waits there is reset", listener.address);
-            supervisor::forget(listener.address);
+            let address = listener.address;
+            tracing::warn!(
+                "neither --listen nor --tls-listen names {address} any more: whoever waits there is reset"
+            );
+            supervisor::forget(address);
             listener.end();
         }
         let controls: Vec<Control> =
             (0..shards).map(|_| Control::new()).collect::<io::Result<_>>().map_err(RunError::Thread)?;
         let drains = Drains::new(controls.clone(), supervisor::is_there());
-        let addresses = bound.addresses.clone();
+        let mut addresses = bound.addresses.clone();
+        let tls_addresses = addresses.split_off(settings.config.listen.len());
         settings.config.listen.clone_from(&addresses);
+        settings.config.tls_listen.clone_from(&tls_addresses);
+        let certificates = settings.tls.as_ref().map(Certificates::open).transpose()?;
         let clock = Clock::start_wary(settings.config.clock_drift_max_ms);
         let mut locked = None;
         if let Some(storage) = &settings.storage {
@@ -184,7 +199,20 @@ impl Server {
             let chosen = settings.node_is_chosen.then_some(&*settings.config.node);
             settings.config.node = data.store.node(chosen);
         }
-        Ok(Self { settings, clock, listeners, addresses, controls, drains, data, desk, hooks, admin })
+        Ok(Self {
+            settings,
+            clock,
+            listeners,
+            addresses,
+            tls_addresses,
+            controls,
+            drains,
+            data,
+            desk,
+            hooks,
+            admin,
+            certificates,
+        })
     }
 
     /// The name of this node: the one that was chosen, or else that of the data set.
@@ -192,9 +220,14 @@ impl Server {
         &self.settings.config.node
     }
 
-    /// Where it listens, with the ports that port 0 became.
+    /// Where it listens without TLS, with the ports that port 0 became.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where it listens with TLS.
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
     }
 
     /// Where the HTTP API for backends listens, with the port that port 0 became.
@@ -215,7 +248,8 @@ impl Server {
         // Before the shards, so that a signal that comes while they start is not lost.
         let desk = self.desk.as_ref().map(|(desk, _)| desk.handle());
         let drains = self.drains.clone();
-        signals.tell(drains.clone(), desk);
+        let certificates = self.certificates.as_ref().map(Certificates::handle);
+        signals.tell(drains.clone(), desk.into_iter().chain(certificates).collect());
         let listeners = self.serve_until_drained()?;
         let next = drains.next().map(|program| Next {
             program: program.to_owned(),
@@ -251,9 +285,14 @@ impl Server {
             connections: Arc::new(AtomicUsize::new(0)),
             process: crate::io::process::metrics,
             storage: store.as_ref().map(Store::shared),
+            tls: self.certificates.as_ref().map(Certificates::current),
         };
         let admin_config = AdminConfig {
             target: self.addresses[0],
+            headed: match shared.config.proxy_protocol {
+                ProxyProtocol::Require => shared.config.trusted_proxies.clone(),
+                ProxyProtocol::Off | ProxyProtocol::Accept => Vec::new(),
+            },
             asks_for_keys: shared.config.auth != AuthMode::None,
             revoked: self.settings.identity.and_then(|identity| {
                 let mode =
@@ -277,6 +316,8 @@ impl Server {
             (desk_event, standing, desk_ports) = (Some(desk.event()), Some(desk.standing()), ports);
             serving_desk = Some(desk.start().map_err(RunError::Thread)?);
         }
+        let start = |certificates: Certificates| certificates.start().map_err(RunError::Thread);
+        let serving_certificates = self.certificates.map(start).transpose()?;
         let (mut hooks_event, mut hooks_ports, mut serving_hooks) = (None, Vec::new(), None);
         if let Some((hooks, ports)) = self.hooks {
             (hooks_event, hooks_ports) = (Some(hooks.handle().event().clone()), ports);
@@ -374,6 +415,9 @@ impl Server {
         }
         if let Some(hooks) = serving_hooks {
             hooks.stop();
+        }
+        if let Some(certificates) = serving_certificates {
+            certificates.stop();
         }
         service.stop();
         Ok(kept)

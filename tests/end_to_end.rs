@@ -55,6 +55,8 @@ mod presence;
 mod process;
 #[path = "end_to_end/protocol_page.rs"]
 mod protocol_page;
+#[path = "end_to_end/proxies.rs"]
+mod proxies;
 #[path = "end_to_end/queries.rs"]
 mod queries;
 #[path = "end_to_end/questions.rs"]
@@ -85,6 +87,12 @@ mod streams;
 mod strict;
 #[path = "end_to_end/subscribing.rs"]
 mod subscribing;
+#[path = "end_to_end/tls.rs"]
+mod tls;
+#[path = "end_to_end/tls_files.rs"]
+mod tls_files;
+#[path = "end_to_end/tls_openssl.rs"]
+mod tls_openssl;
 #[path = "end_to_end/tools.rs"]
 mod tools;
 #[path = "end_to_end/writing.rs"]

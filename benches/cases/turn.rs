@@ -10,7 +10,7 @@ use annulus::crdt::Time;
 use annulus::handover::Progress;
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId};
-use annulus::shard::{Command, Now, Shard};
+use annulus::shard::{Command, Now, Shard, Transport};
 
 use super::{Meter, many};
 use eager_storage::EagerStorage;
@@ -136,7 +136,8 @@ impl Host {
 
     /// An open WebSocket whose `hello` has been sent.
     fn open(&mut self) -> ConnectionId {
-        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("there is room");
+        let id =
+            self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST), Transport::Plain).expect("there is room");
         let request = upgrade("/v1");
         let mut padded = [request.as_bytes(), &[0; PARSE_PADDING_BYTES]].concat();
         self.turn(id, &mut padded, request.len());

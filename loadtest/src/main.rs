@@ -7,7 +7,7 @@
 //! reads it here and holds it.
 //!
 //! ```text
-//! main → session → args → scenario → rig → { bench, options, priority } → floor → drive → window → { server, tally } → { fleet, disk, cpu, streams } → { dialect, ring } → { message, clock, polling, frame, resp, report } → { ack, json, value } → failure
+//! main → session → args → scenario → rig → { bench, options, priority } → floor → drive → window → { server, tally } → { fleet, disk, cpu, streams } → { dialect, ring } → { message, clock, polling, frame, resp, report, tls } → { ack, json, value } → failure
 //! ```
 
 mod ack;
@@ -36,6 +36,7 @@ mod server;
 mod session;
 mod streams;
 mod tally;
+mod tls;
 mod value;
 mod window;
 

@@ -49,6 +49,18 @@ pub struct ServerOptions {
     /// What the server must know to believe them goes into --server-args: --auth required --jwt-secret-file …
     #[arg(long, global = true, value_name = "FILE")]
     pub tokens: Option<PathBuf>,
+    /// Speak TLS with a started server, which is given a certificate made for this
+    #[arg(long, global = true, conflicts_with = "url")]
+    pub tls: bool,
+    /// File of certificates, one of which has signed that of the server of a wss:// --url
+    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    pub tls_ca: Option<PathBuf>,
+    /// Believe any certificate of the server of a wss:// --url
+    #[arg(long, global = true, requires = "url", conflicts_with = "tls_ca")]
+    pub tls_insecure: bool,
+    /// Shake hands anew each time that a client comes back, instead of showing the ticket that it was given
+    #[arg(long, global = true)]
+    pub tls_no_tickets: bool,
     /// Where the started server keeps its maps [default: disk if the scenario needs it, otherwise memory]
     #[arg(long, global = true, value_name = "KIND", conflicts_with = "url")]
     pub storage: Option<StorageKind>,

@@ -13,17 +13,20 @@ use crate::disk::data_dir::DataDir;
 use crate::disk::probe::DiskProbe;
 use crate::drive::Timing;
 use crate::failure::Failure;
-use crate::fleet::Target;
+use crate::fleet::{Secured, Target};
 use crate::options::{Options, StorageKind};
 use crate::polling;
 use crate::server::process::ServerProcess;
-use crate::server::{annulus, locate};
+use crate::server::{annulus, certificate, locate};
+use crate::tls::{Tls, Trust};
 use crate::window::Meter;
 
 pub struct Rig<'a> {
     options: &'a Options,
     /// Those this process may use, ascending.
     cores: Vec<usize>,
+    /// TLS of servers that are started, if they speak it.
+    tls: Option<certificate::Made>,
 }
 
 /// One of several runs of one scenario.
@@ -38,7 +41,8 @@ impl<'a> Rig<'a> {
     /// # Errors
     /// [`Failure::Setup`] when the load cannot be pinned.
     pub fn new(options: &'a Options) -> Result<Self, Failure> {
-        let rig = Self { options, cores: allowed_cores() };
+        let tls = options.server.tls.then(certificate::Made::new).transpose()?;
+        let rig = Self { options, cores: allowed_cores(), tls };
         rig.pin_load()?;
         Ok(rig)
     }
@@ -98,10 +102,11 @@ impl<'a> Rig<'a> {
     /// As [`ServerProcess::start`].
     pub fn start_server(&self, data: Option<&DataDir>, further: &[String]) -> Result<ServerProcess, Failure> {
         let options = &self.options.server;
+        let further = [further, self.tls.as_ref().map_or(&[], |made| &made.arguments)].concat();
         let launch = annulus::Launch {
             binary: options.server_bin.as_deref(),
             data: data.map(DataDir::path),
-            further,
+            further: &further,
             arguments: &options.server_args,
             core: self.server_core(),
         };
@@ -130,8 +135,8 @@ impl<'a> Rig<'a> {
         run: &Run,
     ) -> Result<Bench, Failure> {
         let target = match (&self.options.server.url, server) {
-            (_, Some(server)) => Target::loopback(server.address),
-            (Some(url), None) => Target::parse(url)?,
+            (_, Some(server)) => Target::loopback(server.address).with_tls(self.secured()?),
+            (Some(url), None) => Target::parse(url, |host| self.tls_of(host))?,
             (None, None) => Target::loopback(([127, 0, 0, 1], 0).into()),
         };
         let target = match &self.options.server.tokens {
@@ -140,6 +145,28 @@ impl<'a> Rig<'a> {
         };
         let pid = server.map(ServerProcess::pid).or_else(|| self.remote_pid());
         Ok(self.bench_of(target, pid, disk, run))
+    }
+
+    /// How a server that was started is spoken to with TLS, if it is.
+    fn secured(&self) -> Result<Option<Secured>, Failure> {
+        let Some(made) = &self.tls else { return Ok(None) };
+        let tls = Tls::new(&Trust::File(made.path()), "localhost", !self.options.server.tls_no_tickets)?;
+        Ok(Some(Secured { tls, address: made.address }))
+    }
+
+    /// How the server of a `wss://` address is spoken to.
+    fn tls_of(&self, host: &str) -> Result<Tls, Failure> {
+        let options = &self.options.server;
+        let trust = match &options.tls_ca {
+            Some(path) => Trust::File(path.clone()),
+            None if options.tls_insecure => Trust::Anybody,
+            None => {
+                return Err(Failure::Setup(
+                    "say with --tls-ca whose certificates are believed, or --tls-insecure".to_owned(),
+                ));
+            }
+        };
+        Tls::new(&trust, host, !options.tls_no_tickets)
     }
 
     /// The same for a server of another kind; its counters are not asked for.
@@ -173,7 +200,7 @@ impl<'a> Rig<'a> {
 
     fn remote_pid(&self) -> Option<u32> {
         let options = &self.options.server;
-        let named = options.url.as_deref().and_then(|url| Target::parse(url).ok());
+        let named = options.url.as_deref().and_then(|url| Target::parse(url, |host| self.tls_of(host)).ok());
         options.server_pid.or_else(|| locate::listener_pid(named?.address))
     }
 

@@ -30,11 +30,13 @@ impl Banner<'_> {
     fn log(&self) {
         let Serve { config, cores, storage, inherited, .. } = self.serve;
         let listen: Vec<String> = config.listen.iter().map(SocketAddr::to_string).collect();
+        let tls: Vec<String> = config.tls_listen.iter().map(SocketAddr::to_string).collect();
         let inherited = counting(inherited);
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             node = config.node,
             listen = listen.join(","),
+            tls_listen = (!tls.is_empty()).then(|| tls.join(",")),
             admin = self.serve.admin.map(|address| address.to_string()),
             synckit_path = synckit_path(config),
             cores = %CoreList(cores.clone()),
@@ -65,12 +67,18 @@ impl fmt::Display for Banner<'_> {
         for address in &config.listen {
             writeln!(f, "  listen    ws://{address}/v1")?;
         }
+        for address in &config.tls_listen {
+            writeln!(f, "  tls       wss://{address}/v1")?;
+        }
         if let Some(admin) = self.serve.admin {
             writeln!(f, "  admin     http://{admin}/api")?;
         }
         if let Some(synckit) = synckit_path(config) {
             for address in &config.listen {
                 writeln!(f, "  synckit   ws://{address}{synckit}")?;
+            }
+            for address in &config.tls_listen {
+                writeln!(f, "  synckit   wss://{address}{synckit}")?;
             }
         }
         writeln!(f, "  cores     {}  ({shards})", CoreList(cores.clone()))?;
@@ -86,7 +94,7 @@ impl fmt::Display for Banner<'_> {
             config.subscriptions_max,
             self.open_files.soft
         )?;
-        if config.listen.iter().any(|address| !address.ip().is_loopback()) {
+        if config.listen.iter().chain(&config.tls_listen).any(|address| !address.ip().is_loopback()) {
             let advice = if config.allowed_origins.is_empty() {
                 "  (--allowed-origins names those that may)"
             } else {

@@ -5,6 +5,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::cores::CoreList;
 use super::synonyms::flag_meant;
 use crate::config::{Bytes, Span};
+use crate::service::certificates::CertificatesError;
 
 /// A configuration that cannot be served. Print it behind `annulus: ` and exit with code 2.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,25 @@ pub enum ConfigError {
     CoreUnknown { core: usize, allowed: CoreList },
     #[error("{count} cores are more shards than one process has; list at most {max} in --cores")]
     CoresTooMany { count: usize, max: usize },
+    #[error(
+        "--tls-cert names {certificates} files and --tls-key {keys}; name a key for each certificate, in the same order"
+    )]
+    TlsPairs { certificates: usize, keys: usize },
+    #[error("--tls-listen has no certificate; set --tls-cert and --tls-key")]
+    TlsWithoutCertificate,
+    #[error(
+        "{flag} is of no use without --tls-listen; say where TLS is spoken, such as --tls-listen 0.0.0.0:443"
+    )]
+    TlsNowhere { flag: &'static str },
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
+    #[error(
+        "--proxy-protocol takes headers from --trusted-proxies only, and there are none; name the proxies, such as \
+         127.0.0.1,10.0.0.0/8"
+    )]
+    ProxyProtocolOfNobody,
+    #[error("--listen and --tls-listen both name {0}; name it once, for TLS or without")]
+    ListenBoth(std::net::SocketAddr),
     #[error("--listen names {0} twice; name each address once, every shard listens on it anyway")]
     ListenTwice(std::net::SocketAddr),
     #[error("--listen {listen} cannot be looked up: {problem}; write a name or an address of this host")]
@@ -83,10 +103,10 @@ pub enum ConfigError {
     )]
     NoKeys,
     #[error(
-        "--listen {listen} lets in more than this machine, and --auth none asks nobody who they are; set --auth required \
+        "{flag} {listen} lets in more than this machine, and --auth none asks nobody who they are; set --auth required \
          and keys (docs/identity.md), or say --allow-anonymous, with which everybody may read and write everything"
     )]
-    OpenToAll { listen: std::net::SocketAddr },
+    OpenToAll { flag: &'static str, listen: std::net::SocketAddr },
     #[error(
         "--admin-listen {listen} lets in more than this machine, and --auth none asks nobody for an API key; set --auth \
          optional or required, or listen on 127.0.0.1"

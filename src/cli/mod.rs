@@ -35,8 +35,8 @@ pub use resolve::{LogSettings, Serve};
 pub use task::{Task, TaskError};
 
 use crate::io::host;
-use crate::service::desk;
 use crate::service::signals::{MEANINGS, Meaning};
+use crate::service::{certificates, desk};
 use action::{Action, ConfigForm};
 use config_file::ConfigFile;
 use explain::Origins;
@@ -103,7 +103,9 @@ pub fn parse(
     serve.listen_is_chosen = !is_default || serve.origin_of_listen().is_some();
     let check = |serve: &Serve| {
         let check = |identity| desk::check(identity, serve.hooks.nats.is_some());
-        serve.identity.as_ref().map_or(Ok(()), check)
+        serve.identity.as_ref().map_or(Ok(()), check)?;
+        serve.tls.as_ref().map_or(Ok(()), certificates::check)?;
+        Ok::<(), ConfigError>(())
     };
     Ok(match action {
         Action::Doctor => Command::Doctor(serve),

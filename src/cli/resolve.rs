@@ -7,21 +7,22 @@ use std::net::SocketAddr;
 use super::cores::CoreList;
 use super::error::ConfigError;
 use super::flags::{
-    Auth, Data, Flags, FsyncMode, Identity, LogFormat, Preset, RateLimitPolicy, SessionsPolicy, Storage,
+    Auth, Data, Flags, FsyncMode, Identity, LogFormat, Preset, ProxyHeaders, RateLimitPolicy, SessionsPolicy,
+    Storage,
 };
 use super::front_page::front_page;
 use super::inherited;
 use super::listen::Listen;
 use crate::auth::Keys;
 use crate::config::{
-    AuthMode, Coalesce, Config, DialectPath, Fsync, HooksConfig, IdentityConfig, RateLimit, Sessions,
-    StorageConfig,
+    AuthMode, Coalesce, Config, DialectPath, Fsync, HooksConfig, IdentityConfig, ProxyProtocol, RateLimit,
+    Sessions, StorageConfig, TlsConfig,
 };
 use crate::config::{Bytes, Span};
 use crate::dialect::echo;
 use crate::io::host;
 use crate::limits;
-use crate::service::desk;
+use crate::service::{certificates, desk};
 
 /// Everything `annulus serve` needs to know.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Serve {
     pub storage: Option<StorageConfig>,
     /// By what clients say who they are, and what they may do; `None`: nobody is asked, and everybody may do everything.
     pub identity: Option<IdentityConfig>,
+    /// By what TLS is spoken; `None`: it is spoken nowhere.
+    pub tls: Option<TlsConfig>,
     /// How the application is told and asked.
     pub hooks: HooksConfig,
     /// Where the HTTP API for backends listens, if there is one.
@@ -75,7 +78,7 @@ impl Serve {
         let open = listen.iter().find(|address| !address.ip().is_loopback());
         match open {
             Some(&listen) if self.config.auth == AuthMode::None && !self.is_open => {
-                Err(ConfigError::OpenToAll { listen })
+                Err(ConfigError::OpenToAll { flag: "a socket unit's", listen })
             }
             _ => Ok(()),
         }
@@ -168,9 +171,11 @@ pub(super) fn settings(
     node_is_chosen: bool,
     allowed_cores: &[usize],
 ) -> Result<Serve, ConfigError> {
-    let mut serve = unchecked(flags, addresses(&flags.listening.listen)?, node_is_chosen);
+    let listen = (addresses(&flags.listening.listen)?, addresses(&flags.tls.tls_listen)?);
+    let mut serve = unchecked(flags, listen, node_is_chosen);
     check_cores(&serve.cores, allowed_cores)?;
     check_listen(&serve.config)?;
+    check_tls(flags)?;
     check_sizes(&serve.config)?;
     check_outbox(&serve.config)?;
     check_times(&serve.config)?;
@@ -198,9 +203,14 @@ fn addresses(listen: &[Listen]) -> Result<Vec<SocketAddr>, ConfigError> {
     Ok(addresses)
 }
 
-fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Serve {
+fn unchecked(
+    flags: &Flags,
+    (listen, tls_listen): (Vec<SocketAddr>, Vec<SocketAddr>),
+    node_is_chosen: bool,
+) -> Serve {
     let Flags {
         listening,
+        tls,
         connections,
         identity,
         hooks,
@@ -218,6 +228,8 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
     let storage = storage_config(data);
     let config = Config {
         listen,
+        tls_listen,
+        http_redirect: tls.http_redirect,
         backlog: listening.backlog,
         node: listening.node.clone().unwrap_or_default(),
         connections_max: connections.max_connections,
@@ -234,6 +246,11 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
         handshakes_max: connections.max_handshakes,
         ipv6_prefix: connections.ipv6_prefix,
         trusted_proxies: connections.trusted_proxies.clone().unwrap_or_default().0,
+        proxy_protocol: match connections.proxy_protocol {
+            ProxyHeaders::Off => ProxyProtocol::Off,
+            ProxyHeaders::Accept => ProxyProtocol::Accept,
+            ProxyHeaders::Require => ProxyProtocol::Require,
+        },
         accepts_per_second_max: connections.accept_rate,
         handshake_timeout_ms: connections.handshake_timeout_ms,
         header_bytes_max: connections.max_header_bytes.0,
@@ -293,12 +310,13 @@ fn unchecked(flags: &Flags, listen: Vec<SocketAddr>, node_is_chosen: bool) -> Se
     let log = LogSettings { format: logs.log_format, filter: logs.log_level.clone() };
     let identity = identity.config(storage.as_ref().map(|storage| &*storage.data_dir));
     let (inherited, remarks, cautions) = Default::default();
-    let (admin, hooks) = (listening.admin_listen, hooks.config());
+    let (admin, hooks, tls) = (listening.admin_listen, hooks.config(), tls.config());
     Serve {
         config,
         cores,
         storage,
         identity,
+        tls,
         hooks,
         admin,
         // Until it is known.
@@ -342,10 +360,37 @@ fn check_cores(cores: &[usize], allowed: &[usize]) -> Result<(), ConfigError> {
 
 /// Port 0 asks for any free port, and so may be asked for twice.
 fn check_listen(config: &Config) -> Result<(), ConfigError> {
-    for (index, address) in config.listen.iter().enumerate() {
-        if address.port() != 0 && config.listen[..index].contains(address) {
-            return Err(ConfigError::ListenTwice(*address));
+    for listen in [&config.listen, &config.tls_listen] {
+        for (index, address) in listen.iter().enumerate() {
+            if address.port() != 0 && listen[..index].contains(address) {
+                return Err(ConfigError::ListenTwice(*address));
+            }
         }
+    }
+    let is_both = |address: &&SocketAddr| address.port() != 0 && config.listen.contains(address);
+    config.tls_listen.iter().find(is_both).map_or(Ok(()), |&address| Err(ConfigError::ListenBoth(address)))
+}
+
+fn check_tls(Flags { tls, connections, .. }: &Flags) -> Result<(), ConfigError> {
+    let (certificates, keys) = (tls.tls_cert.len(), tls.tls_key.len());
+    if certificates != keys {
+        return Err(ConfigError::TlsPairs { certificates, keys });
+    }
+    let is_spoken = !tls.tls_listen.is_empty();
+    if is_spoken && certificates == 0 {
+        return Err(ConfigError::TlsWithoutCertificate);
+    }
+    let needs = [
+        ("--tls-cert", certificates > 0),
+        ("--tls-client-ca", tls.tls_client_ca.is_some()),
+        ("--http-redirect", tls.http_redirect),
+    ];
+    if let Some((flag, _)) = needs.into_iter().find(|(_, is_set)| *is_set && !is_spoken) {
+        return Err(ConfigError::TlsNowhere { flag });
+    }
+    let has_proxies = connections.trusted_proxies.as_ref().is_some_and(|list| !list.0.is_empty());
+    if connections.proxy_protocol != ProxyHeaders::Off && !has_proxies {
+        return Err(ConfigError::ProxyProtocolOfNobody);
     }
     Ok(())
 }
@@ -432,10 +477,15 @@ fn check_identity(flags: &Identity, serve: &mut Serve) -> Result<(), ConfigError
     if let Some(secret) = &flags.secret {
         Keys::default().add_secret(secret.0.as_bytes()).map_err(ConfigError::Secret)?;
     }
-    let open = serve.config.listen.iter().find(|address| !address.ip().is_loopback());
-    if let Some(&listen) = open.filter(|_| flags.auth == Auth::None) {
+    // Where clients need a certificate somebody has said who may connect.
+    let asks_nobody = serve.tls.as_ref().is_some_and(|tls| tls.client_ca.is_none());
+    let with_tls =
+        serve.config.tls_listen.iter().filter(|_| asks_nobody).map(|listen| ("--tls-listen", listen));
+    let all = serve.config.listen.iter().map(|listen| ("--listen", listen)).chain(with_tls);
+    let open = all.into_iter().find(|(_, address)| !address.ip().is_loopback());
+    if let Some((flag, &listen)) = open.filter(|_| flags.auth == Auth::None) {
         if !flags.allow_anonymous {
-            return Err(ConfigError::OpenToAll { listen });
+            return Err(ConfigError::OpenToAll { flag, listen });
         }
         let what = match flags.rules {
             Some(_) => "do what --rules lets `anonymous` do",
@@ -448,6 +498,7 @@ fn check_identity(flags: &Identity, serve: &mut Serve) -> Result<(), ConfigError
         return Err(ConfigError::AdminOpenToAll { listen });
     }
     serve.cautions.extend(serve.identity.as_ref().and_then(desk::open_to_others));
+    serve.cautions.extend(serve.tls.iter().flat_map(certificates::open_to_others));
     Ok(())
 }
 

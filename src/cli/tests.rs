@@ -4,6 +4,7 @@
 mod environment;
 mod file;
 mod identity;
+mod tls;
 
 use std::ffi::OsString;
 
@@ -152,7 +153,7 @@ fn flags_are_the_same_before_and_after_serve() {
 #[test]
 fn every_flag_reaches_its_setting() {
     let flags = "--listen 127.0.0.1:1 --listen [::1]:2 --backlog 3 --node n --max-connections 4000 \
-        --max-connections-per-ip 5 --max-connections-per-user 6 --sessions replace --connection-rates messages_per_second=1 --user-rates ops_per_second=2,burst_seconds=3 --address-rates connections_per_second=4 --max-handshakes 70 --ipv6-prefix 56 --trusted-proxies ::1,10.0.0.0/8 --accept-rate 6 --handshake-timeout-ms 7 --max-header-bytes 8KiB --heartbeat-ms 800 \
+        --max-connections-per-ip 5 --max-connections-per-user 6 --sessions replace --connection-rates messages_per_second=1 --user-rates ops_per_second=2,burst_seconds=3 --address-rates connections_per_second=4 --max-handshakes 70 --ipv6-prefix 56 --trusted-proxies ::1,10.0.0.0/8 --proxy-protocol accept --accept-rate 6 --handshake-timeout-ms 7 --max-header-bytes 8KiB --heartbeat-ms 800 \
         --max-message-bytes 2MiB --max-value-bytes 9KiB --max-cell-bytes 70KiB --max-subscriptions 10 --max-query-results 100 --index tasks:due --max-messages-per-second 11 --max-messages-per-minute 110 --rate-limit-policy wait \
         --max-bad-messages 12 --allowed-origins HTTPS://A,https://*.b.c:443/ --enable-echo --no-page --enable-test-reset --synckit-path /kit --synckit-max-value-bytes 8KiB --synckit-max-subscription-bytes 18KiB --synckit-max-awareness-bytes 28KiB --coalesce-delay-us 13 \
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
@@ -163,6 +164,9 @@ fn every_flag_reaches_its_setting() {
     let given = serve(&flags.split_whitespace().collect::<Vec<_>>()).unwrap();
     let expected = Config {
         listen: vec!["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()],
+        // In `tls.rs`.
+        tls_listen: Vec::new(),
+        http_redirect: false,
         backlog: 3,
         node: "n".to_owned(),
         connections_max: 4000,
@@ -175,6 +179,7 @@ fn every_flag_reaches_its_setting() {
         handshakes_max: 70,
         ipv6_prefix: 56,
         trusted_proxies: vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
+        proxy_protocol: crate::config::ProxyProtocol::Accept,
         accepts_per_second_max: 6,
         handshake_timeout_ms: 7,
         header_bytes_max: 8 << 10,

@@ -31,7 +31,7 @@ use super::sockets::Sockets;
 use super::{Clock, listener};
 use crate::limits::ACCEPT_LINGER_MS;
 use crate::mesh::{ConnectionId, ShardIndex};
-use crate::shard::{Command, Shard};
+use crate::shard::{Command, Shard, Transport};
 
 /// Waits of at least this are ended by the timer.
 const LONG_WAIT: Duration = Duration::from_millis(2);
@@ -73,6 +73,8 @@ pub struct Driver {
     sockets: Sockets,
     /// Emptied when accepting has ended, unless they are handed over.
     listeners: Vec<Listener>,
+    /// Addresses from this one on speak TLS.
+    tls_from: usize,
     accepting: Accepting,
     /// Listeners whose accept has ended and must be armed again.
     unarmed: Vec<u32>,
@@ -106,6 +108,7 @@ impl Driver {
         listeners: Vec<Listener>,
         rings: Arc<[RawFd]>,
     ) -> Self {
+        let tls_from = shard.config().listen.len();
         Self {
             ring,
             shard,
@@ -114,6 +117,7 @@ impl Driver {
             beside,
             sockets: Sockets::default(),
             unarmed: (0..listeners.len() as u32).collect(),
+            tls_from,
             listeners,
             accepting: Accepting::Everyone,
             receive_next: Vec::new(),
@@ -283,10 +287,18 @@ impl Driver {
     }
 }
 
-// The end of accepting.
+// Accepting, and its end.
 impl Driver {
     fn hands_over(&self) -> bool {
         self.control.signal() == Signal::HandOver
+    }
+
+    /// What is spoken where this listener listens.
+    fn transport(&self, index: u32) -> Transport {
+        match self.listeners.get(index as usize) {
+            Some(listener) if listener.place() >= self.tls_from => Transport::Tls,
+            _ => Transport::Plain,
+        }
     }
 
     fn may_accept(&self) -> bool {

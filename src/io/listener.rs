@@ -33,6 +33,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(10);
 pub struct Listener {
     pub socket: OwnedFd,
     takes: Takes,
+    /// Of its address, among those that were asked for.
+    place: usize,
 }
 
 /// How a shard accepts.
@@ -49,6 +51,11 @@ impl Listener {
         self.takes
     }
 
+    /// Of its address, among those that [`bind`] was asked for.
+    pub const fn place(&self) -> usize {
+        self.place
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         let bound = rustix::net::getsockname(&self.socket).ok().and_then(|bound| bound.try_into().ok());
@@ -61,8 +68,9 @@ impl Listener {
 }
 
 impl From<OwnedFd> for Listener {
+    /// At the only address there is.
     fn from(socket: OwnedFd) -> Self {
-        Self { socket, takes: Takes::All }
+        Self { socket, takes: Takes::All, place: 0 }
     }
 }
 
@@ -136,7 +144,8 @@ pub fn bind(
             }
         };
         for listeners in &mut bound.listeners {
-            listeners.push(share(address, reach).map_err(|error| (address, error))?.into());
+            let socket = share(address, reach).map_err(|error| (address, error))?;
+            listeners.push(Listener { socket, takes: Takes::All, place: bound.addresses.len() });
         }
         bound.addresses.push(address);
     }
@@ -164,8 +173,9 @@ impl Bound {
                 }
             }
         }
+        let place = self.addresses.len();
         for (index, (socket, takes)) in sockets.into_iter().zip(takes).enumerate() {
-            self.listeners[index % shards].push(Listener { socket, takes });
+            self.listeners[index % shards].push(Listener { socket, takes, place });
         }
         Ok(())
     }

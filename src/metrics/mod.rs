@@ -12,6 +12,7 @@ mod ops;
 mod process;
 mod render;
 mod storage;
+mod tls;
 
 pub use desk::{CREDENTIALS_REFUSED, DeskMetrics};
 pub use hooks::HookMetrics;
@@ -19,9 +20,11 @@ pub use latency::Latency;
 pub use ops::{OpKind, OpOutcome, RateOf, Refusal};
 pub use process::ProcessMetrics;
 pub use storage::{Counter, Gauge, StorageMetrics};
+pub use tls::{TlsFailure, TlsVersion, render_tls_reloads};
 
 use closes::Closes;
 use ops::Table;
+use tls::Tls;
 
 /// Declares the plain counters and gauges once: the docstring is also the `# HELP` text, and the field is
 /// summed and rendered without being named again.
@@ -45,6 +48,7 @@ macro_rules! metrics {
             rate_limited: Table<{ RateOf::ALL.len() }, 1>,
             ops: Table<{ OpKind::ALL.len() }, { OpOutcome::ALL.len() }>,
             closes: Closes,
+            tls: Tls,
         }
 
         impl Metrics {
@@ -72,6 +76,10 @@ metrics! {
         accepts => "annulus_accepts_total",
         /// Connections that became neither a WebSocket nor a page: answered with an HTTP error, or silent too long.
         handshakes_refused => "annulus_handshakes_refused_total",
+        /// Headers of the PROXY protocol that trusted proxies have sent.
+        proxy_headers => "annulus_proxy_headers_total",
+        /// Connections of trusted proxies that began without such a header and had to, or with a wrong one.
+        proxy_headers_refused => "annulus_proxy_headers_refused_total",
         /// WebSocket messages received; pings, pongs and closes are none.
         messages_received => "annulus_messages_received_total",
         /// WebSocket messages sent, without pings, pongs, closes and HTTP; what one change makes for a client counts once.
@@ -240,6 +248,8 @@ metrics! {
         answers_bytes => "annulus_answers_bytes",
         /// Bytes that answers to requests under way may take.
         owed_bytes => "annulus_owed_bytes",
+        /// Bytes of buffers of connections with TLS: what came in part, and what is being sent.
+        tls_bytes => "annulus_tls_bytes",
         /// Bytes of requests that wait for their map or because their shard is congested.
         waiting_request_bytes => "annulus_waiting_request_bytes",
         /// Envelopes waiting for other shards.
@@ -275,6 +285,26 @@ impl Metrics {
         self.closes.add_one_of_peer(code);
     }
 
+    /// Counts a handshake of TLS that came to its end.
+    pub fn count_tls_handshake(&mut self, version: TlsVersion, is_resumed: bool) {
+        self.tls.count_handshake(version, is_resumed);
+    }
+
+    /// Counts a connection whose TLS came to nothing, or ended badly.
+    pub fn count_tls_failure(&mut self, failure: TlsFailure) {
+        self.tls.count_failure(failure);
+    }
+
+    /// Handshakes of TLS so far of this version.
+    pub fn tls_handshakes(&self, version: TlsVersion, is_resumed: bool) -> u64 {
+        self.tls.handshakes(version, is_resumed)
+    }
+
+    /// Connections so far whose TLS came to nothing for this reason.
+    pub fn tls_failures(&self, failure: TlsFailure) -> u64 {
+        self.tls.failures(failure)
+    }
+
     /// Connections turned away so far for this reason.
     pub fn refusals(&self, refusal: Refusal) -> u64 {
         self.refusals.count(refusal as usize, 0)
@@ -307,6 +337,7 @@ impl Metrics {
         self.rate_limited.add(&other.rate_limited);
         self.ops.add(&other.ops);
         self.closes.add(&other.closes);
+        self.tls.add(&other.tls);
         self.turn_ns.add(&other.turn_ns);
         self.op_ns.add(&other.op_ns);
         self.load_ns.add(&other.load_ns);
@@ -326,6 +357,12 @@ mod tests {
             for &kind in &OpKind::ALL {
                 OpOutcome::ALL.iter().for_each(|&outcome| metrics.count_op(kind, outcome));
             }
+            TlsFailure::ALL.iter().for_each(|&failure| metrics.count_tls_failure(failure));
+            for version in TlsVersion::ALL {
+                for is_resumed in [false, true] {
+                    metrics.count_tls_handshake(version, is_resumed);
+                }
+            }
             metrics.count_close(1000);
             metrics.turn_ns.record(1_000);
             metrics.op_ns.record(2_000);
@@ -340,6 +377,10 @@ mod tests {
         assert_eq!((sum.accepts, sum.cells, sum.connections, sum.turns), (5, 5, 5, 5));
         assert!(Refusal::ALL.iter().all(|&refusal| sum.refusals(refusal) == 5));
         assert!(RateOf::ALL.iter().all(|&of| sum.rate_limited(of) == 5));
+        assert!(TlsFailure::ALL.iter().all(|&failure| sum.tls_failures(failure) == 5));
+        let handshakes = TlsVersion::ALL
+            .map(|version| (sum.tls_handshakes(version, false), sum.tls_handshakes(version, true)));
+        assert_eq!(handshakes, [(5, 5); 2]);
         for &kind in &OpKind::ALL {
             assert!(OpOutcome::ALL.iter().all(|&outcome| sum.ops(kind, outcome) == 5));
         }

@@ -53,6 +53,7 @@ impl Metrics {
         let help = "WebSockets ended, by close code; 1006: without a close frame; other: a code that its peer made up.";
         page.family("annulus_closes_total", Kind::Counter, help);
         self.closes.for_each(|code, count| page.labelled(format_args!("code=\"{code}\""), count));
+        self.tls.render(page);
         let help = "Operations on single keys; lost: an equal or newer state was there.";
         page.family("annulus_ops_total", Kind::Counter, help);
         for kind in OpKind::ALL {

@@ -15,17 +15,20 @@
 //! admin/         an HTTP API for backends             hooks/         what the application is told and asked
 //! drains.rs      the end of service, and what follows  supervisor.rs  the service manager
 //! upgrade.rs     whether another program can take over
+//! certificates/  of TLS, read again when they change  watching.rs    who changes files
+//! handle.rs      what others tell threads that read files
 //! ```
 //!
 //! What decides is in `folding.rs`, `loading.rs`, `segments.rs` and `types.rs`, which know no thread and no clock: the threads drive
 //! them, and so does `tests/simulator`, one step at a time and with anything in between.
 //!
-//! order: mod → { store, control, checkpoint, signals } → { journal, desk, admin } → { loader, hooks } → parts → spares →
-//! { folding, loading } → data_set → { segments, shards, types, ending, room, files, pressure } →
+//! order: mod → { store, control, checkpoint, signals } → { journal, desk, admin, certificates } → { loader, hooks, handle, watching } →
+//! parts → spares → { folding, loading } → data_set → { segments, shards, types, ending, room, files, pressure } →
 //! { place, blocks, drains, supervisor, upgrade }
 
 pub mod admin;
 mod blocks;
+pub mod certificates;
 mod checkpoint;
 mod control;
 mod data_set;
@@ -34,6 +37,7 @@ pub mod drains;
 mod ending;
 mod files;
 mod folding;
+mod handle;
 pub mod hooks;
 mod journal;
 mod loader;
@@ -50,6 +54,7 @@ mod store;
 pub mod supervisor;
 mod types;
 pub mod upgrade;
+mod watching;
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -61,6 +66,7 @@ use tokio_uring::Runtime;
 pub use control::{Answer, CONTROL_SOCKET, Request, at_socket};
 pub use data_set::{DataSet, follow_timeline, read_journal};
 pub use folding::{At, Folding};
+pub use handle::Handle;
 pub use loading::{Loading, Wanted, look_up};
 pub use segments::{Pace, Segments};
 pub use store::{Opening, Store, lock};

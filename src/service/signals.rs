@@ -10,7 +10,8 @@ use signal_hook::low_level::signal_name;
 
 use super::drains::Drains;
 use super::ending::EXIT_AT_ONCE;
-use super::{desk, supervisor};
+use super::handle::Handle;
+use super::supervisor;
 use crate::io::{host, log};
 
 /// Some signals, and what they do.
@@ -29,7 +30,7 @@ pub const MEANINGS: [Meaning; 5] = [
     },
     Meaning {
         signals: "SIGHUP",
-        meaning: "Read again --rules with the secrets of its hooks, --api-keys, --revoked and the keys for tokens. What cannot be used is said in the log, \
+        meaning: "Read again --rules with the secrets of its hooks, --api-keys, --revoked, the keys for tokens and the certificates of TLS. What cannot be used is said in the log, \
                   and what was in force stays. The file of --config is not read again. It stays ignored where it was ignored at the start, as under nohup.",
     },
     Meaning { signals: "SIGUSR1, SIGUSR2, SIGALRM", meaning: "Nothing; a line in the log says so." },
@@ -46,7 +47,7 @@ pub const MEANINGS: [Meaning; 5] = [
 ];
 
 /// Whom the thread tells, once there is somebody.
-type Told = Arc<OnceLock<(Drains, Option<desk::Handle>)>>;
+type Told = Arc<OnceLock<(Drains, Vec<Handle>)>>;
 
 /// The signals of this process, none of which does from here on what the kernel would do.
 #[derive(Debug)]
@@ -71,10 +72,10 @@ impl Signals {
         Ok(Self { told })
     }
 
-    /// From here on, what ends the process is told to `drains` first, and `desk` reads again what it has read.
-    pub(crate) fn tell(self, drains: Drains, desk: Option<desk::Handle>) {
+    /// From here on, what ends the process is told to `drains` first, and `readers` read again what they have read.
+    pub(crate) fn tell(self, drains: Drains, readers: Vec<Handle>) {
         // There is one server in a process that takes signals.
-        let _ = self.told.set((drains, desk));
+        let _ = self.told.set((drains, readers));
     }
 }
 
@@ -96,8 +97,8 @@ fn wait(mut incoming: Incoming, told: &Told) {
                 );
                 supervisor::stops();
             }
-            (SIGHUP, Some((_, Some(desk)))) => {
-                desk.reload();
+            (SIGHUP, Some((_, readers))) if !readers.is_empty() => {
+                readers.iter().for_each(Handle::reload);
                 supervisor::reloads();
             }
             (SIGHUP, _) => tracing::info!("SIGHUP: there is nothing that could be read again"),

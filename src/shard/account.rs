@@ -33,9 +33,11 @@ pub enum Use {
     Directs,
     /// What is kept of queries, at owners and for subscribers.
     Queries,
+    /// Records of TLS: what came in part, and what is being sent, beside what it was made of.
+    Tls,
 }
 
-const USES: usize = 9;
+const USES: usize = 10;
 
 /// The soft limit of an outbox when there is hardly any memory: what it may hold and its peer still be asked for more.
 const SOFT_BYTES_MIN: usize = 16 << 10;

@@ -52,6 +52,7 @@ impl Shard {
         self.give_up_old_requests();
         self.go_on_leaving();
         self.end_gone();
+        self.go_on_handshakes();
         self.resume_waiting();
         self.refuse_given_up();
         // Whatever they do about it is told below; who is found to be drained there hears of it in the next turn.
@@ -88,6 +89,7 @@ impl Shard {
             Use::Waiting,
             self.maps.waiting_bytes() + self.access.waiting_bytes() + self.questions.bytes(),
         );
+        self.turn.account.set(Use::Tls, self.clients.tls_bytes());
         self.turn.account.set(Use::Directs, self.directs.counts().bytes);
         self.turn.account.set(Use::Queries, self.queries.bytes());
         self.turn.account.set(Use::Sessions, self.clients.session_bytes());
@@ -261,6 +263,7 @@ impl Shard {
             || self.clients.has_to_go_on()
             || self.clients.has_gone()
             || self.clients.has_leaving()
+            || self.clients.handshakes_in_line() > 0
             || self.mesh_left
             || self.opened.is_some()
             || self.access.has_work_left()

@@ -3,14 +3,15 @@
 use std::net::IpAddr;
 
 use super::clients::{Connection, End, NoRoom, Phase, Unread, Waits};
-use super::{Command, Shard, work};
+use super::{Command, Shard, Transport, work};
 use crate::mesh::{ConnectionId, TurnedAway};
 use crate::metrics::Refusal;
 use crate::wire::Close;
+use crate::wire::http::is_trusted;
 
 impl Shard {
-    /// A client connected. `None`: there is no room even to turn it away politely; close the transport.
-    pub fn accepted(&mut self, address: IpAddr) -> Option<ConnectionId> {
+    /// A client connected where `transport` is spoken. `None`: there is no room even to turn it away politely; close the transport.
+    pub fn accepted(&mut self, address: IpAddr, transport: Transport) -> Option<ConnectionId> {
         self.turn.metrics.accepts += 1;
         let refusal = match self.clients.count_accept(&mut self.turn) {
             Ok(refusal) => refusal,
@@ -21,7 +22,9 @@ impl Shard {
         let id = self.clients.insert(|id| Connection::new(id, address, now_ms, message_bytes_max));
         self.turn.metrics.sockets += 1;
         let deadline_ms = now_ms + self.turn.config.handshake_timeout_ms;
+        let layer = self.first_layer(transport, is_trusted(address, &self.turn.config.trusted_proxies));
         if let Some(connection) = self.clients.get_mut(id) {
+            connection.layer = layer;
             connection.refusal = refusal.map(TurnedAway::from);
             connection.deadline_ms = deadline_ms;
         }
@@ -41,19 +44,14 @@ impl Shard {
         Some(id)
     }
 
-    /// Bytes arrived: the first `len` of `padded`, whose rest, [`crate::limits::PARSE_PADDING_BYTES`], is slack.
-    pub fn received(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
-        self.turn.metrics.bytes_received += len as u64;
-        self.take_in(id, padded, len);
-    }
-
     /// Bytes that came before anybody could look at them.
     pub(super) fn take_in_early(&mut self, id: ConnectionId, mut early: Unread) {
         let (padded, len) = early.padded();
         self.take_in(id, padded, len);
     }
 
-    fn take_in(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
+    /// Takes plaintext, the first `len` of `padded`.
+    pub(super) fn take_in(&mut self, id: ConnectionId, padded: &mut [u8], len: usize) {
         let now_ms = self.turn.now.timer_ms();
         let congested = self.is_congested();
         let Some(connection) = self.clients.get_mut(id) else { return };
@@ -84,8 +82,8 @@ impl Shard {
         }
     }
 
-    /// The peer has ended its side; nothing more will arrive.
-    pub fn received_end(&mut self, id: ConnectionId) {
+    /// The peer has ended its side, or has said so: nothing more of it counts.
+    pub(super) fn ended(&mut self, id: ConnectionId) {
         let Some(connection) = self.clients.get_mut(id) else { return };
         connection.ended = true;
         match connection.phase {
@@ -156,7 +154,7 @@ impl Shard {
         let stays_behind = connection.stays.as_ref().is_some_and(|stays| stays.behind > 0);
         let lacks_directs = connection.lacks_directs();
         let lacks_messages = !connection.joined.behind().is_empty();
-        if connection.outbox.is_filling() {
+        if connection.has_to_send() {
             clients.mark(id, turn.now);
         } else if connection.phase == Phase::Flushing {
             clients.linger(turn, id);
@@ -197,7 +195,7 @@ impl Shard {
 
     /// The bytes of a [`Command::Send`], in order; they stay in place until [`Self::sent`].
     pub fn in_flight(&self, id: ConnectionId) -> impl Iterator<Item = &[u8]> {
-        self.clients.get(id).into_iter().flat_map(|connection| connection.outbox.in_flight())
+        self.clients.get(id).into_iter().flat_map(Connection::in_flight)
     }
 
     /// Handles what connections in line had sent, as much as a turn may, and reads on those that have nothing left.

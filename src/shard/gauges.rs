@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 impl Shard {
     /// The counters with the gauges as they are now. O(1).
     pub fn metrics_now(&self) -> Metrics {
-        let bytes = (self.clients.waiting_bytes(), self.requests.owed_bytes());
+        let bytes = (self.clients.waiting_bytes(), self.requests.owed_bytes(), self.clients.tls_bytes());
         let kept =
             (self.rooms.counts(), self.presence.counts(), self.channels.counts(), self.directs.counts());
         self.metrics_with(self.maps.counts(), kept, bytes)
@@ -37,7 +37,7 @@ impl Shard {
     /// As [`Self::metrics_now`], with every gauge counted from scratch. O(everything): for tests.
     pub fn recounted(&self) -> Metrics {
         let waiting_bytes = self.clients.iter().map(|connection| connection.outbox.bytes()).sum();
-        let bytes = (waiting_bytes, self.requests.recounted_owed_bytes());
+        let bytes = (waiting_bytes, self.requests.recounted_owed_bytes(), self.clients.recounted_tls_bytes());
         let kept = (
             self.rooms.recounted(),
             self.presence.recounted(),
@@ -51,7 +51,7 @@ impl Shard {
         &self,
         maps: MapCounts,
         (rooms, presence, channels, directs): (RoomCounts, PresenceCounts, ChannelCounts, DirectCounts),
-        (outbox_bytes, owed_bytes): (usize, usize),
+        (outbox_bytes, owed_bytes, tls_bytes): (usize, usize, usize),
     ) -> Metrics {
         let mut metrics = self.turn.metrics.clone();
         metrics.maps = maps.maps;
@@ -66,6 +66,7 @@ impl Shard {
         metrics.journal_pending_bytes = self.maps.journal().map_or(0, Journal::backlog_bytes);
         metrics.outbox_bytes = outbox_bytes as u64;
         metrics.owed_bytes = owed_bytes as u64;
+        metrics.tls_bytes = tls_bytes as u64;
         metrics.outbox_held_bytes = self.clients.held_bytes() as u64;
         metrics.presence_bytes = (rooms.bytes + self.clients.members_bytes() + presence.bytes) as u64;
         metrics.waiting_request_bytes = self.maps.waiting_bytes() as u64;

@@ -14,6 +14,9 @@ use crate::wire::websocket::Reader;
 impl Shard {
     /// Looks at the request head received so far and answers it once it is complete.
     pub(super) fn handle_http(&mut self, id: ConnectionId) {
+        if self.answer_plain(id) {
+            return;
+        }
         let Some(connection) = self.clients.get_mut(id) else { return };
         let config = &self.turn.config;
         let rules = Rules {

@@ -7,7 +7,7 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, proposals, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
+//! order: { commands, facade, cycle, events, arrival, frames, handshake, identity, entry, asking, proposals, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
 //! pages → gauges → presence → { rooms, queries, channels, directs } → feeds → divided → requests → log → maps → clients → dialect → told →
 //! { lists, outbox, outcomes, direct } → { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
@@ -24,6 +24,7 @@
 mod access;
 mod account;
 mod allows;
+mod arrival;
 mod asking;
 mod budgets;
 mod caller;
@@ -97,6 +98,7 @@ use crate::crdt::Time;
 use crate::handover::{Progress, StoragePort};
 use crate::mesh::{ConnectionId, KeyHasher, Outgoing, Ports, Receiver, ShardIndex};
 use crate::metrics::ProcessMetrics;
+use crate::tls::Current;
 use crate::wire::json::Parser;
 
 use access::Access;
@@ -172,6 +174,15 @@ pub struct Shared {
     pub process: fn() -> ProcessMetrics,
     /// `None`: maps are kept in memory only.
     pub storage: Option<SharedStorage>,
+    /// What is offered where TLS is spoken; `None`: it is spoken nowhere.
+    pub tls: Option<Current>,
+}
+
+/// What is spoken where a client connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Plain,
+    Tls,
 }
 
 /// What every shard knows of the storage, besides its own ends of the queues.

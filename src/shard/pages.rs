@@ -8,7 +8,7 @@ use super::requests::Waiting;
 use super::{DialectIndex, Health, Shard};
 use crate::config::DialectPath;
 use crate::mesh::{ConnectionId, Item, ReplyTo, Request};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, render_tls_reloads};
 use crate::wire::Close;
 use crate::wire::http::{self, Content, Page, StatusCode};
 
@@ -123,6 +123,9 @@ impl Shard {
         }
         if let Some(desk) = self.access.desk_metrics() {
             desk.render(&mut page);
+        }
+        if let Some(reloads) = self.clients.tls_reloads() {
+            render_tls_reloads(reloads, &mut page);
         }
         if let Some(hooks) = self.turn.happenings.metrics() {
             hooks.render(self.turn.now.unix_ms, &mut page);

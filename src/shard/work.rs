@@ -20,6 +20,12 @@ pub const FRAME: u64 = 32;
 pub const FRAGMENT: u64 = 4;
 /// A tag of a set that is compared or moved.
 pub const TAG: u64 = 2;
+/// A record of TLS that is opened or made, beside its bytes.
+pub const RECORD: u64 = 32;
+/// A handshake of TLS up to our signature, with a key of an elliptic curve, with one of RSA, and what is left of it then.
+pub const HANDSHAKE: u64 = 15_000;
+pub const SLOW_HANDSHAKE: u64 = 80_000;
+pub const HANDSHAKE_END: u64 = 3_000;
 /// The end of a connection, beside what it has to let go of: its close frame, its timer, its line in the log.
 pub const DISCONNECT: u64 = 64;
 /// A subscription or a watch that a connection lets go of as it ends.
@@ -40,6 +46,11 @@ pub const fn encoded(bytes: usize) -> u64 {
 /// Bytes copied as they are.
 pub const fn copied(bytes: usize) -> u64 {
     bytes as u64 / 64
+}
+
+/// Bytes encrypted or decrypted.
+pub const fn sealed(bytes: usize) -> u64 {
+    bytes as u64 / 32
 }
 
 /// Bytes of many small things that are freed.

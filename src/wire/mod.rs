@@ -9,6 +9,7 @@ mod reject;
 mod ticket;
 
 pub mod http;
+pub mod proxy;
 pub mod websocket;
 
 pub use close::Close;

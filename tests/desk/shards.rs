@@ -11,7 +11,8 @@ use annulus::config::IdentityConfig;
 use annulus::handover::{DeskPort, FromDesk, Verify};
 use annulus::io::{Clock, Control, Event};
 use annulus::mesh::ConnectionId;
-use annulus::service::desk::{Desk, Handle, Serving};
+use annulus::service::Handle;
+use annulus::service::desk::{Desk, Serving};
 use jsonwebtoken::Algorithm;
 use serde_json::json;
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::ConnectionId;
-use annulus::shard::{Command, Now, Shard};
+use annulus::shard::{Command, Now, Shard, Transport};
 
 use crate::client_frames::{frame, take_frame, text_frame};
 use crate::shards::{BEGIN, upgrade};
@@ -133,7 +133,12 @@ impl Driven {
 impl Driven {
     /// A client that has said nothing yet, if there is room for one more.
     pub fn accept(&mut self, address: IpAddr) -> Option<ConnectionId> {
-        let id = self.shard.accepted(address)?;
+        self.accept_over(address, Transport::Plain)
+    }
+
+    /// The same where this is spoken.
+    pub fn accept_over(&mut self, address: IpAddr, transport: Transport) -> Option<ConnectionId> {
+        let id = self.shard.accepted(address, transport)?;
         self.inboxes.push((id, Vec::new()));
         Some(id)
     }

@@ -1,7 +1,7 @@
 //! A client of the native protocol: blocking, JSON in, JSON out.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use tungstenite::{Error, Message};
 use crate::server::PATIENCE;
 
 /// One open connection that has heard `hello`.
-pub struct Client {
-    socket: WebSocket<TcpStream>,
+pub struct Client<S = TcpStream> {
+    socket: WebSocket<S>,
     pub hello: Value,
     /// Messages that came while an answer was awaited.
     events: VecDeque<Value>,
@@ -66,12 +66,7 @@ impl Client {
     fn open(stream: TcpStream, target: &str) -> Result<Self, Closed> {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let (socket, _) =
-            tungstenite::client(format!("ws://test{target}"), stream).expect("the handshake succeeds");
-        let mut client = Self { socket, hello: Value::null(), events: VecDeque::new(), next_id: 1 };
-        client.hello = client.try_receive()?;
-        assert_eq!(client.hello["type"], "hello");
-        Ok(client)
+        Self::open_over(stream, target)
     }
 
     /// Clients on every shard, at least `count`.
@@ -91,6 +86,55 @@ impl Client {
             let place = clients.iter().position(|client| client.shard() == shard).unwrap();
             clients.swap_remove(place)
         })
+    }
+
+    /// Only listens, for so long, or until a text comes, which is put into `text`.
+    pub fn answer_pings_until_text(&mut self, time: Duration, text: &mut Value) {
+        if let Some(event) = self.events.pop_front() {
+            *text = event;
+            return;
+        }
+        self.socket.get_ref().set_read_timeout(Some(time)).unwrap();
+        match self.socket.read() {
+            Ok(Message::Text(said)) => {
+                *text = simd_json::to_owned_value(&mut said.as_bytes().to_vec()).unwrap()
+            }
+            Ok(_) => {}
+            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
+            other => panic!("expected pings, got {other:?}"),
+        }
+        self.socket.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+
+    /// Only listens, for so long; nothing but pings may come.
+    pub fn answer_pings(&mut self, time: Duration) {
+        let began = Instant::now();
+        self.socket.get_ref().set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        while began.elapsed() < time {
+            match self.socket.read() {
+                Ok(Message::Ping(_)) => {}
+                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
+                other => panic!("expected silence, got {other:?}"),
+            }
+        }
+        self.socket.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Speaks over a stream whose reads come to an end, or the close.
+    pub fn open_over(stream: S, target: &str) -> Result<Self, Closed> {
+        let (socket, _) =
+            tungstenite::client(format!("ws://test{target}"), stream).expect("the handshake succeeds");
+        let mut client = Self { socket, hello: Value::null(), events: VecDeque::new(), next_id: 1 };
+        client.hello = client.try_receive()?;
+        assert_eq!(client.hello["type"], "hello");
+        Ok(client)
+    }
+
+    /// What it speaks over.
+    pub fn stream(&mut self) -> &mut S {
+        self.socket.get_mut()
     }
 
     /// The shard that holds this connection, which its name begins with.
@@ -269,38 +313,6 @@ impl Client {
         let frame = tungstenite::protocol::CloseFrame { code: code.into(), reason: "".into() };
         self.socket.close(Some(frame)).unwrap();
         while self.socket.read().is_ok() {}
-    }
-
-    /// Only listens, for so long, or until a text comes, which is put into `text`.
-    pub fn answer_pings_until_text(&mut self, time: Duration, text: &mut Value) {
-        if let Some(event) = self.events.pop_front() {
-            *text = event;
-            return;
-        }
-        self.socket.get_ref().set_read_timeout(Some(time)).unwrap();
-        match self.socket.read() {
-            Ok(Message::Text(said)) => {
-                *text = simd_json::to_owned_value(&mut said.as_bytes().to_vec()).unwrap()
-            }
-            Ok(_) => {}
-            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
-            other => panic!("expected pings, got {other:?}"),
-        }
-        self.socket.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
-    }
-
-    /// Only listens, for so long; nothing but pings may come.
-    pub fn answer_pings(&mut self, time: Duration) {
-        let began = Instant::now();
-        self.socket.get_ref().set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        while began.elapsed() < time {
-            match self.socket.read() {
-                Ok(Message::Ping(_)) => {}
-                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
-                other => panic!("expected silence, got {other:?}"),
-            }
-        }
-        self.socket.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
     }
 }
 

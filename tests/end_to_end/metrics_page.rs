@@ -7,6 +7,7 @@ use std::path::Path;
 use annulus::config::IdentityConfig;
 
 use crate::server::{Directory, TestServer, get};
+use crate::tls_files::Authority;
 
 #[test]
 fn the_page_of_metrics_names_each_series_with_its_type() {
@@ -25,7 +26,10 @@ fn the_page_of_metrics_names_each_series_with_its_type() {
     let identity = IdentityConfig { rules: Some(rules.clone()), ..IdentityConfig::default() };
     let server = TestServer::asking(directory.path(), identity);
     fs::remove_file(rules).unwrap();
-    let printed: BTreeMap<String, String> = get(server.address, "/metrics")
+    let authority = Authority::new();
+    let with_tls = TestServer::with_tls(authority.server(), |_| {});
+    let pages = [get(server.address, "/metrics"), get(with_tls.address, "/metrics")].concat();
+    let printed: BTreeMap<String, String> = pages
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
         .map(|(name, kind)| (name.to_owned(), kind.to_owned()))

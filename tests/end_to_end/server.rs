@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use annulus::config::{
-    AuthMode, Config, DataMode, DialectPath, Fsync, HooksConfig, IdentityConfig, StorageConfig,
+    AuthMode, Config, DataMode, DialectPath, Fsync, HooksConfig, IdentityConfig, StorageConfig, TlsConfig,
 };
 use annulus::io::{Control, host};
 use annulus::server::{RunError, Server, Settings};
@@ -20,6 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Drains when it goes out of scope, and fails the test if the server did not end well.
 pub struct TestServer {
     pub address: SocketAddr,
+    /// Where it speaks TLS, if it does.
+    pub tls_address: Option<SocketAddr>,
     controls: Vec<Control>,
     thread: Option<JoinHandle<Result<(), RunError>>>,
 }
@@ -64,7 +66,15 @@ impl TestServer {
 
     /// In memory, with rules and what the application is told and asked.
     pub fn hooked(auth: AuthMode, identity: IdentityConfig, hooks: HooksConfig) -> Self {
-        Self::serve_with(two_cores(), None, (Some(identity), hooks), |config| config.auth = auth)
+        Self::serve_with(two_cores(), None, (Some(identity), hooks, None), |config| config.auth = auth)
+    }
+
+    /// In memory, with TLS on a second port.
+    pub fn with_tls(tls: TlsConfig, change: impl FnOnce(&mut Config)) -> Self {
+        Self::serve_with(two_cores(), None, (None, HooksConfig::default(), Some(tls)), |config| {
+            config.tls_listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+            change(config);
+        })
     }
 
     fn serve(
@@ -73,13 +83,13 @@ impl TestServer {
         identity: Option<IdentityConfig>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
-        Self::serve_with(cores, storage, (identity, HooksConfig::default()), change)
+        Self::serve_with(cores, storage, (identity, HooksConfig::default(), None), change)
     }
 
     fn serve_with(
         cores: Vec<usize>,
         storage: Option<StorageConfig>,
-        (identity, hooks): (Option<IdentityConfig>, HooksConfig),
+        (identity, hooks, tls): (Option<IdentityConfig>, HooksConfig, Option<TlsConfig>),
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let mut config = Config {
@@ -97,15 +107,17 @@ impl TestServer {
                 cores,
                 storage,
                 identity,
+                tls,
                 hooks,
                 admin: None,
                 node_is_chosen: false,
             })?;
-            let _ = bound.send((server.addresses()[0], server.controls()));
+            let tls_address = server.tls_addresses().first().copied();
+            let _ = bound.send((server.addresses()[0], tls_address, server.controls()));
             server.serve()
         });
-        let (address, controls) = is_bound.recv().expect("the server binds");
-        Self { address, controls, thread: Some(thread) }
+        let (address, tls_address, controls) = is_bound.recv().expect("the server binds");
+        Self { address, tls_address, controls, thread: Some(thread) }
     }
 
     /// Drains and waits for the end.

@@ -8,7 +8,7 @@ use annulus::config::{AuthMode, Config, DialectPath};
 use annulus::handover::{DeskEnd, FromDesk, connect_desk};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId};
-use annulus::shard::{Command, Now, Shard};
+use annulus::shard::{Command, Now, Shard, Transport};
 
 use crate::believing_desk::{answer, standing};
 use crate::client_frames::{take_frame, text_frame};
@@ -65,7 +65,7 @@ impl Host {
 
     /// The same at some path.
     pub fn open_at(&mut self, path: &str, token: Option<&str>) -> (ConnectionId, Vec<String>) {
-        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST), Transport::Plain).unwrap();
         self.inboxes.push((id, Vec::new()));
         let line = token.map(|token| format!("Authorization: Bearer {token}\r\n\r\n"));
         let mut request = upgrade(path);

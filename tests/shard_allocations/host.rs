@@ -10,7 +10,7 @@ use annulus::handover::Progress;
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId};
 use annulus::metrics::Metrics;
-use annulus::shard::{Command, Now, Shard};
+use annulus::shard::{Command, Now, Shard, Transport};
 
 use crate::client_frames::text_frame;
 use crate::counting_allocator::allocations;
@@ -78,7 +78,7 @@ impl Host {
     }
 
     pub fn open_at(&mut self, path: &str) -> ConnectionId {
-        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST), Transport::Plain).unwrap();
         self.turn_with(|host| host.receive(id, upgrade(path).as_bytes()));
         self.turn_with(|_| {});
         id

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use annulus::config::{Config, DialectPath};
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId};
-use annulus::shard::{Command, Now, Shard};
+use annulus::shard::{Command, Now, Shard, Transport};
 
 use crate::client_frames::take_text;
 use crate::shards::{BEGIN, shared, upgrade};
@@ -44,7 +44,7 @@ impl Host {
     }
 
     pub fn open(&mut self) -> ConnectionId {
-        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST), Transport::Plain).unwrap();
         self.inboxes.push((id, Vec::new()));
         self.receive(id, upgrade("/v1").as_bytes());
         self.turn();

@@ -21,6 +21,7 @@ pub fn shared(config: Config, storage: Option<SharedStorage>) -> Shared {
         connections: Arc::new(AtomicUsize::new(0)),
         process: Default::default,
         storage,
+        tls: None,
     }
 }
 

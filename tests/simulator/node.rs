@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::ConnectionId;
 use annulus::metrics::Metrics;
-use annulus::shard::{Command, Now, Shard, work};
+use annulus::shard::{Command, Now, Shard, Transport, work};
 
 use crate::link::{Completion, Link, Sending};
 use crate::random::Random;
@@ -175,7 +175,7 @@ impl Node {
     fn accept(&mut self, index: usize, links: &mut [Link]) {
         let link = &mut links[index];
         self.accepted += u64::from(self.is_listening);
-        let id = if self.is_listening { self.shard.accepted(link.address) } else { None };
+        let id = if self.is_listening { self.shard.accepted(link.address, Transport::Plain) } else { None };
         let Some(id) = id else {
             link.is_over = true;
             link.downstream_end = true;

@@ -30,6 +30,7 @@ impl World {
             connections: Arc::new(AtomicUsize::new(0)),
             process: Default::default,
             storage: None,
+            tls: None,
         };
         let mut ports = connect_with_capacity(shards, self.scenario.queue_envelopes).into_iter();
         let mut storage_ports: Vec<_> = (0..shards).map(|_| None).collect();

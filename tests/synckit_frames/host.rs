@@ -11,7 +11,7 @@ use annulus::dialect;
 use annulus::limits::PARSE_PADDING_BYTES;
 use annulus::mesh::{self, ConnectionId};
 use annulus::metrics::Metrics;
-use annulus::shard::{Command, Now, Shard};
+use annulus::shard::{Command, Now, Shard, Transport};
 
 use shards::{BEGIN, shared, upgrade};
 
@@ -71,7 +71,8 @@ impl Host {
 
     /// An open WebSocket.
     pub fn open(&mut self) -> ConnectionId {
-        let id = self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("there is room");
+        let id =
+            self.shard.accepted(IpAddr::V4(Ipv4Addr::LOCALHOST), Transport::Plain).expect("there is room");
         self.inboxes.push((id, Vec::new()));
         self.turn(Some((id, upgrade(self.target).as_bytes())));
         self.settle();

@@ -8,8 +8,10 @@ mod target;
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
@@ -21,7 +23,7 @@ use crate::resp;
 use crate::ring::{Event, Ring, SocketId};
 pub use inbound::Framing;
 use inbound::{Arrival, Inbound};
-pub use target::Target;
+pub use target::{Secured, Target};
 
 /// Connections that may wait for their upgrade at once: well below the accept queue of any listener.
 const CONNECTING_MAX: usize = 256;
@@ -67,6 +69,8 @@ struct Line {
     /// First byte to the floor; of no meaning to others.
     role: u8,
     mask: [u8; 4],
+    /// With TLS: what the client keeps over all its connections.
+    client: Option<Arc<ClientConfig>>,
 }
 
 /// What a handler may do to the connections.
@@ -125,7 +129,7 @@ impl Fleet {
         let first = self.inbound.len();
         for _ in 0..count {
             self.inbound.push(Inbound::new(framing, String::new()));
-            self.lines.lines.push(Line { socket: None, framing, role, mask: [0; 4] });
+            self.lines.lines.push(Line { socket: None, framing, role, mask: [0; 4], client: None });
         }
         first..first + count
     }
@@ -202,8 +206,14 @@ impl Fleet {
             // Nobody there at all is a matter of setup; a server that stops accepting is not.
             if index == 0 { Failure::Setup(what) } else { Failure::Closed(what) }
         })?;
-        let socket = self.ring.add(fd, index as u32)?;
         let line = &mut self.lines.lines[index];
+        let tls = match &self.target.tls {
+            Some(Secured { tls, .. }) => {
+                Some(tls.begin(line.client.get_or_insert_with(|| tls.of_one_client()))?)
+            }
+            None => None,
+        };
+        let socket = self.ring.add(fd, index as u32, tls)?;
         line.socket = Some(socket);
         self.lines.connecting += 1;
         let out = self.ring.sockets().outgoing(socket);

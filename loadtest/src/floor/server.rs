@@ -134,7 +134,7 @@ impl Floor {
 
     fn accept(&mut self, ring: &mut Ring, fd: OwnedFd) -> std::io::Result<()> {
         sockopt::set_tcp_nodelay(&fd, true)?;
-        ring.add(fd, self.peers.len() as u32)?;
+        ring.add(fd, self.peers.len() as u32, None)?;
         self.peers.push(Peer { role: 0, partial_bytes: 0 });
         Ok(())
     }

@@ -29,6 +29,7 @@ use buffers::Buffers;
 
 use crate::clock::{now_ns, thread_cpu_ns};
 use crate::polling;
+use crate::tls::Session;
 pub use sockets::{SocketId, Sockets};
 
 /// Submission entries: what the server uses. More sends than this in one turn go in several rounds.
@@ -106,9 +107,9 @@ impl Ring {
         self.push(&entry)
     }
 
-    /// Takes a connected socket and starts to receive from it.
-    pub fn add(&mut self, fd: OwnedFd, label: u32) -> io::Result<SocketId> {
-        let socket = self.sockets().insert(fd, label);
+    /// Takes a connected socket and starts to receive from it, through TLS if there is any.
+    pub fn add(&mut self, fd: OwnedFd, label: u32, tls: Option<Session>) -> io::Result<SocketId> {
+        let socket = self.sockets().insert(fd, label, tls);
         self.receive(socket.0)?;
         Ok(socket)
     }
@@ -197,8 +198,18 @@ impl Ring {
             let buffers = Rc::clone(&self.buffers);
             let bytes = buffers.lend(buffer, done.result.max(0) as usize);
             if !bytes.is_empty() && !self.sockets.is_closing(done.socket) {
-                let label = self.sockets.label(done.socket);
-                visit(self, Event::Received { socket: SocketId(done.socket), label, bytes: &bytes })?;
+                let (socket, label) = (SocketId(done.socket), self.sockets.label(done.socket));
+                let opened = self.sockets.open_records(done.socket, &bytes);
+                let wrong = |error| io::Error::other(format!("connection {label}: TLS: {error}"));
+                match opened.map_err(wrong)? {
+                    None => visit(self, Event::Received { socket, label, bytes: &bytes })?,
+                    Some(plain) => {
+                        if !plain.is_empty() {
+                            visit(self, Event::Received { socket, label, bytes: &plain })?;
+                        }
+                        self.sockets.give_plain_back(plain);
+                    }
+                }
             }
         }
         if !over {

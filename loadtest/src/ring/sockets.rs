@@ -5,6 +5,8 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use crate::tls::Session;
+
 /// Which slot a socket lives in, until it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketId(pub(super) u32);
@@ -15,6 +17,8 @@ pub struct Sockets {
     dirty: Vec<u32>,
     /// Bytes whose content nobody looks at; the floor sends from here without a copy.
     blob: Vec<u8>,
+    /// Space for what was in records.
+    plain: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -24,6 +28,8 @@ struct Slot {
     label: u32,
     filling: Vec<u8>,
     flying: Vec<u8>,
+    /// With TLS `filling` is plaintext, and `flying` records.
+    tls: Option<Box<Session>>,
     /// Bytes of `flying` (or of the blob) the kernel has taken.
     flown: usize,
     /// Blob bytes that wait, and that are in flight.
@@ -44,10 +50,16 @@ pub(super) struct Departure {
 impl Sockets {
     /// `blob_bytes` is the most one [`Sockets::send_blob`] round can carry; 0 for those who never use it.
     pub(super) fn new(blob_bytes: usize) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), dirty: Vec::new(), blob: vec![b'.'; blob_bytes] }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            dirty: Vec::new(),
+            blob: vec![b'.'; blob_bytes],
+            plain: Vec::new(),
+        }
     }
 
-    pub(super) fn insert(&mut self, fd: OwnedFd, label: u32) -> SocketId {
+    pub(super) fn insert(&mut self, fd: OwnedFd, label: u32, tls: Option<Session>) -> SocketId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
@@ -58,9 +70,13 @@ impl Sockets {
             label,
             filling: std::mem::take(&mut slot.filling),
             flying: std::mem::take(&mut slot.flying),
+            tls: tls.map(Box::new),
             ..Slot::default()
         };
         slot.filling.clear();
+        if !slot.is_empty() {
+            self.dirty.push(index);
+        }
         SocketId(index)
     }
 
@@ -83,6 +99,27 @@ impl Sockets {
             self.dirty.push(socket.0);
         }
         slot.blob_waiting += bytes;
+    }
+
+    /// What is in these records of a socket with TLS; `None` without. To be given back.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn open_records(&mut self, socket: u32, records: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        let slot = &mut self.slots[socket as usize];
+        let was_empty = slot.is_empty();
+        let Some(tls) = &mut slot.tls else { return Ok(None) };
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        tls.open(records, &mut plain)?;
+        if was_empty && !slot.is_empty() && !slot.sending && !slot.closing {
+            self.dirty.push(socket);
+        }
+        Ok(Some(plain))
+    }
+
+    pub(super) fn give_plain_back(&mut self, plain: Vec<u8>) {
+        self.plain = plain;
     }
 
     pub(super) fn label(&self, socket: u32) -> u32 {
@@ -112,7 +149,13 @@ impl Sockets {
         if slot.closing || slot.sending || slot.is_empty() {
             return None;
         }
-        if slot.filling.is_empty() {
+        if let Some(tls) = &mut slot.tls {
+            slot.flying.clear();
+            tls.seal(&mut slot.filling, &mut slot.flying);
+            if slot.flying.is_empty() {
+                return None;
+            }
+        } else if slot.filling.is_empty() {
             slot.blob_flying = slot.blob_waiting.min(self.blob.len());
             slot.blob_waiting -= slot.blob_flying;
         } else {
@@ -159,6 +202,7 @@ impl Sockets {
     pub(super) fn reap(&mut self, socket: u32) {
         let slot = &mut self.slots[socket as usize];
         if slot.closing && !slot.sending && !slot.receiving && slot.fd.take().is_some() {
+            slot.tls = None;
             slot.filling.clear();
             slot.blob_waiting = 0;
             self.free.push(socket);
@@ -180,7 +224,8 @@ impl Sockets {
 
 impl Slot {
     fn is_empty(&self) -> bool {
-        self.filling.is_empty() && self.blob_waiting == 0
+        let has_records = self.tls.as_ref().is_some_and(|tls| tls.has_records());
+        self.filling.is_empty() && self.blob_waiting == 0 && !has_records
     }
 }
 
@@ -191,7 +236,7 @@ mod tests {
     fn sockets_with_one() -> (Sockets, SocketId) {
         let mut sockets = Sockets::new(16);
         let fd = OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
-        let id = sockets.insert(fd, 7);
+        let id = sockets.insert(fd, 7, None);
         (sockets, id)
     }
 

@@ -1,6 +1,7 @@
 //! The server under test: started by us or found, and asked for its counters.
 
 pub mod annulus;
+pub mod certificate;
 pub mod locate;
 pub mod metrics;
 pub mod node;

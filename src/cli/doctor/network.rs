@@ -11,7 +11,8 @@ use crate::shard::INDEX_TITLE;
 
 pub(super) fn checks(serve: &Serve) -> Vec<Check> {
     let connections = serve.config.connections_max as u64;
-    let mut checks: Vec<Check> = serve.config.listen.iter().map(|&address| listen(address)).collect();
+    let mut checks: Vec<Check> =
+        serve.config.listen.iter().chain(&serve.config.tls_listen).map(|&address| listen(address)).collect();
     checks.push(backlog(read_number("/proc/sys/net/core/somaxconn"), serve.config.backlog));
     let memory = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").unwrap_or_default();
     checks.push(tcp_memory(&memory, rustix::param::page_size() as u64, connections));

@@ -32,6 +32,18 @@ pub(in crate::cli) enum SessionsPolicy {
     Reject,
 }
 
+/// Whether connections of trusted proxies begin with a header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::cli) enum ProxyHeaders {
+    /// No header is looked for
+    Off,
+    /// They may; one that does not is taken as it is
+    Accept,
+    /// They must; one that does not is answered with 400
+    Require,
+}
+
 #[derive(Debug, Args, Serialize)]
 #[command(next_help_heading = "Connections")]
 #[serde(rename_all = "kebab-case")]
@@ -82,10 +94,17 @@ pub(in crate::cli) struct Connections {
 
     /// Proxies that are believed who their clients are, such as 127.0.0.1,10.0.0.0/8 [default: none]
     ///
-    /// Of a connection from one of them the client is the last in X-Forwarded-For that is not one of them, or else
-    /// X-Real-IP. From anybody else both are ignored, as anybody can write them.
+    /// Of a connection from one of them the client is the last in X-Forwarded-For, or else in Forwarded, that is not one of them,
+    /// or else X-Real-IP. From anybody else all are ignored, as anybody can write them. See also --proxy-protocol.
     #[arg(long, env = "ANNULUS_TRUSTED_PROXIES", value_name = "LIST")]
     pub trusted_proxies: Option<NetworkList>,
+
+    /// Whether connections of --trusted-proxies begin with a header of the PROXY protocol, version 1 or 2
+    ///
+    /// It comes before TLS, and the client that it names is believed. Of all others none is taken. With accept a proxy that passes
+    /// bytes on and sends no header lets its clients write one: use require unless all of them send it or speak HTTP.
+    #[arg(long, env = "ANNULUS_PROXY_PROTOCOL", value_name = "MODE", value_enum, default_value = "off")]
+    pub proxy_protocol: ProxyHeaders,
 
     /// Connections accepted each second by the whole process; 0: no limit
     ///

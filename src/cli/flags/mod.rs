@@ -17,10 +17,11 @@ mod logs;
 mod presence;
 mod stopping;
 mod synckit;
+mod tls;
 
 pub use logs::LogFormat;
 
-pub(super) use connections::{RateLimitPolicy, SessionsPolicy};
+pub(super) use connections::{ProxyHeaders, RateLimitPolicy, SessionsPolicy};
 pub(super) use data::{Data, FsyncMode, Storage};
 pub(super) use delivery::Preset;
 pub(super) use hooks::Hooks;
@@ -43,6 +44,7 @@ use logs::Logs;
 use presence::Presence;
 use stopping::Stopping;
 use synckit::SyncKit;
+use tls::Tls;
 
 /// A real-time sync server: CRDT maps over WebSocket on pinned io_uring shards.
 ///
@@ -63,6 +65,9 @@ pub(super) struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     pub listening: Listening,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub tls: Tls,
     #[command(flatten)]
     #[serde(flatten)]
     pub connections: Connections,

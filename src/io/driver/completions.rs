@@ -65,7 +65,7 @@ impl Driver {
             Ok(raw) => {
                 let fd = ring::adopt(raw);
                 if let Ok(address) = peer_address(&fd)
-                    && let Some(id) = self.shard.accepted(address)
+                    && let Some(id) = self.shard.accepted(address, self.transport(index))
                 {
                     self.sockets.insert(id, fd);
                     self.receive(id);

@@ -42,6 +42,7 @@ impl World {
             connections: Arc::new(AtomicUsize::new(0)),
             process: process::metrics,
             storage: None,
+            tls: None,
         };
         let ports = mesh::connect(1).remove(0);
         let shard = Shard::new(shared, 0, ports, None, clock.now(), 1);

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures_util::{SinkExt, StreamExt};
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -22,6 +24,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::answer::{Answer, OrderedFields, Refusal, status_of_close, status_of_code};
+use crate::wire::http::is_trusted;
 
 /// Connections at most; past it whoever has another key is told to come back.
 const KEYS_MAX: usize = 256;
@@ -60,13 +63,21 @@ impl Outgoing {
 #[derive(Clone)]
 pub struct Gateway {
     shared: Arc<tokio::sync::Mutex<HashMap<Box<str>, mpsc::Sender<Waiting>>>>,
-    target: SocketAddr,
+    engine: Engine,
     message_bytes_max: usize,
 }
 
+/// Where the engine is.
+#[derive(Clone)]
+pub struct Engine {
+    pub target: SocketAddr,
+    /// Networks whose connections have to begin with a header of the PROXY protocol.
+    pub headed: Vec<IpNet>,
+}
+
 impl Gateway {
-    pub fn new(target: SocketAddr, message_bytes_max: usize) -> Self {
-        Self { shared: Arc::default(), target, message_bytes_max }
+    pub fn new(engine: Engine, message_bytes_max: usize) -> Self {
+        Self { shared: Arc::default(), engine, message_bytes_max }
     }
 
     /// Sends a message with a key, which is empty where none is asked for, and waits for its answer.
@@ -98,8 +109,8 @@ impl Gateway {
         }
         let (sender, waiting) = mpsc::channel(WAITING_MAX);
         connections.insert(key.into(), sender.clone());
-        let (key, target) = (key.to_owned(), self.target);
-        tokio::spawn(async move { Line::run(target, &key, waiting).await });
+        let (key, engine) = (key.to_owned(), self.engine.clone());
+        tokio::spawn(async move { Line::run(&engine, &key, waiting).await });
         Ok(sender)
     }
 }
@@ -129,8 +140,8 @@ struct Line {
 
 impl Line {
     /// Serves what waits for a key until nothing has come for a while, or the engine ends it.
-    async fn run(target: SocketAddr, key: &str, mut waiting: mpsc::Receiver<Waiting>) {
-        let refusal = match timeout(OPENING, Self::open(target, key)).await {
+    async fn run(engine: &Engine, key: &str, mut waiting: mpsc::Receiver<Waiting>) {
+        let refusal = match timeout(OPENING, Self::open(engine, key)).await {
             Ok(Ok(line)) => line.serve(&mut waiting).await,
             Ok(Err(refusal)) => Some(refusal),
             Err(_) => Some(busy("the engine does not answer")),
@@ -143,7 +154,7 @@ impl Line {
         }
     }
 
-    async fn open(target: SocketAddr, key: &str) -> Result<Self, Refusal> {
+    async fn open(Engine { target, headed }: &Engine, key: &str) -> Result<Self, Refusal> {
         let unreachable = |error: &dyn std::fmt::Display| {
             Refusal::new(StatusCode::BAD_GATEWAY, "closed", format!("the engine cannot be reached: {error}"))
         };
@@ -155,8 +166,13 @@ impl Line {
             let value = value.map_err(|_| Refusal::new(StatusCode::UNAUTHORIZED, "auth_failed", BAD))?;
             request.headers_mut().insert(AUTHORIZATION, value);
         }
-        let stream = TcpStream::connect(target).await.map_err(|error| unreachable(&error))?;
+        let mut stream = TcpStream::connect(*target).await.map_err(|error| unreachable(&error))?;
         stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
+        let own = stream.local_addr().map_err(|error| unreachable(&error))?;
+        if is_trusted(own.ip(), headed) {
+            // From here a connection has to begin with a header: this one names nobody else.
+            stream.write_all(b"PROXY UNKNOWN\r\n").await.map_err(|error| unreachable(&error))?;
+        }
         let config = WebSocketConfig::default()
             .max_message_size(Some(ANSWER_BYTES_MAX))
             .max_frame_size(Some(ANSWER_BYTES_MAX));

@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 
 use crate::io::host::reachable;
 pub use config::AdminConfig;
-use gateway::Gateway;
+use gateway::{Engine, Gateway};
 
 /// A listener that does not answer yet.
 pub struct Admin {
@@ -65,7 +65,8 @@ impl Admin {
         let serve = move || {
             let serving = runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(self.listener)?;
-                let gateway = Gateway::new(reachable(config.target), config.message_bytes_max);
+                let engine = Engine { target: reachable(config.target), headed: config.headed.clone() };
+                let gateway = Gateway::new(engine, config.message_bytes_max);
                 let app = routes::app(gateway, &config);
                 let until_stopped = async {
                     // An end that is gone stops it, too.

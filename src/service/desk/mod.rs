@@ -2,20 +2,17 @@
 //!
 //! ```text
 //! files.rs    what is read, at first and again     queues.rs  tokens of all shards by turns, and the answers
-//! watching.rs who changes the files                running.rs the thread
-//! jwks.rs     keys that come over the network  handle.rs  what others tell it
+//! jwks.rs     keys that come over the network      running.rs the thread
 //! ```
 //! Invariant: no shard waits for it, and it waits for nobody: where a shard has no room for an answer, its tokens stay in the
 //! queue, and what comes over the network is fetched by a thread of its own.
 //!
-//! order: mod → running → { files, queues, watching, jwks, handle }
+//! order: mod → running → { files, queues, jwks }
 
 mod files;
-mod handle;
 mod jwks;
 mod queues;
 mod running;
-mod watching;
 
 use std::io;
 use std::sync::Arc;
@@ -26,15 +23,15 @@ use crate::config::IdentityConfig;
 use crate::handover::{DeskPort, connect_desk};
 use crate::io::{Clock, Control, Event};
 use crate::metrics::DeskMetrics;
+use crate::service::handle::Handle;
 use crate::service::hooks;
+use crate::service::watching::Watch;
 use files::Files;
 pub use files::{DeskError, check, open_to_others, read_hooks, read_rules};
-pub use handle::Handle;
 use jwks::Jwks;
 pub use jwks::check_url;
 use queues::Queues;
 use running::Running;
-use watching::Watch;
 
 /// A desk that has read everything and does not answer yet.
 pub struct Desk {
@@ -65,7 +62,7 @@ impl Desk {
             metrics,
             jwks: config.jwks_url.clone().map(|url| Jwks::new(url, event.clone())),
             handle: Handle::new(event),
-            watch: Watch::of(files.watched()),
+            watch: Watch::of(files.watched(), "after --auth-revalidate-ms"),
             files,
             desk,
             queues: Queues::new(ends),

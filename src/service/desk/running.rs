@@ -6,13 +6,13 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::files::Files;
-use super::handle::Handle;
 use super::jwks::Jwks;
 use super::queues::{Judged, Left, Queues};
-use super::watching::Watch;
 use crate::auth::{Desk, Refused, TokenError};
 use crate::io::{Clock, Control, host};
 use crate::metrics::DeskMetrics;
+use crate::service::handle::Handle;
+use crate::service::watching::Watch;
 
 /// Passes over the shards between two looks at anything else, and until shards are woken: some milliseconds of the
 /// most expensive signatures.

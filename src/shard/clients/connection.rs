@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::joined::JoinedChannels;
+use super::layer::Layer;
 use super::own_members::OwnMembers;
 use super::own_queries::OwnQueries;
 use super::rate::Window;
@@ -135,6 +136,8 @@ pub struct Connection {
     /// One of those that `--max-connections` counts; before, it is one of those that `--max-handshakes` counts.
     pub is_admitted: bool,
     pub reader: Reader,
+    /// What stands before all that is here.
+    pub layer: Layer,
     /// Its dialect wants to hear when everything is sent.
     pub wants_drained: bool,
     /// Its dialect has as many requests of it to answer as it keeps, and takes no further message until some are.
@@ -232,6 +235,7 @@ impl Connection {
             is_of_address: false,
             is_admitted: false,
             reader: Reader::new(message_bytes_max),
+            layer: Layer::Direct,
             wants_drained: false,
             takes_no_requests: false,
             holds_changes: false,
@@ -317,7 +321,7 @@ impl Connection {
 
     /// Whether what is in flight waits for the peer to take bytes: what the kernel has room for is sent by the next turn.
     pub fn waits_for_peer(&self, turn: &Turn) -> bool {
-        self.outbox.is_sending() && turn.number().wrapping_sub(self.sent_in_turn) > 1
+        self.is_sending() && turn.number().wrapping_sub(self.sent_in_turn) > 1
     }
 
     /// Whether it is this server that keeps the connection from being heard: it does not read it, and has nothing for it
@@ -364,4 +368,4 @@ impl Connection {
 }
 
 /// What an idle connection costs, beside its socket.
-const _: () = assert!(size_of::<Connection>() <= 552, "an idle connection must stay small");
+const _: () = assert!(size_of::<Connection>() <= 568, "an idle connection must stay small");

@@ -6,6 +6,7 @@ use super::unread::Unread;
 use super::{Clients, tenant};
 use crate::limits::CLOSE_TIMEOUT_MS;
 use crate::mesh::{ConnectionId, SubscriptionRef};
+use crate::metrics::TlsFailure;
 use crate::shard::Command;
 use crate::shard::caller::Caller;
 use crate::shard::turn::Turn;
@@ -184,7 +185,7 @@ impl Clients {
             turn.metrics.connections -= 1;
         }
         connection.urgent = true;
-        let is_idle = !connection.outbox.is_filling() && !connection.outbox.is_sending();
+        let is_idle = !connection.has_to_send() && !connection.is_sending();
         let is_released = connection.is_released;
         if let Some(address) = counted {
             self.depart(turn, address);
@@ -207,9 +208,10 @@ impl Clients {
     /// bytes still under way with a reset that would overtake the close frame.
     pub fn linger(&mut self, turn: &mut Turn, id: ConnectionId) {
         let Some(connection) = self.get_mut(id) else { return };
-        if connection.phase != Phase::Flushing || connection.is_leaving {
+        if connection.phase != Phase::Flushing || connection.is_leaving || self.say_closed(turn, id) {
             return;
         }
+        let Some(connection) = self.get_mut(id) else { return };
         connection.phase = Phase::Lingering;
         if connection.ended {
             self.finish(turn, id);
@@ -226,6 +228,9 @@ impl Clients {
         }
         debug_assert!(!connection.is_connected(), "a connection is finished only after it was disconnected");
         connection.phase = Phase::Disconnected;
+        if connection.has_abandoned_handshake() {
+            turn.metrics.count_tls_failure(TlsFailure::Abandoned);
+        }
         if !connection.is_admitted {
             self.admission.close();
         }
@@ -243,6 +248,7 @@ impl Clients {
         let mut connection = self.table.remove(id.index);
         debug_assert_eq!(connection.phase, Phase::Disconnected);
         connection.outbox.clear(&mut self.pool);
+        self.forget_layer(&connection);
         turn.metrics.sockets -= 1;
         self.admission.released(connection.is_admitted);
     }

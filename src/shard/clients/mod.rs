@@ -7,6 +7,7 @@ mod admission;
 mod connection;
 mod debts;
 mod joined;
+mod layer;
 mod leaving;
 mod log;
 mod own_members;
@@ -24,6 +25,7 @@ use std::collections::VecDeque;
 
 use admission::Admission;
 use debts::Debts;
+use layer::Secure;
 use log::Endings;
 use pauses::Pauses;
 use sessions::Sessions;
@@ -31,6 +33,7 @@ use timers::Wheel;
 
 pub use admission::{NoRoom, turned_away};
 pub use connection::{Connection, Listed, OfUser, Phase, Receiving, Stays, Waits, Welcomed};
+pub use layer::{Layer, Opened};
 pub use leaving::{End, Held, Leaving};
 pub use own_members::{MemberName, OwnMember};
 pub use telling::Alike;
@@ -80,6 +83,7 @@ pub struct Clients {
     endings: Endings,
     admission: Admission,
     budgets: Budgets,
+    secure: Secure,
 }
 
 /// Dialects there may be; see [`crate::shard::Shared::dialects`].
@@ -111,6 +115,7 @@ impl Clients {
             endings: Endings::default(),
             admission: Admission::new(shared, shards, now),
             budgets: Budgets::new(config),
+            secure: Secure::new(shared.tls.clone()),
         }
     }
 
@@ -245,8 +250,9 @@ impl Clients {
     }
 
     /// The kernel took `bytes` of what a connection has in flight; whether that was all, and `None` if it is gone.
-    pub fn sent(&mut self, turn: &Turn, id: ConnectionId, bytes: usize) -> Option<bool> {
-        let connection = tenant(&mut self.table, id)?;
+    pub fn sent(&mut self, turn: &mut Turn, id: ConnectionId, bytes: usize) -> Option<bool> {
+        let Self { table, secure, pool, .. } = self;
+        let connection = tenant(table, id)?;
         connection.sent_bytes += bytes as u64;
         if connection.waits_for_peer(turn) {
             // There was no room before the peer took bytes, and so it lives.
@@ -254,7 +260,18 @@ impl Clients {
             connection.pinged = false;
         }
         connection.sent_in_turn = turn.number();
-        Some(connection.outbox.sent(bytes, &mut self.pool))
+        let Layer::Tls(secured) = &mut connection.layer else {
+            return Some(connection.outbox.sent(bytes, pool));
+        };
+        let Some(plain) = Self::landed(secure, pool, secured, bytes) else { return Some(false) };
+        if connection.outbox.sent(plain, pool) {
+            return Some(true);
+        }
+        if Self::take_off(turn, secure, pool, connection) {
+            return Some(false);
+        }
+        self.end_unsendable(id);
+        None
     }
 
     /// Whether the peer of the connection in a slot is over the soft limit, so that what can wait had better.
@@ -295,7 +312,7 @@ impl Clients {
     pub fn mark(&mut self, id: ConnectionId, now: Now) {
         let coalesce = self.coalesce;
         let Some(connection) = self.get_mut(id) else { return };
-        if connection.dirty || connection.outbox.is_sending() || !connection.outbox.is_filling() {
+        if connection.dirty || connection.is_sending() || !connection.has_to_send() {
             return;
         }
         let waits = coalesce.delay_us > 0
@@ -321,22 +338,29 @@ impl Clients {
             self.delayed.pop_front();
             let Some(connection) = self.get_mut(id) else { continue };
             connection.delayed = false;
-            if !connection.dirty && connection.outbox.is_filling() && !connection.outbox.is_sending() {
+            if !connection.dirty && connection.has_to_send() && !connection.is_sending() {
                 connection.dirty = true;
                 self.dirty.push(id);
             }
         }
         for index in 0..self.dirty.len() {
             let id = self.dirty[index];
-            let Some(connection) = tenant(&mut self.table, id) else { continue };
+            let Self { table, secure, pool, .. } = self;
+            let Some(connection) = tenant(table, id) else { continue };
             connection.dirty = false;
-            if connection.outbox.is_filling()
-                && !connection.outbox.is_sending()
-                && connection.phase != Phase::Disconnected
+            if connection.has_to_send() && !connection.is_sending() && connection.phase != Phase::Disconnected
             {
                 connection.urgent = false;
                 connection.sent_in_turn = turn.number();
-                turn.metrics.messages_sent += u64::from(connection.outbox.start_send());
+                if connection.takes_plaintext() {
+                    turn.metrics.messages_sent += u64::from(connection.outbox.start_send());
+                }
+                if matches!(connection.layer, Layer::Tls(_))
+                    && !Self::take_off(turn, secure, pool, connection)
+                {
+                    self.end_unsendable(id);
+                    continue;
+                }
                 turn.commands.push(Command::Send(id));
             }
         }

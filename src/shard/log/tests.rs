@@ -85,6 +85,7 @@ impl Life {
             connections: Arc::default(),
             process: Default::default,
             storage: Some(storage),
+            tls: None,
         };
         let now = Now { unix_ms: now_ms, monotonic_us: now_ms * 1000 };
         let turn = Turn::new(&shared, (0, 1), Outgoing::new(vec![None]), now, seed);

@@ -67,6 +67,7 @@ mod tests {
             connections: Arc::default(),
             process: Default::default,
             storage: None,
+            tls: None,
         };
         let mut clients = Clients::new(&shared, 1, Now::default());
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);

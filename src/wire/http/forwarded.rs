@@ -1,8 +1,11 @@
 //! Whose connection it is where proxies stand between.
 //!
 //! Anybody can write a header, so each word of it is believed as far as whoever said it is trusted. A proxy appends to
-//! `X-Forwarded-For` the address that spoke to it: the list is read from its end, and the first address that is no
-//! trusted proxy is the client. What stands before that is what the client said.
+//! `Forwarded` (RFC 7239), or to `X-Forwarded-For`, the address that spoke to it: the list is read from its end, and the first
+//! address that is no trusted proxy is the client. What stands before that is what the client said.
+//!
+//! A proxy that writes one of the two passes the other on as its client wrote it, and nothing tells which. Where both are there
+//! `X-Forwarded-For` counts, which nearly all proxies write: one that writes `Forwarded` has to take the other away.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,22 +19,49 @@ use super::refusal::Refusal;
 /// as IPv6 ones, so that each has one form.
 pub(super) fn client_address(peer: IpAddr, headers: Headers<'_>, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| is_trusted(address, trusted);
-    let mut client = peer.to_canonical();
+    let client = peer.to_canonical();
     if !is_trusted(client) {
         return client;
     }
-    let mut forwarded = headers.list("X-Forwarded-For").rev().peekable();
-    if forwarded.peek().is_none() {
-        return real_ip(headers).unwrap_or(client);
+    let mut way = headers.list("X-Forwarded-For").rev().map(parse).peekable();
+    if way.peek().is_some() {
+        return last_untrusted(client, way, is_trusted);
     }
-    for named in forwarded {
-        let Some(address) = parse(named) else { break };
+    let mut way = headers.list("Forwarded").rev().map(of_element).peekable();
+    if way.peek().is_some() {
+        return last_untrusted(client, way, is_trusted);
+    }
+    real_ip(headers).unwrap_or(client)
+}
+
+/// Goes back the way that a request has come from `peer`, up to who is not trusted or not known.
+fn last_untrusted(
+    peer: IpAddr,
+    way: impl Iterator<Item = Option<IpAddr>>,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> IpAddr {
+    let mut client = peer;
+    for named in way {
+        let Some(address) = named else { break };
         client = address;
         if !is_trusted(client) {
             break;
         }
     }
     client
+}
+
+/// The address that one element of `Forwarded` says the request came from: `for=192.0.2.1`, `for="[2001:db8::1]:4711"`. None
+/// where it says `unknown`, a name of its own making, or nothing. A comma or a semicolon in quotes is in no address, so what
+/// such quotes are cut into names nobody.
+fn of_element(element: &[u8]) -> Option<IpAddr> {
+    let mut named = element.split(|&octet| octet == b';').map(<[u8]>::trim_ascii).filter_map(|pair| {
+        let (name, value) = pair.split_at_checked(4)?;
+        name.eq_ignore_ascii_case(b"for=").then_some(value)
+    });
+    let (value, None) = (named.next()?, named.next()) else { return None };
+    let bare = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
+    parse(bare)
 }
 
 /// Whether connections from `peer` are of whom it says.
@@ -121,6 +151,43 @@ mod tests {
                 }
             );
         }
+    }
+
+    #[test]
+    fn the_standard_header_is_read_as_the_other_is() {
+        let standard = |value: &str| client("10.0.0.1", &[("Forwarded", value)]);
+        for value in [
+            "for=192.0.2.1",
+            "For=\"192.0.2.1:4711\"; proto=https; by=10.0.0.9",
+            "for=203.0.113.9, for=192.0.2.1;host=example.org, FOR=10.9.9.9,for=\"[2001:db8::5]:80\"",
+            "proto=http;for=192.0.2.1",
+        ] {
+            assert_eq!(standard(value), "192.0.2.1", "{value}");
+        }
+        assert_eq!(standard("for=\"[2001:db9::1]:4711\""), "2001:db9::1");
+        for value in [
+            "for=unknown",
+            "for=_hidden",
+            "proto=https",
+            "for=",
+            "for=\"192.0.2.1",
+            "for=192.0.2.1;for=192.0.2.2",
+            "for=\"192.0.2.1;x\"",
+            "fo",
+        ] {
+            assert_eq!(standard(value), "10.0.0.1", "{value}");
+        }
+        assert_eq!(client("198.51.100.7", &[("Forwarded", "for=192.0.2.1")]), "198.51.100.7");
+        let lines = [("Forwarded", "for=203.0.113.9"), ("Forwarded", "for=192.0.2.1, for=10.2.2.2")];
+        assert_eq!(client("10.0.0.1", &lines), "192.0.2.1");
+    }
+
+    #[test]
+    fn where_both_are_there_the_usual_one_counts() {
+        let lines = [("Forwarded", "for=203.0.113.9"), ("X-Forwarded-For", "192.0.2.1")];
+        assert_eq!(client("10.0.0.1", &lines), "192.0.2.1");
+        let real = [("X-Real-IP", "203.0.113.9"), ("Forwarded", "for=192.0.2.1")];
+        assert_eq!(client("10.0.0.1", &real), "192.0.2.1");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod forwarded;
 mod headers;
+mod redirect;
 mod refusal;
 mod response;
 mod subprotocol;
@@ -12,6 +13,7 @@ mod target;
 mod upgrade;
 
 pub use forwarded::is_trusted;
+pub use redirect::answer_plain;
 pub use response::{Content, write_front_page, write_options, write_page, write_page_head};
 pub use target::canonical_path;
 pub use tungstenite::http::StatusCode;
@@ -130,6 +132,11 @@ pub fn answer(input: &[u8], peer: IpAddr, rules: &Rules<'_>) -> Option<(Answer, 
     };
     let response = refusal.response(request.method == Some("HEAD"));
     Some((Answer::Refuse { response }, input.len()))
+}
+
+/// What a trusted proxy gets whose connection begins without a header of the PROXY protocol, or with a wrong one.
+pub fn refuse_without_proxy_header() -> Vec<u8> {
+    Refusal::NO_PROXY_HEADER.response(false)
 }
 
 /// What a path stands for.

@@ -32,9 +32,24 @@ impl Refusal {
         status: StatusCode::BAD_REQUEST,
         lines: CLOSE,
         advice: Cow::Borrowed(
-            "this server does not take the PROXY protocol: switch it off in the proxy, which may send \
-             X-Forwarded-For and stand in --trusted-proxies instead",
+            "the PROXY protocol is taken with --proxy-protocol and from --trusted-proxies only: name the proxy there, or \
+             switch the protocol off in it and have it send X-Forwarded-For",
         ),
+    };
+    /// For a trusted proxy that has to begin with a header and does not.
+    pub(super) const NO_PROXY_HEADER: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        lines: CLOSE,
+        advice: Cow::Borrowed(
+            "a connection from here must begin with a header of the PROXY protocol, version 1 or 2: switch it on in \
+             the proxy, or see --proxy-protocol of the server",
+        ),
+    };
+    /// For plain bytes on a port of TLS.
+    pub(super) const SPEAKS_TLS: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        lines: CLOSE,
+        advice: Cow::Borrowed("this port speaks TLS: use https:// or wss://"),
     };
     pub(super) const NOT_FOUND: Self = Self {
         status: StatusCode::NOT_FOUND,

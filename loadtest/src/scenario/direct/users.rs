@@ -122,7 +122,7 @@ mod tests {
     fn each_receiver_has_one_sender_and_every_connection_its_own_token() {
         let users = Users::new("r", 3, 7);
         assert_eq!((users.receivers(), users.receiver(0), users.sender_to(5)), (7, "u-r-0", 2));
-        let (secret, target) = (Secret::of(None).unwrap(), Target::parse("ws://127.0.0.1:1").unwrap());
+        let (secret, target) = (Secret::of(None).unwrap(), Target::loopback(([127, 0, 0, 1], 1).into()));
         let target = users.come_to(&target, &secret).unwrap();
         let mut tokens: Vec<&String> = target.tokens.iter().collect();
         tokens.sort();

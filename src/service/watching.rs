@@ -20,8 +20,11 @@ const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
 /// See the module. Where the kernel has none of it to give, files are looked at now and then all the same.
 pub(super) struct Watch(Option<OwnedFd>);
 
+/// When files count that nobody can tell have changed: `they count …`.
+pub(super) type Otherwise = &'static str;
+
 impl Watch {
-    pub fn of<'a>(files: impl Iterator<Item = &'a Path>) -> Self {
+    pub fn of<'a>(files: impl Iterator<Item = &'a Path>, otherwise: Otherwise) -> Self {
         let parent = |file: &'a Path| match file.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -31,12 +34,12 @@ impl Watch {
             return Self(None);
         }
         let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC);
-        let watch = watch.inspect_err(|error| warn(Path::new("files"), *error)).ok();
+        let watch = watch.inspect_err(|error| warn(Path::new("files"), *error, otherwise)).ok();
         for (folder, watch) in folders.into_iter().zip(std::iter::repeat(&watch)) {
             if let Some(watch) = watch
                 && let Err(error) = inotify::add_watch(watch, folder, CHANGES)
             {
-                warn(folder, error);
+                warn(folder, error, otherwise);
             }
         }
         Self(watch)
@@ -61,9 +64,9 @@ impl Watch {
     }
 }
 
-fn warn(what: &Path, error: Errno) {
+fn warn(what: &Path, error: Errno, otherwise: Otherwise) {
     tracing::warn!(
-        "changes of {} are not told: {error}; they count after --auth-revalidate-ms, or at SIGHUP; see \
+        "changes of {} are not told: {error}; they count {otherwise}, or at SIGHUP; see \
          fs.inotify.max_user_instances and max_user_watches",
         what.display()
     );

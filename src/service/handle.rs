@@ -1,4 +1,4 @@
-//! What others tell the desk.
+//! What others tell a thread that reads files: the desk, or that of the certificates.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,12 +24,12 @@ impl Handle {
         Self { event, asked: Arc::default() }
     }
 
-    /// What wakes the desk.
+    /// What wakes the thread.
     pub(super) const fn event(&self) -> &Event {
         &self.event
     }
 
-    /// Has rules, keys and everything else read again.
+    /// Has everything read again.
     pub fn reload(&self) {
         self.asked.reload.store(true, Ordering::Release);
         self.event.raise();
