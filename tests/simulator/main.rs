@@ -23,6 +23,8 @@ mod frames;
 mod hiding;
 mod letters;
 mod link;
+#[path = "../naive_query/mod.rs"]
+mod naive_query;
 mod node;
 mod oracle;
 mod process;

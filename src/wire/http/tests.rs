@@ -317,7 +317,8 @@ fn a_page_learns_by_a_post_whether_its_origin_may_connect() {
     let allowed = [AllowedOrigin::parse("https://app.example").expect("an origin")];
     let rules = Rules { allowed_origins: &allowed, ..ANY };
     let post = |origin| {
-        let request = format!("POST /v1 HTTP/1.1\r\nHost: h\r\nOrigin: {origin}\r\nContent-Length: 0\r\n\r\n");
+        let request =
+            format!("POST /v1 HTTP/1.1\r\nHost: h\r\nOrigin: {origin}\r\nContent-Length: 0\r\n\r\n");
         refused_by(request.as_bytes(), &rules).0
     };
     assert_eq!(post("https://elsewhere.example"), 403);

@@ -4,16 +4,23 @@
 use std::collections::BTreeMap;
 use std::mem;
 
+use serde_json::{Value, json};
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
+use super::op::{FIELD_KINDS, FIELD_NUMBERS};
 use super::{Asked, Client, Context};
 use crate::link::Link;
+use crate::naive_query;
+use crate::random::Random;
 use crate::replica::{Cell, Replica};
 
 /// What a refusal may say.
 const CODES: [&str; 7] =
     ["too_many_subscriptions", "timeout", "load_failed", "map_type", "overloaded", "cancelled", "too_large"];
+
+/// More entries than any map has.
+const RESULTS_MAX: usize = 10_000;
 
 /// Lists by the requests that have asked for them, and those of the connection before.
 #[derive(Debug, Default)]
@@ -26,7 +33,7 @@ pub struct Lists {
 #[derive(Clone, Debug, Default)]
 struct List {
     map: usize,
-    offset: usize,
+    query: Value,
     limit: usize,
     rows: Vec<(String, Cell)>,
     coming: Vec<(String, Cell)>,
@@ -35,14 +42,6 @@ struct List {
 }
 
 impl List {
-    fn query(&self) -> String {
-        let Self { offset, limit, .. } = self;
-        // Values are texts, and so have no fields.
-        format!(
-            r#"{{"where":{{"none":{{"exists":false}}}},"sort":["none"],"offset":{offset},"limit":{limit}}}"#
-        )
-    }
-
     fn take(&mut self, kind: &str, message: &OwnedValue) {
         let entries = message.get_array("entries").expect("entries");
         let rank = |entry: &OwnedValue| entry.get_usize("rank").expect("a rank");
@@ -114,14 +113,23 @@ impl Lists {
         for (id, list) in &self.lists {
             assert!(list.is_live, "{name} never got list {id}");
             let cells = truth.get(&list.map).into_iter().flat_map(|replica| &replica.cells);
-            let is_there = |cell: &Cell| match cell {
-                Cell::Lww { value, .. } => value.is_some(),
+            let value_of = |cell: &Cell| match cell {
+                Cell::Lww { value, .. } => {
+                    value.as_ref().map(|text| serde_json::from_str(text).expect("a value is JSON"))
+                }
                 _ => panic!("{name} has a query of a map of another type"),
             };
-            let there = cells.filter(|(key, cell)| is_there(cell) && sees(key));
-            let shown: Vec<_> = there.skip(list.offset).take(list.limit).collect();
-            let has: Vec<_> = list.rows.iter().map(|(key, cell)| (key, cell)).collect();
-            assert_eq!(has, shown, "list {id} of {name}: {} of map {}", list.query(), list.map);
+            let there: BTreeMap<&str, (&Cell, Value)> = cells
+                .filter(|(key, _)| sees(key))
+                .filter_map(|(key, cell)| Some((key.as_str(), (cell, value_of(cell)?))))
+                .collect();
+            let entries = there.iter().map(|(key, (_, value))| (*key, value));
+            let shown: Vec<_> = naive_query::shown(&list.query, entries, RESULTS_MAX)
+                .into_iter()
+                .map(|key| (key, there[key].0))
+                .collect();
+            let has: Vec<_> = list.rows.iter().map(|(key, cell)| (key.as_str(), cell)).collect();
+            assert_eq!(has, shown, "list {id} of {name}: {} of map {}", list.query, list.map);
         }
     }
 }
@@ -140,7 +148,18 @@ impl Client {
         let map = context.random.below(context.scenario.maps_watched);
         let limit = context.random.between(1, 12);
         let offset = if context.random.per_mille(300) { context.random.between(1, 4) } else { 0 };
-        self.ask_list(List { map, offset, limit, ..List::default() }, link, context);
+        let sort: &[&str] = context.random.pick(&[
+            &[][..],
+            &["none"],
+            &["n"],
+            &["-n", "kind"],
+            &["kind", "-n"],
+            &["-by"],
+            &["kind", "n", "-by"],
+        ]);
+        let condition = condition(context.random, 2);
+        let query = json!({ "where": condition, "sort": sort, "offset": offset, "limit": limit });
+        self.ask_list(List { map, query, limit, ..List::default() }, link, context);
     }
 
     /// Takes up the lists of the connection before.
@@ -152,7 +171,7 @@ impl Client {
 
     fn ask_list(&mut self, list: List, link: &mut Link, context: &mut Context<'_>) {
         let id = self.ask(Asked::List);
-        let (name, query) = (&context.scenario.maps[list.map].name, list.query());
+        let (name, query) = (&context.scenario.maps[list.map].name, list.query.clone());
         let since = match list.cursor.is_empty() {
             true => String::new(),
             false => format!(r#","since":"{}""#, list.cursor),
@@ -188,5 +207,27 @@ impl Client {
             self.answered(query, message);
         }
         true
+    }
+}
+
+/// A condition, by chance, on what values of clients have (`fields` in `op.rs`): some of them are texts, with no fields at all.
+/// Conditions are in one another up to `depth` deep.
+fn condition(random: &mut Random, depth: usize) -> Value {
+    let inner = depth.saturating_sub(1);
+    let n = random.below(FIELD_NUMBERS);
+    let kind = random.pick(&FIELD_KINDS);
+    match random.below(if depth > 0 { 12 } else { 8 }) {
+        0 => json!({ "none": { "exists": false } }),
+        1 => json!({ "n": n }),
+        2 => json!({ "n": { (random.pick(&["lt", "le", "gt", "ge", "ne"])): n } }),
+        3 => json!({ "kind": kind }),
+        4 => json!({ "kind": { (random.pick(&["in", "nin"])): [kind, "b"] } }),
+        5 => json!({ "kind": { "prefix": "a" }, "n": { "exists": random.per_mille(800) } }),
+        6 => json!({ "n": { "ge": n, "lt": n + 2 } }),
+        7 => json!({ "by": { "contains": format!(".{}", n + 1) } }),
+        8 => json!({ "not": condition(random, inner) }),
+        9 => json!({ "or": [condition(random, inner), condition(random, inner)] }),
+        10 => json!({ "and": [condition(random, inner), condition(random, inner)] }),
+        _ => json!({ "kind": kind, "or": [condition(random, inner), { "n": n }] }),
     }
 }

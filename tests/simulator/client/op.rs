@@ -9,6 +9,13 @@ use crate::scenario::{CLIENTS_MAX, Kind};
 /// The end of a value that has a time to live.
 pub const ENDS: &str = ".ends";
 
+/// Numbers and texts in the fields of values: few, so that much matches a query and stands alike in it.
+pub const FIELD_NUMBERS: usize = 5;
+pub const FIELD_KINDS: [&str; 4] = ["a", "ab", "b", "\u{fffd}"];
+
+/// How a value begins that has fields: with who has written it, as the others do.
+pub const FIELDS_START: &str = r#"{"by":""#;
+
 /// The key of a counter that is deleted now and then.
 const ZEROED_KEY: &str = "k0";
 
@@ -223,7 +230,8 @@ impl Client {
                 let at = self.at(context);
                 let ttl_ms = context.random.per_mille(100).then(|| context.random.between(1, 3000) as u64);
                 let ends = if ttl_ms.is_some() { ENDS } else { "" };
-                OpKind::Set { value: format!("\"{}{ends}\"", self.value(context)), at, ttl_ms }
+                let text = format!("{}{ends}", self.value(context));
+                OpKind::Set { value: fields(&text, context), at, ttl_ms }
             }
             Kind::Or => self.or_kind(map, key, context),
             // Of one key of them, as nobody can say what it counts from then on.
@@ -317,4 +325,20 @@ impl Client {
         *count += 1;
         Some(Stamp { millis, counter, node: self.name.clone() })
     }
+}
+
+/// A value with that text, by itself or with fields beside it, which queries ask for; in canonical form.
+fn fields(text: &str, context: &mut Context<'_>) -> String {
+    let random = &mut *context.random;
+    if random.below(3) == 0 {
+        return format!("\"{text}\"");
+    }
+    let mut value = format!("{FIELDS_START}{text}\"");
+    if random.per_mille(800) {
+        write!(value, r#","kind":"{}""#, random.pick(&FIELD_KINDS)).expect("memory takes every write");
+    }
+    if random.per_mille(800) {
+        write!(value, r#","n":{}"#, random.below(FIELD_NUMBERS)).expect("memory takes every write");
+    }
+    value + "}"
 }

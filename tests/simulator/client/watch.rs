@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use simd_json::OwnedValue;
 use simd_json::prelude::*;
 
+use super::op::FIELDS_START;
 use crate::replica::{Cell, Replica};
 use crate::scenario::{Kind, Scenario};
 
@@ -248,7 +249,9 @@ impl Watch {
             if rules.is_strict && !self.spec.echo {
                 let is_own = match &cell {
                     Cell::Lww { value, .. } => {
-                        let text = value.as_ref().and_then(|value| value.strip_prefix('"'));
+                        let text = value
+                            .as_ref()
+                            .and_then(|value| value.strip_prefix(FIELDS_START).or(value.strip_prefix('"')));
                         text.is_some_and(|text| text.starts_with(own))
                     }
                     Cell::Or { live, .. } => live.values().any(|(_, value)| value.starts_with(own)),

@@ -1,6 +1,7 @@
 // The replicas of a client and their subscriptions: one for each map and connection, as wide as its views want.
 
 import type { Connection } from './connection/connection'
+import { passes, RETRY_MS } from './connection/retry'
 import type { AnnulusError } from './errors'
 import { type Filter, fieldsOf, join, nameOf } from './maps/filter'
 import type { Replica } from './maps/replica'
@@ -31,10 +32,6 @@ export interface FeedWatcher {
   synced(): void
   failed(error: AnnulusError<string>): void
 }
-
-/** How long to wait before a subscription that failed for a reason that passes is asked for again. */
-const RETRY_MS = 2_000
-const PASSES = new Set(['timeout', 'overloaded', 'load_failed', 'rate_limited'])
 
 export class Feed {
   /** Those that show the map. */
@@ -132,7 +129,7 @@ export class Feed {
   #failed(error: AnnulusError<string>): void {
     const failed = this.#current
     if (error.code === 'cancelled' || error.code === 'connection_lost') return
-    if (PASSES.has(error.code)) {
+    if (passes(error.code)) {
       this.replica.interrupted()
       setTimeout(() => this.#current === failed && this.subscribe(), error.retryAfterMs ?? RETRY_MS)
       return

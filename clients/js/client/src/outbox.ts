@@ -5,6 +5,7 @@
 
 import type { Connection } from './connection/connection'
 import { errorOf } from './connection/requests'
+import { passes, RETRY_MS } from './connection/retry'
 import { AnnulusError } from './errors'
 import type { Pending, Replica } from './maps/replica'
 import type { Ack, AckLevel, Incoming, Operation, WireError } from './wire'
@@ -39,19 +40,8 @@ const OPS_MAX = 500
 const MESSAGES_MAX = 8
 /** What a message has around its operations. */
 const ENVELOPE_BYTES = 256
-/** How long to wait where the server does not say. */
-const RETRY_MS = 2_000
-
-/** What passes, so that the same write may be taken later. */
-const PASSES = new Set([
-  'rate_limited',
-  'overloaded',
-  'timeout',
-  'load_failed',
-  'read_only',
-  'auth_required',
-  'cancelled',
-])
+/** What else passes where something is written. */
+const WRITE_PASSES = new Set(['read_only', 'auth_required', 'cancelled'])
 
 export class Outbox {
   /** To send, in order. */
@@ -169,7 +159,7 @@ export class Outbox {
       if (!refused) {
         if (isLate) again.push(write)
         else this.host.taken(write)
-      } else if (PASSES.has(refused.code)) {
+      } else if (passes(refused.code) || WRITE_PASSES.has(refused.code)) {
         again.push(write)
         waitMs = Math.max(waitMs, refused.retry_after_ms ?? RETRY_MS)
       } else if (refused.code === 'clock_drift' && !write.isRelayed) {

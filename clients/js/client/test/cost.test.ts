@@ -116,23 +116,44 @@ function workOf(work: () => void): Work {
   return count
 }
 
-test('maps, presence and channels take 12 kB', async () => {
-  const source = `
-    import { Annulus } from 'annulus-client/core'
-    const db = new Annulus('wss://sync.example/v1')
-    db.map('todos').set('a', 1)
-    db.room('doc').join()
-    db.channel('chat').join()`
+/** Bytes of a program that is built for a page, and gzipped. */
+async function bytesOf(program: string): Promise<number> {
+  const source = (name: string) => resolve(import.meta.dirname, `../src/${name}.ts`)
   const { outputFiles } = await build({
-    stdin: { contents: source, resolveDir: import.meta.dirname },
-    alias: { 'annulus-client/core': resolve(import.meta.dirname, '../src/core.ts') },
+    stdin: { contents: program, resolveDir: import.meta.dirname },
+    alias: {
+      'annulus-client/core': source('core'),
+      'annulus-client/remote': source('remote'),
+      'annulus-client': source('index'),
+    },
     bundle: true,
     minify: true,
     format: 'esm',
     target: 'es2022',
     write: false,
   })
-  const bytes = gzipSync(outputFiles[0]?.contents as Uint8Array, { level: 9 }).length
-  console.log(`maps, presence and channels: ${bytes} bytes`)
-  expect(bytes).toBeLessThanOrEqual(12_000)
+  return gzipSync(outputFiles[0]?.contents as Uint8Array, { level: 9 }).length
+}
+
+test('maps, presence and channels take 12 kB, all of it 20, and queries of the server 2 more', async () => {
+  const core = await bytesOf(`
+    import { Annulus } from 'annulus-client/core'
+    const db = new Annulus('wss://sync.example/v1')
+    db.map('todos').set('a', 1)
+    db.room('doc').join()
+    db.channel('chat').join()`)
+  const all = `
+    import { Annulus, indexedDb } from 'annulus-client'
+    const db = new Annulus('wss://sync.example/v1', { offline: indexedDb('app') })
+    db.map('todos').query()`
+  const [whole, asking] = [
+    await bytesOf(all),
+    await bytesOf(`${all}
+    import { remoteMap } from 'annulus-client/remote'
+    remoteMap(db, 'todos').query()`),
+  ]
+  console.log(`gzipped: core ${core} bytes, all ${whole}, with queries of the server ${asking}`)
+  expect(core).toBeLessThanOrEqual(12_000)
+  expect(whole).toBeLessThanOrEqual(20_000)
+  expect(asking - whole).toBeLessThanOrEqual(2_000)
 })

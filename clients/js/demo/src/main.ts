@@ -9,6 +9,7 @@ import { People, type Person } from './people'
 import { takeSlot } from './slot'
 import { showStatus, storedToken, wasOffline } from './status'
 import './style.css'
+import './panels.css'
 import './board.css'
 
 const url = new URL('/v1', location.href)

@@ -249,10 +249,39 @@ function token(claims: object, secret: string): string {
   return `${body}.${createHmac('sha256', secret).update(body).digest('base64url')}`
 }
 
+test('on a phone the board says that there is more of it, and a note is dragged there', async () => {
+  const server = await startServer()
+  const page = await online(await person(home(server), { viewport: { width: 360, height: 740 }, hasTouch: true }))
+  expect(await page.locator('#swipe').isVisible()).toBe(true)
+  await add(page, 'Milk')
+  const board = page.locator('#board')
+  await board.scrollIntoViewIfNeeded()
+  const handle = await notes(page).locator('.handle').boundingBox()
+  if (!handle) throw new Error('the handle is not to be seen')
+  const y = handle.y + handle.height / 2
+  await page.mouse.move(handle.x + 20, y)
+  await page.mouse.down()
+  // At the edge each move takes the board on.
+  for (let i = 0; i < 12; i++) await page.mouse.move(330 + (i % 2), y)
+  await page.mouse.up()
+  const scrolled = await board.evaluate(({ scrollLeft }) => scrollLeft)
+  expect(scrolled).toBeGreaterThan(300)
+  const { x } = await placed(notes(page))
+  const { x: left, width } = (await board.boundingBox()) as { x: number; width: number }
+  expect(x).toBeGreaterThanOrEqual(Math.floor(left))
+  expect(x + 172).toBeLessThanOrEqual(Math.ceil(left + width))
+  await picture(page, 'page-phone-scrolled')
+  // The page itself has not moved sideways.
+  expect(await page.evaluate('scrollX')).toBe(0)
+  // There is nothing to swipe where all of it is in view.
+  await page.setViewportSize({ width: 1280, height: 900 })
+  expect(await page.locator('#swipe').isVisible()).toBe(false)
+})
+
 for (const colorScheme of ['light', 'dark'] as const) {
   for (const [width, height] of [
     [1280, 900],
-    [390, 844],
+    [360, 740],
   ] as const) {
     test(`nobody is kept out, and it looks well: ${colorScheme}, ${width} wide`, async () => {
       const server = await startServer()

@@ -1,6 +1,7 @@
 // The queries of one client that its server answers: asks for them on each connection, and tells each what is said of it.
 
 import { errorOf } from '../connection/requests'
+import { passes, RETRY_MS } from '../connection/retry'
 import type { Engine } from '../engine'
 import type { AnnulusError } from '../errors'
 import type { Incoming } from '../wire'
@@ -14,15 +15,11 @@ export interface Asking {
   snapshot(part: Incoming): void
   /** Whether the steps were of the list that it has. */
   change(message: Incoming): boolean
-  /** The server does not answer it any more. `passes`: it is asked again. */
-  failed(error: AnnulusError<string>, passes: boolean): void
+  /** The server does not answer it any more. `isPassing`: it is asked again. */
+  failed(error: AnnulusError<string>, isPassing: boolean): void
   /** The connection is gone. */
   interrupted(): void
 }
-
-/** How long to wait before what failed for a reason that passes is asked again. */
-const RETRY_MS = 2_000
-const PASSES = new Set(['timeout', 'overloaded', 'load_failed', 'rate_limited'])
 
 const known = new WeakMap<Engine, Queries>()
 
@@ -118,9 +115,9 @@ export class Queries {
   #failed(query: Asking, error: AnnulusError<string>): void {
     if (error.code === 'connection_lost' || error.code === 'cancelled') return
     this.#forget(query)
-    const passes = PASSES.has(error.code)
-    query.failed(error, passes)
-    if (!passes) return this.engine.emit('error', error)
+    const isPassing = passes(error.code)
+    query.failed(error, isPassing)
+    if (!isPassing) return this.engine.emit('error', error)
     const again = () => this.#ids.get(query) === 0 && this.#ask(query)
     setTimeout(again, error.retryAfterMs ?? RETRY_MS)
   }

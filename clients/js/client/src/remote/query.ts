@@ -116,9 +116,9 @@ export class RemoteQuery<T> extends Rows<T> implements Asking {
   }
 
   /** @internal */
-  failed(error: AnnulusError<string>, passes: boolean): void {
+  failed(error: AnnulusError<string>, isPassing: boolean): void {
     this.interrupted()
-    if (passes) return
+    if (isPassing) return
     this.#error = error
     this.#cursor = null
     // What may not be seen is not shown, either.
