@@ -182,7 +182,7 @@ export class Engine extends Emitter<Events> implements MapHost {
     const done = new Promise<void>((resolve, reject) => {
       if (this.connection.state === 'closed') {
         undo?.()
-        return reject(this.#end())
+        return reject(this.endedBy())
       }
       // What is written without a connection is written to be kept.
       const ack = options?.ack ?? this.options.ack ?? (this.connection.state === 'open' ? 'memory' : 'durable')
@@ -197,7 +197,7 @@ export class Engine extends Emitter<Events> implements MapHost {
 
   synced(map: string): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (this.connection.state === 'closed') return reject(this.#end())
+      if (this.connection.state === 'closed') return reject(this.endedBy())
       this.#waiters.add({ map, resolve, reject })
       this.#checkWaiters()
     })
@@ -238,7 +238,7 @@ export class Engine extends Emitter<Events> implements MapHost {
 
   /** Sends a write that has its place in the replica. */
   enqueue(write: Write): void {
-    if (this.connection.state === 'closed') return write.reject(this.#end())
+    if (this.connection.state === 'closed') return write.reject(this.endedBy())
     write.seq = this.#nextSeq++
     this.#keepSlot(write.op)
     this.lasting?.write(write)
@@ -263,12 +263,13 @@ export class Engine extends Emitter<Events> implements MapHost {
   }
 
   #ended(): void {
-    this.outbox.close(this.#end())
-    for (const waiter of this.#waiters) waiter.reject(this.#end())
+    this.outbox.close(this.endedBy())
+    for (const waiter of this.#waiters) waiter.reject(this.endedBy())
     this.#waiters.clear()
   }
 
-  #end(): AnnulusError<string> {
+  /** Why nothing is sent any more, where the connection is `closed`. */
+  endedBy(): AnnulusError<string> {
     return this.connection.error ?? new AnnulusError('closed', 'the client is closed')
   }
 

@@ -172,6 +172,17 @@ test('what the server refuses is told, once', async () => {
   expect(errors).toEqual(['map_type', 'too_large'])
 })
 
+test('whoever waits for a query hears that its client is closed', async () => {
+  const peer = await startPeer()
+  const db = connect(peer)
+  const query = remoteMap(db, 'todos').query()
+  await until(() => peer.received.length === 1)
+  const waits = query.synced()
+  void db.close()
+  await expect(waits).rejects.toSatisfy(error => AnnulusError.is(error, 'closed'))
+  await expect(query.synced()).rejects.toSatisfy(error => AnnulusError.is(error, 'closed'))
+})
+
 test('values go through parse, and what it does not take is not shown', async () => {
   const server = await startServer()
   const writer = connect(server).map('todos')

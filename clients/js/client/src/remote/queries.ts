@@ -19,6 +19,8 @@ export interface Asking {
   failed(error: AnnulusError<string>, isPassing: boolean): void
   /** The connection is gone. */
   interrupted(): void
+  /** And it does not come back by itself. */
+  ended(error: AnnulusError<string>): void
 }
 
 const known = new WeakMap<Engine, Queries>()
@@ -40,7 +42,9 @@ export class Queries {
       for (const query of this.#ids.keys()) this.#ask(query)
     })
     connection.on('state', state => {
-      if (state === 'offline' || state === 'closed') this.#interrupted()
+      if (state !== 'offline' && state !== 'closed') return
+      this.#interrupted()
+      if (state === 'closed') for (const query of this.#ids.keys()) query.ended(engine.endedBy())
     })
     connection.on('message', message => this.#message(message))
   }

@@ -58,7 +58,8 @@ export class RemoteQuery<T> extends Rows<T> implements Asking {
   /** Resolves once this is what the server has, and rejects where it does not answer. */
   synced(): Promise<void> {
     if (this.#isSynced) return Promise.resolve()
-    if (this.#error) return Promise.reject(this.#error)
+    const over = this.#error ?? (this.engine.connection.state === 'closed' ? this.engine.endedBy() : null)
+    if (over) return Promise.reject(over)
     return new Promise((resolve, reject) => this.#waiters.add({ resolve, reject }))
   }
 
@@ -124,6 +125,11 @@ export class RemoteQuery<T> extends Rows<T> implements Asking {
     // What may not be seen is not shown, either.
     if (error.code === 'forbidden') this.#list.replace([])
     this.changed()
+    this.ended(error)
+  }
+
+  /** @internal */
+  ended(error: AnnulusError<string>): void {
     for (const { reject } of this.#waiters) reject(error)
     this.#waiters.clear()
   }
