@@ -260,7 +260,25 @@ test('a list that comes in parts is shown once it is whole, and forgotten where 
   expect(query.rows.map(([key]) => key)).toEqual(['a', 'b'])
 })
 
-test('tabs that do not lead have their queries, too, and leave them with the tab', async () => {
+test('a tab that is closed leaves no query behind', async () => {
+  vi.stubGlobal('navigator', { locks: new FakeLocks() })
+  onTestFinished(() => void vi.unstubAllGlobals())
+  const peer = await startPeer()
+  const name = `remote-${Math.random()}`
+  const leader = connect(peer, { offline: indexedDb(name) })
+  await until(() => leader.state === 'open')
+  const tab = connect(peer, { offline: indexedDb(name) })
+  remoteMap(tab, 'todos').query()
+  const asked = () => peer.received.find(({ type }) => type === 'subscribe')
+  await until(() => asked() !== undefined)
+  await tab.close()
+  const ended = () => peer.received.find(({ type }) => type === 'unsubscribe')
+  await until(() => ended() !== undefined)
+  expect(ended()).toMatchObject({ map: 'todos', query: asked()?.id })
+  expect(peer.came.length).toBe(1)
+})
+
+test('tabs that do not lead have their queries, too, whoever leads', async () => {
   vi.stubGlobal('navigator', { locks: new FakeLocks() })
   onTestFinished(() => void vi.unstubAllGlobals())
   const server = await startServer()
