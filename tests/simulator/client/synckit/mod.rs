@@ -9,8 +9,8 @@
 //!
 //! - A clock is a stamp without its node, and counters above 4095 are one: clients of `/v1` here make no two stamps that
 //!   differ in nothing else.
-//! - A value that ends keeps its clock, so that an application which was not subscribed meanwhile may keep it, too
-//!   ([`Document::may_lack`]).
+//! - A value that ends keeps its clock, so that an application which was not subscribed meanwhile may keep it, too, and any
+//!   where the text of the value is the larger ([`Document::may_lack`]).
 //! - An answer or a delta carries no cursor: what a crash has undone would stay, so it ends the application.
 //! - A removal that the server forgets while a reader is too slow for it reaches nobody (as on `/v1` without a reset).
 
@@ -24,7 +24,7 @@ mod sets;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use fields::{Fields, SERVER, Version};
+use fields::{DELETED, Fields, SERVER, Version};
 
 use super::Context;
 use crate::client::op::ENDS;
@@ -240,8 +240,10 @@ impl Document {
 
     /// Whether it may still show a field that is gone.
     fn may_lack(&self, field: &str) -> bool {
-        let ends = |version: &Version| version.value.contains(ENDS);
-        self.may_have_more && self.fields.get(field).is_some_and(ends)
+        // Of two states with one clock the SDK keeps the larger text, so that a value with fields outlasts its end.
+        let stays = |version: &Version| self.may_have_more || *version.value > *DELETED;
+        let ends = |version: &&Version| version.value.contains(ENDS);
+        self.fields.get(field).filter(ends).is_some_and(stays)
     }
 
     /// Takes what the server tells of a field.
