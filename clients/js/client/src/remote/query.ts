@@ -9,7 +9,7 @@ import type { QueryOptions } from '../query/query'
 import { Rows } from '../query/rows'
 import type { Incoming } from '../wire'
 import { type Listed, RankedList, type Step } from './list'
-import { type Asking, Queries } from './queries'
+import { Queries } from './queries'
 import { queryOf } from './wire'
 
 interface Entry<T> extends Listed {
@@ -25,7 +25,7 @@ interface WireEntry {
   event?: Step<unknown>['event']
 }
 
-export class RemoteQuery<T> extends Rows<T> implements Asking {
+export class RemoteQuery<T> extends Rows<T> {
   readonly #list = new RankedList<Entry<T>>()
   #coming: Entry<T>[] = []
   #cursor: string | null = null
@@ -74,6 +74,8 @@ export class RemoteQuery<T> extends Rows<T> implements Asking {
   protected override list(): [key: string, value: T][] {
     return this.#list.entries.flatMap(({ row }) => (row ? [row] : []))
   }
+
+  // What follows is `Asking`, which applications do not see, and so it is not declared to be.
 
   /** @internal */
   request(): object {
