@@ -13,6 +13,7 @@ fn hello_comes_first_and_says_who_speaks_and_by_which_rules() {
     let server = TestServer::with(|config| {
         config.node = "node-a".to_owned();
         config.heartbeat_ms = 7_000;
+        config.tombstone_retention_ms = 90_000;
         config.message_bytes_max = 50_000;
         config.subscriptions_max = 33;
     });
@@ -22,6 +23,7 @@ fn hello_comes_first_and_says_who_speaks_and_by_which_rules() {
     assert_eq!(hello["node"], "node-a");
     assert_eq!(hello["auth"], "none");
     assert_eq!(hello["heartbeat_ms"], 7_000);
+    assert_eq!(hello["tombstone_retention_ms"], 90_000);
     assert_eq!(hello["limits"], simd_json::json!({"message_bytes": 50_000, "subscriptions": 33}));
     assert!(hello["time"].as_str().unwrap().ends_with(":node-a"));
 }

@@ -2,7 +2,7 @@
 //! list or an encoding. What the server shows is held against it.
 
 #![allow(dead_code, reason = "each test uses some of it")]
-#![allow(clippy::unwrap_used, reason = "a query that is none is a fault of the test")]
+#![allow(clippy::unwrap_used, reason = "a test whose query or value is none fails")]
 
 use std::cmp::Ordering;
 

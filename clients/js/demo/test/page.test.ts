@@ -310,6 +310,13 @@ for (const colorScheme of ['light', 'dark'] as const) {
       await page.waitForTimeout(200)
       await picture(page, `page-${colorScheme}-${width}`)
       expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBeLessThanOrEqual(0)
+      // Nothing reaches out of its panel.
+      const outside = await page.evaluate(() => {
+        const right = (element: Element | null) => element?.getBoundingClientRect().right ?? 0
+        const all = [...document.querySelectorAll('aside *, .more *')]
+        return all.filter(one => right(one) > right(one.closest('section')) + 0.5).map(({ outerHTML }) => outerHTML)
+      })
+      expect(outside).toEqual([])
       await page.evaluate(axe.source)
       const { violations } = (await page.evaluate('axe.run()')) as axe.AxeResults
       expect(
