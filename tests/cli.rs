@@ -267,3 +267,18 @@ fn doctor_warns_when_descriptors_do_not_suffice() {
     let line = stdout(&output).lines().find(|line| line.starts_with("warn  open files")).unwrap();
     assert!(line.contains("→") && line.contains("LimitNOFILE="), "{line}");
 }
+
+#[test]
+fn the_manual_and_the_completions_are_printed() {
+    let manual = annulus(&["man"], &[]);
+    let text = String::from_utf8(manual.stdout).unwrap();
+    for part in [".TH annulus 1", "[\\fIFLAGS\\fR]", "\\-\\-drain\\-batch", "upgrade", "SIGTERM"] {
+        assert!(text.contains(part), "{part} is not in\n{text:.2000}");
+    }
+    for (shell, part) in
+        [("bash", "complete -F _annulus"), ("zsh", "#compdef annulus"), ("fish", "complete -c annulus")]
+    {
+        let completions = annulus(&["completions", shell], &[]);
+        assert!(String::from_utf8(completions.stdout).unwrap().contains(part), "{shell}");
+    }
+}

@@ -23,6 +23,7 @@ mod values;
 pub mod variables;
 
 use std::ffi::OsString;
+use std::io;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
@@ -132,13 +133,26 @@ pub fn parse(
 fn page(action: &Action) -> Option<String> {
     let mut bytes = Vec::new();
     match action {
-        Action::Man => clap_mangen::Man::new(command()).render(&mut bytes).ok()?,
+        Action::Man => manual(&mut bytes).ok()?,
         Action::Completions { shell } => {
             clap_complete::generate(*shell, &mut command(), "annulus", &mut bytes);
         }
         _ => return None,
     }
     String::from_utf8(bytes).ok()
+}
+
+/// The manual page. Its synopsis is ours, as clap's has every flag.
+fn manual(page: &mut Vec<u8>) -> io::Result<()> {
+    let manual = clap_mangen::Man::new(command());
+    manual.render_title(page)?;
+    manual.render_name_section(page)?;
+    page.extend_from_slice(b".SH SYNOPSIS\n\\fBannulus\\fR [\\fIFLAGS\\fR] [\\fICOMMAND\\fR]\n");
+    manual.render_description_section(page)?;
+    manual.render_options_section(page)?;
+    manual.render_subcommands_section(page)?;
+    manual.render_extra_section(page)?;
+    manual.render_version_section(page)
 }
 
 /// The arguments of a server without the name of the action, which may be left out: others may be put behind them.

@@ -296,11 +296,13 @@ impl Conversation {
             None => return Err("it is not known where this program is; name it with --binary".to_owned()),
         };
         let version = upgrade::check(&program)?;
-        self.parts.drains.upgrade(program.clone()).map_err(str::to_owned)?;
-        supervisor::upgrades();
-        let program = program.display();
-        tracing::info!("draining for an upgrade: {program}, {version}, takes over the listeners");
-        self.say(&Answer::Progress(format!("{program}, {version}, can serve these settings; draining")));
+        let said = format!("{}, {version}, can serve these settings; draining", program.display());
+        let announce = || {
+            supervisor::upgrades();
+            tracing::info!("an upgrade: {said}");
+            self.say(&Answer::Progress(said.clone()));
+        };
+        self.parts.drains.upgrade(program, announce).map_err(str::to_owned)?;
         // Who has asked sees the end of this connection when this process becomes the next program, or ends.
         loop {
             thread::park();

@@ -40,15 +40,17 @@ impl Drains {
         is_first
     }
 
-    /// Drains, and has `program` take the place of this one then.
+    /// Drains, and has `program` take the place of this one then. Whoever is to know of it is told by `announce`, which runs
+    /// first, as a drain without clients is over at once.
     ///
     /// # Errors
-    /// If this server is about to end, or to be upgraded, already.
-    pub fn upgrade(&self, program: PathBuf) -> Result<(), &'static str> {
+    /// If this server is about to end, or to be upgraded, already; nobody is told then.
+    pub fn upgrade(&self, program: PathBuf, announce: impl FnOnce()) -> Result<(), &'static str> {
         if self.0.is_stopping.load(Ordering::Acquire) {
             return Err("this server is ending");
         }
         self.0.next.set(program).map_err(|_| "an upgrade is under way already")?;
+        announce();
         self.0.shards.iter().for_each(Control::hand_over);
         Ok(())
     }
@@ -84,11 +86,12 @@ mod tests {
     fn an_upgrade_hands_over_once_and_a_stop_takes_it_back() {
         let (drains, shard) = drains(false);
         assert_eq!(drains.next(), None);
-        drains.upgrade("/next".into()).unwrap();
+        drains.upgrade("/next".into(), || assert_eq!(shard.signal(), Signal::Serve)).unwrap();
         assert_eq!((shard.signal(), drains.next()), (Signal::HandOver, Some(Path::new("/next"))));
-        assert!(drains.upgrade("/other".into()).is_err_and(|why| why.contains("under way")));
+        let nobody = || panic!("nobody is told");
+        assert!(drains.upgrade("/other".into(), nobody).is_err_and(|why| why.contains("under way")));
         assert!(drains.stop());
         assert_eq!((shard.signal(), drains.next()), (Signal::Drain, None));
-        assert!(drains.upgrade("/next".into()).is_err_and(|why| why.contains("ending")));
+        assert!(drains.upgrade("/next".into(), nobody).is_err_and(|why| why.contains("ending")));
     }
 }

@@ -54,7 +54,7 @@ fn an_upgrade_under_load_refuses_nobody_and_loses_nothing() {
     assert!(counts.sent_away.load(Ordering::Relaxed) >= 2 * clients, "{counts:?}");
     check(&known);
     assert_eq!(manager.count("RELOADING=1"), 2);
-    assert_eq!(manager.log().matches("takes over the listeners").count(), 2);
+    assert_eq!(manager.log().matches("can serve these settings; draining").count(), 2);
     manager.stop();
 }
 
