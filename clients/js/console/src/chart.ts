@@ -17,8 +17,15 @@ export interface ChartOf {
   format: (value: number | null) => Figure
   /** Whether what lies far apart is to be seen together, as the median and the longest of times. */
   isLogarithmic?: boolean
-  height?: number
+  /** Whether steps of the axis are powers of two, as they are of bytes. */
+  isBinary?: boolean
 }
+
+/** In pixels of the page; parts.css has it, too. */
+const HEIGHT = 130
+/** What a narrow chart begins with: so many seconds, though fewer are there. */
+const SECONDS_MIN = 60
+const POWERS = Array.from({ length: 50 }, (_, power) => 2 ** power)
 
 type Columns = Record<string, (number | null)[]>
 
@@ -78,7 +85,9 @@ export class Chart {
       return this.of.isLogarithmic ? values.map(value => (value === null || value <= 0 ? null : value)) : values
     })
     this.#data = [seconds, ...lines]
-    this.#from = fromMs / 1000
+    // No room for what is not there yet.
+    const [first, last] = [seconds[0] ?? 0, seconds.at(-1) ?? 0]
+    this.#from = Math.max(fromMs / 1000, Math.min(first, last - SECONDS_MIN))
     if (this.#uplot) this.#uplot.setData(this.#data)
     else this.#paint()
     this.#legend()
@@ -88,7 +97,7 @@ export class Chart {
   #fit(): void {
     const width = this.#plot.clientWidth
     if (!this.#uplot) this.#paint()
-    else if (width > 0) this.#uplot.setSize({ width, height: this.of.height ?? 130 })
+    else if (width > 0) this.#uplot.setSize({ width, height: HEIGHT })
   }
 
   /** Draws it anew, in the colours of now. */
@@ -98,13 +107,13 @@ export class Chart {
     this.#uplot?.destroy()
     const style = getComputedStyle(this.#plot)
     const color = (name: string) => style.getPropertyValue(name).trim()
-    const { format, isLogarithmic, lines, height = 130 } = this.of
+    const { format, isLogarithmic, isBinary, lines } = this.of
     const shared = { stroke: color('--chart-text'), font: `11px ${style.fontFamily}`, ticks: { show: false } }
     const grid = { stroke: color('--chart-grid'), width: 1 }
     this.#uplot = new uPlot(
       {
         width,
-        height,
+        height: HEIGHT,
         padding: [6, 8, 0, 0],
         legend: { show: false },
         cursor: { sync: { key: 'time' }, drag: { x: false, y: false }, y: false, points: { size: 5 } },
@@ -119,7 +128,8 @@ export class Chart {
             size: 64,
             gap: 4,
             space: 26,
-            grid,
+            grid: isLogarithmic ? { ...grid, filter: wholeDecades } : grid,
+            ...(isBinary ? { incrs: POWERS } : {}),
             values: (_, at) => at.map(value => (value === null ? '' : textOf(format(value)))),
             ...(isLogarithmic ? { filter: wholeDecades } : {}),
           },

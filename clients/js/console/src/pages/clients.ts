@@ -77,6 +77,7 @@ export async function client(view: View): Promise<void> {
   const rates = new Chart(
     {
       title: 'Bytes',
+      isBinary: true,
       format: bytesPerSecond,
       lines: [
         { label: 'received', field: 'received' },
@@ -86,7 +87,7 @@ export async function client(view: View): Promise<void> {
     signal,
   )
   const queue = new Chart(
-    { title: 'Queue', format: bytes, lines: [{ label: 'waits to be sent', field: 'queue' }] },
+    { title: 'Queue', format: bytes, isBinary: true, lines: [{ label: 'waits to be sent', field: 'queue' }] },
     signal,
   )
   view.show(

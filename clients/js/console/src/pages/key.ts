@@ -64,7 +64,7 @@ async function shown(at: At): Promise<Content> {
         : table(
             'Shards with subscribers of the map',
             [
-              { title: 'Shard', cell: row => `${row.shard}`, isName: true },
+              { title: 'Shard', cell: row => `shard ${row.shard}`, isName: true },
               { title: 'Subscribers', cell: row => count(row.subscribers) },
             ],
             answer.holders,

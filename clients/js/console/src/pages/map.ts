@@ -16,7 +16,7 @@ export function map(view: View): void {
   const { signal, query } = view
   const name = query.get('map') ?? ''
   const parts = make('div', {}, 'Asking…')
-  const keys = make('div')
+  const keys = make('div', { class: 'stack' })
   view.show(
     `Map ${name}`,
     make('div', { class: 'actions' }, exporting('Export this map', name, [name], signal), openKey(name)),
@@ -59,7 +59,7 @@ function partsOf(answer: MapAnswer): HTMLElement[] {
       table(
         'Parts of the map on the shards',
         [
-          { title: 'Shard', cell: row => `${row.shard}`, isName: true },
+          { title: 'Shard', cell: row => `shard ${row.shard}`, isName: true },
           { title: 'State', cell: row => row.state },
           { title: 'Keys', cell: row => count(row.keys) },
           { title: 'Cells', cell: row => count(row.cells) },

@@ -43,24 +43,33 @@ const CHARTS: (ChartOf & { isOfProcess?: boolean })[] = [
   },
   {
     title: 'Bytes',
+    isBinary: true,
     format: bytesPerSecond,
     lines: [
       { label: 'received', field: 'received_bytes_per_second' },
       { label: 'sent', field: 'sent_bytes_per_second' },
     ],
   },
-  { title: 'Turns', format: micros, lines: quantiles('turn'), isLogarithmic: true },
-  { title: 'Acks', format: micros, lines: quantiles('ack'), isLogarithmic: true },
-  { title: 'Wait for the event loop', format: micros, lines: [{ label: 'lag', field: 'lag_us' }] },
+  { title: 'Time of a turn', format: micros, lines: quantiles('turn'), isLogarithmic: true },
+  { title: 'Time to the ack', format: micros, lines: quantiles('ack'), isLogarithmic: true },
+  { title: 'Lag of the event loop', format: micros, lines: [{ label: 'lag', field: 'lag_us' }] },
+  { title: 'Turns', format: perSecond, lines: [{ label: 'turns', field: 'turns_per_second' }] },
   {
     title: 'Waiting to be sent or written',
+    isBinary: true,
     format: bytes,
     lines: [
       { label: 'to clients', field: 'outbox_bytes' },
       { label: 'to the journal', field: 'journal_pending_bytes' },
     ],
   },
-  { title: 'Syncs of the journal', format: micros, lines: quantiles('sync'), isLogarithmic: true, isOfProcess: true },
+  {
+    title: 'Time of a sync of the journal',
+    format: micros,
+    lines: quantiles('sync'),
+    isLogarithmic: true,
+    isOfProcess: true,
+  },
   {
     title: 'CPU',
     format: value => count(value, 'cores'),
@@ -69,6 +78,7 @@ const CHARTS: (ChartOf & { isOfProcess?: boolean })[] = [
   },
   {
     title: 'Memory',
+    isBinary: true,
     format: bytes,
     lines: [
       { label: 'process', field: 'resident_bytes' },
@@ -112,7 +122,7 @@ export async function now(view: View): Promise<void> {
   let shard: number | null = null
   let minutes = 15
   const charts = CHARTS.map(of => new Chart(of, signal))
-  const top = make('div', { class: 'panel' })
+  const top = make('div', { class: 'panel figures' })
   const chartsBox = make('div', { class: 'charts' }, noSeconds())
   const shardsBox = make('div')
   const scope = make('select', { change: () => void choose(scope.value === '' ? null : Number(scope.value)) })
@@ -178,9 +188,8 @@ export async function now(view: View): Promise<void> {
           ['Rooms', count(sum('rooms'))],
           ['Channels', count(sum('channels'))],
           ['Memory of maps', bytes(sum('map_bytes'))],
-          ['Memory of the process', bytes(sum('resident_bytes'))],
+          ['Memory of all', bytes(sum('resident_bytes'))],
           ['CPU', count(sum('cpu_cores'), 'cores')],
-          ['Turns', perSecond(sum('turns_per_second'))],
         ]),
         make(
           'p',

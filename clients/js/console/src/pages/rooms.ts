@@ -167,7 +167,7 @@ async function messages(
     { class: 'quiet', disabled: !answer.more },
   )
   const said = `${several(answer.messages.length, 'message')}, the newest first, as of ${moment(Date.now())}.`
-  const box = make('div')
+  const box = make('div', { class: 'stack' })
   fill(
     box,
     make(

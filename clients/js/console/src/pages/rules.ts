@@ -50,7 +50,7 @@ export function rules({ query, signal, show }: View): void {
       field('User', user, 'Empty: somebody anonymous.'),
       field('Roles', roles, 'Several with commas between.'),
       field('Action', action),
-      field('Map', map, 'Or room:…, channel:…, user:… .'),
+      field('Map', map, 'Or room:NAME, channel:NAME, user:NAME.'),
       field('Key', key),
       field('Claims of the token, as JSON', claims),
       field('Value that is written, as JSON', value),
@@ -91,7 +91,7 @@ function explained({ user, action, map, outcome, rules, note }: ExplainAnswer): 
       table(
         'What each rule says',
         [
-          { title: 'Rule', cell: row => `${row.rule}`, isName: true },
+          { title: 'Rule', cell: row => `rule ${row.rule}`, isName: true },
           { title: 'Says', cell: row => `It ${row.says}.` },
         ],
         rules,
