@@ -138,6 +138,10 @@ pub struct Config {
     pub memory_limit_bytes: usize,
     /// Whether the ack level `durable` can be reached.
     pub offers_durable: bool,
+    /// Milliseconds of a turn past which the log says what it did; 0: never.
+    pub slow_turn_ms: u64,
+    /// Bytes of memory of the process past which it is said that there are that many; 0: never.
+    pub memory_soft_bytes: usize,
 }
 
 /// A path at which a WebSocket opens, and what is spoken there.
@@ -343,6 +347,8 @@ impl Default for Config {
             drain_ms: 5_000,
             memory_limit_bytes: 0,
             offers_durable: false,
+            slow_turn_ms: 50,
+            memory_soft_bytes: 0,
         }
     }
 }

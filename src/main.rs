@@ -92,6 +92,7 @@ fn bind_and_run(mut serve: Serve, open_files: OpenFiles, signals: Signals) -> Re
         identity: serve.identity.clone(),
         hooks: serve.hooks.clone(),
         admin: serve.admin,
+        from_flags: serve.from_flags.clone(),
         node_is_chosen: serve.node_is_chosen,
     })?;
     // The banner names the ports that port 0 became, and comes only once they are really ours.

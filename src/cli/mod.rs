@@ -14,6 +14,7 @@ mod listen;
 pub mod logging;
 mod networks;
 mod resolve;
+mod sources;
 pub mod stdout;
 mod synonyms;
 mod task;
@@ -88,6 +89,7 @@ pub fn parse(
     resolve::fill(&mut flags, &allowed_cores)?;
     let mut serve = resolve::settings(&flags, node_is_chosen, &allowed_cores)
         .map_err(|error| inherited::blame(error, &inherited.used))?;
+    serve.from_flags = Some(sources::from_flags(&flags, &matches, &arguments, &inherited.used));
     (serve.inherited, serve.remarks) = (inherited.used, inherited.ignored);
     Ok(match action {
         Action::Doctor => Command::Doctor(serve),
@@ -106,7 +108,11 @@ pub fn parse(
 /// The command with every flag valid before and after the name of the action, so that `annulus --listen …`
 /// and `annulus serve --listen …` are the same.
 fn command() -> clap::Command {
-    Cli::command().mut_args(|arg| arg.global(true)).after_long_help(inherited::help() + &signals_help())
+    // A setting that is changed while the server runs comes behind the flag of the start.
+    Cli::command()
+        .args_override_self(true)
+        .mut_args(|arg| arg.global(true))
+        .after_long_help(inherited::help() + &signals_help())
 }
 
 /// What `--help` says of signals.

@@ -12,13 +12,14 @@
 //! parts.rs       what these threads share           ending.rs    the end of the process when it is not orderly
 //! place.rs       whether a file is where it was      spares.rs      files that become segments
 //! blocks.rs      memory for them                   desk/          who tokens name, and what is in force
-//! admin/         an HTTP API for backends             hooks/         what the application is told and asked
+//! admin/         what backends and administrators ask    hooks/         what the application is told and asked
+//! explaining.rs  what rules let somebody do
 //! ```
 //!
 //! What decides is in `folding.rs`, `loading.rs`, `segments.rs` and `types.rs`, which know no thread and no clock: the threads drive
 //! them, and so does `tests/simulator`, one step at a time and with anything in between.
 //!
-//! order: mod → { store, control, checkpoint, signals } → { journal, desk, admin } → { loader, hooks } → parts → spares →
+//! order: mod → admin → { store, control, checkpoint, signals, explaining } → { journal, desk } → { loader, hooks } → parts → spares →
 //! { folding, loading } → data_set → { segments, shards, types, ending, room, files, pressure } → { place, blocks }
 
 pub mod admin;
@@ -28,6 +29,7 @@ mod control;
 mod data_set;
 pub mod desk;
 mod ending;
+pub mod explaining;
 mod files;
 mod folding;
 pub mod hooks;
@@ -52,7 +54,9 @@ use std::thread::{self, JoinHandle};
 
 use tokio_uring::Runtime;
 
-pub use control::{Answer, CONTROL_SOCKET, Request, at_socket};
+pub use control::{
+    CONTROL_SOCKET, Heard, NoReport, Request, at_socket, converse, converse_over, in_directory,
+};
 pub use data_set::{DataSet, follow_timeline, read_journal};
 pub use folding::{At, Folding};
 pub use loading::{Loading, Wanted, look_up};

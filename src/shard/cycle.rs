@@ -51,6 +51,7 @@ impl Shard {
         self.maps.run_removals(&mut self.turn);
         self.give_up_old_requests();
         self.go_on_leaving();
+        self.answer_inspections();
         self.end_gone();
         self.resume_waiting();
         self.refuse_given_up();
@@ -212,6 +213,7 @@ impl Shard {
         sooner(self.clients.next_settled_us());
         sooner(self.clients.next_look_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_life_us());
+        sooner(self.inspection.next_us());
         sooner(self.presence.next_us(self.turn.account.is_full()));
         let of_unix = |at_ms: u64| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000;
         sooner(self.maps.next_removal_ms().map(of_unix));
@@ -265,6 +267,7 @@ impl Shard {
             || self.opened.is_some()
             || self.access.has_work_left()
             || self.questions.has_work_left()
+            || self.inspection.has_work_left()
             || self.feeds.has_undelivered()
             || self.rooms.has_to_tell()
             || self.presence.has_to_tell()

@@ -7,7 +7,7 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, proposals, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, proposals, life, disconnect, dismissal, exchange, exchange_directs, configure, inspection, checking, parked, clear } →
 //! pages → gauges → presence → { rooms, queries, channels, directs } → feeds → divided → requests → log → maps → clients → dialect → told →
 //! { lists, outbox, outcomes, direct } → { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
@@ -28,10 +28,12 @@ mod asking;
 mod budgets;
 mod caller;
 mod channels;
+mod checking;
 mod clear;
 mod clients;
 mod commands;
 mod commons;
+mod configure;
 mod cycle;
 mod dialect;
 mod direct;
@@ -51,6 +53,7 @@ mod gauges;
 mod handshake;
 mod happenings;
 mod identity;
+mod inspection;
 mod interest;
 mod life;
 mod lists;
@@ -106,6 +109,7 @@ use directory::Directory;
 use directs::Directs;
 use exchange::{Deferred, Opened};
 use feeds::Feeds;
+use inspection::Inspection;
 use life::Life;
 use maps::Maps;
 use presence::Presence;
@@ -151,6 +155,8 @@ pub enum Command {
     WakeDesk,
     /// Wake the thread of the hooks: a queue to it has something.
     WakeHooks,
+    /// Wake the admin thread: the queue to it has something.
+    WakeAdmin,
     /// Accept no more connections, but whoever is about to connect, then report [`Shard::stopped_accepting`].
     StopAccepting,
     /// Everything has ended; leave the loop.
@@ -199,6 +205,7 @@ pub struct Shard {
     access: Access,
     directory: Directory,
     questions: Questions,
+    inspection: Inspection,
     parser: Parser,
 
     life: Life,
@@ -249,6 +256,7 @@ impl Shard {
             access: Access::new(shared.config.auth, Arc::default(), None),
             directory: Directory::new(&shared.config),
             questions: Questions::default(),
+            inspection: Inspection::default(),
             parser: Parser::new(),
             life: Life::Serving,
             is_accepting: true,

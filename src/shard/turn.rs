@@ -109,6 +109,12 @@ impl Turn {
         }
     }
 
+    /// Goes on with another configuration.
+    pub fn configure(&mut self, config: Arc<Config>) {
+        self.account.set_outbox_hard_bytes(config.outbox_hard_bytes);
+        self.config = config;
+    }
+
     /// Begins the next turn.
     pub fn begin(&mut self, now: Now) {
         // The wall clock may have stepped back, and times to live go by it. Ticks never do.

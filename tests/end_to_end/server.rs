@@ -99,6 +99,7 @@ impl TestServer {
                 identity,
                 hooks,
                 admin: None,
+                from_flags: None,
                 node_is_chosen: false,
             })?;
             let _ = bound.send((server.addresses()[0], server.controls()));

@@ -1,15 +1,12 @@
 //! Asks the running server of a data directory, over its control socket.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::{TaskError, say_progress};
-use crate::service::{Answer, CONTROL_SOCKET, Request, at_socket};
+use crate::service::{CONTROL_SOCKET, Heard, NoReport, Request, at_socket, converse_over};
 use crate::storage::StorageError;
-
-/// Bytes read at once.
-const BUFFER_BYTES: usize = 256 << 10;
 
 /// A connection to the server of a data directory.
 pub(super) struct Server(UnixStream);
@@ -28,42 +25,18 @@ impl Server {
 
     /// Sends the request and listens until the last line, which is the report. Lines of an export go to `out`.
     pub fn ask(self, request: &Request, out: &mut dyn Write) -> Result<String, TaskError> {
-        let broken =
-            |error: io::Error| TaskError::Server(format!("nothing more, as the connection broke: {error}"));
-        let mut line = simd_json::to_vec(request).map_err(|error| broken(io::Error::other(error)))?;
-        line.push(b'\n');
-        (&self.0).write_all(&line).map_err(broken)?;
-        let mut answers = BufReader::with_capacity(BUFFER_BYTES, self.0);
-        loop {
-            line.clear();
-            if answers.read_until(b'\n', &mut line).map_err(broken)? == 0 {
-                let ended = "nothing more, as it has ended or given up before all was done; its log says why";
-                return Err(TaskError::Server(ended.to_owned()));
+        let mut hear = |heard: Heard<'_>| match heard {
+            Heard::Progress(text) => {
+                say_progress(text);
+                Ok(())
             }
-            let answer = simd_json::from_slice(&mut line).map_err(|error| broken(io::Error::other(error)))?;
-            match answer {
-                Answer::Progress(text) => say_progress(&text),
-                Answer::Lines(bytes) => copy(&mut answers, bytes, out)?,
-                Answer::Done(report) => return Ok(report),
-                Answer::Error(problem) => return Err(TaskError::Server(problem)),
-            }
-        }
+            Heard::Bytes(bytes) => out.write_all(bytes),
+        };
+        converse_over(self.0, request, &mut hear).map_err(|error| match error {
+            NoReport::Heard(error) => StorageError::io("write", "the export")(error).into(),
+            error => TaskError::Server(error.to_string()),
+        })
     }
-}
-
-/// Copies so many bytes.
-fn copy(from: &mut impl BufRead, bytes: usize, to: &mut dyn Write) -> Result<(), TaskError> {
-    let mut left = from.take(bytes as u64);
-    while left.limit() > 0 {
-        let piece = left.fill_buf().map_err(|error| TaskError::Server(format!("half of a line: {error}")))?;
-        if piece.is_empty() {
-            return Err(TaskError::Server("half of a line, and no more".to_owned()));
-        }
-        to.write_all(piece).map_err(StorageError::io("write", "the export"))?;
-        let count = piece.len();
-        left.consume(count);
-    }
-    Ok(())
 }
 
 impl Unreached {

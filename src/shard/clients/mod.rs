@@ -6,6 +6,7 @@
 mod admission;
 mod connection;
 mod debts;
+mod inspect;
 mod joined;
 mod leaving;
 mod log;
@@ -112,6 +113,15 @@ impl Clients {
             admission: Admission::new(shared, shards, now),
             budgets: Budgets::new(config),
         }
+    }
+
+    /// Goes on with the configuration of the turn.
+    pub fn configure(&mut self, turn: &Turn) {
+        let config = &*turn.config;
+        self.coalesce = config.coalesce;
+        self.soft_bytes = turn.account.soft_bytes(config.outbox_soft_bytes);
+        self.hard_bytes = config.outbox_hard_bytes;
+        self.admission.configure(config, turn.shards);
     }
 
     pub fn insert(&mut self, make: impl FnOnce(ConnectionId) -> Connection) -> ConnectionId {
