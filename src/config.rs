@@ -1,9 +1,9 @@
 //! What a user may tune, as the core sees it. `cli/flags` fills it, one flag a field.
 
 mod allowed_origin;
+mod built_page;
 mod channels;
 mod direct;
-mod front_page;
 mod hooks;
 mod identity;
 mod origin;
@@ -12,9 +12,9 @@ mod quantity;
 mod rates;
 
 pub use allowed_origin::AllowedOrigin;
+pub use built_page::BuiltPage;
 pub use channels::ChannelBounds;
 pub use direct::DirectConfig;
-pub use front_page::FrontPage;
 pub use hooks::{HooksConfig, NatsConfig};
 pub use identity::{IdentityConfig, Secret};
 pub use origin::{BadOrigin, Origin};
@@ -99,7 +99,7 @@ pub struct Config {
     /// Paths at which a WebSocket opens, and what is spoken there.
     pub dialects: Vec<DialectPath>,
     /// What browsers get of `/`; `None`: the text that everybody else gets.
-    pub front_page: Option<FrontPage>,
+    pub front_page: Option<BuiltPage>,
     /// Whether `POST /_test/clear` exists, which drops all maps.
     pub test_reset: bool,
 

@@ -4,6 +4,7 @@
 //! ```text
 //!  backend ──HTTP──► routes.rs ──a message of /v1──► gateway.rs ══WebSocket of its API key══► a shard
 //!  console ──HTTP──► guard.rs ──► pages.rs ──► clients, maps, names, now, storage, settings, … ──► shards.rs ══queues══► all shards
+//!  browser ──HTTP──► console.rs: the page that asks for those
 //!                    answer.rs: codes of errors as HTTP             openapi.rs: what there is, for tools
 //! ```
 //! A request below `/api/` is a message of `/v1` without a `type`, sent over a connection that shows the key the request has shown. So whatever
@@ -11,13 +12,14 @@
 //!
 //! Invariant: nothing here waits for another request, and no shard waits for anything here.
 //!
-//! order: mod → routes → pages → served → { revoking, openapi, guard, config } → { now, maps, names, checks, draining } →
+//! order: mod → routes → pages → served → { revoking, openapi, guard, config, console } → { now, maps, names, checks, draining } →
 //! { clients, figures } → walk → { gateway, shards, storage, settings, kept_lines } → { fields, respond } → answer
 
 mod answer;
 mod checks;
 mod clients;
 mod config;
+mod console;
 mod draining;
 mod fields;
 mod figures;

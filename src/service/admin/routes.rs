@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answer::{OrderedFields, Refusal};
+use super::console::console;
 use super::gateway::Outgoing;
 use super::pages::{no_method, no_page, pages, same_origin};
 use super::respond::{error_text, json, refuse, respond};
@@ -50,6 +51,7 @@ pub fn app(served: &Arc<Served>) -> Router {
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(message_bytes_max.saturating_mul(2)))
         .layer(from_fn_with_state(Arc::clone(served), same_origin))
+        .merge(console())
         .with_state(Arc::clone(served))
 }
 
