@@ -236,8 +236,10 @@ export interface CheckAnswer {
   started_unix_ms: number | null
   ended_unix_ms: number | null
   looked_at: number
-  violations: number
+  /** `null`: nothing was checked yet. */
+  violations: number | null
   problems: string[]
+  error?: string | null
 }
 
 export interface LogLine {

@@ -114,7 +114,7 @@ const SHARD_COLUMNS: Column<Shard>[] = [
 ]
 
 /** The hour of all shards together is kept while other pages are shown. */
-let summed = new Hour()
+const summed = new Hour()
 
 export async function now(view: View): Promise<void> {
   const { signal } = view
@@ -238,31 +238,29 @@ export async function now(view: View): Promise<void> {
   })
 }
 
-/** A server that was started anew has another hour. */
-export function forgetHour(): void {
-  summed = new Hour()
-}
-
 function check(signal: AbortSignal): HTMLElement {
   const box = make('div', {}, 'Asking…')
   const show = (answer: CheckAnswer) => {
-    const { is_running, ended_unix_ms, looked_at, violations, problems } = answer
-    const told = is_running
-      ? 'A check is under way.'
-      : ended_unix_ms === null
-        ? 'Nothing was checked yet. It happens by itself once an hour.'
-        : `${violations === 0 ? 'All well' : several(violations, 'violation')}: ${several(looked_at, 'place')} looked at, at ${moment(ended_unix_ms)}, in ${textOf(duration(ended_unix_ms - (answer.started_unix_ms ?? ended_unix_ms)))}.`
-    const run = button('Check now', () => void act(run, () => begin(show)), { class: 'quiet', disabled: is_running })
+    const isBad = (answer.violations ?? 0) > 0
+    const run = button('Check now', () => void act(run, () => begin(show)), {
+      class: 'quiet',
+      disabled: answer.is_running,
+    })
     fill(
       box,
-      make('p', { class: violations > 0 ? 'bad' : '' }, told),
-      problems.length > 0 &&
+      make('p', { class: isBad ? 'bad' : '' }, sentence(answer)),
+      answer.problems.length > 0 &&
         make(
           'ul',
           { class: 'plain' },
-          problems.map(text => make('li', {}, text)),
+          answer.problems.map(text => make('li', {}, text)),
         ),
-      violations > 0 && make('p', {}, 'This is a fault of the server: please report it with the log.'),
+      isBad && make('p', {}, 'This is a fault of the server: please report it with the log.'),
+      make(
+        'p',
+        { class: 'soft' },
+        'That connections, subscriptions, members and counters agree is checked once an hour.',
+      ),
       run,
     )
   }
@@ -274,11 +272,20 @@ function check(signal: AbortSignal): HTMLElement {
       answer = await read<CheckAnswer>('/admin/check', {}, signal)
     }
     show(answer)
-    return answer.violations === 0 ? 'Checked: all well.' : `Checked: ${several(answer.violations, 'violation')}.`
+    return sentence(answer)
   }
   void load(box, signal, async () => {
     show(await read<CheckAnswer>('/admin/check', {}, signal))
     return [...box.childNodes]
   })
   return box
+}
+
+function sentence({ is_running, started_unix_ms, ended_unix_ms, looked_at, violations, error }: CheckAnswer): string {
+  if (is_running) return 'A check is under way.'
+  if (error) return `The last check was not finished: ${error}.`
+  if (ended_unix_ms === null || violations === null) return 'Nothing was checked yet.'
+  const found = violations === 0 ? 'All well' : several(violations, 'violation')
+  const took = textOf(duration(ended_unix_ms - (started_unix_ms ?? ended_unix_ms)))
+  return `${found}: ${several(looked_at, 'place')} looked at, at ${moment(ended_unix_ms)}, in ${took}.`
 }

@@ -6,7 +6,7 @@ import { type Content, field, make, section } from '../element'
 import { table } from '../table'
 import { load, type View } from '../view'
 
-const ACTIONS = ['read', 'write', 'subscribe', 'publish', 'presence', 'send', 'admin']
+const ACTIONS = ['read', 'write', 'delete', 'subscribe', 'publish', 'presence', 'send', 'admin']
 
 export function rules({ query, signal, show }: View): void {
   const text = (value = '') => make('input', { autocomplete: 'off', spellcheck: false, value })

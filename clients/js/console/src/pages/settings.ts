@@ -4,7 +4,7 @@ import type { Setting } from '../answers'
 import { post, read } from '../api'
 import { confirmed } from '../confirm'
 import { type Content, field, make, say, section } from '../element'
-import { several } from '../format'
+import { bytes, duration, micros, several, textOf as shown } from '../format'
 import { table } from '../table'
 import { act, load, type View } from '../view'
 
@@ -32,21 +32,26 @@ export function settings({ signal, show: showPage }: View): void {
   const again = () =>
     void load(place, signal, async () => {
       const answer = await read<SettingsAnswer>('/admin/settings', {}, signal)
-      return shown(answer, again)
+      return listed(answer, again)
     }).then(() => filter(place, words.value))
   again()
 }
 
-function shown({ settings }: SettingsAnswer, again: () => void): Content {
+function listed({ settings }: SettingsAnswer, again: () => void): Content {
   const hot = settings.filter(setting => setting.is_hot)
   const rest = settings.filter(setting => !setting.is_hot)
   const inputs = new Map(hot.map(setting => [setting, inputOf(setting)]))
+  const meanings = new Map(hot.map(setting => [setting, make('span', { class: 'soft' })]))
   const changes = () => [...inputs].filter(([setting, input]) => input.value.trim() !== textOf(setting.value))
   const status = make('p', { class: 'soft status' })
   const save = make('button', {}, 'Change…')
   const undo = make('button', { type: 'reset', class: 'quiet' }, 'Undo')
   const mark = () => {
     const changed = changes()
+    for (const [setting, input] of inputs) {
+      const said = meanings.get(setting)
+      if (said) say(said, meaning(setting.name, input.value.trim()))
+    }
     for (const [setting, input] of inputs)
       input.classList.toggle(
         'changed',
@@ -112,6 +117,7 @@ function shown({ settings }: SettingsAnswer, again: () => void): Content {
           [
             { title: 'Name', cell: name, isName: true },
             { title: 'Value', cell: row => inputs.get(row) ?? null },
+            { title: 'That is', cell: row => meanings.get(row) ?? null },
             { title: 'From', cell: source },
           ],
           hot,
@@ -146,6 +152,15 @@ function inputOf({ name, value }: Setting): HTMLInputElement {
     'aria-label': name,
     value: textOf(value),
   })
+}
+
+/** A number with a unit in its name, as people say it. */
+function meaning(name: string, text: string): string {
+  if (!/^\d+$/.test(text) || text === '0') return ''
+  const value = Number(text)
+  if (/-bytes(-per-second)?$/.test(name)) return shown(bytes(value, name.endsWith('-per-second') ? '/s' : ''))
+  if (name.endsWith('-ms')) return shown(duration(value))
+  return name.endsWith('-us') ? shown(micros(value)) : ''
 }
 
 function textOf(value: unknown): string {
