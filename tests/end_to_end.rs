@@ -9,6 +9,8 @@
 
 #[path = "end_to_end/admin.rs"]
 mod admin;
+#[path = "end_to_end/administering.rs"]
+mod administering;
 #[path = "end_to_end/channels.rs"]
 mod channels;
 #[path = "end_to_end/clearing.rs"]
