@@ -55,9 +55,8 @@ use std::thread::{self, JoinHandle};
 
 use tokio_uring::Runtime;
 
-pub use control::{
-    CONTROL_SOCKET, Heard, NoReport, Request, at_socket, converse, converse_over, in_directory,
-};
+pub use control::{CONTROL_SOCKET, Request, at_socket, in_directory};
+pub use conversing::{Heard, NoReport, converse, converse_over};
 pub use data_set::{DataSet, follow_timeline, read_journal};
 pub use folding::{At, Folding};
 pub use loading::{Loading, Wanted, look_up};

@@ -83,7 +83,7 @@ impl Checking {
     }
 
     pub const fn has_work_left(&self) -> bool {
-        !matches!(self.stage, Stage::Suspects { .. })
+        !matches!(self.stage, Stage::Suspects { .. }) || self.suspects.is_empty()
     }
 
     pub const fn next_us(&self) -> Option<u64> {
