@@ -268,3 +268,25 @@ fn a_drain_counts_down_and_the_commands_say_what_the_api_says() {
     let (code, text) = run(&["maps"]);
     assert!(code == Some(1) && text.contains("no server can be asked at"), "{text}");
 }
+
+#[test]
+fn slow_turns_and_memory_are_told_with_what_there_was() {
+    let server =
+        Running::in_memory(&[&LISTEN[..], &["--memory-soft", "1MiB", "--slow-turn-ms", "1"]].concat());
+    let admin = Admin::of(&server);
+    let metrics = || admin.get("/metrics").1.as_str().unwrap().to_owned();
+    await_that("more memory than that", || metrics().contains("annulus_memory_soft_exceeded 1\n"));
+    assert!(server.said(&["bytes of memory, which is over --memory-soft 1048576"]));
+    let mut client = Client::connect(server.address);
+    let value = format!("\"{}\"", "x".repeat(500));
+    let ops: Vec<String> = (0..1_000).map(|number| set("m", &format!("key-{number}"), &value)).collect();
+    let ops = ops.join(",");
+    await_that("a turn of a millisecond", || {
+        client.write(&ops);
+        !metrics().contains("annulus_slow_turns_total 0\n")
+    });
+    await_that("its line", || server.said(&["a turn of shard", "over --slow-turn-ms", "units of work"]));
+    assert_eq!(admin.post("/admin/settings", json!({"memory-soft": 0})).0, 200);
+    await_that("nothing to be exceeded", || metrics().contains("annulus_memory_soft_exceeded 0\n"));
+    server.stop();
+}
