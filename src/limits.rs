@@ -346,3 +346,6 @@ pub const INSPECTED_ROWS_MAX: u32 = 500;
 pub const INSPECTED_VALUE_BYTES_MAX: usize = 4 << 10;
 pub const INSPECTED_KEY_BYTES_MAX: usize = 64 << 10;
 pub const INSPECTED_TAGS_MAX: usize = 256;
+/// Bytes of an error that a client tells of, and of what it says beside.
+pub const CLIENT_ERROR_MESSAGE_BYTES_MAX: usize = 1 << 10;
+pub const CLIENT_ERROR_CONTEXT_BYTES_MAX: usize = 4 << 10;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::asked::Asked;
+
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(super) enum Action {
     /// Run the server (what `annulus` alone does)
@@ -127,6 +129,8 @@ pub(super) enum Action {
         #[command(subcommand)]
         action: HooksAction,
     },
+    #[command(flatten)]
+    Asked(Asked),
     /// Check a file of rules, and say what they let somebody do
     ///
     ///   annulus rules check rules.toml

@@ -3,6 +3,7 @@
 //! Invariant: whatever the user can get wrong is found here, before a thread starts or a port opens.
 
 mod action;
+mod asked;
 pub mod banner;
 mod cores;
 pub mod doctor;

@@ -13,19 +13,20 @@
 //! place.rs       whether a file is where it was      spares.rs      files that become segments
 //! blocks.rs      memory for them                   desk/          who tokens name, and what is in force
 //! admin/         what backends and administrators ask    hooks/         what the application is told and asked
-//! explaining.rs  what rules let somebody do
+//! explaining.rs  what rules let somebody do              conversing.rs  the other end of control.rs
 //! ```
 //!
 //! What decides is in `folding.rs`, `loading.rs`, `segments.rs` and `types.rs`, which know no thread and no clock: the threads drive
 //! them, and so does `tests/simulator`, one step at a time and with anything in between.
 //!
-//! order: mod → admin → { store, control, checkpoint, signals, explaining } → { journal, desk } → { loader, hooks } → parts → spares →
+//! order: mod → admin → conversing → { store, control, checkpoint, signals, explaining } → { journal, desk } → { loader, hooks } → parts → spares →
 //! { folding, loading } → data_set → { segments, shards, types, ending, room, files, pressure } → { place, blocks }
 
 pub mod admin;
 mod blocks;
 mod checkpoint;
 mod control;
+mod conversing;
 mod data_set;
 pub mod desk;
 mod ending;
@@ -54,9 +55,8 @@ use std::thread::{self, JoinHandle};
 
 use tokio_uring::Runtime;
 
-pub use control::{
-    CONTROL_SOCKET, Heard, NoReport, Request, at_socket, converse, converse_over, in_directory,
-};
+pub use control::{CONTROL_SOCKET, Request, at_socket, in_directory};
+pub use conversing::{Heard, NoReport, converse, converse_over};
 pub use data_set::{DataSet, follow_timeline, read_journal};
 pub use folding::{At, Folding};
 pub use loading::{Loading, Wanted, look_up};

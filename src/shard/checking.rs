@@ -13,7 +13,7 @@
 use super::Shard;
 use super::work;
 use crate::handover::inspection::{Checked, Finding, Told};
-use crate::mesh::{SubscriptionRef, Writer};
+use crate::mesh::{ConnectionId, SubscriptionRef, Writer};
 
 /// Slots that one share looks at: a tenth of a millisecond.
 const LOOKS: u32 = 512;
@@ -83,7 +83,7 @@ impl Checking {
     }
 
     pub const fn has_work_left(&self) -> bool {
-        !matches!(self.stage, Stage::Suspects { .. })
+        !matches!(self.stage, Stage::Suspects { .. }) || self.suspects.is_empty()
     }
 
     pub const fn next_us(&self) -> Option<u64> {
@@ -132,6 +132,25 @@ impl Shard {
         } else {
             self.inspection.checking = Some(checking);
         }
+    }
+
+    /// The same at once, of a shard that is at rest: what it finds, with each connection that a member of a room or a user has anywhere.
+    /// O(everything): for tests.
+    pub fn check_now(&mut self) -> (Checked, Vec<(String, Writer)>) {
+        let mut checking = Checking::new(0);
+        while !self.look_on(&mut checking) {}
+        let mut elsewhere = Vec::new();
+        for slot in 0..self.presence.slot_count() {
+            self.presence.ties(slot, None, usize::MAX, |room, member, by| {
+                elsewhere.push((format!("member {member:?} of room {room:?}"), by));
+            });
+        }
+        (checking.found.0, elsewhere)
+    }
+
+    /// Whether a connection is here, open or not.
+    pub fn has_connection(&self, id: ConnectionId) -> bool {
+        self.clients.get(id).is_some()
     }
 
     fn end_check(&mut self, checking: Checking) {
@@ -205,16 +224,11 @@ impl Shard {
                 let (mut at, mut looks, mut within) = (from, 0, checking.within.take());
                 while at < presence.slot_count() && looks < LOOKS as usize {
                     let left = LOOKS as usize - looks;
-                    let (looked, next) =
-                        presence.ties(turn, at, within.as_deref(), left, |room, member, by| {
-                            if clients.get(by.connection).is_none() {
-                                suspects.push(Suspect::Member {
-                                    room: room.into(),
-                                    member: member.into(),
-                                    by,
-                                });
-                            }
-                        });
+                    let (looked, next) = presence.ties(at, within.as_deref(), left, |room, member, by| {
+                        if by.shard == turn.index && clients.get(by.connection).is_none() {
+                            suspects.push(Suspect::Member { room: room.into(), member: member.into(), by });
+                        }
+                    });
                     looks += 1 + looked;
                     at += u32::from(next.is_none());
                     within = next;

@@ -7,11 +7,11 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, proposals, life, disconnect, dismissal, exchange, exchange_directs, configure, inspection, checking, parked, clear } →
+//! order: { commands, facade, cycle, events, frames, handshake, identity, entry, asking, proposals, life, disconnect, dismissal, exchange, exchange_directs, configure, inspection, checking, client_errors, parked, clear } →
 //! pages → gauges → presence → { rooms, queries, channels, directs } → feeds → divided → requests → log → maps → clients → dialect → told →
 //! { lists, outbox, outcomes, direct } → { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
-//! { account, slots, work, happenings }
+//! { account, slots, work, happenings, slow_turns }
 
 #![cfg_attr(
     not(test),
@@ -30,6 +30,7 @@ mod caller;
 mod channels;
 mod checking;
 mod clear;
+mod client_errors;
 mod clients;
 mod commands;
 mod commons;
@@ -70,6 +71,7 @@ mod questions;
 mod requests;
 mod rooms;
 mod slots;
+mod slow_turns;
 mod told;
 mod turn;
 pub mod work;
@@ -105,6 +107,7 @@ use crate::wire::json::Parser;
 use access::Access;
 use channels::Channels;
 use clear::Clearing;
+use client_errors::ClientErrors;
 use directory::Directory;
 use directs::Directs;
 use exchange::{Deferred, Opened};
@@ -206,6 +209,7 @@ pub struct Shard {
     directory: Directory,
     questions: Questions,
     inspection: Inspection,
+    client_errors: ClientErrors,
     parser: Parser,
 
     life: Life,
@@ -257,6 +261,7 @@ impl Shard {
             directory: Directory::new(&shared.config),
             questions: Questions::default(),
             inspection: Inspection::default(),
+            client_errors: ClientErrors::default(),
             parser: Parser::new(),
             life: Life::Serving,
             is_accepting: true,

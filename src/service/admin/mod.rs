@@ -72,10 +72,11 @@ pub const ADMIN_SOCKET: &str = "admin.sock";
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What listens and does not answer yet.
-#[derive(Default)]
 pub struct Admin {
     listener: Option<TcpListener>,
     socket: Option<Socket>,
+    /// Lines of the log that are said from now on.
+    lines: Option<recent::Lines>,
 }
 
 /// The socket in a data directory, which is removed when this is dropped.
@@ -97,6 +98,11 @@ pub struct Serving {
 }
 
 impl Admin {
+    /// Listens nowhere, and keeps what the log says.
+    pub fn new() -> Self {
+        Self { listener: None, socket: None, lines: recent::begin() }
+    }
+
     /// # Errors
     /// The address cannot be had.
     pub fn bind(&mut self, address: SocketAddr) -> io::Result<()> {
@@ -179,7 +185,7 @@ impl Admin {
             settings: settings::Settings::new(config.from_flags.clone(), Arc::clone(&config.config)),
             draining: draining::Draining::new(controls, clock.clone()),
             checks: checks::Checks::start(shards.clone(), Arc::clone(&config.metrics), clock),
-            lines: tokio::sync::Mutex::new(kept_lines::KeptLines::new(recent::begin())),
+            lines: tokio::sync::Mutex::new(kept_lines::KeptLines::new(self.lines)),
             shards,
             config,
         });

@@ -149,6 +149,13 @@ async fn admit(
     }
 }
 
+/// What is to be changed, in one line of the log.
+fn what(verb: &str, body: &[u8]) -> String {
+    const BYTES_MAX: usize = 512;
+    let text = String::from_utf8_lossy(&body[..body.len().min(BYTES_MAX)]).replace(char::is_control, " ");
+    format!("{verb} {text}")
+}
+
 /// Answers a change, and tells the log who has made it.
 fn changed(who: &Who, what: &str, answer: Answer) -> Response {
     let Who(who) = who;
@@ -205,16 +212,15 @@ async fn kick(State(served): Shared, Extension(who): By, headers: HeaderMap, byt
         Ok(kick) => kick,
         Err(refusal) => return refuse(refusal),
     };
-    changed(&who, &format!("{kick:?}"), served.clients().kick(&kick).await)
+    changed(&who, &what("kick", &bytes), served.clients().kick(&kick).await)
 }
 
 async fn revoke(State(served): Shared, Extension(who): By, headers: HeaderMap, bytes: Bytes) -> Response {
     // Read as such first, so that it must be JSON by its header.
-    let said: serde_json::Value = match body(&headers, &bytes) {
-        Ok(said) => said,
-        Err(refusal) => return refuse(refusal),
-    };
-    changed(&who, &format!("revoke {said}"), revoking::revoke(served.config.revoked.as_ref(), &bytes))
+    if let Err(refusal) = body::<serde_json::Value>(&headers, &bytes) {
+        return refuse(refusal);
+    }
+    changed(&who, &what("revoke", &bytes), revoking::revoke(served.config.revoked.as_ref(), &bytes))
 }
 
 async fn export(State(served): Shared, uri: Uri) -> Response {
@@ -261,12 +267,11 @@ async fn back_up(State(served): Shared, Extension(who): By, headers: HeaderMap, 
         Ok(backup) => backup,
         Err(refusal) => return refuse(refusal),
     };
-    let what = format!("{backup:?}");
     let answer = async {
         served.storage.back_up(backup).await?;
         served.storage.backup_page().await
     };
-    begun(&who, &what, answer.await)
+    begun(&who, &what("backup", &bytes), answer.await)
 }
 
 async fn log(State(served): Shared, uri: Uri) -> Response {
@@ -282,12 +287,11 @@ async fn change(State(served): Shared, Extension(who): By, headers: HeaderMap, b
         Ok(wanted) => wanted,
         Err(refusal) => return refuse(refusal),
     };
-    let what = format!("settings {}", serde_json::Value::from_iter(wanted.clone()));
     let answer = async {
         served.settings.change(&served.shards, wanted).await?;
         served.settings.page().await
     };
-    changed(&who, &what, answer.await)
+    changed(&who, &what("settings", &bytes), answer.await)
 }
 
 async fn drain_page(served: &Served) -> Answer {
@@ -310,7 +314,7 @@ async fn drain(State(served): Shared, Extension(who): By, headers: HeaderMap, by
         served.draining.change(&drain).await?;
         drain_page(&served).await
     };
-    changed(&who, &format!("{drain:?}"), answer.await)
+    changed(&who, &what("drain", &bytes), answer.await)
 }
 
 #[derive(Deserialize)]

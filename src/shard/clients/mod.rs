@@ -34,6 +34,7 @@ pub use admission::{NoRoom, turned_away};
 pub use connection::{Connection, Listed, OfUser, Phase, Receiving, Stays, Waits, Welcomed};
 pub use leaving::{End, Held, Leaving};
 pub use own_members::{MemberName, OwnMember};
+pub use rate::Window;
 pub use telling::Alike;
 pub use unread::Unread;
 

@@ -63,11 +63,9 @@ impl Presence {
         (until < end).then_some(until)
     }
 
-    /// Members of the room in a slot, after a name, whose connections should be on this shard, each connection with the name; the
-    /// last name where there are more.
+    /// Connections of members of the room in a slot, after a name, with the names of both; how many, and the last name where there are more.
     pub fn ties(
         &self,
-        turn: &Turn,
         slot: u32,
         after: Option<&str>,
         looks: usize,
@@ -80,9 +78,7 @@ impl Presence {
         for (name, member) in home.members.range::<str, _>((from, Bound::Unbounded)) {
             for by in member.tied() {
                 looked_at += 1;
-                if by.shard == turn.index {
-                    each(gathering.interest.name(), name, by);
-                }
+                each(gathering.interest.name(), name, by);
             }
             if looked_at >= looks {
                 return (looked_at, Some(name.clone()));

@@ -43,7 +43,7 @@ export function rules({ query, signal, show }: View): void {
   }
   show(
     'Rules',
-    make('p', {}, 'May somebody do something? As the rules say that are in force now. To ask changes nothing.'),
+    make('p', {}, 'May somebody do something? As the file of --rules says it now; SIGHUP puts it in force. To ask changes nothing.'),
     make(
       'form',
       { class: 'question', submit },
