@@ -59,7 +59,7 @@ export class Chart {
     this.element = make(
       'section',
       { class: 'panel chart', 'aria-label': of.title },
-      make('div', { class: 'title' }, make('h3', {}, of.title), this.#time),
+      make('div', { class: 'title' }, make('h2', {}, of.title), this.#time),
       make('dl', { class: 'legend' }, legend),
       this.#plot,
     )

@@ -43,7 +43,11 @@ export function rules({ query, signal, show }: View): void {
   }
   show(
     'Rules',
-    make('p', {}, 'May somebody do something? As the file of --rules says it now; SIGHUP puts it in force. To ask changes nothing.'),
+    make(
+      'p',
+      {},
+      'May somebody do something? As the file of --rules says it now; SIGHUP puts it in force. To ask changes nothing.',
+    ),
     make(
       'form',
       { class: 'question', submit },
