@@ -122,7 +122,7 @@ export class Chart {
           y: isLogarithmic ? { distr: 3 } : { range: (_, __, most) => [0, most && most > 0 ? most * 1.08 : 1] },
         },
         axes: [
-          { ...shared, size: 22, space: 60, grid: { show: false }, values: (_, at) => at.map(second => clock(second)) },
+          { ...shared, size: 22, space: 72, grid: { show: false }, values: (_, at) => at.map(second => clock(second)) },
           {
             ...shared,
             size: 64,

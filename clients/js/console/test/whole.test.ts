@@ -34,7 +34,7 @@ test('the key is asked for, kept in this tab alone, and forgotten', async () => 
   const other = await page.context().newPage()
   await other.goto(page.url())
   await says(other.getByRole('dialog'), 'This server asks for a key')
-  await page.getByRole('button', { name: 'Forget the key' }).click()
+  await page.getByRole('button', { name: 'Log out' }).click()
   await says(page.getByRole('dialog'), 'This server asks for a key')
   expect(await kept()).toEqual([[], [], ''])
   // Who may not administer is told so.
