@@ -225,6 +225,24 @@ test('maps: thousands are paged by the server, and a rare one is found', async (
   expect(asked.length).toBeLessThanOrEqual(5 + 4)
 })
 
+test('maps: one that is on the disk only is loaded after a question of its own', async () => {
+  const server = await startAdmin({ onDisk: true })
+  const ops = Array.from({ length: 40 }, (_, place) => ({ map: 'cold', key: `key-${place}`, op: 'set', value: place }))
+  await api(server, '/api/write', { ops, ack: 'durable' })
+  await server.stop()
+  await server.start()
+  const page = await open(server, 'map?map=cold')
+  await page.getByRole('button', { name: 'Load the map' }).click()
+  await says(page.locator('.status'), /^40 keys, as of/)
+  await says(rows(page).filter({ hasText: 'shard 0' }), 'loaded')
+  await says(rows(page).filter({ hasText: 'shard 1' }), 'loaded')
+  expect(await page.getByRole('button', { name: 'Load the map' }).count()).toBe(0)
+  await page.goto(`http://${server.adminAddress}/console/#/map?map=never`)
+  await page.getByRole('button', { name: 'Load the map' }).click()
+  await says(page.locator('.empty'), 'There is no such map.')
+  complaintsOf.get(page)?.splice(0)
+})
+
 test('rooms and channels: who is in one, what was said in the other', async () => {
   const server = await startAdmin()
   await crowd(server, 5)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import axe from 'axe-core'
 import type { Page } from 'playwright-core'
 import { expect, test } from 'vitest'
-import { folder } from '../../client/test/server'
+import { connect, folder, startServer } from '../../client/test/server'
 import { SECRET, tokenFor } from '../../client/test/tokens'
 import { complaintsOf, picture, withBrowser } from '../../demo/test/browser'
 import { adminToken, crowd, figure, open, PATIENCE, rows, says, startAdmin } from './console'
@@ -76,8 +76,8 @@ test('names that look like HTML are text', async () => {
   expect(await page.evaluate('window.intruder')).toBeUndefined()
 })
 
-test('a server that is killed is said once, and what it comes back with is shown', async () => {
-  const server = await startAdmin({ onDisk: true, flags: ['--node', 'n-1'] })
+test('a server that is killed is said once, what was there stays, and the next one is shown', async () => {
+  const server = await startAdmin()
   const page = await open(server)
   await says(figure(page, 'Connections'), '0')
   const told = page.evaluate(() => {
@@ -92,6 +92,13 @@ test('a server that is killed is said once, and what it comes back with is shown
   expect(await told).toBe(1)
   // What was there still is.
   expect(await page.locator('.chart canvas').count()).toBe(12)
+  const before = await page.locator('#node').textContent()
+  const next = await startServer({ flags: ['--admin-listen', server.adminAddress] })
+  await says(page.locator('#state'), 'Serving')
+  expect(await page.locator('#lost').isVisible()).toBe(false)
+  await expect.poll(() => page.locator('#node').textContent(), PATIENCE).not.toBe(before)
+  connect(next)
+  await says(figure(page, 'Connections'), '1')
   complaintsOf.get(page)?.splice(0)
 })
 

@@ -1,6 +1,6 @@
 // One map: its parts on the shards, and a page of its keys.
 
-import type { KeyRow, MapAnswer } from '../answers'
+import type { KeyRow, MapAnswer, ServerAnswer } from '../answers'
 import { post, Refused, read } from '../api'
 import { button, field, fill, make, section } from '../element'
 import { bytes, count, moment } from '../format'
@@ -13,6 +13,11 @@ import { exporting } from './maps'
 const PROBES = 256
 
 export function map(view: View): void {
+  show(view, false)
+}
+
+/** `isLoaded`: all shards have just looked for it on the disk. */
+function show(view: View, isLoaded: boolean): void {
   const { signal, query } = view
   const name = query.get('map') ?? ''
   const parts = make('div', {}, 'Asking…')
@@ -29,10 +34,18 @@ export function map(view: View): void {
       answer = await read<MapAnswer>('/admin/map', { map: name }, signal)
     } catch (error) {
       if (!(error instanceof Refused) || error.status !== 404) throw error
-      fill(keys, make('p', { class: 'empty' }, 'Open a key above to write the first.'))
-      return make('p', { class: 'empty' }, `No shard knows a map ${name}. It is made by the first write.`)
+      const mayBeOnDisk = !isLoaded && (await isOnDisk(signal))
+      fill(
+        keys,
+        mayBeOnDisk ? loading(ASLEEP, view) : make('p', { class: 'empty' }, 'Open a key above to write the first.'),
+      )
+      const where = mayBeOnDisk ? 'No shard has it in memory.' : 'There is no such map. It is made by the first write.'
+      return make('p', { class: 'empty' }, where)
     }
-    if (answer.shards.some(({ state }) => state === 'unloaded' || state === 'loading')) fill(keys, loading(name, view))
+    const has = (...states: string[]) => answer.shards.some(({ state }) => states.includes(state))
+    if (has('unloaded', 'loading')) fill(keys, loading(PARTLY, view))
+    else if (!isLoaded && has('absent') && (await isOnDisk(signal)))
+      fill(keys, listOf(name, view), loading(PERHAPS, view))
     else fill(keys, listOf(name, view))
     return partsOf(answer)
   })
@@ -111,26 +124,27 @@ function shownValue({ is_live, is_cut, value }: KeyRow): HTMLElement {
   return make('code', { class: 'cut', title: text }, text)
 }
 
-/** What stands in the place of keys that are on the disk only. */
-function loading(name: string, view: View): HTMLElement {
+const PARTLY = 'A shard has its part of this map on the disk only, so its keys cannot be listed yet.'
+const ASLEEP = 'If there is such a map on the disk, it was not used since the start, or memory was short.'
+const PERHAPS = 'Shards that have none of it in memory may have a part on the disk.'
+
+/** Says what is not here, and loads it. */
+function loading(says: string, view: View): HTMLElement {
+  const name = view.query.get('map') ?? ''
   const pressed = button('Load the map', () => {
     void act(pressed, async () => {
       const keys = Array.from({ length: PROBES }, (_, place) => `${place}`)
       await post('/api/read', { map: name, keys }, view.signal)
-      map(view)
-      return `Loaded ${name}.`
+      show(view, true)
+      return `All shards have looked for ${name} on the disk.`
     })
   })
-  return make(
-    'div',
-    { class: 'empty' },
-    make(
-      'p',
-      {},
-      'A shard has its part of this map on the disk only. To load it takes memory as a client that reads it would.',
-    ),
-    pressed,
-  )
+  const cost = 'To load it takes the memory that a client who reads it would cause.'
+  return make('div', { class: 'empty' }, make('p', {}, `${says} ${cost}`), pressed)
+}
+
+async function isOnDisk(signal: AbortSignal): Promise<boolean> {
+  return (await read<ServerAnswer>('/admin/server', {}, signal)).storage === 'disk'
 }
 
 /** Opens a key by its name, whether it is there or not. */
