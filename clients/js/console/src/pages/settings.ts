@@ -61,7 +61,7 @@ function listed({ settings }: SettingsAnswer, again: () => void): Content {
     say(
       status,
       changed.length === 0
-        ? 'Changed settings last until the server ends.'
+        ? 'Changed settings last until the server ends; an empty one goes back to what it was at the start.'
         : `${several(changed.length, 'setting')} to be changed.`,
     )
   }
@@ -76,7 +76,12 @@ function listed({ settings }: SettingsAnswer, again: () => void): Content {
         'ul',
         { class: 'plain' },
         changed.map(([{ name, value }, input]) =>
-          make('li', {}, make('code', {}, name), `: ${textOf(value) || 'none'} → ${input.value.trim() || 'none'}`),
+          make(
+            'li',
+            {},
+            make('code', {}, name),
+            `: ${textOf(value) || 'none'} → ${input.value.trim() || 'as at the start'}`,
+          ),
         ),
       ),
     ]
