@@ -100,7 +100,7 @@ function listOf(name: string, view: View): HTMLElement[] {
       { title: 'Changed', cell: row => moment(row.applied.unix_ms) },
       { title: 'Shard', cell: row => `${row.shard}` },
     ],
-    empty: isSearch => (isSearch ? 'No key begins so.' : 'The map has no keys.'),
+    empty: () => (prefix.value === '' ? 'The map has no keys.' : 'No key begins so.'),
   })
   const submit = (event: Event) => {
     event.preventDefault()
