@@ -137,8 +137,10 @@ impl Shard {
     /// The same at once, of a shard that is at rest: what it finds, with each connection that a member of a room or a user has anywhere.
     /// O(everything): for tests.
     pub fn check_now(&mut self) -> (Checked, Vec<(String, Writer)>) {
-        let mut checking = Checking::new(0);
+        let (mut checking, work) = (Checking::new(0), self.turn.work());
         while !self.look_on(&mut checking) {}
+        // It is no part of any turn, and must not keep the next from anything.
+        self.turn.set_work(work);
         let mut elsewhere = Vec::new();
         for slot in 0..self.presence.slot_count() {
             self.presence.ties(slot, None, usize::MAX, |room, member, by| {

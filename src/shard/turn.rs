@@ -159,6 +159,11 @@ impl Turn {
         self.work += units;
     }
 
+    /// Takes what was done since for no work of this turn.
+    pub const fn set_work(&mut self, units: u64) {
+        self.work = units;
+    }
+
     /// Counts one of many members who are sent the same bytes: in units, and by itself ([`work::RECEIVERS_MAX`]).
     #[inline]
     pub const fn reach_one(&mut self, bytes: usize) {

@@ -34,7 +34,9 @@ fn crowded() -> (Host, InspectionEnd) {
         host.receive(writer, &text_frame(write.as_bytes()));
         host.settle();
     }
-    (1..CLIENTS).for_each(|_| drop(host.open()));
+    for _ in 1..CLIENTS {
+        host.open();
+    }
     host.settle();
     (host, end)
 }

@@ -19,11 +19,12 @@ use super::answer::Refusal;
 use super::gateway::{Gateway, Outgoing};
 use crate::io::Clock;
 
-/// Requests a second, and at once.
-const PER_SECOND: f64 = 100.0;
-const AT_ONCE: f64 = 200.0;
-/// How long a key is believed once a shard has said that it may, and how many such are remembered.
+/// Requests a second, and at once: of those who may, and of those who have yet to show it, so that who tries keys keeps nobody out.
+const KNOWN: (f64, f64) = (100.0, 200.0);
+const UNKNOWN: (f64, f64) = (20.0, 40.0);
+/// How long a key is believed once a shard has said that it may, how long it is known, and how many such are remembered.
 const BELIEVED_MS: u64 = 5_000;
+const KNOWN_MS: u64 = 3_600_000;
 const KEYS_MAX: usize = 64;
 
 /// Who is at the other end.
@@ -56,7 +57,9 @@ pub struct Who(pub String);
 pub struct Guard {
     asks_for_keys: bool,
     clock: Clock,
-    pace: Mutex<Pace>,
+    /// Of those who may, and of the others.
+    paces: Mutex<[Pace; 2]>,
+    /// When each was believed last.
     believed: Mutex<HashMap<Box<str>, (u64, Who)>>,
 }
 
@@ -65,10 +68,22 @@ struct Pace {
     at_us: u64,
 }
 
+impl Pace {
+    /// Whether one more may come, of so many a second and at once.
+    fn take(&mut self, now_us: u64, (per_second, at_once): (f64, f64)) -> bool {
+        let gained = now_us.saturating_sub(self.at_us) as f64 * per_second / 1e6;
+        *self = Self { left: (self.left + gained).min(at_once), at_us: now_us };
+        let may = self.left >= 1.0;
+        self.left -= if may { 1.0 } else { 0.0 };
+        may
+    }
+}
+
 impl Guard {
     pub fn new(asks_for_keys: bool, clock: Clock) -> Self {
-        let pace = Pace { left: AT_ONCE, at_us: clock.now().monotonic_us };
-        Self { asks_for_keys, clock, pace: Mutex::new(pace), believed: Mutex::default() }
+        let at_us = clock.now().monotonic_us;
+        let paces = [KNOWN, UNKNOWN].map(|(_, left)| Pace { left, at_us });
+        Self { asks_for_keys, clock, paces: Mutex::new(paces), believed: Mutex::default() }
     }
 
     /// Refuses what a page of another origin has sent.
@@ -103,21 +118,20 @@ impl Guard {
     ///
     /// # Errors
     /// There are too many.
-    pub async fn pace(&self) -> Result<(), Refusal> {
+    pub async fn pace(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Refusal> {
+        let is_known = match (peer, key_of(headers)) {
+            (Peer::Tcp(_), Some(key)) if self.asks_for_keys => self.believed.lock().await.contains_key(key),
+            (peer, _) => !self.asks_for_keys || matches!(peer, Peer::Socket { .. }),
+        };
         let now_us = self.clock.now().monotonic_us;
-        let mut pace = self.pace.lock().await;
-        let gained = now_us.saturating_sub(pace.at_us) as f64 * PER_SECOND / 1e6;
-        *pace = Pace { left: (pace.left + gained).min(AT_ONCE), at_us: now_us };
-        if pace.left < 1.0 {
-            let refusal = Refusal::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "rate_limited",
-                "more than 100 requests a second come to the admin listener",
-            );
-            return Err(Refusal { retry_after_ms: Some(1_000), ..refusal });
+        let [known, unknown] = &mut *self.paces.lock().await;
+        let may = if is_known { known.take(now_us, KNOWN) } else { unknown.take(now_us, UNKNOWN) };
+        if may {
+            return Ok(());
         }
-        pace.left -= 1.0;
-        Ok(())
+        const MANY: &str = "too many requests come to the admin listener";
+        let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", MANY);
+        Err(Refusal { retry_after_ms: Some(1_000), ..refusal })
     }
 
     /// Who has asked, if that may administer.
@@ -134,18 +148,24 @@ impl Guard {
             return Ok(Who(format!("nobody from {address}")));
         }
         const MISSING: &str = "show a key or a token that may administer: Authorization: Bearer …";
-        let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let key = shown.and_then(|shown| shown.strip_prefix("Bearer ")).filter(|key| !key.is_empty());
-        let key = key.ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "auth_required", MISSING))?;
+        let key = key_of(headers)
+            .ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "auth_required", MISSING))?;
         let now_ms = self.clock.now().timer_ms();
-        if let Some((until_ms, who)) = self.believed.lock().await.get(key)
-            && now_ms < *until_ms
+        if let Some((at_ms, who)) = self.believed.lock().await.get(key)
+            && now_ms < *at_ms + BELIEVED_MS
         {
             return Ok(who.clone());
         }
         // Who may end connections of everybody: nobody is called so.
         let probe = Outgoing { kind: "disconnect", fields: "\"user\":\"key:\"".to_owned() };
-        gateway.ask(key, probe).await.map_err(|refusal| match &*refusal.code {
+        let asked = gateway.ask(key, probe).await;
+        if asked
+            .as_ref()
+            .is_err_and(|refusal| ["forbidden", "auth_failed", "closed"].contains(&&*refusal.code))
+        {
+            self.believed.lock().await.remove(key);
+        }
+        asked.map_err(|refusal| match &*refusal.code {
             "forbidden" => Refusal::new(
                 StatusCode::FORBIDDEN,
                 "forbidden",
@@ -156,12 +176,17 @@ impl Guard {
         let user = gateway.user_of(key).await.unwrap_or_else(|| "somebody".to_owned());
         let who = Who(format!("{user} from {address}"));
         let mut believed = self.believed.lock().await;
-        believed.retain(|_, (until_ms, _)| now_ms < *until_ms);
-        if believed.len() < KEYS_MAX {
-            believed.insert(key.into(), (now_ms + BELIEVED_MS, who.clone()));
+        believed.retain(|_, (at_ms, _)| now_ms < *at_ms + KNOWN_MS);
+        if believed.len() < KEYS_MAX || believed.contains_key(key) {
+            believed.insert(key.into(), (now_ms, who.clone()));
         }
         Ok(who)
     }
+}
+
+fn key_of(headers: &HeaderMap) -> Option<&str> {
+    let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    shown.and_then(|shown| shown.strip_prefix("Bearer ")).filter(|key| !key.is_empty())
 }
 
 /// Whether a host, with or without a port, is an address or this machine's own name for itself.
@@ -182,6 +207,13 @@ fn is_own(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn so_many_may_come_at_once_and_others_later() {
+        let mut pace = Pace { left: UNKNOWN.1, at_us: 0 };
+        assert_eq!((0..100).filter(|_| pace.take(0, UNKNOWN)).count(), 40);
+        assert_eq!((0..100).filter(|_| pace.take(500_000, UNKNOWN)).count(), 10);
+    }
 
     #[test]
     fn a_host_is_ours_by_number_or_as_localhost() {

@@ -12,8 +12,9 @@
 //!
 //! Invariant: nothing here waits for another request, and no shard waits for anything here.
 //!
-//! order: mod → routes → pages → served → { revoking, openapi, guard, config, console } → { now, maps, names, checks, draining } →
-//! { clients, figures } → walk → { gateway, shards, storage, settings, kept_lines } → { fields, respond } → answer
+//! order: mod → routes → pages → served → { revoking, openapi, guard, config, console } →
+//! { clients, maps, names, now, draining, checks, settings, kept_lines, storage } → { gateway, walk, figures } → shards →
+//! { fields, respond } → answer
 
 mod answer;
 mod checks;

@@ -134,7 +134,7 @@ async fn admit(
 ) -> Response {
     let headers = request.headers().clone();
     let who = async {
-        served.guard.pace().await?;
+        served.guard.pace(&peer, &headers).await?;
         served.guard.who(&served.gateway, &peer, &headers).await
     };
     match who.await {

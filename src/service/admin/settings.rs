@@ -24,7 +24,7 @@ const LOG_LEVEL: &str = "log-level";
 type Take = fn(&Config, &mut Config);
 
 /// What can be changed while the server runs; `docs/admin.md` says what each counts for.
-const HOT: [(&str, Take); 24] = [
+const HOT: [(&str, Take); 27] = [
     ("max-connections", |from, to| to.connections_max = from.connections_max),
     ("max-connections-per-ip", |from, to| to.connections_per_ip_max = from.connections_per_ip_max),
     ("max-connections-per-user", |from, to| to.connections_per_user_max = from.connections_per_user_max),
@@ -37,6 +37,9 @@ const HOT: [(&str, Take); 24] = [
     ("max-value-bytes", |from, to| to.value_bytes_max = from.value_bytes_max),
     ("max-query-results", |from, to| to.query_results_max = from.query_results_max),
     ("max-presence-bytes", |from, to| to.presence_bytes_max = from.presence_bytes_max),
+    ("connection-rates", |from, to| to.connection_rates = from.connection_rates),
+    ("user-rates", |from, to| to.user_rates = from.user_rates),
+    ("address-rates", |from, to| to.address_rates = from.address_rates),
     ("heartbeat-ms", |from, to| to.heartbeat_ms = from.heartbeat_ms),
     ("coalesce-delay-us", |from, to| to.coalesce.delay_us = from.coalesce.delay_us),
     ("coalesce-max-bytes", |from, to| to.coalesce.bytes_max = from.coalesce.bytes_max),
@@ -155,8 +158,11 @@ impl Settings {
         let read = (flags.again)(&given).map_err(|error| bad("bad_request", &error))?;
         let mut config = (*state.config).clone();
         HOT.iter().for_each(|(_, take)| take(&read.config, &mut config));
-        let possible = host::connections_possible(host::open_files(), shards.count());
-        config.connections_max = config.connections_max.min(possible);
+        // As at the start: a socket is a descriptor.
+        let (files, count) = (host::open_files(), shards.count());
+        config.connections_max = config.connections_max.min(host::connections_possible(files, count));
+        let possible = host::handshakes_possible(files, count, config.connections_max);
+        config.handshakes_max = config.handshakes_max.min(possible);
         // As they are understood, such as 65536 for "64KiB".
         for (name, value) in &mut changed {
             if let Some(understood) = read.values.get(name) {

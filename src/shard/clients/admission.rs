@@ -84,7 +84,7 @@ impl Admission {
         }
     }
 
-    /// Goes on with other limits, which count for who comes from then on. Whether addresses are counted at all stays.
+    /// Goes on with other limits, which count for who comes from then on: where addresses were not counted, those that are here are none of them.
     pub fn configure(&mut self, config: &Config, shards: usize) {
         self.connections_max = config.connections_max;
         self.handshakes_max = config.handshakes_max.div_ceil(shards);

@@ -123,6 +123,7 @@ impl Clients {
         self.soft_bytes = turn.account.soft_bytes(config.outbox_soft_bytes);
         self.hard_bytes = config.outbox_hard_bytes;
         self.admission.configure(config, turn.shards);
+        self.budgets.configure(config);
     }
 
     pub fn insert(&mut self, make: impl FnOnce(ConnectionId) -> Connection) -> ConnectionId {

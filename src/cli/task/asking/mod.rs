@@ -1,6 +1,6 @@
 //! What is asked of the running server of a data directory, over `admin.sock`: `docs/admin.md`.
 //!
-//! order: mod → { top, lists } → socket
+//! order: top → lists → socket
 
 mod lists;
 mod socket;
