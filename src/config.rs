@@ -1,9 +1,9 @@
 //! What a user may tune, as the core sees it. `cli/flags` fills it, one flag a field.
 
 mod allowed_origin;
+mod built_page;
 mod channels;
 mod direct;
-mod front_page;
 mod hooks;
 mod identity;
 mod origin;
@@ -13,9 +13,9 @@ mod query_index;
 mod rates;
 
 pub use allowed_origin::AllowedOrigin;
+pub use built_page::BuiltPage;
 pub use channels::ChannelBounds;
 pub use direct::DirectConfig;
-pub use front_page::FrontPage;
 pub use hooks::{HooksConfig, NatsConfig};
 pub use identity::{IdentityConfig, Secret};
 pub use origin::{BadOrigin, Origin};
@@ -109,7 +109,7 @@ pub struct Config {
     /// Paths at which a WebSocket opens, and what is spoken there.
     pub dialects: Vec<DialectPath>,
     /// What browsers get of `/`; `None`: the text that everybody else gets.
-    pub front_page: Option<FrontPage>,
+    pub front_page: Option<BuiltPage>,
     /// Whether `POST /_test/clear` exists, which drops all maps.
     pub test_reset: bool,
 
@@ -152,6 +152,10 @@ pub struct Config {
     pub memory_limit_bytes: usize,
     /// Whether the ack level `durable` can be reached.
     pub offers_durable: bool,
+    /// Milliseconds of a turn past which the log says what it did; 0: never.
+    pub slow_turn_ms: u64,
+    /// Bytes of memory of the process past which it is said that there are that many; 0: never.
+    pub memory_soft_bytes: usize,
 }
 
 /// A path at which a WebSocket opens, and what is spoken there.
@@ -383,6 +387,8 @@ impl Default for Config {
             drain_interval_ms: 100,
             memory_limit_bytes: 0,
             offers_durable: false,
+            slow_turn_ms: 50,
+            memory_soft_bytes: 0,
         }
     }
 }

@@ -346,3 +346,17 @@ pub const ANSWER_BYTES_MAX: usize = 64 << 10;
 pub const QUESTION_MESSAGES_MAX: usize = 64;
 /// Default of `--hooks-dead-letters-bytes`.
 pub const DEAD_LETTERS_BYTES_DEFAULT: usize = 64 << 20;
+
+/// Questions of the admin thread that one shard has and has not answered, slots that it looks at for one, bytes of an answer that no
+/// further row begins beyond, and rows of it: a fifth of a millisecond each.
+pub const INSPECTIONS_MAX: usize = 64;
+pub const INSPECTED_SLOTS_MAX: u32 = 1024;
+pub const INSPECTED_BYTES_MAX: usize = CHUNK_BYTES;
+pub const INSPECTED_ROWS_MAX: u32 = 500;
+/// Bytes of a value in a list of keys, past which it is left out; the same where one key is shown; and its tags or slots.
+pub const INSPECTED_VALUE_BYTES_MAX: usize = 4 << 10;
+pub const INSPECTED_KEY_BYTES_MAX: usize = 64 << 10;
+pub const INSPECTED_TAGS_MAX: usize = 256;
+/// Bytes of an error that a client tells of, and of what it says beside.
+pub const CLIENT_ERROR_MESSAGE_BYTES_MAX: usize = 1 << 10;
+pub const CLIENT_ERROR_CONTEXT_BYTES_MAX: usize = 4 << 10;

@@ -120,6 +120,7 @@ fn bind_and_run(
         tls: serve.tls.clone(),
         hooks: serve.hooks.clone(),
         admin: serve.admin,
+        from_flags: serve.from_flags.clone(),
         node_is_chosen: serve.node_is_chosen,
     };
     let server = Server::bind_with(settings, inherited)?;

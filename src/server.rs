@@ -11,12 +11,13 @@ use std::thread::{self, JoinHandle};
 use crate::auth::Standing;
 use crate::config::{AuthMode, Config, HooksConfig, IdentityConfig, ProxyProtocol, StorageConfig, TlsConfig};
 use crate::dialect;
-use crate::handover::{DeskPort, HooksPort, StoragePort};
+use crate::handover::{DeskPort, HooksPort, InspectionPort, StoragePort, connect_inspection};
 use crate::io::probe::{ProbeError, probe};
 use crate::io::ring_memory::{LockedMemory, RingSize, is_no_memory};
 use crate::io::{Beside, Clock, Control, Driver, Event, Inherited, Listener, NotBound, Ring, bind};
 use crate::mesh::{self, KeyHasher, Ports, ShardIndex};
-use crate::service::admin::{Admin, AdminConfig};
+use crate::metrics::AdminMetrics;
+use crate::service::admin::{Admin, AdminConfig, FromFlags, OnDisk, Ways};
 use crate::service::certificates::{Certificates, CertificatesError};
 use crate::service::desk::{Desk, DeskError};
 use crate::service::drains::Drains;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub hooks: HooksConfig,
     /// Where the HTTP API for backends listens, if there is one.
     pub admin: Option<SocketAddr>,
+    /// What the command line has said, for whoever asks and changes it; `None`: there was none.
+    pub from_flags: Option<FromFlags>,
     /// Whether the configuration's node name was chosen by the user, or made up for want of one.
     pub node_is_chosen: bool,
 }
@@ -111,7 +114,7 @@ pub struct Server {
     data: Option<Data>,
     desk: Option<(Desk, Vec<DeskPort>)>,
     hooks: Option<(Hooks, Vec<HooksPort>)>,
-    admin: Option<Admin>,
+    admin: Admin,
     certificates: Option<Certificates>,
 }
 
@@ -183,9 +186,10 @@ impl Server {
         if let (Some((desk, _)), Some((hooks, _))) = (&mut desk, &hooks) {
             desk.tell(hooks.handle())?;
         }
-        let bind_admin =
-            |address| Admin::bind(address).map_err(|source| RunError::AdminBind { address, source });
-        let admin = settings.admin.map(bind_admin).transpose()?;
+        let mut admin = Admin::new();
+        if let Some(address) = settings.admin {
+            admin.bind(address).map_err(|source| RunError::AdminBind { address, source })?;
+        }
         // Once the data is ours, as whoever has connected is reset if this start fails.
         let listeners = bound.listen(settings.config.backlog).map_err(not_bound)?;
         if supervisor::is_there() {
@@ -195,6 +199,9 @@ impl Server {
             Data::open(&settings.config, storage, lock, (&controls, drains.clone()), clock.clone())
         };
         let data = locked.map(open).transpose()?;
+        if let Some(storage) = &settings.storage {
+            admin.open_socket(&storage.data_dir, storage.data_mode);
+        }
         if let Some(data) = &data {
             let chosen = settings.node_is_chosen.then_some(&*settings.config.node);
             settings.config.node = data.store.node(chosen);
@@ -232,7 +239,7 @@ impl Server {
 
     /// Where the HTTP API for backends listens, with the port that port 0 became.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref()?.address().ok()
+        self.admin.address()
     }
 
     /// What tells the shards to end, one for each.
@@ -287,6 +294,19 @@ impl Server {
             storage: store.as_ref().map(Store::shared),
             tls: self.certificates.as_ref().map(Certificates::current),
         };
+        let admin_metrics = Arc::<AdminMetrics>::default();
+        let admin_event = Event::new().map_err(RunError::Thread)?;
+        let (inspection_ports, inspection_ends): (Vec<_>, Vec<_>) =
+            connect_inspection(shards, &admin_metrics).into_iter().unzip();
+        let mut inspection_ports = inspection_ports.into_iter();
+        let ways = Ways {
+            ends: inspection_ends,
+            controls: self.controls.clone(),
+            event: admin_event.clone(),
+            clock: self.clock.clone(),
+        };
+        let on_disk = shared.storage.as_ref().zip(self.settings.storage.as_ref());
+        let identity = self.settings.identity;
         let admin_config = AdminConfig {
             target: self.addresses[0],
             headed: match shared.config.proxy_protocol {
@@ -294,12 +314,29 @@ impl Server {
                 ProxyProtocol::Off | ProxyProtocol::Accept => Vec::new(),
             },
             asks_for_keys: shared.config.auth != AuthMode::None,
-            revoked: self.settings.identity.and_then(|identity| {
+            rules: identity.as_ref().and_then(|identity| identity.rules.clone()),
+            revoked: identity.and_then(|identity| {
                 let mode =
                     self.settings.storage.as_ref().map_or_else(Default::default, |data| data.data_mode);
                 Some((identity.revoked?, mode))
             }),
             message_bytes_max: shared.config.message_bytes_max,
+            config: Arc::clone(&shared.config),
+            from_flags: self.settings.from_flags,
+            on_disk: on_disk.map(|(shared, storage)| OnDisk {
+                data_dir: storage.data_dir.clone(),
+                progress: Arc::clone(&shared.progress),
+            }),
+            hasher: shared.hasher,
+            dialects: dialect::NAMES,
+            metrics: admin_metrics,
+            tls: shared.tls.clone(),
+            desk: self.desk.as_ref().and_then(|(_, ports)| Some(Arc::clone(&ports.first()?.metrics))),
+            hooks: self
+                .hooks
+                .as_ref()
+                .and_then(|(_, ports)| Some(Arc::clone(&ports.first()?.events.metrics))),
+            clock: self.clock.clone(),
         };
         let memory = LockedMemory::of(shards, store.is_some());
         let service = service::start(store).map_err(|error| match is_no_memory(&error) {
@@ -337,10 +374,15 @@ impl Server {
             let core = self.settings.cores[index];
             let shared = shared.clone();
             let storage = storage_ports.next();
-            let beside =
-                Beside { storage: event.clone(), desk: desk_event.clone(), hooks: hooks_event.clone() };
+            let beside = Beside {
+                storage: event.clone(),
+                desk: desk_event.clone(),
+                hooks: hooks_event.clone(),
+                admin: Some(admin_event.clone()),
+            };
             let desk = desk_ports.next();
             let hooks = hooks_ports.next();
+            let inspection = inspection_ports.next();
             let standing = standing.clone();
             let (ready, ended) = (ready.clone(), ended.clone());
             let thread = thread::Builder::new().name(format!("shard-{index}"));
@@ -354,6 +396,7 @@ impl Server {
                     desk,
                     standing,
                     hooks,
+                    inspection,
                     beside,
                     listeners,
                     control,
@@ -390,8 +433,7 @@ impl Server {
             let _ = start.send(Arc::clone(&rings));
         }
         // Once there is somebody to ask.
-        let start = |admin: Admin| admin.start(admin_config).map_err(RunError::Thread);
-        let serving_admin = self.admin.map(start).transpose()?;
+        let serving_admin = self.admin.start(admin_config, ways).map_err(RunError::Thread)?;
         supervisor::serves(&status);
         let mut watchdog = Watchdog::start(pulses).map_err(RunError::Thread)?;
         let mut kept = Vec::new();
@@ -407,9 +449,7 @@ impl Server {
             let failed = |_| RunError::Failed { shard, source: io::Error::other("the thread panicked") };
             thread.join().map_err(failed)?;
         }
-        if let Some(admin) = serving_admin {
-            admin.stop();
-        }
+        serving_admin.stop();
         if let Some(desk) = serving_desk {
             desk.stop();
         }
@@ -459,6 +499,8 @@ struct Part {
     standing: Option<Arc<Standing>>,
     /// Its way to the application.
     hooks: Option<HooksPort>,
+    /// Its way to the admin thread.
+    inspection: Option<InspectionPort>,
     beside: Beside,
     listeners: Vec<Listener>,
     control: Control,
@@ -490,6 +532,9 @@ impl Part {
         }
         if let Some(hooks) = self.hooks {
             shard.hook_up(hooks);
+        }
+        if let Some(inspection) = self.inspection {
+            shard.open_to_inspection(inspection);
         }
         Driver::new(ring, shard, self.clock, self.control, self.beside, self.listeners, rings).run()
     }

@@ -7,6 +7,10 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait for a real server in real time")]
 #![allow(clippy::disallowed_types, reason = "what shards must not use, a test may")]
 
+#[path = "end_to_end/admin.rs"]
+mod admin;
+#[path = "end_to_end/administering.rs"]
+mod administering;
 #[path = "end_to_end/channels.rs"]
 mod channels;
 #[path = "end_to_end/clearing.rs"]

@@ -2,7 +2,7 @@
 //! runtimes ask of one.
 //!
 //! Method: its tests are vitest's, in `clients/js/*/test`. They start the server, and end it, as often as they need.
-//! Those of the page, of the examples and of what they use run in Chromium. `scripts/setup` installs it, node, and the packages that
+//! Those of the page, of the console, of the examples and of what they use run in Chromium. `scripts/setup` installs it, node, and the packages that
 //! `package-lock.json` names.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -14,7 +14,7 @@ mod node_run;
 use std::time::Duration;
 
 /// How long a script may take. A test that waits in vain gives up sooner.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1200);
 
 #[test]
 fn the_client_passes_its_tests_on_this_server() {

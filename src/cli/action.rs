@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::asked::Asked;
+
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(super) enum Action {
     /// Run the server (what `annulus` alone does)
@@ -159,6 +161,8 @@ pub(super) enum Action {
         /// The shell
         shell: clap_complete::Shell,
     },
+    #[command(flatten)]
+    Asked(Asked),
     /// Check a file of rules, and say what they let somebody do
     ///
     ///   annulus rules check rules.toml

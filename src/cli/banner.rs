@@ -72,6 +72,7 @@ impl fmt::Display for Banner<'_> {
         }
         if let Some(admin) = self.serve.admin {
             writeln!(f, "  admin     http://{admin}/api")?;
+            writeln!(f, "  console   http://{}/console/", reachable(admin))?;
         }
         if let Some(synckit) = synckit_path(config) {
             for address in &config.listen {

@@ -3,11 +3,12 @@
 use std::io::{self, IsTerminal};
 use std::panic;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::Subscriber;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{EnvFilter, fmt, reload};
 
 use super::{LogFormat, LogSettings};
 use crate::io::log;
+use crate::io::recent::Recent;
 
 /// Installs the log for the whole process. Called once, before the first event.
 ///
@@ -23,16 +24,21 @@ pub fn start(settings: &LogSettings) -> io::Result<()> {
     }));
     // The filter was checked when the flag was read; the default takes its place rather than no log at all.
     let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, reload) = reload::Layer::new(filter);
+    log::set_reload(move |filter| {
+        let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+        reload.reload(filter).map_err(|error| error.to_string())
+    });
     // A failure to write would be told by writing to stderr.
-    let builder = Subscriber::builder().with_env_filter(filter).log_internal_errors(false);
-    let builder = builder.with_writer(|| log::Lines);
+    let lines = fmt::layer().log_internal_errors(false).with_writer(|| log::Lines);
+    let registry = tracing_subscriber::registry().with(filter).with(Recent);
     let installed = match settings.format {
         LogFormat::Human => {
             let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            tracing::subscriber::set_global_default(builder.compact().with_ansi(ansi).finish())
+            tracing::subscriber::set_global_default(registry.with(lines.compact().with_ansi(ansi)))
         }
         LogFormat::Json => {
-            tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish())
+            tracing::subscriber::set_global_default(registry.with(lines.json().flatten_event(true)))
         }
     };
     debug_assert!(installed.is_ok(), "the log is started once");

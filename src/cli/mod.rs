@@ -3,6 +3,7 @@
 //! Invariant: whatever the user can get wrong is found here, before a thread starts or a port opens.
 
 mod action;
+mod asked;
 pub mod banner;
 mod config_file;
 mod cores;
@@ -16,6 +17,7 @@ mod listen;
 pub mod logging;
 mod networks;
 mod resolve;
+mod sources;
 pub mod stdout;
 mod synonyms;
 mod task;
@@ -68,7 +70,8 @@ pub fn parse(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     environment: Environment<'_>,
 ) -> Result<Command, ConfigError> {
-    let mut arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let given: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let mut arguments = given.clone();
     let mut command = variables::without_empty(command(), environment);
     let file = ConfigFile::fill(&mut arguments, &command)?;
     let parsed = command.try_get_matches_from_mut(&arguments);
@@ -98,6 +101,7 @@ pub fn parse(
     resolve::fill(&mut flags, &allowed_cores)?;
     let mut serve = resolve::settings(&flags, node_is_chosen, &allowed_cores)
         .map_err(|error| file.blame(inherited::blame(error, &inherited.used)))?;
+    serve.from_flags = Some(sources::from_flags(&flags, (&matches, &file), &given, &inherited.used));
     (serve.inherited, serve.remarks) = (inherited.used, inherited.ignored);
     let is_default =
         matches.value_source("listen").is_none_or(|source| source == clap::parser::ValueSource::DefaultValue);
@@ -213,7 +217,11 @@ fn by_flag(flags: &Flags) -> serde_json::Map<String, serde_json::Value> {
 /// The command with every flag valid before and after the name of the action, so that `annulus --listen …`
 /// and `annulus serve --listen …` are the same.
 fn command() -> clap::Command {
-    Cli::command().mut_args(|arg| arg.global(true)).after_long_help(inherited::help() + &signals_help())
+    // A setting that is changed while the server runs comes behind the flag of the start.
+    Cli::command()
+        .args_override_self(true)
+        .mut_args(|arg| arg.global(true))
+        .after_long_help(inherited::help() + &signals_help())
 }
 
 /// What `--help` says of signals.

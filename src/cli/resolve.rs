@@ -22,6 +22,7 @@ use crate::config::{Bytes, Span};
 use crate::dialect::echo;
 use crate::io::host;
 use crate::limits;
+use crate::service::admin::FromFlags;
 use crate::service::{certificates, desk};
 
 /// Everything `annulus serve` needs to know.
@@ -55,6 +56,8 @@ pub struct Serve {
     pub cautions: Vec<String>,
     /// How and what to log.
     pub log: LogSettings,
+    /// What was said, and how to read it again with something else.
+    pub from_flags: Option<FromFlags>,
 }
 
 impl Serve {
@@ -305,6 +308,8 @@ fn unchecked(
         drain_interval_ms: stopping.drain_interval_ms,
         memory_limit_bytes: data.memory_limit.map_or(0, |bytes| bytes.0),
         offers_durable: storage.as_ref().is_some_and(|storage| storage.fsync != Fsync::Never),
+        slow_turn_ms: logs.slow_turn_ms,
+        memory_soft_bytes: data.memory_soft.0,
     };
     let cores = listening.cores.as_ref().map_or_else(Vec::new, |list| list.0.clone());
     let log = LogSettings { format: logs.log_format, filter: logs.log_level.clone() };
@@ -327,6 +332,7 @@ fn unchecked(
         remarks,
         cautions,
         log,
+        from_flags: None,
     }
 }
 

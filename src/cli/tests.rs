@@ -159,7 +159,7 @@ fn every_flag_reaches_its_setting() {
         --coalesce-max-bytes 14 --coalesce-max-frames 15 --outbox-soft-bytes 1MiB --outbox-hard-bytes 3MiB \
         --min-drain-bytes-per-second 5KiB --max-presence-bytes 2MiB --presence-tick-ms 51 --presence-grace-ms 52 --presence-full-max 53 --max-presence-state-bytes 5KiB --channel-history 20 --channel-history-bytes 21KiB --channel-history-ttl 22s \
         --direct-queue 20 --direct-queue-bytes 21KiB --direct-queue-ttl 22m \
-        --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-lead-ms 190 --drain-ms 19 --drain-batch 191 --drain-interval-ms 192 \
+        --max-clock-drift-ms 16 --tombstone-retention 17s --ack-timeout-ms 18 --drain-lead-ms 190 --drain-ms 19 --slow-turn-ms 61 --memory-soft 3GiB --drain-batch 191 --drain-interval-ms 192 \
         --log-format json --log-level debug --storage memory --memory-limit 0 --preset balanced";
     let given = serve(&flags.split_whitespace().collect::<Vec<_>>()).unwrap();
     let expected = Config {
@@ -223,6 +223,8 @@ fn every_flag_reaches_its_setting() {
         ack_timeout_ms: 18,
         drain_lead_ms: 190,
         drain_ms: 19,
+        slow_turn_ms: 61,
+        memory_soft_bytes: 3 << 30,
         drain_batch: 191,
         drain_interval_ms: 192,
         memory_limit_bytes: 0,

@@ -27,6 +27,10 @@ impl CellIndex {
     pub(super) const fn to_usize(self) -> usize {
         self.0 as usize
     }
+
+    pub(super) const fn to_u32(self) -> u32 {
+        self.0
+    }
 }
 
 /// One key.

@@ -216,6 +216,17 @@ impl Map {
         )
     }
 
+    /// All cells before a place, from the last to the first, with their places; `None`: before the end. A walk may stop after any of them
+    /// and be taken up from its place: it meets whatever stays, as a cell only moves to the place of one that is forgotten, which is
+    /// before its own, so some may be met twice.
+    pub fn backwards(&self, before: Option<u32>) -> impl Iterator<Item = (u32, &Cell)> {
+        let end = before.map_or(self.cells(), |before| (before as usize).min(self.cells()));
+        (0..end).rev().map(|place| {
+            let index = CellIndex::from_usize(place);
+            (index.to_u32(), self.cell(index))
+        })
+    }
+
     /// The cell of that name, if there is one.
     pub fn find_named(&self, name: &CellName) -> Option<&Cell> {
         let key = HashedKey { hash: u64::from(name.hash), bytes: &name.key };

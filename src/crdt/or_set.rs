@@ -247,7 +247,7 @@ impl OrSet {
     }
 
     /// Bytes of what it holds: its tags and values, and what each takes beside.
-    pub(super) const fn bytes(&self) -> usize {
+    pub const fn bytes(&self) -> usize {
         self.live_bytes + self.bytes_of_removed()
     }
 

@@ -28,4 +28,8 @@ pub static ALL: &[&dyn Dialect] = &[
     &native::Native::STRICT,
 ];
 
+/// What each is called, in the same places.
+pub static NAMES: &[&str] = &["v1", "echo", "synckit", "synckit-text", "v1-strict"];
+const _: () = assert!(NAMES.len() == ALL.len());
+
 const _: () = assert!(matches!(DialectPath::NATIVE.strict, Some(places::NATIVE_STRICT)));

@@ -46,6 +46,7 @@ pub struct Beside {
     pub storage: Option<Event>,
     pub desk: Option<Event>,
     pub hooks: Option<Event>,
+    pub admin: Option<Event>,
 }
 
 /// What a shard is told from outside.

@@ -346,6 +346,7 @@ impl Driver {
                 Command::WakeStorage => self.beside.storage.iter().for_each(Event::raise),
                 Command::WakeDesk => self.beside.desk.iter().for_each(Event::raise),
                 Command::WakeHooks => self.beside.hooks.iter().for_each(Event::raise),
+                Command::WakeAdmin => self.beside.admin.iter().for_each(Event::raise),
                 Command::StopAccepting => self.stop_accepting(),
                 Command::Exit => exit = true,
             }

@@ -38,6 +38,24 @@ enum Item {
     Flush(SyncSender<()>),
 }
 
+/// Has the log follow another filter.
+type Reload = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
+static RELOAD: OnceLock<Reload> = OnceLock::new();
+
+/// How the log follows another filter, once it is started.
+pub fn set_reload(reload: impl Fn(&str) -> Result<(), String> + Send + Sync + 'static) {
+    let _ = RELOAD.set(Box::new(reload));
+}
+
+/// Logs what `filter` says from now on.
+///
+/// # Errors
+/// It is no filter, or there is no log.
+pub fn follow(filter: &str) -> Result<(), String> {
+    RELOAD.get().map_or_else(|| Err("the log cannot be changed here".to_owned()), |reload| reload(filter))
+}
+
 /// Starts the thread; from here on nobody waits for stderr.
 ///
 /// # Errors

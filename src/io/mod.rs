@@ -20,6 +20,7 @@ pub mod log;
 mod operation;
 pub mod probe;
 pub mod process;
+pub mod recent;
 mod ring;
 pub mod ring_memory;
 mod sockets;

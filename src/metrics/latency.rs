@@ -51,6 +51,14 @@ impl Latency {
         self.histogram.value_at_quantile(quantile)
     }
 
+    /// What was recorded since an earlier moment of the same.
+    pub fn since(&self, before: &Self) -> Self {
+        let mut histogram = self.histogram.clone();
+        // It fails only where something was recorded less often than before.
+        let _ = histogram.subtract(&before.histogram);
+        Self { histogram, sum_ns: self.sum_ns.saturating_sub(before.sum_ns) }
+    }
+
     /// Adds what another shard recorded.
     pub fn add(&mut self, other: &Self) {
         self.histogram.add(&other.histogram).expect("every distribution has the bounds of `default`");
@@ -71,6 +79,18 @@ mod tests {
         for (found, wanted) in quantiles.into_iter().zip([50_000_000, 90_000_000, 99_000_000, 99_900_000]) {
             assert!(found.abs_diff(wanted) * 100 <= wanted, "{found} is not within 1 % of {wanted}");
         }
+    }
+
+    #[test]
+    fn what_was_recorded_since_is_all_that_is_left() {
+        let mut latency = Latency::default();
+        (0..1_000).for_each(|_| latency.record(5_000_000));
+        let before = latency.clone();
+        (0..10).for_each(|_| latency.record(1_000));
+        let since = latency.since(&before);
+        assert_eq!((since.count(), since.sum_ns()), (10, 10_000));
+        assert!(since.quantile_ns(0.999) < 2_000, "{}", since.quantile_ns(0.999));
+        assert_eq!(latency.since(&latency).count(), 0);
     }
 
     #[test]

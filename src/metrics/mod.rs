@@ -3,21 +3,25 @@
 //! Invariant: a counter never goes down; a gauge is what is there now. Nothing here locks, nothing allocates after
 //! [`Metrics::default`], and all labels are words and numbers of ours: no peer can make a series.
 
+mod admin;
 mod closes;
 mod desk;
 mod exposition;
 mod hooks;
 mod latency;
 mod ops;
+mod page;
 mod process;
 mod render;
 mod storage;
 mod tls;
 
+pub use admin::AdminMetrics;
 pub use desk::{CREDENTIALS_REFUSED, DeskMetrics};
 pub use hooks::HookMetrics;
 pub use latency::Latency;
 pub use ops::{OpKind, OpOutcome, RateOf, Refusal};
+pub use page::Page;
 pub use process::ProcessMetrics;
 pub use storage::{Counter, Gauge, StorageMetrics};
 pub use tls::{TlsFailure, TlsVersion, render_tls_reloads};
@@ -192,6 +196,10 @@ metrics! {
         directs_dropped => "annulus_direct_dropped_total",
         /// Turns of the shards.
         turns => "annulus_turns_total",
+        /// Turns that took longer than --slow-turn-ms.
+        slow_turns => "annulus_slow_turns_total",
+        /// Errors that clients have told of.
+        client_errors => "annulus_client_errors_total",
     }
     gauges {
         /// WebSockets open.

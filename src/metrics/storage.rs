@@ -63,6 +63,11 @@ impl Gauge {
 }
 
 impl StorageMetrics {
+    /// How long syncs of the journal have taken so far.
+    pub fn syncs(&self) -> Latency {
+        self.sync_ns.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Counts one sync of the journal.
     pub fn record_sync(&self, ns: u64) {
         self.sync_ns.lock().unwrap_or_else(PoisonError::into_inner).record(ns);

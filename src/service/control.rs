@@ -82,18 +82,30 @@ pub enum Answer {
 /// Bytes that the path of a socket can have (unix(7)), without the 0 behind it.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// Binds or connects the socket of a data directory with `act`, however deep that lies: a longer path goes over a
-/// descriptor of the directory.
+/// Binds or connects the control socket of a data directory with `act`.
+///
+/// # Errors
+/// As [`in_directory`].
+pub fn at_socket<T>(data_dir: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    in_directory(data_dir, CONTROL_SOCKET, act)
+}
+
+/// Binds or connects a socket in a data directory with `act`, however deep that lies: a longer path goes over a descriptor of the
+/// directory.
 ///
 /// # Errors
 /// Those of `act`, and of opening the directory.
-pub fn at_socket<T>(data_dir: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    let path = data_dir.join(CONTROL_SOCKET);
+pub fn in_directory<T>(
+    data_dir: &Path,
+    name: &str,
+    act: impl FnOnce(&Path) -> io::Result<T>,
+) -> io::Result<T> {
+    let path = data_dir.join(name);
     if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
         return act(&path);
     }
     let directory = File::open(data_dir)?;
-    act(&Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(CONTROL_SOCKET))
+    act(&Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name))
 }
 
 /// The listening socket, which is removed when this is dropped.

@@ -12,29 +12,31 @@
 //! parts.rs       what these threads share           ending.rs    the end of the process when it is not orderly
 //! place.rs       whether a file is where it was      spares.rs      files that become segments
 //! blocks.rs      memory for them                   desk/          who tokens name, and what is in force
-//! admin/         an HTTP API for backends             hooks/         what the application is told and asked
-//! drains.rs      the end of service, and what follows  supervisor.rs  the service manager
-//! upgrade.rs     whether another program can take over
-//! certificates/  of TLS, read again when they change  watching.rs    who changes files
-//! handle.rs      what others tell threads that read files
+//! admin/         what backends and administrators ask    hooks/         what the application is told and asked
+//! explaining.rs  what rules let somebody do              conversing.rs  the other end of control.rs
+//! drains.rs      the end of service, and what follows    supervisor.rs  the service manager
+//! upgrade.rs     whether another program can take over   handle.rs      what others tell threads that read files
+//! certificates.rs  of TLS, read again when they change   watching.rs    who changes files
 //! ```
 //!
 //! What decides is in `folding.rs`, `loading.rs`, `segments.rs` and `types.rs`, which know no thread and no clock: the threads drive
 //! them, and so does `tests/simulator`, one step at a time and with anything in between.
 //!
-//! order: mod → { store, control, checkpoint, signals } → { journal, desk, admin, certificates } → { loader, hooks, handle, watching } →
-//! parts → spares → { folding, loading } → data_set → { segments, shards, types, ending, room, files, pressure } →
-//! { place, blocks, drains, supervisor, upgrade }
+//! order: mod → admin → conversing → { store, control, checkpoint, signals, explaining } → { journal, desk, certificates } →
+//! { loader, hooks, handle, watching } → parts → spares → { folding, loading } → data_set →
+//! { segments, shards, types, ending, room, files, pressure } → { place, blocks, drains, supervisor, upgrade }
 
 pub mod admin;
 mod blocks;
 pub mod certificates;
 mod checkpoint;
 mod control;
+mod conversing;
 mod data_set;
 pub mod desk;
 pub mod drains;
 mod ending;
+pub mod explaining;
 mod files;
 mod folding;
 mod handle;
@@ -63,7 +65,8 @@ use std::thread::{self, JoinHandle};
 
 use tokio_uring::Runtime;
 
-pub use control::{Answer, CONTROL_SOCKET, Request, at_socket};
+pub use control::{CONTROL_SOCKET, Request, at_socket, in_directory};
+pub use conversing::{Heard, NoReport, converse, converse_over};
 pub use data_set::{DataSet, follow_timeline, read_journal};
 pub use folding::{At, Folding};
 pub use handle::Handle;

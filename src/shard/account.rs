@@ -59,6 +59,10 @@ impl Account {
         Self { limit_bytes, outbox_hard_bytes, used: [0; USES] }
     }
 
+    pub const fn set_outbox_hard_bytes(&mut self, bytes: usize) {
+        self.outbox_hard_bytes = bytes;
+    }
+
     pub fn set(&mut self, of: Use, bytes: usize) {
         self.used[of as usize] = bytes;
     }

@@ -2,6 +2,7 @@
 
 use super::account::Use;
 use super::directs::Around;
+use super::slow_turns::Kind;
 use super::{Command, Now, Shard};
 use crate::metrics::Metrics;
 use crate::wire::Close;
@@ -27,6 +28,7 @@ impl Shard {
         self.review_identities();
         self.go_on_regranting();
         self.finish_writes();
+        self.turn.note_kind(Kind::Carried);
     }
 
     /// Goes on with writes that have operations left, before anything new is begun: each once, while the turn may do more, and
@@ -45,15 +47,21 @@ impl Shard {
     /// Ends a turn: timers, then changes to subscribers and chunks to walkers, then one batch for the storage, one
     /// envelope for each shard and one send for each connection.
     pub fn end_turn(&mut self) {
+        self.turn.note_kind(Kind::Mesh);
         self.end_lead();
         self.clients.end_rate_limits(&self.turn);
         self.fire_timers();
         self.maps.run_removals(&mut self.turn);
         self.give_up_old_requests();
         self.go_on_leaving();
+        self.turn.note_kind(Kind::Upkeep);
+        self.answer_inspections();
+        self.turn.note_kind(Kind::Inspection);
         self.end_gone();
         self.go_on_handshakes();
+        self.turn.note_kind(Kind::Upkeep);
         self.resume_waiting();
+        self.turn.note_kind(Kind::Waiting);
         self.refuse_given_up();
         // Whatever they do about it is told below; who is found to be drained there hears of it in the next turn.
         self.tell_drained();
@@ -62,6 +70,7 @@ impl Shard {
         while let Some(id) = self.clients.next_slow() {
             self.disconnect(id, Close::SlowConsumer);
         }
+        self.turn.note_kind(Kind::Telling);
         self.settle_account();
         // Before any envelope, so that no shard hears of what the storage has not been told.
         self.maps.evict_maps(&mut self.turn);
@@ -72,6 +81,7 @@ impl Shard {
         self.seal_envelopes();
         self.clients.flush(&mut self.turn);
         self.clients.log_more_ended(&self.turn);
+        self.turn.note_kind(Kind::HandingOver);
         if self.is_drained() && !self.exited {
             self.exited = true;
             self.turn.commands.push(Command::Exit);
@@ -183,6 +193,7 @@ impl Shard {
     /// requests took that were received and answered in it.
     pub fn turn_took_ns(&mut self, ns: u64) {
         self.turn.metrics.turn_ns.record(ns);
+        self.turn.took_ns(ns);
         self.turn.metrics.op_ns.record_many(ns, self.requests.take_answered_at_once());
     }
 
@@ -214,6 +225,7 @@ impl Shard {
         sooner(self.clients.next_settled_us());
         sooner(self.clients.next_look_ms().map(|at_ms| at_ms * 1000));
         sooner(self.next_life_us());
+        sooner(self.inspection.next_us());
         sooner(self.presence.next_us(self.turn.account.is_full()));
         let of_unix = |at_ms: u64| now_us + at_ms.saturating_sub(self.turn.now.unix_ms) * 1000;
         sooner(self.maps.next_removal_ms().map(of_unix));
@@ -268,6 +280,7 @@ impl Shard {
             || self.opened.is_some()
             || self.access.has_work_left()
             || self.questions.has_work_left()
+            || self.inspection.has_work_left()
             || self.feeds.has_undelivered()
             || self.rooms.has_to_tell()
             || self.presence.has_to_tell()

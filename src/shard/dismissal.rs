@@ -29,7 +29,7 @@ impl Shard {
     }
 
     /// Has each of them ended by its shard; how many there are.
-    fn dismiss_here(&mut self, user: &str) -> u32 {
+    pub(super) fn dismiss_here(&mut self, user: &str) -> u32 {
         let Self { turn, clients, directory, .. } = self;
         let mut connections = 0;
         for (Writer { shard, connection }, _) in directory.of_user(&turn.hasher, user) {

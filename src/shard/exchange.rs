@@ -5,6 +5,7 @@ use std::vec;
 
 use super::clients::End;
 use super::maps::WaitingBytes;
+use super::slow_turns::Kind;
 use super::{SetPresence, Shard, presence, rooms};
 use crate::crdt::Time;
 use crate::mesh::{Answer, Envelope, Item, ReadPart, Request, ShardIndex, Writer, shard_index};
@@ -39,6 +40,7 @@ impl Shard {
     /// to be the first comes round.
     pub fn drain_mesh(&mut self) {
         let Self { turn, clients, maps, feeds, requests, rooms, presence, channels, .. } = &mut *self;
+        turn.note_kind(Kind::Arrivals);
         channels.deliver_waiting(turn, clients);
         feeds.deliver_waiting(turn, clients, maps);
         rooms.deliver_waiting(turn, clients, requests);

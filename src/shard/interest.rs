@@ -12,6 +12,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use super::slots::{Slots, slot};
+use crate::handover::inspection::{Share, Walk};
 use crate::mesh::{ShardIndex, ShardSet};
 
 /// Who hears of one thing.
@@ -206,6 +207,11 @@ impl<T: Named> NameTable<T> {
 
     pub fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// See [`Slots::inspect`].
+    pub fn inspect<R>(&self, walk: Walk, row: impl FnMut(&T) -> Option<R>) -> Share<R> {
+        self.slots.inspect(walk, row)
     }
 
     pub fn slots(&self) -> impl Iterator<Item = u32> {

@@ -7,11 +7,11 @@
 //! Its parts each own what they hold, and a function takes the parts that it touches. Only the files directly in this
 //! folder, and those in `commands/`, are `impl Shard`: they put things in order.
 //!
-//! order: { commands, facade, cycle, events, arrival, frames, handshake, identity, entry, asking, proposals, life, disconnect, dismissal, exchange, exchange_directs, parked, clear } →
+//! order: { commands, facade, cycle, events, arrival, frames, handshake, identity, entry, asking, proposals, life, disconnect, dismissal, exchange, exchange_directs, configure, inspection, client_errors, parked, clear } → checking →
 //! pages → gauges → presence → { rooms, queries, channels, directs } → feeds → divided → requests → log → maps → clients → dialect → told →
 //! { lists, outbox, outcomes, direct } → { allows, caller, questions } →
 //! { access, directory, budgets } → { commons, interest, turn } →
-//! { account, slots, work, happenings }
+//! { account, slots, work, happenings, slow_turns }
 
 #![cfg_attr(
     not(test),
@@ -29,10 +29,13 @@ mod asking;
 mod budgets;
 mod caller;
 mod channels;
+mod checking;
 mod clear;
+mod client_errors;
 mod clients;
 mod commands;
 mod commons;
+mod configure;
 mod cycle;
 mod dialect;
 mod direct;
@@ -52,6 +55,7 @@ mod gauges;
 mod handshake;
 mod happenings;
 mod identity;
+mod inspection;
 mod interest;
 mod life;
 mod lists;
@@ -68,6 +72,7 @@ mod questions;
 mod requests;
 mod rooms;
 mod slots;
+mod slow_turns;
 mod told;
 mod turn;
 pub mod work;
@@ -104,10 +109,12 @@ use crate::wire::json::Parser;
 use access::Access;
 use channels::Channels;
 use clear::Clearing;
+use client_errors::ClientErrors;
 use directory::Directory;
 use directs::Directs;
 use exchange::{Deferred, Opened};
 use feeds::Feeds;
+use inspection::Inspection;
 use life::Life;
 use maps::Maps;
 use presence::Presence;
@@ -153,6 +160,8 @@ pub enum Command {
     WakeDesk,
     /// Wake the thread of the hooks: a queue to it has something.
     WakeHooks,
+    /// Wake the admin thread: the queue to it has something.
+    WakeAdmin,
     /// Accept no more connections, but whoever is about to connect, then report [`Shard::stopped_accepting`].
     StopAccepting,
     /// Everything has ended; leave the loop.
@@ -210,6 +219,8 @@ pub struct Shard {
     access: Access,
     directory: Directory,
     questions: Questions,
+    inspection: Inspection,
+    client_errors: ClientErrors,
     parser: Parser,
 
     life: Life,
@@ -260,6 +271,8 @@ impl Shard {
             access: Access::new(shared.config.auth, Arc::default(), None),
             directory: Directory::new(&shared.config),
             questions: Questions::default(),
+            inspection: Inspection::default(),
+            client_errors: ClientErrors::default(),
             parser: Parser::new(),
             life: Life::Serving,
             is_accepting: true,

@@ -8,7 +8,7 @@ use super::requests::Waiting;
 use super::{DialectIndex, Health, Shard};
 use crate::config::DialectPath;
 use crate::mesh::{ConnectionId, Item, ReplyTo, Request};
-use crate::metrics::{Metrics, render_tls_reloads};
+use crate::metrics::{self, Metrics};
 use crate::wire::Close;
 use crate::wire::http::{self, Content, Page, StatusCode};
 
@@ -116,21 +116,18 @@ impl Shard {
     }
 
     fn send_metrics(&mut self, id: ConnectionId, head_only: bool, metrics: &Metrics) {
-        let mut page = String::new();
-        metrics.render(&mut page);
-        if let Some(progress) = self.maps.journal().map(Journal::progress) {
-            progress.metrics().render(self.turn.now.unix_ms, progress.is_read_only(), &mut page);
-        }
-        if let Some(desk) = self.access.desk_metrics() {
-            desk.render(&mut page);
-        }
-        if let Some(reloads) = self.clients.tls_reloads() {
-            render_tls_reloads(reloads, &mut page);
-        }
-        if let Some(hooks) = self.turn.happenings.metrics() {
-            hooks.render(self.turn.now.unix_ms, &mut page);
-        }
-        (self.process)().render(&mut page);
+        let progress = self.maps.journal().map(Journal::progress);
+        let page = metrics::Page {
+            metrics,
+            storage: progress.map(|progress| (progress.metrics(), progress.is_read_only())),
+            desk: self.access.desk_metrics(),
+            tls_reloads: self.clients.tls_reloads(),
+            hooks: self.turn.happenings.metrics(),
+            admin: self.inspection.metrics(),
+            process: (self.process)(),
+            unix_ms: self.turn.now.unix_ms,
+        };
+        let page = page.render();
         self.respond_page(id, head_only, StatusCode::OK, Content::of(Metrics::CONTENT_TYPE), &page);
     }
 

@@ -9,6 +9,9 @@ use std::ops::{Index, IndexMut};
 
 use slab::Slab;
 
+use crate::handover::inspection::{Share, Walk};
+use crate::limits::INSPECTED_SLOTS_MAX;
+
 /// Slots of one chunk: some 100 KiB at most, which every allocator has at hand and nobody misses.
 const CHUNK: usize = 256;
 
@@ -113,6 +116,17 @@ impl<T> Slots<T> {
             .flat_map(|(number, chunk)| chunk.iter().map(move |(at, used)| (slot(number * CHUNK + at), used)))
     }
 
+    /// Looks at slots from one on, until there are enough of the rows that `row` makes, or it was enough to look at.
+    pub fn inspect<R>(&self, walk: Walk, mut row: impl FnMut(&T) -> Option<R>) -> Share<R> {
+        let (mut rows, mut at) = (Vec::new(), walk.from);
+        let (end, looks_end) = (self.slots(), walk.from.saturating_add(INSPECTED_SLOTS_MAX));
+        while at < end.min(looks_end) && rows.len() < walk.rows_max as usize {
+            rows.extend(self.get(at).and_then(&mut row));
+            at += 1;
+        }
+        Share { rows, looked_at: at.saturating_sub(walk.from), next: (at < end).then_some(at) }
+    }
+
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut().map(|(_, used)| used))
     }
@@ -169,6 +183,31 @@ mod tests {
         assert_eq!(insert(&mut table), 10 * CHUNK as u32, "all others are taken");
         assert_eq!((table.iter().count(), table.len()), (10 * CHUNK + 1, 10 * CHUNK + 1));
         assert!(table.iter().all(|(slot, &index)| slot == index));
+    }
+
+    #[test]
+    fn a_walk_in_shares_meets_whatever_stays_once_and_looks_at_so_much_at_a_time() {
+        let mut table = Table::default();
+        let stays: Vec<u32> = (0..5_000).map(|_| insert(&mut table)).collect();
+        let (mut met, mut from, mut shares) = (Vec::new(), 0, 0);
+        loop {
+            let share =
+                table.inspect(Walk { from, rows_max: 300 }, |&index| (index % 2 == 0).then_some(index));
+            assert!(share.looked_at <= INSPECTED_SLOTS_MAX && share.rows.len() <= 300);
+            met.extend(share.rows);
+            shares += 1;
+            // Others come and go meanwhile.
+            table.remove(stays[1 + 2 * shares]);
+            for _ in 0..shares {
+                insert(&mut table);
+            }
+            let Some(next) = share.next else { break };
+            from = next;
+        }
+        let wanted: Vec<u32> = stays.iter().copied().filter(|index| index % 2 == 0).collect();
+        let of_those: Vec<u32> = met.iter().copied().filter(|index| *index < 5_000).collect();
+        assert_eq!(of_those, wanted);
+        assert_eq!(table.inspect(Walk { from: 1 << 30, rows_max: 1 }, |_| Some(())), Share::empty());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::account::Account;
 use super::happenings::Happenings;
+use super::slow_turns::{self, Kind, Kinds};
 use super::{Command, Now, Shared, work};
 use crate::auth::rules;
 use crate::config::Config;
@@ -41,6 +42,9 @@ pub struct Turn {
     work: u64,
     /// Members of channels and rooms that have been sent something in this turn.
     receivers: u32,
+    /// The same by kind, and which slow turns were told.
+    kinds: Kinds,
+    told_slow: slow_turns::Told,
     /// Past so many, who is being served has had its share of this turn.
     share_ends: u64,
 
@@ -96,6 +100,8 @@ impl Turn {
             serial: 0,
             work: 0,
             receivers: 0,
+            kinds: Kinds::default(),
+            told_slow: slow_turns::Told::default(),
             share_ends: 0,
             outgoing,
             commands: Vec::new(),
@@ -109,6 +115,12 @@ impl Turn {
         }
     }
 
+    /// Goes on with another configuration.
+    pub fn configure(&mut self, config: Arc<Config>) {
+        self.account.set_outbox_hard_bytes(config.outbox_hard_bytes);
+        self.config = config;
+    }
+
     /// Begins the next turn.
     pub fn begin(&mut self, now: Now) {
         // The wall clock may have stepped back, and times to live go by it. Ticks never do.
@@ -117,13 +129,39 @@ impl Turn {
         self.outgoing.look();
         self.metrics.turns += 1;
         self.work = 0;
+        self.kinds.begin();
         self.receivers = 0;
+    }
+
+    /// Takes note that what was done since this was last called is of this kind.
+    pub const fn note_kind(&mut self, kind: Kind) {
+        self.kinds.note(kind, self.work);
+    }
+
+    /// Says what a turn that took so long has done, if that is too long.
+    pub fn took_ns(&mut self, ns: u64) {
+        let slow_ns = self.config.slow_turn_ms * 1_000_000;
+        if slow_ns == 0 || ns <= slow_ns {
+            return;
+        }
+        self.metrics.slow_turns += 1;
+        if let Some(untold) = self.told_slow.next(self.now.timer_ms()) {
+            let (ms, shard, kinds) = (ns / 1_000_000, self.index, &self.kinds);
+            tracing::warn!(
+                "a turn of shard {shard} took {ms} ms, over --slow-turn-ms, for {kinds}; {untold} more since the last such line"
+            );
+        }
     }
 
     /// Counts work that is being done, in the units of `work.rs`.
     #[inline]
     pub const fn spend(&mut self, units: u64) {
         self.work += units;
+    }
+
+    /// Takes what was done since for no work of this turn.
+    pub const fn set_work(&mut self, units: u64) {
+        self.work = units;
     }
 
     /// Counts one of many members who are sent the same bytes: in units, and by itself ([`work::RECEIVERS_MAX`]).

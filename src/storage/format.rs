@@ -102,11 +102,12 @@ fn read(disk: &dyn Disk) -> Result<Option<Vec<u8>>, StorageError> {
 
 /// What may be in a directory that is to become ours: what a first start has made before it ended, and what is put into
 /// folders that are kept empty or are the root of a file system. API keys may be made before the first start.
-const HARMLESS: [&str; 9] = [
+const HARMLESS: [&str; 10] = [
     "LOCK",
     "FORMAT.tmp",
     JOURNAL_FOLDER,
     "control.sock",
+    "admin.sock",
     "api-keys",
     "revoked",
     "lost+found",

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use annulus::config::{AllowedOrigin, DialectPath, FrontPage};
+use annulus::config::{AllowedOrigin, BuiltPage, DialectPath};
 use annulus::dialect::synckit;
 
 use simd_json::prelude::*;
@@ -288,7 +288,7 @@ fn what_was_asked_before_the_end_of_a_clients_side_is_answered_and_then_it_is_ov
 #[test]
 fn a_browser_gets_the_page_with_a_policy_and_everybody_else_the_text() {
     let html = "<!doctype html><script>1</script>";
-    let page = FrontPage { html: html.as_bytes().into(), policy: "script-src 'sha256-x'".to_owned() };
+    let page = BuiltPage { html: html.as_bytes().into(), policy: "script-src 'sha256-x'".to_owned() };
     let ask = |server: &TestServer, method: &str, accept: &str| {
         exchange(server.address, &format!("{method} / HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\n\r\n"))
     };

@@ -110,6 +110,7 @@ impl TestServer {
                 tls,
                 hooks,
                 admin: None,
+                from_flags: None,
                 node_is_chosen: false,
             })?;
             let tls_address = server.tls_addresses().first().copied();

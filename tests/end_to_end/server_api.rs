@@ -34,6 +34,9 @@ impl Api {
     fn post(&self, path: &str, body: impl ToString) -> (u16, Value) {
         let config = ureq::Agent::config_builder().http_status_as_error(false).build();
         let mut request = config.new_agent().post(format!("http://{}{path}", self.address));
+        if path.starts_with("/admin/") {
+            request = request.header("content-type", "application/json");
+        }
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
@@ -58,39 +61,81 @@ fn names(value: &Value) -> Vec<&String> {
     value.as_object().map_or(Vec::new(), |fields| fields.keys().collect())
 }
 
+/// What a request of the document is sent with here, where the example is about something else.
+fn asked(method: &str, path: &str, operation: &Value, connection: &str, backup: &Path) -> (String, Value) {
+    let query = match path {
+        "/admin/client" => format!("?connection={connection}"),
+        "/admin/map" | "/admin/keys" => "?map=board:7".to_owned(),
+        "/admin/key" => "?map=board:7&key=card-1".to_owned(),
+        _ => String::new(),
+    };
+    let body = match (method, path) {
+        ("post", "/admin/backup") => json!({ "directory": backup }),
+        _ => operation["requestBody"]["content"]["application/json"]["example"].clone(),
+    };
+    (format!("{path}{query}"), body)
+}
+
 #[test]
 fn every_example_of_its_page_is_answered_as_the_page_says() {
-    let server = Running::in_memory(&["--admin-listen", "127.0.0.1:0"]);
+    let directory = Directory::new();
+    let backup = directory.path().with_extension("copy");
+    let server = Running::on_disk(directory.path(), &["--admin-listen", "127.0.0.1:0"]);
     let api = Api::of(&server);
     let page: Value = serde_json::from_str(&api.get("/api/openapi.json")).unwrap();
     let index = api.get("/api");
     assert_eq!(api.post("/api/publish", json!({"channel": "chat:1", "data": "earlier"})).0, 200);
+    let set = json!({"ops": [{"map": "board:7", "key": "card-1", "op": "set", "value": 1}]});
+    assert_eq!(api.post("/api/write", set).0, 200);
+    let client = Client::connect(server.address);
+    let connection = client.hello["connection"].to_string().trim_matches('"').to_owned();
     let mut answers = serde_json::Map::new();
+    let mut examples = 0;
     for (path, operations) in page["paths"].as_object().unwrap() {
         assert!(index.contains(path), "{path} is not in the index");
-        let post = &operations["post"];
-        let example = &post["requestBody"]["content"]["application/json"]["example"];
-        let expected = &post["responses"]["200"]["content"]["application/json"]["example"];
-        let (status, answer) = api.post(path, example);
-        // Without tokens there is nothing to revoke, and nobody to write to.
-        let refused = match &**path {
-            "/api/revoke" => Some((400, "auth_unavailable")),
-            "/api/send" => Some((401, "auth_required")),
-            _ => None,
-        };
-        if let Some((expected, code)) = refused {
-            assert_eq!((status, &answer["error"]["code"]), (expected, &json!(code)));
-            continue;
+        for (method, operation) in operations.as_object().unwrap() {
+            let (target, body) = asked(method, path, operation, &connection, &backup);
+            let (wanted, expected) = operation["responses"]
+                .as_object()
+                .unwrap()
+                .iter()
+                .find_map(|(status, response)| {
+                    Some((status, response["content"]["application/json"].get("example")?))
+                })
+                .unwrap();
+            examples += 1 + usize::from(method == "post");
+            let (status, answer) = match &**method {
+                "get" => (200, serde_json::from_str(&api.get(&target)).unwrap()),
+                _ => api.post(&target, body),
+            };
+            // Without tokens there is nothing to revoke, and nobody to write to.
+            let refused = match (&**method, &**path) {
+                ("post", "/api/revoke" | "/admin/revoke") => Some((400, "auth_unavailable")),
+                ("post", "/api/send") => Some((401, "auth_required")),
+                ("post", "/admin/kick") => Some((404, "not_found")),
+                _ => None,
+            };
+            if let Some((expected, code)) = refused {
+                assert_eq!((status, &answer["error"]["code"]), (expected, &json!(code)));
+                continue;
+            }
+            assert_eq!(
+                (status.to_string(), names(&answer)),
+                (wanted.clone(), names(expected)),
+                "{path}: {answer}"
+            );
+            answers.insert(format!("{method} {path}"), answer);
         }
-        assert_eq!((status, names(&answer)), (200, names(expected)), "{path}: {answer}");
-        answers.insert(path.clone(), answer);
     }
-    assert!(answers.len() >= 4);
+    assert!(answers.len() >= 25);
     server.stop();
-    let examples = 2 * page["paths"].as_object().unwrap().len();
+    fs::remove_dir_all(backup).unwrap();
     assert_eq!(validated(&page, &json!(answers)), Ok(examples + answers.len()));
     let mut wrong = answers.clone();
-    wrong["/api/read"]["entries"] = json!("none");
+    wrong["post /api/read"]["entries"] = json!("none");
+    assert!(validated(&page, &json!(wrong)).unwrap_err().starts_with("ValidationError"));
+    let mut wrong = answers.clone();
+    wrong["get /admin/maps"]["looked_at"] = json!("many");
     assert!(validated(&page, &json!(wrong)).unwrap_err().starts_with("ValidationError"));
     let mut wrong = page.clone();
     wrong["paths"]["/api/read"]["post"]["responses"]["200"].as_object_mut().unwrap().remove("description");

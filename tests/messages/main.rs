@@ -66,6 +66,7 @@ fn line(request: &Request<'_>) -> String {
         Request::Digest { map } => format!("digest {map}"),
         Request::Presence(request) => presence_line(request),
         Request::Disconnect { user } => format!("disconnect {user}"),
+        Request::ClientError { message, context } => format!("client_error {message:?} {context:?}"),
         Request::Channel(request) => format!("{request:?}"),
         Request::Direct(request) => direct_line(request),
         Request::Write { ack, ops } => {

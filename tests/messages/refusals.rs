@@ -214,6 +214,8 @@ fn a_missing_field_is_a_bad_request() {
         r#"{"type":"unsubscribe"}"#,
         r#"{"type":"digest"}"#,
         r#"{"type":"disconnect"}"#,
+        r#"{"type":"client_error","context":1}"#,
+        r#"{"type":"client_error","message":null}"#,
     ] {
         assert_eq!(outcome(json), BAD_REQUEST, "{json}");
     }

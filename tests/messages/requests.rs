@@ -44,6 +44,11 @@ pub const GOLDEN: &[(&str, &str)] = &[
     (r#"{"type":"presence.list","room":"doc","after":"user:a","limit":7}"#, r#"list doc after "user:a" 7"#),
     (r#"{"type":"disconnect","id":5,"user":"u1"}"#, "disconnect u1"),
     (
+        r#"{"type":"client_error","id":9,"message":"it broke","context":{"b":[1],"a":null}}"#,
+        r#"client_error "it broke" Some({"a":null,"b":[1]})"#,
+    ),
+    (r#"{"type":"client_error","message":""}"#, r#"client_error "" None"#),
+    (
         r#"{"type":"send","id":8,"to":"user:u:2","data":{"b":1,"a":[]}}"#,
         r#"send User("u:2") {"a":[],"b":1} ttl None durable false"#,
     ),

@@ -1,6 +1,6 @@
 """Holds an OpenAPI document against the standard (openapi-spec-validator), and its examples and real answers against its own schemas.
 
-Reads {"document": …, "answers": {path: body, …}} from standard input; says what is wrong and exits with 1.
+Reads {"document": …, "answers": {"post /path": body, …}} from standard input; says what is wrong and exits with 1.
 """
 
 import json
@@ -21,15 +21,20 @@ def main():
     validate(document)
     checked = 0
     for path, operations in document["paths"].items():
-        post = operations["post"]
-        at = "#/paths/" + path.replace("/", "~1") + "/post/"
-        for part, content in [("requestBody", post["requestBody"]), ("responses/200", post["responses"]["200"])]:
-            pointer = f"{at}{part}/content/application~1json"
-            check(document, pointer, content["content"]["application/json"]["example"])
-            checked += 1
-        if path in answers:
-            check(document, f"{at}responses/200/content/application~1json", answers[path])
-            checked += 1
+        for method, operation in operations.items():
+            at = f"#/paths/{path.replace('/', '~1')}/{method}/"
+            good = next(status for status in operation["responses"] if status.startswith("2"))
+            parts = [(f"responses/{good}", operation["responses"][good])]
+            if "requestBody" in operation:
+                parts.append(("requestBody", operation["requestBody"]))
+            for part, content in parts:
+                pointer = f"{at}{part}/content/application~1json"
+                check(document, pointer, content["content"]["application/json"]["example"])
+                checked += 1
+            if f"{method} {path}" in answers:
+                pointer = f"{at}responses/{good}/content/application~1json"
+                check(document, pointer, answers[f"{method} {path}"])
+                checked += 1
     print(checked)
 
 

@@ -477,7 +477,7 @@ impl Node {
                 Command::Wake(_) => self.has_woken = true,
                 Command::StopAccepting => self.driven.shard.stopped_accepting(),
                 Command::Send(_) | Command::Shutdown(_) | Command::Close(_) => unreachable!("they are done"),
-                Command::WakeDesk | Command::WakeHooks => {}
+                Command::WakeDesk | Command::WakeHooks | Command::WakeAdmin => {}
             }
         }
     }

@@ -105,6 +105,10 @@ impl Host {
         self.ended.contains(&id)
     }
 
+    pub const fn shard(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
+
     /// Bytes of requests that wait.
     pub fn waiting_bytes(&self) -> usize {
         self.shard.metrics_now().waiting_request_bytes as usize

@@ -10,6 +10,7 @@ mod client_frames;
 #[path = "../driven_shard/mod.rs"]
 mod driven_shard;
 mod host;
+mod inspection;
 #[path = "../shards/mod.rs"]
 mod shards;
 mod subscribers;

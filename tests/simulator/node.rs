@@ -269,6 +269,7 @@ impl Node {
                 Command::WakeStorage => self.wakes_storage = true,
                 Command::WakeDesk => self.wakes_desk = true,
                 Command::WakeHooks => self.wakes_application = true,
+                Command::WakeAdmin => unreachable!("nobody asks"),
                 Command::StopAccepting => self.is_stopping = true,
                 Command::Exit => {
                     assert!(!self.is_exited, "two exits");

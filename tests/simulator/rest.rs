@@ -136,8 +136,23 @@ impl World {
         self.now_us = next_us.unwrap_or(u64::MAX).min(self.now_us + 20_000);
     }
 
+    /// What `annulus check` looks at, on all shards; and, as all of them are here, that members have connections wherever these are.
+    fn check_consistency(&mut self) {
+        let mut tied = Vec::new();
+        for node in &mut self.nodes {
+            let (checked, of_members) = node.shard.check_now();
+            assert_eq!(checked.problems, [""; 0], "shard {}", node.index);
+            assert_eq!(checked.violations, 0);
+            tied.extend(of_members);
+        }
+        for (who, by) in tied {
+            let shard = &self.nodes[usize::from(by.shard)].shard;
+            assert!(shard.has_connection(by.connection), "{who} has no connection");
+        }
+    }
+
     /// Nobody waits for anything.
-    pub fn check_rest(&self) {
+    pub fn check_rest(&mut self) {
         for client in &self.clients {
             assert!(
                 client.is_open() || client.is_observer,
@@ -166,6 +181,7 @@ impl World {
             assert_eq!(metrics.mesh_pending_bytes, 0);
             assert_eq!(metrics.connections as usize, node.open_slots(), "the gauge of shard {}", node.index);
         }
+        self.check_consistency();
         let open: usize = self.nodes.iter().map(|node| node.open_slots()).sum();
         let connected = self.clients.iter().filter(|client| client.link.is_some()).count();
         assert_eq!(open, connected, "connections outlive their clients");

@@ -105,6 +105,13 @@ pub(in crate::cli) struct Data {
     #[arg(long, env = "ANNULUS_MEMORY_LIMIT", value_name = "SIZE")]
     pub memory_limit: Option<Bytes>,
 
+    /// Bytes of memory of the process past which the log warns, and annulus_memory_soft_exceeded is 1; 0: never
+    ///
+    /// For an alert before the kernel ends the process. Nothing else is done about it: --memory-limit is what evicts and refuses.
+    #[arg(long, env = "ANNULUS_MEMORY_SOFT", value_name = "SIZE")]
+    #[arg(default_value_t = Bytes(Config::default().memory_soft_bytes))]
+    pub memory_soft: Bytes,
+
     /// Free bytes of the disk below which writes are refused with read_only
     ///
     /// What is left lets the server fold and stop in order; it takes writes again by itself once there is room.

@@ -23,10 +23,10 @@ pub(in crate::cli) struct Listening {
     #[arg(default_values_t = Config::default().listen.into_iter().map(Listen::from))]
     pub listen: Vec<Listen>,
 
-    /// Address and port of the HTTP API for backends; there is none without
+    /// Address and port of the HTTP API for backends and whoever runs the server; there is none without
     ///
     /// Requests show an API key (`annulus key create`), where --auth asks who clients are. Without --auth only this machine
-    /// may reach it. docs/messaging.md has what there is.
+    /// may reach it. docs/messaging.md and docs/admin.md have what there is.
     #[arg(long, env = "ANNULUS_ADMIN_LISTEN", value_name = "ADDR:PORT")]
     pub admin_listen: Option<std::net::SocketAddr>,
 

@@ -1,9 +1,11 @@
 //! What is said, and how.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use serde::Serialize;
 
+use super::HOUR_MS;
 use crate::cli::values::parse_log_level;
+use crate::config::Config;
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -19,6 +21,13 @@ pub enum LogFormat {
 #[command(next_help_heading = "Logs")]
 #[serde(rename_all = "kebab-case")]
 pub(in crate::cli) struct Logs {
+    /// Milliseconds of a turn of a shard past which the log says what it did, by kind of work; 0: never
+    ///
+    /// One line a second and shard at most. Everybody on a shard waits for its turn; annulus_slow_turns_total counts them.
+    #[arg(long, env = "ANNULUS_SLOW_TURN_MS", value_name = "MS")]
+    #[arg(value_parser = value_parser!(u64).range(0..=HOUR_MS), default_value_t = Config::default().slow_turn_ms)]
+    pub slow_turn_ms: u64,
+
     /// How log lines look; they go to stderr
     ///
     /// `json` is for collectors of logs.

@@ -1,5 +1,6 @@
 //! What is done beside serving: backup, export, import and verify of a data directory, API keys, revocations, rules, hooks.
 
+mod asking;
 mod backup;
 mod clock;
 mod hooks;
@@ -17,6 +18,7 @@ use std::io::{self, ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use super::action::{Action, HooksAction, KeyAction, Question, RevokeAction, RulesAction};
+use super::asked::Asked;
 use super::flags::Flags;
 use crate::config::{DataMode, HooksConfig};
 use crate::io::{Clock, log};
@@ -25,6 +27,11 @@ use crate::storage::StorageError;
 /// One of them, with everything it needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
+    /// Of the running server of a data directory.
+    Ask {
+        data_dir: PathBuf,
+        asked: Box<Asked>,
+    },
     Backup {
         data_dir: PathBuf,
         target: PathBuf,
@@ -134,6 +141,11 @@ pub enum TaskError {
     ClockAhead,
     #[error("no random numbers from the kernel: {0}")]
     Random(getrandom::Error),
+    /// Nobody listens there, or may not be asked.
+    #[error("no server can be asked at {}: {error}; name its --data-dir, and run this as its user or as root", socket.display())]
+    NoServer { socket: PathBuf, error: String },
+    #[error("{0} things are not as they must be; please report this with the log of the server")]
+    Violations(u64),
     #[error("what is listed above is damaged; restore a backup, or start once with --salvage")]
     Damaged,
 }
@@ -172,6 +184,7 @@ impl Action {
         let (api_keys, revoked) =
             (flags.identity.api_keys_in(&data_dir), flags.identity.revoked_in(&data_dir));
         Ok(match self {
+            Self::Asked(asked) => Task::Ask { data_dir, asked: Box::new(asked) },
             Self::Backup { dir } => Task::Backup { data_dir, target: dir, mode },
             Self::Upgrade { binary } => Task::Upgrade { data_dir, binary },
             Self::Export { maps, output } => Task::Export { data_dir, maps, output, mode },
@@ -224,6 +237,7 @@ impl Task {
     /// [`TaskError`] in one line.
     pub fn run(&self) -> Result<(), TaskError> {
         match self {
+            Self::Ask { data_dir, asked } => asking::run(data_dir, asked)?,
             Self::Backup { data_dir, target, mode } => say(&backup::run(data_dir, target, *mode)?),
             Self::Upgrade { data_dir, binary } => say(&upgrading::run(data_dir, binary.as_deref())?),
             Self::Export { data_dir, maps, output, mode } => {

@@ -146,6 +146,16 @@ fn carry_out(shard: &mut Shard, caller: Caller, ticket: Option<Ticket>, request:
         Request::Channel(request) => channels::carry_out(shard, caller, ticket, request),
         Request::Direct(request) => directs::carry_out(shard, caller, ticket, request),
         Request::Auth { token } => shard.authenticate(caller, ticket, token),
+        Request::ClientError { message, context } => {
+            let mut canonical = Vec::new();
+            context.inspect(|context| context.write_canonical(&mut canonical));
+            match shard.note_client_error(caller, message, &canonical) {
+                Ok(()) => shard.send(caller, |out| {
+                    text_frame(out, |out| encode::client_error_noted(out, ticket.as_ref()))
+                }),
+                Err(reject) => shard.reject(caller, ticket.as_ref(), reject),
+            }
+        }
     }
 }
 

@@ -39,6 +39,7 @@ const REQUESTS: Kinds = &[
     ("direct.ack", &["through"]),
     ("block", &["user"]),
     ("unblock", &["user"]),
+    ("client_error", &["message", "context"]),
 ];
 const OPERATIONS: Kinds = &[
     ("set", &["value", "at", "ttl_ms"]),

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -62,7 +62,7 @@ impl Outgoing {
 /// See the module.
 #[derive(Clone)]
 pub struct Gateway {
-    shared: Arc<tokio::sync::Mutex<HashMap<Box<str>, mpsc::Sender<Waiting>>>>,
+    shared: Arc<tokio::sync::Mutex<HashMap<Box<str>, Connected>>>,
     engine: Engine,
     message_bytes_max: usize,
 }
@@ -73,6 +73,12 @@ pub struct Engine {
     pub target: SocketAddr,
     /// Networks whose connections have to begin with a header of the PROXY protocol.
     pub headed: Vec<IpNet>,
+}
+
+/// A connection, and whose it is once that is known.
+struct Connected {
+    sender: mpsc::Sender<Waiting>,
+    user: Arc<OnceLock<String>>,
 }
 
 impl Gateway {
@@ -97,20 +103,26 @@ impl Gateway {
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Whom a key names that has been asked with.
+    pub async fn user_of(&self, key: &str) -> Option<String> {
+        self.shared.lock().await.get(key)?.user.get().cloned()
+    }
+
     /// The connection that shows this key, which is opened if there is none.
     async fn connection(&self, key: &str) -> Result<mpsc::Sender<Waiting>, Refusal> {
         let mut connections = self.shared.lock().await;
-        connections.retain(|_, sender| !sender.is_closed());
-        if let Some(sender) = connections.get(key) {
-            return Ok(sender.clone());
+        connections.retain(|_, connected| !connected.sender.is_closed());
+        if let Some(connected) = connections.get(key) {
+            return Ok(connected.sender.clone());
         }
         if connections.len() >= KEYS_MAX {
             return Err(busy("too many keys are being used"));
         }
         let (sender, waiting) = mpsc::channel(WAITING_MAX);
-        connections.insert(key.into(), sender.clone());
+        let user = Arc::<OnceLock<String>>::default();
+        connections.insert(key.into(), Connected { sender: sender.clone(), user: Arc::clone(&user) });
         let (key, engine) = (key.to_owned(), self.engine.clone());
-        tokio::spawn(async move { Line::run(&engine, &key, waiting).await });
+        tokio::spawn(async move { Line::run(&engine, &key, &user, waiting).await });
         Ok(sender)
     }
 }
@@ -129,6 +141,7 @@ struct Received<'a> {
     code: Option<String>,
     message: Option<String>,
     retry_after_ms: Option<u64>,
+    user: Option<String>,
 }
 
 /// One connection to the engine.
@@ -140,8 +153,8 @@ struct Line {
 
 impl Line {
     /// Serves what waits for a key until nothing has come for a while, or the engine ends it.
-    async fn run(engine: &Engine, key: &str, mut waiting: mpsc::Receiver<Waiting>) {
-        let refusal = match timeout(OPENING, Self::open(engine, key)).await {
+    async fn run(engine: &Engine, key: &str, user: &OnceLock<String>, mut waiting: mpsc::Receiver<Waiting>) {
+        let refusal = match timeout(OPENING, Self::open(engine, key, user)).await {
             Ok(Ok(line)) => line.serve(&mut waiting).await,
             Ok(Err(refusal)) => Some(refusal),
             Err(_) => Some(busy("the engine does not answer")),
@@ -154,7 +167,11 @@ impl Line {
         }
     }
 
-    async fn open(Engine { target, headed }: &Engine, key: &str) -> Result<Self, Refusal> {
+    async fn open(
+        Engine { target, headed }: &Engine,
+        key: &str,
+        user: &OnceLock<String>,
+    ) -> Result<Self, Refusal> {
         let unreachable = |error: &dyn std::fmt::Display| {
             Refusal::new(StatusCode::BAD_GATEWAY, "closed", format!("the engine cannot be reached: {error}"))
         };
@@ -179,12 +196,14 @@ impl Line {
         let opened = client_async_with_config(request, stream, Some(config)).await;
         let (socket, _) = opened.map_err(|error| unreachable(&error))?;
         let mut line = Self { socket, pending: HashMap::new(), next_id: 1 };
-        line.greet(!key.is_empty()).await?;
+        if let Some(name) = line.greet(!key.is_empty()).await? {
+            let _ = user.set(name);
+        }
         Ok(line)
     }
 
     /// Waits until the engine has said who this is.
-    async fn greet(&mut self, shows_key: bool) -> Result<(), Refusal> {
+    async fn greet(&mut self, shows_key: bool) -> Result<Option<String>, Refusal> {
         loop {
             let text = self.receive().await.map_err(|refusal| {
                 refusal.unwrap_or_else(|| {
@@ -193,8 +212,8 @@ impl Line {
             })?;
             let Ok(received) = serde_json::from_str::<Received<'_>>(&text) else { continue };
             match received.kind {
-                "hello" if !shows_key => return Ok(()),
-                "authenticated" => return Ok(()),
+                "hello" if !shows_key => return Ok(None),
+                "authenticated" => return Ok(received.user),
                 "error" => return Err(refusal_of(received)),
                 _ => {}
             }

@@ -15,6 +15,14 @@ pub const INDEX: &str = "Annulus: the server API, for backends. docs/messaging.m
   POST /api/revoke      {\"user\":\"u1\"} or {\"token\":\"<jti>\"}
   POST /api/batch       {\"requests\":[{\"type\":\"write\",\"ops\":[]}, …]}, at most 100
 
-Each is the message of /v1 of that name without type and id, and so is its answer. Where the server asks who its clients are, show
+For whoever runs the server, docs/admin.md:
+
+  GET   /admin/server  /admin/now  /admin/history  /admin/clients  /admin/client?connection=…  /admin/maps  /admin/map?map=…
+        /admin/keys?map=…  /admin/key?map=…&key=…  /admin/export  /admin/rooms  /admin/channels  /admin/users
+        /admin/storage  /admin/backup  /admin/log  /admin/settings  /admin/drain  /admin/check
+  POST  /admin/kick  /admin/revoke  /admin/explain  /admin/backup  /admin/settings  /admin/drain  /admin/check
+  GET   /metrics  /healthz  /readyz
+
+Each request below /api is the message of /v1 of that name without type and id, and so is its answer. Where the server asks who its clients are, show
 an API key: Authorization: Bearer ann_…
 ";

@@ -5,16 +5,20 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::{Answer, OrderedFields, Refusal};
-use super::config::AdminConfig;
-use super::gateway::{Gateway, Outgoing};
+use super::answer::{OrderedFields, Refusal};
+use super::console::console;
+use super::gateway::Outgoing;
+use super::pages::{no_method, no_page, pages, same_origin};
+use super::respond::{error_text, json, refuse, respond};
+use super::served::Served;
 use super::{openapi, revoking};
 
 /// Requests of one batch.
@@ -31,15 +35,10 @@ const KINDS: [(&str, &str); 7] = [
     ("disconnect", "disconnect"),
 ];
 
-struct Api {
-    gateway: Gateway,
-    config: AdminConfig,
-}
+type Shared = State<Arc<Served>>;
 
-type Shared = State<Arc<Api>>;
-
-pub fn app(gateway: Gateway, config: &AdminConfig) -> Router {
-    let api = Arc::new(Api { gateway, config: config.clone() });
+pub fn app(served: &Arc<Served>) -> Router {
+    let message_bytes_max = served.config.message_bytes_max;
     Router::new()
         .route("/", get(|| async { openapi::INDEX }))
         .route("/api", get(|| async { openapi::INDEX }))
@@ -47,9 +46,13 @@ pub fn app(gateway: Gateway, config: &AdminConfig) -> Router {
         .route("/api/batch", post(batch))
         .route("/api/revoke", post(revoke))
         .route("/api/{kind}", post(one))
-        .fallback(|| async { refuse(Refusal::new(StatusCode::NOT_FOUND, "not_found", NO_PAGE)) })
-        .layer(DefaultBodyLimit::max(config.message_bytes_max.saturating_mul(2)))
-        .with_state(api)
+        .merge(pages(served))
+        .fallback(no_page)
+        .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::max(message_bytes_max.saturating_mul(2)))
+        .layer(from_fn_with_state(Arc::clone(served), same_origin))
+        .merge(console())
+        .with_state(Arc::clone(served))
 }
 
 const NO_PAGE: &str = "there is no such page; GET /api says what there is";
@@ -116,7 +119,7 @@ async fn revoke(State(api): Shared, headers: HeaderMap, body: Bytes) -> Response
     respond(revoked.await)
 }
 
-impl Api {
+impl Served {
     /// The key that a request shows.
     fn key(&self, headers: &HeaderMap) -> Result<String, Refusal> {
         const MISSING: &str = "show an API key: Authorization: Bearer ann_…, made by `annulus key create`";
@@ -165,37 +168,4 @@ fn of_batch(request: &RawValue) -> Result<Outgoing, Refusal> {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "unknown_type", message));
     };
     outgoing(kind, request.get().as_bytes())
-}
-
-fn respond(answer: Answer) -> Response {
-    match answer {
-        Ok(answer) => json(StatusCode::OK, answer.get().to_owned()),
-        Err(refusal) => refuse(refusal),
-    }
-}
-
-fn refuse(refusal: Refusal) -> Response {
-    let mut response = json(refusal.status, error_text(&refusal));
-    if let Some(retry_after_ms) = refusal.retry_after_ms {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after_ms.div_ceil(1000)));
-    }
-    response
-}
-
-/// An error as the protocol has it.
-fn error_text(refusal: &Refusal) -> String {
-    #[derive(Serialize)]
-    struct Error<'a> {
-        code: &'a str,
-        message: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        retry_after_ms: Option<u64>,
-    }
-    let Refusal { code, message, retry_after_ms, .. } = refusal;
-    let error = Error { code, message, retry_after_ms: *retry_after_ms };
-    serde_json::to_string(&serde_json::json!({ "error": error })).expect("plain fields always serialize")
-}
-
-fn json(status: StatusCode, text: String) -> Response {
-    (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }

@@ -101,6 +101,14 @@ impl Budgets {
         }
     }
 
+    /// Goes on with other rates, which count for connections that come from then on, and for whom they pay with.
+    pub fn configure(&mut self, config: &Config) {
+        let of_address = config.address_rates;
+        (self.of_connection, self.of_address) = (paces(config.connection_rates), paces(of_address));
+        self.connections_of_address = Pace::new(of_address.connections_per_second, of_address.burst_seconds);
+        self.user_rates = config.user_rates;
+    }
+
     /// Whether any connection may have to pay for anything.
     pub const fn are_in_use(&self) -> bool {
         self.are_in_use

@@ -55,6 +55,13 @@ pub struct Joining {
     is_known: bool,
 }
 
+impl Member {
+    /// Its channel, and its place among the members of that.
+    pub const fn place(&self) -> (ChannelSlot, u32) {
+        (self.channel, self.place)
+    }
+}
+
 impl Channels {
     /// Joins a channel: the messages since then follow, then [`Event::Joined`], then each message that is published. Joining
     /// once more is leaving and joining.

@@ -9,6 +9,7 @@
 mod deliver;
 mod history;
 mod home;
+mod inspect;
 mod join;
 mod publish;
 mod upkeep;

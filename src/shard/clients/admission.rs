@@ -17,6 +17,7 @@ use hashbrown::HashMap;
 
 use super::Clients;
 use super::connection::Phase;
+use crate::config::Config;
 use crate::limits::CLOSING_RESERVE;
 use crate::mesh::{Answer, ConnectionId, Item, Payer, ReplyTo, Request, TurnedAway};
 use crate::metrics::Refusal;
@@ -55,12 +56,17 @@ pub struct Admission {
     by_address: HashMap<IpAddr, usize>,
 }
 
+/// Accepts of one shard.
+fn accepts_per_second(config: &Config, shards: usize) -> u32 {
+    match config.accepts_per_second_max {
+        0 => u32::MAX,
+        limit => limit.div_ceil(u32::try_from(shards).expect("there are no more than `SHARDS_MAX`")),
+    }
+}
+
 impl Admission {
     pub fn new(shared: &Shared, shards: usize, now: Now) -> Self {
-        let accepts_per_second = match shared.config.accepts_per_second_max {
-            0 => u32::MAX,
-            limit => limit.div_ceil(u32::try_from(shards).expect("there are no more than `SHARDS_MAX`")),
-        };
+        let accepts_per_second = accepts_per_second(&shared.config, shards);
         Self {
             connections: Arc::clone(&shared.connections),
             connections_max: shared.config.connections_max,
@@ -76,6 +82,15 @@ impl Admission {
             second_began_ms: now.timer_ms(),
             by_address: HashMap::new(),
         }
+    }
+
+    /// Goes on with other limits, which count for who comes from then on: where addresses were not counted, those that are here are none of them.
+    pub fn configure(&mut self, config: &Config, shards: usize) {
+        self.connections_max = config.connections_max;
+        self.handshakes_max = config.handshakes_max.div_ceil(shards);
+        self.per_ip_max = config.connections_per_ip_max;
+        self.accepts_per_second = accepts_per_second(config, shards);
+        self.accepts_left = self.accepts_left.min(self.accepts_per_second);
     }
 
     /// Whether one more may be accepted in this second.

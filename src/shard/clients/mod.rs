@@ -6,6 +6,7 @@
 mod admission;
 mod connection;
 mod debts;
+mod inspect;
 mod joined;
 mod layer;
 mod leaving;
@@ -36,6 +37,7 @@ pub use connection::{Connection, Listed, OfUser, Phase, Receiving, Stays, Waits,
 pub use layer::{Layer, Opened};
 pub use leaving::{End, Held, Leaving};
 pub use own_members::{MemberName, OwnMember};
+pub use rate::Window;
 pub use telling::Alike;
 pub use unread::Unread;
 
@@ -117,6 +119,16 @@ impl Clients {
             budgets: Budgets::new(config),
             secure: Secure::new(shared.tls.clone()),
         }
+    }
+
+    /// Goes on with the configuration of the turn.
+    pub fn configure(&mut self, turn: &Turn) {
+        let config = &*turn.config;
+        self.coalesce = config.coalesce;
+        self.soft_bytes = turn.account.soft_bytes(config.outbox_soft_bytes);
+        self.hard_bytes = config.outbox_hard_bytes;
+        self.admission.configure(config, turn.shards);
+        self.budgets.configure(config);
     }
 
     pub fn insert(&mut self, make: impl FnOnce(ConnectionId) -> Connection) -> ConnectionId {

@@ -11,6 +11,8 @@
 //! Invariant: each connection of a user is on the user's list, at the place that it knows, until it has left or was displaced; a
 //! user is here while it has any.
 
+mod inspect;
+
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -74,6 +76,11 @@ impl Directory {
             present: Slots::default(),
             entered: 0,
         }
+    }
+
+    /// Goes on with another limit, which counts for who comes from then on.
+    pub const fn configure(&mut self, config: &Config) {
+        self.connections_max = config.connections_per_user_max;
     }
 
     /// Whether it is to be told once a connection is open.

@@ -10,6 +10,7 @@
 
 mod chunk;
 mod fanout;
+mod inspect;
 mod line;
 mod owner;
 mod publish;

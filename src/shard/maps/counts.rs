@@ -30,6 +30,19 @@ pub struct Counted {
     is_listed: bool,
 }
 
+impl Counted {
+    /// Whether it is counted again before the turn ends.
+    pub const fn is_to_be_counted(self) -> bool {
+        self.is_listed
+    }
+
+    /// Whether it comes to the same.
+    pub fn is_alike(self, other: Self) -> bool {
+        let parts = |counted: Self| (counted.bytes, counted.cells, counted.is_named);
+        parts(self) == parts(other)
+    }
+}
+
 impl MapCounts {
     /// Counts a map as `after` that was counted as `before`.
     pub fn replace(&mut self, before: Counted, after: Counted) {
@@ -78,7 +91,7 @@ impl Maps {
 }
 
 /// What a map adds to the counts. Its type is decided by the shard that owns its name.
-fn counted(turn: &Turn, map: &SharedMap) -> Counted {
+pub(super) fn counted(turn: &Turn, map: &SharedMap) -> Counted {
     Counted {
         bytes: map.heap_bytes(),
         cells: map.typed().map_or(0, |cells| length(cells.cells())),

@@ -5,6 +5,7 @@ mod apply;
 mod before;
 mod changes;
 mod counts;
+mod inspect;
 mod journal;
 mod lens;
 #[cfg_attr(
@@ -292,6 +293,11 @@ impl Maps {
             self.changed(slot);
             self.release_if_unused(slot);
         }
+    }
+
+    /// Who hears of the map in a slot, if there is one.
+    pub fn interest_of(&self, slot: MapSlot) -> Option<&Interest> {
+        self.table.get(slot).map(|map| &map.interest)
     }
 
     /// Who hears of a map.

@@ -86,6 +86,11 @@ impl Member {
         Seen { state, since_ms, connections: self.connections(), is_away: self.away_until_ms.is_some() }
     }
 
+    /// Its connections.
+    pub fn tied(&self) -> impl Iterator<Item = Writer> {
+        self.ties.iter().map(|tie| tie.by)
+    }
+
     fn connections(&self) -> u32 {
         if self.is_client { 1 } else { u32::try_from(self.ties.len()).unwrap_or(u32::MAX) }
     }

@@ -14,6 +14,7 @@ mod asked;
 mod asking;
 mod deliver;
 mod home;
+mod inspect;
 mod shown;
 mod stay;
 mod stays;

@@ -47,6 +47,11 @@ pub struct Queries {
 }
 
 impl Queries {
+    /// Subscriptions held.
+    pub fn subscriptions(&self) -> usize {
+        self.feeds.subscriptions.len()
+    }
+
     /// What is kept, in bytes.
     pub const fn bytes(&self) -> usize {
         self.owned.bytes + self.feeds.bytes

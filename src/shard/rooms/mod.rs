@@ -5,6 +5,7 @@
 //! `presence.rs`. Members of `/v1` (`shard/presence/`) are shown here as well, and hers are theirs (`shown.rs`).
 
 mod deliver;
+mod inspect;
 mod members;
 mod presence;
 mod shown;

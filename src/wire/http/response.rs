@@ -2,7 +2,7 @@
 
 use tungstenite::http::StatusCode;
 
-use crate::config::FrontPage;
+use crate::config::BuiltPage;
 
 /// What a page is.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub fn write_page_head(out: &mut Vec<u8>, status: StatusCode, content: Content, 
 }
 
 /// Appends the page for browsers, or its head alone, with what browsers shall keep it from doing.
-pub fn write_front_page(out: &mut Vec<u8>, page: &FrontPage, head_only: bool) {
+pub fn write_front_page(out: &mut Vec<u8>, page: &BuiltPage, head_only: bool) {
     write_status_and_content(out, StatusCode::OK, "text/html; charset=utf-8", page.html.len());
     out.extend_from_slice(b"Content-Security-Policy: ");
     out.extend_from_slice(page.policy.as_bytes());

@@ -15,6 +15,8 @@ const BINARY = process.env.ANNULUS_SERVER ?? resolve(import.meta.dirname, '../..
 export class Server {
   #process: ChildProcess | undefined
   address = '127.0.0.1:0'
+  /** Where its admin API and console are, if it has been told to serve them. */
+  adminAddress = ''
 
   constructor(private readonly flags: string[]) {}
 
@@ -30,10 +32,13 @@ export class Server {
     const lines: string[] = []
     this.address = await new Promise((found, failed) => {
       const said = createInterface({ input: server.stderr as NodeJS.ReadableStream })
+      let address = ''
       said.on('line', line => {
         lines.push(line)
-        const listening = /^ *listen +ws:\/\/(.*)\/v1$/.exec(line)
-        if (listening) found(listening[1] as string)
+        address = /^ *listen +ws:\/\/(.*)\/v1$/.exec(line)?.[1] ?? address
+        this.adminAddress = /^ *admin +http:\/\/(.*)\/api$/.exec(line)?.[1] ?? this.adminAddress
+        // All addresses stand above.
+        if (/^ *cores /.test(line)) found(address)
       })
       said.on('close', () => failed(new Error(`the server ended without an address:\n${lines.join('\n')}`)))
       server.on('error', failed)

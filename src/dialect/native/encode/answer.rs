@@ -160,6 +160,13 @@ pub fn disconnected(out: &mut Vec<u8>, id: Option<&Ticket>, connections: u32) {
     out.push(b'}');
 }
 
+/// Appends the answer to a `client_error`.
+pub fn client_error_noted(out: &mut Vec<u8>, id: Option<&Ticket>) {
+    out.extend_from_slice(b"{\"type\":\"client_error.noted\"");
+    write_id(out, id);
+    out.push(b'}');
+}
+
 /// Appends an `auth.expiring`.
 pub fn expiring(out: &mut Vec<u8>, expires_ms: u64) {
     out.extend_from_slice(b"{\"type\":\"auth.expiring\",\"expires_at\":");

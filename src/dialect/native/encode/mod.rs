@@ -15,8 +15,8 @@ mod presence;
 mod stamps;
 
 pub use answer::{
-    Ack, ack, authenticated, denied, digest, disconnected, error, error_about, expiring, pong, refusal,
-    unsubscribed, welcome,
+    Ack, ack, authenticated, client_error_noted, denied, digest, disconnected, error, error_about, expiring,
+    pong, refusal, unsubscribed, welcome,
 };
 pub use channel::{channel_message, gap, history, joined, left, published};
 pub use direct::{direct, direct_event};

@@ -26,12 +26,14 @@ pub(super) struct Fields<'a> {
     pub to: Field<'a>,
     pub ttl_ms: Field<'a>,
     pub through: Field<'a>,
+    pub message: Field<'a>,
     pub ops: Whole<'a>,
     pub keys: Whole<'a>,
     pub since: Whole<'a>,
     pub state: Whole<'a>,
     pub data: Whole<'a>,
     pub query: Whole<'a>,
+    pub context: Whole<'a>,
 }
 
 /// A field of which more than the first node is looked at.
@@ -60,12 +62,14 @@ impl<'a> Fields<'a> {
                 b"to" => fields.to = value.first(),
                 b"ttl_ms" => fields.ttl_ms = value.first(),
                 b"through" => fields.through = value.first(),
+                b"message" => fields.message = value.first(),
                 b"ops" => fields.ops = Some(value),
                 b"keys" => fields.keys = Some(value),
                 b"since" => fields.since = Some(value),
                 b"state" => fields.state = Some(value),
                 b"data" => fields.data = Some(value),
                 b"query" => fields.query = Some(value),
+                b"context" => fields.context = Some(value),
                 _ => {}
             }
         }

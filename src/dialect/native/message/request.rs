@@ -78,6 +78,11 @@ pub enum Request<'a> {
     },
     Channel(ChannelRequest<'a>),
     Direct(DirectRequest<'a>),
+    /// Something has gone wrong at the client.
+    ClientError {
+        message: &'a str,
+        context: Option<Value<'a>>,
+    },
 }
 
 fn ack_level(field: Field<'_>) -> Result<AckLevel, Reject> {
@@ -159,6 +164,10 @@ fn decode<'a>(message: &'a [Node<'a>], scratch: &'a Scratch) -> Result<Request<'
         b"send" => DirectRequest::send(&fields, scratch).map(Request::Direct),
         b"direct.ack" => DirectRequest::ack(&fields).map(Request::Direct),
         b"block" => DirectRequest::block(&fields, true).map(Request::Direct),
+        b"client_error" => Ok(Request::ClientError {
+            message: field::text(fields.message, "message is missing or not a string")?,
+            context: fields.context.map(|context| Value::new(context, scratch)),
+        }),
         b"unblock" => DirectRequest::block(&fields, false).map(Request::Direct),
         _ => Err(Reject::UnknownType),
     }
