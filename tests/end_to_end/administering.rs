@@ -40,7 +40,7 @@ fn who_may_administer_and_from_where() {
     assert_eq!(admin.refused("/metrics"), (401, "auth_required".to_owned()));
     assert_eq!(admin.with_key("ann_wrong").refused("/admin/now"), (401, "auth_failed".to_owned()));
     assert_eq!(admin.with_key(&reader).refused("/admin/now"), (403, "forbidden".to_owned()));
-    assert_eq!(admin.with_key(&token("anna")).refused("/admin/clients"), (403, "forbidden".to_owned()));
+    assert_eq!(admin.with_key(&token("bert")).refused("/admin/clients"), (403, "forbidden".to_owned()));
     assert_eq!(
         admin.with_key(&reader).refused_change("/admin/drain", json!({"in_ms": 0})),
         (403, "forbidden".to_owned())

@@ -71,6 +71,8 @@ fn asked(method: &str, path: &str, operation: &Value, connection: &str, backup: 
     };
     let body = match (method, path) {
         ("post", "/admin/backup") => json!({ "directory": backup }),
+        // That of the example may be somebody here.
+        ("post", "/admin/kick") => json!({ "connection": "0-99999-1" }),
         _ => operation["requestBody"]["content"]["application/json"]["example"].clone(),
     };
     (format!("{path}{query}"), body)
