@@ -130,7 +130,7 @@ pub(super) enum Action {
         action: HooksAction,
     },
     #[command(flatten)]
-    Asked(Asked),
+    Asked(Box<Asked>),
     /// Check a file of rules, and say what they let somebody do
     ///
     ///   annulus rules check rules.toml
