@@ -186,7 +186,7 @@ impl Server {
         if let (Some((desk, _)), Some((hooks, _))) = (&mut desk, &hooks) {
             desk.tell(hooks.handle())?;
         }
-        let mut admin = Admin::new();
+        let mut admin = Admin::unbound();
         if let Some(address) = settings.admin {
             admin.bind(address).map_err(|source| RunError::AdminBind { address, source })?;
         }

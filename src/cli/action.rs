@@ -162,7 +162,7 @@ pub(super) enum Action {
         shell: clap_complete::Shell,
     },
     #[command(flatten)]
-    Asked(Asked),
+    Asked(Box<Asked>),
     /// Check a file of rules, and say what they let somebody do
     ///
     ///   annulus rules check rules.toml

@@ -116,8 +116,8 @@ impl Shard {
             }
             Inquiry::ChannelMembers { channels } => {
                 self.turn.spend(work::CELL * channels.len() as u64);
-                let members = |channel: &Box<str>| self.channels.members_of(&self.turn, channel);
-                Finding::ChannelMembers(channels.iter().map(members).collect())
+                let members = channels.iter().map(|channel| self.channels.members_of(&self.turn, channel));
+                Finding::ChannelMembers(members.collect())
             }
             Inquiry::Users { walk, prefix } => {
                 let found = self.directory.inspect(walk, &prefix);

@@ -184,7 +184,7 @@ impl Action {
         let (api_keys, revoked) =
             (flags.identity.api_keys_in(&data_dir), flags.identity.revoked_in(&data_dir));
         Ok(match self {
-            Self::Asked(asked) => Task::Ask { data_dir, asked: Box::new(asked) },
+            Self::Asked(asked) => Task::Ask { data_dir, asked },
             Self::Backup { dir } => Task::Backup { data_dir, target: dir, mode },
             Self::Upgrade { binary } => Task::Upgrade { data_dir, binary },
             Self::Export { maps, output } => Task::Export { data_dir, maps, output, mode },

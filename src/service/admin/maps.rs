@@ -154,15 +154,15 @@ impl Maps<'_> {
                 && at_least(asked.min_bytes, |part| part.bytes)
                 && at_least(asked.min_subscribers, |part| part.subscribers)
         };
-        let mut place = 0;
         let mut shown = Vec::with_capacity(rows.rows.len());
-        for (home, MapRow { map, map_type }) in std::mem::take(&mut rows.rows) {
+        for (place, (home, MapRow { map, map_type })) in
+            std::mem::take(&mut rows.rows).into_iter().enumerate()
+        {
             if is_meant(place) {
                 let of_shards = parts.iter().map(|parts| &parts[place]);
                 let sum = sum_of((map, home), of_shards);
                 shown.push((home, Map { r#type: Some(map_type.as_str()), ..sum }));
             }
-            place += 1;
         }
         let rows = super::walk::Rows { rows: shown, looked_at: rows.looked_at, next: rows.next };
         said(&rows.listed("maps", |(_, map)| map))

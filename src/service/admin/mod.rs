@@ -100,7 +100,7 @@ pub struct Serving {
 
 impl Admin {
     /// Listens nowhere, and keeps what the log says.
-    pub fn new() -> Self {
+    pub fn unbound() -> Self {
         Self { listener: None, socket: None, lines: recent::begin() }
     }
 
