@@ -149,9 +149,11 @@ mod tests {
 
     #[test]
     fn a_second_is_what_was_counted_in_it() {
-        let mut before = Metrics { messages_received: 100, connections: 3, ..Metrics::default() };
+        let mut before = Metrics::default();
+        (before.messages_received, before.connections) = (100, 3);
         before.turn_ns.record(9_000_000);
-        let mut after = Metrics { messages_received: 600, connections: 5, ..before.clone() };
+        let mut after = before.clone();
+        (after.messages_received, after.connections) = (600, 5);
         (0..10).for_each(|_| after.turn_ns.record(50_000));
         let figures = Figures::of(&Span { before: &before, after: &after, ms: 500 }, 70);
         let shown = figures.with_process([f64::NAN; 3], 1.256, 1e9).shown(COUNT);
