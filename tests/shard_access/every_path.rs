@@ -36,8 +36,18 @@ const NATIVE: [(&str, &str); 18] = [
     ("send", r#"{"type":"send","id":1,"to":"user:MAP","data":1}"#),
 ];
 /// Those that ask for nothing, or are tried by their operations.
-const NATIVE_FREE: [&str; 9] =
-    ["write", "ping", "unsubscribe", "auth", "leave", "direct.ack", "block", "unblock", "presence.leave"];
+const NATIVE_FREE: [&str; 10] = [
+    "write",
+    "ping",
+    "client_error",
+    "unsubscribe",
+    "auth",
+    "leave",
+    "direct.ack",
+    "block",
+    "unblock",
+    "presence.leave",
+];
 
 const SYNCKIT: [(&str, &str); 9] = [
     ("Subscribe", r#"{"type":"subscribe","id":"i","timestamp":1,"documentId":"MAP"}"#),

@@ -55,6 +55,8 @@ pub fn query(random: &mut Random) -> Value {
         json!({"not": {"owner": {"exists": true}}}),
         json!({"owner.name": {"prefix": "a"}}),
         json!({"n": 100}),
+        json!({"n": {"ge": n, "lt": less}, "owner.name": {"prefix": "a"}}),
+        json!({"n": {"gt": n, "le": less}}),
     ];
     let sorts = [json!([]), json!(["n"]), json!(["-n", "done"]), json!(["owner.name", "-n"])];
     let mut query = json!({"where": of(random, &conditions), "sort": of(random, &sorts)});

@@ -115,7 +115,7 @@ impl Index {
 
     fn count(&self, (first, last): &Ends) -> usize {
         let before = self.rows.rank_by(|row| row.place() < &**first);
-        self.rows.rank_by(|row| is_through(row, last)) - before
+        self.rows.rank_by(|row| is_through(row, last)).saturating_sub(before)
     }
 }
 
