@@ -138,12 +138,13 @@ impl Shard {
         }
     }
 
-    /// Tells subscribers what is too much to wait for the end of the turn, with all that it costs: many may hear of it. Called
-    /// whenever something was carried out and more may be.
+    /// Tells subscribers what is too much to wait for the end of the turn, with all that it costs: many may hear of it, and many
+    /// queries look at it. Called whenever something was carried out and more may be.
     pub(super) fn tell_much(&mut self) {
         if self.maps.has_full_batch() {
-            let Self { turn, clients, maps, feeds, .. } = self;
+            let Self { turn, clients, maps, feeds, queries, .. } = self;
             feeds.flush_full_batches(turn, clients, maps);
+            queries.look(turn, maps);
         }
     }
 

@@ -30,8 +30,9 @@ struct Hearers {
     shards: ShardSet,
     /// Of all shards, this one too, those that need what was there before a change.
     before: ShardSet,
-    /// Whether queries look at its changes here, where its owner is: they need what was there before.
-    is_queried: bool,
+    /// Work that a change is to those queries here, where its owner is, that look at it, by and large: they need what was there
+    /// before. 0: there are none.
+    queried_work: u64,
 }
 
 /// What follows from a member's leaving.
@@ -72,7 +73,7 @@ impl Interest {
 
     /// Whether any shard needs what was there before a change.
     pub fn wants_before(&self) -> bool {
-        self.heard.as_ref().is_some_and(|heard| heard.is_queried || !heard.before.is_empty())
+        self.heard.as_ref().is_some_and(|heard| heard.queried_work > 0 || !heard.before.is_empty())
     }
 
     /// Whether a shard needs that.
@@ -89,17 +90,17 @@ impl Interest {
         }
     }
 
-    /// Whether queries look at its changes.
-    pub fn is_queried(&self) -> bool {
-        self.heard.as_ref().is_some_and(|heard| heard.is_queried)
+    /// Work that queries have with a change, by and large; 0: none looks at its changes.
+    pub fn queried_work(&self) -> u64 {
+        self.heard.as_ref().map_or(0, |heard| heard.queried_work)
     }
 
-    /// Queries look at its changes from now on, or no longer.
-    pub fn set_queried(&mut self, is_queried: bool) {
-        if is_queried {
-            self.hearers().is_queried = true;
+    /// Queries look at its changes from now on, with so much work each, or no longer.
+    pub fn set_queried_work(&mut self, work: u64) {
+        if work > 0 {
+            self.hearers().queried_work = work;
         } else if let Some(heard) = &mut self.heard {
-            heard.is_queried = false;
+            heard.queried_work = 0;
             self.forget_nobody();
         }
     }
@@ -138,13 +139,14 @@ impl Interest {
             members: Vec::new(),
             shards: ShardSet::EMPTY,
             before: ShardSet::EMPTY,
-            is_queried: false,
+            queried_work: 0,
         };
         self.heard.get_or_insert_with(|| Box::new(nobody()))
     }
 
     fn forget_nobody(&mut self) {
-        self.heard.take_if(|heard| heard.members.is_empty() && heard.shards.is_empty() && !heard.is_queried);
+        self.heard
+            .take_if(|heard| heard.members.is_empty() && heard.shards.is_empty() && heard.queried_work == 0);
     }
 }
 

@@ -10,6 +10,9 @@ pub const PACKED: u64 = 8;
 pub const CELL: u64 = 64;
 /// Asking a query of one value, beside the bytes of its conditions: its own memory is seldom in the cache.
 pub const QUERY: u64 = 12;
+/// Changes of a map that queries look at are told, and looked at, once they are so much work: what is put off to the end of a turn is
+/// counted too late for it.
+pub const QUERIED_MAX: u64 = TURN_MAX / 8;
 /// Packing one cell of many that a walk comes to in a row, of which the cache misses overlap, beside its bytes.
 pub const WALKED: u64 = CELL / 4;
 /// An entry of a map's log that is passed over as it is stale, or does not pass a filter.

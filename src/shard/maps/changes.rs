@@ -1,7 +1,7 @@
 //! What the turn has changed and subscribers have yet to be told: one batch for each map, each entry packed once.
 //!
 //! Invariant: the batches of one map are told in the order in which they filled, and none grows far beyond
-//! [`CHUNK_BYTES`].
+//! [`CHUNK_BYTES`], nor beyond what queries look at in a share of a turn.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,7 @@ use super::{MapSlot, Maps, NO_BATCH};
 use crate::crdt::Time;
 use crate::limits::{CHUNK_BYTES, SCRATCH_BYTES_MAX};
 use crate::mesh::{EntryPacker, Writer};
-use crate::shard::slots;
+use crate::shard::{slots, work};
 
 /// Changes of one map, in the order they were applied.
 #[derive(Default)]
@@ -21,6 +21,8 @@ pub struct Batch {
     /// What each of them has taken away, as entries without keys, where anybody needs that.
     pub before: Vec<u8>,
     has_before: bool,
+    /// That queries have with it, by and large.
+    queried_work: u64,
     /// Who made each of them.
     pub writers: Vec<Option<Writer>>,
 }
@@ -73,21 +75,23 @@ impl Maps {
             let mut batch = changes.spare.pop().unwrap_or_default();
             batch.map = slot;
             (batch.first, batch.has_before) = (applied, map.interest.wants_before());
+            batch.queried_work = 0;
             map.batch = slots::slot(changes.filling.len());
             changes.filling.push(batch);
         }
         let batch = &mut changes.filling[map.batch as usize];
         pack(&mut EntryPacker(&mut batch.packed));
         batch.writers.push(writer);
+        batch.queried_work += map.interest.queried_work();
         if batch.has_before {
             match changes.noted.is_empty() {
                 true => EntryPacker(&mut batch.before).gone(""),
                 false => batch.before.append(&mut changes.noted),
             }
         }
-        if batch.packed.len().max(batch.before.len()) > CHUNK_BYTES
-            && let Some(batch) = self.take_filling(slot)
-        {
+        let is_full = batch.packed.len().max(batch.before.len()) > CHUNK_BYTES
+            || batch.queried_work > work::QUERIED_MAX;
+        if is_full && let Some(batch) = self.take_filling(slot) {
             self.changes.full.push_back(batch);
         }
     }
@@ -117,7 +121,7 @@ impl Maps {
 
     /// Takes back a batch that subscribers have been told of.
     pub fn put_told(&mut self, batch: Batch) {
-        match self.table.get(batch.map).is_some_and(|map| map.interest.is_queried()) {
+        match self.table.get(batch.map).is_some_and(|map| map.interest.queried_work() > 0) {
             true => self.changes.queried.push_back(batch),
             false => self.recycle_batch(batch),
         }

@@ -22,6 +22,9 @@ use crate::shard::work;
 pub(super) const HOLDER_BYTES: usize = 64;
 pub(super) const HELD_BYTES: usize = 32;
 
+/// One of so many changes is for a query that is found by a value or a span.
+const SELDOM: u64 = 8;
+
 /// The queries of one map through one view.
 pub(super) struct Group {
     pub map: MapSlot,
@@ -35,6 +38,8 @@ pub(super) struct Group {
     pub holders: HashMap<Box<str>, Vec<(u32, Row)>>,
     /// Of the fields that `--index` names.
     pub indexes: Vec<Index>,
+    /// What looking at one change is, by and large.
+    pub work: u64,
     /// Where the scan is, in the order in which cells were applied, and in which load of the map.
     pub position: Time,
     pub load: u32,
@@ -114,6 +119,14 @@ impl Asked {
     /// What asking it of one value costs.
     pub fn work(&self) -> u64 {
         work::QUERY + work::copied(self.query.asked_bytes())
+    }
+
+    /// What it adds to looking at a change, whatever changes: one that is found by a value or a span is seldom asked.
+    pub fn work_of_a_change(&self) -> u64 {
+        match self.mark {
+            Mark::Fields => self.work(),
+            Mark::Pin(_) | Mark::Span(_) => self.work().div_ceil(SELDOM),
+        }
     }
 
     /// Whether any shard waits for its first answer.

@@ -97,12 +97,17 @@ impl Queries {
         self.feeds.news_arrived(turn, owner, news);
     }
 
-    /// Looks at what has changed, goes on with scans unless the shard `is_quiet`, and tells everybody.
-    pub fn end_turn(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps, is_quiet: bool) {
+    /// Looks at what has changed and was told.
+    pub fn look(&mut self, turn: &mut Turn, maps: &mut Maps) {
         while let Some(batch) = maps.take_queried() {
             self.owned.take_batch(turn, maps, &batch);
             maps.recycle_batch(batch);
         }
+    }
+
+    /// Looks at what has changed, goes on with scans unless the shard `is_quiet`, and tells everybody.
+    pub fn end_turn(&mut self, turn: &mut Turn, clients: &mut Clients, maps: &mut Maps, is_quiet: bool) {
+        self.look(turn, maps);
         if !is_quiet {
             self.owned.run(turn, maps);
         }

@@ -93,7 +93,8 @@ impl Owned {
         let group = found.unwrap_or_else(|| {
             let mut paths = Paths::default();
             let hints = turn.config.query_indexes.iter().filter(|hint| hint.is_of(&map));
-            let indexes = hints.map(|hint| Index::new(paths.enter(hint.field()))).collect();
+            let indexes: Vec<Index> = hints.map(|hint| Index::new(paths.enter(hint.field()))).collect();
+            let work = work::CELL * (1 + indexes.len() as u64);
             let group = slots::slot(self.groups.insert(Group {
                 map: slot,
                 name: map,
@@ -103,19 +104,20 @@ impl Owned {
                 queries: Vec::new(),
                 holders: HashMap::new(),
                 indexes,
+                work,
                 position: Time::ZERO,
                 load: 0,
                 is_in_line: false,
                 is_parked: false,
             }));
             groups.push(group);
-            maps.interest_mut(slot).set_queried(true);
             group
         });
         if self.groups[group as usize].queries.is_empty() {
             self.idle.retain(|&idle| idle != group);
         }
         let asked = asked.unwrap_or_else(|| self.ask(group, query, filter));
+        self.note_work(maps, slot);
         let position = Position::Through(None);
         let watcher =
             Watcher { shard: from, feed, position, steps: Vec::new(), told: None, was_complete: false };
@@ -147,8 +149,16 @@ impl Owned {
             is_touched: false,
             seen: 0,
         });
+        self.groups[group as usize].work += self.asked[asked as usize].work_of_a_change();
         self.begin_scan(asked);
         asked
+    }
+
+    /// Says what a change of a map is to its queries.
+    fn note_work(&mut self, maps: &mut Maps, map: MapSlot) {
+        let groups = self.by_map.get(&map).into_iter().flatten();
+        let work = groups.map(|&group| self.groups[group as usize].work).sum();
+        maps.interest_mut(map).set_queried_work(work);
     }
 
     /// Tells a feed nothing more.
@@ -181,6 +191,7 @@ impl Owned {
     fn forget(&mut self, turn: &mut Turn, slot: u32) {
         let asked = self.asked.remove(slot as usize);
         let group = &mut self.groups[asked.group as usize];
+        group.work -= asked.work_of_a_change();
         turn.spend(work::TAG * asked.kept.len() as u64);
         self.bytes -= asked.kept.bytes() + asked.query.bytes();
         for row in asked.kept.rows() {
@@ -196,8 +207,9 @@ impl Owned {
     }
 
     fn forget_if_empty(&mut self, maps: &mut Maps, group: u32) {
-        if self.groups[group as usize].queries.is_empty() && !self.keep_idle(maps, group) {
-            self.forget_group(maps, group);
+        match self.groups[group as usize].queries.is_empty() && !self.keep_idle(maps, group) {
+            true => self.forget_group(maps, group),
+            false => self.note_work(maps, self.groups[group as usize].map),
         }
     }
 
@@ -208,9 +220,12 @@ impl Owned {
         self.line.retain(|&other| other != group);
         if let Some(groups) = self.by_map.get_mut(&map) {
             groups.retain(|&other| other != group);
-            if groups.is_empty() {
+            let is_last = groups.is_empty();
+            if is_last {
                 self.by_map.remove(&map);
-                maps.interest_mut(map).set_queried(false);
+            }
+            self.note_work(maps, map);
+            if is_last {
                 maps.release_if_unused(map);
             }
         }
@@ -241,9 +256,12 @@ impl Owned {
                 self.forget(turn, asked);
             }
         }
-        if self.groups[group as usize].queries.is_empty() {
-            self.idle.retain(|&idle| idle != group);
-            self.forget_group(maps, group);
+        match self.groups[group as usize].queries.is_empty() {
+            true => {
+                self.idle.retain(|&idle| idle != group);
+                self.forget_group(maps, group);
+            }
+            false => self.note_work(maps, self.groups[group as usize].map),
         }
     }
 

@@ -336,7 +336,7 @@ test('settings: hot ones are changed after a question, and a wrong one says why 
   await page.getByRole('button', { name: 'Undo' }).click()
   expect(await page.getByLabel('heartbeat-ms').inputValue()).toBe('15000')
   await page.getByLabel('Name has').fill('listen')
-  await expect.poll(() => rows(page).filter({ visible: true }).count(), PATIENCE).toBe(2)
+  await expect.poll(() => rows(page).filter({ visible: true }).count(), PATIENCE).toBe(3)
   await says(rows(page).filter({ hasText: 'admin-listen' }), 'flag')
   complaintsOf.get(page)?.splice(0)
 })
