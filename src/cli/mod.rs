@@ -5,6 +5,7 @@
 mod action;
 mod asked;
 pub mod banner;
+mod checks;
 mod config_file;
 mod cores;
 pub mod doctor;
@@ -17,6 +18,7 @@ mod listen;
 pub mod logging;
 mod networks;
 mod resolve;
+mod serve;
 mod sources;
 pub mod stdout;
 mod synonyms;
@@ -34,7 +36,7 @@ use clap::{CommandFactory, FromArgMatches};
 pub use error::ConfigError;
 pub use flags::LogFormat;
 pub use inherited::Environment;
-pub use resolve::{LogSettings, Serve};
+pub use serve::{LogSettings, Serve};
 pub use task::{Task, TaskError};
 
 use crate::io::host;
