@@ -23,6 +23,18 @@ pub fn slot(place: usize) -> u32 {
     u32::try_from(place).expect("a table has fewer than 2^32 places")
 }
 
+/// Calls `each` with what is in so many slots of a slab, from one on. Where to go on, unless that was the end.
+pub fn share<T>(slab: &Slab<T>, from: u32, looks: u32, mut each: impl FnMut(u32, &T)) -> Option<u32> {
+    let end = u32::try_from(slab.capacity()).unwrap_or(u32::MAX);
+    let until = from.saturating_add(looks).min(end);
+    for slot in from..until {
+        if let Some(held) = slab.get(slot as usize) {
+            each(slot, held);
+        }
+    }
+    (until < end).then_some(until)
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Slots<T> {

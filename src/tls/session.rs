@@ -124,7 +124,17 @@ impl Session {
     /// [`Broken::TooLong`].
     pub fn keep(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         self.incoming.extend_from_slice(bytes);
-        self.check_incoming()
+        let kept = self.check_incoming();
+        self.end_if_broken(kept)
+    }
+
+    /// A session that is broken goes on no more, and keeps nothing.
+    fn end_if_broken<T>(&mut self, outcome: Result<T, Broken>) -> Result<T, Broken> {
+        if outcome.is_err() {
+            self.is_broken = true;
+            self.incoming = Vec::new();
+        }
+        outcome
     }
 
     /// Takes what has come in, behind what was [kept](Self::keep), and appends what was in its records to `plain`. The
@@ -138,11 +148,7 @@ impl Session {
             return Ok(received);
         }
         let outcome = self.take_in(bytes, plain, &mut received);
-        if outcome.is_err() {
-            self.is_broken = true;
-            self.incoming = Vec::new();
-        }
-        outcome.map(|()| received)
+        self.end_if_broken(outcome).map(|()| received)
     }
 
     fn take_in(

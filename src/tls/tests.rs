@@ -386,6 +386,12 @@ fn what_is_no_handshake_ends_it_and_no_more_than_the_bound_is_ever_held() {
     };
     assert!(matches!(broken, Broken::TooLong | Broken::Tls(_)), "{broken}");
     assert_eq!(session.keep(&[0; TLS_INCOMING_BYTES_MAX + 1]), Err(Broken::TooLong));
+    let mut session = begin();
+    assert_eq!(session.keep(&[0; TLS_INCOMING_BYTES_MAX + 1]), Err(Broken::TooLong));
+    assert!(
+        session.is_broken() && session.held_bytes() == 0,
+        "it has failed once, and holds nothing for a second time"
+    );
     assert!(plain.is_empty());
 }
 

@@ -3,6 +3,7 @@
 use super::Channels;
 use crate::handover::inspection::{ChannelRow, Share, Walk};
 use crate::shard::clients::Clients;
+use crate::shard::slots;
 use crate::shard::turn::Turn;
 
 impl Channels {
@@ -47,10 +48,7 @@ impl Channels {
         looks: u32,
         mut fault: impl FnMut(String),
     ) -> Option<u32> {
-        let end = u32::try_from(self.members.capacity()).unwrap_or(u32::MAX);
-        let until = from.saturating_add(looks).min(end);
-        for slot in from..until {
-            let Some(member) = self.members.get(slot as usize) else { continue };
+        slots::share(&self.members, from, looks, |slot, member| {
             let (channel, place) = member.place();
             match self.table.get(channel) {
                 None => fault(format!("a membership, {slot}, has no channel")),
@@ -66,7 +64,6 @@ impl Channels {
                 }
                 Some(_) => {}
             }
-        }
-        (until < end).then_some(until)
+        })
     }
 }

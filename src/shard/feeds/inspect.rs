@@ -5,6 +5,7 @@ use crate::handover::inspection::{Share, SubscriptionRow, Walk};
 use crate::mesh::{Filter, SubscriptionRef};
 use crate::shard::clients::{Clients, Connection};
 use crate::shard::maps::{MapSlot, Maps};
+use crate::shard::slots;
 use crate::shard::turn::Turn;
 
 impl Feeds {
@@ -74,13 +75,9 @@ impl Feeds {
         looks: u32,
         mut fault: impl FnMut(String),
     ) -> Option<u32> {
-        let end = u32::try_from(self.subscriptions.capacity()).unwrap_or(u32::MAX);
-        let until = from.saturating_add(looks).min(end);
-        for slot in from..until {
-            let Some(subscription) = self.subscriptions.get(slot as usize) else { continue };
+        slots::share(&self.subscriptions, from, looks, |slot, subscription| {
             self.check_one(clients, maps, (slot, subscription), &mut fault);
-        }
-        (until < end).then_some(until)
+        })
     }
 
     fn check_one(

@@ -63,7 +63,8 @@ impl Maps {
         self.changes.put_before(noted);
     }
 
-    pub(super) fn cell(&self, slot: MapSlot, key: HashedKey<'_>) -> Option<&Cell> {
+    /// The cell of a key in memory, if there is one.
+    pub fn cell(&self, slot: MapSlot, key: HashedKey<'_>) -> Option<&Cell> {
         let cells = self.table[slot].typed()?;
         Some(cells.cell(cells.find(key)?))
     }

@@ -6,6 +6,7 @@ use super::Presence;
 use crate::handover::inspection::{RoomRow, Share, Walk};
 use crate::mesh::Writer;
 use crate::shard::clients::Clients;
+use crate::shard::slots;
 use crate::shard::turn::Turn;
 
 impl Presence {
@@ -40,10 +41,7 @@ impl Presence {
         looks: u32,
         mut fault: impl FnMut(String),
     ) -> Option<u32> {
-        let end = u32::try_from(self.stays.capacity()).unwrap_or(u32::MAX);
-        let until = from.saturating_add(looks).min(end);
-        for slot in from..until {
-            let Some(stay) = self.stays.get(slot as usize) else { continue };
+        slots::share(&self.stays, from, looks, |slot, stay| {
             match self.table.get(stay.room) {
                 None => fault(format!("a stay, {slot}, has no room")),
                 Some(found) if found.interest.members().get(stay.place as usize) != Some(&slot) => {
@@ -59,8 +57,7 @@ impl Presence {
                 }
                 Some(_) => {}
             }
-        }
-        (until < end).then_some(until)
+        })
     }
 
     /// Connections of members of the room in a slot, after a name, with the names of both; how many, and the last name where there are more.

@@ -111,11 +111,6 @@ impl Asked {
         true
     }
 
-    /// Whether what comes first is being looked for.
-    pub fn is_searching(&self) -> bool {
-        self.joined.is_some() || self.way.is_some()
-    }
-
     /// What asking it of one value costs.
     pub fn work(&self) -> u64 {
         work::QUERY + work::copied(self.query.asked_bytes())

@@ -78,14 +78,14 @@ impl Owned {
         }
         turn.spend(work::CELL + work::decoded(packed.len()));
         let is_there = !scratch.entry.is_empty();
-        let of_group = &mut self.groups[group as usize];
-        if !of_group.indexes.is_empty() {
-            turn.spend(work::CELL * of_group.indexes.len() as u64);
+        let indexes = self.groups[group as usize].indexes.len();
+        if indexes > 0 {
+            turn.spend(work::CELL * indexes as u64);
             let was = was_there.then_some(&scratch.before);
             let now = is_there.then_some(&scratch.fields);
-            let bytes = index::bytes(&of_group.indexes);
-            index::change(&mut of_group.indexes, entry.key, (was, now), &mut scratch.place);
-            self.bytes = self.bytes + index::bytes(&of_group.indexes) - bytes;
+            self.change_indexes(group, |indexes| {
+                index::change(indexes, entry.key, (was, now), &mut scratch.place);
+            });
         }
         let Group { lookers, holders, .. } = &self.groups[group as usize];
         self.change += 1;

@@ -298,6 +298,14 @@ impl Owned {
         }
     }
 
+    /// Changes the indexes of a group, and counts the bytes that they take.
+    pub(super) fn change_indexes(&mut self, group: u32, change: impl FnOnce(&mut [Index])) {
+        let indexes = &mut self.groups[group as usize].indexes;
+        let before = index::bytes(indexes);
+        change(indexes);
+        self.bytes = self.bytes + index::bytes(indexes) - before;
+    }
+
     /// The row that a query keeps of a key.
     pub(super) fn held(&self, group: u32, asked: u32, key: &str) -> Option<Row> {
         let held = self.groups[group as usize].holders.get(key)?;

@@ -6,7 +6,7 @@
 
 use std::mem;
 
-use super::index::{self, Index};
+use super::index::Index;
 use super::owned::Owned;
 use crate::crdt::{MapType, State, Time};
 use crate::limits::CHUNK_CELLS_SCANNED_MAX;
@@ -172,7 +172,7 @@ impl Owned {
             if !joined.as_mut().is_some_and(|joined| goes_on(joined, is_at_end, position)) {
                 self.end_scan(slot, asked);
             }
-            is_left |= self.asked[asked as usize].is_searching();
+            is_left |= self.asked[asked as usize].kept.is_scanning();
         }
         if is_at_end {
             self.groups[slot as usize].position = Time::ZERO;
@@ -181,22 +181,22 @@ impl Owned {
     }
 
     fn fill_indexes(&mut self, slot: u32, key: &str, fields: &Fields) {
-        let indexes = &mut self.groups[slot as usize].indexes;
-        let before = index::bytes(indexes);
-        for index in indexes.iter_mut().filter(|index| index.joined.is_some()) {
-            index.put(fields, key, &mut self.scratch.place);
-        }
-        self.bytes = self.bytes + index::bytes(indexes) - before;
+        let mut place = mem::take(&mut self.scratch.place);
+        self.change_indexes(slot, |indexes| {
+            for index in indexes.iter_mut().filter(|index| index.joined.is_some()) {
+                index.put(fields, key, &mut place);
+            }
+        });
+        self.scratch.place = place;
     }
 
     /// Fills no index for which there is no memory.
     fn give_up_indexes(&mut self, turn: &Turn, slot: u32) {
-        let indexes = &mut self.groups[slot as usize].indexes;
-        if indexes.iter().any(|index| index.joined.is_some()) && turn.account.refuses_queries() {
-            for index in indexes.iter_mut().filter(|index| index.joined.is_some()) {
-                self.bytes -= index.bytes();
-                index.give_up();
-            }
+        let mut indexes = self.groups[slot as usize].indexes.iter();
+        if indexes.any(|index| index.joined.is_some()) && turn.account.refuses_queries() {
+            self.change_indexes(slot, |indexes| {
+                indexes.iter_mut().filter(|index| index.joined.is_some()).for_each(Index::give_up);
+            });
         }
     }
 

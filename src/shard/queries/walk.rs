@@ -6,7 +6,8 @@ use std::mem;
 use super::index::Way;
 use super::owned::Owned;
 use super::rows::Row;
-use crate::crdt::{HashedKey, State};
+use super::watchers::cell_of;
+use crate::crdt::State;
 use crate::query::Fields;
 use crate::shard::maps::{Lens, Maps};
 use crate::shard::turn::Turn;
@@ -22,7 +23,7 @@ impl Owned {
             return true;
         }
         self.end_scan(group, asked);
-        self.asked[asked as usize].is_searching()
+        self.asked[asked as usize].kept.is_scanning()
     }
 
     /// Whether anything is left.
@@ -61,10 +62,9 @@ impl Owned {
 
     fn look_at(&mut self, turn: &mut Turn, maps: &Maps, (group, asked): (u32, u32), row: &Row) {
         let of_group = &self.groups[group as usize];
-        let hash = turn.hasher.key(maps[of_group.map].interest.hash(), row.key());
-        let key = HashedKey { hash, bytes: row.key().as_bytes() };
-        let found = maps[of_group.map].typed().and_then(|cells| Some(cells.cell(cells.find(key)?)));
-        let Some(State::Lww(lww)) = found.map(|cell| cell.state()) else { return };
+        let Some(State::Lww(lww)) = cell_of(turn, maps, of_group, row).map(|cell| cell.state()) else {
+            return;
+        };
         let Some(value) = lww.value() else { return };
         turn.spend(work::decoded(value.len()));
         let mut fields = mem::take(&mut self.scratch.fields);

@@ -6,7 +6,7 @@ use super::groups::{Group, Position};
 use super::kept::{Outcome, Told};
 use super::owned::Owned;
 use super::rows::Row;
-use crate::crdt::{Cell, HashedKey, MapType, Time};
+use crate::crdt::{Cell, HashedKey, State, Time};
 use crate::limits::CHUNK_BYTES;
 use crate::mesh::{QueryNews, QuerySteps, Standing};
 use crate::shard::maps::{Lens, Maps, pack_cell};
@@ -133,12 +133,8 @@ impl Owned {
 /// Appends an entry as it is now, or that it is not there any more.
 fn put_row(turn: &mut Turn, maps: &Maps, group: &Group, row: &Row, steps: &mut Vec<u8>) {
     let start = steps.len();
-    let hash = turn.hasher.key(maps[group.map].interest.hash(), row.key());
-    let cells = maps[group.map].typed().filter(|cells| cells.map_type() == MapType::Lww);
-    let cell = cells
-        .and_then(|cells| Some(cells.cell(cells.find(HashedKey { hash, bytes: row.key().as_bytes() })?)));
     turn.spend(work::CELL);
-    if let Some(cell) = cell {
+    if let Some(cell) = cell_of(turn, maps, group, row).filter(|cell| matches!(cell.state(), State::Lww(_))) {
         QuerySteps::push_put(steps, cell.applied(), |out| pack_seen(turn, group, cell, out));
         // Only its kind and its tick.
         if steps.len() > start + 9 {
@@ -147,6 +143,12 @@ fn put_row(turn: &mut Turn, maps: &Maps, group: &Group, row: &Row, steps: &mut V
     }
     steps.truncate(start);
     QuerySteps::push_out(steps, row.key());
+}
+
+/// The cell of a row, if it is there.
+pub(super) fn cell_of<'m>(turn: &Turn, maps: &'m Maps, group: &Group, row: &Row) -> Option<&'m Cell> {
+    let hash = turn.hasher.key(maps[group.map].interest.hash(), row.key());
+    maps.cell(group.map, HashedKey { hash, bytes: row.key().as_bytes() })
 }
 
 fn pack_seen(turn: &mut Turn, group: &Group, cell: &Cell, out: &mut Vec<u8>) {

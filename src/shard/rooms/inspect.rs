@@ -3,6 +3,7 @@
 use super::Rooms;
 use crate::handover::inspection::{RoomRow, Share, Walk};
 use crate::shard::clients::Clients;
+use crate::shard::slots;
 
 impl Rooms {
     /// Rooms whose home is here and that have members of their own, from a slot on.
@@ -30,15 +31,11 @@ impl Rooms {
         looks: u32,
         mut fault: impl FnMut(String),
     ) -> Option<u32> {
-        let end = u32::try_from(self.watches.capacity()).unwrap_or(u32::MAX);
-        let until = from.saturating_add(looks).min(end);
-        for slot in from..until {
-            let Some(watch) = self.watches.get(slot as usize) else { continue };
+        slots::share(&self.watches, from, looks, |slot, watch| {
             let connection = clients.get(watch.connection);
             if connection.is_none_or(|connection| !connection.watches().contains(&slot)) {
                 fault(format!("watch {slot} of a room has no connection that knows it"));
             }
-        }
-        (until < end).then_some(until)
+        })
     }
 }
