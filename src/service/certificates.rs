@@ -3,24 +3,25 @@
 //! Invariant: what cannot be used is said in the log, and what was in force stays. Shards wait for nobody: they find what is in
 //! force where they look for it when a client connects.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use super::handle::Handle;
+use super::reading::{self, NotRead};
 use super::watching::Watch;
 use crate::config::TlsConfig;
-use crate::io::Event;
+use crate::io::{Clock, Event};
 use crate::limits::KEY_FILE_BYTES_MAX;
 use crate::tls::{BadPem, Current, Offer, Pair, Pem};
 
 /// How long files must rest after a change before they are read: a certificate and its key change one after the other.
 const REST: Duration = Duration::from_millis(250);
+/// How long they are waited for at most.
+const REST_NS_MAX: u64 = 5_000_000_000;
 /// How often they are looked at though nobody has said that they changed.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 
@@ -108,19 +109,26 @@ impl Certificates {
     }
 
     fn run(mut self) {
+        let clock = Clock::start();
         // What is watched may have changed since.
-        let mut pause = REST;
+        let (mut pause, mut changed_ns) = (REST, None);
         while !self.handle.is_stopping() {
-            let is_woken = self.wait(pause);
+            let is_woken = self.handle.wait(&self.watch, Some(pause));
             let is_asked = self.handle.take_reload();
             if is_asked {
                 tracing::info!("SIGHUP: certificates are read again");
             }
-            if self.watch.take() && !is_asked {
-                pause = REST;
-            } else if is_asked || !is_woken {
+            let now_ns = clock.elapsed_ns();
+            if self.watch.take() {
+                changed_ns.get_or_insert(now_ns);
+            }
+            // Something else in the same folder may change all the time.
+            let has_rested = changed_ns.is_some_and(|since_ns| now_ns - since_ns > REST_NS_MAX);
+            if is_asked || !is_woken || has_rested {
                 self.look();
-                pause = LOOK_EVERY;
+                (pause, changed_ns) = (LOOK_EVERY, None);
+            } else if changed_ns.is_some() {
+                pause = REST;
             }
         }
     }
@@ -145,22 +153,6 @@ impl Certificates {
                 tracing::error!("{error}; the certificates that were in force stay");
             }
         }
-    }
-
-    /// Whether anything has happened before the pause was over.
-    fn wait(&self, pause: Duration) -> bool {
-        let event = self.handle.event().descriptor();
-        let mut waited = vec![PollFd::from_borrowed_fd(event, PollFlags::IN)];
-        if let Some(watch) = self.watch.descriptor() {
-            waited.push(PollFd::from_borrowed_fd(watch, PollFlags::IN));
-        }
-        let pause = Timespec::try_from(pause).ok();
-        // What can fail is that a signal comes, and then everything is looked at a little early.
-        let is_woken = poll(&mut waited, pause.as_ref()).is_ok_and(|ready| ready > 0);
-        if waited[0].revents().contains(PollFlags::IN) {
-            let _ = rustix::io::read(event, &mut [0; 8]);
-        }
-        is_woken
     }
 }
 
@@ -198,13 +190,10 @@ pub fn open_to_others(config: &TlsConfig) -> Vec<String> {
 }
 
 fn read(flag: &'static str, path: &Path) -> Result<Pem, CertificatesError> {
-    let failed = |source| CertificatesError::Io { flag, path: path.to_owned(), source };
     let name = format!("{flag} {}", path.display());
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    file.take(KEY_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(failed)?;
-    if text.len() > KEY_FILE_BYTES_MAX {
-        return Err(BadPem { name, problem: format!("it has more than {KEY_FILE_BYTES_MAX} bytes") }.into());
+    match reading::read(path, KEY_FILE_BYTES_MAX) {
+        Ok(text) => Ok(Pem { name, text }),
+        Err(NotRead::Io(source)) => Err(CertificatesError::Io { flag, path: path.to_owned(), source }),
+        Err(problem) => Err(BadPem { name, problem: problem.to_string() }.into()),
     }
-    Ok(Pem { name, text })
 }

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::watching::Watch;
 use crate::io::Event;
 
 /// See the module.
@@ -27,6 +31,22 @@ impl Handle {
     /// What wakes the thread.
     pub(super) const fn event(&self) -> &Event {
         &self.event
+    }
+
+    /// Waits until anybody tells something, a file has changed or the pause is over; whether that was before.
+    pub(super) fn wait(&self, watch: &Watch, pause: Option<Duration>) -> bool {
+        let event = self.event.descriptor();
+        let mut waited = vec![PollFd::from_borrowed_fd(event, PollFlags::IN)];
+        if let Some(watch) = watch.descriptor() {
+            waited.push(PollFd::from_borrowed_fd(watch, PollFlags::IN));
+        }
+        let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
+        // What can fail is that a signal comes, and then everything is looked at a little early.
+        let is_woken = poll(&mut waited, pause.as_ref()).is_ok_and(|ready| ready > 0);
+        if waited[0].revents().contains(PollFlags::IN) {
+            let _ = rustix::io::read(event, &mut [0; 8]);
+        }
+        is_woken
     }
 
     /// Has everything read again.

@@ -17,13 +17,14 @@
 //! drains.rs      the end of service, and what follows    supervisor.rs  the service manager
 //! upgrade.rs     whether another program can take over   handle.rs      what others tell threads that read files
 //! certificates.rs  of TLS, read again when they change   watching.rs    who changes files
+//! reading.rs     small files, read whole
 //! ```
 //!
 //! What decides is in `folding.rs`, `loading.rs`, `segments.rs` and `types.rs`, which know no thread and no clock: the threads drive
 //! them, and so does `tests/simulator`, one step at a time and with anything in between.
 //!
 //! order: mod → admin → conversing → { store, control, checkpoint, signals, explaining } → { journal, desk, certificates } →
-//! { loader, hooks, handle, watching } → parts → spares → { folding, loading } → data_set →
+//! { loader, hooks, handle } → { watching, reading } → parts → spares → { folding, loading } → data_set →
 //! { segments, shards, types, ending, room, files, pressure } → { place, blocks, drains, supervisor, upgrade }
 
 pub mod admin;
@@ -47,6 +48,7 @@ mod loading;
 mod parts;
 mod place;
 mod pressure;
+mod reading;
 mod room;
 mod segments;
 mod shards;

@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use annulus::config::{Config, TlsConfig};
@@ -320,6 +322,26 @@ fn new_certificates_count_for_who_connects_then_and_bad_ones_for_nobody() {
     assert_eq!(shown(address, &config, "localhost"), second);
     before.write(&set("m", "k", 2));
     assert_eq!(server.metric("annulus_tls_reloads_total"), 1.0);
+}
+
+#[test]
+fn new_certificates_count_though_something_beside_them_changes_all_the_time() {
+    let authority = Authority::new();
+    let (_server, address) = start(&authority, |_| {});
+    let config = authority.client(&BOTH, None);
+    let beside = authority.path("beside");
+    thread::scope(|scope| {
+        // Dropped in any case, and then it ends.
+        let (_goes_on, is_over) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            while is_over.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
+                fs::write(&beside, "again").unwrap();
+            }
+        });
+        authority.sign("server", &["localhost"]);
+        let second = certificate(&authority.path("server.pem"));
+        await_that("the new one", || shown(address, &config, "localhost") == second);
+    });
 }
 
 #[test]

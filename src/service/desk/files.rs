@@ -1,7 +1,7 @@
 //! What the desk reads, at the start and when it changes. What cannot be used then is said in the log, and what was in force stays.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crate::config::IdentityConfig;
 use crate::limits::{AUTH_FILE_BYTES_MAX, KEY_FILE_BYTES_MAX, RULES_BYTES_MAX};
 use crate::metrics::DeskMetrics;
 use crate::service::hooks::{self, LoadError, Loaded};
+use crate::service::reading::{self, NotRead};
 
 /// Why what is configured cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -321,15 +322,10 @@ fn policy(config: &IdentityConfig) -> Policy {
 }
 
 fn read(flag: &'static str, path: &Path, bytes_max: usize) -> Result<Vec<u8>, DeskError> {
-    let failed = |source| DeskError::Io { flag, path: path.to_owned(), source };
-    let mut content = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    file.take(bytes_max as u64 + 1).read_to_end(&mut content).map_err(failed)?;
-    if content.len() > bytes_max {
-        let problem = format!("it has more than {bytes_max} bytes");
-        return Err(DeskError::Content { flag, path: path.to_owned(), problem });
-    }
-    Ok(content)
+    reading::read(path, bytes_max).map_err(|error| match error {
+        NotRead::Io(source) => DeskError::Io { flag, path: path.to_owned(), source },
+        problem => DeskError::Content { flag, path: path.to_owned(), problem: problem.to_string() },
+    })
 }
 
 /// A sentence for each secret that others than its owner may read.

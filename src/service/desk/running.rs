@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use super::files::Files;
 use super::jwks::Jwks;
 use super::queues::{Judged, Left, Queues};
@@ -65,8 +63,8 @@ impl Running {
             self.queues.take_told(|shard| self.controls[shard].wake());
             match left {
                 Left::More => {}
-                Left::NoRoom => self.wait(Some(NO_ROOM_PAUSE)),
-                Left::Nothing => self.wait(self.pause(&times)),
+                Left::NoRoom => drop(self.handle.wait(&self.watch, Some(NO_ROOM_PAUSE))),
+                Left::Nothing => drop(self.handle.wait(&self.watch, self.pause(&times))),
             }
         }
     }
@@ -152,20 +150,6 @@ impl Running {
         let due_ms = [look_ms, fetch_ms].into_iter().flatten().fold(times.revalidate_ms, u64::min);
         // A millisecond more, as the clock is cut to whole ones.
         Some(Duration::from_millis(due_ms.saturating_sub(self.now_ms()) + 1))
-    }
-
-    fn wait(&self, pause: Option<Duration>) {
-        let event = self.handle.event().descriptor();
-        let mut waited = vec![PollFd::from_borrowed_fd(event, PollFlags::IN)];
-        if let Some(watch) = self.watch.descriptor() {
-            waited.push(PollFd::from_borrowed_fd(watch, PollFlags::IN));
-        }
-        let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
-        // What can fail is that a signal comes, and then it is looked at everything a little early.
-        let _ = poll(&mut waited, pause.as_ref());
-        if waited[0].revents().contains(PollFlags::IN) {
-            let _ = rustix::io::read(event, &mut [0; 8]);
-        }
     }
 
     fn now_ms(&self) -> u64 {

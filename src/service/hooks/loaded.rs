@@ -1,13 +1,12 @@
 //! Hooks with what their messages are signed with.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::hooks::{Endpoint, HookSet};
 use crate::limits::KEY_FILE_BYTES_MAX;
+use crate::service::reading;
 
 /// Bytes of a secret, at least: what nobody guesses.
 const SECRET_BYTES_MIN: usize = 16;
@@ -55,13 +54,7 @@ impl Loaded {
 
 fn read(path: &Path) -> Result<Arc<[u8]>, LoadError> {
     let bad = |problem: String| LoadError { path: path.to_owned(), problem };
-    let mut content = Vec::new();
-    let file = File::open(path).map_err(|error| bad(error.to_string()))?;
-    let mut file = file.take(KEY_FILE_BYTES_MAX as u64 + 1);
-    file.read_to_end(&mut content).map_err(|error| bad(error.to_string()))?;
-    if content.len() > KEY_FILE_BYTES_MAX {
-        return Err(bad(format!("it has more than {KEY_FILE_BYTES_MAX} bytes")));
-    }
+    let content = reading::read(path, KEY_FILE_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
     let secret = content.trim_ascii_end();
     if secret.len() < SECRET_BYTES_MIN {
         return Err(bad(format!(
