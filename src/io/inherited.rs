@@ -12,7 +12,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -77,8 +77,7 @@ pub fn take() -> io::Result<Vec<Inherited>> {
         // this is called once, before anything is opened.
         let socket = unsafe { OwnedFd::from_raw_fd(number) };
         let is_listening = sockopt::socket_acceptconn(&socket).unwrap_or(false);
-        let bound = rustix::net::getsockname(&socket).ok();
-        let address = bound.filter(|_| is_listening).and_then(|bound| SocketAddr::try_from(bound).ok());
+        let address = bound_to(&socket).ok().filter(|_| is_listening);
         let Some(address) = address else {
             return Err(io::Error::other(format!(
                 "descriptor {number}, {name}, is no listening socket of TCP; its unit has ListenStream= with an address and a \
@@ -141,8 +140,12 @@ pub fn pass(program: &Program<'_>, listeners: Vec<OwnedFd>) -> (io::Error, Vec<O
 }
 
 fn name_of(listener: &OwnedFd) -> String {
-    let bound = rustix::net::getsockname(listener).ok().and_then(|bound| SocketAddr::try_from(bound).ok());
-    bound.map_or_else(|| OURS.to_owned(), name)
+    bound_to(listener).map_or_else(|_| OURS.to_owned(), name)
+}
+
+/// Where a socket is bound.
+pub(super) fn bound_to(socket: impl AsFd) -> io::Result<SocketAddr> {
+    Ok(SocketAddr::try_from(rustix::net::getsockname(socket)?)?)
 }
 
 /// Copies the listeners to the descriptors from 3 on, which stay open in the next program.

@@ -22,6 +22,7 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use socket2::{SockFilter, SockRef};
 
+use super::inherited::bound_to;
 use super::{Clock, Inherited, inherited};
 use crate::limits::TAKEOVER_WAIT_MS;
 
@@ -58,8 +59,7 @@ impl Listener {
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        let bound = rustix::net::getsockname(&self.socket).ok().and_then(|bound| bound.try_into().ok());
-        bound.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)))
+        bound_to(&self.socket).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)))
     }
 
     pub fn as_fd(&self) -> BorrowedFd<'_> {
@@ -218,8 +218,7 @@ const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 fn claim(address: SocketAddr, reach: Reach) -> io::Result<SocketAddr> {
     let socket = open(address, reach)?;
     rustix::net::bind(&socket, &address)?;
-    let bound = rustix::net::getsockname(&socket)?;
-    Ok(SocketAddr::try_from(bound)?)
+    bound_to(&socket)
 }
 
 fn share(address: SocketAddr, reach: Reach) -> io::Result<OwnedFd> {

@@ -1,5 +1,6 @@
 //! The bytes of a socket, through what stands before HTTP: a header of a proxy, TLS.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::clients::{Clients, Connection, Layer, Opened, Phase};
@@ -9,7 +10,7 @@ use crate::mesh::ConnectionId;
 use crate::metrics::TlsFailure;
 use crate::tls::Broken;
 use crate::wire::Close;
-use crate::wire::http;
+use crate::wire::http::{self, is_trusted};
 use crate::wire::proxy::{Beginning, beginning};
 
 /// The first byte of a record of a handshake (RFC 8446 section 5.1), with which every client of TLS begins.
@@ -28,12 +29,12 @@ impl Shard {
     }
 
     /// The layer of a connection that is accepted: a proxy that is trusted may say first whose it is.
-    pub(super) fn first_layer(&self, transport: Transport, is_of_proxy: bool) -> Layer {
-        let header = match self.turn.config.proxy_protocol {
+    pub(super) fn first_layer(&self, transport: Transport, address: IpAddr) -> Layer {
+        let config = &self.turn.config;
+        let header = match config.proxy_protocol {
             ProxyProtocol::Off => (false, false),
-            _ if !is_of_proxy => (false, false),
-            ProxyProtocol::Accept => (true, false),
-            ProxyProtocol::Require => (true, true),
+            mode if is_trusted(address, &config.trusted_proxies) => (true, mode == ProxyProtocol::Require),
+            _ => (false, false),
         };
         Clients::layer_of(transport, header)
     }

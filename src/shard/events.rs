@@ -7,7 +7,6 @@ use super::{Command, Shard, Transport, work};
 use crate::mesh::{ConnectionId, TurnedAway};
 use crate::metrics::Refusal;
 use crate::wire::Close;
-use crate::wire::http::is_trusted;
 
 impl Shard {
     /// A client connected where `transport` is spoken. `None`: there is no room even to turn it away politely; close the transport.
@@ -22,7 +21,7 @@ impl Shard {
         let id = self.clients.insert(|id| Connection::new(id, address, now_ms, message_bytes_max));
         self.turn.metrics.sockets += 1;
         let deadline_ms = now_ms + self.turn.config.handshake_timeout_ms;
-        let layer = self.first_layer(transport, is_trusted(address, &self.turn.config.trusted_proxies));
+        let layer = self.first_layer(transport, address);
         if let Some(connection) = self.clients.get_mut(id) {
             connection.layer = layer;
             connection.refusal = refusal.map(TurnedAway::from);

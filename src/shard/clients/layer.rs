@@ -11,7 +11,6 @@
 use std::collections::VecDeque;
 
 use super::connection::{Connection, Phase};
-use super::leaving::End;
 use super::unread::Unread;
 use super::{Clients, tenant};
 use crate::limits::PARSE_PADDING_BYTES;
@@ -99,13 +98,19 @@ pub enum Opened {
 
 // What a connection has to send, through whatever stands between.
 impl Connection {
+    /// Its session, where it speaks TLS.
+    #[inline]
+    fn session(&self) -> Option<&Session> {
+        match &self.layer {
+            Layer::Tls(secured) => Some(&secured.session),
+            _ => None,
+        }
+    }
+
     /// Whether the kernel is sending for it.
     #[inline]
     pub fn is_sending(&self) -> bool {
-        match &self.layer {
-            Layer::Tls(secured) => secured.session.is_flying() || self.outbox.is_sending(),
-            _ => self.outbox.is_sending(),
-        }
+        self.outbox.is_sending() || self.session().is_some_and(Session::is_flying)
     }
 
     /// Whether what waits can be sent: for TLS, once hands are shaken.
@@ -121,43 +126,30 @@ impl Connection {
     /// Whether anything waits that could be sent.
     #[inline]
     pub fn has_to_send(&self) -> bool {
-        let has_records =
-            |layer: &Layer| matches!(layer, Layer::Tls(secured) if secured.session.has_outgoing());
-        self.outbox.is_filling() && self.takes_plaintext() || has_records(&self.layer)
+        self.outbox.is_filling() && self.takes_plaintext()
+            || self.session().is_some_and(Session::has_outgoing)
     }
 
     /// What the kernel has yet to take of what it is sending, in order.
     pub fn in_flight(&self) -> impl Iterator<Item = &[u8]> {
-        let flight = match &self.layer {
-            Layer::Tls(secured) => secured.session.in_flight(),
-            _ => None,
-        };
+        let flight = self.session().and_then(Session::in_flight);
         let pieces = flight.is_none().then(|| self.outbox.in_flight());
         flight.into_iter().chain(pieces.into_iter().flatten())
     }
 
     /// What it has begun to say with TLS: whether its handshake is over, and whether it has said that it sends nothing more.
     pub fn tls_progress(&self) -> Option<(bool, bool)> {
-        match &self.layer {
-            Layer::Tls(secured) => Some((secured.session.is_established(), secured.session.is_ended())),
-            _ => None,
-        }
+        self.session().map(|session| (session.is_established(), session.is_ended()))
     }
 
     /// Whether its handshake was begun and never came to an end of its own.
     pub fn has_abandoned_handshake(&self) -> bool {
-        match &self.layer {
-            Layer::Tls(secured) => !secured.session.is_established() && !secured.session.is_broken(),
-            _ => false,
-        }
+        self.session().is_some_and(|session| !session.is_established() && !session.is_broken())
     }
 
     /// The version of TLS that it speaks, and whether an earlier session goes on.
     pub fn tls_version(&self) -> Option<(TlsVersion, bool)> {
-        match &self.layer {
-            Layer::Tls(secured) => secured.session.version(),
-            _ => None,
-        }
+        self.session()?.version()
     }
 }
 
@@ -275,11 +267,7 @@ impl Clients {
 
     /// The same, counted from scratch.
     pub fn recounted_tls_bytes(&self) -> usize {
-        let held = |connection: &Connection| match &connection.layer {
-            Layer::Tls(secured) => secured.session.held_bytes(),
-            _ => 0,
-        };
-        self.iter().map(held).sum()
+        self.iter().filter_map(Connection::session).map(Session::held_bytes).sum()
     }
 
     /// How often certificates were read again, and how often such could not be used; `None` without TLS.
@@ -297,9 +285,9 @@ impl Clients {
         pool: &mut BufferPool,
         connection: &mut Connection,
     ) -> bool {
+        let Layer::Tls(secured) = &mut connection.layer else { return true };
         let is_last =
             connection.phase == Phase::Flushing && !connection.is_leaving && !connection.outbox.is_filling();
-        let Layer::Tls(secured) = &mut connection.layer else { return true };
         let pieces = connection.outbox.in_flight();
         secured.session.take_off(pool.take(), pieces, &mut secure.gathered, is_last);
         let bytes = secured.session.in_flight().map_or(0, <[u8]>::len);
@@ -329,11 +317,6 @@ impl Clients {
             secured.session.forget_plaintext();
             connection.outbox.clear(&mut self.pool);
         }
-    }
-
-    /// Nothing can be sent to a connection any more.
-    pub(super) fn end_unsendable(&mut self, id: ConnectionId) {
-        self.end_later(id, End::Failed);
     }
 
     /// Has TLS say that we send nothing more; whether that is yet to be sent.

@@ -282,7 +282,7 @@ impl Clients {
         if Self::take_off(turn, secure, pool, connection) {
             return Some(false);
         }
-        self.end_unsendable(id);
+        self.end_later(id, End::Failed);
         None
     }
 
@@ -367,10 +367,8 @@ impl Clients {
                 if connection.takes_plaintext() {
                     turn.metrics.messages_sent += u64::from(connection.outbox.start_send());
                 }
-                if matches!(connection.layer, Layer::Tls(_))
-                    && !Self::take_off(turn, secure, pool, connection)
-                {
-                    self.end_unsendable(id);
+                if !Self::take_off(turn, secure, pool, connection) {
+                    self.end_later(id, End::Failed);
                     continue;
                 }
                 turn.commands.push(Command::Send(id));

@@ -48,7 +48,7 @@ pub struct Live<'t> {
 impl<'t> Live<'t> {
     pub fn new(table: &'t mut Table, options: &QueriesOptions) -> Self {
         let QueriesOptions { queries, connections, rate, batch, .. } = *options;
-        let first_write = table.rows.iter().map(|row| row.seq + 1).max().unwrap_or(0);
+        let first_write = table.writes;
         Self {
             table,
             screens: (0..queries).map(|_| Screen::default()).collect(),

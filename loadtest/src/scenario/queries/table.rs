@@ -32,7 +32,8 @@ pub struct Table {
     pub by: By,
     pub queries: u32,
     pub limit: u32,
-    writes: u64,
+    /// Until now.
+    pub writes: u64,
     random: u64,
 }
 
@@ -65,8 +66,8 @@ impl Table {
         (((mixed >> 33) * u64::from(end)) >> 31) as u32
     }
 
-    /// Changes an entry; the number of the write.
-    pub fn write(&mut self, entry: u32) -> u64 {
+    /// Changes an entry.
+    pub fn write(&mut self, entry: u32) {
         let rank = self.below(RANKS);
         if self.below(10) == 0 {
             self.rows[entry as usize].owner = self.below(self.queries);
@@ -74,7 +75,6 @@ impl Table {
         let row = &mut self.rows[entry as usize];
         (row.rank, row.seq) = (rank, self.writes);
         self.writes += 1;
-        row.seq
     }
 
     /// Appends one operation of a `write`, for an entry as it is now.
@@ -111,12 +111,12 @@ impl Table {
     }
 
     /// Where a row is in the list of a query: of two the lesser is the first.
-    pub fn place(&self, key: &[u8], row: &Row) -> (u32, Vec<u8>) {
+    pub fn place<'k>(&self, key: &'k [u8], row: &Row) -> (u32, &'k [u8]) {
         let rank = match self.by {
             By::Owner => RANKS - row.rank,
             By::Range => row.rank,
         };
-        (rank, key.to_vec())
+        (rank, key)
     }
 
     /// What each query shows: the keys with the writes of their values.
@@ -127,7 +127,8 @@ impl Table {
                 By::Owner => row.owner,
                 By::Range => (u64::from(row.rank) * u64::from(self.queries) / u64::from(RANKS)) as u32,
             };
-            let (rank, key) = self.place(format!("k{entry}").as_bytes(), row);
+            let key = format!("k{entry}").into_bytes();
+            let (rank, _) = self.place(&key, row);
             matching.entry(query).or_default().push((rank, key, row.seq));
         }
         (0..self.queries)
