@@ -15,6 +15,9 @@ use crate::limits::INSPECTED_SLOTS_MAX;
 /// Slots of one chunk: some 100 KiB at most, which every allocator has at hand and nobody misses.
 const CHUNK: usize = 256;
 
+/// Places of a list that are compared in the time that a look at a slot takes.
+const PASSED_PER_LOOK: usize = 64;
+
 /// A place in a table, as tables name it to each other.
 ///
 /// # Panics
@@ -23,16 +26,22 @@ pub fn slot(place: usize) -> u32 {
     u32::try_from(place).expect("a table has fewer than 2^32 places")
 }
 
-/// Calls `each` with what is in so many slots of a slab, from one on. Where to go on, unless that was the end.
-pub fn share<T>(slab: &Slab<T>, from: u32, looks: u32, mut each: impl FnMut(u32, &T)) -> Option<u32> {
+/// Calls `each` with what is in slots of a slab, from one on, for so many looks. It says how many other places it went through, of
+/// which [`PASSED_PER_LOOK`] are a look. Where to go on, unless that was the end.
+pub fn share<T>(
+    slab: &Slab<T>,
+    from: u32,
+    looks: u32,
+    mut each: impl FnMut(u32, &T) -> usize,
+) -> Option<u32> {
     let end = u32::try_from(slab.capacity()).unwrap_or(u32::MAX);
-    let until = from.saturating_add(looks).min(end);
-    for slot in from..until {
-        if let Some(held) = slab.get(slot as usize) {
-            each(slot, held);
-        }
+    let (mut at, mut left) = (from, looks as usize);
+    while at < end && left > 0 {
+        let passed = slab.get(at as usize).map_or(0, |held| each(at, held));
+        left = left.saturating_sub(1 + passed / PASSED_PER_LOOK);
+        at += 1;
     }
-    (until < end).then_some(until)
+    (at < end).then_some(at)
 }
 
 /// See the module.
@@ -175,6 +184,29 @@ mod tests {
 
     fn insert(table: &mut Table) -> u32 {
         table.insert(|index| index)
+    }
+
+    #[test]
+    fn a_share_of_a_slab_ends_early_where_much_is_passed_over() {
+        let mut slab: Slab<usize> = (0..100).map(|place| (place, place)).collect();
+        for place in 0..10 {
+            slab.remove(place);
+        }
+        let share = |from, passed: usize| {
+            let mut seen = Vec::new();
+            let next = share(&slab, from, 16, |_, &held| {
+                seen.push(held);
+                passed
+            });
+            (seen, next)
+        };
+        assert_eq!(share(0, 0), ((10..16).collect(), Some(16)));
+        assert_eq!(share(16, 63), ((16..32).collect(), Some(32)));
+        assert_eq!(share(32, 64), ((32..40).collect(), Some(40)));
+        assert_eq!(share(40, 1 << 20), (vec![40], Some(41)), "one in any case");
+        let end = slab.capacity() as u32;
+        assert_eq!(share(end - 1, 0).1, None);
+        assert_eq!(share(end + 7, 0), (vec![], None));
     }
 
     #[test]

@@ -57,13 +57,15 @@ impl Channels {
                 }
                 Some(_) => {}
             }
-            match clients.get(member.connection) {
-                None => fault(format!("member {slot} of a channel has no connection")),
-                Some(connection) if !connection.joined.members().contains(&slot) => {
-                    fault(format!("a connection does not know that it is member {slot} of a channel"));
-                }
-                Some(_) => {}
+            let Some(connection) = clients.get(member.connection) else {
+                fault(format!("member {slot} of a channel has no connection"));
+                return 0;
+            };
+            let known = connection.joined.members();
+            if !known.contains(&slot) {
+                fault(format!("a connection does not know that it is member {slot} of a channel"));
             }
+            known.len()
         })
     }
 }

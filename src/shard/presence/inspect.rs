@@ -49,14 +49,15 @@ impl Presence {
                 }
                 Some(_) => {}
             }
-            let of = clients.get(stay.connection).map(|connection| connection.stays.as_deref());
-            match of {
-                None => fault(format!("stay {slot} in a room has no connection")),
-                Some(stays) if stays.is_none_or(|stays| !stays.slots.contains(&slot)) => {
-                    fault(format!("a connection does not know its stay {slot} in a room"));
-                }
-                Some(_) => {}
+            let Some(connection) = clients.get(stay.connection) else {
+                fault(format!("stay {slot} in a room has no connection"));
+                return 0;
+            };
+            let known = connection.stays.as_deref().map_or(&[][..], |stays| &stays.slots);
+            if !known.contains(&slot) {
+                fault(format!("a connection does not know its stay {slot} in a room"));
             }
+            known.len()
         })
     }
 

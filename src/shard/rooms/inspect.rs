@@ -2,7 +2,7 @@
 
 use super::Rooms;
 use crate::handover::inspection::{RoomRow, Share, Walk};
-use crate::shard::clients::Clients;
+use crate::shard::clients::{Clients, Connection};
 use crate::shard::slots;
 
 impl Rooms {
@@ -32,10 +32,11 @@ impl Rooms {
         mut fault: impl FnMut(String),
     ) -> Option<u32> {
         slots::share(&self.watches, from, looks, |slot, watch| {
-            let connection = clients.get(watch.connection);
-            if connection.is_none_or(|connection| !connection.watches().contains(&slot)) {
+            let known = clients.get(watch.connection).map_or(&[][..], Connection::watches);
+            if !known.contains(&slot) {
                 fault(format!("watch {slot} of a room has no connection that knows it"));
             }
+            known.len()
         })
     }
 }
