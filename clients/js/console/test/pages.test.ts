@@ -4,7 +4,7 @@
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { connect, folder, until } from '../../client/test/server'
+import { connect, folder, startServer, until } from '../../client/test/server'
 import { SECRET } from '../../client/test/tokens'
 import { complaintsOf, withBrowser } from '../../demo/test/browser'
 import { adminToken, api, confirm, crowd, figure, manyMaps, open, PATIENCE, rows, says, startAdmin } from './console'
@@ -56,6 +56,23 @@ test('now: the figures are those of the API, live, summed and of each shard', as
   await page.getByLabel('60 min').check()
   await page.getByRole('button', { name: 'Check now' }).click()
   await says(page.locator(outcome), /^All well: [\d,]+ places looked at/)
+})
+
+test('now: the second answer has the figures of each shard, and they are shown', async () => {
+  const server = await startAdmin()
+  const page = await open(server, 'drain')
+  let answers = 0
+  await page.route('**/admin/history*', async route => {
+    const nothing = { interval_ms: 1000, unix_ms: [], sum: {}, shards: [] }
+    if (answers === 2) return route.fulfill({ json: nothing })
+    const response = await route.fetch()
+    const { unix_ms } = (await response.json()) as { unix_ms: number[] }
+    if (unix_ms.length > 0) answers += 1
+    return route.fulfill({ response })
+  })
+  await page.getByRole('link', { name: 'Now', exact: true }).click()
+  await expect.poll(() => rows(page).count(), PATIENCE).toBe(2)
+  expect(answers).toBe(2)
 })
 
 test('clients: found by user, address and dialect; one is seen live, and closed', async () => {
@@ -312,6 +329,22 @@ test('log: what was changed by whom, and no more than is asked for', async () =>
   await page.getByLabel('Which').selectOption('changes by people')
   await page.getByLabel('Has the words').fill('HEARTBEAT')
   await expect.poll(() => page.locator('.log time').count(), PATIENCE).toBe(1)
+})
+
+test('log: what a server says that was started anew is in the place of what the one before has said', async () => {
+  const flags = ['--max-connections', '100']
+  const server = await startAdmin({ flags })
+  const page = await open(server, 'log')
+  for (const ms of [15001, 15002, 15003]) await api(server, '/admin/settings', { 'heartbeat-ms': ms })
+  await expect.poll(() => page.locator('.log time').count(), PATIENCE).toBe(3)
+  // It says something before the page asks it for the first time.
+  await page.route('**/admin/log*', route => route.abort('connectionrefused'))
+  await server.stop('SIGKILL')
+  const next = await startServer({ flags: ['--admin-listen', server.adminAddress, ...flags] })
+  await api(next, '/admin/settings', { 'heartbeat-ms': 16001 })
+  await page.unroute('**/admin/log*')
+  await says(page.locator('.log li').first(), /audit.*16001/)
+  expect(await page.locator('.log time').count()).toBe(1)
 })
 
 test('settings: hot ones are changed after a question, and a wrong one says why not', async () => {

@@ -228,7 +228,6 @@ export async function now(view: View): Promise<void> {
   await every(1000, signal, async () => {
     try {
       server ??= await read<ServerAnswer>('/admin/server', {}, signal)
-      if (hour.latest.length === 0 && hour.unixMs.length > 0) await hour.update(signal)
       if (await hour.update(signal)) draw()
       else if (hour.unixMs.length > 0 && !charts[0]?.element.isConnected) draw()
     } catch {
