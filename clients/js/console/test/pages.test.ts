@@ -116,6 +116,24 @@ test('clients: found by user, address and dialect; one is seen live, and closed'
   complaintsOf.get(page)?.splice(0)
 })
 
+test('clients: a page of the subscriptions of one is turned once, though the button is pressed twice', async () => {
+  const server = await startAdmin()
+  const db = connect(server)
+  for (let place = 0; place < 120; place++) db.map(`board:${place}`).subscribe(() => {})
+  const page = await open(server, 'clients')
+  await rows(page).getByRole('link').click()
+  await says(page.locator('.pager .status'), /^Page 1$/)
+  await page.getByRole('button', { name: 'Next' }).dblclick()
+  await says(page.locator('.pager .status'), /^Page 2$/)
+  expect(await rows(page).count()).toBe(50)
+  await page.getByRole('button', { name: 'Next' }).click()
+  await says(page.locator('.pager .status'), /^Page 3$/)
+  expect(await rows(page).count()).toBe(20)
+  expect(await page.getByRole('button', { name: 'Next' }).isDisabled()).toBe(true)
+  await page.getByRole('button', { name: 'Back' }).dblclick()
+  await says(page.locator('.pager .status'), /^Page 2$/)
+})
+
 test('users: all of one are closed, tokens are revoked', async () => {
   const revoked = join(await folder(), 'revoked')
   await writeFile(revoked, '', { mode: 0o600 })
@@ -274,6 +292,27 @@ test('rooms and channels: who is in one, what was said in the other', async () =
   await says(page.locator('tbody'), 'good morning')
   await page.goto(`http://${server.adminAddress}/console/#/room?room=nobody`)
   await says(page.locator('.empty'), 'Nobody of /v1 is in this room.')
+})
+
+test('rooms and channels: those who are in one, and what was said, are turned page by page', async () => {
+  const server = await startAdmin()
+  const [ada] = await crowd(server, 60)
+  for (let place = 0; place < 60; place++) await ada?.channel('long').publish(place)
+  const page = await open(server, 'channel?channel=long')
+  await says(page.locator('.status'), /^50 messages/)
+  await says(rows(page).first().locator('code'), /^59$/)
+  await page.getByRole('button', { name: 'Older' }).dblclick()
+  await says(page.locator('.status'), /^10 messages/)
+  await says(rows(page).last().locator('code'), /^0$/)
+  expect(await page.getByRole('button', { name: 'Older' }).isDisabled()).toBe(true)
+  await page.getByRole('button', { name: 'Newer' }).click()
+  await says(rows(page).first().locator('code'), /^59$/)
+  await page.goto(`http://${server.adminAddress}/console/#/room?room=doc-1`)
+  await says(page.locator('.status'), /^50 members on page 1,/)
+  await page.getByRole('button', { name: 'Next' }).click()
+  await says(page.locator('.status'), /^10 members on page 2,/)
+  await page.getByRole('button', { name: 'Back' }).click()
+  await says(page.locator('.status'), /^50 members on page 1,/)
 })
 
 test('rules: a question, and what each rule says to it', async () => {
