@@ -1,8 +1,6 @@
-import { resolve } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
-  resolve: { alias: { 'annulus-client': resolve(import.meta.dirname, '../client/src/index.ts') } },
   test: {
     include: ['test/**/*.test.ts'],
     testTimeout: 40_000,

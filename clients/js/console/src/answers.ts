@@ -91,7 +91,7 @@ export interface MapAnswer extends MapRow {
   }[]
 }
 
-export interface Applied {
+interface Applied {
   unix_ms: number
   logical: number
 }

@@ -1,5 +1,6 @@
 // Requests to the server that this page comes from.
 
+import { sentence } from './format'
 import { askForKey, shownKey } from './session'
 
 /** Why there is no answer: what the server says, or that it is gone (`status` 0). */
@@ -41,7 +42,7 @@ export class Refused extends Error {
 type Parameters = Record<string, string | number | boolean | null | undefined>
 
 /** A page of the API with parameters; those that are empty are left out. */
-export function address(path: string, parameters: Parameters = {}): string {
+function address(path: string, parameters: Parameters = {}): string {
   const query = new URLSearchParams()
   for (const [name, value] of Object.entries(parameters)) {
     if (value !== null && value !== undefined && value !== '') query.set(name, `${value}`)
@@ -85,13 +86,7 @@ async function refusal(response: Response): Promise<Refused> {
   const { status } = response
   try {
     const { error } = (await response.json()) as { error: { code: string; message: string; retry_after_ms?: number } }
-    const message = error.message.charAt(0).toUpperCase() + error.message.slice(1)
-    return new Refused(
-      status,
-      error.code,
-      /[.!?]$/.test(message) ? message : `${message}.`,
-      error.retry_after_ms ?? null,
-    )
+    return new Refused(status, error.code, sentence(error.message), error.retry_after_ms ?? null)
   } catch {
     return new Refused(status, 'unknown', `The server answers ${status} without saying why.`)
   }

@@ -2,10 +2,10 @@
 
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
-import { fill, make, say } from './element'
+import { make, say } from './element'
 import { type Figure, moment, textOf } from './format'
 
-export interface Line {
+interface Line {
   label: string
   /** The name of the figure. */
   field: string
@@ -191,7 +191,5 @@ function clock(second: number): string {
 
 /** What stands in the place of charts that have nothing to show yet. */
 export function noSeconds(): HTMLElement {
-  const box = make('div', { class: 'empty' })
-  fill(box, 'No second is over yet. The server keeps the last hour from its start on.')
-  return box
+  return make('div', { class: 'empty' }, 'No second is over yet. The server keeps the last hour from its start on.')
 }

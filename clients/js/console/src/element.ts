@@ -2,7 +2,7 @@
 
 export type Content = Node | string | null | undefined | false | Content[]
 type Handler = (event: Event) => void
-export type Attributes = Record<string, string | number | boolean | Handler | null | undefined>
+type Attributes = Record<string, string | number | boolean | Handler | null | undefined>
 
 export function byId<E extends HTMLElement = HTMLElement>(id: string): E {
   const element = document.getElementById(id)
@@ -54,6 +54,27 @@ export function field(label: string, input: HTMLElement, remark?: string): HTMLE
 
 export function button(text: string, click: () => void, attributes: Attributes = {}): HTMLButtonElement {
   return make('button', { type: 'button', click, ...attributes }, text)
+}
+
+/** A value in a row, as far as that has room, and all of it to who points at it. */
+export function cutJson(value: unknown): HTMLElement {
+  const text = JSON.stringify(value)
+  return make('code', { class: 'cut', title: text }, text)
+}
+
+export const INVALID = Symbol('invalid')
+
+/** What a field has as JSON, or `INVALID` after it has told why not. */
+export function jsonOf(input: HTMLInputElement | HTMLTextAreaElement): unknown {
+  input.setCustomValidity('')
+  try {
+    return JSON.parse(input.value) as unknown
+  } catch (error) {
+    input.setCustomValidity(`This is no JSON: ${(error as Error).message}`)
+    input.reportValidity()
+    input.addEventListener('input', () => input.setCustomValidity(''), { once: true })
+    return INVALID
+  }
 }
 
 /** A part of a page under a heading. */

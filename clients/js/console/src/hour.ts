@@ -21,7 +21,9 @@ export class Hour {
     const shards = this.hasShards || after !== undefined
     const answer = await read<HistoryAnswer>('/admin/history', { after, limit: SECONDS, shards }, signal)
     if (answer.unix_ms.length === 0) return false
-    for (const [row, at] of answer.unix_ms.entries()) this.#append(answer, at, row)
+    // Who asks meanwhile is told the same seconds.
+    const last = this.unixMs.at(-1) ?? 0
+    for (const [row, at] of answer.unix_ms.entries()) if (at > last) this.#append(answer, at, row)
     if (answer.shards) this.latest = answer.shards.map(values => lastOf(values))
     this.#trim()
     return true

@@ -5,7 +5,7 @@ import { read } from './api'
 import { button, type Content, fill, make, say } from './element'
 import { moment, several } from './format'
 import { type Column, table } from './table'
-import { problem } from './view'
+import { link, problem } from './view'
 
 /** Rows of a page. */
 const LIMIT = 50
@@ -45,10 +45,6 @@ export class List<T> {
   search(query: Record<string, string | undefined>): Promise<void> {
     this.#query = query
     this.#cursors = [null]
-    return this.#load()
-  }
-
-  refresh(): Promise<void> {
     return this.#load()
   }
 
@@ -129,6 +125,40 @@ export class List<T> {
   }
 }
 
+interface Pages<C> {
+  /** Of the pages before this one, and of this one. */
+  cursors: C[]
+  /** That of the next page, `null` after the last one. */
+  next: C | null
+  /** Draws the page of the last cursor, and this anew; without it, somebody else does so. */
+  again?: () => void
+  names?: [back: string, next: string]
+}
+
+/** What turns the pages of something that is drawn anew with each. A button turns one page, however often it is pressed before that. */
+export function pager<C>(said: string, { cursors, next, again, names = ['Back', 'Next'] }: Pages<C>): HTMLElement {
+  const turning = (name: string, isEnd: boolean, turn: () => void) => {
+    const pressed = button(
+      name,
+      () => {
+        pressed.disabled = true
+        turn()
+        again?.()
+      },
+      { class: 'quiet', disabled: isEnd },
+    )
+    return pressed
+  }
+  return make(
+    'div',
+    { class: 'pager' },
+    make('p', { class: 'soft status' }, said),
+    turning(names[0], cursors.length === 1, () => cursors.pop()),
+    turning(names[1], next === null, () => next !== null && cursors.push(next)),
+    again && button('Refresh', again, { class: 'quiet' }),
+  )
+}
+
 /** A form that searches a list, and keeps in the address what was searched for. */
 export function searchForm(
   page: string,
@@ -140,9 +170,7 @@ export function searchForm(
   const asked = () => Object.fromEntries(fields.map(({ name, input }) => [name, input.value.trim() || undefined]))
   const submit = (event: Event) => {
     event.preventDefault()
-    const pairs = Object.entries(asked()).filter((pair): pair is [string, string] => pair[1] !== undefined)
-    const kept = new URLSearchParams(pairs)
-    history.replaceState(null, '', `#/${page}${kept.size === 0 ? '' : `?${kept}`}`)
+    history.replaceState(null, '', link(page, asked()))
     search(asked())
   }
   // The event comes once all fields are empty.

@@ -34,7 +34,7 @@ export function askForKey(problem: string): Promise<boolean> {
 }
 
 /** Lets the key be forgotten where there is one. */
-export function showForget(): void {
+function showForget(): void {
   byId('forget').hidden = shownKey() === null
 }
 

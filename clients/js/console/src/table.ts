@@ -14,7 +14,7 @@ const isFigure = (cell: Figure | Content): cell is Figure =>
   typeof cell === 'object' && cell !== null && !Array.isArray(cell) && !(cell instanceof Node)
 
 /** A number and its unit, each in a place of its own. */
-export function shownFigure({ number, unit }: Figure): Content {
+function shownFigure({ number, unit }: Figure): Content {
   return [make('span', { class: 'n' }, number), unit !== '' && [' ', make('span', { class: 'u' }, unit)]]
 }
 

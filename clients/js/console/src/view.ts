@@ -2,6 +2,7 @@
 
 import { Refused } from './api'
 import { button, byId, type Content, fill, make } from './element'
+import { moment } from './format'
 
 export interface View {
   /** What follows the `?` in the address. */
@@ -63,8 +64,7 @@ export function lost(since: number | null): void {
     }
   } else if (box.hidden) {
     box.hidden = false
-    const time = new Date(since).toTimeString().slice(0, 8)
-    box.textContent = `The server has not answered since ${time}. What is below is from before. This page keeps asking.`
+    box.textContent = `The server has not answered since ${moment(since)}. What is below is from before. This page keeps asking.`
   }
 }
 

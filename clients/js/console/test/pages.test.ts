@@ -4,7 +4,7 @@
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { connect, folder, until } from '../../client/test/server'
+import { connect, folder, startServer, until } from '../../client/test/server'
 import { SECRET } from '../../client/test/tokens'
 import { complaintsOf, withBrowser } from '../../demo/test/browser'
 import { adminToken, api, confirm, crowd, figure, manyMaps, open, PATIENCE, rows, says, startAdmin } from './console'
@@ -58,6 +58,23 @@ test('now: the figures are those of the API, live, summed and of each shard', as
   await says(page.locator(outcome), /^All well: [\d,]+ places looked at/)
 })
 
+test('now: the second answer has the figures of each shard, and they are shown', async () => {
+  const server = await startAdmin()
+  const page = await open(server, 'drain')
+  let answers = 0
+  await page.route('**/admin/history*', async route => {
+    const nothing = { interval_ms: 1000, unix_ms: [], sum: {}, shards: [] }
+    if (answers === 2) return route.fulfill({ json: nothing })
+    const response = await route.fetch()
+    const { unix_ms } = (await response.json()) as { unix_ms: number[] }
+    if (unix_ms.length > 0) answers += 1
+    return route.fulfill({ response })
+  })
+  await page.getByRole('link', { name: 'Now', exact: true }).click()
+  await expect.poll(() => rows(page).count(), PATIENCE).toBe(2)
+  expect(answers).toBe(2)
+})
+
 test('clients: found by user, address and dialect; one is seen live, and closed', async () => {
   const server = await startAdmin({ secret: SECRET })
   const people = await crowd(server, 6, place => (place < 2 ? 'anna' : `user-${place}`))
@@ -97,6 +114,24 @@ test('clients: found by user, address and dialect; one is seen live, and closed'
   await until(() => people[3]?.state === 'closed')
   await says(page.locator('#page'), 'This connection is gone.')
   complaintsOf.get(page)?.splice(0)
+})
+
+test('clients: a page of the subscriptions of one is turned once, though the button is pressed twice', async () => {
+  const server = await startAdmin()
+  const db = connect(server)
+  for (let place = 0; place < 120; place++) db.map(`board:${place}`).subscribe(() => {})
+  const page = await open(server, 'clients')
+  await rows(page).getByRole('link').click()
+  await says(page.locator('.pager .status'), /^Page 1$/)
+  await page.getByRole('button', { name: 'Next' }).dblclick()
+  await says(page.locator('.pager .status'), /^Page 2$/)
+  expect(await rows(page).count()).toBe(50)
+  await page.getByRole('button', { name: 'Next' }).click()
+  await says(page.locator('.pager .status'), /^Page 3$/)
+  expect(await rows(page).count()).toBe(20)
+  expect(await page.getByRole('button', { name: 'Next' }).isDisabled()).toBe(true)
+  await page.getByRole('button', { name: 'Back' }).dblclick()
+  await says(page.locator('.pager .status'), /^Page 2$/)
 })
 
 test('users: all of one are closed, tokens are revoked', async () => {
@@ -259,6 +294,27 @@ test('rooms and channels: who is in one, what was said in the other', async () =
   await says(page.locator('.empty'), 'Nobody of /v1 is in this room.')
 })
 
+test('rooms and channels: those who are in one, and what was said, are turned page by page', async () => {
+  const server = await startAdmin()
+  const [ada] = await crowd(server, 60)
+  for (let place = 0; place < 60; place++) await ada?.channel('long').publish(place)
+  const page = await open(server, 'channel?channel=long')
+  await says(page.locator('.status'), /^50 messages/)
+  await says(rows(page).first().locator('code'), /^59$/)
+  await page.getByRole('button', { name: 'Older' }).dblclick()
+  await says(page.locator('.status'), /^10 messages/)
+  await says(rows(page).last().locator('code'), /^0$/)
+  expect(await page.getByRole('button', { name: 'Older' }).isDisabled()).toBe(true)
+  await page.getByRole('button', { name: 'Newer' }).click()
+  await says(rows(page).first().locator('code'), /^59$/)
+  await page.goto(`http://${server.adminAddress}/console/#/room?room=doc-1`)
+  await says(page.locator('.status'), /^50 members on page 1,/)
+  await page.getByRole('button', { name: 'Next' }).click()
+  await says(page.locator('.status'), /^10 members on page 2,/)
+  await page.getByRole('button', { name: 'Back' }).click()
+  await says(page.locator('.status'), /^50 members on page 1,/)
+})
+
 test('rules: a question, and what each rule says to it', async () => {
   const rules = join(await folder(), 'rules.toml')
   await writeFile(rules, '[[rule]]\nallow = ["read", "write"]\nmaps = ["doc:{user.id}:*"]\n')
@@ -312,6 +368,22 @@ test('log: what was changed by whom, and no more than is asked for', async () =>
   await page.getByLabel('Which').selectOption('changes by people')
   await page.getByLabel('Has the words').fill('HEARTBEAT')
   await expect.poll(() => page.locator('.log time').count(), PATIENCE).toBe(1)
+})
+
+test('log: what a server says that was started anew is in the place of what the one before has said', async () => {
+  const flags = ['--max-connections', '100']
+  const server = await startAdmin({ flags })
+  const page = await open(server, 'log')
+  for (const ms of [15001, 15002, 15003]) await api(server, '/admin/settings', { 'heartbeat-ms': ms })
+  await expect.poll(() => page.locator('.log time').count(), PATIENCE).toBe(3)
+  // It says something before the page asks it for the first time.
+  await page.route('**/admin/log*', route => route.abort('connectionrefused'))
+  await server.stop('SIGKILL')
+  const next = await startServer({ flags: ['--admin-listen', server.adminAddress, ...flags] })
+  await api(next, '/admin/settings', { 'heartbeat-ms': 16001 })
+  await page.unroute('**/admin/log*')
+  await says(page.locator('.log li').first(), /audit.*16001/)
+  expect(await page.locator('.log time').count()).toBe(1)
 })
 
 test('settings: hot ones are changed after a question, and a wrong one says why not', async () => {

@@ -2,12 +2,11 @@
 
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import axe from 'axe-core'
 import type { Page } from 'playwright-core'
 import { expect, test } from 'vitest'
 import { connect, folder, startServer } from '../../client/test/server'
 import { SECRET, tokenFor } from '../../client/test/tokens'
-import { complaintsOf, picture, withBrowser } from '../../demo/test/browser'
+import { complaintsOf, expectOwnOnly, picture, violationsOf, withBrowser } from '../../demo/test/browser'
 import { adminToken, crowd, figure, open, PATIENCE, rows, says, startAdmin } from './console'
 
 withBrowser()
@@ -48,19 +47,7 @@ test('the page runs its own script only, and talks to its own server only', asyn
   const server = await startAdmin()
   const page = await open(server)
   await says(page.locator('#state'), 'Serving')
-  const refused = await page.evaluate(async () => {
-    const violations: string[] = []
-    document.addEventListener('securitypolicyviolation', event => violations.push(event.effectiveDirective))
-    document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.intruder = 1' }))
-    document.body.append(Object.assign(document.createElement('img'), { src: 'http://127.0.0.1:9/x.png' }))
-    document.body.setAttribute('style', 'color: red')
-    await fetch('http://127.0.0.1:9/').catch(() => undefined)
-    await new Promise(resolve => setTimeout(resolve, 100))
-    return { violations: violations.sort(), intruder: (window as { intruder?: number }).intruder }
-  })
-  expect(refused.intruder).toBeUndefined()
-  expect(refused.violations).toEqual(['connect-src', 'img-src', 'script-src-elem', 'style-src-attr'])
-  complaintsOf.get(page)?.splice(0)
+  await expectOwnOnly(page)
 })
 
 test('names that look like HTML are text', async () => {
@@ -175,11 +162,7 @@ for (const [colorScheme, width, height] of [
       await picture(page, `console-${name.replace(/\W+/g, '-')}-${colorScheme}-${width}`)
       const over = await page.evaluate('document.documentElement.scrollWidth - innerWidth')
       if ((over as number) > 0) problems.push([name, `it is ${over} pixels too wide`])
-      await page.evaluate(axe.source)
-      const { violations } = (await page.evaluate('axe.run()')) as axe.AxeResults
-      for (const { id, nodes } of violations) {
-        problems.push([name, id, ...nodes.slice(0, 3).map(({ html, failureSummary }) => `${html} ${failureSummary}`)])
-      }
+      for (const violation of await violationsOf(page)) problems.push([name, ...violation])
     }
     expect(problems).toEqual([])
   }, 120_000)

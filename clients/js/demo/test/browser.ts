@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import axe from 'axe-core'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, onTestFinished } from 'vitest'
 
@@ -51,6 +52,33 @@ export async function visit(page: Page, url: string): Promise<void> {
   })
   onTestFinished(() => expect(complaints).toEqual([]))
   await page.goto(url)
+}
+
+/** A page with the policy of the server runs its own script only, and talks to its own server only. */
+export async function expectOwnOnly(page: Page): Promise<void> {
+  const refused = await page.evaluate(async () => {
+    const violations: string[] = []
+    document.addEventListener('securitypolicyviolation', event => violations.push(event.effectiveDirective))
+    document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.intruder = 1' }))
+    document.body.append(Object.assign(document.createElement('img'), { src: 'http://127.0.0.1:9/x.png' }))
+    document.body.setAttribute('style', 'color: red')
+    await fetch('http://127.0.0.1:9/').catch(() => undefined)
+    await new Promise(resolve => setTimeout(resolve, 100))
+    return { violations: violations.sort(), intruder: (window as { intruder?: number }).intruder }
+  })
+  expect(refused.intruder).toBeUndefined()
+  expect(refused.violations).toEqual(['connect-src', 'img-src', 'script-src-elem', 'style-src-attr'])
+  complaintsOf.get(page)?.splice(0)
+}
+
+/** What keeps people out of a page, by axe: each with the elements that do. */
+export async function violationsOf(page: Page): Promise<string[][]> {
+  await page.evaluate(axe.source)
+  const { violations } = (await page.evaluate('axe.run()')) as axe.AxeResults
+  return violations.map(({ id, nodes }) => [
+    id,
+    ...nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`),
+  ])
 }
 
 /** Where pictures of pages are kept, to be looked at. */

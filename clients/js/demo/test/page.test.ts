@@ -1,11 +1,10 @@
 // The page of the real server, in a real browser: what people do on it, and what others see.
 
-import { createHmac } from 'node:crypto'
-import axe from 'axe-core'
 import type { Locator, Page } from 'playwright-core'
 import { expect, onTestFinished, test } from 'vitest'
 import { Server, startServer } from '../../client/test/server'
-import { complaintsOf, person, picture, visit, withBrowser } from './browser'
+import { SECRET, tokenFor } from '../../client/test/tokens'
+import { complaintsOf, expectOwnOnly, person, picture, violationsOf, visit, withBrowser } from './browser'
 
 withBrowser()
 
@@ -187,19 +186,7 @@ test('chat and counter are shared, and who comes later sees what was said', asyn
 test('the page runs its own script only, and talks to its own server only', async () => {
   const server = await startServer()
   const page = await online(await person(home(server)))
-  const refused = await page.evaluate(async () => {
-    const violations: string[] = []
-    document.addEventListener('securitypolicyviolation', event => violations.push(event.effectiveDirective))
-    document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.intruder = 1' }))
-    document.body.append(Object.assign(document.createElement('img'), { src: 'http://127.0.0.1:9/x.png' }))
-    document.body.setAttribute('style', 'color: red')
-    await fetch('http://127.0.0.1:9/').catch(() => undefined)
-    await new Promise(resolve => setTimeout(resolve, 100))
-    return { violations: violations.sort(), intruder: (window as { intruder?: number }).intruder }
-  })
-  expect(refused.intruder).toBeUndefined()
-  expect(refused.violations).toEqual(['connect-src', 'img-src', 'script-src-elem', 'style-src-attr'])
-  complaintsOf.get(page)?.splice(0)
+  await expectOwnOnly(page)
 })
 
 test('a page whose origin is not allowed says so, and what to do', async () => {
@@ -226,28 +213,20 @@ test('a page whose origin is not allowed says so, and what to do', async () => {
 })
 
 test('where the server asks who one is the page does, and again when that is over', async () => {
-  const secret = 'a secret of the test that is long enough'
-  const server = await startServer({ secret })
+  const server = await startServer({ secret: SECRET })
   const page = await person(home(server))
   const dialog = page.getByRole('dialog')
   await says(dialog.locator('#token-problem'), /^The server says: /)
-  const expires = Math.floor(Date.now() / 1000) + 4
-  await dialog.getByLabel('Token or API key').fill(token({ sub: 'ada', exp: expires }, secret))
+  await dialog.getByLabel('Token or API key').fill(tokenFor('ada', 4_000))
   await dialog.getByRole('button', { name: 'Connect' }).click()
   await online(page)
   await add(page, 'Mine')
   await says(dialog.locator('#token-problem'), /^The server says: /)
-  await dialog.getByLabel('Token or API key').fill(token({ sub: 'ada', exp: expires + 600 }, secret))
+  await dialog.getByLabel('Token or API key').fill(tokenFor('ada', 600_000))
   await dialog.getByRole('button', { name: 'Connect' }).click()
   await online(page)
   await wrote(page, ['Mine'])
 })
-
-function token(claims: object, secret: string): string {
-  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
-  const body = `${part({ alg: 'HS256', typ: 'JWT' })}.${part(claims)}`
-  return `${body}.${createHmac('sha256', secret).update(body).digest('base64url')}`
-}
 
 test('on a phone the board says that there is more of it, and a note is dragged there', async () => {
   const server = await startServer()
@@ -317,11 +296,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
         return all.filter(one => right(one) > right(one.closest('section')) + 0.5).map(({ outerHTML }) => outerHTML)
       })
       expect(outside).toEqual([])
-      await page.evaluate(axe.source)
-      const { violations } = (await page.evaluate('axe.run()')) as axe.AxeResults
-      expect(
-        violations.map(({ id, nodes }) => [id, nodes.map(({ html, failureSummary }) => [html, failureSummary])]),
-      ).toEqual([])
+      expect(await violationsOf(page)).toEqual([])
     })
   }
 }

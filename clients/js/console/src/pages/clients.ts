@@ -6,9 +6,9 @@ import { Chart } from '../chart'
 import { confirmed } from '../confirm'
 import { button, field, fill, make, section } from '../element'
 import { bytes, bytesPerSecond, count, duration, several } from '../format'
-import { List, searchForm } from '../paging'
+import { List, pager, searchForm } from '../paging'
 import { facts, table } from '../table'
-import { act, anchor, every, link, problem, type View } from '../view'
+import { act, anchor, every, problem, type View } from '../view'
 
 export function clients(view: View): void {
   const user = make('input', { autocomplete: 'off' })
@@ -103,7 +103,8 @@ export async function client(view: View): Promise<void> {
   await every(1000, signal, async () => {
     if (isGone) return
     try {
-      const answer = await read<ClientAnswer>('/admin/client', { connection, limit: 50, after: cursors.at(-1) }, signal)
+      const after = cursors.at(-1)
+      const answer = await read<ClientAnswer>('/admin/client', { connection, limit: 50, after }, signal)
       if (!before) fill(actions, changes(answer, view))
       const ms = before ? answer.unix_ms - before.unix_ms : 0
       const rate = (name: 'received_bytes' | 'sent_bytes') =>
@@ -115,7 +116,8 @@ export async function client(view: View): Promise<void> {
         columns[name]?.push(value)
       fill(figures, figuresOf(answer, received, sent))
       for (const chart of [rates, queue]) chart.show(unixMs, columns, answer.unix_ms - 300_000)
-      fill(subscriptions, subscriptionsOf(answer, cursors))
+      // Somebody may have turned the page meanwhile.
+      if (after === cursors.at(-1)) fill(subscriptions, subscriptionsOf(answer, cursors))
       fill(
         channels,
         answer.channels_page.length === 0
@@ -178,11 +180,8 @@ function figuresOf(answer: ClientAnswer, received: number | null, sent: number |
 function subscriptionsOf(answer: ClientAnswer, cursors: (string | null)[]): (HTMLElement | false)[] {
   const { subscriptions_page: page, next } = answer
   if (page.length === 0 && cursors.length === 1) return [make('p', { class: 'empty' }, 'It subscribes to no map.')]
-  const back = button('Back', () => cursors.pop(), { class: 'quiet', disabled: cursors.length === 1 })
-  const forth = button('Next', () => cursors.push(next), { class: 'quiet', disabled: next === null })
   return [
-    (cursors.length > 1 || next !== null) &&
-      make('div', { class: 'pager' }, make('p', { class: 'soft status' }, `Page ${cursors.length}`), back, forth),
+    (cursors.length > 1 || next !== null) && pager(`Page ${cursors.length}`, { cursors, next }),
     table(
       'Subscriptions',
       [
@@ -241,6 +240,3 @@ async function revokeTokens(pressed: HTMLButtonElement, user: string, signal: Ab
     return `Revoked all tokens of ${user} that were issued until now.`
   })
 }
-
-/** The way from a list to the connections of a user. */
-export const connectionsOf = (user: string) => link('clients', { user })

@@ -2,9 +2,9 @@
 
 import type { CounterState, KeyAnswer, LwwState, MapAnswer, MapType, OrState, WriteAnswer } from '../answers'
 import { post, Refused, read } from '../api'
-import { confirmed } from '../confirm'
-import { button, type Content, field, make, section } from '../element'
-import { bytes, count, moment, several } from '../format'
+import { confirmed, type Question } from '../confirm'
+import { button, type Content, cutJson, field, INVALID, jsonOf, make, section } from '../element'
+import { bytes, count, moment, sentence, several } from '../format'
 import { facts, table } from '../table'
 import { act, anchor, load, type View } from '../view'
 
@@ -126,11 +126,7 @@ function tags(at: At, { tags, live, removed, is_cut }: OrState): Content {
       : table(
           'Tagged values',
           [
-            {
-              title: 'Value',
-              cell: row => make('code', { class: 'cut', title: JSON.stringify(row.value) }, JSON.stringify(row.value)),
-              isName: true,
-            },
+            { title: 'Value', cell: row => cutJson(row.value), isName: true },
             { title: 'Tag', cell: row => make('code', {}, row.tag) },
             { title: 'Stamp', cell: row => make('code', {}, row.stamp) },
             { title: 'Action', cell: row => remove(row.tag, row.value) },
@@ -238,16 +234,9 @@ interface Operation {
 
 /** What a form says, or nothing after it has told why not. */
 function operation(type: MapType | null, input: HTMLInputElement | HTMLTextAreaElement): Operation | null {
-  input.setCustomValidity('')
   if (type === 'counter') return { op: 'increment', by: Number(input.value) }
-  try {
-    return { op: type === 'or' ? 'add' : 'set', value: JSON.parse(input.value) as unknown }
-  } catch (error) {
-    input.setCustomValidity(`This is no JSON: ${(error as Error).message}`)
-    input.reportValidity()
-    input.addEventListener('input', () => input.setCustomValidity(''), { once: true })
-    return null
-  }
+  const value = jsonOf(input)
+  return value === INVALID ? null : { op: type === 'or' ? 'add' : 'set', value }
 }
 
 async function isChanged({ map, key, signal }: At, before: KeyAnswer): Promise<boolean> {
@@ -279,19 +268,13 @@ function deleting(at: At, { type }: KeyAnswer): HTMLButtonElement {
   return pressed
 }
 
-async function change(
-  at: At,
-  pressed: HTMLButtonElement,
-  op: Operation,
-  question: Parameters<typeof confirmed>[0],
-): Promise<void> {
+async function change(at: At, pressed: HTMLButtonElement, op: Operation, question: Question): Promise<void> {
   if (!(await confirmed(question))) return
   const isDone = await act(pressed, async () => {
     const ops = [{ map: at.map, key: at.key, ...op }]
     const { level, rejected, timeout } = await post<WriteAnswer>('/api/write', { ops, ack: 'durable' })
     const refused = rejected?.[0]
-    if (refused)
-      throw new Refused(400, refused.code, `${refused.message.charAt(0).toUpperCase()}${refused.message.slice(1)}.`)
+    if (refused) throw new Refused(400, refused.code, sentence(refused.message))
     if (timeout) return 'Done in memory; the disk has not said yet that it has it.'
     return level === 'durable' ? 'Done, and on the disk.' : 'Done, in memory.'
   })

@@ -51,8 +51,13 @@ export async function log({ signal, show }: View): Promise<void> {
   await every(2000, signal, async () => {
     try {
       const answer = await read<LogAnswer>('/admin/log', { after: next, limit: LINES }, signal)
-      // One that was started anew counts from the start.
-      if (next !== undefined && answer.next < next) lines.length = 0
+      // A server that was started anew counts from the start. What it has said so far is left out of this answer, by the number of the
+      // one before: the next turn asks for all of it.
+      if (next !== undefined && answer.next < next) {
+        next = undefined
+        lines.length = 0
+        return
+      }
       const isFirst = next === undefined
       next = answer.next
       if (answer.lines.length === 0 && !isFirst) return

@@ -2,7 +2,7 @@
 
 import type { KeyRow, MapAnswer, ServerAnswer } from '../answers'
 import { post, Refused, read } from '../api'
-import { button, field, fill, make, section } from '../element'
+import { button, cutJson, field, fill, make, section } from '../element'
 import { bytes, count, moment } from '../format'
 import { List } from '../paging'
 import { facts, table } from '../table'
@@ -120,8 +120,7 @@ function listOf(name: string, view: View): HTMLElement[] {
 function shownValue({ is_live, is_cut, value }: KeyRow): HTMLElement {
   if (!is_live) return make('span', { class: 'soft' }, 'deleted')
   if (is_cut) return make('span', { class: 'soft' }, 'too long for a list')
-  const text = JSON.stringify(value)
-  return make('code', { class: 'cut', title: text }, text)
+  return cutJson(value)
 }
 
 const PARTLY = 'A shard has its part of this map on the disk only, so its keys cannot be listed yet.'

@@ -1,7 +1,7 @@
 // Maps in memory: a search, and the export of all.
 
 import type { MapRow } from '../answers'
-import { address, ask } from '../api'
+import { ask } from '../api'
 import { button, field, make } from '../element'
 import { bytes, count, textOf } from '../format'
 import { List, searchForm } from '../paging'
@@ -80,7 +80,7 @@ export function exporting(text: string, name: string, named: string[], signal: A
     () =>
       void act(pressed, async () => {
         const query = named.map(map => `map=${encodeURIComponent(map)}`).join('&')
-        const response = await ask(`${address('/admin/export')}${query === '' ? '' : `?${query}`}`, { signal })
+        const response = await ask(`/admin/export${query === '' ? '' : `?${query}`}`, { signal })
         const parts: BlobPart[] = []
         let size = 0
         try {

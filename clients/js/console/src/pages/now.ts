@@ -3,7 +3,7 @@
 import type { CheckAnswer, ServerAnswer } from '../answers'
 import { post, read } from '../api'
 import { Chart, type ChartOf, noSeconds } from '../chart'
-import { button, fill, make, section } from '../element'
+import { button, type Content, fill, make, section } from '../element'
 import { bytes, bytesPerSecond, count, duration, micros, moment, perSecond, several, textOf } from '../format'
 import { Hour } from '../hour'
 import { type Column, facts, table } from '../table'
@@ -165,7 +165,7 @@ export async function now(view: View): Promise<void> {
     if (hour.unixMs.length === 0) return
     const last = hour.unixMs.at(-1) ?? 0
     const columns = shard === null ? hour.sum : (hour.shards[shard] ?? {})
-    const visible = charts.filter(({ of }) => shard === null || !(of as { isOfProcess?: boolean }).isOfProcess)
+    const visible = charts.filter((_, place) => shard === null || !CHARTS[place]?.isOfProcess)
     if (chartsBox.childElementCount !== visible.length || !visible[0]?.element.isConnected) {
       fill(
         chartsBox,
@@ -228,7 +228,6 @@ export async function now(view: View): Promise<void> {
   await every(1000, signal, async () => {
     try {
       server ??= await read<ServerAnswer>('/admin/server', {}, signal)
-      if (hour.latest.length === 0 && hour.unixMs.length > 0) await hour.update(signal)
       if (await hour.update(signal)) draw()
       else if (hour.unixMs.length > 0 && !charts[0]?.element.isConnected) draw()
     } catch {
@@ -240,14 +239,10 @@ export async function now(view: View): Promise<void> {
 
 function check(signal: AbortSignal): HTMLElement {
   const box = make('div', {}, 'Asking…')
-  const show = (answer: CheckAnswer) => {
+  const shown = (answer: CheckAnswer): Content => {
     const isBad = (answer.violations ?? 0) > 0
-    const run = button('Check now', () => void act(run, () => begin(show)), {
-      class: 'quiet',
-      disabled: answer.is_running,
-    })
-    fill(
-      box,
+    const run = button('Check now', () => void act(run, begin), { class: 'quiet', disabled: answer.is_running })
+    return [
       make('p', { class: isBad ? 'bad' : '' }, sentence(answer)),
       answer.problems.length > 0 &&
         make(
@@ -262,22 +257,19 @@ function check(signal: AbortSignal): HTMLElement {
         'That connections, subscriptions, members and counters agree is checked once an hour.',
       ),
       run,
-    )
+    ]
   }
-  const begin = async (show: (answer: CheckAnswer) => void) => {
+  const begin = async () => {
     let answer = await post<CheckAnswer>('/admin/check', {}, signal)
     while (answer.is_running && !signal.aborted) {
-      show(answer)
+      fill(box, shown(answer))
       await new Promise(resolve => setTimeout(resolve, 300))
       answer = await read<CheckAnswer>('/admin/check', {}, signal)
     }
-    show(answer)
+    fill(box, shown(answer))
     return sentence(answer)
   }
-  void load(box, signal, async () => {
-    show(await read<CheckAnswer>('/admin/check', {}, signal))
-    return [...box.childNodes]
-  })
+  void load(box, signal, async () => shown(await read<CheckAnswer>('/admin/check', {}, signal)))
   return box
 }
 

@@ -2,9 +2,9 @@
 
 import type { ChannelRow, Member, RoomRow, Said } from '../answers'
 import { post } from '../api'
-import { button, type Content, field, fill, make, section } from '../element'
+import { type Content, cutJson, field, make, section } from '../element'
 import { bytes, count, moment, several } from '../format'
-import { List, type ListOf } from '../paging'
+import { List, type ListOf, pager } from '../paging'
 import { table } from '../table'
 import { anchor, load, type View } from '../view'
 
@@ -80,30 +80,9 @@ export function room(view: View): void {
 async function members(name: string, after: string[], again: () => void, signal: AbortSignal): Promise<Content> {
   const asked = { room: name, after: after.at(-1), limit: MEMBERS }
   const { members, more } = await post<{ members: Member[]; more: boolean }>('/api/presence', asked, signal)
-  const turn = (change: () => void) => () => {
-    change()
-    again()
-  }
-  const back = button(
-    'Back',
-    turn(() => after.pop()),
-    { class: 'quiet', disabled: after.length === 1 },
-  )
-  const next = button(
-    'Next',
-    turn(() => after.push(members.at(-1)?.member ?? '')),
-    { class: 'quiet', disabled: !more },
-  )
   const said = `${several(members.length, 'member')}${after.length > 1 || more ? ` on page ${after.length}` : ''}, as of ${moment(Date.now())}.`
   return [
-    make(
-      'div',
-      { class: 'pager' },
-      make('p', { class: 'soft status' }, said),
-      back,
-      next,
-      button('Refresh', again, { class: 'quiet' }),
-    ),
+    pager(said, { cursors: after, next: more ? (members.at(-1)?.member ?? '') : null, again }),
     members.length === 0
       ? make(
           'p',
@@ -121,10 +100,7 @@ async function members(name: string, after: string[], again: () => void, signal:
             { title: 'Connections', cell: row => count(row.connections) },
             { title: 'Since', cell: row => moment(row.since) },
             { title: 'Is', cell: row => (row.away ? 'away' : 'here') },
-            {
-              title: 'State',
-              cell: row => make('code', { class: 'cut', title: JSON.stringify(row.state) }, JSON.stringify(row.state)),
-            },
+            { title: 'State', cell: row => cutJson(row.state) },
           ],
           members,
         ),
@@ -152,32 +128,12 @@ async function messages(
   const until = before.at(-1)
   const asked = { channel: name, limit: MESSAGES, ...(until === undefined ? {} : { before: until }) }
   const answer = await post<{ epoch?: string; messages: Said[]; more: boolean }>('/api/history', asked, signal)
-  const turn = (change: () => void) => () => {
-    change()
-    again()
-  }
-  const newer = button(
-    'Newer',
-    turn(() => before.pop()),
-    { class: 'quiet', disabled: before.length === 1 },
-  )
-  const older = button(
-    'Older',
-    turn(() => before.push(answer.messages[0]?.offset)),
-    { class: 'quiet', disabled: !answer.more },
-  )
   const said = `${several(answer.messages.length, 'message')}, the newest first, as of ${moment(Date.now())}.`
-  const box = make('div', { class: 'stack' })
-  fill(
-    box,
-    make(
-      'div',
-      { class: 'pager' },
-      make('p', { class: 'soft status' }, said),
-      newer,
-      older,
-      button('Refresh', again, { class: 'quiet' }),
-    ),
+  const next = answer.more ? answer.messages[0]?.offset : null
+  return make(
+    'div',
+    { class: 'stack' },
+    pager(said, { cursors: before, next, again, names: ['Newer', 'Older'] }),
     answer.messages.length === 0
       ? make(
           'p',
@@ -196,13 +152,9 @@ async function messages(
                   ? make('span', { class: 'soft' }, 'anonymous')
                   : anchor(row.from, 'clients', { user: row.from }),
             },
-            {
-              title: 'Data',
-              cell: row => make('code', { class: 'cut', title: JSON.stringify(row.data) }, JSON.stringify(row.data)),
-            },
+            { title: 'Data', cell: row => cutJson(row.data) },
           ],
           [...answer.messages].reverse(),
         ),
   )
-  return box
 }

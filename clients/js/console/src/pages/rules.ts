@@ -2,7 +2,7 @@
 
 import type { ExplainAnswer } from '../answers'
 import { post } from '../api'
-import { type Content, field, make, section } from '../element'
+import { type Content, field, INVALID, jsonOf, make, section } from '../element'
 import { table } from '../table'
 import { load, type View } from '../view'
 
@@ -65,21 +65,8 @@ export function rules({ query, signal, show }: View): void {
   )
 }
 
-const INVALID = Symbol('invalid')
-
 /** What a field has as JSON; `undefined` of an empty one. */
-function parsed(input: HTMLTextAreaElement): unknown {
-  input.setCustomValidity('')
-  if (input.value.trim() === '') return undefined
-  try {
-    return JSON.parse(input.value) as unknown
-  } catch (error) {
-    input.setCustomValidity(`This is no JSON: ${(error as Error).message}`)
-    input.reportValidity()
-    input.addEventListener('input', () => input.setCustomValidity(''), { once: true })
-    return INVALID
-  }
-}
+const parsed = (input: HTMLTextAreaElement) => (input.value.trim() === '' ? undefined : jsonOf(input))
 
 function explained({ user, action, map, outcome, rules, note }: ExplainAnswer): Content {
   const isAllowed = outcome === 'allowed'

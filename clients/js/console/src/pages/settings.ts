@@ -42,21 +42,18 @@ function listed({ settings }: SettingsAnswer, again: () => void): Content {
   const rest = settings.filter(setting => !setting.is_hot)
   const inputs = new Map(hot.map(setting => [setting, inputOf(setting)]))
   const meanings = new Map(hot.map(setting => [setting, make('span', { class: 'soft' })]))
-  const changes = () => [...inputs].filter(([setting, input]) => input.value.trim() !== textOf(setting.value))
+  const isChanged = ([setting, input]: [Setting, HTMLInputElement]) => input.value.trim() !== textOf(setting.value)
+  const changes = () => [...inputs].filter(isChanged)
   const status = make('p', { class: 'soft status' })
   const save = make('button', {}, 'Change…')
   const undo = make('button', { type: 'reset', class: 'quiet' }, 'Undo')
   const mark = () => {
-    const changed = changes()
     for (const [setting, input] of inputs) {
       const said = meanings.get(setting)
       if (said) say(said, meaning(setting.name, input.value.trim()))
+      input.classList.toggle('changed', isChanged([setting, input]))
     }
-    for (const [setting, input] of inputs)
-      input.classList.toggle(
-        'changed',
-        changed.some(([other]) => other === setting),
-      )
+    const changed = changes()
     save.disabled = undo.disabled = changed.length === 0
     say(
       status,
